@@ -1,7 +1,5 @@
-"""Charts of mcad-bench/1 documents, as SVG with the page's colours and font.
-
-Each chart describes its content in a sentence for screen readers.
-"""
+"""Charts of mcad-bench/1 documents, as SVG with the page's colours and font, and a sentence on its
+content for screen readers."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mcad_mobile.bench.report.markdown import labels
-from mcad_mobile.bench.report.rows import PERCENTILES, STAGE_NAMES, capitalized
+from mcad_mobile.bench.report.rows import NOT_MEASURED, PERCENTILES, STAGE_NAMES, capitalized
 from mcad_mobile.errors import require
 
 if TYPE_CHECKING:
@@ -44,7 +42,28 @@ _ROW_IN = 0.19  # of a bar in a long list
 _MOST_WEIGHTS = 40
 
 
-def memory_chart(document: dict[str, Any]) -> str:
+@dataclass(frozen=True)
+class Chart:
+    """A drawing, its title, and a note on its marks."""
+
+    title: str
+    note: str
+    svg: str
+
+
+def result_charts(document: dict[str, Any]) -> list[Chart]:
+    """Memory and latency of one result, as far as they were measured."""
+    drawn = []
+    if document["memory_mib"]["steps"]:
+        svg = _memory_chart(document)
+        drawn.append(Chart("Where the memory goes", "MiB from step to step", svg))
+    if document["latency_ms"]:
+        note = "Distribution of each stage, ms, and its median"
+        drawn.append(Chart("Where the time goes", note, _latency_chart(document)))
+    return drawn
+
+
+def _memory_chart(document: dict[str, Any]) -> str:
     """PSS from step to step, MiB, with RSS as a thin line above it, the peak, and the limit."""
     steps, limit = document["memory_mib"]["steps"], document["targets"]["memory"]["limit_mib"]
     peak = document["memory_mib"]["peak_pss"]
@@ -54,14 +73,13 @@ def memory_chart(document: dict[str, Any]) -> str:
         f"Memory in MiB, PSS from step to step: {listed}; peak {peak:.1f}; limit {limit:g}."
     )
     top = max(limit, peak, *rss) * 1.1
-    edges = list(range(len(steps) + 1))
     height = 3.4
     text = 1.2 * top * _FONT / (72 * height)  # how high a line of it is, in MiB
     with _axes(height, alternative) as (axes, out):
         axes.set(xlim=(0, len(steps)), ylim=(-0.2 * top, top))
-        axes.stairs(pss, edges, fill=True, color=_PALE)
-        axes.stairs(pss, edges, color=_ACCENT, linewidth=1.8)
-        axes.stairs(rss, edges, baseline=None, color=_MUTED, linewidth=0.8)
+        axes.stairs(pss, fill=True, color=_PALE)
+        axes.stairs(pss, color=_ACCENT, linewidth=1.8)
+        axes.stairs(rss, baseline=None, color=_MUTED, linewidth=0.8)
         axes.plot([0, len(steps)], [0, 0], color=_LINE, linewidth=0.8)
         for number, step in enumerate(steps):
             middle = number + 0.5
@@ -81,7 +99,7 @@ def memory_chart(document: dict[str, Any]) -> str:
     return out[0]
 
 
-def latency_chart(document: dict[str, Any]) -> str:
+def _latency_chart(document: dict[str, Any]) -> str:
     """Distributions of the stages' milliseconds on a shared axis, with marks at percentiles, and
     the limit if a whole search was measured."""
     latency, samples = document["latency_ms"], document["samples_ms"]
@@ -152,51 +170,30 @@ def _ticks(right: float) -> list[float]:
     return [round(float(x), 3) for x in np.arange(0, right, step)]
 
 
-@dataclass(frozen=True)
-class _Bar:
-    label: str
-    value: float | None
-    mark: float | None
-    style: str
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing, its title, and a note on its marks."""
-
-    title: str
-    note: str
-    svg: str
-
-
 def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Chart]:
     """Bars of several results' median search (with a mark at p99) and peak memory, and of each
     tower's median if a result is of towers alone. Without charts of what no result measured."""
     latencies = [document["latency_ms"] for document in documents]
-    alone = any(latency and "total" not in latency for latency in latencies)
     targets = documents[0]["targets"]
-    names = labels(documents)
+    names = list(map(_shortened, labels(documents)))
     charts = []
-    stages = {"total": ("Median search", targets["search"]["limit_ms"])}
-    if alone:
-        stages |= {"text": ("Median of the text tower", None)}
-        stages |= {"image": ("Median of the image tower", None)}
-    for stage, (title, limit) in stages.items():
-        percentiles = [latency.get(stage, {}) for latency in latencies]
-        if any(percentiles):
-            bars = [
-                _Bar(_shortened(name), times.get("p50"), times.get("p99"), "{:.2f} ms")
-                for name, times in zip(names, percentiles, strict=True)
-            ]
-            charts.append(Chart(title, "ms", _bars(bars, limit, "ms", title)))
+    titles = {"total": "Median search"}
+    if any(latency and "total" not in latency for latency in latencies):
+        titles |= {"text": "Median of the text tower", "image": "Median of the image tower"}
+    for stage, title in titles.items():
+        medians, marks = (
+            [latency.get(stage, {}).get(percentile) for latency in latencies]
+            for percentile in ("p50", "p99")
+        )
+        limit = targets["search"]["limit_ms"] if stage == "total" else None
+        if any(marks):
+            bars = _bars(names, medians, marks, limit, title, "{:.2f} ms")
+            charts.append(Chart(title, "ms", bars))
     peaks = [document["memory_mib"]["peak_pss"] for document in documents]
     if any(peaks):
-        bars = [
-            _Bar(_shortened(name), peak, None, "{:.1f} MiB")
-            for name, peak in zip(names, peaks, strict=True)
-        ]
-        drawn = _bars(bars, targets["memory"]["limit_mib"], "MiB", "Peak memory")
-        charts.append(Chart("Peak memory", "PSS, MiB", drawn))
+        limit, title = targets["memory"]["limit_mib"], "Peak memory"
+        bars = _bars(names, peaks, [None] * len(peaks), limit, title, "{:.1f} MiB")
+        charts.append(Chart(title, "PSS, MiB", bars))
     return charts
 
 
@@ -216,9 +213,8 @@ def sensitivity_chart(record: PrecisionRecord, tower: str) -> Chart:
             name = _shortened(f"{weight.name}, {weight.numbers:,}")
             beside = {"color": _INK, "fontsize": _SMALL, "ha": "right", "va": "center"}
             axes.text(-0.02 * right, row, name, **beside)
-            figure = f"{weight.loss:.4f}"
-            at = max(weight.loss, 0) + 0.02 * right
-            axes.text(at, row, figure, va="center", **_NOTE)
+            end = max(weight.loss, 0) + 0.02 * right
+            axes.text(end, row, f"{weight.loss:.4f}", va="center", **_NOTE)
         axes.plot([0, 0], [-0.5, len(weights) - 0.5], color=_LINE, linewidth=0.8)
     return Chart(
         f"What 4 bits cost the {tower} tower",
@@ -232,37 +228,38 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _LONGEST else f"\u2026{name[-_LONGEST + 1 :]}"
 
 
-def _bars(bars: Sequence[_Bar], limit: float | None, unit: str, title: str) -> str:
-    values = "; ".join(
-        f"{bar.label} {'not measured' if bar.value is None else bar.style.format(bar.value)}"
-        for bar in bars
-    )
-    furthest = max(
-        [limit or 0.0, *(x for bar in bars for x in (bar.value, bar.mark) if x is not None)]
-    )
-    right = furthest * 1.12
+def _bars(
+    names: Sequence[str],
+    values: Sequence[float | None],
+    marks: Sequence[float | None],
+    limit: float | None,
+    title: str,
+    style: str,
+) -> str:
+    """A bar per result, with a mark at its 99th percentile if it has one. `style` formats values,
+    the unit at its end."""
+    figures = [NOT_MEASURED if value is None else style.format(value) for value in values]
+    listed = "; ".join(map(" ".join, zip(names, figures, strict=True)))
+    right = max(limit or 0.0, *(x or 0.0 for x in (*values, *marks))) * 1.12
+    limit_text = f"limit {limit:g} {style.split()[-1]}" if limit else ""
+    alternative = "; ".join(filter(None, (f"{title}: {listed}", limit_text)))
     row, top = 0.44, 0.3
-    height = row * len(bars) + top
-    alternative = f"{title}: {values}" + (f"; limit {limit:g} {unit}" if limit else "")
-    with _axes(height, f"{alternative}.") as (axes, out):
-        axes.set(xlim=(0, right), ylim=(len(bars), -top / row))
-        for number, bar in enumerate(bars):
-            middle = number + 0.7
-            value = "not measured" if bar.value is None else bar.style.format(bar.value)
-            axes.text(0, number + 0.44, f"{bar.label}  {value}", color=_INK, va="bottom")
+    with _axes(row * len(names) + top, f"{alternative}.") as (axes, out):
+        axes.set(xlim=(0, right), ylim=(len(names), -top / row))
+        for number, (name, figure) in enumerate(zip(names, figures, strict=True)):
+            value, mark, middle = values[number], marks[number], number + 0.7
+            axes.text(0, number + 0.44, f"{name}  {figure}", color=_INK, va="bottom")
             axes.plot([0, right], [middle, middle], color=_LINE, linewidth=0.7, zorder=0)
-            if bar.value is not None:
-                axes.barh(middle, bar.value, height=0.3, color=_ACCENT)
-            if bar.mark is not None:
-                axes.plot([bar.mark] * 2, [middle - 0.2, middle + 0.2], color=_INK, linewidth=1)
-                if not (limit and 0 <= limit - bar.mark < 0.09 * right):  # or it would be crossed
-                    axes.text(bar.mark + 0.012 * right, middle, "p99", va="center", **_NOTE)
-        if limit:
-            for number in range(len(bars)):  # along the bars, and not through their names
+            if value is not None:
+                axes.barh(middle, value, height=0.3, color=_ACCENT)
+            if mark is not None:
+                axes.plot([mark] * 2, [middle - 0.2, middle + 0.2], color=_INK, linewidth=1)
+                if not (limit and 0 <= limit - mark < 0.09 * right):  # or it would be crossed
+                    axes.text(mark + 0.012 * right, middle, "p99", va="center", **_NOTE)
+            if limit:  # along the bars, and not through their names
                 _limit(axes, [limit, limit], [number + 0.5, number + 0.9])
-            axes.text(
-                limit, -0.1, f"limit {limit:g} {unit}", color=_LIMIT, ha="center", va="bottom"
-            )
+        if limit:
+            axes.text(limit, -0.1, limit_text, color=_LIMIT, ha="center", va="bottom")
     return out[0]
 
 

@@ -9,7 +9,6 @@ from mcad_mobile.bench.report.rows import (
     NOT_MEASURED,
     PERCENTILES,
     Row,
-    circumstances,
     conditions,
     device_name,
     headline,
@@ -17,10 +16,10 @@ from mcad_mobile.bench.report.rows import (
     latency_rows,
     memory_rows,
     repeat_rows,
+    summary,
     tower_memory_rows,
     verdict,
     verdict_rows,
-    verdict_sentence,
 )
 
 HEAD = (
@@ -158,13 +157,13 @@ def _result(document: dict[str, Any]) -> str:
     lines = [
         f"# {document['bundle']['name']}: {headline(document)}",
         "",
-        f"{verdict_sentence(document)} {circumstances(document)}",
+        summary(document),
         "",
         *_table(("", "Limit", "Measured", ""), verdict_rows(document)),
         "",
     ]
     for head, rows in (
-        (("Latency, ms", *PERCENTILES), [row for _, row in latency_rows(document)]),
+        (("Latency, ms", *PERCENTILES), latency_rows(document)),
         (("Memory, MiB", "PSS", "RSS"), memory_rows(document)),
         (("Memory of a tower, MiB", "Peak, loading", "Peak, running"), tower_memory_rows(document)),
         (("Tower", "Rung", "Self-test", "Worst cosine", "Nodes ran on"), ladder_rows(document)),

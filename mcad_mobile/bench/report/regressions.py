@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mcad_mobile.errors import BenchError
 
 _STAGES = {"total": "whole search", "text": "text tower", "image": "image tower"}
-_PARTS_OF_A_SEARCH = ("text",)
 # Growth that nobody notices beside limits of 8 ms and 100 MiB.
 _FLOORS = {"ms": 0.5, "MiB": 2.0}
 _BLOCKS_A_RUN = 4
@@ -39,41 +38,14 @@ class Regression:
         )
 
 
-@dataclass(frozen=True)
-class _Figure:
-    """A figure of both documents. `noise`: the standard deviation of its growth, if known."""
-
-    name: str
-    unit: str
-    then: float
-    today: float
-    stage: str = ""
-    noise: float = 0.0
-
-    @property
-    def growth(self) -> float:
-        return self.today - self.then
-
-    def negligible(self) -> str:
-        """Why its growth is negligible, or ""."""
-        if self.growth <= _FLOORS[self.unit]:
-            return f"no more than {_FLOORS[self.unit]:g} {self.unit}"
-        if self.growth <= _SIGMAS * self.noise:
-            return f"within the noise of both, {_SIGMAS * self.noise:.2f} {self.unit}"
-        return ""
-
-
 def regressions(
     baseline: dict[str, Any], now: dict[str, Any], max_slowdown: float
 ) -> list[Regression]:
     """Find median times (search, towers) and peak memory over `max_slowdown` times the baseline's.
 
     A regression is forgiven if it is at most 0.5 ms or 2 MiB, or two standard deviations of the
-    noise, or if it is a part of a search that is not worse as a whole.
-
-    Raises:
-        BenchError: The documents are of different devices or numbers of photos or threads, or share
-            no figure.
+    noise; the text tower's if the search as a whole is not worse. BenchError: the documents are of
+    different devices or numbers of photos or threads, or share no figure.
     """
     then_by_name, now_by_name = _circumstances(baseline), _circumstances(now)
     for name, then in then_by_name.items():
@@ -89,17 +61,42 @@ def regressions(
             "The baseline has no time or memory that was measured now, too.",
             "Compare results of the same kind of device.",
         )
-    larger = [figure for figure in figures if figure.today > max_slowdown * figure.then]
-    measured = {figure.stage for figure in figures}
-    worse = {figure.stage for figure in larger if not figure.negligible()}
-    search_holds = "total" in measured - worse
-    found = []
-    for figure in larger:
-        forgiven = figure.negligible()
-        if not forgiven and search_holds and figure.stage in _PARTS_OF_A_SEARCH:
-            forgiven = "the search as a whole is not worse"
-        found.append(Regression(figure.name, figure.unit, figure.then, figure.today, forgiven))
+    larger = {
+        stage: figure
+        for stage, figure in figures.items()
+        if figure.now > max_slowdown * figure.baseline
+    }
+    search_holds = "total" in figures and ("total" not in larger or larger["total"].forgiven)
+    if search_holds and "text" in larger and not larger["text"].forgiven:
+        larger["text"] = replace(larger["text"], forgiven="the search as a whole is not worse")
+    return list(larger.values())
+
+
+def _figures(baseline: dict[str, Any], now: dict[str, Any]) -> dict[str, Regression]:
+    """The figures of both documents by stage, each with why its growth is negligible, if it is."""
+    found = {}
+    for stage, name in _STAGES.items():
+        before, after = (
+            document["latency_ms"].get(stage, {}).get("p50") for document in (baseline, now)
+        )
+        if before is not None and after is not None:
+            noise = math.hypot(_noise(baseline, stage), _noise(now, stage))
+            figure = Regression(f"{name}, median", "ms", before, after)
+            found[stage] = replace(figure, forgiven=_negligible(figure, noise))
+    before, after = (document["memory_mib"]["peak_pss"] for document in (baseline, now))
+    if before is not None and after is not None:
+        figure = Regression("memory, peak PSS", "MiB", before, after)
+        found["memory"] = replace(figure, forgiven=_negligible(figure, 0.0))
     return found
+
+
+def _negligible(figure: Regression, noise: float) -> str:
+    growth, floor = figure.now - figure.baseline, _FLOORS[figure.unit]
+    if growth <= floor:
+        return f"no more than {floor:g} {figure.unit}"
+    if growth <= _SIGMAS * noise:
+        return f"within the noise of both, {_SIGMAS * noise:.2f} {figure.unit}"
+    return ""
 
 
 def _circumstances(document: dict[str, Any]) -> dict[str, Any]:
@@ -108,21 +105,6 @@ def _circumstances(document: dict[str, Any]) -> dict[str, Any]:
         "the number of photos": document["index"].get("photos"),
         "the number of threads": document["conditions"]["threads"],
     }
-
-
-def _figures(baseline: dict[str, Any], now: dict[str, Any]) -> list[_Figure]:
-    found = []
-    for stage, name in _STAGES.items():
-        then, today = (
-            document["latency_ms"].get(stage, {}).get("p50") for document in (baseline, now)
-        )
-        if then is not None and today is not None:
-            noise = math.hypot(_noise(baseline, stage), _noise(now, stage))
-            found.append(_Figure(f"{name}, median", "ms", then, today, stage, noise))
-    then, today = (document["memory_mib"]["peak_pss"] for document in (baseline, now))
-    if then is not None and today is not None:
-        found.append(_Figure("memory, peak PSS", "MiB", then, today))
-    return found
 
 
 def _noise(document: dict[str, Any], stage: str) -> float:

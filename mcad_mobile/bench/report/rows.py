@@ -7,7 +7,6 @@ from typing import Any
 from mcad_mobile.engine.bundle import TOWERS
 
 PERCENTILES = ("p50", "p90", "p99")
-STAGES = ("tokenize", "text", "scan", "rescore")
 STAGE_NAMES = {
     "tokenize": "Tokenize",
     "text": "Text tower",
@@ -45,8 +44,7 @@ def headline(document: dict[str, Any]) -> str:
     )
 
 
-def verdict_sentence(document: dict[str, Any]) -> str:
-    """The headline's verdict, as a sentence."""
+def _verdict_sentence(document: dict[str, Any]) -> str:
     names = {"search": "time", "memory": "memory"}
     passes = {name: document["targets"][target]["pass"] for target, name in names.items()}
     verdicts = {name: passed for name, passed in passes.items() if passed is not None}
@@ -80,7 +78,12 @@ def busy(document: dict[str, Any]) -> str:
     return f"The machine was busy: its load average was {load:g} on {counted(cores, 'core')}."
 
 
-def circumstances(document: dict[str, Any]) -> str:
+def summary(document: dict[str, Any]) -> str:
+    """The verdict and the circumstances, as sentences."""
+    return f"{_verdict_sentence(document)} {_circumstances(document)}"
+
+
+def _circumstances(document: dict[str, Any]) -> str:
     device = document["device"]
     photos, threads = document["index"].get("photos"), document["conditions"]["threads"]
     parts = [f"{photos:,} photos"] if photos else []
@@ -102,7 +105,7 @@ def device_name(document: dict[str, Any]) -> str:
     return f"{device['cpu']}, emulated" if device.get("emulator") else str(device["cpu"])
 
 
-def verdict_rows(document: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def verdict_rows(document: dict[str, Any]) -> list[Row]:
     """(name, limit, measured, "pass", "fail" or "not measured")."""
     memory, search = document["targets"]["memory"], document["targets"]["search"]
     return [
@@ -127,11 +130,11 @@ def verdict(target: dict[str, Any]) -> str:
     return "pass" if target["pass"] else "fail"
 
 
-def latency_rows(document: dict[str, Any]) -> list[tuple[str, Row]]:
-    """(stage, cells) of the measured stages."""
+def latency_rows(document: dict[str, Any]) -> list[Row]:
+    """The measured stages and their percentiles."""
     latency = document["latency_ms"]
     return [
-        (stage, (name, *(f"{latency[stage][p]:.2f}" for p in PERCENTILES)))
+        (name, *(f"{latency[stage][p]:.2f}" for p in PERCENTILES))
         for stage, name in STAGE_NAMES.items()
         if stage in latency
     ]
@@ -221,19 +224,28 @@ def _health(before: dict[str, Any], after: dict[str, Any], key: str, unit: str) 
 
 
 def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """How it was measured: (name, value)."""
     device, facts = document["device"], document["conditions"]
-    rows = [("Device", _device(device)), ("System", _system(device))]
+    kernel = f", kernel {device['kernel']}" if device.get("kernel") else ""
+    rows = [("Device", _device(device)), ("System", f"{device['os']}{kernel}")]
     if device.get("memory_available_mib"):
         available, whole = device["memory_available_mib"], device["memory_mib"]
         rows.append(("Memory of it", f"{available:,} of {whole:,} MiB available"))
     if facts["threads"]:
-        cores = ", ".join(map(str, facts["pinned_cores"]))
-        pinned = f"pinned to core {cores} of {device['cores']}" if cores else "not pinned to cores"
+        numbers = ", ".join(map(str, facts["pinned_cores"]))
+        pinned = (
+            f"pinned to core {numbers} of {device['cores']}" if numbers else "not pinned to cores"
+        )
         rows.append(("Threads", f"{facts['threads']}, {pinned}"))
-    if load := _load(document):
-        rows.append(("Other work", load))
-    if capped := _capped(facts):
-        rows.append(("Clocks", f"held under their maximum from the start: {capped}"))
+    load, waited = device.get("load_average_1m"), facts.get("waited_share")
+    work = [] if load is None else [f"a load average of {load:g} in the minute before"]
+    if waited is not None:
+        work.append(f"{100 * waited:.1f} % of the searches' time went into waiting for a core")
+    if work:
+        rows.append(("Other work", "; ".join(work)))
+    if facts.get("repeats") and (capped := facts["repeats"][0]["before"].get("capped")):
+        cores = ", ".join(f"core {core} at {mhz:,} MHz" for core, mhz in capped.items())
+        rows.append(("Clocks", f"held under their maximum from the start: {cores}"))
     if "searches" in facts:
         searches = (
             f"{facts['searches']} timed after {facts['warm_up_searches']} to warm up, "
@@ -243,9 +255,17 @@ def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
     if document["index"].get("photos"):
         source = document["index"].get("source", "")
         rows.append(("Index", f"{document['index']['photos']:,} photos: {source}"))
-    rows.append(("Towers", _towers(document)))
-    if low := low_parity(document):
-        rows.append(("Low parity", low))
+    used = document["runtime"].items()
+    towers = (f"{name} {rung['runtime']} {rung['precision']}" for name, rung in used)
+    rows.append(("Towers", "; ".join(towers)))
+    low = [
+        f"{name} {rung['runtime']} {rung['precision']}"
+        for name, rungs in document["bundle"]["towers"].items()
+        for rung in rungs
+        if rung.get("low_parity")
+    ]
+    if low:
+        rows.append(("Low parity", f"{', '.join(low)}: kept with --allow-low-parity"))
     rows.append(("Indexing", _indexing(document)))
     for name, jobs in document.get("jobs", {}).items():
         ids = ", ".join(f"{kind} {jobs[kind]}" for kind in ("compile", "inference") if jobs[kind])
@@ -254,56 +274,17 @@ def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _load(document: dict[str, Any]) -> str:
-    load = document["device"].get("load_average_1m")
-    waited = document["conditions"].get("waited_share")
-    parts = [] if load is None else [f"a load average of {load:g} in the minute before"]
-    if waited is not None:
-        parts.append(f"{100 * waited:.1f} % of the searches' time went into waiting for a core")
-    return "; ".join(parts)
-
-
-def _capped(facts: dict[str, Any]) -> str:
-    """Cores that were slowed down already before the first run."""
-    runs = facts.get("repeats", [])
-    cores = runs[0]["before"].get("capped", {}) if runs else {}
-    return ", ".join(f"core {core} at {mhz:,} MHz" for core, mhz in cores.items())
-
-
 def _device(device: dict[str, Any]) -> str:
-    parts = [device["cpu"]]
-    if device.get("cores"):
-        parts.append(counted(device["cores"], "core"))
-    clocks = device.get("core_max_mhz") or {}
-    if clocks:
-        parts.append(f"up to {max(clocks.values()):,} MHz")
-    if device.get("arch"):
-        parts.append(device["arch"])
-    if device.get("instruction_sets"):
-        parts.append(f"with {', '.join(device['instruction_sets'])}")
-    return ", ".join(parts)
-
-
-def _system(device: dict[str, Any]) -> str:
-    return f"{device['os']}, kernel {device['kernel']}" if device.get("kernel") else device["os"]
-
-
-def _towers(document: dict[str, Any]) -> str:
-    return "; ".join(
-        f"{tower} {rung['runtime']} {rung['precision']}"
-        for tower, rung in document["runtime"].items()
+    cores, clocks = device.get("cores"), device.get("core_max_mhz")
+    sets = ", ".join(device.get("instruction_sets", ()))
+    parts = (
+        device["cpu"],
+        counted(cores, "core") if cores else "",
+        f"up to {max(clocks.values()):,} MHz" if clocks else "",
+        device.get("arch", ""),
+        f"with {sets}" if sets else "",
     )
-
-
-def low_parity(document: dict[str, Any]) -> str:
-    """Rungs of low parity, which the user allowed."""
-    found = [
-        f"{name} {rung['runtime']} {rung['precision']}"
-        for name, rungs in document["bundle"]["towers"].items()
-        for rung in rungs
-        if rung.get("low_parity")
-    ]
-    return f"{', '.join(found)}: kept with --allow-low-parity" if found else ""
+    return ", ".join(filter(None, parts))
 
 
 def _indexing(document: dict[str, Any]) -> str:
