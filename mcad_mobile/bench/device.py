@@ -81,14 +81,10 @@ class TowerDevice(Protocol):
     ) -> Parts:
         """As Device.measure for one device or several, with null for what was not measured; and why
         devices are missing. Only rungs of `runtime`, if it is set."""
-        ...
 
 
 class Device(Protocol):
     """Runs and measures a bundle. `repeats` and `cool_down_s` are its defaults."""
-
-    @property
-    def name(self) -> str: ...
 
     @property
     def repeats(self) -> int: ...
@@ -97,17 +93,10 @@ class Device(Protocol):
     def cool_down_s(self) -> float: ...
 
     def check(self, bundle: Bundle) -> None:
-        """Raise BenchError if the device is missing or cannot run `bundle`. This is called before
-        an index and photos are made for it."""
-        ...
+        """Raise BenchError if the device is missing or cannot run `bundle`; called before an index
+        and photos are made for it."""
 
     def measure(self, spec: Spec, progress: Progress = silent) -> dict[str, Any]:
-        """Run `spec` and return the device's part of a mcad-bench/1 document: "device", "tools",
-        "conditions", "index" {"photos"}, "memory_mib" {"peak_pss", "peak_rss", "steps",
-        "indexing"}, "latency_ms" (stage -> percentiles in ms), "samples_ms", "indexing"
-        {"photos_per_s"}, "ladder", "runtime" (tower -> {"runtime", "precision"}), "measured" and
-        "not_measured".
-
-        Raises BenchError if a part of it could not be measured; a simulated tower is refused.
-        """
-        ...
+        """Run `spec` and return the device's part of a mcad-bench/1 document (BenchDocument): all
+        but "schema", "created", "bundle" and "targets". BenchError if a part of it could not be
+        measured, or a tower is simulated."""

@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from mcad_mobile.base import machine
 from mcad_mobile.errors import BenchError
 
-PERCENTILES = (50, 90, 99)
+_PERCENTILES = (50, 90, 99)
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """{"p50", "p90", "p99"} of `values` in their own unit, interpolated linearly between ranks
-    (numpy's default). BenchError if there are none."""
+    """{"p50", "p90", "p99"} of `values` in their own unit. BenchError if there are none."""
     if not values:
         raise BenchError("There are no measurements to take percentiles of.")
-    ordered = sorted(values)
-    return {f"p{percent}": _at(ordered, percent) for percent in PERCENTILES}
-
-
-def _at(ordered: Sequence[float], percent: int) -> float:
-    rank = (len(ordered) - 1) * percent / 100
-    below = int(rank)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (rank - below)
+    names = (f"p{percent}" for percent in _PERCENTILES)
+    return dict(zip(names, np.percentile(values, _PERCENTILES).tolist(), strict=True))
 
 
 def device_facts() -> dict[str, Any]:
-    """Facts of this host: CPU, instruction sets, cores, architecture, memory (MiB), OS; None where
-    the system does not report them. `emulator` is the program that emulates the processor;
-    /proc/cpuinfo may then describe another one."""
-    import platform
-
+    """The document's "device" for this host; None where the system does not report a fact. Where a
+    program emulates the processor, /proc/cpuinfo may describe another one."""
     emulator = machine.emulator()
     cpuinfo = "" if emulator else machine.cpuinfo()
     return {
@@ -67,8 +59,6 @@ def _load_average() -> float | None:
 
 
 def _os_name() -> str:
-    import platform
-
     try:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):

@@ -46,8 +46,8 @@ class Repeat:
         return float(statistics.median(self.watched.document["samples_ms"]["total"]))
 
 
-def throttled(repeat: Repeat, first: Health) -> str | None:
-    """How the device says that it throttled during a run, or None. `first` is its health before the
+def _throttled(repeat: Repeat, first: Health) -> str:
+    """How the device says that it throttled during a run, or "". `first` is its health before the
     first run: clocks that were capped from the start are a condition of the bench."""
     status = max(repeat.before.thermal_status or 0, repeat.after.thermal_status or 0)
     if status > 0:
@@ -60,37 +60,30 @@ def throttled(repeat: Repeat, first: Health) -> str | None:
     if lowered:
         clocks = ", ".join(f"core {core} at {mhz} MHz" for core, mhz in lowered.items())
         return f"the clock was lowered: {clocks}"
-    return None
+    return ""
 
 
-def _slowed(repeat: Repeat, fastest_ms: float) -> str | None:
+def _slowed(repeat: Repeat, fastest_ms: float) -> str:
     if repeat.median_ms <= _SLOWDOWN * fastest_ms:
-        return None
+        return ""
     return f"{100 * (repeat.median_ms / fastest_ms - 1):.0f} % slower than the fastest run"
 
 
 def counted_runs(repeats: Sequence[Repeat]) -> tuple[list[Repeat], list[dict[str, Any]]]:
-    """Select the runs to report.
-
-    Returns:
-        The runs that count, and a record of every run: {"p50_ms", "counted", "why", "before",
-        "after"}.
-
-    Raises:
-        BenchError: The device throttled in every run.
-    """
-    hot = [throttled(repeat, repeats[0].before) for repeat in repeats]
-    cool = [repeat.median_ms for repeat, why in zip(repeats, hot, strict=True) if why is None]
+    """Return the runs that count, and a record of every run, as the document's "repeats" lists it.
+    BenchError: the device throttled in every run."""
+    hot = [_throttled(repeat, repeats[0].before) for repeat in repeats]
+    cool = [repeat.median_ms for repeat, why in zip(repeats, hot, strict=True) if not why]
     counted, records = [], []
     for repeat, why_hot in zip(repeats, hot, strict=True):
         why = why_hot or _slowed(repeat, min(cool))
-        if why is None:
+        if not why:
             counted.append(repeat)
         records.append(
             {
                 "p50_ms": repeat.median_ms,
-                "counted": why is None,
-                "why": why or "",
+                "counted": not why,
+                "why": why,
                 "before": repeat.before.to_json(),
                 "after": repeat.after.to_json(),
             }

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
+from mcad_mobile.base import machine
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device import RESULT_SCHEMA, Device, Parts, Spec, TowerDevice
-from mcad_mobile.bench.devices.host import HostDevice
-from mcad_mobile.bench.devices.open import DeviceOptions, open_device, open_tower_device
+from mcad_mobile.bench.devices.host import EmulatedHost, EmulatorDevice, HostDevice
 from mcad_mobile.bench.samples import index_photos, sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BenchError
@@ -32,19 +32,58 @@ _DIGITS = 3
 
 
 @dataclass(frozen=True)
-class Workload:
-    """The searches to measure.
+class DeviceOptions:
+    """Options of the devices that use them: see AdbDevice and AiHubDevice."""
 
-    Args:
-        index: A real index; its own photos are decoded for the indexing part.
-        synthetic: Without `index`, the number of photos of an index of blended real embeddings.
-        searches: How many searches to time.
-        threads: CPU threads.
-        runtime: Only rungs of this runtime; None for the whole ladder.
-        repeats: How often to run the searches; None for the device's default.
-        cool_down_s: The least seconds between two runs; None for the device's default.
-        decoded_photos: How many photos to decode and embed.
-    """
+    ledger: Path
+    compile_to: str | None = None
+    force: bool = False
+    runner: Path | None = None
+    aars: tuple[Path, ...] = ()
+
+
+def open_device(name: str, options: DeviceOptions) -> Device:
+    """Open "host", "adb" or "adb:SERIAL". BenchError: there is no such device."""
+    kind, _, serial = name.partition(":")
+    if name == "host":
+        return HostDevice()
+    if kind == "adb":
+        from mcad_mobile.bench.devices.adb import AdbDevice
+
+        return AdbDevice(serial or None, options.force, options.runner, options.aars)
+    raise BenchError(
+        f"No device is called {name!r}.",
+        "Use host, adb, adb:SERIAL (`adb devices` lists them), aihub:PHONE, or emulator.",
+    )
+
+
+def open_tower_device(name: str, options: DeviceOptions) -> TowerDevice | None:
+    """Open "emulator", "aihub:PHONE,PHONE", or "host" if its processor is emulated. Return None for
+    the name of a device that runs whole searches."""
+    kind, _, names = name.partition(":")
+    if name == "host" and machine.emulator():
+        return EmulatedHost()
+    if name == "emulator":
+        return EmulatorDevice()
+    if kind != "aihub":
+        return None
+    from mcad_mobile.bench.devices.aihub import AiHubDevice
+
+    phones = tuple(filter(None, (phone.strip() for phone in names.split(","))))
+    if not phones:
+        raise BenchError(
+            "No phone of AI Hub is named.",
+            'Name one or more: --device aihub:"Samsung Galaxy S25" '
+            "(`qai-hub list-devices` lists them).",
+        )
+    return AiHubDevice(phones, options.ledger, options.compile_to, options.force)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The searches to measure: in the real `index`, whose own photos are decoded too, or in one of
+    `synthetic` photos. `runtime` None leaves the choice to the ladder; `repeats` and `cool_down_s`
+    None to the device."""
 
     index: Path | None = None
     synthetic: int | None = None
@@ -80,11 +119,8 @@ def measure(
     workload: Workload,
     progress: Progress = silent,
 ) -> Parts:
-    """Measure on the device that `--device` names.
-
-    Returns:
-        A mcad-bench/1 document per device, and why devices have no document.
-    """
+    """Measure on the device that `--device` names. Return a mcad-bench/1 document per device, and
+    why devices have no document."""
     towers = open_tower_device(device, options)
     if towers is not None:
         return bench_towers(bundle, towers, runtime=workload.runtime, progress=progress)
@@ -97,16 +133,8 @@ def bench(
     device: Device | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Measure memory (MiB) and latency (ms) of `bundle` on `device`, by default this host.
-
-    Returns:
-        The mcad-bench/1 document. Peak PSS is judged against 100 MiB, the median of a whole search
-        against 8 ms.
-
-    Raises:
-        BenchError: The workload cannot be measured, or a tower is simulated.
-        PhotoIndexError: The index cannot be read.
-    """
+    """Measure memory and latency of `bundle` on `device`, by default this host, and return the
+    mcad-bench/1 document. BenchError, PhotoIndexError."""
     workload.check()
     device = device or HostDevice()
     progress("asking the device what it is")
@@ -159,12 +187,8 @@ def bench_towers(
     runtime: str | None = None,
     progress: Progress = silent,
 ) -> Parts:
-    """Measure the towers alone.
-
-    Returns:
-        A mcad-bench/1 document per device, whose targets have no verdict (null), and why devices
-        have no document.
-    """
+    """Measure the towers alone: a document per device, whose targets have no verdict, and why
+    devices have no document."""
     parts, failures = device.measure_towers(bundle, runtime, progress)
     for measured in parts:
         measured["index"]["source"] = "none"
@@ -172,33 +196,28 @@ def bench_towers(
 
 
 def complete_document(bundle: Bundle, measured: dict[str, Any]) -> dict[str, Any]:
-    """Complete a device's part (see Device.measure) to a mcad-bench/1 document.
-
-    Figures are rounded to 3 decimals before they are judged, so a reader sees what passed. What was
-    not measured has no verdict (null).
-    """
-    document: dict[str, Any] = {
-        "schema": RESULT_SCHEMA,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "bundle": _bundle_facts(bundle),
-        **measured,
-    }
-    document = {key: _rounded(value) for key, value in document.items()}
+    """Complete a device's part (see Device.measure) to a mcad-bench/1 document. Figures are rounded
+    before they are judged, so a reader sees what passed."""
+    document: dict[str, Any] = _rounded(
+        {
+            "schema": RESULT_SCHEMA,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "bundle": _bundle_facts(bundle),
+            **measured,
+        }
+    )
     peak = document["memory_mib"]["peak_pss"]
     search = document["latency_ms"].get("total", {}).get("p50")
     document["targets"] = {
-        "memory": {
-            "limit_mib": MEMORY_LIMIT_MIB,
-            "measured_mib": peak,
-            "pass": None if peak is None else peak <= MEMORY_LIMIT_MIB,
-        },
-        "search": {
-            "limit_ms": SEARCH_LIMIT_MS,
-            "measured_ms": search,
-            "pass": None if search is None else search <= SEARCH_LIMIT_MS,
-        },
+        "memory": _target("mib", MEMORY_LIMIT_MIB, peak),
+        "search": _target("ms", SEARCH_LIMIT_MS, search),
     }
     return document
+
+
+def _target(unit: str, limit: float, measured: float | None) -> dict[str, Any]:
+    passed = None if measured is None else measured <= limit
+    return {f"limit_{unit}": limit, f"measured_{unit}": measured, "pass": passed}
 
 
 def _bundle_facts(bundle: Bundle) -> dict[str, Any]:

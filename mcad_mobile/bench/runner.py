@@ -1,12 +1,8 @@
-"""The measured process, `python -m mcad_mobile.bench.runner`.
-
-It reads a `mcad-run/1` spec (from a path, or standard input), prints one JSON document, and
-announces steps on standard error. docs/bench.md is the contract, also of the Java runner in
-`android_demo/runner`.
+"""The measured process, `python -m mcad_mobile.bench.runner`. docs/bench.md is its contract, also
+of the Java runner in android_demo/runner.
 
 Mode "check" runs each rung on the golden inputs. Mode "search" loads only what a phone needs to
-search. Mode "index" runs in another process, since a phone that searches has not loaded the image
-tower.
+search; a phone that searches has not loaded the image tower, so mode "index" is another process.
 """
 
 from __future__ import annotations
@@ -54,7 +50,7 @@ def announce(name: str) -> None:
 
 
 def checking(name: TowerName, rung: Rung) -> str:
-    """The step announced before a rung is tried: it names the rung if the process crashes."""
+    """The step before a rung is tried: it names the rung if the process crashes."""
     return f"checking {name} {rung.runtime} {rung.precision}"
 
 
@@ -118,7 +114,6 @@ def measure_search(spec: dict[str, Any]) -> dict[str, Any]:
     engine = _engine(spec, "text")
     from mcad_mobile.engine.index import PhotoIndex
 
-    _import_runtime(engine, "text")
     steps.take("runtime loaded")
     _ = engine.tokenizer
     refuse_simulated(engine.text_tower.simulated)
@@ -159,7 +154,6 @@ def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
 
     from mcad_mobile.engine.engine import create_index
 
-    _import_runtime(engine, "image")
     steps.take("runtime loaded")
     refuse_simulated(engine.image_tower.simulated)
     steps.take("image tower loaded")
@@ -230,7 +224,8 @@ def _bundle(spec: dict[str, Any]) -> Bundle:
 
 
 def _engine(spec: dict[str, Any], name: TowerName) -> SearchEngine:
-    """An engine whose ladder for tower `name` holds the chosen rung alone."""
+    """An engine whose ladder for tower `name` holds the chosen rung alone, with its runtime's
+    library imported."""
     from msgspec.structs import replace
 
     from mcad_mobile.engine.engine import SearchEngine
@@ -240,14 +235,11 @@ def _engine(spec: dict[str, Any], name: TowerName) -> SearchEngine:
     rung = tower.rungs[number]
     alone = replace(tower, rungs=(rung,))
     bundle = replace(bundle, image=alone) if name == "image" else replace(bundle, text=alone)
-    return SearchEngine(bundle, runtime=rung.runtime, threads=spec["threads"])
-
-
-def _import_runtime(engine: SearchEngine, tower: TowerName) -> None:
-    if engine.bundle.tower(tower).rungs[0].runtime == "litert":
+    if rung.runtime == "litert":
         import ai_edge_litert.interpreter  # noqa: F401
     else:
         import onnxruntime  # noqa: F401
+    return SearchEngine(bundle, runtime=rung.runtime, threads=spec["threads"])
 
 
 def _rung(engine: SearchEngine, tower: TowerName) -> dict[str, Any]:

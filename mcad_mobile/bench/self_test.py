@@ -20,12 +20,7 @@ Ladder = dict[TowerName, list[dict[str, Any]]]
 
 
 def judge_ladder(bundle: Bundle, checked: dict[str, Any]) -> Ladder:
-    """Judge what a runner printed in mode "check".
-
-    Returns:
-        Each rung with "status" ("pass", "fail" for wrong vectors, "skip" if it did not run),
-        "cosine_min" over the golden inputs to the rung's expected embeddings, "nodes" and "why".
-    """
+    """Judge what a runner printed in mode "check": the document's "ladder"."""
     return {
         name: [judge_rung(bundle, name, tried) for tried in checked["ladder"][name]]
         for name in TOWERS
@@ -33,7 +28,8 @@ def judge_ladder(bundle: Bundle, checked: dict[str, Any]) -> Ladder:
 
 
 def judge_rung(bundle: Bundle, name: TowerName, tried: dict[str, Any]) -> dict[str, Any]:
-    """Judge one rung, as judge_ladder."""
+    """Judge a rung: its status is "pass", "fail" for wrong vectors, or "skip" if it did not run;
+    "cosine_min" is that to its expected embeddings over the golden inputs."""
     rung = bundle.tower(name).rungs[tried["rung"]]
     found = {
         "rung": tried["rung"],

@@ -21,9 +21,7 @@ class Launcher(Protocol):
     """Starts a runner on a device."""
 
     @property
-    def places(self) -> Places:
-        """Where files are, as paths on the device."""
-        ...
+    def places(self) -> Places: ...
 
     def launch(self, document: dict[str, Any], progress: Progress) -> Watched:
         """Run a `mcad-run/1` document. BenchError: the runner fails."""
@@ -41,12 +39,8 @@ class Session:
     progress: Progress = silent
 
     def check(self) -> tuple[Ladder, dict[str, str]]:
-        """Run the self-test of every candidate rung. If a rung crashes the runner, it is recorded,
-        and the others are tried again.
-
-        Returns:
-            The judged ladder, and the versions of the runner's libraries.
-        """
+        """Run the self-test of every candidate rung; one that crashes the runner is recorded, and
+        the others are tried again. Return the judged ladder, and the runner's "tools"."""
         rungs = self.spec.candidates()
         crashed: list[tuple[TowerName, dict[str, Any]]] = []
         while True:
@@ -74,11 +68,8 @@ class Session:
         raise crash
 
     def measure(self, ladder: Ladder) -> dict[str, Any]:
-        """Search and index with the first rung of each tower that passed.
-
-        Returns:
-            The part of a device's document that is the same for all kinds of devices.
-        """
+        """Search and index with the first rung of each tower that passed. Return the part of a
+        device's document that is the same for all kinds of devices."""
         chosen = {name: choose_rung(ladder, name) for name in TOWERS}
         numbers = {"rung": {name: rung["rung"] for name, rung in chosen.items()}}
         repeats = self._searches(numbers)
@@ -89,24 +80,28 @@ class Session:
             stage: [ms for repeat in counted for ms in repeat.watched.document["samples_ms"][stage]]
             for stage in found["samples_ms"]
         }
-        document = {
+        document: dict[str, Any] = {
             "conditions": {**self._conditions(found, records), **_waiting(counted)},
             "ladder": ladder,
             "runtime": {
                 name: {**used_rung(self.spec.bundle, name, rung), "provider": rung["provider"]}
                 for name, rung in chosen.items()
             },
-            "index": {
-                "photos": found["photos"],
-                "bytes_per_photo": found["bytes_per_photo"],
-            },
+            "index": {key: found[key] for key in ("photos", "bytes_per_photo")},
             "memory_mib": {
                 **_peak([repeat.watched for repeat in counted]),
                 "samples": sum(repeat.watched.samples for repeat in counted),
                 "steps": found["steps"],
             },
         }
-        _add_indexing(document, samples, indexing)
+        if "unsupported" in indexing.document:
+            document["indexing"] = {"unsupported": indexing.document["unsupported"]}
+        else:
+            samples.update(indexing.document["samples_ms"])
+            facts = ("photos", "photos_per_s")
+            document["indexing"] = {key: indexing.document[key] for key in facts}
+            steps = {"steps": indexing.document["steps"]}
+            document["memory_mib"]["indexing"] = {**_peak([indexing]), **steps}
         document["samples_ms"] = samples
         document["latency_ms"] = {stage: percentiles(taken) for stage, taken in samples.items()}
         return document
@@ -152,22 +147,6 @@ def _waiting(counted: Sequence[Repeat]) -> dict[str, float]:
     shares = [repeat.watched.document.get("waited_share") for repeat in counted]
     known = [share for share in shares if share is not None]
     return {"waited_share": max(known)} if known else {}
-
-
-def _add_indexing(
-    document: dict[str, Any], samples: dict[str, list[float]], indexing: Watched
-) -> None:
-    """Add the image tower's part, or why the runner cannot decode photos."""
-    found = indexing.document
-    if "unsupported" in found:
-        document["indexing"] = {"unsupported": found["unsupported"]}
-        return
-    samples.update(found["samples_ms"])
-    document["indexing"] = {
-        "photos": found["photos"],
-        "photos_per_s": found["photos_per_s"],
-    }
-    document["memory_mib"]["indexing"] = {**_peak([indexing]), "steps": found["steps"]}
 
 
 def _peak(runs: Sequence[Watched]) -> dict[str, float | None]:

@@ -52,18 +52,9 @@ def watch(
 ) -> Watched:
     """Run `command` with `document` on its standard input, and wait for its document.
 
-    Args:
-        command: The program and its arguments.
-        document: The text for its standard input.
-        timeout_s: The longest time that it may run.
-        sample: Returns the memory of a process id; raises ProcessLookupError or MemoryUnavailable
-            while that is not known.
-        progress: Hears each step that the process announces on standard error.
-        environment: Its environment variables; None for this process's.
-
-    Raises:
-        BenchError: It fails with a reason of its own, or runs too long.
-        RunnerCrashed: It ends without a document.
+    `sample` returns the memory of a process id, or raises ProcessLookupError or MemoryUnavailable.
+    `progress` hears each step that the process announces on standard error. BenchError: it fails
+    with a reason of its own, or runs too long. RunnerCrashed: it ends without a document.
     """
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as stdin,

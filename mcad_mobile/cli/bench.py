@@ -11,10 +11,9 @@ from rich.console import Console
 
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.bench.devices.aihub import AiHubDevice
-from mcad_mobile.bench.devices.open import DeviceOptions, open_tower_device
 from mcad_mobile.bench.report import markdown
 from mcad_mobile.bench.report.rows import busy
-from mcad_mobile.bench.run import Workload, measure
+from mcad_mobile.bench.run import DeviceOptions, Workload, measure, open_tower_device
 from mcad_mobile.cli.output import (
     BundleOption,
     JsonOption,

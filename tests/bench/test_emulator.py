@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.bench.devices import emulator
-from mcad_mobile.bench.devices.emulator import EmulatorDevice
+from mcad_mobile.bench.devices.host import EmulatorDevice
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -35,7 +34,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "mcad_mobile.bench.runner\n"
     )
     program.chmod(0o755)
-    monkeypatch.setattr(emulator.shutil, "which", lambda name: str(program))
+    monkeypatch.setattr("shutil.which", lambda name: str(program))
     return called
 
 
@@ -68,7 +67,7 @@ def test_a_missing_part_of_the_emulator_is_named(
     stand_in(root, monkeypatch)
     with pytest.raises(BenchError, match=r"an arm64 Python in .*/nothing is missing"):
         EmulatorDevice(root / "nothing").measure_towers(bundle)
-    monkeypatch.setattr(emulator.shutil, "which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(BenchError, match="qemu-aarch64 is missing") as raised:
         EmulatorDevice(root).measure_towers(bundle)
     assert "scripts/setup-root.sh arm64" in raised.value.hint

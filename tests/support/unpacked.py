@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from mcad_mobile.base.locks import alone
-from mcad_mobile.bench.devices.emulator import default_root
+from mcad_mobile.bench.devices.host import default_root
 from tests.support.paths import ROOT
 
 SETUP_ROOT = ROOT / "scripts" / "setup-root.sh"

@@ -1,19 +1,26 @@
-"""A phone or a development board over adb."""
+"""A phone or a development board over adb, measured by a runner in Java or in its own Python."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import platform
+import shlex
 import tempfile
-from dataclasses import dataclass, field
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from mcad_mobile.android.runner import runner_files
+from mcad_mobile.base.documents import decode
 from mcad_mobile.base.machine import emulator_among
+from mcad_mobile.base.package import PACKAGE
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device import Places, Spec
 from mcad_mobile.bench.devices.adb_facts import Facts, read_facts, read_health
-from mcad_mobile.bench.devices.adb_runners import DeviceRunner, java_runner, python_runner
 from mcad_mobile.bench.devices.adb_shell import ROOT, RUN, AdbShell, connect
 from mcad_mobile.bench.devices.host import NEVER_MEASURED, measured_parts
 from mcad_mobile.bench.repeats import Health
@@ -21,19 +28,35 @@ from mcad_mobile.bench.self_test import parity_only
 from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import Watched, watch
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
+from mcad_mobile.engine.native import LIBRARY, LIBRARY_VARIABLE
 from mcad_mobile.errors import BenchError, DeviceLost
 from mcad_mobile.export.targets import find_target
+
+_RUNNER = f"{ROOT}/runner"
+_PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
+_OLDEST_PYTHON = (3, 11)
+_ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # equal bytes each time are pushed once
+# All that the measured process imports of this package, which needs no torch.
+_LEAN = (
+    *("__init__.py", "errors.py", "base/*.py", "data/*.py", "engine/*.py"),
+    *("bench/__init__.py", "bench/runner.py"),
+)
+# As mcad_mobile/engine/native/CMakeLists.txt compiles them.
+_COMPILE = "cc -O3 -std=gnu11 -fPIC -shared -ffp-contract=off"
+_MODULES = {"numpy": "numpy", "msgspec": "msgspec", "PIL": "pillow"}
+_RUNTIMES = {
+    "onnx": ("onnxruntime", "onnxruntime"),
+    "litert": ("ai_edge_litert", "ai-edge-litert"),
+}
 
 
 @dataclass(frozen=True)
 class AdbDevice:
     """The attached device, or the device with `serial`.
 
-    Args:
-        force: Measure a bundle that was made for another chip.
-        runner: A folder with a built Java runner.
-        aars: Android archives whose libraries go into a runner that is built here.
-        timeout_s: The longest time that each process may run.
+    `force` measures a bundle that was made for another chip. `runner` is a folder with a built Java
+    runner; else one is built here, with the libraries of the Android archives `aars`. `timeout_s`
+    bounds each process.
     """
 
     serial: str | None = None
@@ -41,7 +64,6 @@ class AdbDevice:
     runner: Path | None = None
     aars: tuple[Path, ...] = ()
     timeout_s: float = 1800.0
-    name: str = "adb"
     repeats: int = 3
     cool_down_s: float = 15.0
 
@@ -66,38 +88,34 @@ class AdbDevice:
         shell, facts = self._connect(spec.bundle)
         shell.clean()
         with tempfile.TemporaryDirectory(prefix="mcad-bench-") as scratch:
-            runner = self._runner(shell, facts, spec, Path(scratch), progress)
+            if facts.android:
+                runner = _java_runner(facts.abi, self.runner, self.aars, progress)
+            else:
+                runner = _python_runner(shell, facts, Path(scratch), spec)
             try:
                 pushed = shell.push({**_payload(spec), **runner.files}, progress)
-                return self._measure(shell, facts, runner, spec, pushed, progress)
+                device = {**facts.to_json(), "pushed_files": len(pushed)}
+                return self._measure(shell, facts, device, runner, spec, progress)
             finally:
                 with contextlib.suppress(DeviceLost):  # that error is being raised already
                     shell.clean()
-
-    def _runner(
-        self, shell: AdbShell, facts: Facts, spec: Spec, scratch: Path, progress: Progress
-    ) -> DeviceRunner:
-        if facts.android:
-            return java_runner(facts, self.runner, self.aars, progress)
-        runtimes = [rung.runtime for rung in spec.bundle.text.rungs]
-        return python_runner(shell, facts, scratch, runtimes)
 
     def _measure(
         self,
         shell: AdbShell,
         facts: Facts,
-        runner: DeviceRunner,
+        device: dict[str, Any],
+        runner: _Runner,
         spec: Spec,
-        pushed: list[str],
         progress: Progress,
     ) -> dict[str, Any]:
-        cores = _allowed(shell, facts.fastest_cores(spec.threads))
-        launcher = AdbLauncher(
-            shell, spec, runner.command, cores, self.timeout_s, emulator=facts.emulator
-        )
+        cores = facts.fastest_cores(spec.threads)
+        if cores and shell.ask(f"taskset {_core_mask(cores)} true")[0]:
+            cores = []  # it does not let a process be pinned
+        launcher = _Launcher(shell, spec, runner.command, cores, self.timeout_s, facts.emulator)
         session = Session(launcher, spec, progress)
         ladder, tools = session.check()
-        about = {"device": {**facts.to_json(), "pushed_files": len(pushed)}, "tools": tools}
+        about = {"device": device, "tools": tools}
         if launcher.emulator:
             return parity_only(spec, about, ladder, emulator=launcher.emulator)
         if runner.cannot_search:
@@ -124,7 +142,7 @@ class AdbDevice:
 
 
 @dataclass
-class AdbLauncher:
+class _Launcher:
     """Starts runners on the device, one at a time. `emulator` is the program that emulates their
     processor, once it is seen."""
 
@@ -133,7 +151,7 @@ class AdbLauncher:
     command: str
     cores: list[int]
     timeout_s: float
-    emulator: str = field(default="")
+    emulator: str
 
     @property
     def places(self) -> Places:
@@ -151,7 +169,7 @@ class AdbLauncher:
             json.dump(document, file)
             file.flush()
             self.shell.push_file(Path(file.name), f"{RUN}/spec.json")
-        pinned = f"taskset {core_mask(self.cores)} " if self.cores else ""
+        pinned = f"taskset {_core_mask(self.cores)} " if self.cores else ""
         script = f"cd {RUN} && echo $$ > pid && exec {pinned}{self.command} {RUN}/spec.json"
         with self.shell.probe() as probe:
             try:
@@ -189,16 +207,9 @@ def check_chip(bundle: Bundle, facts: Facts) -> None:
     )
 
 
-def core_mask(cores: list[int]) -> str:
+def _core_mask(cores: list[int]) -> str:
     """[4, 7] -> "90", the argument of taskset on Android and Linux."""
     return f"{sum(1 << core for core in cores):x}"
-
-
-def _allowed(shell: AdbShell, cores: list[int]) -> list[int]:
-    """Return `cores` if a process can be pinned to them, else none."""
-    if not cores or shell.ask(f"taskset {core_mask(cores)} true")[0]:
-        return []
-    return cores
 
 
 def _payload(spec: Spec) -> dict[str, Path]:
@@ -236,3 +247,126 @@ def left_out(measured: dict[str, Any], *, fastest: bool) -> list[str]:
     if "unsupported" in measured["indexing"]:
         sentences.append(f"Indexing: {measured['indexing']['unsupported']}")
     return sentences
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """`files` go to the device (path under ROOT -> local file); `command` with the path of a spec
+    runs there. `cannot_search` says why it cannot search, or is ""."""
+
+    files: dict[str, Path]
+    command: str
+    cannot_search: str = ""
+
+
+def _java_runner(
+    abi: str, folder: Path | None, aars: Sequence[Path], progress: Progress
+) -> _Runner:
+    """The runner of android_demo/runner, out of `folder` or built here."""
+    if folder:
+        local = _prebuilt(folder, abi)
+    else:
+        progress(f"building the runner for {abi}")
+        local = runner_files(abi, aars, progress)
+    lib = f"{_RUNNER}/lib"
+    command = [
+        "env",
+        f"CLASSPATH={_RUNNER}/runner.jar",
+        f"LD_LIBRARY_PATH={lib}",
+        "ORT_DISABLE_TELEMETRY=1",
+        f"ADSP_LIBRARY_PATH={lib}",  # where the NPU's loader looks for its part of QNN
+        "app_process",
+        f"-Djava.library.path={lib}",
+        f"-Donnxruntime.native.path={lib}",
+        f"-Djava.io.tmpdir={RUN}/scratch",
+        "/",
+        "mcad.runner.Main",
+    ]
+    return _Runner({f"runner/{name}": path for name, path in local.items()}, " ".join(command))
+
+
+def _prebuilt(folder: Path, abi: str) -> dict[str, Path]:
+    jar = folder / "runner.jar"
+    libraries = sorted((folder / "lib" / abi).glob("*.so"))
+    if not jar.is_file() or not libraries:
+        missing = jar if not jar.is_file() else folder / "lib" / abi / "*.so"
+        raise BenchError(
+            f"{folder} holds no runner for {abi}: {missing} is missing.",
+            "Leave --runner out to build it, or lay the folder out as docs/bench.md says.",
+        )
+    return {"runner.jar": jar, **{f"lib/{path.name}": path for path in libraries}}
+
+
+def _python_runner(shell: AdbShell, facts: Facts, scratch: Path, spec: Spec) -> _Runner:
+    """A zip of this package's lean part, for the board's own Python. BenchError: that Python lacks
+    a library, or every runtime of the bundle."""
+    python = _python(shell)
+    _check_libraries(shell, python, [rung.runtime for rung in spec.bundle.text.rungs])
+    archive = scratch / "mcad_mobile.zip"
+    with zipfile.ZipFile(archive, "w") as out:
+        for path in sorted(PACKAGE.rglob("*.py")):
+            name = path.relative_to(PACKAGE).as_posix()
+            if any(fnmatchcase(name, pattern) for pattern in _LEAN):
+                entry = zipfile.ZipInfo(f"mcad_mobile/{name}", _ZIP_DATE)
+                out.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    files = {f"runner/{archive.name}": archive}
+    library, cannot_search = f"{_RUNNER}/{LIBRARY.name}", ""
+    if facts.arch == platform.machine():
+        files[f"runner/{LIBRARY.name}"] = LIBRARY
+    else:
+        library, cannot_search = _compiled_there(shell)
+    command = (
+        f"env PYTHONPATH={_RUNNER}/{archive.name} PYTHONDONTWRITEBYTECODE=1 "
+        f"{LIBRARY_VARIABLE}={library} {python} -m mcad_mobile.bench.runner"
+    )
+    return _Runner(files, command, cannot_search)
+
+
+def _compiled_there(shell: AdbShell) -> tuple[str, str]:
+    """Compile the search kernels on a board with another processor than this computer's. Return the
+    library's path on the board, and why there is none, or ""."""
+    folder = f"{ROOT}-kernels"  # not in ROOT, where only pushed files stay
+    shell.run(f"rm -rf {folder} && mkdir -p {folder}")
+    for source in sorted(LIBRARY.parent.glob("*.[ch]")):
+        shell.push_file(source, f"{folder}/{source.name}")
+    code, printed = shell.ask(f"cd {folder} && {_COMPILE} *.c -o {LIBRARY.name} -lm 2>&1")
+    why = f"The search kernels could not be compiled on the board: {printed.strip()[-300:]}"
+    return f"{folder}/{LIBRARY.name}", why if code else ""
+
+
+def _python(shell: AdbShell) -> str:
+    """The first Python on the board that is new enough."""
+    seen = []
+    for name in _PYTHONS:
+        code, printed = shell.ask(f"{name} -c 'import sys; print(*sys.version_info[:2])'")
+        if code:
+            continue
+        version = tuple(map(int, printed.split()[-2:]))
+        if version >= _OLDEST_PYTHON:
+            return name
+        seen.append(f"{name} is {'.'.join(map(str, version))}")
+    oldest = ".".join(map(str, _OLDEST_PYTHON))
+    raise BenchError(
+        f"The board has no Python {oldest} or later ({'; '.join(seen) or 'none at all'}).",
+        f"Install one on the board, where adb's shell finds it as {' or '.join(_PYTHONS[:2])}.",
+    )
+
+
+def _check_libraries(shell: AdbShell, python: str, runtimes: Sequence[str]) -> None:
+    wanted = dict(_RUNTIMES[runtime] for runtime in runtimes if runtime in _RUNTIMES)
+    code = (
+        "import importlib.util, json; "
+        f"print(json.dumps([m for m in {[*_MODULES, *wanted]!r} if importlib.util.find_spec(m)]))"
+    )
+    printed = shell.run(f"{python} -c {shlex.quote(code)}")
+    listed = printed.strip().rpartition("\n")[2].encode()
+    hint = f"On the board, look at: {python} --version"
+    found = set(decode(listed, list[str], f"The output of the board's {python}", BenchError, hint))
+    missing = [package for module, package in _MODULES.items() if module not in found]
+    if wanted and not found & set(wanted):
+        missing += list(wanted.values())[:1]
+    if missing:
+        raise BenchError(
+            f"The board's {python} lacks {', '.join(missing)}.",
+            f"On the board: {python} -m pip install {' '.join(missing)}",
+        )

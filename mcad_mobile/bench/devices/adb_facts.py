@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from mcad_mobile.base import machine as processor
+from mcad_mobile.base import machine
 from mcad_mobile.bench.devices.adb_shell import AdbShell
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.errors import TargetError
@@ -71,8 +71,7 @@ class Facts:
 
     @property
     def targets(self) -> list[Target]:
-        """The chips of our table that this may be: several if they share a platform's name, none if
-        it is another chip or unknown."""
+        """The chips of our table that this may be; several may share a platform's name."""
         model = re.match(r"[A-Z]{2,3}\d{4}", self.soc)  # in SM8750-AC, MT6989W
         for name in filter(None, (self.soc, model and model.group())):
             try:
@@ -88,23 +87,17 @@ class Facts:
         return sorted(core.number for core in ordered[-threads:])
 
     def to_json(self) -> dict[str, Any]:
+        """The document's "device"."""
         chip = self.soc or "unknown chip"
+        names = ("model", "soc", "arch", "abi", "memory_mib", "memory_available_mib", "os")
         return {
             "kind": "adb",
             "system": "android" if self.android else "linux",
-            "model": self.model,
-            "soc": self.soc,
             "cpu": f"{self.model} ({chip})" if self.model else chip,
             "instruction_sets": list(self.instruction_sets),
             "cores": self.core_count,
             "core_max_mhz": {str(core.number): core.max_mhz for core in self.cores},
-            "arch": self.arch,
-            "abi": self.abi,
-            "memory_mib": self.memory_mib,
-            "memory_available_mib": self.memory_available_mib,
-            "os": self.os,
-            "kernel": self.kernel,
-            "build": self.build,
+            **{name: getattr(self, name) for name in (*names, "kernel", "build")},
         }
 
 
@@ -112,12 +105,12 @@ def read_facts(shell: AdbShell) -> Facts:
     """Read the facts of an Android device, which has properties, or of a Linux board."""
     output = _ask(shell, _FACTS)
     props = dict(re.findall(r"^\[(.+?)\]: \[(.*)\]$", output["props"], flags=re.MULTILINE))
-    machine = output["machine"].strip()
+    arch = output["machine"].strip()
     memory = dict(re.findall(r"^(\w+):\s+(\d+) kB", output["memory"], flags=re.MULTILINE))
     cores = _cores(output["cores"])
     common: dict[str, Any] = {
-        "arch": machine,
-        "instruction_sets": tuple(processor.instruction_sets(output["cpuinfo"])),
+        "arch": arch,
+        "instruction_sets": tuple(machine.instruction_sets(output["cpuinfo"])),
         "kernel": output["kernel"].strip(),
         "memory_mib": int(memory.get("MemTotal", 0)) // 1024,
         "memory_available_mib": int(memory.get("MemAvailable", 0)) // 1024,
@@ -143,7 +136,7 @@ def read_facts(shell: AdbShell) -> Facts:
         android=False,
         model=output["model"].strip(),
         soc=_board_chip(output["soc"], output["compatible"]),
-        abi=machine,
+        abi=arch,
         os=name.group(1) if name else "Linux",
         **common,
     )
@@ -156,12 +149,8 @@ def read_health(shell: AdbShell) -> Health:
     skin = re.search(r"mValue=([\d.]+), mType=3\b", output["thermal"])
     level = re.search(r"^\s*level: (\d+)", output["battery"], flags=re.MULTILINE)
     tenths = re.search(r"^\s*temperature: (\d+)", output["battery"], flags=re.MULTILINE)
-    if skin:
-        temperature: float | None = float(skin.group(1))
-    elif tenths:
-        temperature = int(tenths.group(1)) / 10
-    else:
-        temperature = _hottest_zone(output["zones"])
+    hottest = _hottest_zone(output["zones"])
+    temperature = float(skin[1]) if skin else int(tenths[1]) / 10 if tenths else hottest
     capped = {
         str(core.number): core.allowed_mhz
         for core in _cores(output["cores"])

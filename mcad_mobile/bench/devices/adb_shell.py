@@ -1,8 +1,4 @@
-"""A phone or board over adb: choose it, run commands, push files, read memory, clean up.
-
-All goes through the `adb` command, which keeps standard output and error apart, compresses what it
-pushes, and starts the server of its own version.
-"""
+"""A phone or board through the `adb` command: run commands, push files, read memory, clean up."""
 
 from __future__ import annotations
 
@@ -30,12 +26,17 @@ _PUSH_BYTES_PER_S = 250_000  # below the slowest USB 2 cable: bounds the time of
 _PROBE_S = 5.0
 _SPARE_BYTES = 16 * 2**20  # for what a run writes: a small index, a few files
 _EXIT = ":exit:"
+_HINTS = {
+    "unauthorized": "Unlock the phone and allow USB debugging from this computer in the dialog.",
+    "offline": "Reconnect the cable, or: adb reconnect offline.",
+    "no permissions": "Let your user open USB devices (udev rules, group plugdev), then reconnect.",
+}
 
 
 @dataclass(frozen=True)
 class AdbShell:
-    """A device by its serial. Every call has a timeout and checks its result; DeviceLost: the
-    device went away meanwhile."""
+    """A device by its serial. Every call has a timeout, and raises DeviceLost if the device went
+    away meanwhile."""
 
     adb: str
     serial: str
@@ -97,16 +98,8 @@ class AdbShell:
         return "offline" if "offline" in done.stderr else "gone"
 
     def push(self, files: Mapping[str, Path], progress: Progress = silent) -> list[str]:
-        """Make ROOT hold exactly `files` (path under ROOT -> local file).
-
-        Files are sent only if their SHA-256 differs, and compared again afterwards.
-
-        Returns:
-            The files that were sent.
-
-        Raises:
-            BenchError: The device has no room, or a file arrived damaged.
-        """
+        """Make ROOT hold exactly `files` (path under ROOT -> local file), and return those that
+        were sent, as their SHA-256 differed. BenchError: no room, or a file arrived damaged."""
         wanted = {name: sha256_of(path) for name, path in files.items()}
         self.run(f"mkdir -p {ROOT}")
         pushed = self._hashes()
@@ -116,18 +109,17 @@ class AdbShell:
             self.run(f"cd {ROOT} && rm -f -- {names}")
         missing = [name for name in files if pushed.get(name) != wanted[name]]
         self._check_room(sum(files[name].stat().st_size for name in missing))
-        folders = {str(PurePosixPath(ROOT) / PurePosixPath(name).parent) for name in missing}
+        folders = {f"{ROOT}/{PurePosixPath(name).parent}" for name in missing}
         if folders:
             self.run(f"mkdir -p -- {shlex.join(sorted(folders))}")
         for number, name in enumerate(missing):
             progress(f"pushing {name} ({number + 1} of {len(missing)})")
             self.push_file(files[name], f"{ROOT}/{name}")
-        if missing:
-            pushed = self._hashes()
-            damaged = [name for name in missing if pushed.get(name) != wanted[name]]
-            if damaged:
+        pushed = self._hashes() if missing else {}
+        for name in missing:
+            if pushed.get(name) != wanted[name]:
                 raise BenchError(
-                    f"{damaged[0]} arrived on the device with other bytes than were sent.",
+                    f"{name} arrived on the device with other bytes than were sent.",
                     "Try another cable, and run the command again.",
                 )
         return missing
@@ -172,16 +164,13 @@ class AdbShell:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,
         )
-        try:
-            yield Probe(process)
-        finally:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
+        with process:
+            try:
+                yield Probe(process)
+            finally:
+                process.kill()
 
     def clean(self) -> None:
         """End the process of an earlier run, and remove its files. Pushed files stay."""
@@ -202,8 +191,7 @@ class Probe:
         self.program = ""  # /proc/PID/exe of the process
 
     def memory(self, local_pid: int = 0) -> Memory:
-        """Return the process's memory. ProcessLookupError: it does not run, or cannot be read.
-        `local_pid`, of adb itself, is ignored."""
+        """The process's memory, or ProcessLookupError. `local_pid`, of adb itself, is ignored."""
         answer = self._ask(
             f"p=$(cat {RUN}/pid 2>/dev/null) && "
             "readlink /proc/$p/exe && cat /proc/$p/smaps_rollup; echo :end"
@@ -218,7 +206,6 @@ class Probe:
         assert stdin is not None and stdout is not None
         try:
             stdin.write(script.encode() + b"\n")
-            stdin.flush()
             while b":end\n" not in self._buffer:
                 if not select.select([stdout], [], [], _PROBE_S)[0]:
                     raise ProcessLookupError("the device's shell does not answer")
@@ -260,53 +247,35 @@ def parse_devices(listing: str) -> list[Attached]:
 
 
 def choose_device(devices: Iterable[Attached], serial: str | None) -> Attached:
-    """Choose the device to use. BenchError: there is none, several, not the one with `serial`, or
-    it is not ready."""
+    """The device with `serial`, or the only one, or the only one that is ready. BenchError: there
+    is none, there are several, or it is not ready."""
     attached = list(devices)
     listed = "".join(f"\n    adb:{d.serial}  {d.state}  {d.about}".rstrip() for d in attached)
-    if serial is not None:
-        for device in attached:
-            if device.serial == serial:
-                return _ready(device)
-        raise BenchError(
-            f"No device {serial!r} is attached. adb sees:{listed or ' none.'}",
-            "Check the cable and the serial, or `adb connect HOST:PORT` first.",
-        )
     if not attached:
         raise BenchError(
             "No device is attached: adb sees none.",
             "Connect a phone with USB debugging turned on (Settings, Developer options), or "
             "`adb connect HOST:PORT`.",
         )
-    if len(attached) > 1:
-        ready = [device for device in attached if device.state == "device"]
-        if len(ready) != 1:
-            raise BenchError(
-                f"{len(attached)} devices are attached:{listed}",
-                "Name one of them: --device adb:SERIAL.",
-            )
-        return ready[0]
-    return _ready(attached[0])
-
-
-_HINTS = {
-    "unauthorized": "Unlock the phone and allow USB debugging from this computer in the dialog.",
-    "authorizing": "Wait a moment, and allow USB debugging in the phone's dialog.",
-    "offline": "Reconnect the cable, or: adb reconnect offline.",
-    "no permissions": "Let your user open USB devices (udev rules, group plugdev), then reconnect.",
-    "recovery": "Boot the phone into Android.",
-    "sideload": "Boot the phone into Android.",
-    "bootloader": "Boot the phone into Android: fastboot reboot.",
-}
-
-
-def _ready(device: Attached) -> Attached:
-    if device.state == "device":
-        return device
-    raise BenchError(
-        f"Device {device.serial} is {device.state}.",
-        _HINTS.get(device.state, "Reconnect it, and look at `adb devices -l`."),
-    )
+    found = [device for device in attached if serial in (None, device.serial)]
+    if not found:
+        raise BenchError(
+            f"No device {serial!r} is attached. adb sees:{listed}",
+            "Check the cable and the serial, or `adb connect HOST:PORT` first.",
+        )
+    if len(found) > 1:
+        found = [device for device in found if device.state == "device"]
+    if len(found) != 1:
+        raise BenchError(
+            f"{len(attached)} devices are attached:{listed}",
+            "Name one of them: --device adb:SERIAL.",
+        )
+    if found[0].state != "device":
+        raise BenchError(
+            f"Device {found[0].serial} is {found[0].state}.",
+            _HINTS.get(found[0].state, "Reconnect it, and look at `adb devices -l`."),
+        )
+    return found[0]
 
 
 def connect(serial: str | None = None, timeout_s: float = _COMMAND_S) -> AdbShell:

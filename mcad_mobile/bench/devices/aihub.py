@@ -20,18 +20,9 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle, Rung, TowerName
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import AiHubError, BenchError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset
-from mcad_mobile.export.aihub.jobs import (
-    TARGET_RUNTIMES,
-    Job,
-    Ledger,
-    Outcome,
-    Runner,
-    describe,
-)
+from mcad_mobile.export.aihub.jobs import TARGET_RUNTIMES, Job, Ledger, Outcome, Runner, describe
 from mcad_mobile.export.targets import find_target
 
-_US_PER_MS = 1e3
-_BYTES_PER_MIB = 2**20
 # The precision of a float model that AI Hub compiled: an NPU computes in half precision.
 _COMPILED_PRECISION = {"qnn": "fp16", "litert": "fp32", "onnx": "fp32"}
 _STAGES = {"first_load": "load", "inference": "run"}
@@ -48,11 +39,8 @@ class Measured:
 
 
 class Descent:
-    """Tries the rungs of a tower on one device until one passes.
-
-    `rungs`: the number of each rung, and why it cannot run there, or "". `tried`: the judged rungs
-    so far. `measured`: the rung that passed.
-    """
+    """Tries the rungs of a tower (numbers, and why they cannot run there, or "") on one device
+    until one passes and is `measured`; `tried` are the judged rungs so far."""
 
     def __init__(
         self,
@@ -72,16 +60,15 @@ class Descent:
     @property
     def failure(self) -> str:
         """Why nothing is measured: AI Hub's error, or why each rung failed."""
+        failed = (f"{rung['runtime']} {rung['precision']}: {rung['why']}" for rung in self.tried)
         reason = self._unread or (
-            "; ".join(
-                f"{rung['runtime']} {rung['precision']}: {rung['why']}" for rung in self.tried
-            )
-            + ". Export for its chip or with another precision, or compile there: --compile qnn."
+            f"{'; '.join(failed)}. "
+            "Export for its chip or with another precision, or compile there: --compile qnn."
         )
         return f"{self.device.name}, {self.tower} tower: {reason}"
 
     def next_rung(self) -> int | None:
-        """Return the number of the rung to run now; None if a rung has passed or none is left."""
+        """The number of the rung to run now; None if a rung has passed or none is left."""
         if self.measured or self._unread:
             return None
         for number, why in self.rungs[len(self.tried) :]:
@@ -91,8 +78,8 @@ class Descent:
         return None
 
     def record(self, hub: AiHub, job: Job, outcome: Outcome) -> None:
-        """Record the outcome of the rung from next_rung(). After a failed job or wrong embeddings
-        comes the next rung. Results that cannot be read end the descent: the rung may be right."""
+        """Record the outcome of next_rung(). Results that cannot be read end the descent, as the
+        rung may be right; after a failed job or wrong embeddings comes the next one."""
         number, _ = self.rungs[len(self.tried)]
         if outcome.failure:
             self._skip(number, outcome.failure, job)
@@ -113,11 +100,7 @@ class Descent:
         judged = self._record(judge_rung(self._bundle, self.tower, ran), job)
         if judged["status"] == "pass":
             size = sum(file.stat().st_size for file in job.files)
-            jobs = {
-                "compile": outcome.compile or None,
-                "inference": outcome.inference,
-                "url": url,
-            }
+            jobs = {"compile": outcome.compile or None, "inference": outcome.inference, "url": url}
             self.measured = Measured(judged, size, jobs, profile)
 
     def _skip(self, number: int, why: str, job: Job | None = None) -> None:
@@ -207,7 +190,7 @@ def _times(profile: dict[str, Any]) -> list[float]:
     """The time of every inference, ms; of an old profile, the one that it estimates."""
     summary = profile["execution_summary"]
     every = summary.get("all_inference_times") or [summary["estimated_inference_time"]]
-    return [time / _US_PER_MS for time in every]
+    return [microseconds / 1e3 for microseconds in every]
 
 
 def _memory(profile: dict[str, Any]) -> dict[str, list[float] | None]:
@@ -217,7 +200,7 @@ def _memory(profile: dict[str, Any]) -> dict[str, list[float] | None]:
     for theirs, ours in _STAGES.items():
         bounds = summary.get(f"{theirs}_memory_peak_range")
         known = isinstance(bounds, (tuple, list))
-        found[f"{ours}_peak"] = [b / _BYTES_PER_MIB for b in bounds] if known else None
+        found[f"{ours}_peak"] = [size / 2**20 for size in bounds] if known else None
     return found
 
 
@@ -230,12 +213,9 @@ def _nodes(profile: dict[str, Any]) -> dict[str, int]:
 class AiHubDevice:
     """Phones by name, or by chipset ("snapdragon-8-elite").
 
-    Args:
-        ledger: The file that remembers submitted jobs.
-        compile_to: Compile the bundle's float ONNX model there for this runtime, instead of
-            running the bundle's files.
-        force: Run context binaries on chips that they were not made for.
-        poll_s: Seconds between two looks at running jobs.
+    The file `ledger` remembers submitted jobs. `compile_to` compiles the bundle's float ONNX model
+    there for this runtime, instead of running the bundle's files; `force` runs context binaries on
+    chips that they were not made for.
     """
 
     names: tuple[str, ...]
@@ -253,15 +233,8 @@ class AiHubDevice:
     def measure_towers(
         self, bundle: Bundle, runtime: str | None = None, progress: Progress = silent
     ) -> Parts:
-        """Measure on every device on which a rung passes.
-
-        Returns:
-            A mcad-bench/1 part per device, and why towers have no figures.
-
-        Raises:
-            AiHubError: AI Hub cannot be used at all.
-            BenchError: The bundle has nothing to run.
-        """
+        """See TowerDevice. AiHubError: AI Hub cannot be used at all. BenchError: the bundle has
+        nothing to run."""
         hub = AiHub()
         progress("asking AI Hub for its devices")
         devices = list(dict.fromkeys(hub.device(name) for name in self.names))
@@ -301,42 +274,31 @@ class AiHubDevice:
         """The rungs from the top: the number of each, and why it cannot run there, or ""."""
         ladder = list(enumerate(bundle.tower(name).rungs))
         if self.compile_to:
+            rungs = [(n, "") for n, r in ladder if (r.runtime, r.precision) == ("onnx", "fp32")]
+            missing = "float ONNX model to compile from"
+            hint = "Use a bundle of `mcad-mobile export --target cpu`."
+        else:
             rungs = [
-                (number, "")
+                (number, "" if self.force else _other_chip(bundle, rung, device))
                 for number, rung in ladder
-                if (rung.runtime, rung.precision) == ("onnx", "fp32")
+                if runtime in (None, rung.runtime)
             ]
-            if not rungs:
-                raise BenchError(
-                    f"{bundle.directory} has no float ONNX model of the {name} tower to compile "
-                    "from.",
-                    "Use a bundle of `mcad-mobile export --target cpu`.",
-                )
-            return rungs
-        rungs = [
-            (number, "" if self.force else _other_chip(bundle, rung, device))
-            for number, rung in ladder
-            if runtime in (None, rung.runtime)
-        ]
+            missing = f"rung of runtime {runtime!r}"
+            hint = "Leave --runtime out, or compile there: --compile qnn."
         if not rungs:
-            raise BenchError(
-                f"{bundle.directory} has no rung of runtime {runtime!r} of the {name} tower.",
-                "Leave --runtime out, or compile there: --compile qnn.",
-            )
+            raise BenchError(f"{bundle.directory} has no {missing} of the {name} tower.", hint)
         return rungs
 
     def _job(self, bundle: Bundle, descent: Descent, number: int) -> Job:
         """The job that runs a rung's files on the golden inputs, compiled there if asked for."""
         rung = bundle.tower(descent.tower).rungs[number]
-        options = None
-        if self.compile_to is not None:
-            options = f"--target_runtime {TARGET_RUNTIMES[self.compile_to]}"
+        compiled = self.compile_to and f"--target_runtime {TARGET_RUNTIMES[self.compile_to]}"
         return Job(
             f"{bundle.name} {descent.tower}",
             descent.device,
             tuple(bundle.path(record) for record in rung.files),
             _golden(bundle, descent.tower, rung),
-            options,
+            compiled,
         )
 
 

@@ -1,9 +1,11 @@
-"""This machine as a device: each part is measured in a lean process of its own."""
+"""This machine as a device, each part measured in a lean process of its own; and an arm64 processor
+that qemu-user emulates here, to compare a phone's kernels with the float embeddings."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -13,7 +15,6 @@ from typing import Any
 from mcad_mobile.base import machine
 from mcad_mobile.base.package import PACKAGE
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.device import MEMORY_SEARCHES, Parts, Places, Spec
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.bench.repeats import Health
@@ -23,7 +24,7 @@ from mcad_mobile.bench.watch import Watched, watch
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError
 
-MEASURED = (
+_MEMORY = (
     "Memory of a process that only searches, at each step. PSS divides a page among the "
     "processes that map it, the bench itself among them; RSS counts it whole"
 )
@@ -32,14 +33,13 @@ NEVER_MEASURED = (
     "The first search after a restart, which reads the index from storage",
     "Energy",
 )
-TOOLS = ("numpy", "onnxruntime", "pillow", "ai-edge-litert")
+_QEMU = "qemu-aarch64"
 
 
 @dataclass(frozen=True)
 class HostDevice:
     """`timeout_s` bounds each of the processes."""
 
-    name: str = "host"
     timeout_s: float = 900.0
     repeats: int = 1
     cool_down_s: float = 0.0
@@ -53,22 +53,18 @@ class HostDevice:
             )
 
     def measure(self, spec: Spec, progress: Progress = silent) -> dict[str, Any]:
-        """See Device.measure. The memory peak is that of the process that searches; indexing, which
-        a phone does at another time, has its own."""
+        """See Device.measure. The memory peak is the searching process's; indexing has its own."""
         device = device_facts()
         with tempfile.TemporaryDirectory(prefix="mcad-bench-") as scratch:
             session = Session(HostLauncher(spec, Path(scratch), self.timeout_s), spec, progress)
-            ladder, _ = session.check()
+            ladder, tools = session.check()
             measured = session.measure(ladder)
         memory_known = measured["memory_mib"]["peak_pss"] is not None
         return {
             "device": device,
-            "tools": tool_versions(TOOLS),
+            "tools": tools,
             **measured,
-            "measured": [
-                *([MEASURED] if memory_known else []),
-                *measured_parts(spec, measured),
-            ],
+            "measured": [*([_MEMORY] if memory_known else []), *measured_parts(spec, measured)],
             "not_measured": [
                 "A phone: these are this machine's numbers, on its CPU",
                 "NPU latency: there is no NPU here, and simulated time is never a latency",
@@ -90,13 +86,64 @@ class EmulatedHost:
         """See TowerDevice. BenchError if no rung of a tower gives the right embeddings."""
         spec = Spec(bundle, Path(), (), (), runtime=runtime)
         launcher = HostLauncher(spec, Path(), self.timeout_s)
-        return [emulated_part(launcher, device_facts(), machine.emulator(), progress)], []
+        return [_emulated_part(launcher, device_facts(), machine.emulator(), progress)], []
 
 
-def emulated_part(
+def default_root() -> Path:
+    """The folder in which `scripts/setup-root.sh arm64` installs an arm64 Python by default."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "mcad-mobile" / "arm64"
+
+
+@dataclass(frozen=True)
+class EmulatorDevice:
+    """`root` holds an arm64 system whose Python has our libraries; `processor` is one of qemu's, by
+    default Armv8.2 with dot product, as in phones since 2018. Emulation is about 300 times slower,
+    so nothing is timed."""
+
+    root: Path = field(default_factory=default_root)
+    processor: str = "cortex-a76"
+    timeout_s: float = 1800.0
+
+    def measure_towers(
+        self, bundle: Bundle, runtime: str | None = None, progress: Progress = silent
+    ) -> Parts:
+        """See TowerDevice. BenchError if the emulator is not set up, or no rung of a tower gives
+        the right embeddings."""
+        spec = Spec(bundle, Path(), (), (), runtime=runtime)
+        command = tuple(self.command("-m", "mcad_mobile.bench.runner"))
+        launcher = HostLauncher(spec, Path(), self.timeout_s, command)
+        device = {
+            "kind": "emulator",
+            "cpu": f"emulated Arm {self.processor}",
+            "cores": 1,
+            "arch": "aarch64",
+            "os": "Debian packages for arm64",
+            "kernel": "of this computer",
+        }
+        return [_emulated_part(launcher, device, _QEMU, progress)], []
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command that runs the emulated Python with these arguments. BenchError: the emulator
+        is not set up."""
+        qemu = shutil.which(_QEMU)
+        python = min((self.root / "usr" / "bin").glob("python3.*[0-9]"), default=None)
+        if qemu is None or python is None:
+            missing = _QEMU if qemu is None else f"an arm64 Python in {self.root}"
+            raise BenchError(
+                f"The emulator is not set up: {missing} is missing.",
+                "On Debian or Ubuntu: apt install qemu-user, then, in a checkout of mcad-mobile, "
+                "scripts/setup-root.sh arm64.",
+            )
+        environment = ["-E", f"PYTHONPATH={PACKAGE.parent}"]
+        environment += ["-E", f"PYTHONHOME={self.root / 'usr'}"]
+        emulated = [qemu, "-cpu", self.processor, "-L", str(self.root), *environment, str(python)]
+        return [*emulated, *arguments]
+
+
+def _emulated_part(
     launcher: HostLauncher, device: dict[str, Any], emulator: str, progress: Progress
 ) -> dict[str, Any]:
-    """The document's part of an emulated processor that a launcher reaches."""
     ladder, tools = Session(launcher, launcher.spec, progress).check()
     about = {"device": device, "tools": tools}
     return parity_only(launcher.spec, about, ladder, emulator=emulator)
@@ -121,7 +168,7 @@ def measured_parts(spec: Spec, measured: dict[str, Any]) -> list[str]:
     return parts
 
 
-def child_environment() -> dict[str, str]:
+def _child_environment() -> dict[str, str]:
     """This process's environment, with this package on the child's path."""
     paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
@@ -136,7 +183,7 @@ class HostLauncher:
     timeout_s: float
     # -P: do not import a numpy.py of the user's folder.
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "mcad_mobile.bench.runner")
-    environment: dict[str, str] = field(default_factory=child_environment)
+    environment: dict[str, str] = field(default_factory=_child_environment)
 
     @property
     def places(self) -> Places:

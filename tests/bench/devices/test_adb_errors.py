@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.adb_shell import Attached, choose_device, connect, parse_devices
-from mcad_mobile.bench.devices.open import DeviceOptions, open_device
+from mcad_mobile.bench.run import DeviceOptions, open_device
 from mcad_mobile.engine.bundle import Bundle, FileRecord
-from mcad_mobile.errors import BenchError, DeviceLost, MissingExtra
+from mcad_mobile.errors import BenchError, DeviceLost
 from tests.support.adbd import PYTHON, Adbd, adbd, on_device
 from tests.support.phones import APP_PROCESS, as_phone, quick, use
 from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
@@ -329,12 +329,3 @@ def _other_tower(bundle: Bundle) -> tuple[FileRecord, ...]:
             tensor.CopyFrom(numpy_helper.from_array(shuffled, "weight"))
     onnx.save(model, bundle.directory / "other.onnx")
     return (FileRecord.of(bundle.directory, bundle.directory / "other.onnx"),)
-
-
-def test_android_runner_that_cannot_be_built_names_the_option(
-    phone: Adbd, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "mcad_mobile.android.runner", None)
-    with pytest.raises(MissingExtra, match="cannot be built") as caught:
-        run.bench(bundle, quick(), AdbDevice())
-    assert "--runner DIR" in caught.value.hint

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from mcad_mobile.base import machine
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
-from mcad_mobile.bench.devices.emulator import EmulatorDevice
+from mcad_mobile.bench.devices.host import EmulatorDevice
 from mcad_mobile.bench.run import Workload
 from mcad_mobile.cli.command import app
 from mcad_mobile.data.packaged_photos import packaged_photos

@@ -15,8 +15,7 @@ from msgspec.structs import replace
 
 import mcad_mobile
 from mcad_mobile.bench.device import Spec
-from mcad_mobile.bench.devices.emulator import EmulatorDevice
-from mcad_mobile.bench.devices.host import HostLauncher
+from mcad_mobile.bench.devices.host import EmulatorDevice, HostLauncher
 from mcad_mobile.bench.self_test import Ladder
 from mcad_mobile.bench.session import Session
 from mcad_mobile.engine.bundle import TOWERS, Bundle, Tower
