@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import subprocess
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,11 +12,12 @@ from pathlib import Path
 
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch
 from mcad_mobile.android.package import HEXAGON, MACHINES, PAGE, read_elf
-from mcad_mobile.base.files import sha256_of
+from mcad_mobile.base.files import Partial, cache_directory, sha256_of
 from mcad_mobile.base.progress import Progress, silent
+from mcad_mobile.engine.native import android
 from mcad_mobile.errors import BuildError
 
-ABIS = tuple(MACHINES)
+ABIS = tuple(android.PROCESSORS)
 OLDEST_ONNXRUNTIME = (1, 17)  # the oldest that was tried
 _CLASS = "ai/onnxruntime/OrtEnvironment.class"
 _LIBRARY = "libonnxruntime.so"
@@ -71,7 +74,7 @@ def libraries(
     onnxruntime: Path | None = None,
     progress: Progress = silent,
 ) -> Libraries:
-    """Unpack ONNX Runtime and the user's archives; jars go to `folder`.
+    """Unpack ONNX Runtime and the user's archives, and add the search kernels; jars go to `folder`.
 
     Args:
         supplied: the user's archives. One that holds ONNX Runtime (onnxruntime-android-qnn)
@@ -81,9 +84,10 @@ def libraries(
 
     Raises:
         BuildError: a file is no Android archive, has no library for one of `abis` or one that no
-            phone can load, or its ONNX Runtime is incomplete or too old.
+            phone can load, its ONNX Runtime is incomplete or too old, or there are no kernels.
     """
-    found = Libraries(native={abi: {} for abi in abis}, extracted=bool(supplied))
+    kernels = {abi: {android.LIBRARY: search_kernels(abi, progress)} for abi in abis}
+    found = Libraries(native=kernels, extracted=bool(supplied))
     for path in [*supplied, *([] if onnxruntime is None else [onnxruntime])]:
         _add(path, folder, found, checked=True)
     holders = [archive.path for archive in found.archives if archive.onnxruntime]
@@ -99,6 +103,32 @@ def libraries(
     if not holders:
         _add(fetch(ONNXRUNTIME_AAR, progress), folder, found, checked=False)
     return found
+
+
+def search_kernels(abi: str, progress: Progress = silent) -> bytes:
+    """The search kernels for `abi`: the wheel's, or compiled here. BuildError: neither is there."""
+    carried = android.CARRIED / abi / android.LIBRARY
+    if carried.is_file():
+        return carried.read_bytes()
+    if not android.has_compiler():
+        raise BuildError(
+            f"This installation has no search kernels for {abi}, and no compiler for them.",
+            "Install Zig, which compiles them: pip install ziglang",
+        )
+    digest = hashlib.sha256()
+    for path in android.sources():
+        digest.update(path.name.encode() + path.read_bytes())
+    with Partial(cache_directory() / f"kernels-{abi}-{digest.hexdigest()[:16]}.so") as kept:
+        if not kept.path.is_file():
+            progress(f"compiling the search kernels for {abi}")
+            try:
+                kept.file.write(android.compile_kernels(abi))
+            except subprocess.CalledProcessError as error:
+                raise BuildError(f"The search kernels do not compile:\n{error.stderr}") from error
+            for old in cache_directory().glob(f"kernels-{abi}-*.so"):
+                old.unlink(missing_ok=True)
+            kept.finish()
+    return kept.path.read_bytes()
 
 
 def _add(path: Path, folder: Path, found: Libraries, *, checked: bool) -> None:

@@ -30,6 +30,7 @@ from mcad_mobile.android.parts import Parts
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.base.package import VERSION
 from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, FileRecord
+from mcad_mobile.engine.native.android import LIBRARY as KERNELS
 
 # SPDX's spelling of licences that model cards name; another text is passed on as it is.
 _SPDX = {
@@ -51,12 +52,12 @@ def sbom(
     """The document, JSON in UTF-8, for an app or a library (`made_component`) of these `parts`, and
     of the Java engine in files of `classes`.
 
-    Components are the Java engine, ONNX Runtime and what else was merged, each with its native
-    libraries; the student, its towers rung by rung, and the bundle's other files. The same app
-    gives the same document: its serial number is made of the rest, and it has no date.
+    Components are the engine with its search kernels, ONNX Runtime and what else was merged, each
+    with its native libraries; the student, its towers rung by rung, and the bundle's other files.
+    The same app gives the same document: its serial number is made of the rest, and it has no date.
     """
     components = [
-        _engine(classes),
+        _engine(classes, parts.libraries.native),
         *(
             _archive(number, archive, parts.libraries, parts.fetched)
             for number, archive in enumerate(parts.libraries.archives)
@@ -98,8 +99,10 @@ def tool_components(aapt2: Download | None, d8: str, r8: Path | None) -> list[Co
     return [mcad_mobile(), *made]
 
 
-def _engine(classes: Mapping[str, bytes]) -> Component:
-    files = [_file(name, hashlib.sha256(data).hexdigest()) for name, data in classes.items()]
+def _engine(classes: Mapping[str, bytes], native: Mapping[str, Mapping[str, bytes]]) -> Component:
+    packed = {f"lib/{abi}/{KERNELS}": files[KERNELS] for abi, files in native.items()}
+    contents = {**classes, **packed}.items()
+    files = [_file(name, hashlib.sha256(data).hexdigest()) for name, data in contents]
     return Component(
         type=ComponentType.LIBRARY,
         bom_ref=_ENGINE,

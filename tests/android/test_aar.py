@@ -58,6 +58,7 @@ def test_an_npu_runtime_comes_beside_onnx_runtime(qnn_runtime, tmp_path):
     assert set(found.native[ABI]) == {
         "libQnnHtp.so",
         "libQnnHtpV79Skel.so",
+        "libmcad_search.so",
         "libonnxruntime.so",
         "libonnxruntime4j_jni.so",
     }

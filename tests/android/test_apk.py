@@ -143,6 +143,7 @@ def test_it_is_small_and_for_arm64_alone(apk):
     names = zipfile.ZipFile(apk).namelist()
     native = [name for name in names if name.endswith(".so")]
     assert native == [
+        "lib/arm64-v8a/libmcad_search.so",
         "lib/arm64-v8a/libonnxruntime4j_jni.so",
         "lib/arm64-v8a/libonnxruntime.so",
     ]

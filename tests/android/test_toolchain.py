@@ -158,6 +158,7 @@ def test_the_runner_is_built_once_for_an_abi():
     assert set(files) == {
         "runner.jar",
         "lib/libonnxruntime.so",
+        "lib/libmcad_search.so",
         "lib/libonnxruntime4j_jni.so",
     }
     assert zipfile.ZipFile(files["runner.jar"]).namelist() == ["classes.dex"]

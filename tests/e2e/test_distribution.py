@@ -70,7 +70,8 @@ def test_the_wheel_is_whole(uploads: Path) -> None:
     for name in tracked.split():
         home = name if name.startswith("mcad_mobile") else f"mcad_mobile/{name}"
         assert home in names, name
-    assert "mcad_mobile/engine/native/libmcad_search.so" in names
+    for folder in ("", "android/arm64-v8a/", "android/x86_64/"):
+        assert f"mcad_mobile/engine/native/{folder}libmcad_search.so" in names
     assert re.fullmatch(r"mcad_mobile-[\d.]+-py3-none-(linux|macosx)_\w+", wheel.stem)
     (home,) = {name.partition("/")[0] for name in names if ".dist-info/" in name}
     assert {f"{home}/licenses/LICENSE", f"{home}/licenses/NOTICE"} <= names
@@ -109,7 +110,7 @@ def test_an_editable_install_compiles_beside_the_sources(tmp_path: Path) -> None
     assert pointer.read_text().split() == [str(tree)]
     program = "import ctypes, sys; library = ctypes.CDLL(sys.argv[1]); print(library.mcad_layout())"
     before = int(run(sys.executable, "-c", program, library, cwd=tmp_path))
-    source = tree / "mcad_mobile" / "engine" / "native" / "rescore.c"
+    source = tree / "mcad_mobile" / "engine" / "native" / "level.c"
     source.write_text(
         source.read_text().replace(
             f"int mcad_layout(void) {{ return {before}; }}", "int mcad_layout(void) { return 99; }"

@@ -231,16 +231,3 @@ int mcad_rescore(const Segment *segments, size_t count, size_t k, int level) {
     free(best.best);
     return done;
 }
-
-/* The number of the structures' layout: __init__.py refuses a library with another number. */
-int mcad_layout(void) { return 4; }
-
-int mcad_level(void) {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512bw")
-        && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) return 2;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt"))
-        return 1;
-#endif
-    return 0;
-}

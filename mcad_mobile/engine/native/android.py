@@ -1,0 +1,87 @@
+"""The search kernels for Android, by Zig's C compiler in place of an NDK: same source, same bytes.
+
+CMake runs this file when it makes a wheel, so it imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+LIBRARY = "libmcad_search.so"
+PROCESSORS = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}  # by Android's names of them
+_API = 26
+_PAGE = 16384  # some phones from Android 15 on have pages of 16 KB
+FOLDER = Path(__file__).parent
+CARRIED = FOLDER / "android"  # in a wheel
+# As CMakeLists.txt has it. No checks of errno: Android's and Linux's differ.
+_COMPILE = "-c -O3 -std=gnu11 -fPIC -ffp-contract=off -fno-math-errno -g0"
+_LINK = (
+    "-shared -s --build-id=none --no-undefined -z now -z relro "
+    f"-z max-page-size={_PAGE} -z common-page-size={_PAGE}"
+)
+# What the kernels use of Android's libraries: stand-ins with these functions are linked against.
+IMPORTS = {
+    "libc.so": ("calloc", "free", "malloc", "memcpy", "memset", "pread"),
+    "libm.so": ("exp", "rint"),
+}
+
+
+def sources() -> list[Path]:
+    """The C files, and the headers that they include."""
+    return sorted(FOLDER.glob("*.[ch]"))
+
+
+def has_compiler() -> bool:
+    return importlib.util.find_spec("ziglang") is not None
+
+
+def compile_kernels(abi: str) -> bytes:
+    """Compile the library for one of `PROCESSORS`. CalledProcessError if the compiler fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        target = ["-target", f"{PROCESSORS[abi]}-linux-android.{_API}"]
+        headers = _headers(PROCESSORS[abi])
+        code = [str(path) for path in sources() if path.suffix == ".c"]
+        _zig(["cc", *target, *_COMPILE.split(), *headers, *code], work)
+        objects = sorted(path.name for path in work.glob("*.o"))
+        for name, functions in IMPORTS.items():
+            stand_in = work / f"{name}.c"
+            stand_in.write_text("".join(f"void {function}(void) {{}}\n" for function in functions))
+            _zig(["cc", *target, "-c", "-g0", "-fno-builtin", stand_in.name], work)
+            _zig(["ld.lld", "-shared", "-soname", name, f"{name}.o", "-o", name], work)
+        link = ["ld.lld", *_LINK.split(), "-soname", LIBRARY, *objects, *IMPORTS, "-o", LIBRARY]
+        _zig(link, work)
+        return (work / LIBRARY).read_bytes()
+
+
+def _headers(processor: str) -> list[str]:
+    """Declarations of C's standard functions: those of musl, which Zig brings, are Android's."""
+    (home,) = importlib.util.find_spec("ziglang").submodule_search_locations  # type: ignore
+    include = Path(home) / "lib" / "libc" / "include"
+    folders = (include / f"{processor}-linux-musl", include / "generic-musl")
+    return [part for folder in folders for part in ("-isystem", str(folder))]
+
+
+def _zig(arguments: list[str], folder: Path) -> None:
+    cache = dict.fromkeys(("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"), str(folder / "cache"))
+    subprocess.run(
+        [sys.executable, "-m", "ziglang", *arguments],
+        cwd=folder,
+        env=os.environ | cache,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+if __name__ == "__main__":
+    for name in PROCESSORS:
+        made = Path(sys.argv[1]) / name / LIBRARY
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.write_bytes(compile_kernels(name))

@@ -1,0 +1,29 @@
+/* Which instructions of this processor the kernels may use. The compiler's own check needs a library that no phone has. */
+#include "kernel.h"
+
+/* The number of the structures' layout: __init__.py refuses a library with another number. */
+int mcad_layout(void) { return 4; }
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+#define BIT(n) (1u << (n))
+/* XCR0: what the system saves of a register, 128 and 256 bits, then masks and 512 bits. */
+#define SAVES_256 0x06u
+#define SAVES_512 0xe6u
+
+static int has(uint32_t found, uint32_t wanted) { return (found & wanted) == wanted; }
+
+int mcad_level(void) {
+    uint32_t eax, ebx, ecx, edx, saved;
+    /* POPCNT, XGETBV and AVX. */
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !has(ecx, BIT(23) | BIT(27) | BIT(28))) return 0;
+    __asm__("xgetbv" : "=a"(saved), "=d"(edx) : "c"(0));
+    /* AVX2 and BMI2. */
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !has(ebx, BIT(5) | BIT(8)) || !has(saved, SAVES_256)) return 0;
+    /* AVX-512 F, DQ, BW and VL, and VPOPCNTDQ. */
+    return has(ebx, BIT(16) | BIT(17) | BIT(30) | BIT(31)) && has(ecx, BIT(14)) && has(saved, SAVES_512) ? 2 : 1;
+}
+#else
+int mcad_level(void) { return 0; }
+#endif
