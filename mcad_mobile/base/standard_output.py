@@ -97,8 +97,8 @@ def reserve_standard_output(*, json_only: bool) -> None:
 
 
 def print_json(document: Any) -> None:
-    """Print one document of plain values, the only thing that a verb with --json prints."""
-    print(json.dumps(document, indent=2), file=_results or sys.stdout)
+    """Print one document, the only thing that a verb with --json prints. Paths become text."""
+    print(json.dumps(document, indent=2, default=os.fspath), file=_results or sys.stdout)
 
 
 def flush_results() -> None:

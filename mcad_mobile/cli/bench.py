@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -15,8 +15,7 @@ from mcad_mobile.bench.report import markdown
 from mcad_mobile.bench.report.rows import busy
 from mcad_mobile.bench.run import DeviceOptions, Workload, measure, open_tower_device
 from mcad_mobile.cli.output import (
-    BundleOption,
-    JsonOption,
+    BundleOptions,
     RuntimeOption,
     ThreadsOption,
     aihub_jobs,
@@ -24,25 +23,9 @@ from mcad_mobile.cli.output import (
     load_bundle,
     warn,
 )
-from mcad_mobile.cli.report import (
-    BaselineOption,
-    FailOnTargetOption,
-    SlowdownOption,
-    check_baseline,
-    check_report,
-    check_targets,
-    read_baseline,
-    write_report,
-)
+from mcad_mobile.cli.report import JudgedOptions, check_report, write_report
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import AiHubError
-
-
-class CompileTo(StrEnum):
-    qnn = "qnn"
-    litert = "litert"
-    onnx = "onnx"
-
 
 # The devices of options that other devices would ignore.
 _ONLY_FOR = {
@@ -56,9 +39,8 @@ _FOR_A_BASELINE = 3  # the least runs whose differences show the noise
 _EXCLUDE_EACH_OTHER = (("compile_to", "runtime"), ("runner", "aar"))
 
 
-def bench(
-    context: typer.Context,
-    bundle: BundleOption,
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions(JudgedOptions, BundleOptions):
     device: Annotated[
         str,
         typer.Option(
@@ -66,7 +48,7 @@ def bench(
             help="host (this computer); adb or adb:SERIAL (a phone or board); aihub:PHONE[,PHONE] "
             "(Qualcomm's cloud; a name or a chipset); emulator (arm64, parity only).",
         ),
-    ] = "host",
+    ] = "host"
     synthetic: Annotated[
         int | None,
         typer.Option(
@@ -75,11 +57,11 @@ def bench(
             help="Measure at N photos, with an index of vectors that spread as photos do. "
             "Default: 100000.",
         ),
-    ] = None,
+    ] = None
     index: Annotated[
         Path | None, typer.Option("--index", help="Measure this real index instead.")
-    ] = None,
-    searches: Annotated[int, typer.Option("--searches", min=1, help="How many to time.")] = 200,
+    ] = None
+    searches: Annotated[int, typer.Option("--searches", min=1, help="How many to time.")] = 200
     repeats: Annotated[
         int | None,
         typer.Option(
@@ -87,39 +69,39 @@ def bench(
             min=1,
             help="Runs of the searches. Default: adb, and any with --baseline, 3; host 1.",
         ),
-    ] = None,
+    ] = None
     cool_down: Annotated[
         float | None,
         typer.Option(
             "--cool-down", min=0, help="Least seconds between runs. Default: host 0, adb 15."
         ),
-    ] = None,
-    runtime: RuntimeOption = None,
-    threads: ThreadsOption = 1,
+    ] = None
+    runtime: RuntimeOption = None
+    threads: ThreadsOption = 1
     force: Annotated[
         bool,
         typer.Option("--force", help="adb, aihub: try files that were made for another chip."),
-    ] = False,
+    ] = False
     runner: Annotated[
         Path | None,
         typer.Option("--runner", help="adb: a folder with a built Java runner (docs/bench.md)."),
-    ] = None,
+    ] = None
     aar: Annotated[
-        list[Path] | None,
+        list[Path],
         typer.Option(
             "--aar",
             help="adb: an Android archive to merge into the runner: Qualcomm's qnn-runtime, an "
             "ONNX Runtime with QNN. May be given more than once.",
         ),
-    ] = None,
+    ] = field(default_factory=list)
     compile_to: Annotated[
-        CompileTo | None,
+        Literal["qnn", "litert", "onnx"] | None,
         typer.Option(
             "--compile",
             help="aihub: compile the bundle's float ONNX model there for each phone, instead of "
             "running the bundle's files.",
         ),
-    ] = None,
+    ] = None
     jobs: Annotated[
         Path | None,
         typer.Option(
@@ -127,19 +109,17 @@ def bench(
             help="aihub: where submitted jobs are remembered. Default: BUNDLE.aihub.json; without "
             "that file, everything is submitted anew.",
         ),
-    ] = None,
+    ] = None
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="aihub: print the jobs, and submit nothing.")
-    ] = False,
+    ] = False
     report: Annotated[
         Path | None,
         typer.Option("--report", help="Also write a report; .html, .md or .json by its ending."),
-    ] = None,
-    baseline: BaselineOption = None,
-    max_slowdown: SlowdownOption = 1.2,
-    fail_on_target: FailOnTargetOption = False,
-    json: JsonOption = False,
-) -> None:
+    ] = None
+
+
+def bench(options: BenchOptions, context: typer.Context) -> None:
     """Measure running memory and search latency, and judge them against 100 MiB and 8 ms.
 
     A process of its own does what a phone would: load the text tower, open the index, search.
@@ -153,50 +133,48 @@ def bench(
       mcad-mobile bench --bundle build/sd --device aihub:"Samsung Galaxy S25" --dry-run
       mcad-mobile bench --bundle build/sd --baseline old.json --max-slowdown 1.2
     """
-    _check_options(context, device.partition(":")[0])
-    check_report(report)
-    before = read_baseline(baseline)
-    loaded = load_bundle(bundle)
-    options = DeviceOptions(
-        ledger=jobs or aihub_jobs(bundle),
-        compile_to=None if compile_to is None else compile_to.value,
-        force=force,
-        runner=runner,
-        aars=tuple(aar or ()),
+    _check_options(context, options.device.partition(":")[0])
+    check_report(options.report)
+    before = options.read_baseline()
+    bundle = load_bundle(options.bundle)
+    device = DeviceOptions(
+        ledger=options.jobs or aihub_jobs(options.bundle),
+        compile_to=options.compile_to,
+        force=options.force,
+        runner=options.runner,
+        aars=tuple(options.aar),
     )
-    if dry_run:
-        _print_jobs(open_tower_device(device, options), loaded, runtime, json)
+    if options.dry_run:
+        _print_jobs(open_tower_device(options.device, device), bundle, options)
         return
     workload = Workload(
-        index=index,
-        synthetic=synthetic,
-        searches=searches,
-        threads=threads,
-        runtime=runtime,
-        repeats=repeats or (_FOR_A_BASELINE if before else None),
-        cool_down_s=cool_down,
+        index=options.index,
+        synthetic=options.synthetic,
+        searches=options.searches,
+        threads=options.threads,
+        runtime=options.runtime,
+        repeats=options.repeats or (_FOR_A_BASELINE if before else None),
+        cool_down_s=options.cool_down,
     )
     with Console(stderr=True).status("starting") as status:
         documents, failures = measure(
-            loaded, device, options, workload, lambda step, *_: status.update(step)
+            bundle, options.device, device, workload, lambda step, *_: status.update(step)
         )
     for warning in filter(None, map(busy, documents)):
         warn(warning)
     try:  # if the disk is full, the results still reach the other place
-        if json:
+        if options.json:
             print_json(documents if len(documents) != 1 else documents[0])
         elif documents:
             print(markdown(*documents))
     finally:
-        if report is not None and documents:
-            write_report(report, documents, loaded)
+        if options.report is not None and documents:
+            write_report(options.report, documents, bundle)
     if failures:
         raise AiHubError(
             "\n  ".join(failures), "Run the same command again: what went well is kept."
         )
-    check_baseline(before, documents, max_slowdown)
-    if fail_on_target:
-        check_targets(documents)
+    options.judge(before, documents)
 
 
 def _check_options(context: typer.Context, kind: str) -> None:
@@ -212,10 +190,10 @@ def _check_options(context: typer.Context, kind: str) -> None:
             raise typer.BadParameter(f"{flags[first]} and {flags[second]} exclude each other")
 
 
-def _print_jobs(device: object, bundle: Bundle, runtime: str | None, json: bool) -> None:
+def _print_jobs(device: object, bundle: Bundle, options: BenchOptions) -> None:
     assert isinstance(device, AiHubDevice)  # --dry-run is for aihub alone
-    planned = device.dry_run(bundle, runtime)
-    if json:
+    planned = device.dry_run(bundle, options.runtime)
+    if options.json:
         print_json(planned)
         return
     for job in planned:

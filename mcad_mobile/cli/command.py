@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable
-from typing import Any
+from dataclasses import MISSING, Field, fields
+from typing import Any, get_type_hints
 
 import typer
 
@@ -56,19 +58,39 @@ _KEPT = {
 }
 
 
-def interruptible(verb: str, run: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a verb so that an interrupt prints what is kept; typer would end in silence."""
+def as_command(verb: str, run: Callable[..., None]) -> Callable[..., None]:
+    """Return a function for typer whose parameters are the fields of the options that a verb takes,
+    --json last. An interrupt prints what is kept; typer would end in silence."""
+    hints = get_type_hints(run)
+    kind = hints.pop("options")
+    context = {"context"} & set(hints)
+    types = get_type_hints(kind, include_extras=True)
 
     @functools.wraps(run)
-    def wrapped(*arguments: Any, **options: Any) -> None:
+    def command(**values: Any) -> None:
+        contexts = {name: values.pop(name) for name in context}
         try:
-            run(*arguments, **options)
+            run(kind(**values), **contexts)
         except KeyboardInterrupt:
             kept = _KEPT.get(verb, "")
             print(f"interrupted: {kept}" if kept else "interrupted", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
 
-    return wrapped
+    def parameter(name: str, annotation: Any, default: Any = MISSING) -> inspect.Parameter:
+        default = inspect.Parameter.empty if default is MISSING else default
+        return inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default
+        )
+
+    options = sorted(fields(kind), key=lambda option: option.name == "json")
+    signature = [parameter(name, hints[name]) for name in context]
+    signature += [parameter(each.name, types[each.name], _default(each)) for each in options]
+    command.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    return command
+
+
+def _default(option: Field[Any]) -> Any:
+    return option.default if option.default_factory is MISSING else option.default_factory()
 
 
 app = typer.Typer(
@@ -113,7 +135,7 @@ _VERBS: dict[str, Callable[..., None]] = {
     "doctor": doctor.doctor,
 }
 for _verb, _run in _VERBS.items():
-    app.command(_verb)(interruptible(_verb, _run))
+    app.command(_verb)(as_command(_verb, _run))
 
 
 @app.callback(invoke_without_command=True)

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -27,16 +28,19 @@ QUERIES = (
 TIMEOUT_S = 3600  # of one verb on a slow, busy machine
 
 
-def demo(
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
     photos: Annotated[
         Path | None,
         typer.Option("--photos", help="Your own folder. Default: what Python packages ship."),
-    ] = None,
+    ] = None
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Where bundle, index and report are written.")
-    ] = Path("build/demo"),
-    target: Annotated[str, typer.Option("--target", "-t", help="A chip.")] = "snapdragon",
-) -> None:
+    ] = Path("build/demo")
+    target: Annotated[str, typer.Option("--target", "-t", help="A chip.")] = "snapdragon"
+
+
+def demo(options: DemoOptions) -> None:
     """The main job on real photos: export, index, search, bench and a report, verb by verb.
 
     \b
@@ -47,13 +51,13 @@ def demo(
     require("matplotlib", "report")
     from mcad_mobile.bench.report import html
 
-    bundle = out / target
-    folder = photos or collect_packaged_photos(out / "photos")
-    mcad("export", "--target", target, "--out", str(bundle))
+    bundle = options.out / options.target
+    folder = options.photos or collect_packaged_photos(options.out / "photos")
+    mcad("export", "--target", options.target, "--out", str(bundle))
     shutil.rmtree(bundle.with_name(f"{bundle.name}.index"), ignore_errors=True)
     mcad("index", str(folder), "--bundle", str(bundle))
     searches = [search(query, bundle) for query in QUERIES]
-    report = out / "report.html"
+    report = options.out / "report.html"
     document = json.loads(mcad("bench", "--bundle", str(bundle), "--synthetic", "100000", "--json"))
     report.write_text(html(document, bundle=Bundle.load(bundle), searches=searches), "utf-8")
     print(f"Report: {report.resolve()}")

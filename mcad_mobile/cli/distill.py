@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mcad_mobile.base.files import check_writable
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.output import JsonOption, note, progress_bar
+from mcad_mobile.cli.output import Options, note, progress_bar
 from mcad_mobile.distill.recipe import ArithmeticOption, Recipe, Teaching
 from mcad_mobile.errors import require
 
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
     from mcad_mobile.students.evaluation import Retrieval
 
 
-def distill(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the student.")],
+@dataclass(frozen=True, kw_only=True)
+class DistillOptions(Options):
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the student.")]
     data: Annotated[
-        list[Path] | None,
+        list[Path],
         typer.Option(
             "--data",
             metavar="DIR",
             help="A folder of photos with captions (docs/data.md). May be repeated; the"
             " student is evaluated on the first one's validation split.",
         ),
-    ] = None,
+    ] = field(default_factory=list)
     student: Annotated[
         str | None,
         typer.Option(
@@ -41,46 +42,45 @@ def distill(
             help="open_clip:NAME[:CHECKPOINT], hf:NAME_OR_FOLDER, towers:timm/NAME+hf/NAME, trained"
             " end to end; or a folder that distill wrote, trained further.  [default: ours, anew]",
         ),
-    ] = None,
+    ] = None
     from_scratch: Annotated[
         bool,
         typer.Option(
             "--from-scratch", help="Start from random weights in place of published ones."
         ),
-    ] = False,
+    ] = False
     extra_photos: Annotated[
-        list[Path] | None,
+        list[Path],
         typer.Option(
             "--extra-photos", metavar="DIR", help="DIR of photos without captions. May be repeated."
         ),
-    ] = None,
+    ] = field(default_factory=list)
     extra_captions: Annotated[
-        list[Path] | None,
+        list[Path],
         typer.Option(
             "--extra-captions",
             metavar="FILE",
             help="FILE of captions without photos, one a line. May be repeated. Of more than"
             " most_extra_captions in the recipe (32,000), as many are drawn.",
         ),
-    ] = None,
+    ] = field(default_factory=list)
     teaching: Annotated[
         Teaching | None,
         typer.Option(
             "--teaching", help="Which teachers; none: contrastive loss only.  [default: mcad]"
         ),
-    ] = None,
+    ] = None
     dual_teacher: Annotated[
-        list[str] | None,
+        list[str],
         typer.Option(
             "--dual-teacher",
             metavar="TEACHER",
-            help="transformers:PATH or open_clip:NAME:PRETRAINED; may be repeated."
-            "  [default: reference]",
+            help="transformers:PATH or open_clip:NAME:PRETRAINED; may be repeated.",
         ),
-    ] = None,
+    ] = field(default_factory=lambda: ["reference"])
     single_teacher: Annotated[
         str, typer.Option("--single-teacher", help="reference, or transformers:PATH (BLIP, ViLT).")
-    ] = "reference",
+    ] = "reference"
     classifier: Annotated[
         str,
         typer.Option(
@@ -88,7 +88,7 @@ def distill(
             help="reference, timm:NAME[:FILE] or torchvision:NAME[:FILE]; a recipe with a"
             " classifier of 0 uses none.",
         ),
-    ] = "reference",
+    ] = "reference"
     class_names: Annotated[
         Path | None,
         typer.Option(
@@ -96,11 +96,11 @@ def distill(
             metavar="FILE",
             help="Names of the classes of --classifier, one class a line: NAME; NAME; ...",
         ),
-    ] = None,
+    ] = None
     recipe: Annotated[
         Path | None,
         typer.Option("--recipe", help="A recipe.json to start from; options override it."),
-    ] = None,
+    ] = None
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -108,14 +108,14 @@ def distill(
             min=1,
             help="Passes over the captioned photos; teachers and their fusion take no more.",
         ),
-    ] = None,
+    ] = None
     qat_epochs: Annotated[
         int | None,
         typer.Option("--qat-epochs", min=0, help="Last epochs with 8-bit activations simulated."),
-    ] = None,
+    ] = None
     seed: Annotated[
         int | None, typer.Option("--seed", help="The same seed, data and machine: same student.")
-    ] = None,
+    ] = None
     arithmetic: Annotated[
         ArithmeticOption | None,
         typer.Option(
@@ -123,7 +123,7 @@ def distill(
             help="Of matrix products and convolutions; auto: the fastest one here, measured for a"
             " second.  [default: auto]",
         ),
-    ] = None,
+    ] = None
     smoke: Annotated[
         bool,
         typer.Option(
@@ -131,10 +131,10 @@ def distill(
             help="Only to see that all of it works here: the first 200 photos of --data (without"
             " --data, the few that packages ship), one view, one pass. The student is no good.",
         ),
-    ] = False,
+    ] = False
     cache: Annotated[
         Path, typer.Option("--cache", help="Where features, teachers and their labels are kept.")
-    ] = Path("build/distill"),
+    ] = Path("build/distill")
     ray: Annotated[
         str | None,
         typer.Option(
@@ -143,13 +143,14 @@ def distill(
             help="A Ray cluster that runs teachers and trunks over the photos, as `embed --ray`;"
             " its nodes find the photos at the same paths.",
         ),
-    ] = None,
+    ] = None
     tensorboard: Annotated[
         Path | None,
         typer.Option("--tensorboard", help="DIR for TensorBoard logs of losses and recall."),
-    ] = None,
-    json: JsonOption = False,
-) -> None:
+    ] = None
+
+
+def distill(options: DistillOptions) -> None:
     """Train a mobile student from dual-stream and single-stream teachers (MCAD), and from a
     classifier, which teaches it what things are called.
 
@@ -170,60 +171,16 @@ def distill(
       mcad-mobile distill --data mine --student open_clip:MobileCLIP2-S0:dfndr2b --out models/clip
       mcad-mobile distill --smoke --out build/smoke
     """
-    options = _Options(
-        out=out,
-        data=data or [],
-        student=student,
-        from_scratch=from_scratch,
-        extra_photos=extra_photos or [],
-        extra_captions=extra_captions or [],
-        dual_teacher=dual_teacher or ["reference"],
-        single_teacher=single_teacher,
-        classifier=classifier,
-        class_names=class_names,
-        recipe=recipe,
-        epochs=epochs,
-        seed=seed,
-        changes={"teaching": teaching, "qat_epochs": qat_epochs, "arithmetic": arithmetic},
-        smoke=smoke,
-        cache=cache,
-        ray=ray,
-        tensorboard=tensorboard,
-    )
     result = _train(options)
     if result is None:
         return
-    if json:
-        print_json({"student": str(out), "val": result.to_json()})
+    if options.json:
+        print_json({"student": options.out, "val": result.to_json()})
         return
-    print(f"{out}: mR {result.mean_recall:.1f} on the validation split")
+    print(f"{options.out}: mR {result.mean_recall:.1f} on the validation split")
 
 
-@dataclass(frozen=True)
-class _Options:
-    """The options of the verb. `changes`: values of the recipe, None for those not given."""
-
-    out: Path
-    data: list[Path]
-    student: str | None
-    from_scratch: bool
-    extra_photos: list[Path]
-    extra_captions: list[Path]
-    dual_teacher: list[str]
-    single_teacher: str
-    classifier: str
-    class_names: Path | None
-    recipe: Path | None
-    epochs: int | None
-    seed: int | None
-    changes: dict[str, Any]
-    smoke: bool
-    cache: Path
-    ray: str | None
-    tensorboard: Path | None
-
-
-def _train(options: _Options) -> Retrieval | None:
+def _train(options: DistillOptions) -> Retrieval | None:
     """Check, load and train. None in all processes but the main one."""
     _check(options)
     from mcad_mobile.distill.device import accelerator, keep_freed_memory
@@ -246,7 +203,7 @@ def _train(options: _Options) -> Retrieval | None:
     return result if is_main else None
 
 
-def _check(options: _Options) -> None:
+def _check(options: DistillOptions) -> None:
     """Raise before hours of work what would be raised after them."""
     if not options.data and not options.smoke:
         raise typer.BadParameter("give --data DIR, or --smoke", param_hint="--data")
@@ -262,13 +219,14 @@ def _check(options: _Options) -> None:
         connected(options.ray)
 
 
-def _recipe(options: _Options, default: Recipe) -> Recipe:
+def _recipe(options: DistillOptions, default: Recipe) -> Recipe:
     from mcad_mobile.distill.run import smoke_changes
 
     start = Recipe.load(options.recipe, default) if options.recipe else default
     if options.smoke:
         start = start.changed(**smoke_changes(start))
-    changes = {name: value for name, value in options.changes.items() if value is not None}
+    named = {name: getattr(options, name) for name in ("teaching", "qat_epochs", "arithmetic")}
+    changes = {name: value for name, value in named.items() if value is not None}
     if options.epochs is not None:
         changes |= start.at_most(options.epochs)
     if options.seed is not None:
@@ -277,7 +235,7 @@ def _recipe(options: _Options, default: Recipe) -> Recipe:
     return start.changed(**changes)
 
 
-def _material(options: _Options) -> Material:
+def _material(options: DistillOptions) -> Material:
     from mcad_mobile.distill.dataset import load_extra, load_pairs
     from mcad_mobile.distill.run import Material, limit_to_smoke, packaged_pairs
 
@@ -289,7 +247,7 @@ def _material(options: _Options) -> Material:
     return limit_to_smoke(material) if options.smoke else material
 
 
-def _teachers(options: _Options) -> Teachers:
+def _teachers(options: DistillOptions) -> Teachers:
     from mcad_mobile.distill.device import accelerator
     from mcad_mobile.distill.teachers.load import load_classifier, load_duals, load_single
     from mcad_mobile.distill.teachers.prepare import Teachers

@@ -12,7 +12,7 @@ import typer
 from mcad_mobile.base import machine
 from mcad_mobile.base.requirements import extras_within, requirements, tried_pythons, version_of
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.output import JsonOption, load_bundle
+from mcad_mobile.cli.output import Options, load_bundle
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import KernelError, McadError
 
@@ -187,13 +187,15 @@ def _how_to_get(extras: str, only_on: str | None) -> str:
     return f"pip install 'mcad-mobile[{extras}]'" if extras else "pip install mcad-mobile"
 
 
-def doctor(
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions(Options):
     bundle: Annotated[
         Path | None,
         typer.Option("--bundle", "-b", help="Also test each rung of this bundle on this machine."),
-    ] = None,
-    json: JsonOption = False,
-) -> None:
+    ] = None
+
+
+def doctor(options: DoctorOptions) -> None:
     """Say which verbs work here, what is installed, and how to get what is missing.
 
     With a bundle, each of its rungs embeds the golden inputs, and the result is compared with the
@@ -204,9 +206,9 @@ def doctor(
       mcad-mobile doctor --bundle build/sd
     """
     verbs, findings = examine_verbs(), examine()
-    if bundle is not None:
-        findings += examine_bundle(load_bundle(bundle))
-    if json:
+    if options.bundle is not None:
+        findings += examine_bundle(load_bundle(options.bundle))
+    if options.json:
         print_json([asdict(finding) for finding in [*verbs, *findings]])
         return
     print("What works here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import (
     DimOption,
-    JsonOption,
+    Options,
     RuntimeOption,
     ThreadsOption,
     load_bundle,
@@ -24,43 +25,49 @@ from mcad_mobile.students.evaluation import evaluate as run
 from mcad_mobile.students.evaluation import evaluate_student
 
 
-def evaluate(
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(Options):
     data: Annotated[
         Path, typer.Option("--data", help="A folder of photos with captions: docs/data.md.")
-    ],
+    ]
     student: Annotated[
         str | None,
         typer.Option("--student", help="As `export` takes it. Default: mcad-s."),
-    ] = None,
-    dim: DimOption = None,
+    ] = None
+    dim: DimOption = None
     bundle: Annotated[
         Path | None, typer.Option("--bundle", "-b", help="Evaluate this bundle's towers instead.")
-    ] = None,
-    split: Annotated[str, typer.Option("--split", help="Which split of the dataset.")] = "test",
-    runtime: RuntimeOption = None,
-    threads: ThreadsOption = 1,
-    json: JsonOption = False,
-) -> None:
+    ] = None
+    split: Annotated[str, typer.Option("--split", help="Which split of the dataset.")] = "test"
+    runtime: RuntimeOption = None
+    threads: ThreadsOption = 1
+
+
+def evaluate(options: EvaluateOptions) -> None:
     """Measure Recall@K both ways: the float student, or a bundle's exported towers.
 
     \b
       mcad-mobile eval --data flickr8k
       mcad-mobile eval --data flickr8k --bundle build/sd
     """
-    if student is not None and bundle is not None:
+    if options.student is not None and options.bundle is not None:
         raise typer.BadParameter("give --student or --bundle, not both")
-    if dim is not None and bundle is not None:
+    if options.dim is not None and options.bundle is not None:
         raise typer.BadParameter("--dim cuts a student; a bundle's width was chosen at export")
-    photos = load_captions(data, split)
+    photos = load_captions(options.data, options.split)
     with progress_bar() as advance:
-        if bundle is not None:
-            engine = SearchEngine(load_bundle(bundle), runtime=runtime, threads=threads, warn=warn)
+        if options.bundle is not None:
+            bundle = load_bundle(options.bundle)
+            engine = SearchEngine(
+                bundle, runtime=options.runtime, threads=options.threads, warn=warn
+            )
             result = run(photos, engine.embed_photo, engine.embed_text, advance)
         else:
             from mcad_mobile.students.load import load_student
 
-            result = evaluate_student(load_student(student, dim), photos, advance)
-    if json:
+            student = load_student(options.student, options.dim)
+            result = evaluate_student(student, photos, advance)
+    if options.json:
         print_json(result.to_json())
         return
     rows = [
@@ -71,7 +78,7 @@ def evaluate(
         )
     ]
     print_table(
-        f"{data} {split}: {result.photos} photos, {result.captions} captions, "
+        f"{options.data} {options.split}: {result.photos} photos, {result.captions} captions, "
         f"mR {result.mean_recall:.1f}",
         ["", "R@1 %", "R@5 %", "R@10 %"],
         rows,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -25,7 +25,7 @@ from mcad_mobile.bench.report.bundle_rows import (
 )
 from mcad_mobile.cli.output import (
     DimOption,
-    JsonOption,
+    Options,
     aihub_jobs,
     print_table,
     progress_bar,
@@ -38,21 +38,19 @@ from mcad_mobile.engine.bundle import (
     Bundle,
     Precision,
     PrecisionRecord,
-    RecallRecord,
     TowerName,
 )
 from mcad_mobile.errors import ExportError, require
 from mcad_mobile.export.targets import Target, all_targets, find_target
-from mcad_mobile.students.evaluation import Retrieval, embed_by_student
+from mcad_mobile.students.evaluation import embed_by_student
 
 if TYPE_CHECKING:
     from mcad_mobile.export.aihub.compiler import CloudCompiler
     from mcad_mobile.export.precision.recall import RungRecalls
 
-_NPU_PRECISIONS: tuple[Precision, ...] = ("w8a8", "w8a16", "w4a16")
 
-
-def export(
+@dataclass(frozen=True, kw_only=True)
+class ExportArguments(Options):
     out: Annotated[
         Path,
         typer.Option(
@@ -60,9 +58,9 @@ def export(
             "-o",
             help="The bundle's folder, new or a bundle; of several targets, a folder of bundles.",
         ),
-    ],
+    ]
     target: Annotated[
-        list[str] | None,
+        list[str],
         typer.Option(
             "--target",
             "-t",
@@ -71,10 +69,10 @@ def export(
             "snapdragon, dimensity, cpu, cpu-litert. May be repeated. "
             "`mcad-mobile targets` lists them.",
         ),
-    ] = None,
+    ] = field(default_factory=list)
     every: Annotated[
         bool, typer.Option("--all", help="A bundle for every chip that `targets` lists.")
-    ] = False,
+    ] = False
     student: Annotated[
         str | None,
         typer.Option(
@@ -82,18 +80,18 @@ def export(
             help="A folder that `distill` wrote, open_clip:NAME[:TAG|FILE], or hf:NAME_OR_FOLDER "
             "(CLIP, SigLIP, MobileCLIP ...). Default: mcad-s.",
         ),
-    ] = None,
-    dim: DimOption = None,
+    ] = None
+    dim: DimOption = None
     calibration: Annotated[
         Path | None,
         typer.Option(
             "--calibration",
             help="A folder of photos like your users'. Default: photos of installed packages.",
         ),
-    ] = None,
+    ] = None
     samples: Annotated[
         int, typer.Option("--samples", min=2, help="Photos and captions to calibrate on.")
-    ] = 32,
+    ] = 32
     data: Annotated[
         Path | None,
         typer.Option(
@@ -101,17 +99,16 @@ def export(
             help="A folder of photos with captions (docs/data.md): measures on its test "
             "split what the export costs in recall.",
         ),
-    ] = None,
+    ] = None
     precision: Annotated[
-        str | None,
+        Literal["auto", "w8a8", "w8a16", "w4a16"] | None,
         typer.Option(
             "--precision",
-            metavar="NAME",
             help="auto: the smallest towers whose recall on --data stays within --max-recall-drop."
             " w8a8, w8a16 or w4a16: of an NPU. Default: what the target has "
             "(docs/targets.md).",
         ),
-    ] = None,
+    ] = None
     max_recall_drop: Annotated[
         float,
         typer.Option(
@@ -122,7 +119,7 @@ def export(
             help="How much of the mean recall (mR) --precision auto may spend, and photos of one "
             "rung searched by another may lose without a warning.",
         ),
-    ] = 0.5,
+    ] = 0.5
     simulated: Annotated[
         int,
         typer.Option(
@@ -132,11 +129,11 @@ def export(
             help="So many photos of --precision auto, with their captions, are given to a "
             "Snapdragon's simulator, too: seconds for each, up to a minute for large towers.",
         ),
-    ] = 0,
+    ] = 0
     allow_low_parity: Annotated[
         bool,
         typer.Option("--allow-low-parity", help="Keep towers under 0.95 mean cosine to float."),
-    ] = False,
+    ] = False
     via: Annotated[
         str | None,
         typer.Option(
@@ -144,9 +141,10 @@ def export(
             help="Compile QNN rungs in Qualcomm AI Hub, compare them on a phone there: aihub, or "
             'aihub:"Samsung Galaxy S25". Default: here, compared on the HTP simulator.',
         ),
-    ] = None,
-    json: JsonOption = False,
-) -> None:
+    ] = None
+
+
+def export(options: ExportArguments) -> None:
     """Turn a student into a bundle for one phone chip, or into one each for several.
 
     Each tower is exported apart, quantized with real photos and captions, compiled where the chip
@@ -160,81 +158,101 @@ def export(
       mcad-mobile export --student open_clip:MobileCLIP2-S0:dfndr2b -t snapdragon -o build/s0
       mcad-mobile export -t cpu -o build/small --precision auto --max-recall-drop 0.5 --data DIR
     """
-    chips = _chips(target or [], every)
-    if via is not None and (
-        via.partition(":")[0] != "aihub" or any(chip.family != "snapdragon" for chip in chips)
-    ):
-        raise typer.BadParameter(
-            f"--via takes aihub or aihub:PHONE, and compiles for Snapdragon chips; not {via!r} "
-            f"for {', '.join(chip.id for chip in chips)}"
-        )
-    if via is not None and precision == "auto":
-        raise typer.BadParameter("precisions are chosen here: give --precision auto or --via")
-    precisions = _precisions(precision, chips, data)
-    several = every or len(target or []) > 1
-    places = _places(out, chips, several)
-    photos = [] if data is None else load_captions(data, "test")
-    measure_on, calibrate_on = _splits(data) if precision == "auto" else ([], [])
-    for module in ("torch", "onnx", "onnxscript", "safetensors"):
-        require(module, "export")
-    from mcad_mobile.export.bundle_builder import BundleRequest
-    from mcad_mobile.export.pipeline import ExportOptions
-    from mcad_mobile.export.pipeline import export as run
-    from mcad_mobile.export.precision.recall import (
-        budget_on,
-        data_facts,
-        recall_warnings,
-        rung_recalls,
-    )
-    from mcad_mobile.students.load import load_student
-
-    with progress_bar() as advance:
-        loaded = load_student(student, dim)
-        by_student = embed_by_student(loaded, photos, advance) if photos else None
-        requests = [
-            BundleRequest(chip, place, _cloud(via, chip, place, advance), precisions)
-            for chip, place in zip(chips, places, strict=True)
-        ]
-        budget = None
-        if data is not None and measure_on:
-            budget = budget_on(loaded, data, measure_on, max_recall_drop, simulated)
-        options = ExportOptions(
-            calibration=calibration,
-            samples=samples,
-            calibrate_on=calibrate_on if calibration is None else (),
-            allow_low_parity=allow_low_parity,
-            budget=budget,
-        )
-        exported = run(loaded, requests, options, advance)
-        bundles = [made.bundle for made in exported]
-        warnings = [warning for made in exported for warning in made.warnings]
-        recalls: RungRecalls | None = None
-        if data is not None and by_student is not None:
-            recalls = rung_recalls(bundles[0], photos, by_student, advance)
-            record = recalls.record(data_facts(data, photos))
-            bundles = [_with_recall(bundle, record, bundles[0]) for bundle in bundles]
-            warnings += recall_warnings(record, max_recall_drop)
-    for warning in dict.fromkeys(warnings):
-        warn(warning)
-    if json:
+    chips = _chips(options)
+    _check_via(options, chips)
+    precisions = _precisions(options, chips)
+    several = options.every or len(options.target) > 1
+    places = _places(options.out, chips) if several else [options.out]
+    bundles, recalls = _run(options, chips, places, precisions)
+    if options.json:
         documents = [_document(bundle, recalls) for bundle in bundles]
         print_json(documents if several else documents[0])
         return
     for bundle in bundles:
         _print(bundle)
     if recalls is not None:
-        _print_recall(data, recalls, record)
+        _print_recall(options.data, recalls, bundles[0])
+
+
+def _run(
+    options: ExportArguments,
+    chips: Sequence[Target],
+    places: Sequence[Path],
+    precisions: dict[TowerName, Precision] | None,
+) -> tuple[list[Bundle], RungRecalls | None]:
+    """Export the bundles, and measure their recall on --data, which is saved in them."""
+    data = options.data
+    photos = [] if data is None else load_captions(data, "test")
+    measure_on, calibrate_on = _splits(data) if options.precision == "auto" else ([], [])
+    for module in ("torch", "onnx", "onnxscript", "safetensors"):
+        require(module, "export")
+    from mcad_mobile.export.bundle_builder import BundleRequest
+    from mcad_mobile.export.pipeline import ExportOptions
+    from mcad_mobile.export.pipeline import export as run
+    from mcad_mobile.export.precision import recall
+    from mcad_mobile.students.load import load_student
+
+    drop = options.max_recall_drop
+    recalls = None
+    with progress_bar() as advance:
+        student = load_student(options.student, options.dim)
+        by_student = embed_by_student(student, photos, advance) if photos else None
+        requests = [
+            BundleRequest(chip, place, _cloud(options.via, chip, place, advance), precisions)
+            for chip, place in zip(chips, places, strict=True)
+        ]
+        budget = None
+        if data is not None and measure_on:
+            budget = recall.budget_on(student, data, measure_on, drop, options.simulated)
+        export_options = ExportOptions(
+            calibration=options.calibration,
+            samples=options.samples,
+            calibrate_on=calibrate_on if options.calibration is None else (),
+            allow_low_parity=options.allow_low_parity,
+            budget=budget,
+        )
+        exported = run(student, requests, export_options, advance)
+        bundles = [made.bundle for made in exported]
+        warnings = [warning for made in exported for warning in made.warnings]
+        if data is not None and by_student is not None:
+            first = bundles[0]
+            recalls = recall.rung_recalls(first, photos, by_student, advance)
+            record = recalls.record(recall.data_facts(data, photos))
+            bundles = [
+                replace_fields(bundle, recall=recall.shared_recall(record, bundle, first))
+                for bundle in bundles
+            ]
+            for bundle in bundles:
+                bundle.save()
+            warnings += recall.recall_warnings(record, drop)
+    for warning in dict.fromkeys(warnings):
+        warn(warning)
+    return bundles, recalls
+
+
+def _check_via(options: ExportArguments, chips: Sequence[Target]) -> None:
+    via = options.via
+    if via is None:
+        return
+    if via.partition(":")[0] != "aihub" or any(chip.family != "snapdragon" for chip in chips):
+        raise typer.BadParameter(
+            f"--via takes aihub or aihub:PHONE, and compiles for Snapdragon chips; not {via!r} "
+            f"for {', '.join(chip.id for chip in chips)}"
+        )
+    if options.precision == "auto":
+        raise typer.BadParameter("precisions are chosen here: give --precision auto or --via")
 
 
 def _precisions(
-    name: str | None, chips: Sequence[Target], data: Path | None
+    options: ExportArguments, chips: Sequence[Target]
 ) -> dict[TowerName, Precision] | None:
     """Return the precisions that `--precision` names; None if the target or a search decides."""
-    if name is None:
+    precision = options.precision
+    if precision is None:
         return None
     listed = ", ".join(chip.id for chip in chips)
-    if name == "auto":
-        if data is None:
+    if precision == "auto":
+        if options.data is None:
             raise typer.BadParameter("--precision auto measures recall: give --data DIR")
         if len({_graph_form(chip) for chip in chips}) > 1:
             raise typer.BadParameter(
@@ -242,11 +260,9 @@ def _precisions(
                 f"Snapdragons before Hexagon v73 apart; not {listed}"
             )
         return None
-    precision = next((known for known in _NPU_PRECISIONS if known == name), None)
-    if precision is None or any(chip.family == "cpu" for chip in chips):
+    if any(chip.family == "cpu" for chip in chips):
         raise typer.BadParameter(
-            f"--precision takes auto, and {', '.join(_NPU_PRECISIONS)} for chips with an NPU; "
-            f"not {name!r} for {listed}"
+            f"--precision {precision} is for chips with an NPU, and not for {listed}"
         )
     return {"image": precision, "text": precision}
 
@@ -270,17 +286,15 @@ def _splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhot
     return by_split["val"] or load_captions(data, "test"), by_split["train"]
 
 
-def _chips(names: Sequence[str], every: bool) -> list[Target]:
+def _chips(options: ExportArguments) -> list[Target]:
     """Return each chip once, in the order in which they were named."""
-    if every == bool(names):
+    if options.every == bool(options.target):
         raise typer.BadParameter("give --target CHIP, once or more often, or --all")
-    chips = all_targets() if every else [find_target(name) for name in names]
+    chips = all_targets() if options.every else map(find_target, options.target)
     return list({chip.id: chip for chip in chips}.values())
 
 
-def _places(out: Path, chips: Sequence[Target], several: bool) -> list[Path]:
-    if not several:
-        return [out]
+def _places(out: Path, chips: Sequence[Target]) -> list[Path]:
     if (out / MANIFEST).exists():
         raise ExportError(
             f"{out} is a bundle, and several are to be written.",
@@ -289,28 +303,18 @@ def _places(out: Path, chips: Sequence[Target], several: bool) -> list[Path]:
     return [out / chip.id for chip in chips]
 
 
-def _with_recall(bundle: Bundle, record: RecallRecord, measured: Bundle) -> Bundle:
-    """Save the recall of its own rungs in a bundle."""
-    from mcad_mobile.export.precision.recall import shared_recall
-
-    bundle = replace_fields(bundle, recall=shared_recall(record, bundle, measured))
-    bundle.save()
-    return bundle
-
-
 def _cloud(via: str | None, chip: Target, out: Path, progress: Progress) -> CloudCompiler | None:
     if via is None:
         return None
     from mcad_mobile.export.aihub.compiler import CloudCompiler
 
-    jobs = aihub_jobs(out)
-    found = CloudCompiler.open(chip, jobs, via.partition(":")[2] or None)
+    found = CloudCompiler.open(chip, aihub_jobs(out), via.partition(":")[2] or None)
     return replace(found, progress=progress)
 
 
 def _document(bundle: Bundle, recalls: RungRecalls | None) -> dict[str, Any]:
     document = {
-        "bundle": str(bundle.directory),
+        "bundle": bundle.directory,
         "target": bundle.target.id,
         "student": bundle.student.name,
         "towers": {name: bundle.tower(name).rungs[0].facts() for name in TOWERS},
@@ -370,28 +374,22 @@ def _print_search(record: PrecisionRecord) -> None:
     print(f"{record.why} {judged_by(record)}")
 
 
-def _print_recall(data: Path | None, recalls: RungRecalls, record: RecallRecord) -> None:
+def _print_recall(data: Path | None, recalls: RungRecalls, bundle: Bundle) -> None:
     student = recalls.float_student
-    rows = [
-        [name, *(f"{value:.1f}" for value in _recalls(found)), f"{found.mean_recall:.2f}"]
-        for name, found in (("float student", student), ("CPU rungs", recalls.exported))
-    ]
-    ways = [f"{way} R@{k}" for way in ("photos,", "texts,") for k in (1, 5, 10)]
+    rows = []
+    for name, found in (("float student", student), ("CPU rungs", recalls.exported)):
+        ways = (found.text_to_image, found.image_to_text)
+        values = [value for way in ways for value in (way.r1, way.r5, way.r10)]
+        rows.append([name, *(f"{value:.1f}" for value in values), f"{found.mean_recall:.2f}"])
+    heads = [f"{way} R@{k}" for way in ("photos,", "texts,") for k in (1, 5, 10)]
     print_table(
         f"{data} test: {student.photos} photos, {student.captions} captions",
-        ["", *ways, "mR"],
+        ["", *heads, "mR"],
         rows,
     )
+    assert bundle.recall is not None
     print_table(
         "mR of photos embedded by one and texts by another",
-        list(matrix_head(record)),
-        [list(row) for row in matrix_rows(record)],
+        list(matrix_head(bundle.recall)),
+        [list(row) for row in matrix_rows(bundle.recall)],
     )
-
-
-def _recalls(found: Retrieval) -> list[float]:
-    return [
-        value
-        for recall in (found.text_to_image, found.image_to_text)
-        for value in (recall.r1, recall.r5, recall.r10)
-    ]

@@ -12,14 +12,14 @@ import typer
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import (
-    BundleOption,
+    BundleOptions,
     IndexOption,
-    JsonOption,
     RuntimeOption,
     command_line_options,
     format_speed,
     load_bundle,
     photos_per_second,
+    print_skipped,
     printable,
     progress_bar,
     warn,
@@ -39,13 +39,12 @@ _WITH_INDEX = ("origin", "bundle", "index", "runtime", "threads", "json")
 _WITH_SHARDS = ("origin", "select", "bundle", "index", "json")
 
 
-def index(
-    context: typer.Context,
-    bundle: BundleOption,
+@dataclass(frozen=True, kw_only=True)
+class IndexOptions(BundleOptions):
     photos: Annotated[
         Path | None, typer.Argument(help="A folder of photos; subfolders are read too.")
-    ] = None,
-    index: IndexOption = None,
+    ] = None
+    index: IndexOption = None
     origin: Annotated[
         str | None,
         typer.Option(
@@ -54,7 +53,7 @@ def index(
             help="In place of a folder: another student's index, whose photos are embedded anew, "
             "beside it; or what `embed` wrote, here or at an address, where nothing is embedded.",
         ),
-    ] = None,
+    ] = None
     select: Annotated[
         Path | None,
         typer.Option(
@@ -62,11 +61,11 @@ def index(
             metavar="FILE",
             help="Of shards, the photos of these keys alone, one a line.",
         ),
-    ] = None,
+    ] = None
     drop_gone: Annotated[
         bool,
         typer.Option("--prune", help="Also drop photos outside this folder whose files are gone."),
-    ] = False,
+    ] = False
     rebuild: Annotated[
         bool,
         typer.Option(
@@ -74,14 +73,29 @@ def index(
             help="No photos: write the index anew, measured on the photos that it holds, embedding "
             "none.",
         ),
-    ] = False,
-    runtime: RuntimeOption = None,
+    ] = False
+    runtime: RuntimeOption = None
     threads: Annotated[
         int | None,
         typer.Option("--threads", min=1, help="CPU threads. Default: one a core it may use."),
-    ] = None,
-    json: JsonOption = False,
-) -> None:
+    ] = None
+
+    @property
+    def directory(self) -> Path:
+        """The folder of the index."""
+        return self.index or default_index(self.bundle)
+
+    def engine(self, bundle: Bundle) -> SearchEngine:
+        return SearchEngine(
+            bundle,
+            runtime=self.runtime,
+            threads=self.threads or allowed_cores(),
+            fastest=True,
+            warn=warn,
+        )
+
+
+def index(options: IndexOptions, context: typer.Context) -> None:
     """Make the index of a bundle hold the photos of a folder as they are now.
 
     The first run embeds them all. Later ones embed what is new or changed, carry over what was
@@ -99,63 +113,42 @@ def index(
       mcad-mobile index --from shards --bundle build/sd --index phone.index --select keys.txt
       mcad-mobile index --rebuild --bundle build/sd         # measured anew
     """
-    options = _Options(bundle, index or default_index(bundle), runtime, threads, json)
-    if rebuild:
-        if photos is not None:
+    if options.rebuild:
+        if options.photos is not None:
             raise typer.BadParameter("--rebuild takes no photos: it embeds none")
         _rebuild(options)
-    elif origin is not None:
-        of_index = _is_index(origin)
+    elif options.origin is not None:
+        of_index = _is_index(options.origin)
         _check_options(context, of_index)
         if of_index:
-            _reembed(options, Path(origin))
+            _reembed(options, Path(options.origin))
         else:
-            _index_shards(options, origin, select)
-    elif photos is None:
+            _index_shards(options, options.origin)
+    elif options.photos is None:
         raise typer.BadParameter(
             "give a folder of photos, or --from INDEX|SHARDS", param_hint="PHOTOS"
         )
-    elif select is not None:
+    elif options.select is not None:
         raise typer.BadParameter("--select is for --from SHARDS: a folder is indexed whole")
     else:
-        _index_folder(options, photos, drop_gone=drop_gone)
+        _index_folder(options, options.photos)
 
 
-@dataclass(frozen=True)
-class _Options:
-    """The bundle, the folder of its index, and the options of every way to fill it."""
-
-    bundle: Path
-    index: Path
-    runtime: str | None
-    threads: int | None
-    json: bool
-
-    def engine(self, bundle: Bundle) -> SearchEngine:
-        return SearchEngine(
-            bundle,
-            runtime=self.runtime,
-            threads=self.threads or allowed_cores(),
-            fastest=True,
-            warn=warn,
-        )
-
-
-def _index_folder(options: _Options, photos: Path, *, drop_gone: bool) -> None:
+def _index_folder(options: IndexOptions, photos: Path) -> None:
     """Make the index hold the photos of a folder as they are now."""
     started = time.perf_counter()
     bundle = load_bundle(options.bundle)
-    if not PhotoIndex.exists(options.index) and not has_photos(photos):
+    if not PhotoIndex.exists(options.directory) and not has_photos(photos):
         message = f"No photos in {photos}."
         if not photos.is_dir():
             message = f"{photos} {'is no folder' if photos.exists() else 'does not exist'}."
         raise PhotoError(message, "Give a folder that holds photos.")
-    index = open_index(bundle, options.index, create=True)
+    index = open_index(bundle, options.directory, create=True)
     engine = options.engine(bundle)
     rung = str(engine.folder_rung)  # loaded and tested before any photo is
     with progress_bar() as progress:
-        result = engine.index_folder(index, photos, progress, drop_gone=drop_gone)
-    print_result(options.index, index, result, rung, time.perf_counter() - started, options.json)
+        result = engine.index_folder(index, photos, progress, drop_gone=options.drop_gone)
+    print_result(options, index, result, rung, time.perf_counter() - started)
     seen = result.added + result.changed + result.moved + result.unchanged
     if result.skipped and not seen:
         raise PhotoError(
@@ -165,55 +158,55 @@ def _index_folder(options: _Options, photos: Path, *, drop_gone: bool) -> None:
         )
 
 
-def _reembed(options: _Options, origin: Path) -> None:
+def _reembed(options: IndexOptions, origin: Path) -> None:
     """Embed the photos of another student's index into the index of this bundle."""
     engine = options.engine(load_bundle(options.bundle))
     started = time.perf_counter()
     rung = str(engine.folder_rung)  # loaded and tested before any photo is
     with progress_bar() as progress:
-        index, result = embed_again(engine, origin, options.index, progress)
-    print_result(options.index, index, result, rung, time.perf_counter() - started, options.json)
+        index, result = embed_again(engine, origin, options.directory, progress)
+    print_result(options, index, result, rung, time.perf_counter() - started)
     if not options.json:
         for path in result.gone:
             print(f"  gone {printable(path)}")
 
 
-def _index_shards(options: _Options, address: str, select: Path | None) -> None:
+def _index_shards(options: IndexOptions, address: str) -> None:
     """Add the photos of the shards that `embed` wrote at `address` to the index."""
     bundle = load_bundle(options.bundle)
     require("pyarrow", "embed")
     from mcad_mobile.embed import phone_index
 
     started = time.perf_counter()
-    wanted = None if select is None else phone_index.read_selection(select)
+    wanted = None if options.select is None else phone_index.read_selection(options.select)
     shards = phone_index.Shards(address)
     shards.check_student(bundle)
-    index = open_index(bundle, options.index, create=True)
+    index = open_index(bundle, options.directory, create=True)
     with progress_bar() as progress:
         result = phone_index.index_shards(shards, index, wanted, progress)
     rungs, seconds = ", ".join(shards.filled_by), time.perf_counter() - started
-    print_result(options.index, index, result, rungs, seconds, options.json)
+    print_result(options, index, result, rungs, seconds)
     if result.skipped and not (result.added + result.changed + result.unchanged):
         raise ShardError(
-            f"None of the {len(result.skipped)} keys of {select} is in {address}.",
+            f"None of the {len(result.skipped)} keys of {options.select} is in {address}.",
             "Give keys as the shards have them: docs/embed.md.",
         )
 
 
-def _rebuild(options: _Options) -> None:
+def _rebuild(options: IndexOptions) -> None:
     """Write the index anew, with parameters measured on the photos that it holds."""
-    rebuilt = PhotoIndex.rebuild(options.index)
+    rebuilt = PhotoIndex.rebuild(options.directory)
     if options.json:
         print_json(
             {
-                "index": str(options.index),
+                "index": options.directory,
                 "photos": rebuilt.photos,
                 "bytes_per_photo": rebuilt.bytes_per_photo,
             }
         )
     else:
         print(
-            f"{options.index}: written anew, {rebuilt.photos} photos, "
+            f"{options.directory}: written anew, {rebuilt.photos} photos, "
             f"{rebuilt.bytes_per_photo:.0f} bytes each"
         )
 
@@ -235,14 +228,14 @@ def _check_options(context: typer.Context, of_index: bool) -> None:
 
 
 def print_result(
-    directory: Path, index: PhotoIndex, result: Synced, filled_by: str, seconds: float, json: bool
+    options: IndexOptions, index: PhotoIndex, result: Synced, filled_by: str, seconds: float
 ) -> None:
-    """Print what was done to the index at `directory` in `seconds`, as a document or in words."""
+    """Print what was done to the index in `seconds`, as a document or in words."""
     photos_per_s = photos_per_second(result.added + result.changed, seconds)
-    if json:
+    if options.json:
         print_json(
             {
-                "index": str(directory),
+                "index": options.directory,
                 **asdict(result),
                 "photos": index.photos,
                 "filled_by": filled_by,
@@ -252,13 +245,11 @@ def print_result(
         )
         return
     print(
-        f"{directory}: {index.photos} photos, {result.added} new, "
+        f"{options.directory}: {index.photos} photos, {result.added} new, "
         f"{result.changed} changed, {result.moved} moved, {result.removed} gone, "
         f"{index.bytes_per_photo:.0f} bytes each, {format_speed(photos_per_s)}"
     )
-    for photo in result.skipped:
-        print(f"  skipped {printable(photo.path)}: {printable(photo.why.splitlines()[0])}")
-    by_count = sorted(result.left_out.items(), key=lambda item: -item[1].count)
-    for kind, left_out in by_count:
+    print_skipped((photo.path, photo.why) for photo in result.skipped)
+    for kind, left_out in sorted(result.left_out.items(), key=lambda item: -item[1].count):
         more = ", ..." if left_out.count > 1 else ""
         print(f"  left out {left_out.count:,} ({kind}): {printable(left_out.paths[0])}{more}")

@@ -1,4 +1,4 @@
-"""What verbs print: results on standard output, progress on standard error."""
+"""What verbs share: options, results on standard output, and progress on standard error."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.cells import cell_len, set_cell_size
@@ -34,24 +34,8 @@ from mcad_mobile.base import machine
 from mcad_mobile.base.progress import Progress, TimedProgress
 from mcad_mobile.engine.bundle import Bundle
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-BundleOption = Annotated[
-    Path, typer.Option("--bundle", "-b", help="The bundle, as written by `export`.")
-]
 IndexOption = Annotated[
     Path | None, typer.Option("--index", help="The index's folder. Default: BUNDLE.index.")
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document and nothing else.")
-]
-OnnxRuntimeAarOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--onnxruntime-aar",
-        help="Your own build of ONNX Runtime for Android, in place of ours.",
-    ),
 ]
 RuntimeOption = Annotated[
     str | None,
@@ -71,6 +55,22 @@ DimOption = Annotated[
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of a verb; command.py makes parameters of the fields."""
+
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleOptions(Options):
+    bundle: Annotated[
+        Path, typer.Option("--bundle", "-b", help="The bundle, as written by `export`.")
+    ]
+
+
 def command_line_options(context: typer.Context) -> dict[str, str]:
     """The parameters that the command line sets: name -> flag ("drop_gone": "--prune")."""
     flags = {}
@@ -79,12 +79,6 @@ def command_line_options(context: typer.Context) -> dict[str, str]:
         if source is not None and source.name == "COMMANDLINE":
             flags[parameter.name or ""] = parameter.opts[0]
     return flags
-
-
-def as_document(result: DataclassInstance) -> dict[str, Any]:
-    """The fields of a result as plain values of JSON: paths as text."""
-    fields = asdict(result).items()
-    return {name: str(value) if isinstance(value, Path) else value for name, value in fields}
 
 
 def warn(sentence: str) -> None:
@@ -147,6 +141,12 @@ def printable(text: str) -> str:
     """A file name for a terminal: line breaks and bytes that are no text are escaped."""
     shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+def print_skipped(skipped: Iterable[tuple[str, str]]) -> None:
+    """Print photos, by path or key, and the first line of why they are left out."""
+    for path, why in skipped:
+        print(f"  skipped {printable(path)}: {printable(why.splitlines()[0])}")
 
 
 class _Rate(ProgressColumn):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json as json_format
+import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,56 +16,82 @@ from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.bench.report import html, load_documents, markdown, regressions
 from mcad_mobile.bench.report.markdown import labels
 from mcad_mobile.bench.report.rows import busy, verdict_rows
-from mcad_mobile.cli.output import JsonOption
+from mcad_mobile.cli.output import Options
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError, require
 
-BaselineOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--baseline", help="An earlier result; exit code 1 if time or memory grew too much."
-    ),
-]
-SlowdownOption = Annotated[
-    float,
-    typer.Option("--max-slowdown", min=1.0, help="How much more than the baseline is allowed."),
-]
-FailOnTargetOption = Annotated[
-    bool,
-    typer.Option("--fail-on-target", help="Exit code 1 if a target was missed, or not measured."),
-]
 _ENDINGS = (".html", ".md", ".json")
 
 
-def report(
-    results: Annotated[list[Path], typer.Argument(help="Files of `bench --json`.")],
+@dataclass(frozen=True, kw_only=True)
+class JudgedOptions(Options):
+    """Options by which results end in exit code 1."""
+
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline", help="An earlier result; exit code 1 if time or memory grew too much."
+        ),
+    ] = None
+    max_slowdown: Annotated[
+        float,
+        typer.Option("--max-slowdown", min=1.0, help="How much more than the baseline is allowed."),
+    ] = 1.2
+    fail_on_target: Annotated[
+        bool,
+        typer.Option(
+            "--fail-on-target", help="Exit code 1 if a target was missed, or not measured."
+        ),
+    ] = False
+
+    def read_baseline(self) -> dict[str, Any] | None:
+        """Read the baseline before any work. BenchError: it does not hold one result, or nothing in
+        it can be compared."""
+        if self.baseline is None:
+            return None
+        documents = load_documents([self.baseline])
+        if len(documents) != 1:
+            raise BenchError(
+                f"{self.baseline} holds {len(documents)} results: one can be compared with.",
+                "Give a file with one result.",
+            )
+        regressions(documents[0], documents[0], 1.0)
+        return documents[0]
+
+    def judge(self, before: dict[str, Any] | None, documents: Sequence[dict[str, Any]]) -> None:
+        """BenchError if something is worse than in the baseline, or a target was missed."""
+        if before is not None:
+            _check_baseline(before, documents, self.max_slowdown)
+        if self.fail_on_target:
+            _check_targets(documents)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(JudgedOptions):
+    results: Annotated[list[Path], typer.Argument(help="Files of `bench --json`.")]
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="A page (.html), Markdown (.md) or JSON (.json)."),
-    ] = None,
-    baseline: BaselineOption = None,
-    max_slowdown: SlowdownOption = 1.2,
-    fail_on_target: FailOnTargetOption = False,
-    json: JsonOption = False,
-) -> None:
+    ] = None
+
+
+def report(options: ReportOptions) -> None:
     """Show results of `bench`, one or several side by side, and check for regressions.
 
     \b
       mcad-mobile report s24.json s25.json --out phones.html
       mcad-mobile report today.json --baseline main.json --max-slowdown 1.2
     """
-    check_report(out)
-    before = read_baseline(baseline)
-    documents = load_documents(results)
-    if json:
+    check_report(options.out)
+    before = options.read_baseline()
+    documents = load_documents(options.results)
+    if options.json:
         print_json(documents)
-    elif out is None:
+    elif options.out is None:
         print(markdown(*documents))
-    if out is not None:
-        write_report(out, documents)
-    check_baseline(before, documents, max_slowdown)
-    if fail_on_target:
-        check_targets(documents)
+    if options.out is not None:
+        write_report(options.out, documents)
+    options.judge(before, documents)
 
 
 def check_report(path: Path | None) -> None:
@@ -89,7 +116,7 @@ def write_report(
     elif path.suffix == ".md":
         text = markdown(*documents)
     else:
-        text = json_format.dumps(documents[0] if len(documents) == 1 else documents, indent=2)
+        text = json.dumps(documents[0] if len(documents) == 1 else documents, indent=2)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
@@ -97,27 +124,9 @@ def write_report(
         raise refused(path, error) from error
 
 
-def read_baseline(path: Path | None) -> dict[str, Any] | None:
-    """Read the result of a baseline's file before any work. BenchError: it does not hold one
-    result, or nothing in it can be compared."""
-    if path is None:
-        return None
-    documents = load_documents([path])
-    if len(documents) != 1:
-        raise BenchError(
-            f"{path} holds {len(documents)} results: one can be compared with.",
-            "Give a file with one result.",
-        )
-    regressions(documents[0], documents[0], 1.0)
-    return documents[0]
-
-
-def check_baseline(
-    before: dict[str, Any] | None, documents: Sequence[dict[str, Any]], max_slowdown: float
+def _check_baseline(
+    before: dict[str, Any], documents: Sequence[dict[str, Any]], max_slowdown: float
 ) -> None:
-    """Raise BenchError (exit code 1) if something is worse than in the baseline."""
-    if before is None:
-        return
     if len(documents) != 1:
         raise BenchError(
             f"There are {len(documents)} results: one can be compared with a baseline.",
@@ -137,8 +146,7 @@ def check_baseline(
     print(f"Nothing is worse than the baseline by {max_slowdown:g} times.", file=sys.stderr)
 
 
-def check_targets(documents: Sequence[dict[str, Any]]) -> None:
-    """Raise BenchError (exit code 1) if a target was missed, or was not measured."""
+def _check_targets(documents: Sequence[dict[str, Any]]) -> None:
     missed = [
         f"{label}: {name} {measured}, limit {limit}"
         for label, document in zip(labels(documents), documents, strict=True)

@@ -6,18 +6,18 @@ import math
 import sys
 import webbrowser
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mcad_mobile.base.files import refused
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.contact_sheet import write_contact_sheet
+from mcad_mobile.base.templates import render
 from mcad_mobile.cli.output import (
-    BundleOption,
+    BundleOptions,
     IndexOption,
-    JsonOption,
     RuntimeOption,
     ThreadsOption,
     command_line_options,
@@ -30,54 +30,55 @@ from mcad_mobile.engine.engine import Found, SearchEngine, open_index
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.photos.dates import moment
 from mcad_mobile.engine.photos.folder import is_gone
+from mcad_mobile.engine.photos.thumbnails import inline_jpeg
 from mcad_mobile.engine.query import Part
 from mcad_mobile.errors import QueryError
 
+_SHEET_PX = 480  # sharp at the 240 CSS pixels that a photo of the contact sheet takes
 # --duplicates takes these options; it would ignore all others.
 _WITH_DUPLICATES = {"bundle", "index", "duplicates", "json"}
 
 
-def search(
-    context: typer.Context,
-    bundle: BundleOption,
-    query: Annotated[str | None, typer.Argument(help="What the photo shows, in words.")] = None,
-    index: IndexOption = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many photos to return.")] = 10,
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(BundleOptions):
+    query: Annotated[str | None, typer.Argument(help="What the photo shows, in words.")] = None
+    index: IndexOption = None
+    k: Annotated[int, typer.Option("-k", min=1, help="How many photos to return.")] = 10
     plus: Annotated[
-        list[str] | None, typer.Option("--plus", metavar="TEXT[=WEIGHT]", help="Also this.")
-    ] = None,
+        list[str], typer.Option("--plus", metavar="TEXT[=WEIGHT]", help="Also this.")
+    ] = field(default_factory=list)
     minus: Annotated[
-        list[str] | None, typer.Option("--minus", metavar="TEXT[=WEIGHT]", help="But not this.")
-    ] = None,
+        list[str], typer.Option("--minus", metavar="TEXT[=WEIGHT]", help="But not this.")
+    ] = field(default_factory=list)
     like: Annotated[
-        list[str] | None,
+        list[str],
         typer.Option("--like", metavar="PHOTO[=WEIGHT]", help="More like this photo."),
-    ] = None,
+    ] = field(default_factory=list)
     unlike: Annotated[
-        list[str] | None,
+        list[str],
         typer.Option("--unlike", metavar="PHOTO[=WEIGHT]", help="Less like this photo."),
-    ] = None,
+    ] = field(default_factory=list)
     matches: Annotated[
         bool,
         typer.Option("--matches", help="Only photos that match, also if there are none."),
-    ] = False,
+    ] = False
     min_score: Annotated[
         float | None, typer.Option("--min-score", help="Only photos with this score or more.")
-    ] = None,
+    ] = None
     folders: Annotated[
-        list[Path] | None,
+        list[Path],
         typer.Option(
             "--in", metavar="DIR", help="Only photos in this folder or below; repeatable."
         ),
-    ] = None,
+    ] = field(default_factory=list)
     after: Annotated[
         str | None,
         typer.Option("--after", metavar="DAY", help="Only photos taken on this day or later."),
-    ] = None,
+    ] = None
     before: Annotated[
         str | None,
         typer.Option("--before", metavar="DAY", help="Only photos taken before this day."),
-    ] = None,
+    ] = None
     duplicates: Annotated[
         float | None,
         typer.Option(
@@ -85,20 +86,21 @@ def search(
             metavar="COSINE",
             help="No query: groups of photos at least so alike (0.97, say).",
         ),
-    ] = None,
+    ] = None
     exact: Annotated[
         bool, typer.Option("--exact", help="Score every photo, not only the best candidates.")
-    ] = False,
+    ] = False
     show: Annotated[
         bool,
         typer.Option(
             "--show", help="Also write what was found as a page, BUNDLE.search.html, and open it."
         ),
-    ] = False,
-    runtime: RuntimeOption = None,
-    threads: ThreadsOption = 1,
-    json: JsonOption = False,
-) -> None:
+    ] = False
+    runtime: RuntimeOption = None
+    threads: ThreadsOption = 1
+
+
+def search(options: SearchOptions, context: typer.Context) -> None:
     """Find photos by words, by photos, or by both.
 
     \b
@@ -118,57 +120,43 @@ def search(
     A weight stands behind the last equals sign of words that hold several: "E=mc2=1".
     """
     parts = [
-        *([] if query is None else [Part(query)]),
-        *_word_parts("--plus", plus, 1),
-        *_word_parts("--minus", minus, -1),
-        *_photo_parts("--like", like, 1),
-        *_photo_parts("--unlike", unlike, -1),
+        *([] if options.query is None else [Part(options.query)]),
+        *_word_parts("--plus", options.plus, 1),
+        *_word_parts("--minus", options.minus, -1),
+        *_photo_parts("--like", options.like, 1),
+        *_photo_parts("--unlike", options.unlike, -1),
     ]
-    _check_options(context, parts, matches)
-    loaded = load_bundle(bundle)
-    photos = open_index(loaded, index)
-    if duplicates is not None:
-        _print_duplicates(photos, duplicates, json)
+    _check_options(context, parts, options.matches)
+    bundle = load_bundle(options.bundle)
+    photos = open_index(bundle, options.index)
+    if options.duplicates is not None:
+        _print_duplicates(photos, options.duplicates, options.json)
         return
-    rows = _rows(folders or [], after, before)
-    request = _Request(parts, k, rows, matches, min_score, exact, runtime, threads)
-    found = _find(loaded, photos, request)
-    if show:
-        _show(found, bundle.resolve().with_name(f"{bundle.resolve().name}.search.html"))
-    if json:
+    rows = _rows(options)
+    found = _find(options, bundle, photos, parts, rows)
+    if options.show:
+        place = options.bundle.resolve()
+        _show(found, place.with_name(f"{place.name}.search.html"))
+    if options.json:
         print_json(asdict(found))
     else:
-        _print(found, photos, rows, loaded.tokenizer.length)
+        _print(found, photos, rows, bundle.tokenizer.length)
 
 
-@dataclass(frozen=True)
-class _Request:
-    """What to search for, and how."""
-
-    parts: list[Part]
-    k: int
-    rows: RowFilter
-    matches: bool
-    min_score: float | None
-    exact: bool
-    runtime: str | None
-    threads: int
-
-
-def _find(bundle: Bundle, photos: PhotoIndex, request: _Request) -> Found:
+def _find(
+    options: SearchOptions, bundle: Bundle, photos: PhotoIndex, parts: list[Part], rows: RowFilter
+) -> Found:
     """Search, and drop results below the least score. QueryError for --matches where the student
     has no measured threshold."""
-    if request.matches and bundle.no_match is None:
+    if options.matches and bundle.no_match is None:
         raise QueryError(
             "It was never measured from which score on a photo matches, for the student "
             f"{bundle.student.name}.",
             "Leave --matches out, or choose a score: --min-score.",
         )
-    engine = SearchEngine(bundle, runtime=request.runtime, threads=request.threads, warn=warn)
-    found = engine.search_parts(
-        photos, request.parts, request.k, rows=request.rows, exact=request.exact
-    )
-    limits = (request.min_score, found.threshold if request.matches else None)
+    engine = SearchEngine(bundle, runtime=options.runtime, threads=options.threads, warn=warn)
+    found = engine.search_parts(photos, parts, options.k, rows=rows, exact=options.exact)
+    limits = (options.min_score, found.threshold if options.matches else None)
     least = max((limit for limit in limits if limit is not None), default=-2.0)
     results = [replace(r, gone=is_gone(r.path)) for r in found.results if r.score >= least]
     return replace(found, results=results)
@@ -198,14 +186,17 @@ def _print(found: Found, photos: PhotoIndex, rows: RowFilter, query_length: int)
         print(f"(only the first {query_length} tokens of the query were read)")
 
 
-def _rows(folders: list[Path], after: str | None, before: str | None) -> RowFilter:
+def _rows(options: SearchOptions) -> RowFilter:
     rows = RowFilter(
-        tuple(str(folder.expanduser().resolve()) for folder in folders),
-        None if after is None else moment(after),
-        None if before is None else moment(before),
+        tuple(str(folder.expanduser().resolve()) for folder in options.folders),
+        None if options.after is None else moment(options.after),
+        None if options.before is None else moment(options.before),
     )
     if rows.after is not None and rows.before is not None and rows.after >= rows.before:
-        raise QueryError(f"No photo was taken after {after} and before {before}.", "Swap the days.")
+        raise QueryError(
+            f"No photo was taken after {options.after} and before {options.before}.",
+            "Swap the days.",
+        )
     return rows
 
 
@@ -230,10 +221,10 @@ def _is_text(part: Part) -> bool:
     return isinstance(part.content, str)
 
 
-def _word_parts(flag: str, values: list[str] | None, sign: int) -> Iterator[Part]:
+def _word_parts(flag: str, values: list[str], sign: int) -> Iterator[Part]:
     """Parts of values such as "snow=0.5", with weight 1 if there is no equals sign. Wrong usage:
     the text behind the last equals sign is no weight, or there are no words before it."""
-    for value in values or []:
+    for value in values:
         words, equals, text = value.rpartition("=")
         if not equals:
             yield Part(value, sign)
@@ -250,9 +241,9 @@ def _word_parts(flag: str, values: list[str] | None, sign: int) -> Iterator[Part
         yield Part(words, sign * weight)
 
 
-def _photo_parts(flag: str, values: list[str] | None, sign: int) -> Iterator[Part]:
+def _photo_parts(flag: str, values: list[str], sign: int) -> Iterator[Part]:
     """As _word_parts, but names of photos may hold equals signs."""
-    for value in values or []:
+    for value in values:
         path, _, text = value.rpartition("=")
         weight = _number(text)
         if weight is None or not path or Path(value).exists():
@@ -282,6 +273,39 @@ def _show(found: Found, sheet: Path) -> None:
     write_contact_sheet(found, sheet)
     if not (sys.stdout.isatty() and webbrowser.open(sheet.as_uri())):
         print(f"The page is {sheet}", file=sys.stderr)
+
+
+def contact_sheet(found: Found) -> str:
+    """Render the results as one HTML file that holds its photos, and loads nothing from elsewhere;
+    of a photo that is gone it shows the name. MissingExtra without jinja2."""
+    return render(
+        "mcad_mobile.cli",
+        "contact_sheet.html.jinja",
+        query=found.query,
+        ms=None if found.simulated else f"{found.ms['total']:.1f}",
+        threshold=found.threshold,
+        unknown=found.unknown,
+        truncated=found.truncated,
+        photos=[
+            {
+                "name": Path(result.path).name,
+                "link": Path(result.path).resolve().as_uri(),
+                "score": f"{result.score:.3f}",
+                "doubtful": found.threshold is not None and result.score < found.threshold,
+                "jpeg": inline_jpeg(Path(result.path), _SHEET_PX),
+            }
+            for result in found.results
+        ],
+    )
+
+
+def write_contact_sheet(found: Found, path: Path) -> None:
+    """Write the page to `path`. DiskError if it cannot be written; MissingExtra without jinja2."""
+    page = contact_sheet(found)
+    try:
+        path.write_text(page, "utf-8", "xmlcharrefreplace")
+    except OSError as error:
+        raise refused(path, error) from error
 
 
 def _print_duplicates(photos: PhotoIndex, least: float, json: bool) -> None:

@@ -3,55 +3,50 @@
 from __future__ import annotations
 
 import webbrowser
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mcad_mobile.base.standard_output import flush_results, print_json
-from mcad_mobile.cli.output import (
-    JsonOption,
-    RuntimeOption,
-    ThreadsOption,
-    load_bundle,
-    warn,
-)
+from mcad_mobile.cli.output import Options, RuntimeOption, ThreadsOption, load_bundle, warn
 from mcad_mobile.engine.engine import default_index
 from mcad_mobile.errors import PhotoError, require
 
-PORT = 8420
 
-
-def serve(
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(Options):
     bundles: Annotated[
         list[Path],
         typer.Option("--bundle", "-b", help="A bundle. May be given more than once."),
-    ],
+    ]
     indexes: Annotated[
-        list[Path] | None,
+        list[Path],
         typer.Option(
             "--index",
             help="An index's folder. May be given more than once. Default: BUNDLE.index of each "
             "bundle that has one.",
         ),
-    ] = None,
+    ] = field(default_factory=list)
     photos: Annotated[
-        list[Path] | None,
+        list[Path],
         typer.Option(
             "--photos",
             help="A folder to index while the page is open. May be given more than once.",
         ),
-    ] = None,
+    ] = field(default_factory=list)
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")
-    ] = PORT,
+    ] = 8420
     browser: Annotated[
         bool, typer.Option("--open", help="Open the page in the default browser.")
-    ] = False,
-    runtime: RuntimeOption = None,
-    threads: ThreadsOption = 1,
-    json: JsonOption = False,
-) -> None:
+    ] = False
+    runtime: RuntimeOption = None
+    threads: ThreadsOption = 1
+
+
+def serve(options: ServeOptions) -> None:
     """Try bundles on your own photos in a browser, before they go to a phone.
 
     \b
@@ -67,29 +62,31 @@ def serve(
     require("uvicorn", "serve")
     from mcad_mobile.serve import run
 
-    folders = [folder.resolve() for folder in photos or []]
+    folders = [folder.resolve() for folder in options.photos]
     for folder in folders:
         if not folder.is_dir():
             raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
-    with run.take_port(port) as listening:
-        loaded = [load_bundle(bundle) for bundle in bundles]
-        places = indexes or _default_indexes(bundles, bool(folders))
-        state = run.open_state(loaded, places, folders, runtime=runtime, threads=threads, warn=warn)
+    with run.take_port(options.port) as listening:
+        bundles = [load_bundle(bundle) for bundle in options.bundles]
+        indexes = options.indexes or _default_indexes(options.bundles, bool(folders))
+        state = run.open_state(
+            bundles, indexes, folders, runtime=options.runtime, threads=options.threads, warn=warn
+        )
         address = f"http://{run.ADDRESS}:{listening.getsockname()[1]}/"
 
         def ready() -> None:
-            if json:
+            if options.json:
                 print_json(
                     {"url": address, "bundles": [*state.bundles], "indexes": [*state.indexes]}
                 )
             else:
-                photo_count = sum(index.now.index.photos for index in state.indexes.values())
-                print(f"{address}  ({photo_count:,} photos; Ctrl-C ends it)")
+                photos = sum(index.now.index.photos for index in state.indexes.values())
+                print(f"{address}  ({photos:,} photos; Ctrl-C ends it)")
             flush_results()
             if folders:
                 first = next(iter(state.bundles.values()))
                 state.indexing.start(first, state.indexes_of(first)[0])
-            if browser:
+            if options.browser:
                 webbrowser.open(address)
 
         run.serve(state, listening, ready)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.output import JsonOption, print_table
+from mcad_mobile.cli.output import Options, print_table
 from mcad_mobile.export.targets import all_targets
 
 
-def targets(json: JsonOption = False) -> None:
+def targets(options: Options) -> None:
     """List the chips that a bundle can be made for, with the runtimes that it holds for them."""
     documents = [target.to_json() for target in all_targets()]
-    if json:
+    if options.json:
         print_json(documents)
         return
     ladders: dict[str, list[list[str]]] = {}

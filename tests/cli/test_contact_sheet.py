@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mcad_mobile.cli.contact_sheet import contact_sheet, write_contact_sheet
+from mcad_mobile.cli.search import contact_sheet, write_contact_sheet
 from mcad_mobile.engine.engine import Found, Result
 from mcad_mobile.errors import DiskError
 
