@@ -65,11 +65,9 @@ def test_java_reads_the_values_that_python_wrote(probe, tiny, tmp_path, pool):
         name='"quotes" and \u00e9\u4e2d\U0001f600',
         text=replace(tiny.text, rungs=(rung, lower)),
         tokenizer=replace(tiny.tokenizer, pad_left=True, pool=pool, eos=eos),
-        no_match=tiny.no_match if pool == "mean" else None,
     )
     bundle = Bundle.load(directory)
     plain = msgspec.to_builtins
-    measured = bundle.no_match
     assert probe.ask("bundle_values", bundle=directory) == {
         "directory": str(directory),
         "name": bundle.name,
@@ -92,7 +90,6 @@ def test_java_reads_the_values_that_python_wrote(probe, tiny, tmp_path, pool):
         },
         "tokenTable": plain(bundle.token_table),
         "sample": plain(bundle.sample),
-        "noMatch": measured and {"margin": measured.margin, "perLogN": measured.per_log_n},
     }
 
 

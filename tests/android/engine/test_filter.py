@@ -116,14 +116,6 @@ def test_a_time_is_searched_from_its_first_ms_to_before_its_last(app, albums):
     assert app.ask("search", words="a dog", k=50, from_ms=2_000_000)["paths"] == []
 
 
-def test_the_threshold_is_that_of_as_many_photos_as_are_searched(app, albums):
-    app.index()
-    everywhere = app.ask("search", words="a dog", k=50)["threshold"]
-    narrow = app.ask("search", words="a dog", k=50, folders=["Pictures/Screenshots"])["threshold"]
-    per_log_n = app.bundle.no_match.per_log_n
-    assert everywhere - narrow == pytest.approx(per_log_n * np.log(11 / 4), abs=1e-5)
-
-
 def test_a_filter_follows_the_index_and_the_phone_s_list(app, albums):
     app.index()
     assert len(found(app, folders=["DCIM/Camera"])) == 6
@@ -211,16 +203,6 @@ def test_forgetting_all_photos_forgets_their_folders(app, albums):
     app.index()
     app.ask("clear")
     assert not (app.directory / "metadata.bin").exists()
-
-
-@pytest.mark.parametrize(("strictness", "more"), [("LOOSE", -1), ("STRICT", 1)])
-def test_strictness_moves_the_threshold(app, phone, strictness, more):
-    phone.take("a.png")
-    app.index()
-    usual = app.ask("search", words="a dog", k=1)
-    other = app.ask("search", words="a dog", k=1, strictness=strictness)
-    assert (other["threshold"] - usual["threshold"]) * more > 0.01
-    assert other["paths"] == usual["paths"]
 
 
 @pytest.mark.parametrize(

@@ -76,22 +76,20 @@ def test_photos_like_one_take_the_place_of_what_was_typed(probe):
 
 
 def shown(probe, *events: dict[str, object]) -> list[object]:
-    """Photos that a grid shows, the row that it is sent to, whether there are more."""
+    """After each event: how many photos a grid shows, and the row that it is sent to."""
     return [tuple(state) for state in probe.ask("shown_results", events=events)]
 
 
-def test_a_grid_shows_matches_and_the_less_likely_when_asked(probe):
-    events = {"found": 9, "matches": 4}, {"all": True}, {"found": 9, "matches": 2}, {"clear": True}
-    assert shown(probe, *events) == [(4, 0, True), (9, -1, False), (2, 0, True), (0, -1, False)]
+def test_a_grid_shows_all_that_was_found(probe):
+    assert shown(probe, {"found": 9}, {"found": 4}, {"clear": True}) == [(9, 0), (4, 0), (0, -1)]
 
 
-def test_a_turned_screen_stays_where_it_was_and_what_it_showed(probe):
-    found = {"found": 90, "matches": 40}
-    turned = shown(probe, found, {"turned": 30}, found, {"turned": 31}, {"turned": 0}, found)
-    assert turned[2] == (40, 30, True)
-    assert turned[5] == (40, 31, True)  # turned twice before anything was found
-    turned = shown(probe, found, {"all": True}, {"turned": 80}, found, found)
-    assert turned[3:] == [(90, 80, False), (40, 0, True)]  # and another search begins at its top
+def test_a_turned_screen_stays_where_it_was(probe):
+    found = {"found": 90}
+    turned = shown(probe, found, {"turned": 30}, found, {"turned": 31}, {"turned": 0}, found, found)
+    assert turned[2] == (90, 30)
+    assert turned[5] == (90, 31)  # turned twice before anything was found
+    assert turned[6] == (90, 0)  # and another search begins at its top
 
 
 def test_more_like_this_finds_what_python_finds_without_the_photo_itself(probe, tmp_path):

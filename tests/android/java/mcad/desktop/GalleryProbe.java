@@ -189,7 +189,7 @@ final class GalleryProbe {
             if (query.equals("bug")) {
                 throw new IllegalStateException();
             }
-            return new SearchEngine.Found(Collections.emptyList(), Collections.emptyMap(), false, null);
+            return new SearchEngine.Found(Collections.emptyList(), Collections.emptyMap(), false);
         }, screen);
         for (JsonFields event : request.objects("events")) {
             if (event.has("type")) {
@@ -205,7 +205,7 @@ final class GalleryProbe {
             } else if (event.has("like")) {
                 box.ask(event.string("like"), path -> {
                     searched.add("like " + path);
-                    return new SearchEngine.Found(Collections.emptyList(), Collections.emptyMap(), false, null);
+                    return new SearchEngine.Found(Collections.emptyList(), Collections.emptyMap(), false);
                 });
             } else {
                 box.forget();

@@ -25,7 +25,6 @@ import mcad.gallery.Folders;
 import mcad.gallery.IndexRun;
 import mcad.gallery.Indexing;
 import mcad.gallery.PhotoSearch;
-import mcad.gallery.Strictness;
 
 /** The life of an app through its one door, {@link PhotoSearch}, on a {@link FakePhone}; asked from Python. */
 final class LifeProbe {
@@ -122,8 +121,6 @@ final class LifeProbe {
                 return hot(request);
             case "search":
                 search.hideDuplicates(request.has("same") ? (float) request.number("same") : 2);
-                search.strictness(
-                    request.has("strictness") ? Strictness.valueOf(request.string("strictness")) : Strictness.USUAL);
                 return found(search.search(request.string("words"), request.integer("k", 1, 1 << 20), filter(request)));
             case "like":
                 return found(search.moreLike(request.string("path"), request.integer("k", 1, 1 << 20), filter(request)));
@@ -300,8 +297,7 @@ final class LifeProbe {
             paths.add(result.path());
             scores.add(result.score());
         }
-        return JsonFields.of("paths", paths, "scores", scores, "threshold", found.threshold(), "matches",
-            found.matches());
+        return JsonFields.of("paths", paths, "scores", scores);
     }
 
     private static Object rung(Ladder.LoadedRung loaded) {

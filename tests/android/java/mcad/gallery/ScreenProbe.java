@@ -31,7 +31,7 @@ public final class ScreenProbe {
             indexing.minutesLeft());
     }
 
-    /** A grid after each event: "found" with so many photos and matches, "all", "turned" at a row, "clear". */
+    /** A grid after each event: "found" with so many photos, "turned" at a row, "clear". */
     public static Object shownResults(JsonFields request) throws IOException {
         ShownResults shown = new ShownResults();
         List<Object> states = new ArrayList<>();
@@ -43,16 +43,13 @@ public final class ScreenProbe {
                 for (int i = 0; i < photos; i++) {
                     results.add(new SearchEngine.Result("p" + i, 1 - i / (float) photos));
                 }
-                float least = 1 - (event.integer("matches", 0, photos) - 0.5f) / photos;
-                at = shown.show(new SearchEngine.Found(results, new HashMap<>(), false, least));
+                at = shown.show(new SearchEngine.Found(results, new HashMap<>(), false));
             } else if (event.has("turned")) {
-                shown = new ShownResults(shown.row(event.integer("turned", 0, 1 << 20)), shown.isAll());
-            } else if (event.has("all")) {
-                shown.showAll();
+                shown = new ShownResults(shown.row(event.integer("turned", 0, 1 << 20)));
             } else {
                 shown.clear();
             }
-            states.add(Arrays.asList(shown.results().size(), at, shown.hasMore()));
+            states.add(Arrays.asList(shown.results().size(), at));
         }
         return states;
     }

@@ -10,17 +10,14 @@ import java.util.List;
 import mcad.gallery.Album;
 import mcad.gallery.Folders;
 import mcad.gallery.PhotoSearch;
-import mcad.gallery.Strictness;
 import mcad.platform.MediaSearch;
 
 /** The user's saved choices in the menu. */
 final class Choices {
     private static final String DUPLICATES = "hide-duplicates";
-    private static final String STRICTNESS = "strictness";
     /** As `mcad-mobile search --duplicates 0.97` counts them. */
     private static final float SAME = 0.97f;
     private static final float NEVER = 2;
-    private static final int[] STRICTNESSES = {R.string.loose, R.string.usual, R.string.strict};
 
     /** Called on the screen's thread after a choice. */
     interface Listener {
@@ -51,9 +48,7 @@ final class Choices {
     /** The user has chosen; false for another item. */
     boolean choose(MenuItem item) {
         int id = item.getItemId();
-        if (id == R.id.strictness) {
-            chooseStrictness();
-        } else if (id == R.id.folders) {
+        if (id == R.id.folders) {
             DemoApp.WORKER.execute(this::loadFolders);
         } else if (id == R.id.hide_duplicates) {
             item.setChecked(!item.isChecked());
@@ -67,19 +62,6 @@ final class Choices {
             return false;
         }
         return true;
-    }
-
-    private void chooseStrictness() {
-        String[] names = new String[STRICTNESSES.length];
-        for (int i = 0; i < names.length; i++) {
-            names[i] = screen.getString(STRICTNESSES[i]);
-        }
-        new AlertDialog.Builder(screen).setTitle(R.string.strictness)
-            .setSingleChoiceItems(names, strictness().ordinal(), (dialog, which) -> {
-                kept().edit().putInt(STRICTNESS, which).apply();
-                applyAndTell();
-                dialog.dismiss();
-            }).show();
     }
 
     private void loadFolders() {
@@ -121,15 +103,10 @@ final class Choices {
 
     private void apply() {
         search.hideDuplicates(hidesDuplicates() ? SAME : NEVER);
-        search.strictness(strictness());
     }
 
     private boolean hidesDuplicates() {
         return kept().getBoolean(DUPLICATES, false);
-    }
-
-    private Strictness strictness() {
-        return Strictness.values()[kept().getInt(STRICTNESS, Strictness.USUAL.ordinal())];
     }
 
     private SharedPreferences kept() {

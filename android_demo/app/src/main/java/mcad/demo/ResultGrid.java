@@ -16,7 +16,6 @@ import mcad.gallery.ShownResults;
 /** The tiles of the grid. */
 final class ResultGrid extends BaseAdapter {
     private static final String ROW = "mcad.demo.ROW";
-    private static final String ALL = "mcad.demo.ALL";
 
     private final Context context;
     private final Thumbnails thumbnails;
@@ -28,13 +27,12 @@ final class ResultGrid extends BaseAdapter {
         this.context = context;
         this.grid = grid;
         this.thumbnails = thumbnails;
-        shown = saved == null ? new ShownResults() : new ShownResults(saved.getInt(ROW, 0), saved.getBoolean(ALL, false));
+        shown = saved == null ? new ShownResults() : new ShownResults(saved.getInt(ROW, 0));
         grid.setAdapter(this);
     }
 
     void save(Bundle saved) {
         saved.putInt(ROW, shown.row(grid.getFirstVisiblePosition()));
-        saved.putBoolean(ALL, shown.isAll());
     }
 
     void clear() {
@@ -42,18 +40,10 @@ final class ResultGrid extends BaseAdapter {
         changed();
     }
 
-    /** Whether there are less likely ones behind those that are shown. */
-    boolean show(SearchEngine.Found found) {
+    void show(SearchEngine.Found found) {
         int row = shown.show(found);
         changed();
         grid.setSelection(row);
-        return shown.hasMore();
-    }
-
-    /** Show photos that do not match, too. */
-    void showAll() {
-        shown.showAll();
-        changed();
     }
 
     private void changed() {
@@ -93,9 +83,7 @@ final class ResultGrid extends BaseAdapter {
     /** What a screen reader says: a photo has no words of its own but its name. */
     private void describe(ImageView tile, int position, String name) {
         if (position < results.size()) {
-            int percent = Math.round(100 * results.get(position).score());
-            tile.setContentDescription(
-                context.getString(R.string.result, position + 1, results.size(), percent, name));
+            tile.setContentDescription(context.getString(R.string.result, position + 1, results.size(), name));
         }
     }
 }

@@ -68,7 +68,6 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         progress = findViewById(R.id.progress);
         grid.setOnItemClickListener((parent, view, position, id) -> open(results.path(position)));
         findViewById(R.id.choose_more).setOnClickListener(view -> access.ask());
-        findViewById(R.id.more).setOnClickListener(view -> showMore());
         findViewById(R.id.filtered).setOnClickListener(view -> filters.clear());
         showFilter();
         box = new SearchBox(new ScreenScheduler(DemoApp.SCREEN), DemoApp.WORKER, DemoApp.SCREEN::post,
@@ -262,7 +261,6 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         press.setText(button);
         press.setOnClickListener(action);
         findViewById(R.id.message).setVisibility(View.VISIBLE);
-        findViewById(R.id.more).setVisibility(View.GONE);
         results.clear();
         answered = false;
         status.setText("");
@@ -285,7 +283,6 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         like = null;
         setTitle(R.string.app_name);
         results.clear();
-        findViewById(R.id.more).setVisibility(View.GONE);
         answered = false;
         status.setText("");
         showState();
@@ -301,19 +298,12 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     @Override
     public void found(String words, SearchEngine.Found found) {
         findViewById(R.id.message).setVisibility(View.GONE);
-        boolean more = results.show(found);
-        findViewById(R.id.more).setVisibility(more ? View.VISIBLE : View.GONE);
-        int matches = found.matches();
-        String text = matches == 0 ? getString(R.string.nothing_found)
-            : getResources().getQuantityString(R.plurals.found, matches, matches, found.ms().get("total"));
+        results.show(found);
+        int photos = found.results().size();
+        String text = photos == 0 ? getString(R.string.nothing_found)
+            : getResources().getQuantityString(R.plurals.found, photos, photos, found.ms().get("total"));
         status.setText(found.truncated() ? text + "\n" + getString(R.string.truncated) : text);
         showState();
-    }
-
-    /** Also what is nearest to the words, though it may not show what they say. */
-    private void showMore() {
-        findViewById(R.id.more).setVisibility(View.GONE);
-        results.showAll();
     }
 
     @Override

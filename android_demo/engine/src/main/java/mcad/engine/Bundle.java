@@ -58,9 +58,6 @@ public final class Bundle {
     /** The fallback ladder of one tower, best first, and its self-test. */
     public record Tower(List<Rung> rungs, Golden golden) {}
 
-    /** How far the best photo of N must lie above what a query scores with photos at large: margin + perLogN * ln N. */
-    public record NoMatch(double margin, double perLogN) {}
-
     /** Which states of a text tower become the embedding. */
     public enum Pool { EOS, FIRST, LAST, MEAN }
 
@@ -81,8 +78,6 @@ public final class Bundle {
     public final TokenizerSpec tokenizer;
     public final TableRecord tokenTable;
     public final FileRecord sample;
-    /** Null where it was never measured for the student. */
-    public final NoMatch noMatch;
 
     private Bundle(Path directory, JsonFields data) throws McadException {
         this.directory = directory;
@@ -100,8 +95,6 @@ public final class Bundle {
         tokenTable = new TableRecord(record(table.object("file")), table.integer("tokens", 1, 1 << 24),
             table.integer("width", 1, 1 << 14));
         sample = record(data.object("sample"));
-        JsonFields measured = data.has("no_match") ? data.object("no_match") : null;
-        noMatch = measured == null ? null : new NoMatch(measured.number("margin"), measured.number("per_log_n"));
     }
 
     /**

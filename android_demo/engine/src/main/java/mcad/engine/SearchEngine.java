@@ -27,23 +27,12 @@ public final class SearchEngine implements AutoCloseable {
 
     /**
      * Results, best first, and the milliseconds of each stage. {@code truncated}: the query was longer than the text
-     * tower takes, and its end was not read. {@code threshold}: the score from which a photo is a match for these words
-     * and not just the nearest there is; null for other queries than words, and for students of which it was not
-     * measured.
+     * tower takes, and its end was not read.
      */
-    public record Found(List<Result> results, Map<String, Double> ms, boolean truncated, Float threshold) {
-        /** The same with these of the results, and a threshold that is so much higher. */
-        public Found with(List<Result> shown, float stricter) {
-            return new Found(shown, ms, truncated, threshold == null ? null : threshold + stricter);
-        }
-
-        /** How many of the results, the first, are matches. */
-        public int matches() {
-            int count = results.size();
-            while (threshold != null && count > 0 && results.get(count - 1).score() < threshold) {
-                count--;
-            }
-            return count;
+    public record Found(List<Result> results, Map<String, Double> ms, boolean truncated) {
+        /** The same search with these of its results. */
+        public Found with(List<Result> shown) {
+            return new Found(shown, ms, truncated);
         }
     }
 
@@ -53,7 +42,6 @@ public final class SearchEngine implements AutoCloseable {
     private final Ladder ladder;
     private final Quarantine quarantine;
     private final Set<String> used = new HashSet<>();
-    private MatchThreshold matchThreshold;
     private Tokenizer tokenizer;
     private Ladder.LoadedRung text;
     private Ladder.LoadedRung image;
@@ -74,9 +62,6 @@ public final class SearchEngine implements AutoCloseable {
     public void warmUp() throws IOException {
         tokenizer();
         textTower();
-        if (matchThreshold == null) {
-            matchThreshold = MatchThreshold.of(bundle);
-        }
     }
 
     public Tokenizer tokenizer() throws IOException {
@@ -130,17 +115,17 @@ public final class SearchEngine implements AutoCloseable {
     /** The same among {@code rows} alone; among all where it is null. */
     public Found search(PhotoIndex index, String query, int k, Rows rows) throws IOException {
         warmUp();
-        return watched("text", text, () -> search(tokenizer, text.tower(), matchThreshold, index, query, k, rows));
+        return watched("text", text, () -> search(tokenizer, text.tower(), index, query, k, rows));
     }
 
     /** The same by a tokenizer and a text tower that were loaded before. */
     public static Found search(Tokenizer tokenizer, Tower tower, PhotoIndex index, String query, int k)
             throws IOException {
-        return search(tokenizer, tower, null, index, query, k, null);
+        return search(tokenizer, tower, index, query, k, null);
     }
 
-    private static Found search(Tokenizer tokenizer, Tower tower, MatchThreshold matchThreshold, PhotoIndex index,
-            String query, int k, Rows rows) throws IOException {
+    private static Found search(Tokenizer tokenizer, Tower tower, PhotoIndex index, String query, int k,
+            Rows rows) throws IOException {
         long started = System.nanoTime();
         Tokenizer.Tokens tokens = tokenizer.tokenize(query);
         long tokenized = System.nanoTime();
@@ -155,9 +140,7 @@ public final class SearchEngine implements AutoCloseable {
         ms.put("scan", hits.scanMs());
         ms.put("rescore", hits.rescoreMs());
         ms.put("total", (done - started) / MS);
-        int photos = rows == null ? index.photos() : rows.count();
-        Float threshold = matchThreshold == null ? null : matchThreshold.threshold(embedding, photos);
-        return new Found(results, ms, tokens.truncated(), threshold);
+        return new Found(results, ms, tokens.truncated());
     }
 
     private static Hits nearest(PhotoIndex index, float[] embedding, int k, Rows rows) throws IOException {
@@ -168,7 +151,7 @@ public final class SearchEngine implements AutoCloseable {
     public static Found moreLike(PhotoIndex index, float[] embedding, int k, Rows rows) throws IOException {
         long started = System.nanoTime();
         Hits hits = nearest(index, embedding, k, rows);
-        return new Found(results(hits), times(hits, started), false, null);
+        return new Found(results(hits), times(hits, started), false);
     }
 
     /** The {@code k} photos most like one of the index, without itself. McadException if it is not there. */
@@ -186,7 +169,7 @@ public final class SearchEngine implements AutoCloseable {
                 results.add(result);
             }
         }
-        return new Found(results, times(hits, started), false, null);
+        return new Found(results, times(hits, started), false);
     }
 
     private static Map<String, Double> times(Hits hits, long started) {

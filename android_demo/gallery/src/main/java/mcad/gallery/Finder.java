@@ -32,7 +32,6 @@ final class Finder implements Closeable {
     private RowNumbers rowNumbers;
     private CachedRows cachedRows;
     private volatile float sameFrom = NEVER_SAME;
-    private volatile Strictness strictness = Strictness.USUAL;
 
     /** Rows, and the filter and photos that they were made for. */
     private record CachedRows(PhotoIndex index, PhotoMetadata metadata, Filter filter, Folders chosen, Rows rows) {}
@@ -91,11 +90,6 @@ final class Finder implements Closeable {
         sameFrom = cosine;
     }
 
-    /** See {@link PhotoSearch#strictness}; from any thread. */
-    void strictness(Strictness chosen) {
-        strictness = chosen;
-    }
-
     PhotoIndex index() throws IOException {
         return index.get();
     }
@@ -136,7 +130,7 @@ final class Finder implements Closeable {
             List<SearchEngine.Result> seen = seen(open, found.results(), k);
             if (seen.size() == k || found.results().size() < count) {
                 timings.addAll(first.ms());
-                return first.with(seen, strictness.stricter());
+                return first.with(seen);
             }
         }
     }

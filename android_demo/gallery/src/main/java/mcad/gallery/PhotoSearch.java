@@ -132,11 +132,6 @@ public final class PhotoSearch implements Closeable {
         finder.hideDuplicates(cosine);
     }
 
-    /** From which score on photos count as matches, from the next search on. */
-    public void strictness(Strictness chosen) {
-        finder.strictness(chosen);
-    }
-
     /** How many photos each folder has, those that are left out, too, as of the last look at the phone's photos. */
     public Map<String, Integer> folders() throws IOException {
         return photos.metadata().folders();
