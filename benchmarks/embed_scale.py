@@ -24,8 +24,8 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from mcad_mobile.base import VERSION
 from mcad_mobile.base.machine import summary
-from mcad_mobile.base.package import VERSION
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.embed.job import SHARDS, ShardRecord, file_name, job_of, write_manifest
 from mcad_mobile.embed.phone_index import Shards, index_shards

@@ -31,8 +31,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.main_job import processor_of
-from mcad_mobile.base.machine import allowed_cores
-from mcad_mobile.base.memory import process_memory
+from mcad_mobile.base.machine import allowed_cores, process_memory
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.data.packaged_photos import packaged_photos
@@ -214,8 +213,7 @@ def stages(bundle: Path, folder: Path, scratch: Path) -> dict[str, float]:
     import numpy as np
 
     from mcad_mobile.engine.engine import SearchEngine, create_index
-    from mcad_mobile.engine.photos.photo_file import read_photo
-    from mcad_mobile.engine.photos.preprocess import open_bytes
+    from mcad_mobile.engine.photos.decode import open_bytes, read_photo
 
     engine = SearchEngine(Bundle.load(bundle, verify=False))
     preprocess, tower = engine.preprocess, engine.folder_rung.tower
@@ -234,7 +232,7 @@ def stages(bundle: Path, folder: Path, scratch: Path) -> dict[str, float]:
         if path == paths[0]:
             spent = dict.fromkeys(STAGES, 0.0)
         file = timed("read", read_photo, path)
-        timed("stamp", file.content_stamp)
+        timed("stamp", file.stamp)
         image = timed("decode", lambda data=file.data: open_bytes(data, "", at_least=side))
         pixels = timed("resize", preprocess.pixels, image)
         rows.append(timed("tower", tower, {"pixels": pixels[None]})[0])

@@ -39,22 +39,22 @@ def ours(spec: dict[str, Any]) -> Run:
 
 def decoding(spec: dict[str, Any]) -> Run:
     """Ours, alone: read, decode, resize, on all cores."""
-    from mcad_mobile.engine.photos.photo_file import read_photo
+    from mcad_mobile.engine.photos.decode import read_photo
 
     preprocess, pool = _engine(spec).preprocess, ThreadPoolExecutor(spec["cores"])
     paths = _paths(spec)
     return lambda: len(
-        list(pool.map(lambda path: read_photo(path).pixels(preprocess)[0, 0, 0], paths))
+        list(pool.map(lambda path: preprocess.decoded(read_photo(path).data, path)[0, 0, 0], paths))
     )
 
 
 def tower(spec: dict[str, Any]) -> Run:
     """Ours, alone, on all cores: a photo a thread."""
-    from mcad_mobile.engine.photos.photo_file import read_photo
+    from mcad_mobile.engine.photos.decode import read_photo
 
     engine, pool = _engine(spec), ThreadPoolExecutor(spec["cores"])
     run, paths = engine.folder_rung.tower, _paths(spec)
-    ready = [read_photo(path).pixels(engine.preprocess)[None] for path in paths[:8]]
+    ready = [engine.preprocess.decoded(read_photo(path).data, path)[None] for path in paths[:8]]
     inputs = [{"pixels": ready[number % len(ready)]} for number in range(spec["tower_photos"])]
     return lambda: len(list(pool.map(run, inputs)))
 

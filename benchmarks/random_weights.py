@@ -15,7 +15,7 @@ import transformers
 from torch import nn
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.engine.photos.preprocess import open_photo
+from mcad_mobile.engine.photos.decode import open_photo
 
 CAPTIONS = (
     resources.files("mcad_mobile.export.quantization").joinpath("captions.txt").read_text("utf-8")

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serve_page import QUERIES, STEPS, scroll, type_query, watch
-from mcad_mobile.base.memory import process_memory
+from mcad_mobile.base.machine import process_memory
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts, percentiles
 from mcad_mobile.bench.samples import cloud_batches, real_embeddings, sample_photos

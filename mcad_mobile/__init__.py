@@ -16,7 +16,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mcad_mobile.base.package import VERSION as __version__
+from mcad_mobile.base import VERSION as __version__
 
 # ONNX Runtime reports usage to Microsoft, and keeps events in the user's cache, unless this is set
 # before it is loaded. Child processes inherit it.

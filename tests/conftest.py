@@ -21,7 +21,7 @@ from mcad_mobile.android import aar, downloads, sbom
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.photos.photo_file import PhotoFile
+from mcad_mobile.engine.photos.preprocess import Preprocess
 from tests.support.archives import onnxruntime_stand_in, why_no_onnxruntime
 from tests.support.exported import Exported
 from tests.support.paths import ROOT
@@ -202,12 +202,12 @@ def folder(tmp_path) -> Path:
 def embedded(engine, monkeypatch) -> list[Path]:
     """The photos that were decoded, in order: what a run really did."""
     seen: list[Path] = []
-    decode = PhotoFile.pixels
+    decode = Preprocess.decoded
 
-    def note(file, preprocess):
-        pixels = decode(file, preprocess)
-        seen.append(file.path)
+    def note(preprocess, photo, name):
+        pixels = decode(preprocess, photo, name)
+        seen.append(name)
         return pixels
 
-    monkeypatch.setattr(PhotoFile, "pixels", note)
+    monkeypatch.setattr(Preprocess, "decoded", note)
     return seen

@@ -9,7 +9,7 @@ from pathlib import Path
 from mcad_mobile.android.dex import MIN_SDK
 from mcad_mobile.android.package import Entry, entries_of, write_package
 from mcad_mobile.android.packaged import aapt2, framework
-from mcad_mobile.base.package import VERSION
+from mcad_mobile.base import VERSION
 from mcad_mobile.errors import BuildError
 
 TARGET_SDK = 36

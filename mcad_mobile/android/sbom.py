@@ -27,8 +27,8 @@ from mcad_mobile.android.downloads import (
     Download,
 )
 from mcad_mobile.android.parts import Parts
+from mcad_mobile.base import VERSION
 from mcad_mobile.base.files import sha256_of
-from mcad_mobile.base.package import VERSION
 from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, FileRecord
 from mcad_mobile.engine.native.android import LIBRARY as KERNELS
 

@@ -1,1 +1,8 @@
 """What every part of the package may use: typed documents, files, locks, the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+VERSION = "0.1.0"
+PACKAGE = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 
-from mcad_mobile.base.package import VERSION
+from mcad_mobile.base import VERSION
 
 _PACKAGE = "mcad-mobile"
 # As PEP 508 has it: "onnxruntime-qnn>=2.7; platform_system == 'Linux' and extra == 'snapdragon'".

@@ -17,8 +17,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcad_mobile.base.machine import pin, waited_s
-from mcad_mobile.base.memory import process_memory
+from mcad_mobile.base.machine import pin, process_memory, waited_s
 from mcad_mobile.base.standard_output import claim_standard_output
 from mcad_mobile.errors import BenchError, McadError, MemoryUnavailable
 
@@ -68,7 +67,7 @@ def check(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> dict[str, Any]:
     from mcad_mobile.engine.towers import load_rung, why_not
-    from mcad_mobile.engine.towers.self_test import golden_inputs
+    from mcad_mobile.engine.towers.ladder import golden_inputs
 
     rung = bundle.tower(name).rungs[number]
     tried = {"rung": number, "runtime": rung.runtime, "precision": rung.precision, "loaded": False}

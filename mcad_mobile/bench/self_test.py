@@ -13,7 +13,7 @@ import numpy as np
 
 from mcad_mobile.bench.device import Spec
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
-from mcad_mobile.engine.towers.self_test import agreement, disagreement
+from mcad_mobile.engine.towers.ladder import agreement, disagreement
 from mcad_mobile.errors import BenchError
 
 Ladder = dict[TowerName, list[dict[str, Any]]]

@@ -14,7 +14,7 @@ from typing import IO, Any
 from msgspec import field
 
 from mcad_mobile.base.documents import Record, convert
-from mcad_mobile.base.memory import Memory, process_memory
+from mcad_mobile.base.machine import Memory, process_memory
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.runner import STEP
 from mcad_mobile.errors import BenchError, MemoryUnavailable, RunnerCrashed

@@ -11,9 +11,8 @@ from typing import Any, get_type_hints
 
 import typer
 
-from mcad_mobile.base import files
+from mcad_mobile.base import VERSION, files
 from mcad_mobile.base.locks import check_platform
-from mcad_mobile.base.package import VERSION
 from mcad_mobile.base.standard_output import flush_results, give_up_results, reserve_standard_output
 from mcad_mobile.cli import app as android_app
 from mcad_mobile.cli import (

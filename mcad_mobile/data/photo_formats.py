@@ -34,10 +34,6 @@ FORMATS = MappingProxyType(
         "SUN": (".ras",),
         "DDS": (".dds",),
         "FTEX": (".ftc", ".ftu"),
-        "BLP": (".blp",),
-        "ICNS": (".icns",),
-        "ICO": (".ico",),
-        "CUR": (".cur",),
         "FLI": (".fli", ".flc"),
         "GBR": (".gbr",),
         "MSP": (".msp",),
@@ -47,7 +43,6 @@ FORMATS = MappingProxyType(
     }
 )
 PHOTO_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-HEIC_SUFFIXES = frozenset(FORMATS["HEIF"])
 USUAL = "JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF, BMP and what else Pillow reads"
 
 _A_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
-from mcad_mobile.engine.photos.preprocess import find_photos
+from mcad_mobile.engine.photos.folder import find_photos
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError
 

@@ -27,7 +27,7 @@ from mcad_mobile.distill.progress import PieceProgress
 from mcad_mobile.embed.on_ray import map_messages
 from mcad_mobile.embed.pieces import Listed, Photo, photos_of
 from mcad_mobile.embed.shard import embed_shard
-from mcad_mobile.engine.photos.preprocess import open_bytes
+from mcad_mobile.engine.photos.decode import open_bytes
 from mcad_mobile.errors import PhotoError
 
 Features = NDArray[Any]  # float16, or token ids

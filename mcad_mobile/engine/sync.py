@@ -21,23 +21,19 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.threads import OrderedPool
 from mcad_mobile.data.photo_formats import USUAL
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.membership import KnownPhoto, Membership
+from mcad_mobile.engine.index.store import KnownPhoto, Membership, Stamp
 from mcad_mobile.engine.photos.dates import minutes_taken
+from mcad_mobile.engine.photos.decode import read_photo
 from mcad_mobile.engine.photos.folder import (
     Leftovers,
     Skipped,
-    content_stamp,
     is_gone,
     stat_or_none,
-    stat_stamp,
     walk,
 )
-from mcad_mobile.engine.photos.photo_file import read_photo
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.towers import LoadedTower, normalize
 from mcad_mobile.errors import MissingExtra, PhotoError
-
-Stamp = tuple[int, int]
 
 COMMIT_PHOTOS = 1000  # what a crash can cost at most, and a segment worth having
 COMMIT_S = 20.0
@@ -104,8 +100,8 @@ def moved(work: Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]
         if stat is None or stat not in first_stamps:
             continue
         try:
-            stamp = (stat, content_stamp(path))
-        except OSError:
+            stamp = read_photo(path).stamp()
+        except PhotoError:
             continue
         old = by_stamp.pop(stamp, None)
         if old is not None:
@@ -286,19 +282,15 @@ class _EmbeddedPhoto:
 def _embed(embedder: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
     held = known is not None
     try:
-        stat = os.stat(path)  # noqa: PTH116  a path of any bytes
-        if known is not None and known != (0, 0) and known[0] == stat_stamp(stat):
-            return _EmbeddedPhoto(path, held, known, minutes_taken(path, stat), same=True)
         file = read_photo(path)
-        stamp = (file.stat_stamp(), file.content_stamp())
-        minutes = minutes_taken(file.data or path, file.stat)
+        stamp, minutes = file.stamp(), minutes_taken(file.data, file.stat)
         if known is not None and known != (0, 0) and known[1] == stamp[1]:
             return _EmbeddedPhoto(path, held, stamp, minutes, same=True)
-        pixels = file.pixels(embedder.preprocess)
+        pixels = embedder.preprocess.decoded(file.data, path)
     except (PhotoError, MissingExtra) as error:
         return _EmbeddedPhoto(path, held, why=str(error))
-    except (OSError, ValueError) as error:
-        return _EmbeddedPhoto(path, held, why=f"{path} cannot be read: {error}.")
+    except MemoryError:
+        return _EmbeddedPhoto(path, held, why=f"There is no memory to resize {path}.")
     embedding = normalize(embedder.folder_rung.tower({"pixels": pixels[None]}))[0]
     return _EmbeddedPhoto(path, held, stamp, minutes, embedding)
 

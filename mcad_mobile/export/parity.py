@@ -16,8 +16,8 @@ from torch import nn
 
 from mcad_mobile.engine.bundle import LEAST_PARITY, Parity, Rung
 from mcad_mobile.engine.towers import Inputs, normalize
+from mcad_mobile.engine.towers.ladder import LEAST_AGREEMENT
 from mcad_mobile.engine.towers.protocol import split_batch, takes_any_length, without_padding
-from mcad_mobile.engine.towers.self_test import LEAST_AGREEMENT
 from mcad_mobile.errors import ParityError
 
 WARN_BELOW = 0.99

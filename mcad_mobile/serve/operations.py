@@ -13,8 +13,8 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from mcad_mobile.base import VERSION
 from mcad_mobile.base.documents import decode
-from mcad_mobile.base.package import VERSION
 from mcad_mobile.engine.photos.thumbnails import jpeg
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records

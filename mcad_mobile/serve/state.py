@@ -12,10 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from mcad_mobile.base import machine
-from mcad_mobile.base.machine import allowed_cores, step_back
-from mcad_mobile.base.memory import process_memory
-from mcad_mobile.base.package import VERSION
+from mcad_mobile.base import VERSION, machine
+from mcad_mobile.base.machine import allowed_cores, process_memory, step_back
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.query import Part
 from mcad_mobile.errors import BenchError, McadError, MissingExtra, PhotoError, QueryError

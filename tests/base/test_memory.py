@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mcad_mobile.base.memory import Memory, parse_smaps_rollup, process_memory
+from mcad_mobile.base.machine import Memory, parse_smaps_rollup, process_memory
 
 ALLOCATE = """
 import sys

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.base.memory import Memory
+from mcad_mobile.base.machine import Memory
 from mcad_mobile.bench.repeats import Health, Repeat, cool_down, counted_runs
 from mcad_mobile.bench.self_test import choose_rung, judge_ladder
 from mcad_mobile.bench.watch import Watched

@@ -23,7 +23,7 @@ from mcad_mobile.distill.teachers.load import load_duals
 from mcad_mobile.distill.teachers.prepare import Teachers
 from mcad_mobile.distill.trainees.end_to_end import EndToEnd
 from mcad_mobile.distill.trainees.load import StudentChoice
-from mcad_mobile.engine.photos.preprocess import open_photo
+from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.errors import TrainingError
 from mcad_mobile.students.evaluation import evaluate_student
 from mcad_mobile.students.image_transforms import timm_preprocess

@@ -22,7 +22,7 @@ from mcad_mobile.distill.teachers.classifiers import (
 )
 from mcad_mobile.distill.teachers.load import load_classifier
 from mcad_mobile.distill.teachers.prepare import reference_trunks
-from mcad_mobile.engine.photos.preprocess import open_photo
+from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.errors import TeacherError, require
 
 FILES = ("chelsea.png", "coffee.png", "motorcycle_left.png")

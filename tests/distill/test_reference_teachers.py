@@ -23,7 +23,7 @@ from mcad_mobile.distill.teachers.word_region import (
     encode_photos,
     encode_texts,
 )
-from mcad_mobile.engine.photos.preprocess import open_photo
+from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.errors import TeacherError, require
 from mcad_mobile.students.efficientnet_lite import Trunk, scaled
 

@@ -22,7 +22,7 @@ from mcad_mobile.distill.teachers.transformers import (
     TransformersDualTeacher,
     ViltTeacher,
 )
-from mcad_mobile.engine.photos.preprocess import open_photo
+from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.errors import TeacherError
 from tests.support.tiny_teachers import PATCH, SIDE, spread, write_checkpoint
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import TensorSpec
-from mcad_mobile.engine.photos.preprocess import open_photo
+from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.towers.litert import LiteRTTower
 from mcad_mobile.export.backends.litert.convert import (
     channels_last,

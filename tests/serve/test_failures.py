@@ -17,7 +17,7 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.base.files import replace_folder
-from mcad_mobile.base.memory import process_memory
+from mcad_mobile.base.machine import process_memory
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, open_index
 from mcad_mobile.engine.index import PhotoIndex

@@ -18,7 +18,8 @@ from transformers.models.clip import image_processing_pil_clip
 from transformers.models.siglip import image_processing_pil_siglip
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.engine.photos.preprocess import Preprocess, open_photo
+from mcad_mobile.engine.photos.decode import open_photo
+from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.image_transforms import open_clip_preprocess, transformers_preprocess
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.engine.photos.preprocess import open_photo
+from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.students.rewrites import for_export
 from mcad_mobile.students.rewrites.attention_pooling import ProbePool, spell_attention_pooling
 from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE, causal_scores, padding_scores

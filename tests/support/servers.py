@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from mcad_mobile.engine.bundle import Bundle, NoMatch
 from mcad_mobile.engine.engine import SearchEngine, create_index
-from mcad_mobile.engine.photos.preprocess import find_photos
+from mcad_mobile.engine.photos.folder import find_photos
 from tests.support.tiny_bundle import make_tiny_bundle
 
 TIMEOUT_S = 60

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.android.runner import runner_files
+from mcad_mobile.base import PACKAGE
 from mcad_mobile.base.documents import decode
 from mcad_mobile.base.machine import emulator_among
-from mcad_mobile.base.package import PACKAGE
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device import Places, Spec
 from mcad_mobile.bench.devices.adb_facts import Facts, read_facts, read_health

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mcad_mobile.base.files import sha256_of
-from mcad_mobile.base.memory import Memory, parse_smaps_rollup
+from mcad_mobile.base.machine import Memory, parse_smaps_rollup
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BenchError, DeviceLost
 

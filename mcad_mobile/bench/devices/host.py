@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mcad_mobile.base import machine
-from mcad_mobile.base.package import PACKAGE
+from mcad_mobile.base import PACKAGE, machine
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device import MEMORY_SEARCHES, Parts, Places, Spec
 from mcad_mobile.bench.measure import device_facts

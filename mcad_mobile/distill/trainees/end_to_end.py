@@ -21,7 +21,8 @@ from mcad_mobile.distill.device import accelerator
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.progress import Part, PieceProgress
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
-from mcad_mobile.engine.photos.preprocess import Preprocess, open_photo
+from mcad_mobile.engine.photos.decode import open_photo
+from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import TrainingError
 from mcad_mobile.students.published import Trainable, freeze_unused
 

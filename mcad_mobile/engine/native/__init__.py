@@ -29,19 +29,22 @@ _INSTALL = (
 )
 _BLOCK = 2048
 _Nothing = ctypes.c_char * 0
-_SIGNATURES: dict[str, tuple[Any, str]] = {  # result, and letters for the arguments
+# Letters for C's types.
+_TYPES: dict[str, Any] = {
+    "p": ctypes.c_void_p,
+    "s": ctypes.c_size_t,
+    "u": ctypes.c_uint32,
+    "i": ctypes.c_int,
+    "l": ctypes.c_int64,
+    "d": ctypes.c_double,
+}
+_SIGNATURES = {  # result and arguments
     "mcad_scan": (ctypes.c_size_t, "pi"),
     "mcad_probe_cells": (ctypes.c_int64, "ppssi"),
     "mcad_filter_times": (None, "pssuupi"),
     "mcad_rescore": (ctypes.c_int, "pssi"),
     "mcad_level": (ctypes.c_int, ""),
     "mcad_layout": (ctypes.c_int, ""),
-}
-_ARGUMENTS: dict[str, Any] = {
-    "p": ctypes.c_void_p,
-    "s": ctypes.c_size_t,
-    "u": ctypes.c_uint32,
-    "i": ctypes.c_int,
 }
 
 
@@ -50,61 +53,35 @@ def address(array: npt.NDArray[Any]) -> int:
     return ctypes.addressof(_Nothing.from_buffer(array.data))
 
 
+def _fields(text: str) -> list[tuple[str, Any]]:
+    """Return the fields of a structure, each a letter and a name in its order in C."""
+    return [(name, _TYPES[letter]) for letter, _, name in (f.partition(":") for f in text.split())]
+
+
 class _ScanTask(ctypes.Structure):
-    _fields_ = [
-        ("columns", ctypes.c_void_p),
-        ("stride", ctypes.c_size_t),
-        ("spans", ctypes.c_void_p),
-        ("span_count", ctypes.c_size_t),
-        ("query", ctypes.c_void_p),
-        ("allowed", ctypes.c_void_p),
-        ("words", ctypes.c_size_t),
-        ("wanted", ctypes.c_size_t),
-        ("rows", ctypes.c_void_p),
-        ("distances", ctypes.c_void_p),
-        ("histogram", ctypes.c_void_p),
-    ]
+    _fields_ = _fields(
+        "p:columns s:stride p:spans s:span_count p:query p:allowed s:words s:wanted p:rows "
+        "p:distances p:histogram"
+    )
 
 
 class RescoreTask(ctypes.Structure):
     """A segment for the second pass, see rescore.c. Its arrays must live as long as the task."""
 
-    _fields_ = [
-        ("file", ctypes.c_int),
-        ("offset", ctypes.c_int64),
-        ("size", ctypes.c_size_t),
-        ("dim", ctypes.c_size_t),
-        ("words", ctypes.c_size_t),
-        ("stride", ctypes.c_size_t),
-        ("columns", ctypes.c_void_p),
-        ("residual", ctypes.c_void_p),
-        ("projection_step", ctypes.c_double),
-        ("rows", ctypes.c_void_p),
-        ("distances", ctypes.c_void_p),
-        ("count", ctypes.c_size_t),
-        ("at_least", ctypes.c_size_t),
-        ("slope", ctypes.c_double),
-        ("missed", ctypes.c_double),
-        ("cosines", ctypes.c_void_p),
-    ]
+    _fields_ = _fields(
+        "i:file l:offset s:size s:dim s:words s:stride p:columns p:residual d:projection_step "
+        "p:rows p:distances s:count s:at_least d:slope d:missed p:cosines"
+    )
 
 
 class FilterTask(ctypes.Structure):
     """The photos of each cell that pass a filter, see filters.c. Its arrays must live as long as
     the task."""
 
-    _fields_ = [
-        ("rows", ctypes.c_void_p),
-        ("starts", ctypes.c_void_p),
-        ("row_bits", ctypes.c_void_p),
-        ("place_bits", ctypes.c_void_p),
-        ("cell_starts", ctypes.c_void_p),
-        ("cell_ends", ctypes.c_void_p),
-        ("counts", ctypes.c_void_p),
-        ("photos", ctypes.c_size_t),
-        ("first", ctypes.c_size_t),
-        ("end", ctypes.c_size_t),
-    ]
+    _fields_ = _fields(
+        "p:rows p:starts p:row_bits p:place_bits p:cell_starts p:cell_ends p:counts s:photos "
+        "s:first s:end"
+    )
 
 
 @dataclass(frozen=True)
@@ -205,7 +182,7 @@ def load_kernel() -> Kernel:
         for name, (result, arguments) in _SIGNATURES.items():
             function = getattr(library, name)
             function.restype = result
-            function.argtypes = [_ARGUMENTS[letter] for letter in arguments]
+            function.argtypes = [_TYPES[letter] for letter in arguments]
     except (OSError, AttributeError) as error:
         raise KernelError(f"The search kernels could not be loaded: {error}.", _INSTALL) from error
     layout = library.mcad_layout()

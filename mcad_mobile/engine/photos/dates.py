@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 
-from mcad_mobile.engine.photos.preprocess import opened
+from mcad_mobile.engine.photos.decode import opened
 from mcad_mobile.errors import QueryError
 
 # EXIF 2.32, section 4.6: DateTimeOriginal, and its offset from UTC, which cameras add since 2016.
@@ -19,9 +18,9 @@ _MINUTE_S = 60
 _MOST = 2**31 - 1
 
 
-def minutes_taken(photo: str | bytes, stat: os.stat_result) -> int:
-    """Return minutes since 1970 (UTC), rounded down, of a photo's path or its file's bytes. A
-    camera's time without an offset is one of this machine's time zone."""
+def minutes_taken(photo: bytes, stat: os.stat_result) -> int:
+    """Return minutes since 1970 (UTC), rounded down, of the bytes of a photo's file. A camera's
+    time without an offset is one of this machine's time zone."""
     minutes = _by_camera(photo)
     if minutes is None:
         minutes = int(stat.st_mtime // _MINUTE_S)
@@ -39,10 +38,13 @@ def moment(text: str) -> int:
         ) from None
 
 
-def _by_camera(photo: str | bytes) -> int | None:
+def _by_camera(photo: bytes) -> int | None:
+    from PIL import Image
+
     try:
-        with opened(Path(photo) if isinstance(photo, str) else photo) as image:
-            exif = image.getexif().get_ifd(_EXIF)
+        with opened(photo, "") as image:
+            # A PNG's own getexif() decodes it, to find what may come after its pixels.
+            exif = Image.Image.getexif(image).get_ifd(_EXIF)
         found = _WRITTEN.match(exif[_ORIGINAL])
         zone = _ZONE.match(exif.get(_OFFSET) or "")
         # Cameras whose clock was never set write 0000:00:00.

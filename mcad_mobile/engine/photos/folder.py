@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES, kind_of, suffix_of
+from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES, USUAL, kind_of, suffix_of
+from mcad_mobile.errors import PhotoError
 
-_READ = 1 << 20
 MOST_KINDS = 50
 MOST_PATHS = 1000  # of a kind that are named
 
@@ -37,6 +37,20 @@ Leftovers = dict[str, LeftOut]
 def has_photos(folder: Path) -> bool:
     """Say whether `folder` or one below it has a file that is named like a photo."""
     return folder.is_dir() and any(True for _ in walk(folder.resolve(), []))
+
+
+def find_photos(folder: Path) -> list[Path]:
+    """All photos below `folder`, as walk finds them, sorted. PhotoError if the folder is
+    missing or holds none."""
+    if not folder.is_dir():
+        raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
+    photos = sorted(Path(path) for path, _ in walk(folder, []))
+    if not photos:
+        raise PhotoError(
+            f"No photos in {folder} (looked for {USUAL}, subfolders too).",
+            "Give a folder that holds photos.",
+        )
+    return photos
 
 
 def walk(
@@ -104,15 +118,6 @@ def _leave(left_out: Leftovers, kind: str, path: str) -> None:
 def stat_stamp(stat: os.stat_result) -> int:
     """CRC-32 of size (uint64) and time of last change in ms (int64): docs/index-format.md."""
     return zlib.crc32(struct.pack("<Qq", stat.st_size, stat.st_mtime_ns // 1_000_000))
-
-
-def content_stamp(path: str) -> int:
-    """CRC-32 of a file's bytes."""
-    crc = 0
-    with open(path, "rb") as file:  # noqa: PTH123  a path of any bytes, as the system gave it
-        while data := file.read(_READ):
-            crc = zlib.crc32(data, crc)
-    return crc
 
 
 def stat_or_none(path: Path) -> int | None:

@@ -6,7 +6,7 @@ import base64
 import io
 from pathlib import Path
 
-from mcad_mobile.engine.photos.preprocess import open_photo
+from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.errors import MissingExtra, PhotoError
 
 _QUALITY = 80

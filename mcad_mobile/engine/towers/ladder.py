@@ -9,11 +9,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mcad_mobile.engine.bundle import Bundle, Rung, TowerName
-from mcad_mobile.engine.towers.protocol import LoadedTower
-from mcad_mobile.engine.towers.self_test import agreement, disagreement, golden_inputs
+from mcad_mobile.engine.towers.protocol import Inputs, LoadedTower, normalize
 from mcad_mobile.errors import MissingExtra, RuntimeUnavailable
 
+# The least cosine of what a tower gives here to what its file says. ONNX Runtime's and XNNPACK's
+# 8-bit arithmetic are equal to the last bit on all x86 and Arm processors that were tried
+# (test_kernels.py), and what quantization cost is in `expected` already: one bar for all bundles.
+LEAST_AGREEMENT = 0.999
 _SIMULATOR_MACHINES = ("x86_64", "AMD64")  # for which Qualcomm has a simulator
 _TRIES = 3
 _FASTER = 0.9  # of the time of the rung before it, or the better precision is kept
@@ -171,8 +177,7 @@ def load_tested(
 
 def kernels_overflow() -> bool:
     """Say whether ONNX Runtime's fast 8-bit kernels give wrong sums on this processor."""
-    # ONNX Runtime is loaded where it is used: a process may run LiteRT alone.
-    from mcad_mobile.engine.towers.onnx import saturates
+    from mcad_mobile.engine.towers.onnx import saturates  # a process may run LiteRT alone
 
     return saturates()
 
@@ -186,3 +191,34 @@ def time_tower(bundle: Bundle, name: TowerName, tower: LoadedTower) -> float:
         tower(inputs)
         times.append(time.perf_counter() - started)
     return min(times)
+
+
+def golden_inputs(bundle: Bundle, name: TowerName) -> Inputs:
+    """A tower's self-test: real inputs by name, batch first."""
+    records = bundle.tower(name).golden.inputs
+    return {key: np.load(bundle.path(record)) for key, record in records.items()}
+
+
+def agreement(bundle: Bundle, rung: Rung, embeddings: object) -> float:
+    """The worst cosine of `embeddings` [N, dim] of the golden inputs to what the rung's file says;
+    NaN for what is not an embedding of each."""
+    expected: NDArray[np.float32] = normalize(np.load(bundle.path(rung.expected)))
+    try:
+        found: NDArray[np.float32] = np.asarray(embeddings, np.float32)
+    except (TypeError, ValueError):  # of different lengths
+        return float("nan")
+    if found.shape != expected.shape:
+        return float("nan")
+    return float(np.min((expected * normalize(found)).sum(1)))
+
+
+def disagreement(worst: float) -> str | None:
+    """None for a worst cosine that is high enough, else why it is not, as a sentence goes on."""
+    if worst >= LEAST_AGREEMENT:
+        return None
+    if np.isnan(worst):
+        return "what it puts out for the golden inputs is not an embedding of each"
+    return (
+        f"its embeddings of the golden inputs are wrong here: cosine {worst:.4f} to what its file "
+        f"says, where {LEAST_AGREEMENT} is the least"
+    )

@@ -19,7 +19,8 @@ from mcad_mobile.base.standard_output import advice_muted
 from mcad_mobile.data.augmentation import augment
 from mcad_mobile.data.captions import CaptionedPhoto, has_captions, load_captions
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.engine.photos.preprocess import find_photos, open_photo
+from mcad_mobile.engine.photos.decode import open_photo
+from mcad_mobile.engine.photos.folder import find_photos
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.protocol import split_batch

@@ -14,7 +14,7 @@ from PIL import Image
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index, open_index
-from mcad_mobile.engine.photos.preprocess import open_photo
+from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.engine.towers import choose_rung, normalize
 from tests.support.probe import EngineError, variant

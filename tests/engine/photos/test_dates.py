@@ -25,22 +25,25 @@ def lisbon(monkeypatch: pytest.MonkeyPatch):
 
 def photo(path: Path, written: str | None, offset: str | None = None, kind: str = "JPEG") -> int:
     exif = Image.Exif()
-    inside = exif.get_ifd(0x8769)
+    inside: dict[int, str] = {}
     if written is not None:
         inside[0x9003] = written
     if offset is not None:
         inside[0x9011] = offset
+    exif[0x8769] = inside
     Image.new("RGB", (8, 8)).save(path, kind, exif=exif)
     os.utime(path, (1_000_000_000, 1_000_000_000))
-    return minutes_taken(str(path), path.stat())
+    return minutes_taken(path.read_bytes(), path.stat())
 
 
 def minutes(*when: int) -> int:
     return int(datetime(*when, tzinfo=UTC).timestamp()) // 60
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG", "HEIF"])
 def test_a_photo_was_taken_when_its_camera_says(tmp_path: Path, lisbon: None, kind: str) -> None:
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
     file = tmp_path / "a"
     summer = "2024:07:01 12:30:59"
     assert photo(file, summer, "+05:30", kind) == minutes(2024, 7, 1, 7, 0)
@@ -63,9 +66,9 @@ def test_what_is_no_photo_has_the_time_of_its_file(tmp_path: Path) -> None:
     file = tmp_path / "broken-\udce9.jpg"
     file.write_bytes(b"\xff\xd8\xff\xe1 and then nothing")
     os.utime(file, (-120, -61))
-    assert minutes_taken(str(file), file.stat()) == -2
+    assert minutes_taken(file.read_bytes(), file.stat()) == -2
     os.utime(file, (0, 2**40))
-    assert minutes_taken(str(file), file.stat()) <= 2**31 - 1
+    assert minutes_taken(file.read_bytes(), file.stat()) <= 2**31 - 1
 
 
 def test_a_day_begins_at_midnight_here(lisbon: None) -> None:
@@ -79,12 +82,3 @@ def test_a_day_begins_at_midnight_here(lisbon: None) -> None:
 def test_what_is_no_day_is_an_error_that_shows_one(text: str) -> None:
     with pytest.raises(QueryError, match="2024-05-01"):
         moment(text)
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "HEIF"])
-def test_the_bytes_of_a_photo_tell_what_its_file_does(tmp_path: Path, kind: str) -> None:
-    if kind == "HEIF":
-        pytest.importorskip("pillow_heif").register_heif_opener()
-    file = tmp_path / ("a.heic" if kind == "HEIF" else "a.jpg")
-    reported = photo(file, "2024:07:01 12:30:59", "+05:30", kind)
-    assert reported == minutes_taken(file.read_bytes(), file.stat()) == minutes(2024, 7, 1, 7, 0)

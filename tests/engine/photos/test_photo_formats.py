@@ -16,9 +16,10 @@ from mcad_mobile.cli.index import IndexOptions, print_result
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.data.photo_formats import FORMATS, PHOTO_SUFFIXES
 from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.engine.photos import decode
 from mcad_mobile.engine.photos import folder as folders
-from mcad_mobile.engine.photos import preprocess
-from mcad_mobile.engine.photos.preprocess import find_photos, open_bytes, open_photo
+from mcad_mobile.engine.photos.decode import open_bytes, open_photo
+from mcad_mobile.engine.photos.folder import find_photos
 from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.errors import MissingExtra, PhotoError
 
@@ -28,6 +29,7 @@ NO_PHOTOS = {
     "by another program, or on Windows alone": {"EPS", "WMF"},
     "measurements": {"FITS"},
     "to be removed": {"IM"},
+    "holds pictures of any size": {"ICNS", "ICO", "CUR", "BLP"},
     "no name of their own": {"IMT", "MCIDAS", "SPIDER", "XVTHUMB"},
 }
 # Those that Pillow writes, in the mode of its file; the others are for whoever has one.
@@ -49,8 +51,6 @@ WRITTEN = {
     "PCX": "RGB",
     "SGI": "RGB",
     "DDS": "RGB",
-    "ICNS": "RGB",
-    "ICO": "RGB",
     "MSP": "1",
     "XBM": "1",
 }
@@ -66,7 +66,7 @@ def cosine(engine: SearchEngine, first: Path, second: Path) -> float:
 
 
 def test_what_pillow_turns_into_pixels_is_indexed_and_the_rest_has_a_reason():
-    preprocess.register_heic()
+    decode.register_heic()
     Image.init()
     reasons = set().union(*NO_PHOTOS.values())
     apart = {"AVIF", "HEIF", "MPO"}  # by other libraries; Pillow opens an MPO as JPEG
@@ -98,7 +98,7 @@ def test_what_is_not_heic_needs_no_extra(engine, index, tmp_path, monkeypatch):
     def without() -> None:
         raise MissingExtra("pillow-heif is not installed", "install it")
 
-    monkeypatch.setattr(preprocess, "register_heic", without)
+    monkeypatch.setattr(decode, "register_heic", without)
     (tmp_path / "photos").mkdir()
     written(tmp_path / "photos/a.avif", "AVIF")
     written(tmp_path / "photos/a.webp", "WEBP")
@@ -225,20 +225,6 @@ def test_each_file_is_read_once(engine, index, tmp_path):
 def bytes_read() -> int:
     fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
     return int(fields["rchar"])
-
-
-def test_files_that_are_too_large_to_be_held_are_read_in_parts(
-    engine, index, tmp_path, monkeypatch
-):
-    from mcad_mobile.engine.photos import photo_file
-
-    (tmp_path / "photos").mkdir()
-    photo = Path(shutil.copy(packaged_photos()[0], tmp_path / "photos"))
-    monkeypatch.setattr(photo_file, "MOST_BYTES", 100)
-    assert photo_file.read_photo(str(photo)).data is None
-    assert sync_folder(engine, index, tmp_path / "photos").added == 1
-    assert index.search(engine.embed_photo(photo), k=1).scores[0] > 0.999
-    assert index.stamps()[str(photo)][1] == folders.content_stamp(str(photo))
 
 
 def test_photos_are_embedded_beside_each_other(engine, index, tmp_path):

@@ -1,8 +1,0 @@
-"""This package: its version, and where it lies."""
-
-from __future__ import annotations
-
-from pathlib import Path
-
-VERSION = "0.1.0"
-PACKAGE = Path(__file__).parents[1]

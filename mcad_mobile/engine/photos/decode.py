@@ -1,0 +1,266 @@
+"""A photo's file, read once and decoded. What a photo may cost is limited here, for every verb.
+
+A photo takes less than 1 GiB of memory and 20 seconds. A decoder that has begun cannot be stopped,
+so its input is limited, by what the worst files were measured to cost (test_limits.py).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mcad_mobile.data.photo_formats import FORMATS
+from mcad_mobile.engine.photos.folder import stat_stamp
+from mcad_mobile.errors import McadError, MissingExtra, PhotoError
+
+# Pillow is imported where a photo is decoded: a process that only searches has no use for it.
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+# Bytes of a file: of formats that are often stored as they are, and of others. A TIFF of 66
+# megapixels with 16 bits has 400 MB, a HEIC of 48 megapixels 5.
+MOST_BYTES, _MOST_OTHER_BYTES = 400_000_000, 50_000_000
+_LARGE = (b"\xff\xd8", b"\x89PNG", b"II*\0", b"MM\0*", b"BM")
+# Pixels that are decoded. Phones' photos of 108 and 200 megapixels are baseline JPEGs, which are
+# decoded small. Other libraries hold a photo several times: a WebP takes 20 bytes a pixel.
+MOST_PIXELS = 80_000_000
+_PIXELS_BY = {"HEIF": 64_000_000, "AVIF": 51_000_000, "WEBP": 48_000_000, "JPEG2000": 24_000_000}
+# A decoder in Python takes 1.5 µs for a pixel.
+_PIXELS_BY_PYTHON = 8_000_000
+# The longer side by the shorter: a panorama has 20, what is resized to a square may grow before.
+MOST_ASPECT = 100
+# Segments and scans of a JPEG (a camera writes 10 to 50, and 10), chunks of a PNG.
+_MOST_SEGMENTS, _MOST_SCANS, _MOST_CHUNKS = 500, 100, 100_000
+
+_AVIF_BRANDS = (b"avif", b"avis")
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+_END, _SCAN = b"\xd9", b"\xda"
+_SEQUENTIAL, _PROGRESSIVE = (b"\xc0", b"\xc1"), b"\xc2"
+_STRIP_PIXELS = 1 << 20
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """A file as it was when it was opened: all that is known of a photo is of the same bytes, also
+    while another program writes it."""
+
+    path: str
+    stat: os.stat_result
+    data: bytes
+
+    def stamp(self) -> tuple[int, int]:
+        return stat_stamp(self.stat), zlib.crc32(self.data)
+
+
+def read_photo(path: str) -> PhotoFile:
+    """Read a photo's file. PhotoError for what cannot be read, is no regular file, or too large."""
+    try:
+        # A pipe would be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise PhotoError(f"{path} is not a regular file.", "Give a photo's file.")
+            check_bytes(found.st_size, path)
+            data = file.read(found.st_size)  # no more: another program may be writing it
+    except FileNotFoundError:
+        raise PhotoError(f"No photo at {path}.", "Check the path.") from None
+    except (OSError, ValueError) as error:
+        raise PhotoError(f"{path} cannot be read: {error}.", "Check its permissions.") from error
+    return PhotoFile(path, found, data)
+
+
+def check_bytes(size: int, name: str, most: int = MOST_BYTES) -> None:
+    """PhotoError for a file of more bytes than are read."""
+    if size > most:
+        raise PhotoError(
+            f"{name} has {size / 1e6:,.0f} MB, and {most / 1e6:,.0f} at most are read.",
+            "Make it smaller.",
+        )
+
+
+def open_photo(path: Path | str, *, at_least: int = 0) -> Image.Image:
+    """Decode a photo: upright (EXIF orientation honoured), RGB, transparent parts over white; of a
+    file that holds several, as GIF and TIFF may, the first.
+
+    A JPEG or HEIC photo may come at 1/2, 1/4 or 1/8 of its size, as long as both sides keep twice
+    `at_least` pixels. A JPEG is decoded at that size, which takes a fraction of the time.
+    Raises PhotoError with the reason, also for a photo that would cost too much.
+    """
+    return open_bytes(read_photo(str(path)).data, str(path), at_least=at_least)
+
+
+def open_bytes(photo: bytes, name: str, *, at_least: int = 0) -> Image.Image:
+    """As open_photo, for the bytes of a file that errors call `name`; what it is, its bytes say."""
+    from PIL import ImageOps, UnidentifiedImageError
+
+    try:
+        with opened(photo, name) as image:
+            width, height = image.size
+            if at_least:
+                image.draft("RGB", (2 * at_least, 2 * at_least))
+            # libjpeg holds a photo of several scans whole, also to decode it small.
+            held = (width, height) if _has_many_scans(photo, name) else image.size
+            _check_size(image, held, name)
+            ImageOps.exif_transpose(image, in_place=True)
+            image.load()  # while its file is open
+            rgb = _opaque(image)
+            # libheif decodes at full size alone, and a photo that was reduced is resized sooner.
+            heic = at_least and image.format == "HEIF"
+            factor = _reduction(*rgb.size, at_least) if heic else 1
+            return rgb if factor == 1 else rgb.reduce(factor)
+    except McadError:
+        raise
+    except UnidentifiedImageError:
+        raise PhotoError(f"{name} is not an image that Pillow can read.") from None
+    except MemoryError:
+        raise PhotoError(f"There is no memory to decode {name}.", "Make it smaller.") from None
+    except Exception as error:  # Pillow's plugins raise all kinds on broken files
+        raise PhotoError(f"{name} cannot be decoded: {error}.") from error
+
+
+def opened(photo: bytes, name: str) -> Image.Image:
+    """A photo whose head is read, not its pixels. PhotoError for a head that would take long,
+    MissingExtra for HEIC without its extra; what Pillow raises for what it cannot read."""
+    from PIL import Image, JpegImagePlugin
+
+    check_bytes(len(photo), name, MOST_BYTES if photo.startswith(_LARGE) else _MOST_OTHER_BYTES)
+    # Image.open refuses any file of 179 megapixels or more, also a JPEG that is decoded small.
+    if photo.startswith(_LARGE[0]):
+        _has_many_scans(photo, name)
+        return JpegImagePlugin.JpegImageFile(io.BytesIO(photo))
+    if photo[4:8] == b"ftyp" and photo[8:12] not in _AVIF_BRANDS:  # ISO/IEC 14496-12, 4.3
+        register_heic()
+    Image.init()
+    exif = _png_exif(photo, name) if photo.startswith(_LARGE[1]) else b""
+    image = Image.open(io.BytesIO(photo), formats=[name for name in FORMATS if name in Image.OPEN])
+    image.info.update({"exif": exif} if exif else {})
+    return image
+
+
+def register_heic() -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise MissingExtra(
+            "HEIC photos need pillow-heif, which is not installed.",
+            "Install it with: pip install 'mcad-mobile[heic]'",
+        ) from error
+    pillow_heif.register_heif_opener(thumbnails=False)  # whose pixels a draft would take
+
+
+def _check_size(image: Image.Image, held: tuple[int, int], name: str) -> None:
+    """PhotoError for more pixels than are decoded, of a picture or of the tiles of a TIFF."""
+    from PIL import Image as pillow
+
+    width, height = held
+    most = _PIXELS_BY.get(image.format or "", MOST_PIXELS)
+    if any(tile[0] in pillow.DECODERS for tile in getattr(image, "tile", [])):
+        most = _PIXELS_BY_PYTHON
+    most = min(most, MOST_PIXELS)
+    tags = getattr(image, "tag_v2", {})
+    tile = tags.get(322, 0) * tags.get(323, 0)  # TileWidth, TileLength
+    if max(width * height, tile) > most:
+        raise PhotoError(
+            f"{name} has {width} x {height} pixels, and {most // 10**6} million at most are "
+            f"decoded of its kind.",
+            "Make it smaller, or a JPEG that is not progressive.",
+        )
+    if max(width, height) > MOST_ASPECT * min(width, height):
+        raise PhotoError(
+            f"{name} has {width} x {height} pixels: a side is more than {MOST_ASPECT} times the "
+            "other.",
+            "Cut it into parts.",
+        )
+
+
+def _has_many_scans(photo: bytes, name: str) -> bool:
+    """Whether a file is a JPEG that is progressive, or has its colours one after the other.
+    PhotoError for more segments or scans than a camera writes: each takes time."""
+    at, segments, scans, sequential, colours = 0, 0, 0, False, 0
+    if not photo.startswith(_LARGE[0]):
+        return False
+    while (found := _JPEG_MARKER.search(photo, at)) and found[1] != _END:
+        at = found.end()
+        segments += 1
+        if found[1] in (*_SEQUENTIAL, _PROGRESSIVE):
+            sequential, colours = found[1] in _SEQUENTIAL, int.from_bytes(photo[at + 7 : at + 8])
+        if found[1] == _SCAN:
+            scans += 1
+            if sequential and int.from_bytes(photo[at + 2 : at + 3]) == colours:
+                return False
+        if segments > _MOST_SEGMENTS or scans > _MOST_SCANS:
+            raise PhotoError(
+                f"{name} has more than {_MOST_SEGMENTS} segments or {_MOST_SCANS} scans.",
+                "Save it again by another program.",
+            )
+        if scans:
+            check_bytes(len(photo), f"{name}, which is progressive,", _MOST_OTHER_BYTES)
+        at += int.from_bytes(photo[at : at + 2])
+    return scans > 0
+
+
+def _png_exif(photo: bytes, name: str) -> bytes:
+    """The EXIF of a PNG, which may come after its pixels: Pillow decodes them to find it.
+    PhotoError for more chunks than a PNG has: each takes time."""
+    at, exif = 8, b""
+    for _ in range(_MOST_CHUNKS):
+        end = at + 12 + int.from_bytes(photo[at : at + 4])
+        kind = photo[at + 4 : at + 8]
+        if kind == b"eXIf":
+            exif = b"Exif\0\0" + photo[at + 8 : end - 4]
+        if kind == b"IEND" or end >= len(photo):
+            return exif
+        at = end
+    raise PhotoError(
+        f"{name} has more than {_MOST_CHUNKS} chunks.", "Save it again by another program."
+    )
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """An image as RGB: 16 bits become the upper 8, which Pillow's convert() clips, and transparent
+    parts white. Strip by strip, as each step would hold another copy."""
+    from PIL import Image
+
+    def upper_bits(part: Image.Image) -> Image.Image:
+        return Image.fromarray((np.asarray(part) >> 8).astype(np.uint8))
+
+    def over_white(part: Image.Image) -> Image.Image:
+        white = Image.new("RGBA", part.size, "white")
+        return Image.alpha_composite(white, part.convert("RGBA")).convert("RGB")
+
+    if image.mode.startswith("I"):
+        image = _by_strips(image, "L", upper_bits)
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
+        return _by_strips(image, "RGB", over_white)
+    # A photo is RGB already, and a copy would take as long as a small one's decoding.
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _by_strips(
+    image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    from PIL import Image
+
+    whole = Image.new(mode, image.size)
+    rows = max(_STRIP_PIXELS // image.width, 1)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        whole.paste(convert(image.crop(box)), box)
+    return whole
+
+
+def _reduction(width: int, height: int, at_least: int) -> int:
+    """By which of 1, 2, 4, 8 both sides keep twice `at_least` pixels, as `Image.draft` has it."""
+    scale = min(width, height) // (2 * at_least)
+    return next(factor for factor in (8, 4, 2, 1) if factor <= max(scale, 1))
