@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.base.standard_output import print_json
@@ -15,7 +13,9 @@ from mcad_mobile.cli.output import (
     BundleOptions,
     Options,
     count_steps,
+    flag,
     load_bundle,
+    option,
     progress_bar,
     warn,
 )
@@ -35,49 +35,32 @@ class Abi(StrEnum):
 class PackageOptions(Options):
     """Options of apps and of libraries."""
 
-    abi: Annotated[
-        list[Abi],
-        typer.Option(
-            "--abi",
-            help="Processors that it runs on: arm64-v8a (phones), x86_64 (emulators, CI). May be "
-            "given more than once.",
-        ),
-    ] = field(default_factory=lambda: [Abi.arm64])
-    aar: Annotated[
-        list[Path],
-        typer.Option(
-            "--aar",
-            help="An Android archive to merge: Qualcomm's qnn-runtime, an ONNX Runtime with QNN. "
-            "May be given more than once.",
-        ),
-    ] = field(default_factory=list)
-    npu: Annotated[
-        bool,
-        typer.Option(
-            "--npu",
-            help="Fetch what the Snapdragon rungs of a bundle need: ONNX Runtime with QNN, and "
-            "Qualcomm's runtime, which is under Qualcomm's own licence.",
-        ),
-    ] = False
-    onnxruntime_aar: Annotated[
-        Path | None,
-        typer.Option(
-            "--onnxruntime-aar",
-            help="Your own build of ONNX Runtime for Android, in place of ours.",
-        ),
-    ] = None
-    keep_float: Annotated[
-        bool,
-        typer.Option("--keep-float", help="Keep float rungs behind 8-bit ones: 55 MB more."),
-    ] = False
-    sbom: Annotated[
-        Path | None,
-        typer.Option(
-            "--sbom",
-            help="Where the list of all that is in it goes, CycloneDX as JSON. Default: beside "
-            "--out, demo.apk.cdx.json or mcad-search.aar.cdx.json.",
-        ),
-    ] = None
+    abi: list[Abi] = option(
+        "--abi",
+        "Processors that it runs on: arm64-v8a (phones), x86_64 (emulators, CI). May be given "
+        "more than once.",
+        default=[Abi.arm64],
+    )
+    aar: list[Path] = option(
+        "--aar",
+        "An Android archive to merge: Qualcomm's qnn-runtime, an ONNX Runtime with QNN. May be "
+        "given more than once.",
+        default=[],
+    )
+    npu: bool = flag(
+        "--npu",
+        "Fetch what the Snapdragon rungs of a bundle need: ONNX Runtime with QNN, and Qualcomm's"
+        " runtime, which is under Qualcomm's own licence.",
+    )
+    onnxruntime_aar: Path | None = option(
+        "--onnxruntime-aar", "Your own build of ONNX Runtime for Android, in place of ours."
+    )
+    keep_float: bool = flag("--keep-float", "Keep float rungs behind 8-bit ones: 55 MB more.")
+    sbom: Path | None = option(
+        "--sbom",
+        "Where the list of all that is in it goes, CycloneDX as JSON. Default: beside --out, "
+        "demo.apk.cdx.json or mcad-search.aar.cdx.json.",
+    )
 
     def build_options(self, r8: Path | None = None) -> BuildOptions:
         from mcad_mobile.android.parts import BuildOptions
@@ -95,26 +78,15 @@ class PackageOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class AppOptions(PackageOptions, BundleOptions):
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The app: demo.apk, or demo.aab with --aab.")
-    ]
-    aab: Annotated[
-        bool, typer.Option("--aab", help="An Android App Bundle, which Google Play takes.")
-    ] = False
-    r8: Annotated[
-        Path | None, typer.Option("--r8", help="Your own r8.jar, whose D8 makes the dex file.")
-    ] = None
-    keystore: Annotated[
-        Path | None,
-        typer.Option(
-            "--keystore",
-            help="Sign with a key of this file; its password in MCAD_KEYSTORE_PASSWORD. "
-            "Default: a debug key.",
-        ),
-    ] = None
-    key_alias: Annotated[
-        str | None, typer.Option("--key-alias", help="Which key of the keystore.")
-    ] = None
+    out: Path = option("--out -o", "The app: demo.apk, or demo.aab with --aab.", default=...)
+    aab: bool = flag("--aab", "An Android App Bundle, which Google Play takes.")
+    r8: Path | None = option("--r8", "Your own r8.jar, whose D8 makes the dex file.")
+    keystore: Path | None = option(
+        "--keystore",
+        "Sign with a key of this file; its password in MCAD_KEYSTORE_PASSWORD. Default: a debug "
+        "key.",
+    )
+    key_alias: str | None = option("--key-alias", "Which key of the keystore.")
 
 
 def app(options: AppOptions) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import typer
 from rich.console import Console
@@ -16,11 +16,12 @@ from mcad_mobile.bench.report.rows import busy
 from mcad_mobile.bench.run import DeviceOptions, Workload, measure, open_tower_device
 from mcad_mobile.cli.output import (
     BundleOptions,
-    RuntimeOption,
-    ThreadsOption,
+    TowerOptions,
     aihub_jobs,
     command_line_options,
+    flag,
     load_bundle,
+    option,
     warn,
 )
 from mcad_mobile.cli.report import JudgedOptions, check_report, write_report
@@ -40,83 +41,52 @@ _EXCLUDE_EACH_OTHER = (("compile_to", "runtime"), ("runner", "aar"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchOptions(JudgedOptions, BundleOptions):
-    device: Annotated[
-        str,
-        typer.Option(
-            "--device",
-            help="host (this computer); adb or adb:SERIAL (a phone or board); aihub:PHONE[,PHONE] "
-            "(Qualcomm's cloud; a name or a chipset); emulator (arm64, parity only).",
-        ),
-    ] = "host"
-    synthetic: Annotated[
-        int | None,
-        typer.Option(
-            "--synthetic",
-            min=1,
-            help="Measure at N photos, with an index of vectors that spread as photos do. "
-            "Default: 100000.",
-        ),
-    ] = None
-    index: Annotated[
-        Path | None, typer.Option("--index", help="Measure this real index instead.")
-    ] = None
-    searches: Annotated[int, typer.Option("--searches", min=1, help="How many to time.")] = 200
-    repeats: Annotated[
-        int | None,
-        typer.Option(
-            "--repeats",
-            min=1,
-            help="Runs of the searches. Default: adb, and any with --baseline, 3; host 1.",
-        ),
-    ] = None
-    cool_down: Annotated[
-        float | None,
-        typer.Option(
-            "--cool-down", min=0, help="Least seconds between runs. Default: host 0, adb 15."
-        ),
-    ] = None
-    runtime: RuntimeOption = None
-    threads: ThreadsOption = 1
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="adb, aihub: try files that were made for another chip."),
-    ] = False
-    runner: Annotated[
-        Path | None,
-        typer.Option("--runner", help="adb: a folder with a built Java runner (docs/bench.md)."),
-    ] = None
-    aar: Annotated[
-        list[Path],
-        typer.Option(
-            "--aar",
-            help="adb: an Android archive to merge into the runner: Qualcomm's qnn-runtime, an "
-            "ONNX Runtime with QNN. May be given more than once.",
-        ),
-    ] = field(default_factory=list)
-    compile_to: Annotated[
-        Literal["qnn", "litert", "onnx"] | None,
-        typer.Option(
-            "--compile",
-            help="aihub: compile the bundle's float ONNX model there for each phone, instead of "
-            "running the bundle's files.",
-        ),
-    ] = None
-    jobs: Annotated[
-        Path | None,
-        typer.Option(
-            "--jobs",
-            help="aihub: where submitted jobs are remembered. Default: BUNDLE.aihub.json; without "
-            "that file, everything is submitted anew.",
-        ),
-    ] = None
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="aihub: print the jobs, and submit nothing.")
-    ] = False
-    report: Annotated[
-        Path | None,
-        typer.Option("--report", help="Also write a report; .html, .md or .json by its ending."),
-    ] = None
+class BenchOptions(JudgedOptions, BundleOptions, TowerOptions):
+    device: str = option(
+        "--device",
+        "host (this computer); adb or adb:SERIAL (a phone or board); aihub:PHONE[,PHONE] "
+        "(Qualcomm's cloud; a name or a chipset); emulator (arm64, parity only).",
+        default="host",
+    )
+    synthetic: int | None = option(
+        "--synthetic",
+        "Measure at N photos, with an index of vectors that spread as photos do. Default: 100000.",
+        min=1,
+    )
+    index: Path | None = option("--index", "Measure this real index instead.")
+    searches: int = option("--searches", "How many to time.", default=200, min=1)
+    repeats: int | None = option(
+        "--repeats",
+        "Runs of the searches. Default: adb, and any with --baseline, 3; host 1.",
+        min=1,
+    )
+    cool_down: float | None = option(
+        "--cool-down", "Least seconds between runs. Default: host 0, adb 15.", min=0
+    )
+    force: bool = flag("--force", "adb, aihub: try files that were made for another chip.")
+    runner: Path | None = option(
+        "--runner", "adb: a folder with a built Java runner (docs/bench.md)."
+    )
+    aar: list[Path] = option(
+        "--aar",
+        "adb: an Android archive to merge into the runner: Qualcomm's qnn-runtime, an ONNX "
+        "Runtime with QNN. May be given more than once.",
+        default=[],
+    )
+    compile_to: Literal["qnn", "litert", "onnx"] | None = option(
+        "--compile",
+        "aihub: compile the bundle's float ONNX model there for each phone, instead of running "
+        "the bundle's files.",
+    )
+    jobs: Path | None = option(
+        "--jobs",
+        "aihub: where submitted jobs are remembered. Default: BUNDLE.aihub.json; without that "
+        "file, everything is submitted anew.",
+    )
+    dry_run: bool = flag("--dry-run", "aihub: print the jobs, and submit nothing.")
+    report: Path | None = option(
+        "--report", "Also write a report; .html, .md or .json by its ending."
+    )
 
 
 def bench(options: BenchOptions, context: typer.Context) -> None:

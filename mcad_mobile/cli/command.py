@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields
+from dataclasses import fields
+from inspect import Parameter, Signature
 from typing import Any, get_type_hints
 
 import typer
@@ -32,38 +32,17 @@ from mcad_mobile.cli import (
 )
 from mcad_mobile.errors import McadError
 
+_LAST = " runtime threads json "  # options in the help of a verb
 INTERRUPTED = 130  # 128 and SIGINT's number, as shells have it
-# What each verb keeps when it is interrupted, and how to go on.
-_KEPT = {
-    "export": "Nothing was written, and a bundle that stood at --out stands there still. The same "
-    "command starts again; jobs that it submitted to AI Hub are remembered.",
-    "index": "What was embedded so far is in the index. The same command goes on from there.",
-    "embed": "Shards that were finished are kept. The same command goes on from there.",
-    "search": "Nothing was changed.",
-    "serve": "What was indexed so far is in the index. Photos that were uploaded to search by are "
-    "deleted.",
-    "bench": "No measurement is kept: the same command starts again. Jobs that it submitted to "
-    "AI Hub go on there, and the same command waits for those.",
-    "app": "Nothing was written at --out. Tools that were fetched whole are kept; the same command "
-    "starts again.",
-    "library": "Nothing was written at --out. Tools that were fetched whole are kept; the same "
-    "command starts again.",
-    "report": "What was not printed or written is not kept.",
-    "eval": "Nothing is kept: the same command starts again.",
-    "distill": "Features, teachers and the last checkpoint are kept in --cache and --out. The same "
-    "command goes on from there.",
-    "doctor": "Nothing was changed.",
-    "demo": "What was done so far lies in --out. The same command starts again.",
-}
 
 
-def as_command(verb: str, run: Callable[..., None]) -> Callable[..., None]:
+def as_command(run: Callable[..., None], kept: str) -> Callable[..., None]:
     """Return a function for typer whose parameters are the fields of the options that a verb takes,
-    --json last. An interrupt prints what is kept; typer would end in silence."""
+    those of all verbs last. An interrupt prints what is kept; typer would end in silence."""
     hints = get_type_hints(run)
     kind = hints.pop("options")
     context = {"context"} & set(hints)
-    types = get_type_hints(kind, include_extras=True)
+    types = get_type_hints(kind)
 
     @functools.wraps(run)
     def command(**values: Any) -> None:
@@ -71,25 +50,19 @@ def as_command(verb: str, run: Callable[..., None]) -> Callable[..., None]:
         try:
             run(kind(**values), **contexts)
         except KeyboardInterrupt:
-            kept = _KEPT.get(verb, "")
-            print(f"interrupted: {kept}" if kept else "interrupted", file=sys.stderr)
+            print(f"interrupted: {kept}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
 
-    def parameter(name: str, annotation: Any, default: Any = MISSING) -> inspect.Parameter:
-        default = inspect.Parameter.empty if default is MISSING else default
-        return inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default
+    parameters = [
+        Parameter(name, Parameter.KEYWORD_ONLY, annotation=typer.Context) for name in context
+    ]
+    for option in sorted(fields(kind), key=lambda option: _LAST.find(f" {option.name} ")):
+        default, annotation = option.metadata["parameter"], types[option.name]
+        parameters.append(
+            Parameter(option.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         )
-
-    options = sorted(fields(kind), key=lambda option: option.name == "json")
-    signature = [parameter(name, hints[name]) for name in context]
-    signature += [parameter(each.name, types[each.name], _default(each)) for each in options]
-    command.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     return command
-
-
-def _default(option: Field[Any]) -> Any:
-    return option.default if option.default_factory is MISSING else option.default_factory()
 
 
 app = typer.Typer(
@@ -117,24 +90,57 @@ app = typer.Typer(
         "standard output holds one JSON document and nothing else."
     ),
 )
-_VERBS: dict[str, Callable[..., None]] = {
-    "demo": demo.demo,
-    "export": export.export,
-    "index": index.index,
-    "embed": embed.embed,
-    "search": search.search,
-    "serve": serve.serve,
-    "bench": bench.bench,
-    "app": android_app.app,
-    "library": library.library,
-    "report": report.report,
-    "eval": evaluate.evaluate,
-    "distill": distill.distill,
-    "targets": targets.targets,
-    "doctor": doctor.doctor,
-}
-for _verb, _run in _VERBS.items():
-    app.command(_verb)(as_command(_verb, _run))
+_NO_PACKAGE = (
+    "Nothing was written at --out. Tools that were fetched whole are kept; the same command starts "
+    "again."
+)
+# Each verb, and what it keeps when it is interrupted.
+_VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("demo", demo.demo, "What was done so far lies in --out. The same command starts again."),
+    (
+        "export",
+        export.export,
+        "Nothing was written, and a bundle that stood at --out stands there still. The same "
+        "command starts again; jobs that it submitted to AI Hub are remembered.",
+    ),
+    (
+        "index",
+        index.index,
+        "What was embedded so far is in the index. The same command goes on from there.",
+    ),
+    (
+        "embed",
+        embed.embed,
+        "Shards that were finished are kept. The same command goes on from there.",
+    ),
+    ("search", search.search, "Nothing was changed."),
+    (
+        "serve",
+        serve.serve,
+        "What was indexed so far is in the index. Photos that were uploaded to search by are "
+        "deleted.",
+    ),
+    (
+        "bench",
+        bench.bench,
+        "No measurement is kept: the same command starts again. Jobs that it submitted to AI Hub "
+        "go on there, and the same command waits for those.",
+    ),
+    ("app", android_app.app, _NO_PACKAGE),
+    ("library", library.library, _NO_PACKAGE),
+    ("report", report.report, "What was not printed or written is not kept."),
+    ("eval", evaluate.evaluate, "Nothing is kept: the same command starts again."),
+    (
+        "distill",
+        distill.distill,
+        "Features, teachers and the last checkpoint are kept in --cache and --out. The same "
+        "command goes on from there.",
+    ),
+    ("targets", targets.targets, "Nothing was changed."),
+    ("doctor", doctor.doctor, "Nothing was changed."),
+)
+for _verb, _run, _kept in _VERBS:
+    app.command(_verb)(as_command(_run, _kept))
 
 
 @app.callback(invoke_without_command=True)

@@ -9,10 +9,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
+from mcad_mobile.cli.output import option, print_table
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, Result
@@ -30,14 +28,11 @@ TIMEOUT_S = 3600  # of one verb on a slow, busy machine
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
-    photos: Annotated[
-        Path | None,
-        typer.Option("--photos", help="Your own folder. Default: what Python packages ship."),
-    ] = None
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Where bundle, index and report are written.")
-    ] = Path("build/demo")
-    target: Annotated[str, typer.Option("--target", "-t", help="A chip.")] = "snapdragon"
+    photos: Path | None = option("--photos", "Your own folder. Default: what Python packages ship.")
+    out: Path = option(
+        "--out -o", "Where bundle, index and report are written.", default=Path("build/demo")
+    )
+    target: str = option("--target -t", "A chip.", default="snapdragon")
 
 
 def demo(options: DemoOptions) -> None:
@@ -50,6 +45,7 @@ def demo(options: DemoOptions) -> None:
     require("jinja2", "report")
     require("matplotlib", "report")
     from mcad_mobile.bench.report import html
+    from mcad_mobile.bench.report.rows import verdict_rows
 
     bundle = options.out / options.target
     folder = options.photos or collect_packaged_photos(options.out / "photos")
@@ -61,7 +57,12 @@ def demo(options: DemoOptions) -> None:
     document = json.loads(mcad("bench", "--bundle", str(bundle), "--synthetic", "100000", "--json"))
     report.write_text(html(document, bundle=Bundle.load(bundle), searches=searches), "utf-8")
     print(f"Report: {report.resolve()}")
-    print_targets(document)
+    photos, cpu = document["index"]["photos"], document["device"]["cpu"]
+    print_table(
+        f"\nAt {photos:,} photos, one thread, on this computer ({cpu}), not a phone:",
+        ["", "limit", "measured", ""],
+        [list(row) for row in verdict_rows(document)],
+    )
 
 
 def collect_packaged_photos(folder: Path) -> Path:
@@ -108,17 +109,3 @@ def mcad(*arguments: str) -> str:
     if "--json" not in arguments:
         print(done.stdout, end="")
     return done.stdout
-
-
-def print_targets(document: dict[str, dict[str, dict[str, float]]]) -> None:
-    memory, latency = document["targets"]["memory"], document["targets"]["search"]
-    photos, device = document["index"]["photos"], document["device"]
-    print(f"\nAt {photos:,} photos, one thread, on this computer ({device['cpu']}), not a phone:")
-    print(f"{'':16}{'target':>10}{'measured':>12}")
-    rows = (
-        ("running memory", memory["limit_mib"], memory["measured_mib"], "MiB", memory["pass"]),
-        ("search, p50", latency["limit_ms"], latency["measured_ms"], "ms", latency["pass"]),
-    )
-    for name, limit, measured, unit, passed in rows:
-        verdict = "pass" if passed else "FAIL"
-        print(f"{name:16}{limit:>6} {unit:3}{measured:>8.1f} {unit:3}  {verdict}")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from mcad_mobile.base.files import check_writable
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.output import Options, note, progress_bar
+from mcad_mobile.cli.output import Options, flag, note, option, progress_bar
 from mcad_mobile.distill.recipe import ArithmeticOption, Recipe, Teaching
 from mcad_mobile.errors import require
 
@@ -25,129 +25,92 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DistillOptions(Options):
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the student.")]
-    data: Annotated[
-        list[Path],
-        typer.Option(
-            "--data",
-            metavar="DIR",
-            help="A folder of photos with captions (docs/data.md). May be repeated; the"
-            " student is evaluated on the first one's validation split.",
-        ),
-    ] = field(default_factory=list)
-    student: Annotated[
-        str | None,
-        typer.Option(
-            "--student",
-            help="open_clip:NAME[:CHECKPOINT], hf:NAME_OR_FOLDER, towers:timm/NAME+hf/NAME, trained"
-            " end to end; or a folder that distill wrote, trained further.  [default: ours, anew]",
-        ),
-    ] = None
-    from_scratch: Annotated[
-        bool,
-        typer.Option(
-            "--from-scratch", help="Start from random weights in place of published ones."
-        ),
-    ] = False
-    extra_photos: Annotated[
-        list[Path],
-        typer.Option(
-            "--extra-photos", metavar="DIR", help="DIR of photos without captions. May be repeated."
-        ),
-    ] = field(default_factory=list)
-    extra_captions: Annotated[
-        list[Path],
-        typer.Option(
-            "--extra-captions",
-            metavar="FILE",
-            help="FILE of captions without photos, one a line. May be repeated. Of more than"
-            " most_extra_captions in the recipe (32,000), as many are drawn.",
-        ),
-    ] = field(default_factory=list)
-    teaching: Annotated[
-        Teaching | None,
-        typer.Option(
-            "--teaching", help="Which teachers; none: contrastive loss only.  [default: mcad]"
-        ),
-    ] = None
-    dual_teacher: Annotated[
-        list[str],
-        typer.Option(
-            "--dual-teacher",
-            metavar="TEACHER",
-            help="transformers:PATH or open_clip:NAME:PRETRAINED; may be repeated.",
-        ),
-    ] = field(default_factory=lambda: ["reference"])
-    single_teacher: Annotated[
-        str, typer.Option("--single-teacher", help="reference, or transformers:PATH (BLIP, ViLT).")
-    ] = "reference"
-    classifier: Annotated[
-        str,
-        typer.Option(
-            "--classifier",
-            help="reference, timm:NAME[:FILE] or torchvision:NAME[:FILE]; a recipe with a"
-            " classifier of 0 uses none.",
-        ),
-    ] = "reference"
-    class_names: Annotated[
-        Path | None,
-        typer.Option(
-            "--class-names",
-            metavar="FILE",
-            help="Names of the classes of --classifier, one class a line: NAME; NAME; ...",
-        ),
-    ] = None
-    recipe: Annotated[
-        Path | None,
-        typer.Option("--recipe", help="A recipe.json to start from; options override it."),
-    ] = None
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            "--epochs",
-            min=1,
-            help="Passes over the captioned photos; teachers and their fusion take no more.",
-        ),
-    ] = None
-    qat_epochs: Annotated[
-        int | None,
-        typer.Option("--qat-epochs", min=0, help="Last epochs with 8-bit activations simulated."),
-    ] = None
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="The same seed, data and machine: same student.")
-    ] = None
-    arithmetic: Annotated[
-        ArithmeticOption | None,
-        typer.Option(
-            "--arithmetic",
-            help="Of matrix products and convolutions; auto: the fastest one here, measured for a"
-            " second.  [default: auto]",
-        ),
-    ] = None
-    smoke: Annotated[
-        bool,
-        typer.Option(
-            "--smoke",
-            help="Only to see that all of it works here: the first 200 photos of --data (without"
-            " --data, the few that packages ship), one view, one pass. The student is no good.",
-        ),
-    ] = False
-    cache: Annotated[
-        Path, typer.Option("--cache", help="Where features, teachers and their labels are kept.")
-    ] = Path("build/distill")
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            "--ray",
-            metavar="ADDRESS",
-            help="A Ray cluster that runs teachers and trunks over the photos, as `embed --ray`;"
-            " its nodes find the photos at the same paths.",
-        ),
-    ] = None
-    tensorboard: Annotated[
-        Path | None,
-        typer.Option("--tensorboard", help="DIR for TensorBoard logs of losses and recall."),
-    ] = None
+    out: Path = option("--out -o", "Folder of the student.", default=...)
+    data: list[Path] = option(
+        "--data",
+        "A folder of photos with captions (docs/data.md). May be repeated; the student is "
+        "evaluated on the first one's validation split.",
+        default=[],
+        metavar="DIR",
+    )
+    student: str | None = option(
+        "--student",
+        "open_clip:NAME[:CHECKPOINT], hf:NAME_OR_FOLDER, towers:timm/NAME+hf/NAME, trained end "
+        "to end; or a folder that distill wrote, trained further.  [default: ours, anew]",
+    )
+    from_scratch: bool = flag(
+        "--from-scratch", "Start from random weights in place of published ones."
+    )
+    extra_photos: list[Path] = option(
+        "--extra-photos",
+        "DIR of photos without captions. May be repeated.",
+        default=[],
+        metavar="DIR",
+    )
+    extra_captions: list[Path] = option(
+        "--extra-captions",
+        "FILE of captions without photos, one a line. May be repeated. Of more than "
+        "most_extra_captions in the recipe (32,000), as many are drawn.",
+        default=[],
+        metavar="FILE",
+    )
+    teaching: Teaching | None = option(
+        "--teaching", "Which teachers; none: contrastive loss only.  [default: mcad]"
+    )
+    dual_teacher: list[str] = option(
+        "--dual-teacher",
+        "transformers:PATH or open_clip:NAME:PRETRAINED; may be repeated.",
+        default=["reference"],
+        metavar="TEACHER",
+    )
+    single_teacher: str = option(
+        "--single-teacher", "reference, or transformers:PATH (BLIP, ViLT).", default="reference"
+    )
+    classifier: str = option(
+        "--classifier",
+        "reference, timm:NAME[:FILE] or torchvision:NAME[:FILE]; a recipe with a classifier of 0"
+        " uses none.",
+        default="reference",
+    )
+    class_names: Path | None = option(
+        "--class-names",
+        "Names of the classes of --classifier, one class a line: NAME; NAME; ...",
+        metavar="FILE",
+    )
+    recipe: Path | None = option("--recipe", "A recipe.json to start from; options override it.")
+    epochs: int | None = option(
+        "--epochs",
+        "Passes over the captioned photos; teachers and their fusion take no more.",
+        min=1,
+    )
+    qat_epochs: int | None = option(
+        "--qat-epochs", "Last epochs with 8-bit activations simulated.", min=0
+    )
+    seed: int | None = option("--seed", "The same seed, data and machine: same student.")
+    arithmetic: ArithmeticOption | None = option(
+        "--arithmetic",
+        "Of matrix products and convolutions; auto: the fastest one here, measured for a second."
+        "  [default: auto]",
+    )
+    smoke: bool = flag(
+        "--smoke",
+        "Only to see that all of it works here: the first 200 photos of --data (without --data, "
+        "the few that packages ship), one view, one pass. The student is no good.",
+    )
+    cache: Path = option(
+        "--cache",
+        "Where features, teachers and their labels are kept.",
+        default=Path("build/distill"),
+    )
+    ray: str | None = option(
+        "--ray",
+        "A Ray cluster that runs teachers and trunks over the photos, as `embed --ray`; its "
+        "nodes find the photos at the same paths.",
+        metavar="ADDRESS",
+    )
+    tensorboard: Path | None = option(
+        "--tensorboard", "DIR for TensorBoard logs of losses and recall."
+    )
 
 
 def distill(options: DistillOptions) -> None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from mcad_mobile.base import machine
 from mcad_mobile.base.requirements import extras_within, requirements, tried_pythons, version_of
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.output import Options, load_bundle
+from mcad_mobile.cli.output import Options, load_bundle, option
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import KernelError, McadError
 
@@ -189,10 +186,9 @@ def _how_to_get(extras: str, only_on: str | None) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorOptions(Options):
-    bundle: Annotated[
-        Path | None,
-        typer.Option("--bundle", "-b", help="Also test each rung of this bundle on this machine."),
-    ] = None
+    bundle: Path | None = option(
+        "--bundle -b", "Also test each rung of this bundle on this machine."
+    )
 
 
 def doctor(options: DoctorOptions) -> None:

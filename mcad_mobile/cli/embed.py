@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import typer
 
@@ -11,9 +11,11 @@ from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import (
     BundleOptions,
-    RuntimeOption,
+    RuntimeOptions,
+    argument,
     format_speed,
     load_bundle,
+    option,
     photos_per_second,
     print_skipped,
     printable,
@@ -26,58 +28,40 @@ _SHOWN = 20  # photos without an embedding that are printed
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedOptions(BundleOptions):
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="A folder, a list of paths (.txt, or - for standard input), Parquet files or"
-            " WebDataset shards (.tar); here, or at s3://, gs://, hf:// and what else fsspec opens."
-            " Patterns (*.parquet) are for many."
-        ),
-    ]
-    out: Annotated[
-        str, typer.Option("--out", "-o", help="Where the shards lie: a folder, or an address.")
-    ]
-    kind: Annotated[
-        Literal["photos", "list", "parquet", "webdataset"] | None,
-        typer.Option("--kind", help="What SOURCE is.  [default: by its files' names]"),
-    ] = None
-    photo_column: Annotated[
-        str | None,
-        typer.Option("--photo-column", help="Of Parquet: photos' bytes, or their paths or URLs."),
-    ] = None
-    key_column: Annotated[
-        str | None, typer.Option("--key-column", help="Of Parquet: the photos' names.")
-    ] = None
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            min=1,
-            help="Processes, or actors of a cluster.  [default: one a"
-            " core; on Ray, one for each --threads processors]",
-        ),
-    ] = None
-    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads of a worker.")] = 1
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            "--ray",
-            metavar="ADDRESS",
-            help="A Ray cluster: HOST:6379, ray://HOST:10001, or auto, from one of its machines.",
-        ),
-    ] = None
-    gpus: Annotated[
-        float, typer.Option("--gpus", min=0, help="GPUs of a worker, on Ray; 0.25: four share one.")
-    ] = 0.0
-    photos_a_shard: Annotated[
-        int, typer.Option("--shard", min=1, help="Photos a shard, at most.")
-    ] = 10_000
-    resume: Annotated[
-        bool,
-        typer.Option("--resume/--no-resume", help="Go on with what --out holds, or refuse to."),
-    ] = True
-    runtime: RuntimeOption = None
+class EmbedOptions(BundleOptions, RuntimeOptions):
+    source: str = argument(
+        "A folder, a list of paths (.txt, or - for standard input), Parquet files or WebDataset "
+        "shards (.tar); here, or at s3://, gs://, hf:// and what else fsspec opens. Patterns "
+        "(*.parquet) are for many.",
+        default=...,
+    )
+    out: str = option("--out -o", "Where the shards lie: a folder, or an address.", default=...)
+    kind: Literal["photos", "list", "parquet", "webdataset"] | None = option(
+        "--kind", "What SOURCE is.  [default: by its files' names]"
+    )
+    photo_column: str | None = option(
+        "--photo-column", "Of Parquet: photos' bytes, or their paths or URLs."
+    )
+    key_column: str | None = option("--key-column", "Of Parquet: the photos' names.")
+    workers: int | None = option(
+        "--workers",
+        "Processes, or actors of a cluster.  [default: one a core; on Ray, one for each "
+        "--threads processors]",
+        min=1,
+    )
+    threads: int = option("--threads", "CPU threads of a worker.", default=1, min=1)
+    ray: str | None = option(
+        "--ray",
+        "A Ray cluster: HOST:6379, ray://HOST:10001, or auto, from one of its machines.",
+        metavar="ADDRESS",
+    )
+    gpus: float = option(
+        "--gpus", "GPUs of a worker, on Ray; 0.25: four share one.", default=0.0, min=0
+    )
+    photos_a_shard: int = option("--shard", "Photos a shard, at most.", default=10_000, min=1)
+    resume: bool = option(
+        "--resume/--no-resume", "Go on with what --out holds, or refuse to.", default=True
+    )
 
 
 def embed(options: EmbedOptions) -> None:

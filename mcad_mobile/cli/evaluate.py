@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import (
-    DimOption,
-    Options,
-    RuntimeOption,
-    ThreadsOption,
+    StudentOptions,
+    TowerOptions,
     load_bundle,
+    option,
     print_table,
     progress_bar,
     warn,
@@ -26,21 +24,10 @@ from mcad_mobile.students.evaluation import evaluate_student
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(Options):
-    data: Annotated[
-        Path, typer.Option("--data", help="A folder of photos with captions: docs/data.md.")
-    ]
-    student: Annotated[
-        str | None,
-        typer.Option("--student", help="As `export` takes it. Default: mcad-s."),
-    ] = None
-    dim: DimOption = None
-    bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="Evaluate this bundle's towers instead.")
-    ] = None
-    split: Annotated[str, typer.Option("--split", help="Which split of the dataset.")] = "test"
-    runtime: RuntimeOption = None
-    threads: ThreadsOption = 1
+class EvaluateOptions(StudentOptions, TowerOptions):
+    data: Path = option("--data", "A folder of photos with captions: docs/data.md.", default=...)
+    bundle: Path | None = option("--bundle -b", "Evaluate this bundle's towers instead.")
+    split: str = option("--split", "Which split of the dataset.", default="test")
 
 
 def evaluate(options: EvaluateOptions) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import typer
@@ -24,9 +24,10 @@ from mcad_mobile.bench.report.bundle_rows import (
     pair_rows,
 )
 from mcad_mobile.cli.output import (
-    DimOption,
-    Options,
+    StudentOptions,
     aihub_jobs,
+    flag,
+    option,
     print_table,
     progress_bar,
     warn,
@@ -50,98 +51,61 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportArguments(Options):
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            "-o",
-            help="The bundle's folder, new or a bundle; of several targets, a folder of bundles.",
-        ),
-    ]
-    target: Annotated[
-        list[str],
-        typer.Option(
-            "--target",
-            "-t",
-            metavar="CHIP",
-            help="A chip by id, model or name (snapdragon-8-gen-3, SM8650), or a family's default: "
-            "snapdragon, dimensity, cpu, cpu-litert. May be repeated. "
-            "`mcad-mobile targets` lists them.",
-        ),
-    ] = field(default_factory=list)
-    every: Annotated[
-        bool, typer.Option("--all", help="A bundle for every chip that `targets` lists.")
-    ] = False
-    student: Annotated[
-        str | None,
-        typer.Option(
-            "--student",
-            help="A folder that `distill` wrote, open_clip:NAME[:TAG|FILE], or hf:NAME_OR_FOLDER "
-            "(CLIP, SigLIP, MobileCLIP ...). Default: mcad-s.",
-        ),
-    ] = None
-    dim: DimOption = None
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            "--calibration",
-            help="A folder of photos like your users'. Default: photos of installed packages.",
-        ),
-    ] = None
-    samples: Annotated[
-        int, typer.Option("--samples", min=2, help="Photos and captions to calibrate on.")
-    ] = 32
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            help="A folder of photos with captions (docs/data.md): measures on its test "
-            "split what the export costs in recall.",
-        ),
-    ] = None
-    precision: Annotated[
-        Literal["auto", "w8a8", "w8a16", "w4a16"] | None,
-        typer.Option(
-            "--precision",
-            help="auto: the smallest towers whose recall on --data stays within --max-recall-drop."
-            " w8a8, w8a16 or w4a16: of an NPU. Default: what the target has "
-            "(docs/targets.md).",
-        ),
-    ] = None
-    max_recall_drop: Annotated[
-        float,
-        typer.Option(
-            "--max-recall-drop",
-            metavar="POINTS",
-            min=0.01,
-            max=100,
-            help="How much of the mean recall (mR) --precision auto may spend, and photos of one "
-            "rung searched by another may lose without a warning.",
-        ),
-    ] = 0.5
-    simulated: Annotated[
-        int,
-        typer.Option(
-            "--simulated",
-            metavar="PHOTOS",
-            min=0,
-            help="So many photos of --precision auto, with their captions, are given to a "
-            "Snapdragon's simulator, too: seconds for each, up to a minute for large towers.",
-        ),
-    ] = 0
-    allow_low_parity: Annotated[
-        bool,
-        typer.Option("--allow-low-parity", help="Keep towers under 0.95 mean cosine to float."),
-    ] = False
-    via: Annotated[
-        str | None,
-        typer.Option(
-            "--via",
-            help="Compile QNN rungs in Qualcomm AI Hub, compare them on a phone there: aihub, or "
-            'aihub:"Samsung Galaxy S25". Default: here, compared on the HTP simulator.',
-        ),
-    ] = None
+class ExportArguments(StudentOptions):
+    out: Path = option(
+        "--out -o",
+        "The bundle's folder, new or a bundle; of several targets, a folder of bundles.",
+        default=...,
+    )
+    target: list[str] = option(
+        "--target -t",
+        "A chip by id, model or name (snapdragon-8-gen-3, SM8650), or a family's default: "
+        "snapdragon, dimensity, cpu, cpu-litert. May be repeated. `mcad-mobile targets` lists "
+        "them.",
+        default=[],
+        metavar="CHIP",
+    )
+    every: bool = flag("--all", "A bundle for every chip that `targets` lists.")
+    calibration: Path | None = option(
+        "--calibration",
+        "A folder of photos like your users'. Default: photos of installed packages.",
+    )
+    samples: int = option("--samples", "Photos and captions to calibrate on.", default=32, min=2)
+    data: Path | None = option(
+        "--data",
+        "A folder of photos with captions (docs/data.md): measures on its test split what the "
+        "export costs in recall.",
+    )
+    precision: Literal["auto", "w8a8", "w8a16", "w4a16"] | None = option(
+        "--precision",
+        "auto: the smallest towers whose recall on --data stays within --max-recall-drop. w8a8, "
+        "w8a16 or w4a16: of an NPU. Default: what the target has (docs/targets.md).",
+    )
+    max_recall_drop: float = option(
+        "--max-recall-drop",
+        "How much of the mean recall (mR) --precision auto may spend, and photos of one rung "
+        "searched by another may lose without a warning.",
+        default=0.5,
+        metavar="POINTS",
+        min=0.01,
+        max=100,
+    )
+    simulated: int = option(
+        "--simulated",
+        "So many photos of --precision auto, with their captions, are given to a Snapdragon's "
+        "simulator, too: seconds for each, up to a minute for large towers.",
+        default=0,
+        metavar="PHOTOS",
+        min=0,
+    )
+    allow_low_parity: bool = flag(
+        "--allow-low-parity", "Keep towers under 0.95 mean cosine to float."
+    )
+    via: str | None = option(
+        "--via",
+        "Compile QNN rungs in Qualcomm AI Hub, compare them on a phone there: aihub, or "
+        'aihub:"Samsung Galaxy S25". Default: here, compared on the HTP simulator.',
+    )
 
 
 def export(options: ExportArguments) -> None:

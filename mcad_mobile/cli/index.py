@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import (
-    BundleOptions,
-    IndexOption,
-    RuntimeOption,
+    IndexedOptions,
+    RuntimeOptions,
+    argument,
     command_line_options,
+    flag,
     format_speed,
     load_bundle,
+    option,
     photos_per_second,
     print_skipped,
     printable,
@@ -40,45 +41,23 @@ _WITH_SHARDS = ("origin", "select", "bundle", "index", "json")
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexOptions(BundleOptions):
-    photos: Annotated[
-        Path | None, typer.Argument(help="A folder of photos; subfolders are read too.")
-    ] = None
-    index: IndexOption = None
-    origin: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="INDEX|SHARDS",
-            help="In place of a folder: another student's index, whose photos are embedded anew, "
-            "beside it; or what `embed` wrote, here or at an address, where nothing is embedded.",
-        ),
-    ] = None
-    select: Annotated[
-        Path | None,
-        typer.Option(
-            "--select",
-            metavar="FILE",
-            help="Of shards, the photos of these keys alone, one a line.",
-        ),
-    ] = None
-    drop_gone: Annotated[
-        bool,
-        typer.Option("--prune", help="Also drop photos outside this folder whose files are gone."),
-    ] = False
-    rebuild: Annotated[
-        bool,
-        typer.Option(
-            "--rebuild",
-            help="No photos: write the index anew, measured on the photos that it holds, embedding "
-            "none.",
-        ),
-    ] = False
-    runtime: RuntimeOption = None
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", min=1, help="CPU threads. Default: one a core it may use."),
-    ] = None
+class IndexOptions(IndexedOptions, RuntimeOptions):
+    photos: Path | None = argument("A folder of photos; subfolders are read too.")
+    origin: str | None = option(
+        "--from",
+        "In place of a folder: another student's index, whose photos are embedded anew, beside "
+        "it; or what `embed` wrote, here or at an address, where nothing is embedded.",
+        metavar="INDEX|SHARDS",
+    )
+    select: Path | None = option(
+        "--select", "Of shards, the photos of these keys alone, one a line.", metavar="FILE"
+    )
+    drop_gone: bool = flag("--prune", "Also drop photos outside this folder whose files are gone.")
+    rebuild: bool = flag(
+        "--rebuild",
+        "No photos: write the index anew, measured on the photos that it holds, embedding none.",
+    )
+    threads: int | None = option("--threads", "CPU threads. Default: one a core it may use.", min=1)
 
     @property
     def directory(self) -> Path:
@@ -220,9 +199,9 @@ def _is_index(origin: str) -> bool:
 
 def _check_options(context: typer.Context, of_index: bool) -> None:
     """BadParameter for an option that would be ignored beside --from INDEX or --from SHARDS."""
-    for name, flag in command_line_options(context).items():
+    for name, shown in command_line_options(context).items():
         if name not in (_WITH_INDEX if of_index else _WITH_SHARDS):
-            shown = "PHOTOS" if name == "photos" else flag
+            shown = "PHOTOS" if name == "photos" else shown
             reason = "takes an index's photos" if of_index else "embeds nothing"
             raise typer.BadParameter(f"--from {reason}: leave {shown} out")
 

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.app import PackageOptions, print_parts
-from mcad_mobile.cli.output import count_steps, load_bundle, progress_bar
+from mcad_mobile.cli.output import count_steps, load_bundle, option, progress_bar
 
 _STEPS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class LibraryOptions(PackageOptions):
-    out: Annotated[Path, typer.Option("--out", "-o", help="The archive: mcad-search.aar.")]
-    bundle: Annotated[
-        Path | None,
-        typer.Option(
-            "--bundle", "-b", help="A bundle to go in as assets. Default: none, the app has one."
-        ),
-    ] = None
-    sample: Annotated[
-        Path | None,
-        typer.Option(
-            "--sample",
-            help="Also build an app of one small class out of the archive, to see it work: "
-            "sample.apk.",
-        ),
-    ] = None
+    out: Path = option("--out -o", "The archive: mcad-search.aar.", default=...)
+    bundle: Path | None = option(
+        "--bundle -b", "A bundle to go in as assets. Default: none, the app has one."
+    )
+    sample: Path | None = option(
+        "--sample",
+        "Also build an app of one small class out of the archive, to see it work: sample.apk.",
+    )
 
 
 def library(options: LibraryOptions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
@@ -10,10 +11,10 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
 from rich.cells import cell_len, set_cell_size
@@ -34,41 +35,72 @@ from mcad_mobile.base import machine
 from mcad_mobile.base.progress import Progress, TimedProgress
 from mcad_mobile.engine.bundle import Bundle
 
-IndexOption = Annotated[
-    Path | None, typer.Option("--index", help="The index's folder. Default: BUNDLE.index.")
-]
-RuntimeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--runtime",
-        help="onnx, litert, or qnn (simulated). Default: the best that this machine runs itself.",
-    ),
-]
-DimOption = Annotated[
-    int | None,
-    typer.Option(
-        "--dim",
-        help="Only the first DIM numbers of embeddings: an index takes as much less. For students"
-        " that were trained for it (docs/method.md), 128 and 64.",
-    ),
-]
-ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
+
+def option(flags: str, help: str, default: Any = None, **settings: Any) -> Any:
+    """A field of a verb's options, `...` where it is required; `flags`: "--out -o". The settings
+    are those of typer.Option."""
+    return _field(typer.Option(default, *flags.split(), help=help, **settings), default)
+
+
+def argument(help: str, default: Any = None) -> Any:
+    """A field of a verb's options that stands on the command line without a flag."""
+    return _field(typer.Argument(default, help=help), default)
+
+
+def _field(parameter: Any, default: Any) -> Any:
+    metadata = {"parameter": parameter}
+    if default is ...:
+        return field(metadata=metadata)
+    if isinstance(default, list):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+flag = functools.partial(option, default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """The options of a verb; command.py makes parameters of the fields."""
 
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document and nothing else.")
-    ] = False
+    json: bool = flag("--json", "Print one JSON document and nothing else.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BundleOptions(Options):
-    bundle: Annotated[
-        Path, typer.Option("--bundle", "-b", help="The bundle, as written by `export`.")
-    ]
+    bundle: Path = option("--bundle -b", "The bundle, as written by `export`.", default=...)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexedOptions(BundleOptions):
+    index: Path | None = option("--index", "The index's folder. Default: BUNDLE.index.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeOptions:
+    runtime: str | None = option(
+        "--runtime",
+        "onnx, litert, or qnn (simulated). Default: the best that this machine runs itself.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowerOptions(RuntimeOptions):
+    threads: int = option("--threads", "CPU threads.", default=1, min=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentOptions(Options):
+    student: str | None = option(
+        "--student",
+        "A folder that `distill` wrote, open_clip:NAME[:TAG|FILE], or hf:NAME_OR_FOLDER (CLIP, "
+        "SigLIP, MobileCLIP ...). Default: mcad-s.",
+    )
+    dim: int | None = option(
+        "--dim",
+        "Only the first DIM numbers of embeddings: an index takes as much less. For students that "
+        "were trained for it (docs/method.md), 128 and 64.",
+    )
 
 
 def command_line_options(context: typer.Context) -> dict[str, str]:

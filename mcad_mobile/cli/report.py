@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -16,7 +16,7 @@ from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.bench.report import html, load_documents, markdown, regressions
 from mcad_mobile.bench.report.markdown import labels
 from mcad_mobile.bench.report.rows import busy, verdict_rows
-from mcad_mobile.cli.output import Options
+from mcad_mobile.cli.output import Options, argument, flag, option
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError, require
 
@@ -27,22 +27,15 @@ _ENDINGS = (".html", ".md", ".json")
 class JudgedOptions(Options):
     """Options by which results end in exit code 1."""
 
-    baseline: Annotated[
-        Path | None,
-        typer.Option(
-            "--baseline", help="An earlier result; exit code 1 if time or memory grew too much."
-        ),
-    ] = None
-    max_slowdown: Annotated[
-        float,
-        typer.Option("--max-slowdown", min=1.0, help="How much more than the baseline is allowed."),
-    ] = 1.2
-    fail_on_target: Annotated[
-        bool,
-        typer.Option(
-            "--fail-on-target", help="Exit code 1 if a target was missed, or not measured."
-        ),
-    ] = False
+    baseline: Path | None = option(
+        "--baseline", "An earlier result; exit code 1 if time or memory grew too much."
+    )
+    max_slowdown: float = option(
+        "--max-slowdown", "How much more than the baseline is allowed.", default=1.2, min=1.0
+    )
+    fail_on_target: bool = flag(
+        "--fail-on-target", "Exit code 1 if a target was missed, or not measured."
+    )
 
     def read_baseline(self) -> dict[str, Any] | None:
         """Read the baseline before any work. BenchError: it does not hold one result, or nothing in
@@ -68,11 +61,8 @@ class JudgedOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions(JudgedOptions):
-    results: Annotated[list[Path], typer.Argument(help="Files of `bench --json`.")]
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="A page (.html), Markdown (.md) or JSON (.json)."),
-    ] = None
+    results: list[Path] = argument("Files of `bench --json`.", default=...)
+    out: Path | None = option("--out -o", "A page (.html), Markdown (.md) or JSON (.json).")
 
 
 def report(options: ReportOptions) -> None:

@@ -6,9 +6,8 @@ import math
 import sys
 import webbrowser
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -16,12 +15,13 @@ from mcad_mobile.base.files import refused
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.base.templates import render
 from mcad_mobile.cli.output import (
-    BundleOptions,
-    IndexOption,
-    RuntimeOption,
-    ThreadsOption,
+    IndexedOptions,
+    TowerOptions,
+    argument,
     command_line_options,
+    flag,
     load_bundle,
+    option,
     printable,
     warn,
 )
@@ -40,64 +40,33 @@ _WITH_DUPLICATES = {"bundle", "index", "duplicates", "json"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(BundleOptions):
-    query: Annotated[str | None, typer.Argument(help="What the photo shows, in words.")] = None
-    index: IndexOption = None
-    k: Annotated[int, typer.Option("-k", min=1, help="How many photos to return.")] = 10
-    plus: Annotated[
-        list[str], typer.Option("--plus", metavar="TEXT[=WEIGHT]", help="Also this.")
-    ] = field(default_factory=list)
-    minus: Annotated[
-        list[str], typer.Option("--minus", metavar="TEXT[=WEIGHT]", help="But not this.")
-    ] = field(default_factory=list)
-    like: Annotated[
-        list[str],
-        typer.Option("--like", metavar="PHOTO[=WEIGHT]", help="More like this photo."),
-    ] = field(default_factory=list)
-    unlike: Annotated[
-        list[str],
-        typer.Option("--unlike", metavar="PHOTO[=WEIGHT]", help="Less like this photo."),
-    ] = field(default_factory=list)
-    matches: Annotated[
-        bool,
-        typer.Option("--matches", help="Only photos that match, also if there are none."),
-    ] = False
-    min_score: Annotated[
-        float | None, typer.Option("--min-score", help="Only photos with this score or more.")
-    ] = None
-    folders: Annotated[
-        list[Path],
-        typer.Option(
-            "--in", metavar="DIR", help="Only photos in this folder or below; repeatable."
-        ),
-    ] = field(default_factory=list)
-    after: Annotated[
-        str | None,
-        typer.Option("--after", metavar="DAY", help="Only photos taken on this day or later."),
-    ] = None
-    before: Annotated[
-        str | None,
-        typer.Option("--before", metavar="DAY", help="Only photos taken before this day."),
-    ] = None
-    duplicates: Annotated[
-        float | None,
-        typer.Option(
-            "--duplicates",
-            metavar="COSINE",
-            help="No query: groups of photos at least so alike (0.97, say).",
-        ),
-    ] = None
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Score every photo, not only the best candidates.")
-    ] = False
-    show: Annotated[
-        bool,
-        typer.Option(
-            "--show", help="Also write what was found as a page, BUNDLE.search.html, and open it."
-        ),
-    ] = False
-    runtime: RuntimeOption = None
-    threads: ThreadsOption = 1
+class SearchOptions(IndexedOptions, TowerOptions):
+    query: str | None = argument("What the photo shows, in words.")
+    k: int = option("-k", "How many photos to return.", default=10, min=1)
+    plus: list[str] = option("--plus", "Also this.", default=[], metavar="TEXT[=WEIGHT]")
+    minus: list[str] = option("--minus", "But not this.", default=[], metavar="TEXT[=WEIGHT]")
+    like: list[str] = option(
+        "--like", "More like this photo.", default=[], metavar="PHOTO[=WEIGHT]"
+    )
+    unlike: list[str] = option(
+        "--unlike", "Less like this photo.", default=[], metavar="PHOTO[=WEIGHT]"
+    )
+    matches: bool = flag("--matches", "Only photos that match, also if there are none.")
+    min_score: float | None = option("--min-score", "Only photos with this score or more.")
+    folders: list[Path] = option(
+        "--in", "Only photos in this folder or below; repeatable.", default=[], metavar="DIR"
+    )
+    after: str | None = option("--after", "Only photos taken on this day or later.", metavar="DAY")
+    before: str | None = option("--before", "Only photos taken before this day.", metavar="DAY")
+    duplicates: float | None = option(
+        "--duplicates",
+        "No query: groups of photos at least so alike (0.97, say).",
+        metavar="COSINE",
+    )
+    exact: bool = flag("--exact", "Score every photo, not only the best candidates.")
+    show: bool = flag(
+        "--show", "Also write what was found as a page, BUNDLE.search.html, and open it."
+    )
 
 
 def search(options: SearchOptions, context: typer.Context) -> None:
@@ -121,10 +90,10 @@ def search(options: SearchOptions, context: typer.Context) -> None:
     """
     parts = [
         *([] if options.query is None else [Part(options.query)]),
-        *_word_parts("--plus", options.plus, 1),
-        *_word_parts("--minus", options.minus, -1),
-        *_photo_parts("--like", options.like, 1),
-        *_photo_parts("--unlike", options.unlike, -1),
+        *_parts("--plus", options.plus, 1),
+        *_parts("--minus", options.minus, -1),
+        *_parts("--like", options.like, 1, photos=True),
+        *_parts("--unlike", options.unlike, -1, photos=True),
     ]
     _check_options(context, parts, options.matches)
     bundle = load_bundle(options.bundle)
@@ -221,52 +190,31 @@ def _is_text(part: Part) -> bool:
     return isinstance(part.content, str)
 
 
-def _word_parts(flag: str, values: list[str], sign: int) -> Iterator[Part]:
-    """Parts of values such as "snow=0.5", with weight 1 if there is no equals sign. Wrong usage:
-    the text behind the last equals sign is no weight, or there are no words before it."""
+def _parts(flag: str, values: list[str], sign: int, *, photos: bool = False) -> Iterator[Part]:
+    """Parts of values such as "snow=0.5", with weight 1 where there is no equals sign. Names of
+    photos may hold equals signs; behind the last one of words stands a weight."""
     for value in values:
-        words, equals, text = value.rpartition("=")
-        if not equals:
-            yield Part(value, sign)
-            continue
-        if not words.strip():
-            raise typer.BadParameter(f"{flag} {value!r} has a weight and no words")
-        weight = _number(text)
-        if weight is None:
+        content, equals, text = value.rpartition("=")
+        try:
+            weight = float(text) if equals else None
+        except ValueError:
+            weight = None
+        if weight is None and equals and content.strip() and not photos:
             raise typer.BadParameter(
-                f"{flag} {value!r}: {text!r} is no weight, as in {words + '=0.5'!r}; to search for "
-                f"all of it: {value + '=1'!r}"
+                f"{flag} {value!r}: {text!r} is no weight, as in {content + '=0.5'!r}; to search "
+                f"for all of it: {value + '=1'!r}"
             )
-        _check_weight(flag, value, weight)
-        yield Part(words, sign * weight)
-
-
-def _photo_parts(flag: str, values: list[str], sign: int) -> Iterator[Part]:
-    """As _word_parts, but names of photos may hold equals signs."""
-    for value in values:
-        path, _, text = value.rpartition("=")
-        weight = _number(text)
-        if weight is None or not path or Path(value).exists():
-            yield Part(Path(value), sign)
-            continue
-        _check_weight(flag, value, weight)
-        yield Part(Path(path), sign * weight)
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _check_weight(flag: str, value: str, weight: float) -> None:
-    if not (math.isfinite(weight) and weight > 0):
-        opposite = {"--plus": "--minus", "--minus": "--plus", "--like": "--unlike"}
-        raise typer.BadParameter(
-            f"{flag} {value!r}: a weight is more than 0 (the opposite is "
-            f"{opposite.get(flag, '--like')})"
-        )
+        if (photos and (weight is None or not content or Path(value).exists())) or not equals:
+            content, weight = value, 1.0
+        elif not content.strip():
+            raise typer.BadParameter(f"{flag} {value!r} has a weight and no words")
+        elif weight is None or not (math.isfinite(weight) and weight > 0):
+            opposite = {"--plus": "--minus", "--minus": "--plus", "--like": "--unlike"}
+            raise typer.BadParameter(
+                f"{flag} {value!r}: a weight is more than 0 (the opposite is "
+                f"{opposite.get(flag, '--like')})"
+            )
+        yield Part(Path(content) if photos else content, sign * weight)
 
 
 def _show(found: Found, sheet: Path) -> None:

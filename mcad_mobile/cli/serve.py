@@ -3,47 +3,33 @@
 from __future__ import annotations
 
 import webbrowser
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from mcad_mobile.base.standard_output import flush_results, print_json
-from mcad_mobile.cli.output import Options, RuntimeOption, ThreadsOption, load_bundle, warn
+from mcad_mobile.cli.output import Options, TowerOptions, flag, load_bundle, option, warn
 from mcad_mobile.engine.engine import default_index
 from mcad_mobile.errors import PhotoError, require
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeOptions(Options):
-    bundles: Annotated[
-        list[Path],
-        typer.Option("--bundle", "-b", help="A bundle. May be given more than once."),
-    ]
-    indexes: Annotated[
-        list[Path],
-        typer.Option(
-            "--index",
-            help="An index's folder. May be given more than once. Default: BUNDLE.index of each "
-            "bundle that has one.",
-        ),
-    ] = field(default_factory=list)
-    photos: Annotated[
-        list[Path],
-        typer.Option(
-            "--photos",
-            help="A folder to index while the page is open. May be given more than once.",
-        ),
-    ] = field(default_factory=list)
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")
-    ] = 8420
-    browser: Annotated[
-        bool, typer.Option("--open", help="Open the page in the default browser.")
-    ] = False
-    runtime: RuntimeOption = None
-    threads: ThreadsOption = 1
+class ServeOptions(Options, TowerOptions):
+    bundles: list[Path] = option(
+        "--bundle -b", "A bundle. May be given more than once.", default=...
+    )
+    indexes: list[Path] = option(
+        "--index",
+        "An index's folder. May be given more than once. Default: BUNDLE.index of each bundle "
+        "that has one.",
+        default=[],
+    )
+    photos: list[Path] = option(
+        "--photos",
+        "A folder to index while the page is open. May be given more than once.",
+        default=[],
+    )
+    port: int = option("--port", "0 takes any that is free.", default=8420, min=0, max=65535)
+    browser: bool = flag("--open", "Open the page in the default browser.")
 
 
 def serve(options: ServeOptions) -> None:

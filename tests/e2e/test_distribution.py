@@ -128,7 +128,7 @@ def test_the_demo_runs_from_an_empty_folder(installed: dict[str, str], tmp_path:
         sys.executable, "-m", "mcad_mobile", "demo", "-t", "cpu", cwd=tmp_path, **installed
     )
     assert (tmp_path / "build" / "demo" / "report.html").stat().st_size > 20_000
-    assert "running memory" in output and "camera.png" in output
+    assert "Memory, peak PSS" in output and "camera.png" in output
 
 
 @pytest.fixture
