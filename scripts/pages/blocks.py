@@ -25,10 +25,6 @@ def readme_page() -> str:
     return _with_block("README.md", "peers", peers_table())
 
 
-def scale_page() -> str:
-    return _with_block("docs/scale.md", "rates", rates_table(stored("embed_scale")))
-
-
 def targets_page() -> str:
     return _with_block("docs/targets.md", "export_matrix", matrix_table())
 
@@ -77,24 +73,6 @@ def _tower_row(rows: list[dict[str, Any]], tower: str, *fields: str) -> dict[str
     wanted = {"model": model, "tower": tower, "runtime": runtime, "precision": precision}
     (row,) = (row for row in rows if wanted.items() <= row.items())
     return row
-
-
-def rates_table(measured: dict[str, Any]) -> list[str]:
-    """Photos a second of workers that embed."""
-    lines = [
-        f"{measured['processor']}, {measured['date']}; student {measured['student']}, "
-        f"{measured['dim']} dimensions.",
-        "",
-        "| photos | bytes each | workers | photos a second | workers waited for a core | "
-        "processor, ms a photo | seconds before the first |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    return lines + [
-        f"| {row['megapixels']} megapixels | {row['bytes_a_photo']:,} | {row['workers']} | "
-        f"{row['photos_per_s']} | {row['waited_for_a_core']:.0%} | "
-        f"{1e3 * row['processor_s_a_photo']:.1f} | {row['start_s']} |"
-        for row in measured["rates"]
-    ]
 
 
 def matrix_table() -> list[str]:
