@@ -15,6 +15,7 @@ from scripts.pages.benchmarks import benchmarks_page
 from scripts.pages.blocks import readme_page, targets_page
 from scripts.pages.chips import chips_page
 from scripts.pages.command_line import cli_page
+from scripts.pages.llms import llms_page
 from scripts.pages.results import ROOT
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -23,6 +24,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/chips.md": chips_page,
     "docs/cli.md": cli_page,
     "docs/targets.md": targets_page,
+    "llms.txt": llms_page,
 }
 
 

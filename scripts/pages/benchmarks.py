@@ -20,9 +20,10 @@ from scripts.pages.results import footer, made_with, stored
 
 HEAD = [
     "# Benchmarks",
-    "`make docs` generates this page from `benchmarks/results/*.json`, and `make check` compares "
-    "it. To measure again: `make bench DATA=DIR` (Flickr8k in the Karpathy layout). No figure here "
-    "is a phone's.",
+    "For people who compare: after this page you know what time, memory and recall were measured, "
+    "on which machine, and how to measure again. No figure here is a phone's. `make docs` writes "
+    "the page from `benchmarks/results/`; `make bench DATA=DIR` measures (Flickr8k in the Karpathy "
+    "layout).",
 ]
 
 

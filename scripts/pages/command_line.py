@@ -10,7 +10,10 @@ from mcad_mobile.cli.command import app
 
 def cli_page() -> str:
     verbs = list(typer.main.get_group(app).commands)
-    parts = ["# Command line\n\nMade from `--help` by `make docs`; `make check` compares it.\n"]
+    parts = [
+        "# Command line\n\nFor people at a terminal: after this page you know every option. "
+        "`make docs` writes it from `--help`.\n"
+    ]
     for arguments in [[], *[[verb] for verb in verbs]]:
         name = " ".join(["mcad-mobile", *arguments])
         shown = CliRunner().invoke(
