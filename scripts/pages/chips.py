@@ -11,8 +11,8 @@ def chips_page() -> str:
     parts = [
         "# Chips",
         "",
-        "For people who export: after this page you know what to call your chip. `make docs` writes "
-        "it from `mcad_mobile/export/targets/socs.toml`.",
+        "For people who export: after this page you know what to call your chip. `make docs` "
+        "writes it from `mcad_mobile/export/targets/socs.toml`.",
         "`--target` takes an id, a model or a name in any spelling, or a family: `cpu`, "
         + ", ".join(f"`{family}`" for family in families)
         + ".",

@@ -9,7 +9,6 @@ import sys
 
 import pytest
 
-from mcad_mobile.distill.recipe import Recipe
 from scripts import make_docs
 from tests.support.paths import ROOT
 
@@ -61,14 +60,3 @@ def test_the_no_match_margin_that_ships_is_the_fit_that_is_stored():
     fit = stored["fit"]
     assert shipped == {"margin": fit["margin"], "per_log_n": fit["margin_per_log_n"]}
     assert stored["shipped"] == shipped, "run benchmarks/no_match.py again with what ships"
-
-
-def test_the_page_of_recipes_has_every_key_and_its_default():
-    page = (ROOT / "docs" / "data.md").read_text("utf-8")
-    rows = dict(re.findall(r"^\| `([a-z_.]+)` \| (.*?) \|", page.partition("## Recipes")[2], re.M))
-    recipe = Recipe().to_json()
-    teachers = recipe.pop("teachers")
-    defaults = recipe | {f"teachers.{key}": value for key, value in teachers.items()}
-    assert rows.pop("teachers") == ""
-    shown = {key: json.loads(row.strip("`")) for key, row in rows.items()}
-    assert shown == json.loads(json.dumps(defaults))
