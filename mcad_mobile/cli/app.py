@@ -12,7 +12,6 @@ from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import (
     BundleOptions,
     Options,
-    count_steps,
     flag,
     load_bundle,
     option,
@@ -22,8 +21,6 @@ from mcad_mobile.cli.output import (
 
 if TYPE_CHECKING:
     from mcad_mobile.android.parts import BuildOptions
-
-_STEPS = 6  # about as many as a build announces
 
 
 class Abi(StrEnum):
@@ -107,8 +104,7 @@ def app(options: AppOptions) -> None:
     bundle = load_bundle(options.bundle)
     key = None if options.keystore is None else own_key(options.keystore, options.key_alias)
     build = options.build_options(options.r8)
-    with progress_bar() as bar:
-        progress = count_steps(bar, _STEPS)
+    with progress_bar() as progress:
         built = build_app(bundle, options.out, build, key=key, aab=options.aab, progress=progress)
     signed_by = str(options.keystore or "debug key")
     if options.json:

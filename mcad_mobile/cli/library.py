@@ -8,9 +8,7 @@ from pathlib import Path
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.app import PackageOptions, print_parts
-from mcad_mobile.cli.output import count_steps, load_bundle, option, progress_bar
-
-_STEPS = 3
+from mcad_mobile.cli.output import load_bundle, option, progress_bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +37,7 @@ def library(options: LibraryOptions) -> None:
 
     bundle = None if options.bundle is None else load_bundle(options.bundle)
     build = options.build_options()
-    with progress_bar() as bar:
-        progress = count_steps(bar, _STEPS)
+    with progress_bar() as progress:
         built = build_library(bundle, options.out, build, sample=options.sample, progress=progress)
     if options.json:
         print_json(asdict(built))

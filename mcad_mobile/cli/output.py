@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import os
 import shutil
@@ -32,7 +31,7 @@ from rich.progress import Progress as ProgressBar
 from rich.text import Text
 
 from mcad_mobile.base import machine
-from mcad_mobile.base.progress import Progress, TimedProgress
+from mcad_mobile.base.progress import TimedProgress
 from mcad_mobile.engine.bundle import Bundle
 
 
@@ -221,17 +220,6 @@ def progress_bar() -> Iterator[TimedProgress]:
             bar.update(task, description=step, completed=done, total=total or None, left=left)
 
         yield advance
-
-
-def count_steps(progress: TimedProgress, about: int) -> Progress:
-    """Number the steps of work that announces them without their number, which is `about` this."""
-    steps = itertools.count()
-
-    def numbered(step: str, done: int = 0, total: int = 0, /) -> None:
-        number = next(steps)
-        progress(step, number, max(number, about))
-
-    return numbered
 
 
 class _Stage:

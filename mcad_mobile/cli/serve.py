@@ -71,7 +71,7 @@ def serve(options: ServeOptions) -> None:
             flush_results()
             if folders:
                 first = next(iter(state.bundles.values()))
-                state.indexing.start(first, state.indexes_of(first)[0])
+                state.start_indexing(first, state.indexes_of(first)[0])
             if options.browser:
                 webbrowser.open(address)
 

@@ -11,7 +11,7 @@ from mcad_mobile.base.machine import allowed_cores, step_back
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.engine.engine import SearchEngine, open_index
 from mcad_mobile.engine.sync import sync_folder
-from mcad_mobile.errors import McadError, QueryError
+from mcad_mobile.errors import McadError
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex, path_text
 from mcad_mobile.serve.records import JobInfo
@@ -108,23 +108,3 @@ class IndexingJob:
                 raise _Stopped
 
         return progress
-
-
-class Indexing:
-    """At most one job at a time, over the folders that the server was started with."""
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self.folders = list(folders)
-        self.job: IndexingJob | None = None
-
-    def start(self, bundle: ServedBundle, index: ServedIndex) -> IndexingJob:
-        """Start a job. QueryError: one is running, or the server has no folder to index."""
-        if not self.folders:
-            raise QueryError(
-                "The server was started without a folder to index.",
-                "Start it with --photos DIR, or run: mcad-mobile index DIR --bundle BUNDLE",
-            )
-        if self.job is not None and self.job.running:
-            raise QueryError("Indexing is under way.", "Wait for it, or stop it first.")
-        self.job = IndexingJob(bundle, index, self.folders)
-        return self.job

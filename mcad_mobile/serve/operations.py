@@ -232,16 +232,15 @@ async def start_indexing(state: State, request: Request) -> Response:
     bundle = state.bundle(wanted.bundle)
     index = state.indexes_of(bundle)[0] if wanted.index is None else state.index(wanted.index)
     index.now.index.check_student(*bundle.student)
-    return as_json(state.indexing.start(bundle, index).info(), 202)
+    return as_json(state.start_indexing(bundle, index).info(), 202)
 
 
 @operation("DELETE", "/api/indexing", "Stop indexing; what was embedded is kept.", records.JobInfo)
 async def stop_indexing(state: State, request: Request) -> Response:
-    job = state.indexing.job
-    if job is None:
+    if state.job is None:
         raise Refused(_GONE, "Nothing was indexed since the server started.")
-    await state.on(state.quick, job.stop, 1.0)
-    return as_json(job.info())
+    await state.on(state.quick, state.job.stop, 1.0)
+    return as_json(state.job.info())
 
 
 async def _photo(

@@ -181,15 +181,11 @@ def take_port(port: int) -> socket.socket:
         listening.listen(_WAITING)
     except OSError as error:
         listening.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PlatformError(
-                f"Port {port} of {ADDRESS} is in use.",
-                "Another `mcad-mobile serve` may be running. Choose another port, or 0 for any "
-                "that is free: --port 0",
-            ) from None
+        reason = "is in use" if error.errno == errno.EADDRINUSE else "cannot be taken"
         raise PlatformError(
-            f"Port {port} of {ADDRESS} cannot be taken: {os.strerror(error.errno or 0)}.",
-            "Choose one from 1024 on, or 0 for any that is free: --port 0",
+            f"Port {port} of {ADDRESS} {reason}: {os.strerror(error.errno or 0)}.",
+            "Choose another one from 1024 on, or 0 for any that is free: --port 0. Another "
+            "`mcad-mobile serve` may be running.",
         ) from None
     return listening
 

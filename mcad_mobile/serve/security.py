@@ -8,13 +8,8 @@ anything from elsewhere, to frame the page, and to show it to other pages.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -47,7 +42,7 @@ class Guard:
     """Passes requests for this server, at `port` of this computer, on to `app` and refuses all
     others. Every response carries HEADERS."""
 
-    def __init__(self, app: App, port: int) -> None:
+    def __init__(self, app: ASGIApp, port: int) -> None:
         self._app = app
         self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
         if port == 80:
@@ -61,7 +56,7 @@ class Guard:
         if scope["type"] != "http":  # no websockets
             return
 
-        async def send_guarded(message: MutableMapping[str, Any]) -> None:
+        async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), *_ENCODED]
             await send(message)
@@ -70,7 +65,11 @@ class Guard:
         if refusal is None:
             await self._app(scope, receive, send_guarded)
         else:
-            await _refuse(send_guarded, *refusal)
+            status, sentence = refusal
+            # The request's body is not read.
+            headers = {"cache-control": "no-store", "connection": "close"}
+            response = PlainTextResponse(f"{sentence}\n", status, headers)
+            await response(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """Return the status and the sentence to refuse a request with, or None."""
@@ -99,15 +98,3 @@ def _opens_page(scope: Scope, headers: dict[str, list[str]]) -> bool:
         and headers.get("sec-fetch-mode") == ["navigate"]
         and headers.get("sec-fetch-dest") == ["document"]
     )
-
-
-async def _refuse(send: Send, status: int, sentence: str) -> None:
-    body = f"{sentence}\n".encode()
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"connection", b"close"),  # the request's body is not read
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -20,7 +20,7 @@ from mcad_mobile.errors import BenchError, McadError, MissingExtra, PhotoError, 
 from mcad_mobile.serve import records
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex, Snapshot, path_id, path_text
-from mcad_mobile.serve.indexing import Indexing
+from mcad_mobile.serve.indexing import IndexingJob
 from mcad_mobile.serve.photos import MOST_KEPT, UPLOAD_BYTES, Thumbnails, Uploads, file_state
 from mcad_mobile.serve.search import Asked, Searcher
 
@@ -42,7 +42,8 @@ class State:
     ) -> None:
         self.bundles = {bundle.id: bundle for bundle in bundles}
         self.indexes = {index.id: index for index in indexes}
-        self.indexing = Indexing(folders)
+        self.folders_to_index = list(folders)
+        self.job: IndexingJob | None = None
         self.uploads = Uploads()
         self.thumbnails = Thumbnails()
         self.searcher = Searcher()
@@ -100,15 +101,14 @@ class State:
         """Wait until there was no request for a while and no indexing is running."""
         while True:
             waited = time.monotonic() - self.last_request
-            job = self.indexing.job
-            if waited >= _REST_S and (job is None or not job.running):
+            if waited >= _REST_S and (self.job is None or not self.job.running):
                 return
             await asyncio.sleep(max(_REST_S - waited, 0.1))
 
     def close(self) -> None:
         """Wait for the last commit of a job, and remove uploads."""
-        if self.indexing.job is not None:
-            self.indexing.job.stop(_LAST_COMMIT_S)
+        if self.job is not None:
+            self.job.stop(_LAST_COMMIT_S)
         for pool in (self.engines, self.decoders, self.quick, self._files):
             pool.shutdown(cancel_futures=True)
         self.uploads.close()
@@ -172,15 +172,27 @@ class State:
                 return catalog.paths[row]
         raise QueryError(f"No index holds a photo {name!r}.", "Ask for one that was found.")
 
+    def start_indexing(self, bundle: ServedBundle, index: ServedIndex) -> IndexingJob:
+        """Index the folders that the server was started with. QueryError: there is none, or it is
+        under way."""
+        if not self.folders_to_index:
+            raise QueryError(
+                "The server was started without a folder to index.",
+                "Start it with --photos DIR, or run: mcad-mobile index DIR --bundle BUNDLE",
+            )
+        if self.job is not None and self.job.running:
+            raise QueryError("Indexing is under way.", "Wait for it, or stop it first.")
+        self.job = IndexingJob(bundle, index, self.folders_to_index)
+        return self.job
+
     def status(self) -> records.Status:
-        job = self.indexing.job
         return records.Status(
             version=VERSION,
             bundles=list(map(self._bundle_info, self.bundles.values())),
             indexes=list(map(self._index_info, self.indexes.values())),
             machine=self._machine(),
             upload_limit_bytes=UPLOAD_BYTES,
-            job=None if job is None else job.info(),
+            job=None if self.job is None else self.job.info(),
         )
 
     def folders(self, index: ServedIndex) -> list[records.FolderInfo]:
@@ -217,7 +229,7 @@ class State:
             bytes_per_photo=round(now.index.bytes_per_photo, 1),
             filled_by=list(now.index.filled_by),
             being_written=index.being_written,
-            folders_to_index=[path_text(str(folder)) for folder in self.indexing.folders],
+            folders_to_index=[path_text(str(folder)) for folder in self.folders_to_index],
             note=index.note,
         )
 
