@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.blends import blend_batches
 from benchmarks.index import load_embeddings, machine
-from mcad_mobile.android.downloads import jvm_libraries
+from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
 from mcad_mobile.bench.measure import percentiles
 from mcad_mobile.engine.index import PhotoIndex

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import subprocess
 import zipfile
@@ -41,16 +42,8 @@ class Archive:
 
 @dataclass
 class Libraries:
-    """Classes and native libraries of archives.
-
-    Attributes:
-        jars: to compile against and to put into the dex.
-        native: native libraries by ABI and name.
-        archives: where they come from.
-        notes: warnings for the user.
-        extracted: whether the native libraries must be files on the phone, as an NPU's loader
-            needs them.
-    """
+    """Classes of archives in `jars`, native libraries by ABI and name, and warnings for the user in
+    `notes`. `extracted`: native libraries must be files on the phone, for an NPU's loader."""
 
     jars: list[Path] = field(default_factory=list)
     native: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -76,15 +69,10 @@ def libraries(
 ) -> Libraries:
     """Unpack ONNX Runtime and the user's archives, and add the search kernels; jars go to `folder`.
 
-    Args:
-        supplied: the user's archives. One that holds ONNX Runtime (onnxruntime-android-qnn)
-            replaces ours, which is fetched else; its libraries win over later ones of the same
-            name.
-        onnxruntime: an archive that must hold ONNX Runtime, and replaces ours.
-
-    Raises:
-        BuildError: a file is no Android archive, has no library for one of `abis` or one that no
-            phone can load, its ONNX Runtime is incomplete or too old, or there are no kernels.
+    A `supplied` archive with ONNX Runtime (onnxruntime-android-qnn), or the archive `onnxruntime`,
+    which must hold it, replaces ours, which is fetched else. Of two libraries of the same name, the
+    first counts. BuildError: a file is no Android archive, has no library for one of `abis` or one
+    that no phone can load, its ONNX Runtime is incomplete or too old, or there are no kernels.
     """
     kernels = {abi: {android.LIBRARY: search_kernels(abi, progress)} for abi in abis}
     found = Libraries(native=kernels, extracted=bool(supplied))
@@ -136,10 +124,10 @@ def _add(path: Path, folder: Path, found: Libraries, *, checked: bool) -> None:
     classes, native = _read(path, list(found.native))
     version = None
     if classes is not None:
-        jar = folder / f"library-{len(found.archives)}.jar"
-        jar.write_bytes(classes)
-        listed = _classes(jar, path)
-        found.jars += [jar] if listed else []
+        listed = _classes(classes, path)
+        if listed:
+            found.jars.append(folder / f"library-{len(found.archives)}.jar")
+            found.jars[-1].write_bytes(classes)
         version = _onnxruntime(path, native) if _CLASS in listed else None
     if checked:
         found.notes += _check_native(path, native)
@@ -177,17 +165,17 @@ def _of_abi(archive: zipfile.ZipFile, abi: str) -> dict[str, bytes]:
     return {name.removeprefix(prefix): archive.read(name) for name in names if name[-3:] == ".so"}
 
 
-def _classes(jar: Path, path: Path) -> set[str]:
+def _classes(jar: bytes, path: Path) -> list[str]:
     try:
-        with zipfile.ZipFile(jar) as classes:
-            return {name for name in classes.namelist() if name.endswith(".class")}
+        with zipfile.ZipFile(io.BytesIO(jar)) as classes:
+            return [name for name in classes.namelist() if name.endswith(".class")]
     except zipfile.BadZipFile as error:
         raise BuildError(f"The classes.jar of {path} cannot be read: {error}.") from error
 
 
 def _onnxruntime(path: Path, native: dict[str, dict[str, bytes]]) -> str:
-    """The version of the ONNX Runtime in an archive. BuildError if it lacks a library of an ABI, or
-    is too old for the engine."""
+    """The version of the ONNX Runtime in an archive. BuildError if a library of an ABI is missing,
+    or it is too old for the engine."""
     oldest = ".".join(map(str, OLDEST_ONNXRUNTIME))
     for abi, files in native.items():
         for name in (_LIBRARY, "libonnxruntime4j_jni.so"):

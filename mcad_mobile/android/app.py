@@ -25,16 +25,8 @@ APP_MODULES = ("engine", "gallery", "platform", "app")
 
 @dataclass(frozen=True)
 class BuiltApp:
-    """A built app.
-
-    Attributes:
-        package: the APK or AAB.
-        bytes: its size.
-        rungs: the rungs of each tower in it, best first.
-        left_out: the rungs that are not in it, with the reason.
-        notes: warnings for the user.
-        sbom: the software bill of materials.
-    """
+    """A built APK or AAB and its size, the rungs of each tower in it, those that were left out and
+    why, warnings for the user, and the software bill of materials."""
 
     package: Path
     bytes: int
@@ -53,19 +45,11 @@ def build_app(
     aab: bool = False,
     progress: Progress = silent,
 ) -> BuiltApp:
-    """Build the demo app with `bundle` as its assets.
+    """Build the demo app, or with `aab` an Android App Bundle of it, with `bundle` as its assets.
 
-    Rungs that nothing in the app can run are left out. `out` and the bill of materials are written
-    only when the whole build succeeds.
-
-    Args:
-        key: signs the app; None: the debug key.
-        aab: build an Android App Bundle.
-
-    Raises:
-        BuildError: a tool is missing or fails, or an option does not fit.
-        DiskError: nothing can be written at `out`.
-        MissingExtra: the extra [android] is not installed.
+    Rungs that nothing in the app can run are left out. `key` None is the debug key. `out` and the
+    bill of materials are written only when the whole build succeeds. BuildError, DiskError;
+    MissingExtra without [android].
     """
     require("cyclonedx", "android")
     from mcad_mobile.android.sbom import made_component, sbom, tool_components

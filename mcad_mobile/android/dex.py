@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -46,33 +45,19 @@ def build_dex(
     kept = cache_directory() / f"{'-'.join(modules)}-{fingerprint}.dex"
     if kept.is_file():
         return kept.read_bytes()
-    dex = _compile(sources, jars, folder, r8, progress)
-    for old in cache_directory().glob(f"{'-'.join(modules)}-*.dex"):
-        old.unlink(missing_ok=True)
-    partial = folder / "kept.dex"
-    shutil.copyfile(dex, partial)
-    shutil.move(partial, kept)
-    return dex.read_bytes()
-
-
-def _compile(
-    sources: Sequence[Path],
-    jars: Sequence[Path],
-    folder: Path,
-    r8: Path | None,
-    progress: Progress,
-) -> Path:
     progress("compiling Java")
     stubs = compile_stubs(folder)
     classes = compile_java(sources, [stubs, *jars], folder / "classes")
     if r8 is None:
         fetch(R8, progress)
     progress("making classes.dex")
-    jar = folder / "classes.jar"
-    with zipfile.ZipFile(jar, "w") as packed:
-        for path in sorted(classes.rglob("*.class")):
-            packed.write(path, path.relative_to(classes).as_posix())
-    return run_d8([jar, *jars], stubs, folder, r8)
+    dex = run_d8([*sorted(classes.rglob("*.class")), *jars], stubs, folder, r8)
+    for old in cache_directory().glob(f"{'-'.join(modules)}-*.dex"):
+        old.unlink(missing_ok=True)
+    partial = folder / "kept.dex"
+    shutil.copyfile(dex, partial)
+    shutil.move(partial, kept)
+    return dex.read_bytes()
 
 
 def run_d8(inputs: Iterable[Path], stubs: Path, folder: Path, r8: Path | None = None) -> Path:

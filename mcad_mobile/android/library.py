@@ -6,12 +6,14 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
-from mcad_mobile.android.dex import MIN_SDK, compile_stubs
-from mcad_mobile.android.package import EPOCH, Entry, write_package
+from mcad_mobile.android.apk import complete_manifest, link, write_apk
+from mcad_mobile.android.dex import MIN_SDK, compile_stubs, run_d8
+from mcad_mobile.android.package import Entry, write_package
 from mcad_mobile.android.packaged import prepare
 from mcad_mobile.android.parts import DEFAULTS, BuildOptions, Parts, gather_parts
-from mcad_mobile.android.sample import build_sample
+from mcad_mobile.android.signing import debug_key, sign_apk
 from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
 from mcad_mobile.base.files import check_file
 from mcad_mobile.base.progress import Progress, silent
@@ -20,20 +22,15 @@ from mcad_mobile.errors import BuildError, require
 
 LIBRARY_MODULES = ("engine", "gallery", "platform")
 NAMESPACE = "mcad.platform"
+SAMPLE_PACKAGE = "mcad.sample"
+_ANDROID = "http://schemas.android.com/apk/res/android"
+_PLACES = {"jni/": "lib/", "assets/": "assets/"}
 
 
 @dataclass(frozen=True)
 class BuiltLibrary:
-    """A built library.
-
-    Attributes:
-        archive: the Android archive (.aar).
-        bytes: its size.
-        left_out: the bundle's rungs that are not in it, with the reason.
-        notes: warnings for the user.
-        sbom: the software bill of materials.
-        sample: the sample app, if there is one.
-    """
+    """A built Android archive (.aar) and its size, the bundle's rungs that were left out and why,
+    warnings for the user, the software bill of materials, and the sample app, if asked for."""
 
     archive: Path
     bytes: int
@@ -54,19 +51,10 @@ def build_library(
     """Write an Android archive (.aar) that an app adds as one file.
 
     It holds the classes of engine and platform, ONNX Runtime (classes in libs/, native
-    libraries), keep rules, and the manifest with permissions, service and job. The sources are
-    compiled against the framework, of which nothing goes in. Files are written only when the whole
-    build succeeds.
-
-    Args:
-        bundle: goes in as assets/bundle; None if the app brings its own.
-        sample: where to write an app of one small class that is made of the archive and signed
-            with the debug key.
-
-    Raises:
-        BuildError: a tool is missing or fails, or an option does not fit.
-        DiskError: nothing can be written at `out` or `sample`.
-        MissingExtra: the extra [android] is not installed.
+    libraries), keep rules, the manifest with permissions, service and job, and `bundle` as
+    assets/bundle. `sample` is where to write an app of one small class that is made of the archive.
+    Files are written only when the whole build succeeds. BuildError, DiskError; MissingExtra
+    without [android].
     """
     require("cyclonedx", "android")
     from mcad_mobile.android.sbom import made_component, mcad_mobile, sbom
@@ -87,7 +75,7 @@ def build_library(
         if sample is not None:
             progress("building the sample app")
             extracted = parts.libraries.extracted
-            build_sample(archive, work / "sample.apk", stubs, extracted=extracted)
+            _build_sample(archive, work / "sample.apk", stubs, extracted=extracted)
         component = made_component(archive, out.name, NAMESPACE, kind="library")
         sbom_path.write_bytes(sbom(component, parts, {"classes.jar": jar}, [mcad_mobile()]))
         archive.replace(out)
@@ -103,11 +91,13 @@ def _package(parts: Parts, stubs: Path, work: Path, archive: Path, progress: Pro
     sources = map(main_sources, LIBRARY_MODULES)
     classes = compile_java(sources, [stubs, *found.jars], work / "classes")
     progress("packing")
-    jar = _jar(classes, work / "classes.jar")
+    jar = work / "classes.jar"
+    files = {path.relative_to(classes).as_posix(): path for path in classes.rglob("*.class")}
+    write_package(jar, [Entry(name, files[name].read_bytes(), False) for name in sorted(files)])
     rules = android_demo() / "platform" / "consumer-rules.pro"
     entries = [
         Entry("AndroidManifest.xml", _manifest().encode()),
-        Entry("classes.jar", jar),
+        Entry("classes.jar", jar.read_bytes()),
         Entry("R.txt", b""),
         Entry("proguard.txt", rules.read_bytes()),
         *(Entry(f"libs/{path.name}", path.read_bytes()) for path in found.jars),
@@ -119,7 +109,7 @@ def _package(parts: Parts, stubs: Path, work: Path, archive: Path, progress: Pro
         *parts.assets(),
     ]
     write_package(archive, entries)
-    return jar
+    return jar.read_bytes()
 
 
 def _check_names(bundle: Bundle | None, out: Path, sample: Path | None) -> None:
@@ -141,10 +131,49 @@ def _manifest() -> str:
     return named + sdk + text[opened:]
 
 
-def _jar(classes: Path, out: Path) -> bytes:
-    """Undated and sorted, so that the same classes give the same bytes."""
-    with zipfile.ZipFile(out, "w") as packed:
-        for path in sorted(classes.rglob("*.class")):
-            name = path.relative_to(classes).as_posix()
-            packed.writestr(zipfile.ZipInfo(name, EPOCH), path.read_bytes())
-    return out.read_bytes()
+def _build_sample(archive: Path, out: Path, stubs: Path, *, extracted: bool) -> None:
+    """Write the sample app to `out`. Classes, manifest, native libraries and assets all come out of
+    `archive`. `stubs` are the framework's classes to compile against."""
+    source = android_demo() / "sample" / "src" / "main" / "AndroidManifest.xml"
+    with tempfile.TemporaryDirectory(prefix=".sample-", dir=out.parent) as folder:
+        work = Path(folder)
+        with zipfile.ZipFile(archive) as packed:
+            jars = [
+                Path(packed.extract(name, work))
+                for name in packed.namelist()
+                if name == "classes.jar" or (name.startswith("libs/") and name.endswith(".jar"))
+            ]
+            manifest = merge_manifests(
+                source.read_text("utf-8"), packed.read("AndroidManifest.xml").decode()
+            )
+            entries = [
+                Entry(
+                    place + name.removeprefix(start),
+                    packed.read(name),
+                    start != "jni/" or extracted,
+                )
+                for name in packed.namelist()
+                for start, place in _PLACES.items()
+                if name.startswith(start)
+            ]
+        linked = link(work, complete_manifest(manifest, SAMPLE_PACKAGE, extracted=extracted))
+        classes = compile_java([main_sources("sample")], [stubs, *jars], work / "sample")
+        dex = run_d8([*sorted(classes.rglob("*.class")), *jars], stubs, work)
+        unsigned = work / "unsigned.apk"
+        write_apk(unsigned, linked, dex.read_bytes(), entries)
+        sign_apk(unsigned, out, debug_key())
+
+
+def merge_manifests(app: str, library: str) -> str:
+    """Merge a library's manifest into an app's, as Gradle does: permissions, and the elements
+    inside <application>."""
+    ElementTree.register_namespace("android", _ANDROID)
+    root, other = ElementTree.fromstring(app), ElementTree.fromstring(library)
+    inside = root.find("application")
+    assert inside is not None  # our own sources
+    for element in other:
+        if element.tag == "application":
+            inside.extend(element)
+        elif element.tag != "uses-sdk":
+            root.insert(0, element)
+    return ElementTree.tostring(root, "unicode")

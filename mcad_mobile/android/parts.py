@@ -31,18 +31,10 @@ _SIGNATURE = re.compile(rb"v(\d+\.\d+\.\d+)\.\d{12}")
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """Options of an app or a library.
-
-    Attributes:
-        abis: the processors that it runs on.
-        aars: Android archives to merge (a QNN runtime).
-        onnxruntime: an Android archive with ONNX Runtime that replaces ours.
-        r8: a jar with D8 that replaces ours.
-        npu: fetch what the bundle's Snapdragon rungs need, Qualcomm's runtime under its own
-            licence.
-        keep_float: keep float rungs behind quantized ones.
-        sbom: where the software bill of materials goes; None: beside the package.
-    """
+    """Options of an app or a library: the processors that it runs on; Android archives to merge (a
+    QNN runtime); an archive with ONNX Runtime and a jar with D8 that replace ours; whether to fetch
+    what the bundle's Snapdragon rungs need, under Qualcomm's own licence; whether to keep float
+    rungs behind quantized ones; where the bill of materials goes (None: beside the package)."""
 
     abis: tuple[str, ...] = (ABI,)
     aars: tuple[Path, ...] = ()
@@ -114,16 +106,9 @@ def pack_bundle(
     """Copy the bundle into `directory` without the rungs that the app cannot run or does not need.
 
     Float rungs are most of a bundle's bytes. One behind a quantized rung is left out, unless
-    `keep_float`, or the quantized rung was exported with low parity.
-
-    Args:
-        no_npu: why the app runs no QNN rung; None if it does.
-
-    Returns:
-        The copy, and why each rung is left out ("image qnn w8a16" -> reason).
-
-    Raises:
-        BuildError: a tower has no rung left.
+    `keep_float`, or the quantized rung was exported with low parity. `no_npu` says why the app runs
+    no QNN rung, or is None. Return the copy, and why each rung ("image qnn w8a16") is left out.
+    BuildError: a tower has no rung left.
     """
     left_out: dict[str, str] = {}
     towers: dict[str, Tower] = {}

@@ -22,18 +22,9 @@ RUNNER_MODULES = ("engine", "gallery", "platform", "runner")
 def runner_files(
     abi: str, aars: Sequence[Path] = (), progress: Progress = silent
 ) -> dict[str, Path]:
-    """Build the runner for `abi`, or take the last one from the cache if nothing has changed.
-
-    Args:
-        aars: Android archives to merge (a QNN runtime).
-
-    Returns:
-        Name on the device (relative, POSIX) -> local file. `runner.jar` holds the engine, the
-        runner and ONNX Runtime's Java API as classes.dex; `lib/*.so` are native libraries.
-
-    Raises:
-        BuildError: `abi` is unknown, or a tool is missing or fails.
-    """
+    """Build the runner for `abi`, with the libraries of the archives `aars`, or take the last one
+    from the cache if nothing has changed. Return name on the device -> local file: runner.jar with
+    classes.dex, and lib/*.so. BuildError: `abi` is unknown, or a tool is missing or fails."""
     if abi not in ABIS:
         raise BuildError(f"ABI {abi!r} is not one of {', '.join(ABIS)}.")
     with tempfile.TemporaryDirectory(

@@ -50,12 +50,8 @@ def sbom(
     made: Component, parts: Parts, classes: Mapping[str, bytes], tools: Sequence[Component]
 ) -> bytes:
     """The document, JSON in UTF-8, for an app or a library (`made_component`) of these `parts`, and
-    of the Java engine in files of `classes`.
-
-    Components are the engine with its search kernels, ONNX Runtime and what else was merged, each
-    with its native libraries; the student, its towers rung by rung, and the bundle's other files.
-    The same app gives the same document: its serial number is made of the rest, and it has no date.
-    """
+    of the Java engine in files of `classes`. The same app gives the same document: its serial
+    number is made of the rest, and it has no date."""
     components = [
         _engine(classes, parts.libraries.native),
         *(
@@ -77,8 +73,7 @@ def sbom(
 def made_component(
     package: Path, name: str, identifier: str, *, kind: str = "application"
 ) -> Component:
-    """The finished package, an APK, AAB or archive that will be called `name`; `kind` is
-    CycloneDX's word for it."""
+    """The finished package, which will be called `name`; `kind` is CycloneDX's word for it."""
     return Component(
         type=ComponentType(kind),
         bom_ref=name,
@@ -122,11 +117,9 @@ def _archive(
     for path in archive.native:
         abi, _, name = path.partition("/")
         files.append(_file(f"lib/{path}", hashlib.sha256(found.native[abi][name]).hexdigest()))
-    licence = None
+    licence = "Qualcomm AI Hub Model License" if artifact else None
     if archive.onnxruntime is not None:
         licence = "MIT"
-    elif artifact is not None:
-        licence = "Qualcomm AI Hub Model License"
     component = Component(
         type=ComponentType.LIBRARY,
         bom_ref=f"archive {number}",

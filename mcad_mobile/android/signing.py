@@ -14,7 +14,7 @@ from mcad_mobile.errors import BuildError
 
 PASSWORD_VARIABLE = "MCAD_KEYSTORE_PASSWORD"
 _DEBUG_PASSWORD = "android"  # what every debug key has: it protects nothing
-_DEBUG_ALIAS = "androiddebugkey"
+_DEBUG_VARIABLE = "MCAD_DEBUG_PASSWORD"
 
 
 @dataclass(frozen=True)
@@ -27,25 +27,20 @@ class Key:
 
     @property
     def environment(self) -> dict[str, str]:
-        return dict(os.environ)
-
-
-@dataclass(frozen=True)
-class DebugKey(Key):
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, self.variable: _DEBUG_PASSWORD}
+        return {_DEBUG_VARIABLE: _DEBUG_PASSWORD, **os.environ}
 
 
 def debug_key() -> Key:
     """This user's debug key, made at its first use and kept, so that a new build of an app installs
     over the last one. BuildError."""
-    key = DebugKey(cache_directory() / "debug.keystore", _DEBUG_ALIAS, "MCAD_DEBUG_PASSWORD")
+    key = Key(cache_directory() / "debug.keystore", "androiddebugkey", _DEBUG_VARIABLE)
     if not key.keystore.is_file():
         key.keystore.parent.mkdir(parents=True, exist_ok=True)
         arguments = ["-genkeypair", "-keyalg", "RSA", "-keysize", "2048", "-validity", "10950"]
         arguments += ["-dname", "CN=Android Debug,O=Android,C=US", "-storetype", "PKCS12"]
-        run(KEYTOOL, [*arguments, *_store_options(key)], environment=key.environment)
+        arguments += ["-keystore", str(key.keystore), "-alias", key.alias]
+        arguments += ["-storepass:env", key.variable, "-keypass:env", key.variable]
+        run(KEYTOOL, arguments, environment=key.environment)
     return key
 
 
@@ -80,8 +75,3 @@ def sign_aab(bundle: Path, key: Key) -> None:
     """Sign in place by a jar signature, which Google Play checks at upload."""
     arguments = ["-keystore", key.keystore, "-storepass:env", key.variable, bundle, key.alias]
     run(JARSIGNER, arguments, environment=key.environment)
-
-
-def _store_options(key: Key) -> list[object]:
-    store = ["-keystore", key.keystore, "-storepass:env", key.variable]
-    return [*store, "-keypass:env", key.variable, "-alias", key.alias]

@@ -28,9 +28,6 @@ SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _SIGNATURES = "G"
 # The bytes of a class file that hold its release, counted from Java 1.0.
 _CLASS_VERSION, _FIRST_CLASS_VERSION = slice(6, 8), 44
-# From this JDK on, classes always list the parameters of inner classes' constructors. D8 3.3, which
-# a user may give, fails if those have no names.
-_LISTS_PARAMETERS = 21
 JAVA_RELEASE = 17  # what the sources are written in
 _TIMEOUT_S = 600
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")  # mvn prints its version in bold
@@ -175,8 +172,6 @@ def compile_java(
     out.mkdir(parents=True, exist_ok=True)
     arguments: list[object] = [f"-J{option}" for option in SHORT_LIVED]
     arguments += ["-encoding", "UTF-8", "--release", JAVA_RELEASE, "-g", "-proc:none"]
-    if release >= _LISTS_PARAMETERS:
-        arguments += ["-parameters"]
     # As D8 does: with invokedynamic, a JVM links each concatenation at its first use.
     arguments += ["-XDstringConcat=inline"]
     arguments += ["-Xlint:all,-try,-options,-classfile,-path", "-Werror", "-d", out]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.android.downloads import jvm_libraries
+from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import compile_java, main_sources
 from mcad_mobile.base.locks import alone
 from mcad_mobile.engine.bundle import Bundle

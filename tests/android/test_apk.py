@@ -13,13 +13,13 @@ import pytest
 
 from mcad_mobile.android.dex import compile_stubs
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
-from mcad_mobile.android.package import PAGE, data_offset
+from mcad_mobile.android.package import PAGE
 from mcad_mobile.android.packaged import aapt2, apksigner, bundletool
 from mcad_mobile.android.signing import PASSWORD_VARIABLE, own_key, sign_apk
 from mcad_mobile.android.toolchain import KEYTOOL, android_demo, run
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import BuildError
-from tests.support.archives import why_no_onnxruntime
+from tests.support.archives import data_offset, why_no_onnxruntime
 from tests.support.dex_file import Dex, Reference, read_dex
 from tests.support.exported import Exported, mcad, mcad_json
 from tests.support.framework import STATIC, Framework, Java8, read_class

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.jvm import JSON_JVM
 from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.apk import TARGET_SDK, complete_manifest, link
 from mcad_mobile.android.app import APP_MODULES, PACKAGE
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
-from mcad_mobile.android.downloads import JSON_JVM, fetch
-from mcad_mobile.android.library import LIBRARY_MODULES, NAMESPACE
-from mcad_mobile.android.sample import PACKAGE as SAMPLE_PACKAGE
+from mcad_mobile.android.downloads import fetch
+from mcad_mobile.android.library import LIBRARY_MODULES, NAMESPACE, SAMPLE_PACKAGE
 from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
 from tests.support.tiny_bundle import make_tiny_bundle
 

@@ -13,15 +13,15 @@ import pytest
 from mcad_mobile.android.apk import link
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
 from mcad_mobile.android.downloads import R8, fetch
-from mcad_mobile.android.library import build_library
-from mcad_mobile.android.package import PAGE, data_offset
+from mcad_mobile.android.library import build_library, merge_manifests
+from mcad_mobile.android.package import PAGE
 from mcad_mobile.android.packaged import aapt2, apksigner
 from mcad_mobile.android.parts import BuildOptions
-from mcad_mobile.android.sample import merge_manifests
 from mcad_mobile.android.toolchain import JAVA, android_demo, compile_java, main_sources, run
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
+from tests.support.archives import data_offset
 from tests.support.dex_file import Dex, read_dex
 from tests.support.exported import mcad_json
 from tests.support.framework import Framework, Java8

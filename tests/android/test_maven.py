@@ -10,12 +10,13 @@ import pytest
 from msgspec.structs import replace as with_fields
 from typer.testing import CliRunner
 
+from benchmarks.jvm import JSON_JVM
 from mcad_mobile.android import app as android_app
 from mcad_mobile.android import downloads, toolchain
 from mcad_mobile.android import downloads as maven
 from mcad_mobile.android import parts as npu
 from mcad_mobile.android.app import build_app
-from mcad_mobile.android.downloads import JSON_JVM, Artifact, fetch, fetch_unpinned
+from mcad_mobile.android.downloads import Artifact, fetch, fetch_unpinned
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.cli.command import app

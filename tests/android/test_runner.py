@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, jvm_libraries
+from benchmarks.jvm import ONNXRUNTIME_JVM, jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import Bundle

@@ -14,7 +14,7 @@ import pytest
 
 from mcad_mobile.android import downloads, packaged
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
-from mcad_mobile.android.package import Entry, data_offset, write_package
+from mcad_mobile.android.package import Entry, write_package
 from mcad_mobile.android.runner import runner_files
 from mcad_mobile.android.toolchain import (
     JAVAC,
@@ -26,7 +26,7 @@ from mcad_mobile.android.toolchain import (
 )
 from mcad_mobile.cli.doctor import examine
 from mcad_mobile.errors import BuildError
-from tests.support.archives import HTP, why_no_onnxruntime
+from tests.support.archives import HTP, data_offset, why_no_onnxruntime
 
 
 def test_a_missing_jdk_is_named_with_how_to_get_one(monkeypatch, tmp_path):
@@ -68,10 +68,11 @@ def test_one_s_own_d8_is_used(tmp_path):
     assert packaged.d8_version(own) == "3.3.28"
     none = tmp_path / "none.jar"
     zipfile.ZipFile(none, "w").close()
-    with pytest.raises(BuildError, match=r"none\.jar has no D8 in it.*\n.*--r8"):
+    with pytest.raises(BuildError, match=r"none\.jar has no D8 in it") as caught:
         packaged.d8_version(none)
+    assert "--r8" in caught.value.hint
     none.write_bytes(b"no jar")
-    with pytest.raises(BuildError, match="cannot be read as a jar"):
+    with pytest.raises(BuildError, match=r"none\.jar has no D8 in it"):
         packaged.d8_version(none)
 
 
@@ -95,16 +96,6 @@ def test_java_is_looked_up_in_classes_that_d8_can_read(tmp_path):
     assert len(names) == len(set(names)) and all(name.endswith(".class") for name in names)
     assert {"java/lang/Record.class", "java/util/List.class"} < set(names)
     assert "java/util/logging/Logger.class" in names
-
-
-@pytest.mark.parametrize("release", [20, 21])
-def test_parameters_have_names_where_a_jdk_would_list_them_without(tmp_path, release):
-    (tmp_path / "Some.java").write_text(
-        "class Some { int twice(int number) { return 2 * number; } }"
-    )
-    classes = compile_java([tmp_path], [], tmp_path / "classes", javac_release=release)
-    listed = b"MethodParameters" in (classes / "Some.class").read_bytes()
-    assert listed == (release == 21)
 
 
 def test_a_javac_that_is_too_old_is_refused(tmp_path):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from benchmarks.jvm import ONNXRUNTIME_JVM
 from mcad_mobile.android import downloads
-from mcad_mobile.android.downloads import ONNXRUNTIME_JVM, Artifact, Download, fetch
+from mcad_mobile.android.downloads import Artifact, Download, fetch
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.errors import BuildError
 from tests.support.elf_library import elf_library
@@ -86,3 +88,12 @@ def onnxruntime_stand_in(folder: Path) -> Download:
     source = StandIn(*vars(pinned.source).values())
     sha256 = sha256_of(source.fetch(folder))
     return replace(pinned, name="onnxruntime-stand-in.aar", sha256=sha256, source=source)
+
+
+def data_offset(package: Path, info: zipfile.ZipInfo) -> int:
+    """Where a file's bytes begin in a zip: behind its local header, whose extra field may differ
+    from the directory's."""
+    with package.open("rb") as file:
+        file.seek(info.header_offset)
+        header = file.read(30)
+    return info.header_offset + 30 + sum(struct.unpack_from("<HH", header, 26))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcad_mobile.android.downloads import jvm_libraries
+from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.paths import path_from_bytes

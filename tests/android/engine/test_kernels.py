@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.android.downloads import jvm_libraries
+from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.bench.device import Places, Spec
 from mcad_mobile.bench.self_test import Ladder, judge_ladder

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.android.downloads import JSON_JVM, ONNXRUNTIME_JVM, R8, fetch
+from benchmarks.jvm import JSON_JVM, ONNXRUNTIME_JVM
+from mcad_mobile.android.downloads import R8, fetch
 from mcad_mobile.android.toolchain import JAVA, android_demo, library_classes, run
 from tests.support.phone import App, FakePhone
 from tests.support.probe import Probe

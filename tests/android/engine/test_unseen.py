@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mcad_mobile.android.downloads import jvm_libraries
+from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, run
 from tests.support.phone import CARD, OWN
 
