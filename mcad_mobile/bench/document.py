@@ -270,11 +270,7 @@ _HINT = "Give a file of `bench --json`; measure again if it was cut short."
 
 def load_documents(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """Read documents of `bench --json` or `--report X.json`, one or a list of them per file.
-
-    Raises:
-        BenchError: A file is missing or holds no document, or a field is missing, unknown or of
-            another type.
-    """
+    BenchError names a file that is missing or holds none, or the field that is wrong."""
     return [msgspec.to_builtins(document) for path in paths for document in _documents(path)]
 
 
@@ -285,12 +281,13 @@ def _documents(path: Path) -> list[BenchDocument]:
         raise BenchError(f"{path} does not exist.", "Make it: bench --json > FILE.") from None
     except OSError as error:
         raise BenchError(f"{path} cannot be read: {error}.", _HINT) from error
-    if not raw.lstrip().startswith(b"["):
-        return [decode(raw, BenchDocument, path, BenchError, _HINT, schema=RESULT_SCHEMA)]
-    documents = decode(raw, list[msgspec.Raw], path, BenchError, _HINT)
-    if not documents:
+    parts = {str(path): raw}
+    if raw.lstrip().startswith(b"["):
+        listed = decode(raw, list[msgspec.Raw], path, BenchError, _HINT)
+        parts = {f"{path}[{number}]": bytes(part) for number, part in enumerate(listed)}
+    if not parts:
         raise BenchError(f"{path} holds no result: its list is empty.", _HINT)
     return [
-        decode(raw, BenchDocument, f"{path}[{number}]", BenchError, _HINT, schema=RESULT_SCHEMA)
-        for number, raw in enumerate(map(bytes, documents))
+        decode(part, BenchDocument, where, BenchError, _HINT, schema=RESULT_SCHEMA)
+        for where, part in parts.items()
     ]

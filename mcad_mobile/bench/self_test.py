@@ -80,6 +80,17 @@ def used_rung(bundle: Bundle, name: TowerName, judged: dict[str, Any]) -> dict[s
     }
 
 
+def nothing_timed(reason: str) -> dict[str, Any]:
+    """The figures of a device on which no search runs."""
+    return {
+        "index": {"photos": None, "bytes_per_photo": None},
+        "memory_mib": {"peak_pss": None, "peak_rss": None, "steps": []},
+        "latency_ms": {},
+        "samples_ms": {},
+        "indexing": {"unsupported": reason},
+    }
+
+
 def parity_only(
     spec: Spec, about: dict[str, Any], ladder: Ladder, *, emulator: str
 ) -> dict[str, Any]:
@@ -93,11 +104,7 @@ def parity_only(
         "runtime": {
             name: used_rung(spec.bundle, name, choose_rung(ladder, name)) for name in TOWERS
         },
-        "index": {"photos": None, "bytes_per_photo": None},
-        "memory_mib": {"peak_pss": None, "peak_rss": None, "steps": []},
-        "latency_ms": {},
-        "samples_ms": {},
-        "indexing": {"unsupported": f"the processor is emulated ({emulator})"},
+        **nothing_timed(f"the processor is emulated ({emulator})"),
         "measured": ["Embeddings of the bundle's golden inputs, against the float student's"],
         "not_measured": [
             f"Time and memory: the processor is emulated ({emulator}), and emulated time is never "

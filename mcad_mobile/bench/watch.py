@@ -124,18 +124,14 @@ def _read_document(printed: str, returncode: int, err: IO[str]) -> dict[str, Any
         )
         raise BenchError(reported.message, reported.hint)
     if returncode != 0 or not isinstance(found, dict):
-        raise RunnerCrashed(returncode, _last_step(err), _tail(err))
+        steps = [line.removeprefix(STEP) for line in _lines(err) if line.startswith(STEP)]
+        raise RunnerCrashed(returncode, steps[-1] if steps else "", _tail(err))
     return found
 
 
 def _tail(err: IO[str]) -> str:
     lines = [line for line in _lines(err) if not line.startswith(STEP)]
     return "\n".join(lines[-_TAIL_LINES:]) or "(nothing on standard error)"
-
-
-def _last_step(err: IO[str]) -> str:
-    steps = [line.removeprefix(STEP) for line in _lines(err) if line.startswith(STEP)]
-    return steps[-1] if steps else ""
 
 
 def _lines(err: IO[str]) -> list[str]:

@@ -13,7 +13,13 @@ from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.bench.devices.aihub import AiHubDevice
 from mcad_mobile.bench.report import markdown
 from mcad_mobile.bench.report.rows import busy
-from mcad_mobile.bench.run import DeviceOptions, Workload, measure, open_tower_device
+from mcad_mobile.bench.run import (
+    DEFAULT_PHOTOS,
+    DeviceOptions,
+    Workload,
+    measure,
+    open_tower_device,
+)
 from mcad_mobile.cli.output import (
     BundleOptions,
     TowerOptions,
@@ -37,7 +43,7 @@ _ONLY_FOR = {
     "force": ("adb", "aihub"),
 }
 _FOR_A_BASELINE = 3  # the least runs whose differences show the noise
-_EXCLUDE_EACH_OTHER = (("compile_to", "runtime"), ("runner", "aar"))
+_EXCLUDE_EACH_OTHER = (("compile_to", "runtime"), ("runner", "aar"), ("index", "synthetic"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +125,7 @@ def bench(options: BenchOptions, context: typer.Context) -> None:
         return
     workload = Workload(
         index=options.index,
-        synthetic=options.synthetic,
+        synthetic=options.synthetic or DEFAULT_PHOTOS,
         searches=options.searches,
         threads=options.threads,
         runtime=options.runtime,

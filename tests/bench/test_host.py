@@ -228,17 +228,6 @@ def test_index_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) -> 
         run.bench(bundle, Workload(index=tmp_path / "index"))
 
 
-def test_real_and_synthetic_at_once_are_refused(bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="both"):
-        run.bench(bundle, Workload(index=tmp_path, synthetic=10))
-
-
-@pytest.mark.parametrize("asked", [{"searches": 0}, {"synthetic": 0}])
-def test_nothing_to_measure_is_refused(bundle: Bundle, asked: dict[str, Any]) -> None:
-    with pytest.raises(BenchError, match="nothing to measure"):
-        run.bench(bundle, Workload(**asked))
-
-
 @pytest.mark.parametrize(
     ("asked", "rest"), [({}, (3, 7.5)), ({"repeats": 2, "cool_down_s": 0.0}, (2, 0.0))]
 )

@@ -286,27 +286,17 @@ def connect(serial: str | None = None, timeout_s: float = _COMMAND_S) -> AdbShel
             "adb is not installed.",
             "Install it: `apt install adb`, or Android's platform tools.",
         )
-    _server([adb, "start-server"], timeout_s)
-    listing = _server([adb, "devices", "-l"], timeout_s)
-    return AdbShell(adb, choose_device(parse_devices(listing), serial).serial, timeout_s)
-
-
-def _server(arguments: list[str], timeout_s: float) -> str:
-    """What a command of the adb server prints."""
-    command = shlex.join(arguments)
-    try:
-        done = _run(arguments, timeout_s)
-    except subprocess.TimeoutExpired as error:
-        raise BenchError(
-            f"`{command}` did not end in {timeout_s:.0f} s.",
-            "Restart the server: adb kill-server.",
-        ) from error
-    if done.returncode:
-        raise BenchError(
-            f"`{command}` failed: {(done.stderr or done.stdout).strip()}",
-            "Restart the server (adb kill-server), and try again.",
-        )
-    return done.stdout
+    hint = "Restart the server (adb kill-server), and try again."
+    for command in ([adb, "start-server"], [adb, "devices", "-l"]):
+        try:
+            done = _run(command, timeout_s)
+        except subprocess.TimeoutExpired as error:
+            failure = f"`{shlex.join(command)}` did not end in {timeout_s:.0f} s."
+            raise BenchError(failure, hint) from error
+        if done.returncode:
+            reason = (done.stderr or done.stdout).strip()
+            raise BenchError(f"`{shlex.join(command)}` failed: {reason}", hint)
+    return AdbShell(adb, choose_device(parse_devices(done.stdout), serial).serial, timeout_s)
 
 
 def _run(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.device import Parts
 from mcad_mobile.bench.measure import percentiles
-from mcad_mobile.bench.self_test import judge_rung
+from mcad_mobile.bench.self_test import judge_rung, nothing_timed
 from mcad_mobile.engine.bundle import TOWERS, Bundle, Rung, TowerName
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import AiHubError, BenchError
@@ -129,6 +129,7 @@ def cloud_document(device: CloudDevice, towers: Mapping[TowerName, Descent]) -> 
     """A device's part of the mcad-bench/1 document, with figures of the towers that passed."""
     measured = {name: found for name in TOWERS if (found := towers[name].measured) is not None}
     samples = {name: _times(found.profile) for name, found in measured.items()}
+    nothing = nothing_timed("AI Hub runs models, not programs")
     return {
         "device": {
             "kind": "aihub",
@@ -155,16 +156,13 @@ def cloud_document(device: CloudDevice, towers: Mapping[TowerName, Descent]) -> 
             for name, found in measured.items()
         },
         "jobs": {name: found.jobs for name, found in measured.items()},
-        "index": {"photos": None, "bytes_per_photo": None},
+        **nothing,
         "memory_mib": {
-            "peak_pss": None,
-            "peak_rss": None,
-            "steps": [],
+            **nothing["memory_mib"],
             "towers": {name: _memory(found.profile) for name, found in measured.items()},
         },
         "samples_ms": samples,
         "latency_ms": {name: percentiles(times) for name, times in samples.items()},
-        "indexing": {"unsupported": "AI Hub runs models, not programs"},
         "measured": [
             "Each tower alone on a real phone in Qualcomm's cloud, by AI Hub's own profiler: time "
             "of an inference, memory as the range that it reports, the unit that ran each layer",

@@ -82,25 +82,20 @@ def _drop(points: float, margin: float) -> str:
 
 
 def bundle_section(bundle: Bundle) -> dict[str, Any]:
-    """The page's section on a bundle: facts (name, value), a table of rungs, notes, and measured
-    recall and precisions."""
-    rows: list[tuple[str, ...]] = []
-    notes: list[str] = []
-    for name in TOWERS:
-        for rung in bundle.tower(name).rungs:
-            parity = rung.parity
-            rows.append(
-                (
-                    name,
-                    rung.runtime,
-                    rung.precision,
-                    megabytes(rung.bytes),
-                    f"{rung.npu_nodes} of {rung.total_nodes}",
-                    "not measured" if parity is None else f"{parity.cosine_mean:.4f}",
-                    "" if parity is None else f"{parity.cosine_min:.4f}",
-                )
-            )
-            notes += rung.notes
+    """The page's section on a bundle: facts, rungs, notes, and measured recall and precisions."""
+    rungs = [(name, rung) for name in TOWERS for rung in bundle.tower(name).rungs]
+    rows = [
+        (
+            name,
+            rung.runtime,
+            rung.precision,
+            megabytes(rung.bytes),
+            f"{rung.npu_nodes} of {rung.total_nodes}",
+            f"{rung.parity.cosine_mean:.4f}" if rung.parity else "not measured",
+            f"{rung.parity.cosine_min:.4f}" if rung.parity else "",
+        )
+        for name, rung in rungs
+    ]
     tools = ", ".join(f"{name} {version}" for name, version in bundle.tools.items())
     return {
         "facts": [
@@ -110,7 +105,7 @@ def bundle_section(bundle: Bundle) -> dict[str, Any]:
         ],
         "head": _RUNGS_HEAD,
         "rows": rows,
-        "notes": list(dict.fromkeys(notes)),
+        "notes": list(dict.fromkeys(note for _, rung in rungs for note in rung.notes)),
         "recall": None if bundle.recall is None else _recall_rows(bundle.recall),
         "precision": None if bundle.precision is None else _precision_rows(bundle.precision),
     }
@@ -118,15 +113,11 @@ def bundle_section(bundle: Bundle) -> dict[str, Any]:
 
 def _recall_rows(record: RecallRecord) -> dict[str, Any]:
     """Recall of the float student and of the bundle's rungs: a head, rows, and a sentence."""
-    rows = [
-        (
-            name,
-            *(f"{getattr(way, k):.1f}" for way in ways for k in ("r1", "r5", "r10")),
-            f"{found.mean_recall:.2f}",
-        )
-        for name, found in (("float", record.exact), ("exported", record.exported))
-        for ways in ((found.text_to_image, found.image_to_text),)
-    ]
+    rows = []
+    for name, found in (("float", record.exact), ("exported", record.exported)):
+        both = (found.text_to_image, found.image_to_text)
+        recalls = (f"{recall:.1f}" for way in both for recall in (way.r1, way.r5, way.r10))
+        rows.append((name, *recalls, f"{found.mean_recall:.2f}"))
     ways = [f"{way} R@{k}" for way in ("photos,", "texts,") for k in (1, 5, 10)]
     return {
         "head": ("Towers", *ways, "mR"),

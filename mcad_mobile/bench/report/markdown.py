@@ -61,23 +61,19 @@ def _photos(document: dict[str, Any]) -> str:
 
 
 def _exported(document: dict[str, Any]) -> str:
-    return f"exported {_date_time(document['bundle']['created'])}"
+    """ "2026-11-25T18:04:05+00:00" -> "exported 2026-11-25 18:04:05"."""
+    return f"exported {document['bundle']['created'][:19].replace('T', ' ')}"
 
 
 def _measured(document: dict[str, Any]) -> str:
-    return f"measured {_date_time(document['created'])}"
-
-
-def _date_time(created: str) -> str:
-    """ "2026-11-25T18:04:05+00:00" -> "2026-11-25 18:04:05"."""
-    return created[:19].replace("T", " ")
+    return f"measured {document['created'][:19].replace('T', ' ')}"
 
 
 def comparison_rows(documents: Sequence[dict[str, Any]]) -> list[Row]:
     """A row per result; times and memory have their ratio to those of the first result."""
     rows: list[Row] = []
+    first = _compared(documents[0])
     for number, (label, document) in enumerate(zip(labels(documents), documents, strict=True)):
-        first = documents[0] if number else None
         photos = document["index"].get("photos")
         rows.append(
             (
@@ -85,18 +81,28 @@ def comparison_rows(documents: Sequence[dict[str, Any]]) -> list[Row]:
                 _verdicts(document),
                 device_name(document),
                 f"{photos:,}" if photos else "-",
-                _cell(document, first, "total", "p50"),
-                _cell(document, first, "total", "p99"),
-                _ratio(
-                    document["memory_mib"]["peak_pss"],
-                    None if first is None else first["memory_mib"]["peak_pss"],
-                    ".1f",
+                *(
+                    _ratio(
+                        value, first[name] if number else None, ".1f" if name == "peak" else ".2f"
+                    )
+                    for name, value in _compared(document).items()
                 ),
-                _cell(document, first, "text", "p50"),
-                _cell(document, first, "image", "p50"),
             )
         )
     return rows
+
+
+def _compared(document: dict[str, Any]) -> dict[str, float | None]:
+    """The figures of a row, in the order of HEAD; None for those that were not measured."""
+    latency = document["latency_ms"]
+    total, text, image = (latency.get(stage, {}) for stage in ("total", "text", "image"))
+    return {
+        "p50": total.get("p50"),
+        "p99": total.get("p99"),
+        "peak": document["memory_mib"]["peak_pss"],
+        "text": text.get("p50"),
+        "image": image.get("p50"),
+    }
 
 
 def cautions(documents: Sequence[dict[str, Any]]) -> list[str]:
@@ -114,14 +120,6 @@ def cautions(documents: Sequence[dict[str, Any]]) -> list[str]:
     if any(d["device"].get("emulator") for d in documents):
         reasons.append("An emulated processor has no time of its own.")
     return reasons
-
-
-def _cell(
-    document: dict[str, Any], first: dict[str, Any] | None, stage: str, percentile: str
-) -> str:
-    value = document["latency_ms"].get(stage, {}).get(percentile)
-    other = None if first is None else first["latency_ms"].get(stage, {}).get(percentile)
-    return _ratio(value, other, ".2f")
 
 
 def _ratio(value: float | None, first: float | None, style: str) -> str:
