@@ -30,6 +30,7 @@ from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
 from mcad_mobile.bench.measure import percentiles
 from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.native import LIBRARY
 
 K = 10
 # A JVM compiles what it runs, over some seconds.
@@ -76,7 +77,7 @@ def run_java(index: Path, queries: np.ndarray, work: Path) -> dict[str, Any]:
     classes = compile_java(sources, jars, work / "classes")
     given = work / "queries.f32"
     queries.astype("<f4").tofile(given)
-    command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", "-cp"]
+    command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", f"-Dmcad.search.library={LIBRARY}", "-cp"]
     command += [":".join(map(str, [classes, *jars]))]
     command += ["mcad.desktop.SearchBenchmark", str(index), str(given)]
     command += [str(WARM_UP), str(len(queries)), str(K)]

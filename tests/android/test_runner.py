@@ -15,7 +15,7 @@ from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.towers import choose_rung, normalize
-from tests.support.probe import variant
+from tests.support.probe import KERNELS, variant
 from tests.support.tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
 
 
@@ -59,7 +59,7 @@ class Runner:
         spec.write_text(json.dumps({**self.spec, "mode": mode, **changes}))
         classpath = ":".join(map(str, [self._classes, *jvm_libraries()]))
         done = subprocess.run(
-            [executable(JAVA), "-cp", classpath, "mcad.runner.Main", str(spec)],
+            [executable(JAVA), KERNELS, "-cp", classpath, "mcad.runner.Main", str(spec)],
             capture_output=True,
             text=True,
             timeout=120,

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.native import LIBRARY
 
 _MAIN = "mcad.desktop.Probe"
+# The kernels that Python searches with, too.
+KERNELS = f"-Dmcad.search.library={LIBRARY}"
 # A language with digits of its own, which must get into no file.
 _LANGUAGE = ("-Duser.language=ar", "-Duser.region=EG")
 
@@ -34,7 +37,7 @@ class Probe:
         self._scratch = scratch
         classpath = ":".join(map(str, [classes, *jvm_libraries()]))
         # ONNX Runtime unpacks its library there, and a JVM that is killed leaves it.
-        options = [f"-Djava.io.tmpdir={scratch}", "-Xmx512m", "-ea", "-cp", classpath]
+        options = [KERNELS, f"-Djava.io.tmpdir={scratch}", "-Xmx512m", "-ea", "-cp", classpath]
         self._process = subprocess.Popen(
             [executable(JAVA), *_LANGUAGE, *options, _MAIN],
             stdin=subprocess.PIPE,

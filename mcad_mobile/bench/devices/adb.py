@@ -278,6 +278,7 @@ def _java_runner(
         "app_process",
         f"-Djava.library.path={lib}",
         f"-Donnxruntime.native.path={lib}",
+        f"-Dmcad.search.library={lib}/libmcad_search.so",
         f"-Djava.io.tmpdir={RUN}/scratch",
         "/",
         "mcad.runner.Main",

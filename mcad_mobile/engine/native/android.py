@@ -26,8 +26,8 @@ _LINK = (
 )
 # What the kernels use of Android's libraries: stand-ins with these functions are linked against.
 IMPORTS = {
-    "libc.so": ("calloc", "free", "malloc", "memcpy", "memset", "pread"),
-    "libm.so": ("exp", "rint"),
+    "libc.so": ("calloc", "close", "free", "malloc", "memcpy", "memset", "open", "pread"),
+    "libm.so": ("cos", "exp", "rint", "sin", "sincos"),
 }
 
 

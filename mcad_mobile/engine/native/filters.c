@@ -5,17 +5,6 @@
 #define BMI2 FOR("avx2,bmi2,popcnt")
 #endif
 
-/* Bits are least significant first. */
-typedef struct {
-    const uint32_t *rows;     /* [photos]: the row of each place; in a cell they ascend */
-    const uint32_t *starts;   /* [cells + 1] */
-    const uint32_t *row_bits; /* a bit a row, or NULL: all from `first` to before `end` */
-    uint8_t *place_bits;      /* a bit a place, or NULL: zeros in cells that are not filtered yet */
-    uint32_t *cell_starts, *cell_ends; /* [cells]: the places that may pass, from and to before */
-    int32_t *counts;          /* [cells]: how many pass, below 0 in cells that are not filtered yet */
-    size_t photos, first, end;
-} Filter;
-
 /* Bisect for the first place from `from` on whose row is not before `row`; `until` if there is none. */
 BODY size_t lower_bound(const Filter *f, size_t from, size_t until, size_t row) {
     while (from < until) {

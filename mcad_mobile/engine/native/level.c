@@ -2,7 +2,7 @@
 #include "kernel.h"
 
 /* The number of the structures' layout: __init__.py refuses a library with another number. */
-int mcad_layout(void) { return 4; }
+int mcad_layout(void) { return 5; }
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -14,7 +14,7 @@ int mcad_layout(void) { return 4; }
 
 static int has(uint32_t found, uint32_t wanted) { return (found & wanted) == wanted; }
 
-int mcad_level(void) {
+static int find_level(void) {
     uint32_t eax, ebx, ecx, edx, saved;
     /* POPCNT, XGETBV and AVX. */
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !has(ecx, BIT(23) | BIT(27) | BIT(28))) return 0;
@@ -25,5 +25,12 @@ int mcad_level(void) {
     return has(ebx, BIT(16) | BIT(17) | BIT(30) | BIT(31)) && has(ecx, BIT(14)) && has(saved, SAVES_512) ? 2 : 1;
 }
 #else
-int mcad_level(void) { return 0; }
+static int find_level(void) { return 0; }
 #endif
+
+/* Asked once: a virtual machine's answer takes as long as a scan of thousands of photos. */
+int mcad_level(void) {
+    static int known = -1;
+    if (known < 0) known = find_level();
+    return known;
+}

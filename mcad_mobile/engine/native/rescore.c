@@ -17,22 +17,6 @@
 /* Unit of errors, in which their sums do not round. */
 #define UNIT 0x1p-18
 
-typedef struct {
-    int file;
-    int64_t offset;      /* of the records in the file */
-    size_t size;         /* of a record: magnitudes, the rest of the signs, projection, scale */
-    size_t dim, words, stride;
-    const uint64_t *columns;
-    const double *residual;    /* [dim], of the query */
-    double projection_step;    /* what a step of a projection adds to a cosine */
-    const uint32_t *rows;      /* [count], ascending: the candidates */
-    const uint16_t *distances; /* [count], or NULL where all are scored */
-    size_t count, at_least;    /* how many there are, and are scored in any case */
-    double slope;              /* what 1 more of a distance adds to a cosine: less than 0 */
-    double missed;             /* how many of the best may be expected among the candidates left out */
-    float *cosines;            /* [count], NaN where they are not known */
-} Segment;
-
 /* Candidates of a segment, nearest first; the first `scored` are scored, the first `wanted` will be. */
 typedef struct {
     uint32_t *order, *batch;

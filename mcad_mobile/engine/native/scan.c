@@ -18,19 +18,6 @@
 #define WORDS 8
 #define MOST_WORDS 64
 
-typedef struct {
-    const uint64_t *columns; /* [words][stride] */
-    size_t stride;
-    const uint64_t *spans; /* [span_count][2]: from which row to before which */
-    size_t span_count;
-    const uint64_t *query; /* [3][words]: signs, weight 1, weight 2 */
-    const uint8_t *allowed; /* a bit a row of the segment, or NULL */
-    size_t words, wanted;
-    uint32_t *rows;      /* [wanted + 2 * BLOCK] */
-    uint16_t *distances; /* the same */
-    uint32_t *histogram; /* [3 * 64 * words + 1], zeros */
-} Scan;
-
 typedef void Measure(const Scan *, size_t start, size_t n, uint16_t *near);
 
 /* Keep what is nearer than `limit`, and of those at it the first, `wanted` in all. */

@@ -19,7 +19,7 @@ from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.paths import path_from_bytes
 from mcad_mobile.engine.index.segments import open_segment
 from tests.support.paths import ROOT
-from tests.support.probe import EngineError
+from tests.support.probe import KERNELS, EngineError
 
 GOLDEN = ROOT / "tests" / "golden" / "index"
 SHA = "ab" * 32
@@ -382,7 +382,7 @@ def test_a_killed_writer_loses_no_commit(java_classes, java):
     pick = random.Random(5)
     for _ in range(KILLS):
         classpath = ":".join(map(str, [java_classes, *jvm_libraries()]))
-        command = [executable(JAVA), "-cp", classpath, "mcad.desktop.WriteForever"]
+        command = [executable(JAVA), KERNELS, "-cp", classpath, "mcad.desktop.WriteForever"]
         with subprocess.Popen(
             [*command, str(java.directory)], stdout=subprocess.PIPE, text=True
         ) as process:

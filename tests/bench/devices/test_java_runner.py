@@ -16,6 +16,7 @@ from mcad_mobile.bench.device import Spec
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.native import LIBRARY
 from mcad_mobile.errors import BenchError
 from tests.support.adbd import Adbd, on_device
 from tests.support.elf_library import elf_library
@@ -73,7 +74,7 @@ def test_java_runner_fills_the_document_over_adb(
     phone.stand_in(
         "app_process",
         f"unset LD_LIBRARY_PATH CLASSPATH\nwhile [ $1 != / ]; do shift; done; shift\n"
-        f'exec /{java.relative_to(device_system)} -cp {path} "$@"',
+        f'exec /{java.relative_to(device_system)} -Dmcad.search.library={on_device(LIBRARY)} -cp {path} "$@"',
     )
     document = run.bench(bundle, quick(repeats=2), AdbDevice(runner=runner_folder))
     assert json.loads(json.dumps(document)) == document

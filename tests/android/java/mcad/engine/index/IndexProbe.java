@@ -47,9 +47,9 @@ public final class IndexProbe {
         PhotoIndex.Commit commit = PhotoIndex.load(index.directory);
         int scanned = 0;
         for (LiveSegment live : commit.segments()) {
-            int[] ranges = TwoPass.ranges(live, FilteredPlaces.live(live), new Rotation(index.dim()).rotate(query), k);
-            for (int i = 0; i < ranges.length; i += 2) {
-                scanned += ranges[i + 1] - ranges[i];
+            int[] spans = Search.spans(live, FilteredPlaces.live(live), Kernel.rotated(query, false), k);
+            for (int i = 0; i < spans.length; i += 2) {
+                scanned += spans[i + 1] - spans[i];
             }
         }
         PhotoIndex.closeAll(commit.segments());

@@ -19,7 +19,7 @@ final class BitWeights {
 
     private BitWeights() {}
 
-    /** Quantize a rotated query, see {@link Scan}. */
+    /** Quantize a rotated query, see {@link Kernel#nearest}. */
     static QuantizedQuery quantize(float[] bitWeights, float[] rotated) {
         int dim = rotated.length;
         double[] steps = new double[dim];
@@ -31,15 +31,16 @@ final class BitWeights {
             weights[s] = product(bitWeights, s * dim, steps);
         }
         int[] levels = levels(weights);
-        long[][] words = new long[3][weights.length / 64];
+        int width = weights.length / 64;
+        long[] words = new long[3 * width];
         double product = 0;
         double squares = 0;
         for (int s = 0; s < weights.length; s++) {
             product += levels[s] * Math.abs(weights[s]);
             squares += levels[s] * levels[s];
-            words[0][s >> 6] |= (weights[s] > 0 ? 1L : 0) << s;
-            words[1][s >> 6] |= (levels[s] & 1L) << s;
-            words[2][s >> 6] |= (levels[s] >> 1 & 1L) << s;
+            words[s >> 6] |= (weights[s] > 0 ? 1L : 0) << s;
+            words[width + (s >> 6)] |= (levels[s] & 1L) << s;
+            words[2 * width + (s >> 6)] |= (levels[s] >> 1 & 1L) << s;
         }
         return new QuantizedQuery(words, product / Math.max(squares, 1) / QUERY_STEPS);
     }

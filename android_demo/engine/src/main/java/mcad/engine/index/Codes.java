@@ -82,40 +82,18 @@ final class Codes {
         }
     }
 
-    /** A rotated query split by an axis: a, and r. */
+    /** A rotated query split by an axis: a in steps of a photo's projection, and r in whole numbers of 2^-36. */
     static final class Query {
-        final float projection;
-        /** The residual in whole steps so fine that a score is as good as exact, and the same everywhere. */
-        private final long[] steps;
+        final double projectionStep;
+        final double[] residual;
 
         Query(float[] rotated, float[] axis) {
-            projection = (float) Vectors.deterministicDot(rotated, axis);
-            steps = new long[rotated.length];
-            for (int i = 0; i < steps.length; i++) {
-                float residual = rotated[i] - projection * axis[i];
-                steps[i] = (long) Math.rint(residual / SCORE_UNIT);
+            float projection = (float) Vectors.deterministicDot(rotated, axis);
+            projectionStep = (double) projection * PROJECTION_UNIT;
+            residual = new double[rotated.length];
+            for (int i = 0; i < residual.length; i++) {
+                residual[i] = Math.rint((rotated[i] - projection * axis[i]) / SCORE_UNIT) * SCORE_UNIT;
             }
-        }
-
-        /** Pass 2: a * projection + scale * sum r_i w_i. */
-        float score(Row row) {
-            byte[] magnitudes = row.magnitudes;
-            long sum = 0;
-            for (int at = 0, i = 0; at < row.code.length; at++, i += 8) {
-                int bits = row.code[at];
-                // One expression: a loop of eight takes a JVM a third longer.
-                sum += steps[i] * weight(bits, magnitudes[i]) + steps[i + 1] * weight(bits >> 1, magnitudes[i + 1])
-                    + steps[i + 2] * weight(bits >> 2, magnitudes[i + 2]) + steps[i + 3] * weight(bits >> 3, magnitudes[i + 3])
-                    + steps[i + 4] * weight(bits >> 4, magnitudes[i + 4]) + steps[i + 5] * weight(bits >> 5, magnitudes[i + 5])
-                    + steps[i + 6] * weight(bits >> 6, magnitudes[i + 6]) + steps[i + 7] * weight(bits >> 7, magnitudes[i + 7]);
-            }
-            double product = sum * SCORE_UNIT;
-            return (float) (product * ((row.scale & 0xffff) * SCALE_UNIT) + row.projection * ((double) projection * PROJECTION_UNIT));
-        }
-
-        private static int weight(int bits, byte magnitude) {
-            int sign = ((bits & 1) << 1) - 1;
-            return sign * (2 * (magnitude & 0xff) + 1);
         }
     }
 

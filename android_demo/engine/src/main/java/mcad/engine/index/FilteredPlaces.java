@@ -1,106 +1,107 @@
 package mcad.engine.index;
 
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.Arrays;
 import java.util.BitSet;
 import java.util.stream.IntStream;
 
 /**
- * The places of a segment whose photos a search may find: they are not deleted, and pass the filter if there is one. It
- * is made once for a filter, not for each search.
+ * The photos of a segment that a search may find: they are not deleted, and pass the filter if there is one. It is made
+ * once for a filter, not for each search. With cells, the bits of a cell's places are set when it is first looked into.
  */
 final class FilteredPlaces {
     private final Segment segment;
-    /** Null: all. */
-    private final BitSet places;
     private final int count;
-    private final boolean filtered;
-    /** How many are in each cell; null without cells. */
-    private final int[] inCells;
+    /** A bit a row and a bit a place, the same without cells; null: all. */
+    private final ByteBuffer rowBits;
+    private final ByteBuffer allowed;
+    /** How many are in each cell; below 0 where that is not known yet. */
+    private final int[] counts;
 
-    private FilteredPlaces(Segment segment, BitSet places, boolean filtered) {
+    /** {@code rows} that pass; null: all. */
+    private FilteredPlaces(Segment segment, BitSet rows) {
         this.segment = segment;
-        this.places = places;
-        this.filtered = filtered;
-        count = places == null ? segment.photos : places.cardinality();
-        inCells = segment.places.areRows() ? null : counted(segment.places, places);
+        count = rows == null ? segment.photos : rows.cardinality();
+        rowBits = rows == null ? null : bits(segment.photos);
+        if (rows != null) {
+            rowBits.asLongBuffer().put(rows.toLongArray());
+        }
+        allowed = rows == null || segment.places.areRows() ? rowBits : bits(segment.photos);
+        counts = new int[segment.places.cells()];
+        Arrays.fill(counts, -1);
     }
 
-    /** The places of all live rows. */
-    static FilteredPlaces live(LiveSegment live) throws IOException {
-        Segment segment = live.segment();
+    private static ByteBuffer bits(int photos) {
+        return ByteBuffer.allocateDirect((photos + 63) / 64 * 8).order(ByteOrder.LITTLE_ENDIAN);
+    }
+
+    /** All live rows. */
+    static FilteredPlaces live(LiveSegment live) {
         if (live.deleted().length == 0) {
-            return new FilteredPlaces(segment, null, false);
+            return new FilteredPlaces(live.segment(), null);
         }
-        BitSet rows = new BitSet(segment.photos);
-        rows.set(0, segment.photos);
+        BitSet rows = new BitSet(live.segment().photos);
+        rows.set(0, live.segment().photos);
         for (int row : live.deleted()) {
             rows.clear(row);
         }
-        return new FilteredPlaces(segment, segment.places.of(rows), false);
+        return new FilteredPlaces(live.segment(), rows);
     }
 
-    /** The places of the live rows that pass a filter. */
-    static FilteredPlaces among(Segment segment, BitSet rows) throws IOException {
-        return new FilteredPlaces(segment, segment.places.of(rows), true);
-    }
-
-    private static int[] counted(PlaceTable all, BitSet passing) {
-        int[] counts = new int[all.cells()];
-        for (int cell = 0; cell < counts.length; cell++) {
-            int from = all.start(cell);
-            int until = all.start(cell + 1);
-            counts[cell] = passing == null ? until - from : passing.get(from, until).cardinality();
-        }
-        return counts;
+    /** The live rows that pass a filter. */
+    static FilteredPlaces among(Segment segment, BitSet rows) {
+        return new FilteredPlaces(segment, rows);
     }
 
     int count() {
         return count;
     }
 
-    boolean has(int place) {
-        return places == null || places.get(place);
+    /** A bit a place, for {@link Kernel}; null: all. */
+    ByteBuffer allowed() {
+        return allowed;
     }
 
-    /** The first from a place on; below 0 where there is none. */
-    int next(int place) {
-        if (places == null) {
-            return place < count ? place : -1;
+    /** All places, ascending. */
+    int[] all() throws IOException {
+        if (allowed == null) {
+            return IntStream.range(0, count).toArray();
         }
-        return places.nextSetBit(place);
-    }
-
-    /** Whether there is a filter that fewer than one photo in {@code of} passes. */
-    boolean isSparse(int of) {
-        return filtered && count < segment.photos / of;
-    }
-
-    /** All, ascending. */
-    int[] all() {
-        return places == null ? IntStream.range(0, count).toArray() : places.stream().toArray();
-    }
-
-    /**
-     * The first cells of an order that hold {@code wanted} of them, as ranges of places: from, until, from, until ...
-     */
-    int[] ranges(int[] order, int wanted) {
-        int held = 0;
-        int chosen = 0;
-        while (held < wanted && chosen < order.length) {
-            held += inCells[order[chosen++]];
+        if (counts.length > 0) {
+            probe(IntStream.range(0, counts.length).toArray(), count);
         }
-        int[] cells = Arrays.copyOf(order, chosen);
+        return BitSet.valueOf(allowed.asLongBuffer()).stream().toArray();
+    }
+
+    /** The first cells of an order that hold {@code enough}, as spans of places: from, to before, from ... */
+    int[] spans(int[] order, int enough) throws IOException {
+        int[] cells = Arrays.copyOf(order, probe(order, enough));
         Arrays.sort(cells);
-        int[] ranges = new int[2 * chosen];
+        int[] spans = new int[2 * cells.length];
         int ends = 0;
         for (int cell : cells) {
-            if (ends == 0 || ranges[ends - 1] != segment.places.start(cell)) {
-                ranges[ends] = segment.places.start(cell);
+            int from = segment.places.start(cell);
+            int until = segment.places.start(cell + 1);
+            if (from == until) {
+                continue;
+            }
+            if (ends == 0 || spans[ends - 1] != from) {
+                spans[ends] = from;
                 ends += 2;
             }
-            ranges[ends - 1] = segment.places.start(cell + 1);
+            spans[ends - 1] = until;
         }
-        return Arrays.copyOf(ranges, ends);
+        return Arrays.copyOf(spans, ends);
+    }
+
+    private int probe(int[] order, int enough) throws IOException {
+        int probed = Kernel.probe(segment.places.mapped(), segment.photos, segment.places.starts(), rowBits, allowed,
+            counts, order, enough);
+        if (probed < 0) {
+            throw segment.file.damaged("one of its cells names a row that is not there");
+        }
+        return probed;
     }
 }

@@ -20,7 +20,6 @@ import mcad.engine.index.CommitSource.Pending;
  */
 public final class IndexWriter implements Closeable {
     private final PhotoIndex index;
-    private final Rotation rotation;
     private final WriterLock lock;
     private final Manifest manifest;
     private final List<LiveSegment> segments;
@@ -30,9 +29,8 @@ public final class IndexWriter implements Closeable {
     private final Set<String> filledBy;
     private boolean changed;
 
-    IndexWriter(PhotoIndex index, Rotation rotation) throws IOException {
+    IndexWriter(PhotoIndex index) throws IOException {
         this.index = index;
-        this.rotation = rotation;
         lock = new WriterLock(index.directory);
         try {
             // A rename that a crashed writer could not flush must be safe before files that only the commit before
@@ -74,7 +72,7 @@ public final class IndexWriter implements Closeable {
     public void add(String path, float[] embedding, int stamp, int contentStamp, int time) throws IOException {
         byte[] raw = PathBytes.of(path);
         index.checkLength(embedding, "The embedding of " + path);
-        float[] rotated = rotation.rotate(Vectors.normalized(embedding));
+        float[] rotated = Kernel.rotated(Vectors.normalized(embedding), false);
         int row = spool.append(rotated);
         bury(raw);
         pending.put(raw, new Pending(CommitSource.SPOOL, row, stamp, contentStamp, time));

@@ -23,16 +23,14 @@ public final class PhotoIndex implements Closeable {
     static final double NORM_TOLERANCE = 1e-2;
 
     final Path directory;
-    private final Rotation rotation;
     /** When its writer puts photos into cells. */
     private CellRule cellRule = CellRule.USUAL;
     private Manifest manifest;
     private List<LiveSegment> segments;
-    private TwoPass search;
+    private Search search;
 
     private PhotoIndex(Path directory, Commit commit) {
         this.directory = directory;
-        rotation = new Rotation(commit.manifest.dim());
         use(commit);
     }
 
@@ -133,7 +131,7 @@ public final class PhotoIndex implements Closeable {
         if (!rows.isOf(segments)) {
             throw new McadException("The rows are of another commit of the index.", "Ask the index for them again.");
         }
-        return search(query, k, false, new TwoPass(segments, rows));
+        return search(query, k, false, new Search(segments, rows.passing()));
     }
 
     /** The same among all; {@code exact} scores all photos in place of the best candidates of the scan. */
@@ -141,12 +139,12 @@ public final class PhotoIndex implements Closeable {
         return search(query, k, exact, search);
     }
 
-    private Hits search(float[] query, int k, boolean exact, TwoPass by) throws IOException {
+    private synchronized Hits search(float[] query, int k, boolean exact, Search by) throws IOException {
         checkLength(query, "The query");
         if (k < 1) {
             throw new McadException(k + " results were asked for.", "Ask for 1 or more.");
         }
-        return by.search(rotation.rotate(query), k, exact);
+        return by.search(Kernel.rotated(query, false), k, exact);
     }
 
     /**
@@ -165,7 +163,7 @@ public final class PhotoIndex implements Closeable {
             if (row >= 0 && !live.isDeleted(row)) {
                 Codes.Row numbers = new Codes.Row(dim());
                 numbers.read(live.segment(), live.segment().places.of(row), false);
-                return rotation.unrotate(numbers.decode(live.segment().axis));
+                return Kernel.rotated(numbers.decode(live.segment().axis), true);
             }
         }
         return null;
@@ -173,7 +171,7 @@ public final class PhotoIndex implements Closeable {
 
     /** Open for changes, from the last commit on disk on. McadException when another writer is at work. */
     public IndexWriter writer() throws IOException {
-        return new IndexWriter(this, rotation);
+        return new IndexWriter(this);
     }
 
     /** Read the last commit whole. McadException names the file that is damaged. */
@@ -206,11 +204,12 @@ public final class PhotoIndex implements Closeable {
     private void use(Commit commit) {
         manifest = commit.manifest;
         segments = commit.segments;
-        search = new TwoPass(segments, null);
+        search = new Search(segments);
     }
 
     /** Read the manifest and map its segments, again if a commit replaced them in between. */
     static Commit load(Path directory) throws IOException {
+        Kernel.load();
         Manifest manifest = Manifest.read(directory);
         while (true) {
             List<LiveSegment> segments = new ArrayList<>();
@@ -252,8 +251,9 @@ public final class PhotoIndex implements Closeable {
         }
     }
 
+    /** It waits for the end of a search, whose files it closes. */
     @Override
-    public void close() throws IOException {
+    public synchronized void close() throws IOException {
         closeAll(segments);
     }
 }

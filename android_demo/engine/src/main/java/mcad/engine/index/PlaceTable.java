@@ -1,6 +1,7 @@
 package mcad.engine.index;
 
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.IntBuffer;
 import java.util.BitSet;
 import mcad.engine.McadException;
@@ -14,6 +15,8 @@ final class PlaceTable {
 
     private final SegmentFile file;
     private final long offset;
+    /** The rows of all places, mapped; null without cells. */
+    private final ByteBuffer mapped;
     private final int photos;
     /** The first place of each cell, and N behind them; null without cells. */
     private final int[] starts;
@@ -24,15 +27,16 @@ final class PlaceTable {
         void see(int place, int row) throws IOException;
     }
 
-    private PlaceTable(SegmentFile file, long offset, int photos, int[] starts) {
+    private PlaceTable(SegmentFile file, long offset, ByteBuffer mapped, int photos, int[] starts) {
         this.file = file;
         this.offset = offset;
+        this.mapped = mapped;
         this.photos = photos;
         this.starts = starts;
     }
 
     static PlaceTable ofRows(SegmentFile file, int photos) {
-        return new PlaceTable(file, 0, photos, null);
+        return new PlaceTable(file, 0, null, photos, null);
     }
 
     /** {@code starts} and {@code rows}: where those parts lie in the file. */
@@ -46,7 +50,7 @@ final class PlaceTable {
         if (!ordered) {
             throw file.damaged("its cells don't start one behind the other, from 0 to " + photos);
         }
-        return new PlaceTable(file, rows, photos, all);
+        return new PlaceTable(file, rows, file.map(rows, 4L * photos), photos, all);
     }
 
     boolean areRows() {
@@ -56,6 +60,15 @@ final class PlaceTable {
     /** The first place of a cell: of the one behind the last, N. */
     int start(int cell) {
         return starts[cell];
+    }
+
+    /** All of these, for {@link Kernel}. */
+    int[] starts() {
+        return starts;
+    }
+
+    ByteBuffer mapped() {
+        return mapped;
     }
 
     /** How many there are; 0 where places are rows. */
@@ -93,20 +106,6 @@ final class PlaceTable {
             ofRows = found;
         }
         return ofRows[row];
-    }
-
-    /** The places of a set of rows. */
-    BitSet of(BitSet rows) throws IOException {
-        if (starts == null) {
-            return rows;
-        }
-        BitSet found = new BitSet(photos);
-        visit((place, row) -> {
-            if (rows.get(row)) {
-                found.set(place);
-            }
-        });
-        return found;
     }
 
     /** Check that each row has one place, and that the rows of a cell ascend. */

@@ -50,7 +50,8 @@ public final class Rows {
         return segments == commit;
     }
 
-    FilteredPlaces of(int segment) {
-        return passing[segment];
+    /** Of each segment. */
+    FilteredPlaces[] passing() {
+        return passing;
     }
 }

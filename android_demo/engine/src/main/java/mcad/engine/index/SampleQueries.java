@@ -110,13 +110,14 @@ final class SampleQueries {
     CandidateCount fitToEstimates(float[] weights, int scanned) {
         int[][] ranks = ranks();
         int[] distances = new int[codes.length];
+        int width = scanned / 64;
         for (int q = 0; q < count; q++) {
-            long[][] words = BitWeights.quantize(weights, queries[q]).words();
+            long[] words = BitWeights.quantize(weights, queries[q]).words();
             for (int p = 0; p < distances.length; p++) {
                 int distance = 0;
-                for (int w = 0; w < scanned / 64; w++) {
-                    long differ = codes[p][w] ^ words[0][w];
-                    distance += Long.bitCount(differ & words[1][w]) + 2 * Long.bitCount(differ & words[2][w]);
+                for (int w = 0; w < width; w++) {
+                    long differ = codes[p][w] ^ words[w];
+                    distance += Long.bitCount(differ & words[width + w]) + 2 * Long.bitCount(differ & words[2 * width + w]);
                 }
                 distances[p] = p == own[q] ? Integer.MAX_VALUE : distance;
             }

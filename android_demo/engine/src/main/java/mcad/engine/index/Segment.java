@@ -55,6 +55,8 @@ final class Segment implements Closeable {
     final float[] bitWeights;
     /** [scanned / 64][photos] one after the other. */
     final LongBuffer columns;
+    /** The same, for {@link Kernel}. */
+    final ByteBuffer columnBytes;
     /** Null where places are rows. */
     final Cells cells;
     final PlaceTable places;
@@ -85,6 +87,7 @@ final class Segment implements Closeable {
     private Segment(SegmentFile file) throws IOException {
         this.file = file;
         ByteBuffer header = checkedHeader();
+        file.openForKernel(header.getInt(CRC_AT));
         dim = header.getInt(8);
         photos = (int) header.getLong(16);
         axisPhotos = header.getLong(24);
@@ -119,7 +122,8 @@ final class Segment implements Closeable {
         cells = cellCount == 0 ? null : readCells(cellCount);
         places = cellCount == 0 ? PlaceTable.ofRows(file, photos)
             : PlaceTable.ofCells(file, offsets[STARTS], cellCount, offsets[ROWS], photos);
-        columns = scanned == 0 ? LongBuffer.allocate(0) : map(COLUMNS).asLongBuffer();
+        columnBytes = map(COLUMNS);
+        columns = columnBytes.asLongBuffer();
         times = map(TIMES).asIntBuffer();
         stamps = map(STAMPS).asIntBuffer();
         paths = new PathTable(file, photos, map(PATH_BLOCKS).asLongBuffer(), offsets[PATHS], lengths[PATHS]);
@@ -187,6 +191,10 @@ final class Segment implements Closeable {
             sum += length;
         }
         return sum;
+    }
+
+    long recordsAt() {
+        return offsets[RECORDS];
     }
 
     /** The record at one place, into {@code out}. */

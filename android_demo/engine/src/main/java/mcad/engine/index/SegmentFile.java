@@ -5,6 +5,9 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import mcad.engine.McadException;
@@ -16,11 +19,34 @@ final class SegmentFile implements Closeable {
     final Path path;
     final FileChannel channel;
     final long size;
+    private int descriptor = -1;
 
     SegmentFile(Path path) throws IOException {
         this.path = path;
         channel = FileChannel.open(path, StandardOpenOption.READ);
         size = channel.size();
+    }
+
+    /** Open it once more, for {@link Kernel}, which has no use for a channel. IOException if it is another file now. */
+    void openForKernel(int headerCrc) throws IOException {
+        descriptor = Kernel.open(path.toString().getBytes(StandardCharsets.UTF_8), headerCrc);
+        if (descriptor < 0 && Files.exists(path)) {
+            throw new IOException("The index file " + path + " cannot be opened twice.");
+        }
+        if (descriptor < 0) {
+            throw new NoSuchFileException(path.toString());
+        }
+    }
+
+    int descriptor() {
+        return descriptor;
+    }
+
+    /** McadException where it was cut short since it was mapped: no read of a map could tell. */
+    void checkSize() throws IOException {
+        if (channel.size() != size) {
+            throw damaged("it has " + channel.size() + " bytes, and had " + size);
+        }
     }
 
     /** Exactly {@code length} bytes, little-endian; McadException when the file ends before. */
@@ -58,5 +84,7 @@ final class SegmentFile implements Closeable {
     @Override
     public void close() throws IOException {
         channel.close();
+        Kernel.close(descriptor);
+        descriptor = -1;
     }
 }

@@ -1,0 +1,152 @@
+package mcad.engine.index;
+
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.util.Arrays;
+import java.util.List;
+
+/** Search in two passes, both by {@link Kernel}: the codes nearest to the query's, then their cosines. */
+final class Search {
+    private static final double MS = 1e6;
+    /**
+     * How much of each result may be expected among the candidates that are left out; and where bits tell so little
+     * that more than one photo in MANY is a candidate, and misses add up.
+     */
+    private static final double MISSED = 1 / 64.0;
+    private static final double MISSED_OF_MANY = 1 / 512.0;
+    private static final double MANY = 8;
+    /** So many candidates, so many for each result, or one in PART, whichever is most, are scored in any case. */
+    private static final int AT_LEAST = 128;
+    private static final int PER_RESULT = 4;
+    private static final int PART = 8;
+
+    private final List<LiveSegment> segments;
+    /** Of each segment, what may be found; null where nobody has asked yet, and there is no filter. */
+    private final FilteredPlaces[] filtered;
+
+    /** Among all that is not deleted. */
+    Search(List<LiveSegment> segments) {
+        this(segments, new FilteredPlaces[segments.size()]);
+    }
+
+    Search(List<LiveSegment> segments, FilteredPlaces[] filtered) {
+        this.segments = segments;
+        this.filtered = filtered;
+    }
+
+    /** The {@code k} photos nearest to a rotated query of length 1. {@code exact}: every photo is scored. */
+    Hits search(float[] rotated, int k, boolean exact) throws IOException {
+        long started = System.nanoTime();
+        Candidates[] candidates = new Candidates[segments.size()];
+        for (int s = 0; s < candidates.length; s++) {
+            candidates[s] = scan(s, rotated, k, exact);
+        }
+        long scannedAt = System.nanoTime();
+        long[] order = order(rescore(rotated, candidates, k));
+        String[] paths = new String[Math.min(k, order.length)];
+        float[] scores = new float[paths.length];
+        for (int i = 0; i < paths.length; i++) {
+            scores[i] = scoreOf(order[i]);
+            paths[i] = pathOf(candidates, (int) order[i]);
+        }
+        return new Hits(paths, scores, (scannedAt - started) / MS, (System.nanoTime() - scannedAt) / MS);
+    }
+
+    /** Pass 1: which places of a segment pass 2 may score. */
+    private Candidates scan(int s, float[] rotated, int k, boolean exact) throws IOException {
+        LiveSegment live = segments.get(s);
+        Segment segment = live.segment();
+        segment.file.checkSize();
+        if (filtered[s] == null) {
+            filtered[s] = FilteredPlaces.live(live);
+        }
+        int photos = filtered[s].count();
+        int count = live.candidates().of(photos, k);
+        if (exact || count >= photos || segment.scanned == 0) {
+            return new Candidates(filtered[s].all(), null, 0);
+        }
+        QuantizedQuery query = BitWeights.quantize(segment.bitWeights, rotated);
+        int[] spans = spans(live, filtered[s], rotated, k);
+        Prescan prescan = live.prescan();
+        int words = prescan == null ? 0 : prescan.bits() / 64;
+        int prescanned = prescan == null ? 0 : Math.max(count, prescan.candidates().of(photos, k));
+        int[] found = Kernel.nearest(segment.columnBytes, segment.photos, query.words(), spans, filtered[s].allowed(),
+            words, prescanned, count);
+        int half = found.length / 2;
+        return new Candidates(
+            Arrays.copyOf(found, half), Arrays.copyOfRange(found, half, found.length), query.step());
+    }
+
+    /** The places that a scan reads, from, to before, from ...: of the nearest cells that hold enough, or all. */
+    static int[] spans(LiveSegment live, FilteredPlaces filtered, float[] rotated, int k) throws IOException {
+        if (live.cells() == null) {
+            return new int[] {0, live.segment().photos};
+        }
+        return filtered.spans(live.segment().cells.order(rotated), live.cells().inCells(filtered.count(), k));
+    }
+
+    /** Pass 2: cosines of all candidates, one segment after the other; NaN where they are not among the best. */
+    private float[] rescore(float[] rotated, Candidates[] candidates, int k) throws IOException {
+        int count = candidates.length;
+        ByteBuffer[] columns = new ByteBuffer[count];
+        long[] shapes = new long[5 * count];
+        double[] factors = new double[3 * count];
+        double[][] residuals = new double[count][];
+        int[][] places = new int[count][];
+        int[][] distances = new int[count][];
+        int all = 0;
+        for (int s = 0; s < count; s++) {
+            Segment segment = segments.get(s).segment();
+            Codes.Query query = new Codes.Query(rotated, segment.axis);
+            columns[s] = segment.columnBytes;
+            residuals[s] = query.residual;
+            places[s] = candidates[s].places();
+            distances[s] = candidates[s].distances();
+            int found = places[s].length;
+            all += found;
+            int least = Math.max(Math.max(AT_LEAST, found / PART), (int) Math.min((long) PER_RESULT * k, found));
+            long[] shape = {segment.file.descriptor(), segment.recordsAt(), segment.photos, segment.scanned / 64,
+                distances[s] == null ? found : Math.min(found, least)};
+            System.arraycopy(shape, 0, shapes, 5 * s, 5);
+            factors[3 * s] = query.projectionStep;
+            factors[3 * s + 1] = -2 * candidates[s].step();
+            factors[3 * s + 2] = (found > segment.photos / MANY ? MISSED_OF_MANY : MISSED) * k / count;
+        }
+        float[] cosines = new float[all];
+        int failed = Kernel.rescore(columns, shapes, factors, residuals, places, distances, k, cosines);
+        if (failed > 0) {
+            throw segments.get(failed - 1).segment().file.damaged("it ends before all of its records");
+        }
+        return cosines;
+    }
+
+    /** Keys of the scored photos, best first: by falling score, then by position. */
+    private static long[] order(float[] cosines) {
+        long[] keys = new long[cosines.length];
+        int known = 0;
+        for (int position = 0; position < cosines.length; position++) {
+            if (!Float.isNaN(cosines[position])) {
+                int bits = Float.floatToIntBits(cosines[position]);
+                keys[known++] = ~(long) (bits ^ (bits >> 31 & Integer.MAX_VALUE)) << 32 | position;
+            }
+        }
+        long[] sorted = Arrays.copyOf(keys, known);
+        Arrays.sort(sorted);
+        return sorted;
+    }
+
+    private static float scoreOf(long key) {
+        int ascending = (int) (~key >> 32);
+        return Float.intBitsToFloat(ascending ^ (ascending >> 31 & Integer.MAX_VALUE));
+    }
+
+    private String pathOf(Candidates[] candidates, int position) throws IOException {
+        int at = position;
+        int s = 0;
+        while (at >= candidates[s].places().length) {
+            at -= candidates[s++].places().length;
+        }
+        Segment segment = segments.get(s).segment();
+        return PathBytes.toString(segment.paths.at(segment.places.rowAt(candidates[s].places()[at])));
+    }
+}
