@@ -71,10 +71,11 @@ def test_java_runner_fills_the_document_over_adb(
 ) -> None:
     java = next(device_system.glob("usr/lib/jvm/java-*-openjdk-*/bin/java"))
     path = ":".join(str(on_device(part)) for part in (classes, *jvm_libraries()))
+    kernels = f"-Dmcad.search.library={on_device(LIBRARY)}"
     phone.stand_in(
         "app_process",
         f"unset LD_LIBRARY_PATH CLASSPATH\nwhile [ $1 != / ]; do shift; done; shift\n"
-        f'exec /{java.relative_to(device_system)} -Dmcad.search.library={on_device(LIBRARY)} -cp {path} "$@"',
+        f'exec /{java.relative_to(device_system)} {kernels} -cp {path} "$@"',
     )
     document = run.bench(bundle, quick(repeats=2), AdbDevice(runner=runner_folder))
     assert json.loads(json.dumps(document)) == document

@@ -8,9 +8,11 @@ import java.io.PrintStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
+import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
@@ -310,6 +312,16 @@ final class Probe {
             List<Object> all = new ArrayList<>();
             int k = request.integer("k", 0, Integer.MAX_VALUE);
             Rows rows = request.has("among") ? rows(index, request.list("among", String.class)) : null;
+            if (request.has("cut")) {
+                try (FileChannel file = FileChannel.open(Paths.get(request.string("cut")), StandardOpenOption.WRITE)) {
+                    file.truncate(request.integer("bytes", 0, Integer.MAX_VALUE));
+                }
+            }
+            if (request.has("gone")) {
+                for (String file : request.list("gone", String.class)) {
+                    Files.delete(Paths.get(file));
+                }
+            }
             for (float[] query : SearchBenchmark.read(request.string("queries"), index.dim())) {
                 Hits hits = rows == null ? index.search(query, k, request.flag("exact")) : index.search(query, k, rows);
                 List<Float> scores = new ArrayList<>();

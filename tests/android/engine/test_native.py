@@ -1,0 +1,191 @@
+"""The kernels in C behind the Java engine: what damage, wrong arguments and full memory come to."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcad_mobile.android.downloads import jvm_libraries
+from mcad_mobile.android.toolchain import JAVA, executable, java_home
+from mcad_mobile.engine.index import PhotoIndex, TuningLimits
+from mcad_mobile.engine.native import LIBRARY
+from tests.android.engine.test_index import SHA, JavaIndex, names, unit
+from tests.support.paths import ROOT
+from tests.support.probe import EngineError
+
+_MAIN = "mcad.engine.index.KernelProbe"
+NATIVE = LIBRARY.parent
+SOURCES = sorted(NATIVE.glob("*.c"))
+COMPILE = ("-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off")
+# In `make test`; `make test-slow` takes the number that a release is held to.
+MUTANTS, ALL_MUTANTS = 400, 100_000
+JNI = re.compile(r"^    ([A-Z_]+) = (\d+),$", re.MULTILINE)
+FUNCTIONS = {
+    "BYTES": "GetByteArrayRegion",
+    "INTS": "GetIntArrayRegion",
+    "LONGS": "GetLongArrayRegion",
+    "FLOATS": "GetFloatArrayRegion",
+    "DOUBLES": "GetDoubleArrayRegion",
+    "SET_INTS": "SetIntArrayRegion",
+    "SET_FLOATS": "SetFloatArrayRegion",
+    "NEW_INTS": "NewIntArray",
+    "FIND_CLASS": "FindClass",
+    "THROW_NEW": "ThrowNew",
+    "DELETE_LOCAL": "DeleteLocalRef",
+    "ARRAY_LENGTH": "GetArrayLength",
+    "OBJECT_AT": "GetObjectArrayElement",
+    "BUFFER_ADDRESS": "GetDirectBufferAddress",
+    "BUFFER_CAPACITY": "GetDirectBufferCapacity",
+}
+
+
+def gcc(*arguments: object) -> str:
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("gcc is missing")
+        pytest.skip("gcc is not installed")
+    command = [compiler, *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of three segments, of which one has cells, all searched in both passes."""
+    directory = tmp_path_factory.mktemp("searched") / "index"
+    limits = TuningLimits(cells_from=300, cells_gain=0.0, photos_per_cell=15)
+    index = PhotoIndex.create(directory, dim=512, student="tiny", student_sha256=SHA, limits=limits)
+    for start, stop in ((0, 300), (300, 400), (400, 440)):
+        with index.writer() as writer:
+            writer.add(names(440)[start:stop], unit(440, 512)[start:stop])
+    with index.writer() as writer:
+        writer.delete(names(440)[:399:9])
+    few = {"factor": 0.0, "exponent": 0.0, "growth": 0.0}
+    file = directory / "manifest.json"
+    document = json.loads(file.read_text())
+    assert [entry["cells"] is None for entry in document["segments"]] == [False, True, True]
+    assert all(live.segment.columns.shape[0] == 2 for live in index.segments)
+    for entry in document["segments"]:
+        entry["candidates"] = few
+        entry["cells"] = entry["cells"] and few
+    document["segments"][1]["prescan"] = {"bits": 64, "candidates": few}
+    write_manifest(file, document)
+    return directory
+
+
+def write_manifest(file: Path, document: dict[str, Any]) -> None:
+    text = json.dumps(document | {"crc32": "0" * 8}, separators=(",", ":"))
+    text = text.replace('"crc32":', '"crc32": ', 1)
+    assert text.startswith('{"crc32": "')
+    file.write_text(text.replace("0" * 8, f"{zlib.crc32(text.encode()):08x}", 1))
+
+
+def kernel_probe(
+    classes: Path, library: Path, arguments: Sequence[object], **environment: str
+) -> dict[str, Any]:
+    """What tests/android/java/mcad/engine/index/KernelProbe.java prints, with a library of its own
+    and HotSpot's checks of JNI, which print what they find."""
+    classpath = ":".join(map(str, [classes, *jvm_libraries()]))
+    options = ["-Xcheck:jni", "-Xmx256m", "-XX:+UseSerialGC", f"-Dmcad.search.library={library}"]
+    done = subprocess.run(
+        [executable(JAVA), *options, "-cp", classpath, _MAIN, *map(str, arguments)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=7200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:] + done.stdout[-4000:]
+    assert not re.search("WARNING|runtime error|Sanitizer", done.stdout + done.stderr), done
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The kernels with the checks of AddressSanitizer and UBSan, and the environment in which a
+    JVM, whose own signals they must leave alone, can load them."""
+    library = tmp_path_factory.mktemp("sanitized") / "libmcad_search.so"
+    sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+    gcc(*COMPILE, "-O1", "-g", *sanitizers, *SOURCES, "-lm", "-o", library)
+    runtime = gcc("-print-file-name=libasan.so").strip()
+    options = "detect_leaks=0:handle_segv=0:handle_sigbus=0:allow_user_segv_handler=1"
+    return library, {
+        "LD_PRELOAD": runtime,
+        "ASAN_OPTIONS": options,
+        "UBSAN_OPTIONS": "halt_on_error=1",
+    }
+
+
+def test_jni_functions_have_the_numbers_of_the_specification(tmp_path: Path) -> None:
+    numbers = dict(JNI.findall((NATIVE / "jni.c").read_text()))
+    assert numbers.keys() == FUNCTIONS.keys()
+    lines = ["#include <stddef.h>", "#include <jni.h>"]
+    for name, number in numbers.items():
+        where = f"offsetof(struct JNINativeInterface_, {FUNCTIONS[name]}) / sizeof(void *)"
+        lines.append(f'_Static_assert({where} == {number}, "{name}");')
+    source = tmp_path / "numbers.c"
+    source.write_text("\n".join(lines) + "\n")
+    include = java_home() / "include"
+    gcc("-fsyntax-only", f"-I{include}", f"-I{include / 'linux'}", source)
+
+
+def test_wrong_arguments_are_refused_before_memory_is_used(java_classes, sanitized) -> None:
+    library, environment = sanitized
+    assert kernel_probe(java_classes, library, ["arguments"], **environment) == {"accepted": []}
+
+
+@pytest.mark.parametrize("rounds", [MUTANTS, pytest.param(ALL_MUTANTS, marks=pytest.mark.slow)])
+def test_damaged_segments_are_exceptions(
+    java_classes, sanitized, searched: Path, tmp_path: Path, rounds: int
+) -> None:
+    library, environment = sanitized
+    arguments = ["damage", searched, tmp_path, rounds, rounds]
+    answer = kernel_probe(java_classes, library, arguments, **environment)
+    assert answer["rounds"] == rounds
+    assert answer["opened"] > rounds / 3  # the others are refused before they are searched
+    assert answer["found"] > answer["opened"]
+
+
+def test_allocations_that_fail_are_exceptions_and_leave_nothing(
+    java_classes, searched: Path, tmp_path: Path
+) -> None:
+    library = tmp_path / "libmcad_search.so"
+    renamed = [f"-D{name}=probe_{name}" for name in ("malloc", "calloc", "free")]
+    kernels = [tmp_path / f"{source.stem}.o" for source in SOURCES]
+    for source, out in zip(SOURCES, kernels, strict=True):
+        gcc(*COMPILE, "-O1", "-c", *renamed, source, "-o", out)
+    allocator = ROOT / "tests" / "support" / "failing_memory.c"
+    gcc(*COMPILE, allocator, *kernels, "-lm", "-o", library)
+    answer = kernel_probe(java_classes, library, ["memory", searched])
+    assert answer["failed"] > 30  # there are as many allocations in four searches
+    assert answer["left"] == 0
+
+
+def test_a_file_that_was_cut_short_under_a_search_is_an_exception(probe, tmp_path: Path) -> None:
+    java = JavaIndex(probe, tmp_path / "index", tmp_path)
+    java.change(names(3000), unit(3000, 64), dim=64)
+    (segment,) = java.directory.glob("*.mcs")
+    with pytest.raises(EngineError, match=r"is damaged: it has 5000 bytes, and had \d+"):
+        java.search(unit(1, 64), k=5, cut=str(segment), bytes=5000)
+
+
+def test_an_index_that_is_replaced_under_a_search_is_searched_to_the_end(
+    probe, tmp_path: Path
+) -> None:
+    """The reader keeps the commit that it opened: its files stay readable."""
+    java = JavaIndex(probe, tmp_path / "index", tmp_path)
+    java.change(names(3000), unit(3000, 64), dim=64)
+    before = java.search(unit(1, 64), k=5)
+    gone = [str(file) for file in java.directory.iterdir()]
+    assert java.search(unit(1, 64), k=5, gone=gone) == before
+    assert not list(java.directory.iterdir())
