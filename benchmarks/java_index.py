@@ -77,8 +77,8 @@ def run_java(index: Path, queries: np.ndarray, work: Path) -> dict[str, Any]:
     classes = compile_java(sources, jars, work / "classes")
     given = work / "queries.f32"
     queries.astype("<f4").tofile(given)
-    command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC", f"-Dmcad.search.library={LIBRARY}", "-cp"]
-    command += [":".join(map(str, [classes, *jars]))]
+    command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC"]
+    command += [f"-Dmcad.search.library={LIBRARY}", "-cp", ":".join(map(str, [classes, *jars]))]
     command += ["mcad.desktop.SearchBenchmark", str(index), str(given)]
     command += [str(WARM_UP), str(len(queries)), str(K)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mcad_mobile.android.downloads import jvm_libraries
+from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable, java_home
 from mcad_mobile.engine.index import PhotoIndex, TuningLimits
 from mcad_mobile.engine.native import LIBRARY
