@@ -21,7 +21,7 @@ LIBRARY_VARIABLE = "MCAD_SEARCH_LIBRARY"
 LIBRARY = Path(os.environ.get(LIBRARY_VARIABLE) or Path(__file__).with_name("libmcad_search.so"))
 LEVELS = ("plain", "AVX2", "AVX-512 VPOPCNTDQ")
 # The number of the structures' layout in the C sources.
-LAYOUT = 5
+LAYOUT = 4
 
 _INSTALL = (
     "Install mcad-mobile again; in a checkout by `pip install --no-deps -e .`, which needs a C "

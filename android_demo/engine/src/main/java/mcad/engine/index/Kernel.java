@@ -11,7 +11,7 @@ import mcad.engine.McadException;
 final class Kernel {
     /** Names a file in place of the library that an app brings. */
     private static final String LIBRARY = "mcad.search.library";
-    private static final int LAYOUT = 5;
+    private static final int LAYOUT = 4;
     private static boolean loaded;
 
     private Kernel() {}
