@@ -1,0 +1,138 @@
+"""scripts/check_export.py: an export with a planted fault turns it red, a healthy one does not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from typer.testing import CliRunner
+
+from mcad_mobile.cli.command import app
+from mcad_mobile.export import tower_job
+from tests.support.paths import ROOT
+from tests.support.tiny_students import write_open_clip
+
+Fault = Callable[[onnx.ModelProto], None]
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("student") / "vit"
+    return f"open_clip:local-dir:{write_open_clip(folder)}"
+
+
+def exported(student: str, folder: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault) -> Path:
+    """What `export --json` prints when the float ONNX model of the image tower has a fault."""
+    write = tower_job.export_onnx
+
+    def write_with_fault(tower: Any, out: Path, *arguments: Any, **options: Any) -> None:
+        write(tower, out, *arguments, **options)
+        model = onnx.load(out)
+        if model.graph.input[0].name == "pixels":
+            fault(model)
+            onnx.save(model, out)
+
+    monkeypatch.setattr(tower_job, "export_onnx", write_with_fault)
+    out = folder / "bundle"
+    arguments = ["--student", student, "-t", "cpu", "--allow-low-parity", "--samples", "8"]
+    done = CliRunner().invoke(app, ["export", *arguments, "--out", str(out), "--json"])
+    assert done.exit_code == 0, done.output
+    (folder / "export.json").write_text(done.stdout)
+    return folder / "export.json"
+
+
+def check(document: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "scripts" / "check_export.py", document, *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def change(model: onnx.ModelProto, name: str, new: Callable[[Any], Any]) -> None:
+    (weight,) = (entry for entry in model.graph.initializer if entry.name == name)
+    array = np.ascontiguousarray(new(numpy_helper.to_array(weight)))
+    weight.CopyFrom(numpy_helper.from_array(array, name))
+
+
+def wrong_scale(model: onnx.ModelProto) -> None:
+    """The first product of a layer is four times as large."""
+    sizes = {entry.name: entry.dims for entry in model.graph.initializer}
+    weights = [i for node in model.graph.node for i in node.input if len(sizes.get(i, ())) == 2]
+    change(model, weights[0], lambda array: array * 4)
+
+
+def swapped_channel(model: onnx.ModelProto) -> None:
+    """Red and blue change places."""
+    (conv,) = (node for node in model.graph.node if node.op_type == "Conv")
+    change(model, conv.input[1], lambda array: array[:, ::-1])
+
+
+def dropped_norm(model: onnx.ModelProto) -> None:
+    norm = next(node for node in model.graph.node if node.op_type == "LayerNormalization")
+    del norm.input[1:], norm.attribute[:]
+    norm.op_type = "Identity"
+
+
+def test_a_healthy_export_passes(student, tmp_path, monkeypatch):
+    done = check(exported(student, tmp_path, monkeypatch, lambda model: None))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "| cpu | image | onnx int8 |" in done.stdout
+
+
+@pytest.mark.parametrize("fault", [wrong_scale, swapped_channel, dropped_norm])
+def test_a_planted_fault_turns_it_red(student, tmp_path, monkeypatch, fault):
+    done = check(exported(student, tmp_path, monkeypatch, fault))
+    assert done.returncode == 1
+    assert "cosine_mean of the image tower is" in done.stderr
+    assert "text tower" not in done.stderr
+
+
+@pytest.fixture
+def document(tmp_path: Path) -> dict[str, Any]:
+    """What an export for a Snapdragon printed, with a recall."""
+    stored = json.loads((ROOT / "benchmarks" / "results" / "redesign.json").read_text("utf-8"))
+    recall = {"float": {"mean_recall": 57.68}, "exported": {"mean_recall": 57.1}}
+    return {"target": "snapdragon-8-elite", "towers": stored["after"]["towers"], "recall": recall}
+
+
+def saved(tmp_path: Path, document: dict[str, Any]) -> Path:
+    (tmp_path / "export.json").write_text(json.dumps([document]))
+    return tmp_path / "export.json"
+
+
+def test_a_node_that_left_the_npu_turns_it_red(tmp_path, document):
+    assert check(saved(tmp_path, document)).returncode == 0
+    document["towers"]["text"]["npu_nodes"] -= 2
+    document["towers"]["text"]["notes"] = ["Not on the NPU: Gather."]
+    done = check(saved(tmp_path, document))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "snapdragon-8-elite: 2 nodes of the text tower are not on the NPU. Not on the NPU: Gather."
+        "\n"
+    )
+
+
+def test_recall_under_its_limit_turns_it_red(tmp_path, document):
+    file = saved(tmp_path, document)
+    assert check(file, "--min-recall", "57", "--max-recall-drop", "0.6").returncode == 0
+    assert check(file, "--min-recall", "57.2").stderr.endswith("mR is 57.10, under 57.2.\n")
+    dropped = check(file, "--max-recall-drop", "0.5")
+    assert dropped.returncode == 1
+    assert dropped.stderr == "snapdragon-8-elite: mR fell from 57.68 to 57.10.\n"
+    del document["recall"]
+    missing = check(saved(tmp_path, document), "--min-recall", "57")
+    assert "recall was not measured: export with --data DIR" in missing.stderr
+
+
+def test_the_summary_of_a_job_shows_the_towers(tmp_path, document, monkeypatch):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    check(saved(tmp_path, document))
+    summary = (tmp_path / "summary.md").read_text()
+    assert "| snapdragon-8-elite | image | qnn w8a16 | 63 of 63 | 0.9991 | 0.9968 |" in summary
