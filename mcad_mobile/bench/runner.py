@@ -55,13 +55,15 @@ def checking(name: TowerName, rung: Rung) -> str:
 
 def check(spec: dict[str, Any]) -> dict[str, Any]:
     """Embed the golden inputs with each rung of `spec["rungs"]`; a failure does not stop others."""
+    from mcad_mobile.base.requirements import tool_versions
+
     bundle = _bundle(spec)
     return {
         "ladder": {
             name: [_try(spec, bundle, name, number) for number in numbers]
             for name, numbers in spec["rungs"].items()
         },
-        "tools": _tools(),
+        "tools": tool_versions(("numpy", "onnxruntime", "pillow", "ai-edge-litert")),
     }
 
 
@@ -98,12 +100,6 @@ def _tokens(bundle: Bundle) -> list[list[int]]:
 
     tokenizer = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
     return [tokenizer(text).ids.tolist() for text in bundle.text.golden.texts]
-
-
-def _tools() -> dict[str, str]:
-    from mcad_mobile.base.requirements import tool_versions
-
-    return tool_versions(("numpy", "onnxruntime", "pillow", "ai-edge-litert"))
 
 
 def measure_search(spec: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +195,9 @@ def main() -> int:
         )
         try:
             cores = pin(spec["threads"])
-            _limit_thread_pools(spec["threads"])
+            # Before the import of numpy, whose BLAS then allocates a buffer per thread.
+            for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+                os.environ[variable] = str(spec["threads"])
             found = {**MODES[spec["mode"]](spec), "pinned_cores": cores}
         except McadError as error:
             json.dump({"error": {"what": error.message, "hint": error.hint}}, out)
@@ -207,12 +205,6 @@ def main() -> int:
         foreign = [name for name in FOREIGN if name in sys.modules]
         json.dump({**found, "foreign_modules": foreign}, out)
     return 0
-
-
-def _limit_thread_pools(threads: int) -> None:
-    """Limit numpy's BLAS before its import, when it allocates a buffer per thread."""
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = str(threads)
 
 
 def _bundle(spec: dict[str, Any]) -> Bundle:

