@@ -23,11 +23,9 @@ _STOP_S = 30.0
 
 
 class GuardedWorker:
-    """Writes shards in a process of its own (worker.py), and survives it.
-
-    When the process dies, its piece is begun anew, and the photos that it held are handled one at a
-    time. A photo over which two processes died is left out.
-    """
+    """Writes shards in a process of its own (worker.py), and survives it. The piece of a process
+    that died is begun anew, and the photos that it held are handled one at a time. A photo over
+    which two processes died is left out."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -40,7 +38,7 @@ class GuardedWorker:
     def __call__(
         self, piece: Piece, photo_done: Callable[[int], None] = lambda n: None
     ) -> ShardRecord:
-        """Embed a piece into a shard. `photo_done` takes the number of its photos that are done.
+        """Embed a piece into a shard; `photo_done` takes the number of its photos that are done.
         McadError of the worker; ShardError if processes die and no photo is to blame."""
         deaths: Counter[int] = Counter()
         idle = 0

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from mcad_mobile.base.documents import Bytes, Count, Record, Sha256, Size, Word, decode
+from mcad_mobile.base.files import remove_partials
 from mcad_mobile.embed.shard import LeftOut
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import DamagedShard, ShardFacts, ShardFile, read_left_out
@@ -26,11 +27,11 @@ SCHEMA = "mcad-embed/1"
 MANIFEST = "manifest.json"
 SHARDS, LEFT_OUT = "shards", "left-out"
 _NAME = re.compile(r"(\d{6})-([0-9a-f]{16})\.parquet")
-_ELSEWHERE = "Give another --out, or the bundle that these shards were made with."
+_ELSEWHERE = "Give another folder of shards, or the bundle that these were made with."
 
 
 class ShardRecord(Record, frozen=True):
-    """A shard in the store: its file in shards/, and its counts of photos."""
+    """A shard in the store: its file in shards/, and its counts of photos (ShardFacts)."""
 
     file: Word
     piece: Word
@@ -48,15 +49,8 @@ class ShardRecord(Record, frozen=True):
 
 
 class Manifest(Record, frozen=True):
-    """The job of a folder of shards.
-
-    Attributes:
-        job: a fingerprint of everything that decides an embedding, shared by all shards.
-        dim: numbers of an embedding.
-        runtime, precision: the rung that embeds.
-        photos_a_shard: as the first run cut files of many photos.
-        photos: rows of all shards.
-    """
+    """The job of a folder of shards. `job` is a fingerprint of everything that decides an
+    embedding; `photos_a_shard` is how the first run cut files of many photos."""
 
     schema: str
     job: Word
@@ -82,8 +76,7 @@ class Manifest(Record, frozen=True):
 
 
 def job_of(bundle: Bundle, runtime: str, precision: str, photos_a_shard: int) -> Manifest:
-    """The job of embedding with one rung of a bundle's image tower. RuntimeUnavailable if the
-    bundle has no such rung."""
+    """The job of embedding with a rung of a bundle's image tower. RuntimeUnavailable."""
     rung = rungs_of(bundle, "image", runtime, precision)[0]
     identity = (
         SCHEMA,
@@ -108,8 +101,7 @@ def job_of(bundle: Bundle, runtime: str, precision: str, photos_a_shard: int) ->
 
 
 def read_manifest(store: Store) -> Manifest | None:
-    """Read the manifest of a folder of shards; None if there is none. ShardError for another schema
-    or damage."""
+    """Read the manifest of a folder of shards; None if there is none. ShardError."""
     raw = store.read(MANIFEST)
     if raw is None:
         return None
@@ -118,19 +110,12 @@ def read_manifest(store: Store) -> Manifest | None:
 
 
 def claim_folder(store: Store, job: Manifest) -> Manifest:
-    """Begin a job in a folder, or go on with it, and return its manifest. ShardError if the folder
-    has shards of another student or another rung."""
+    """Begin a job in a folder, or go on with it. ShardError if it has shards of another job."""
     found = read_manifest(store)
     if found is None and store.create(MANIFEST, _encoded(job)):
         return job
     found = found or read_manifest(store) or job
-    if (found.student_sha256, found.dim) != (job.student_sha256, job.dim):
-        raise ShardError(
-            f"{store} holds shards of student {found.student} (sha256 {found.student_sha256}, "
-            f"{found.dim} dimensions); this bundle's is {job.student} (sha256 "
-            f"{job.student_sha256}, {job.dim}), so their embeddings can't be compared.",
-            _ELSEWHERE,
-        )
+    check_student(store, found, job.student, job.student_sha256, job.dim)
     if found.job != job.job:
         raise ShardError(
             f"{store} holds shards of job {found.job}, by {found.runtime} {found.precision}; this "
@@ -138,6 +123,17 @@ def claim_folder(store: Store, job: Manifest) -> Manifest:
             _ELSEWHERE,
         )
     return found
+
+
+def check_student(store: Store, shards: Manifest, name: str, sha256: str, dim: int) -> None:
+    """ShardError, naming both sides, unless the shards are of this student."""
+    if (shards.student_sha256, shards.dim) != (sha256, dim):
+        raise ShardError(
+            f"{store} holds shards of student {shards.student} (sha256 {shards.student_sha256}, "
+            f"{shards.dim} dimensions); this bundle's is {name} (sha256 {sha256}, {dim}), so their "
+            "embeddings can't be compared.",
+            _ELSEWHERE,
+        )
 
 
 def write_manifest(store: Store, manifest: Manifest) -> None:
@@ -150,8 +146,7 @@ def _encoded(manifest: Manifest) -> bytes:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The shards in a folder. `run` is the number of the next run, which sorts the names of its
-    files after those of earlier runs."""
+    """The shards in a folder, and the number of the next run, whose files sort after them."""
 
     shards: tuple[ShardRecord, ...]
     run: int
@@ -168,7 +163,7 @@ def file_name(run: int, piece: str) -> str:
 
 def read_inventory(store: Store, manifest: Manifest) -> Inventory:
     """List the shards in a folder: those of the manifest by their size, others by their footer.
-    ShardError for one that is half written, of another job, or in the manifest and gone."""
+    ShardError for one that is half written, of another job, or gone."""
     inventory, damaged = _list_shards(store, manifest)
     if damaged:
         raise damaged[0][1]
@@ -182,10 +177,11 @@ def read_inventory(store: Store, manifest: Manifest) -> Inventory:
 
 
 def repair_inventory(store: Store, manifest: Manifest, warn: Callable[[str], None]) -> Inventory:
-    """As read_inventory, but remove the leftovers of killed writers and damaged shards, with a
-    warning of each shard: the run makes them again."""
-    for folder in (SHARDS, LEFT_OUT):
-        store.clear_partials(folder)
+    """As read_inventory, but remove damaged shards, with a warning, and what killed writers left:
+    the run makes them again."""
+    if store.folder is not None:
+        for folder in (SHARDS, LEFT_OUT):
+            remove_partials(store.folder / folder)
     inventory, damaged = _list_shards(store, manifest)
     for name, error in damaged:
         warn(f"{error.message} It is made again.")
@@ -226,14 +222,12 @@ def _list_shards(
 
 @contextmanager
 def open_shard(store: Store, name: str) -> Iterator[ShardFile]:
-    """Open a shard's file for the length of a `with` block. ShardError."""
     path = f"{SHARDS}/{name}"
     with store.open(path) as file:
         yield ShardFile(file, f"{store}/{path}")
 
 
 def left_out_of(store: Store, shards: Iterable[ShardRecord]) -> Iterator[LeftOut]:
-    """The photos of `shards` that have no row."""
     for shard in shards:
         if shard.left_out and (data := store.read(f"{LEFT_OUT}/{shard.file}")) is not None:
             yield from read_left_out(data)

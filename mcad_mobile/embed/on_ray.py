@@ -35,20 +35,15 @@ def connected(address: str) -> Any:
     if ray.is_initialized():
         return ray
     where = {} if address == "local" else {"address": address}
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        _check_reachable(address)
+        if port.isdigit():  # Ray itself would try for minutes where nothing answers
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
         ray.init(**where, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:  # ConnectionError, ValueError, and gRPC's own
         reason = " ".join(str(error).split())[:300]
         raise ClusterError(f"There is no Ray cluster at {address}: {reason}", _START) from error
     return ray
-
-
-def _check_reachable(address: str) -> None:
-    """OSError if nothing answers at HOST:PORT: Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
 
 
 def map_messages(
@@ -62,20 +57,9 @@ def map_messages(
     gpus: float = 0.0,
     ordered: bool = False,
 ) -> Iterator[bytes]:
-    """Call actors with `messages`, and yield their answers. The messages of a lost node are handled
-    again elsewhere.
-
-    Args:
-        worker: the class of an actor, made as `worker(*arguments)` and called with a message. The
-            cluster keeps each argument in memory once.
-        workers: the number of actors, at most.
-        cpus: of each actor.
-        gpus: of each actor.
-        ordered: yield answers in the order of the messages, and not as they come.
-
-    Raises:
-        ClusterError: there is no cluster, it has no room for one actor, or its work fails.
-    """
+    """Call at most `workers` actors `worker(*arguments)` with `messages`, and yield their answers,
+    as they come or `ordered`. The messages of a lost node are handled again elsewhere. ClusterError
+    if there is no cluster, it has no room for one actor of `cpus` and `gpus`, or its work fails."""
     ray, data = connected(address), require("ray.data", "ray")
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # hide the plan of each execution
     have = ray.cluster_resources()
@@ -127,8 +111,7 @@ def run_on_ray(
     setup: Setup, pieces: Sequence[Piece], workers: int, address: str, gpus: float = 0.0
 ) -> Iterator[ShardRecord]:
     """Yield the shards of `pieces` as they are finished, by actors of `setup.threads` CPUs and
-    `gpus` GPUs each. The bundle travels with the job; photos and shards must lie where every node
-    finds them. The first error of a worker ends the run; other errors as map_messages."""
+    `gpus` GPUs each. The bundle travels with the job. The first error of a worker ends the run."""
     answers = map_messages(
         address,
         _Worker,
@@ -146,8 +129,7 @@ def run_on_ray(
 
 
 class _Worker:
-    """A guarded worker on a node, and the bundle on the node's disk. Errors are answers: Ray would
-    wrap an exception and try again."""
+    """A guarded worker on a node. Errors are answers: Ray would wrap an exception and try again."""
 
     def __init__(self, setup: bytes, bundle: bytes) -> None:
         decoded = msgspec.json.decode(setup, type=Setup)

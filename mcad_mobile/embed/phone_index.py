@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.embed.job import Manifest, ShardRecord, open_shard, read_inventory, read_manifest
+from mcad_mobile.embed.job import (
+    Manifest,
+    ShardRecord,
+    check_student,
+    open_shard,
+    read_inventory,
+    read_manifest,
+)
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import Batch
 from mcad_mobile.engine.bundle import Bundle
@@ -32,15 +39,9 @@ class Shards:
         self._shards: tuple[ShardRecord, ...] = read_inventory(self.store, manifest).shards
 
     def check_student(self, bundle: Bundle) -> None:
-        """ShardError, naming both sides, unless the shards are of the bundle's student."""
-        ours = self.manifest
-        if (ours.student_sha256, ours.dim) != (bundle.student.sha256, bundle.dim):
-            raise ShardError(
-                f"{self.store} holds shards of student {ours.student} (sha256 "
-                f"{ours.student_sha256}, {ours.dim} dimensions); this bundle's is "
-                f"{bundle.student.name} (sha256 {bundle.student.sha256}, {bundle.dim}).",
-                "Use the bundle that they were made with.",
-            )
+        """ShardError unless the shards are of the bundle's student."""
+        student = bundle.student
+        check_student(self.store, self.manifest, student.name, student.sha256, bundle.dim)
 
     @property
     def filled_by(self) -> list[str]:
@@ -51,8 +52,7 @@ class Shards:
         return sum(shard.photos for shard in self._shards)
 
     def batches(self, wanted: set[str] | None = None) -> Iterator[Batch]:
-        """All photos, or those of the keys `wanted`, by ascending shard: the last row of a photo
-        that was embedded twice counts."""
+        """All photos, or those of the keys `wanted`; the last row of a photo counts."""
         for record in sorted(self._shards, key=lambda record: record.file):
             with open_shard(self.store, record.file) as shard:
                 yield from shard.batches(wanted)
@@ -64,11 +64,9 @@ def index_shards(
     wanted: set[str] | None = None,
     progress: Progress = silent,
 ) -> Synced:
-    """Add the photos of `shards`, or those of the keys `wanted`, to an index, in one commit.
-
-    Photos that the index holds with the same stamp stay; none are dropped. Wanted keys that no
-    shard has are skipped. PhotoIndexError, before any change, if the index is of another student or
-    another process writes to it."""
+    """Add the photos of `shards`, or those of the keys `wanted`, to an index, in one commit. Photos
+    that the index holds with the same stamp stay; none are dropped. PhotoIndexError, before any
+    change, if the index is of another student or another process writes to it."""
     index.check_student(shards.manifest.student_sha256, shards.manifest.dim)
     result, missing = Synced(), set(wanted or ())
     total = shards.rows if wanted is None else len(wanted)

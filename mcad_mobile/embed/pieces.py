@@ -52,8 +52,8 @@ Piece = Listed | Rows | Members
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo's name, a function that reads its bytes and stat stamp (0 if it has none), and its
-    stamp when it was listed. The function raises OSError if this photo cannot be read."""
+    """A photo's name, a function that reads its bytes and stat stamp (0 if it has none; OSError if
+    this photo cannot be read), and its stamp when it was listed."""
 
     key: str
     read: Callable[[], tuple[bytes, int]]
@@ -69,14 +69,11 @@ def photos_of(piece: Piece) -> Iterator[Photo]:
     """The photos of a piece, always in the same order. StoreError if a file that holds them, or one
     photo after the other, cannot be reached."""
     if isinstance(piece, Listed):
-        return _listed(piece)
-    return _rows(piece) if isinstance(piece, Rows) else _members(piece)
-
-
-def _listed(piece: Listed) -> Iterator[Photo]:
-    reader = _Reader()
-    for key, stamp in zip(piece.keys, piece.stamps, strict=True):
-        yield Photo(key, partial(reader, key, stamp), stamp)
+        reader = _Reader()
+        for key, stamp in zip(piece.keys, piece.stamps, strict=True):
+            yield Photo(key, partial(reader, key, stamp), stamp)
+    else:
+        yield from _rows(piece) if isinstance(piece, Rows) else _members(piece)
 
 
 def _rows(piece: Rows) -> Iterator[Photo]:
@@ -93,12 +90,10 @@ def _rows(piece: Rows) -> Iterator[Photo]:
                 if isinstance(photo, str) and not piece.key:
                     key = photo
                 number += 1
-                if isinstance(photo, bytes):
-                    yield Photo(key, partial(_held, photo))
-                elif isinstance(photo, str):
+                if isinstance(photo, str):
                     yield Photo(key, partial(reader, photo, 0))
                 else:
-                    yield Photo(key, _nothing)
+                    yield Photo(key, partial(_held, photo))
 
 
 def rows_between(parquet: Any, columns: list[str], first: int, count: int) -> Iterator[Any]:
@@ -123,12 +118,10 @@ def bytes_or_path(value: Any) -> bytes | str | None:
     return value if isinstance(value, (bytes, str)) else None
 
 
-def _held(photo: bytes) -> tuple[bytes, int]:
+def _held(photo: bytes | None) -> tuple[bytes, int]:
+    if photo is None:
+        raise OSError("its cell is empty")
     return photo, 0
-
-
-def _nothing() -> tuple[bytes, int]:
-    raise OSError("its cell is empty")
 
 
 def _members(piece: Members) -> Iterator[Photo]:
@@ -154,7 +147,7 @@ def is_photo(name: str) -> bool:
 
 
 class _Reader:
-    """Reads photo files. Distinguishes a store that is unreachable from a photo that is missing."""
+    """Reads photo files; tells a store that is unreachable from a photo that is missing."""
 
     def __init__(self) -> None:
         self._failed = 0

@@ -75,16 +75,8 @@ def embed(
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> Embedded:
-    """Make the shards at `out` hold the photos of `source` as `bundle`'s student embeds them.
-
-    Photos of shards that exist are not embedded again. Finished shards survive the end of a run,
-    whatever ends it.
-
-    Raises:
-        ShardError: `out` holds another student's shards, another run is writing there, or it holds
-            shards and `options.resume` is False.
-        StoreError, DataError, PhotoError: the store or the source cannot be used.
-    """
+    """Make the shards at `out` hold the photos of `source` as `bundle`'s student embeds them. Those
+    of earlier runs stay. ShardError, StoreError, DataError, PhotoError."""
     source.check()
     store = Store(out)
     rung = _rung(bundle, read_manifest(store), options, warn)
@@ -113,26 +105,28 @@ def embed(
             bool(options.gpus),
         )
         started = time.monotonic()
-        with _Progress(store, job, inventory.shards) as kept:
+        shards = _Shards(store, job, inventory.shards)
+        try:
             for shard in _run(setup, missing, options, progress):
-                kept.add(shard)
+                shards.add(shard)
+        except BaseException:
+            with suppress(McadError):  # report the first error; the shards hold the same facts
+                shards.save()
+            raise
+        shards.save()
         return Embedded(
-            kept.manifest,
-            embedded=sum(shard.photos for shard in kept.new),
+            shards.manifest,
+            embedded=sum(shard.photos for shard in shards.new),
             seconds=time.monotonic() - started,
-            left_out=[*listed, *left_out_of(store, kept.new)],
+            left_out=[*listed, *left_out_of(store, shards.new)],
         )
 
 
 def _rung(
-    bundle: Bundle,
-    begun: Manifest | None,
-    options: Options,
-    warn: Callable[[str], None],
+    bundle: Bundle, begun: Manifest | None, options: Options, warn: Callable[[str], None]
 ) -> tuple[str, str]:
     """Choose the runtime and precision of all workers: on GPUs the float rung, which this machine
-    need not run; those of a job that is `begun`; or else the best of this machine, as for
-    `index`."""
+    need not run; those of a job that is `begun`; else the best of this machine."""
     if options.gpus:
         return "onnx", "fp32"
     if begun is not None and options.runtime in (None, begun.runtime):
@@ -145,15 +139,12 @@ def _spread(pieces: list[Piece], workers: int) -> list[Piece]:
     """Cut lists of photos into more pieces if there are too few for the workers. Pieces of files
     stay, because later runs know by them what is done."""
     wanted = workers * _PIECES_A_WORKER
-    photos = sum(len(piece.keys) for piece in pieces if isinstance(piece, Listed))
-    at_once = max(_FEWEST, -(-photos // wanted))
     if len(pieces) >= wanted:
         return pieces
-    spread: list[Piece] = []
-    for piece in pieces:
-        if not isinstance(piece, Listed):
-            spread.append(piece)
-            continue
+    spread: list[Piece] = [piece for piece in pieces if not isinstance(piece, Listed)]
+    lists = [piece for piece in pieces if isinstance(piece, Listed)]
+    at_once = max(_FEWEST, -(-sum(len(piece.keys) for piece in lists) // wanted))
+    for piece in lists:
         for first in range(0, len(piece.keys), at_once):
             part = slice(first, first + at_once)
             spread.append(Listed(piece.keys[part], piece.stamps[part]))
@@ -187,8 +178,7 @@ def _run_here(
     setup: Setup, pieces: Sequence[Piece], workers: int, photos: Callable[[int], None]
 ) -> Iterator[ShardRecord]:
     """Yield the shards of `pieces` as they are finished, by guarded workers beside each other.
-    `photos` takes the number of photos that were done since its last call. The first error of a
-    worker ends the run, as does the caller who stops iterating."""
+    `photos` takes the number of photos done since its last call. The first error ends the run."""
     todo: queue.SimpleQueue[Piece] = queue.SimpleQueue()
     for piece in pieces:
         todo.put(piece)
@@ -247,8 +237,8 @@ def _photos_in(piece: Piece) -> int:
     return len(piece.keys) if isinstance(piece, Listed) else piece.count
 
 
-class _Progress:
-    """The shards of the job. Saves them in the manifest now and then, and when the run ends."""
+class _Shards:
+    """The shards of the job, which it saves in the manifest now and then."""
 
     def __init__(self, store: Store, job: Manifest, shards: tuple[ShardRecord, ...]) -> None:
         self.new: list[ShardRecord] = []
@@ -268,27 +258,16 @@ class _Progress:
             self._store.remove(f"{SHARDS}/{before.file}")
             self._store.remove(f"{LEFT_OUT}/{before.file}")
         if time.monotonic() - self._saved > _SAVE_S:
-            self._save()
+            self.save()
 
-    def _save(self) -> None:
+    def save(self) -> None:
         write_manifest(self._store, self.manifest)
         self._saved = time.monotonic()
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            self._save()
-            return
-        with suppress(McadError):  # report the first error; the shards hold the same facts
-            self._save()
 
 
 @contextmanager
 def _writing_alone(store: Store) -> Iterator[None]:
-    """Lock a folder on a disk. An object store has no locks: two runs at once there repeat work,
-    and harm nothing."""
+    """Lock a folder on a disk. Two runs at once on an object store repeat work and harm nothing."""
     if store.folder is None:
         yield
         return

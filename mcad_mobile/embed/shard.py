@@ -1,12 +1,9 @@
-"""Embed the photos of one shard, for phones' indexes and for teachers, in any process.
-
-A photo that cannot be read or decoded is skipped here: embed_shard leaves it out, with the reason.
-"""
+"""Embed the photos of one shard, for phones' indexes and for teachers, in any process."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -15,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.base.threads import OrderedPool
+from mcad_mobile.embed.pieces import Photo
 from mcad_mobile.errors import MissingExtra, PhotoError
 
 _READERS = 4  # threads that wait for files and stores
@@ -23,36 +21,18 @@ Cause = Literal["decode", "read", "killed"]
 Note = Callable[[Literal["begun", "done"], int], None]
 
 
-class ShardPhoto(Protocol):
-    """A photo's name, its stat stamp when it was listed (0 if unknown), and a function that reads
-    its bytes and its present stamp."""
-
-    @property
-    def key(self) -> str: ...
-
-    @property
-    def stamp(self) -> int: ...
-
-    @property
-    def read(self) -> Callable[[], tuple[bytes, int]]: ...
-
-
 class Model(Protocol):
-    """Embeds photos: a bundle's image tower, a teacher, or a teacher's trunk."""
+    """Embeds photos: a bundle's image tower, a teacher, or a teacher's trunk. `threads` decode
+    photos (if 1, the thread that computes), and `rows` takes `at_once` at most."""
 
     @property
-    def threads(self) -> int:
-        """Number of threads that decode photos; if 1, the thread that computes decodes, too."""
-        ...
+    def threads(self) -> int: ...
 
     @property
-    def at_once(self) -> int:
-        """Number of photos in a call of `rows`, at most."""
-        ...
+    def at_once(self) -> int: ...
 
     def prepare(self, photo: bytes, number: int, key: str) -> Any:
-        """Decode photo `number` of a shard to an input of `rows`. PhotoError if its bytes cannot be
-        decoded. Called from several threads."""
+        """Decode photo `number` of a shard, on any thread. PhotoError."""
         ...
 
     def rows(self, prepared: list[Any]) -> NDArray[Any]:
@@ -62,8 +42,8 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A photo without a row: its name, stat stamp and reason. Cause "read": it may be readable
-    later; "killed": two processes died over it."""
+    """A photo without a row. Cause "read": it may be readable later; "killed": two processes died
+    over it."""
 
     key: str
     stamp: int
@@ -83,27 +63,21 @@ class Embedded:
 
 def embed_shard(
     model: Model,
-    photos: Iterable[ShardPhoto],
+    photos: Iterable[Photo],
     *,
     without: AbstractSet[int] = frozenset(),
     alone: AbstractSet[int] = frozenset(),
     note: Note = lambda event, number: None,
 ) -> Embedded:
-    """Embed each photo. The result is the same for the same photos, wherever it runs.
-
-    Args:
-        photos: numbered from 0. Those that cannot be read or decoded are left out.
-        without: numbers of the photos to leave out, because processes died over them.
-        alone: numbers of the photos during which no other is in work.
-        note: takes the photos that are begun and done, so that a watching process knows which
-            photos this process held when it died.
-    """
+    """Embed each photo but those `without`; leave out those that cannot be read or decoded. Photos
+    are numbered from 0; during those `alone` no other is in work. `note` takes the photos that are
+    begun and done, so that a watching process knows which this one held when it died."""
     ahead = max(2 * model.threads, _READERS)
     with OrderedPool[_Read](max(model.threads, _READERS), ahead) as pool:
         line = _Line(model, note, pool)
         for number, photo in enumerate(photos):
             if number in without:
-                line.leave_out(LeftOut(photo.key, photo.stamp, _KILLED, "killed"))
+                line.left_out.append(LeftOut(photo.key, photo.stamp, _KILLED, "killed"))
                 continue
             if number in alone:
                 line.finish()
@@ -134,12 +108,9 @@ class _Line:
         self._batch: list[_Read] = []
         self._rows: list[NDArray[Any]] = []
         self._kept: list[_Read] = []
-        self._left_out: list[LeftOut] = []
+        self.left_out: list[LeftOut] = []
 
-    def leave_out(self, photo: LeftOut) -> None:
-        self._left_out.append(photo)
-
-    def begin(self, number: int, photo: ShardPhoto) -> None:
+    def begin(self, number: int, photo: Photo) -> None:
         self._note("begun", number)
         # With one processor, threads only wait for the store.
         prepare = self._model.prepare if self._model.threads > 1 else None
@@ -156,14 +127,14 @@ class _Line:
             np.concatenate(self._rows) if self._rows else None,
             [read.key for read in self._kept],
             np.array([read.stamp for read in self._kept], np.uint32).reshape(-1, 2),
-            self._left_out,
+            self.left_out,
         )
 
     def _take(self, read: _Read) -> None:
         if read.data is not None:
             read = _prepared(read.number, read.key, read.stamp[0], read.data, self._model.prepare)
         if read.left_out is not None:
-            self.leave_out(read.left_out)
+            self.left_out.append(read.left_out)
             self._note("done", read.number)
             return
         self._batch.append(read)
@@ -183,8 +154,7 @@ class _Line:
 Prepare = Callable[[bytes, int, str], Any]
 
 
-def _read(number: int, photo: ShardPhoto, prepare: Prepare | None) -> _Read:
-    """Read a photo, and decode it by `prepare` if that is given."""
+def _read(number: int, photo: Photo, prepare: Prepare | None) -> _Read:
     try:
         data, stat = photo.read()
     except OSError as error:
@@ -200,10 +170,3 @@ def _prepared(number: int, key: str, stat: int, data: bytes, prepare: Prepare) -
         return _Read(number, key, (stat, zlib.crc32(data)), prepare(data, number, key))
     except (PhotoError, MissingExtra) as error:
         return _Read(number, key, left_out=LeftOut(key, stat, str(error), "decode"))
-
-
-def rows_of(embedded: Embedded, shape: Sequence[int]) -> NDArray[np.float32]:
-    """Rows [N, *shape] float32; N may be 0."""
-    if embedded.rows is None:
-        return np.empty((0, *shape), np.float32)
-    return np.asarray(embedded.rows, np.float32)

@@ -27,22 +27,8 @@ _KNOWN = "Give a folder, a list (.txt), Parquet or tar files, or an address of o
 
 
 @dataclass(frozen=True)
-class Found:
-    """A file at an address: its size in bytes, and a version that changes with its content."""
-
-    address: str
-    size: int
-    version: str
-
-    @property
-    def stamp(self) -> int:
-        return zlib.crc32(f"{self.size} {self.version}".encode()) if self.version else 0
-
-
-@dataclass(frozen=True)
 class Source:
-    """Photos to embed: photo files, or files that hold many. `photo_column` and `key_column` are
-    those of Parquet files."""
+    """Photos to embed: photo files, or files that hold many."""
 
     address: str
     kind: Kind | None = None
@@ -50,8 +36,8 @@ class Source:
     key_column: str | None = None
 
     def check(self) -> None:
-        """Raise the errors of `pieces` for a source that is missing, empty or of no known kind,
-        before anything is written. Standard input can be read only once, and is not checked."""
+        """Raise the errors of `pieces` before anything is written. Standard input can be read only
+        once, and is not checked."""
         if self.address != "-":
             nothing = KnownPhotos(Store("memory://"), ())
             next(self.pieces(1, lambda: nothing, frozenset(), []), None)
@@ -63,18 +49,9 @@ class Source:
         done: frozenset[str],
         left_out: list[LeftOut],
     ) -> Iterator[Piece]:
-        """Cut the source into pieces.
-
-        Args:
-            at_once: photos of a piece.
-            known: returns the photos to leave out, because they are done.
-            done: names of the pieces to leave out.
-            left_out: takes files whose names are no text.
-
-        Raises:
-            StoreError, DataError, PhotoError: the source cannot be read, is of no known kind, or
-                empty.
-        """
+        """Cut the source into pieces of `at_once` photos, without what is `known` or `done`, by the
+        names of pieces. `left_out` takes files whose names are no text. StoreError, DataError or
+        PhotoError if the source cannot be read, is of no known kind, or empty."""
         kind = self.kind or self._kind()
         if kind in ("photos", "list"):
             found = self._listed(kind, left_out)
@@ -84,9 +61,9 @@ class Source:
             photos = chain([first], found) if first is not None else found
             return _cut(_unknown(photos, known()), at_once)
         files = self._files(".parquet" if kind == "parquet" else ".tar")
-        pieces: Iterator[Piece] = (Members(file.address, file.version) for file in files)
+        pieces: Iterator[Piece] = (Members(*file) for file in files)
         if kind == "parquet":
-            pieces = chain.from_iterable(self._rows(file, at_once) for file in files)
+            pieces = chain.from_iterable(self._rows(*file, at_once) for file in files)
         return (piece for piece in pieces if name_of(piece) not in done)
 
     def _kind(self) -> Kind:
@@ -96,7 +73,7 @@ class Source:
         if suffix in _KINDS:
             return _KINDS[suffix]
         files = islice(self._all(), _LOOKUP)
-        suffixes = {PurePosixPath(file.address).suffix.lower() for file in files}
+        suffixes = {PurePosixPath(address).suffix.lower() for address, _ in files}
         here = {_KINDS[suffix] for suffix in suffixes & {".parquet", ".tar"}}
         here |= {"photos"} if any(is_photo(f"a{suffix}") for suffix in suffixes) else set()
         if len(here) > 1:
@@ -112,23 +89,22 @@ class Source:
             return ((line, 0) for line in _lines(self.address))
         files, root = open_address(self.address)
         if not is_local(files):
-            return ((file.address, file.stamp) for file in self._all() if is_photo(file.address))
+            found = ((address, zlib.crc32(version.encode())) for address, version in self._all())
+            return (photo for photo in found if is_photo(photo[0]))
         folder = Path(root).resolve()
         if not folder.is_dir():
             raise PhotoError(f"No folder at {self.address}.", _KNOWN)
         return _walk(folder, left_out)
 
-    def _files(self, suffix: str) -> list[Found]:
-        files = sorted(
-            (file for file in self._all() if file.address.lower().endswith(suffix)),
-            key=lambda file: file.address,
-        )
+    def _files(self, suffix: str) -> list[tuple[str, str]]:
+        files = sorted(file for file in self._all() if file[0].lower().endswith(suffix))
         if not files:
             raise DataError(f"No {suffix} files at {self.address}.", _KNOWN)
         return files
 
-    def _all(self) -> Iterator[Found]:
-        """The file at the address, all files below a folder, or those that match a pattern."""
+    def _all(self) -> Iterator[tuple[str, str]]:
+        """The file at the address, all files below a folder, or those that match a pattern, each
+        with a version that changes with its content, "" if unknown."""
         with reaching(self.address):
             files, root = open_address(self.address)
             if any(sign in root for sign in "*?["):
@@ -144,41 +120,33 @@ class Source:
                 if info["type"] == "file":
                     name = info["name"]
                     address = name if is_local(files) else str(files.unstrip_protocol(name))
-                    yield Found(address, int(info["size"] or 0), _version(info))
+                    yield address, _version(info)
 
-    def _rows(self, file: Found, at_once: int) -> Iterator[Piece]:
+    def _rows(self, file: str, version: str, at_once: int) -> Iterator[Piece]:
         parquet = require("pyarrow.parquet", "embed")
-        with reaching(file.address):
-            files, path = open_address(file.address)
+        with reaching(file):
+            files, path = open_address(file)
             with files.open(path, "rb") as opened:
                 try:
                     read = parquet.ParquetFile(opened, pre_buffer=False)
                 except Exception as error:  # of ArrowException's many
                     raise DataError(
-                        f"{file.address} is no Parquet file: {error}.",
+                        f"{file} is no Parquet file: {error}.",
                         "Copy it again, or leave it out of SOURCE.",
                     ) from error
                 names, rows = read.schema_arrow.names, read.metadata.num_rows
-        photo = _column(file.address, names, self.photo_column, _PHOTO_COLUMNS, "--photo-column")
+        photo = self.photo_column or next((n for n in _PHOTO_COLUMNS if n in names), "")
         key = self.key_column or next((n for n in _KEY_COLUMNS if n in names and n != photo), "")
-        if key:
-            _column(file.address, names, key, (), "--key-column")
+        for column, option in ((photo, "--photo-column"), (key, "--key-column")):
+            if column not in names and (column or option == "--photo-column"):
+                raise DataError(
+                    f"{file} has no column {column or 'that looks like photos'}; it has: "
+                    f"{', '.join(names)}.",
+                    f"Name one: {option} COLUMN.",
+                )
         for first in range(0, rows, at_once):
             count = min(at_once, rows - first)
-            yield Rows(file.address, file.version, first, count, photo, key)
-
-
-def _column(
-    file: str, names: list[str], column: str | None, usual: tuple[str, ...], option: str
-) -> str:
-    found = column or next((name for name in usual if name in names), None)
-    if found is None or found not in names:
-        raise DataError(
-            f"{file} has no column {column or 'that looks like photos'}; it has: "
-            f"{', '.join(names)}.",
-            f"Name one: {option} COLUMN.",
-        )
-    return found
+            yield Rows(file, version, first, count, photo, key)
 
 
 def _version(info: dict[str, Any]) -> str:
@@ -202,8 +170,7 @@ def _walk(folder: Path, left_out: list[LeftOut]) -> Iterator[tuple[str, int]]:
 
 def _lines(address: str) -> Iterator[str]:
     if address == "-":
-        lines: Iterable[str] = sys.stdin
-        yield from (line.rstrip("\n") for line in lines if line.strip())
+        yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
         return
     with reaching(address):
         files, path = open_address(address)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mcad_mobile.base.files import refused, trouble
+from mcad_mobile.base.files import Partial, refused, trouble
 from mcad_mobile.errors import McadError, MissingExtra, StoreError, require
 
-_PARTIAL = ".partial-"
 # Signs of a refusal in the errors of stores' libraries.
 _REFUSALS = ("credential", "forbidden", "accessdenied", "unauthorized", "401", "403")
 _REACH = (
@@ -22,9 +19,8 @@ _ALLOW = "Check the credentials that its library reads, then run it again."
 
 
 class Store:
-    """Files under one address: a path, file://, s3://, gs://, hf://, memory:// or another protocol
-    of fsspec. StoreError if it cannot be reached or refuses, DiskError if a disk is full,
-    MissingExtra if its library is not installed."""
+    """Files under one address. StoreError if it cannot be reached or refuses, DiskError if a disk
+    is full, MissingExtra if its library is not installed."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -45,12 +41,11 @@ class Store:
                 self.files.pipe_file(f"{self.root}/{name}", data)
 
     def create(self, name: str, data: bytes) -> bool:
-        """As `write`, but only if there is no such file; return whether that was so. If two
-        processes try at once, one succeeds, on disks and on stores with conditional requests
-        (If-None-Match)."""
+        """As `write`, but only if there is no such file; return whether that was so. Of two
+        processes at once one succeeds, on disks and on stores with conditional requests."""
         with reaching(self.url):
             if self.folder is not None:
-                return _create_file(self.folder / name, data)
+                return _write_file(self.folder / name, data, replace=False)
             try:
                 self.files.pipe_file(f"{self.root}/{name}", data, mode="create")
             except FileExistsError:
@@ -62,7 +57,6 @@ class Store:
         return True
 
     def read(self, name: str) -> bytes | None:
-        """A file's bytes; None if there is no such file."""
         with reaching(self.url):
             try:
                 data: bytes = self.files.cat_file(f"{self.root}/{name}")
@@ -75,26 +69,18 @@ class Store:
             self.files.rm_file(f"{self.root}/{name}")
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """The files in `folder` with their bytes, sorted by name, without what killed writers left
-        half written."""
+        """The bytes of the files in `folder`, sorted by name."""
         with reaching(self.url):
             self.files.invalidate_cache()
             try:
                 listed = self.files.ls(f"{self.root}/{folder}", detail=True)
             except FileNotFoundError:
                 return {}
-        found = {Path(item["name"]).name: item["size"] for item in listed if item["type"] == "file"}
-        return {name: int(found[name]) for name in sorted(found) if not name.startswith(_PARTIAL)}
+        files = [item for item in listed if item["type"] == "file"]
+        return dict(sorted((Path(item["name"]).name, int(item["size"])) for item in files))
 
     def open(self, name: str) -> Any:
-        """Open a file for reading at any position."""
         return self.files.open(f"{self.root}/{name}", "rb")
-
-    def clear_partials(self, folder: str) -> None:
-        """Remove the half-written files of killed writers."""
-        if self.folder is not None:
-            for left in (self.folder / folder).glob(f"{_PARTIAL}*"):
-                left.unlink(missing_ok=True)
 
 
 def open_address(url: str) -> tuple[Any, str]:
@@ -128,49 +114,30 @@ def reaching(where: str) -> Iterator[None]:
         raise _store_error(where, error) from error
 
 
-def _store_error(where: str, error: BaseException) -> McadError:
+def _store_error(where: str, error: Exception) -> McadError:
+    missing = isinstance(error, FileNotFoundError)
     local = "://" not in where or where.startswith("file://")
-    if local and not isinstance(error, FileNotFoundError) and isinstance(error, OSError):
+    if local and not missing and isinstance(error, OSError):
         path = Path(where.removeprefix("file://"))
         return trouble(path, error) or refused(path, error)
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    if _is_refusal(error):
+    text = (type(error).__name__ + str(error)).lower()
+    if isinstance(error, PermissionError) or any(sign in text for sign in _REFUSALS):
         return StoreError(f"{where} refuses: {reason}.", _ALLOW)
-    if isinstance(error, FileNotFoundError):
+    if missing:
         return StoreError(f"There is nothing at {where}: {reason}.", _REACH)
     return StoreError(f"{where} cannot be reached: {reason}.", _REACH)
 
 
-def _is_refusal(error: BaseException) -> bool:
-    if isinstance(error, PermissionError):
-        return True
-    text = (type(error).__name__ + str(error)).lower()
-    return any(sign in text for sign in _REFUSALS)
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(prefix=_PARTIAL, dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-
-
-def _create_file(path: Path, data: bytes) -> bool:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = path.with_name(f"{_PARTIAL}{path.name}-{os.getpid()}")
-    _write_file(whole, data)
-    try:
-        os.link(whole, path)
-    except FileExistsError:
-        return False
-    finally:
-        whole.unlink(missing_ok=True)
+def _write_file(path: Path, data: bytes, *, replace: bool = True) -> bool:
+    with Partial(path) as partial:
+        if not replace and path.exists():
+            return False
+        try:
+            partial.file.truncate()
+            partial.file.write(data)
+            partial.finish()
+        except OSError:
+            partial.partial.unlink(missing_ok=True)
+            raise
     return True

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.base.documents import Count, Record, Sha256, decode
-from mcad_mobile.embed.shard import Cause, Embedded, LeftOut, rows_of
+from mcad_mobile.embed.shard import Cause, Embedded, LeftOut
 from mcad_mobile.errors import ShardError, require
 
 SCHEMA = "mcad-shard/1"
@@ -27,8 +27,7 @@ class DamagedShard(ShardError):
 
 
 class ShardFacts(Record, frozen=True):
-    """The facts in a shard's footer. `unread` photos could not be read, and may be readable
-    later."""
+    """The facts in a shard's footer. `unread` photos may be readable later."""
 
     schema: str
     student: str
@@ -53,11 +52,12 @@ class Batch:
 def shard_bytes(embedded: Embedded, dim: int, facts: ShardFacts) -> bytes:
     """A shard as a Parquet file, with a checksum on each page."""
     arrow = require("pyarrow", "embed")
-    rows = rows_of(embedded, (dim,))
+    rows = np.empty(0) if embedded.rows is None else embedded.rows
+    numbers = rows.astype(np.float32, copy=False).reshape(-1)
     table = arrow.table(
         {
             "key": arrow.array(embedded.keys, arrow.string()),
-            "embedding": arrow.FixedSizeListArray.from_arrays(rows.reshape(-1), dim),
+            "embedding": arrow.FixedSizeListArray.from_arrays(numbers, dim),
             "stat_stamp": arrow.array(embedded.stamps[:, 0]),
             "content_stamp": arrow.array(embedded.stamps[:, 1]),
         }
@@ -84,11 +84,8 @@ def read_left_out(data: bytes) -> list[LeftOut]:
 
 
 class ShardFile:
-    """An open shard. ShardError if it is no shard, cut off or damaged.
-
-    It is read on the caller's thread without reading ahead: a thread of Arrow that still holds a
-    Python file when the interpreter ends aborts the process.
-    """
+    """An open shard. ShardError if it is no shard, cut off or damaged. Read on the caller's thread:
+    a thread of Arrow that holds a Python file when the interpreter ends aborts the process."""
 
     def __init__(self, file: Any, where: str) -> None:
         self._where = where
@@ -106,7 +103,7 @@ class ShardFile:
         self.facts = decode(raw, ShardFacts, where, ShardError, _REDO, schema=SCHEMA)
 
     def stamps(self) -> Iterator[tuple[list[str], NDArray[np.uint32]]]:
-        """Keys, and stamps [B, 2] uint32, without reading embeddings."""
+        """Keys and stamps [B, 2], without embeddings."""
         with self._reading():
             columns = ["key", "stat_stamp", "content_stamp"]
             for batch in self._parquet.iter_batches(_GROUP, columns=columns, use_threads=False):

@@ -13,7 +13,6 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,8 +91,7 @@ Message = Ready | PhotoEvent | Finished | Failed
 
 
 class BundleModel:
-    """Photos -> embeddings [B, dim] float32 of unit length, as SearchEngine makes them, by the rung
-    of `runtime` and `precision`, on this process's GPU if `gpu`. RuntimeUnavailable if the rung
+    """Embeds photos as SearchEngine does, by a rung of the job. RuntimeUnavailable if the rung
     fails its self-test on this machine."""
 
     at_once = 1  # towers are exported for one photo, as phones use them
@@ -117,43 +115,30 @@ class BundleModel:
         return np.concatenate(each)
 
 
-class ShardWriter:
-    """Embeds pieces of a job, and writes their shards to the store."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
-        self._store = Store(setup.out)
-        job = setup.job
-        self._model = BundleModel(
-            Path(setup.bundle), job.runtime, job.precision, setup.threads, gpu=setup.gpu
-        )
-
-    def __call__(
-        self, piece: Piece, note: Note, without: AbstractSet[int], alone: AbstractSet[int]
-    ) -> ShardRecord:
-        """Embed a piece and write its shard, after the list of its photos that were left out."""
-        job, name = self._setup.job, name_of(piece)
-        embedded = embed_shard(
-            self._model, photos_of(piece), without=without, alone=alone, note=note
-        )
-        left_out = embedded.left_out
-        facts = ShardFacts(
-            schema=SCHEMA,
-            student=job.student,
-            student_sha256=job.student_sha256,
-            job=job.job,
-            piece=name,
-            filled_by=self._model.filled_by,
-            photos=len(embedded.keys),
-            left_out=len(left_out),
-            unread=sum(photo.cause == "read" for photo in left_out),
-        )
-        file = file_name(self._setup.run, name)
-        if left_out:
-            self._store.write(f"{LEFT_OUT}/{file}", left_out_bytes(left_out))
-        data = shard_bytes(embedded, job.dim, facts)
-        self._store.write(f"{SHARDS}/{file}", data)
-        return ShardRecord.of(file, len(data), facts)
+def write_shard(setup: Setup, model: BundleModel, task: Task, note: Note) -> ShardRecord:
+    """Embed a piece and write its shard, after the list of its photos that were left out."""
+    store, job, name = Store(setup.out), setup.job, name_of(task.piece)
+    embedded = embed_shard(
+        model, photos_of(task.piece), without=task.without, alone=task.alone, note=note
+    )
+    left_out = embedded.left_out
+    facts = ShardFacts(
+        schema=SCHEMA,
+        student=job.student,
+        student_sha256=job.student_sha256,
+        job=job.job,
+        piece=name,
+        filled_by=model.filled_by,
+        photos=len(embedded.keys),
+        left_out=len(left_out),
+        unread=sum(photo.cause == "read" for photo in left_out),
+    )
+    file = file_name(setup.run, name)
+    if left_out:
+        store.write(f"{LEFT_OUT}/{file}", left_out_bytes(left_out))
+    data = shard_bytes(embedded, job.dim, facts)
+    store.write(f"{SHARDS}/{file}", data)
+    return ShardRecord.of(file, len(data), facts)
 
 
 def main() -> None:
@@ -166,7 +151,11 @@ def main() -> None:
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     try:
-        writer = ShardWriter(msgspec.json.decode(lines.get(), type=Setup))
+        setup = msgspec.json.decode(lines.get(), type=Setup)
+        job = setup.job
+        model = BundleModel(
+            Path(setup.bundle), job.runtime, job.precision, setup.threads, gpu=setup.gpu
+        )
     except McadError as error:
         send(Failed.of(error))
         os._exit(0)  # Python does not end while a thread reads standard input
@@ -174,12 +163,7 @@ def main() -> None:
     while True:
         task = msgspec.json.decode(lines.get(), type=Task)
         try:
-            shard = writer(
-                task.piece,
-                lambda event, number: send(PhotoEvent(event, number)),
-                task.without,
-                task.alone,
-            )
+            shard = write_shard(setup, model, task, lambda *event: send(PhotoEvent(*event)))
         except McadError as error:
             send(Failed.of(error))
         else:

@@ -110,7 +110,7 @@ def test_a_shard_that_is_half_written_is_made_again(tmp_path, bundle, photos, sh
     first, second, third = sorted((out / "shards").iterdir())
     first.write_bytes(first.read_bytes()[:-40])
     second.unlink()
-    (out / "shards" / ".partial-left").write_bytes(b"PAR1")
+    (out / "shards" / "left.parquet.partial").write_bytes(b"PAR1")
     arguments = ("--bundle", bundle.directory, "--out", out, "--workers", 1)
     index = ("index", "--from", out, "--bundle", bundle.directory, "--index", tmp_path / "index")
     refused = run(*index, code=1).stderr
@@ -119,7 +119,7 @@ def test_a_shard_that_is_half_written_is_made_again(tmp_path, bundle, photos, sh
     done = run("embed", photos, *arguments)
     assert f"{first.name} is half written" in done.stderr
     assert same(vectors(out), vectors(shards))
-    assert not (out / "shards" / ".partial-left").exists()
+    assert not (out / "shards" / "left.parquet.partial").exists()
     # Bytes that changed where they lie are noticed as they are read, by the pages' checksums.
     whole = third.read_bytes()
     third.write_bytes(whole[:200] + bytes([whole[200] ^ 255]) + whole[201:])
