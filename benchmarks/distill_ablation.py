@@ -30,7 +30,6 @@ from mcad_mobile.cli.output import progress_bar
 from mcad_mobile.distill.dataset import Extra, load_extra, load_pairs
 from mcad_mobile.distill.device import choose, keep_freed_memory
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.progress import WholeRun
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.run import Material, train
 from mcad_mobile.distill.trainees.frozen_trunk import evaluate_cached
@@ -94,7 +93,7 @@ def run(
     before = time.monotonic()
     arithmetic = choose(recipe.arithmetic).arithmetic
     with progress_bar() as advance:
-        cache = FeatureCache(work / "cache", WholeRun({}, advance))
+        cache = FeatureCache(work / "cache", advance)
         if row.teacher:
             found = teacher_rows(
                 row.teacher, recipe, pairs["train"], pairs["test"], cache, arithmetic

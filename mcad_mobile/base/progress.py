@@ -17,14 +17,5 @@ class Progress(Protocol):
     def __call__(self, step: str, done: int = 0, total: int = 0, /) -> None: ...
 
 
-class TimedProgress(Protocol):
-    """A Progress that also takes `left`: the seconds left of the whole work, None when the rate of
-    this step is the best estimate."""
-
-    def __call__(
-        self, step: str, done: int = 0, total: int = 0, left: float | None = None, /
-    ) -> None: ...
-
-
 def silent(step: str, done: int = 0, total: int = 0, /) -> None:
     """Report nothing: the default of every `progress` parameter."""

@@ -19,7 +19,7 @@ from mcad_mobile.errors import require
 if TYPE_CHECKING:
     from mcad_mobile.distill.loop import RecordMetrics
     from mcad_mobile.distill.run import Material
-    from mcad_mobile.distill.teachers.prepare import Teachers
+    from mcad_mobile.distill.teachers.protocol import Teachers
     from mcad_mobile.students.evaluation import Retrieval
 
 
@@ -148,7 +148,7 @@ def _train(options: DistillOptions) -> Retrieval | None:
     _check(options)
     from mcad_mobile.distill.device import accelerator, keep_freed_memory
     from mcad_mobile.distill.run import RunOptions, train
-    from mcad_mobile.distill.trainees.load import StudentChoice
+    from mcad_mobile.distill.trainees import StudentChoice
 
     student = StudentChoice(options.student, options.from_scratch)
     recipe = _recipe(options, student.recipe())
@@ -212,8 +212,8 @@ def _material(options: DistillOptions) -> Material:
 
 def _teachers(options: DistillOptions) -> Teachers:
     from mcad_mobile.distill.device import accelerator
-    from mcad_mobile.distill.teachers.load import load_classifier, load_duals, load_single
-    from mcad_mobile.distill.teachers.prepare import Teachers
+    from mcad_mobile.distill.teachers import load_classifier, load_duals, load_single
+    from mcad_mobile.distill.teachers.protocol import Teachers
 
     device = str(accelerator().device)
     return Teachers(

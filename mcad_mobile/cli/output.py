@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from rich.progress import Progress as ProgressBar
 from rich.text import Text
 
 from mcad_mobile.base import machine
-from mcad_mobile.base.progress import TimedProgress
+from mcad_mobile.base.progress import Progress
 from mcad_mobile.engine.bundle import Bundle
 
 
@@ -185,16 +184,8 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.0f}/s" if task.speed else "")
 
 
-class _Left(TimeRemainingColumn):
-    def render(self, task: Task) -> Text:
-        left = task.fields.get("left")
-        if left is None:
-            return super().render(task)
-        return Text(str(timedelta(seconds=round(left))), style="progress.remaining")
-
-
 @contextmanager
-def progress_bar() -> Iterator[TimedProgress]:
+def progress_bar() -> Iterator[Progress]:
     """Show a bar on standard error, which disappears when the work is done. In a log, print a line
     a minute instead, so none for work that takes less."""
     console = Console(stderr=True)
@@ -208,16 +199,16 @@ def progress_bar() -> Iterator[TimedProgress]:
         _Rate(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        _Left(),
+        TimeRemainingColumn(),
     )
     with ProgressBar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
         stage = _Stage()
 
-        def advance(step: str, done: int = 0, total: int = 0, left: float | None = None, /) -> None:
+        def advance(step: str, done: int = 0, total: int = 0, /) -> None:
             if stage.is_new(done, total):
                 bar.reset(task)
-            bar.update(task, description=step, completed=done, total=total or None, left=left)
+            bar.update(task, description=step, completed=done, total=total or None)
 
         yield advance
 
@@ -234,12 +225,12 @@ class _Stage:
         return new
 
 
-def _line_a_minute() -> TimedProgress:
+def _line_a_minute() -> Progress:
     started = printed = time.monotonic()
     first = 0
     stage = _Stage()
 
-    def advance(step: str, done: int = 0, total: int = 0, left: float | None = None, /) -> None:
+    def advance(step: str, done: int = 0, total: int = 0, /) -> None:
         nonlocal printed, started, first
         now = time.monotonic()
         if stage.is_new(done, total):
@@ -247,10 +238,8 @@ def _line_a_minute() -> TimedProgress:
         if now - printed >= 60:
             printed = now
             rate = (done - first) / (now - started) if now > started else 0
-            if left is None and rate:
-                left = (total - done) / rate
-            speed = f", {rate:.1f}/s" if rate else ""
-            speed += f", {left / 60:.0f} min left" if left is not None else ""
+            left = (total - done) / rate / 60 if rate else 0
+            speed = f", {rate:.1f}/s, {left:.0f} min left" if rate else ""
             counts = f" ({done}/{total}{speed})" if total else ""
             print(f"{time.strftime('%H:%M:%S')} {step}{counts}", file=sys.stderr)
 

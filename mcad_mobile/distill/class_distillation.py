@@ -54,10 +54,6 @@ class ClassLabels:
     name: str  # of the classifier
     identity: str
 
-    def of(self, batch: Batch) -> Tensor:
-        """[I, C] float32: logarithms of probabilities."""
-        return self.photos.of(batch)
-
 
 def class_labels(
     teacher: ClassifierTeacher, data: Dataset, views: Views, cache: FeatureCache
@@ -79,31 +75,24 @@ def _logs(probabilities: Tensor) -> Features:
     return logs
 
 
-@dataclass(frozen=True)
-class PromptBatch:
-    """A step's prompts: texts, and the class that each names."""
-
-    classes: Rows  # [T]
-    texts: list[str]
-
-
 class ClassPrompts:
-    """The prompts of each step: a function of the seed and the step alone. Every class is named
-    once before any class is named again. `number`: prompts a step."""
+    """The `number` prompts of each step, a function of the seed and the step alone. Every class is
+    named once before any class is named again."""
 
     def __init__(self, names: Sequence[Sequence[str]], number: int, seed: int) -> None:
         self.names = names
         self.number = number
         self.seed = seed
 
-    def at(self, step: int) -> PromptBatch:
+    def at(self, step: int) -> tuple[Rows, list[str]]:
+        """The class that each prompt names [T], and the prompts."""
         numbers = np.arange(step * self.number, (step + 1) * self.number)
         rounds, places = np.divmod(numbers, len(self.names))
         orders = {turn: self._order(int(turn)) for turn in np.unique(rounds)}
         pairs = zip(rounds, places, strict=True)
         classes = np.array([orders[turn][place] for turn, place in pairs])
         random = np.random.default_rng((self.seed, step))
-        return PromptBatch(classes, [self._text(random, int(number)) for number in classes])
+        return classes, [self._text(random, int(number)) for number in classes]
 
     def _order(self, turn: int) -> Rows:
         return np.random.default_rng((self.seed, turn, 1)).permutation(len(self.names))
@@ -122,9 +111,8 @@ def fill_template(template: str, name: str) -> str:
 
 
 class PhotoMemory(nn.Module):
-    """Embeddings of the photos of the last steps and the classifier's probabilities for them (a
-    memory bank, as in arXiv 1805.01978): a step's own photos show few of the classes. Buffers, so
-    that a checkpoint holds them."""
+    """The last steps' photos (a memory bank, as in arXiv 1805.01978): a step's own photos show few
+    of the classes. Buffers, so that a checkpoint holds them."""
 
     image: Tensor  # [size, dim] float32, the latest first
     log_probabilities: Tensor  # [size, C] float16
@@ -154,8 +142,7 @@ class PhotoMemory(nn.Module):
 
 class ClassVectors(nn.Module):
     """A vector for each class, in the student's space, trained with the student and then thrown
-    away: photos are compared with all of them at the price of one product, and the text tower
-    is drawn to them by the names of the classes."""
+    away: photos are compared with all of them, and the text tower is drawn to them."""
 
     def __init__(self, recipe: Recipe, dim: int, classes: int) -> None:
         super().__init__()
@@ -174,27 +161,22 @@ class ClassVectors(nn.Module):
         }
 
 
-@dataclass(frozen=True)
 class ClassDistillation:
     """A classifier's labels, the prompts that name its classes, and the trained vectors."""
 
-    labels: ClassLabels
-    prompts: ClassPrompts
-    vectors: ClassVectors
-
-    @staticmethod
-    def of(labels: ClassLabels, recipe: Recipe, dim: int) -> ClassDistillation:
-        prompts = ClassPrompts(labels.names, recipe.names, recipe.seed)
-        return ClassDistillation(labels, prompts, ClassVectors(recipe, dim, len(labels.names)))
+    def __init__(self, labels: ClassLabels, recipe: Recipe, dim: int) -> None:
+        self.labels = labels
+        self.prompts = ClassPrompts(labels.names, recipe.names, recipe.seed)
+        self.vectors = ClassVectors(recipe, dim, len(labels.names))
 
     def texts(self, step: int, rows: Rows) -> list[str]:
         """A step's prompts, by their row numbers."""
-        texts = self.prompts.at(step).texts
+        _, texts = self.prompts.at(step)
         return [texts[row] for row in rows]
 
     def targets(self, batch: Batch, step: int, device: torch.device) -> ClassTargets:
-        log_probabilities = self.labels.of(batch).to(device)
-        named = torch.from_numpy(self.prompts.at(step).classes).to(device)
+        log_probabilities = self.labels.photos.of(batch).to(device)
+        named = torch.from_numpy(self.prompts.at(step)[0]).to(device)
         return ClassTargets(named, log_probabilities, *self.vectors.memory.recalled())
 
 
@@ -211,9 +193,8 @@ class ClassTargets:
 def class_losses(
     embeddings: dict[str, Tensor], targets: ClassTargets, recipe: Recipe
 ) -> dict[str, Tensor]:
-    """`embeddings`: of a student, photos `image` [I, D], prompts `names` [T, D] and the vectors of
-    all `classes` [C, D], of unit length, and the inverse temperatures of both directions. D may be
-    less than the width of the memory: its first numbers are taken."""
+    """`embeddings`: photos `image` [I, D], prompts `names` [T, D] and the vectors of all `classes`
+    [C, D], of unit length, and both inverse temperatures. Of a wider memory, D numbers are used."""
     image, classes = embeddings["image"], embeddings["classes"]
     memory = F.normalize(targets.memory[:, : image.shape[1]], dim=1)
     photos, own = torch.cat([image, memory]), targets.log_probabilities

@@ -16,7 +16,8 @@ from mcad_mobile.base.files import sha256_of
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.photos.folder import find_photos
 from mcad_mobile.engine.text.tokenizer import Tokenizer
-from mcad_mobile.errors import DataError
+from mcad_mobile.errors import DataError, McadError
+from mcad_mobile.students.mcad import default_config
 
 Rows = NDArray[np.intp]
 
@@ -40,7 +41,7 @@ class Extra:
     captions: tuple[str, ...] = ()
 
     def limited(self, captions: int) -> Extra:
-        """At most so many captions, drawn at random, always the same ones."""
+        """Keep at most so many captions, always the same ones."""
         if len(self.captions) <= captions:
             return self
         chosen = np.random.default_rng(0).permutation(len(self.captions))[:captions]
@@ -74,11 +75,11 @@ class Dataset:
             self.mask[:paired],
         )
 
-    def token_counts(self, vocab: int) -> Tensor:
+    def token_counts(self) -> Tensor:
         """How often each token occurs in the captions of pairs, [vocab] float32."""
         paired = len(self.owner)
         tokens = self.ids[:paired][self.mask[:paired] > 0]
-        return torch.bincount(tokens.long(), minlength=vocab).float()
+        return torch.bincount(tokens.long(), minlength=default_config().text.vocab).float()
 
     @property
     def fingerprint(self) -> str:
@@ -103,33 +104,28 @@ def dataset(pairs: list[CaptionedPhoto], tokenizer: Tokenizer, extra: Extra) -> 
 
 
 def load_pairs(folders: list[Path], split: str) -> list[CaptionedPhoto]:
-    """The captioned photos of one split of several datasets."""
     return [photo for folder in folders for photo in load_captions(folder, split)]
 
 
 def load_extra(photo_folders: list[Path], caption_files: list[Path]) -> Extra:
-    """DataError names a file that is missing, empty, or not text; PhotoError a folder without
-    photos."""
+    """Photos without captions, and captions without photos. DataError, PhotoError."""
+    hint = "Give a UTF-8 text file with one caption a line, and no empty lines."
     photos = [photo for folder in photo_folders for photo in find_photos(folder)]
-    captions: list[str] = []
-    for path in caption_files:
-        try:
-            # Not splitlines(): it would cut at form feeds and Unicode separators, too.
-            text = path.read_text("utf-8-sig").removesuffix("\n")
-            lines = [line.strip() for line in text.split("\n")]
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"The captions in {path} cannot be read: {error}.",
-                "Give a UTF-8 text file with one caption a line.",
-            ) from error
-        empty = [number for number, line in enumerate(lines, 1) if not line]
-        if empty:
-            raise DataError(
-                f"{path} has no caption in line {empty[0]}.",
-                "Give one caption a line, and no empty lines.",
-            )
-        captions += lines
+    captions = [line for path in caption_files for line in read_lines(path, DataError, hint)]
     return Extra(tuple(photos), tuple(captions))
+
+
+def read_lines(path: Path, kind: type[McadError], hint: str) -> list[str]:
+    """The lines of a UTF-8 file. An error of `kind` if it cannot be read, or one is empty."""
+    try:
+        # Not splitlines(): it would cut at form feeds and Unicode separators, too.
+        lines = path.read_text("utf-8-sig").removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise kind(f"{path} cannot be read: {error}.", hint) from error
+    lines = [line.strip() for line in lines]
+    if "" in lines:
+        raise kind(f"{path} has no text in line {lines.index('') + 1}.", hint)
+    return lines
 
 
 @dataclass(frozen=True)
@@ -155,7 +151,7 @@ def restore_order(rows: int, world: int) -> Rows:
 
 @dataclass(frozen=True)
 class Views:
-    """How many views of each photo are used: view 0 is the photo, the others are crops."""
+    """The number of views of each photo: view 0 is the photo, the others are crops."""
 
     paired: int
     extra: int
@@ -163,7 +159,8 @@ class Views:
 
 @dataclass(frozen=True)
 class BatchSampler:
-    """The batch of each step: a function of the seed and the step alone."""
+    """The batch of each step: a function of the seed and the step alone. `companions` [N + E, K]:
+    extra captions that may go with each photo; None: any."""
 
     data: Dataset
     batch: int
@@ -171,8 +168,6 @@ class BatchSampler:
     extra_photos: int  # a step
     extra_captions: int  # a step
     seed: int
-    # Rows of extra captions that may go with each photo, [N + E, K]: a step's extra captions are
-    # those of its photos, as many as there is room for. None: any.
     companions: Rows | None = None
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,22 +35,16 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def accelerator() -> Accelerator:
-    """This process's. It finds devices and joins processes; `autocast` decides how products are
-    computed, whatever the options of `accelerate launch`."""
+    """This process's. `autocast` decides how products are computed, whatever the options of
+    `accelerate launch`."""
     package = require("accelerate", "distill")
     return package.Accelerator(mixed_precision="no")
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc's malloc to keep what is freed for the next step: it otherwise gives large blocks
-    back, and the kernel clears their pages again and again. A CPU matter, of the whole process:
-    for programs to call, before they train. Elsewhere than on glibc nothing happens.
-
-    Measured on one core of an AMD EPYC: EfficientNet-Lite0's grid of a photo takes 9.8 ms instead
-    of 20.6.
-    """
-    if not sys.platform.startswith("linux"):
-        return
+    """Ask glibc's malloc to keep what is freed for the next step, for the whole process: it
+    otherwise gives large blocks back, and the kernel clears their pages again and again. Measured
+    on one core of an AMD EPYC: a photo's grid of EfficientNet-Lite0 takes 9.8 ms, not 20.6."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
@@ -59,29 +52,28 @@ def keep_freed_memory() -> None:
 
 
 def autocast(arithmetic: Arithmetic, device: torch.device) -> torch.autocast:
-    """Matrix products and convolutions in `arithmetic`; all else, and all that is kept between
-    steps, stays float32."""
+    """Compute matrix products and convolutions in `arithmetic`; all else stays float32."""
     half = _HALVES.get(arithmetic)
     return torch.autocast(device.type, half, enabled=half is not None)
 
 
 def to_product_type(rows: Tensor) -> Tensor:
-    """`rows` in the type of autocast's products, so that several products cast them once."""
+    """Cast `rows` to the type of autocast's products, once for several products."""
     kind = rows.device.type
     return rows.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else rows
 
 
 class Choice(Record, frozen=True):
+    """`ms`: of the measured work; empty where the recipe names the arithmetic."""
+
     arithmetic: Arithmetic
     device: str
-    ms: dict[
-        Arithmetic, Positive
-    ]  # of the measured work; none where the recipe names the arithmetic
+    ms: dict[Arithmetic, Positive]
 
 
 def choose(option: ArithmeticOption, before: Arithmetic | None = None) -> Choice:
-    """The same in all processes, which measure at once. `before`: that which a run began
-    with. TrainingError if the device lacks what the recipe names."""
+    """Choose the arithmetic, the same in all processes, which measure at once; `before` is that
+    which a run began with. TrainingError if the device lacks what the recipe names."""
     device = accelerator().device
     if option == "auto":
         gather = require("accelerate.utils", "distill").gather_object
@@ -96,8 +88,8 @@ def choose(option: ArithmeticOption, before: Arithmetic | None = None) -> Choice
 
 
 def choices(option: ArithmeticOption, note: Path) -> list[Choice]:
-    """The arithmetics of the run so far, from its file `note`, and last the one from now on, which
-    is added to the file."""
+    """The arithmetics of the run so far, from its file `note`, and the one from now on, which is
+    added to the file."""
     known: list[Choice] = []
     if note.exists():
         hint = "Remove it: the run chooses its arithmetic again."
@@ -116,9 +108,8 @@ def choices(option: ArithmeticOption, note: Path) -> list[Choice]:
 
 def fastest(ms: dict[Arithmetic, float], before: Arithmetic | None = None) -> Arithmetic:
     """Of measured times: float32 unless a half type is clearly faster, and bfloat16, which needs
-    no scaled gradients, unless float16 is clearly faster than that. A run that began with
-    `before` goes on with it, so that it ends with the same bits, unless another is much faster:
-    it was moved to another processor."""
+    no scaled gradients, unless float16 is clearly faster than that. A run that began with `before`
+    goes on with it, unless another is much faster: it was moved to another processor."""
     chosen, gain = (before, _MUCH) if before in ms else ("fp32", _CLEARLY)
     for name in ms:
         if gain * ms[name] < ms[chosen]:
@@ -127,15 +118,15 @@ def fastest(ms: dict[Arithmetic, float], before: Arithmetic | None = None) -> Ar
 
 
 def slowest(measured: Sequence[dict[Arithmetic, float]]) -> dict[Arithmetic, float]:
-    """ms of a step that several processes share, in each arithmetic that all have."""
+    """Take the slowest process's ms in each arithmetic that all processes have."""
     shared = [name for name in measured[0] if all(name in ms for ms in measured)]
     return {name: max(ms[name] for ms in measured) for name in shared}
 
 
 def measure(device: torch.device, seconds: float = _SECONDS) -> dict[Arithmetic, float]:
-    """ms that a small piece of a run's work takes in each arithmetic that the device computes in,
-    float32 first: the best of three rounds, and of more while `seconds` last. On CPUs it is
-    processor time of one thread, which a busy machine hardly changes."""
+    """Measure a small piece of a run's work, in ms, in each arithmetic of the device, float32
+    first: the best of three rounds, and of more while `seconds` last. On CPUs it is processor time
+    of one thread, which a busy machine hardly changes."""
     known: list[Arithmetic] = ["fp32"]
     if device.type == "cpu":
         known += ["bf16"]
@@ -163,8 +154,8 @@ def measure(device: torch.device, seconds: float = _SECONDS) -> dict[Arithmetic,
 
 
 def trial_work(device: torch.device) -> Callable[[], None]:
-    """A block of a frozen trunk, forward; and the student's last block, its last convolution and a
-    layer of its text tower, forward and backward."""
+    """A frozen trunk's block, forward; the student's last block, its last convolution and a layer
+    of its text tower, forward and backward."""
     # A GPU is not filled by less than a step; on a busy CPU little pieces find a quiet moment.
     photos, captions = (2, 8) if device.type == "cpu" else (128, 256)
     frozen = Block(40, 40, 5, 1, 6)

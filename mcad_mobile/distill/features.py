@@ -20,20 +20,19 @@ from PIL import Image
 from torch import Tensor
 
 from mcad_mobile.base.files import Partial
+from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views, content_of
 from mcad_mobile.distill.device import accelerator
-from mcad_mobile.distill.progress import PieceProgress
 from mcad_mobile.embed.on_ray import map_messages
-from mcad_mobile.embed.pieces import Listed, Photo, photos_of
+from mcad_mobile.embed.pieces import Listed, photos_of
 from mcad_mobile.embed.shard import embed_shard
 from mcad_mobile.engine.photos.decode import open_bytes
 from mcad_mobile.errors import PhotoError
 
 Features = NDArray[Any]  # float16, or token ids
 EncodePhotos = Callable[[list[Image.Image]], Features]
-# Rows of each of several batches, in their order.
-EncodeBatches = Callable[[Sequence[range]], Iterator[Features]]
+EncodeBatches = Callable[[Sequence[range]], Iterator[Features]]  # rows of each batch
 _PHOTOS_AT_ONCE = 64
 _CAPTIONS_AT_ONCE = 512
 _LENGTH_GROUPS = 4
@@ -41,9 +40,10 @@ _LENGTH_GROUPS = 4
 
 class FeatureCache:
     """Arrays under one folder, each named by a hash of the model and of its inputs. `ray` is the
-    address of a cluster that encodes photos; None: this process does."""
+    address of a cluster that encodes photos; None: this process does. A step of `progress` is a
+    part of a run, and may say more after ": "."""
 
-    def __init__(self, folder: Path, progress: PieceProgress, ray: str | None = None) -> None:
+    def __init__(self, folder: Path, progress: Progress, ray: str | None = None) -> None:
         self.folder = folder
         self.progress = progress
         self.ray = ray
@@ -51,20 +51,15 @@ class FeatureCache:
     def of_photos(
         self, photos: Sequence[Path], view: int, identity: str, part: str, compute: EncodePhotos
     ) -> Features:
-        """Rows of `compute` for one view of each photo -> [N, ...] float16, memory-mapped.
-
-        View 0 is the photo itself, the others are seeded crops and flips. `identity` stands for
-        the model: features of other weights are never served. `part`: of the run, for its
-        progress. PhotoError for a broken photo.
-        """
+        """Rows of `compute`, the model of `identity`, for one view of each photo -> [N, ...]
+        float16, memory-mapped. View 0 is the photo itself, the others are seeded crops and flips.
+        PhotoError for a broken photo."""
         key = _digest(identity, str(view), *(content_of(photo) for photo in photos))
-        return self._stored(
-            key,
-            len(photos),
-            lambda batches: compute_views(photos, view, compute, batches, self.ray),
-            part,
-            _PHOTOS_AT_ONCE,
-        )
+
+        def batched(batches: Sequence[range]) -> Iterator[Features]:
+            return compute_views(photos, view, compute, batches, self.ray)
+
+        return self._stored(key, len(photos), batched, f"{part}: view {view + 1}", _PHOTOS_AT_ONCE)
 
     def of_captions(
         self,
@@ -74,13 +69,12 @@ class FeatureCache:
         compute: Callable[[list[str]], Features],
     ) -> Features:
         """Rows of `compute` for each caption -> [M, ...] float16, memory-mapped."""
-        return self._stored(
-            _digest(identity, *captions),
-            len(captions),
-            lambda batches: (compute(list(captions[rows.start : rows.stop])) for rows in batches),
-            part,
-            _CAPTIONS_AT_ONCE,
-        )
+        key = _digest(identity, *captions)
+
+        def batched(batches: Sequence[range]) -> Iterator[Features]:
+            return (compute(list(captions[rows.start : rows.stop])) for rows in batches)
+
+        return self._stored(key, len(captions), batched, part, _CAPTIONS_AT_ONCE)
 
     def of_features(
         self,
@@ -90,15 +84,17 @@ class FeatureCache:
         compute: Callable[[list[Features]], Features],
     ) -> Features:
         """Rows of `compute` for features that this cache holds: a second model on top of others."""
+        names = []
+        for source in sources:
+            assert isinstance(source, np.memmap) and source.filename, "only a cache's own features"
+            names.append(Path(source.filename).name)
+
+        def batched(batches: Sequence[range]) -> Iterator[Features]:
+            for rows in batches:
+                yield compute([np.asarray(source[rows.start : rows.stop]) for source in sources])
+
         return self._stored(
-            _digest(identity, *(_name_of(source) for source in sources)),
-            len(sources[0]),
-            lambda batches: (
-                compute([np.asarray(source[rows.start : rows.stop]) for source in sources])
-                for rows in batches
-            ),
-            part,
-            _PHOTOS_AT_ONCE,
+            _digest(identity, *names), len(sources[0]), batched, part, _PHOTOS_AT_ONCE
         )
 
     def _stored(
@@ -109,20 +105,18 @@ class FeatureCache:
             if not path.exists():
                 with Partial(path) as partial:
                     if not path.exists():  # another run may have made it meanwhile
-                        self._fill(partial.file, key, count, compute, part, at_once)
+                        self._fill(partial.file, count, compute, part, at_once)
                         partial.finish()
-        self.progress(part, key, count, count)
         stored: Features = np.load(path, mmap_mode="r")
         return stored
 
     def _fill(
-        self, file: BinaryIO, key: str, count: int, compute: EncodeBatches, part: str, at_once: int
+        self, file: BinaryIO, count: int, compute: EncodeBatches, part: str, at_once: int
     ) -> None:
         """Batch by batch to the end of the file: a gallery's features may not fit into memory, and
         a run that was cut off continues behind the last whole one."""
-        assert count, "there is nothing to compute features of"
         kept = _rows_kept(file, count, at_once)
-        self.progress(part, key, kept, count)
+        self.progress(part, kept, count)
         batches = [
             range(start, min(start + at_once, count)) for start in range(kept, count, at_once)
         ]
@@ -133,7 +127,7 @@ class FeatureCache:
                 np.lib.format.write_array_header_1_0(file, header)
             file.write(rows.tobytes())
             file.flush()
-            self.progress(part, key, batch.stop, count)
+            self.progress(part, batch.stop, count)
 
 
 def _rows_kept(file: BinaryIO, count: int, at_once: int) -> int:
@@ -152,11 +146,6 @@ def _rows_kept(file: BinaryIO, count: int, at_once: int) -> int:
     return rows
 
 
-def _name_of(stored: Features) -> str:
-    assert isinstance(stored, np.memmap) and stored.filename, "only a cache's own features"
-    return Path(stored.filename).name
-
-
 def _digest(*parts: str) -> str:
     digest = hashlib.sha256()
     for part in parts:
@@ -171,29 +160,22 @@ def compute_views(
     batches: Sequence[range],
     ray: str | None,
 ) -> Iterator[Features]:
-    """Rows of `compute` for one view of the photos of each batch, in the order of `batches`. As
-    `mcad-mobile embed`, but with a teacher or a trunk in place of a bundle's tower: in this
-    process, or on the cluster at `ray`, whose nodes find the photos at the same paths. PhotoError
-    for a photo that cannot be read or decoded."""
+    """Rows of `compute` for one view of the photos of each batch, in the order of `batches`: in
+    this process, or on the cluster at `ray`, whose nodes find the photos at the same paths.
+    PhotoError for a photo that cannot be read or decoded."""
+    paths = [[str(photos[number].absolute()) for number in batch] for batch in batches]
     if ray is None:
-        for batch in batches:
-            yield _rows([_photo(photos[number]) for number in batch], view, batch.start, compute)
+        for batch, names in zip(batches, paths, strict=True):
+            yield _rows(names, view, batch.start, compute)
         return
     messages = [
-        msgspec.json.encode(
-            _Batch(tuple(str(photos[number].absolute()) for number in batch), batch.start)
-        )
-        for batch in batches
+        msgspec.json.encode((names, batch.start))
+        for batch, names in zip(batches, paths, strict=True)
     ]
     for answer in map_messages(
         ray, _Worker, (compute, view), messages, len(messages), ordered=True
     ):
         yield np.load(io.BytesIO(answer))
-
-
-class _Batch(msgspec.Struct, frozen=True):
-    paths: tuple[str, ...]
-    first: int
 
 
 class _Worker:
@@ -203,10 +185,9 @@ class _Worker:
         self._compute, self._view = compute, view
 
     def __call__(self, message: bytes) -> bytes:
-        batch = msgspec.json.decode(message, type=_Batch)
-        photos = list(photos_of(Listed(batch.paths, (0,) * len(batch.paths))))
+        paths, first = msgspec.json.decode(message, type=tuple[list[str], int])
         file = io.BytesIO()
-        np.save(file, _rows(photos, self._view, batch.first, self._compute))
+        np.save(file, _rows(paths, self._view, first, self._compute))
         return file.getvalue()
 
 
@@ -228,12 +209,9 @@ class _ViewModel:
         return self.compute(prepared)
 
 
-def _photo(path: Path) -> Photo:
-    return Photo(str(path), lambda: (path.read_bytes(), 0))
-
-
-def _rows(photos: list[Photo], view: int, first: int, compute: EncodePhotos) -> Features:
-    found = embed_shard(_ViewModel(view, first, len(photos), compute), photos)
+def _rows(paths: list[str], view: int, first: int, compute: EncodePhotos) -> Features:
+    photos = photos_of(Listed(tuple(paths), (0,) * len(paths)))
+    found = embed_shard(_ViewModel(view, first, len(paths), compute), photos)
     if found.left_out:
         raise PhotoError(found.left_out[0].why)
     assert found.rows is not None
@@ -270,10 +248,10 @@ def photo_rows(
 
 @dataclass(frozen=True)
 class CaptionRows:
-    """Features of a dataset's captions: its paired ones, and extra ones (None: there are none)."""
+    """Features of a dataset's captions."""
 
     paired: Features  # [M, ...]
-    extra: Features | None  # [X, ...]
+    extra: Features | None  # [X, ...]; None: there are none
 
     def __len__(self) -> int:
         return len(self.paired) + (0 if self.extra is None else len(self.extra))

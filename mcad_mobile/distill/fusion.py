@@ -28,11 +28,9 @@ class Modified:
 
 
 def candidates(image: Tensor, text: Tensor, k: int) -> Tensor:
-    """The k texts nearest each image and the k images nearest each text -> [I, T] bool.
-
-    image [I, D], text [T, D]: the dual-stream teacher's embeddings. Nothing here knows which
-    image and text belong together, so that a matched pair's fused feature cannot tell it either.
-    """
+    """The k texts nearest each image [I, D] and the k images nearest each text [T, D] -> [I, T]
+    bool. Nothing here knows which image and text belong together, so that a matched pair's fused
+    feature cannot tell it either."""
     similarity = image @ text.T
     chosen = torch.zeros_like(similarity, dtype=torch.bool)
     chosen.scatter_(1, similarity.topk(min(k, len(text)), 1).indices, True)

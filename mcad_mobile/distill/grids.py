@@ -17,7 +17,6 @@ from mcad_mobile.distill.dataset import Dataset, Views
 from mcad_mobile.distill.device import accelerator, autocast, device_of
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, photo_rows
 from mcad_mobile.distill.pretrained import load_imagenet
-from mcad_mobile.distill.progress import grids_part
 from mcad_mobile.distill.recipe import Arithmetic
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.students.efficientnet_lite import LITE0, Trunk, scaled
@@ -28,11 +27,8 @@ _STAGES = {0: LITE0, 2: scaled(width=1.1, depth=1.2)}
 
 
 class GridTrunk:
-    """`module` with its current weights, without its last blocks: training must not change them.
-
-    `resumed`: so many of its last blocks run on the grids that a shallower trunk, with the same
-    weights, leaves in the cache.
-    """
+    """`module` with its current weights, without its last blocks. `resumed`: so many of its last
+    blocks run on the grids that a shallower trunk, with the same weights, leaves in the cache."""
 
     def __init__(
         self,
@@ -45,20 +41,19 @@ class GridTrunk:
     ) -> None:
         self.name = name
         self.module = module.eval()
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.preprocess = preprocess
         self.arithmetic = arithmetic
         self.without = without
         self.resumed = resumed
-        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.preprocess = preprocess
 
     @staticmethod
     def pretrained(size: int, arithmetic: Arithmetic, resumed: int = 0) -> GridTrunk:
         """EfficientNet-Lite0 or -Lite2 with its ImageNet weights, on the training device."""
         module = Trunk(_STAGES[size])
         load_imagenet(module, size)
-        preprocess = default_config().preprocess
         module.to(accelerator().device)
-        name = f"EfficientNet-Lite{size}"
+        preprocess, name = default_config().preprocess, f"EfficientNet-Lite{size}"
         return GridTrunk(name, module, preprocess, arithmetic, resumed=resumed)
 
     @property
@@ -93,7 +88,7 @@ class GridTrunk:
     def cached(self, cache: FeatureCache, photos: Sequence[Path], view: int) -> Features:
         """Grids of one view of each photo -> [N, 7, 7, C] float16, memory-mapped."""
         if not self.resumed:
-            return cache.of_photos(photos, view, self.identity, grids_part(self.name), self.grids)
+            return cache.of_photos(photos, view, self.identity, f"grids of {self.name}", self.grids)
         deeper = self.without + self.resumed
         before = GridTrunk(self.name, self.module, self.preprocess, self.arithmetic, deeper)
         sources = [before.cached(cache, photos, view)]
@@ -101,22 +96,15 @@ class GridTrunk:
         return cache.of_features(sources, self.identity, part, lambda rows: self.resume(rows[0]))
 
     def rows(self, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
-        """Grids of a whole dataset."""
         return photo_rows(data, views, lambda photos, view: self.cached(cache, photos, view))
 
 
 @dataclass(frozen=True)
 class PhotoEncoder:
-    """A frozen model that encodes photos from pixels or, on top of trunks, from cached grids.
-
-    Attributes:
-        identity: hash of the model; the cache finds its features by it.
-        part: the part of the run whose progress it is.
-        encode: photos -> rows.
-    """
+    """A frozen model that encodes photos from pixels or, on top of trunks, from cached grids."""
 
     identity: str
-    part: str
+    part: str  # of the run, for its progress
     encode: Callable[[list[Image.Image]], Features]
     trunks: Sequence[GridTrunk] = ()
     encode_grids: Callable[[list[Features]], Features] | None = None
@@ -128,14 +116,13 @@ class PhotoEncoder:
         return replace(self, trunks=trunks, encode_grids=encode_grids)
 
     def rows(self, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
-        """Features of a whole dataset."""
-        return photo_rows(data, views, lambda photos, view: self._view(cache, photos, view))
+        def of_view(photos: Sequence[Path], view: int) -> Features:
+            if self.encode_grids is None:
+                return cache.of_photos(photos, view, self.identity, self.part, self.encode)
+            grids = [trunk.cached(cache, photos, view) for trunk in self.trunks]
+            return cache.of_features(grids, self.identity, self.part, self.encode_grids)
 
-    def _view(self, cache: FeatureCache, photos: Sequence[Path], view: int) -> Features:
-        if self.encode_grids is None:
-            return cache.of_photos(photos, view, self.identity, self.part, self.encode)
-        grids = [trunk.cached(cache, photos, view) for trunk in self.trunks]
-        return cache.of_features(grids, self.identity, self.part, self.encode_grids)
+        return photo_rows(data, views, of_view)
 
 
 def _half(grid: Tensor) -> Features:

@@ -34,8 +34,7 @@ from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 
 @dataclass(frozen=True)
 class DualLabels:
-    """Of one or more dual-stream teachers. Their embeddings are concatenated and scaled to unit
-    length, so that the similarity of several is the mean of their similarities."""
+    """Of one or more dual-stream teachers, which speak as one (concatenate_teachers)."""
 
     photos: tuple[PhotoRows, ...]  # per teacher, rows [D_n]
     texts: tuple[CaptionRows, ...]  # per teacher, rows [D_n]
@@ -54,11 +53,6 @@ class DualLabels:
         rows = [getattr(teacher, photos)[0] for teacher in self.photos]
         return concatenate_teachers([torch.from_numpy(np.asarray(row, np.float32)) for row in rows])
 
-    def all_photos(self) -> Tensor:
-        """Paired and extra ones, uncropped: [N + E, D]."""
-        has_extra = bool(self.photos[0].extra)
-        return torch.cat([self.view("paired"), *([self.view("extra")] if has_extra else [])])
-
     def all_texts(self) -> Tensor:
         """[M, D]."""
         return self._texts(np.arange(len(self.texts[0])))
@@ -69,8 +63,7 @@ class DualLabels:
 
     def principal(self, dim: int) -> Tensor:
         """The `dim` directions that carry most of the photos and captions, the heaviest first:
-        [D, dim] float32, orthonormal columns, zeros beyond D. Not centred: cosines are what has
-        to stay. The first k of them are what k directions could carry at best."""
+        [D, dim] float32, orthonormal columns, zeros beyond D. Not centred: cosines have to stay."""
         second = torch.zeros(self.dim, self.dim, dtype=torch.float64)
         for rows in (self.view("paired").double(), self.all_texts().double()):
             second += rows.T @ rows / len(rows)
@@ -78,16 +71,17 @@ class DualLabels:
         return torch.nn.functional.pad(kept, (0, dim - kept.shape[1]))
 
     def companions(self, data: Dataset, number: int = 16) -> Rows | None:
-        """Pairs that the teachers make: for every photo, the extra captions nearest to it
-        -> [N + E, number] row numbers of captions. None without extra captions."""
+        """The row numbers of the extra captions nearest to each photo, [N + E, number]; None
+        without extra captions."""
         first = len(data.owner)
         if len(data.captions) == first:
             return None
         texts = self._texts(np.arange(first, len(data.captions)))
         number = min(number, len(texts))
+        photos = [self.view("paired"), *([self.view("extra")] if self.photos[0].extra else [])]
         nearest = [
             (chunk @ texts.T).topk(number, 1).indices
-            for chunk in torch.split(self.all_photos(), 500)
+            for chunk in torch.split(torch.cat(photos), 500)
         ]
         return torch.cat(nearest).numpy() + first
 
@@ -101,7 +95,6 @@ class SingleLabels:
     length: int  # of its mask
 
     def texts(self, captions: Rows) -> TextStates:
-        """States and mask of captions by their row numbers."""
         rows = torch.from_numpy(self.captions.of(captions))
         states, mask = rows[:, : -self.length], rows[:, -self.length :]
         return TextStates(states.reshape(-1, *self.shape), mask.float())
@@ -109,8 +102,6 @@ class SingleLabels:
 
 @dataclass(frozen=True)
 class FusionInputs:
-    """Inputs of the fusion."""
-
     image: Tensor  # [I, D]
     text: Tensor  # [T, D]
     candidates: Tensor  # [I, T] bool
@@ -131,10 +122,9 @@ class Labels:
     shift: float = 0.0
 
     def calibrated(self, sampler: BatchSampler, steps: int = 4) -> Labels:
-        """The single-stream teacher's scores brought to the mean and the spread that the
-        dual-stream similarities of the same pairs have: the candidates of the first steps.
-        A cross-encoder's logits are of another size, and too peaked to be matched as they are
-        (arXiv 2407.07479): every softmax of them would be a label."""
+        """Bring the single-stream teacher's scores to the mean and spread of the dual-stream
+        similarities of the first steps' candidates. A cross-encoder's logits are too peaked to be
+        matched as they are (arXiv 2407.07479): every softmax of them would be a label."""
         first = range(min(steps, sampler.steps_per_epoch))
         batches = [self.score_candidates(sampler.at(step)) for step in first]
         dual = torch.cat([(batch.image @ batch.text.T)[batch.candidates] for batch in batches])
@@ -145,7 +135,6 @@ class Labels:
 
     @torch.no_grad()
     def of(self, batch: Batch, teaching: Teaching) -> Modified:
-        """The teachers' labels of a batch: images [I, D], texts [T, D], similarities [I, T]."""
         if teaching == "dual":
             image, text = self.dual.of(batch)
             everything = torch.ones(len(image), len(text), dtype=torch.bool)
@@ -176,11 +165,11 @@ def dual_labels(
     teachers: Sequence[DualStreamTeacher], data: Dataset, views: Views, cache: FeatureCache
 ) -> DualLabels:
     """Embeddings of all photos and captions by each teacher, computed or read from the cache."""
-    rows = [_dual_labels(teacher, data, views, cache) for teacher in teachers]
+    rows = [_dual_rows(teacher, data, views, cache) for teacher in teachers]
     return DualLabels(tuple(photos for photos, _ in rows), tuple(texts for _, texts in rows))
 
 
-def _dual_labels(
+def _dual_rows(
     teacher: DualStreamTeacher, data: Dataset, views: Views, cache: FeatureCache
 ) -> tuple[PhotoRows, CaptionRows]:
     encoder = PhotoEncoder(
@@ -190,16 +179,14 @@ def _dual_labels(
     )
     if isinstance(teacher, RegionTextTeacher):
         encoder = encoder.on_grids(teacher.trunks, lambda grids: _half(teacher.embed_grids(grids)))
-    texts = caption_rows(
-        data,
-        lambda captions: cache.of_captions(
-            captions,
-            teacher.identity,
-            "dual-stream teachers on captions",
-            lambda batch: _half(teacher.embed_texts(batch)),
-        ),
-    )
-    return encoder.rows(data, views, cache), texts
+
+    def of_captions(captions: Sequence[str]) -> Features:
+        part = "dual-stream teachers on captions"
+        return cache.of_captions(
+            captions, teacher.identity, part, lambda batch: _half(teacher.embed_texts(batch))
+        )
+
+    return encoder.rows(data, views, cache), caption_rows(data, of_captions)
 
 
 def single_labels(

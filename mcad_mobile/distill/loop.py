@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from mcad_mobile.base.files import Partial
+from mcad_mobile.base.progress import Progress
 from mcad_mobile.distill.dataset import Batch, Rows, restore_order
 from mcad_mobile.distill.device import accelerator, autocast
-from mcad_mobile.distill.progress import PieceProgress
 from mcad_mobile.distill.recipe import Arithmetic
 from mcad_mobile.errors import TrainingError
 
@@ -45,11 +46,9 @@ class Schedule:
 
 
 class Loop:
-    """Trains `model`, a module whose forward gives what `losses` needs.
-
-    `groups` are AdamW's parameter groups, each with its peak `lr`. A checkpoint is written after
-    each epoch at `checkpoint`; it belongs to the run of this `fingerprint`.
-    """
+    """Trains `model`, a module whose forward gives what the losses need, by AdamW's parameter
+    `groups`, each with its peak `lr`. After each epoch it writes `checkpoint`, which belongs to the
+    run of this `fingerprint`."""
 
     def __init__(
         self,
@@ -84,9 +83,9 @@ class Loop:
     def run(
         self,
         losses: Callable[[Forward, int], Losses],
-        progress: PieceProgress,
+        progress: Progress,
         after_epoch: Callable[[int], str] = lambda epoch: "saved",
-        record: RecordMetrics | None = None,
+        record: RecordMetrics = lambda step, values: None,
     ) -> None:
         """Train to the end, from the checkpoint where there is one.
 
@@ -97,8 +96,8 @@ class Loop:
         """
         self._resume()
         latest = ""
-        progress(self.label, self.fingerprint, self.step, self.schedule.steps)
         total, per_epoch = self.schedule.steps, self.schedule.steps_per_epoch
+        progress(self.label, self.step, total)
         while self.step < total:
             self.model.train()
             # Dropout, too, must not depend on where a run was cut.
@@ -115,10 +114,9 @@ class Loop:
             self.step += 1
             epoch = math.ceil(self.step / per_epoch)
             shown = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-            detail = f"epoch {epoch}/{self.schedule.epochs}: {shown}{latest}"
-            progress(self.label, self.fingerprint, self.step, total, detail)
-            if record:
-                record(self.step, {f"loss/{name}": value for name, value in values.items()})
+            step = f"{self.label}: epoch {epoch}/{self.schedule.epochs}, {shown}{latest}"
+            progress(step, self.step, total)
+            record(self.step, {f"loss/{name}": value for name, value in values.items()})
             if self.step % per_epoch == 0:
                 self._save()
                 latest = f"; {after_epoch(epoch)} after epoch {epoch}"
@@ -140,7 +138,7 @@ class Loop:
         return np.arange(rows)[rank::world], restore_order(rows, world)
 
     def finish(self) -> None:
-        """Once what was trained is saved: take the checkpoint away."""
+        """Remove the checkpoint, once what was trained is saved."""
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self.checkpoint.unlink(missing_ok=True)
@@ -202,3 +200,27 @@ def gather(rows: Tensor) -> Tensor:
     from torch.distributed.nn.functional import all_gather
 
     return torch.cat(all_gather(rows))  # type: ignore[no-untyped-call]
+
+
+class Prefetch:
+    """Calls `make(step)` for each of `steps` steps in a thread, while the step before is trained.
+    Call it with a step for the result; an error of `make` is raised there."""
+
+    def __init__(self, make: Callable[[int], Tensor], steps: int) -> None:
+        self._make = make
+        self._steps = steps
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="photos")
+        self._next: dict[int, Future[Tensor]] = {}
+
+    def __call__(self, step: int) -> Tensor:
+        begun = self._next.pop(step, None) or self._pool.submit(self._make, step)
+        rows = begun.result()
+        if step + 1 < self._steps:
+            self._next[step + 1] = self._pool.submit(self._make, step + 1)
+        return rows
+
+    def __enter__(self) -> Prefetch:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)

@@ -18,8 +18,8 @@ _MAX_SCALE = 100.0  # CLIP's cap on the inverse temperature (arXiv 2103.00020, s
 
 
 def cut(embeddings: Tensor, width: int) -> Tensor:
-    """The first numbers of unit vectors [..., D] -> [..., width] of unit length: embeddings, too
-    (Matryoshka representation learning, arXiv 2205.13147)."""
+    """The first numbers of unit vectors [..., D] -> [..., width] of unit length (Matryoshka
+    representation learning, arXiv 2205.13147)."""
     return F.normalize(embeddings[..., :width], dim=-1)
 
 
@@ -29,8 +29,8 @@ def at_widths(
     dim: int,
     recipe: Recipe,
 ) -> dict[str, Tensor]:
-    """`losses(embeddings, width)` of a student's whole embeddings [B, dim], plus those of their
-    first numbers at each of the recipe's narrower widths, times its weight `narrow`."""
+    """`losses(embeddings, width)` of whole embeddings [B, dim], plus those of their first numbers
+    at each of the recipe's narrower widths, times its weight `narrow`."""
     parts = losses(embeddings, dim)
     for width in recipe.widths if recipe.narrow else ():
         if width >= dim:
@@ -49,11 +49,9 @@ def capped(log_scale: Tensor) -> Tensor:
 
 
 def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
-    """Symmetric InfoNCE (CLIP, arXiv 2103.00020, figure 3).
-
-    image, text: [B, D] float32 of unit length, row i of one belonging to row i of the other;
-    scale: [] float32, the inverse temperature. Returns the mean of both directions' cross
-    entropy, [] float32:  L = -1/2B sum_i [log softmax_j(s t_i.v_j) + log softmax_j(s v_i.t_j)]_i
+    """Symmetric InfoNCE (CLIP, arXiv 2103.00020, figure 3) of pairs: image and text [B, D] of unit
+    length, scale [], the inverse temperature.
+      L = -1/2B sum_i [log softmax_j(s t_i.v_j) + log softmax_j(s v_i.t_j)]_i
     """
     return matching_loss(scale * image @ text.T)
 
@@ -65,11 +63,8 @@ def matching_loss(logits: Tensor) -> Tensor:
 
 
 def distribution_loss(student: Tensor, teacher: Tensor, candidates: Tensor | None = None) -> Tensor:
-    """The student's similarity distributions drawn to the teacher's, in both directions
-    (MCAD, arXiv 2310.19654; the distillation of Hinton et al., arXiv 1503.02531).
-
-    student, teacher: [I, T] float32 logits, each already times its own inverse temperature;
-    candidates: [I, T] bool, or None for all. Returns [] float32:
+    """The student's similarity distributions drawn to the teacher's, in both directions (MCAD,
+    arXiv 2310.19654), from logits that are already times their own inverse temperature:
       L = 1/2 [ mean_i KL(softmax_j t_ij || softmax_j s_ij)
               + mean_j KL(softmax_i t_ij || softmax_i s_ij) ]
     with j (and i) over the candidates of a row (column); rows with fewer than two are left out.
@@ -88,14 +83,11 @@ def _divergence(student: Tensor, teacher: Tensor, kept: Tensor) -> Tensor:
 
 
 def order_loss(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
-    """The student's candidates drawn into the teacher's order, whatever the teacher's spacing.
-
-    Cross-encoder scores are too peaked to be matched as they are; their order is what teaches
-    (arXiv 2407.07479). Here by the likelihood of a ranking (ListMLE: Xia et al., ICML 2008, after
-    Plackett and Luce): a row's candidates sorted by teacher, best first, c_1 .. c_n,
+    """The student's candidates drawn into the teacher's order, whatever the teacher's spacing:
+    cross-encoder scores are too peaked to be matched (arXiv 2407.07479). By the likelihood of a
+    ranking (ListMLE: Xia et al., ICML 2008): a row's candidates sorted by teacher, c_1 .. c_n,
       L_row = -1/n sum_k log [ exp s(c_k) / sum_{l >= k} exp s(c_l) ]
-    student [I, T] float32 logits; teacher [I, T] float32, only compared; candidates [I, T] bool.
-    Mean over rows with at least two candidates, and over both directions. Returns [] float32.
+    Mean over rows with at least two candidates, and over both directions.
     """
     return _both_ways(_ranking, student, teacher, candidates)
 
@@ -120,8 +112,7 @@ def _both_ways(
     teacher: Tensor,
     candidates: Tensor,
 ) -> Tensor:
-    """The mean of `of_rows` over rows and over columns, without those of fewer than two
-    candidates."""
+    """The mean of `of_rows` over rows and over columns that have two candidates."""
 
     def one_way(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
         rows = candidates.sum(1) > 1
@@ -134,34 +125,25 @@ def _both_ways(
 
 
 def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared distance of unit vectors, which is 2 - 2 cosine (MCAD's feature distillation).
-
-    student, teacher: [B, D] float32 of unit length. Returns [] float32:
-      L = 1/B sum_i ||s_i - t_i||^2
-    """
+    """Mean squared distance of unit vectors [B, D], which is 2 - 2 cosine (MCAD's feature
+    distillation): L = 1/B sum_i ||s_i - t_i||^2."""
     return (student - teacher).square().sum(1).mean()
 
 
 def naming_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Which class a photo shows: the student's distribution over names drawn to a classifier's.
-
-    student: [I, C] float32 logits of I photos and C names; teacher: [I, C] float32, the logarithms
-    of the classifier's probabilities, of which a row need not hold all (C may be a choice of its
-    classes). With m_i = sum_j p_ij, what the row does hold, returns [] float32:
-      L = sum_i m_i KL(p_i. / m_i || softmax_j s_ij) / sum_i m_i
-    so that a photo of none of these classes has no weight.
+    """Which class a photo shows: the student's distribution over names, logits [I, C], drawn to a
+    classifier's, logarithms of probabilities [I, C], of which a row need not hold all:
+      L = sum_i m_i KL(p_i. / m_i || softmax_j s_ij) / sum_i m_i,  m_i = sum_j p_ij
     """
     mass = teacher.logsumexp(1).exp()
     return (mass * _row_divergence(student, teacher)).sum() / mass.sum().clamp(min=1e-6)
 
 
 def nearness_loss(classes: Tensor, image: Tensor, teacher: Tensor) -> Tensor:
-    """How far a class lies from its photos: distributions tell classes apart, but not
-    how similar a photo and its name are, by which a search ranks.
-
-    classes: [C, D] and image: [I, D] float32 of unit length; teacher: [I, C] float32 logarithms of
-    probabilities. Over the photos S that show a class c(i) with a probability of at least 1/2,
-    which are held, returns [] float32:
+    """How far a class lies from its photos: distributions tell classes apart, but not how similar
+    a photo and its name are, by which a search ranks. classes [C, D] and image [I, D] are of unit
+    length, teacher [I, C] logarithms of probabilities. Over the photos S that show a class c(i)
+    with a probability of at least 1/2, which are held:
       L = 1/|S| sum_{i in S} ||c_{c(i)} - v_i||^2,  0 where S is empty
     """
     best, shown = teacher.max(1)
@@ -171,16 +153,12 @@ def nearness_loss(classes: Tensor, image: Tensor, teacher: Tensor) -> Tensor:
     return feature_loss(classes[shown[sure]], image[sure].detach())
 
 
-def showing_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+def showing_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Which photos a name means: for each name, the student's distribution over photos drawn to
-    the classifier's. By naming_loss alone a few photos draw all names.
-
-    student: [I, C] float32 logits; teacher: [I, C] float32 logarithms of probabilities. Returns
-    [] float32, with p(i | j) = softmax_i (log p_ij / temperature):
-      L = 1/C sum_j KL(p(. | j) || softmax_i s_ij)
-    A class that no photo shows has a distribution, too: over those that look most like it.
+    the classifier's, as in naming_loss, by which alone a few photos draw all names:
+      L = 1/C sum_j KL(softmax_i log p_ij || softmax_i s_ij)
     """
-    return _row_divergence(student.T, teacher.T / temperature).mean()
+    return _row_divergence(student.T, teacher.T).mean()
 
 
 def _row_divergence(student: Tensor, teacher: Tensor) -> Tensor:

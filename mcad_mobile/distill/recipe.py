@@ -7,18 +7,19 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from mcad_mobile.base.documents import Count, NotNegative, Positive, Record, Size, convert, decode
-from mcad_mobile.errors import DataError
+from mcad_mobile.errors import DataError, TrainingError
 
 Teaching = Literal["mcad", "dual", "single", "none"]
 Arithmetic = Literal["fp32", "bf16", "fp16"]
 ArithmeticOption = Literal["auto", "fp32", "bf16", "fp16"]
-
-
 Share = Annotated[float, Meta(ge=0, le=1)]
 Dropout = Annotated[float, Meta(ge=0, lt=1)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_STEPS = 4  # an epoch, where there are too few photos for a batch of the recipe
+_LEAST = 8  # pairs that are still worth telling apart
 
 
 class TeacherRecipe(Record, frozen=True):
@@ -94,21 +95,20 @@ class Recipe(Record, frozen=True):
     def at_most(self, epochs: int) -> dict[str, Any]:
         """Changes after which the student takes `epochs` passes, and its teachers and their fusion
         no more."""
-        teachers = self.teachers
-        passes = {
-            "epochs": min(teachers.epochs, epochs),
-            "single_epochs": min(teachers.single_epochs, epochs),
-        }
+        teachers = replace(
+            self.teachers,
+            epochs=min(self.teachers.epochs, epochs),
+            single_epochs=min(self.teachers.single_epochs, epochs),
+        )
         return {
             "epochs": epochs,
             "fusion_epochs": min(self.fusion_epochs, epochs),
-            "teachers": msgspec.to_builtins(msgspec.structs.replace(teachers, **passes)),
+            "teachers": msgspec.to_builtins(teachers),
         }
 
     @staticmethod
     def load(path: Path, start: Recipe | None = None) -> Recipe:
-        """Read a recipe.json, or the part of one that should differ from `start`, which is the
-        default if it is not given. DataError names what is not a recipe."""
+        """Read a recipe.json, or the part of one that differs from `start`. DataError."""
         hint = "Start from the recipe.json that lies beside a trained student."
         try:
             raw = path.read_bytes()
@@ -120,3 +120,53 @@ class Recipe(Record, frozen=True):
         changes = msgspec.json.decode(raw)
         teachers = {**msgspec.to_builtins(start.teachers), **changes.pop("teachers", {})}
         return start.changed(**changes, teachers=teachers)
+
+
+def batch_sizes(recipe: Recipe) -> dict[str, int]:
+    """By their names in the recipe."""
+    teachers = recipe.teachers
+    return {
+        "batch": recipe.batch,
+        "teachers.batch": teachers.batch,
+        "teachers.single_batch": teachers.single_batch,
+    }
+
+
+def fit_batches(recipe: Recipe, photos: int, world: int) -> Recipe:
+    """`recipe` with batches that `photos` captioned photos fill: a larger one becomes a quarter of
+    them, so that an epoch has steps, but at least 8. TrainingError if `world` processes cannot
+    share what the recipe asks for evenly, or are more than the photos."""
+    shared = ("extra_photos", "extra_captions", "names")
+    sizes = batch_sizes(recipe) | {name: getattr(recipe, name) for name in shared}
+    for name, size in sizes.items():
+        if size % world:
+            raise TrainingError(
+                f"The recipe's {name} is {size}, which {world} processes cannot share evenly.",
+                f"Give a recipe in which {name} is a multiple of {world} (--recipe).",
+            )
+    if photos < world:
+        raise TrainingError(
+            f"{world} processes are more than the captioned photos, {photos}.",
+            "Give more photos, or take fewer processes.",
+        )
+
+    def fitted(batch: int) -> int:
+        if batch <= photos:
+            return batch
+        few = max(photos // _STEPS, min(photos, _LEAST))
+        return max(few - few % world, world)
+
+    teachers = recipe.teachers
+    teachers = replace(
+        teachers, batch=fitted(teachers.batch), single_batch=fitted(teachers.single_batch)
+    )
+    return replace(recipe, batch=fitted(recipe.batch), teachers=teachers)
+
+
+def describe_changes(recipe: Recipe, used: Recipe, photos: int) -> str:
+    """A line for people about the batches that were made smaller; "" where none was."""
+    sizes = zip(batch_sizes(recipe).items(), batch_sizes(used).values(), strict=True)
+    changed = [f"{name} is {now}, not {asked}" for (name, asked), now in sizes if now != asked]
+    if not changed:
+        return ""
+    return f"there are {photos} captioned photos, too few for the recipe: {', '.join(changed)}"

@@ -15,12 +15,11 @@ import torch
 from msgspec import Meta, field
 
 from mcad_mobile.base.documents import Count, NotNegative, Record, decode
-from mcad_mobile.distill.batches import batch_sizes
 from mcad_mobile.distill.class_distillation import ClassLabels
 from mcad_mobile.distill.dataset import Dataset
 from mcad_mobile.distill.device import Choice
 from mcad_mobile.distill.labels import Labels
-from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.recipe import Recipe, batch_sizes
 from mcad_mobile.distill.trainees.protocol import Trainee
 from mcad_mobile.errors import TrainingError
 from mcad_mobile.students.evaluation import Recall, Retrieval
@@ -96,9 +95,8 @@ class Provenance:
 
 
 def find_finished(out: Path, provenance: Provenance) -> Retrieval | None:
-    """The retrieval of the student at `out` on the validation split; None unless it was finished
-    by this very run. TrainingError for a damaged training.json: hours of training may have made
-    what lies there."""
+    """The validation result of the student at `out`; None unless this very run finished it.
+    TrainingError for a damaged training.json: hours of training may have made what lies there."""
     path = out / "training.json"
     if (out / "checkpoint.pt").exists() or not path.exists():
         return None
@@ -106,11 +104,11 @@ def find_finished(out: Path, provenance: Provenance) -> Retrieval | None:
     known = decode(path.read_bytes(), Training, path, TrainingError, hint)
     if known.run != provenance.facts["run"]:
         return None
+    val = known.val
     to_image, to_text = (
-        Recall(found.r1, found.r5, found.r10)
-        for found in (known.val.text_to_image, known.val.image_to_text)
+        Recall(**msgspec.structs.asdict(found)) for found in (val.text_to_image, val.image_to_text)
     )
-    return Retrieval(known.val.photos, known.val.captions, to_image, to_text)
+    return Retrieval(val.photos, val.captions, to_image, to_text)
 
 
 def save(
@@ -124,8 +122,6 @@ def save(
     """Write the student, recipe.json and training.json. `arithmetics`: those of the run, in its
     order; `minutes`: what its parts took since it was last started."""
     trainee.save(out)
-    recipe = json.dumps(provenance.recipe.to_json(), indent=2)
-    (out / "recipe.json").write_text(recipe + "\n", "utf-8")
     training = {
         **provenance.facts,
         "arithmetic": msgspec.to_builtins(list(arithmetics)),
@@ -133,4 +129,5 @@ def save(
         "val": val.to_json(),
         "torch": torch.__version__,
     }
-    (out / "training.json").write_text(json.dumps(training, indent=2) + "\n", "utf-8")
+    for name, document in (("recipe", provenance.recipe.to_json()), ("training", training)):
+        (out / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")

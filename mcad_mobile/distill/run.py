@@ -4,8 +4,9 @@ evaluate it on the validation split and save it."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,17 +16,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mcad_mobile.base.files import remove_partials
-from mcad_mobile.base.progress import TimedProgress
+from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill.batches import Prefetch, describe_changes, fit_batches
 from mcad_mobile.distill.class_distillation import ClassDistillation, class_losses
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Extra, Views, dataset
 from mcad_mobile.distill.device import accelerator, choices
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import Modified
 from mcad_mobile.distill.labels import DualLabels
-from mcad_mobile.distill.loop import Forward, Loop, Losses, RecordMetrics, Schedule, gather
+from mcad_mobile.distill.loop import (
+    Forward,
+    Loop,
+    Losses,
+    Prefetch,
+    RecordMetrics,
+    Schedule,
+    gather,
+)
 from mcad_mobile.distill.losses import (
     at_widths,
     contrastive_loss,
@@ -33,12 +41,12 @@ from mcad_mobile.distill.losses import (
     feature_loss,
     order_loss,
 )
-from mcad_mobile.distill.pretrained import minilm_directory
-from mcad_mobile.distill.progress import WholeRun, plan_parts
-from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.pretrained import minilm_tokenizer
+from mcad_mobile.distill.recipe import Recipe, describe_changes, fit_batches
 from mcad_mobile.distill.result import Provenance, find_finished, save
-from mcad_mobile.distill.teachers.prepare import Teachers, label_by_classifier, label_by_teachers
-from mcad_mobile.distill.trainees.load import StudentChoice, load_trainee
+from mcad_mobile.distill.teachers.prepare import label_by_classifier, label_by_teachers
+from mcad_mobile.distill.teachers.protocol import Teachers
+from mcad_mobile.distill.trainees import StudentChoice, load_trainee
 from mcad_mobile.distill.trainees.protocol import (
     Learner,
     Reader,
@@ -48,8 +56,6 @@ from mcad_mobile.distill.trainees.protocol import (
 )
 from mcad_mobile.errors import DataError, McadError
 from mcad_mobile.students.evaluation import Retrieval
-from mcad_mobile.students.mcad import default_config
-from mcad_mobile.students.tokenizers.wordpiece import wordpiece_tokenizer
 
 _ALIGNED_ROWS = 1000  # photos and captions: a rotation of 512 dimensions has 131,000 angles
 _EVALUATIONS = 4  # of the validation split in a run: each takes a quarter of an epoch's time
@@ -68,15 +74,9 @@ class Material:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of a run beside its data and its recipe.
-
-    Attributes:
-        teachers: by default the reference teachers, which are trained first.
-        student: by default ours, from published weights.
-        ray: address of the Ray cluster on which frozen models encode the photos.
-        record: called with each step's losses, and with `val/mean_recall` after an evaluation.
-        note: called with a line for people when the run deviates from the recipe.
-    """
+    """Options of a run: `ray`, the address of a cluster on which frozen models encode the photos;
+    `record`, which takes each step's losses, and `val/mean_recall` after an evaluation; `note`,
+    which takes a line for people when the run deviates from the recipe."""
 
     teachers: Teachers = field(default_factory=Teachers)
     student: StudentChoice = field(default_factory=StudentChoice)
@@ -90,34 +90,47 @@ def train(
     out: Path,
     recipe: Recipe,
     cache_folder: Path,
-    show: TimedProgress,
+    show: Progress,
     options: RunOptions | None = None,
 ) -> Retrieval:
-    """Train a student and write it, its recipe.json and its training.json to `out`.
+    """Train a student, write it with its recipe.json and training.json to `out`, and return its
+    recall on `material.val`. A run that was cut off continues from its last checkpoint; one that
+    was finished with the same recipe, data and teachers is not repeated. An error before the first
+    checkpoint leaves nothing at `out`. DataError, PhotoError, StudentError, TrainingError."""
+    existed = out.exists()
+    try:
+        return Run(material, out, recipe, cache_folder, show, options or RunOptions()).complete()
+    except McadError:
+        if accelerator().is_main_process and not (out / "checkpoint.pt").exists():
+            (out / "arithmetic.json").unlink(missing_ok=True)
+            if not existed:
+                with suppress(OSError):  # it was not made, or holds something
+                    out.rmdir()
+        raise
 
-    A run that was cut off continues from its last checkpoint when it is called again. A run that
-    was finished with the same recipe, data and teachers is not repeated. Batches that the data do
-    not fill are made smaller. An error before the first checkpoint leaves nothing at `out`.
 
-    Args:
-        material: captioned photos to train on and to evaluate on.
-        out: folder of the student.
-        recipe: how to train it.
-        cache_folder: where features, teachers and their labels are kept.
-        show: called with the progress of the whole run.
-        options: teachers, student, Ray cluster and callbacks; None for the defaults.
+class PartTimer:
+    """A Progress that adds up the time of each part of a run, and passes all reports on. A step is
+    the name of a part, and may say more after ": "."""
 
-    Returns:
-        The student's Recall@K on `material.val`.
+    def __init__(self, show: Progress, clock: Callable[[], float] = time.monotonic) -> None:
+        self._show = show
+        self._clock = clock
+        self._part = ""
+        self._last = 0.0
+        self._seconds: dict[str, float] = {}
 
-    Raises:
-        DataError, PhotoError: something is wrong with the data.
-        StudentError: the student cannot be loaded or exported; raised before training.
-        TrainingError: the run cannot continue.
-    """
-    with _clean_up_on_error(out):
-        run = Run(material, out, recipe, cache_folder, show, options or RunOptions())
-        return run.complete()
+    def __call__(self, step: str, done: int = 0, total: int = 0, /) -> None:
+        part, now = step.partition(": ")[0], self._clock()
+        if part == self._part:
+            self._seconds[part] = self._seconds.get(part, 0.0) + now - self._last
+        self._part, self._last = part, now
+        self._show(step, done, total)
+
+    @property
+    def minutes(self) -> dict[str, float]:
+        """Of each part."""
+        return {part: round(seconds / 60, 2) for part, seconds in self._seconds.items()}
 
 
 class Run:
@@ -129,10 +142,10 @@ class Run:
         out: Path,
         recipe: Recipe,
         cache_folder: Path,
-        show: TimedProgress,
+        show: Progress,
         options: RunOptions,
     ) -> None:
-        tokenizer = wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
+        tokenizer = minilm_tokenizer()
         extra = material.extra.limited(recipe.most_extra_captions)
         self.data = dataset(material.train, tokenizer, extra)
         self.held_out = dataset(material.val, tokenizer, Extra())
@@ -142,14 +155,12 @@ class Run:
             options.note(line)
         self.out = out
         self.options = options
+        self.record = options.record or (lambda step, values: None)
         torch.manual_seed(self.recipe.seed)
         self.trainee = load_trainee(options.student, out.name, self.data, self.recipe)
         self.device = accelerator().device
         self.trainee.module.to(self.device)
-        own_parts = self.trainee.plan_parts(self.data, len(material.val), self.recipe)
-        self.progress = WholeRun(
-            plan_parts(self.data, self.recipe, options.teachers.given, own_parts), show
-        )
+        self.progress = PartTimer(show)
         self.cache = FeatureCache(cache_folder, self.progress, options.ray)
         self._arithmetic_note = out / "arithmetic.json"
         self.arithmetics = choices(self.recipe.arithmetic, self._arithmetic_note)
@@ -158,7 +169,7 @@ class Run:
 
     def complete(self) -> Retrieval:
         """Go through all stages, or return the result of the same run if it was finished."""
-        read = self.trainee.reader
+        read, is_main = self.trainee.reader, accelerator().is_main_process
         self.reader = read(self.data, self.views, self.cache, self.arithmetic)
         self.validation = read(self.held_out, Views(1, 0), self.cache, self.arithmetic)
         self._label()
@@ -166,13 +177,13 @@ class Run:
         if found is None:
             self._prepare_training()
             found = self._train()
-            if accelerator().is_main_process:
+            if is_main:
                 minutes = self.progress.minutes
                 save(self.trainee, self.out, self.provenance, self.arithmetics, minutes, found)
             self.loop.finish()
-            if accelerator().is_main_process:
+            if is_main:
                 remove_partials(self.cache.folder)
-        if accelerator().is_main_process:
+        if is_main:
             self._arithmetic_note.unlink(missing_ok=True)
         return found
 
@@ -188,14 +199,14 @@ class Run:
         self.provenance = Provenance.of(recipe, self.data, self.labels, class_labels, self.trainee)
         torch.manual_seed(recipe.seed + 1)
         self.classes = (
-            ClassDistillation.of(class_labels, recipe, self.trainee.dim) if class_labels else None
+            ClassDistillation(class_labels, recipe, self.trainee.dim) if class_labels else None
         )
 
     def _prepare_training(self) -> None:
         recipe = self.recipe
-        self.learner = Learner(
-            self.trainee, recipe, taught=self.labels is not None, classes=self.classes
-        )
+        vectors = self.classes.vectors if self.classes else None
+        taught = self.labels is not None
+        self.learner = Learner(self.trainee, recipe, taught=taught, classes=vectors)
         self.sampler = BatchSampler(
             self.data, recipe.batch, self.views, recipe.extra_photos, recipe.extra_captions,
             recipe.seed,
@@ -226,8 +237,7 @@ class Run:
                 return "saved"
             latest[:] = [evaluate_trainee(self.trainee, self.validation, self.held_out)]
             recall = latest[0].mean_recall
-            if self.options.record:
-                self.options.record(self.loop.step, {"val/mean_recall": recall})
+            self.record(self.loop.step, {"val/mean_recall": recall})
             return f"val mR {recall:.1f}"
 
         with Prefetch(read_photos, self.loop.schedule.steps) as photos_at:
@@ -235,12 +245,11 @@ class Run:
                 lambda forward, step: self._losses(forward, step, photos_at(step)),
                 self.progress,
                 evaluate,
-                self.options.record,
+                self.record,
             )
-        # Empty where a run was cut off after its last epoch.
-        return latest[0] if latest else evaluate_trainee(
-            self.trainee, self.validation, self.held_out
-        )  # fmt: skip
+        if not latest:  # the run was cut off after its last epoch
+            evaluate(self.recipe.epochs)
+        return latest[0]
 
     def _losses(self, forward: Forward, step: int, photos: Tensor) -> Losses:
         """The losses of one step. `photos`: what the reader gives of this process's share."""
@@ -285,25 +294,9 @@ class Run:
         }
 
 
-@contextmanager
-def _clean_up_on_error(out: Path) -> Iterator[None]:
-    """Remove what an error of ours leaves at `out` before there is a checkpoint."""
-    existed = out.exists()
-    try:
-        yield
-    except McadError:
-        if accelerator().is_main_process and not (out / "checkpoint.pt").exists():
-            (out / "arithmetic.json").unlink(missing_ok=True)
-            if not existed:
-                with suppress(OSError):  # it was not made, or holds something
-                    out.rmdir()
-        raise
-
-
 def align_space(trainee: Trainee, dual: DualLabels, reader: Reader, data: Dataset) -> Tensor:
     """[D, dim] float32, orthonormal columns: the teachers' space narrowed to the student's width,
-    in which feature distillation compares. If the student embeds photos and captions already, it
-    is rotated to the student's own space."""
+    and rotated to the space of a student that embeds photos and captions already."""
     space = dual.principal(trainee.dim)
     if not trainee.has_a_space:
         return space
@@ -314,10 +307,8 @@ def align_space(trainee: Trainee, dual: DualLabels, reader: Reader, data: Datase
 
 
 def rotate_space(space: Tensor, teachers: Tensor, student: Tensor) -> Tensor:
-    """`space` [D, dim] in the basis in which embeddings [N, D] of the teachers lie as near as they
-    can to those of the student, [N, dim]: what was trained before has the least to unlearn. By a
-    rotation (orthogonal Procrustes: Schoenemann, Psychometrika 31, 1966), so that cosines stay
-    what they are."""
+    """`space` [D, dim], rotated so that embeddings [N, D] of the teachers lie nearest to those of
+    the student, [N, dim] (orthogonal Procrustes: Schoenemann, Psychometrika 31, 1966)."""
     narrowed = F.normalize(teachers @ space, dim=1)
     left, _, right = torch.linalg.svd(narrowed.double().T @ student.double())
     rotated: Tensor = space @ (left @ right).float()
@@ -336,7 +327,7 @@ def taught_losses(
     embeddings: dict[str, Tensor], taught: Modified, space: Tensor, recipe: Recipe
 ) -> Losses:
     """The losses by which a batch is drawn to the teachers'. `space` [D, dim] takes the teachers'
-    embeddings to the student's width; a weight of zero leaves a loss out."""
+    embeddings to the student's width."""
     image, text = embeddings["image"], embeddings["text"]
     parts: Losses = {}
     if "soft_scale" in embeddings:
@@ -357,8 +348,7 @@ def taught_losses(
 
 
 def smoke_changes(recipe: Recipe) -> dict[str, object]:
-    """Changes to `recipe` after which a run is as short as one can be that still goes through every
-    part of it."""
+    """Changes to `recipe` that make the shortest run that still goes through every part of it."""
     passes = recipe.at_most(1)
     return {
         **passes,
@@ -375,21 +365,19 @@ def smoke_changes(recipe: Recipe) -> dict[str, object]:
 
 def limit_to_smoke(material: Material) -> Material:
     """The first photos of each split, with one caption each, and as many extra ones."""
-    extra = material.extra
+
+    def first(photos: list[CaptionedPhoto], number: int) -> list[CaptionedPhoto]:
+        return [replace(photo, captions=photo.captions[:1]) for photo in photos[:number]]
+
+    extra = Extra(material.extra.photos[:SMOKE_PHOTOS], material.extra.captions[:SMOKE_PHOTOS])
     return Material(
-        _limit(material.train, SMOKE_PHOTOS),
-        _limit(material.val, _SMOKE_HELD_OUT),
-        Extra(extra.photos[:SMOKE_PHOTOS], extra.captions[:SMOKE_PHOTOS]),
+        first(material.train, SMOKE_PHOTOS), first(material.val, _SMOKE_HELD_OUT), extra
     )
-
-
-def _limit(photos: list[CaptionedPhoto], number: int) -> list[CaptionedPhoto]:
-    return [replace(photo, captions=photo.captions[:1]) for photo in photos[:number]]
 
 
 def packaged_pairs() -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
     """The photos that installed packages ship, captioned by their file names: three in four to
-    train on, the others held out. DataError where there are none."""
+    train on, the others held out. DataError if there are none."""
     pairs = [
         CaptionedPhoto(path, (f"a photo of {path.stem.replace('_', ' ')}",), "train")
         for path in packaged_photos()

@@ -19,10 +19,10 @@ from mcad_mobile.distill.features import FeatureCache, compute_views
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.distill.run import Material, RunOptions, train
-from mcad_mobile.distill.teachers.load import load_duals
-from mcad_mobile.distill.teachers.prepare import Teachers
+from mcad_mobile.distill.teachers import load_duals
+from mcad_mobile.distill.teachers.protocol import Teachers
+from mcad_mobile.distill.trainees import StudentChoice
 from mcad_mobile.distill.trainees.end_to_end import EndToEnd
-from mcad_mobile.distill.trainees.load import StudentChoice
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.errors import TrainingError
 from mcad_mobile.students.evaluation import evaluate_student

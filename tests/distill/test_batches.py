@@ -6,8 +6,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.distill.batches import describe_changes, fit_batches
-from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
+from mcad_mobile.distill.recipe import Recipe, TeacherRecipe, describe_changes, fit_batches
 from mcad_mobile.errors import DataError, TrainingError
 
 RECIPE = Recipe(teachers=TeacherRecipe(single_batch=32))

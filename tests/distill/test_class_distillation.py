@@ -65,7 +65,7 @@ def test_every_photo_has_a_classifiers_probabilities_captioned_or_not(data, tmp_
     cache = FeatureCache(tmp_path / "cache", lambda *step: None)
     labels = class_labels(teacher, data, Views(2, 1), cache)
     batch = Batch(np.array([2, 0, 3]), np.array([0, 1, 0]), np.array([2, 0]), 2)
-    rows = labels.of(batch)
+    rows = labels.photos.of(batch)
     assert rows.argmax(1).tolist() == [2, 0, 0]
     expected = teacher.classify([Image.open(data.photos[row]) for row in (2, 0, 3)])
     # Logarithms in half precision; a probability of nothing is kept as the least one.
@@ -88,32 +88,29 @@ def test_a_classifier_is_asked_once(data, tmp_path):
 
 def test_every_class_is_named_once_before_one_is_named_twice():
     prompts = ClassPrompts(NAMES, 3, seed=0)
-    classes = np.concatenate([prompts.at(step).classes for step in range(5)])
+    classes = np.concatenate([prompts.at(step)[0] for step in range(5)])
     for turn in np.split(classes, 3):
         assert sorted(turn.tolist()) == [0, 1, 2, 3, 4]
     assert classes.tolist()[:5] != classes.tolist()[5:10]
 
 
 def test_more_names_than_classes_are_several_turns():
-    named = ClassPrompts(NAMES, 12, seed=0).at(0)
-    assert sorted(np.bincount(named.classes)) == [2, 2, 2, 3, 3]
+    named, _ = ClassPrompts(NAMES, 12, seed=0).at(0)
+    assert sorted(np.bincount(named)) == [2, 2, 2, 3, 3]
 
 
 def test_names_are_of_the_seed_and_the_step():
     first, second = ClassPrompts(NAMES, 4, seed=3), ClassPrompts(NAMES, 4, seed=4)
-    assert first.at(7).texts == ClassPrompts(NAMES, 4, seed=3).at(7).texts
-    assert first.at(7).texts != first.at(8).texts
-    assert [first.at(step).texts for step in range(9)] != [
-        second.at(step).texts for step in range(9)
-    ]
+    assert first.at(7)[1] == ClassPrompts(NAMES, 4, seed=3).at(7)[1]
+    assert first.at(7)[1] != first.at(8)[1]
+    assert [first.at(step)[1] for step in range(9)] != [second.at(step)[1] for step in range(9)]
 
 
 def test_a_text_says_a_name_of_its_class_and_every_name_is_said():
     prompts = ClassPrompts(NAMES, 5, seed=0)
     rows = {number: set() for number in range(5)}
     for step in range(60):
-        named = prompts.at(step)
-        for number, text in zip(named.classes, named.texts, strict=True):
+        for number, text in zip(*prompts.at(step), strict=True):
             found = [name for name in NAMES[number] if name in text]
             assert found
             rows[number].update(found)

@@ -12,6 +12,7 @@ import torch
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.teachers import load_classifier
 from mcad_mobile.distill.teachers.classifiers import (
     IMAGENET,
     LiteClassifier,
@@ -20,7 +21,6 @@ from mcad_mobile.distill.teachers.classifiers import (
     load_torchvision,
     read_class_names,
 )
-from mcad_mobile.distill.teachers.load import load_classifier
 from mcad_mobile.distill.teachers.prepare import reference_trunks
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.errors import TeacherError, require
@@ -157,8 +157,8 @@ def test_classes_that_nobody_names_are_an_error_that_says_how_to_name_them(tmp_p
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"cat\n\nmug\n", "names no class in line 2"),
-        (b"cat\nmug\n", "names 2 classes, and the classifier has 3"),
+        (b"cat\n\nmug\n", "no text in line 2"),
+        (b"cat\nmug\n", "names 2 classes; the classifier has 3"),
         (b"\xff\xfe\x00", "cannot be read"),
         (None, "cannot be read"),
     ],

@@ -234,9 +234,9 @@ def test_extra_photos_and_captions_are_read_in_the_order_given(tmp_path):
 
 
 DAMAGES = {
-    "empty line": (b"a cat\na dog\n\na hen\n", r"no caption in line 3\."),
-    "only space": (b"a cat\n \t\n", r"no caption in line 2\."),
-    "empty": (b"", r"no caption in line 1\."),
+    "empty line": (b"a cat\na dog\n\na hen\n", r"no text in line 3\."),
+    "only space": (b"a cat\n \t\n", r"no text in line 2\."),
+    "empty": (b"", r"no text in line 1\."),
     "not text": (b"a cat\n\xff\xd8\xff\xe0\n", "cannot be read"),
     "missing": (None, "cannot be read"),
 }

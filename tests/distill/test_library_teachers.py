@@ -13,9 +13,8 @@ from typer.testing import CliRunner
 from mcad_mobile.cli.command import app
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.distill.run import RunOptions, train
-from mcad_mobile.distill.teachers.load import load_duals, load_single
-from mcad_mobile.distill.teachers.prepare import Teachers
-from mcad_mobile.distill.teachers.protocol import Fused
+from mcad_mobile.distill.teachers import load_duals, load_single
+from mcad_mobile.distill.teachers.protocol import Fused, Teachers
 from tests.support.tiny_teachers import write_checkpoint
 
 # More views than the student's: of photos that teachers are not trained on, none are kept.

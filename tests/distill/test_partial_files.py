@@ -50,7 +50,7 @@ def test_a_run_cut_off_goes_on_behind_its_last_whole_batch(cache, done, lost, as
     later = FeatureCache(cache.folder, lambda *step: reports.append(step))
     found = later.of_captions(CAPTIONS, "m", "", again.captions)
     assert again.asked == asked
-    assert reports[0][2] == 1200 - sum(asked)
+    assert reports[0][1] == 1200 - sum(asked)
     assert np.array_equal(found, Counted().captions(CAPTIONS))
     assert [path.suffix for path in cache.folder.iterdir()] == [".npy"]
 

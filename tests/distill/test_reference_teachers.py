@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.grids import GridTrunk
-from mcad_mobile.distill.teachers.load import load_duals, load_single
+from mcad_mobile.distill.teachers import load_duals, load_single
 from mcad_mobile.distill.teachers.protocol import TextStates
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import (
@@ -176,15 +176,15 @@ def test_a_text_is_embedded_alike_from_its_token_states(dual):
 def test_training_scores_all_pairs_as_the_teacher_scores_each(single, photos, grids):
     duals, model = single.duals, single.model
     ids, mask = (torch.from_numpy(array) for array in duals[0].tokenizer.batch(CAPTIONS))
-    seen = encode_photos(duals, duals[0].seen(grids))
-    text = encode_texts(duals, ids, mask)
+    whole, regions = encode_photos(duals, duals[0].seen(grids))
+    sentences, tokens = encode_texts(duals, ids, mask)
     there = mask > 0
     owner = there.nonzero()[:, 0]
     mean = F.one_hot(owner, 3) / mask.sum(1)
-    similarity = seen.whole @ text.sentences.T
+    similarity = whole @ sentences.T
     model.log_scale.fill_(math.log(5.0))
-    words = [tokens[there] for tokens in text.tokens]
-    scores = model(seen.regions, words, mean, similarity) / 5.0
+    words = [rows[there] for rows in tokens]
+    scores = model(regions, words, mean, similarity) / 5.0
 
     states, texts = single.photo_states(photos), single.text_states(CAPTIONS)
     assert states.shape == (3, 50, 512)

@@ -14,11 +14,10 @@ from msgspec.structs import replace
 from mcad_mobile.distill.dataset import Extra
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.losses import showing_loss
-from mcad_mobile.distill.progress import WholeRun
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.distill.run import RunOptions, train
+from mcad_mobile.distill.run import PartTimer, RunOptions, train
+from mcad_mobile.distill.trainees import StudentChoice
 from mcad_mobile.distill.trainees.frozen_trunk import embed_grids, evaluate_cached, frozen_trunk
-from mcad_mobile.distill.trainees.load import StudentChoice
 from mcad_mobile.errors import PhotoError, StudentError, TrainingError
 from mcad_mobile.students.evaluation import evaluate_student
 from mcad_mobile.students.load import load_student
@@ -152,9 +151,9 @@ def test_a_class_finds_its_photos_among_those_of_the_steps_before_at_every_width
 ):
     seen = []
 
-    def showing(student, teacher, temperature=1.0):
+    def showing(student, teacher):
         seen.append(tuple(student.shape))
-        return showing_loss(student, teacher, temperature)
+        return showing_loss(student, teacher)
 
     monkeypatch.setattr("mcad_mobile.distill.class_distillation.showing_loss", showing)
     train(unpaired, tmp_path / "small", replace(RECIPE, epochs=1), cache, silent)
@@ -234,41 +233,17 @@ def test_teachers_and_features_are_made_once(unpaired, distilled, cache, tmp_pat
     steps = []
     train(unpaired, tmp_path / "small", RECIPE, cache, lambda step, *_: steps.append(step))
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
-    assert {step.split(",")[0] for step in steps} == {"student"}
+    assert {step.split(": ")[0] for step in steps} == {"student"}
 
 
-@pytest.mark.parametrize(
-    ("teaching", "views"),
-    [
-        ("none", (2, 1)),
-        pytest.param("dual", (1, 2), marks=pytest.mark.slow),
-        pytest.param("single", (2, 1), marks=pytest.mark.slow),
-        pytest.param("mcad", (1, 2), marks=pytest.mark.slow),
-    ],
-)
-def test_a_run_is_as_long_as_was_planned(teaching, views, unpaired, tmp_path, monkeypatch):
-    runs = []
-
-    class Kept(WholeRun):
-        def __init__(self, *given):
-            super().__init__(*given)
-            runs.append(self)
-
-    monkeypatch.setattr("mcad_mobile.distill.run.WholeRun", Kept)
-    recipe = replace(
-        RECIPE, teaching=teaching, views=views[0], extra_views=2, epochs=1,
-        teachers=replace(TEACHERS, views=views[1]),
-    )  # fmt: skip
-    shown = []
-    photos = tuple(photo.path for photo in unpaired.train[:3])
-    extra = dataclasses.replace(unpaired.extra, photos=photos)
-    material = dataclasses.replace(unpaired, extra=extra)
-    train(material, tmp_path / "s", recipe, tmp_path / "cache", lambda *step: shown.append(step))
-    (run,) = runs
-    assert {step.split(",")[0] for step, *_ in shown} == run.parts.keys()
-    assert all(run.done(name) == part.units for name, part in run.parts.items())
-    assert shown[-1][3] == 0
-    assert all(left >= 0 for *_, left in shown)
+def test_the_minutes_of_a_part_are_those_between_its_reports():
+    clock, shown = iter([0, 60, 90, 200, 230]), []
+    timer = PartTimer(lambda *step: shown.append(step), lambda: next(clock))
+    steps = ["grids: view 1", "grids: view 1", "grids: view 2", "student", "student: epoch 1/2"]
+    for done, step in enumerate(steps):
+        timer(step, done, 9)
+    assert timer.minutes == {"grids": 1.5, "student": 0.5}
+    assert shown == [(step, done, 9) for done, step in enumerate(steps)]
 
 
 def test_partial_files_that_nobody_went_on_with_are_gone_when_a_run_ends_well(

@@ -59,7 +59,7 @@ def pixels_of(folder: Path, photos) -> torch.Tensor:
 def test_dual_embeddings_are_transformers_own_of_unit_length(checkpoints, photos, kind):
     folder = checkpoints[kind]
     model = transformers.AutoModel.from_pretrained(folder).eval()
-    teacher = TransformersDualTeacher.load(str(folder))
+    teacher = TransformersDualTeacher(str(folder))
     pixels = pixels_of(folder, photos)
     expected = normalize(model.get_image_features(pixel_values=pixels).pooler_output)
     found = teacher.embed_photos(photos)
@@ -77,7 +77,7 @@ def test_dual_embeddings_are_transformers_own_of_unit_length(checkpoints, photos
 
 
 def test_many_captions_and_none_go_in_batches(checkpoints):
-    teacher = TransformersDualTeacher.load(str(checkpoints["clip"]))
+    teacher = TransformersDualTeacher(str(checkpoints["clip"]))
     many = [f"a cat {'x' * (i % 7)}" for i in range(130)]
     one_by_one = torch.cat([teacher.embed_texts([caption]) for caption in many[::40]])
     assert torch.allclose(teacher.embed_texts(many)[::40], one_by_one, atol=1e-5)
@@ -88,7 +88,7 @@ def test_many_captions_and_none_go_in_batches(checkpoints):
 def test_a_half_precision_checkpoint_is_computed_in_single(checkpoints, tmp_path):
     folder = shutil.copytree(checkpoints["clip"], tmp_path / "half")
     transformers.CLIPModel.from_pretrained(folder).half().save_pretrained(folder)
-    vectors = TransformersDualTeacher.load(str(folder)).embed_texts(["a cat"])
+    vectors = TransformersDualTeacher(str(folder)).embed_texts(["a cat"])
     model = transformers.CLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
     inputs = transformers.AutoTokenizer.from_pretrained(folder)("a cat", return_tensors="pt")
     expected = normalize(model.get_text_features(**inputs).pooler_output)
@@ -96,8 +96,8 @@ def test_a_half_precision_checkpoint_is_computed_in_single(checkpoints, tmp_path
 
 
 def test_what_a_teacher_says_may_enter_a_loss(checkpoints, photos):
-    clip = TransformersDualTeacher.load(str(checkpoints["clip"]))
-    blip = BlipTeacher.load(str(checkpoints["blip"]))
+    clip = TransformersDualTeacher(str(checkpoints["clip"]))
+    blip = BlipTeacher(str(checkpoints["blip"]))
     fused = blip.fuse(blip.photo_states(photos), blip.text_states(CAPTIONS), all_pairs())
     for target in (clip.embed_texts(CAPTIONS), fused.features, fused.scores):
         student = torch.ones_like(target, requires_grad=True)
@@ -175,7 +175,7 @@ def test_padding_does_not_change_what_is_seen(checkpoints, photos, kind):
 
 
 def test_vilt_repeats_itself_to_the_bit_and_leaves_the_generator_alone(checkpoints, photos):
-    teacher = ViltTeacher.load(str(checkpoints["vilt"]))
+    teacher = ViltTeacher(str(checkpoints["vilt"]))
     states, texts = teacher.photo_states(photos), teacher.text_states(CAPTIONS)
     before = torch.get_rng_state()
     first = teacher.fuse(states, texts, all_pairs())
@@ -238,7 +238,7 @@ def test_a_missing_damaged_or_foreign_checkpoint_is_an_error_that_names_it(
 
 def test_a_hub_id_out_of_reach_is_an_error_that_names_it():
     with pytest.raises(TeacherError, match=r"(?s)nobody/no-such-model cannot.*\n  \S"):
-        TransformersDualTeacher.load("nobody/no-such-model")
+        TransformersDualTeacher("nobody/no-such-model")
 
 
 @pytest.fixture(scope="module")

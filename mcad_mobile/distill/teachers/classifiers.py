@@ -14,11 +14,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mcad_mobile.distill.dataset import read_lines
 from mcad_mobile.distill.device import autocast, device_of
 from mcad_mobile.distill.features import Features
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.pretrained import load_imagenet_head
-from mcad_mobile.distill.teachers.checkpoint import cannot_load, in_batches
+from mcad_mobile.distill.teachers.protocol import cannot_load, in_batches
 from mcad_mobile.errors import TeacherError, require
 from mcad_mobile.students.protocol import model_sha256
 
@@ -28,34 +29,24 @@ ClassNames = tuple[tuple[str, ...], ...]  # of each class, the best name first
 
 @cache
 def imagenet_names() -> ClassNames:
-    """Of ImageNet-1k's 1,000 classes, in the order of their WordNet ids, which is that of every
-    classifier of them. Each line of the file is an id and names."""
-    lines = IMAGENET.read_text("utf-8").splitlines()
+    """Of ImageNet-1k's 1,000 classes, in the order of their WordNet ids, as in every classifier."""
+    lines = IMAGENET.read_text("utf-8").splitlines()  # each an id and names
     return tuple(_names(line.split(" ", 1)[1]) for line in lines)
-
-
-def read_class_names(path: Path, classes: int) -> ClassNames:
-    """A text file with one class a line, in the classifier's order; several names of a class are
-    parted by semicolons. TeacherError if it cannot be read, if a line is empty, or if it has not
-    `classes` lines."""
-    hint = "Give a UTF-8 text file with one class a line: NAME; NAME; ..."
-    try:
-        lines = path.read_text("utf-8-sig").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TeacherError(f"The class names in {path} cannot be read: {error}.", hint) from error
-    names = tuple(_names(line) for line in lines)
-    empty = [number for number, found in enumerate(names, 1) if not found]
-    if empty:
-        raise TeacherError(f"{path} names no class in line {empty[0]}.", hint)
-    if len(names) != classes:
-        raise TeacherError(
-            f"{path} names {len(names)} classes, and the classifier has {classes}.", hint
-        )
-    return names
 
 
 def _names(line: str) -> tuple[str, ...]:
     return tuple(name for part in line.split(";") if (name := part.strip()))
+
+
+def read_class_names(path: Path, classes: int) -> ClassNames:
+    """Read a text file with one class a line, in the classifier's order; semicolons part several
+    names of a class. TeacherError."""
+    hint = "Give a UTF-8 text file with one class a line: NAME; NAME; ..."
+    names = tuple(_names(line) for line in read_lines(path, TeacherError, hint))
+    if len(names) != classes or () in names:
+        named = sum(map(bool, names))
+        raise TeacherError(f"{path} names {named} classes; the classifier has {classes}.", hint)
+    return names
 
 
 def names_for(classes: int, path: Path | None, labels: Sequence[str] | None = None) -> ClassNames:
@@ -63,10 +54,11 @@ def names_for(classes: int, path: Path | None, labels: Sequence[str] | None = No
     TeacherError where there are none."""
     if path is not None:
         return read_class_names(path, classes)
-    if labels is not None and len(labels) == classes:
-        return tuple(_names(label.replace(",", ";")) for label in labels)
+    # The libraries' own labels of ImageNet are its WordNet names, one each.
     if classes == len(imagenet_names()):
         return imagenet_names()
+    if labels is not None and len(labels) == classes:
+        return tuple(_names(label.replace(",", ";")) for label in labels)
     raise TeacherError(
         f"The classifier's {classes} classes have no known names.",
         "Name them with --class-names FILE, one class a line.",
@@ -108,8 +100,7 @@ def load_torchvision(
 ) -> LibraryClassifier:
     """A classifier by torchvision's name of its architecture, with its published weights or those
     of `weights`, a state dict, which may have classes of its own. Photos are prepared as for the
-    published weights. TeacherError if weights are missing, damaged or of another architecture, or
-    if there are no names of the classes; MissingExtra without torchvision."""
+    published weights. TeacherError."""
     models = require("torchvision.models", "students")
     try:
         published = models.get_model_weights(name).DEFAULT
@@ -133,8 +124,7 @@ def load_timm(
 ) -> LibraryClassifier:
     """A classifier by timm's name ("local-dir:DIR" and "hf-hub:ORG/REPO" are such names), with its
     published weights or those of the checkpoint `weights`, which may have classes of its own.
-    Photos are prepared as the model's configuration says. Errors as above; MissingExtra without
-    timm."""
+    TeacherError."""
     timm, data = require("timm", "students"), require("timm.data", "students")
     try:
         if weights is None:
@@ -161,10 +151,7 @@ def _classifier(
     class_names: Path | None,
     device: str,
 ) -> LibraryClassifier:
-    classes = _classes_of(model.state_dict())
-    # Of ImageNet's 1,000 classes the library's own labels are its WordNet names, one each.
-    known = labels if labels is not None and len(labels) != 1000 else None
-    names = names_for(classes, class_names, known)
+    names = names_for(_classes_of(model.state_dict()), class_names, labels)
     return LibraryClassifier(name, model, transform, preprocessing, names, torch.device(device))
 
 
@@ -184,8 +171,7 @@ def _source(name: str, weights: Path | None) -> str:
 
 
 class LiteClassifier:
-    """The mean of several classifiers' probabilities of ImageNet's classes. `trunks`: by size, each
-    with its ImageNet weights."""
+    """The mean of several classifiers' probabilities of ImageNet's classes. `trunks`: by size."""
 
     name = "ImageNet classifiers (EfficientNet-Lite0 and -Lite2)"
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mcad_mobile.distill.teachers.checkpoint import FeatureTeacher, cannot_load
+from mcad_mobile.distill.teachers.protocol import FeatureTeacher, cannot_load
 from mcad_mobile.errors import require
 from mcad_mobile.students.protocol import model_sha256
 
@@ -38,15 +38,8 @@ class OpenClipTeacher(FeatureTeacher):
     @staticmethod
     def load(name: str, pretrained: str | None = None, device: str = "cpu") -> OpenClipTeacher:
         """From an architecture's name and `pretrained`, a checkpoint file or a published tag; or
-        from a name that carries its weights, "local-dir:DIR" or "hf-hub:ORG/REPO".
-
-        A file brings no preprocessing with it, so photos are then prepared as OpenAI's CLIP
-        prepares them; a checkpoint trained otherwise needs "local-dir:", whose
-        open_clip_config.json says how.
-
-        TeacherError if weights are missing, damaged, or of another architecture; MissingExtra
-        without open_clip.
-        """
+        from a name that carries its weights, "local-dir:DIR" or "hf-hub:ORG/REPO". A file brings no
+        preprocessing with it: photos are then prepared as for OpenAI's CLIP. TeacherError."""
         open_clip = require("open_clip", "students")
         try:
             model, transform = open_clip.create_model_from_pretrained(

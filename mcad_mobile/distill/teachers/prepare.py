@@ -25,16 +25,10 @@ from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
-from mcad_mobile.distill.pretrained import minilm_directory
-from mcad_mobile.distill.progress import GivenTeachers
+from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import Arithmetic, Recipe, TeacherRecipe
 from mcad_mobile.distill.teachers.classifiers import LiteClassifier
-from mcad_mobile.distill.teachers.protocol import (
-    ClassifierTeacher,
-    DualStreamTeacher,
-    Fused,
-    SingleStreamTeacher,
-)
+from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, Fused, Teachers
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import (
     WordRegion,
@@ -44,8 +38,6 @@ from mcad_mobile.distill.teachers.word_region import (
 )
 from mcad_mobile.distill.trainees.frozen_trunk import TRAINED_BLOCKS
 from mcad_mobile.errors import TeacherError
-from mcad_mobile.students.mcad import default_config
-from mcad_mobile.students.tokenizers.wordpiece import wordpiece_tokenizer
 
 # Where a text tower starts from MiniLM: the last digits of its table's decomposition depend on
 # the number of threads, and what was trained with another is the same teacher.
@@ -70,6 +62,10 @@ class TeacherTraining:
         rows = [trunk.rows(self.data, views, self.cache) for trunk in trunks]
         return lambda batch: torch.cat([grids.of(batch) for grids in rows], -1)
 
+    def tokens(self, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Ids and mask of a batch's captions, [T, L] each."""
+        return self.data.ids[batch.captions].to(device), self.data.mask[batch.captions].to(device)
+
     def train(
         self,
         kind: str,
@@ -84,23 +80,15 @@ class TeacherTraining:
         `taught_by`: what else the losses depend on, for the name it is kept under."""
         from safetensors.torch import load_file, save
 
-        name = self._name(
-            kind, model, [epochs, *(group["lr"] for group in groups)], sampler, taught_by
-        )
+        speed = [epochs, *(group["lr"] for group in groups)]
+        name = self._name(kind, model, speed, sampler, taught_by)
         path = self.cache.folder / f"{kind}-{name}.safetensors"
+        recipe, per_epoch = self.recipe, sampler.steps_per_epoch
+        schedule = Schedule(epochs, per_epoch, recipe.warmup, recipe.weight_decay, sampler.seed)
         if path.exists():
-            steps = epochs * sampler.steps_per_epoch
-            self.cache.progress(kind, name, steps, steps)
             model.load_state_dict(load_file(path))
             model.to(accelerator().device)
             return
-        schedule = Schedule(
-            epochs,
-            sampler.steps_per_epoch,
-            self.recipe.warmup,
-            self.recipe.weight_decay,
-            sampler.seed,
-        )
         checkpoint = path.with_suffix(".checkpoint")
         loop = Loop(model, groups, schedule, checkpoint, name, kind, self.arithmetic)
         loop.run(lambda forward, step: losses(loop, forward, sampler.at(step)), self.cache.progress)
@@ -122,9 +110,8 @@ class TeacherTraining:
         """24 hex digits of a hash of all that the trained model depends on."""
         started = hashlib.sha256()
         for name, value in model.state_dict().items():
-            if name in _DECOMPOSED:
-                continue
-            started.update(name.encode() + value.detach().cpu().numpy().tobytes())
+            if name not in _DECOMPOSED:
+                started.update(name.encode() + value.detach().cpu().numpy().tobytes())
         # The sampler draws the photos: its seed and views count, and not those of the recipe.
         drawn = {"seed": sampler.seed, "views": sampler.views.paired}
         recipe = {**msgspec.structs.asdict(self.recipe), "members": None, **drawn}
@@ -142,8 +129,7 @@ def reference_trunks(arithmetic: Arithmetic) -> dict[int, GridTrunk]:
 
 
 def train_duals(training: TeacherTraining, token_counts: Tensor) -> list[RegionTextTeacher]:
-    """As many as the recipe has members, from its seed and those after it: the committees of two
-    neighbouring seeds share all members but one. token_counts: [vocab]."""
+    """As many as the recipe has members, from its seed and those after it."""
     recipe, trunks = training.recipe, list(reference_trunks(training.arithmetic).values())
     seeds = [recipe.seed + member for member in range(recipe.members)]
     return [_train_dual(training, trunks, token_counts, seed) for seed in seeds]
@@ -153,7 +139,7 @@ def _train_dual(
     training: TeacherTraining, trunks: Sequence[GridTrunk], token_counts: Tensor, seed: int
 ) -> RegionTextTeacher:
     """Regions of both trunks and MiniLM-L6, contrastively."""
-    recipe, data = training.recipe, training.data
+    recipe = training.recipe
     torch.manual_seed(seed)
     model = RegionText.pretrained(trunks, token_counts)
     grids = training.grids(trunks)
@@ -163,8 +149,8 @@ def _train_dual(
 
     def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
         mine, photos, texts = loop.share(batch)
-        ids, mask = (rows[mine.captions].to(loop.device) for rows in (data.ids, data.mask))
-        image, text, scale = forward(grids(mine).to(loop.device), ids, mask)
+        tokens = training.tokens(mine, loop.device)
+        image, text, scale = forward(grids(mine).to(loop.device), *tokens)
         loss = contrastive_loss(gather(image)[photos], gather(text)[texts], scale)
         return {"contrastive": loss}
 
@@ -184,7 +170,7 @@ def train_single(
     training: TeacherTraining, duals: Sequence[RegionTextTeacher]
 ) -> WordRegionTeacher:
     """Word-region attention on the frozen regions and tokens of `duals`."""
-    recipe, data = training.recipe, training.data
+    recipe = training.recipe
     torch.manual_seed(recipe.seed)
     model = WordRegion(duals)
     grids = training.grids(duals[0].trunks)
@@ -193,16 +179,16 @@ def train_single(
         # Every process scores its own pairs against each other: word counts differ, and scores
         # of all against all would have to be gathered word by word.
         mine, _, _ = loop.share(batch)
-        ids, mask = (rows[mine.captions].to(loop.device) for rows in (data.ids, data.mask))
+        ids, mask = training.tokens(mine, loop.device)
         with torch.no_grad(), autocast(loop.arithmetic, loop.device):
-            seen = encode_photos(duals, grids(mine).to(loop.device))
-            text = encode_texts(duals, ids, mask)
-            similarity = seen.whole @ text.sentences.T
+            photos, regions = encode_photos(duals, grids(mine).to(loop.device))
+            texts, tokens = encode_texts(duals, ids, mask)
+            similarity = photos @ texts.T
         there = mask > 0
         owner = there.nonzero()[:, 0]
         mean = torch.nn.functional.one_hot(owner, len(mask)) / mask.sum(1)
-        words = [tokens[there] for tokens in text.tokens]
-        return {"matching": matching_loss(forward(seen.regions, words, mean, similarity))}
+        words = [states[there] for states in tokens]
+        return {"matching": matching_loss(forward(regions, words, mean, similarity))}
 
     training.train(
         "single-stream teacher",
@@ -243,34 +229,14 @@ def train_fusion(training: TeacherTraining, labels: Labels, recipe: Recipe) -> F
     return model.cpu().eval()
 
 
-@dataclass(frozen=True)
-class Teachers:
-    """None stands for the reference teachers, trained on the pairs at hand."""
-
-    dual: Sequence[DualStreamTeacher] | None = None
-    single: SingleStreamTeacher | None = None
-    classifier: ClassifierTeacher | None = None
-
-    @property
-    def given(self) -> GivenTeachers:
-        """For the plan of a run."""
-        duals = len(self.dual) if self.dual else None
-        return GivenTeachers(duals, bool(self.single), bool(self.classifier))
-
-
 def reference_teachers(
     photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache, arithmetic: Arithmetic
 ) -> tuple[list[RegionTextTeacher], WordRegionTeacher]:
     """The teachers that a recipe stands for, trained on `photos` unless they are kept."""
-    tokenizer = wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
-    data = dataset(photos, tokenizer, Extra())
+    data = dataset(photos, minilm_tokenizer(), Extra())
     training = TeacherTraining(data.pairs, recipe.teachers, cache, arithmetic)
-    duals = train_duals(training, _token_counts(data))
+    duals = train_duals(training, data.token_counts())
     return duals, train_single(training, duals)
-
-
-def _token_counts(data: Dataset) -> Tensor:
-    return data.token_counts(default_config().text.vocab)
 
 
 def label_by_teachers(
@@ -285,7 +251,7 @@ def label_by_teachers(
     if recipe.teaching == "none":
         return None
     training = TeacherTraining(data.pairs, recipe.teachers, cache, arithmetic)
-    duals = teachers.dual or train_duals(training, _token_counts(data))
+    duals = teachers.dual or train_duals(training, data.token_counts())
     dual = dual_labels(duals, data, views, cache)
     identity = tuple(teacher.identity for teacher in duals)
     names = tuple(teacher.name for teacher in duals)
@@ -309,13 +275,15 @@ def label_by_teachers(
 
 def _reference_duals(duals: Sequence[DualStreamTeacher]) -> list[RegionTextTeacher]:
     """`duals`, which the reference single-stream teacher starts from. TeacherError for others."""
-    reference = [dual for dual in duals if isinstance(dual, RegionTextTeacher)]
-    if foreign := [dual.name for dual in duals if dual not in reference]:
-        raise TeacherError(
-            f"The reference single-stream teacher starts from reference dual-stream ones, "
-            f"not from {foreign[0]}.",
-            "Give a --single-teacher too, or neither.",
-        )
+    reference: list[RegionTextTeacher] = []
+    for dual in duals:
+        if not isinstance(dual, RegionTextTeacher):
+            raise TeacherError(
+                "The reference single-stream teacher starts from reference dual-stream ones, "
+                f"not from {dual.name}.",
+                "Give a --single-teacher too, or neither.",
+            )
+        reference.append(dual)
     return reference
 
 

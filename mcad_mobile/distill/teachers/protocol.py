@@ -1,15 +1,23 @@
-"""The protocols of teachers: dual-stream, single-stream and classifier."""
+"""Teachers: the protocols of dual-stream ones, single-stream ones and classifiers, and what their
+adapters share."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
+
+from mcad_mobile.errors import TeacherError
+
+Item = TypeVar("Item")
+
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -31,16 +39,11 @@ class TextStates:
 class DualStreamTeacher(Protocol):
     """One vector per image, one per text (CLIP, SigLIP): can be searched, sees no pair."""
 
-    @property
-    def name(self) -> str: ...
+    name: str
+    dim: int
 
     @property
-    def identity(self) -> str:
-        """A hash of weights and preprocessing: cached features carry it in their name."""
-        ...
-
-    @property
-    def dim(self) -> int: ...
+    def identity(self) -> str: ...  # a hash of weights and preprocessing
 
     def embed_photos(self, photos: Sequence[Image.Image]) -> Tensor:
         """RGB photos -> [B, dim] float32 of unit length, on the CPU."""
@@ -51,36 +54,21 @@ class DualStreamTeacher(Protocol):
         ...
 
 
-def concatenate_teachers(embeddings: Sequence[Tensor]) -> Tensor:
-    """Several dual-stream teachers as one: unit vectors [..., D_n] of each -> unit vectors
-    [..., sum D_n], whose products are the means of theirs."""
-    return torch.cat(list(embeddings), -1) / math.sqrt(len(embeddings))
-
-
 class SingleStreamTeacher(Protocol):
-    """Image and text fused by attention (BLIP, ViLT): sees pairs, cannot be searched.
+    """Image and text fused by attention (BLIP, ViLT): sees pairs, cannot be searched. Each side is
+    prepared once and kept; only `fuse` runs per pair."""
 
-    Each side is prepared once and kept; only `fuse` runs per pair.
-    """
-
-    @property
-    def name(self) -> str: ...
+    name: str
+    fused_dim: int
+    # Whether scores are cosines, as dual-stream similarities are. Other scores are brought to the
+    # mean and spread of those before anything is learned from them.
+    cosines: bool
 
     @property
     def identity(self) -> str: ...
 
-    @property
-    def fused_dim(self) -> int: ...
-
-    @property
-    def cosines(self) -> bool:
-        """Whether scores are cosines, as dual-stream similarities are. Other scores are brought
-        to the mean and spread of those before anything is learned from them."""
-        ...
-
     def photo_states(self, photos: Sequence[Image.Image]) -> Tensor:
-        """RGB photos -> [B, R, C] float16 on the CPU: regions, patches or pixels, as the model
-        needs them for `fuse`."""
+        """RGB photos -> [B, R, C] float16 on the CPU: regions, patches or pixels."""
         ...
 
     def text_states(self, captions: Sequence[str]) -> TextStates:
@@ -88,29 +76,88 @@ class SingleStreamTeacher(Protocol):
         ...
 
     def fuse(self, photos: Tensor, texts: TextStates, pairs: Tensor) -> Fused:
-        """Look at P pairs. photos [B, R, C] and texts [M, ...] as prepared above; pairs [P, 2]
-        int64: rows of photos and of texts. Gradients do not flow."""
+        """Look at P pairs without gradients: `pairs` [P, 2] int64 are rows of the prepared photos
+        and texts."""
         ...
 
 
 class ClassifierTeacher(Protocol):
-    """A photo's probabilities over classes that have names: no texts are needed, and every
-    photo has them, captioned or not."""
+    """A photo's probabilities over classes that have names: every photo has them, captioned or
+    not."""
+
+    name: str
 
     @property
-    def name(self) -> str: ...
-
+    def identity(self) -> str: ...  # not of names: they change no probability
     @property
-    def identity(self) -> str:
-        """A hash of weights and preprocessing. Names are no part of it: they change no
-        probability."""
-        ...
-
-    @property
-    def names(self) -> Sequence[Sequence[str]]:
-        """One name or more of each class, the best first."""
-        ...
+    def names(self) -> Sequence[Sequence[str]]: ...  # of each class, the best first
 
     def classify(self, photos: Sequence[Image.Image]) -> Tensor:
         """RGB photos -> [B, C] float32 on the CPU: probabilities, rows that sum to one."""
         ...
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """The teachers of a run. None stands for the reference teachers, trained on the pairs at
+    hand."""
+
+    dual: Sequence[DualStreamTeacher] | None = None
+    single: SingleStreamTeacher | None = None
+    classifier: ClassifierTeacher | None = None
+
+
+def concatenate_teachers(embeddings: Sequence[Tensor]) -> Tensor:
+    """Several dual-stream teachers as one: unit vectors [..., D_n] of each -> unit vectors
+    [..., sum D_n], whose products are the means of theirs."""
+    return torch.cat(list(embeddings), -1) / math.sqrt(len(embeddings))
+
+
+def in_batches(
+    encode: Callable[[list[Item]], Tensor], items: Sequence[Item], empty: Tensor, size: int = _BATCH
+) -> Tensor:
+    """Rows of `encode` for all items, computed a batch at a time without gradients, on the CPU in
+    the dtype of `empty` [0, ...], the result for no items."""
+    rows = [empty]
+    with torch.no_grad():
+        for start in range(0, len(items), size):
+            batch = encode(list(items[start : start + size]))
+            rows.append(batch.to("cpu", empty.dtype))
+    return torch.cat(rows)
+
+
+def unit_rows(
+    encode: Callable[[list[Item]], Tensor], items: Sequence[Item], dim: int, size: int = _BATCH
+) -> Tensor:
+    """`in_batches` for embeddings: [N, dim] float32 of unit length, on the CPU."""
+    rows = in_batches(encode, items, torch.empty(0, dim), size)
+    return nn.functional.normalize(rows, dim=1)
+
+
+class FeatureTeacher(ABC):
+    """Base of adapters of dual-stream checkpoints: features of a batch become unit rows."""
+
+    dim: int
+
+    def embed_photos(self, photos: Sequence[Image.Image]) -> Tensor:
+        return unit_rows(self._photo_features, photos, self.dim)
+
+    def embed_texts(self, captions: Sequence[str]) -> Tensor:
+        """As the protocol says; captions are cut to the model's text length."""
+        return unit_rows(self._text_features, captions, self.dim)
+
+    @abstractmethod
+    def _photo_features(self, photos: list[Image.Image]) -> Tensor:
+        """[B, dim] on any device, of any length."""
+
+    @abstractmethod
+    def _text_features(self, captions: list[str]) -> Tensor:
+        """[B, dim] on any device, of any length."""
+
+
+def cannot_load(source: str, error: Exception) -> TeacherError:
+    """The error to raise when a library fails to load `source`, in whatever way."""
+    return TeacherError(
+        f"{source} cannot be loaded as a teacher: {type(error).__name__}: {error}",
+        "Give a complete local checkpoint, or a published name that can be reached from here.",
+    )

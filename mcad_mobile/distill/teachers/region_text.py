@@ -16,13 +16,11 @@ from mcad_mobile.distill.device import autocast, device_of
 from mcad_mobile.distill.features import Features, by_length
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.losses import capped
-from mcad_mobile.distill.pretrained import load_minilm, minilm_directory
-from mcad_mobile.distill.teachers.checkpoint import unit_rows
+from mcad_mobile.distill.pretrained import load_minilm, minilm_tokenizer
+from mcad_mobile.distill.teachers.protocol import unit_rows
 from mcad_mobile.students.efficientnet_lite import FEATURES, Head
-from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.protocol import model_sha256
 from mcad_mobile.students.text_transformer import TextConfig, TextTower
-from mcad_mobile.students.tokenizers.wordpiece import wordpiece_tokenizer
 
 DIM = 256
 _HIDDEN = 1024
@@ -30,11 +28,8 @@ _TEXT = TextConfig(layers=6, embedding_rank=384)
 
 
 class RegionText(nn.Module):
-    """Grids and token ids -> unit vectors of one space.
-
-    The last convolution of each trunk is trained, as a linear map of its regions: that is what
-    takes this teacher beyond frozen features.
-    """
+    """Grids and token ids -> unit vectors of one space. The last convolution of each trunk is
+    trained, as a linear map of its regions, which takes this teacher beyond frozen features."""
 
     def __init__(self, channels: Sequence[int], dim: int = DIM) -> None:
         super().__init__()
@@ -85,7 +80,7 @@ class RegionTextTeacher:
         self.trunks = trunks
         self.arithmetic = trunks[0].arithmetic
         self.model = model.eval()
-        self.tokenizer = wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
+        self.tokenizer = minilm_tokenizer()
 
     @cached_property
     def identity(self) -> str:

@@ -4,46 +4,104 @@ single-stream ones."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from mcad_mobile.distill.teachers.checkpoint import (
-    Checkpoint,
+from mcad_mobile.distill.teachers.protocol import (
     FeatureTeacher,
+    Fused,
+    TextStates,
+    cannot_load,
     in_batches,
-    load_checkpoint,
 )
-from mcad_mobile.distill.teachers.protocol import Fused, TextStates
+from mcad_mobile.errors import TeacherError, require
+from mcad_mobile.students.protocol import model_sha256
 
 _TEXT_LENGTH = 32  # tokens, where the model allows as many
 _PAIRS = 64  # scored together, so that memory does not grow with the number of pairs
 _CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of transformers, ready to run: the model in eval mode, float32, on `device`."""
+
+    name: str
+    identity: str
+    model: Any
+    image_processor: Any
+    tokenizer: Any
+    device: torch.device
+
+
+def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Checkpoint:
+    """Load what transformers' save_pretrained() wrote, from a directory or a hub id. `classes`: the
+    model class for each `model_type` that the caller can drive. TeacherError if the checkpoint is
+    missing, damaged, of another type, or lacks weights that the class needs."""
+    transformers = require("transformers", "students")
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+        if config.model_type not in classes:
+            raise TeacherError(
+                f"{path} holds a {config.model_type} model, not one of: {', '.join(classes)}.",
+                "Load it with the teacher class of its type.",
+            )
+        kind = classes[config.model_type]
+        # transformers 5 would keep a half-precision checkpoint in half precision.
+        model, report = getattr(transformers, kind).from_pretrained(
+            path, config=config, dtype=torch.float32, output_loading_info=True
+        )
+        # transformers only logs these, and fills them with random numbers.
+        if missing := sorted(report["missing_keys"]):
+            raise TeacherError(
+                f"{path} lacks {len(missing)} weights of {kind}, {missing[0]} among them.",
+                f"Give a checkpoint that was trained as {kind}.",
+            )
+        # Without torchvision transformers takes this backend by itself; with it, it would resize
+        # otherwise, and one checkpoint would have two sets of features under one identity.
+        image_processor = transformers.AutoImageProcessor.from_pretrained(
+            path, backend="pil", trust_remote_code=False
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        preprocessing = {"image": image_processor.to_dict(), "vocabulary": tokenizer.get_vocab()}
+        identity = model_sha256(model, preprocessing)[:16]
+        model = model.eval().to(device)
+    except TeacherError:
+        raise
+    # No narrower: the errors of json, safetensors, pickle, torch and the hub all come through.
+    except Exception as error:
+        raise cannot_load(path, error) from error
+    name = Path(path).resolve().name
+    return Checkpoint(name, identity, model, image_processor, tokenizer, torch.device(device))
+
+
+def model_type(path: str) -> str:
+    """The `model_type` of the checkpoint at `path`. TeacherError if there is none."""
+    try:
+        transformers = require("transformers", "students")
+        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+        return str(config.model_type)
+    except (OSError, ValueError) as error:
+        raise cannot_load(path, error) from error
+
+
 class TransformersDualTeacher(FeatureTeacher):
-    """One vector per photo, one per caption, from a CLIP or SigLIP checkpoint.
+    """CLIP or SigLIP; SigLIP 2 of a fixed resolution has the model type of SigLIP."""
 
-    SigLIP 2 of a fixed resolution counts as SigLIP: transformers gives it the same model type.
-    """
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, path: str, device: str = "cpu") -> None:
+        self._checkpoint = checkpoint = load_checkpoint(path, _CLASSES, device)
         self.name = checkpoint.name
         self.identity = checkpoint.identity
-        self._checkpoint = checkpoint
         config = checkpoint.model.config
         self._is_siglip = config.model_type == "siglip"
         self._text_length: int = config.text_config.max_position_embeddings
         self.dim = config.text_config.projection_size if self._is_siglip else config.projection_dim
-
-    @staticmethod
-    def load(path: str, device: str = "cpu") -> TransformersDualTeacher:
-        """From a directory that save_pretrained() wrote, or a hub id. TeacherError if that is
-        missing, damaged, or neither CLIP nor SigLIP; MissingExtra without transformers."""
-        return TransformersDualTeacher(load_checkpoint(path, _CLASSES, device))
 
     def _photo_features(self, photos: list[Image.Image]) -> Tensor:
         inputs = self._checkpoint.image_processor(images=photos, return_tensors="pt")
@@ -88,8 +146,8 @@ class _PairTeacher(ABC):
         self._text_length = min(_TEXT_LENGTH, positions)
 
     def text_states(self, captions: Sequence[str]) -> TextStates:
-        """Captions -> token ids [M, L] int64 and their mask on the CPU; L is 32, or the model's
-        own text length if that is less. What goes beyond it is cut off."""
+        """Captions -> token ids [M, L] int64 and their mask on the CPU, cut to L: 32, or the
+        model's own text length if that is less."""
         if not captions:
             empty = torch.empty(0, self._text_length)
             return TextStates(empty.long(), empty)
@@ -105,9 +163,6 @@ class _PairTeacher(ABC):
     # Not inference mode: its tensors may not enter a student's loss.
     @torch.no_grad()
     def fuse(self, photos: Tensor, texts: TextStates, pairs: Tensor) -> Fused:
-        """Look at P pairs. photos [B, R, C] and texts [M, L] as prepared above; pairs [P, 2]
-        int64: rows of photos and of texts. Returns features [P, fused_dim] and scores [P], float32
-        on the CPU; no gradients."""
         features, scores = torch.empty(len(pairs), self.fused_dim), torch.empty(len(pairs))
         for start in range(0, len(pairs), _PAIRS):
             chunk = slice(start, start + _PAIRS)
@@ -129,27 +184,18 @@ class _PairTeacher(ABC):
 
 
 class BlipTeacher(_PairTeacher):
-    """BLIP's image-text matching: a text encoder that attends to the photo in every layer.
+    """BLIP's image-text matching. The fused feature is the last state of the first token, which the
+    matching head reads; the score is the head's logit for "match" minus that for "no match"."""
 
-    The fused feature is the last state of the first token, which the matching head reads; the
-    score is the head's logit for "match" minus that for "no match".
-    """
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, path: str, device: str = "cpu") -> None:
+        checkpoint = load_checkpoint(path, {"blip": "BlipForImageTextRetrieval"}, device)
         config = checkpoint.model.config
         super().__init__(checkpoint, config.text_config, config.text_config.hidden_size)
         vision = config.vision_config
         self._photo_shape = ((vision.image_size // vision.patch_size) ** 2 + 1, vision.hidden_size)
 
-    @staticmethod
-    def load(path: str, device: str = "cpu") -> BlipTeacher:
-        """From a BlipForImageTextRetrieval's directory or hub id. TeacherError if that is missing,
-        damaged, or another model; MissingExtra without transformers."""
-        return BlipTeacher(load_checkpoint(path, {"blip": "BlipForImageTextRetrieval"}, device))
-
     def photo_states(self, photos: Sequence[Image.Image]) -> Tensor:
-        """RGB photos -> [B, patches + 1, C] float16 on the CPU: the vision encoder's last
-        states."""
+        """RGB photos -> the vision encoder's last states, [B, patches + 1, C] float16."""
         empty = torch.empty(0, *self._photo_shape, dtype=torch.float16)
         return in_batches(self._vision_states, photos, empty)
 
@@ -170,28 +216,20 @@ class BlipTeacher(_PairTeacher):
 
 
 class ViltTeacher(_PairTeacher):
-    """ViLT's retrieval model: one transformer over word tokens and raw patches.
+    """ViLT's retrieval model. The fused feature is the pooler's output, which the ranking head
+    reads; the score is that head's logit. Every photo is squashed to the square that the model's
+    positions are learnt for, so that photos of any shape lie in one tensor."""
 
-    The fused feature is the pooler's output, which the ranking head reads; the score is that
-    head's logit. Every photo is squashed to the square that the model's positions are learnt for,
-    so that photos of any shape lie in one tensor.
-    """
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, path: str, device: str = "cpu") -> None:
+        checkpoint = load_checkpoint(path, {"vilt": "ViltForImageAndTextRetrieval"}, device)
         config = checkpoint.model.config
         super().__init__(checkpoint, config, config.hidden_size)
         self._side: int = config.image_size
         # A positive limit makes the model look at a random choice of patches.
         config.max_image_length = -1
 
-    @staticmethod
-    def load(path: str, device: str = "cpu") -> ViltTeacher:
-        """From a ViltForImageAndTextRetrieval's directory or hub id. TeacherError if that is
-        missing, damaged, or another model; MissingExtra without transformers."""
-        return ViltTeacher(load_checkpoint(path, {"vilt": "ViltForImageAndTextRetrieval"}, device))
-
     def photo_states(self, photos: Sequence[Image.Image]) -> Tensor:
-        """RGB photos -> [B, side * side, 3] float16 on the CPU: normalized pixels."""
+        """RGB photos -> normalized pixels, [B, side * side, 3] float16."""
         empty = torch.empty(0, self._side**2, 3, dtype=torch.float16)
         return in_batches(self._pixels, photos, empty)
 

@@ -1,16 +1,12 @@
-"""The reference single-stream teacher: every word looks for its region of the photo.
-
-Attention from words to regions in the manner of SCAN (arXiv 1803.08024, section 3.1, text to
-image), started from the spaces that the dual-stream teachers have aligned, set side by side:
-cross-attention from nothing learns nothing from 6,000 photos.
-"""
+"""The reference single-stream teacher: attention from words to regions of the photo in the manner
+of SCAN (arXiv 1803.08024, section 3.1), started from the spaces that the dual-stream teachers have
+aligned, set side by side: cross-attention from nothing learns nothing from 6,000 photos."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -31,11 +27,9 @@ _PAIRS_AT_ONCE = 512
 
 
 class WordRegion(nn.Module):
-    """Maps regions and words into one space and scores pairs there.
-
-    A pair's score is (1 - g) mean_w cos(w, a_w) + g v.t, where a_w is what word w attends to, v.t
-    the similarity of the dual-stream teachers, and g is learned.
-    """
+    """Maps regions and words into one space and scores pairs there: (1 - g) mean_w cos(w, a_w)
+    + g v.t, where a_w is what word w attends to, v.t the similarity of the dual-stream teachers,
+    and g is learned."""
 
     def __init__(self, duals: Sequence[RegionTextTeacher]) -> None:
         super().__init__()
@@ -56,27 +50,22 @@ class WordRegion(nn.Module):
     def forward(
         self, regions: Sequence[Tensor], tokens: Sequence[Tensor], mean: Tensor, dual: Tensor
     ) -> Tensor:
-        """Scores of all pairs [V, T] at once, times the inverse temperature, for training.
-
-        Of each dual-stream teacher: regions [V, 49, 1280 a trunk]; tokens [W, 384], those of all
-        captions one after the other. mean [W, T] averages a caption's words; dual [V, T], the
-        dual-stream similarities. The length of an attended region comes from the regions' Gram
-        matrix, sqrt(a' G a), so that the attended vectors themselves [V, W, D] are never formed.
-        """
-        scores = self._scores(
-            to_product_type(self.photo(regions)), to_product_type(self.words(tokens)), mean, dual
-        )
-        return capped(self.log_scale) * scores.float()
-
-    def _scores(self, regions: Tensor, words: Tensor, mean: Tensor, dual: Tensor) -> Tensor:
-        count, number, dim = regions.shape
-        similarity = (regions.reshape(count * number, dim) @ words.T).view(count, number, -1)
+        """Scores of all pairs [V, T], times the inverse temperature, for training. Of each
+        dual-stream teacher: regions [V, 49, 1280 a trunk] and the tokens [W, 384] of all captions;
+        mean [W, T] averages a caption's words; dual [V, T], the dual-stream similarities."""
+        mapped = to_product_type(self.photo(regions))
+        words = to_product_type(self.words(tokens))
+        count, number, dim = mapped.shape
+        similarity = (mapped.reshape(count * number, dim) @ words.T).view(count, number, -1)
         weights = (self.log_sharpness.exp() * similarity.float()).softmax(1)
-        gram = regions @ regions.transpose(1, 2)
+        # The length of an attended region is sqrt(a' G a) by the Gram matrix of the regions, so
+        # that the attended vectors themselves [V, W, D] are never formed.
+        gram = mapped @ mapped.transpose(1, 2)
         length = ((gram @ weights.to(gram.dtype)).float() * weights).sum(1).clamp(min=1e-6).sqrt()
         cosine = (weights * similarity.float()).sum(1) / length
         gate = self.gate.sigmoid()
-        return (1 - gate) * cosine @ mean + gate * dual
+        scores = (1 - gate) * cosine @ mean + gate * dual
+        return capped(self.log_scale) * scores.float()
 
     def attended(self, regions: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """One photo per text. regions [P, 49, D], words [P, L, D] of unit length, mask [P, L]
@@ -93,59 +82,38 @@ def _mapped(heads: nn.ModuleList, inputs: Sequence[Tensor]) -> Tensor:
     return concatenate_teachers([F.normalize(head(rows).float(), dim=-1) for head, rows in pairs])
 
 
-@dataclass(frozen=True)
-class EncodedPhotos:
-    """B photos, encoded by the dual-stream teachers."""
-
-    whole: Tensor  # [B, D] of unit length
-    regions: list[Tensor]  # of each teacher, [B, 49, 1280 a trunk]
-
-
-@dataclass(frozen=True)
-class EncodedTexts:
-    """M captions, encoded by the dual-stream teachers."""
-
-    sentences: Tensor  # [M, D] of unit length
-    tokens: list[Tensor]  # of each teacher, [M, L, 384]
-
-
-def encode_photos(duals: Sequence[RegionTextTeacher], grids: Tensor) -> EncodedPhotos:
-    """grids: those of all trunks, side by side, [B, 7, 7, C]."""
+def encode_photos(duals: Sequence[RegionTextTeacher], grids: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Grids of all trunks, side by side [B, 7, 7, C] -> embeddings [B, D] of unit length, and each
+    teacher's regions [B, 49, 1280 a trunk]."""
     regions = [dual.model.regions(grids) for dual in duals]
-    pairs = zip(duals, regions, strict=True)
-    return EncodedPhotos(
-        concatenate_teachers([dual.model.pool(rows) for dual, rows in pairs]), regions
-    )
+    whole = [dual.model.pool(rows) for dual, rows in zip(duals, regions, strict=True)]
+    return concatenate_teachers(whole), regions
 
 
-def encode_texts(duals: Sequence[RegionTextTeacher], ids: Tensor, mask: Tensor) -> EncodedTexts:
-    """ids, mask: [M, L]."""
+def encode_texts(
+    duals: Sequence[RegionTextTeacher], ids: Tensor, mask: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """ids and mask [M, L] -> embeddings [M, D] of unit length, and each teacher's token states
+    [M, L, 384]."""
     tokens = [dual.tokens(ids, mask) for dual in duals]
-    pairs = zip(duals, tokens, strict=True)
-    return EncodedTexts(
-        concatenate_teachers([dual.sentences(rows, mask) for dual, rows in pairs]), tokens
-    )
+    whole = [dual.sentences(rows, mask) for dual, rows in zip(duals, tokens, strict=True)]
+    return concatenate_teachers(whole), tokens
 
 
 class WordRegionTeacher:
     """A trained WordRegion behind the SingleStreamTeacher protocol. Its fused feature is the part
-    of the photo that the text describes, in the dual-stream teachers' joint space.
-
-    Row 0 of a photo's states is its dual-stream embedding, row 0 of a text's likewise.
-    """
+    of the photo that the text describes, in the dual-stream teachers' joint space. Row 0 of a
+    photo's states is its dual-stream embedding, row 0 of a text's likewise."""
 
     name = "word-region attention (on region-text)"
     cosines = True
 
     def __init__(self, duals: Sequence[RegionTextTeacher], model: WordRegion) -> None:
         self.duals = duals
+        self.trunks: Sequence[GridTrunk] = duals[0].trunks
         self.arithmetic = duals[0].arithmetic
         self.model = model.eval()
         self.fused_dim = sum(dual.dim for dual in duals)
-
-    @property
-    def trunks(self) -> Sequence[GridTrunk]:
-        return self.duals[0].trunks
 
     @cached_property
     def identity(self) -> str:
@@ -158,8 +126,8 @@ class WordRegionTeacher:
     def grid_states(self, grids: Sequence[Features]) -> Tensor:
         """The result of photo_states from each trunk's grids: [B, 1 + 49, D] float16."""
         with autocast(self.arithmetic, device_of(self.model)):
-            seen = encode_photos(self.duals, self.duals[0].seen(grids))
-            states = torch.cat([seen.whole[:, None], self.model.photo(seen.regions)], 1)
+            whole, regions = encode_photos(self.duals, self.duals[0].seen(grids))
+            states = torch.cat([whole[:, None], self.model.photo(regions)], 1)
         return states.half().cpu()
 
     @torch.no_grad()
@@ -169,8 +137,8 @@ class WordRegionTeacher:
         arrays = self.duals[0].tokenizer.batch(list(captions))
         ids, mask = (torch.from_numpy(array).to(device) for array in arrays)
         with autocast(self.arithmetic, device):
-            text = encode_texts(self.duals, ids, mask)
-            states = torch.cat([text.sentences[:, None], self.model.words(text.tokens)], 1)
+            whole, tokens = encode_texts(self.duals, ids, mask)
+            states = torch.cat([whole[:, None], self.model.words(tokens)], 1)
         return TextStates(states.half().cpu(), F.pad(mask, (1, 0), value=1.0).cpu())
 
     @torch.no_grad()

@@ -1,1 +1,78 @@
-"""Students under training."""
+"""Students under training, by the options of the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcad_mobile.distill.dataset import Dataset
+from mcad_mobile.distill.device import accelerator
+from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.trainees.end_to_end import NEW_LR, TUNED_LR, EndToEnd
+from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
+from mcad_mobile.distill.trainees.protocol import Trainee
+from mcad_mobile.errors import StudentError
+from mcad_mobile.students.load import parse_spec
+from mcad_mobile.students.mcad import McadStudent
+from mcad_mobile.students.published import Trainable
+
+
+@dataclass(frozen=True)
+class StudentChoice:
+    """`spec`: as for `load_student`, or `towers:timm/NAME+hf/NAME`; None for the default student.
+    `from_scratch`: with random weights in place of published ones."""
+
+    spec: str | None = None
+    from_scratch: bool = False
+
+    @property
+    def kind(self) -> str:
+        return "mcad" if self.spec is None else parse_spec(self.spec)[0]
+
+    def recipe(self) -> Recipe:
+        """The default recipe of its kind."""
+        if self.kind == "mcad":
+            return Recipe()
+        return Recipe(head_lr=NEW_LR, tuned_lr=TUNED_LR)
+
+
+def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Recipe) -> Trainee:
+    """The student as training starts, by the seed of torch; one of ours is called `name`.
+    StudentError if it cannot be loaded or exported; TrainingError if the recipe cannot train it."""
+    if choice.kind != "mcad":
+        trainee_name = f"{choice.spec}, from nothing" if choice.from_scratch else f"{choice.spec}"
+        has_extra = len(data.photos) > data.paired_photos
+        step = recipe.batch + (recipe.extra_photos if has_extra else 0)
+        per_process = step // int(accelerator().num_processes)
+        return EndToEnd(_trainable(choice, recipe), trainee_name, per_process)
+    if choice.from_scratch:
+        raise StudentError(
+            "The default student's trunk is frozen: from nothing it would never see a photo.",
+            "Leave --from-scratch out, or name another --student.",
+        )
+    if choice.spec is not None:
+        student = McadStudent.load(Path(choice.spec))
+        return FrozenTrunk(student, choice.spec, student.sha256())
+    return FrozenTrunk.fresh(name, data.token_counts())
+
+
+def _trainable(choice: StudentChoice, recipe: Recipe) -> Trainable:
+    kind, rest = parse_spec(choice.spec)
+    if kind == "open_clip":
+        from mcad_mobile.students.open_clip import trainable_open_clip
+
+        return trainable_open_clip(rest, choice.from_scratch)
+    if kind == "hf":
+        from mcad_mobile.students.transformers import trainable_transformers
+
+        return trainable_transformers(rest, choice.from_scratch)
+    from mcad_mobile.students.timm_transformers import trainable_folder, trainable_towers
+
+    if Path(rest).is_dir():
+        if choice.from_scratch:
+            raise StudentError(
+                f"{rest} holds weights, and --from-scratch starts from none.",
+                "Name its towers, as in its training.json, or leave --from-scratch out.",
+            )
+        return trainable_folder(Path(rest))
+    return trainable_towers(rest, choice.from_scratch, recipe.projection)

@@ -17,9 +17,7 @@ from torch.nn import functional as F
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
-from mcad_mobile.distill.device import accelerator
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.progress import Part, PieceProgress
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.photos.preprocess import Preprocess
@@ -29,8 +27,6 @@ from mcad_mobile.students.published import Trainable, freeze_unused
 # Peak learning rates, unless the recipe has others: WiSE-FT's for a CLIP that is trained further
 # (arXiv 2109.01903) and CLIP's own from nothing (arXiv 2103.00020, table 20).
 TUNED_LR, NEW_LR = 3e-5, 5e-4
-_CHECKED = "photos looked at"
-_CHECK_MS, _PAIR_MS = 3.0, 100.0
 _AT_ONCE = 64
 
 
@@ -45,9 +41,8 @@ class PixelReader:
 
     def photos(self, batch: Batch) -> Tensor:
         """[I, 3, S, S]."""
-        return torch.from_numpy(
-            np.stack(_by_all_cores(self._pixels, batch.photos.tolist(), batch.views.tolist()))
-        )
+        pixels = _by_all_cores(self._pixels, batch.photos.tolist(), batch.views.tolist())
+        return torch.from_numpy(np.stack(pixels))
 
     def captions(self, captions: Rows) -> tuple[Tensor, Tensor]:
         return self.ids[captions], self.mask[captions]
@@ -62,11 +57,10 @@ class PixelReader:
 
 
 class EndToEnd:
-    """A Trainee."""
+    """A Trainee. TrainingError if a process has one photo of a step, and the student batch norms,
+    which would turn it into zeros."""
 
     def __init__(self, student: Trainable, name: str, photos_per_process: int) -> None:
-        """`photos_per_process`: of a step. TrainingError where that is one, and the student's batch
-        norms would turn it into zeros."""
         norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
         if photos_per_process < 2 and any(
             isinstance(module, norms) for module in student.module.modules()
@@ -86,19 +80,15 @@ class EndToEnd:
         self._from_scratch = all(id(weight) in new for weight in student.module.parameters())
         self._student = student
 
-    def plan_parts(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
-        steps = recipe.epochs * (data.paired_photos // recipe.batch)
-        return {
-            _CHECKED: Part(len(data.photos) + held_out, _CHECK_MS),
-            "student": Part(steps, recipe.batch * _PAIR_MS),
-        }
-
     def reader(
         self, data: Dataset, views: Views, cache: FeatureCache, arithmetic: Arithmetic
     ) -> PixelReader:
         """Each photo is decoded once, as small as its format allows, so that a broken one is
         reported now and not after hours."""
-        _check_photos(data.photos, data.fingerprint, cache.progress)
+        for start in range(0, len(data.photos), _AT_ONCE):
+            cache.progress("photos looked at", start, len(data.photos))
+            batch = data.photos[start : start + _AT_ONCE]
+            _by_all_cores(lambda photo: open_photo(photo, at_least=1).size, batch)
         return PixelReader(data, self._student.preprocess, *self._student.tokens([*data.captions]))
 
     def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
@@ -132,25 +122,6 @@ class EndToEnd:
         if licence and not self._from_scratch:
             card = f"---\nlicense: {licence}\n---\nTrained by mcad-mobile from {self.name}.\n"
             (directory / "README.md").write_text(card, "utf-8")
-
-
-def photos_per_process(recipe: Recipe, data: Dataset) -> int:
-    """Photos of a step that each process embeds."""
-    has_extra = len(data.photos) > data.paired_photos
-    step = recipe.batch + (recipe.extra_photos if has_extra else 0)
-    return step // int(accelerator().num_processes)
-
-
-def _check_photos(photos: Sequence[Path], piece: str, progress: PieceProgress) -> None:
-    progress(_CHECKED, piece, 0, len(photos))
-    for start in range(0, len(photos), _AT_ONCE):
-        batch = photos[start : start + _AT_ONCE]
-        _by_all_cores(_decodes, batch)
-        progress(_CHECKED, piece, start + len(batch), len(photos))
-
-
-def _decodes(photo: Path) -> None:
-    open_photo(photo, at_least=1)
 
 
 def _by_all_cores(work: Any, *inputs: Sequence[Any]) -> list[Any]:

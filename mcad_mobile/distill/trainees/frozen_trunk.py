@@ -15,7 +15,6 @@ from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Rows, Views, data
 from mcad_mobile.distill.features import FeatureCache, PhotoRows, by_length
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
-from mcad_mobile.distill.progress import GRIDS_MS, PAIR_MS, Part, grids_part
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.distill.trainees.protocol import evaluate_trainee
 from mcad_mobile.students.efficientnet_lite import ImageTower
@@ -55,21 +54,11 @@ class FrozenTrunk:
 
     @staticmethod
     def fresh(name: str, token_counts: Tensor) -> FrozenTrunk:
-        """ImageNet's trunk and MiniLM's first layers; the heads are random. token_counts: [vocab],
-        how often each token occurs."""
+        """ImageNet's trunk and MiniLM's first layers; the heads are random."""
         student = McadStudent(default_config(name), minilm_directory())
         load_imagenet(student.image)
         load_minilm(student.text, token_counts)
         return FrozenTrunk(student, f"{TRUNK} and MiniLM", "fresh", has_a_space=False)
-
-    def plan_parts(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
-        paired = data.paired_photos
-        views_in_all = paired * recipe.views + (len(data.photos) - paired) * recipe.extra_views
-        steps = recipe.epochs * (paired // recipe.batch)
-        return {
-            grids_part(TRUNK): Part(views_in_all + held_out, GRIDS_MS[TRUNK]),
-            "student": Part(steps, recipe.batch * PAIR_MS),
-        }
 
     def reader(
         self, data: Dataset, views: Views, cache: FeatureCache, arithmetic: Arithmetic
@@ -88,7 +77,6 @@ class FrozenTrunk:
         return F.normalize(by_length(self._student.text, ids, mask).float(), dim=-1)
 
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        """Published weights get a lower learning rate than new ones."""
         image, text = self._student.image, self._student.text
         image.stem.requires_grad_(False)
         image.blocks[:-TRAINED_BLOCKS].requires_grad_(False)
@@ -111,7 +99,6 @@ class FrozenTrunk:
 
 
 def frozen_trunk(student: McadStudent, arithmetic: Arithmetic) -> GridTrunk:
-    """The frozen part of the image tower, with its ImageNet weights."""
     preprocess = student.config.preprocess
     return GridTrunk(TRUNK, student.image, preprocess, arithmetic, TRAINED_BLOCKS)
 
@@ -119,8 +106,7 @@ def frozen_trunk(student: McadStudent, arithmetic: Arithmetic) -> GridTrunk:
 def evaluate_cached(
     student: McadStudent, photos: list[CaptionedPhoto], cache: FeatureCache, arithmetic: Arithmetic
 ) -> Retrieval:
-    """Recall of a float student by its trunk's cached features: the result of evaluate_student, but
-    for the trunk's arithmetic, in seconds."""
+    """evaluate_student by the trunk's cached features, in seconds."""
     data = dataset(photos, student.tokenizer, Extra())
     trainee = FrozenTrunk(student, student.name, "")
     return evaluate_trainee(trainee, trainee.reader(data, Views(1, 0), cache, arithmetic), data)

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mcad_mobile.distill.class_distillation import ClassDistillation
+from mcad_mobile.distill.class_distillation import ClassVectors
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
 from mcad_mobile.distill.device import device_of
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.losses import capped
-from mcad_mobile.distill.progress import Part
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.students.evaluation import Retrieval, evaluate_retrieval
 
@@ -27,10 +26,8 @@ _PHOTOS_AT_ONCE, _CAPTIONS_AT_ONCE = 256, 512
 class FakeQuantization(nn.Module):
     """Rounds the inputs of every Linear, LayerNorm and Conv2d of `model`, and the outputs of the
     first two, to 8 bits, per tensor and asymmetric, as a w8a8 export will; gradients pass straight
-    through (arXiv 1712.05877, section 3). `on` is false at first, and ranges are learned only
-    once it is set. They are state of this module, so that a checkpoint holds them, and not of
-    `model`.
-    """
+    through (arXiv 1712.05877, section 3). Ranges are learned, and a checkpoint holds them, from
+    when `on` is set."""
 
     ranges: Tensor  # [tensors, 2] float32, NaN where nothing was seen yet
 
@@ -73,48 +70,25 @@ class FakeQuantization(nn.Module):
 
 
 class Reader(Protocol):
-    """A dataset's photos and captions as a trainee's towers take them."""
+    """A dataset's photos [I, ...] and captions (ids and mask, [T, L] each), as a trainee's towers
+    take them."""
 
-    def photos(self, batch: Batch) -> Tensor:
-        """[I, ...] float32 on the CPU, in the order of the batch."""
-        ...
+    def photos(self, batch: Batch) -> Tensor: ...
 
-    def captions(self, captions: Rows) -> tuple[Tensor, Tensor]:
-        """Token ids and mask, [T, L] each, of captions by their row numbers."""
-        ...
+    def captions(self, captions: Rows) -> tuple[Tensor, Tensor]: ...
 
 
 class Trainee(Protocol):
     """A student under training."""
 
-    @property
-    def module(self) -> nn.Module:
-        """All of its weights. Those that train require a gradient, and every loss reaches each of
-        them: several processes would wait for the gradient of one that none reads."""
-        ...
+    # All of its weights. The losses reach each of those that require a gradient: several processes
+    # would wait for one that none reads.
+    module: nn.Module
 
-    @property
-    def name(self) -> str:
-        """Its kind, and what it starts from."""
-        ...
-
-    @property
-    def identity(self) -> str:
-        """A hash of what it starts from: a run that continues has the same."""
-        ...
-
-    @property
-    def dim(self) -> int: ...
-
-    @property
-    def has_a_space(self) -> bool:
-        """Whether what it starts from embeds photos and captions already."""
-        ...
-
-    def plan_parts(self, data: Dataset, held_out: int, recipe: Recipe) -> dict[str, Part]:
-        """Its parts of a run, by the names that their progress is reported under. `held_out`:
-        photos that are only evaluated."""
-        ...
+    name: str  # kind and starting point
+    identity: str  # a hash of the starting point
+    dim: int
+    has_a_space: bool  # whether it embeds photos and captions from the start
 
     def reader(
         self, data: Dataset, views: Views, cache: FeatureCache, arithmetic: Arithmetic
@@ -130,13 +104,11 @@ class Trainee(Protocol):
         """A reader's photos -> [I, dim] float32 of unit length."""
         ...
 
-    def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """A reader's captions -> [T, dim] float32 of unit length."""
-        ...
+    def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor: ...
 
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        """AdamW's parameter groups, each with its peak `lr`. Called once, before training: what is
-        frozen, and how much is dropped, is set here."""
+        """AdamW's parameter groups, each with its peak `lr`. Called once, before training; it sets
+        what is frozen, and how much is dropped."""
         ...
 
     def save(self, directory: Path) -> None:
@@ -149,12 +121,7 @@ class Learner(nn.Module):
     and fake quantization, where the recipe asks for them."""
 
     def __init__(
-        self,
-        trainee: Trainee,
-        recipe: Recipe,
-        *,
-        taught: bool,
-        classes: ClassDistillation | None = None,
+        self, trainee: Trainee, recipe: Recipe, *, taught: bool, classes: ClassVectors | None = None
     ) -> None:
         super().__init__()
         self._trainee = trainee
@@ -165,7 +132,7 @@ class Learner(nn.Module):
         compared = taught and (recipe.distribution or recipe.order)
         self.log_soft_scale = nn.Parameter(torch.tensor(start)) if compared else None
         self.quantization = FakeQuantization(self) if recipe.qat_epochs else None
-        self.classes = classes.vectors if classes else None
+        self.classes = classes
         scales = [value for value in (self.log_scale, self.log_soft_scale) if value is not None]
         if self.classes is not None:
             # Vectors that are brought to unit length: to shrink them would only quicken them.
@@ -176,9 +143,8 @@ class Learner(nn.Module):
         self, photos: Tensor, ids: Tensor, mask: Tensor, captions: int | None = None
     ) -> dict[str, Tensor]:
         """I photos and T texts of a reader, of which the first `captions` (None: all) are captions
-        and the others name classes -> image [I, D], text and names
-        [T, D] of unit length; scale and soft_scale [], where a loss needs them; and the outputs of
-        ClassVectors."""
+        and the others name classes -> image [I, D], text and names [T, D] of unit length; scale and
+        soft_scale [], where a loss needs them; and the outputs of ClassVectors."""
         # Text first, as ever: what dropout draws for it does not depend on the image tower.
         text = self._trainee.embed_captions(ids, mask)
         out = {"image": self._trainee.embed_photos(photos), "text": text[:captions]}
@@ -192,8 +158,7 @@ class Learner(nn.Module):
 
 
 def evaluate_trainee(trainee: Trainee, reader: Reader, data: Dataset) -> Retrieval:
-    """Recall of a float trainee as it is now, among the pairs of `data`, whose photos the
-    reader returns uncropped."""
+    """Recall of a float trainee as it is now, among the pairs of `data`."""
     photos, captions = np.arange(data.paired_photos), np.arange(len(data.owner))
     images, texts = embed_rows(trainee, reader, photos, captions)
     return evaluate_retrieval(images.numpy(), texts.numpy(), data.owner)
@@ -203,20 +168,15 @@ def evaluate_trainee(trainee: Trainee, reader: Reader, data: Dataset) -> Retriev
 def embed_rows(
     trainee: Trainee, reader: Reader, photos: Rows, captions: Rows
 ) -> tuple[Tensor, Tensor]:
-    """A trainee's current embeddings of photos, uncropped, and of captions, by their row numbers:
-    [I, dim] and [T, dim] float32 of unit length, on the CPU."""
+    """A trainee's current embeddings of uncropped photos and captions, by row numbers: [I, dim] and
+    [T, dim] float32 of unit length, on the CPU."""
     trainee.module.eval()
     device = device_of(trainee.module)
-    images = [
-        trainee.embed_photos(reader.photos(_uncropped(rows)).to(device)).cpu()
-        for rows in np.array_split(photos, max(len(photos) // _PHOTOS_AT_ONCE, 1))
-    ]
-    texts = []
+    images, texts = [], []
+    for rows in np.array_split(photos, max(len(photos) // _PHOTOS_AT_ONCE, 1)):
+        uncropped = Batch(rows, np.zeros_like(rows), rows[:0], 0)
+        images.append(trainee.embed_photos(reader.photos(uncropped).to(device)).cpu())
     for start in range(0, len(captions), _CAPTIONS_AT_ONCE):
         ids, mask = reader.captions(captions[start : start + _CAPTIONS_AT_ONCE])
         texts.append(trainee.embed_captions(ids.to(device), mask.to(device)).cpu())
     return torch.cat(images), torch.cat(texts)
-
-
-def _uncropped(rows: Rows) -> Batch:
-    return Batch(rows, np.zeros_like(rows), rows[:0], 0)
