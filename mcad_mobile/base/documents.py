@@ -1,8 +1,5 @@
-"""Decodes documents from outside, JSON in UTF-8, into frozen types.
-
-A document is a `Record`, or made of them: msgspec checks the type, the range and the name of every
-field while it decodes. An error names the field's place, its value and what belongs there.
-"""
+"""Decodes documents from outside, JSON in UTF-8, into frozen types; msgspec checks every field, and
+an error names the field's place, its value and what belongs there."""
 
 from __future__ import annotations
 
@@ -62,9 +59,8 @@ def decode(
     schema: str = "",
     schema_hint: str = "",
 ) -> T:
-    """`raw` as a `kind`. `error`, which begins with `where` and ends with `hint`, for what is no
-    JSON, of another `schema` (if one is asked for; then with `schema_hint`, if given), or holds a
-    field that is missing, unknown, of another kind or out of range."""
+    """Return `raw` as a `kind`, or raise `error`, which begins with `where` and ends with `hint`
+    (for another `schema`: with `schema_hint`, if given)."""
     try:
         if schema:
             _check_schema(raw, where, schema, error, schema_hint or hint)

@@ -1,17 +1,13 @@
-"""Files: where they may be written, how they are replaced whole, and their hashes.
-
-A refusal of the disk becomes a DiskError that says what to do. Files that take long to make are
-there whole or not at all, and their making goes on after a kill.
-"""
+"""Files: where they may be written, how they are replaced whole, and their hashes."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from mcad_mobile.base.locks import is_still, lock
@@ -29,7 +25,7 @@ _PARTIAL = ".partial"
 
 def check_writable(path: Path, needed: int = 0) -> None:
     """Check that a file or folder can be made at `path`, with its parents, and that `needed` bytes
-    are free there; leave nothing behind. DiskError otherwise."""
+    are free there. DiskError otherwise."""
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     try:
         with tempfile.TemporaryFile(prefix=".mcad-", dir=folder):
@@ -51,7 +47,7 @@ def check_file(path: Path) -> None:
 
 def check_room(folder: Path, needed: int) -> None:
     """Check that `needed` bytes are free where `folder` lies. DiskError otherwise."""
-    free = _free(folder)
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise DiskError(
             f"{folder} has {free / 1e6:,.0f} MB free; at least {needed / 1e6:,.0f} are needed.",
@@ -70,28 +66,21 @@ def refused(path: Path | None, error: OSError) -> DiskError:
 
 
 def trouble(path: Path | None, error: BaseException) -> DiskError | None:
-    """Return the disk's part in an `error` that ended work on `path` (None: not known where), or
-    None if it has none. Libraries report a full disk in many ways, so its free space is read."""
+    """Return the disk's part in an `error` that ended work on `path`, or None. Libraries report a
+    full disk in many ways, so its free space is read."""
     if isinstance(error, OSError) and error.errno in (*_FULL, *_REFUSED):
         return refused(path, error)
     if path is None or not isinstance(error, Exception):
         return None
     for folder in (path.absolute().parent, Path(tempfile.gettempdir())):
-        if folder.is_dir() and _free(folder) < _NONE_LEFT:
+        if folder.is_dir() and shutil.disk_usage(folder).free < _NONE_LEFT:
             return DiskError(f"The disk of {folder} is full: {error}", _MAKE_ROOM)
     return None
 
 
-def _free(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
-
-
 def replace_folder(out: Path, made: Path) -> None:
-    """Put the folder `made` where `out` is, by two renames. The old one is removed once the new one
-    is there, and put back if it does not get there."""
-    import shutil
-
+    """Put the folder `made` where `out` is, by two renames; the old one is put back if that
+    fails."""
     old = set_aside(out)
     shutil.rmtree(old, ignore_errors=True)
     try:
@@ -105,8 +94,8 @@ def replace_folder(out: Path, made: Path) -> None:
 
 
 def restore(out: Path) -> None:
-    """Put back what lay at `out` if a process that was to replace it was killed between its two
-    renames. What cannot be renamed stays aside."""
+    """Put back what lay at `out` if a process that was to replace it was killed between its
+    renames."""
     if not out.exists():
         with suppress(OSError):
             set_aside(out).rename(out)
@@ -127,24 +116,19 @@ def sha256_of(path: Path) -> str:
 
 
 def megabytes(count: int) -> str:
-    """Format a file's bytes in MB, millions of bytes, with one digit, as app stores do. Memory is
-    reported in MiB, as Android does."""
+    """Format bytes in MB, millions, with one digit, as app stores do; memory is reported in MiB."""
     return f"{count / 1e6:.1f}"
 
 
 def cache_directory() -> Path:
-    """Return the folder of files that can be made or fetched again: `mcad-mobile` in the user's
-    cache directory (XDG_CACHE_HOME, or ~/.cache)."""
+    """Return the user's folder of files that can be made or fetched again."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "mcad-mobile"
 
 
 class Partial:
-    """A file that lies beside `path` and becomes it by `finish()`.
-
-    `file` is empty, or holds what a run that was cut off left there. It is locked: another process
-    that wants to make `path` waits, and should look whether it is there by then.
-    """
+    """A file that lies beside `path` and becomes it by `finish()`; it may hold what a run that was
+    cut off left. It is locked: another process that wants to make `path` waits."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -165,12 +149,7 @@ class Partial:
         os.fsync(self.file.fileno())
         self.partial.replace(self.path)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.file.flush()
         if is_still(self.partial, self.file) and not os.fstat(self.file.fileno()).st_size:
             self.partial.unlink()

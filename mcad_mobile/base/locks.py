@@ -1,8 +1,4 @@
-"""Locks on files, held by the kernel: a process that is killed holds none.
-
-`flock` exists on Linux and macOS. Elsewhere everything can be imported, and what needs a lock
-raises PlatformError.
-"""
+"""Locks on files, held by the kernel: a process that is killed holds none."""
 
 from __future__ import annotations
 
@@ -30,8 +26,8 @@ def check_platform() -> None:
 
 
 def lock(file: IO[Any], *, wait: bool = True) -> bool:
-    """Lock an open file for this process alone, until it is closed; say whether it could be: not
-    where another has it and `wait` is False. PlatformError where there are no such locks."""
+    """Lock an open file for this process alone, until it is closed; return False where another has
+    it and `wait` is False. PlatformError where there are no such locks."""
     check_platform()
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -41,8 +37,8 @@ def lock(file: IO[Any], *, wait: bool = True) -> bool:
 
 
 def held_by_someone(path: Path, table: Path = Path("/proc/locks")) -> bool:
-    """Say whether a process holds a lock on the file at `path`, without touching the lock. False,
-    too, where the system has no such table. Source: proc_locks(5)."""
+    """Say whether a process holds a lock on the file at `path`; False, too, where the system has no
+    such table. Source: proc_locks(5)."""
     try:
         inode = str(path.stat().st_ino)
         lines = table.read_text("ascii").splitlines()
@@ -52,7 +48,7 @@ def held_by_someone(path: Path, table: Path = Path("/proc/locks")) -> bool:
 
 
 def is_still(path: Path, file: IO[Any]) -> bool:
-    """Say whether `file` is what lies at `path`, and was not renamed or removed since."""
+    """Say whether `file` is what lies at `path` now."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
@@ -61,8 +57,8 @@ def is_still(path: Path, file: IO[Any]) -> bool:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Be the only process in this block, of all that name the same lock file `path`; wait for the
-    process that is in it. The file is there while a process is."""
+    """Be the only process in this block, of all that name the same lock file `path`; wait for
+    others."""
     check_platform()
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:

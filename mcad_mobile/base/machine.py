@@ -1,4 +1,4 @@
-"""The machine: its processor and instruction sets, and the cores that this process may use."""
+"""The machine: its processor, the cores that this process may use, and memory."""
 
 from __future__ import annotations
 
@@ -105,11 +105,8 @@ def summary() -> str:
 
 
 def allowed_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Return the cores of this process's affinity (taskset, a cpuset), but no more than a
-    container's share of processor time allows, rounded up. At least 1.
-
-    `quota` is cpu.max of the control group: microseconds, or "max", of each period.
-    """
+    """Return the cores of this process's affinity, but no more than a container's share of
+    processor time (`quota`, its cpu.max) allows, rounded up. At least 1."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:  # macOS
@@ -122,17 +119,15 @@ def allowed_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def step_back() -> None:
-    """Let other threads of this process go before this one and those that it starts. On Linux, a
-    thread has a niceness of its own (setpriority(2), C library/kernel differences); elsewhere
-    nothing is done."""
+    """Let other threads of this process go before this one. On Linux, a thread has a niceness of
+    its own (setpriority(2)); elsewhere nothing is done."""
     if sys.platform == "linux":
         os.nice(5)
 
 
 def pin(threads: int) -> list[int]:
-    """Pin this process to its `threads` last allowed cores and return them: the last ones are
-    the fast ones of a phone, and seldom take the interrupts of a server. Where a system pins none
-    (macOS), return none. BenchError if there are fewer."""
+    """Pin this process to its `threads` last allowed cores, a phone's fast ones, and return them;
+    none where a system pins none (macOS). BenchError if there are fewer."""
     pins = hasattr(os, "sched_setaffinity")
     allowed = sorted(os.sched_getaffinity(0)) if pins else list(range(os.cpu_count() or 1))
     if not 1 <= threads <= len(allowed):
@@ -148,9 +143,8 @@ def pin(threads: int) -> list[int]:
 
 
 def waited_s() -> float | None:
-    """Return the seconds since its start in which this thread was ready to run and had no core;
-    None where the system does not count them. Source:
-    /proc/thread-self/schedstat, second field, ns (Linux, sched-stats.rst)."""
+    """Return the seconds in which this thread was ready to run and had no core, None where they are
+    not counted. Source: /proc/thread-self/schedstat, second field, ns."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text("ascii").split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
@@ -162,19 +156,16 @@ _KIB_PER_MIB = 1024
 
 @dataclass(frozen=True)
 class Memory:
-    """Of one process, in MiB. `rss` counts every resident page whole; `pss` divides a page that
-    several processes map by their number. Phones account by PSS, so PSS is what is judged."""
+    """Of one process, in MiB. `pss`, which phones account by, divides a page that several processes
+    map by their number."""
 
     pss: float
     rss: float
 
 
 def process_memory(pid: int | None = None) -> Memory:
-    """Return the memory of a process now; of this one without `pid`.
-
-    Source: /proc/PID/smaps_rollup (Linux 4.14 and later; Android 10 and later). MemoryUnavailable
-    where the system has no such file, ProcessLookupError if the process has ended.
-    """
+    """Return the memory of a process now, by default this one. MemoryUnavailable where the system
+    has no smaps_rollup, ProcessLookupError if the process has ended."""
     path = Path("/proc") / ("self" if pid is None else str(pid)) / "smaps_rollup"
     try:
         return parse_smaps_rollup(path.read_text("ascii"))

@@ -6,13 +6,8 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Is called when a step of the work begins and each time that more of it is done.
-
-    Args:
-        step: what is being done, for people to read: "photos", "compiling Java".
-        done: units of this step that are done (photos, captions, layers, pieces of work).
-        total: units of this step in all; 0 when their number is not known.
-    """
+    """Is called when a step of the work begins and each time that more of it is done: with the step
+    in words, and how many of its units are done, of how many (0 if not known)."""
 
     def __call__(self, step: str, done: int = 0, total: int = 0, /) -> None: ...
 

@@ -29,8 +29,8 @@ class Requirement:
 
 
 def requirements() -> list[Requirement]:
-    """Return every distribution with each extra that brings it, by the metadata of the installed
-    package; none where it is not installed (a checkout on PYTHONPATH)."""
+    """Return every distribution with each extra that brings it; none in a checkout on
+    PYTHONPATH."""
     return [read for read in map(_read, _lines()) if read.name != _PACKAGE]
 
 

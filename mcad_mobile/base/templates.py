@@ -9,8 +9,7 @@ from mcad_mobile.errors import require
 
 
 def render(package: str, template: str, **values: Any) -> str:
-    """Fill in a template of a package; values are escaped, a missing one is an error. MissingExtra
-    without jinja2."""
+    """Fill in a template of a package; values are escaped. MissingExtra without jinja2."""
     jinja2 = require("jinja2", "report")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True

@@ -18,8 +18,7 @@ from mcad_mobile.errors import DataError
 
 @dataclass(frozen=True)
 class CaptionedPhoto:
-    """A photo and the captions that people wrote for it. `split`: "train", "val" or "test", as its
-    dataset says."""
+    """A photo, the captions that people wrote for it, and its split: "train", "val" or "test"."""
 
     path: Path
     captions: tuple[str, ...]
@@ -30,9 +29,8 @@ _SPLITS = ("train", "val", "test")
 
 
 def read_caption_files(directory: Path) -> list[CaptionedPhoto]:
-    """Read photos that each have a text file of their name beside them, a caption a line: those of
-    the folders train, val and test with their subfolders, or of `directory` itself as `test`.
-    Photos without such a file are left out. DataError: a file is no text."""
+    """Read photos with a text file of their name beside them, a caption a line, from the folders
+    train, val and test or from `directory` itself. DataError: a file is no text."""
     folders = [name for name in _SPLITS if (directory / name).is_dir()]
     if not folders:
         return list(_read_lines(directory, "test"))
@@ -63,8 +61,8 @@ _HINT = (
 
 
 def read_table(file: Path) -> list[CaptionedPhoto]:
-    """Photos in the order of their first row, each with the captions of all of its rows. Photos lie
-    beside the table or in images/. DataError names the row that is not as it should be."""
+    """Read photos in the order of their first row, each with all of its captions; they lie beside
+    the table or in images/. DataError names the row that is not as it should be."""
     try:
         text = file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -120,7 +118,6 @@ class _Karpathy(msgspec.Struct, frozen=True):
 
 
 def read_karpathy(file: Path) -> list[CaptionedPhoto]:
-    """DataError names what is not as it should be."""
     where = f"{file} is not Karpathy JSON: it"
     hint = "It needs images[].filename, images[].split and images[].sentences[].raw."
     try:
@@ -144,8 +141,8 @@ _LAYOUT = (
 
 
 def load_captions(directory: Path, split: str | None) -> list[CaptionedPhoto]:
-    """The photos of one split with their captions; None: of all. DataError names what is missing
-    or broken."""
+    """Load the photos of one split, or all, with captions. DataError names what is missing or
+    broken."""
     if not directory.is_dir():
         raise DataError(f"No folder at {directory}.", _LAYOUT)
     source, everything = _read(directory)

@@ -11,34 +11,20 @@ _SOURCES = (
     (
         "skimage",
         "data",
-        (
-            "astronaut.png",
-            "brick.png",
-            "camera.png",
-            "chelsea.png",
-            "coffee.png",
-            "coins.png",
-            "grass.png",
-            "gravel.png",
-            "hubble_deep_field.jpg",
-            "moon.png",
-            "motorcycle_left.png",
-            "retina.jpg",
-            "rocket.jpg",
-        ),
+        "astronaut.png brick.png camera.png chelsea.png coffee.png coins.png grass.png gravel.png "
+        "hubble_deep_field.jpg moon.png motorcycle_left.png retina.jpg rocket.jpg",
     ),
-    ("sklearn", "datasets/images", ("china.jpg", "flower.jpg")),
-    ("matplotlib", "mpl-data/sample_data", ("grace_hopper.jpg",)),
+    ("sklearn", "datasets/images", "china.jpg flower.jpg"),
+    ("matplotlib", "mpl-data/sample_data", "grace_hopper.jpg"),
 )
 
 
 def packaged_photos() -> list[Path]:
-    """The photos that are there; an empty list where none of the packages is installed."""
     found = []
     for package, folder, names in _SOURCES:
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             continue
         root = Path(spec.submodule_search_locations[0]) / folder
-        found += [root / name for name in names if (root / name).is_file()]
+        found += [root / name for name in names.split() if (root / name).is_file()]
     return found

@@ -49,13 +49,11 @@ _A_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 
 def suffix_of(name: str) -> str:
-    """The end of a file's name, in small letters: ".jpg"; "" where there is none."""
     return PurePosixPath(name).suffix.lower()
 
 
 def kind_of(name: str) -> str:
-    """What a file that is no photo is counted as: ".mp4", "no suffix" or, for ends that are no
-    names of kinds, "other suffixes"."""
+    """What a file that is no photo is counted as: ".mp4", "no suffix" or "other suffixes"."""
     suffix = suffix_of(name)
     if not suffix:
         return "no suffix"

@@ -31,8 +31,8 @@ Points = Annotated[float, Meta(ge=-100, le=100)]
 
 
 class DataFacts(Record, frozen=True):
-    """The split of a captioned dataset on which recall was measured; `sha256` stands for its
-    photos' bytes and its captions."""
+    """The split of a captioned dataset on which recall was measured; `sha256` is of its photos'
+    bytes and captions."""
 
     name: Word
     split: Word
@@ -58,8 +58,7 @@ class Recalls(Record, frozen=True):
 
 
 class PairRecall(Record, frozen=True):
-    """mR of photos embedded by `image` and texts by `text`: rungs, or the float student. `drop` as
-    in RecallRecord."""
+    """mR of photos embedded by `image` and texts by `text`: rungs, or the float student."""
 
     image: Word
     text: Word
@@ -69,9 +68,9 @@ class PairRecall(Record, frozen=True):
 
 
 class RecallRecord(Record, frozen=True):
-    """The float student's recall, and that of the bundle's own files, read back by their runtimes:
-    of the rungs `image` and `text`. `drop` of mR in points, and the half width of its 95 %
-    interval. `pairs`: every rung that ran where it was exported, beside every other."""
+    """The float student's recall, and that of the bundle's own rungs `image` and `text`. `drop` of
+    mR in points, and the half width of its 95 % interval. `pairs`: every rung beside every
+    other."""
 
     image: Word
     text: Word
@@ -85,7 +84,7 @@ class RecallRecord(Record, frozen=True):
 
 class WeightRecord(Record, frozen=True):
     """A weight that could have 4 bits: `loss` is what that alone takes off the tower's cosine to
-    float, on average over samples; `bits` what it has."""
+    float."""
 
     tower: Word
     name: Word
@@ -95,8 +94,7 @@ class WeightRecord(Record, frozen=True):
 
 
 class AloneRecord(Record, frozen=True):
-    """A tower that was written and measured beside the other one in float. `precision` in words;
-    `drop` as in RecallRecord."""
+    """A tower that was written and measured beside the other one in float."""
 
     tower: Word
     precision: Word
@@ -106,8 +104,7 @@ class AloneRecord(Record, frozen=True):
 
 
 class StepRecord(Record, frozen=True):
-    """A pair of towers that was written, read back and measured. `image` and `text` tell their
-    precisions in words; `drop` as in RecallRecord."""
+    """A pair of towers that was written, read back and measured."""
 
     image: Word
     text: Word
@@ -119,8 +116,7 @@ class StepRecord(Record, frozen=True):
 
 
 class SimulatedRecord(Record, frozen=True):
-    """The chosen pair in its chip's simulator, on the first photos of the split: `drop` as in
-    RecallRecord, and that of the same photos by what the search was judged by."""
+    """The chosen pair in its chip's simulator, on the first photos of the split."""
 
     photos: Size
     captions: Size
@@ -130,11 +126,9 @@ class SimulatedRecord(Record, frozen=True):
 
 
 class PrecisionRecord(Record, frozen=True):
-    """How precisions were chosen: on `data`, `judged_by` what it says in words, for at most
-    `max_recall_drop` points of mR; all weights that could have fewer bits, each tower `alone`, the
-    pairs that were measured, the smallest first, and why the choice fell as it did.
-    `photos_to_tell`: how many photos would tell a drop of the budget from none. `simulated`: where
-    a simulator was asked, too."""
+    """How precisions were chosen on `data`, for at most `max_recall_drop` points of mR: the weights
+    that could have fewer bits, each tower alone, and the pairs that were measured, the smallest
+    first. `photos_to_tell`: how many photos would tell a drop of the budget from none."""
 
     data: DataFacts
     judged_by: Word
@@ -191,9 +185,8 @@ class FileRecord(Record, frozen=True):
 
 
 class TensorSpec(Record, frozen=True):
-    """A tower's input or output. Integer tensors that stand for real values carry a `scale` and
-    a `zero_point`: real = scale * (stored - zero_point). The text tower's ONNX model for CPUs takes
-    any number of tokens up to that of its shape."""
+    """A tower's input or output. Integers stand for real = scale * (stored - zero_point). The text
+    tower's ONNX model for CPUs takes any number of tokens up to that of its shape."""
 
     name: Word
     dtype: Word
@@ -212,14 +205,12 @@ class Parity(Record, frozen=True):
 
 
 class Rung(Record, frozen=True):
-    """One way to run a tower. The first of `files` is the one a runtime opens; the others (a
-    context binary) lie beside it. `npu_nodes` of `total_nodes` run on the chip's NPU: are compiled
-    for it, or of a .tflite that is not, are of a kind that its compiler takes. `notes` says what
-    was left out and how to get it.
+    """One way to run a tower. The first of `files` is opened; the others lie beside it. `npu_nodes`
+    of `total_nodes` are for the chip's NPU; `notes` says what was left out and how to get it.
 
-    Two things that can be wrong with it are kept apart. `parity` is what quantization cost, a fact
-    of the file. `expected` holds what this very file puts out for the golden inputs [N, dim]
-    float32, of unit length: what a processor's kernels make of it is compared with that.
+    `parity` is what quantization cost, a fact of the file. `expected` is what this very file puts
+    out for the golden inputs [N, dim] float32, of unit length: a processor's kernels are compared
+    with it.
     """
 
     runtime: Word
@@ -239,12 +230,11 @@ class Rung(Record, frozen=True):
 
     @property
     def low_parity(self) -> bool:
-        """Whether quantization cost it so much that it was kept at the user's word alone."""
         return self.parity is not None and self.parity.cosine_mean < LEAST_PARITY
 
     def facts(self) -> dict[str, Any]:
-        """What `export --json` and the benchmarks tell of a rung that was compared with the float
-        student, on `inputs` real inputs."""
+        """Return what `export --json` and the benchmarks print of a rung that was compared with the
+        float student."""
         assert self.parity is not None
         return {
             "runtime": self.runtime,
@@ -261,8 +251,8 @@ class Rung(Record, frozen=True):
 
 class Golden(Record, frozen=True):
     """Real inputs by name and the float student's embeddings of them [N, dim] float32, of unit
-    length, as .npy files: the self-test that every implementation of a tower can run. `texts` are
-    what the text tower's inputs were made from, and `ids` [N, L] int32 their tokens."""
+    length, as .npy files. `texts` are what the text inputs were made from, and `ids` [N, L] int32
+    their tokens."""
 
     inputs: Annotated[dict[str, FileRecord], Meta(min_length=1)]
     embeddings: FileRecord
@@ -271,7 +261,7 @@ class Golden(Record, frozen=True):
 
 
 class TableRecord(Record, frozen=True):
-    """The token table's file: `tokens` rows of `width` numbers (engine/text/token_rows.py)."""
+    """The token table's file (engine/text/token_rows.py)."""
 
     file: FileRecord
     tokens: Annotated[int, Meta(ge=1, le=2**24)]
@@ -287,8 +277,7 @@ class NoMatch(Record, frozen=True):
 
 
 class StudentFacts(Record, frozen=True):
-    """Whose towers these are: `sha256` stands for all that their embeddings depend on. `source` of
-    the weights and of the numbers in `preprocess`, and their `licence`, as far as they are told."""
+    """Whose towers these are: `sha256` stands for all that their embeddings depend on."""
 
     name: Word
     sha256: Sha256
@@ -298,8 +287,8 @@ class StudentFacts(Record, frozen=True):
 
 
 class TargetFacts(Record, frozen=True):
-    """The chip that a bundle is for: see export/targets. `soc_model` and `htp_arch` are QNN's
-    numbers of a Snapdragon, None for other chips."""
+    """The chip that a bundle is for; `soc_model` and `htp_arch` are QNN's numbers of a
+    Snapdragon."""
 
     id: Word
     soc_model: Size | None
@@ -318,11 +307,9 @@ class Tower(Record, frozen=True):
 class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
     """The fields of bundle.json, in their order on disk, behind its `schema`.
 
-    `dim` is the width of the embeddings. Towers put them out raw: the engine scales them to unit
-    length. `sample` is a file of photo embeddings [M, dim] float32, for benchmarks. `tools` holds
-    the versions of the exporters. Null: `no_match` of a student for which no score was measured
-    above which a photo matches, `recall` where the export measured none, and `precision` where
-    the export did not choose precisions by recall.
+    `dim` is the width of the embeddings, which towers put out raw. `sample` is a file of photo
+    embeddings [M, dim] float32. Null: `no_match` of a student for which none was measured, `recall`
+    and `precision` where the export measured or chose none.
     """
 
     name: str

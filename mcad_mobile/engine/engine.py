@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mcad_mobile.base import machine
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle, TowerName
-from mcad_mobile.engine.index import Hits, PhotoIndex, RowFilter
+from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.query import Part, compose, match_threshold
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.text.tokenizer import Tokenizer, Tokens
@@ -128,8 +128,8 @@ class SearchEngine:
 
     @cached_property
     def folder_rung(self) -> LoadedRung:
-        """The image tower for folders, where photos are embedded beside each other: on one thread
-        each, none waits for another."""
+        """The image tower for folders, where photos are embedded beside each other, on one thread
+        each."""
         if self.threads == 1:
             return self.image_rung
         return self._load_tower("image", 1, fastest=self._fastest)
@@ -281,8 +281,18 @@ class SearchEngine:
         plain = len(parts) == len(texts) == 1 and parts[0].weight > 0
         return Found(
             query=_as_line(parts),
-            results=_results(hits, own, k),
-            ms=_stages(started, tokenized, embedded_at, done, hits),
+            results=[
+                Result(path, float(score))
+                for path, score in zip(hits.paths, hits.scores, strict=True)
+                if path not in own
+            ][:k],
+            ms={
+                "tokenize": (tokenized - started) * 1e3,
+                "text": (embedded_at - tokenized) * 1e3,
+                "scan": hits.scan_ms,
+                "rescore": hits.rescore_ms,
+                "total": (done - started) * 1e3,
+            },
             truncated=any(token.truncated for token in tokens.values()),
             simulated=simulated or bool(machine.emulator()),
             threshold=self._threshold(query, index.count(rows)) if plain else None,
@@ -362,25 +372,6 @@ class SearchEngine:
         return add_photos(self, index, [Path(photo) for photo in photos], progress)
 
 
-def _stages(
-    started: float, tokenized: float, embedded: float, done: float, hits: Hits
-) -> dict[str, float]:
-    """The milliseconds of each stage of a search, from the seconds at which they ended."""
-    return {
-        "tokenize": (tokenized - started) * 1e3,
-        "text": (embedded - tokenized) * 1e3,
-        "scan": hits.scan_ms,
-        "rescore": hits.rescore_ms,
-        "total": (done - started) * 1e3,
-    }
-
-
-def _results(hits: Hits, own: set[str], k: int) -> list[Result]:
-    """The best `k` hits, without the photos of the query."""
-    pairs = zip(hits.paths, hits.scores, strict=True)
-    return [Result(path, float(score)) for path, score in pairs if path not in own][:k]
-
-
 def _as_line(parts: Sequence[Part]) -> str:
     """The query as one line: the words alone where that is all, else with signs and weights."""
     if len(parts) == 1 and parts[0].weight == 1:
@@ -389,14 +380,14 @@ def _as_line(parts: Sequence[Part]) -> str:
 
 
 def default_index(bundle: Path) -> Path:
-    """Where the index of the bundle in a folder lies if nothing else is said: beside it."""
+    """Return where the index of the bundle in a folder lies if nothing else is said: beside it."""
     bundle = bundle.resolve()
     return bundle.with_name(f"{bundle.name}.index")
 
 
 def create_index(bundle: Bundle, directory: Path) -> PhotoIndex:
-    """A new, empty index for photos that the bundle's student embeds. PhotoIndexError if there is
-    one already."""
+    """Make an empty index for photos of the bundle's student. PhotoIndexError if there is one
+    already."""
     return PhotoIndex.create(
         directory,
         dim=bundle.dim,

@@ -33,9 +33,8 @@ class Part:
 def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32) -> F32:
     """Return one query [D] float32 of unit length from parts [D] and their weights.
 
-    `background` [M, D] are photos at large. A part counts by how much it tells them apart: cosines
-    of photos with a photo spread more than those with words, and would drown them. QueryError when
-    the parts cancel out.
+    A part counts by how much it tells photos at large, `background` [M, D], apart: cosines of
+    photos with a photo spread more than those with words. QueryError when the parts cancel out.
     """
     if len(embeddings) == 1 and weights[0] > 0:
         return embeddings[0]
@@ -54,11 +53,8 @@ def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32
 def match_threshold(
     query: F32, background: F32, photos: int, margin: float, per_log_n: float
 ) -> float:
-    """Return the cosine from which one of `photos` photos is worth calling a match for words.
-
-    Words differ in how much they score with any photo at all, so that comes first: the mean cosine
-    of `query` [D] with `background` [M, D]. The best of more photos scores higher by chance:
-    `margin` and `per_log_n` are the student's (bundle.NoMatch).
-    """
+    """Return the cosine from which one of `photos` photos is worth calling a match for words: the
+    mean cosine of `query` [D] with `background` [M, D], and more among more photos
+    (bundle.NoMatch)."""
     at_large = float(dot(background, query).mean())
     return at_large + margin + per_log_n * math.log(max(photos, 1))

@@ -33,10 +33,9 @@ def embed_again(
 ) -> tuple[PhotoIndex, EmbeddedAgain]:
     """Make an index at `directory` of the photos that the index `old` holds, by `engine`'s student.
 
-    It is gathered beside its place, as BUNDLE.index.partial, and takes that in the end: until then
-    what was there, which may be `old` itself, is searched as before. A run that was stopped goes on
-    where it was. An index of the same student that is at `directory` already is added to.
-    PhotoIndexError: `old` or `directory` is no index, or a writer is at work.
+    It is gathered as BUNDLE.index.partial and takes its place in the end: until then what was
+    there, which may be `old` itself, is searched as before. A run that was stopped goes on where it
+    was. PhotoIndexError: `old` or `directory` is no index, or a writer is at work.
     """
     restore(directory)
     source = PhotoIndex.open(old)

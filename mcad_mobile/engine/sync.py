@@ -1,6 +1,5 @@
-"""Bring an index up to date with a folder: embed photos that are new or changed, keep those that
-were moved, drop those that are gone. Every commit keeps what was embedded so far, also of a run
-that is stopped."""
+"""Brings an index up to date with a folder: embeds photos that are new or changed, keeps those that
+were moved, drops those that are gone. Every commit keeps what was embedded so far."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +30,11 @@ from mcad_mobile.engine.photos.folder import (
     stat_or_none,
     walk,
 )
-from mcad_mobile.engine.photos.preprocess import Preprocess
-from mcad_mobile.engine.towers import LoadedTower, normalize
+from mcad_mobile.engine.towers import normalize
 from mcad_mobile.errors import MissingExtra, PhotoError
+
+if TYPE_CHECKING:
+    from mcad_mobile.engine.engine import SearchEngine
 
 COMMIT_PHOTOS = 1000  # what a crash can cost at most, and a segment worth having
 COMMIT_S = 20.0
@@ -74,8 +75,7 @@ class Worklist:
 
 
 def renamed_elsewhere(membership: Membership, work: Worklist, inside: str) -> dict[str, Stamp]:
-    """Return photos of other folders whose files are gone and whose stat stamps new photos have:
-    their folder may have been renamed."""
+    """Return photos of other folders whose files are gone and whose stat stamps new photos have."""
     new = work.new_stamps()
     if not len(new):
         return {}
@@ -109,35 +109,10 @@ def moved(work: Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]
     return moves
 
 
-class Rung(Protocol):
-    """A loaded rung; as text, its name and the kernels that run it."""
-
-    @property
-    def tower(self) -> LoadedTower: ...
-
-
-class Embedder(Protocol):
-    """Turns photos into embeddings: a SearchEngine."""
-
-    @property
-    def preprocess(self) -> Preprocess: ...
-
-    @property
-    def threads(self) -> int:
-        """How many threads read, decode and embed photos."""
-        ...
-
-    @property
-    def folder_rung(self) -> Rung:
-        """An image tower of one thread, loaded when it is asked for."""
-        ...
-
-
 @dataclass
 class Synced:
     """What a run did, in photos. `skipped` could not be read or decoded; `left_out`, by kind, are
-    files that are no photos and folders that are not searched (folder.walk). The index keeps what
-    it had of either."""
+    no photos (folder.walk). The index keeps what it had of either."""
 
     added: int = 0
     changed: int = 0
@@ -149,7 +124,7 @@ class Synced:
 
 
 def sync_folder(
-    embedder: Embedder,
+    engine: SearchEngine,
     index: PhotoIndex,
     folder: Path,
     progress: Progress = silent,
@@ -157,14 +132,14 @@ def sync_folder(
     drop_gone: bool = False,
     commit_photos: int = COMMIT_PHOTOS,
 ) -> Synced:
-    """Make `index` hold the photos of `folder` as they are now; photos elsewhere are left alone,
-    unless `drop_gone`, which drops those whose files are gone.
+    """Make `index` hold the photos of `folder` as they are now, and drop photos elsewhere only if
+    `drop_gone` and their files are gone.
 
-    Subfolders are searched, hidden ones and links to folders are not (folder.walk): of those, and
-    of a subfolder that cannot be listed, the index keeps what it has. Memory does not grow with the
-    number of files. A crash costs at most `commit_photos` photos. PhotoError when the folder is
-    missing or, without `drop_gone`, holds no photo: an empty mount point is no reason to drop what
-    the index has of it. PhotoIndexError, before anything is done, when another writer is at work.
+    Of hidden folders, of links to folders, and of what cannot be listed the index keeps what it
+    has. Memory does not grow with the number of files; a crash costs at most `commit_photos`
+    photos. PhotoError when the folder is missing or, without `drop_gone`, holds no photo: an empty
+    mount point is no reason to drop what the index has of it. PhotoIndexError when another writer
+    is at work.
     """
     folder = folder.resolve()
     if not folder.is_dir():
@@ -201,21 +176,21 @@ def sync_folder(
         known_again = _settle_gone(index, work, gone, elsewhere, result)
         total = result.unchanged + work.count
         todo = ((path, known) for path, known in work.items() if path not in known_again)
-        embedded = _Batch(index, result, str(embedder.folder_rung), commit_photos)
-        _embed_all(embedder, todo, embedded, progress, total)
+        embedded = _Batch(index, result, str(engine.folder_rung), commit_photos)
+        _embed_all(engine, todo, embedded, progress, total)
         if drop_gone:
             result.removed += prune(index)
     return result
 
 
 def add_photos(
-    embedder: Embedder,
+    engine: SearchEngine,
     index: PhotoIndex,
     photos: Sequence[Path],
     progress: Progress = silent,
 ) -> Synced:
     """Embed those of `photos` that `index` lacks or that have changed, and drop none.
-    PhotoIndexError, before anything is done, when another writer is at work."""
+    PhotoIndexError when another writer is at work."""
     result = Synced()
     with index.exclusive():
         membership = index.membership()
@@ -225,8 +200,8 @@ def add_photos(
                 result.unchanged += 1
             else:
                 todo.append((str(photo), known.stamp if known else None))
-        batch = _Batch(index, result, str(embedder.folder_rung))
-        _embed_all(embedder, todo, batch, progress, len(photos))
+        batch = _Batch(index, result, str(engine.folder_rung))
+        _embed_all(engine, todo, batch, progress, len(photos))
     return result
 
 
@@ -267,8 +242,8 @@ def _settle_gone(
 
 @dataclass(frozen=True)
 class _EmbeddedPhoto:
-    """A photo file that was read: its embedding, or the reason why there is none. `same`: its bytes
-    are those that the index knows."""
+    """A photo file that was read: its embedding, or why there is none. `same`: its bytes are those
+    that the index knows."""
 
     path: str
     known: bool
@@ -279,34 +254,34 @@ class _EmbeddedPhoto:
     why: str = ""
 
 
-def _embed(embedder: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
+def _embed(engine: SearchEngine, path: str, known: Stamp | None) -> _EmbeddedPhoto:
     held = known is not None
     try:
         file = read_photo(path)
         stamp, minutes = file.stamp(), minutes_taken(file.data, file.stat)
         if known is not None and known != (0, 0) and known[1] == stamp[1]:
             return _EmbeddedPhoto(path, held, stamp, minutes, same=True)
-        pixels = embedder.preprocess.decoded(file.data, path)
+        pixels = engine.preprocess.decoded(file.data, path)
     except (PhotoError, MissingExtra) as error:
         return _EmbeddedPhoto(path, held, why=str(error))
     except MemoryError:
         return _EmbeddedPhoto(path, held, why=f"There is no memory to resize {path}.")
-    embedding = normalize(embedder.folder_rung.tower({"pixels": pixels[None]}))[0]
+    embedding = normalize(engine.folder_rung.tower({"pixels": pixels[None]}))[0]
     return _EmbeddedPhoto(path, held, stamp, minutes, embedding)
 
 
 def _embed_all(
-    embedder: Embedder,
+    engine: SearchEngine,
     work: Iterable[tuple[str, Stamp | None]],
     batch: _Batch,
     progress: Progress,
     total: int,
 ) -> None:
-    """Embed on as many threads as the embedder has, commit on this one now and then."""
+    """Embed on as many threads as the engine has, commit on this one now and then."""
     before = batch.result.unchanged + batch.result.moved
     progress("photos", before, total)
     try:
-        for done, photo in enumerate(_on_threads(embedder, work), before + 1):
+        for done, photo in enumerate(_on_threads(engine, work), before + 1):
             batch.add(photo)
             progress("photos", done, total)
     finally:
@@ -315,13 +290,13 @@ def _embed_all(
 
 
 def _on_threads(
-    embedder: Embedder, work: Iterable[tuple[str, Stamp | None]]
+    engine: SearchEngine, work: Iterable[tuple[str, Stamp | None]]
 ) -> Iterator[_EmbeddedPhoto]:
     """Yield photos in the order of `work`. Each thread takes one from its file to its embedding: no
-    pixels wait, no thread waits for another's stage, and all cores are busy whatever the format."""
-    with OrderedPool[_EmbeddedPhoto](embedder.threads, _AHEAD * embedder.threads) as pool:
+    pixels wait, and all cores are busy whatever the format."""
+    with OrderedPool[_EmbeddedPhoto](engine.threads, _AHEAD * engine.threads) as pool:
         for path, known in work:
-            yield from pool.submit(_embed, embedder, path, known)
+            yield from pool.submit(_embed, engine, path, known)
         yield from pool.drain()
 
 

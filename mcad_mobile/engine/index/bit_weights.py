@@ -1,13 +1,11 @@
 """How much each bit of a photo's code counts for a query.
 
-A photo's code has a bit per dimension. Students put most of what they know into some tens of
-directions, so the first S bits of a rotated code say nearly as much as all, and a scan reads only
-those. The bit weights L [S, D] are the least-squares estimate of a photo (less the mean) from its S
-bits: (L q) . bits is the best estimate of q.x that is a sum over bits. It ignores what a query has
-in directions where photos don't differ, as a comparison with the query's own bits would not. That
-matters for every student whose words lie in another cone than its photos.
-
-L q is quantized to three words of bits: its signs, and |L q| in four levels, 0 to 3.
+Students put most of what they know into some tens of directions, so the first S bits of a rotated
+code say nearly as much as all. The bit weights L [S, D] are the least-squares estimate of a photo
+(less the mean) from its S bits: (L q) . bits is the best estimate of q.x that is a sum over bits.
+It ignores what a query has in directions where photos don't differ, which matters as words lie in
+another cone than photos. L q is quantized to three words of bits: signs, and |L q| in levels 0 to
+3.
 """
 
 from __future__ import annotations
@@ -28,16 +26,9 @@ _STEPS = np.arange(0.25, 0.9, 0.05)[:, None]
 
 
 def quantize_query(bit_weights: F32 | F64, query: F32) -> tuple[Words, float]:
-    """Quantize L q of a rotated query for the scan.
-
-    Args:
-        bit_weights: L [S, D].
-        query: [D] float32, rotated.
-
-    Returns:
-        The words [3, S/64] uint64 that `Kernel.nearest` takes, and the step: each 1 more of a
-        distance takes twice that from the estimate of q.x.
-    """
+    """Quantize L q of a rotated query [D] for the scan: the words [3, S/64] uint64 that
+    `Kernel.nearest` takes, and the step: each 1 more of a distance takes twice that from the
+    estimate of q.x."""
     weights = bit_weights.astype(np.float64, copy=False) @ units(query)
     levels, product, squares = _levels(np.abs(weights))
     bits = np.empty((3, len(weights)), np.uint8)
@@ -49,8 +40,8 @@ def quantize_query(bit_weights: F32 | F64, query: F32) -> tuple[Words, float]:
 
 
 def estimates(bit_weights: F32, bits: U8, queries: F32) -> F32:
-    """Return estimated scores [Q, M] float32 of M photos with `bits` [M, S] for rotated queries
-    [Q, D], up to a factor and a constant for each query."""
+    """Return estimated scores [Q, M] float32 of M photos with `bits` [M, S] for rotated queries [Q,
+    D], up to a factor and a constant for each query."""
     weights = units(queries) @ bit_weights.astype(np.float64).T
     levels = np.array([_levels(row)[0] for row in np.abs(weights)], np.float32)
     signed = np.copysign(levels, weights, dtype=np.float32)
@@ -62,8 +53,8 @@ def estimates(bit_weights: F32, bits: U8, queries: F32) -> F32:
 
 def moments(sample: F32, bits: U8) -> tuple[F64, F64]:
     """Return the moments that bit weights are fitted to, of rotated photos [M, D] and their bits
-    [M, B]: products of bits (1 or -1) with bits [B, B] and with photos less their mean [B, D], both
-    per photo."""
+    [M, B] (1 or -1): products of bits with bits [B, B] and with photos less their mean [B, D], per
+    photo."""
     count = len(sample)
     mean = np.zeros(sample.shape[1])
     for block in blocks(count):

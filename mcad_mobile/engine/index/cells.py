@@ -1,12 +1,11 @@
 """Cells: photos that lie near each other are stored together, and a search looks into some cells.
 
 This is the inverted file of Sivic and Zisserman (ICCV 2003), as in faiss: k-means (Lloyd) on a
-sample gives C centroids, and each photo is in the cell of the nearest. A query looks into the cells
-whose centroids have the largest product with it, until they hold as many photos as were measured to
-be enough (tuning.py). Places of photos are in the order of their cells, and in each by path.
+sample gives C centroids. A query looks into the cells whose centroids have the largest product with
+it, until they hold as many photos as were measured to be enough (tuning.py).
 
-Residuals and centroids are counted in whole steps of 2^-11, so that no sum of float32 rounds:
-vectors of length 1 have products below 2^23. A photo is in the same cell on every processor.
+Residuals and centroids are counted in whole steps of 2^-11, so that no sum of float32 rounds, and
+a photo is in the same cell on every processor.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ _BLOCK = 1 << 14
 
 
 def fit_centroids(residuals: F32, photos_per_cell: int) -> I16:
-    """Return centroids [C, D] int16 of the residuals [M, D] of M rotated photos; C = 0 where M are
-    too few for 16 cells."""
+    """Return centroids [C, D] int16 of the residuals [M, D]; C = 0 where M are too few for 16
+    cells."""
     count = min(len(residuals) // photos_per_cell, _MAX_CELLS)
     if count < _MIN_CELLS:
         return np.empty((0, residuals.shape[1]), np.int16)

@@ -1,24 +1,19 @@
 """The numbers that an index stores of a photo: rotation, split by the axis, rounding, bits.
 
-Embeddings are rotated first. Students put most of what they know into few coordinates: 31 of equal
-variance would hold what the default student's 256 do. The signs of the other coordinates are noise,
-and one scale for all wastes the bits of a byte. A pseudo-random rotation mixes all coordinates and
+Embeddings are rotated first: students put most of what they know into few coordinates, and one
+scale for all would waste the bits of a byte. A pseudo-random rotation mixes all coordinates and
 keeps every inner product, as in RaBitQ (Gao and Long, SIGMOD 2024, arXiv 2405.12497); two rounds of
 random signs and a Hartley transform need no stored matrix and take any D.
 
 Photos sit in a cone around their mean, and queries in another. So a photo x is split into its
-projection p = x.axis on the direction of the photos' mean, and the residual z = x - p * axis, which
-averages to zero. A query q is split alike into a = q.axis and r; then q.x = a * p + r.z.
+projection p = x.axis on the direction of the photos' mean, and the residual z = x - p * axis. A
+query q is split alike into a = q.axis and r; then q.x = a * p + r.z.
 
 z is stored as its signs, some of which pass 1 reads (bit_weights.py), and one byte per dimension,
-which pass 2 reads with all signs. All eight bits of the byte hold magnitude: w_i = sign *
-(2 * byte + 1), an odd integer in [-511, 511], with half the rounding error of plain int8.
-
-Rounding errors are made to cancel out where embeddings lie: a score is a product of these errors
-with the query, and photos and the words close to them lie mostly in some tens of directions. Each
-coordinate's error is made up for by the coordinates that are rounded after it, as far as the
-covariance of the photos allows: the update of GPTQ (Frantar et al., ICLR 2023, arXiv 2210.17323).
-The error of a score halves (docs/index-format.md); the stored format does not change.
+which pass 2 reads with all signs: w_i = sign * (2 * byte + 1), an odd integer in [-511, 511], with
+half the rounding error of plain int8. Each coordinate's error is made up for by the coordinates
+that are rounded after it, as far as the covariance of the photos allows: the update of GPTQ
+(Frantar et al., ICLR 2023, arXiv 2210.17323). That halves the error of a score.
 """
 
 from __future__ import annotations
@@ -88,10 +83,8 @@ class Query:
 
 
 def rotate(rows: F32) -> F32:
-    """Return H S2 H S1 x for every row x of [..., D] float32; lengths and products are kept.
-
-    (H x)_k = sum_j x_j (cos + sin)(2 pi j k / D) / sqrt(D); S1 and S2 flip signs.
-    """
+    """Return H S2 H S1 x for every row x of [..., D] float32: (H x)_k = sum_j x_j (cos + sin)(2 pi
+    j k / D) / sqrt(D), and S1, S2 flip signs."""
     first, second = _signs(rows.shape[-1])
     return _hartley(_hartley(rows * first) * second)
 
@@ -115,11 +108,9 @@ def split_query(query: F32, axis: F32) -> Query:
 
 
 def encode(embeddings: F32, axis: F32, feedback: F32 | None = None) -> Encoded:
-    """Encode rotated embeddings [B, D] float32 of length 1 around `axis` [D], of length 1 or 0.
-
-    D is a multiple of 8; `feedback` is that of `error_feedback`. The scale is rounded up to its
-    stored value before anything is divided by it, so that rounding it costs no precision.
-    """
+    """Encode rotated embeddings [B, D] float32 of length 1 around `axis` [D], of length 1 or 0; D
+    is a multiple of 8. The scale is rounded up before anything is divided by it, which costs no
+    precision."""
     projections, residuals = split(embeddings, axis)
     tops = np.abs(residuals).max(axis=1) * np.float32(1 if feedback is None else _HEADROOM)
     scales = np.clip(np.ceil(tops / ((_LARGEST + 1) * SCALE_UNIT)), 1, 65535).astype(np.uint16)
@@ -145,15 +136,9 @@ def decode(encoded: Encoded, axis: F32) -> F32:
 
 
 def error_feedback(residuals: F32) -> F32 | None:
-    """Return U [D, D] float32, upper triangular with ones: an error e of coordinate i is made up
-    for by subtracting e * U[i, j] from every j > i.
-
-    Args:
-        residuals: [M <= 8192, D] float32 of a sample of photos.
-
-    Returns:
-        U, or None where photos lie in all directions alike: their covariance is noise then.
-    """
+    """Return U [D, D] float32 of the residuals [M <= 8192, D] of a sample: an error e of coordinate
+    i is made up for by subtracting e * U[i, j] from every j > i. None where photos lie in all
+    directions alike: their covariance is noise then."""
     dim = residuals.shape[1]
     covariance = np.zeros((dim, dim))  # the unit does not matter: shares are ratios
     for block in blocks(len(residuals)):
@@ -210,10 +195,8 @@ def _hartley(rows: F32) -> F32:
 
 @lru_cache(maxsize=4)
 def _signs(dim: int) -> tuple[F32, F32]:
-    """S1 and S2 [D] float32: the top bits of a 32-bit linear congruential generator from 1.
-
-    Its constants are those of Numerical Recipes. A set bit is -1.
-    """
+    """S1 and S2 [D] float32: the top bits of the 32-bit generator of Numerical Recipes, from 1; set
+    is -1."""
     state, bits = 1, []
     for _ in range(2 * dim):
         state = (state * 1664525 + 1013904223) % 2**32

@@ -1,10 +1,9 @@
 """Sums that are the same on every processor.
 
-A sum of floats depends on the order of its additions, and the BLAS kernel, the width of the vector
-registers and the number of threads choose that order. Where every partial sum fits into the float,
-no addition rounds and the order does not matter. So terms are first rounded to whole numbers of a
-unit: 2^-26 leaves a quarter of what float32 rounds at 1/16, and the product of two vectors of
-length 1 is then a sum of multiples of 2^-52 that stays below 2, which takes 53 bits.
+A sum of floats depends on the order of its additions, which the BLAS kernel, the vector registers
+and the number of threads choose. So terms are first rounded to whole numbers of a unit, of which
+every partial sum fits into the float: with 2^-26, the product of two vectors of length 1 is a sum
+of multiples of 2^-52 that stays below 2, which takes 53 bits.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ def units(values: Floats, unit: float = UNIT) -> F64:
 
 
 def dot(a: Floats, b: Floats) -> F64:
-    """Return the products [...] of vectors [..., D], broadcast, whose lengths multiply to 2 or less
-    (of longer vectors the last bits may depend on the processor)."""
+    """Return the products [...] of vectors [..., D], broadcast, whose lengths multiply to 2 or
+    less."""
     return np.asarray(np.vecdot(units(a), units(b)) * UNIT**2)
 
 

@@ -12,6 +12,7 @@ from mcad_mobile.engine.arrays import F32, U8, U32, Rows
 from mcad_mobile.engine.index.codes import decode, encode
 from mcad_mobile.engine.index.deterministic import blocks, dot
 from mcad_mobile.engine.index.filters import LiveSegment
+from mcad_mobile.engine.index.merge import PhotoSample
 from mcad_mobile.errors import PhotoIndexError
 
 # Photos that have a band of 16 bits in common are compared: two with a cosine of 0.97 differ in 8 %
@@ -23,12 +24,11 @@ _PAIRS_AT_ONCE = 1 << 18
 
 
 def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list[tuple[int, int]]]:
-    """Return groups of (segment, row) in which each photo has a cosine of `least` or more to
-    another: chains count. Largest group first.
+    """Return groups of (segment, row), the largest first, in which each photo has a cosine of
+    `least` or more to another: chains count.
 
-    Photos of a segment that are stored with the same bytes are one group whatever `least` is. Takes
-    8 + D/8 bytes a photo of memory, and time that grows with the number of pairs that are similar
-    and not the same. PhotoIndexError when `least` is not above 0.5 and up to 1.
+    Takes 8 + D/8 bytes a photo of memory, and time that grows with the number of pairs that are
+    similar and not the same. PhotoIndexError when `least` is not above 0.5 and up to 1.
     """
     if not 0.5 < least <= 1:
         raise PhotoIndexError(
@@ -45,6 +45,8 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
     if len(ids) < 2:
         return []
     codes = _codes(segments)
+    dim = len(segments[0].segment.axis)
+    photos = PhotoSample([live.segment for live in segments], *ids.T, dim)
     # One photo stands for all its copies: their pairs would be too many.
     parent = _first_copies(segments, codes)
     single = np.flatnonzero(parent == np.arange(len(ids)))
@@ -54,7 +56,7 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
         apart = _roots(parent, a) != _roots(parent, b)
         a, b = a[apart], b[apart]
         if len(a):
-            near = _cosines(segments, ids, a, b) >= least
+            near = _cosines(photos, a, b) >= least
             _join(parent, a[near], b[near])
     roots = _roots(parent, np.arange(len(ids)))
     order = np.argsort(roots, kind="stable")
@@ -79,8 +81,8 @@ def _codes(segments: Sequence[LiveSegment]) -> U8:
 
 
 def _first_copies(segments: Sequence[LiveSegment], codes: U8) -> Rows:
-    """Return for each live row the first of its segment that is stored with the same bytes, as
-    positions among all live rows; most are their own."""
+    """Return for each live row the position of the first of its segment that is stored with the
+    same bytes."""
     firsts = np.arange(len(codes))
     start = 0
     for live in segments:
@@ -149,23 +151,11 @@ def pairs_of_equal(keys: U32) -> Iterator[tuple[Rows, Rows]]:
         start = stop
 
 
-def _cosines(segments: Sequence[LiveSegment], ids: Rows, a: Rows, b: Rows) -> F32:
+def _cosines(photos: PhotoSample, a: Rows, b: Rows) -> F32:
     scores = np.empty(len(a), np.float32)
     for part in blocks(len(a)):
-        left, right = _embeddings(segments, ids[a[part]]), _embeddings(segments, ids[b[part]])
-        scores[part] = dot(left, right)
+        scores[part] = dot(photos[a[part]], photos[b[part]])
     return scores
-
-
-def _embeddings(segments: Sequence[LiveSegment], ids: Rows) -> F32:
-    dim = len(segments[0].segment.axis)
-    rows = np.empty((len(ids), dim), np.float32)
-    for number in np.unique(ids[:, 0]):
-        segment = segments[number].segment
-        at = np.flatnonzero(ids[:, 0] == number)
-        unique, back = np.unique(ids[at, 1], return_inverse=True)
-        rows[at] = decode(segment.encoded_rows(unique), segment.axis)[back]
-    return rows
 
 
 def _roots(parent: Rows, rows: Rows) -> Rows:

@@ -34,9 +34,8 @@ class FilteredRows:
     """The photos of a segment that pass a filter: rows in `span` and, of these, those with a bit in
     `row_bits` [ceil(N / 64) * 8] uint8, least significant first; None: all.
 
-    `allowed` has the same bits by place. With cells a search looks into a few only, so the bits of
-    a cell are set when it is first probed. Rows ascend in a cell, so that a span of rows is a span
-    of places there.
+    `allowed` has the same bits by place. With cells, the bits of a cell are set when it is first
+    probed; rows ascend in a cell, so that a span of rows is a span of places there.
     """
 
     def __init__(self, segment: Segment, span: range, row_bits: U8 | None = None) -> None:
@@ -69,7 +68,7 @@ class FilteredRows:
 
     def probe(self, order: Rows, enough: int, kernel: Kernel) -> list[range]:
         """Return the places of the first cells of an order that hold `enough` photos that pass, or
-        of all cells if they hold fewer; `allowed` is set there from then on."""
+        of all; `allowed` is set there from then on."""
         if self._is_all:
             cells = int(self._counts[order].cumsum().searchsorted(enough)) + 1
         else:
@@ -105,15 +104,8 @@ class FilteredRows:
 
 @dataclass(frozen=True)
 class LiveSegment:
-    """A segment as of one commit, with its tombstones and its tuning.
-
-    Attributes:
-        segment: the mapped file.
-        deleted: row numbers, ascending.
-        candidates: how many photos pass 2 may score.
-        prescan: a scan of fewer bits before, if there is one.
-        cells: how many photos the cells must hold that a scan reads; None without cells.
-    """
+    """A segment as of one commit: its deleted rows, ascending, and its tuning: how many photos pass
+    2 may score, a scan of fewer bits before, and how many photos the cells hold that are read."""
 
     segment: Segment
     deleted: Rows
@@ -124,7 +116,6 @@ class LiveSegment:
 
     @cached_property
     def bit_weights(self) -> F64:
-        """Those of the segment, in the type that they are multiplied in."""
         return self.segment.bit_weights.astype(np.float64)
 
     @property
@@ -132,7 +123,6 @@ class LiveSegment:
         return self.segment.photos - len(self.deleted)
 
     def live_rows(self) -> Rows:
-        """Return the rows that are not deleted, ascending."""
         return np.delete(np.arange(self.segment.photos), self.deleted)
 
     def filtered(self, rows: RowFilter, kernel: Kernel) -> FilteredRows:

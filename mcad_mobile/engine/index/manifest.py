@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from io import RawIOBase
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import msgspec
 import numpy as np
-from msgspec import Meta
-from msgspec.structs import asdict
+from msgspec import Meta, structs
 
 from mcad_mobile.base.documents import Record, Size, decode, folder_kind
 from mcad_mobile.base.locks import lock
-from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.engine.index.codes import MAX_DIM
 from mcad_mobile.engine.index.filters import LiveSegment
 from mcad_mobile.engine.index.segments import damaged, open_segment
@@ -44,37 +42,10 @@ _OTHER_SCHEMA = "Use the program that wrote it, or delete the directory and inde
 _MAX_GROWTH = 16
 
 
-@dataclass(frozen=True, eq=False)
-class SegmentEntry:
+class SegmentEntry(Record, frozen=True):
     """A segment of the commit: its file, its deleted rows (ascending), and its tuning, as in
-    `LiveSegment`. The attributes are the fields of the file."""
+    `LiveSegment`."""
 
-    file: str
-    photos: int
-    header_crc32: int
-    deleted: Rows
-    candidates: CandidateCount
-    prescan: Prescan | None = None
-    cells: CandidateCount | None = None
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """One commit: `generation` grows by one with each. `filled_by` lists the towers that embedded
-    its photos, each with its precision and processor ("onnx int8 by CPU"), sorted."""
-
-    generation: int
-    dim: int
-    student: str
-    student_sha256: str
-    segments: tuple[SegmentEntry, ...] = ()
-    filled_by: tuple[str, ...] = ()
-
-
-Commit = tuple[Manifest, tuple[LiveSegment, ...]]
-
-
-class _EntryOnDisk(Record, frozen=True):
     file: str
     photos: Size
     header_crc32: Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -85,24 +56,28 @@ class _EntryOnDisk(Record, frozen=True):
     cells: CandidateCount | None
 
 
-class _OnDisk(Record, frozen=True):
+class Manifest(Record, frozen=True):
+    """One commit: `generation` grows by one with each. `filled_by` lists the towers that embedded
+    its photos ("onnx int8 by CPU"), sorted."""
+
     crc32: Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
     schema: str
     generation: Annotated[int, Meta(ge=1, le=2**53)]
     dim: Annotated[int, Meta(ge=8, le=MAX_DIM, multiple_of=8)]
     student: str
     student_sha256: str
-    segments: tuple[_EntryOnDisk, ...]
+    segments: tuple[SegmentEntry, ...]
     filled_by: tuple[str, ...]
 
 
+Commit = tuple[Manifest, tuple[LiveSegment, ...]]
+
+
 def segment_name(generation: int) -> str:
-    """Name the segment that a commit writes; a commit writes one at most."""
     return f"segment-{generation:08d}.mcs"
 
 
 def is_disposable(name: str) -> bool:
-    """Return whether a file of this name may be deleted when no commit names it."""
     return name == TEMPORARY or _SEGMENT_NAME.fullmatch(name) is not None
 
 
@@ -120,9 +95,9 @@ def read_manifest(directory: Path) -> Manifest:
             "Make one with: mcad-mobile index PHOTOS --bundle BUNDLE",
         ) from None
     # The schema first: another one may have another checksum.
-    read = decode(
+    manifest = decode(
         raw,
-        _OnDisk,
+        Manifest,
         f"The manifest {file}",
         PhotoIndexError,
         _DAMAGED,
@@ -132,28 +107,15 @@ def read_manifest(directory: Path) -> Manifest:
     blank = raw[: _CRC_AT.start] + b"0" * 8 + raw[_CRC_AT.stop :]
     crc = f"{zlib.crc32(blank):08x}"
     if raw[_CRC_AT] != crc.encode():
-        raise _damaged(file, f"it has CRC-32 {crc}, not {read.crc32!r} as it says")
-    manifest = Manifest(
-        generation=read.generation,
-        dim=read.dim,
-        student=read.student,
-        student_sha256=read.student_sha256,
-        segments=tuple(
-            SegmentEntry(**{**asdict(entry), "deleted": np.array(entry.deleted, np.intp)})
-            for entry in read.segments
-        ),
-        filled_by=read.filled_by,
-    )
+        raise _damaged(file, f"it has CRC-32 {crc}, not {manifest.crc32!r} as it says")
     _check(manifest, file)
     return manifest
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Make `manifest` the last commit: write, fsync, fsync of the directory, rename, and again."""
-    import json  # who only searches does not write
-
-    document = {"crc32": "0" * 8, "schema": SCHEMA, **dataclasses.asdict(manifest)}
-    blank = (json.dumps(document, default=_plain) + "\n").encode()
+    encoded = msgspec.json.encode(structs.replace(manifest, crc32="0" * 8))
+    blank = msgspec.json.format(encoded, indent=0) + b"\n"
     crc = f"{zlib.crc32(blank):08x}".encode()
     temporary = directory / TEMPORARY
     with temporary.open("wb") as out:
@@ -166,10 +128,6 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     sync_directory(directory)
 
 
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else asdict(value)
-
-
 def sync_directory(directory: Path) -> None:
     """Flush the names in `directory`: without it a rename may not outlive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)
@@ -180,12 +138,14 @@ def sync_directory(directory: Path) -> None:
 
 
 def _check(manifest: Manifest, file: Path) -> None:
+    if len({entry.file for entry in manifest.segments}) < len(manifest.segments):
+        raise _damaged(file, "it names a segment twice")
     for entry in manifest.segments:
         # Only a plain name of ours, so that no manifest can make us map a file elsewhere.
         if not _SEGMENT_NAME.fullmatch(entry.file):
             raise _damaged(file, f"{entry.file!r} is not the name of a segment in the directory")
         rows = entry.deleted
-        ascend = bool((rows[1:] > rows[:-1]).all())
+        ascend = all(before < row for before, row in pairwise(rows))
         if len(rows) and not (rows[0] >= 0 and rows[-1] < entry.photos and ascend):
             raise _damaged(file, f"the deleted rows of {entry.file} don't ascend within its photos")
 
@@ -202,7 +162,7 @@ def load_commit(directory: Path) -> Commit:
             try:
                 segments = tuple(open_segments(directory, manifest))
                 check_tuning(directory, segments)
-                return manifest, segments
+                return _without_rows(manifest), segments
             except FileNotFoundError as error:
                 newer = read_manifest(directory)
                 if newer.generation == manifest.generation:
@@ -225,23 +185,29 @@ def open_segments(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
         found = (segment.photos, len(segment.axis), segment.header_crc32)
         if found != (entry.photos, manifest.dim, entry.header_crc32):
             raise damaged(segment.file, "it is not the segment that the manifest names")
-        yield LiveSegment(segment, entry.deleted, entry.candidates, entry.prescan, entry.cells)
+        deleted = np.array(entry.deleted, np.intp)
+        yield LiveSegment(segment, deleted, entry.candidates, entry.prescan, entry.cells)
+
+
+def _without_rows(manifest: Manifest) -> Manifest:
+    """As Python's numbers, deleted rows take four times the memory that segments keep them in."""
+    entries = (structs.replace(entry, deleted=[]) for entry in manifest.segments)
+    return structs.replace(manifest, segments=tuple(entries))
 
 
 def load_for_rebuild(directory: Path) -> Commit:
-    """Read a commit whose tuning may not fit its photos. PhotoIndexError: missing, damaged or of
-    another format."""
+    """Read a commit whose tuning may not fit its photos."""
     manifest = read_manifest(directory)
     try:
-        return manifest, tuple(open_segments(directory, manifest))
+        return _without_rows(manifest), tuple(open_segments(directory, manifest))
     except OSError as error:
         gone = Path(error.filename or directory)
         raise damaged(gone, f"the manifest names it, and {error}") from None
 
 
 def check_tuning(directory: Path, segments: Sequence[LiveSegment]) -> None:
-    """Raise PhotoIndexError for a tuning that does not fit its segment, or that was measured on a
-    small part of the photos: our writers leave none, and searches would miss more than they say."""
+    """Raise PhotoIndexError for a tuning that does not fit its segment, or was measured on a small
+    part of the photos: our writers leave none, and searches would miss more than they say."""
     total = sum(live.live for live in segments)
     for live in segments:
         segment = live.segment

@@ -29,31 +29,24 @@ _BATCH = 1024
 _MAX_DELETED = 1 / 8
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Which segments a commit merges into its new one, and whether it takes the axis anew."""
-
-    absorbed: tuple[int, ...]
-    new_axis: bool
-
-
 def plan_merge(
     live: Sequence[int],
     deleted: Sequence[int],
     added: int,
     axis_photos: int,
     axis_growth: int = LIMITS.axis_growth,
-) -> Plan:
-    """Decide which segments, of `live` and `deleted` rows each, join the `added` new photos.
+) -> tuple[list[int], bool]:
+    """Decide which segments, of `live` and `deleted` rows each, join the `added` new photos, and
+    whether the axis is taken anew.
 
     All do when the index has `axis_growth` times the `axis_photos` that its axis was taken from.
     Else those with too many deleted rows, and every segment at most twice as large as all that
-    joined before it. Sizes thus at least double from one segment to the next: an index of N photos
-    has at most log2 N of them, and a photo is copied about as often.
+    joined before it. Sizes thus at least double: an index of N photos has at most log2 N segments,
+    and a photo is copied about as often.
     """
     total = sum(live) + added
     if total >= MIN_TUNED and total >= axis_growth * axis_photos:
-        return Plan(tuple(range(len(live))), new_axis=True)
+        return list(range(len(live))), True
     absorbed = {
         i for i, alive in enumerate(live) if deleted[i] > _MAX_DELETED * (alive + deleted[i])
     }
@@ -62,14 +55,12 @@ def plan_merge(
         if i not in absorbed and live[i] <= 2 * size:
             absorbed.add(i)
             size += live[i]
-    return Plan(tuple(sorted(absorbed)), new_axis=False)
+    return sorted(absorbed), False
 
 
 class Spool:
     """New photos of a writer: rotated embeddings in a temporary file, stamps and times in memory.
-
-    They wait there because their codes depend on the axis, which is known after the last photo.
-    """
+    Their codes depend on the axis, which is known after the last photo."""
 
     def __init__(self, file: RawIOBase, dim: int) -> None:
         self.count = 0
@@ -79,7 +70,6 @@ class Spool:
         self._times: list[Times] = []
 
     def append(self, rows: F32, stamps: Stamps, times: Times) -> None:
-        """Add rows [B, D] float32, stamps [B, 2] uint32 and times [B] int32."""
         self._file.seek(self.count * self._dim * 4)
         # Unbuffered, so that a full disk is noticed here, and not again when the file is closed.
         left = memoryview(rows.tobytes())
@@ -99,14 +89,12 @@ class Spool:
         return np.frombuffer(data, np.float32).reshape(len(rows), self._dim)
 
     def stamps(self, rows: Rows) -> Stamps:
-        """Return stamps [B, 2] uint32."""
         if len(self._stamps) > 1:
             self._stamps = [np.concatenate(self._stamps)]
         return self._stamps[0][rows]
 
     @property
     def times(self) -> Times:
-        """All [N] int32."""
         if len(self._times) != 1:
             self._times = [np.concatenate([np.empty(0, np.int32), *self._times])]
         return self._times[0]
@@ -124,9 +112,9 @@ def read_embeddings(source: Source, rows: Rows) -> F32:
 
 @dataclass(frozen=True)
 class PhotoSample:
-    """Photos that an index is tuned on, by the number of their source and their row in it."""
+    """Photos by the number of their source and their row in it."""
 
-    sources: list[Source]
+    sources: Sequence[Source]
     number: Rows
     row: Rows
     dim: int
@@ -134,7 +122,7 @@ class PhotoSample:
     def __len__(self) -> int:
         return len(self.row)
 
-    def __getitem__(self, rows: slice) -> F32:
+    def __getitem__(self, rows: slice | Rows) -> F32:
         number, row = self.number[rows], self.row[rows]
         embeddings = np.empty((len(row), self.dim), np.float32)
         for source in np.unique(number):
@@ -143,21 +131,14 @@ class PhotoSample:
         return embeddings
 
 
-@dataclass(frozen=True)
-class CellAssignment:
-    """The cell of each row of each source, and how many photos a commit puts into each cell."""
-
-    of_rows: list[U16]
-    sizes: CellSizes
-
-
 def assign_rows(
     sources: Sequence[Source],
     written: Sequence[tuple[int, Rows]],
     axis: F32,
     centroids: I16,
-) -> CellAssignment:
-    """Find the cells of the `written` rows, ascending, by the number of their source. Rows of a
+) -> tuple[list[U16], CellSizes]:
+    """Find the cells of the `written` rows, ascending, by the number of their source, and how
+    many photos are in each. Rows of a
     segment that has these cells already keep theirs."""
     of_rows = [np.zeros(0, np.uint16) for _ in sources]
     sizes = np.zeros(len(centroids), np.intp)
@@ -176,12 +157,12 @@ def assign_rows(
                 cells = assign_cells(split(read_embeddings(source, part), axis)[1], centroids)
             of_rows[number][part] = cells
             sizes += np.bincount(cells, minlength=len(centroids))
-    return CellAssignment(of_rows, CellSizes(centroids, sizes))
+    return of_rows, CellSizes(centroids, sizes)
 
 
 def segment_items(live: LiveSegment, number: int, among: range | None = None) -> Iterator[Item]:
     """Yield the live rows of a segment that is source `number`, all or those `among` a range, by
-    ascending path."""
+    path."""
     rows = range(live.segment.photos) if among is None else among
     paths = live.segment.paths.slice(rows.start, rows.stop)
     items = zip(paths, repeat(number, len(rows)), rows, strict=True)
@@ -193,11 +174,8 @@ def segment_items(live: LiveSegment, number: int, among: range | None = None) ->
 
 @dataclass(frozen=True)
 class Merger:
-    """Merges rows of `sources` into batches around `axis`, rounded with `feedback`.
-
-    `new_stamps` and `new_times` are those of paths that differ from their source's; `cells` has the
-    cell of each row of each source, if there are cells.
-    """
+    """Merges rows of `sources` into batches around `axis`, rounded with `feedback`; `new_stamps`
+    and `new_times` replace those of the source, `cells` has the cell of each row of each source."""
 
     sources: Sequence[Source]
     axis: F32

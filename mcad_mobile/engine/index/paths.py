@@ -7,7 +7,8 @@ import os
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 from mcad_mobile.errors import PhotoIndexError
@@ -24,9 +25,7 @@ _READ_BLOCKS = 512
 
 def path_to_bytes(path: str) -> bytes:
     """Return the path's bytes in the file system, whatever the locale decodes them as.
-
-    PhotoIndexError for characters that stand for no byte of a file name here.
-    """
+    PhotoIndexError for characters that stand for no byte of a file name here."""
     try:
         return os.fsencode(path)
     except UnicodeEncodeError as error:
@@ -37,7 +36,6 @@ def path_to_bytes(path: str) -> bytes:
 
 
 def path_from_bytes(path: bytes) -> str:
-    """Invert `path_to_bytes`."""
     return os.fsdecode(path)
 
 
@@ -70,20 +68,9 @@ class PathPacker:
 
 
 @dataclass(frozen=True)
-class _ReadPaths:
-    """Paths that a lookup has read: the first paths of blocks, and whole blocks."""
-
-    firsts: dict[int, bytes] = field(default_factory=dict)
-    blocks: dict[int, list[bytes]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class PathTable:
-    """Reads the paths of `count` rows by position. `read(offset, length)` returns bytes of the
-    `size` that paths take, `read_starts(offset, length)` of the starts of blocks, uint64 each.
-
-    `damaged(detail)` makes the error for bytes that are not a table.
-    """
+    """Reads the paths of `count` rows by position: `read(offset, length)` the `size` bytes of
+    paths, `read_starts` the starts of blocks, uint64 each. `damaged(detail)` makes an error."""
 
     count: int
     size: int
@@ -92,7 +79,6 @@ class PathTable:
     damaged: Callable[[str], PhotoIndexError]
 
     def at(self, row: int) -> bytes:
-        """Return the path of a row."""
         number, entry = divmod(row, BLOCK)
         if (number + 1) * BLOCK < self.count:
             start, stop = _TWO_STARTS.unpack(self.read_starts(number * 8, 16))
@@ -113,42 +99,30 @@ class PathTable:
 
     def find(self, paths: Sequence[bytes]) -> list[tuple[int, int]]:
         """Return (position in `paths`, row) of every path that is here."""
-        known = _ReadPaths()
+        first, block = self._readers()
         found = []
         for position, path in enumerate(paths):
-            row = self._lower_bound(path, known)
-            if row < self.count and known.blocks[row // BLOCK][row % BLOCK] == path:
+            row = self._lower_bound(path, first, block)
+            if row < self.count and block(row // BLOCK)[row % BLOCK] == path:
                 found.append((position, row))
         return found
 
     def below(self, folder: bytes) -> range:
         """Return the rows whose paths start with `folder`, which ends with a slash."""
         after = folder[:-1] + bytes([folder[-1] + 1])
-        known = _ReadPaths()
-        return range(self._lower_bound(folder, known), self._lower_bound(after, known))
+        readers = self._readers()
+        return range(self._lower_bound(folder, *readers), self._lower_bound(after, *readers))
 
-    def _lower_bound(self, path: bytes, known: _ReadPaths) -> int:
-        """Return the first row whose path is not before `path`; its block is known then."""
+    def _readers(self) -> tuple[Callable[[int], bytes], Callable[[int], list[bytes]]]:
+        """What reads the first path of a block, and a block, each once in a lookup."""
+        return cache(lambda number: self.at(number * BLOCK)), cache(self._block)
 
-        def block(number: int) -> list[bytes]:
-            if number not in known.blocks:
-                known.blocks[number] = self._block(number)
-            return known.blocks[number]
-
-        def first(number: int) -> bytes:
-            if number not in known.firsts:
-                known.firsts[number] = self.at(number * BLOCK)
-            return known.firsts[number]
-
+    def _lower_bound(
+        self, path: bytes, first: Callable[[int], bytes], block: Callable[[int], list[bytes]]
+    ) -> int:
+        """Return the first row whose path is not before `path`."""
         after = bisect_right(range(-(-self.count // BLOCK)), path, key=first)
-        if after == 0:
-            block(0)
-            return 0
-        inside = block(after - 1)
-        row = (after - 1) * BLOCK + bisect_left(inside, path)
-        if row < self.count:
-            block(row // BLOCK)
-        return row
+        return (after - 1) * BLOCK + bisect_left(block(after - 1), path) if after else 0
 
     def _block(self, number: int) -> list[bytes]:
         return next(self._blocks(number, number + 1))
@@ -188,7 +162,6 @@ class PathTable:
 
 
 def _shared(a: bytes, b: bytes) -> int:
-    """Return how many bytes two strings have in common at their start."""
     length = min(len(a), len(b))
     differ = int.from_bytes(a[:length], "big") ^ int.from_bytes(b[:length], "big")
     return length - -(-differ.bit_length() // 8)

@@ -33,8 +33,8 @@ class Hits:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Places of a segment, ascending, and their bit distances to the query, of which 1 more takes
-    2 * `step` from the cosine; without distances all are scored."""
+    """Places of a segment, ascending, and their bit distances to the query, of which 1 more takes 2
+    * `step` from the cosine; without distances all are scored."""
 
     places: Rows
     distances: Distances | None = None
@@ -51,10 +51,8 @@ def search_segments(
     kernel: Kernel,
     budget: RescoreBudget,
 ) -> Hits:
-    """Return the `k` photos with the highest cosine to `query`, of those that pass `rows`.
-
-    `query` is [D] float32, L2-normalized. `exact` scores every such photo by its bytes.
-    """
+    """Return the `k` photos that pass `rows` with the highest cosine to `query` [D] float32,
+    L2-normalized; `exact` scores every such photo by its bytes."""
     started = time.perf_counter()
     rotated = rotate(query)
     opened = [live.segment for live in segments]
@@ -98,8 +96,8 @@ def scan(
 def places_to_scan(
     live: LiveSegment, filtered: FilteredRows, rotated: F32, k: int, kernel: Kernel
 ) -> list[range]:
-    """Return the places that a scan reads: those of the cells nearest to the query that hold enough
-    photos that pass, or all."""
+    """Return the places of the cells nearest to the query that hold enough photos that pass, or of
+    all."""
     if live.cells is None:
         return [filtered.span]
     order = order_cells(rotated[None], live.segment.directions)[0]
@@ -114,12 +112,8 @@ def rescore(
     kernel: Kernel,
     budget: RescoreBudget,
 ) -> list[tuple[Rows, F32]]:
-    """Pass 2: score candidates by their bytes as long as one may be among the best, see rescore.c.
-
-    Returns:
-        Of each segment the places that were scored, ascending, and their cosines float32. Of the
-        `k` best of all candidates hardly one is missing.
-    """
+    """Pass 2: score candidates by their bytes as long as one may be among the best, see rescore.c;
+    return of each segment the places that were scored, ascending, and their cosines float32."""
     tasks, arrays = [], []
     for segment, query, chosen in zip(segments, queries, candidates, strict=True):
         count = len(chosen.places)

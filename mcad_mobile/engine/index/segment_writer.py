@@ -1,5 +1,5 @@
-"""Writes one segment from front to back, except for columns, which grow side by side, and for the
-parts in the order of cells."""
+"""Writes one segment from front to back, but for columns and for the parts in the order of
+cells."""
 
 from __future__ import annotations
 
@@ -61,10 +61,7 @@ def write_segment(
     cells: CellSizes | None = None,
 ) -> int:
     """Write `photos` >= 1 rows to a new file, flush them to the disk, return the header's CRC-32.
-
-    Memory holds only the starts of blocks of paths (half a byte a photo) and, with cells, the row
-    of each place (four bytes); everything else streams through.
-    """
+    Memory holds half a byte a photo, with cells four more; everything else streams through."""
     dim, scan_bits, count = len(axis), len(bit_weights), len(cells.photos) if cells else 0
     packer = PathPacker()
     places = _Places(cells, photos) if cells else None
@@ -150,8 +147,8 @@ class _Places:
         self._next = self.starts[:-1].astype(np.intp)
 
     def runs(self, cells: Rows, row: int) -> Iterator[tuple[Rows, int]]:
-        """Yield the photos of a batch that go side by side, and their first place. `row` is that of
-        the first photo, `cells` [B] are those of all."""
+        """Yield the photos of a batch that go side by side, and their first place; `row` is the
+        first's."""
         by_cell = np.argsort(cells, kind="stable")
         for chosen in np.split(by_cell, np.flatnonzero(np.diff(cells[by_cell])) + 1):
             cell = cells[chosen[0]]

@@ -1,8 +1,5 @@
-"""The bytes of a segment on disk, and an open segment: mapped arrays, and reads by position.
-
-A segment is written once and then only read. docs/index-format.md describes the same layout in
-words, in enough detail to write a reader from.
-"""
+"""The bytes of a segment on disk (docs/index-format.md), and an open segment: mapped arrays, and
+reads by position."""
 
 from __future__ import annotations
 
@@ -118,7 +115,6 @@ def unpack_records(records: U8, columns: Words) -> Encoded:
 
 
 def damaged(file: Path, detail: str) -> PhotoIndexError:
-    """Make the error for a file whose bytes are not those that were written."""
     return PhotoIndexError(f"The index file {file} is damaged: {detail}.", _REBUILD)
 
 
@@ -132,7 +128,6 @@ def _checksum(opened: PositionedFile, part: Part) -> int:
 
 
 def _check_header(header: bytes, file: Path) -> bytes:
-    """Return it; PhotoIndexError when it is not that of a segment."""
     magic = header[: len(MAGIC)]
     if _NEWER_MAGIC.fullmatch(magic):
         raise PhotoIndexError(
@@ -175,7 +170,6 @@ def part_lengths(dim: int, scan_bits: int, cells: int, photos: int) -> dict[str,
 
 
 def aligned(offset: int) -> int:
-    """Return the next place where a part may start."""
     return -(-offset // ALIGNMENT) * ALIGNMENT
 
 
@@ -221,12 +215,10 @@ class Segment:
 
     @property
     def record(self) -> int:
-        """Bytes of a record."""
         return record_bytes(len(self.axis), len(self.bit_weights))
 
     @cached_property
     def directions(self) -> F32:
-        """The centroids, in the type that they are multiplied in."""
         return self.centroids.astype(np.float32)
 
     @cached_property
@@ -238,11 +230,9 @@ class Segment:
         return places
 
     def places_of(self, rows: Rows) -> Rows:
-        """Return the places of rows."""
         return self._places[rows] if len(self.centroids) else rows
 
     def rows_at(self, places: Rows) -> Rows:
-        """Return the rows at places."""
         if not len(self.centroids):
             return places
         rows = self.rows[places].astype(np.intp)
@@ -251,7 +241,6 @@ class Segment:
         return rows
 
     def cells_of(self, rows: Rows) -> Rows:
-        """Return the cells that rows are in."""
         return self.starts.searchsorted(self.places_of(rows), side="right") - 1
 
     def encoded_rows(self, rows: Rows) -> Encoded:
@@ -279,8 +268,8 @@ class Segment:
         return np.frombuffer(raw, "<u4").reshape(-1, 2)[rows - first]
 
     def verify(self) -> None:
-        """Read the whole file: check its header and parts against their CRC-32, that the gaps are
-        zeros, and the order of paths and places. PhotoIndexError names the file and the part."""
+        """Read the whole file: header and parts against their CRC-32, that the gaps are zeros, and
+        the order of paths and places. PhotoIndexError names the file and the part."""
         _check_header(self.opened.read(0, ALIGNMENT), self.file)
         end = ALIGNMENT
         for name, part in self.parts.items():
@@ -309,10 +298,7 @@ class Segment:
 
 def open_segment(file: Path) -> Segment:
     """Map a segment and check its header; only `Segment.verify` checks the parts.
-
-    FileNotFoundError when there is no such file, PhotoIndexError when it is not a segment that
-    this version reads, or is shorter than its header says.
-    """
+    FileNotFoundError, or PhotoIndexError for what is not a segment that this version reads."""
     opened = PositionedFile(file)
     size = os.fstat(opened.fileno()).st_size
     header = _check_header(opened.read(0, min(size, ALIGNMENT)), file)
@@ -358,7 +344,6 @@ def open_segment(file: Path) -> Segment:
 def _path_table(
     file: Path, opened: PositionedFile, parts: dict[str, Part], photos: int
 ) -> PathTable:
-    """Return what reads the paths of a segment."""
     paths_at, blocks_at = parts["paths"].offset, parts["path_blocks"].offset
     return PathTable(
         count=photos,

@@ -18,6 +18,7 @@ from mcad_mobile.engine.index.duplicates import duplicate_groups
 from mcad_mobile.engine.index.filters import LiveSegment, RowFilter
 from mcad_mobile.engine.index.manifest import (
     NAME,
+    SCHEMA,
     Commit,
     Manifest,
     load_commit,
@@ -72,8 +73,8 @@ class Membership:
         return photos
 
     def missing(self, folder: str) -> Iterator[tuple[str, Stamp]]:
-        """Yield the paths and stamps of photos below `folder`, which ends with a slash, that were
-        not found; of all the index for an empty one."""
+        """Yield the paths and stamps of photos that were not found, of all or below `folder`, which
+        ends with a slash."""
         for number, (live, found) in enumerate(zip(self._segments, self._found, strict=True)):
             rows = range(live.segment.photos)
             if folder:
@@ -159,7 +160,8 @@ class PhotoIndex:
                     "Open it to add photos, or delete that directory first.",
                 )
             with writing(directory):
-                write_manifest(directory, Manifest(1, dim, student, student_sha256))
+                manifest = Manifest("0" * 8, SCHEMA, 1, dim, student, student_sha256, (), ())
+                write_manifest(directory, manifest)
         return cls.open(directory, limits)
 
     @staticmethod

@@ -1,9 +1,8 @@
 """How many photos each step of a search looks at: the scan, and the second pass after it.
 
-This file decides how many candidates the second pass reads. `choose_tuning` measures the counts on
-a sample when a commit tunes an index: how many bits a scan reads, whether a shorter scan or cells
-come first, and how many candidates go on (`CandidateCount`). `RescoreBudget` says how many of those
-candidates the second pass scores in any case, and how many misses it may risk to skip the others.
+`choose_tuning` measures the counts on a sample when a commit tunes an index: how many bits a scan
+reads, whether a shorter scan or cells come first, and how many candidates go on (`CandidateCount`).
+`RescoreBudget` says how many of those candidates the second pass scores.
 
 The counts depend on the student. Queries are photos of the sample, each as it is and once more
 turned by 45 degrees in a random direction, since words are further from photos than photos are. A
@@ -90,7 +89,6 @@ class CandidateCount(Record, frozen=True):
     growth: Annotated[float, Meta(ge=0, le=1)]
 
     def of(self, photos: int, k: int) -> int:
-        """Return how many of `photos` are candidates for `k` results, all of them at most."""
         if photos <= k:
             return photos
         wanted = float(self.factor * photos**self.exponent * k**self.growth)
@@ -116,9 +114,9 @@ class RescoreBudget:
     """How many of a segment's candidates pass 2 reads.
 
     It scores the nearest `at_least`, `per_result` * k, or one candidate in `part`, whichever is
-    most: these show how large errors are (the nearest err a little less than all). Then it goes on
-    until no more than `missed` of each result may be expected among the rest. Where more than one
-    photo in `many` is a candidate, bits tell so little that misses add up: `missed_of_many` then.
+    most: these show how large errors are. Then it goes on until no more than `missed` of each
+    result may be expected among the rest; `missed_of_many` where more than one photo in `many` is a
+    candidate.
     """
 
     at_least: int = 128
@@ -129,26 +127,18 @@ class RescoreBudget:
     many: int = 8
 
     def minimum(self, candidates: int, k: int) -> int:
-        """Return how many candidates are scored in any case."""
         return min(candidates, max(self.at_least, self.per_result * k, candidates // self.part))
 
     def may_miss(self, candidates: int, photos: int) -> float:
-        """Return how much of a result may be expected among the candidates left out."""
         return self.missed_of_many if candidates > photos / self.many else self.missed
 
 
 @dataclass(frozen=True)
 class TuningLimits:
-    """When an index is tuned, and what a search may leave out.
-
-    Attributes:
-        axis_growth: a commit takes the axis and the tuning anew when the photos have grown so many
-            times.
-        cells_from: segments of fewer photos have no cells.
-        cells_gain: cells must make a search so many times cheaper.
-        photos_per_cell: photos of the sample for each centroid.
-        rescore: how many candidates pass 2 reads.
-    """
+    """When an index is tuned, and what a search may leave out: the axis and the tuning are taken
+    anew when the photos have grown `axis_growth` times; cells need `cells_from` photos and must
+    make a search `cells_gain` times cheaper, with `photos_per_cell` of the sample for each
+    centroid."""
 
     axis_growth: int = 8
     cells_from: int = 1 << 17
@@ -198,14 +188,8 @@ def sample_size(dim: int) -> int:
 
 
 def choose_tuning(sample: Sample, axis: F32, photos: int, limits: TuningLimits = LIMITS) -> Tuning:
-    """Choose the cheapest tuning for an index.
-
-    Args:
-        sample: rotated photos of the index, sample_size(D) at most.
-        axis: [D] float32, the direction of their mean.
-        photos: how many photos the index holds.
-        limits: from how many photos on, and from what gain on, cells are used.
-    """
+    """Choose the cheapest tuning for an index of `photos` photos by a `sample` of them, rotated,
+    and `axis` [D], the direction of their mean."""
     dim = len(axis)
     if len(sample) < MIN_TUNED or dim < 64:
         return untuned(dim)
@@ -291,8 +275,8 @@ class SampleQueries:
         self._best = [np.concatenate(rows_of) for rows_of in best]
 
     def fit_to_estimates(self, estimate: Scores) -> CandidateCount:
-        """Return how many photos to take by `estimate`, which returns the estimated scores [B, M]
-        of all photos for queries [B, D]."""
+        """Return how many photos to take by `estimate`, which returns scores [B, M] for queries [B,
+        D]."""
         ranks: list[list[Rows]] = [[] for _ in _MEASURED]
         for block, scores in self._blocks(estimate):
             for ranks_of, best, (step, _) in zip(ranks, self._best, _MEASURED, strict=True):
@@ -302,8 +286,8 @@ class SampleQueries:
         return self._fit([np.concatenate(ranks_of) for ranks_of in ranks])
 
     def fit_to_cells(self, order: Rows, cells: Rows) -> CandidateCount:
-        """Return how many photos are in the first cells of each query, up to the cell of the last
-        of its best photos. `order` [Q, C] are the cells of queries, `cells` [M] those of photos."""
+        """Return how many photos are in the first cells of each query up to the last of its best
+        photos; `order` [Q, C] are the cells of queries, `cells` [M] those of photos."""
         ranks = []
         for best, (step, _) in zip(self._best, _MEASURED, strict=True):
             held = np.bincount(cells[::step], minlength=order.shape[1])[order].cumsum(axis=1)

@@ -8,6 +8,7 @@ from io import RawIOBase
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from mcad_mobile.engine.arrays import F32, Rows, Stamps, Times
 from mcad_mobile.engine.index.codes import NORM_TOLERANCE, error_feedback, rotate, split
@@ -56,7 +57,6 @@ _FEEDBACK_DIM = 1024
 
 
 def validate_paths(paths: Sequence[str]) -> list[bytes]:
-    """Return the bytes of paths. PhotoIndexError when a path is empty or too long."""
     raw = [path_to_bytes(path) for path in paths]
     for path in raw:
         if not 0 < len(path) <= MAX_LENGTH:
@@ -68,8 +68,8 @@ def validate_paths(paths: Sequence[str]) -> list[bytes]:
 
 
 def validate_embeddings(paths: Sequence[str], embeddings: F32, dim: int) -> F32:
-    """Return embeddings [N, D] float32, scaled to length 1. PhotoIndexError when they have another
-    shape, or one has another length by more than a quantized tower's rounding."""
+    """Return embeddings [N, D] float32, scaled to length 1. PhotoIndexError for another shape, or a
+    length that is off by more than a quantized tower's rounding."""
     if embeddings.shape != (len(paths), dim):
         raise PhotoIndexError(
             f"{len(paths)} paths came with embeddings of shape {list(embeddings.shape)}; this "
@@ -101,10 +101,7 @@ class _Frame:
 
 class IndexWriter:
     """Adds, moves and deletes photos; readers see nothing of it before the commit, when the block
-    of `PhotoIndex.writer` ends.
-
-    `spool` is an empty, unbuffered file for new embeddings.
-    """
+    of `PhotoIndex.writer` ends. `spool` is an empty, unbuffered file for new embeddings."""
 
     def __init__(
         self,
@@ -136,19 +133,13 @@ class IndexWriter:
         stamps: Stamps | None = None,
         times: Times | None = None,
     ) -> None:
-        """Add photos, or replace those whose paths the index has.
+        """Add photos, or replace those whose paths the index has; of a path that comes twice the
+        last counts.
 
-        Args:
-            paths: N paths. Of a path that comes twice the last embedding counts.
-            embeddings: [N, D] float32, L2-normalized.
-            stamps: [N, 2] uint32, the state of the files that were embedded (folder.py); zeros
-                unless given.
-            times: [N] int32, when the photos were taken, in minutes since 1970 (UTC); NO_TIME
-                unless given.
-
-        Raises:
-            PhotoIndexError: the shapes don't match, a path is empty or longer than 65535 bytes, or
-                an embedding is not finite or not of length 1 (within 0.01).
+        `embeddings` are [N, D] float32, L2-normalized; `stamps` [N, 2] uint32 the state of their
+        files (zeros unless given); `times` [N] int32 the minutes since 1970 at which they were
+        taken (NO_TIME unless given). PhotoIndexError: shapes don't match, a path is empty or longer
+        than 65535 bytes, or an embedding is not of length 1 (within 0.01).
         """
         raw = validate_paths(paths)
         rows = validate_embeddings(paths, embeddings, self._manifest.dim)
@@ -213,10 +204,7 @@ class IndexWriter:
         self._merge_all = self._new_frame = self._changed = True
 
     def commit(self) -> None:
-        """Write one segment and the manifest that names it; without changes, do nothing.
-
-        `PhotoIndex.writer` calls this at the end of its block.
-        """
+        """Write one segment and the manifest that names it; without changes, do nothing."""
         tidy = len(self._segments) <= 1 and not any(self._deleted)
         if not self._changed and (tidy or not self._merge_all):
             return
@@ -229,10 +217,12 @@ class IndexWriter:
         ]
         frame = self._frame_in_use(live)
         deleted, added = [len(rows) for rows in self._deleted], len(self._pending)
-        plan = plan_merge(live, deleted, added, frame.axis_photos, self._limits.axis_growth)
-        absorbed = tuple(range(len(live))) if self._merge_all else plan.absorbed
+        growth = self._limits.axis_growth
+        absorbed, new_axis = plan_merge(live, deleted, added, frame.axis_photos, growth)
+        if self._merge_all:
+            absorbed = list(range(len(live)))
         entries = [
-            replace(entry, deleted=self._current(i).deleted)
+            structs.replace(entry, deleted=self._current(i).deleted.tolist())
             for i, entry in enumerate(self._manifest.segments)
             if i not in absorbed
         ]
@@ -244,7 +234,7 @@ class IndexWriter:
             for i in {number for number, _ in written} - {len(self._segments)}:
                 # Copying unread bytes would give damage a checksum that says it is fine.
                 self._segments[i].segment.verify()
-            if plan.new_axis or (self._new_frame and photos >= MIN_TUNED):
+            if new_axis or (self._new_frame and photos >= MIN_TUNED):
                 frame = self._new_frame_of(written, photos)
             merger = Merger(
                 self._sources(),
@@ -256,7 +246,7 @@ class IndexWriter:
             items = [*(segment_items(self._current(i), i) for i in absorbed), pending]
             name = segment_name(generation)
             entries.append(self._write_segment(name, photos, frame, written, merger, items))
-        manifest = replace(
+        manifest = structs.replace(
             self._manifest,
             generation=generation,
             segments=tuple(entries),
@@ -273,11 +263,12 @@ class IndexWriter:
         merger: Merger,
         items: Sequence[Iterable[Item]],
     ) -> SegmentEntry:
-        tuning, cells, assigned = frame.tuning, None, None
+        tuning, cells, sizes = frame.tuning, None, None
         if tuning.cells and photos >= self._limits.cells_from:
             cells = tuning.cells.candidates
-            assigned = assign_rows(merger.sources, written, frame.axis, tuning.cells.centroids)
-            merger = replace(merger, cells=assigned.of_rows)
+            centroids = tuning.cells.centroids
+            of_rows, sizes = assign_rows(merger.sources, written, frame.axis, centroids)
+            merger = replace(merger, cells=of_rows)
         crc = write_segment(
             self._directory / name,
             axis=frame.axis,
@@ -285,12 +276,9 @@ class IndexWriter:
             axis_photos=frame.axis_photos,
             photos=photos,
             batches=merger.batches(items),
-            cells=assigned.sizes if assigned else None,
+            cells=sizes,
         )
-        none_deleted = np.empty(0, np.intp)
-        return SegmentEntry(
-            name, photos, crc, none_deleted, tuning.candidates, tuning.prescan, cells
-        )
+        return SegmentEntry(name, photos, crc, [], tuning.candidates, tuning.prescan, cells)
 
     def _sources(self) -> list[Source]:
         return [*(live.segment for live in self._segments), self._spool]

@@ -66,7 +66,7 @@ class _ScanTask(ctypes.Structure):
 
 
 class RescoreTask(ctypes.Structure):
-    """A segment for the second pass, see rescore.c. Its arrays must live as long as the task."""
+    """A segment for the second pass, see rescore.c; the task does not keep its arrays alive."""
 
     _fields_ = _fields(
         "i:file l:offset s:size s:dim s:words s:stride p:columns p:residual d:projection_step "
@@ -75,8 +75,8 @@ class RescoreTask(ctypes.Structure):
 
 
 class FilterTask(ctypes.Structure):
-    """The photos of each cell that pass a filter, see filters.c. Its arrays must live as long as
-    the task."""
+    """The photos of each cell that pass a filter, see filters.c; the task does not keep its arrays
+    alive."""
 
     _fields_ = _fields(
         "p:rows p:starts p:row_bits p:place_bits p:cell_starts p:cell_ends p:counts s:photos "
@@ -103,20 +103,14 @@ class Kernel:
         wanted: int,
         allowed: U8 | None = None,
     ) -> tuple[Rows, Distances]:
-        """Find the photos at the least weighted distance from a query, pass 1 of a search.
+        """Find the `wanted` photos at the least weighted distance from a query, pass 1 of a search.
 
-        Args:
-            columns: [W, N] uint64, the bits of N photos; bit i of word w is dimension 64 w + i.
-            query: [3, W] uint64, its bits, then the bits that count 1 and 2 where they differ: a
-                bit counts 3 at most.
-            spans: ranges of photos to scan, ascending and not empty.
-            wanted: how many photos to find.
-            allowed: [ceil(N / 8)] uint8, a bit a photo, least significant first: only photos whose
-                bit is set are considered. None: all.
+        `columns` [W, N] uint64 are the bits of N photos (bit i of word w is dimension 64 w + i).
+        `query` [3, W] uint64: its bits, then the bits that count 1 and 2 where they differ. `spans`
+        of photos ascend and are not empty. `allowed` [ceil(N / 8)] uint8 has a bit for each photo
+        to consider.
 
-        Returns:
-            The `wanted` nearest photos, ascending, and their distances, both [wanted] or fewer
-            where there are fewer. Of photos at the same distance the first are kept.
+        Returns the photos, ascending, and their distances; of equally near ones the first are kept.
         """
         wanted = min(wanted, sum(map(len, spans)))
         if wanted <= 0:
@@ -144,8 +138,8 @@ class Kernel:
         return rows[:count].astype(np.intp), distances[:count]
 
     def probe_cells(self, task: FilterTask, order: Rows, enough: int) -> int | None:
-        """Filter cells in an order until they hold `enough` photos that pass. Return how many
-        cells that takes, all if they hold fewer; None where a place has no row."""
+        """Filter cells in an order until they hold `enough` photos that pass; return how many that
+        takes, all if they hold fewer, None where a place has no row."""
         order = np.ascontiguousarray(order, np.int64)
         cells: int = self.library.mcad_probe_cells(
             ctypes.byref(task), address(order), len(order), enough, self.level
@@ -171,12 +165,8 @@ class Kernel:
 
 @lru_cache(maxsize=1)
 def load_kernel() -> Kernel:
-    """Load the kernels with the widest instructions that this processor has.
-
-    Raises:
-        KernelError: the library is missing, does not load here, or was compiled from another
-            version of its source.
-    """
+    """Load the kernels with the widest instructions that this processor has. KernelError: the
+    library is missing, does not load here, or is of another version of its source."""
     try:
         library = ctypes.CDLL(str(LIBRARY))
         for name, (result, arguments) in _SIGNATURES.items():

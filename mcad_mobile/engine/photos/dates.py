@@ -29,7 +29,7 @@ def minutes_taken(photo: bytes, stat: os.stat_result) -> int:
 
 def moment(text: str) -> int:
     """Return the minute that "2024-05-01", the start of that day here, or an ISO 8601 time stands
-    for. QueryError for other texts."""
+    for."""
     try:
         return int(datetime.fromisoformat(text).astimezone(UTC).timestamp() // _MINUTE_S)
     except (ValueError, OverflowError, OSError):

@@ -1,5 +1,4 @@
-"""The photos of a folder, the files that are left out, and the stamps by which a changed file is
-noticed."""
+"""The photos of a folder, what is left out, and the stamps by which a changed file is noticed."""
 
 from __future__ import annotations
 
@@ -56,14 +55,9 @@ def find_photos(folder: Path) -> list[Path]:
 def walk(
     folder: Path, skipped: list[Skipped], left_out: Leftovers | None = None
 ) -> Iterator[tuple[str, int]]:
-    """Yield (path, stat stamp) of all photos below a folder.
-
-    A photo is a file whose suffix is of a format that is decoded (data/photo_formats.py), or a link
-    to such a file. Left out, and counted by kind in `left_out`, are all other files, hidden
-    files and folders (whose names start with a dot, but for `folder` itself) and links to folders:
-    what they lead to would be found twice, or without end. What should be a photo and can't be
-    looked at, or a folder that can't be listed, is `skipped`.
-    """
+    """Yield (path, stat stamp) of all photos below a folder: files with a photo's suffix, or links
+    to such. Other files, hidden ones, and links to folders, which lead to what would be found twice
+    or without end, are counted in `left_out`; what can't be looked at or listed is `skipped`."""
     left_out = {} if left_out is None else left_out
     waiting = [str(folder)]
     while waiting:
@@ -121,7 +115,6 @@ def stat_stamp(stat: os.stat_result) -> int:
 
 
 def stat_or_none(path: Path) -> int | None:
-    """The stat stamp of a file, None where there is none."""
     try:
         return stat_stamp(path.stat())
     except (OSError, ValueError):

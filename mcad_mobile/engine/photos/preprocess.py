@@ -49,7 +49,6 @@ class Preprocess(Record, frozen=True):
             raise ValueError(f"resize_to is {self.resize_to}, less than the size, {self.size}")
 
     def to_json(self) -> dict[str, Any]:
-        """Fields that are at their defaults are left out."""
         return {
             field.name: getattr(self, field.name)
             for field in msgspec.structs.fields(self)
@@ -71,8 +70,7 @@ class Preprocess(Record, frozen=True):
         return self.pixels(open_photo(path, at_least=self.resize_to or self.size))
 
     def decoded(self, photo: bytes, name: str) -> NDArray[np.float32]:
-        """The bytes of a photo file -> [3, size, size] float32. PhotoError, which calls it `name`,
-        if they cannot be decoded."""
+        """As a call, of the bytes of a photo file that errors call `name`."""
         from mcad_mobile.engine.photos.decode import open_bytes
 
         return self.pixels(open_bytes(photo, name, at_least=self.resize_to or self.size))
@@ -120,11 +118,9 @@ def _scaled(size: tuple[int, int], resize: str, side: int) -> tuple[int, int]:
 def _resized(
     image: Image.Image, width: int, height: int, interpolation: Interpolation
 ) -> NDArray[np.uint8]:
-    """An RGB image -> [height, width, 3] uint8.
-
-    Across, then down: Pillow 13 chooses the order by the photo's shape, older ones do not, and the
-    rounding between the two would differ from theirs, and from Java's.
-    """
+    """An RGB image -> [height, width, 3] uint8, across, then down: Pillow 13 chooses the order by
+    the photo's shape, older ones do not, and the rounding between would differ from theirs, and
+    Java's."""
     from PIL import Image
 
     resample = Image.Resampling[interpolation.upper()]

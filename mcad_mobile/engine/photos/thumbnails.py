@@ -13,8 +13,7 @@ _QUALITY = 80
 
 
 def jpeg(path: Path, *, shorter: int | None = None, longer: int | None = None) -> bytes:
-    """A photo as JPEG with a `shorter` or a `longer` side of so many pixels; never enlarged.
-    PhotoError and MissingExtra as open_photo."""
+    """A photo as JPEG with a `shorter` or a `longer` side of so many pixels; never enlarged."""
     from PIL import Image
 
     # open_photo leaves twice as many pixels; a JPEG decoded so small needs no more than these.

@@ -53,9 +53,8 @@ class Bpe:
     """Byte-pair encoding: the pair of the lowest rank is merged, the leftmost first.
 
     Symbols to begin with are bytes ("byte_ids", "byte_last_ids" for the last of a word), or
-    characters ("chars" sorted, "char_ids") with bytes for those that the vocabulary lacks. Merges
-    lie sorted by their left token: its pairs are at "merge_rows"[left] up to the next row, sorted
-    by "merge_right".
+    characters ("chars" sorted, "char_ids") with bytes for what the vocabulary lacks. Merges lie
+    sorted by their left token: from "merge_rows"[left] up to the next row, sorted by "merge_right".
     """
 
     def __init__(self, model: dict[str, Any], table: Table) -> None:
@@ -139,11 +138,8 @@ class Bpe:
 
 
 class Unigram:
-    """The most likely pieces (Kudo, 2018), as `tokenizers` finds them (its models/unigram).
-
-    The strings are the pieces, then beginnings of pieces that are none themselves; "scores"
-    [pieces] float64 are log probabilities.
-    """
+    """The most likely pieces (Kudo, 2018), as `tokenizers` finds them (its models/unigram). Strings
+    are the pieces, then beginnings of pieces; "scores" [pieces] float64 are log probabilities."""
 
     def __init__(self, model: dict[str, Any], table: Table) -> None:
         self._strings = Strings(table)

@@ -13,6 +13,7 @@ from mcad_mobile.engine.text.table import Table
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
+_RUN = re.compile(f"[{SPACES}]+")
 ASCII_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 _IDEOGRAPHS = (
@@ -58,27 +59,11 @@ def lower(text: str) -> str:
 
 def runs_to(text: str, replacement: str) -> str:
     """Each run of White_Space replaced."""
-    return replacement.join(_split_at(text))
-
-
-def _split_at(text: str) -> list[str]:
-    parts: list[str] = []
-    word: list[str] = []
-    inside = False
-    for character in text:
-        space = character in SPACES
-        if space and not inside:
-            parts.append("".join(word))
-            word = []
-        if not space:
-            word.append(character)
-        inside = space
-    return [*parts, "".join(word)]
+    return replacement.join(_RUN.split(text))
 
 
 def words_between_spaces(text: str) -> list[str]:
-    """What lies between White_Space."""
-    return [part for part in _split_at(text) if part]
+    return [part for part in _RUN.split(text) if part]
 
 
 # ftfy repairs glitches one character at a time (curly quotes, ligatures, wide letters, control
@@ -135,41 +120,26 @@ def step_of(step: list[Any], table: Table) -> Step:
     return _STEPS[name](*arguments)
 
 
-def _bert_clean() -> Step:
-    def clean(text: str) -> str:
-        if text.isascii() and text.isprintable():
-            return text
-        kept = (c for c in text if c not in "\0\ufffd" and not is_control(c))
-        return "".join(" " if c in SPACES else c for c in kept)
-
-    return clean
+def _bert_clean(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    kept = (c for c in text if c not in "\0\ufffd" and not is_control(c))
+    return "".join(" " if c in SPACES else c for c in kept)
 
 
-def _space_ideographs() -> Step:
-    def spaced(text: str) -> str:
-        if text.isascii():
-            return text
-        return "".join(f" {c} " if is_ideograph(c) else c for c in text)
-
-    return spaced
+def _space_ideographs(text: str) -> str:
+    return text if text.isascii() else "".join(f" {c} " if is_ideograph(c) else c for c in text)
 
 
-def _strip_marks() -> Step:
-    def stripped(text: str) -> str:
-        if text.isascii():
-            return text
-        apart = unicodedata.normalize("NFD", text)
-        return "".join(c for c in apart if unicodedata.category(c) != "Mn")
-
-    return stripped
+def _strip_marks(text: str) -> str:
+    if text.isascii():
+        return text
+    apart = unicodedata.normalize("NFD", text)
+    return "".join(c for c in apart if unicodedata.category(c) != "Mn")
 
 
-def _drop_marks() -> Step:
-    return lambda text: "".join(c for c in text if unicodedata.category(c)[0] != "M")
-
-
-def _form(form: Any) -> Step:
-    return lambda text: text if text.isascii() else unicodedata.normalize(form, text)
+def _drop_marks(text: str) -> str:
+    return "".join(c for c in text if unicodedata.category(c)[0] != "M")
 
 
 def _remove(unwanted: str) -> Step:
@@ -199,23 +169,19 @@ _STEPS: dict[str, Callable[..., Step]] = {
     "trim_end": lambda mark: lambda text: text.rstrip(mark),
     "prepend": lambda start: lambda text: start + text if text else text,
     "remove": _remove,
-    "form": _form,
-    "strip_marks": _strip_marks,
-    "drop_marks": _drop_marks,
-    "bert_clean": _bert_clean,
-    "space_ideographs": _space_ideographs,
+    "form": lambda form: lambda text: text if text.isascii() else unicodedata.normalize(form, text),
+    "strip_marks": lambda: _strip_marks,
+    "drop_marks": lambda: _drop_marks,
+    "bert_clean": lambda: _bert_clean,
+    "space_ideographs": lambda: _space_ideographs,
 }
-STEPS = frozenset(_STEPS) | {"charsmap"}
 
 
 class Charsmap:
-    """SentencePiece's table of what stands for what.
-
-    As SentencePiece applies it ("longest"): the longest key at each character. As `tokenizers` does
-    ("clusters", its normalizers/precompiled.rs): the shortest key at the start of a grapheme
-    cluster of fewer than 6 bytes stands for all of it, else each character is looked up.
-    Array "charsmap_trie" is a double array (Darts-clone), "charsmap_text" what its values point at.
-    """
+    """SentencePiece's table of what stands for what: for the longest key at each character, or, as
+    `tokenizers` has it ("clusters", its normalizers/precompiled.rs), the shortest key of a grapheme
+    cluster of fewer than 6 bytes, else of each character. "charsmap_trie" is a double array
+    (Darts-clone), "charsmap_text" what its values point at."""
 
     def __init__(self, table: Table, way: str) -> None:
         self._apply = {"longest": self._by_longest, "clusters": self._by_clusters}[way]

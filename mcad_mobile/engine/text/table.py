@@ -31,9 +31,9 @@ EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out 
 
 
 class Header(Record, frozen=True):
-    """The steps of a tokenizer (see encode.py), and where its arrays lie: name -> type, offset and
-    count. An added token: its name, its id, whether it is looked for in the normalized text, and
-    whether it takes the space on its left and right with it."""
+    """The steps of a tokenizer, and where its arrays lie: name -> type, offset and count. An added
+    token: its name, its id, whether it is looked for in the normalized text, and whether it takes
+    the space on its left and right with it."""
 
     prepare: list[list[Any]]
     added: list[tuple[str, Count, bool, bool, bool]]
@@ -46,8 +46,8 @@ class Header(Record, frozen=True):
 
 
 def write_table(header: dict[str, Any], arrays: dict[str, tuple[Kind, bytes]]) -> bytes:
-    """The bytes of a file. `arrays`: by name their type, "I" uint32, "d" float64 or "B" bytes, and
-    what they hold."""
+    """Return the bytes of a file with `arrays`: by name their type ("I" uint32, "d" float64, "B"
+    bytes) and content."""
     import json
 
     placed, body = {}, bytearray()

@@ -1,12 +1,10 @@
 """The token table: a row of numbers for each token, which the text tower reads in place of ids.
 
-A query of ten words reads ten of 30,000 to 256,000 rows. In the tower's graph the whole table
-would be loaded, and NPU compilers refuse the look-up or pay for it. Rows are read, not mapped:
-where one page of a mapped file is touched the kernel maps its neighbours too, and all queries of a
-day would in the end count the whole file as this process's memory.
+A query reads ten of 30,000 to 256,000 rows. They are read, not mapped: the kernel maps the
+neighbours of a page that is touched, and a day's queries would count the whole file as memory.
 
 The file: V scales, float32 little-endian, then V rows of W int16; a row is scale * int16. Rows of
-8 bits would cost recall, and what is not read takes no memory: they have 16.
+8 bits would cost recall.
 """
 
 from __future__ import annotations
@@ -24,8 +22,8 @@ _LARGEST = 32767
 
 
 class TokenTable:
-    """`tokens` rows of `width` numbers in a file. BundleError if it has another size, or is asked
-    for a row that it lacks."""
+    """`tokens` rows of `width` numbers in a file. BundleError if it has another size, or lacks a
+    row."""
 
     def __init__(self, path: Path, tokens: int, width: int) -> None:
         needed = tokens * (4 + 2 * width)

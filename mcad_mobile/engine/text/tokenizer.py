@@ -24,8 +24,7 @@ _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Encoder:
-    """Token ids of a text, without what frames it. BundleError for a step that this version does
-    not know."""
+    """Token ids of a text, without what frames it."""
 
     def __init__(self, table: Table) -> None:
         header = table.header
@@ -83,9 +82,7 @@ def _all(steps: list[Step], text: str) -> str:
 
 
 class Added:
-    """Tokens that are found in a text before it is cut into words, the longest of the leftmost.
-    A token is [name, id, whether it is looked for in the normalized text, and whether it takes the
-    space on its left and right with it]."""
+    """Tokens that are found in a text before it is cut into words, the longest of the leftmost."""
 
     def __init__(self, tokens: Sequence[Sequence[Any]]) -> None:
         names = sorted((token[0] for token in tokens if token[0]), key=len, reverse=True)
@@ -119,13 +116,9 @@ _LETTERS_A_TOKEN = 1.5
 
 
 class TokenizerSpec(Record, frozen=True):
-    """What a tokenizer needs beside its file, which is one of engine/text/table.py.
-
-    `length` counts what frames a text. `pad_left`: padding comes before the text.
-    `attends_to_padding`: the tower sees padding as it sees words, and the mask is all ones.
-    `pool` tells which states become the embedding: at the first token with id `eos`, at the first
-    or the last position of the row, or the mean over the mask.
-    """
+    """What a tokenizer needs beside its file. `length` counts what frames a text; with
+    `attends_to_padding` the mask is all ones. `pool`: the state at the first token `eos`, at the
+    first or last position, or the mean over the mask."""
 
     length: Annotated[int, Meta(ge=2, le=2**16)]
     pad: Count
@@ -141,9 +134,8 @@ class TokenizerSpec(Record, frozen=True):
 
 @dataclass(frozen=True)
 class Tokens:
-    """One text: ids [L] int32, mask [L] float32 (1 where the tower looks, 0 where it does not),
-    pooling [L] float32 (weights of the states that become the embedding, of sum 1), and whether
-    the text was longer than the tower takes."""
+    """One text: ids [L] int32, mask [L] float32 (1 where the tower looks), pooling [L] float32
+    (weights of the states, of sum 1), and whether the text was longer than the tower takes."""
 
     ids: NDArray[np.int32]
     mask: NDArray[np.float32]
@@ -152,8 +144,7 @@ class Tokens:
 
 
 class Tokenizer:
-    """A text to a row of tokens. `file` is a path, or what such a file holds. BundleError if it
-    cannot be read."""
+    """A text to a row of tokens, by a file or its content. BundleError if it cannot be read."""
 
     def __init__(self, spec: TokenizerSpec, file: Path | bytes) -> None:
         self.spec = spec
@@ -167,8 +158,7 @@ class Tokenizer:
             )
 
     def __call__(self, text: str) -> Tokens:
-        """QueryError if `text` holds nothing but space, or bytes that the locale could not decode;
-        a text that is too long is cut."""
+        """A text that is too long is cut. QueryError if it is empty, or bytes that are no text."""
         if not text.strip():
             raise QueryError(f"The query {text!r} is empty.", "Write what the photo shows.")
         if any("\ud800" <= character <= "\udfff" for character in text):
@@ -194,9 +184,9 @@ class Tokenizer:
         return Tokens(ids, mask, self._pooling(ids, mask), len(found) > room)
 
     def unknown_words(self, text: str) -> list[str]:
-        """Words of `text`, cut at space, that no tower can have learned: the tokenizer has no token
-        for a part of them, or spells them nearly letter by letter (an English one: Cyrillic). One
-        ideograph is a word, so these are not counted."""
+        """Return words that no tower can have learned: the tokenizer has no token for a part of
+        them, or spells them nearly letter by letter (an English one: Cyrillic). An ideograph is a
+        word by itself."""
         return [word for word in dict.fromkeys(text.split()) if self._is_unknown(word)]
 
     def _is_unknown(self, word: str) -> bool:

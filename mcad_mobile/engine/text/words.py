@@ -24,31 +24,27 @@ def split_of(step: list[Any]) -> Split:
     return _SPLITS[name](*arguments)
 
 
-def _bert() -> Split:
+def _bert(text: str, first: bool) -> list[str]:
     """At white space, and at each punctuation mark, which is a word."""
-
-    def split(text: str, first: bool) -> list[str]:
-        if text.isascii() and text.isprintable():
-            return _ASCII_BERT.findall(text)
-        words: list[str] = []
-        start = 0
-        for at, character in enumerate(text):
-            space = character in normalize.SPACES
-            if space or normalize.is_punctuation(character):
-                words += (text[start:at],) if start < at else ()
-                words += () if space else (character,)
-                start = at + 1
-        return [*words, text[start:]] if start < len(text) else words
-
-    return split
+    if text.isascii() and text.isprintable():
+        return _ASCII_BERT.findall(text)
+    words: list[str] = []
+    start = 0
+    for at, character in enumerate(text):
+        space = character in normalize.SPACES
+        if space or normalize.is_punctuation(character):
+            words += (text[start:at],) if start < at else ()
+            words += () if space else (character,)
+            start = at + 1
+    return [*words, text[start:]] if start < len(text) else words
 
 
 def _clip(whole: list[str], apart: bool, any_case: bool) -> Split:
     """CLIP's expression: contractions, letters, single digits, and runs of anything else but space.
 
-    `whole` are words that it names itself. Where a byte-level splitter follows (`apart`), they
-    are cut once more without those. `any_case`: it ignores case, for which the long s is an s and
-    the iota that is a mark (U+0345) neither a letter nor a mark.
+    `whole` are words that it names itself, cut once more where a byte-level splitter follows
+    (`apart`). `any_case`: the long s is an s, and the iota that is a mark (U+0345) neither a letter
+    nor a mark.
     """
 
     def split(text: str, first: bool) -> list[str]:
@@ -92,10 +88,6 @@ def _clip_kind(character: str) -> str:
     return kind if kind in "LN" else "-"
 
 
-def _spaces() -> Split:
-    return lambda text, first: normalize.words_between_spaces(text)
-
-
 def _metaspace(mark: str, prepend: str, split: bool) -> Split:
     """SentencePiece's space, which starts a word. `prepend`: "always", "first" or "never"."""
 
@@ -114,8 +106,8 @@ def _metaspace(mark: str, prepend: str, split: bool) -> Split:
 
 
 _SPLITS: dict[str, Callable[..., Split]] = {
-    "bert": _bert,
+    "bert": lambda: _bert,
     "clip": _clip,
-    "spaces": _spaces,
+    "spaces": lambda: lambda text, first: normalize.words_between_spaces(text),
     "metaspace": _metaspace,
 }

@@ -1,5 +1,5 @@
-"""The rungs of a tower: which of them run on this machine, and the choice of one that gives the
-right embeddings here."""
+"""The rungs of a tower: which run on this machine, and the choice of one that gives the right
+embeddings here."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ _FASTER = 0.9  # of the time of the rung before it, or the better precision is k
 def rungs_of(
     bundle: Bundle, tower: TowerName, runtime: str | None = None, precision: str | None = None
 ) -> tuple[Rung, ...]:
-    """Return the rungs of a tower, best first: those of `runtime`, if it is named, and of
-    `precision`, where the tower has it, since the two towers of a bundle may differ in that.
-    RuntimeUnavailable if there are none."""
+    """Return the rungs of a tower, best first: of `runtime`, if named, and of `precision`, where
+    the tower has it. RuntimeUnavailable if there are none."""
     rungs = bundle.tower(tower).rungs
     found = tuple(rung for rung in rungs if runtime in (None, rung.runtime))
     found = tuple(rung for rung in found if rung.precision == precision) or found
@@ -44,8 +43,7 @@ def rungs_of(
 
 
 def why_not(rung: Rung) -> str | None:
-    """Return why a rung is not chosen by itself on this machine, None if it may be. A QNN rung is
-    never: without the chip it is only simulated."""
+    """Return why a rung is not chosen by itself on this machine, None if it may be."""
     if rung.runtime == "qnn" and platform.machine() not in _SIMULATOR_MACHINES:
         return "this runner has no QNN runtime"
     if rung.runtime == "qnn":
@@ -95,8 +93,8 @@ def load_rung(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False
 
 @dataclass(frozen=True)
 class LoadedRung:
-    """A rung that passed the self-test on this machine, its tower in memory, and the worst cosine
-    to what its file says."""
+    """A rung that passed the self-test here, its tower, and the worst cosine to what its file
+    says."""
 
     rung: Rung
     tower: LoadedTower
@@ -116,14 +114,12 @@ def choose_rung(
     fastest: bool = False,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> LoadedRung:
-    """Load the best rung of a tower that runs here and passes the self-test; of `runtime` and
-    `precision`, as far as they are named (see rungs_of). `warn` is called with a sentence about
-    each rung that is left out because it failed.
+    """Load the best rung of a tower that runs here and passes the self-test (see rungs_of); `warn`
+    is told of each that failed.
 
-    `fastest`: for work that goes on for hours. Which of two runtimes is faster depends on the
-    processor; and where its fast 8-bit kernels overflow, the exact ones may take longer than floats
-    do. There time decides among the rungs that pass.
-    RuntimeUnavailable, with the reason of each rung, if none is left.
+    `fastest`, for work that goes on for hours: which of two runtimes is faster depends on the
+    processor, and exact 8-bit kernels may be slower than floats, so time decides among the rungs
+    that pass. RuntimeUnavailable, with the reason of each rung, if none is left.
     """
     passed: list[tuple[float, LoadedRung]] = []
     reasons: list[str] = []
@@ -162,8 +158,8 @@ def choose_rung(
 def load_tested(
     bundle: Bundle, name: TowerName, rung: Rung, threads: int = 1, *, gpu: bool = False
 ) -> LoadedRung:
-    """Load a rung and run its self-test. RuntimeUnavailable or MissingExtra if it cannot be run
-    here, or fails."""
+    """Load a rung and run its self-test. RuntimeUnavailable or MissingExtra if it fails or cannot
+    be run."""
     tower = load_rung(bundle, rung, threads, gpu=gpu)
     cosine = agreement(bundle, rung, tower(golden_inputs(bundle, name)))
     why = disagreement(cosine)
@@ -194,14 +190,13 @@ def time_tower(bundle: Bundle, name: TowerName, tower: LoadedTower) -> float:
 
 
 def golden_inputs(bundle: Bundle, name: TowerName) -> Inputs:
-    """A tower's self-test: real inputs by name, batch first."""
     records = bundle.tower(name).golden.inputs
     return {key: np.load(bundle.path(record)) for key, record in records.items()}
 
 
 def agreement(bundle: Bundle, rung: Rung, embeddings: object) -> float:
-    """The worst cosine of `embeddings` [N, dim] of the golden inputs to what the rung's file says;
-    NaN for what is not an embedding of each."""
+    """Return the worst cosine of `embeddings` [N, dim] of the golden inputs to what the rung's file
+    says; NaN for what is not an embedding of each."""
     expected: NDArray[np.float32] = normalize(np.load(bundle.path(rung.expected)))
     try:
         found: NDArray[np.float32] = np.asarray(embeddings, np.float32)
@@ -213,7 +208,7 @@ def agreement(bundle: Bundle, rung: Rung, embeddings: object) -> float:
 
 
 def disagreement(worst: float) -> str | None:
-    """None for a worst cosine that is high enough, else why it is not, as a sentence goes on."""
+    """Return why a worst cosine is too low, as a sentence goes on; None if it is high enough."""
     if worst >= LEAST_AGREEMENT:
         return None
     if np.isnan(worst):

@@ -16,9 +16,8 @@ from mcad_mobile.errors import RuntimeUnavailable, require
 
 
 class LiteRTTower:
-    """A .tflite model. An interpreter takes one photo at a time, so there are as many as were ever
-    called at once. Its integer inputs and outputs are quantized and dequantized here, with
-    the scales that the bundle states. Image inputs are channels-last, as LiteRT likes them."""
+    """A .tflite model, with as many interpreters as were ever called at once. Integers are
+    quantized and dequantized here, by the scales that the bundle states."""
 
     simulated = False
 
@@ -74,8 +73,8 @@ class LiteRTTower:
 
 
 def signature_arguments(inputs: Inputs, specs: tuple[TensorSpec, ...]) -> Inputs:
-    """Inputs by name -> by position, as litert-torch names them, in each spec's layout and
-    stored type."""
+    """Inputs by name -> by position, as litert-torch names them, in each spec's layout and stored
+    type."""
     arguments = {}
     for index, spec in enumerate(specs):
         value = inputs[spec.name]

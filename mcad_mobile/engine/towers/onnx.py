@@ -40,8 +40,8 @@ def saturates() -> bool:
     """Say whether products of 8 bits are added in 16, which overflow: x86 processors with AVX2 or
     AVX-512 and without VNNI do so (AMD Zen 1 to 3, Intel Haswell to Comet Lake and Skylake-X).
 
-    The kernel itself is asked, by the largest sum there is: what a processor says that it can do
-    may not be what it is run with (emulators, virtual machines). Takes some 5 ms, once.
+    The kernel itself is asked, by the largest sum: emulators and virtual machines run what they say
+    they have not. Takes some 5 ms, once.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -62,12 +62,12 @@ _SLOW_FUSION = ("optimization.disable_specified_optimizers", "SkipLayerNormFusio
 
 
 class OnnxTower:
-    """An ONNX model with `threads` threads, set up to hold little memory: weights are mapped
-    from their file's buffer once, and no arena keeps what a run no longer needs.
+    """An ONNX model with `threads` threads that holds little memory. A text tower that takes any
+    number of tokens is given no padding, which would take as long as words do.
 
-    A text tower that takes any number of tokens is given no padding: it would take as long as words
-    do. With `exact_kernels`, its 8-bit products are exact on every processor: see saturates().
-    With `gpu`, CUDA runs it, in plain float32 (no TF32)."""
+    With `exact_kernels`, its 8-bit products are exact on every processor: see saturates(). With
+    `gpu`, CUDA runs it, in plain float32 (no TF32).
+    """
 
     simulated = False
 

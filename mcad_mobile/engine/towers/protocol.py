@@ -12,9 +12,8 @@ FEWEST_TOKENS = 2  # a start and an end
 
 
 class LoadedTower(Protocol):
-    """A tower in memory, which may be called from several threads at once. `simulated` is true
-    where another machine's chip is imitated: the numbers are right, the time it takes means
-    nothing. `kernels` says whose kernels run."""
+    """A tower in memory, called from several threads at once. `simulated`: another machine's chip
+    is imitated, and its time means nothing. `kernels` says whose kernels run."""
 
     simulated: bool
     kernels: str
@@ -33,8 +32,8 @@ def split_batch(inputs: Inputs) -> list[Inputs]:
 
 
 def without_padding(inputs: Inputs) -> Inputs:
-    """A text of one, [1, L, ...], cut after the last token that the tower looks at or pools; a
-    photo as it is."""
+    """A text [1, L, ...], cut after the last token that the tower looks at or pools; a photo as it
+    is."""
     if "attention_mask" not in inputs:
         return inputs
     seen = np.flatnonzero(inputs["attention_mask"][0] + inputs["pooling"][0])

@@ -57,8 +57,7 @@ def session_options(soc_model: int, htp_arch: int) -> ort.SessionOptions:
 
 
 def open_session(model: Path | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
-    """A session of a model's file or content with `session_options`, without the greeting that
-    Qualcomm's library prints."""
+    """Open a model's file or content without the greeting that Qualcomm's library prints."""
     with muted(STDOUT):
         return ort.InferenceSession(model, options)
 

@@ -274,12 +274,12 @@ def test_three_photos_first_and_many_later_are_coded_around_the_many(tmp_path: P
 
 
 def test_merges_take_small_and_half_dead_segments_only() -> None:
-    assert plan_merge([10_000, 400, 40], [0, 0, 0], 30, 10_000).absorbed == (2,)
-    assert plan_merge([10_000, 140, 40], [0, 0, 0], 30, 10_000).absorbed == (1, 2)
-    assert plan_merge([10_000, 400, 40], [0, 401, 0], 0, 10_000).absorbed == (1, 2)
-    assert plan_merge([10_000, 400], [0, 0], 0, 10_000).absorbed == ()
-    assert plan_merge([300, 40], [0, 0], 3000, 300).new_axis
-    assert not plan_merge([200], [0], 20, 0).new_axis
+    assert plan_merge([10_000, 400, 40], [0, 0, 0], 30, 10_000)[0] == [2]
+    assert plan_merge([10_000, 140, 40], [0, 0, 0], 30, 10_000)[0] == [1, 2]
+    assert plan_merge([10_000, 400, 40], [0, 401, 0], 0, 10_000)[0] == [1, 2]
+    assert plan_merge([10_000, 400], [0, 0], 0, 10_000)[0] == []
+    assert plan_merge([300, 40], [0, 0], 3000, 300)[1]
+    assert not plan_merge([200], [0], 20, 0)[1]
 
 
 def test_another_student_is_refused_with_both_sides_named(tmp_path: Path) -> None:
