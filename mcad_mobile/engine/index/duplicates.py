@@ -46,7 +46,7 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
         return []
     codes = _codes(segments)
     dim = len(segments[0].segment.axis)
-    photos = PhotoSample([live.segment for live in segments], *ids.T, dim)
+    photos = PhotoSample([live.segment for live in segments], ids[:, 0], ids[:, 1], dim)
     # One photo stands for all its copies: their pairs would be too many.
     parent = _first_copies(segments, codes)
     single = np.flatnonzero(parent == np.arange(len(ids)))
