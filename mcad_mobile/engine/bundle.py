@@ -268,14 +268,6 @@ class TableRecord(Record, frozen=True):
     width: Annotated[int, Meta(ge=1, le=2**14)]
 
 
-class NoMatch(Record, frozen=True):
-    """How far the best photo of N must lie above what the query scores with photos at large:
-    `margin` + `per_log_n` * ln N. Measured for one student (benchmarks/no_match.py)."""
-
-    margin: Annotated[float, Meta(ge=-2, le=2)]
-    per_log_n: Annotated[float, Meta(ge=0, le=1)]
-
-
 class StudentFacts(Record, frozen=True):
     """Whose towers these are: `sha256` stands for all that their embeddings depend on."""
 
@@ -308,8 +300,8 @@ class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
     """The fields of bundle.json, in their order on disk, behind its `schema`.
 
     `dim` is the width of the embeddings, which towers put out raw. `sample` is a file of photo
-    embeddings [M, dim] float32. Null: `no_match` of a student for which none was measured, `recall`
-    and `precision` where the export measured or chose none.
+    embeddings [M, dim] float32. Null: `recall` and `precision` where the export measured or chose
+    none.
     """
 
     name: str
@@ -325,7 +317,6 @@ class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
     token_table: TableRecord
     sample: FileRecord
     tools: dict[str, str]
-    no_match: NoMatch | None
     recall: RecallRecord | None
     precision: PrecisionRecord | None
 

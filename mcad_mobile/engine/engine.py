@@ -295,7 +295,7 @@ class SearchEngine:
             },
             truncated=any(token.truncated for token in tokens.values()),
             simulated=simulated or bool(machine.emulator()),
-            threshold=self._threshold(query, index.count(rows)) if plain else None,
+            threshold=match_threshold(query, self.background) if plain else None,
             unknown=tuple(word for text in texts for word in self.tokenizer.unknown_words(text)),
         )
 
@@ -306,12 +306,6 @@ class SearchEngine:
             return False
         _ = self.tokenizer, self.token_table
         return self.text_tower.simulated
-
-    def _threshold(self, query: NDArray[np.float32], photos: int) -> float | None:
-        measured = self.bundle.no_match
-        if measured is None:
-            return None
-        return match_threshold(query, self.background, photos, measured.margin, measured.per_log_n)
 
     def _embedding_of(self, index: PhotoIndex, photo: Path) -> NDArray[np.float32]:
         for path in (photo, photo.resolve()):

@@ -355,7 +355,6 @@ class BundleBuilder:
             "token_table": TableRecord(
                 FileRecord.of(common, common / TABLE), *student.token_table.shape
             ),
-            "no_match": student.no_match,
             "sample": save_array(common, "golden/photo_sample.npy", photos),
             "tools": tool_versions(_TOOLS),
             "recall": None,

@@ -93,9 +93,8 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`photos` pass the filter; `total` of them can be had, page by page. The first `matches` of
-    these score at least `threshold`; both null where no threshold is known for the query.
-    `ms` is by stage, and null for a rung that is `simulated`: its time means nothing.
+    """`photos` pass the filter; `total` of them can be had, page by page. `ms` is by stage, and
+    null for a rung that is `simulated`: its time means nothing.
     `truncated`: the end of the text was not read. `unknown`: words that no tower can have learned.
     `generation` counts the index's commits."""
 
@@ -107,8 +106,6 @@ class Answer(msgspec.Struct, frozen=True):
     index: str
     generation: int
     offset: int = 0
-    matches: int | None = None
-    threshold: float | None = None
     ms: dict[str, float] | None = None
     simulated: bool = False
     truncated: bool = False
@@ -134,15 +131,12 @@ class RungInfo(msgspec.Struct, frozen=True):
 
 
 class BundleInfo(msgspec.Struct, frozen=True):
-    """`margin`: whether it is known for its student from which score on a photo matches."""
-
     id: str
     path: str
     target: str
     student: str
     rungs: list[RungInfo]
     indexes: list[str]
-    margin: bool
     note: str | None = None
 
 

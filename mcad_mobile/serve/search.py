@@ -1,4 +1,4 @@
-"""Answers to queries of the API by SearchEngine: filters, pages, matches, comparisons."""
+"""Answers to queries of the API by SearchEngine: filters, pages, comparisons."""
 
 from __future__ import annotations
 
@@ -82,18 +82,13 @@ class Searcher:
         photos = int(passing.sum())
         total = min(photos, MOST_RESULTS)
         found, ranking = asked.ranking(rows, min(_FIRST, total))
-        matches = _matches(ranking, found.threshold)
-        all_match = matches is not None and matches == len(ranking) < total
-        if offset + limit > len(ranking) < total or all_match:
+        if offset + limit > len(ranking) < total:
             ranking = self._whole(asked, rows, ranking, total)
-            matches = _matches(ranking, found.threshold)
         return asked.answer(
             hits=[_hit(catalog, row, score) for row, score in ranking[page]],
             photos=photos,
             total=total,
             offset=offset,
-            matches=matches,
-            threshold=found.threshold,
             ms=None if found.simulated else found.ms,
             simulated=found.simulated,
             truncated=found.truncated,
@@ -134,10 +129,6 @@ class Searcher:
 def _placed(hit: Hit, elsewhere: int | None, limit: int) -> Hit:
     only_here = elsewhere is None or elsewhere > limit
     return replace(hit, elsewhere=elsewhere, only_here=only_here)
-
-
-def _matches(ranking: Ranking, threshold: float | None) -> int | None:
-    return None if threshold is None else sum(score >= threshold for _, score in ranking)
 
 
 def _hit(catalog: Catalog, row: int, score: float | None = None) -> Hit:

@@ -215,7 +215,6 @@ class State:
             student=bundle.bundle.student.name,
             rungs=bundle.rungs(),
             indexes=[index.id for index in self.indexes_of(bundle)],
-            margin=bundle.bundle.no_match is not None,
             note=bundle.note,
         )
 

@@ -15,7 +15,6 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from mcad_mobile.base.documents import Record, Word, decode, folder_kind
-from mcad_mobile.engine.bundle import NoMatch
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.errors import StudentError
@@ -130,17 +129,6 @@ class McadStudent(nn.Module):
     def token_table(self) -> Tensor:
         """[30522, 128] float32: the table is factored, and its other factor stays in the graph."""
         return self.text.token.weight.detach()
-
-    @property
-    def no_match(self) -> NoMatch | None:
-        """From the file that benchmarks/no_match.py is for; a student that was trained anew has
-        none."""
-        path = self.directory / "no_match.json"
-        if not path.is_file() or self._was_cut:
-            return None
-        return decode(
-            path.read_bytes(), NoMatch, path, StudentError, "Measure it again, or remove it."
-        )
 
     def tower(self, name: TowerName) -> nn.Module:
         if name == "image":

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mcad_mobile.engine.bundle import NoMatch
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import Pool, TokenizerSpec
 
@@ -102,11 +101,6 @@ class Student(Protocol):
     @property
     def token_table(self) -> Tensor:
         """[V, W] float32: the row of each token, which the host reads."""
-        ...
-
-    @property
-    def no_match(self) -> NoMatch | None:
-        """The score from which a photo matches, where it was measured for this very student."""
         ...
 
     def tower(self, name: TowerName) -> nn.Module:

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mcad_mobile.engine.bundle import NoMatch
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.errors import StudentError
@@ -103,7 +102,6 @@ class PublishedStudent:
     identity: str
     tokenize: Tokenize
     phone_tokenizer: tuple[TokenizerSpec, bytes]
-    no_match: NoMatch | None = None
 
     def tower(self, name: TowerName) -> nn.Module:
         return self.image if name == "image" else self.text

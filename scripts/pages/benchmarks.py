@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks import confidence as confidence_benchmark
 from benchmarks import distill_ablation, distill_recipe
 from benchmarks import index as index_benchmark
 from benchmarks import java_index as java_index_benchmark
 from benchmarks import main_job as main_job_benchmark
 from benchmarks import million as million_benchmark
-from benchmarks import no_match as no_match_benchmark
 from benchmarks import peers as peers_benchmark
 from benchmarks import serve as serve_benchmark
 from benchmarks import students as students_benchmark
@@ -35,7 +35,7 @@ def benchmarks_page() -> str:
         million,
         index,
         java_index,
-        no_match,
+        confidence,
         indexing,
         serve,
         ablation,
@@ -163,22 +163,21 @@ def java_index() -> list[str]:
     ]
 
 
-def no_match() -> list[str]:
-    result = stored("no_match")
-    fit = result["fit"]
+def confidence() -> list[str]:
+    result = stored("confidence")
     return [
-        "## When nothing matches",
-        f"{result['captions_with_photo']:,} captions whose photo is in the index, "
-        f"{result['captions_without']} captions of things that no photo of it shows, and the "
-        f"names of {result['names']} things: photos of some are a tenth of the index, the others "
-        "are left out. Missed: no photo scores above the threshold, though one matches. False: a "
-        "photo scores above it where none matches. Many things that are left out look like one "
-        "that is there (another breed of dog), and such a photo counts as false. The margin of a "
-        "row is fitted on the captions of half of the photos and judged on the other half and on "
-        f"names, over {result['draws']} draws of the photos that are indexed. *Shipped*: the line "
-        f"through the fits, which `search` uses: {fit['margin']} + {fit['margin_per_log_n']} ln "
-        "N. Re-run: `benchmarks/no_match.py`.",
-        no_match_benchmark.as_markdown(result),
+        "## Can a score tell whether the first photo is right?",
+        f"{result['captions']:,} captions of the validation split whose photo is in the index, "
+        f"{result['captions_without_photo']} captions of things that no photo of it shows, and the "
+        f"names of {result['names']} things, of which photos are a tenth of the index; the others "
+        f"are left out, {result['draws']} draws. A line may hide one right photo in twenty that "
+        "ranks first. *Deviations*: how many standard deviations a score lies above the query's "
+        "scores with the bundle's sample photos; this does not move when photos are added. Every "
+        "line lets most wrong answers pass, so none is drawn: results are shown in order, and "
+        "`search --matches` leaves out what lies below its own. Re-run: "
+        "`python -m benchmarks.confidence`.",
+        confidence_benchmark.as_markdown(result),
+        f"{result['date']}, {result['machine']}, student {result['student']['name']}.",
     ]
 
 

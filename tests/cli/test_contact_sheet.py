@@ -73,16 +73,6 @@ def test_nothing_in_the_page_is_loaded_and_all_text_is_escaped(photo: Path) -> N
     assert re.findall(r"(?:src|url)\W+https?:", text) == []
 
 
-def test_doubtful_photos_stand_apart_from_those_that_match(photo: Path) -> None:
-    results = (Result(str(photo), 0.31), Result("gone.jpg", 0.1))
-    page = Page(contact_sheet(found(*results, threshold=0.2)))
-    assert "1 photo, and 1 that may not match" in page.text
-    assert [item.get("class") for item in page.named("li")] == [None, "doubtful"]
-    everything = Page(contact_sheet(found(*results)))  # where no threshold was measured
-    assert "2 photos" in everything.text
-    assert [item.get("class") for item in everything.named("li")] == [None, None]
-
-
 def test_a_photo_that_is_gone_has_its_name_and_nothing_found_is_a_page_too() -> None:
     page = Page(contact_sheet(found(Result("gone.jpg", 0.1))))
     assert page.named("img") == []

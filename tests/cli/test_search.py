@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
@@ -110,19 +109,6 @@ def test_duplicates_take_no_query_nor_what_belongs_to_one(
 def test_matches_are_known_of_one_text_only(bundle: Bundle, options: tuple[str, ...]) -> None:
     assert "--matches is for one text" in refused(bundle, *options, "--matches")
     assert search(bundle, "--plus", "a dog", "--matches")["threshold"] is not None
-
-
-def test_matches_of_a_student_that_was_not_measured_are_refused(
-    bundle: Bundle, tmp_path: Path
-) -> None:
-    shutil.copytree(bundle.directory, tmp_path / "bundle")
-    shutil.copytree(bundle.directory.with_name("bundle.index"), tmp_path / "bundle.index")
-    other = replace(bundle, directory=tmp_path / "bundle", no_match=None)
-    other.save()
-    arguments = ["search", "a dog", "--matches", "-b", str(other.directory)]
-    done = CliRunner().invoke(app, arguments)
-    assert "never measured" in str(done.exception)
-    assert search(other, "a dog")["results"]
 
 
 @pytest.fixture

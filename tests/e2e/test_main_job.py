@@ -107,7 +107,7 @@ def test_queries_of_several_parts_and_duplicates(indexed, photos):
     assert all(result["score"] >= plain["threshold"] for result in plain["results"])
     nothing = mcad_json("search", "a cat", "--bundle", bundle, "--min-score", "0.99")
     assert nothing["results"] == []
-    assert "Nothing matches" in mcad("search", "a cat", "--bundle", bundle, "--min-score", "0.99")
+    assert "No photo is left" in mcad("search", "a cat", "--bundle", bundle, "--min-score", "0.99")
     groups = mcad_json("search", "--duplicates", "0.97", "--bundle", bundle)
     assert groups["photos"] == document["photos"]
 

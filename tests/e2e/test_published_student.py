@@ -61,7 +61,6 @@ def test_it_indexes_searches_and_is_measured(phone_bundle, tmp_path):
     assert {Path(result["path"]).name for result in found["results"]} == {
         path.name for path in photos.iterdir()
     }
-    assert found["threshold"] is None  # nobody has measured what a match scores
     measured = mcad_json("bench", "--bundle", phone_bundle, "--synthetic", 1000)
     assert measured["schema"] == "mcad-bench/1"
     assert measured["index"]["photos"] == 1000

@@ -47,7 +47,7 @@ OPTIONAL = {
     *("recall.pairs", "precision.simulated"),
 }
 # Fields that may be null. Each of them is an object or a number otherwise.
-NULLABLE = ("no_match", "recall", "precision", "simulated", "parity", "ids")
+NULLABLE = ("recall", "precision", "simulated", "parity", "ids")
 NULLABLE += ("soc_model", "htp_arch", "scale", "zero_point", "resize_to", "eos")
 # Objects whose names are data: they have no fields.
 MAPS = ("tools", "inputs")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import duplicates
-from mcad_mobile.engine.query import Part, compose, match_threshold
+from mcad_mobile.engine.query import MATCH_DEVIATIONS, Part, compose, match_threshold
 from mcad_mobile.errors import PhotoError, PhotoIndexError, QueryError
 from tests.support.index_embeddings import create, names, photos_and_queries, unit
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -132,27 +131,22 @@ def test_nothing_to_search_for_is_an_error(engine, index):
         engine.search_parts(index, [])
 
 
-def test_the_threshold_follows_the_query_and_the_number_of_photos() -> None:
-    photos = background()
-    mean = unit(photos.mean(axis=0))
-    assert (
-        match_threshold(mean, photos, 1000, 0.242, 0.035)
-        > match_threshold(-mean, photos, 1000, 0.242, 0.035) + 0.3
-    )
-    assert match_threshold(mean, photos, 100_000, 0.242, 0.035) > match_threshold(
-        mean, photos, 1000, 0.242, 0.035
-    )
-
-
-def test_the_threshold_lies_the_students_margin_above_what_a_query_scores_at_large() -> None:
+def test_the_threshold_follows_what_a_query_scores_at_large() -> None:
     photos = background()
     query = unit(photos[0] + photos[1])
-    at_large = float((photos @ query).mean())
-    found = match_threshold(query, photos, 1, 0.21, 0.0384)
-    assert found == pytest.approx(at_large + 0.21, abs=1e-6)
-    found = match_threshold(query, photos, 1000, 0.21, 0.0384)
-    assert found == pytest.approx(at_large + 0.21 + 0.0384 * math.log(1000), abs=1e-6)
-    assert match_threshold(query, photos, 0, 0.21, 0.0384) == pytest.approx(at_large + 0.21)
+    scores = photos.astype(np.float64) @ query
+    expected = scores.mean() + MATCH_DEVIATIONS * scores.std()
+    assert match_threshold(query, photos) == pytest.approx(expected, abs=1e-6)
+    mean = unit(photos.mean(axis=0))
+    assert match_threshold(mean, photos) > match_threshold(-mean, photos) + 0.3
+
+
+def test_the_threshold_stays_where_it_is_when_photos_are_added(engine, photos, tmp_path) -> None:
+    index = create_index(engine.bundle, tmp_path / "more")
+    engine.index_photos(index, photos[:2])
+    before = engine.search(index, "a dog").threshold
+    engine.index_photos(index, photos)
+    assert engine.search(index, "a dog").threshold == before
 
 
 def test_a_plain_search_has_a_threshold_and_others_have_none(engine, index, photos):

@@ -28,23 +28,18 @@ def test_what_is_typed_is_found(open_page: Open, served: Server) -> None:
     expect(page.locator("#left .photo").first).to_contain_text(f"{score:.3f}")
 
 
-def test_doubtful_ones_stand_apart(open_page: Open, served: Server) -> None:
+def test_all_photos_are_shown_alike_nearest_first(open_page: Open, served: Server) -> None:
     page = open_page()
     ask(page)
-    sure = served.search(QUERY)["matches"]
-    expect(page.locator("#left .headline")).to_contain_text(f"{sure} of ")
-    expect(page.locator("#left li:not(.doubtful)")).to_have_count(sure)
-    page.wait_for_function(
-        """() => {
-            const box = (one) => one.getBoundingClientRect();
-            const items = [...document.querySelectorAll("#left li")];
-            const heading = box(document.querySelector("#left .less-sure"));
-            const doubtful = (one) => one.classList.contains("doubtful");
-            const above = items.filter((one) => !doubtful(one)).map((one) => box(one).bottom);
-            const below = items.filter(doubtful).map((one) => box(one).top);
-            return Math.max(...above) <= heading.top && heading.bottom <= Math.min(...below);
-        }"""
+    photos = served.search(QUERY)["photos"]
+    expect(page.locator("#left .headline")).to_have_text(f"{photos} photos, nearest first")
+    expect(page.locator("#left li")).to_have_count(photos)
+    styles = page.evaluate(
+        """() => [...document.querySelectorAll("#left li .frame")].map(
+            (frame) => getComputedStyle(frame).opacity + getComputedStyle(frame, "::after").content
+        )"""
     )
+    assert set(styles) == {"1none"}
 
 
 def test_all_of_it_by_keyboard(open_page: Open, served: Server) -> None:
@@ -305,7 +300,7 @@ def test_who_does_not_see_the_page_is_told(open_page: Open, served: Server) -> N
     ask(page)
     answer = served.search(QUERY)
     live = page.get_by_role("status")
-    expect(live).to_contain_text(f"{answer['matches']} of {answer['total']} photos")
+    expect(live).to_contain_text(f"{answer['photos']} photos, nearest first")
     item = page.get_by_role("listitem").first
     expect(item).to_have_attribute("aria-posinset", "1")
     expect(item).to_have_attribute("aria-setsize", str(answer["total"]))

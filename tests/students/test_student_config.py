@@ -104,13 +104,6 @@ def test_a_vocabulary_that_is_none_is_refused(folder: Path, contents: bytes) -> 
         load_student(str(folder))
 
 
-def test_a_damaged_no_match_is_named(folder: Path) -> None:
-    (folder / "no_match.json").write_text('{"margin": "wide", "per_log_n": 0.03}')
-    student = load_student(str(folder))
-    with pytest.raises(StudentError, match="'wide' in margin, where a number belongs"):
-        _ = student.no_match
-
-
 def test_what_is_loaded_can_be_trained(folder: Path) -> None:
     student = load_student(str(folder))
     assert isinstance(student, torch.nn.Module)

@@ -41,7 +41,7 @@ def ask(page: Page, text: str = QUERY) -> None:
     """Type, and wait for the answer."""
     page.locator("#query").fill(text)
     expect(page.locator("#left .numbers .total")).to_be_visible()
-    expect(page.locator("#left .headline")).to_contain_text("match")
+    expect(page.locator("#left .headline")).to_contain_text("nearest first")
 
 
 def assert_focused(page: Page, expected: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.engine.bundle import Bundle, NoMatch
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.photos.folder import find_photos
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -96,10 +96,8 @@ class Server:
         return self.process.returncode, messages
 
 
-def tiny(folder: Path, name: str, *, seed: int = 7, margin: float = 0.0) -> Bundle:
-    bundle = replace(
-        make_tiny_bundle(folder / name, seed=seed), name=name, no_match=NoMatch(margin, 0.0)
-    )
+def tiny(folder: Path, name: str, *, seed: int = 7) -> Bundle:
+    bundle = replace(make_tiny_bundle(folder / name, seed=seed), name=name)
     bundle.save()
     return bundle
 

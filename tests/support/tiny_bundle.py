@@ -14,7 +14,6 @@ from mcad_mobile.engine.bundle import (
     Bundle,
     FileRecord,
     Golden,
-    NoMatch,
     Parity,
     Rung,
     StudentFacts,
@@ -168,7 +167,6 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
         ),
         sample=_array(directory, "sample.npy", sample),
         tools={"onnx": onnx.__version__},
-        no_match=NoMatch(0.242, 0.035),
         recall=None,
         precision=None,
     )

@@ -8,7 +8,6 @@ import { Images } from "./images.js";
 
 const GAP = 12;
 const CAPTION = 32;
-const HEADING = 64;
 const MARGIN = 600; // pixels beyond the window that are kept ready
 const PAGE = 64;
 const REST = 250; // ms: who types on has no use for rows beyond the window
@@ -25,8 +24,7 @@ export class Grid {
   // where its picture is; `need(offset, limit)` fetches results from there on.
   constructor(place, { smallest, tile, picture, need, open }) {
     this.list = element("ol", { role: "list" });
-    this.heading = element("div", { class: "less-sure", hidden: true }, element("h3"), element("p"));
-    this.box = element("div", { class: "grid" }, this.heading, this.list);
+    this.box = element("div", { class: "grid" }, this.list);
     place.append(this.box);
     this.smallest = smallest;
     this.tile = tile;
@@ -35,7 +33,6 @@ export class Grid {
     this.open = open;
     this.hits = [];
     this.total = 0;
-    this.matches = null;
     this.shown = new Map(); // id -> {item, image, hit, drawn}
     this.images = new Images();
     this.current = 0;
@@ -51,15 +48,13 @@ export class Grid {
     this.list.addEventListener("focusin", (event) => this.focused(event));
   }
 
-  // A new answer: `matches` of the `total` photos are sure, null where that is not known. `top`:
-  // the window is at the document's top, so that where the grid lies is known, and what is about to
+  // A new answer. `top`: the window is at the document's top, so that where the grid lies is known, and what is about to
   // go need not be laid out once more.
-  show(hits, total, matches, headings, top) {
+  show(hits, total, top) {
     this.hits = hits.slice();
     this.total = total;
     this.asked.clear();
     this.current = 0;
-    this.divide(matches, headings);
     if (top && this.width) this.top = -this.above;
     else this.look();
     this.fill(0);
@@ -79,14 +74,6 @@ export class Grid {
     this.draw();
   }
 
-  divide(matches, headings) {
-    this.matches = matches === null || matches >= this.total ? null : matches;
-    this.heading.hidden = this.matches === null;
-    if (this.matches === null) return;
-    this.heading.firstChild.textContent = headings[0];
-    this.heading.lastChild.textContent = headings[1];
-  }
-
   // Where the grid lies.
   look() {
     const { width, top } = this.box.getBoundingClientRect();
@@ -99,27 +86,16 @@ export class Grid {
     this.columns = Math.max(1, Math.floor((this.width + GAP) / (this.smallest() + GAP)));
     this.side = (this.width - GAP * (this.columns - 1)) / this.columns;
     this.step = this.side + CAPTION + GAP;
-    this.sureRows = this.matches === null ? 0 : Math.ceil(this.matches / this.columns);
   }
 
   // Where the photo at a place of the ranking lies: row, column, and pixels from the top.
   at(place) {
-    const below = this.matches !== null && place >= this.matches;
-    const inside = below ? place - this.matches : place;
-    const row = Math.floor(inside / this.columns);
-    const top = (below ? this.sureRows * this.step + HEADING : 0) + row * this.step;
-    return { top, column: inside % this.columns };
+    return { top: Math.floor(place / this.columns) * this.step, column: place % this.columns };
   }
 
   range(from, to) {
     const rows = (pixels) => Math.floor(pixels / this.step);
-    if (this.matches === null) {
-      return [rows(from) * this.columns, (rows(to) + 1) * this.columns];
-    }
-    const start = this.sureRows * this.step + HEADING;
-    const first = from < start ? rows(from) * this.columns : this.matches + rows(from - start) * this.columns;
-    const last = to < start ? (rows(to) + 1) * this.columns : this.matches + (rows(to - start) + 1) * this.columns;
-    return [from < start ? Math.min(first, this.matches) : first, last];
+    return [rows(from) * this.columns, (rows(to) + 1) * this.columns];
   }
 
   later() {
@@ -142,10 +118,8 @@ export class Grid {
     this.measure();
     const { top } = this;
     const end = this.total ? this.at(this.total - 1).top + this.step : 0;
-    this.style("height", `${Math.max(end, this.matches === null ? 0 : this.sureRows * this.step + HEADING)}px`);
+    this.style("height", `${end}px`);
     this.style("--side", `${this.side}px`);
-    const below = `${this.sureRows * this.step}px`;
-    if (this.heading.style.top !== below) this.heading.style.top = below;
     let [first, last] = this.range(Math.max(0, top - margin), Math.max(0, top + innerHeight + margin));
     first = Math.max(0, first);
     last = Math.min(last, this.total);
@@ -210,8 +184,7 @@ export class Grid {
     }
     const { item } = held;
     const left = column * (this.side + GAP);
-    const doubtful = this.matches !== null && place >= this.matches;
-    const drawn = [place, this.total, left, top, doubtful].join();
+    const drawn = [place, this.total, left, top].join();
     if (held.drawn !== drawn) {
       held.drawn = drawn;
       item.style.left = `${left}px`;
@@ -219,7 +192,6 @@ export class Grid {
       item.setAttribute("aria-posinset", place + 1);
       item.setAttribute("aria-setsize", this.total);
       item.dataset.place = place;
-      item.classList.toggle("doubtful", doubtful);
     }
     const tab = place === this.current ? 0 : -1;
     if (item.firstChild.tabIndex !== tab) item.firstChild.tabIndex = tab;

@@ -129,13 +129,7 @@ export class Pane {
   show(answer, anew, { shared = null, most = null } = {}) {
     this.answer = answer;
     const total = most === null ? answer.total : Math.min(answer.total, most);
-    const matches = most === null || answer.matches === null ? answer.matches : Math.min(answer.matches, total);
-    const least = answer.threshold?.toFixed(3);
-    const headings = [
-      matches ? "Less sure" : "Nothing surely matches",
-      `Under ${least}, where a match for these words begins.`,
-    ];
-    this.grid.show(answer.hits, total, matches, headings, anew);
+    this.grid.show(answer.hits, total, anew);
     this.headline.textContent = headline(answer, shared, total);
     this.count(answer);
     this.announce(this.headline.textContent);
@@ -217,7 +211,5 @@ function headline(answer, shared, total) {
     return differ ? `${differ} of the first ${total} only here` : `The same ${total} on both sides`;
   }
   if (!answer.photos) return "No photos";
-  if (answer.matches === null) return answer.hits[0]?.score == null ? count(answer.photos, "photo") : `${count(answer.photos, "photo")}, nearest first`;
-  if (!answer.matches) return `None of ${count(answer.photos, "photo")} surely matches`;
-  return `${answer.matches.toLocaleString("en")} of ${count(answer.photos, "photo")} match${answer.matches === 1 ? "es" : ""}`;
+  return answer.hits[0]?.score == null ? count(answer.photos, "photo") : `${count(answer.photos, "photo")}, nearest first`;
 }
