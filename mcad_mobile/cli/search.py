@@ -51,7 +51,9 @@ class SearchOptions(IndexedOptions, TowerOptions):
     unlike: list[str] = option(
         "--unlike", "Less like this photo.", default=[], metavar="PHOTO[=WEIGHT]"
     )
-    matches: bool = flag("--matches", "Only photos that probably match; hides up to one right photo in five (see docs).")
+    matches: bool = flag(
+        "--matches", "Only photos that probably match; it is often wrong, see below."
+    )
     min_score: float | None = option("--min-score", "Only photos with this score or more.")
     folders: list[Path] = option(
         "--in", "Only photos in this folder or below; repeatable.", default=[], metavar="DIR"
