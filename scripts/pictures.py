@@ -22,7 +22,7 @@ REPORT = {"width": 1000, "height": 760}
 PAGE = {"width": 1120, "height": 740}
 _SHOWN = """() => {
     const images = [...document.querySelectorAll("#left .frame img")];
-    return document.querySelector("#left .doubtful") && images.every((image) => image.naturalWidth);
+    return document.querySelector("#left li") && images.every((image) => image.naturalWidth);
 }"""
 
 
