@@ -31,8 +31,8 @@ open_clip = pytest.importorskip("open_clip")
 
 CAPTIONS = ["a cat", "an espresso in a red cup", "a motorcycle stands on the left of a garage"]
 WEIGHTS = "model.safetensors"
-LOADERS = dict.fromkeys(("clip", "siglip"), TransformersDualTeacher.load)
-LOADERS |= {"blip": BlipTeacher.load, "vilt": ViltTeacher.load}
+LOADERS = dict.fromkeys(("clip", "siglip"), TransformersDualTeacher)
+LOADERS |= {"blip": BlipTeacher, "vilt": ViltTeacher}
 
 
 @pytest.fixture(scope="module")

@@ -166,7 +166,7 @@ from pathlib import Path
 command = [sys.executable, "-m", "mcad_mobile", "embed", *sys.argv[1:]]
 full = subprocess.run(command, capture_output=True, text=True, timeout=200)
 kept = len(list(Path("out/shards").glob("*.parquet")))
-partial = len(list(Path("out/shards").glob(".partial*")))
+partial = len(list(Path("out/shards").glob("*.partial")))
 os.remove("ballast")
 again = subprocess.run(command, capture_output=True, text=True, timeout=200)
 print(full.returncode, again.returncode, kept, partial)
