@@ -229,7 +229,7 @@ def contact_sheet(found: Found) -> str:
         photos=[
             {
                 "name": Path(result.path).name,
-                "link": Path(result.path).resolve().as_uri(),
+                "link": Path(result.path).absolute().as_uri(),
                 "score": f"{result.score:.3f}",
                 "jpeg": inline_jpeg(Path(result.path), _SHEET_PX),
             }

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 COMMIT_PHOTOS = 1000  # what a crash can cost at most, and a segment worth having
 COMMIT_S = 20.0
+_SOON_PHOTOS, _SOON_S = 50, 1.0
 _LOOKUP = 1024
 _AHEAD = 16  # photos of each thread that may be embedded while one commits
 
@@ -131,15 +132,16 @@ def sync_folder(
     *,
     drop_gone: bool = False,
     commit_photos: int = COMMIT_PHOTOS,
+    soon: bool = False,
 ) -> Synced:
     """Make `index` hold the photos of `folder` as they are now, and drop photos elsewhere only if
     `drop_gone` and their files are gone.
 
     Of hidden folders, of links to folders, and of what cannot be listed the index keeps what it
     has. Memory does not grow with the number of files; a crash costs at most `commit_photos`
-    photos. PhotoError when the folder is missing or, without `drop_gone`, holds no photo: an empty
-    mount point is no reason to drop what the index has of it. PhotoIndexError when another writer
-    is at work.
+    photos. `soon`: the first photos can be found after 50 or a second. PhotoError when the folder
+    is missing or, without `drop_gone`, holds no photo: an empty mount point is no reason to drop
+    what the index has of it. PhotoIndexError when another writer is at work.
     """
     folder = folder.resolve()
     if not folder.is_dir():
@@ -176,7 +178,7 @@ def sync_folder(
         known_again = _settle_gone(index, work, gone, elsewhere, result)
         total = result.unchanged + work.count
         todo = ((path, known) for path, known in work.items() if path not in known_again)
-        embedded = _Batch(index, result, str(engine.folder_rung), commit_photos)
+        embedded = _Batch(index, result, str(engine.folder_rung), commit_photos, soon)
         _embed_all(engine, todo, embedded, progress, total)
         if drop_gone:
             result.removed += prune(index)
@@ -304,10 +306,17 @@ class _Batch:
     """Photos that are embedded by `rung` and not yet committed."""
 
     def __init__(
-        self, index: PhotoIndex, result: Synced, rung: str, most: int = COMMIT_PHOTOS
+        self,
+        index: PhotoIndex,
+        result: Synced,
+        rung: str,
+        most: int = COMMIT_PHOTOS,
+        soon: bool = False,
     ) -> None:
         self.result = result
         self._index, self._rung, self._most = index, rung, most
+        # Commits that come soon are the rarer the more there are: each makes a segment.
+        self._soon = (_SOON_PHOTOS, _SOON_S) if soon else (most, COMMIT_S)
         self._since = time.monotonic()
         self._photos: list[_EmbeddedPhoto] = []
 
@@ -316,8 +325,10 @@ class _Batch:
             self.result.skipped.append(Skipped(photo.path, photo.why))
             return
         self._photos.append(photo)
-        if len(self._photos) >= self._most or time.monotonic() - self._since >= COMMIT_S:
+        photos, seconds = self._soon
+        if len(self._photos) >= photos or time.monotonic() - self._since >= seconds:
             self.commit()
+            self._soon = min(2 * photos, self._most), min(2 * seconds, COMMIT_S)
 
     def commit(self) -> None:
         added = [photo for photo in self._photos if photo.embedding is not None]

@@ -77,6 +77,12 @@ class Catalog:
         return np.argsort(-self.taken, kind="stable")
 
     @cached_property
+    def days(self) -> tuple[str, str]:
+        """The first and the last day on which photos were taken, "" where none is known."""
+        known = self.taken[self.taken > NO_TIME]
+        return (day(int(known.min())), day(int(known.max()))) if len(known) else ("", "")
+
+    @cached_property
     def folders(self) -> dict[str, Folder]:
         """Folder by id, in order of path; none above the first that holds photos or branches."""
         holders = {os.path.dirname(path) for path in self.paths}  # noqa: PTH120  any bytes

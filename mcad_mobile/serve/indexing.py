@@ -69,7 +69,8 @@ class IndexingJob:
         except _Stopped:
             self._state, self._message = "stopped", "Stopped. What was embedded so far is kept."
         except McadError as error:
-            self._state, self._message = "failed", str(error)
+            hint = "" if "--" in error.hint else error.hint  # of the command line
+            self._state, self._message = "failed", f"{error.message} {hint}".strip()
         except Exception as error:  # shown on the page; the server goes on
             self._state, self._message = "failed", f"{type(error).__name__}: {error}"
         else:
@@ -84,7 +85,7 @@ class IndexingJob:
         threads = max(allowed_cores() - 1, 1)
         engine = SearchEngine(self._bundle.bundle, threads=threads, fastest=True)
         index = open_index(self._bundle.bundle, self._index.directory)
-        found = sync_folder(engine, index, folder, self._progress())
+        found = sync_folder(engine, index, folder, self._progress(), soon=True)
         self._skipped += [f"{path_text(photo.path)}: {photo.why}" for photo in found.skipped]
         counts = {
             "new": found.added,

@@ -6,7 +6,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,6 +14,7 @@ from starlette.responses import Response
 
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.documents import decode
+from mcad_mobile.engine.photos.decode import read_photo
 from mcad_mobile.engine.photos.thumbnails import jpeg
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records
@@ -25,6 +25,7 @@ from mcad_mobile.serve.state import State
 T = TypeVar("T")
 Handler = Callable[[State, Request], Awaitable[Response]]
 REQUEST_BYTES = 256 << 10  # a query of 20,000 characters, each escaped, fits
+BODY_S = 10.0  # for the body of a request, once it is read
 _NOT_STORED = {"cache-control": "no-store"}
 _GONE = 404
 # All other errors of ours are 409: the server's files are damaged, or a rung does not run here.
@@ -182,10 +183,9 @@ async def compare(state: State, request: Request) -> Response:
 async def upload(state: State, request: Request) -> Response:
     async with request.app.state.uploading:
         with state.uploads.spool() as file:
-            size = 0
-            async for chunk in limited(request, UPLOAD_BYTES):
-                file.write(chunk)
-                size += len(chunk)
+            async with asyncio.timeout(BODY_S):
+                async for chunk in limited(request, UPLOAD_BYTES):
+                    file.write(chunk)
             name, taken = await state.on(state.decoders, state.uploads.take, file)
     return as_json(records.Upload(name, taken.width, taken.height), 201)
 
@@ -214,7 +214,7 @@ async def thumbnail(state: State, request: Request) -> Response:
 )
 async def view(state: State, request: Request) -> Response:
     def large(path: str, tag: str) -> bytes:
-        return jpeg(Path(path), longer=VIEW_PX)
+        return jpeg(read_photo(path).data, path, longer=VIEW_PX)
 
     return await _photo(state, request, lambda path, tag: None, large)
 
@@ -296,7 +296,8 @@ async def read(request: Request, kind: type[T]) -> T:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise Refused(415, f"The request's body is {content_type or 'of no kind'}.", "Send JSON.")
-    body = b"".join([chunk async for chunk in limited(request, REQUEST_BYTES)])
+    async with asyncio.timeout(BODY_S):
+        body = b"".join([chunk async for chunk in limited(request, REQUEST_BYTES)])
     return decode(body, kind, "The request", QueryError, "See /openapi.json.")
 
 
@@ -322,7 +323,7 @@ def problem(status_code: int, error: str, hint: str = "") -> Response:
     # JSON cannot hold bytes of paths that are not UTF-8.
     sentences = [sentence.encode("utf-8", "replace").decode() for sentence in (error, hint)]
     response = as_json(Problem(*sentences), status_code)
-    if status_code in (413, 415):
+    if status_code in (408, 413, 415):
         # Otherwise the unread body would be parsed as the next request.
         response.headers["connection"] = "close"
     return response

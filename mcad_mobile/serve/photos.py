@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from PIL import Image
-
 from mcad_mobile.base.files import cache_directory
+from mcad_mobile.engine.photos.decode import opened, read_photo
 from mcad_mobile.engine.photos.thumbnails import jpeg
 from mcad_mobile.errors import PhotoError, QueryError
 
@@ -79,7 +78,7 @@ class Thumbnails:
 
     def make(self, path: str, tag: str) -> bytes:
         """Make a thumbnail and store it. PhotoError and MissingExtra as open_photo."""
-        content = jpeg(Path(path), shorter=THUMBNAIL_PX)
+        content = jpeg(read_photo(path).data, path, shorter=THUMBNAIL_PX)
         file = self._file(path, tag)
         with contextlib.suppress(OSError):
             file.parent.mkdir(mode=0o700, exist_ok=True)
@@ -162,20 +161,14 @@ class Uploads:
             raise PhotoError(
                 "The upload is no JPEG, PNG, WebP or HEIC.", "Give a photo in one of these formats."
             )
+        file.seek(0)
+        content = file.read()
+        thumbnail = jpeg(content, "The photo", shorter=THUMBNAIL_PX)
+        with opened(content, "The photo") as image:
+            width, height = image.size
         name = secrets.token_hex(10)
         path = Path(self._folder.name) / f"{name}{suffix}"
-        file.seek(0)
-        try:
-            size = path.write_bytes(file.read())
-            thumbnail = jpeg(path, shorter=THUMBNAIL_PX)
-            with Image.open(path) as image:
-                width, height = image.size
-        except BaseException as error:
-            path.unlink(missing_ok=True)
-            if isinstance(error, PhotoError):  # its message names the stored file
-                message = error.message.replace(str(path), "The photo")
-                raise PhotoError(message, error.hint) from error
-            raise
+        size = path.write_bytes(content)
         photo = Uploaded(path, size, width, height, thumbnail)
         with self._lock:
             self._kept[name] = photo

@@ -141,8 +141,9 @@ class BundleInfo(msgspec.Struct, frozen=True):
 
 
 class IndexInfo(msgspec.Struct, frozen=True):
-    """`filled_by`: rungs that embedded its photos. `being_written`: another process holds its
-    lock. `note`: why an older state of it is served, if it is."""
+    """`filled_by`: rungs that embedded its photos. `first_day` and `last_day` on which photos were
+    taken, "" where none is known. `being_written`: another process holds its lock. `note`: why an
+    older state of it is served, if it is."""
 
     id: str
     path: str
@@ -150,6 +151,8 @@ class IndexInfo(msgspec.Struct, frozen=True):
     generation: int
     bytes_per_photo: float
     filled_by: list[str]
+    first_day: str
+    last_day: str
     being_written: bool
     folders_to_index: list[str]
     note: str | None = None

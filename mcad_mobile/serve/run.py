@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -28,6 +29,7 @@ from mcad_mobile.errors import McadError, PhotoIndexError, PlatformError
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex
 from mcad_mobile.serve.operations import (
+    BODY_S,
     OPERATIONS,
     Handler,
     Operation,
@@ -41,8 +43,9 @@ from mcad_mobile.serve.state import DECODERS, State
 
 ADDRESS = "127.0.0.1"
 _WAITING = 1024  # connections that are not accepted yet
-_GRACE_S = 2
-_UPLOADS_AT_ONCE = 2  # more of them wait in the network's buffers
+_GRACE_S = 1  # with the last commit of a job less than 5 seconds
+_HEAD_S = 5.0  # for the head of a request
+_UPLOADS_AT_ONCE = 16  # more of them wait in the network's buffers
 _MEDIA_TYPES = {
     "css": "text/css",
     "html": "text/html",
@@ -109,6 +112,8 @@ def _answering(
             return await run(state, request)
         except Refused as refused:
             return problem(refused.status, refused.error, refused.hint)
+        except TimeoutError:
+            return problem(408, f"The request's body took over {BODY_S:g} s.", "Send it again.")
         except ClientDisconnect:
             return Response(status_code=499)
         except McadError as error:
@@ -205,15 +210,37 @@ def serve(state: State, listening: socket.socket, ready: Callable[[], None]) -> 
         timeout_graceful_shutdown=_GRACE_S,
     )
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            ready()
-
     try:
-        Server(config).run(sockets=[listening])
+        _Server(config, ready).run(sockets=[listening])
     finally:
         state.close()  # also if it never started
+
+
+class _Server(uvicorn.Server):
+    """Calls `ready` once it answers, and drops connections that send no whole head of a request."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._heard: dict[Any, tuple[Any, float]] = {}  # connection -> its last request, and when
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        now = time.monotonic()
+        heard = {}
+        for connection in list(self.server_state.connections):
+            request = connection.cycle
+            last, since = self._heard.get(connection, (None, now))
+            if request is not last or (request is not None and not request.response_complete):
+                since = now
+            heard[connection] = (request, since)
+            if now - since > _HEAD_S:
+                connection.transport.abort()
+        self._heard = heard
+        return await super().on_tick(counter)
 
 
 def _names(directories: Sequence[Path]) -> list[str]:

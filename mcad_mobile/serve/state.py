@@ -26,9 +26,9 @@ from mcad_mobile.serve.search import Asked, Searcher
 
 T = TypeVar("T")
 DECODERS = 2
-_FOLLOW_S = 1.0
+_FOLLOW_S, _FOLLOW_INDEXING_S = 1.0, 0.3
 _REST_S = 1.5
-_LAST_COMMIT_S = 30.0
+_LAST_COMMIT_S = 2.5
 
 
 class State:
@@ -74,7 +74,8 @@ class State:
                         await self.on(self.engines, bundle.change_over, found)
                     except McadError as error:
                         bundle.note = f"The one that was loaded is served still. {error.message}"
-            await asyncio.sleep(_FOLLOW_S)
+            running = self.job is not None and self.job.running
+            await asyncio.sleep(_FOLLOW_INDEXING_S if running else _FOLLOW_S)
 
     async def make_ahead(self) -> None:
         """Make thumbnails of the newest photos while the server is idle, as many as are kept, until
@@ -106,11 +107,12 @@ class State:
             await asyncio.sleep(max(_REST_S - waited, 0.1))
 
     def close(self) -> None:
-        """Wait for the last commit of a job, and remove uploads."""
+        """Wait a little for the last commit of a job, not for photos that are being decoded, and
+        remove uploads."""
         if self.job is not None:
             self.job.stop(_LAST_COMMIT_S)
         for pool in (self.engines, self.decoders, self.quick, self._files):
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
         self.uploads.close()
 
     def bundle(self, name: str | None) -> ServedBundle:
@@ -220,6 +222,7 @@ class State:
 
     def _index_info(self, index: ServedIndex) -> records.IndexInfo:
         now = index.now
+        first_day, last_day = now.catalog.days
         return records.IndexInfo(
             id=index.id,
             path=path_text(str(index.directory)),
@@ -227,6 +230,8 @@ class State:
             generation=now.index.generation,
             bytes_per_photo=round(now.index.bytes_per_photo, 1),
             filled_by=list(now.index.filled_by),
+            first_day=first_day,
+            last_day=last_day,
             being_written=index.being_written,
             folders_to_index=[path_text(str(folder)) for folder in self.folders_to_index],
             note=index.note,

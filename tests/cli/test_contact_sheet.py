@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -47,6 +48,19 @@ def photo(tmp_path: Path) -> Path:
     exif[0x0112] = 6
     Image.new("RGB", (900, 600), "orange").save(path, exif=exif)
     return path
+
+
+def test_photos_that_cannot_be_shown_leave_the_others_alone(photo: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    (tmp_path / "cut.jpg").write_bytes(photo.read_bytes()[:600])
+    (tmp_path / "folder.jpg").mkdir()
+    Image.new("L", (1, 60_000)).save(tmp_path / "narrow.png")
+    names = ["pipe.jpg", "loop.jpg", "cut.jpg", "folder.jpg", "narrow.png", "none.jpg"]
+    results = [Result(str(tmp_path / name), 0.3) for name in names]
+    page = Page(contact_sheet(found(*results, Result(str(photo), 0.2))))
+    assert [image["alt"] for image in page.named("img")] == [photo.name]
+    assert all(name in page.text for name in names)
 
 
 def test_a_simulated_time_is_not_shown() -> None:

@@ -45,6 +45,24 @@ def test_a_second_run_does_nothing(engine, index, folder, embedded):
     assert sorted(index._directory.iterdir()) == before
 
 
+def test_the_first_photos_are_committed_soon(engine, index, tmp_path):
+    (tmp_path / "many").mkdir()
+    for number in range(120):
+        paint(tmp_path / "many" / f"{number}.png", (number, 0, 0))
+    held = []
+    directory = index._directory
+    sync_folder(
+        engine,
+        index,
+        tmp_path / "many",
+        lambda step, done, total: held.append(PhotoIndex.open(directory).photos),
+        soon=True,
+    )
+    assert held[:50] == [0] * 50
+    assert 0 < held[50] <= 50
+    assert held[-1] < PhotoIndex.open(directory).photos == 120
+
+
 def test_new_photos_are_added_gone_ones_dropped_changed_ones_embedded_again(
     engine, index, folder, embedded
 ):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -296,6 +298,85 @@ def test_another_writer_is_reported(start: Start, bundle: Bundle, tmp_path: Path
         server.post("/api/indexing", {}, status=202)
         status = server.wait(lambda s: s["job"]["state"] == "failed")
         assert "Another writer" in status["job"]["message"]
+    assert server.search("a dog")["hits"]
+
+
+def unfinished(server: Server, request: str) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port), 60)
+    connection.sendall(request.format(port=server.port).encode())
+    return connection
+
+
+HALF_A_HEAD = "GET / HTTP/1.1\r\nHost: 127.0.0.1"
+HALF_A_BODY = (
+    "POST /api/uploads HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 1000\r\n\r\n\xff"
+)
+
+
+def test_requests_that_never_end_are_given_up_and_hold_nobody_up(
+    served: Server, photos: Path
+) -> None:
+    started = time.monotonic()
+    heads = [unfinished(served, HALF_A_HEAD) for _ in range(3)]
+    bodies = [unfinished(served, HALF_A_BODY) for _ in range(3)]
+    served.upload(next(photos.rglob("coins.png")))
+    assert served.search("a dog")["hits"]
+    assert time.monotonic() - started < 5
+    heads[0].sendall(b":{port}\r\n")  # some more of it, and still no end
+    assert [head.recv(100) for head in heads] == [b""] * 3
+    assert [body.recv(100)[:12] for body in bodies] == [b"HTTP/1.1 408"] * 3
+    assert time.monotonic() - started < 30
+    for connection in (*heads, *bodies):
+        connection.close()
+
+
+def test_a_server_that_is_terminated_ends_within_five_seconds(
+    start: Start, bundle: Bundle, tmp_path: Path, photos: Path
+) -> None:
+    """With requests that do not end, photos on their way, and an index that is being written."""
+    (tmp_path / "many").mkdir()
+    for number in range(3000):
+        os.link(next(photos.rglob("rocket.jpg")), tmp_path / "many" / f"{number}.jpg")
+    server = start("-b", bundle.directory, "--photos", tmp_path / "many")
+    server.wait(lambda s: s["job"] and s["job"]["done"] > 5)
+    held = [unfinished(server, text) for text in (HALF_A_HEAD, HALF_A_BODY)]
+    started = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    _, errors = server.process.communicate(timeout=60)
+    assert time.monotonic() - started < 5
+    assert "Traceback" not in errors
+    assert PhotoIndex.open(bundle.directory.with_name("bundle.index")).photos
+    for connection in held:
+        connection.close()
+
+
+def test_a_pipe_in_the_place_of_a_photo_is_not_waited_for(
+    start: Start, bundle: Bundle, tmp_path: Path
+) -> None:
+    server = start("-b", bundle.directory)
+    hits = server.search(limit=1000)["hits"]
+    for hit in hits[:4]:
+        file = Path(hit["folder"]) / hit["name"]
+        file.unlink()
+        os.mkfifo(file)
+    started = time.monotonic()
+    for number, hit in enumerate(hits[:6]):
+        for kind in ("thumbnail", "view"):
+            path = f"/api/indexes/bundle.index/photos/{hit['id']}/{kind}"
+            assert server.request("GET", path)[0] == (404 if number < 4 else 200)
+    assert time.monotonic() - started < 10
+
+
+def test_the_first_photos_can_be_found_long_before_the_last(
+    start: Start, tmp_path: Path, photos: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(900):
+        os.link(next(photos.rglob("rocket.jpg")), tmp_path / "photos" / f"{number}.jpg")
+    server = start("-b", tiny(tmp_path, "fresh").directory, "--photos", tmp_path / "photos")
+    status = server.wait(lambda s: s["indexes"][0]["photos"])
+    assert status["job"]["state"] == "running"
+    assert status["job"]["done"] < 300
     assert server.search("a dog")["hits"]
 
 

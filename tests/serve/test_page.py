@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.engine.index import PhotoIndex
 from tests.support.browser import QUERY, WIDTHS, Open, ask, assert_focused, assert_soon, found
-from tests.support.servers import TIMEOUT_S, Server
+from tests.support.servers import TIMEOUT_S, Server, indexed, tiny
 
 
 def test_what_is_typed_is_found(open_page: Open, served: Server) -> None:
@@ -151,6 +154,121 @@ def test_folders_and_days_filter(open_page: Open, served: Server, photos: Path) 
     assert_soon(page, ["lying.jpg"])
     page.get_by_role("button", name="Clear filters").click()
     expect(page.locator("#left .photo")).to_have_count(len(found(served, limit=1000)))
+
+
+def test_back_and_reload_keep_words_parts_and_filters(open_page: Open, served: Server) -> None:
+    page = open_page()
+    count = len(found(served, limit=1000))
+    ask(page)
+    page.wait_for_url("**/#q=*")
+    page.get_by_role("button", name="also").click()
+    page.locator("#words").fill("snow")
+    page.locator("#words").press("Enter")
+    page.get_by_role("button", name="weight 1").click()
+    first = page.locator("#left li").first
+    first.hover()
+    first.locator(".like").click()
+    expect(page.locator(".chip")).to_have_count(2)
+    page.locator("#folder").select_option(folder_id(served, "here"))
+    page.wait_for_url("**folder=*")
+    photo = json.loads(
+        page.evaluate("new URLSearchParams(location.hash.slice(1)).getAll('part')[1]")
+    )
+    parts = [QUERY, {"text": "snow", "weight": 2}, {"photo": photo[2]}]
+    expected = found(served, *parts, filter={"folder": folder_id(served, "here")}, limit=1000)
+    assert_soon(page, expected)
+    page.reload()
+    assert_soon(page, expected)
+    expect(page.locator("#query")).to_have_value(QUERY)
+    expect(page.locator(".chip img")).to_be_visible()
+    expect(page.get_by_role("button", name="Clear filters")).to_be_visible()
+    while page.locator("#query").input_value():
+        before = page.url
+        page.go_back()
+        page.wait_for_function("before => location.href !== before", arg=before)
+    expect(page.locator("#left .photo")).to_have_count(count)
+    expect(page.locator(".chip")).to_have_count(0)
+    page.go_forward()
+    assert_soon(page, found(served, QUERY))
+
+
+@pytest.mark.parametrize("address", ["#part=1&part=[]&part=[1,2,3]&folder=no", "#q=%ff&after=x"])
+def test_an_address_that_is_wrong_shows_photos(
+    open_page: Open, served: Server, address: str
+) -> None:
+    page = open_page()
+    page.goto("about:blank")
+    page.goto(f"{served.url}{address}")
+    expect(page.locator("#left .photo")).to_have_count(len(found(served, limit=1000)))
+
+
+def test_an_empty_range_of_days_is_explained(open_page: Open, served: Server) -> None:
+    page = open_page()
+    headline = page.locator("#left .headline")
+    page.locator("#after").fill("1990-01-01")
+    page.locator("#before").fill("1990-02-01")
+    expect(headline).to_contain_text("No photos from 1990-01-01 to 1990-02-01")
+    expect(headline).to_contain_text("photos from 2023-05-06 to ")
+    page.locator("#after").fill("1990-03-01")
+    expect(headline).to_contain_text("the last day is before the first")
+    expect(page.locator("#left .note")).to_contain_text("Swap")
+    page.get_by_role("button", name="Clear filters").click()
+    expect(page.locator("#left .photo")).to_have_count(len(found(served, limit=1000)))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_small_photo_fills_the_viewer(open_page: Open, width: str) -> None:
+    page = open_page(width=width)
+    page.locator("#left .photo").filter(has_text="lying.jpg").click()
+    page.wait_for_function("() => document.querySelector('#large').naturalWidth")
+    shown = page.locator("#large").bounding_box()
+    across, down = WIDTHS[width]
+    assert shown and shown["width"] > 0.8 * min(across, 1180)
+    assert shown["height"] > 0.6 * down
+
+
+def test_focus_stays_where_it_is(
+    open_page: Open, start: Callable[..., Server], photos: Path, tmp_path: Path
+) -> None:
+    """On a part's button that is pressed, and on a photo while the index grows."""
+    (tmp_path / "photos").mkdir()
+    bundle = tiny(tmp_path, "bundle")
+    originals = sorted(photos.rglob("*.*"))
+    for photo in originals[:6]:
+        shutil.copy(photo, tmp_path / "photos")
+    directory = indexed(bundle, tmp_path / "photos")
+    page = open_page(start("-b", bundle.directory))
+    page.get_by_role("button", name="also").click()
+    page.locator("#words").fill("snow")
+    page.locator("#words").press("Enter")
+    page.get_by_role("button", name="Turn round").press("Enter")
+    assert_focused(page, "snow: not wanted. Turn round")
+    page.get_by_role("button", name="weight 1").press("Enter")
+    assert_focused(page, "snow: weight 2. Change")
+    page.get_by_role("button", name="Remove snow").click()
+    page.locator("#query").press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    name = page.evaluate("document.activeElement.querySelector('.name').textContent")
+    for photo in originals[6:9]:
+        shutil.copy(photo, tmp_path / "photos")
+    SearchEngine(bundle).index_folder(PhotoIndex.open(directory), tmp_path / "photos")
+    expect(page.locator("#left .photo")).to_have_count(9)
+    assert_focused(page, name)
+
+
+def test_messages_are_for_a_browser(open_page: Open) -> None:
+    """Without options of the command line, whole on a narrow screen, and readable for long."""
+    page = open_page(width="phone")
+    long = f"The file {'x' * 3000} cannot be read."
+    problem = {"error": long, "hint": "Give a folder: --photos DIR."}
+    page.route("**/api/search", lambda route: route.fulfill(status=409, json=problem))
+    page.locator("#query").fill("a dog")
+    alert = page.get_by_role("alert")
+    expect(alert).to_have_text(long)
+    box = alert.bounding_box()
+    assert box and box["x"] >= 0 and box["x"] + box["width"] <= WIDTHS["phone"][0]
+    assert box["y"] >= 0
+    open_page.heard.clear()  # type: ignore[attr-defined]
 
 
 def folder_id(server: Server, name: str) -> str:

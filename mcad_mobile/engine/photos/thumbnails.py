@@ -6,33 +6,40 @@ import base64
 import io
 from pathlib import Path
 
-from mcad_mobile.engine.photos.decode import open_photo
+from mcad_mobile.engine.photos.decode import open_bytes, read_photo
 from mcad_mobile.errors import MissingExtra, PhotoError
 
 _QUALITY = 80
 
 
-def jpeg(path: Path, *, shorter: int | None = None, longer: int | None = None) -> bytes:
-    """A photo as JPEG with a `shorter` or a `longer` side of so many pixels; never enlarged."""
+def jpeg(
+    photo: bytes, name: str, *, shorter: int | None = None, longer: int | None = None
+) -> bytes:
+    """The bytes of a photo, which errors call `name`, as JPEG with a `shorter` or a `longer` side
+    of so many pixels; never enlarged."""
     from PIL import Image
 
-    # open_photo leaves twice as many pixels; a JPEG decoded so small needs no more than these.
-    image = open_photo(path, at_least=(shorter or longer or 0) // 2)
+    # open_bytes leaves twice as many pixels; a JPEG decoded so small needs no more than these.
+    image = open_bytes(photo, name, at_least=(shorter or longer or 0) // 2)
     scales = [1.0]
     scales += [shorter / min(image.size)] if shorter else []
     scales += [longer / max(image.size)] if longer else []
     scale = min(scales)
-    if scale < 1:
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=_QUALITY)
+    try:
+        if scale < 1:
+            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        image.save(out, "JPEG", quality=_QUALITY)
+    except (OSError, ValueError, MemoryError) as error:
+        raise PhotoError(f"{name} cannot be made small: {error}.") from error
     return out.getvalue()
 
 
 def inline_jpeg(path: Path, shorter: int) -> str:
     """As jpeg, in base64 for a page that holds its photos; "" where there is none to read."""
     try:
-        return base64.b64encode(jpeg(path, shorter=shorter)).decode("ascii")
+        content = jpeg(read_photo(str(path)).data, str(path), shorter=shorter)
     except (PhotoError, MissingExtra):
         return ""
+    return base64.b64encode(content).decode("ascii")

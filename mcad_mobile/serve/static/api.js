@@ -2,7 +2,8 @@
 
 export class Problem extends Error {
   constructor(status, error, hint) {
-    super(hint ? `${error} ${hint}` : error);
+    // Hints of the command line and of the API are of no use on a page.
+    super(!hint || /--|openapi/.test(hint) ? error : `${error} ${hint}`);
     this.status = status;
   }
 }

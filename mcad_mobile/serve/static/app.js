@@ -10,7 +10,9 @@ import { Viewer } from "./viewer.js";
 
 const COMPARED = 24;
 const REST = 400; // ms: after a pause in typing, announce the result to screen readers, and update the address
-const LOOK = { running: 700, idle: 2500 };
+const TYPING = 3000; // ms: words that are changed again so soon are one step for the browser's Back
+const LOOK = { running: 500, idle: 2500 };
+const FILTERS = ["folder", "after", "before"];
 
 const [left, right] = ["left", "right"].map(
   (id) => new Pane(byId(id), { query: () => query(), act, open: (pane, place) => viewer.show(pane, place), announce: say }),
@@ -25,8 +27,7 @@ let indexShown = "";
 
 function query() {
   const filter = {};
-  if (byId("folder").value) filter.folder = byId("folder").value;
-  for (const id of ["after", "before"]) if (byId(id).value) filter[id] = byId(id).value;
+  for (const id of FILTERS) if (byId(id).value) filter[id] = byId(id).value;
   return { parts: parts.list(), filter };
 }
 
@@ -35,7 +36,12 @@ function search(anew = true) {
   performance.mark("asked");
   clearTimeout(search.rest);
   search.rest = setTimeout(remember, REST);
-  hide(byId("clear"), !Object.keys(query().filter).length);
+  const { filter } = query();
+  hide(byId("clear"), !Object.keys(filter).length);
+  if (filter.after && filter.before && filter.after > filter.before) {
+    for (const pane of panes) pane.empty("No photos: the last day is before the first", "Swap the two days.");
+    return;
+  }
   const both = compared && !parts.empty;
   document.body.classList.toggle("compared", both);
   left.hint = compared && !both ? "Side by side begins with your first words." : "";
@@ -48,10 +54,35 @@ function search(anew = true) {
   }
 }
 
-// So that a page that is loaded again asks the same.
+// Words, parts and filters are in the address, so that Back, Forward and Reload ask the same again.
+function address() {
+  const asked = new URLSearchParams();
+  for (const text of parts.texts) asked.append("part", text);
+  for (const [name, value] of Object.entries(query().filter)) asked.set(name, value);
+  if (compared) asked.set("compare", 1);
+  const rest = asked.toString();
+  if (parts.query.value) asked.set("q", parts.query.value);
+  return { rest, whole: asked.size ? `#${asked}` : location.pathname };
+}
+
 function remember() {
-  const text = parts.query.value;
-  history.replaceState(null, "", text ? `#${new URLSearchParams({ q: text })}` : location.pathname);
+  const now = address();
+  const before = remember.before;
+  if (now.whole === before.whole) return;
+  const typed = now.rest === before.rest && performance.now() - before.at < TYPING;
+  history[typed ? "replaceState" : "pushState"](null, "", now.whole);
+  remember.before = { ...now, at: performance.now() };
+}
+
+function restore() {
+  const asked = new URLSearchParams(location.hash.slice(1));
+  parts.restore(asked.get("q") ?? "", asked.getAll("part"));
+  for (const id of FILTERS) byId(id).value = asked.get(id) ?? "";
+  if (byId("folder").selectedIndex < 0) byId("folder").value = "";
+  compared = asked.has("compare") && !byId("compare").hidden;
+  byId("compare").setAttribute("aria-pressed", compared);
+  remember.before = { ...address(), at: -TYPING };
+  search();
 }
 
 async function compare(anew) {
@@ -123,16 +154,13 @@ async function draw(status) {
     if (notes.length) complain(notes.join(" "));
   }
   for (const pane of panes) pane.remember(status);
-  const now = status.indexes.map((index) => `${index.id} ${index.generation}`).join();
+  const now = [...status.indexes.map((index) => `${index.id} ${index.generation}`), status.job?.state].join();
   if (now !== generations) {
     generations = now;
     await offerFolders();
     if (!first) search(false);
   }
-  if (first) {
-    parts.query.value = new URLSearchParams(location.hash.slice(1)).get("q") ?? "";
-    search();
-  }
+  if (first) restore();
 }
 
 // The best rung, and what it is most likely to be compared with.
@@ -149,6 +177,8 @@ function choices(status) {
 async function offerFolders() {
   indexShown = left.index.value;
   const folders = await api.folders(indexShown);
+  if (JSON.stringify(folders) === offerFolders.offered) return; // a list that is open would close
+  offerFolders.offered = JSON.stringify(folders);
   const select = byId("folder");
   const chosen = select.value;
   const options = folders.map(({ id, name, depth, photos }) =>
@@ -201,9 +231,9 @@ for (const pane of panes) {
   });
 }
 
-for (const id of ["folder", "after", "before"]) byId(id).addEventListener("change", () => search());
+for (const id of FILTERS) byId(id).addEventListener("change", () => search());
 byId("clear").addEventListener("click", () => {
-  for (const id of ["folder", "after", "before"]) byId(id).value = "";
+  for (const id of FILTERS) byId(id).value = "";
   search();
   byId("folder").focus();
 });
@@ -245,5 +275,6 @@ addEventListener("paste", (event) => {
   parts.upload(file);
 });
 addEventListener("visibilitychange", () => document.hidden || look());
+addEventListener("popstate", restore);
 
 look();

@@ -33,7 +33,7 @@ export function complain(sentence) {
   place.textContent = sentence;
   place.hidden = false;
   clearTimeout(hiding);
-  hiding = setTimeout(() => (place.hidden = true), 8000);
+  hiding = setTimeout(() => (place.hidden = true), 6000 + 60 * sentence.length); // as long as it takes to read
 }
 
 export function calmDown() {

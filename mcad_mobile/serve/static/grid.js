@@ -51,13 +51,16 @@ export class Grid {
   // A new answer. `top`: the window is at the document's top, so that where the grid lies is known, and what is about to
   // go need not be laid out once more.
   show(hits, total, top) {
+    const active = document.activeElement;
+    const current = top ? undefined : this.hits[this.current]?.id;
     this.hits = hits.slice();
     this.total = total;
     this.asked.clear();
-    this.current = 0;
+    this.current = Math.max(0, this.hits.findIndex(({ id }) => id === current));
     if (top && this.width) this.top = -this.above;
     else this.look();
     this.fill(0);
+    if (this.list.contains(active)) active.focus({ preventScroll: true }); // an item that moves loses it
     painted(() => this.images.next(this.top + innerHeight / 2));
     clearTimeout(this.resting);
     this.resting = setTimeout(() => this.draw(), REST);

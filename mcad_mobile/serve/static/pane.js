@@ -94,7 +94,9 @@ export class Pane {
     this.stop();
     const { signal } = this.asking;
     try {
-      const answer = await api.search({ ...this.query(), ...this.side, limit: FIRST }, signal);
+      // An index that grows: what is looked at stays.
+      const limit = anew ? FIRST : Math.min(this.grid.current + FIRST, 1000);
+      const answer = await api.search({ ...this.query(), ...this.side, limit }, signal);
       if (anew) scrollToTop();
       this.show(answer, anew);
       calmDown();
@@ -130,10 +132,30 @@ export class Pane {
     this.answer = answer;
     const total = most === null ? answer.total : Math.min(answer.total, most);
     this.grid.show(answer.hits, total, anew);
-    this.headline.textContent = headline(answer, shared, total);
+    this.headline.textContent = headline(answer, shared, total) || this.nothing(answer.index);
     this.count(answer);
     this.announce(this.headline.textContent);
     performance.mark("shown", { detail: answer.hits[0]?.id });
+  }
+
+  // Nothing can be found, and why.
+  empty(headline, note) {
+    this.stop();
+    this.grid.show([], 0, true);
+    this.headline.textContent = headline;
+    this.notes.textContent = note;
+    hide(this.notes, false);
+    this.announce(`${headline}. ${note}`);
+  }
+
+  nothing(id) {
+    const { folder, after, before } = this.query().filter;
+    const index = this.status.indexes.find((each) => each.id === id);
+    if (this.status.job?.state === "running" && !index.photos) return "The first photos appear here in a moment";
+    if (!index.photos) return "This index holds no photos";
+    const days = after && before ? `from ${after} to ${before}` : after ? `from ${after} on` : before ? `until ${before}` : "";
+    const others = index.first_day ? `; there are photos from ${index.first_day} to ${index.last_day}` : "; no day is known of any photo";
+    return ["No photos", folder && "in this folder", days].filter(Boolean).join(" ") + (days ? others : "");
   }
 
   // ms by stage, as a bar that needs no legend: each part has its name on it.
@@ -210,6 +232,6 @@ function headline(answer, shared, total) {
     const differ = answer.hits.filter((hit) => hit.only_here).length;
     return differ ? `${differ} of the first ${total} only here` : `The same ${total} on both sides`;
   }
-  if (!answer.photos) return "No photos";
+  if (!answer.photos) return "";
   return answer.hits[0]?.score == null ? count(answer.photos, "photo") : `${count(answer.photos, "photo")}, nearest first`;
 }

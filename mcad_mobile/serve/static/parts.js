@@ -53,14 +53,32 @@ export class Parts {
   }
 
   photo(hit, index, weight) {
-    this.add({ kind: "photo", value: hit.id, name: hit.name, image: api.thumbnail(index, hit.id), weight });
+    this.add({ kind: "photo", value: hit.id, name: hit.name, index, image: api.thumbnail(index, hit.id), weight });
   }
 
   clear() {
-    this.query.value = "";
-    this.chips = [];
-    this.draw();
+    this.restore("", []);
     this.changed();
+  }
+
+  // As the address holds it: words, and a text for each chip.
+  get texts() {
+    return this.chips.map(({ weight, kind, value, name, index }) => JSON.stringify([weight, kind, value, name, index]));
+  }
+
+  restore(words, texts) {
+    this.query.value = words;
+    this.chips = texts.flatMap((text) => {
+      try {
+        const [weight, kind, value, name, index] = JSON.parse(text);
+        if (!Number.isFinite(weight) || !weight || !["text", "photo", "upload"].includes(kind)) return [];
+        const image = kind === "photo" ? api.thumbnail(index, value) : kind === "upload" ? api.uploaded(value) : undefined;
+        return [{ weight, kind, value: String(value), name: String(name), index, image }];
+      } catch {
+        return []; // an address that was written by hand
+      }
+    });
+    this.draw();
   }
 
   // The small field for words beside the query.
@@ -106,18 +124,19 @@ export class Parts {
 
   chip(chip) {
     const { name, image } = chip;
-    const again = (change) => () => {
+    const again = (change, pressed) => () => {
       change();
       this.draw();
+      byId("chips").children[this.chips.indexOf(chip)].querySelector(pressed).focus();
       this.changed();
     };
     const sign = chip.weight > 0;
     const size = Math.abs(chip.weight);
-    const turn = again(() => (chip.weight = -chip.weight));
+    const turn = again(() => (chip.weight = -chip.weight), ".sign");
     const weigh = again(() => {
       const next = WEIGHTS[(WEIGHTS.indexOf(size) + 1) % WEIGHTS.length];
       chip.weight = sign ? next : -next;
-    });
+    }, ".weight");
     const remove = () => {
       this.chips = this.chips.filter((other) => other !== chip);
       this.draw();

@@ -16,7 +16,7 @@ export class Viewer {
     byId("less").addEventListener("click", () => this.done(-1));
     this.act = act;
     this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
-    this.dialog.addEventListener("close", () => this.pane?.grid.focus(this.place));
+    this.dialog.addEventListener("close", () => this.pane?.grid.focus(this.place()));
     this.dialog.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -27,14 +27,15 @@ export class Viewer {
 
   show(pane, place) {
     this.pane = pane;
-    this.place = place;
+    this.hit = pane.grid.hits[place];
     this.draw();
     if (!this.dialog.open) this.dialog.showModal();
     byId("more").focus();
   }
 
-  get hit() {
-    return this.pane.grid.hits[this.place];
+  // Where it is now: while an index grows, others come before it.
+  place() {
+    return Math.max(0, this.pane.grid.hits.findIndex((hit) => hit?.id === this.hit.id));
   }
 
   draw() {
@@ -46,15 +47,16 @@ export class Viewer {
     byId("name").textContent = hit.name;
     const score = hit.score === null ? "" : `score ${hit.score.toFixed(3)}`;
     byId("facts").textContent = [score, hit.taken, hit.folder].filter(Boolean).join(" \u00b7 ");
-    byId("previous").disabled = this.place === 0;
-    byId("next").disabled = !pane.grid.hits[this.place + 1];
+    byId("previous").disabled = this.place() === 0;
+    byId("next").disabled = !pane.grid.hits[this.place() + 1];
   }
 
   step(by) {
     const { grid } = this.pane;
-    if (!grid.hits[this.place + by]) return;
-    this.place += by;
-    const ahead = this.place + 20;
+    const place = this.place() + by;
+    if (!grid.hits[place]) return;
+    this.hit = grid.hits[place];
+    const ahead = place + 20;
     if (ahead < grid.total && !grid.hits[ahead]) grid.ask(ahead);
     this.draw();
   }
