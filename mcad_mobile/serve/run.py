@@ -114,7 +114,7 @@ def _answering(
             return problem(refused.status, refused.error, refused.hint)
         except TimeoutError:
             return problem(408, f"The request's body took over {BODY_S:g} s.", "Send it again.")
-        except ClientDisconnect:
+        except (ClientDisconnect, asyncio.CancelledError):  # or the server ends
             return Response(status_code=499)
         except McadError as error:
             return error_response(error)
@@ -231,7 +231,8 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         now = time.monotonic()
         heard = {}
-        for connection in list(self.server_state.connections):
+        connections: list[Any] = list(self.server_state.connections)  # all of h11, by the config
+        for connection in connections:
             request = connection.cycle
             last, since = self._heard.get(connection, (None, now))
             if request is not last or (request is not None and not request.response_complete):
