@@ -20,7 +20,7 @@ from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
-from mcad_mobile.students.evaluation import evaluate, evaluate_student
+from mcad_mobile.students.evaluation import embed, embed_by_student
 from mcad_mobile.students.load import load_student
 
 RESULT = Path(__file__).parent / "results" / "recall.json"
@@ -38,8 +38,10 @@ def main() -> None:
 
     def recalls(photos: list[CaptionedPhoto]) -> dict[str, Any]:
         return {
-            "float": evaluate_student(student, photos, _progress).to_json(),
-            "cpu": evaluate(photos, engine.embed_photo, engine.embed_text, _progress).to_json(),
+            "float": embed_by_student(student, photos, _progress).retrieval().to_json(),
+            "cpu": embed(photos, engine.embed_photo, engine.embed_text, _progress)
+            .retrieval()
+            .to_json(),
         }
 
     result = {

@@ -19,8 +19,7 @@ from mcad_mobile.cli.output import (
 )
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine.engine import SearchEngine
-from mcad_mobile.students.evaluation import evaluate as run
-from mcad_mobile.students.evaluation import evaluate_student
+from mcad_mobile.students.evaluation import embed, embed_by_student
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +47,13 @@ def evaluate(options: EvaluateOptions) -> None:
             engine = SearchEngine(
                 bundle, runtime=options.runtime, threads=options.threads, warn=warn
             )
-            result = run(photos, engine.embed_photo, engine.embed_text, advance)
+            embedded = embed(photos, engine.embed_photo, engine.embed_text, advance)
         else:
             from mcad_mobile.students.load import load_student
 
             student = load_student(options.student, options.dim)
-            result = evaluate_student(student, photos, advance)
+            embedded = embed_by_student(student, photos, advance)
+    result = embedded.retrieval()
     if options.json:
         print_json(result.to_json())
         return

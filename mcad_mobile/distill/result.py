@@ -21,23 +21,18 @@ from mcad_mobile.distill.device import Choice
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.recipe import Recipe, batch_sizes
 from mcad_mobile.distill.trainees.protocol import Trainee
+from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import TrainingError
-from mcad_mobile.students.evaluation import Recall, Retrieval
+from mcad_mobile.students.evaluation import Retrieval
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
-
-
-class _Recall(Record, frozen=True):
-    r1: Percent
-    r5: Percent
-    r10: Percent
 
 
 class _Validation(Record, frozen=True):
     photos: Count
     captions: Count
-    text_to_image: _Recall
-    image_to_text: _Recall
+    text_to_image: RecallAt
+    image_to_text: RecallAt
     mean_recall: Percent
 
 
@@ -105,10 +100,7 @@ def find_finished(out: Path, provenance: Provenance) -> Retrieval | None:
     if known.run != provenance.facts["run"]:
         return None
     val = known.val
-    to_image, to_text = (
-        Recall(**msgspec.structs.asdict(found)) for found in (val.text_to_image, val.image_to_text)
-    )
-    return Retrieval(val.photos, val.captions, to_image, to_text)
+    return Retrieval(val.photos, val.captions, val.text_to_image, val.image_to_text)
 
 
 def save(

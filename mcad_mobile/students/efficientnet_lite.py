@@ -23,13 +23,10 @@ FEATURES = 1280
 
 
 def scaled(width: float, depth: float) -> Stages:
-    """A larger EfficientNet-Lite: compound scaling (arXiv 1905.11946, section 3.3) with channels
-    rounded to multiples of 8; Lite keeps the depth of the first and of the last stage. Lite2 is
-    width 1.1, depth 1.2."""
-    last = len(LITE0) - 1
+    """Scale by width and depth (arXiv 1905.11946, section 3.3); channels are multiples of 8."""
     out = []
     for i, (blocks, kernel, stride, expansion, channels) in enumerate(LITE0):
-        deeper = blocks if i in (0, last) else math.ceil(blocks * depth)
+        deeper = blocks if i in (0, len(LITE0) - 1) else math.ceil(blocks * depth)
         wider = int(channels * width + 4) // 8 * 8
         if wider < 0.9 * channels * width:
             wider += 8
@@ -38,8 +35,8 @@ def scaled(width: float, depth: float) -> Stages:
 
 
 class SameConv(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding for even inputs: a stride of 2 pads less at the
-    top and left than at the bottom and right. The ImageNet weights were trained so."""
+    """Convolution with TensorFlow's SAME padding for even inputs, as ImageNet's weights were
+    trained: a stride of 2 pads less at the top and left than at the bottom and right."""
 
     def __init__(self, cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(cin, cout, kernel, stride, groups=groups)
@@ -68,11 +65,8 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Photos [B, 3, S, S] float32 -> the features of ImageNet's classifier.
-
-    The batch norms of the ImageNet weights are folded into the convolutions (see
-    distill/pretrained.py), so that training, export and quantization see the same weights.
-    """
+    """Photos [B, 3, S, S] float32 -> the features of ImageNet's classifier, whose batch norms are
+    folded into the convolutions (distill/pretrained.py)."""
 
     def __init__(self, stages: Stages = LITE0) -> None:
         super().__init__()
@@ -87,8 +81,7 @@ class Trunk(nn.Module):
         self.head_conv = SameConv(cin, FEATURES, 1)
 
     def grid(self, pixels: Tensor, without: int = 0) -> Tensor:
-        """Photos [B, 3, S, S] -> [B, C, S/32, S/32], the input of its last convolution, to 1280
-        channels, or of its last `without` blocks."""
+        """Return [B, C, S/32, S/32], the input of the last convolution, or `without` blocks."""
         blocks = self.blocks[: len(self.blocks) - without]
         return blocks(F.relu6(self.stem(pixels)))  # type: ignore[no-any-return]
 

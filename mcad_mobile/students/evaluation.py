@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import asdict, astuple
 from numpy.typing import NDArray
 
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.engine.towers import normalize
 
 if TYPE_CHECKING:
@@ -22,29 +24,19 @@ KS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
-class Recall:
-    """Recall@1, 5 and 10 in percent."""
-
-    r1: float
-    r5: float
-    r10: float
-
-
-@dataclass(frozen=True)
 class Retrieval:
-    """`by_photo` [N]: what each photo, with its captions, gives to mR, in percent."""
+    """Recalls; `by_photo` [N] is what each photo gives to mR, in percent."""
 
     photos: int
     captions: int
-    text_to_image: Recall
-    image_to_text: Recall
-    by_photo: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+    text_to_image: RecallAt
+    image_to_text: RecallAt
+    by_photo: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), compare=False)
 
     @property
     def mean_recall(self) -> float:
         """mR: the mean of the six recalls, in percent."""
-        six = [*asdict(self.text_to_image).values(), *asdict(self.image_to_text).values()]
-        return float(np.mean(six))
+        return float(np.mean([*astuple(self.text_to_image), *astuple(self.image_to_text)]))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -59,9 +51,8 @@ class Retrieval:
 def evaluate_retrieval(
     images: NDArray[np.float32], texts: NDArray[np.float32], photo_of_text: NDArray[np.intp]
 ) -> Retrieval:
-    """images [N, D], texts [M, D] float32 of unit length; photo_of_text [M]: the photo that each
-    caption describes. A photo's image-to-text rank is that of its best caption (the convention
-    of Karpathy and Fei-Fei, arXiv 1412.2306)."""
+    """Compare images [N, D] and texts [M, D] of unit length; `photo_of_text` [M]. A photo's rank is
+    that of its best caption (the convention of Karpathy and Fei-Fei, arXiv 1412.2306)."""
     similarity = texts @ images.T
     return evaluate_similarity(similarity, similarity, photo_of_text)
 
@@ -69,8 +60,8 @@ def evaluate_retrieval(
 def evaluate_similarity(
     of_texts: NDArray[np.float32], of_images: NDArray[np.float32], photo_of_text: NDArray[np.intp]
 ) -> Retrieval:
-    """Two matrices [M, N] of texts by photos: the first ranks photos for each text, the second
-    texts for each photo. They differ where candidates were re-ranked in each direction."""
+    """Rank by two matrices [M, N] of texts by photos: the first ranks photos for each text, the
+    second texts for each photo. They differ where candidates were re-ranked in each direction."""
     text_ranks, image_ranks = _ranks(of_texts, of_images, photo_of_text)
     return Retrieval(
         photos=of_images.shape[1],
@@ -111,8 +102,7 @@ def _ranks(
 
 @dataclass(frozen=True)
 class Embedded:
-    """A split of captioned photos: embeddings of N `images` [N, D] and M `texts` [M, D], float32 of
-    unit length, and the photo that each text describes, `owners` [M]."""
+    """Embeddings of `images` [N, D] and `texts` [M, D], and each text's photo, `owners` [M]."""
 
     images: NDArray[np.float32]
     texts: NDArray[np.float32]
@@ -122,44 +112,25 @@ class Embedded:
         return evaluate_retrieval(self.images, self.texts, self.owners)
 
 
-def evaluate_student(
-    student: Student, photos: Sequence[CaptionedPhoto], progress: Progress
-) -> Retrieval:
-    """Recall@K of a float student. PhotoError for a photo that cannot be decoded."""
-    return embed_by_student(student, photos, progress).retrieval()
-
-
 def embed_by_student(
     student: Student, photos: Sequence[CaptionedPhoto], progress: Progress
 ) -> Embedded:
-    """By a float student. PhotoError for a photo that cannot be decoded."""
+    """Embed by a float student. PhotoError for a photo that cannot be decoded."""
     import torch
 
     image, text = student.tower("image"), student.tower("text")
 
     @torch.no_grad()
-    def embedding(tower: torch.nn.Module, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = tower(*(torch.from_numpy(value) for value in inputs)).numpy()
-        unit: NDArray[np.float32] = normalize(found)[0]
-        return unit
+    def unit(tower: torch.nn.Module, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        output = tower(*(torch.from_numpy(value) for value in inputs)).numpy()
+        return np.asarray(normalize(output)[0])
 
-    def embed_photo(path: Path) -> NDArray[np.float32]:
-        return embedding(image, student.preprocess(path)[None])
-
-    def embed_text(query: str) -> NDArray[np.float32]:
-        return embedding(text, *student.read([query]).inputs().values())
-
-    return embed(photos, embed_photo, embed_text, progress)
-
-
-def evaluate(
-    photos: Sequence[CaptionedPhoto],
-    embed_photo: Callable[[Path], NDArray[np.float32]],
-    embed_text: Callable[[str], NDArray[np.float32]],
-    progress: Progress,
-) -> Retrieval:
-    """Recall@K of two functions that give embeddings [D] float32 of unit length."""
-    return embed(photos, embed_photo, embed_text, progress).retrieval()
+    return embed(
+        photos,
+        lambda path: unit(image, student.preprocess(path)[None]),
+        lambda query: unit(text, *student.read([query]).inputs().values()),
+        progress,
+    )
 
 
 def embed(
@@ -168,7 +139,7 @@ def embed(
     embed_text: Callable[[str], NDArray[np.float32]],
     progress: Progress,
 ) -> Embedded:
-    """By two functions that give embeddings [D] float32 of unit length."""
+    """Embed by two functions that give embeddings [D] float32 of unit length."""
     captions = [(i, text) for i, photo in enumerate(photos) for text in photo.captions]
     total = len(photos) + len(captions)
     images = []
@@ -183,5 +154,5 @@ def embed(
     return Embedded(np.stack(images), np.stack(texts), owners)
 
 
-def _recall(ranks: NDArray[np.intp]) -> Recall:
-    return Recall(*(round(float((ranks < k).mean() * 100), 2) for k in KS))
+def _recall(ranks: NDArray[np.intp]) -> RecallAt:
+    return RecallAt(*(round(float((ranks < k).mean() * 100), 2) for k in KS))

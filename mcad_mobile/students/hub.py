@@ -6,28 +6,42 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
+import msgspec
+
+from mcad_mobile.base.documents import decode
 from mcad_mobile.errors import StudentError, require
 
 _CONNECT_S, _ANSWER_S = 5.0, 10.0
+OPEN_CLIP_HINT = "Give a folder that open_clip's push_to_hf_hub or a hub's download made."
 _FACTS = ("*.json", "*.txt", "*.model", "README.md")
 
 
+class OpenClipConfig(msgspec.Struct, frozen=True):
+    """open_clip_config.json, of which only these fields are read."""
+
+    model_cfg: dict[str, Any] = msgspec.field(default_factory=dict)
+    preprocess_cfg: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
 def find_folder(name: str, *needed: Sequence[str]) -> Path:
-    """The folder `name`, or the snapshot of the repository `name`. `needed`: groups of file name
-    patterns, of each of which the snapshot must hold one; the first pattern that the repository
-    has is fetched. StudentError if it is not here and cannot be had."""
+    """Return the folder `name`, or the snapshot of the repository `name`, which must hold a file of
+    each group of patterns in `needed`; the first pattern that the repository has is fetched."""
     path = Path(name).expanduser()
     if path.is_dir():
         return path
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
         raise StudentError(f"There is no folder {name}.", "Check the path, or give a hub's name.")
     hub = require("huggingface_hub", "students")
-    cached = _cached(hub, name)
-    if cached is not None and all(_has(cached, group) for group in needed):
+    cached = None
+    with suppress(Exception):  # LocalEntryNotFoundError, or a damaged cache: fetched if it can be
+        cached = Path(hub.snapshot_download(name, local_files_only=True))
+    if cached and all(any(any(cached.glob(p)) for p in group) for group in needed):
         return cached
     if hub.constants.HF_HUB_OFFLINE:
         raise _not_here(name, "HF_HUB_OFFLINE is set")
@@ -44,7 +58,19 @@ def find_folder(name: str, *needed: Sequence[str]) -> Path:
         return Path(hub.snapshot_download(name, allow_patterns=[*_FACTS, *wanted]))
     # The hub's client has its own errors, and lets those of HTTP and of the disk through.
     except Exception as error:
-        raise _not_here(name, f"{type(error).__name__}: {_first_line(error)}") from error
+        first = next(iter(str(error).splitlines()), "")
+        raise _not_here(name, f"{type(error).__name__}: {first}") from error
+
+
+def read_open_clip_config(folder: Path) -> OpenClipConfig:
+    """open_clip_config.json of a folder. StudentError if it cannot be read."""
+    path = folder / "open_clip_config.json"
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise StudentError(f"{path} cannot be read: {error}.", OPEN_CLIP_HINT) from error
+    subject = f"{path} is no configuration of open_clip: it"
+    return decode(raw, OpenClipConfig, subject, StudentError, OPEN_CLIP_HINT)
 
 
 def read_licence(folder: Path) -> str | None:
@@ -58,22 +84,9 @@ def read_licence(folder: Path) -> str | None:
     return found[1] if found else None
 
 
-def _cached(hub: Any, name: str) -> Path | None:
-    try:
-        return Path(hub.snapshot_download(name, local_files_only=True))
-    except Exception:  # LocalEntryNotFoundError, or a damaged cache: fetched again if it can be
-        return None
-
-
-def _has(folder: Path, patterns: Sequence[str]) -> bool:
-    return any(next(folder.glob(pattern), None) for pattern in patterns)
-
-
 def _check_reachable(endpoint: str, name: str) -> None:
     """The client would try five times, with ten seconds each."""
-    if any(
-        require("urllib.request", "students").getproxies().get(kind) for kind in ("https", "all")
-    ):
+    if {"https", "all"} & set(getproxies()):
         return
     parts = urlsplit(endpoint)
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -92,5 +105,7 @@ def _not_here(name: str, why: str) -> StudentError:
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]
+def short_message(error: Exception) -> str:
+    """Return the first lines of an error: torch lists every key that is missing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:4])[:400]

@@ -1,19 +1,18 @@
-"""A library's image transform -> our `Preprocess`, and where its mean and std come from.
-
-open_clip falls back to OpenAI's mean and std for a checkpoint from a file, without a word
-(MobileCLIP's are 0 and 1): here they come from what is known of the checkpoint, or not at all.
-"""
+"""A library's image transform -> our `Preprocess`. open_clip takes OpenAI's mean and std for a
+checkpoint from a file, without a word: here they come from what is known of it, or not at all."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mcad_mobile.base.documents import convert
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError, require
-from mcad_mobile.students.open_clip_checkpoint import read_config
+from mcad_mobile.students.hub import read_open_clip_config
 
 _FIELDS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 _FIXED = "Use a student whose photos are resized to one fixed square."
@@ -23,13 +22,7 @@ _PILLOW = {2: "bilinear", 3: "bicubic"}
 def open_clip_preprocess(
     config: Mapping[str, Any], name: str, checkpoint: str, from_scratch: bool = False
 ) -> tuple[Preprocess, str]:
-    """`config` is `model.visual.preprocess_cfg` (or `asdict` of a PreprocessCfg), whose size is the
-    model's; `name` and `checkpoint` are what the model was created from: one of open_clip's names
-    with a tag or the path of a file, or "local-dir:FOLDER". A name that is trained
-    `from_scratch` takes the library's default.
-
-    Returns the preprocess and the source of its numbers. StudentError where there is none.
-    """
+    """Return the preprocess of `model.visual.preprocess_cfg`, and the source of its numbers."""
     if from_scratch and not name.startswith("local-dir:"):
         return _to_preprocess(config, {}), "open_clip's default"
     known, source = _known(name, checkpoint)
@@ -38,20 +31,16 @@ def open_clip_preprocess(
 
 def _to_preprocess(config: Mapping[str, Any], known: Mapping[str, Any]) -> Preprocess:
     found = {**{key: config[key] for key in _FIELDS if key in config}, **known}
-    size = _side(config["size"], "size")
     fill = found.get("fill_color") or 0
-    interpolation = found.get("interpolation") or "bicubic"
-    return Preprocess(
-        size=size,
-        resize=_check_known(
-            found.get("resize_mode") or "shortest", "shortest", "longest", "squash"
-        ),
+    return _checked(
+        size=_side(config["size"], "size"),
+        resize=found.get("resize_mode") or "shortest",
         # open_clip's "random" is for training: it resizes bicubically otherwise.
-        interpolation="bilinear" if interpolation == "bilinear" else "bicubic",
-        mean=_three(found["mean"], "mean"),
-        std=_three(found["std"], "std"),
+        interpolation="bilinear" if found.get("interpolation") == "bilinear" else "bicubic",
+        mean=_three(found["mean"]),
+        std=_three(found["std"]),
         centre="round",
-        fill=(fill, fill, fill) if isinstance(fill, int) else tuple(fill),
+        fill=_three(fill),
     )
 
 
@@ -82,7 +71,7 @@ def _of_tag(pretrained: Any, name: str, tag: str) -> dict[str, Any]:
 
 def _of_folder(folder: Path) -> tuple[dict[str, Any], str]:
     path = folder / "open_clip_config.json"
-    known = read_config(folder).preprocess_cfg
+    known = read_open_clip_config(folder).preprocess_cfg
     if not {"mean", "std"} <= set(known):
         raise StudentError(
             f"{path} has no mean and std in its preprocess_cfg.",
@@ -92,15 +81,11 @@ def _of_folder(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def transformers_preprocess(processor: Any) -> tuple[Preprocess, str]:
-    """An image processor of transformers, with its torchvision backend or with Pillow's.
-
-    Returns the preprocess and where its numbers come from. StudentError names what it does that a
-    phone does not.
-    """
+    """Return the preprocess of an image processor, and the source of its numbers."""
     kind = type(processor).__name__
     if hasattr(processor, "max_num_patches"):
         raise StudentError(f"{kind} resizes each photo to a size of its own (NaFlex).", _FIXED)
-    get = _Fields(processor)
+    get = partial(_field, processor)
     if not get("do_resize", True):
         raise StudentError(f"{kind} does not resize photos.", _FIXED)
     if get("do_pad", False):
@@ -126,11 +111,11 @@ def transformers_preprocess(processor: Any) -> tuple[Preprocess, str]:
         raise StudentError(f"{kind} keeps what is left of a photo beside its square.", _FIXED)
     if cropped > resize_to:
         raise StudentError(f"{kind} crops {cropped} pixels out of {resize_to}.", _FIXED)
-    mean, std = _scaling(get)
-    preprocess = Preprocess(
+    mean, std = _scaling(processor)
+    preprocess = _checked(
         size=cropped,
-        resize=_check_known(resize, "shortest", "squash"),
-        interpolation=_check_known(resample, "bilinear", "bicubic"),
+        resize=resize,
+        interpolation=resample,
         mean=mean,
         std=std,
         resize_to=None if resize_to == cropped else resize_to,
@@ -139,8 +124,7 @@ def transformers_preprocess(processor: Any) -> tuple[Preprocess, str]:
 
 
 def timm_preprocess(config: Mapping[str, Any]) -> Preprocess:
-    """`config` is timm's `resolve_model_data_config(model)`. StudentError names what a phone does
-    not do."""
+    """Return the preprocess of timm's `resolve_model_data_config(model)`."""
     size = _side(config["input_size"][1:], "input_size")
     mode = config.get("crop_mode") or "center"
     resize_to = math.floor(size / config["crop_pct"])
@@ -148,39 +132,37 @@ def timm_preprocess(config: Mapping[str, Any]) -> Preprocess:
         raise StudentError(
             f"The image tower's photos are cropped by {mode!r} at {config['crop_pct']}.", _FIXED
         )
-    return Preprocess(
+    return _checked(
         size=size,
         resize="squash" if mode == "squash" else "shortest",
-        interpolation=_check_known(config["interpolation"], "bilinear", "bicubic"),
-        mean=_three(config["mean"], "mean"),
-        std=_three(config["std"], "std"),
+        interpolation=config["interpolation"],
+        mean=config["mean"],
+        std=config["std"],
         resize_to=None if resize_to == size else resize_to,
         centre="round",
     )
 
 
-class _Fields:
-    """A processor's settings, with a default for those that are missing or None."""
-
-    def __init__(self, processor: Any) -> None:
-        self._processor = processor
-
-    def __call__(self, name: str, otherwise: Any) -> Any:
-        value = getattr(self._processor, name, None)
-        return otherwise if value is None else value
+def _checked(**fields: Any) -> Preprocess:
+    return convert(fields, Preprocess, "The student's image preprocessing", StudentError, _FIXED)
 
 
-def _scaling(get: _Fields) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and std for value / 255, where a processor may multiply by something else first."""
+def _field(processor: Any, name: str, otherwise: Any) -> Any:
+    """Return a processor's setting, or `otherwise` where it is missing or None."""
+    value = getattr(processor, name, None)
+    return otherwise if value is None else value
+
+
+def _scaling(processor: Any) -> tuple[list[float], list[float]]:
+    """Return mean and std for value / 255, where a processor may multiply by something else."""
+    get = partial(_field, processor)
     unit = 255 * float(get("rescale_factor", 1 / 255) if get("do_rescale", True) else 1)
-    normalizes = get("do_normalize", True)
-    mean = _three(get("image_mean", None), "image_mean") if normalizes else (0.0, 0.0, 0.0)
-    std = _three(get("image_std", None), "image_std") if normalizes else (1.0, 1.0, 1.0)
     if abs(unit - 1) < 1e-6:  # 1/255 as JSON has it
-        return mean, std
-    return _three([value / unit for value in mean], "mean"), _three(
-        [value / unit for value in std], "std"
-    )
+        unit = 1.0
+    mean, std = [0.0] * 3, [1.0] * 3
+    if get("do_normalize", True):
+        mean, std = _three(get("image_mean", ())), _three(get("image_std", ()))
+    return [value / unit for value in mean], [value / unit for value in std]
 
 
 def _side(size: Any, field: str) -> int:
@@ -190,15 +172,6 @@ def _side(size: Any, field: str) -> int:
     return sides.pop()
 
 
-def _three(values: Any, field: str) -> tuple[float, float, float]:
-    numbers = [values] * 3 if isinstance(values, int | float) else list(values or ())
-    if len(numbers) != 3:
-        raise StudentError(f"The student's {field} is {values}, not three numbers.")
-    red, green, blue = map(float, numbers)
-    return red, green, blue
-
-
-def _check_known(value: str, *known: Any) -> Any:
-    if value not in known:
-        raise StudentError(f"The student resizes photos by {value!r}.", f"Known: {known}.")
-    return value
+def _three(values: Any) -> list[Any]:
+    """Return a number for each of R, G, B."""
+    return [values] * 3 if isinstance(values, int | float) else list(values or ())

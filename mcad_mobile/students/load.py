@@ -77,8 +77,7 @@ def _load_whole(spec: str | None) -> Student:
 
 
 def parse_spec(spec: str | None) -> tuple[str, str]:
-    """The kind of student that `spec` names (open_clip, hf, towers or mcad), and what its module
-    loads it from."""
+    """Return the kind of student that `spec` names, and what its module loads it from."""
     kind, _, rest = (spec or "").partition(":")
     if rest and kind in KINDS:
         return kind, rest

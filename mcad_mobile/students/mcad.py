@@ -15,12 +15,13 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from mcad_mobile.base.documents import Record, Word, decode, folder_kind
+from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.hub import read_licence
-from mcad_mobile.students.protocol import Source, Texts, TextSpec, TowerName
+from mcad_mobile.students.protocol import Source, Texts, TextSpec, save_weights
 from mcad_mobile.students.published import RowTower, TextLayers, read_ids
 from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
 from mcad_mobile.students.tokenizers.wordpiece import (
@@ -62,8 +63,7 @@ class StudentConfig(Record, frozen=True):
 
 
 def default_config(name: str = "mcad-s") -> StudentConfig:
-    """The student that `models/mcad-s` holds. Mean and std are EfficientNet-Lite's own:
-    (value - 127) / 128 on 0..255."""
+    """Return the configuration of `models/mcad-s`, with EfficientNet-Lite's own mean and std."""
     text = TextConfig()
     return StudentConfig(
         name=name,
@@ -88,42 +88,22 @@ def default_config(name: str = "mcad-s") -> StudentConfig:
 
 
 class McadStudent(nn.Module):
-    """The student that `distill` trains; `directory` is where its files lie. Training calls its
-    towers by name, `image` and `text`, the latter with token ids."""
+    """The student that `distill` trains, with files in `directory`."""
 
     def __init__(self, config: StudentConfig, directory: Path) -> None:
         super().__init__()
         self.config = config
         self.directory = directory
         self._was_cut = False
+        self.name, self.dim, self.preprocess = config.name, config.dim, config.preprocess
+        self.text_spec = TextSpec(config.tokenizer.length, config.text.embedding_rank, "mean")
         self.image = ImageTower(config.dim, config.image_hidden)
         self.text = TextTower(config.text, config.dim)
         self.tokenizer = wordpiece_tokenizer(config.tokenizer, directory)
 
-    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings of photos [B, dim] and texts [B, dim], each of unit length."""
-        image = nn.functional.normalize(self.image(pixels), dim=-1)
-        return image, nn.functional.normalize(self.text(ids, mask), dim=-1)
-
-    @property
-    def name(self) -> str:
-        return self.config.name
-
     @property
     def source(self) -> Source:
         return Source(self.directory.name, "its config.json", read_licence(self.directory))
-
-    @property
-    def dim(self) -> int:
-        return self.config.dim
-
-    @property
-    def preprocess(self) -> Preprocess:
-        return self.config.preprocess
-
-    @property
-    def text_spec(self) -> TextSpec:
-        return TextSpec(self.config.tokenizer.length, self.config.text.embedding_rank, "mean")
 
     @property
     def token_table(self) -> Tensor:
@@ -149,10 +129,7 @@ class McadStudent(nn.Module):
         return wordpiece_file(self.config.tokenizer, self.directory)
 
     def cut(self, dim: int) -> McadStudent:
-        """The student whose embeddings are the first `dim` numbers of this one's, with the same
-        `directory`. `distill` trains for some such widths (`widths` in the recipe). A no-match
-        margin was measured at the whole width, so that it has none. StudentError where that is no
-        width of an index, or more than there is."""
+        """Return the student whose embeddings are the first `dim` numbers of this one's."""
         if not LEAST_DIM <= dim <= self.dim or dim % 8:
             raise StudentError(
                 f"{self.name} cannot be cut to {dim} dimensions.",
@@ -170,12 +147,8 @@ class McadStudent(nn.Module):
 
     def save(self, directory: Path) -> None:
         """Write config.json, model.safetensors (float16) and the vocabulary."""
-        from safetensors.torch import save_file
-
-        directory.mkdir(parents=True, exist_ok=True)
-        weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
-        save_file(weights, directory / WEIGHTS)
-        (directory / WEIGHTS).chmod(0o644)  # safetensors leaves it readable to its owner only
+        weights = {name: value.half() for name, value in self.state_dict().items()}
+        save_weights(weights, directory / WEIGHTS)
         config = json.dumps(self.config.to_json(), indent=2)
         (directory / "config.json").write_text(config + "\n", "utf-8")
         vocabulary = self.config.tokenizer.file
@@ -184,7 +157,7 @@ class McadStudent(nn.Module):
 
     @staticmethod
     def load(directory: Path) -> McadStudent:
-        """StudentError if the folder is missing, foreign or damaged."""
+        """Load a folder. StudentError if it is missing, foreign or damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -211,8 +184,7 @@ class McadStudent(nn.Module):
         return student.eval()
 
     def sha256(self) -> str:
-        """One hash over configuration, weights and vocabulary: two students with the same hash
-        give the same embeddings."""
+        """Hash configuration, weights and vocabulary, which decide the embeddings."""
         digest = hashlib.sha256(f"{self.dim}".encode() if self._was_cut else b"")
         for name in ("config.json", WEIGHTS, self.config.tokenizer.file):
             digest.update(hashlib.sha256((self.directory / name).read_bytes()).digest())

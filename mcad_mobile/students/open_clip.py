@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import difflib
+import json
 import logging
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,39 @@ from torch import Tensor, nn
 from mcad_mobile.base.standard_output import advice_muted
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError, require
-from mcad_mobile.students.hub import find_folder, read_licence
+from mcad_mobile.students.hub import (
+    OPEN_CLIP_HINT,
+    find_folder,
+    read_licence,
+    read_open_clip_config,
+    short_message,
+)
 from mcad_mobile.students.image_transforms import open_clip_preprocess
-from mcad_mobile.students.open_clip_checkpoint import Checkpoint, find_checkpoint, write_open_clip
-from mcad_mobile.students.protocol import Source, TextSpec
+from mcad_mobile.students.protocol import Source, TextSpec, save_weights
 from mcad_mobile.students.published import (
     Hides,
     PublishedStudent,
-    RowTower,
     StudentTowers,
     TextLayers,
     Trainable,
     build_student,
 )
-from mcad_mobile.students.rewrites.spelled_attention import linear
+from mcad_mobile.students.rewrites.attention import linear
 
+_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An architecture, and the weights to load into it."""
+
+    model: str  # as open_clip's factory names it
+    config: dict[str, Any]
+    checkpoint: str  # the tag of what is published, or the file
+    weights: Path | None  # None: random ones
+    folder: Path | None  # where its tokenizer may lie
+    quick_gelu: bool
 
 
 @dataclass(frozen=True)
@@ -46,18 +64,13 @@ class LoadedModel:
 
 
 def load_open_clip(spec: str) -> PublishedStudent:
-    """`NAME:CHECKPOINT`, an architecture of open_clip with a published tag or a file of weights;
-    `NAME` where one checkpoint is published; `local-dir:DIR` or `hf-hub:ORG/REPO`.
-
-    StudentError if it is unknown, missing, damaged, of another architecture, or not one that a
-    phone can run; MissingExtra without open_clip.
-    """
+    """Load `NAME:CHECKPOINT`, a published tag or a file of weights; `NAME` where one checkpoint is
+    published; `local-dir:DIR` or `hf-hub:ORG/REPO`."""
     return as_student(read_model(spec))
 
 
 def trainable_open_clip(spec: str, from_scratch: bool) -> Trainable:
-    """The same, to be trained: from its weights, or `from_scratch`, from an architecture's random
-    ones, which needs no checkpoint. Raises what `load_open_clip` does."""
+    """Load the same to be trained: from its weights, or `from_scratch` from random ones."""
     loaded = read_model(spec, from_scratch)
     model = loaded.model
 
@@ -104,6 +117,96 @@ def as_student(loaded: LoadedModel) -> PublishedStudent:
         model,
         {"config": _config(found), "preprocess": asdict(loaded.preprocess)},
     )
+
+
+def find_checkpoint(open_clip: Any, spec: str, from_scratch: bool = False) -> Checkpoint:
+    """Return the checkpoint that `spec` names; `from_scratch` takes no weights."""
+    if spec.startswith("hf-hub:"):
+        needed = () if from_scratch else (_WEIGHTS,)
+        return _in_folder(find_folder(spec[7:], ["open_clip_config.json"], *needed), from_scratch)
+    if spec.startswith("local-dir:"):
+        return _in_folder(Path(spec[10:]).expanduser(), from_scratch)
+    name, _, checkpoint = spec.partition(":")
+    name = name.replace("/", "-")
+    config = open_clip.get_model_config(name)
+    if config is None:
+        near = difflib.get_close_matches(name, open_clip.list_models(), 5, 0.4)
+        raise StudentError(
+            f"open_clip {open_clip.__version__} knows no model {name!r}.",
+            f"Nearest: {', '.join(near) or 'none'}. All: python -c 'import open_clip; "
+            "print(open_clip.list_models())'.",
+        )
+    quick_gelu = config.get("quick_gelu", False)
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if from_scratch:
+        if checkpoint:
+            raise StudentError(
+                f"open_clip:{spec} names weights, and --from-scratch starts from none.",
+                f"Give open_clip:{name}, or leave --from-scratch out.",
+            )
+        return Checkpoint(name, config, "", None, None, quick_gelu)
+    if not checkpoint and len(tags) == 1:
+        checkpoint = tags[0]
+    if checkpoint in tags:
+        published = open_clip.get_pretrained_cfg(name, checkpoint)
+        weights = _published_weights(open_clip, published)
+        quick_gelu = published.get("quick_gelu", quick_gelu)
+        return Checkpoint(name, config, checkpoint, weights, weights.parent, quick_gelu)
+    weights = Path(checkpoint).expanduser()
+    if not checkpoint or not weights.is_file():
+        near = difflib.get_close_matches(checkpoint, tags, 5, 0.0) if checkpoint else tags
+        raise StudentError(
+            f"{checkpoint!r} is neither a published checkpoint of {name} nor a file."
+            if checkpoint
+            else f"Which weights of {name}?",
+            f"Write open_clip:{name}:CHECKPOINT, a file of weights"
+            + (f" or one of: {', '.join(near)}." if near else "; none are published."),
+        )
+    return Checkpoint(name, config, checkpoint, weights, weights.parent, quick_gelu)
+
+
+def write_open_clip(
+    folder: Path, model: Any, tokenizer: Any, config: dict[str, Any], preprocess: Preprocess
+) -> None:
+    """A folder for `open_clip:local-dir:`, as open_clip's own push_to_hf_hub writes it."""
+    save_weights(model.state_dict(), folder / _WEIGHTS[0])
+    names = ("size", "mean", "std", "interpolation")
+    photos = {name: getattr(preprocess, name) for name in names}
+    photos |= {"resize_mode": preprocess.resize, "fill_color": preprocess.fill[0]}
+    data = json.dumps({"model_cfg": config, "preprocess_cfg": photos}, indent=2)
+    (folder / "open_clip_config.json").write_text(data + "\n", "utf-8")
+    inner = getattr(tokenizer, "tokenizer", None)  # of transformers, where it is not open_clip's
+    if inner is not None:
+        inner.save_pretrained(folder)
+
+
+def _in_folder(folder: Path, from_scratch: bool = False) -> Checkpoint:
+    config = read_open_clip_config(folder).model_cfg
+    if not config:
+        raise StudentError(f"{folder / 'open_clip_config.json'} has no model_cfg.", OPEN_CLIP_HINT)
+    names = () if from_scratch else _WEIGHTS
+    weights = next((folder / name for name in names if (folder / name).is_file()), None)
+    if weights is None and not from_scratch:
+        raise StudentError(
+            f"{folder} holds no weights of open_clip.", f"It needs {' or '.join(_WEIGHTS)}."
+        )
+    quick_gelu = bool(config.get("quick_gelu", False))
+    return Checkpoint(f"local-dir:{folder}", config, "", weights, folder, quick_gelu)
+
+
+def _published_weights(open_clip: Any, config: dict[str, Any]) -> Path:
+    if not config.get("hf_hub"):
+        try:
+            return Path(open_clip.download_pretrained(config))
+        except Exception as error:
+            raise StudentError(
+                f"{config['url']} cannot be fetched: {error}.",
+                "Fetch it where there is a network, and give the file: open_clip:NAME:FILE.",
+            ) from error
+    repository, _, file = config["hf_hub"].rpartition("/")
+    names = _WEIGHTS if not file else (str(Path(file).with_suffix(".safetensors")), file)
+    folder = find_folder(repository, names)
+    return next(folder / name for name in names if (folder / name).is_file())
 
 
 def _config(found: Checkpoint) -> dict[str, Any]:
@@ -197,8 +300,7 @@ def _towers(model: Any, tokenizer: Any, spec: str) -> StudentTowers:
         after=text.ln_final,
     )
     hides: Hides = "future" if causal else "nothing"
-    tower = RowTower(parts, hides=hides, length=text_spec.length)
-    return StudentTowers(text_spec, table, model.visual, tower)
+    return StudentTowers(text_spec, table, model.visual, parts, hides)
 
 
 class _Block(nn.Module):
@@ -219,7 +321,7 @@ def _projection(projection: Any) -> nn.Module:
 
 
 def _tokenizer(open_clip: Any, found: Checkpoint) -> Any:
-    """The architecture's own. One of transformers' is looked for beside the weights first."""
+    """Return the architecture's own; one of transformers' may lie beside the weights."""
     text = found.config["text_cfg"]
     name = text.get("hf_tokenizer_name")
     if not name:
@@ -254,21 +356,6 @@ def _short_name(spec: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """A short form of an error: torch lists every key, and explains pickles at length."""
-    text = str(error)
-    if "Weights only load failed" in text or "weights_only" in text:
+    if "weights_only" in str(error) or "Weights only load failed" in str(error):
         return "reading it would run code that it brings along, and that is not done."
-    lists = {
-        f"{kind.lower()} keys": re.findall(r'"([^"]+)"', match[1])
-        for kind in ("Missing", "Unexpected")
-        if (match := re.search(rf"{kind} key\(s\) in state_dict: (.*?)\. ?(\n|$)", text, re.DOTALL))
-    }
-    lists["other sizes of"] = re.findall(r"size mismatch for (\S+):", text)
-    found = [
-        f"{label} {', '.join(keys[:3])}" + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-        for label, keys in lists.items()
-        if keys
-    ]
-    if found:
-        return "; ".join(found) + "."
-    return f"{type(error).__name__}: {' '.join(text.split())[:400]}"
+    return f"{type(error).__name__}: {short_message(error)}"

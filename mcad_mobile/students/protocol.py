@@ -6,20 +6,21 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import Pool, TokenizerSpec
 
 
 def model_sha256(model: nn.Module, facts: Mapping[str, Any], *files: bytes) -> str:
-    """SHA-256 over every tensor of `model` (name, type, shape, bytes), over `facts`, which JSON
-    can hold, and over `files`."""
+    """Hash every tensor of `model`, `facts`, which JSON can hold, and `files`."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -30,21 +31,24 @@ def model_sha256(model: nn.Module, facts: Mapping[str, Any], *files: bytes) -> s
     return digest.hexdigest()
 
 
-TowerName = Literal["image", "text"]
+def save_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file in a folder that is made when it is missing."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.detach().contiguous() for name, value in tensors.items()}, path)
+    path.chmod(0o644)  # safetensors leaves it readable to its owner only
+
+
 # Inputs of every text tower, in this order.
 TEXT_INPUTS = ("token_rows", "attention_mask", "pooling")
 
 
 @dataclass(frozen=True)
 class TextSpec:
-    """The inputs of a text tower.
-
-    `length` is the most tokens of a text, specials counted; `width` the W of a token's row.
-    `pool` is the state that becomes the embedding: the one at the first token with id `eos`, the
-    first, the last, or the mean of the tokens. `attends_to_padding`: the tower was trained to see
-    padding as it sees words. Its texts are always `length` tokens long and their mask is all ones;
-    every other tower gives the same embedding when the padding is cut off.
-    """
+    """The inputs of a text tower: at most `length` tokens, specials counted, in rows of `width`
+    numbers. `pool` is the state that becomes the embedding. A tower that `attends_to_padding` sees
+    it as words; every other gives the same embedding without it."""
 
     length: int
     width: int
@@ -55,9 +59,8 @@ class TextSpec:
 
 @dataclass(frozen=True)
 class Texts:
-    """B texts as a text tower takes them: `ids` [B, L] int32, the tokens that `rows` [B, L, W]
-    float32 belong to; `mask` [B, L] float32 (1 token, 0 padding); `pooling` [B, L] float32, of sum
-    1 a text: one-hot, or the weights of a mean."""
+    """B texts as a text tower takes them: `ids` [B, L] int32, their `rows` [B, L, W] float32,
+    `mask` [B, L] float32 (1 token, 0 padding), and `pooling` [B, L] float32, of sum 1 a text."""
 
     ids: NDArray[np.int32]
     rows: NDArray[np.float32]
@@ -71,8 +74,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a student came from. `preprocess`: the source of its photo preprocessing, its own files
-    or a library's default. `licence` of the weights, where their files name one."""
+    """Where a student came from: its weights, their licence, and its photo preprocessing."""
 
     weights: str
     preprocess: str
@@ -80,8 +82,7 @@ class Source:
 
 
 class Student(Protocol):
-    """Two towers into one space of `dim` dimensions. `tower` returns what is ready for
-    export: weights are folded, and no operator is left that a phone's compiler refuses."""
+    """Two towers into one space of `dim` dimensions, ready for export."""
 
     @property
     def name(self) -> str: ...
@@ -101,24 +102,16 @@ class Student(Protocol):
     @property
     def token_table(self) -> Tensor:
         """[V, W] float32: the row of each token, which the host reads."""
-        ...
 
     def tower(self, name: TowerName) -> nn.Module:
-        """In eval mode, on the CPU. Image: pixels [B, 3, S, S] float32 -> [B, dim]. Text: token
-        rows [B, L, W], mask [B, L] and pooling [B, L], all float32 -> [B, dim]; L may be anything
-        up to `text_spec.length`. Neither normalizes."""
-        ...
+        """Return a tower in eval mode, on the CPU: pixels [B, 3, S, S], or token rows [B, L, W],
+        mask [B, L] and pooling [B, L], all float32 -> [B, dim], not normalized."""
 
     def read(self, texts: list[str]) -> Texts:
-        """Texts by the student's own tokenizer, each padded to `text_spec.length`; one that is
-        too long is cut."""
-        ...
+        """Tokenize texts, each padded or cut to `text_spec.length`."""
 
     def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
         """The tokenizer of a phone, which gives the ids of `read`."""
-        ...
 
     def sha256(self) -> str:
-        """One hash over weights, architecture, tokenizer and preprocess: two students with the
-        same hash give the same embeddings."""
-        ...
+        """Hash all that decides the embeddings."""

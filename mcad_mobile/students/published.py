@@ -12,17 +12,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.errors import StudentError
-from mcad_mobile.students.protocol import Source, Texts, TextSpec, TowerName, model_sha256
+from mcad_mobile.students.protocol import Source, Texts, TextSpec, model_sha256
 from mcad_mobile.students.rewrites import for_export
-from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE, causal_scores, padding_scores
 from mcad_mobile.students.tokenizers.convert import convert_tokenizer
 
 # Texts -> ids [B, L] of any integer type, and a mask [B, L] of the tokens or None
 Tokenize = Callable[[list[str]], tuple[NDArray[Any], NDArray[Any] | None]]
 Hides = Literal["future", "padding", "nothing"]
+
+# Finite: with -inf QNN composes no graph, and what is far below a layer's scores takes their
+# resolution in 8 bits. exp(-50) = 2e-22 hides a token from any softmax in float32. One layer of
+# random weights, cosine to float: w8a16 0.9998 with it, 0.9994 with -1e4; w8a8 0.9988 and 0.80.
+HIDDEN_SCORE = -50.0
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,8 @@ class TextLayers:
 
 class RowTower(nn.Module):
     """Token rows [B, L, W], mask [B, L] (1 token, 0 padding) and pooling weights [B, L], all
-    float32 -> embeddings [B, dim] float32, not normalized.
-
-    The token table stays outside: it is half of CLIP's text tower, a query reads ten rows of it,
-    and NPU compilers take no gather. So does the search for the end of the text. The layers take
-    states [B, L, width] and scores to add to the attention's, or None. `hides`: what a token does
-    not attend to. Tokens after the one that is pooled change nothing where that is the future. L is
-    at most `length`.
-    """
+    float32 -> embeddings [B, dim] float32, not normalized. `hides`: what a token does not attend
+    to."""
 
     def __init__(
         self, parts: TextLayers, *, hides: Hides, length: int, hidden_score: float = HIDDEN_SCORE
@@ -86,10 +85,19 @@ class RowTower(nn.Module):
         return self.head((weights @ self.after(x)).squeeze(1))  # type: ignore[no-any-return]
 
 
+def causal_scores(length: int, hidden: float = HIDDEN_SCORE) -> Tensor:
+    """[1, 1, L, L] float32 to add to attention scores: 0 up to the token itself, then `hidden`."""
+    return torch.full((1, 1, length, length), hidden).triu(1)
+
+
+def padding_scores(mask: Tensor, hidden: float = HIDDEN_SCORE) -> Tensor:
+    """Mask [B, L] (1 token, 0 padding) -> [B, 1, 1, L]: 0 for tokens, `hidden` for padding."""
+    return ((mask - 1.0) * -hidden)[:, None, None, :]
+
+
 @dataclass(frozen=True)
 class PublishedStudent:
-    """A student of a library. `tokenize` calls the library's own tokenizer, `phone_tokenizer` is
-    what a bundle holds in its place."""
+    """A student of a library; a bundle holds `phone_tokenizer` in place of `tokenize`."""
 
     name: str
     source: Source
@@ -125,7 +133,8 @@ class StudentTowers:
     text_spec: TextSpec
     token_table: Tensor
     image: nn.Module
-    text: RowTower
+    text: TextLayers
+    hides: Hides
 
 
 def build_student(
@@ -138,9 +147,9 @@ def build_student(
     model: nn.Module,
     facts: dict[str, Any],
 ) -> PublishedStudent:
-    """Rewrite the towers for export, in place, and put a student together. `model`: the library's,
-    whose weights and `facts` (and tokenizer) are what the student's hash stands for."""
-    spec = towers.text_spec
+    """Put a student together; its hash stands for `model`, `facts` and tokenizer."""
+    spec, image = towers.text_spec, towers.image
+    text = RowTower(towers.text, hides=towers.hides, length=spec.length)
     phone_tokenizer = convert_tokenizer(
         tokenizer, length=spec.length, pool=spec.pool, attends_to_padding=spec.attends_to_padding
     )
@@ -151,9 +160,9 @@ def build_student(
         preprocess=preprocess,
         text_spec=spec,
         token_table=towers.token_table.detach(),
-        image=towers.image,
-        text=towers.text,
-        dim=_prepare_towers(towers, preprocess),
+        image=image,
+        text=text,
+        dim=_prepare_towers(image, text, spec, preprocess),
         identity=identity,
         tokenize=tokenize,
         phone_tokenizer=phone_tokenizer,
@@ -189,10 +198,10 @@ def read_ids(ids: NDArray[Any], mask: NDArray[Any] | None, table: Tensor, spec: 
 
 
 @torch.no_grad()
-def _prepare_towers(towers: StudentTowers, preprocess: Preprocess) -> int:
-    """Rewrite both towers for export, in place, and return the width of their embeddings.
-    StudentError where they do not share one."""
-    image, text, spec = towers.image, towers.text, towers.text_spec
+def _prepare_towers(
+    image: nn.Module, text: nn.Module, spec: TextSpec, preprocess: Preprocess
+) -> int:
+    """Rewrite both towers for export, in place, and return the width of their embeddings."""
     image.eval().requires_grad_(False)
     text.eval().requires_grad_(False)
     pixels = torch.zeros(1, 3, preprocess.size, preprocess.size)
@@ -213,13 +222,9 @@ def _prepare_towers(towers: StudentTowers, preprocess: Preprocess) -> int:
 
 @dataclass(frozen=True)
 class Trainable:
-    """`image` takes pixels [B, 3, S, S], `text` token ids and their mask [B, L]; both give
-    embeddings [B, dim], not normalized, by the weights of `module`. `new` are those of its
-    parameters that start from nothing. `write` writes a folder that `load_student` reads.
-
-    `as_exported` is made of a copy of the same weights, so that a student that cannot be exported
-    is an error before anything is trained.
-    """
+    """A student to be trained. `image` takes pixels, `text` ids and mask; both give embeddings by
+    the weights of `module`, of which `new` start from nothing. `as_exported` is made of a copy, so
+    that a student that cannot be exported is an error before anything is trained."""
 
     as_exported: PublishedStudent
     module: nn.Module
@@ -244,8 +249,7 @@ class Trainable:
 
 
 def freeze_unused(student: Trainable) -> None:
-    """Freeze the weights that no embedding depends on (a logit scale, an unused pooler): several
-    processes would wait for their gradients."""
+    """Freeze weights that no embedding uses: several processes would wait for gradients."""
     student.module.eval()
     side = student.preprocess.size
     ids, mask = student.tokens(["a photo", "another"])

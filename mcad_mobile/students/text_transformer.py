@@ -17,9 +17,8 @@ MASKED_SCORE = -20.0
 
 
 class TextConfig(Record, frozen=True):
-    """Shape of the text tower. `embedding_rank` factors the token table into
-    [vocab, rank] x [rank, width] (as ALBERT does, arXiv 1909.11942, section 3.1): the table is
-    most of a small tower's bytes, and it is read into memory whole."""
+    """Shape of the text tower. `embedding_rank` factors the token table into [vocab, rank] x [rank,
+    width] (ALBERT, arXiv 1909.11942, section 3.1): the table is most of a small tower's bytes."""
 
     vocab: Annotated[int, Meta(ge=1, le=2**20)] = 30522
     length: Annotated[int, Meta(ge=2, le=2**12)] = 32
@@ -76,8 +75,8 @@ class Layer(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Token ids [B, L] int and mask [B, L] float32 (1 token, 0 padding) -> embeddings
-    [B, dim] float32, not normalized. L may be shorter than the configured length."""
+    """Token ids [B, L] int and mask [B, L] float32 (1 token, 0 padding) -> embeddings [B, dim]
+    float32, not normalized."""
 
     def __init__(self, config: TextConfig, dim: int) -> None:
         super().__init__()

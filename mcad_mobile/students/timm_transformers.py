@@ -1,7 +1,4 @@
-"""Students put together of an image tower of timm and a text tower of transformers, each followed
-by a linear map into the space that both share. They are made by `distill`, and are a folder of
-ours: config.json, model.safetensors with both towers' weights, and `text/`, with the text tower's
-configuration and tokenizer as transformers writes them."""
+"""Students of an image tower of timm and a text tower of transformers, joined by `distill`."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import copy
 import difflib
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,12 +18,11 @@ from torch import Tensor, nn
 from mcad_mobile.base.documents import Record, Word, decode
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError, require
-from mcad_mobile.students.hub import find_folder
+from mcad_mobile.students.hub import find_folder, short_message
 from mcad_mobile.students.image_transforms import timm_preprocess
-from mcad_mobile.students.protocol import Source, TextSpec
+from mcad_mobile.students.protocol import Source, TextSpec, save_weights
 from mcad_mobile.students.published import (
     PublishedStudent,
-    RowTower,
     StudentTowers,
     TextLayers,
     Trainable,
@@ -37,7 +34,6 @@ from mcad_mobile.students.transformers import (
     load_model,
     loading,
     plain_config,
-    short_message,
     tokenize_with,
 )
 
@@ -53,8 +49,7 @@ _TEXT = {"bert": "BertModel", "xlm-roberta": "XLMRobertaModel"}
 
 
 class TowersConfig(Record, frozen=True):
-    """config.json. `image` is timm's name of the architecture; `projected`: whether
-    there are maps into a shared space, or both towers have its width themselves."""
+    """config.json. `image` is timm's name; `projected`: there are maps into a shared space."""
 
     image: Word
     preprocess: Preprocess
@@ -102,18 +97,12 @@ class LoadedTowers:
 
 
 def load_towers(folder: Path) -> PublishedStudent:
-    """The student in `folder`. StudentError if it is damaged; MissingExtra without timm or
-    transformers."""
+    """Load the student in `folder`."""
     return _as_student(_read(folder))
 
 
 def trainable_towers(spec: str, from_scratch: bool, dim: int) -> Trainable:
-    """`timm/NAME+hf/NAME_OR_FOLDER`, without its `towers:`: each tower from its published weights,
-    or `from_scratch`, both from random ones. They are mapped to `dim` dimensions; 0: not at all.
-
-    StudentError if a tower is unknown, missing or of a kind that a phone cannot run, or if towers
-    that are not mapped differ in width; MissingExtra without timm or transformers.
-    """
+    """Load `timm/NAME+hf/NAME_OR_FOLDER`, mapped to `dim` dimensions; 0: not at all."""
     timm_name, plus, hf_name = spec.removeprefix("timm/").partition("+hf/")
     if not (spec.startswith("timm/") and timm_name and plus and hf_name):
         raise StudentError(
@@ -133,7 +122,7 @@ def trainable_towers(spec: str, from_scratch: bool, dim: int) -> Trainable:
     config = TowersConfig(
         image=image.name,
         preprocess=image.preprocess,
-        length=min(_LONGEST, _places(text, tokenizer)),
+        length=min(_LONGEST, known_length(tokenizer, text.config) - _first_place(text)),
         dim=dim or widths[0],
         projected=bool(dim),
     )
@@ -146,20 +135,17 @@ def trainable_towers(spec: str, from_scratch: bool, dim: int) -> Trainable:
 
 
 def trainable_folder(folder: Path) -> Trainable:
-    """The student in `folder`, to be trained further. Raises what `load_towers` does."""
+    """Load the student in `folder`, to be trained further."""
     return _trainable(_read(folder), [])
 
 
 def _trainable(loaded: LoadedTowers, new: list[nn.Parameter]) -> Trainable:
-    def write(directory: Path) -> None:
-        _write(directory, loaded)
-
     return Trainable(
         as_exported=_as_student(replace(loaded, towers=copy.deepcopy(loaded.towers))),
         module=loaded.towers,
         image=loaded.towers.embed_photos,
         text=loaded.towers.embed_texts,
-        write=write,
+        write=partial(_write, loaded),
         new=tuple(new),
     )
 
@@ -228,11 +214,6 @@ def _text(name: str, from_scratch: bool) -> tuple[Any, Any]:
     return text, tokenizer
 
 
-def _places(text: Any, tokenizer: Any) -> int:
-    """The most tokens that tower and tokenizer both take."""
-    return known_length(tokenizer, text.config) - _first_place(text)
-
-
 def _first_place(text: Any) -> int:
     return 0 if text.config.model_type == "bert" else int(text.config.pad_token_id) + 1
 
@@ -255,12 +236,7 @@ def _as_student(loaded: LoadedTowers) -> PublishedStudent:
         loaded.name,
         Source(loaded.where, "timm's configuration of the image tower"),
         config.preprocess,
-        StudentTowers(
-            spec,
-            table,
-            nn.Sequential(towers.image, towers.image_map),
-            RowTower(parts, hides="padding", length=config.length),
-        ),
+        StudentTowers(spec, table, nn.Sequential(towers.image, towers.image_map), parts, "padding"),
         loaded.tokenizer,
         tokenize_with(loaded.tokenizer, spec),
         towers,
@@ -268,13 +244,8 @@ def _as_student(loaded: LoadedTowers) -> PublishedStudent:
     )
 
 
-def _write(directory: Path, loaded: LoadedTowers) -> None:
-    from safetensors.torch import save_file
-
-    directory.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.contiguous() for name, value in loaded.towers.state_dict().items()}
-    save_file(weights, directory / "model.safetensors")
-    (directory / "model.safetensors").chmod(0o644)  # safetensors leaves it to its owner only
+def _write(loaded: LoadedTowers, directory: Path) -> None:
+    save_weights(loaded.towers.state_dict(), directory / "model.safetensors")
     loaded.towers.text.config.save_pretrained(directory / "text")
     loaded.tokenizer.save_pretrained(directory / "text")
     config = json.dumps(loaded.config.to_json(), indent=2)

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcad_mobile.errors import StudentError, require
-from mcad_mobile.students.hub import find_folder, read_licence
+from mcad_mobile.students.hub import find_folder, read_licence, short_message
 from mcad_mobile.students.image_transforms import transformers_preprocess
 from mcad_mobile.students.protocol import Source, TextSpec
 from mcad_mobile.students.published import (
     PublishedStudent,
-    RowTower,
     StudentTowers,
     TextLayers,
     Tokenize,
@@ -54,14 +53,12 @@ class LoadedModel:
 
 
 def load_transformers(name: str) -> PublishedStudent:
-    """The model in the folder `name`, or published under that name. StudentError if it is missing,
-    damaged, or not one that a phone can run; MissingExtra without transformers."""
+    """Load the model in the folder `name`, or published under that name."""
     return as_student(read_model(name))
 
 
 def trainable_transformers(name: str, from_scratch: bool) -> Trainable:
-    """The same, to be trained: from its weights, or `from_scratch`, with random ones in their
-    place. Raises what `load_transformers` does."""
+    """Load the same, to be trained: from its weights, or `from_scratch` with random ones."""
     loaded = read_model(name, from_scratch)
     model = loaded.model
     masked = model.config.model_type != "siglip"  # which was trained to see its padding
@@ -112,23 +109,15 @@ def load_model(
     from_scratch: bool,
     optional: tuple[str, ...] = (),
 ) -> Any:
-    """A `kind` of transformers in eval mode, float32. StudentError, which calls it `name`, if its
-    weights are damaged or lack more than what begins as one of `optional`."""
+    """Load a `kind` of transformers in eval mode, float32; `optional` weights may lack."""
     transformers.utils.logging.disable_progress_bar()
     with loading(name, kind):
+        maker = getattr(transformers, kind)
+        options = {"dtype": torch.float32, "attn_implementation": "eager"}
         if from_scratch:
-            model = getattr(transformers, kind)._from_config(
-                config, dtype=torch.float32, attn_implementation="eager"
-            )
-            return model.eval()
-        model, report = getattr(transformers, kind).from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            attn_implementation="eager",
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+            return maker._from_config(config, **options).eval()
+        options |= {"trust_remote_code": False, "output_loading_info": True}
+        model, report = maker.from_pretrained(folder, config=config, **options)
     # transformers only logs these, and fills them with random numbers.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(optional))
     if missing:
@@ -194,9 +183,7 @@ def _clip(model: Any, tokenizer: Any) -> StudentTowers:
         model.text_projection,
         after=text.final_layer_norm,
     )
-    text_tower = RowTower(parts, hides="future", length=spec.length)
-    image = _ImageTower(model.vision_model, model.visual_projection)
-    return StudentTowers(spec, table, image, text_tower)
+    return StudentTowers(spec, table, _ImageTower(model), parts, "future")
 
 
 def _siglip(model: Any, tokenizer: Any) -> StudentTowers:
@@ -207,7 +194,7 @@ def _siglip(model: Any, tokenizer: Any) -> StudentTowers:
             "Give a checkpoint with vision_use_head.",
         )
     table = text.embeddings.token_embedding.weight
-    length: int = config.max_position_embeddings
+    length = config.max_position_embeddings
     spec = TextSpec(length, table.shape[1], "last", attends_to_padding=True)
     parts = TextLayers(
         text.embeddings.position_embedding.weight,
@@ -215,8 +202,7 @@ def _siglip(model: Any, tokenizer: Any) -> StudentTowers:
         text.head,
         after=text.final_layer_norm,
     )
-    image = _ImageTower(model.vision_model, nn.Identity())
-    return StudentTowers(spec, table, image, RowTower(parts, hides="nothing", length=length))
+    return StudentTowers(spec, table, _ImageTower(model), parts, "nothing")
 
 
 def _chinese_clip(model: Any, tokenizer: Any) -> StudentTowers:
@@ -231,8 +217,7 @@ def _chinese_clip(model: Any, tokenizer: Any) -> StudentTowers:
         model.text_projection,
         before=embeddings.LayerNorm,
     )
-    image = _ImageTower(model.vision_model, model.visual_projection)
-    return StudentTowers(spec, table, image, RowTower(parts, hides="padding", length=length))
+    return StudentTowers(spec, table, _ImageTower(model), parts, "padding")
 
 
 _KINDS: dict[str, tuple[str, Callable[[Any, Any], StudentTowers]]] = {
@@ -245,9 +230,10 @@ _KINDS: dict[str, tuple[str, Callable[[Any, Any], StudentTowers]]] = {
 class _ImageTower(nn.Module):
     """Photos [B, 3, S, S] -> embeddings [B, dim]."""
 
-    def __init__(self, vision_model: nn.Module, projection: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.vision_model, self.projection = vision_model, projection
+        self.vision_model = model.vision_model
+        self.projection = getattr(model, "visual_projection", nn.Identity())  # SigLIP has none
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.projection(self.vision_model(pixel_values=pixels).pooler_output)  # type: ignore[no-any-return]
@@ -285,14 +271,8 @@ def known_length(tokenizer: Any, config: Any) -> int:
 def tokenize_with(tokenizer: Any, spec: TextSpec) -> Tokenize:
     def tokenize(texts: list[str]) -> tuple[NDArray[Any], NDArray[Any] | None]:
         # Some of SigLIP's tokenizers give no mask unless it is asked for.
-        found = tokenizer(
-            texts,
-            padding="max_length",
-            truncation=True,
-            max_length=spec.length,
-            return_attention_mask=True,
-            return_tensors="np",
-        )
+        cut = {"padding": "max_length", "truncation": True, "max_length": spec.length}
+        found = tokenizer(texts, **cut, return_attention_mask=True, return_tensors="np")
         return found["input_ids"], found["attention_mask"]
 
     return tokenize
@@ -309,8 +289,3 @@ def plain_config(config: Any) -> dict[str, Any]:
         for key, value in data.items()
         if key not in apart
     }
-
-
-def short_message(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:3])[:400]

@@ -26,8 +26,8 @@ from mcad_mobile.engine.text.table import Table
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import McadError
 from mcad_mobile.export.aihub.jobs import Ledger
+from mcad_mobile.students.hub import read_open_clip_config
 from mcad_mobile.students.mcad import read_config
-from mcad_mobile.students.open_clip_checkpoint import read_config as read_open_clip_config
 from tests.support.index_embeddings import filled
 from tests.support.paths import ROOT
 from tests.support.report_documents import measured

@@ -25,7 +25,7 @@ from mcad_mobile.distill.trainees import StudentChoice
 from mcad_mobile.distill.trainees.end_to_end import EndToEnd
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.errors import TrainingError
-from mcad_mobile.students.evaluation import evaluate_student
+from mcad_mobile.students.evaluation import embed_by_student
 from mcad_mobile.students.image_transforms import timm_preprocess
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.mcad import default_config
@@ -107,7 +107,7 @@ def test_it_trains_and_what_comes_out_is_a_student_that_was_looked_at_as_it_is(
     student = load_student(str(out))
     assert student.name == "mine"
     # By the towers that are exported, and by the library's own modules as they were trained.
-    assert evaluate_student(student, material.val, silent) == found
+    assert embed_by_student(student, material.val, silent).retrieval() == found
     training = json.loads((out / "training.json").read_text())
     assert training["student"].startswith(asked.spec)
     assert training["student"].endswith(", from nothing") == asked.from_scratch

@@ -19,7 +19,7 @@ from mcad_mobile.distill.run import PartTimer, RunOptions, train
 from mcad_mobile.distill.trainees import StudentChoice
 from mcad_mobile.distill.trainees.frozen_trunk import embed_grids, evaluate_cached, frozen_trunk
 from mcad_mobile.errors import PhotoError, StudentError, TrainingError
-from mcad_mobile.students.evaluation import evaluate_student
+from mcad_mobile.students.evaluation import embed_by_student
 from mcad_mobile.students.load import load_student
 
 TEACHERS = TeacherRecipe(views=1, members=2, batch=4, epochs=1, single_batch=4, single_epochs=1)
@@ -281,7 +281,7 @@ def test_cached_retrieval_is_that_of_the_student_itself(material, cache):
     photos = material.train
     quick = evaluate_cached(student, photos, FeatureCache(cache, silent), "fp32")
     # The cache's float16 may swap neighbours: 3 points are about one rank in one of six recalls.
-    exact = evaluate_student(student, photos, silent)
+    exact = embed_by_student(student, photos, silent).retrieval()
     assert quick.mean_recall == pytest.approx(exact.mean_recall, abs=3)
     assert exact.mean_recall > 50
 

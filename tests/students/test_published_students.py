@@ -16,7 +16,7 @@ import transformers
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.students.load import load_student
-from mcad_mobile.students.open_clip_checkpoint import find_checkpoint
+from mcad_mobile.students.open_clip import find_checkpoint
 from tests.support.tiny_students import (
     HF,
     OPEN_CLIP,

@@ -13,13 +13,15 @@ from torch.nn import functional as F
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.photos.decode import open_photo
-from mcad_mobile.students.rewrites import for_export
-from mcad_mobile.students.rewrites.attention_pooling import ProbePool, spell_attention_pooling
-from mcad_mobile.students.rewrites.finite_masks import HIDDEN_SCORE, causal_scores, padding_scores
+from mcad_mobile.students.published import HIDDEN_SCORE, causal_scores, padding_scores
+from mcad_mobile.students.rewrites import fold_quick_gelu, for_export, reparameterize
+from mcad_mobile.students.rewrites.attention import (
+    ProbePool,
+    SpelledAttention,
+    spell_attention,
+    spell_attention_pooling,
+)
 from mcad_mobile.students.rewrites.folded_norms import fold_batch_norms
-from mcad_mobile.students.rewrites.quick_gelu import fold_quick_gelu
-from mcad_mobile.students.rewrites.reparameterized import reparameterize
-from mcad_mobile.students.rewrites.spelled_attention import SpelledAttention, spell_attention
 from tests.support.tiny_students import settle, spread
 
 SIDE = 64

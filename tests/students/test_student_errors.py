@@ -123,10 +123,10 @@ def test_weights_of_another_architecture_name_the_keys(tmp_path):
     weights = load_file(path)
     weights["visual.extra"] = weights.pop("visual.proj")
     save_file(weights, path)
-    message = refused(f"open_clip:{SMALLEST}:{path}", "missing keys visual.proj")
-    assert "unexpected keys visual.extra" in message
+    message = refused(f"open_clip:{SMALLEST}:{path}", "Missing key", '"visual.proj"')
+    assert '"visual.extra"' in message
     save_file(weights | {"ln_final.weight": torch.ones(3)}, path)
-    refused(f"open_clip:{SMALLEST}:{path}", "other sizes of ln_final.weight")
+    refused(f"open_clip:{SMALLEST}:{path}", "size mismatch for ln_final.weight")
 
 
 def test_positions_of_another_length_are_not_stretched(vit, tmp_path):

@@ -106,7 +106,7 @@ def frozen_trunk(student: McadStudent, arithmetic: Arithmetic) -> GridTrunk:
 def evaluate_cached(
     student: McadStudent, photos: list[CaptionedPhoto], cache: FeatureCache, arithmetic: Arithmetic
 ) -> Retrieval:
-    """evaluate_student by the trunk's cached features, in seconds."""
+    """embed_by_student by the trunk's cached features, in seconds, and its recall."""
     data = dataset(photos, student.tokenizer, Extra())
     trainee = FrozenTrunk(student, student.name, "")
     return evaluate_trainee(trainee, trainee.reader(data, Views(1, 0), cache, arithmetic), data)

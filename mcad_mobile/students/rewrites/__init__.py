@@ -1,25 +1,77 @@
-"""A library's tower -> one that exporters take whole: one rewrite a file, named by what it leaves.
-Each keeps what the tower computes, and is tested against the tower as it was."""
+"""A library's tower -> one that exporters take whole. Each rewrite keeps what the tower computes,
+and is tested against the tower as it was."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
-from mcad_mobile.students.rewrites.attention_pooling import spell_attention_pooling
-from mcad_mobile.students.rewrites.baked_positions import bake_positions
+from mcad_mobile.errors import require
+from mcad_mobile.students.rewrites.attention import spell_attention, spell_attention_pooling
 from mcad_mobile.students.rewrites.folded_norms import fold_batch_norms
-from mcad_mobile.students.rewrites.quick_gelu import fold_quick_gelu
-from mcad_mobile.students.rewrites.reparameterized import reparameterize
-from mcad_mobile.students.rewrites.spelled_attention import spell_attention
+from mcad_mobile.students.rewrites.replace import is_of
 
-__all__ = ["for_export"]
+QUICK_GELU = 1.702  # open_clip/transformer.py, QuickGELU
+_EMBEDDINGS = ("CLIPVisionEmbeddings", "SiglipVisionEmbeddings", "ChineseCLIPVisionEmbeddings")
 
 
 def for_export(tower: nn.Module, *example: Tensor) -> None:
-    """Every rewrite, in place, on a tower in eval mode. `example`: inputs that it can be run on."""
+    """Rewrite a tower in eval mode, in place. `example`: inputs that it can be run on."""
     reparameterize(tower)
     fold_batch_norms(tower, *example)
     spell_attention_pooling(tower)
     spell_attention(tower)
     fold_quick_gelu(tower)
     bake_positions(tower)
+
+
+def reparameterize(tower: nn.Module) -> None:
+    """Sum branches that training needs (MobileOne, RepMixer, RepVGG) into one convolution, by
+    timm's own functions. In 8 bits their sum would be rounded many times."""
+    if any(type(module).__module__.startswith("timm.") for module in tower.modules()):
+        require("timm.utils", "students").reparameterize_model(tower, inplace=True)
+
+
+@torch.no_grad()
+def fold_quick_gelu(tower: nn.Module) -> None:
+    """Make each QuickGELU between two linear maps a SiLU, x sigmoid(1.702 x) = silu(1.702 x) /
+    1.702, with both factors in the maps: one operator a layer and one range less to quantize."""
+    for module in tower.modules():
+        for first, middle, last in (("c_fc", "gelu", "c_proj"), ("fc1", "activation_fn", "fc2")):
+            if not _is_quick_gelu(getattr(module, middle, None)):
+                continue
+            if not isinstance(getattr(module, "ln", None), nn.Identity | None):
+                continue
+            up, down = module.get_submodule(first), module.get_submodule(last)
+            for parameter in up.parameters():
+                parameter.mul_(QUICK_GELU)
+            down.get_parameter("weight").div_(QUICK_GELU)
+            setattr(module, middle, nn.SiLU())
+
+
+def _is_quick_gelu(module: Any) -> bool:
+    return is_of(module, "open_clip", "QuickGELU") or is_of(
+        module, "transformers", "QuickGELUActivation"
+    )
+
+
+@torch.no_grad()
+def bake_positions(tower: nn.Module) -> None:
+    """Bake transformers' positions of patches, which would be a gather of constants."""
+    for module in tower.modules():
+        if not any(is_of(module, "transformers", name) for name in _EMBEDDINGS):
+            continue
+        embeddings: Any = module
+        rows = embeddings.position_embedding(embeddings.position_ids)
+        embeddings.position_embedding = _Baked(rows.detach().clone())
+
+
+class _Baked(nn.Module):
+    def __init__(self, rows: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("rows", rows)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.get_buffer("rows")

@@ -21,8 +21,7 @@ _Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
 @torch.no_grad()
 def fold_batch_norms(tower: nn.Module, *example: Tensor) -> None:
-    """Rewrite `tower` in place. `example`: inputs to run it on, once, to see which norm reads what
-    a convolution wrote and nothing else reads."""
+    """Fold norms in place; running `example` shows which reads a convolution alone."""
     norms = [module for module in tower.modules() if isinstance(module, _Norm)]
     if not norms:
         return

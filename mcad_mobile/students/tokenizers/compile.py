@@ -1,7 +1,5 @@
-"""Hugging Face's tokenizer.json -> the tokenizer's file of a bundle (see table.py).
-
-A step that phones lack is an error here, which names it, and not on the phone.
-"""
+"""Hugging Face's tokenizer.json -> the tokenizer's file of a bundle. A step that phones lack is an
+error here, which names it, and not on the phone."""
 
 from __future__ import annotations
 
@@ -19,10 +17,10 @@ Json = dict[str, Any]
 Arrays = dict[str, tuple[Kind, bytes]]
 Step = list[Any]
 
-_CLIP = "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"
+CLIP = "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"
 _CLIP_SPECIALS = ("<|startoftext|>", "<|endoftext|>")
 _SIMPLE = {"Lowercase": "lower", "StripAccents": "drop_marks"}
-_CLIP_NAMED = "<\\|startoftext\\|>|<\\|endoftext\\|>|" + _CLIP
+_CLIP_NAMED = "<\\|startoftext\\|>|<\\|endoftext\\|>|" + CLIP
 
 
 def compile_tokenizer(
@@ -33,13 +31,9 @@ def compile_tokenizer(
     charsmap: bytes = b"",
     whole: dict[str, int] | None = None,
 ) -> bytes:
-    """The file for a tokenizer.json that was read.
-
-    `prepare` are steps on the whole text before the tokenizer's own (what a library does to a text
-    first). `normalize` stand in place of the file's normalizer, with the table that their step
-    "charsmap" reads. `whole`: words of open_clip's expression (which ignores case) that have an
-    id of their own. StudentError names the part that a phone lacks.
-    """
+    """Return the file for a tokenizer.json. `prepare` steps come before its own, `normalize` stand
+    in place of its normalizer, with the table `charsmap`; `whole` are words of open_clip's
+    expression that have an id of their own."""
     arrays: Arrays = charsmap_arrays(charsmap) if charsmap else {}
     steps = _normalizer(data["normalizer"], arrays) if normalize is None else [*normalize]
     before, after = _frame(data["post_processor"])
@@ -113,7 +107,7 @@ def _charsmap(blob: bytes, arrays: Arrays) -> list[Step]:
 
 
 def charsmap_arrays(blob: bytes) -> Arrays:
-    """SentencePiece's precompiled table: the bytes of its trie, the trie, what its values name."""
+    """Split SentencePiece's precompiled table into its trie and what the trie's values name."""
     (size,) = struct.unpack_from("<I", blob)
     return {"charsmap_trie": ("I", blob[4 : 4 + size]), "charsmap_text": ("B", blob[4 + size :])}
 
@@ -126,7 +120,7 @@ def _pre_tokenizer(
     if kinds == ["Split", "ByteLevel"] and not parts[1]["add_prefix_space"]:
         pattern, (split, level) = parts[0]["pattern"].get("Regex"), parts
         removed = split["behavior"] == "Removed" and split["invert"]
-        if removed and pattern in (_CLIP, _CLIP_NAMED):
+        if removed and pattern in (CLIP, _CLIP_NAMED):
             specials = _CLIP_SPECIALS if pattern == _CLIP_NAMED else ()
             named = [*(specials if whole is None else whole)]
             return [["clip", named, level.get("use_regex", True), whole is not None]]

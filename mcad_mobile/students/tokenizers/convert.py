@@ -1,20 +1,18 @@
-"""A library's tokenizer -> the tokenizer's file of a bundle, with the ids that the library gives.
-
-A part that a phone cannot read is a StudentError that names it.
-"""
+"""A library's tokenizer -> the tokenizer's file of a bundle, with the ids that the library
+gives."""
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mcad_mobile.engine.text.normalize import ASCII_PUNCTUATION
 from mcad_mobile.engine.text.tokenizer import Pool, TokenizerSpec
 from mcad_mobile.errors import StudentError
-from mcad_mobile.students.tokenizers.compile import Json, Step, compile_tokenizer, refuse
+from mcad_mobile.students.tokenizers.compile import CLIP, Json, Step, compile_tokenizer, refuse
 
 UNIGRAM, BPE = 1, 2  # kinds of SentencePiece models
 _MARK = "▁"  # SentencePiece's space
@@ -30,27 +28,19 @@ _CLEAN: dict[str, list[Step]] = {
 
 @dataclass(frozen=True)
 class _Parts:
-    """A tokenizer.json, the steps before it, words with an id of their own, and how a row is
-    padded."""
+    """A tokenizer.json, how a row is padded, and options of `compile_tokenizer`."""
 
     data: Json
     pad: int
     eos: int | None
-    prepare: Sequence[Step] = ()
-    normalize: Sequence[Step] | None = None
-    charsmap: bytes = b""
-    whole: dict[str, int] | None = None
     pad_left: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def convert_tokenizer(
     tokenizer: Any, *, length: int, pool: Pool, attends_to_padding: bool
 ) -> tuple[TokenizerSpec, bytes]:
-    """The spec and the file of a bundle for a tokenizer of open_clip or transformers.
-
-    `length` is the tower's L. `attends_to_padding`: the tower attends to padding as it does to
-    words (SigLIP, MobileCLIP2). The spec of `pool` "eos" has the tokenizer's end of text.
-    """
+    """Return the spec and the file of a bundle for a library's tokenizer."""
     parts = _parts(tokenizer)
     spec = TokenizerSpec(
         length=length,
@@ -60,14 +50,7 @@ def convert_tokenizer(
         pool=pool,
         eos=parts.eos if pool == "eos" else None,
     )
-    file = compile_tokenizer(
-        parts.data,
-        prepare=parts.prepare,
-        normalize=parts.normalize,
-        charsmap=parts.charsmap,
-        whole=parts.whole,
-    )
-    return spec, file
+    return spec, compile_tokenizer(parts.data, **parts.options)
 
 
 def _parts(tokenizer: Any) -> _Parts:
@@ -77,7 +60,8 @@ def _parts(tokenizer: Any) -> _Parts:
     if kind == "HFTokenizer":
         return _open_clip_of_transformers(tokenizer)
     if kind == "SigLipTokenizer":
-        return replace(_transformers(tokenizer.tokenizer), prepare=_CLEAN["_clean_canonicalize"])
+        steps = {"prepare": _CLEAN["_clean_canonicalize"]}
+        return replace(_transformers(tokenizer.tokenizer), options=steps)
     if kind == "SiglipTokenizer":
         return _siglip(tokenizer)
     if hasattr(tokenizer, "backend_tokenizer"):
@@ -93,7 +77,7 @@ def _open_clip(tokenizer: Any) -> _Parts:
     names = {number: token for token, number in encoder.items()}
     split = {
         "type": "Split",
-        "pattern": {"Regex": "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"},
+        "pattern": {"Regex": CLIP},
         "behavior": "Removed",
         "invert": True,
     }
@@ -115,14 +99,15 @@ def _open_clip(tokenizer: Any) -> _Parts:
         },
     }
     whole = {names[number]: number for number in tokenizer.all_special_ids}
-    return _Parts(data, pad=0, eos=end, prepare=_clean(tokenizer), whole=whole)
+    return _Parts(data, pad=0, eos=end, options={"prepare": _clean(tokenizer), "whole": whole})
 
 
 def _open_clip_of_transformers(tokenizer: Any) -> _Parts:
     if tokenizer.tokenizer_mode:
         raise refuse("mode", repr(tokenizer.tokenizer_mode))
     parts = _parts(tokenizer.tokenizer)
-    parts = replace(parts, prepare=[*_clean(tokenizer), *parts.prepare])
+    steps = [*_clean(tokenizer), *parts.options.get("prepare", ())]
+    parts = replace(parts, options={**parts.options, "prepare": steps})
     if not tokenizer.strip_sep_token:
         return parts
     # CLIPA's: a zero stands where the separator was.
@@ -155,11 +140,8 @@ def _transformers(tokenizer: Any) -> _Parts:
 
 
 def _siglip(tokenizer: Any) -> _Parts:
-    """transformers' SigLIP, which asks the sentencepiece library: the same steps here.
-
-    Each part between specials is put in canonical form, then SentencePiece's table of characters
-    is applied, and every space starts a word.
-    """
+    """transformers' SigLIP: parts between specials in canonical form, then SentencePiece's table of
+    characters, and every space starts a word."""
     model = read_sentencepiece(tokenizer.vocab_file)
     if model.kind != UNIGRAM:
         raise refuse("model", "SentencePiece of another kind than unigram")
@@ -177,22 +159,22 @@ def _siglip(tokenizer: Any) -> _Parts:
         },
         "model": {"type": "Unigram", "vocab": model.pieces, "unk_id": model.unk_id},
     }
+    normalize = [
+        ["lower"],
+        ["remove", ASCII_PUNCTUATION],
+        ["join_words"],
+        *([["charsmap", "longest"]] if model.charsmap else []),
+        ["join_blanks", " "],
+        ["replace", " ", _MARK],
+        ["trim_end", _MARK],
+    ]
+    steps = {"prepare": [["replace", _MARK, " "], ["prepend", _MARK]], "normalize": normalize}
     return _Parts(
         data,
         pad=tokenizer.pad_token_id,
         eos=tokenizer.eos_token_id,
-        prepare=[["replace", _MARK, " "], ["prepend", _MARK]],
-        normalize=[
-            ["lower"],
-            ["remove", ASCII_PUNCTUATION],
-            ["join_words"],
-            *([["charsmap", "longest"]] if model.charsmap else []),
-            ["join_blanks", " "],
-            ["replace", " ", _MARK],
-            ["trim_end", _MARK],
-        ],
-        charsmap=model.charsmap,
         pad_left=tokenizer.padding_side == "left",
+        options={**steps, "charsmap": model.charsmap},
     )
 
 
@@ -203,10 +185,7 @@ def _added(token: Any, number: int) -> Json:
 
 @dataclass(frozen=True)
 class SentencePieceModel:
-    """A SentencePiece model file (sentencepiece_model.proto, ModelProto). It is parsed here:
-    sentencepiece's own protobuf module wants a newer protobuf than qai-hub takes. `kind` is UNIGRAM
-    or BPE; `pieces` are strings and scores by id; `charsmap` is the table of replacements, empty
-    for none."""
+    """A SentencePiece model: its `kind`, strings and scores by id, and replacements."""
 
     kind: int
     pieces: list[tuple[str, float]]

@@ -55,9 +55,6 @@ def wordpiece_json(config: WordPieceConfig, directory: Path) -> dict[str, Any]:
         {"SpecialToken": {"id": "[SEP]", "type_id": 0}},
     ]
     return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
         "added_tokens": [],
         "normalizer": {
             "type": "BertNormalizer",
@@ -76,7 +73,6 @@ def wordpiece_json(config: WordPieceConfig, directory: Path) -> dict[str, Any]:
                 for name in ("[CLS]", "[SEP]")
             },
         },
-        "decoder": None,
         "model": {
             "type": "WordPiece",
             "unk_token": "[UNK]",
