@@ -18,7 +18,6 @@ from mcad_mobile.bench.report.bundle_rows import (
     ALONE_HEAD,
     PAIRS_HEAD,
     alone_rows,
-    judged_by,
     matrix_head,
     matrix_rows,
     pair_rows,
@@ -90,14 +89,6 @@ class ExportArguments(StudentOptions):
         min=0.01,
         max=100,
     )
-    simulated: int = option(
-        "--simulated",
-        "So many photos of --precision auto, with their captions, are given to a Snapdragon's "
-        "simulator, too: seconds for each, up to a minute for large towers.",
-        default=0,
-        metavar="PHOTOS",
-        min=0,
-    )
     allow_low_parity: bool = flag(
         "--allow-low-parity", "Keep towers under 0.95 mean cosine to float."
     )
@@ -167,7 +158,7 @@ def _run(
         ]
         budget = None
         if data is not None and measure_on:
-            budget = recall.budget_on(student, data, measure_on, drop, options.simulated)
+            budget = recall.budget_on(student, data, measure_on, drop)
         export_options = ExportOptions(
             calibration=options.calibration,
             samples=options.samples,
@@ -335,7 +326,7 @@ def _print_search(record: PrecisionRecord) -> None:
         list(PAIRS_HEAD),
         [list(row) for row in pair_rows(record)],
     )
-    print(f"{record.why} {judged_by(record)}")
+    print(f"{record.why} Judged by {record.judged_by}.")
 
 
 def _print_recall(data: Path | None, recalls: RungRecalls, bundle: Bundle) -> None:

@@ -115,16 +115,6 @@ class StepRecord(Record, frozen=True):
     within: bool
 
 
-class SimulatedRecord(Record, frozen=True):
-    """The chosen pair in its chip's simulator, on the first photos of the split."""
-
-    photos: Size
-    captions: Size
-    drop: Points
-    margin: NotNegative
-    judged_drop: Points
-
-
 class PrecisionRecord(Record, frozen=True):
     """How precisions were chosen on `data`, for at most `max_recall_drop` points of mR: the weights
     that could have fewer bits, each tower alone, and the pairs that were measured, the smallest
@@ -139,7 +129,6 @@ class PrecisionRecord(Record, frozen=True):
     steps: tuple[StepRecord, ...]
     photos_to_tell: Count
     why: str
-    simulated: SimulatedRecord | None = None
 
     def to_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = msgspec.to_builtins(self)

@@ -1,9 +1,4 @@
-"""Builds the bundles of one student for several chips: each part that they share is made once.
-
-The folder of a part is laid out as a bundle: `common` holds the files of every bundle, and each
-rung has a folder of its own. A bundle is a copy of `common` and of its rungs' folders, and
-bundle.json.
-"""
+"""Builds the bundles of one student for several chips; each part that they share is made once."""
 
 from __future__ import annotations
 
@@ -18,7 +13,6 @@ import numpy as np
 import torch
 from msgspec import structs
 from numpy.typing import NDArray
-from torch import nn
 
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.requirements import tool_versions
@@ -44,7 +38,6 @@ from mcad_mobile.export.parity import float_embeddings
 from mcad_mobile.export.precision.recall import Budget, EmbeddingCache, RecallMeter
 from mcad_mobile.export.precision.recipes import MEASURED_BY, Recipe, recipes_for, sensitivities
 from mcad_mobile.export.precision.search import Search
-from mcad_mobile.export.quantization.bias_correction import corrected
 from mcad_mobile.export.quantization.calibration import Samples
 from mcad_mobile.export.rungs import (
     RungOptions,
@@ -55,7 +48,7 @@ from mcad_mobile.export.rungs import (
     with_source_facts,
 )
 from mcad_mobile.export.targets import Target
-from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.export.tower_job import TowerJob, corrected
 from mcad_mobile.students.protocol import TEXT_INPUTS, Student
 
 TABLE = "token_table.bin"
@@ -74,14 +67,7 @@ _TOOLS = (
 
 @dataclass(frozen=True)
 class BundleRequest:
-    """A bundle to write.
-
-    target: the chip that it is for.
-    out: its folder, new or a bundle, which is replaced.
-    cloud: compiles its QNN rungs in Qualcomm AI Hub and compares them on a phone there; None to
-        compile here and compare in the HTP simulator.
-    precisions: of the first rung of each tower; None for the target's own.
-    """
+    """A bundle to write; `precisions` of each tower's first rung are None for the target's own."""
 
     target: Target
     out: Path
@@ -97,18 +83,8 @@ class _BuiltRung:
 
 
 class BundleBuilder:
-    """Builds bundles of one student.
-
-    Args:
-        student: the student whose towers are exported.
-        calibrate: real inputs to calibrate on.
-        held_out: other real inputs: the first 16 to compare on, the rest to choose between ways to
-            quantize.
-        folder: an empty folder for parts of bundles.
-        allow_low_parity: accept rungs that are too far from float.
-        simulated_inputs: how many inputs a simulator is given.
-        progress: hears of steps that take minutes.
-    """
+    """Builds bundles of one student from parts in `folder`. Of the `held_out` inputs the first 16
+    are compared on; the rest choose between ways to quantize."""
 
     def __init__(
         self,
@@ -124,12 +100,11 @@ class BundleBuilder:
         self._student = student
         self._progress = progress
         self._folder = folder
-        self._common = folder / "common"
-        self._common.mkdir()
+        self._common = self._new_folder("common")
         self._built: dict[tuple[str, ...], _BuiltRung] = {}
         write_token_table(self._common / TABLE, student.token_table.numpy())
         self._table = TokenTable(self._common / TABLE, *student.token_table.shape)
-        compared = held_out.first(PARITY_INPUTS)
+        compared = held_out[:PARITY_INPUTS]
         # A phone reads rounded rows of its table; the float student reads its own.
         inputs = {name: compared.read_from(self._table).inputs(name) for name in TOWERS}
         expected = {
@@ -144,7 +119,7 @@ class BundleBuilder:
         self._golden = {
             name: self._save_golden(name, inputs[name], expected[name], compared) for name in TOWERS
         }
-        rest = held_out.after(PARITY_INPUTS)
+        rest = held_out[PARITY_INPUTS:]
         self.jobs = {
             name: self._tower_job(name, calibrate, rest if rest.count(name) else calibrate)
             for name in TOWERS
@@ -156,16 +131,7 @@ class BundleBuilder:
     def choose_precisions(
         self, budget: Budget, target: Target
     ) -> tuple[dict[TowerName, Precision], PrecisionRecord]:
-        """Search the smallest towers for the first rung of `target` that lose no more recall than
-        `budget` allows. Bundles that are built afterwards use and record them.
-
-        Returns:
-            The precision of each tower, and how it was found.
-
-        Raises:
-            ExportError: all towers lose more.
-            ParityError: all recipes of a tower are too far from float.
-        """
+        """Search the smallest towers for the first rung of `target`, for all bundles."""
         meter = RecallMeter(
             self._student,
             budget.photos,
@@ -175,12 +141,12 @@ class BundleBuilder:
             self._progress,
         )
         ranked = {
-            name: sensitivities(job, self._progress)
+            name: sensitivities(job)
             for name, job in self.jobs.items()
             if tower_plans(name, target)[0].runtime == "onnx"
         }
         recipes = {
-            name: recipes_for(job, target, ranked.get(name, ()), meter.loses_least, self._progress)
+            name: recipes_for(job, target, ranked.get(name, ()), meter.loses_least)
             for name, job in self.jobs.items()
         }
         # Few photos are easy to tell apart even for a tower that is far from its student.
@@ -193,37 +159,22 @@ class BundleBuilder:
         record = search.record(chosen, ranked, MEASURED_BY[target.family])
         left_out = "".join(sentence for _, sentence in acceptable.values())
         record = structs.replace(record, why=record.why + left_out)
-        if budget.simulated and target.family == "snapdragon":
-            simulated = meter.simulated(chosen, budget.simulated)
-            record = structs.replace(record, simulated=simulated)
         self._facts["precision"] = record
         return {recipe.tower: recipe.precision for recipe in chosen}, record
 
     def build(
         self, request: BundleRequest, out: Path, begin: Callable[[str], None]
     ) -> tuple[Bundle, list[str]]:
-        """Write all files of a bundle but bundle.json to the empty folder `out`.
-
-        Args:
-            request: the bundle; its own `out` is not written.
-            out: the folder.
-            begin: hears of each rung before it is built, and before it is compared.
-
-        Returns:
-            The bundle, and warnings.
-
-        Raises:
-            ExportError: a rung cannot be made for the chip.
-            ParityError: a rung is too far from float, or kernels of this machine are wrong.
-        """
+        """Write all files of a bundle but bundle.json to the empty folder `out`, and return the
+        bundle and warnings. `begin` hears of each rung before it is built and before it is
+        compared."""
         shutil.copytree(self._common, out, dirs_exist_ok=True)
         rungs: dict[TowerName, tuple[Rung, ...]] = {}
         warnings: list[str] = []
         for name, plans in keyed_plans(request.target, request.precisions).items():
             for key, plan in plans.items():
                 if key not in self._built:
-                    folder = self._folder / "-".join(key)
-                    folder.mkdir()
+                    folder = self._new_folder("-".join(key))
                     on_chip = f" for {request.target.chip}" if request.target.id in key else ""
                     begin(f"{name} tower: {plan.runtime} {plan.precision}{on_chip}")
                     # Biases are corrected for 8-bit weights; float ones keep their own.
@@ -237,7 +188,9 @@ class BundleBuilder:
                         f"{name} tower: comparing {plan.runtime} {plan.precision}{on_chip} with "
                         "float"
                     )
-                    self._built[key] = self._compare(name, rung, folder, request)
+                    alone = self._bundle(folder, request.target, {name: (rung,)})
+                    compared, found = self._comparison.compare(name, rung, alone, request.cloud)
+                    self._built[key] = _BuiltRung(compared, folder, found)
             parts = [self._built[key] for key in plans]
             for part in parts:
                 shutil.copytree(part.folder, out, dirs_exist_ok=True)
@@ -253,17 +206,6 @@ class BundleBuilder:
         compile_context = None if request.cloud is None else request.cloud.compile
         return replace(options, compile_context=compile_context)
 
-    def _compare(
-        self, name: TowerName, rung: Rung, folder: Path, request: BundleRequest
-    ) -> _BuiltRung:
-        bundle = self._bundle(folder, request.target, {name: (rung,)})
-        compared, warnings = self._comparison.compare(name, rung, bundle, request.cloud)
-        chosen = self._chosen.get(name)
-        if chosen is not None and rung.runtime == "qnn":
-            note = self._comparison.simulator_agreement(name, chosen)
-            compared = structs.replace(compared, notes=(*compared.notes, note))
-        return _BuiltRung(compared, folder, warnings)
-
     def _save_golden(
         self,
         name: TowerName,
@@ -271,24 +213,21 @@ class BundleBuilder:
         expected: NDArray[np.float32],
         samples: Samples,
     ) -> Golden:
-        """Write the first inputs as a phone reads them, and the float student's embeddings of its
-        own."""
-        few = samples.first(GOLDEN_INPUTS)
-        count = len(few.ids)
-        is_text = name == "text"
+        """Write the first inputs as a phone reads them, and the float embeddings."""
+        few = samples[:GOLDEN_INPUTS]
+
+        def save(key: str, array: NDArray[Any]) -> FileRecord:
+            return save_array(self._common, f"golden/{key}.npy", array[: len(few.ids)])
+
         return Golden(
-            inputs={
-                key: save_array(self._common, f"golden/{key}.npy", value[:count])
-                for key, value in inputs.items()
-            },
-            embeddings=save_array(self._common, f"golden/{name}_embedding.npy", expected[:count]),
-            texts=few.texts if is_text else (),
-            ids=save_array(self._common, "golden/token_ids.npy", few.ids) if is_text else None,
+            inputs={key: save(key, value) for key, value in inputs.items()},
+            embeddings=save(f"{name}_embedding", expected),
+            texts=few.texts if name == "text" else (),
+            ids=save("token_ids", few.ids) if name == "text" else None,
         )
 
     def _tower_job(self, name: TowerName, calibrate: Samples, validation: Samples) -> TowerJob:
-        """Return the tower to quantize. The image tower's biases are corrected for 8-bit weights;
-        its `uncorrected` job has its own."""
+        """Return the tower to quantize, with biases corrected for 8-bit weights."""
         samples = calibrate.read_from(self._table)
         module = self._student.tower(name)
         inputs, output = tower_specs(self._student, name)
@@ -296,39 +235,39 @@ class BundleBuilder:
         def progress(step: str, done: int = 0, total: int = 0, /) -> None:
             self._progress(f"{name} tower: {step}", done, total)
 
-        def job(module: nn.Module, folder: str, uncorrected: TowerJob | None = None) -> TowerJob:
-            work = self._folder / folder
-            work.mkdir()
-            return TowerJob(
-                module=module,
-                name=name,
-                inputs=inputs,
-                output=output,
-                samples=samples.inputs(name),
-                validation=validation.read_from(self._table).inputs(name),
-                expected=expected,
-                golden=self._golden[name],
-                work=work,
-                any_length=name == "text" and not self._student.text_spec.attends_to_padding,
-                uncorrected=uncorrected,
-                progress=progress,
-            )
-
-        expected = float_embeddings(module, validation.inputs(name))
-        own = job(module, f"{name}-float")
+        own = TowerJob(
+            module=module,
+            name=name,
+            inputs=inputs,
+            output=output,
+            samples=samples.inputs(name),
+            validation=validation.read_from(self._table).inputs(name),
+            expected=float_embeddings(module, validation.inputs(name)),
+            golden=self._golden[name],
+            work=self._new_folder(f"{name}-float"),
+            any_length=name == "text" and not self._student.text_spec.attends_to_padding,
+            progress=progress,
+        )
         if name == "text":
             return own
-        return job(corrected(module, torch.from_numpy(samples.pixels)), "image-corrected", own)
+        module = corrected(module, torch.from_numpy(samples.pixels))
+        work = self._new_folder(f"{name}-corrected")
+        return replace(own, module=module, work=work, uncorrected=own)
+
+    def _new_folder(self, name: str) -> Path:
+        folder = self._folder / name
+        folder.mkdir()
+        return folder
 
     def _bundle(
         self, directory: Path, target: Target, rungs: Mapping[TowerName, tuple[Rung, ...]]
     ) -> Bundle:
+        chip, npu = target.chip, target.npu
+        facts = TargetFacts(target.id, target.soc_model, target.htp_arch, chip, npu)
         return Bundle(
             directory=directory,
             name=f"{self._student.name}-{target.id}",
-            target=TargetFacts(
-                target.id, target.soc_model, target.htp_arch, target.chip, target.npu
-            ),
+            target=facts,
             image=Tower(rungs.get("image", ()), self._golden["image"]),
             text=Tower(rungs.get("text", ()), self._golden["text"]),
             **self._facts,

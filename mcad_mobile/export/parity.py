@@ -1,6 +1,5 @@
 """Parity: does a written tower give the float student's embeddings? And kernels: does this machine
-compute what the tower's file describes? Low parity is a fact of a bundle, which a user can accept;
-wrong kernels are a fault of the machine, which nobody can."""
+compute what the tower's file describes? A user can accept low parity, but not wrong kernels."""
 
 from __future__ import annotations
 
@@ -17,8 +16,8 @@ from torch import nn
 from mcad_mobile.engine.bundle import LEAST_PARITY, Parity, Rung
 from mcad_mobile.engine.towers import Inputs, normalize
 from mcad_mobile.engine.towers.ladder import LEAST_AGREEMENT
-from mcad_mobile.engine.towers.protocol import split_batch, takes_any_length, without_padding
 from mcad_mobile.errors import ParityError
+from mcad_mobile.export.quantization.ranges import singles
 
 WARN_BELOW = 0.99
 # ONNX Runtime then keeps every QuantizeLinear and DequantizeLinear, and computes in float between.
@@ -67,13 +66,9 @@ def check_kernels(
     reference: NDArray[np.float32],
     found: NDArray[np.float32],
 ) -> None:
-    """Raise ParityError if this machine's embeddings of the golden inputs, `found` [N, dim], are
-    not those of the rung's `reference`; `expected` are the float student's.
-
-    Two correct evaluations of a graph with 8-bit activations differ where a value lies between two
-    steps and is rounded the other way, which grows from layer to layer: by no more than all of its
-    rounding costs, `reference` to `expected`. Kernels that overflow cost ten times that.
-    """
+    """Raise ParityError if this machine's embeddings `found` are not those of the `reference`."""
+    # Correct evaluations of 8-bit activations differ where a value lies between two steps, by no
+    # more than all rounding costs, `reference` to `expected`. Kernels that overflow cost ten times.
     kernels, quantization = _cosines(reference, found), _cosines(expected, reference)
     if (kernels >= np.minimum(LEAST_AGREEMENT, quantization)).all():
         return
@@ -87,8 +82,7 @@ def check_kernels(
 
 
 def evaluate_reference(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[np.float32]:
-    """Return embeddings [N, dim] of unit length by a quantized rung in `directory`, by other
-    kernels than those that will run it. Only its chip or a simulator can run a context binary."""
+    """Return embeddings by other kernels than those that will run a quantized rung."""
     file = directory / rung.files[0].path
     if rung.runtime == "litert":
         from mcad_mobile.engine.towers.litert import LiteRTTower
@@ -98,8 +92,8 @@ def evaluate_reference(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[n
 
 
 def evaluate_onnx(path: Path, inputs: Inputs) -> NDArray[np.float32]:
-    """Return embeddings [N, dim] of unit length by a quantized ONNX model, without 8-bit kernels,
-    which differ from processor to processor: every integer product is computed in float."""
+    """Return embeddings by a quantized ONNX model, its integer products computed in float: 8-bit
+    kernels differ from processor to processor."""
     model = onnx.load(path)
     _multiply_in_float(model.graph)
     options = ort.SessionOptions()
@@ -108,16 +102,13 @@ def evaluate_onnx(path: Path, inputs: Inputs) -> NDArray[np.float32]:
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    singles = split_batch(inputs)
-    if takes_any_length(session):
-        singles = [without_padding(single) for single in singles]
-    outputs = [session.run(None, single)[0] for single in singles]
+    outputs = [session.run(None, single)[0] for single in singles(model, inputs)]
     return normalize(np.concatenate(outputs))
 
 
 def _multiply_in_float(graph: onnx.GraphProto) -> None:
-    """Replace each MatMulInteger of A, B and their zero points a, b by a MatMul of A - a and B - b.
-    A sum of 8-bit products has little more than 24 bits: float32 keeps it but for its last bits."""
+    """Replace each MatMulInteger by a MatMul. A sum of 8-bit products has little more than 24 bits:
+    float32 keeps it but for its last bits."""
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.op_type != "MatMulInteger":

@@ -37,16 +37,9 @@ _TEXTS_PER_PHOTO = 8
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How bundles are exported.
-
-    calibration: a folder of photos to calibrate on; None for photos of installed packages.
-    samples: how many inputs of each tower to calibrate on.
-    calibrate_on: captioned photos to calibrate on instead; a split that recall is not measured on.
-    allow_low_parity: keep towers whose mean cosine to float is under 0.95.
-    simulated_inputs: how many of the 16 inputs that towers are compared on an HTP simulator is
-        given, which takes up to a minute for each; at least 2.
-    budget: the recall that a search for precisions may spend; None for the targets' precisions.
-    """
+    """How bundles are exported: on `samples` inputs from the folder `calibration`, from the
+    captioned photos `calibrate_on`, or from installed packages. The HTP simulator, which takes up
+    to a minute an input, is given `simulated_inputs` of the 16 that towers are compared on."""
 
     calibration: Path | None = None
     samples: int = 32
@@ -71,19 +64,8 @@ def export(
     progress: Progress = silent,
 ) -> list[Exported]:
     """Write a bundle of `student` for each request; what several of them share is made once.
-
-    Every tower is reloaded from its file and compared with the float student on 16 inputs that it
-    was not calibrated on. A search for precisions chooses for the first request's chip. A bundle
-    replaces what stood at its `out` when it is complete, and stays if a later request fails.
-    `progress` hears of each rung before it is built and before it is compared.
-
-    Raises:
-        MissingExtra: a compiler is not installed. This and DiskError are raised before any work.
-        DiskError: nothing can be written at an `out`, or there is too little room.
-        DataError: there are no photos to calibrate on.
-        ExportError: a rung cannot be made for its chip, or `out` is in use by something else.
-        ParityError: a tower is too far from the float student.
-    """
+    Compilers and places are checked before any work. A bundle replaces what stood at its `out` when
+    it is complete, and stays if a later request fails."""
     options = options or ExportOptions()
     for request in requests:
         require_compilers(request.target, cloud=request.cloud is not None)
@@ -125,9 +107,7 @@ def export(
 
 
 def check_place(student: Student, request: BundleRequest) -> None:
-    """Check a place before the work begins. ExportError if something that is no bundle would be
-    overwritten at `out`; DiskError if a bundle cannot be written there or its weights alone would
-    not fit."""
+    """Raise ExportError if `out` holds something else, DiskError if weights would not fit."""
     out = request.out
     if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
         raise ExportError(
@@ -149,8 +129,7 @@ def check_place(student: Student, request: BundleRequest) -> None:
 
 
 def missing_photos(record: PrecisionRecord) -> list[str]:
-    """Return a warning if the data has too few photos to tell a drop of the whole budget from
-    none."""
+    """Return a warning if the data has too few photos to tell a drop of the budget from none."""
     if record.photos_to_tell <= record.data.photos:
         return []
     return [
@@ -165,7 +144,6 @@ def _rung_count(requests: Sequence[BundleRequest]) -> int:
 
 
 def _load_samples(student: Student, options: ExportOptions) -> tuple[Samples, Samples, list[str]]:
-    """Return the inputs to calibrate on, those to compare on, and warnings."""
     count = options.samples
     calibrate, held_out = load_samples(student, options.calibration, count)
     if not options.calibrate_on:

@@ -19,15 +19,8 @@ from mcad_mobile.export.targets import Target
 if TYPE_CHECKING:
     from mcad_mobile.export.tower_job import TowerJob
 
-# The package in export/backends/ that builds the rungs of a runtime
-_BACKENDS: dict[Runtime, str] = {
-    "onnx": "onnx",
-    "qnn": "qnn",
-    "litert": "litert",
-    "neuropilot": "litert",
-}
 # A rung that nothing here can run has the integers of the rung that it was compiled from.
-COMPILED_FROM: dict[Runtime, Runtime] = {"neuropilot": "litert"}
+COMPILED_FROM: dict[str, Runtime] = {"neuropilot": "litert"}
 
 # (quantized ONNX model, EPContext model to write, target) -> context binaries, number of nodes
 CompileContext = Callable[[Path, Path, Target], tuple[list[Path], int]]
@@ -42,14 +35,7 @@ class TowerPlan(NamedTuple):
 
 @dataclass(frozen=True)
 class RungOptions:
-    """How a backend builds a rung, beyond its plan.
-
-    method: how the ranges of 8-bit activations are calibrated.
-    four_bit_weights: the weights that have 4 bits in precision `mixed`, by their names in the
-        tower's `cpu_onnx`.
-    keep_precision: a user or a search chose the precision, so the backend must not widen it.
-    compile_context: compiles the graphs of QNN rungs; None for the compiler on this machine.
-    """
+    """How a backend builds a rung, which it must not widen if `keep_precision`."""
 
     method: CalibrationMethod = "min-max"
     four_bit_weights: frozenset[str] = frozenset()
@@ -64,22 +50,21 @@ BuildRung = Callable[["TowerJob", TowerPlan, Target, Path, RungOptions], Rung]
 
 def backend(runtime: Runtime) -> BuildRung:
     """Return the function that builds rungs of `runtime`, and import its libraries now."""
-    package = importlib.import_module(f"mcad_mobile.export.backends.{_BACKENDS[runtime]}")
-    build: BuildRung = package.build
+    name = COMPILED_FROM.get(runtime, runtime)
+    build: BuildRung = importlib.import_module(f"mcad_mobile.export.backends.{name}").build
     return build
 
 
 def tower_plans(
     name: TowerName, target: Target, precisions: Mapping[TowerName, Precision] | None = None
 ) -> list[TowerPlan]:
-    """Return a tower's ladder for `target`, without rungs whose compilers are not installed here.
-    With `precisions`, its first rung, and the rung that this is compiled from, have those."""
+    """Return a tower's ladder of rungs that can be built here, the first of `precisions`."""
     from mcad_mobile.export.backends.litert.mediatek import why_not_compiled
 
     plans = [
         TowerPlan(plan.runtime, precision)
         for plan in target.ladder
-        for precision in [plan.precision(name)]
+        for precision in [plan.image if name == "image" else plan.text]
         if precision is not None
         and (plan.runtime != "neuropilot" or why_not_compiled(target) is None)
     ]
@@ -95,8 +80,7 @@ def tower_plans(
 def keyed_plans(
     target: Target, precisions: Mapping[TowerName, Precision] | None = None
 ) -> dict[TowerName, dict[tuple[str, ...], TowerPlan]]:
-    """Return the rungs of a bundle for `target`, by tower and key. Rungs with the same key have
-    the same files and notes. A tower whose first rung is float has no second float rung."""
+    """Return the rungs of a bundle by tower and key; equal keys mean equal files and notes."""
     # The notes of an uncompiled .tflite name the SDK that would compile it, unless it is for CPUs.
     compilers = {"litert": target.neuropilot or target.family, "onnx": "any"}
 
@@ -110,8 +94,7 @@ def keyed_plans(
 
 
 def require_compilers(target: Target, *, cloud: bool) -> None:
-    """Raise MissingExtra if a compiler for one of the target's rungs is not installed. With
-    `cloud`, QNN rungs are compiled elsewhere."""
+    """Raise MissingExtra if a compiler for one of the target's rungs is not installed."""
     for plan in target.ladder:
         with quiet():
             if plan.runtime == "qnn" and not cloud:
@@ -121,8 +104,7 @@ def require_compilers(target: Target, *, cloud: bool) -> None:
 
 
 def with_source_facts(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
-    """Return the rungs; one that nothing here can run has the parity and the expected embeddings of
-    the rung that it was compiled from."""
+    """Give a rung that nothing here can run the facts of what it was compiled from."""
     by_runtime = {rung.runtime: rung for rung in rungs}
 
     def complete(rung: Rung) -> Rung:

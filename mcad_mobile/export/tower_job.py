@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Golden, TensorSpec, TowerName
@@ -31,20 +34,10 @@ from mcad_mobile.export.quantization.ranges import (
 
 @dataclass(frozen=True, eq=False)
 class TowerJob:
-    """A tower to export.
-
-    module: the float tower, for a batch of one, with the float `inputs` and `output`.
-    samples: real inputs to calibrate on.
-    validation: other real inputs, by which one of several ways to quantize is chosen.
-    expected: the float student's embeddings of `validation`, [N, dim] float32 of unit length.
-    golden: the tower's self-test.
-    work: an existing folder for intermediate files, of this job alone.
-    any_length: texts may be cut after their last token.
-    uncorrected: the same tower with its own biases, if those of `module` are corrected for 8 bits.
-    progress: hears how many weights have been rounded to 4 bits, which takes minutes.
-    rounded: weights in 4 bits, by how they were rounded (backends/onnx/quantize.py): kept, as they
-        take minutes.
-    """
+    """A tower to export, with real inputs to calibrate on (`samples`) and to choose by
+    (`validation`, with the float student's embeddings `expected`). `uncorrected` is the same tower
+    with its own biases; `any_length`: texts may be cut after their last token; `rounded` keeps
+    weights in 4 bits, which take minutes."""
 
     module: nn.Module
     name: TowerName
@@ -70,8 +63,7 @@ class TowerJob:
 
     @cached_property
     def cpu_onnx(self) -> Path:
-        """The tower as float ONNX for CPUs. It takes texts without their padding: a query of ten
-        words takes half the time (benchmarks/results/peers.json)."""
+        """The tower as float ONNX for CPUs, without padding: ten words take half the time."""
         if not self.any_length:
             return self.float_onnx
         path = self.work / "any_length.onnx"
@@ -79,8 +71,7 @@ class TowerJob:
         return path
 
     def ranges(self, method: CalibrationMethod) -> Ranges | None:
-        """Return the ranges of the activations of `float_onnx`; None for min-max, which quantizers
-        compute themselves."""
+        """Return the ranges of activations in `float_onnx`; None for min-max, quantizers' own."""
         if method == "min-max":
             return None
         return {name: cut(found, method) for name, found in self._histograms.items()}
@@ -91,8 +82,67 @@ class TowerJob:
         return histograms(activations(model), singles(model, self.samples))
 
     def cosine(self, path: Path, load: Callable[[Path], LoadedTower]) -> float:
-        """Return the mean cosine of a written model to the float student on `validation`, computed
-        once a file."""
+        """Return the mean cosine of a written model to float, computed once a file."""
         if path not in self._cosines:
             self._cosines[path] = parity(self.expected, load(path)(self.validation)).cosine_mean
         return self._cosines[path]
+
+
+@torch.no_grad()
+def corrected(tower: nn.Module, pixels: Tensor) -> nn.Module:
+    """Return a copy of `tower` whose biases give a layer the same mean output with int8 weights as
+    with float ones (Nagel et al., arXiv 1906.04721, section 4.2); `pixels` [N, 3, S, S]."""
+    means = _channel_means(tower.eval(), pixels)
+    rounded = copy.deepcopy(tower)
+    for layer in rounded.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.weight.copy_(_rounded(layer.weight))
+
+    # One pass corrects all layers in order: each hook fixes its layer's output before the next
+    # layer sees it.
+    def correct(expected: Tensor, layer: nn.Module, _: Any, output: Tensor) -> Tensor:
+        shift = expected - _mean(layer, output)
+        layer.get_parameter("bias").add_(shift)
+        return output + (shift[:, None, None] if isinstance(layer, nn.Conv2d) else shift)
+
+    for name, layer in _layers(rounded):
+        layer.register_forward_hook(partial(correct, means[name]))
+    rounded(pixels)
+
+    result = copy.deepcopy(tower)
+    for (_, layer), (_, source) in zip(_layers(result), _layers(rounded), strict=True):
+        layer.get_parameter("bias").copy_(source.get_parameter("bias"))
+    return result
+
+
+def _channel_means(tower: nn.Module, pixels: Tensor) -> dict[str, Tensor]:
+    means: dict[str, Tensor] = {}
+
+    def see(name: str, layer: nn.Module, _: Any, output: Tensor) -> None:
+        means[name] = _mean(layer, output)
+
+    hooks = [layer.register_forward_hook(partial(see, name)) for name, layer in _layers(tower)]
+    tower(pixels)
+    for hook in hooks:
+        hook.remove()
+    return means
+
+
+def _layers(tower: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
+    return [
+        (name, module)
+        for name, module in tower.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None
+    ]
+
+
+def _mean(layer: nn.Module, output: Tensor) -> Tensor:
+    """Return the mean of each channel, which is a photo's second axis and else the last."""
+    return output.mean((0, 2, 3)) if isinstance(layer, nn.Conv2d) else output.flatten(0, -2).mean(0)
+
+
+def _rounded(weight: Tensor) -> Tensor:
+    """Round a weight to symmetric int8 per output channel, as the quantizers do, and back."""
+    largest = weight.abs().flatten(1).amax(1).clamp(min=1e-12)
+    scale = (largest / 127).reshape(-1, *[1] * (weight.ndim - 1))
+    return (weight / scale).round().clamp(-127, 127) * scale

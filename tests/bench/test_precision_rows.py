@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.bench.report.bundle_rows import (
     alone_rows,
-    judged_by,
     matrix_head,
     matrix_rows,
     pair_rows,
@@ -20,7 +17,6 @@ from mcad_mobile.engine.bundle import (
     RecallAt,
     RecallRecord,
     Recalls,
-    SimulatedRecord,
     StepRecord,
 )
 
@@ -48,10 +44,6 @@ def test_pairs_show_the_last_few_smaller_and_all_larger_ones():
     assert [row[0] for row in rows] == [f"image {n}" for n in range(3, 11)]
     assert [row[-1] for row in rows] == [*["over"] * 5, "chosen", "over", "within"]
     assert rows[0] == ("image 3", "int8", "4.0", "55.00", "1.00 ± 0.25", "over")
-    assert judged_by(record) == "Judged by the files."
-    simulated = replace(record, simulated=SimulatedRecord(40, 200, 0.75, 1.5, 0.5))
-    assert "first 40 photos, with 200 captions" in judged_by(simulated)
-    assert "simulator loses 0.75 ± 1.50; these files, as judged, 0.50." in judged_by(simulated)
     assert alone_rows(record) == [("image", "int8", "5.0", "0.12 ± 0.50")]
 
 

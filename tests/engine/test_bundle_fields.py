@@ -21,7 +21,6 @@ from mcad_mobile.engine.bundle import (
     RecallAt,
     RecallRecord,
     Recalls,
-    SimulatedRecord,
     StepRecord,
     WeightRecord,
 )
@@ -44,10 +43,10 @@ OPTIONAL = {
     ),
     *("preprocess.resize_to", "preprocess.centre", "preprocess.fill"),
     *("tokenizer.pad_left", "tokenizer.attends_to_padding", "tokenizer.pool", "tokenizer.eos"),
-    *("recall.pairs", "precision.simulated"),
+    *("recall.pairs",),
 }
 # Fields that may be null. Each of them is an object or a number otherwise.
-NULLABLE = ("recall", "precision", "simulated", "parity", "ids")
+NULLABLE = ("recall", "precision", "parity", "ids")
 NULLABLE += ("soc_model", "htp_arch", "scale", "zero_point", "resize_to", "eos")
 # Objects whose names are data: they have no fields.
 MAPS = ("tools", "inputs")
@@ -78,7 +77,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
             steps=(StepRecord("int8", "int8", 9 << 20, 55.25, 0.75, 0.4, True),),
             photos_to_tell=300,
             why="Because.",
-            simulated=SimulatedRecord(50, 250, 0.1, 0.3, 0.2),
         ),
     )
     full.save()

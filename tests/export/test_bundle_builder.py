@@ -56,7 +56,7 @@ def test_a_recipe_is_chosen_on_inputs_that_are_neither_calibrated_on_nor_reporte
 
 def test_calibration_inputs_also_choose_where_too_few_are_held_out(student, samples, tmp_path):
     calibrate, held_out = samples
-    few = held_out.first(PARITY_INPUTS)
+    few = held_out[:PARITY_INPUTS]
     jobs = jobs_of(student, calibrate, few, tmp_path)
     assert np.array_equal(jobs["image"].validation["pixels"], calibrate.pixels)
     assert len(jobs["text"].expected) == len(calibrate.ids)

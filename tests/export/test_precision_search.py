@@ -24,7 +24,7 @@ from mcad_mobile.export.pipeline import ExportOptions, export, missing_photos
 from mcad_mobile.export.precision.recall import EmbeddingCache, RecallMeter, budget_on, data_facts
 from mcad_mobile.export.precision.recipes import Recipe
 from mcad_mobile.export.targets import find_target
-from mcad_mobile.students.evaluation import evaluate
+from mcad_mobile.students.evaluation import embed
 from mcad_mobile.students.load import load_student
 from tests.support.tiny_students import write_open_clip
 
@@ -126,7 +126,7 @@ def test_weights_whose_bytes_cost_least_come_first(chosen, name):
 def test_the_recorded_recall_is_that_of_the_files(chosen, packaged_pairs):
     photos = load_captions(packaged_pairs, "val")
     engine = SearchEngine(chosen, runtime="onnx")
-    found = evaluate(photos, engine.embed_photo, engine.embed_text, lambda *_: None)
+    found = embed(photos, engine.embed_photo, engine.embed_text, lambda *_: None).retrieval()
     last = next(step for step in chosen.precision.steps if step.within)
     four = sum(weight.bits == 4 for weight in chosen.precision.weights)
     assert last.mean_recall + EACH * four == pytest.approx(found.mean_recall, abs=0.01)

@@ -19,8 +19,8 @@ from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
 from mcad_mobile.export.bundle_builder import tower_specs
 from mcad_mobile.export.parity import check, float_embeddings, parity
-from mcad_mobile.export.quantization.bias_correction import corrected
 from mcad_mobile.export.quantization.calibration import load_samples
+from mcad_mobile.export.tower_job import corrected
 from mcad_mobile.students.load import load_student
 
 

@@ -7,7 +7,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from mcad_mobile.base.progress import silent
 from mcad_mobile.engine.towers.litert import LiteRTTower
 from mcad_mobile.export.backends.litert import quantize as litert
 from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
@@ -48,7 +47,7 @@ def test_mixes_have_the_ranges_of_the_8_bits_that_lose_least(job, best):
         assert [recipe.method for recipe in eight] == list(METHODS)
         return eight[METHODS.index(best)]
 
-    found = recipes_for(job, find_target("cpu"), sensitivities(job, silent), loses_least, silent)
+    found = recipes_for(job, find_target("cpu"), sensitivities(job), loses_least)
     unquantized, eight, mixed = found[0], found[1 : 1 + len(METHODS)], found[1 + len(METHODS) :]
     assert unquantized.precision == "fp32"
     assert {recipe.precision for recipe in eight} == {"int8"}

@@ -68,7 +68,7 @@ def test_an_exported_tower_says_what_the_float_one_does(student, tower, tmp_path
 @pytest.mark.parametrize("tower", ["image", "text"])
 def test_every_node_runs_on_the_npu_of_a_snapdragon(student, tower, tmp_path):
     from mcad_mobile.engine.towers.qnn import QnnTower
-    from mcad_mobile.export.backends.qnn.compile import compile_context
+    from mcad_mobile.export.backends.qnn import compile_context
     from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
     from mcad_mobile.export.targets import find_target
 

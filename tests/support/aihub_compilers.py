@@ -68,7 +68,7 @@ def run_model(
 
 def _to_context_binary(folder: Path, name: str, content: bytes, target_id: str) -> bytes:
     """For real, by the compiler that onnxruntime-qnn carries."""
-    from mcad_mobile.export.backends.qnn.compile import compile_context
+    from mcad_mobile.export.backends.qnn import compile_context
     from mcad_mobile.export.targets import find_target
 
     model = unpack(folder / "source", name, content)

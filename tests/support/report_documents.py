@@ -20,7 +20,6 @@ from mcad_mobile.engine.bundle import (
     RecallAt,
     RecallRecord,
     Recalls,
-    SimulatedRecord,
     StepRecord,
     WeightRecord,
 )
@@ -155,7 +154,6 @@ def precisions_chosen(bundle: Bundle) -> Bundle:
             ),
             300,
             "Because of this.",
-            SimulatedRecord(40, 200, 0.75, 1.5, 0.5),
         ),
     )
 

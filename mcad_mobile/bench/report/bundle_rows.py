@@ -64,19 +64,6 @@ def _texts(record: RecallRecord) -> list[str]:
     return list(dict.fromkeys(pair.text for pair in record.pairs))
 
 
-def judged_by(record: PrecisionRecord) -> str:
-    """Sentences on what recall was judged by, and on the simulator's recall."""
-    sentence = f"Judged by {record.judged_by}."
-    if record.simulated is None:
-        return sentence
-    found = record.simulated
-    return (
-        f"{sentence} On the first {found.photos} photos, with {found.captions} captions, the "
-        f"chip's simulator loses {_drop(found.drop, found.margin)}; these files, as judged, "
-        f"{found.judged_drop:.2f}."
-    )
-
-
 def _drop(points: float, margin: float) -> str:
     return f"{points:.2f} ± {margin:.2f}"
 
@@ -134,7 +121,7 @@ def _precision_rows(record: PrecisionRecord) -> dict[str, Any]:
     return {
         "alone": {"head": ALONE_HEAD, "rows": alone_rows(record)},
         "pairs": {"head": PAIRS_HEAD, "rows": pair_rows(record)},
-        "note": f"{record.why} {judged_by(record)} Tried on {_data(record.data)}; float "
+        "note": f"{record.why} Judged by {record.judged_by}. Tried on {_data(record.data)}; float "
         f"mR {record.float_mean_recall:.2f}. {len(record.steps)} pairs were measured; what is not "
         f"shown is smaller, and in bundle.json. {record.photos_to_tell} photos tell a drop of "
         f"{record.max_recall_drop:g} points from none.",

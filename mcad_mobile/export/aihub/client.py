@@ -1,8 +1,5 @@
-"""Qualcomm AI Hub by Qualcomm's own client: phones in a cloud, by job ids.
-
-The token stays in the client's own configuration (`qai-hub configure`); it is read here only to
-keep it out of messages.
-"""
+"""Phones in Qualcomm AI Hub, by Qualcomm's own client. The token stays in the client's
+configuration; it is read here only to keep it out of messages."""
 
 from __future__ import annotations
 
@@ -50,19 +47,8 @@ class CloudDevice:
             return None
 
 
-@dataclass(frozen=True)
-class JobState:
-    """`code` is AI Hub's word ("RUNNING_INFERENCE", "SUCCESS", "FAILED")."""
-
-    code: str
-    message: str
-    finished: bool
-    success: bool
-
-
 class AiHub:
-    """A session with the cloud at `api_url`. Each call raises AiHubError with AI Hub's message and
-    what to do next, AiHubRefused if trying later will not help."""
+    """A session with the cloud at `api_url`; AiHubRefused says that trying later will not help."""
 
     def __init__(self) -> None:
         self._hub = require("qai_hub", "aihub")
@@ -83,11 +69,9 @@ class AiHub:
         config.verbose = False
 
     def device(self, name: str) -> CloudDevice:
-        """The device of exactly this name, or the newest with this chipset ("snapdragon-8-elite").
-        AiHubError lists what sounds alike."""
-        with self._calling("list its devices"):
-            every = self._client.get_devices()
-        found = [d for d in every if name in (d.name, _chipset(d))]
+        """Return the device of exactly this name, or the newest with this chipset."""
+        every = self._devices()
+        found = [device for device in every if name in (device.name, device.chipset)]
         if not found:
             words = name.casefold().split()
             near = sorted({d.name for d in every if any(w in d.name.casefold() for w in words)})
@@ -95,15 +79,11 @@ class AiHub:
                 f"AI Hub has no device called {name!r}.",
                 f"It has: {', '.join(near[:8])}." if near else "`qai-hub list-devices` lists them.",
             )
-        newest = max(found, key=_os_version)
-        return CloudDevice(newest.name, newest.os, _chipset(newest))
+        return max(found, key=_os_version)
 
     def device_with(self, target: Target) -> CloudDevice:
-        """The newest phone with a chip of our table. AiHubError if AI Hub has none."""
-        with self._calling("list its devices"):
-            every = self._client.get_devices()
-        devices = [CloudDevice(d.name, d.os, _chipset(d)) for d in every]
-        found = [device for device in devices if device.target == target]
+        """Return the newest phone with a chip of our table."""
+        found = [device for device in self._devices() if device.target == target]
         if not found:
             raise AiHubError(
                 f"AI Hub has no phone with {target.id} ({target.chip}).",
@@ -111,8 +91,12 @@ class AiHub:
             )
         return max(found, key=_os_version)
 
+    def _devices(self) -> list[CloudDevice]:
+        with self._calling("list its devices"):
+            return [CloudDevice(d.name, d.os, _chipset(d)) for d in self._client.get_devices()]
+
     def upload_model(self, path: Path, name: str) -> str:
-        """A model file, or a folder of an ONNX model and its weights -> model id."""
+        """Return the id of a model file, or of a folder with an ONNX model and its weights."""
         with self._calling(f"take {name}"):
             return str(self._client.upload_model(str(path), name=name).model_id)
 
@@ -122,7 +106,7 @@ class AiHub:
             return str(self._client.upload_dataset(entries, name=name).dataset_id)
 
     def submit_compile(self, model: str, device: CloudDevice, options: str, name: str) -> str:
-        """-> job id. `options` as AI Hub documents them ("--target_runtime onnx")."""
+        """Return the id of a job with options as AI Hub documents them."""
         with self._calling(f"compile {name} for {device.name}"):
             source = self._client.get_model(model)
             job = self._client.submit_compile_job(
@@ -131,8 +115,7 @@ class AiHub:
             return str(job.job_id)
 
     def submit_inference(self, model: str, device: CloudDevice, dataset: str, name: str) -> str:
-        """Run a model on a dataset and profile it -> job id. (Since client 0.56 one job does
-        both; a profile job of its own is deprecated.)"""
+        """Run a model on a dataset with a profile, which is one job since client 0.56."""
         with self._calling(f"run {name} on {device.name}"):
             job = self._client.submit_inference_job(
                 self._client.get_model(model),
@@ -170,10 +153,10 @@ class AiHub:
 
         return self._has(f"job {job}", has)
 
-    def state(self, job: str) -> JobState:
+    def state(self, job: str) -> Any:
+        """Return AI Hub's status, with `code`, `message`, `finished` and `success`."""
         with self._calling(f"tell how job {job} is"):
-            status = self._client.get_job(job).get_status()
-            return JobState(status.code, status.message or "", status.finished, status.success)
+            return self._client.get_job(job).get_status()
 
     def url(self, job: str) -> str:
         """Where a person sees the job."""
@@ -212,10 +195,7 @@ class AiHub:
         with self._calling(f"give the profile of job {job}"):
             found: dict[str, Any] = self._client.get_job(job).download_profile()
         if not found:
-            raise AiHubError(
-                f"Job {job} has no profile.",
-                _SUBMITTED_AGAIN,
-            )
+            raise AiHubError(f"Job {job} has no profile.", _SUBMITTED_AGAIN)
         return found
 
     def _has(self, name: str, ask: Callable[[], bool]) -> bool:
@@ -261,12 +241,11 @@ class AiHub:
         return message.replace(self._token, "[token]")
 
 
-def _os_version(device: Any) -> list[int]:
-    """ "15" and "14.1" in their order."""
+def _os_version(device: CloudDevice) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", device.os)]
 
 
 def _chipset(device: Any) -> str:
-    """The most particular chipset attribute, without its prefix."""
+    """Return the most particular chipset attribute, without its prefix."""
     chips = [a.removeprefix(_CHIPSET) for a in device.attributes if a.startswith(_CHIPSET)]
     return max(chips, key=len, default="")

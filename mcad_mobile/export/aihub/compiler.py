@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.engine.bundle import Bundle, Rung, TensorSpec
+from mcad_mobile.engine.bundle import Bundle, Rung
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import ExportError
@@ -28,8 +28,7 @@ _OPTIONS = f"--target_runtime {TARGET_RUNTIMES['qnn']}"
 
 @dataclass(frozen=True)
 class CloudCompiler:
-    """Compiles for the chip of `device`, and runs there. `ledger` remembers what was submitted, so
-    that an export that was interrupted does not compile twice."""
+    """Compiles and runs on `device`; `ledger` remembers what was submitted."""
 
     hub: AiHub
     device: CloudDevice
@@ -39,8 +38,7 @@ class CloudCompiler:
 
     @staticmethod
     def open(target: Target, ledger: Path, device: str | None = None) -> CloudCompiler:
-        """For a phone by name, or the newest one with the target's chip. ExportError if the phone
-        has another chip than the bundle is for; AiHubError if AI Hub cannot be used."""
+        """Use a phone by name, or the newest one with the target's chip."""
         hub = AiHub()
         found = hub.device(device) if device else hub.device_with(target)
         if found.target is None or found.target.id != target.id:
@@ -52,9 +50,7 @@ class CloudCompiler:
         return CloudCompiler(hub, found, ledger)
 
     def compile(self, model: Path, out: Path, target: Target) -> tuple[list[Path], int]:
-        """Do what backends.qnn.compile.compile_context does, in the cloud: write the EPContext
-        model `out` and the context binary beside it; return the binaries and the number of nodes.
-        ExportError if it does not compile, or takes other inputs than the model."""
+        """Do what backends.qnn.compile_context does, in the cloud."""
         with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as scratch:
             job = Job(out.stem, self.device, (model,), {}, _OPTIONS)
             (outcome,) = self._runner(Path(scratch)).compile([job])
@@ -69,8 +65,7 @@ class CloudCompiler:
         return [binary], node_count(model)
 
     def run(self, bundle: Bundle, rung: Rung, inputs: Inputs) -> tuple[NDArray[np.float32], Rung]:
-        """Run the rung on the phone; return its embeddings [N, dim], and the rung with the number
-        of layers that its NPU ran and a note on the phone."""
+        """Return the rung's embeddings [N, dim] on the phone, and the rung with a note."""
         files = tuple(bundle.path(record) for record in rung.files)
         samples = split_batch(inputs)
         data = {name: [sample[name] for sample in samples] for name in inputs}
@@ -109,8 +104,7 @@ class CloudCompiler:
 
 
 def _unpack(archive: Path, out: Path) -> Path:
-    """The zip of an EPContext model and its binary -> `out` and a binary that is called after it,
-    since both towers' lie in one folder."""
+    """Unpack an EPContext model to `out`, and its binary to a name of its own beside it."""
     with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as folder:
         try:
             with zipfile.ZipFile(archive) as packed:
@@ -143,24 +137,20 @@ def _check_inputs(model: Path, compiled: Path) -> None:
     expected, found = _inputs(model), _inputs(compiled)
     if expected != found:
         raise ExportError(
-            f"AI Hub's {compiled.name} takes {_listed(found)}; the tower takes "
-            f"{_listed(expected)}.",
+            f"AI Hub's {compiled.name} takes {found}; the tower takes {expected}.",
             "Report this, with the version of qai-hub.",
         )
 
 
-def _inputs(path: Path) -> list[TensorSpec]:
+def _inputs(path: Path) -> str:
+    """Return names, types and shapes as text: "pixels float32 [1, 3, 224, 224]"."""
     graph = onnx.load(path, load_external_data=False).graph
     weights = {tensor.name for tensor in graph.initializer}
-    specs = []
+    inputs = []
     for value in graph.input:
         tensor = value.type.tensor_type
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
-        shape = tuple(dimension.dim_value for dimension in tensor.shape.dim)
+        shape = [dimension.dim_value for dimension in tensor.shape.dim]
         if value.name not in weights:
-            specs.append(TensorSpec(value.name, dtype, shape, ""))
-    return specs
-
-
-def _listed(specs: list[TensorSpec]) -> str:
-    return ", ".join(f"{spec.name} {spec.dtype} {list(spec.shape)}" for spec in specs)
+            inputs.append(f"{value.name} {dtype} {shape}")
+    return ", ".join(inputs)

@@ -27,8 +27,7 @@ TARGET_RUNTIMES = {"qnn": "precompiled_qnn_onnx", "litert": "tflite", "onnx": "o
 
 @dataclass(frozen=True)
 class Job:
-    """What to do with one model on one device. `compile_options` None: the model runs as it is.
-    `files`: the model, then what lies beside it."""
+    """A model, its first file, on a device; it runs as it is if `compile_options` is None."""
 
     name: str
     device: CloudDevice
@@ -57,9 +56,8 @@ class _OnDisk(Record, frozen=True):
 
 
 class Ledger:
-    """A file of what was submitted to each cloud: its URL -> key of the content -> AI Hub's id. A
-    command that was interrupted, or met a quota, goes on from it; two at once submit in turn, and
-    what one has submitted the other waits for."""
+    """A file of what was submitted to each cloud, by a key of its content. A command that was
+    interrupted, or met a quota, goes on from it; two at once submit in turn."""
 
     def __init__(self, path: Path, api_url: str) -> None:
         self.path = path
@@ -70,8 +68,7 @@ class Ledger:
         self._read()
 
     def once(self, key: str, submit: Callable[[], str], has: Callable[[str], bool]) -> str:
-        """The id under `key`: submitted, and recorded at once, if there is none or if AI Hub no
-        longer has (`has`, asked once a session) what it stood for."""
+        """Return the id under `key`, submitted now if AI Hub never had it, or no longer `has`."""
         with self._alone():
             known = self._ids.get(key)
             if known is None or not (key in self._seen or has(known)):
@@ -94,8 +91,7 @@ class Ledger:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """With the file as it is now, and no other run at it. May be nested: submitting a job
-        submits what the job needs."""
+        """Hold the file as it is now. May be nested: submitting a job submits what it needs."""
         if self._is_alone:
             yield
             return
@@ -145,22 +141,16 @@ class Runner:
     progress: Progress = silent
 
     def compile(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Compile each job's model, where it asks for it. One that is refused or fails does not
-        stop others; a quota does."""
+        """Compile each job's model. One that is refused or fails does not stop others."""
+        asking = [job for job in jobs if job.compile_options is not None]
         submitted, failures = self._settle(
-            {job.compile_key(): partial(self._submit_compile, job) for job in jobs if _asks(job)}
+            {job.compile_key(): partial(self._submit_compile, job) for job in asking}
         )
         outcomes = []
-        for job in jobs:
-            if not _asks(job):
-                outcomes.append(Outcome())
-                continue
-            key = job.compile_key()
-            if key in failures:
-                outcomes.append(Outcome(compile=submitted.get(key, ""), failure=failures[key]))
-                continue
-            model = self.hub.compiled_model(submitted[key])
-            outcomes.append(Outcome(compile=submitted[key], model=model))
+        for key in (job.compile_key() for job in jobs):
+            found, failure = submitted.get(key, ""), failures.get(key, "")
+            model = self.hub.compiled_model(found) if found and not failure else ""
+            outcomes.append(Outcome(compile=found, model=model, failure=failure))
         return outcomes
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
@@ -174,12 +164,10 @@ class Runner:
             }
         )
         return [
-            outcome
-            if outcome.failure
-            else replace(
+            replace(
                 outcome,
                 inference=submitted.get(job.inference_key(), ""),
-                failure=failures.get(job.inference_key(), ""),
+                failure=outcome.failure or failures.get(job.inference_key(), ""),
             )
             for job, outcome in zip(jobs, compiled, strict=True)
         ]
@@ -248,13 +236,8 @@ class Runner:
         return failures
 
 
-def _asks(job: Job) -> bool:
-    return job.compile_options is not None
-
-
 def _stage(job: Job, scratch: Path) -> Path:
-    """One file as it is; an ONNX model with weights or a context binary beside it in a folder of
-    its own, which is how AI Hub takes it. Chips want fixed shapes: those of the inputs."""
+    """Return one file as it is, or a folder of an ONNX model of fixed shapes and its weights."""
     if len(job.files) == 1:
         return job.files[0]
     folder = scratch / f"{job.source_key()[:16]}.onnx"
@@ -278,8 +261,8 @@ def _with_fixed_shapes(model: Path, data: Dataset) -> bytes:
     open_sizes = {
         dim.dim_param: size
         for taken in loaded.graph.input
-        for given in data.get(taken.name, [])[:1]
-        for size, dim in zip(given.shape, taken.type.tensor_type.shape.dim, strict=True)
+        for value in data.get(taken.name, [])[:1]
+        for size, dim in zip(value.shape, taken.type.tensor_type.shape.dim, strict=True)
         if dim.dim_param
     }
     if not open_sizes:
@@ -308,7 +291,7 @@ def describe(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     compiles = [
         {"job": "compile", **place, "options": job.compile_options}
         for job, place in zip(jobs, places, strict=True)
-        if _asks(job)
+        if job.compile_options is not None
     ]
     runs = [
         {"job": "inference with profile", **place, "inputs": len(next(iter(job.data.values()), ()))}

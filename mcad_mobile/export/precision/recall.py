@@ -1,18 +1,18 @@
-"""What exported towers cost in recall, measured on captioned photos: of the recipes that a search
-tries, and of the rungs of a bundle."""
+"""What exported towers cost in recall on captioned photos: of a search's recipes, and of a bundle's
+rungs."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -26,18 +26,16 @@ from mcad_mobile.engine.bundle import (
     Bundle,
     DataFacts,
     PairRecall,
-    RecallAt,
     RecallRecord,
     Recalls,
     Rung,
-    SimulatedRecord,
     TowerName,
 )
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.towers import Inputs, normalize
 from mcad_mobile.export.parity import float_embeddings
-from mcad_mobile.export.precision.recipes import Pair, Recipe
+from mcad_mobile.export.precision.recipes import Recipe
 from mcad_mobile.students.evaluation import Embedded, Retrieval, evaluate_retrieval
 from mcad_mobile.students.protocol import Student
 
@@ -46,37 +44,26 @@ Embeddings = NDArray[np.float32]  # [N, dim] of unit length
 FLOAT = "float"  # the float student, beside the names of rungs
 _RUN_HERE = ("onnx", "litert")  # NPUs' rungs run on their chips, or in a slow simulator
 _CONFIDENCE = 1.96  # standard errors on each side, for 95 %
-_PHOTOS_AT_ONCE, _TEXTS_AT_ONCE = 16, 64
+_AT_ONCE = {"image": 16, "text": 64}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much recall a search may spend, and where that is measured.
-
-    points: the largest drop of mR.
-    photos: the captioned photos, described by `data`.
-    kept: a folder of embeddings that were computed, so that an interrupted search goes on.
-    simulated: how many of the photos, with their captions, the chip's simulator is given, too.
-    """
+    """The largest drop of mR, in `points`, on `photos`; `kept` has what was embedded so far."""
 
     points: float
     photos: Sequence[CaptionedPhoto]
     data: DataFacts
     kept: Path
-    simulated: int = 0
 
 
 def budget_on(
-    student: Student,
-    folder: Path,
-    photos: Sequence[CaptionedPhoto],
-    points: float,
-    simulated: int = 0,
+    student: Student, folder: Path, photos: Sequence[CaptionedPhoto], points: float
 ) -> Budget:
     """Return a budget on a split of the dataset in `folder`, kept in the user's cache."""
     data = data_facts(folder, photos)
     name = f"{student.sha256()[:16]}-{data.sha256[:16]}"
-    return Budget(points, photos, data, cache_directory() / "precision" / name, simulated)
+    return Budget(points, photos, data, cache_directory() / "precision" / name)
 
 
 def data_facts(folder: Path, photos: Sequence[CaptionedPhoto]) -> DataFacts:
@@ -96,33 +83,23 @@ def data_facts(folder: Path, photos: Sequence[CaptionedPhoto]) -> DataFacts:
 
 @dataclass(frozen=True)
 class Drop:
-    """How much mR, in points, exported towers lose against float ones on so many `photos`, and the
-    half width of its 95 % interval: a smaller difference may be chance."""
+    """How many points of mR exported towers lose, with the half width of its 95 % interval."""
 
     points: float
     margin: float
     photos: int
 
     def photos_to_tell(self, points: float) -> int:
-        """Return how many photos would tell a drop of so many points from none, if the towers
-        differed on each as they do on these. The margin falls with the root of their number."""
+        """Return how many photos would tell a drop from none: the margin falls with their root."""
         return math.ceil(self.photos * (self.margin / points) ** 2)
 
 
 def recall_drop(expected: Retrieval, exported: Retrieval) -> Drop:
-    """Return the drop between retrievals by float and by exported towers on the same photos.
-
-    The test is paired: most photos are found alike by both, which adds no uncertainty. Photos count
-    as independent; that each is a distractor of all others is left out.
-    """
-    lost = _by_photo(expected) - _by_photo(exported)
+    """Return the drop between retrievals on the same photos. The test is paired: what both find
+    alike adds no uncertainty. That each photo is a distractor of all others is left out."""
+    lost = expected.by_photo - exported.by_photo
     error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
     return Drop(float(lost.mean()), _CONFIDENCE * error, len(lost))
-
-
-def _by_photo(found: Retrieval) -> NDArray[np.float64]:
-    assert found.by_photo is not None
-    return found.by_photo
 
 
 @dataclass(frozen=True)
@@ -147,8 +124,7 @@ class EmbeddingCache:
 
 @dataclass(frozen=True)
 class RecallMeter:
-    """Measures the recall of a student's recipes on `photos`, described by `data`. A phone reads
-    its token rows from `table`; the float student reads its own."""
+    """Measures the recall of recipes on `photos`. A phone reads its token rows from `table`."""
 
     student: Student
     photos: Sequence[CaptionedPhoto]
@@ -160,11 +136,15 @@ class RecallMeter:
 
     def embed(self, recipes: Sequence[Recipe]) -> None:
         """Embed the photos or captions by each of these recipes of one tower."""
-        rows = self._rows(recipes[0].tower)
         for number, recipe in enumerate(recipes):
-            step = f"recall of {recipe.tower}, {recipe.label}"
-            report = self._report(step, number * rows, len(recipes) * rows)
-            self._found[recipe] = self._embeddings(recipe, report)
+            name, place = recipe.tower, (number, len(recipes))
+            if recipe.precision == "fp32":
+                self._found[recipe] = self._float[name]
+                continue
+            key = f"{sha256_of(recipe.path)}-{name}"
+            load = partial(recipe.load, recipe.path)
+            found = self._embedded(name, key, load, self.table, recipe.label, place)
+            self._found[recipe] = normalize(found)
 
     def drop(self, towers: Mapping[TowerName, Recipe]) -> Drop:
         """Return what these towers, which were embedded, lose; a tower that is missing is float."""
@@ -172,35 +152,11 @@ class RecallMeter:
         return recall_drop(self.float_retrieval, self._retrieval({**self._float, **found}))
 
     def loses_least(self, recipes: Sequence[Recipe]) -> Recipe:
-        """Return the best of these recipes of one tower beside the other tower in float; the first
-        of several."""
+        """Return the best of these recipes of one tower, the other tower in float."""
         if len(recipes) == 1:
             return recipes[0]
         self.embed(recipes)
         return min(recipes, key=lambda recipe: self.drop({recipe.tower: recipe}).points)
-
-    def simulated(self, chosen: Pair, photos: int) -> SimulatedRecord:
-        """Return what a pair loses in its chip's simulator on the first `photos`, and what it loses
-        there as its recall is measured here."""
-        few = dataclasses.replace(
-            self,
-            photos=self.photos[:photos],
-            cache=EmbeddingCache(self.cache.folder / f"first-{photos}"),
-            _found={},
-        )
-        drops = []
-        for pair in (chosen, [recipe.simulated for recipe in chosen]):
-            towers = {recipe.tower: recipe for recipe in pair if recipe is not None}
-            for recipe in towers.values():
-                few.embed([recipe])
-            drops.append(few.drop(towers))
-        return SimulatedRecord(
-            photos=len(few.photos),
-            captions=len(few._texts),
-            drop=round(drops[1].points, 3),
-            margin=round(drops[1].margin, 3),
-            judged_drop=round(drops[0].points, 3),
-        )
 
     @cached_property
     def float_retrieval(self) -> Retrieval:
@@ -212,71 +168,56 @@ class RecallMeter:
         owners = np.repeat(np.arange(len(self.photos)), counts)
         return evaluate_retrieval(embeddings["image"], embeddings["text"], owners)
 
-    def _rows(self, name: TowerName) -> int:
-        return len(self.photos if name == "image" else self._texts)
-
-    def _report(self, step: str, before: int, total: int) -> Callable[[int], None]:
-        return lambda done: self.progress(step, before + done, total)
-
     @cached_property
     def _texts(self) -> list[str]:
         return [text for photo in self.photos for text in photo.captions]
 
     @cached_property
     def _float(self) -> dict[TowerName, Embeddings]:
-        return {name: self._float_embeddings(name) for name in TOWERS}
+        def load(name: TowerName) -> Callable[[Inputs], Embeddings]:
+            return partial(float_embeddings, self.student.tower(name))
 
-    def _float_embeddings(self, name: TowerName) -> Embeddings:
-        tower = partial(float_embeddings, self.student.tower(name))
-        report = self._report(f"recall of {name}, float", 0, self._rows(name))
-        key = f"{self.student.sha256()}-{name}"
-        return self.cache.get(key, lambda: self._run(tower, self._batches(name, None), report))
+        sha256 = self.student.sha256()
+        return {
+            name: self._embedded(name, f"{sha256}-{name}", partial(load, name), None, FLOAT, (0, 1))
+            for name in TOWERS
+        }
 
-    def _embeddings(self, recipe: Recipe, report: Callable[[int], None]) -> Embeddings:
-        if recipe.precision == "fp32":
-            return self._float[recipe.tower]
+    def _embedded(
+        self,
+        name: TowerName,
+        key: str,
+        load: Callable[[], Callable[[Inputs], Embeddings]],
+        table: TokenTable | None,
+        label: str,
+        place: tuple[int, int],
+    ) -> Embeddings:
+        """Return what a tower gives for all photos or texts; it is one in a row at `place`. Token
+        rows are the student's own without a `table`."""
+        items, (number, count) = self.photos if name == "image" else self._texts, place
 
         def compute() -> Embeddings:
-            tower = recipe.load(recipe.path)
-            return normalize(self._run(tower, self._batches(recipe.tower, self.table), report))
+            tower, found, at_once = load(), [], _AT_ONCE[name]
+            for start in range(0, len(items), at_once):
+                found.append(tower(self._inputs(items[start : start + at_once], table)))
+                done = number * len(items) + sum(map(len, found))
+                self.progress(f"recall of {name}, {label}", done, count * len(items))
+            return np.concatenate(found)
 
-        return self.cache.get(f"{sha256_of(recipe.path)}-{recipe.tower}", compute)
+        return self.cache.get(key, compute)
 
-    def _run(
-        self,
-        tower: Callable[[Inputs], Embeddings],
-        batches: Iterable[Inputs],
-        report: Callable[[int], None],
-    ) -> Embeddings:
-        found: list[Embeddings] = []
-        for inputs in batches:
-            found.append(tower(inputs))
-            report(sum(map(len, found)))
-        return np.concatenate(found)
-
-    def _batches(self, name: TowerName, table: TokenTable | None) -> Iterator[Inputs]:
-        """Give the inputs of a tower; token rows are the student's own without a `table`."""
-        if name == "image":
-            for start in range(0, len(self.photos), _PHOTOS_AT_ONCE):
-                photos = self.photos[start : start + _PHOTOS_AT_ONCE]
-                yield {
-                    "pixels": np.stack([self.student.preprocess(photo.path) for photo in photos])
-                }
-            return
-        for start in range(0, len(self._texts), _TEXTS_AT_ONCE):
-            read = self.student.read(self._texts[start : start + _TEXTS_AT_ONCE])
-            rows = {} if table is None else {"token_rows": table(read.ids)}
-            yield {**read.inputs(), **rows}
+    def _inputs(self, items: Sequence[Any], table: TokenTable | None) -> Inputs:
+        if isinstance(items[0], CaptionedPhoto):
+            return {"pixels": np.stack([self.student.preprocess(photo.path) for photo in items])}
+        read = self.student.read(list(items))
+        rows = {} if table is None else {"token_rows": table(read.ids)}
+        return {**read.inputs(), **rows}
 
 
 @dataclass(frozen=True)
 class RungRecalls:
-    """Retrieval by the float student and the rungs of a bundle.
-
-    found: by (photos' rung, texts' rung): photos may be indexed by the float student on a server,
-        and searched by 8 bits on a phone.
-    own: the pair of rungs that this machine chooses by itself.
-    """
+    """Retrieval by (photos' rung, texts' rung), since a server may index by float and a phone
+    search by 8 bits. `own` is the pair that this machine chooses by itself."""
 
     found: Mapping[tuple[str, str], Retrieval]
     own: tuple[str, str]
@@ -291,7 +232,11 @@ class RungRecalls:
 
     def record(self, data: DataFacts) -> RecallRecord:
         """Return what the bundle records of it."""
-        pairs = {pair: self._pair(*pair) for pair in self.found}
+        pairs = {}
+        for (image, text), found in self.found.items():
+            lost, recall = recall_drop(self.float_student, found), round(found.mean_recall, 3)
+            pair = PairRecall(image, text, recall, round(lost.points, 3), round(lost.margin, 3))
+            pairs[image, text] = pair
         own = pairs[self.own]
         return RecallRecord(
             image=own.image,
@@ -304,19 +249,11 @@ class RungRecalls:
             pairs=tuple(pairs.values()),
         )
 
-    def _pair(self, image: str, text: str) -> PairRecall:
-        found = self.found[image, text]
-        lost = recall_drop(self.float_student, found)
-        return PairRecall(
-            image, text, round(found.mean_recall, 3), round(lost.points, 3), round(lost.margin, 3)
-        )
-
 
 def rung_recalls(
     bundle: Bundle, photos: Sequence[CaptionedPhoto], expected: Embedded, progress: Progress
 ) -> RungRecalls:
-    """Measure the rungs that this machine runs itself; `expected` are the float student's
-    embeddings of the same photos."""
+    """Measure the rungs that this machine runs; `expected` are the float student's embeddings."""
     embedded = {
         "image": {FLOAT: expected.images, **_by_rungs(bundle, "image", photos, progress)},
         "text": {FLOAT: expected.texts, **_by_rungs(bundle, "text", photos, progress)},
@@ -336,26 +273,23 @@ def _by_rungs(
 ) -> dict[str, Embeddings]:
     """Return the embeddings of the photos, or of their captions, by each rung that runs here."""
     found = {}
-    captions = [text for photo in photos for text in photo.captions]
     for rung in bundle.tower(name).rungs:
         if rung.runtime not in _RUN_HERE:
             continue
-        engine = SearchEngine(bundle, runtime=rung.runtime, precision=rung.precision)
-        step, rows = f"recall of {name}, {rung_name(rung)}", []
-        total = len(photos if name == "image" else captions)
-        for number in range(total):
-            if name == "image":
-                rows.append(engine.embed_photo(photos[number].path))
-            else:
-                rows.append(engine.embed_text(captions[number]))
-            progress(step, number + 1, total)
+        engine, rows = SearchEngine(bundle, runtime=rung.runtime, precision=rung.precision), []
+        items: list[Any] = [photo.path for photo in photos]
+        embed: Callable[[Any], Embeddings] = engine.embed_photo
+        if name == "text":
+            items, embed = [text for photo in photos for text in photo.captions], engine.embed_text
+        for number, item in enumerate(items, 1):
+            rows.append(embed(item))
+            progress(f"recall of {name}, {rung_name(rung)}", number, len(items))
         found[rung_name(rung)] = np.stack(rows)
     return found
 
 
 def shared_recall(record: RecallRecord, bundle: Bundle, measured: Bundle) -> RecallRecord | None:
-    """Return the part of the `measured` bundle's record that holds for `bundle`, written beside it:
-    the pairs of rungs that both have; None if `bundle` lacks the rungs that were chosen."""
+    """Return the pairs of a record that hold for `bundle`, too; None without the chosen rungs."""
     own = {
         name: {FLOAT, *(rung_name(rung) for rung in bundle.tower(name).rungs if rung in rungs)}
         for name in TOWERS
@@ -384,8 +318,4 @@ def recall_warnings(record: RecallRecord, points: float) -> list[str]:
 
 
 def _recalls(found: Retrieval) -> Recalls:
-    return Recalls(
-        text_to_image=RecallAt(**asdict(found.text_to_image)),
-        image_to_text=RecallAt(**asdict(found.image_to_text)),
-        mean_recall=round(found.mean_recall, 3),
-    )
+    return Recalls(found.text_to_image, found.image_to_text, round(found.mean_recall, 3))

@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mcad_mobile.base.progress import Progress
 from mcad_mobile.engine.bundle import Precision, TowerName
 from mcad_mobile.engine.towers import Inputs, LoadedTower, normalize
 from mcad_mobile.engine.towers.onnx import OnnxTower
@@ -38,18 +37,8 @@ _ACTIVATION_BITS = {"w8a8": 8, "w8a16": 16, "w4a16": 16}
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """A tower that was written in one precision.
-
-    label: the recipe in words.
-    bytes: how much of a bundle it takes; `weight_bytes` are its weights, by which recipes are
-        ranked.
-    path: the file that was written; recall is measured by what `load` makes of it.
-    method: how 8-bit ranges of activations are calibrated.
-    four_bit_weights: the names of the weights in 4 bits, of precision `mixed`.
-    uniform: all weights are treated alike.
-    activation_bits: on an NPU, which decide between recipes of one size.
-    simulated: the same tower in its chip's simulator, if it has one.
-    """
+    """A tower that was written to `path` in one precision, run there by `load`. Recipes are ranked
+    by `weight_bytes`, then by `activation_bits`."""
 
     tower: TowerName
     precision: Precision
@@ -60,9 +49,7 @@ class Recipe:
     load: Callable[[Path], LoadedTower]
     method: CalibrationMethod = "min-max"
     four_bit_weights: frozenset[str] = frozenset()
-    uniform: bool = True
     activation_bits: int = 0
-    simulated: Recipe | None = None
 
     def rung_options(self) -> RungOptions:
         """Return the options by which a backend builds a rung of this recipe."""
@@ -79,8 +66,7 @@ def size(pair: Pair) -> int:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How much of a tower's mean cosine to float the weight `name`, its student's `layer` of so
-    many `numbers`, costs in 4 bits."""
+    """How much of a tower's mean cosine to float the weight `name` costs in 4 bits."""
 
     name: str
     layer: str
@@ -88,9 +74,8 @@ class Sensitivity:
     loss: float
 
 
-def sensitivities(tower: TowerJob, progress: Progress) -> list[Sensitivity]:
-    """Return all weights that can have 4 bits on CPUs, those that cost least for their bytes
-    first. The cosine stands in for recall, which would take too long for each weight."""
+def sensitivities(tower: TowerJob) -> list[Sensitivity]:
+    """Return the weights that can have 4 bits on CPUs, cheapest for their bytes first."""
     four = cpu.each_weight_in_four_bits(tower)
     model = onnx.load(tower.cpu_onnx)
     names = layers(model)
@@ -98,7 +83,7 @@ def sensitivities(tower: TowerJob, progress: Progress) -> list[Sensitivity]:
     expected = _run(model, tower.work / "ranked.onnx", samples)
     found = []
     for number, (name, weight) in enumerate(four.items()):
-        progress(f"{tower.name} tower: 4 bits in one weight", number, len(four))
+        tower.progress("4 bits in one weight", number, len(four))
         rounded = with_weights(model, {name: weight})
         cosines = (expected * _run(rounded, tower.work / "ranked.onnx", samples)).sum(1)
         loss = 1 - float(cosines.mean())
@@ -116,34 +101,31 @@ def recipes_for(
     target: Target,
     ranked: Sequence[Sensitivity],
     loses_least: Callable[[Sequence[Recipe]], Recipe],
-    progress: Progress,
 ) -> list[Recipe]:
     """Write a tower in all ways that the first rung of `target` can have."""
     runtime = tower_plans(tower.name, target)[0].runtime
     if runtime == "onnx":
-        return _cpu_recipes(tower, ranked, loses_least, progress)
+        return _cpu_recipes(tower, ranked, loses_least)
     if runtime == "qnn":
-        return _htp_recipes(tower, target, progress)
+        return _htp_recipes(tower, target)
     if target.family == "cpu":  # LiteRT's fast kernels for CPUs have 8-bit activations
-        return _litert_recipes(tower, ["w8a8"], progress)
-    return _litert_recipes(tower, ["w8a8", "w8a16", "w4a16"], progress)
+        return _litert_recipes(tower, ["w8a8"])
+    return _litert_recipes(tower, ["w8a8", "w8a16", "w4a16"])
 
 
 def _cpu_recipes(
     tower: TowerJob,
     ranked: Sequence[Sensitivity],
     loses_least: Callable[[Sequence[Recipe]], Recipe],
-    progress: Progress,
 ) -> list[Recipe]:
-    """Return float, 8 bits by each method of calibration, and, by the method that loses least, more
-    and more of the weights `ranked` in 4 bits, up to all of them."""
+    """Return float, 8 bits by each method, and by the best, more and more 4-bit weights."""
     cpu_recipe, _ = cpu.choose_recipe(tower)
     methods = METHODS[:1] if cpu_recipe == "dynamic" else METHODS
     counts = [count for count in mixes([weight.numbers for weight in ranked]) if count]
     steps = len(methods) + len(counts)
 
     def quantized(step: int, label: str, count: int, method: CalibrationMethod) -> Recipe:
-        progress(f"{tower.name} tower: writing it", step, steps)
+        tower.progress("writing it", step, steps)
         weights = frozenset(weight.name for weight in ranked[:count])
         path = cpu.quantize_tower(tower, cpu_recipe, weights, method)
         bytes_ = path.stat().st_size
@@ -157,7 +139,6 @@ def _cpu_recipes(
             cpu.load_quantized,
             method=method,
             four_bit_weights=weights,
-            uniform=count in (0, len(ranked)),
         )
 
     eight = [quantized(step, "int8", 0, method) for step, method in enumerate(methods)]
@@ -170,94 +151,71 @@ def _cpu_recipes(
     ]
     path = tower.cpu_onnx
     bytes_ = path.stat().st_size
-    return [
-        Recipe(tower.name, "fp32", "fp32", bytes_, bytes_, path, cpu.load_quantized),
-        *eight,
-        *mixed,
-    ]
+    whole = Recipe(tower.name, "fp32", "fp32", bytes_, bytes_, path, cpu.load_quantized)
+    return [whole, *eight, *mixed]
 
 
 def _label(label: str, method: CalibrationMethod) -> str:
     return label if method == "min-max" else f"{label}, ranges by {method}"
 
 
-def _htp_recipes(tower: TowerJob, target: Target, progress: Progress) -> list[Recipe]:
+def _htp_recipes(tower: TowerJob, target: Target) -> list[Recipe]:
     """Return what the HTP of `target` can run, compiled for its size. ONNX Runtime runs the graph
     that was compiled to measure recall: the HTP's simulator takes too long."""
-    from mcad_mobile.engine.towers.qnn import QnnTower
-    from mcad_mobile.export.backends.qnn.compile import compile_context
+    from mcad_mobile.export.backends.qnn import compile_context
     from mcad_mobile.export.backends.qnn.quantize import quantize_tower
 
-    assert target.soc_model is not None and target.htp_arch is not None
+    assert target.htp_arch is not None
     numbers = _weight_count(tower)
     halved = sum(weight.numbers.size for weight in cpu.each_weight_in_four_bits(tower).values())
-    simulator = partial(QnnTower, soc_model=target.soc_model, htp_arch=target.htp_arch)
     found = []
-    for precision, method in _npu_ways(tower, ("w8a8", "w8a16", "w4a16"), progress):
+    for precision, method, recipe in _npu_ways(tower, ("w8a8", "w8a16", "w4a16")):
         path = quantize_tower(tower, precision, target.htp_arch, method)
         folder = tower.work / method
         folder.mkdir(exist_ok=True)
         context = folder / f"{tower.name}_qnn_{precision}.onnx"  # it contains its name in a bundle
         binaries, _ = compile_context(path, context, target)
-        recipe = Recipe(
-            tower.name,
-            precision,
-            _label(precision, method),
-            sum(file.stat().st_size for file in (context, *binaries)),
-            numbers - (halved // 2 if precision == "w4a16" else 0),
-            path,
-            cpu.load_quantized,
-            method=method,
-            activation_bits=_ACTIVATION_BITS[precision],
-        )
-        label = f"{recipe.label}, simulated"
-        simulated = replace(recipe, label=label, path=context, load=simulator)
-        found.append(replace(recipe, simulated=simulated))
-    return found
-
-
-def _litert_recipes(
-    tower: TowerJob, precisions: Sequence[Precision], progress: Progress
-) -> list[Recipe]:
-    """Return what LiteRT runs, or gives a Dimensity's NPU. LiteRT on this processor measures their
-    recall."""
-    from mcad_mobile.export.backends.litert.flatbuffer import four_bits_of
-    from mcad_mobile.export.backends.litert.quantize import load_quantized, quantize_tower
-
-    numbers, found = _weight_count(tower), []
-    for precision, method in _npu_ways(tower, precisions, progress):
-        path = quantize_tower(tower, precision, method)
-        halved = four_bits_of(path)
-        if precision == "w4a16" and not halved:  # the converter changed all such weights
-            continue
         found.append(
-            Recipe(
-                tower.name,
-                precision,
-                _label(precision, method),
-                path.stat().st_size,
-                numbers - halved,
-                path,
-                partial(load_quantized, tower),
-                method=method,
-                activation_bits=_ACTIVATION_BITS[precision],
+            recipe(
+                bytes=sum(file.stat().st_size for file in (context, *binaries)),
+                weight_bytes=numbers - (halved // 2 if precision == "w4a16" else 0),
+                path=path,
+                load=cpu.load_quantized,
             )
         )
     return found
 
 
+def _litert_recipes(tower: TowerJob, precisions: Sequence[Precision]) -> list[Recipe]:
+    """Return what LiteRT runs, or gives a Dimensity's NPU."""
+    from mcad_mobile.export.backends.litert.flatbuffer import four_bits_of
+    from mcad_mobile.export.backends.litert.quantize import load_quantized, quantize_tower
+
+    numbers, found = _weight_count(tower), []
+    for precision, method, recipe in _npu_ways(tower, precisions):
+        path = quantize_tower(tower, precision, method)
+        halved = four_bits_of(path)
+        if precision == "w4a16" and not halved:  # the converter changed all such weights
+            continue
+        bytes_, load = path.stat().st_size, partial(load_quantized, tower)
+        found.append(recipe(bytes=bytes_, weight_bytes=numbers - halved, path=path, load=load))
+    return found
+
+
 def _npu_ways(
-    tower: TowerJob, precisions: Sequence[Precision], progress: Progress
-) -> Iterator[tuple[Precision, CalibrationMethod]]:
-    """Give each precision with its methods: with 16 bits, all values have enough steps."""
+    tower: TowerJob, precisions: Sequence[Precision]
+) -> Iterator[tuple[Precision, CalibrationMethod, Callable[..., Recipe]]]:
+    """Give each precision with its methods (16 bits have steps enough), and a maker of recipes."""
     ways = [
         (precision, method)
         for precision in precisions
         for method in (METHODS if _ACTIVATION_BITS[precision] == 8 else METHODS[:1])
     ]
-    for number, way in enumerate(ways):
-        progress(f"{tower.name} tower: writing it", number, len(ways))
-        yield way
+    for number, (precision, method) in enumerate(ways):
+        tower.progress("writing it", number, len(ways))
+        label, bits = _label(precision, method), _ACTIVATION_BITS[precision]
+        recipe = partial(Recipe, tower.name, precision, label, method=method, activation_bits=bits)
+        yield precision, method, recipe
 
 
 def _weight_count(tower: TowerJob) -> int:
@@ -266,8 +224,7 @@ def _weight_count(tower: TowerJob) -> int:
 
 
 def mixes(numbers: Sequence[int]) -> list[int]:
-    """Return how many of the first weights, of so many numbers each, to take: none, all, and as
-    many as make up at most each sixth of all numbers."""
+    """Return how many weights to take: none, all, and up to each sixth of all numbers."""
     ends = np.cumsum(numbers)
     shares = np.arange(_SHARES + 1) / _SHARES
     return sorted({int(np.searchsorted(ends, share * sum(numbers), "right")) for share in shares})

@@ -1,16 +1,11 @@
-"""The search for the smallest pair of towers that loses no more recall than a user allows.
-
-Each recipe of a tower is measured beside the other tower in float; then pairs are measured from the
-smallest up, until one stays within the budget. Embeddings are computed once a file, so a pair costs
-one product of matrices. Pairs of uniform recipes are measured in any case: no such pair that stays
-within the budget is smaller than the choice. The search is deterministic.
-"""
+"""The search for the smallest pair of towers that loses no more recall than a user allows: each
+recipe beside a float tower, then pairs from the smallest up, until one stays within the budget."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 from mcad_mobile.base.files import megabytes
@@ -42,35 +37,25 @@ class Search:
         for name in TOWERS:
             self.meter.embed(self.recipes[name])
         self._alone = {
-            recipe: self.meter.drop({name: recipe})
-            for name in TOWERS
-            for recipe in self.recipes[name]
+            recipe: self._drop(recipe) for name in TOWERS for recipe in self.recipes[name]
         }
         pairs = sorted(product(self.recipes["image"], self.recipes["text"]), key=self._rank)
-        chosen: Pair | None = None
         for number, pair in enumerate(pairs):
-            if chosen is None or _uniform(pair):
-                self.meter.progress("recall of pairs of towers", number, len(pairs))
-                self._drops[pair] = self.meter.drop(dict(zip(TOWERS, pair, strict=True)))
-                if chosen is None and self._within(pair):
-                    chosen = pair
-        if chosen is None:
-            best = min(pairs, key=lambda pair: self._drops[pair].points)
-            raise ExportError(
-                f"No pair of precisions loses {self.budget:g} points of mR or less: image "
-                f"{best[0].label}, text {best[1].label} loses least, "
-                f"{self._drops[best].points:.2f}.",
-                f"Give --max-recall-drop {math.ceil(self._drops[best].points * 100) / 100:g}, or "
-                "calibrate on photos like your users' (--calibration DIR).",
-            )
-        return chosen
+            self.meter.progress("recall of pairs of towers", number, len(pairs))
+            self._drops[pair] = self._drop(*pair)
+            if self._within(pair):
+                return pair
+        least, points = self._loses_least(pairs)
+        raise ExportError(
+            f"No pair of precisions loses {self.budget:g} points of mR or less: {least}.",
+            f"Give --max-recall-drop {math.ceil(points * 100) / 100:g}, or "
+            "calibrate on photos like your users' (--calibration DIR).",
+        )
 
     def record(
         self, chosen: Pair, ranked: Mapping[TowerName, Sequence[Sensitivity]], measured_by: str
     ) -> PrecisionRecord:
-        """Return what a bundle records of the search: what was tried, `measured_by` what, and why
-        the pair was chosen."""
-        measured = list(self._drops)  # the smallest first
+        """Return what a bundle records of the search, measured by `measured_by`."""
         return PrecisionRecord(
             data=self.meter.data,
             judged_by=measured_by,
@@ -84,26 +69,24 @@ class Search:
                 for weight in ranked.get(recipe.tower, ())
             ),
             alone=tuple(
-                AloneRecord(
-                    recipe.tower,
-                    recipe.label,
-                    recipe.bytes,
-                    round(lost.points, 3),
-                    round(lost.margin, 3),
-                )
+                AloneRecord(recipe.tower, recipe.label, recipe.bytes, lost.points, lost.margin)
                 for recipe, lost in self._alone.items()
             ),
-            steps=tuple(self._step(pair) for pair in measured),
+            steps=tuple(self._step(pair) for pair in self._drops),  # the smallest first
             photos_to_tell=self._drops[chosen].photos_to_tell(self.budget),
-            why=self._why(chosen, measured),
+            why=self._why(chosen),
         )
 
+    def _drop(self, *recipes: Recipe) -> Drop:
+        """Return what these towers lose, as it is recorded."""
+        lost = self.meter.drop({recipe.tower: recipe for recipe in recipes})
+        return replace(lost, points=round(lost.points, 3), margin=round(lost.margin, 3))
+
     def _within(self, pair: Pair) -> bool:
-        return round(self._drops[pair].points, 3) <= self.budget  # the drop that is recorded
+        return self._drops[pair].points <= self.budget
 
     def _rank(self, pair: Pair) -> tuple[float, ...]:
-        """Order pairs by the bytes of weights, since formats add unlike amounts; pairs of one size
-        by the bits of activations, then by what they cost alone."""
+        """Order by the bytes of weights, since formats add unlike amounts; then by the loss."""
         return (
             sum(recipe.weight_bytes for recipe in pair),
             sum(recipe.activation_bits for recipe in pair),
@@ -112,9 +95,7 @@ class Search:
 
     @property
     def _float_recall(self) -> float:
-        by_photo = self.meter.float_retrieval.by_photo
-        assert by_photo is not None
-        return float(by_photo.mean())
+        return float(self.meter.float_retrieval.by_photo.mean())
 
     def _step(self, pair: Pair) -> StepRecord:
         lost = self._drops[pair]
@@ -122,36 +103,28 @@ class Search:
             **{recipe.tower: recipe.label for recipe in pair},
             bytes=size(pair),
             mean_recall=round(self._float_recall - lost.points, 3),
-            drop=round(lost.points, 3),
-            margin=round(lost.margin, 3),
+            drop=lost.points,
+            margin=lost.margin,
             within=self._within(pair),
         )
 
-    def _why(self, chosen: Pair, measured: Sequence[Pair]) -> str:
-        sentences = [
+    def _loses_least(self, pairs: Sequence[Pair]) -> tuple[str, float]:
+        best = min(pairs, key=lambda pair: self._drops[pair].points)
+        points = self._drops[best].points
+        names = f"image {best[0].label}, text {best[1].label}"
+        return f"{names} loses least, {points:.2f}", points
+
+    def _why(self, chosen: Pair) -> str:
+        *smaller, _ = self._drops  # the smallest first, until the chosen one
+        why = (
             f"The image tower has {chosen[0].label}, the text tower {chosen[1].label}: "
             f"{megabytes(size(chosen))} MB, and mR falls by {self._drops[chosen].points:.2f} points"
-            f" of {self.budget:g}."
-        ]
-        smaller = measured[: measured.index(chosen)]
-        if not smaller:
-            return f"{sentences[0]} There is nothing smaller."
-        best = min(smaller, key=lambda pair: self._drops[pair].points)
-        sentences.append(
-            f"Of {len(smaller)} smaller pairs none stays within that; image {best[0].label}, text "
-            f"{best[1].label} loses least, {self._drops[best].points:.2f}."
+            f" of {self.budget:g}. "
         )
-        uniform = [pair for pair in measured if self._within(pair) and _uniform(pair)]
-        if uniform and uniform[0] != chosen:
-            sentences.append(
-                f"The smallest without mixed weights, image {uniform[0][0].label}, text "
-                f"{uniform[0][1].label}, has {megabytes(size(uniform[0]))} MB."
-            )
-        return " ".join(sentences)
-
-
-def _uniform(pair: Pair) -> bool:
-    return all(recipe.uniform for recipe in pair)
+        if not smaller:
+            return f"{why}There is nothing smaller."
+        least, _ = self._loses_least(smaller)
+        return f"{why}Of {len(smaller)} smaller pairs none stays within that; {least}."
 
 
 def _bits(recipe: Recipe, weight: Sensitivity) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
+from itertools import repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,13 +74,8 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Samples:
-    """Real inputs of both towers.
-
-    pixels: [N, 3, S, S] float32.
-    ids: token ids of the texts, [M, L] int32.
-    text_inputs: a text tower's inputs by name, [M, L, ...] float32.
-    texts: the M captions.
-    """
+    """Real inputs of both towers: `pixels` [N, 3, S, S] float32; M `texts`, their token `ids` [M,
+    L] int32, and a text tower's inputs, [M, L, ...] float32."""
 
     pixels: NDArray[np.float32]
     ids: NDArray[np.int32]
@@ -91,51 +88,29 @@ class Samples:
     def count(self, tower: str) -> int:
         return len(self.pixels if tower == "image" else self.ids)
 
-    def first(self, count: int) -> Samples:
-        return self._at(slice(count))
-
-    def after(self, count: int) -> Samples:
-        return self._at(slice(count, None))
-
-    def every_other(self, first: int) -> Samples:
-        return self._at(slice(first, None, 2))
+    def __getitem__(self, rows: slice) -> Samples:
+        inputs = {name: value[rows] for name, value in self.text_inputs.items()}
+        return Samples(self.pixels[rows], self.ids[rows], inputs, self.texts[rows])
 
     def read_from(self, table: TokenTable) -> Samples:
         """Return the same inputs with the token rows that a phone reads from its table."""
         return replace(self, text_inputs={**self.text_inputs, "token_rows": table(self.ids)})
 
-    def _at(self, rows: slice) -> Samples:
-        inputs = {name: value[rows] for name, value in self.text_inputs.items()}
-        return Samples(self.pixels[rows], self.ids[rows], inputs, self.texts[rows])
-
 
 def load_samples(student: Student, folder: Path | None, count: int) -> tuple[Samples, Samples]:
-    """Return `count` inputs of each tower to calibrate on, and 32 others to compare on and to
-    choose between ways to quantize, which are the same for every `count`.
-
-    Photos come from `folder` (any folder of photos), or from installed packages; seeded crops make
-    few photos more. Captions come from the `train` split of a captioned `folder`, or from the list
-    that ships with this package. DataError if there is no photo at all.
-    """
+    """Return `count` inputs of each tower to calibrate on, and always the same 32 others."""
     photos = _photos(folder)
     most = 2 * max(count, HELD_OUT)
-    images: list[NDArray[np.float32]] = []
-    tried = 0
-    while len(images) < most and tried < 2 * most:
-        view, number = divmod(tried, len(photos))
-        tried += 1
-        try:
-            images.append(
-                student.preprocess.pixels(augment(open_photo(photos[number]), view, number))
-            )
-        except PhotoError:
-            continue
-    if len(images) < 2:
+    pixels: list[NDArray[np.float32]] = []
+    for view, number in map(divmod, range(2 * most), repeat(len(photos))):
+        if len(pixels) < most:
+            with suppress(PhotoError):
+                image = augment(open_photo(photos[number]), view, number)
+                pixels.append(student.preprocess.pixels(image))
+    if len(pixels) < 2:
         raise DataError(f"None of the photos in {folder} can be decoded.", "Give other photos.")
-    texts = _texts(folder, most)
-    read = student.read(texts)
-    both = Samples(np.stack(images), read.ids, dict(read.inputs()), tuple(texts))
-    return both.every_other(0).first(count), both.every_other(1).first(HELD_OUT)
+    both = _samples(student, pixels, _texts(folder, most))
+    return both[::2][:count], both[1::2][:HELD_OUT]
 
 
 def captioned_samples(
@@ -143,10 +118,13 @@ def captioned_samples(
 ) -> Samples:
     """Return so many photos and captions of a split, one caption a photo, always the same."""
     spread = _spread(list(captioned))
-    pixels = np.stack([student.preprocess(photo.path) for photo in spread[:photos]])
-    captions = [photo.captions[0] for photo in spread[:texts]]
-    read = student.read(captions)
-    return Samples(pixels, read.ids, dict(read.inputs()), tuple(captions))
+    pixels = [student.preprocess(photo.path) for photo in spread[:photos]]
+    return _samples(student, pixels, [photo.captions[0] for photo in spread[:texts]])
+
+
+def _samples(student: Student, pixels: Sequence[NDArray[np.float32]], texts: list[str]) -> Samples:
+    read = student.read(texts)
+    return Samples(np.stack(pixels), read.ids, dict(read.inputs()), tuple(texts))
 
 
 def missing_samples(samples: Samples, count: int) -> list[str]:

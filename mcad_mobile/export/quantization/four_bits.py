@@ -1,19 +1,17 @@
 """Weights of a float model in 4 bits: which can have them, how they are rounded and stored.
 
-Rounding is GPTQ (Frantar et al., arXiv 2210.17323, algorithm 1): the inputs of a product are
-rounded one after the other, and the weights that follow make up for the error, which is measured in
-the product's output by the second moments of its inputs on real samples. Weights that have 4 bits
-together are rounded in the order of their products, each for the inputs that those before it leave,
-so that its output is near that of the float product: the objective of GPTAQ (Li et al., arXiv
-2504.02692), whose closed form is least squares here.
+Rounding is GPTQ (Frantar et al., arXiv 2210.17323, algorithm 1): a product's inputs are rounded one
+after the other, and the weights that follow make up for the error in the product's output.
+Weights that have 4 bits together are rounded in the order of their products, each for the inputs
+that those before it leave: the objective of GPTAQ (Li et al., arXiv 2504.02692) by least squares.
 
-Two numbers are stored in a byte. CPUs multiply 8 bits by 8, and no runtime here has a fast kernel
-for 4 (docs/targets.md), so a graph unpacks the weights by operators on constants, which ONNX
-Runtime runs once, as it loads: products run as 8-bit ones do, and the file has half the bytes.
+CPUs multiply 8 bits by 8 (docs/targets.md), so a graph unpacks two numbers from a byte by operators
+on constants, which ONNX Runtime runs once, as it loads: the file has half the bytes.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -54,7 +52,9 @@ class FourBits:
 
     def floats(self) -> NDArray[np.float32]:
         """Return the weight's values in its own shape."""
-        return _as_stored(self.matrix(), self.shape, self.axis)
+        rest = [size for place, size in enumerate(self.shape) if place != self.axis]
+        moved = self.matrix().reshape(self.shape[self.axis], *rest)
+        return np.ascontiguousarray(np.moveaxis(moved, 0, self.axis), np.float32)
 
     def matrix(self) -> NDArray[np.float32]:
         """Return the weight's values [out, in]."""
@@ -71,8 +71,7 @@ class FourBits:
 
 
 def products(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
-    """Return the weights that can have 4 bits, and the node that multiplies by each, in the order
-    of the graph: matrices, and convolutions of one pixel."""
+    """Return the weights that can have 4 bits, by name, and the node that multiplies by each."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     readers = Counter(name for node in model.graph.node for name in node.input)
     return {
@@ -87,8 +86,7 @@ def products(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
 
 
 def layers(model: onnx.ModelProto) -> dict[str, str]:
-    """Return the layer of each such weight, as its student calls it. Where the exporter numbers
-    weights, the bias that is added to the product has the layer's name."""
+    """Return the layer of each such weight, by the bias after it if the weight is numbered."""
     weights = products(model)
     biases = {
         name: other.removesuffix(".bias")
@@ -106,17 +104,15 @@ def layers(model: onnx.ModelProto) -> dict[str, str]:
 
 def with_weights(model: onnx.ModelProto, four: Mapping[str, FourBits]) -> onnx.ModelProto:
     """Return a copy of a float model with the values of these weights."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for tensor in copy.graph.initializer:
+    rounded = copy.deepcopy(model)
+    for tensor in rounded.graph.initializer:
         if tensor.name in four:
             tensor.CopyFrom(numpy_helper.from_array(four[tensor.name].floats(), tensor.name))
-    return copy
+    return rounded
 
 
 def by_values(model: onnx.ModelProto, four: Mapping[str, FourBits]) -> dict[bytes, FourBits]:
-    """Return these weights by their values [out, in] in the float model, float32, by which they are
-    found in another exporter's file."""
+    """Return weights by their values [out, in] in the float model, to find them in another file."""
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     return {matrix(tensors[name], weight.axis).tobytes(): weight for name, weight in four.items()}
 
@@ -129,20 +125,14 @@ def matrix(weight: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 def renamed(
     four: Mapping[str, FourBits], model: onnx.ModelProto, other: onnx.ModelProto
 ) -> dict[str, FourBits]:
-    """Return weights of `model` by their names in `other`, which has the same values: the exporter
-    numbers them otherwise if texts have one length."""
+    """Return weights of `model` by their names in `other`, which the exporter numbers otherwise."""
     own = {tensor.name: tensor.raw_data for tensor in model.graph.initializer}
     names = {tensor.raw_data: tensor.name for tensor in other.graph.initializer}
     return {names[own[name]]: weight for name, weight in four.items()}
 
 
 def pack(model: onnx.ModelProto) -> int:
-    """Store each 8-bit weight of a quantized model that has no number beyond 7 in 4 bits, in place;
-    return how many there are.
-
-    Unpacked they are 1 to 15, and their zero points 8: a subtraction would need 32-bit integers,
-    which take four times the weights' memory while a model is loaded.
-    """
+    """Store each 8-bit weight that has no number beyond 7 in 4 bits; return how many."""
     graph = model.graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     zero_points = {
@@ -214,19 +204,10 @@ def outputs_axis(node: onnx.NodeProto) -> int:
     return 0 if any(item.name == "transB" and item.i for item in node.attribute) else 1
 
 
-def _as_stored(
-    matrix: NDArray[np.floating], shape: tuple[int, ...], axis: int
-) -> NDArray[np.float32]:
-    rest = [size for place, size in enumerate(shape) if place != axis]
-    moved = matrix.reshape(shape[axis], *rest)
-    return np.ascontiguousarray(np.moveaxis(moved, 0, axis), np.float32)
-
-
 def each_in_four_bits(
     model: onnx.ModelProto, samples: Inputs, progress: Progress = silent
 ) -> dict[str, FourBits]:
-    """All weights of a float model that can have 4 bits, each rounded as if it were the only
-    one."""
+    """Return all weights that can have 4 bits, each rounded as if it were the only one."""
     nodes = products(model)
     read = reader(model, {node.input[0] for node in nodes.values()})
     moments: dict[str, Matrix] = {}
@@ -276,8 +257,7 @@ def _in_four_bits(
     moments: Matrix,
     shared: Matrix | None = None,
 ) -> FourBits:
-    """Round a weight for inputs of these second moments. `shared` are those of the float model's
-    inputs by these, if other weights are rounded before."""
+    """Round a weight for inputs of these moments; `shared` are those of float inputs by these."""
     stored = next(tensor for tensor in model.graph.initializer if tensor.name == name)
     weight, axis = numpy_helper.to_array(stored), outputs_axis(node)
     rows = matrix(weight, axis)
@@ -290,8 +270,7 @@ def _in_four_bits(
 def _correction(
     weight: NDArray[np.float32], moments: Matrix, shared: Matrix
 ) -> NDArray[np.float32]:
-    """Return what to add to a weight [out, in] whose inputs have changed, so that its output stays:
-    `moments` of its new inputs, `shared` of its float inputs by the new ones, both [in, in]."""
+    """Return what to add to a weight [out, in] whose inputs have changed."""
     damping = _CORRECTION_DAMPING * np.diag(moments).mean() or 1.0  # 1.0 where all inputs are 0
     damped = moments + np.eye(len(moments)) * damping
     return np.asarray(np.linalg.solve(damped, (shared - moments).T @ weight.T).T, np.float32)
@@ -300,8 +279,7 @@ def _correction(
 def rounded(
     weight: NDArray[np.float32], moments: NDArray[np.float64]
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round a weight [out, in] to integers and scales [out], for inputs of these second moments
-    [in, in]."""
+    """Round a weight [out, in] to integers and scales [out], for inputs of moments [in, in]."""
     size = len(moments)
     dead = np.diag(moments) <= 0
     damped = moments + np.diag(np.where(dead, 1.0, 0.0))
@@ -340,13 +318,11 @@ def _scales(weight: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArra
 
 
 def _kinds(nodes: Mapping[str, onnx.NodeProto]) -> dict[str, str]:
-    """Return the tensors that are multiplied, in the order of the graph, and the operator of
-    each."""
+    """Return the tensors that are multiplied, in order, and their operators."""
     return {node.input[0]: node.op_type for node in nodes.values()}
 
 
 def _rows(value: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
-    """Return the inputs [N, in] of a product from a tensor of a batch of one."""
     if kind == "Conv":
         return np.ascontiguousarray(value[0].reshape(value.shape[1], -1).T)
     return value.reshape(-1, value.shape[-1])

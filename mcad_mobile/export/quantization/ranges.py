@@ -1,12 +1,11 @@
 """Ranges of activations, by the values that calibration samples give them.
 
-Headroom: a few dozen samples do not show the extremes of all inputs, and values beyond a range are
-cut off. 16 bits have a bit to spare for a wider range. 8 bits have not, but a convolutional tower
-gains by a little; rare large values stretch a transformer's ranges enough.
+Headroom: a few dozen samples do not show the extremes of all inputs. 16 bits have a bit to spare
+for a wider range. 8 bits have not, but a convolutional tower gains by a little; rare large values
+stretch a transformer's ranges enough.
 
-Methods: the steps of 8 bits are as wide as the range is far, so a narrower range than all values
-need may cost less than it cuts off. Which method is best depends on the tower: recall decides
-(`--precision auto`). 16 bits have steps enough for all values.
+Methods: a narrower range than all values need may cost 8 bits less than it cuts off. Which method
+is best depends on the tower: recall decides (`--precision auto`).
 """
 
 from __future__ import annotations
@@ -67,8 +66,7 @@ def activations(model: onnx.ModelProto) -> Observe:
 
 
 def reader(model: onnx.ModelProto, tensors: set[str]) -> Observe:
-    """Return a function that gives a model's inputs and these tensors, and runs only the nodes that
-    they need."""
+    """Return a function that gives a model's inputs and these tensors."""
     wanted = sorted(tensors.difference(value.name for value in model.graph.input))
     if not wanted:
         return lambda single: single
@@ -79,7 +77,6 @@ def reader(model: onnx.ModelProto, tensors: set[str]) -> Observe:
 
 
 def _part(model: onnx.ModelProto, wanted: list[str]) -> onnx.ModelProto:
-    """Return the part of a model that computes these tensors from the model's inputs."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     needed: set[str] = set()
     left = list(wanted)
@@ -100,8 +97,7 @@ def _part(model: onnx.ModelProto, wanted: list[str]) -> onnx.ModelProto:
 
 @dataclass(frozen=True)
 class Histogram:
-    """The counts [bins] of a tensor's values in equal parts of `least` to `largest`, which include
-    0."""
+    """The counts [bins] of a tensor's values in equal parts of `least` to `largest`."""
 
     counts: NDArray[np.int64]
     least: float
@@ -125,8 +121,7 @@ def extremes(observe: Observe, inputs: Sequence[Inputs]) -> Ranges:
 
 
 def histograms(observe: Observe, inputs: Sequence[Inputs]) -> dict[str, Histogram]:
-    """Return a histogram of each tensor over `inputs`, which are run twice: the first run finds the
-    ends."""
+    """Return a histogram of each tensor over `inputs`; a first run finds the ends."""
     whole = extremes(observe, inputs)
     counts = {name: np.zeros(_BINS, np.int64) for name in whole}
     for single in inputs:
@@ -139,14 +134,9 @@ def histograms(observe: Observe, inputs: Sequence[Inputs]) -> dict[str, Histogra
 
 
 def cut(found: Histogram, method: CalibrationMethod) -> Range:
-    """Return the range of a tensor by `method`; it includes 0.
-
-    min-max: all values.
-    percentile: all but one value in ten thousand.
-    mse: the range with the least squared error of cutting and rounding.
-    entropy: the range whose rounded values have the least Kullback-Leibler divergence from the
-        values (Migacz, "8-bit inference with TensorRT", GTC 2017, pages 20 to 29).
-    """
+    """Return the range of a tensor, which includes 0. percentile takes all but one value in ten
+    thousand, mse the least squared error, entropy the least divergence (Migacz, "8-bit inference
+    with TensorRT", GTC 2017)."""
     if method == "min-max" or found.largest <= found.least:
         return found.least, found.largest
     if method == "percentile":
@@ -173,8 +163,7 @@ def _squared_error(found: Histogram, least: float, largest: float) -> float:
 
 
 def _divergence(found: Histogram, least: float, largest: float) -> float:
-    """Return the divergence of the values, those beyond the range counted at its ends, from their
-    rounding to 256 levels."""
+    """Return the divergence of the values, cut to the range, from their rounding to 256 levels."""
     values = found.values
     inside = np.flatnonzero((values >= least) & (values <= largest))
     reference = found.counts[inside].astype(np.float64)
@@ -193,8 +182,7 @@ def _divergence(found: Histogram, least: float, largest: float) -> float:
 
 
 def ranges_with_headroom(model: onnx.ModelProto, samples: Inputs, bits: int) -> Ranges:
-    """Return the ranges of a float model's activations, but for those with bounds of their own:
-    `HEADROOM` times as wide as `samples` show."""
+    """Return the ranges of activations without bounds of their own, `HEADROOM` times as wide."""
     bounded, factor = _bounded(model), HEADROOM[bits]
     return {
         name: (least * factor, largest * factor)

@@ -1,16 +1,15 @@
 """A transformer's residual stream in 16 bits, so that all its products can have 8.
 
 A few channels of the stream are a hundred times as large as the rest (in MiniLM and CLIP), and one
-8-bit scale for all of them leaves the rest no steps. 8 bits break sums and norms, which are a small
-part of the work. A product still has 8-bit outputs before they join the stream, so its channels are
-made even first: each column of its weights is divided by the largest value that the column
+8-bit scale leaves the rest no steps. A product still has 8-bit outputs before they join the stream,
+so its channels are made even: each column of its weights is divided by the largest value that it
 produces, and the channel is multiplied by it where it joins the stream. Weights have a scale for
-each column anyway, so this costs them nothing, and the float model computes the same. SmoothQuant
-(arXiv 2211.10438, section 4) moves scale from a product's inputs to its weights in the same way.
+each column anyway, so this costs nothing (compare SmoothQuant, arXiv 2211.10438, section 4).
 """
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -30,7 +29,7 @@ _JOINS = ("Add", "Mul")
 @dataclass(frozen=True)
 class Stream:
     """Names of the nodes that add to the stream or normalize it, of their outputs, and of the
-    products whose outputs join it by nothing but additions."""
+    products that join it."""
 
     nodes: frozenset[str]
     tensors: frozenset[str]
@@ -38,8 +37,7 @@ class Stream:
 
 
 def find_stream(model: onnx.ModelProto) -> Stream:
-    """Find the stream from each LayerNormalization back through additions, and products with
-    constants."""
+    """Find the stream from each LayerNormalization back through additions and scales."""
     constants = {tensor.name for tensor in model.graph.initializer}
     made_by = {node.output[0]: node for node in model.graph.node}
     nodes: dict[str, onnx.NodeProto] = {}
@@ -63,12 +61,9 @@ def find_stream(model: onnx.ModelProto) -> Stream:
 
 
 def even_channels(model: onnx.ModelProto, samples: Inputs) -> onnx.ModelProto:
-    """Return a copy of a float model that computes the same, in which each product that ends in the
-    residual stream has outputs of one size in all channels over `samples`, and a multiplication
-    restores them. A model without a stream is returned as it was."""
+    """Return a copy of a float model whose products that end in the stream have even channels."""
     gains = _gains(model, samples)
-    even = onnx.ModelProto()
-    even.CopyFrom(model)
+    even = copy.deepcopy(model)
     del even.graph.node[:]
     weights = {tensor.name: tensor for tensor in even.graph.initializer}
     for node in model.graph.node:
@@ -81,22 +76,20 @@ def even_channels(model: onnx.ModelProto, samples: Inputs) -> onnx.ModelProto:
         own = f"{node.input[1]}_{result}"
         divided = numpy_helper.to_array(weights[node.input[1]]) / gains[node.name]
         product.input[1], product.output[0] = own, evened
-        even.graph.initializer.extend(
-            [
-                numpy_helper.from_array(divided, own),
-                numpy_helper.from_array(gains[node.name], name),
-            ]
-        )
+        for key, value in ((own, divided), (name, gains[node.name])):
+            even.graph.initializer.append(numpy_helper.from_array(value, key))
         even.graph.node.append(
             helper.make_node("Mul", [evened, name], [result], name=f"{node.name}_gains")
         )
-    _drop_unread(even)
+    read = {name for node in even.graph.node for name in node.input}
+    kept = [tensor for tensor in even.graph.initializer if tensor.name in read]
+    del even.graph.initializer[:]
+    even.graph.initializer.extend(kept)
     return even
 
 
 def gains_by_matrix(model: onnx.ModelProto, samples: Inputs) -> dict[bytes, NDArray[np.float32]]:
-    """Return what `even_channels` divides each product's channels by, [out], by the float32 values
-    [out, in] of its matrix, by which it is found in a module. Empty if there is no stream."""
+    """Return each product's gains [out] by the values [out, in] of its matrix."""
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     gains = _gains(model, samples)
     return {
@@ -128,8 +121,7 @@ def _channel_sizes(
     found: dict[str, NDArray[np.float32]] = {}
     if not outputs:
         return found
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
+    probe = copy.deepcopy(model)
     del probe.graph.output[:]
     probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)
     session = ort.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -138,13 +130,6 @@ def _channel_sizes(
             size = np.abs(value).reshape(-1, value.shape[-1]).max(0).astype(np.float32)
             found[outputs[name]] = np.maximum(found.get(outputs[name], size), size)
     return found
-
-
-def _drop_unread(model: onnx.ModelProto) -> None:
-    read = {name for node in model.graph.node for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
 
 
 def readers(model: onnx.ModelProto) -> dict[str, set[str]]:

@@ -21,21 +21,11 @@ Family = Literal["cpu", "snapdragon", "dimensity"]
 
 @dataclass(frozen=True)
 class RungPlan:
-    """One way to run the towers: `image` and `text` are their precisions, None for a tower that is
-    not run so.
-
-    fp32: float. int8: for CPUs, 8-bit weights; the image tower's activations are quantized with
-    ranges from calibration, the text tower's at run time. mixed: the same with some weights in 4
-    bits, chosen by recall. w8a8, w8a16: 8-bit weights, 8- or 16-bit activations, all integer, for
-    NPUs. w4a16: the same with 4 bits for all weights of matrices, where recall chose it.
-    """
+    """One way to run the towers, by their precisions (docs/targets.md); None: not run so."""
 
     runtime: Runtime
     image: Precision | None
     text: Precision | None
-
-    def precision(self, tower: Literal["image", "text"]) -> Precision | None:
-        return self.image if tower == "image" else self.text
 
 
 _BY_LITERT = RungPlan("litert", "w8a8", None)  # on CPUs ONNX Runtime is the faster one for texts

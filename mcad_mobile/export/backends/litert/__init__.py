@@ -38,8 +38,8 @@ _NOT_RUN = (
 def build(
     tower: TowerJob, plan: TowerPlan, target: Target, folder: Path, options: RungOptions
 ) -> Rung:
-    """Write a tower as an integer .tflite to `folder`, compiled for the target's NPU if its runtime
-    is neuropilot. On an NPU, a tower that loses much by 8-bit activations gets 16-bit ones."""
+    """Write a tower as an integer .tflite, compiled for the NPU if the runtime is neuropilot. On an
+    NPU, a tower that loses much by 8-bit activations gets 16-bit ones."""
     precision = plan.precision
     notes: tuple[str, ...] = ()
     quantized = quantize_tower(tower, precision, options.method)
@@ -53,8 +53,8 @@ def build(
                 f"cosine is {cosine:.3f}.",
             )
     out = folder / f"{tower.name}_{plan.runtime}_{precision}.tflite"
-    describe = _compiled if plan.runtime == "neuropilot" else _uncompiled
-    npu_nodes, npu_notes = describe(tower, quantized, out, target)
+    write = _compiled if plan.runtime == "neuropilot" else _uncompiled
+    npu_nodes, npu_notes = write(tower, quantized, out, target)
     inputs, output = stored_specs(quantized, channels_last(tower.inputs), tower.output)
     return Rung(
         runtime=plan.runtime,
@@ -72,7 +72,7 @@ def build(
 def _uncompiled(
     tower: TowerJob, quantized: Path, out: Path, target: Target
 ) -> tuple[int, list[str]]:
-    """Copy the model; return how many operators the NPU's compiler would take, and notes."""
+    """Copy the model; return how many operators the NPU's compiler takes, and notes."""
     shutil.copyfile(quantized, out)
     if target.family == "cpu":
         return 0, []
@@ -89,7 +89,7 @@ def _uncompiled(
 
 
 def _compiled(tower: TowerJob, quantized: Path, out: Path, target: Target) -> tuple[int, list[str]]:
-    """Compile the model; return how many of its operators the NPU runs, and notes."""
+    """Compile the model; return how many operators the NPU runs, and notes."""
     left = compile_for_npu(quantized, out, target)
     total = len(operators(quantized))
     notes = [_NOT_RUN]

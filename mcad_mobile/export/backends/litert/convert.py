@@ -1,9 +1,6 @@
-"""Towers as float LiteRT flatbuffers: rewritten for integers, converted, and their stored specs.
-
-LiteRT's quantizer leaves EMBEDDING_LOOKUP and SQUARED_DIFFERENCE in float beside 16-bit
-activations, and the variance of a norm can need more than 16 bits, so a tower is rewritten to
-operators that stay integer and keep their precision.
-"""
+"""Towers as float LiteRT flatbuffers. LiteRT's quantizer leaves EMBEDDING_LOOKUP and
+SQUARED_DIFFERENCE in float, and the variance of a norm can need more than 16 bits, so a tower is
+rewritten to operators that stay integer."""
 
 from __future__ import annotations
 
@@ -31,9 +28,7 @@ _NEGLIGIBLE = 1e-3  # of a variance
 
 
 def integer_friendly(tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -> nn.Module:
-    """Return a copy of `tower`, in eval mode, that computes the same by gathers and means of
-    products. It runs on `examples` to find the axes of each norm and the range of its variances:
-    real inputs, if it will be quantized."""
+    """Return a copy of `tower` by gathers and means of products, on what `examples` show."""
     tower = copy.deepcopy(tower).eval()
     norms = _spelled_norms(tower, examples)
 
@@ -45,9 +40,7 @@ def integer_friendly(tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -
 
 
 def even(tower: nn.Module, gains: Mapping[bytes, NDArray[np.float32]]) -> nn.Module:
-    """Return a copy of `tower` that computes the same, in which each product with one of these
-    matrices has outputs of one size in all channels, and a multiplication restores them
-    (gains_by_matrix)."""
+    """Return a copy of `tower` with even channels after these matrices (gains_by_matrix)."""
     tower = copy.deepcopy(tower)
 
     def instead(module: Any) -> nn.Module | None:
@@ -71,13 +64,10 @@ class _EvenLinear(nn.Module):
                 self.even.bias.copy_(source.bias / gains)
 
     def forward(self, x: Tensor) -> Tensor:
-        made: Tensor = self.even(x) * self.gains
-        return made
+        return self.even(x) * self.gains  # type: ignore[no-any-return]
 
 
 class _GatheredTable(nn.Module):
-    """nn.Embedding as a gather of rows."""
-
     def __init__(self, source: nn.Embedding) -> None:
         super().__init__()
         self.weight = source.weight
@@ -103,17 +93,14 @@ class _SpelledNorm(nn.Module):
     def see(self, x: Tensor) -> Tensor:
         """Return the norm of `x`, and remember its variances for `settle`."""
         self.variances.append(_mean_square(self._centred(x), self.axes).flatten())
-        made: Tensor = self(x)
-        return made
+        return self(x)  # type: ignore[no-any-return]
 
     def settle(self) -> None:
-        """Normalize in steps from now on, if the variances that were seen are far apart.
-
-        Some tokens of a transformer are a hundred times as large as the rest. Where 16 bits hold
-        their squares, the squares of the rest are rounded to 0, and the reciprocal root, which is
-        a table of equal steps in integers, is steep there. So all are brought nearer to each other
-        first, as often as needed: divided by the root of their variance plus a constant halfway. A
-        rough result costs nothing, as its norm is the same norm."""
+        """Normalize in steps from now on, if the variances that were seen are far apart."""
+        # Some tokens of a transformer are a hundred times as large as the rest. Where 16 bits hold
+        # their squares, those of the rest are rounded to 0, and the reciprocal root, a table of
+        # equal steps, is steep there. So all are brought nearer to each other first, as often as
+        # needed: divided by the root of their variance plus a constant halfway, however rough.
         seen = torch.cat(self.variances)
         least, most = float(seen.min()), float(seen.max())
         self.variances.clear()
@@ -151,9 +138,8 @@ def _mean_square(centred: Tensor, axes: tuple[int, ...]) -> Tensor:
 def _spelled_norms(
     tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]
 ) -> dict[nn.Module, _SpelledNorm]:
-    """Return the replacement of each norm. Libraries derive classes from nn.LayerNorm with other
-    axes (timm's LayerNorm2d: the channels of NCHW) or an activation: the replacement is the first
-    that computes the same. A norm without one stays as it is."""
+    """Return each norm's replacement. Libraries derive other axes (timm's LayerNorm2d) or an
+    activation from nn.LayerNorm: the first spelling that computes the same is taken."""
     found: dict[nn.Module, list[_SpelledNorm]] = {}
 
     def see(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -191,8 +177,7 @@ def _spellings(norm: Any, x: Tensor) -> list[_SpelledNorm]:
 def convert_litert(
     tower: nn.Module, out: Path, inputs: tuple[TensorSpec, ...], samples: Inputs | None = None
 ) -> None:
-    """Write `tower` as a float .tflite for a batch of one, which takes inputs of layout NHWC
-    channels-last. `samples` are real inputs, channels first, if it will be quantized."""
+    """Write a float .tflite for a batch of one; NHWC inputs are channels-last there."""
     with quiet():
         litert_torch = require("litert_torch", "dimensity")
         last = [index for index, spec in enumerate(inputs) if spec.layout == "NHWC"]
@@ -209,7 +194,6 @@ def convert_litert(
 
 
 def _tensors(samples: Inputs, inputs: tuple[TensorSpec, ...]) -> list[tuple[torch.Tensor, ...]]:
-    """Return the samples one by one, in the order of a tower's inputs."""
     return [
         tuple(torch.from_numpy(single[spec.name]) for spec in inputs)
         for single in split_batch(samples)
@@ -217,7 +201,6 @@ def _tensors(samples: Inputs, inputs: tuple[TensorSpec, ...]) -> list[tuple[torc
 
 
 def _random(spec: TensorSpec) -> torch.Tensor:
-    """Return an input of this shape and type, always the same."""
     values = torch.rand(spec.shape, generator=torch.Generator().manual_seed(0))
     return values.to(getattr(torch, spec.dtype))
 

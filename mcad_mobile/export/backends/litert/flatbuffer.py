@@ -13,8 +13,8 @@ _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor: its type by the schema's name ("INT8"), its quantization ("none", "per tensor",
-    "per channel" or "per block"), its bytes in the file if it is a constant, and its name."""
+    """A tensor: its type by the schema's name, its quantization ("none", "per tensor", ...), its
+    bytes in the file if it is a constant, and its name."""
 
     dtype: str
     quantization: str
@@ -27,8 +27,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator by the schema's name ("CONV_2D"), or its own if it is custom or a composite; the
-    tensors that it reads and, last, writes; and whether an activation is a part of it."""
+    """An operator, what it reads and, last, writes, and whether an activation is a part of it."""
 
     name: str
     tensors: tuple[Stored, ...]

@@ -1,5 +1,4 @@
-"""Integer .tflite -> Dimensity's NPU: which operators MediaTek's compiler takes, and the compiler
-itself, where its SDK is installed."""
+"""Integer .tflite -> Dimensity's NPU, by MediaTek's list of operators and its compiler."""
 
 from __future__ import annotations
 
@@ -28,8 +27,7 @@ _INSTALL = "pip install ai-edge-litert-sdk-mediatek, on an open network"
 
 
 def refusal(operator: Operator) -> str | None:
-    """Return why MediaTek's compiler takes no such operator (targets/mediatek.toml):
-    "GATHER", or "ADD of INT16 per channel" for a tensor's type. None if it takes it."""
+    """Return why MediaTek's compiler refuses an operator ("ADD of INT16 per channel"), or None."""
     if operator.name not in _facts()["operators"]:
         return operator.name
     for tensor in operator.tensors:
@@ -49,8 +47,7 @@ def counted(refused: Counter[str]) -> str:
 
 
 def why_not_compiled(target: Target) -> str | None:
-    """Return a sentence on why nothing can be compiled here for `target`, and how to change that.
-    None if it can be."""
+    """Return why nothing can be compiled here for `target`, and how to change that, or None."""
     if target.neuropilot is None:
         return f"LiteRT's compiler does not know {target.chip}."
     if importlib.util.find_spec(SDK) is None:
@@ -69,11 +66,7 @@ def why_not_compiled(target: Target) -> str | None:
 
 
 def compile_for_npu(model: Path, out: Path, target: Target) -> list[Operator]:
-    """Compile an integer .tflite for the target's NPU by LiteRT and MediaTek's SDK.
-
-    `out` becomes a .tflite whose operators are compiled networks. Returns those that stayed
-    outside of them, for the CPU. ExportError if the compiler fails, or takes nothing.
-    """
+    """Compile an integer .tflite to `out`; return the operators that stay on the CPU."""
     compiler = require("ai_edge_litert.aot.aot_compile", "dimensity")
     require("ai_edge_litert.aot.vendors.mediatek.mediatek_backend", "dimensity")  # registers itself
     vendor = require("ai_edge_litert.aot.vendors.mediatek.target", "dimensity")

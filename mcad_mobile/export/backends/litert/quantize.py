@@ -45,8 +45,7 @@ _PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 def quantize_tower(tower: TowerJob, precision: str, method: CalibrationMethod = "min-max") -> Path:
-    """Return the tower as an integer .tflite, written once: `precision` w8a8, w8a16 or w4a16,
-    ranges of 8 bits by `method`."""
+    """Return the tower as an integer .tflite, written once: w8a8, w8a16 or w4a16."""
     if precision == "w4a16" and tower.uncorrected is not None:
         tower, method = tower.uncorrected, "min-max"
     label = precision if method == "min-max" else f"{precision}_{method}"
@@ -78,8 +77,7 @@ def float_litert(tower: TowerJob) -> Path:
 
 
 def _even_litert(tower: TowerJob) -> tuple[Path, bool]:
-    """Return the float .tflite with even channels where products end in a residual stream, and
-    whether there is such a stream, which 8 bits would break."""
+    """Return the float .tflite, even if it has a residual stream, and whether it has one."""
     path = tower.work / "even.tflite"
     if path.exists():
         return path, True
@@ -92,7 +90,6 @@ def _even_litert(tower: TowerJob) -> tuple[Path, bool]:
 
 
 def _four_bits_litert(tower: TowerJob) -> tuple[Path, tuple[str, ...]]:
-    """Return the float .tflite with its weights rounded to 4 bits, and the products of these."""
     path = tower.work / "four_bits.tflite"
     weights = by_values(onnx.load(tower.float_onnx), all_weights_in_four_bits(tower))
     return path, with_four_bits(float_litert(tower), path, weights)
@@ -109,15 +106,9 @@ def quantize_litert(
     *,
     stream: bool = False,
 ) -> None:
-    """Write a float .tflite as an integer one, `precision` w8a8, w8a16 or w4a16.
-
-    Ranges of activations come from `inputs` by `method`. min-max takes all that `inputs` show and
-    headroom (export/quantization/ranges.py): the quantizer's own default, a moving average, cuts
-    off half of the inputs' largest values (docs/targets.md). `specs` are the float model's inputs,
-    in the order of its arguments. The products `narrow` have 4-bit weights, which the float weights
-    represent already (`with_four_bits`). With `stream`, only products have 8-bit activations, and
-    all else has 16: 8 bits would break a transformer's residual stream.
-    """
+    """Write a float .tflite as an integer one, with ranges of activations from `inputs` by
+    `method`. The products `narrow` have 4-bit weights, which `with_four_bits` rounded; with
+    `stream`, all but products has 16-bit activations."""
     quantizer = require("ai_edge_quantizer.quantizer", "dimensity")
     calibrator = require("ai_edge_quantizer.calibrator", "dimensity")
     whole_range = require("ai_edge_quantizer.utils.qsv_utils", "dimensity").min_max_update
@@ -126,6 +117,8 @@ def quantize_litert(
             str(model), calibrator.CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS, whole_range
         )
         run = observed.get_signature_runner(SIGNATURE)
+        # All that `inputs` show, with headroom: the quantizer's own default, a moving average, cuts
+        # off half of the inputs' largest values (docs/targets.md).
         for single in split_batch(inputs):
             run(**signature_arguments(single, specs))
         found = observed.get_calibration_results()
@@ -146,8 +139,7 @@ def quantize_litert(
 
 
 def _recipe(activations: int, narrow: Sequence[str], stream: bool) -> Any:
-    """Return the quantizer's recipe: 8-bit weights, 4-bit ones in the products `narrow`, and
-    `activations` bits everywhere, or with `stream` only in products."""
+    """Return the quantizer's recipe; with `stream`, only products have `activations` bits."""
     manager = require("ai_edge_quantizer.recipe_manager", "dimensity").RecipeManager()
     operations = require("ai_edge_quantizer.qtyping", "dimensity").TFLOperationName
     algorithms = require("ai_edge_quantizer.algorithm_manager", "dimensity").AlgorithmName
@@ -163,9 +155,7 @@ def _recipe(activations: int, narrow: Sequence[str], stream: bool) -> Any:
 
 
 def with_four_bits(model: Path, out: Path, weights: Mapping[bytes, FourBits]) -> tuple[str, ...]:
-    """Replace the `weights` of a float .tflite, which their values identify (`by_values`), by the
-    floats that 4 bits represent. Return the outputs of the products that have such weights; weights
-    that the converter changed stay as they are."""
+    """Put 4 bits' values in place of `weights`; return the outputs of their products."""
     files = require("ai_edge_litert.tools.flatbuffer_utils", "dimensity")
     read = files.read_model(str(model))
     graph = read.subgraphs[0]
@@ -210,7 +200,6 @@ def _cut(
     names: set[str],
     method: CalibrationMethod,
 ) -> Ranges:
-    """Return the ranges of these tensors of a float .tflite by `method`."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(

@@ -26,8 +26,7 @@ def export_onnx(
     output: TensorSpec,
     any_length: bool = False,
 ) -> None:
-    """Write `tower` as ONNX for a batch of one. With `any_length`, its inputs share a dynamic
-    second dimension, the number of a text's tokens, up to the size in `inputs`."""
+    """Write `tower` as ONNX for a batch of one; with `any_length`, of up to that many tokens."""
     arguments = tuple(torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in inputs)
     tokens = torch.export.Dim("tokens", min=FEWEST_TOKENS, max=inputs[0].shape[1])
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -52,8 +51,7 @@ def export_onnx(
 
 
 def save_mapped(model: onnx.ModelProto, out: Path) -> Path:
-    """Write `model` with its weights in a file beside `out`, and return that file. The runtime maps
-    it and copies nothing: 5 MiB less for the text tower (benchmarks/results/main_job.json)."""
+    """Write `model` with weights that the runtime maps: 5 MiB less for the text tower."""
     weights = out.with_name(f"{out.name}.data")
     onnx.save(
         model,
@@ -67,15 +65,13 @@ def save_mapped(model: onnx.ModelProto, out: Path) -> Path:
 
 
 def is_convolutional(path: Path) -> bool:
-    """Whether convolutions do most of a model's multiplications. On CPUs, a convolutional tower has
-    calibrated activation ranges; a transformer's activations are quantized at run time."""
+    """Whether convolutions do most of a model's multiplications."""
     convolutions, products = multiply_adds(path)
     return convolutions > products
 
 
 def multiply_adds(path: Path) -> tuple[int, int]:
-    """Count the multiply-adds of a model's convolutions and of its matrix products, with every
-    dynamic dimension 1."""
+    """Count the multiply-adds of convolutions and of matrix products, dynamic dimensions as 1."""
     graph = onnx.load(path, load_external_data=False).graph
     shapes = {
         value.name: [size.dim_value or 1 for size in value.type.tensor_type.shape.dim]

@@ -52,8 +52,7 @@ _OPERATORS: dict[CpuRecipe, tuple[str, ...]] = {
 
 
 def choose_recipe(tower: TowerJob, enough: float = WARN_BELOW) -> tuple[CpuRecipe, tuple[str, ...]]:
-    """Return the first recipe whose cosine to float is `enough`, else the one with the highest, and
-    notes on it."""
+    """Return the first recipe whose cosine to float is `enough`, else the best, and notes on it."""
     if not is_convolutional(tower.cpu_onnx):
         return "dynamic", ()
     cosines: dict[CpuRecipe, float] = {}
@@ -77,8 +76,7 @@ def quantize_tower(
     four_bits: frozenset[str] = frozenset(),
     method: CalibrationMethod = "min-max",
 ) -> Path:
-    """Return the tower quantized by `recipe`, written once: ranges by `method`, and the weights
-    `four_bits`, named as in its `cpu_onnx`, in 4 bits."""
+    """Return the tower quantized by `recipe`, written once, with `four_bits` in 4 bits."""
     ranges = None if recipe == "dynamic" else tower.ranges(method)
     stem = "int8" if recipe == "dynamic" else f"int8_{recipe}"
     if ranges is not None:
@@ -97,8 +95,7 @@ def quantize_tower(
 
 
 def each_weight_in_four_bits(tower: TowerJob) -> dict[str, FourBits]:
-    """Return the weights that can have 4 bits on CPUs, by their names in `cpu_onnx`: those that the
-    8-bit tower has in 8 bits. Each is rounded as if it were the only one."""
+    """Return the 8-bit tower's weights, each rounded to 4 bits as if it were the only one."""
     if "each" not in tower.rounded:
         eight_bits = onnx.load(quantize_tower(tower, choose_recipe(tower)[0]))
         names = {tensor.name for tensor in eight_bits.graph.initializer}
@@ -128,10 +125,7 @@ def quantize_int8(
     four: Mapping[str, FourBits] | None = None,
     ranges: Ranges | None = None,
 ) -> None:
-    """Quantize a float model to 8 bits by `recipe`, with the weights `four` in 4 bits.
-
-    Ranges of activations come from `inputs`, or are `ranges`; the recipe `dynamic` has none.
-    """
+    """Quantize a float model by `recipe`, within `ranges` or those that `inputs` show."""
     source = with_weights(onnx.load(model), four) if four else str(model)
     with quiet():
         if recipe == "dynamic":
@@ -182,8 +176,7 @@ def load_quantized(path: Path) -> OnnxTower:
 def _extra_options(
     four: Mapping[str, FourBits] | None, ranges: Ranges | None = None, *, average: bool = False
 ) -> dict[str, object]:
-    """Return the quantizer's options: the scales that weights were rounded for, these ranges, and
-    whether other ranges are an average over inputs."""
+    """Return the quantizer's options; `average` takes ranges that are an average over inputs."""
     overrides = range_overrides(ranges)
     for name, weight in (four or {}).items():
         overrides[name] = weight.overrides(QuantType.QInt8)
@@ -192,7 +185,6 @@ def _extra_options(
 
 
 def _float_nodes(model: Path, recipe: CpuRecipe) -> list[str]:
-    """Return the nodes that a recipe leaves in float, of the operators that it quantizes."""
     if recipe == "everywhere":
         return []
     graph = onnx.load(model, load_external_data=False).graph

@@ -35,8 +35,7 @@ _NARROW: dict[str, object] = {"quant_type": QuantType.QUInt8}
 def quantize_tower(
     tower: TowerJob, precision: str, htp_arch: int, method: CalibrationMethod = "min-max"
 ) -> Path:
-    """Return the tower quantized for Hexagon NPUs, written once for all architectures that take the
-    same graph: `precision` w8a8, w8a16 or w4a16, ranges of 8 bits by `method`."""
+    """Return the tower quantized, written once for all chips that take the same graph."""
     if precision == "w4a16" and tower.uncorrected is not None:
         tower, method = tower.uncorrected, "min-max"
     label = precision if method == "min-max" else f"{precision}_{method}"
@@ -60,13 +59,9 @@ def quantize_for_htp(
     four: Mapping[str, FourBits] | None = None,
     ranges: Ranges | None = None,
 ) -> None:
-    """Quantize a float model to a graph that the HTP of this architecture, or of any other with the
-    same `graph_form`, compiles.
-
-    Ranges of activations come from `inputs`. w8a16 and w4a16 have 16-bit activations; w4a16 has the
-    weights `four` in 4 bits and the others in 8. w8a8 has 8-bit activations in all products, within
-    `ranges` where given; a transformer's residual stream has 16 bits, and even channels join it.
-    """
+    """Quantize a float model for HTPs of one `graph_form`, with ranges from `inputs`. w8a8 has
+    8-bit activations in all products, within `ranges`, and a 16-bit residual stream; w8a16 and
+    w4a16 have 16-bit ones; w4a16 has the weights `four` in 4 bits and the others in 8."""
     with quiet():
         narrow = precision == "w8a8"
         source: str | onnx.ModelProto = str(model)
@@ -98,13 +93,10 @@ def graph_form(htp_arch: int) -> int:
 
 
 def _overrides(model: onnx.ModelProto, form: int) -> Overrides:
-    """Return what get_qnn_qdq_config leaves out: MatMul weights [in, out] per output channel, and
-    the types that the HTP takes beside 16-bit activations.
-
-    Until v69 it takes LayerNormalization scales of uint8 alone, and rounds the second factor of
-    two activations to 8 bits. From v73 on it does so only where that is unsigned: signed ones, and
-    scales, are multiplied whole. Found by compiling and on the simulator (QAIRT 2.51).
-    """
+    """Return MatMul weights per output channel, and the types that the HTP takes beside 16 bits."""
+    # Until v69 it takes LayerNormalization scales of uint8 alone, and rounds the second factor of
+    # two activations to 8 bits; from v73 on only where that is unsigned. Found by compiling and on
+    # the simulator (QAIRT 2.51).
     overrides = weights_per_channel(model)
     if form >= SIGNED_FACTORS_FROM:
         for node, factor in _second_factors(model):
@@ -117,7 +109,6 @@ def _overrides(model: onnx.ModelProto, form: int) -> Overrides:
 
 
 def _second_factors(model: onnx.ModelProto) -> list[tuple[str, str]]:
-    """Return (node, tensor): the second factor of each product of two activations."""
     constants = {tensor.name for tensor in model.graph.initializer}
     return [
         (node.name, node.input[1])
@@ -127,8 +118,8 @@ def _second_factors(model: onnx.ModelProto) -> list[tuple[str, str]]:
 
 
 def _wide_overrides(model: onnx.ModelProto, inputs: Inputs, htp_arch: int) -> Overrides:
-    """Return `_overrides`, and 16-bit ranges for all activations. A factor that the HTP rounds to 8
-    bits keeps the quantizer's range, as it has no bit to spare for headroom."""
+    """Return `_overrides`, and 16-bit ranges. A factor that the HTP rounds to 8 bits keeps the
+    quantizer's range, as it has no bit to spare for headroom."""
     form = graph_form(htp_arch)
     ranges = ranges_with_headroom(model, inputs, 16)
     if form < SIGNED_FACTORS_FROM:
@@ -144,8 +135,8 @@ def _wide_overrides(model: onnx.ModelProto, inputs: Inputs, htp_arch: int) -> Ov
 def _narrow_overrides(
     model: onnx.ModelProto, inputs: Inputs, htp_arch: int, ranges: Ranges | None
 ) -> Overrides:
-    """Return 8-bit `ranges`, or those of `inputs`, weights per channel, and the 16-bit stream. The
-    range of a transformer's 8-bit activations has no headroom."""
+    """Return 8-bit `ranges`, weights per channel, and the 16-bit stream. A transformer's 8-bit
+    activations have no headroom."""
     has_stream = bool(find_stream(model).nodes)
     narrow = ranges or ({} if has_stream else ranges_with_headroom(model, inputs, 8))
     wide = ranges_with_headroom(model, inputs, 16) if has_stream else {}
@@ -168,7 +159,7 @@ def _stream_overrides(
     model: onnx.ModelProto, form: int, narrow: Overrides, wide: Overrides
 ) -> Overrides:
     """Return 16 bits along the residual stream, in the ranges `wide`, and the conversions where it
-    is read and where it is fed, whose 8 bits have the ranges `narrow`."""
+    is read and fed, whose 8 bits have the ranges `narrow`."""
     stream, read_by = find_stream(model), readers(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     overrides: Overrides = {}
@@ -200,5 +191,4 @@ def _stream_overrides(
 def _converted(
     override: dict[str, object], other: dict[str, object], for_nodes: set[str]
 ) -> dict[str, object]:
-    """Return the override of a tensor that these nodes read in another type."""
     return {**override, "convert": {**other, "recv_nodes": for_nodes}} if for_nodes else override
