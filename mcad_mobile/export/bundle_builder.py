@@ -33,7 +33,13 @@ from mcad_mobile.engine.bundle import (
 )
 from mcad_mobile.engine.text.token_rows import TokenTable, write_token_table
 from mcad_mobile.export.aihub.compiler import CloudCompiler
-from mcad_mobile.export.comparison import GOLDEN_INPUTS, PARITY_INPUTS, Comparison, save_array
+from mcad_mobile.export.comparison import (
+    GOLDEN_INPUTS,
+    PARITY_INPUTS,
+    Compared,
+    Comparison,
+    save_array,
+)
 from mcad_mobile.export.parity import float_embeddings
 from mcad_mobile.export.precision.recall import Budget, EmbeddingCache, RecallMeter
 from mcad_mobile.export.precision.recipes import MEASURED_BY, Recipe, recipes_for, sensitivities
@@ -77,9 +83,9 @@ class BundleRequest:
 
 @dataclass(frozen=True)
 class _BuiltRung:
-    rung: Rung
     folder: Path
-    warnings: list[str]
+    title: str
+    compared: Callable[[], Compared]  # waits for it
 
 
 class BundleBuilder:
@@ -96,9 +102,14 @@ class BundleBuilder:
         allow_low_parity: bool,
         simulated_inputs: int,
         progress: Progress = silent,
+        rungs: int = 0,
     ) -> None:
         self._student = student
         self._progress = progress
+        self._steps = 2 * rungs  # each is built, and compared
+        self._begun = 0
+        self._step = ""
+        self._waits = False
         self._folder = folder
         self._common = self._new_folder("common")
         self._built: dict[tuple[str, ...], _BuiltRung] = {}
@@ -115,6 +126,7 @@ class BundleBuilder:
             expected,
             allow_low_parity=allow_low_parity,
             simulated_inputs=simulated_inputs,
+            progress=lambda *step: progress(*step) if self._waits else None,
         )
         self._golden = {
             name: self._save_golden(name, inputs[name], expected[name], compared) for name in TOWERS
@@ -162,41 +174,47 @@ class BundleBuilder:
         self._facts["precision"] = record
         return {recipe.tower: recipe.precision for recipe in chosen}, record
 
-    def build(
-        self, request: BundleRequest, out: Path, begin: Callable[[str], None]
-    ) -> tuple[Bundle, list[str]]:
+    def build(self, request: BundleRequest, out: Path) -> tuple[Bundle, list[str]]:
         """Write all files of a bundle but bundle.json to the empty folder `out`, and return the
-        bundle and warnings. `begin` hears of each rung before it is built and before it is
-        compared."""
+        bundle and warnings. All rungs are built before the first is waited for."""
         shutil.copytree(self._common, out, dirs_exist_ok=True)
+        keyed = keyed_plans(request.target, request.precisions)
+        new = [(*item, name) for name in TOWERS for item in keyed[name].items()]
+        new = [(key, plan, name) for key, plan, name in new if key not in self._built]
+        for key, plan, name in new:
+            folder = self._new_folder("-".join(key))
+            on_chip = f" for {request.target.chip}" if request.target.id in key else ""
+            title = f"{plan.runtime} {plan.precision}{on_chip}"
+            self._begin(f"{name} tower: {title}")
+            # Biases are corrected for 8-bit weights; float ones keep their own.
+            job = self.jobs[name]
+            if plan.precision == "fp32":
+                job = job.uncorrected or job
+            options = self._options(name, plan, request)
+            rung = backend(plan.runtime)(job, plan, request.target, folder, options)
+            alone = self._bundle(folder, request.target, {name: (rung,)})
+            job.progress("comparing with float")
+            compared = self._comparison.start(name, rung, alone, request.cloud)
+            self._built[key] = _BuiltRung(folder, title, compared)
+        self._waits = True
+        for key, _, name in new:
+            self._begin(f"{name} tower: comparing {self._built[key].title} with float")
+            self._built[key].compared()
+        self._waits = False
         rungs: dict[TowerName, tuple[Rung, ...]] = {}
         warnings: list[str] = []
-        for name, plans in keyed_plans(request.target, request.precisions).items():
-            for key, plan in plans.items():
-                if key not in self._built:
-                    folder = self._new_folder("-".join(key))
-                    on_chip = f" for {request.target.chip}" if request.target.id in key else ""
-                    begin(f"{name} tower: {plan.runtime} {plan.precision}{on_chip}")
-                    # Biases are corrected for 8-bit weights; float ones keep their own.
-                    job = self.jobs[name]
-                    if plan.precision == "fp32":
-                        job = job.uncorrected or job
-                    build_rung = backend(plan.runtime)
-                    options = self._options(name, plan, request)
-                    rung = build_rung(job, plan, request.target, folder, options)
-                    begin(
-                        f"{name} tower: comparing {plan.runtime} {plan.precision}{on_chip} with "
-                        "float"
-                    )
-                    alone = self._bundle(folder, request.target, {name: (rung,)})
-                    compared, found = self._comparison.compare(name, rung, alone, request.cloud)
-                    self._built[key] = _BuiltRung(compared, folder, found)
-            parts = [self._built[key] for key in plans]
+        for name in TOWERS:
+            parts = [self._built[key] for key in keyed[name]]
             for part in parts:
                 shutil.copytree(part.folder, out, dirs_exist_ok=True)
-                warnings += part.warnings
-            rungs[name] = with_source_facts([part.rung for part in parts])
+                warnings += part.compared()[1]
+            rungs[name] = with_source_facts([part.compared()[0] for part in parts])
         return self._bundle(out, request.target, rungs), warnings
+
+    def _begin(self, step: str) -> None:
+        self._step = step
+        self._progress(step, self._begun, self._steps)
+        self._begun += 1
 
     def _options(self, name: TowerName, plan: TowerPlan, request: BundleRequest) -> RungOptions:
         chosen = self._chosen.get(name)
@@ -233,7 +251,11 @@ class BundleBuilder:
         inputs, output = tower_specs(self._student, name)
 
         def progress(step: str, done: int = 0, total: int = 0, /) -> None:
-            self._progress(f"{name} tower: {step}", done, total)
+            if total:
+                self._progress(f"{name} tower: {step}", done, total)
+            else:
+                title = self._step or f"{name} tower"
+                self._progress(f"{title}: {step}", max(self._begun - 1, 0), self._steps)
 
         own = TowerJob(
             module=module,
@@ -250,6 +272,7 @@ class BundleBuilder:
         )
         if name == "text":
             return own
+        progress("correcting its biases for 8 bits")
         module = corrected(module, torch.from_numpy(samples.pixels))
         work = self._new_folder(f"{name}-corrected")
         return replace(own, module=module, work=work, uncorrected=own)

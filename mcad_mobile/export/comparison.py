@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from mcad_mobile.base.machine import allowed_cores
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung, TowerName
 from mcad_mobile.engine.towers import Inputs, LoadedTower, load_rung, normalize
 from mcad_mobile.export import parity
@@ -22,8 +28,16 @@ PARITY_INPUTS = 16
 _SAME = 1e-5
 
 
+T = TypeVar("T")
+Compared = tuple[Rung, list[str]]  # with its parity and embeddings, and warnings
+
+
 class Comparison:
-    """Compares rungs with the float towers' `expected` embeddings of `inputs`, golden first."""
+    """Compares rungs with the float towers' `expected` embeddings of `inputs`, golden first.
+
+    A simulator runs while other rungs are built, on threads of its own: sessions that share nothing
+    compute beside each other, and each input keeps one core busy for seconds.
+    """
 
     def __init__(
         self,
@@ -32,34 +46,61 @@ class Comparison:
         *,
         allow_low_parity: bool,
         simulated_inputs: int,
+        progress: Progress = silent,
     ) -> None:
         self._inputs = inputs
         self._expected = expected
         self._allow_low_parity = allow_low_parity
         self._simulated_inputs = simulated_inputs
+        self._progress = progress
         self._by_simulator: dict[TowerName, list[NDArray[np.float32]]] = {}
+        self._last: Future[Compared] | None = None
 
-    def compare(
+    def start(
         self, name: TowerName, rung: Rung, bundle: Bundle, cloud: CloudCompiler | None
-    ) -> tuple[Rung, list[str]]:
-        """Return a rung of `bundle` with its parity and embeddings, and warnings."""
+    ) -> Callable[[], Compared]:
+        """Begin to compare a rung of `bundle`; return what waits for the result, or raises
+        ParityError. A rung that nothing here can run is returned as it is."""
         if rung.runtime in COMPILED_FROM:
-            return rung, []
-        if cloud is not None and rung.runtime == "qnn":
-            embeddings, rung = cloud.run(bundle, rung, self._inputs[name])
+            return lambda: (rung, [])
+        finish = partial(self._finish, name, bundle.directory)
+        tower = None if cloud and rung.runtime == "qnn" else load_rung(bundle, rung)
+        if tower is not None and tower.simulated:
+            # A simulator uses one core; the sessions of one more thread each share nothing.
+            more = range(1, min(allowed_cores(), self._simulated_inputs))
+            towers = [tower, *(load_rung(bundle, rung) for _ in more)]
+            return self._later(lambda: finish(rung, self._simulate(name, towers)))
+        if tower is not None:
+            compared = finish(rung, tower(self._inputs[name]))
         else:
-            tower, inputs = load_rung(bundle, rung), self._inputs[name]
-            embeddings = self._simulate(name, tower) if tower.simulated else tower(inputs)
+            assert cloud is not None
+            embeddings, on_phone = cloud.run(bundle, rung, self._inputs[name])
+            compared = finish(on_phone, embeddings)
+        return lambda: compared
+
+    def _later(self, work: Callable[[], Compared]) -> Callable[[], Compared]:
+        """Do `work` beside what is built meanwhile, and after all earlier work."""
+        before = self._last
+
+        def in_turn() -> Compared:
+            wait([before] if before else [])
+            return work()
+
+        self._last = _in_background(in_turn)
+        return self._last.result
+
+    def _finish(
+        self, name: TowerName, directory: Path, rung: Rung, embeddings: NDArray[np.float32]
+    ) -> Compared:
         expected = self._expected[name][: len(embeddings)]
         if rung.precision != "fp32":
             golden = embeddings[:GOLDEN_INPUTS]
             if rung.runtime != "qnn":
                 few = _rows(self._inputs[name], slice(GOLDEN_INPUTS))
-                reference = parity.evaluate_reference(rung, bundle.directory, few)
+                reference = parity.evaluate_reference(rung, directory, few)
                 parity.check_kernels(name, rung, expected[:GOLDEN_INPUTS], reference, golden)
-            stem = Path(rung.files[0].path).stem
-            path = f"golden/{stem}_expected.npy"
-            rung = replace(rung, expected=save_array(bundle.directory, path, normalize(golden)))
+            path = f"golden/{Path(rung.files[0].path).stem}_expected.npy"
+            rung = replace(rung, expected=save_array(directory, path, normalize(golden)))
         found = parity.parity(expected, embeddings)
         warnings = parity.check(name, rung.runtime, found, allow_low=self._allow_low_parity)
         return replace(rung, parity=found), warnings
@@ -81,20 +122,50 @@ class Comparison:
         left_out = f" Too far from float to be tried, by cosine: {name} {', '.join(labels)}."
         return [recipe for recipe in recipes if recipe not in low], left_out if low else ""
 
-    def _simulate(self, name: TowerName, tower: LoadedTower) -> NDArray[np.float32]:
-        """Run a tower in its simulator, which can take a minute an input. A chip that agrees with
-        an earlier one on the golden inputs computes the same, and is not given the others."""
-        inputs = self._inputs[name]
-        golden = tower(_rows(inputs, slice(GOLDEN_INPUTS)))
+    def _simulate(self, name: TowerName, towers: Sequence[LoadedTower]) -> NDArray[np.float32]:
+        """Run equal towers in their simulator, which can take a minute an input. A chip that agrees
+        with an earlier one on the golden inputs computes the same, and is not given the others."""
+        golden = np.concatenate(self._run(name, towers, range(GOLDEN_INPUTS)))
         known = self._by_simulator.setdefault(name, [])
         for embeddings in known:
             difference = normalize(golden) - normalize(embeddings[:GOLDEN_INPUTS])
             if np.abs(difference).max() < _SAME:
                 return np.concatenate([golden, embeddings[GOLDEN_INPUTS:]])
-        numbers = range(GOLDEN_INPUTS, self._simulated_inputs)
-        rest = [tower(_rows(inputs, slice(number, number + 1))) for number in numbers]
+        rest = self._run(name, towers, range(GOLDEN_INPUTS, self._simulated_inputs))
         known.append(np.concatenate([golden, *rest]))
         return known[-1]
+
+    def _run(
+        self, name: TowerName, towers: Sequence[LoadedTower], numbers: Sequence[int]
+    ) -> list[NDArray[np.float32]]:
+        """Return the embeddings [1, dim] of these inputs, each by the next tower that is free."""
+        found: dict[int, NDArray[np.float32]] = {}
+        left = iter(numbers)
+
+        def work(tower: LoadedTower) -> None:
+            for number in left:
+                found[number] = tower(_rows(self._inputs[name], slice(number, number + 1)))
+                done = numbers[0] + len(found)
+                self._progress(f"{name} tower: simulated inputs", done, self._simulated_inputs)
+
+        for future in [_in_background(partial(work, tower)) for tower in towers]:
+            future.result()
+        return [found[number] for number in numbers]
+
+
+def _in_background(work: Callable[[], T]) -> Future[T]:
+    """Do `work` on a thread that an interrupted process does not wait for, as it would for a
+    pool's."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # whoever waits raises it
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def save_array(directory: Path, name: str, array: NDArray[np.generic]) -> FileRecord:

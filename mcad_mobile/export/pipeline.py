@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -71,8 +70,8 @@ def export(
         require_compilers(request.target, cloud=request.cloud is not None)
         restore(request.out)
         check_place(student, request)
+    progress("reading photos and captions to calibrate on")
     calibrate, held_out, warned = _load_samples(student, options)
-    done, total = itertools.count(), 2 * _rung_count(requests)  # each is built, and compared
     exported = []
     with tempfile.TemporaryDirectory(prefix="mcad-") as scratch:
         builder = BundleBuilder(
@@ -83,6 +82,7 @@ def export(
             allow_low_parity=options.allow_low_parity,
             simulated_inputs=options.simulated_inputs,
             progress=progress,
+            rungs=_rung_count(requests),
         )
         if options.budget is not None:
             chosen, record = builder.choose_precisions(options.budget, requests[0].target)
@@ -90,9 +90,7 @@ def export(
             warned += missing_photos(record)
         for request in requests:
             with _replacing(request.out) as partial:
-                bundle, bundle_warnings = builder.build(
-                    request, partial, lambda step: progress(step, next(done), total)
-                )
+                bundle, bundle_warnings = builder.build(request, partial)
                 bundle.save()
                 Bundle.load(partial)
             exported.append(
@@ -102,7 +100,7 @@ def export(
             )
     if options.budget is not None:
         shutil.rmtree(options.budget.kept, ignore_errors=True)  # the search is complete
-    progress("done", total, total)
+    progress("done", 1, 1)
     return exported
 
 

@@ -58,6 +58,7 @@ class TowerJob:
     def float_onnx(self) -> Path:
         """The tower as float ONNX with fixed shapes, as accelerators want them."""
         path = self.work / "float.onnx"
+        self.progress("tracing")
         export_onnx(self.module, path, self.inputs, self.output)
         return path
 
@@ -67,6 +68,7 @@ class TowerJob:
         if not self.any_length:
             return self.float_onnx
         path = self.work / "any_length.onnx"
+        self.progress("tracing, for texts of any length")
         export_onnx(self.module, path, self.inputs, self.output, any_length=True)
         return path
 

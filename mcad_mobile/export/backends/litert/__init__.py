@@ -42,6 +42,7 @@ def build(
     NPU, a tower that loses much by 8-bit activations gets 16-bit ones."""
     precision = plan.precision
     notes: tuple[str, ...] = ()
+    tower.progress("converting and quantizing")
     quantized = quantize_tower(tower, precision, options.method)
     if precision == "w8a8" and not options.keep_precision and target.family != "cpu":
         cosine = tower.cosine(quantized, lambda path: load_quantized(tower, path))

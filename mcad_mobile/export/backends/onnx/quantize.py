@@ -59,6 +59,7 @@ def choose_recipe(tower: TowerJob, enough: float = WARN_BELOW) -> tuple[CpuRecip
     for recipe in _NOTES:
         path = tower.work / f"int8_{recipe}.onnx"
         if not path.exists():
+            tower.progress(f"quantizing {recipe.replace('_', ' ')} to 8 bits")
             quantize_int8(tower.cpu_onnx, path, tower.samples, recipe)
         cosines[recipe] = tower.cosine(path, load_quantized)
         if cosines[recipe] >= enough:
@@ -86,6 +87,7 @@ def quantize_tower(
         stem = f"mixed-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     path = tower.work / f"{stem}.onnx"
     if not path.exists():
+        tower.progress("quantizing")
         rounded = None
         if four_bits:
             model = onnx.load(tower.cpu_onnx)

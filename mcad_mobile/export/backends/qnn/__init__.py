@@ -24,8 +24,10 @@ def build(
 ) -> Rung:
     """Quantize a tower, and compile it to an EPContext model and a binary beside it."""
     assert target.htp_arch is not None
+    tower.progress("quantizing")
     quantized = quantize_tower(tower, plan.precision, target.htp_arch, options.method)
     out = folder / f"{tower.name}_qnn_{plan.precision}.onnx"
+    tower.progress(f"compiling for {target.npu}")
     binaries, nodes = (options.compile_context or compile_context)(quantized, out, target)
     return Rung(
         runtime="qnn",
