@@ -82,8 +82,8 @@ class ExportArguments(StudentOptions):
     )
     max_recall_drop: float = option(
         "--max-recall-drop",
-        "How much of the mean recall (mR) --precision auto may spend, and photos of one rung "
-        "searched by another may lose without a warning.",
+        "How much of the mean recall (mR) --precision auto may spend (the loss on --data and its "
+        "standard error), and photos of one rung searched by another may lose without warning.",
         default=0.5,
         metavar="POINTS",
         min=0.01,

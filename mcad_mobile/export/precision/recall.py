@@ -89,6 +89,12 @@ class Drop:
     margin: float
     photos: int
 
+    @property
+    def expected(self) -> float:
+        """The points to expect on other photos: one standard error more than on these, since the
+        smallest of many pairs that stay within a limit does so partly by luck."""
+        return round(self.points + self.margin / _CONFIDENCE, 3)
+
     def photos_to_tell(self, points: float) -> int:
         """Return how many photos would tell a drop from none: the margin falls with their root."""
         return math.ceil(self.photos * (self.margin / points) ** 2)

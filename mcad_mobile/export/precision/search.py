@@ -24,7 +24,8 @@ from mcad_mobile.export.precision.recipes import Pair, Recipe, Sensitivity, size
 
 @dataclass
 class Search:
-    """Finds the smallest pair of `recipes` that loses at most `budget` points of mR by `meter`."""
+    """Finds the smallest pair of `recipes` that loses at most `budget` points of mR by `meter`, its
+    standard error added."""
 
     recipes: Mapping[TowerName, Sequence[Recipe]]
     meter: RecallMeter
@@ -47,9 +48,11 @@ class Search:
                 return pair
         least, points = self._loses_least(pairs)
         raise ExportError(
-            f"No pair of precisions loses {self.budget:g} points of mR or less: {least}.",
-            f"Give --max-recall-drop {math.ceil(points * 100) / 100:g}, or "
-            "calibrate on photos like your users' (--calibration DIR).",
+            f"No pair of precisions loses {self.budget:g} points of mR or less, as is to be "
+            f"expected on other photos: {least}.",
+            f"Give --max-recall-drop {math.ceil(points * 100) / 100:g}, more photos than "
+            f"{self.meter.data.photos} in split {self.meter.data.split!r}, or calibrate on photos "
+            "like your users' (--calibration DIR).",
         )
 
     def record(
@@ -83,7 +86,7 @@ class Search:
         return replace(lost, points=round(lost.points, 3), margin=round(lost.margin, 3))
 
     def _within(self, pair: Pair) -> bool:
-        return self._drops[pair].points <= self.budget
+        return self._drops[pair].expected <= self.budget
 
     def _rank(self, pair: Pair) -> tuple[float, ...]:
         """Order by the bytes of weights, since formats add unlike amounts; then by the loss."""
@@ -109,22 +112,25 @@ class Search:
         )
 
     def _loses_least(self, pairs: Sequence[Pair]) -> tuple[str, float]:
-        best = min(pairs, key=lambda pair: self._drops[pair].points)
-        points = self._drops[best].points
-        names = f"image {best[0].label}, text {best[1].label}"
-        return f"{names} loses least, {points:.2f}", points
+        best = min(pairs, key=lambda pair: self._drops[pair].expected)
+        names, lost = f"image {best[0].label}, text {best[1].label}", self._drops[best]
+        return f"{names} loses least, {_in_words(lost)}", lost.expected
 
     def _why(self, chosen: Pair) -> str:
         *smaller, _ = self._drops  # the smallest first, until the chosen one
         why = (
             f"The image tower has {chosen[0].label}, the text tower {chosen[1].label}: "
-            f"{megabytes(size(chosen))} MB, and mR falls by {self._drops[chosen].points:.2f} points"
-            f" of {self.budget:g}. "
+            f"{megabytes(size(chosen))} MB, and mR falls by {_in_words(self._drops[chosen])} "
+            f"points of {self.budget:g}. "
         )
         if not smaller:
             return f"{why}There is nothing smaller."
         least, _ = self._loses_least(smaller)
         return f"{why}Of {len(smaller)} smaller pairs none stays within that; {least}."
+
+
+def _in_words(lost: Drop) -> str:
+    return f"{lost.points:.2f} (on other photos about {lost.expected:.2f})"
 
 
 def _bits(recipe: Recipe, weight: Sensitivity) -> int:
