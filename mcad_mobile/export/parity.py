@@ -70,12 +70,14 @@ def check_kernels(
     # Correct evaluations of 8-bit activations differ where a value lies between two steps, by no
     # more than all rounding costs, `reference` to `expected`. Kernels that overflow cost ten times.
     kernels, quantization = _cosines(reference, found), _cosines(expected, reference)
-    if (kernels >= np.minimum(LEAST_AGREEMENT, quantization)).all():
+    short = np.minimum(LEAST_AGREEMENT, quantization) - kernels
+    if (short <= 0).all():
         return
+    worst = np.argmax(short)
     raise ParityError(
         f"This processor's kernels give wrong embeddings for the {tower} tower {rung.runtime} "
-        f"{rung.precision}: cosine {np.min(kernels):.4f} to the same tower evaluated without them, "
-        f"which has {quantization[np.argmin(kernels)]:.4f} to the float student.",
+        f"{rung.precision}: cosine {kernels[worst]:.4f} to the same tower evaluated without them, "
+        f"which has {quantization[worst]:.4f} to the float student.",
         "Report this with what `mcad-mobile doctor` prints, and export on another machine: "
         "--allow-low-parity does not help here.",
     )

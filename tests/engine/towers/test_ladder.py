@@ -147,6 +147,15 @@ def test_one_golden_input_that_the_kernels_get_wrong_is_enough(bundle: Bundle) -
         check_kernels("image", bundle.image.rungs[0], written, written, found)
 
 
+def test_the_golden_input_that_the_kernels_get_wrong_is_named(bundle: Bundle) -> None:
+    """Not the one that is furthest off: its quantization is."""
+    exact = np.eye(3, dtype=np.float32)[:2]
+    reference = np.concatenate([turned(exact[:1], 0.9), turned(exact[1:], 0.9999)])
+    found = np.concatenate([turned(reference[:1], 0.95), turned(reference[1:], 0.98)])
+    with pytest.raises(ParityError, match=r"cosine 0\.98.* 0\.9999 to the float"):
+        check_kernels("image", bundle.image.rungs[0], exact, reference, found)
+
+
 def turned(rows: np.ndarray, cosine: float) -> np.ndarray:
     aside = np.zeros_like(rows)
     aside[:, 2] = np.sqrt(1 - cosine**2)
