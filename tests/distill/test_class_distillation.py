@@ -117,6 +117,13 @@ def test_a_text_says_a_name_of_its_class_and_every_name_is_said():
     assert rows[2] == {"cup of coffee", "mug"}
 
 
+def test_each_step_draws_its_templates_anew():
+    prompts = ClassPrompts([["ox"]], 4, seed=0)  # one name: only the templates can differ
+    steps = [tuple(prompts.at(step).texts) for step in range(20)]
+    assert len(set(steps)) > 15
+    assert len({text for texts in steps for text in texts}) > len(TEMPLATES) / 2
+
+
 def test_articles_follow_the_name():
     assert fill_template("a photo of {a}", "ox") == "a photo of an ox"
     assert fill_template("{a} outdoors", "zebra") == "a zebra outdoors"
