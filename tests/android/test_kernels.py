@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from mcad_mobile.android.library import build_library
 from mcad_mobile.android.package import MACHINES, PAGE, read_elf
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.android.runner import runner_files
+from mcad_mobile.android.toolchain import android_demo
 from mcad_mobile.base.files import cache_directory
 from mcad_mobile.engine.native import android
 from mcad_mobile.errors import BuildError
@@ -23,8 +25,8 @@ from tests.support.tiny_bundle import make_tiny_bundle
 
 ABIS = ("arm64-v8a", "x86_64")
 # What Android has had since 8.0; on the right, functions of the compiler's choice.
-LIBC = {"calloc", "free", "malloc", "memcpy", "memset", "pread"}
-LIBM = {"exp"} | {"rint"}
+LIBC = {"calloc", "close", "free", "getauxval", "malloc", "memcpy", "memset", "open", "pread"}
+LIBM = {"cos", "exp", "sin"} | {"rint", "sincos"}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,12 @@ def test_a_phone_of_android_8_loads_it_and_one_with_large_pages(
     assert strings["name"] == {"libmcad_search.so"}
     assert strings["needs"] == {"libc.so", "libm.so"}
     assert strings["imports"] <= LIBC | LIBM
-    assert {"mcad_scan", "mcad_rescore", "mcad_probe_cells"} <= strings["exports"]
+    kernel = (android_demo() / "engine/src/main/java/mcad/engine/index/Kernel.java").read_text()
+    natives = set(re.findall(r"static native \S+ (\w+)\(", kernel))
+    prefix = "Java_mcad_engine_index_Kernel_"
+    assert {name for name in strings["exports"] if name.startswith("Java")} == {
+        f"{prefix}{name}" for name in natives
+    }
 
 
 def test_packages_hold_the_bytes_that_any_build_gives(

@@ -19,7 +19,11 @@ from mcad_mobile.errors import KernelError
 # Names another library in the environment, for a package in a zip file, from which none loads.
 LIBRARY_VARIABLE = "MCAD_SEARCH_LIBRARY"
 LIBRARY = Path(os.environ.get(LIBRARY_VARIABLE) or Path(__file__).with_name("libmcad_search.so"))
-LEVELS = ("plain", "AVX2", "AVX-512 VPOPCNTDQ")
+LEVELS = (
+    ("plain", "NEON", "NEON dot product")
+    if os.uname().machine in ("aarch64", "arm64")
+    else ("plain", "AVX2", "AVX-512 VPOPCNTDQ")
+)
 # The number of the structures' layout in the C sources.
 LAYOUT = 4
 

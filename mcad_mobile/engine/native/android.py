@@ -26,8 +26,8 @@ _LINK = (
 )
 # What the kernels use of Android's libraries: stand-ins with these functions are linked against.
 IMPORTS = {
-    "libc.so": ("calloc", "close", "free", "malloc", "memcpy", "memset", "open", "pread"),
-    "libm.so": ("cos", "exp", "rint", "sin", "sincos"),
+    "libc.so": "calloc close free getauxval malloc memcpy memset open pread",
+    "libm.so": "cos exp rint sin sincos",
 }
 
 
@@ -51,7 +51,9 @@ def compile_kernels(abi: str) -> bytes:
         objects = sorted(path.name for path in work.glob("*.o"))
         for name, functions in IMPORTS.items():
             stand_in = work / f"{name}.c"
-            stand_in.write_text("".join(f"void {function}(void) {{}}\n" for function in functions))
+            stand_in.write_text(
+                "".join(f"void {function}(void) {{}}\n" for function in functions.split())
+            )
             _zig(["cc", *target, "-c", "-g0", "-fno-builtin", stand_in.name], work)
             _zig(["ld.lld", "-shared", "-soname", name, f"{name}.o", "-o", name], work)
         link = ["ld.lld", *_LINK.split(), "-soname", LIBRARY, *objects, *IMPORTS, "-o", LIBRARY]

@@ -24,6 +24,12 @@ static int find_level(void) {
     /* AVX-512 F, DQ, BW and VL, and VPOPCNTDQ. */
     return has(ebx, BIT(16) | BIT(17) | BIT(30) | BIT(31)) && has(ecx, BIT(14)) && has(saved, SAVES_512) ? 2 : 1;
 }
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#define DOT_PRODUCT (1ul << 20) /* HWCAP_ASIMDDP */
+static int find_level(void) { return getauxval(AT_HWCAP) & DOT_PRODUCT ? 2 : 1; }
+#elif defined(__aarch64__)
+static int find_level(void) { return 2; } /* Apple's: all that macOS runs on have it */
 #else
 static int find_level(void) { return 0; }
 #endif

@@ -8,10 +8,15 @@
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
+#if defined(__aarch64__)
+#include "neon.h"
+#endif
 
 #define READ 65536
 #define AHEAD 4
 #define MOST_SIGNS 512
+/* Loops of 16 dimensions read so much behind the last. */
+#define PADDING 16
 /* Each round scores at most so many times as many candidates as are scored already. */
 #define GROWTH 2
 /* Unit of errors, in which their sums do not round. */
@@ -22,6 +27,9 @@ typedef struct {
     uint32_t *order, *batch;
     uint8_t *marks; /* of each candidate, whether it is in the batch */
     size_t scored, wanted;
+#if defined(__aarch64__)
+    Digits digits; /* of the query's residual, without arrays where it has none */
+#endif
 } Progress;
 
 /* The k best cosines: a heap, the least first. */
@@ -72,9 +80,19 @@ BODY double products(const double *residual, const uint8_t *magnitudes, const ui
     return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-/* Score the candidates batch[0 .. count), which ascend. Return whether their records are there. */
-BODY int score(const Segment *s, const uint32_t *batch, size_t count, Best *best) {
-    uint8_t buffer[READ], signs[MOST_SIGNS];
+BODY double products_by(const Segment *s, const Progress *n, const uint8_t *magnitudes, const uint8_t *signs, int level) {
+#if defined(__aarch64__)
+    if (level == DOT && n->digits.wide) return dot_products(&n->digits, magnitudes, signs);
+    if (level == NEON && n->digits.wide) return neon_products(&n->digits, magnitudes, signs);
+#endif
+    (void)n, (void)level;
+    return products(s->residual, magnitudes, signs, s->dim);
+}
+
+/* Score the first `count` candidates of the batch, which ascend. Return whether their records are there. */
+BODY int score(const Segment *s, const Progress *n, size_t count, Best *best, int level) {
+    const uint32_t *batch = n->batch;
+    uint8_t buffer[READ + PADDING], signs[MOST_SIGNS + PADDING];
     size_t most = READ / s->size;
     for (size_t at = 0, run; at < count; at += run) {
         size_t row = s->rows[batch[at]];
@@ -94,7 +112,7 @@ BODY int score(const Segment *s, const uint32_t *batch, size_t count, Best *best
             uint16_t scale;
             memcpy(&projection, tail + left, 2);
             memcpy(&scale, tail + left + 2, 2);
-            double sum = products(s->residual, record, signs, s->dim);
+            double sum = products_by(s, n, record, signs, level);
             float cosine = (float)(sum * (double)(scale * 0x1p-24f) + projection * s->projection_step);
             s->cosines[batch[at + i]] = cosine;
             keep(best, cosine);
@@ -103,7 +121,7 @@ BODY int score(const Segment *s, const uint32_t *batch, size_t count, Best *best
     return 1;
 }
 
-BODY int score_wanted(const Segment *s, Progress *n, Best *best) {
+BODY int score_wanted(const Segment *s, Progress *n, Best *best, int level) {
     size_t count = 0;
     if (n->scored == n->wanted) return 1;
     for (size_t i = n->scored; i < n->wanted; i++) n->marks[n->order[i]] = 1;
@@ -111,7 +129,7 @@ BODY int score_wanted(const Segment *s, Progress *n, Best *best) {
         if (n->marks[i]) n->batch[count++] = (uint32_t)i;
     memset(n->marks, 0, s->count);
     n->scored = n->wanted;
-    return score(s, n->batch, count, best);
+    return score(s, n, count, best, level);
 }
 
 /* Return whether more of the rest than may be missed are expected to have a cosine above `beaten`; then raise
@@ -168,14 +186,24 @@ static int start(const Segment *s, Progress *n) {
         s->cosines[i] = NAN;
         n->order[i] = (uint32_t)i;
     }
+#if defined(__aarch64__)
+    Digits *d = &n->digits;
+    d->padded = (s->dim + 15) / 16 * 16;
+    if (!(d->wide = calloc(d->padded, DIGITS_13 * sizeof *d->wide + DIGITS_8))) return 0;
+    d->narrow = (int8_t *)(d->wide + DIGITS_13 * d->padded);
+    if (!split_digits(d, s->residual, s->dim)) {
+        free(d->wide);
+        d->wide = NULL;
+    }
+#endif
     return !s->distances || sort_by_distance(s, n);
 }
 
 /* Return 0, or i + 1 if segment i ends before a record. */
-BODY int rescore(const Segment *segments, Progress *of, size_t count, Best *best) {
+BODY int rescore(const Segment *segments, Progress *of, size_t count, Best *best, int level) {
     for (int more = 1; more;) {
         for (size_t i = 0; i < count; i++)
-            if (!score_wanted(segments + i, of + i, best)) return (int)i + 1;
+            if (!score_wanted(segments + i, of + i, best, level)) return (int)i + 1;
         double beaten = best->count < best->k ? -INFINITY : best->best[0];
         more = 0;
         for (size_t i = 0; i < count; i++) more |= wants_more(segments + i, of + i, beaten);
@@ -185,16 +213,24 @@ BODY int rescore(const Segment *segments, Progress *of, size_t count, Best *best
 
 typedef int Rescore(const Segment *, Progress *, size_t, Best *);
 static int rescore_plain(const Segment *s, Progress *n, size_t count, Best *best) {
-    return rescore(s, n, count, best);
+    return rescore(s, n, count, best, 0);
 }
 #if defined(__x86_64__)
 AVX2 int rescore_avx2(const Segment *s, Progress *n, size_t count, Best *best) {
-    return rescore(s, n, count, best);
+    return rescore(s, n, count, best, 1);
 }
 AVX512 int rescore_avx512(const Segment *s, Progress *n, size_t count, Best *best) {
-    return rescore(s, n, count, best);
+    return rescore(s, n, count, best, 2);
 }
 static Rescore *const rescores[] = {rescore_plain, rescore_avx2, rescore_avx512};
+#elif defined(__aarch64__)
+static int rescore_neon(const Segment *s, Progress *n, size_t count, Best *best) {
+    return rescore(s, n, count, best, NEON);
+}
+static int rescore_dot(const Segment *s, Progress *n, size_t count, Best *best) {
+    return rescore(s, n, count, best, DOT);
+}
+static Rescore *const rescores[] = {rescore_plain, rescore_neon, rescore_dot};
 #else
 static Rescore *const rescores[] = {rescore_plain};
 #endif
@@ -210,6 +246,9 @@ int mcad_rescore(const Segment *segments, size_t count, size_t k, int level) {
         free(of[i].order);
         free(of[i].batch);
         free(of[i].marks);
+#if defined(__aarch64__)
+        free(of[i].digits.wide);
+#endif
     }
     free(of);
     free(best.best);

@@ -2,6 +2,8 @@
 #include "kernel.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include "neon.h"
 #endif
 
 #define BLOCK 2048
@@ -13,7 +15,7 @@
 #define SPARSE 8
 /* Where one row of RARE or fewer may be found, going from one to the next is sooner than reading all. */
 #define RARE 4
-/* Rows of a step of AVX2, and words whose bits, up to 24 a byte, fit into one. */
+/* Rows of a step of AVX2 or NEON, and words whose bits, up to 24 a byte, fit into one. */
 #define ROWS 16
 #define WORDS 8
 #define MOST_WORDS 64
@@ -233,12 +235,22 @@ AVX512 void measure_avx512(const Scan *s, size_t start, size_t n, uint16_t *near
     count_bits(s, start, n, near);
 }
 AVX512 size_t scan_avx512(const Scan *s) { return scan(s, measure_avx512); }
+#elif defined(__aarch64__)
+static void measure_neon(const Scan *s, size_t start, size_t n, uint16_t *near) {
+    size_t done = 0;
+    for (; done + ROWS <= n; done += ROWS)
+        neon_distances((const uint8_t *)(s->columns + start + done), 8 * s->stride, s->words, s->query, s->words, near + done);
+    count_bits(s, start + done, n - done, near + done);
+}
+static size_t scan_neon(const Scan *s) { return scan(s, measure_neon); }
 #endif
 
 size_t mcad_scan(const Scan *s, int level) {
 #if defined(__x86_64__)
     if (level == 2) return scan_avx512(s);
     if (level == 1) return scan_avx2(s);
+#elif defined(__aarch64__)
+    if (level >= NEON) return scan_neon(s);
 #endif
     (void)level;
     return scan_plain(s);

@@ -1,0 +1,190 @@
+"""The search kernels on Arm give what numpy gives, bit by bit: plain C, NEON and dot product, each
+on emulated processors that have it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcad_mobile.engine.native import LIBRARY, RescoreTask, address
+from tests.support.kernel_oracle import Oracle
+from tests.support.paths import ROOT
+
+SCAN, RESCORE = 1, 2
+# The level of each: NEON alone, or with dot product.
+PROCESSORS = {"cortex-a53": 1, "cortex-a76": 2, "neoverse-n2": 2, "max": 2}
+OLDER = {"neoverse-n2": "neoverse-n1"}  # in an emulator before 8.1
+UNIT = 2.0**-36
+
+
+def numbers(*values: int) -> bytes:
+    return np.array(values, "<i8").tobytes()
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program without libraries, compiled for Arm by Zig."""
+    if os.environ.get("CI") != "true":
+        pytest.importorskip("ziglang")
+    program = tmp_path_factory.mktemp("driver") / "driver"
+    native = LIBRARY.parent
+    sources = [native / f"{name}.c" for name in ("scan", "rescore", "level")]
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-static"]
+    flags = ["-O3", "-std=gnu11", "-ffp-contract=off", f"-I{native}"]
+    command = [*compiler, *flags, *sources, ROOT / "tests" / "support" / "kernel_driver.c"]
+    subprocess.run([*map(str, command), "-o", program], check=True, timeout=600)
+    return program
+
+
+def emulator(processor: str) -> list[str]:
+    qemu = shutil.which("qemu-aarch64")
+    if qemu is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("qemu-user is missing; scripts/setup-system.sh tests installs it")
+        pytest.skip("qemu-user is not installed")
+    command = [qemu, "-cpu", "help"]  # which some versions end with 1
+    known = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if processor not in known.stdout.split():
+        processor = OLDER[processor]
+    return [qemu, "-cpu", processor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the driver reads, but for the level, and what it should write."""
+
+    kind: int
+    given: bytes
+    expected: bytes
+
+
+def scan_case(random: np.random.Generator, words: int, photos: int, wanted: int) -> Case:
+    columns = random.integers(0, 2**64, (words, photos), np.uint64)
+    query = random.integers(0, 2**64, (3, words), np.uint64)
+    if random.random() < 0.3:
+        query[1:] |= np.uint64(2**64 - 1) * random.integers(0, 2, (2, words), np.uint64)
+    if random.random() < 0.3:
+        columns[:, ::3] = query[0][:, None]  # at distance 0, and, inverted, as far as it goes
+        columns[:, 1::3] = ~query[0][:, None]
+    cuts = np.unique(random.integers(0, photos + 1, 6))
+    spans = [range(a, b) for a, b in zip(cuts[:-1:2], cuts[1::2], strict=False)] or [range(photos)]
+    if random.random() < 0.5:
+        spans = [range(photos)]
+    allowed = None
+    if random.random() < 0.5:
+        bits = random.random(-(-photos // 64) * 64) < random.choice([0.02, 0.5])
+        allowed = np.packbits(bits, bitorder="little")
+    rows, distances = Oracle().nearest(columns, query, spans, wanted, allowed)
+    ends = np.array([(span.start, span.stop) for span in spans], "<u8")
+    most = min(wanted, sum(map(len, spans)))
+    head = numbers(words, photos, len(spans), most, allowed is not None)
+    parts = [columns.tobytes(), query.tobytes(), ends.tobytes()]
+    parts += [] if allowed is None else [allowed.tobytes()]
+    expected = numbers(len(rows)) + rows.astype("<u4").tobytes() + distances.tobytes()
+    return Case(SCAN, head + b"".join(parts), expected)
+
+
+def residual_of(random: np.random.Generator, dim: int, size: float) -> np.ndarray:
+    """Whole numbers of 2^-36, up to 2^36 `size`; some are the outermost that digits hold."""
+    whole = np.rint(random.uniform(-1, 1, dim) * size * 2.0**36)
+    edges = np.array([0, 1, -1, 127, 128, -128, -129, 4095, 4096, -4096, -4097, 2**36, -(2**36)])
+    some = random.random(dim) < 0.1
+    whole[some] = np.clip(
+        edges[random.integers(0, len(edges), some.sum())], -size * 2**36, size * 2**36
+    )
+    return np.rint(whole) * UNIT
+
+
+def rescore_case(
+    random: np.random.Generator, dim: int, words: int, size: float, *, near: bool
+) -> Case:
+    photos = int(random.integers(1, 900))
+    count = int(random.integers(1, photos + 1))
+    residual = residual_of(random, dim, size)
+    columns = random.integers(0, 2**64, (words, photos), np.uint64)
+    rows = np.sort(random.choice(photos, count, replace=False)).astype(np.uint32)
+    record = dim + dim // 8 - 8 * words + 4
+    records = random.integers(0, 256, (photos, record), np.uint8)
+    if random.random() < 0.3:
+        records[:, : dim // 2] = random.choice([0, 255])
+    distances = random.integers(0, 3 * 64 * max(words, 1), count).astype(np.uint16)
+    least = int(random.integers(1, count + 1)) if near else count
+    k = int(random.integers(1, 20))
+    step, slope, missed = random.normal() * 1e-5, -0.001, 0.05
+    cosines = np.empty(count, np.float32)
+    with tempfile.TemporaryFile() as file:
+        file.write(records.tobytes())
+        file.flush()
+        task = RescoreTask(
+            file=file.fileno(),
+            size=record,
+            dim=dim,
+            words=words,
+            stride=photos,
+            columns=address(columns) if words else None,
+            residual=address(residual),
+            projection_step=step,
+            rows=address(rows),
+            distances=address(distances) if near else None,
+            count=count,
+            at_least=least,
+            slope=slope,
+            missed=missed,
+            cosines=address(cosines),
+        )
+        assert Oracle().rescore([task], k) is None
+    head = numbers(dim, words, photos, count, least, k, near)
+    head += np.array([step, slope, missed], "<f8").tobytes()
+    parts = [residual.tobytes(), columns.tobytes(), rows.tobytes()]
+    parts += [distances.tobytes()] if near else []
+    return Case(RESCORE, head + b"".join(parts) + records.tobytes(), numbers(0) + cosines.tobytes())
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[Case]:
+    random = np.random.default_rng(45)
+    made = []
+    for words in (1, 2, 3, 4, 7, 8, 9, 16, 64):
+        for photos in (1, 15, 16, 17, 300, 2048, 5001):
+            made.append(scan_case(random, words, photos, int(random.integers(1, photos + 1))))
+    made += [scan_case(random, 4, 30_000, wanted) for wanted in (1, 10, 500, 29_000)]
+    for dim in (8, 16, 24, 40, 64, 128, 200, 256, 512, 520, 1024, 4096):
+        for words in {0, dim // 128, dim // 64}:
+            # Sums of doubles stay exact up to 2^16 for the sum of sizes times 511.
+            size = min(1.0, 2**16 / 511 / dim)
+            made.append(rescore_case(random, dim, words, size, near=False))
+            made.append(rescore_case(random, dim, words, size, near=True))
+    made.append(rescore_case(random, 8, 0, 8.0, near=False))  # of more than the digits hold
+    return made
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_every_level_gives_what_numpy_gives(
+    driver: Path, cases: list[Case], tmp_path: Path, processor: str
+) -> None:
+    emulated = emulator(processor)
+    level = PROCESSORS[processor]
+    inputs, results = tmp_path / "inputs", tmp_path / "results"
+    for tried in range(level + 1):
+        with inputs.open("wb") as file:
+            for case in cases:
+                file.write(numbers(case.kind, tried) + case.given)
+            file.write(numbers(0))
+        command = [*emulated, str(driver), str(inputs), str(results), "1"]
+        subprocess.run(command, check=True, timeout=600)
+        written = results.read_bytes()
+        assert written[:8] == numbers(level)
+        at = 8
+        for number, case in enumerate(cases):
+            end = at + len(case.expected)
+            assert written[at:end] == case.expected, f"case {number} by level {tried}"
+            at = end
+        assert at == len(written)
