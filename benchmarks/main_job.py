@@ -40,9 +40,7 @@ def main() -> None:
         arguments = ("bench", "--bundle", str(bundle), "--synthetic", str(PHOTOS))
         benches = [mcad(*arguments) for _ in range(runs)]
     result = {
-        "date": time.strftime("%Y-%m-%d"),
-        "device": device_facts(),
-        "versions": benches[0]["bundle"]["tools"],
+        **provenance(benches[0]["bundle"]["tools"]),
         "runs": runs,
         "photos": PHOTOS,
         "export_snapdragon_s": summary(exports),
@@ -54,9 +52,29 @@ def main() -> None:
         },
         "peak_pss_mib": summary([run["memory_mib"]["peak_pss"] for run in benches]),
         "peak_rss_mib": summary([run["memory_mib"]["peak_rss"] for run in benches]),
+        "waited_share": [run["conditions"].get("waited_share") for run in benches],
     }
     store(result, RESULT)
     print(table(result))
+
+
+def provenance(versions: dict[str, str]) -> dict[str, Any]:
+    """When, on what and of which commit a result is. "+": the package differs from the commit."""
+    git = ("git", "-C", str(Path(__file__).parent))
+    said = [
+        subprocess.run([*git, *command], capture_output=True, text=True, timeout=60, check=True)
+        for command in (
+            ("rev-parse", "--short", "HEAD"),
+            ("status", "--porcelain", "../mcad_mobile"),
+        )
+    ]
+    head, changed = (done.stdout.strip() for done in said)
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": head + "+" * bool(changed),
+        "device": device_facts(),
+        "versions": versions,
+    }
 
 
 def store(result: dict[str, Any], path: Path) -> None:
@@ -105,7 +123,8 @@ def table(result: dict[str, Any]) -> str:
         ("peak RSS, MiB", "", result["peak_rss_mib"]),
     )
     lines = [
-        f"{result['device']['cpu']}, {PHOTOS:,} photos, one thread, {result['runs']} runs",
+        f"{PHOTOS:,} photos, one thread, {result['runs']} runs, with a load average of "
+        f"{result['device']['load_average_1m']} on {result['device']['cores']} cores",
         "",
         "| | limit | median | min | max |",
         "|---|---|---|---|---|",

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.main_job import mcad, processor_of, store, stored, summary
+from benchmarks.main_job import mcad, processor_of, provenance, store, stored, summary
 from mcad_mobile.base.requirements import tool_versions
-from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.bench.samples import synthetic_index
 from mcad_mobile.engine.bundle import Bundle
 
@@ -35,14 +33,13 @@ def main() -> None:
         arguments = ("bench", "--bundle", str(options.bundle), "--index", str(index))
         runs = [mcad(*arguments) for _ in range(options.runs)]
     result = {
-        "date": time.strftime("%Y-%m-%d"),
-        "device": device_facts(),
-        "versions": tool_versions(TOOLS),
+        **provenance(tool_versions(TOOLS)),
         "runs": options.runs,
         "photos": PHOTOS,
         "search_p50_ms": summary([run["latency_ms"]["total"]["p50"] for run in runs]),
         "search_p99_ms": summary([run["latency_ms"]["total"]["p99"] for run in runs]),
         "peak_pss_mib": summary([run["memory_mib"]["peak_pss"] for run in runs]),
+        "peak_rss_mib": summary([run["memory_mib"]["peak_rss"] for run in runs]),
         "waited_share": [run["conditions"].get("waited_share") for run in runs],
     }
     store(result, RESULT)
@@ -52,8 +49,8 @@ def main() -> None:
 def table(results: list[dict[str, Any]]) -> str:
     lines = [
         "| processor | search p50 ms (limit 8) | min to max | p99 ms | peak PSS MiB (limit 100) "
-        "| waited for a core, at most |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| peak RSS MiB | waited for a core, at most |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for result in results:
         p50, p99, pss = (result[of] for of in ("search_p50_ms", "search_p99_ms", "peak_pss_mib"))
@@ -61,7 +58,7 @@ def table(results: list[dict[str, Any]]) -> str:
         lines.append(
             f"| {processor_of(result['device'])}, {result['date']} | {p50['median']:.2f} "
             f"| {p50['min']:.2f} to {p50['max']:.2f} | {p99['median']:.2f} "
-            f"| {pss['median']:.1f} | {waited:.0%} |"
+            f"| {pss['median']:.1f} | {result['peak_rss_mib']['median']:.1f} | {waited:.0%} |"
         )
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import shutil
 from pathlib import Path
@@ -48,7 +49,9 @@ def ours(folder: Path) -> list[Row]:
             "inputs": str(inputs),
             "expected": str(bundle.path(golden.embeddings)),
         }
-        rows.append(Row(runtime="torch", precision="fp32", file="", **common))
+        module = str(folder / f"{name}.pt")
+        torch.save(student.tower(name), module)
+        rows.append(Row(runtime="torch", precision="fp32", file=module, **common))
         for rung in bundle.tower(name).rungs:
             file = str(bundle.path(rung.files[0]))
             rows.append(Row(runtime="onnx", precision=rung.precision, file=file, **common))
@@ -110,8 +113,10 @@ def architectures(folder: Path) -> list[Row]:
             file = folder / f"{name}_{tower}.onnx"
             output = TensorSpec("peer_embedding", "float32", (1, dim), "ND")
             export_onnx(Encoder(model, tower), file, (spec,), output)
+            module = folder / f"{name}_{tower}.pt"
+            torch.save(Encoder(model, tower).alone(), module)
             common = {"model": label, "tower": tower, "precision": "fp32", "inputs": str(inputs)}
-            rows.append(Row(runtime="torch", file=name, **common))
+            rows.append(Row(runtime="torch", file=str(module), **common))
             rows.append(Row(runtime="onnx", file=str(file), **common))
     return rows
 
@@ -126,6 +131,14 @@ class Encoder(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         encoded: torch.Tensor = getattr(self.model, f"encode_{self.tower}")(x)
         return encoded
+
+    def alone(self) -> Encoder:
+        """A copy without the modules that only the other tower has."""
+        kept = copy.deepcopy(self)
+        for name in list(dict(kept.model.named_children())):
+            if (name == "visual") != (self.tower == "image"):
+                delattr(kept.model, name)
+        return kept
 
 
 def open_clip_model(name: str) -> nn.Module:

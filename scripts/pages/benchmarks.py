@@ -16,7 +16,7 @@ from benchmarks import peers as peers_benchmark
 from benchmarks import serve as serve_benchmark
 from benchmarks import students as students_benchmark
 from scripts.pages.indexing import indexing
-from scripts.pages.results import footer, made_with, stored
+from scripts.pages.results import footer, is_stored, made_with, stored
 
 HEAD = [
     "# Benchmarks",
@@ -28,19 +28,21 @@ HEAD = [
 
 
 def benchmarks_page() -> str:
-    sections: tuple[Callable[[], list[str]], ...] = (
-        main_job,
-        peers,
-        students,
-        million,
-        index,
-        java_index,
-        confidence,
-        indexing,
-        serve,
-        ablation,
-    )
-    parts = [*HEAD, *(part for section in sections for part in section())]
+    """The page. A benchmark without a stored result has no section."""
+    sections: dict[str, Callable[[], list[str]]] = {
+        "main_job": main_job,
+        "peers": peers,
+        "students": students,
+        "million": million,
+        "index": index,
+        "java_index": java_index,
+        "confidence": confidence,
+        "indexing": indexing,
+        "serve": serve,
+        "distill_ablation": ablation,
+    }
+    found = (section for name, section in sections.items() if is_stored(name))
+    parts = [*HEAD, *(part for section in found for part in section())]
     return "\n\n".join(map(_wrapped, parts)) + "\n"
 
 
@@ -56,23 +58,23 @@ def main_job() -> list[str]:
     return [
         "## The main job",
         *(part for job in jobs for part in (main_job_benchmark.table(job), footer(job))),
-        "Peak PSS and RSS are those of the process that searches. Each processor has its latest "
-        "result. Re-run: `benchmarks/main_job.py`.",
+        "Memory is that of the process that searches. PSS divides pages among the processes that "
+        "share them, RSS does not; the limit is for PSS. Re-run: `benchmarks/main_job.py`.",
     ]
 
 
 def peers() -> list[str]:
     parts = [
         "## The towers and their peers",
-        "The default student's towers in each runtime, one input at a time, on one thread, and two "
-        "other architectures with random weights, which are enough for time and memory. Bold: the "
-        "first rung of a `cpu` bundle, which the ratios refer to. Cosine: the worst of the golden "
-        "inputs, against the float student. Texts have no padding where a runtime takes any number "
-        "of tokens; LiteRT takes 32.",
+        "One input at a time on one thread, each row in its own process. *Ours* is the default "
+        "student in each runtime; texts have no padding, except in LiteRT, which takes 32 tokens. "
+        "CLIP and MobileCLIP are open_clip's architectures in fp32 with random weights and texts "
+        "of 77 tokens: time and memory are real, recall is not compared. Bold: the first rung of "
+        "a `cpu` bundle, to which the ratios refer. Cosine: the worst golden input against the "
+        "float student.",
     ]
     for towers in reversed(stored("peers")):
         parts += [
-            f"On {towers['device']['cpu']}:",
             peers_benchmark.table(towers),
             peers_benchmark.verdict(towers),
             footer(towers),
@@ -88,18 +90,16 @@ def students() -> list[str]:
         "## Published students",
         "Architectures of open_clip and transformers with random weights, saved as checkpoints and "
         f"exported for `cpu`, on {'; '.join(machines)}. "
-        "Time, memory, bytes and cosine to the float tower hold for trained weights too; recall is "
-        "not measured. Text towers: four texts one at a time, on one thread, each row in its own "
-        "process. Bold: the tower that a bundle ships, which the ratios refer to. *library*: the "
-        "text tower as the library exports it, always 77 tokens long (SigLIP 2: 64), in ONNX "
-        "Runtime. MobileCLIP2 and SigLIP 2 were trained with visible padding, so all rows read it; "
-        "texts of the others are as long as they are. Whole search: "
-        f"`bench --synthetic {students_benchmark.PHOTOS}`. PSS divides pages that processes share, "
-        "RSS does not.",
+        "Time, memory, bytes and cosine hold for trained weights, too; recall is not measured. "
+        "Text towers: one text at a time on one thread, each row in its own process. Bold: the "
+        "tower in a bundle, to which the ratios refer. *library*: the text tower as the library "
+        "exports it, with 77 tokens (SigLIP 2: 64). MobileCLIP2 and SigLIP 2 were trained to see "
+        "padding, so all their rows read it. Whole search: "
+        f"`bench --synthetic {students_benchmark.PHOTOS}`.",
         students_benchmark.table(result),
         students_benchmark.verdict(result)
         + " MobileCLIP2-S0 cannot reach 8 ms on one thread of this processor because of its"
-        + ' padding ([targets.md](targets.md), "What was tried and left").',
+        + " padding ([Targets](targets.md#how-towers-are-quantized)).",
         "\n".join(sorted({footer(found) for found in measured})),
         "Re-run: `benchmarks/students.py`.",
     ]
@@ -127,10 +127,10 @@ def index() -> list[str]:
         f"Photo embeddings of 256 dimensions, blended from {first['blended_from']:,} real ones (of "
         f"Flickr8k by the default student), and {first['queries']} real text queries, on one "
         f"thread of {first['machine']['cpu']}. "
-        "Recall is against exact float32 search. Engines with a setting run at the cheapest one "
-        f"that reaches {index_benchmark.GOAL}, or else at their most thorough. Bytes are all that "
-        "is on disk, our paths of 53 bytes included. Memory is PSS: what importing the library, "
-        "then opening, then searching add. The machine's load average was "
+        "Recall is against exact float32 search. An engine with a setting runs at the cheapest one "
+        f"that reaches {index_benchmark.GOAL}, or at its most thorough. Bytes are everything on "
+        "disk, in ours also paths of 53 bytes. Memory is PSS that importing the library, opening "
+        "and searching add. The load average was "
         f"{min(loads):.1f} to {max(loads):.1f}; above 1, build times are too long. Re-run: "
         "`python -m benchmarks.index`.",
     ]
@@ -139,7 +139,7 @@ def index() -> list[str]:
             parts += [f"### {size:,} photos", index_benchmark.as_markdown(found)]
     return [
         *parts,
-        "The blends and the real embeddings that they are made from:",
+        "Statistics of the blends and of the real embeddings:",
         index_benchmark.statistics_markdown(first["statistics"]),
         made_with(first["date"], first["machine"]["cpu"], first["versions"]),
     ]
@@ -155,8 +155,8 @@ def java_index() -> list[str]:
         f"{setup['blended_from']:,} real ones, and {setup['queries']} real text queries, on one "
         f"thread of {result['machine']['cpu']}, with the JVM's compiler on another core. "
         f"The goal is {setup['limit_ms']} ms for scan and re-score with {setup['heap_limit_mib']} "
-        f"MB of heap: {p50} at the median, {p99} at p99. PSS is that of the whole JVM, its code "
-        "and the mapped codes included. This is a server's JVM, not a phone. Re-run: "
+        f"MB of heap: {p50} at the median, {p99} at p99. PSS is that of the whole JVM. Tests "
+        "require the scores of Java and Python to agree within 2e-5. Re-run: "
         "`python -m benchmarks.java_index`.",
         java_index_benchmark.table(result),
         made_with(result["date"], result["machine"]["cpu"], result["versions"]),
@@ -197,17 +197,16 @@ def ablation() -> list[str]:
     runs = distill_ablation.stored_runs()
     return [
         "## What MCAD adds",
-        "Flickr8k, official test split (1,000 photos, 5,000 captions), percent; mean and standard "
-        "deviation over seeds. The dual-stream teachers of two neighbouring seeds share one of "
-        "their two members. All students have the same architecture and 30,000 captioned pairs. "
-        "The default and its variants take 16 passes of 5 views, the other rows 12 of 6. "
-        "Where no dual-stream teacher draws the student, labels weigh 1.0 instead of 0.1, with "
-        "more dropout: without that, recall is lower. Rows are defined in "
-        "`benchmarks/distill_rows.py`. How it works: [method.md](method.md). Re-run: "
-        "`benchmarks/distill_ablation.py`.",
+        "Recall on Flickr8k's test split (1,000 photos, 5,000 captions) in percent, with its "
+        "standard deviation over seeds. All students have the same architecture and 30,000 "
+        "captioned pairs. The default and its variants take 16 passes of 5 views, other rows 12 of "
+        "6. Teachers of neighbouring seeds share a member. Without a dual-stream teacher, "
+        "labels weigh 1.0 instead of 0.1, with more dropout, which raises recall. "
+        "`benchmarks/distill_rows.py` defines the rows; [Train a student](method.md) explains "
+        "them. Re-run: `benchmarks/distill_ablation.py`.",
         distill_ablation.as_markdown(rows),
         _gain(rows),
-        "The recipe of `mcad-extra` from nothing, teachers and caches included, and its recall:",
+        "Time of the recipe `mcad-extra` from nothing, teachers included:",
         distill_recipe.as_markdown(stored("distill_recipe")),
         "Re-run: `benchmarks/distill_recipe.py`.",
         "\n".join(

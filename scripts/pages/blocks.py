@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks import export_matrix
+from benchmarks import peers as peers_benchmark
 from scripts.pages.results import ROOT, stored
 
 _CLIP = "CLIP ViT-B/32"
 _TOWERS = (
-    (_CLIP, "torch", "fp32", f"{_CLIP}, PyTorch"),
-    (_CLIP, "onnx", "fp32", f"{_CLIP}, ONNX Runtime"),
+    (_CLIP, "torch", "fp32", f"{_CLIP}, fp32, 77 tokens, PyTorch"),
+    (_CLIP, "onnx", "fp32", f"{_CLIP}, fp32, 77 tokens, ONNX Runtime"),
     ("ours", "onnx", "int8", "**mcad-mobile, 8 bits**"),
 )
 _INDEXES = (
     ("numpy", "numpy, float32"),
     ("sqlite_vec", "sqlite-vec, float32"),
-    ("faiss_hnsw", "faiss HNSW"),
+    ("faiss_hnsw", "faiss HNSW, M 16"),
     ("ours", "**mcad-mobile**"),
 )
 
@@ -47,14 +48,13 @@ def peers_table() -> list[str]:
     for tower, job in (("text", "a query into a vector"), ("image", "a photo into a vector")):
         for number, (*fields, name) in enumerate(_TOWERS):
             row = _tower_row(peers["rows"], tower, *fields)
-            lines.append(
-                f"| {'' if number else job} | {name} | {row['p50']:.2f} "
-                f"| {row['peak_pss_mib']:.0f} | | |"
-            )
+            memory = peers_benchmark.memory_of(row, peers)
+            lines.append(f"| {'' if number else job} | {name} | {row['p50']:.2f} | {memory} | | |")
     for number, (engine, name) in enumerate(_INDEXES):
         row = stored(f"{folder}/{engine}")["row"]
         memory = row["library_pss_mib"] + row["searched_pss_mib"]
         job = "" if number else "a vector to its ten of a million photos"
+        name += f", {row['setting']}" if row["setting"] else ""
         lines.append(
             f"| {job} | {name} | {row['p50_ms']:.2f} | {memory:.0f} "
             f"| {row['recall_at_10']:.3f} | {row['bytes_per_photo']:,.0f} |"
@@ -63,7 +63,7 @@ def peers_table() -> list[str]:
         "",
         *lines,
         "",
-        f"One thread on {cpu}, a server, {peers['date']}: median, peak PSS.",
+        f"One thread on {cpu}, a server, {peers['date']}: medians, and peak PSS.",
         "",
     ]
 

@@ -17,8 +17,8 @@ STAGES = {
     "write": "write",
 }
 RATES_HEAD = """\
-| photos | processor | `index`, photos/s | decoding and tower alone allow | of that \
-| of that, processor time | rclip | clip-retrieval | PyTorch | ahead of the best by \
+| photos | processor | `index`, photos/s | bound | of the bound \
+| of the bound, processor time | rclip | clip-retrieval | PyTorch | ahead of the best by \
 | the same, processor time |
 |---|---|---|---|---|---|---|---|---|---|---|"""
 
@@ -33,19 +33,16 @@ def indexing() -> list[str]:
     return [
         "## Indexing",
         f"Photos a second on all {last['cores']} cores, medians of {last['rounds']} rounds, with a "
-        f"load average of {min(loads)} to {max(loads)}. "
-        "*Decoding and tower alone allow*: the two, each measured alone on all cores. *Processor "
-        "time*: the same by the processor time of all threads, which other processes change less. "
-        "All run the default student's image tower: `index` in 8 bits as shipped, the others in "
-        "float, each with its own reading, decoding and storing. rclip was given the file of this "
-        "model. Of clip-retrieval, its reader, mapper, runner and writer ran. PyTorch is the plain "
-        "loop: open, transform, stack 32, embed.",
+        f"load average of {min(loads)} to {max(loads)}. The photos are "
+        "packaged pictures, enlarged and with grain, so that a JPEG has as many bytes as a "
+        "camera's. *Bound*: decoding and the tower, each measured alone on all cores. "
+        "*Processor time* is that of all threads. Each system runs the default student's image "
+        "tower, `index` in 8 bits, the others in float, with their own decoding and storage. "
+        "PyTorch is a plain loop: open, transform, stack 32, embed.",
         "\n".join([RATES_HEAD, *map(_rates_row, kinds)]),
-        "`index` decoded the HEIC photos of these rows by FFmpeg, and resized by a kernel of its "
-        "own on AMD EPYC; today libheif decodes HEIC, and Pillow resizes. Where the time goes, in "
-        "ms of one thread's processor time a photo:",
+        "Where the time goes, in ms of one thread's processor time a photo:",
         _stages_table(kinds),
-        f"{dates}, {last['device']['os']}; {versions}. Re-run: `benchmarks/indexing.py`.",
+        f"Measured {dates}, {last['device']['os']}; {versions}. Re-run: `benchmarks/indexing.py`.",
         "Memory of the process that indexes, photos of 64 x 64 pixels, the default student:",
         _memory_table(result["memory"]["rows"]),
         "The sample on which an index tunes its search grows up to 4 million numbers; beyond it, "
