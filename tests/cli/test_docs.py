@@ -9,6 +9,15 @@ import sys
 
 import pytest
 
+from mcad_mobile.engine.bundle import (
+    BundleDocument,
+    Golden,
+    Rung,
+    StudentFacts,
+    TargetFacts,
+    TensorSpec,
+    Tower,
+)
 from scripts import make_docs
 from tests.support.paths import ROOT
 
@@ -52,3 +61,10 @@ def test_the_shipped_student_says_which_run_it_is():
     assert result["recipe"] == shipped
     assert hashlib.sha256(recipe).hexdigest() in run
     assert f"of {result['date']}: seed {result['recipe']['seed']}," in run
+
+
+def test_the_page_of_bundles_has_every_field():
+    page = (ROOT / "docs" / "bundle.md").read_text("utf-8")
+    for struct in (BundleDocument, Tower, Rung, Golden, StudentFacts, TargetFacts, TensorSpec):
+        for field in struct.__struct_fields__:
+            assert f"`{field}`" in page, f"{struct.__name__}.{field}"
