@@ -102,20 +102,33 @@ BODY void keep(const Scan *s, Found *f, size_t row, uint16_t near) {
     while (f->inside - s->histogram[f->limit] >= s->wanted) f->inside -= s->histogram[f->limit--];
 }
 
+/* List those of a group that are nearer than a limit, and return how many they are. */
+BODY size_t list_nearer(const uint16_t *near, uint16_t limit, uint8_t *list, int level) {
+    size_t count = 0;
+#if defined(__aarch64__)
+    if (level >= NEON) {
+        for (uint64_t bits = neon_below(near, limit); bits; bits &= bits - 1)
+            list[count++] = (uint8_t)(__builtin_ctzll(bits) / 4);
+        return count;
+    }
+#endif
+    (void)level;
+    uint16_t any = 0;
+    for (size_t i = 0; i < GROUP; i++) any |= (uint16_t)(near[i] < limit);
+    if (!any) return 0;
+    for (size_t i = 0; i < GROUP; i++) { /* without a branch, which nothing could predict */
+        list[count] = (uint8_t)i;
+        count += near[i] < limit;
+    }
+    return count;
+}
+
 /* Keep what is near enough of `n` rows from `start` on; `near` has room for whole groups. */
-BODY void keep_near(const Scan *s, Found *f, size_t start, size_t n, uint16_t *near) {
+BODY void keep_near(const Scan *s, Found *f, size_t start, size_t n, uint16_t *near, int level) {
     for (size_t i = n; i % GROUP; i++) near[i] = UINT16_MAX;
     for (size_t group = 0; group < n; group += GROUP) {
-        uint16_t within = (uint16_t)f->limit;
-        uint16_t any = 0;
-        for (size_t i = group; i < group + GROUP; i++) any |= (uint16_t)(near[i] < within);
-        if (!any) continue;
         uint8_t hits[GROUP];
-        size_t count = 0;
-        for (size_t i = 0; i < GROUP; i++) { /* without a branch, which nothing could predict */
-            hits[count] = (uint8_t)i;
-            count += near[group + i] < within;
-        }
+        size_t count = list_nearer(near + group, (uint16_t)f->limit, hits, level);
         for (size_t hit = 0; hit < count; hit++) {
             size_t i = group + hits[hit];
             if (passes(s, start + i)) keep(s, f, start + i, near[i]);
@@ -124,7 +137,7 @@ BODY void keep_near(const Scan *s, Found *f, size_t start, size_t n, uint16_t *n
 }
 
 /* Keep what is nearer than `limit`, which falls as rows are found. */
-BODY size_t scan_within(const Scan *s, Measure measure, size_t limit) {
+BODY size_t scan_within(const Scan *s, Measure measure, size_t limit, int level) {
     Found found = {0, 0, limit};
     for (size_t span = 0, start = s->spans[0]; span < s->span_count;) {
         size_t end = s->spans[2 * span + 1];
@@ -135,7 +148,7 @@ BODY size_t scan_within(const Scan *s, Measure measure, size_t limit) {
             for (size_t i = 0; i < listed; i++) keep(s, &found, start + list[i], distance(s, start + list[i]));
         } else {
             measure(s, start, n, near);
-            keep_near(s, &found, start, n, near);
+            keep_near(s, &found, start, n, near, level);
         }
         if (found.kept > s->wanted + BLOCK / 2 && found.inside >= s->wanted)
             found.kept = compact(s, found.kept, found.limit, found.inside - s->histogram[found.limit]);
@@ -171,18 +184,18 @@ BODY size_t guess(const Scan *s, Measure measure, size_t all) {
     return limit;
 }
 
-BODY size_t scan(const Scan *s, Measure measure) {
+BODY size_t scan(const Scan *s, Measure measure, int level) {
     size_t all = 3 * 64 * s->words + 1, limit = guess(s, measure, all);
-    size_t kept = scan_within(s, measure, limit);
+    size_t kept = scan_within(s, measure, limit, level);
     if (kept >= s->wanted || limit == all) return kept;
     memset(s->histogram, 0, all * sizeof *s->histogram);
-    return scan_within(s, measure, all);
+    return scan_within(s, measure, all, level);
 }
 
 static void measure_plain(const Scan *s, size_t start, size_t n, uint16_t *near) {
     count_bits(s, start, n, near);
 }
-static size_t scan_plain(const Scan *s) { return scan(s, measure_plain); }
+static size_t scan_plain(const Scan *s) { return scan(s, measure_plain, 0); }
 
 #if defined(__x86_64__)
 /* AVX2 counts no bits: those of half a byte are looked up. */
@@ -229,20 +242,27 @@ AVX2 void measure_avx2(const Scan *s, size_t start, size_t n, uint16_t *near) {
     }
     count_bits(s, start + done, n - done, near + done);
 }
-AVX2 size_t scan_avx2(const Scan *s) { return scan(s, measure_avx2); }
+AVX2 size_t scan_avx2(const Scan *s) { return scan(s, measure_avx2, 1); }
 
 AVX512 void measure_avx512(const Scan *s, size_t start, size_t n, uint16_t *near) {
     count_bits(s, start, n, near);
 }
-AVX512 size_t scan_avx512(const Scan *s) { return scan(s, measure_avx512); }
+AVX512 size_t scan_avx512(const Scan *s) { return scan(s, measure_avx512, 2); }
 #elif defined(__aarch64__)
 static void measure_neon(const Scan *s, size_t start, size_t n, uint16_t *near) {
     size_t done = 0;
-    for (; done + ROWS <= n; done += ROWS)
-        neon_distances((const uint8_t *)(s->columns + start + done), 8 * s->stride, s->words, s->query, s->words, near + done);
+    for (; done + ROWS <= n; done += ROWS) neon_distances(s, start + done, near + done);
     count_bits(s, start + done, n - done, near + done);
 }
-static size_t scan_neon(const Scan *s) { return scan(s, measure_neon); }
+static void measure_dot(const Scan *s, size_t start, size_t n, uint16_t *near) {
+    size_t done = s->words >= 4 ? dot_distances(s, start, n, 4, near)
+        : s->words == 3         ? dot_distances(s, start, n, 3, near)
+        : s->words == 2         ? dot_distances(s, start, n, 2, near)
+                                : dot_distances(s, start, n, 1, near);
+    count_bits(s, start + done, n - done, near + done);
+}
+static size_t scan_neon(const Scan *s) { return scan(s, measure_neon, NEON); }
+static size_t scan_dot(const Scan *s) { return scan(s, measure_dot, DOT); }
 #endif
 
 size_t mcad_scan(const Scan *s, int level) {
@@ -250,7 +270,8 @@ size_t mcad_scan(const Scan *s, int level) {
     if (level == 2) return scan_avx512(s);
     if (level == 1) return scan_avx2(s);
 #elif defined(__aarch64__)
-    if (level >= NEON) return scan_neon(s);
+    if (level == DOT) return scan_dot(s);
+    if (level == NEON) return scan_neon(s);
 #endif
     (void)level;
     return scan_plain(s);
