@@ -63,7 +63,8 @@ def peers_table() -> list[str]:
         "",
         *lines,
         "",
-        f"One thread on {cpu}, a server, {peers['date']}: medians, and peak PSS.",
+        f"One thread on {cpu}, a server, {peers['date']}. ms: medians. MiB: peak PSS of a process "
+        "that runs the tower; for the index, PSS that the library and 100 searches add.",
         "",
     ]
 
