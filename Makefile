@@ -9,8 +9,6 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TESTS_AT_ONCE ?= 2
 CONSTRAINTS ?= constraints.txt
-export PIP_CONSTRAINT := $(CONSTRAINTS)
-export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 EVERYTHING := export,snapdragon,dimensity,students,distill,report,serve,embed,ray,aihub,heic,android,dev
 
 .PHONY: demo test test-fast test-slow check fix docs lock bench
@@ -77,6 +75,10 @@ bench: .venv/installed-peers
 
 # C is compiled on install: who pulls a change of it gets that.
 INSTALLED := .venv/bin/pip pyproject.toml $(CONSTRAINTS) $(wildcard mcad_mobile/engine/native/*.[ch] mcad_mobile/engine/native/CMakeLists.txt)
+
+INTO_VENV := .venv/installed-demo .venv/installed-everything .venv/installed-peers
+$(INTO_VENV): export PIP_CONSTRAINT := $(CONSTRAINTS)
+$(INTO_VENV): export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 
 .venv/installed-demo: $(INSTALLED)
 	@echo "Installing mcad-mobile and what the demo needs into .venv (a few minutes, once)"
