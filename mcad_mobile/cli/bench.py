@@ -24,6 +24,7 @@ from mcad_mobile.cli.output import (
     BundleOptions,
     TowerOptions,
     aihub_jobs,
+    among,
     command_line_options,
     flag,
     load_bundle,
@@ -53,6 +54,7 @@ class BenchOptions(JudgedOptions, BundleOptions, TowerOptions):
         "host (this computer); adb or adb:SERIAL (a phone or board); aihub:PHONE[,PHONE] "
         "(Qualcomm's cloud; a name or a chipset); emulator (arm64, parity only).",
         default="host",
+        autocompletion=among(lambda: ("host", "adb", "emulator", "aihub:")),
     )
     synthetic: int | None = option(
         "--synthetic",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import json
+import re
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import fields
 from inspect import Parameter, Signature
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
 
 import typer
 
@@ -30,9 +34,11 @@ from mcad_mobile.cli import (
     serve,
     targets,
 )
+from mcad_mobile.cli.output import coloured
 from mcad_mobile.errors import McadError
 
 _LAST = " runtime threads json "  # options in the help of a verb
+_UsageError: Any = typer.BadParameter.__mro__[1]  # its base, which typer does not offer
 INTERRUPTED = 130  # 128 and SIGINT's number, as shells have it
 
 
@@ -49,6 +55,8 @@ def as_command(run: Callable[..., None], kept: str) -> Callable[..., None]:
         contexts = {name: values.pop(name) for name in context}
         try:
             run(kind(**values), **contexts)
+        except McadError as error:
+            raise _with_own_paths(error, values) from None
         except KeyboardInterrupt:
             print(f"interrupted: {kept}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
@@ -155,17 +163,27 @@ def root(
         check_platform()
 
 
+def _with_own_paths(error: McadError, values: dict[str, Any]) -> McadError:
+    """An error whose hint names the bundle, photos and index of this command."""
+    for name in ("bundle", "photos", "index"):
+        if isinstance(path := values.get(name), Path):
+            error.hint = re.sub(rf"\b{name.upper()}\b", shlex.quote(str(path)), error.hint)
+    return error
+
+
 def main() -> None:
-    """Entry point: errors that we know become one message and exit code 1."""
-    reserve_standard_output(json_only="--json" in sys.argv)
+    """Entry point: errors that we know become one message and exit code 1. With --json they are a
+    line of JSON, on standard error, too."""
+    as_json = "--json" in sys.argv
+    reserve_standard_output(json_only=as_json)
     try:
         try:
-            app()
+            code = app(standalone_mode=not as_json)
         finally:
             flush_results()  # while its errors can still be printed
+        sys.exit(code)
     except McadError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        _fail(error.message, error.hint, as_json)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -176,6 +194,16 @@ def main() -> None:
         disk_error = files.trouble(None, error)
         if disk_error is None:
             raise
-        print(f"error: {disk_error}", file=sys.stderr)
         give_up_results()
-        sys.exit(1)
+        _fail(disk_error.message, disk_error.hint, as_json)
+    except _UsageError as error:  # typer prints it itself without --json
+        _fail(error.format_message(), "See --help.", as_json, error.exit_code)
+
+
+def _fail(message: str, hint: str, as_json: bool, code: int = 1) -> NoReturn:
+    if as_json:
+        print(json.dumps({"error": message, "hint": hint}), file=sys.stderr)
+    else:
+        sentences = f"{message}\n  {hint}" if hint else message
+        print(f"{coloured('error:', 'red', sys.stderr)} {sentences}", file=sys.stderr)
+    sys.exit(code)

@@ -9,7 +9,7 @@ from pathlib import Path
 from mcad_mobile.base import machine
 from mcad_mobile.base.requirements import extras_within, requirements, tried_pythons, version_of
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.output import Options, load_bundle, option
+from mcad_mobile.cli.output import Options, coloured, load_bundle, option
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import KernelError, McadError
 
@@ -209,7 +209,8 @@ def doctor(options: DoctorOptions) -> None:
         return
     print("What works here")
     for verb in verbs:
-        print(f"  {'yes' if verb.version else 'no ':3}  {verb.tool}")
+        works = coloured("yes", "green") if verb.version else coloured("no ", "red")
+        print(f"  {works}  {verb.tool}")
         if verb.how_to_get:
             print(f"       {verb.how_to_get}")
     print("\nWhat is installed")

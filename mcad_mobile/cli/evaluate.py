@@ -11,6 +11,7 @@ from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import (
     StudentOptions,
     TowerOptions,
+    among,
     load_bundle,
     option,
     print_table,
@@ -26,7 +27,12 @@ from mcad_mobile.students.evaluation import embed, embed_by_student
 class EvaluateOptions(StudentOptions, TowerOptions):
     data: Path = option("--data", "A folder of photos with captions: docs/data.md.", default=...)
     bundle: Path | None = option("--bundle -b", "Evaluate this bundle's towers instead.")
-    split: str = option("--split", "Which split of the dataset.", default="test")
+    split: str = option(
+        "--split",
+        "Which split of the dataset.",
+        default="test",
+        autocompletion=among(lambda: ("train", "val", "test")),
+    )
 
 
 def evaluate(options: EvaluateOptions) -> None:

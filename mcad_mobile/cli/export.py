@@ -25,6 +25,7 @@ from mcad_mobile.bench.report.bundle_rows import (
 from mcad_mobile.cli.output import (
     StudentOptions,
     aihub_jobs,
+    among,
     flag,
     option,
     print_table,
@@ -63,6 +64,7 @@ class ExportArguments(StudentOptions):
         "them.",
         default=[],
         metavar="CHIP",
+        autocompletion=among(lambda: ["snapdragon", "dimensity", *(c.id for c in all_targets())]),
     )
     every: bool = flag("--all", "A bundle for every chip that `targets` lists.")
     calibration: Path | None = option(

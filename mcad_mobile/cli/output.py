@@ -8,11 +8,11 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 from rich.cells import cell_len, set_cell_size
@@ -31,12 +31,12 @@ from rich.text import Text
 
 from mcad_mobile.base import machine
 from mcad_mobile.base.progress import Progress
-from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.bundle import MANIFEST, Bundle
 
 
 def option(flags: str, help: str, default: Any = None, **settings: Any) -> Any:
-    """A field of a verb's options, `...` where it is required; `flags`: "--out -o". The settings
-    are those of typer.Option."""
+    """A field of a verb's options, `...` where it is required; `flags`: "--out -o". A default may
+    be a function. The settings are those of typer.Option."""
     return _field(typer.Option(default, *flags.split(), help=help, **settings), default)
 
 
@@ -47,7 +47,7 @@ def argument(help: str, default: Any = None) -> Any:
 
 def _field(parameter: Any, default: Any) -> Any:
     metadata = {"parameter": parameter}
-    if default is ...:
+    if default is ... or callable(default):
         return field(metadata=metadata)
     if isinstance(default, list):
         return field(default_factory=default.copy, metadata=metadata)
@@ -55,6 +55,33 @@ def _field(parameter: Any, default: Any) -> Any:
 
 
 flag = functools.partial(option, default=False)
+
+
+def among(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Let a shell complete a value that is often one of these."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in values() if value.startswith(incomplete)]
+
+    return complete
+
+
+def default_bundle() -> Path:
+    """The bundle that MCAD_BUNDLE names, or the newest under build/; standard error says which."""
+    if any(name.endswith("_MOBILE_COMPLETE") for name in os.environ):  # a shell asks what fits
+        return Path("build")
+    named = os.environ.get("MCAD_BUNDLE")
+    found = [path for level in ("*", "*/*") for path in Path("build").glob(f"{level}/{MANIFEST}")]
+    if not named and not found:
+        raise typer.BadParameter(
+            "give --bundle DIR, or set MCAD_BUNDLE; there is none under build/, where this makes "
+            "one: mcad-mobile export --target snapdragon --out build/sd",
+            param_hint="--bundle",
+        )
+    newest = max(found, key=lambda path: path.stat().st_mtime, default=Path()).parent
+    bundle = Path(named) if named else newest
+    note(f"the bundle is {bundle} ({'MCAD_BUNDLE' if named else 'the newest under build/'})")
+    return bundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +93,12 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleOptions(Options):
-    bundle: Path = option("--bundle -b", "The bundle, as written by `export`.", default=...)
+    bundle: Path = option(
+        "--bundle -b",
+        "The bundle, as written by `export`. Default: MCAD_BUNDLE, or the newest under build/.",
+        default=default_bundle,
+        show_default=False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +111,7 @@ class RuntimeOptions:
     runtime: str | None = option(
         "--runtime",
         "onnx, litert, or qnn (simulated). Default: the best that this machine runs itself.",
+        autocompletion=among(lambda: ("onnx", "litert", "qnn")),
     )
 
 
@@ -111,12 +144,20 @@ def command_line_options(context: typer.Context) -> dict[str, str]:
     return flags
 
 
+def coloured(text: str, colour: str, stream: TextIO | None = None) -> str:
+    """Colour a text where the stream, by default standard output, is a terminal, unless NO_COLOR is
+    set (no-color.org)."""
+    stream = stream or sys.stdout
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
+    return text if plain else typer.style(text, fg=colour)
+
+
 def warn(sentence: str) -> None:
-    print(f"warning: {sentence}", file=sys.stderr)
+    print(f"{coloured('warning:', 'yellow', sys.stderr)} {sentence}", file=sys.stderr)
 
 
 def note(sentence: str) -> None:
-    print(f"note: {sentence}", file=sys.stderr)
+    print(f"{coloured('note:', 'cyan', sys.stderr)} {sentence}", file=sys.stderr)
 
 
 def load_bundle(directory: Path) -> Bundle:

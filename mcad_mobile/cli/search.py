@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 import webbrowser
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from mcad_mobile.cli.output import (
     IndexedOptions,
     TowerOptions,
     argument,
+    coloured,
     command_line_options,
     flag,
     load_bundle,
@@ -41,7 +43,7 @@ _WITH_DUPLICATES = {"bundle", "index", "duplicates", "json"}
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions(IndexedOptions, TowerOptions):
-    query: str | None = argument("What the photo shows, in words.")
+    query: list[str] = argument("What the photo shows, in words.", default=[])
     k: int = option("-k", "How many photos to return.", default=10, min=1)
     plus: list[str] = option("--plus", "Also this.", default=[], metavar="TEXT[=WEIGHT]")
     minus: list[str] = option("--minus", "But not this.", default=[], metavar="TEXT[=WEIGHT]")
@@ -75,7 +77,7 @@ def search(options: SearchOptions, context: typer.Context) -> None:
     """Find photos by words, by photos, or by both.
 
     \b
-      mcad-mobile search "a dog on the beach" --bundle build/sd
+      mcad-mobile search a dog on the beach
       mcad-mobile search "our hotel in Lisbon" --bundle build/sd -k 3 --json
       mcad-mobile search "a dog" --plus snow --minus "a ball=0.5" --bundle build/sd
       mcad-mobile search --like IMG_1234.jpg --minus people --bundle build/sd
@@ -93,7 +95,7 @@ def search(options: SearchOptions, context: typer.Context) -> None:
     A weight stands behind the last equals sign of words that hold several: "E=mc2=1".
     """
     parts = [
-        *([] if options.query is None else [Part(options.query)]),
+        *([Part(" ".join(options.query))] if options.query else []),
         *_parts("--plus", options.plus, 1),
         *_parts("--minus", options.minus, -1),
         *_parts("--like", options.like, 1, photos=True),
@@ -113,7 +115,7 @@ def search(options: SearchOptions, context: typer.Context) -> None:
     if options.json:
         print_json(asdict(found))
     else:
-        _print(found, photos, rows, bundle.tokenizer.length)
+        _print(found, photos, rows, bundle.tokenizer.length, options.bundle)
 
 
 def _find(
@@ -128,13 +130,16 @@ def _find(
     return replace(found, results=results)
 
 
-def _print(found: Found, photos: PhotoIndex, rows: RowFilter, query_length: int) -> None:
+def _print(
+    found: Found, photos: PhotoIndex, rows: RowFilter, query_length: int, bundle: Path
+) -> None:
     for result in found.results:
-        print(f"{result.score:.3f}  {printable(result.path)}{'  (gone)' if result.gone else ''}")
-    if gone := sum(result.gone for result in found.results):
+        gone = coloured("  (gone)", "red") if result.gone else ""
+        print(f"{coloured(f'{result.score:.3f}', 'green')}  {printable(result.path)}{gone}")
+    if count := sum(result.gone for result in found.results):
         print(
-            f"({gone} of these files {'is' if gone == 1 else 'are'} gone; to drop such photos: "
-            "mcad-mobile index PHOTOS --prune --bundle BUNDLE)"
+            f"({count} of these files {'is' if count == 1 else 'are'} gone; to drop such photos: "
+            f"mcad-mobile index PHOTOS --prune --bundle {shlex.quote(str(bundle))})"
         )
     if not photos.photos:
         print("The index holds no photos.")

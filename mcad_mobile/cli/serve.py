@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcad_mobile.base.standard_output import flush_results, print_json
-from mcad_mobile.cli.output import Options, TowerOptions, flag, load_bundle, option, warn
+from mcad_mobile.cli.output import (
+    Options,
+    TowerOptions,
+    default_bundle,
+    flag,
+    load_bundle,
+    option,
+    warn,
+)
 from mcad_mobile.engine.engine import default_index
 from mcad_mobile.errors import PhotoError, require
 
@@ -15,7 +23,10 @@ from mcad_mobile.errors import PhotoError, require
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions(Options, TowerOptions):
     bundles: list[Path] = option(
-        "--bundle -b", "A bundle. May be given more than once.", default=...
+        "--bundle -b",
+        "A bundle. May be given more than once. Default: MCAD_BUNDLE, or the newest under build/.",
+        default=lambda: [default_bundle()],
+        show_default=False,
     )
     indexes: list[Path] = option(
         "--index",

@@ -1,14 +1,49 @@
-"""`mcad-mobile` itself: its help, its version, and folders that are not there."""
+"""`mcad-mobile` itself: help, version, the bundle by default, errors, colours and completion."""
 
 from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from mcad_mobile import __version__
 from mcad_mobile.cli.command import app
-from mcad_mobile.errors import PhotoError
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.errors import PhotoError, PhotoIndexError
 from tests.support.tiny_bundle import make_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A folder with the bundles build/older and build/several/newer, and an index of two photos
+    for each."""
+    folder = tmp_path_factory.mktemp("places")
+    (folder / "photos").mkdir()
+    for photo in packaged_photos()[:2]:
+        (folder / "photos" / photo.name).write_bytes(photo.read_bytes())
+    for number, name in enumerate(("older", "several/newer")):
+        bundle = make_tiny_bundle(folder / "build" / name)
+        os.utime(bundle.directory / "bundle.json", (1e9 + number, 1e9 + number))
+        command = ["index", str(folder / "photos"), "--bundle", str(bundle.directory)]
+        assert CliRunner().invoke(app, command).exit_code == 0
+    return folder
+
+
+def run(*words, code="-m mcad_mobile", **environment):
+    """In a process of its own."""
+    return subprocess.run(
+        [sys.executable, *code.split(" ", 1), *map(str, words)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("words", [["-h"], ["search", "-h"], ["export", "-h"]])
@@ -30,3 +65,117 @@ def test_a_folder_that_is_missing_is_said_to_be(tmp_path):
     result = CliRunner().invoke(app, command)
     assert isinstance(result.exception, PhotoError)
     assert "nowhere does not exist" in result.exception.message
+
+
+def test_the_bundle_is_that_of_the_environment_or_the_newest(places, monkeypatch):
+    monkeypatch.chdir(places)
+    monkeypatch.delenv("MCAD_BUNDLE", raising=False)
+    found = CliRunner().invoke(app, ["search", "a dog"])
+    assert found.exit_code == 0
+    assert "build/several/newer" in found.stderr and "newest" in found.stderr
+    monkeypatch.setenv("MCAD_BUNDLE", "build/older")
+    found = CliRunner().invoke(app, ["search", "a dog", "--json"])
+    assert json.loads(found.stdout)["query"] == "a dog"
+    assert "build/older" in found.stderr and "MCAD_BUNDLE" in found.stderr
+    found = CliRunner().invoke(app, ["search", "a dog", "--bundle", "build/several/newer"])
+    assert found.exit_code == 0 and found.stderr == ""
+
+
+@pytest.mark.parametrize("verb", ["search", "index", "serve", "bench"])
+def test_without_any_bundle_it_says_how_to_make_one(tmp_path, monkeypatch, verb):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MCAD_BUNDLE", raising=False)
+    result = CliRunner().invoke(app, [verb])
+    assert result.exit_code == 2
+    for words in ("--bundle", "MCAD_BUNDLE", "mcad-mobile export"):
+        assert words in " ".join(result.stderr.split())
+
+
+def test_words_without_quotes_are_searched_for(places):
+    bundle = ["--bundle", str(places / "build/older"), "--json"]
+    apart = CliRunner().invoke(app, ["search", "a", "dog", *bundle, "on", "a", "beach"])
+    together = CliRunner().invoke(app, ["search", "a dog on a beach", *bundle])
+    first, second = json.loads(apart.stdout), json.loads(together.stdout)
+    assert first["query"] == second["query"] == "a dog on a beach"
+    assert first["results"] == second["results"]
+
+
+def test_a_hint_names_the_paths_of_the_command(places, tmp_path):
+    PhotoIndex.create(tmp_path / "my index", dim=64, student="other", student_sha256="1" * 64)
+    bundle = places / "build/older"
+    command = ["search", "dog", "--bundle", str(bundle), "--index", str(tmp_path / "my index")]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, PhotoIndexError)
+    assert f"--bundle {bundle}" in result.exception.hint
+    assert "BUNDLE" not in result.exception.hint
+
+
+def test_a_photo_that_is_gone_is_dropped_by_the_command_that_is_shown(places, tmp_path):
+    photo = tmp_path / "soon gone.png"
+    photo.write_bytes((places / "photos" / packaged_photos()[0].name).read_bytes())
+    bundle = ["--bundle", str(places / "build/older"), "--index", str(tmp_path / "index")]
+    assert CliRunner().invoke(app, ["index", str(tmp_path), *bundle]).exit_code == 0
+    photo.unlink()
+    shown = CliRunner().invoke(app, ["search", "dog", *bundle]).stdout
+    assert f"--prune --bundle {places / 'build/older'}" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("search", "dog", "--bundle", "nowhere"), 1, "nowhere"),
+        (("search", "--colour"), 2, "--colour"),
+        (("search", "dog", "-k", "none", "--bundle", "x"), 2, "-k"),
+        (("nothing",), 2, "nothing"),
+    ],
+)
+def test_errors_are_json_on_standard_error_too(words, code, message):
+    done = run(*words, "--json")
+    assert (done.returncode, done.stdout) == (code, "")
+    error = json.loads(done.stderr.splitlines()[-1])
+    assert message in error["error"]
+    assert error["hint"]
+    plain = run(*words)
+    assert plain.returncode == code
+    assert message in plain.stderr and not plain.stderr.startswith("{")
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_errors_are_coloured_on_a_terminal_alone(no_color, coloured):
+    ours, terminal = os.openpty()
+    command = [sys.executable, "-m", "mcad_mobile", "search", "dog", "--bundle", "nowhere"]
+    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
+    done = subprocess.run(command, stderr=terminal, env=environment, timeout=120, check=False)
+    os.close(terminal)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert done.returncode == 1
+    assert ("\x1b[31merror:" in shown) == coloured
+    assert ("\x1b" in shown) == coloured
+    assert "\x1b" not in run("search", "dog", "--bundle", "nowhere").stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("export --target dimensity-9", "dimensity-9400"),
+        ("export --precision w8", "w8a16"),
+        ("search dog --runtime l", "litert"),
+        ("bench --device e", "emulator"),
+        ("eval --split v", "val"),
+        ("app --abi x", "x86_64"),
+    ],
+)
+def test_values_complete_in_the_shell(line, expected, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    words = f"mcad-mobile {line}"
+    done = run(
+        code="-c import sys; sys.argv = ['mcad-mobile']; from mcad_mobile.cli import main; main()",
+        _MCAD_MOBILE_COMPLETE="complete_bash",
+        COMP_WORDS=words,
+        COMP_CWORD=str(len(words.split()) - 1),
+    )
+    offered = done.stdout.split()
+    assert expected in offered
+    assert all(value.startswith(line.split()[-1]) for value in offered)
+    assert done.stderr == ""
