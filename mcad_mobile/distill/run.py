@@ -54,7 +54,7 @@ from mcad_mobile.distill.trainees.protocol import (
     embed_rows,
     evaluate_trainee,
 )
-from mcad_mobile.errors import DataError, McadError
+from mcad_mobile.errors import DataError, McadError, install_line
 from mcad_mobile.students.evaluation import Retrieval
 
 _ALIGNED_ROWS = 1000  # photos and captions: a rotation of 512 dimensions has 131,000 angles
@@ -385,7 +385,7 @@ def packaged_pairs() -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
     if len(pairs) < 4:
         raise DataError(
             "No photos to try it on: none of the packages that ship some is installed.",
-            "Give yours by --data, or: pip install 'mcad-mobile[export]'.",
+            f"Give yours by --data, or: {install_line('export')}.",
         )
     held_out = pairs[3::4]
     return [pair for pair in pairs if pair not in held_out], held_out

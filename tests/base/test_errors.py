@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.errors import MissingExtra, require
+import mcad_mobile
+from mcad_mobile.errors import MissingExtra, install_line, require
 from tests.support.paths import ROOT
 
 
@@ -21,7 +22,7 @@ def test_a_library_that_is_there_and_does_not_load_is_told(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingExtra, match=r"broken_library .*libgone\.so") as caught:
         require("broken_library", "export")
-    assert "pip install 'mcad-mobile[export]'" in caught.value.hint
+    assert install_line("export") in caught.value.hint
 
 
 def test_export_with_a_torch_that_does_not_load_ends_without_a_traceback(tmp_path: Path) -> None:
@@ -38,3 +39,55 @@ def test_export_with_a_torch_that_does_not_load_ends_without_a_traceback(tmp_pat
     assert done.returncode == 1
     assert "torch is installed and does not load (OSError: libtorch_cpu.so" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_extra_is_installed_from_the_checkout_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = Path(mcad_mobile.__file__).parents[1]
+    monkeypatch.chdir(checkout)
+    assert install_line("export") == "pip install -e '.[export]'"
+    assert install_line() == "pip install -e ."
+    monkeypatch.chdir(tmp_path)
+    assert install_line("export,serve") == f"pip install -e '{checkout}[export,serve]'"
+    assert install_line("", again=True) == f"pip install --force-reinstall -e {checkout}"
+
+
+@pytest.mark.parametrize(
+    ("origin", "line"),
+    [
+        ("", "pip install 'mcad-mobile[export]'"),
+        (
+            '{"url": "file:///my%20wheels/mcad_mobile-0.1.0-py3-none-any.whl"}',
+            "pip install '/my wheels/mcad_mobile-0.1.0-py3-none-any.whl[export]'",
+        ),
+        (
+            '{"url": "https://example.org/mcad_mobile.whl"}',
+            "pip install 'mcad-mobile[export] @ https://example.org/mcad_mobile.whl'",
+        ),
+    ],
+    ids=["index", "wheel", "address"],
+)
+def test_an_extra_is_installed_from_where_the_package_came(
+    tmp_path: Path, origin: str, line: str
+) -> None:
+    """In a folder that looks as pip leaves it (PEP 610)."""
+    package, facts = tmp_path / "mcad_mobile", tmp_path / "mcad_mobile-0.1.0.dist-info"
+    package.mkdir()
+    facts.mkdir()
+    (package / "__init__.py").touch()
+    source = Path(mcad_mobile.__file__).with_name("errors.py")
+    (package / "errors.py").write_text(source.read_text("utf-8"), "utf-8")
+    (facts / "METADATA").write_text("Name: mcad-mobile\nVersion: 0.1.0\n")
+    if origin:
+        (facts / "direct_url.json").write_text(origin)
+    done = subprocess.run(
+        [sys.executable, "-c", "from mcad_mobile.errors import *; print(install_line('export'))"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == line

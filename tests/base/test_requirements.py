@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 from mcad_mobile.base import requirements
 from mcad_mobile.cli import doctor
+from mcad_mobile.errors import install_line
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.long
@@ -84,11 +85,11 @@ def test_what_is_made_for_another_platform_is_said_to_be(monkeypatch: pytest.Mon
     mac = reported("Darwin", "arm64", monkeypatch)
     only = "not available here: it is made for Linux x86_64 alone"
     assert mac["onnxruntime-qnn"].how_to_get == mac["demo"].how_to_get == only
-    assert mac["serve"].how_to_get == "pip install 'mcad-mobile[serve]'"
+    assert mac["serve"].how_to_get == install_line("serve")
     here = reported("Linux", "x86_64", monkeypatch)
-    assert here["onnxruntime-qnn"].how_to_get == "pip install 'mcad-mobile[snapdragon]'"
-    assert here["demo"].how_to_get == "pip install 'mcad-mobile[export,snapdragon,report]'"
-    assert here["distill"].how_to_get == "pip install 'mcad-mobile[distill]'"
+    assert here["onnxruntime-qnn"].how_to_get == install_line("snapdragon")
+    assert here["demo"].how_to_get == install_line("export,snapdragon,report")
+    assert here["distill"].how_to_get == install_line("distill")
 
 
 @pytest.mark.usefixtures("installed")
@@ -97,13 +98,13 @@ def test_what_is_made_for_pythons_before_is_said_to_be(monkeypatch: pytest.Monke
     only = "not available here: it is made for Python before 3.14 alone"
     assert new["litert-torch"].how_to_get == new["export --target dimensity"].how_to_get == only
     here = reported("Linux", "x86_64", monkeypatch)
-    assert here["litert-torch"].how_to_get == "pip install 'mcad-mobile[dimensity]'"
+    assert here["litert-torch"].how_to_get == install_line("dimensity")
 
 
 def test_a_checkout_that_is_not_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements.metadata, "requires", lambda name: None)
     assert {finding.version for finding in doctor.examine_verbs()} == {None}
-    assert "pip install -e ." in doctor.examine_verbs()[0].how_to_get
+    assert install_line() in doctor.examine_verbs()[0].how_to_get
 
 
 def required() -> Iterator[tuple[str, ast.expr, ast.expr]]:
@@ -159,7 +160,8 @@ def test_the_extra_that_a_missing_module_is_told_with_exists_and_brings_it() -> 
 
 
 def test_every_extra_that_a_text_names_exists() -> None:
-    named = re.compile(r"""(?:mcad-mobile|-e ['"]?\.|'\.)\[([a-z,]+)\]""")
+    in_words = r"""(?:mcad-mobile|-e ['"]?\.|'\.)\[([a-z,]+)\]"""
+    named = re.compile(rf"""{in_words}|install_line\(["']([a-z,]+)["']""")
     texts = [ROOT / "Makefile", ROOT / "README.md"]
     for folder, kinds in {
         "mcad_mobile": ("py", "jinja"),
@@ -170,7 +172,7 @@ def test_every_extra_that_a_text_names_exists() -> None:
     seen = set()
     for file in texts:
         for extras in named.findall(file.read_text("utf-8")):
-            for extra in extras.split(","):
+            for extra in "".join(extras).split(","):
                 assert extra in EXTRAS, (
                     f"{file.name} names [{extra}]; pyproject.toml has no such extra"
                 )

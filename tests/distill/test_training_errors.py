@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -11,7 +12,7 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.dataset import Extra
 from mcad_mobile.distill.run import Material, RunOptions, train
 from mcad_mobile.distill.trainees import StudentChoice
-from mcad_mobile.errors import MissingExtra, PhotoError, StudentError, TrainingError
+from mcad_mobile.errors import MissingExtra, PhotoError, StudentError, TrainingError, install_line
 from mcad_mobile.students.load import load_student
 from tests.distill.test_any_student import RECIPE, silent, start
 from tests.support.tiny_students import write_hf
@@ -102,7 +103,7 @@ def test_a_photo_that_does_not_decode_is_named_before_training(material, tmp_pat
 )
 def test_a_missing_library_names_the_extra(module, spec, material, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtra, match=r"mcad-mobile\[students\]"):
+    with pytest.raises(MissingExtra, match=re.escape(install_line("students"))):
         train(
             material, tmp_path / "out", RECIPE, tmp_path / "cache", silent,
             RunOptions(student=StudentChoice(spec, from_scratch=True)),

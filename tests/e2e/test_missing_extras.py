@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.errors import install_line
 
 RUN = """
 import sys
@@ -62,11 +63,41 @@ def test_the_error_names_the_pip_command(
         resolved += ["--index", str(tmp_path / "index")]
     done = run_without([missing], *resolved)
     assert done.returncode == 1, done.stderr
-    assert f"pip install 'mcad-mobile[{extra}]'" in done.stderr
+    assert install_line(extra) in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--target", "snapdragn"), "'snapdragn'"),
+        (("--student", "open_clip:MobileCLIP2-S9:x"), "MobileCLIP2-S0"),
+        (("--student", "opn_clip:RN50"), "Nearest: open_clip"),
+        (("--student", "open_clip:local-dir:/nowhere"), "open_clip_config.json"),
+        (("--student", "hf:./no/such"), "no folder ./no/such"),
+        (("--student", "towers:timm/resnet18+hf/x"), "never been trained"),
+        (("--student", "no-such-folder"), "No student at no-such-folder"),
+        (("--calibration", "no-such-folder"), "No folder at no-such-folder"),
+        (("--data", "no-such-folder"), "no-such-folder"),
+        (("--out", "OTHER"), "is not a bundle"),
+    ],
+)
+def test_a_wrong_name_or_folder_is_told_before_torch_is_imported(tmp_path, arguments, message):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.odt").touch()
+    resolved = [str(other) if part == "OTHER" else part for part in arguments]
+    if "--target" not in resolved:
+        resolved += ["--target", "cpu"]
+    if "--out" not in resolved:
+        resolved += ["--out", str(tmp_path / "out")]
+    done = run_without(["torch"], "export", *resolved)
+    assert done.returncode == 1, done.stderr
+    assert message in " ".join(done.stderr.split())
     assert not (tmp_path / "out").exists()
 
 
 def test_doctor_says_how_to_get_what_is_missing():
     done = run_without([], "doctor", "--json")
-    assert '"how_to_get": "pip install \'mcad-mobile[snapdragon]\'"' in done.stdout
+    assert f'"how_to_get": "{install_line("snapdragon")}"' in done.stdout

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.bundle import TOWERS
-from mcad_mobile.errors import MissingExtra
-from mcad_mobile.export import pipeline
+from mcad_mobile.errors import MissingExtra, install_line
+from mcad_mobile.export import export_bundle, pipeline
 from mcad_mobile.export.bundle_builder import BundleBuilder, BundleRequest
 from mcad_mobile.export.comparison import PARITY_INPUTS
 from mcad_mobile.export.parity import float_embeddings
@@ -74,4 +74,12 @@ def test_a_missing_compiler_is_an_error_before_any_work(
     request = BundleRequest(find_target(chip), tmp_path / "bundle")
     with pytest.raises(MissingExtra) as raised:
         pipeline.export(student, [request])
-    assert f"'mcad-mobile[{extra}]'" in raised.value.hint
+    assert install_line(extra) in raised.value.hint
+
+
+@pytest.mark.parametrize("module", ["torch", "onnx", "onnxscript", "safetensors"])
+def test_export_bundle_names_the_extra_that_is_missing(tmp_path, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=module) as raised:
+        export_bundle("cpu", tmp_path / "bundle")
+    assert install_line("export") in raised.value.hint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from mcad_mobile.errors import MissingExtra, StudentError
+from mcad_mobile.errors import MissingExtra, StudentError, install_line
 from mcad_mobile.students.load import load_student
 from tests.support.tiny_students import (
     sentences_tokenizer,
@@ -139,6 +140,21 @@ def test_positions_of_another_length_are_not_stretched(vit, tmp_path):
     refused(f"open_clip:local-dir:{folder}", "positional_embedding of [64, 64]", "[77, 64]")
 
 
+@pytest.mark.parametrize("library", ["transformers", "open_clip"])
+def test_a_library_that_a_student_asks_for_is_a_missing_extra(library, vit, tmp_path, monkeypatch):
+    def missing(*arguments, **options):
+        raise ImportError("it requires the SentencePiece library, which was not found")
+
+    spec = f"open_clip:local-dir:{vit}"
+    monkeypatch.setattr(open_clip, "create_model", missing)
+    if library == "transformers":
+        spec = f"hf:{write_hf(tmp_path / 'clip', 'clip')}"
+        monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", missing)
+    with pytest.raises(MissingExtra, match="SentencePiece") as caught:
+        load_student(spec)
+    assert install_line("students") in caught.value.hint
+
+
 class Trap:
     def __reduce__(self):
         return os.mkdir, ("trap",)
@@ -231,5 +247,5 @@ def test_a_tokenizer_of_another_model_is_an_error(tmp_path):
 )
 def test_a_missing_library_names_the_extra(monkeypatch, spec, module):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtra, match=r"mcad-mobile\[students\]"):
+    with pytest.raises(MissingExtra, match=re.escape(install_line("students"))):
         load_student(spec)

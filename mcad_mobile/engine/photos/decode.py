@@ -19,7 +19,7 @@ import numpy as np
 
 from mcad_mobile.data.photo_formats import FORMATS
 from mcad_mobile.engine.photos.folder import stat_stamp
-from mcad_mobile.errors import McadError, MissingExtra, PhotoError
+from mcad_mobile.errors import McadError, MissingExtra, PhotoError, install_line
 
 # Pillow is imported where a photo is decoded: a process that only searches has no use for it.
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def register_heic() -> None:
     except ImportError as error:
         raise MissingExtra(
             "HEIC photos need pillow-heif, which is not installed.",
-            "Install it with: pip install 'mcad-mobile[heic]'",
+            f"Install it with: {install_line('heic')}",
         ) from error
     pillow_heif.register_heif_opener(thumbnails=False)  # whose pixels a draft would take
 

@@ -26,7 +26,7 @@ from mcad_mobile.engine.photos.folder import find_photos
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.protocol import split_batch
-from mcad_mobile.errors import DataError, PhotoError
+from mcad_mobile.errors import DataError, PhotoError, install_line
 from mcad_mobile.export.quantization.ranges import Ranges
 from mcad_mobile.students.protocol import Student
 
@@ -146,7 +146,7 @@ def _photos(folder: Path | None) -> list[Path]:
     if not photos:
         raise DataError(
             "There are no photos to calibrate on.",
-            "Give a folder: --calibration DIR, or: pip install 'mcad-mobile[export]'.",
+            f"Give a folder: --calibration DIR, or: {install_line('export')}.",
         )
     return photos
 
