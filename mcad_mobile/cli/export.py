@@ -42,6 +42,7 @@ from mcad_mobile.engine.bundle import (
     TowerName,
 )
 from mcad_mobile.errors import ExportError, require
+from mcad_mobile.export import check_arguments
 from mcad_mobile.export.targets import Target, all_targets, find_target
 from mcad_mobile.students.evaluation import embed_by_student
 
@@ -141,8 +142,7 @@ def _run(
     data = options.data
     photos = [] if data is None else load_captions(data, "test")
     measure_on, calibrate_on = _splits(data) if options.precision == "auto" else ([], [])
-    for module in ("torch", "onnx", "onnxscript", "safetensors"):
-        require(module, "export")
+    check_arguments(options.student, places, options.calibration)
     from mcad_mobile.export.bundle_builder import BundleRequest
     from mcad_mobile.export.pipeline import ExportOptions
     from mcad_mobile.export.pipeline import export as run

@@ -24,7 +24,7 @@ from mcad_mobile.base.documents import (
 from mcad_mobile.base.files import restore, sha256_of
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
-from mcad_mobile.errors import BundleError
+from mcad_mobile.errors import BundleError, ExportError
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Points = Annotated[float, Meta(ge=-100, le=100)]
@@ -439,4 +439,13 @@ def _check_present(bundle: Bundle, record: FileRecord) -> None:
     if size != record.bytes:
         raise BundleError(
             f"{path} has {size} bytes, not the {record.bytes} of {MANIFEST}.", _EXPORT_AGAIN
+        )
+
+
+def check_replaceable(out: Path) -> None:
+    """Raise ExportError if `out` holds something that is no bundle, and would be removed."""
+    if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
+        raise ExportError(
+            f"{out} exists and is not a bundle: it would be overwritten.",
+            "Give --out a new folder, or one that holds a bundle.",
         )

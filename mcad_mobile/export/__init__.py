@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcad_mobile.base.progress import Progress, silent
+from mcad_mobile.engine.bundle import check_replaceable
+from mcad_mobile.engine.photos.folder import find_photos
 from mcad_mobile.errors import require
+from mcad_mobile.export.targets import find_target
+from mcad_mobile.students.load import check_spec, load_student
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.bundle import Bundle
@@ -51,19 +56,17 @@ def export_bundle(
         ExportError: a tower cannot be made for the chip, or `out` holds something else.
         ParityError: a tower's mean cosine to the float student is under 0.95.
     """
-    for module in ("torch", "onnx"):
-        require(module, "export")
-    from mcad_mobile.export.bundle_builder import BundleRequest
-    from mcad_mobile.export.pipeline import ExportOptions, export
-    from mcad_mobile.export.targets import find_target
-    from mcad_mobile.students.load import load_student
-
     chip = find_target(target) if isinstance(target, str) else target
+    folder = None if calibration is None else Path(calibration)
     if isinstance(student, Path):
         student = str(student)
+    check_arguments(student, [Path(out)], folder)
+    from mcad_mobile.export.bundle_builder import BundleRequest
+    from mcad_mobile.export.pipeline import ExportOptions, export
+
     loaded = load_student(student) if student is None or isinstance(student, str) else student
     options = ExportOptions(
-        calibration=None if calibration is None else Path(calibration),
+        calibration=folder,
         samples=samples,
         allow_low_parity=allow_low_parity,
     )
@@ -71,3 +74,18 @@ def export_bundle(
     for sentence in exported.warnings:
         warnings.warn(sentence, stacklevel=2)
     return exported.bundle
+
+
+def check_arguments(
+    student: str | Student | None, outs: Sequence[Path], calibration: Path | None
+) -> None:
+    """Raise the error of a wrong name or folder, then MissingExtra if a library that every export
+    needs is not installed: torch takes seconds to import, and is not needed for the first."""
+    for out in outs:
+        check_replaceable(out)
+    if calibration is not None:
+        find_photos(calibration)
+    if student is None or isinstance(student, str):
+        check_spec(student)
+    for module in ("torch", "onnx", "onnxscript", "safetensors"):
+        require(module, "export")

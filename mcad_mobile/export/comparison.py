@@ -33,11 +33,8 @@ Compared = tuple[Rung, list[str]]  # with its parity and embeddings, and warning
 
 
 class Comparison:
-    """Compares rungs with the float towers' `expected` embeddings of `inputs`, golden first.
-
-    A simulator runs while other rungs are built, on threads of its own: sessions that share nothing
-    compute beside each other, and each input keeps one core busy for seconds.
-    """
+    """Compares rungs with the float towers' `expected` embeddings of `inputs`, golden first. A
+    simulator, which takes seconds for an input, runs while other rungs are built."""
 
     def __init__(
         self,
@@ -64,18 +61,17 @@ class Comparison:
         if rung.runtime in COMPILED_FROM:
             return lambda: (rung, [])
         finish = partial(self._finish, name, bundle.directory)
-        tower = None if cloud and rung.runtime == "qnn" else load_rung(bundle, rung)
-        if tower is not None and tower.simulated:
-            # A simulator uses one core; the sessions of one more thread each share nothing.
-            more = range(1, min(allowed_cores(), self._simulated_inputs))
-            towers = [tower, *(load_rung(bundle, rung) for _ in more)]
-            return self._later(lambda: finish(rung, self._simulate(name, towers)))
-        if tower is not None:
-            compared = finish(rung, tower(self._inputs[name]))
+        if cloud is not None and rung.runtime == "qnn":
+            embeddings, rung = cloud.run(bundle, rung, self._inputs[name])
         else:
-            assert cloud is not None
-            embeddings, on_phone = cloud.run(bundle, rung, self._inputs[name])
-            compared = finish(on_phone, embeddings)
+            tower = load_rung(bundle, rung)
+            if tower.simulated:
+                # A simulator uses one core; sessions for one more thread each share nothing.
+                more = range(1, min(allowed_cores(), self._simulated_inputs))
+                towers = [tower, *(load_rung(bundle, rung) for _ in more)]
+                return self._later(lambda: finish(rung, self._simulate(name, towers)))
+            embeddings = tower(self._inputs[name])
+        compared = finish(rung, embeddings)
         return lambda: compared
 
     def _later(self, work: Callable[[], Compared]) -> Callable[[], Compared]:

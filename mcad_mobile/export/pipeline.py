@@ -16,8 +16,7 @@ from mcad_mobile.base import files
 from mcad_mobile.base.files import check_room, check_writable, replace_folder, restore
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.data.captions import CaptionedPhoto
-from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, PrecisionRecord
-from mcad_mobile.errors import ExportError
+from mcad_mobile.engine.bundle import TOWERS, Bundle, PrecisionRecord, check_replaceable
 from mcad_mobile.export.bundle_builder import BundleBuilder, BundleRequest
 from mcad_mobile.export.comparison import PARITY_INPUTS
 from mcad_mobile.export.precision.recall import Budget
@@ -106,12 +105,7 @@ def export(
 
 def check_place(student: Student, request: BundleRequest) -> None:
     """Raise ExportError if `out` holds something else, DiskError if weights would not fit."""
-    out = request.out
-    if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
-        raise ExportError(
-            f"{out} exists and is not a bundle: it would be overwritten.",
-            "Give --out a new folder, or one that holds a bundle.",
-        )
+    check_replaceable(request.out)
     weights = {
         name: sum(weight.numel() for weight in student.tower(name).parameters()) for name in TOWERS
     }
@@ -122,7 +116,7 @@ def check_place(student: Student, request: BundleRequest) -> None:
         for name, plans in keyed_plans(request.target, request.precisions).items()
         for plan in plans.values()
     )
-    check_writable(out, rungs + 2 * student.token_table.numel())
+    check_writable(request.out, rungs + 2 * student.token_table.numel())
     check_room(Path(tempfile.gettempdir()), 4 * max(weights.values()))  # a tower as float ONNX
 
 

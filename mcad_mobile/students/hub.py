@@ -3,10 +3,14 @@ how to get them. Never a wait for a network that is not there."""
 
 from __future__ import annotations
 
+import difflib
 import re
 import socket
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -71,6 +75,32 @@ def read_open_clip_config(folder: Path) -> OpenClipConfig:
         raise StudentError(f"{path} cannot be read: {error}.", OPEN_CLIP_HINT) from error
     subject = f"{path} is no configuration of open_clip: it"
     return decode(raw, OpenClipConfig, subject, StudentError, OPEN_CLIP_HINT)
+
+
+def check_open_clip_name(spec: str) -> None:
+    """Raise StudentError if open_clip has no such model, by its files: to import it takes long."""
+    kind, _, rest = spec.partition(":")
+    if kind == "local-dir":
+        read_open_clip_config(Path(rest).expanduser())
+        return
+    if kind == "hf-hub":
+        find_folder(rest, ["open_clip_config.json"])
+        return
+    loaded, found = sys.modules.get("open_clip"), find_spec("open_clip")
+    if loaded is not None:
+        names = loaded.list_models()  # with those that were registered
+    elif found is not None and found.origin is not None:
+        names = [file.stem for file in Path(found.origin).parent.glob("model_configs/*.json")]
+    else:
+        names = require("open_clip", "students").list_models()  # MissingExtra
+    name = kind.replace("/", "-")
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 5, 0.4)
+        raise StudentError(
+            f"open_clip {version('open_clip_torch')} knows no model {name!r}.",
+            f"Nearest: {', '.join(near) or 'none'}. All: python -c 'import open_clip; "
+            "print(open_clip.list_models())'.",
+        )
 
 
 def read_licence(folder: Path) -> str | None:

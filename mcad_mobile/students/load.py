@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from mcad_mobile.errors import StudentError, require
+from mcad_mobile.students.hub import check_open_clip_name, find_folder
 
 if TYPE_CHECKING:
     from mcad_mobile.students.protocol import Student
@@ -51,9 +53,9 @@ def load_student(spec: str | None = None, dim: int | None = None) -> Student:
 
 
 def _load_whole(spec: str | None) -> Student:
+    kind, rest = check_spec(spec)
     for module in ("torch", "safetensors"):
         require(module, "export")
-    kind, rest = parse_spec(spec)
     if kind == "open_clip":
         from mcad_mobile.students.open_clip import load_open_clip
 
@@ -62,18 +64,37 @@ def _load_whole(spec: str | None) -> Student:
         from mcad_mobile.students.transformers import load_transformers
 
         return load_transformers(rest)
-    if kind == "towers" and Path(rest).is_dir():
+    if kind == "towers":
         from mcad_mobile.students.timm_transformers import load_towers
 
         return load_towers(Path(rest))
-    if kind == "towers":
+    from mcad_mobile.students.mcad import McadStudent
+
+    return McadStudent.load(Path(rest))
+
+
+def check_spec(spec: str | None) -> tuple[str, str]:
+    """Return what `parse_spec` does, or raise StudentError if it names nothing that is there. It
+    imports no torch, which takes seconds."""
+    kind, rest = parse_spec(spec)
+    if kind == "open_clip":
+        check_open_clip_name(rest)
+    elif kind == "hf":
+        if find_spec("transformers") is None:
+            require("transformers", "students")
+        find_folder(rest, ["config.json"])
+    elif kind == "towers" and not Path(rest).is_dir():
         raise StudentError(
             f"towers:{rest} has never been trained: its towers share no space.",
             f"Train it: mcad-mobile distill --student towers:{rest}; then give its folder.",
         )
-    from mcad_mobile.students.mcad import McadStudent
-
-    return McadStudent.load(Path(rest))
+    elif not Path(rest).is_dir():
+        raise StudentError(
+            f"No student at {rest}: there is no such folder.",
+            "Give a student that `mcad-mobile distill` wrote, or none; a foreign model is named "
+            "hf:DIR or open_clip:NAME.",
+        )
+    return kind, rest
 
 
 def parse_spec(spec: str | None) -> tuple[str, str]:

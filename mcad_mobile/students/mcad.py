@@ -198,8 +198,6 @@ def read_config(directory: Path) -> StudentConfig:
         "Give a student that `mcad-mobile distill` wrote, or none; a foreign model is named "
         "hf:DIR or open_clip:NAME."
     )
-    if not directory.is_dir():
-        raise StudentError(f"No student at {directory}: there is no such folder.", hint)
     try:
         raw = path.read_bytes()
     except FileNotFoundError:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from mcad_mobile.base.standard_output import advice_muted
 from mcad_mobile.engine.photos.preprocess import Preprocess
-from mcad_mobile.errors import StudentError, require
+from mcad_mobile.errors import StudentError, missing_extra, require
 from mcad_mobile.students.hub import (
     OPEN_CLIP_HINT,
+    check_open_clip_name,
     find_folder,
     read_licence,
     read_open_clip_config,
@@ -126,16 +127,10 @@ def find_checkpoint(open_clip: Any, spec: str, from_scratch: bool = False) -> Ch
         return _in_folder(find_folder(spec[7:], ["open_clip_config.json"], *needed), from_scratch)
     if spec.startswith("local-dir:"):
         return _in_folder(Path(spec[10:]).expanduser(), from_scratch)
+    check_open_clip_name(spec)
     name, _, checkpoint = spec.partition(":")
     name = name.replace("/", "-")
     config = open_clip.get_model_config(name)
-    if config is None:
-        near = difflib.get_close_matches(name, open_clip.list_models(), 5, 0.4)
-        raise StudentError(
-            f"open_clip {open_clip.__version__} knows no model {name!r}.",
-            f"Nearest: {', '.join(near) or 'none'}. All: python -c 'import open_clip; "
-            "print(open_clip.list_models())'.",
-        )
     quick_gelu = config.get("quick_gelu", False)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if from_scratch:
@@ -246,6 +241,8 @@ def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:
                 _check_positions(model, found.weights)
     except StudentError:
         raise
+    except ImportError as error:
+        raise missing_extra(error, "students", f"open_clip:{spec}") from error
     # No narrower: the errors of json, safetensors, pickle, torch and timm all come through.
     except Exception as error:
         raise StudentError(
@@ -336,6 +333,8 @@ def _tokenizer(open_clip: Any, found: Checkpoint) -> Any:
             tokenizer_mode=text.get("tokenizer_mode"),
             **text.get("tokenizer_kwargs", {}),
         )
+    except ImportError as error:
+        raise missing_extra(error, "students", "the tokenizer's library") from error
     except Exception as error:
         raise StudentError(
             f"The tokenizer in {beside} cannot be loaded: {_reason(error)}",
