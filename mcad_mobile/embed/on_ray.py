@@ -3,26 +3,25 @@ guard.py handles photos that kill a process."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import socket
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from mcad_mobile.base.locks import alone
 from mcad_mobile.embed.guard import GuardedWorker
-from mcad_mobile.embed.job import ShardRecord
+from mcad_mobile.embed.job import Manifest, ShardRecord, job_of
 from mcad_mobile.embed.pieces import Piece
 from mcad_mobile.embed.worker import Failed, Finished, Setup
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
-from mcad_mobile.errors import ClusterError, McadError, require
+from mcad_mobile.errors import ClusterError, McadError, ShardError, require
 
 _CONNECT_S = 10.0
 _START = "Start one (`ray start --head`), or give its address: --ray HOST:6379 or ray://HOST:10001."
@@ -114,7 +113,7 @@ def run_on_ray(
     `gpus` GPUs each. The bundle travels with the job. The first error of a worker ends the run."""
     answers = map_messages(
         address,
-        _Worker,
+        BundleWorker,
         (msgspec.json.encode(setup), pack_bundle(Path(setup.bundle))),
         [msgspec.json.encode(piece) for piece in pieces],
         workers,
@@ -128,12 +127,19 @@ def run_on_ray(
         yield message.shard
 
 
-class _Worker:
-    """A guarded worker on a node. Errors are answers: Ray would wrap an exception and try again."""
+class BundleWorker:
+    """A guarded worker on a node, and its bundle in a folder of its own, whose name nobody can
+    foresee. ShardError if the bundle is not the job's. Later errors are answers: Ray would wrap an
+    exception and try again."""
 
     def __init__(self, setup: bytes, bundle: bytes) -> None:
         decoded = msgspec.json.decode(setup, type=Setup)
-        self._worker = GuardedWorker(replace(decoded, bundle=str(unpack_bundle(bundle))))
+        self._folder = tempfile.TemporaryDirectory(prefix="mcad-")
+        with ExitStack() as on_error:
+            folder = Path(on_error.enter_context(self._folder))
+            _unpack_checked(bundle, folder, decoded.job)
+            on_error.pop_all()
+        self._worker = GuardedWorker(replace(decoded, bundle=str(folder)))
 
     def __call__(self, message: bytes) -> bytes:
         piece: Piece = msgspec.json.decode(message, type=Piece)
@@ -144,6 +150,7 @@ class _Worker:
 
     def stop(self) -> None:
         self._worker.stop()
+        self._folder.cleanup()
 
 
 def pack_bundle(bundle: Path) -> bytes:
@@ -156,16 +163,12 @@ def pack_bundle(bundle: Path) -> bytes:
     return archive.getvalue()
 
 
-def unpack_bundle(archive: bytes) -> Path:
-    """Unpack a bundle on this machine, once for all workers, check its files, and return its
-    folder."""
-    name = f"mcad-{hashlib.sha256(archive).hexdigest()[:16]}"
-    folder = Path(tempfile.gettempdir()) / name
-    with alone(folder.with_suffix(".lock")):
-        if not folder.exists():
-            made = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder.parent))
-            with zipfile.ZipFile(io.BytesIO(archive)) as packed:
-                packed.extractall(made)
-            made.rename(folder)
-        Bundle.load(folder)
-    return folder
+def _unpack_checked(archive: bytes, folder: Path, job: Manifest) -> None:
+    with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+        packed.extractall(folder)
+    bundle = Bundle.load(folder)
+    if job_of(bundle, job.runtime, job.precision, job.photos_a_shard).job != job.job:
+        raise ShardError(
+            f"The bundle that a worker was given is not that of job {job.job}.",
+            "Run it again; if that does not help, look who else can write to the cluster.",
+        )

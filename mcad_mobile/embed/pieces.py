@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import os
+import string
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import msgspec
 
 from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES, suffix_of
-from mcad_mobile.embed.store import is_local, open_address, reaching
+from mcad_mobile.embed.store import open_address, reaching
+from mcad_mobile.engine.photos.decode import MOST_BYTES, check_bytes, read_photo
 from mcad_mobile.engine.photos.folder import stat_stamp
-from mcad_mobile.errors import DataError, require
+from mcad_mobile.errors import PhotoError, require
 
-_IN_A_ROW = 20  # photos that cannot be read, until the store is taken to be unreachable
+_IN_A_ROW = 20  # photos that cannot be read, until the source's store is taken to be unreachable
+_ROWS = 16  # of a table that are read together
+WEB_S = 20.0  # for a photo
 
 
 class Listed(msgspec.Struct, frozen=True, tag="listed"):
-    """Photo files by their paths or URLs, and their stamps when they were listed, 0 if unknown."""
+    """Photo files by their paths or URLs, their stamps when they were listed, 0 if unknown, and the
+    address that listed them."""
 
     keys: tuple[str, ...]
     stamps: tuple[int, ...]
+    source: str = ""
 
 
 class Rows(msgspec.Struct, frozen=True, tag="rows"):
@@ -52,8 +60,8 @@ Piece = Listed | Rows | Members
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo's name, a function that reads its bytes and stat stamp (0 if it has none; OSError if
-    this photo cannot be read), and its stamp when it was listed."""
+    """A photo's name, its stamp when it was listed, and a function that reads its bytes and stat
+    stamp, 0 if it has none. OSError if it cannot be read now, PhotoError if it never can."""
 
     key: str
     read: Callable[[], tuple[bytes, int]]
@@ -66,55 +74,59 @@ def name_of(piece: Piece) -> str:
 
 
 def photos_of(piece: Piece) -> Iterator[Photo]:
-    """The photos of a piece, always in the same order. StoreError if a file that holds them, or one
-    photo after the other, cannot be reached."""
+    """The photos of a piece, always in the same order. What is damaged in its file is there as a
+    photo that cannot be read. StoreError if the file, or one photo after the other, is out of
+    reach."""
     if isinstance(piece, Listed):
-        reader = _Reader()
+        reader = _Reader(piece.source)
         for key, stamp in zip(piece.keys, piece.stamps, strict=True):
             yield Photo(key, partial(reader, key, stamp), stamp)
-    else:
-        yield from _rows(piece) if isinstance(piece, Rows) else _members(piece)
-
-
-def _rows(piece: Rows) -> Iterator[Photo]:
-    parquet = require("pyarrow.parquet", "embed")
-    columns = [piece.photo, *([piece.key] if piece.key else [])]
-    reader, number = _Reader(), piece.first
+        return
     with reaching(piece.file):
         files, path = open_address(piece.file)
-        with files.open(path, "rb") as file:
-            read = parquet.ParquetFile(file, pre_buffer=False)
-            for row in rows_between(read, columns, piece.first, piece.count):
-                photo = bytes_or_path(row[piece.photo])
-                key = str(row[piece.key]) if piece.key else f"{piece.file}#{number}"
-                if isinstance(photo, str) and not piece.key:
-                    key = photo
-                number += 1
-                if isinstance(photo, str):
-                    yield Photo(key, partial(reader, photo, 0))
-                else:
-                    yield Photo(key, partial(_held, photo))
+        file = files.open(path, "rb")
+    with file:
+        yield from _rows(piece, file) if isinstance(piece, Rows) else _members(piece.file, file)
 
 
-def rows_between(parquet: Any, columns: list[str], first: int, count: int) -> Iterator[Any]:
-    """Rows of a pyarrow ParquetFile as dicts; row groups without any are not read."""
-    start = 0
-    for group in range(parquet.num_row_groups):
-        stop = start + parquet.metadata.row_group(group).num_rows
-        if start < first + count and stop > first:
-            for batch in parquet.iter_batches(64, [group], columns, use_threads=False):
-                if start + len(batch) > first and start < first + count:
-                    part = batch.slice(max(first - start, 0))
-                    part = part.slice(0, first + count - max(first, start))
-                    yield from part.to_pylist()
-                start += len(batch)
-        start = stop
+def _rows(piece: Rows, file: Any) -> Iterator[Photo]:
+    columns = [piece.photo, *([piece.key] if piece.key else [])]
+    reader, end, after = _Reader(piece.file), piece.first + piece.count, 0
+    try:
+        table = require("pyarrow.parquet", "embed").ParquetFile(file, pre_buffer=False)
+    except Exception as error:  # of Arrow's many; it was whole when it was listed
+        yield _damaged(piece.file, error)
+        return
+    for group in range(table.num_row_groups):
+        number, after = after, after + table.metadata.row_group(group).num_rows
+        if number >= end or after <= piece.first:
+            continue
+        try:
+            for batch in table.iter_batches(_ROWS, [group], columns, use_threads=False):
+                for row in range(len(batch)):
+                    if piece.first <= number < end:
+                        yield _row(piece, batch, row, number, reader)
+                    number += 1
+        except Exception as error:
+            yield _damaged(f"{piece.file}#{number}", error)
+
+
+def _row(piece: Rows, batch: Any, row: int, number: int, reader: _Reader) -> Photo:
+    key = f"{piece.file}#{number}"
+    try:
+        photo = bytes_or_path(batch[piece.photo][row].as_py())
+        name = batch[piece.key][row].as_py() if piece.key else None
+    except Exception as error:  # bytes that are no text, and others
+        return Photo(key, partial(_refuse, f"{key} cannot be read: {error}."))
+    if isinstance(photo, str):
+        return Photo(photo if name is None else str(name), partial(reader, photo, 0))
+    return Photo(key if name is None else str(name), partial(_held, photo))
 
 
 def bytes_or_path(value: Any) -> bytes | str | None:
     """A cell as a photo's bytes or its path; cells of Hugging Face's datasets hold both."""
     if isinstance(value, dict):
-        return value.get("bytes") or value.get("path")
+        value = value.get("bytes") or value.get("path")
     return value if isinstance(value, (bytes, str)) else None
 
 
@@ -124,22 +136,43 @@ def _held(photo: bytes | None) -> tuple[bytes, int]:
     return photo, 0
 
 
-def _members(piece: Members) -> Iterator[Photo]:
-    with reaching(piece.file):
-        files, path = open_address(piece.file)
-        with files.open(path, "rb") as file:
-            try:
-                with tarfile.open(fileobj=file, mode="r|*") as tar:
-                    for member in tar:
-                        if is_photo(member.name) and (data := tar.extractfile(member)):
-                            photo = data.read()
-                            key = f"{piece.file}/{member.name}"
-                            yield Photo(key, partial(_held, photo))
-            except tarfile.TarError as error:
-                raise DataError(
-                    f"{piece.file} is no whole tar file: {error}.",
-                    "Copy it again, or leave it out of SOURCE; what is done is kept.",
-                ) from error
+def _refuse(why: str) -> tuple[bytes, int]:
+    raise PhotoError(why)
+
+
+def _damaged(key: str, error: object) -> Photo:
+    def read() -> tuple[bytes, int]:
+        raise OSError(f"it is damaged from here on, {error}")
+
+    return Photo(key, read)
+
+
+def _members(name: str, file: Any) -> Iterator[Photo]:
+    try:
+        with tarfile.open(fileobj=file, mode="r|*") as tar:
+            for member in tar:
+                if is_photo(member.name) and not member.isdir():
+                    yield _member(name, tar, member)
+            rest: Any = tar.fileobj
+            while block := rest.read(1 << 16):  # tarfile takes a damaged header for the end
+                if block.strip(b"\0"):
+                    raise tarfile.ReadError("a header is none")
+    except Exception as error:  # of tarfile and of each compression
+        yield _damaged(name, error)
+
+
+def _member(name: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> Photo:
+    key = f"{name}/{member.name}"
+    if key != (text := key.encode(errors="backslashreplace").decode()):
+        return Photo(text, partial(_refuse, f"{text}: its name is no text."))
+    if not member.isreg():
+        return Photo(key, partial(_refuse, f"{key} is a link, and no file."))
+    try:
+        check_bytes(member.size, key)
+    except PhotoError as error:
+        return Photo(key, partial(_refuse, error.message))
+    data = tar.extractfile(member)
+    return Photo(key, partial(_held, data.read() if data else None))
 
 
 def is_photo(name: str) -> bool:
@@ -147,32 +180,66 @@ def is_photo(name: str) -> bool:
 
 
 class _Reader:
-    """Reads photo files; tells a store that is unreachable from a photo that is missing."""
+    """Reads photo files at the addresses that a source names. They may be files, on the web, or in
+    the source's own store: by other protocols of fsspec, a row could run code."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self._own = source.partition("://")[0].lower() if "://" in source else ""
         self._failed = 0
 
     def __call__(self, key: str, stamp: int) -> tuple[bytes, int]:
+        protocol, remote, _ = key.partition("://")
+        if not remote:
+            return _file(key)
+        protocol = protocol.lower()
+        if protocol not in ("file", "http", "https", self._own) or "::" in key:
+            allowed = ", ".join(dict.fromkeys(["file", "http", "https", self._own or "file"]))
+            raise PhotoError(f"{key} is not opened: addresses may begin with {allowed}.")
         try:
-            read = _file(key, stamp)
-        except FileNotFoundError:
+            if protocol == "file":
+                return _file(open_address(key)[1])
+            if protocol in ("http", "https"):
+                return _from_web(key), stamp
+            data = _object(key)
+        except (FileNotFoundError, PhotoError):
             raise
-        except Exception as error:
-            self._failed += 1
-            if self._failed >= _IN_A_ROW or not isinstance(error, OSError):
+        except Exception as error:  # each library has its own
+            self._failed += protocol == self._own
+            if self._failed >= _IN_A_ROW:
                 with reaching(key):
                     raise
-            raise
+            raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
         self._failed = 0
-        return read
+        return data, stamp
 
 
-def _file(key: str, stamp: int) -> tuple[bytes, int]:
-    if "://" not in key:
-        stat = os.stat(key)  # noqa: PTH116  before reading, as sync.py does
-        return Path(key).read_bytes(), stat_stamp(stat)
-    files, path = open_address(key)
-    if is_local(files):
-        return _file(path, stamp)
-    data: bytes = files.cat_file(path)
-    return data, stamp
+def _file(path: str) -> tuple[bytes, int]:
+    try:
+        os.stat(path)  # noqa: PTH116
+        photo = read_photo(path)
+    except ValueError as error:  # a path with a zero
+        raise PhotoError(f"{path!r} is no path: {error}.") from error
+    except PhotoError as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise
+    return photo.data, stat_stamp(photo.stat)
+
+
+def _object(address: str) -> bytes:
+    files, path = open_address(address)
+    data: bytes = files.cat_file(path, start=0, end=MOST_BYTES + 1)
+    check_bytes(len(data), address)
+    return data
+
+
+def _from_web(url: str) -> bytes:
+    end, data = time.monotonic() + WEB_S, bytearray()
+    request = Request(quote(url, safe=string.punctuation), headers={"User-Agent": "mcad-mobile"})
+    with urlopen(request, timeout=WEB_S) as response:
+        while block := response.read1(1 << 16):
+            data += block
+            check_bytes(len(data), url)
+            if time.monotonic() > end:
+                raise OSError(f"it takes more than {WEB_S:.0f} s")
+    return bytes(data)

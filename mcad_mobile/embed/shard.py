@@ -160,6 +160,9 @@ def _read(number: int, photo: Photo, prepare: Prepare | None) -> _Read:
     except OSError as error:
         reason = f"{photo.key} cannot be read: {error}."
         return _Read(number, photo.key, left_out=LeftOut(photo.key, 0, reason, "read"))
+    except PhotoError as error:
+        left_out = LeftOut(photo.key, photo.stamp, str(error), "decode")
+        return _Read(number, photo.key, left_out=left_out)
     if prepare is None:
         return _Read(number, photo.key, (stat, 0), data=data)
     return _prepared(number, photo.key, stat, data, prepare)
@@ -168,5 +171,6 @@ def _read(number: int, photo: Photo, prepare: Prepare | None) -> _Read:
 def _prepared(number: int, key: str, stat: int, data: bytes, prepare: Prepare) -> _Read:
     try:
         return _Read(number, key, (stat, zlib.crc32(data)), prepare(data, number, key))
-    except (PhotoError, MissingExtra) as error:
-        return _Read(number, key, left_out=LeftOut(key, stat, str(error), "decode"))
+    except (PhotoError, MissingExtra, MemoryError) as error:
+        reason = str(error) or f"{key} takes more memory than there is."
+        return _Read(number, key, left_out=LeftOut(key, stat, reason, "decode"))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from mcad_mobile.errors import DataError, PhotoError, StoreError, require
 Kind = Literal["photos", "list", "parquet", "webdataset"]
 _KINDS: dict[str, Kind] = {".parquet": "parquet", ".tar": "webdataset", ".txt": "list"}
 _LOOKUP = 4096
+_LINE = 1 << 16  # bytes of a list's line, at most
 # Usual names of the columns of photos and of their names in Parquet files.
 _PHOTO_COLUMNS = ("image", "bytes", "jpg", "photo", "path", "url", "image_url", "file_name")
 _KEY_COLUMNS = ("key", "__key__", "id", "path", "url", "file_name")
@@ -59,11 +61,11 @@ class Source:
             if first is None and not left_out:
                 raise PhotoError(f"No photos in {self.address}.", _KNOWN)
             photos = chain([first], found) if first is not None else found
-            return _cut(_unknown(photos, known()), at_once)
+            return _cut(_unknown(photos, known()), at_once, self.address)
         files = self._files(".parquet" if kind == "parquet" else ".tar")
         pieces: Iterator[Piece] = (Members(*file) for file in files)
         if kind == "parquet":
-            pieces = chain.from_iterable(self._rows(*file, at_once) for file in files)
+            pieces = chain.from_iterable(self._rows(*file, at_once, left_out) for file in files)
         return (piece for piece in pieces if name_of(piece) not in done)
 
     def _kind(self) -> Kind:
@@ -86,7 +88,7 @@ class Source:
     def _listed(self, kind: Kind, left_out: list[LeftOut]) -> Iterator[tuple[str, int]]:
         """Photos and their stamps."""
         if kind == "list":
-            return ((line, 0) for line in _lines(self.address))
+            return ((line, 0) for line in _lines(self.address, left_out))
         files, root = open_address(self.address)
         if not is_local(files):
             found = ((address, zlib.crc32(version.encode())) for address, version in self._all())
@@ -122,7 +124,9 @@ class Source:
                     address = name if is_local(files) else str(files.unstrip_protocol(name))
                     yield address, _version(info)
 
-    def _rows(self, file: str, version: str, at_once: int) -> Iterator[Piece]:
+    def _rows(
+        self, file: str, version: str, at_once: int, left_out: list[LeftOut]
+    ) -> Iterator[Piece]:
         parquet = require("pyarrow.parquet", "embed")
         with reaching(file):
             files, path = open_address(file)
@@ -130,10 +134,9 @@ class Source:
                 try:
                     read = parquet.ParquetFile(opened, pre_buffer=False)
                 except Exception as error:  # of ArrowException's many
-                    raise DataError(
-                        f"{file} is no Parquet file: {error}.",
-                        "Copy it again, or leave it out of SOURCE.",
-                    ) from error
+                    why = f"{file} is no Parquet file: {error}."
+                    left_out.append(LeftOut(file, 0, why, "read"))
+                    return
                 names, rows = read.schema_arrow.names, read.metadata.num_rows
         photo = self.photo_column or next((n for n in _PHOTO_COLUMNS if n in names), "")
         key = self.key_column or next((n for n in _KEY_COLUMNS if n in names and n != photo), "")
@@ -145,8 +148,7 @@ class Source:
                     f"Name one: {option} COLUMN.",
                 )
         for first in range(0, rows, at_once):
-            count = min(at_once, rows - first)
-            yield Rows(file, version, first, count, photo, key)
+            yield Rows(file, version, first, min(at_once, rows - first), photo, key)
 
 
 def _version(info: dict[str, Any]) -> str:
@@ -168,23 +170,22 @@ def _walk(folder: Path, left_out: list[LeftOut]) -> Iterator[tuple[str, int]]:
     left_out += [LeftOut(photo.path, 0, photo.why, "read") for photo in skipped]
 
 
-def _lines(address: str) -> Iterator[str]:
-    if address == "-":
-        yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
-        return
-    with reaching(address):
-        files, path = open_address(address)
-        try:
-            with files.open(path, "rb") as file:
-                for line in file:
-                    if text := line.decode().strip("\r\n"):
-                        yield text
-        except FileNotFoundError:
-            raise StoreError(f"No list at {address}.", _KNOWN) from None
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{address} is no list of paths: {error}.", "Give UTF-8 text, one path a line."
-            ) from error
+def _lines(address: str, left_out: list[LeftOut]) -> Iterator[str]:
+    with ExitStack() as stack:
+        stack.enter_context(reaching(address))
+        file: Any = sys.stdin.buffer
+        if address != "-":
+            files, path = open_address(address)
+            file = stack.enter_context(files.open(path, "rb"))
+        for number in count(1):
+            if not (line := file.readline(_LINE)):
+                return
+            try:
+                if text := line.decode().strip("\r\n"):
+                    yield text
+            except UnicodeDecodeError as error:
+                key = f"{address}:{number}"
+                left_out.append(LeftOut(key, 0, f"{key} is no text: {error}.", "read"))
 
 
 def _unknown(photos: Iterable[tuple[str, int]], known: KnownPhotos) -> Iterator[tuple[str, int]]:
@@ -194,7 +195,7 @@ def _unknown(photos: Iterable[tuple[str, int]], known: KnownPhotos) -> Iterator[
         yield from (photo for photo, has in zip(batch, have, strict=True) if not has)
 
 
-def _cut(photos: Iterator[tuple[str, int]], at_once: int) -> Iterator[Piece]:
+def _cut(photos: Iterator[tuple[str, int]], at_once: int, source: str) -> Iterator[Piece]:
     while batch := list(islice(photos, at_once)):
         unique = dict(batch)
-        yield Listed(tuple(unique), tuple(unique.values()))
+        yield Listed(tuple(unique), tuple(unique.values()), source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -12,13 +13,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mcad_mobile.embed import on_ray
 from mcad_mobile.embed.job import job_of, write_manifest
+from mcad_mobile.embed.on_ray import BundleWorker, pack_bundle
 from mcad_mobile.embed.pieces import Listed, Members
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.worker import Setup
+from mcad_mobile.errors import McadError
 from tests.support.embedding_runs import environment, odd_photo, run, same, vectors
 from tests.support.paths import ROOT
+from tests.support.tiny_bundle import make_tiny_bundle
 
 TIMEOUT_S = 900
 # A machine that is loaded is slow and not dead; a raylet that was killed refuses at once.
@@ -44,7 +47,7 @@ def test_an_actor_lays_the_bundle_out_embeds_and_tells_errors_as_they_are(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     job = job_of(bundle, "onnx", "fp32", 10)
     setup = Setup("elsewhere", str(tmp_path / "out"), job, 1)
-    worker = on_ray._Worker(msgspec.json.encode(setup), on_ray.pack_bundle(bundle.directory))
+    worker = BundleWorker(msgspec.json.encode(setup), pack_bundle(bundle.directory))
     keys = tuple(map(str, sorted(photos.iterdir())))
     shard = answer(worker, Listed(keys, (0,) * len(keys)))["shard"]
     assert shard["photos"] == 8
@@ -53,6 +56,36 @@ def test_an_actor_lays_the_bundle_out_embeds_and_tells_errors_as_they_are(
     failed = answer(worker, Members(str(tmp_path / "none.tar"), ""))
     assert failed["kind"] == "StoreError" and "none.tar" in failed["message"]
     worker.stop()
+
+
+def test_an_actors_bundle_lies_in_a_private_folder_of_its_own(tmp_path, monkeypatch, bundle):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    setup = Setup("elsewhere", str(tmp_path / "out"), job_of(bundle, "onnx", "fp32", 10), 1)
+    arguments = (msgspec.json.encode(setup), pack_bundle(bundle.directory))
+    workers = [BundleWorker(*arguments) for _ in range(2)]
+    folders = [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert len(folders) == 2
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
+    for worker in workers:
+        worker.stop()
+    assert not [path for path in tmp_path.iterdir() if path in folders]
+
+
+@pytest.mark.parametrize("harm", ["a file", "the manifest too"])
+def test_a_bundle_that_is_not_the_jobs_is_refused_by_its_hashes(
+    tmp_path, monkeypatch, bundle, harm
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    setup = Setup("elsewhere", str(tmp_path / "out"), job_of(bundle, "onnx", "fp32", 10), 1)
+    if harm == "a file":
+        shutil.copytree(bundle.directory, tmp_path / "other")
+        path = tmp_path / "other" / bundle.tower("image").rungs[0].files[0].path
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        other = tmp_path / "other"
+    else:
+        other = make_tiny_bundle(tmp_path / "other", seed=9).directory
+    with pytest.raises(McadError):
+        BundleWorker(msgspec.json.encode(setup), pack_bundle(other))
 
 
 @pytest.mark.slow

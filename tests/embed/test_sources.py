@@ -21,7 +21,7 @@ from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.worker import BundleModel
 from mcad_mobile.errors import DataError, MissingExtra, PhotoError, StoreError
-from tests.support.embedding_runs import run, run_json, vectors
+from tests.support.embedding_runs import run_json, vectors
 
 
 def cut(source, at_once=3, done=frozenset()):
@@ -118,11 +118,19 @@ def test_webdataset_shards_are_read_one_a_piece_and_their_captions_passed_over(t
     assert contents(pieces) == [path.read_bytes() for path in paths]
 
 
-def test_a_tar_file_that_is_cut_off_is_named(tmp_path, paths, bundle):
+def test_a_tar_file_that_is_cut_off_is_named_and_read_again_once_it_is_whole(
+    tmp_path, paths, bundle
+):
     whole = tar_of(paths)
     (tmp_path / "set.tar").write_bytes(whole[: len(whole) * 2 // 3])
-    arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out")
-    assert "no whole tar file" in run("embed", tmp_path / "set.tar", *arguments, code=1).stderr
+    arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out", "--workers", 1)
+    document = run_json("embed", tmp_path / "set.tar", *arguments)
+    assert 0 < document["photos"] < 8
+    (skipped,) = document["skipped"]
+    assert skipped["path"] == f"{tmp_path}/set.tar" and "damaged" in skipped["why"]
+    (tmp_path / "set.tar").write_bytes(whole)
+    document = run_json("embed", tmp_path / "set.tar", *arguments)
+    assert (document["embedded"], document["skipped"]) == (8, [])
 
 
 def test_the_command_embeds_from_and_to_addresses(tmp_path, bundle, photos, shards):
