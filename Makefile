@@ -3,6 +3,7 @@
 # make test    all tests but the slow ones (TESTS_AT_ONCE=N processes);  make test-slow  the slow ones
 # make check   format, lint, types, layers, workflows, pages;  make fix   formats and sorts;  make docs   writes generated pages
 # make lock    resolves constraints.txt anew: the releases that all of these install (CONSTRAINTS= installs the newest)
+# make oldest  resolves oldest.txt: the oldest releases that pyproject.toml allows (make test CONSTRAINTS=oldest.txt)
 # make bench   DATA=flickr8k: our numbers and peers', into benchmarks/results/
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -11,7 +12,7 @@ TESTS_AT_ONCE ?= 2
 CONSTRAINTS ?= constraints.txt
 EVERYTHING := export,snapdragon,dimensity,students,distill,report,serve,embed,ray,aihub,heic,android,dev
 
-.PHONY: demo test test-fast test-slow check fix docs lock bench
+.PHONY: demo test test-fast test-slow check fix docs lock oldest bench
 
 demo: .venv/installed-demo
 	@$(BIN)/mcad-mobile demo $(if $(PHOTOS),--photos "$(PHOTOS)")
@@ -60,6 +61,13 @@ docs: .venv/installed-everything
 lock: .venv/installed-everything
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-emit-package mcad-mobile --no-annotate \
 		--custom-compile-command "make lock" $(UPGRADE) pyproject.toml -o constraints.txt
+
+# Of what users install; what builds and tests comes as it is pinned. No source is built to learn what it requires.
+oldest: .venv/bin/pip
+	$(BIN)/pip install -q --disable-pip-version-check uv
+	$(BIN)/uv pip compile -q --no-build --resolution lowest-direct --python-version 3.11 --python-platform x86_64-manylinux_2_36 \
+		$(addprefix --extra ,export students report serve embed ray heic android) --no-emit-package mcad-mobile --no-annotate \
+		--no-header pyproject.toml -o oldest.txt
 
 bench: .venv/installed-peers
 	$(BIN)/python -m benchmarks.main_job
