@@ -28,7 +28,7 @@ from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.cli.output import progress_bar
 from mcad_mobile.distill.dataset import Extra, load_extra, load_pairs
-from mcad_mobile.distill.device import choose, keep_freed_memory
+from mcad_mobile.distill.device import choose_arithmetic, keep_freed_memory
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.run import Material, train
@@ -91,7 +91,7 @@ def run(
             return
     things: dict[str, Any] = {}
     before = time.monotonic()
-    arithmetic = choose(recipe.arithmetic).arithmetic
+    arithmetic = choose_arithmetic(recipe.arithmetic)
     with progress_bar() as advance:
         cache = FeatureCache(work / "cache", advance)
         if row.teacher:

@@ -83,13 +83,10 @@ class DistillOptions(Options):
         "Passes over the captioned photos; teachers and their fusion take no more.",
         min=1,
     )
-    qat_epochs: int | None = option(
-        "--qat-epochs", "Last epochs with 8-bit activations simulated.", min=0
-    )
     seed: int | None = option("--seed", "The same seed, data and machine: same student.")
     arithmetic: ArithmeticOption | None = option(
         "--arithmetic",
-        "Of matrix products and convolutions; auto: the fastest one here, measured for a second."
+        "Of matrix products and convolutions; auto: bf16 where the device has instructions for it."
         "  [default: auto]",
     )
     smoke: bool = flag(
@@ -188,7 +185,7 @@ def _recipe(options: DistillOptions, default: Recipe) -> Recipe:
     start = Recipe.load(options.recipe, default) if options.recipe else default
     if options.smoke:
         start = start.changed(**smoke_changes(start))
-    named = {name: getattr(options, name) for name in ("teaching", "qat_epochs", "arithmetic")}
+    named = {name: getattr(options, name) for name in ("teaching", "arithmetic")}
     changes = {name: value for name, value in named.items() if value is not None}
     if options.epochs is not None:
         changes |= start.at_most(options.epochs)

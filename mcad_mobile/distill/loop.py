@@ -63,8 +63,6 @@ class Loop:
         self.accelerator = accelerator()
         self.device: torch.device = self.accelerator.device
         self.arithmetic = arithmetic
-        # Gradients beyond float16's range would be zeros. Idle in the other arithmetics.
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=arithmetic == "fp16")
         self.schedule = schedule
         self.checkpoint = checkpoint
         self.fingerprint = fingerprint
@@ -107,9 +105,8 @@ class Loop:
             values = {name: value.item() for name, value in parts.items()}
             self._check(values)
             self.optimizer.zero_grad()
-            self.accelerator.backward(self.scaler.scale(loss))
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            self.accelerator.backward(loss)
+            self.optimizer.step()
             self.rates.step()
             self.step += 1
             epoch = math.ceil(self.step / per_epoch)
@@ -169,7 +166,6 @@ class Loop:
             "model": self.accelerator.unwrap_model(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "rates": self.rates.state_dict(),
-            "scaler": self.scaler.state_dict(),
         }
         with Partial(self.checkpoint) as partial:
             partial.file.truncate()
@@ -188,8 +184,6 @@ class Loop:
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rates.load_state_dict(state["rates"])
-        if state["scaler"]:  # nothing where the arithmetic was another before
-            self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
 
 

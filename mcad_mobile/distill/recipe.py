@@ -13,8 +13,8 @@ from mcad_mobile.base.documents import Count, NotNegative, Positive, Record, Siz
 from mcad_mobile.errors import DataError, TrainingError
 
 Teaching = Literal["mcad", "dual", "single", "none"]
-Arithmetic = Literal["fp32", "bf16", "fp16"]
-ArithmeticOption = Literal["auto", "fp32", "bf16", "fp16"]
+Arithmetic = Literal["fp32", "bf16"]
+ArithmeticOption = Literal["auto", "fp32", "bf16"]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Dropout = Annotated[float, Meta(ge=0, lt=1)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -73,15 +73,10 @@ class Recipe(Record, frozen=True):
     weight_decay: NotNegative = 0.05
     warmup: Share = 0.1
     initial_scale: Positive = 20.0
-    qat_epochs: Count = 0  # the last ones, with fake-quantized activations
-    arithmetic: ArithmeticOption = "auto"  # of products; auto: what is fastest here, by measuring
+    arithmetic: ArithmeticOption = "auto"  # auto: bf16 where the device has it
     projection: Count = 256  # of `towers:`, what both are mapped to; 0: nothing
     seed: Seed = 0
     teachers: TeacherRecipe = TeacherRecipe()
-
-    def __post_init__(self) -> None:
-        if self.qat_epochs > self.epochs:
-            raise ValueError(f"qat_epochs is {self.qat_epochs}, more than epochs, {self.epochs}")
 
     def to_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = msgspec.to_builtins(self)

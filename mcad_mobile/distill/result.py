@@ -5,21 +5,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import torch
 from msgspec import Meta, field
 
 from mcad_mobile.base.documents import Count, NotNegative, Record, decode
 from mcad_mobile.distill.class_distillation import ClassLabels
 from mcad_mobile.distill.dataset import Dataset
-from mcad_mobile.distill.device import Choice
+from mcad_mobile.distill.device import accelerator, device_name
 from mcad_mobile.distill.labels import Labels
-from mcad_mobile.distill.recipe import Recipe, batch_sizes
+from mcad_mobile.distill.recipe import Arithmetic, Recipe, batch_sizes
 from mcad_mobile.distill.trainees.protocol import Trainee
 from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import TrainingError
@@ -48,7 +46,8 @@ class Training(Record, frozen=True):
     data: str = ""
     teachers: tuple[str, ...] = ()
     run: str = ""
-    arithmetic: tuple[Choice, ...] = ()
+    arithmetic: str = ""
+    device: str = ""
     minutes: dict[str, NotNegative] = field(default_factory=dict)
 
 
@@ -107,16 +106,17 @@ def save(
     trainee: Trainee,
     out: Path,
     provenance: Provenance,
-    arithmetics: Sequence[Choice],
+    arithmetic: Arithmetic,
     minutes: dict[str, float],
     val: Retrieval,
 ) -> None:
-    """Write the student, recipe.json and training.json. `arithmetics`: those of the run, in its
-    order; `minutes`: what its parts took since it was last started."""
+    """Write the student, recipe.json and training.json. `arithmetic` and `minutes` are of the run
+    since it was last started."""
     trainee.save(out)
     training = {
         **provenance.facts,
-        "arithmetic": msgspec.to_builtins(list(arithmetics)),
+        "arithmetic": arithmetic,
+        "device": device_name(accelerator().device),
         "minutes": minutes,
         "val": val.to_json(),
         "torch": torch.__version__,

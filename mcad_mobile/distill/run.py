@@ -21,7 +21,7 @@ from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.class_distillation import ClassDistillation, class_losses
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Extra, Views, dataset
-from mcad_mobile.distill.device import accelerator, choices
+from mcad_mobile.distill.device import accelerator, choose_arithmetic
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import Modified
 from mcad_mobile.distill.labels import DualLabels
@@ -101,11 +101,9 @@ def train(
     try:
         return Run(material, out, recipe, cache_folder, show, options or RunOptions()).complete()
     except McadError:
-        if accelerator().is_main_process and not (out / "checkpoint.pt").exists():
-            (out / "arithmetic.json").unlink(missing_ok=True)
-            if not existed:
-                with suppress(OSError):  # it was not made, or holds something
-                    out.rmdir()
+        if accelerator().is_main_process and not existed:
+            with suppress(OSError):  # it was not made, or holds something
+                out.rmdir()
         raise
 
 
@@ -162,9 +160,7 @@ class Run:
         self.trainee.module.to(self.device)
         self.progress = PartTimer(show)
         self.cache = FeatureCache(cache_folder, self.progress, options.ray)
-        self._arithmetic_note = out / "arithmetic.json"
-        self.arithmetics = choices(self.recipe.arithmetic, self._arithmetic_note)
-        self.arithmetic = self.arithmetics[-1].arithmetic
+        self.arithmetic = choose_arithmetic(self.recipe.arithmetic)
         self.views = Views(self.recipe.views, self.recipe.extra_views)
 
     def complete(self) -> Retrieval:
@@ -179,12 +175,10 @@ class Run:
             found = self._train()
             if is_main:
                 minutes = self.progress.minutes
-                save(self.trainee, self.out, self.provenance, self.arithmetics, minutes, found)
+                save(self.trainee, self.out, self.provenance, self.arithmetic, minutes, found)
             self.loop.finish()
             if is_main:
                 remove_partials(self.cache.folder)
-        if is_main:
-            self._arithmetic_note.unlink(missing_ok=True)
         return found
 
     def _label(self) -> None:
@@ -220,7 +214,6 @@ class Run:
             self.learner, self.learner.groups, schedule, self.out / "checkpoint.pt",
             self.provenance.fingerprint, "student", self.arithmetic,
         )  # fmt: skip
-        self.first_quantized_step = (recipe.epochs - recipe.qat_epochs) * per_epoch
         self.space = None
         if self.labels:
             space = align_space(self.trainee, self.labels.dual, self.reader, self.data)
@@ -253,8 +246,6 @@ class Run:
 
     def _losses(self, forward: Forward, step: int, photos: Tensor) -> Losses:
         """The losses of one step. `photos`: what the reader gives of this process's share."""
-        if self.learner.quantization and step >= self.first_quantized_step:
-            self.learner.quantization.on = True
         batch = self.sampler.at(step)
         embeddings = self._embed(forward, step, batch, photos)
         recipe, space, classes = self.recipe, self.space, self.classes
@@ -358,7 +349,6 @@ def smoke_changes(recipe: Recipe) -> dict[str, object]:
         "candidates": min(recipe.candidates, 2),
         "names": min(recipe.names, 16),
         "last_photos": min(recipe.last_photos, 64),
-        "qat_epochs": 0,
         "teachers": {**passes["teachers"], "views": 1, "members": 1},
     }
 

@@ -16,19 +16,15 @@ from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
-from typer.testing import CliRunner
 
-from mcad_mobile.cli.command import app
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill import device as arithmetic
 from mcad_mobile.distill import run
-from mcad_mobile.distill.device import autocast, choices, fastest, measure, slowest
+from mcad_mobile.distill.device import choose_arithmetic, multiplies_bfloat16
 from mcad_mobile.distill.fusion import Fusion
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.loop import Loop, Schedule
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.engine.photos.decode import open_photo
-from mcad_mobile.errors import TrainingError
 from mcad_mobile.students.evaluation import evaluate_retrieval
 from mcad_mobile.students.load import load_student
 
@@ -41,52 +37,21 @@ def silent(*step):
     pass
 
 
-@pytest.mark.parametrize(
-    ("ms", "before", "chosen"),
-    [
-        ({"fp32": 10.0, "bf16": 80.0}, None, "fp32"),
-        ({"fp32": 10.0, "bf16": 3.0}, None, "bf16"),
-        ({"fp32": 10.0, "bf16": 9.0}, None, "fp32"),  # noise
-        ({"fp32": 10.0, "bf16": 3.0, "fp16": 2.9}, None, "bf16"),
-        ({"fp32": 10.0, "bf16": 3.0, "fp16": 2.0}, None, "fp16"),
-        ({"fp32": 10.0, "fp16": 3.0}, None, "fp16"),
-        # What a run began with:
-        ({"fp32": 10.0, "bf16": 11.0}, "bf16", "bf16"),
-        ({"fp32": 10.0, "bf16": 6.0}, "fp32", "fp32"),
-        ({"fp32": 10.0, "bf16": 80.0}, "bf16", "fp32"),
-        ({"fp32": 10.0, "bf16": 3.0}, "fp32", "bf16"),
-        ({"fp32": 10.0, "bf16": 9.0}, "fp16", "fp32"),  # which this device lacks
-    ],
-)
-def test_the_fastest_is_chosen_if_it_is_clearly_so(ms, before, chosen):
-    assert fastest(ms, before) == chosen
-
-
-def test_processes_wait_for_the_slowest_of_them():
-    left, right = {"fp32": 10.0, "bf16": 3.0, "fp16": 2.0}, {"fp32": 8.0, "bf16": 60.0}
-    assert slowest([left, right]) == {"fp32": 10.0, "bf16": 60.0}
-
-
-def test_a_cpu_is_measured_in_float32_and_bfloat16_and_left_as_it_was():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        ms = measure(CPU, seconds=0.0)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(threads)
-    assert list(ms) == ["fp32", "bf16"]
-    assert all(taken > 0 for taken in ms.values())
+FLAGS = "processor\t: 0\nflags\t\t: sse4_1 avx2"
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
-    [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
+    ("flags", "multiplies"),
+    [("", False), (" avx512_vnni", False), (" avx512_bf16", True), (" amx_tile amx_bf16", True)],
 )
-def test_what_is_measured_is_computed_in_the_arithmetic_of_its_name(name, kind):
-    with watched_products() as seen, autocast(name, CPU):
-        arithmetic.trial_work(CPU)()
-    assert set(seen) == {kind}
+def test_bfloat16_is_for_processors_that_have_instructions_for_it(flags, multiplies):
+    assert multiplies_bfloat16(CPU, FLAGS + flags) is multiplies
+    assert not multiplies_bfloat16(torch.device("mps"), FLAGS + flags)
+
+
+def test_a_recipe_that_names_an_arithmetic_has_it_and_auto_asks_the_device():
+    assert [choose_arithmetic(name) for name in ("fp32", "bf16")] == ["fp32", "bf16"]
+    assert choose_arithmetic("auto") == ("bf16" if multiplies_bfloat16(CPU) else "fp32")
 
 
 @contextmanager
@@ -147,84 +112,30 @@ def test_grids_of_either_arithmetic_are_alike_and_bear_one_name():
     assert torch.cosine_similarity(exact, rounded).min() > 0.995
 
 
-def measured(monkeypatch, device: str, **ms: float) -> None:
-    monkeypatch.setattr(arithmetic, "measure", lambda _: dict(ms))
-    monkeypatch.setattr(arithmetic, "device_name", lambda _: device)
-
-
-def test_a_run_keeps_its_arithmetic_unless_another_is_much_faster_where_it_goes_on(
-    tmp_path, monkeypatch
-):
-    note = tmp_path / "out" / "arithmetic.json"
-
-    def used() -> list[tuple[str, str]]:
-        return [(choice.device, choice.arithmetic) for choice in choices("auto", note)]
-
-    measured(monkeypatch, "new", fp32=10.0, bf16=4.0)
-    assert used() == [("new", "bf16")]
-    measured(monkeypatch, "new", fp32=10.0, bf16=12.0)  # a busy moment
-    assert used() == [("new", "bf16")]
-    measured(monkeypatch, "old", fp32=10.0, bf16=90.0)
-    assert used() == [("new", "bf16"), ("old", "fp32")]
-    measured(monkeypatch, "new", fp32=10.0, bf16=6.0)
-    assert used() == [("new", "bf16"), ("old", "fp32"), ("new", "fp32")]
-    (last,) = [choice.arithmetic for choice in choices("bf16", note)][3:]
-    assert last == "bf16"
-    assert [path.name for path in note.parent.iterdir()] == ["arithmetic.json"]
-
-
-def test_float16_takes_a_gpu(tmp_path):
-    with pytest.raises(TrainingError, match="fp16, which takes a GPU; this runs on cpu"):
-        choices("fp16", tmp_path / "out" / "arithmetic.json")
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_option_overrides_the_recipe_and_what_is_refused_leaves_nothing(
-    packaged_pairs, tmp_path
-):
-    recipe, out = tmp_path / "recipe.json", tmp_path / "out"
-    recipe.write_text(json.dumps({**RECIPE.to_json(), "arithmetic": "fp32"}))
-    done = CliRunner().invoke(
-        app,
-        [
-            *("distill", "--data", str(packaged_pairs), "--out", str(out)),
-            *("--recipe", str(recipe), "--arithmetic", "fp16", "--cache", str(tmp_path / "cache")),
-        ],
-    )
-    assert isinstance(done.exception, TrainingError)
-    assert "arithmetic is fp16" in str(done.exception)
-    assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
-
-
 class Killed(Exception):
     pass
 
 
 @pytest.mark.slow
-def test_a_run_begun_in_bfloat16_ends_on_a_processor_without_it(material, tmp_path, monkeypatch):
+def test_a_run_begun_in_bfloat16_ends_on_a_processor_without_it(material, tmp_path):
     out, steps = tmp_path / "s", []
 
     def kill(step, values):
         if step == 5:  # in the second epoch of three steps
             raise Killed
 
-    def begin(record) -> None:
-        run.train(material, out, RECIPE, tmp_path / "cache", silent, run.RunOptions(record=record))
+    def begin(arithmetic, record) -> None:
+        options = run.RunOptions(record=record)
+        recipe = replace(RECIPE, arithmetic=arithmetic)
+        run.train(material, out, recipe, tmp_path / "cache", silent, options)
 
-    measured(monkeypatch, "new", fp32=10.0, bf16=4.0)
     with pytest.raises(Killed):
-        begin(kill)
-    measured(monkeypatch, "old", fp32=10.0, bf16=90.0)
-    begin(lambda step, values: steps.append(step))
+        begin("bf16", kill)
+    begin("fp32", lambda step, values: steps.append(step))
     assert steps[0] == 4  # from the checkpoint, not from the start
     assert load_student(str(out)).config.name == "s"
-    assert json.loads((out / "training.json").read_text())["arithmetic"] == [
-        {"arithmetic": "bf16", "device": "new", "ms": {"fp32": 10.0, "bf16": 4.0}},
-        {"arithmetic": "fp32", "device": "old", "ms": {"fp32": 10.0, "bf16": 90.0}},
-    ]
-    assert not (out / "arithmetic.json").exists()
-    begin(lambda *_: pytest.fail("a finished run is done again"))
-    assert not (out / "arithmetic.json").exists()
+    assert json.loads((out / "training.json").read_text())["arithmetic"] == "fp32"
+    begin("bf16", lambda *_: pytest.fail("a finished run is done again"))
 
 
 def loop(folder: Path, name: str, model: nn.Module, epochs: int = 2) -> Loop:
@@ -233,18 +144,7 @@ def loop(folder: Path, name: str, model: nn.Module, epochs: int = 2) -> Loop:
     return Loop(model, groups, schedule, folder / "checkpoint", "test", "test", name)
 
 
-def test_gradients_beyond_float16s_range_still_move_the_weights(tmp_path):
-    model = nn.Linear(4, 4)
-    before = model.weight.detach().clone()
-    inputs = torch.ones(2, 4)
-    # A gradient of 1e-8 is zero in float16.
-    loop(tmp_path, "fp16", model).run(
-        lambda forward, step: {"loss": 1e-8 * forward(inputs).float().mean()}, silent
-    )
-    assert (model.weight - before).abs().min() > 1e-2
-
-
-@pytest.mark.parametrize(("first", "second"), [("bf16", "fp16"), ("fp16", "fp32")])
+@pytest.mark.parametrize(("first", "second"), [("bf16", "fp32"), ("fp32", "bf16")])
 def test_a_checkpoint_goes_on_in_another_arithmetic(first, second, tmp_path):
     inputs = torch.ones(2, 4)
 

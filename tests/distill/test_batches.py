@@ -74,7 +74,6 @@ def test_a_recipe_file_overrides_what_it_starts_from_and_nothing_else(tmp_path):
         "[]",
         '{"epochs": 3, "speed": "high"}',
         '{"views": 0}',
-        '{"qat_epochs": 99}',
         '{"teaching": "mcda"}',
         '{"arithmetic": "int8"}',
         '{"epochs": 2.5}',

@@ -199,21 +199,6 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(unpaired, distilled, 
     assert same_weights(out, distilled[0])
 
 
-@pytest.mark.slow
-def test_a_run_cut_off_in_its_qat_epochs_keeps_their_ranges(material, cache, tmp_path):
-    recipe = replace(RECIPE, teaching="none", epochs=3, qat_epochs=2)
-
-    def kill(step, values):
-        if step == 8:
-            raise Killed
-
-    train(material, tmp_path / "straight" / "s", recipe, cache, silent)
-    with pytest.raises(Killed):
-        train(material, tmp_path / "cut" / "s", recipe, cache, silent, RunOptions(record=kill))
-    train(material, tmp_path / "cut" / "s", recipe, cache, silent)
-    assert same_weights(tmp_path / "straight" / "s", tmp_path / "cut" / "s")
-
-
 def test_a_checkpoint_of_another_recipe_is_not_gone_on_with(material, cache, tmp_path):
     recipe = replace(RECIPE, teaching="none")
 
@@ -254,26 +239,6 @@ def test_partial_files_that_nobody_went_on_with_are_gone_when_a_run_ends_well(
     recipe = replace(RECIPE, teaching="none", epochs=1)
     train(material, tmp_path / "small", recipe, cache, silent)
     assert not left.exists()
-
-
-@pytest.mark.slow
-def test_qat_changes_the_last_epochs_only(material, cache, tmp_path):
-    def losses(qat_epochs: int) -> list[float]:
-        recipe, parts = replace(RECIPE, teaching="none", qat_epochs=qat_epochs), []
-        out = tmp_path / str(qat_epochs)
-        train(
-            material,
-            out,
-            recipe,
-            cache,
-            silent,
-            RunOptions(record=lambda _, values: parts.append(values)),
-        )
-        return [part["loss/contrastive"] for part in parts if "loss/contrastive" in part]
-
-    plain, quantized = losses(0), losses(1)
-    assert plain[:3] == quantized[:3]
-    assert all(entry != other for entry, other in zip(plain[3:], quantized[3:], strict=True))
 
 
 def test_cached_retrieval_is_that_of_the_student_itself(material, cache):

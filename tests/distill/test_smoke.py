@@ -40,7 +40,7 @@ def test_a_smoke_run_takes_the_first_of_everything_with_one_caption():
 
 
 def test_a_smoke_run_is_one_pass_of_all_that_trains():
-    recipe = Recipe(qat_epochs=3)
+    recipe = Recipe()
     small = recipe.changed(**smoke_changes(recipe))
     passes = (
         small.epochs,

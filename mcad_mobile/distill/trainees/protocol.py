@@ -1,5 +1,5 @@
 """Students under training: the protocol that the training loop uses, and what it adds to them
-(temperatures, class vectors, 8-bit activations)."""
+(temperatures, class vectors)."""
 
 from __future__ import annotations
 
@@ -19,54 +19,7 @@ from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.students.evaluation import Retrieval, evaluate_retrieval
 
-_MOMENTUM = 0.01  # of the running range of fake-quantized activations
 _PHOTOS_AT_ONCE, _CAPTIONS_AT_ONCE = 256, 512
-
-
-class FakeQuantization(nn.Module):
-    """Rounds the inputs of every Linear, LayerNorm and Conv2d of `model`, and the outputs of the
-    first two, to 8 bits, per tensor and asymmetric, as a w8a8 export will; gradients pass straight
-    through (arXiv 1712.05877, section 3). Ranges are learned, and a checkpoint holds them, from
-    when `on` is set."""
-
-    ranges: Tensor  # [tensors, 2] float32, NaN where nothing was seen yet
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.on = False
-        kinds = nn.Linear | nn.LayerNorm | nn.Conv2d
-        hooked = [module for module in model.modules() if isinstance(module, kinds)]
-        self.register_buffer("ranges", torch.full((2 * len(hooked), 2), torch.nan))
-        for number, module in enumerate(hooked):
-            module.register_forward_pre_hook(self._before(2 * number))
-            # An export clips a convolution's output to 0..6 first: the next layer's input.
-            if not isinstance(module, nn.Conv2d):
-                module.register_forward_hook(self._after(2 * number + 1))
-
-    def _before(self, number: int) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-            if not (self.on and module.training):
-                return None
-            return (self._rounded(number, inputs[0]), *inputs[1:])
-
-        return hook
-
-    def _after(self, number: int) -> Any:
-        def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
-            return self._rounded(number, output) if self.on and module.training else None
-
-        return hook
-
-    def _rounded(self, number: int, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            seen = torch.stack([x.amin().float().clamp(max=0), x.amax().float().clamp(min=0)])
-            old = self.ranges[number]
-            self.ranges[number] = torch.where(old.isnan(), seen, old.lerp(seen, _MOMENTUM))
-            low, high = self.ranges[number]
-            step = ((high - low) / 255).clamp(min=1e-8)
-            zero = (-low / step).round().clamp(0, 255).to(torch.int32)
-        rounded: Tensor = torch.fake_quantize_per_tensor_affine(x.float(), step, zero, 0, 255)
-        return rounded.to(x.dtype)
 
 
 class Reader(Protocol):
@@ -117,8 +70,8 @@ class Trainee(Protocol):
 
 
 class Learner(nn.Module):
-    """A trainee with what is thrown away afterwards: the temperatures, the classes of a classifier,
-    and fake quantization, where the recipe asks for them."""
+    """A trainee with what is thrown away afterwards: the temperatures, and the classes of a
+    classifier, where the recipe asks for them."""
 
     def __init__(
         self, trainee: Trainee, recipe: Recipe, *, taught: bool, classes: ClassVectors | None = None
@@ -131,7 +84,6 @@ class Learner(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(start)) if recipe.contrastive else None
         compared = taught and (recipe.distribution or recipe.order)
         self.log_soft_scale = nn.Parameter(torch.tensor(start)) if compared else None
-        self.quantization = FakeQuantization(self) if recipe.qat_epochs else None
         self.classes = classes
         scales = [value for value in (self.log_scale, self.log_soft_scale) if value is not None]
         if self.classes is not None:
