@@ -85,8 +85,10 @@ def run(
     with_things = "things" in pairs and not row.teacher
     if path.exists():
         stored = json.loads(path.read_text("utf-8"))
-        # Fields that a recipe has gained since are off in the rows that were measured before.
-        same = stored["recipe"].items() <= as_stored.items() and stored["extra"] == inputs["extra"]
+        # Fields that recipes have gained or lost since are off in the rows measured before.
+        before_now = stored["recipe"].items()
+        same = all(as_stored.get(name, value) == value for name, value in before_now)
+        same = same and stored["extra"] == inputs["extra"]
         if same and ("things" in stored or not with_things):
             return
     things: dict[str, Any] = {}
