@@ -51,6 +51,17 @@ def test_links_between_pages_lead_somewhere():
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+def test_messages_of_the_page_for_trouble_are_those_that_the_program_prints():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    entries = re.findall(r"^\*\*(.*?)\*\*", page, flags=re.MULTILINE)
+    messages = [message for entry in entries for message in re.findall("`(.+?)`", entry)]
+    files = [path for kind in ("py", "js") for path in (ROOT / "mcad_mobile").rglob(f"*.{kind}")]
+    # A message that is broken into lines is one all the same.
+    sources = "\n".join(re.sub(r'"\s*f?"', "", path.read_text("utf-8")) for path in files)
+    assert len(messages) > 15
+    assert [message for message in messages if message not in sources] == []
+
+
 def test_the_shipped_student_says_which_run_it_is():
     student = ROOT / "models" / "mcad-s"
     run = json.loads((student / "training.json").read_text("utf-8"))["run"]
