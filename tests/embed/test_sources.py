@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import tarfile
 import uuid
@@ -161,6 +162,23 @@ def test_files_of_an_object_store_are_whole_or_absent_and_claimed_once(memory):
     store.write("shards/b", b"12345")
     store.write("shards/b", b"123")
     assert store.sizes("shards") == {"b": 3}
+
+
+def test_a_shard_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
+    """A machine that loses power keeps names of files whose bytes it lost."""
+    flushed, sync = [], os.fsync
+
+    def noted(descriptor):
+        sync(descriptor)
+        flushed.append((os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+        assert not (tmp_path / "shards" / "new").exists()
+
+    monkeypatch.setattr(os, "fsync", noted)
+    store = Store(str(tmp_path))
+    for make in (store.write, store.create):
+        make("shards/new", b"12345")
+        assert flushed.pop() == ((tmp_path / "shards" / "new").stat().st_ino, 5)
+        store.remove("shards/new")
 
 
 def test_names_that_lead_nowhere_say_so(tmp_path, photos, monkeypatch):
