@@ -76,7 +76,7 @@ bench: .venv/installed-peers
 	$(BIN)/python -m benchmarks.embed --data "$(DATA)" --bundle build/cpu --out build/embeddings
 	$(BIN)/python -m benchmarks.serve --bundle build/cpu
 	$(BIN)/python -m benchmarks.index --embeddings build/embeddings
-	$(BIN)/python -m benchmarks.java_index --images build/embeddings/images.npy --texts build/embeddings/texts.npy
+	$(BIN)/python -m benchmarks.kernels --images build/embeddings/images.npy --texts build/embeddings/texts.npy
 
 .venv/bin/pip:
 	@$(PYTHON) -m venv .venv

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,34 +13,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.native import LIBRARY, RescoreTask, address
+from benchmarks.arm import (
+    RESCORE,
+    SCAN,
+    compile_driver,
+    rescore_input,
+    scan_input,
+    whole,
+    write_cases,
+)
+from mcad_mobile.engine.native import RescoreTask, address
 from tests.support.kernel_oracle import Oracle
-from tests.support.paths import ROOT
 
-SCAN, RESCORE = 1, 2
 # The level of each: NEON alone, or with dot product.
 PROCESSORS = {"cortex-a53": 1, "cortex-a76": 2, "neoverse-n2": 2, "max": 2}
 OLDER = {"neoverse-n2": "neoverse-n1"}  # in an emulator before 8.1
 UNIT = 2.0**-36
 
 
-def numbers(*values: int) -> bytes:
-    return np.array(values, "<i8").tobytes()
-
-
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A program without libraries, compiled for Arm by Zig."""
     if os.environ.get("CI") != "true":
         pytest.importorskip("ziglang")
-    program = tmp_path_factory.mktemp("driver") / "driver"
-    native = LIBRARY.parent
-    sources = [native / f"{name}.c" for name in ("scan", "rescore", "level")]
-    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-static"]
-    flags = ["-O3", "-std=gnu11", "-ffp-contract=off", f"-I{native}"]
-    command = [*compiler, *flags, *sources, ROOT / "tests" / "support" / "kernel_driver.c"]
-    subprocess.run([*map(str, command), "-o", program], check=True, timeout=600)
-    return program
+    return compile_driver(tmp_path_factory.mktemp("driver"))
 
 
 def emulator(processor: str) -> list[str]:
@@ -83,13 +77,8 @@ def scan_case(random: np.random.Generator, words: int, photos: int, wanted: int)
         bits = random.random(-(-photos // 64) * 64) < random.choice([0.02, 0.5])
         allowed = np.packbits(bits, bitorder="little")
     rows, distances = Oracle().nearest(columns, query, spans, wanted, allowed)
-    ends = np.array([(span.start, span.stop) for span in spans], "<u8")
-    most = min(wanted, sum(map(len, spans)))
-    head = numbers(words, photos, len(spans), most, allowed is not None)
-    parts = [columns.tobytes(), query.tobytes(), ends.tobytes()]
-    parts += [] if allowed is None else [allowed.tobytes()]
-    expected = numbers(len(rows)) + rows.astype("<u4").tobytes() + distances.tobytes()
-    return Case(SCAN, head + b"".join(parts), expected)
+    expected = whole(len(rows)) + rows.astype("<u4").tobytes() + distances.tobytes()
+    return Case(SCAN, scan_input(columns, query, spans, wanted, allowed), expected)
 
 
 def residual_of(random: np.random.Generator, dim: int, size: float) -> np.ndarray:
@@ -141,11 +130,17 @@ def rescore_case(
             cosines=address(cosines),
         )
         assert Oracle().rescore([task], k) is None
-    head = numbers(dim, words, photos, count, least, k, near)
-    head += np.array([step, slope, missed], "<f8").tobytes()
-    parts = [residual.tobytes(), columns.tobytes(), rows.tobytes()]
-    parts += [distances.tobytes()] if near else []
-    return Case(RESCORE, head + b"".join(parts) + records.tobytes(), numbers(0) + cosines.tobytes())
+    given = rescore_input(
+        columns,
+        records,
+        residual,
+        rows,
+        distances if near else None,
+        at_least=least,
+        k=k,
+        factors=(step, slope, missed),
+    )
+    return Case(RESCORE, given, whole(0) + cosines.tobytes())
 
 
 @pytest.fixture(scope="module")
@@ -174,14 +169,11 @@ def test_every_level_gives_what_numpy_gives(
     level = PROCESSORS[processor]
     inputs, results = tmp_path / "inputs", tmp_path / "results"
     for tried in range(level + 1):
-        with inputs.open("wb") as file:
-            for case in cases:
-                file.write(numbers(case.kind, tried) + case.given)
-            file.write(numbers(0))
+        write_cases(inputs, [(case.kind, case.given) for case in cases], tried)
         command = [*emulated, str(driver), str(inputs), str(results), "1"]
         subprocess.run(command, check=True, timeout=600)
         written = results.read_bytes()
-        assert written[:8] == numbers(level)
+        assert written[:8] == whole(level)
         at = 8
         for number, case in enumerate(cases):
             end = at + len(case.expected)

@@ -1,5 +1,5 @@
 /* Runs the search kernels on made inputs, on any processor that an emulator knows: DRIVER INPUTS RESULTS REPEATS. The
- * results begin with the level of this processor; tests/engine/index/test_arm.py has both formats. */
+ * results begin with the level of this processor; arm.py writes the first, tests/engine/index/test_arm.py reads the second. */
 #include "kernel.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,0 +1,182 @@
+"""The search kernels on emulated Arm processors, for tests and benchmarks: a driver in C, what it
+reads, and its instructions, counted by a plugin of QEMU."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mcad_mobile.engine.index import PhotoIndex, search
+from mcad_mobile.engine.index.bit_weights import quantize_query
+from mcad_mobile.engine.index.codes import rotate, split_query
+from mcad_mobile.engine.index.filters import RowFilter
+from mcad_mobile.engine.index.tuning import RescoreBudget
+from mcad_mobile.engine.native import LIBRARY, load_kernel
+
+SCAN, RESCORE = 1, 2
+HERE = Path(__file__).parent
+LEVELS = ("plain C", "NEON", "NEON with dot product")
+# A model: clock, instructions a cycle in loops that are mostly NEON (Arm's optimization guides: two
+# pipes of 128 bits in an A76, one in an A55), and what a read of a cached record costs, assumed.
+PHONES = {"Cortex-A76": (2.6e9, 2.0, 1.5e-6), "Cortex-A55": (2.0e9, 1.0, 4e-6)}
+Array = npt.NDArray[Any]
+
+
+def compile_driver(folder: Path) -> Path:
+    """Compile kernel_driver.c and the kernels for Arm by Zig, to a program without libraries."""
+    program, native = folder / "driver", LIBRARY.parent
+    sources = [native / f"{name}.c" for name in ("scan", "rescore", "level")]
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-static"]
+    command += ["-O3", "-std=gnu11", "-ffp-contract=off", f"-I{native}", "-o", program]
+    _run([*command, *sources, HERE / "kernel_driver.c"])
+    return program
+
+
+def whole(*numbers: int) -> bytes:
+    return np.array(numbers, "<i8").tobytes()
+
+
+def scan_input(
+    columns: Array, query: Array, spans: Sequence[range], wanted: int, allowed: Array | None = None
+) -> bytes:
+    """The arguments of `Kernel.nearest`, as the driver reads them."""
+    most = min(wanted, sum(map(len, spans)))
+    ends = [number for span in spans for number in (span.start, span.stop)]
+    head = whole(*columns.shape, len(spans), most, allowed is not None)
+    bits = b"" if allowed is None else allowed.tobytes()
+    return head + columns.tobytes() + query.tobytes() + whole(*ends) + bits
+
+
+def rescore_input(
+    columns: Array,
+    records: Array,
+    residual: Array,
+    rows: Array,
+    distances: Array | None,
+    *,
+    at_least: int,
+    k: int,
+    factors: tuple[float, float, float],
+) -> bytes:
+    """A segment for `Kernel.rescore` with all its records [N, R]; `factors` are the step of a
+    projection, the slope and how much may be missed."""
+    count = at_least if distances is None else len(rows)
+    head = whole(len(residual), len(columns), len(records), count, at_least, k)
+    head += whole(distances is not None) + np.array(factors, "<f8").tobytes()
+    near = b"" if distances is None else distances.astype("<u2").tobytes()
+    parts = [residual.tobytes(), columns.tobytes(), rows.astype("<u4").tobytes(), near]
+    return head + b"".join(parts) + records.tobytes()
+
+
+def write_cases(path: Path, cases: Sequence[tuple[int, bytes]], level: int) -> Path:
+    """Write inputs, each with its kind, to be run by the instructions of a level."""
+    with path.open("wb") as file:
+        for kind, given in cases:
+            file.write(whole(kind, level) + given)
+        file.write(whole(0))
+    return path
+
+
+def instructions(driver: Path, case: tuple[int, bytes], level: int, folder: Path) -> float:
+    """Count the instructions of one run of a case, on a processor that has every level."""
+    plugin = folder / "instructions.so"
+    if not plugin.exists():
+        _run(["gcc", "-shared", "-fPIC", "-O2", HERE / "instructions.c", "-o", plugin])
+    inputs = write_cases(folder / "inputs", [case], level)
+    counts = []
+    for repeats in (1, 3):
+        command = ["qemu-aarch64", "-cpu", "cortex-a76", "-plugin", plugin, driver, inputs]
+        printed = _run([*command, folder / "results", repeats])
+        counts.append(int(re.findall(r"instructions: (\d+)", printed)[0]))
+    return (counts[1] - counts[0]) / 2
+
+
+def count_arm(index: PhotoIndex, query: Array, k: int, work: Path) -> dict[str, Any]:
+    """Instructions of a real search, for each photo of a scan and of a re-score, by level."""
+    live = max(index.segments, key=lambda segment: segment.live)
+    segment, kernel, rotated = live.segment, load_kernel(), rotate(query)
+    filtered = live.filtered(RowFilter(), kernel)
+    words, _ = quantize_query(live.bit_weights, rotated)
+    spans = search.places_to_scan(live, filtered, rotated, k, kernel)
+    bits = words.shape[1] if live.prescan is None else live.prescan.bits // 64
+    columns = np.concatenate([segment.columns[:bits, s.start : s.stop] for s in spans], axis=1)
+    scanned, wanted = columns.shape[1], live.candidates.of(filtered.count, k)
+    asked = np.ascontiguousarray(words[:, :bits])
+    scan = scan_input(np.ascontiguousarray(columns), asked, [range(scanned)], wanted)
+    candidates = search.scan(live, filtered, rotated, k, kernel)
+    parts = split_query(rotated, segment.axis)
+    ((places, _),) = search.rescore([segment], [parts], [candidates], k, kernel, RescoreBudget())
+    offsets = segment.parts["records"].offset + places * segment.record
+    raw = segment.opened.read_each(offsets.tolist(), segment.record)
+    records = np.frombuffer(raw, np.uint8).reshape(len(places), -1)
+    factors = (parts.projection_step, 0.0, 0.0)
+    rescore = rescore_input(
+        np.ascontiguousarray(segment.columns[:, places]),
+        records,
+        parts.residual,
+        np.arange(len(places)),
+        None,
+        at_least=len(places),
+        k=k,
+        factors=factors,
+    )
+    driver = compile_driver(work)
+    per_photo = {
+        name: [instructions(driver, case, level, work) / count for level in range(len(LEVELS))]
+        for name, case, count in (
+            ("scan", (SCAN, scan), scanned),
+            ("rescore", (RESCORE, rescore), len(places)),
+        )
+    }
+    counts = {name: dict(zip(LEVELS, each, strict=True)) for name, each in per_photo.items()}
+    model = {
+        phone: {
+            level: 1e3
+            * model_s(phone, scanned * per_photo["scan"][at], per_photo["rescore"][at], len(places))
+            for at, level in enumerate(LEVELS)
+        }
+        for phone in PHONES
+    }
+    return {
+        "scanned": scanned,
+        "scored": len(places),
+        "words": bits,
+        "instructions_per_photo": counts,
+        "model_ms": model,
+    }
+
+
+def model_s(phone: str, scan: float, per_record: float, records: int) -> float:
+    clock, per_cycle, read_s = PHONES[phone]
+    return (scan + records * per_record) / (clock * per_cycle) + records * read_s
+
+
+def arm_table(arm: dict[str, Any]) -> str:
+    counts, model = arm["instructions_per_photo"], arm["model_ms"]
+    lines = [
+        "| on Arm | instructions a scanned photo | a scored photo | "
+        + " | ".join(f"{phone}, model, ms" for phone in model)
+        + " |",
+        "|---|---|---|" + "---|" * len(model),
+    ]
+    lines += [
+        f"| {level} | {counts['scan'][level]:.1f} | {counts['rescore'][level]:.0f} | "
+        + " | ".join(f"{model[phone][level]:.2f}" for phone in model)
+        + " |"
+        for level in LEVELS
+    ]
+    return "\n".join(lines)
+
+
+def _run(command: Sequence[object]) -> str:
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, timeout=600, check=True
+    )
+    return done.stderr

@@ -1,0 +1,167 @@
+"""Time the search kernels on a large index: through JNI on a JVM and through ctypes, in one run.
+
+    python -m benchmarks.kernels --images images.npy --texts texts.npy
+
+`images.npy` [M, D] and `texts.npy` [Q, D] are float32, L2-normalized, real embeddings of one
+student (benchmarks/embed.py); photos are blended up to --photos. The index is written by Python and
+searched by one thread, of a JVM of 64 MB of heap and of Python in turn. Where QEMU and Zig are
+installed, the instructions of the same search on Arm are counted; times on phones are a model of
+them. What the loops took that Java had before is kept. Writes benchmarks/results/kernels.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.arm import arm_table, count_arm
+from benchmarks.blends import blend_batches
+from benchmarks.index import load_embeddings, machine
+from benchmarks.jvm import jvm_libraries
+from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
+from mcad_mobile.bench.measure import percentiles
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.native import LIBRARY
+
+K = 10
+ROUNDS = 3
+# A JVM compiles what it runs, over some seconds.
+WARM_UP = 1000
+HEAP_MIB = 64
+LIMIT_MS = 8.0
+RESULTS = Path(__file__).parent / "results/kernels.json"
+# By the clock, and what the processor did: on a busy machine that is what compares.
+STAGES = ("scan", "rescore", "total", "cpu")
+
+
+def build(images: np.ndarray, photos: int, directory: Path) -> PhotoIndex:
+    index = PhotoIndex.create(
+        directory, dim=images.shape[1], student="benchmark", student_sha256="0" * 64
+    )
+    done = 0
+    with index.writer() as writer:
+        for batch in blend_batches(images, photos):
+            writer.add([camera(done + i) for i in range(len(batch))], batch)
+            done += len(batch)
+    return index
+
+
+def camera(number: int) -> str:
+    return f"/storage/emulated/0/DCIM/Camera/IMG_{number:08d}.jpg"
+
+
+def run_java(index: Path, queries: np.ndarray, work: Path) -> dict[str, Any]:
+    jars, classes = jvm_libraries(), work / "classes"
+    if not classes.exists():
+        compile_java([*map(main_sources, ("engine", "gallery", "desktop"))], jars, classes)
+    asked = work / "queries.f32"
+    queries.astype("<f4").tofile(asked)
+    command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC"]
+    command += [f"-Dmcad.search.library={LIBRARY}", "-cp", ":".join(map(str, [classes, *jars]))]
+    command += ["mcad.desktop.SearchBenchmark", str(index), str(asked)]
+    command += [str(WARM_UP), str(len(queries)), str(K)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def run_python(index: PhotoIndex, queries: np.ndarray) -> dict[str, Any]:
+    for query in queries:
+        index.search(query, K)
+    times: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    found = []
+    for query in queries:
+        busy, started = time.thread_time(), time.perf_counter()
+        hits = index.search(query, K)
+        times["total"].append((time.perf_counter() - started) * 1e3)
+        times["cpu"].append((time.thread_time() - busy) * 1e3)
+        times["scan"].append(hits.scan_ms)
+        times["rescore"].append(hits.rescore_ms)
+        found.append(hits.paths)
+    return {**times, "found": found}
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Percentiles over all rounds; memory and opening, which a JVM reports, of the last."""
+    times = {stage: percentiles([t for run in runs for t in run[stage]]) for stage in STAGES}
+    last = runs[-1]
+    return {
+        **times,
+        **{name: last[name] for name in ("heap_mib", "pss_mib", "open_ms") if name in last},
+    }
+
+
+def table(document: dict[str, Any]) -> str:
+    before = document["java_before"]
+    busy = f"processor, load average {document['load_average']:.0f}"
+    rows = (
+        ("Java's own loops, before", before["total"], f"clock, {before['date']}"),
+        ("C through JNI, on a JVM", document["jni"]["cpu"], busy),
+        ("C through ctypes, in Python", document["ctypes"]["cpu"], busy),
+    )
+    lines = ["| engine | search p50 ms | p90 ms | p99 ms | by |", "|---|---|---|---|---|"]
+    for name, times, how in rows:
+        lines.append(
+            f"| {name} | {times['p50']:.2f} | {times['p90']:.2f} | {times['p99']:.2f} | {how} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--images", type=Path, required=True, help=".npy float32 [M, D]")
+    parser.add_argument("--texts", type=Path, required=True, help=".npy float32 [Q, D]")
+    parser.add_argument("--photos", type=int, default=1_000_000)
+    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--index", type=Path, help="one of these photos that is there already")
+    arguments = parser.parse_args()
+    images, texts = load_embeddings(arguments.images), load_embeddings(arguments.texts)
+    queries = texts[np.random.default_rng(0).choice(len(texts), arguments.queries, replace=False)]
+    before = json.loads(RESULTS.read_text())["java_before"]
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        at = arguments.index or work / "index"
+        index = PhotoIndex.open(at) if at.exists() else build(images, arguments.photos, at)
+        java, python = [], []
+        for _ in range(ROUNDS):
+            java.append(run_java(at, queries, work))
+            python.append(run_python(index, queries))
+        if [run["found"] for run in java] != [run["found"] for run in python]:
+            raise SystemExit("Java and Python found other photos.")
+        arm = count_arm(index, queries[0], K, work)
+    document = {
+        "schema": "mcad-kernels/1",
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "load_average": os.getloadavg()[0],
+        "versions": {"java": java[0]["java"], "python": platform.python_version()},
+        "setup": {
+            "photos": arguments.photos,
+            "dim": int(images.shape[1]),
+            "blended_from": len(images),
+            "queries": len(queries),
+            "rounds": ROUNDS,
+            "heap_limit_mib": HEAP_MIB,
+            "limit_ms": LIMIT_MS,
+        },
+        "java_before": before,
+        "jni": summary(java),
+        "ctypes": summary(python),
+        "arm": arm,
+    }
+    arguments.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    print(table(document), arm_table(arm), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()
