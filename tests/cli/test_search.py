@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.errors import QueryError
 from tests.support.paths import ROOT
+from tests.support.servers import tiny
 from tests.support.tiny_bundle import make_tiny_bundle
 
 
@@ -75,6 +77,25 @@ def test_what_is_no_weight_is_not_searched_for(
     bundle: Bundle, options: tuple[str, str], message: str
 ) -> None:
     assert message in refused(bundle, "a dog", *options)
+
+
+def test_of_two_least_scores_the_greater_counts(tmp_path: Path) -> None:
+    bundle = tiny(tmp_path, "bundle")
+    asked = SearchEngine(bundle).embed_text("a dog")
+    other = np.random.default_rng(5).normal(size=asked.shape)
+    other /= np.linalg.norm(other)
+    rows = np.array([asked * share + other * (1 - share) for share in np.linspace(0, 1, 20)])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    with create_index(bundle, tmp_path / "bundle.index").writer() as writer:
+        writer.add([f"/{number}.jpg" for number in range(20)], rows.astype(np.float32))
+    whole = search(bundle, "a dog", "-k", "100")
+    threshold, scores = whole["threshold"], [result["score"] for result in whole["results"]]
+    matching = sum(score >= threshold for score in scores)
+    assert 1 < matching < len(scores)
+    for least in (scores[0], (scores[0] + threshold) / 2, scores[-1]):
+        found = search(bundle, "a dog", "-k", "100", "--matches", "--min-score", str(least))
+        expected = [score for score in scores if score >= max(least, threshold)]
+        assert [result["score"] for result in found["results"]] == expected
 
 
 def test_photos_may_have_equals_signs_in_their_names(bundle: Bundle, tmp_path: Path) -> None:
