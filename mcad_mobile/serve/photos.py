@@ -27,7 +27,6 @@ MOST_KEPT = KEPT_BYTES // 25_000  # a thumbnail takes fewer bytes
 _KEPT_S = 60 * 86_400.0
 _USED_S = 86_400.0
 UPLOAD_BYTES = 32 << 20
-_UPLOADS_BYTES = 256 << 20
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 # How the file of a photo begins, and the suffix for its decoder. Other formats that Pillow reads
 # (PostScript, which runs a program) are refused unread.
@@ -136,10 +135,11 @@ class Uploaded:
 
 
 class Uploads:
-    """The last uploaded photos, up to 256 MiB, as files that only this user can read. `close`
+    """The last uploaded photos, up to `most` bytes, as files that only this user can read. `close`
     removes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 256 << 20) -> None:
+        self._most = most
         self._folder = tempfile.TemporaryDirectory(prefix="mcad-serve-")
         self._kept: OrderedDict[str, Uploaded] = OrderedDict()
         self._lock = threading.Lock()
@@ -172,7 +172,7 @@ class Uploads:
         photo = Uploaded(path, size, width, height, thumbnail)
         with self._lock:
             self._kept[name] = photo
-            while sum(kept.size for kept in self._kept.values()) > _UPLOADS_BYTES:
+            while sum(kept.size for kept in self._kept.values()) > self._most:
                 self._kept.popitem(last=False)[1].path.unlink(missing_ok=True)
         return name, photo
 

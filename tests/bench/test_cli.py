@@ -65,6 +65,20 @@ def test_a_report_can_fail_on_targets_too(bundle: Bundle, tmp_path: Path) -> Non
     assert isinstance(failed.exception, BenchError)
 
 
+@pytest.mark.parametrize(("allowed", "code"), [((), 1), (("1.1",), 1), (("2",), 0)])
+def test_how_much_slower_it_may_be_is_an_option(
+    bundle: Bundle, tmp_path: Path, allowed: tuple[str, ...], code: int
+) -> None:
+    files = {}
+    for total in (2.0, 3.0):
+        files[total] = str(tmp_path / f"{total:g}.json")
+        document = complete_document(bundle, measured(total=total))
+        Path(files[total]).write_text(json.dumps(document))
+    options = [word for value in allowed for word in ("--max-slowdown", value)]
+    command = ["report", files[3.0], "--baseline", files[2.0], *options]
+    assert CliRunner().invoke(app, command).exit_code == code
+
+
 def test_a_target_that_was_not_measured_is_not_met(bundle: Bundle, tmp_path: Path) -> None:
     document = complete_document(bundle, measured(total=2.0))
     document["targets"]["memory"] |= {"pass": None, "measured_mib": None}

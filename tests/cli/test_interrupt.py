@@ -76,6 +76,7 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
             "--out",
         ),
         ("mcad_mobile.cli.report:load_documents", ("report", "x.json"), "not printed"),
+        ("mcad_mobile.cli.report:load_documents", ("report", "x.json", "--json"), "not printed"),
         ("mcad_mobile.cli.evaluate:load_captions", ("eval", "--data", "x"), "starts again"),
         ("mcad_mobile.cli.distill:require", ("distill", "--data", "x", "-o", "y"), "goes on from"),
     ],

@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.errors import QueryError
 from mcad_mobile.serve import photos as thumbnails
 from mcad_mobile.serve.indexes import path_id
-from mcad_mobile.serve.photos import Thumbnails, file_state
+from mcad_mobile.serve.photos import Thumbnails, Uploads, file_state
 from mcad_mobile.serve.run import create_app, open_state, take_port
 from tests.support.servers import TIMEOUT_S, Server, indexed, tiny
 
@@ -65,11 +66,45 @@ def test_they_are_made_while_nobody_asks_and_kept_for_the_next_server(
 
 def test_a_photo_that_has_changed_gets_a_new_one(start: Start, few: Bundle, tmp_path: Path) -> None:
     server = start("-b", few.directory)
-    _, before = thumbnail_of(server, "coffee.png")
+    hit = next(hit for hit in server.search()["hits"] if hit["name"] == "coffee.png")
+    path = f"/api/indexes/bundle.index/photos/{hit['id']}/thumbnail"
+    _, headers, before = server.request("GET", path)
     Image.new("RGB", (400, 400), "red").save(tmp_path / "photos" / "coffee.png")
-    _, after = thumbnail_of(server, "coffee.png")
+    # Also for a browser that has the one of before.
+    status, _, after = server.request("GET", path, if_none_match=headers["etag"])
+    assert status == 200
     assert after != before
     assert Image.open(io.BytesIO(after)).getpixel((5, 5))[0] > 200
+
+
+def test_the_last_uploads_are_kept_and_the_first_ones_dropped(photos: Path) -> None:
+    content = next(photos.rglob("rocket.jpg")).read_bytes()
+    uploads = Uploads(most=3 * len(content))
+    names = []
+    for _ in range(5):
+        with uploads.spool() as file:
+            file.write(content)
+            names.append(uploads.take(file)[0])
+        uploads.get(names[0])  # what is used counts as new
+    assert uploads.get(names[0]).path.read_bytes() == content
+    assert uploads.get(names[4]).size == len(content)
+    for name in names[1:3]:
+        with pytest.raises(QueryError, match="only the last"):
+            uploads.get(name)
+    uploads.close()
+
+
+def test_bundles_and_indexes_of_one_name_have_ids_of_their_own(
+    tmp_path: Path, photos: Path
+) -> None:
+    bundles = [tiny(tmp_path / place, "same") for place in ("a", "b", "c")]
+    index = indexed(bundles[0], photos)
+    state = open_state(bundles, [index])
+    assert list(state.bundles) == ["same", "same-2", "same-3"]
+    assert [bundle.bundle.directory for bundle in state.bundles.values()] == [
+        bundle.directory for bundle in bundles
+    ]
+    state.close()
 
 
 def test_where_none_can_be_kept_they_are_given_all_the_same(
