@@ -21,6 +21,16 @@ EXPECTED = {
     "dimensity": {"image": ("litert", "w8a8"), "text": ("litert", "w8a16")},
     "cpu": {"image": ("onnx", "int8"), "text": ("onnx", "int8")},
 }
+# Mean and least cosine of the student in models/mcad-s, as measured: they change with it. Other
+# processors' kernels round otherwise, within the tolerance of the test.
+PARITY = {
+    ("image", "qnn", "w8a16"): (0.9996, 0.9994),  # of the golden inputs
+    ("text", "qnn", "w8a16"): (0.9997, 0.9996),
+    ("image", "onnx", "int8"): (0.9959, 0.9874),
+    ("text", "onnx", "int8"): (0.9947, 0.9871),
+    ("image", "onnx", "fp32"): (1.0, 1.0),
+    ("text", "onnx", "fp32"): (1.0, 1.0),
+}
 each_target = pytest.mark.parametrize("exported", ALL, indirect=True)
 
 
@@ -40,7 +50,9 @@ def test_the_bundle_verifies_and_every_rung_was_compared_with_float(exported):
         for rung in bundle.tower(name).rungs:
             assert rung.parity is not None
             assert rung.parity.inputs == (SIMULATED if rung.runtime == "qnn" else 16)
-            assert rung.parity.cosine_mean >= 0.99
+            mean, least = PARITY.get((name, rung.runtime, rung.precision), (0.9905, 0.953))
+            assert rung.parity.cosine_mean >= mean - 5e-4
+            assert rung.parity.cosine_min >= least - 3e-3
 
 
 @each_target

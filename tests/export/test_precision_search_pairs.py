@@ -106,6 +106,17 @@ def test_of_pairs_of_one_size_the_one_whose_towers_lose_less_alone_comes_first()
     assert chosen[0].label == "cheap"
 
 
+def test_weights_decide_what_is_smaller_and_not_what_a_format_adds():
+    def text(label, bytes_, weight_bytes):
+        return Recipe("text", "mixed", label, bytes_, weight_bytes, Path(label), None)
+
+    image = Recipe("image", "fp32", "fp32", 10, 10, Path("image"), None)
+    recipes = [text("small file", 100, 120), text("few weights", 110, 90)]
+    meter = Table(dict.fromkeys([image, *recipes], 0.0), {})
+    _, chosen = Search({"image": [image], "text": recipes}, meter, 0.5).run()
+    assert chosen.label == "few weights"
+
+
 def test_the_reason_names_what_is_smaller():
     candidates, meter = table_of_recipes(1)
     search = Search(candidates, meter, 0.5)

@@ -108,11 +108,13 @@ def test_a_mean_that_nobody_knows_is_not_guessed(tmp_path):
 
 def test_a_folder_says_its_own(tmp_path):
     reports = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "resize_mode": "longest"}
+    reports |= {"fill_color": 90}
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"preprocess_cfg": reports}))
     ours, source = open_clip_preprocess(
         asdict(PreprocessCfg(size=224)), f"local-dir:{tmp_path}", ""
     )
     assert (ours.mean, ours.std, ours.resize) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "longest")
+    assert ours.fill == (90, 90, 90)
     assert source == "preprocess_cfg of open_clip_config.json"
 
 
