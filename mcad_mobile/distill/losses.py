@@ -71,57 +71,20 @@ def distribution_loss(student: Tensor, teacher: Tensor, candidates: Tensor | Non
     """
     if candidates is None:
         candidates = torch.ones_like(teacher, dtype=torch.bool)
-    return _both_ways(_divergence, student, teacher, candidates)
+    forward = _divergence(student, teacher, candidates)
+    return (forward + _divergence(student.T, teacher.T, candidates.T)) / 2
 
 
-def _divergence(student: Tensor, teacher: Tensor, kept: Tensor) -> Tensor:
-    hidden = ~kept
-    log_p = F.log_softmax(teacher.detach().masked_fill(hidden, -torch.inf), 1)
-    log_q = F.log_softmax(student.masked_fill(hidden, -torch.inf), 1)
+def _divergence(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
+    """The mean divergence of the rows that have two candidates."""
+    rows = candidates.sum(1) > 1
+    if not rows.any():
+        return student.sum() * 0.0
+    hidden = ~candidates[rows]
+    log_p = F.log_softmax(teacher[rows].detach().masked_fill(hidden, -torch.inf), 1)
+    log_q = F.log_softmax(student[rows].masked_fill(hidden, -torch.inf), 1)
     terms = log_p.exp() * (log_p - log_q)
     return terms.masked_fill(hidden, 0.0).sum(1).mean()
-
-
-def order_loss(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
-    """The student's candidates drawn into the teacher's order, whatever the teacher's spacing:
-    cross-encoder scores are too peaked to be matched (arXiv 2407.07479). By the likelihood of a
-    ranking (ListMLE: Xia et al., ICML 2008): a row's candidates sorted by teacher, c_1 .. c_n,
-      L_row = -1/n sum_k log [ exp s(c_k) / sum_{l >= k} exp s(c_l) ]
-    Mean over rows with at least two candidates, and over both directions.
-    """
-    return _both_ways(_ranking, student, teacher, candidates)
-
-
-def _ranking(student: Tensor, teacher: Tensor, kept: Tensor) -> Tensor:
-    ranked = teacher.masked_fill(~kept, -torch.inf)
-    order = ranked.argsort(dim=1, descending=True, stable=True)
-    width = int(kept.sum(1).max())
-    order = order[:, :width]
-    there = kept.gather(1, order)
-    scores = student.gather(1, order)
-    # A large negative number, not -inf: logcumsumexp has no gradient through rows of -inf.
-    padded = scores.masked_fill(~there, -1e4)
-    below = padded.flip(1).logcumsumexp(1).flip(1)
-    terms = (below - scores).masked_fill(~there, 0.0)
-    return (terms.sum(1) / there.sum(1)).mean()
-
-
-def _both_ways(
-    of_rows: Callable[[Tensor, Tensor, Tensor], Tensor],
-    student: Tensor,
-    teacher: Tensor,
-    candidates: Tensor,
-) -> Tensor:
-    """The mean of `of_rows` over rows and over columns that have two candidates."""
-
-    def one_way(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
-        rows = candidates.sum(1) > 1
-        if not rows.any():
-            return student.sum() * 0.0
-        return of_rows(student[rows], teacher[rows], candidates[rows])
-
-    forward = one_way(student, teacher, candidates)
-    return (forward + one_way(student.T, teacher.T, candidates.T)) / 2
 
 
 def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -52,7 +52,6 @@ class Recipe(Record, frozen=True):
     most_extra_captions: Count = 32_000  # of those given, drawn at random; teachers read them all
     contrastive: NotNegative = 0.1
     distribution: NotNegative = 2.0
-    order: NotNegative = 0.0
     feature: NotNegative = 10.0
     temperature: Positive = 0.03  # of the teacher's similarities
     classifier: NotNegative = 2.0  # both directions between photos and classes

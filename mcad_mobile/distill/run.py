@@ -39,7 +39,6 @@ from mcad_mobile.distill.losses import (
     contrastive_loss,
     distribution_loss,
     feature_loss,
-    order_loss,
 )
 from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import Recipe, describe_changes, fit_batches
@@ -327,9 +326,6 @@ def taught_losses(
             teacher = taught.similarity / recipe.temperature
             among = taught.candidates if recipe.teaching == "single" else None
             parts["distribution"] = recipe.distribution * distribution_loss(logits, teacher, among)
-        if recipe.order:
-            order = order_loss(logits, taught.similarity, taught.candidates)
-            parts["order"] = recipe.order * order
     if recipe.feature:
         both = feature_loss(image, F.normalize(taught.image @ space, dim=1)) + feature_loss(
             text, F.normalize(taught.text @ space, dim=1)

@@ -17,7 +17,6 @@ from mcad_mobile.distill.losses import (
     matching_loss,
     naming_loss,
     nearness_loss,
-    order_loss,
     showing_loss,
 )
 
@@ -68,15 +67,6 @@ def both_directions(of_row, student, teacher, seen):
 def divergence(student, teacher):
     log_p, log_q = log_softmax(teacher), log_softmax(student)
     return sum(math.exp(p) * (p - q) for p, q in zip(log_p, log_q, strict=True))
-
-
-def ranking(student, teacher):
-    order = sorted(range(len(teacher)), key=lambda c: -teacher[c])  # of equals, the first first
-    total = 0.0
-    for k in range(len(order)):
-        below = sum(math.exp(student[c]) for c in order[k:])
-        total -= math.log(math.exp(student[order[k]]) / below)
-    return total / len(order)
 
 
 def test_contrastive_loss_is_the_mean_of_both_directions_cross_entropy():
@@ -146,41 +136,11 @@ def test_distribution_loss_is_least_where_the_student_says_what_the_teacher_says
         assert distribution_loss(logits(10 + seed, 0.1) + teacher, teacher, seen).item() > 0
 
 
-@pytest.mark.parametrize("teacher", [logits(3), logits(3).round()], ids=["distinct", "ties"])
-def test_order_loss_is_the_likelihood_of_the_teachers_ranking(teacher):
-    student = logits(2)
-    for seen in (SUBSET, torch.ones_like(SUBSET)):
-        expected = both_directions(ranking, student, teacher, seen)
-        assert math.isclose(order_loss(student, teacher, seen).item(), expected, rel_tol=1e-9)
-
-
-def test_order_loss_has_the_gradient_of_its_value():
-    student, teacher = logits(2).requires_grad_(), logits(3)
-    assert gradcheck(lambda s: order_loss(s, teacher, SUBSET), (student,))
-
-
-def test_order_loss_does_not_see_the_teachers_spacing():
-    student, teacher = logits(2), logits(3)
-    loss = order_loss(student, teacher, SUBSET)
-    for stretched in (teacher.exp(), 1e-3 * teacher - 7.0, teacher**3, teacher.sigmoid()):
-        assert order_loss(student, stretched, SUBSET).equal(loss)
-    assert not order_loss(student, -teacher, SUBSET).isclose(loss)
-
-
-def test_order_loss_falls_as_the_student_agrees_more_and_rises_as_it_disagrees_more():
-    teacher = logits(3)
-    falling = [order_loss(s * teacher, teacher, SUBSET).item() for s in (-4.0, -1.0, 0.0, 1.0, 4.0)]
-    assert falling == sorted(falling, reverse=True)
-    assert len(set(falling)) == 5
-    assert order_loss(1e3 * teacher, teacher, SUBSET).item() < 1e-3
-
-
-@pytest.mark.parametrize("loss", [distribution_loss, order_loss])
-def test_pairs_that_are_no_candidates_neither_count_nor_learn(loss):
+def test_pairs_that_are_no_candidates_neither_count_nor_learn():
     student, teacher = logits(2), logits(3)
     elsewhere = torch.where(SUBSET, student, 50 * logits(4)).requires_grad_()
-    found = loss(elsewhere, torch.where(SUBSET, teacher, 50 * logits(5)), SUBSET)
-    assert torch.allclose(found, loss(student, teacher, SUBSET), rtol=1e-12)
+    found = distribution_loss(elsewhere, torch.where(SUBSET, teacher, 50 * logits(5)), SUBSET)
+    assert torch.allclose(found, distribution_loss(student, teacher, SUBSET), rtol=1e-12)
     found.backward()
     # The one candidate of row 2 is the only one of its column, too: it has nothing to be told
     # apart from.
@@ -190,20 +150,18 @@ def test_pairs_that_are_no_candidates_neither_count_nor_learn(loss):
     assert (elsewhere.grad[learns] != 0).all()
 
 
-@pytest.mark.parametrize("loss", [distribution_loss, order_loss])
-def test_a_batch_without_any_two_candidates_costs_nothing_and_can_be_learnt_from(loss):
+def test_a_batch_without_any_two_candidates_costs_nothing_and_can_be_learnt_from():
     student = logits(2)[:, :5].requires_grad_()
     for seen in (torch.eye(5, dtype=torch.bool), torch.zeros(5, 5, dtype=torch.bool)):
-        value = loss(student, logits(3)[:, :5], seen)
+        value = distribution_loss(student, logits(3)[:, :5], seen)
         value.backward()
         assert value.item() == 0
         assert (student.grad == 0).all()
 
 
-@pytest.mark.parametrize("loss", [distribution_loss, order_loss])
-def test_logits_as_large_as_the_smallest_temperature_makes_them_stay_finite(loss):
+def test_logits_as_large_as_the_smallest_temperature_makes_them_stay_finite():
     student = (100 * torch.tanh(logits(2))).float().requires_grad_()
-    value = loss(student, (100 * torch.tanh(logits(3))).float(), SUBSET)
+    value = distribution_loss(student, (100 * torch.tanh(logits(3))).float(), SUBSET)
     value.backward()
     assert value.isfinite()
     assert student.grad.isfinite().all()

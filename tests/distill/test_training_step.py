@@ -18,12 +18,11 @@ from mcad_mobile.distill.losses import (
     contrastive_loss,
     distribution_loss,
     feature_loss,
-    order_loss,
 )
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.run import paired_losses, taught_losses
 
-RECIPE = Recipe(contrastive=0.5, distribution=3.0, order=7.0, feature=11.0, temperature=0.25)
+RECIPE = Recipe(contrastive=0.5, distribution=3.0, feature=11.0, temperature=0.25)
 
 
 def unit(rows: int, dim: int, seed: int) -> torch.Tensor:
@@ -63,7 +62,6 @@ def test_the_teachers_count_with_the_recipes_weights_and_temperature(made, taugh
     # The single-stream teacher alone has looked at the candidates only.
     among = taught.candidates if teaching == "single" else None
     divergence = distribution_loss(logits, taught.similarity / 0.25, among)
-    order = order_loss(logits, taught.similarity, taught.candidates)
     apart = [
         feature_loss(mine, F.normalize(theirs @ space, dim=1))
         for mine, theirs in ((image, taught.image), (text, taught.text))
@@ -71,14 +69,13 @@ def test_the_teachers_count_with_the_recipes_weights_and_temperature(made, taugh
     assert {name: float(part) for name, part in parts.items()} == pytest.approx(
         {
             "distribution": 3.0 * float(divergence),
-            "order": 7.0 * float(order),
             "feature": 11.0 * float(apart[0] + apart[1]) / 2,
         }
     )
 
 
 def test_weights_of_zero_leave_a_teachers_loss_out(made, taught):
-    none = replace(RECIPE, distribution=0.0, order=0.0, feature=0.0)
+    none = replace(RECIPE, distribution=0.0, feature=0.0)
     assert taught_losses(made, taught, unit(8, 4, 4), none) == {}
 
 

@@ -82,7 +82,7 @@ class Learner(nn.Module):
         self.student = trainee.module
         start = math.log(recipe.initial_scale)
         self.log_scale = nn.Parameter(torch.tensor(start)) if recipe.contrastive else None
-        compared = taught and (recipe.distribution or recipe.order)
+        compared = taught and recipe.distribution
         self.log_soft_scale = nn.Parameter(torch.tensor(start)) if compared else None
         self.classes = classes
         scales = [value for value in (self.log_scale, self.log_soft_scale) if value is not None]
