@@ -6,14 +6,70 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
+import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 STDOUT, STDERR = 1, 2
 _results: TextIO | None = None
+_COLOUR = re.compile(r"(\x1b\[(?:3[1-7]|0)m)")
+_NOT_ASCII_TEXT = re.compile(r"[^ -~\n\t]")
+
+
+def escape_unprintable(text: str) -> str:
+    """Escape what is neither printable, a space, a line break nor a tab: text from a device, a
+    bundle or a file then moves no cursor, hides nothing and changes no terminal."""
+    return _NOT_ASCII_TEXT.sub(_escape_character, text)
+
+
+def _escape_character(match: re.Match[str]) -> str:
+    character = match[0]
+    if character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+class _Printable:
+    """A stream that passes on printable text alone, and the colours of a word to a terminal, as git
+    does; `terminal` is what lies behind it."""
+
+    def __init__(self, terminal: TextIO) -> None:
+        self.terminal = terminal
+
+    def write(self, text: str) -> int:
+        parts = _COLOUR.split(text) if self.terminal.isatty() else [text]  # every second a colour
+        parts[::2] = map(escape_unprintable, parts[::2])
+        self.terminal.write("".join(parts))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        self.write("".join(lines))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.terminal, name)
+
+
+@contextmanager
+def printable_output() -> Iterator[None]:
+    """Escape what is not printable in all that is printed meanwhile."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(_Printable, before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def terminal_errors() -> TextIO:
+    """Standard error for one who draws there, and escapes what is drawn by escape_unprintable."""
+    stream: TextIO = getattr(sys.stderr, "terminal", sys.stderr)
+    return stream
 
 
 @contextmanager

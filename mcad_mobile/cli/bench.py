@@ -8,8 +8,9 @@ from typing import Literal
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
-from mcad_mobile.base.standard_output import print_json
+from mcad_mobile.base.standard_output import print_json, terminal_errors
 from mcad_mobile.bench.devices.aihub import AiHubDevice
 from mcad_mobile.bench.report import markdown
 from mcad_mobile.bench.report.rows import busy
@@ -29,6 +30,7 @@ from mcad_mobile.cli.output import (
     flag,
     load_bundle,
     option,
+    printable,
     warn,
 )
 from mcad_mobile.cli.report import JudgedOptions, check_report, write_report
@@ -134,9 +136,13 @@ def bench(options: BenchOptions, context: typer.Context) -> None:
         repeats=options.repeats or (_FOR_A_BASELINE if before else None),
         cool_down_s=options.cool_down,
     )
-    with Console(stderr=True).status("starting") as status:
+    with Console(file=terminal_errors()).status("starting") as status:
         documents, failures = measure(
-            bundle, options.device, device, workload, lambda step, *_: status.update(step)
+            bundle,
+            options.device,
+            device,
+            workload,
+            lambda step, *_: status.update(Text(printable(step))),
         )
     for warning in filter(None, map(busy, documents)):
         warn(warning)

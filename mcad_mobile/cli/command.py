@@ -17,7 +17,12 @@ import typer
 
 from mcad_mobile.base import VERSION, files
 from mcad_mobile.base.locks import check_platform
-from mcad_mobile.base.standard_output import flush_results, give_up_results, reserve_standard_output
+from mcad_mobile.base.standard_output import (
+    flush_results,
+    give_up_results,
+    printable_output,
+    reserve_standard_output,
+)
 from mcad_mobile.cli import app as android_app
 from mcad_mobile.cli import (
     bench,
@@ -54,7 +59,8 @@ def as_command(run: Callable[..., None], kept: str) -> Callable[..., None]:
     def command(**values: Any) -> None:
         contexts = {name: values.pop(name) for name in context}
         try:
-            run(kind(**values), **contexts)
+            with printable_output():
+                run(kind(**values), **contexts)
         except McadError as error:
             raise _with_own_paths(error, values) from None
         except KeyboardInterrupt:
@@ -205,5 +211,6 @@ def _fail(message: str, hint: str, as_json: bool, code: int = 1) -> NoReturn:
         print(json.dumps({"error": message, "hint": hint}), file=sys.stderr)
     else:
         sentences = f"{message}\n  {hint}" if hint else message
-        print(f"{coloured('error:', 'red', sys.stderr)} {sentences}", file=sys.stderr)
+        with printable_output():
+            print(f"{coloured('error:', 'red', sys.stderr)} {sentences}", file=sys.stderr)
     sys.exit(code)

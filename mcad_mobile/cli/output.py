@@ -31,6 +31,7 @@ from rich.text import Text
 
 from mcad_mobile.base import machine
 from mcad_mobile.base.progress import Progress
+from mcad_mobile.base.standard_output import escape_unprintable, terminal_errors
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
 
 
@@ -209,9 +210,8 @@ def format_speed(photos_per_s: float | None) -> str:
 
 
 def printable(text: str) -> str:
-    """A file name for a terminal: line breaks and bytes that are no text are escaped."""
-    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    """A file name or a reason for a terminal, in a line: line breaks are escaped, too."""
+    return escape_unprintable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def print_skipped(skipped: Iterable[tuple[str, str]]) -> None:
@@ -229,12 +229,12 @@ class _Rate(ProgressColumn):
 def progress_bar() -> Iterator[Progress]:
     """Show a bar on standard error, which disappears when the work is done. In a log, print a line
     a minute instead, so none for work that takes less."""
-    console = Console(stderr=True)
+    console = Console(file=terminal_errors())
     if not console.is_terminal:
         yield _line_a_minute()
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),
@@ -249,7 +249,7 @@ def progress_bar() -> Iterator[Progress]:
         def advance(step: str, done: int = 0, total: int = 0, /) -> None:
             if stage.is_new(done, total):
                 bar.reset(task)
-            bar.update(task, description=step, completed=done, total=total or None)
+            bar.update(task, description=printable(step), completed=done, total=total or None)
 
         yield advance
 

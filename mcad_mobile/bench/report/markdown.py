@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mcad_mobile.base.standard_output import escape_unprintable
 from mcad_mobile.bench.report.rows import (
     NOT_MEASURED,
     PERCENTILES,
@@ -146,7 +147,7 @@ def markdown(*documents: dict[str, Any]) -> str:
             *(f"- {caution}" for caution in cautions(documents)),
         ]
         parts.insert(0, "\n".join(lines).rstrip() + "\n")
-    return "\n".join(parts)
+    return escape_unprintable("\n".join(parts))
 
 
 def _result(document: dict[str, Any]) -> str:
