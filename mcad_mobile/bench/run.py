@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 
 from mcad_mobile.base import machine
+from mcad_mobile.base.documents import convert
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device import RESULT_SCHEMA, Device, Parts, Spec, TowerDevice
 from mcad_mobile.bench.devices.host import EmulatedHost, EmulatorDevice, HostDevice
+from mcad_mobile.bench.document import BenchDocument
 from mcad_mobile.bench.samples import index_photos, sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BenchError
@@ -179,7 +181,7 @@ def bench_towers(
 
 def complete_document(bundle: Bundle, measured: dict[str, Any]) -> dict[str, Any]:
     """Complete a device's part (see Device.measure) to a mcad-bench/1 document. Figures are rounded
-    before they are judged, so a reader sees what passed."""
+    before they are judged, so a reader sees what passed. BenchError: a figure cannot be right."""
     document: dict[str, Any] = _rounded(
         {
             "schema": RESULT_SCHEMA,
@@ -194,6 +196,8 @@ def complete_document(bundle: Bundle, measured: dict[str, Any]) -> dict[str, Any
         "memory": _target("mib", MEMORY_LIMIT_MIB, peak),
         "search": _target("ms", SEARCH_LIMIT_MS, search),
     }
+    hint = "Measure again; if it stays so, report this."
+    convert(document, BenchDocument, "The measured result", BenchError, hint)
     return document
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
+import msgspec
+from msgspec import Meta
+
+from mcad_mobile.base.documents import Count, convert
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device import MEMORY_SEARCHES, Mode, Places, Spec
+from mcad_mobile.bench.document import MiB, PerSecond, Samples, Step
 from mcad_mobile.bench.measure import percentiles
 from mcad_mobile.bench.repeats import Health, Repeat, cool_down, counted_runs
 from mcad_mobile.bench.runner import checking
@@ -15,6 +20,65 @@ from mcad_mobile.bench.self_test import Ladder, choose_rung, judge_ladder, used_
 from mcad_mobile.bench.watch import Watched
 from mcad_mobile.engine.bundle import TOWERS, TowerName
 from mcad_mobile.errors import BenchError, RunnerCrashed
+
+
+class _Output(msgspec.Struct, frozen=True):
+    """What a runner prints in every mode (docs/bench.md). Unknown fields are ignored."""
+
+    pinned_cores: list[Count]
+    foreign_modules: list[str] = []
+
+
+class _TriedRung(msgspec.Struct, frozen=True):
+    rung: Count
+    loaded: bool
+    why: str = ""
+    provider: str | None = None
+    nodes: dict[str, Count] | None = None
+
+
+class _CheckOutput(_Output, frozen=True, kw_only=True):
+    ladder: dict[str, list[_TriedRung]]
+    tools: dict[str, str] = {}
+
+
+class _SearchStages(msgspec.Struct, frozen=True):
+    tokenize: Samples
+    text: Samples
+    scan: Samples
+    rescore: Samples
+    total: Samples
+
+
+class _SearchOutput(_Output, frozen=True, kw_only=True):
+    photos: Count
+    bytes_per_photo: MiB
+    steps: list[Step]
+    samples_ms: _SearchStages
+    waited_share: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+
+class _IndexStages(msgspec.Struct, frozen=True):
+    decode: Samples
+    image: Samples
+
+
+class _IndexOutput(_Output, frozen=True, kw_only=True):
+    photos: Count
+    photos_per_s: PerSecond
+    steps: list[Step]
+    samples_ms: _IndexStages
+
+
+class _NoIndexing(_Output, frozen=True, kw_only=True):
+    unsupported: str
+
+
+_OUTPUTS: dict[Mode, type[_Output]] = {
+    "check": _CheckOutput,
+    "search": _SearchOutput,
+    "index": _IndexOutput,
+}
 
 
 class Launcher(Protocol):
@@ -52,6 +116,14 @@ class Session:
                 rungs[name].remove(number)
                 why = f"the process crashed with code {crash.code}: {crash.last_line}"
                 crashed.append((name, {"rung": number, "loaded": False, "why": why}))
+        for name, numbers in rungs.items():
+            printed = [tried["rung"] for tried in checked["ladder"].get(name, [])]
+            if printed != numbers:
+                raise BenchError(
+                    f"The runner was to try the rungs {numbers} of the {name} tower, and reported "
+                    f"on {printed}.",
+                    "Use a runner and a mcad-mobile of the same version.",
+                )
         for name, tried in crashed:
             checked["ladder"][name] += [tried]
             checked["ladder"][name].sort(key=lambda rung: rung["rung"])
@@ -120,8 +192,15 @@ class Session:
     def _launch(self, mode: Mode, more: dict[str, Any]) -> Watched:
         document = {**self.spec.document(mode, self.launcher.places), **more}
         watched = self.launcher.launch(document, self.progress)
-        foreign = watched.document.get("foreign_modules")
-        if foreign:
+        kind = _NoIndexing if "unsupported" in watched.document else _OUTPUTS[mode]
+        output = convert(
+            watched.document,
+            kind,
+            f"The runner's output in mode {mode}",
+            BenchError,
+            "Use a runner and a mcad-mobile of the same version.",
+        )
+        if foreign := output.foreign_modules:
             raise BenchError(
                 f"The measured process loaded {', '.join(foreign)}, which no phone loads.",
                 "Find the import with: python -X importtime -m mcad_mobile.bench.runner.",

@@ -23,7 +23,8 @@ from mcad_mobile.errors import BenchError, MemoryUnavailable, RunnerCrashed
 # peaks come and go, and rarely while it is timed.
 SAMPLE_S = 0.005
 SAMPLE_TIMING_S = 0.1
-_TAIL_LINES = 12
+MOST_BYTES = 64 * 2**20  # that a process prints: its document takes a few MiB
+_TAIL_LINES, _LONGEST_LINE = 12, 65536
 _SAME_VERSION = "Use a runner and a mcad-mobile of the same version."
 
 
@@ -54,12 +55,13 @@ def watch(
 
     `sample` returns the memory of a process id, or raises ProcessLookupError or MemoryUnavailable.
     `progress` hears each step that the process announces on standard error. BenchError: it fails
-    with a reason of its own, or runs too long. RunnerCrashed: it ends without a document.
+    with a reason of its own, runs too long or prints too much. RunnerCrashed: it ends without a
+    document.
     """
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as stdin,
-        tempfile.TemporaryFile("w+", encoding="utf-8") as out,
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as err,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
     ):
         stdin.write(document)
         stdin.seek(0)
@@ -67,9 +69,7 @@ def watch(
             command, stdin=stdin, stdout=out, stderr=err, env=environment
         ) as process:
             try:
-                peak, samples = _sample(
-                    process, err, time.monotonic() + timeout_s, sample, progress
-                )
+                peak, samples = _sample(process, out, err, timeout_s, sample, progress)
             finally:
                 process.kill()
         out.seek(0)
@@ -78,15 +78,18 @@ def watch(
 
 def _sample(
     process: subprocess.Popen[bytes],
-    err: IO[str],
-    deadline: float,
+    out: IO[bytes],
+    err: IO[bytes],
+    timeout_s: float,
     sample: Callable[[int], Memory],
     progress: Progress,
 ) -> tuple[Memory, int]:
-    """Return the highest samples until the process ends, and their number. BenchError: the deadline
-    passes first."""
+    """Return the highest samples until the process ends, and their number. BenchError: it runs too
+    long, or prints too much."""
     interval, seen, pss, rss, samples = SAMPLE_S, 0, 0.0, 0.0, 0
+    deadline = time.monotonic() + timeout_s
     while process.poll() is None:
+        _refuse_flood(out, err)
         try:
             now = sample(process.pid)
         except (ProcessLookupError, MemoryUnavailable):
@@ -94,30 +97,40 @@ def _sample(
         else:
             pss, rss, samples = max(pss, now.pss), max(rss, now.rss), samples + 1
         # The child shares the file's offset, so read by position.
-        new = os.pread(err.fileno(), 65536, seen)
-        complete = new[: new.rfind(b"\n") + 1]
+        new = os.pread(err.fileno(), _LONGEST_LINE, seen)
+        complete = new if len(new) == _LONGEST_LINE else new[: new.rfind(b"\n") + 1]
         seen += len(complete)
         for line in complete.decode("utf-8", "replace").splitlines():
             if line.startswith(STEP):
                 progress(line.removeprefix(STEP))
                 interval = SAMPLE_TIMING_S if line == f"{STEP}timing" else SAMPLE_S
         if time.monotonic() > deadline:
-            process.kill()
             raise BenchError(
                 f"The measurement did not end in time; its last lines:\n{_tail(err)}",
                 "Measure fewer searches, or an index of fewer photos.",
             )
         time.sleep(interval)
+    _refuse_flood(out, err)
     return Memory(pss, rss), samples
 
 
-def _read_document(printed: str, returncode: int, err: IO[str]) -> dict[str, Any]:
+def _refuse_flood(out: IO[bytes], err: IO[bytes]) -> None:
+    if max(os.fstat(file.fileno()).st_size for file in (out, err)) > MOST_BYTES:
+        raise BenchError(
+            f"The measured process printed more than {MOST_BYTES >> 20} MiB, and was ended; its "
+            f"last lines:\n{_tail(err)}",
+            _SAME_VERSION,
+        )
+
+
+def _read_document(printed: bytes, returncode: int, err: IO[bytes]) -> dict[str, Any]:
     """Decode a runner's standard output. BenchError: it holds the runner's own error;
     RunnerCrashed: it holds no document."""
+    reason = "its standard output is no JSON object"
     try:
         found = json.loads(printed)
-    except ValueError:
-        found = None
+    except (ValueError, RecursionError) as error:
+        found, reason = None, f"its standard output is no JSON in UTF-8: {error}"
     if isinstance(found, dict) and "error" in found:
         reported = convert(
             found["error"], _RunnerError, "The runner's error", BenchError, _SAME_VERSION
@@ -125,15 +138,18 @@ def _read_document(printed: str, returncode: int, err: IO[str]) -> dict[str, Any
         raise BenchError(reported.message, reported.hint)
     if returncode != 0 or not isinstance(found, dict):
         steps = [line.removeprefix(STEP) for line in _lines(err) if line.startswith(STEP)]
-        raise RunnerCrashed(returncode, steps[-1] if steps else "", _tail(err))
+        why = f"\n{reason}" if returncode == 0 else ""
+        raise RunnerCrashed(returncode, steps[-1] if steps else "", _tail(err) + why)
     return found
 
 
-def _tail(err: IO[str]) -> str:
+def _tail(err: IO[bytes]) -> str:
     lines = [line for line in _lines(err) if not line.startswith(STEP)]
     return "\n".join(lines[-_TAIL_LINES:]) or "(nothing on standard error)"
 
 
-def _lines(err: IO[str]) -> list[str]:
-    err.seek(0)
-    return err.read().splitlines()
+def _lines(err: IO[bytes]) -> list[str]:
+    """The last lines on standard error."""
+    size = os.fstat(err.fileno()).st_size
+    last = os.pread(err.fileno(), _LONGEST_LINE, max(0, size - _LONGEST_LINE))
+    return last.decode("utf-8", "replace").splitlines()

@@ -72,6 +72,25 @@ def test_an_npu_runtime_comes_beside_onnx_runtime(qnn_runtime, tmp_path):
     assert not found.runs_npu()
 
 
+def test_of_two_libraries_of_the_same_name_the_first_counts(tmp_path):
+    """Each archive is listed with what was taken from it, as the bill of materials has it."""
+    first, second = elf_library(b"first"), elf_library(b"second")
+    archives = [
+        archive(tmp_path / "first.aar", {f"jni/{ABI}/libshared.so": first}),
+        archive(
+            tmp_path / "second.aar",
+            {f"jni/{ABI}/libshared.so": second, f"jni/{ABI}/libown.so": second},
+        ),
+    ]
+    found = libraries(tmp_path, [ABI], archives)
+    assert found.native[ABI]["libshared.so"] == first
+    assert found.native[ABI]["libown.so"] == second
+    assert [made.native for made in found.archives[:2]] == [
+        (f"{ABI}/libshared.so",),
+        (f"{ABI}/libown.so",),
+    ]
+
+
 def test_another_onnx_runtime_takes_the_place_of_ours(onnxruntime_qnn, qnn_runtime, tmp_path):
     found = libraries(tmp_path, [ABI], [qnn_runtime, onnxruntime_qnn])
     assert b"1.28.1" in found.native[ABI]["libonnxruntime.so"]

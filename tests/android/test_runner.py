@@ -148,6 +148,14 @@ def test_index_decodes_and_embeds_and_leaves_nothing(runner, bundle):
     assert list(Path(runner.spec["scratch"]).iterdir()) == []
 
 
+def test_the_image_towers_time_is_without_decoding(runner, bundle, tmp_path):
+    """A photo that takes far longer to decode than the tiny tower takes to run."""
+    photos = sample_photos(bundle, tmp_path, 3, size=(2400, 1800))
+    document, _ = runner("index", photos=[str(photo) for photo in photos])
+    samples = document["samples_ms"]
+    assert 3 * min(samples["image"]) < min(samples["decode"])
+
+
 @pytest.mark.parametrize(
     ("mode", "changes", "message"),
     [

@@ -55,6 +55,25 @@ def test_a_missed_target_is_an_exit_code_for_those_who_ask(bench: Any) -> None:
     assert "Memory, peak PSS 120.0 MiB, limit 100 MiB" in message
 
 
+@pytest.mark.parametrize(
+    ("part", "missing", "named"),
+    [
+        ("memory_mib", {"peak_pss": None, "peak_rss": None}, "Memory, peak PSS not measured"),
+        ("latency_ms", {}, "Search, median not measured"),
+    ],
+)
+def test_a_target_that_was_not_measured_is_not_met(
+    bench: Any, bundle: Bundle, tmp_path: Path, part: str, missing: dict[str, Any], named: str
+) -> None:
+    found = measured()
+    found[part] = {**found[part], **missing} if missing else {}
+    assert bench(found).exit_code == 0
+    assert named in str(bench(found, "--fail-on-target").exception)
+    (tmp_path / "found.json").write_text(json.dumps(complete_document(bundle, found)))
+    report = CliRunner().invoke(app, ["report", str(tmp_path / "found.json"), "--fail-on-target"])
+    assert report.exit_code == 1 and named in str(report.exception)
+
+
 def test_a_report_can_fail_on_targets_too(bundle: Bundle, tmp_path: Path) -> None:
     results = []
     for total in (2.0, 9.0):

@@ -205,6 +205,18 @@ def test_photos_to_decode_are_the_golden_ones_in_turn(bundle: Bundle, tmp_path: 
         assert last.size == (80, 60)
 
 
+def test_the_image_towers_time_is_without_decoding(bundle: Bundle, tmp_path: Path) -> None:
+    """Photos that take far longer to decode than the tiny tower takes to run."""
+    photos = samples.sample_photos(bundle, tmp_path, 2, size=(2400, 1800))
+    synthetic_index = tmp_path / "index"
+    samples.synthetic_index(bundle, synthetic_index, 10)
+    spec = Spec(bundle, synthetic_index, ("a dog",), tuple(photos))
+    document = spec.document("index", host.HostLauncher(spec, tmp_path, timeout_s=60).places)
+    found = runner.measure_index({**document, "rung": {"image": 0}})["samples_ms"]
+    assert len(found["decode"]) == len(found["image"]) == 2
+    assert 3 * min(found["image"]) < min(found["decode"])
+
+
 def test_real_index_is_measured_with_its_own_photos(bundle: Bundle, tmp_path: Path) -> None:
     photos = samples.sample_photos(bundle, tmp_path, 3)
     index = create_index(bundle, tmp_path / "index")

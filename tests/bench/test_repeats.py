@@ -39,6 +39,11 @@ def test_run_that_slowed_down_does_not_count() -> None:
     assert why(repeat(3.0), repeat(3.6)) == ["", "20 % slower than the fastest run"]
 
 
+@pytest.mark.parametrize(("ms", "counts"), [(3.44, True), (3.46, False)])
+def test_a_run_may_be_15_percent_slower_than_the_fastest(ms: float, counts: bool) -> None:
+    assert [not reason for reason in why(repeat(3.0), repeat(ms))] == [True, counts]
+
+
 def test_run_under_thermal_status_does_not_count_even_if_it_was_fast() -> None:
     hot = repeat(2.0, after=Health(thermal_status=2))
     assert why(hot, repeat(3.0)) == ["thermal status 2", ""]

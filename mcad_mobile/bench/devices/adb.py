@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
+import re
 import shlex
 import tempfile
 import zipfile
@@ -340,12 +341,12 @@ def _python(shell: AdbShell) -> str:
     seen = []
     for name in _PYTHONS:
         code, printed = shell.ask(f"{name} -c 'import sys; print(*sys.version_info[:2])'")
-        if code:
+        version = re.search(r"\b(\d{1,3}) (\d{1,3})\s*$", printed)
+        if code or version is None:
             continue
-        version = tuple(map(int, printed.split()[-2:]))
-        if version >= _OLDEST_PYTHON:
+        if (int(version[1]), int(version[2])) >= _OLDEST_PYTHON:
             return name
-        seen.append(f"{name} is {'.'.join(map(str, version))}")
+        seen.append(f"{name} is {version[1]}.{version[2]}")
     oldest = ".".join(map(str, _OLDEST_PYTHON))
     raise BenchError(
         f"The board has no Python {oldest} or later ({'; '.join(seen) or 'none at all'}).",

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcad_mobile.base import machine
+from mcad_mobile.base.documents import convert
+from mcad_mobile.base.standard_output import escape_unprintable
 from mcad_mobile.bench.devices.adb_shell import AdbShell
+from mcad_mobile.bench.document import DeviceFacts, HealthFacts
 from mcad_mobile.bench.repeats import Health
-from mcad_mobile.errors import TargetError
+from mcad_mobile.errors import BenchError, TargetError
 from mcad_mobile.export.targets import Target, all_targets, find_target
 
 _MARK = "@@"
+_ODD = "Look at what the device says by `adb shell`: getprop, dumpsys, /proc, /sys."
 # Android Studio's emulator, old and new, and the virtual device of Android's own builds.
 _EMULATED_HARDWARE = ("goldfish", "ranchu", "cutf_cvm")
 _CORES = (
@@ -102,7 +106,14 @@ class Facts:
 
 
 def read_facts(shell: AdbShell) -> Facts:
-    """Read the facts of an Android device, which has properties, or of a Linux board."""
+    """Read the facts of an Android device, which has properties, or of a Linux board. BenchError:
+    a number that it tells cannot be right."""
+    facts = _facts(shell)
+    convert(facts.to_json(), DeviceFacts, "The device", BenchError, _ODD)
+    return facts
+
+
+def _facts(shell: AdbShell) -> Facts:
     output = _ask(shell, _FACTS)
     props = dict(re.findall(r"^\[(.+?)\]: \[(.*)\]$", output["props"], flags=re.MULTILINE))
     arch = output["machine"].strip()
@@ -112,8 +123,8 @@ def read_facts(shell: AdbShell) -> Facts:
         "arch": arch,
         "instruction_sets": tuple(machine.instruction_sets(output["cpuinfo"])),
         "kernel": output["kernel"].strip(),
-        "memory_mib": int(memory.get("MemTotal", 0)) // 1024,
-        "memory_available_mib": int(memory.get("MemAvailable", 0)) // 1024,
+        "memory_mib": _number(memory.get("MemTotal", "0")) // 1024,
+        "memory_available_mib": _number(memory.get("MemAvailable", "0")) // 1024,
         "cores": cores,
         "core_count": len(re.findall(r"^\d+ ", output["cores"], flags=re.MULTILINE))
         or output["cpuinfo"].count("processor\t"),
@@ -146,22 +157,24 @@ def read_health(shell: AdbShell) -> Health:
     """Read heat, battery and capped clocks, as far as the device reports them."""
     output = _ask(shell, _HEALTH)
     status = re.search(r"Thermal Status: (\d+)", output["thermal"])
-    skin = re.search(r"mValue=([\d.]+), mType=3\b", output["thermal"])
+    skin = re.search(r"mValue=(-?\d+(?:\.\d+)?), mType=3\b", output["thermal"])
     level = re.search(r"^\s*level: (\d+)", output["battery"], flags=re.MULTILINE)
     tenths = re.search(r"^\s*temperature: (\d+)", output["battery"], flags=re.MULTILINE)
     hottest = _hottest_zone(output["zones"])
-    temperature = float(skin[1]) if skin else int(tenths[1]) / 10 if tenths else hottest
+    temperature = float(skin[1]) if skin else _number(tenths[1]) / 10 if tenths else hottest
     capped = {
         str(core.number): core.allowed_mhz
         for core in _cores(output["cores"])
         if core.allowed_mhz < core.max_mhz
     }
-    return Health(
-        thermal_status=int(status.group(1)) if status else None,
+    health = Health(
+        thermal_status=_number(status[1]) if status else None,
         temperature_c=temperature,
-        battery_percent=int(level.group(1)) if level else None,
+        battery_percent=_number(level[1]) if level else None,
         capped=capped or None,
     )
+    convert(health.to_json(), HealthFacts, "The device's health", BenchError, _ODD)
+    return health
 
 
 def _emulator(props: dict[str, str]) -> str:
@@ -181,14 +194,14 @@ def _ask(shell: AdbShell, commands: dict[str, str]) -> dict[str, str]:
     found = dict.fromkeys(commands, "")
     for part in printed.split(f"\n{_MARK}")[1:]:
         name, _, answer = part.partition("\n")
-        found[name.strip()] = answer.replace("\r", "")
+        found[name.strip()] = escape_unprintable(answer.replace("\r", ""))
     return found
 
 
 def _cores(output: str) -> tuple[Core, ...]:
     """Parse lines of "NUMBER MAX_KHZ ALLOWED_KHZ"; cores without a clock are left out."""
-    rows = re.findall(r"^(\d+) (\d+) (\d+)$", output, flags=re.MULTILINE)
-    found = [Core(int(n), int(top) // 1000, int(cap) // 1000) for n, top, cap in rows]
+    rows = re.findall(r"^(\d{1,3}) (\d+) (\d+)$", output, flags=re.MULTILINE)
+    found = [Core(int(n), _number(top) // 1000, _number(cap) // 1000) for n, top, cap in rows]
     return tuple(sorted(found, key=lambda core: core.number))
 
 
@@ -206,4 +219,9 @@ def _board_chip(soc: str, compatible: str) -> str:
 def _hottest_zone(output: str) -> float | None:
     """The highest temperature of the CPUs' zones, which are in thousandths of a degree."""
     zones = re.findall(r"^(\S*cpu\S*) (\d+)$", output, flags=re.MULTILINE | re.IGNORECASE)
-    return max(int(value) for _, value in zones) / 1000 if zones else None
+    return max(_number(value) for _, value in zones) / 1000 if zones else None
+
+
+def _number(digits: str) -> int:
+    """An absurd number stays one; Python converts no text of thousands of digits."""
+    return int(digits[:18])

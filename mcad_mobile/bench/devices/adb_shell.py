@@ -6,9 +6,11 @@ import contextlib
 import os
 import re
 import select
+import selectors
 import shlex
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +26,8 @@ RUN = f"{ROOT}/run"
 _COMMAND_S = 60.0
 _PUSH_BYTES_PER_S = 250_000  # below the slowest USB 2 cable: bounds the time of a push
 _PROBE_S = 5.0
+_PROBE_BYTES = 2**20
+_MOST_BYTES = 8 * 2**20  # that a command prints: the longest listing has a few hundred lines
 _SPARE_BYTES = 16 * 2**20  # for what a run writes: a small index, a few files
 _EXIT = ":exit:"
 _HINTS = {
@@ -147,9 +151,9 @@ class AdbShell:
         return found
 
     def _check_room(self, needed: int) -> None:
-        last = self.run(f"df -k {ROOT}").splitlines()[-1]
+        last = self.run(f"df -k {ROOT}").strip().rpartition("\n")[2]
         # Filesystem, blocks, used, available, ...: long names wrap, so match from the "%".
-        match = re.search(r"(\d+)\s+\d+%", last)
+        match = re.search(r"\b(\d{1,15})\s+\d+%", last)
         if match and needed and int(match.group(1)) * 1024 < needed + _SPARE_BYTES:
             raise _no_room(
                 f"{(needed + _SPARE_BYTES) / 2**20:.0f} MiB are needed in {ROOT}, "
@@ -199,15 +203,21 @@ class Probe:
         program, _, rollup = answer.partition("\n")
         if program.startswith("/"):
             self.program = program
-        return parse_smaps_rollup(rollup)
+        try:
+            return parse_smaps_rollup(rollup)
+        except (ValueError, IndexError) as error:
+            raise ProcessLookupError("the device's /proc is not to be read") from error
 
     def _ask(self, script: str) -> str:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None
         try:
             stdin.write(script.encode() + b"\n")
+            deadline = time.monotonic() + _PROBE_S
             while b":end\n" not in self._buffer:
-                if not select.select([stdout], [], [], _PROBE_S)[0]:
+                left = max(0.0, deadline - time.monotonic())
+                if len(self._buffer) > _PROBE_BYTES or not select.select([stdout], [], [], left)[0]:
+                    self._buffer = b""
                     raise ProcessLookupError("the device's shell does not answer")
                 read = os.read(stdout.fileno(), 65536)
                 if not read:
@@ -300,12 +310,37 @@ def connect(serial: str | None = None, timeout_s: float = _COMMAND_S) -> AdbShel
 
 
 def _run(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=timeout_s,
-        check=False,
-    )
+    """Run `command`, whose output a device may never end. TimeoutExpired; BenchError: it prints too
+    much."""
+    deadline = time.monotonic() + timeout_s
+    with (
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process,
+        selectors.DefaultSelector() as pipes,
+    ):
+        assert process.stdout is not None and process.stderr is not None
+        printed = {process.stdout.fileno(): b"", process.stderr.fileno(): b""}
+        for pipe in printed:
+            pipes.register(pipe, selectors.EVENT_READ)
+        try:
+            while pipes.get_map():
+                ready = pipes.select(max(0.0, deadline - time.monotonic()))
+                if not ready or time.monotonic() > deadline:
+                    raise subprocess.TimeoutExpired(command, timeout_s)
+                for key, _ in ready:
+                    read = os.read(key.fd, 65536)
+                    printed[key.fd] += read
+                    if not read:
+                        pipes.unregister(key.fd)
+                if max(map(len, printed.values())) > _MOST_BYTES:
+                    raise BenchError(
+                        f"`{shlex.join(command)[:300]}` printed more than "
+                        f"{_MOST_BYTES >> 20} MiB, and was ended.",
+                        "Look at what the device prints by `adb shell`, or reboot it.",
+                    )
+            process.wait(max(0.0, deadline - time.monotonic()))
+        finally:
+            process.kill()
+    out, err = (text.decode("utf-8", "backslashreplace") for text in printed.values())
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
