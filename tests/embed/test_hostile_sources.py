@@ -87,6 +87,7 @@ FOREIGN = [
     "nosuch://x/a.jpg",
     "dir://a.jpg::file:///etc",
     "s3://bucket/a.jpg",
+    "file://x::trap://x/a.jpg",
 ]
 
 
@@ -230,6 +231,21 @@ def test_a_store_that_is_away_ends_the_job_in_the_end(monkeypatch):
         embed_shard(Bytes(), photos_of(Listed(keys, (0,) * 40, "away://")))
     few = embed_shard(Bytes(), photos_of(Listed(keys[:5], (0,) * 5, "away://")))
     assert {photo.cause for photo in few.left_out} == {"read"}
+
+
+def test_a_store_that_answers_now_and_then_ends_no_job():
+    class Flaky(MemoryFileSystem):
+        protocol = "flaky"
+
+        def cat_file(self, path, *arguments, **options):
+            if path.endswith("9.jpg"):
+                return PHOTO
+            raise RuntimeError("no answer")
+
+    fsspec.register_implementation("flaky", Flaky, clobber=True)
+    keys = tuple(f"flaky://{number}.jpg" for number in range(100, 200))
+    found = embed_shard(Bytes(), photos_of(Listed(keys, (0,) * 100, "flaky://")))
+    assert (len(found.keys), len(found.left_out)) == (10, 90)
 
 
 def member(name, data=PHOTO, **facts):

@@ -15,7 +15,7 @@ import pyarrow.parquet as parquet
 import pytest
 from fsspec.registry import _registry as registry
 
-from mcad_mobile.embed.job import KnownPhotos
+from mcad_mobile.embed.job import Inventory, KnownPhotos, ShardRecord
 from mcad_mobile.embed.pieces import Rows, name_of, photos_of
 from mcad_mobile.embed.shard import embed_shard
 from mcad_mobile.embed.source import Source
@@ -179,6 +179,14 @@ def test_a_shard_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
         make("shards/new", b"12345")
         assert flushed.pop() == ((tmp_path / "shards" / "new").stat().st_ino, 5)
         store.remove("shards/new")
+
+
+def test_a_piece_of_which_a_photo_was_not_read_is_not_done():
+    records = [
+        ShardRecord("a.parquet", f"piece {unread}", 9, 5, unread, unread, "onnx")
+        for unread in (0, 1)
+    ]
+    assert Inventory(tuple(records), 2).pieces == {"piece 0"}
 
 
 def test_names_that_lead_nowhere_say_so(tmp_path, photos, monkeypatch):
