@@ -79,8 +79,7 @@ def export_bundle(
 def check_arguments(
     student: str | Student | None, outs: Sequence[Path], calibration: Path | None
 ) -> None:
-    """Raise the error of a wrong name or folder, then MissingExtra if a library that every export
-    needs is not installed: torch takes seconds to import, and is not needed for the first."""
+    """Raise the error of a wrong name or folder before MissingExtra: torch takes long to import."""
     for out in outs:
         check_replaceable(out)
     if calibration is not None:

@@ -121,7 +121,7 @@ class BundleBuilder:
         expected = {
             name: float_embeddings(student.tower(name), compared.inputs(name)) for name in TOWERS
         }
-        self._comparison = Comparison(
+        self.comparison = Comparison(
             inputs,
             expected,
             allow_low_parity=allow_low_parity,
@@ -144,13 +144,9 @@ class BundleBuilder:
         self, budget: Budget, target: Target
     ) -> tuple[dict[TowerName, Precision], PrecisionRecord]:
         """Search the smallest towers for the first rung of `target`, for all bundles."""
+        cache = EmbeddingCache(budget.kept)
         meter = RecallMeter(
-            self._student,
-            budget.photos,
-            budget.data,
-            self._table,
-            EmbeddingCache(budget.kept),
-            self._progress,
+            self._student, budget.photos, budget.data, self._table, cache, self._progress
         )
         ranked = {
             name: sensitivities(job)
@@ -162,10 +158,9 @@ class BundleBuilder:
             for name, job in self.jobs.items()
         }
         # Few photos are easy to tell apart even for a tower that is far from its student.
-        acceptable = {name: self._comparison.acceptable(name, recipes[name]) for name in TOWERS}
-        search = Search(
-            {name: found for name, (found, _) in acceptable.items()}, meter, budget.points
-        )
+        acceptable = {name: self.comparison.acceptable(name, recipes[name]) for name in TOWERS}
+        tried = {name: found for name, (found, _) in acceptable.items()}
+        search = Search(tried, meter, budget.points)
         chosen = search.run()
         self._chosen = {recipe.tower: recipe for recipe in chosen}
         record = search.record(chosen, ranked, MEASURED_BY[target.family])
@@ -194,7 +189,7 @@ class BundleBuilder:
             rung = backend(plan.runtime)(job, plan, request.target, folder, options)
             alone = self._bundle(folder, request.target, {name: (rung,)})
             job.progress("comparing with float")
-            compared = self._comparison.start(name, rung, alone, request.cloud)
+            compared = self.comparison.start(name, rung, alone, request.cloud)
             self._built[key] = _BuiltRung(folder, title, compared)
         self._waits = True
         for key, _, name in new:

@@ -33,8 +33,8 @@ Compared = tuple[Rung, list[str]]  # with its parity and embeddings, and warning
 
 
 class Comparison:
-    """Compares rungs with the float towers' `expected` embeddings of `inputs`, golden first. A
-    simulator, which takes seconds for an input, runs while other rungs are built."""
+    """Compares rungs with the float towers' `expected` embeddings of `inputs`, golden first;
+    simulators, which take seconds for an input, run beside the building of others."""
 
     def __init__(
         self,
@@ -51,7 +51,15 @@ class Comparison:
         self._simulated_inputs = simulated_inputs
         self._progress = progress
         self._by_simulator: dict[TowerName, list[NDArray[np.float32]]] = {}
-        self._last: Future[Compared] | None = None
+        self._turn = threading.Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """End simulation after the inputs that it is at: Qualcomm's library aborts a process that
+        leaves while it computes."""
+        self._closed = True
+        with self._turn:
+            pass
 
     def start(
         self, name: TowerName, rung: Rung, bundle: Bundle, cloud: CloudCompiler | None
@@ -75,15 +83,13 @@ class Comparison:
         return lambda: compared
 
     def _later(self, work: Callable[[], Compared]) -> Callable[[], Compared]:
-        """Do `work` beside what is built meanwhile, and after all earlier work."""
-        before = self._last
+        """Do `work` beside what is built meanwhile, but not beside other such work."""
 
         def in_turn() -> Compared:
-            wait([before] if before else [])
-            return work()
+            with self._turn:
+                return work()
 
-        self._last = _in_background(in_turn)
-        return self._last.result
+        return _in_background(in_turn).result
 
     def _finish(
         self, name: TowerName, directory: Path, rung: Rung, embeddings: NDArray[np.float32]
@@ -140,18 +146,21 @@ class Comparison:
 
         def work(tower: LoadedTower) -> None:
             for number in left:
+                if self._closed:
+                    return
                 found[number] = tower(_rows(self._inputs[name], slice(number, number + 1)))
                 done = numbers[0] + len(found)
                 self._progress(f"{name} tower: simulated inputs", done, self._simulated_inputs)
 
-        for future in [_in_background(partial(work, tower)) for tower in towers]:
+        futures = [_in_background(partial(work, tower)) for tower in towers]
+        wait(futures)
+        for future in futures:
             future.result()
         return [found[number] for number in numbers]
 
 
 def _in_background(work: Callable[[], T]) -> Future[T]:
-    """Do `work` on a thread that an interrupted process does not wait for, as it would for a
-    pool's."""
+    """Do `work` on a thread of its own; a pool's would go on with all that waits."""
     future: Future[T] = Future()
 
     def run() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +35,8 @@ _TEXTS_PER_PHOTO = 8
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How bundles are exported: on `samples` inputs from the folder `calibration`, from the
-    captioned photos `calibrate_on`, or from installed packages. The HTP simulator, which takes up
-    to a minute an input, is given `simulated_inputs` of the 16 that towers are compared on."""
+    """How bundles are exported; by default calibrated on photos of installed packages. Simulators,
+    slow ones, are given `simulated_inputs` of the 16 that towers are compared on."""
 
     calibration: Path | None = None
     samples: int = 32
@@ -61,9 +60,8 @@ def export(
     options: ExportOptions | None = None,
     progress: Progress = silent,
 ) -> list[Exported]:
-    """Write a bundle of `student` for each request; what several of them share is made once.
-    Compilers and places are checked before any work. A bundle replaces what stood at its `out` when
-    it is complete, and stays if a later request fails."""
+    """Write a bundle for each request; what several share is made once. It replaces what stood at
+    its `out` when it is complete, and stays if a later request fails."""
     options = options or ExportOptions()
     for request in requests:
         require_compilers(request.target, cloud=request.cloud is not None)
@@ -72,7 +70,7 @@ def export(
     progress("reading photos and captions to calibrate on")
     calibrate, held_out, warned = _load_samples(student, options)
     exported = []
-    with tempfile.TemporaryDirectory(prefix="mcad-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="mcad-") as scratch, ExitStack() as on_exit:
         builder = BundleBuilder(
             student,
             calibrate,
@@ -83,6 +81,7 @@ def export(
             progress=progress,
             rungs=_rung_count(requests),
         )
+        on_exit.callback(builder.comparison.close)
         if options.budget is not None:
             chosen, record = builder.choose_precisions(options.budget, requests[0].target)
             requests = [dataclasses.replace(request, precisions=chosen) for request in requests]

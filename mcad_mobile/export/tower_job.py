@@ -34,10 +34,9 @@ from mcad_mobile.export.quantization.ranges import (
 
 @dataclass(frozen=True, eq=False)
 class TowerJob:
-    """A tower to export, with real inputs to calibrate on (`samples`) and to choose by
-    (`validation`, with the float student's embeddings `expected`). `uncorrected` is the same tower
-    with its own biases; `any_length`: texts may be cut after their last token; `rounded` keeps
-    weights in 4 bits, which take minutes."""
+    """A tower to export, with inputs to calibrate on (`samples`) and to choose by (`validation`,
+    with the float student's `expected` embeddings). `uncorrected`: the tower with its own biases;
+    `any_length`: texts may be cut after their last token; `rounded`: weights in 4 bits, kept."""
 
     module: nn.Module
     name: TowerName

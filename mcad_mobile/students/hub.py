@@ -23,6 +23,7 @@ from mcad_mobile.errors import StudentError, require
 
 _CONNECT_S, _ANSWER_S = 5.0, 10.0
 OPEN_CLIP_HINT = "Give a folder that open_clip's push_to_hf_hub or a hub's download made."
+_CONFIG = "open_clip_config.json"
 _FACTS = ("*.json", "*.txt", "*.model", "README.md")
 
 
@@ -68,7 +69,7 @@ def find_folder(name: str, *needed: Sequence[str]) -> Path:
 
 def read_open_clip_config(folder: Path) -> OpenClipConfig:
     """open_clip_config.json of a folder. StudentError if it cannot be read."""
-    path = folder / "open_clip_config.json"
+    path = folder / _CONFIG
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -80,11 +81,9 @@ def read_open_clip_config(folder: Path) -> OpenClipConfig:
 def check_open_clip_name(spec: str) -> None:
     """Raise StudentError if open_clip has no such model, by its files: to import it takes long."""
     kind, _, rest = spec.partition(":")
-    if kind == "local-dir":
-        read_open_clip_config(Path(rest).expanduser())
-        return
-    if kind == "hf-hub":
-        find_folder(rest, ["open_clip_config.json"])
+    if kind in ("local-dir", "hf-hub"):
+        is_here = kind == "local-dir"
+        read_open_clip_config(Path(rest).expanduser() if is_here else find_folder(rest, [_CONFIG]))
         return
     loaded, found = sys.modules.get("open_clip"), find_spec("open_clip")
     if loaded is not None:

@@ -74,8 +74,7 @@ def _load_whole(spec: str | None) -> Student:
 
 
 def check_spec(spec: str | None) -> tuple[str, str]:
-    """Return what `parse_spec` does, or raise StudentError if it names nothing that is there. It
-    imports no torch, which takes seconds."""
+    """Return what `parse_spec` does; StudentError if nothing is there, without importing torch."""
     kind, rest = parse_spec(spec)
     if kind == "open_clip":
         check_open_clip_name(rest)

@@ -46,9 +46,8 @@ TEXT_INPUTS = ("token_rows", "attention_mask", "pooling")
 
 @dataclass(frozen=True)
 class TextSpec:
-    """The inputs of a text tower: at most `length` tokens, specials counted, in rows of `width`
-    numbers. `pool` is the state that becomes the embedding. A tower that `attends_to_padding` sees
-    it as words; every other gives the same embedding without it."""
+    """The inputs of a text tower: at most `length` tokens, specials counted, in rows of `width`.
+    Only a tower that `attends_to_padding` changes with it."""
 
     length: int
     width: int

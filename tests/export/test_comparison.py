@@ -35,14 +35,14 @@ def start(tmp_path, monkeypatch):
         nonlocal answer
         answer = function
         inputs = {"image": {"pixels": np.arange(COUNT, dtype=np.float32)[:, None]}}
-        compared = Comparison(
+        begin.comparison = Comparison(
             inputs,
             {"image": np.eye(COUNT, dtype=np.float32)},
             allow_low_parity=False,
             simulated_inputs=COUNT,
             progress=lambda *step: None if steps is None else steps.append(step),
         )
-        return compared.start("image", rung, bundle, None)
+        return begin.comparison.start("image", rung, bundle, None)
 
     answer = unit
     monkeypatch.setattr(comparison, "load_rung", lambda bundle, rung: Simulated())
@@ -92,3 +92,25 @@ def test_what_fails_in_a_simulator_fails_where_it_is_waited_for(start):
         start(broken)()
     with pytest.raises(ParityError, match="cosine"):
         start(lambda number: unit((number + 1) % COUNT))()
+
+
+def test_an_end_waits_for_the_inputs_that_are_simulated_and_begins_no_other(start):
+    begun, go_on = threading.Event(), threading.Event()
+    asked = []
+
+    def slow(number):
+        asked.append(number)
+        begun.set()
+        assert go_on.wait(WAIT_S)
+        return unit(number)
+
+    start(slow)
+    assert begun.wait(WAIT_S)
+    end = threading.Thread(target=start.comparison.close)
+    end.start()
+    end.join(0.05)
+    assert end.is_alive()  # an input is being simulated
+    go_on.set()
+    end.join(WAIT_S)
+    assert not end.is_alive()
+    assert len(asked) <= 2  # threads

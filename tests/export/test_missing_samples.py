@@ -62,3 +62,9 @@ def test_towers_that_find_the_same_have_no_drop_and_no_margin():
     floats, _ = two_towers(50, 0)
     found = recall_drop(floats, floats)
     assert (found.points, found.margin, found.photos_to_tell(0.5)) == (0, 0, 0)
+
+
+def test_one_photo_tells_nothing_and_no_number_is_infinite():
+    found = recall_drop(*two_towers(1, 0.0))
+    assert 100 <= found.margin <= found.photos_to_tell(0.5)
+    assert 100 <= found.expected < np.inf

@@ -104,7 +104,8 @@ def recall_drop(expected: Retrieval, exported: Retrieval) -> Drop:
     """Return the drop between retrievals on the same photos. The test is paired: what both find
     alike adds no uncertainty. That each photo is a distractor of all others is left out."""
     lost = expected.by_photo - exported.by_photo
-    error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
+    # Of one photo alone nothing is known: 100 points are all that there are.
+    error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else 100.0
     return Drop(float(lost.mean()), _CONFIDENCE * error, len(lost))
 
 
@@ -118,8 +119,7 @@ class EmbeddingCache:
         """Return the embeddings of `key`, computed now if they were not before."""
         path = self.folder / f"{key}.npy"
         if path.is_file():
-            found: Embeddings = np.load(path)
-            return found
+            return np.asarray(np.load(path))
         found = compute()
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{key}.{os.getpid()}.npy"

@@ -17,7 +17,7 @@ from typing import Any
 
 from mcad_mobile.base.standard_output import quiet
 from mcad_mobile.errors import ExportError, require
-from mcad_mobile.export.backends.litert.flatbuffer import Operator, Stored, operators
+from mcad_mobile.export.backends.litert.flatbuffer import Operator, operators
 from mcad_mobile.export.targets import Target
 
 SDK = "ai_edge_litert_sdk_mediatek"
@@ -28,10 +28,14 @@ _INSTALL = "pip install ai-edge-litert-sdk-mediatek, on an open network"
 
 def refusal(operator: Operator) -> str | None:
     """Return why MediaTek's compiler refuses an operator ("ADD of INT16 per channel"), or None."""
-    if operator.name not in _facts()["operators"]:
+    facts = _facts()
+    if operator.name not in facts["operators"]:
         return operator.name
     for tensor in operator.tensors:
-        if not _is_taken(tensor):
+        taken = facts["types"].get(tensor.dtype, [])
+        if tensor.bytes:
+            taken = taken + facts["constants"].get(tensor.dtype, [])
+        if tensor.quantization not in taken:
             return f"{operator.name} of {tensor}"
     return None
 
@@ -103,14 +107,6 @@ def _reason(error: ValueError) -> str:
     log.unlink()
     failed = [line for line in lines if re.match(r"(INFO|ERROR).*([Ff]ail|ERROR)", line)]
     return " ".join(re.sub(r"^\w+: \[\S+\] ", "", line) for line in failed[-3:] or lines[-1:])
-
-
-def _is_taken(tensor: Stored) -> bool:
-    facts = _facts()
-    taken = facts["types"].get(tensor.dtype, [])
-    if tensor.bytes:
-        taken = taken + facts["constants"].get(tensor.dtype, [])
-    return tensor.quantization in taken
 
 
 @functools.cache

@@ -106,9 +106,8 @@ def quantize_litert(
     *,
     stream: bool = False,
 ) -> None:
-    """Write a float .tflite as an integer one, with ranges of activations from `inputs` by
-    `method`. The products `narrow` have 4-bit weights, which `with_four_bits` rounded; with
-    `stream`, all but products has 16-bit activations."""
+    """Write a float .tflite as an integer one. The products `narrow` have 4-bit weights, which
+    `with_four_bits` rounded; with `stream`, all but products has 16-bit activations."""
     quantizer = require("ai_edge_quantizer.quantizer", "dimensity")
     calibrator = require("ai_edge_quantizer.calibrator", "dimensity")
     whole_range = require("ai_edge_quantizer.utils.qsv_utils", "dimensity").min_max_update
