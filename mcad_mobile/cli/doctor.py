@@ -11,7 +11,8 @@ from mcad_mobile.base.requirements import extras_within, requirements, tried_pyt
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import Options, coloured, load_bundle, option
 from mcad_mobile.engine.bundle import TOWERS, Bundle
-from mcad_mobile.errors import KernelError, McadError, install_line
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.errors import KernelError, McadError, PhotoIndexError, install_line
 
 # What each extra is for, but for those of developers. The package's metadata says what it installs.
 _EXTRAS = {
@@ -178,6 +179,17 @@ def _examine_requirements() -> list[Finding]:
     return list(found.values())
 
 
+def examine_index(directory: Path) -> Finding:
+    """Compare every byte of an index with its checksums."""
+    name = f"index {directory}"
+    try:
+        with PhotoIndex.open(directory) as index:
+            index.verify()
+            return Finding(name, f"whole, {index.photos} photos", "search", "")
+    except PhotoIndexError as error:
+        return Finding(name, None, error.message, error.hint)
+
+
 def _how_to_get(extras: str, only_on: str | None) -> str:
     if only_on:
         return f"not available here: it is made for {only_on} alone"
@@ -189,6 +201,7 @@ class DoctorOptions(Options):
     bundle: Path | None = option(
         "--bundle -b", "Also test each rung of this bundle on this machine."
     )
+    index: Path | None = option("--index", "Also read every byte of this index.")
 
 
 def doctor(options: DoctorOptions) -> None:
@@ -200,10 +213,13 @@ def doctor(options: DoctorOptions) -> None:
     \b
       mcad-mobile doctor
       mcad-mobile doctor --bundle build/sd
+      mcad-mobile doctor --index build/sd.index
     """
     verbs, findings = examine_verbs(), examine()
     if options.bundle is not None:
         findings += examine_bundle(load_bundle(options.bundle))
+    if options.index is not None:
+        findings.append(examine_index(options.index))
     if options.json:
         print_json([asdict(finding) for finding in [*verbs, *findings]])
         return

@@ -57,6 +57,11 @@ class IndexOptions(IndexedOptions, RuntimeOptions):
         "--rebuild",
         "No photos: write the index anew, measured on the photos that it holds, embedding none.",
     )
+    verify: bool = flag("--verify", "No photos: read the whole index, and name what is damaged.")
+    repair: bool = flag(
+        "--repair",
+        "No photos: drop what is damaged; the next run over the folder embeds those photos again.",
+    )
     threads: int | None = option("--threads", "CPU threads. Default: one a core it may use.", min=1)
 
     @property
@@ -91,11 +96,14 @@ def index(options: IndexOptions, context: typer.Context) -> None:
       mcad-mobile index --from build/old.index --bundle build/new   # an older one's photos
       mcad-mobile index --from shards --bundle build/sd --index phone.index --select keys.txt
       mcad-mobile index --rebuild --bundle build/sd         # measured anew
+      mcad-mobile index --verify --bundle build/sd          # is every byte as it was written?
     """
-    if options.rebuild:
-        if options.photos is not None:
-            raise typer.BadParameter("--rebuild takes no photos: it embeds none")
-        _rebuild(options)
+    alone = {"--rebuild": _rebuild, "--verify": _verify, "--repair": _repair}
+    chosen = [name for name in alone if getattr(options, name.removeprefix("--"))]
+    if chosen:
+        if options.photos is not None or len(chosen) > 1:
+            raise typer.BadParameter(f"{chosen[0]} takes no photos and stands alone")
+        alone[chosen[0]](options)
     elif options.origin is not None:
         of_index = _is_index(options.origin)
         _check_options(context, of_index)
@@ -188,6 +196,27 @@ def _rebuild(options: IndexOptions) -> None:
             f"{options.directory}: written anew, {rebuilt.photos} photos, "
             f"{rebuilt.bytes_per_photo:.0f} bytes each"
         )
+
+
+def _verify(options: IndexOptions) -> None:
+    """Read every byte of the index. PhotoIndexError names the file that is damaged."""
+    with PhotoIndex.open(options.directory) as opened:
+        opened.verify()
+        photos = opened.photos
+    if options.json:
+        print_json({"index": options.directory, "photos": photos, "whole": True})
+    else:
+        print(f"{options.directory}: {photos} photos, whole")
+
+
+def _repair(options: IndexOptions) -> None:
+    """Drop the damaged parts of the index."""
+    lost = PhotoIndex.repair(options.directory)
+    photos = PhotoIndex.open(options.directory).photos
+    if options.json:
+        print_json({"index": options.directory, "photos": photos, "dropped": lost})
+    else:
+        print(f"{options.directory}: {photos} photos; {lost} were in damaged files and are dropped")
 
 
 def _is_index(origin: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from mcad_mobile.base.documents import (
     Bytes,
@@ -22,6 +23,7 @@ from mcad_mobile.base.documents import (
     folder_kind,
 )
 from mcad_mobile.base.files import restore, sha256_of
+from mcad_mobile.engine.arrays import read_array
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.errors import BundleError, ExportError
@@ -341,6 +343,10 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
     def path(self, record: FileRecord) -> Path:
         """Return the path of a file that bundle.json names."""
         return self.directory / record.path
+
+    def array(self, record: FileRecord, width: int | None = None) -> NDArray[Any]:
+        """Read an array file that bundle.json names, see read_array."""
+        return read_array(self.path(record), width)
 
     def files(self) -> list[FileRecord]:
         """Return every file that bundle.json names, once for each time that it is named."""

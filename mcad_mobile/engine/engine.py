@@ -163,7 +163,7 @@ class SearchEngine:
             [dim] float32 of unit length.
 
         Raises:
-            QueryError: the text is empty.
+            QueryError: it is no text, or empty.
             RuntimeUnavailable: no text tower of the bundle runs on this machine.
         """
         return self._embed_tokens(self.tokenizer(text))
@@ -201,9 +201,8 @@ class SearchEngine:
     @cached_property
     def background(self) -> NDArray[np.float32]:
         """Embeddings [M, dim] float32 of unit length of photos at large: the bundle's sample."""
-        rows: NDArray[np.float32] = np.load(self.bundle.path(self.bundle.sample)).astype(np.float32)
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        return rows
+        rows = self.bundle.array(self.bundle.sample, self.bundle.dim).astype(np.float32)
+        return normalize(rows)
 
     def search(
         self,
@@ -259,8 +258,10 @@ class SearchEngine:
             QueryError: there is no part, a text is empty, or the parts cancel out.
             PhotoError: a photo cannot be decoded.
         """
-        if not parts:
-            raise QueryError("The query is empty.", "Give words, or a photo.")
+        if not parts or not all(isinstance(part, Part) for part in parts):
+            raise QueryError(
+                "The query is empty: it has no parts.", 'Give one or more, such as Part("a dog").'
+            )
         texts = [part.content for part in parts if isinstance(part.content, str)]
         photos = [part.content for part in parts if isinstance(part.content, Path)]
         simulated = self._load_for(texts)

@@ -24,10 +24,22 @@ class Part:
         content: words, or the path of a photo.
         weight: how much it counts beside the other parts; below 0, photos that are less like it
             are better.
+
+    Raises:
+        QueryError: the content or the weight is of another kind.
     """
 
     content: str | Path
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.content, str | Path):
+            raise QueryError(
+                f"A part of a query is words or a photo's path, not {self.content!r}.",
+                'Write Part("a dog") or Part(Path("dog.jpg")).',
+            )
+        if not (isinstance(self.weight, int | float) and math.isfinite(self.weight)):
+            raise QueryError(f"{self.weight!r} is no weight.", "Give a number, as in 0.5 or -1.")
 
 
 def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32) -> F32:

@@ -3,8 +3,8 @@ were moved, drops those that are gone. Every commit keeps what was embedded so f
 
 from __future__ import annotations
 
+import json
 import os
-import struct
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -46,38 +46,25 @@ _AHEAD = 16  # photos of each thread that may be embedded while one commits
 class Worklist:
     """Photos to embed, with the stamps that the index knows of them, in a file."""
 
-    _HEAD = struct.Struct("<?IIIH")
-
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[str]) -> None:
         self.count = 0
         self._file = file
 
     def put(self, path: str, stat: int, known: Stamp | None) -> None:
-        raw = os.fsencode(path)
-        head = self._HEAD.pack(known is not None, stat, *(known or (0, 0)), len(raw))
-        self._file.write(head + raw)
+        print(json.dumps([path, stat, known]), file=self._file)
         self.count += 1
 
-    def items(self) -> Iterator[tuple[str, Stamp | None]]:
-        for path, _, known in self._all():
-            yield path, known
-
-    def new_stamps(self) -> NDArray[np.uint32]:
-        """Sorted stat stamps of the photos that the index lacks."""
-        new = (stat for _, stat, known in self._all() if known is None)
-        return np.sort(np.fromiter(new, np.uint32))
-
-    def _all(self) -> Iterator[tuple[str, int, Stamp | None]]:
+    def items(self) -> Iterator[tuple[str, int, Stamp | None]]:
+        """Yield path, stat stamp and, of photos that the index has, its stamp."""
         self._file.seek(0)
-        for _ in range(self.count):
-            held, stat, first, second, length = self._HEAD.unpack(self._file.read(self._HEAD.size))
-            path = os.fsdecode(self._file.read(length))
-            yield path, stat, (first, second) if held else None
+        for line in self._file:
+            path, stat, known = json.loads(line)
+            yield path, stat, tuple(known) if known else None
 
 
 def renamed_elsewhere(membership: Membership, work: Worklist, inside: str) -> dict[str, Stamp]:
     """Return photos of other folders whose files are gone and whose stat stamps new photos have."""
-    new = work.new_stamps()
+    new = np.sort(np.fromiter((stat for _, stat, known in work.items() if not known), np.uint32))
     if not len(new):
         return {}
     return {
@@ -94,11 +81,8 @@ def moved(work: Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]
     by_stamp: dict[Stamp, str] = {stamp: path for path, stamp in gone.items() if stamp != (0, 0)}
     first_stamps = {stamp[0] for stamp in by_stamp}
     moves = {}
-    for path, known in work.items():
-        if known is not None or not by_stamp:
-            continue
-        stat = stat_or_none(Path(path))
-        if stat is None or stat not in first_stamps:
+    for path, stat, known in work.items():
+        if known is not None or stat not in first_stamps:
             continue
         try:
             stamp = read_photo(path).stamp()
@@ -147,7 +131,7 @@ def sync_folder(
     if not folder.is_dir():
         raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
     result = Synced()
-    with index.exclusive(), tempfile.TemporaryFile() as file:
+    with index.exclusive(), tempfile.TemporaryFile("w+", encoding="ascii") as file:
         work = Worklist(file)
         membership = index.membership()
         photos = walk(folder, result.skipped, result.left_out)
@@ -177,7 +161,7 @@ def sync_folder(
         elsewhere = renamed_elsewhere(membership, work, inside)
         known_again = _settle_gone(index, work, gone, elsewhere, result)
         total = result.unchanged + work.count
-        todo = ((path, known) for path, known in work.items() if path not in known_again)
+        todo = ((path, known) for path, _, known in work.items() if path not in known_again)
         embedded = _Batch(index, result, str(engine.folder_rung), commit_photos, soon)
         _embed_all(engine, todo, embedded, progress, total)
         if drop_gone:

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from mcad_mobile.cli.command import app
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.index import PhotoIndex
 from tests.support.paths import ROOT
@@ -153,3 +155,42 @@ def test_a_folder_of_which_nothing_can_be_read_is_an_error(
     shutil.copy(next(folder.iterdir()), tmp_path / "broken")
     assert len(document_of(index(tmp_path / "broken", bundle))["skipped"]) == 2
     assert document_of(index(tmp_path / "broken", bundle))["unchanged"] == 1
+
+
+def test_a_damaged_index_is_named_by_verify_and_doctor_and_mended(
+    tmp_path: Path, folder: Path, bundle: Path
+) -> None:
+    index(folder, bundle)
+    place = tmp_path / "bundle.index"
+    runner, where = CliRunner(), ["--bundle", str(bundle)]
+
+    def run(*arguments: str) -> tuple[int, str]:
+        done = runner.invoke(app, [*arguments])
+        return done.exit_code, f"{done.output}{done.exception}"
+
+    assert run("index", "--verify", *where, "--json")[0] == 0
+    assert json.loads(runner.invoke(app, ["index", "--verify", *where, "--json"]).stdout) == {
+        "index": str(place),
+        "photos": 3,
+        "whole": True,
+    }
+    code, text = run("doctor", "--index", str(place))
+    assert code == 0 and "whole, 3 photos" in text
+    (segment,) = place.glob("*.mcs")
+    raw = segment.read_bytes()
+    segment.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    code, text = run("index", "--verify", *where)
+    assert code == 1 and segment.name in text and "--repair" in text
+    code, text = run("doctor", "--index", str(place))
+    assert code == 0 and segment.name in text and "--repair" in text
+    done = runner.invoke(app, ["index", "--repair", *where, "--json"])
+    assert json.loads(done.stdout) == {"index": str(place), "photos": 0, "dropped": 3}
+    index(folder, bundle)
+    assert run("index", "--verify", *where)[0] == 0
+    assert PhotoIndex.open(place).photos == 3
+    for wrong in (
+        ["--verify", str(folder)],
+        ["--verify", "--repair"],
+        ["--rebuild", "--verify"],
+    ):
+        assert run("index", *wrong, *where)[0] == 2

@@ -16,6 +16,7 @@ from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import stat_stamp
 from tests.support.embedding_runs import run, run_json, same, vectors
+from tests.support.index_embeddings import stamps_of
 from tests.support.tiny_bundle import make_tiny_bundle
 
 
@@ -29,7 +30,7 @@ def held(directory):
         (live,) = index.segments
         encoded = live.segment.encoded_rows(np.arange(live.segment.photos))
         numbers = [column.tolist() for column in vars(encoded).values()]
-        return live.segment.axis.tolist(), index.paths(), index.stamps(), numbers
+        return live.segment.axis.tolist(), index.paths(), stamps_of(index), numbers
 
 
 def test_shards_are_plain_parquet_with_every_photo_as_the_engine_embeds_it(bundle, photos, shards):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import random
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 from PIL import Image
 
-from mcad_mobile.engine.bundle import MANIFEST, Bundle, FileRecord, StudentFacts
+from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, FileRecord, StudentFacts
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.towers import choose_rung, normalize
-from mcad_mobile.errors import BundleError, PhotoIndexError
+from mcad_mobile.errors import BundleError, McadError, PhotoIndexError, RuntimeUnavailable
 from mcad_mobile.students.load import default_directory
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -270,3 +273,84 @@ def test_saving_leaves_no_partial_file(bundle):
     assert Bundle.load(bundle.directory).name == "other"
     assert not list(bundle.directory.glob("*.partial"))
     assert not list(bundle.directory.glob(".*.partial"))
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def replace_file(bundle: Bundle, record: FileRecord, raw: bytes) -> None:
+    """Put other bytes in place of a file, with a manifest that agrees."""
+    bundle.path(record).write_bytes(raw)
+    fresh = FileRecord.of(bundle.directory, bundle.path(record))
+
+    def put(part: Any) -> None:
+        for member in part.values() if isinstance(part, dict) else part:
+            if isinstance(member, dict) and member.get("path") == record.path:
+                member.update(sha256=fresh.sha256, bytes=fresh.bytes)
+            elif isinstance(member, dict | list):
+                put(member)
+
+    edit(bundle, put)
+
+
+ARRAYS = {
+    "no array": b"x" * 200,
+    "empty": npy(np.zeros((0, 64), np.float32)),
+    "a number": npy(np.float32(1)),
+    "another width": npy(np.ones((4, 63), np.float32)),
+    "not finite": npy(np.full((4, 64), np.nan, np.float32)),
+    "text": npy(np.full((4, 64), "a")),
+    "objects": npy(np.full((4, 64), None)),
+    "a terabyte": npy(np.ones((4, 64), np.float32)).replace(
+        b"(4, 64), }" + b" " * 9, b"(4444444444, 64), }"
+    ),
+    "cut off": npy(np.ones((4, 64), np.float32))[:-9],
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+@pytest.mark.parametrize("which", ["sample", "expected", "pixels"])
+def test_an_array_is_checked_before_it_is_used(bundle, tmp_path, kind, which):
+    record = {
+        "sample": bundle.sample,
+        "expected": bundle.text.rungs[0].expected,
+        "pixels": bundle.image.golden.inputs["pixels"],
+    }[which]
+    replace_file(bundle, record, ARRAYS[kind])
+    loaded = Bundle.load(bundle.directory)
+    engine = SearchEngine(loaded)
+    index = create_index(loaded, tmp_path / "index")
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    with pytest.raises((BundleError, RuntimeUnavailable)) as caught:
+        engine.embed_photo(tmp_path / "red.png")
+        engine.search(index, "a dog")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bundle_with_a_mutated_file_is_used_or_refused(bundle, tmp_path, seed):
+    """Whichever of its files, but for the towers', which are ONNX Runtime's to read."""
+    chance = random.Random(seed)
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    index = create_index(bundle, tmp_path / "index")
+    towers = {file.path for name in TOWERS for r in bundle.tower(name).rungs for file in r.files}
+    records = {record.path: record for record in bundle.files() if record.path not in towers}
+    for _, record in sorted(records.items()):
+        good = bundle.path(record).read_bytes()
+        for _ in range(8):
+            raw = bytearray(good)
+            for _ in range(chance.choice([1, 1, 40])):
+                raw[chance.randrange(min(len(raw), chance.choice([130, len(raw)])))] = (
+                    chance.randrange(256)
+                )
+            bundle.path(record).write_bytes(raw)
+            engine = SearchEngine(Bundle.load(bundle.directory, verify=False))
+            try:
+                engine.embed_photo(tmp_path / "red.png")
+                engine.search(index, "a dog on the \u00e9 beach")
+            except McadError as error:
+                assert error.hint
+        bundle.path(record).write_bytes(good)

@@ -10,6 +10,7 @@ from pathlib import Path
 from mcad_mobile.engine.photos.folder import stat_stamp
 from mcad_mobile.engine.sync import sync_folder
 from tests.engine.test_sync import counts, files, paint
+from tests.support.index_embeddings import stamps_of
 
 
 def test_a_moved_photo_keeps_its_embedding_and_a_copy_is_embedded(engine, index, folder, embedded):
@@ -28,7 +29,10 @@ def test_a_moved_photo_keeps_its_embedding_and_a_copy_is_embedded(engine, index,
     assert index.paths() == files(folder)
     embedded.clear()
     assert counts(sync_folder(engine, index, folder)) == (0, 0, 0, 0, 7)
-    assert index.stamps()[str(moved)] == (stat_stamp(moved.stat()), zlib.crc32(moved.read_bytes()))
+    assert stamps_of(index)[str(moved)] == (
+        stat_stamp(moved.stat()),
+        zlib.crc32(moved.read_bytes()),
+    )
 
 
 def test_a_photo_moved_over_another_changes_it_and_hides_no_other_move(

@@ -274,3 +274,34 @@ def test_an_index_of_no_or_one_photo_has_no_duplicates(tmp_path: Path) -> None:
 def test_a_cosine_that_is_no_near_duplicate_is_refused(tmp_path: Path, least: float) -> None:
     with pytest.raises(PhotoIndexError, match="near duplicates"):
         create(tmp_path).near_duplicates(least)
+
+
+@pytest.mark.parametrize("content", [3, None, ["a"], b"a dog"])
+def test_a_part_is_words_or_a_path(content: object) -> None:
+    with pytest.raises(QueryError, match="words or a photo's path") as caught:
+        Part(content)  # type: ignore[arg-type]
+    assert repr(content) in caught.value.message
+
+
+@pytest.mark.parametrize("weight", ["2", None, float("nan"), float("inf")])
+def test_a_weight_is_a_finite_number(weight: object) -> None:
+    with pytest.raises(QueryError, match="no weight"):
+        Part("a dog", weight)  # type: ignore[arg-type]
+    assert Part("a dog", -1).weight == -1
+
+
+def test_near_duplicates_have_the_least_cosine_that_is_asked_for(tmp_path: Path) -> None:
+    """Pairs from 0.945 to 0.995: those of 0.005 more are found, those of 0.005 less are not."""
+    random = np.random.default_rng(4)
+    bases = unit(random.normal(size=(100, 256)))
+    aside = random.normal(size=bases.shape)
+    aside = unit(aside - (aside * bases).sum(axis=1, keepdims=True) * bases)
+    cosines = np.linspace(0.945, 0.995, 100)
+    others = cosines[:, None] * bases + np.sqrt(1 - cosines**2)[:, None] * aside
+    index = create(tmp_path, dim=256)
+    with index.writer() as writer:
+        writer.add(names(100, "a") + names(100, "b"), unit(np.concatenate([bases, others])))
+    groups = {tuple(group) for group in index.near_duplicates(0.97)}
+    pairs = list(zip(names(100, "a"), names(100, "b"), strict=True))
+    assert not groups & {p for p, cosine in zip(pairs, cosines, strict=True) if cosine < 0.965}
+    assert groups >= {p for p, cosine in zip(pairs, cosines, strict=True) if cosine > 0.975}

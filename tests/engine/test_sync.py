@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.photos.folder import stat_stamp
 from mcad_mobile.engine.sync import prune, sync_folder
 from mcad_mobile.errors import PhotoError, PhotoIndexError
+from tests.support.index_embeddings import stamps_of
 from tests.support.paths import ROOT
 
 
@@ -81,6 +84,40 @@ def test_new_photos_are_added_gone_ones_dropped_changed_ones_embedded_again(
     index.verify()
 
 
+def test_a_photo_that_became_older_is_embedded_again(engine, index, folder, embedded):
+    """As from a backup, or by a camera whose clock was set back."""
+    sync_folder(engine, index, folder)
+    first = files(folder)[0]
+    before = Path(first).stat()
+    paint(first, "red")
+    os.utime(first, (before.st_mtime - 86400, before.st_mtime - 86400))
+    embedded.clear()
+    assert counts(sync_folder(engine, index, folder)) == (0, 1, 0, 0, 5)
+    assert embedded == [first]
+
+
+def test_a_clock_that_is_set_back_delays_no_commit(engine, index, folder, monkeypatch):
+    seconds = itertools.count(10**6, -3600)
+    monkeypatch.setattr(time, "time", lambda: next(seconds))
+    monkeypatch.setattr(sync, "COMMIT_S", 0.0)
+    sync_folder(engine, index, folder)
+    assert index.generation == 1 + 6
+
+
+def test_a_photo_that_changed_within_a_second_is_embedded_again(engine, index, folder, embedded):
+    first = str(folder / "a.bmp")
+    paint(first, "red")
+    size = Path(first).stat().st_size
+    os.utime(first, ns=(10**18, 10**18))
+    sync_folder(engine, index, folder)
+    paint(first, "blue")
+    assert Path(first).stat().st_size == size
+    os.utime(first, ns=(10**18, 10**18 + 1_000_000))
+    embedded.clear()
+    assert counts(sync_folder(engine, index, folder)) == (0, 1, 0, 0, 6)
+    assert embedded == [first]
+
+
 def test_a_touched_photo_is_read_but_not_embedded_again_and_then_known(
     engine, index, folder, embedded
 ):
@@ -92,14 +129,14 @@ def test_a_touched_photo_is_read_but_not_embedded_again_and_then_known(
     assert counts(sync_folder(engine, index, folder)) == (0, 0, 0, 0, 6)
     assert embedded == []
     assert np.array_equal(index.search(engine.embed_text("a dog"), k=6).scores, scores)
-    assert index.stamps()[touched][0] == stat_stamp(Path(touched).stat())
+    assert stamps_of(index)[touched][0] == stat_stamp(Path(touched).stat())
 
 
 def test_photos_from_before_times_were_kept_get_theirs_and_are_not_embedded(
     engine, index, folder, embedded
 ):
     sync_folder(engine, index, folder)
-    stamps, day = index.stamps(), RowFilter(after=0)
+    stamps, day = stamps_of(index), RowFilter(after=0)
     assert index.count(day) == 6
     with index.writer() as writer:
         paths = index.paths()
@@ -108,7 +145,7 @@ def test_photos_from_before_times_were_kept_get_theirs_and_are_not_embedded(
     assert index.count(day) == 0
     embedded.clear()
     assert counts(sync_folder(engine, index, folder)) == (0, 0, 0, 0, 6)
-    assert (index.count(day), embedded, index.stamps()) == (6, [], stamps)
+    assert (index.count(day), embedded, stamps_of(index)) == (6, [], stamps)
 
 
 def test_two_folders_in_one_index_leave_each_other_alone(engine, index, folder, tmp_path):

@@ -21,7 +21,7 @@ import numpy as np
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.codes import rotate
 from mcad_mobile.engine.index.paths import path_to_bytes
-from tests.support.index_embeddings import F32, cells_from, names
+from tests.support.index_embeddings import F32, cells_from, names, stamps_of
 
 HERE = Path(__file__).parent
 DIM, CAMERA, QUERIES = 64, 300, 3
@@ -64,7 +64,7 @@ def main(directory: Path) -> None:
         "photos": index.photos,
         "cells": [20, 0],
         "paths_hex": [path_to_bytes(path).hex() for path in index.paths()],
-        "stamps": {path_to_bytes(path).hex(): stamp for path, stamp in index.stamps().items()},
+        "stamps": {path_to_bytes(path).hex(): stamp for path, stamp in stamps_of(index).items()},
         "embeddings": {path_to_bytes(path).hex(): _digits(held[path]) for path in checked},
         "rotation": {"of": _digits(queries[0]), "is": _digits(rotate(queries[0]))},
         "queries": [_expected(index, query) for query in queries],

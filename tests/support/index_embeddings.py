@@ -52,6 +52,10 @@ def create(directory: Path, dim: int = 64, limits: TuningLimits = LIMITS) -> Pho
     return PhotoIndex.create(directory, dim=dim, student_sha256=SHA, student="tiny", limits=limits)
 
 
+def stamps_of(index: PhotoIndex) -> dict[str, tuple[int, int]]:
+    return dict(index.membership().missing(""))
+
+
 def cells_from(photos: int) -> TuningLimits:
     """Segments of so many photos have cells, whatever those cost."""
     return TuningLimits(cells_from=photos, cells_gain=0.0)

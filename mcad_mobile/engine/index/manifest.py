@@ -205,6 +205,28 @@ def load_for_rebuild(directory: Path) -> Commit:
         raise damaged(gone, f"the manifest names it, and {error}") from None
 
 
+def repair_commit(directory: Path) -> int:
+    """Commit without the segments that are damaged; return how many photos were in them."""
+    read_manifest(directory)  # raises before a lock is made
+    with locked(directory):
+        manifest = read_manifest(directory)
+        whole, lost = [], 0
+        for entry in manifest.segments:
+            try:
+                (live,) = open_segments(directory, structs.replace(manifest, segments=(entry,)))
+                live.segment.verify()
+                whole.append(entry)
+            except (PhotoIndexError, OSError):
+                lost += entry.photos - len(entry.deleted)
+        if len(whole) < len(manifest.segments):
+            generation = manifest.generation + 1
+            manifest = structs.replace(manifest, generation=generation, segments=tuple(whole))
+            with writing(directory):
+                write_manifest(directory, manifest)
+            remove_strays(directory, manifest)
+    return lost
+
+
 def check_tuning(directory: Path, segments: Sequence[LiveSegment]) -> None:
     """Raise PhotoIndexError for a tuning that does not fit its segment, or was measured on a small
     part of the photos: our writers leave none, and searches would miss more than they say."""

@@ -40,8 +40,9 @@ HEAD = struct.Struct("<8sIIQQII")
 PART = struct.Struct("<QQII")
 CRC = struct.Struct("<I")
 _NEWER_MAGIC = re.compile(rb"MCADSEG[2-9]")
-_REBUILD = (
-    "Restore the file from a backup, or delete the index directory and index the photos again."
+_REPAIR = (
+    "Keep what is whole, and index the photos again: mcad-mobile index --repair --bundle BUNDLE, "
+    "with --index DIR if it lies elsewhere."
 )
 
 
@@ -115,7 +116,7 @@ def unpack_records(records: U8, columns: Words) -> Encoded:
 
 
 def damaged(file: Path, detail: str) -> PhotoIndexError:
-    return PhotoIndexError(f"The index file {file} is damaged: {detail}.", _REBUILD)
+    return PhotoIndexError(f"The index file {file} is damaged: {detail}.", _REPAIR)
 
 
 def _checksum(opened: PositionedFile, part: Part) -> int:
@@ -212,6 +213,12 @@ class Segment:
     def photos(self) -> int:
         """Rows of this segment, deleted ones included."""
         return len(self.times)
+
+    def check_size(self) -> None:
+        """PhotoIndexError if the file is shorter than when it was opened."""
+        part = self.parts["paths"]
+        if os.fstat(self.opened.fileno()).st_size < part.offset + part.length:
+            raise damaged(self.file, "it was cut off while it was open")
 
     @property
     def record(self) -> int:
@@ -321,6 +328,7 @@ def open_segment(file: Path) -> Segment:
         part = parts[name]
         return np.frombuffer(buffer[part.offset : part.offset + part.length], dtype).reshape(shape)
 
+    paths_at, blocks_at = parts["paths"].offset, parts["path_blocks"].offset
     starts = view("starts", "<u4", cells + 1 if cells else 0)
     if cells and (starts[0] or starts[-1] != photos or (starts[1:] < starts[:-1]).any()):
         raise damaged(file, f"its {cells} cells do not hold its {photos} photos")
@@ -335,20 +343,13 @@ def open_segment(file: Path) -> Segment:
         rows=view("rows", "<u4", photos if cells else 0),
         columns=view("columns", "<u8", scan_bits // 64, photos),
         times=view("times", "<i4", photos),
-        paths=_path_table(file, opened, parts, photos),
+        paths=PathTable(
+            count=photos,
+            size=parts["paths"].length,
+            read=lambda offset, length: opened.read(paths_at + offset, length),
+            read_starts=lambda offset, length: opened.read(blocks_at + offset, length),
+            damaged=lambda detail: damaged(file, detail),
+        ),
         parts=parts,
         opened=opened,
-    )
-
-
-def _path_table(
-    file: Path, opened: PositionedFile, parts: dict[str, Part], photos: int
-) -> PathTable:
-    paths_at, blocks_at = parts["paths"].offset, parts["path_blocks"].offset
-    return PathTable(
-        count=photos,
-        size=parts["paths"].length,
-        read=lambda offset, length: opened.read(paths_at + offset, length),
-        read_starts=lambda offset, length: opened.read(blocks_at + offset, length),
-        damaged=lambda detail: damaged(file, detail),
     )

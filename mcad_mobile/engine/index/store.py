@@ -26,6 +26,7 @@ from mcad_mobile.engine.index.manifest import (
     locked,
     read_manifest,
     remove_strays,
+    repair_commit,
     spool_file,
     sync_directory,
     write_manifest,
@@ -240,7 +241,10 @@ class PhotoIndex:
 
     @property
     def segments(self) -> tuple[LiveSegment, ...]:
-        """The mapped segments of this commit, with their tombstones and tuning."""
+        """The mapped segments of this commit, with their tombstones and tuning. PhotoIndexError if
+        a file was cut off since: reading what is mapped of it would end the process."""
+        for live in self._commit[1]:
+            live.segment.check_size()
         return self._commit[1]
 
     def paths(self) -> list[str]:
@@ -260,16 +264,6 @@ class PhotoIndex:
         return {
             path_from_bytes(path): times[number][row] for path, number, row in heapq.merge(*streams)
         }
-
-    def stamps(self) -> dict[str, tuple[int, int]]:
-        """Return the stamps of all photos by path: the state of their files, see folder.py."""
-        stamps_of = {}
-        for number, live in enumerate(self.segments):
-            stamps = live.segment.stamps(np.arange(live.segment.photos)).tolist()
-            for path, _, row in segment_items(live, number):
-                first, second = stamps[row]
-                stamps_of[path_from_bytes(path)] = (first, second)
-        return stamps_of
 
     def membership(self) -> Membership:
         """Begin to look photos up, to see in the end which of the index were not found."""
@@ -372,10 +366,28 @@ class PhotoIndex:
         with locked(directory):
             with writing(directory):
                 sync_directory(directory)
-            with _open_writer(directory, load_for_rebuild(directory), LIMITS) as writer:
+            commit = load_for_rebuild(directory)
+            # What a writer that was killed left would be in the way.
+            remove_strays(directory, commit[0])
+            with _open_writer(directory, commit, LIMITS) as writer:
                 writer.rebuild()
             remove_strays(directory, read_manifest(directory))
         return cls.open(directory)
+
+    @staticmethod
+    def repair(directory: Path) -> int:
+        """Commit an index without its damaged segments, and keep what is whole.
+
+        Args:
+            directory: the index.
+
+        Returns:
+            How many photos were in them. They are embedded again when their folder is indexed.
+
+        Raises:
+            PhotoIndexError: the manifest is missing or damaged, or another writer is at work.
+        """
+        return repair_commit(directory)
 
     def compact(self) -> None:
         """Merge all segments into one and drop the tombstones; scores do not change."""

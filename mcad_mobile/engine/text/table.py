@@ -15,7 +15,7 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,8 @@ _START = len(MAGIC) + 4
 Kind = Literal["I", "d", "B"]
 _BYTES: dict[Kind, int] = {"I": 4, "d": 8, "B": 1}
 
+# At most half of the slots are taken: of 256,000 strings none lies further from its own.
+_MOST_PROBES = 1024
 EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR."
 
 
@@ -114,7 +116,7 @@ class Strings:
         """The number of a string in UTF-8, or -1."""
         slots, mask, ends, start = self._slots, self._mask, self._ends, self._start
         first = zlib.crc32(key) & mask
-        for at in chain(range(first, mask + 1), range(first)):
+        for at in islice(chain(range(first, mask + 1), range(first)), _MOST_PROBES):
             number = slots[at]
             if number == 0:
                 break

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mcad_mobile.errors import BundleError
 
 _LARGEST = 32767
+_MOST_SCALE = 1e6
 
 
 class TokenTable:
@@ -64,9 +65,10 @@ class TokenTable:
         first, length = 4 * len(self._scales), 2 * self._width
         offsets = [first + length * token for token in places]
         data = b"".join(map(os.pread, repeat(self._descriptor), repeat(length), offsets))
-        if len(data) != length * len(places):
+        if len(data) != length * len(places) or not (np.abs(scales) < _MOST_SCALE).all():
             raise BundleError(
-                f"The token table {self._path} ends before a row that it had.",
+                f"The token table {self._path} is damaged: a row has no scale, or it ends before a "
+                "row that it had.",
                 "Export the bundle again.",
             )
         stored = np.frombuffer(data, "<i2").reshape(len(places), self._width)

@@ -20,6 +20,8 @@ from mcad_mobile.engine.text.table import EXPORT_AGAIN, Table
 from mcad_mobile.engine.text.words import split_of
 from mcad_mobile.errors import BundleError, QueryError
 
+# How many times longer a text may become: Unicode's forms make 18 characters of one.
+_MOST_GROWTH = 32
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -40,7 +42,7 @@ class Encoder:
             self._added = Added([token for token in added if not token[2]])
             names = [[_all(self._normalize, token[0]), *token[1:]] for token in added if token[2]]
             self._added_normalized = Added(names)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
             raise BundleError(
                 f"The tokenizer has a part that this version does not read: {error}.",
                 f"Update mcad-mobile, or: {EXPORT_AGAIN}",
@@ -76,8 +78,11 @@ class Encoder:
 
 
 def _all(steps: list[Step], text: str) -> str:
+    most = _MOST_GROWTH * (len(text) + 100)
     for step in steps:
         text = step(text)
+        if len(text) > most:
+            raise ValueError(f"its steps make {len(text)} characters of a text")
     return text
 
 
@@ -158,7 +163,9 @@ class Tokenizer:
             )
 
     def __call__(self, text: str) -> Tokens:
-        """A text that is too long is cut. QueryError if it is empty, or bytes that are no text."""
+        """A text that is too long is cut. QueryError if it is empty, or is no text."""
+        if not isinstance(text, str):
+            raise QueryError(f"A text is expected, not {text!r}.", "Embed one text at a time.")
         if not text.strip():
             raise QueryError(f"The query {text!r} is empty.", "Write what the photo shows.")
         if any("\ud800" <= character <= "\udfff" for character in text):
@@ -168,13 +175,7 @@ class Tokenizer:
             )
         spec, encode = self.spec, self._encode
         room = spec.length - len(encode.before) - len(encode.after)
-        try:
-            found = encode(text, room)
-        except (LookupError, ArithmeticError, TypeError, ValueError) as error:
-            # Arrays are not looked through when they are opened: a query reads a few pages.
-            raise BundleError(
-                f"The tokenizer is damaged: {type(error).__name__} {error}.", EXPORT_AGAIN
-            ) from error
+        found = self._ids(text, room)
         row = [*encode.before, *found[:room], *encode.after]
         padding, words = [spec.pad] * (spec.length - len(row)), len(row)
         seen = [1.0] * words
@@ -183,6 +184,18 @@ class Tokenizer:
         mask = np.array([*unseen, *seen] if spec.pad_left else seen + unseen, np.float32)
         return Tokens(ids, mask, self._pooling(ids, mask), len(found) > room)
 
+    def _ids(self, text: str, most: int) -> list[int]:
+        try:
+            # Arrays are not looked through when they are opened: a query reads a few pages.
+            ids = self._encode(text, most)
+            if not all(0 <= number < 2**31 for number in ids):
+                raise ValueError("it has a token without a row")
+            return ids
+        except (AttributeError, LookupError, ArithmeticError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"The tokenizer is damaged: {type(error).__name__} {error}.", EXPORT_AGAIN
+            ) from error
+
     def unknown_words(self, text: str) -> list[str]:
         """Return words that no tower can have learned: the tokenizer has no token for a part of
         them, or spells them nearly letter by letter (an English one: Cyrillic). An ideograph is a
@@ -190,7 +203,7 @@ class Tokenizer:
         return [word for word in dict.fromkeys(text.split()) if self._is_unknown(word)]
 
     def _is_unknown(self, word: str) -> bool:
-        ids = self._encode(word, self.spec.length)
+        ids = self._ids(word, self.spec.length)
         if self._encode.unknown in ids:
             return True
         letters = [character for character in word if character.isalpha()]

@@ -47,6 +47,9 @@ def _clip(whole: list[str], apart: bool, any_case: bool) -> Split:
     nor a mark.
     """
 
+    if "" in whole:
+        raise ValueError("an empty word has no end")
+
     def split(text: str, first: bool) -> list[str]:
         if text.isascii() and text.isprintable() and "<" not in text:
             return _ASCII_CLIP.findall(text)

@@ -161,7 +161,14 @@ def load_tested(
     """Load a rung and run its self-test. RuntimeUnavailable or MissingExtra if it fails or cannot
     be run."""
     tower = load_rung(bundle, rung, threads, gpu=gpu)
-    cosine = agreement(bundle, rung, tower(golden_inputs(bundle, name)))
+    inputs = golden_inputs(bundle, name)
+    try:
+        cosine = agreement(bundle, rung, tower(inputs))
+    except (LookupError, TypeError, ValueError) as error:  # inputs of another tower
+        raise RuntimeUnavailable(
+            f"The {name} tower {rung.runtime} {rung.precision} cannot be tested: {error}.",
+            "Export the bundle again.",
+        ) from error
     why = disagreement(cosine)
     if why is not None:
         raise RuntimeUnavailable(
@@ -191,13 +198,13 @@ def time_tower(bundle: Bundle, name: TowerName, tower: LoadedTower) -> float:
 
 def golden_inputs(bundle: Bundle, name: TowerName) -> Inputs:
     records = bundle.tower(name).golden.inputs
-    return {key: np.load(bundle.path(record)) for key, record in records.items()}
+    return {key: bundle.array(record) for key, record in records.items()}
 
 
 def agreement(bundle: Bundle, rung: Rung, embeddings: object) -> float:
     """Return the worst cosine of `embeddings` [N, dim] of the golden inputs to what the rung's file
     says; NaN for what is not an embedding of each."""
-    expected: NDArray[np.float32] = normalize(np.load(bundle.path(rung.expected)))
+    expected: NDArray[np.float32] = normalize(bundle.array(rung.expected, bundle.dim))
     try:
         found: NDArray[np.float32] = np.asarray(embeddings, np.float32)
     except (TypeError, ValueError):  # of different lengths

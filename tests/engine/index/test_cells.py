@@ -30,6 +30,7 @@ from tests.support.index_embeddings import (
     names,
     photos_and_queries,
     searching_by,
+    stamps_of,
     unit,
 )
 
@@ -201,7 +202,7 @@ def test_photos_are_counted_that_pass(
 def test_rows_keep_what_belongs_to_them(gallery: tuple[Path, F32, F32]) -> None:
     directory, photos, _ = gallery
     index = PhotoIndex.open(directory)
-    stamps = index.stamps()
+    stamps = stamps_of(index)
     for row in range(0, PHOTOS // 2, 997):
         path = f"a/{row:06d}.jpg"
         found = index.embedding(path)
@@ -244,7 +245,7 @@ def test_cells_live_through_changes_and_merges(
     for query, was in zip(queries, before, strict=True):
         found = index.search(query, 10, exact=True)
         assert (found.paths, found.scores.tolist()) == (was.paths, was.scores.tolist())
-    assert index.stamps()["moved.jpg"] == (1, 2)
+    assert stamps_of(index)["moved.jpg"] == (1, 2)
     assert index.near_duplicates(0.9999) == []
     # Small once more, and without cells then.
     with index.writer() as writer:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +17,7 @@ import pytest
 
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.index.manifest import check_tuning
-from mcad_mobile.engine.index.segments import PARTS, open_segment
+from mcad_mobile.engine.index.segments import PARTS, Segment, open_segment
 from mcad_mobile.errors import PhotoIndexError
 from tests.support.index_embeddings import (
     cells_from,
@@ -89,14 +91,103 @@ def test_a_segment_cut_short_is_refused_on_opening(tmp_path: Path, length: int) 
         PhotoIndex.open(tmp_path)
 
 
-def test_a_segment_cut_short_while_open_is_an_error_and_not_a_wrong_score(tmp_path: Path) -> None:
+def test_a_segment_cut_short_while_open_is_an_error_and_not_a_wrong_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when that happens after its size was looked at."""
     index = filled(tmp_path, n=400)
     (file,) = tmp_path.glob("*.mcs")
     records = open_segment(file).parts["records"]
     with file.open("r+b") as opened:
         opened.truncate(records.offset + 1000)
+    monkeypatch.setattr(Segment, "check_size", lambda segment: None)
     with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs is damaged: it ends before"):
         index.search(unit(np.ones(64)))
+
+
+# Searches an index while its only segment is cut off at a byte.
+CUT_OFF = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.errors import PhotoIndexError
+index = PhotoIndex.open(Path(sys.argv[1]))
+query = np.eye(64, dtype=np.float32)[0]
+index.search(query)
+(file,) = Path(sys.argv[1]).glob("*.mcs")
+os.truncate(file, int(sys.argv[2]))
+uses = {
+    "search": lambda: index.search(query),
+    "exact": lambda: index.search(query, exact=True),
+    "paths": index.paths,
+    "embedding": lambda: index.embedding("photo/000001.jpg"),
+    "duplicates": index.near_duplicates,
+    "photos": lambda: index.membership().find(["photo/000001.jpg"]),
+}
+for name, use in uses.items():
+    try:
+        use()
+    except PhotoIndexError as error:
+        print(name, error.message.split()[3])
+"""
+
+
+@pytest.mark.parametrize("length", [0, 4096, 5000, 40_000])
+def test_a_segment_cut_off_while_it_is_open_ends_no_process(tmp_path: Path, length: int) -> None:
+    index = create(tmp_path)
+    with index.writer() as writer:
+        writer.add(names(400), photos_and_queries(400, 1)[0])
+    (file,) = tmp_path.glob("*.mcs")
+    assert file.stat().st_size > 40_000
+    done = subprocess.run(
+        [sys.executable, "-c", CUT_OFF, str(tmp_path), str(length)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    uses = ("search", "exact", "paths", "embedding", "duplicates", "photos")
+    assert done.stdout.splitlines() == [f"{use} {file}" for use in uses]
+
+
+def test_a_manifest_that_names_a_segment_twice_is_refused(tmp_path: Path) -> None:
+    filled(tmp_path)
+    (entry,) = json.loads((tmp_path / "manifest.json").read_text())["segments"]
+    rewrite_manifest(tmp_path, {"segments": [entry, entry]})
+    for use in (PhotoIndex.open, PhotoIndex.rebuild, PhotoIndex.repair):
+        with pytest.raises(PhotoIndexError, match="twice"):
+            use(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "gone"])
+def test_repair_keeps_what_is_whole(tmp_path: Path, damage: str) -> None:
+    photos, (query,) = photos_and_queries(600, 1)
+    index = create(tmp_path)
+    for start, end in ((0, 500), (500, 600)):
+        with index.writer() as writer:
+            writer.add(names(600)[start:end], photos[start:end])
+    with index.writer() as writer:
+        writer.delete(names(600)[:7])
+    whole = index.search(query, k=600)
+    large, small = (live.segment.file for live in index.segments)
+    raw = small.read_bytes()
+    if damage == "gone":
+        small.unlink()
+    else:
+        small.write_bytes(raw[:-1] + (bytes([raw[-1] ^ 4]) if damage == "bit" else b""))
+    assert PhotoIndex.repair(tmp_path) == 100
+    repaired = PhotoIndex.open(tmp_path)
+    assert repaired.paths() == names(600)[7:500]
+    kept = dict(zip(whole.paths, whole.scores, strict=True))
+    hits = repaired.search(query, k=600)
+    assert all(kept[path] == score for path, score in zip(hits.paths, hits.scores, strict=True))
+    assert sorted(tmp_path.glob("*.mcs")) == [large]
+    assert PhotoIndex.repair(tmp_path) == 0
+    assert PhotoIndex.open(tmp_path).generation == repaired.generation
+    with repaired.writer() as writer:
+        writer.add(names(600)[500:], photos[500:])
+    assert repaired.photos == 593
 
 
 def test_a_segment_of_another_index_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.segment_writer import Batch, write_segment
 from mcad_mobile.engine.index.segments import NO_TIME, open_segment
 from tests.golden import make_index
-from tests.support.index_embeddings import kernels, names, photos_and_queries
+from tests.support.index_embeddings import kernels, names, photos_and_queries, stamps_of
 from tests.support.kernel_oracle import scores as scores_by
 from tests.support.paths import ROOT
 
@@ -175,7 +175,7 @@ def test_the_golden_index_holds_what_is_written_beside_it(tmp_path: Path) -> Non
     assert [len(live.segment.centroids) for live in index.segments] == expected["cells"]
     assert index.photos == expected["photos"] == len(expected["paths_hex"])
     assert [path_to_bytes(path).hex() for path in index.paths()] == expected["paths_hex"]
-    stamps = {path_to_bytes(path).hex(): [*stamp] for path, stamp in index.stamps().items()}
+    stamps = {path_to_bytes(path).hex(): [*stamp] for path, stamp in stamps_of(index).items()}
     assert stamps == expected["stamps"]
     assert rotate(np.float32(expected["rotation"]["of"])).tolist() == pytest.approx(
         expected["rotation"]["is"], abs=1e-5
@@ -229,7 +229,7 @@ def test_a_reader_written_from_the_page_gives_our_scores(tmp_path: Path, dim: in
         {path.decode(): score for path, (score, _) in found.items()}, abs=1e-5
     )
     assert found[b"photo/000100.jpg"][1] == (200, 201)
-    assert index.stamps()["photo/000100.jpg"] == (200, 201)
+    assert stamps_of(index)["photo/000100.jpg"] == (200, 201)
 
 
 def test_a_reader_written_from_the_page_reads_cells() -> None:

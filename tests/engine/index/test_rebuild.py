@@ -84,3 +84,15 @@ def test_a_lost_segment_is_named_when_an_index_is_rebuilt(tmp_path: Path) -> Non
     segment.unlink()
     with pytest.raises(PhotoIndexError, match=f"{segment.name} is damaged: .*names it"):
         PhotoIndex.rebuild(tmp_path)
+
+
+@pytest.mark.parametrize("left", ["segment", "manifest"])
+def test_what_a_killed_writer_left_is_not_in_the_way(tmp_path: Path, left: str) -> None:
+    """A rebuild that was killed, or a commit on a full disk."""
+    with create(tmp_path).writer() as writer:
+        writer.add(names(20), photos_and_queries(20, 1)[0])
+    name = "segment-00000003.mcs" if left == "segment" else "manifest.json.tmp"
+    (tmp_path / name).write_bytes(b"half")
+    for generation in (3, 4):
+        assert PhotoIndex.rebuild(tmp_path).generation == generation
+    assert len([*tmp_path.iterdir()]) == 3  # manifest, lock and segment

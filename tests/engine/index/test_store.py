@@ -13,7 +13,15 @@ from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.merge import plan_merge
 from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.errors import PhotoIndexError
-from tests.support.index_embeddings import SHA, create, filled, names, photos_and_queries, unit
+from tests.support.index_embeddings import (
+    SHA,
+    create,
+    filled,
+    names,
+    photos_and_queries,
+    stamps_of,
+    unit,
+)
 
 
 def test_what_was_added_is_there_after_opening_again(tmp_path: Path) -> None:
@@ -111,7 +119,7 @@ def test_two_photos_swap_names_in_one_call(tmp_path: Path) -> None:
     assert index.paths() == names(50)
     assert np.array_equal(index.embedding(b), before[0])
     assert np.array_equal(index.embedding(a), before[1])
-    assert (index.stamps()[b], index.stamps()[a]) == ((1, 2), (3, 4))
+    assert (stamps_of(index)[b], stamps_of(index)[a]) == ((1, 2), (3, 4))
 
 
 def test_a_photo_moves_on_within_one_commit_also_one_that_was_just_added(tmp_path: Path) -> None:
@@ -126,7 +134,7 @@ def test_a_photo_moves_on_within_one_commit_also_one_that_was_just_added(tmp_pat
     assert index.paths() == ["c", *names(50)[1:]]
     assert np.array_equal(index.embedding(second), held)
     assert index.embedding("c") @ added > 0.999
-    assert (index.stamps()[second], index.stamps()["c"]) == ((3, 3), (4, 4))
+    assert (stamps_of(index)[second], stamps_of(index)["c"]) == ((3, 3), (4, 4))
 
 
 def test_what_takes_a_moved_photos_place_has_the_stamps_that_it_came_with(tmp_path: Path) -> None:
@@ -137,7 +145,7 @@ def test_what_takes_a_moved_photos_place_has_the_stamps_that_it_came_with(tmp_pa
         writer.add(["moved"], unit(np.ones((1, 64))), np.array([[7, 8]], np.uint32))
         writer.move([(second, second, (3, 4))])
         writer.add([second], unit(np.ones((1, 64))), np.array([[5, 6]], np.uint32))
-    assert (index.stamps()["moved"], index.stamps()[second]) == ((7, 8), (5, 6))
+    assert (stamps_of(index)["moved"], stamps_of(index)[second]) == ((7, 8), (5, 6))
 
 
 def test_a_deleted_path_can_be_added_again(tmp_path: Path) -> None:
@@ -321,3 +329,60 @@ def test_a_closed_index_holds_no_file_and_says_that_it_is_closed(tmp_path: Path)
         with pytest.raises(PhotoIndexError, match="was closed"):
             use()
     assert PhotoIndex.open(tmp_path).photos == 50
+
+
+def test_a_photo_added_twice_in_one_writer_is_the_last_one(tmp_path: Path) -> None:
+    """Retaken between two looks at its folder: embedding, stamp and time are of one state."""
+    photos, _ = photos_and_queries(4, 1)
+    index = create(tmp_path)
+    with index.writer() as writer:
+        writer.add(["a", "b"], photos[:2], np.full((2, 2), 1, np.uint32), np.full(2, 1, np.int32))
+    with index.writer() as writer:
+        for number in (2, 3):
+            stamp = np.full((1, 2), number, np.uint32)
+            writer.move([("a", "a", (7, 7))])
+            writer.set_times({"a": 7})
+            writer.add(["a"], photos[[number]], stamp, np.full(1, number, np.int32))
+    assert index.paths() == ["a", "b"]
+    assert stamps_of(index) == {"a": (3, 3), "b": (1, 1)}
+    assert index.dates() == {"a": 3, "b": 1}
+    assert index.search(photos[3], k=1).scores[0] > 0.999
+    with index.writer() as writer:
+        writer.add(["a", "a"], photos[:2], np.array([[5, 5], [6, 6]], np.uint32))
+    assert stamps_of(index)["a"] == (6, 6)
+    assert index.embedding("a") @ photos[1] > 0.999
+
+
+def test_a_segment_joins_a_commit_up_to_twice_its_size() -> None:
+    assert plan_merge([10_000, 200], [0, 0], 100, 10_000)[0] == [1]
+    assert plan_merge([10_000, 201], [0, 0], 100, 10_000)[0] == []
+    # What joined counts for the next: 100, 200, 600, but not 1801.
+    assert plan_merge([10_000, 1801, 600, 200], [0] * 4, 100, 10_000)[0] == [2, 3]
+    assert plan_merge([10_000, 1800, 600, 200], [0] * 4, 100, 10_000)[0] == [1, 2, 3]
+    # One row in eight deleted may stay, one more may not.
+    assert plan_merge([875, 10_000], [125, 0], 0, 10_000)[0] == []
+    assert plan_merge([874, 10_000], [126, 0], 0, 10_000)[0] == [0]
+    # The axis is taken anew at eight times its photos, and of 256 at least.
+    assert plan_merge([1000], [0], 1399, 300) == ([0], False)
+    assert plan_merge([1000], [0], 1400, 300) == ([0], True)
+    assert not plan_merge([200], [0], 55, 1)[1]
+    assert plan_merge([200], [0], 56, 1)[1]
+
+
+def test_a_deleted_photo_is_not_there(tmp_path: Path) -> None:
+    photos, (query,) = photos_and_queries(60, 1)
+    index = create(tmp_path)
+    with index.writer() as writer:
+        writer.add(names(60), photos)
+    gone = names(60)[5]
+    with index.writer() as writer:
+        assert writer.delete([gone]) == 1
+    (live,) = index.segments
+    assert len(live.deleted) == 1  # it is still in the file
+    assert index.membership().find([gone]) == [None]
+    assert gone not in dict(index.membership().missing(""))
+    assert index.embedding(gone) is None
+    assert gone not in index.paths() and gone not in stamps_of(index) and gone not in index.dates()
+    assert gone not in index.search(query, k=60).paths
+    with index.writer() as writer:
+        assert writer.delete([gone]) == writer.move([(gone, "elsewhere", (1, 1))]) == 0

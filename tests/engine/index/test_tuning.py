@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.index.bit_weights import estimates, fit_bit_weights, moments
+from mcad_mobile.engine.index.cells import assign_cells, order_cells
 from mcad_mobile.engine.index.codes import error_feedback, split
-from mcad_mobile.engine.index.tuning import SampleQueries, choose_tuning, evenness
+from mcad_mobile.engine.index.tuning import (
+    SampleQueries,
+    TuningLimits,
+    choose_tuning,
+    evenness,
+)
 
 DIM, PHOTOS = 128, 2500  # neither a whole number of blocks, nor one
 
@@ -119,3 +125,48 @@ def test_choosing_takes_little_more_memory_than_the_sample_has(sample, axis):
     finally:
         tracemalloc.stop()
     assert peak < many.size + (16 << 20)  # a byte of bits a number, and blocks
+
+
+def test_a_query_does_not_find_the_photo_that_it_was_made_from(sample, axis):
+    """Whatever the estimate says of that photo, in each block of queries."""
+    sample_queries = SampleQueries(sample, axis)
+    step = -(-PHOTOS // 192)
+    own = np.concatenate([np.arange(0, PHOTOS, step)] * 2)
+    asked = iter(range(0, len(own), 32))
+
+    def blind(queries: np.ndarray) -> np.ndarray:
+        scores = true_scores(sample, queries)
+        start = next(asked)
+        scores[np.arange(len(queries)), own[start : start + 32]] = -1
+        return scores
+
+    assert sample_queries.fit_to_estimates(blind).of(PHOTOS, 10) == 20
+
+
+def test_searches_look_at_twice_the_candidates_that_were_measured(sample, axis, bits):
+    """Words may be harder to place than photos are."""
+    few = sample[:600]
+    tuning = choose_tuning(few, axis, PHOTOS)
+    scanned = bits[:600, : len(tuning.bit_weights)]
+    measured = SampleQueries(few, axis).fit_to_estimates(
+        partial(estimates, tuning.bit_weights, scanned)
+    )
+    assert tuning.candidates == measured.times(2)
+    assert tuning.candidates.factor == pytest.approx(2 * measured.factor, abs=0.001)
+
+
+def test_a_prescan_and_cells_have_half_as_much_again(sample, axis):
+    few = sample[:600]
+    queries, residuals = SampleQueries(few, axis), split(few, axis)[1]
+    signs = (residuals > 0).astype(np.uint8)
+    cells = choose_tuning(
+        few, axis, 5_000_000, TuningLimits(cells_from=1, cells_gain=0.0, photos_per_cell=20)
+    ).cells
+    order = order_cells(queries.queries, cells.centroids.astype(np.float32))
+    held = queries.fit_to_cells(order, assign_cells(residuals, cells.centroids))
+    assert cells.candidates == held.times(1.5)
+    prescan = choose_tuning(few, axis, 5_000_000, TuningLimits(cells_from=10**9)).prescan
+    assert prescan.bits == 64
+    weights = fit_bit_weights(moments(few, signs), 64)
+    measured = queries.fit_to_estimates(partial(estimates, weights, signs[:, :64]))
+    assert prescan.candidates == measured.times(1.5)

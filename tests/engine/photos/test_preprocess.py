@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import zlib
@@ -17,6 +18,7 @@ from mcad_mobile.engine.photos import decode
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.photos.folder import find_photos
 from mcad_mobile.engine.photos.preprocess import Preprocess
+from mcad_mobile.engine.photos.thumbnails import jpeg
 from mcad_mobile.errors import PhotoError
 
 HALF = (0.5, 0.5, 0.5)
@@ -306,3 +308,36 @@ def test_a_jpeg_is_decoded_small_but_no_side_below_twice_what_is_wanted(size, tm
     assert whole == size
     assert min(small) >= 240
     assert min(small) < 480
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "I;16"])
+def test_an_image_of_several_strips_is_converted_whole(mode: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (2100, 1100, 4), dtype=np.uint8)
+    image = Image.fromarray(values)
+    if mode == "RGBA":
+        white = Image.new("RGBA", image.size, "white")
+        expected = Image.alpha_composite(white, image).convert("RGB")
+    else:
+        image = Image.fromarray(values[..., 0].astype(np.uint16) << 8 | values[..., 1])
+        expected = Image.fromarray(values[..., 0]).convert("RGB")
+    image.save(tmp_path / "a.png", compress_level=1)
+    assert np.array_equal(np.asarray(open_photo(tmp_path / "a.png")), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("sides", "size"),
+    [
+        ({"shorter": 60}, (80, 60)),
+        ({"longer": 60}, (60, 45)),
+        ({"shorter": 60, "longer": 70}, (70, 52)),
+        ({"shorter": 30, "longer": 70}, (40, 30)),
+        ({"shorter": 4000}, (800, 600)),
+        ({}, (800, 600)),
+    ],
+)
+def test_a_thumbnail_has_neither_side_larger_than_is_asked_for(
+    sides: dict[str, int], size: tuple[int, int], tmp_path: Path
+) -> None:
+    Image.new("RGB", (800, 600), "teal").save(tmp_path / "a.png")
+    with Image.open(io.BytesIO(jpeg(tmp_path / "a.png", **sides))) as small:
+        assert small.size == size

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from msgspec.structs import replace
 from tokenizers import Tokenizer as Reference
 
 from mcad_mobile.distill.pretrained import minilm_directory
-from mcad_mobile.engine.text.table import write_table
+from mcad_mobile.engine.text.table import Table, write_table
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import BundleError, QueryError
 from mcad_mobile.students.mcad import default_config
-from mcad_mobile.students.tokenizers.wordpiece import wordpiece_file, wordpiece_tokenizer
+from mcad_mobile.students.tokenizers.wordpiece import (
+    WordPieceConfig,
+    wordpiece_file,
+    wordpiece_json,
+    wordpiece_tokenizer,
+)
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.long
@@ -147,3 +159,108 @@ def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path, damage):
         path.write_bytes(contents[damage])
     with pytest.raises(BundleError, match=r"(?s)tokenizer.*[Ee]xport the bundle again"):
         Tokenizer(spec, path)
+
+
+@contextmanager
+def within(seconds: int) -> Iterator[None]:
+    """A loop without end is a failure, and no hang."""
+
+    def fail(number: int, frame: object) -> None:
+        raise AssertionError("it takes too long")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def with_header(file: bytes, fields: dict[str, Any]) -> bytes:
+    """A tokenizer's file with other fields in its header."""
+    end = 12 + int.from_bytes(file[8:12], "little")
+    header = json.loads(file[12:end])
+    model = {**header["model"], **fields.get("model", {})}
+    text = json.dumps({**header, **fields, "model": model}).encode()
+    text += b" " * (-(12 + len(text)) % 8)
+    return file[:8] + len(text).to_bytes(4, "little") + text + file[end:]
+
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "an empty word": {"split": [["clip", [""], False, False]]},
+    "an empty mark": {"split": [["metaspace", "", "always", True]]},
+    "doubled and doubled": {"prepare": [["replace", "a", "aa"]] * 60},
+    "from nothing": {"normalize": [["replace", "", "xx"]] * 60},
+    "no form": {"normalize": [["form", "NFX"]]},
+    "an empty step": {"prepare": [[]]},
+    "a step with more": {"prepare": [["strip", 1, 1, 1]]},
+    "a step with less": {"prepare": [["replace"]]},
+    "a number": {"prepare": [["join_spaces", 5]]},
+    "no table": {"prepare": [["charsmap", "longest"]]},
+    "a token below zero": {"model": {"unk": -1}},
+    "a token beyond": {"model": {"unk": 2**40}},
+    "a length in words": {"model": {"longest": "long"}},
+    "no model": {"model": {"kind": ["bpe"]}},
+    "another model": {"model": {"kind": "bpe"}},
+    "an empty token": {"added": [["", 5, False, True, True], ["a", 7, False, True, True]]},
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_a_header_that_cannot_be_is_refused_and_does_not_hang(kind: str) -> None:
+    spec, file = wordpiece_file(default_config().tokenizer, MODEL)
+    text = "a dog \u00e9 on qz\U0001f436 <the> a beach"
+    with within(10):
+        try:
+            made = Tokenizer(spec, with_header(file, HEADERS[kind]))
+            made.unknown_words(text)
+            tokens = made(text)
+        except BundleError as error:
+            assert error.hint
+        else:
+            assert kind == "an empty token"
+            assert tokens.ids.tolist()[:2] == [101, 7]
+
+
+def test_strings_without_an_empty_slot_are_looked_for_in_bounded_time() -> None:
+    spec, file = wordpiece_file(default_config().tokenizer, MODEL)
+    table = Table(file, "good")
+    start, slots = table.starts["string_slots"], table.array("string_slots")
+    raw = bytearray(file)
+    raw[start : start + 4 * len(slots)] = b"".join(
+        (number or 1).to_bytes(4, "little") for number in slots
+    )
+    with within(10):
+        assert len(Tokenizer(spec, bytes(raw))("x" * 60).ids) == 32
+
+
+@pytest.mark.parametrize("length", [99, 100, 101])
+def test_a_word_has_a_hundred_characters_at_most_however_they_are_stored(
+    tmp_path: Path, length: int
+) -> None:
+    """Letters that take two UTF-16 units, or four bytes, are one each."""
+    letter = "\U0001d4b3"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", letter, f"##{letter}"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), "utf-8")
+    config = WordPieceConfig(
+        kind="wordpiece",
+        file="vocab.txt",
+        length=200,
+        pad=0,
+        lowercase=True,
+        specials={word: number for number, word in enumerate(words[:4])},
+    )
+    reference = Reference.from_str(json.dumps(wordpiece_json(config, tmp_path)))
+    text = letter * length
+    ids = wordpiece_tokenizer(config, tmp_path)(text).ids.tolist()
+    expected = reference.encode(text).ids
+    assert ids[: len(expected)] == expected
+    assert (1 in expected) == (length > 100)
+
+
+@pytest.mark.parametrize("text", [["a", "b"], None, 3, b"a dog"])
+def test_what_is_no_text_is_an_error(ours: Tokenizer, text: Any) -> None:
+    with pytest.raises(QueryError, match="text is expected") as caught:
+        ours(text)
+    assert repr(text) in caught.value.message
