@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,9 @@ from mcad_mobile.engine.photos.folder import (
     stat_or_none,
     walk,
 )
-from mcad_mobile.engine.towers import normalize
+from mcad_mobile.engine.photos.preprocess import Preprocess
+from mcad_mobile.engine.towers import LoadedRung, normalize
 from mcad_mobile.errors import MissingExtra, PhotoError
-
-if TYPE_CHECKING:
-    from mcad_mobile.engine.engine import SearchEngine
 
 COMMIT_PHOTOS = 1000  # what a crash can cost at most, and a segment worth having
 COMMIT_S = 20.0
@@ -94,6 +92,19 @@ def moved(work: Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]
     return moves
 
 
+class Embedder(Protocol):
+    """Turns photos into embeddings, on so many threads: a SearchEngine."""
+
+    @property
+    def preprocess(self) -> Preprocess: ...
+
+    @property
+    def threads(self) -> int: ...
+
+    @property
+    def folder_rung(self) -> LoadedRung: ...
+
+
 @dataclass
 class Synced:
     """What a run did, in photos. `skipped` could not be read or decoded; `left_out`, by kind, are
@@ -109,7 +120,7 @@ class Synced:
 
 
 def sync_folder(
-    engine: SearchEngine,
+    engine: Embedder,
     index: PhotoIndex,
     folder: Path,
     progress: Progress = silent,
@@ -170,7 +181,7 @@ def sync_folder(
 
 
 def add_photos(
-    engine: SearchEngine,
+    engine: Embedder,
     index: PhotoIndex,
     photos: Sequence[Path],
     progress: Progress = silent,
@@ -240,7 +251,7 @@ class _EmbeddedPhoto:
     why: str = ""
 
 
-def _embed(engine: SearchEngine, path: str, known: Stamp | None) -> _EmbeddedPhoto:
+def _embed(engine: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
     held = known is not None
     try:
         file = read_photo(path)
@@ -257,7 +268,7 @@ def _embed(engine: SearchEngine, path: str, known: Stamp | None) -> _EmbeddedPho
 
 
 def _embed_all(
-    engine: SearchEngine,
+    engine: Embedder,
     work: Iterable[tuple[str, Stamp | None]],
     batch: _Batch,
     progress: Progress,
@@ -276,7 +287,7 @@ def _embed_all(
 
 
 def _on_threads(
-    engine: SearchEngine, work: Iterable[tuple[str, Stamp | None]]
+    engine: Embedder, work: Iterable[tuple[str, Stamp | None]]
 ) -> Iterator[_EmbeddedPhoto]:
     """Yield photos in the order of `work`. Each thread takes one from its file to its embedding: no
     pixels wait, and all cores are busy whatever the format."""

@@ -34,8 +34,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def search(bundle: Bundle, *arguments: str) -> Any:
-    arguments = (*arguments, *(() if "--bundle" in arguments else ("-b", str(bundle.directory))))
-    done = CliRunner().invoke(app, ["search", *arguments, "--json"])
+    done = CliRunner().invoke(app, ["search", *arguments, "-b", str(bundle.directory), "--json"])
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
@@ -131,38 +130,6 @@ def test_duplicates_take_no_query_nor_what_belongs_to_one(
 def test_matches_are_known_of_one_text_only(bundle: Bundle, options: tuple[str, ...]) -> None:
     assert "--matches is for one text" in refused(bundle, *options, "--matches")
     assert search(bundle, "--plus", "a dog", "--matches")["threshold"] is not None
-
-
-def test_matches_and_a_least_score_both_hold(bundle: Bundle) -> None:
-    """Whichever of the two is higher."""
-    everything = search(bundle, "a dog", "-k", "4")
-    scores = [result["score"] for result in everything["results"]]
-    assert len(scores) == 4 and scores[0] > scores[2]
-    for margin in (-2.0, scores[1] - everything["threshold"]):
-        document = json.loads((bundle.directory / "bundle.json").read_text())
-        document["no_match"] = {
-            "margin": max(document["no_match"]["margin"] + margin, -2.0),
-            "per_log_n": document["no_match"]["per_log_n"],
-        }
-        other = bundle.directory.with_name(f"other{margin}")
-        shutil.copytree(bundle.directory, other)
-        (other / "bundle.json").write_text(json.dumps(document))
-        found = search(
-            bundle,
-            "a dog",
-            "--matches",
-            "--min-score",
-            str(scores[2]),
-            "-k",
-            "4",
-            "--bundle",
-            str(other),
-            "--index",
-            str(bundle.directory.with_name("bundle.index")),
-        )
-        least = max(found["threshold"], scores[2])
-        assert [r["score"] for r in found["results"]] == [s for s in scores if s >= least]
-    assert least > scores[2]
 
 
 @pytest.fixture
