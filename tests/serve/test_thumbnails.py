@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.errors import QueryError
+from mcad_mobile.errors import PhotoError, QueryError
 from mcad_mobile.serve import photos as thumbnails
 from mcad_mobile.serve.indexes import path_id
 from mcad_mobile.serve.photos import Thumbnails, Uploads, file_state
@@ -91,6 +93,36 @@ def test_the_last_uploads_are_kept_and_the_first_ones_dropped(photos: Path) -> N
     for name in names[1:3]:
         with pytest.raises(QueryError, match="only the last"):
             uploads.get(name)
+    uploads.close()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_damaged_upload_is_a_photo_or_an_error(kind: str) -> None:
+    """Bytes that are changed, cut out, or doubled, at random places."""
+    picture = io.BytesIO()
+    Image.effect_noise((48, 32), 60).convert("RGB").save(picture, kind)
+    whole = picture.getvalue()
+    uploads = Uploads()
+    places = st.integers(0, len(whole) - 1)
+    changes = st.lists(st.tuples(places, places, st.binary(max_size=8)), min_size=1, max_size=4)
+
+    @settings(derandomize=True, max_examples=150, deadline=None, database=None)
+    @given(changes)
+    def check(changes: list[tuple[int, int, bytes]]) -> None:
+        content = whole
+        for start, length, put_in in changes:
+            content = content[:start] + put_in + content[start + length % 16 :]
+        with uploads.spool() as file:
+            file.write(content)
+            try:
+                name, photo = uploads.take(file)
+            except PhotoError as error:
+                assert "/" not in error.message  # no path of the server
+            else:
+                assert Image.open(io.BytesIO(uploads.get(name).thumbnail)).size <= (48, 32)
+                assert photo.size == len(content)
+
+    check()
     uploads.close()
 
 
