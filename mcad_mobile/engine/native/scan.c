@@ -261,8 +261,8 @@ static void measure_dot(const Scan *s, size_t start, size_t n, uint16_t *near) {
                                 : dot_distances(s, start, n, 1, near);
     count_bits(s, start + done, n - done, near + done);
 }
-static size_t scan_neon(const Scan *s) { return scan(s, measure_neon, NEON); }
-static size_t scan_dot(const Scan *s) { return scan(s, measure_dot, DOT); }
+/* One for both: an app should be small, and a measure of a block takes longer than its call. */
+static size_t scan_arm(const Scan *s, int level) { return scan(s, level == DOT ? measure_dot : measure_neon, NEON); }
 #endif
 
 size_t mcad_scan(const Scan *s, int level) {
@@ -270,8 +270,7 @@ size_t mcad_scan(const Scan *s, int level) {
     if (level == 2) return scan_avx512(s);
     if (level == 1) return scan_avx2(s);
 #elif defined(__aarch64__)
-    if (level == DOT) return scan_dot(s);
-    if (level == NEON) return scan_neon(s);
+    if (level >= NEON) return scan_arm(s, level);
 #endif
     (void)level;
     return scan_plain(s);

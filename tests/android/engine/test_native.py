@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks.jvm import jvm_libraries
+from mcad_mobile.android.aar import search_kernels
 from mcad_mobile.android.toolchain import JAVA, executable, java_home
 from mcad_mobile.engine.index import PhotoIndex, TuningLimits
 from mcad_mobile.engine.native import LIBRARY
@@ -189,3 +190,27 @@ def test_an_index_that_is_replaced_under_a_search_is_searched_to_the_end(
     gone = [str(file) for file in java.directory.iterdir()]
     assert java.search(unit(1, 64), k=5, gone=gone) == before
     assert not list(java.directory.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", ["cortex-a53", "cortex-a76"])
+def test_the_build_for_phones_finds_on_arm_what_python_finds(
+    arm64: Path, java_classes, searched: Path, tmp_path: Path, processor: str
+) -> None:
+    """The library of the app itself, in an arm64 JVM on an emulated processor: Linux's libc and
+    libm stand in for Android's, under their names."""
+    (tmp_path / "libmcad_search.so").write_bytes(search_kernels("arm64-v8a"))
+    for name in ("libc", "libm"):
+        (tmp_path / f"{name}.so").symlink_to(arm64 / f"lib/aarch64-linux-gnu/{name}.so.6")
+    queries = unit(5, 512, seed=2)
+    (tmp_path / "queries").write_bytes(queries.tobytes())
+    java = next((arm64 / "usr" / "lib" / "jvm").glob("java-*-openjdk-arm64/bin/java"))
+    emulated = ["qemu-aarch64", "-cpu", processor, "-L", arm64, "-E", f"LD_LIBRARY_PATH={tmp_path}"]
+    options = ["-XX:TieredStopAtLevel=1", f"-Dmcad.search.library={tmp_path}/libmcad_search.so"]
+    classpath = ":".join(map(str, [java_classes, *jvm_libraries()]))
+    command = [*emulated, java, *options, "-cp", classpath, "mcad.desktop.SearchBenchmark"]
+    output = subprocess.check_output(
+        [*map(str, command), searched, tmp_path / "queries", "0", "5", "10"], text=True, timeout=600
+    )
+    index = PhotoIndex.open(searched)
+    assert json.loads(output)["found"] == [index.search(query, 10).paths for query in queries]
