@@ -167,18 +167,16 @@ def table(result: dict[str, Any]) -> str:
             cosine = "-" if row["cosine_min"] is None else f"{row['cosine_min']:.4f}"
             parts.append(
                 f"| {mark}{row['model']}{mark} | {NAMES[row['runtime']]} {row['precision']} | "
-                f"{cosine} | {row['p50']:.2f} | {row['p99']:.2f} | {memory_of(row, result)} | "
+                f"{cosine} | {row['p50']:.2f} | {row['p99']:.2f} | {memory_of(row)} | "
                 f"{row['p50'] / shipped['p50']:.2f}x |"
             )
         parts.append("")
     return "\n".join(parts).rstrip()
 
 
-def memory_of(row: dict[str, Any], result: dict[str, Any]) -> str:
-    """Peak PSS. Results without a commit held both towers of a PyTorch model, one of them twice,
-    and gave back pages of ONNX Runtime's code."""
-    counts = "commit" in result or row["runtime"] not in ("torch", "onnx")
-    return f"{row['peak_pss_mib']:.0f}" if counts else "-"
+def memory_of(row: dict[str, Any]) -> str:
+    """Peak PSS, or "-" where it was not measured."""
+    return "-" if row["peak_pss_mib"] is None else f"{row['peak_pss_mib']:.0f}"
 
 
 def verdict(result: dict[str, Any]) -> str:

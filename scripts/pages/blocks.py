@@ -48,7 +48,7 @@ def peers_table() -> list[str]:
     for tower, job in (("text", "a query into a vector"), ("image", "a photo into a vector")):
         for number, (*fields, name) in enumerate(_TOWERS):
             row = _tower_row(peers["rows"], tower, *fields)
-            memory = peers_benchmark.memory_of(row, peers)
+            memory = peers_benchmark.memory_of(row)
             lines.append(f"| {'' if number else job} | {name} | {row['p50']:.2f} | {memory} | | |")
     for number, (engine, name) in enumerate(_INDEXES):
         row = stored(f"{folder}/{engine}")["row"]
@@ -64,7 +64,8 @@ def peers_table() -> list[str]:
         *lines,
         "",
         f"One thread on {cpu}, a server, {peers['date']}. ms: medians. MiB: peak PSS of a process "
-        "that runs the tower; for the index, PSS that the library and 100 searches add.",
+        f"that runs the tower ({peers.get('memory', peers)['date']}); for the index, PSS that the "
+        "library and 100 searches add.",
         "",
     ]
 
