@@ -91,7 +91,7 @@ def test_standard_output_on_a_full_disk_is_told() -> None:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: A file cannot be read or written: No space left")
+    assert "A file cannot be read or written: No space left" in json.loads(done.stderr)["error"]
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
