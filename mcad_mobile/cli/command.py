@@ -190,7 +190,7 @@ def main() -> None:
         sys.exit(code)
     except McadError as error:
         _fail(error.message, error.hint, as_json)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output, such as head, has ended
