@@ -137,23 +137,6 @@ def test_the_sample_is_ten_lines_and_the_library_and_nothing_else(sample, archiv
     assert len(code.read_text("utf-8").splitlines()) < 50
 
 
-@pytest.mark.slow
-def test_the_lines_that_the_readme_tells_compile(unpacked, tmp_path):
-    text = (android_demo() / "README.md").read_text("utf-8")
-    (lines,) = re.findall(r"```java\n(.*?)```", text, re.S)
-    imports = ("android.content.Context", "mcad.engine.SearchEngine", "mcad.gallery.*")
-    imports = (*imports, "mcad.platform.MediaSearch", "java.util.concurrent.ExecutorService")
-    (tmp_path / "java").mkdir()
-    (tmp_path / "java" / "Readme.java").write_text(
-        "".join(f"import {name};\n" for name in imports)
-        + "abstract class Readme extends android.app.Activity {\n"
-        + "abstract void show(String uri, float score);\nabstract void report(Indexing state);\n"
-        + f"void lines(Context context, ExecutorService background) {{\n{lines}}}\n}}\n"
-    )
-    jars = [unpacked / "classes.jar", *sorted((unpacked / "libs").glob("*.jar"))]
-    compile_java([tmp_path / "java"], [compile_stubs(tmp_path), *jars], tmp_path / "classes")
-
-
 def check(dex: Dex) -> None:
     assert {"mcad/sample/SampleActivity", "mcad/platform/IndexService"} <= dex.classes
     framework, java = Framework(), Java8()

@@ -1,0 +1,116 @@
+"""The Java lines of the pages compile as they stand there, inside an app's screen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.jvm import jvm_libraries
+from mcad_mobile.android.dex import compile_stubs
+from mcad_mobile.android.downloads import Artifact, fetch_unpinned
+from mcad_mobile.android.library import LIBRARY_MODULES
+from mcad_mobile.android.toolchain import JAVA, compile_java, main_sources, run
+from mcad_mobile.errors import BuildError
+from tests.support.paths import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "android_demo/README.md"]
+LINES = {
+    f"{page.name} {number}": lines
+    for page in PAGES
+    for number, lines in enumerate(re.findall(r"```java\n(.*?)```", page.read_text("utf-8"), re.S))
+}
+SCREEN = """
+import android.content.Context;
+import java.util.concurrent.ExecutorService;
+import mcad.engine.SearchEngine;
+import mcad.gallery.*;
+import mcad.platform.MediaSearch;
+
+abstract class {name} extends android.app.Activity {{
+    abstract void show(String uri, float score);
+    abstract void report(Indexing state);
+    void lines(Context context, ExecutorService background) {{
+{lines}
+    }}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def classpath(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("library")
+    path = [compile_stubs(folder), *jvm_libraries()]
+    library = compile_java(map(main_sources, LIBRARY_MODULES), path, folder / "classes")
+    return [library, *path]
+
+
+def compile_lines(lines: dict[str, str], classpath: list[Path], folder: Path) -> None:
+    (folder / "java").mkdir()
+    for number, text in enumerate(lines.values()):
+        screen = SCREEN.format(name=f"Screen{number}", lines=text)
+        (folder / "java" / f"Screen{number}.java").write_text(screen)
+    compile_java([folder / "java"], classpath, folder / "classes")
+
+
+def test_the_java_of_each_page_compiles(classpath: list[Path], tmp_path: Path) -> None:
+    assert {name.split()[0] for name in LINES} == {"for-app-developers.md", "README.md"}
+    compile_lines(LINES, classpath, tmp_path)
+
+
+KOTLIN = (
+    Artifact("org.jetbrains.kotlin", "kotlin-stdlib", "2.2.0"),
+    Artifact("org.jetbrains.kotlinx", "kotlinx-coroutines-core-jvm", "1.10.2"),
+)
+COMPILER = (
+    *KOTLIN,
+    Artifact("org.jetbrains.kotlin", "kotlin-compiler-embeddable", "2.2.0"),
+    Artifact("org.jetbrains.kotlin", "kotlin-script-runtime", "2.2.0"),
+    Artifact("org.jetbrains.kotlin", "kotlin-daemon-embeddable", "2.2.0"),
+    Artifact("org.jetbrains.kotlin", "kotlin-reflect", "1.6.10"),
+    Artifact("org.jetbrains.intellij.deps", "trove4j", "1.0.20200330"),
+    Artifact("org.jetbrains", "annotations", "13.0"),
+)
+SUSPENDED = """
+import android.content.Context
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.withContext
+import mcad.platform.MediaSearch
+
+suspend fun lines(context: Context): Int {{
+{lines}
+    return found.results().size
+}}
+"""
+
+
+def compile_kotlin(lines: str, classpath: list[Path], folder: Path) -> None:
+    (folder / "Lines.kt").write_text(SUSPENDED.format(lines=lines))
+    path = ":".join(map(str, [*classpath, *map(fetch_unpinned, KOTLIN)]))
+    compiler = ":".join(map(str, map(fetch_unpinned, COMPILER)))
+    arguments = ["-cp", compiler, "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "-no-stdlib"]
+    arguments += ["-no-reflect", "-Werror", "-classpath", path, "-d", folder / "classes"]
+    run(JAVA, [*arguments, folder / "Lines.kt"])
+
+
+@pytest.mark.slow
+def test_the_kotlin_of_each_page_compiles(classpath: list[Path], tmp_path: Path) -> None:
+    """By Kotlin's own compiler, out of Maven Central."""
+    found = [
+        lines
+        for page in PAGES
+        for lines in re.findall(r"```kotlin\n(.*?)```", page.read_text("utf-8"), re.S)
+    ]
+    assert found
+    for lines in found:
+        compile_kotlin(lines, classpath, tmp_path)
+    with pytest.raises(BuildError, match="unresolved reference"):
+        compile_kotlin(
+            "val found = MediaSearch.of(context).nothingOfTheKind()", classpath, tmp_path
+        )
+
+
+def test_lines_that_do_not_compile_would_be_named(classpath: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="IOException"):
+        compile_lines({"": 'MediaSearch.of(context).search("dog", 5);'}, classpath, tmp_path)
