@@ -11,11 +11,12 @@ from torch.nn import functional as F
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Views
 from mcad_mobile.distill.fusion import Fusion, candidates
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
+from mcad_mobile.distill.run import rotate_space
 from mcad_mobile.distill.teachers.protocol import Fused, TextStates
 
 
 class Dual:
-    """A photo is its mean colour, a caption its numbers, each rotate_space by a seeded matrix."""
+    """A photo is its mean colour, a caption its numbers, each multiplied by a seeded matrix."""
 
     def __init__(self, seed: int, dim: int) -> None:
         self.name = self.identity = f"dual {seed}"
@@ -162,3 +163,13 @@ def test_mcad_starts_as_the_mean_of_both_teachers_on_what_both_have_seen(data, c
     assert fused.candidates.all()
     assert torch.allclose(fused.image, image, atol=1e-3)
     assert torch.allclose(fused.similarity, (image @ text.T + scores) / 2, atol=1e-3)
+
+
+def test_a_space_is_rotated_to_where_the_student_lies():
+    random = torch.Generator().manual_seed(0)
+    space = torch.linalg.qr(torch.randn(8, 3, generator=random))[0]
+    rotation = torch.linalg.qr(torch.randn(3, 3, generator=random))[0]
+    teachers = F.normalize(torch.randn(50, 8, generator=random), dim=1)
+    student = F.normalize(teachers @ space, dim=1) @ rotation
+    found = rotate_space(space, teachers, student)
+    assert torch.allclose(found, space @ rotation, atol=1e-5)

@@ -103,6 +103,19 @@ def dropped(folder: Path, seed: int, steps: int = 4) -> list[list[float]]:
     return model.seen
 
 
+def test_a_step_is_reported_with_its_epoch(tmp_path):
+    model, reports = Dropped(), []
+    groups = [{"params": [*model.parameters()], "lr": 1e-3}]
+    schedule = Schedule(2, 3, 0.1, 0.0, 0)
+    loop = Loop(model, groups, schedule, tmp_path / "c.pt", "f", "test", "fp32")
+    loop.run(lambda forward, step: {"near": forward()}, lambda *report: reports.append(report))
+    assert reports[0] == ("test", 0, 6)
+    assert [report[1:] for report in reports] == [(step, 6) for step in range(7)]
+    starts = [step[: len("test: epoch 1/2, near")] for step, *_ in reports[1:]]
+    assert starts == [f"test: epoch {epoch}/2, near" for epoch in (1, 1, 1, 2, 2, 2)]
+    assert "; saved after epoch 1" in reports[4][0]
+
+
 def test_dropout_is_of_the_seed_and_the_step(tmp_path):
     first = dropped(tmp_path, seed=3)
     assert len({tuple(step) for step in first}) == 4

@@ -212,10 +212,11 @@ def test_one_address_of_the_web_that_fails_ends_no_job(web):
 
 
 def test_an_answer_that_does_not_end_is_given_up(web, monkeypatch):
-    monkeypatch.setattr("mcad_mobile.embed.pieces.WEB_S", 0.5)
+    monkeypatch.setattr("mcad_mobile.embed.pieces.WEB_S", 1.0)
     bad = (f"{web}/endless", f"{web}/silent")
     keys, left = embedded(Listed((*bad, f"{web}/200"), (0, 0, 0)))
     assert keys == [f"{web}/200"] and left.keys() == set(bad)
+    assert "more than 1 s" in left[f"{web}/endless"][1]
 
 
 def test_a_store_that_is_away_ends_the_job_in_the_end(monkeypatch):

@@ -9,17 +9,20 @@ import tarfile
 import uuid
 
 import fsspec
+import msgspec
 import numpy as np
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 from fsspec.registry import _registry as registry
 
-from mcad_mobile.embed.job import Inventory, KnownPhotos, ShardRecord
+from mcad_mobile.embed.job import Inventory, KnownPhotos, Manifest, ShardRecord, file_name
+from mcad_mobile.embed.phone_index import Shards
 from mcad_mobile.embed.pieces import Rows, name_of, photos_of
-from mcad_mobile.embed.shard import embed_shard
+from mcad_mobile.embed.shard import Embedded, embed_shard
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.store import Store
+from mcad_mobile.embed.table import ShardFacts, shard_bytes
 from mcad_mobile.embed.worker import BundleModel
 from mcad_mobile.errors import DataError, MissingExtra, PhotoError, StoreError
 from tests.support.embedding_runs import run_json, vectors
@@ -187,6 +190,19 @@ def test_a_piece_of_which_a_photo_was_not_read_is_not_done():
         for unread in (0, 1)
     ]
     assert Inventory(tuple(records), 2).pieces == {"piece 0"}
+
+
+def test_of_a_photo_that_was_embedded_twice_the_later_run_counts(memory):
+    store = Store(memory)
+    job = Manifest("mcad-embed/1", "j", "s", "0" * 64, 1, "float32", "onnx", "fp32", 9)
+    assert store.create("manifest.json", msgspec.json.encode(job))
+    for run_number, piece in ((1, "f" * 16), (2, "0" * 16)):
+        facts = ShardFacts("mcad-shard/1", "s", "0" * 64, "j", piece, "onnx", 1, 0, 0)
+        row = np.array([[float(run_number)]], np.float32)
+        made = Embedded(row, ["a.jpg"], np.zeros((1, 2), np.uint32), [])
+        store.write(f"shards/{file_name(run_number, piece)}", shard_bytes(made, 1, facts))
+    rows = [batch.embeddings.item() for batch in Shards(memory).batches()]
+    assert rows == [1.0, 2.0]
 
 
 def test_names_that_lead_nowhere_say_so(tmp_path, photos, monkeypatch):
