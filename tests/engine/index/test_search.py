@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index.segments import Segment
 from mcad_mobile.errors import PhotoIndexError
 from tests.support.index_embeddings import (
     F32,
@@ -173,7 +174,11 @@ def test_an_index_gives_the_same_results_by_every_kernel(build: Build, dim: int)
                 assert np.array_equal(found.scores, expected.scores)
 
 
-def test_a_file_that_ends_while_it_is_open_is_an_error(build: Build, tmp_path: Path) -> None:
+def test_a_file_that_ends_while_it_is_searched_is_an_error(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its size was looked at."""
+    monkeypatch.setattr(Segment, "check_size", lambda segment: None)
     photos, queries = photos_and_queries(5000, 1, dim=256)
     build(photos)
     for compiled in levels():
