@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -66,12 +68,13 @@ def watch(
         stdin.write(document)
         stdin.seek(0)
         with subprocess.Popen(
-            command, stdin=stdin, stdout=out, stderr=err, env=environment
+            command, stdin=stdin, stdout=out, stderr=err, env=environment, start_new_session=True
         ) as process:
             try:
                 peak, samples = _sample(process, out, err, timeout_s, sample, progress)
             finally:
-                process.kill()
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # and what it has started
         out.seek(0)
         return Watched(_read_document(out.read(), process.returncode, err), peak, samples)
 

@@ -179,7 +179,7 @@ class AdbShell:
     def clean(self) -> None:
         """End the process of an earlier run, and remove its files. Pushed files stay."""
         self.run(
-            f"pid=$(cat {RUN}/pid 2>/dev/null)\n"
+            f"read -r pid 2>/dev/null < {RUN}/pid\n"
             'if [ -n "$pid" ] && grep -q mcad /proc/$pid/cmdline 2>/dev/null; then\n'
             "  kill -9 $pid\nfi\n"
             f"rm -rf {RUN}"
@@ -197,7 +197,8 @@ class Probe:
     def memory(self, local_pid: int = 0) -> Memory:
         """The process's memory, or ProcessLookupError. `local_pid`, of adb itself, is ignored."""
         answer = self._ask(
-            f"p=$(cat {RUN}/pid 2>/dev/null) && "
+            # By the shell itself: it would collect what a program prints without end.
+            f'{{ read -r p || [ "$p" ]; }} 2>/dev/null < {RUN}/pid && '
             "readlink /proc/$p/exe && cat /proc/$p/smaps_rollup; echo :end"
         )
         program, _, rollup = answer.partition("\n")

@@ -46,6 +46,16 @@ def test_a_process_that_prints_without_end_is_ended(program: str) -> None:
     assert time.monotonic() - started < 20
 
 
+def test_what_a_process_has_started_ends_with_it(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    with pytest.raises(BenchError, match="did not end in time"):
+        watch(["sh", "-c", f"sleep 600 & echo $! > {note}; wait"], timeout_s=1)
+    state = Path(f"/proc/{int(note.read_text())}/stat")
+    deadline = time.monotonic() + 10  # a killed process is a zombie until init has seen it
+    while state.exists() and state.read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+
+
 def test_a_board_whose_facts_have_no_end_is_refused(board: Adbd, bundle: Bundle) -> None:
     board.stand_in("getprop", "exec yes")
     started = time.monotonic()
