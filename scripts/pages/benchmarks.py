@@ -155,6 +155,7 @@ def index() -> list[str]:
 def kernels() -> list[str]:
     result = stored("kernels")
     setup, jni, arm = result["setup"], result["jni"], result["arm"]
+    damaged = result["damaged_segments"]
     p50, p99 = ("met" if jni["cpu"][p] <= setup["limit_ms"] else "missed" for p in ("p50", "p99"))
     return [
         "## The kernels through Java, through Python, and on Arm",
@@ -166,7 +167,9 @@ def kernels() -> list[str]:
         "the median, "
         f"{p99} at p99. The JVM's heap is {jni['heap_mib']:.1f} MiB, its PSS "
         f"{jni['pss_mib']:.0f} MiB, opening the index takes {jni['open_ms']:.1f} ms. Both find the "
-        "same photos. Re-run: `python -m benchmarks.kernels`.",
+        f"same photos. {damaged['rounds']:,} damaged indexes were searched under "
+        f"{damaged['checked_by']}: {damaged['opened']:,} could be opened, none ended the process. "
+        "Re-run: `python -m benchmarks.kernels`.",
         kernels_benchmark.table(result),
         f"On Arm, a search that scans {arm['scanned']:,} photos by {arm['words']} words and scores "
         f"{arm['scored']:,}: instructions are counted under QEMU. Times are a model, no measurement"

@@ -93,11 +93,17 @@ def residual_of(random: np.random.Generator, dim: int, size: float) -> np.ndarra
 
 
 def rescore_case(
-    random: np.random.Generator, dim: int, words: int, size: float, *, near: bool
+    random: np.random.Generator,
+    dim: int,
+    words: int,
+    size: float,
+    *,
+    near: bool,
+    shift: float = 0.0,
 ) -> Case:
     photos = int(random.integers(1, 900))
     count = int(random.integers(1, photos + 1))
-    residual = residual_of(random, dim, size)
+    residual = residual_of(random, dim, size) + shift
     columns = random.integers(0, 2**64, (words, photos), np.uint64)
     rows = np.sort(random.choice(photos, count, replace=False)).astype(np.uint32)
     record = dim + dim // 8 - 8 * words + 4
@@ -107,7 +113,8 @@ def rescore_case(
     distances = random.integers(0, 3 * 64 * max(words, 1), count).astype(np.uint16)
     least = int(random.integers(1, count + 1)) if near else count
     k = int(random.integers(1, 20))
-    step, slope, missed = random.normal() * 1e-5, -0.001, 0.05
+    # Fractions would vanish beside a projection.
+    step, slope, missed = 0.0 if shift else random.normal() * 1e-5, -0.001, 0.05
     cosines = np.empty(count, np.float32)
     with tempfile.TemporaryFile() as file:
         file.write(records.tobytes())
@@ -158,6 +165,7 @@ def cases() -> list[Case]:
             made.append(rescore_case(random, dim, words, size, near=False))
             made.append(rescore_case(random, dim, words, size, near=True))
     made.append(rescore_case(random, 8, 0, 8.0, near=False))  # of more than the digits hold
+    made.append(rescore_case(random, 8, 0, 0.0, near=False, shift=UNIT / 4))  # and of fractions
     return made
 
 
