@@ -15,6 +15,7 @@ from msgspec.structs import asdict
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mcad_mobile.base.standard_output import quiet
 from mcad_mobile.errors import StudentError, missing_extra, require
 from mcad_mobile.students.hub import find_folder, read_licence, short_message
 from mcad_mobile.students.image_transforms import transformers_preprocess
@@ -132,7 +133,8 @@ def load_model(
 @contextmanager
 def loading(name: str, kind: str) -> Iterator[None]:
     try:
-        yield
+        with quiet():  # advice of what transformers imports: torchao, pytree
+            yield
     except ImportError as error:  # of a library that a tokenizer or a model asks for
         raise missing_extra(error, "students", kind) from error
     # No narrower: the errors of json, safetensors, pickle and torch all come through.

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 
 import huggingface_hub
 import numpy as np
@@ -239,3 +241,13 @@ def test_full_size_architectures_by_name_are_the_librarys(tmp_path, name):
     for found, expected in pairs:
         assert expected.std(0).mean() > 1e-2, "it says the same of everything"
         assert torch.cosine_similarity(found, expected).min() > 1 - 1e-5
+
+
+def test_a_student_of_transformers_is_loaded_without_a_library_s_advice(tmp_path):
+    """In a process of its own: torchao gives it once, as it is imported."""
+    folder = write_hf(tmp_path / "clip", "clip")
+    program = f"from mcad_mobile.students.load import load_student; load_student('hf:{folder}')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stderr == ""
