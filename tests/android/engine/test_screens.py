@@ -61,6 +61,12 @@ def test_what_was_forgotten_is_not_shown(probe):
     assert search_box(probe, "dog", 250, "forget", "work")[0] == ["searching dog"]
 
 
+def test_a_search_that_was_overtaken_while_it_ran_is_not_shown(probe):
+    log, searched = search_box(probe, "overtaken", 250, "work", 250, "work")
+    assert log == ["searching overtaken", "searching next", "found next"]
+    assert searched == ["overtaken", "next"]
+
+
 def test_photos_like_one_are_shown_unless_something_was_typed_since(probe):
     log, searched = search_box(probe, "like:a.jpg", "work")
     assert (log, searched) == (["searching a.jpg", "found a.jpg"], ["like a.jpg"])

@@ -129,6 +129,19 @@ def test_a_hot_phone_rests_and_goes_on_when_it_is_cool(app, phone, tmp_path):
     assert [h["resting"] for h in app.ask("heard") if h["resting"]] == [True]
 
 
+def test_a_phone_that_was_hot_rests_until_it_is_cool(app, phone, tmp_path):
+    """Not only until it is warm: it would be hot again after a few photos."""
+    phone.take(*NAMES)
+    files = {}
+    for name, heat in (("then", 1), ("warm", 2), ("hot", 3)):
+        phone.change(heat=heat)
+        files[name] = tmp_path / f"{name}.json"
+        files[name].write_bytes(phone.file.read_bytes())
+    answer = app.ask("hot", then=files["then"], warm=files["warm"])
+    assert answer["rests_warm"] is True
+    assert (answer["rests"], answer["outcome"]["left"]) == (1, 0)
+
+
 def test_a_warm_phone_does_not_rest(app, phone):
     phone.take(*NAMES)
     phone.change(heat=2)

@@ -181,8 +181,12 @@ final class GalleryProbe {
     static Object searchBox(JsonFields request) throws IOException {
         Screen screen = new Screen();
         List<String> searched = new ArrayList<>();
+        SearchBox[] typing = {null};
         SearchBox box = new SearchBox(screen, screen.working::add, Runnable::run, query -> {
             searched.add(query);
+            if (query.equals("overtaken")) {
+                typing[0].type("next");
+            }
             if (query.equals("broken")) {
                 throw new McadException("broken", "");
             }
@@ -191,6 +195,7 @@ final class GalleryProbe {
             }
             return new SearchEngine.Found(Collections.emptyList(), Collections.emptyMap(), false);
         }, screen);
+        typing[0] = box;
         for (JsonFields event : request.objects("events")) {
             if (event.has("type")) {
                 box.type(event.string("type"));

@@ -164,6 +164,16 @@ final class LifeProbe {
     private Object hot(JsonFields request) throws IOException {
         int[] rests = {0};
         boolean cools = request.has("then");
+        boolean[] restsWarm = {false};
+        Thread later = new Thread(() -> {
+            try {
+                Thread.sleep(300);
+            } catch (InterruptedException error) {
+                throw new IllegalStateException(error);
+            }
+            restsWarm[0] = search.indexing().resting();
+            become(request, "then");
+        });
         Runnable listener = () -> {
             if (!search.indexing().resting()) {
                 return;
@@ -171,20 +181,28 @@ final class LifeProbe {
             rests[0]++;
             if (!cools) {
                 search.stopIndexing();
-                return;
-            }
-            try {
-                Files.copy(Paths.get(request.string("then")), Paths.get(request.string("phone")),
-                    StandardCopyOption.REPLACE_EXISTING);
-            } catch (IOException error) {
-                throw new IllegalStateException(error);
+            } else if (!request.has("warm")) {
+                become(request, "then");
+            } else {
+                become(request, "warm");
+                later.start();
             }
         };
         search.addListener(listener);
         try {
-            return JsonFields.of("outcome", outcome(search.index()), "rests", rests[0]);
+            return JsonFields.of("outcome", outcome(search.index()), "rests", rests[0], "rests_warm", restsWarm[0]);
         } finally {
             search.removeListener(listener);
+        }
+    }
+
+    /** The phone is from now on what another file says. */
+    private static void become(JsonFields request, String name) {
+        try {
+            Files.copy(Paths.get(request.string(name)), Paths.get(request.string("phone")),
+                StandardCopyOption.REPLACE_EXISTING);
+        } catch (IOException error) {
+            throw new IllegalStateException(error);
         }
     }
 
