@@ -339,5 +339,5 @@ def test_a_thumbnail_has_neither_side_larger_than_is_asked_for(
     sides: dict[str, int], size: tuple[int, int], tmp_path: Path
 ) -> None:
     Image.new("RGB", (800, 600), "teal").save(tmp_path / "a.png")
-    with Image.open(io.BytesIO(jpeg(tmp_path / "a.png", **sides))) as small:
+    with Image.open(io.BytesIO(jpeg((tmp_path / "a.png").read_bytes(), "a.png", **sides))) as small:
         assert small.size == size
