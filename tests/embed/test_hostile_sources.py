@@ -168,16 +168,16 @@ class Web(BaseHTTPRequestHandler):
     """/NUMBER answers with that status, /endless never ends, /silent sends nothing."""
 
     def do_GET(self):
-        what = self.path.strip("/")
-        if what.isdigit():
-            self.send_response(int(what))
+        asked = self.path.strip("/")
+        if asked.isdigit():
+            self.send_response(int(asked))
             self.end_headers()
             self.wfile.write(PHOTO)
             return
         self.send_response(200)
         self.end_headers()
         try:
-            while what == "endless":
+            while asked == "endless":
                 self.wfile.write(bytes(1 << 16))
                 if self.server.ended.wait(0.01):
                     return
