@@ -119,7 +119,7 @@ def test_a_text_says_a_name_of_its_class_and_every_name_is_said():
 
 def test_each_step_draws_its_templates_anew():
     prompts = ClassPrompts([["ox"]], 4, seed=0)  # one name: only the templates can differ
-    steps = [tuple(prompts.at(step).texts) for step in range(20)]
+    steps = [tuple(prompts.at(step)[1]) for step in range(20)]
     assert len(set(steps)) > 15
     assert len({text for texts in steps for text in texts}) > len(TEMPLATES) / 2
 
