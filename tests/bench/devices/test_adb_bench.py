@@ -52,7 +52,7 @@ def test_a_board_with_another_processor_compiles_the_kernels_itself(
     compiled = f"/computer{LIBRARY}"
     board.stand_in(
         "cc",
-        'case "$*" in *"rescore.c scan.c -o libmcad_search.so -lm") '
+        'case "$*" in *"rescore.c rotate.c scan.c -o libmcad_search.so -lm") '
         f"exec cp {compiled} libmcad_search.so;; esac; exit 1",
     )
     document = run.bench(bundle, quick(repeats=1), AdbDevice())
