@@ -17,6 +17,7 @@ import transformers
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.text.tokenizer import Tokenizer
+from mcad_mobile.students.hub import read_licence
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.open_clip import find_checkpoint
 from tests.support.tiny_students import (
@@ -251,3 +252,12 @@ def test_a_student_of_transformers_is_loaded_without_a_library_s_advice(tmp_path
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True
     )
     assert done.stderr == ""
+
+
+def test_the_licence_of_a_card_is_its_own_and_not_that_of_another_field(tmp_path):
+    assert read_licence(tmp_path) is None
+    card = tmp_path / "README.md"
+    card.write_text("---\nbase_license: gpl-3.0\nlicense: mit\n---\nlicense: of the text\n")
+    assert read_licence(tmp_path) == "mit"
+    card.write_text("---\ntags: [x]\n---\nlicense: of the text\n")
+    assert read_licence(tmp_path) is None
