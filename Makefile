@@ -27,8 +27,7 @@ test test-slow: export JDK_JAVA_OPTIONS := -XX:TieredStopAtLevel=1 -XX:+UseSeria
 test: .venv/installed-everything
 	$(BIN)/pytest -m "not slow" -n $(TESTS_AT_ONCE) --dist loadfile
 
-# PyPI's package of actionlint downloads its program from elsewhere as it is installed; Go's builds it.
-ACTIONLINT := $(or $(shell command -v actionlint),$(if $(shell command -v go),go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12))
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 FAST := tests/base tests/data tests/engine tests/cli tests/bench/test_*.py
 test-fast: .venv/installed-everything
@@ -48,7 +47,9 @@ check: .venv/installed-everything
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-actions action.yml
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.dependabot .github/dependabot.yml
-	$(if $(ACTIONLINT),$(ACTIONLINT),@echo "actionlint did not run: neither it nor Go is installed.")
+# PyPI's package of actionlint downloads its program from elsewhere as it is installed; Go's builds it.
+	@if command -v actionlint || GOBIN=$(CURDIR)/$(BIN) go install $(ACTIONLINT) 2>/dev/null; then \
+		PATH=$(BIN):$$PATH actionlint; else echo "actionlint did not run: neither it nor Go's modules can be had."; fi
 
 fix: .venv/installed-everything
 	$(BIN)/ruff check --fix
