@@ -23,9 +23,8 @@ _STOP_S = 30.0
 
 
 class GuardedWorker:
-    """Writes shards in a process of its own (worker.py), and survives it. The piece of a process
-    that died is begun anew, and the photos that it held are handled one at a time. A photo over
-    which two processes died is left out."""
+    """Writes shards in a process that may die (worker.py). Its piece is then begun anew, and the
+    photos that it held are handled one at a time; one over which two died is left out."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -35,11 +34,9 @@ class GuardedWorker:
         self._exit = ""
         self._stopped = False
 
-    def __call__(
-        self, piece: Piece, photo_done: Callable[[int], None] = lambda n: None
-    ) -> ShardRecord:
-        """Embed a piece into a shard; `photo_done` takes the number of its photos that are done.
-        McadError of the worker; ShardError if processes die and no photo is to blame."""
+    def __call__(self, piece: Piece, photo_done: Callable[[], None] = lambda: None) -> ShardRecord:
+        """Embed a piece into a shard; each photo that is done calls `photo_done`. McadError of the
+        worker; ShardError if processes die and no photo is to blame."""
         deaths: Counter[int] = Counter()
         idle = 0
         while True:
@@ -75,19 +72,17 @@ class GuardedWorker:
                 pipe.close()
 
     def _try(
-        self, task: Task, in_hand: set[int], photo_done: Callable[[int], None]
+        self, task: Task, in_hand: set[int], photo_done: Callable[[], None]
     ) -> ShardRecord | None:
         """The shard, or None if the process died, with the photos that it held `in_hand`."""
         if not (self._start() and self._send(task)):
             return None
-        finished = 0
         while (message := self._next()) is not None:
             if isinstance(message, PhotoEvent) and message.event == "begun":
                 in_hand.add(message.number)
             elif isinstance(message, PhotoEvent):
                 in_hand.discard(message.number)
-                finished += 1
-                photo_done(finished)
+                photo_done()
             elif isinstance(message, Finished):
                 return message.shard
             elif isinstance(message, Failed):

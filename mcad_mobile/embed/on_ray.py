@@ -56,9 +56,8 @@ def map_messages(
     gpus: float = 0.0,
     ordered: bool = False,
 ) -> Iterator[bytes]:
-    """Call at most `workers` actors `worker(*arguments)` with `messages`, and yield their answers,
-    as they come or `ordered`. The messages of a lost node are handled again elsewhere. ClusterError
-    if there is no cluster, it has no room for one actor of `cpus` and `gpus`, or its work fails."""
+    """Yield the answers of at most `workers` actors `worker(*arguments)` to `messages`.
+    ClusterError if there is no cluster, no room for one actor in it, or its work fails."""
     ray, data = connected(address), require("ray.data", "ray")
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # hide the plan of each execution
     have = ray.cluster_resources()
@@ -128,9 +127,8 @@ def run_on_ray(
 
 
 class BundleWorker:
-    """A guarded worker on a node, and its bundle in a folder of its own, whose name nobody can
-    foresee. ShardError if the bundle is not the job's. Later errors are answers: Ray would wrap an
-    exception and try again."""
+    """A guarded worker on a node, with its bundle in a folder whose name nobody can foresee. Errors
+    are answers: Ray would wrap an exception and try again."""
 
     def __init__(self, setup: bytes, bundle: bytes) -> None:
         decoded = msgspec.json.decode(setup, type=Setup)

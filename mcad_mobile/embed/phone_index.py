@@ -64,9 +64,8 @@ def index_shards(
     wanted: set[str] | None = None,
     progress: Progress = silent,
 ) -> Synced:
-    """Add the photos of `shards`, or those of the keys `wanted`, to an index, in one commit. Photos
-    that the index holds with the same stamp stay; none are dropped. PhotoIndexError, before any
-    change, if the index is of another student or another process writes to it."""
+    """Add the photos of `shards`, or those of the keys `wanted`, that an index does not hold with
+    the same stamp, in one commit. PhotoIndexError, before any change, if that cannot be."""
     index.check_student(shards.manifest.student_sha256, shards.manifest.dim)
     result, missing = Synced(), set(wanted or ())
     total = shards.rows if wanted is None else len(wanted)

@@ -74,9 +74,8 @@ def name_of(piece: Piece) -> str:
 
 
 def photos_of(piece: Piece) -> Iterator[Photo]:
-    """The photos of a piece, always in the same order. What is damaged in its file is there as a
-    photo that cannot be read. StoreError if the file, or one photo after the other, is out of
-    reach."""
+    """The photos of a piece, always in the same order; damage of its file is a photo that cannot be
+    read. StoreError if the file, or one photo after the other, is out of reach."""
     if isinstance(piece, Listed):
         reader = _Reader(piece.source)
         for key, stamp in zip(piece.keys, piece.stamps, strict=True):
@@ -117,7 +116,7 @@ def _row(piece: Rows, batch: Any, row: int, number: int, reader: _Reader) -> Pho
         photo = bytes_or_path(batch[piece.photo][row].as_py())
         name = batch[piece.key][row].as_py() if piece.key else None
     except Exception as error:  # bytes that are no text, and others
-        return Photo(key, partial(_refuse, f"{key} cannot be read: {error}."))
+        return _refused(key, f"{key} cannot be read: {error}.")
     if isinstance(photo, str):
         return Photo(photo if name is None else str(name), partial(reader, photo, 0))
     return Photo(key if name is None else str(name), partial(_held, photo))
@@ -136,15 +135,16 @@ def _held(photo: bytes | None) -> tuple[bytes, int]:
     return photo, 0
 
 
-def _refuse(why: str) -> tuple[bytes, int]:
-    raise PhotoError(why)
+def _refused(key: str, why: str) -> Photo:
+    return Photo(key, partial(_raise, PhotoError(why)))
+
+
+def _raise(error: Exception) -> tuple[bytes, int]:
+    raise error
 
 
 def _damaged(key: str, error: object) -> Photo:
-    def read() -> tuple[bytes, int]:
-        raise OSError(f"it is damaged from here on, {error}")
-
-    return Photo(key, read)
+    return Photo(key, partial(_raise, OSError(f"it is damaged from here on, {error}")))
 
 
 def _members(name: str, file: Any) -> Iterator[Photo]:
@@ -164,13 +164,13 @@ def _members(name: str, file: Any) -> Iterator[Photo]:
 def _member(name: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> Photo:
     key = f"{name}/{member.name}"
     if key != (text := key.encode(errors="backslashreplace").decode()):
-        return Photo(text, partial(_refuse, f"{text}: its name is no text."))
+        return _refused(text, f"{text}: its name is no text.")
     if not member.isreg():
-        return Photo(key, partial(_refuse, f"{key} is a link, and no file."))
+        return _refused(key, f"{key} is a link, and no file.")
     try:
         check_bytes(member.size, key)
     except PhotoError as error:
-        return Photo(key, partial(_refuse, error.message))
+        return _refused(key, error.message)
     data = tar.extractfile(member)
     return Photo(key, partial(_held, data.read() if data else None))
 

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -39,7 +40,6 @@ PHOTOS_A_SHARD = 10_000
 _FEWEST = 16  # photos a shard, however many workers there are
 _PIECES_A_WORKER = 4
 _SAVE_S = 30.0  # between two writes of the manifest
-_WAIT_S = 0.2  # so that a Ctrl-C is noticed
 
 
 @dataclass(frozen=True)
@@ -156,12 +156,13 @@ def _run(
 ) -> Iterator[ShardRecord]:
     if not pieces:
         return
-    total, done = sum(map(_photos_in, pieces)), 0
+    total, done, counting = sum(map(_photos_in, pieces)), 0, threading.Lock()
 
-    def more(photos: int) -> None:
+    def more(photos: int = 1) -> None:
         nonlocal done
-        done += photos
-        progress("photos", done, max(total, done))
+        with counting:
+            done += photos
+            progress("photos", done, max(total, done))
 
     if options.ray is None:
         yield from _run_here(setup, pieces, options.workers, more)
@@ -171,63 +172,31 @@ def _run(
         yield shard
 
 
-_Messages = queue.SimpleQueue[ShardRecord | BaseException | int | None]
-
-
 def _run_here(
-    setup: Setup, pieces: Sequence[Piece], workers: int, photos: Callable[[int], None]
+    setup: Setup, pieces: Sequence[Piece], workers: int, photo_done: Callable[[], None]
 ) -> Iterator[ShardRecord]:
-    """Yield the shards of `pieces` as they are finished, by guarded workers beside each other.
-    `photos` takes the number of photos done since its last call. The first error ends the run."""
-    todo: queue.SimpleQueue[Piece] = queue.SimpleQueue()
-    for piece in pieces:
-        todo.put(piece)
-    stop, messages = threading.Event(), _Messages()
+    """Yield the shards of `pieces` as they are finished, by guarded workers beside each other. Each
+    photo calls `photo_done`, on any thread. The first error ends the run."""
     guards = [GuardedWorker(setup) for _ in range(min(workers, len(pieces)))]
-    threads = [
-        threading.Thread(target=_work, args=(guard, todo, stop, messages), daemon=True)
-        for guard in guards
-    ]
-    for thread in threads:
-        thread.start()
-    working = len(threads)
-    try:
-        while working:
-            try:
-                message = messages.get(timeout=_WAIT_S)
-            except queue.Empty:
-                continue
-            if message is None:
-                working -= 1
-            elif isinstance(message, BaseException):
-                raise message
-            elif isinstance(message, int):
-                photos(message)
-            else:
-                yield message
-    finally:
-        stop.set()
-        for guard, thread in zip(guards, threads, strict=True):
-            guard.stop()
-            thread.join()
+    free: queue.SimpleQueue[GuardedWorker] = queue.SimpleQueue()
+    for guard in guards:
+        free.put(guard)
 
+    def embed_piece(piece: Piece) -> ShardRecord:
+        guard = free.get()
+        try:
+            return guard(piece, photo_done)
+        finally:
+            free.put(guard)
 
-def _work(
-    guard: GuardedWorker,
-    todo: queue.SimpleQueue[Piece],
-    stop: threading.Event,
-    messages: _Messages,
-) -> None:
-    """Embed pieces until none is left. Messages: 1 for a photo, a shard, an error, None at last."""
-    try:
-        while not stop.is_set():
-            messages.put(guard(todo.get_nowait(), lambda done: messages.put(1)))
-    except queue.Empty:
-        pass
-    except BaseException as error:
-        messages.put(error)
-    finally:
-        messages.put(None)
+    with ThreadPoolExecutor(len(guards)) as pool:
+        try:
+            for shard in as_completed([pool.submit(embed_piece, piece) for piece in pieces]):
+                yield shard.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for guard in guards:
+                guard.stop()
 
 
 def _photos_in(piece: Piece) -> int:

@@ -69,9 +69,8 @@ def embed_shard(
     alone: AbstractSet[int] = frozenset(),
     note: Note = lambda event, number: None,
 ) -> Embedded:
-    """Embed each photo but those `without`; leave out those that cannot be read or decoded. Photos
-    are numbered from 0; during those `alone` no other is in work. `note` takes the photos that are
-    begun and done, so that a watching process knows which this one held when it died."""
+    """Embed each photo but those `without`, by their numbers from 0; during those `alone` no other
+    is in work. `note` tells a watching process which photos this one holds."""
     ahead = max(2 * model.threads, _READERS)
     with OrderedPool[_Read](max(model.threads, _READERS), ahead) as pool:
         line = _Line(model, note, pool)

@@ -51,9 +51,8 @@ class Source:
         done: frozenset[str],
         left_out: list[LeftOut],
     ) -> Iterator[Piece]:
-        """Cut the source into pieces of `at_once` photos, without what is `known` or `done`, by the
-        names of pieces. `left_out` takes files whose names are no text. StoreError, DataError or
-        PhotoError if the source cannot be read, is of no known kind, or empty."""
+        """Pieces of `at_once` photos, without photos that are `known` and pieces whose names are
+        `done`; `left_out` takes files whose names are no text. McadError for a bad source."""
         kind = self.kind or self._kind()
         if kind in ("photos", "list"):
             found = self._listed(kind, left_out)
