@@ -23,7 +23,7 @@ from msgspec.structs import asdict
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.distill_rows import ROWS, Row, teacher_rows
+from benchmarks.distill_rows import ROWS, Row, evaluate_cached, teacher_rows
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.cli.output import progress_bar
@@ -32,7 +32,6 @@ from mcad_mobile.distill.device import choose_arithmetic, keep_freed_memory
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.run import Material, train
-from mcad_mobile.distill.trainees.frozen_trunk import evaluate_cached
 from mcad_mobile.students.load import load_student
 
 RESULTS = Path(__file__).parent / "results" / "distill_ablation"

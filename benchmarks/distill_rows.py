@@ -15,9 +15,13 @@ from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import Extra, Rows, Views, dataset
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.labels import dual_labels, single_labels
+from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
-from mcad_mobile.distill.teachers.prepare import reference_teachers
+from mcad_mobile.distill.teachers.prepare import TeacherTraining, train_duals, train_single
+from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
+from mcad_mobile.distill.trainees.protocol import evaluate_trainee
 from mcad_mobile.students.evaluation import Retrieval, evaluate_similarity
+from mcad_mobile.students.mcad import McadStudent
 
 RERANKED = 32
 # Labels alone overfit sooner than teachers do: without these the contrastive row is lower.
@@ -103,6 +107,15 @@ ROWS = (
 )
 
 
+def evaluate_cached(
+    student: McadStudent, photos: list[CaptionedPhoto], cache: FeatureCache, arithmetic: Arithmetic
+) -> Retrieval:
+    """embed_by_student by the trunk's cached features, in seconds, and its recall."""
+    data = dataset(photos, student.tokenizer, Extra())
+    trainee = FrozenTrunk(student, student.name, "")
+    return evaluate_trainee(trainee, trainee.reader(data, Views(1, 0), cache, arithmetic), data)
+
+
 def teacher_rows(
     teacher: Teacher,
     recipe: Recipe,
@@ -112,7 +125,10 @@ def teacher_rows(
     arithmetic: Arithmetic,
 ) -> Retrieval:
     """A reference teacher's own retrieval on `test`, trained first if it is not yet."""
-    duals, single = reference_teachers(train, recipe, cache, arithmetic)
+    paired = dataset(train, minilm_tokenizer(), Extra())
+    training = TeacherTraining(paired.pairs, recipe.teachers, cache, arithmetic)
+    duals = train_duals(training, paired.token_counts())
+    single = train_single(training, duals)
     data = dataset(test, duals[0].tokenizer, Extra())
     views = Views(1, 0)
     dual = dual_labels(duals, data, views, cache)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
-from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows
+from mcad_mobile.distill.features import FeatureCache, PhotoRows
 from mcad_mobile.distill.grids import PhotoEncoder
 from mcad_mobile.distill.losses import (
     capped,
@@ -58,21 +58,18 @@ class ClassLabels:
 def class_labels(
     teacher: ClassifierTeacher, data: Dataset, views: Views, cache: FeatureCache
 ) -> ClassLabels:
+    def logs(probabilities: Tensor) -> Tensor:
+        return probabilities.clamp(min=_LEAST).log()
+
     encoder = PhotoEncoder(
-        teacher.identity, "classifier on photos", lambda photos: _logs(teacher.classify(photos))
+        teacher.identity, "classifier on photos", lambda photos: logs(teacher.classify(photos))
     )
     if isinstance(teacher, LiteClassifier):
         encoder = encoder.on_grids(
-            teacher.trunks, lambda grids: _logs(teacher.classify_grids(grids))
+            teacher.trunks, lambda grids: logs(teacher.classify_grids(grids))
         )
-    return ClassLabels(
-        encoder.rows(data, views, cache), teacher.names, teacher.name, teacher.identity
-    )
-
-
-def _logs(probabilities: Tensor) -> Features:
-    logs: Features = probabilities.clamp(min=_LEAST).log().half().numpy()
-    return logs
+    rows = encoder.rows(data, views, cache)
+    return ClassLabels(rows, teacher.names, teacher.name, teacher.identity)
 
 
 class ClassPrompts:
@@ -88,14 +85,14 @@ class ClassPrompts:
         """The class that each prompt names [T], and the prompts."""
         numbers = np.arange(step * self.number, (step + 1) * self.number)
         rounds, places = np.divmod(numbers, len(self.names))
-        orders = {turn: self._order(int(turn)) for turn in np.unique(rounds)}
+        orders = {
+            turn: np.random.default_rng((self.seed, int(turn), 1)).permutation(len(self.names))
+            for turn in np.unique(rounds)
+        }
         pairs = zip(rounds, places, strict=True)
         classes = np.array([orders[turn][place] for turn, place in pairs])
         random = np.random.default_rng((self.seed, step))
         return classes, [self._text(random, int(number)) for number in classes]
-
-    def _order(self, turn: int) -> Rows:
-        return np.random.default_rng((self.seed, turn, 1)).permutation(len(self.names))
 
     def _text(self, random: np.random.Generator, number: int) -> str:
         names = self.names[number]

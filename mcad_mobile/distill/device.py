@@ -23,8 +23,7 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def accelerator() -> Accelerator:
-    """This process's. `autocast` decides how products are computed, whatever the options of
-    `accelerate launch`."""
+    """This process's. `autocast` decides how products are computed, not `accelerate launch`."""
     package = require("accelerate", "distill")
     return package.Accelerator(mixed_precision="no")
 
@@ -51,8 +50,7 @@ def to_product_type(rows: Tensor) -> Tensor:
 
 
 def choose_arithmetic(option: ArithmeticOption) -> Arithmetic:
-    """The arithmetic of a run: what the recipe names, or bfloat16 where the devices of all
-    processes multiply it, else float32."""
+    """What the recipe names, or bfloat16 where the devices of all processes multiply it."""
     if option != "auto":
         return option
     gather = require("accelerate.utils", "distill").gather_object

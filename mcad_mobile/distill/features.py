@@ -1,5 +1,4 @@
-"""Features of photos and captions: computed once by frozen models, kept on disk, and found by a
-hash of the model and of its inputs."""
+"""Features of photos and captions: computed once by frozen models, and kept on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 import numpy as np
@@ -33,15 +32,15 @@ from mcad_mobile.errors import PhotoError
 Features = NDArray[Any]  # float16, or token ids
 EncodePhotos = Callable[[list[Image.Image]], Features]
 EncodeBatches = Callable[[Sequence[range]], Iterator[Features]]  # rows of each batch
+Item = TypeVar("Item")
 _PHOTOS_AT_ONCE = 64
 _CAPTIONS_AT_ONCE = 512
 _LENGTH_GROUPS = 4
 
 
 class FeatureCache:
-    """Arrays under one folder, each named by a hash of the model and of its inputs. `ray` is the
-    address of a cluster that encodes photos; None: this process does. A step of `progress` is a
-    part of a run, and may say more after ": "."""
+    """Arrays under one folder, each named by a hash of the model and of its inputs. The cluster at
+    `ray`, or else this process, encodes photos."""
 
     def __init__(self, folder: Path, progress: Progress, ray: str | None = None) -> None:
         self.folder = folder
@@ -51,9 +50,8 @@ class FeatureCache:
     def of_photos(
         self, photos: Sequence[Path], view: int, identity: str, part: str, compute: EncodePhotos
     ) -> Features:
-        """Rows of `compute`, the model of `identity`, for one view of each photo -> [N, ...]
-        float16, memory-mapped. View 0 is the photo itself, the others are seeded crops and flips.
-        PhotoError for a broken photo."""
+        """Rows of `compute` for one view of each photo -> [N, ...] float16, memory-mapped. View 0
+        is the photo itself, the others are seeded crops and flips. PhotoError."""
         key = _digest(identity, str(view), *(content_of(photo) for photo in photos))
 
         def batched(batches: Sequence[range]) -> Iterator[Features]:
@@ -131,8 +129,7 @@ class FeatureCache:
 
 
 def _rows_kept(file: BinaryIO, count: int, at_once: int) -> int:
-    """How many rows of [count, ...] a run that was cut off left in `file`, in whole batches; the
-    file is cut behind them."""
+    """How many of `count` rows `file` holds in whole batches, behind which it is cut."""
     try:
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
@@ -160,9 +157,8 @@ def compute_views(
     batches: Sequence[range],
     ray: str | None,
 ) -> Iterator[Features]:
-    """Rows of `compute` for one view of the photos of each batch, in the order of `batches`: in
-    this process, or on the cluster at `ray`, whose nodes find the photos at the same paths.
-    PhotoError for a photo that cannot be read or decoded."""
+    """Rows of `compute` for one view of each batch's photos, in this process, or on the cluster at
+    `ray`, whose nodes find the photos at the same paths. PhotoError."""
     paths = [[str(photos[number].absolute()) for number in batch] for batch in batches]
     if ray is None:
         for batch, names in zip(batches, paths, strict=True):
@@ -193,8 +189,7 @@ class _Worker:
 
 @dataclass(frozen=True)
 class _ViewModel:
-    """A model of embed_shard: one view of photos, the first of which is number `first` of its set.
-    View and number seed the crop."""
+    """A model of embed_shard for one view of photos, counted from `first`: both seed the crop."""
 
     view: int
     first: int
@@ -269,11 +264,15 @@ class CaptionRows:
 
 
 def caption_rows(data: Dataset, of_captions: Callable[[Sequence[str]], Features]) -> CaptionRows:
-    """`of_captions(captions)` for both kinds of `data`: apart, so that paired captions are not
-    encoded again when others come along."""
+    """`of_captions(captions)` for both kinds, so that paired ones are kept when others come."""
     first = len(data.owner)
     extra = data.captions[first:]
     return CaptionRows(of_captions(data.captions[:first]), of_captions(extra) if extra else None)
+
+
+def half(encode: Callable[[Item], Tensor]) -> Callable[[Item], Features]:
+    """`encode` with its rows as float16, as a cache keeps them."""
+    return lambda batch: encode(batch).half().numpy()
 
 
 def by_length(encode: Callable[[Tensor, Tensor], Tensor], ids: Tensor, mask: Tensor) -> Tensor:

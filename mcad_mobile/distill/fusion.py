@@ -29,8 +29,7 @@ class Modified:
 
 def candidates(image: Tensor, text: Tensor, k: int) -> Tensor:
     """The k texts nearest each image [I, D] and the k images nearest each text [T, D] -> [I, T]
-    bool. Nothing here knows which image and text belong together, so that a matched pair's fused
-    feature cannot tell it either."""
+    bool, without knowing which belong together: a fused feature must not tell it."""
     similarity = image @ text.T
     chosen = torch.zeros_like(similarity, dtype=torch.bool)
     chosen.scatter_(1, similarity.topk(min(k, len(text)), 1).indices, True)

@@ -1,5 +1,4 @@
-"""Frozen trunks, EfficientNet-Lite up to its last grid of 7 x 7, and teachers on top of them: both
-encode each photo once."""
+"""Frozen trunks, EfficientNet-Lite up to its last grid of 7 x 7, and teachers on top of them."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from mcad_mobile.distill.dataset import Dataset, Views
 from mcad_mobile.distill.device import accelerator, autocast, device_of
-from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, photo_rows
+from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, half, photo_rows
 from mcad_mobile.distill.pretrained import load_imagenet
 from mcad_mobile.distill.recipe import Arithmetic
 from mcad_mobile.engine.photos.preprocess import Preprocess
@@ -105,22 +104,24 @@ class PhotoEncoder:
 
     identity: str
     part: str  # of the run, for its progress
-    encode: Callable[[list[Image.Image]], Features]
+    encode: Callable[[list[Image.Image]], Tensor]
     trunks: Sequence[GridTrunk] = ()
-    encode_grids: Callable[[list[Features]], Features] | None = None
+    encode_grids: Callable[[list[Features]], Tensor] | None = None
 
     def on_grids(
-        self, trunks: Sequence[GridTrunk], encode_grids: Callable[[list[Features]], Features]
+        self, trunks: Sequence[GridTrunk], encode_grids: Callable[[list[Features]], Tensor]
     ) -> PhotoEncoder:
         """The same model from each trunk's grids [B, 7, 7, C_n]."""
         return replace(self, trunks=trunks, encode_grids=encode_grids)
 
     def rows(self, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
+        """float16, of each photo of `data`."""
+
         def of_view(photos: Sequence[Path], view: int) -> Features:
             if self.encode_grids is None:
-                return cache.of_photos(photos, view, self.identity, self.part, self.encode)
+                return cache.of_photos(photos, view, self.identity, self.part, half(self.encode))
             grids = [trunk.cached(cache, photos, view) for trunk in self.trunks]
-            return cache.of_features(grids, self.identity, self.part, self.encode_grids)
+            return cache.of_features(grids, self.identity, self.part, half(self.encode_grids))
 
         return photo_rows(data, views, of_view)
 

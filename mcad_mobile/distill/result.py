@@ -1,5 +1,4 @@
-"""The files of a finished run: a student, its recipe.json, and training.json, which says what it
-was made from."""
+"""The files of a finished run: a student, recipe.json, and its origin, training.json."""
 
 from __future__ import annotations
 
@@ -53,8 +52,8 @@ class Training(Record, frozen=True):
 
 @dataclass(frozen=True)
 class Provenance:
-    """The origin of a student. Two runs with the same `fingerprint` train the same student:
-    the arithmetic is no part of it, as it may change where a run continues."""
+    """The origin of a student. `fingerprint` leaves the arithmetic out: it may change where a run
+    continues."""
 
     recipe: Recipe
     fingerprint: str
@@ -110,8 +109,7 @@ def save(
     minutes: dict[str, float],
     val: Retrieval,
 ) -> None:
-    """Write the student, recipe.json and training.json. `arithmetic` and `minutes` are of the run
-    since it was last started."""
+    """Write a run's files. `arithmetic` and `minutes` are those since it was last started."""
     trainee.save(out)
     training = {
         **provenance.facts,

@@ -1,5 +1,4 @@
-"""A distillation run: prepare the teachers, label the photos and captions, train the student,
-evaluate it on the validation split and save it."""
+"""A distillation run: prepare teachers, label the data, train the student, evaluate and save it."""
 
 from __future__ import annotations
 
@@ -43,7 +42,7 @@ from mcad_mobile.distill.losses import (
 from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import Recipe, describe_changes, fit_batches
 from mcad_mobile.distill.result import Provenance, find_finished, save
-from mcad_mobile.distill.teachers.prepare import label_by_classifier, label_by_teachers
+from mcad_mobile.distill.teachers.prepare import label
 from mcad_mobile.distill.teachers.protocol import Teachers
 from mcad_mobile.distill.trainees import StudentChoice, load_trainee
 from mcad_mobile.distill.trainees.protocol import (
@@ -73,14 +72,13 @@ class Material:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of a run: `ray`, the address of a cluster on which frozen models encode the photos;
-    `record`, which takes each step's losses, and `val/mean_recall` after an evaluation; `note`,
-    which takes a line for people when the run deviates from the recipe."""
+    """`ray`: the address of a cluster that encodes photos; `record` takes each step's losses, and
+    `val/mean_recall`; `note` takes a line when the run deviates from the recipe."""
 
     teachers: Teachers = field(default_factory=Teachers)
     student: StudentChoice = field(default_factory=StudentChoice)
     ray: str | None = None
-    record: RecordMetrics | None = None
+    record: RecordMetrics = lambda step, values: None
     note: Callable[[str], None] = lambda line: None
 
 
@@ -92,10 +90,9 @@ def train(
     show: Progress,
     options: RunOptions | None = None,
 ) -> Retrieval:
-    """Train a student, write it with its recipe.json and training.json to `out`, and return its
-    recall on `material.val`. A run that was cut off continues from its last checkpoint; one that
-    was finished with the same recipe, data and teachers is not repeated. An error before the first
-    checkpoint leaves nothing at `out`. DataError, PhotoError, StudentError, TrainingError."""
+    """Train a student into `out`, and return its recall on `material.val`. A run that was cut off
+    continues from its last checkpoint; one that was finished is not repeated. An error before the
+    first checkpoint leaves nothing at `out`. DataError, PhotoError, StudentError, TrainingError."""
     existed = out.exists()
     try:
         return Run(material, out, recipe, cache_folder, show, options or RunOptions()).complete()
@@ -107,8 +104,7 @@ def train(
 
 
 class PartTimer:
-    """A Progress that adds up the time of each part of a run, and passes all reports on. A step is
-    the name of a part, and may say more after ": "."""
+    """A Progress that adds up the time of each part of a run, which a step names before ": "."""
 
     def __init__(self, show: Progress, clock: Callable[[], float] = time.monotonic) -> None:
         self._show = show
@@ -152,7 +148,7 @@ class Run:
             options.note(line)
         self.out = out
         self.options = options
-        self.record = options.record or (lambda step, values: None)
+        self.record = options.record
         torch.manual_seed(self.recipe.seed)
         self.trainee = load_trainee(options.student, out.name, self.data, self.recipe)
         self.device = accelerator().device
@@ -181,12 +177,8 @@ class Run:
         return found
 
     def _label(self) -> None:
-        """Ask the teachers, which are trained first where they are not given."""
         recipe, teachers, arithmetic = self.recipe, self.options.teachers, self.arithmetic
-        self.labels = label_by_teachers(
-            self.data, self.views, recipe, teachers, self.cache, arithmetic
-        )
-        class_labels = label_by_classifier(
+        self.labels, class_labels = label(
             self.data, self.views, recipe, teachers, self.cache, arithmetic
         )
         self.provenance = Provenance.of(recipe, self.data, self.labels, class_labels, self.trainee)
@@ -200,10 +192,10 @@ class Run:
         vectors = self.classes.vectors if self.classes else None
         taught = self.labels is not None
         self.learner = Learner(self.trainee, recipe, taught=taught, classes=vectors)
+        companions = self.labels.dual.companions(self.data) if self.labels else None
         self.sampler = BatchSampler(
             self.data, recipe.batch, self.views, recipe.extra_photos, recipe.extra_captions,
-            recipe.seed,
-            companions=self.labels.dual.companions(self.data) if self.labels else None,
+            recipe.seed, companions,
         )  # fmt: skip
         per_epoch = self.sampler.steps_per_epoch
         schedule = Schedule(
@@ -316,8 +308,7 @@ def paired_losses(embeddings: dict[str, Tensor], batch: Batch, recipe: Recipe) -
 def taught_losses(
     embeddings: dict[str, Tensor], taught: Modified, space: Tensor, recipe: Recipe
 ) -> Losses:
-    """The losses by which a batch is drawn to the teachers'. `space` [D, dim] takes the teachers'
-    embeddings to the student's width."""
+    """The losses of the teachers' labels. `space` [D, dim] maps them to the student's width."""
     image, text = embeddings["image"], embeddings["text"]
     parts: Losses = {}
     if "soft_scale" in embeddings:
@@ -362,8 +353,7 @@ def limit_to_smoke(material: Material) -> Material:
 
 
 def packaged_pairs() -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
-    """The photos that installed packages ship, captioned by their file names: three in four to
-    train on, the others held out. DataError if there are none."""
+    """Packages' photos, captioned by their file names: three in four, and those held out."""
     pairs = [
         CaptionedPhoto(path, (f"a photo of {path.stem.replace('_', ' ')}",), "train")
         for path in packaged_photos()

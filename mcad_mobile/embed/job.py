@@ -1,5 +1,4 @@
-"""A job and its state: manifest.json beside the shards, and the shards, whose footers hold the same
-facts."""
+"""A job and its state: manifest.json, and the shards, whose footers hold the same facts."""
 
 from __future__ import annotations
 
@@ -177,8 +176,7 @@ def read_inventory(store: Store, manifest: Manifest) -> Inventory:
 
 
 def repair_inventory(store: Store, manifest: Manifest, warn: Callable[[str], None]) -> Inventory:
-    """As read_inventory, but remove damaged shards, with a warning, and what killed writers left:
-    the run makes them again."""
+    """As read_inventory, but remove damaged shards, with a warning, and unfinished files."""
     if store.folder is not None:
         for folder in (SHARDS, LEFT_OUT):
             remove_partials(store.folder / folder)

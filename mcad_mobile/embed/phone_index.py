@@ -24,8 +24,7 @@ from mcad_mobile.errors import DataError, ShardError
 
 
 class Shards:
-    """The shards at an address. ShardError if there are none, one is damaged, or one that the
-    manifest names is gone."""
+    """The shards at an address. ShardError if there are none, or one is damaged or gone."""
 
     def __init__(self, address: str) -> None:
         self.store = Store(address)

@@ -42,8 +42,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A photo without a row. Cause "read": it may be readable later; "killed": two processes died
-    over it."""
+    """A photo without a row. "read": it may be readable later; "killed": two processes died."""
 
     key: str
     stamp: int

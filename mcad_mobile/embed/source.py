@@ -38,8 +38,7 @@ class Source:
     key_column: str | None = None
 
     def check(self) -> None:
-        """Raise the errors of `pieces` before anything is written. Standard input can be read only
-        once, and is not checked."""
+        """Raise the errors of `pieces` now, but for standard input, which is read only once."""
         if self.address != "-":
             nothing = KnownPhotos(Store("memory://"), ())
             next(self.pieces(1, lambda: nothing, frozenset(), []), None)

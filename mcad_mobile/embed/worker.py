@@ -1,7 +1,4 @@
-"""A worker's own process, which embeds shards: a decoder that crashes ends this process alone, and
-guard.py starts another.
-
-    python -m mcad_mobile.embed.worker
+"""A worker's own process, which embeds shards: a decoder that crashes ends this process alone.
 
 Standard input takes a Setup, then Tasks; standard output answers with Messages, each a line of
 JSON. The process ends when its standard input does.
@@ -34,8 +31,7 @@ from mcad_mobile.errors import McadError
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """A worker's job: the bundle that embeds, and the address of the shards. `run` numbers their
-    files (job.Inventory)."""
+    """A worker's job: a bundle, and the address of shards, whose files `run` numbers."""
 
     bundle: str
     out: str
@@ -91,8 +87,7 @@ Message = Ready | PhotoEvent | Finished | Failed
 
 
 class BundleModel:
-    """Embeds photos as SearchEngine does, by a rung of the job. RuntimeUnavailable if the rung
-    fails its self-test on this machine."""
+    """Embeds photos as SearchEngine does, by a rung of the job. RuntimeUnavailable."""
 
     at_once = 1  # towers are exported for one photo, as phones use them
 

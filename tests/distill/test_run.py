@@ -11,13 +11,14 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+from benchmarks.distill_rows import evaluate_cached
 from mcad_mobile.distill.dataset import Extra
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.losses import showing_loss
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.distill.run import PartTimer, RunOptions, train
 from mcad_mobile.distill.trainees import StudentChoice
-from mcad_mobile.distill.trainees.frozen_trunk import embed_grids, evaluate_cached, frozen_trunk
+from mcad_mobile.distill.trainees.frozen_trunk import embed_grids, frozen_trunk
 from mcad_mobile.errors import PhotoError, StudentError, TrainingError
 from mcad_mobile.students.evaluation import embed_by_student
 from mcad_mobile.students.load import load_student

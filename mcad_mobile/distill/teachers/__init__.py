@@ -14,9 +14,8 @@ from mcad_mobile.errors import TeacherError
 
 
 def load_duals(specs: Sequence[str], device: str) -> list[DualStreamTeacher] | None:
-    """`reference` alone (None: trained on the pairs at hand), or any number of
-    `transformers:PATH` (CLIP, SigLIP), `open_clip:NAME` and `open_clip:NAME:PRETRAINED`.
-    TeacherError for anything else."""
+    """`reference` alone (None), or any number of `transformers:PATH` (CLIP, SigLIP) and
+    `open_clip:NAME[:PRETRAINED]`. TeacherError."""
     if list(specs) == ["reference"]:
         return None
     return [_load_dual(spec, device) for spec in specs]
@@ -47,8 +46,7 @@ def _architecture_and_weights(name: str) -> tuple[str, str | None]:
 
 
 def load_single(spec: str, device: str) -> SingleStreamTeacher | None:
-    """`reference` (None: trained on the pairs at hand) or `transformers:PATH` (BLIP image-text
-    matching, ViLT retrieval). TeacherError for anything else."""
+    """`reference` (None) or `transformers:PATH` (BLIP, ViLT). TeacherError."""
     kind, _, name = spec.partition(":")
     if spec == "reference":
         return None
@@ -65,9 +63,8 @@ def load_single(spec: str, device: str) -> SingleStreamTeacher | None:
 
 
 def load_classifier(spec: str, class_names: Path | None, device: str) -> ClassifierTeacher | None:
-    """`reference` (None: the heads of the packaged EfficientNets), or `timm:NAME`,
-    `timm:NAME:FILE`, `torchvision:NAME` and `torchvision:NAME:FILE`, whose classes `class_names`
-    may name. TeacherError for anything else."""
+    """`reference` (None), or `timm:NAME[:FILE]` and `torchvision:NAME[:FILE]`, whose classes
+    `class_names` may name. TeacherError."""
     kind, _, name = spec.partition(":")
     if spec == "reference":
         if class_names is not None:

@@ -39,8 +39,7 @@ def _names(line: str) -> tuple[str, ...]:
 
 
 def read_class_names(path: Path, classes: int) -> ClassNames:
-    """Read a text file with one class a line, in the classifier's order; semicolons part several
-    names of a class. TeacherError."""
+    """Read a class a line, in the classifier's order, its names parted by semicolons."""
     hint = "Give a UTF-8 text file with one class a line: NAME; NAME; ..."
     names = tuple(_names(line) for line in read_lines(path, TeacherError, hint))
     if len(names) != classes or () in names:
@@ -50,8 +49,7 @@ def read_class_names(path: Path, classes: int) -> ClassNames:
 
 
 def names_for(classes: int, path: Path | None, labels: Sequence[str] | None = None) -> ClassNames:
-    """From `path`; else ImageNet's for 1,000 classes; else the checkpoint's own `labels`.
-    TeacherError where there are none."""
+    """From `path`; else ImageNet's for 1,000 classes; else a checkpoint's own. TeacherError."""
     if path is not None:
         return read_class_names(path, classes)
     # The libraries' own labels of ImageNet are its WordNet names, one each.
@@ -66,7 +64,7 @@ def names_for(classes: int, path: Path | None, labels: Sequence[str] | None = No
 
 
 class LibraryClassifier:
-    """A library's model, which gives logits [B, C], and the library's transform of photos."""
+    """A library's model, which gives logits [B, C], and its transform of photos. See names_for."""
 
     def __init__(
         self,
@@ -74,15 +72,16 @@ class LibraryClassifier:
         model: nn.Module,
         transform: Callable[[Image.Image], Tensor],
         preprocessing: Mapping[str, Any],
-        names: ClassNames,
-        device: torch.device,
+        labels: Sequence[str] | None,
+        class_names: Path | None,
+        device: str,
     ) -> None:
         self.name = name
         self.identity = model_sha256(model, preprocessing)[:16]
-        self.names = names
-        self._model = model.eval().to(device)
+        self.names = names_for(_classes_of(model.state_dict()), class_names, labels)
+        self._device = torch.device(device)
+        self._model = model.eval().to(self._device)
         self._transform = transform
-        self._device = device
 
     def classify(self, photos: Sequence[Image.Image]) -> Tensor:
         """RGB photos -> [B, C] float32 on the CPU: probabilities."""
@@ -98,9 +97,8 @@ class LibraryClassifier:
 def load_torchvision(
     name: str, weights: Path | None = None, class_names: Path | None = None, device: str = "cpu"
 ) -> LibraryClassifier:
-    """A classifier by torchvision's name of its architecture, with its published weights or those
-    of `weights`, a state dict, which may have classes of its own. Photos are prepared as for the
-    published weights. TeacherError."""
+    """A classifier by torchvision's name, with its published weights or those of a state dict,
+    whose photos are prepared as for the published ones. TeacherError."""
     models = require("torchvision.models", "students")
     try:
         published = models.get_model_weights(name).DEFAULT
@@ -113,18 +111,15 @@ def load_torchvision(
         transform = published.transforms()
     # No narrower: the errors of pickle, torch, urllib and the registry all come through.
     except Exception as error:
-        raise cannot_load(_source(f"torchvision:{name}", weights), error) from error
-    return _classifier(
-        name, model, transform, {"transform": repr(transform)}, labels, class_names, device
-    )
+        raise cannot_load(f"torchvision:{name}", error, weights) from error
+    preprocessing = {"transform": repr(transform)}
+    return LibraryClassifier(name, model, transform, preprocessing, labels, class_names, device)
 
 
 def load_timm(
     name: str, weights: Path | None = None, class_names: Path | None = None, device: str = "cpu"
 ) -> LibraryClassifier:
-    """A classifier by timm's name ("local-dir:DIR" and "hf-hub:ORG/REPO" are such names), with its
-    published weights or those of the checkpoint `weights`, which may have classes of its own.
-    TeacherError."""
+    """A classifier by timm's name, with published weights or a checkpoint's. TeacherError."""
     timm, data = require("timm", "students"), require("timm.data", "students")
     try:
         if weights is None:
@@ -137,22 +132,9 @@ def load_timm(
         transform = data.create_transform(**config, is_training=False)
     # No narrower: the errors of safetensors, pickle, torch and the hub all come through.
     except Exception as error:
-        raise cannot_load(_source(f"timm:{name}", weights), error) from error
+        raise cannot_load(f"timm:{name}", error, weights) from error
     labels = (model.pretrained_cfg or {}).get("label_names") if weights is None else None
-    return _classifier(name, model, transform, config, labels, class_names, device)
-
-
-def _classifier(
-    name: str,
-    model: nn.Module,
-    transform: Callable[[Image.Image], Tensor],
-    preprocessing: Mapping[str, Any],
-    labels: Sequence[str] | None,
-    class_names: Path | None,
-    device: str,
-) -> LibraryClassifier:
-    names = names_for(_classes_of(model.state_dict()), class_names, labels)
-    return LibraryClassifier(name, model, transform, preprocessing, names, torch.device(device))
+    return LibraryClassifier(name, model, transform, config, labels, class_names, device)
 
 
 def _classes_of(state: Mapping[str, Tensor]) -> int:
@@ -164,10 +146,6 @@ def _classes_of(state: Mapping[str, Tensor]) -> int:
             "Give a state dict, as torch.save(model.state_dict(), FILE) writes it.",
         )
     return len(weights[-1])
-
-
-def _source(name: str, weights: Path | None) -> str:
-    return f"{name} with {weights}" if weights else name
 
 
 class LiteClassifier:

@@ -37,9 +37,8 @@ class OpenClipTeacher(FeatureTeacher):
 
     @staticmethod
     def load(name: str, pretrained: str | None = None, device: str = "cpu") -> OpenClipTeacher:
-        """From an architecture's name and `pretrained`, a checkpoint file or a published tag; or
-        from a name that carries its weights, "local-dir:DIR" or "hf-hub:ORG/REPO". A file brings no
-        preprocessing with it: photos are then prepared as for OpenAI's CLIP. TeacherError."""
+        """From an architecture and `pretrained`, a file or a published tag, or a name that carries
+        its weights. Photos are prepared for a file as for OpenAI's CLIP. TeacherError."""
         open_clip = require("open_clip", "students")
         try:
             model, transform = open_clip.create_model_from_pretrained(
@@ -53,8 +52,7 @@ class OpenClipTeacher(FeatureTeacher):
             )
         # No narrower: the errors of json, safetensors, pickle, torch and the hub all come through.
         except Exception as error:
-            source = f"{name} with {pretrained}" if pretrained else name
-            raise cannot_load(source, error) from error
+            raise cannot_load(name, error, pretrained) from error
 
     def _photo_features(self, photos: list[Image.Image]) -> Tensor:
         pixels = torch.stack([self._transform(photo) for photo in photos])

@@ -1,6 +1,5 @@
-"""The teachers of a run and their labels. Reference teachers (the dual-stream ones, the
-single-stream one on top of them, and the fusion of all) are trained on the captioned photos, each
-once, and kept under a name made of its recipe and its data."""
+"""The teachers of a run and their labels. Reference teachers and the fusion are trained on the
+captioned photos, each once, and kept under a name made of its recipe and its data."""
 
 from __future__ import annotations
 
@@ -15,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mcad_mobile.base.files import Partial
-from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.class_distillation import ClassLabels, class_labels
-from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Extra, Views, dataset
+from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Views
 from mcad_mobile.distill.device import accelerator, autocast
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import Fusion
@@ -25,7 +23,6 @@ from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
-from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import Arithmetic, Recipe, TeacherRecipe
 from mcad_mobile.distill.teachers.classifiers import LiteClassifier
 from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, Fused, Teachers
@@ -229,28 +226,30 @@ def train_fusion(training: TeacherTraining, labels: Labels, recipe: Recipe) -> F
     return model.cpu().eval()
 
 
-def reference_teachers(
-    photos: list[CaptionedPhoto], recipe: Recipe, cache: FeatureCache, arithmetic: Arithmetic
-) -> tuple[list[RegionTextTeacher], WordRegionTeacher]:
-    """The teachers that a recipe stands for, trained on `photos` unless they are kept."""
-    data = dataset(photos, minilm_tokenizer(), Extra())
-    training = TeacherTraining(data.pairs, recipe.teachers, cache, arithmetic)
-    duals = train_duals(training, data.token_counts())
-    return duals, train_single(training, duals)
-
-
-def label_by_teachers(
+def label(
     data: Dataset,
     views: Views,
     recipe: Recipe,
     teachers: Teachers,
     cache: FeatureCache,
     arithmetic: Arithmetic,
-) -> Labels | None:
-    """Labels by the recipe's teachers, which are trained first where they are not given."""
+) -> tuple[Labels | None, ClassLabels | None]:
+    """Labels by the recipe's teachers, which are trained first where they are not given, and by the
+    classifier; None where the recipe asks for none."""
     if recipe.teaching == "none":
-        return None
+        return None, None
     training = TeacherTraining(data.pairs, recipe.teachers, cache, arithmetic)
+    labels = _label_by_teachers(data, views, recipe, teachers, training)
+    if not recipe.classifier:
+        return labels, None
+    classifier = teachers.classifier or LiteClassifier(reference_trunks(arithmetic))
+    return labels, class_labels(classifier, data, views, cache)
+
+
+def _label_by_teachers(
+    data: Dataset, views: Views, recipe: Recipe, teachers: Teachers, training: TeacherTraining
+) -> Labels:
+    cache = training.cache
     duals = teachers.dual or train_duals(training, data.token_counts())
     dual = dual_labels(duals, data, views, cache)
     identity = tuple(teacher.identity for teacher in duals)
@@ -275,28 +274,11 @@ def label_by_teachers(
 
 def _reference_duals(duals: Sequence[DualStreamTeacher]) -> list[RegionTextTeacher]:
     """`duals`, which the reference single-stream teacher starts from. TeacherError for others."""
-    reference: list[RegionTextTeacher] = []
-    for dual in duals:
-        if not isinstance(dual, RegionTextTeacher):
-            raise TeacherError(
-                "The reference single-stream teacher starts from reference dual-stream ones, "
-                f"not from {dual.name}.",
-                "Give a --single-teacher too, or neither.",
-            )
-        reference.append(dual)
+    reference = [dual for dual in duals if isinstance(dual, RegionTextTeacher)]
+    if len(reference) < len(duals):
+        raise TeacherError(
+            "The reference single-stream teacher starts from reference dual-stream ones, "
+            f"not from {', '.join(dual.name for dual in duals)}.",
+            "Give a --single-teacher too, or neither.",
+        )
     return reference
-
-
-def label_by_classifier(
-    data: Dataset,
-    views: Views,
-    recipe: Recipe,
-    teachers: Teachers,
-    cache: FeatureCache,
-    arithmetic: Arithmetic,
-) -> ClassLabels | None:
-    """Labels by the classifier, ours where none is given; None where the recipe asks for none."""
-    if recipe.teaching == "none" or not recipe.classifier:
-        return None
-    classifier = teachers.classifier or LiteClassifier(reference_trunks(arithmetic))
-    return class_labels(classifier, data, views, cache)

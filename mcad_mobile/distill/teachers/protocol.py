@@ -1,5 +1,4 @@
-"""Teachers: the protocols of dual-stream ones, single-stream ones and classifiers, and what their
-adapters share."""
+"""Teachers' protocols: dual-stream, single-stream, classifiers; and what adapters share."""
 
 from __future__ import annotations
 
@@ -76,14 +75,12 @@ class SingleStreamTeacher(Protocol):
         ...
 
     def fuse(self, photos: Tensor, texts: TextStates, pairs: Tensor) -> Fused:
-        """Look at P pairs without gradients: `pairs` [P, 2] int64 are rows of the prepared photos
-        and texts."""
+        """Look without gradients at `pairs` [P, 2] int64, rows of the prepared photos and texts."""
         ...
 
 
 class ClassifierTeacher(Protocol):
-    """A photo's probabilities over classes that have names: every photo has them, captioned or
-    not."""
+    """A photo's probabilities over classes that have names."""
 
     name: str
 
@@ -99,8 +96,7 @@ class ClassifierTeacher(Protocol):
 
 @dataclass(frozen=True)
 class Teachers:
-    """The teachers of a run. None stands for the reference teachers, trained on the pairs at
-    hand."""
+    """The teachers of a run; None stands for the reference teachers."""
 
     dual: Sequence[DualStreamTeacher] | None = None
     single: SingleStreamTeacher | None = None
@@ -116,8 +112,7 @@ def concatenate_teachers(embeddings: Sequence[Tensor]) -> Tensor:
 def in_batches(
     encode: Callable[[list[Item]], Tensor], items: Sequence[Item], empty: Tensor, size: int = _BATCH
 ) -> Tensor:
-    """Rows of `encode` for all items, computed a batch at a time without gradients, on the CPU in
-    the dtype of `empty` [0, ...], the result for no items."""
+    """Rows of `encode`, a batch at a time without gradients, on the CPU, as `empty` [0, ...]."""
     rows = [empty]
     with torch.no_grad():
         for start in range(0, len(items), size):
@@ -155,8 +150,9 @@ class FeatureTeacher(ABC):
         """[B, dim] on any device, of any length."""
 
 
-def cannot_load(source: str, error: Exception) -> TeacherError:
-    """The error to raise when a library fails to load `source`, in whatever way."""
+def cannot_load(name: str, error: Exception, weights: object = None) -> TeacherError:
+    """The error to raise when a library fails to load a teacher, in whatever way."""
+    source = f"{name} with {weights}" if weights else name
     return TeacherError(
         f"{source} cannot be loaded as a teacher: {type(error).__name__}: {error}",
         "Give a complete local checkpoint, or a published name that can be reached from here.",

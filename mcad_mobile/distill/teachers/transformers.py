@@ -1,5 +1,4 @@
-"""Checkpoints of transformers as teachers: CLIP and SigLIP as dual-stream ones, BLIP and ViLT as
-single-stream ones."""
+"""Checkpoints of transformers as teachers: dual-stream CLIP, SigLIP, single-stream BLIP, ViLT."""
 
 from __future__ import annotations
 
@@ -41,9 +40,8 @@ class Checkpoint:
 
 
 def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Checkpoint:
-    """Load what transformers' save_pretrained() wrote, from a directory or a hub id. `classes`: the
-    model class for each `model_type` that the caller can drive. TeacherError if the checkpoint is
-    missing, damaged, of another type, or lacks weights that the class needs."""
+    """Load what save_pretrained() wrote, from a directory or a hub id, by the model class in
+    `classes` for its `model_type`. TeacherError."""
     transformers = require("transformers", "students")
     try:
         config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
@@ -106,7 +104,10 @@ class TransformersDualTeacher(FeatureTeacher):
     def _photo_features(self, photos: list[Image.Image]) -> Tensor:
         inputs = self._checkpoint.image_processor(images=photos, return_tensors="pt")
         pixels = inputs["pixel_values"].to(self._checkpoint.device)
-        return _features(self._checkpoint.model.get_image_features(pixel_values=pixels))
+        features: Tensor = self._checkpoint.model.get_image_features(
+            pixel_values=pixels
+        ).pooler_output
+        return features
 
     def _text_features(self, captions: list[str]) -> Tensor:
         inputs = self._checkpoint.tokenizer(
@@ -118,16 +119,10 @@ class TransformersDualTeacher(FeatureTeacher):
         ).to(self._checkpoint.device)
         # SigLIP was trained to see its padding, and pools at the last place: no mask for it.
         mask = None if self._is_siglip else inputs["attention_mask"]
-        model = self._checkpoint.model
-        return _features(
-            model.get_text_features(input_ids=inputs["input_ids"], attention_mask=mask)
-        )
-
-
-def _features(output: Any) -> Tensor:
-    """transformers 4 returns the projected vectors, transformers 5 an output that holds them."""
-    features: Tensor = output if isinstance(output, Tensor) else output.pooler_output
-    return features
+        features: Tensor = self._checkpoint.model.get_text_features(
+            input_ids=inputs["input_ids"], attention_mask=mask
+        ).pooler_output
+        return features
 
 
 class _PairTeacher(ABC):
@@ -146,8 +141,7 @@ class _PairTeacher(ABC):
         self._text_length = min(_TEXT_LENGTH, positions)
 
     def text_states(self, captions: Sequence[str]) -> TextStates:
-        """Captions -> token ids [M, L] int64 and their mask on the CPU, cut to L: 32, or the
-        model's own text length if that is less."""
+        """Captions -> token ids [M, L] int64 and their mask on the CPU, cut to L."""
         if not captions:
             empty = torch.empty(0, self._text_length)
             return TextStates(empty.long(), empty)
@@ -216,9 +210,8 @@ class BlipTeacher(_PairTeacher):
 
 
 class ViltTeacher(_PairTeacher):
-    """ViLT's retrieval model. The fused feature is the pooler's output, which the ranking head
-    reads; the score is that head's logit. Every photo is squashed to the square that the model's
-    positions are learnt for, so that photos of any shape lie in one tensor."""
+    """ViLT's retrieval model: the pooler's output is the fused feature, its ranking head's logit
+    the score. Photos are squashed to the square that its positions are learnt for."""
 
     def __init__(self, path: str, device: str = "cpu") -> None:
         checkpoint = load_checkpoint(path, {"vilt": "ViltForImageAndTextRetrieval"}, device)

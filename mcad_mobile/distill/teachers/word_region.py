@@ -101,9 +101,8 @@ def encode_texts(
 
 
 class WordRegionTeacher:
-    """A trained WordRegion behind the SingleStreamTeacher protocol. Its fused feature is the part
-    of the photo that the text describes, in the dual-stream teachers' joint space. Row 0 of a
-    photo's states is its dual-stream embedding, row 0 of a text's likewise."""
+    """A trained WordRegion. Its fused feature is the part of the photo that the text describes. Row
+    0 of a photo's states, and of a text's, is its dual-stream embedding."""
 
     name = "word-region attention (on region-text)"
     cosines = True

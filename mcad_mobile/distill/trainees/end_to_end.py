@@ -83,8 +83,7 @@ class EndToEnd:
     def reader(
         self, data: Dataset, views: Views, cache: FeatureCache, arithmetic: Arithmetic
     ) -> PixelReader:
-        """Each photo is decoded once, as small as its format allows, so that a broken one is
-        reported now and not after hours."""
+        """Decodes each photo once, small, so that a broken one is named now, not after hours."""
         for start in range(0, len(data.photos), _AT_ONCE):
             cache.progress("photos looked at", start, len(data.photos))
             batch = data.photos[start : start + _AT_ONCE]

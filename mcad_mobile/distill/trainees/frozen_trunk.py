@@ -10,15 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mcad_mobile.data.captions import CaptionedPhoto
-from mcad_mobile.distill.dataset import Batch, Dataset, Extra, Rows, Views, dataset
+from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
 from mcad_mobile.distill.features import FeatureCache, PhotoRows, by_length
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
-from mcad_mobile.distill.trainees.protocol import evaluate_trainee
 from mcad_mobile.students.efficientnet_lite import ImageTower
-from mcad_mobile.students.evaluation import Retrieval
 from mcad_mobile.students.mcad import McadStudent, default_config
 
 TRAINED_BLOCKS = 1  # of the image tower, the last ones; two would cost thrice as much as one
@@ -101,15 +98,6 @@ class FrozenTrunk:
 def frozen_trunk(student: McadStudent, arithmetic: Arithmetic) -> GridTrunk:
     preprocess = student.config.preprocess
     return GridTrunk(TRUNK, student.image, preprocess, arithmetic, TRAINED_BLOCKS)
-
-
-def evaluate_cached(
-    student: McadStudent, photos: list[CaptionedPhoto], cache: FeatureCache, arithmetic: Arithmetic
-) -> Retrieval:
-    """embed_by_student by the trunk's cached features, in seconds, and its recall."""
-    data = dataset(photos, student.tokenizer, Extra())
-    trainee = FrozenTrunk(student, student.name, "")
-    return evaluate_trainee(trainee, trainee.reader(data, Views(1, 0), cache, arithmetic), data)
 
 
 def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:

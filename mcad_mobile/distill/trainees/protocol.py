@@ -1,5 +1,4 @@
-"""Students under training: the protocol that the training loop uses, and what it adds to them
-(temperatures, class vectors)."""
+"""Students under training: their protocol, and what is trained with them and thrown away."""
 
 from __future__ import annotations
 
@@ -23,8 +22,7 @@ _PHOTOS_AT_ONCE, _CAPTIONS_AT_ONCE = 256, 512
 
 
 class Reader(Protocol):
-    """A dataset's photos [I, ...] and captions (ids and mask, [T, L] each), as a trainee's towers
-    take them."""
+    """A dataset's photos [I, ...] and captions (ids and mask [T, L]), as towers take them."""
 
     def photos(self, batch: Batch) -> Tensor: ...
 
@@ -70,8 +68,7 @@ class Trainee(Protocol):
 
 
 class Learner(nn.Module):
-    """A trainee with what is thrown away afterwards: the temperatures, and the classes of a
-    classifier, where the recipe asks for them."""
+    """A trainee with the temperatures and class vectors that its recipe asks for."""
 
     def __init__(
         self, trainee: Trainee, recipe: Recipe, *, taught: bool, classes: ClassVectors | None = None
