@@ -134,6 +134,9 @@ class DeviceLost(BenchError):
     """A device went away in the middle of a measurement."""
 
 
+EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR."
+
+
 def install_line(extras: str = "", *, again: bool = False) -> str:
     """Return the command that installs this package with these extras here: from its checkout, from
     the wheel or address that it was installed from, or by its name."""
@@ -164,8 +167,7 @@ def missing_extra(error: Exception, extra: str, module: str) -> MissingExtra:
     """Return the error for a library of an extra that is missing, or that does not load."""
     if isinstance(error, ImportError):
         return MissingExtra(
-            f"{module} could not be imported ({error}).",
-            f"Install it with: {install_line(extra)}",
+            f"{module} could not be imported ({error}).", f"Install it with: {install_line(extra)}"
         )
     package = module.partition(".")[0]
     return MissingExtra(
@@ -175,10 +177,8 @@ def missing_extra(error: Exception, extra: str, module: str) -> MissingExtra:
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import `module`, or raise MissingExtra naming the pip command of the extra that has it. One
-    that is there and does not load (a library that it lacks, another version's remains) may raise
-    anything."""
+    """Import `module`, or raise MissingExtra naming the pip command of the extra that has it."""
     try:
         return importlib.import_module(module)
-    except Exception as error:
+    except Exception as error:  # a library that it lacks, another version's remains: anything
         raise missing_extra(error, extra, module) from error

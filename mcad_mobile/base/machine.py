@@ -6,13 +6,14 @@ import functools
 import math
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from mcad_mobile.errors import BenchError, MemoryUnavailable
 
 # The instruction sets that towers' speed depends on: the kernel's names, and people's
-_X86 = {
+_INSTRUCTION_SETS = {
     "sse4_1": "SSE4.1",
     "avx2": "AVX2",
     "avx512f": "AVX-512",
@@ -21,8 +22,6 @@ _X86 = {
     "avx512_bf16": "bf16",
     "amx_int8": "AMX int8",
     "amx_bf16": "AMX bf16",
-}
-_ARM = {
     "asimd": "NEON",
     "asimddp": "dot product",
     "i8mm": "i8mm",
@@ -39,7 +38,7 @@ def instruction_sets(cpuinfo: str) -> list[str]:
         if key.strip() in ("flags", "Features"):
             cores.append(set(value.split()))
     common = set.intersection(*cores) if cores else set()
-    return [name for flag, name in {**_X86, **_ARM}.items() if flag in common]
+    return [name for flag, name in _INSTRUCTION_SETS.items() if flag in common]
 
 
 def model(cpuinfo: str) -> str:
@@ -61,21 +60,16 @@ def cpuinfo() -> str:
 
 @functools.cache  # every search asks
 def emulator() -> str:
-    """Return the program that emulates this process's processor ("qemu-aarch64"), or "".
-
-    qemu-user shows a program itself as /proc/self/exe. A name relative to the folder is passed on
-    to the kernel as it is (linux-user/syscall.c, readlinkat), which tells what it runs.
-    """
-    try:
+    """Return the program that emulates this process's processor ("qemu-aarch64"), or ""."""
+    # qemu-user shows a program itself as /proc/self/exe. A name relative to the folder is passed on
+    # to the kernel as it is (linux-user/syscall.c, readlinkat), which tells what it runs.
+    with suppress(OSError):
         folder = os.open("/proc/self", os.O_RDONLY)
-    except OSError:
-        return ""
-    try:
-        return emulator_among(os.readlink("exe", dir_fd=folder))
-    except OSError:
-        return ""
-    finally:
-        os.close(folder)
+        try:
+            return emulator_among(os.readlink("exe", dir_fd=folder))
+        finally:
+            os.close(folder)
+    return ""
 
 
 def emulator_among(program: str) -> str:
@@ -151,9 +145,6 @@ def waited_s() -> float | None:
         return None
 
 
-_KIB_PER_MIB = 1024
-
-
 @dataclass(frozen=True)
 class Memory:
     """Of one process, in MiB. `pss`, which phones account by, divides a page that several processes
@@ -183,7 +174,7 @@ def parse_smaps_rollup(text: str) -> Memory:
     ProcessLookupError."""
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     try:
-        pss, rss = (int(fields[name].split()[0]) / _KIB_PER_MIB for name in ("Pss", "Rss"))
+        pss, rss = (int(fields[name].split()[0]) / 1024 for name in ("Pss", "Rss"))
     except KeyError as error:
         raise ProcessLookupError("smaps_rollup is empty: the process has ended") from error
     return Memory(pss, rss)

@@ -74,9 +74,8 @@ def terminal_errors() -> TextIO:
 
 @contextmanager
 def muted(*descriptors: int) -> Iterator[None]:
-    """Drop what native code writes to these file descriptors, past Python's streams. Qualcomm's
-    compiler greets on standard output, and LiteRT's converter logs its progress; both report errors
-    as exceptions. C's own buffers are flushed, or they would be written when the process ends."""
+    """Drop what native code writes to these file descriptors, past Python's streams: Qualcomm's
+    compiler and LiteRT's converter, which report errors as exceptions."""
     import ctypes
 
     sys.stdout.flush()
@@ -90,7 +89,7 @@ def muted(*descriptors: int) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        ctypes.CDLL(None).fflush(None)
+        ctypes.CDLL(None).fflush(None)  # or it would be written when the process ends
         os.close(nowhere)
         for descriptor, copy in saved:
             os.dup2(copy, descriptor)
@@ -125,9 +124,8 @@ def advice_muted(least: int) -> Iterator[None]:
 
 
 def claim_standard_output() -> int:
-    """Return a new descriptor of standard output. From here on, what native code writes to
-    descriptor 1 goes to standard error, be it while it is loaded, or as the process ends and C's
-    buffers are flushed."""
+    """Return a new descriptor of standard output; what native code writes to descriptor 1 goes to
+    standard error from here on, also as the process ends and C's buffers are flushed."""
     claimed = os.dup(STDOUT)
     os.dup2(STDERR, STDOUT)
     return claimed

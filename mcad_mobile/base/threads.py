@@ -25,13 +25,10 @@ class OrderedPool(Generic[T]):
     ) -> Iterator[T]:
         """Begin a call; return the results that are to be taken, so that at most `ahead` wait."""
         self._waiting.append(self._pool.submit(function, *arguments, **options))
-        return self._results(self._ahead)
+        return self.drain(self._ahead)
 
-    def drain(self) -> Iterator[T]:
-        """Return the results of all calls that were begun."""
-        return self._results(0)
-
-    def _results(self, left: int) -> Iterator[T]:
+    def drain(self, left: int = 0) -> Iterator[T]:
+        """Yield the results of all calls but the last `left`."""
         while len(self._waiting) > left:
             yield self._waiting.popleft().result()
 

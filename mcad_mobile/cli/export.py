@@ -283,7 +283,7 @@ def _document(bundle: Bundle, recalls: RungRecalls | None) -> dict[str, Any]:
             "pairs": [] if bundle.recall is None else msgspec.to_builtins(bundle.recall.pairs),
         }
     if bundle.precision is not None:
-        document["precision"] = bundle.precision.to_json()
+        document["precision"] = msgspec.to_builtins(bundle.precision)
     return document
 
 

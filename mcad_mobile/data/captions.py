@@ -28,32 +28,30 @@ class CaptionedPhoto:
 _SPLITS = ("train", "val", "test")
 
 
-def read_caption_files(directory: Path) -> list[CaptionedPhoto]:
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read: {error}.", "Give UTF-8 text.") from error
+
+
+def read_caption_files(directory: Path) -> Iterator[CaptionedPhoto]:
     """Read photos with a text file of their name beside them, a caption a line, from the folders
     train, val and test or from `directory` itself. DataError: a file is no text."""
-    folders = [name for name in _SPLITS if (directory / name).is_dir()]
-    if not folders:
-        return list(_read_lines(directory, "test"))
-    return [photo for name in folders for photo in _read_lines(directory / name, name)]
-
-
-def _read_lines(folder: Path, split: str) -> Iterator[CaptionedPhoto]:
-    for path in sorted(folder.rglob("*")):
-        beside = path.with_suffix(".txt")
-        if path.suffix.lower() not in PHOTO_SUFFIXES or not beside.is_file():
-            continue
-        try:
-            lines = beside.read_text("utf-8-sig").strip().split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{beside} cannot be read: {error}.", "Give UTF-8 text.") from error
-        yield CaptionedPhoto(path, tuple(line.strip() for line in lines), split)
+    splits = [name for name in _SPLITS if (directory / name).is_dir()]
+    folders = {name: directory / name for name in splits} or {"test": directory}
+    for split, folder in folders.items():
+        for path in sorted(folder.rglob("*")):
+            beside = path.with_suffix(".txt")
+            if path.suffix.lower() in PHOTO_SUFFIXES and beside.is_file():
+                lines = _read_text(beside).strip().split("\n")
+                yield CaptionedPhoto(path, tuple(line.strip() for line in lines), split)
 
 
 TABLES = ("captions.csv", "captions.tsv", "captions.txt")
 # Names that such columns have in what people publish.
 _PHOTO = ("photo", "image", "filename", "file", "filepath", "file_name", "path")
 _CAPTION = ("caption", "text", "title", "sentence", "description", "comment")
-_SPLIT = "split"
 _HINT = (
     "Its first row names the columns: photo, caption and, where there are splits, split; "
     "docs/data.md has an example."
@@ -63,10 +61,7 @@ _HINT = (
 def read_table(file: Path) -> list[CaptionedPhoto]:
     """Read photos in the order of their first row, each with all of its captions; they lie beside
     the table or in images/. DataError names the row that is not as it should be."""
-    try:
-        text = file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read: {error}.", "Give a table in UTF-8.") from error
+    text = _read_text(file)
     delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     captions: dict[tuple[str, str], list[str]] = {}
@@ -80,7 +75,7 @@ def read_table(file: Path) -> list[CaptionedPhoto]:
                     f"Line {reader.line_num} of {file} has not {len(names)} columns.",
                     'A caption with a comma in it stands between quotes: "a dog, running".',
                 )
-            key = (row[photo].strip(), row.get(_SPLIT, "test").strip())
+            key = (row[photo].strip(), row.get("split", "test").strip())
             captions.setdefault(key, []).append(row[caption].strip())
     except csv.Error as error:
         raise DataError(f"{file}, after line {reader.line_num}: {error}.", _HINT) from error
@@ -120,10 +115,7 @@ class _Karpathy(msgspec.Struct, frozen=True):
 def read_karpathy(file: Path) -> list[CaptionedPhoto]:
     where = f"{file} is not Karpathy JSON: it"
     hint = "It needs images[].filename, images[].split and images[].sentences[].raw."
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error}.", "Check its permissions.") from error
+    raw = _read_text(file).encode()
     return [
         CaptionedPhoto(
             file.parent / "images" / image.filename,
@@ -150,8 +142,7 @@ def load_captions(directory: Path, split: str | None) -> list[CaptionedPhoto]:
     if not photos:
         known = ", ".join(sorted({photo.split for photo in everything}))
         raise DataError(
-            f"{source} has no photo in split {split!r}.",
-            f"It has: {known}." if known else _LAYOUT,
+            f"{source} has no photo in split {split!r}.", f"It has: {known}." if known else _LAYOUT
         )
     _check(photos, source)
     return photos
@@ -178,7 +169,7 @@ def _read(directory: Path) -> tuple[Path, list[CaptionedPhoto]]:
     if sources:
         (source,) = sources
         return source, read_karpathy(source) if source.suffix == ".json" else read_table(source)
-    photos = read_caption_files(directory)
+    photos = list(read_caption_files(directory))
     if not photos:
         raise DataError(f"{directory} holds no captioned photos.", _LAYOUT)
     return directory, photos

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.errors import BundleError
+from mcad_mobile.errors import EXPORT_AGAIN, BundleError
 
 U8 = npt.NDArray[np.uint8]
 I16 = npt.NDArray[np.int16]
@@ -45,7 +45,6 @@ def read_array(path: Path, width: int | None = None) -> npt.NDArray[Any]:
         right, found = False, f"cannot be read: {error}"
     if not right:
         raise BundleError(
-            f"{path} {found}; finite numbers [N, {width or '...'}] belong there.",
-            "Export the bundle again: mcad-mobile export --target CHIP --out DIR.",
+            f"{path} {found}; finite numbers [N, {width or '...'}] belong there.", EXPORT_AGAIN
         )
     return array

@@ -26,7 +26,7 @@ from mcad_mobile.base.files import restore, sha256_of
 from mcad_mobile.engine.arrays import read_array
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
-from mcad_mobile.errors import BundleError, ExportError
+from mcad_mobile.errors import EXPORT_AGAIN, BundleError, ExportError
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Points = Annotated[float, Meta(ge=-100, le=100)]
@@ -132,10 +132,6 @@ class PrecisionRecord(Record, frozen=True):
     photos_to_tell: Count
     why: str
 
-    def to_json(self) -> dict[str, Any]:
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
-
 
 SCHEMA = "mcad-bundle/1"
 MANIFEST = "bundle.json"
@@ -144,7 +140,6 @@ TowerName = Literal["image", "text"]
 Runtime = Literal["qnn", "neuropilot", "litert", "onnx"]
 Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
 
-_EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR."
 # What to do where something else was given in place of a bundle.
 _INSTEAD = {
     "a photo index": "Give the bundle that it was made with; an index is given by --index.",
@@ -196,23 +191,19 @@ class Parity(Record, frozen=True):
 
 
 class Rung(Record, frozen=True):
-    """One way to run a tower. The first of `files` is opened; the others lie beside it. `npu_nodes`
-    of `total_nodes` are for the chip's NPU; `notes` says what was left out and how to get it.
-
-    `parity` is what quantization cost, a fact of the file. `expected` is what this very file puts
-    out for the golden inputs [N, dim] float32, of unit length: a processor's kernels are compared
-    with it.
-    """
+    """One way to run a tower; `npu_nodes` of `total_nodes` are for the chip's NPU, and `notes` says
+    what was left out and how to get it."""
 
     runtime: Word
     precision: Word
-    files: Annotated[tuple[FileRecord, ...], Meta(min_length=1)]
+    files: Annotated[tuple[FileRecord, ...], Meta(min_length=1)]  # opened: the first
     inputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1)]
     outputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1)]
     total_nodes: Count
+    # What this very file puts out for the golden inputs [N, dim] float32, of unit length
     expected: FileRecord
     npu_nodes: Count = 0
-    parity: Parity | None = None
+    parity: Parity | None = None  # what quantization cost
     notes: tuple[str, ...] = ()
 
     @property
@@ -241,9 +232,8 @@ class Rung(Record, frozen=True):
 
 
 class Golden(Record, frozen=True):
-    """Real inputs by name and the float student's embeddings of them [N, dim] float32, of unit
-    length, as .npy files. `texts` are what the text inputs were made from, and `ids` [N, L] int32
-    their tokens."""
+    """Real inputs by name, the float student's embeddings of them [N, dim] float32, of unit length,
+    and what the text inputs were made from, with its tokens `ids` [N, L] int32."""
 
     inputs: Annotated[dict[str, FileRecord], Meta(min_length=1)]
     embeddings: FileRecord
@@ -288,12 +278,8 @@ class Tower(Record, frozen=True):
 
 
 class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
-    """The fields of bundle.json, in their order on disk, behind its `schema`.
-
-    `dim` is the width of the embeddings, which towers put out raw. `sample` is a file of photo
-    embeddings [M, dim] float32. Null: `recall` and `precision` where the export measured or chose
-    none.
-    """
+    """The fields of bundle.json, in their order on disk, behind its `schema`. `dim` is the width of
+    the embeddings, which towers put out raw; `sample` is a file of photos' [M, dim] float32."""
 
     name: str
     created: str
@@ -352,8 +338,8 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         """Return every file that bundle.json names, once for each time that it is named."""
         found = [self.tokenizer_file, self.token_table.file, self.sample]
         for tower in (self.image, self.text):
-            found += [file for rung in tower.rungs for file in rung.files]
-            found += [rung.expected for rung in tower.rungs]
+            for rung in tower.rungs:
+                found += [*rung.files, rung.expected]
             found += [*tower.golden.inputs.values(), tower.golden.embeddings]
             found += [tower.golden.ids] if tower.golden.ids is not None else []
         return found
@@ -383,7 +369,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
             path = self.path(record)
             if sha256_of(path) != record.sha256:
                 raise BundleError(
-                    f"{path} is damaged: its sha256 is not the one in {MANIFEST}.", _EXPORT_AGAIN
+                    f"{path} is damaged: its sha256 is not the one in {MANIFEST}.", EXPORT_AGAIN
                 )
 
     @staticmethod
@@ -415,11 +401,11 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
                 f"{directory} is no bundle: it is {kind}."
                 if kind in _INSTEAD
                 else f"No bundle at {directory}: {path} is missing.",
-                _INSTEAD.get(kind, _EXPORT_AGAIN),
+                _INSTEAD.get(kind, EXPORT_AGAIN),
             ) from None
         except OSError as error:
-            raise BundleError(f"{path} cannot be read: {error}.", _EXPORT_AGAIN) from error
-        document = decode(raw, BundleDocument, path, BundleError, _EXPORT_AGAIN, schema=SCHEMA)
+            raise BundleError(f"{path} cannot be read: {error}.", EXPORT_AGAIN) from error
+        document = decode(raw, BundleDocument, path, BundleError, EXPORT_AGAIN, schema=SCHEMA)
         bundle = Bundle(directory=directory, **msgspec.structs.asdict(document))
         for record in bundle.files():
             _check_present(bundle, record)
@@ -439,12 +425,12 @@ def _check_present(bundle: Bundle, record: FileRecord) -> None:
     try:
         size = path.stat().st_size if path.is_file() else None
     except OSError as error:  # a name that is too long, a folder that may not be read
-        raise BundleError(f"{path} cannot be read: {error}.", _EXPORT_AGAIN) from error
+        raise BundleError(f"{path} cannot be read: {error}.", EXPORT_AGAIN) from error
     if size is None:
-        raise BundleError(f"{path} is missing from the bundle.", _EXPORT_AGAIN)
+        raise BundleError(f"{path} is missing from the bundle.", EXPORT_AGAIN)
     if size != record.bytes:
         raise BundleError(
-            f"{path} has {size} bytes, not the {record.bytes} of {MANIFEST}.", _EXPORT_AGAIN
+            f"{path} has {size} bytes, not the {record.bytes} of {MANIFEST}.", EXPORT_AGAIN
         )
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mcad_mobile.base import machine
 from mcad_mobile.base.progress import Progress, silent
+from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.bundle import Bundle, TowerName
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.query import Part, compose, match_threshold
@@ -32,13 +32,8 @@ ALL_ROWS = RowFilter()
 
 @dataclass(frozen=True)
 class Result:
-    """A photo that was found.
-
-    Attributes:
-        path: its path in the index.
-        score: the cosine of its embedding with the query, -1 to 1.
-        gone: whether its file no longer exists (only the command line looks).
-    """
+    """A photo that was found: its path in the index, the cosine of its embedding with the query,
+    and whether its file no longer exists (only the command line looks)."""
 
     path: str
     score: float
@@ -99,11 +94,8 @@ class SearchEngine:
         warn: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.bundle = bundle
-        self.runtime = runtime
-        self.precision = precision
-        self.threads = threads
-        self._fastest = fastest
-        self._warn = warn
+        self.runtime, self.precision, self.threads = runtime, precision, threads
+        self._fastest, self._warn = fastest, warn
 
     @property
     def preprocess(self) -> Preprocess:
@@ -153,7 +145,7 @@ class SearchEngine:
     def image_tower(self) -> LoadedTower:
         return self.image_rung.tower
 
-    def embed_text(self, text: str) -> NDArray[np.float32]:
+    def embed_text(self, text: str) -> F32:
         """Embed one text.
 
         Args:
@@ -168,7 +160,7 @@ class SearchEngine:
         """
         return self._embed_tokens(self.tokenizer(text))
 
-    def embed_photo(self, path: Path | str) -> NDArray[np.float32]:
+    def embed_photo(self, path: Path | str) -> F32:
         """Embed one photo.
 
         Args:
@@ -184,25 +176,22 @@ class SearchEngine:
         """
         return self.embed_pixels(self.preprocess(Path(path)))
 
-    def embed_pixels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    def embed_pixels(self, pixels: F32) -> F32:
         """Embed preprocessed pixels [3, S, S] float32; return [dim] float32 of unit length."""
-        embedding: NDArray[np.float32] = normalize(self.image_tower({"pixels": pixels[None]}))[0]
-        return embedding
+        return np.asarray(normalize(self.image_tower({"pixels": pixels[None]}))[0])
 
-    def _embed_tokens(self, tokens: Tokens) -> NDArray[np.float32]:
+    def _embed_tokens(self, tokens: Tokens) -> F32:
         inputs = {
             "token_rows": self.token_table(tokens.ids)[None],
             "attention_mask": tokens.mask[None],
             "pooling": tokens.pooling[None],
         }
-        embedding: NDArray[np.float32] = normalize(self.text_tower(inputs))[0]
-        return embedding
+        return np.asarray(normalize(self.text_tower(inputs))[0])
 
     @cached_property
-    def background(self) -> NDArray[np.float32]:
+    def background(self) -> F32:
         """Embeddings [M, dim] float32 of unit length of photos at large: the bundle's sample."""
-        rows = self.bundle.array(self.bundle.sample, self.bundle.dim).astype(np.float32)
-        return normalize(rows)
+        return normalize(self.bundle.array(self.bundle.sample, self.bundle.dim).astype(np.float32))
 
     def search(
         self,
@@ -308,7 +297,7 @@ class SearchEngine:
         _ = self.tokenizer, self.token_table
         return self.text_tower.simulated
 
-    def _embedding_of(self, index: PhotoIndex, photo: Path) -> NDArray[np.float32]:
+    def _embedding_of(self, index: PhotoIndex, photo: Path) -> F32:
         for path in (photo, photo.resolve()):
             held = index.embedding(str(path))
             if held is not None:
@@ -344,10 +333,7 @@ class SearchEngine:
         return sync_folder(self, index, Path(folder), progress, drop_gone=drop_gone)
 
     def index_photos(
-        self,
-        index: PhotoIndex,
-        photos: Sequence[Path | str],
-        progress: Progress = silent,
+        self, index: PhotoIndex, photos: Sequence[Path | str], progress: Progress = silent
     ) -> Synced:
         """Add photos that an index does not hold as they are now.
 
@@ -384,10 +370,7 @@ def create_index(bundle: Bundle, directory: Path) -> PhotoIndex:
     """Make an empty index for photos of the bundle's student. PhotoIndexError if there is one
     already."""
     return PhotoIndex.create(
-        directory,
-        dim=bundle.dim,
-        student=bundle.student.name,
-        student_sha256=bundle.student.sha256,
+        directory, dim=bundle.dim, student=bundle.student.name, student_sha256=bundle.student.sha256
     )
 
 

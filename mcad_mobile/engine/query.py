@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index.deterministic import dot
 from mcad_mobile.errors import QueryError
 
-F32 = NDArray[np.float32]
 MATCH_DEVIATIONS = 3.25  # benchmarks/no_match.py: what it hides, and what it lets pass
 
 
@@ -44,15 +43,13 @@ class Part:
 
 
 def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32) -> F32:
-    """Return one query [D] float32 of unit length from parts [D] and their weights.
-
-    A part counts by how much it tells photos at large, `background` [M, D], apart: cosines of
-    photos with a photo spread more than those with words. QueryError when the parts cancel out.
-    """
+    """Return one query [D] of unit length from parts [D], each weighed and divided by the spread of
+    its cosines with photos at large, `background` [M, D]. QueryError when the parts cancel out."""
     if len(embeddings) == 1 and weights[0] > 0:
         return embeddings[0]
     total = np.zeros(len(embeddings[0]), np.float32)
     for embedding, weight in zip(embeddings, weights, strict=True):
+        # Cosines of photos with a photo spread more than those with words.
         spread = float(dot(background, embedding).std())
         total += embedding * np.float32(weight / max(spread, 1e-3))
     length = float(np.sqrt(np.square(total, dtype=np.float64).sum()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -32,11 +31,9 @@ def embed_again(
     batch_photos: int = 1000,
 ) -> tuple[PhotoIndex, EmbeddedAgain]:
     """Make an index at `directory` of the photos that the index `old` holds, by `engine`'s student.
-
-    It is gathered as BUNDLE.index.partial and takes its place in the end: until then what was
-    there, which may be `old` itself, is searched as before. A run that was stopped goes on where it
-    was. PhotoIndexError: `old` or `directory` is no index, or a writer is at work.
-    """
+    PhotoIndexError: `old` or `directory` is no index, or a writer is at work."""
+    # Gathered as BUNDLE.index.partial: what is there, which may be `old` itself, is searched as
+    # before until the end, and a run that was stopped goes on where it was.
     restore(directory)
     source = PhotoIndex.open(old)
     bundle = engine.bundle
@@ -53,7 +50,8 @@ def embed_again(
     made = PhotoIndex.exists(target)
     index = open_index(bundle, target) if made else create_index(bundle, target)
     result, total, done = EmbeddedAgain(), source.photos, 0
-    for batch in _batches(source, batch_photos):
+    paths = (path for path, _ in source.membership().missing(""))
+    while batch := list(islice(paths, batch_photos)):
         there = [Path(path) for path in batch if not is_gone(path)]
         result.gone += [path for path in batch if is_gone(path)]
         part = add_photos(engine, index, there, _shifted(progress, done, total))
@@ -71,9 +69,3 @@ def embed_again(
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:
     return lambda step, done=0, _=0: progress(step, before + done, total)
-
-
-def _batches(index: PhotoIndex, photos: int) -> Iterator[list[str]]:
-    paths = (path for path, _ in index.membership().missing(""))
-    while batch := list(islice(paths, photos)):
-        yield batch

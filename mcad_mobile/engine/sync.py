@@ -23,13 +23,7 @@ from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.store import KnownPhoto, Membership, Stamp
 from mcad_mobile.engine.photos.dates import minutes_taken
 from mcad_mobile.engine.photos.decode import read_photo
-from mcad_mobile.engine.photos.folder import (
-    Leftovers,
-    Skipped,
-    is_gone,
-    stat_or_none,
-    walk,
-)
+from mcad_mobile.engine.photos.folder import Leftovers, Skipped, is_gone, stat_or_none, walk
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.towers import LoadedRung, normalize
 from mcad_mobile.errors import MissingExtra, PhotoError
@@ -129,15 +123,8 @@ def sync_folder(
     commit_photos: int = COMMIT_PHOTOS,
     soon: bool = False,
 ) -> Synced:
-    """Make `index` hold the photos of `folder` as they are now, and drop photos elsewhere only if
-    `drop_gone` and their files are gone.
-
-    Of hidden folders, of links to folders, and of what cannot be listed the index keeps what it
-    has. Memory does not grow with the number of files; a crash costs at most `commit_photos`
-    photos. `soon`: the first photos can be found after 50 or a second. PhotoError when the folder
-    is missing or, without `drop_gone`, holds no photo: an empty mount point is no reason to drop
-    what the index has of it. PhotoIndexError when another writer is at work.
-    """
+    """As SearchEngine.index_folder, in memory that does not grow with the number of files. A crash
+    costs at most `commit_photos`; `soon`: the first can be found after 50 photos or a second."""
     folder = folder.resolve()
     if not folder.is_dir():
         raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
@@ -153,11 +140,13 @@ def sync_folder(
                     result.unchanged += 1
                 else:
                     work.put(path, stat, known.stamp if known else None)
+        # An empty mount point is no reason to drop what the index has of it.
         if not work.count and not result.unchanged and not drop_gone:
             raise PhotoError(
                 f"No photos in {folder} (looked for {USUAL}, subfolders too).",
                 "Give a folder that holds photos; --prune drops those whose files are gone.",
             )
+        # Of hidden folders and of what cannot be listed, the index keeps what it has.
         unseen = {skip.path for skip in result.skipped}
         closed = tuple(f"{path}{os.sep}" for path in unseen)
         inside = f"{str(folder).rstrip(os.sep)}{os.sep}"
@@ -181,10 +170,7 @@ def sync_folder(
 
 
 def add_photos(
-    engine: Embedder,
-    index: PhotoIndex,
-    photos: Sequence[Path],
-    progress: Progress = silent,
+    engine: Embedder, index: PhotoIndex, photos: Sequence[Path], progress: Progress = silent
 ) -> Synced:
     """Embed those of `photos` that `index` lacks or that have changed, and drop none.
     PhotoIndexError when another writer is at work."""
@@ -197,7 +183,7 @@ def add_photos(
                 result.unchanged += 1
             else:
                 todo.append((str(photo), known.stamp if known else None))
-        batch = _Batch(index, result, str(engine.folder_rung))
+        batch = _Batch(index, result, str(engine.folder_rung), COMMIT_PHOTOS)
         _embed_all(engine, todo, batch, progress, len(photos))
     return result
 
@@ -239,15 +225,14 @@ def _settle_gone(
 
 @dataclass(frozen=True)
 class _EmbeddedPhoto:
-    """A photo file that was read: its embedding, or why there is none. `same`: its bytes are those
-    that the index knows."""
+    """A photo file that was read: its embedding, or why there is none; neither, if its bytes are
+    those that the index knows."""
 
     path: str
     known: bool
     stamp: Stamp = (0, 0)
     minutes: int = 0
     embedding: NDArray[np.float32] | None = None
-    same: bool = False
     why: str = ""
 
 
@@ -257,7 +242,7 @@ def _embed(engine: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
         file = read_photo(path)
         stamp, minutes = file.stamp(), minutes_taken(file.data, file.stat)
         if known is not None and known != (0, 0) and known[1] == stamp[1]:
-            return _EmbeddedPhoto(path, held, stamp, minutes, same=True)
+            return _EmbeddedPhoto(path, held, stamp, minutes)
         pixels = engine.preprocess.decoded(file.data, path)
     except (PhotoError, MissingExtra) as error:
         return _EmbeddedPhoto(path, held, why=str(error))
@@ -301,12 +286,7 @@ class _Batch:
     """Photos that are embedded by `rung` and not yet committed."""
 
     def __init__(
-        self,
-        index: PhotoIndex,
-        result: Synced,
-        rung: str,
-        most: int = COMMIT_PHOTOS,
-        soon: bool = False,
+        self, index: PhotoIndex, result: Synced, rung: str, most: int, soon: bool = False
     ) -> None:
         self.result = result
         self._index, self._rung, self._most = index, rung, most
@@ -327,14 +307,13 @@ class _Batch:
 
     def commit(self) -> None:
         added = [photo for photo in self._photos if photo.embedding is not None]
-        embeddings = [photo.embedding for photo in added if photo.embedding is not None]
-        touched = [photo for photo in self._photos if photo.same]
+        touched = [photo for photo in self._photos if photo.embedding is None]
         if self._photos:
             with self._index.writer() as writer:
                 if added:
                     writer.add(
                         [photo.path for photo in added],
-                        np.stack(embeddings),
+                        np.array([photo.embedding for photo in added], np.float32),
                         np.array([photo.stamp for photo in added], np.uint32),
                         np.array([photo.minutes for photo in added], np.int32),
                     )

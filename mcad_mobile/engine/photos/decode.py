@@ -90,13 +90,8 @@ def check_bytes(size: int, name: str, most: int = MOST_BYTES) -> None:
 
 
 def open_photo(path: Path | str, *, at_least: int = 0) -> Image.Image:
-    """Decode a photo: upright (EXIF orientation honoured), RGB, transparent parts over white; of a
-    file that holds several, as GIF and TIFF may, the first.
-
-    A JPEG or HEIC photo may come at 1/2, 1/4 or 1/8 of its size, as long as both sides keep twice
-    `at_least` pixels. A JPEG is decoded at that size, which takes a fraction of the time.
-    Raises PhotoError with the reason, also for a photo that would cost too much.
-    """
+    """Decode a file's first photo: upright, RGB, transparent parts over white. A JPEG or HEIC may
+    come at 1/2, 1/4 or 1/8 of its size, as long as both sides keep twice `at_least` pixels."""
     return open_bytes(read_photo(str(path)).data, str(path), at_least=at_least)
 
 

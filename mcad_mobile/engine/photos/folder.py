@@ -6,6 +6,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,16 +89,10 @@ def _why_not(entry: os.DirEntry[str]) -> str | None:
         return "hidden folder" if folder else "hidden file"
     if folder:
         return None
-    if entry.is_symlink() and _leads_to_folder(entry):
-        return "link to a folder"
+    with suppress(OSError):  # a loop of links
+        if entry.is_dir():
+            return "link to a folder"
     return None if suffix_of(entry.name) in PHOTO_SUFFIXES else kind_of(entry.name)
-
-
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a loop of links
-        return False
 
 
 def _leave(left_out: Leftovers, kind: str, path: str) -> None:
@@ -125,8 +120,6 @@ def is_gone(path: str) -> bool:
     """Say whether there is no file; what cannot be looked up is not known to be gone."""
     try:
         os.stat(path)  # noqa: PTH116  a path of any bytes
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):
         return False
-    return False
+    except (OSError, ValueError) as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)

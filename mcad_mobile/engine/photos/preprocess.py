@@ -23,24 +23,19 @@ Level = Annotated[int, Meta(ge=0, le=255)]
 
 
 class Preprocess(Record, frozen=True):
-    """How a photo becomes a tower's input.
-
-    `resize` is "squash" (the whole photo, both sides to `resize_to`: nothing at the edges is lost
-    to search), "shortest" (shorter side to `resize_to`, then the centre square of `size`) or
-    "longest" (longer side to `size`, the rest of the square in colour `fill`). All average over the
-    pixels that shrink into one (Pillow's antialiased filters). Then (value / 255 - mean) / std for
-    each of R, G, B.
-
-    `resize_to` is `size` if it is not given. `centre` tells where a square starts when an odd
-    number of pixels is left over: "floor" as transformers does, "round" as torchvision (to even).
-    """
+    """How a photo becomes a tower's input: resized by Pillow's antialiased filters, then
+    (value / 255 - mean) / std for each of R, G, B."""
 
     size: Side
+    # squash: both sides to `resize_to`, so that nothing at the edges is lost to search; shortest:
+    # the shorter one, then the centre square; longest: the longer one, the rest in colour `fill`.
     resize: Literal["squash", "shortest", "longest"]
     interpolation: Interpolation
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
-    resize_to: Side | None = None
+    resize_to: Side | None = None  # None: `size`
+    # Where a square starts when an odd number of pixels is left over: as transformers does it, or
+    # as torchvision (to even).
     centre: Literal["floor", "round"] = "floor"
     fill: tuple[Level, Level, Level] = (0, 0, 0)
 
@@ -97,8 +92,7 @@ def _normalized(
     """[3, 256]: what each value of each channel becomes."""
     scaled = np.arange(256, dtype=np.float32) / np.float32(255)
     centred = scaled - np.array(mean, np.float32)[:, None]
-    normalized: NDArray[np.float32] = centred / np.array(std, np.float32)[:, None]
-    return normalized
+    return np.asarray(centred / np.array(std, np.float32)[:, None])
 
 
 def _scaled(size: tuple[int, int], resize: str, side: int) -> tuple[int, int]:

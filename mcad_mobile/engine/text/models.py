@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import Any
 
 from mcad_mobile.engine.text.table import Strings, Table
@@ -50,14 +51,11 @@ class WordPiece:
 
 
 class Bpe:
-    """Byte-pair encoding: the pair of the lowest rank is merged, the leftmost first.
-
-    Symbols to begin with are bytes ("byte_ids", "byte_last_ids" for the last of a word), or
-    characters ("chars" sorted, "char_ids") with bytes for what the vocabulary lacks. Merges lie
-    sorted by their left token: from "merge_rows"[left] up to the next row, sorted by "merge_right".
-    """
+    """Byte-pair encoding: the pair of the lowest rank is merged, the leftmost first. Merges of a
+    left token lie from "merge_rows"[left] up to the next row, sorted by "merge_right"."""
 
     def __init__(self, model: dict[str, Any], table: Table) -> None:
+        # Symbols to begin with are bytes, or characters with bytes for what the vocabulary lacks.
         self._of_bytes = model["of_bytes"]
         self._unknown = model["unk"]
         self._fuse_unknown = model["fuse_unk"]
@@ -103,31 +101,29 @@ class Bpe:
     def _merged(self, symbols: list[int]) -> list[int]:
         last = len(symbols) - 1
         before, after = list(range(-1, last)), [*range(1, last + 1), -1]
-        queue = []
-        for at in range(last):
-            found = self._pair(symbols[at], symbols[at + 1])
+        queue: list[tuple[int, int, int, int]] = []
+
+        def offer(at: int, second: int) -> None:
+            found = self._pair(symbols[at], symbols[second])
             if found >= 0:
-                queue.append((self._rank[found], at, found, symbols[at]))
-        heapify(queue)
+                heappush(queue, (self._rank[found], at, found, symbols[at]))
+
+        for at in range(last):
+            offer(at, at + 1)
         while queue:
             _, at, found, left = heappop(queue)
             second = after[at]
             # Both may have been merged since.
             if symbols[at] != left or second < 0 or symbols[second] != self._right[found]:
                 continue
-            symbols[at] = merged = self._into[found]
+            symbols[at] = self._into[found]
             symbols[second] = -1
             after[at] = third = after[second]
             if third >= 0:
                 before[third] = at
-                found = self._pair(merged, symbols[third])
-                if found >= 0:
-                    heappush(queue, (self._rank[found], at, found, merged))
-            zeroth = before[at]
-            if zeroth >= 0:
-                found = self._pair(symbols[zeroth], merged)
-                if found >= 0:
-                    heappush(queue, (self._rank[found], zeroth, found, symbols[zeroth]))
+                offer(at, third)
+            if before[at] >= 0:
+                offer(before[at], at)
         return [symbol for symbol in symbols if symbol >= 0]
 
     def _pair(self, left: int, right: int) -> int:
@@ -135,6 +131,10 @@ class Bpe:
         start, end = self._rows[left], self._rows[left + 1]
         at = bisect_left(self._right, right, start, end)
         return at if at < end and self._right[at] == right else -1
+
+
+# The best path that ends at a character: its score, where its last piece starts, and the piece.
+Node = tuple[float, int, int]
 
 
 class Unigram:
@@ -151,13 +151,9 @@ class Unigram:
     def __call__(self, word: str) -> list[int]:
         scores, find = self._scores, self._strings.find
         pieces, size = len(scores), len(word)
-        # By where a path ends: its score, where its last piece starts, and the piece.
-        best: list[tuple[float, int, int] | None] = [None] * (size + 1)
-        best[0] = (0.0, 0, 0)
+        best: list[Node] = [(0.0, 0, 0)] + [(-math.inf, 0, 0)] * size
         for start in range(size):
-            here = best[start]
-            assert here is not None  # a single character always leads on
-            end, known = start, False
+            score, end, known = best[start][0], start, False
             while end < size:
                 end += 1
                 piece = find(word[start:end].encode())
@@ -165,19 +161,17 @@ class Unigram:
                     break
                 if piece < pieces:
                     known = known or end == start + 1
-                    _offer(best, end, here[0] + scores[piece], start, piece)
+                    _offer(best, end, (score + scores[piece], start, piece))
             if not known:
-                _offer(best, start + 1, here[0] + self._unknown_score, start, self._unknown)
+                _offer(best, start + 1, (score + self._unknown_score, start, self._unknown))
         return self._ids(word, best)
 
-    def _ids(self, word: str, best: list[tuple[float, int, int] | None]) -> list[int]:
+    def _ids(self, word: str, best: list[Node]) -> list[int]:
         ids: list[int] = []
         end = len(word)
         unknown_to = 0  # where a run of unknown characters ends, or 0
         while end > 0:
-            node = best[end]
-            assert node is not None
-            _, start, piece = node
+            _, start, piece = best[end]
             if piece == self._unknown:
                 unknown_to = unknown_to or end
             else:
@@ -206,12 +200,9 @@ def _in_bytes(text: str, byte_ids: memoryview) -> list[int]:
     return [] if NONE in found else found
 
 
-def _offer(
-    best: list[tuple[float, int, int] | None], end: int, score: float, start: int, piece: int
-) -> None:
-    before = best[end]
-    if before is None or score > before[0]:
-        best[end] = (score, start, piece)
+def _offer(best: list[Node], end: int, node: Node) -> None:
+    if node[0] > best[end][0]:
+        best[end] = node
 
 
 _MODELS: dict[str, Callable[[dict[str, Any], Table], Model]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from mcad_mobile.engine.text.table import Table
@@ -16,21 +17,11 @@ SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
 _RUN = re.compile(f"[{SPACES}]+")
 ASCII_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
-_IDEOGRAPHS = (
-    (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF),
-    (0xF900, 0xFAFF),
-    (0x20000, 0x2A6DF),
-    (0x2A700, 0x2B73F),
-    (0x2B740, 0x2B81F),
-    (0x2B920, 0x2CEAF),
-    (0x2F800, 0x2FA1F),
+# The blocks of CJK ideographs that BERT takes one by one
+_IDEOGRAPH = re.compile(
+    "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002b73f"
+    "\U0002b740-\U0002b81f\U0002b920-\U0002ceaf\U0002f800-\U0002fa1f]"
 )
-
-
-def is_control(character: str) -> bool:
-    """Control, format, private use, surrogate: what BERT drops. Line ends and tabs are spaces."""
-    return character not in "\t\n\r" and unicodedata.category(character) in ("Cc", "Cf", "Co", "Cs")
 
 
 def is_punctuation(character: str) -> bool:
@@ -38,9 +29,7 @@ def is_punctuation(character: str) -> bool:
 
 
 def is_ideograph(character: str) -> bool:
-    """The blocks of CJK ideographs that BERT takes one by one."""
-    code = ord(character)
-    return code >= 0x3400 and any(first <= code <= last for first, last in _IDEOGRAPHS)
+    return _IDEOGRAPH.match(character) is not None
 
 
 def is_extending(character: str) -> bool:
@@ -55,11 +44,6 @@ def is_extending(character: str) -> bool:
 def lower(text: str) -> str:
     """Lower case of each character by itself: a whole word's has a rule for the last sigma."""
     return text.lower() if "\u03a3" not in text else "".join(map(str.lower, text))
-
-
-def runs_to(text: str, replacement: str) -> str:
-    """Each run of White_Space replaced."""
-    return replacement.join(_RUN.split(text))
 
 
 def words_between_spaces(text: str) -> list[str]:
@@ -123,23 +107,16 @@ def step_of(step: list[Any], table: Table) -> Step:
 def _bert_clean(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
-    kept = (c for c in text if c not in "\0\ufffd" and not is_control(c))
-    return "".join(" " if c in SPACES else c for c in kept)
+    dropped = ("Cc", "Cf", "Co", "Cs")  # control, format, private use, surrogate
+    kept = (c for c in text if c in "\t\n\r" or unicodedata.category(c) not in dropped)
+    return "".join(" " if c in SPACES else c for c in kept if c != "\ufffd")
 
 
-def _space_ideographs(text: str) -> str:
-    return text if text.isascii() else "".join(f" {c} " if is_ideograph(c) else c for c in text)
-
-
-def _strip_marks(text: str) -> str:
+def _without(marks: str, text: str) -> str:
+    """Drop the characters whose category begins with `marks`."""
     if text.isascii():
         return text
-    apart = unicodedata.normalize("NFD", text)
-    return "".join(c for c in apart if unicodedata.category(c) != "Mn")
-
-
-def _drop_marks(text: str) -> str:
-    return "".join(c for c in text if unicodedata.category(c)[0] != "M")
+    return "".join(c for c in text if not unicodedata.category(c).startswith(marks))
 
 
 def _remove(unwanted: str) -> Step:
@@ -162,7 +139,7 @@ _STEPS: dict[str, Callable[..., Step]] = {
     "lower_text": lambda: str.lower,
     # One space between words, none at the ends; str.split() knows four separators more.
     "join_words": lambda: lambda text: " ".join(text.split()),
-    "join_spaces": lambda to: lambda text: runs_to(text, to),
+    "join_spaces": lambda to: lambda text: to.join(_RUN.split(text)),
     "join_blanks": lambda to: lambda text: re.sub(" {2,}", to, text),
     "strip": _strip,
     "replace": lambda old, new: lambda text: text.replace(old, new),
@@ -170,10 +147,10 @@ _STEPS: dict[str, Callable[..., Step]] = {
     "prepend": lambda start: lambda text: start + text if text else text,
     "remove": _remove,
     "form": lambda form: lambda text: text if text.isascii() else unicodedata.normalize(form, text),
-    "strip_marks": lambda: _strip_marks,
-    "drop_marks": lambda: _drop_marks,
+    "strip_marks": lambda: lambda text: _without("Mn", unicodedata.normalize("NFD", text)),
+    "drop_marks": lambda: partial(_without, "M"),
     "bert_clean": lambda: _bert_clean,
-    "space_ideographs": lambda: _space_ideographs,
+    "space_ideographs": lambda: lambda text: _IDEOGRAPH.sub(r" \g<0> ", text),
 }
 
 
@@ -221,9 +198,7 @@ class Charsmap:
         return "".join(c if found is None else found for c, found in parts)
 
     def _find(self, chunk: str) -> str | None:
-        for _, value in self._keys(chunk.encode()):
-            return self._value(value)
-        return None
+        return next((self._value(value) for _, value in self._keys(chunk.encode())), None)
 
     def _keys(self, data: bytes) -> Iterator[tuple[int, int]]:
         """The keys that `data` starts with, shortest first: their bytes, and their values."""
@@ -265,6 +240,5 @@ def _clusters(text: str) -> list[str]:
 
 
 def _stands_alone(character: str) -> bool:
-    if not character or character in "\u200c\u200d":
-        return False
-    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp")
+    joins = character in "\u200c\u200d"
+    return not joins and unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp")

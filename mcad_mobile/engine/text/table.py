@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mcad_mobile.base.documents import Bytes, Count, Record, decode
-from mcad_mobile.errors import BundleError
+from mcad_mobile.errors import EXPORT_AGAIN, BundleError
 
 MAGIC = b"MCADTOK1"
 _START = len(MAGIC) + 4
@@ -29,15 +29,13 @@ _BYTES: dict[Kind, int] = {"I": 4, "d": 8, "B": 1}
 
 # At most half of the slots are taken: of 256,000 strings none lies further from its own.
 _MOST_PROBES = 1024
-EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR."
 
 
 class Header(Record, frozen=True):
-    """The steps of a tokenizer, and where its arrays lie: name -> type, offset and count. An added
-    token: its name, its id, whether it is looked for in the normalized text, and whether it takes
-    the space on its left and right with it."""
+    """The steps of a tokenizer, and where its arrays lie: name -> type, offset and count."""
 
     prepare: list[list[Any]]
+    # Name, id, whether it is looked for in normalized text, takes the space on its left and right
     added: list[tuple[str, Count, bool, bool, bool]]
     normalize: list[list[Any]]
     split: list[list[Any]]
@@ -99,11 +97,8 @@ class Table:
 
 
 class Strings:
-    """Strings by their number and back: a hash table of CRC-32 with open addressing.
-
-    Arrays: "string_bytes" (UTF-8, one after the other), "string_ends" (where number i starts, one
-    more than there are), "string_slots" (a power of two of them: number + 1, or 0).
-    """
+    """A hash table of CRC-32 with open addressing: "string_bytes" (UTF-8), "string_ends" (where
+    number i starts, one more than there are), "string_slots" (a power of two: number + 1, or 0)."""
 
     def __init__(self, table: Table) -> None:
         # Slices of the file are bytes, which compare faster than a view's.

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.errors import BundleError
+from mcad_mobile.errors import EXPORT_AGAIN, BundleError
 
 _LARGEST = 32767
 _MOST_SCALE = 1e6
@@ -36,13 +36,13 @@ class TokenTable:
                 self._scales = np.asarray(np.memmap(path, "<f4", mode="r", shape=(tokens,)))
         except (OSError, ValueError) as error:
             raise BundleError(
-                f"The token table {path} cannot be read: {error}.", "Export the bundle again."
+                f"The token table {path} cannot be read: {error}.", EXPORT_AGAIN
             ) from error
         if size != needed:
             raise BundleError(
                 f"The token table {path} has {size} bytes, not the {needed} of {tokens} rows of "
                 f"{width}.",
-                "Export the bundle again.",
+                EXPORT_AGAIN,
             )
 
     def __del__(self) -> None:
@@ -60,7 +60,7 @@ class TokenTable:
             raise BundleError(
                 f"The token table has {len(self._scales)} rows, and the tokenizer asks for others: "
                 f"{error}.",
-                "Export the bundle again.",
+                EXPORT_AGAIN,
             ) from error
         first, length = 4 * len(self._scales), 2 * self._width
         offsets = [first + length * token for token in places]
@@ -69,7 +69,7 @@ class TokenTable:
             raise BundleError(
                 f"The token table {self._path} is damaged: a row has no scale, or it ends before a "
                 "row that it had.",
-                "Export the bundle again.",
+                EXPORT_AGAIN,
             )
         stored = np.frombuffer(data, "<i2").reshape(len(places), self._width)
         rows: NDArray[np.float32] = stored * scales[:, None]

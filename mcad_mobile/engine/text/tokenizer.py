@@ -16,9 +16,9 @@ from mcad_mobile.base.documents import Count, Record
 from mcad_mobile.engine.text import normalize
 from mcad_mobile.engine.text.models import model_of
 from mcad_mobile.engine.text.normalize import Step, is_ideograph, step_of
-from mcad_mobile.engine.text.table import EXPORT_AGAIN, Table
+from mcad_mobile.engine.text.table import Table
 from mcad_mobile.engine.text.words import split_of
-from mcad_mobile.errors import BundleError, QueryError
+from mcad_mobile.errors import EXPORT_AGAIN, BundleError, QueryError
 
 # How many times longer a text may become: Unicode's forms make 18 characters of one.
 _MOST_GROWTH = 32
@@ -198,8 +198,7 @@ class Tokenizer:
 
     def unknown_words(self, text: str) -> list[str]:
         """Return words that no tower can have learned: the tokenizer has no token for a part of
-        them, or spells them nearly letter by letter (an English one: Cyrillic). An ideograph is a
-        word by itself."""
+        them, or spells them nearly letter by letter (an English one: Cyrillic)."""
         return [word for word in dict.fromkeys(text.split()) if self._is_unknown(word)]
 
     def _is_unknown(self, word: str) -> bool:
@@ -212,8 +211,7 @@ class Tokenizer:
 
     def _pooling(self, ids: NDArray[np.int32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.spec.pool == "mean":
-            mean: NDArray[np.float32] = mask / np.float32(np.count_nonzero(mask))
-            return mean
+            return np.asarray(mask / np.float32(np.count_nonzero(mask)))
         pooling = np.zeros(len(ids), np.float32)
         if self.spec.pool == "eos":
             pooling[np.argmax(ids == self.spec.eos)] = 1

@@ -40,13 +40,8 @@ def _bert(text: str, first: bool) -> list[str]:
 
 
 def _clip(whole: list[str], apart: bool, any_case: bool) -> Split:
-    """CLIP's expression: contractions, letters, single digits, and runs of anything else but space.
-
-    `whole` are words that it names itself, cut once more where a byte-level splitter follows
-    (`apart`). `any_case`: the long s is an s, and the iota that is a mark (U+0345) neither a letter
-    nor a mark.
-    """
-
+    """CLIP's expression: words that it names (`whole`, cut once more if `apart`), contractions,
+    letters, single digits, and runs of anything else but space."""
     if "" in whole:
         raise ValueError("an empty word has no end")
 
@@ -62,6 +57,7 @@ def _clip(whole: list[str], apart: bool, any_case: bool) -> Split:
 
 
 def _clip_words(text: str, whole: list[str], any_case: bool) -> Iterator[str]:
+    # Of any case, the long s is an s, and the iota that is a mark neither a letter nor a mark.
     contractions = _CONTRACTIONS_OF_ANY_CASE if any_case else _CONTRACTIONS
     kinds = ["" if any_case and c == "ͅ" else _clip_kind(c) for c in text]
     at = 0

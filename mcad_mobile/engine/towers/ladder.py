@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-import time
+import timeit
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from mcad_mobile.engine.bundle import Bundle, Rung, TowerName
 from mcad_mobile.engine.towers.protocol import Inputs, LoadedTower, normalize
-from mcad_mobile.errors import MissingExtra, RuntimeUnavailable
+from mcad_mobile.errors import EXPORT_AGAIN, MissingExtra, RuntimeUnavailable
 
 # The least cosine of what a tower gives here to what its file says. ONNX Runtime's and XNNPACK's
 # 8-bit arithmetic are equal to the last bit on all x86 and Arm processors that were tried
@@ -77,7 +78,7 @@ def load_rung(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False
         if soc_model is None or htp_arch is None:
             raise RuntimeUnavailable(
                 f"{bundle.directory} does not say for which Snapdragon {path.name} is compiled.",
-                "Export the bundle again: mcad-mobile export --target CHIP --out DIR.",
+                EXPORT_AGAIN,
             )
         return QnnTower(path, soc_model, htp_arch)
     if rung.runtime == "neuropilot":
@@ -114,13 +115,8 @@ def choose_rung(
     fastest: bool = False,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> LoadedRung:
-    """Load the best rung of a tower that runs here and passes the self-test (see rungs_of); `warn`
-    is told of each that failed.
-
-    `fastest`, for work that goes on for hours: which of two runtimes is faster depends on the
-    processor, and exact 8-bit kernels may be slower than floats, so time decides among the rungs
-    that pass. RuntimeUnavailable, with the reason of each rung, if none is left.
-    """
+    """Load the best rung of a tower that runs here and passes the self-test (see rungs_of), or the
+    `fastest`; `warn` is told of each that failed. RuntimeUnavailable, with all reasons, if none."""
     passed: list[tuple[float, LoadedRung]] = []
     reasons: list[str] = []
     tried = [
@@ -128,6 +124,8 @@ def choose_rung(
         for rung in rungs_of(bundle, name, runtime, precision)
     ]
     runtimes = {rung.runtime for rung, reason in tried if reason is None}
+    # Which of two runtimes is faster depends on the processor; exact 8-bit kernels may be slower
+    # than floats.
     compares = fastest and (len(runtimes) > 1 or kernels_overflow())
     for rung, reason in tried:
         if reason is not None:
@@ -146,8 +144,8 @@ def choose_rung(
         passed.append((time_tower(bundle, name, loaded.tower), loaded))
     if passed:
         best = passed[0]
-        for other in passed[1:]:
-            best = other if other[0] < _FASTER * best[0] else best
+        for candidate in passed[1:]:
+            best = candidate if candidate[0] < _FASTER * best[0] else best
         return best[1]
     raise RuntimeUnavailable(
         f"No {name} tower of {bundle.directory} runs on this machine: {'; '.join(reasons)}",
@@ -167,7 +165,7 @@ def load_tested(
     except (LookupError, TypeError, ValueError) as error:  # inputs of another tower
         raise RuntimeUnavailable(
             f"The {name} tower {rung.runtime} {rung.precision} cannot be tested: {error}.",
-            "Export the bundle again.",
+            EXPORT_AGAIN,
         ) from error
     why = disagreement(cosine)
     if why is not None:
@@ -188,12 +186,7 @@ def kernels_overflow() -> bool:
 def time_tower(bundle: Bundle, name: TowerName, tower: LoadedTower) -> float:
     """Return the shortest time of a few runs over the golden inputs, s."""
     inputs = golden_inputs(bundle, name)
-    times = []
-    for _ in range(_TRIES):
-        started = time.perf_counter()
-        tower(inputs)
-        times.append(time.perf_counter() - started)
-    return min(times)
+    return min(timeit.repeat(lambda: tower(inputs), number=1, repeat=_TRIES))
 
 
 def golden_inputs(bundle: Bundle, name: TowerName) -> Inputs:
@@ -205,13 +198,11 @@ def agreement(bundle: Bundle, rung: Rung, embeddings: object) -> float:
     """Return the worst cosine of `embeddings` [N, dim] of the golden inputs to what the rung's file
     says; NaN for what is not an embedding of each."""
     expected: NDArray[np.float32] = normalize(bundle.array(rung.expected, bundle.dim))
-    try:
-        found: NDArray[np.float32] = np.asarray(embeddings, np.float32)
-    except (TypeError, ValueError):  # of different lengths
-        return float("nan")
-    if found.shape != expected.shape:
-        return float("nan")
-    return float(np.min((expected * normalize(found)).sum(1)))
+    with suppress(TypeError, ValueError):  # of different lengths
+        found = np.asarray(embeddings, np.float32)
+        if found.shape == expected.shape:
+            return float(np.min((expected * normalize(found)).sum(1)))
+    return float("nan")
 
 
 def disagreement(worst: float) -> str | None:

@@ -11,12 +11,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mcad_mobile.engine.towers.protocol import (
-    Inputs,
-    split_batch,
-    takes_any_length,
-    without_padding,
-)
+from mcad_mobile.engine.towers.protocol import Inputs, split_batch, without_padding
 from mcad_mobile.errors import RuntimeUnavailable
 
 # ONNX Runtime takes exact 8-bit kernels for this option. It says that they are the same where the
@@ -38,11 +33,9 @@ _EXACT_SUM = _TERMS * _LARGEST * 127
 @functools.cache
 def saturates() -> bool:
     """Say whether products of 8 bits are added in 16, which overflow: x86 processors with AVX2 or
-    AVX-512 and without VNNI do so (AMD Zen 1 to 3, Intel Haswell to Comet Lake and Skylake-X).
-
-    The kernel itself is asked, by the largest sum: emulators and virtual machines run what they say
-    they have not. Takes some 5 ms, once.
-    """
+    AVX-512 and without VNNI do so (AMD Zen 1 to 3, Intel Haswell to Comet Lake and Skylake-X)."""
+    # The kernel itself is asked, by the largest sum, in some 5 ms: emulators and virtual machines
+    # run what they say they have not.
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
@@ -62,12 +55,8 @@ _SLOW_FUSION = ("optimization.disable_specified_optimizers", "SkipLayerNormFusio
 
 
 class OnnxTower:
-    """An ONNX model with `threads` threads that holds little memory. A text tower that takes any
-    number of tokens is given no padding, which would take as long as words do.
-
-    With `exact_kernels`, its 8-bit products are exact on every processor: see saturates(). With
-    `gpu`, CUDA runs it, in plain float32 (no TF32).
-    """
+    """An ONNX model that holds little memory. With `exact_kernels`, its 8-bit products are exact on
+    every processor, see saturates(); with `gpu`, CUDA runs it in plain float32 (no TF32)."""
 
     simulated = False
 
@@ -100,11 +89,12 @@ class OnnxTower:
                 f"ONNX Runtime {ort.__version__} cannot load {path}: {error}.",
                 "Export the bundle again, or install a newer onnxruntime.",
             ) from error
-        self._any_length = takes_any_length(self._session)
+        shapes = [tensor.shape for tensor in self._session.get_inputs()]
+        self._any_length = any(isinstance(size, str) for shape in shapes for size in shape)
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
         singles = split_batch(inputs)
-        if self._any_length:
+        if self._any_length:  # padding would take as long as words do
             singles = [without_padding(single) for single in singles]
         try:
             outputs = [self._session.run(None, single)[0] for single in singles]

@@ -41,14 +41,7 @@ def without_padding(inputs: Inputs) -> Inputs:
     return {name: np.ascontiguousarray(value[:, :tokens]) for name, value in inputs.items()}
 
 
-def takes_any_length(session: Any) -> bool:
-    """Whether an ONNX Runtime session's model takes a text as long as it is."""
-    shapes = [tensor.shape for tensor in session.get_inputs()]
-    return any(isinstance(size, str) for shape in shapes for size in shape)
-
-
 def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """[N, D] -> each row at unit length (a zero row stays zero)."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled = vectors / np.maximum(length, 1e-12)
-    return np.asarray(scaled, np.float32)
+    return np.asarray(vectors / np.maximum(length, 1e-12), np.float32)
