@@ -65,11 +65,7 @@ def export_bundle(
     from mcad_mobile.export.pipeline import ExportOptions, export
 
     loaded = load_student(student) if student is None or isinstance(student, str) else student
-    options = ExportOptions(
-        calibration=folder,
-        samples=samples,
-        allow_low_parity=allow_low_parity,
-    )
+    options = ExportOptions(calibration=folder, samples=samples, allow_low_parity=allow_low_parity)
     (exported,) = export(loaded, [BundleRequest(chip, Path(out))], options, progress)
     for sentence in exported.warnings:
         warnings.warn(sentence, stacklevel=2)

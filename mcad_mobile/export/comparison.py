@@ -27,7 +27,6 @@ PARITY_INPUTS = 16
 # All architectures of the HTP compute the same integers; v81 rounds otherwise as it makes floats.
 _SAME = 1e-5
 
-
 T = TypeVar("T")
 Compared = tuple[Rung, list[str]]  # with its parity and embeddings, and warnings
 
@@ -77,19 +76,15 @@ class Comparison:
                 # A simulator uses one core; sessions for one more thread each share nothing.
                 more = range(1, min(allowed_cores(), self._simulated_inputs))
                 towers = [tower, *(load_rung(bundle, rung) for _ in more)]
-                return self._later(lambda: finish(rung, self._simulate(name, towers)))
+
+                def simulated() -> Compared:
+                    with self._turn:  # beside what is built meanwhile, not beside other simulators
+                        return finish(rung, self._simulate(name, towers))
+
+                return _in_background(simulated).result
             embeddings = tower(self._inputs[name])
         compared = finish(rung, embeddings)
         return lambda: compared
-
-    def _later(self, work: Callable[[], Compared]) -> Callable[[], Compared]:
-        """Do `work` beside what is built meanwhile, but not beside other such work."""
-
-        def in_turn() -> Compared:
-            with self._turn:
-                return work()
-
-        return _in_background(in_turn).result
 
     def _finish(
         self, name: TowerName, directory: Path, rung: Rung, embeddings: NDArray[np.float32]

@@ -62,26 +62,19 @@ def evaluate_similarity(
 ) -> Retrieval:
     """Rank by two matrices [M, N] of texts by photos: the first ranks photos for each text, the
     second texts for each photo. They differ where candidates were re-ranked in each direction."""
+    captions, photos = of_texts.shape
     text_ranks, image_ranks = _ranks(of_texts, of_images, photo_of_text)
-    return Retrieval(
-        photos=of_images.shape[1],
-        captions=len(of_texts),
-        text_to_image=_recall(text_ranks),
-        image_to_text=_recall(image_ranks),
-        by_photo=_by_photo(text_ranks, image_ranks, photo_of_text),
-    )
-
-
-def _by_photo(
-    text_ranks: NDArray[np.intp], image_ranks: NDArray[np.intp], photo_of_text: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    """[N], of which mR is the mean."""
-    photos, captions = len(image_ranks), len(text_ranks)
     found = np.zeros(photos)
     for k in KS:
         found += image_ranks < k
         np.add.at(found, photo_of_text, (text_ranks < k) * (photos / captions))
-    return found * 100 / (2 * len(KS))
+    return Retrieval(
+        photos=photos,
+        captions=captions,
+        text_to_image=_recall(text_ranks),
+        image_to_text=_recall(image_ranks),
+        by_photo=found * 100 / (2 * len(KS)),
+    )
 
 
 def _ranks(

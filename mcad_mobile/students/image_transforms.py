@@ -31,7 +31,6 @@ def open_clip_preprocess(
 
 def _to_preprocess(config: Mapping[str, Any], known: Mapping[str, Any]) -> Preprocess:
     found = {**{key: config[key] for key in _FIELDS if key in config}, **known}
-    fill = found.get("fill_color") or 0
     return _checked(
         size=_side(config["size"], "size"),
         resize=found.get("resize_mode") or "shortest",
@@ -40,7 +39,7 @@ def _to_preprocess(config: Mapping[str, Any], known: Mapping[str, Any]) -> Prepr
         mean=_three(found["mean"]),
         std=_three(found["std"]),
         centre="round",
-        fill=_three(fill),
+        fill=_three(found.get("fill_color") or 0),
     )
 
 

@@ -104,13 +104,10 @@ def read_model(spec: str, from_scratch: bool = False) -> LoadedModel:
 def as_student(loaded: LoadedModel) -> PublishedStudent:
     """Rewrites the model in place."""
     spec, found, model = loaded.spec, loaded.found, loaded.model
+    licence = read_licence(found.weights.parent) if found.weights else None
     return build_student(
         _short_name(spec),
-        Source(
-            f"open_clip:{spec}",
-            loaded.preprocess_from,
-            read_licence(found.weights.parent) if found.weights else None,
-        ),
+        Source(f"open_clip:{spec}", loaded.preprocess_from, licence),
         loaded.preprocess,
         _towers(model, loaded.tokenizer, spec),
         loaded.tokenizer,
@@ -275,21 +272,16 @@ def _towers(model: Any, tokenizer: Any, spec: str) -> StudentTowers:
     if pool == "argmax":
         # CLIP pools at the largest id, which its vocabulary gives to the end of a text.
         pool, eos = "eos", len(table) - 1
-        if _end(tokenizer) != eos:
+        if (end := _end(tokenizer)) != eos:
             raise StudentError(
                 f"open_clip:{spec} pools at the largest of {len(table)} tokens, and its tokenizer "
-                f"ends a text with {_end(tokenizer)}.",
+                f"ends a text with {end}.",
                 "Tokenizer and weights do not belong together: give both of one checkpoint.",
             )
     elif pool == "eos":
         eos = getattr(text, "eos_id", None) or model.text_eos_id
-    text_spec = TextSpec(
-        length=text.context_length,
-        width=table.shape[1],
-        pool=pool,
-        eos=eos,
-        attends_to_padding=not causal or pool == "last",
-    )
+    attends = not causal or pool == "last"
+    text_spec = TextSpec(text.context_length, table.shape[1], pool, eos, attends_to_padding=attends)
     parts = TextLayers(
         text.positional_embedding,
         [_Block(block) for block in text.transformer.resblocks],

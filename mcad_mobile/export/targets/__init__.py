@@ -96,29 +96,21 @@ def all_targets() -> list[Target]:
 
 
 def find_target(name: str) -> Target:
-    """Return the chip with a name.
-
-    Args:
-        name: its id, model or market name in any spelling ("SM8650", "snapdragon 8 gen 3"), or a
-            family, for its default ("snapdragon").
-
-    Raises:
-        TargetError: no chip has this name; its hint lists the nearest.
-    """
-    spellings: dict[str, Target] = {}
-    shown: dict[str, str] = {}  # by spelling, the name in hints
-    for target in all_targets():
-        for spelling in (target.id, target.chip, *target.names):
-            spellings[_plain(spelling)] = target
-            shown[_plain(spelling)] = target.id
-    for family, default in _table()[1].items():
-        spellings[family] = spellings[_plain(default)]
-        shown[family] = family
+    """Return the chip of an id, model or market name in any spelling ("SM8650", "snapdragon 8 gen
+    3"), or a family's default; TargetError lists the nearest."""
+    targets, families = _table()
+    spellings = {
+        _plain(spelling): target
+        for target in targets
+        for spelling in (target.id, target.chip, *target.names)
+    }
+    spellings |= {family: spellings[_plain(default)] for family, default in families.items()}
     found = spellings.get(_plain(name))
     if found is not None:
         return found
     near = difflib.get_close_matches(_plain(name), spellings, n=12, cutoff=0.3)
-    ids = list(dict.fromkeys(shown[spelling] for spelling in near))[:3]
+    names = [spelling if spelling in families else spellings[spelling].id for spelling in near]
+    ids = list(dict.fromkeys(names))[:3]
     nearest = f"The nearest are: {', '.join(ids)}. " if ids else ""
     raise TargetError(f"No chip is called {name!r}.", f"{nearest}`mcad-mobile targets` lists all.")
 

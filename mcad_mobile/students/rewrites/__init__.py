@@ -13,6 +13,7 @@ from mcad_mobile.students.rewrites.attention import spell_attention, spell_atten
 from mcad_mobile.students.rewrites.folded_norms import fold_batch_norms
 from mcad_mobile.students.rewrites.replace import is_of
 
+_QUICK_GELUS = (("open_clip", "QuickGELU"), ("transformers", "QuickGELUActivation"))
 QUICK_GELU = 1.702  # open_clip/transformer.py, QuickGELU
 _EMBEDDINGS = ("CLIPVisionEmbeddings", "SiglipVisionEmbeddings", "ChineseCLIPVisionEmbeddings")
 
@@ -40,7 +41,8 @@ def fold_quick_gelu(tower: nn.Module) -> None:
     1.702, with both factors in the maps: one operator a layer and one range less to quantize."""
     for module in tower.modules():
         for first, middle, last in (("c_fc", "gelu", "c_proj"), ("fc1", "activation_fn", "fc2")):
-            if not _is_quick_gelu(getattr(module, middle, None)):
+            gelu = getattr(module, middle, None)
+            if not any(is_of(gelu, *kind) for kind in _QUICK_GELUS):
                 continue
             if not isinstance(getattr(module, "ln", None), nn.Identity | None):
                 continue
@@ -49,12 +51,6 @@ def fold_quick_gelu(tower: nn.Module) -> None:
                 parameter.mul_(QUICK_GELU)
             down.get_parameter("weight").div_(QUICK_GELU)
             setattr(module, middle, nn.SiLU())
-
-
-def _is_quick_gelu(module: Any) -> bool:
-    return is_of(module, "open_clip", "QuickGELU") or is_of(
-        module, "transformers", "QuickGELUActivation"
-    )
 
 
 @torch.no_grad()

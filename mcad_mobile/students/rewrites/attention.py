@@ -93,7 +93,7 @@ def _spelled(module: Any) -> nn.Module | None:
         return _of_multihead(module)
     if is_of(module, "timm", "Attention") and _plain(module):
         kind = _TimmGrid if module.__class__.__module__ == "timm.models.fastvit" else _Timm
-        query, key, value = _thirds(module.qkv.weight, module.qkv.bias)
+        query, key, value = _maps(module.qkv.weight.chunk(3), module.qkv.bias)
         return kind(query, key, value, module.proj, module.num_heads)
     return None
 
@@ -102,11 +102,10 @@ def _of_multihead(module: nn.MultiheadAttention) -> nn.Module | None:
     if not module.batch_first or module.bias_k is not None or module.add_zero_attn:
         return None
     if module.in_proj_weight is not None:
-        query, key, value = _thirds(module.in_proj_weight, module.in_proj_bias)
+        weights = module.in_proj_weight.chunk(3)
     else:
-        biases = (None,) * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
         weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
-        query, key, value = (linear(*pair) for pair in zip(weights, biases, strict=True))
+    query, key, value = _maps(weights, module.in_proj_bias)
     return _Multihead(query, key, value, module.out_proj, module.num_heads)
 
 
@@ -117,9 +116,9 @@ def _plain(module: Any) -> bool:
     return known and all(extra is None or isinstance(extra, nn.Identity) for extra in extras)
 
 
-def _thirds(weight: Tensor, bias: Tensor | None) -> list[nn.Linear]:
+def _maps(weights: tuple[Tensor, ...], bias: Tensor | None) -> list[nn.Linear]:
     biases = (None,) * 3 if bias is None else bias.chunk(3)
-    return [linear(*pair) for pair in zip(weight.chunk(3), biases, strict=True)]
+    return [linear(*pair) for pair in zip(weights, biases, strict=True)]
 
 
 @torch.no_grad()

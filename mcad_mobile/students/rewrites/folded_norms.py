@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
@@ -27,22 +27,10 @@ def fold_batch_norms(tower: nn.Module, *example: Tensor) -> None:
         return
     before = _convolution_before(tower, example)
     for norm in norms:
-        if id(norm) in before:
-            _fold(before[id(norm)], norm)
+        if convolution := before.get(id(norm)):
+            folded = fuse_conv_bn_eval(convolution, norm)
+            convolution.weight, convolution.bias = folded.weight, folded.bias
     replace_modules(tower, lambda module: _instead(module, id(module) in before))
-
-
-def _fold(convolution: nn.Conv2d, norm: Any) -> None:
-    weight, bias = fuse_conv_bn_weights(
-        convolution.weight,
-        convolution.bias,
-        norm.running_mean,
-        norm.running_var,
-        norm.eps,
-        norm.weight,
-        norm.bias,
-    )
-    convolution.weight, convolution.bias = weight, bias
 
 
 def _instead(module: Any, folded: bool) -> nn.Module | None:
@@ -50,9 +38,7 @@ def _instead(module: Any, folded: bool) -> nn.Module | None:
     if not isinstance(module, _Norm):
         return None
     activation = getattr(module, "act", nn.Identity())
-    if folded:
-        return activation
-    return nn.Sequential(_Scale(module), activation)
+    return activation if folded else nn.Sequential(_Scale(module), activation)
 
 
 class _Scale(nn.Module):

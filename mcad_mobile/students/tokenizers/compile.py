@@ -85,7 +85,9 @@ def _normalizer(data: Json | None, arrays: Arrays) -> list[Step]:
     if kind == "Replace":
         return [_replacement(data["pattern"], data["content"])]
     if kind == "Precompiled":
-        return _charsmap(base64.b64decode(data["precompiled_charsmap"]), arrays)
+        blob = base64.b64decode(data["precompiled_charsmap"])
+        arrays |= charsmap_arrays(blob) if blob else {}
+        return [["charsmap", "clusters"]] if blob else []
     raise refuse("normalizer", kind)
 
 
@@ -97,13 +99,6 @@ def _replacement(pattern: Json, content: str) -> Step:
     if pattern["Regex"] == " {2,}":
         return ["join_blanks", content]
     raise refuse("normalizer", f"Replace of the expression {pattern['Regex']!r}")
-
-
-def _charsmap(blob: bytes, arrays: Arrays) -> list[Step]:
-    if not blob:
-        return []
-    arrays |= charsmap_arrays(blob)
-    return [["charsmap", "clusters"]]
 
 
 def charsmap_arrays(blob: bytes) -> Arrays:
@@ -126,6 +121,7 @@ def _pre_tokenizer(
             return [["clip", named, level.get("use_regex", True), whole is not None]]
         raise refuse("pre-tokenizer", f"Split by {split['pattern']}")
     steps: list[Step] = []
+    no_blanks = ["replace", " ", "▁"] in normalize[-1:]
     for part in parts:
         kind = part["type"]
         if kind == "BertPreTokenizer":
@@ -134,15 +130,11 @@ def _pre_tokenizer(
             steps.append(["spaces"])
         elif kind == "Metaspace":
             steps.append(["metaspace", part["replacement"], part["prepend_scheme"], part["split"]])
-        elif kind == "Split" and part["pattern"] == {"String": " "} and _no_blanks(normalize):
+        elif kind == "Split" and part["pattern"] == {"String": " "} and no_blanks:
             continue  # Gemma's: its normalizer has left nothing to split at
         else:
             raise refuse("pre-tokenizer", kind)
     return steps
-
-
-def _no_blanks(normalize: list[Step]) -> bool:
-    return ["replace", " ", "▁"] in normalize[-1:]
 
 
 def _flat(data: Json | None) -> list[Json]:
@@ -188,7 +180,10 @@ def _model(data: Json, arrays: Arrays, of_bytes: bool, whole: dict[str, int]) ->
     # Files from before version 0.20 of the library leave the type of WordPiece and BPE out.
     kind = data.get("type") or ("BPE" if "merges" in data else "WordPiece")
     if kind == "WordPiece":
-        arrays |= string_arrays(_by_id(data["vocab"]))
+        strings = [b""] * (max(data["vocab"].values()) + 1)
+        for string, number in data["vocab"].items():
+            strings[number] = string.encode()
+        arrays |= string_arrays(strings)
         return {
             "kind": "wordpiece",
             "unk": data["vocab"][data["unk_token"]],
@@ -200,13 +195,6 @@ def _model(data: Json, arrays: Arrays, of_bytes: bool, whole: dict[str, int]) ->
     if kind == "BPE":
         return _bpe(data, arrays, of_bytes, whole)
     raise refuse("model", kind)
-
-
-def _by_id(vocab: dict[str, int]) -> list[bytes]:
-    strings = [b""] * (max(vocab.values()) + 1)
-    for string, number in vocab.items():
-        strings[number] = string.encode()
-    return strings
 
 
 def _unigram(data: Json, arrays: Arrays) -> Json:

@@ -75,12 +75,7 @@ def _open_clip(tokenizer: Any) -> _Parts:
         raise refuse("way to cut a text", "a reduction mask, which is for training")
     encoder, start, end = tokenizer.encoder, tokenizer.sot_token_id, tokenizer.eot_token_id
     names = {number: token for token, number in encoder.items()}
-    split = {
-        "type": "Split",
-        "pattern": {"Regex": CLIP},
-        "behavior": "Removed",
-        "invert": True,
-    }
+    split = {"type": "Split", "pattern": {"Regex": CLIP}, "behavior": "Removed", "invert": True}
     level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
     data: Json = {
         "added_tokens": [],
@@ -168,13 +163,14 @@ def _siglip(tokenizer: Any) -> _Parts:
         ["replace", " ", _MARK],
         ["trim_end", _MARK],
     ]
-    steps = {"prepare": [["replace", _MARK, " "], ["prepend", _MARK]], "normalize": normalize}
+    prepare = [["replace", _MARK, " "], ["prepend", _MARK]]
+    options = {"prepare": prepare, "normalize": normalize, "charsmap": model.charsmap}
     return _Parts(
         data,
         pad=tokenizer.pad_token_id,
         eos=tokenizer.eos_token_id,
         pad_left=tokenizer.padding_side == "left",
-        options={**steps, "charsmap": model.charsmap},
+        options=options,
     )
 
 
