@@ -215,7 +215,7 @@ class BundleBuilder:
         chosen = self._chosen.get(name)
         options = RungOptions(keep_precision=request.precisions is not None)
         if chosen is not None and chosen.precision == plan.precision:
-            options = chosen.rung_options()
+            options = RungOptions(chosen.method, chosen.four_bit_weights, keep_precision=True)
         compile_context = None if request.cloud is None else request.cloud.compile
         return replace(options, compile_context=compile_context)
 
@@ -280,8 +280,7 @@ class BundleBuilder:
     def _bundle(
         self, directory: Path, target: Target, rungs: Mapping[TowerName, tuple[Rung, ...]]
     ) -> Bundle:
-        chip, npu = target.chip, target.npu
-        facts = TargetFacts(target.id, target.soc_model, target.htp_arch, chip, npu)
+        facts = TargetFacts(target.id, target.soc_model, target.htp_arch, target.chip, target.npu)
         return Bundle(
             directory=directory,
             name=f"{self._student.name}-{target.id}",
@@ -296,6 +295,7 @@ class BundleBuilder:
         student, common = self._student, self._common
         tokenizer, file = student.tokenizer_file()
         (common / TOKENIZER).write_bytes(file)
+        table = FileRecord.of(common, common / TABLE)
         return {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "student": StudentFacts(
@@ -309,9 +309,7 @@ class BundleBuilder:
             "preprocess": student.preprocess,
             "tokenizer": tokenizer,
             "tokenizer_file": FileRecord.of(common, common / TOKENIZER),
-            "token_table": TableRecord(
-                FileRecord.of(common, common / TABLE), *student.token_table.shape
-            ),
+            "token_table": TableRecord(table, *student.token_table.shape),
             "sample": save_array(common, "golden/photo_sample.npy", photos),
             "tools": tool_versions(_TOOLS),
             "recall": None,

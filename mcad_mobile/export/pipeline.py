@@ -69,6 +69,7 @@ def export(
         check_place(student, request)
     progress("reading photos and captions to calibrate on")
     calibrate, held_out, warned = _load_samples(student, options)
+    plans = [keyed_plans(request.target, request.precisions) for request in requests]
     exported = []
     with tempfile.TemporaryDirectory(prefix="mcad-") as scratch, ExitStack() as on_exit:
         builder = BundleBuilder(
@@ -79,7 +80,7 @@ def export(
             allow_low_parity=options.allow_low_parity,
             simulated_inputs=options.simulated_inputs,
             progress=progress,
-            rungs=_rung_count(requests),
+            rungs=len({key for towers in plans for keyed in towers.values() for key in keyed}),
         )
         on_exit.callback(builder.comparison.close)
         if options.budget is not None:
@@ -91,11 +92,8 @@ def export(
                 bundle, bundle_warnings = builder.build(request, partial)
                 bundle.save()
                 Bundle.load(partial)
-            exported.append(
-                Exported(
-                    structs.replace(bundle, directory=request.out), [*warned, *bundle_warnings]
-                )
-            )
+            written = structs.replace(bundle, directory=request.out)
+            exported.append(Exported(written, [*warned, *bundle_warnings]))
     if options.budget is not None:
         shutil.rmtree(options.budget.kept, ignore_errors=True)  # the search is complete
     progress("done", 1, 1)
@@ -127,11 +125,6 @@ def missing_photos(record: PrecisionRecord) -> list[str]:
         f"{record.data.photos} photos of split {record.data.split!r} are too few to tell a drop of "
         f"{record.max_recall_drop:g} points from none: {record.photos_to_tell} would do."
     ]
-
-
-def _rung_count(requests: Sequence[BundleRequest]) -> int:
-    plans = [keyed_plans(request.target, request.precisions) for request in requests]
-    return len({key for towers in plans for keyed in towers.values() for key in keyed})
 
 
 def _load_samples(student: Student, options: ExportOptions) -> tuple[Samples, Samples, list[str]]:

@@ -133,9 +133,8 @@ class AiHub:
 
     def has_dataset(self, dataset: str) -> bool:
         """False once it has expired, too: 30 days after it was uploaded."""
-        return self._has(
-            f"dataset {dataset}", lambda: not self._client.get_dataset(dataset).is_expired()
-        )
+        get = self._client.get_dataset
+        return self._has(f"dataset {dataset}", lambda: not get(dataset).is_expired())
 
     def has_job(self, job: str) -> bool:
         """Whether AI Hub has the job and, if it went well, all that it made."""

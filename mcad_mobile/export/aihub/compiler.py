@@ -61,7 +61,12 @@ class CloudCompiler:
                 )
             archive = self.hub.download_model(outcome.model, Path(scratch))
             binary = _unpack(archive, out)
-        _check_inputs(model, out)
+        expected, found = _inputs(model), _inputs(out)
+        if expected != found:
+            raise ExportError(
+                f"AI Hub's {out.name} takes {found}; the tower takes {expected}.",
+                "Report this, with the version of qai-hub.",
+            )
         return [binary], node_count(model)
 
     def run(self, bundle: Bundle, rung: Rung, inputs: Inputs) -> tuple[NDArray[np.float32], Rung]:
@@ -94,13 +99,8 @@ class CloudCompiler:
         )
 
     def _runner(self, scratch: Path) -> Runner:
-        return Runner(
-            self.hub,
-            Ledger(self.ledger, self.hub.api_url),
-            scratch,
-            poll_s=self.poll_s,
-            progress=self.progress,
-        )
+        ledger = Ledger(self.ledger, self.hub.api_url)
+        return Runner(self.hub, ledger, scratch, poll_s=self.poll_s, progress=self.progress)
 
 
 def _unpack(archive: Path, out: Path) -> Path:
@@ -131,15 +131,6 @@ def _unpack(archive: Path, out: Path) -> Path:
                 attribute.s = binary.name.encode()
     onnx.save(model, out)
     return binary
-
-
-def _check_inputs(model: Path, compiled: Path) -> None:
-    expected, found = _inputs(model), _inputs(compiled)
-    if expected != found:
-        raise ExportError(
-            f"AI Hub's {compiled.name} takes {found}; the tower takes {expected}.",
-            "Report this, with the version of qai-hub.",
-        )
 
 
 def _inputs(path: Path) -> str:

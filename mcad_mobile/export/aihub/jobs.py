@@ -113,9 +113,8 @@ class Ledger:
 
     def _save(self) -> None:
         partial = self.path.with_name(f".{self.path.name}.partial")
-        partial.write_text(
-            json.dumps({"schema": SCHEMA, "clouds": self._clouds}, indent=2), "utf-8"
-        )
+        document = {"schema": SCHEMA, "clouds": self._clouds}
+        partial.write_text(json.dumps(document, indent=2), "utf-8")
         partial.replace(self.path)
 
 

@@ -18,7 +18,7 @@ from mcad_mobile.engine.towers.onnx import OnnxTower
 from mcad_mobile.export.backends.onnx import quantize as cpu
 from mcad_mobile.export.quantization.four_bits import layers, with_weights
 from mcad_mobile.export.quantization.ranges import METHODS, CalibrationMethod
-from mcad_mobile.export.rungs import RungOptions, tower_plans
+from mcad_mobile.export.rungs import tower_plans
 from mcad_mobile.export.targets import Family, Target
 from mcad_mobile.export.tower_job import TowerJob
 
@@ -50,10 +50,6 @@ class Recipe:
     method: CalibrationMethod = "min-max"
     four_bit_weights: frozenset[str] = frozenset()
     activation_bits: int = 0
-
-    def rung_options(self) -> RungOptions:
-        """Return the options by which a backend builds a rung of this recipe."""
-        return RungOptions(self.method, self.four_bit_weights, keep_precision=True)
 
 
 Pair = tuple[Recipe, Recipe]  # of the image tower and of the text tower

@@ -199,9 +199,8 @@ def _multiplies(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
 
 def outputs_axis(node: onnx.NodeProto) -> int:
     """The axis of a stored weight along which its product's outputs lie."""
-    if node.op_type == "Conv":
-        return 0
-    return 0 if any(item.name == "transB" and item.i for item in node.attribute) else 1
+    transposed = any(item.name == "transB" and item.i for item in node.attribute)
+    return 0 if node.op_type == "Conv" or transposed else 1
 
 
 def each_in_four_bits(
@@ -224,10 +223,7 @@ def each_in_four_bits(
 
 
 def together_in_four_bits(
-    model: onnx.ModelProto,
-    samples: Inputs,
-    names: Iterable[str],
-    progress: Progress = silent,
+    model: onnx.ModelProto, samples: Inputs, names: Iterable[str], progress: Progress = silent
 ) -> dict[str, FourBits]:
     """Return the weights `names` of a float model, rounded together."""
     wanted = set(names)

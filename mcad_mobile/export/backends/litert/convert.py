@@ -92,7 +92,7 @@ class _SpelledNorm(nn.Module):
 
     def see(self, x: Tensor) -> Tensor:
         """Return the norm of `x`, and remember its variances for `settle`."""
-        self.variances.append(_mean_square(self._centred(x), self.axes).flatten())
+        self.variances.append(self._variance(self._centred(x)).flatten())
         return self(x)  # type: ignore[no-any-return]
 
     def settle(self) -> None:
@@ -116,8 +116,8 @@ class _SpelledNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         centred, eps = self._centred(x), self.eps
         for halfway in self.nearer:
-            centred, eps = _divided(centred, self.axes, halfway), eps / halfway
-        normed = _divided(centred, self.axes, eps)
+            centred, eps = self._divided(centred, halfway), eps / halfway
+        normed = self._divided(centred, eps)
         scaled = normed if self.weight is None else normed * self.weight
         shifted = scaled if self.bias is None else scaled + self.bias
         return shifted if self.activation is None else self.activation(shifted)
@@ -125,13 +125,11 @@ class _SpelledNorm(nn.Module):
     def _centred(self, x: Tensor) -> Tensor:
         return x - x.mean(self.axes, keepdim=True)
 
+    def _variance(self, centred: Tensor) -> Tensor:
+        return (centred * centred).mean(self.axes, keepdim=True)
 
-def _divided(centred: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
-    return centred * torch.rsqrt(_mean_square(centred, axes) + eps)
-
-
-def _mean_square(centred: Tensor, axes: tuple[int, ...]) -> Tensor:
-    return (centred * centred).mean(axes, keepdim=True)
+    def _divided(self, centred: Tensor, eps: float) -> Tensor:
+        return centred * torch.rsqrt(self._variance(centred) + eps)
 
 
 @torch.no_grad()

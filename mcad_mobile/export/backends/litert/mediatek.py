@@ -111,7 +111,5 @@ def _reason(error: ValueError) -> str:
 
 @functools.cache
 def _facts() -> dict[str, Any]:
-    text = (
-        resources.files("mcad_mobile.export.targets").joinpath("mediatek.toml").read_text("utf-8")
-    )
-    return tomllib.loads(text)
+    file = resources.files("mcad_mobile.export.targets").joinpath("mediatek.toml")
+    return tomllib.loads(file.read_text("utf-8"))
