@@ -35,21 +35,17 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
             f"Photos with a cosine of {least} are not near duplicates.",
             "Ask for more than 0.5, up to 1.",
         )
-    ids = np.concatenate(
-        [np.empty((0, 2), np.intp)]
-        + [
-            np.stack([np.full(live.live, number), live.live_rows()], axis=1)
-            for number, live in enumerate(segments)
-        ]
-    )
-    if len(ids) < 2:
+    sizes = [live.live for live in segments]
+    if sum(sizes) < 2:
         return []
+    number = np.repeat(np.arange(len(segments)), sizes)
+    row = np.concatenate([live.live_rows() for live in segments])
     codes = _codes(segments)
     dim = len(segments[0].segment.axis)
-    photos = PhotoSample([live.segment for live in segments], ids[:, 0], ids[:, 1], dim)
+    photos = PhotoSample([live.segment for live in segments], number, row, dim)
     # One photo stands for all its copies: their pairs would be too many.
     parent = _first_copies(segments, codes)
-    single = np.flatnonzero(parent == np.arange(len(ids)))
+    single = np.flatnonzero(parent == np.arange(len(row)))
     for left, right in _similar_codes(codes[single], least):
         a, b = single[left], single[right]
         # Photos of one group need no second comparison.
@@ -58,10 +54,11 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
         if len(a):
             near = _cosines(photos, a, b) >= least
             _join(parent, a[near], b[near])
-    roots = _roots(parent, np.arange(len(ids)))
+    roots = _roots(parent, np.arange(len(row)))
     order = np.argsort(roots, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(roots[order])) + 1)
-    found = [[(int(s), int(r)) for s, r in ids[group]] for group in groups if len(group) > 1]
+    ids = list(zip(number.tolist(), row.tolist(), strict=True))
+    found = [[ids[i] for i in group] for group in groups if len(group) > 1]
     return sorted(found, key=len, reverse=True)
 
 

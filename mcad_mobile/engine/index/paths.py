@@ -35,10 +35,6 @@ def path_to_bytes(path: str) -> bytes:
         ) from None
 
 
-def path_from_bytes(path: bytes) -> str:
-    return os.fsdecode(path)
-
-
 class PathPacker:
     """Packs paths that come in ascending order; `starts` has the offset of each block."""
 
@@ -115,7 +111,8 @@ class PathTable:
 
     def _readers(self) -> tuple[Callable[[int], bytes], Callable[[int], list[bytes]]]:
         """What reads the first path of a block, and a block, each once in a lookup."""
-        return cache(lambda number: self.at(number * BLOCK)), cache(self._block)
+        first = cache(lambda number: self.at(number * BLOCK))
+        return first, cache(lambda number: next(self._blocks(number, number + 1)))
 
     def _lower_bound(
         self, path: bytes, first: Callable[[int], bytes], block: Callable[[int], list[bytes]]
@@ -123,9 +120,6 @@ class PathTable:
         """Return the first row whose path is not before `path`."""
         after = bisect_right(range(-(-self.count // BLOCK)), path, key=first)
         return (after - 1) * BLOCK + bisect_left(block(after - 1), path) if after else 0
-
-    def _block(self, number: int) -> list[bytes]:
-        return next(self._blocks(number, number + 1))
 
     def _blocks(self, first: int, until: int) -> Iterator[list[bytes]]:
         """Yield the paths of blocks `first` to `until`, which are read at once."""

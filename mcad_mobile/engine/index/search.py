@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -15,7 +16,6 @@ from mcad_mobile.engine.index.bit_weights import quantize_query
 from mcad_mobile.engine.index.cells import order_cells
 from mcad_mobile.engine.index.codes import Query, rotate, split_query
 from mcad_mobile.engine.index.filters import FilteredRows, LiveSegment, RowFilter
-from mcad_mobile.engine.index.paths import path_from_bytes
 from mcad_mobile.engine.index.segments import Segment, damaged
 from mcad_mobile.engine.index.tuning import RescoreBudget
 from mcad_mobile.engine.native import Kernel, RescoreTask, address
@@ -167,5 +167,5 @@ def _paths(segments: Sequence[Segment], scored: Sequence[Rows], positions: Rows)
         own = [at for at, number in enumerate(owners) if number == owner]
         segment = segments[owner]
         for at, row in zip(own, segment.rows_at(places[own]).tolist(), strict=True):
-            paths[at] = path_from_bytes(segment.paths.at(row))
+            paths[at] = os.fsdecode(segment.paths.at(row))
     return paths

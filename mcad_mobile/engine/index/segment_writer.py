@@ -1,5 +1,4 @@
-"""Writes one segment from front to back, but for columns and for the parts in the order of
-cells."""
+"""Writes a segment from front to back, but for columns and for parts in the order of cells."""
 
 from __future__ import annotations
 
@@ -72,7 +71,10 @@ def write_segment(
         row = 0
         for batch in batches:
             records, columns = pack_records(batch.encoded, scan_bits)
-            for chosen, at in _runs(batch, row, places):
+            runs: Iterable[tuple[Rows, int]] = [(np.arange(len(records)), row)]
+            if places and batch.cells is not None:
+                runs = places.runs(batch.cells, row)
+            for chosen, at in runs:
                 parts.put("records", at * records.shape[1], records[chosen])
                 for number, column in enumerate(columns):
                     parts.put("columns", 8 * (number * photos + at), column[chosen])
@@ -156,9 +158,3 @@ class _Places:
             self.rows[at : at + len(chosen)] = row + chosen
             self._next[cell] += len(chosen)
             yield chosen, at
-
-
-def _runs(batch: Batch, row: int, places: _Places | None) -> Iterator[tuple[Rows, int]]:
-    if places is None or batch.cells is None:
-        return iter([(np.arange(len(batch.paths)), row)])
-    return places.runs(batch.cells, row)

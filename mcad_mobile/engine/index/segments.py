@@ -119,15 +119,6 @@ def damaged(file: Path, detail: str) -> PhotoIndexError:
     return PhotoIndexError(f"The index file {file} is damaged: {detail}.", _REPAIR)
 
 
-def _checksum(opened: PositionedFile, part: Part) -> int:
-    """Read a whole part and return its CRC-32."""
-    crc = 0
-    for start in range(0, part.length, CHUNK):
-        length = min(CHUNK, part.length - start)
-        crc = zlib.crc32(opened.read(part.offset + start, length), crc)
-    return crc
-
-
 def _check_header(header: bytes, file: Path) -> bytes:
     magic = header[: len(MAGIC)]
     if _NEWER_MAGIC.fullmatch(magic):
@@ -181,9 +172,8 @@ class Segment:
     Rows are in the order of paths; columns and records are in the order of places. With C cells
     (cells.py), places are in the order of cells; without (C = 0), places are rows.
 
-    Records, stamps and paths are read by position instead. A search needs few of them, from all
-    over the file, and a page fault maps 16 pages at once (fault_around_bytes of Linux): through the
-    map nearly all records, 27 MB at 100,000 photos, would count as memory of the process.
+    Records, stamps and paths are read by position: a search needs few of them, and as a page fault
+    maps 16 pages, nearly all (27 MB at 100,000 photos) would count as memory of the process.
 
     Attributes:
         axis: [D] float32, the direction of the mean of `axis_photos` photos.
@@ -252,10 +242,7 @@ class Segment:
 
     def encoded_rows(self, rows: Rows) -> Encoded:
         """Read the numbers of `rows`, at least one, from the file."""
-        return self.encoded_at(self.places_of(rows))
-
-    def encoded_at(self, places: Rows) -> Encoded:
-        """Read the numbers of photos by their places."""
+        places = self.places_of(rows)
         base, size = self.parts["records"].offset, self.record
         first, count = int(places[0]), len(places)
         if int(places[-1]) - first == count - 1 and (np.diff(places) == 1).all():
@@ -268,10 +255,8 @@ class Segment:
 
     def stamps(self, rows: Rows) -> Stamps:
         """Read the stamps [B, 2] uint32 of `rows`, ascending and at least one."""
-        first, width = int(rows[0]), 8
-        raw = self.opened.read(
-            self.parts["stamps"].offset + first * width, (int(rows[-1]) + 1 - first) * width
-        )
+        first, count = int(rows[0]), int(rows[-1] - rows[0]) + 1
+        raw = self.opened.read(self.parts["stamps"].offset + first * 8, count * 8)
         return np.frombuffer(raw, "<u4").reshape(-1, 2)[rows - first]
 
     def verify(self) -> None:
@@ -284,7 +269,9 @@ class Segment:
             if gap.strip(b"\0"):
                 raise damaged(self.file, f"there are bytes other than zero before its {name}")
             end = part.offset + part.length
-            crc = _checksum(self.opened, part)
+            crc = 0
+            for start in range(part.offset, end, CHUNK):
+                crc = zlib.crc32(self.opened.read(start, min(CHUNK, end - start)), crc)
             if crc != part.crc32:
                 raise damaged(self.file, f"its {name} have CRC-32 {crc:08x}, not {part.crc32:08x}")
         for before, path in pairwise(self.paths.slice(0, self.photos)):

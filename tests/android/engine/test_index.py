@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
@@ -16,7 +17,6 @@ import pytest
 from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.paths import path_from_bytes
 from mcad_mobile.engine.index.segments import open_segment
 from tests.support.paths import ROOT
 from tests.support.probe import KERNELS, EngineError
@@ -108,11 +108,11 @@ def test_the_golden_index_holds_what_is_expected(probe, tmp_path):
     answer, embeddings, stamps = java.read(verify=True)
 
     def named(values: dict) -> dict:
-        return {path_from_bytes(bytes.fromhex(path)): value for path, value in values.items()}
+        return {os.fsdecode(bytes.fromhex(path)): value for path, value in values.items()}
 
     assert answer["photos"] == expected["photos"]
     assert sorted(embeddings, key=lambda path: path.encode("utf-8", "surrogateescape")) == [
-        path_from_bytes(bytes.fromhex(path)) for path in expected["paths_hex"]
+        os.fsdecode(bytes.fromhex(path)) for path in expected["paths_hex"]
     ]
     assert stamps == named(expected["stamps"])
     for path, embedding in named(expected["embeddings"]).items():
@@ -122,7 +122,7 @@ def test_the_golden_index_holds_what_is_expected(probe, tmp_path):
         (found,) = java.search(vector, k=expected["photos"], exact=True)
         scores = dict(zip(found["paths"], found["scores"], strict=True))
         for path, score in zip(query["paths_hex"], query["scores"], strict=True):
-            name = path_from_bytes(bytes.fromhex(path))
+            name = os.fsdecode(bytes.fromhex(path))
             assert scores[name] == pytest.approx(score, abs=expected["score_tolerance"])
         (found,) = java.search(vector, k=len(query["found_hex"]))
         assert [path.encode("utf-8", "surrogateescape").hex() for path in found["paths"]] == query[
