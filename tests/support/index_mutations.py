@@ -104,7 +104,7 @@ def main() -> None:
             lambda index=index: index.search(query, 5),
             lambda index=index: index.search(query, 500, exact=True),
             index.paths,
-            index.stamps,
+            index.dates,
             index.verify,
             lambda index=index: index.near_duplicates(0.9),
             lambda index=index: index.embedding("DCIM/Camera/000010.jpg"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from mcad_mobile.engine.index.manifest import (
     writing,
 )
 from mcad_mobile.engine.index.merge import segment_items
-from mcad_mobile.engine.index.paths import path_from_bytes, path_to_bytes
+from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.search import Hits, search_segments
 from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.engine.index.tuning import LIMITS, TuningLimits
@@ -82,7 +83,7 @@ class Membership:
                 rows = live.segment.paths.below(path_to_bytes(folder))
             for path, _, row in segment_items(live, number, rows):
                 if not found[row]:
-                    yield path_from_bytes(path), _stamp(live, row)
+                    yield os.fsdecode(path), _stamp(live, row)
 
 
 def _stamp(live: LiveSegment, row: int) -> Stamp:
@@ -254,7 +255,7 @@ class PhotoIndex:
             PhotoIndexError: a table of paths is damaged, or the index was closed.
         """
         streams = [segment_items(live, number) for number, live in enumerate(self.segments)]
-        return [path_from_bytes(path) for path, _, _ in heapq.merge(*streams)]
+        return [os.fsdecode(path) for path, _, _ in heapq.merge(*streams)]
 
     def dates(self) -> dict[str, int]:
         """Return when each photo was taken, by path in the order of `paths`: minutes since 1970
@@ -262,7 +263,7 @@ class PhotoIndex:
         streams = [segment_items(live, number) for number, live in enumerate(self.segments)]
         times = [live.segment.times.tolist() for live in self.segments]
         return {
-            path_from_bytes(path): times[number][row] for path, number, row in heapq.merge(*streams)
+            os.fsdecode(path): times[number][row] for path, number, row in heapq.merge(*streams)
         }
 
     def membership(self) -> Membership:
@@ -291,7 +292,7 @@ class PhotoIndex:
         """
         segments = self.segments
         return [
-            sorted(path_from_bytes(segments[s].segment.paths.at(row)) for s, row in group)
+            sorted(os.fsdecode(segments[s].segment.paths.at(row)) for s, row in group)
             for group in duplicate_groups(segments, least)
         ]
 
