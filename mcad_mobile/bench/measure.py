@@ -7,8 +7,6 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from mcad_mobile.base import machine
 from mcad_mobile.errors import BenchError
 
@@ -17,6 +15,8 @@ _PERCENTILES = (50, 90, 99)
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
     """{"p50", "p90", "p99"} of `values` in their own unit. BenchError if there are none."""
+    import numpy as np  # what is asked for the facts of a machine may have none
+
     if not values:
         raise BenchError("There are no measurements to take percentiles of.")
     names = (f"p{percent}" for percent in _PERCENTILES)

@@ -221,9 +221,9 @@ def _teachers(options: DistillOptions) -> Teachers:
 
 
 @contextmanager
-def _tensorboard(folder: Path | None) -> Iterator[RecordMetrics | None]:
+def _tensorboard(folder: Path | None) -> Iterator[RecordMetrics]:
     if folder is None:
-        yield None
+        yield lambda step, values: None
         return
     require("tensorboard", "distill")
     from torch.utils.tensorboard import SummaryWriter
