@@ -200,11 +200,12 @@ def test_a_students_own_teacher_has_nothing_to_tell_it_at_first(material, tmp_pa
     teachers = Teachers(load_duals([f"open_clip:local-dir:{folder}"], "cpu"))
     recipe = replace(RECIPE, teaching="dual", views=1, distribution=0.0, contrastive=0.0)
     losses = []
-    train(
-        material, tmp_path / "s", recipe, tmp_path / "cache", silent, teachers,
-        lambda step, values: losses.append(values.get("loss/feature")),
-        RunOptions(student=StudentChoice(f"open_clip:local-dir:{folder}")),
-    )  # fmt: skip
+    options = RunOptions(
+        teachers,
+        StudentChoice(f"open_clip:local-dir:{folder}"),
+        record=lambda step, values: losses.append(values.get("loss/feature")),
+    )
+    train(material, tmp_path / "s", recipe, tmp_path / "cache", silent, options)
     assert losses[0] < 0.01  # of at most 40; labels are kept in float16
 
 
