@@ -1,6 +1,6 @@
 """Can a score tell whether the first photo of a search shows what was asked for?
 
-    python -m benchmarks.confidence --data flickr8k --others coco_more --things objects200 \\
+    python -m benchmarks.confidence --data flickr8k --absent coco_more --things objects200 \\
         --bundle build/cpu
 
 Each draw indexes photos of the validation split and, one in ten, photos of things. It asks for all
@@ -133,7 +133,7 @@ def judged(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="Karpathy layout, val split")
-    parser.add_argument("--others", type=Path, required=True, help="captions of other photos")
+    parser.add_argument("--absent", type=Path, required=True, help="captions of other photos")
     parser.add_argument("--things", type=Path, required=True, help="photos of things, a test split")
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -141,9 +141,9 @@ def main() -> None:
     engine = SearchEngine(Bundle.load(arguments.bundle))
     val = load_captions(arguments.data, "val")
     things = load_captions(arguments.things, "test")
-    texts = absent_captions([*val, *things], load_captions(arguments.others, "train"))
+    texts = absent_captions([*val, *things], load_captions(arguments.absent, "train"))
     captions, names = Embedded.of(engine, val, "photos"), Embedded.of(engine, things, "things")
-    absent = np.stack([engine.embed_text(text) for text in track(texts, "others")])
+    absent = np.stack([engine.embed_text(text) for text in track(texts, "absent")])
     document = {
         "schema": "mcad-confidence/1",
         "date": time.strftime("%Y-%m-%d"),

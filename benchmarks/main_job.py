@@ -61,14 +61,14 @@ def main() -> None:
 def provenance(versions: dict[str, str]) -> dict[str, Any]:
     """When, on what and of which commit a result is. "+": the package differs from the commit."""
     git = ("git", "-C", str(Path(__file__).parent))
-    said = [
+    answers = [
         subprocess.run([*git, *command], capture_output=True, text=True, timeout=60, check=True)
         for command in (
             ("rev-parse", "--short", "HEAD"),
             ("status", "--porcelain", "../mcad_mobile"),
         )
     ]
-    head, changed = (done.stdout.strip() for done in said)
+    head, changed = (done.stdout.strip() for done in answers)
     return {
         "date": time.strftime("%Y-%m-%d"),
         "commit": head + "+" * bool(changed),

@@ -297,10 +297,10 @@ def test_near_duplicates_have_the_least_cosine_that_is_asked_for(tmp_path: Path)
     aside = random.normal(size=bases.shape)
     aside = unit(aside - (aside * bases).sum(axis=1, keepdims=True) * bases)
     cosines = np.linspace(0.945, 0.995, 100)
-    others = cosines[:, None] * bases + np.sqrt(1 - cosines**2)[:, None] * aside
+    near = cosines[:, None] * bases + np.sqrt(1 - cosines**2)[:, None] * aside
     index = create(tmp_path, dim=256)
     with index.writer() as writer:
-        writer.add(names(100, "a") + names(100, "b"), unit(np.concatenate([bases, others])))
+        writer.add(names(100, "a") + names(100, "b"), unit(np.concatenate([bases, near])))
     groups = {tuple(group) for group in index.near_duplicates(0.97)}
     pairs = list(zip(names(100, "a"), names(100, "b"), strict=True))
     assert not groups & {p for p, cosine in zip(pairs, cosines, strict=True) if cosine < 0.965}

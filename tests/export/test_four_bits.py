@@ -146,11 +146,11 @@ def test_a_bar_moves_as_weights_are_rounded(tower):
     names = list(products(model))
     steps: list[tuple[int, int]] = []
 
-    def told(step: str, done: int, total: int) -> None:
+    def report(step: str, done: int, total: int) -> None:
         steps.append((done, total))
 
-    each_in_four_bits(model, inputs, told)
-    together_in_four_bits(model, inputs, names, told)
+    each_in_four_bits(model, inputs, report)
+    together_in_four_bits(model, inputs, names, report)
     assert steps == 2 * [(done, len(names)) for done in range(len(names))]
 
 

@@ -85,9 +85,9 @@ def residual_of(random: np.random.Generator, dim: int, size: float) -> np.ndarra
     """Whole numbers of 2^-36, up to 2^36 `size`; some are the outermost that digits hold."""
     whole = np.rint(random.uniform(-1, 1, dim) * size * 2.0**36)
     edges = np.array([0, 1, -1, 127, 128, -128, -129, 4095, 4096, -4096, -4097, 2**36, -(2**36)])
-    some = random.random(dim) < 0.1
-    whole[some] = np.clip(
-        edges[random.integers(0, len(edges), some.sum())], -size * 2**36, size * 2**36
+    chosen = random.random(dim) < 0.1
+    whole[chosen] = np.clip(
+        edges[random.integers(0, len(edges), chosen.sum())], -size * 2**36, size * 2**36
     )
     return np.rint(whole) * UNIT
 
