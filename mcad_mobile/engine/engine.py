@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -257,25 +257,16 @@ class SearchEngine:
         started = time.perf_counter()
         tokens = {text: self.tokenizer(text) for text in texts}
         tokenized = time.perf_counter()
-        embedded = {text: self._embed_tokens(tokens[text]) for text in tokens}
-        of_photos = {photo: self._embedding_of(index, photo) for photo in photos}
-        embeddings = [
-            embedded[part.content] if isinstance(part.content, str) else of_photos[part.content]
-            for part in parts
-        ]
-        query = compose(embeddings, [part.weight for part in parts], self.background)
+        query = self._compose(index, parts, tokens)
         embedded_at = time.perf_counter()
         own = {str(path) for photo in photos for path in (photo, photo.resolve())}
         hits = index.search(query, k + len(own), rows=rows, exact=exact)
         done = time.perf_counter()
+        results = map(Result, hits.paths, hits.scores.tolist())
         plain = len(parts) == len(texts) == 1 and parts[0].weight > 0
         return Found(
             query=_as_line(parts),
-            results=[
-                Result(path, float(score))
-                for path, score in zip(hits.paths, hits.scores, strict=True)
-                if path not in own
-            ][:k],
+            results=[result for result in results if result.path not in own][:k],
             ms={
                 "tokenize": (tokenized - started) * 1e3,
                 "text": (embedded_at - tokenized) * 1e3,
@@ -288,6 +279,18 @@ class SearchEngine:
             threshold=match_threshold(query, self.background) if plain else None,
             unknown=tuple(word for text in texts for word in self.tokenizer.unknown_words(text)),
         )
+
+    def _compose(
+        self, index: PhotoIndex, parts: Sequence[Part], tokens: Mapping[str, Tokens]
+    ) -> F32:
+        """Return one query [dim] of parts, whose texts are tokenized."""
+        embeddings = [
+            self._embed_tokens(tokens[part.content])
+            if isinstance(part.content, str)
+            else self._embedding_of(index, part.content)
+            for part in parts
+        ]
+        return compose(embeddings, [part.weight for part in parts], self.background)
 
     def _load_for(self, texts: list[str]) -> bool:
         """Load what a query needs before its clock starts; return whether its time is simulated."""
