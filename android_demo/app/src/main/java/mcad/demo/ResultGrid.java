@@ -8,8 +8,6 @@ import android.view.ViewGroup;
 import android.widget.BaseAdapter;
 import android.widget.GridView;
 import android.widget.ImageView;
-import java.util.Collections;
-import java.util.List;
 import mcad.engine.SearchEngine;
 import mcad.gallery.ShownResults;
 
@@ -21,7 +19,6 @@ final class ResultGrid extends BaseAdapter {
     private final Thumbnails thumbnails;
     private final GridView grid;
     private final ShownResults shown;
-    private List<SearchEngine.Result> results = Collections.emptyList();
 
     ResultGrid(Context context, GridView grid, Thumbnails thumbnails, Bundle saved) {
         this.context = context;
@@ -37,32 +34,27 @@ final class ResultGrid extends BaseAdapter {
 
     void clear() {
         shown.clear();
-        changed();
+        notifyDataSetChanged();
     }
 
     void show(SearchEngine.Found found) {
         int row = shown.show(found);
-        changed();
+        notifyDataSetChanged();
         grid.setSelection(row);
     }
 
-    private void changed() {
-        results = shown.results();
-        notifyDataSetChanged();
-    }
-
     String path(int position) {
-        return results.get(position).path();
+        return shown.results().get(position).path();
     }
 
     @Override
     public int getCount() {
-        return results.size();
+        return shown.results().size();
     }
 
     @Override
     public Object getItem(int position) {
-        return results.get(position);
+        return shown.results().get(position);
     }
 
     @Override
@@ -82,8 +74,8 @@ final class ResultGrid extends BaseAdapter {
 
     /** What a screen reader says: a photo has no words of its own but its name. */
     private void describe(ImageView tile, int position, String name) {
-        if (position < results.size()) {
-            tile.setContentDescription(context.getString(R.string.result, position + 1, results.size(), name));
+        if (position < shown.results().size()) {
+            tile.setContentDescription(context.getString(R.string.result, position + 1, shown.results().size(), name));
         }
     }
 }
