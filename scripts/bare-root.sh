@@ -9,12 +9,11 @@ set -euo pipefail
 suite=${1:?usage: $0 SUITE COMMAND [GIVEN]} command=${2:?usage: $0 SUITE COMMAND [GIVEN]} given=${3:-}
 checkout=$(cd "$(dirname "$0")/.." && pwd)
 root=${BARE_ROOT:-${TMPDIR:-/tmp}/mcad-bare-$suite}
-mirror=${MIRROR:-http://deb.debian.org/debian}
 cache=${CACHE:-}
 if [ -n "$cache" ]; then mkdir -p "$cache/apt" "$cache/pip"; cache=$(cd "$cache" && pwd); fi
 
 if [ ! -e "$root/etc/debian_version" ]; then
-    debootstrap --variant=minbase ${cache:+--cache-dir="$cache/apt"} "$suite" "$root" "$mirror"
+    debootstrap --variant=minbase ${cache:+--cache-dir="$cache/apt"} "$suite" "$root" ${MIRROR:+"$MIRROR"}
 fi
 mkdir -p "$root/home/mcad-mobile"
 git -C "$checkout" archive HEAD | tar -x -C "$root/home/mcad-mobile"
