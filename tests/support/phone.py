@@ -33,6 +33,8 @@ class FakePhone:
         self.chosen: set[str] | None = None
         self.access = True
         self.heat = 0
+        self.counts_changes = False
+        self._changes = 0
         self.taken: dict[str, int] = {}
         self._ids = 0
         self.write()
@@ -111,8 +113,10 @@ class FakePhone:
             "whole": self.chosen is None,
             "access": self.access,
             "heat": self.heat,
+            "state": str(self._changes) if self.counts_changes else "",
             "taken": self.taken,
         }
+        self._changes += 1
         partial = self.file.with_suffix(".tmp")
         partial.write_text(json.dumps(document), "utf-8")
         partial.replace(self.file)

@@ -180,6 +180,8 @@ def test_a_death_by_chance_only_delays_a_photo(phone):
         "path": str(phone.photos / "b.png"),
         "modified_ms": int(stat.st_mtime_ns // 1_000_000),
         "bytes": stat.st_size,
+        "kind": "",
+        "process": 1,
     }
     (phone.directory / "decoding.json").write_text(json.dumps(note))
     outcome = phone.run()

@@ -131,11 +131,12 @@ def test_the_library_s_manifest_asks_for_what_the_app_s_does():
     """Gradle merges the one into the other, and `mcad-mobile app` takes the other as it is."""
 
     def parts(module: str) -> tuple[set[tuple[str, ...]], set[tuple[str, ...]]]:
+        """Permissions, and what Android starts behind the screens."""
         file = android_demo() / module / "src" / "main" / "AndroidManifest.xml"
         root = ElementTree.parse(file).getroot()
         permissions = {tuple(sorted(e.attrib.values())) for e in root.iter("uses-permission")}
-        services = {tuple(sorted(e.attrib.values())) for e in root.iter("service")}
-        return permissions, services
+        parts = [*root.iter("service"), *root.iter("receiver")]
+        return permissions, {tuple(sorted(e.attrib.values())) for e in parts}
 
     assert parts("platform") == parts("app")
     assert {
@@ -143,6 +144,7 @@ def test_the_library_s_manifest_asks_for_what_the_app_s_does():
     } == {
         "mcad.platform.IndexService",
         "mcad.platform.IndexJob",
+        "mcad.platform.BootReceiver",
     }
 
 

@@ -137,7 +137,9 @@ def test_a_whole_life(java_classes, probe, tmp_path, two_rungs):
     environment = f"app 1, firmware 1 {bundle.student.sha256} {bundle.created}"
     assert first.startswith("onnx int8")
     # As a process leaves it that dies over a rung.
-    note.write_text(json.dumps({"environment": environment, "rung": f"image {first}"}))
+    note.write_text(
+        json.dumps({"environment": environment, "rung": f"image {first}", "process": 1})
+    )
     for app in lives.life():
         assert app.index()["added"] == 1
         image = app.ask("rungs")["image"]

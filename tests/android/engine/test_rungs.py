@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -148,6 +149,7 @@ def test_another_firmware_or_app_tries_it_again(bundle, tmp_path, probe, phone):
     died = {
         "environment": f"app 1, firmware 1 {two.student.sha256} {two.created}",
         "died": [f"image {tried}"],
+        "suspects": [],
     }
     for environment, runs in (("1, firmware 1", "onnx fp32"), ("1, firmware 2", "onnx int8")):
         (notes / "rungs.json").write_text(json.dumps(died))
@@ -168,7 +170,7 @@ def test_the_last_rung_is_tried_whatever_happened_over_it(
     notes.mkdir(parents=True)
     environment = f"app 1, firmware 1 {bundle.student.sha256} {bundle.created}"
     for tower in ("image", "text"):
-        note = {"environment": environment, "rung": f"{tower} onnx fp32 by CPU"}
+        note = {"environment": environment, "rung": f"{tower} onnx fp32 by CPU", "process": 1}
         (notes / f"trying-{tower}.json").write_text(json.dumps(note))
     assert app.index()["added"] == len(NAMES)
     assert app.ask("rungs")["image"]["runs"] == "onnx fp32 by CPU"
@@ -177,6 +179,70 @@ def test_the_last_rung_is_tried_whatever_happened_over_it(
         "text onnx fp32 by CPU",
     ]
     app.close()
+
+
+@pytest.fixture
+def two_rungs(bundle, tmp_path) -> Bundle:
+    """The first is what may be an NPU's."""
+    first = replace(bundle.image.rungs[0], precision="int8")
+    image = replace(bundle.image, rungs=(first, *bundle.image.rungs))
+    return Bundle.load(variant(bundle, tmp_path / "two", image=image))
+
+
+def processes(probe, bundle, phone, ended: str) -> Iterator[App]:
+    """The app, process by process. Each finds that the one before ended over the first rung, of
+    which the phone tells how it `ended`."""
+    app = App(probe, bundle, phone)
+    phone.take("first.png")
+    app.index()
+    rung = app.ask("rungs")["image"]["runs"]
+    assert rung.startswith("onnx int8")
+    app.close()
+    environment = f"app 1, firmware 1 {bundle.student.sha256} {bundle.created}"
+    note = {"environment": environment, "rung": f"image {rung}", "process": 7}
+    while True:
+        (app.directory / "rungs" / "trying-image.json").write_text(json.dumps(note))
+        app = App(probe, bundle, phone, ended=ended)
+        try:
+            yield app
+        finally:
+            app.close()
+
+
+@pytest.mark.parametrize(
+    ("ended", "times", "runs"),
+    [
+        ("FAULT", 1, "fp32"),
+        ("OTHER", 1, "int8"),  # the user ended it, say
+        ("OTHER", 2, "int8"),
+        ("UNKNOWN", 1, "int8"),  # the phone may have been switched off
+        ("UNKNOWN", 2, "fp32"),
+    ],
+)
+def test_a_rung_is_blamed_for_deaths_of_its_own(two_rungs, probe, phone, ended, times, runs):
+    lives = processes(probe, two_rungs, phone, ended)
+    for _ in range(times):
+        app = next(lives)
+        app.ask("bundle")  # it does not come to the tower
+    phone.take("last.png")
+    app.index()
+    assert app.ask("rungs")["image"]["runs"].split()[1] == runs
+    lives.close()
+
+
+def test_a_rung_that_ran_meanwhile_is_not_suspected(two_rungs, probe, phone):
+    lives = processes(probe, two_rungs, phone, "UNKNOWN")
+    for number in range(3):
+        app = next(lives)
+        phone.take(f"{number}.png")
+        app.index()
+        assert app.ask("rungs")["image"]["runs"].startswith("onnx int8")
+    lives.close()
+
+
+def test_an_npu_that_embeds_many_photos_runs_at_a_speed_that_lasts(probe):
+    assert probe.ask("qnn", bulk=False)["htp_performance_mode"] == "burst"
+    assert probe.ask("qnn", bulk=True)["htp_performance_mode"] == "sustained_high_performance"
 
 
 def test_a_torn_note_is_no_death(bundle, probe, phone):

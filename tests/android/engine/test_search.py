@@ -3,11 +3,15 @@ to both."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 from PIL import Image
 
 from mcad_mobile.engine.engine import SearchEngine, open_index
+from tests.support.phone import OWN, App
 from tests.support.probe import EngineError, variant
 
 NAMES = [f"{number:03d}.png" for number in range(12)]
@@ -109,10 +113,69 @@ def test_after_a_run_that_ended_unforeseen_the_next_one_runs(app, phone):
     assert app.index()["left"] == 0
 
 
-def test_indexing_has_the_priority_of_what_runs_in_the_background(app, phone):
-    phone.take("a.png")
-    outcome = app.index()
-    assert outcome["priority"] < outcome["priority_after"] == 5  # the usual one of Java
+def test_a_run_ends_when_it_is_no_longer_wanted(app, phone):
+    """The cable goes, say, in the mid of a run."""
+    phone.take(*NAMES)
+    outcome = app.ask("index_while", asked=4)
+    assert 0 < outcome["added"] < len(NAMES)
+    assert outcome["left"] == len(NAMES) - outcome["added"]
+    assert app.index()["left"] == 0
+
+
+def test_a_screen_that_comes_back_does_not_walk_through_the_photos_again(app, phone):
+    phone.take(*NAMES)
+    phone.change(counts_changes=True)
+    assert app.ask("count")["lists"] == 1
+    assert app.ask("count")["lists"] == 1
+    phone.take("new.png")
+    assert (app.ask("count")["lists"], app.ask("state")["left"]) == (2, len(NAMES) + 1)
+    app.index()
+    assert app.ask("count")["lists"] == app.ask("state")["lists"] == 3  # the run's own
+    app.ask("choose_folders", only=True, names=[])
+    assert app.ask("count")["lists"] == 4
+    phone.change(counts_changes=False)  # an Android that does not count
+    assert app.ask("count")["lists"] == 5
+    assert app.ask("count")["lists"] == 6
+
+
+def test_the_text_tower_can_be_given_back(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    assert app.ask("release") == {"kept": True, "released": True}
+    assert len(app.ask("search", words="a dog", k=3)["paths"]) == 3
+
+
+@pytest.mark.parametrize(("ended", "skipped"), [("OTHER", 0), ("FAULT", 1), ("UNKNOWN", 1)])
+def test_a_photo_is_not_blamed_for_a_process_that_the_user_ended(
+    probe, bundle, phone, ended, skipped
+):
+    path = phone.take("a.png")
+    app = App(probe, bundle, phone, ended=ended)
+    app.index()  # there is an index to put a note into
+    phone.take("a.png", seed=1)
+    stat = Path(phone.volumes[OWN][path.rpartition("/")[2]]).stat()
+    note = {
+        "path": path,
+        "modified_ms": stat.st_mtime_ns // 1_000_000,
+        "bytes": stat.st_size,
+        "kind": "image/png",
+        "process": 7,
+    }
+    for _ in range(2):
+        (app.index_directory / "decoding.json").write_text(json.dumps(note))
+        app.ask("index_while", asked=0)  # a run that finds the note, and ends
+    assert app.index()["skipped"] == skipped
+    app.close()
+
+
+def test_a_decoder_that_hangs_costs_its_photo_alone(app, phone):
+    phone.take(*NAMES)
+    hangs = phone.volumes[OWN][[*phone.volumes[OWN]][1]]
+    outcome = app.index(hangs=hangs)
+    assert (outcome["added"], outcome["skipped"], outcome["left"]) == (len(NAMES) - 1, 1, 0)
+    assert app.index()["skipped"] == 1  # it is not tried again
+    phone.take(NAMES[1], seed=1)
+    assert app.index()["added"] == 1
 
 
 def test_a_hot_phone_rests_and_goes_on_when_it_is_cool(app, phone, tmp_path):

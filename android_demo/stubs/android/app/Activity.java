@@ -10,6 +10,9 @@ public class Activity extends android.content.ContextWrapper {
     protected native void onResume();
     protected native void onPause();
     protected native void onDestroy();
+    public native boolean onNavigateUp();
+    public native FragmentManager getFragmentManager();
+    public native boolean onPrepareOptionsMenu(android.view.Menu menu);
     public native boolean onCreateOptionsMenu(android.view.Menu menu);
     public native boolean onOptionsItemSelected(android.view.MenuItem item);
     public native void onRequestPermissionsResult(int request, String[] permissions, int[] answers);

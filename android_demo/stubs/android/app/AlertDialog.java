@@ -6,14 +6,11 @@ public class AlertDialog extends Dialog {
     public static class Builder {
         public Builder(android.content.Context context) {}
         public native Builder setTitle(int title);
-        public native Builder setItems(CharSequence[] items, DialogInterface.OnClickListener listener);
         public native Builder setMultiChoiceItems(
             CharSequence[] items, boolean[] checked, DialogInterface.OnMultiChoiceClickListener listener);
-        public native Builder setSingleChoiceItems(
-            CharSequence[] items, int checked, DialogInterface.OnClickListener listener);
         public native Builder setPositiveButton(int text, DialogInterface.OnClickListener listener);
         public native Builder setNeutralButton(int text, DialogInterface.OnClickListener listener);
         public native Builder setNegativeButton(int text, DialogInterface.OnClickListener listener);
-        public native AlertDialog show();
+        public native AlertDialog create();
     }
 }

@@ -1,6 +1,13 @@
 package android.app;
 
 public class Notification {
+    public static class Action {
+        public static final class Builder {
+            public Builder(android.graphics.drawable.Icon icon, CharSequence title, PendingIntent intent) {}
+            public native Action build();
+        }
+    }
+
     public static class Builder {
         public Builder(android.content.Context context, String channel) {}
         public native Builder setSmallIcon(int icon);
@@ -9,6 +16,7 @@ public class Notification {
         public native Builder setProgress(int max, int progress, boolean indeterminate);
         public native Builder setOngoing(boolean ongoing);
         public native Builder setContentIntent(android.app.PendingIntent intent);
+        public native Builder addAction(Action action);
         public native Notification build();
     }
 }

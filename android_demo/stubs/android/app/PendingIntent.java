@@ -4,5 +4,6 @@ import mcad.stubs.Unset;
 
 public class PendingIntent {
     public static final int FLAG_IMMUTABLE = Unset.number();
+    public static native PendingIntent getService(android.content.Context context, int request, android.content.Intent intent, int flags);
     public static native PendingIntent getActivity(android.content.Context context, int request, android.content.Intent intent, int flags);
 }

@@ -16,6 +16,8 @@ public abstract class Context {
     public abstract void startActivity(Intent intent);
     public abstract ComponentName startForegroundService(Intent intent);
     public abstract android.content.pm.PackageManager getPackageManager();
+    public final native CharSequence getText(int id);
+    public native void registerComponentCallbacks(ComponentCallbacks callbacks);
     public final native String getString(int id);
     public final native String getString(int id, Object... arguments);
     public final native <T> T getSystemService(Class<T> type);

@@ -3,6 +3,7 @@ package android.content;
 import mcad.stubs.Unset;
 
 public class Intent {
+    public static final String ACTION_BOOT_COMPLETED = Unset.object();
     public static final String ACTION_SEND = Unset.object();
     public static final String ACTION_GET_CONTENT = Unset.object();
     public static final String ACTION_VIEW = Unset.object();

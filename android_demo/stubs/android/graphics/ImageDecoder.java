@@ -4,6 +4,7 @@ import mcad.stubs.Unset;
 
 public final class ImageDecoder {
     public static final int ALLOCATOR_SOFTWARE = Unset.number();
+    public static native Source createSource(android.content.ContentResolver resolver, android.net.Uri uri);
     public static native Source createSource(java.nio.ByteBuffer data);
     public static native Bitmap decodeBitmap(Source source, OnHeaderDecodedListener listener) throws java.io.IOException;
     public native void setAllocator(int allocator);

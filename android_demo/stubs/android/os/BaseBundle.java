@@ -7,6 +7,8 @@ public class BaseBundle {
     public native void putInt(String key, int value);
     public native long getLong(String key, long otherwise);
     public native void putLong(String key, long value);
+    public native boolean[] getBooleanArray(String key);
+    public native void putBooleanArray(String key, boolean[] value);
     public native String[] getStringArray(String key);
     public native void putStringArray(String key, String[] value);
 }

@@ -4,6 +4,7 @@ import mcad.stubs.Unset;
 
 public final class PowerManager {
     public static final int PARTIAL_WAKE_LOCK = Unset.number();
+    public native boolean isPowerSaveMode();
     public native int getCurrentThermalStatus();
     public native WakeLock newWakeLock(int levelAndFlags, String tag);
 

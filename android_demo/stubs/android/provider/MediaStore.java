@@ -6,6 +6,7 @@ public class MediaStore {
     public static final String ACTION_PICK_IMAGES = Unset.object();
     public static native String getVersion(android.content.Context context);
     public static native String getVersion(android.content.Context context, String volume);
+    public static native long getGeneration(android.content.Context context, String volume);
     public static native java.util.Set<String> getExternalVolumeNames(android.content.Context context);
 
     public static class Images {
@@ -14,7 +15,6 @@ public class MediaStore {
             public static final String _ID = Unset.object();
             public static final String DATE_MODIFIED = Unset.object();
             public static final String SIZE = Unset.object();
-            public static final String DISPLAY_NAME = Unset.object();
             public static final String MIME_TYPE = Unset.object();
             public static final String DATE_TAKEN = Unset.object();
             public static final String RELATIVE_PATH = Unset.object();

@@ -27,6 +27,7 @@ import mcad.gallery.PhotoLibrary;
 final class FakePhone implements PhotoLibrary {
     private final Path file;
     final AtomicInteger opened = new AtomicInteger();
+    final AtomicInteger lists = new AtomicInteger();
 
     FakePhone(Path file) {
         this.file = file;
@@ -39,6 +40,7 @@ final class FakePhone implements PhotoLibrary {
     @Override
     public Listing list() throws IOException {
         checkAccess();
+        lists.incrementAndGet();
         JsonFields document = document();
         List<Item> items = new ArrayList<>();
         Map<String, String> versions = new LinkedHashMap<>();
@@ -57,6 +59,12 @@ final class FakePhone implements PhotoLibrary {
             }
         }
         return new Listing(items, versions, document.flag("whole"));
+    }
+
+    /** What a test has counted. */
+    @Override
+    public String state() throws IOException {
+        return document().string("state");
     }
 
     @Override
@@ -86,7 +94,9 @@ final class FakePhone implements PhotoLibrary {
     @Override
     public Set<String> visible(List<String> paths) throws IOException {
         Set<String> visible = new HashSet<>();
-        for (Item item : list().items()) {
+        Listing listing = list();
+        lists.decrementAndGet(); // it is asked for a few photos
+        for (Item item : listing.items()) {
             visible.add(item.path());
         }
         visible.retainAll(paths);

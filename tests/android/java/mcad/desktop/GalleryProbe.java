@@ -22,6 +22,7 @@ import mcad.engine.index.IndexWriter;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.gallery.CurrentIndex;
+import mcad.gallery.Device;
 import mcad.gallery.IndexRun;
 import mcad.gallery.PhotoAccess;
 import mcad.gallery.PhotoLibrary;
@@ -79,6 +80,14 @@ final class GalleryProbe {
         }
     }
 
+    /** A computer that does not tell how processes ended. */
+    private record Desktop(Path directory) implements Device {
+        @Override
+        public String environment() {
+            return "";
+        }
+    }
+
     /** Ends the process, or its memory, over a photo. */
     private static PhotoDecoder decoder(JsonFields request) throws IOException {
         String poison = request.has("poison") ? request.string("poison") : "";
@@ -111,7 +120,7 @@ final class GalleryProbe {
         List<Object> commits = new ArrayList<>();
         try (SearchEngine engine = new SearchEngine(bundle, 1, Collections.emptyList())) {
             IndexRun run = new IndexRun(Paths.get(request.string("index")), engine, decoder(request), folder,
-                new Timings(), System::currentTimeMillis);
+                new Timings(), new Desktop(folder.folder()));
             IndexRun.Outcome outcome = run.run(false, () -> embedded.get() >= stopAfter, new IndexRun.Progress() {
                 @Override
                 public void done(int done, int total) {

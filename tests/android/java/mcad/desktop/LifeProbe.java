@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -14,12 +15,14 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.locks.LockSupport;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.base.JsonFields;
 import mcad.engine.photos.Photo;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.engine.towers.Ladder;
+import mcad.gallery.Device;
 import mcad.gallery.Filter;
 import mcad.gallery.Folders;
 import mcad.gallery.IndexRun;
@@ -42,10 +45,8 @@ final class LifeProbe {
         Path bundle = Paths.get(request.string("bundle"));
         List<File> libraries = request.has("libraries")
             ? Collections.singletonList(new File(request.string("libraries"))) : Collections.emptyList();
-        String environment = request.has("environment") ? request.string("environment") : "app 1, firmware 1";
-        search = PhotoSearch.open(new PhotoSearch.Setup(path -> Files.newInputStream(bundle.resolve(path)),
-            Paths.get(request.string("directory")), libraries, () -> environment, phone, decoder, () -> started + now,
-            phone::heat));
+        search = PhotoSearch.open(new PhotoSearch.Setup(path -> Files.newInputStream(bundle.resolve(path)), libraries, phone,
+            decoder, new FakeDevice(request)));
         search.addListener(() -> {
             Indexing state = search.indexing();
             synchronized (heard) {
@@ -55,18 +56,68 @@ final class LifeProbe {
         });
     }
 
+    /** A phone that says of each process that is gone how it "ended": by a fault, if the request does not say. */
+    private final class FakeDevice implements Device {
+        private final Path directory;
+        private final String environment;
+        private final End ended;
+
+        FakeDevice(JsonFields request) throws IOException {
+            directory = Paths.get(request.string("directory"));
+            environment = request.has("environment") ? request.string("environment") : "app 1, firmware 1";
+            ended = End.valueOf(request.has("ended") ? request.string("ended") : "FAULT");
+        }
+
+        @Override
+        public Path directory() {
+            return directory;
+        }
+
+        @Override
+        public String environment() {
+            return environment;
+        }
+
+        @Override
+        public long nowMs() {
+            return started + now;
+        }
+
+        @Override
+        public int heat() {
+            return phone.heat();
+        }
+
+        @Override
+        public long decodingMs() {
+            return decoder.hangs.isEmpty() ? 60_000 : 2_000;
+        }
+
+        @Override
+        public int current() {
+            return (int) ProcessHandle.current().pid();
+        }
+
+        @Override
+        public End end(int process) {
+            return process == 0 ? End.UNKNOWN : ended;
+        }
+    }
+
     /** Decodes as the desktop does; what is of a kind in {@code revisions} comes out otherwise than it did. */
     private static final class Decoder implements PhotoDecoder {
         private final PhotoDecoder real = new ImageIoDecoder();
         private final Map<String, Integer> revisions = new HashMap<>();
-        private volatile int priority;
         private volatile boolean broken;
+        private volatile String hangs = "";
         private CountDownLatch gate;
         private CountDownLatch reached;
 
         @Override
         public Photo decode(Source source, int atLeast) throws IOException {
-            priority = Thread.currentThread().getPriority();
+            if (!hangs.isEmpty() && Arrays.equals(source.open().readAllBytes(), Files.readAllBytes(Paths.get(hangs)))) {
+                hang();
+            }
             if (broken) {
                 throw new NoClassDefFoundError("broken");
             }
@@ -79,6 +130,13 @@ final class LifeProbe {
                 }
             }
             return real.decode(source, atLeast);
+        }
+
+        /** As in native code: no interrupt ends it. */
+        private static void hang() {
+            while (true) {
+                LockSupport.park();
+            }
         }
 
         @Override
@@ -110,11 +168,16 @@ final class LifeProbe {
                     decoder.revisions.put("image/heic", request.integer("revision", 0, 9));
                 }
                 decoder.broken = request.has("broken");
+                decoder.hangs = request.has("hangs") ? request.string("hangs") : "";
                 phone.opened.set(0);
                 synchronized (heard) {
                     heard.clear();
                 }
                 return outcome(search.index());
+            case "index_while": {
+                int[] wanted = {request.integer("asked", 0, 1 << 20)};
+                return outcome(search.index(() -> wanted[0]-- > 0));
+            }
             case "interrupted":
                 return interrupted(request);
             case "hot":
@@ -145,6 +208,12 @@ final class LifeProbe {
                 }
             case "rungs":
                 return JsonFields.of("text", rung(search.textTower()), "image", rung(search.imageTower()));
+            case "release": {
+                Ladder.LoadedRung before = search.textTower();
+                boolean kept = before == search.textTower();
+                search.release();
+                return JsonFields.of("kept", kept, "released", before != search.textTower());
+            }
             case "try_rungs_again":
                 search.tryRungsAgain();
                 return true;
@@ -277,7 +346,7 @@ final class LifeProbe {
 
     private Object run(boolean instead) {
         try {
-            return instead ? outcome(Optional.of(search.indexInstead())) : outcome(search.index());
+            return instead ? outcome(Optional.of(search.indexInstead(() -> true))) : outcome(search.index());
         } catch (IOException error) {
             return error.toString();
         }
@@ -290,8 +359,7 @@ final class LifeProbe {
         IndexRun.Outcome outcome = ended.get();
         return JsonFields.of("added", outcome.added(), "moved", outcome.moved(), "deleted", outcome.deleted(), "skipped",
             outcome.skipped(), "left", outcome.left(), "photos", outcome.photos(), "rebuilt", outcome.rebuilt(),
-            "opened", phone.opened.get(), "searchable", search.photos(), "priority", decoder.priority, "priority_after",
-            Thread.currentThread().getPriority());
+            "opened", phone.opened.get(), "searchable", search.photos());
     }
 
     private static Filter filter(JsonFields request) throws IOException {
@@ -303,7 +371,8 @@ final class LifeProbe {
 
     private Object state() {
         Indexing state = search.indexing();
-        return JsonFields.of("running", state.running(), "changing", state.changing(), "counted", state.isCounted(), "done", state.done(), "total",
+        return JsonFields.of("lists", phone.lists.get(), "running", state.running(), "changing", state.changing(), "counted",
+            state.isCounted(), "done", state.done(), "total",
             state.total(), "left", state.left(), "skipped", state.skipped(), "rebuilt", state.rebuilt(), "failure",
             state.failure() == null ? null : state.failure().name());
     }

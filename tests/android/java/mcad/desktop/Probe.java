@@ -157,6 +157,8 @@ final class Probe {
                 return BaseProbe.memory(request);
             case "options":
                 return TowerProbe.options(request);
+            case "qnn":
+                return TowerProbe.qnn(request);
             case "reductions":
                 return reductions(request);
             case "timings":

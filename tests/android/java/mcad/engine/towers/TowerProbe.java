@@ -2,12 +2,18 @@ package mcad.engine.towers;
 
 import ai.onnxruntime.OrtException;
 import ai.onnxruntime.OrtSession;
+import java.io.File;
 import java.io.IOException;
 import mcad.engine.base.JsonFields;
 
 /** Gives the probe access to the package-private part of {@link Tower}. */
 public final class TowerProbe {
     private TowerProbe() {}
+
+    /** What QNN is told by a ladder that is or is not for bulk. */
+    public static Object qnn(JsonFields request) throws IOException {
+        return Tower.qnnSettings(new File("libQnnHtp.so"), request.flag("bulk"));
+    }
 
     /** The options of a provider's session. */
     public static Object options(JsonFields request) throws IOException {

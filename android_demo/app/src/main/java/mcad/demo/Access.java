@@ -2,6 +2,7 @@ package mcad.demo;
 
 import android.app.Activity;
 import android.content.Intent;
+import android.content.SharedPreferences;
 import android.content.pm.PackageManager;
 import android.net.Uri;
 import android.os.Build;
@@ -14,16 +15,20 @@ final class Access {
     private static final int PHOTOS = 1;
     private static final int NOTIFICATIONS = 2;
     private static final String POST = "android.permission.POST_NOTIFICATIONS";
+    private static final String REFUSED = "refused";
+    /** Of the process, whichever screen asked. */
+    private static final PhotoAccess.Refusals REFUSALS = new PhotoAccess.Refusals();
 
     private final Activity screen;
     private final MediaPhotos photos;
-    private final PhotoAccess.Refusals refusals = new PhotoAccess.Refusals();
     private boolean explained;
-    private boolean refused;
+    /** Kept: the next process would ask in vain. */
+    private volatile boolean refused;
 
     Access(Activity screen, MediaPhotos photos) {
         this.screen = screen;
         this.photos = photos;
+        DemoApp.WORKER.execute(() -> refused = kept().getBoolean(REFUSED, false));
     }
 
     PhotoAccess.State state() {
@@ -45,7 +50,9 @@ final class Access {
     boolean isAnswered(int request, String[] permissions) {
         if (request == PHOTOS) {
             refused = state() == PhotoAccess.State.NONE && permissions.length > 0
-                && refusals.isLast(explained, screen.shouldShowRequestPermissionRationale(permissions[0]));
+                && REFUSALS.isLast(explained, screen.shouldShowRequestPermissionRationale(permissions[0]));
+            boolean last = refused;
+            DemoApp.WORKER.execute(() -> kept().edit().putBoolean(REFUSED, last).apply());
         }
         return request == PHOTOS;
     }
@@ -56,6 +63,10 @@ final class Access {
                 && screen.checkSelfPermission(POST) != PackageManager.PERMISSION_GRANTED) {
             screen.requestPermissions(new String[] {POST}, NOTIFICATIONS);
         }
+    }
+
+    private SharedPreferences kept() {
+        return screen.getSharedPreferences("access", Activity.MODE_PRIVATE);
     }
 
     void openSettings() {

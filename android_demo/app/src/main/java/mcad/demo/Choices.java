@@ -1,7 +1,6 @@
 package mcad.demo;
 
 import android.app.Activity;
-import android.app.AlertDialog;
 import android.content.SharedPreferences;
 import android.view.Menu;
 import android.view.MenuItem;
@@ -12,7 +11,7 @@ import mcad.gallery.Folders;
 import mcad.gallery.PhotoSearch;
 import mcad.platform.MediaSearch;
 
-/** The user's saved choices in the menu. */
+/** The user's saved choices in the menu; they are read and written on the worker's thread. */
 final class Choices {
     private static final String DUPLICATES = "hide-duplicates";
     /** As `mcad-mobile search --duplicates 0.97` counts them. */
@@ -31,18 +30,24 @@ final class Choices {
     private final Activity screen;
     private final PhotoSearch search;
     private final Listener listener;
+    private volatile boolean hidesDuplicates;
+    private volatile boolean onlyCharging;
 
     Choices(Activity screen, PhotoSearch search, Listener listener) {
         this.screen = screen;
         this.search = search;
         this.listener = listener;
-        apply();
+        DemoApp.WORKER.execute(() -> {
+            hidesDuplicates = kept().getBoolean(DUPLICATES, false);
+            onlyCharging = MediaSearch.isOnlyWhileCharging(screen);
+            apply();
+        });
     }
 
     /** Tick what is chosen. */
     void show(Menu menu) {
-        menu.findItem(R.id.hide_duplicates).setChecked(hidesDuplicates());
-        menu.findItem(R.id.only_charging).setChecked(MediaSearch.isOnlyWhileCharging(screen));
+        menu.findItem(R.id.hide_duplicates).setChecked(hidesDuplicates);
+        menu.findItem(R.id.only_charging).setChecked(onlyCharging);
     }
 
     /** The user has chosen; false for another item. */
@@ -51,13 +56,13 @@ final class Choices {
         if (id == R.id.folders) {
             DemoApp.WORKER.execute(this::loadFolders);
         } else if (id == R.id.hide_duplicates) {
-            item.setChecked(!item.isChecked());
-            kept().edit().putBoolean(DUPLICATES, item.isChecked()).apply();
-            applyAndTell();
+            hidesDuplicates = !item.isChecked();
+            DemoApp.WORKER.execute(() -> kept().edit().putBoolean(DUPLICATES, hidesDuplicates).apply());
+            apply();
+            listener.changed();
         } else if (id == R.id.only_charging) {
-            boolean only = !item.isChecked();
-            item.setChecked(only);
-            DemoApp.WORKER.execute(() -> MediaSearch.onlyWhileCharging(screen, only));
+            onlyCharging = !item.isChecked();
+            DemoApp.WORKER.execute(() -> MediaSearch.onlyWhileCharging(screen, onlyCharging));
         } else {
             return false;
         }
@@ -67,25 +72,14 @@ final class Choices {
     private void loadFolders() {
         try {
             List<Album> albums = Album.of(search.folders());
-            DemoApp.SCREEN.post(() -> {
-                if (!screen.isDestroyed()) {
-                    chooseFolders(albums);
-                }
-            });
+            Folders chosen = search.chosenFolders();
+            DemoApp.SCREEN.post(() -> FolderDialog.show(screen, true, albums, chosen::takes));
         } catch (IOException | RuntimeException error) {
             Words.showError(screen, error);
         }
     }
 
-    private void chooseFolders(List<Album> albums) {
-        FolderList list = new FolderList(screen, albums, search.chosenFolders()::takes);
-        list.ask(R.string.folders)
-            .setPositiveButton(R.string.and_new_folders, (dialog, which) -> choose(new Folders(false, list.unticked())))
-            .setNeutralButton(R.string.only_these, (dialog, which) -> choose(new Folders(true, list.ticked())))
-            .setNegativeButton(android.R.string.cancel, null).show();
-    }
-
-    private void choose(Folders folders) {
+    void choose(Folders folders) {
         DemoApp.WORKER.execute(() -> {
             try {
                 search.chooseFolders(folders);
@@ -96,17 +90,8 @@ final class Choices {
         });
     }
 
-    private void applyAndTell() {
-        apply();
-        listener.changed();
-    }
-
     private void apply() {
-        search.hideDuplicates(hidesDuplicates() ? SAME : NEVER);
-    }
-
-    private boolean hidesDuplicates() {
-        return kept().getBoolean(DUPLICATES, false);
+        search.hideDuplicates(hidesDuplicates ? SAME : NEVER);
     }
 
     private SharedPreferences kept() {

@@ -4,12 +4,14 @@ import android.app.Application;
 import android.app.Notification;
 import android.app.PendingIntent;
 import android.content.Intent;
+import android.graphics.drawable.Icon;
 import android.os.Handler;
 import android.os.Looper;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import mcad.gallery.Indexing;
 import mcad.platform.IndexingNotice;
+import mcad.platform.MediaSearch;
 
 /** The process: the screen's thread, one thread for what takes time, and the words of the notification. */
 public final class DemoApp extends Application implements IndexingNotice {
@@ -27,6 +29,12 @@ public final class DemoApp extends Application implements IndexingNotice {
         notification.setSmallIcon(R.drawable.ic_notification)
             .setContentTitle(getString(R.string.indexing))
             .setContentText(Words.progress(this, state))
-            .setContentIntent(PendingIntent.getActivity(this, 0, open, PendingIntent.FLAG_IMMUTABLE));
+            .setContentIntent(PendingIntent.getActivity(this, 0, open, PendingIntent.FLAG_IMMUTABLE))
+            .addAction(action(R.string.pause, MediaSearch.pauseIntent(this)))
+            .addAction(action(R.string.stop, MediaSearch.stopIntent(this)));
+    }
+
+    private Notification.Action action(int text, PendingIntent intent) {
+        return new Notification.Action.Builder((Icon) null, getString(text), intent).build();
     }
 }

@@ -1,22 +1,17 @@
 package mcad.demo;
 
 import android.app.Activity;
-import android.app.AlertDialog;
-import android.app.DatePickerDialog;
 import android.os.Bundle;
 import android.view.MenuItem;
 import java.io.IOException;
-import java.time.Instant;
 import java.time.LocalDate;
 import java.time.ZoneId;
-import java.time.format.DateTimeFormatter;
-import java.time.format.FormatStyle;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.function.Consumer;
+import java.util.Set;
 import mcad.gallery.Album;
 import mcad.gallery.Filter;
 import mcad.gallery.Period;
@@ -27,8 +22,9 @@ final class Filters {
     private static final String FOLDERS = "mcad.demo.FOLDERS";
     private static final String FROM = "mcad.demo.FROM";
     private static final String UNTIL = "mcad.demo.UNTIL";
+    /** In the order of {@link Period}. */
     private static final int[] PERIODS = {
-        R.string.any_time, R.string.last_week, R.string.last_month, R.string.this_year, R.string.last_year};
+        R.id.any_time, R.id.last_week, R.id.last_month, R.id.this_year, R.id.last_year};
 
     private final Activity screen;
     private final PhotoSearch search;
@@ -58,14 +54,28 @@ final class Filters {
 
     /** False for an item that is of something else. */
     boolean choose(MenuItem item) {
-        if (item.getItemId() == R.id.albums) {
+        for (int i = 0; i < PERIODS.length; i++) {
+            if (item.getItemId() == PERIODS[i]) {
+                use(Period.values()[i].of(filter, LocalDate.now(), ZoneId.systemDefault()));
+                return true;
+            }
+        }
+        if (item.getItemId() == R.id.between) {
+            DayDialog.show(screen, null);
+        } else if (item.getItemId() == R.id.albums) {
             DemoApp.WORKER.execute(this::loadAlbums);
-        } else if (item.getItemId() == R.id.time) {
-            choosePeriod();
         } else {
             return false;
         }
         return true;
+    }
+
+    void choose(Set<String> folders) {
+        use(filter.in(folders));
+    }
+
+    void choose(LocalDate first, LocalDate last) {
+        use(filter.taken(first, last, ZoneId.systemDefault()));
     }
 
     void clear() {
@@ -81,15 +91,11 @@ final class Filters {
         }
         if (filter.isTimed()) {
             parts.add(screen.getString(R.string.taken,
-                filter.fromMs() == Long.MIN_VALUE ? screen.getString(R.string.any_time) : day(filter.fromMs()),
-                filter.untilMs() == Long.MAX_VALUE ? screen.getString(R.string.today) : day(filter.untilMs() - 1)));
+                filter.fromMs() == Long.MIN_VALUE ? screen.getString(R.string.any_time) : Words.day(filter.fromMs()),
+                filter.untilMs() == Long.MAX_VALUE ? screen.getString(R.string.today)
+                    : Words.day(filter.untilMs() - 1)));
         }
         return parts.isEmpty() ? "" : screen.getString(R.string.filtered, String.join(", ", parts));
-    }
-
-    private static String day(long ms) {
-        return Instant.ofEpochMilli(ms).atZone(ZoneId.systemDefault()).toLocalDate()
-            .format(DateTimeFormatter.ofLocalizedDate(FormatStyle.MEDIUM));
     }
 
     private void use(Filter chosen) {
@@ -102,49 +108,9 @@ final class Filters {
             Map<String, Integer> folders = search.folders();
             folders.keySet().removeIf(folder -> !search.chosenFolders().takes(folder));
             List<Album> albums = Album.of(folders);
-            DemoApp.SCREEN.post(() -> {
-                if (!screen.isDestroyed()) {
-                    chooseAlbums(albums);
-                }
-            });
+            DemoApp.SCREEN.post(() -> FolderDialog.show(screen, false, albums, filter.folders()::contains));
         } catch (IOException | RuntimeException error) {
             Words.showError(screen, error);
         }
-    }
-
-    private void chooseAlbums(List<Album> albums) {
-        FolderList list = new FolderList(screen, albums, filter.folders()::contains);
-        list.ask(R.string.albums).setPositiveButton(android.R.string.ok, (dialog, which) -> use(filter.in(list.ticked())))
-            .setNegativeButton(android.R.string.cancel, null).show();
-    }
-
-    private void choosePeriod() {
-        String[] names = new String[PERIODS.length + 1];
-        for (int i = 0; i < PERIODS.length; i++) {
-            names[i] = screen.getString(PERIODS[i]);
-        }
-        names[PERIODS.length] = screen.getString(R.string.between);
-        new AlertDialog.Builder(screen).setTitle(R.string.time).setItems(names, (dialog, which) -> {
-            if (which < PERIODS.length) {
-                use(Period.values()[which].of(filter, LocalDate.now(), ZoneId.systemDefault()));
-            } else {
-                chooseDays();
-            }
-        }).show();
-    }
-
-    /** The first day, then the last. */
-    private void chooseDays() {
-        LocalDate today = LocalDate.now();
-        askForDay(R.string.first_day, today.minusDays(29), first -> askForDay(R.string.last_day, today,
-            last -> use(filter.taken(first, last.isBefore(first) ? first : last, ZoneId.systemDefault()))));
-    }
-
-    private void askForDay(int title, LocalDate proposed, Consumer<LocalDate> then) {
-        DatePickerDialog dialog = new DatePickerDialog(screen,
-            (picker, year, month, day) -> then.accept(LocalDate.of(year, month + 1, day)), // it counts months from 0
-            proposed.getYear(), proposed.getMonthValue() - 1, proposed.getDayOfMonth());
-        dialog.setTitle(title);
-        dialog.show();
     }
 }

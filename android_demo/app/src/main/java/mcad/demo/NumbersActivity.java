@@ -35,6 +35,13 @@ public final class NumbersActivity extends Activity {
         DemoApp.WORKER.execute(this::measure);
     }
 
+    /** To the search that led here: Android's own way up would begin another. */
+    @Override
+    public boolean onNavigateUp() {
+        finish();
+        return true;
+    }
+
     /** Memory alone takes tens of milliseconds: not on the screen's thread. */
     private void measure() {
         Map<Integer, String> rows = new LinkedHashMap<>();

@@ -46,12 +46,19 @@ public final class PhotoActivity extends Activity {
             Words.log(error);
             bitmap = null;
         }
-        String name = photos.name(path);
+        String day = Words.day(photos.takenMs(path));
         Bitmap loaded = bitmap;
-        DemoApp.SCREEN.post(() -> show(loaded, name));
+        DemoApp.SCREEN.post(() -> show(loaded, day));
     }
 
-    private void show(Bitmap bitmap, String name) {
+    /** To the search that led here: Android's own way up would begin another. */
+    @Override
+    public boolean onNavigateUp() {
+        finish();
+        return true;
+    }
+
+    private void show(Bitmap bitmap, String day) {
         if (bitmap == null) {
             Toast.makeText(this, R.string.photo_gone, Toast.LENGTH_LONG).show();
             finish();
@@ -59,8 +66,10 @@ public final class PhotoActivity extends Activity {
         }
         ImageView view = findViewById(R.id.photo);
         view.setImageBitmap(bitmap);
-        view.setContentDescription(name);
-        setTitle(name);
+        if (!day.isEmpty()) {
+            view.setContentDescription(getString(R.string.photo_of, day));
+            setTitle(day);
+        }
     }
 
     private void share(View button) {

@@ -68,14 +68,16 @@ final class ResultGrid extends BaseAdapter {
             ? image
             : (ImageView) LayoutInflater.from(context).inflate(R.layout.tile, parent, false);
         describe(tile, position, "");
-        thumbnails.show(tile, path(position), (view, name) -> describe(view, position, name));
+        thumbnails.show(tile, path(position), (view, day) -> describe(view, position, day));
         return tile;
     }
 
-    /** What a screen reader says: a photo has no words of its own but its name. */
-    private void describe(ImageView tile, int position, String name) {
-        if (position < shown.results().size()) {
-            tile.setContentDescription(context.getString(R.string.result, position + 1, shown.results().size(), name));
+    /** What a screen reader says: a photo has no words of its own but its day. */
+    private void describe(ImageView tile, int position, String day) {
+        int photos = shown.results().size();
+        if (position < photos) {
+            tile.setContentDescription(day.isEmpty() ? context.getString(R.string.result, position + 1, photos)
+                : context.getString(R.string.result_of, position + 1, photos, day));
         }
     }
 }

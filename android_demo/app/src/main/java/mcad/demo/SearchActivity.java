@@ -2,6 +2,7 @@ package mcad.demo;
 
 import android.app.Activity;
 import android.content.ActivityNotFoundException;
+import android.content.Context;
 import android.content.Intent;
 import android.net.Uri;
 import android.os.Bundle;
@@ -15,19 +16,26 @@ import android.widget.GridView;
 import android.widget.TextView;
 import android.widget.Toast;
 import java.io.IOException;
+import java.time.LocalDate;
+import java.util.Set;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Consumer;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
+import mcad.gallery.Folders;
 import mcad.gallery.Home;
 import mcad.gallery.PhotoAccess;
 import mcad.gallery.PhotoSearch;
 import mcad.gallery.SearchBox;
+import mcad.gallery.Waiting;
 import mcad.platform.MediaPhotos;
 import mcad.platform.MediaSearch;
 
 /**
  * The search box and the photos that it finds; photos like one are a screen of their own, from which back leads back.
  */
-public final class SearchActivity extends Activity implements SearchBox.Listener {
+public final class SearchActivity extends Activity
+        implements SearchBox.Listener, FolderDialog.Screen, DayDialog.Screen {
     /** The photo of the index whose like are asked for. */
     static final String LIKE = "mcad.demo.LIKE";
 
@@ -50,6 +58,8 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     private SearchBox.Searcher likeBy;
     /** Whether the status tells of a search: the state of the index must not take its place. */
     private boolean answered;
+    /** A screen that is shown photo by photo must not wait behind itself. */
+    private final AtomicBoolean asksForState = new AtomicBoolean();
 
     @Override
     protected void onCreate(Bundle saved) {
@@ -68,6 +78,9 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         progress = findViewById(R.id.progress);
         grid.setOnItemClickListener((parent, view, position, id) -> open(results.path(position)));
         findViewById(R.id.choose_more).setOnClickListener(view -> access.ask());
+        findViewById(R.id.pause).setOnClickListener(view -> end(MediaSearch::pause));
+        findViewById(R.id.stop).setOnClickListener(view -> end(MediaSearch::stop));
+        findViewById(R.id.go_on).setOnClickListener(view -> indexNow());
         findViewById(R.id.filtered).setOnClickListener(view -> filters.clear());
         showFilter();
         box = new SearchBox(new ScreenScheduler(DemoApp.SCREEN), DemoApp.WORKER, DemoApp.SCREEN::post,
@@ -124,6 +137,11 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
     @Override
     public boolean onCreateOptionsMenu(Menu menu) {
         getMenuInflater().inflate(R.menu.search, menu);
+        return true;
+    }
+
+    @Override
+    public boolean onPrepareOptionsMenu(Menu menu) {
         choices.show(menu);
         return true;
     }
@@ -161,6 +179,21 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         }
     }
 
+    @Override
+    public void indexFolders(Folders folders) {
+        choices.choose(folders);
+    }
+
+    @Override
+    public void searchFolders(Set<String> folders) {
+        filters.choose(folders);
+    }
+
+    @Override
+    public void searchDays(LocalDate first, LocalDate last) {
+        filters.choose(first, last);
+    }
+
     private void filterChanged() {
         showFilter();
         ask();
@@ -171,7 +204,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         String text = filters.text();
         TextView filtered = findViewById(R.id.filtered);
         filtered.setText(text);
-        filtered.setVisibility(text.isEmpty() ? View.GONE : View.VISIBLE);
+        setVisible(R.id.filtered, !text.isEmpty());
     }
 
     @Override
@@ -186,13 +219,18 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
 
     /** What there is to say while nothing was found yet: access, index, progress. */
     private void showState() {
+        if (!asksForState.compareAndSet(false, true)) {
+            return;
+        }
         DemoApp.WORKER.execute(() -> {
+            asksForState.set(false);
             try {
                 PhotoAccess.State seen = access.state();
                 int indexed = seen == PhotoAccess.State.NONE ? 0 : search.photos();
                 boolean english = search.bundle().isEnglish();
+                Waiting waiting = MediaSearch.waiting(this);
                 Home home = Home.of(seen, access.isRefused(), search.indexing(), indexed);
-                DemoApp.SCREEN.post(() -> show(home, seen, indexed, english));
+                DemoApp.SCREEN.post(() -> show(home, seen, waiting, indexed, english));
                 search.warmUp();
             } catch (IOException | RuntimeException error) {
                 McadException.Kind kind = Words.log(error);
@@ -201,12 +239,17 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         });
     }
 
-    private void show(Home home, PhotoAccess.State seen, int indexed, boolean english) {
-        findViewById(R.id.partial).setVisibility(seen == PhotoAccess.State.SOME ? View.VISIBLE : View.GONE);
+    private void show(Home home, PhotoAccess.State seen, Waiting waiting, int indexed, boolean english) {
+        setVisible(R.id.partial, seen == PhotoAccess.State.SOME);
+        boolean runs = seen != PhotoAccess.State.NONE && search.isIndexing();
+        boolean ended = home.panel() == Home.Panel.NONE && (waiting == Waiting.PAUSED || waiting == Waiting.STOPPED);
+        setVisible(R.id.pause, runs);
+        setVisible(R.id.stop, runs);
+        setVisible(R.id.go_on, !runs && ended);
         query.setHint(english ? R.string.search_hint_english : R.string.search_hint);
         if (home.panel() != Home.Panel.NONE) {
             int title = home.panel() == Home.Panel.FAILED ? R.string.app_name : R.string.start_title;
-            say(title, Words.panel(this, home.panel(), search.indexing()), Words.button(home.action()),
+            say(title, Words.panel(this, home.panel(), search.indexing(), waiting), Words.button(home.action()),
                 view -> act(home.action()));
             return;
         }
@@ -215,7 +258,18 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         }
         // Not a live region: a screen reader would speak of every photo.
         progress.setText(answered && !search.isIndexing() ? ""
-            : Words.line(this, home.line(), search.indexing(), indexed));
+            : Words.line(this, home.line(), search.indexing(), waiting, indexed));
+    }
+
+    private void setVisible(int view, boolean visible) {
+        findViewById(view).setVisibility(visible ? View.VISIBLE : View.GONE);
+    }
+
+    /** End a run at once; what becomes of it is written behind. */
+    private void end(Consumer<Context> how) {
+        search.stopIndexing();
+        DemoApp.WORKER.execute(() -> how.accept(this));
+        showState();
     }
 
     private void act(Home.Action action) {
@@ -301,7 +355,7 @@ public final class SearchActivity extends Activity implements SearchBox.Listener
         results.show(found);
         int photos = found.results().size();
         String text = photos == 0 ? getString(R.string.nothing_found)
-            : getResources().getQuantityString(R.plurals.found, photos, photos, found.ms().get("total"));
+            : getResources().getQuantityString(R.plurals.found, photos, photos);
         status.setText(found.truncated() ? text + "\n" + getString(R.string.truncated) : text);
         showState();
     }

@@ -17,12 +17,12 @@ import mcad.platform.MediaPhotos;
 
 /** Thumbnails, loaded off the screen's thread and kept in an eighth of the app's memory. */
 final class Thumbnails {
-    /** Shows a thumbnail that is loaded: the bitmap, and the photo's name. */
-    private record Loaded(Bitmap bitmap, String name) {}
+    /** A thumbnail that is loaded, and the day on which the photo was taken. */
+    private record Loaded(Bitmap bitmap, String day) {}
 
-    /** Receives the name of the photo that a view shows. */
-    interface Named {
-        void named(ImageView view, String name);
+    /** Receives the day on which the photo was taken that a view shows; empty where nobody knows. */
+    interface Dated {
+        void dated(ImageView view, String day);
     }
 
     private final Context context;
@@ -46,12 +46,12 @@ final class Thumbnails {
     }
 
     /** Show a photo's thumbnail in a view, now or when it is loaded; a view that shows another by then is left. */
-    void show(ImageView view, String path, Named named) {
+    void show(ImageView view, String path, Dated dated) {
         view.setTag(path);
         Loaded ready = cache.get(path);
         view.setImageBitmap(ready == null ? null : ready.bitmap());
         if (ready != null) {
-            named.named(view, ready.name());
+            dated.dated(view, ready.day());
             return;
         }
         loaders.execute(() -> {
@@ -62,12 +62,12 @@ final class Thumbnails {
             if (bitmap == null) {
                 return;
             }
-            Loaded loaded = new Loaded(bitmap, photos.name(path));
+            Loaded loaded = new Loaded(bitmap, Words.day(photos.takenMs(path)));
             cache.put(path, loaded);
             DemoApp.SCREEN.post(() -> {
                 if (path.equals(view.getTag())) {
                     view.setImageBitmap(loaded.bitmap());
-                    named.named(view, loaded.name());
+                    dated.dated(view, loaded.day());
                 }
             });
         });

@@ -3,10 +3,16 @@ package mcad.demo;
 import android.content.Context;
 import android.util.Log;
 import android.widget.Toast;
+import java.time.Instant;
+import java.time.ZoneId;
+import java.time.format.DateTimeFormatter;
+import java.time.format.FormatStyle;
+import java.util.OptionalLong;
 import mcad.engine.McadException;
 import mcad.engine.towers.Ladder;
 import mcad.gallery.Home;
 import mcad.gallery.Indexing;
+import mcad.gallery.Waiting;
 
 /** The messages about errors and runs: on the screen in the user's language, errors also in the log in full. */
 final class Words {
@@ -55,10 +61,35 @@ final class Words {
         };
     }
 
+    /** A day as the phone's language writes it. */
+    static String day(long ms) {
+        return Instant.ofEpochMilli(ms).atZone(ZoneId.systemDefault()).toLocalDate()
+            .format(DateTimeFormatter.ofLocalizedDate(FormatStyle.MEDIUM));
+    }
+
+    static String day(OptionalLong ms) {
+        return ms.isPresent() ? day(ms.getAsLong()) : "";
+    }
+
     /** The line above the photos. */
-    static String line(Context context, Home.Line line, Indexing state, int photos) {
+    static String line(Context context, Home.Line line, Indexing state, Waiting waiting, int photos) {
         String text = text(context, line, state, photos);
+        boolean waits = line == Home.Line.LEFT || line == Home.Line.SEARCHABLE && waiting == Waiting.STOPPED;
+        if (waits && waiting != Waiting.NO) {
+            text += "\n" + context.getString(text(waiting));
+        }
         return state.changing() && !text.isEmpty() ? text + "\n" + context.getString(R.string.changing) : text;
+    }
+
+    /** Why nothing is indexed now. */
+    private static int text(Waiting waiting) {
+        return switch (waiting) {
+            case NO -> R.string.not_indexed;
+            case PAUSED -> R.string.paused;
+            case STOPPED -> R.string.stopped;
+            case CHARGER -> R.string.waits_for_charger;
+            case POWER_SAVER -> R.string.waits_for_power;
+        };
     }
 
     private static String text(Context context, Home.Line line, Indexing state, int photos) {
@@ -66,9 +97,8 @@ final class Words {
             case NONE -> "";
             case LOOKING, PROGRESS, RESTING -> progress(context, state);
             case SEARCHABLE -> searchable(context, state, photos);
-            case LEFT -> context.getString(R.string.indexed, photos) + "\n"
-                + context.getResources().getQuantityString(R.plurals.left, state.left(), state.left());
-            case FAILED -> context.getString(R.string.indexed, photos) + "\n" + failure(context, state.failure());
+            case LEFT -> indexed(context, photos) + "\n" + context.getResources().getQuantityString(R.plurals.left, state.left(), state.left());
+            case FAILED -> indexed(context, photos) + "\n" + failure(context, state.failure());
         };
     }
 
@@ -77,7 +107,8 @@ final class Words {
         if (!state.isCounted() || state.total() == 0) {
             return context.getString(R.string.looking);
         }
-        String far = context.getString(R.string.indexing_progress, state.done(), state.total());
+        String far = context.getResources().getQuantityString(
+            R.plurals.indexing_progress, state.total(), state.done(), state.total());
         if (state.resting()) {
             return far + "\n" + context.getString(R.string.resting);
         }
@@ -86,20 +117,24 @@ final class Words {
             R.plurals.pace, minutes, Math.round(state.perMinute()), minutes);
     }
 
+    private static String indexed(Context context, int photos) {
+        return context.getResources().getQuantityString(R.plurals.indexed, photos, photos);
+    }
+
     private static String searchable(Context context, Indexing state, int photos) {
-        String indexed = context.getString(R.string.indexed, photos);
+        String indexed = indexed(context, photos);
         int skipped = state.skipped();
         return skipped == 0 ? indexed
             : indexed + "\n" + context.getResources().getQuantityString(R.plurals.skipped, skipped, skipped);
     }
 
     /** What takes the place of the photos. */
-    static String panel(Context context, Home.Panel panel, Indexing state) {
+    static String panel(Context context, Home.Panel panel, Indexing state, Waiting waiting) {
         return switch (panel) {
             case NONE -> "";
             case WELCOME -> context.getString(R.string.start_text);
             case DENIED -> context.getString(R.string.denied);
-            case NOT_INDEXED -> context.getString(R.string.not_indexed);
+            case NOT_INDEXED -> context.getString(text(waiting));
             case NO_PHOTOS -> context.getString(R.string.no_photos);
             case NONE_READABLE -> context.getResources().getQuantityString(
                 R.plurals.skipped, state.skipped(), state.skipped());

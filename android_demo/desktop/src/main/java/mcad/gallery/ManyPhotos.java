@@ -63,6 +63,13 @@ public final class ManyPhotos {
         public void checkAccess() {}
     }
 
+    private record Desktop(Path directory) implements Device {
+        @Override
+        public String environment() {
+            return "1";
+        }
+    }
+
     private static final String[] NAMES = new String[FOLDERS];
 
     static {
@@ -82,8 +89,8 @@ public final class ManyPhotos {
         Path bundle = Paths.get(arguments[1]);
         Path folder = Paths.get(arguments[2]);
         int count = Integer.parseInt(arguments[3]);
-        PhotoSearch app = PhotoSearch.open(new PhotoSearch.Setup(path -> Files.newInputStream(bundle.resolve(path)), folder,
-            Collections.emptyList(), () -> "1", new Many(count), new ImageIoDecoder(), System::currentTimeMillis, () -> 0));
+        PhotoSearch app = PhotoSearch.open(new PhotoSearch.Setup(path -> Files.newInputStream(bundle.resolve(path)),
+            Collections.emptyList(), new Many(count), new ImageIoDecoder(), new Desktop(folder)));
         switch (arguments[0]) {
             case "fill" -> fill(app.bundle(), folder, count, Paths.get(arguments[4]));
             case "run" -> run(app);

@@ -48,14 +48,14 @@ public final class SearchEngine implements AutoCloseable {
 
     /** {@code libraries}: folders that may hold native libraries of an NPU. */
     public SearchEngine(Bundle bundle, int threads, List<File> libraries) {
-        this(bundle, threads, libraries, Quarantine.NONE);
+        this(bundle, threads, libraries, false, Quarantine.NONE);
     }
 
-    /** The same without the rungs that {@code quarantine} holds. */
-    public SearchEngine(Bundle bundle, int threads, List<File> libraries, Quarantine quarantine) {
+    /** The same without the rungs that {@code quarantine} holds; {@code bulk} as {@link Ladder} has it. */
+    public SearchEngine(Bundle bundle, int threads, List<File> libraries, boolean bulk, Quarantine quarantine) {
         this.bundle = bundle;
         this.quarantine = quarantine;
-        ladder = new Ladder(bundle, threads, libraries, quarantine);
+        ladder = new Ladder(bundle, threads, libraries, bulk, quarantine);
     }
 
     /** Load what a search needs; the first search then takes no longer than the others. */
@@ -193,6 +193,7 @@ public final class SearchEngine implements AutoCloseable {
         try {
             T done = work.run();
             used.add(which);
+            quarantine.trust(which, loaded.toString());
             return done;
         } finally {
             quarantine.end(which);

@@ -6,6 +6,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
+import java.util.function.Supplier;
 import mcad.engine.photos.PhotoDecoder;
 
 /**
@@ -14,11 +15,13 @@ import mcad.engine.photos.PhotoDecoder;
  */
 final class ChosenPhotos implements PhotoLibrary {
     private final PhotoLibrary all;
-    private final Path directory;
+    private final Supplier<Path> directory;
     private volatile Folders chosen;
+    /** {@link PhotoLibrary#state} before the last list. */
+    private volatile String listed = "";
     private PhotoMetadata metadata;
 
-    ChosenPhotos(PhotoLibrary all, Path directory) {
+    ChosenPhotos(PhotoLibrary all, Supplier<Path> directory) {
         this.all = all;
         this.directory = directory;
     }
@@ -26,7 +29,7 @@ final class ChosenPhotos implements PhotoLibrary {
     Folders chosen() {
         Folders now = chosen;
         if (now == null) {
-            now = Folders.open(directory);
+            now = Folders.open(directory.get());
             chosen = now;
         }
         return now;
@@ -34,12 +37,19 @@ final class ChosenPhotos implements PhotoLibrary {
 
     /** From the next list on; it is kept. */
     void choose(Folders folders) throws IOException {
-        folders.save(directory);
+        folders.save(directory.get());
         chosen = folders;
+        listed = "";
+    }
+
+    /** Whether a list would be like the last one. */
+    boolean isListed() throws IOException {
+        return !listed.isEmpty() && listed.equals(all.state());
     }
 
     @Override
     public Listing list() throws IOException {
+        String state = all.state();
         Listing whole = all.list();
         keep(PhotoMetadata.of(whole.items()));
         Folders now = chosen();
@@ -48,6 +58,7 @@ final class ChosenPhotos implements PhotoLibrary {
         for (Item item : whole.items()) {
             (now.takes(item.folder()) ? taken : leftOut).add(item);
         }
+        listed = state;
         return new Listing(taken, whole.volumes(), whole.whole(), leftOut);
     }
 
@@ -55,7 +66,7 @@ final class ChosenPhotos implements PhotoLibrary {
     synchronized PhotoMetadata metadata() throws IOException {
         if (metadata == null) {
             try {
-                metadata = PhotoMetadata.open(directory);
+                metadata = PhotoMetadata.open(directory.get());
             } catch (IOException missingOrTorn) {
                 keep(PhotoMetadata.of(all.list().items()));
             }
@@ -65,7 +76,7 @@ final class ChosenPhotos implements PhotoLibrary {
 
     synchronized void forget() throws IOException {
         metadata = null;
-        PhotoMetadata.delete(directory);
+        PhotoMetadata.delete(directory.get());
     }
 
     private synchronized void keep(PhotoMetadata now) {
@@ -74,8 +85,8 @@ final class ChosenPhotos implements PhotoLibrary {
         }
         metadata = now;
         try {
-            Files.createDirectories(directory);
-            now.save(directory);
+            Files.createDirectories(directory.get());
+            now.save(directory.get());
         } catch (IOException full) {
             // The next process lists the photos again; the next commit reports that there is no space.
         }

@@ -14,12 +14,13 @@ import java.util.Map;
 import java.util.Set;
 import mcad.engine.McadException;
 import mcad.engine.base.JsonFields;
+import mcad.engine.base.Processes;
 
 /**
  * Photos whose decoding ended the process: it ran out of memory, or a native decoder crashed, which no handler catches.
- * The photo that is being decoded is noted in a file; a note that a run finds at its start means that the process died.
- * After the first death the photo is tried last, since the phone may have been switched off; after the second it is
- * left out until its file changes.
+ * The photo that is being decoded is noted in a file; a note that a run finds at its start means that the process died,
+ * unless the user or the system ended it. After the first death the photo is tried last, since the phone may have been
+ * switched off; after the second it is left out until its file changes.
  */
 final class CrashRecord {
     private static final int MOST_DEATHS = 2;
@@ -34,15 +35,18 @@ final class CrashRecord {
     }
 
     private final Path directory;
+    private final Processes processes;
     private final Map<File, Integer> deaths = new HashMap<>();
 
-    private CrashRecord(Path directory) {
+    private CrashRecord(Path directory, Processes processes) {
         this.directory = directory;
+        this.processes = processes;
     }
 
     /** Read the record in {@code directory}; keep the photos that are {@code seen} now. */
-    static CrashRecord open(Path directory, Collection<PhotoLibrary.Item> seen) throws IOException {
-        CrashRecord crashes = new CrashRecord(directory);
+    static CrashRecord open(Path directory, Collection<PhotoLibrary.Item> seen, Processes processes)
+            throws IOException {
+        CrashRecord crashes = new CrashRecord(directory, processes);
         try {
             for (JsonFields photo : crashes.read(LIST).objects("photos")) {
                 crashes.deaths.put(file(photo), photo.integer("deaths", 1, MOST_DEATHS));
@@ -51,7 +55,10 @@ final class CrashRecord {
             crashes.deaths.clear();
         }
         try {
-            crashes.deaths.merge(file(crashes.read(NOTE)), 1, Integer::sum);
+            JsonFields note = crashes.read(NOTE);
+            if (processes.end(note.integer("process", 0, Integer.MAX_VALUE)) != Processes.End.OTHER) {
+                crashes.deaths.merge(file(note), 1, Integer::sum);
+            }
         } catch (IOException missingOrTorn) {
             return crashes;
         }
@@ -88,11 +95,19 @@ final class CrashRecord {
 
     /** From here to {@link #decoded}, a death of the process is this photo's. */
     void decoding(PhotoLibrary.Item item) throws IOException {
-        save(NOTE, fields(File.of(item)));
+        Map<String, Object> note = fields(File.of(item));
+        note.put("process", processes.current());
+        save(NOTE, note);
     }
 
     void decoded() throws IOException {
         Files.deleteIfExists(directory.resolve(NOTE));
+    }
+
+    /** It never came back from its decoder, which no second try betters. */
+    void hung(PhotoLibrary.Item item) throws IOException {
+        deaths.put(File.of(item), MOST_DEATHS);
+        write();
     }
 
     private void write() throws IOException {

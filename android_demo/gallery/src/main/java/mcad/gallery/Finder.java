@@ -97,7 +97,7 @@ final class Finder implements Closeable {
     /** The engine, its text tower loaded. */
     SearchEngine engine() throws IOException {
         if (engine == null) {
-            SearchEngine made = installed.searched().newEngine(1, setup);
+            SearchEngine made = installed.searched().newEngine(1, false, setup);
             try {
                 made.warmUp();
             } catch (IOException error) {

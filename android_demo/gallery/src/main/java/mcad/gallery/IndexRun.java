@@ -8,7 +8,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.function.LongSupplier;
+import java.util.concurrent.TimeoutException;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.index.IndexWriter;
@@ -45,7 +45,7 @@ public final class IndexRun {
 
     /**
      * The outcome of a run. {@code moved}: photos that were found under another path. {@code skipped}: those that
-     * cannot be read or decoded, and those over which the process died before. {@code left}: those that a run that was
+     * cannot be read or decoded, and those over which the process died, or a decoder hung. {@code left}: those that a run that was
      * stopped has not come to. {@code rebuilt}: the index was damaged, and all photos are indexed anew.
      */
     public record Outcome(
@@ -60,21 +60,22 @@ public final class IndexRun {
     private final PhotoDecoder decoder;
     private final PhotoLibrary library;
     private final Timings timings;
-    private final LongSupplier clock;
+    private final Device device;
+    private final TimedDecoder timed;
     private CrashRecord crashes;
     private int added;
     private int moved;
     private int skipped;
 
-    /** {@code clock} returns ms since 1970. */
     public IndexRun(Path directory, SearchEngine engine, PhotoDecoder decoder, PhotoLibrary library, Timings timings,
-            LongSupplier clock) {
+            Device device) {
         this.directory = directory;
         this.engine = engine;
         this.decoder = decoder;
         this.library = library;
         this.timings = timings;
-        this.clock = clock;
+        this.device = device;
+        timed = new TimedDecoder(engine.bundle.preprocess, decoder, device);
     }
 
     /**
@@ -85,7 +86,9 @@ public final class IndexRun {
      * @param damaged whether a search has found the index to be damaged, which a run reads less of
      */
     public Outcome run(boolean damaged, Conditions conditions, Progress progress) throws IOException {
-        return damaged ? rebuild(conditions, progress) : run(conditions, progress);
+        try (timed) {
+            return damaged ? rebuild(conditions, progress) : run(conditions, progress);
+        }
     }
 
     private Outcome run(Conditions conditions, Progress progress) throws IOException {
@@ -123,7 +126,7 @@ public final class IndexRun {
         skipped = 0;
         PhotoLibrary.Listing listing = library.list();
         progress.listed(listing);
-        crashes = CrashRecord.open(directory, listing.items());
+        crashes = CrashRecord.open(directory, listing.items(), device);
         LibraryState libraryState = LibraryState.open(directory);
         Difference difference = Difference.of(library, listing, index.membership(), this::stamp);
         setStaleAside(index, difference, libraryState.renumbered(listing.volumes()));
@@ -229,7 +232,7 @@ public final class IndexRun {
         List<String> gone = new ArrayList<>();
         for (Map.Entry<String, List<String>> volume : lost.entrySet()) {
             int held = difference.held.getOrDefault(volume.getKey(), 0);
-            if (libraryState.isConfirmed(volume.getKey(), volume.getValue().size(), held, clock.getAsLong())) {
+            if (libraryState.isConfirmed(volume.getKey(), volume.getValue().size(), held, device.nowMs())) {
                 gone.addAll(volume.getValue());
             }
         }
@@ -293,7 +296,10 @@ public final class IndexRun {
     private float[] decode(PhotoLibrary.Item item, PhotoDecoder.Source source) throws IOException {
         crashes.decoding(item);
         try {
-            return engine.bundle.preprocess.pixels(decoder, source);
+            return timed.pixels(source);
+        } catch (TimeoutException hangs) {
+            crashes.hung(item);
+            return null;
         } catch (IOException | RuntimeException | OutOfMemoryError broken) {
             library.checkAccess();
             return null;

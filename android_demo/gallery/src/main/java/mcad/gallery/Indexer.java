@@ -4,15 +4,13 @@ import java.io.IOException;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.function.BooleanSupplier;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.towers.Ladder;
 
 /** The half of {@link PhotoSearch} that indexes: runs one run at a time, and reports its progress. */
 final class Indexer {
-    /** On Android nice 10, as for what runs in the background (ART maps the priorities of Java). */
-    private static final int BACKGROUND = 4;
-
     private final PhotoSearch.Setup setup;
     private final InstalledStudents installed;
     private final PhotoLibrary photos;
@@ -42,16 +40,14 @@ final class Indexer {
     }
 
     /** See {@link PhotoSearch#index}. */
-    Optional<IndexRun.Outcome> index(boolean instead) throws IOException {
+    Optional<IndexRun.Outcome> index(boolean instead, BooleanSupplier wanted) throws IOException {
         if (!runLock.begin(instead)) {
             return Optional.empty();
         }
-        int priority = Thread.currentThread().getPriority();
-        Thread.currentThread().setPriority(BACKGROUND); // and that of the runtime's threads, which are its children
         Indexing ended = state;
         try {
             report(Indexing.started(), false);
-            IndexRun.Outcome outcome = run();
+            IndexRun.Outcome outcome = run(wanted);
             ended = state.ended(outcome, total);
             return Optional.of(outcome);
         } catch (IOException | RuntimeException | Error error) {
@@ -59,21 +55,20 @@ final class Indexer {
             ended = state.failed(McadException.kind(error));
             throw error;
         } finally {
-            Thread.currentThread().setPriority(priority);
             report(ended, true);
         }
     }
 
     /** Go over all photos, and again for callers that came meanwhile. */
-    private IndexRun.Outcome run() throws IOException {
+    private IndexRun.Outcome run(BooleanSupplier wanted) throws IOException {
         int threads = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
-        try (SearchEngine engine = installed.own().newEngine(threads, setup)) {
-            Reembedding reembedding = new Reembedding(installed, setup.clock());
-            Watch watch = new Watch(engine, reembedding);
+        try (SearchEngine engine = installed.own().newEngine(threads, true, setup)) {
+            Reembedding reembedding = new Reembedding(installed, setup.device());
+            Watch watch = new Watch(engine, reembedding, wanted);
             IndexRun.Outcome outcome;
             do {
                 IndexRun run = new IndexRun(
-                    installed.own().index(), engine, setup.decoder(), photos, timings, setup.clock());
+                    installed.own().index(), engine, setup.decoder(), photos, timings, setup.device());
                 outcome = run.run(damaged, watch, watch);
                 damaged = false;
                 if (outcome.finished() && reembedding.isComplete()) {
@@ -153,21 +148,26 @@ final class Indexer {
     private final class Watch implements Conditions, IndexRun.Progress {
         private final SearchEngine engine;
         private final Reembedding reembedding;
+        private final BooleanSupplier wanted;
         private final Throughput throughput = new Throughput();
 
-        Watch(SearchEngine engine, Reembedding reembedding) {
+        Watch(SearchEngine engine, Reembedding reembedding, BooleanSupplier wanted) {
             this.engine = engine;
             this.reembedding = reembedding;
+            this.wanted = wanted;
         }
 
         @Override
         public boolean isStopped() {
+            if (!wanted.getAsBoolean()) {
+                runLock.stop();
+            }
             return runLock.isStopped();
         }
 
         @Override
         public int heat() {
-            return setup.heat().getAsInt();
+            return setup.device().heat();
         }
 
         @Override

@@ -28,8 +28,8 @@ final class InstalledStudents {
     /** A student and the photos that it has embedded. */
     record Student(Bundle bundle, Quarantine quarantine, Path index) {
         /** The caller closes it. */
-        SearchEngine newEngine(int threads, PhotoSearch.Setup setup) throws IOException {
-            return new SearchEngine(bundle, threads, setup.libraries(), quarantine);
+        SearchEngine newEngine(int threads, boolean bulk, PhotoSearch.Setup setup) {
+            return new SearchEngine(bundle, threads, setup.libraries(), bulk, quarantine);
         }
 
         PhotoIndex openIndex() throws IOException {
@@ -82,18 +82,19 @@ final class InstalledStudents {
             return;
         }
         Files.move(path(BUNDLE + BEFORE), path(BUNDLE + GONE), StandardCopyOption.ATOMIC_MOVE);
-        Fsync.directory(setup.directory());
+        Fsync.directory(setup.device().directory());
         previous = null;
         tidy(own);
     }
 
     private Path path(String name) {
-        return setup.directory().resolve(name);
+        return setup.device().directory().resolve(name);
     }
 
     private Student student(Bundle bundle, String rungs) throws IOException {
+        Device device = setup.device();
         Quarantine quarantine = Quarantine.open(
-            path(rungs), setup.environment().get() + " " + bundle.studentSha256 + " " + bundle.created);
+            path(rungs), device.environment() + " " + bundle.studentSha256 + " " + bundle.created, device);
         return new Student(bundle, quarantine, path(INDEX + bundle.studentSha256.substring(0, 16)));
     }
 
@@ -134,7 +135,7 @@ final class InstalledStudents {
 
     /** Delete what belongs to no student that is in use. What cannot be deleted now, the next start deletes. */
     private void tidy(Student now) {
-        try (DirectoryStream<Path> files = Files.newDirectoryStream(setup.directory())) {
+        try (DirectoryStream<Path> files = Files.newDirectoryStream(setup.device().directory())) {
             for (Path file : files) {
                 String name = file.getFileName().toString();
                 boolean stray = name.equals(BUNDLE + GONE) || name.equals(RUNGS + BEFORE) && previous == null

@@ -37,6 +37,11 @@ public interface PhotoLibrary {
 
     Listing list() throws IOException;
 
+    /** As long as it is the same, a list would be; empty where only a list can tell. */
+    default String state() throws IOException {
+        return "";
+    }
+
     /** The volume of a path, of one that is no longer listed, too. */
     String volume(String path);
 

@@ -3,7 +3,6 @@ package mcad.gallery;
 import java.io.Closeable;
 import java.io.File;
 import java.io.IOException;
-import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -11,9 +10,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
-import java.util.function.IntSupplier;
-import java.util.function.LongSupplier;
-import java.util.function.Supplier;
+import java.util.function.BooleanSupplier;
 import mcad.engine.Bundle;
 import mcad.engine.BundleInstaller;
 import mcad.engine.McadException;
@@ -21,7 +18,6 @@ import mcad.engine.SearchEngine;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.engine.towers.Ladder;
-import mcad.engine.towers.Quarantine;
 
 /**
  * Search over a phone's photos, whole: open it once for a process, {@link #index} from a service or a job, {@link
@@ -35,14 +31,10 @@ public final class PhotoSearch implements Closeable {
      * The surroundings of a search.
      *
      * @param bundle where the bundle's files come from: the app's assets
-     * @param directory where bundle and index are kept; no backup should have it
      * @param libraries folders that may hold native libraries of an NPU
-     * @param environment the app's version and the phone's firmware: see {@link Quarantine}
-     * @param clock ms since 1970
-     * @param heat see {@link Conditions#heat}
      */
-    public record Setup(BundleInstaller.Source bundle, Path directory, List<File> libraries, Supplier<String> environment,
-            PhotoLibrary library, PhotoDecoder decoder, LongSupplier clock, IntSupplier heat) {}
+    public record Setup(BundleInstaller.Source bundle, List<File> libraries, PhotoLibrary library, PhotoDecoder decoder,
+            Device device) {}
 
     /** Measured durations of each stage on this phone. */
     public final Timings timings = new Timings();
@@ -57,7 +49,7 @@ public final class PhotoSearch implements Closeable {
     private PhotoSearch(Setup setup) {
         this.setup = setup;
         installed = new InstalledStudents(setup);
-        photos = new ChosenPhotos(setup.library(), setup.directory());
+        photos = new ChosenPhotos(setup.library(), setup.device()::directory);
         finder = new Finder(setup, installed, photos, timings);
         indexer = new Indexer(setup, installed, photos, timings, finder::committed, this::switchStudent);
     }
@@ -178,6 +170,11 @@ public final class PhotoSearch implements Closeable {
         return indexer.imageTower();
     }
 
+    /** Give the text tower's memory back: the next search loads it again. Returns at once. */
+    public void release() {
+        worker.execute(finder::closeEngine);
+    }
+
     /** Rungs over which the process died are tried again when towers are next loaded. */
     public void tryRungsAgain() throws IOException {
         call(() -> {
@@ -189,17 +186,22 @@ public final class PhotoSearch implements Closeable {
     }
 
     /**
-     * Bring the index in step with the photos, on the calling thread, until all is done or {@link #stopIndexing}. When
-     * a run is on already, that one goes over the photos once more, and nothing is returned, at once. IOException with
-     * the reason when it fails; what was committed is kept.
+     * Bring the index in step with the photos, on the calling thread and at its priority, until all is done or {@link
+     * #stopIndexing}. When a run is on already, that one goes over the photos once more, and nothing is returned, at
+     * once. IOException with the reason when it fails; what was committed is kept.
      */
     public Optional<IndexRun.Outcome> index() throws IOException {
-        return indexer.index(false);
+        return index(() -> true);
+    }
+
+    /** The same as long as {@code wanted}, which is asked before each photo. */
+    public Optional<IndexRun.Outcome> index(BooleanSupplier wanted) throws IOException {
+        return indexer.index(false, wanted);
     }
 
     /** The same, after ending a run that is on; its batch is committed. */
-    public IndexRun.Outcome indexInstead() throws IOException {
-        return indexer.index(true).orElseThrow(IllegalStateException::new);
+    public IndexRun.Outcome indexInstead(BooleanSupplier wanted) throws IOException {
+        return indexer.index(true, wanted).orElseThrow(IllegalStateException::new);
     }
 
     /**
@@ -216,8 +218,14 @@ public final class PhotoSearch implements Closeable {
         indexer.stop();
     }
 
-    /** Count the photos that are not indexed, for {@link #indexing}; nothing while a run is on, which counts itself. */
+    /**
+     * Count the photos that are not indexed, for {@link #indexing}. Returns at once where the photos are those of the
+     * last count or run; while a run is on, it counts itself.
+     */
     public void count() throws IOException {
+        if (indexer.state().isCounted() && photos.isListed()) {
+            return;
+        }
         PhotoLibrary.Listing listing = photos.list();
         int all = listing.items().size();
         try (PhotoIndex own = installed.own().openIndex()) { // a search need not wait for it

@@ -3,7 +3,6 @@ package mcad.gallery;
 import java.io.IOException;
 import java.util.HashSet;
 import java.util.Set;
-import java.util.function.LongSupplier;
 import mcad.engine.index.Membership;
 import mcad.engine.index.PhotoIndex;
 
@@ -15,12 +14,12 @@ final class Reembedding {
     private static final String ALL = "";
 
     private final InstalledStudents installed;
-    private final LongSupplier clock;
+    private final Device device;
     private PhotoLibrary.Listing listing;
 
-    Reembedding(InstalledStudents installed, LongSupplier clock) {
+    Reembedding(InstalledStudents installed, Device device) {
         this.installed = installed;
-        this.clock = clock;
+        this.device = device;
     }
 
     /** At the start of a run: whether the previous index is stale, since the phone has numbered its photos anew. */
@@ -43,7 +42,7 @@ final class Reembedding {
         try (PhotoIndex old = previous.openIndex(); PhotoIndex current = installed.own().openIndex()) {
             LibraryState libraryState = LibraryState.open(previous.index());
             int missing = missing(old.membership(), current.membership());
-            return libraryState.isConfirmed(ALL, missing, old.photos(), clock.getAsLong());
+            return libraryState.isConfirmed(ALL, missing, old.photos(), device.nowMs());
         }
     }
 

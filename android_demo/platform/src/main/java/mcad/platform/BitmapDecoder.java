@@ -80,7 +80,7 @@ public final class BitmapDecoder implements PhotoDecoder {
     /** By ImageDecoder, in sRGB and to be read pixel by pixel; {@code side} is 0 where it is not to be shown. */
     private static Bitmap upright(Source source, int side) throws IOException {
         try {
-            return ImageDecoder.decodeBitmap(ImageDecoder.createSource(PhotoBytes.whole(source)), (decoder, info, from) -> {
+            return ImageDecoder.decodeBitmap(imageSource(source), (decoder, info, from) -> {
                 int width = info.getSize().getWidth();
                 int height = info.getSize().getHeight();
                 decoder.setAllocator(ImageDecoder.ALLOCATOR_SOFTWARE);
@@ -92,6 +92,12 @@ public final class BitmapDecoder implements PhotoDecoder {
         } catch (OutOfMemoryError error) {
             throw tooLarge(error);
         }
+    }
+
+    /** Android maps the file into memory, which costs none of the heap: a raw photo may have 100 MB. */
+    private static ImageDecoder.Source imageSource(Source source) throws IOException {
+        return source instanceof MediaPhotos.MediaSource media ? ImageDecoder.createSource(media.resolver(), media.uri())
+            : ImageDecoder.createSource(PhotoBytes.whole(source));
     }
 
     private static BitmapFactory.Options bounds(Source source) throws IOException {

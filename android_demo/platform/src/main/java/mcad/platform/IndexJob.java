@@ -6,14 +6,19 @@ import android.app.job.JobScheduler;
 import android.app.job.JobService;
 import android.content.ComponentName;
 import android.content.Context;
+import android.os.Process;
 import android.provider.MediaStore;
 import android.util.Log;
 import java.io.IOException;
 import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
 import mcad.gallery.IndexRun;
 import mcad.gallery.PhotoAccess;
 import mcad.gallery.PhotoSearch;
+import mcad.gallery.Waiting;
 
 /**
  * Indexes in the background: at night while the phone charges and rests, soon after photos came or went, and what a
@@ -23,18 +28,15 @@ public final class IndexJob extends JobService {
     /** The app has jobs of its own, with small numbers most likely. */
     private static final int NIGHTLY = 0x6d636101;
     private static final int SOON = 0x6d636102;
-    /** Two: to schedule a job anew while it runs ends it, and a trigger serves once. */
-    private static final int[] CHANGES = {0x6d636103, 0x6d636104};
-
-    private static final int NONE = 0;
+    private static final int CHANGES = 0x6d636103;
 
     private static final long NIGHT_MS = TimeUnit.HOURS.toMillis(12);
     /** Photos come in bursts. */
     private static final long REST_MS = TimeUnit.SECONDS.toMillis(10);
     private static final long MOST_MS = TimeUnit.MINUTES.toMillis(5);
 
-    /** The job whose run is on: no other ends it. */
-    private int runs = NONE;
+    /** Those that Android wants ended. */
+    private final Set<Integer> stopped = ConcurrentHashMap.newKeySet();
 
     /** Charging and idle: indexing a gallery takes minutes of a warm phone. */
     static void scheduleNightly(Context context) {
@@ -52,89 +54,94 @@ public final class IndexJob extends JobService {
                 .setRequiresCharging(MediaSearch.isOnlyWhileCharging(context)).build());
     }
 
+    /** What a run has left: after a pause, and not at all where the user stopped it. */
+    static void scheduleRest(Context context) {
+        if (MediaSearch.waiting(context) == Waiting.STOPPED) {
+            cancelSoon(context);
+        } else {
+            scheduleSoon(context, MediaSearch.pauseMs(context));
+        }
+    }
+
     static void cancelSoon(Context context) {
         context.getSystemService(JobScheduler.class).cancel(SOON);
     }
 
-    /** When photos have come or gone. Android forgets it when the phone is switched off. */
+    /** When photos have come or gone. Android forgets it when the phone is switched off: {@link BootReceiver}. */
     static void scheduleChanges(Context context) {
         JobScheduler scheduler = context.getSystemService(JobScheduler.class);
-        if (scheduler.getPendingJob(CHANGES[0]) == null && scheduler.getPendingJob(CHANGES[1]) == null) {
-            scheduler.schedule(changes(context, CHANGES[0]));
+        if (scheduler.getPendingJob(CHANGES) == null) {
+            scheduler.schedule(changes(context));
+        }
+    }
+
+    /** The phone was switched on: an app that followed the photos before goes on. */
+    static void scheduleAgain(Context context) {
+        if (context.getSystemService(JobScheduler.class).getPendingJob(NIGHTLY) != null) {
+            scheduleChanges(context);
         }
     }
 
     /** The user has chosen when: what waits, waits for that. */
     static void reschedule(Context context) {
         JobScheduler scheduler = context.getSystemService(JobScheduler.class);
-        scheduler.cancel(CHANGES[1]);
-        scheduler.schedule(changes(context, CHANGES[0]));
+        scheduler.schedule(changes(context));
         if (scheduler.getPendingJob(SOON) != null) {
-            scheduleSoon(context, 0);
+            scheduleRest(context);
         }
     }
 
-    private static JobInfo changes(Context context, int id) {
-        return job(context, id).addTriggerContentUri(new JobInfo.TriggerContentUri(
+    private static JobInfo changes(Context context) {
+        return job(context, CHANGES).addTriggerContentUri(new JobInfo.TriggerContentUri(
                 MediaStore.Images.Media.EXTERNAL_CONTENT_URI, JobInfo.TriggerContentUri.FLAG_NOTIFY_FOR_DESCENDANTS))
             .setTriggerContentUpdateDelay(REST_MS).setTriggerContentMaxDelay(MOST_MS)
             .setRequiresCharging(MediaSearch.isOnlyWhileCharging(context)).build();
     }
 
     private static JobInfo.Builder job(Context context, int id) {
-        return new JobInfo.Builder(id, new ComponentName(context, IndexJob.class));
+        return new JobInfo.Builder(id, new ComponentName(context, IndexJob.class)).setRequiresBatteryNotLow(true);
     }
 
     @Override
     public boolean onStartJob(JobParameters parameters) {
-        int id = parameters.getJobId();
-        if (id == CHANGES[0] || id == CHANGES[1]) {
-            // Now, so that nothing that changes while this one runs is missed.
-            int next = id == CHANGES[0] ? CHANGES[1] : CHANGES[0];
-            getSystemService(JobScheduler.class).schedule(changes(this, next));
-        } else if (id == NIGHTLY) {
-            scheduleChanges(this);
-        }
-        if (new MediaPhotos(this).access() == PhotoAccess.State.NONE) {
-            return false;
-        }
-        PhotoSearch search = MediaSearch.of(this);
-        new Thread(() -> jobFinished(parameters, run(search, id)), "index-job").start();
+        stopped.remove(parameters.getJobId());
+        new Thread(() -> run(parameters), "index-job").start();
         return true;
     }
 
-    /** Whether it has to run again. */
-    private boolean run(PhotoSearch search, int id) {
-        try {
-            begin(id);
-            Optional<IndexRun.Outcome> outcome = search.index();
-            end(id);
-            if (outcome.isPresent()) {
-                return !outcome.get().finished();
-            }
-            // Another's is on, a screen's maybe, that may be left: without a job Android would freeze the process over it.
-            return search.awaitIndexing();
-        } catch (IOException | RuntimeException | OutOfMemoryError | InterruptedException error) {
-            end(id);
-            Log.w(MediaSearch.TAG, error);
+    private void run(JobParameters parameters) {
+        Process.setThreadPriority(Process.THREAD_PRIORITY_BACKGROUND);
+        int id = parameters.getJobId();
+        boolean again = index(() -> !stopped.contains(id) && MediaSearch.waiting(this) == Waiting.NO);
+        if (id == CHANGES && !again) {
+            // A trigger serves once. Android hands on to the next job what changed while this one ran.
+            getSystemService(JobScheduler.class).schedule(changes(this));
+        } else if (id == NIGHTLY) {
+            scheduleChanges(this);
         }
-        return false;
+        jobFinished(parameters, again);
     }
 
-    private synchronized void begin(int id) {
-        runs = runs == NONE ? id : runs;
-    }
-
-    private synchronized void end(int id) {
-        runs = runs == id ? NONE : runs;
+    /** Whether it has to run again. */
+    private boolean index(BooleanSupplier wanted) {
+        try {
+            if (!wanted.getAsBoolean() || new MediaPhotos(this).access() == PhotoAccess.State.NONE) {
+                return false;
+            }
+            PhotoSearch search = MediaSearch.of(this);
+            Optional<IndexRun.Outcome> outcome = search.index(wanted);
+            // Another's is on, a screen's maybe, that may be left: without a job Android would freeze the process over it.
+            return outcome.isPresent() ? !outcome.get().finished() : search.awaitIndexing();
+        } catch (IOException | RuntimeException | OutOfMemoryError | InterruptedException error) {
+            Log.w(MediaSearch.TAG, error);
+            return false;
+        }
     }
 
     /** Android takes the resources back: what is in the batch at hand is committed, the rest comes next time. */
     @Override
-    public synchronized boolean onStopJob(JobParameters parameters) {
-        if (runs == parameters.getJobId()) {
-            MediaSearch.of(this).stopIndexing();
-        }
+    public boolean onStopJob(JobParameters parameters) {
+        stopped.add(parameters.getJobId());
         return true;
     }
 }

@@ -3,16 +3,21 @@ package mcad.platform;
 import android.app.Notification;
 import android.app.NotificationChannel;
 import android.app.NotificationManager;
+import android.app.PendingIntent;
 import android.app.Service;
+import android.content.Context;
 import android.content.Intent;
 import android.content.pm.ServiceInfo;
+import android.graphics.drawable.Icon;
 import android.os.Build;
 import android.os.IBinder;
 import android.os.PowerManager;
+import android.os.Process;
 import android.os.SystemClock;
 import android.util.Log;
 import java.io.IOException;
 import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
 import mcad.gallery.IndexRun;
 import mcad.gallery.Indexing;
 import mcad.gallery.PhotoSearch;
@@ -24,22 +29,32 @@ import mcad.gallery.PhotoSearch;
  */
 public final class IndexService extends Service {
     static final String CHANNEL = "photo-search-indexing";
+    static final String PAUSE = "mcad.platform.PAUSE";
+    static final String STOP = "mcad.platform.STOP";
 
     private static final int NOTIFICATION = 0x6d636101;
     private static final long EVERY_MS = 1000;
     private static final long LATER_MS = TimeUnit.MINUTES.toMillis(15);
     /** So long a service of this type may run in a day. */
     private static final long MOST_MS = TimeUnit.HOURS.toMillis(6);
+    /** Behind what the screen does. From 10 on, Android keeps a thread on the slow processors. */
+    private static final int NICE = 5;
 
     private final Runnable listener = this::showProgress;
     private PhotoSearch search;
     /** A job has one of Android's; under a service alone the processor sleeps with the screen. */
     private PowerManager.WakeLock awake;
+    private boolean resting;
     private long shownMs;
     private int runs;
     /** The number of the last start: it is for Android to say whether none has come since. */
     private int last;
     private boolean over;
+
+    static PendingIntent intent(Context context, String action) {
+        Intent intent = new Intent(context, IndexService.class).setAction(action);
+        return PendingIntent.getService(context, 0, intent, PendingIntent.FLAG_IMMUTABLE);
+    }
 
     @Override
     public void onCreate() {
@@ -56,37 +71,65 @@ public final class IndexService extends Service {
 
     @Override
     public int onStartCommand(Intent intent, int flags, int start) {
+        String action = intent.getAction();
+        boolean ends = PAUSE.equals(action) || STOP.equals(action);
+        if (ends) {
+            new Thread(() -> end(action), "index-end").start();
+        } else if (!isForeground()) {
+            new Thread(() -> IndexJob.scheduleSoon(this, 0), "index-later").start();
+            ends = true;
+        }
+        boolean first;
+        synchronized (this) {
+            last = start;
+            if (ends) {
+                if (runs == 0) {
+                    stopSelf(); // else the run that is on does it
+                }
+                return START_NOT_STICKY;
+            }
+            over = false;
+            first = runs++ == 0;
+        }
+        new Thread(() -> run(first), "index-service").start();
+        return START_NOT_STICKY;
+    }
+
+    private void end(String action) {
+        if (PAUSE.equals(action)) {
+            MediaSearch.pause(this);
+        } else {
+            MediaSearch.stop(this);
+        }
+    }
+
+    /** False if Android refuses: the day's hours are used up, say. */
+    private boolean isForeground() {
         try {
             if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
                 startForeground(NOTIFICATION, notification(), ServiceInfo.FOREGROUND_SERVICE_TYPE_DATA_SYNC);
             } else {
                 startForeground(NOTIFICATION, notification());
             }
-        } catch (IllegalStateException notAllowed) { // the day's hours are used up, say
+            return true;
+        } catch (IllegalStateException notAllowed) {
             Log.w(MediaSearch.TAG, notAllowed);
-            IndexJob.scheduleSoon(this, 0);
-            stopSelf();
-            return START_NOT_STICKY;
+            return false;
         }
-        boolean first;
-        synchronized (this) {
-            first = runs++ == 0;
-            last = start;
-            over = false;
-        }
-        new Thread(() -> run(first), "index-service").start();
-        return START_NOT_STICKY;
     }
 
     private void run(boolean first) {
+        Process.setThreadPriority(NICE);
+        MediaSearch.begin(this);
         IndexJob.scheduleSoon(this, LATER_MS); // if the process is killed
-        boolean finished = true; // by the run that is on
+        BooleanSupplier wanted = () -> MediaSearch.mayRun(this);
+        boolean finished = false;
         boolean failed = false;
         try {
-            if (first) {
-                finished = search.indexInstead().finished(); // of a job's, which may be stopped any time
-            } else {
-                finished = search.index().map(IndexRun.Outcome::finished).orElse(true);
+            if (wanted.getAsBoolean()) {
+                // The first takes the place of a job's, which may be stopped any time; others join it.
+                finished = first ? search.indexInstead(wanted).finished()
+                    : search.index(wanted).map(IndexRun.Outcome::finished).orElse(true);
             }
         } catch (IOException | RuntimeException | OutOfMemoryError error) {
             Log.w(MediaSearch.TAG, error);
@@ -99,10 +142,11 @@ public final class IndexService extends Service {
             }
             lastOfAll = last;
         }
-        if (!finished) {
-            IndexJob.scheduleSoon(this, 0);
-        } else if (!failed) { // else the job tries once more: MediaStore may answer by then
+        MediaSearch.end(this);
+        if (finished) {
             IndexJob.cancelSoon(this);
+        } else if (!failed) { // else the job tries once more: MediaStore may answer by then
+            IndexJob.scheduleRest(this);
         }
         if (stopSelfResult(lastOfAll)) {
             leave();
@@ -142,10 +186,23 @@ public final class IndexService extends Service {
     }
 
     private synchronized void showProgress() {
+        stayAwake(!search.indexing().resting());
         long now = SystemClock.elapsedRealtime();
         if (!over && search.isIndexing() && now - shownMs >= EVERY_MS) {
             shownMs = now;
             getSystemService(NotificationManager.class).notify(NOTIFICATION, notification());
+        }
+    }
+
+    /** A run that waits in the heat need not keep the phone awake. */
+    private void stayAwake(boolean works) {
+        if (works == resting && !over) {
+            resting = !works;
+            if (resting) {
+                awake.release();
+            } else {
+                awake.acquire(MOST_MS);
+            }
         }
     }
 
@@ -159,6 +216,9 @@ public final class IndexService extends Service {
             .setOngoing(true);
         if (getApplication() instanceof IndexingNotice words) {
             words.word(builder, state);
+        } else {
+            builder.addAction(new Notification.Action.Builder(
+                (Icon) null, getText(android.R.string.cancel), intent(this, STOP)).build());
         }
         return builder.build();
     }

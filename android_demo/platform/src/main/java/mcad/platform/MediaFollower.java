@@ -4,13 +4,16 @@ import android.content.Context;
 import android.database.ContentObserver;
 import android.os.Handler;
 import android.os.Looper;
+import android.os.Process;
 import android.provider.MediaStore;
 import android.util.Log;
 import java.io.IOException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.function.BooleanSupplier;
 import mcad.gallery.PhotoAccess;
 import mcad.gallery.PhotoSearch;
+import mcad.gallery.Waiting;
 
 /**
  * While a screen is visible, photos that come and go are indexed at once, and what is left is counted; jobs do it
@@ -75,9 +78,11 @@ public final class MediaFollower {
 
     /** Not before the user wanted an index: a first run is long. */
     private void follow() {
+        Process.setThreadPriority(Process.THREAD_PRIORITY_BACKGROUND);
+        BooleanSupplier wanted = () -> MediaSearch.waiting(context) == Waiting.NO;
         try {
-            if (maySee() && MediaSearch.mayFollow(context) && search.photos() > 0) {
-                search.index();
+            if (maySee() && wanted.getAsBoolean() && search.photos() > 0) {
+                search.index(wanted);
             }
         } catch (IOException | RuntimeException | OutOfMemoryError error) {
             Log.w(MediaSearch.TAG, error);

@@ -1,5 +1,6 @@
 package mcad.platform;
 
+import android.content.ContentResolver;
 import android.content.ContentUris;
 import android.content.Context;
 import android.content.pm.PackageManager;
@@ -10,6 +11,7 @@ import android.os.Environment;
 import android.os.storage.StorageManager;
 import android.os.storage.StorageVolume;
 import android.provider.MediaStore;
+import android.util.Log;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -19,6 +21,7 @@ import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.Set;
 import mcad.engine.McadException;
 import mcad.engine.photos.PhotoDecoder;
@@ -57,10 +60,7 @@ public final class MediaPhotos implements PhotoLibrary {
         Map<String, String> volumes = new LinkedHashMap<>();
         try {
             if (HAS_VOLUMES) {
-                for (String volume : MediaStore.getExternalVolumeNames(context)) {
-                    volumes.put(volume, MediaStore.getVersion(context, volume));
-                    read(MediaStore.Images.Media.getContentUri(volume), items);
-                }
+                readVolumes(items, volumes);
             } else {
                 for (StorageVolume volume : context.getSystemService(StorageManager.class).getStorageVolumes()) {
                     if (Environment.MEDIA_MOUNTED.equals(volume.getState())) {
@@ -71,10 +71,52 @@ public final class MediaPhotos implements PhotoLibrary {
                 read(IMAGES, items);
             }
         } catch (RuntimeException error) { // of the provider, on the other side
-            throw new McadException(McadException.Kind.PHOTOS, "MediaStore failed: " + error + ".", "", error);
+            throw failed(error);
         }
         items.sort((a, b) -> Long.compare(b.modifiedMs(), a.modifiedMs()));
         return new Listing(items, volumes, access() == PhotoAccess.State.ALL);
+    }
+
+    /** A volume that fails, a card that is just taken out, is as one that is not there. */
+    private void readVolumes(List<Item> items, Map<String, String> volumes) throws McadException {
+        Exception failure = null;
+        for (String volume : MediaStore.getExternalVolumeNames(context)) {
+            List<Item> ofVolume = new ArrayList<>();
+            try {
+                String version = MediaStore.getVersion(context, volume);
+                read(MediaStore.Images.Media.getContentUri(volume), ofVolume);
+                volumes.put(volume, version);
+                items.addAll(ofVolume);
+            } catch (McadException | RuntimeException error) {
+                Log.w(MediaSearch.TAG, volume, error);
+                failure = error;
+            }
+        }
+        if (volumes.isEmpty() && failure != null) {
+            throw failed(failure);
+        }
+    }
+
+    private static McadException failed(Exception error) {
+        return new McadException(McadException.Kind.PHOTOS, "MediaStore failed: " + error + ".", "", error);
+    }
+
+    /** Android 11 and later count the changes of each volume. Which photos the user chose is not among them. */
+    @Override
+    public String state() {
+        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.R || access() != PhotoAccess.State.ALL) {
+            return "";
+        }
+        StringBuilder state = new StringBuilder();
+        try {
+            for (String volume : MediaStore.getExternalVolumeNames(context)) {
+                state.append(volume).append(' ').append(MediaStore.getVersion(context, volume)).append(' ')
+                    .append(MediaStore.getGeneration(context, volume)).append('\n');
+            }
+        } catch (RuntimeException error) { // of the provider: a list will tell
+            return "";
+        }
+        return state.toString();
     }
 
     private void read(Uri images, List<Item> items) throws McadException {
@@ -87,7 +129,7 @@ public final class MediaPhotos implements PhotoLibrary {
                 String uri = ContentUris.withAppendedId(images, cursor.getLong(0)).toString();
                 String place = cursor.getString(5);
                 String kind = String.valueOf(cursor.getString(3));
-                String folder = HAS_VOLUMES ? MediaPath.folder(String.valueOf(place), null)
+                String folder = HAS_VOLUMES ? MediaPath.folder(place == null ? "" : place, null)
                     : MediaPath.folder(null, place);
                 long modifiedMs = 1000 * cursor.getLong(1); // MediaStore has seconds
                 long takenMs = cursor.isNull(4) ? modifiedMs : cursor.getLong(4);
@@ -117,17 +159,33 @@ public final class MediaPhotos implements PhotoLibrary {
             }
         }
         Set<String> visible = new HashSet<>();
+        int answers = 0;
+        RuntimeException failure = null;
         for (Map.Entry<Uri, Map<Long, String>> volume : asked.entrySet()) {
-            List<Long> ids = new ArrayList<>(volume.getValue().keySet());
-            for (int start = 0; start < ids.size(); start += AT_ONCE) {
-                List<Long> batch = ids.subList(start, Math.min(start + AT_ONCE, ids.size()));
-                ask(volume.getKey(), batch, volume.getValue(), visible);
+            try {
+                askForAll(volume.getKey(), volume.getValue(), visible);
+                answers++;
+            } catch (IllegalArgumentException notMounted) {
+                answers++; // the volume is not there: nor are its photos
+            } catch (RuntimeException error) {
+                Log.w(MediaSearch.TAG, error);
+                failure = error;
             }
+        }
+        if (answers == 0 && failure != null) {
+            throw failed(failure);
         }
         return visible;
     }
 
-    private void ask(Uri images, List<Long> ids, Map<Long, String> paths, Set<String> visible) throws McadException {
+    private void askForAll(Uri images, Map<Long, String> paths, Set<String> visible) {
+        List<Long> ids = new ArrayList<>(paths.keySet());
+        for (int start = 0; start < ids.size(); start += AT_ONCE) {
+            ask(images, ids.subList(start, Math.min(start + AT_ONCE, ids.size())), paths, visible);
+        }
+    }
+
+    private void ask(Uri images, List<Long> ids, Map<Long, String> paths, Set<String> visible) {
         StringBuilder numbers = new StringBuilder();
         for (long id : ids) {
             numbers.append(numbers.length() == 0 ? "" : ",").append(id);
@@ -137,10 +195,6 @@ public final class MediaPhotos implements PhotoLibrary {
             while (cursor != null && cursor.moveToNext()) {
                 visible.add(paths.get(cursor.getLong(0)));
             }
-        } catch (IllegalArgumentException notMounted) {
-            // The volume is not there: nor are its photos.
-        } catch (RuntimeException error) {
-            throw new McadException(McadException.Kind.PHOTOS, "MediaStore failed: " + error + ".", "", error);
         }
     }
 
@@ -158,10 +212,16 @@ public final class MediaPhotos implements PhotoLibrary {
 
     /** A photo by any content URI: one that another app shared, say. */
     public PhotoDecoder.Source source(Uri uri) {
-        return () -> {
+        return new MediaSource(context.getContentResolver(), uri);
+    }
+
+    /** A photo that Android opens, for a decoder that would rather have it open the photo itself. */
+    record MediaSource(ContentResolver resolver, Uri uri) implements PhotoDecoder.Source {
+        @Override
+        public InputStream open() throws IOException {
             InputStream in;
             try {
-                in = context.getContentResolver().openInputStream(uri);
+                in = resolver.openInputStream(uri);
             } catch (RuntimeException error) { // access was taken back meanwhile, or the provider failed
                 throw new IOException(error);
             }
@@ -169,17 +229,20 @@ public final class MediaPhotos implements PhotoLibrary {
                 throw new FileNotFoundException(uri.toString());
             }
             return in;
-        };
+        }
     }
 
-    /** A photo's file name, for a screen reader; its path where Android tells none. */
-    public String name(String path) {
-        String[] column = {MediaStore.Images.Media.DISPLAY_NAME};
+    /** When a photo was taken, in ms since 1970, or its file changed; empty where Android does not tell. */
+    public OptionalLong takenMs(String path) {
+        String[] columns = {MediaStore.Images.Media.DATE_TAKEN, MediaStore.Images.Media.DATE_MODIFIED};
         Uri uri = Uri.parse(MediaPath.uri(path));
-        try (Cursor cursor = context.getContentResolver().query(uri, column, null, null, null)) {
-            return cursor != null && cursor.moveToFirst() && cursor.getString(0) != null ? cursor.getString(0) : path;
+        try (Cursor cursor = context.getContentResolver().query(uri, columns, null, null, null)) {
+            if (cursor == null || !cursor.moveToFirst()) {
+                return OptionalLong.empty();
+            }
+            return OptionalLong.of(cursor.isNull(0) ? 1000 * cursor.getLong(1) : cursor.getLong(0));
         } catch (RuntimeException error) {
-            return path;
+            return OptionalLong.empty();
         }
     }
 }

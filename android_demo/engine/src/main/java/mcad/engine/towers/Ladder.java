@@ -55,18 +55,24 @@ public final class Ladder {
     private final Bundle bundle;
     private final int threads;
     private final List<File> libraries;
+    private final boolean bulk;
     private final Quarantine quarantine;
 
     /** {@code libraries}: folders that may hold native libraries of an NPU. */
     public Ladder(Bundle bundle, int threads, List<File> libraries) {
-        this(bundle, threads, libraries, Quarantine.NONE);
+        this(bundle, threads, libraries, false, Quarantine.NONE);
     }
 
-    /** The same without the rungs that {@code quarantine} holds. */
-    public Ladder(Bundle bundle, int threads, List<File> libraries, Quarantine quarantine) {
+    /**
+     * The same without the rungs that {@code quarantine} holds.
+     *
+     * @param bulk whether towers embed for minutes: an NPU then runs at a speed that it can sustain
+     */
+    public Ladder(Bundle bundle, int threads, List<File> libraries, boolean bulk, Quarantine quarantine) {
         this.bundle = bundle;
         this.threads = threads;
         this.libraries = libraries;
+        this.bulk = bulk;
         this.quarantine = quarantine;
     }
 
@@ -161,13 +167,14 @@ public final class Ladder {
 
     /** Load one step. McadException with the reason when it cannot be. */
     public Tower load(Step step) throws McadException {
-        File qnn = null;
+        Map<String, String> qnn = null;
         if (step.provider() == Tower.Provider.QNN) {
-            qnn = library(QNN_LIBRARY);
-            if (qnn == null) {
+            File library = library(QNN_LIBRARY);
+            if (library == null) {
                 throw new McadException(QNN_LIBRARY + " is not there",
                     "Give the AAR that has it: --aar PATH, of mcad-mobile app and bench.");
             }
+            qnn = Tower.qnnSettings(library, bulk);
         }
         return Tower.load(bundle, step.rung(), step.provider(), threads, qnn);
     }

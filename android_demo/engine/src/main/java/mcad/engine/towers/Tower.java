@@ -70,12 +70,12 @@ public final class Tower implements AutoCloseable {
     /**
      * Load a rung. McadException with ONNX Runtime's reason when it cannot.
      *
-     * @param qnnLibrary libQnnHtp.so, for {@link Provider#QNN}
+     * @param qnn {@link #qnnSettings}, for {@link Provider#QNN}
      */
-    static Tower load(Bundle bundle, Bundle.Rung rung, Provider provider, int threads, File qnnLibrary)
+    static Tower load(Bundle bundle, Bundle.Rung rung, Provider provider, int threads, Map<String, String> qnn)
             throws McadException {
         String path = bundle.path(rung.files().get(0)).toString();
-        try (OrtSession.SessionOptions options = options(provider, threads, qnnLibrary)) {
+        try (OrtSession.SessionOptions options = options(provider, threads, qnn)) {
             return new Tower(rung, provider, OrtEnvironment.getEnvironment().createSession(path, options));
         } catch (OrtException | LinkageError error) {
             throw new McadException(
@@ -84,8 +84,17 @@ public final class Tower implements AutoCloseable {
         }
     }
 
+    /** What QNN is told. {@code library} is libQnnHtp.so; a burst does not last, as {@code bulk} asks. */
+    static Map<String, String> qnnSettings(File library, boolean bulk) {
+        Map<String, String> settings = new HashMap<>();
+        settings.put("backend_path", library.getPath());
+        settings.put("htp_performance_mode", bulk ? "sustained_high_performance" : "burst");
+        return settings;
+    }
+
     /** The options of a provider's session. The caller closes them. */
-    static OrtSession.SessionOptions options(Provider provider, int threads, File qnnLibrary) throws OrtException {
+    static OrtSession.SessionOptions options(Provider provider, int threads, Map<String, String> qnn)
+            throws OrtException {
         OrtSession.SessionOptions options = new OrtSession.SessionOptions();
         try {
             // XNNPACK has threads of its own, and ONNX Runtime's would be in their way: as its documentation advises.
@@ -101,11 +110,8 @@ public final class Tower implements AutoCloseable {
             if (provider == Provider.EXACT_CPU) {
                 options.addConfigEntry("session.x64quantprecision", "1");
             } else if (provider == Provider.QNN) {
-                Map<String, String> settings = new HashMap<>();
-                settings.put("backend_path", qnnLibrary.getPath());
-                settings.put("htp_performance_mode", "burst");
                 options.addConfigEntry("session.disable_cpu_ep_fallback", "1");
-                options.addQnn(settings);
+                options.addQnn(qnn);
             } else if (provider == Provider.XNNPACK) {
                 options.addXnnpack(Collections.singletonMap("intra_op_num_threads", Integer.toString(threads)));
             }

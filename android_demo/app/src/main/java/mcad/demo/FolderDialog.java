@@ -1,0 +1,92 @@
+package mcad.demo;
+
+import android.app.Activity;
+import android.app.AlertDialog;
+import android.app.Dialog;
+import android.app.DialogFragment;
+import android.os.Bundle;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.function.Predicate;
+import mcad.gallery.Album;
+import mcad.gallery.Folders;
+
+/** A list of folders to tick: which are indexed, or which are searched. A fragment, so that it survives a turn. */
+@SuppressWarnings("deprecation") // what takes its place is not part of Android
+public final class FolderDialog extends DialogFragment {
+    /** A screen that shows one. */
+    interface Screen {
+        void indexFolders(Folders folders);
+
+        void searchFolders(Set<String> folders);
+    }
+
+    private static final String INDEXED = "indexed";
+    private static final String FOLDERS = "folders";
+    private static final String LABELS = "labels";
+    private static final String TICKS = "ticks";
+
+    private String[] folders;
+    private boolean[] ticks;
+
+    /** On the screen's thread; {@code indexed}: to choose what is indexed. */
+    static void show(Activity screen, boolean indexed, List<Album> albums, Predicate<String> ticked) {
+        if (screen.isDestroyed() || screen.getFragmentManager().isStateSaved()) {
+            return; // it was left while the folders were read
+        }
+        String[] folders = new String[albums.size()];
+        String[] labels = new String[folders.length];
+        boolean[] ticks = new boolean[folders.length];
+        for (int i = 0; i < folders.length; i++) {
+            Album album = albums.get(i);
+            folders[i] = album.folder();
+            labels[i] = screen.getString(R.string.album, album.name(), album.photos());
+            ticks[i] = ticked.test(folders[i]);
+        }
+        Bundle arguments = new Bundle();
+        arguments.putBoolean(INDEXED, indexed);
+        arguments.putStringArray(FOLDERS, folders);
+        arguments.putStringArray(LABELS, labels);
+        arguments.putBooleanArray(TICKS, ticks);
+        FolderDialog dialog = new FolderDialog();
+        dialog.setArguments(arguments);
+        dialog.show(screen.getFragmentManager(), FOLDERS);
+    }
+
+    @Override
+    public Dialog onCreateDialog(Bundle saved) {
+        folders = getArguments().getStringArray(FOLDERS);
+        ticks = (saved == null ? getArguments() : saved).getBooleanArray(TICKS);
+        Screen screen = (Screen) getActivity();
+        AlertDialog.Builder dialog = new AlertDialog.Builder(getActivity())
+            .setMultiChoiceItems(getArguments().getStringArray(LABELS), ticks, (any, which, chosen) -> ticks[which] = chosen)
+            .setNegativeButton(android.R.string.cancel, null);
+        if (getArguments().getBoolean(INDEXED, false)) {
+            dialog.setTitle(R.string.folders)
+                .setPositiveButton(R.string.and_new_folders,
+                    (any, which) -> screen.indexFolders(new Folders(false, those(false))))
+                .setNeutralButton(R.string.only_these, (any, which) -> screen.indexFolders(new Folders(true, those(true))));
+        } else {
+            dialog.setTitle(R.string.albums)
+                .setPositiveButton(android.R.string.ok, (any, which) -> screen.searchFolders(those(true)));
+        }
+        return dialog.create();
+    }
+
+    @Override
+    public void onSaveInstanceState(Bundle saved) {
+        super.onSaveInstanceState(saved);
+        saved.putBooleanArray(TICKS, ticks);
+    }
+
+    private Set<String> those(boolean tick) {
+        Set<String> found = new HashSet<>();
+        for (int i = 0; i < ticks.length; i++) {
+            if (ticks[i] == tick) {
+                found.add(folders[i]);
+            }
+        }
+        return found;
+    }
+}

@@ -1,0 +1,72 @@
+package mcad.gallery;
+
+import java.io.Closeable;
+import java.io.IOException;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import mcad.engine.photos.PhotoDecoder;
+import mcad.engine.photos.Preprocess;
+
+/** Decodes on a thread of its own: one that hangs in native code is left behind, and costs the run no more. */
+final class TimedDecoder implements Closeable {
+    private final Preprocess preprocess;
+    private final PhotoDecoder decoder;
+    private final Device device;
+    private ExecutorService thread;
+
+    TimedDecoder(Preprocess preprocess, PhotoDecoder decoder, Device device) {
+        this.preprocess = preprocess;
+        this.decoder = decoder;
+        this.device = device;
+    }
+
+    /** The pixels of a photo. TimeoutException if that takes longer than {@link Device#decodingMs}. */
+    float[] pixels(PhotoDecoder.Source source) throws IOException, TimeoutException {
+        if (thread == null) {
+            thread = Executors.newSingleThreadExecutor(device.threads());
+        }
+        Future<float[]> pixels = thread.submit(() -> preprocess.pixels(decoder, source));
+        try {
+            return await(pixels);
+        } catch (TimeoutException hangs) {
+            close();
+            thread = null;
+            throw hangs;
+        } catch (ExecutionException error) {
+            if (error.getCause() instanceof Error fatal) {
+                throw fatal;
+            }
+            throw error.getCause() instanceof IOException io ? io : new IOException(error.getCause());
+        }
+    }
+
+    /** An interrupt is of no photo: it is for the caller, later. */
+    private float[] await(Future<float[]> pixels) throws ExecutionException, TimeoutException {
+        long endNs = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(device.decodingMs());
+        boolean interrupted = false;
+        try {
+            while (true) {
+                try {
+                    return pixels.get(endNs - System.nanoTime(), TimeUnit.NANOSECONDS);
+                } catch (InterruptedException later) {
+                    interrupted = true;
+                }
+            }
+        } finally {
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    @Override
+    public void close() {
+        if (thread != null) {
+            thread.shutdownNow();
+        }
+    }
+}

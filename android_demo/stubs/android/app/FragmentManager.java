@@ -1,0 +1,5 @@
+package android.app;
+
+public abstract class FragmentManager {
+    public native boolean isStateSaved();
+}
