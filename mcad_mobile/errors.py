@@ -171,8 +171,8 @@ def missing_extra(error: Exception, extra: str, module: str) -> MissingExtra:
         )
     package = module.partition(".")[0]
     return MissingExtra(
-        f"{module} is installed and does not load ({type(error).__name__}: {error}).",
-        f"Install it anew: pip uninstall {package}, then {install_line(extra)}",
+        f"{module} is installed but does not load ({type(error).__name__}: {error}).",
+        f"Install it again: pip uninstall {package}, then {install_line(extra)}",
     )
 
 

@@ -81,11 +81,11 @@ def libraries(
     holders = [archive.path for archive in found.archives if archive.onnxruntime]
     if len(holders) > 1:
         raise BuildError(
-            f"{holders[0]} and {holders[1]} both hold ONNX Runtime.", "Give one of them."
+            f"{holders[0]} and {holders[1]} both contain ONNX Runtime.", "Give one of them."
         )
     if onnxruntime is not None and not holders:
         raise BuildError(
-            f"{onnxruntime} has no ONNX Runtime in it.",
+            f"{onnxruntime} contains no ONNX Runtime.",
             "Give com.microsoft.onnxruntime:onnxruntime-android of Maven Central, a .aar.",
         )
     if not holders:

@@ -118,7 +118,7 @@ def _check_names(bundle: Bundle | None, out: Path, sample: Path | None) -> None:
     if sample is not None and sample.suffix != ".apk":
         raise BuildError(f"{sample} does not end in .apk.", "Name it: --sample sample.apk.")
     if sample is not None and bundle is None:
-        raise BuildError("The sample app searches with a bundle.", "Give one: --bundle DIR.")
+        raise BuildError("The sample app needs a bundle to search with.", "Give one: --bundle DIR.")
 
 
 def _manifest() -> str:

@@ -104,7 +104,7 @@ def mcad(*arguments: str) -> str:
     if done.returncode:
         raise McadError(
             f"`mcad-mobile {arguments[0]}` ended with code {done.returncode}.",
-            "Its messages stand above.",
+            "See its messages above.",
         )
     if "--json" not in arguments:
         print(done.stdout, end="")

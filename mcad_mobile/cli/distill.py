@@ -92,7 +92,7 @@ class DistillOptions(Options):
     smoke: bool = flag(
         "--smoke",
         "Only to see that all of it works here: the first 200 photos of --data (without --data, "
-        "the few that packages ship), one view, one pass. The student is no good.",
+        "the few that packages ship), one view, one pass. The student is not meant to be good.",
     )
     cache: Path = option(
         "--cache",

@@ -162,7 +162,7 @@ def _rows(options: SearchOptions) -> RowFilter:
     if rows.after is not None and rows.before is not None and rows.after >= rows.before:
         raise QueryError(
             f"No photo was taken after {options.after} and before {options.before}.",
-            "Swap the days.",
+            "Swap the dates.",
         )
     return rows
 

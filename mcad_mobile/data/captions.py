@@ -72,8 +72,8 @@ def read_table(file: Path) -> list[CaptionedPhoto]:
         for row in reader:
             if None in row or None in row.values():
                 raise DataError(
-                    f"Line {reader.line_num} of {file} has not {len(names)} columns.",
-                    'A caption with a comma in it stands between quotes: "a dog, running".',
+                    f"Line {reader.line_num} of {file} does not have {len(names)} columns.",
+                    'Put a caption that contains a comma in quotes: "a dog, running".',
                 )
             key = (row[photo].strip(), row.get("split", "test").strip())
             captions.setdefault(key, []).append(row[caption].strip())

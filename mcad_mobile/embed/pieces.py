@@ -218,7 +218,7 @@ def _file(path: str) -> tuple[bytes, int]:
         os.stat(path)  # noqa: PTH116
         photo = read_photo(path)
     except ValueError as error:  # a path with a zero
-        raise PhotoError(f"{path!r} is no path: {error}.") from error
+        raise PhotoError(f"{path!r} is not a path: {error}.") from error
     except PhotoError as error:
         if isinstance(error.__cause__, OSError):
             raise error.__cause__ from None

@@ -97,7 +97,7 @@ class ShardFile:
             raw = (self._parquet.schema_arrow.metadata or {}).get(_META)
         if raw is None:
             raise ShardError(
-                f"{where} is a Parquet file, and no shard of `mcad-mobile embed`.",
+                f"{where} is a Parquet file, but not a shard of `mcad-mobile embed`.",
                 "Give the folder that `mcad-mobile embed --out` wrote.",
             )
         self.facts = decode(raw, ShardFacts, where, ShardError, _REDO, schema=SCHEMA)

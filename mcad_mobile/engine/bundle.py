@@ -398,7 +398,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         except (FileNotFoundError, NotADirectoryError):
             kind = folder_kind(directory)
             raise BundleError(
-                f"{directory} is no bundle: it is {kind}."
+                f"{directory} is not a bundle: it is {kind}."
                 if kind in _INSTEAD
                 else f"No bundle at {directory}: {path} is missing.",
                 _INSTEAD.get(kind, EXPORT_AGAIN),

@@ -13,7 +13,7 @@ from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index.deterministic import dot
 from mcad_mobile.errors import QueryError
 
-MATCH_DEVIATIONS = 3.25  # benchmarks/no_match.py: what it hides, and what it lets pass
+MATCH_DEVIATIONS = 3.25  # benchmarks/confidence.py: what it hides, and what it lets pass
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Part:
                 'Write Part("a dog") or Part(Path("dog.jpg")).',
             )
         if not (isinstance(self.weight, int | float) and math.isfinite(self.weight)):
-            raise QueryError(f"{self.weight!r} is no weight.", "Give a number, as in 0.5 or -1.")
+            raise QueryError(f"{self.weight!r} is not a weight.", "Give a number, as in 0.5 or -1.")
 
 
 def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32) -> F32:

@@ -44,7 +44,7 @@ def embed_again(
         target = directory
     elif source.student_sha256 == bundle.student.sha256:
         raise PhotoIndexError(
-            f"The index {old} is of this bundle's student already.",
+            f"The index {old} was made with this bundle's student already.",
             "To take in new photos: mcad-mobile index PHOTOS --bundle BUNDLE",
         )
     made = PhotoIndex.exists(target)

@@ -247,7 +247,7 @@ def _embed(engine: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
     except (PhotoError, MissingExtra) as error:
         return _EmbeddedPhoto(path, held, why=str(error))
     except MemoryError:
-        return _EmbeddedPhoto(path, held, why=f"There is no memory to resize {path}.")
+        return _EmbeddedPhoto(path, held, why=f"There is not enough memory to resize {path}.")
     embedding = normalize(engine.folder_rung.tower({"pixels": pixels[None]}))[0]
     return _EmbeddedPhoto(path, held, stamp, minutes, embedding)
 

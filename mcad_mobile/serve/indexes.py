@@ -118,7 +118,7 @@ class Catalog:
             folders = (self.folders[wanted.folder].path,)
         if wanted.after and wanted.before and wanted.after > wanted.before:
             raise QueryError(
-                f"No day lies after {wanted.after} and before {wanted.before}.", "Turn them round."
+                f"No day is after {wanted.after} and before {wanted.before}.", "Swap the dates."
             )
         return RowFilter(
             folders,

@@ -159,7 +159,8 @@ class Uploads:
         suffix = next((suffix for matches, suffix in _FORMATS if matches(head)), None)
         if suffix is None:
             raise PhotoError(
-                "The upload is no JPEG, PNG, WebP or HEIC.", "Give a photo in one of these formats."
+                "The upload is not a JPEG, PNG, WebP or HEIC.",
+                "Give a photo in one of these formats.",
             )
         file.seek(0)
         content = file.read()

@@ -96,7 +96,7 @@ def check_open_clip_name(spec: str) -> None:
     if name not in names:
         near = difflib.get_close_matches(name, names, 5, 0.4)
         raise StudentError(
-            f"open_clip {version('open_clip_torch')} knows no model {name!r}.",
+            f"open_clip {version('open_clip_torch')} has no model called {name!r}.",
             f"Nearest: {', '.join(near) or 'none'}. All: python -c 'import open_clip; "
             "print(open_clip.list_models())'.",
         )

@@ -94,7 +94,7 @@ def transformers_preprocess(processor: Any) -> tuple[Preprocess, str]:
     if resample is None:
         raise StudentError(
             f"{kind} resamples by Pillow's filter {get('resample', None)}.",
-            "Only 2 (bilinear) and 3 (bicubic) are there.",
+            "Only 2 (bilinear) and 3 (bicubic) are supported.",
         )
     if set(size) == {"shortest_edge"}:
         resize, resize_to = "shortest", int(size["shortest_edge"])
@@ -107,7 +107,7 @@ def transformers_preprocess(processor: Any) -> tuple[Preprocess, str]:
         crop = dict(get("crop_size", {}))
         cropped = _side([crop.get("height"), crop.get("width")], "crop_size")
     elif resize == "shortest":
-        raise StudentError(f"{kind} keeps what is left of a photo beside its square.", _FIXED)
+        raise StudentError(f"{kind} keeps what lies outside a photo's square.", _FIXED)
     if cropped > resize_to:
         raise StudentError(f"{kind} crops {cropped} pixels out of {resize_to}.", _FIXED)
     mean, std = _scaling(processor)

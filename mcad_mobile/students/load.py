@@ -105,7 +105,7 @@ def parse_spec(spec: str | None) -> tuple[str, str]:
     if rest and re.fullmatch(r"[\w-]{2,}", kind) and not folder.exists():
         near = difflib.get_close_matches(kind, KINDS, 1, 0.4)
         raise StudentError(
-            f"{spec!r} is no student: there is neither a kind {kind!r} nor such a folder.",
+            f"{spec!r} is not a student: there is neither a kind {kind!r} nor such a folder.",
             (f"Nearest: {near[0]}. " if near else "") + "Write open_clip:NAME[:CHECKPOINT], "
             "hf:NAME_OR_FOLDER, or the folder of a student.",
         )

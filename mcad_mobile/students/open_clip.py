@@ -180,7 +180,7 @@ def _in_folder(folder: Path, from_scratch: bool = False) -> Checkpoint:
     weights = next((folder / name for name in names if (folder / name).is_file()), None)
     if weights is None and not from_scratch:
         raise StudentError(
-            f"{folder} holds no weights of open_clip.", f"It needs {' or '.join(_WEIGHTS)}."
+            f"{folder} contains no open_clip weights.", f"It needs {' or '.join(_WEIGHTS)}."
         )
     quick_gelu = bool(config.get("quick_gelu", False))
     return Checkpoint(f"local-dir:{folder}", config, "", weights, folder, quick_gelu)

@@ -214,7 +214,7 @@ def _prepare_towers(
     if photo.shape != query.shape:
         raise StudentError(
             f"The image tower gives {list(photo.shape)} and the text tower {list(query.shape)}: "
-            "there is no space that both share.",
+            "they share no space.",
             "Give a checkpoint of a dual encoder, whose towers were trained together.",
         )
     return int(photo.shape[1])

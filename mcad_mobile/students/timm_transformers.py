@@ -116,7 +116,7 @@ def trainable_towers(spec: str, from_scratch: bool, dim: int) -> Trainable:
     if not dim and widths[0] != widths[1]:
         raise StudentError(
             f"{timm_name} gives {widths[0]} numbers for a photo, and {hf_name} {widths[1]} for a "
-            "text: without a projection there is no space that both share.",
+            "text: without a projection they share no space.",
             'Give "projection" in the recipe a width, such as 256.',
         )
     config = TowersConfig(
@@ -164,7 +164,7 @@ def _image(name: str, from_scratch: bool) -> _Image:
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), 5, 0.4)
         raise StudentError(
-            f"timm {timm.__version__} knows no model {name!r}.",
+            f"timm {timm.__version__} has no model called {name!r}.",
             f"Nearest: {', '.join(near) or 'none'}. All: python -c 'import timm; "
             "print(timm.list_models())'.",
         )

@@ -194,7 +194,7 @@ def _siglip(model: Any, tokenizer: Any) -> StudentTowers:
     text, config = model.text_model, model.config.text_config
     if not model.vision_model.use_head:
         raise StudentError(
-            "This SigLIP has no pooling head, and no embedding of a photo.",
+            "This SigLIP has no pooling head, so it cannot embed a photo.",
             "Give a checkpoint with vision_use_head.",
         )
     table = text.embeddings.token_embedding.weight
@@ -253,9 +253,9 @@ def _config(transformers: Any, folder: Path, name: str) -> Any:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         raise StudentError(
-            f"{name} has no configuration that transformers {transformers.__version__} reads: "
+            f"{name} has no configuration that transformers {transformers.__version__} can read: "
             f"{short_message(error)}",
-            "Models that bring code of their own are not run. Give a CLIP, SigLIP or Chinese-CLIP.",
+            "Models with code of their own are not run. Give a CLIP, SigLIP or Chinese-CLIP.",
         ) from error
     kind = config.model_type
     if kind not in _KINDS:

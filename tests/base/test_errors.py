@@ -37,7 +37,7 @@ def test_export_with_a_torch_that_does_not_load_ends_without_a_traceback(tmp_pat
         check=False,
     )
     assert done.returncode == 1
-    assert "torch is installed and does not load (OSError: libtorch_cpu.so" in done.stderr
+    assert "torch is installed but does not load (OSError: libtorch_cpu.so" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -35,8 +35,8 @@ def refused(asked, material, tmp_path, recipe=RECIPE, error=StudentError):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("open_clip:ViT-B-33", ("knows no model 'ViT-B-33'", "ViT-B-32")),
-        ("towers:timm/resnet19+hf/x", ("knows no model 'resnet19'", "resnet18")),
+        ("open_clip:ViT-B-33", ("has no model called 'ViT-B-33'", "ViT-B-32")),
+        ("towers:timm/resnet19+hf/x", ("has no model called 'resnet19'", "resnet18")),
         ("towers:timm/test_vit+hf/./nowhere", ("no folder ./nowhere",)),
         ("towers:resnet18", ("does not name two towers", "towers:timm/")),
         ("opn_clip:ViT-B-32", ("opn_clip:ViT-B-32", "Nearest: open_clip")),

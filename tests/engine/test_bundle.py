@@ -243,15 +243,15 @@ def test_what_a_bundle_records_is_all_that_is_opened(bundle, tmp_path):
 def test_what_is_given_in_place_of_a_bundle_is_called_by_its_name(bundle, tmp_path):
     index = create_index(bundle, tmp_path / "index")
     assert index.photos == 0
-    with pytest.raises(BundleError, match="no bundle: it is a photo index") as caught:
+    with pytest.raises(BundleError, match="not a bundle: it is a photo index") as caught:
         Bundle.load(tmp_path / "index")
     assert "--index" in caught.value.hint and "xport" not in caught.value.hint
-    with pytest.raises(BundleError, match="no bundle: it is a student"):
+    with pytest.raises(BundleError, match="not a bundle: it is a student"):
         Bundle.load(default_directory())
-    with pytest.raises(BundleError, match="no bundle: it is a file"):
+    with pytest.raises(BundleError, match="not a bundle: it is a file"):
         Bundle.load(bundle.directory / MANIFEST)
     for use in (PhotoIndex.open, lambda folder: create_index(bundle, folder)):
-        with pytest.raises(PhotoIndexError, match=r"bundle is (no photo index: it is )?a bundle"):
+        with pytest.raises(PhotoIndexError, match=r"bundle is (not a photo index: it is )?a bundle"):
             use(bundle.directory)
     assert not (bundle.directory / "manifest.json").exists()
 

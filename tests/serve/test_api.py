@@ -225,7 +225,7 @@ def check(document: Any, schema: Any, answer: Any) -> None:
         ({"index": "elsewhere"}, "no index"),
         ({"filter": {"folder": "/etc"}}, "no folder"),
         ({"filter": {"after": "2023-02-30"}}, "filter.after"),
-        ({"filter": {"after": "2024-01-02", "before": "2024-01-01"}}, "Turn them round"),
+        ({"filter": {"after": "2024-01-02", "before": "2024-01-01"}}, "Swap the dates"),
         ({"offset": -1}, "offset"),
         ({"limit": 100_000}, "limit"),
     ],

@@ -58,7 +58,7 @@ def names_for(classes: int, path: Path | None, labels: Sequence[str] | None = No
     if labels is not None and len(labels) == classes:
         return tuple(_names(label.replace(",", ";")) for label in labels)
     raise TeacherError(
-        f"The classifier's {classes} classes have no known names.",
+        f"The names of the classifier's {classes} classes are not known.",
         "Name them with --class-names FILE, one class a line.",
     )
 
@@ -142,7 +142,7 @@ def _classes_of(state: Mapping[str, Tensor]) -> int:
     weights = [value for name, value in state.items() if name.endswith("weight") and value.ndim > 1]
     if not weights:
         raise TeacherError(
-            "The checkpoint holds no weights of a classifier.",
+            "The checkpoint contains no classifier weights.",
             "Give a state dict, as torch.save(model.state_dict(), FILE) writes it.",
         )
     return len(weights[-1])

@@ -47,7 +47,7 @@ def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Recipe
         return EndToEnd(_trainable(choice, recipe), trainee_name, per_process)
     if choice.from_scratch:
         raise StudentError(
-            "The default student's trunk is frozen: from nothing it would never see a photo.",
+            "The default student's trunk is frozen: it would never learn from random weights.",
             "Leave --from-scratch out, or name another --student.",
         )
     if choice.spec is not None:

@@ -89,7 +89,7 @@ def read_manifest(directory: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError):
         kind = folder_kind(directory)
         raise PhotoIndexError(
-            f"{directory} is no photo index: it is {kind}."
+            f"{directory} is not a photo index: it is {kind}."
             if kind
             else f"There is no photo index at {directory} (no {NAME} in it).",
             "Make one with: mcad-mobile index PHOTOS --bundle BUNDLE",

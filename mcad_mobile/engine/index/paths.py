@@ -30,7 +30,7 @@ def path_to_bytes(path: str) -> bytes:
         return os.fsencode(path)
     except UnicodeEncodeError as error:
         raise PhotoIndexError(
-            f"The path {path!r} holds {path[error.start]!r}, no character of a file name here.",
+            f"The path {path!r} holds {path[error.start]!r}, which no file name here can contain.",
             "Give paths as the system gives them (os.listdir, os.fsdecode).",
         ) from None
 

@@ -146,7 +146,7 @@ class PhotoIndex:
             )
         if folder_kind(directory) == "a bundle":
             raise PhotoIndexError(
-                f"{directory} is a bundle, and no place for an index.",
+                f"{directory} is a bundle; an index needs a folder of its own.",
                 "Give --index another folder, or leave it out: an index lies beside its bundle.",
             )
         with writing(directory):

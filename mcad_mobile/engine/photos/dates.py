@@ -34,7 +34,7 @@ def moment(text: str) -> int:
         return int(datetime.fromisoformat(text).astimezone(UTC).timestamp() // _MINUTE_S)
     except (ValueError, OverflowError, OSError):
         raise QueryError(
-            f"{text!r} is no day.", "Write it like 2024-05-01, or 2024-05-01T18:30."
+            f"{text!r} is not a date.", "Write it like 2024-05-01, or 2024-05-01T18:30."
         ) from None
 
 

@@ -119,7 +119,9 @@ def open_bytes(photo: bytes, name: str, *, at_least: int = 0) -> Image.Image:
     except UnidentifiedImageError:
         raise PhotoError(f"{name} is not an image that Pillow can read.") from None
     except MemoryError:
-        raise PhotoError(f"There is no memory to decode {name}.", "Make it smaller.") from None
+        raise PhotoError(
+            f"There is not enough memory to decode {name}.", "Make it smaller."
+        ) from None
     except Exception as error:  # Pillow's plugins raise all kinds on broken files
         raise PhotoError(f"{name} cannot be decoded: {error}.") from error
 
@@ -171,7 +173,7 @@ def _check_size(image: Image.Image, held: tuple[int, int], name: str) -> None:
         raise PhotoError(
             f"{name} has {width} x {height} pixels, and {most // 10**6} million at most are "
             f"decoded of its kind.",
-            "Make it smaller, or a JPEG that is not progressive.",
+            "Make it smaller, or save it as a JPEG that is not progressive.",
         )
     if max(width, height) > MOST_ASPECT * min(width, height):
         raise PhotoError(

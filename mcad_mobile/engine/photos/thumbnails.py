@@ -32,7 +32,7 @@ def jpeg(
             image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
         image.save(out, "JPEG", quality=_QUALITY)
     except (OSError, ValueError, MemoryError) as error:
-        raise PhotoError(f"{name} cannot be made small: {error}.") from error
+        raise PhotoError(f"{name} cannot be made into a thumbnail: {error}.") from error
     return out.getvalue()
 
 

@@ -170,8 +170,8 @@ class Tokenizer:
             raise QueryError(f"The query {text!r} is empty.", "Write what the photo shows.")
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise QueryError(
-                f"The query {text!r} holds bytes that are no text.",
-                "Write it as the locale says (LC_ALL=C.UTF-8: in UTF-8).",
+                f"The query {text!r} contains bytes that are not text.",
+                "Write it in the encoding of the locale (with LC_ALL=C.UTF-8: UTF-8).",
             )
         spec, encode = self.spec, self._encode
         room = spec.length - len(encode.before) - len(encode.after)

@@ -180,10 +180,10 @@ class AiHub:
         with self._calling(f"give the output of job {job}"):
             data = self._client.get_job(job).download_output_data()
         if data is None:
-            raise AiHubError(f"Inference job {job} put nothing out.", _SUBMITTED_AGAIN)
+            raise AiHubError(f"Inference job {job} produced nothing.", _SUBMITTED_AGAIN)
         if len(data) != 1:
             raise AiHubError(
-                f"Job {job} put out {len(data)} tensors, not one embedding.",
+                f"Job {job} produced {len(data)} tensors, not one embedding.",
                 "Report this, with the job's page.",
             )
         (samples,) = data.values()

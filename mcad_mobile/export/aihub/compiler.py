@@ -111,7 +111,7 @@ def _unpack(archive: Path, out: Path) -> Path:
                 packed.extractall(folder)
         except zipfile.BadZipFile as error:
             raise ExportError(
-                f"AI Hub gave {archive.name}, which is no zip of a precompiled model.",
+                f"AI Hub gave {archive.name}, which is not a zip of a precompiled model.",
                 "Report this, with the version of qai-hub.",
             ) from error
         models = [path for path in Path(folder).rglob("*.onnx") if path.is_file()]

@@ -135,7 +135,7 @@ def test_phone_that_jobs_are_refused_for_leaves_the_others(
 
 
 @pytest.mark.parametrize(
-    ("lost", "message"), [("profile", "has no profile"), ("output", "put nothing out")]
+    ("lost", "message"), [("profile", "has no profile"), ("output", "produced nothing")]
 )
 def test_results_that_are_not_there_are_told_and_the_job_is_submitted_again(
     cloud: Cloud, bundle: Bundle, tmp_path: Path, lost: str, message: str

@@ -131,7 +131,7 @@ def test_archive_that_is_no_precompiled_model_is_told(
 
 
 @pytest.mark.parametrize(
-    ("lost", "message"), [("profile", "has no profile"), ("output", "put nothing out")]
+    ("lost", "message"), [("profile", "has no profile"), ("output", "produced nothing")]
 )
 def test_comparison_without_results_is_told(
     cloud: Cloud, bundle: Bundle, tmp_path: Path, lost: str, message: str

@@ -91,7 +91,7 @@ def compile_for_npu(model: Path, out: Path, target: Target) -> list[Operator]:
     left = [operator for operator in found if operator.name != _COMPILED]
     if len(left) == len(found):
         raise ExportError(
-            f"MediaTek's compiler took no operator of {model.name} for {target.chip}.",
+            f"MediaTek's compiler accepted no operator of {model.name} for {target.chip}.",
             "Report this, with the versions that `mcad-mobile doctor` prints.",
         )
     return left
