@@ -105,7 +105,7 @@ def test_one_s_own_build_of_onnx_runtime_is_used_alone(tmp_path):
     found = libraries(tmp_path, [ABI], onnxruntime=own)
     assert [archive.path for archive in found.archives] == [own]
     assert not found.extracted
-    with pytest.raises(BuildError, match="both hold ONNX Runtime"):
+    with pytest.raises(BuildError, match="both contain ONNX Runtime"):
         libraries(tmp_path, [ABI], [own], onnxruntime=own)
 
 
@@ -125,7 +125,7 @@ def test_an_onnx_runtime_that_is_too_old_for_the_engine_is_refused(tmp_path, say
 
 
 def test_an_onnx_runtime_that_is_incomplete_is_refused(qnn_runtime, tmp_path):
-    with pytest.raises(BuildError, match=r"qnn-runtime\.aar has no ONNX Runtime in it"):
+    with pytest.raises(BuildError, match=r"qnn-runtime\.aar contains no ONNX Runtime"):
         libraries(tmp_path, [ABI], onnxruntime=qnn_runtime)
     own = onnxruntime_archive(tmp_path / "own.aar")
     with pytest.raises(BuildError, match=r"no jni/x86_64/libonnxruntime\.so.*\n.*--abi"):

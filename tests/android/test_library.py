@@ -211,7 +211,7 @@ def test_the_same_sources_make_the_same_bytes_without_a_bundle_too(archive, tmp_
     [
         ("library.zip", None, r"does not end in \.aar"),
         ("library.aar", "sample.zip", r"does not end in \.apk"),
-        ("library.aar", "sample.apk", "searches with a bundle"),
+        ("library.aar", "sample.apk", "needs a bundle"),
     ],
 )
 def test_what_cannot_be_made_leaves_nothing_behind(tmp_path, out, sample, complaint):

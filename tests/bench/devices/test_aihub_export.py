@@ -115,7 +115,7 @@ def _zip(**files: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("archive", "message"),
     [
-        (b"no zip", "which is no zip of a precompiled model"),
+        (b"no zip", "which is not a zip of a precompiled model"),
         (_zip(onnx=b""), "holds 1 models and 0 context binaries"),
     ],
     ids=["no zip", "no binary"],
