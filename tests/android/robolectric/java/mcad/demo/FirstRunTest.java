@@ -1,0 +1,59 @@
+package mcad.demo;
+
+import static org.junit.Assert.assertArrayEquals;
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertTrue;
+import static org.robolectric.Shadows.shadowOf;
+
+import android.app.Notification;
+import android.graphics.drawable.BitmapDrawable;
+import android.os.Build;
+import android.widget.GridView;
+import android.widget.ImageView;
+import android.widget.TextView;
+import mcad.gallery.PhotoAccess;
+import mcad.platform.IndexService;
+import mcad.robolectric.AppTestCase;
+import org.junit.Test;
+import org.robolectric.android.controller.ActivityController;
+import org.robolectric.android.controller.ServiceController;
+
+/** From the first touch of the icon to the first photos found. */
+public final class FirstRunTest extends AppTestCase {
+    private static final String[] PHOTOS = {"astronaut.png", "chelsea.png", "china.jpg", "coffee.png", "flower.jpg"};
+
+    @Test
+    public void photosAreFoundAfterAccessIsGiven() {
+        for (String name : PHOTOS) {
+            take(name);
+        }
+        ActivityController<SearchActivity> screen = open(SearchActivity.class);
+        SearchActivity activity = screen.get();
+        waitFor("the welcome", () -> isShown(activity, R.id.message_button));
+        assertEquals(activity.getString(R.string.start_title), text(activity, R.id.message_title));
+        assertEquals(activity.getString(R.string.allow), text(activity, R.id.message_button));
+
+        activity.findViewById(R.id.message_button).performClick();
+        String[] asked = shadowOf(activity).getLastRequestedPermission().requestedPermissions;
+        assertArrayEquals(PhotoAccess.toRequest(Build.VERSION.SDK_INT), asked);
+        answer(activity, asked);
+        assertFalse(isShown(activity, R.id.message_button));
+        assertEquals(activity.getString(R.string.looking), text(activity, R.id.progress));
+
+        ServiceController<IndexService> service = startService();
+        Notification notification = shadowOf(service.get()).getLastForegroundNotification();
+        assertEquals(activity.getString(R.string.indexing), notification.extras.getString(Notification.EXTRA_TITLE));
+        waitFor("the end of the service", () -> shadowOf(service.get()).isStoppedBySelf());
+        assertTrue(shadowOf(service.get()).getNotificationShouldRemoved());
+        service.destroy();
+        waitFor("the count", () -> text(activity, R.id.progress).contains("5 photos"));
+
+        ((TextView) activity.findViewById(R.id.query)).setText("a dog");
+        GridView grid = activity.findViewById(R.id.grid);
+        waitFor("the tiles", () -> grid.getChildCount() == PHOTOS.length);
+        waitFor("a thumbnail", () -> ((ImageView) grid.getChildAt(0)).getDrawable() instanceof BitmapDrawable shown
+            && shown.getBitmap() != null);
+        assertTrue(text(activity, R.id.status), text(activity, R.id.status).startsWith("5 photos"));
+    }
+}

@@ -1,0 +1,57 @@
+"""The app on Android's own framework, by Robolectric: runs the JUnit tests in java/."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.errors import BuildError
+from tests.support import robolectric
+from tests.support.exported import Exported
+from tests.support.robolectric import App
+
+pytestmark = pytest.mark.long
+
+SLOW = [pytest.param(level, marks=pytest.mark.slow) for level in (26, 34, 35, 36)]
+
+
+@pytest.fixture(scope="session")
+def built(cpu: Exported, tmp_path_factory: pytest.TempPathFactory) -> App:
+    """The app and its tests, compiled."""
+    try:
+        robolectric.jars()
+    except BuildError as error:
+        pytest.skip(f"Maven Central is out of reach: {error.message}")
+    return robolectric.build(
+        Bundle.load(cpu.directory), tmp_path_factory.mktemp("robolectric") / "built"
+    )
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for path in packaged_photos():
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.mark.parametrize("level", [30, *SLOW])
+def test_the_app_on_androids_framework(
+    level: int, built: App, photos: Path, tmp_path: Path
+) -> None:
+    java = robolectric.java_for(level)
+    if java is None:
+        pytest.skip(f"no JDK here runs Android of API {level}: it needs Java 21")
+    wanted = os.environ.get("ROBOLECTRIC", "")
+    classes = [name for name in robolectric.classes() if wanted in name]
+    properties = {"mcad.photos": photos}
+    ran, failures = built.run(classes, level, java, tmp_path, properties)
+    if failures:
+        headline = f"{len(failures)} of {ran} tests failed on API {level}:"
+        pytest.fail("\n\n".join([headline, *failures]), pytrace=False)
+    assert ran >= len(classes)

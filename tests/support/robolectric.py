@@ -1,0 +1,169 @@
+"""Robolectric: Android's own framework on a JVM. The app, built as users build it, runs on it with
+JUnit tests in Java (tests/android/robolectric)."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.jvm import ONNXRUNTIME_JVM
+from mcad_mobile.android.apk import TARGET_SDK, complete_manifest, link
+from mcad_mobile.android.app import APP_MODULES, PACKAGE, build_app
+from mcad_mobile.android.dex import MIN_SDK
+from mcad_mobile.android.downloads import Artifact, Download, fetch
+from mcad_mobile.android.toolchain import (
+    JAVA,
+    JAVA_RELEASE,
+    JAVAC,
+    android_demo,
+    executable,
+    main_sources,
+    run,
+)
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.native import LIBRARY
+from tests.support.paths import ROOT
+
+HERE = ROOT / "tests" / "android" / "robolectric"
+TESTS = HERE / "java"
+_MAIN = "mcad.robolectric.RunTests"
+_OPENED = (
+    *("lang", "lang.reflect", "io", "net", "nio", "security", "text", "util"),
+    *("util.concurrent", "util.regex"),
+)
+_OPTIONS = (
+    *(f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in _OPENED),
+    "--add-opens=java.base/jdk.internal.access=ALL-UNNAMED",
+    "--add-opens=java.desktop/java.awt.font=ALL-UNNAMED",
+    *("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1500m", "-ea"),
+)
+_TIMEOUT_S = 1200
+
+
+@cache
+def jars() -> list[Path]:
+    """Robolectric, JUnit and what they need. BuildError where Maven Central is out of reach."""
+    return [_fetch(*entry) for entry in _pinned()["jars"].items()]
+
+
+@cache
+def android_jar(level: int | None = None) -> Path:
+    """Android's framework of an API level, with Robolectric's hooks; or without them, to compile
+    against, that of Android 15. BuildError."""
+    return _fetch(*_pinned()["android"]["plain" if level is None else str(level)])
+
+
+def _pinned() -> dict[str, Any]:
+    return tomllib.loads((HERE / "downloads.toml").read_text("utf-8"))
+
+
+def _fetch(coordinates: str, sha256: str) -> Path:
+    source = Artifact(*coordinates.split(":"))
+    why = "tests of the app on Android's framework"
+    return fetch(Download(source.file_name, source.version, sha256, why, source))
+
+
+def java_for(level: int) -> str | None:
+    """A JVM that runs Android of an API level; None if there is none."""
+    needed = 21 if level >= 36 else JAVA_RELEASE
+    installed = sorted(map(str, Path("/usr/lib/jvm").glob("*/bin/java")))
+    for java in [executable(JAVA), *installed]:
+        reported = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+        release = re.search(r'version "(\d+)', reported.stderr)
+        if release is not None and int(release.group(1)) >= needed:
+            return java
+    return None
+
+
+def classes() -> list[str]:
+    """The JUnit classes, by their full names."""
+    files = sorted(TESTS.rglob("*Test.java"))
+    return [".".join(file.relative_to(TESTS).with_suffix("").parts) for file in files]
+
+
+@dataclass(frozen=True)
+class App:
+    """The APK, and a class path of the app and its tests."""
+
+    apk: Path
+    classpath: tuple[Path, ...]
+
+    def run(
+        self,
+        names: list[str],
+        level: int,
+        java: str,
+        folder: Path,
+        properties: dict[str, object],
+    ) -> tuple[int, list[str]]:
+        """Run JUnit classes on an API level, in a scratch `folder`, with `properties` of Java's.
+        Return how many tests ran, and a text about each that failed. BuildError."""
+        report, log = folder / "report.txt", folder / "log.txt"
+        settings: dict[str, object] = {
+            "robolectric.dependency.dir": android_jar(level).parent,
+            "robolectric.enabledSdks": level,
+            "robolectric.installFakeMediaProvider": "false",
+            "robolectric.graphicsMode": "NATIVE",
+            "mcad.search.library": LIBRARY,
+            "java.io.tmpdir": folder,
+            "mcad.report": report,
+            **properties,
+        }
+        options = [*_OPTIONS, *(f"-D{key}={value}" for key, value in settings.items())]
+        path = ":".join(map(str, self.classpath))
+        with log.open("wb") as out:
+            done = subprocess.run(
+                [java, *options, "-cp", path, _MAIN, *names],
+                stdout=out,
+                stderr=out,
+                check=False,
+                timeout=_TIMEOUT_S,
+                env={key: text for key, text in os.environ.items() if key != "JDK_JAVA_OPTIONS"},
+            )
+        if not report.is_file():
+            printed = log.read_text("utf-8", "replace")[-4000:]
+            return 0, [f"The JVM ended with code {done.returncode}:\n{printed}"]
+        ran, *failures = report.read_text("utf-8").split("\f")
+        return int(ran), failures
+
+
+def build(bundle: Bundle, folder: Path) -> App:
+    """Build the APK with a bundle in a new `folder`, and compile app and tests. BuildError."""
+    folder.mkdir()
+    apk = build_app(bundle, folder / "demo.apk").package
+    main = android_demo() / "app" / "src" / "main"
+    manifest = complete_manifest(
+        (main / "AndroidManifest.xml").read_text("utf-8"), PACKAGE, extracted=False
+    )
+    link(folder, manifest, main / "res")  # writes R.java
+    sdk = f'<uses-sdk android:minSdkVersion="{MIN_SDK}" android:targetSdkVersion="{TARGET_SDK}"/>'
+    merged = folder / "merged.xml"
+    merged.write_text(manifest.replace("<application", f"{sdk}\n<application", 1), "utf-8")
+    settings = folder / "settings"
+    config = settings / "com" / "android" / "tools" / "test_config.properties"
+    config.parent.mkdir(parents=True)
+    config.write_text(f"android_resource_apk={apk}\nandroid_merged_manifest={merged}\n", "utf-8")
+    # All levels, of which a run enables one; it would be the target's alone.
+    (settings / "robolectric.properties").write_text(f"minSdk={MIN_SDK}\n", "utf-8")
+    # Android comes last: JUnit loads test classes, which name Android's, before Robolectric does.
+    path = [*jars(), fetch(ONNXRUNTIME_JVM), android_jar()]
+    sources = [*map(main_sources, APP_MODULES), folder / "generated", TESTS]
+    compiled = compile_for_android(sources, path, folder / "classes")
+    return App(apk, (compiled, settings, *path))
+
+
+def compile_for_android(sources: list[Path], classpath: list[Path], out: Path) -> Path:
+    """Compile folders of Java sources, as the app's build does but for warnings, and return `out`.
+    BuildError."""
+    files = sorted(str(file) for folder in sources for file in folder.rglob("*.java"))
+    out.mkdir()
+    arguments: list[object] = ["--release", JAVA_RELEASE, "-encoding", "UTF-8", "-g", "-proc:none"]
+    arguments += ["-nowarn", "-XDstringConcat=inline", "-d", out]
+    run(JAVAC, [*arguments, "-classpath", ":".join(map(str, classpath)), *files])
+    return out
