@@ -251,7 +251,8 @@ def test_what_is_given_in_place_of_a_bundle_is_called_by_its_name(bundle, tmp_pa
     with pytest.raises(BundleError, match="not a bundle: it is a file"):
         Bundle.load(bundle.directory / MANIFEST)
     for use in (PhotoIndex.open, lambda folder: create_index(bundle, folder)):
-        with pytest.raises(PhotoIndexError, match=r"bundle is (not a photo index: it is )?a bundle"):
+        reason = r"bundle is (not a photo index: it is )?a bundle"
+        with pytest.raises(PhotoIndexError, match=reason):
             use(bundle.directory)
     assert not (bundle.directory / "manifest.json").exists()
 
