@@ -47,17 +47,17 @@ final class BitWeights {
 
     /** Four sums side by side: no addition rounds, so the order of the additions does not matter. */
     private static double product(float[] bitWeights, int from, double[] steps) {
-        double one = 0;
-        double two = 0;
-        double three = 0;
-        double four = 0;
+        double first = 0;
+        double second = 0;
+        double third = 0;
+        double fourth = 0;
         for (int i = 0; i < steps.length; i += 4) {
-            one += bitWeights[from + i] * steps[i];
-            two += bitWeights[from + i + 1] * steps[i + 1];
-            three += bitWeights[from + i + 2] * steps[i + 2];
-            four += bitWeights[from + i + 3] * steps[i + 3];
+            first += bitWeights[from + i] * steps[i];
+            second += bitWeights[from + i + 1] * steps[i + 1];
+            third += bitWeights[from + i + 2] * steps[i + 2];
+            fourth += bitWeights[from + i + 3] * steps[i + 3];
         }
-        return one + two + three + four;
+        return first + second + third + fourth;
     }
 
     /** Sizes of the weights from 0 to 3, by the step for which they point most nearly where the weights do. */
