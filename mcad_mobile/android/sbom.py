@@ -29,14 +29,10 @@ from mcad_mobile.android.downloads import (
 from mcad_mobile.android.parts import Parts
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.files import sha256_of
+from mcad_mobile.base.licences import UNKNOWN, find_licence
 from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, FileRecord
 from mcad_mobile.engine.native.android import LIBRARY as KERNELS
 
-# SPDX's spelling of licences that model cards name; another text is passed on as it is.
-_SPDX = {
-    name.lower(): name
-    for name in ("Apache-2.0", "MIT", "BSD-3-Clause", "CC-BY-4.0", "CC-BY-NC-4.0")
-}
 _ENGINE = "mcad-engine"
 _MODEL = ComponentType.MACHINE_LEARNING_MODEL
 
@@ -54,6 +50,7 @@ def sbom(
     number is made of the rest, and it has no date."""
     components = [
         _engine(classes, parts.libraries.native),
+        *(_file(entry.name, hashlib.sha256(entry.data).hexdigest()) for entry in parts.notices),
         *(
             _archive(number, archive, parts.libraries, parts.fetched)
             for number, archive in enumerate(parts.libraries.archives)
@@ -177,7 +174,7 @@ def _towers(bundle: Bundle) -> Iterable[Component]:
 
 def _licences(bundle: Bundle) -> list[DisjunctiveLicense]:
     licence = bundle.student.licence
-    return [] if licence in ("", "not told") else [_licence(licence)]
+    return [] if licence == UNKNOWN else [_licence(licence)]
 
 
 def _other_files(bundle: Bundle) -> Iterable[Component]:
@@ -204,5 +201,5 @@ def _hash(sha256: str) -> list[HashType]:
 
 
 def _licence(text: str) -> DisjunctiveLicense:
-    known = _SPDX.get(text.lower())
-    return DisjunctiveLicense(name=text) if known is None else DisjunctiveLicense(id=known)
+    known = find_licence(text)
+    return DisjunctiveLicense(id=known.name) if known.spdx else DisjunctiveLicense(name=known.name)

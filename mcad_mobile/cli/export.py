@@ -12,6 +12,7 @@ import typer
 from msgspec.structs import replace as replace_fields
 
 from mcad_mobile.base.files import megabytes
+from mcad_mobile.base.licences import find_licence
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.bench.report.bundle_rows import (
@@ -113,7 +114,7 @@ def export(options: ExportArguments) -> None:
       mcad-mobile export --target snapdragon --out build/sd
       mcad-mobile export --target SM8650 --out build/gen3 --calibration ~/Pictures
       mcad-mobile export -t SM8650 -t dimensity -o build   # build/snapdragon-8-gen-3 and another
-      mcad-mobile export --student open_clip:MobileCLIP2-S0:dfndr2b -t snapdragon -o build/s0
+      mcad-mobile export --student open_clip:ViT-B-32-SigLIP2-256:webli -t snapdragon -o build/s2
       mcad-mobile export -t cpu -o build/small --precision auto --max-recall-drop 0.5 --data DIR
     """
     chips = _chips(options)
@@ -274,6 +275,7 @@ def _document(bundle: Bundle, recalls: RungRecalls | None) -> dict[str, Any]:
         "bundle": bundle.directory,
         "target": bundle.target.id,
         "student": bundle.student.name,
+        "licence": bundle.student.licence,
         "towers": {name: bundle.tower(name).rungs[0].facts() for name in TOWERS},
     }
     if recalls is not None:
@@ -311,6 +313,11 @@ def _print(bundle: Bundle) -> None:
     )
     for note in notes:
         print(note)
+    licence = find_licence(bundle.student.licence)
+    print(f"Licence of the weights: {licence.name}", end="")
+    if licence.limit:
+        print(f", which {licence.limit}; an app needs --accept-licence {licence.name}", end="")
+    print(".")
     if bundle.precision is not None:
         _print_search(bundle.precision)
 

@@ -23,6 +23,7 @@ from mcad_mobile.base.documents import (
     folder_kind,
 )
 from mcad_mobile.base.files import restore, sha256_of
+from mcad_mobile.base.licences import UNKNOWN
 from mcad_mobile.engine.arrays import read_array
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
@@ -250,13 +251,15 @@ class TableRecord(Record, frozen=True):
 
 
 class StudentFacts(Record, frozen=True):
-    """Whose towers these are: `sha256` stands for all that their embeddings depend on."""
+    """Whose towers these are: `sha256` stands for all that their embeddings depend on. `licence` is
+    that of the weights, and `licence_text` its file, where one came with them."""
 
     name: Word
     sha256: Sha256
     source: str = ""
     preprocess: str = ""
-    licence: str = ""
+    licence: str = UNKNOWN
+    licence_text: FileRecord | None = None
 
 
 class TargetFacts(Record, frozen=True):
@@ -342,6 +345,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
                 found += [*rung.files, rung.expected]
             found += [*tower.golden.inputs.values(), tower.golden.embeddings]
             found += [tower.golden.ids] if tower.golden.ids is not None else []
+        found += [self.student.licence_text] if self.student.licence_text is not None else []
         return found
 
     def save(self) -> None:

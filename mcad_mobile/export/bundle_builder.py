@@ -59,6 +59,7 @@ from mcad_mobile.students.protocol import TEXT_INPUTS, Student
 
 TABLE = "token_table.bin"
 TOKENIZER = "tokenizer.bin"
+LICENCE_TEXT = "LICENSE"
 _TOOLS = (
     "torch",
     "onnx",
@@ -303,7 +304,8 @@ class BundleBuilder:
                 sha256=student.sha256(),
                 source=student.source.weights,
                 preprocess=student.source.preprocess,
-                licence=student.source.licence or "not told",
+                licence=student.source.licence.name,
+                licence_text=self._licence_text(student.source.licence.text),
             ),
             "dim": student.dim,
             "preprocess": student.preprocess,
@@ -315,6 +317,13 @@ class BundleBuilder:
             "recall": None,
             "precision": None,
         }
+
+    def _licence_text(self, text: Path | None) -> FileRecord | None:
+        if text is None:
+            return None
+        copy = self._common / LICENCE_TEXT
+        shutil.copyfile(text, copy)
+        return FileRecord.of(self._common, copy)
 
 
 def tower_specs(student: Student, name: TowerName) -> tuple[tuple[TensorSpec, ...], TensorSpec]:

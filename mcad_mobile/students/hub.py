@@ -24,7 +24,7 @@ from mcad_mobile.errors import StudentError, require
 _CONNECT_S, _ANSWER_S = 5.0, 10.0
 OPEN_CLIP_HINT = "Give a folder that open_clip's push_to_hf_hub or a hub's download made."
 _CONFIG = "open_clip_config.json"
-_FACTS = ("*.json", "*.txt", "*.model", "README.md")
+_FACTS = ("*.json", "*.txt", "*.model", "README.md", "LICENSE*")
 
 
 class OpenClipConfig(msgspec.Struct, frozen=True):
@@ -100,17 +100,6 @@ def check_open_clip_name(spec: str) -> None:
             f"Nearest: {', '.join(near) or 'none'}. All: python -c 'import open_clip; "
             "print(open_clip.list_models())'.",
         )
-
-
-def read_licence(folder: Path) -> str | None:
-    """The licence that a model card names in its front matter, if there is one."""
-    try:
-        card = (folder / "README.md").read_text("utf-8")
-    except OSError:
-        return None
-    front = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
-    found = re.search(r"^license:\s*(\S+)", front[1], re.MULTILINE) if front else None
-    return found[1] if found else None
 
 
 def _check_reachable(endpoint: str, name: str) -> None:

@@ -20,7 +20,7 @@ from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.efficientnet_lite import ImageTower
-from mcad_mobile.students.hub import read_licence
+from mcad_mobile.students.licences import weights_licence
 from mcad_mobile.students.protocol import Source, Texts, TextSpec, save_weights
 from mcad_mobile.students.published import RowTower, TextLayers, read_ids
 from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
@@ -103,7 +103,7 @@ class McadStudent(nn.Module):
 
     @property
     def source(self) -> Source:
-        return Source(self.directory.name, "its config.json", read_licence(self.directory))
+        return Source(self.directory.name, "its config.json", weights_licence(self.directory))
 
     @property
     def token_table(self) -> Tensor:

@@ -20,11 +20,11 @@ from mcad_mobile.students.hub import (
     OPEN_CLIP_HINT,
     check_open_clip_name,
     find_folder,
-    read_licence,
     read_open_clip_config,
     short_message,
 )
 from mcad_mobile.students.image_transforms import open_clip_preprocess
+from mcad_mobile.students.licences import WeightsLicence, weights_licence
 from mcad_mobile.students.protocol import Source, TextSpec, save_weights
 from mcad_mobile.students.published import (
     Hides,
@@ -104,10 +104,9 @@ def read_model(spec: str, from_scratch: bool = False) -> LoadedModel:
 def as_student(loaded: LoadedModel) -> PublishedStudent:
     """Rewrites the model in place."""
     spec, found, model = loaded.spec, loaded.found, loaded.model
-    licence = read_licence(found.weights.parent) if found.weights else None
     return build_student(
         _short_name(spec),
-        Source(f"open_clip:{spec}", loaded.preprocess_from, licence),
+        Source(f"open_clip:{spec}", loaded.preprocess_from, _licence(spec, found)),
         loaded.preprocess,
         _towers(model, loaded.tokenizer, spec),
         loaded.tokenizer,
@@ -115,6 +114,19 @@ def as_student(loaded: LoadedModel) -> PublishedStudent:
         model,
         {"config": _config(found), "preprocess": asdict(loaded.preprocess)},
     )
+
+
+def _licence(spec: str, found: Checkpoint) -> WeightsLicence:
+    if found.weights is None:
+        return WeightsLicence()
+    if found.weights == Path(found.checkpoint).expanduser():  # a file, whatever it is called
+        return weights_licence(found.weights.parent)
+    name = (
+        spec.removeprefix("hf-hub:")
+        if not found.checkpoint
+        else f"{found.model}:{found.checkpoint}"
+    )
+    return weights_licence(found.weights.parent, name)
 
 
 def find_checkpoint(open_clip: Any, spec: str, from_scratch: bool = False) -> Checkpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import Pool, TokenizerSpec
+from mcad_mobile.students.licences import WeightsLicence
 
 
 def model_sha256(model: nn.Module, facts: Mapping[str, Any], *files: bytes) -> str:
@@ -73,11 +74,11 @@ class Texts:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a student came from: its weights, their licence, and its photo preprocessing."""
+    """Where a student came from: its weights, its photo preprocessing, and the weights' licence."""
 
     weights: str
     preprocess: str
-    licence: str | None = None
+    licence: WeightsLicence = field(default_factory=WeightsLicence)
 
 
 class Student(Protocol):

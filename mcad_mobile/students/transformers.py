@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from mcad_mobile.base.standard_output import quiet
 from mcad_mobile.errors import StudentError, missing_extra, require
-from mcad_mobile.students.hub import find_folder, read_licence, short_message
+from mcad_mobile.students.hub import find_folder, short_message
 from mcad_mobile.students.image_transforms import transformers_preprocess
+from mcad_mobile.students.licences import weights_licence
 from mcad_mobile.students.protocol import Source, TextSpec
 from mcad_mobile.students.published import (
     PublishedStudent,
@@ -153,7 +154,7 @@ def as_student(loaded: LoadedModel) -> PublishedStudent:
     towers = towers_of(loaded.model, loaded.tokenizer)
     return build_student(
         folder.resolve().name if Path(name).exists() else name.rpartition("/")[2],
-        Source(f"hf:{name}", source, read_licence(folder)),
+        Source(f"hf:{name}", source, weights_licence(folder, name)),
         preprocess,
         towers,
         loaded.tokenizer,

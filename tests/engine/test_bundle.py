@@ -74,10 +74,10 @@ def test_a_rung_tells_the_facts_of_the_contract(bundle):
 
 def test_what_is_not_told_of_a_student_is_empty(bundle):
     bare = StudentFacts(name="one", sha256="0" * 64)
-    assert (bare.source, bare.preprocess, bare.licence) == ("", "", "")
+    assert (bare.source, bare.preprocess, bare.licence) == ("", "", "unknown")
     edit(bundle, lambda data: [data["student"].pop(key, 0) for key in ("source", "licence")])
     student = Bundle.load(bundle.directory).student
-    assert (student.source, student.licence) == ("", "")
+    assert (student.source, student.licence) == ("", "unknown")
 
 
 @pytest.mark.parametrize("tower", ["image", "text"])

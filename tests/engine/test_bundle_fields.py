@@ -31,7 +31,8 @@ Steps = tuple[Any, ...]
 
 # Fields that a bundle.json need not have. They have a default.
 OPTIONAL = {
-    *("student.source", "student.preprocess", "student.licence", "target.chip", "target.npu"),
+    *("student.source", "student.preprocess", "student.licence", "student.licence_text"),
+    *("target.chip", "target.npu"),
     *(
         f"{tower}.{name}"
         for tower in ("image", "text")
@@ -46,7 +47,7 @@ OPTIONAL = {
     *("recall.pairs",),
 }
 # Fields that may be null. Each of them is an object or a number otherwise.
-NULLABLE = ("recall", "precision", "parity", "ids")
+NULLABLE = ("recall", "precision", "parity", "ids", "licence_text")
 NULLABLE += ("soc_model", "htp_arch", "scale", "zero_point", "resize_to", "eos")
 # Objects whose names are data: they have no fields.
 MAPS = ("tools", "inputs")
@@ -65,6 +66,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     lower = replace(rung, precision="int8", inputs=(integers,), npu_nodes=2, notes=("A note.",))
     full = replace(
         tiny,
+        student=replace(tiny.student, licence_text=tiny.sample),
         image=replace(tiny.image, rungs=(rung, lower)),
         recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21, (pair,)),
         precision=PrecisionRecord(

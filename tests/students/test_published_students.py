@@ -17,7 +17,6 @@ import transformers
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.text.tokenizer import Tokenizer
-from mcad_mobile.students.hub import read_licence
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.open_clip import find_checkpoint
 from tests.support.tiny_students import (
@@ -180,7 +179,7 @@ def test_the_licence_of_the_weights_is_read_from_their_card(tmp_path, library):
     folder = write(tmp_path / "student", "vit" if library == "open_clip" else "clip")
     (folder / "README.md").write_text("---\ntags: [clip]\nlicense: apple-amlr\n---\n# A card\n")
     prefix = "open_clip:local-dir:" if library == "open_clip" else "hf:"
-    assert load_student(f"{prefix}{folder}").source.licence == "apple-amlr"
+    assert load_student(f"{prefix}{folder}").source.licence.name == "apple-amlr"
 
 
 def cached(monkeypatch, tmp_path, repository, name):
@@ -252,12 +251,3 @@ def test_a_student_of_transformers_is_loaded_without_a_library_s_advice(tmp_path
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True
     )
     assert done.stderr == ""
-
-
-def test_the_licence_of_a_card_is_its_own_and_not_that_of_another_field(tmp_path):
-    assert read_licence(tmp_path) is None
-    card = tmp_path / "README.md"
-    card.write_text("---\nbase_license: gpl-3.0\nlicense: mit\n---\nlicense: of the text\n")
-    assert read_licence(tmp_path) == "mit"
-    card.write_text("---\ntags: [x]\n---\nlicense: of the text\n")
-    assert read_licence(tmp_path) is None

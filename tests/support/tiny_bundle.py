@@ -122,7 +122,7 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
         directory=directory,
         name="tiny",
         created="2025-01-01T00:00:00+00:00",
-        student=StudentFacts("tiny", "0" * 64, "random weights"),
+        student=StudentFacts("tiny", "0" * 64, "random weights", licence="MIT"),
         target=TargetFacts("cpu", None, None),
         dim=dim,
         image=Tower(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mcad_mobile.base.licences import UNKNOWN
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
@@ -117,8 +118,8 @@ class EndToEnd:
 
     def save(self, directory: Path) -> None:
         self._student.write(directory)
-        licence = self._student.as_exported.source.licence
-        if licence and not self._from_scratch:
+        licence = self._student.as_exported.source.licence.name
+        if licence != UNKNOWN and not self._from_scratch:
             card = f"---\nlicense: {licence}\n---\nTrained by mcad-mobile from {self.name}.\n"
             (directory / "README.md").write_text(card, "utf-8")
 

@@ -1,0 +1,97 @@
+"""Under which licence a student's weights are: by the card beside them, or by the table."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+import pytest
+
+from mcad_mobile.base.licences import find_licence
+from mcad_mobile.students.licences import published_weights, weights_licence
+from mcad_mobile.students.load import load_student
+
+PUBLISHED = {
+    "ViT-B-32:openai": "MIT",
+    "ViT-B-32:laion2b_s34b_b79k": "MIT",
+    "ViT-B-16:datacomp_xl_s13b_b90k": "MIT",
+    "ViT-L-14-CLIPA:datacomp1b": "Apache-2.0",
+    "ViT-B-16-SigLIP2:webli": "Apache-2.0",
+    "google/siglip2-base-patch16-224": "Apache-2.0",
+    "wkcn/TinyCLIP-ViT-40M-32-Text-19M-LAION400M": "MIT",
+    "MobileCLIP-S1:datacompdr": "apple-amlr",
+    "MobileCLIP2-S0:dfndr2b": "apple-amlr",
+    "apple/MobileCLIP2-S4": "apple-amlr",
+    "ViT-B-16:dfn2b": "apple-amlr",
+    "PE-Core-T-16-384:meta": "Apache-2.0",
+    "ViT-B-32-quickgelu:metaclip_400m": "CC-BY-NC-4.0",
+    "ViT-H-14-worldwide:metaclip2_worldwide": "CC-BY-NC-4.0",
+    "OFA-Sys/chinese-clip-vit-base-patch16": "MIT",
+    "google/embeddinggemma-300m": "gemma",
+    "ViTamin-S:datacomp1b": "unknown",
+    "somebody/a-clip": "unknown",
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_weights_have_the_licence_of_their_publisher(name, tmp_path):
+    assert weights_licence(tmp_path, name).name == PUBLISHED[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "shippable"),
+    [
+        *dict.fromkeys([("MIT", True), ("apache-2.0", True), ("CC-BY-4.0", True)]),
+        *dict.fromkeys([("apple-amlr", False), ("CC-BY-NC-4.0", False), ("gemma", False)]),
+        *dict.fromkeys([("non-commercial-research", False), ("unknown", False), ("x", False)]),
+    ],
+)
+def test_a_licence_says_why_weights_may_not_be_shipped(name, shippable):
+    assert (find_licence(name).limit == "") == shippable
+
+
+def test_every_entry_of_the_table_has_a_known_licence_and_a_page():
+    for entry in published_weights():
+        licence = find_licence(entry.licence)
+        assert licence.page and licence.name == entry.licence
+        assert entry.page.startswith("https://")
+
+
+def test_every_checkpoint_of_open_clip_is_in_the_table_or_known_to_be_unknown():
+    open_clip = pytest.importorskip("open_clip")
+    patterns = [pattern for entry in published_weights() for pattern in entry.names]
+    absent = {
+        model
+        for model, tag in open_clip.list_pretrained()
+        if not any(fnmatchcase(f"{model}:{tag}", pattern) for pattern in patterns)
+    }
+    # Cards of these could not be read, or their text towers cannot be exported.
+    unknown = ("ViTamin-", "nllb-clip-", "coca_", "EVA0")
+    assert [model for model in sorted(absent) if not model.startswith(unknown)] == []
+
+
+def test_the_card_beside_the_weights_has_the_last_word(tmp_path):
+    card = tmp_path / "README.md"
+    for front, name in (
+        ("base_license: gpl-3.0\nlicense: mit", "MIT"),
+        ("license: [apache-2.0]", "Apache-2.0"),
+        ("license: other\nlicense_name: apple-amlr", "apple-amlr"),
+        ("license: apple-amlr\nlicense_name: apple-ascl", "apple-amlr"),
+        ("license: openrail", "openrail"),
+        ("tags: [x]", "Apache-2.0"),
+    ):
+        card.write_text(f"---\n{front}\n---\nlicense: of the text\n")
+        assert weights_licence(tmp_path, "google/siglip2-base-patch16-224").name == name
+    card.write_bytes(b"---\nlicense: \xff\n---\n")
+    assert weights_licence(tmp_path).name == "unknown"
+
+
+def test_the_text_beside_the_weights_goes_with_them(tmp_path):
+    assert weights_licence(tmp_path).text is None
+    (tmp_path / "LICENSE.md").write_text("Do what you want.")
+    assert weights_licence(tmp_path).text == tmp_path / "LICENSE.md"
+
+
+def test_the_default_student_is_for_non_commercial_research():
+    licence = load_student().source.licence
+    assert licence.name == "non-commercial-research"
+    assert licence.text is not None and "Flickr8k" in licence.text.read_text("utf-8")
