@@ -12,6 +12,7 @@ import msgspec
 
 from mcad_mobile.android.aar import Libraries, libraries
 from mcad_mobile.android.downloads import ONNXRUNTIME_QNN, Artifact, fetch, fetch_unpinned
+from mcad_mobile.android.notices import check_licence, notices
 from mcad_mobile.android.package import Entry
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, Rung, Tower
@@ -34,7 +35,8 @@ class BuildOptions:
     """Options of an app or a library: the processors that it runs on; Android archives to merge (a
     QNN runtime); an archive with ONNX Runtime and a jar with D8 that replace ours; whether to fetch
     what the bundle's Snapdragon rungs need, under Qualcomm's own licence; whether to keep float
-    rungs behind quantized ones; where the bill of materials goes (None: beside the package)."""
+    rungs behind quantized ones; where the bill of materials goes (None: beside the package); and
+    the licence of weights that is accepted although it does not let everyone ship them."""
 
     abis: tuple[str, ...] = (ABI,)
     aars: tuple[Path, ...] = ()
@@ -43,6 +45,7 @@ class BuildOptions:
     npu: bool = False
     keep_float: bool = False
     sbom: Path | None = None
+    accept_licence: str | None = None
 
     def sbom_path(self, out: Path) -> Path:
         """Where the bill of materials of the package `out` goes."""
@@ -55,27 +58,33 @@ DEFAULTS = BuildOptions()
 @dataclass(frozen=True)
 class Parts:
     """Native libraries and jars, those of their archives that were fetched for an NPU, the
-    bundle as it goes in (None without one), and the reason for each rung that is left out."""
+    bundle as it goes in (None without one), the reason for each rung that is left out, and the
+    licences of all of it, as assets."""
 
     libraries: Libraries
     fetched: dict[Path, Artifact] = field(default_factory=dict)
     bundle: Bundle | None = None
     left_out: dict[str, str] = field(default_factory=dict)
+    notices: list[Entry] = field(default_factory=list)
 
     def assets(self) -> list[Entry]:
-        """The bundle's files, as assets."""
+        """The bundle's files and the notices, as assets."""
         if self.bundle is None:
-            return []
+            return self.notices
         names = sorted({MANIFEST, *(record.path for record in self.bundle.files())})
         folder = self.bundle.directory
-        return [Entry(f"{ASSETS}/{name}", (folder / name).read_bytes()) for name in names]
+        files = [Entry(f"{ASSETS}/{name}", (folder / name).read_bytes()) for name in names]
+        return [*files, *self.notices]
 
 
 def gather_parts(
     bundle: Bundle | None, options: BuildOptions, work: Path, progress: Progress
 ) -> Parts:
     """Fetch what `bundle` needs, and unpack it into the folder `work`. Rungs that nothing in the
-    app can run are left out. BuildError."""
+    app can run are left out. BuildError, such as for weights whose licence lets not everyone ship
+    them and was not accepted."""
+    if bundle is not None:
+        check_licence(bundle, options.accept_licence)
     fetched: dict[Path, Artifact] = {}
     if bundle and options.npu:
         _check_npu(options)
@@ -90,14 +99,15 @@ def gather_parts(
     found.notes += [
         _LICENCE.format(artifact) for artifact in fetched.values() if artifact.group == QUALCOMM
     ]
+    texts = notices(found, fetched, bundle)
     if bundle is None:
-        return Parts(found, fetched)
+        return Parts(found, fetched, notices=texts)
     supplied = bool(options.aars) or options.onnxruntime is not None
     no_npu = None if found.runs_npu() else NO_QNN if supplied else NO_NPU
     packed, left_out = pack_bundle(
         bundle, work / "bundle", keep_float=options.keep_float, no_npu=no_npu
     )
-    return Parts(found, fetched, packed, left_out)
+    return Parts(found, fetched, packed, left_out, texts)
 
 
 def pack_bundle(

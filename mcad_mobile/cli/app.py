@@ -58,6 +58,12 @@ class PackageOptions(Options):
         "Where the list of all that is in it goes, CycloneDX as JSON. Default: beside --out, "
         "demo.apk.cdx.json or mcad-search.aar.cdx.json.",
     )
+    accept_licence: str | None = option(
+        "--accept-licence",
+        "Build with weights that not everyone may ship (research alone, not for sale, unknown): the"
+        " licence that you have read, by its name.",
+        metavar="NAME",
+    )
 
     def build_options(self, r8: Path | None = None) -> BuildOptions:
         from mcad_mobile.android.parts import BuildOptions
@@ -70,6 +76,7 @@ class PackageOptions(Options):
             npu=self.npu,
             keep_float=self.keep_float,
             sbom=self.sbom,
+            accept_licence=self.accept_licence,
         )
 
 
@@ -91,12 +98,14 @@ def app(options: AppOptions) -> None:
 
     It needs a JDK and Maven, and no Android SDK. The first build fetches 190 MB of tools, once.
     Android 8 and later. Rungs that nothing in the app can run are left out, and it says which.
+    Weights that not everyone may ship, as those of the default student, need --accept-licence.
 
     \b
-      mcad-mobile app --bundle build/cpu --out demo.apk
+      mcad-mobile app --bundle build/siglip2 --out demo.apk
       adb install demo.apk
-      mcad-mobile app --bundle build/sd --npu --out demo.apk
-      mcad-mobile app --bundle build/cpu --abi x86_64 --out emulator.apk
+      mcad-mobile app --bundle build/siglip2 --npu --out demo.apk
+      mcad-mobile app --bundle build/siglip2 --abi x86_64 --out emulator.apk
+      mcad-mobile app --bundle build/mcad-s --out demo.apk --accept-licence non-commercial-research
     """
     from mcad_mobile.android.app import build_app
     from mcad_mobile.android.signing import own_key

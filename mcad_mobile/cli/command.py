@@ -98,7 +98,7 @@ app = typer.Typer(
         '  mcad-mobile search "a dog on the beach" --bundle build/sd\n'
         "  mcad-mobile serve  --bundle build/sd\n"
         "  mcad-mobile bench  --bundle build/sd --synthetic 100000\n"
-        "  mcad-mobile app    --bundle build/sd --out demo.apk\n\n"
+        "  mcad-mobile app    --bundle build/sd --out demo.apk --accept-licence NAME\n\n"
         "`mcad-mobile demo` does all of it but the app, on photos that packages ship. "
         "Exit codes: 0 done, 1 a clear error, 2 wrong usage, 130 interrupted. With --json, "
         "standard output holds one JSON document and nothing else."

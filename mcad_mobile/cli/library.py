@@ -27,11 +27,12 @@ def library(options: LibraryOptions) -> None:
     """Build the Android library that other apps add: search over their user's photos.
 
     One file, with ONNX Runtime, keep rules and what the manifest needs. android_demo/README.md has
-    the ten lines that an app writes.
+    the ten lines that an app writes. Weights that not everyone may ship, as those of the default
+    student, need --accept-licence.
 
     \b
-      mcad-mobile library --bundle build/cpu --out mcad-search.aar
-      mcad-mobile library --bundle build/cpu --out mcad-search.aar --sample sample.apk
+      mcad-mobile library --bundle build/siglip2 --out mcad-search.aar
+      mcad-mobile library --bundle build/siglip2 --out mcad-search.aar --sample sample.apk
     """
     from mcad_mobile.android.library import build_library
 

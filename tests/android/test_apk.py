@@ -19,6 +19,7 @@ from mcad_mobile.android.signing import PASSWORD_VARIABLE, own_key, sign_apk
 from mcad_mobile.android.toolchain import KEYTOOL, android_demo, run
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import BuildError
+from mcad_mobile.students.load import default_directory
 from tests.support.archives import data_offset, why_no_onnxruntime
 from tests.support.dex_file import Dex, Reference, read_dex
 from tests.support.exported import Exported, mcad, mcad_json
@@ -26,6 +27,7 @@ from tests.support.framework import STATIC, Framework, Java8, read_class
 
 MOST_BYTES = 50_183_002 + PAGE  # as before it became a library, and had the kernels in C
 OURS = "mcad/"
+ACCEPTED = ("--accept-licence", "non-commercial-research")  # of the default student
 ANDROID = "{http://schemas.android.com/apk/res/android}"
 TOOLS = "{http://schemas.android.com/tools}"
 _MADE_BY_JAVAC = ("<clinit>", "serialVersionUID")
@@ -41,7 +43,7 @@ def real_onnxruntime() -> None:
 @pytest.fixture(scope="session")
 def apk(cpu: Exported, real_onnxruntime, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("apk") / "demo.apk"
-    document = mcad_json("app", "--bundle", cpu.directory, "--out", out)
+    document = mcad_json("app", "--bundle", cpu.directory, "--out", out, *ACCEPTED)
     assert document == {
         "package": str(out),
         "bytes": out.stat().st_size,
@@ -139,8 +141,11 @@ def test_gradle_builds_what_the_command_builds(apk):
 
 
 def test_it_is_small_and_for_arm64_alone(apk):
-    assert apk.stat().st_size <= MOST_BYTES
-    names = zipfile.ZipFile(apk).namelist()
+    package = zipfile.ZipFile(apk)
+    names = package.namelist()
+    licences = [name for name in names if name.startswith("assets/mcad-licences/")]
+    texts = sum(package.getinfo(name).compress_size for name in licences)
+    assert apk.stat().st_size - texts <= MOST_BYTES
     native = [name for name in names if name.endswith(".so")]
     assert native == [
         "lib/arm64-v8a/libmcad_search.so",
@@ -177,15 +182,19 @@ def _least_segment_alignment(elf: bytes) -> int:
     )
 
 
-def test_assets_are_the_bundle(apk, cpu, tmp_path):
+def test_assets_are_the_bundle_and_the_licences(apk, cpu, tmp_path):
     archive = zipfile.ZipFile(apk)
     assets = [name for name in archive.namelist() if name.startswith("assets/")]
     archive.extractall(tmp_path, assets)
     packed = Bundle.load(tmp_path / "assets" / "bundle")
     whole = Bundle.load(cpu.directory)
     assert {record.path for record in packed.files()} | {MANIFEST} == {
-        name.removeprefix("assets/bundle/") for name in assets
+        name.removeprefix("assets/bundle/")
+        for name in assets
+        if not name.startswith("assets/mcad-licences/")
     }
+    weights = archive.read("assets/mcad-licences/weights/LICENSE")
+    assert weights == (default_directory() / "LICENSE").read_bytes()
     known = {record.path: record.sha256 for record in whole.files()}
     for record in packed.files():
         assert (
@@ -301,7 +310,7 @@ def test_texts_are_resources_and_views_have_descriptions():
 @pytest.mark.slow
 def test_an_app_bundle_for_google_play(cpu, real_onnxruntime, tmp_path):
     out = tmp_path / "demo.aab"
-    mcad("app", "--bundle", cpu.directory, "--out", out, "--aab")
+    mcad("app", "--bundle", cpu.directory, "--out", out, "--aab", *ACCEPTED)
     output = bundletool(["validate", "--bundle", out])
     assert "base/lib/arm64-v8a/libonnxruntime.so" in output or "lib/arm64-v8a" in output
     config = bundletool(["dump", "config", "--bundle", out])

@@ -73,6 +73,7 @@ def test_it_indexes_searches_and_is_measured(phone_bundle, tmp_path):
 
 def test_its_towers_table_and_tokenizer_travel_in_the_app(phone_bundle, onnxruntime_aar, tmp_path):
     options = ("--onnxruntime-aar", onnxruntime_aar, "--out", tmp_path / "demo.apk")
+    options += ("--accept-licence", "unknown")  # of random weights
     document = mcad_json("app", "--bundle", phone_bundle, *options)
     assert document["rungs"] == {name: ["onnx int8"] for name in TOWERS}
     assert set(document["left_out"]) == {f"{name} qnn w8a16" for name in TOWERS}

@@ -156,6 +156,10 @@ public final class SearchActivity extends Activity
             startActivity(new Intent(this, NumbersActivity.class));
             return true;
         }
+        if (item.getItemId() == R.id.about) {
+            startActivity(new Intent(this, AboutActivity.class));
+            return true;
+        }
         if (item.getItemId() == R.id.pick) {
             pick();
             return true;

@@ -1,0 +1,5 @@
+package android.widget;
+
+public class ListView extends AbsListView {
+    public native void setAdapter(ListAdapter adapter);
+}

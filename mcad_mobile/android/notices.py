@@ -1,0 +1,111 @@
+"""The licences of all that is in an app or a library: checked before it is built, and packed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+
+from mcad_mobile.android.aar import Libraries
+from mcad_mobile.android.downloads import Artifact
+from mcad_mobile.android.package import Entry
+from mcad_mobile.base import VERSION
+from mcad_mobile.base.licences import UNKNOWN, Licence, find_licence
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.errors import BuildError, install_line
+
+FOLDER = "assets/mcad-licences"  # the About screen of the app reads it
+_SHIPPABLE = "hf:google/siglip2-base-patch16-224"
+
+
+def check_licence(bundle: Bundle, accepted: str | None) -> None:
+    """Raise BuildError if the licence of the bundle's weights does not let everyone ship them, and
+    is not the one that is `accepted`."""
+    licence = find_licence(bundle.student.licence)
+    if not licence.limit or licence.name.lower() == (accepted or "").lower():
+        return
+    whose = f"the weights of {bundle.student.name}"
+    if licence.name == UNKNOWN:
+        raise BuildError(
+            f"Nobody says under which licence {whose} are.",
+            "Name it as `license:` in the model card README.md beside the weights, and export "
+            f"again; or, if you may ship them, add --accept-licence {UNKNOWN}.",
+        )
+    read = f"Read it ({licence.page}), and if" if licence.page else "If"
+    raise BuildError(
+        f"{whose[0].upper()}{whose[1:]} are under {licence.name}, which {licence.limit}.",
+        f"{read} your use is allowed, add --accept-licence {licence.name}; or export a student "
+        f"that everyone may ship: --student {_SHIPPABLE}.",
+    )
+
+
+def notices(
+    found: Libraries, fetched: Mapping[Path, Artifact], bundle: Bundle | None
+) -> list[Entry]:
+    """Return NOTICE.txt, which names every part and its licence, and the licences' texts, as
+    assets. BuildError if an installed package lacks its licence."""
+    texts = {
+        "mcad-mobile/LICENSE": _own("LICENSE"),
+        "mcad-mobile/NOTICE": _own("NOTICE"),
+        "onnxruntime/LICENSE": _onnxruntime("LICENSE"),
+        "onnxruntime/ThirdPartyNotices.txt": _onnxruntime("ThirdPartyNotices.txt"),
+    }
+    lines = [f"mcad-mobile {VERSION}, the search engine: Apache-2.0 (mcad-mobile/LICENSE)"]
+    for archive in found.archives:
+        if archive.onnxruntime is not None:
+            lines.append(
+                f"ONNX Runtime {archive.onnxruntime}, of Microsoft: MIT (onnxruntime/LICENSE; "
+                "onnxruntime/ThirdPartyNotices.txt for what it holds)"
+            )
+        elif archive.path in fetched:
+            lines.append(f"{fetched[archive.path]}: Qualcomm's own licence")
+        else:
+            lines.append(f"{archive.path.name}: the licence of whoever made it")
+    if bundle is not None:
+        student = bundle.student
+        if student.licence_text is not None:
+            texts["weights/LICENSE"] = bundle.path(student.licence_text).read_bytes()
+        lines.append(_weights_line(bundle, find_licence(student.licence)))
+    notice = "This app holds:\n\n" + "".join(f"- {line}\n" for line in lines)
+    entries = {"NOTICE.txt": notice.encode(), **texts}
+    return [Entry(f"{FOLDER}/{name}", data) for name, data in sorted(entries.items())]
+
+
+def _weights_line(bundle: Bundle, licence: Licence) -> str:
+    student = bundle.student
+    weights = student.name if not student.source else f"{student.name} ({student.source})"
+    text = "weights/LICENSE" if student.licence_text is not None else licence.page
+    limit = f", which {licence.limit}" if licence.limit else ""
+    return f"the weights of {weights}: {licence.name}{limit}" + (f" ({text})" if text else "")
+
+
+def _own(name: str) -> bytes:
+    """A text of ours, of a checkout or of the installed wheel."""
+    checkout = Path(__file__).parents[2] / name
+    if checkout.is_file():
+        return checkout.read_bytes()
+    try:
+        text = distribution("mcad-mobile").read_text(f"licenses/{name}")
+    except PackageNotFoundError:
+        text = None
+    if text is None:
+        raise _missing(f"mcad-mobile's {name}")
+    return text.encode()
+
+
+def _onnxruntime(name: str) -> bytes:
+    """A text of the Python package, whose native code is that of the Android archive."""
+    package = find_spec("onnxruntime")
+    assert package is not None and package.origin is not None  # the engine requires it
+    try:
+        return Path(package.origin).with_name(name).read_bytes()
+    except OSError as error:
+        raise _missing(f"ONNX Runtime's {name}") from error
+
+
+def _missing(text: str) -> BuildError:
+    return BuildError(
+        f"{text} is missing from its package, and an app must carry it.",
+        f"Install again: {install_line(again=True)}.",
+    )

@@ -1,0 +1,75 @@
+"""Nobody ships weights that they may not, and what is shipped carries its licences."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from mcad_mobile.android.app import build_app
+from mcad_mobile.android.library import build_library
+from mcad_mobile.android.parts import BuildOptions
+from mcad_mobile.engine.bundle import Bundle, FileRecord
+from mcad_mobile.errors import BuildError
+from tests.support.probe import variant
+from tests.support.tiny_bundle import make_tiny_bundle
+
+NOTICE = "assets/mcad-licences/NOTICE.txt"
+
+
+def under(licence: str, folder: Path) -> Bundle:
+    """A bundle whose weights are under a licence, with its text beside them."""
+    tiny = make_tiny_bundle(folder / "tiny")
+    student = replace(tiny.student, licence=licence)
+    made = Bundle.load(variant(tiny, folder / "bundle", student=student))
+    text = made.directory / "LICENSE"
+    text.write_text(f"The text of {licence}.\n")
+    record = FileRecord.of(made.directory, text)
+    replace(made, student=replace(student, licence_text=record)).save()
+    return Bundle.load(made.directory)
+
+
+@pytest.mark.parametrize("build", [build_app, build_library])
+@pytest.mark.parametrize("licence", ["apple-amlr", "CC-BY-NC-4.0", "openrail", "unknown"])
+def test_weights_that_not_everyone_may_ship_are_refused(build, licence, tmp_path):
+    out = tmp_path / ("demo.apk" if build is build_app else "search.aar")
+    bundle = under(licence, tmp_path)
+    for accepted in (None, "MIT"):
+        with pytest.raises(BuildError) as raised:
+            build(bundle, out, BuildOptions(accept_licence=accepted))
+        assert licence in raised.value.message or licence == "unknown"
+        assert f"--accept-licence {licence}" in raised.value.hint
+    assert not out.exists()
+
+
+def test_what_is_accepted_by_name_is_built_and_named(tmp_path):
+    bundle = under("apple-amlr", tmp_path)
+    options = BuildOptions(accept_licence="Apple-AMLR")
+    library = zipfile.ZipFile(build_library(bundle, tmp_path / "search.aar", options).archive)
+    notice = library.read(NOTICE).decode()
+    assert "weights of tiny (random weights): apple-amlr, which allows research alone" in notice
+    text = library.read("assets/mcad-licences/weights/LICENSE")
+    assert text == b"The text of apple-amlr.\n"
+
+
+def test_an_app_carries_the_licences_of_all_its_parts(tmp_path):
+    bundle = make_tiny_bundle(tmp_path / "tiny")
+    app = zipfile.ZipFile(build_app(bundle, tmp_path / "demo.apk").package)
+    notice = app.read(NOTICE).decode()
+    for line in ("the search engine: Apache-2.0", "ONNX Runtime 1.29.0", "the weights of tiny"):
+        assert line in notice
+    texts = {
+        "mcad-mobile/LICENSE": b"Apache License",
+        "mcad-mobile/NOTICE": b"mcad-mobile authors",
+        "onnxruntime/LICENSE": b"Microsoft Corporation",
+        "onnxruntime/ThirdPartyNotices.txt": b"THIRD PARTY",
+    }
+    for name, part in texts.items():
+        assert part in app.read(f"assets/mcad-licences/{name}"), name
+
+
+def test_a_library_without_a_bundle_names_no_weights(tmp_path):
+    library = zipfile.ZipFile(build_library(None, tmp_path / "search.aar").archive)
+    assert "weights" not in library.read(NOTICE).decode()
