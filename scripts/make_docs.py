@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.pages.benchmarks import benchmarks_page
-from scripts.pages.blocks import readme_page, targets_page
+from scripts.pages.blocks import readme_page, students_page, targets_page
 from scripts.pages.chips import chips_page
 from scripts.pages.command_line import cli_page
 from scripts.pages.llms import llms_page
@@ -23,6 +23,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/benchmarks.md": benchmarks_page,
     "docs/chips.md": chips_page,
     "docs/cli.md": cli_page,
+    "docs/for-model-people.md": students_page,
     "docs/targets.md": targets_page,
     "llms.txt": llms_page,
 }

@@ -128,7 +128,7 @@ def distill(options: DistillOptions) -> None:
       mcad-mobile distill --data flickr8k --out models/mine
       mcad-mobile distill --data flickr8k --out models/mine \\
           --extra-photos my-photos --extra-captions captions.txt
-      mcad-mobile distill --data mine --student open_clip:MobileCLIP2-S0:dfndr2b --out models/clip
+      mcad-mobile distill --data mine --student open_clip:ViT-B-32-SigLIP2-256:webli -o models/s2
       mcad-mobile distill --smoke --out build/smoke
     """
     result = _train(options)

@@ -126,7 +126,7 @@ class StudentOptions(Options):
     student: str | None = option(
         "--student",
         "A folder that `distill` wrote, open_clip:NAME[:TAG|FILE], or hf:NAME_OR_FOLDER (CLIP, "
-        "SigLIP, MobileCLIP ...). Default: mcad-s.",
+        "SigLIP 2, TinyCLIP ...). Default: mcad-s.",
     )
     dim: int | None = option(
         "--dim",

@@ -6,6 +6,8 @@ from typing import Any
 
 from benchmarks import export_matrix
 from benchmarks import peers as peers_benchmark
+from mcad_mobile.base.licences import find_licence
+from mcad_mobile.students.licences import published_weights
 from scripts.pages.results import ROOT, stored
 
 _CLIP = "CLIP ViT-B/32"
@@ -28,6 +30,19 @@ def readme_page() -> str:
 
 def targets_page() -> str:
     return _with_block("docs/targets.md", "export_matrix", matrix_table())
+
+
+def students_page() -> str:
+    return _with_block("docs/for-model-people.md", "licences", licences_table())
+
+
+def licences_table() -> list[str]:
+    """Published weights, their licences, and what these do not allow."""
+    lines = ["", "| weights | licence | what keeps an app from shipping them |", "|---|---|---|"]
+    for entry in published_weights():
+        limit = find_licence(entry.licence).limit
+        lines.append(f"| {entry.family} | [{entry.licence}]({entry.page}) | {limit} |")
+    return [*lines, ""]
 
 
 def _with_block(page: str, name: str, lines: list[str]) -> str:
