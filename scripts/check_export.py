@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HEAD = "| target | tower | runs as | nodes on the NPU | cosine | worst |\n|---|---|---|---|---|---|"
+HEAD = "| target | tower | runs as | for the NPU | cosine | worst |\n|---|---|---|---|---|---|"
 
 
 def faults(document: dict[str, Any], limits: argparse.Namespace) -> list[str]:
@@ -49,7 +49,8 @@ def faults(document: dict[str, Any], limits: argparse.Namespace) -> list[str]:
 def table(documents: list[dict[str, Any]]) -> str:
     rows = [
         f"| {document['target']} | {name} | {tower['runtime']} {tower['precision']} | "
-        f"{tower['npu_nodes']} of {tower['total_nodes']} | {tower['cosine_mean']:.4f} | "
+        f"{tower['npu_nodes']} of {tower['total_nodes']}"
+        f"{' accepted' if tower['runtime'] == 'litert' else ''} | {tower['cosine_mean']:.4f} | "
         f"{tower['cosine_min']:.4f} |"
         for document in documents
         for name, tower in document["towers"].items()

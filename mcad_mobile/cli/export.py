@@ -300,7 +300,7 @@ def _print(bundle: Bundle) -> None:
                     name if number == 0 else "  fallback",
                     f"{rung.runtime} {rung.precision}",
                     f"{megabytes(rung.bytes)} MB",
-                    f"{rung.npu_nodes}/{rung.total_nodes}" if rung.npu_nodes else "-",
+                    rung.for_npu,
                     f"{rung.parity.cosine_mean:.4f}",
                     f"{rung.parity.cosine_min:.4f}",
                 ]
@@ -308,7 +308,7 @@ def _print(bundle: Bundle) -> None:
             notes.update(dict.fromkeys(rung.notes))
     print_table(
         f"{bundle.directory} for {bundle.target.id} ({bundle.target.chip})",
-        ["tower", "runs as", "size", "nodes on NPU", "cosine to float", "worst"],
+        ["tower", "runs as", "size", "for the NPU", "cosine to float", "worst"],
         rows,
     )
     for note in notes:

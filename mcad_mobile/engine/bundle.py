@@ -192,8 +192,8 @@ class Parity(Record, frozen=True):
 
 
 class Rung(Record, frozen=True):
-    """One way to run a tower; `npu_nodes` of `total_nodes` are for the chip's NPU, and `notes` says
-    what was left out and how to get it."""
+    """One way to run a tower; `npu_nodes` of `total_nodes` are for the chip's NPU (`for_npu`), and
+    `notes` says what was left out and how to get it."""
 
     runtime: Word
     precision: Word
@@ -210,6 +210,15 @@ class Rung(Record, frozen=True):
     @property
     def bytes(self) -> int:
         return sum(file.bytes for file in self.files)
+
+    @property
+    def for_npu(self) -> str:
+        """Nodes that a compiler placed on the NPU ("309/309 placed"), or operators of a .tflite
+        that the compiler's list accepts ("508/508 accepted"); "-" without an NPU."""
+        if not self.npu_nodes:
+            return "-"
+        word = "accepted" if self.runtime == "litert" else "placed"
+        return f"{self.npu_nodes}/{self.total_nodes} {word}"
 
     @property
     def low_parity(self) -> bool:

@@ -72,6 +72,16 @@ def test_a_rung_tells_the_facts_of_the_contract(bundle):
     assert rung.npu_nodes == 0  # of a CPU's, which its bundle.json need not say
 
 
+@pytest.mark.parametrize(
+    ("runtime", "text"),
+    [("qnn", "2/3 placed"), ("neuropilot", "2/3 placed"), ("litert", "2/3 accepted")],
+)
+def test_only_a_compiler_places_nodes_on_an_npu(bundle, runtime, text):
+    rung = replace(bundle.image.rungs[0], runtime=runtime, npu_nodes=2, total_nodes=3)
+    assert rung.for_npu == text
+    assert replace(rung, runtime="onnx", npu_nodes=0).for_npu == "-"
+
+
 def test_what_is_not_told_of_a_student_is_empty(bundle):
     bare = StudentFacts(name="one", sha256="0" * 64)
     assert (bare.source, bare.preprocess, bare.licence) == ("", "", "unknown")

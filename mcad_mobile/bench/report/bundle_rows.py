@@ -10,7 +10,7 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle, DataFacts, PrecisionRecord
 
 ALONE_HEAD = ("Tower", "Precision", "MB", "Drop alone")
 PAIRS_HEAD = ("Image", "Text", "MB", "mR", "Drop", "Budget")
-_RUNGS_HEAD = ("Tower", "Runtime", "Precision", "Size, MB", "NPU nodes", "Cosine mean", "min")
+_RUNGS_HEAD = ("Tower", "Runtime", "Precision", "Size, MB", "For the NPU", "Cosine mean", "min")
 _SMALLER_PAIRS = 5  # shown beside the chosen pair
 
 
@@ -77,7 +77,7 @@ def bundle_section(bundle: Bundle) -> dict[str, Any]:
             rung.runtime,
             rung.precision,
             megabytes(rung.bytes),
-            f"{rung.npu_nodes} of {rung.total_nodes}",
+            rung.for_npu,
             f"{rung.parity.cosine_mean:.4f}" if rung.parity else "not measured",
             f"{rung.parity.cosine_min:.4f}" if rung.parity else "",
         )

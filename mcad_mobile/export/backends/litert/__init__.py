@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from mcad_mobile.export.tower_job import TowerJob
 
 _UNCOMPILED = (
-    "Nodes on NPU of a .tflite are the operators that MediaTek's compiler takes, by its list; it "
-    "is not compiled for the NPU here. {} On the phone, LiteRT can compile it as the app starts, "
-    "or runs it on the CPU."
+    "Accepted operators of a .tflite are those that MediaTek's compiler takes, by its list; it is "
+    "not compiled here, which would place them on the NPU. {} The demo app runs the ONNX rung; an "
+    "app with LiteRT can compile the .tflite as it starts, or run it on the CPU."
 )
 _NOT_RUN = (
     "What is compiled for a Dimensity runs on that chip alone, and was not run here: its cosines "
