@@ -307,6 +307,33 @@ def test_texts_are_resources_and_views_have_descriptions():
     assert day == night
 
 
+def _texts(folder: Path) -> dict[str, dict[str, str]]:
+    """What a language says: of each name its texts by quantity, "other" where there is one."""
+    root = ElementTree.parse(folder / "strings.xml").getroot()
+    return {
+        entry.attrib["name"]: {item.attrib["quantity"]: item.text or "" for item in entry}
+        or {"other": entry.text or ""}
+        for entry in root
+    }
+
+
+@pytest.mark.parametrize("language", ["de", "es", "fr", "zh"])
+def test_every_language_says_the_same_with_the_same_values(language):
+    resources = android_demo() / "app" / "src" / "main" / "res"
+    english, other = _texts(resources / "values"), _texts(resources / f"values-{language}")
+    assert list(other) == list(english)
+    for name, texts in other.items():
+        quantities = {"other"} if language == "zh" else {*english[name]}
+        assert texts.keys() == quantities, name
+        values = re.findall(r"%\d\$\S*?[sdf]", english[name]["other"])
+        assert sorted(re.findall(r"%\d\$\S*?[sdf]", texts["other"])) == sorted(values), name
+        assert all({*re.findall(r"%\d\$\S*?[sdf]", text)} <= {*values} for text in texts.values())
+    same = [name for name in english if english[name] == other[name]]
+    assert len(same) < len(english) / 10, same  # "Photo" is one word in many languages
+    offered = (resources / "xml" / "locales.xml").read_text("utf-8")
+    assert f'android:name="{language}"' in offered
+
+
 @pytest.mark.slow
 def test_an_app_bundle_for_google_play(cpu, real_onnxruntime, tmp_path):
     out = tmp_path / "demo.aab"
