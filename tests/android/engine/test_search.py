@@ -116,7 +116,7 @@ def test_after_a_run_that_ended_unforeseen_the_next_one_runs(app, phone):
 def test_a_run_ends_when_it_is_no_longer_wanted(app, phone):
     """The cable goes, say, in the mid of a run."""
     phone.take(*NAMES)
-    outcome = app.ask("index_while", asked=4)
+    outcome = app.ask("index_while", asked=8)
     assert 0 < outcome["added"] < len(NAMES)
     assert outcome["left"] == len(NAMES) - outcome["added"]
     assert app.index()["left"] == 0
@@ -136,6 +136,23 @@ def test_a_screen_that_comes_back_does_not_walk_through_the_photos_again(app, ph
     phone.change(counts_changes=False)  # an Android that does not count
     assert app.ask("count")["lists"] == 5
     assert app.ask("count")["lists"] == 6
+
+
+def test_a_first_run_can_be_estimated_before_it_begins(app, phone):
+    phone.take(*NAMES)
+    state = app.ask("estimate")
+    assert (state["running"], state["left"]) == (False, len(NAMES))
+    assert state["per_minute"] > 60
+    assert state["minutes"] == 1
+    assert app.indexed() == []
+    outcome = app.index()
+    assert (outcome["added"], outcome["left"]) == (len(NAMES), 0)
+
+
+def test_no_pace_is_made_up_where_no_photo_can_be_decoded(app, phone):
+    path = phone.take("a.png")
+    Path(phone.volumes[OWN][path.rpartition("/")[2]]).write_bytes(b"no photo")
+    assert app.ask("estimate")["per_minute"] == 0
 
 
 def test_the_text_tower_can_be_given_back(app, phone):

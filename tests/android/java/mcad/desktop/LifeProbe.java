@@ -208,6 +208,10 @@ final class LifeProbe {
                 }
             case "rungs":
                 return JsonFields.of("text", rung(search.textTower()), "image", rung(search.imageTower()));
+            case "estimate":
+                search.count();
+                search.estimate();
+                return state();
             case "release": {
                 Ladder.LoadedRung before = search.textTower();
                 boolean kept = before == search.textTower();
@@ -371,7 +375,7 @@ final class LifeProbe {
 
     private Object state() {
         Indexing state = search.indexing();
-        return JsonFields.of("lists", phone.lists.get(), "running", state.running(), "changing", state.changing(), "counted",
+        return JsonFields.of("per_minute", state.perMinute(), "minutes", state.minutesLeft(), "lists", phone.lists.get(), "running", state.running(), "changing", state.changing(), "counted",
             state.isCounted(), "done", state.done(), "total",
             state.total(), "left", state.left(), "skipped", state.skipped(), "rebuilt", state.rebuilt(), "failure",
             state.failure() == null ? null : state.failure().name());

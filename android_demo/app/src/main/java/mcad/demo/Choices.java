@@ -18,13 +18,13 @@ final class Choices {
     private static final float SAME = 0.97f;
     private static final float NEVER = 2;
 
-    /** Called on the screen's thread after a choice. */
+    /** Called after a choice. */
     interface Listener {
-        /** Searches find something else. */
+        /** Searches find something else. On the screen's thread. */
         void changed();
 
-        /** Other photos are to be indexed. */
-        void foldersChanged();
+        /** Other photos are to be indexed. On the worker's thread. */
+        void foldersChanged() throws IOException;
     }
 
     private final Activity screen;
@@ -54,19 +54,31 @@ final class Choices {
     boolean choose(MenuItem item) {
         int id = item.getItemId();
         if (id == R.id.folders) {
-            DemoApp.WORKER.execute(this::loadFolders);
+            askForFolders();
         } else if (id == R.id.hide_duplicates) {
             hidesDuplicates = !item.isChecked();
             DemoApp.WORKER.execute(() -> kept().edit().putBoolean(DUPLICATES, hidesDuplicates).apply());
             apply();
             listener.changed();
         } else if (id == R.id.only_charging) {
-            onlyCharging = !item.isChecked();
-            DemoApp.WORKER.execute(() -> MediaSearch.onlyWhileCharging(screen, onlyCharging));
+            chooseCharging(!item.isChecked());
         } else {
             return false;
         }
         return true;
+    }
+
+    boolean isOnlyCharging() {
+        return onlyCharging;
+    }
+
+    void chooseCharging(boolean only) {
+        onlyCharging = only;
+        DemoApp.WORKER.execute(() -> MediaSearch.onlyWhileCharging(screen, only));
+    }
+
+    void askForFolders() {
+        DemoApp.WORKER.execute(this::loadFolders);
     }
 
     private void loadFolders() {
@@ -83,7 +95,7 @@ final class Choices {
         DemoApp.WORKER.execute(() -> {
             try {
                 search.chooseFolders(folders);
-                DemoApp.SCREEN.post(listener::foldersChanged);
+                listener.foldersChanged();
             } catch (IOException | RuntimeException error) {
                 Words.showError(screen, error);
             }

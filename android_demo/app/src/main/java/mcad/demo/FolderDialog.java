@@ -57,7 +57,7 @@ public final class FolderDialog extends DialogFragment {
     @Override
     public Dialog onCreateDialog(Bundle saved) {
         folders = getArguments().getStringArray(FOLDERS);
-        ticks = (saved == null ? getArguments() : saved).getBooleanArray(TICKS);
+        ticks = (saved == null ? getArguments() : saved).getBooleanArray(TICKS).clone();
         Screen screen = (Screen) getActivity();
         AlertDialog.Builder dialog = new AlertDialog.Builder(getActivity())
             .setMultiChoiceItems(getArguments().getStringArray(LABELS), ticks, (any, which, chosen) -> ticks[which] = chosen)

@@ -11,6 +11,7 @@ import android.view.MenuItem;
 import android.view.View;
 import android.view.inputmethod.EditorInfo;
 import android.view.inputmethod.InputMethodManager;
+import android.widget.CheckBox;
 import android.widget.EditText;
 import android.widget.GridView;
 import android.widget.TextView;
@@ -24,6 +25,7 @@ import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.gallery.Folders;
 import mcad.gallery.Home;
+import mcad.gallery.Indexing;
 import mcad.gallery.PhotoAccess;
 import mcad.gallery.PhotoSearch;
 import mcad.gallery.SearchBox;
@@ -58,6 +60,8 @@ public final class SearchActivity extends Activity
     private SearchBox.Searcher likeBy;
     /** Whether the status tells of a search: the state of the index must not take its place. */
     private boolean answered;
+    /** Whether it was tried to measure how long a first run takes. On the worker's thread. */
+    private boolean estimated;
     /** A screen that is shown photo by photo must not wait behind itself. */
     private final AtomicBoolean asksForState = new AtomicBoolean();
 
@@ -78,6 +82,9 @@ public final class SearchActivity extends Activity
         progress = findViewById(R.id.progress);
         grid.setOnItemClickListener((parent, view, position, id) -> open(results.path(position)));
         findViewById(R.id.choose_more).setOnClickListener(view -> access.ask());
+        findViewById(R.id.message_folders).setOnClickListener(view -> choices.askForFolders());
+        CheckBox charging = findViewById(R.id.message_charging);
+        charging.setOnClickListener(view -> choices.chooseCharging(charging.isChecked()));
         findViewById(R.id.pause).setOnClickListener(view -> end(MediaSearch::pause));
         findViewById(R.id.stop).setOnClickListener(view -> end(MediaSearch::stop));
         findViewById(R.id.go_on).setOnClickListener(view -> indexNow());
@@ -214,11 +221,20 @@ public final class SearchActivity extends Activity
     @Override
     public void onRequestPermissionsResult(int request, String[] permissions, int[] answers) {
         if (access.isAnswered(request, permissions)) {
-            if (access.state() != PhotoAccess.State.NONE) {
-                indexNow();
-            }
-            showState();
+            DemoApp.WORKER.execute(this::count);
         }
+    }
+
+    /** How many photos there are to index, before the user begins. */
+    private void count() {
+        try {
+            if (access.state() != PhotoAccess.State.NONE) {
+                search.count();
+            }
+        } catch (IOException | RuntimeException error) {
+            Words.log(error);
+        }
+        DemoApp.SCREEN.post(this::showState);
     }
 
     /** What there is to say while nothing was found yet: access, index, progress. */
@@ -235,12 +251,25 @@ public final class SearchActivity extends Activity
                 Waiting waiting = MediaSearch.waiting(this);
                 Home home = Home.of(seen, access.isRefused(), search.indexing(), indexed);
                 DemoApp.SCREEN.post(() -> show(home, seen, waiting, indexed, english));
-                search.warmUp();
+                if (home.panel() == Home.Panel.NOT_INDEXED) {
+                    estimate();
+                } else {
+                    search.warmUp();
+                }
             } catch (IOException | RuntimeException error) {
                 McadException.Kind kind = Words.log(error);
                 DemoApp.SCREEN.post(() -> showFailure(kind));
             }
         });
+    }
+
+    /** How long a first run takes; it is shown when it is known. */
+    private void estimate() throws IOException {
+        Indexing state = search.indexing();
+        if (state.left() > 0 && state.minutesLeft() == 0 && !estimated) {
+            estimated = true;
+            search.estimate();
+        }
     }
 
     private void show(Home home, PhotoAccess.State seen, Waiting waiting, int indexed, boolean english) {
@@ -251,6 +280,10 @@ public final class SearchActivity extends Activity
         setVisible(R.id.stop, runs);
         setVisible(R.id.go_on, !runs && ended);
         query.setHint(english ? R.string.search_hint_english : R.string.search_hint);
+        boolean first = home.panel() == Home.Panel.NOT_INDEXED;
+        setVisible(R.id.message_folders, first);
+        setVisible(R.id.message_charging, first);
+        ((CheckBox) findViewById(R.id.message_charging)).setChecked(choices.isOnlyCharging());
         if (home.panel() != Home.Panel.NONE) {
             int title = home.panel() == Home.Panel.FAILED ? R.string.app_name : R.string.start_title;
             say(title, Words.panel(this, home.panel(), search.indexing(), waiting), Words.button(home.action()),
@@ -377,9 +410,15 @@ public final class SearchActivity extends Activity
         }
 
         @Override
-        public void foldersChanged() {
-            ask();
-            act(Home.indexNow(access.state(), access.isRefused()));
+        public void foldersChanged() throws IOException {
+            if (search.photos() == 0) {
+                count(); // the first run is begun by hand
+                return;
+            }
+            DemoApp.SCREEN.post(() -> {
+                ask();
+                act(Home.indexNow(access.state(), access.isRefused()));
+            });
         }
     }
 

@@ -134,12 +134,23 @@ final class Words {
             case NONE -> "";
             case WELCOME -> context.getString(R.string.start_text);
             case DENIED -> context.getString(R.string.denied);
-            case NOT_INDEXED -> context.getString(text(waiting));
+            case NOT_INDEXED -> firstRun(context, state) + context.getString(text(waiting));
             case NO_PHOTOS -> context.getString(R.string.no_photos);
             case NONE_READABLE -> context.getResources().getQuantityString(
                 R.plurals.skipped, state.skipped(), state.skipped());
             case FAILED -> failure(context, state.failure());
         };
+    }
+
+    /** How long a first run takes, as far as it is known. */
+    private static String firstRun(Context context, Indexing state) {
+        if (state.left() <= 0) {
+            return "";
+        }
+        String photos = context.getResources().getQuantityString(R.plurals.photos, state.left(), state.left());
+        int minutes = state.minutesLeft();
+        return minutes == 0 ? photos + "\n" : context.getResources().getQuantityString(
+            R.plurals.takes_minutes, minutes, photos, minutes) + "\n";
     }
 
     /** The label of the button under it. */

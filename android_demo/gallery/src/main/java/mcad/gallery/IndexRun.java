@@ -26,6 +26,8 @@ public final class IndexRun {
     /** A few seconds of work. */
     public static final int BATCH = 64;
 
+    private static final int SAMPLE = 6;
+    private static final double MINUTE_NS = 60e9;
     private static final int HOT = 3;
     private static final int COOL = 1;
     private static final long REST_MS = 5000;
@@ -91,6 +93,26 @@ public final class IndexRun {
         }
     }
 
+    /** Photos a minute, measured on the first few, of which nothing is kept; 0 if none can be decoded. */
+    double pace() throws IOException {
+        PhotoLibrary.Listing listing = library.list();
+        crashes = CrashRecord.open(directory, listing.items(), device);
+        engine.imageTower();
+        long startedNs = 0;
+        int embedded = 0;
+        try (timed) {
+            for (PhotoLibrary.Item item : listing.items().subList(0, Math.min(SAMPLE, listing.items().size()))) {
+                float[] pixels = crashes.isExcluded(item) ? null
+                    : decode(item, PhotoBytes.of(library.open(item.path()), item.bytes()));
+                if (pixels != null) {
+                    engine.embedPixels(pixels);
+                    startedNs = embedded++ == 0 ? System.nanoTime() : startedNs; // the first takes longer than others
+                }
+            }
+        }
+        return embedded < 2 ? 0 : (embedded - 1) * MINUTE_NS / (System.nanoTime() - startedNs);
+    }
+
     private Outcome run(Conditions conditions, Progress progress) throws IOException {
         try (PhotoIndex index = open()) {
             return run(index, conditions, progress, false);
@@ -138,7 +160,7 @@ public final class IndexRun {
         int deleted = later ? 0 : drop(index, listing, difference, movedPhotos, libraryState);
         int total = listing.items().size();
         int done = total - work.size();
-        if (!work.isEmpty()) {
+        if (!work.isEmpty() && !conditions.isStopped()) {
             engine.imageTower(); // or its loading would count as the first photo's time
         }
         progress.done(done, total);

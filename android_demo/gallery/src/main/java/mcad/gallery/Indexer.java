@@ -61,15 +61,12 @@ final class Indexer {
 
     /** Go over all photos, and again for callers that came meanwhile. */
     private IndexRun.Outcome run(BooleanSupplier wanted) throws IOException {
-        int threads = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
-        try (SearchEngine engine = installed.own().newEngine(threads, true, setup)) {
+        try (SearchEngine engine = newEngine()) {
             Reembedding reembedding = new Reembedding(installed, setup.device());
             Watch watch = new Watch(engine, reembedding, wanted);
             IndexRun.Outcome outcome;
             do {
-                IndexRun run = new IndexRun(
-                    installed.own().index(), engine, setup.decoder(), photos, timings, setup.device());
-                outcome = run.run(damaged, watch, watch);
+                outcome = newRun(engine).run(damaged, watch, watch);
                 damaged = false;
                 if (outcome.finished() && reembedding.isComplete()) {
                     switchStudent.run();
@@ -77,6 +74,27 @@ final class Indexer {
             } while (runLock.isAskedAgain());
             return outcome;
         }
+    }
+
+    /** See {@link PhotoSearch#estimate}. */
+    void estimate() throws IOException {
+        if (runLock.isRunning() || !runLock.begin(false)) {
+            return;
+        }
+        try (SearchEngine engine = newEngine()) {
+            report(state.paced(newRun(engine).pace()), false);
+        } finally {
+            runLock.end();
+        }
+    }
+
+    private SearchEngine newEngine() throws IOException {
+        int threads = Math.max(1, Runtime.getRuntime().availableProcessors() / 2);
+        return installed.own().newEngine(threads, true, setup);
+    }
+
+    private IndexRun newRun(SearchEngine engine) throws IOException {
+        return new IndexRun(installed.own().index(), engine, setup.decoder(), photos, timings, setup.device());
     }
 
     void stop() {

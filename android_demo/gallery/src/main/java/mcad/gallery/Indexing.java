@@ -9,7 +9,8 @@ import mcad.engine.McadException;
  * @param resting whether it waits for the phone to cool down
  * @param changing whether searches use the student before an update, until this one has embedded all photos
  * @param done of {@code total} photos; -1 of -1 where they have not been counted yet
- * @param perMinute photos a minute of this run; 0 where it is too early to tell
+ * @param perMinute photos a minute of this run, or as {@link PhotoSearch#estimate} measured it; 0 where it is too early
+ *     to tell
  * @param skipped photos that could not be read, of a run that has ended
  * @param rebuilt whether the index was damaged and is built anew
  * @param failure why the last run ended, if it failed; else null
@@ -56,6 +57,10 @@ public record Indexing(boolean running, boolean resting, boolean changing, int d
 
     Indexing failed(McadException.Kind why) {
         return new Indexing(false, false, false, done, total, 0, skipped, rebuilt, why);
+    }
+
+    Indexing paced(double nowPerMinute) {
+        return new Indexing(running, resting, changing, done, total, nowPerMinute, skipped, rebuilt, failure);
     }
 
     Indexing counted(int known, int all) {

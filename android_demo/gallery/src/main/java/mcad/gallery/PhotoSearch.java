@@ -235,6 +235,14 @@ public final class PhotoSearch implements Closeable {
         }
     }
 
+    /**
+     * Measure on a few photos how many can be indexed in a minute, for {@link #indexing}: a second or two of work, of
+     * which nothing is kept. Nothing while a run is on, which measures itself.
+     */
+    public void estimate() throws IOException {
+        indexer.estimate();
+    }
+
     public boolean isIndexing() {
         return indexer.isRunning();
     }

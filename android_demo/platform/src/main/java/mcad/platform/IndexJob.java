@@ -112,7 +112,7 @@ public final class IndexJob extends JobService {
     private void run(JobParameters parameters) {
         Process.setThreadPriority(Process.THREAD_PRIORITY_BACKGROUND);
         int id = parameters.getJobId();
-        boolean again = index(() -> !stopped.contains(id) && MediaSearch.waiting(this) == Waiting.NO);
+        boolean again = index(id, () -> !stopped.contains(id) && MediaSearch.waiting(this) == Waiting.NO);
         if (id == CHANGES && !again) {
             // A trigger serves once. Android hands on to the next job what changed while this one ran.
             getSystemService(JobScheduler.class).schedule(changes(this));
@@ -123,12 +123,15 @@ public final class IndexJob extends JobService {
     }
 
     /** Whether it has to run again. */
-    private boolean index(BooleanSupplier wanted) {
+    private boolean index(int id, BooleanSupplier wanted) {
         try {
             if (!wanted.getAsBoolean() || new MediaPhotos(this).access() == PhotoAccess.State.NONE) {
                 return false;
             }
             PhotoSearch search = MediaSearch.of(this);
+            if (id == CHANGES && search.photos() == 0) {
+                return false; // a first run is long: the user begins it, or the night
+            }
             Optional<IndexRun.Outcome> outcome = search.index(wanted);
             // Another's is on, a screen's maybe, that may be left: without a job Android would freeze the process over it.
             return outcome.isPresent() ? !outcome.get().finished() : search.awaitIndexing();

@@ -126,11 +126,9 @@ public final class IndexService extends Service {
         boolean finished = false;
         boolean failed = false;
         try {
-            if (wanted.getAsBoolean()) {
-                // The first takes the place of a job's, which may be stopped any time; others join it.
-                finished = first ? search.indexInstead(wanted).finished()
-                    : search.index(wanted).map(IndexRun.Outcome::finished).orElse(true);
-            }
+            // The first takes the place of a job's, which may be stopped any time; others join it.
+            finished = first ? search.indexInstead(wanted).finished()
+                : search.index(wanted).map(IndexRun.Outcome::finished).orElse(true);
         } catch (IOException | RuntimeException | OutOfMemoryError error) {
             Log.w(MediaSearch.TAG, error);
             failed = true;
