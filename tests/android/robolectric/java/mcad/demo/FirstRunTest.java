@@ -3,12 +3,16 @@ package mcad.demo;
 import static org.junit.Assert.assertArrayEquals;
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
 
+import android.app.AlertDialog;
 import android.app.Notification;
 import android.graphics.drawable.BitmapDrawable;
+import android.os.BatteryManager;
 import android.os.Build;
+import android.widget.CheckBox;
 import android.widget.GridView;
 import android.widget.ImageView;
 import android.widget.TextView;
@@ -18,6 +22,7 @@ import mcad.robolectric.AppTestCase;
 import org.junit.Test;
 import org.robolectric.android.controller.ActivityController;
 import org.robolectric.android.controller.ServiceController;
+import org.robolectric.shadows.ShadowDialog;
 
 /** From the first touch of the icon to the first photos found. */
 public final class FirstRunTest extends AppTestCase {
@@ -38,6 +43,11 @@ public final class FirstRunTest extends AppTestCase {
         String[] asked = shadowOf(activity).getLastRequestedPermission().requestedPermissions;
         assertArrayEquals(PhotoAccess.toRequest(Build.VERSION.SDK_INT), asked);
         answer(activity, asked);
+        String takes = activity.getResources().getQuantityString(R.plurals.takes_minutes, 1, "5 photos", 1);
+        waitFor("the estimate", () -> text(activity, R.id.message_text).startsWith(takes));
+        assertNull("a run that nobody asked for", shadowOf(app()).peekNextStartedService());
+        assertTrue(isShown(activity, R.id.message_folders) && isShown(activity, R.id.message_charging));
+        activity.findViewById(R.id.message_button).performClick();
         assertFalse(isShown(activity, R.id.message_button));
         assertEquals(activity.getString(R.string.looking), text(activity, R.id.progress));
 
@@ -55,5 +65,28 @@ public final class FirstRunTest extends AppTestCase {
         waitFor("a thumbnail", () -> ((ImageView) grid.getChildAt(0)).getDrawable() instanceof BitmapDrawable shown
             && shown.getBitmap() != null);
         assertTrue(text(activity, R.id.status), text(activity, R.id.status).startsWith("5 photos"));
+    }
+
+    @Test
+    public void whatIsIndexedAndWhenIsChosenBeforeTheFirstRun() {
+        allowPhotos();
+        shadowOf(app().getSystemService(BatteryManager.class)).setIsCharging(false);
+        take("china.jpg");
+        photos.add(packaged("coffee.png"), PRIMARY, "Download/", "image/png", null);
+        SearchActivity activity = open(SearchActivity.class).get();
+        waitFor("the choice", () -> text(activity, R.id.message_text).startsWith("2 photos:"));
+        activity.findViewById(R.id.message_charging).performClick();
+        activity.findViewById(R.id.message_folders).performClick();
+        waitFor("the folders", () -> ShadowDialog.getLatestDialog() != null);
+        AlertDialog folders = (AlertDialog) ShadowDialog.getLatestDialog();
+        folders.getListView().performItemClick(null, 1, 1);
+        folders.getButton(AlertDialog.BUTTON_POSITIVE).performClick();
+        waitFor("one photo fewer", () -> text(activity, R.id.message_text).startsWith("1 photo:"));
+        activity.findViewById(R.id.message_button).performClick();
+        ServiceController<IndexService> service = startService();
+        waitFor("the end of the service", () -> shadowOf(service.get()).isStoppedBySelf());
+        waitFor("the charger", () -> text(activity, R.id.message_text).endsWith(
+            activity.getString(R.string.waits_for_charger)));
+        assertTrue(((CheckBox) activity.findViewById(R.id.message_charging)).isChecked());
     }
 }

@@ -14,6 +14,7 @@ import java.io.File;
 import java.io.FileNotFoundException;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -25,6 +26,7 @@ import java.util.TreeMap;
 public final class FakeMediaStore extends ContentProvider {
     private final Map<Long, Row> rows = new TreeMap<>();
     private final Map<String, String> versions = new LinkedHashMap<>();
+    private final Map<String, RuntimeException> failures = new HashMap<>();
     private RuntimeException failure;
     private long nextId = 1;
     private long generation = 1;
@@ -73,6 +75,12 @@ public final class FakeMediaStore extends ContentProvider {
     /** Every later question ends in this; null: none. */
     public synchronized void fail(RuntimeException with) {
         failure = with;
+    }
+
+    /** The same of questions about one volume. */
+    public synchronized void fail(String volume, RuntimeException with) {
+        failures.put(volume, with);
+        changed();
     }
 
     /** How many lists of photos were asked for so far. */
@@ -124,6 +132,9 @@ public final class FakeMediaStore extends ContentProvider {
             return cursor;
         }
         String volume = parts.get(0);
+        if (failures.get(volume) != null) {
+            throw failures.get(volume);
+        }
         if (!volume.equals("external") && !versions.containsKey(volume)) {
             throw new IllegalArgumentException("Volume " + volume + " not found");
         }

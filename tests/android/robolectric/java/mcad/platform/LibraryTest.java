@@ -1,0 +1,111 @@
+package mcad.platform;
+
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertNotSame;
+import static org.junit.Assert.assertSame;
+import static org.junit.Assert.assertTrue;
+
+import android.content.ComponentCallbacks2;
+import android.net.Uri;
+import android.os.Build;
+import com.sun.management.ThreadMXBean;
+import java.io.File;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.lang.management.ManagementFactory;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import mcad.engine.towers.Ladder;
+import mcad.gallery.Filter;
+import mcad.robolectric.AppTestCase;
+import org.junit.Before;
+import org.junit.Test;
+import org.robolectric.annotation.Config;
+
+/** The phone's photos as MediaStore has them, and what the app takes of memory for them. */
+public final class LibraryTest extends AppTestCase {
+    private static final String CARD = "1a2b-3c4d";
+
+    @Before
+    public void allowed() {
+        allowPhotos();
+    }
+
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.Q)
+    public void aVolumeThatFailsCostsTheOthersNothing() throws IOException {
+        take("china.jpg");
+        mount(CARD, false);
+        Uri onCard = photos.add(packaged("chelsea.png"), CARD, "DCIM/Camera/", "image/png", null);
+        index();
+        assertEquals(2, search().photos());
+        photos.fail(CARD, new IllegalStateException("the card is just taken out"));
+        take("coffee.png");
+        index();
+        assertEquals(3, search().photos());
+        assertFalse(search().search("a cat", 9).results().stream().anyMatch(hit -> hit.path().equals(onCard.toString())));
+        assertEquals(2, search().search("a cat", 9).results().size());
+        photos.fail(CARD, null);
+        index();
+        assertEquals(3, search().search("a cat", 9).results().size());
+    }
+
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.R)
+    public void photosThatHaveNotChangedAreNotListedAgain() throws IOException {
+        take("china.jpg");
+        search().count();
+        int queries = photos.queries();
+        search().count();
+        assertEquals(queries, photos.queries());
+        take("coffee.png");
+        search().count();
+        assertEquals(queries + 1, photos.queries());
+        assertEquals(2, search().indexing().left());
+    }
+
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.Q)
+    public void aPhotoWithoutAFolderIsInNoAlbumCalledNull() throws IOException {
+        photos.add(packaged("china.jpg"), PRIMARY, null, "image/jpeg", null);
+        index();
+        assertEquals(java.util.Set.of(""), search().folders().keySet());
+    }
+
+    @Test
+    public void theTextTowerIsGivenBackWhenAndroidNeedsMemory() throws IOException {
+        take("china.jpg");
+        index();
+        Ladder.LoadedRung tower = search().textTower();
+        assertSame(tower, search().textTower());
+        app().onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_BACKGROUND);
+        assertNotSame(tower, search().textTower());
+        assertEquals(1, search().search("a house", 5, Filter.ALL).results().size());
+    }
+
+    /** A bitmap of 48 MB, as a raw photo would be: neither JPEG nor PNG. */
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.P)
+    public void aLargeFileIsNotReadIntoTheHeap() throws IOException {
+        File file = bitmap(4000, 4000);
+        Uri photo = photos.add(file, PRIMARY, "DCIM/", "image/bmp", null);
+        ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+        long before = threads.getThreadAllocatedBytes(Thread.currentThread().getId());
+        new BitmapDecoder().decode(new MediaPhotos(app()).source(photo), 0).close();
+        long allocated = threads.getThreadAllocatedBytes(Thread.currentThread().getId()) - before;
+        assertTrue(allocated + " bytes", allocated < file.length() / 4);
+    }
+
+    private static File bitmap(int width, int height) throws IOException {
+        ByteBuffer header = ByteBuffer.allocate(54).order(ByteOrder.LITTLE_ENDIAN);
+        header.put((byte) 'B').put((byte) 'M').putInt(54 + 3 * width * height).putInt(0).putInt(54).putInt(40)
+            .putInt(width).putInt(height).putShort((short) 1).putShort((short) 24);
+        File file = new File(app().getCacheDir(), "large.bmp");
+        try (RandomAccessFile out = new RandomAccessFile(file, "rw")) {
+            out.write(header.array());
+            out.setLength(54 + 3L * width * height);
+        }
+        return file;
+    }
+}

@@ -1,0 +1,284 @@
+package mcad.platform;
+
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertNotNull;
+import static org.junit.Assert.assertNull;
+import static org.junit.Assert.assertTrue;
+import static org.robolectric.Shadows.shadowOf;
+
+import android.app.ActivityManager;
+import android.app.ApplicationExitInfo;
+import android.app.Notification;
+import android.app.PendingIntent;
+import android.app.job.JobInfo;
+import android.app.job.JobParameters;
+import android.app.job.JobScheduler;
+import android.content.Context;
+import android.content.Intent;
+import android.os.BatteryManager;
+import android.os.Build;
+import android.os.PowerManager;
+import android.os.Process;
+import java.io.IOException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import mcad.engine.base.Processes;
+import mcad.gallery.Waiting;
+import mcad.robolectric.AppTestCase;
+import org.junit.Before;
+import org.junit.Test;
+import org.robolectric.Robolectric;
+import org.robolectric.android.controller.ServiceController;
+import org.robolectric.annotation.Config;
+import org.robolectric.shadow.api.Shadow;
+import org.robolectric.shadows.ShadowPowerManager;
+import org.robolectric.util.ReflectionHelpers;
+
+/** Runs in service and jobs: when they begin, what ends them, and what becomes of the rest. */
+public final class RunsTest extends AppTestCase {
+    private static final int NIGHTLY = 0x6d636101;
+    private static final int SOON = 0x6d636102;
+    private static final int CHANGES = 0x6d636103;
+    private static final int GONE = 4711;
+    private static final String[] PHOTOS = {"astronaut.png", "chelsea.png", "china.jpg", "coffee.png", "flower.jpg"};
+
+    private final AtomicInteger nice = new AtomicInteger();
+
+    @Before
+    public void photographs() {
+        allowPhotos();
+        for (String name : PHOTOS) {
+            take(name);
+        }
+        search().addListener(() -> nice.set(Process.getThreadPriority(Process.myTid())));
+        shadowOf(app().getSystemService(BatteryManager.class)).setIsCharging(false);
+    }
+
+    private ServiceController<IndexService> indexNow() {
+        MediaSearch.indexNow(app());
+        return startService();
+    }
+
+    private static void awaitEnd(ServiceController<IndexService> service) {
+        waitFor("the end of the service", () -> shadowOf(service.get()).isStoppedBySelf());
+        service.destroy();
+    }
+
+    /** Do something on the run's thread, after its first photo. */
+    private static void afterOnePhoto(Runnable task) {
+        AtomicInteger times = new AtomicInteger();
+        search().addListener(() -> {
+            if (search().indexing().done() == 1 && times.getAndIncrement() == 0) {
+                task.run();
+            }
+        });
+    }
+
+    private static JobInfo job(int id) {
+        return app().getSystemService(JobScheduler.class).getPendingJob(id);
+    }
+
+    /** Android starts a job; it has ended when this returns. */
+    private IndexJob runJob(int id) {
+        IndexJob job = Robolectric.buildService(IndexJob.class).create().get();
+        JobParameters parameters = Shadow.newInstanceOf(JobParameters.class);
+        ReflectionHelpers.setField(parameters, "jobId", id);
+        job.onStartJob(parameters);
+        waitFor("the end of the job", () -> shadowOf(job).getIsJobFinished());
+        return job;
+    }
+
+    private static int photosIndexed() {
+        try {
+            return search().photos();
+        } catch (IOException error) {
+            throw new AssertionError(error);
+        }
+    }
+
+    @Test
+    public void aRunThatTheUserAskedForIsNotOfTheBackground() {
+        awaitEnd(indexNow());
+        assertEquals(PHOTOS.length, photosIndexed());
+        assertTrue("nice " + nice, nice.get() > 0 && nice.get() < Process.THREAD_PRIORITY_BACKGROUND);
+    }
+
+    @Test
+    public void aJobsRunIsOfTheBackground() {
+        runJob(SOON);
+        assertEquals(PHOTOS.length, photosIndexed());
+        assertEquals(Process.THREAD_PRIORITY_BACKGROUND, nice.get());
+    }
+
+    @Test
+    public void aPausedRunGoesOnInAnHour() {
+        afterOnePhoto(() -> MediaSearch.pause(app()));
+        awaitEnd(indexNow());
+        assertTrue(photosIndexed() < PHOTOS.length);
+        assertEquals(Waiting.PAUSED, MediaSearch.waiting(app()));
+        long ms = job(SOON).getMinLatencyMillis();
+        assertTrue(ms + " ms", ms > TimeUnit.MINUTES.toMillis(59) && ms <= TimeUnit.HOURS.toMillis(1));
+        runJob(CHANGES);
+        assertTrue("a job went on behind the user's back", photosIndexed() < PHOTOS.length);
+        awaitEnd(indexNow());
+        assertEquals(PHOTOS.length, photosIndexed());
+        assertEquals(Waiting.NO, MediaSearch.waiting(app()));
+    }
+
+    @Test
+    public void theNotificationStopsARunForGood() {
+        ServiceController<IndexService> service = Robolectric.buildService(IndexService.class,
+            new Intent(app(), IndexService.class)).create();
+        afterOnePhoto(() -> press(service, 1));
+        service.startCommand(0, 1);
+        awaitEnd(service);
+        waitFor("the stop", () -> MediaSearch.waiting(app()) == Waiting.STOPPED);
+        waitFor("no job", () -> job(SOON) == null);
+        assertTrue(photosIndexed() < PHOTOS.length);
+        for (int id : new int[] {SOON, CHANGES, NIGHTLY}) {
+            runJob(id);
+        }
+        assertTrue("a job went on behind the user's back", photosIndexed() < PHOTOS.length);
+    }
+
+    /** Press a button of the notification; Android gives its intent to the service. */
+    private static void press(ServiceController<IndexService> service, int button) {
+        Notification notification = shadowOf(service.get()).getLastForegroundNotification();
+        PendingIntent intent = notification.actions[button].actionIntent;
+        service.get().onStartCommand(shadowOf(intent).getSavedIntent(), 0, 2);
+    }
+
+    @Test
+    public void aRunEndsWhenTheCableGoesAndGoesOnWithIt() {
+        var battery = shadowOf(app().getSystemService(BatteryManager.class));
+        battery.setIsCharging(true);
+        MediaSearch.onlyWhileCharging(app(), true);
+        afterOnePhoto(() -> battery.setIsCharging(false));
+        awaitEnd(indexNow());
+        assertTrue(photosIndexed() < PHOTOS.length);
+        assertEquals(Waiting.CHARGER, MediaSearch.waiting(app()));
+        assertTrue(job(SOON).isRequireCharging());
+        battery.setIsCharging(true);
+        runJob(SOON);
+        assertEquals(PHOTOS.length, photosIndexed());
+    }
+
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.R)
+    public void aUserWhoEndsTheAppInARunHasStoppedIt() {
+        ended(ApplicationExitInfo.REASON_USER_REQUESTED);
+        runJob(SOON);
+        assertEquals(0, photosIndexed());
+        assertEquals(Waiting.STOPPED, MediaSearch.waiting(app()));
+    }
+
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.R)
+    public void aRunThatCrashedGoesOn() {
+        ended(ApplicationExitInfo.REASON_CRASH_NATIVE);
+        runJob(SOON);
+        assertEquals(PHOTOS.length, photosIndexed());
+    }
+
+    /** The process before this one ended during a run. */
+    private static void ended(int reason) {
+        app().getSharedPreferences("photo-search", Context.MODE_PRIVATE).edit().putInt("runs-in-process", GONE).commit();
+        exits(GONE, reason);
+    }
+
+    private static void exits(int process, int reason) {
+        shadowOf(app().getSystemService(ActivityManager.class)).addApplicationExitInfo("mcad.demo", process, reason, 0);
+    }
+
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.R)
+    public void deathsAreBlamedByWhatAndroidTellsOfThem() {
+        int[] reasons = {ApplicationExitInfo.REASON_CRASH, ApplicationExitInfo.REASON_CRASH_NATIVE,
+            ApplicationExitInfo.REASON_ANR, ApplicationExitInfo.REASON_LOW_MEMORY};
+        AndroidDevice device = new AndroidDevice(app());
+        for (int reason : reasons) {
+            exits(100 + reason, reason);
+            assertEquals(Processes.End.FAULT, device.end(100 + reason));
+        }
+        exits(200, ApplicationExitInfo.REASON_PERMISSION_CHANGE);
+        assertEquals(Processes.End.OTHER, device.end(200));
+        exits(201, ApplicationExitInfo.REASON_SIGNALED);
+        assertEquals(Processes.End.UNKNOWN, device.end(201));
+        assertEquals(Processes.End.UNKNOWN, device.end(0));
+    }
+
+    @Test
+    @Config(maxSdk = Build.VERSION_CODES.Q)
+    public void anAndroidThatTellsNothingBlamesNobody() {
+        assertEquals(Processes.End.UNKNOWN, new AndroidDevice(app()).end(100));
+    }
+
+    @Test
+    public void aRefusedStartDoesNotEndARunThatIsOn() {
+        ServiceController<IndexService> service = Robolectric.buildService(IndexService.class,
+            new Intent(app(), IndexService.class)).create();
+        afterOnePhoto(() -> {
+            shadowOf(service.get()).setThrowInStartForeground(new IllegalStateException("the day's hours are used up"));
+            service.get().onStartCommand(new Intent(), 0, 2);
+            assertFalse(shadowOf(service.get()).isStoppedBySelf());
+        });
+        service.startCommand(0, 1);
+        awaitEnd(service);
+        assertEquals(PHOTOS.length, photosIndexed());
+    }
+
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.Q)
+    public void aRunThatRestsInTheHeatLetsThePhoneSleep() {
+        ShadowPowerManager power = shadowOf(app().getSystemService(PowerManager.class));
+        afterOnePhoto(() -> power.setCurrentThermalStatus(PowerManager.THERMAL_STATUS_SEVERE));
+        ServiceController<IndexService> service = indexNow();
+        waitFor("the rest", () -> search().indexing().resting());
+        waitFor("sleep", () -> !ShadowPowerManager.getLatestWakeLock().isHeld());
+        power.setCurrentThermalStatus(PowerManager.THERMAL_STATUS_NONE);
+        waitFor("work", () -> ShadowPowerManager.getLatestWakeLock().isHeld());
+        awaitEnd(service);
+        assertEquals(PHOTOS.length, photosIndexed());
+    }
+
+    @Test
+    public void jobsSpareTheBattery() {
+        MediaSearch.keepUpToDate(app());
+        IndexJob.scheduleSoon(app(), 0);
+        for (int id : new int[] {NIGHTLY, SOON, CHANGES}) {
+            assertTrue(job(id).isRequireBatteryNotLow());
+        }
+        shadowOf(app().getSystemService(PowerManager.class)).setIsPowerSaveMode(true);
+        runJob(SOON);
+        assertEquals(0, photosIndexed());
+        assertEquals(Waiting.POWER_SAVER, MediaSearch.waiting(app()));
+        awaitEnd(indexNow()); // the user is asked for nothing
+        assertEquals(PHOTOS.length, photosIndexed());
+    }
+
+    @Test
+    public void photosAreFollowedAgainAfterTheNextStartOfThePhone() {
+        Intent boot = new Intent(Intent.ACTION_BOOT_COMPLETED).setPackage(app().getPackageName());
+        app().sendBroadcast(boot);
+        idle();
+        assertNull("an app that never followed them", job(CHANGES));
+        MediaSearch.keepUpToDate(app());
+        app().getSystemService(JobScheduler.class).cancel(CHANGES); // it is not persisted
+        app().sendBroadcast(boot);
+        waitFor("the trigger", () -> job(CHANGES) != null);
+    }
+
+    @Test
+    public void aTriggerIsSetAgainWhenItsRunEnds() throws IOException {
+        runJob(CHANGES);
+        assertEquals("a first run, which nobody asked for", 0, photosIndexed());
+        index();
+        take("rocket.jpg");
+        runJob(CHANGES);
+        assertEquals(PHOTOS.length + 1, photosIndexed());
+        assertNotNull(job(CHANGES).getTriggerContentUris());
+        assertFalse(app().getSystemService(JobScheduler.class).getAllPendingJobs().stream().anyMatch(
+            pending -> pending.getTriggerContentUris() != null && pending.getId() != CHANGES));
+    }
+}
