@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -235,6 +236,26 @@ def test_a_precision_that_cannot_be_chosen_is_wrong_usage(
     assert result.exit_code == 2
     assert message in result.output.replace("│", " ").replace("\n", " ")
     assert not (tmp_path / "b").exists()
+
+
+def test_the_users_calibration_counts_more_than_the_captions_of_the_data(
+    checkpoint, packaged_pairs, tmp_path
+):
+    data = shutil.copytree(packaged_pairs, tmp_path / "data")
+    (captions,) = data.glob("*.json")
+    images = json.loads(captions.read_text())["images"]
+    images[-1]["split"] = "test"
+    captions.write_text(json.dumps({"images": images}))
+    own = tmp_path / "own"
+    own.mkdir()
+    shutil.copy(data / "images" / images[0]["filename"], own / "only.jpg")
+    (own / "captions.csv").write_text("photo,caption\nonly.jpg,the only caption\n")
+    options = ["--student", f"open_clip:local-dir:{checkpoint}", "--target", "cpu", "--precision"]
+    options += ["auto", "--data", str(data), "--max-recall-drop", "9", "--samples", "4"]
+    options += ["--allow-low-parity", "--calibration", str(own), "--out", str(tmp_path / "b")]
+    done = CliRunner().invoke(app, ["export", *options])
+    assert done.exit_code == 0, done.output
+    assert "4 samples were asked for; there were 1 caption to" in done.stderr.replace("\n", " ")
 
 
 def test_the_facts_of_a_data_set_cover_its_content(packaged_pairs):

@@ -32,6 +32,7 @@ from mcad_mobile.students.protocol import Student
 
 # Inputs of each tower to compare on and to choose between ways to quantize
 HELD_OUT = 32
+_LEAST_TEXTS = 4  # two to calibrate on, and two golden inputs
 
 # onnxruntime advises of opset bumps, and of preprocessing that our graphs do not need.
 quiet = partial(advice_muted, logging.ERROR)
@@ -129,8 +130,12 @@ def _samples(student: Student, pixels: Sequence[NDArray[np.float32]], texts: lis
 
 def missing_samples(samples: Samples, count: int) -> list[str]:
     """Return a warning if there are fewer than `count` samples to calibrate on."""
-    found = {"photos": len(samples.pixels), "captions": len(samples.texts)}
-    few = [f"{number} {kind}" for kind, number in found.items() if number < count]
+    found = {"photos": len(samples.pixels), "captions": len(set(samples.texts))}
+    few = [
+        f"{number} {kind if number > 1 else kind[:-1]}"
+        for kind, number in found.items()
+        if number < count
+    ]
     if not few:
         return []
     return [
@@ -159,6 +164,8 @@ def _texts(folder: Path | None, count: int) -> list[str]:
     else:
         ours = resources.files("mcad_mobile.export.quantization").joinpath("captions.txt")
         captions = ours.read_text("utf-8").splitlines()
+    while len(captions) < _LEAST_TEXTS:
+        captions *= 2
     return _spread(captions)[:count]
 
 
