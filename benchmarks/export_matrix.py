@@ -88,7 +88,7 @@ def measure(name: str, simulated: int) -> dict[str, Any]:
         before, device = peak_rss_mib(), device_facts()
         steps = [("load", *_clocks())]
 
-        def noted(step: str, done: int, total: int) -> None:
+        def noted(step: str, done: int = 0, total: int = 0) -> None:
             steps.append((step, *_clocks()))
             seconds = steps[-1][1] - steps[0][1]
             print(f"{seconds:7.0f} s  {done}/{total} {step}", file=sys.stderr, flush=True)

@@ -25,6 +25,7 @@ _SEED = 0
 _PIECES = 4000
 # wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M, config.json on Hugging Face
 _TINY_VISION = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 10}
+_HALF = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8}
 _TINY_TEXT = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 3}
 
 
@@ -100,6 +101,7 @@ STUDENTS: dict[str, Write] = {
         for name in (
             "MobileCLIP2-S0",
             "MobileCLIP2-S2",
+            "MobileCLIP2-S3",
             "MobileCLIP-S1",
             "MobileCLIP-B",
             "ViT-B-32",
@@ -107,12 +109,19 @@ STUDENTS: dict[str, Write] = {
             "RN50",
             "ViT-B-16-SigLIP",
             "ViT-B-32-SigLIP2-256",
+            "PE-Core-T-16-384",
+            "PE-Core-S-16-384",
         )
     },
     "CLIP ViT-B/32, transformers": clip_student(),
     "TinyCLIP-ViT-8M-16-Text-3M": clip_student(
         vision_config={**_TINY_VISION, "num_attention_heads": 4, "patch_size": 16},
         text_config={**_TINY_TEXT, "num_attention_heads": 4},
+    ),
+    # Sizes that give the parameters of its name: 12 layers of 512 are 38 million, 6 are 19 million.
+    "TinyCLIP-ViT-40M-32-Text-19M": clip_student(
+        vision_config={**_HALF, "num_hidden_layers": 12, "patch_size": 32},
+        text_config={**_HALF, "num_hidden_layers": 6},
     ),
     "SigLIP, transformers": siglip_student(32000, 16, 224),
     "SigLIP 2, transformers": siglip_student(256000, 16, 224),

@@ -25,15 +25,18 @@ _INDEXES = (
 
 
 def readme_page() -> str:
-    return _with_block("README.md", "peers", peers_table())
+    return _with_block((ROOT / "README.md").read_text("utf-8"), "peers", peers_table())
 
 
 def targets_page() -> str:
-    return _with_block("docs/targets.md", "export_matrix", matrix_table())
+    page = (ROOT / "docs/targets.md").read_text("utf-8")
+    page = _with_block(page, "export_matrix", matrix_table())
+    return _with_block(page, "qualcomm", qualcomm_table())
 
 
 def students_page() -> str:
-    return _with_block("docs/for-model-people.md", "licences", licences_table())
+    page = (ROOT / "docs/for-model-people.md").read_text("utf-8")
+    return _with_block(page, "licences", licences_table())
 
 
 def licences_table() -> list[str]:
@@ -45,9 +48,8 @@ def licences_table() -> list[str]:
     return [*lines, ""]
 
 
-def _with_block(page: str, name: str, lines: list[str]) -> str:
-    """Return the page with new lines between the two comments of this name."""
-    text = (ROOT / page).read_text("utf-8")
+def _with_block(text: str, name: str, lines: list[str]) -> str:
+    """Return the page's text with new lines between the two comments of this name."""
     begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- {name}: end -->"
     before, rest = text.split(begin)
     return "\n".join([f"{before}{begin}", *lines, f"{end}{rest.split(end)[1]}"])
@@ -95,3 +97,28 @@ def _tower_row(rows: list[dict[str, Any]], tower: str, *fields: str) -> dict[str
 def matrix_table() -> list[str]:
     """Students by chips."""
     return export_matrix.as_markdown(export_matrix.stored())
+
+
+def qualcomm_table() -> list[str]:
+    """SigLIP 2 for the same chips, as Qualcomm publishes it and as `export` makes it."""
+    theirs = stored("others/qualcomm_siglip2")
+    ours = stored("export_matrix/SigLIP-2-transformers")
+    lines = ["", "| | Qualcomm's | ours |", "|---|---|---|"]
+    lines.append(f"| weights | {theirs['checkpoint']} | the same architecture, random |")
+    table = ours["token_table_bytes"] / 1e6
+    for tower in ("image", "text"):
+        rungs = [ours["targets"][chip]["towers"][tower] for chip in ("SM8650", "SM8750", "SM8850")]
+        first = rungs[0]
+        more = "" if tower == "image" else f", and {table:.0f} of token table on the host"
+        lines += [
+            f"| {tower} tower | {theirs['precision']}, {theirs['mb'][tower]} MB "
+            f"| {first['precision']}, {first['bytes'] / 1e6:.1f} MB{more} |",
+            f"| its nodes on the NPU | {theirs['nodes'][tower]} "
+            f"| {first['npu_nodes']}/{first['total_nodes']} |",
+            "| its cosine to float, mean / worst | not published "
+            f"| {first['cosine_mean']:.4f} / {first['cosine_min']:.4f}, in the simulator |",
+        ]
+        times = [f"{ms[tower]:.1f} on {phone}" for phone, ms in theirs["ms"].items()]
+        lines.append(f"| its ms | {', '.join(times)} | never on a phone |")
+    lines += ["", f"[Theirs]({theirs['source']}): {theirs['runtime']}, read {theirs['read']}."]
+    return [*lines, ""]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from fnmatch import fnmatchcase
 
 import pytest
 
 from mcad_mobile.base.licences import find_licence
-from mcad_mobile.students.licences import published_weights, weights_licence
-from mcad_mobile.students.load import load_student
+from mcad_mobile.students.licences import WeightsLicence, published_weights, weights_licence
+from mcad_mobile.students.load import default_directory, load_student
 
 PUBLISHED = {
     "ViT-B-32:openai": "MIT",
@@ -95,3 +96,13 @@ def test_the_default_student_is_for_non_commercial_research():
     licence = load_student().source.licence
     assert licence.name == "non-commercial-research"
     assert licence.text is not None and "Flickr8k" in licence.text.read_text("utf-8")
+
+
+def test_a_student_of_ones_own_has_the_licence_that_its_card_says(tmp_path):
+    own = shutil.copytree(default_directory(), tmp_path / "mine")
+    (own / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# Mine\n")
+    (own / "LICENSE").write_text("Name the photographers.")
+    licence = load_student(str(own)).source.licence
+    assert licence == WeightsLicence("CC-BY-4.0", own / "LICENSE")
+    (own / "README.md").unlink()
+    assert load_student(str(own)).source.licence.name == "unknown"
