@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.pages.benchmarks import benchmarks_page
-from scripts.pages.blocks import readme_page, students_page, targets_page
+from scripts.pages.blocks import models_page, readme_page, students_page, targets_page
 from scripts.pages.chips import chips_page
 from scripts.pages.command_line import cli_page
 from scripts.pages.llms import llms_page
@@ -24,6 +24,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/chips.md": chips_page,
     "docs/cli.md": cli_page,
     "docs/for-model-people.md": students_page,
+    "docs/models.md": models_page,
     "docs/targets.md": targets_page,
     "llms.txt": llms_page,
 }

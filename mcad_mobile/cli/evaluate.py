@@ -54,14 +54,16 @@ def evaluate(options: EvaluateOptions) -> None:
                 bundle, runtime=options.runtime, threads=options.threads, warn=warn
             )
             embedded = embed(photos, engine.embed_photo, engine.embed_text, advance)
+            evaluated = {"name": bundle.student.name, "sha256": bundle.student.sha256}
         else:
             from mcad_mobile.students.load import load_student
 
             student = load_student(options.student, options.dim)
             embedded = embed_by_student(student, photos, advance)
+            evaluated = {"name": student.name, "sha256": student.sha256()}
     result = embedded.retrieval()
     if options.json:
-        print_json(result.to_json())
+        print_json({**result.to_json(), "student": evaluated})
         return
     rows = [
         [way, f"{recall.r1:.1f}", f"{recall.r5:.1f}", f"{recall.r10:.1f}"]

@@ -8,6 +8,7 @@ from benchmarks import export_matrix
 from benchmarks import peers as peers_benchmark
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.students.licences import published_weights
+from scripts.pages.models import models_table
 from scripts.pages.results import ROOT, stored
 
 _CLIP = "CLIP ViT-B/32"
@@ -32,6 +33,11 @@ def targets_page() -> str:
     page = (ROOT / "docs/targets.md").read_text("utf-8")
     page = _with_block(page, "export_matrix", matrix_table())
     return _with_block(page, "qualcomm", qualcomm_table())
+
+
+def models_page() -> str:
+    page = (ROOT / "docs/models.md").read_text("utf-8")
+    return _with_block(page, "models", models_table())
 
 
 def students_page() -> str:
@@ -101,7 +107,7 @@ def matrix_table() -> list[str]:
 
 def qualcomm_table() -> list[str]:
     """SigLIP 2 for the same chips, as Qualcomm publishes it and as `export` makes it."""
-    theirs = stored("others/qualcomm_siglip2")
+    theirs = stored("qualcomm_siglip2")
     ours = stored("export_matrix/SigLIP-2-transformers")
     lines = ["", "| | Qualcomm's | ours |", "|---|---|---|"]
     lines.append(f"| weights | {theirs['checkpoint']} | the same architecture, random |")

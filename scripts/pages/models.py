@@ -1,0 +1,76 @@
+"""The table of docs/models.md: what was exported here, and what others measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import export_matrix
+from mcad_mobile.base.licences import find_licence
+from mcad_mobile.engine.bundle import TOWERS
+from mcad_mobile.students.licences import weights_licence
+from scripts.check_result import stored_results
+
+# Published weights of the architectures that were exported with random ones: the name by which
+# open_clip or a hub has them, behind its prefix for `--student`.
+PUBLISHED = {
+    "TinyCLIP-ViT-8M-16-Text-3M": ("hf:wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M",),
+    "MobileCLIP2-S0": ("open_clip:MobileCLIP2-S0:dfndr2b",),
+    "MobileCLIP2-S2": ("open_clip:MobileCLIP2-S2:dfndr2b",),
+    "MobileCLIP-S1": ("open_clip:MobileCLIP-S1:datacompdr",),
+    "MobileCLIP-B": ("open_clip:MobileCLIP-B:datacompdr_lt",),
+    "RN50": ("open_clip:RN50:openai",),
+    "ViT-B-32": ("open_clip:ViT-B-32:laion2b_s34b_b79k", "open_clip:ViT-B-32:openai"),
+    "ViT-B-16": ("open_clip:ViT-B-16:datacomp_xl_s13b_b90k", "open_clip:ViT-B-16:dfn2b"),
+    "CLIP ViT-B/32, transformers": ("hf:openai/clip-vit-base-patch32",),
+    "Chinese-CLIP": ("hf:OFA-Sys/chinese-clip-vit-base-patch16",),
+    "SigLIP, transformers": ("hf:google/siglip-base-patch16-224",),
+    "SigLIP 2, transformers": ("hf:google/siglip2-base-patch16-224",),
+    "ViT-B-16-SigLIP": ("open_clip:ViT-B-16-SigLIP:webli",),
+    "ViT-B-32-SigLIP2-256": ("open_clip:ViT-B-32-SigLIP2-256:webli",),
+    "PE-Core-T-16-384": ("open_clip:PE-Core-T-16-384:meta",),
+    "TinyCLIP-ViT-40M-32-Text-19M": ("hf:wkcn/TinyCLIP-ViT-40M-32-Text-19M-LAION400M",),
+}
+_COLUMNS = (
+    *("`--student`", "licence", "image + text, MB: Snapdragon", "CPU", "least cosine to float"),
+    *("export, s of the processor", "GiB", "mR", "search, ms", "MiB", "measured by"),
+)
+
+
+def models_table() -> list[str]:
+    """A row for published weights: what was exported here, and what others measured."""
+    measured = {result.weights: result for result in stored_results()}
+    lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
+    for found in export_matrix.stored():
+        for spec in PUBLISHED[found["student"]]:
+            lines.append(_row(spec, found, measured.pop(spec, None)))
+    lines += [_row(spec, None, result) for spec, result in measured.items()]
+    return ["", *lines, ""]
+
+
+def _row(spec: str, found: dict[str, Any] | None, result: Any) -> str:
+    licence = find_licence(weights_licence(None, spec.partition(":")[2]).name)
+    cells = [f"`{spec}`", licence.name + (f", {licence.limit}" if licence.limit else "")]
+    cells += [""] * 5 if found is None else _exported(found)
+    if result is None:
+        cells += [""] * 4
+    else:
+        bench = result.bench
+        cells.append(f"{result.eval.mean_recall:.1f} ({result.data})")
+        cells.append("" if bench is None else f"{bench.latency_ms.total.p50:.1f}")
+        peak = None if bench is None else bench.memory_mib.peak_pss
+        cells.append("" if peak is None else f"{peak:.0f}")
+        cells.append(f"[{result.by}]({result.page})")
+    return f"| {' | '.join(cells)} |"
+
+
+def _exported(found: dict[str, Any]) -> list[str]:
+    targets = found["targets"]
+    sizes = (
+        " + ".join(f"{targets[chip]['towers'][name]['bytes'] / 1e6:.1f}" for name in TOWERS)
+        for chip in ("SM8650", "cpu")
+    )
+    cosines = [
+        tower["cosine_min"] for chip in targets.values() for tower in chip["towers"].values()
+    ]
+    seconds, peak = found["processor_seconds"], found["peak_rss_mib"] / 1024
+    return [*sizes, f"{min(cosines):.4f}", f"{seconds:.0f}", f"{peak:.1f}"]

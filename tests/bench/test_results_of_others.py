@@ -1,0 +1,89 @@
+"""What people measured elsewhere: checked before it stands in a table."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcad_mobile.bench.run import complete_document
+from scripts.check_result import load_result
+from scripts.pages.models import models_table
+from tests.support.paths import ROOT
+from tests.support.report_documents import measured
+from tests.support.tiny_bundle import make_tiny_bundle
+
+WEIGHTS = "open_clip:ViT-B-32-SigLIP2-256:webli"
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> dict[str, Any]:
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    recalls = {"r1": 40.0, "r5": 60.0, "r10": 80.0}
+    evaluation = {
+        "photos": 1000,
+        "captions": 5000,
+        "text_to_image": recalls,
+        "image_to_text": recalls,
+        "mean_recall": 60.0,
+        "student": {"name": bundle.student.name, "sha256": bundle.student.sha256},
+    }
+    return {
+        "by": "A. Person",
+        "page": "https://example.org/pull/1",
+        "weights": WEIGHTS,
+        "data": "Flickr8k test",
+        "eval": evaluation,
+        "bench": complete_document(bundle, measured(peak=64.0, total=2.5)),
+    }
+
+
+def check(result: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
+    path = folder / "result.json"
+    path.write_text(json.dumps(result, default=str))
+    command = [sys.executable, "-m", "scripts.check_result", str(path)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT
+    )
+
+
+def test_a_result_is_taken_and_stands_in_the_table(result, tmp_path, monkeypatch):
+    done = check(result, tmp_path)
+    assert (done.returncode, WEIGHTS in done.stdout) == (0, True), done.stderr
+    found = load_result(tmp_path / "result.json")
+    monkeypatch.setattr("scripts.pages.models.stored_results", lambda: [found])
+    (row,) = [line for line in models_table() if "A. Person" in line]
+    assert row.startswith(f"| `{WEIGHTS}` | Apache-2.0 |")
+    assert row.endswith(
+        "| 60.0 (Flickr8k test) | 2.5 | 64 | [A. Person](https://example.org/pull/1) |"
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "named"),
+    [
+        (("eval", "student", "sha256"), "1" * 64, "different students"),
+        (("eval", "mean_recall"), 70.0, "mean_recall"),
+        (("eval", "text_to_image", "r1"), 101.0, "r1"),
+        (("bench", "latency_ms"), {"total": "fast"}, "latency_ms"),
+        (("page",), "ftp://x", "https"),
+        (("surprise",), 1, "surprise"),
+    ],
+)
+def test_what_is_wrong_in_a_result_is_named(result, place, value, named, tmp_path):
+    part = result
+    for step in place[:-1]:
+        part = part[step]
+    part[place[-1]] = value
+    done = check(result, tmp_path)
+    assert done.returncode == 1 and named in done.stderr
+
+
+def test_every_exported_student_and_every_stored_result_has_its_row():
+    table = "\n".join(models_table())
+    assert "open_clip:MobileCLIP2-S0:dfndr2b` | apple-amlr, allows research alone |" in table
+    assert f"`{WEIGHTS}` | Apache-2.0 |" in table
