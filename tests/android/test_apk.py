@@ -328,6 +328,11 @@ def test_every_language_says_the_same_with_the_same_values(language):
         values = re.findall(r"%\d\$\S*?[sdf]", english[name]["other"])
         assert sorted(re.findall(r"%\d\$\S*?[sdf]", texts["other"])) == sorted(values), name
         assert all({*re.findall(r"%\d\$\S*?[sdf]", text)} <= {*values} for text in texts.values())
+    examples = [
+        len([*ElementTree.parse(resources / folder / "examples.xml").iter("item")])
+        for folder in ("values", f"values-{language}")
+    ]
+    assert examples[0] == examples[1] > 10
     same = [name for name in english if english[name] == other[name]]
     assert len(same) < len(english) / 10, same  # "Photo" is one word in many languages
     offered = (resources / "xml" / "locales.xml").read_text("utf-8")

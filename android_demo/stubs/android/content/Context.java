@@ -11,6 +11,7 @@ public abstract class Context {
     public abstract android.content.res.Resources getResources();
     public abstract java.io.File getNoBackupFilesDir();
     public abstract String getPackageName();
+    public abstract Context createConfigurationContext(android.content.res.Configuration changes);
     public abstract SharedPreferences getSharedPreferences(String name, int mode);
     public abstract int checkSelfPermission(String permission);
     public abstract void startActivity(Intent intent);

@@ -8,6 +8,7 @@ public class ContextWrapper extends Context {
     public native android.content.res.Resources getResources();
     public native java.io.File getNoBackupFilesDir();
     public native String getPackageName();
+    public native Context createConfigurationContext(android.content.res.Configuration changes);
     public native SharedPreferences getSharedPreferences(String name, int mode);
     public native int checkSelfPermission(String permission);
     public native void startActivity(Intent intent);

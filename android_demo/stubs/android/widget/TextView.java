@@ -2,6 +2,7 @@ package android.widget;
 
 public class TextView extends android.view.View {
     public native void addTextChangedListener(android.text.TextWatcher watcher);
+    public native CharSequence getText();
     public native void setOnEditorActionListener(OnEditorActionListener listener);
     public final native void setText(CharSequence text);
     public final native void setText(int text);

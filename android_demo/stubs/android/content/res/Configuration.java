@@ -1,3 +1,6 @@
 package android.content.res;
 
-public final class Configuration {}
+public final class Configuration {
+    public Configuration() {}
+    public native void setLocale(java.util.Locale locale);
+}

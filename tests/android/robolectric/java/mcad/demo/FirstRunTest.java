@@ -64,7 +64,7 @@ public final class FirstRunTest extends AppTestCase {
         waitFor("the tiles", () -> grid.getChildCount() == PHOTOS.length);
         waitFor("a thumbnail", () -> ((ImageView) grid.getChildAt(0)).getDrawable() instanceof BitmapDrawable shown
             && shown.getBitmap() != null);
-        assertTrue(text(activity, R.id.status), text(activity, R.id.status).startsWith("5 photos"));
+        waitFor("the answer", () -> text(activity, R.id.status).startsWith("5 photos"));
     }
 
     @Test

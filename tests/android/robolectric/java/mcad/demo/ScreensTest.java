@@ -52,7 +52,8 @@ public final class ScreensTest extends AppTestCase {
         openSearch("china.jpg");
         String path = search().search("a house", 1).results().get(0).path();
         Intent photo = new Intent(app(), PhotoActivity.class).putExtra(PhotoActivity.PATH, path);
-        for (var screen : new ActivityController<?>[] {open(PhotoActivity.class, photo), open(NumbersActivity.class)}) {
+        for (var screen : new ActivityController<?>[] {open(PhotoActivity.class, photo), open(NumbersActivity.class),
+            open(AboutActivity.class)}) {
             MenuItem up = new RoboMenuItem(android.R.id.home);
             assertTrue(screen.get().onMenuItemSelected(android.view.Window.FEATURE_OPTIONS_PANEL, up));
             assertTrue(screen.get().isFinishing());

@@ -1,6 +1,5 @@
 package mcad.demo;
 
-import android.app.Activity;
 import android.content.res.AssetManager;
 import android.os.Bundle;
 import android.widget.ArrayAdapter;
@@ -13,7 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 
 /** What the app is made of, and the licences of its parts, one paragraph a row: the build puts them into the assets. */
-public final class AboutActivity extends Activity {
+public final class AboutActivity extends DetailActivity {
     private static final String FOLDER = "mcad-licences";
 
     @Override

@@ -1,6 +1,5 @@
 package mcad.demo;
 
-import android.app.Activity;
 import android.os.Build;
 import android.os.Bundle;
 import android.view.LayoutInflater;
@@ -18,7 +17,7 @@ import mcad.gallery.Timings;
 import mcad.platform.MediaSearch;
 
 /** What this phone really took, measured while the app was used; nothing is taken from elsewhere. */
-public final class NumbersActivity extends Activity {
+public final class NumbersActivity extends DetailActivity {
     private static final String[] STAGES = {"tokenize", "text", "scan", "rescore", "total", "decode", "image"};
     private static final int[] STAGE_NAMES = {
         R.string.stage_tokenize, R.string.stage_text, R.string.stage_scan, R.string.stage_rescore,
@@ -33,13 +32,6 @@ public final class NumbersActivity extends Activity {
         search = MediaSearch.of(this);
         findViewById(R.id.try_rungs).setOnClickListener(this::tryRungsAgain);
         DemoApp.WORKER.execute(this::measure);
-    }
-
-    /** To the search that led here: Android's own way up would begin another. */
-    @Override
-    public boolean onNavigateUp() {
-        finish();
-        return true;
     }
 
     /** Memory alone takes tens of milliseconds: not on the screen's thread. */

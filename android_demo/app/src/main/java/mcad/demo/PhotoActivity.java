@@ -1,6 +1,5 @@
 package mcad.demo;
 
-import android.app.Activity;
 import android.content.ActivityNotFoundException;
 import android.content.Intent;
 import android.graphics.Bitmap;
@@ -15,7 +14,7 @@ import mcad.platform.BitmapDecoder;
 import mcad.platform.MediaPhotos;
 
 /** One photo: look, share, find more like it, open it in the phone's gallery. */
-public final class PhotoActivity extends Activity {
+public final class PhotoActivity extends DetailActivity {
     /** The photo's path in the index. */
     static final String PATH = "mcad.demo.PATH";
 
@@ -49,13 +48,6 @@ public final class PhotoActivity extends Activity {
         String day = Words.day(photos.takenMs(path));
         Bitmap loaded = bitmap;
         DemoApp.SCREEN.post(() -> show(loaded, day));
-    }
-
-    /** To the search that led here: Android's own way up would begin another. */
-    @Override
-    public boolean onNavigateUp() {
-        finish();
-        return true;
     }
 
     private void show(Bitmap bitmap, String day) {

@@ -52,6 +52,7 @@ public final class SearchActivity extends Activity
     private Watcher watcher;
     private Choices choices;
     private Filters filters;
+    private StartPage start;
     private TextView status;
     private TextView progress;
     private EditText query;
@@ -77,6 +78,7 @@ public final class SearchActivity extends Activity
         results = new ResultGrid(this, grid, thumbnails, saved);
         choices = new Choices(this, search, new Chosen());
         filters = new Filters(this, search, saved, this::filterChanged);
+        start = new StartPage(this, search, results, this::searchFor);
         watcher = new Watcher(this, search, this::showState);
         status = findViewById(R.id.status);
         progress = findViewById(R.id.progress);
@@ -96,9 +98,11 @@ public final class SearchActivity extends Activity
         query.addTextChangedListener(new AfterTyping(this::typed));
         query.setOnEditorActionListener((view, action, event) -> {
             box.submit();
+            start.remember(view.getText().toString());
             getSystemService(InputMethodManager.class).hideSoftInputFromWindow(view.getWindowToken(), 0);
             return action == EditorInfo.IME_ACTION_SEARCH;
         });
+        findViewById(R.id.clear).setOnClickListener(view -> query.setText(""));
         Uri shared = OtherPhoto.shared(getIntent());
         String path = getIntent().getStringExtra(LIKE);
         if (shared != null) {
@@ -125,6 +129,7 @@ public final class SearchActivity extends Activity
     protected void onResume() {
         super.onResume();
         watcher.start();
+        start.refresh();
         showState();
     }
 
@@ -157,6 +162,10 @@ public final class SearchActivity extends Activity
     public boolean onOptionsItemSelected(MenuItem item) {
         if (item.getItemId() == R.id.index_now) {
             act(Home.indexNow(access.state(), access.isRefused()));
+            return true;
+        }
+        if (item.getItemId() == R.id.forget) {
+            start.forget();
             return true;
         }
         if (item.getItemId() == R.id.show_numbers) {
@@ -207,7 +216,16 @@ public final class SearchActivity extends Activity
 
     private void filterChanged() {
         showFilter();
+        start.hide();
         ask();
+        showState();
+    }
+
+    private void searchFor(String words) {
+        query.setText(words);
+        query.setSelection(words.length());
+        box.submit();
+        start.remember(words);
     }
 
     /** Shows the filter of the search, if there is one; a touch removes it. */
@@ -292,6 +310,9 @@ public final class SearchActivity extends Activity
         }
         if (!answered) {
             findViewById(R.id.message).setVisibility(View.GONE);
+            if (like == null && query.getText().toString().trim().isEmpty()) {
+                start.show(filters.filter());
+            }
         }
         // Not a live region: a screen reader would speak of every photo.
         progress.setText(answered && !search.isIndexing() ? ""
@@ -352,6 +373,7 @@ public final class SearchActivity extends Activity
         press.setText(button);
         press.setOnClickListener(action);
         findViewById(R.id.message).setVisibility(View.VISIBLE);
+        start.hide();
         results.clear();
         answered = false;
         status.setText("");
@@ -366,6 +388,7 @@ public final class SearchActivity extends Activity
     }
 
     private void open(String path) {
+        start.remember(query.getText().toString());
         startActivity(new Intent(this, PhotoActivity.class).putExtra(PhotoActivity.PATH, path));
     }
 
@@ -373,6 +396,7 @@ public final class SearchActivity extends Activity
     public void cleared() {
         like = null;
         setTitle(R.string.app_name);
+        start.hide();
         results.clear();
         answered = false;
         status.setText("");
@@ -383,6 +407,7 @@ public final class SearchActivity extends Activity
     public void searching(String words) {
         setTitle(like == null ? R.string.app_name : R.string.like_title);
         answered = true;
+        start.hide();
         status.setText(R.string.searching);
     }
 
@@ -426,6 +451,7 @@ public final class SearchActivity extends Activity
         if (!text.trim().isEmpty()) {
             like = null;
         }
+        setVisible(R.id.clear, !text.isEmpty());
         box.type(text);
     }
 }

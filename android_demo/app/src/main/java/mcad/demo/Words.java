@@ -1,12 +1,15 @@
 package mcad.demo;
 
 import android.content.Context;
+import android.icu.text.DateFormat;
 import android.util.Log;
 import android.widget.Toast;
 import java.time.Instant;
 import java.time.ZoneId;
 import java.time.format.DateTimeFormatter;
 import java.time.format.FormatStyle;
+import java.util.Date;
+import java.util.Locale;
 import java.util.OptionalLong;
 import mcad.engine.McadException;
 import mcad.engine.towers.Ladder;
@@ -65,6 +68,11 @@ final class Words {
     static String day(long ms) {
         return Instant.ofEpochMilli(ms).atZone(ZoneId.systemDefault()).toLocalDate()
             .format(DateTimeFormatter.ofLocalizedDate(FormatStyle.MEDIUM));
+    }
+
+    /** The month of a day, with its year. */
+    static String month(long ms) {
+        return DateFormat.getInstanceForSkeleton("yMMMM", Locale.getDefault()).format(new Date(ms));
     }
 
     static String day(OptionalLong ms) {

@@ -2,9 +2,12 @@ package mcad.gallery;
 
 import java.io.IOException;
 import java.util.Collections;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Predicate;
+import java.util.stream.Collectors;
 import mcad.engine.photos.PhotoDecoder;
 
 /** The photos of a phone, or of a folder. */
@@ -36,6 +39,12 @@ public interface PhotoLibrary {
     }
 
     Listing list() throws IOException;
+
+    /** The {@code most} photos that were taken last, of those that are {@code wanted}; the newest first. */
+    default List<Item> recent(int most, Predicate<Item> wanted) throws IOException {
+        return list().items().stream().filter(wanted).sorted(Comparator.comparingLong(Item::takenMs).reversed())
+            .limit(most).collect(Collectors.toList());
+    }
 
     /** As long as it is the same, a list would be; empty where only a list can tell. */
     default String state() throws IOException {

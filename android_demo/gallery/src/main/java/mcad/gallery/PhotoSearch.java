@@ -3,6 +3,8 @@ package mcad.gallery;
 import java.io.Closeable;
 import java.io.File;
 import java.io.IOException;
+import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -11,6 +13,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.function.BooleanSupplier;
+import java.util.stream.Collectors;
 import mcad.engine.Bundle;
 import mcad.engine.BundleInstaller;
 import mcad.engine.McadException;
@@ -35,6 +38,10 @@ public final class PhotoSearch implements Closeable {
      */
     public record Setup(BundleInstaller.Source bundle, List<File> libraries, PhotoLibrary library, PhotoDecoder decoder,
             Device device) {}
+
+    /** Of so many photos the last is none that was asked for. */
+    private static final int COMPARED = 100;
+    private static final int NEAREST = 3;
 
     /** Measured durations of each stage on this phone. */
     public final Timings timings = new Timings();
@@ -110,6 +117,28 @@ public final class PhotoSearch implements Closeable {
             return finder.find(
                 (index, rows, count) -> SearchEngine.moreLike(index, embedding, count, rows), k, filter);
         });
+    }
+
+    /** The {@code most} photos that were taken last, indexed or not, among those of some folders, or of some time. */
+    public List<PhotoLibrary.Item> recent(int most, Filter filter) throws IOException {
+        Folders chosen = photos.chosen();
+        return setup.library().recent(
+            most, item -> chosen.takes(item.folder()) && filter.passes(item.folder(), item.takenMs()));
+    }
+
+    /**
+     * Those of some queries that tell photos of this index apart best, best first: the nearest photos of each are much
+     * nearer than the others.
+     */
+    public List<String> clearest(List<String> queries, int most) throws IOException {
+        Map<String, Float> margins = new HashMap<>();
+        for (String words : queries) {
+            List<SearchEngine.Result> results = search(words, COMPARED).results();
+            margins.put(words, results.isEmpty() ? 0f : results.get(Math.min(NEAREST, (results.size() + 1) / 2) - 1).score()
+                - results.get(results.size() - 1).score());
+        }
+        return queries.stream().filter(words -> margins.get(words) > 0)
+            .sorted(Comparator.comparing(margins::get).reversed()).limit(most).collect(Collectors.toList());
     }
 
     private SearchEngine.Found find(Finder.Query query, int k, Filter filter) throws IOException {

@@ -23,6 +23,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.OptionalLong;
 import java.util.Set;
+import java.util.function.Predicate;
 import mcad.engine.McadException;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.gallery.MediaPath;
@@ -40,6 +41,10 @@ public final class MediaPhotos implements PhotoLibrary {
         HAS_VOLUMES ? MediaStore.Images.Media.RELATIVE_PATH : MediaStore.Images.Media.DATA};
     /** SQLite takes a thousand values in a question, and the provider has some of its own. */
     private static final int AT_ONCE = 500;
+
+    /** By the same time as {@link Item#takenMs}. */
+    private static final String NEWEST_FIRST = "COALESCE(" + MediaStore.Images.Media.DATE_TAKEN + ", 1000 * "
+        + MediaStore.Images.Media.DATE_MODIFIED + ") DESC";
 
     private final Context context;
 
@@ -120,12 +125,18 @@ public final class MediaPhotos implements PhotoLibrary {
     }
 
     private void read(Uri images, List<Item> items) throws McadException {
-        try (Cursor cursor = context.getContentResolver().query(images, COLUMNS, null, null, null)) {
+        read(images, null, items::add);
+    }
+
+    /** {@code more} takes a photo; false: no other is needed. */
+    private void read(Uri images, String order, Predicate<Item> more) throws McadException {
+        try (Cursor cursor = context.getContentResolver().query(images, COLUMNS, null, null, order)) {
             if (cursor == null) {
                 throw new McadException(McadException.Kind.PHOTOS, "MediaStore does not answer.", "", null);
             }
             Map<String, String> once = new HashMap<>(); // one text for each kind and folder, not for each photo
-            while (cursor.moveToNext()) {
+            boolean wanted = true;
+            while (wanted && cursor.moveToNext()) {
                 String uri = ContentUris.withAppendedId(images, cursor.getLong(0)).toString();
                 String place = cursor.getString(5);
                 String kind = String.valueOf(cursor.getString(3));
@@ -133,10 +144,36 @@ public final class MediaPhotos implements PhotoLibrary {
                     : MediaPath.folder(null, place);
                 long modifiedMs = 1000 * cursor.getLong(1); // MediaStore has seconds
                 long takenMs = cursor.isNull(4) ? modifiedMs : cursor.getLong(4);
-                items.add(new Item(HAS_VOLUMES ? uri : MediaPath.of(uri, place), modifiedMs, cursor.getLong(2),
+                wanted = more.test(new Item(HAS_VOLUMES ? uri : MediaPath.of(uri, place), modifiedMs, cursor.getLong(2),
                     once.computeIfAbsent(kind, same -> same), once.computeIfAbsent(folder, same -> same), takenMs));
             }
         }
+    }
+
+    /** Of each volume no more rows are read than are shown: a phone has a hundred thousand. */
+    @Override
+    public List<Item> recent(int most, Predicate<Item> wanted) throws IOException {
+        checkAccess();
+        List<Item> items = new ArrayList<>();
+        Set<Uri> volumes = new HashSet<>();
+        if (HAS_VOLUMES) {
+            for (String volume : MediaStore.getExternalVolumeNames(context)) {
+                volumes.add(MediaStore.Images.Media.getContentUri(volume));
+            }
+        } else {
+            volumes.add(IMAGES);
+        }
+        for (Uri images : volumes) {
+            List<Item> ofVolume = new ArrayList<>();
+            try {
+                read(images, NEWEST_FIRST, item -> !wanted.test(item) || ofVolume.add(item) && ofVolume.size() < most);
+            } catch (McadException | RuntimeException error) {
+                Log.w(MediaSearch.TAG, error); // the others are shown
+            }
+            items.addAll(ofVolume);
+        }
+        items.sort((a, b) -> Long.compare(b.takenMs(), a.takenMs()));
+        return items.subList(0, Math.min(most, items.size()));
     }
 
     @Override

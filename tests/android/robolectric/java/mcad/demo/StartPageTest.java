@@ -1,0 +1,102 @@
+package mcad.demo;
+
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertTrue;
+
+import android.view.ViewGroup;
+import android.view.inputmethod.EditorInfo;
+import android.widget.EditText;
+import android.widget.GridView;
+import android.widget.TextView;
+import java.io.IOException;
+import java.time.LocalDate;
+import java.time.ZoneId;
+import java.util.ArrayList;
+import java.util.List;
+import mcad.engine.SearchEngine;
+import mcad.robolectric.AppTestCase;
+import org.junit.Before;
+import org.junit.Test;
+import org.robolectric.fakes.RoboMenuItem;
+
+/** What a search screen shows before one types. */
+public final class StartPageTest extends AppTestCase {
+    private SearchActivity screen;
+
+    @Before
+    public void photographs() throws IOException {
+        allowPhotos();
+        take("chelsea.png", LocalDate.of(2021, 3, 9));
+        take("coffee.png", LocalDate.of(2023, 5, 1));
+        take("china.jpg", LocalDate.of(2022, 7, 4));
+        index();
+        screen = open(SearchActivity.class).get();
+        waitFor("photos", () -> grid().getAdapter().getCount() == 3);
+    }
+
+    private void take(String name, LocalDate day) {
+        long takenMs = day.atTime(12, 0).atZone(ZoneId.systemDefault()).toInstant().toEpochMilli();
+        photos.add(packaged(name), PRIMARY, "DCIM/Camera/", "image/jpeg", takenMs);
+    }
+
+    private GridView grid() {
+        return screen.findViewById(R.id.grid);
+    }
+
+    private List<String> words() {
+        ViewGroup row = screen.findViewById(R.id.words);
+        List<String> words = new ArrayList<>();
+        for (int i = 0; i < row.getChildCount(); i++) {
+            words.add(((TextView) row.getChildAt(i)).getText().toString());
+        }
+        return words;
+    }
+
+    private void search(String words) {
+        EditText query = screen.findViewById(R.id.query);
+        query.setText(words);
+        query.onEditorAction(EditorInfo.IME_ACTION_SEARCH);
+        waitFor("the answer", () -> text(screen, R.id.status).endsWith("found"));
+    }
+
+    @Test
+    public void theLatestPhotosStandThereWithTheirMonth() {
+        assertEquals("May 2023", text(screen, R.id.month));
+        List<String> names = new ArrayList<>();
+        for (int i = 0; i < 3; i++) {
+            String path = ((SearchEngine.Result) grid().getAdapter().getItem(i)).path();
+            names.add(photos.rows().stream().filter(row -> path.contains("/" + row.id())).findFirst().get().name());
+        }
+        assertEquals(List.of("coffee.png", "china.jpg", "chelsea.png"), names);
+        search("a cat");
+        assertFalse(isShown(screen, R.id.month));
+    }
+
+    @Test
+    public void examplesThatWorkOnThesePhotosAreATouchAway() {
+        waitFor("examples", () -> words().size() >= 3);
+        assertTrue(words().size() <= 5);
+        String example = words().get(0);
+        ((ViewGroup) screen.findViewById(R.id.words)).getChildAt(0).performClick();
+        assertEquals(example, text(screen, R.id.query));
+        waitFor("the answer", () -> text(screen, R.id.status).endsWith("found"));
+        assertTrue(words().isEmpty());
+    }
+
+    @Test
+    public void whatWasSearchedForIsKnownUntilItIsForgotten() throws ReflectiveOperationException {
+        search("a cat on a sofa");
+        assertTrue(isShown(screen, R.id.clear));
+        screen.findViewById(R.id.clear).performClick();
+        assertEquals("", text(screen, R.id.query));
+        assertFalse(isShown(screen, R.id.clear));
+        waitFor("the history", () -> words().contains("a cat on a sofa"));
+        assertEquals(3, grid().getAdapter().getCount());
+        forget();
+        screen = open(SearchActivity.class).get();
+        waitFor("the history in the next process", () -> words().indexOf("a cat on a sofa") == 0);
+        screen.onOptionsItemSelected(new RoboMenuItem(R.id.forget));
+        waitFor("no history", () -> !words().contains("a cat on a sofa"));
+    }
+}
