@@ -1,4 +1,5 @@
-"""Students of Hugging Face's transformers: CLIP, SigLIP, SigLIP 2 of a fixed size, Chinese-CLIP."""
+"""Students of Hugging Face's transformers: CLIP, MetaCLIP 2, SigLIP, SigLIP 2 of a fixed size,
+Chinese-CLIP."""
 
 from __future__ import annotations
 
@@ -35,6 +36,8 @@ _MIXED = "it looks at a photo and a text together, and has no embedding of eithe
 _REFUSED = {
     "siglip2": "its NaFlex tower takes photos of any shape as lists of patches, and a phone's "
     "graph has one shape. Published SigLIP 2 of a fixed size has the type siglip",
+    "embedding_gemma2": "a photo becomes tokens of a text there, so it has no image tower: a phone "
+    "would run all of its text model for each photo",
     **dict.fromkeys(("blip", "blip-2", "vilt", "albef", "flava", "bridgetower"), _MIXED),
 }
 # Chinese-CLIP was trained on captions of up to 52 tokens (cn_clip/clip/utils.py, tokenize); its
@@ -173,8 +176,9 @@ def _pooled(output: Any) -> Tensor:
 def _clip(model: Any, tokenizer: Any) -> StudentTowers:
     text, config = model.text_model, model.config.text_config
     table = text.embeddings.token_embedding.weight
-    # The oldest checkpoints have 2, which transformers takes for the largest id.
-    eos = len(table) - 1 if config.eos_token_id == 2 else config.eos_token_id
+    # The oldest checkpoints of CLIP have 2, which transformers takes for the largest id.
+    oldest = config.eos_token_id == 2 and config.model_type == "clip_text_model"
+    eos = len(table) - 1 if oldest else config.eos_token_id
     if eos != tokenizer.eos_token_id:
         raise StudentError(
             f"The text tower pools at token {eos}, and the tokenizer ends a text with "
@@ -227,6 +231,7 @@ def _chinese_clip(model: Any, tokenizer: Any) -> StudentTowers:
 
 _KINDS: dict[str, tuple[str, Callable[[Any, Any], StudentTowers]]] = {
     "clip": ("CLIPModel", _clip),
+    "metaclip_2": ("MetaClip2Model", _clip),
     "siglip": ("SiglipModel", _siglip),
     "chinese_clip": ("ChineseCLIPModel", _chinese_clip),
 }

@@ -186,7 +186,11 @@ def test_weights_that_are_missing_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model_type", "why"), [("siglip2", "NaFlex"), ("blip", "together"), ("bert", "no rewrite")]
+    ("model_type", "why"),
+    [
+        *[("siglip2", "NaFlex"), ("blip", "together"), ("bert", "no rewrite")],
+        ("embedding_gemma2", "no image tower"),
+    ],
 )
 def test_a_model_that_cannot_be_exported_is_refused_with_the_reason(tmp_path, model_type, why):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))

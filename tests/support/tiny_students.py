@@ -44,7 +44,7 @@ OPEN_CLIP: dict[str, dict[str, Any]] = {
     "bidirectional": {"vision_cfg": _VIT, "text_cfg": _TEXT | {"no_causal_mask": True}},
     "siglip": {"vision_cfg": _VIT, "text_cfg": _SIGLIP_TEXT, "custom_text": True},
 }
-HF = ("clip", "clip-quickgelu", "siglip", "chinese_clip")
+HF = ("clip", "clip-quickgelu", "metaclip_2", "siglip", "chinese_clip")
 
 
 def write_open_clip(folder: Path, kind: str = "vit", seed: int = 0) -> Path:
@@ -96,6 +96,12 @@ def write_hf(folder: Path, kind: str, seed: int = 0) -> Path:
         text = tower | ends | act | {"vocab_size": len(tokenizer)}
         config = t.CLIPConfig(text_config=text, vision_config=vision | act, projection_dim=48)
         model = t.CLIPModel(config)
+        processor = t.CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=square)
+    elif kind == "metaclip_2":
+        tokenizer = sentences_tokenizer(folder, _PIECES)
+        text = tower | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
+        config = t.MetaClip2Config(text_config=text, vision_config=vision, projection_dim=48)
+        model = t.MetaClip2Model(config)
         processor = t.CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=square)
     elif kind == "siglip":
         tokenizer = sentences_tokenizer(folder, _PIECES)

@@ -15,7 +15,9 @@ from mcad_mobile.students.rewrites.replace import is_of
 
 _QUICK_GELUS = (("open_clip", "QuickGELU"), ("transformers", "QuickGELUActivation"))
 QUICK_GELU = 1.702  # open_clip/transformer.py, QuickGELU
-_EMBEDDINGS = ("CLIPVisionEmbeddings", "SiglipVisionEmbeddings", "ChineseCLIPVisionEmbeddings")
+_EMBEDDINGS = tuple(
+    f"{kind}VisionEmbeddings" for kind in ("CLIP", "MetaClip2", "Siglip", "ChineseCLIP")
+)
 
 
 def for_export(tower: nn.Module, *example: Tensor) -> None:
