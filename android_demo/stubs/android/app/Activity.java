@@ -25,6 +25,12 @@ public class Activity extends android.content.ContextWrapper {
     public native <T extends android.view.View> T findViewById(int id);
     public native android.view.MenuInflater getMenuInflater();
     public native android.content.Intent getIntent();
+    public native ActionBar getActionBar();
+    public native void invalidateOptionsMenu();
+    public final native void setResult(int result);
+    public native void startIntentSenderForResult(
+        android.content.IntentSender sender, int request, android.content.Intent fill, int mask, int values, int extra)
+        throws android.content.IntentSender.SendIntentException;
     public native void setTitle(CharSequence title);
     public native void setTitle(int title);
     public native void finish();

@@ -5,6 +5,7 @@ import mcad.stubs.Unset;
 public class Intent {
     public static final String ACTION_BOOT_COMPLETED = Unset.object();
     public static final String ACTION_SEND = Unset.object();
+    public static final String ACTION_SEND_MULTIPLE = Unset.object();
     public static final String ACTION_GET_CONTENT = Unset.object();
     public static final String ACTION_VIEW = Unset.object();
     public static final String CATEGORY_OPENABLE = Unset.object();
@@ -27,5 +28,8 @@ public class Intent {
     public native Intent putExtra(String name, android.os.Parcelable value);
     public native ClipData getClipData();
     public native String getAction();
+    public native Intent putExtra(String name, String[] value);
+    public native Intent putParcelableArrayListExtra(String name, java.util.ArrayList<? extends android.os.Parcelable> value);
     public native String getStringExtra(String name);
+    public native String[] getStringArrayExtra(String name);
 }

@@ -2,6 +2,8 @@ package android.graphics;
 
 public class Matrix {
     public Matrix() {}
+    public native void setScale(float x, float y);
+    public native boolean postTranslate(float x, float y);
     public native boolean postScale(float x, float y);
     public native boolean postRotate(float degrees);
 }

@@ -9,6 +9,8 @@ public class BaseBundle {
     public native void putLong(String key, long value);
     public native boolean[] getBooleanArray(String key);
     public native void putBooleanArray(String key, boolean[] value);
+    public native String getString(String key);
+    public native void putString(String key, String value);
     public native String[] getStringArray(String key);
     public native void putStringArray(String key, String[] value);
 }

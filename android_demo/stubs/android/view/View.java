@@ -5,7 +5,20 @@ import mcad.stubs.Unset;
 public class View {
     public static final int VISIBLE = Unset.number();
     public static final int GONE = Unset.number();
+    public static final int LAYOUT_DIRECTION_RTL = Unset.number();
+    public View() {}
+    public View(android.content.Context context, android.util.AttributeSet attributes) {}
     public final native <T extends View> T findViewById(int id);
+    public final native int getWidth();
+    public final native int getHeight();
+    public native int getLayoutDirection();
+    public native void setFocusable(boolean focusable);
+    public native void announceForAccessibility(CharSequence text);
+    public native boolean onTouchEvent(MotionEvent event);
+    public native boolean onKeyDown(int key, KeyEvent event);
+    protected native void onSizeChanged(int width, int height, int widthBefore, int heightBefore);
+    public native void onInitializeAccessibilityNodeInfo(android.view.accessibility.AccessibilityNodeInfo info);
+    public native boolean performAccessibilityAction(int action, android.os.Bundle arguments);
     public native void setContentDescription(CharSequence description);
     public native void setOnClickListener(OnClickListener listener);
     public native void setTag(Object tag);

@@ -1,6 +1,7 @@
 package android.widget;
 
 public abstract class AdapterView<T extends Adapter> extends android.view.ViewGroup {
+    public native int getCount();
     public native int getFirstVisiblePosition();
     public native void setOnItemClickListener(OnItemClickListener listener);
 

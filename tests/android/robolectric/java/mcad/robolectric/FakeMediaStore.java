@@ -1,5 +1,9 @@
 package mcad.robolectric;
 
+import static android.app.PendingIntent.FLAG_IMMUTABLE;
+
+import android.app.PendingIntent;
+import android.content.ClipData;
 import android.content.ContentProvider;
 import android.content.ContentUris;
 import android.content.ContentValues;
@@ -31,6 +35,7 @@ public final class FakeMediaStore extends ContentProvider {
     private long nextId = 1;
     private long generation = 1;
     private int queries;
+    private String asked = "";
 
     /** A photo: its file, which has its size and the second in which it was changed. */
     public record Row(long id, String volume, File file, String name, String kind, String folder, Long takenMs) {}
@@ -83,6 +88,11 @@ public final class FakeMediaStore extends ContentProvider {
         changed();
     }
 
+    /** What the user was asked for last, and of how many photos: "create_trash_request 1". */
+    public synchronized String asked() {
+        return asked;
+    }
+
     /** How many lists of photos were asked for so far. */
     public synchronized int queries() {
         return queries;
@@ -113,6 +123,9 @@ public final class FakeMediaStore extends ContentProvider {
             answer.putString(Intent.EXTRA_TEXT, version(volume));
         } else if (method.equals("get_generation")) {
             answer.putLong(Intent.EXTRA_INDEX, generation);
+        } else if (method.endsWith("_request")) {
+            asked = method + " " + ((ClipData) extras.getParcelable("clip_data")).getItemCount();
+            answer.putParcelable("result", PendingIntent.getActivity(getContext(), 0, new Intent(method), FLAG_IMMUTABLE));
         }
         return answer;
     }
@@ -175,6 +188,7 @@ public final class FakeMediaStore extends ContentProvider {
             case MediaStore.MediaColumns.MIME_TYPE -> row.kind();
             case MediaStore.MediaColumns.DISPLAY_NAME -> row.name();
             case "datetaken" -> row.takenMs();
+            case "is_favorite" -> 0;
             case "relative_path" -> row.folder();
             case "_data" -> "/storage/" + (row.volume().startsWith("external") ? "emulated/0" : row.volume()) + "/"
                 + row.folder() + row.name();

@@ -5,69 +5,170 @@ import android.content.Intent;
 import android.graphics.Bitmap;
 import android.net.Uri;
 import android.os.Bundle;
+import android.view.Menu;
+import android.view.MenuItem;
 import android.view.View;
-import android.widget.ImageView;
 import android.widget.Toast;
 import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import mcad.gallery.Album;
 import mcad.gallery.MediaPath;
+import mcad.gallery.PhotoLibrary;
 import mcad.platform.BitmapDecoder;
 import mcad.platform.MediaPhotos;
 
-/** One photo: look, share, find more like it, open it in the phone's gallery. */
+/** A photo and its neighbours: look, share, find more like it, open it in the phone's gallery, bin it. */
 public final class PhotoActivity extends DetailActivity {
     /** The photo's path in the index. */
     static final String PATH = "mcad.demo.PATH";
+    /** The paths of all that were found, in their order; the photo alone where there is none. */
+    static final String PATHS = "mcad.demo.PATHS";
 
     private static final int SIDE = 1600;
     private static final String ANY_IMAGE = "image/*";
 
-    private String path;
-    private Uri photo;
+    private final ExecutorService loader = Executors.newSingleThreadExecutor();
+    private MediaPhotos photos;
+    private List<String> paths;
+    private volatile String path;
+    private boolean favourite;
+    private ZoomView view;
+
+    /** What is known of a photo, once it is read. */
+    private record Loaded(String path, Bitmap bitmap, Optional<PhotoLibrary.Item> item, boolean favourite) {}
 
     @Override
     protected void onCreate(Bundle saved) {
         super.onCreate(saved);
         setContentView(R.layout.photo);
-        path = getIntent().getStringExtra(PATH);
-        photo = Uri.parse(MediaPath.uri(path));
-        findViewById(R.id.share).setOnClickListener(this::share);
+        photos = new MediaPhotos(this);
+        path = saved == null ? getIntent().getStringExtra(PATH) : saved.getString(PATH);
+        String[] found = saved == null ? getIntent().getStringArrayExtra(PATHS) : saved.getStringArray(PATHS);
+        paths = new ArrayList<>(found == null ? Collections.singletonList(path) : Arrays.asList(found));
+        view = findViewById(R.id.photo);
+        view.onStep(this::step);
+        findViewById(R.id.share).setOnClickListener(
+            button -> PhotoActions.share(this, Collections.singletonList(path)));
         findViewById(R.id.like).setOnClickListener(this::like);
         findViewById(R.id.open).setOnClickListener(this::open);
-        new Thread(this::load, "photo").start();
+        load();
     }
 
+    @Override
+    protected void onSaveInstanceState(Bundle saved) {
+        super.onSaveInstanceState(saved);
+        saved.putString(PATH, path);
+        saved.putStringArray(PATHS, paths.toArray(new String[0]));
+    }
+
+    @Override
+    protected void onDestroy() {
+        loader.shutdownNow();
+        super.onDestroy();
+    }
+
+    private void step(int by) {
+        int next = paths.indexOf(path) + by;
+        if (next >= 0 && next < paths.size()) {
+            path = paths.get(next);
+            load();
+        }
+    }
+
+    /** Photos that were passed by meanwhile are not loaded. */
     private void load() {
-        MediaPhotos photos = new MediaPhotos(this);
-        Bitmap bitmap;
+        String wanted = path;
+        loader.execute(() -> {
+            if (wanted.equals(path)) {
+                Loaded loaded = new Loaded(wanted, decode(wanted), photos.item(wanted), photos.isFavourite(wanted));
+                DemoApp.SCREEN.post(() -> show(loaded));
+            }
+        });
+    }
+
+    private Bitmap decode(String wanted) {
         try {
-            bitmap = BitmapDecoder.show(photos.open(path), SIDE);
+            return BitmapDecoder.show(photos.open(wanted), SIDE);
         } catch (IOException | RuntimeException | OutOfMemoryError error) {
             Words.log(error);
-            bitmap = null;
+            return null;
         }
-        String day = Words.day(photos.takenMs(path));
-        Bitmap loaded = bitmap;
-        DemoApp.SCREEN.post(() -> show(loaded, day));
     }
 
-    private void show(Bitmap bitmap, String day) {
-        if (bitmap == null) {
+    private void show(Loaded loaded) {
+        if (!loaded.path().equals(path) || isDestroyed()) {
+            return;
+        }
+        if (loaded.bitmap() == null) {
             Toast.makeText(this, R.string.photo_gone, Toast.LENGTH_LONG).show();
+            remove();
+            return;
+        }
+        view.show(loaded.bitmap());
+        favourite = loaded.favourite();
+        invalidateOptionsMenu();
+        if (loaded.item().isPresent()) {
+            String day = Words.day(loaded.item().get().takenMs());
+            setTitle(day);
+            getActionBar().setSubtitle(Album.name(loaded.item().get().folder()));
+            String description = getString(R.string.photo_of, day);
+            view.setContentDescription(description);
+            view.announceForAccessibility(description);
+        }
+    }
+
+    /** The photo is gone: its neighbour takes its place. */
+    private void remove() {
+        int at = paths.indexOf(path);
+        paths.remove(path);
+        setResult(RESULT_OK);
+        if (paths.isEmpty()) {
             finish();
             return;
         }
-        ImageView view = findViewById(R.id.photo);
-        view.setImageBitmap(bitmap);
-        if (!day.isEmpty()) {
-            view.setContentDescription(getString(R.string.photo_of, day));
-            setTitle(day);
-        }
+        path = paths.get(Math.min(at, paths.size() - 1));
+        load();
     }
 
-    private void share(View button) {
-        Intent send = new Intent(Intent.ACTION_SEND).setType(ANY_IMAGE).putExtra(Intent.EXTRA_STREAM, photo)
-            .addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION);
-        startActivity(Intent.createChooser(send, getString(R.string.share)));
+    @Override
+    public boolean onCreateOptionsMenu(Menu menu) {
+        getMenuInflater().inflate(R.menu.photo, menu);
+        return PhotoActions.MAY_CHANGE;
+    }
+
+    @Override
+    public boolean onPrepareOptionsMenu(Menu menu) {
+        menu.findItem(R.id.favourite).setChecked(favourite);
+        return true;
+    }
+
+    @Override
+    public boolean onOptionsItemSelected(MenuItem item) {
+        List<String> shown = Collections.singletonList(path);
+        if (item.getItemId() == R.id.favourite) {
+            PhotoActions.favourite(this, shown, !favourite);
+        } else if (item.getItemId() == R.id.delete) {
+            PhotoActions.trash(this, shown);
+        } else {
+            return super.onOptionsItemSelected(item);
+        }
+        return true;
+    }
+
+    @Override
+    protected void onActivityResult(int request, int result, Intent answer) {
+        if (result == RESULT_OK && request == PhotoActions.TRASH) {
+            remove();
+        } else if (result == RESULT_OK && request == PhotoActions.FAVOURITE) {
+            favourite = !favourite;
+            invalidateOptionsMenu();
+        }
     }
 
     /** On a screen of its own: back from it leads here, and from here to what was found before. */
@@ -76,10 +177,10 @@ public final class PhotoActivity extends DetailActivity {
     }
 
     private void open(View button) {
-        Intent view = new Intent(Intent.ACTION_VIEW).setDataAndType(photo, ANY_IMAGE)
+        Intent open = new Intent(Intent.ACTION_VIEW).setDataAndType(Uri.parse(MediaPath.uri(path)), ANY_IMAGE)
             .addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION);
         try {
-            startActivity(view);
+            startActivity(open);
         } catch (ActivityNotFoundException error) {
             Toast.makeText(this, R.string.no_app, Toast.LENGTH_LONG).show();
         }

@@ -8,6 +8,7 @@ import android.view.ViewGroup;
 import android.widget.BaseAdapter;
 import android.widget.GridView;
 import android.widget.ImageView;
+import java.util.Arrays;
 import mcad.engine.SearchEngine;
 import mcad.gallery.ShownResults;
 
@@ -41,6 +42,12 @@ final class ResultGrid extends BaseAdapter {
         int row = shown.show(found);
         notifyDataSetChanged();
         grid.setSelection(row);
+    }
+
+    String[] paths() {
+        String[] paths = new String[shown.results().size()];
+        Arrays.setAll(paths, this::path);
+        return paths;
     }
 
     String path(int position) {

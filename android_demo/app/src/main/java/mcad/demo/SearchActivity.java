@@ -42,6 +42,7 @@ public final class SearchActivity extends Activity
     static final String LIKE = "mcad.demo.LIKE";
 
     private static final int PICKED = 1;
+    private static final int VIEWED = 2;
 
     private PhotoSearch search;
     private MediaPhotos photos;
@@ -82,6 +83,7 @@ public final class SearchActivity extends Activity
         watcher = new Watcher(this, search, this::showState);
         status = findViewById(R.id.status);
         progress = findViewById(R.id.progress);
+        new Selection(this, grid, results::path).begin();
         grid.setOnItemClickListener((parent, view, position, id) -> open(results.path(position)));
         findViewById(R.id.choose_more).setOnClickListener(view -> access.ask());
         findViewById(R.id.message_folders).setOnClickListener(view -> choices.askForFolders());
@@ -196,6 +198,10 @@ public final class SearchActivity extends Activity
         Uri photo = OtherPhoto.picked(result, answer);
         if (request == PICKED && photo != null) {
             startActivity(OtherPhoto.search(this, photo));
+        } else if (result == RESULT_OK && (request == VIEWED || request == PhotoActions.TRASH)) {
+            ask(); // photos are gone
+            start.refresh();
+            showState();
         }
     }
 
@@ -389,7 +395,8 @@ public final class SearchActivity extends Activity
 
     private void open(String path) {
         start.remember(query.getText().toString());
-        startActivity(new Intent(this, PhotoActivity.class).putExtra(PhotoActivity.PATH, path));
+        startActivityForResult(new Intent(this, PhotoActivity.class).putExtra(PhotoActivity.PATH, path)
+            .putExtra(PhotoActivity.PATHS, results.paths()), VIEWED);
     }
 
     @Override

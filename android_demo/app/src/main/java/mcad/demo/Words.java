@@ -10,7 +10,6 @@ import java.time.format.DateTimeFormatter;
 import java.time.format.FormatStyle;
 import java.util.Date;
 import java.util.Locale;
-import java.util.OptionalLong;
 import mcad.engine.McadException;
 import mcad.engine.towers.Ladder;
 import mcad.gallery.Home;
@@ -73,10 +72,6 @@ final class Words {
     /** The month of a day, with its year. */
     static String month(long ms) {
         return DateFormat.getInstanceForSkeleton("yMMMM", Locale.getDefault()).format(new Date(ms));
-    }
-
-    static String day(OptionalLong ms) {
-        return ms.isPresent() ? day(ms.getAsLong()) : "";
     }
 
     /** The line above the photos. */

@@ -12,18 +12,19 @@ public record Album(String folder, String name, int photos) {
     public static List<Album> of(Map<String, Integer> folders) {
         Map<String, Integer> named = new HashMap<>();
         for (String folder : folders.keySet()) {
-            named.merge(last(folder), 1, Integer::sum);
+            named.merge(name(folder), 1, Integer::sum);
         }
         List<Album> albums = new ArrayList<>();
         for (Map.Entry<String, Integer> folder : folders.entrySet()) {
-            String name = last(folder.getKey());
+            String name = name(folder.getKey());
             albums.add(new Album(folder.getKey(), named.get(name) > 1 ? folder.getKey() : name, folder.getValue()));
         }
         albums.sort(Comparator.comparingInt((Album album) -> -album.photos).thenComparing(Album::name));
         return albums;
     }
 
-    private static String last(String folder) {
+    /** The last part of a folder's path. */
+    public static String name(String folder) {
         return folder.isEmpty() ? "/" : folder.substring(folder.lastIndexOf('/') + 1);
     }
 }

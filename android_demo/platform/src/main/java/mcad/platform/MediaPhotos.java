@@ -21,7 +21,7 @@ import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.OptionalLong;
+import java.util.Optional;
 import java.util.Set;
 import java.util.function.Predicate;
 import mcad.engine.McadException;
@@ -125,12 +125,12 @@ public final class MediaPhotos implements PhotoLibrary {
     }
 
     private void read(Uri images, List<Item> items) throws McadException {
-        read(images, null, items::add);
+        read(images, null, null, items::add);
     }
 
     /** {@code more} takes a photo; false: no other is needed. */
-    private void read(Uri images, String order, Predicate<Item> more) throws McadException {
-        try (Cursor cursor = context.getContentResolver().query(images, COLUMNS, null, null, order)) {
+    private void read(Uri images, String where, String order, Predicate<Item> more) throws McadException {
+        try (Cursor cursor = context.getContentResolver().query(images, COLUMNS, where, null, order)) {
             if (cursor == null) {
                 throw new McadException(McadException.Kind.PHOTOS, "MediaStore does not answer.", "", null);
             }
@@ -166,7 +166,7 @@ public final class MediaPhotos implements PhotoLibrary {
         for (Uri images : volumes) {
             List<Item> ofVolume = new ArrayList<>();
             try {
-                read(images, NEWEST_FIRST, item -> !wanted.test(item) || ofVolume.add(item) && ofVolume.size() < most);
+                read(images, null, NEWEST_FIRST, item -> !wanted.test(item) || ofVolume.add(item) && ofVolume.size() < most);
             } catch (McadException | RuntimeException error) {
                 Log.w(MediaSearch.TAG, error); // the others are shown
             }
@@ -269,17 +269,30 @@ public final class MediaPhotos implements PhotoLibrary {
         }
     }
 
-    /** When a photo was taken, in ms since 1970, or its file changed; empty where Android does not tell. */
-    public OptionalLong takenMs(String path) {
-        String[] columns = {MediaStore.Images.Media.DATE_TAKEN, MediaStore.Images.Media.DATE_MODIFIED};
+    /** A photo that can be seen; empty where there is none. */
+    public Optional<Item> item(String path) {
         Uri uri = Uri.parse(MediaPath.uri(path));
-        try (Cursor cursor = context.getContentResolver().query(uri, columns, null, null, null)) {
-            if (cursor == null || !cursor.moveToFirst()) {
-                return OptionalLong.empty();
-            }
-            return OptionalLong.of(cursor.isNull(0) ? 1000 * cursor.getLong(1) : cursor.getLong(0));
+        List<Item> found = new ArrayList<>();
+        try {
+            Uri images = HAS_VOLUMES ? MediaStore.Images.Media.getContentUri(MediaPath.volume(path)) : IMAGES;
+            read(images, ID + " IN (" + ContentUris.parseId(uri) + ")", null, found::add);
+        } catch (McadException | RuntimeException error) {
+            Log.w(MediaSearch.TAG, error);
+        }
+        return found.isEmpty() ? Optional.empty() : Optional.of(found.get(0));
+    }
+
+    /** Whether the user marked a photo, which Android 11 and later know. */
+    public boolean isFavourite(String path) {
+        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.R) {
+            return false;
+        }
+        String[] column = {MediaStore.Images.Media.IS_FAVORITE};
+        try (Cursor cursor = context.getContentResolver().query(
+                Uri.parse(MediaPath.uri(path)), column, null, null, null)) {
+            return cursor != null && cursor.moveToFirst() && cursor.getLong(0) == 1;
         } catch (RuntimeException error) {
-            return OptionalLong.empty();
+            return false;
         }
     }
 }

@@ -1,0 +1,6 @@
+package android.view;
+
+public final class MotionEvent {
+    public native float getX();
+    public native float getY();
+}
