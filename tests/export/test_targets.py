@@ -101,3 +101,9 @@ def test_a_chip_that_litert_does_not_know_is_not_compiled_for():
     assert [t.chip for t in left] == ["MT6896"]
     assert "MT6896" not in set(SocModel)
     assert [plan.runtime for plan in left[0].ladder] == ["litert", "onnx"]
+
+
+@pytest.mark.parametrize("name", ["tensor-g5", "Google Tensor G3", "exynos-2500", "Exynos 2600"])
+def test_a_chip_whose_compiler_cannot_be_asked_is_refused_with_the_reason(name):
+    with pytest.raises(TargetError, match=r"(?s)plugin.*SDK.*--target cpu"):
+        find_target(name)

@@ -98,7 +98,13 @@ def all_targets() -> list[Target]:
 def find_target(name: str) -> Target:
     """Return the chip of an id, model or market name in any spelling ("SM8650", "snapdragon 8 gen
     3"), or a family's default; TargetError lists the nearest."""
-    targets, families = _table()
+    targets, families, no_targets = _table()
+    for chip, why in no_targets.items():
+        if _plain(name).endswith(_plain(chip)):
+            raise TargetError(
+                f"There is no target for {chip}: what its NPU takes is not known ({why}).",
+                "Export for its CPU: --target cpu.",
+            )
     spellings = {
         _plain(spelling): target
         for target in targets
@@ -120,10 +126,11 @@ def _plain(name: str) -> str:
 
 
 @functools.cache
-def _table() -> tuple[tuple[Target, ...], dict[Family, str]]:
-    """Return the chips, and the default of each family."""
+def _table() -> tuple[tuple[Target, ...], dict[Family, str], dict[str, str]]:
+    """Return the chips, the default of each family, and why other chips are no targets."""
     text = resources.files("mcad_mobile.export.targets").joinpath("socs.toml").read_text("utf-8")
     chips = tomllib.loads(text)
     defaults = msgspec.convert(chips.pop("defaults"), dict[Family, str])
+    no_targets = chips.pop("no_targets")
     targets = ({"id": name, **facts} for name, facts in chips.items())
-    return tuple(msgspec.convert(facts, Target) for facts in targets), defaults
+    return tuple(msgspec.convert(facts, Target) for facts in targets), defaults, no_targets
