@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 from PIL import Image
 
 from mcad_mobile.engine.engine import SearchEngine, open_index
+from mcad_mobile.engine.query import compose
 from tests.support.phone import OWN, App
 from tests.support.probe import EngineError, variant
 
@@ -153,6 +155,20 @@ def test_no_pace_is_made_up_where_no_photo_can_be_decoded(app, phone):
     path = phone.take("a.png")
     Path(phone.volumes[OWN][path.rpartition("/")[2]]).write_bytes(b"no photo")
     assert app.ask("estimate")["per_minute"] == 0
+
+
+def test_words_refine_a_search_by_a_photo_as_python_does(app, phone, bundle):
+    phone.take(*NAMES)
+    app.index()
+    path = phone.path(NAMES[3])
+    found = app.ask("like", path=path, words="at night", k=5)["paths"]
+    index, engine = open_index(bundle, app.index_directory), SearchEngine(bundle)
+    photo = index.embedding(path)
+    parts = [photo / np.linalg.norm(photo), engine.embed_text("at night")]
+    query = compose(parts, [1, 1], engine.background)
+    nearest = index.search(query, k=6, exact=True).paths
+    assert found == [other for other in nearest if other != path][:5]
+    assert found != app.ask("like", path=path, k=5)["paths"]
 
 
 def test_the_text_tower_can_be_given_back(app, phone):

@@ -186,6 +186,10 @@ final class LifeProbe {
                 search.hideDuplicates(request.has("same") ? (float) request.number("same") : 2);
                 return found(search.search(request.string("words"), request.integer("k", 1, 1 << 20), filter(request)));
             case "like":
+                if (request.has("words")) {
+                    return found(search.moreLike(
+                        request.string("path"), request.string("words"), request.integer("k", 1, 1 << 20), filter(request)));
+                }
                 return found(search.moreLike(request.string("path"), request.integer("k", 1, 1 << 20), filter(request)));
             case "like_file":
                 Path photo = Paths.get(request.string("photo"));

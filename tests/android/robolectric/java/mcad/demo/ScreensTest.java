@@ -14,6 +14,8 @@ import android.view.MenuItem;
 import android.widget.GridView;
 import android.widget.TextView;
 import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
 import mcad.gallery.PhotoAccess;
 import mcad.platform.MediaSearch;
 import mcad.robolectric.AppTestCase;
@@ -162,5 +164,32 @@ public final class ScreensTest extends AppTestCase {
         waitFor("the count", () -> !search().isIndexing());
         search.pause().resume();
         waitFor("no way on", () -> !isShown(search.get(), R.id.go_on));
+    }
+
+    @Test
+    public void wordsRefineASearchByAPhoto() throws IOException {
+        openSearch("china.jpg", "coffee.png", "chelsea.png");
+        String path = search().search("a cat", 1).results().get(0).path();
+        search = open(SearchActivity.class, new Intent(app(), SearchActivity.class).putExtra(SearchActivity.LIKE, path));
+        GridView grid = search.get().findViewById(R.id.grid);
+        waitFor("its like", () -> text(search.get(), R.id.status).equals("2 photos found"));
+        waitFor("the hint", () -> app().getString(R.string.like_hint).contentEquals(
+            ((TextView) search.get().findViewById(R.id.query)).getHint()));
+        List<String> plain = scores(grid);
+        ((TextView) search.get().findViewById(R.id.query)).setText("a cup of coffee");
+        waitFor("other scores", () -> !scores(grid).equals(plain));
+        assertEquals(2, grid.getCount());
+        assertFalse(scores(grid).toString().contains(path + ","));
+        assertEquals(app().getString(R.string.like_title), search.get().getTitle().toString());
+        search.get().findViewById(R.id.clear).performClick();
+        waitFor("its like alone", () -> scores(grid).equals(plain));
+    }
+
+    private static List<String> scores(GridView grid) {
+        List<String> scores = new ArrayList<>();
+        for (int i = 0; i < grid.getCount(); i++) {
+            scores.add(grid.getItemAtPosition(i).toString());
+        }
+        return scores;
     }
 }

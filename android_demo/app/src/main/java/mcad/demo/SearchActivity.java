@@ -57,8 +57,9 @@ public final class SearchActivity extends Activity
     private TextView status;
     private TextView progress;
     private EditText query;
-    /** The photo whose like are shown, of the index or shared by another app; null while words are searched for. */
+    /** The photo whose like are shown, of the index or shared by another app; null where words alone are searched for. */
     private String like;
+    /** Searches for its like, of those that words describe where there are any. */
     private SearchBox.Searcher likeBy;
     /** Whether the status tells of a search: the state of the index must not take its place. */
     private boolean answered;
@@ -95,7 +96,8 @@ public final class SearchActivity extends Activity
         findViewById(R.id.filtered).setOnClickListener(view -> filters.clear());
         showFilter();
         box = new SearchBox(new ScreenScheduler(DemoApp.SCREEN), DemoApp.WORKER, DemoApp.SCREEN::post,
-            words -> search.search(words, DemoApp.RESULTS, filters.filter()), this);
+            words -> likeBy == null ? search.search(words, DemoApp.RESULTS, filters.filter()) : likeBy.search(words),
+            this);
         query = findViewById(R.id.query);
         query.addTextChangedListener(new AfterTyping(this::typed));
         query.setOnEditorActionListener((view, action, event) -> {
@@ -108,9 +110,12 @@ public final class SearchActivity extends Activity
         Uri shared = OtherPhoto.shared(getIntent());
         String path = getIntent().getStringExtra(LIKE);
         if (shared != null) {
-            showLike(shared.toString(), any -> search.moreLike(photos.source(shared), DemoApp.RESULTS, filters.filter()));
+            showLike(shared.toString(), words -> words.isEmpty()
+                ? search.moreLike(photos.source(shared), DemoApp.RESULTS, filters.filter())
+                : search.moreLike(photos.source(shared), words, DemoApp.RESULTS, filters.filter()));
         } else if (path != null) {
-            showLike(path, of -> search.moreLike(of, DemoApp.RESULTS, filters.filter()));
+            showLike(path, words -> words.isEmpty() ? search.moreLike(path, DemoApp.RESULTS, filters.filter())
+                : search.moreLike(path, words, DemoApp.RESULTS, filters.filter()));
         }
     }
 
@@ -124,7 +129,7 @@ public final class SearchActivity extends Activity
     private void showLike(String photo, SearchBox.Searcher by) {
         like = photo;
         likeBy = by;
-        box.ask(photo, by);
+        box.ask(photo, any -> by.search(""));
     }
 
     @Override
@@ -303,7 +308,8 @@ public final class SearchActivity extends Activity
         setVisible(R.id.pause, runs);
         setVisible(R.id.stop, runs);
         setVisible(R.id.go_on, !runs && ended);
-        query.setHint(english ? R.string.search_hint_english : R.string.search_hint);
+        query.setHint(like != null ? R.string.like_hint
+            : english ? R.string.search_hint_english : R.string.search_hint);
         boolean first = home.panel() == Home.Panel.NOT_INDEXED;
         setVisible(R.id.message_folders, first);
         setVisible(R.id.message_charging, first);
@@ -365,7 +371,7 @@ public final class SearchActivity extends Activity
 
     /** Search again. */
     private void ask() {
-        if (like != null) {
+        if (like != null && query.getText().toString().trim().isEmpty()) {
             showLike(like, likeBy);
         } else {
             box.submit();
@@ -401,7 +407,10 @@ public final class SearchActivity extends Activity
 
     @Override
     public void cleared() {
-        like = null;
+        if (like != null) {
+            showLike(like, likeBy);
+            return;
+        }
         setTitle(R.string.app_name);
         start.hide();
         results.clear();
@@ -455,9 +464,6 @@ public final class SearchActivity extends Activity
     }
 
     private void typed(String text) {
-        if (!text.trim().isEmpty()) {
-            like = null;
-        }
         setVisible(R.id.clear, !text.isEmpty());
         box.type(text);
     }

@@ -10,6 +10,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import mcad.engine.base.Npy;
 import mcad.engine.base.Vectors;
 import mcad.engine.index.Hits;
 import mcad.engine.index.PhotoIndex;
@@ -37,6 +38,7 @@ public final class SearchEngine implements AutoCloseable {
     }
 
     private static final double MS = 1e6;
+    private static final double LEAST_SPREAD = 1e-3;
 
     public final Bundle bundle;
     private final Ladder ladder;
@@ -156,20 +158,56 @@ public final class SearchEngine implements AutoCloseable {
 
     /** The {@code k} photos most like one of the index, without itself. McadException if it is not there. */
     public static Found moreLike(PhotoIndex index, String path, int k, Rows rows) throws IOException {
-        long started = System.nanoTime();
+        return without(path, moreLike(index, embedding(index, path), k + 1, rows), k);
+    }
+
+    /** The same of those that words describe, too: like this photo, but at night. */
+    public Found moreLike(PhotoIndex index, String path, String words, int k, Rows rows) throws IOException {
+        return without(path, moreLike(index, compose(embedding(index, path), words), k + 1, rows), k);
+    }
+
+    private static float[] embedding(PhotoIndex index, String path) throws IOException {
         float[] embedding = index.embedding(path);
         if (embedding == null) {
             throw new McadException(McadException.Kind.NOT_INDEXED, "The index does not hold " + path + ".",
                 "Wait until it is indexed.", null);
         }
-        Hits hits = nearest(index, Vectors.normalized(embedding), k + 1, rows);
+        return Vectors.normalized(embedding);
+    }
+
+    private static Found without(String path, Found found, int k) {
         List<Result> results = new ArrayList<>();
-        for (Result result : results(hits)) {
+        for (Result result : found.results()) {
             if (!result.path().equals(path) && results.size() < k) {
                 results.add(result);
             }
         }
-        return new Found(results, times(hits, started), false);
+        return found.with(results);
+    }
+
+    /**
+     * One query [dim] of unit length of a photo's embedding and of words. Cosines of photos with a photo spread more
+     * than those with words: each is divided by its spread over the bundle's sample, as mcad_mobile/engine/query.py has
+     * it.
+     */
+    public float[] compose(float[] photo, String words) throws IOException {
+        Npy sample = Npy.read(bundle.path(bundle.sample));
+        float[] total = new float[photo.length];
+        for (float[] part : new float[][] {photo, embedText(words)}) {
+            double sum = 0;
+            double squares = 0;
+            for (int i = 0; i < sample.rows(); i++) {
+                double cosine = Vectors.cosine(sample.floats(i), part);
+                sum += cosine;
+                squares += cosine * cosine;
+            }
+            double mean = sum / sample.rows();
+            double spread = Math.max(Math.sqrt(Math.max(0, squares / sample.rows() - mean * mean)), LEAST_SPREAD);
+            for (int i = 0; i < total.length; i++) {
+                total[i] += (float) (part[i] / spread);
+            }
+        }
+        return Vectors.normalized(total);
     }
 
     private static Map<String, Double> times(Hits hits, long started) {

@@ -105,6 +105,11 @@ public final class PhotoSearch implements Closeable {
         return find((index, rows, count) -> SearchEngine.moreLike(index, path, count, rows), k, filter);
     }
 
+    /** The same of those that words describe, too: like this photo, but at night. */
+    public SearchEngine.Found moreLike(String path, String words, int k, Filter filter) throws IOException {
+        return find((index, rows, count) -> finder.engine().moreLike(index, path, words, count, rows), k, filter);
+    }
+
     /** The {@code k} photos most like any photo: one that the user picked, or that another app shared. */
     public SearchEngine.Found moreLike(PhotoDecoder.Source photo, int k) throws IOException {
         return moreLike(photo, k, Filter.ALL);
@@ -139,6 +144,15 @@ public final class PhotoSearch implements Closeable {
         }
         return queries.stream().filter(words -> margins.get(words) > 0)
             .sorted(Comparator.comparing(margins::get).reversed()).limit(most).collect(Collectors.toList());
+    }
+
+    /** The same of those that words describe, too. */
+    public SearchEngine.Found moreLike(PhotoDecoder.Source photo, String words, int k, Filter filter)
+            throws IOException {
+        return call(() -> {
+            float[] query = finder.engine().compose(finder.embed(photo), words);
+            return finder.find((index, rows, count) -> SearchEngine.moreLike(index, query, count, rows), k, filter);
+        });
     }
 
     private SearchEngine.Found find(Finder.Query query, int k, Filter filter) throws IOException {
