@@ -17,6 +17,7 @@ from mcad_mobile.android.apk import TARGET_SDK, complete_manifest, link
 from mcad_mobile.android.app import APP_MODULES, PACKAGE, build_app
 from mcad_mobile.android.dex import MIN_SDK
 from mcad_mobile.android.downloads import Artifact, Download, fetch
+from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.android.toolchain import (
     JAVA,
     JAVA_RELEASE,
@@ -26,6 +27,7 @@ from mcad_mobile.android.toolchain import (
     main_sources,
     run,
 )
+from mcad_mobile.base.licences import find_licence
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.native import LIBRARY
 from tests.support.paths import ROOT
@@ -136,7 +138,8 @@ class App:
 def build(bundle: Bundle, folder: Path) -> App:
     """Build the APK with a bundle in a new `folder`, and compile app and tests. BuildError."""
     folder.mkdir()
-    apk = build_app(bundle, folder / "demo.apk").package
+    options = BuildOptions(accept_licence=find_licence(bundle.student.licence).name)
+    apk = build_app(bundle, folder / "demo.apk", options).package
     main = android_demo() / "app" / "src" / "main"
     manifest = complete_manifest(
         (main / "AndroidManifest.xml").read_text("utf-8"), PACKAGE, extracted=False
