@@ -14,7 +14,6 @@ from mcad_mobile.errors import TrainingError, install_line, require
 from mcad_mobile.students.efficientnet_lite import Block, SameConv, Trunk
 from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.text_transformer import TextTower
-from mcad_mobile.students.tokenizers.wordpiece import wordpiece_tokenizer
 
 _BATCH_NORM_EPS = 1e-3  # EfficientNet's, in tensorflow/tpu and in the packaged weights alike
 SHA256 = {
@@ -80,7 +79,7 @@ def minilm_directory() -> Path:
 
 def minilm_tokenizer() -> Tokenizer:
     """The tokenizer of the default student and of the reference teachers."""
-    return wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
+    return Tokenizer(*default_config().tokenizer.compiled(minilm_directory()))
 
 
 def load_minilm(tower: TextTower, token_counts: Tensor) -> None:

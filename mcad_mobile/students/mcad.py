@@ -17,19 +17,15 @@ from torch import Tensor, nn
 from mcad_mobile.base.documents import Record, Word, decode, folder_kind
 from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
-from mcad_mobile.engine.text.tokenizer import TokenizerSpec
+from mcad_mobile.engine.text.tokenizer import Tokenizer, TokenizerSpec
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.licences import weights_licence
 from mcad_mobile.students.protocol import Source, Texts, TextSpec, save_weights
 from mcad_mobile.students.published import RowTower, TextLayers, read_ids
 from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
-from mcad_mobile.students.tokenizers.wordpiece import (
-    WordPieceConfig,
-    vocabulary,
-    wordpiece_file,
-    wordpiece_tokenizer,
-)
+from mcad_mobile.students.tokenizers.sentencepiece import SentencePieceConfig
+from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig
 
 SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"
@@ -44,7 +40,7 @@ class StudentConfig(Record, frozen=True):
     image_hidden: Annotated[int, Meta(ge=1, le=2**14)]
     text: TextConfig
     preprocess: Preprocess
-    tokenizer: WordPieceConfig
+    tokenizer: WordPieceConfig | SentencePieceConfig
     schema: str = SCHEMA
 
     def __post_init__(self) -> None:
@@ -53,7 +49,7 @@ class StudentConfig(Record, frozen=True):
                 f"the tokenizer's length is {self.tokenizer.length}, more than the "
                 f"{self.text.length} of the text tower"
             )
-        last = max(self.tokenizer.pad, *self.tokenizer.specials.values())
+        last = self.tokenizer.last_special
         if last >= self.text.vocab:
             raise ValueError(f"token {last} is none of the {self.text.vocab} of the text tower")
 
@@ -78,7 +74,6 @@ def default_config(name: str = "mcad-s") -> StudentConfig:
             std=(128 / 255,) * 3,
         ),
         tokenizer=WordPieceConfig(
-            kind="wordpiece",
             file="vocab.txt",
             length=text.length,
             pad=0,
@@ -99,7 +94,7 @@ class McadStudent(nn.Module):
         self.text_spec = TextSpec(config.tokenizer.length, config.text.embedding_rank, "mean")
         self.image = ImageTower(config.dim, config.image_hidden)
         self.text = TextTower(config.text, config.dim)
-        self.tokenizer = wordpiece_tokenizer(config.tokenizer, directory)
+        self.tokenizer = Tokenizer(*config.tokenizer.compiled(directory))
 
     @property
     def source(self) -> Source:
@@ -126,7 +121,7 @@ class McadStudent(nn.Module):
         return read_ids(ids, mask, self.token_table, self.text_spec)
 
     def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
-        return wordpiece_file(self.config.tokenizer, self.directory)
+        return self.config.tokenizer.compiled(self.directory)
 
     def cut(self, dim: int) -> McadStudent:
         """Return the student whose embeddings are the first `dim` numbers of this one's."""
@@ -174,7 +169,7 @@ class McadStudent(nn.Module):
                 f"The student in {directory} is damaged: {error}.",
                 f"Restore {WEIGHTS} and {config.tokenizer.file}, or train it again.",
             ) from error
-        tokens = len(vocabulary(config.tokenizer, directory))
+        tokens = config.tokenizer.tokens(directory)
         if tokens > config.text.vocab:
             raise StudentError(
                 f"The student in {directory} is damaged: {config.tokenizer.file} has {tokens} "

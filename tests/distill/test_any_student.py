@@ -24,13 +24,13 @@ from mcad_mobile.distill.teachers.protocol import Teachers
 from mcad_mobile.distill.trainees import StudentChoice
 from mcad_mobile.distill.trainees.end_to_end import EndToEnd
 from mcad_mobile.engine.photos.decode import open_photo
+from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import TrainingError
 from mcad_mobile.students.evaluation import embed_by_student
 from mcad_mobile.students.image_transforms import timm_preprocess
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.timm_transformers import trainable_towers
-from mcad_mobile.students.tokenizers.wordpiece import wordpiece_tokenizer
 from tests.support.tiny_students import (
     TEXTS,
     register_open_clip,
@@ -56,7 +56,7 @@ def silent(*reports):
 
 
 def wordpiece():
-    return wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
+    return Tokenizer(*default_config().tokenizer.compiled(minilm_directory()))
 
 
 def start(kind: str, folder: Path) -> StudentChoice:

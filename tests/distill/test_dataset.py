@@ -22,16 +22,16 @@ from mcad_mobile.distill.dataset import (
     restore_order,
 )
 from mcad_mobile.distill.pretrained import minilm_directory
+from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError, PhotoError
 from mcad_mobile.students.mcad import default_config
-from mcad_mobile.students.tokenizers.wordpiece import wordpiece_tokenizer
 
 CAPTIONS_OF = (2, 1, 5, 3, 1, 4, 2, 2, 1, 3, 5)  # of 11 photos
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return wordpiece_tokenizer(default_config().tokenizer, minilm_directory())
+    return Tokenizer(*default_config().tokenizer.compiled(minilm_directory()))
 
 
 def order(batch: int, seed: int = 0, extra: bool = True) -> BatchSampler:

@@ -25,7 +25,7 @@ from mcad_mobile.engine.bundle import (
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.token_rows import TokenTable, write_token_table
 from mcad_mobile.engine.text.tokenizer import Tokenizer
-from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig, wordpiece_file
+from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig
 
 SIZE = 32
 LENGTH = 16
@@ -78,13 +78,12 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
     vocabulary = _vocabulary()
     (directory / "vocab.txt").write_text("\n".join(vocabulary) + "\n", "utf-8")
     words = WordPieceConfig(
-        kind="wordpiece",
         file="vocab.txt",
         length=LENGTH,
         pad=0,
         specials={name: number for number, name in enumerate(SPECIALS)},
     )
-    spec, table = wordpiece_file(words, directory)
+    spec, table = words.compiled(directory)
     (directory / "tokenizer.bin").write_bytes(table)
     (directory / "vocab.txt").unlink()
     read = [Tokenizer(spec, table)(text) for text in TEXTS]

@@ -15,6 +15,7 @@ from mcad_mobile.errors import StudentError
 from mcad_mobile.students.load import parse_spec
 from mcad_mobile.students.mcad import McadStudent
 from mcad_mobile.students.published import Trainable
+from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Recipe
         )
     if choice.spec is not None:
         student = McadStudent.load(Path(choice.spec))
+        if not isinstance(student.config.tokenizer, WordPieceConfig):
+            raise StudentError(
+                f"{choice.spec} reads many languages, which captions and photos do not teach.",
+                "Train the student that its image tower came from, then --text-only for that one.",
+            )
         return FrozenTrunk(student, choice.spec, student.sha256())
     return FrozenTrunk.fresh(name, data.token_counts())
 

@@ -213,7 +213,8 @@ def _unigram(data: Json, arrays: Arrays) -> Json:
     if data.get("byte_fallback"):
         arrays["byte_ids"] = ("I", _byte_tokens(numbers))
     # The cost of an unknown character: kUnkPenalty in SentencePiece's unigram_model.cc.
-    return {"kind": "unigram", "unk": data["unk_id"], "unk_score": min(scores) - 10.0}
+    unknown = {"unk": data["unk_id"], "unk_score": min(scores) - 10.0}
+    return {"kind": "unigram", **unknown, "many_scripts": data.get("many_scripts", False)}
 
 
 def _byte_tokens(numbers: dict[str, int]) -> bytes:

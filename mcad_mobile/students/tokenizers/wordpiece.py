@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta
 
 from mcad_mobile.base.documents import Count, FileName, Record
-from mcad_mobile.engine.text.tokenizer import Tokenizer, TokenizerSpec
+from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.students.tokenizers.compile import compile_tokenizer
 
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
-class WordPieceConfig(Record, frozen=True):
+class WordPieceConfig(Record, frozen=True, tag_field="kind", tag="wordpiece"):
     """The tokenizer in a student's config.json. `length` counts the specials."""
 
-    kind: Literal["wordpiece"]
     file: FileName
     length: Annotated[int, Meta(ge=2, le=2**12)]
     pad: Count
@@ -28,16 +27,18 @@ class WordPieceConfig(Record, frozen=True):
         if missing := [name for name in _SPECIALS if name not in self.specials]:
             raise ValueError(f"its specials lack {', '.join(missing)}")
 
+    @property
+    def last_special(self) -> int:
+        return max(self.pad, *self.specials.values())
 
-def wordpiece_file(config: WordPieceConfig, directory: Path) -> tuple[TokenizerSpec, bytes]:
-    """The spec and the file of a bundle for the vocabulary in `directory`."""
-    spec = TokenizerSpec(length=config.length, pad=config.pad)
-    return spec, compile_tokenizer(wordpiece_json(config, directory))
+    def tokens(self, directory: Path) -> int:
+        """How many tokens the vocabulary in `directory` has."""
+        return len(vocabulary(self, directory))
 
-
-def wordpiece_tokenizer(config: WordPieceConfig, directory: Path) -> Tokenizer:
-    """The tokenizer of the vocabulary in `directory`."""
-    return Tokenizer(*wordpiece_file(config, directory))
+    def compiled(self, directory: Path) -> tuple[TokenizerSpec, bytes]:
+        """The spec and the file of a bundle for the vocabulary in `directory`."""
+        spec = TokenizerSpec(length=self.length, pad=self.pad)
+        return spec, compile_tokenizer(wordpiece_json(self, directory))
 
 
 def vocabulary(config: WordPieceConfig, directory: Path) -> dict[str, int]:

@@ -21,9 +21,7 @@ from mcad_mobile.errors import BundleError, QueryError
 from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.tokenizers.wordpiece import (
     WordPieceConfig,
-    wordpiece_file,
     wordpiece_json,
-    wordpiece_tokenizer,
 )
 from tests.support.paths import ROOT
 
@@ -47,7 +45,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def ours() -> Tokenizer:
-    return wordpiece_tokenizer(default_config().tokenizer, MODEL)
+    return Tokenizer(*default_config().tokenizer.compiled(MODEL))
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -100,7 +98,7 @@ def test_an_empty_query_is_an_error(ours, text):
     [("first", [1, 0, 0, 0, 0, 0]), ("last", [0, 0, 0, 0, 0, 1]), ("mean", [0.25] * 4 + [0, 0])],
 )
 def test_pooling_weights_tell_which_states_become_the_embedding(pool, expected):
-    spec, file = wordpiece_file(replace(default_config().tokenizer, length=6), MODEL)
+    spec, file = replace(default_config().tokenizer, length=6).compiled(MODEL)
     tokens = Tokenizer(replace(spec, pool=pool), file)("a dog")
     assert tokens.pooling.tolist() == expected
     assert tokens.pooling.dtype == np.float32
@@ -113,27 +111,27 @@ def test_bytes_that_are_no_text_are_refused(ours):
 
 
 def test_the_end_of_text_is_pooled_at_its_first_token():
-    spec, file = wordpiece_file(replace(default_config().tokenizer, length=6, pad=102), MODEL)
+    spec, file = replace(default_config().tokenizer, length=6, pad=102).compiled(MODEL)
     tokens = Tokenizer(replace(spec, pool="eos", eos=102), file)("a dog")
     assert tokens.ids.tolist() == [101, 1037, 3899, 102, 102, 102]
     assert tokens.pooling.tolist() == [0, 0, 0, 1, 0, 0]
 
 
 def test_a_tower_that_attends_to_padding_gets_a_mask_of_ones():
-    spec, file = wordpiece_file(default_config().tokenizer, MODEL)
+    spec, file = default_config().tokenizer.compiled(MODEL)
     tokens = Tokenizer(replace(spec, attends_to_padding=True), file)("a dog")
     assert tokens.mask.tolist() == [1.0] * 32
 
 
 def test_padding_may_come_before_the_text():
-    spec, file = wordpiece_file(replace(default_config().tokenizer, length=6), MODEL)
+    spec, file = replace(default_config().tokenizer, length=6).compiled(MODEL)
     tokens = Tokenizer(replace(spec, pad_left=True), file)("a dog")
     assert tokens.ids.tolist() == [0, 0, 101, 1037, 3899, 102]
     assert tokens.mask.tolist() == [0, 0, 1, 1, 1, 1]
 
 
 def test_a_file_that_is_mapped_gives_the_same_ids(ours, tmp_path):
-    spec, file = wordpiece_file(default_config().tokenizer, MODEL)
+    spec, file = default_config().tokenizer.compiled(MODEL)
     (tmp_path / "tokenizer.bin").write_bytes(file)
     mapped = Tokenizer(spec, tmp_path / "tokenizer.bin")
     for text in TEXTS:
@@ -144,7 +142,7 @@ def test_a_file_that_is_mapped_gives_the_same_ids(ours, tmp_path):
     "damage", ["missing", "empty", "foreign", "of another kind", "cut", "short", "unknown step"]
 )
 def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path, damage):
-    spec, file = wordpiece_file(default_config().tokenizer, MODEL)
+    spec, file = default_config().tokenizer.compiled(MODEL)
     header = {"before": [], "after": [], "prepare": [["rot13"]], "normalize": [], "added": []}
     contents = {
         "empty": b"",
@@ -209,7 +207,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", HEADERS)
 def test_a_header_that_cannot_be_is_refused_and_does_not_hang(kind: str) -> None:
-    spec, file = wordpiece_file(default_config().tokenizer, MODEL)
+    spec, file = default_config().tokenizer.compiled(MODEL)
     text = "a dog \u00e9 on qz\U0001f436 <the> a beach"
     with within(10):
         try:
@@ -224,7 +222,7 @@ def test_a_header_that_cannot_be_is_refused_and_does_not_hang(kind: str) -> None
 
 
 def test_strings_without_an_empty_slot_are_looked_for_in_bounded_time() -> None:
-    spec, file = wordpiece_file(default_config().tokenizer, MODEL)
+    spec, file = default_config().tokenizer.compiled(MODEL)
     table = Table(file, "good")
     start, slots = table.starts["string_slots"], table.array("string_slots")
     raw = bytearray(file)
@@ -244,7 +242,6 @@ def test_a_word_has_a_hundred_characters_at_most_however_they_are_stored(
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", letter, f"##{letter}"]
     (tmp_path / "vocab.txt").write_text("\n".join(words), "utf-8")
     config = WordPieceConfig(
-        kind="wordpiece",
         file="vocab.txt",
         length=200,
         pad=0,
@@ -253,7 +250,7 @@ def test_a_word_has_a_hundred_characters_at_most_however_they_are_stored(
     )
     reference = Reference.from_str(json.dumps(wordpiece_json(config, tmp_path)))
     text = letter * length
-    ids = wordpiece_tokenizer(config, tmp_path)(text).ids.tolist()
+    ids = Tokenizer(*config.compiled(tmp_path))(text).ids.tolist()
     expected = reference.encode(text).ids
     assert ids[: len(expected)] == expected
     assert (1 in expected) == (length > 100)
