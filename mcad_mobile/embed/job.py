@@ -79,7 +79,7 @@ def job_of(bundle: Bundle, runtime: str, precision: str, photos_a_shard: int) ->
     rung = rungs_of(bundle, "image", runtime, precision)[0]
     identity = (
         SCHEMA,
-        bundle.student.sha256,
+        bundle.student.image_sha256,
         bundle.dim,
         bundle.preprocess,
         rung.runtime,
@@ -90,7 +90,7 @@ def job_of(bundle: Bundle, runtime: str, precision: str, photos_a_shard: int) ->
         schema=SCHEMA,
         job=hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:16],
         student=bundle.student.name,
-        student_sha256=bundle.student.sha256,
+        student_sha256=bundle.student.image_sha256,
         dim=bundle.dim,
         dtype="float32",
         runtime=rung.runtime,

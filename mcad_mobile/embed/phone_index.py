@@ -40,7 +40,7 @@ class Shards:
     def check_student(self, bundle: Bundle) -> None:
         """ShardError unless the shards are of the bundle's student."""
         student = bundle.student
-        check_student(self.store, self.manifest, student.name, student.sha256, bundle.dim)
+        check_student(self.store, self.manifest, student.name, student.image_sha256, bundle.dim)
 
     @property
     def filled_by(self) -> list[str]:

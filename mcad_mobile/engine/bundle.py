@@ -252,19 +252,22 @@ class Golden(Record, frozen=True):
 
 
 class TableRecord(Record, frozen=True):
-    """The token table's file (engine/text/token_rows.py)."""
+    """The token table's file (engine/text/token_rows.py): `bits` of each number."""
 
     file: FileRecord
     tokens: Annotated[int, Meta(ge=1, le=2**24)]
     width: Annotated[int, Meta(ge=1, le=2**14)]
+    bits: Literal[8, 16]
 
 
 class StudentFacts(Record, frozen=True):
-    """Whose towers these are: `sha256` stands for all that their embeddings depend on. `licence` is
-    that of the weights, and `licence_text` its file, where one came with them."""
+    """Whose towers these are: `sha256` stands for all that their embeddings depend on, and
+    `image_sha256` for what those of photos do: bundles of one `image_sha256` search one index.
+    `licence` is that of the weights, and `licence_text` its file, where one came with them."""
 
     name: Word
     sha256: Sha256
+    image_sha256: Sha256
     source: str = ""
     preprocess: str = ""
     licence: str = UNKNOWN

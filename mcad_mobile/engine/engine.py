@@ -108,7 +108,7 @@ class SearchEngine:
     @cached_property
     def token_table(self) -> TokenTable:
         table = self.bundle.token_table
-        return TokenTable(self.bundle.path(table.file), table.tokens, table.width)
+        return TokenTable(self.bundle.path(table.file), table.tokens, table.width, table.bits)
 
     @cached_property
     def text_rung(self) -> LoadedRung:
@@ -205,7 +205,7 @@ class SearchEngine:
         """Search an index for photos that show what a text says.
 
         Args:
-            index: the index, of the bundle's student.
+            index: the index, of the bundle's image tower.
             query: the words.
             k: how many photos to return at most.
             rows: which photos may be found; all of them by default.
@@ -234,7 +234,7 @@ class SearchEngine:
         its own results.
 
         Args:
-            index: the index, of the bundle's student.
+            index: the index, of the bundle's image tower.
             parts: words and photos, each with its weight.
             k: how many photos to return at most.
             rows: which photos may be found; all of them by default.
@@ -373,7 +373,10 @@ def create_index(bundle: Bundle, directory: Path) -> PhotoIndex:
     """Make an empty index for photos of the bundle's student. PhotoIndexError if there is one
     already."""
     return PhotoIndex.create(
-        directory, dim=bundle.dim, student=bundle.student.name, student_sha256=bundle.student.sha256
+        directory,
+        dim=bundle.dim,
+        student=bundle.student.name,
+        student_sha256=bundle.student.image_sha256,
     )
 
 
@@ -391,11 +394,11 @@ def open_index(
         The index.
 
     Raises:
-        PhotoIndexError: it is missing or damaged, or was built by another student.
+        PhotoIndexError: it is missing or damaged, or was built by another image tower.
     """
     directory = default_index(bundle.directory) if directory is None else Path(directory)
     if create and not PhotoIndex.exists(directory):
         return create_index(bundle, directory)
     index = PhotoIndex.open(directory)
-    index.check_student(bundle.student.sha256, bundle.dim)
+    index.check_student(bundle.student.image_sha256, bundle.dim)
     return index

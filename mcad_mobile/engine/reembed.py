@@ -42,7 +42,7 @@ def embed_again(
     if PhotoIndex.exists(directory) and old.resolve() != directory.resolve():
         open_index(bundle, directory)  # another student's is refused
         target = directory
-    elif source.student_sha256 == bundle.student.sha256:
+    elif source.student_sha256 == bundle.student.image_sha256:
         raise PhotoIndexError(
             f"The index {old} was made with this bundle's student already.",
             "To take in new photos: mcad-mobile index PHOTOS --bundle BUNDLE",

@@ -114,8 +114,9 @@ class BundleBuilder:
         self._folder = folder
         self._common = self._new_folder("common")
         self._built: dict[tuple[str, ...], _BuiltRung] = {}
-        write_token_table(self._common / TABLE, student.token_table.numpy())
-        self._table = TokenTable(self._common / TABLE, *student.token_table.shape)
+        (tokens, width), bits = student.token_table.shape, student.text_spec.table_bits
+        write_token_table(self._common / TABLE, student.token_table.numpy(), bits)
+        self._table = TokenTable(self._common / TABLE, tokens, width, bits)
         compared = held_out[:PARITY_INPUTS]
         # A phone reads rounded rows of its table; the float student reads its own.
         inputs = {name: compared.read_from(self._table).inputs(name) for name in TOWERS}
@@ -297,11 +298,13 @@ class BundleBuilder:
         tokenizer, file = student.tokenizer_file()
         (common / TOKENIZER).write_bytes(file)
         table = FileRecord.of(common, common / TABLE)
+        tokens, width = student.token_table.shape
         return {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "student": StudentFacts(
                 name=student.name,
                 sha256=student.sha256(),
+                image_sha256=student.image_sha256(),
                 source=student.source.weights,
                 preprocess=student.source.preprocess,
                 licence=student.source.licence.name,
@@ -311,7 +314,7 @@ class BundleBuilder:
             "preprocess": student.preprocess,
             "tokenizer": tokenizer,
             "tokenizer_file": FileRecord.of(common, common / TOKENIZER),
-            "token_table": TableRecord(table, *student.token_table.shape),
+            "token_table": TableRecord(table, tokens, width, student.text_spec.table_bits),
             "sample": save_array(common, "golden/photo_sample.npy", photos),
             "tools": tool_versions(_TOOLS),
             "recall": None,

@@ -38,7 +38,8 @@ class ServedBundle:
 
     @property
     def student(self) -> tuple[str, int]:
-        return self.bundle.student.sha256, self.bundle.dim
+        """Which indexes it searches."""
+        return self.bundle.student.image_sha256, self.bundle.dim
 
     def engine(self, rung: str | None = None) -> SearchEngine:
         """Return the engine of the text tower's `rung` ("onnx int8"), with that rung in memory.
@@ -101,7 +102,7 @@ class ServedBundle:
         except McadError as error:
             self.note = f"The one that was loaded is served still. {error.message}"
             return None
-        if (found.student.sha256, found.dim) != self.student:
+        if (found.student.image_sha256, found.dim) != self.student:
             self.note = (
                 f"It was replaced by one of another student, {found.student.name}. The old one is "
                 "served still: index again with the new one, and start the server anew."

@@ -21,7 +21,7 @@ from mcad_mobile.engine.text.tokenizer import Tokenizer, TokenizerSpec
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.licences import weights_licence
-from mcad_mobile.students.protocol import Source, Texts, TextSpec, save_weights
+from mcad_mobile.students.protocol import Source, Texts, TextSpec, image_identity, save_weights
 from mcad_mobile.students.published import RowTower, TextLayers, read_ids
 from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
 from mcad_mobile.students.tokenizers.sentencepiece import SentencePieceConfig
@@ -91,7 +91,10 @@ class McadStudent(nn.Module):
         self.directory = directory
         self._was_cut = False
         self.name, self.dim, self.preprocess = config.name, config.dim, config.preprocess
-        self.text_spec = TextSpec(config.tokenizer.length, config.text.embedding_rank, "mean")
+        text = config.text
+        self.text_spec = TextSpec(
+            config.tokenizer.length, text.embedding_rank, "mean", table_bits=text.table_bits
+        )
         self.image = ImageTower(config.dim, config.image_hidden)
         self.text = TextTower(config.text, config.dim)
         self.tokenizer = Tokenizer(*config.tokenizer.compiled(directory))
@@ -184,6 +187,9 @@ class McadStudent(nn.Module):
         for name in ("config.json", WEIGHTS, self.config.tokenizer.file):
             digest.update(hashlib.sha256((self.directory / name).read_bytes()).digest())
         return digest.hexdigest()
+
+    def image_sha256(self) -> str:
+        return image_identity(self.image, self.preprocess)
 
 
 def read_config(directory: Path) -> StudentConfig:

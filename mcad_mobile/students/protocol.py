@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -41,6 +41,12 @@ def save_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
     path.chmod(0o644)  # safetensors leaves it readable to its owner only
 
 
+def image_identity(image: nn.Module, preprocess: Preprocess) -> str:
+    """Hash what photos' embeddings depend on. Text towers that were trained into the space of one
+    image tower search the same index."""
+    return model_sha256(image, preprocess.to_json())
+
+
 # Inputs of every text tower, in this order.
 TEXT_INPUTS = ("token_rows", "attention_mask", "pooling")
 
@@ -48,13 +54,14 @@ TEXT_INPUTS = ("token_rows", "attention_mask", "pooling")
 @dataclass(frozen=True)
 class TextSpec:
     """The inputs of a text tower: at most `length` tokens, specials counted, in rows of `width`.
-    Only a tower that `attends_to_padding` changes with it."""
+    Only a tower that `attends_to_padding` changes with it. A phone's rows have `table_bits`."""
 
     length: int
     width: int
     pool: Pool
     eos: int | None = None
     attends_to_padding: bool = False
+    table_bits: Literal[8, 16] = 16
 
 
 @dataclass(frozen=True)
@@ -115,3 +122,6 @@ class Student(Protocol):
 
     def sha256(self) -> str:
         """Hash all that decides the embeddings."""
+
+    def image_sha256(self) -> str:
+        """Hash all that decides the embeddings of photos."""

@@ -16,7 +16,7 @@ from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.errors import StudentError
-from mcad_mobile.students.protocol import Source, Texts, TextSpec, model_sha256
+from mcad_mobile.students.protocol import Source, Texts, TextSpec, image_identity, model_sha256
 from mcad_mobile.students.rewrites import for_export
 from mcad_mobile.students.tokenizers.convert import convert_tokenizer
 
@@ -108,6 +108,7 @@ class PublishedStudent:
     text: RowTower
     dim: int
     identity: str
+    image_identity: str
     tokenize: Tokenize
     phone_tokenizer: tuple[TokenizerSpec, bytes]
 
@@ -124,6 +125,9 @@ class PublishedStudent:
 
     def sha256(self) -> str:
         return self.identity
+
+    def image_sha256(self) -> str:
+        return self.image_identity
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,7 @@ def build_student(
 ) -> PublishedStudent:
     """Put a student together; its hash stands for `model`, `facts` and tokenizer."""
     spec, image = towers.text_spec, towers.image
+    photos = image_identity(image, preprocess)  # before it is rewritten
     text = RowTower(towers.text, hides=towers.hides, length=spec.length)
     phone_tokenizer = convert_tokenizer(
         tokenizer, length=spec.length, pool=spec.pool, attends_to_padding=spec.attends_to_padding
@@ -164,6 +169,7 @@ def build_student(
         text=text,
         dim=_prepare_towers(image, text, spec, preprocess),
         identity=identity,
+        image_identity=photos,
         tokenize=tokenize,
         phone_tokenizer=phone_tokenizer,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from msgspec import Meta
@@ -27,6 +27,7 @@ class TextConfig(Record, frozen=True):
     layers: Annotated[int, Meta(ge=1, le=2**6)] = 3
     mlp: Annotated[int, Meta(ge=1, le=2**14)] = 1536
     embedding_rank: Annotated[int, Meta(ge=1, le=2**12)] = 128
+    table_bits: Literal[8, 16] = 16  # of a number of the token table on a phone
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -100,8 +101,16 @@ class TextTower(nn.Module):
 
     def pool(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
         """Token states [B, L, width] -> embeddings [B, dim]: the mean of the tokens, mapped."""
-        weights = attention_mask / attention_mask.sum(1, keepdim=True)
-        return self.head((weights[:, None, :] @ tokens).squeeze(1))  # type: ignore[no-any-return]
+        return self.head(_mean(tokens, attention_mask))  # type: ignore[no-any-return]
+
+    def mean(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Ids and mask [B, L] -> the mean of the tokens' states [B, width], which `head` maps."""
+        return _mean(self.tokens(input_ids, attention_mask), attention_mask)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return self.pool(self.tokens(input_ids, attention_mask), attention_mask)
+
+
+def _mean(tokens: Tensor, attention_mask: Tensor) -> Tensor:
+    weights = attention_mask / attention_mask.sum(1, keepdim=True)
+    return (weights[:, None, :] @ tokens).squeeze(1)

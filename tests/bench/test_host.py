@@ -315,4 +315,4 @@ def test_synthetic_index_holds_what_was_asked_for(bundle: Bundle, tmp_path: Path
     samples.synthetic_index(bundle, tmp_path / "index", 5000)
     index = PhotoIndex.open(tmp_path / "index")
     assert index.photos == 5000
-    assert index.student_sha256 == bundle.student.sha256
+    assert index.student_sha256 == bundle.student.image_sha256

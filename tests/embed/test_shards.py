@@ -54,7 +54,7 @@ def test_shards_are_plain_parquet_with_every_photo_as_the_engine_embeds_it(bundl
 
 def test_the_manifest_says_who_embedded_how_many_and_into_which_files(bundle, shards):
     manifest = json.loads((shards / "manifest.json").read_text())
-    assert manifest["student_sha256"] == bundle.student.sha256
+    assert manifest["student_sha256"] == bundle.student.image_sha256
     assert (manifest["photos"], manifest["left_out"], manifest["dim"]) == (8, 0, 64)
     there = {path.name: path.stat().st_size for path in (shards / "shards").iterdir()}
     assert {shard["file"]: shard["bytes"] for shard in manifest["shards"]} == there
@@ -124,7 +124,7 @@ def other_student(folder, *, sha256, seed):
     made = make_tiny_bundle(folder, seed=seed)
     from msgspec.structs import replace
 
-    other = replace(made, student=StudentFacts("other", sha256, "random weights"))
+    other = replace(made, student=StudentFacts("other", sha256, sha256, "random weights"))
     other.save()
     return Bundle.load(folder)
 

@@ -83,7 +83,7 @@ def test_only_a_compiler_places_nodes_on_an_npu(bundle, runtime, text):
 
 
 def test_what_is_not_told_of_a_student_is_empty(bundle):
-    bare = StudentFacts(name="one", sha256="0" * 64)
+    bare = StudentFacts(name="one", sha256="0" * 64, image_sha256="1" * 64)
     assert (bare.source, bare.preprocess, bare.licence) == ("", "", "unknown")
     edit(bundle, lambda data: [data["student"].pop(key, 0) for key in ("source", "licence")])
     student = Bundle.load(bundle.directory).student

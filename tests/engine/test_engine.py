@@ -9,10 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.engine.engine import SearchEngine, create_index
+from mcad_mobile.engine.engine import SearchEngine, create_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.errors import QueryError, RuntimeUnavailable
-from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
+from mcad_mobile.errors import PhotoIndexError, QueryError, RuntimeUnavailable
+from tests.support.tiny_bundle import make_tiny_bundle, other_text_tower, text_rung_that_fails
 
 
 @pytest.fixture
@@ -55,6 +55,31 @@ def test_results_are_those_of_a_plain_product_of_float_embeddings(engine, index,
     assert np.allclose([result.score for result in found.results], scores[best], atol=0.02)
     assert set(found.ms) == {"tokenize", "text", "scan", "rescore", "total"}
     assert found.ms["total"] >= found.ms["text"]
+
+
+def test_another_text_tower_of_the_same_image_tower_searches_an_index_as_it_is(
+    engine, index, photos, tmp_path
+):
+    engine.index_photos(index, photos)
+    before = {path: path.read_bytes() for path in (tmp_path / "index").iterdir()}
+    other = SearchEngine(other_text_tower(engine.bundle, tmp_path / "other"))
+    assert other.bundle.student.sha256 != engine.bundle.student.sha256
+    opened = open_index(other.bundle, tmp_path / "index")
+    query = other.embed_text("a cat on a chair")
+    assert abs(query @ engine.embed_text("a cat on a chair")) < 0.9
+    scores = np.stack([engine.embed_photo(photo) for photo in photos]) @ query
+    found = other.search(opened, "a cat on a chair", 3)
+    assert [result.path for result in found.results] == [
+        str(photos[i]) for i in np.argsort(-scores)[:3]
+    ]
+    assert other.index_photos(opened, photos).unchanged == len(photos)
+    assert {path: path.read_bytes() for path in (tmp_path / "index").iterdir()} == before
+
+
+def test_the_same_text_tower_of_another_image_tower_is_refused(engine, index, tmp_path):
+    student = replace(engine.bundle.student, image_sha256="7" * 64)
+    with pytest.raises(PhotoIndexError, match="image tower has sha256 7777"):
+        open_index(replace(engine.bundle, student=student), tmp_path / "index")
 
 
 def test_photos_that_do_not_decode_are_skipped_and_listed(engine, index, photos):

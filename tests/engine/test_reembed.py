@@ -48,7 +48,7 @@ def test_the_photos_of_an_index_are_embedded_by_another_student(
     gone.unlink()
     index, result = embed_again(new, old, tmp_path / "new.index")
     assert (result.added, result.gone) == (5, [str(gone)])
-    assert index.student_sha256 == new.bundle.student.sha256
+    assert index.student_sha256 == new.bundle.student.image_sha256
     assert index.paths() == [path for path in PhotoIndex.open(old).paths() if path != str(gone)]
     assert PhotoIndex.open(old).photos == 6
     assert not (tmp_path / "new.index.partial").exists()

@@ -408,7 +408,7 @@ def test_a_rung_that_does_not_run_here_is_an_error(house: House) -> None:
 def test_a_bundle_of_another_student_does_not_take_the_place(house: House) -> None:
     before = house.found(bundle="another")
     bundle = house.bundles["another"]
-    replace(bundle, student=replace(bundle.student, name="other", sha256="1" * 64)).save()
+    replace(bundle, student=replace(bundle.student, name="other", image_sha256="1" * 64)).save()
     assert "another student, other" in house.note("bundles", "another")
     assert house.status("bundles", "another")["student"] == bundle.student.name
     assert house.found(bundle="another") == before

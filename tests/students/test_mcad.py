@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -119,6 +120,23 @@ def test_a_saved_student_gives_the_same_embeddings_and_another_hash_with_other_w
         copy.text.head.bias += 1
     copy.save(tmp_path / "other")
     assert McadStudent.load(tmp_path / "other").sha256() != student.sha256()
+
+
+def test_students_of_one_image_tower_share_its_identity_whatever_reads_the_texts(tmp_path):
+    student, other = load_student(), load_student()
+    with torch.no_grad():
+        other.text.head.bias += 1
+    other.save(tmp_path / "texts")
+    other = McadStudent.load(tmp_path / "texts")
+    assert (other.sha256() != student.sha256()) and (other.image_sha256() == student.image_sha256())
+    config = msgspec.structs.replace(
+        student.config, preprocess=msgspec.structs.replace(student.preprocess, size=192)
+    )
+    assert McadStudent(config, student.directory).image_sha256() != student.image_sha256()
+    with torch.no_grad():
+        next(other.image.parameters()).view(-1)[0] += 0.5
+    assert other.image_sha256() != student.image_sha256()
+    assert load_student(dim=64).image_sha256() != student.image_sha256()
 
 
 @torch.no_grad()

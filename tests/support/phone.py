@@ -161,7 +161,7 @@ class App:
 
     @property
     def index_directory(self) -> Path:
-        return self.directory / f"index-{self.bundle.student.sha256[:16]}"
+        return self.directory / f"index-{self.bundle.student.image_sha256[:16]}"
 
     def indexed(self) -> list[str]:
         """The paths of the index, as Python reads it; it is verified."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +94,8 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
     pixels = random.uniform(-1, 1, (4, 3, SIZE, SIZE)).astype(np.float32)
     image_weight = _normal(random, 3 * SIZE * SIZE, dim)
     table_values, text_weight = _normal(random, len(vocabulary), dim), _normal(random, dim, dim)
-    write_token_table(directory / "token_table.bin", table_values)
-    rows = TokenTable(directory / "token_table.bin", len(vocabulary), dim)(ids)
+    write_token_table(directory / "token_table.bin", table_values, 16)
+    rows = TokenTable(directory / "token_table.bin", len(vocabulary), dim, 16)(ids)
 
     _save_image_tower(directory / "image.onnx", image_weight)
     _save_text_tower(directory / "text.onnx", text_weight)
@@ -121,7 +122,7 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
         directory=directory,
         name="tiny",
         created="2025-01-01T00:00:00+00:00",
-        student=StudentFacts("tiny", "0" * 64, "random weights", licence="MIT"),
+        student=StudentFacts("tiny", "0" * 64, "5" * 64, "random weights", licence="MIT"),
         target=TargetFacts("cpu", None, None),
         dim=dim,
         image=Tower(
@@ -162,7 +163,7 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
         tokenizer=spec,
         tokenizer_file=FileRecord.of(directory, directory / "tokenizer.bin"),
         token_table=TableRecord(
-            FileRecord.of(directory, directory / "token_table.bin"), len(vocabulary), dim
+            FileRecord.of(directory, directory / "token_table.bin"), len(vocabulary), dim, 16
         ),
         sample=_array(directory, "sample.npy", sample),
         tools={"onnx": onnx.__version__},
@@ -289,3 +290,24 @@ def _save_model(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def other_text_tower(bundle: Bundle, directory: Path) -> Bundle:
+    """A bundle with the image tower of `bundle`, and another text tower, whose table has 8 bits."""
+    made = make_tiny_bundle(directory, dim=bundle.dim, seed=9)
+    image = bundle.image
+    records = [*image.golden.inputs.values(), image.golden.embeddings]
+    for record in records + [file for rung in image.rungs for file in (*rung.files, rung.expected)]:
+        shutil.copyfile(bundle.path(record), directory / record.path)
+    table = made.token_table
+    path = made.path(table.file)
+    rows = TokenTable(path, table.tokens, table.width, table.bits)(np.arange(table.tokens))
+    write_token_table(path, rows, 8)
+    changed = replace(
+        made,
+        image=image,
+        student=replace(bundle.student, name="tiny-m", sha256="6" * 64),
+        token_table=replace(table, file=FileRecord.of(directory, path), bits=8),
+    )
+    changed.save()
+    return Bundle.load(directory)

@@ -131,8 +131,8 @@ class PhotoIndex:
         Args:
             directory: where; it is made with its parents if it does not exist.
             dim: width D of the embeddings, a multiple of 8 up to 4096.
-            student_sha256: hash of the weights that make the embeddings.
-            student: name of that student.
+            student_sha256: identity of the image tower that makes the embeddings.
+            student: name of its student.
             limits: when the index is tuned, and what a search may leave out.
 
         Raises:
@@ -301,8 +301,8 @@ class PhotoIndex:
         if (sha256, dim) != (self.student_sha256, self.dim):
             raise PhotoIndexError(
                 f"The index {self._directory} was built by student {self.student} (sha256 "
-                f"{self.student_sha256}, {self.dim} dimensions); this bundle's student has sha256 "
-                f"{sha256} and {dim} dimensions, so their embeddings can't be compared.",
+                f"{self.student_sha256}, {self.dim} dimensions); this bundle's image tower has "
+                f"sha256 {sha256} and {dim} dimensions, so their embeddings can't be compared.",
                 f"Use the bundle it was built with, or delete {self._directory} and run "
                 "`mcad-mobile index PHOTOS --bundle BUNDLE` with this one.",
             )

@@ -3,8 +3,9 @@
 A query reads ten of 30,000 to 256,000 rows. They are read, not mapped: the kernel maps the
 neighbours of a page that is touched, and a day's queries would count the whole file as memory.
 
-The file: V scales, float32 little-endian, then V rows of W int16; a row is scale * int16. Rows of
-8 bits would cost recall.
+The file: V scales, float32 little-endian, then V rows of W integers of 16 or 8 bits; a row is scale
+* integers. Rows of 8 bits cost the English tower recall; more tokens and numbers in as many bytes
+are worth more to a tower of many languages.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from numpy.typing import NDArray
 
 from mcad_mobile.errors import EXPORT_AGAIN, BundleError
 
-_LARGEST = 32767
 _MOST_SCALE = 1e6
 
 
 class TokenTable:
-    """`tokens` rows of `width` numbers in a file. BundleError if it has another size, or lacks a
-    row."""
+    """`tokens` rows of `width` numbers of 8 or 16 `bits` in a file. BundleError if it has another
+    size, or lacks a row."""
 
-    def __init__(self, path: Path, tokens: int, width: int) -> None:
-        needed = tokens * (4 + 2 * width)
-        self._path, self._width = path, width
+    def __init__(self, path: Path, tokens: int, width: int, bits: int) -> None:
+        self._path, self._kind = path, np.dtype(f"<i{bits // 8}")
+        self._length = width * self._kind.itemsize
+        needed = tokens * (4 + self._length)
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
             size = os.fstat(self._descriptor).st_size
@@ -62,7 +63,7 @@ class TokenTable:
                 f"{error}.",
                 EXPORT_AGAIN,
             ) from error
-        first, length = 4 * len(self._scales), 2 * self._width
+        first, length = 4 * len(self._scales), self._length
         offsets = [first + length * token for token in places]
         data = b"".join(map(os.pread, repeat(self._descriptor), repeat(length), offsets))
         if len(data) != length * len(places) or not (np.abs(scales) < _MOST_SCALE).all():
@@ -71,16 +72,17 @@ class TokenTable:
                 "row that it had.",
                 EXPORT_AGAIN,
             )
-        stored = np.frombuffer(data, "<i2").reshape(len(places), self._width)
+        stored = np.frombuffer(data, self._kind).reshape(len(places), -1)
         rows: NDArray[np.float32] = stored * scales[:, None]
-        return rows[[places[token] for token in tokens]].reshape(*ids.shape, self._width)
+        return rows[[places[token] for token in tokens]].reshape(*ids.shape, -1)
 
 
-def write_token_table(path: Path, table: NDArray[np.float32]) -> None:
-    """A table [V, W] float32 -> the file: each row to 16 bits by its own largest number."""
+def write_token_table(path: Path, table: NDArray[np.float32], bits: int) -> None:
+    """A table [V, W] float32 -> the file: each row to 8 or 16 `bits` by its own largest number."""
+    most = 2 ** (bits - 1) - 1
     largest = np.abs(table).max(1).astype("<f4")
-    scales = (np.maximum(largest, 1e-12) / np.float32(_LARGEST)).astype("<f4")
-    rows = np.rint(table / scales[:, None]).clip(-_LARGEST, _LARGEST).astype("<i2")
+    scales = (np.maximum(largest, 1e-12) / np.float32(most)).astype("<f4")
+    rows = np.rint(table / scales[:, None]).clip(-most, most).astype(f"<i{bits // 8}")
     with path.open("wb") as file:
         file.write(scales.tobytes())
         file.write(rows.tobytes())

@@ -75,6 +75,7 @@ def test_java_reads_the_values_that_python_wrote(probe, tiny, tmp_path, pool):
         "target": bundle.target.id,
         "studentName": bundle.student.name,
         "studentSha256": bundle.student.sha256,
+        "imageSha256": bundle.student.image_sha256,
         "dim": bundle.dim,
         "image": java_tower(bundle.image),
         "text": java_tower(bundle.text),

@@ -12,10 +12,11 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine, open_index
 from tests.android.engine.test_life import HOUR_MS
 from tests.support.phone import OWN, App, FakePhone, killed
 from tests.support.probe import Probe, variant
-from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_bundle import make_tiny_bundle, other_text_tower
 
 NAMES = [f"DCIM/{number:03d}.png" for number in range(70)]
 WORDS = "a dog on the beach"
@@ -24,7 +25,7 @@ WORDS = "a dog on the beach"
 def another(directory: Path, *, dim: int, seed: int, sha: str) -> Bundle:
     """A bundle of another student, of other dimensions than the others."""
     made = make_tiny_bundle(directory / "made", dim=dim, seed=seed)
-    student = replace(made.student, sha256=sha * 64)
+    student = replace(made.student, sha256=sha * 64, image_sha256=sha * 64)
     return Bundle.load(variant(made, directory / "bundle", student=student))
 
 
@@ -50,7 +51,7 @@ def kept(app: App) -> set[str]:
 
 
 def after_it(bundle: Bundle) -> set[str]:
-    return {"bundle", "rungs", f"index-{bundle.student.sha256[:16]}"}
+    return {"bundle", "rungs", f"index-{bundle.student.image_sha256[:16]}"}
 
 
 @pytest.fixture
@@ -209,7 +210,7 @@ def test_an_update_that_is_torn_off_is_gone_on_with(apps, old, bundle, new):
     apps(new)
     # While what was of the old student is deleted.
     shutil.copytree(new.directory, app.directory / "bundle.gone")
-    (app.directory / f"index-{bundle.student.sha256[:16]}").mkdir()
+    (app.directory / f"index-{bundle.student.image_sha256[:16]}").mkdir()
     app = apps(new)
     assert search(app).keys() == old.keys()
     assert kept(app) == after_it(new)
@@ -221,7 +222,7 @@ def test_two_updates_in_a_row_and_back(apps, old, bundle, new, newest):
     app = apps(newest)
     assert search(app) == old
     assert kept(app) == {"bundle.before", "rungs.before", "bundle", "rungs"} | {
-        f"index-{bundle.student.sha256[:16]}"
+        f"index-{bundle.student.image_sha256[:16]}"
     }
     app.ask("index_some", photos=10)
     app = apps(bundle)  # the first one again: it has all photos
@@ -240,12 +241,25 @@ def test_another_bundle_of_the_same_student_goes_on_with_its_index(apps, old, bu
     assert kept(app) == after_it(bundle)
 
 
+def test_another_text_tower_of_the_same_image_tower_searches_the_index_as_it_is(
+    apps, old, bundle, tmp_path
+):
+    other = other_text_tower(bundle, tmp_path / "other")
+    app = apps(other)
+    engine = SearchEngine(other)
+    found = engine.search(open_index(other, app.index_directory), WORDS, k=200)
+    assert search(app) == pytest.approx({r.path: r.score for r in found.results}, abs=1e-3)
+    assert search(app) != old
+    assert not app.ask("state")["changing"]
+    assert app.index()["added"] == 0
+
+
 def break_bundle(app: App, old: Bundle) -> None:
     (app.directory / "bundle.before" / "text.onnx").write_bytes(b"broken")
 
 
 def break_index(app: App, old: Bundle) -> None:
-    for segment in (app.directory / f"index-{old.student.sha256[:16]}").glob("*.mcs"):
+    for segment in (app.directory / f"index-{old.student.image_sha256[:16]}").glob("*.mcs"):
         segment.write_bytes(segment.read_bytes()[:-1])
 
 

@@ -11,39 +11,41 @@ from mcad_mobile.engine.text.token_rows import TokenTable, write_token_table
 from mcad_mobile.errors import BundleError
 
 
-def test_rows_come_back_to_16_bits_of_their_own_largest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", [8, 16])
+def test_rows_come_back_to_the_bits_of_their_own_largest(tmp_path: Path, bits: int) -> None:
     table = np.random.default_rng(0).normal(size=(50, 12)).astype(np.float32)
     table *= np.logspace(-4, 4, 50, dtype=np.float32)[:, None]
     table[7] = 0
-    write_token_table(tmp_path / "table", table)
+    write_token_table(tmp_path / "table", table, bits)
     ids = np.array([[3, 7], [49, 0]], np.int32)
-    rows = TokenTable(tmp_path / "table", 50, 12)(ids)
+    rows = TokenTable(tmp_path / "table", 50, 12, bits)(ids)
     assert rows.shape == (2, 2, 12)
     assert rows.dtype == np.float32
     largest = np.abs(table[ids]).max(-1, keepdims=True)
-    # Half a step, and the last bits of a float: 8 bits would be off a hundred times as much.
-    assert (np.abs(rows - table[ids]) <= largest * 0.51 / 32767).all()
+    # Half a step, and the last bits of a float.
+    assert (np.abs(rows - table[ids]) <= largest * 0.51 / (2 ** (bits - 1) - 1)).all()
+    assert (tmp_path / "table").stat().st_size == 50 * (4 + 12 * bits // 8)
 
 
 @pytest.mark.parametrize(("tokens", "width"), [(49, 12), (50, 11)])
 def test_a_table_of_another_size_is_refused(tmp_path: Path, tokens: int, width: int) -> None:
-    write_token_table(tmp_path / "table", np.ones((50, 12), np.float32))
+    write_token_table(tmp_path / "table", np.ones((50, 12), np.float32), 16)
     with pytest.raises(BundleError, match=r"bytes, not the .*(?s:.)*[Ee]xport the bundle again"):
-        TokenTable(tmp_path / "table", tokens, width)
+        TokenTable(tmp_path / "table", tokens, width, 16)
 
 
 def test_rows_that_are_read_are_no_part_of_the_process(tmp_path: Path) -> None:
     tokens, width = 20_000, 256
-    write_token_table(tmp_path / "table", np.ones((tokens, width), np.float32))
-    table = TokenTable(tmp_path / "table", tokens, width)
+    write_token_table(tmp_path / "table", np.ones((tokens, width), np.float32), 16)
+    table = TokenTable(tmp_path / "table", tokens, width, 16)
     table(np.arange(0, tokens, 8, dtype=np.int32).reshape(-1, 50))
     # Of the rows' 10 MB, a page in four was asked for, and the kernel maps pages by sixteen.
     assert _resident(tmp_path / "table") <= 4 * tokens + 65536
 
 
 def test_a_table_that_was_cut_while_it_is_open_is_an_error(tmp_path: Path) -> None:
-    write_token_table(tmp_path / "table", np.ones((50, 12), np.float32))
-    table = TokenTable(tmp_path / "table", 50, 12)
+    write_token_table(tmp_path / "table", np.ones((50, 12), np.float32), 16)
+    table = TokenTable(tmp_path / "table", 50, 12, 16)
     with (tmp_path / "table").open("r+b") as file:
         file.truncate(4 * 50 + 2 * 12 * 20)
     assert table(np.array([19])).shape == (1, 12)
@@ -52,9 +54,9 @@ def test_a_table_that_was_cut_while_it_is_open_is_an_error(tmp_path: Path) -> No
 
 
 def test_a_token_that_the_table_lacks_is_an_error(tmp_path: Path) -> None:
-    write_token_table(tmp_path / "table", np.ones((50, 12), np.float32))
+    write_token_table(tmp_path / "table", np.ones((50, 12), np.float32), 16)
     with pytest.raises(BundleError, match="has 50 rows, and the tokenizer asks for others"):
-        TokenTable(tmp_path / "table", 50, 12)(np.array([[1, 50]]))
+        TokenTable(tmp_path / "table", 50, 12, 16)(np.array([[1, 50]]))
 
 
 def _resident(file: Path) -> int:

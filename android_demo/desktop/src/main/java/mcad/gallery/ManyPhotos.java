@@ -99,14 +99,14 @@ public final class ManyPhotos {
     }
 
     private static Path directory(Bundle bundle, Path folder) {
-        return folder.resolve("index-" + bundle.studentSha256.substring(0, 16));
+        return folder.resolve("index-" + bundle.imageSha256.substring(0, 16));
     }
 
     private static void fill(Bundle bundle, Path folder, int count, Path embeddings) throws IOException {
         float[] embedding = new float[bundle.dim];
         ByteBuffer row = ByteBuffer.allocate(Float.BYTES * bundle.dim).order(ByteOrder.LITTLE_ENDIAN);
         try (InputStream in = new BufferedInputStream(Files.newInputStream(embeddings)); PhotoIndex index = PhotoIndex.openOrCreate(
-                directory(bundle, folder), bundle.dim, bundle.studentName, bundle.studentSha256); IndexWriter writer = index.writer()) {
+                directory(bundle, folder), bundle.dim, bundle.studentName, bundle.imageSha256); IndexWriter writer = index.writer()) {
             for (int i = 0; i < count; i++) {
                 if (in.readNBytes(row.array(), 0, row.capacity()) < row.capacity()) {
                     throw new IOException(embeddings + " ends before " + count + " embeddings.");

@@ -53,7 +53,7 @@ public final class Bundle {
     public record Golden(Map<String, FileRecord> inputs, FileRecord embeddings, List<String> texts, FileRecord ids) {}
 
     /** The token table's file: {@code tokens} rows of {@code width} numbers. */
-    public record TableRecord(FileRecord file, int tokens, int width) {}
+    public record TableRecord(FileRecord file, int tokens, int width, int bits) {}
 
     /** The fallback ladder of one tower, best first, and its self-test. */
     public record Tower(List<Rung> rungs, Golden golden) {}
@@ -71,6 +71,8 @@ public final class Bundle {
     public final String target;
     public final String studentName;
     public final String studentSha256;
+    /** Bundles of one image tower search one index. */
+    public final String imageSha256;
     public final int dim;
     public final Tower image;
     public final Tower text;
@@ -86,6 +88,7 @@ public final class Bundle {
         target = data.object("target").string("id");
         studentName = data.object("student").string("name");
         studentSha256 = data.object("student").string("sha256");
+        imageSha256 = data.object("student").string("image_sha256");
         dim = data.integer("dim", 1, 1 << 16);
         image = tower(data.object("image"));
         text = tower(data.object("text"));
@@ -93,7 +96,7 @@ public final class Bundle {
         tokenizer = tokenizerSpec(data.object("tokenizer"), record(data.object("tokenizer_file")));
         JsonFields table = data.object("token_table");
         tokenTable = new TableRecord(record(table.object("file")), table.integer("tokens", 1, 1 << 24),
-            table.integer("width", 1, 1 << 14));
+            table.integer("width", 1, 1 << 14), table.integer("bits", 8, 16));
         sample = record(data.object("sample"));
     }
 

@@ -127,7 +127,7 @@ public final class IndexRun {
     private PhotoIndex open() throws McadException {
         try {
             return PhotoIndex.openOrCreate(
-                directory, engine.bundle.dim, engine.bundle.studentName, engine.bundle.studentSha256);
+                directory, engine.bundle.dim, engine.bundle.studentName, engine.bundle.imageSha256);
         } catch (IOException error) {
             throw McadException.of(McadException.Kind.INDEX, error);
         }
@@ -135,7 +135,7 @@ public final class IndexRun {
 
     private Outcome rebuild(Conditions conditions, Progress progress) throws IOException {
         try (PhotoIndex index = PhotoIndex.recreate(
-                directory, engine.bundle.dim, engine.bundle.studentName, engine.bundle.studentSha256)) {
+                directory, engine.bundle.dim, engine.bundle.studentName, engine.bundle.imageSha256)) {
             progress.committed(0);
             return run(index, conditions, progress, true);
         }

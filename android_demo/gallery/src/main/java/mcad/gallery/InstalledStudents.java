@@ -33,12 +33,12 @@ final class InstalledStudents {
         }
 
         PhotoIndex openIndex() throws IOException {
-            return PhotoIndex.openOrCreate(index, bundle.dim, bundle.studentName, bundle.studentSha256);
+            return PhotoIndex.openOrCreate(index, bundle.dim, bundle.studentName, bundle.imageSha256);
         }
 
         /** Start over with an empty index. */
         void recreateIndex() throws IOException {
-            PhotoIndex.recreate(index, bundle.dim, bundle.studentName, bundle.studentSha256).close();
+            PhotoIndex.recreate(index, bundle.dim, bundle.studentName, bundle.imageSha256).close();
         }
     }
 
@@ -95,7 +95,7 @@ final class InstalledStudents {
         Device device = setup.device();
         Quarantine quarantine = Quarantine.open(
             path(rungs), device.environment() + " " + bundle.studentSha256 + " " + bundle.created, device);
-        return new Student(bundle, quarantine, path(INDEX + bundle.studentSha256.substring(0, 16)));
+        return new Student(bundle, quarantine, path(INDEX + bundle.imageSha256.substring(0, 16)));
     }
 
     /** A bundle makes room for the app's new one: it is kept if its student, not that one's, has embedded photos. */
@@ -112,8 +112,8 @@ final class InstalledStudents {
     private boolean hasPhotos(Path directory, Bundle other) {
         try {
             Bundle bundle = Bundle.load(directory, false);
-            Path index = path(INDEX + bundle.studentSha256.substring(0, 16));
-            if (bundle.studentSha256.equals(other.studentSha256)) {
+            Path index = path(INDEX + bundle.imageSha256.substring(0, 16));
+            if (bundle.imageSha256.equals(other.imageSha256)) {
                 return false;
             }
             try (PhotoIndex known = PhotoIndex.open(index)) {

@@ -68,7 +68,7 @@ final class Index {
         Path directory = Paths.get(spec.string("scratch")).resolve("index");
         long started = System.nanoTime();
         try (PhotoIndex index = PhotoIndex.openOrCreate(
-                directory, bundle.dim, bundle.studentName, bundle.studentSha256);
+                directory, bundle.dim, bundle.studentName, bundle.imageSha256);
                 IndexWriter writer = index.writer()) {
             for (String photo : photos) {
                 writer.add(photo, embed(bundle, tower, decoder, photo), 0, 0);

@@ -30,7 +30,7 @@ public final class Tokenizer implements Closeable {
     public static Tokenizer of(Bundle bundle) throws IOException {
         Bundle.TableRecord table = bundle.tokenTable;
         return new Tokenizer(bundle.tokenizer, new Encoder(bundle.path(bundle.tokenizer.file())),
-            new TokenTable(bundle.path(table.file()), table.tokens(), table.width()));
+            new TokenTable(bundle.path(table.file()), table.tokens(), table.width(), table.bits()));
     }
 
     /** The inputs of a text tower by name: the tokens' rows, mask and pooling. */
