@@ -108,7 +108,7 @@ def test_an_index_of_the_new_student_is_added_to(
     new.index_photos(held, packaged_photos()[7:8])
     index, result = embed_again(new, old, tmp_path / "new.index")
     assert (result.added, index.photos) == (6, 7)
-    with pytest.raises(PhotoIndexError, match="of this bundle's student already"):
+    with pytest.raises(PhotoIndexError, match="with this bundle's student already"):
         embed_again(new, tmp_path / "new.index", tmp_path / "new.index")
 
 
