@@ -1,0 +1,118 @@
+"""How well a text tower of many languages finds photos, beside the English one.
+
+    npm pack cldr-annotations-full@48.2.0
+    python -m benchmarks.languages --english build/cpu --many build/many --data flickr8k \\
+        --objects objects200 --things cldr-annotations-full-48.2.0.tgz
+
+Both are cpu bundles of one image tower, in 8 bits. Recall of Flickr8k's test split and of names of
+200 things, in English; R@10 of captions in eleven languages among Flickr8k's validation split
+(tests/data/captions_in_languages.json: written for this test, and translated by their author); and
+R@5 of names of things that the tower was taught in no language, among those 200 photos. Writes
+benchmarks/results/languages.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.bench.measure import device_facts
+from mcad_mobile.data.captions import load_captions
+from mcad_mobile.distill.languages import ENGLISH, HELD_OUT, LANGUAGES, read_things
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.students.evaluation import Embedded
+
+ROOT = Path(__file__).parent
+CAPTIONS = ROOT.parent / "tests" / "data" / "captions_in_languages.json"
+Embed = Callable[[str], NDArray[np.float32]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("english", "many", "data", "objects", "things"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    given = parser.parse_args()
+    engines = {
+        name: SearchEngine(Bundle.load(getattr(given, name)), runtime="onnx")
+        for name in ("english", "many")
+    }
+    photos = engines["english"].embed_photo
+    assert len({engine.bundle.student.image_sha256 for engine in engines.values()}) == 1
+    result: dict[str, Any] = {"device": device_facts()}
+    for key, folder in (("flickr8k", given.data), ("objects200", given.objects)):
+        split = load_captions(folder, "test")
+        images = np.stack([photos(photo.path) for photo in split])
+        owners = np.array([i for i, photo in enumerate(split) for _ in photo.captions])
+        captions = [text for photo in split for text in photo.captions]
+        result[key] = {
+            name: Embedded(images, _rows(engine.embed_text, captions), owners).retrieval().to_json()
+            for name, engine in engines.items()
+        }
+        print(key, file=sys.stderr, flush=True)
+    # The photos of objects200 are in `images` still.
+    result["names"] = _names(given.things, [p.captions[0] for p in split], images, engines)
+    val = load_captions(given.data, "val")
+    result["captions"] = _captions(
+        [photo.path.name for photo in val], np.stack([photos(photo.path) for photo in val]), engines
+    )
+    (ROOT / "results" / "languages.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    print(json.dumps(result, indent=2))
+
+
+def _rows(embed: Embed, texts: list[str]) -> NDArray[np.float32]:
+    return np.stack([embed(text) for text in texts])
+
+
+def _captions(
+    files: list[str], images: NDArray[np.float32], engines: dict[str, SearchEngine]
+) -> dict[str, float]:
+    """R@10 in percent by language; "english" is the English tower's."""
+    document = json.loads(CAPTIONS.read_text("utf-8"))
+    own = np.array([files.index(name) for name in document["photos"]])
+
+    def recall(embed: Embed, texts: list[str]) -> float:
+        return _recall(_rows(embed, texts) @ images.T, own, 10)
+
+    found = {"english": recall(engines["english"].embed_text, document["captions"][ENGLISH])}
+    for language, texts in document["captions"].items():
+        found[language] = recall(engines["many"].embed_text, texts)
+    return found
+
+
+def _names(
+    archive: Path,
+    captions: list[str],
+    images: NDArray[np.float32],
+    engines: dict[str, SearchEngine],
+) -> dict[str, float]:
+    """R@5 in percent by language of the things that were held out; "english" as above."""
+    shown = [text.removeprefix("a photo of a ").removeprefix("a photo of an ") for text in captions]
+    things = [
+        thing
+        for thing in read_things(archive, LANGUAGES)
+        if thing.english in HELD_OUT and thing.english in shown
+    ]
+    own = np.array([shown.index(thing.english) for thing in things])
+    names = [thing.english for thing in things]
+    found = {"english": _recall(_rows(engines["english"].embed_text, names) @ images.T, own, 5)}
+    for language in LANGUAGES:
+        names = [thing.names.get(language, thing.english) for thing in things]
+        found[language] = _recall(_rows(engines["many"].embed_text, names) @ images.T, own, 5)
+    return found
+
+
+def _recall(scores: NDArray[np.float32], own: NDArray[np.intp], k: int) -> float:
+    ranks = (scores >= scores[np.arange(len(own)), own][:, None]).sum(1)
+    return round(float((ranks <= k).mean() * 100), 1)
+
+
+if __name__ == "__main__":
+    main()
