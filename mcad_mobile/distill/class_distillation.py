@@ -1,30 +1,23 @@
-"""Distillation from a classifier: its probabilities, prompts that name its classes, and a memory
-of the last steps' photos, which show more of the classes than one step's do."""
+"""Distillation from a classifier: where its classes lie in the student's space, which photos show
+them, and prompts that name them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
-from mcad_mobile.distill.features import FeatureCache, PhotoRows
+from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows
 from mcad_mobile.distill.grids import PhotoEncoder
-from mcad_mobile.distill.losses import (
-    capped,
-    feature_loss,
-    naming_loss,
-    nearness_loss,
-    showing_loss,
-)
+from mcad_mobile.distill.losses import feature_loss, naming_loss, showing_loss
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.teachers.classifiers import LiteClassifier
-from mcad_mobile.distill.teachers.protocol import ClassifierTeacher
+from mcad_mobile.distill.teachers.protocol import ClassifierTeacher, Kind
 
 # {a}: the name after its article; {name}: the name alone.
 TEMPLATES = (
@@ -40,19 +33,29 @@ TEMPLATES = (
     "{a} outdoors",
     "{a} in the grass",
     "{a} in front of people",
+    "an image of {a}",
+    "some {name}",
+    "my {name}",
+    "{a} on a table",
+    "a person with {a}",
+    "a big {name}",
 )
 _BEST_NAME = 0.6  # how often a class is called by its best name, whatever others it has
 _LEAST = 1e-10  # smaller probabilities are raised to it
+_SCALE = 28.0  # inverse temperature of similarities to classes, half of a photo's length
 
 
 @dataclass(frozen=True)
 class ClassLabels:
-    """A classifier's probabilities for all photos of a dataset."""
+    """A classifier's probabilities for all photos of a dataset, and for imagined ones, where it can
+    imagine any: these are the last view of the paired photos."""
 
     photos: PhotoRows  # rows [C] float16: logarithms of probabilities
-    names: Sequence[Sequence[str]]  # of each class
+    names: Sequence[Sequence[str]]  # of each class, then of each kind
+    vectors: Tensor  # [C + K, F] float32: see class_vectors
     name: str  # of the classifier
     identity: str
+    imagined: Features | None = None  # [N, 7, 7, C'] float16
 
 
 def class_labels(
@@ -64,12 +67,40 @@ def class_labels(
     encoder = PhotoEncoder(
         teacher.identity, "classifier on photos", lambda photos: logs(teacher.classify(photos))
     )
-    if isinstance(teacher, LiteClassifier):
-        encoder = encoder.on_grids(
-            teacher.trunks, lambda grids: logs(teacher.classify_grids(grids))
-        )
+    names = [*teacher.names, *(kind.names for kind in teacher.kinds)]
+    vectors = class_vectors(teacher.weights, teacher.kinds)
+    if not isinstance(teacher, LiteClassifier):
+        rows = encoder.rows(data, views, cache)
+        return ClassLabels(rows, names, vectors, teacher.name, teacher.identity)
+    encoder = encoder.on_grids(teacher.trunks, lambda grids: logs(teacher.classify_grids(grids)))
     rows = encoder.rows(data, views, cache)
-    return ClassLabels(rows, teacher.names, teacher.name, teacher.identity)
+    imagined = teacher.imagined(cache, data.photos[: data.paired_photos])
+    shown = cache.of_features(
+        [imagined],
+        teacher.identity,
+        "classifier on imagined photos",
+        lambda grids: logs(teacher.classify_imagined(grids[0])).half().numpy(),
+    )
+    rows = replace(rows, paired=(*rows.paired, shown))
+    return ClassLabels(rows, names, vectors, teacher.name, teacher.identity, imagined)
+
+
+def class_vectors(weights: Tensor, kinds: Sequence[Kind], share: float = 0.3) -> Tensor:
+    """Where classes lie: [C + K, F] float32, in the order of the weight of their numbers, so that
+    the first k are the best k.
+
+    A classifier's last weights [C, F] say how like each other its classes look; the kinds that a
+    class belongs to are `share` as much of it. Kinds follow classes: the mean of their own.
+    """
+    member = torch.zeros(len(kinds), len(weights))
+    for row, kind in enumerate(kinds):
+        member[row, list(kind.classes)] = 1
+    of_kinds = F.normalize(member.T / member.sum(1), dim=1)
+    rows = torch.cat([F.normalize(weights - weights.mean(0), dim=1), share * of_kinds], 1)
+    left, sizes, _ = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    classes = left * sizes
+    means = F.normalize(member @ F.normalize(classes, dim=1), dim=1)
+    return torch.cat([classes, means])
 
 
 class ClassPrompts:
@@ -107,99 +138,50 @@ def fill_template(template: str, name: str) -> str:
     return template.format(a=f"{article} {name}", name=name)
 
 
-class PhotoMemory(nn.Module):
-    """The last steps' photos (a memory bank, as in arXiv 1805.01978): a step's own photos show few
-    of the classes. Buffers, so that a checkpoint holds them."""
-
-    image: Tensor  # [size, dim] float32, the latest first
-    log_probabilities: Tensor  # [size, C] float16
-    filled: Tensor  # [] int64
-
-    def __init__(self, size: int, dim: int, classes: int) -> None:
-        super().__init__()
-        self.register_buffer("image", torch.zeros(size, dim))
-        self.register_buffer("log_probabilities", torch.zeros(size, classes, dtype=torch.float16))
-        self.register_buffer("filled", torch.tensor(0))
-
-    def recalled(self) -> tuple[Tensor, Tensor]:
-        """[P, dim] and [P, C] float32, of as many as there are by now."""
-        filled = int(self.filled)
-        # Copies: `keep` must not write into what a backward pass still reads.
-        return self.image[:filled].clone(), self.log_probabilities[:filled].float()
-
-    @torch.no_grad()
-    def keep(self, image: Tensor, log_probabilities: Tensor) -> None:
-        """A step's photos [I, dim] and [I, C] float32, for the steps to come."""
-        size = len(self.image)
-        self.image.copy_(torch.cat([image.detach(), self.image])[:size])
-        both = torch.cat([log_probabilities.half(), self.log_probabilities])
-        self.log_probabilities.copy_(both[:size])
-        self.filled.fill_(min(int(self.filled) + len(image), size))
-
-
-class ClassVectors(nn.Module):
-    """A vector for each class, in the student's space, trained with the student and then thrown
-    away: photos are compared with all of them, and the text tower is drawn to them."""
-
-    def __init__(self, recipe: Recipe, dim: int, classes: int) -> None:
-        super().__init__()
-        self.vectors = nn.Parameter(F.normalize(torch.randn(classes, dim), dim=1))
-        start = math.log(recipe.initial_scale)
-        self.log_name_scale = nn.Parameter(torch.tensor(start))
-        self.log_show_scale = nn.Parameter(torch.tensor(start))
-        self.memory = PhotoMemory(recipe.last_photos, dim, classes)
-
-    def forward(self) -> dict[str, Tensor]:
-        """Vectors [C, dim] of unit length, and the inverse temperatures of either direction."""
-        return {
-            "classes": F.normalize(self.vectors, dim=1),
-            "name_scale": capped(self.log_name_scale),
-            "show_scale": capped(self.log_show_scale),
-        }
-
-
 class ClassDistillation:
-    """A classifier's labels, the prompts that name its classes, and the trained vectors."""
+    """A classifier's labels, the prompts that name its classes, and the classes' vectors in the
+    student's space. `space` [R, D] takes the first R numbers of a vector there."""
 
-    def __init__(self, labels: ClassLabels, recipe: Recipe, dim: int) -> None:
+    def __init__(self, labels: ClassLabels, recipe: Recipe, space: Tensor) -> None:
         self.labels = labels
+        self.temperature = recipe.class_temperature
         self.prompts = ClassPrompts(labels.names, recipe.names, recipe.seed)
-        self.vectors = ClassVectors(recipe, dim, len(labels.names))
+        numbers = F.normalize(labels.vectors[:, : len(space)], dim=1)
+        self.vectors = numbers @ space[: numbers.shape[1]]
 
     def texts(self, step: int, rows: Rows) -> list[str]:
         """A step's prompts, by their row numbers."""
         _, texts = self.prompts.at(step)
         return [texts[row] for row in rows]
 
-    def targets(self, batch: Batch, step: int, device: torch.device) -> ClassTargets:
-        log_probabilities = self.labels.photos.of(batch).to(device)
-        named = torch.from_numpy(self.prompts.at(step)[0]).to(device)
-        return ClassTargets(named, log_probabilities, *self.vectors.memory.recalled())
+    def targets(self, batch: Batch, step: int) -> ClassTargets:
+        log_probabilities = self.labels.photos.of(batch)
+        classes = self.vectors[: log_probabilities.shape[1]]
+        named = torch.from_numpy(self.prompts.at(step)[0])
+        # Softened: what a photo resembles beside its class says where it lies.
+        shares = (log_probabilities / self.temperature).softmax(1)
+        shown = F.normalize(shares @ classes, dim=1)
+        return ClassTargets(log_probabilities, classes, shown, self.vectors[named])
 
 
 @dataclass(frozen=True)
 class ClassTargets:
-    """The targets of a step's losses. Probabilities are logarithms, float32."""
+    """The targets of a step's losses."""
 
-    named: Tensor  # [T] int64: the class that each prompt of the step names
-    log_probabilities: Tensor  # [I, C]: of the step's photos
-    memory: Tensor  # [P, D] float32: embeddings of photos of the last steps
-    memory_log_probabilities: Tensor  # [P, C]
+    log_probabilities: Tensor  # [I, C] float32
+    classes: Tensor  # [C, D] float32 of unit length
+    shown: Tensor  # [I, D] float32 of unit length: the mean of the classes that a photo may show
+    named: Tensor  # [T, D] float32 of unit length: of each prompt
 
 
 def class_losses(
-    embeddings: dict[str, Tensor], targets: ClassTargets, recipe: Recipe
+    embeddings: dict[str, Tensor], log_probabilities: Tensor, recipe: Recipe
 ) -> dict[str, Tensor]:
-    """`embeddings`: photos `image` [I, D], prompts `names` [T, D] and the vectors of all `classes`
-    [C, D], of unit length, and both inverse temperatures. Of a wider memory, D numbers are used."""
-    image, classes = embeddings["image"], embeddings["classes"]
-    memory = F.normalize(targets.memory[:, : image.shape[1]], dim=1)
-    photos, own = torch.cat([image, memory]), targets.log_probabilities
-    both = torch.cat([own, targets.memory_log_probabilities])
-    parts = {
-        "naming": naming_loss(embeddings["name_scale"] * image @ classes.T, own),
-        "showing": showing_loss(embeddings["show_scale"] * photos @ classes.T, both),
-        "near": recipe.near * nearness_loss(classes, photos, both),
-        "called": recipe.called * feature_loss(embeddings["names"], classes[targets.named]),
+    """`embeddings`: photos `image` [I, D], prompts `names` [T, D], where these should lie, `named`,
+    and the vectors of all `classes` [C, D], of unit length. log_probabilities: [I, C]."""
+    logits = _SCALE * embeddings["image"] @ embeddings["classes"].T
+    return {
+        "naming": recipe.classifier * naming_loss(logits, log_probabilities),
+        "showing": recipe.classifier * showing_loss(logits, log_probabilities),
+        "called": recipe.called * feature_loss(embeddings["names"], embeddings["named"]),
     }
-    return {name: recipe.classifier * part for name, part in parts.items()}

@@ -130,12 +130,21 @@ def read_lines(path: Path, kind: type[McadError], hint: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Row numbers of photos and captions; the first `paired` of both belong together."""
+    """Row numbers of photos and captions; the first `paired` of both belong together. The last
+    `imagined` photos are imagined ones."""
 
     photos: Rows  # [I]
     views: Rows  # [I]
     captions: Rows  # [T]
     paired: int
+    imagined: int = 0
+
+    @property
+    def real(self) -> Batch:
+        """With the photos that imagined ones were made from in their place."""
+        views = self.views.copy()
+        views[len(views) - self.imagined :] = 0
+        return Batch(self.photos, views, self.captions, self.paired)
 
     def part(self, rank: int, world: int) -> Batch:
         """The part that one of `world` processes embeds."""
@@ -169,6 +178,7 @@ class BatchSampler:
     extra_captions: int  # a step
     seed: int
     companions: Rows | None = None
+    imagined: int = 0  # a step: the view of paired photos that follows the others
 
     @property
     def steps_per_epoch(self) -> int:
@@ -192,9 +202,12 @@ class BatchSampler:
             chosen = random.integers(0, self.companions.shape[1], len(with_photo))
             texts[: len(with_photo)] = self.companions[with_photo, chosen]
         extra_views = random.integers(0, self.views.extra, len(extra))
+        imagined = random.integers(0, self.data.paired_photos, self.imagined)
+        imagined_views = np.full_like(imagined, self.views.paired)
         return Batch(
-            photos=np.concatenate([photos, extra]).astype(np.intp),
-            views=np.concatenate([views, extra_views]).astype(np.intp),
+            photos=np.concatenate([photos, extra, imagined]).astype(np.intp),
+            views=np.concatenate([views, extra_views, imagined_views]).astype(np.intp),
             captions=np.concatenate([captions, texts]).astype(np.intp),
             paired=len(photos),
+            imagined=self.imagined,
         )

@@ -66,6 +66,12 @@ class GridTrunk:
         frozen = nn.ModuleDict({"stem": self.module.stem, "blocks": blocks})
         return model_sha256(frozen, {"preprocess": repr(self.preprocess)})[:16]
 
+    @property
+    def shallower(self) -> GridTrunk:
+        """The trunk on whose grids this one resumes."""
+        deeper = self.without + self.resumed
+        return GridTrunk(self.name, self.module, self.preprocess, self.arithmetic, deeper)
+
     @torch.no_grad()
     def grids(self, photos: Sequence[Image.Image]) -> Features:
         """RGB photos -> [B, 7, 7, C] float16."""
@@ -88,9 +94,7 @@ class GridTrunk:
         """Grids of one view of each photo -> [N, 7, 7, C] float16, memory-mapped."""
         if not self.resumed:
             return cache.of_photos(photos, view, self.identity, f"grids of {self.name}", self.grids)
-        deeper = self.without + self.resumed
-        before = GridTrunk(self.name, self.module, self.preprocess, self.arithmetic, deeper)
-        sources = [before.cached(cache, photos, view)]
+        sources = [self.shallower.cached(cache, photos, view)]
         part = f"last block of {self.name}"
         return cache.of_features(sources, self.identity, part, lambda rows: self.resume(rows[0]))
 

@@ -102,20 +102,6 @@ def naming_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return (mass * _row_divergence(student, teacher)).sum() / mass.sum().clamp(min=1e-6)
 
 
-def nearness_loss(classes: Tensor, image: Tensor, teacher: Tensor) -> Tensor:
-    """How far a class lies from its photos: distributions tell classes apart, but not how similar
-    a photo and its name are, by which a search ranks. classes [C, D] and image [I, D] are of unit
-    length, teacher [I, C] logarithms of probabilities. Over the photos S that show a class c(i)
-    with a probability of at least 1/2, which are held:
-      L = 1/|S| sum_{i in S} ||c_{c(i)} - v_i||^2,  0 where S is empty
-    """
-    best, shown = teacher.max(1)
-    sure = best.exp() >= 0.5
-    if not sure.any():
-        return classes.sum() * 0.0
-    return feature_loss(classes[shown[sure]], image[sure].detach())
-
-
 def showing_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Which photos a name means: for each name, the student's distribution over photos drawn to
     the classifier's, as in naming_loss, by which alone a few photos draw all names:

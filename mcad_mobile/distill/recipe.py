@@ -54,11 +54,12 @@ class Recipe(Record, frozen=True):
     distribution: NotNegative = 2.0
     feature: NotNegative = 10.0
     temperature: Positive = 0.03  # of the teacher's similarities
-    classifier: NotNegative = 2.0  # both directions between photos and classes
-    near: NotNegative = 2.0  # classes drawn to their photos, times `classifier`
-    called: NotNegative = 3.0  # names drawn to their classes, times `classifier`
-    names: Size = 128  # of classes, that are read a step
-    last_photos: Size = 3072  # of the steps before, among which a class finds its own
+    classifier: NotNegative = 1.0  # both directions between photos and classes; 0: no classifier
+    class_temperature: Positive = 2.0  # of the classifier's probabilities
+    called: NotNegative = 7.5  # names drawn to their classes
+    names: Size = 224  # of classes and kinds, that are read a step
+    imagined: Count = 64  # photos a step, where the classifier can imagine them
+    name_numbers: Size = 128  # of an embedding, for names; half of it at most
     widths: tuple[Size, ...] = (128, 64)  # narrower ones that the student can be cut to
     narrow: NotNegative = 0.25  # weight of the losses at each of them
     candidates: Size = 6
@@ -128,7 +129,7 @@ def batch_sizes(recipe: Recipe) -> dict[str, int]:
 def fit_batches(recipe: Recipe, photos: int, world: int) -> Recipe:
     """`recipe` with larger batches than `photos` captioned photos cut to a quarter of them, but at
     least 8. TrainingError if `world` processes cannot share what it asks for evenly."""
-    shared = ("extra_photos", "extra_captions", "names")
+    shared = ("extra_photos", "extra_captions", "names", "imagined")
     sizes = batch_sizes(recipe) | {name: getattr(recipe, name) for name in shared}
     for name, size in sizes.items():
         if size % world:

@@ -178,24 +178,33 @@ class Run:
 
     def _label(self) -> None:
         recipe, teachers, arithmetic = self.recipe, self.options.teachers, self.arithmetic
-        self.labels, class_labels = label(
+        self.labels, self.class_labels = label(
             self.data, self.views, recipe, teachers, self.cache, arithmetic
         )
-        self.provenance = Provenance.of(recipe, self.data, self.labels, class_labels, self.trainee)
-        torch.manual_seed(recipe.seed + 1)
-        self.classes = (
-            ClassDistillation(class_labels, recipe, self.trainee.dim) if class_labels else None
+        self.provenance = Provenance.of(
+            recipe, self.data, self.labels, self.class_labels, self.trainee
         )
 
     def _prepare_training(self) -> None:
-        recipe = self.recipe
-        vectors = self.classes.vectors if self.classes else None
-        taught = self.labels is not None
-        self.learner = Learner(self.trainee, recipe, taught=taught, classes=vectors)
+        recipe, class_labels = self.recipe, self.class_labels
+        self.space = self.classes = None
+        if self.labels:
+            for_names = min(recipe.name_numbers, self.trainee.dim // 2) if class_labels else 0
+            self.space, names = align_space(
+                self.trainee, self.labels.dual, self.reader, self.data, for_names
+            )
+            if class_labels:
+                self.classes = ClassDistillation(class_labels, recipe, names)
+        imagining = None
+        if class_labels and class_labels.imagined is not None and recipe.imagined:
+            imagining = self.reader.with_imagined(class_labels.imagined)
+        self.reader = imagining or self.reader
+        torch.manual_seed(recipe.seed + 1)
+        self.learner = Learner(self.trainee, recipe, taught=self.labels is not None)
         companions = self.labels.dual.companions(self.data) if self.labels else None
         self.sampler = BatchSampler(
             self.data, recipe.batch, self.views, recipe.extra_photos, recipe.extra_captions,
-            recipe.seed, companions,
+            recipe.seed, companions, recipe.imagined if imagining else 0,
         )  # fmt: skip
         per_epoch = self.sampler.steps_per_epoch
         schedule = Schedule(
@@ -205,10 +214,6 @@ class Run:
             self.learner, self.learner.groups, schedule, self.out / "checkpoint.pt",
             self.provenance.fingerprint, "student", self.arithmetic,
         )  # fmt: skip
-        self.space = None
-        if self.labels:
-            space = align_space(self.trainee, self.labels.dual, self.reader, self.data)
-            self.space = space.to(self.device)
 
     def _train(self) -> Retrieval:
         def read_photos(step: int) -> Tensor:
@@ -239,22 +244,31 @@ class Run:
         """The losses of one step. `photos`: what the reader gives of this process's share."""
         batch = self.sampler.at(step)
         embeddings = self._embed(forward, step, batch, photos)
-        recipe, space, classes = self.recipe, self.space, self.classes
-        taught = self.labels.of(batch, recipe.teaching).to(self.device) if self.labels else None
-        targets = classes.targets(batch, step, self.device) if classes else None
+        recipe, device = self.recipe, self.device
+        taught = targets = None
+        if self.labels and self.space is not None:
+            # What captions would say of an imagined photo is what they say of its source.
+            taught = self.labels.of(batch.real, recipe.teaching)
+            lies_at = F.normalize(taught.image @ self.space, dim=1)
+            if self.classes:
+                targets = self.classes.targets(batch, step)
+                lies_at = F.normalize(lies_at + targets.shown, dim=1)
+                embeddings["classes"] = targets.classes.to(device)
+                embeddings["named"] = targets.named.to(device)
+            embeddings["image_target"] = lies_at.to(device)
+            embeddings["text_target"] = F.normalize(taught.text @ self.space, dim=1).to(device)
+            taught = taught.to(device)
 
         def at(embeddings: dict[str, Tensor], width: int) -> Losses:
             parts = paired_losses(embeddings, batch, recipe)
-            if taught and space is not None:
-                parts |= taught_losses(embeddings, taught, space[:, :width], recipe)
+            if taught:
+                parts |= taught_losses(embeddings, taught, recipe)
             if targets:
-                parts |= class_losses(embeddings, targets, recipe)
+                rows = targets.log_probabilities.to(device)
+                parts |= class_losses(embeddings, rows, recipe)
             return parts
 
-        parts = at_widths(at, embeddings, self.trainee.dim, recipe)
-        if classes and targets:
-            classes.vectors.memory.keep(embeddings["image"], targets.log_probabilities)
-        return parts
+        return at_widths(at, embeddings, self.trainee.dim, recipe)
 
     def _embed(
         self, forward: Forward, step: int, batch: Batch, photos: Tensor
@@ -276,25 +290,39 @@ class Run:
         }
 
 
-def align_space(trainee: Trainee, dual: DualLabels, reader: Reader, data: Dataset) -> Tensor:
-    """[D, dim] float32, orthonormal columns: the teachers' space narrowed to the student's width,
-    and rotated to the space of a student that embeds photos and captions already."""
-    space = dual.principal(trainee.dim)
+def align_space(
+    trainee: Trainee, dual: DualLabels, reader: Reader, data: Dataset, for_names: int = 0
+) -> tuple[Tensor, Tensor]:
+    """[D, dim] and [for_names, dim] float32, orthonormal: what takes the teachers' embeddings and
+    the numbers of classes to numbers of their own in the student's space; and rotated to the space
+    of a student that embeds photos and captions already."""
+    space, names = take_turns(dual.principal(trainee.dim - for_names), for_names)
     if not trainee.has_a_space:
-        return space
+        return space, names
     photos = np.arange(min(data.paired_photos, _ALIGNED_ROWS))
     captions = np.arange(min(len(data.owner), _ALIGNED_ROWS))
     teachers = torch.cat(dual.of(Batch(photos, np.zeros_like(photos), captions, 0)))
-    return rotate_space(space, teachers, torch.cat(embed_rows(trainee, reader, photos, captions)))
+    student = torch.cat(embed_rows(trainee, reader, photos, captions))
+    rotation = find_rotation(F.normalize(teachers @ space, dim=1), student)
+    return space @ rotation, names @ rotation
 
 
-def rotate_space(space: Tensor, teachers: Tensor, student: Tensor) -> Tensor:
-    """`space` [D, dim], rotated so that embeddings [N, D] of the teachers lie nearest to those of
-    the student, [N, dim] (orthogonal Procrustes: Schoenemann, Psychometrika 31, 1966)."""
-    narrowed = F.normalize(teachers @ space, dim=1)
-    left, _, right = torch.linalg.svd(narrowed.double().T @ student.double())
-    rotated: Tensor = space @ (left @ right).float()
-    return rotated
+def take_turns(principal: Tensor, for_names: int) -> tuple[Tensor, Tensor]:
+    """`principal` [D, C] widened to [D, C + for_names], and [for_names, C + for_names]: captions
+    and names have every other number, in the order of their weight, so that a student that is cut
+    to its first numbers keeps both."""
+    for_captions = principal.shape[1]
+    places = torch.cat([torch.arange(number) / number for number in (for_captions, for_names)])
+    turns = torch.eye(for_captions + for_names)[places.argsort(stable=True).argsort()]
+    return principal @ turns[:for_captions], turns[for_captions:]
+
+
+def find_rotation(teachers: Tensor, student: Tensor) -> Tensor:
+    """[dim, dim], which brings the teachers' embeddings [N, dim] nearest to the student's [N, dim]
+    (orthogonal Procrustes: Schoenemann, Psychometrika 31, 1966)."""
+    left, _, right = torch.linalg.svd(teachers.double().T @ student.double())
+    rotation: Tensor = (left @ right).float()
+    return rotation
 
 
 def paired_losses(embeddings: dict[str, Tensor], batch: Batch, recipe: Recipe) -> Losses:
@@ -305,10 +333,9 @@ def paired_losses(embeddings: dict[str, Tensor], batch: Batch, recipe: Recipe) -
     return {"contrastive": recipe.contrastive * contrastive_loss(image, text, embeddings["scale"])}
 
 
-def taught_losses(
-    embeddings: dict[str, Tensor], taught: Modified, space: Tensor, recipe: Recipe
-) -> Losses:
-    """The losses of the teachers' labels. `space` [D, dim] maps them to the student's width."""
+def taught_losses(embeddings: dict[str, Tensor], taught: Modified, recipe: Recipe) -> Losses:
+    """The losses by which a batch is drawn to the teachers'. `embeddings`: see Learner.forward, and
+    where they should lie, `image_target` and `text_target`."""
     image, text = embeddings["image"], embeddings["text"]
     parts: Losses = {}
     if "soft_scale" in embeddings:
@@ -318,9 +345,8 @@ def taught_losses(
             among = taught.candidates if recipe.teaching == "single" else None
             parts["distribution"] = recipe.distribution * distribution_loss(logits, teacher, among)
     if recipe.feature:
-        both = feature_loss(image, F.normalize(taught.image @ space, dim=1)) + feature_loss(
-            text, F.normalize(taught.text @ space, dim=1)
-        )
+        both = feature_loss(image, embeddings["image_target"])
+        both = both + feature_loss(text, embeddings["text_target"])
         parts["feature"] = recipe.feature * both / 2
     return parts
 
@@ -335,7 +361,7 @@ def smoke_changes(recipe: Recipe) -> dict[str, object]:
         "batch": min(recipe.batch, 32),
         "candidates": min(recipe.candidates, 2),
         "names": min(recipe.names, 16),
-        "last_photos": min(recipe.last_photos, 64),
+        "imagined": min(recipe.imagined, 16),
         "teachers": {**passes["teachers"], "views": 1, "members": 1},
     }
 

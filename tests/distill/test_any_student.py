@@ -198,7 +198,9 @@ def test_a_students_own_teacher_has_nothing_to_tell_it_at_first(material, tmp_pa
     """The teacher's space is rotate_space to where the student's own lies, whatever its basis."""
     folder = write_open_clip(tmp_path / "start")
     teachers = Teachers(load_duals([f"open_clip:local-dir:{folder}"], "cpu"))
-    recipe = replace(RECIPE, teaching="dual", views=1, distribution=0.0, contrastive=0.0)
+    recipe = replace(
+        RECIPE, teaching="dual", views=1, distribution=0.0, contrastive=0.0, classifier=0.0
+    )
     losses = []
     options = RunOptions(
         teachers,
@@ -228,7 +230,7 @@ def test_teachers_of_another_width_and_unpaired_data_teach_it(width, material, t
     )  # fmt: skip
     pairs, named = (
         ("contrastive", "distribution", "feature"),
-        ("naming", "showing", "near", "called"),
+        ("naming", "showing", "called"),
     )
     assert set(parts[0]) == {f"loss/{name}" for name in (*pairs, *named)}
     assert load_student(str(tmp_path / "s")).dim == width

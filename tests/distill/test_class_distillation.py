@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from mcad_mobile.distill.class_distillation import (
     TEMPLATES,
+    ClassDistillation,
     ClassPrompts,
-    ClassTargets,
-    PhotoMemory,
     class_labels,
     class_losses,
+    class_vectors,
     fill_template,
 )
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
@@ -26,10 +26,10 @@ from mcad_mobile.distill.losses import (
     cut,
     feature_loss,
     naming_loss,
-    nearness_loss,
     showing_loss,
 )
 from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.teachers.protocol import Kind
 
 NAMES = (("zebra",), ("ox", "oxen"), ("cup of coffee", "mug"), ("dog",), ("cat",))
 
@@ -39,6 +39,8 @@ class Colours:
 
     name = identity = "colours"
     names = (("red",), ("green",), ("blue",))
+    kinds = (Kind(("warm",), (0, 1)),)
+    weights = torch.eye(3)
 
     def __init__(self) -> None:
         self.asked = 0
@@ -134,59 +136,71 @@ def unit(rows: int, dim: int, seed: int) -> torch.Tensor:
     return F.normalize(torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
-def test_the_last_photos_are_the_last_ones_and_a_checkpoint_holds_them():
-    memory = PhotoMemory(5, 2, 3)
-    image, rows = memory.recalled()
-    assert len(image) == len(rows) == 0
-    steps = [(unit(2, 2, step), torch.full((2, 3), -float(step))) for step in range(4)]
-    for step in steps:
-        memory.keep(*step)
-    image, rows = memory.recalled()
-    # The latest first: both of steps 3 and 2, one of step 1.
-    assert torch.equal(image, torch.cat([steps[3][0], steps[2][0], steps[1][0]])[:5])
-    assert rows[:, 0].tolist() == [-3, -3, -2, -2, -1]
-    other = PhotoMemory(5, 2, 3)
-    other.load_state_dict(memory.state_dict())
-    assert torch.equal(other.recalled()[0], image)
-
-
-def test_what_was_recalled_does_not_change_under_a_step():
-    memory = PhotoMemory(4, 2, 3)
-    memory.keep(unit(4, 2, 0), torch.zeros(4, 3))
-    image, _ = memory.recalled()
-    kept = image.clone()
-    memory.keep(unit(4, 2, 1), torch.zeros(4, 3))
-    assert torch.equal(image, kept)
+@pytest.fixture
+def embeddings() -> dict[str, torch.Tensor]:
+    return {
+        "image": unit(3, 4, 0),
+        "names": unit(2, 4, 1),
+        "classes": unit(5, 4, 2),
+        "named": unit(2, 4, 3),
+        "scale": torch.tensor(9.0),
+    }
 
 
 @pytest.fixture
-def embeddings() -> dict[str, torch.Tensor]:
-    scales = {"name_scale": torch.tensor(9.0), "show_scale": torch.tensor(4.0)}
-    return {"image": unit(3, 4, 0), "names": unit(2, 4, 1), "classes": unit(5, 4, 2), **scales}
+def log_probabilities() -> torch.Tensor:
+    return torch.randn(3, 5, generator=torch.Generator().manual_seed(5)).log_softmax(1)
 
 
-def class_targets(seed: int = 5) -> ClassTargets:
-    generator = torch.Generator().manual_seed(seed)
-    rows, before = torch.randn(3, 5, generator=generator), torch.randn(6, 5, generator=generator)
-    return ClassTargets(
-        torch.tensor([4, 0]), rows.log_softmax(1), unit(6, 4, 7), before.log_softmax(1)
-    )
-
-
-def test_a_classifiers_losses_are_of_the_photos_the_classes_and_the_names_that_it_names(embeddings):
-    targets = class_targets()
-    parts = class_losses(embeddings, targets, Recipe(classifier=3.0, near=0.5, called=2.0))
-    image, classes = embeddings["image"], embeddings["classes"]
-    photos = torch.cat([image, targets.memory])
-    rows = torch.cat([targets.log_probabilities, targets.memory_log_probabilities])
+def test_a_classifiers_losses_are_of_photos_and_classes_and_of_names_and_their_places(
+    embeddings, log_probabilities
+):
+    parts = class_losses(embeddings, log_probabilities, Recipe(classifier=3.0, called=2.0))
+    logits = 28 * embeddings["image"] @ embeddings["classes"].T
     assert {name: float(part) for name, part in parts.items()} == pytest.approx(
         {
-            "naming": 3 * float(naming_loss(9.0 * image @ classes.T, targets.log_probabilities)),
-            "showing": 3 * float(showing_loss(4.0 * photos @ classes.T, rows)),
-            "near": 1.5 * float(nearness_loss(classes, photos, rows)),
-            "called": 6 * float(feature_loss(embeddings["names"], classes[[4, 0]])),
+            "naming": 3 * float(naming_loss(logits, log_probabilities)),
+            "showing": 3 * float(showing_loss(logits, log_probabilities)),
+            "called": 2 * float(feature_loss(embeddings["names"], embeddings["named"])),
         }
     )
+
+
+def test_classes_that_look_alike_lie_near_each_other_and_kinds_amid_their_own():
+    weights = torch.tensor([[5.0, 0, 0], [5, 1, 0], [0, 0, 5], [0, 1, 5]])
+    vectors = class_vectors(weights, [Kind(("left",), (0, 1)), Kind(("right",), (2, 3))])
+    classes, kinds = F.normalize(vectors[:4], dim=1), vectors[4:]
+    alike = classes @ classes.T
+    assert alike[0, 1] > 0.8 and alike[2, 3] > 0.8 and alike[0, 2] < 0
+    assert torch.allclose(kinds[0], F.normalize(classes[:2].mean(0), dim=0), atol=1e-5)
+    # In the order of their weight: the first number tells the two sides apart.
+    assert vectors[0, 0] * vectors[2, 0] < 0
+    assert vectors[:4].square().sum(0).diff().max() < 1e-4
+
+
+def test_classes_of_one_kind_lie_nearer_than_their_looks_say():
+    weights = torch.eye(4)
+    apart = F.normalize(class_vectors(weights, []), dim=1)
+    together = F.normalize(class_vectors(weights, [Kind(("pair",), (0, 1))], share=1.0), dim=1)
+    assert together[0] @ together[1] > apart[0] @ apart[1] + 0.2
+    assert together[0] @ together[2] < together[0] @ together[1]
+
+
+def test_a_photo_lies_amid_the_classes_that_it_may_show(data, tmp_path):
+    cache = FeatureCache(tmp_path / "cache", lambda *step: None)
+    labels = class_labels(Colours(), data, Views(1, 1), cache)
+    space = torch.eye(2, 4)  # two numbers of a student of four
+    distillation = ClassDistillation(labels, Recipe(names=4, class_temperature=2.0), space)
+    assert distillation.vectors.shape == (4, 4) and not distillation.vectors[:, 2:].any()
+    batch = Batch(np.array([0, 3]), np.array([0, 0]), np.array([0]), 1)
+    targets = distillation.targets(batch, step=0)
+    expected = (labels.photos.of(batch) / 2).softmax(1) @ distillation.vectors[:3]
+    assert torch.allclose(targets.shown, F.normalize(expected, dim=1), atol=1e-5)
+    assert torch.allclose(targets.shown.norm(dim=1), torch.ones(2))
+    named, texts = distillation.prompts.at(0)
+    assert torch.equal(targets.named, distillation.vectors[torch.from_numpy(named)])
+    assert sorted(named.tolist()) == [0, 1, 2, 3]  # the three classes and their kind
+    assert any("warm" in text for text in texts)
 
 
 def test_cut_embeddings_have_unit_length_and_the_first_numbers():
@@ -201,7 +215,7 @@ def test_losses_count_at_every_width_with_the_recipes_weight(embeddings):
 
     def losses(embeddings, width):
         widths.append((width, embeddings["image"].shape[1], embeddings["classes"].shape[1]))
-        assert embeddings["name_scale"] == 9.0
+        assert embeddings["scale"] == 9.0
         return {"width": torch.tensor(float(width))}
 
     recipe = Recipe(widths=(3, 2), narrow=0.5)
@@ -213,21 +227,17 @@ def test_losses_count_at_every_width_with_the_recipes_weight(embeddings):
     assert widths == [(4, 4, 4)] * 2
 
 
-def test_a_classifiers_losses_are_taken_at_narrower_widths_too(embeddings):
-    targets = class_targets()
+def test_a_classifiers_losses_are_taken_at_narrower_widths_too(embeddings, log_probabilities):
     recipe = Recipe(widths=(2,), narrow=1.0)
     both = at_widths(
-        lambda embeddings, width: class_losses(embeddings, targets, recipe), embeddings, 4, recipe
+        lambda embeddings, width: class_losses(embeddings, log_probabilities, recipe),
+        embeddings,
+        4,
+        recipe,
     )
     narrow = {name: cut(rows, 2) if rows.ndim else rows for name, rows in embeddings.items()}
-    short = ClassTargets(
-        targets.named,
-        targets.log_probabilities,
-        cut(targets.memory, 2),
-        targets.memory_log_probabilities,
-    )
-    expected = class_losses(embeddings, targets, recipe)
-    for name, part in class_losses(narrow, short, recipe).items():
+    expected = class_losses(embeddings, log_probabilities, recipe)
+    for name, part in class_losses(narrow, log_probabilities, recipe).items():
         assert float(both[name]) == pytest.approx(float(expected[name] + part), rel=1e-5)
 
 

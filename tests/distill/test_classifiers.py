@@ -16,6 +16,7 @@ from mcad_mobile.distill.teachers import load_classifier
 from mcad_mobile.distill.teachers.classifiers import (
     IMAGENET,
     LiteClassifier,
+    imagenet_kinds,
     imagenet_names,
     load_timm,
     load_torchvision,
@@ -94,6 +95,41 @@ def test_the_reference_is_asked_about_cached_grids_alike(lite, photos, tmp_path)
     assert torch.allclose(lite.classify_grids(grids), lite.classify(photos), atol=1e-2)
 
 
+def test_imagenets_kinds_are_words_for_several_of_its_classes():
+    kinds = {kind.names[0]: kind.classes for kind in imagenet_kinds()}
+    assert len(kinds) == len(imagenet_kinds()) > 150
+    for classes in kinds.values():
+        assert len(set(classes)) == len(classes) > 1 and set(classes) <= set(range(1000))
+    called = {word: {imagenet_names()[number][0] for number in kinds[word]} for word in kinds}
+    assert {"beagle", "poodle"} & called["dog"] and "tabby cat" not in called["dog"]
+    assert {"violin", "drum"} <= called["musical instrument"]
+    assert called["dog"] | called["bird"] <= called["animal"]
+
+
+def test_an_imagined_photo_is_taken_for_something_else_and_is_the_same_every_time(lite, tmp_path):
+    cache = FeatureCache(tmp_path, lambda *step: None)
+    before = lite.trunks[-1].shallower.cached(cache, NAMED, 0)
+    imagined = lite.imagined(cache, NAMED)
+    assert imagined.shape == before.shape and imagined.dtype == before.dtype
+    # Within the reach of three moves of a fifth of a grid's length.
+    moved = np.linalg.norm((imagined - before).reshape(len(NAMED), -1).astype(np.float32), axis=1)
+    length = np.linalg.norm(before.reshape(len(NAMED), -1).astype(np.float32), axis=1)
+    assert ((moved > 0.1 * length) & (moved < 0.7 * length)).all()
+    unmoved, now = lite.classify_imagined(before), lite.classify_imagined(imagined)
+    alike = torch.minimum(unmoved, now).sum(1)  # the probability that both agree on
+    assert (alike < 0.5).any() and torch.allclose(now.sum(1), torch.ones(len(NAMED)), atol=1e-4)
+    again = lite.imagined(FeatureCache(tmp_path / "other", lambda *step: None), NAMED)
+    assert np.array_equal(again, imagined)
+
+
+def test_an_imagined_photo_that_was_not_changed_shows_what_the_trunk_sees(lite, tmp_path):
+    cache = FeatureCache(tmp_path, lambda *step: None)
+    found = lite.classify_imagined(lite.trunks[-1].shallower.cached(cache, NAMED, 0))
+    whole = torch.from_numpy(np.asarray(lite.trunks[-1].cached(cache, NAMED, 0), np.float32))
+    seen = lite.trunks[-1].module.head_conv(whole.permute(0, 3, 1, 2)).clamp(0, 6).mean((2, 3))
+    assert torch.allclose(found, lite.heads[-1](seen).softmax(1), atol=2e-2)
+
+
 @pytest.fixture(scope="module")
 def own_names(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("names") / "names.txt"
@@ -115,6 +151,8 @@ def test_torchvisions_model_says_what_it_says_itself(classes, photos, own_names,
     prepare = models.get_model_weights("shufflenet_v2_x0_5").DEFAULT.transforms()
     expected = model(torch.stack([prepare(photo) for photo in photos])).softmax(1)
     assert torch.allclose(teacher.classify(photos), expected, atol=1e-6)
+    assert torch.equal(teacher.weights, model.fc.weight)
+    assert bool(teacher.kinds) is (names is None)
     assert teacher.names == (
         (("cat", "tabby"), ("mug",), ("moped", "scooter")) if names else imagenet_names()
     )

@@ -115,6 +115,20 @@ def test_extra_rows_come_after_the_paired_ones_from_the_extra_rows_alone():
     assert views == {0, 1}
 
 
+def test_imagined_photos_come_last_in_a_view_of_their_own_and_stand_for_photos():
+    sampler = order(6)
+    data = sampler.data
+    batch = BatchSampler(data, 4, Views(3, 2), 5, 7, seed=0, imagined=9).at(1)
+    without = BatchSampler(data, 4, Views(3, 2), 5, 7, seed=0).at(1)
+    assert batch.imagined == 9 and batch.photos[:-9].tolist() == without.photos.tolist()
+    assert (batch.photos[-9:] < data.paired_photos).all() and (batch.views[-9:] == 3).all()
+    assert batch.captions.tolist() == without.captions.tolist()
+    real = batch.real
+    assert real.photos.tolist() == batch.photos.tolist() and not real.views[-9:].any()
+    assert real.views[:-9].tolist() == without.views.tolist() and not real.imagined
+    assert (batch.views[-9:] == 3).all()
+
+
 def test_without_extra_rows_a_batch_is_its_pairs():
     steps = order(3, extra=False)
     for views in (Views(3, 2), Views(3, 0)):

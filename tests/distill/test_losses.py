@@ -16,7 +16,6 @@ from mcad_mobile.distill.losses import (
     feature_loss,
     matching_loss,
     naming_loss,
-    nearness_loss,
     showing_loss,
 )
 
@@ -216,28 +215,6 @@ def test_a_photo_that_draws_all_names_costs_showing_and_not_naming():
     assert float(naming_loss(student, sure)) < 0.2
     assert float(showing_loss(student, sure)) > 2
     assert float(showing_loss(fair, sure)) < 0.01
-
-
-def test_a_class_is_drawn_to_the_photos_that_surely_show_it_and_they_are_held():
-    classes, image = (F.normalize(logits(seed)[:3], dim=1).requires_grad_() for seed in (0, 1))
-    teacher = torch.tensor(
-        [[0.5, 0.3, 0.2, 0.0], [0.4, 0.3, 0.3, 0.0], [0.0, 0.1, 0.0, 0.9]], dtype=torch.float64
-    ).log()
-    four = torch.cat([classes, classes[:1]])  # the last class lies where the first does
-    expected = [sum((classes[0] - image[photo]) ** 2) for photo in (0, 2)]
-    found = nearness_loss(four, image, teacher)
-    assert found.item() == pytest.approx(sum(expected).item() / 2)
-    found.backward()
-    assert classes.grad[0].abs().sum() > 0 and not classes.grad[1:].any()
-    assert image.grad is None
-
-
-def test_classes_stay_where_no_photo_surely_shows_one():
-    classes = F.normalize(logits(0), dim=1).requires_grad_()
-    teacher = torch.full((2, len(classes)), -math.log(len(classes)), dtype=torch.float64)
-    found = nearness_loss(classes, F.normalize(logits(1)[:2], dim=1), teacher)
-    found.backward()
-    assert found.item() == 0 and not classes.grad.any()
 
 
 @pytest.mark.parametrize("loss", [naming_loss, showing_loss])

@@ -55,16 +55,16 @@ def test_pairs_are_drawn_together_with_the_recipes_weight_at_their_own_temperatu
 
 @pytest.mark.parametrize("teaching", ["mcad", "single"])
 def test_the_teachers_count_with_the_recipes_weights_and_temperature(made, taught, teaching):
-    space = unit(8, 4, 4)
-    parts = taught_losses(made, taught, space, replace(RECIPE, teaching=teaching))
+    targets = {"image_target": unit(5, 4, 4), "text_target": unit(6, 4, 5)}
+    parts = taught_losses(made | targets, taught, replace(RECIPE, teaching=teaching))
     image, text = made["image"], made["text"]
     logits = 4.0 * image @ text.T
     # The single-stream teacher alone has looked at the candidates only.
     among = taught.candidates if teaching == "single" else None
     divergence = distribution_loss(logits, taught.similarity / 0.25, among)
     apart = [
-        feature_loss(mine, F.normalize(theirs @ space, dim=1))
-        for mine, theirs in ((image, taught.image), (text, taught.text))
+        feature_loss(mine, targets[name])
+        for mine, name in ((image, "image_target"), (text, "text_target"))
     ]
     assert {name: float(part) for name, part in parts.items()} == pytest.approx(
         {
@@ -76,7 +76,7 @@ def test_the_teachers_count_with_the_recipes_weights_and_temperature(made, taugh
 
 def test_weights_of_zero_leave_a_teachers_loss_out(made, taught):
     none = replace(RECIPE, distribution=0.0, feature=0.0)
-    assert taught_losses(made, taught, unit(8, 4, 4), none) == {}
+    assert taught_losses(made, taught, none) == {}
 
 
 class Dropped(nn.Module):

@@ -3,6 +3,7 @@ of torchvision and timm, and the names of their classes."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -16,14 +17,17 @@ from torch.nn import functional as F
 
 from mcad_mobile.distill.dataset import read_lines
 from mcad_mobile.distill.device import autocast, device_of
-from mcad_mobile.distill.features import Features
+from mcad_mobile.distill.features import FeatureCache, Features
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.pretrained import load_imagenet_head
-from mcad_mobile.distill.teachers.protocol import cannot_load, in_batches
+from mcad_mobile.distill.teachers.protocol import Kind, cannot_load, in_batches
 from mcad_mobile.errors import TeacherError, require
 from mcad_mobile.students.protocol import model_sha256
 
 IMAGENET = Path(__file__).parent / "imagenet_names.txt"
+KINDS = Path(__file__).parent / "imagenet_kinds.txt"
+# How imagined photos are made: at most so many moves, each of this share of a grid's length.
+_MOVES, _REACH = 3, 0.2
 ClassNames = tuple[tuple[str, ...], ...]  # of each class, the best name first
 
 
@@ -32,6 +36,22 @@ def imagenet_names() -> ClassNames:
     """Of ImageNet-1k's 1,000 classes, in the order of their WordNet ids, as in every classifier."""
     lines = IMAGENET.read_text("utf-8").splitlines()  # each an id and names
     return tuple(_names(line.split(" ", 1)[1]) for line in lines)
+
+
+@cache
+def imagenet_kinds() -> tuple[Kind, ...]:
+    """Words for several of ImageNet-1k's classes, by WordNet's hypernyms."""
+    kinds = []
+    for line in KINDS.read_text("utf-8").splitlines():  # NAME; NAME: FIRST-LAST NUMBER ...
+        names, _, numbers = line.partition(": ")
+        ends = [[int(end) for end in part.split("-")] for part in numbers.split()]
+        classes = tuple(number for end in ends for number in range(end[0], end[-1] + 1))
+        kinds.append(Kind(_names(names), classes))
+    return tuple(kinds)
+
+
+def _kinds_of(names: ClassNames) -> tuple[Kind, ...]:
+    return imagenet_kinds() if names is imagenet_names() else ()
 
 
 def _names(line: str) -> tuple[str, ...]:
@@ -81,6 +101,8 @@ class LibraryClassifier:
         self.names = names_for(_classes_of(model.state_dict()), class_names, labels)
         self._device = torch.device(device)
         self._model = model.eval().to(self._device)
+        self.kinds = _kinds_of(self.names)
+        self.weights = _last_weight(model.state_dict()).float().flatten(1).cpu()
         self._transform = transform
 
     def classify(self, photos: Sequence[Image.Image]) -> Tensor:
@@ -139,13 +161,17 @@ def load_timm(
 
 def _classes_of(state: Mapping[str, Tensor]) -> int:
     """How many classes a state dict's last weight tells apart."""
+    return len(_last_weight(state))
+
+
+def _last_weight(state: Mapping[str, Tensor]) -> Tensor:
     weights = [value for name, value in state.items() if name.endswith("weight") and value.ndim > 1]
     if not weights:
         raise TeacherError(
             "The checkpoint contains no classifier weights.",
             "Give a state dict, as torch.save(model.state_dict(), FILE) writes it.",
         )
-    return len(weights[-1])
+    return weights[-1]
 
 
 class LiteClassifier:
@@ -157,6 +183,7 @@ class LiteClassifier:
         self.trunks = list(trunks.values())
         self.arithmetic = self.trunks[0].arithmetic
         self.names: ClassNames = imagenet_names()
+        self.kinds = imagenet_kinds()
         self.heads = nn.ModuleList(load_imagenet_head(size) for size in trunks)
         self.heads.to(device_of(self.trunks[0].module)).eval()
 
@@ -171,6 +198,54 @@ class LiteClassifier:
             return self.classify_grids([trunk.grids(batch) for trunk in self.trunks])
 
         return in_batches(probabilities, photos, torch.empty(0, len(self.names)))
+
+    @property
+    def weights(self) -> Tensor:
+        """Of the smallest network's head: the default student starts from that network."""
+        return self.heads[-1].get_parameter("weight").detach().cpu()
+
+    def imagined(self, cache: FeatureCache, photos: Sequence[Path]) -> Features:
+        """Grids as the last trunk's last blocks take them, [N, 7, 7, C] float16: of each photo,
+        changed until the classifier takes it for a class drawn at random. Photos of a few thousand
+        captions show few classes, and photos of nothing tell how far a class reaches."""
+        trunk = self.trunks[-1].shallower
+        sources = [trunk.cached(cache, photos, 0)]
+        name = f"{self.identity} imagines"
+        return cache.of_features(
+            sources, name, "imagined photos", lambda rows: self._imagine(rows[0])
+        )
+
+    def classify_imagined(self, grids: Features) -> Tensor:
+        """Probabilities [B, C] by the last trunk alone."""
+        rows = torch.from_numpy(grids.astype(np.float32)).to(device_of(self.heads))
+        with torch.no_grad():
+            return self._logits(rows.permute(0, 3, 1, 2)).softmax(1).cpu()
+
+    def _imagine(self, grids: Features) -> Features:
+        # Seeded by the photos, so that a run that continues imagines the same.
+        random = np.random.default_rng(zlib.crc32(grids.tobytes()))
+        device = device_of(self.heads)
+        wanted = torch.from_numpy(random.integers(0, len(self.names), len(grids))).to(device)
+        moves = torch.from_numpy(random.integers(1, _MOVES + 1, len(grids))).to(device)
+        rows = torch.from_numpy(grids.astype(np.float32)).to(device).permute(0, 3, 1, 2)
+        reach = _REACH * rows.square().mean((1, 2, 3), keepdim=True).sqrt()
+        for move in range(_MOVES):
+            rows = rows.detach().requires_grad_()
+            loss = F.cross_entropy(self._logits(rows), wanted, reduction="sum")
+            (slope,) = torch.autograd.grad(loss, rows)
+            slope /= slope.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
+            moving = (moves > move)[:, None, None, None]
+            rows = torch.where(moving, rows - reach * slope, rows)
+        imagined: Features = rows.detach().permute(0, 2, 3, 1).half().cpu().numpy()
+        return imagined
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        trunk, head = self.trunks[-1], self.heads[-1]
+        with autocast(self.arithmetic, rows.device):
+            grid = trunk.module.blocks[-trunk.resumed :](rows)
+            pooled = F.relu6(trunk.module.head_conv(grid)).float().mean((2, 3))
+            logits: Tensor = head(pooled)
+        return logits.float()
 
     @torch.no_grad()
     def classify_grids(self, grids: Sequence[Features]) -> Tensor:

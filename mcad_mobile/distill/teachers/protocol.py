@@ -88,10 +88,22 @@ class ClassifierTeacher(Protocol):
     def identity(self) -> str: ...  # not of names: they change no probability
     @property
     def names(self) -> Sequence[Sequence[str]]: ...  # of each class, the best first
+    @property
+    def kinds(self) -> Sequence[Kind]: ...  # words that hold for several classes
+    @property
+    def weights(self) -> Tensor: ...  # [C, F] float32: of its last layer
 
     def classify(self, photos: Sequence[Image.Image]) -> Tensor:
         """RGB photos -> [B, C] float32 on the CPU: probabilities, rows that sum to one."""
         ...
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A word that holds for several classes of a classifier: "dog"."""
+
+    names: tuple[str, ...]
+    classes: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mcad_mobile.base.licences import UNKNOWN
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
-from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.features import FeatureCache, Features
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.photos.preprocess import Preprocess
@@ -47,6 +47,9 @@ class PixelReader:
 
     def captions(self, captions: Rows) -> tuple[Tensor, Tensor]:
         return self.ids[captions], self.mask[captions]
+
+    def with_imagined(self, grids: Features) -> None:
+        """Imagined photos are grids of the default student's trunk, and no pixels."""
 
     def _pixels(self, photo: int, view: int) -> NDArray[np.float32]:
         # The crops that the teachers saw, which count extra photos from 0 (features.py).

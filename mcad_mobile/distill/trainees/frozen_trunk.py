@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
-from mcad_mobile.distill.features import FeatureCache, PhotoRows, by_length
+from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, by_length
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
+from mcad_mobile.distill.teachers.classifiers import imagenet_kinds, imagenet_names
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.mcad import McadStudent, default_config
 
 TRAINED_BLOCKS = 1  # of the image tower, the last ones; two would cost thrice as much as one
 TRUNK = "EfficientNet-Lite0"
+# A name of ImageNet's counts as often as so many captions that say it: few do.
+_NAME_COUNT = 20
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,9 @@ class GridReader:
 
     def captions(self, captions: Rows) -> tuple[Tensor, Tensor]:
         return self.data.ids[captions], self.data.mask[captions]
+
+    def with_imagined(self, grids: Features) -> GridReader:
+        return replace(self, grids=replace(self.grids, paired=(*self.grids.paired, grids)))
 
 
 class FrozenTrunk:
@@ -54,7 +62,10 @@ class FrozenTrunk:
         """ImageNet's trunk and MiniLM's first layers; the heads are random."""
         student = McadStudent(default_config(name), minilm_directory())
         load_imagenet(student.image)
-        load_minilm(student.text, token_counts)
+        names = [*imagenet_names(), *(kind.names for kind in imagenet_kinds())]
+        ids, mask = student.tokenizer.batch(list(chain.from_iterable(names)))
+        named = np.bincount(ids[mask > 0], minlength=len(token_counts))
+        load_minilm(student.text, token_counts + _NAME_COUNT * torch.from_numpy(named))
         return FrozenTrunk(student, f"{TRUNK} and MiniLM", "fresh", has_a_space=False)
 
     def reader(

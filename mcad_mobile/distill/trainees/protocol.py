@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mcad_mobile.distill.class_distillation import ClassVectors
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
 from mcad_mobile.distill.device import device_of
-from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.features import FeatureCache, Features
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.students.evaluation import Retrieval, evaluate_retrieval
@@ -27,6 +26,10 @@ class Reader(Protocol):
     def photos(self, batch: Batch) -> Tensor: ...
 
     def captions(self, captions: Rows) -> tuple[Tensor, Tensor]: ...
+
+    def with_imagined(self, grids: Features) -> Reader | None:
+        """One that takes imagined photos, the view after the last; None where it takes none."""
+        ...
 
 
 class Trainee(Protocol):
@@ -68,11 +71,9 @@ class Trainee(Protocol):
 
 
 class Learner(nn.Module):
-    """A trainee with the temperatures and class vectors that its recipe asks for."""
+    """A trainee with the temperatures that its recipe asks for."""
 
-    def __init__(
-        self, trainee: Trainee, recipe: Recipe, *, taught: bool, classes: ClassVectors | None = None
-    ) -> None:
+    def __init__(self, trainee: Trainee, recipe: Recipe, *, taught: bool) -> None:
         super().__init__()
         self._trainee = trainee
         self.groups = trainee.groups(recipe)
@@ -81,11 +82,7 @@ class Learner(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(start)) if recipe.contrastive else None
         compared = taught and recipe.distribution
         self.log_soft_scale = nn.Parameter(torch.tensor(start)) if compared else None
-        self.classes = classes
         scales = [value for value in (self.log_scale, self.log_soft_scale) if value is not None]
-        if self.classes is not None:
-            # Vectors that are brought to unit length: to shrink them would only quicken them.
-            scales += self.classes.parameters()
         self.groups.append({"params": scales, "lr": recipe.head_lr, "weight_decay": 0.0})
 
     def forward(
@@ -93,12 +90,12 @@ class Learner(nn.Module):
     ) -> dict[str, Tensor]:
         """I photos and T texts of a reader, of which the first `captions` (None: all) are captions
         and the others name classes -> image [I, D], text and names [T, D] of unit length; scale and
-        soft_scale [], where a loss needs them; and the outputs of ClassVectors."""
+        soft_scale [], where a loss needs them."""
         # Text first, as ever: what dropout draws for it does not depend on the image tower.
         text = self._trainee.embed_captions(ids, mask)
         out = {"image": self._trainee.embed_photos(photos), "text": text[:captions]}
-        if self.classes is not None:
-            out |= {"names": text[captions:], **self.classes()}
+        if captions is not None and captions < len(text):
+            out["names"] = text[captions:]
         if self.log_scale is not None:
             out["scale"] = capped(self.log_scale)
         if self.log_soft_scale is not None:
