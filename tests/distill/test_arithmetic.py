@@ -30,7 +30,9 @@ from mcad_mobile.students.load import load_student
 
 CPU = torch.device("cpu")
 TEACHERS = TeacherRecipe(views=1, members=1, batch=4, epochs=1, single_batch=4, single_epochs=1)
-RECIPE = Recipe(epochs=2, batch=4, views=1, candidates=2, names=8, teachers=TEACHERS)
+RECIPE = Recipe(
+    teaching="mcad", epochs=2, batch=4, views=1, candidates=2, names=8, teachers=TEACHERS
+)
 
 
 def silent(*step):

@@ -20,6 +20,7 @@ from tests.support.tiny_teachers import write_checkpoint
 # More views than the student's: of photos that teachers are not trained on, none are kept.
 TEACHERS = TeacherRecipe(views=3, batch=4, single_batch=4)
 RECIPE = Recipe(
+    teaching="mcad",
     epochs=1, batch=4, views=1, candidates=2, names=8, teachers=TEACHERS,
     arithmetic="fp32",  # where two are as fast, runs that are compared may choose differently
 )  # fmt: skip

@@ -25,6 +25,7 @@ from mcad_mobile.students.load import load_student
 
 TEACHERS = TeacherRecipe(views=1, members=2, batch=4, epochs=1, single_batch=4, single_epochs=1)
 RECIPE = Recipe(
+    teaching="mcad",
     epochs=2, batch=4, views=2, extra_photos=2, extra_captions=4, candidates=2, names=8,
     imagined=3, teachers=TEACHERS,
     arithmetic="fp32",  # where two are as fast, runs that are compared may choose differently

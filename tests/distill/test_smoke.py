@@ -18,6 +18,7 @@ from mcad_mobile.distill.run import Material, limit_to_smoke, smoke_changes
 def test_a_smoke_run_without_data_goes_through_every_part_and_says_what_it_is(tmp_path):
     out = tmp_path / "smoke"
     command = ["distill", "--smoke", "--out", str(out), "--cache", str(tmp_path / "cache")]
+    command += ["--single-teacher", "reference"]
     done = CliRunner().invoke(app, [*command, "--epochs", "5", "--seed", "3", "--json"])
     assert done.exit_code == 0, done.output
     assert "--smoke: 12 photos, one pass: it works, and finds nothing" in done.stderr
@@ -26,6 +27,7 @@ def test_a_smoke_run_without_data_goes_through_every_part_and_says_what_it_is(tm
     training = json.loads((out / "training.json").read_text())
     assert len(training["teachers"]) == 3
     recipe = Recipe.load(out / "recipe.json")
+    assert recipe.teaching == "mcad"  # what a single-stream teacher is for
     assert (recipe.epochs, recipe.seed, recipe.teachers.seed) == (5, 3, 3)
     assert (recipe.teachers.epochs, recipe.teachers.members, recipe.views) == (1, 1, 1)
 
