@@ -35,6 +35,7 @@ PLAIN = {
     "views": 6,
     "most_extra_captions": 40_000,
 }
+MCAD = {"teaching": "mcad"}
 PLAIN_TEACHERS = {"views": 6, "single_epochs": 4}
 Teacher = Literal["dual", "single", "both"]
 BOTH = ("photos", "captions")
@@ -80,20 +81,19 @@ ROWS = (
             **REGULARIZED,
         },
     ),
-    Row("mcad-distribution", "student, MCAD, distribution only", changes={"feature": 0.0}),
-    Row("mcad-feature", "student, MCAD, feature only", changes={"distribution": 0.0}),
-    Row("mcad", "student, MCAD, both"),
-    Row("mcad-extra", "student, MCAD, both, unpaired data too", extra=BOTH),
     Row(
-        "mcad-classifier",
-        "student, MCAD, both, unpaired data and a classifier too (the default)",
-        extra=BOTH,
-        default=True,
+        "mcad-distribution",
+        "student, MCAD, distribution only",
+        changes={**MCAD, "feature": 0.0},
     ),
+    Row("mcad-feature", "student, MCAD, feature only", changes={**MCAD, "distribution": 0.0}),
+    Row("mcad", "student, MCAD, both", changes=MCAD),
+    Row("mcad-extra", "student, MCAD, both, unpaired data too", changes=MCAD, extra=BOTH),
+    Row("default", "the default student", extra=BOTH, default=True),
     Row(
-        "dual-classifier",
-        "the default without the single-stream teacher",
-        changes={"teaching": "dual"},
+        "default-mcad",
+        "the default with the single-stream teacher",
+        changes=MCAD,
         extra=BOTH,
         default=True,
     ),
@@ -101,6 +101,20 @@ ROWS = (
         "no-classifier",
         "the default without the classifier",
         changes={"classifier": 0.0},
+        extra=BOTH,
+        default=True,
+    ),
+    Row(
+        "no-imagined",
+        "the default without imagined photos",
+        changes={"imagined": 0},
+        extra=BOTH,
+        default=True,
+    ),
+    Row(
+        "half-names",
+        "the default with half as many numbers for names",
+        changes={"name_numbers": 64},
         extra=BOTH,
         default=True,
     ),
