@@ -148,7 +148,7 @@ def main() -> None:
         "schema": "mcad-confidence/1",
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine.summary(),
-        "student": msgspec.structs.asdict(engine.bundle.student),
+        "student": msgspec.to_builtins(engine.bundle.student),
         "captions": len(captions.texts),
         "captions_without_photo": len(texts),
         "names": len(names.texts),

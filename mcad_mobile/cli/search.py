@@ -88,8 +88,8 @@ def search(options: SearchOptions, context: typer.Context) -> None:
 
     Results are the nearest photos, best first, whether or not they show what was asked for.
     --matches leaves out those below the query's `threshold`. It is often wrong: measured with the
-    default student, it hides 8 to 18 % of the photos that are right and rank first, and lets pass
-    12 to 81 % of the answers to queries that no photo matches (docs/benchmarks.md).
+    default student, it hides 7 to 17 % of the photos that are right and rank first, and lets pass
+    14 to 78 % of the answers to queries that no photo matches (docs/benchmarks.md).
     A day is one of this machine's time zone and begins at midnight; 2024-05-01T18:30 is possible,
     too. A photo was taken when its camera says, or else when its file last changed.
     A weight stands behind the last equals sign of words that hold several: "E=mc2=1".

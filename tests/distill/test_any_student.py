@@ -195,7 +195,7 @@ def test_a_checkpoint_of_another_student_is_not_gone_on_with(material, tmp_path)
 
 @pytest.mark.slow
 def test_a_students_own_teacher_has_nothing_to_tell_it_at_first(material, tmp_path):
-    """The teacher's space is rotate_space to where the student's own lies, whatever its basis."""
+    """The teacher's space is rotated to where the student's own lies, whatever its basis."""
     folder = write_open_clip(tmp_path / "start")
     teachers = Teachers(load_duals([f"open_clip:local-dir:{folder}"], "cpu"))
     recipe = replace(
