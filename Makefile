@@ -2,6 +2,7 @@
 # make test-fast  tests that need neither torch nor a JVM, in under a minute
 # make test    all tests but the slow ones (TESTS_AT_ONCE=N processes);  make test-slow  the slow ones
 # make check   format, lint, types, layers, workflows, pages;  make fix   formats and sorts;  make docs   writes generated pages
+# make screens draws the screens of the app into build/screens, and three of them for its page
 # make lock    resolves constraints.txt anew: the releases that all of these install (CONSTRAINTS= installs the newest)
 # make oldest  resolves oldest.txt: the oldest releases that pyproject.toml allows (make test CONSTRAINTS=oldest.txt)
 # make bench   DATA=flickr8k: our numbers and peers', into benchmarks/results/
@@ -12,7 +13,7 @@ TESTS_AT_ONCE ?= 2
 CONSTRAINTS ?= constraints.txt
 EVERYTHING := export,snapdragon,dimensity,students,distill,report,serve,embed,ray,aihub,heic,android,dev
 
-.PHONY: demo test test-fast test-slow check fix docs lock oldest bench
+.PHONY: demo test test-fast test-slow check fix docs screens lock oldest bench
 
 demo: .venv/installed-demo
 	@$(BIN)/mcad-mobile demo $(if $(PHOTOS),--photos "$(PHOTOS)")
@@ -57,6 +58,10 @@ fix: .venv/installed-everything
 
 docs: .venv/installed-everything
 	$(BIN)/python -m scripts.make_docs
+
+screens: .venv/installed-everything
+	ROBOLECTRIC=PicturesTest $(BIN)/pytest tests/android/robolectric/test_app.py -k 30
+	$(BIN)/python -m scripts.screens
 
 # What is pinned already stays unless a range in pyproject.toml excludes it; UPGRADE=--upgrade takes the newest.
 lock: .venv/installed-everything

@@ -7,6 +7,7 @@ import ast
 import struct
 import sysconfig
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -222,29 +223,51 @@ class ClassFile:
     members: dict[tuple[str, str], int]
 
 
-def read_class(data: bytes) -> ClassFile:
-    """See the JVM specification, chapter 4."""
-    sizes = {3: 5, 4: 5, 5: 9, 6: 9, 7: 3, 8: 3, 9: 5, 10: 5, 11: 5, 12: 5, 15: 4, 16: 3, 18: 5}
+def _constants(data: bytes) -> tuple[dict[int, tuple[int, bytes]], int]:
+    """The constants of a class file, by their numbers, as tag and bytes, and where they end. See
+    the JVM specification, chapter 4."""
+    sizes = {3: 4, 4: 4, 5: 8, 6: 8, 7: 2, 8: 2, 9: 4, 10: 4, 11: 4, 12: 4, 15: 3, 16: 2, 18: 4}
     (count,) = struct.unpack_from(">H", data, 8)
-    constants: dict[int, bytes | int] = {}
+    constants: dict[int, tuple[int, bytes]] = {}
     at, index = 10, 1
     while index < count:
         tag = data[at]
+        at += 1
         if tag == 1:
-            (length,) = struct.unpack_from(">H", data, at + 1)
-            constants[index] = data[at + 3 : at + 3 + length]
-            at += 3 + length
+            length = int(struct.unpack_from(">H", data, at)[0])
+            at += 2
         else:
-            constants[index] = struct.unpack_from(">H", data, at + 1)[0]
-            at += sizes.get(tag, 3)
+            length = sizes.get(tag, 2)
+        constants[index] = tag, data[at : at + length]
+        at += length
         index += 2 if tag in (5, 6) else 1
+    return constants, at
+
+
+def called_methods(data: bytes) -> Iterator[tuple[str, str, str]]:
+    """The methods that a class file calls: owner, name, types."""
+    constants, _ = _constants(data)
+
+    def text(number: int) -> str:
+        tag, value = constants[number]
+        return value.decode() if tag == 1 else text(struct.unpack(">H", value[:2])[0])
+
+    for tag, value in constants.values():
+        if tag in (10, 11):
+            owner, called = struct.unpack(">HH", value)
+            name, types = struct.unpack(">HH", constants[called][1])
+            yield text(owner), text(name), text(types)
+
+
+def read_class(data: bytes) -> ClassFile:
+    constants, at = _constants(data)
 
     def u16(offset: int) -> int:
         return int(struct.unpack_from(">H", data, offset)[0])
 
     def text(number: int) -> str:
-        value = constants[number]
-        return value.decode() if isinstance(value, bytes) else text(value)
+        tag, value = constants[number]
+        return value.decode() if tag == 1 else text(struct.unpack(">H", value[:2])[0])
 
     name = text(u16(at + 2))
     above = [text(number) for number in [u16(at + 4)] if number]

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -102,7 +103,7 @@ class App:
         level: int,
         java: str,
         folder: Path,
-        properties: dict[str, object],
+        properties: Mapping[str, object],
     ) -> tuple[int, list[str]]:
         """Run JUnit classes on an API level, in a scratch `folder`, with `properties` of Java's.
         Return how many tests ran, and a text about each that failed. BuildError."""

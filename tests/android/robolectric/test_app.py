@@ -11,8 +11,10 @@ import pytest
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
+from tests.android.robolectric.pixels import write_photos
 from tests.support import robolectric
 from tests.support.exported import Exported
+from tests.support.paths import ROOT
 from tests.support.robolectric import App
 
 pytestmark = pytest.mark.long
@@ -40,16 +42,27 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def pixels(cpu: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pixels")
+    write_photos(folder, Bundle.load(cpu.directory))
+    return folder
+
+
 @pytest.mark.parametrize("level", [30, *SLOW])
 def test_the_app_on_androids_framework(
-    level: int, built: App, photos: Path, tmp_path: Path
+    level: int, built: App, photos: Path, pixels: Path, tmp_path: Path
 ) -> None:
     java = robolectric.java_for(level)
     if java is None:
         pytest.skip(f"no JDK here runs Android of API {level}: it needs Java 21")
     wanted = os.environ.get("ROBOLECTRIC", "")
     classes = [name for name in robolectric.classes() if wanted in name]
-    properties = {"mcad.photos": photos}
+    properties = {
+        "mcad.photos": photos,
+        "mcad.pixels": pixels,
+        "mcad.screens": ROOT / "build" / "screens" / str(level),
+    }
     ran, failures = built.run(classes, level, java, tmp_path, properties)
     if failures:
         headline = f"{len(failures)} of {ran} tests failed on API {level}:"

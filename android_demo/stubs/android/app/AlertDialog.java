@@ -3,6 +3,8 @@ package android.app;
 import android.content.DialogInterface;
 
 public class AlertDialog extends Dialog {
+    public native void setMessage(CharSequence message);
+
     public static class Builder {
         public Builder(android.content.Context context) {}
         public native Builder setTitle(int title);

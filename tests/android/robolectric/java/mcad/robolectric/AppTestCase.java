@@ -20,6 +20,7 @@ import java.lang.reflect.Field;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 import java.util.function.BooleanSupplier;
 import mcad.gallery.PhotoAccess;
 import mcad.gallery.PhotoSearch;
@@ -53,7 +54,10 @@ import org.robolectric.shadows.StorageVolumeBuilder;
 @Config(shadows = ShadowOsWithoutSeek.class)
 public abstract class AppTestCase {
     protected static final String PRIMARY = "external_primary";
-    private static final Duration LONGEST = Duration.ofSeconds(60);
+    /** Threads of runs, by their names. */
+    private static final Set<String> RUNS =
+        Set.of("index-service", "index-job", "index-later", "index-end", "follow", "look");
+    private static final Duration LONGEST = Duration.ofMinutes(2);
 
     protected FakeMediaStore photos;
     private final List<ActivityController<?>> screens = new ArrayList<>();
@@ -67,10 +71,16 @@ public abstract class AppTestCase {
     }
 
     @After
-    public final void end() throws IOException, ReflectiveOperationException {
+    public final void end() throws IOException, InterruptedException, ReflectiveOperationException {
         for (ActivityController<?> screen : screens) {
             if (!screen.get().isDestroyed()) {
                 close(screen);
+            }
+        }
+        search().stopIndexing();
+        for (Thread thread : Thread.getAllStackTraces().keySet()) {
+            if (RUNS.contains(thread.getName())) {
+                thread.join(LONGEST.toMillis());
             }
         }
         search().close();
@@ -122,7 +132,11 @@ public abstract class AppTestCase {
 
     /** Show a screen, as Android starts it: created, started, resumed, visible. */
     protected <T extends Activity> ActivityController<T> open(Class<T> kind, Intent intent) {
-        ActivityController<T> screen = Robolectric.buildActivity(kind, intent).setup();
+        return keep(Robolectric.buildActivity(kind, intent).setup());
+    }
+
+    /** A screen that was made otherwise is left at the end, too. */
+    protected <T extends Activity> ActivityController<T> keep(ActivityController<T> screen) {
         screens.add(screen);
         return screen;
     }
@@ -168,7 +182,7 @@ public abstract class AppTestCase {
         shadowOf(Looper.getMainLooper()).idleFor(Duration.ofMillis(100));
     }
 
-    /** Let all threads go on until something is so, which the message names; fails after a minute. */
+    /** Let all threads go on until something is so, which the message names; fails after two minutes. */
     protected static void waitFor(String message, BooleanSupplier so) {
         long end = System.nanoTime() + LONGEST.toNanos();
         idle();

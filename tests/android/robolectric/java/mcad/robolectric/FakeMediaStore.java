@@ -29,6 +29,7 @@ import java.util.TreeMap;
 /** Answers for Android's MediaStore from files: rows by volume, versions and generations, and the photos themselves. */
 public final class FakeMediaStore extends ContentProvider {
     private final Map<Long, Row> rows = new TreeMap<>();
+    private final Set<Long> hidden = new HashSet<>();
     private final Map<String, String> versions = new LinkedHashMap<>();
     private final Map<String, RuntimeException> failures = new HashMap<>();
     private RuntimeException failure;
@@ -62,6 +63,15 @@ public final class FakeMediaStore extends ContentProvider {
     public synchronized void remove(Uri photo) {
         rows.remove(ContentUris.parseId(photo));
         changed();
+    }
+
+    /** The user shows this photo to the app, or not. */
+    public synchronized void hide(Uri photo, boolean hides) {
+        long id = ContentUris.parseId(photo);
+        boolean changes = hides ? hidden.add(id) : hidden.remove(id);
+        if (changes) {
+            changed();
+        }
     }
 
     /** Every photo gets another number, and the volume another version, as after the store's data were cleared. */
@@ -156,7 +166,7 @@ public final class FakeMediaStore extends ContentProvider {
         queries += id == null ? 1 : 0;
         MatrixCursor cursor = new MatrixCursor(columns);
         for (Row row : rows.values()) {
-            boolean here = versions.containsKey(row.volume())
+            boolean here = versions.containsKey(row.volume()) && !hidden.contains(row.id())
                 && (volume.equals("external") || volume.equals(row.volume()));
             if (here && (id == null || id == row.id()) && (asked == null || asked.contains(row.id()))) {
                 cursor.addRow(Arrays.stream(columns).map(column -> value(row, column)).toArray());
@@ -205,7 +215,7 @@ public final class FakeMediaStore extends ContentProvider {
     private synchronized Row row(Uri uri) throws FileNotFoundException {
         check();
         Row row = rows.get(ContentUris.parseId(uri));
-        if (row == null || !versions.containsKey(row.volume())) {
+        if (row == null || hidden.contains(row.id()) || !versions.containsKey(row.volume())) {
             throw new FileNotFoundException(uri.toString());
         }
         return row;

@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.List;
 import org.junit.runner.Description;
 import org.junit.runner.JUnitCore;
+import org.junit.runner.Request;
 import org.junit.runner.notification.Failure;
 import org.junit.runner.notification.RunListener;
 
@@ -44,15 +45,18 @@ public final class RunTests extends RunListener {
         failures.add(text.toString());
     }
 
+    /** Each argument is a class, or CLASS#METHOD. */
     public static void main(String[] names) throws IOException, ClassNotFoundException {
-        Class<?>[] classes = new Class<?>[names.length];
-        for (int i = 0; i < names.length; i++) {
-            classes[i] = Class.forName(names[i]);
-        }
         JUnitCore core = new JUnitCore();
         RunTests listener = new RunTests();
         core.addListener(listener);
-        int ran = core.run(classes).getRunCount();
+        int ran = 0;
+        for (String name : names) {
+            String[] parts = name.split("#");
+            Class<?> test = Class.forName(parts[0]);
+            Request request = parts.length == 1 ? Request.aClass(test) : Request.method(test, parts[1]);
+            ran += core.run(request).getRunCount();
+        }
         listener.failures.add(0, Integer.toString(ran));
         Files.writeString(Path.of(System.getProperty("mcad.report")), String.join("\f", listener.failures));
         System.exit(0); // threads of the app are no daemons

@@ -39,7 +39,8 @@ public final class DayDialog extends DialogFragment {
         DatePickerDialog dialog = new DatePickerDialog(screen,
             (picker, year, month, date) -> chosen(screen, first, LocalDate.of(year, month + 1, date)),
             proposed.getYear(), proposed.getMonthValue() - 1, proposed.getDayOfMonth());
-        dialog.setTitle(first == null ? R.string.first_day : R.string.last_day);
+        // A title is not shown.
+        dialog.setMessage(screen.getText(first == null ? R.string.first_day : R.string.last_day));
         return dialog;
     }
 

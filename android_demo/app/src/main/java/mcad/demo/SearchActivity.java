@@ -303,7 +303,7 @@ public final class SearchActivity extends Activity
 
     private void show(Home home, PhotoAccess.State seen, Waiting waiting, int indexed, boolean english) {
         setVisible(R.id.partial, seen == PhotoAccess.State.SOME);
-        boolean runs = seen != PhotoAccess.State.NONE && search.isIndexing();
+        boolean runs = home.panel() == Home.Panel.NONE && search.isIndexing();
         boolean ended = home.panel() == Home.Panel.NONE && (waiting == Waiting.PAUSED || waiting == Waiting.STOPPED);
         setVisible(R.id.pause, runs);
         setVisible(R.id.stop, runs);

@@ -1,0 +1,91 @@
+package mcad.platform;
+
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertTrue;
+import static org.robolectric.Shadows.shadowOf;
+
+import android.content.Intent;
+import android.os.Handler;
+import android.os.Looper;
+import android.os.PowerManager;
+import java.io.IOException;
+import java.util.concurrent.atomic.AtomicBoolean;
+import mcad.robolectric.AppTestCase;
+import org.junit.Before;
+import org.junit.Test;
+import org.robolectric.android.controller.ServiceController;
+import org.robolectric.annotation.Config;
+import org.robolectric.shadows.ShadowPowerManager;
+
+/** What Android does to a service while its run is on. */
+public final class ServiceTest extends AppTestCase {
+    private static final String[] PHOTOS = {"astronaut.png", "chelsea.png", "china.jpg", "coffee.png", "flower.jpg"};
+
+    private final Handler screen = new Handler(Looper.getMainLooper());
+    private ServiceController<IndexService> service;
+
+    @Before
+    public void photographs() {
+        allowPhotos();
+        for (String name : PHOTOS) {
+            take(name);
+        }
+    }
+
+    /** Do something on the run's thread, after its first photo. */
+    private static void afterOnePhoto(Runnable task) {
+        AtomicBoolean done = new AtomicBoolean();
+        search().addListener(() -> {
+            if (search().indexing().done() == 1 && done.compareAndSet(false, true)) {
+                task.run();
+            }
+        });
+    }
+
+    private void indexNow() {
+        MediaSearch.indexNow(app());
+        service = startService();
+    }
+
+    @Test
+    @Config(minSdk = 35)
+    public void aServiceWhoseHoursAreUsedUpEndsAndKeepsWhatItHas() throws IOException {
+        afterOnePhoto(() -> screen.post(() -> service.get().onTimeout(1, 1)));
+        indexNow();
+        waitFor("the end of the run", () -> shadowOf(service.get()).isStoppedBySelf() && !search().isIndexing());
+        assertTrue(shadowOf(service.get()).isForegroundStopped());
+        service.destroy();
+        int kept = search().photos();
+        assertTrue(kept + " photos", kept >= 1 && kept < PHOTOS.length);
+    }
+
+    @Test
+    public void aServiceThatIsDestroyedEndsItsRunAndGivesTheWakeLockBack() throws IOException {
+        AtomicBoolean destroyed = new AtomicBoolean();
+        afterOnePhoto(() -> screen.post(() -> {
+            service.destroy();
+            destroyed.set(true);
+        }));
+        indexNow();
+        PowerManager.WakeLock held = ShadowPowerManager.getLatestWakeLock();
+        assertTrue(held.isHeld());
+        waitFor("the end of the run", () -> destroyed.get() && !search().isIndexing());
+        assertFalse(held.isHeld());
+        int kept = search().photos();
+        assertTrue(kept + " photos", kept >= 1 && kept < PHOTOS.length);
+    }
+
+    @Test
+    public void aSecondStartSeesWhatTheFirstCouldNot() throws IOException {
+        afterOnePhoto(() -> {
+            take("rocket.jpg");
+            screen.post(() -> service.withIntent(new Intent(app(), IndexService.class)).startCommand(0, 2));
+        });
+        indexNow();
+        waitFor("the end of both", () -> shadowOf(service.get()).isStoppedBySelf());
+        assertEquals(2, shadowOf(service.get()).getStopSelfResultId());
+        service.destroy();
+        assertEquals(PHOTOS.length + 1, search().photos());
+    }
+}
