@@ -220,17 +220,14 @@ def below(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("name", READERS)
-def test_a_mutated_document_is_read_or_refused_and_nothing_is_written(
-    name: str, tmp_path: Path
-) -> None:
+def check_mutations(name: str, tmp_path: Path, examples: int) -> None:
     folder = tmp_path / "inner" / "folder"
     folder.mkdir(parents=True)
     reader = READERS[name](folder)
     reader.read()
     before = below(tmp_path)
 
-    @FUZZ
+    @settings(FUZZ, max_examples=examples)
     @given(raw=mutations(reader.document))
     def check(raw: bytes) -> None:
         reader.path.write_bytes(raw)
@@ -243,6 +240,19 @@ def test_a_mutated_document_is_read_or_refused_and_nothing_is_written(
     check()
     reader.path.write_bytes(before[reader.path])
     assert below(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_mutated_document_is_read_or_refused_and_nothing_is_written(
+    name: str, tmp_path: Path
+) -> None:
+    check_mutations(name, tmp_path, 120)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+def test_a_thousand_mutations_of_a_document_are_read_or_refused(name: str, tmp_path: Path) -> None:
+    check_mutations(name, tmp_path, 1000)
 
 
 def test_a_mutated_table_of_captions_is_read_or_refused(tmp_path: Path) -> None:
