@@ -9,6 +9,7 @@ import static org.robolectric.Shadows.shadowOf;
 
 import android.app.Activity;
 import android.content.ClipData;
+import android.content.ContentUris;
 import android.content.Intent;
 import android.net.Uri;
 import android.os.Bundle;
@@ -17,6 +18,7 @@ import android.widget.GridView;
 import android.widget.ImageView;
 import android.widget.TextView;
 import java.io.IOException;
+import mcad.gallery.MediaPath;
 import mcad.gallery.PhotoAccess;
 import mcad.robolectric.AppTestCase;
 import org.junit.Before;
@@ -128,7 +130,7 @@ public final class LifeTest extends AppTestCase {
         waitForTiles(screen, PHOTOS);
         assertEquals(screen.getString(R.string.like_title), screen.getTitle());
         ResultGrid found = (ResultGrid) ((GridView) screen.findViewById(R.id.grid)).getAdapter();
-        assertTrue(found.path(0), found.path(0).startsWith(chelsea.toString()));
+        assertEquals(ContentUris.parseId(chelsea), ContentUris.parseId(Uri.parse(MediaPath.uri(found.path(0)))));
     }
 
     @Test
@@ -171,8 +173,10 @@ public final class LifeTest extends AppTestCase {
         screen.findViewById(R.id.choose_more).performClick();
         assertEquals(PhotoAccess.toRequest(34).length,
             shadowOf(screen).getLastRequestedPermission().requestedPermissions.length);
+        take("flower.jpg");
         answer(screen);
-        startService();
+        String left = screen.getResources().getQuantityString(R.plurals.left, 1, 1);
+        waitFor("the one that is new", () -> text(screen, R.id.progress).contains(left));
     }
 
     @Test
