@@ -149,7 +149,11 @@ public final class PicturesTest extends AppTestCase {
         ActivityController<SearchActivity> screen = open(SearchActivity.class);
         SearchActivity activity = screen.get();
         GridView grid = activity.findViewById(R.id.grid);
-        ((TextView) activity.findViewById(R.id.query)).setText("a woman in an orange suit");
+        ((TextView) activity.findViewById(R.id.query)).setText("a cup of coffee");
+        // Until then the grid shows the recent photos.
+        String searching = activity.getString(R.string.searching);
+        waitFor("the results", () -> !text(activity, R.id.status).isEmpty()
+                && !text(activity, R.id.status).equals(searching));
         waitFor("the photos", () -> grid.getChildCount() == PHOTOS.length);
         waitForPictures(grid);
         save(activity, "found");
