@@ -15,7 +15,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.locks.LockSupport;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.base.JsonFields;
@@ -135,7 +134,11 @@ final class LifeProbe {
         /** As in native code: no interrupt ends it. */
         private static void hang() {
             while (true) {
-                LockSupport.park();
+                try {
+                    Thread.sleep(Long.MAX_VALUE);
+                } catch (InterruptedException error) {
+                    // It sleeps on.
+                }
             }
         }
 
