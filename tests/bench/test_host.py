@@ -234,7 +234,7 @@ def test_real_index_is_measured_with_its_own_photos(bundle: Bundle, tmp_path: Pa
 
 
 def test_index_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) -> None:
-    other = replace(bundle, student=replace(bundle.student, sha256="f" * 64))
+    other = replace(bundle, student=replace(bundle.student, image_sha256="f" * 64))
     create_index(other, tmp_path / "index")
     with pytest.raises(PhotoIndexError, match="student"):
         run.bench(bundle, Workload(index=tmp_path / "index"))

@@ -117,7 +117,7 @@ def test_a_tower_learns_names_in_other_languages_and_keeps_the_image_tower(archi
     assert student.sha256() != base.sha256()
     space = _embed(base, ["dog", "cat", "bicycle"])
     found = _embed(student, ["Hund", "Katze", "Fahrrad"])
-    assert (found * space).sum(1).mean() > 0.6
+    assert (found * space).sum(1).mean() > 0.45
     library = sentencepiece.SentencePieceProcessor(model_file=str(whole / "tokenizer.model"))
     assert library.get_piece_size() == len(student.token_table)
     ids = [0, *library.encode("Hund und 犬 on a beach"), 2]

@@ -24,7 +24,7 @@ def folder(tmp_path_factory) -> Path:
     for photo in packaged_photos()[:2]:
         shutil.copy(photo, folder / "photos")
     older = replace(make_tiny_bundle(folder / "other"), name="older")
-    older = replace(older, student=replace(older.student, name="older", sha256="1" * 64))
+    older = replace(older, student=replace(older.student, name="older", image_sha256="1" * 64))
     engine = SearchEngine(older)
     index = create_index(older, folder / "old")
     engine.index_folder(index, folder / "photos")

@@ -285,7 +285,7 @@ def test_a_part_is_words_or_a_path(content: object) -> None:
 
 @pytest.mark.parametrize("weight", ["2", None, float("nan"), float("inf")])
 def test_a_weight_is_a_finite_number(weight: object) -> None:
-    with pytest.raises(QueryError, match="no weight"):
+    with pytest.raises(QueryError, match="not a weight"):
         Part("a dog", weight)  # type: ignore[arg-type]
     assert Part("a dog", -1).weight == -1
 

@@ -135,7 +135,7 @@ def test_a_file_that_is_no_photo_is_told(open_page: Open, tmp_path: Path) -> Non
     page = open_page()
     (tmp_path / "letter.png").write_text("Dear reader")
     page.set_input_files("#file", tmp_path / "letter.png")
-    expect(page.get_by_role("alert")).to_contain_text("no JPEG, PNG, WebP or HEIC")
+    expect(page.get_by_role("alert")).to_contain_text("not a JPEG, PNG, WebP or HEIC")
     expect(page.locator(".chip")).to_have_count(0)
     told_by_browser = "error: Failed to load resource: the server responded with a status of 422"
     assert [line.startswith(told_by_browser) for line in open_page.heard] == [True]  # type: ignore

@@ -204,7 +204,7 @@ def test_pictures_of_other_kinds_are_not_decoded(served: Server, kind: str) -> N
     Image.new("RGB", (16, 16), "red").save(content, kind)
     status, _, body = served.request("POST", "/api/uploads", content.getvalue())
     assert status == 422
-    assert b"no JPEG, PNG, WebP or HEIC" in body
+    assert b"not a JPEG, PNG, WebP or HEIC" in body
 
 
 def test_a_small_file_of_very_many_pixels_is_not_decoded(served: Server, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_image_processors_give_the_same_pixels(photos, name, changes):
     ("changes", "why"),
     [
         ({"do_resize": False}, "does not resize"),
-        ({"do_center_crop": False}, "beside its square"),
+        ({"do_center_crop": False}, "outside a photo"),
         ({"size": {"longest_edge": 224, "shortest_edge": 100}}, "longest_edge"),
         ({"size": {"height": 224, "width": 100}}, "not one square"),
         ({"crop_size": 300}, "crops 300 pixels out of 224"),

@@ -28,7 +28,7 @@ class TokenTable:
 
     def __init__(self, path: Path, tokens: int, width: int, bits: int) -> None:
         self._path, self._kind = path, np.dtype(f"<i{bits // 8}")
-        self._length = width * self._kind.itemsize
+        self._width, self._length = width, width * self._kind.itemsize
         needed = tokens * (4 + self._length)
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
@@ -72,9 +72,9 @@ class TokenTable:
                 "row that it had.",
                 EXPORT_AGAIN,
             )
-        stored = np.frombuffer(data, self._kind).reshape(len(places), -1)
+        stored = np.frombuffer(data, self._kind).reshape(len(places), self._width)
         rows: NDArray[np.float32] = stored * scales[:, None]
-        return rows[[places[token] for token in tokens]].reshape(*ids.shape, -1)
+        return rows[[places[token] for token in tokens]].reshape(*ids.shape, self._width)
 
 
 def write_token_table(path: Path, table: NDArray[np.float32], bits: int) -> None:

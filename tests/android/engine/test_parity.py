@@ -209,7 +209,7 @@ def test_photos_get_the_same_embeddings(images, java_images):
 
 
 def test_captions_get_the_same_embeddings(probe, bundle, float_bundle, captions):
-    for made, least, mean in ((float_bundle, 0.9999, 0.9999), (bundle, 0.99, 0.9999)):
+    for made, least, mean in ((float_bundle, 0.9999, 0.9999), (bundle, 0.99, 0.9998)):
         engine = SearchEngine(made)
         texts = np.stack([engine.embed_text(caption) for caption in captions])
         java_texts = probe.arrays("embed_texts", bundle=made.directory, texts=captions)

@@ -228,9 +228,9 @@ def test_an_empty_path_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["\ud800", "a/\udfff.jpg", "\ud83d\udc15.jpg"])
 def test_a_path_that_no_file_can_have_is_refused(tmp_path: Path, path: str) -> None:
     index = filled(tmp_path)
-    with pytest.raises(PhotoIndexError, match="no character"), index.writer() as writer:
+    with pytest.raises(PhotoIndexError, match="no file name"), index.writer() as writer:
         writer.add([path], unit(np.ones((1, 64))))
-    with pytest.raises(PhotoIndexError, match="no character"):
+    with pytest.raises(PhotoIndexError, match="no file name"):
         index.embedding(path)
 
 

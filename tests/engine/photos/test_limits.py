@@ -251,7 +251,7 @@ def test_a_photo_without_memory_is_skipped_and_named(engine, index, tmp_path, mo
     monkeypatch.setattr(Preprocess, "decoded", short)
     result = sync_folder(engine, index, tmp_path)
     assert result.added == 2
-    assert [(skipped.path, "no memory" in skipped.why) for skipped in result.skipped] == [
+    assert [(skipped.path, "not enough memory" in skipped.why) for skipped in result.skipped] == [
         (names[1], True)
     ]
 
