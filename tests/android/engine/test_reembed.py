@@ -312,6 +312,7 @@ def test_a_photo_that_killed_the_process_is_left_out_by_the_new_student_too(
                     "modified_ms": stat.st_mtime_ns // 1_000_000,
                     "bytes": stat.st_size,
                     "kind": "image/png",
+                    "process": 0,
                 }
             )
         )
