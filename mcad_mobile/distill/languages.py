@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError, TrainingError
+from mcad_mobile.students.tokenizers.compile import MARK
 from mcad_mobile.students.tokenizers.sentencepiece import SPECIALS
 
 ENGLISH = "en"
@@ -20,7 +21,6 @@ _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 LANGUAGES: tuple[str, ...] = tuple(_DATA["languages"])
 HELD_OUT: tuple[str, ...] = tuple(_DATA["held_out"])
 _FILE = "package/annotations/{}/annotations.json"
-_MARK = "▁"
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 
 
@@ -83,7 +83,7 @@ def choose_pieces(
     fits = [
         number
         for number, (piece, _) in enumerate(pieces)
-        if number >= len(SPECIALS) and scripts.issuperset(map(_script, piece.replace(_MARK, "")))
+        if number >= len(SPECIALS) and scripts.issuperset(map(_script, piece.replace(MARK, "")))
     ]
     first = {number for number in fits if len(pieces[number][0]) == 1}
     if len(first) > count:
@@ -105,7 +105,7 @@ def _script(character: str) -> str:
 
 def words_of(pieces: Sequence[str]) -> list[str]:
     """Pieces that are words, or may be: texts of any language to read."""
-    starts = (piece.removeprefix(_MARK) for piece in pieces if piece.startswith(_MARK))
+    starts = (piece.removeprefix(MARK) for piece in pieces if piece.startswith(MARK))
     unspaced = (piece for piece in pieces if _script(piece[-1:]) in _UNSPACED)
     return [
         word

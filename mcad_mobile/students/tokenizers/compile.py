@@ -17,6 +17,8 @@ Json = dict[str, Any]
 Arrays = dict[str, tuple[Kind, bytes]]
 Step = list[Any]
 
+MARK = "▁"  # SentencePiece's space
+
 CLIP = "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"
 _CLIP_SPECIALS = ("<|startoftext|>", "<|endoftext|>")
 _SIMPLE = {"Lowercase": "lower", "StripAccents": "drop_marks"}
@@ -121,7 +123,7 @@ def _pre_tokenizer(
             return [["clip", named, level.get("use_regex", True), whole is not None]]
         raise refuse("pre-tokenizer", f"Split by {split['pattern']}")
     steps: list[Step] = []
-    no_blanks = ["replace", " ", "▁"] in normalize[-1:]
+    no_blanks = ["replace", " ", MARK] in normalize[-1:]
     for part in parts:
         kind = part["type"]
         if kind == "BertPreTokenizer":

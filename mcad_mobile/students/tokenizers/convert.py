@@ -12,10 +12,16 @@ from typing import Any
 from mcad_mobile.engine.text.normalize import ASCII_PUNCTUATION
 from mcad_mobile.engine.text.tokenizer import Pool, TokenizerSpec
 from mcad_mobile.errors import StudentError
-from mcad_mobile.students.tokenizers.compile import CLIP, Json, Step, compile_tokenizer, refuse
+from mcad_mobile.students.tokenizers.compile import (
+    CLIP,
+    MARK,
+    Json,
+    Step,
+    compile_tokenizer,
+    refuse,
+)
 
 UNIGRAM, BPE = 1, 2  # kinds of SentencePiece models
-_MARK = "▁"  # SentencePiece's space
 
 _CANONICAL: list[Step] = [["lower_text"], ["remove", ASCII_PUNCTUATION], ["join_words"]]
 # open_clip's three ways to clean a text, by the name of its function.
@@ -160,10 +166,10 @@ def _siglip(tokenizer: Any) -> _Parts:
         ["join_words"],
         *([["charsmap", "longest"]] if model.charsmap else []),
         ["join_blanks", " "],
-        ["replace", " ", _MARK],
-        ["trim_end", _MARK],
+        ["replace", " ", MARK],
+        ["trim_end", MARK],
     ]
-    prepare = [["replace", _MARK, " "], ["prepend", _MARK]]
+    prepare = [["replace", MARK, " "], ["prepend", MARK]]
     options = {"prepare": prepare, "normalize": normalize, "charsmap": model.charsmap}
     return _Parts(
         data,

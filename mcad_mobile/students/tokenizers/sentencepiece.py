@@ -12,12 +12,11 @@ from msgspec import Meta
 
 from mcad_mobile.base.documents import FileName, Record
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
-from mcad_mobile.students.tokenizers.compile import Json, compile_tokenizer
+from mcad_mobile.students.tokenizers.compile import MARK, Json, compile_tokenizer
 from mcad_mobile.students.tokenizers.convert import UNIGRAM, read_sentencepiece
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")  # the first ids, as in XLM-RoBERTa
 START, PAD, END, UNKNOWN = range(4)
-_MARK = "▁"
 # Kinds of pieces in SentencePiece's sentencepiece_model.proto
 _NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3
 
@@ -63,8 +62,8 @@ class SentencePieceConfig(Record, frozen=True, tag_field="kind", tag="sentencepi
             ["charsmap", "longest"],
             ["prepend", " "],
             ["join_blanks", " "],
-            ["replace", " ", _MARK],
-            ["trim_end", _MARK],
+            ["replace", " ", MARK],
+            ["trim_end", MARK],
         ]
         spec = TokenizerSpec(length=self.length, pad=PAD)
         return spec, compile_tokenizer(data, normalize=steps, charsmap=model.charsmap)
