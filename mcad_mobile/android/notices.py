@@ -28,7 +28,7 @@ def check_licence(bundle: Bundle, accepted: str | None) -> None:
     whose = f"the weights of {bundle.student.name}"
     if licence.name == UNKNOWN:
         raise BuildError(
-            f"Nobody says under which licence {whose} are.",
+            f"The licence of {whose} is not known.",
             "Name it as `license:` in the model card README.md beside the weights, and export "
             f"again; or, if you may ship them, add --accept-licence {UNKNOWN}.",
         )

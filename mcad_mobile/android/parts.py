@@ -36,7 +36,7 @@ class BuildOptions:
     QNN runtime); an archive with ONNX Runtime and a jar with D8 that replace ours; whether to fetch
     what the bundle's Snapdragon rungs need, under Qualcomm's own licence; whether to keep float
     rungs behind quantized ones; where the bill of materials goes (None: beside the package); and
-    the licence of weights that is accepted although it does not let everyone ship them."""
+    the licence that is accepted of weights that not everyone may ship."""
 
     abis: tuple[str, ...] = (ABI,)
     aars: tuple[Path, ...] = ()
@@ -81,8 +81,8 @@ def gather_parts(
     bundle: Bundle | None, options: BuildOptions, work: Path, progress: Progress
 ) -> Parts:
     """Fetch what `bundle` needs, and unpack it into the folder `work`. Rungs that nothing in the
-    app can run are left out. BuildError, such as for weights whose licence lets not everyone ship
-    them and was not accepted."""
+    app can run are left out. BuildError, also for weights that not everyone may ship, unless their
+    licence was accepted."""
     if bundle is not None:
         check_licence(bundle, options.accept_licence)
     fetched: dict[Path, Artifact] = {}
