@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mcad_mobile.base.documents import Count, Record, Sha256, Word, decode
+from mcad_mobile.base.documents import Count, Record, Sha256, Word, decode, read_file
 from mcad_mobile.bench.document import BenchDocument
 from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import BenchError, McadError
@@ -51,7 +51,7 @@ class Result(Record, frozen=True):
 
     def __post_init__(self) -> None:
         if not self.page.startswith("https://"):
-            raise ValueError(f"page {self.page!r} is no https:// address")
+            raise ValueError(f"page {self.page!r} does not begin with https://")
         found = self.eval
         six = [
             r for at in (found.text_to_image, found.image_to_text) for r in (at.r1, at.r5, at.r10)
@@ -65,11 +65,7 @@ class Result(Record, frozen=True):
 
 def load_result(path: Path) -> Result:
     """Read and check a file. BenchError names the field that is wrong."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise BenchError(f"{path} cannot be read: {error}.", _HINT) from error
-    return decode(raw, Result, path, BenchError, _HINT)
+    return decode(read_file(path, BenchError, _HINT), Result, path, BenchError, _HINT)
 
 
 def stored_results(folder: Path = FOLDER) -> list[Result]:

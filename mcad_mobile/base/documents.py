@@ -49,6 +49,14 @@ UPDATE = "Update mcad-mobile: pip install --upgrade mcad-mobile."
 _LONGEST = 60  # characters of a value in a message
 
 
+def read_file(path: Path, error: type[McadError], hint: str) -> bytes:
+    """Return a file's bytes, or raise `error` with the reason and `hint`."""
+    try:
+        return path.read_bytes()
+    except OSError as failed:
+        raise error(f"{path} cannot be read: {failed}.", hint) from failed
+
+
 def decode(
     raw: bytes,
     kind: type[T],

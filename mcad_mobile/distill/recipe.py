@@ -9,7 +9,16 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from mcad_mobile.base.documents import Count, NotNegative, Positive, Record, Size, convert, decode
+from mcad_mobile.base.documents import (
+    Count,
+    NotNegative,
+    Positive,
+    Record,
+    Size,
+    convert,
+    decode,
+    read_file,
+)
 from mcad_mobile.errors import DataError, TrainingError
 
 Teaching = Literal["mcad", "dual", "single", "none"]
@@ -104,10 +113,7 @@ class Recipe(Record, frozen=True):
     def load(path: Path, start: Recipe | None = None) -> Recipe:
         """Read a recipe.json, or the part of one that differs from `start`. DataError."""
         hint = "Start from the recipe.json that lies beside a trained student."
-        try:
-            raw = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error}.", hint) from error
+        raw = read_file(path, DataError, hint)
         found = decode(raw, Recipe, f"{path} is not a recipe: it", DataError, hint)
         if start is None:
             return found

@@ -21,7 +21,7 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mcad_mobile.base.documents import NotNegative, Positive, Record, Size, decode
+from mcad_mobile.base.documents import NotNegative, Positive, Record, Size, decode, read_file
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.distill.dataset import load_extra
 from mcad_mobile.distill.device import accelerator, autocast, choose_arithmetic
@@ -87,10 +87,7 @@ class TextRecipe(Record, frozen=True):
     def load(path: Path) -> TextRecipe:
         """Read a file with the fields that differ. DataError."""
         hint = "Give fields of TextRecipe (mcad_mobile/distill/text_only.py), as JSON."
-        try:
-            raw = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error}.", hint) from error
+        raw = read_file(path, DataError, hint)
         return decode(raw, TextRecipe, f"{path} is not a recipe: it", DataError, hint)
 
 
@@ -112,12 +109,12 @@ class TextMaterial:
         loaded = load_student(student)
         if not isinstance(loaded, McadStudent):
             raise StudentError(
-                f"{loaded.name} is no student that `mcad-mobile distill` wrote.",
+                f"{loaded.name} is not a student that `mcad-mobile distill` wrote.",
                 "Give its folder; text towers of other libraries' students are not replaced.",
             )
         chosen = languages or LANGUAGES
         if not {*chosen} - {ENGLISH}:
-            raise DataError("English alone is no other language.", "Name others: de,ja,zh-Hant.")
+            raise DataError("English is the only language.", "Name others, too: de,ja,zh-Hant.")
         things = taught(read_things(archive, chosen))
         return TextMaterial(loaded, load_extra([], captions).captions, things, chosen)
 

@@ -18,7 +18,7 @@ from urllib.request import getproxies
 
 import msgspec
 
-from mcad_mobile.base.documents import decode
+from mcad_mobile.base.documents import decode, read_file
 from mcad_mobile.errors import StudentError, require
 
 _CONNECT_S, _ANSWER_S = 5.0, 10.0
@@ -70,10 +70,7 @@ def find_folder(name: str, *needed: Sequence[str]) -> Path:
 def read_open_clip_config(folder: Path) -> OpenClipConfig:
     """open_clip_config.json of a folder. StudentError if it cannot be read."""
     path = folder / _CONFIG
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise StudentError(f"{path} cannot be read: {error}.", OPEN_CLIP_HINT) from error
+    raw = read_file(path, StudentError, OPEN_CLIP_HINT)
     subject = f"{path} is no configuration of open_clip: it"
     return decode(raw, OpenClipConfig, subject, StudentError, OPEN_CLIP_HINT)
 
