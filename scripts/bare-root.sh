@@ -15,6 +15,8 @@ if [ -n "$cache" ]; then mkdir -p "$cache/apt" "$cache/pip"; cache=$(cd "$cache"
 if [ ! -e "$root/etc/debian_version" ]; then
     debootstrap --variant=minbase ${cache:+--cache-dir="$cache/apt"} "$suite" "$root" ${MIRROR:+"$MIRROR"}
 fi
+# What an earlier run installed, or a file that is no longer committed, would hide what is missing.
+rm -rf "$root/home/mcad-mobile"
 mkdir -p "$root/home/mcad-mobile"
 git -C "$checkout" archive HEAD | tar -x -C "$root/home/mcad-mobile"
 rm -rf "$root/home/given"
