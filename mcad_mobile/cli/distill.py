@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from msgspec.structs import replace
@@ -198,10 +198,7 @@ def _train_text_tower(options: DistillOptions) -> None:
     for folder in (options.out, options.cache):
         check_writable(folder / "file")
     recipe = TextRecipe.load(options.recipe) if options.recipe else TextRecipe()
-    changes = {name: getattr(options, name) for name in ("seed", "arithmetic")}
-    recipe = replace(
-        recipe, **{name: value for name, value in changes.items() if value is not None}
-    )
+    recipe = replace(recipe, **_given(options, "seed", "arithmetic"))
     languages = options.languages.split(",") if options.languages else []
     material = TextMaterial.read(options.student, options.extra_captions, options.things, languages)
     with progress_bar() as advance:
@@ -234,8 +231,7 @@ def _recipe(options: DistillOptions, default: Recipe) -> Recipe:
     start = Recipe.load(options.recipe, default) if options.recipe else default
     if options.smoke:
         start = start.changed(**smoke_changes(start))
-    named = {name: getattr(options, name) for name in ("teaching", "arithmetic")}
-    changes = {name: value for name, value in named.items() if value is not None}
+    changes = _given(options, "teaching", "arithmetic")
     if options.single_teacher and start.teaching == "dual":
         changes = {"teaching": "mcad", **changes}
     if options.epochs is not None:
@@ -244,6 +240,12 @@ def _recipe(options: DistillOptions, default: Recipe) -> Recipe:
         teachers = changes.get("teachers", start.to_json()["teachers"])
         changes |= {"seed": options.seed, "teachers": {**teachers, "seed": options.seed}}
     return start.changed(**changes)
+
+
+def _given(options: DistillOptions, *names: str) -> dict[str, Any]:
+    """Those of the options that were given."""
+    values = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _material(options: DistillOptions) -> Material:

@@ -4,8 +4,8 @@ A query reads ten of 30,000 to 256,000 rows. They are read, not mapped: the kern
 neighbours of a page that is touched, and a day's queries would count the whole file as memory.
 
 The file: V scales, float32 little-endian, then V rows of W integers of 16 or 8 bits; a row is scale
-* integers. Rows of 8 bits cost the English tower recall; more tokens and numbers in as many bytes
-are worth more to a tower of many languages.
+* integers. Rows of 8 bits cost the English tower recall; a tower of many languages has them for
+twice the numbers in as many bytes.
 """
 
 from __future__ import annotations
