@@ -24,9 +24,13 @@ if [ -n "$given" ]; then cp -r "$given" "$root/home/given"; fi
 cp --dereference /etc/resolv.conf "$root/etc/resolv.conf"
 # Every installed system has it; debootstrap leaves it out.
 echo "127.0.0.1 localhost" > "$root/etc/hosts"
-# Where a network has a certificate of its own, pip is told of it here, as its users do.
+# Where a network has a certificate of its own, pip, Node and Java are told of it here, as its users do.
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/this-networks-certificates.crt"
-certificates=/etc/this-networks-certificates.crt
+certificates=/etc/this-networks-certificates.crt java=
+if [ -e /etc/ssl/certs/java/cacerts ]; then
+    cp /etc/ssl/certs/java/cacerts "$root/etc/this-networks-certificates.jks"
+    java=-Djavax.net.ssl.trustStore=/etc/this-networks-certificates.jks
+fi
 
 mounted=()
 clean_up() { for place in "${mounted[@]}"; do umount --lazy "$place"; done; }
@@ -45,5 +49,5 @@ if [ -n "$cache" ]; then
     mounted=("$root/var/cache/apt/archives" "$root/root/.cache/pip" "${mounted[@]}")
 fi
 env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
-    PIP_CERT=$certificates NODE_EXTRA_CA_CERTS=$certificates SSL_CERT_FILE=$certificates \
+    PIP_CERT=$certificates NODE_EXTRA_CA_CERTS=$certificates SSL_CERT_FILE=$certificates MAVEN_OPTS=$java \
     chroot "$root" sh -c "cd /home/mcad-mobile && $command" 2>&1 || { code=$?; echo "$command ended with $code"; exit "$code"; }

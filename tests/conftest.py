@@ -22,6 +22,7 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.preprocess import Preprocess
+from mcad_mobile.errors import BuildError
 from tests.support.archives import onnxruntime_stand_in, why_no_onnxruntime
 from tests.support.exported import Exported
 from tests.support.paths import ROOT
@@ -48,6 +49,26 @@ def keep_to_own_cores() -> None:
 
 
 keep_to_own_cores()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    return (yield from skipped_without_maven_central())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    return (yield from skipped_without_maven_central())
+
+
+def skipped_without_maven_central() -> Iterator[None]:
+    """Skip a test that needs a file of Maven Central where that is out of reach."""
+    try:
+        return (yield)
+    except BuildError as error:
+        if "mvn could not fetch" not in error.message or os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"Maven Central is out of reach: {error.message}")
 
 
 @pytest.fixture(autouse=True)
