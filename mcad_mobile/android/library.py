@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -24,13 +25,23 @@ LIBRARY_MODULES = ("engine", "gallery", "platform")
 NAMESPACE = "mcad.platform"
 SAMPLE_PACKAGE = "mcad.sample"
 _ANDROID = "http://schemas.android.com/apk/res/android"
+# What Gradle checks of an app that takes the archive: the manifest has an element of API 31, and
+# Android's plugin before 8 does not read classes of Java 17.
+_AAR_METADATA = b"""aarFormatVersion=1.0
+aarMetadataVersion=1.0
+minCompileSdk=31
+minCompileSdkExtension=0
+minAndroidGradlePluginVersion=8.0.0
+coreLibraryDesugaringEnabled=false
+"""
 _PLACES = {"jni/": "lib/", "assets/": "assets/"}
 
 
 @dataclass(frozen=True)
 class BuiltLibrary:
     """A built Android archive (.aar) and its size, the bundle's rungs that were left out and why,
-    warnings for the user, the software bill of materials, and the sample app, if asked for."""
+    warnings for the user, the software bill of materials, the sample app, if asked for, and what
+    Maven calls it (GROUP:NAME:VERSION), if it lies in a repository."""
 
     archive: Path
     bytes: int
@@ -38,6 +49,7 @@ class BuiltLibrary:
     notes: tuple[str, ...]
     sbom: Path
     sample: Path | None
+    coordinates: str | None = None
 
 
 def build_library(
@@ -71,7 +83,7 @@ def build_library(
         parts = gather_parts(bundle, options, work, progress)
         progress("compiling Java")
         stubs, archive = compile_stubs(work), work / "made.aar"
-        jar = _package(parts, stubs, work, archive, progress)
+        jar = write_archive(parts, [stubs, *parts.libraries.jars], work, archive, progress)
         if sample is not None:
             progress("building the sample app")
             extracted = parts.libraries.extracted
@@ -85,11 +97,14 @@ def build_library(
     return BuiltLibrary(out, out.stat().st_size, parts.left_out, notes, sbom_path, sample)
 
 
-def _package(parts: Parts, stubs: Path, work: Path, archive: Path, progress: Progress) -> bytes:
-    """Write the archive, and return its classes.jar."""
+def write_archive(
+    parts: Parts, classpath: Sequence[Path], work: Path, archive: Path, progress: Progress
+) -> bytes:
+    """Write an archive of the library's classes, compiled against `classpath`, and of `parts`;
+    return its classes.jar. BuildError."""
     found = parts.libraries
     sources = map(main_sources, LIBRARY_MODULES)
-    classes = compile_java(sources, [stubs, *found.jars], work / "classes")
+    classes = compile_java(sources, classpath, work / "classes")
     progress("packing")
     jar = work / "classes.jar"
     files = {path.relative_to(classes).as_posix(): path for path in classes.rglob("*.class")}
@@ -100,6 +115,7 @@ def _package(parts: Parts, stubs: Path, work: Path, archive: Path, progress: Pro
         Entry("classes.jar", jar.read_bytes()),
         Entry("R.txt", b""),
         Entry("proguard.txt", rules.read_bytes()),
+        Entry("META-INF/com/android/build/gradle/aar-metadata.properties", _AAR_METADATA),
         *(Entry(f"libs/{path.name}", path.read_bytes()) for path in found.jars),
         *(
             Entry(f"jni/{abi}/{name}", data)

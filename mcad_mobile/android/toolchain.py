@@ -79,6 +79,7 @@ class Tool:
 
 JAVA = Tool("java", _JDK, "app", "-version")
 JAVAC = Tool("javac", _JDK, "app", "-version")
+JAVADOC = Tool("javadoc", _JDK, "library --maven", "--version")
 KEYTOOL = Tool("keytool", _JDK, "app", "-help")
 JARSIGNER = Tool("jarsigner", _JDK, "app --aab", "-version")
 TOOLS = (JAVA, JAVAC)
@@ -168,19 +169,37 @@ def compile_java(
             f"javac {release} is too old: the sources are Java {JAVA_RELEASE}.",
             f"Install {_JDK}, and put it first on PATH.",
         )
-    files = sorted(str(file) for folder in sources for file in folder.rglob("*.java"))
-    out.mkdir(parents=True, exist_ok=True)
     arguments: list[object] = [f"-J{option}" for option in SHORT_LIVED]
     arguments += ["-encoding", "UTF-8", "--release", JAVA_RELEASE, "-g", "-proc:none"]
     # As D8 does: with invokedynamic, a JVM links each concatenation at its first use.
     arguments += ["-XDstringConcat=inline"]
     arguments += ["-Xlint:all,-try,-options,-classfile,-path", "-Werror", "-d", out]
-    if classpath:
-        arguments += ["-classpath", ":".join(map(str, classpath))]
+    _run_over_sources(JAVAC, arguments, sources, classpath, out)
+    return out
+
+
+def document_java(sources: Iterable[Path], classpath: Sequence[Path], out: Path) -> Path:
+    """Write pages of the public classes of folders of Java sources to `out`, and return it.
+    BuildError."""
+    arguments: list[object] = ["-quiet", "-notimestamp", "-Xdoclint:none", "-encoding", "UTF-8"]
+    arguments += ["--release", JAVA_RELEASE, "-d", out]
+    _run_over_sources(JAVADOC, arguments, sources, classpath, out)
+    return out
+
+
+def _run_over_sources(
+    tool: Tool,
+    arguments: Sequence[object],
+    sources: Iterable[Path],
+    classpath: Sequence[Path],
+    out: Path,
+) -> None:
+    files = sorted(str(file) for folder in sources for file in folder.rglob("*.java"))
+    out.mkdir(parents=True, exist_ok=True)
     listed = out.with_name(f"{out.name}.sources")
     listed.write_text("".join(f'"{file}"\n' for file in files), "utf-8")
-    run(JAVAC, [*arguments, f"@{listed}"])
-    return out
+    path = ["-classpath", ":".join(map(str, classpath))] if classpath else []
+    run(tool, [*arguments, *path, f"@{listed}"])
 
 
 @cache

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import typer
+
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.app import PackageOptions, print_parts
@@ -13,7 +15,18 @@ from mcad_mobile.cli.output import load_bundle, option, progress_bar
 
 @dataclass(frozen=True, kw_only=True)
 class LibraryOptions(PackageOptions):
-    out: Path = option("--out -o", "The archive: mcad-search.aar.", default=...)
+    out: Path | None = option("--out -o", "The archive: mcad-search.aar.")
+    maven: Path | None = option(
+        "--maven",
+        "A folder to write it into as a Maven repository, with ONNX Runtime as a dependency, "
+        "sources and API pages; in place of --out.",
+        metavar="DIR",
+    )
+    coordinates: str | None = option(
+        "--coordinates",
+        "What Maven calls it. Default: mcad.mobile:mcad-search:VERSION.",
+        metavar="GROUP:NAME:VERSION",
+    )
     bundle: Path | None = option(
         "--bundle -b", "A bundle to go in as assets. Default: none, the app has one."
     )
@@ -26,24 +39,41 @@ class LibraryOptions(PackageOptions):
 def library(options: LibraryOptions) -> None:
     """Build the Android library that other apps add: search over their user's photos.
 
-    One file, with ONNX Runtime, keep rules and what the manifest needs. android_demo/README.md has
-    the ten lines that an app writes. Weights that not everyone may ship, as those of the default
-    student, need --accept-licence.
+    One file, with ONNX Runtime, keep rules and what the manifest needs; or a Maven repository, for
+    apps that get their libraries from one. android_demo/README.md has the ten lines that an app
+    writes. Weights that not everyone may ship, as those of the default student, need
+    --accept-licence.
 
     \b
       mcad-mobile library --bundle build/siglip2 --out mcad-search.aar
+      mcad-mobile library --bundle build/siglip2 --maven build/maven
       mcad-mobile library --bundle build/siglip2 --out mcad-search.aar --sample sample.apk
     """
     from mcad_mobile.android.library import build_library
+    from mcad_mobile.android.maven import COORDINATES, build_maven
 
+    if (options.out is None) == (options.maven is None):
+        raise typer.BadParameter("give either --out FILE or --maven DIR")
+    if options.maven is not None and options.sample is not None:
+        raise typer.BadParameter("--sample is made of an archive: give --out FILE")
+    if options.maven is None and options.coordinates is not None:
+        raise typer.BadParameter("--coordinates are those of --maven DIR")
     bundle = None if options.bundle is None else load_bundle(options.bundle)
     build = options.build_options()
     with progress_bar() as progress:
-        built = build_library(bundle, options.out, build, sample=options.sample, progress=progress)
+        if options.out is not None:
+            built = build_library(
+                bundle, options.out, build, sample=options.sample, progress=progress
+            )
+        elif options.maven is not None:
+            coordinates = options.coordinates or COORDINATES
+            built = build_maven(bundle, options.maven, coordinates, build, progress=progress)
     if options.json:
         print_json(asdict(built))
         return
     print(f"{built.archive}: {megabytes(built.bytes)} MB")
+    if built.coordinates is not None:
+        print(f"  Maven calls it {built.coordinates}")
     if built.sample is not None:
         print(f"{built.sample}: an app made of it, signed by debug key")
     print_parts(built.left_out, built.sbom, built.notes)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.jvm import jvm_libraries
+from benchmarks.jvm import JSON_JVM, jvm_libraries
+from mcad_mobile.android.downloads import Artifact
 from mcad_mobile.android.toolchain import compile_java, main_sources
 from mcad_mobile.base.locks import alone
 from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.errors import BuildError
 from tests.support.phone import App, FakePhone
 from tests.support.probe import Probe
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -21,6 +23,16 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="session", autouse=True)
 def _onnxruntime(onnxruntime_aar: Path) -> None:
     """All tests of this folder may build apps and libraries."""
+
+
+@pytest.fixture(scope="session")
+def central(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small artifact as the real mvn fetches it; asked for once."""
+    try:
+        assert isinstance(JSON_JVM.source, Artifact)
+        return JSON_JVM.source.fetch(tmp_path_factory.mktemp("central"))
+    except BuildError as error:
+        pytest.skip(f"Maven Central is out of reach: {error.message}")
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,7 @@ def archive(tmp_path_factory) -> Path:
         "notes": [],
         "sbom": f"{out}.cdx.json",
         "sample": str(sample),
+        "coordinates": None,
     }
     return out
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from mcad_mobile.android.app import build_app
 from mcad_mobile.android.library import build_library
+from mcad_mobile.android.maven import build_maven
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BuildError
@@ -31,7 +32,11 @@ def under(licence: str, folder: Path) -> Bundle:
     return Bundle.load(made.directory)
 
 
-@pytest.mark.parametrize("build", [build_app, build_library])
+def build_maven_library(bundle: Bundle, out: Path, options: BuildOptions) -> None:
+    build_maven(bundle, out, options=options)
+
+
+@pytest.mark.parametrize("build", [build_app, build_library, build_maven_library])
 @pytest.mark.parametrize("licence", ["apple-amlr", "CC-BY-NC-4.0", "openrail", "unknown"])
 def test_weights_that_not_everyone_may_ship_are_refused(build, licence, tmp_path):
     out = tmp_path / ("demo.apk" if build is build_app else "search.aar")

@@ -47,16 +47,6 @@ def mvn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMvn:
     return mvn
 
 
-@pytest.fixture(scope="module")
-def central(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small artifact as the real mvn fetches it; asked for once."""
-    try:
-        assert isinstance(JSON_JVM.source, Artifact)
-        return JSON_JVM.source.fetch(tmp_path_factory.mktemp("central"))
-    except BuildError as error:
-        pytest.skip(f"Maven Central is out of reach: {error.message}")
-
-
 def test_mvn_itself_fetches_what_is_pinned(central):
     assert central.name == "json-20260814.jar" and sha256_of(central) == JSON_JVM.sha256
 
