@@ -4,6 +4,7 @@
 #include "kernel.h"
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* JNI's functions by their numbers in its specification: no JDK is needed to compile this. */
@@ -128,8 +129,21 @@ EXPORT int32_t Java_mcad_engine_index_Kernel_open(Env env, Object class, Object 
         close(file);
         file = -2;
     }
+#ifdef POSIX_FADV_RANDOM
+    if (file >= 0) posix_fadvise(file, 0, 0, POSIX_FADV_RANDOM);
+#endif
     finish(&c);
     return file;
+}
+
+/* Single numbers of a map will be read: what lies around them is not worth reading. */
+EXPORT void Java_mcad_engine_index_Kernel_readAlone(Env env, Object class, Object map) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    uintptr_t start = (uintptr_t)buffer(&c, map, 0, "map"), page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    int64_t capacity = c.failed ? 0 : CALL(env, BUFFER_CAPACITY, int64_t (*)(Env, Object))(env, map);
+    if (!c.failed) madvise((void *)(start / page * page), start % page + (size_t)capacity, MADV_RANDOM);
+    finish(&c);
 }
 
 EXPORT void Java_mcad_engine_index_Kernel_close(Env env, Object class, int32_t file) {

@@ -6,7 +6,9 @@
  * (tuning.py). */
 #include "kernel.h"
 #include <math.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 #if defined(__aarch64__)
 #include "neon.h"
@@ -15,6 +17,9 @@
 #define READ 65536
 #define AHEAD 4
 #define MOST_SIGNS 512
+/* One of so many reads is timed. One that takes longer came from the disk. */
+#define TIMED 16
+#define SLOW_NS 30000
 /* Loops of 16 dimensions read so much behind the last. */
 #define PADDING 16
 /* Each round scores at most so many times as many candidates as are scored already. */
@@ -89,11 +94,29 @@ BODY double products_by(const Segment *s, const Progress *n, const uint8_t *magn
     return products(s->residual, magnitudes, signs, s->dim);
 }
 
+static int64_t nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Have the disk read the records of a batch, all at once, without waiting for them. */
+static void read_ahead(const Segment *s, const uint32_t *batch, size_t count) {
+#ifdef POSIX_FADV_WILLNEED
+    for (size_t i = 0; i < count; i++)
+        posix_fadvise(s->file, s->offset + (int64_t)s->rows[batch[i]] * (int64_t)s->size, (off_t)s->size,
+                      POSIX_FADV_WILLNEED);
+#else
+    (void)s, (void)batch, (void)count;
+#endif
+}
+
 /* Score the first `count` candidates of the batch, which ascend. Return whether their records are there. */
 BODY int score(const Segment *s, const Progress *n, size_t count, Best *best, int level) {
     const uint32_t *batch = n->batch;
     uint8_t buffer[READ + PADDING], signs[MOST_SIGNS + PADDING];
-    size_t most = READ / s->size;
+    size_t most = READ / s->size, reads = 0;
+    int ahead = 0;
     for (size_t at = 0, run; at < count; at += run) {
         size_t row = s->rows[batch[at]];
         /* Words of rows far apart are in distant cache lines: prefetch them a few rows ahead. */
@@ -102,7 +125,13 @@ BODY int score(const Segment *s, const Progress *n, size_t count, Best *best, in
                 __builtin_prefetch(s->columns + w * s->stride + s->rows[batch[at + AHEAD]]);
         for (run = 1; run < most && at + run < count && s->rows[batch[at + run]] == row + run;) run++;
         ssize_t wanted = (ssize_t)(run * s->size);
+        int timed = !ahead && reads++ % TIMED == 0;
+        int64_t began = timed ? nanoseconds() : 0;
         if (pread(s->file, buffer, wanted, s->offset + (int64_t)row * (int64_t)s->size) != wanted) return 0;
+        if (timed && nanoseconds() - began > SLOW_NS) {
+            read_ahead(s, batch + at + run, count - at - run);
+            ahead = 1;
+        }
         for (size_t i = 0; i < run; i++) {
             const uint8_t *record = buffer + i * s->size, *tail = record + s->dim;
             for (size_t w = 0; w < s->words; w++) memcpy(signs + 8 * w, s->columns + w * s->stride + row + i, 8);

@@ -1,5 +1,7 @@
 /* Pass 1: which rows differ from the query in the fewest bits, weighed. */
 #include "kernel.h"
+#include <sys/mman.h>
+#include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -265,7 +267,24 @@ static void measure_dot(const Scan *s, size_t start, size_t n, uint16_t *near) {
 static size_t scan_arm(const Scan *s, int level) { return scan(s, level == DOT ? measure_dot : measure_neon, NEON); }
 #endif
 
+/* Have the disk read what memory lacks of `bytes`, at once and nothing around it, without waiting for it. */
+static void read_ahead(const void *start, size_t bytes, size_t page) {
+    unsigned char known[1024];
+    uintptr_t at = (uintptr_t)start / page * page, end = (uintptr_t)start + bytes;
+    for (size_t most = page * sizeof known, size; at < end; at += size) {
+        size = end - at < most ? end - at : most;
+        if (!mincore((void *)at, size, (void *)known) && !memchr(known, 0, (size + page - 1) / page)) continue;
+        madvise((void *)at, size, MADV_WILLNEED);
+    }
+}
+
 size_t mcad_scan(const Scan *s, int level) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (size_t span = 0; span < s->span_count; span++)
+        for (size_t w = 0; w < s->words; w++) {
+            const uint64_t *column = s->columns + w * s->stride;
+            read_ahead(column + s->spans[2 * span], 8 * (s->spans[2 * span + 1] - s->spans[2 * span]), page);
+        }
 #if defined(__x86_64__)
     if (level == 2) return scan_avx512(s);
     if (level == 1) return scan_avx2(s);

@@ -44,6 +44,9 @@ final class Kernel {
 
     static native void close(int descriptor);
 
+    /** Have page faults of a map read one page each, and not what lies around it. */
+    static native void readAlone(ByteBuffer map);
+
     /** The rotation of an embedding (docs/index-format.md), or, {@code back}, what it is of. */
     static float[] rotated(float[] vector, boolean back) {
         float[] rotated = vector.clone();

@@ -73,7 +73,9 @@ final class SegmentFile implements Closeable {
         if (length == 0) {
             return ByteBuffer.allocate(0);
         }
-        return channel.map(FileChannel.MapMode.READ_ONLY, offset, length).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer map = channel.map(FileChannel.MapMode.READ_ONLY, offset, length).order(ByteOrder.LITTLE_ENDIAN);
+        Kernel.readAlone(map);
+        return map;
     }
 
     McadException damaged(String detail) {

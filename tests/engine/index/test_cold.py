@@ -1,0 +1,57 @@
+"""A search of an index of which nothing is in memory reads little beside what it needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.cold import PAGE, drop, pages_in_memory
+from mcad_mobile.engine.arrays import F32
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index.tuning import TuningLimits
+from tests.engine.index.test_damage import rewrite_manifest
+
+PHOTOS, DIM, K = 20_000, 128, 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cold") / "index"
+    limits = TuningLimits(cells_from=300, cells_gain=0.0, photos_per_cell=15)
+    index = PhotoIndex.create(
+        folder, dim=DIM, student="cold", student_sha256="0" * 64, limits=limits
+    )
+    with index.writer() as writer:
+        writer.add([f"DCIM/{number:05d}.jpg" for number in range(PHOTOS)], vectors(PHOTOS))
+    index.close()  # what is mapped stays in memory
+    (entry,) = json.loads((folder / "manifest.json").read_text())["segments"]
+    few = {"factor": 0.0, "exponent": 0.0, "growth": 0.0}  # twice as many as are asked for
+    rewrite_manifest(folder, {"segments": [entry | {"candidates": few, "cells": few}]})
+    (segment,) = folder.glob("*.mcs")
+    drop(segment)
+    if pages_in_memory(segment):
+        pytest.skip(f"{segment} lies in memory, not on a disk")
+    return folder
+
+
+def vectors(count: int) -> F32:
+    rows = np.random.default_rng(0).standard_normal((count, DIM)).astype(np.float32) + 0.5
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_a_cold_search_reads_columns_and_few_records(folder: Path) -> None:
+    (segment,) = folder.glob("*.mcs")
+    with PhotoIndex.open(folder) as index:
+        warm = index.search(vectors(1)[0], K)
+    drop(segment)
+    index = PhotoIndex.open(folder)
+    (live,) = index.segments
+    cold = index.search(vectors(1)[0], K)
+    assert (cold.paths, cold.scores.tolist()) == (warm.paths, warm.scores.tolist())
+    read_whole = ("axis", "bit_weights", "centroids", "starts", "columns")
+    pages = sum(live.segment.parts[part].length // PAGE + 1 for part in read_whole)
+    # A candidate and a path may lie on two pages each; a path's row and block are looked up.
+    assert pages_in_memory(segment) <= 1 + pages + 2 * 2 * K + 4 * K
