@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -34,6 +35,10 @@ minCompileSdkExtension=0
 minAndroidGradlePluginVersion=8.0.0
 coreLibraryDesugaringEnabled=false
 """
+# What the manifest has for the phone's photos.
+_PHONE_PHOTOS = re.compile(
+    r"\s*<(uses-permission|service|receiver)\b([^>]*/>|[^/>]*>.*?</\1>)", re.DOTALL
+)
 _PLACES = {"jni/": "lib/", "assets/": "assets/"}
 
 
@@ -83,7 +88,9 @@ def build_library(
         parts = gather_parts(bundle, options, work, progress)
         progress("compiling Java")
         stubs, archive = compile_stubs(work), work / "made.aar"
-        jar = write_archive(parts, [stubs, *parts.libraries.jars], work, archive, progress)
+        manifest = library_manifest(own_photos=options.own_photos)
+        classpath = [stubs, *parts.libraries.jars]
+        jar = write_archive(parts, manifest, classpath, work, archive, progress)
         if sample is not None:
             progress("building the sample app")
             extracted = parts.libraries.extracted
@@ -98,10 +105,15 @@ def build_library(
 
 
 def write_archive(
-    parts: Parts, classpath: Sequence[Path], work: Path, archive: Path, progress: Progress
+    parts: Parts,
+    manifest: str,
+    classpath: Sequence[Path],
+    work: Path,
+    archive: Path,
+    progress: Progress,
 ) -> bytes:
-    """Write an archive of the library's classes, compiled against `classpath`, and of `parts`;
-    return its classes.jar. BuildError."""
+    """Write an archive of the library's classes, compiled against `classpath`, of `parts` and
+    `manifest`; return its classes.jar. BuildError."""
     found = parts.libraries
     sources = map(main_sources, LIBRARY_MODULES)
     classes = compile_java(sources, classpath, work / "classes")
@@ -111,7 +123,7 @@ def write_archive(
     write_package(jar, [Entry(name, files[name].read_bytes(), False) for name in sorted(files)])
     rules = android_demo() / "platform" / "consumer-rules.pro"
     entries = [
-        Entry("AndroidManifest.xml", _manifest().encode()),
+        Entry("AndroidManifest.xml", manifest.encode()),
         Entry("classes.jar", jar.read_bytes()),
         Entry("R.txt", b""),
         Entry("proguard.txt", rules.read_bytes()),
@@ -137,10 +149,13 @@ def _check_names(bundle: Bundle | None, out: Path, sample: Path | None) -> None:
         raise BuildError("The sample app needs a bundle to search with.", "Give one: --bundle DIR.")
 
 
-def _manifest() -> str:
-    """The platform's manifest with what Gradle would add to it."""
+def library_manifest(*, own_photos: bool) -> str:
+    """The platform's manifest with what Gradle would add to it; for an app's own photos alone,
+    without permissions, services and receivers."""
     source = android_demo() / "platform" / "src" / "main" / "AndroidManifest.xml"
     text = source.read_text("utf-8")
+    if own_photos:
+        text = _PHONE_PHOTOS.sub("", text)
     opened = text.index(">", text.index("<manifest ")) + 1
     sdk = f'\n\n    <uses-sdk android:minSdkVersion="{MIN_SDK}" />'
     named = text[:opened].replace("<manifest ", f'<manifest package="{NAMESPACE}" ')

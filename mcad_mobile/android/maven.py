@@ -17,7 +17,12 @@ from xml.etree import ElementTree
 from mcad_mobile.android.aar import Libraries
 from mcad_mobile.android.dex import compile_stubs
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, Artifact
-from mcad_mobile.android.library import LIBRARY_MODULES, BuiltLibrary, write_archive
+from mcad_mobile.android.library import (
+    LIBRARY_MODULES,
+    BuiltLibrary,
+    library_manifest,
+    write_archive,
+)
 from mcad_mobile.android.package import Entry, write_package
 from mcad_mobile.android.parts import DEFAULTS, BuildOptions, gather_parts
 from mcad_mobile.android.toolchain import JAVADOC, document_java, main_sources
@@ -76,7 +81,8 @@ def build_maven(
         progress("compiling Java")
         classpath = [compile_stubs(work), *whole.libraries.jars]
         archive, stem = made / artifact.file_name, made / artifact.file_name.removesuffix(".aar")
-        jar = write_archive(parts, classpath, work, archive, progress)
+        manifest = library_manifest(own_photos=options.own_photos)
+        jar = write_archive(parts, manifest, classpath, work, archive, progress)
         component = made_component(archive, artifact.name, artifact.group, kind="library")
         listed = options.sbom or Path(f"{stem}-cyclonedx.json")
         listed.write_bytes(sbom(component, parts, {"classes.jar": jar}, [mcad_mobile()]))

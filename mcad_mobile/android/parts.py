@@ -35,8 +35,9 @@ class BuildOptions:
     """Options of an app or a library: the processors that it runs on; Android archives to merge (a
     QNN runtime); an archive with ONNX Runtime and a jar with D8 that replace ours; whether to fetch
     what the bundle's Snapdragon rungs need, under Qualcomm's own licence; whether to keep float
-    rungs behind quantized ones; where the bill of materials goes (None: beside the package); and
-    the licence that is accepted of weights that not everyone may ship."""
+    rungs behind quantized ones; where the bill of materials goes (None: beside the package); the
+    licence that is accepted of weights that not everyone may ship; and whether a library is for an
+    app's own photos alone, so that its manifest asks for nothing."""
 
     abis: tuple[str, ...] = (ABI,)
     aars: tuple[Path, ...] = ()
@@ -46,6 +47,7 @@ class BuildOptions:
     keep_float: bool = False
     sbom: Path | None = None
     accept_licence: str | None = None
+    own_photos: bool = False
 
     def sbom_path(self, out: Path) -> Path:
         """Where the bill of materials of the package `out` goes."""

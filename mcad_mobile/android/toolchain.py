@@ -171,6 +171,7 @@ def compile_java(
         )
     arguments: list[object] = [f"-J{option}" for option in SHORT_LIVED]
     arguments += ["-encoding", "UTF-8", "--release", JAVA_RELEASE, "-g", "-proc:none"]
+    arguments += ["-implicit:none"]
     # As D8 does: with invokedynamic, a JVM links each concatenation at its first use.
     arguments += ["-XDstringConcat=inline"]
     arguments += ["-Xlint:all,-try,-options,-classfile,-path", "-Werror", "-d", out]
@@ -198,7 +199,9 @@ def _run_over_sources(
     out.mkdir(parents=True, exist_ok=True)
     listed = out.with_name(f"{out.name}.sources")
     listed.write_text("".join(f'"{file}"\n' for file in files), "utf-8")
-    path = ["-classpath", ":".join(map(str, classpath))] if classpath else []
+    # Annotations are read to compile, and their classes are in no app.
+    path: list[object] = ["-sourcepath", android_demo() / "annotations"]
+    path += ["-classpath", ":".join(map(str, classpath))] if classpath else []
     run(tool, [*arguments, *path, f"@{listed}"])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import typer
@@ -10,7 +10,7 @@ import typer
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.app import PackageOptions, print_parts
-from mcad_mobile.cli.output import load_bundle, option, progress_bar
+from mcad_mobile.cli.output import flag, load_bundle, option, progress_bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,11 @@ class LibraryOptions(PackageOptions):
     )
     bundle: Path | None = option(
         "--bundle -b", "A bundle to go in as assets. Default: none, the app has one."
+    )
+    own_photos: bool = flag(
+        "--own-photos",
+        "For an app that searches photos of its own alone: the manifest asks for no permission, "
+        "and has no service and no job.",
     )
     sample: Path | None = option(
         "--sample",
@@ -54,12 +59,15 @@ def library(options: LibraryOptions) -> None:
 
     if (options.out is None) == (options.maven is None):
         raise typer.BadParameter("give either --out FILE or --maven DIR")
-    if options.maven is not None and options.sample is not None:
-        raise typer.BadParameter("--sample is made of an archive: give --out FILE")
+    if options.sample is not None and (options.maven is not None or options.own_photos):
+        raise typer.BadParameter(
+            "--sample searches the phone's photos, out of one archive: leave out --maven and "
+            "--own-photos"
+        )
     if options.maven is None and options.coordinates is not None:
         raise typer.BadParameter("--coordinates are those of --maven DIR")
     bundle = None if options.bundle is None else load_bundle(options.bundle)
-    build = options.build_options()
+    build = replace(options.build_options(), own_photos=options.own_photos)
     with progress_bar() as progress:
         if options.out is not None:
             built = build_library(

@@ -13,7 +13,7 @@ import pytest
 from mcad_mobile.android.apk import link
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
 from mcad_mobile.android.downloads import R8, fetch
-from mcad_mobile.android.library import build_library, merge_manifests
+from mcad_mobile.android.library import build_library, library_manifest, merge_manifests
 from mcad_mobile.android.package import PAGE
 from mcad_mobile.android.packaged import aapt2, apksigner
 from mcad_mobile.android.parts import BuildOptions
@@ -146,6 +146,14 @@ def check(dex: Dex) -> None:
     assert [str(call) for call in calls if not framework.has(call)] == []
     calls = [r for r in named if r.owner.startswith(("java/", "javax/"))]
     assert [str(call) for call in calls if not java.has(call)] == []
+
+
+def test_for_an_app_s_own_photos_the_manifest_asks_for_nothing():
+    root = ElementTree.fromstring(library_manifest(own_photos=True))
+    (application,) = (element for element in root if element.tag != "uses-sdk")
+    assert [element.tag for element in application] == ["uses-native-library"]
+    whole = ElementTree.fromstring(library_manifest(own_photos=False))
+    assert len([*whole.iter("uses-permission")]) == 8 and len([*whole.iter("receiver")]) == 1
 
 
 def test_a_manifest_gets_what_the_library_asks_for():

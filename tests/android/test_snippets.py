@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.dex import compile_stubs
-from mcad_mobile.android.downloads import Artifact, fetch_unpinned
 from mcad_mobile.android.library import LIBRARY_MODULES
-from mcad_mobile.android.toolchain import JAVA, compile_java, main_sources, run
+from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
 from mcad_mobile.errors import BuildError
+from tests.support.kotlin import compile_kotlin
 from tests.support.paths import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "android_demo/README.md"]
@@ -29,7 +29,7 @@ import mcad.gallery.*;
 import mcad.platform.MediaSearch;
 
 abstract class {name} extends android.app.Activity {{
-    abstract void show(String uri, float score);
+    abstract void show(android.net.Uri uri, float score);
     abstract void report(Indexing state);
     void lines(Context context, ExecutorService background) {{
 {lines}
@@ -59,24 +59,13 @@ def test_the_java_of_each_page_compiles(classpath: list[Path], tmp_path: Path) -
     compile_lines(LINES, classpath, tmp_path)
 
 
-KOTLIN = (
-    Artifact("org.jetbrains.kotlin", "kotlin-stdlib", "2.2.0"),
-    Artifact("org.jetbrains.kotlinx", "kotlinx-coroutines-core-jvm", "1.10.2"),
-)
-COMPILER = (
-    *KOTLIN,
-    Artifact("org.jetbrains.kotlin", "kotlin-compiler-embeddable", "2.2.0"),
-    Artifact("org.jetbrains.kotlin", "kotlin-script-runtime", "2.2.0"),
-    Artifact("org.jetbrains.kotlin", "kotlin-daemon-embeddable", "2.2.0"),
-    Artifact("org.jetbrains.kotlin", "kotlin-reflect", "1.6.10"),
-    Artifact("org.jetbrains.intellij.deps", "trove4j", "1.0.20200330"),
-    Artifact("org.jetbrains", "annotations", "13.0"),
-)
 SUSPENDED = """
 import android.content.Context
-import kotlinx.coroutines.Dispatchers
-import kotlinx.coroutines.withContext
+import mcad.kotlin.suspending
+import mcad.kotlin.uri
 import mcad.platform.MediaSearch
+
+fun show(uri: android.net.Uri, score: Float) = println("$uri $score")
 
 suspend fun lines(context: Context): Int {{
 {lines}
@@ -85,13 +74,10 @@ suspend fun lines(context: Context): Int {{
 """
 
 
-def compile_kotlin(lines: str, classpath: list[Path], folder: Path) -> None:
+def compile_lines_of_kotlin(lines: str, classpath: list[Path], folder: Path) -> None:
     (folder / "Lines.kt").write_text(SUSPENDED.format(lines=lines))
-    path = ":".join(map(str, [*classpath, *map(fetch_unpinned, KOTLIN)]))
-    compiler = ":".join(map(str, map(fetch_unpinned, COMPILER)))
-    arguments = ["-cp", compiler, "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "-no-stdlib"]
-    arguments += ["-no-reflect", "-Werror", "-classpath", path, "-d", folder / "classes"]
-    run(JAVA, [*arguments, folder / "Lines.kt"])
+    sources = [folder / "Lines.kt", android_demo() / "kotlin" / "Search.kt"]
+    compile_kotlin(sources, classpath, folder / "classes")
 
 
 @pytest.mark.slow
@@ -104,9 +90,9 @@ def test_the_kotlin_of_each_page_compiles(classpath: list[Path], tmp_path: Path)
     ]
     assert found
     for lines in found:
-        compile_kotlin(lines, classpath, tmp_path)
+        compile_lines_of_kotlin(lines, classpath, tmp_path)
     with pytest.raises(BuildError, match="unresolved reference"):
-        compile_kotlin(
+        compile_lines_of_kotlin(
             "val found = MediaSearch.of(context).nothingOfTheKind()", classpath, tmp_path
         )
 

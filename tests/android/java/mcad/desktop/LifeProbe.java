@@ -14,7 +14,9 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.base.JsonFields;
@@ -23,9 +25,11 @@ import mcad.engine.photos.PhotoDecoder;
 import mcad.engine.towers.Ladder;
 import mcad.gallery.Device;
 import mcad.gallery.Filter;
+import mcad.gallery.FolderPhotos;
 import mcad.gallery.Folders;
 import mcad.gallery.IndexRun;
 import mcad.gallery.Indexing;
+import mcad.gallery.PhotoLibrary;
 import mcad.gallery.PhotoSearch;
 
 /** The life of an app through its one door, {@link PhotoSearch}, on a {@link FakePhone}; asked from Python. */
@@ -44,8 +48,9 @@ final class LifeProbe {
         Path bundle = Paths.get(request.string("bundle"));
         List<File> libraries = request.has("libraries")
             ? Collections.singletonList(new File(request.string("libraries"))) : Collections.emptyList();
-        search = PhotoSearch.open(new PhotoSearch.Setup(path -> Files.newInputStream(bundle.resolve(path)), libraries, phone,
-            decoder, new FakeDevice(request)));
+        PhotoLibrary photos = request.has("folder") ? new FolderPhotos(Paths.get(request.string("folder"))) : phone;
+        search = PhotoSearch.open(new PhotoSearch.Setup(path -> Files.newInputStream(bundle.resolve(path)), libraries,
+            photos, decoder, new FakeDevice(request)));
         search.addListener(() -> {
             Indexing state = search.indexing();
             synchronized (heard) {
@@ -219,6 +224,10 @@ final class LifeProbe {
                 search.count();
                 search.estimate();
                 return state();
+            case "search_later":
+                return searchLater(request);
+            case "index_later":
+                return indexLater();
             case "release": {
                 Ladder.LoadedRung before = search.textTower();
                 boolean kept = before == search.textTower();
@@ -301,6 +310,64 @@ final class LifeProbe {
             return outcome(search.index());
         } finally {
             search.removeListener(listener);
+        }
+    }
+
+    /** Two searches that wait for one before them; the first of them is cancelled meanwhile. */
+    private Object searchLater(JsonFields request) throws IOException {
+        CountDownLatch reached = new CountDownLatch(1);
+        CountDownLatch gate = new CountDownLatch(1);
+        Path photo = Paths.get(request.string("photo"));
+        Thread before = new Thread(() -> {
+            try {
+                search.moreLike(() -> {
+                    reached.countDown();
+                    await(gate);
+                    return Files.newInputStream(photo);
+                }, 1);
+            } catch (IOException error) {
+                throw new IllegalStateException(error);
+            }
+        });
+        before.start();
+        await(reached);
+        CompletableFuture<SearchEngine.Found> cancelled = search.searchLater("a dog", 5, Filter.ALL);
+        CompletableFuture<SearchEngine.Found> wanted =
+            search.searchLater(request.string("words"), request.integer("k", 1, 1 << 20), filter(request));
+        boolean waits = !wanted.isDone();
+        cancelled.cancel(false);
+        gate.countDown();
+        try {
+            return JsonFields.of("found", found(wanted.get()), "waits", waits, "cancelled", cancelled.isCancelled(),
+                "searched", search.timings.count("tokenize"));
+        } catch (ExecutionException error) {
+            return error.getCause().toString();
+        } catch (InterruptedException error) {
+            throw new IOException(error);
+        }
+    }
+
+    /** A run that is cancelled over its first photo. */
+    private Object indexLater() throws IOException {
+        decoder.gate = new CountDownLatch(1);
+        decoder.reached = new CountDownLatch(1);
+        CompletableFuture<Optional<IndexRun.Outcome>> run = search.indexLater();
+        await(decoder.reached);
+        run.cancel(false);
+        decoder.gate.countDown();
+        decoder.reached = null;
+        try {
+            return JsonFields.of("left", search.awaitIndexing(), "photos", search.photos());
+        } catch (InterruptedException error) {
+            throw new IOException(error);
+        }
+    }
+
+    private static void await(CountDownLatch latch) throws IOException {
+        try {
+            latch.await();
+        } catch (InterruptedException error) {
+            throw new IOException(error);
         }
     }
 

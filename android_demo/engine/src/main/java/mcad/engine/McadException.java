@@ -1,6 +1,7 @@
 package mcad.engine;
 
 import java.io.IOException;
+import org.jspecify.annotations.Nullable;
 
 /**
  * An error that a user can meet: {@link #message} names what went wrong and with which value, {@link #hint} what to do
@@ -42,7 +43,7 @@ public final class McadException extends IOException {
         this(Kind.OTHER, message, hint, cause);
     }
 
-    public McadException(Kind kind, String message, String hint, Throwable cause) {
+    public McadException(Kind kind, String message, String hint, @Nullable Throwable cause) {
         super(hint.isEmpty() ? message : message + "\n  " + hint, cause);
         this.kind = kind;
         this.message = message;

@@ -20,6 +20,7 @@ import mcad.engine.text.Tokenizer;
 import mcad.engine.towers.Ladder;
 import mcad.engine.towers.Quarantine;
 import mcad.engine.towers.Tower;
+import org.jspecify.annotations.Nullable;
 
 /** From words to photos: a bundle's towers, each loaded when it is first needed. Not for two threads at once. */
 public final class SearchEngine implements AutoCloseable {
@@ -88,7 +89,7 @@ public final class SearchEngine implements AutoCloseable {
     }
 
     /** Null before it is loaded. */
-    public Ladder.LoadedRung loadedImageTower() {
+    public Ladder.@Nullable LoadedRung loadedImageTower() {
         return image;
     }
 
@@ -115,7 +116,7 @@ public final class SearchEngine implements AutoCloseable {
     }
 
     /** The same among {@code rows} alone; among all where it is null. */
-    public Found search(PhotoIndex index, String query, int k, Rows rows) throws IOException {
+    public Found search(PhotoIndex index, String query, int k, @Nullable Rows rows) throws IOException {
         warmUp();
         return watched("text", text, () -> search(tokenizer, text.tower(), index, query, k, rows));
     }
@@ -145,24 +146,24 @@ public final class SearchEngine implements AutoCloseable {
         return new Found(results, ms, tokens.truncated());
     }
 
-    private static Hits nearest(PhotoIndex index, float[] embedding, int k, Rows rows) throws IOException {
+    private static Hits nearest(PhotoIndex index, float[] embedding, int k, @Nullable Rows rows) throws IOException {
         return rows == null ? index.search(embedding, k) : index.search(embedding, k, rows);
     }
 
     /** The {@code k} photos nearest to an embedding [dim] of unit length, of a photo that is not in the index, say. */
-    public static Found moreLike(PhotoIndex index, float[] embedding, int k, Rows rows) throws IOException {
+    public static Found moreLike(PhotoIndex index, float[] embedding, int k, @Nullable Rows rows) throws IOException {
         long started = System.nanoTime();
         Hits hits = nearest(index, embedding, k, rows);
         return new Found(results(hits), times(hits, started), false);
     }
 
     /** The {@code k} photos most like one of the index, without itself. McadException if it is not there. */
-    public static Found moreLike(PhotoIndex index, String path, int k, Rows rows) throws IOException {
+    public static Found moreLike(PhotoIndex index, String path, int k, @Nullable Rows rows) throws IOException {
         return without(path, moreLike(index, embedding(index, path), k + 1, rows), k);
     }
 
     /** The same of those that words describe, too: like this photo, but at night. */
-    public Found moreLike(PhotoIndex index, String path, String words, int k, Rows rows) throws IOException {
+    public Found moreLike(PhotoIndex index, String path, String words, int k, @Nullable Rows rows) throws IOException {
         return without(path, moreLike(index, compose(embedding(index, path), words), k + 1, rows), k);
     }
 

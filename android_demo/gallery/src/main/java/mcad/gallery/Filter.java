@@ -4,6 +4,7 @@ import java.time.LocalDate;
 import java.time.ZoneId;
 import java.util.Collections;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Among which photos a search looks: those of some folders (albums are folders, on Android), taken in a time.
@@ -21,7 +22,7 @@ public record Filter(Set<String> folders, long fromMs, long untilMs) {
     }
 
     /** The same from one day to another, both whole, as days begin in a time zone; null where it has no such end. */
-    public Filter taken(LocalDate first, LocalDate last, ZoneId zone) {
+    public Filter taken(@Nullable LocalDate first, @Nullable LocalDate last, ZoneId zone) {
         return new Filter(folders, first == null ? Long.MIN_VALUE : start(first, zone),
             last == null ? Long.MAX_VALUE : start(last.plusDays(1), zone));
     }

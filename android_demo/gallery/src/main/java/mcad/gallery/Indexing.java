@@ -1,6 +1,7 @@
 package mcad.gallery;
 
 import mcad.engine.McadException;
+import org.jspecify.annotations.Nullable;
 
 /**
  * How far indexing is: now, or when the last run ended.
@@ -16,7 +17,7 @@ import mcad.engine.McadException;
  * @param failure why the last run ended, if it failed; else null
  */
 public record Indexing(boolean running, boolean resting, boolean changing, int done, int total, double perMinute,
-        int skipped, boolean rebuilt, McadException.Kind failure) {
+        int skipped, boolean rebuilt, McadException.@Nullable Kind failure) {
     static final Indexing UNKNOWN = new Indexing(false, false, false, -1, -1, 0, 0, false, null);
 
     static Indexing started() {

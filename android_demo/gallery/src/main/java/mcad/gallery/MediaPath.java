@@ -1,5 +1,7 @@
 package mcad.gallery;
 
+import org.jspecify.annotations.Nullable;
+
 /**
  * The indexed path of a photo of Android's MediaStore: its content URI, which names the volume from Android 10 on
  * ({@code content://media/external_primary/images/media/7}). Before, all volumes are "external" there; then the volume
@@ -35,7 +37,7 @@ public final class MediaPath {
      * The folder of a photo, without a slash at its end, the same on each volume; empty for a volume's root. {@code
      * relativePath} is its RELATIVE_PATH, which Android 10 and later know; {@code data} its file.
      */
-    public static String folder(String relativePath, String data) {
+    public static String folder(@Nullable String relativePath, @Nullable String data) {
         if (relativePath != null) {
             return relativePath.endsWith("/") ? relativePath.substring(0, relativePath.length() - 1) : relativePath;
         }
@@ -57,7 +59,7 @@ public final class MediaPath {
     }
 
     /** The indexed path of a content URI that does not name the volume, whose file is {@code data}. */
-    public static String of(String uri, String data) {
+    public static String of(String uri, @Nullable String data) {
         String volume = PRIMARY;
         if (data != null && data.startsWith(STORAGE)) {
             int end = data.indexOf('/', STORAGE.length());

@@ -8,10 +8,10 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
 import java.util.function.BooleanSupplier;
 import java.util.stream.Collectors;
 import mcad.engine.Bundle;
@@ -21,6 +21,7 @@ import mcad.engine.SearchEngine;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.engine.towers.Ladder;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Search over a phone's photos, whole: open it once for a process, {@link #index} from a service or a job, {@link
@@ -29,7 +30,7 @@ import mcad.engine.towers.Ladder;
  * is seen by the next search. Ladder, self-test and quarantine of the rungs, and the rebuilding of a damaged index, are
  * behind it.
  */
-public final class PhotoSearch implements Closeable {
+public final class PhotoSearch implements PhotoFinder, Closeable {
     /**
      * The surroundings of a search.
      *
@@ -81,18 +82,18 @@ public final class PhotoSearch implements Closeable {
         return installed.searched().bundle();
     }
 
-    /**
-     * The {@code k} photos nearest to words, of those that can be seen now. McadException if there are no words, the
-     * text tower does not run, or the index cannot be read; one of kind DAMAGED when it has to be built again by the
-     * next {@link #index}.
-     */
-    public SearchEngine.Found search(String words, int k) throws IOException {
-        return search(words, k, Filter.ALL);
+    @Override
+    public SearchEngine.Found search(String words, int k, Filter filter) throws IOException {
+        return call(searched(words, k, filter));
     }
 
-    /** The same among the photos of some folders, or of some time. */
-    public SearchEngine.Found search(String words, int k, Filter filter) throws IOException {
-        return find((index, rows, count) -> finder.engine().search(index, words, count, rows), k, filter);
+    @Override
+    public CompletableFuture<SearchEngine.Found> searchLater(String words, int k, Filter filter) {
+        return later(searched(words, k, filter));
+    }
+
+    private Finder.Work<SearchEngine.Found> searched(String words, int k, Filter filter) {
+        return () -> finder.find((index, rows, count) -> finder.engine().search(index, words, count, rows), k, filter);
     }
 
     /** The {@code k} photos most like one of the index, without itself. McadException if it is not there. */
@@ -101,6 +102,7 @@ public final class PhotoSearch implements Closeable {
     }
 
     /** The same among the photos of some folders, or of some time, of which it need not be. */
+    @Override
     public SearchEngine.Found moreLike(String path, int k, Filter filter) throws IOException {
         return find((index, rows, count) -> SearchEngine.moreLike(index, path, count, rows), k, filter);
     }
@@ -193,7 +195,7 @@ public final class PhotoSearch implements Closeable {
         });
     }
 
-    /** How many photos can be searched. */
+    @Override
     public int photos() throws IOException {
         return call(() -> finder.index().photos());
     }
@@ -209,7 +211,7 @@ public final class PhotoSearch implements Closeable {
     }
 
     /** The image tower of the last run; null before the first. */
-    public Ladder.LoadedRung imageTower() {
+    public Ladder.@Nullable LoadedRung imageTower() {
         return indexer.imageTower();
     }
 
@@ -245,6 +247,13 @@ public final class PhotoSearch implements Closeable {
     /** The same, after ending a run that is on; its batch is committed. */
     public IndexRun.Outcome indexInstead(BooleanSupplier wanted) throws IOException {
         return indexer.index(true, wanted).orElseThrow(IllegalStateException::new);
+    }
+
+    @Override
+    public CompletableFuture<Optional<IndexRun.Outcome>> indexLater() {
+        CompletableFuture<Optional<IndexRun.Outcome>> ended = new CompletableFuture<>();
+        thread(() -> finish(ended, () -> index(() -> !ended.isCancelled()))).start();
+        return ended;
     }
 
     /**
@@ -290,17 +299,17 @@ public final class PhotoSearch implements Closeable {
         return indexer.isRunning();
     }
 
+    @Override
     public Indexing indexing() {
         return indexer.state().changing(installed.previous() != null);
     }
 
-    /**
-     * Add a listener that is called, on any thread, when {@link #indexing} changes or there are more photos to search.
-     */
+    @Override
     public void addListener(Runnable listener) {
         indexer.addListener(listener);
     }
 
+    @Override
     public void removeListener(Runnable listener) {
         indexer.removeListener(listener);
     }
@@ -335,20 +344,46 @@ public final class PhotoSearch implements Closeable {
 
     /** Run on the worker and wait. */
     private <T> T call(Finder.Work<T> work) throws IOException {
-        Future<T> running = worker.submit(() -> finder.withFallback(work));
         try {
-            return running.get();
+            return later(work).get();
         } catch (ExecutionException error) {
             if (error.getCause() instanceof IOException io) {
-                if (McadException.kind(io) == McadException.Kind.DAMAGED) {
-                    indexer.damaged();
-                }
                 throw io;
             }
             throw new IOException(error.getCause());
         } catch (InterruptedException interrupted) {
             Thread.currentThread().interrupt();
             throw new IOException(interrupted);
+        }
+    }
+
+    /** Run on the worker, unless it is cancelled before. */
+    private <T> CompletableFuture<T> later(Finder.Work<T> work) {
+        CompletableFuture<T> answer = new CompletableFuture<>();
+        worker.execute(() -> {
+            if (!answer.isCancelled()) {
+                finish(answer, () -> watched(work));
+            }
+        });
+        return answer;
+    }
+
+    private <T> T watched(Finder.Work<T> work) throws IOException {
+        try {
+            return finder.withFallback(work);
+        } catch (McadException error) {
+            if (error.kind == McadException.Kind.DAMAGED) {
+                indexer.damaged();
+            }
+            throw error;
+        }
+    }
+
+    private static <T> void finish(CompletableFuture<T> answer, Finder.Work<T> work) {
+        try {
+            answer.complete(work.run());
+        } catch (IOException | RuntimeException | Error error) {
+            answer.completeExceptionally(error);
         }
     }
 }

@@ -14,10 +14,16 @@ import java.util.concurrent.ThreadFactory;
 import mcad.gallery.Device;
 
 /** This phone. */
-record AndroidDevice(Context context) implements Device {
+record AndroidDevice(Context context, String name) implements Device {
+    private static final String MEDIA = "photo-search";
+
+    AndroidDevice(Context context) {
+        this(context, MEDIA);
+    }
+
     @Override
     public Path directory() {
-        return context.getNoBackupFilesDir().toPath().resolve("photo-search");
+        return context.getNoBackupFilesDir().toPath().resolve(name);
     }
 
     /** A rung that ended the process may run under another version of the app, or of the phone's drivers. */

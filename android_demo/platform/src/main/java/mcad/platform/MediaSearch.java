@@ -6,6 +6,7 @@ import android.content.Context;
 import android.content.Intent;
 import android.content.SharedPreferences;
 import android.content.res.Configuration;
+import android.net.Uri;
 import android.os.BatteryManager;
 import android.os.PowerManager;
 import android.os.Process;
@@ -15,13 +16,17 @@ import android.util.Log;
 import java.io.File;
 import java.util.Collections;
 import java.util.concurrent.TimeUnit;
+import mcad.engine.SearchEngine;
+import mcad.gallery.MediaPath;
+import mcad.gallery.PhotoLibrary;
 import mcad.gallery.PhotoSearch;
 import mcad.gallery.Waiting;
+import org.jspecify.annotations.Nullable;
 
 /**
  * {@link PhotoSearch} over the photos of this phone, with the bundle in the app's assets: the one object of the
  * process, which screens, service and job share; and when it indexes. Methods that read or write the user's choices are
- * not for the screen's thread: all but {@link #of}, {@link #indexNow} and the intents.
+ * not for the screen's thread: all but {@link #of}, {@link #open}, {@link #indexNow} and the intents.
  */
 public final class MediaSearch {
     static final String TAG = "mcad";
@@ -35,7 +40,7 @@ public final class MediaSearch {
     private static final String RUNS = "runs-in-process";
     private static final long PAUSE_MS = TimeUnit.HOURS.toMillis(1);
 
-    private static PhotoSearch instance;
+    private static @Nullable PhotoSearch instance;
 
     private MediaSearch() {}
 
@@ -43,21 +48,42 @@ public final class MediaSearch {
     public static synchronized PhotoSearch of(Context any) {
         if (instance == null) {
             Context context = any.getApplicationContext();
-            String libraries = context.getApplicationInfo().nativeLibraryDir;
-            try {
-                // ONNX Runtime reports usage to Microsoft unless this is set before it is loaded.
-                Os.setenv("ORT_DISABLE_TELEMETRY", "1", true);
-                // Where the NPU's own loader looks for its half of Qualcomm's runtime.
-                Os.setenv("ADSP_LIBRARY_PATH", libraries + VENDOR, true);
-            } catch (ErrnoException error) {
-                Log.w(TAG, error); // an NPU's rung will not load, and the next is taken
-            }
-            instance = PhotoSearch.open(new PhotoSearch.Setup(path -> context.getAssets().open("bundle/" + path),
-                Collections.singletonList(new File(libraries)), new MediaPhotos(context), new BitmapDecoder(),
-                new AndroidDevice(context)));
-            context.registerComponentCallbacks(new TowerRelease(instance));
+            instance = open(context, new MediaPhotos(context), new AndroidDevice(context));
         }
         return instance;
+    }
+
+    /**
+     * A search over other photos, {@link mcad.gallery.FolderPhotos} say, which needs no permission; its own index,
+     * which the app updates by {@link PhotoSearch#index} or {@link PhotoSearch#indexLater}. To be opened once for a
+     * process.
+     *
+     * @param name what its folder beside the app's files is called: another one for each
+     */
+    public static PhotoSearch open(Context any, String name, PhotoLibrary photos) {
+        Context context = any.getApplicationContext();
+        return open(context, photos, new AndroidDevice(context, "photo-search-" + name));
+    }
+
+    private static PhotoSearch open(Context context, PhotoLibrary photos, AndroidDevice device) {
+        String libraries = context.getApplicationInfo().nativeLibraryDir;
+        try {
+            // ONNX Runtime reports usage to Microsoft unless this is set before it is loaded.
+            Os.setenv("ORT_DISABLE_TELEMETRY", "1", true);
+            // Where the NPU's own loader looks for its half of Qualcomm's runtime.
+            Os.setenv("ADSP_LIBRARY_PATH", libraries + VENDOR, true);
+        } catch (ErrnoException error) {
+            Log.w(TAG, error); // an NPU's rung will not load, and the next is taken
+        }
+        PhotoSearch search = PhotoSearch.open(new PhotoSearch.Setup(path -> context.getAssets().open("bundle/" + path),
+            Collections.singletonList(new File(libraries)), photos, new BitmapDecoder(), device));
+        context.registerComponentCallbacks(new TowerRelease(search));
+        return search;
+    }
+
+    /** A photo of this phone that was found, as Android knows it. */
+    public static Uri uri(SearchEngine.Result result) {
+        return Uri.parse(MediaPath.uri(result.path()));
     }
 
     /** Gives the text tower back when the app is in the background and others need memory. */

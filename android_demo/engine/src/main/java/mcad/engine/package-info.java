@@ -1,0 +1,4 @@
+@NullMarked
+package mcad.engine;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,4 @@
+@NullMarked
+package mcad.engine.photos;
+
+import org.jspecify.annotations.NullMarked;

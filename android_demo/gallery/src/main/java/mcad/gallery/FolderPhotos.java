@@ -1,0 +1,97 @@
+package mcad.gallery;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import mcad.engine.McadException;
+import mcad.engine.photos.PhotoDecoder;
+
+/**
+ * The photos in a folder that belongs to the app, which needs no permission: its own files. The index knows each by its
+ * path below the folder.
+ */
+public final class FolderPhotos implements PhotoLibrary {
+    private static final Map<String, String> KINDS = Map.of("jpg", "image/jpeg", "jpeg", "image/jpeg", "png",
+        "image/png", "webp", "image/webp", "heic", "image/heic", "heif", "image/heif", "avif", "image/avif");
+
+    private final Path folder;
+
+    public FolderPhotos(Path folder) {
+        this.folder = folder;
+    }
+
+    /** The file of an indexed path. */
+    public Path file(String path) {
+        return folder.resolve(path);
+    }
+
+    @Override
+    public Listing list() throws IOException {
+        checkAccess();
+        List<Path> files;
+        try (Stream<Path> found = Files.walk(folder)) {
+            files = found.filter(file -> !kind(file).isEmpty()).sorted().collect(Collectors.toList());
+        }
+        List<Item> items = new ArrayList<>(files.size());
+        for (Path file : files) {
+            try {
+                BasicFileAttributes facts = Files.readAttributes(file, BasicFileAttributes.class);
+                if (facts.isRegularFile()) {
+                    Path path = folder.relativize(file);
+                    String parent = path.getParent() == null ? "" : path.getParent().toString();
+                    long modifiedMs = facts.lastModifiedTime().toMillis();
+                    items.add(new Item(path.toString(), modifiedMs, facts.size(), kind(file), parent, modifiedMs));
+                }
+            } catch (NoSuchFileException gone) {
+                // It was deleted meanwhile.
+            }
+        }
+        return new Listing(items, Collections.singletonMap("", "1"), true);
+    }
+
+    /** The MIME type, by the end of the name; empty for what is no photo. */
+    private static String kind(Path file) {
+        String name = file.getFileName().toString();
+        return KINDS.getOrDefault(name.substring(name.lastIndexOf('.') + 1).toLowerCase(Locale.ROOT), "");
+    }
+
+    @Override
+    public String volume(String path) {
+        return "";
+    }
+
+    @Override
+    public PhotoDecoder.Source open(String path) {
+        return () -> Files.newInputStream(file(path));
+    }
+
+    @Override
+    public Set<String> visible(List<String> paths) {
+        Set<String> visible = new HashSet<>();
+        for (String path : paths) {
+            if (Files.isRegularFile(file(path))) {
+                visible.add(path);
+            }
+        }
+        return visible;
+    }
+
+    @Override
+    public void checkAccess() throws IOException {
+        if (!Files.isDirectory(folder)) { // else all photos would be gone from the index
+            throw new McadException(
+                McadException.Kind.PHOTOS, folder + " is no folder.", "Make it before you index.", null);
+        }
+    }
+}

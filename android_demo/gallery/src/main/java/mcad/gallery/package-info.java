@@ -1,0 +1,4 @@
+@NullMarked
+package mcad.gallery;
+
+import org.jspecify.annotations.NullMarked;

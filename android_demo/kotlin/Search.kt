@@ -1,0 +1,59 @@
+// Search with coroutines. Copy this file into your app; it needs org.jetbrains.kotlinx:kotlinx-coroutines-core.
+package mcad.kotlin
+
+import android.net.Uri
+import java.util.concurrent.CompletableFuture
+import kotlin.coroutines.resume
+import kotlin.coroutines.resumeWithException
+import kotlinx.coroutines.channels.awaitClose
+import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.flow.callbackFlow
+import kotlinx.coroutines.flow.conflate
+import kotlinx.coroutines.suspendCancellableCoroutine
+import mcad.engine.SearchEngine
+import mcad.gallery.Filter
+import mcad.gallery.Indexing
+import mcad.gallery.PhotoFinder
+import mcad.platform.MediaSearch
+
+/** A photo that was found, as Android knows it. */
+val SearchEngine.Result.uri: Uri get() = MediaSearch.uri(this)
+
+/** [PhotoFinder] with coroutines: `val photos = MediaSearch.of(context).suspending()`. */
+class SuspendingSearch(private val finder: PhotoFinder) {
+    /** The [most] photos nearest to [words]. A search that is cancelled before its turn never runs. */
+    suspend fun search(words: String, most: Int, filter: Filter = Filter.ALL): SearchEngine.Found =
+        finder.searchLater(words, most, filter).await()
+
+    /** How far indexing is: now, and at each change. */
+    val indexing: Flow<Indexing> = callbackFlow {
+        val listener = Runnable { trySend(finder.indexing()) }
+        finder.addListener(listener)
+        listener.run()
+        awaitClose { finder.removeListener(listener) }
+    }.conflate()
+
+    /** Index, and tell how far it is until all is done. A collector that is cancelled ends the run. */
+    fun index(): Flow<Indexing> = callbackFlow {
+        val listener = Runnable { trySend(finder.indexing()) }
+        finder.addListener(listener)
+        val run = finder.indexLater()
+        run.whenComplete { _, error ->
+            listener.run()
+            close(error)
+        }
+        awaitClose {
+            finder.removeListener(listener)
+            run.cancel(false)
+        }
+    }.conflate()
+}
+
+fun PhotoFinder.suspending() = SuspendingSearch(this)
+
+private suspend fun <T : Any> CompletableFuture<T>.await(): T = suspendCancellableCoroutine { waiting ->
+    waiting.invokeOnCancellation { cancel(false) }
+    whenComplete { value, error ->
+        if (error == null) waiting.resume(value) else waiting.resumeWithException(error)
+    }
+}

@@ -1,0 +1,4 @@
+@NullMarked
+package mcad.platform;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,85 @@
+package mcad.test
+
+import java.io.IOException
+import java.nio.file.Files
+import java.nio.file.Path
+import java.nio.file.Paths
+import java.util.concurrent.CountDownLatch
+import java.util.concurrent.atomic.AtomicInteger
+import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.async
+import kotlinx.coroutines.flow.first
+import kotlinx.coroutines.flow.toList
+import kotlinx.coroutines.runBlocking
+import kotlinx.coroutines.withContext
+import mcad.desktop.ImageIoDecoder
+import mcad.engine.photos.PhotoDecoder
+import mcad.gallery.Device
+import mcad.gallery.FakePhotoSearch
+import mcad.gallery.FolderPhotos
+import mcad.gallery.Indexing
+import mcad.gallery.PhotoSearch
+import mcad.kotlin.suspending
+
+/** Waits for [gate] over the second photo. */
+private class Held(val gate: CountDownLatch) : PhotoDecoder {
+    private val real = ImageIoDecoder()
+    private val decoded = AtomicInteger()
+
+    override fun decode(source: PhotoDecoder.Source, atLeast: Int) = run {
+        if (decoded.incrementAndGet() == 2) gate.await()
+        real.decode(source, atLeast)
+    }
+}
+
+private class Computer(private val folder: Path) : Device {
+    override fun directory(): Path = folder
+
+    override fun environment() = ""
+}
+
+/** Arguments: a bundle, a folder of three photos, a folder for the index. Each line is one fact. */
+fun main(arguments: Array<String>) = runBlocking {
+    fake()
+    val (bundle, photos, index) = arguments.map { Paths.get(it) }
+    val gate = CountDownLatch(1)
+    val search = PhotoSearch.open(
+        PhotoSearch.Setup(
+            { Files.newInputStream(bundle.resolve(it)) }, listOf(), FolderPhotos(photos), Held(gate), Computer(index)
+        )
+    )
+    val suspending = search.suspending()
+    val seen = suspending.index().first { it.done() == 1 }
+    gate.countDown()
+    withContext(Dispatchers.IO) { search.awaitIndexing() }
+    println("cancelled after ${seen.done()} of ${seen.total()}: ${search.photos()} can be searched")
+    val last = suspending.index().toList().last()
+    println("then ${last.done()} of ${last.total()}, running: ${last.running()}")
+    println("found ${suspending.search("a photo", 2).results().size} of ${search.photos()}")
+    search.close()
+}
+
+private suspend fun fake() = runBlocking {
+    val fake = FakePhotoSearch()
+    val photos = fake.suspending()
+    fake.answer("a dog", "content://media/external/images/media/7", "content://media/external/images/media/8")
+    println("fake: ${photos.search("a dog", 1).results().map { it.path() }}, ${photos.search("a cat", 1).results()}")
+    fake.fail(IOException("no more"))
+    try {
+        photos.search("a dog", 1)
+    } catch (error: IOException) {
+        println("fake: ${error.message}")
+    }
+    val reached = async { photos.indexing.first { it.done() == 3 } }
+    val indexing = Indexing(true, false, false, 3, 9, 60.0, 0, false, null)
+    withContext(Dispatchers.IO) { while (!reached.isCompleted) fake.become(indexing, 3) }
+    println("fake: ${reached.await().done()} of 9, asked ${fake.asked()}")
+    val never = async { photos.indexing.first { it.done() == 99 } }
+    never.cancel()
+    try {
+        never.await()
+    } catch (cancelled: CancellationException) {
+        println("fake: cancelled")
+    }
+}

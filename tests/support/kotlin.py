@@ -1,0 +1,39 @@
+"""Kotlin's own compiler, out of Maven Central."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mcad_mobile.android.downloads import Artifact, fetch_unpinned
+from mcad_mobile.android.toolchain import JAVA, run
+
+LIBRARIES = (
+    Artifact("org.jetbrains.kotlin", "kotlin-stdlib", "2.2.0"),
+    Artifact("org.jetbrains.kotlinx", "kotlinx-coroutines-core-jvm", "1.10.2"),
+)
+_COMPILER = (
+    *LIBRARIES,
+    Artifact("org.jetbrains.kotlin", "kotlin-compiler-embeddable", "2.2.0"),
+    Artifact("org.jetbrains.kotlin", "kotlin-script-runtime", "2.2.0"),
+    Artifact("org.jetbrains.kotlin", "kotlin-daemon-embeddable", "2.2.0"),
+    Artifact("org.jetbrains.kotlin", "kotlin-reflect", "1.6.10"),
+    Artifact("org.jetbrains.intellij.deps", "trove4j", "1.0.20200330"),
+    Artifact("org.jetbrains", "annotations", "13.0"),
+)
+
+
+def kotlin_libraries() -> list[Path]:
+    """Kotlin's own classes and its coroutines. BuildError."""
+    return [fetch_unpinned(artifact) for artifact in LIBRARIES]
+
+
+def compile_kotlin(sources: Sequence[Path], classpath: Sequence[Path], out: Path) -> Path:
+    """Compile sources against `classpath` to classes in `out`, and return it; warnings are errors.
+    BuildError."""
+    path = ":".join(map(str, [*classpath, *kotlin_libraries()]))
+    compiler = ":".join(str(fetch_unpinned(artifact)) for artifact in _COMPILER)
+    arguments = ["-cp", compiler, "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "-no-stdlib"]
+    arguments += ["-no-reflect", "-Werror", "-classpath", path, "-d", str(out)]
+    run(JAVA, [*arguments, *sources])
+    return out
