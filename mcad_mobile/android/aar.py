@@ -51,12 +51,17 @@ class Libraries:
     notes: list[str] = field(default_factory=list)
     extracted: bool = False
 
-    def runs_npu(self) -> bool:
-        """Whether every ABI has Qualcomm's runtime and an ONNX Runtime that calls it."""
-        return all(
-            _QNN in native and (_QNN_BESIDE in native or _QNN_BUILT_IN in native.get(_LIBRARY, b""))
-            for native in self.native.values()
-        )
+    def missing_for_npu(self, htp_arch: int | None) -> str | None:
+        """What an ABI lacks to run a Snapdragon's NPU of this architecture: Qualcomm's runtime with
+        its half on that NPU, or an ONNX Runtime that calls it. None: nothing."""
+        halves = () if htp_arch is None else (f"V{htp_arch}Stub.so", f"V{htp_arch}Skel.so")
+        for native in self.native.values():
+            if _QNN_BESIDE not in native and _QNN_BUILT_IN not in native.get(_LIBRARY, b""):
+                return "ONNX Runtime with QNN"
+            for name in (_QNN, *(f"libQnnHtp{half}" for half in halves)):
+                if name not in native:
+                    return name
+        return None
 
 
 def libraries(

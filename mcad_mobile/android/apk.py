@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from mcad_mobile.android.dex import MIN_SDK
-from mcad_mobile.android.downloads import FRAMEWORK, fetch
+from mcad_mobile.android.downloads import FRAMEWORK
 from mcad_mobile.android.package import Entry, entries_of, write_package
-from mcad_mobile.android.packaged import aapt2
+from mcad_mobile.android.packaged import aapt2, provide
 from mcad_mobile.base import VERSION
 from mcad_mobile.errors import BuildError
 
@@ -29,7 +29,7 @@ def link(
     manifest_path = work / "AndroidManifest.xml"
     manifest_path.write_text(manifest, "utf-8")
     linked = work / "linked.apk"
-    arguments: list[object] = ["link", "-o", linked, "-I", fetch(FRAMEWORK)]
+    arguments: list[object] = ["link", "-o", linked, "-I", provide(FRAMEWORK)]
     arguments += ["--manifest", manifest_path, "--java", work / "generated", "--auto-add-overlay"]
     arguments += ["--min-sdk-version", MIN_SDK, "--target-sdk-version", TARGET_SDK]
     arguments += ["--version-code", _version_code(), "--version-name", VERSION]

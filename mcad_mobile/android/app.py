@@ -10,7 +10,7 @@ from pathlib import Path
 from mcad_mobile.android.apk import complete_manifest, link, native_entries, write_apk
 from mcad_mobile.android.dex import build_dex
 from mcad_mobile.android.package import Entry, entries_of, write_package
-from mcad_mobile.android.packaged import bundletool, d8_version, packaged_aapt2, prepare
+from mcad_mobile.android.packaged import bundletool, prepare, used_tools
 from mcad_mobile.android.parts import DEFAULTS, BuildOptions, Parts, gather_parts
 from mcad_mobile.android.signing import Key, debug_key, sign_aab, sign_apk
 from mcad_mobile.android.toolchain import android_demo
@@ -63,15 +63,14 @@ def build_app(
         path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".app-", dir=out.parent) as folder:
         work = Path(folder)
-        prepare(progress)
-        d8 = d8_version(options.r8)
+        prepare(progress, options.r8)
+        tools = tool_components(used_tools(options.r8))
         parts = gather_parts(bundle, options, work, progress)
         made, dex = work / f"made{out.suffix}", _package(parts, options.r8, work, aab, progress)
         if aab:
             sign_aab(made, key or debug_key())
         else:
             sign_apk(work / "unsigned.apk", made, key or debug_key())
-        tools = tool_components(packaged_aapt2(), d8, options.r8)
         component = made_component(made, out.name, PACKAGE)
         sbom_path.write_bytes(sbom(component, parts, {"classes.dex": dex}, tools))
         made.replace(out)

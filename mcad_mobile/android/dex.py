@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mcad_mobile.android.downloads import R8, fetch
-from mcad_mobile.android.packaged import d8
+from mcad_mobile.android.downloads import R8
+from mcad_mobile.android.packaged import d8, provide, sdk_file
 from mcad_mobile.android.toolchain import (
     JAVAC,
     android_demo,
@@ -40,7 +40,8 @@ def build_dex(
     D8 or that of the user's `r8`. The cache keeps the last result for each set of modules, so a
     build with another bundle or key needs no compiler. BuildError."""
     sources = [*map(main_sources, modules), *generated]
-    compiler = R8.sha256 if r8 is None else sha256_of(r8)
+    own = r8 or sdk_file(R8)
+    compiler = R8.sha256 if own is None else sha256_of(own)
     fingerprint = _fingerprint(compiler, [*sources, android_demo() / "stubs"], jars)
     kept = cache_directory() / f"{'-'.join(modules)}-{fingerprint}.dex"
     if kept.is_file():
@@ -48,8 +49,8 @@ def build_dex(
     progress("compiling Java")
     stubs = compile_stubs(folder)
     classes = compile_java(sources, [stubs, *jars], folder / "classes")
-    if r8 is None:
-        fetch(R8, progress)
+    if own is None:
+        provide(R8, progress)
     progress("making classes.dex")
     dex = run_d8([*sorted(classes.rglob("*.class")), *jars], stubs, folder, r8)
     for old in cache_directory().glob(f"{'-'.join(modules)}-*.dex"):

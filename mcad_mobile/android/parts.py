@@ -22,7 +22,7 @@ ABI = "arm64-v8a"  # of phones, and the one for which Qualcomm publishes its run
 ASSETS = "assets/bundle"
 QUALCOMM = "com.qualcomm.qti"
 NO_NPU = "nothing in the app can run it: give --npu, or by --aar what the NPU needs"
-NO_QNN = "the archives given hold no ONNX Runtime with QNN, or no libQnnHtp.so"
+NO_QNN = "the archives hold no {}"
 _NO_RUNTIME = "the app has no {}"
 _FLOAT = "behind an 8-bit rung; --keep-float keeps it"
 _LICENCE = "{} is under Qualcomm's own licence: read it before you give the app to others."
@@ -104,8 +104,9 @@ def gather_parts(
     texts = notices(found, fetched, bundle)
     if bundle is None:
         return Parts(found, fetched, notices=texts)
-    supplied = bool(options.aars) or options.onnxruntime is not None
-    no_npu = None if found.runs_npu() else NO_QNN if supplied else NO_NPU
+    supplied = bool(options.aars or fetched) or options.onnxruntime is not None
+    missing = found.missing_for_npu(bundle.target.htp_arch)
+    no_npu = missing and (NO_QNN.format(missing) if supplied else NO_NPU)
     packed, left_out = pack_bundle(
         bundle, work / "bundle", keep_float=options.keep_float, no_npu=no_npu
     )

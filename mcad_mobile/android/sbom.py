@@ -16,16 +16,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from mcad_mobile.android.aar import Archive, Libraries
-from mcad_mobile.android.downloads import (
-    APKSIGNER_JAR,
-    BUNDLETOOL,
-    FRAMEWORK,
-    ONNXRUNTIME_AAR,
-    ONNXRUNTIME_QNN,
-    R8,
-    Artifact,
-    Download,
-)
+from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, ONNXRUNTIME_QNN, Artifact
 from mcad_mobile.android.parts import Parts
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.files import sha256_of
@@ -81,13 +72,9 @@ def made_component(
     )
 
 
-def tool_components(aapt2: Download | None, d8: str, r8: Path | None) -> list[Component]:
-    """What the app was built with; D8 of version `d8` out of the user's `r8`, or ours."""
-    ours = [BUNDLETOOL, APKSIGNER_JAR, FRAMEWORK, *([] if aapt2 is None else [aapt2])]
-    ours += [R8] if r8 is None else []
-    made = [_file(tool.name, tool.sha256, version=tool.version) for tool in ours]
-    if r8 is not None:
-        made.append(_file(r8.name, sha256_of(r8), version=d8))
+def tool_components(used: Iterable[tuple[str, str, str]]) -> list[Component]:
+    """What the app was built with: name, version and sha256 of each tool."""
+    made = [_file(name, sha256, version=version) for name, version, sha256 in used]
     return [mcad_mobile(), *made]
 
 

