@@ -20,7 +20,7 @@ from mcad_mobile.errors import BuildError
 
 ABIS = tuple(android.PROCESSORS)
 OLDEST_ONNXRUNTIME = (1, 17)  # the oldest that was tried
-_CLASS = "ai/onnxruntime/OrtEnvironment.class"
+_CLASS, _LITERT = "ai/onnxruntime/OrtEnvironment.class", "org/tensorflow/lite/Interpreter.class"
 _LIBRARY = "libonnxruntime.so"
 # The linker's version of every symbol, which is the library's.
 _VERSION = re.compile(rb"VERS_(\d+)\.(\d+)\.(\d+)")
@@ -43,13 +43,15 @@ class Archive:
 @dataclass
 class Libraries:
     """Classes of archives in `jars`, native libraries by ABI and name, and warnings for the user in
-    `notes`. `extracted`: native libraries must be files on the phone, for an NPU's loader."""
+    `notes`. `extracted`: native libraries must be files on the phone, for an NPU's loader;
+    `litert`: LiteRT's own library is among them."""
 
     jars: list[Path] = field(default_factory=list)
     native: dict[str, dict[str, bytes]] = field(default_factory=dict)
     archives: list[Archive] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     extracted: bool = False
+    litert: bool = False
 
     def missing_for_npu(self, htp_arch: int | None) -> str | None:
         """What an ABI lacks to run a Snapdragon's NPU of this architecture: Qualcomm's runtime with
@@ -134,6 +136,7 @@ def _add(path: Path, folder: Path, found: Libraries, *, checked: bool) -> None:
             found.jars.append(folder / f"library-{len(found.archives)}.jar")
             found.jars[-1].write_bytes(classes)
         version = _onnxruntime(path, native) if _CLASS in listed else None
+        found.litert |= _LITERT in listed
     if checked:
         found.notes += _check_native(path, native)
     taken = []

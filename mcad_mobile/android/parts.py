@@ -36,8 +36,9 @@ class BuildOptions:
     QNN runtime); an archive with ONNX Runtime and a jar with D8 that replace ours; whether to fetch
     what the bundle's Snapdragon rungs need, under Qualcomm's own licence; whether to keep float
     rungs behind quantized ones; where the bill of materials goes (None: beside the package); the
-    licence that is accepted of weights that not everyone may ship; and whether a library is for an
-    app's own photos alone, so that its manifest asks for nothing."""
+    licence that is accepted of weights that not everyone may ship; whether a library is for an
+    app's own photos alone, so that its manifest asks for nothing; and whether LiteRT rungs stay in
+    without LiteRT, which the app that uses the library adds."""
 
     abis: tuple[str, ...] = (ABI,)
     aars: tuple[Path, ...] = ()
@@ -48,6 +49,7 @@ class BuildOptions:
     sbom: Path | None = None
     accept_licence: str | None = None
     own_photos: bool = False
+    litert: bool = False
 
     def sbom_path(self, out: Path) -> Path:
         """Where the bill of materials of the package `out` goes."""
@@ -108,19 +110,29 @@ def gather_parts(
     missing = found.missing_for_npu(bundle.target.htp_arch)
     no_npu = missing and (NO_QNN.format(missing) if supplied else NO_NPU)
     packed, left_out = pack_bundle(
-        bundle, work / "bundle", keep_float=options.keep_float, no_npu=no_npu
+        bundle,
+        work / "bundle",
+        keep_float=options.keep_float,
+        no_npu=no_npu,
+        litert=found.litert or options.litert,
     )
     return Parts(found, fetched, packed, left_out, texts)
 
 
 def pack_bundle(
-    bundle: Bundle, directory: Path, *, keep_float: bool, no_npu: str | None
+    bundle: Bundle,
+    directory: Path,
+    *,
+    keep_float: bool,
+    no_npu: str | None,
+    litert: bool = False,
 ) -> tuple[Bundle, dict[str, str]]:
     """Copy the bundle into `directory` without the rungs that the app cannot run or does not need.
 
     Float rungs are most of a bundle's bytes. One behind a quantized rung is left out, unless
     `keep_float`, or the quantized rung was exported with low parity. `no_npu` says why the app runs
-    no QNN rung, or is None. Return the copy, and why each rung ("image qnn w8a16") is left out.
+    no QNN rung, or is None; `litert` whether it runs LiteRT rungs. Return the copy, and why each
+    rung ("image qnn w8a16") is left out.
     BuildError: a tower has no rung left.
     """
     left_out: dict[str, str] = {}
@@ -129,7 +141,7 @@ def pack_bundle(
         kept: list[Rung] = []
         quantized = False
         for rung in bundle.tower(name).rungs:
-            reason = _why_left_out(rung, no_npu, quantized and not keep_float)
+            reason = _why_left_out(rung, no_npu, litert, quantized and not keep_float)
             if reason is None:
                 kept.append(rung)
                 quantized |= _needs_no_float(rung)
@@ -151,9 +163,11 @@ def pack_bundle(
     return packed, left_out
 
 
-def _why_left_out(rung: Rung, no_npu: str | None, drop_float: bool) -> str | None:
+def _why_left_out(rung: Rung, no_npu: str | None, litert: bool, drop_float: bool) -> str | None:
     if rung.runtime == "qnn":
         return no_npu
+    if rung.runtime == "litert" and litert:
+        return None
     if rung.runtime != "onnx":
         return _NO_RUNTIME.format({"litert": "LiteRT"}.get(rung.runtime, rung.runtime))
     return _FLOAT if drop_float and rung.precision == "fp32" else None

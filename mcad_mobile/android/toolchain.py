@@ -199,8 +199,8 @@ def _run_over_sources(
     out.mkdir(parents=True, exist_ok=True)
     listed = out.with_name(f"{out.name}.sources")
     listed.write_text("".join(f'"{file}"\n' for file in files), "utf-8")
-    # Annotations are read to compile, and their classes are in no app.
-    path: list[object] = ["-sourcepath", android_demo() / "annotations"]
+    # Annotations and LiteRT are read to compile, and their classes are in no app of ours.
+    path: list[object] = ["-sourcepath", android_demo() / "compile_only"]
     path += ["-classpath", ":".join(map(str, classpath))] if classpath else []
     run(tool, [*arguments, *path, f"@{listed}"])
 

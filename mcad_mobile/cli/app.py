@@ -97,8 +97,9 @@ def app(options: AppOptions) -> None:
     """Build the Android demo app with a bundle in it: search your own photos, offline.
 
     It needs a JDK and Maven, and no Android SDK. The first build fetches 190 MB of tools, once; the
-    tools of an SDK that ANDROID_HOME names are used in their place. Android 8 and later. Rungs that nothing in the app can run are left out, and it says which.
-    Weights that not everyone may ship, as those of the default student, need --accept-licence.
+    tools of an SDK that ANDROID_HOME names are used in their place. Android 8 and later. Rungs that
+    nothing in the app can run are left out, and it says which. Weights that not everyone may ship,
+    as those of the default student, need --accept-licence.
 
     \b
       mcad-mobile app --bundle build/siglip2 --out demo.apk

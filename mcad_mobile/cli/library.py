@@ -35,6 +35,11 @@ class LibraryOptions(PackageOptions):
         "For an app that searches photos of its own alone: the manifest asks for no permission, "
         "and has no service and no job.",
     )
+    litert: bool = flag(
+        "--litert",
+        "Keep the LiteRT rungs of the bundle: the app adds com.google.ai.edge.litert:litert, which "
+        "runs them on the CPU.",
+    )
     sample: Path | None = option(
         "--sample",
         "Also build an app of one small class out of the archive, to see it work: sample.apk.",
@@ -67,7 +72,7 @@ def library(options: LibraryOptions) -> None:
     if options.maven is None and options.coordinates is not None:
         raise typer.BadParameter("--coordinates are those of --maven DIR")
     bundle = None if options.bundle is None else load_bundle(options.bundle)
-    build = replace(options.build_options(), own_photos=options.own_photos)
+    build = replace(options.build_options(), own_photos=options.own_photos, litert=options.litert)
     with progress_bar() as progress:
         if options.out is not None:
             built = build_library(

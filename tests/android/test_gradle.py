@@ -62,7 +62,7 @@ def built(tmp_path_factory) -> Path:
     if shutil.which("gradle") is None:
         pytest.skip("no gradle (Debian: apt install gradle)")
     folder = tmp_path_factory.mktemp("gradle") / "modules"
-    for name in ("build.gradle", "settings.gradle", *MODULES):
+    for name in ("build.gradle", "settings.gradle", "compile_only", *MODULES):
         source = android_demo() / name
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, _in(folder, name))
     _repository(folder / "maven", folder.parent)
@@ -90,14 +90,6 @@ def _repository(maven: Path, work: Path) -> None:
         _artifact(maven, f"{ONNXRUNTIME}/{artifact}/{version.group(1)}", jar.read_bytes())
     assert f"ext.json = '{JSON_JVM.version}'" in said_by_hand("build.gradle")
     _artifact(maven, f"org/json/json/{JSON_JVM.version}", fetch(JSON_JVM).read_bytes())
-    annotations = compile_java([android_demo() / "annotations"], [], work / "annotations")
-    version = re.search(r"jspecify = '(.+)'", said_by_hand("build.gradle"))
-    assert version is not None
-    jar = work / "annotations.jar"
-    with zipfile.ZipFile(jar, "w") as packed:
-        for path in annotations.rglob("*.class"):
-            packed.write(path, path.relative_to(annotations))
-    _artifact(maven, f"org/jspecify/jspecify/{version.group(1)}", jar.read_bytes())
     gradles = sorted(Path("/usr/share/gradle/lib").glob("*.jar"))
     for plugin in PLUGINS:
         name = plugin.rpartition(".")[2].capitalize()

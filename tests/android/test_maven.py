@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from msgspec.structs import replace as with_fields
@@ -17,6 +18,7 @@ from mcad_mobile.android import downloads as maven
 from mcad_mobile.android import parts as npu
 from mcad_mobile.android.app import BuiltApp, build_app
 from mcad_mobile.android.downloads import Artifact, fetch, fetch_unpinned
+from mcad_mobile.android.maven import build_maven
 from mcad_mobile.android.package import HEXAGON, PAGE, read_elf
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.base.files import sha256_of
@@ -174,6 +176,14 @@ def test_what_the_npu_needs_is_fetched_for_the_compiler_that_made_the_rungs(
         assert "assets/bundle/text_qnn.bin" in package.namelist()
         text = package.read("assets/mcad-licences/qnn-runtime-2.51.0/META-INF/LICENSE.txt")
         assert text == b"Qualcomm's terms"
+        library = build_maven(bundle, tmp_path / "repository", options=BuildOptions(npu=True))
+        assert library.left_out == {}
+        with zipfile.ZipFile(library.archive) as package:
+            native = [name for name in package.namelist() if name.endswith(".so")]
+        assert native == [f"jni/{ABI}/libmcad_search.so"]
+        needed = ElementTree.parse(library.archive.with_suffix(".pom")).iterfind(".//{*}dependency")
+        names = [dependency.findtext("{*}artifactId") for dependency in needed]
+        assert names == ["onnxruntime-android-qnn", "qnn-runtime"]
         other = build_app(
             with_npu_rung(tmp_path / "other", SIGNED, htp_arch=75),
             tmp_path / "other.apk",

@@ -33,9 +33,9 @@ class EngineError(Exception):
 class Probe:
     """A JVM that runs tests/android/java/mcad/desktop/Probe.java until it is closed."""
 
-    def __init__(self, classes: Path, scratch: Path) -> None:
+    def __init__(self, classes: Path, scratch: Path, *more: Path) -> None:
         self._scratch = scratch
-        classpath = ":".join(map(str, [classes, *jvm_libraries()]))
+        classpath = ":".join(map(str, [classes, *more, *jvm_libraries()]))
         # ONNX Runtime unpacks its library there, and a JVM that is killed leaves it.
         options = [KERNELS, f"-Djava.io.tmpdir={scratch}", "-Xmx512m", "-ea", "-cp", classpath]
         self._process = subprocess.Popen(

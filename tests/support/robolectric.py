@@ -169,6 +169,6 @@ def compile_for_android(sources: list[Path], classpath: list[Path], out: Path) -
     out.mkdir()
     arguments: list[object] = ["--release", JAVA_RELEASE, "-encoding", "UTF-8", "-g", "-proc:none"]
     arguments += ["-nowarn", "-XDstringConcat=inline", "-d", out]
-    arguments += ["-sourcepath", android_demo() / "annotations", "-implicit:none"]
+    arguments += ["-sourcepath", android_demo() / "compile_only", "-implicit:none"]
     run(JAVAC, [*arguments, "-classpath", ":".join(map(str, classpath)), *files])
     return out

@@ -53,7 +53,7 @@ fun main(arguments: Array<String>) = runBlocking {
     val seen = suspending.index().first { it.done() == 1 }
     gate.countDown()
     withContext(Dispatchers.IO) { search.awaitIndexing() }
-    println("cancelled after ${seen.done()} of ${seen.total()}: ${search.photos()} can be searched")
+    println("cancelled after ${seen.done()} of ${seen.total()}: all can be searched: ${search.photos() == 3}")
     val last = suspending.index().toList().last()
     println("then ${last.done()} of ${last.total()}, running: ${last.running()}")
     println("found ${suspending.search("a photo", 2).results().size} of ${search.photos()}")

@@ -12,13 +12,13 @@ public final class TowerProbe {
 
     /** What QNN is told by a ladder that is or is not for bulk. */
     public static Object qnn(JsonFields request) throws IOException {
-        return Tower.qnnSettings(new File("libQnnHtp.so"), request.flag("bulk"));
+        return OnnxTower.qnnSettings(new File("libQnnHtp.so"), request.flag("bulk"));
     }
 
     /** The options of a provider's session. */
     public static Object options(JsonFields request) throws IOException {
         Tower.Provider provider = Tower.Provider.valueOf(request.string("provider"));
-        try (OrtSession.SessionOptions options = Tower.options(provider, 4, null)) {
+        try (OrtSession.SessionOptions options = OnnxTower.options(provider, 4, null)) {
             return options.getConfigEntries();
         } catch (OrtException error) {
             throw new IOException(error);

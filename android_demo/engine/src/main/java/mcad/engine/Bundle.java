@@ -30,8 +30,30 @@ public final class Bundle {
     /** A file of the bundle: path relative to it, in POSIX spelling. */
     public record FileRecord(String path, String sha256, long bytes) {}
 
-    /** A tower's input or output: "float32" or "int32", and a shape that starts with 1. */
-    public record TensorSpec(String name, String dtype, long[] shape, String layout) {}
+    /**
+     * A tower's input or output, and a shape that starts with 1. Integers stand for scale * (stored - zeroPoint), if
+     * scale is not 0.
+     */
+    public record TensorSpec(
+            String name, String dtype, long[] shape, String layout, float scale, int zeroPoint) {
+        /** How many numbers it has. */
+        public int count() {
+            int count = 1;
+            for (long size : shape) {
+                count *= (int) size;
+            }
+            return count;
+        }
+
+        /** A real value in its stored type. */
+        public int stored(float value, int least, int most) {
+            return (int) Math.max(least, Math.min(most, Math.rint(value / scale) + zeroPoint));
+        }
+
+        public float real(int stored) {
+            return scale * (stored - zeroPoint);
+        }
+    }
 
     /** One way to run a tower. The first of its files is the one that a runtime opens; {@code expected} is what it
      * says of the golden inputs [N, dim], an .npy file. */
@@ -290,7 +312,13 @@ public final class Bundle {
             for (int i = 0; i < shape.length; i++) {
                 shape[i] = sizes.get(i);
             }
-            specs.add(new TensorSpec(spec.string("name"), spec.string("dtype"), shape, spec.string("layout")));
+            float scale = spec.has("scale") ? (float) spec.number("scale") : 0;
+            if (spec.has("scale") && scale <= 0) {
+                throw spec.wrong("scale", scale + " is not positive");
+            }
+            int zero = spec.has("zero_point") ? spec.integer("zero_point", Integer.MIN_VALUE, Integer.MAX_VALUE) : 0;
+            specs.add(new TensorSpec(
+                spec.string("name"), spec.string("dtype"), shape, spec.string("layout"), scale, zero));
         }
         return specs;
     }

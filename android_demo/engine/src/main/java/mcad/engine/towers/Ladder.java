@@ -152,6 +152,8 @@ public final class Ladder {
         List<Step> steps = new ArrayList<>();
         if (rung.runtime().equals("qnn")) {
             steps.add(new Step(rung, Tower.Provider.QNN));
+        } else if (rung.runtime().equals("litert") && LiteRtTower.isThere()) {
+            steps.add(new Step(rung, Tower.Provider.LITERT));
         } else if (rung.runtime().equals("onnx")) {
             // XNNPACK takes 8-bit convolutions of other types than ours, and no MatMulInteger: what takes time in an 8-bit
             // rung would fall to the CPU anyway.
@@ -167,6 +169,9 @@ public final class Ladder {
 
     /** Load one step. McadException with the reason when it cannot be. */
     public Tower load(Step step) throws McadException {
+        if (step.provider() == Tower.Provider.LITERT) {
+            return LiteRtTower.load(bundle, step.rung(), threads);
+        }
         Map<String, String> qnn = null;
         if (step.provider() == Tower.Provider.QNN) {
             File library = library(QNN_LIBRARY);
@@ -174,9 +179,9 @@ public final class Ladder {
                 throw new McadException(QNN_LIBRARY + " is not there",
                     "Give the AAR that has it: --aar PATH, of mcad-mobile app and bench.");
             }
-            qnn = Tower.qnnSettings(library, bulk);
+            qnn = OnnxTower.qnnSettings(library, bulk);
         }
-        return Tower.load(bundle, step.rung(), step.provider(), threads, qnn);
+        return OnnxTower.load(bundle, step.rung(), step.provider(), threads, qnn);
     }
 
     private File library(String name) {

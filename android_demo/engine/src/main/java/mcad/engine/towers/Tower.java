@@ -1,40 +1,23 @@
 package mcad.engine.towers;
 
-import ai.onnxruntime.NodeInfo;
-import ai.onnxruntime.OnnxTensor;
-import ai.onnxruntime.OrtEnvironment;
-import ai.onnxruntime.OrtException;
-import ai.onnxruntime.OrtLoggingLevel;
-import ai.onnxruntime.OrtSession;
-import ai.onnxruntime.TensorInfo;
-import java.io.File;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.FloatBuffer;
-import java.nio.IntBuffer;
-import java.util.Collections;
-import java.util.HashMap;
-import java.util.LinkedHashMap;
 import java.util.Map;
 import mcad.engine.Bundle;
 import mcad.engine.McadException;
 
-/** A tower in memory, run by ONNX Runtime. Not for two threads at once. */
-public final class Tower implements AutoCloseable {
-    private static final String MASK = "attention_mask";
-    private static final String POOLING = "pooling";
-    private static final int FEWEST_TOKENS = 2;
-
+/** A tower in memory, run by a runtime. Not for two threads at once. */
+public abstract class Tower implements AutoCloseable {
     /**
-     * The execution provider of a tower. The CPU runs nodes without an XNNPACK kernel; ONNX Runtime does not report how
-     * many.
+     * What runs a tower. Of ONNX Runtime's execution providers, the CPU runs nodes without an XNNPACK kernel; ONNX
+     * Runtime does not report how many.
      */
     public enum Provider {
         QNN("QNN"),
         XNNPACK("XNNPACK, CPU"),
         CPU("CPU"),
         /** Where the fast 8-bit kernels overflow: see {@link Saturation}. */
-        EXACT_CPU("CPU, exact kernels");
+        EXACT_CPU("CPU, exact kernels"),
+        /** LiteRT's own Android library, on the CPU. */
+        LITERT("LiteRT, CPU");
 
         private final String name;
 
@@ -50,157 +33,27 @@ public final class Tower implements AutoCloseable {
 
     public final Bundle.Rung rung;
     public final Provider provider;
-    private final OrtSession session;
-    /** Whether it takes a text as long as it is: padding would cost as much as words do. */
-    private final boolean anyLength;
 
-    private Tower(Bundle.Rung rung, Provider provider, OrtSession session) throws OrtException {
+    Tower(Bundle.Rung rung, Provider provider) {
         this.rung = rung;
         this.provider = provider;
-        this.session = session;
-        boolean open = false;
-        for (NodeInfo input : session.getInputInfo().values()) {
-            for (long size : ((TensorInfo) input.getInfo()).getShape()) {
-                open |= size < 0;
-            }
-        }
-        this.anyLength = open;
-    }
-
-    /**
-     * Load a rung. McadException with ONNX Runtime's reason when it cannot.
-     *
-     * @param qnn {@link #qnnSettings}, for {@link Provider#QNN}
-     */
-    static Tower load(Bundle bundle, Bundle.Rung rung, Provider provider, int threads, Map<String, String> qnn)
-            throws McadException {
-        String path = bundle.path(rung.files().get(0)).toString();
-        try (OrtSession.SessionOptions options = options(provider, threads, qnn)) {
-            return new Tower(rung, provider, OrtEnvironment.getEnvironment().createSession(path, options));
-        } catch (OrtException | LinkageError error) {
-            throw new McadException(
-                "ONNX Runtime cannot load " + path + " with " + provider + ": " + error.getMessage() + ".",
-                "The next rung of the ladder may run.", error);
-        }
-    }
-
-    /** What QNN is told. {@code library} is libQnnHtp.so; a burst does not last, as {@code bulk} asks. */
-    static Map<String, String> qnnSettings(File library, boolean bulk) {
-        Map<String, String> settings = new HashMap<>();
-        settings.put("backend_path", library.getPath());
-        settings.put("htp_performance_mode", bulk ? "sustained_high_performance" : "burst");
-        return settings;
-    }
-
-    /** The options of a provider's session. The caller closes them. */
-    static OrtSession.SessionOptions options(Provider provider, int threads, Map<String, String> qnn)
-            throws OrtException {
-        OrtSession.SessionOptions options = new OrtSession.SessionOptions();
-        try {
-            // XNNPACK has threads of its own, and ONNX Runtime's would be in their way: as its documentation advises.
-            options.setIntraOpNumThreads(provider == Provider.XNNPACK ? 1 : threads);
-            options.setInterOpNumThreads(1);
-            // A thread that waits for work by spinning warms the phone, and gains microseconds.
-            options.addConfigEntry("session.intra_op.allow_spinning", "0");
-            // Little memory before the last millisecond: no arena keeps what a run no longer needs.
-            options.setCPUArenaAllocator(false);
-            options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL);
-            // Slower than what it fuses: see mcad_mobile/engine/towers/onnx.py.
-            options.addConfigEntry("optimization.disable_specified_optimizers", "SkipLayerNormFusion");
-            if (provider == Provider.EXACT_CPU) {
-                options.addConfigEntry("session.x64quantprecision", "1");
-            } else if (provider == Provider.QNN) {
-                options.addConfigEntry("session.disable_cpu_ep_fallback", "1");
-                options.addQnn(qnn);
-            } else if (provider == Provider.XNNPACK) {
-                options.addXnnpack(Collections.singletonMap("intra_op_num_threads", Integer.toString(threads)));
-            }
-            return options;
-        } catch (OrtException | LinkageError error) {
-            options.close();
-            throw error;
-        }
     }
 
     /**
      * One input (a float[] or int[] for each of the rung's inputs, by name) to its embedding [dim], not normalized.
-     * McadException when ONNX Runtime fails, or an input is missing.
+     * McadException when the runtime fails, or an input is missing.
      */
-    public float[] run(Map<String, ?> inputs) throws McadException {
-        Map<String, OnnxTensor> tensors = new LinkedHashMap<>();
-        try {
-            int tokens = anyLength ? tokens(inputs) : 0;
-            for (Bundle.TensorSpec spec : rung.inputs()) {
-                long[] shape = spec.shape().clone();
-                if (anyLength) {
-                    shape[1] = tokens;
-                }
-                tensors.put(spec.name(), tensor(spec.name(), shape, inputs.get(spec.name())));
-            }
-            try (OrtSession.Result result = session.run(tensors)) {
-                FloatBuffer output = ((OnnxTensor) result.get(0)).getFloatBuffer();
-                float[] embedding = new float[output.remaining()];
-                output.get(embedding);
-                return embedding;
-            }
-        } catch (OrtException | ClassCastException error) {
-            throw new McadException(McadException.Kind.TOWER, "The tower failed: " + error.getMessage() + ".",
-                "Export the bundle again.", error);
-        } finally {
-            for (OnnxTensor tensor : tensors.values()) {
-                tensor.close();
-            }
-        }
-    }
-
-    /** Up to the last token that the tower looks at or pools. */
-    private static int tokens(Map<String, ?> inputs) throws McadException {
-        int tokens = FEWEST_TOKENS;
-        for (String name : new String[] {MASK, POOLING}) {
-            if (!(inputs.get(name) instanceof float[] weights)) {
-                throw notGiven(name);
-            }
-            for (int i = tokens; i < weights.length; i++) {
-                tokens = weights[i] > 0 ? i + 1 : tokens;
-            }
-        }
-        return tokens;
-    }
-
-    private static McadException notGiven(String name) {
-        return new McadException("The tower's input " + name + " was not given whole.", "Export the bundle again.");
-    }
-
-    /** The first values of an input, as many as its shape holds. */
-    private static OnnxTensor tensor(String name, long[] shape, Object values) throws OrtException, McadException {
-        OrtEnvironment environment = OrtEnvironment.getEnvironment();
-        int count = 1;
-        for (long size : shape) {
-            count *= (int) size;
-        }
-        if (values instanceof float[] floats && floats.length >= count) {
-            FloatBuffer buffer = direct(count).asFloatBuffer();
-            buffer.put(floats, 0, count).rewind();
-            return OnnxTensor.createTensor(environment, buffer, shape);
-        }
-        if (values instanceof int[] ints && ints.length >= count) {
-            IntBuffer buffer = direct(count).asIntBuffer();
-            buffer.put(ints, 0, count).rewind();
-            return OnnxTensor.createTensor(environment, buffer, shape);
-        }
-        throw notGiven(name);
-    }
-
-    private static ByteBuffer direct(int count) {
-        return ByteBuffer.allocateDirect(4 * count).order(ByteOrder.nativeOrder());
-    }
+    public abstract float[] run(Map<String, ?> inputs) throws McadException;
 
     @Override
-    public void close() {
-        try {
-            session.close();
-        } catch (OrtException ignored) {
-            // Nothing is left to be done about a session that does not close.
-        }
+    public abstract void close();
+
+    static McadException failed(Exception error) {
+        return new McadException(McadException.Kind.TOWER, "The tower failed: " + error.getMessage() + ".",
+            "Export the bundle again.", error);
+    }
+
+    static McadException notGiven(String name) {
+        return new McadException("The tower's input " + name + " was not given whole.", "Export the bundle again.");
     }
 }

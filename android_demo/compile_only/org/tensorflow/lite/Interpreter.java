@@ -1,0 +1,25 @@
+package org.tensorflow.lite;
+
+import java.io.File;
+import java.util.Map;
+
+/** LiteRT's, to compile against: what of it we call. */
+public final class Interpreter implements AutoCloseable {
+    public Interpreter(File model, Options options) {
+        throw new UnsupportedOperationException(model + " " + options);
+    }
+
+    public native String[] getSignatureKeys();
+
+    public native String[] getSignatureOutputs(String key);
+
+    public native void runSignature(Map<String, Object> inputs, Map<String, Object> outputs, String key);
+
+    @Override
+    public native void close();
+
+    /** How a model is run. */
+    public static class Options {
+        public native Options setNumThreads(int threads);
+    }
+}

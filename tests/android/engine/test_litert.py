@@ -1,0 +1,119 @@
+"""The LiteRT rung in Java, by LiteRT's own Android library where an app has it. That one runs on
+Android alone: a class of its name stands for it here, and asks LiteRT in Python."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mcad_mobile.android.downloads import Artifact, fetch_unpinned
+from mcad_mobile.android.parts import BuildOptions, gather_parts
+from mcad_mobile.android.toolchain import compile_java
+from mcad_mobile.base.progress import silent
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.errors import BuildError
+from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.pipeline import ExportOptions, export
+from mcad_mobile.export.targets import find_target
+from mcad_mobile.students.load import load_student
+from tests.support.archives import archive
+from tests.support.framework import ClassFile, called_methods, read_class
+from tests.support.paths import ROOT
+from tests.support.probe import Probe
+from tests.support.pythons import needs_litert
+from tests.support.tiny_students import write_open_clip
+
+LIBRARY = [
+    Artifact("org.tensorflow", name, "2.16.1", "aar")
+    for name in ("tensorflow-lite", "tensorflow-lite-api")
+]
+STANDS_IN = ROOT / "tests" / "android" / "litert"
+
+
+@pytest.fixture(scope="module")
+def with_litert(java_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Probe]:
+    folder = tmp_path_factory.mktemp("litert")
+    classes = compile_java([STANDS_IN], [], folder / "classes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MCAD_TEST_PYTHON", sys.executable)
+        patch.setenv("MCAD_TEST_SCRIPT", str(STANDS_IN / "run_signature.py"))
+        probe = Probe(java_classes, folder, classes)
+    yield probe
+    probe.close()
+
+
+@pytest.fixture(scope="module")
+def dimensity_like(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Of a tiny student; LiteRT knows no version of MediaTek's compiler for this chip."""
+    folder = tmp_path_factory.mktemp("dimensity")
+    student = load_student(f"open_clip:local-dir:{write_open_clip(folder / 'student')}")
+    request = BundleRequest(find_target("dimensity-8200"), folder / "bundle")
+    (made,) = export(student, [request], ExportOptions(samples=4, allow_low_parity=True))
+    return made.bundle
+
+
+@needs_litert
+@pytest.mark.slow
+def test_where_an_app_has_litert_its_rung_runs_as_in_python(with_litert, probe, dimensity_like):
+    folder = dimensity_like.directory
+    for name in ("image", "text"):
+        assert dimensity_like.tower(name).rungs[0].runtime == "litert"
+        found = with_litert.ask("choose_rung", bundle=folder, tower=name)
+        assert (found["runtime"], found["provider"], found["skipped"]) == ("litert", "LITERT", [])
+        assert found["cosine"] > 0.9999  # to what its file gave in Python
+        without = probe.ask("choose_rung", bundle=folder, tower=name)
+        assert without["runtime"] == "onnx"
+        assert without["skipped"][0][0] == "NO_RUNTIME"
+
+
+@needs_litert
+@pytest.mark.slow
+def test_an_app_keeps_litert_rungs_where_litert_is_or_comes_later(dimensity_like, tmp_path):
+    classes = {"org/tensorflow/lite/Interpreter.class": b""}
+    with zipfile.ZipFile(tmp_path / "classes.jar", "w") as jar:
+        for name, data in classes.items():
+            jar.writestr(name, data)
+    own = archive(tmp_path / "litert.aar", {"classes.jar": (tmp_path / "classes.jar").read_bytes()})
+    later = BuildOptions(litert=True, accept_licence="unknown")
+    here = BuildOptions(aars=(own,), accept_licence="unknown")
+    for options, litert in ((later, True), (here, True), (replace(later, litert=False), False)):
+        work = tmp_path / f"work{len([*tmp_path.iterdir()])}"
+        work.mkdir()
+        parts = gather_parts(dimensity_like, options, work, silent)
+        assert parts.bundle is not None
+        assert (parts.bundle.image.rungs[0].runtime == "litert") == litert
+        assert ("the app has no LiteRT" in parts.left_out.values()) != litert
+
+
+def test_what_we_call_is_what_litert_has(java_classes):
+    """Its predecessor of the same name, rather: LiteRT itself is not on Maven Central."""
+    has: dict[str, ClassFile] = {}
+    for artifact in LIBRARY:
+        try:
+            library = zipfile.ZipFile(fetch_unpinned(artifact))
+        except BuildError as error:
+            pytest.skip(f"Maven Central is out of reach: {error.message}")
+        with zipfile.ZipFile(io.BytesIO(library.read("classes.jar"))) as classes:
+            for name in classes.namelist():
+                if name.endswith(".class"):
+                    has[name.removesuffix(".class")] = read_class(classes.read(name))
+    tower = (java_classes / "mcad" / "engine" / "towers" / "LiteRtTower.class").read_bytes()
+    called = [call for call in called_methods(tower) if call[0].startswith("org/tensorflow/")]
+    assert {name for _, name, _ in called} == {
+        *("<init>", "setNumThreads", "getSignatureKeys", "getSignatureOutputs"),
+        *("runSignature", "close"),
+    }
+
+    def is_there(owner: str, name: str, types: str) -> bool:
+        return owner in has and (
+            (name, types) in has[owner].members
+            or any(is_there(above, name, types) for above in has[owner].above)
+        )
+
+    assert [call for call in called if not is_there(*call)] == []

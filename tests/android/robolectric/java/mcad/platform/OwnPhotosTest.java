@@ -1,0 +1,40 @@
+package mcad.platform;
+
+import static org.junit.Assert.assertEquals;
+
+import android.content.pm.PackageManager;
+import android.net.Uri;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import mcad.engine.SearchEngine;
+import mcad.gallery.FolderPhotos;
+import mcad.gallery.PhotoAccess;
+import mcad.gallery.PhotoSearch;
+import mcad.robolectric.AppTestCase;
+import org.junit.Test;
+
+/** A search over photos that belong to the app, beside the one over the phone's. */
+public final class OwnPhotosTest extends AppTestCase {
+    @Test
+    public void anAppSearchesItsOwnPhotosWithoutAnyPermission() throws IOException {
+        assertEquals(PackageManager.PERMISSION_DENIED, app().checkSelfPermission(PhotoAccess.READ_IMAGES));
+        Path folder = Files.createDirectories(app().getFilesDir().toPath().resolve("own"));
+        Files.copy(packaged("coffee.png").toPath(), folder.resolve("coffee.png"));
+        Files.copy(packaged("chelsea.png").toPath(), folder.resolve("cat.png"));
+        try (PhotoSearch own = MediaSearch.open(app(), "own", new FolderPhotos(folder))) {
+            assertEquals(2, own.index().get().added());
+            assertEquals(2, own.search("an animal", 5).results().size());
+            assertEquals(List.of("coffee.png"), own.moreLike("cat.png", 5).results().stream().map(
+                SearchEngine.Result::path).toList());
+        }
+        assertEquals(0, search().photos());
+    }
+
+    @Test
+    public void aPhotoOfThePhoneIsShownByItsUri() {
+        String uri = "content://media/external/images/media/7";
+        assertEquals(Uri.parse(uri), MediaSearch.uri(new SearchEngine.Result(uri + "#1A2B-3C4D", 0.5f)));
+    }
+}
