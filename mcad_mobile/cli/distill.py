@@ -13,7 +13,14 @@ from msgspec.structs import replace
 
 from mcad_mobile.base.files import check_writable
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.output import Options, flag, note, option, progress_bar
+from mcad_mobile.cli.output import (
+    Options,
+    command_line_options,
+    flag,
+    note,
+    option,
+    progress_bar,
+)
 from mcad_mobile.distill.recipe import ArithmeticOption, Recipe, Teaching
 from mcad_mobile.errors import require
 
@@ -22,6 +29,9 @@ if TYPE_CHECKING:
     from mcad_mobile.distill.run import Material
     from mcad_mobile.distill.teachers.protocol import Teachers
     from mcad_mobile.students.evaluation import Retrieval
+
+_ONLY_TEXT = {"text_only", "things", "languages"}
+_OF_BOTH = {"out", "student", "extra_captions", "recipe", "seed", "arithmetic", "cache", "json"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +140,7 @@ class DistillOptions(Options):
     )
 
 
-def distill(options: DistillOptions) -> None:
+def distill(options: DistillOptions, context: typer.Context) -> None:
     """Train a mobile student from dual-stream teachers, a single-stream teacher if you have a good
     one (MCAD), and a classifier, which teaches it what things are called.
 
@@ -152,6 +162,7 @@ def distill(options: DistillOptions) -> None:
       mcad-mobile distill --text-only --student models/mcad-s --out models/many \\
           --things cldr-annotations-full.tgz --extra-captions captions.txt
     """
+    _check_given(options, command_line_options(context))
     if options.text_only:
         _train_text_tower(options)
         return
@@ -207,6 +218,15 @@ def _train_text_tower(options: DistillOptions) -> None:
         print_json({"student": options.out})
     else:
         print(f"{options.out}: {len(material.languages)} languages")
+
+
+def _check_given(options: DistillOptions, given: dict[str, str]) -> None:
+    """BadParameter for an option that would be ignored with or without --text-only."""
+    for name, shown in given.items():
+        if options.text_only and name not in _ONLY_TEXT | _OF_BOTH:
+            raise typer.BadParameter(f"--text-only makes no use of {shown}: leave it out")
+        if not options.text_only and name in _ONLY_TEXT:
+            raise typer.BadParameter(f"{shown} is for --text-only")
 
 
 def _check(options: DistillOptions) -> None:

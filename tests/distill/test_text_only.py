@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import sentencepiece
 import torch
+from typer.testing import CliRunner
 
+from mcad_mobile.cli.command import app
 from mcad_mobile.distill.e5 import E5, PREFIX
 from mcad_mobile.distill.languages import HELD_OUT, LANGUAGES, read_things, taught
 from mcad_mobile.distill.text_only import TextMaterial, TextRecipe, train_text_tower
@@ -94,6 +96,33 @@ def test_languages_that_are_not_there_are_named(archive, tmp_path, languages, me
     with pytest.raises(DataError, match=message):
         TextMaterial.read(None, [], archive, languages)
     assert 60 <= len(LANGUAGES) == len(set(LANGUAGES))
+
+
+@pytest.mark.parametrize(
+    "unused",
+    [
+        ("--epochs", "3"),
+        ("--teaching", "mcad"),
+        ("--dual-teacher", "reference"),
+        ("--data", "photos"),
+        ("--smoke",),
+        ("--tensorboard", "logs"),
+    ],
+)
+def test_an_option_that_text_only_does_not_use_is_refused(unused, archive, tmp_path):
+    texts = ["--text-only", "--things", str(archive), "--extra-captions", "captions.txt"]
+    result = CliRunner().invoke(app, ["distill", "-o", str(tmp_path / "out"), *texts, *unused])
+    assert result.exit_code == 2
+    assert f"--text-only makes no use of {unused[0]}: leave it out" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--things", "--languages"])
+def test_an_option_of_text_only_is_refused_without_it(option, tmp_path):
+    arguments = ["distill", "--smoke", "-o", str(tmp_path / "out"), option, "x"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert f"{option} is for --text-only" in result.stderr
 
 
 def test_a_tower_learns_names_in_other_languages_and_keeps_the_image_tower(archive, tmp_path):
