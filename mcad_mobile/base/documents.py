@@ -75,7 +75,7 @@ def decode(
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as wrong:
         raise error(f"{where} {_describe(str(wrong), raw, kind)}.", hint) from wrong
-    except (ValueError, RecursionError) as broken:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as broken:
         raise error(f"{where} cannot be read as JSON: {broken}.", hint) from broken
 
 
@@ -115,7 +115,7 @@ def _describe(message: str, document: object, kind: Any) -> str:
             document = msgspec.json.decode(document)
         found, place = _found(document, place, kind, message)
         value = _short(found)
-    except (LookupError, TypeError, ValueError, RecursionError):
+    except (msgspec.MsgspecError, LookupError, TypeError, ValueError, RecursionError):
         pass  # what comes after the first error may be no JSON
     place = place.removeprefix(".")
     if named := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", problem):

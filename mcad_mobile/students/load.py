@@ -127,7 +127,7 @@ class _Head(msgspec.Struct, frozen=True):
 def _head(path: Path) -> _Head:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Head)
-    except (OSError, ValueError):  # whoever loads the student reports it
+    except (msgspec.MsgspecError, OSError, ValueError):  # whoever loads the student reports it
         return _Head()
 
 
