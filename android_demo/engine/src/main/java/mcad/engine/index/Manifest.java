@@ -33,7 +33,8 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
     private static final String TEMPORARY = "manifest.json.tmp";
     private static final String SEGMENT_NAME = "segment-[0-9]{8,}\\.mcs";
     private static final int LONGEST_NAME = "segment-.mcs".length() + 18; // as many digits as a long holds
-    private static final String START_OVER = "Delete the index and index the photos again.";
+    /** Of an index that is no use: it is a cache, which IndexRun replaces. */
+    static final String START_OVER = "The app builds the index again when it next indexes photos.";
     // The checksum covers the file with its own eight digits as zeros; they are always bytes 11 to 18.
     private static final String BEFORE_CRC = "{\"crc32\": \"";
     private static final String NO_CRC = "00000000";

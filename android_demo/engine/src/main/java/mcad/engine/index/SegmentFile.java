@@ -14,7 +14,8 @@ import mcad.engine.McadException;
 
 /** A segment's file, read at offsets or mapped; it stays readable after it is deleted. */
 final class SegmentFile implements Closeable {
-    static final String REBUILD = "Restore the file from a backup, or delete the index and index the photos again.";
+    static final String REBUILD = Manifest.START_OVER + " If it was copied from a computer, run "
+        + "`mcad-mobile index --repair` there, and copy it again.";
 
     final Path path;
     final FileChannel channel;
