@@ -298,6 +298,20 @@ def test_a_student_of_ours_is_trained_further_from_where_it_was(
     assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in before)
 
 
+def test_the_last_epoch_is_evaluated_whatever_their_number(material, cache, tmp_path):
+    recalls = {}
+
+    def record(step, values):
+        if "val/mean_recall" in values:
+            recalls[step] = values["val/mean_recall"]
+
+    recipe = replace(RECIPE, teaching="none", classifier=0.0, views=1, epochs=5)
+    result = train(material, tmp_path / "s", recipe, cache, silent, RunOptions(record=record))
+    steps = 5 * (len(material.train) // recipe.batch)
+    assert max(recalls) == steps
+    assert result.mean_recall == recalls[steps]
+
+
 @pytest.mark.parametrize("spec", [None, "student"])
 def test_ours_is_not_trained_from_nothing(spec, material, distilled, cache, tmp_path):
     asked = StudentChoice(spec and str(distilled[0]), from_scratch=True)

@@ -21,6 +21,8 @@ from mcad_mobile.distill.losses import (
 )
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.run import paired_losses, taught_losses
+from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
+from mcad_mobile.students.load import load_student
 
 RECIPE = Recipe(contrastive=0.5, distribution=3.0, feature=11.0, temperature=0.25)
 
@@ -122,3 +124,15 @@ def test_dropout_is_of_the_seed_and_the_step(tmp_path):
     torch.rand(100)  # whatever else has drawn from chance meanwhile
     assert dropped(tmp_path, seed=3) == first
     assert all(left != right for left, right in zip(dropped(tmp_path, seed=4), first, strict=True))
+
+
+def test_new_heads_learn_faster_than_what_was_trained_before():
+    student = load_student()
+    groups = FrozenTrunk(student, "ours", "x").groups(Recipe(head_lr=0.5, tuned_lr=0.25))
+    rates = {id(weight): group["lr"] for group in groups for weight in group["params"]}
+    names = {name for name, weight in student.named_parameters() if id(weight) in rates}
+    heads = {name for name in names if name.startswith(("image.head.", "text.head."))}
+    assert heads and names - heads
+    for name, weight in student.named_parameters():
+        if name in names:
+            assert rates[id(weight)] == (0.5 if name in heads else 0.25), name

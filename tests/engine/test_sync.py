@@ -164,6 +164,17 @@ def test_two_folders_in_one_index_leave_each_other_alone(engine, index, folder, 
     assert index.photos == 7
 
 
+@pytest.mark.parametrize("hidden", [".private", "2024/.private"])
+def test_photos_of_a_hidden_folder_stay_when_the_folder_above_is_indexed(
+    engine, index, folder, hidden
+):
+    (folder / hidden).mkdir(parents=True)
+    paint(folder / hidden / "secret.png", "red")
+    sync_folder(engine, index, folder / hidden)
+    assert sync_folder(engine, index, folder).removed == 0
+    assert str(folder / hidden / "secret.png") in index.paths()
+
+
 def test_an_empty_or_missing_folder_drops_nothing_unless_pruned(engine, index, folder):
     sync_folder(engine, index, folder)
     shutil.rmtree(folder)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from mcad_mobile.cli import evaluate
+from mcad_mobile.cli.command import app
+from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.students.evaluation import evaluate_retrieval
+from tests.support.tiny_bundle import make_tiny_bundle
 
 
 def unit(rng, rows, dim):
@@ -44,3 +49,21 @@ def test_perfect_embeddings_score_100_and_mr_is_the_mean_of_six():
 def test_collapsed_embeddings_score_0_not_100():
     same = np.ones((30, 4), np.float32) / 2
     assert evaluate_retrieval(same, same, np.arange(30)).mean_recall == 0
+
+
+def test_a_bundle_is_evaluated_by_as_many_threads_as_were_asked_for(
+    packaged_pairs, monkeypatch, tmp_path
+):
+    engines = []
+
+    class Recorded(SearchEngine):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            engines.append(self)
+
+    monkeypatch.setattr(evaluate, "SearchEngine", Recorded)
+    bundle = make_tiny_bundle(tmp_path / "bundle").directory
+    options = ["--data", packaged_pairs, "--split", "val", "--bundle", bundle, "--threads", "3"]
+    done = CliRunner().invoke(app, ["eval", *map(str, options)])
+    assert done.exit_code == 0, done.output
+    assert [engine.threads for engine in engines] == [3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 
@@ -190,6 +191,14 @@ def cached(monkeypatch, tmp_path, repository, name):
     (folder / "snapshots" / "abc" / name).write_bytes(b"weights")
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("abc")
+
+
+def test_the_licence_of_a_repository_of_open_clip_is_known_by_its_name(monkeypatch, tmp_path):
+    repository = "laion/CLIP-ViT-tiny"
+    cached(monkeypatch, tmp_path, repository, "README.md")
+    (snapshot,) = tmp_path.glob("*/snapshots/abc")
+    shutil.copytree(write_open_clip(tmp_path / "vit"), snapshot, dirs_exist_ok=True)
+    assert load_student(f"open_clip:hf-hub:{repository}").source.licence.name == "MIT"
 
 
 def test_a_published_tag_brings_its_activation(monkeypatch, tmp_path):

@@ -82,8 +82,10 @@ def test_a_batch_norm_goes_into_its_convolution_only_where_nothing_else_reads_th
     assert torch.equal(folded.second.weight, net.second.weight)
 
 
-def test_the_norms_of_a_convolutional_tower_leave_nothing_behind(photos):
-    before = tower("resnet18")
+@pytest.mark.parametrize("name", ["resnet18", "test_efficientnet"])
+def test_the_norms_of_a_convolutional_tower_leave_nothing_behind(photos, name):
+    """Of the second, whose norms hold their activations, these alone."""
+    before = tower(name)
     after = copy.deepcopy(before)
     fold_batch_norms(after, photos[:1])
     assert same(before, after, photos)

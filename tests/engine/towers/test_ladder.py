@@ -113,6 +113,15 @@ def test_between_rungs_of_one_runtime_time_decides_where_its_fast_kernels_are_wr
     assert choose_rung(slow_first, "image", fastest=True).rung.precision == precision
 
 
+def test_a_rung_that_is_only_a_little_faster_does_not_replace_the_better_one(
+    slow_first: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ladder, "kernels_overflow", lambda: True)
+    seconds = iter([1.0, 0.95])
+    monkeypatch.setattr(ladder, "time_tower", lambda *arguments: next(seconds))
+    assert choose_rung(slow_first, "image", fastest=True).rung.precision == "int8"
+
+
 def test_a_search_does_not_spend_time_on_choosing(
     slow_first: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
