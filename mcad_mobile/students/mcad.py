@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mcad_mobile.base.documents import Record, Word, decode, folder_kind
 from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
+from mcad_mobile.engine.text.token_rows import rounded_rows
 from mcad_mobile.engine.text.tokenizer import Tokenizer, TokenizerSpec
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.efficientnet_lite import ImageTower
@@ -29,6 +30,7 @@ from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig
 
 SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"
+_TABLE, _SCALES = "text.token.weight", "text.token.scale"
 LEAST_DIM = 64  # an index scans as many bits
 
 
@@ -144,8 +146,13 @@ class McadStudent(nn.Module):
         return narrow.eval()
 
     def save(self, directory: Path) -> None:
-        """Write config.json, model.safetensors (float16) and the vocabulary."""
+        """Write config.json, model.safetensors (float16, and a token table of 8 bits if a phone's
+        has them) and the vocabulary."""
         weights = {name: value.half() for name, value in self.state_dict().items()}
+        if self.config.text.table_bits == 8:
+            scales, rows = rounded_rows(self.token_table.numpy(), 8)
+            weights[_TABLE] = torch.from_numpy(rows)
+            weights[_SCALES] = torch.from_numpy(scales)
         save_weights(weights, directory / WEIGHTS)
         config = json.dumps(self.config.to_json(), indent=2)
         (directory / "config.json").write_text(config + "\n", "utf-8")
@@ -166,6 +173,8 @@ class McadStudent(nn.Module):
                 student = McadStudent(config, directory)
             weights = load_file(directory / WEIGHTS)
             floats = {name: value.float() for name, value in weights.items()}
+            if config.text.table_bits == 8:
+                floats[_TABLE] *= floats.pop(_SCALES)[:, None]
             student.load_state_dict(floats, assign=True)
         except (OSError, SafetensorError, RuntimeError, LookupError, ValueError) as error:
             raise StudentError(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,12 +78,20 @@ class TokenTable:
         return rows[[places[token] for token in tokens]].reshape(*ids.shape, self._width)
 
 
-def write_token_table(path: Path, table: NDArray[np.float32], bits: int) -> None:
-    """A table [V, W] float32 -> the file: each row to 8 or 16 `bits` by its own largest number."""
+def rounded_rows(
+    table: NDArray[np.float32], bits: int
+) -> tuple[NDArray[np.float32], NDArray[np.signedinteger[Any]]]:
+    """A table [V, W] float32 -> scales [V] float32 and rows [V, W] of `bits`, 8 or 16: each row by
+    its own largest number."""
     most = 2 ** (bits - 1) - 1
     largest = np.abs(table).max(1).astype("<f4")
     scales = (np.maximum(largest, 1e-12) / np.float32(most)).astype("<f4")
     rows = np.rint(table / scales[:, None]).clip(-most, most).astype(f"<i{bits // 8}")
+    return scales, rows
+
+
+def write_token_table(path: Path, table: NDArray[np.float32], bits: int) -> None:
+    """A table [V, W] float32 -> the file, rows of 8 or 16 `bits`."""
     with path.open("wb") as file:
-        file.write(scales.tobytes())
-        file.write(rows.tobytes())
+        for part in rounded_rows(table, bits):
+            file.write(part.tobytes())
