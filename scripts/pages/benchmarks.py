@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks import cold as cold_benchmark
 from benchmarks import confidence as confidence_benchmark
 from benchmarks import distill_ablation, distill_recipe
 from benchmarks import index as index_benchmark
@@ -37,6 +38,7 @@ def benchmarks_page() -> str:
         "million": million,
         "index": index,
         "kernels": kernels,
+        "cold": cold,
         "confidence": confidence,
         "indexing": indexing,
         "serve": serve,
@@ -177,6 +179,23 @@ def kernels() -> list[str]:
         "in an A55), and 1.5 or 4 \N{MICRO SIGN}s to read each record.",
         arm_table(arm),
         made_with(result["date"], result["machine"]["cpu"], result["versions"]),
+    ]
+
+
+def cold() -> list[str]:
+    (result, *_) = reversed(stored("cold"))
+    load = result["device"]["load_average_1m"]
+    return [
+        "## The first search",
+        f"An index of which nothing is in memory, as after a restart or after other apps: opened "
+        f"and searched once by each of {result['queries']} text queries, in a process of its own. "
+        "Pages are of 4 KiB. Medians, on one thread and a virtual disk; other processes ran beside "
+        f"it (load {load:.0f}), so the times are too long. The last columns divide the pages by "
+        "the random reads a second that Samsung publishes for a phone's flash, and are no "
+        "measurement; most pages lie side by side, which is faster. Re-run: "
+        "`python -m benchmarks.cold`.",
+        cold_benchmark.table(result),
+        footer(result),
     ]
 
 
