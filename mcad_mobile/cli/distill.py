@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mcad_mobile.distill.teachers.protocol import Teachers
     from mcad_mobile.students.evaluation import Retrieval
 
-_ONLY_TEXT = {"text_only", "things", "languages"}
+_ONLY_TEXT = {"text_only", "things", "translations", "languages"}
 _OF_BOTH = {"out", "student", "extra_captions", "recipe", "seed", "arithmetic", "cache", "json"}
 
 
@@ -74,6 +74,12 @@ class DistillOptions(Options):
         "--things",
         "With --text-only: names of things, the archive that `npm pack cldr-annotations-full` "
         "wrote.",
+        metavar="FILE",
+    )
+    translations: Path | None = option(
+        "--translations",
+        "With --text-only: phrases in English and other languages, the wheel that `pip download "
+        "--no-deps home-assistant-frontend` wrote.",
         metavar="FILE",
     )
     languages: str | None = option(
@@ -160,7 +166,8 @@ def distill(options: DistillOptions, context: typer.Context) -> None:
       mcad-mobile distill --data mine --student open_clip:ViT-B-32-SigLIP2-256:webli -o models/s2
       mcad-mobile distill --smoke --out build/smoke
       mcad-mobile distill --text-only --student models/mcad-s --out models/many \\
-          --things cldr-annotations-full.tgz --extra-captions captions.txt
+          --things cldr-annotations-full.tgz --translations home_assistant_frontend.whl \\
+          --extra-captions captions.txt
     """
     _check_given(options, command_line_options(context))
     if options.text_only:
@@ -211,7 +218,9 @@ def _train_text_tower(options: DistillOptions) -> None:
     recipe = TextRecipe.load(options.recipe) if options.recipe else TextRecipe()
     recipe = replace(recipe, **_given(options, "seed", "arithmetic"))
     languages = options.languages.split(",") if options.languages else []
-    material = TextMaterial.read(options.student, options.extra_captions, options.things, languages)
+    material = TextMaterial.read(
+        options.student, options.extra_captions, options.things, languages, options.translations
+    )
     with progress_bar() as advance:
         train_text_tower(material, options.out, recipe, options.cache, advance)
     if options.json:

@@ -4,7 +4,6 @@ vocabulary, and its weights as a text tower. The layout of the file is that of n
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mcad_mobile.distill.pretrained import checked
 from mcad_mobile.errors import require
 from mcad_mobile.students.text_transformer import TextConfig, TextTower
 
 LAYERS, POSITIONS, LAST_PIECE = 12, 512, 250_001
-PREFIX = "query: "  # e5 was trained with it before each query
 _BLOCK = np.dtype([("scale", "<f2"), ("bytes", "u1", 16)])  # of 32 weights
 _LAYER = {
     "attention.query": "q",
@@ -90,7 +87,7 @@ class E5:
 
     @torch.no_grad()
     def fill(self, tower: TextTower) -> None:
-        """Positions, norms and the first layers of a tower of e5's width, from e5's."""
+        """Positions, norms and layers of a tower of e5's width, from e5's."""
         width = tower.config.width
         positions = self.tensor("emb.pos", POSITIONS, width)[: len(tower.position)]
         tower.position.copy_(positions + self.tensor("emb.type", -1, width)[0])
@@ -103,20 +100,3 @@ class E5:
         for part, suffix in (("weight", "w"), ("bias", "b")):
             parameter = module.get_parameter(part)
             parameter.copy_(self.tensor(f"{name}.{suffix}", *parameter.shape))
-
-    @torch.no_grad()
-    def encoder(self, length: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """All of e5: ids [B, L] of whole texts with `PREFIX`, and mask [B, L] -> [B, 384] of unit
-        length. L is at most `length`."""
-        width = TextConfig().width
-        config = TextConfig(LAST_PIECE, length, layers=LAYERS, embedding_rank=width)
-        tower = TextTower(config, 1).eval()
-        tower.token.weight.copy_(self.tensor("emb.word", -1, width)[:LAST_PIECE])
-        tower.widen.weight.copy_(torch.eye(width))
-        self.fill(tower)
-
-        @torch.no_grad()
-        def encode(ids: Tensor, mask: Tensor) -> Tensor:
-            return functional.normalize(tower.mean(ids, mask).float(), dim=-1)
-
-        return encode

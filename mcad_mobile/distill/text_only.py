@@ -1,8 +1,9 @@
 """Another text tower for a student's image tower: one that reads many languages.
 
-It starts from the first layers of multilingual-e5-small, and learns from texts alone. The student's
-own embeddings are the targets of English texts, of things' names in all languages, and of captions
-with some words in another language. All of e5 teaches it what words of these languages mean.
+It is multilingual-e5-small, whose sentences lie where their translations do, with the tokens that
+these languages need. Only its last layers and a new head are trained, on texts alone: English ones,
+their translations, and things' names in all languages. The targets are the student's own embeddings
+of the English texts.
 """
 
 from __future__ import annotations
@@ -21,11 +22,19 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mcad_mobile.base.documents import NotNegative, Positive, Record, Size, decode, read_file
+from mcad_mobile.base.documents import (
+    Count,
+    NotNegative,
+    Positive,
+    Record,
+    Size,
+    decode,
+    read_file,
+)
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.distill.dataset import load_extra
 from mcad_mobile.distill.device import accelerator, autocast, choose_arithmetic
-from mcad_mobile.distill.e5 import E5, PREFIX
+from mcad_mobile.distill.e5 import E5, LAYERS
 from mcad_mobile.distill.features import EncodeTexts, FeatureCache, by_length, half
 from mcad_mobile.distill.languages import (
     ENGLISH,
@@ -33,8 +42,8 @@ from mcad_mobile.distill.languages import (
     Thing,
     choose_pieces,
     read_things,
+    read_translations,
     taught,
-    words_of,
 )
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule
 from mcad_mobile.distill.losses import distribution_loss, feature_loss
@@ -44,7 +53,6 @@ from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError, StudentError, require
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.mcad import McadStudent
-from mcad_mobile.students.tokenizers.convert import read_sentencepiece
 from mcad_mobile.students.tokenizers.sentencepiece import (
     SPECIALS,
     SentencePieceConfig,
@@ -53,31 +61,28 @@ from mcad_mobile.students.tokenizers.sentencepiece import (
 
 MODEL = "tokenizer.model"
 _PROMPTS = ("{}", "a {}", "a photo of a {}")
-_E5_LENGTH = 64
 
 
 class TextRecipe(Record, frozen=True):
-    """How a text tower is trained: how many texts of each kind a step has, and what losses weigh.
-    The token table, of `rank` numbers a token, is not trained."""
+    """How a text tower is trained: which layers stay as they are, how many texts of each kind a
+    step has, and what losses weigh. The token table, of `rank` numbers a token, is not trained."""
 
-    layers: Size = 3
-    vocab: Size = 72_000
-    rank: Size = 256
+    frozen: Count = 8  # the first of e5's 12 layers
+    # With 40,000 tokens, everyday words of these languages fall into pieces that mean nothing.
+    vocab: Size = 96_000
+    rank: Size = 192
     length: Size = 40
-    steps: Size = 6000
-    checkpoint: Size = 150  # steps
+    steps: Size = 1200
+    checkpoint: Size = 100  # steps
     most_captions: Size = 60_000
-    most_foreign: Size = 80_000
-    names: Size = 112
-    english: Size = 48
-    switched: Size = 40  # captions with names of another language
-    foreign: Size = 72  # words and keywords, that e5 alone embeds
+    names: Size = 64
+    english: Size = 96
+    translated: Count = 96  # where there are any
     feature: NotNegative = 10.0
     distribution: NotNegative = 2.0
     temperature: Positive = 0.05
-    meaning: NotNegative = 4.0  # e5's embeddings
     head_lr: Positive = 2e-3
-    tuned_lr: Positive = 3e-4
+    tuned_lr: Positive = 2e-4
     weight_decay: NotNegative = 0.01
     warmup: Positive = 0.05
     arithmetic: ArithmeticOption = "auto"
@@ -93,16 +98,22 @@ class TextRecipe(Record, frozen=True):
 
 @dataclass(frozen=True)
 class TextMaterial:
-    """The student whose space is learned, English captions, and things in `languages`."""
+    """The student whose space is learned, English captions, things in `languages`, and pairs of an
+    English text and its translation."""
 
     student: McadStudent
     captions: Sequence[str]
     things: Sequence[Thing]
     languages: Sequence[str]
+    translations: Sequence[tuple[str, str]] = ()
 
     @staticmethod
     def read(
-        student: str | None, captions: list[Path], archive: Path, languages: Sequence[str]
+        student: str | None,
+        captions: list[Path],
+        archive: Path,
+        languages: Sequence[str],
+        translations: Path | None = None,
     ) -> TextMaterial:
         """Read files of captions, and things in `languages`, by default LANGUAGES. Those by which
         towers are tested are left out. DataError, StudentError."""
@@ -116,7 +127,8 @@ class TextMaterial:
         if not {*chosen} - {ENGLISH}:
             raise DataError("English is the only language.", "Name others, too: de,ja,zh-Hant.")
         things = taught(read_things(archive, chosen))
-        return TextMaterial(loaded, load_extra([], captions).captions, things, chosen)
+        pairs = [] if translations is None else read_translations(translations, chosen)
+        return TextMaterial(loaded, load_extra([], captions).captions, things, chosen, pairs)
 
 
 def train_text_tower(
@@ -140,11 +152,11 @@ def train_text_tower(
         return McadStudent.load(out)
     show("choosing tokens")
     e5 = E5.load()
-    read_all = _e5_tokenizer(e5, cache)
+    read_all = _e5_tokenizer(e5, cache, recipe.length)
     wanted = choose_pieces(e5.pieces, read_all, texts.distinct(), recipe.vocab - len(SPECIALS))
     student = _start(material.student, e5, wanted, out, recipe)
-    texts.embed(e5, read_all, FeatureCache(cache, show), student)
-    learner = _Learner(student)
+    texts.embed(FeatureCache(cache, show))
+    learner = _Learner(student, recipe)
     per_epoch = min(recipe.checkpoint, recipe.steps)
     schedule = Schedule(
         recipe.steps // per_epoch, per_epoch, recipe.warmup, recipe.weight_decay, recipe.seed
@@ -165,10 +177,10 @@ def train_text_tower(
     return McadStudent.load(out)
 
 
-def _e5_tokenizer(e5: E5, folder: Path) -> Tokenizer:
+def _e5_tokenizer(e5: E5, folder: Path, length: int) -> Tokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "e5.model").write_bytes(_model(e5, range(len(SPECIALS), len(e5.pieces))))
-    return Tokenizer(*SentencePieceConfig(file="e5.model", length=_E5_LENGTH).compiled(folder))
+    return Tokenizer(*SentencePieceConfig(file="e5.model", length=length).compiled(folder))
 
 
 def _model(e5: E5, wanted: Sequence[int]) -> bytes:
@@ -183,13 +195,13 @@ def _model(e5: E5, wanted: Sequence[int]) -> bytes:
 def _start(
     base: McadStudent, e5: E5, wanted: list[int], out: Path, recipe: TextRecipe
 ) -> McadStudent:
-    """`base` with the first layers of e5 as its text tower, and its rows of the pieces `wanted`,
-    cut to the directions in which they differ most."""
+    """`base` with e5 as its text tower, and its rows of the pieces `wanted`, cut to the directions
+    in which they differ most."""
     out.mkdir(parents=True, exist_ok=True)
     (out / MODEL).write_bytes(_model(e5, wanted))
     rows = e5.token_rows([*range(len(SPECIALS)), *wanted])
     text = msgspec.structs.replace(
-        base.config.text, vocab=len(rows), length=recipe.length, layers=recipe.layers,
+        base.config.text, vocab=len(rows), length=recipe.length, layers=LAYERS,
         embedding_rank=recipe.rank, table_bits=8,
     )  # fmt: skip
     tokenizer = SentencePieceConfig(file=MODEL, length=recipe.length)
@@ -204,130 +216,95 @@ def _start(
 
 
 class _Learner(nn.Module):
-    """A text tower, and a map of its states to e5's embeddings, for training alone."""
+    """A text tower, of which the last layers and the head are trained."""
 
-    def __init__(self, student: McadStudent) -> None:
+    def __init__(self, student: McadStudent, recipe: TextRecipe) -> None:
         super().__init__()
         self.tower = student.text
-        self.tower.token.requires_grad_(False)
+        self.tower.requires_grad_(False)
+        for module in (*self.tower.layers[recipe.frozen :], self.tower.head):
+            module.requires_grad_(True)
         for module in self.tower.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-        self.meaning = nn.Linear(student.config.text.width, student.config.text.width)
 
     def groups(self, recipe: TextRecipe) -> list[dict[str, Any]]:
-        new = [*self.tower.head.parameters(), *self.meaning.parameters()]
-        known = {id(parameter) for parameter in new}
-        rest = [p for p in self.tower.parameters() if p.requires_grad and id(p) not in known]
-        return [{"params": new, "lr": recipe.head_lr}, {"params": rest, "lr": recipe.tuned_lr}]
+        layers = [*self.tower.layers[recipe.frozen :].parameters()]
+        head = {"params": [*self.tower.head.parameters()], "lr": recipe.head_lr}
+        return [head, {"params": layers, "lr": recipe.tuned_lr}]
 
-    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, L] -> the student's embeddings [B, dim] and e5's [B, width], of unit length."""
-        states = by_length(self.tower.mean, ids, mask)
-        return _unit(self.tower.head(states)), _unit(self.meaning(states))
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """[B, L] -> embeddings [B, dim] of unit length."""
+        return _unit(self.tower.head(by_length(self.tower.mean, ids, mask)))
 
 
 class _Texts:
-    """All texts of a run, and their targets: the student's embeddings of English texts and things,
-    and e5's of words and keywords in all languages."""
+    """All texts of a run, and their targets, embeddings of the student."""
 
     def __init__(self, material: TextMaterial, recipe: TextRecipe) -> None:
         rng = np.random.default_rng(recipe.seed)
         things = self._things = material.things
         self._material, self._recipe = material, recipe
-        self._others = [language for language in material.languages if language != ENGLISH]
         captions = _draw(material.captions, recipe.most_captions, rng)
         classes = [name for names in imagenet_names() for name in names]
         names = [*(thing.english for thing in things), *classes]
         # Prompts of things come first: their mean is a thing's target.
-        self._english = [prompt.format(name) for name in names for prompt in _PROMPTS] + captions
+        self._english = [
+            *(prompt.format(name) for name in names for prompt in _PROMPTS),
+            *captions,
+            *dict.fromkeys(english for english, _ in material.translations),
+        ]
+        places = {text: place for place, text in enumerate(self._english)}
+        self._translated = [(places[english], text) for english, text in material.translations]
         self._names = [
             (number, thing.names[language])
             for number, thing in enumerate(things)
-            for language in self._others
-            if language in thing.names
+            for language in material.languages
+            if language != ENGLISH and language in thing.names
         ]
-        self._by_word = {thing.english.lower(): thing for thing in things}
-        first = len(self._english) - len(captions)
-        self._switchable = np.array(
-            [number for number, text in enumerate(captions, first) if self._known_words(text)],
-            np.intp,
-        )
-        keywords = [
-            " ".join(rng.permutation(words)[:4])
-            for thing in things
-            for language, words in thing.keywords.items()
-            if language in self._others and words
-        ]
-        self._foreign = _draw(keywords, recipe.most_foreign // 2, rng)
 
     def distinct(self) -> list[str]:
-        return [*self._english, *(name for _, name in self._names), *self._foreign]
+        return [*self._english, *(text for _, text in (*self._names, *self._translated))]
 
-    def embed(self, e5: E5, read_all: Tokenizer, cache: FeatureCache, student: McadStudent) -> None:
-        """Compute all targets; words are those of the student's tokens."""
-        base, recipe = self._material.student, self._recipe
-        pieces = read_sentencepiece(str(student.directory / MODEL)).pieces
-        words = words_of([piece for piece, _ in pieces])
-        self._foreign += _draw(words, recipe.most_foreign // 2, np.random.default_rng(recipe.seed))
+    def embed(self, cache: FeatureCache) -> None:
+        """Compute all targets."""
+        base = self._material.student
         of_base = _embed(base.tokenizer, base.text.eval())
         self._space = cache.of_captions(
             self._english, base.sha256(), f"{base.name}: texts", of_base
         )
-        encode = _embed(read_all, e5.encoder(_E5_LENGTH), PREFIX)
-        self._meaning = cache.of_captions(self._foreign, "e5", "e5: texts", encode)
         prompts = self._space[: len(self._things) * len(_PROMPTS)].astype(np.float32)
         means = torch.from_numpy(prompts.reshape(len(self._things), len(_PROMPTS), -1)).mean(1)
         self._of_things = _unit(means)
 
     def losses(self, forward: Forward, step: int, tokenizer: Tokenizer) -> Losses:
         recipe, rng = self._recipe, np.random.default_rng([self._recipe.seed, step])
-        names = [self._names[row] for row in rng.integers(0, len(self._names), recipe.names)]
         english = rng.integers(0, len(self._english), recipe.english)
-        switched = rng.choice(self._switchable, recipe.switched if len(self._switchable) else 0)
-        foreign = rng.integers(0, len(self._foreign), recipe.foreign)
+        names = _some(self._names, recipe.names, rng)
+        translated = _some(self._translated, recipe.translated, rng)
         texts = [
             *(name for _, name in names),
             *(self._english[row] for row in english),
-            *(self._switch(self._english[row], rng) for row in switched),
-            *(self._foreign[row] for row in foreign),
+            *(text for _, text in translated),
         ]
         # Few people type capitals.
         low = rng.random(len(texts)) < 0.3
         texts = [text.lower() if lower else text for text, lower in zip(texts, low, strict=True)]
         device = accelerator().device
         ids, mask = (torch.from_numpy(rows).to(device) for rows in tokenizer.batch(texts))
-        embedding, meaning = forward(ids.long(), mask)
-        placed = len(texts) - len(foreign)
-        rows = self._space[np.concatenate([english, switched])].astype(np.float32)
+        found = forward(ids.long(), mask)
+        rows = self._space[[*english, *(row for row, _ in translated)]].astype(np.float32)
         space = torch.cat([self._of_things[[row for row, _ in names]], torch.from_numpy(rows)])
-        space = space.to(device)
-        found, sharp = embedding[:placed], 1 / recipe.temperature
+        space, sharp = space.to(device), 1 / recipe.temperature
         told_apart = distribution_loss(sharp * found @ space.T, sharp * space @ space.T)
-        meant = torch.from_numpy(self._meaning[foreign].astype(np.float32)).to(device)
         return {
             "feature": recipe.feature * feature_loss(found, space),
             "distribution": recipe.distribution * told_apart,
-            "meaning": recipe.meaning * feature_loss(meaning[placed:], meant),
         }
 
-    def _known_words(self, caption: str) -> dict[int, Thing]:
-        """The things that a caption's words name, by their places."""
-        found = {}
-        for place, word in enumerate(caption.split()):
-            key = word.strip(".,").lower()
-            thing = self._by_word.get(key) or self._by_word.get(key.removesuffix("s"))
-            if thing is not None:
-                found[place] = thing
-        return found
 
-    def _switch(self, caption: str, rng: Generator) -> str:
-        """The caption with most names of things in a language drawn at random."""
-        language, words = str(rng.choice(self._others)), caption.split()
-        for place, thing in self._known_words(caption).items():
-            if rng.random() < 0.8:
-                words[place] = thing.names.get(language, words[place])
-        return " ".join(words)
+def _some(pairs: Sequence[tuple[int, str]], count: int, rng: Generator) -> list[tuple[int, str]]:
+    return [pairs[row] for row in rng.integers(0, len(pairs), count)] if pairs else []
 
 
 def _draw(texts: Sequence[str], most: int, rng: Generator) -> list[str]:
@@ -339,13 +316,13 @@ def _unit(rows: Tensor) -> Tensor:
     return functional.normalize(rows.float(), dim=-1)
 
 
-def _embed(tokenizer: Tokenizer, tower: Forward, prefix: str = "") -> EncodeTexts:
+def _embed(tokenizer: Tokenizer, tower: Forward) -> EncodeTexts:
     """A function from texts to embeddings [B, D] float16 of unit length, as caches keep them."""
     arithmetic = choose_arithmetic("auto")
 
     @torch.no_grad()
     def embed(texts: list[str]) -> Tensor:
-        ids, mask = tokenizer.batch([prefix + text for text in texts])
+        ids, mask = tokenizer.batch(texts)
         with autocast(arithmetic, torch.device("cpu")):
             return _unit(by_length(tower, torch.from_numpy(ids).long(), torch.from_numpy(mask)))
 

