@@ -26,7 +26,10 @@ _LINK = (
 )
 # What the kernels use of Android's libraries: stand-ins with these functions are linked against.
 IMPORTS = {
-    "libc.so": "calloc close free getauxval malloc memcpy memset open pread",
+    "libc.so": (
+        "calloc clock_gettime close free getauxval madvise malloc memchr memcpy memset mincore "
+        "open posix_fadvise pread"
+    ),
     "libm.so": "cos exp rint sin sincos",
 }
 

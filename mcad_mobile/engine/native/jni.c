@@ -140,7 +140,7 @@ EXPORT int32_t Java_mcad_engine_index_Kernel_open(Env env, Object class, Object 
 EXPORT void Java_mcad_engine_index_Kernel_readAlone(Env env, Object class, Object map) {
     Call c = {env, 0, NULL};
     (void)class;
-    uintptr_t start = (uintptr_t)buffer(&c, map, 0, "map"), page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t start = (uintptr_t)buffer(&c, map, 0, "map"), page = mcad_page();
     int64_t capacity = c.failed ? 0 : CALL(env, BUFFER_CAPACITY, int64_t (*)(Env, Object))(env, map);
     if (!c.failed) madvise((void *)(start / page * page), start % page + (size_t)capacity, MADV_RANDOM);
     finish(&c);

@@ -59,4 +59,5 @@ int mcad_rescore(const Segment *, size_t count, size_t k, int level);
 int64_t mcad_probe_cells(const Filter *, const int64_t *order, size_t cells, size_t enough, int level);
 int mcad_rotate(float *vector, size_t dim, int back);
 int mcad_layout(void);
+size_t mcad_page(void);
 int mcad_level(void);

@@ -34,6 +34,15 @@ static int find_level(void) { return 2; } /* Apple's: all that macOS runs on hav
 static int find_level(void) { return 0; }
 #endif
 
+#if defined(__linux__)
+#include <sys/auxv.h>
+/* Of the system itself: sysconf numbers its questions otherwise in Android's library than in others. */
+size_t mcad_page(void) { return (size_t)getauxval(AT_PAGESZ); }
+#else
+#include <unistd.h>
+size_t mcad_page(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+#endif
+
 /* Asked once: a virtual machine's answer takes as long as a scan of thousands of photos. */
 int mcad_level(void) {
     static int known = -1;

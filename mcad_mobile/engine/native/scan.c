@@ -1,7 +1,6 @@
 /* Pass 1: which rows differ from the query in the fewest bits, weighed. */
 #include "kernel.h"
 #include <sys/mman.h>
-#include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -279,7 +278,7 @@ static void read_ahead(const void *start, size_t bytes, size_t page) {
 }
 
 size_t mcad_scan(const Scan *s, int level) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t page = mcad_page();
     for (size_t span = 0; span < s->span_count; span++)
         for (size_t w = 0; w < s->words; w++) {
             const uint64_t *column = s->columns + w * s->stride;
