@@ -237,7 +237,7 @@ def test_extra_photos_and_captions_are_read_in_the_order_given(tmp_path):
     for name in ("one/b.png", "one/a.png", "two/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8)).save(tmp_path / name)
-    (tmp_path / "x.txt").write_text("a cat\n  ein Café  \n", "utf-8")
+    (tmp_path / "x.txt").write_text("a cat\n  ein Café  \n", "utf-8-sig")  # Notepad's mark first
     (tmp_path / "y.txt").write_bytes(b"a dog\r\nno newline at the end")
     extra = load_extra(
         [tmp_path / "two", tmp_path / "one"], [tmp_path / "x.txt", tmp_path / "y.txt"]
