@@ -100,6 +100,13 @@ def test_a_step_depends_on_the_seed_and_its_number_and_on_nothing_else():
         assert not same(alone, order(3, seed=5).at(step + 1))
 
 
+def test_the_same_place_of_another_epoch_draws_other_extra_rows():
+    steps = order(3)
+    first, again = steps.at(0), steps.at(steps.steps_per_epoch)
+    assert not np.array_equal(first.photos[3:], again.photos[3:])
+    assert not np.array_equal(first.captions[3:], again.captions[3:])
+
+
 def test_extra_rows_come_after_the_paired_ones_from_the_extra_rows_alone():
     steps = order(3)
     photos, captions, views = set(), set(), set()
