@@ -221,6 +221,17 @@ def test_a_growth_within_the_noise_of_both_is_no_regression(bundle: Bundle) -> N
     assert counted(quiet, changed(noisy, total=5.8)) == ["whole search, median"]
 
 
+def test_noise_is_that_between_the_runs_that_count(bundle: Bundle) -> None:
+    """Samples of a throttled run are not kept; it must not make blocks of the other run smaller."""
+    quiet = complete_document(bundle, measured(total=2.5))
+    slower = changed(quiet, total=4.0)
+    slower["samples_ms"]["total"] = ([3.0] * 20 + [6.0] * 20) * 4  # quarters agree, eighths do not
+    slower["conditions"]["repeats"] = [{"counted": True}, {"counted": False}]
+    assert counted(quiet, slower) == ["whole search, median"]
+    slower["conditions"]["repeats"] = [{"counted": True}, {"counted": True}]
+    assert counted(quiet, slower) == []
+
+
 def test_a_figure_may_be_as_many_times_the_baseline_as_was_allowed(bundle: Bundle) -> None:
     before = changed(complete_document(bundle, measured()), total=5.0)
     assert regressions(before, changed(before, total=6.0), 1.2) == []
