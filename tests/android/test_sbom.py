@@ -111,6 +111,7 @@ def test_what_the_user_gave_is_listed_as_it_is(bundle, tmp_path):
     assert {part["name"] for part in found["qnn"]["components"]} == {
         f"lib/{ABI}/libQnnHtp.so",
         f"lib/{ABI}/libQnnHtpV79Skel.so",
+        f"lib/{ABI}/libQnnHtpV79Stub.so",
     }
 
 

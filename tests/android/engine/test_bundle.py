@@ -39,13 +39,18 @@ def only(plain: dict[str, Any], *names: str) -> dict[str, Any]:
 def java_tower(tower: Tower) -> dict[str, Any]:
     """A tower's fields as Java names them, without those that it does not read."""
     plain = json.loads(msgspec.json.encode(tower))
-    tensor = ("name", "dtype", "shape", "layout")
+
+    def tensor(spec: dict[str, Any]) -> dict[str, Any]:
+        """Zero stands for a scale that there is not."""
+        named = only(spec, "name", "dtype", "shape", "layout")
+        return {**named, "scale": spec["scale"] or 0, "zeroPoint": spec["zero_point"] or 0}
+
     return {
         "rungs": [
             {
                 **only(rung, "runtime", "precision", "files", "expected"),
-                "inputs": [only(spec, *tensor) for spec in rung["inputs"]],
-                "outputs": [only(spec, *tensor) for spec in rung["outputs"]],
+                "inputs": [tensor(spec) for spec in rung["inputs"]],
+                "outputs": [tensor(spec) for spec in rung["outputs"]],
                 "totalNodes": rung["total_nodes"],
             }
             for rung in plain["rungs"]
@@ -57,7 +62,9 @@ def java_tower(tower: Tower) -> dict[str, Any]:
 @pytest.mark.parametrize("pool", ["mean", "eos"])
 def test_java_reads_the_values_that_python_wrote(probe, tiny, tmp_path, pool):
     (rung,) = tiny.text.rungs
-    lower = replace(rung, precision="int8", total_nodes=7, expected=tiny.sample)
+    (output,) = rung.outputs
+    scaled = replace(output, dtype="int8", scale=0.25, zero_point=-3)
+    lower = replace(rung, precision="int8", total_nodes=7, expected=tiny.sample, outputs=(scaled,))
     eos = 3 if pool == "eos" else None
     directory = variant(
         tiny,
