@@ -137,8 +137,8 @@ class RescoreBudget:
 class TuningLimits:
     """When an index is tuned, and what a search may leave out: the axis and the tuning are taken
     anew when the photos have grown `axis_growth` times; cells need `cells_from` photos and must
-    make a search `cells_gain` times cheaper: at 1.0, no dearer, and a cold one reads a third less;
-    `photos_per_cell` of the sample share a centroid."""
+    make a search `cells_gain` times cheaper, by the costs below (ADR 16); `photos_per_cell` of the
+    sample share a centroid."""
 
     axis_growth: int = 8
     cells_from: int = 1 << 16
