@@ -16,6 +16,7 @@ from torch import nn
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
+from mcad_mobile.engine.text.token_rows import rounded_rows
 from mcad_mobile.errors import StudentError, TrainingError, require
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.load import default_directory, load_student
@@ -120,6 +121,21 @@ def test_a_saved_student_gives_the_same_embeddings_and_another_hash_with_other_w
         copy.text.head.bias += 1
     copy.save(tmp_path / "other")
     assert McadStudent.load(tmp_path / "other").sha256() != student.sha256()
+
+
+def test_a_table_of_8_bits_is_saved_as_a_phone_reads_it(tmp_path):
+    """So what is exported is what was saved, and the folder is half as large."""
+    student = load_student()
+    text = msgspec.structs.replace(student.config.text, table_bits=8)
+    student.config = msgspec.structs.replace(student.config, text=text)
+    student.save(tmp_path / "small")
+    small = McadStudent.load(tmp_path / "small")
+    scales, rows = rounded_rows(student.token_table.numpy(), 8)
+    assert np.array_equal(small.token_table.numpy(), rows * scales[:, None])
+    assert np.array_equal(rounded_rows(small.token_table.numpy(), 8)[1], rows)
+    saved = (student.directory / "model.safetensors").stat().st_size
+    halved = rows.size - scales.nbytes
+    assert saved - (tmp_path / "small" / "model.safetensors").stat().st_size > 0.99 * halved
 
 
 def test_students_of_one_image_tower_share_its_identity_whatever_reads_the_texts(tmp_path):
