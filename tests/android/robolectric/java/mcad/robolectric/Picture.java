@@ -15,6 +15,7 @@ import java.io.OutputStream;
 import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.List;
+import org.robolectric.util.ReflectionHelpers;
 
 /** Pictures of what the phone shows: a screen, and the dialogs and menus over it. */
 public final class Picture {
@@ -47,7 +48,9 @@ public final class Picture {
 
     /** The screen's window and those over it. */
     public static List<View> windows(Activity screen) {
-        List<View> windows = new ArrayList<>(WindowManagerGlobal.getInstance().getWindowViews());
+        // The method that returns them is another one before API 29.
+        List<View> views = ReflectionHelpers.getField(WindowManagerGlobal.getInstance(), "mViews");
+        List<View> windows = new ArrayList<>(views);
         windows.subList(0, Math.max(0, windows.indexOf(screen.getWindow().getDecorView()))).clear();
         return windows;
     }
