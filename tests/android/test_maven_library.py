@@ -20,6 +20,7 @@ from mcad_mobile.android.toolchain import compile_java, main_sources, run
 from mcad_mobile.base import VERSION
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
+from tests.support.archives import why_no_onnxruntime
 from tests.support.exported import mcad_json
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -40,7 +41,9 @@ CONSUMER = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Written by the command."""
+    """Written by the command, which takes ONNX Runtime from Maven Central."""
+    if reason := why_no_onnxruntime():
+        pytest.skip(reason)
     folder = tmp_path_factory.mktemp("maven")
     make_tiny_bundle(folder / "tiny")
     document = mcad_json("library", "--bundle", folder / "tiny", "--maven", folder / "repository")
