@@ -34,7 +34,10 @@ from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.engine.index import PhotoIndex
 
 RESULT = Path(__file__).parent / "results" / "cold.json"
+# The same, before searches asked for what they read.
+BEFORE = RESULT.with_name("cold_before.json")
 SIZES = (100_000, 1_000_000)
+GOALS = {100_000: (5, 1_000), 1_000_000: (15, 3_500)}  # ms and pages
 QUERIES = 30
 K = 10
 # Random reads of 4 KiB a second, many at once, of 512 GB (Samsung, February 2019 and March 2020).
@@ -91,6 +94,19 @@ def table(result: dict[str, Any]) -> str:
             f"| {pages['min']:,} to {pages['max']:,} | {times} |"
         )
     return "\n".join(lines)
+
+
+def verdict(result: dict[str, Any]) -> str:
+    """Whether each goal is met."""
+    parts = []
+    for row in result["rows"]:
+        ms, pages = GOALS[row["photos"]]
+        time_, read = (
+            "met" if row[key]["median"] <= goal else "missed"
+            for key, goal in (("search_ms", ms), ("pages", pages))
+        )
+        parts.append(f"{row['photos']:,} photos: {ms} ms, {time_}, and {pages:,} pages, {read}")
+    return f"Goals: {'; '.join(parts)}."
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -184,19 +185,21 @@ def kernels() -> list[str]:
 
 def cold() -> list[str]:
     (result, *_) = reversed(stored("cold"))
+    before = json.loads(cold_benchmark.BEFORE.read_text("utf-8"))
     load = result["device"]["load_average_1m"]
     return [
         "## The first search",
         f"An index of which nothing is in memory, as after a restart or after other apps: opened "
         f"and searched once by each of {result['queries']} text queries, in a process of its own. "
         "Pages are of 4 KiB. Medians, on one thread and a virtual disk, at a load of "
-        f"{load:.1f}. The goals, 5 ms and 1,000 pages among 100,000 and 15 ms and 3,500 pages "
-        "among a million, are met in pages and missed in time. Before searches asked for what "
-        "they read, the same run took 29 and 109 ms and 4,274 and 16,925 pages. The last columns "
-        "divide the pages by the random reads a second that Samsung publishes for a phone's "
-        "flash, and are no measurement; most pages lie side by side, which is faster. Re-run: "
-        "`python -m benchmarks.cold`.",
+        f"{load:.1f}. {cold_benchmark.verdict(result)} The last columns divide the pages by the "
+        "random reads a second that Samsung publishes for a phone's flash, and are no "
+        "measurement; most pages lie side by side, which is faster. Re-run: "
+        "`python -m benchmarks.cold --embeddings build/embeddings`.",
         cold_benchmark.table(result),
+        f"Before searches asked for what they read (commit {before['commit']}), by the same script "
+        "on the same day and machine:",
+        cold_benchmark.table(before),
         footer(result),
     ]
 
