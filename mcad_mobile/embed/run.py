@@ -147,7 +147,7 @@ def _spread(pieces: list[Piece], workers: int) -> list[Piece]:
     for piece in lists:
         for first in range(0, len(piece.keys), at_once):
             part = slice(first, first + at_once)
-            spread.append(Listed(piece.keys[part], piece.stamps[part]))
+            spread.append(Listed(piece.keys[part], piece.stamps[part], piece.source))
     return spread
 
 

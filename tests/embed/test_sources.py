@@ -16,6 +16,7 @@ import pyarrow.parquet as parquet
 import pytest
 from fsspec.registry import _registry as registry
 
+from mcad_mobile.embed import run as embedding
 from mcad_mobile.embed.job import Inventory, KnownPhotos, Manifest, ShardRecord, file_name
 from mcad_mobile.embed.phone_index import Shards
 from mcad_mobile.embed.pieces import Rows, name_of, photos_of
@@ -23,7 +24,7 @@ from mcad_mobile.embed.shard import Embedded, embed_shard
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import ShardFacts, shard_bytes
-from mcad_mobile.embed.worker import BundleModel
+from mcad_mobile.embed.worker import BundleModel, Task, write_shard
 from mcad_mobile.errors import DataError, MissingExtra, PhotoError, StoreError
 from tests.support.embedding_runs import run_json, vectors
 
@@ -155,6 +156,35 @@ def test_an_object_store_is_a_source_like_a_folder(memory, paths):
     assert keys(pieces) == [f"{memory}/2025/{path.name}".replace("://", ":///") for path in paths]
     assert contents(pieces) == [path.read_bytes() for path in paths]
     assert all(stamp for piece in pieces for stamp in piece.stamps)
+
+
+def test_workers_share_the_photos_of_an_object_store_as_they_do_those_of_a_folder(
+    memory, bundle, paths, monkeypatch
+):
+    """As a worker does it, in this process: another one would not see this store."""
+    tasks = []
+
+    class InThisProcess:
+        def __init__(self, setup):
+            self.setup, self.model = setup, BundleModel(bundle.directory, "onnx", "fp32", 1)
+
+        def __call__(self, piece, photo_done):
+            tasks.append(piece)
+            return write_shard(self.setup, self.model, Task(piece), lambda *event: None)
+
+        def stop(self):
+            pass
+
+    monkeypatch.setattr(embedding, "GuardedWorker", InThisProcess)
+    files = fsspec.filesystem("memory")
+    for number in range(40):
+        files.pipe_file(f"{memory}/photos/{number:02}.png", paths[number % 8].read_bytes())
+    made = embedding.embed(
+        Source(f"{memory}/photos"), bundle, f"{memory}/out", embedding.Options(workers=2)
+    )
+    assert (made.embedded, made.left_out) == (40, [])
+    # Of no fewer than 16 photos each, however many workers there are.
+    assert sorted(len(task.keys) for task in tasks) == [8, 16, 16]
 
 
 def test_files_of_an_object_store_are_whole_or_absent_and_claimed_once(memory):
