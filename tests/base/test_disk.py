@@ -49,6 +49,8 @@ def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DiskError, match=r"file/a/out cannot be written: Not a directory"):
         check_writable(tmp_path / "file" / "a" / "out")
+    with pytest.raises(DiskError, match=r"file/a.html cannot be written: Not a directory"):
+        check_file(tmp_path / "file" / "a.html")
     with pytest.raises(DiskError, match="is a folder, and a file"):
         check_file(tmp_path)
 

@@ -230,6 +230,8 @@ def test_noise_is_that_between_the_runs_that_count(bundle: Bundle) -> None:
     assert counted(quiet, slower) == ["whole search, median"]
     slower["conditions"]["repeats"] = [{"counted": True}, {"counted": True}]
     assert counted(quiet, slower) == []
+    slower["conditions"]["repeats"] = []  # of a device that runs once
+    assert counted(quiet, slower) == ["whole search, median"]
 
 
 def test_a_figure_may_be_as_many_times_the_baseline_as_was_allowed(bundle: Bundle) -> None:

@@ -107,6 +107,11 @@ def test_process_that_prints_no_document_is_an_error() -> None:
         watch.watch(python("print('hello')"), timeout_s=30)
 
 
+def test_a_document_of_a_process_that_failed_does_not_count() -> None:
+    with pytest.raises(BenchError, match="code 1"):
+        watch.watch(python("print('{}'); raise SystemExit(1)"), timeout_s=30)
+
+
 def test_process_that_does_not_end_is_ended() -> None:
     with pytest.raises(BenchError, match="did not end in time"):
         watch.watch(python("import time; time.sleep(600)"), timeout_s=0.05)

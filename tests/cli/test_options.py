@@ -1,0 +1,321 @@
+"""Options reach what they are for, and their defaults are those that --help and the docs name."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from mcad_mobile.android import app as android_app
+from mcad_mobile.android import library as android_library
+from mcad_mobile.android import maven
+from mcad_mobile.android.app import BuiltApp
+from mcad_mobile.android.library import BuiltLibrary
+from mcad_mobile.android.parts import BuildOptions
+from mcad_mobile.bench.run import DeviceOptions, Workload
+from mcad_mobile.cli import bench, embed, index
+from mcad_mobile.cli.command import app
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.embed import run as embedding
+from mcad_mobile.embed.source import Source
+from mcad_mobile.engine import engine
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.sync import sync_folder
+from mcad_mobile.serve import run as serving
+from tests.support.tiny_bundle import make_tiny_bundle
+
+
+class Reached(Exception):
+    """Ends a command where its work would begin."""
+
+
+class Calls(list[tuple[tuple[Any, ...], dict[str, Any]]]):
+    """The arguments of each call of a function that does nothing."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> None:
+        self.append((arguments, options))
+        raise Reached
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("options") / "bundle")
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for path in packaged_photos()[:2]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def mcad(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@pytest.mark.parametrize(
+    ("options", "runtime", "threads", "fastest"),
+    [
+        (("index", "PHOTOS"), None, 1, True),  # a thread for each photo
+        (("index", "PHOTOS", "--runtime", "onnx"), "onnx", 1, True),
+        (("search", "a dog"), None, 1, False),
+        (("search", "a dog", "--threads", 2, "--runtime", "onnx"), "onnx", 2, False),
+    ],
+)
+def test_towers_are_chosen_as_was_asked_for(
+    bundle: Bundle,
+    photos: Path,
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[object, ...],
+    runtime: str | None,
+    threads: int,
+    fastest: bool,
+) -> None:
+    place = ("--bundle", bundle.directory, "--index", photos.parent / "index")
+    assert mcad("index", photos, *place).exit_code == 0
+    monkeypatch.setattr(engine, "choose_rung", calls)
+    done = mcad(*[photos if word == "PHOTOS" else word for word in options], *place)
+    assert isinstance(done.exception, Reached)
+    (((_, _), given),) = calls
+    assert (given["runtime"], given["threads"]) == (runtime, threads)
+    assert (given["fastest"], given["precision"]) == (fastest, None)
+
+
+@pytest.mark.parametrize(("option", "threads"), [((), 6), (("--threads", 2), 2)])
+def test_photos_are_embedded_on_all_cores_or_on_as_many_threads_as_asked(
+    bundle: Bundle,
+    photos: Path,
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+    option: tuple[object, ...],
+    threads: int,
+) -> None:
+    monkeypatch.setattr(index, "allowed_cores", lambda: 6)
+    monkeypatch.setattr(index, "SearchEngine", calls)
+    mcad("index", photos, "--bundle", bundle.directory, *option)
+    assert [given["threads"] for _, given in calls] == [threads]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_speed_of_indexing_is_told_in_photos_a_second(
+    bundle: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    origin = photos.parent / "origin"  # of another student
+    old = PhotoIndex.create(origin, dim=bundle.dim, student="old", student_sha256="2" * 64)
+    sync_folder(engine.SearchEngine(bundle), old, photos)
+    clock = iter([1000.0, 1004.0])
+    monkeypatch.setattr(index, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    source = ("--from", origin) if again else (photos,)
+    place = ("--bundle", bundle.directory, "--index", photos.parent / "index")
+    done = mcad("index", *source, *place, "--json")
+    assert json.loads(done.stdout)["photos_per_s"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "device", "expected", "workload"),
+    [
+        ((), "host", {}, Workload(None, 100_000, 200, 1, None, None, None)),
+        (
+            ("--synthetic", 500, "--searches", 7, "--threads", 2, "--repeats", 4),
+            "host",
+            {},
+            Workload(None, 500, 7, 2, None, 4, None),
+        ),
+        (
+            ("--device", "adb:x", "--cool-down", 0.5, "--force", "--aar", "a", "--aar", "b"),
+            "adb:x",
+            {"force": True, "aars": (Path("a"), Path("b"))},
+            Workload(cool_down_s=0.5),
+        ),
+        (
+            ("--device", "adb", "--runner", "r", "--runtime", "onnx", "--index", "i"),
+            "adb",
+            {"runner": Path("r")},
+            Workload(index=Path("i"), runtime="onnx"),
+        ),
+        (
+            ("--device", "aihub:Galaxy", "--compile", "qnn", "--jobs", "j.json"),
+            "aihub:Galaxy",
+            {"compile_to": "qnn", "ledger": Path("j.json")},
+            Workload(),
+        ),
+    ],
+)
+def test_bench_measures_what_was_asked_for(
+    bundle: Bundle,
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[object, ...],
+    device: str,
+    expected: dict[str, Any],
+    workload: Workload,
+) -> None:
+    monkeypatch.setattr(bench, "measure", calls)
+    mcad("bench", "--bundle", bundle.directory, *options)
+    ((_, name, found, asked, _), _), *_ = calls
+    ledger = bundle.directory.with_name("bundle.aihub.json")
+    assert (name, asked) == (device, workload)
+    assert found == DeviceOptions(**{"ledger": ledger, **expected})
+
+
+@pytest.mark.parametrize(
+    ("options", "source", "expected"),
+    [
+        ((), {}, {"workers": 8}),
+        (("--threads", 3), {}, {"workers": 2, "threads": 3}),
+        (("--threads", 16), {}, {"workers": 1, "threads": 16}),
+        (
+            ("--workers", 5, "--shard", 7, "--runtime", "onnx", "--no-resume"),
+            {},
+            {"workers": 5, "photos_a_shard": 7, "runtime": "onnx", "resume": False},
+        ),
+        (
+            ("--kind", "parquet", "--photo-column", "p", "--key-column", "k", "--workers", 1),
+            {"kind": "parquet", "photo_column": "p", "key_column": "k"},
+            {},
+        ),
+        (
+            ("--ray", "here:6379", "--gpus", 0.25, "--workers", 3),
+            {},
+            {"ray": "here:6379", "gpus": 0.25, "workers": 3},
+        ),
+    ],
+)
+def test_embed_runs_as_was_asked_for(
+    bundle: Bundle,
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[object, ...],
+    source: dict[str, Any],
+    expected: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(embed, "allowed_cores", lambda: 8)
+    monkeypatch.setattr(embedding, "embed", calls)
+    mcad("embed", "photos", "--bundle", bundle.directory, "--out", "shards", *options)
+    (((found, _, out, asked, *_), _),) = calls
+    assert (found, out) == (Source("photos", **source), "shards")
+    assert asked == embedding.Options(**expected)
+
+
+OF_A_PACKAGE = (
+    *("--abi", "x86_64", "--abi", "arm64-v8a", "--aar", "q.aar", "--onnxruntime-aar", "o.aar"),
+    *("--keep-float", "--sbom", "s.json", "--accept-licence", "mine", "--npu"),
+)
+PACKAGED = BuildOptions(
+    abis=("x86_64", "arm64-v8a"),
+    aars=(Path("q.aar"),),
+    onnxruntime=Path("o.aar"),
+    npu=True,
+    keep_float=True,
+    sbom=Path("s.json"),
+    accept_licence="mine",
+)
+
+
+def test_an_app_is_built_as_was_asked_for(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def build(*arguments: Any, **options: Any) -> BuiltApp:
+        calls.append((arguments[1:], options["key"], options["aab"]))
+        return BuiltApp(
+            Path("demo.apk"), 2_500_000, {"text": ["onnx int8", "onnx fp32"]},
+            {"text qnn w8a16": "no NPU"}, ("Read the licence.",), Path("demo.cdx.json"),
+        )  # fmt: skip
+
+    monkeypatch.setattr(android_app, "build_app", build)
+    done = mcad("app", "-b", bundle.directory, "-o", "demo.apk")
+    assert done.stdout.splitlines() == [
+        "demo.apk: 2.5 MB, signed by debug key",
+        "  text tower: onnx int8, then onnx fp32",
+        "  left out: text qnn w8a16 (no NPU)",
+        "  what is in it: demo.cdx.json",
+    ]
+    assert "Read the licence." in done.stderr
+    mcad("app", "-b", bundle.directory, "-o", "demo.aab", "--aab", "--r8", "r8.jar", *OF_A_PACKAGE)
+    whole = BuildOptions(**{**vars(PACKAGED), "r8": Path("r8.jar")})
+    assert calls == [
+        ((Path("demo.apk"), BuildOptions()), None, False),
+        ((Path("demo.aab"), whole), None, True),
+    ]
+
+
+def test_a_library_is_built_as_was_asked_for(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def build(*arguments: Any, **options: Any) -> BuiltLibrary:
+        calls.append((*arguments[1:], options.get("sample")))
+        return BuiltLibrary(
+            Path("a.aar"), 1_250_000, {}, (), Path("a.cdx.json"), options.get("sample")
+        )
+
+    monkeypatch.setattr(android_library, "build_library", build)
+    monkeypatch.setattr(maven, "build_maven", build)
+    done = mcad("library", "-o", "a.aar", "--sample", "sample.apk")
+    assert "a.aar: 1.2 MB" in done.stdout
+    assert "sample.apk: an app made of it" in done.stdout
+    mcad("library", "-b", bundle.directory, "-o", "a.aar", "--own-photos", *OF_A_PACKAGE)
+    mcad("library", "--maven", "m")
+    mcad("library", "--maven", "m", "--coordinates", "a:b:1", "--litert")
+    own = BuildOptions(**{**vars(PACKAGED), "own_photos": True})
+    assert calls == [
+        (Path("a.aar"), BuildOptions(), Path("sample.apk")),
+        (Path("a.aar"), own, None),
+        (Path("m"), maven.COORDINATES, BuildOptions(), None),
+        (Path("m"), "a:b:1", BuildOptions(litert=True), None),
+    ]
+
+
+def test_the_server_has_the_bundles_indexes_and_folders_that_were_named(
+    bundle: Bundle, photos: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = []
+    monkeypatch.setattr(serving, "take_port", lambda port: nullcontext(ports.append(port)))
+    monkeypatch.setattr(serving, "open_state", calls)
+    place = ("serve", "--bundle", bundle.directory)
+    mcad(*place)
+    others = ("--photos", photos, "--index", "i", "--threads", 3, "--runtime", "onnx")
+    mcad(*place, "--port", 0, *others)
+    assert ports == [8420, 0]
+    own = bundle.directory.with_name("bundle.index").resolve()
+    assert [arguments[1:] for arguments, _ in calls] == [
+        ([own], []),
+        ([Path("i")], [photos.resolve()]),
+    ]
+    assert [(given["runtime"], given["threads"]) for _, given in calls] == [
+        (None, 1),
+        ("onnx", 3),
+    ]
+    missing = mcad(*place, "--photos", photos / "none")
+    assert "No folder at" in str(missing.exception)
+
+
+def test_progress_without_a_number_shows_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mcad_mobile.cli import output
+
+    clock = iter([0.0, 0.0, 61.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with output.progress_bar() as advance:
+        advance("loading")
+        advance("tracing")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(" tracing")
