@@ -1,0 +1,291 @@
+"""Pages of long rankings, comparisons, and the messages of a run over folders."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mcad_mobile.base.progress import Progress
+from mcad_mobile.engine.engine import Found, Result
+from mcad_mobile.engine.index import RowFilter
+from mcad_mobile.engine.photos.folder import Skipped
+from mcad_mobile.engine.query import Part
+from mcad_mobile.engine.sync import Synced
+from mcad_mobile.errors import PhotoError, PhotoIndexError
+from mcad_mobile.serve import indexing, search
+from mcad_mobile.serve import photos as thumbnails
+from mcad_mobile.serve.indexes import Catalog, Snapshot, path_id
+from mcad_mobile.serve.photos import Thumbnails, Uploads, file_state
+from mcad_mobile.serve.records import Filter, Hit
+from mcad_mobile.serve.search import Asked, Searcher
+
+WORDS = (Part("a dog"),)
+
+
+class Engine:
+    """Ranks `paths`, those in the filter's folders alone, and counts how often it was asked."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = paths
+        self.asked: list[int] = []
+
+    def search_parts(
+        self, index: Any, parts: Any, k: int, *, rows: RowFilter, exact: bool
+    ) -> Found:
+        self.asked.append(k)
+        own = {str(part.content) for part in parts if isinstance(part.content, Path)}
+        inside = [
+            path
+            for path in self.paths
+            if path not in own and path.startswith(tuple(rows.folders) or "")
+        ]
+        results = [Result(path, 1 - n / 1e5) for n, path in enumerate(inside[:k])]
+        return Found("a dog", results, {"total": 1.5}, truncated=False)
+
+
+def asked(paths: Sequence[str], parts: tuple[Part, ...] = WORDS, **changes: Any) -> Asked:
+    catalog = Catalog(sorted(paths), np.arange(len(paths)))
+    index, engine = cast(Any, SimpleNamespace(generation=3)), cast(Any, Engine(paths))
+    return replace(
+        Asked(
+            engine, Snapshot(index, catalog), "b", "onnx int8", "i", parts, Filter(), exact=False
+        ),
+        **changes,
+    )
+
+
+def paths_of(number: int, folder: str = "/p") -> list[str]:
+    """In another order than their names have."""
+    order = np.random.default_rng(0).permutation(number)
+    return [f"{folder}/{place:06}.jpg" for place in order]
+
+
+def names(hits: Sequence[Hit]) -> list[str]:
+    return [f"{hit.folder}/{hit.name}" for hit in hits]
+
+
+def test_the_first_64_are_searched_for_and_all_once_who_scrolls_on() -> None:
+    one, searcher = asked(paths_of(200)), Searcher()
+    first = searcher.answer(one, 0, 64)
+    assert (one.engine.asked, len(first.hits), first.total) == ([64], 64, 200)
+    pages = [first, *(searcher.answer(one, offset, 64) for offset in (64, 128, 192))]
+    assert names([hit for page in pages for hit in page.hits]) == list(one.engine.paths)
+    assert one.engine.asked == [64, 64, 200, 64, 64]  # all of it once, the first of each again
+    assert (first.generation, first.rung, first.bundle, first.index) == (3, "onnx int8", "b", "i")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"parts": (Part("a cat"),)},
+        {"parts": (Part("a dog", 0.5),)},
+        {"exact": True},
+        {"rung": "onnx fp32"},
+        {"bundle": "other"},
+        {"snapshot": None},
+        {"filter": Filter(after=date(1960, 1, 1))},
+    ],
+)
+def test_another_query_has_a_ranking_of_its_own(other: dict[str, Any]) -> None:
+    one, searcher = asked(paths_of(100)), Searcher()
+    searcher.answer(one, 64, 64)
+    if "snapshot" in other:
+        other = {"snapshot": asked(paths_of(100)).snapshot}
+    searcher.answer(replace(one, **other), 64, 64)
+    assert one.engine.asked == [64, 100] * 2
+    searcher.answer(one, 64, 64)
+    assert one.engine.asked == [64, 100] * 2 + [64]
+
+
+def test_the_last_8_rankings_are_kept() -> None:
+    one, searcher = asked(paths_of(100)), Searcher()
+    queries = [replace(one, parts=(Part(f"query {number}"),)) for number in range(9)]
+    for query in queries[:8]:
+        searcher.answer(query, 64, 64)
+    searcher.answer(queries[0], 64, 64)  # which counts as used
+    searcher.answer(queries[8], 64, 64)
+    del one.engine.asked[:]
+    searcher.answer(queries[0], 64, 64)
+    assert one.engine.asked == [64]
+    searcher.answer(queries[1], 64, 64)
+    assert one.engine.asked == [64, 64, 100]
+
+
+def test_no_more_than_so_many_are_ranked_and_all_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search, "MOST_RESULTS", 80)
+    one, searcher = asked(paths_of(100)), Searcher()
+    last = searcher.answer(one, 64, 64)
+    assert (len(last.hits), last.total, last.photos) == (16, 80, 100)
+
+
+def test_a_photo_of_the_query_is_not_counted_and_words_that_are_its_path_change_nothing() -> None:
+    paths = paths_of(10)
+    like = Searcher().answer(asked(paths, (Part(Path(paths[3])),)), 0, 64)
+    assert (like.photos, like.total, len(like.hits)) == (9, 9, 9)
+    words = Searcher().answer(asked(paths, (Part(paths[3]),)), 0, 64)
+    assert words.photos == 10
+
+
+def test_a_folder_is_ranked_alone() -> None:
+    paths = [*paths_of(70, "/p/a"), *paths_of(90, "/p/b")]
+    one = asked(paths, filter=Filter(folder=path_id("/p/b")))
+    found = Searcher().answer(one, 64, 64)
+    assert (found.photos, names(found.hits)) == (90, paths[70 + 64 :])
+
+
+def test_a_photo_is_looked_for_four_times_as_far_on_the_other_side() -> None:
+    paths = paths_of(20)
+    left, right = asked(paths), asked([*paths[4:12], *paths[:4], *paths[12:]], bundle="c")
+    found = Searcher().compare(left, right, 2)
+    assert (left.engine.asked, right.engine.asked) == ([20], [20])
+    assert [(hit.elsewhere, hit.only_here) for hit in found.left.hits] == [(None, True)] * 2
+    # The photos that the right side has first are at places 5 and 6 of the left one.
+    assert [(hit.elsewhere, hit.only_here) for hit in found.right.hits] == [(5, True), (6, True)]
+    assert found.shared == 0
+    same = Searcher().compare(left, replace(left), 3)
+    assert [(hit.elsewhere, hit.only_here) for hit in same.left.hits] == [
+        (1, False),
+        (2, False),
+        (3, False),
+    ]
+    assert (same.shared, len(same.right.hits)) == (3, 3)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+    """A job over folders `a`, `b` ..., each with an outcome, that has ended."""
+
+    def call(*outcomes: Synced | Exception) -> Any:
+        found, options = iter(outcomes), []
+
+        def sync(engine: Any, index: Any, folder: Path, progress: Progress, **more: bool) -> Synced:
+            options.append(more)
+            outcome = next(found)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        monkeypatch.setattr(indexing, "sync_folder", sync)
+        monkeypatch.setattr(indexing, "open_index", lambda *arguments: None)
+        monkeypatch.setattr(indexing, "SearchEngine", lambda *_, **more: options.append(more))
+        monkeypatch.setattr(indexing, "allowed_cores", lambda: 4)
+        bundle: Any = SimpleNamespace(bundle=None)
+        index: Any = SimpleNamespace(id="i", directory=tmp_path)
+        folders = [tmp_path / name for name in "abc"[: len(outcomes)]]
+        job = indexing.IndexingJob(bundle, index, folders)
+        job._thread.join(10)
+        assert not job.running
+        assert all(more in ({"threads": 3, "fastest": True}, {"soon": True}) for more in options)
+        return job.info()
+
+    return call
+
+
+def test_a_run_says_what_it_did_in_each_folder(run: Callable[..., Any]) -> None:
+    skipped = [Skipped(f"{number}.jpg", "It is broken.") for number in range(60)]
+    info = run(Synced(1200, 2, 3, 4, 5, skipped), Synced(unchanged=7))
+    assert info.message == (
+        "a: 1,200 new, 2 changed, 3 moved, 4 gone, 60 not readable; b: nothing new"
+    )
+    assert (info.state, info.index, Path(info.folder).name) == ("done", "i", "b")
+    assert (len(info.skipped), info.skipped[0]) == (50, "0.jpg: It is broken.")
+    assert info.left_s is None
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PhotoError("No photos.", "Give a folder; --prune drops them."), "No photos."),
+        (PhotoIndexError("Another writer.", "Wait for it."), "Another writer. Wait for it."),
+        (ValueError("odd"), "ValueError: odd"),
+    ],
+)
+def test_what_ends_a_run_is_said_without_the_command_lines_words(
+    run: Callable[..., Any], error: Exception, message: str
+) -> None:
+    info = run(Synced(added=1), error)
+    assert (info.state, info.message) == ("failed", message)
+
+
+def test_the_time_left_is_told_after_a_second(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock, go = [0.0], threading.Event()
+
+    def sync(engine: Any, index: Any, folder: Path, progress: Progress, **_: bool) -> Synced:
+        progress("photos", 0, 30)
+        progress("photos", 10, 30)
+        begun.set()
+        go.wait(10)
+        return Synced()
+
+    begun = threading.Event()
+    monkeypatch.setattr(indexing, "sync_folder", sync)
+    monkeypatch.setattr(indexing, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for name in ("SearchEngine", "open_index"):
+        monkeypatch.setattr(indexing, name, lambda *arguments, **options: None)
+    bundle: Any = SimpleNamespace(bundle=None)
+    index: Any = SimpleNamespace(id="i", directory=tmp_path)
+    job = indexing.IndexingJob(bundle, index, [tmp_path])
+    assert begun.wait(10)
+    told = []
+    for clock[0] in (0.0, 1.0, 4.0):
+        told.append((job.info().photos_per_s, job.info().left_s))
+    go.set()
+    job.stop(10)
+    assert told == [(0.0, None), (10.0, None), (2.5, 8.0)]
+
+
+def test_thumbnails_are_pruned_as_they_grow_and_used_ones_once_a_day(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    held, path = Thumbnails(), str(next(photos.rglob("coffee.png")))
+    tag = file_state(path) or ""
+    assert held.held(path, tag) is None
+    content = held.make(path, tag)
+    (file,) = (tmp_path / "mcad-mobile" / "thumbnails").rglob("*.jpg")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert held.held(path, f"{tag}0") is None  # of another state
+    monkeypatch.setattr(thumbnails, "KEPT_BYTES", 8 * len(content))
+    assert not held.needs_pruning
+    monkeypatch.setattr(thumbnails, "KEPT_BYTES", 8 * len(content) - 8)
+    assert held.needs_pruning
+    held.prune()
+    assert not held.needs_pruning
+    for hours, touched in ((23, False), (25, True)):
+        used = time.time() - hours * 3600
+        os.utime(file, (used, used))
+        assert held.held(path, tag) == content
+        assert (file.stat().st_mtime > used + 1) == touched
+    for days, left in ((59, True), (61, False)):
+        used = time.time() - days * 86_400
+        os.utime(file, (used, used))
+        held.prune()
+        assert file.exists() == left
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp")])
+def test_an_upload_is_known_by_its_bytes(kind: str, suffix: str) -> None:
+    uploads = Uploads()
+    with uploads.spool() as file:
+        Image.new("RGB", (640, 700)).save(file, kind)
+        name, taken = uploads.take(file)
+    assert (taken.path.suffix, taken.width, taken.height) == (suffix, 640, 700)
+    assert uploads.get(name) == taken
+    uploads.close()
+    assert not taken.path.exists()
