@@ -1,0 +1,261 @@
+"""A run by workers in this process: what it saves and when, what a later one does again, and
+workers that die."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import msgspec
+import numpy as np
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+import pytest
+
+from mcad_mobile.embed import guard
+from mcad_mobile.embed import run as embedding
+from mcad_mobile.embed.guard import GuardedWorker
+from mcad_mobile.embed.job import KnownPhotos, Manifest, ShardRecord, job_of, read_manifest
+from mcad_mobile.embed.pieces import Listed
+from mcad_mobile.embed.run import Options, embed
+from mcad_mobile.embed.shard import Embedded, LeftOut
+from mcad_mobile.embed.source import Source
+from mcad_mobile.embed.store import Store
+from mcad_mobile.embed.table import ShardFacts, left_out_bytes, shard_bytes
+from mcad_mobile.embed.worker import (
+    BundleModel,
+    Failed,
+    Finished,
+    PhotoEvent,
+    Ready,
+    Setup,
+    Task,
+    write_shard,
+)
+from mcad_mobile.errors import ShardError, StoreError
+from tests.support.tiny_bundle import make_tiny_bundle
+
+
+@pytest.fixture
+def tasks(monkeypatch, bundle):
+    """The pieces that workers were given, which work in this process."""
+    given = []
+
+    class InThisProcess:
+        def __init__(self, setup):
+            self.setup, self.model = setup, BundleModel(bundle.directory, "onnx", "fp32", 1)
+
+        def __call__(self, piece, photo_done):
+            given.append(piece)
+
+            def note(event, number):
+                if event == "done":
+                    photo_done()
+
+            return write_shard(self.setup, self.model, Task(piece), note)
+
+        def stop(self):
+            pass
+
+    monkeypatch.setattr(embedding, "GuardedWorker", InThisProcess)
+    return given
+
+
+@pytest.fixture
+def listed(tmp_path, photos):
+    """A list of photos, and how it is made of others."""
+
+    def write(*names):
+        path = tmp_path / "list.txt"
+        path.write_text("".join(f"{photos / name}\n" for name in names))
+        return Source(str(path))
+
+    return write
+
+
+def test_a_photo_that_could_be_read_later_takes_the_place_of_its_row_that_was_missing(
+    tasks, bundle, photos, tmp_path
+):
+    names = sorted(path.name for path in photos.iterdir())
+    paths = [str(tmp_path / name) for name in names]
+    for name in names[1:]:
+        (tmp_path / name).write_bytes((photos / name).read_bytes())
+    parquet.write_table(arrow.table({"path": paths}), tmp_path / "photos.parquet")
+    source, out = Source(str(tmp_path / "photos.parquet")), tmp_path / "out"
+    options = Options(photos_a_shard=4)
+    first = embed(source, bundle, str(out), options)
+    assert (first.embedded, [photo.key for photo in first.left_out]) == (7, paths[:1])
+    assert (first.manifest.photos, first.manifest.left_out) == (7, 1)
+    (tmp_path / names[0]).write_bytes((photos / names[0]).read_bytes())
+    del tasks[:]
+    second = embed(source, bundle, str(out), options)
+    assert [piece.first for piece in tasks] == [0]  # the other piece was whole
+    assert (second.embedded, second.left_out) == (4, [])
+    assert (second.manifest.photos, second.manifest.left_out) == (8, 0)
+    files = {shard.file for shard in second.manifest.shards}
+    assert {path.name for path in (out / "shards").iterdir()} == files
+    assert sorted(name[:6] for name in files) == ["000001", "000002"]
+    assert list((out / "left-out").iterdir()) == []
+    with pytest.raises(ShardError, match="holds 2 shards already"):
+        embed(source, bundle, str(out), Options(photos_a_shard=4, resume=False))
+
+
+def test_progress_counts_photos_and_the_manifest_is_saved_twice_a_minute(
+    tasks, bundle, photos, tmp_path, listed, monkeypatch
+):
+    names = sorted(path.name for path in photos.iterdir())
+    clock, saved, seen = [0.0], [], []
+    monkeypatch.setattr(embedding, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    write = embedding.write_manifest
+
+    def noted(store, manifest):
+        saved.append((clock[0], manifest.photos))
+        write(store, manifest)
+
+    def tick(step, done, total):
+        seen.append((step, done, total))
+        clock[0] += 9.0
+
+    monkeypatch.setattr(embedding, "write_manifest", noted)
+    result = embed(
+        listed(*names), bundle, str(tmp_path / "out"), Options(photos_a_shard=2), progress=tick
+    )
+    assert seen == [("photos", number, 8) for number in range(1, 9)]
+    assert saved == [(36.0, 4), (72.0, 8), (72.0, 8)]
+    assert (result.embedded, result.seconds) == (8, 72.0)
+    assert read_manifest(Store(str(tmp_path / "out"))).photos == 8
+
+
+def test_a_run_that_fails_keeps_the_shards_that_are_done(
+    tasks, bundle, photos, tmp_path, listed, monkeypatch
+):
+    names = sorted(path.name for path in photos.iterdir())
+
+    def fail(step, done, total):
+        if done == 5:
+            raise StoreError("It is away.", "Wait.")
+
+    with pytest.raises(StoreError, match="away"):
+        embed(listed(*names), bundle, str(tmp_path / "out"), Options(photos_a_shard=2), fail)
+    manifest = read_manifest(Store(str(tmp_path / "out")))
+    assert (manifest.photos, len(manifest.shards)) == (4, 2)
+
+
+def test_a_job_goes_on_by_the_rung_that_it_began_with_and_pieces_as_large(
+    tasks, photos, tmp_path, listed, bundle
+):
+    names = sorted(path.name for path in photos.iterdir())
+    out = str(tmp_path / "out")
+    begun = embed(listed(*names[:3]), bundle, out, Options(photos_a_shard=2)).manifest
+    del tasks[:]
+    later = embed(listed(*names), bundle, out, Options(photos_a_shard=3)).manifest
+    assert (later.runtime, later.precision, later.job) == (
+        begun.runtime,
+        begun.precision,
+        begun.job,
+    )
+    assert [len(piece.keys) for piece in tasks] == [2, 2, 1]
+    other = make_tiny_bundle(tmp_path / "other", 32)
+    with pytest.raises(ShardError, match=r"64 dimensions.*32"):
+        embed(listed(*names), other, out, Options())
+
+
+def test_names_that_are_no_text_are_listed_where_there_is_nothing_else(tasks, bundle, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    result = embed(Source(str(folder)), bundle, str(tmp_path / "out"), Options())
+    assert (result.embedded, len(result.left_out)) == (0, 1)
+    assert "is no text: rename it" in result.left_out[0].why
+    assert result.left_out[0].cause == "read"
+
+
+def test_which_photos_need_not_be_read_again(tmp_path):
+    store = Store(str(tmp_path / "shards"))
+    job = Manifest("mcad-embed/1", "j", "s", "0" * 64, 1, "float32", "onnx", "fp32", 9)
+    facts = ShardFacts("mcad-shard/1", "s", "0" * 64, job.job, "p", "onnx", 2, 2, 1)
+    stamps = np.array([[7, 1], [0, 2]], np.uint32)
+    left = [LeftOut("broken", 8, "why", "decode"), LeftOut("away", 9, "why", "read")]
+    rows = Embedded(np.ones((2, 1), np.float32), ["a", "b"], stamps, left)
+    data, name = shard_bytes(rows, 1, facts), "000001-0123456789abcdef.parquet"
+    store.write(f"shards/{name}", data)
+    store.write(f"left-out/{name}", left_out_bytes(left))
+    known = KnownPhotos(store, [ShardRecord.of(name, len(data), facts)])
+
+    def has(key, stamp):
+        return bool(known.has([key], [stamp])[0])
+
+    assert has("a", 7) and has("a", 0) and not has("a", 6)
+    assert has("b", 5)  # whose stamp was not known
+    assert has("broken", 8) and not has("broken", 9)
+    assert not has("away", 9) and not has("other", 0) and not has("", 0)
+    assert not KnownPhotos(store, []).has(["a"], [0])[0]
+
+
+# Ends as the first line of a file says, which it takes away: ready, and dead at once; with a photo
+# in hand; or with a shard.
+WORKER = """
+import sys
+from pathlib import Path
+plan = Path(sys.argv[1])
+first, _, rest = plan.read_text().partition("\\n")
+plan.write_text(rest)
+sys.stdin.readline()
+print(sys.argv[2], flush=True)
+task = sys.stdin.readline()
+with open(sys.argv[1] + ".tasks", "a") as file:
+    print(task.strip(), file=file)
+for number in first.split():
+    print(sys.argv[3] if number == "done" else sys.argv[4].replace("99", number), flush=True)
+"""
+
+
+@pytest.fixture
+def worker(monkeypatch, bundle, tmp_path):
+    """A guarded worker whose processes go by a plan; and the tasks that they were given."""
+    record = ShardRecord("f", "p", 1, 1, 0, 0, "onnx")
+    lines = [Ready(), Finished(record), PhotoEvent("begun", 99)]
+    arguments = [msgspec.json.encode(line).decode() for line in lines]
+    plan = tmp_path / "plan"
+
+    def popen(command, **options):
+        assert command[1:] == ["-m", "mcad_mobile.embed.worker"]
+        return subprocess.Popen([sys.executable, "-c", WORKER, plan, *arguments], **options)
+
+    monkeypatch.setattr(guard, "subprocess", SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE))
+
+    def call(*steps):
+        plan.write_text("\n".join(steps))
+        setup = Setup(str(bundle.directory), str(tmp_path), job_of(bundle, "onnx", "fp32", 9), 1)
+        guarded = GuardedWorker(setup)
+        try:
+            shard = guarded(Listed(("a", "b", "c"), (0, 0, 0)))
+        finally:
+            guarded.stop()
+        tasks = (tmp_path / "plan.tasks").read_text().splitlines()
+        tasks = [msgspec.json.decode(task, type=Task) for task in tasks]
+        return shard.file, [(set(task.without), set(task.alone)) for task in tasks]
+
+    return call
+
+
+def test_a_photo_over_which_two_processes_die_is_left_out_and_one_is_tried_alone(worker):
+    file, tasks = worker("0 1", "1", "2", "done")
+    assert file == "f"
+    assert tasks == [(set(), set()), (set(), {0, 1}), ({1}, {0}), ({1}, {0, 2})]
+
+
+def test_three_processes_that_die_in_a_row_with_nothing_in_hand_end_the_run(worker):
+    file, tasks = worker("", "", "1", "", "", "done")
+    assert (file, len(tasks)) == ("f", 6)
+    with pytest.raises(ShardError, match="ended 3 times in a row with no photo in hand"):
+        worker("", "", "", "done")
+
+
+def test_errors_cross_processes_as_what_they_are():
+    error = Failed.of(StoreError("It is away.", "Wait.")).error()
+    assert (type(error), error.message, error.hint) == (StoreError, "It is away.", "Wait.")
+    odd = Failed("SystemExit", "what", "hint").error()
+    assert type(odd).__name__ == "McadError"
