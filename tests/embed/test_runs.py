@@ -34,7 +34,7 @@ from mcad_mobile.embed.worker import (
     Task,
     write_shard,
 )
-from mcad_mobile.errors import ShardError, StoreError
+from mcad_mobile.errors import RuntimeUnavailable, ShardError, StoreError
 from tests.support.tiny_bundle import make_tiny_bundle
 
 
@@ -259,3 +259,8 @@ def test_errors_cross_processes_as_what_they_are():
     assert (type(error), error.message, error.hint) == (StoreError, "It is away.", "Wait.")
     odd = Failed("SystemExit", "what", "hint").error()
     assert type(odd).__name__ == "McadError"
+
+
+def test_a_worker_that_is_to_use_a_gpu_does_not_use_the_processor(bundle):
+    with pytest.raises(RuntimeUnavailable, match="CUDA"):
+        BundleModel(bundle.directory, "onnx", "fp32", 1, gpu=True)

@@ -42,6 +42,22 @@ def test_photos_like_one_of_the_index_and_like_any_other(app, phone):
         app.ask("like", path="content://media/external_primary/images/media/999", k=3)
 
 
+def test_queries_that_tell_photos_apart_are_proposed_first(app, phone, bundle):
+    """By how much nearer the third of the photos is than the hundredth."""
+    queries = ["a dog", "a cat", "the beach", "a red car"]
+    assert app.ask("clearest", queries=queries, most=2) == []  # there is no photo
+    for names in (NAMES[:1], NAMES[1:4], [f"{number:03d}.png" for number in range(12, 120)]):
+        phone.take(*names)
+        app.index()
+        index, engine = open_index(bundle, app.index_directory), SearchEngine(bundle)
+        scores = [[r.score for r in engine.search(index, q, k=100).results] for q in queries]
+        third = min(3, (len(scores[0]) + 1) // 2) - 1
+        margins = {q: found[third] - found[-1] for q, found in zip(queries, scores, strict=True)}
+        expected = [q for q in sorted(queries, key=lambda q: -margins[q]) if margins[q] > 0]
+        assert len(expected) == (0 if names == NAMES[:1] else 4)
+        assert app.ask("clearest", queries=queries, most=2) == expected[:2]
+
+
 def test_near_duplicates_are_found_once_and_others_take_their_place(app, phone):
     phone.take(*NAMES)
     copies = phone.folder / "external_primary"

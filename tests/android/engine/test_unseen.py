@@ -51,6 +51,24 @@ def test_a_few_deleted_photos_go_at_once(app, phone):
     assert (outcome["deleted"], outcome["photos"]) == (7, len(NAMES) - 7)
 
 
+@pytest.mark.parametrize(
+    ("photos", "gone", "at_once"),
+    [(30, 16, True), (30, 17, False), (72, 18, True), (72, 19, False)],
+)
+def test_sixteen_photos_or_a_quarter_go_at_once_and_more_are_asked_for_again(
+    app, phone, photos, gone, at_once
+):
+    names = [f"{number:03d}.png" for number in range(photos)]
+    phone.take(*names)
+    app.index(ms=HOUR_MS)
+    phone.delete(*names[:gone])
+    assert app.index(ms=2 * HOUR_MS)["deleted"] == (gone if at_once else 0)
+    # A clock that was set back begins anew.
+    assert app.index(ms=HOUR_MS)["photos"] == photos - (gone if at_once else 0)
+    assert app.index(ms=2 * HOUR_MS - 1)["photos"] == photos - (gone if at_once else 0)
+    assert app.index(ms=2 * HOUR_MS)["photos"] == photos - gone
+
+
 def test_photos_of_a_card_that_is_out_stay_and_are_not_found(app, phone):
     phone.take(*NAMES[:5])
     phone.take("card-1.png", "card-2.png", volume=CARD)

@@ -203,6 +203,8 @@ final class LifeProbe {
                 Path photo = Paths.get(request.string("photo"));
                 return found(search.moreLike(
                     () -> Files.newInputStream(photo), request.integer("k", 1, 1 << 20), filter(request)));
+            case "clearest":
+                return search.clearest(request.list("queries", String.class), request.integer("most", 1, 9));
             case "folders":
                 return search.folders();
             case "choose_folders":
