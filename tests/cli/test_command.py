@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mcad_mobile import __version__
+from mcad_mobile.cli import doctor
 from mcad_mobile.cli.command import app
+from mcad_mobile.cli.doctor import Finding
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import PhotoError, PhotoIndexError
@@ -179,3 +182,60 @@ def test_values_complete_in_the_shell(line, expected, monkeypatch, tmp_path):
     assert expected in offered
     assert all(value.startswith(line.split()[-1]) for value in offered)
     assert done.stderr == ""
+
+
+def test_doctor_prints_what_works_what_is_there_and_how_to_get_the_rest(monkeypatch, tmp_path):
+    verbs = [Finding("serve", "works", "", ""), Finding("embed", None, "", "pip install it")]
+    tools = [
+        Finding("numpy", "2.0", "everything", "pip install numpy"),
+        Finding("mvn", None, "app", "apt install maven"),
+    ]
+    monkeypatch.setattr(doctor, "examine_verbs", lambda: verbs)
+    monkeypatch.setattr(doctor, "examine", lambda: [*tools])
+    index = tmp_path / "some.index"
+    PhotoIndex.create(index, dim=64, student="s", student_sha256="0" * 64).close()
+    done = CliRunner().invoke(app, ["doctor", "--index", str(index)])
+    name = f"index {index}"
+    assert done.stdout.splitlines() == [
+        "What works here",
+        "  yes  serve",
+        "  no   embed",
+        "       pip install it",
+        "",
+        "What is installed",
+        f"  {'numpy':{len(name)}}  2.0",
+        f"  {name}  whole, 0 photos",
+        "",
+        "What is missing, what it is for, and how to get it",
+        "  mvn: app",
+        "    apt install maven",
+    ]
+    documents = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    assert [document["tool"] for document in documents] == ["serve", "embed", "numpy", "mvn"]
+    assert documents[3] == {
+        "tool": "mvn",
+        "version": None,
+        "needed_for": "app",
+        "how_to_get": "apt install maven",
+    }
+
+
+def test_chips_are_listed_under_what_their_bundles_hold():
+    documents = json.loads(CliRunner().invoke(app, ["targets", "--json"]).stdout)
+    by_id = {document["id"]: document for document in documents}
+    assert by_id["snapdragon-8-gen-3"] == {
+        "id": "snapdragon-8-gen-3",
+        "vendor": "Qualcomm",
+        "chip": "SM8650",
+        "names": by_id["snapdragon-8-gen-3"]["names"],
+        "npu": "Hexagon v75",
+        "runtimes": ["qnn", "onnx"],
+        "precisions": ["int8", "w8a16"],
+    }
+    printed = CliRunner().invoke(app, ["targets"]).stdout
+    for document in documents:
+        ladder = f"{' > '.join(document['runtimes'])} ({', '.join(document['precisions'])})"
+        heads = [line for line in printed.splitlines() if line.strip() == ladder]
+        assert len(heads) == 1
+        _, _, below = printed.partition(ladder)
+        assert re.search(rf"\n\W*{re.escape(document['id'])}\W+{document['chip']}\b", below)
