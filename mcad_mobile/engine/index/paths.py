@@ -76,13 +76,18 @@ class PathTable:
 
     def at(self, row: int) -> bytes:
         number, entry = divmod(row, BLOCK)
+        start, stop = self.span(number)
+        return self._unpack(number, self.read(start, stop - start), entry + 1)[-1]
+
+    def span(self, number: int) -> tuple[int, int]:
+        """Where a block starts and stops, in bytes."""
         if (number + 1) * BLOCK < self.count:
             start, stop = _TWO_STARTS.unpack(self.read_starts(number * 8, 16))
         else:
             ((start,), stop) = _START.unpack(self.read_starts(number * 8, 8)), self.size
         if not start < stop <= self.size:
             raise self.damaged(f"block {number} of its paths is at bytes {start} to {stop}")
-        return self._unpack(number, self.read(start, stop - start), entry + 1)[-1]
+        return start, stop
 
     def slice(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the paths of rows `start` to `stop`, reading many blocks at once."""

@@ -165,7 +165,6 @@ def _paths(segments: Sequence[Segment], scored: Sequence[Rows], positions: Rows)
     paths = [""] * len(owners)
     for owner in set(owners):
         own = [at for at, number in enumerate(owners) if number == owner]
-        segment = segments[owner]
-        for at, row in zip(own, segment.rows_at(places[own]).tolist(), strict=True):
-            paths[at] = os.fsdecode(segment.paths.at(row))
+        for at, path in zip(own, segments[owner].paths_at(places[own]), strict=True):
+            paths[at] = os.fsdecode(path)
     return paths

@@ -8,7 +8,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, repeat
@@ -63,6 +63,13 @@ class PositionedFile:
 
     def fileno(self) -> int:
         return self._descriptor
+
+    def ask(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Have the system fetch the bytes from start to stop of each span, all at once: reads of
+        what no cache has would wait for one after the other."""
+        if hasattr(os, "posix_fadvise"):
+            for start, stop in spans:
+                os.posix_fadvise(self._descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
 
     def read(self, offset: int, length: int) -> bytes:
         """Read exactly `length` bytes; PhotoIndexError when the file ends before."""
@@ -239,6 +246,21 @@ class Segment:
         if len(rows) and np.max(rows) >= self.photos:
             raise damaged(self.file, f"its place {places[np.argmax(rows)]} is row {np.max(rows)}'s")
         return rows
+
+    def paths_at(self, places: Rows) -> list[bytes]:
+        """The paths of the photos at a few places."""
+        self._ask("rows", ((4 * place, 4 * place + 4) for place in places.tolist()))
+        rows = self.rows_at(places).tolist()
+        blocks = {row // BLOCK for row in rows}
+        self._ask("path_blocks", ((8 * block, 8 * block + 16) for block in blocks))
+        self._ask("paths", map(self.paths.span, blocks))
+        return [self.paths.at(row) for row in rows]
+
+    def _ask(self, part: str, spans: Iterable[tuple[int, int]]) -> None:
+        """Have bytes of a part fetched, if it has any."""
+        offset, length = self.parts[part].offset, self.parts[part].length
+        if length:
+            self.opened.ask((offset + start, offset + stop) for start, stop in spans)
 
     def cells_of(self, rows: Rows) -> Rows:
         return self.starts.searchsorted(self.places_of(rows), side="right") - 1
