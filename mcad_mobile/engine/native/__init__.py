@@ -25,7 +25,7 @@ LEVELS = (
     else ("plain", "AVX2", "AVX-512 VPOPCNTDQ")
 )
 # The number of the structures' layout in the C sources.
-LAYOUT = 4
+LAYOUT = 5
 
 _INSTALL = (
     "Install mcad-mobile again; in a checkout by `pip install --no-deps -e .`, which needs a C "

@@ -146,6 +146,20 @@ EXPORT void Java_mcad_engine_index_Kernel_readAlone(Env env, Object class, Objec
     finish(&c);
 }
 
+/* Fetch bytes of a file, all spans at once: from and to before. */
+EXPORT void Java_mcad_engine_index_Kernel_fetch(Env env, Object class, int32_t file, Object array) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t count = length(&c, array);
+    const int64_t *spans = numbers(&c, array, LONGS, sizeof *spans, count, "spans");
+    check(&c, count % 2 == 0, "spans");
+#ifdef POSIX_FADV_WILLNEED
+    for (size_t i = 0; !c.failed && i < count; i += 2)
+        posix_fadvise(file, spans[i], spans[i + 1] - spans[i], POSIX_FADV_WILLNEED);
+#endif
+    finish(&c);
+}
+
 EXPORT void Java_mcad_engine_index_Kernel_close(Env env, Object class, int32_t file) {
     (void)env, (void)class;
     if (file >= 0) close(file);

@@ -2,7 +2,7 @@
 #include "kernel.h"
 
 /* The number of the structures' layout: __init__.py refuses a library with another number. */
-int mcad_layout(void) { return 4; }
+int mcad_layout(void) { return 5; }
 
 #if defined(__x86_64__)
 #include <cpuid.h>

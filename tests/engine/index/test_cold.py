@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +56,32 @@ def test_a_cold_search_reads_columns_and_few_records(folder: Path) -> None:
     pages = sum(live.segment.parts[part].length // PAGE + 1 for part in read_whole)
     # A candidate and a path may lie on two pages each; a path's row and block are looked up.
     assert pages_in_memory(segment) <= 1 + pages + 2 * 2 * K + 4 * K
+
+
+def test_all_results_are_asked_for_before_the_first_path_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a disk answers at once what else would wait for one after the other."""
+    index = PhotoIndex.open(folder)
+    (live,) = index.segments
+    ask, read = os.posix_fadvise, os.pread
+    asked: list[tuple[int, int]] = []
+    late: list[int] = []
+
+    def spy_ask(file: int, start: int, length: int, advice: int) -> None:
+        asked.append((start, start + length))
+        ask(file, start, length, advice)
+
+    def spy_read(file: int, length: int, offset: int) -> bytes:
+        if not any(start <= offset and offset + length <= stop for start, stop in asked):
+            late.append(offset)
+        return read(file, length, offset)
+
+    monkeypatch.setattr(os, "posix_fadvise", spy_ask)
+    monkeypatch.setattr(os, "pread", spy_read)
+    found = index.search(vectors(1)[0], K)
+    assert len(found.paths) == K
+    assert late == []
+    for part, least in (("rows", K), ("path_blocks", 2), ("paths", 2)):
+        start, length = live.segment.parts[part].offset, live.segment.parts[part].length
+        assert sum(start <= at < start + length for at, _ in asked) >= least

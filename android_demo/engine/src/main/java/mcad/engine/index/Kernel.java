@@ -11,7 +11,7 @@ import mcad.engine.McadException;
 final class Kernel {
     /** Names a file in place of the library that an app brings. */
     private static final String LIBRARY = "mcad.search.library";
-    private static final int LAYOUT = 4;
+    private static final int LAYOUT = 5;
     private static boolean loaded;
 
     private Kernel() {}
@@ -43,6 +43,9 @@ final class Kernel {
     static native int open(byte[] path, int headerCrc);
 
     static native void close(int descriptor);
+
+    /** Have the system fetch bytes of a file, all {@code spans} at once: from, to before, from, to before ... */
+    static native void fetch(int descriptor, long[] spans);
 
     /** Have page faults of a map read one page each, and not what lies around it. */
     static native void readAlone(ByteBuffer map);

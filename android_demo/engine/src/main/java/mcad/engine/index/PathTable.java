@@ -68,13 +68,21 @@ final class PathTable {
         return block;
     }
 
-    private byte[][] unpack(int number) throws IOException {
+    /** From where to where a block lies in the file, into {@code spans[at]} and the next. */
+    void span(int number, long[] spans, int at) throws IOException {
         long start = starts.get(number);
         long stop = number + 1 < starts.limit() ? starts.get(number + 1) : size;
         if (start < 0 || start >= stop || stop > size || stop - start > Integer.MAX_VALUE) {
             throw file.damaged("block " + number + " of its paths is at bytes " + start + " to " + stop);
         }
-        ByteBuffer data = file.read(offset + start, (int) (stop - start));
+        spans[at] = offset + start;
+        spans[at + 1] = offset + stop;
+    }
+
+    private byte[][] unpack(int number) throws IOException {
+        long[] span = new long[2];
+        span(number, span, 0);
+        ByteBuffer data = file.read(span[0], (int) (span[1] - span[0]));
         byte[][] paths = new byte[Math.min(BLOCK, count - number * BLOCK)][];
         byte[] before = new byte[0];
         for (int i = 0; i < paths.length; i++) {

@@ -43,12 +43,11 @@ final class Search {
         }
         long scannedAt = System.nanoTime();
         long[] order = order(rescore(rotated, candidates, k));
-        String[] paths = new String[Math.min(k, order.length)];
-        float[] scores = new float[paths.length];
-        for (int i = 0; i < paths.length; i++) {
+        float[] scores = new float[Math.min(k, order.length)];
+        for (int i = 0; i < scores.length; i++) {
             scores[i] = scoreOf(order[i]);
-            paths[i] = pathOf(candidates, (int) order[i]);
         }
+        String[] paths = paths(candidates, order, scores.length);
         return new Hits(paths, scores, (scannedAt - started) / MS, (System.nanoTime() - scannedAt) / MS);
     }
 
@@ -140,13 +139,28 @@ final class Search {
         return Float.intBitsToFloat(ascending ^ (ascending >> 31 & Integer.MAX_VALUE));
     }
 
-    private String pathOf(Candidates[] candidates, int position) throws IOException {
-        int at = position;
-        int s = 0;
-        while (at >= candidates[s].places().length) {
-            at -= candidates[s++].places().length;
+    /** The paths of the first {@code count} photos of an order. */
+    private String[] paths(Candidates[] candidates, long[] order, int count) throws IOException {
+        String[] paths = new String[count];
+        int start = 0;
+        for (int s = 0; s < candidates.length; s++) {
+            int[] places = candidates[s].places();
+            int[] chosen = new int[count];
+            int[] ranks = new int[count];
+            int found = 0;
+            for (int rank = 0; rank < count; rank++) {
+                int at = (int) order[rank] - start;
+                if (at >= 0 && at < places.length) {
+                    chosen[found] = places[at];
+                    ranks[found++] = rank;
+                }
+            }
+            String[] own = segments.get(s).segment().pathsAt(Arrays.copyOf(chosen, found));
+            for (int i = 0; i < found; i++) {
+                paths[ranks[i]] = own[i];
+            }
+            start += places.length;
         }
-        Segment segment = segments.get(s).segment();
-        return PathBytes.toString(segment.paths.at(segment.places.rowAt(candidates[s].places()[at])));
+        return paths;
     }
 }

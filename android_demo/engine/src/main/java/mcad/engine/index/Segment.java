@@ -219,6 +219,34 @@ final class Segment implements Closeable {
         file.read(offsets[RECORDS] + (long) first * record, count * record).get(out, 0, count * record);
     }
 
+    /** The paths of the photos at a few places. What no cache has is fetched at once, not one after the other. */
+    String[] pathsAt(int[] chosen) throws IOException {
+        long[] spans = new long[2 * chosen.length];
+        if (cells != null) {
+            for (int i = 0; i < chosen.length; i++) {
+                spans[2 * i] = offsets[ROWS] + 4L * chosen[i];
+                spans[2 * i + 1] = spans[2 * i] + 4;
+            }
+            Kernel.fetch(file.descriptor(), spans);
+        }
+        int[] rows = new int[chosen.length];
+        for (int i = 0; i < rows.length; i++) {
+            rows[i] = places.rowAt(chosen[i]);
+            spans[2 * i] = offsets[PATH_BLOCKS] + 8L * (rows[i] / PathTable.BLOCK);
+            spans[2 * i + 1] = spans[2 * i] + 16;
+        }
+        Kernel.fetch(file.descriptor(), spans);
+        for (int i = 0; i < rows.length; i++) {
+            paths.span(rows[i] / PathTable.BLOCK, spans, 2 * i);
+        }
+        Kernel.fetch(file.descriptor(), spans);
+        String[] found = new String[rows.length];
+        for (int i = 0; i < rows.length; i++) {
+            found[i] = PathBytes.toString(paths.at(rows[i]));
+        }
+        return found;
+    }
+
     /** Read the whole file: header and parts against their checksums, zeros between them, the order of the paths. */
     void verify() throws IOException {
         checkedHeader();
