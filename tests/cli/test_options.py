@@ -319,3 +319,42 @@ def test_progress_without_a_number_shows_none(
         advance("tracing")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(" tracing")
+
+
+@pytest.mark.parametrize(
+    ("begins", "arguments", "kept"),
+    [
+        (
+            "mcad_mobile.serve.run.take_port",
+            ("serve",),
+            "What was indexed so far is in the index. Photos that were uploaded to search by are "
+            "deleted.",
+        ),
+        ("mcad_mobile.cli.search.open_index", ("search", "a dog"), "Nothing was changed."),
+        (
+            "mcad_mobile.embed.run.embed",
+            ("embed", "photos", "--out", "shards"),
+            "Shards that were finished are kept. The same command goes on from there.",
+        ),
+        (
+            "mcad_mobile.bench.run.open_tower_device",
+            ("bench",),
+            "No measurement is kept: the same command starts again. Jobs that it submitted to AI "
+            "Hub go on there, and the same command waits for those.",
+        ),
+    ],
+)
+def test_an_interrupt_says_what_is_kept(
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    begins: str,
+    arguments: tuple[str, ...],
+    kept: str,
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(begins, interrupt)
+    done = mcad(*arguments, "--bundle", bundle.directory)
+    assert (done.exit_code, done.stdout) == (130, "")
+    assert done.stderr.splitlines()[-1] == f"interrupted: {kept}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from mcad_mobile.distill.losses import (
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.run import paired_losses, taught_losses
 from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
+from mcad_mobile.distill.trainees.protocol import evaluate_trainee
 from mcad_mobile.students.load import load_student
 
 RECIPE = Recipe(contrastive=0.5, distribution=3.0, feature=11.0, temperature=0.25)
@@ -136,3 +138,37 @@ def test_new_heads_learn_faster_than_what_was_trained_before():
     for name, weight in student.named_parameters():
         if name in names:
             assert rates[id(weight)] == (0.5 if name in heads else 0.25), name
+
+
+def test_a_student_is_evaluated_as_it_is_on_every_photo_and_caption_once():
+    """On more than it embeds at once: uncropped, and without dropout."""
+    vectors = unit(700, 64, 0)
+    owner = np.repeat(np.arange(600), [2] * 100 + [1] * 500)
+
+    class Rows:
+        def photos(self, batch):
+            assert not batch.views.any() and not len(batch.captions)
+            seen.append(batch.photos)
+            return vectors[batch.photos]
+
+        def captions(self, captions):
+            read.append(captions)
+            return vectors[owner[captions]], torch.ones(len(captions))
+
+    class Same:
+        module = nn.Linear(1, 1)
+
+        def embed_photos(self, photos):
+            assert not self.module.training
+            return photos
+
+        def embed_captions(self, ids, mask):
+            return ids
+
+    seen, read = [], []
+    data = SimpleNamespace(paired_photos=600, owner=owner)
+    found = evaluate_trainee(Same(), Rows(), data)
+    assert np.concatenate(seen).tolist() == list(range(600))
+    assert np.concatenate(read).tolist() == list(range(700))
+    assert max(map(len, seen)) <= 512 and len(read) == 2
+    assert (found.photos, found.captions, found.mean_recall) == (600, 700, 100.0)
