@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace as replace_fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.base.machine import Memory
+from mcad_mobile.bench import session
+from mcad_mobile.bench.device import Places, Spec
 from mcad_mobile.bench.repeats import Health, Repeat, cool_down, counted_runs
 from mcad_mobile.bench.self_test import choose_rung, judge_ladder
 from mcad_mobile.bench.watch import Watched
@@ -148,3 +152,76 @@ def test_the_bar_is_the_same_for_a_bundle_that_lost_much_at_export(bundle: Bundl
     (found,) = judge_ladder(lossy, checked(lossy, almost.tolist()))["text"]
     assert 0.99 < found["cosine_min"] < 0.999
     assert found["status"] == "fail"
+
+
+class Launched:
+    """A device whose runs of searches take the medians that are given, and what was asked of it."""
+
+    def __init__(self, bundle: Bundle, medians: list[float], heats: list[int]) -> None:
+        self.places = Places("bundle", "index", ("photo",), "scratch")
+        self.asked: list[str] = []
+        self._bundle, self._medians, self._heats = bundle, iter(medians), iter(heats)
+
+    def health(self) -> Health:
+        self.asked.append("health")
+        return Health(thermal_status=next(self._heats))
+
+    def launch(self, document: dict[str, Any], progress: Any) -> Watched:
+        self.asked.append(document["mode"])
+        assert document["rung"] == {"image": 0, "text": 0}
+        step = {"step": "after 100 searches", "pss": 61.0, "rss": 70.0}
+        if document["mode"] == "index":
+            printed = {"photos": 4, "photos_per_s": 2.5, "steps": [step]}
+            samples = {"decode": [1.0, 3.0], "image": [2.0, 4.0]}
+            return Watched({**printed, "samples_ms": samples, "pinned_cores": []}, Memory(9, 80), 2)
+        ms = next(self._medians)
+        stages = ("tokenize", "text", "scan", "rescore", "total")
+        printed = {
+            "photos": 500,
+            "bytes_per_photo": 300.0,
+            "steps": [step],
+            "samples_ms": {stage: [ms, ms] for stage in stages},
+            "waited_share": ms / 100,
+            "pinned_cores": [6, 7],
+        }
+        return Watched({**printed}, Memory(50 + ms, 60 + ms), samples=10)
+
+
+def test_a_device_rests_between_runs_and_what_counts_is_put_together(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rested, heard = [], []
+
+    def rest(health: Any, least_s: float) -> None:
+        rested.append((len(launcher.asked), least_s))
+
+    monkeypatch.setattr(session, "cool_down", rest)
+    launcher = Launched(bundle, [3.0, 2.0, 2.2, 15.0], [0, 0, 0, 0, 0, 0, 0, 2])
+    spec = Spec(
+        bundle, Path("i"), ("a dog",), (), searches=2, threads=2, repeats=4, cool_down_s=7.5, k=3
+    )
+    rung = {"rung": 0, "runtime": "onnx", "precision": "fp32", "status": "pass", "provider": None}
+    ladder: Any = {name: [{**rung, "nodes": {"cpu": 3}, "why": ""}] for name in ("image", "text")}
+    found = session.Session(launcher, spec, heard.append).measure(ladder)
+    assert launcher.asked == ["health", "search", "health"] * 4 + ["index"]
+    assert rested == [(3, 7.5), (6, 7.5), (9, 7.5)]
+    assert heard == [f"cooling down before run {number} of 4" for number in (2, 3, 4)]
+    conditions = found["conditions"]
+    assert [run["counted"] for run in conditions["repeats"]] == [False, True, True, False]
+    assert found["samples_ms"]["total"] == [2.0, 2.0, 2.2, 2.2]
+    assert found["latency_ms"]["total"]["p50"] == pytest.approx(2.1)
+    assert found["latency_ms"]["decode"]["p50"] == 2.0
+    assert conditions["waited_share"] == pytest.approx(0.022)
+    assert conditions["pinned_cores"] == [6, 7]
+    facts = ("threads", "searches", "warm_up_searches", "results_per_search", "page_cache")
+    assert [conditions[name] for name in facts] == [2, 2, 100, 3, "warm"]
+    memory = found["memory_mib"]
+    # Steps may lie above all samples, and samples above all steps.
+    assert (memory["peak_pss"], memory["peak_rss"], memory["samples"]) == (61.0, 70.0, 20)
+    assert (memory["indexing"]["peak_pss"], memory["indexing"]["peak_rss"]) == (61.0, 80)
+    assert found["indexing"] == {"photos": 4, "photos_per_s": 2.5}
+    assert found["index"] == {"photos": 500, "bytes_per_photo": 300.0}
+    one = Launched(bundle, [2.0], [0, 0])
+    alone = session.Session(one, replace_fields(spec, repeats=1, threads=1)).measure(ladder)
+    assert alone["conditions"]["pinned_cores"] == []  # it may use more cores than threads
+    assert len(rested) == 3
