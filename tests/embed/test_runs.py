@@ -14,7 +14,7 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 
-from mcad_mobile.embed import guard
+from mcad_mobile.embed import guard, on_ray
 from mcad_mobile.embed import run as embedding
 from mcad_mobile.embed.guard import GuardedWorker
 from mcad_mobile.embed.job import KnownPhotos, Manifest, ShardRecord, job_of, read_manifest
@@ -35,6 +35,7 @@ from mcad_mobile.embed.worker import (
     write_shard,
 )
 from mcad_mobile.errors import RuntimeUnavailable, ShardError, StoreError
+from tests.support.embedding_runs import same, vectors
 from tests.support.tiny_bundle import make_tiny_bundle
 
 
@@ -102,11 +103,26 @@ def test_a_photo_that_could_be_read_later_takes_the_place_of_its_row_that_was_mi
         embed(source, bundle, str(out), Options(photos_a_shard=4, resume=False))
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on by 18 s with each shard, which come in the order of their pieces."""
+    now = [0.0]
+
+    def in_turn(futures):
+        for future in futures:
+            future.exception()
+            now[0] += 18.0
+            yield future
+
+    monkeypatch.setattr(embedding, "as_completed", in_turn)
+    return now
+
+
 def test_progress_counts_photos_and_the_manifest_is_saved_twice_a_minute(
-    tasks, bundle, photos, tmp_path, listed, monkeypatch
+    tasks, bundle, photos, tmp_path, listed, monkeypatch, clock
 ):
     names = sorted(path.name for path in photos.iterdir())
-    clock, saved, seen = [0.0], [], []
+    saved, seen = [], []
     monkeypatch.setattr(embedding, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     write = embedding.write_manifest
 
@@ -114,13 +130,10 @@ def test_progress_counts_photos_and_the_manifest_is_saved_twice_a_minute(
         saved.append((clock[0], manifest.photos))
         write(store, manifest)
 
-    def tick(step, done, total):
-        seen.append((step, done, total))
-        clock[0] += 9.0
-
     monkeypatch.setattr(embedding, "write_manifest", noted)
+    options = Options(photos_a_shard=2)
     result = embed(
-        listed(*names), bundle, str(tmp_path / "out"), Options(photos_a_shard=2), progress=tick
+        listed(*names), bundle, str(tmp_path / "out"), options, lambda *step: seen.append(step)
     )
     assert seen == [("photos", number, 8) for number in range(1, 9)]
     assert saved == [(36.0, 4), (72.0, 8), (72.0, 8)]
@@ -129,7 +142,7 @@ def test_progress_counts_photos_and_the_manifest_is_saved_twice_a_minute(
 
 
 def test_a_run_that_fails_keeps_the_shards_that_are_done(
-    tasks, bundle, photos, tmp_path, listed, monkeypatch
+    tasks, bundle, photos, tmp_path, listed, clock
 ):
     names = sorted(path.name for path in photos.iterdir())
 
@@ -264,3 +277,26 @@ def test_errors_cross_processes_as_what_they_are():
 def test_a_worker_that_is_to_use_a_gpu_does_not_use_the_processor(bundle):
     with pytest.raises(RuntimeUnavailable, match="CUDA"):
         BundleModel(bundle.directory, "onnx", "fp32", 1, gpu=True)
+
+
+def test_a_cluster_gets_the_bundle_and_the_pieces_with_what_a_worker_is_to_have(
+    bundle, photos, tmp_path, monkeypatch, shards
+):
+    """As Ray's actors do it, in this process."""
+    asked = []
+
+    def map_messages(address, worker, arguments, messages, workers, *, cpus, gpus):
+        asked.append((address, workers, cpus, gpus))
+        actor = worker(*arguments)
+        yield from map(actor, messages)
+        actor.stop()
+
+    monkeypatch.setattr(on_ray, "map_messages", map_messages)
+    options = Options(workers=3, threads=2, photos_a_shard=3, ray="here:6379")
+    seen = []
+    made = embed(
+        Source(str(photos)), bundle, str(tmp_path / "out"), options, lambda *step: seen.append(step)
+    )
+    assert asked == [("here:6379", 3, 2, 0.0)]
+    assert (made.embedded, seen[-1]) == (8, ("photos", 8, 8))
+    assert same(vectors(tmp_path / "out"), vectors(shards))
