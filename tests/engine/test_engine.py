@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -55,6 +56,19 @@ def test_results_are_those_of_a_plain_product_of_float_embeddings(engine, index,
     assert np.allclose([result.score for result in found.results], scores[best], atol=0.02)
     assert set(found.ms) == {"tokenize", "text", "scan", "rescore", "total"}
     assert found.ms["total"] >= found.ms["text"]
+
+
+def test_each_stage_of_a_search_is_timed_apart_and_loading_is_not(
+    engine, index, photos, monkeypatch
+):
+    engine.index_photos(index, photos)
+    stages = [0.001, 0.004, 0.010, 0.013, 0.020, 0.031, 0.040]  # the index looks at it in between
+    clock = iter(stages)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    found = engine.search(index, "a cat")
+    assert found.ms == pytest.approx(
+        {"tokenize": 3.0, "text": 6.0, "scan": 7.0, "rescore": 11.0, "total": 39.0}
+    )
 
 
 def test_another_text_tower_of_the_same_image_tower_searches_an_index_as_it_is(
