@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from torch import nn
 from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
+from mcad_mobile.data.captions import load_captions
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill import run, teachers
-from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.dataset import BatchSampler, Extra, Views
+from mcad_mobile.distill.recipe import Recipe, fit_batches
 from mcad_mobile.distill.trainees import StudentChoice
+from mcad_mobile.engine.bundle import RecallAt
+from mcad_mobile.students.evaluation import Retrieval
 from tests.support.paths import ROOT
 
 SMALL = Recipe().changed(**run.smoke_changes(Recipe()))
@@ -122,3 +129,122 @@ def test_without_options_teachers_are_our_own_and_files_lie_under_build(distill,
     packaged, *_ = distill("--smoke")
     assert len(packaged.val) == len(packaged.train) // 3
     assert all(photo.captions[0].startswith("a photo of ") for photo in packaged.train)
+
+
+class Trained:
+    """A loop that trains nothing: it has an end of each epoch, and keeps what it was made of."""
+
+    def __init__(self, *made_of: Any) -> None:
+        self.made_of = made_of
+        self.schedule = made_of[2]
+        self.step, self.ended, self.finished = 0, [], False
+        loops.append(self)
+
+    def run(self, losses, progress, after_epoch, record) -> None:
+        for epoch in range(1, self.schedule.epochs + 1):
+            self.step += self.schedule.steps_per_epoch
+            self.ended.append(after_epoch(epoch))
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+class Student:
+    """A trainee of nothing."""
+
+    name, identity, dim, has_a_space = "nothing", "n", 16, False
+
+    def __init__(self) -> None:
+        self.module = nn.Linear(2, 2)
+        self.readers: list[Any] = []
+
+    def reader(self, data, views, cache, arithmetic):
+        self.readers.append((data.paired_photos, len(data.captions), views, arithmetic))
+        return SimpleNamespace(photos=lambda batch: None)
+
+    def groups(self, recipe):
+        return [{"params": [*self.module.parameters()], "lr": recipe.tuned_lr}]
+
+    def save(self, folder):
+        folder.mkdir(exist_ok=True)
+
+
+loops: list[Trained] = []
+
+
+def test_a_run_trains_evaluates_and_saves_as_its_recipe_says(monkeypatch, packaged_pairs, tmp_path):
+    student, evaluated, recorded, notes = Student(), [], [], []
+    del loops[:]
+    monkeypatch.setattr(run, "Loop", Trained)
+    monkeypatch.setattr(run, "load_trainee", lambda *chosen: student)
+    monkeypatch.setattr(run, "label", lambda *about: (None, None))
+
+    def sample(*made_of):
+        samplers.append(BatchSampler(*made_of))
+        return samplers[-1]
+
+    samplers = []
+    monkeypatch.setattr(run, "BatchSampler", sample)
+
+    def evaluate(trainee, reader, data):
+        evaluated.append(loops[0].step)
+        way = RecallAt(1.0, 5.0, len(evaluated))
+        return Retrieval(data.paired_photos, len(data.captions), way, way)
+
+    monkeypatch.setattr(run, "evaluate_trainee", evaluate)
+    pairs = [load_captions(packaged_pairs, split) for split in ("train", "val")]
+    extra = Extra(tuple(packaged_photos()[:2]), tuple(f"caption {n}" for n in range(9)))
+    recipe = Recipe(
+        teaching="none", epochs=10, batch=64, views=3, extra_views=2, extra_photos=5, names=6,
+        extra_captions=7, most_extra_captions=4, warmup=0.3, weight_decay=0.07, seed=11,
+        arithmetic="fp32",
+    )  # fmt: skip
+    options = run.RunOptions(
+        record=lambda step, values: recorded.append((step, values)), note=notes.append
+    )
+    material = run.Material(*pairs, extra)
+    out = tmp_path / "out"
+    found = run.train(material, out, recipe, tmp_path / "cache", lambda *step: None, options)
+    (loop,) = loops
+    photos, batch = len(pairs[0]), 8
+    learner, groups, schedule, checkpoint, fingerprint, label, arithmetic = loop.made_of
+    assert (label, arithmetic, checkpoint) == ("student", "fp32", out / "checkpoint.pt")
+    assert (schedule.epochs, schedule.steps_per_epoch) == (10, photos // batch)
+    assert (schedule.warmup, schedule.weight_decay, schedule.seed) == (0.3, 0.07, 11)
+    assert groups == learner.groups and groups[0]["lr"] == recipe.tuned_lr
+    assert learner.log_scale is not None and learner.log_soft_scale is None
+    # Captions of photos, with four of those without; and the validation split as it is.
+    assert student.readers == [
+        (photos, 2 * photos + 4, Views(3, 2), "fp32"),
+        (len(pairs[1]), 2 * len(pairs[1]), Views(1, 0), "fp32"),
+    ]
+    # At most four evaluations but for the last epoch's.
+    steps = schedule.steps_per_epoch
+    assert evaluated == [3 * steps, 6 * steps, 9 * steps, 10 * steps]
+    assert [ended for ended in loop.ended if ended != "saved"] == [
+        f"val mR {(6 + number) / 3:.1f}" for number in (1, 2, 3, 4)
+    ]
+    recalls = [values["val/mean_recall"] for _, values in recorded]
+    assert [step for step, _ in recorded] == evaluated and recalls[-1] == found.mean_recall
+    assert notes == [
+        f"there are {photos} captioned photos, too few for the recipe: batch is {batch}, not 64, "
+        f"teachers.batch is {batch}, not 128, teachers.single_batch is {batch}, not 128"
+    ]
+    (sampler,) = samplers
+    assert (sampler.batch, sampler.views, sampler.seed) == (batch, Views(3, 2), 11)
+    assert (sampler.extra_photos, sampler.extra_captions) == (5, 7)
+    assert (sampler.companions, sampler.imagined) == (None, 0)
+    assert loop.finished
+    training = json.loads((out / "training.json").read_text())
+    assert training["val"]["photos"] == len(pairs[1])
+    assert training["photos"] == {"captioned": photos, "extra": 2}
+    assert training["captions"] == {"paired": 2 * photos, "extra": 4}
+    assert training["batches"]["batch"] == batch
+    assert (training["student"], training["teachers"]) == ("nothing", [])
+    assert Recipe.load(out / "recipe.json") == fit_batches(recipe, photos, 1)
+    # The same run is not done again; one of another seed is.
+    again = run.train(material, out, recipe, tmp_path / "cache", lambda *step: None, options)
+    assert (len(loops), again.text_to_image) == (1, found.text_to_image)
+    other = replace(recipe, seed=12)
+    run.train(material, out, other, tmp_path / "cache", lambda *step: None, options)
+    assert len(loops) == 2 and loops[1].made_of[4] != fingerprint
