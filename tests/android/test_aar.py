@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 import zipfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from mcad_mobile.android import downloads
 from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.app import build_app
-from mcad_mobile.android.package import read_elf
+from mcad_mobile.android.package import Elf, read_elf
 from mcad_mobile.android.packaged import aapt2
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.engine.bundle import Bundle
@@ -190,6 +191,24 @@ def test_the_pages_of_real_libraries_are_read(tmp_path):
     whole = elf_library(b"x" * 100)
     for size in range(120):
         assert read_elf(whole[:size]) is None
+
+
+def test_a_library_is_little_endian_of_32_or_64_bits():
+    wide = elf_library(b"code", X86_64, 4096)
+    assert read_elf(wide) == Elf(X86_64, 4096)
+    header = struct.pack("<4sBBB9xHHIIIIIHHHHHH", b"\x7fELF", 1, 1, 1, 3, 40, 1, 0, 52, *[0] * 8)
+    header = header[:42] + struct.pack("<HH", 32, 2) + header[46:]
+    parts = [
+        struct.pack("<8I", kind, 0, 0, 0, 0, 0, 0, page) for kind, page in ((2, 4), (1, 65536))
+    ]
+    narrow = header + b"".join(parts)
+    assert read_elf(narrow) == Elf(40, 65536)
+    for whole in (wide, narrow):
+        others = {0: 0x7E, 4: 3, 5: 2}  # no library, of another width, big-endian
+        for place, byte in others.items():
+            assert read_elf(whole[:place] + bytes([byte]) + whole[place + 1 :]) is None
+        assert read_elf(whole[:63]) is None
+    assert read_elf(narrow[:-1]) is None  # its table of parts is cut off
 
 
 @pytest.mark.slow
