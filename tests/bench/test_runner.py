@@ -1,0 +1,116 @@
+"""What the measured process measures, in this one: which searches count, from when to when."""
+
+from __future__ import annotations
+
+from itertools import chain, count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mcad_mobile.base.machine import Memory
+from mcad_mobile.bench import runner, samples
+from mcad_mobile.bench.device import Places, Spec
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import Found, SearchEngine
+from mcad_mobile.errors import BenchError, MemoryUnavailable, PhotoError
+from tests.support.tiny_bundle import make_tiny_bundle
+
+RUNGS = {"rung": {"image": 0, "text": 0}}
+QUERIES = ("a dog", "a cat", "the sea")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def given(bundle: Bundle, tmp_path: Path) -> dict[str, Any]:
+    """What a runner is given, without its mode."""
+    samples.synthetic_index(bundle, tmp_path / "index", 300)
+    photos = tuple(samples.sample_photos(bundle, tmp_path, 3, (64, 48)))
+    spec = Spec(bundle, tmp_path / "index", QUERIES, photos, searches=4, threads=2, k=7)
+    places = Places(str(bundle.directory), str(spec.index), tuple(map(str, photos)), str(tmp_path))
+    return {**spec.document("search", places), "memory_searches": 5, **RUNGS}
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that grows by a MiB each time one looks."""
+    grown = iter(range(10, 100))
+
+    def now() -> Memory:
+        pss = float(next(grown))
+        return Memory(pss, pss + 0.5)
+
+    monkeypatch.setattr(runner, "process_memory", now)
+
+
+def test_searches_are_timed_after_those_that_warm_up(
+    given: dict[str, Any],
+    memory: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    searched: list[tuple[str, int]] = []
+
+    def search(engine: SearchEngine, index: Any, query: str, k: int) -> Found:
+        searched.append((query, k))
+        assert engine.threads == 2
+        ms = {stage: float(len(searched)) for stage in runner.STAGES}
+        return Found(query, [], {**ms, "total": 10.0 + len(searched)}, truncated=False)
+
+    clock, waited = iter([100.0, 104.0]), iter([3.0, 4.0])
+    monkeypatch.setattr(SearchEngine, "search", search)
+    monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(runner, "waited_s", lambda: next(waited))
+    found = runner.MODES["search"](given)
+    assert searched == [(QUERIES[number % 3], 7) for number in range(5 + 4)]
+    assert found["samples_ms"]["total"] == [16.0, 17.0, 18.0, 19.0]
+    assert found["samples_ms"]["text"] == [6.0, 7.0, 8.0, 9.0]
+    assert (found["photos"], found["waited_share"]) == (300, 0.25)
+    steps = ["process start", "runtime loaded", "text tower loaded", "index opened"]
+    steps.append("after 5 searches")
+    assert [step["step"] for step in found["steps"]] == steps
+    assert [(step["pss"], step["rss"]) for step in found["steps"]] == [
+        (float(mib), mib + 0.5) for mib in range(10, 15)
+    ]
+    assert capsys.readouterr().err.splitlines() == [f"step: {name}" for name in [*steps, "timing"]]
+    assert found["rung"]["runtime"] == "onnx"
+
+
+def test_decoding_and_tower_are_timed_apart_and_the_index_as_a_whole(
+    given: dict[str, Any], memory: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps = [0.0, 0.002, 0.003, 1.0, 1.004, 1.006, 2.0, 2.006, 2.009, 10.0, 11.5]
+    clock = chain(stamps, count(20.0))
+    monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    found = runner.MODES["index"](given)
+    assert found["samples_ms"]["decode"] == pytest.approx([2.0, 4.0, 6.0])
+    assert found["samples_ms"]["image"] == pytest.approx([1.0, 2.0, 3.0])
+    assert (found["photos"], found["photos_per_s"]) == (3, 2.0)
+    assert [step["step"] for step in found["steps"]] == [
+        "process start",
+        "runtime loaded",
+        "image tower loaded",
+        "after 3 photos",
+    ]
+    Path(given["photos"][1]).write_bytes(b"no photo")
+    with pytest.raises(PhotoError, match=r"photo-001\.jpg"):
+        runner.MODES["index"](given)
+
+
+def test_what_a_system_does_not_tell_is_left_out(
+    given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing() -> Memory:
+        raise MemoryUnavailable("There is no such file.", "Use Linux.")
+
+    monkeypatch.setattr(runner, "process_memory", nothing)
+    monkeypatch.setattr(runner, "waited_s", lambda: None)
+    found = runner.MODES["search"](given)
+    assert found["steps"] == [] and "waited_share" not in found
+    with pytest.raises(BenchError, match="simulated time is never a latency"):
+        runner.refuse_simulated(simulated=True)
