@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.bundle import TOWERS
+from mcad_mobile.engine.bundle import TOWERS, FileRecord, Rung
 from mcad_mobile.errors import MissingExtra, install_line
-from mcad_mobile.export import export_bundle, pipeline
+from mcad_mobile.export import bundle_builder, export_bundle, pipeline
 from mcad_mobile.export.bundle_builder import BundleBuilder, BundleRequest
 from mcad_mobile.export.comparison import PARITY_INPUTS
 from mcad_mobile.export.parity import float_embeddings
@@ -83,3 +83,93 @@ def test_export_bundle_names_the_extra_that_is_missing(tmp_path, monkeypatch, mo
     with pytest.raises(MissingExtra, match=module) as raised:
         export_bundle("cpu", tmp_path / "bundle")
     assert install_line("export") in raised.value.hint
+
+
+def test_bundles_share_rungs_and_steps_are_told_as_they_are_waited_for(
+    student, samples, tmp_path, monkeypatch
+):
+    """Without backends: each writes a file with its name."""
+    steps, built, begun = [], [], []
+    calibrate, held_out = samples
+    builder = BundleBuilder(
+        student,
+        calibrate,
+        held_out,
+        tmp_path,
+        allow_low_parity=True,
+        simulated_inputs=PARITY_INPUTS,
+        progress=lambda *step: steps.append(step),
+        rungs=6,
+    )
+    simulated = builder.comparison._progress
+
+    def build(job, plan, target, folder, options):
+        corrected = job is builder.jobs[job.name] and job.uncorrected is not None
+        built.append((job.name, *plan, target.id, corrected, options.keep_precision))
+        path = folder / f"{job.name}_{plan.runtime}_{plan.precision}.onnx"
+        path.write_text(job.name)
+        job.progress("converting")
+        simulated("of another rung", 1, 2)  # as it goes on beside this work
+        return Rung(
+            runtime=plan.runtime,
+            precision=plan.precision,
+            files=(FileRecord.of(folder, path),),
+            inputs=job.inputs,
+            outputs=(job.output,),
+            total_nodes=1,
+            expected=job.golden.embeddings,
+        )
+
+    def start(name, rung, bundle, cloud):
+        begun.append((name, rung.precision, len(bundle.tower(name).rungs)))
+
+        def compared():
+            simulated(f"{name} {rung.precision}", 1, 2)
+            return rung, [f"{name} {rung.runtime} {rung.precision} is low."]
+
+        return compared
+
+    monkeypatch.setattr(bundle_builder, "backend", lambda runtime: build)
+    monkeypatch.setattr(builder.comparison, "start", start)
+    del steps[:]
+    made, warned = {}, {}
+    for chip in ("SM8650", "cpu"):
+        target = find_target(chip)
+        out = tmp_path / f"out-{chip}"
+        made[chip], warned[chip] = builder.build(BundleRequest(target, out), out)
+    assert built == [
+        ("image", "qnn", "w8a16", "snapdragon-8-gen-3", True, False),
+        ("image", "onnx", "int8", "snapdragon-8-gen-3", True, False),
+        ("text", "qnn", "w8a16", "snapdragon-8-gen-3", False, False),
+        ("text", "onnx", "int8", "snapdragon-8-gen-3", False, False),
+        ("image", "onnx", "fp32", "cpu", False, False),  # with its own biases
+        ("text", "onnx", "fp32", "cpu", False, False),
+    ]
+    assert begun == [(name, precision, 1) for name, _, precision, *_ in built]
+    # What a simulator does beside other work is not told; what is waited for is.
+    named = [step for step, *_ in steps if step != "of another rung"]
+    assert len(named) == len(steps)
+    numbers = [number for _, number, total in steps if total == 12]
+    parts = 2 * [*range(4), 8, 9]  # what a job tells is a part of its step
+    assert numbers == sorted([*range(12), *parts])
+    assert "image tower: qnn w8a16 for SM8650: converting" in named
+    assert "text tower: comparing onnx fp32 with float" in named
+    assert named.index("image tower: comparing qnn w8a16 for SM8650 with float") < named.index(
+        "image w8a16"
+    )
+    ladders = {
+        "SM8650": [("qnn", "w8a16"), ("onnx", "int8")],
+        "cpu": [("onnx", "int8"), ("onnx", "fp32")],
+    }
+    for chip, ladder in ladders.items():
+        bundle = made[chip]
+        for name in TOWERS:
+            assert [(rung.runtime, rung.precision) for rung in bundle.tower(name).rungs] == ladder
+            for rung in bundle.tower(name).rungs:
+                assert bundle.path(rung.files[0]).read_text() == name
+        low = [f"{name} {' '.join(rung)} is low." for name in TOWERS for rung in ladder]
+        assert warned[chip] == low
+        assert bundle.name == f"{student.name}-{bundle.target.id}"
+        assert bundle.array(bundle.sample).shape == (len(held_out.pixels), student.dim)
+        assert len(bundle.text.golden.texts) == len(bundle.array(bundle.text.golden.ids)) == 2
+    assert made["SM8650"].target.htp_arch == 75 and made["cpu"].target.htp_arch is None
