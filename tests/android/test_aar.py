@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 import zipfile
@@ -133,6 +134,14 @@ def test_an_onnx_runtime_that_is_incomplete_is_refused(qnn_runtime, tmp_path):
     own = onnxruntime_archive(tmp_path / "own.aar")
     with pytest.raises(BuildError, match=r"no jni/x86_64/libonnxruntime\.so.*\n.*--abi"):
         libraries(tmp_path, [ABI, "x86_64"], onnxruntime=own)
+    with zipfile.ZipFile(own) as whole:
+        files = {
+            name: whole.read(name) for name in whole.namelist() if name.endswith(("jar", "so"))
+        }
+    for name in [name for name in files if name.endswith(".so")]:
+        rest = {other: data for other, data in files.items() if other != name}
+        with pytest.raises(BuildError, match=f"no {re.escape(name)}"):
+            libraries(tmp_path, [ABI], onnxruntime=archive(tmp_path / "part.aar", rest))
     broken = archive(tmp_path / "broken.aar", {"classes.jar": b"no jar"})
     with pytest.raises(BuildError, match=r"classes\.jar of .* cannot be read"):
         libraries(tmp_path, [ABI], [broken])

@@ -173,6 +173,22 @@ def test_thumbnails_are_made_ahead_while_nothing_else_is_done(
     assert made == [path_in(state, "index-0", 1), path_in(state, "index-2")]
 
 
+def test_engines_have_the_runtime_and_the_threads_that_were_asked_for(tmp_path: Path) -> None:
+    bundle = make_tiny_bundle(tmp_path / "one")
+    create_index(bundle, tmp_path / "index").close()
+    warned: list[str] = []
+    state = open_state(
+        [bundle], [tmp_path / "index"], runtime="onnx", threads=3, warn=warned.append
+    )
+    for rung in (None, "onnx fp32"):
+        engine = state.bundle(None).engine(rung)
+        assert (engine.threads, engine.runtime) == (3, "onnx")
+    assert state.bundle(None).best == "onnx fp32"
+    with pytest.raises(QueryError, match="no text tower 'onnx int8'"):
+        state.bundle(None).engine("onnx int8")
+    state.close()
+
+
 def test_a_bundle_needs_an_index_of_its_student(tmp_path: Path) -> None:
     one, two = make_tiny_bundle(tmp_path / "one"), make_tiny_bundle(tmp_path / "two", 32)
     create_index(two, tmp_path / "index").close()

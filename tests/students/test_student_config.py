@@ -13,6 +13,7 @@ import torch
 from mcad_mobile.cli import main
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.load import default_directory, load_student
+from mcad_mobile.students.mcad import default_config, read_config
 
 
 @pytest.fixture
@@ -33,6 +34,10 @@ def edit(folder: Path, place: str, value: Any) -> None:
     else:
         holder[last] = value
     path.write_text(json.dumps(document))
+
+
+def test_a_student_that_is_trained_anew_has_the_shape_of_the_one_we_ship():
+    assert read_config(default_directory()) == default_config()
 
 
 @pytest.mark.parametrize("name", ["../escaped", "a/b", "/tmp/x", "..", ".", "", "vocab.txt\n", 5])

@@ -12,7 +12,13 @@ from msgspec.structs import replace
 
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
-from mcad_mobile.bench.devices.adb_shell import Attached, choose_device, connect, parse_devices
+from mcad_mobile.bench.devices.adb_shell import (
+    AdbShell,
+    Attached,
+    choose_device,
+    connect,
+    parse_devices,
+)
 from mcad_mobile.bench.run import DeviceOptions, open_device
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BenchError, DeviceLost
@@ -39,6 +45,24 @@ def test_every_state_that_adb_lists_is_read() -> None:
 
 def test_the_only_one_that_is_ready_is_used() -> None:
     assert choose_device(parse_devices(LISTING), None).serial == "R5CX12ABCDE"
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 127, 255])
+def test_a_script_that_fails_on_the_device_is_an_error_with_its_code(
+    tmp_path: Path, code: int
+) -> None:
+    """The device is this computer's shell."""
+    adb = tmp_path / "adb"
+    adb.write_text('#!/bin/sh\nexec sh -c "$4"\n')
+    adb.chmod(0o755)
+    shell = AdbShell(str(adb), "serial")
+    script = f"echo some words; exit {code}"
+    assert shell.ask(script) == (code, "some words\n")
+    if code == 0:
+        assert shell.run(script) == "some words\n"
+        return
+    with pytest.raises(BenchError, match=f"ended with code {code}: some words"):
+        shell.run(script)
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,19 @@ everything else is as on a phone but the silicon."""
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from benchmarks.jvm import jvm_libraries
-from mcad_mobile.android.toolchain import compile_java, main_sources
+from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
 from mcad_mobile.bench import run
-from mcad_mobile.bench.device import Spec
+from mcad_mobile.bench.device import Places, Spec
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import Bundle
@@ -59,6 +62,34 @@ def test_libraries_of_an_archive_reach_the_phone_and_its_npu_once(
     assert first["device"]["pushed_files"] > 0
     again = AdbDevice(aars=(qnn,)).measure(spec)
     assert again["device"]["pushed_files"] == 0
+
+
+def test_java_runner_times_an_index_up_to_its_commit(
+    bundle: Bundle, classes: Path, tmp_path: Path
+) -> None:
+    """On this computer. The index is gone in the end: the kernel tells what was in its folder."""
+    photos = tuple(sample_photos(bundle, tmp_path, 3))
+    folder, scratch = tmp_path / "scratch" / "index", str(tmp_path / "scratch")
+    folder.mkdir(parents=True)
+    places = Places(str(bundle.directory), "none", tuple(map(str, photos)), scratch)
+    document = Spec(bundle, Path("none"), ("a dog",), photos).document("index", places)
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps({**document, "rung": {"image": 0, "text": 0}}))
+    libc = ctypes.CDLL(None)
+    watch = libc.inotify_init1(os.O_NONBLOCK)
+    created, moved_to = 0x100, 0x80
+    assert libc.inotify_add_watch(watch, bytes(folder), created | moved_to) > 0
+    path = ":".join(map(str, (classes, *jvm_libraries())))
+    command = [executable(JAVA), f"-Dmcad.search.library={LIBRARY}", "-cp", path]
+    command += ["mcad.runner.Main", str(given)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found = json.loads(done.stdout)
+    assert (found["photos"], len(found["samples_ms"]["image"])) == (3, 3)
+    assert found["photos_per_s"] > 0
+    named = os.read(watch, 1 << 16)
+    os.close(watch)
+    assert b".mcs\0" in named  # a segment, which only a commit writes
+    assert not folder.exists()
 
 
 def test_board_takes_no_java_runner(board: Adbd, bundle: Bundle, tmp_path: Path) -> None:
