@@ -43,6 +43,9 @@ def test_both_towers_are_measured_on_several_phones_in_one_go(
         assert document["schema"] == "mcad-bench/1"
         assert document["samples_ms"]["text"] == [us / 1000 for us in TIMES_US]
         assert document["latency_ms"]["image"]["p50"] == pytest.approx(0.95)
+        times = dict.fromkeys(("image", "text"), len(TIMES_US))
+        assert document["conditions"]["iterations"] == times
+        assert {name: len(found) for name, found in document["samples_ms"].items()} == times
         assert document["runtime"]["text"]["nodes"] == {"npu": 7, "gpu": 0, "cpu": 0}
         assert document["memory_mib"]["towers"]["text"]["run_peak"] == [20.0, 34.0]
         assert document["ladder"]["text"][0]["cosine_min"] > 0.9999
