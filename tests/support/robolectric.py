@@ -157,7 +157,7 @@ def build(bundle: Bundle, folder: Path) -> App:
     (settings / "robolectric.properties").write_text(f"minSdk={MIN_SDK}\n", "utf-8")
     # Android comes last: JUnit loads test classes, which name Android's, before Robolectric does.
     path = [*jars(), fetch(ONNXRUNTIME_JVM), android_jar()]
-    sources = [*map(main_sources, APP_MODULES), folder / "generated", TESTS]
+    sources = [*map(main_sources, (*APP_MODULES, "sample")), folder / "generated", TESTS]
     compiled = compile_for_android(sources, path, folder / "classes")
     return App(apk, (compiled, settings, *path))
 
