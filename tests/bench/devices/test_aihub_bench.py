@@ -93,6 +93,15 @@ def test_float_model_is_compiled_there_for_each_phone(
             assert ran["cosine_min"] > 0.999
 
 
+def test_what_failed_is_listed_phone_by_phone(cloud: Cloud, bundle: Bundle, tmp_path: Path) -> None:
+    cloud.fail = {"inference": "Failed to profile: out of device memory"}
+    documents, failures = bench_towers(bundle, device(tmp_path, S25, S24))
+    assert documents == []
+    assert [failure.partition(" tower")[0] for failure in failures] == [
+        f"{phone}, {name}" for phone in (S25, S24) for name in ("image", "text")
+    ]
+
+
 def test_failed_job_is_an_error_with_its_reason_and_is_submitted_again(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
