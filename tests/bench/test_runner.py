@@ -13,7 +13,7 @@ from mcad_mobile.base.machine import Memory
 from mcad_mobile.bench import runner, samples
 from mcad_mobile.bench.device import Places, Spec
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.engine.engine import Found, SearchEngine
+from mcad_mobile.engine.engine import Found, SearchEngine, create_index
 from mcad_mobile.errors import BenchError, MemoryUnavailable, PhotoError
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -114,3 +114,15 @@ def test_what_a_system_does_not_tell_is_left_out(
     assert found["steps"] == [] and "waited_share" not in found
     with pytest.raises(BenchError, match="simulated time is never a latency"):
         runner.refuse_simulated(simulated=True)
+
+
+def test_photos_that_are_gone_do_not_count_among_the_first(bundle: Bundle, tmp_path: Path) -> None:
+    photos = samples.sample_photos(bundle, tmp_path, 5, (64, 48))
+    engine = SearchEngine(bundle)
+    with create_index(bundle, tmp_path / "own") as index:
+        engine.index_photos(index, photos)
+    photos[0].unlink()
+    photos[2].unlink()
+    photos[2].mkdir()
+    assert samples.index_photos(bundle, tmp_path / "own", 2) == [photos[1], photos[3]]
+    assert samples.index_photos(bundle, tmp_path / "own", 9) == [photos[1], *photos[3:]]
