@@ -11,6 +11,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -406,3 +407,33 @@ def test_two_hundred_thousand_files_are_listed_in_bounded_memory(tmp_path):
     assert (unchanged, removed) == (200_000, 1)
     # The names alone are 20 MB as Python strings; the index is mapped besides.
     assert grown_mib < 16
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds", "commits"),
+    [
+        ({}, 0.0, [130]),  # a thousand, or 20 seconds
+        ({"commit_photos": 60}, 0.0, [60, 120, 130]),
+        ({}, 0.5, [41, 81, 121, 130]),
+        ({"soon": True}, 0.0, [50, 130]),  # 50, then 100 more, 200 more ...
+        ({"soon": True, "commit_photos": 60}, 0.0, [50, 110, 130]),
+        # After a second, then two, four, eight, sixteen, and twenty from then on.
+        ({"soon": True}, 0.5, [3, 7, 15, 31, 63, 103, 130]),
+    ],
+)
+def test_commits_come_by_number_and_by_time_the_rarer_the_more_there_are(
+    engine, index, options, seconds, commits, tmp_path, monkeypatch
+):
+    (tmp_path / "many").mkdir()
+    for number in range(130):
+        paint(tmp_path / "many" / f"{number:03}.png", (number, 0, 0))
+    clock, seen = [0.0], []
+    monkeypatch.setattr(sync, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def progress(step, done, total):
+        seen.append(index.photos)
+        clock[0] += seconds if done else 0.0
+
+    result = sync_folder(engine, index, tmp_path / "many", progress, **options)
+    assert result.added == index.photos == 130
+    assert sorted({*seen, index.photos} - {0}) == commits
