@@ -18,6 +18,7 @@ from mcad_mobile.embed import guard, on_ray
 from mcad_mobile.embed import run as embedding
 from mcad_mobile.embed.guard import GuardedWorker
 from mcad_mobile.embed.job import KnownPhotos, Manifest, ShardRecord, job_of, read_manifest
+from mcad_mobile.embed.phone_index import Shards, index_shards
 from mcad_mobile.embed.pieces import Listed
 from mcad_mobile.embed.run import Options, embed
 from mcad_mobile.embed.shard import Embedded, LeftOut
@@ -34,7 +35,8 @@ from mcad_mobile.embed.worker import (
     Task,
     write_shard,
 )
-from mcad_mobile.errors import RuntimeUnavailable, ShardError, StoreError
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.errors import PhotoIndexError, RuntimeUnavailable, ShardError, StoreError
 from tests.support.embedding_runs import same, vectors
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -300,3 +302,46 @@ def test_a_cluster_gets_the_bundle_and_the_pieces_with_what_a_worker_is_to_have(
     assert asked == [("here:6379", 3, 2, 0.0)]
     assert (made.embedded, seen[-1]) == (8, ("photos", 8, 8))
     assert same(vectors(tmp_path / "out"), vectors(shards))
+
+
+def test_an_index_takes_the_last_row_of_each_photo_and_only_what_it_lacks(tmp_path):
+    store = Store(str(tmp_path / "shards"))
+    job = Manifest("mcad-embed/1", "j", "s", "0" * 64, 64, "float32", "onnx", "fp32", 9)
+    store.write("manifest.json", msgspec.json.encode(job))
+
+    def add(run, keys, stamps, places, filled_by="onnx fp32 by CPU"):
+        rows = np.eye(64, dtype=np.float32)[places]
+        piece = f"{run:016x}"
+        facts = ShardFacts("mcad-shard/1", "s", "0" * 64, "j", piece, filled_by, len(keys), 0, 0)
+        pairs = np.array([(stamp, stamp + 100) for stamp in stamps], np.uint32)
+        data = shard_bytes(Embedded(rows, keys, pairs, []), 64, facts)
+        store.write(f"shards/{run:06d}-{piece}.parquet", data)
+
+    def take(wanted=None):
+        steps = []
+        shards = Shards(str(tmp_path / "shards"))
+        result = index_shards(shards, index, wanted, lambda *step: steps.append(step))
+        counts = (result.added, result.changed, result.unchanged)
+        assert steps[-1][0] == "photos"
+        return counts, [photo.path for photo in result.skipped], steps[-1][1:]
+
+    def at(key):
+        return int(index.embedding(key).argmax())
+
+    index = PhotoIndex.create(tmp_path / "index", dim=64, student="s", student_sha256="0" * 64)
+    add(1, ["a", "b", "c"], [1, 2, 3], [0, 1, 2])
+    assert take({"a", "zzz", "y"}) == ((1, 0, 0), ["y", "zzz"], (1, 3))
+    assert index.paths() == ["a"] and index.filled_by == ("onnx fp32 by CPU",)
+    assert take() == ((2, 0, 1), [], (3, 3))
+    assert take() == ((0, 0, 3), [], (3, 3))
+    add(2, ["b", "c", "d"], [2, 9, 4], [11, 12, 13], "litert fp32 by CPU")
+    assert take()[0] == (1, 1, 4)
+    assert [at(key) for key in "abcd"] == [0, 1, 12, 13]  # b has the stamp that is known
+    assert index.filled_by == ("litert fp32 by CPU", "onnx fp32 by CPU")
+    whole = PhotoIndex.create(tmp_path / "new", dim=64, student="s", student_sha256="0" * 64)
+    index = whole
+    assert take()[0] == (4, 0, 0)
+    assert [at(key) for key in "abcd"] == [0, 11, 12, 13]  # of two rows the later one
+    other = PhotoIndex.create(tmp_path / "other", dim=64, student="s", student_sha256="1" * 64)
+    with pytest.raises(PhotoIndexError):
+        index_shards(Shards(str(tmp_path / "shards")), other)

@@ -10,18 +10,24 @@ import android.widget.EditText;
 import android.widget.GridView;
 import android.widget.TextView;
 import java.io.IOException;
+import java.lang.reflect.Field;
 import java.time.LocalDate;
 import java.time.ZoneId;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
 import mcad.engine.SearchEngine;
+import mcad.gallery.Filter;
 import mcad.robolectric.AppTestCase;
 import org.junit.Before;
 import org.junit.Test;
+import org.robolectric.Robolectric;
+import org.robolectric.android.controller.ActivityController;
 import org.robolectric.fakes.RoboMenuItem;
 
 /** What a search screen shows before one types. */
 public final class StartPageTest extends AppTestCase {
+    private ActivityController<SearchActivity> opened;
     private SearchActivity screen;
 
     @Before
@@ -31,7 +37,8 @@ public final class StartPageTest extends AppTestCase {
         take("coffee.png", LocalDate.of(2023, 5, 1));
         take("china.jpg", LocalDate.of(2022, 7, 4));
         index();
-        screen = open(SearchActivity.class).get();
+        opened = open(SearchActivity.class);
+        screen = opened.get();
         waitFor("photos", () -> grid().getAdapter().getCount() == 3);
     }
 
@@ -71,6 +78,21 @@ public final class StartPageTest extends AppTestCase {
         assertEquals(List.of("coffee.png", "china.jpg", "chelsea.png"), names);
         search("a cat");
         assertFalse(isShown(screen, R.id.month));
+    }
+
+    @Test
+    public void examplesAreShownAsSoonAsTheyAreFound() throws Exception {
+        close(opened);
+        CountDownLatch idle = new CountDownLatch(1);
+        DemoApp.WORKER.execute(idle::countDown);
+        idle.await();
+        Field examples = StartPage.class.getDeclaredField("examples"); // of the process
+        examples.setAccessible(true);
+        examples.set(null, List.of());
+        screen = keep(Robolectric.buildActivity(SearchActivity.class).create()).get(); // asks for nothing by itself
+        ResultGrid grid = new ResultGrid(screen, grid(), new Thumbnails(screen), null);
+        new StartPage(screen, search(), grid, words -> { }).show(Filter.ALL);
+        waitFor("examples", () -> words().size() >= 3);
     }
 
     @Test
