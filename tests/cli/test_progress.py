@@ -59,3 +59,47 @@ def test_the_rate_of_a_stage_leaves_out_the_stages_before_it(
 def test_file_names_are_shown_on_one_line_of_text() -> None:
     assert output.printable("a\nb\t\udce9.jpg") == "a\\nb\\t\\xe9.jpg"
     assert output.printable("Müll/犬 🐕.jpg") == "Müll/犬 🐕.jpg"
+
+
+def test_a_table_has_lines_or_where_these_do_not_fit_blocks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [["a.jpg", "12 MB", ""], ["犬.jpg", "3 MB", "pip install mcad-mobile"]]
+    monkeypatch.setenv("COLUMNS", "46")
+    output.print_table("Photos", ["name", "size", "how to get it"], rows)
+    assert capsys.readouterr().out.splitlines() == [
+        "Photos",
+        "name    size   how to get it",
+        "a.jpg   12 MB",
+        "犬.jpg  3 MB   pip install mcad-mobile",
+    ]
+    monkeypatch.setenv("COLUMNS", "37")
+    output.print_table("Photos", ["name", "size", "how to get it"], rows)
+    assert capsys.readouterr().out.splitlines() == [
+        "Photos",
+        "a.jpg",
+        "  size: 12 MB",
+        "犬.jpg",
+        "  size: 3 MB",
+        "  how to get it: pip install mcad-mobile",
+    ]
+    monkeypatch.setenv("COLUMNS", "38")
+    output.print_table("Photos", ["name", "size", "how to get it"], rows)
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_speeds_are_of_this_processor_or_not_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output.machine, "emulator", lambda: "")
+    assert output.photos_per_second(7, 3.0) == 2.33
+    assert output.photos_per_second(0, 0.0) == 0.0
+    assert output.format_speed(2.33) == "2.33 photos/s"
+    monkeypatch.setattr(output.machine, "emulator", lambda: "qemu")
+    assert output.photos_per_second(7, 3.0) is None
+    assert output.format_speed(None) == "no speed: this processor is emulated by qemu"
+    output.print_skipped([("a\nb.jpg", "It is broken.\nAt byte 5."), ("c.jpg", "Gone.")])
+    assert capsys.readouterr().out.splitlines() == [
+        "  skipped a\\nb.jpg: It is broken.",
+        "  skipped c.jpg: Gone.",
+    ]
