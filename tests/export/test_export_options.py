@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
@@ -14,7 +18,9 @@ from mcad_mobile.data.captions import load_captions
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.export import pipeline
 from mcad_mobile.export.aihub.compiler import CloudCompiler
+from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions
+from mcad_mobile.export.targets import find_target
 from mcad_mobile.students import load
 from tests.support.paths import ROOT
 
@@ -113,3 +119,66 @@ def test_a_cloud_compiles_for_the_phone_that_was_named(export, tmp_path, monkeyp
     wrong = CliRunner().invoke(app, ["export", "-t", "cpu", "-o", "b", "--via", "aihub"])
     assert wrong.exit_code == 2 and "Snapdragon chips" in wrong.output
     assert not Path("b").exists()
+
+
+class Weighed:
+    """A student of so many weights."""
+
+    def __init__(self, image: int, text: int, table: int) -> None:
+        self._weights = {"image": image, "text": text}
+        self.token_table = torch.zeros(table)
+
+    def tower(self, name: str) -> nn.Module:
+        return nn.Linear(self._weights[name], 1, bias=False)
+
+
+@pytest.mark.parametrize(
+    ("chip", "bytes_a_weight"),
+    [("cpu", 1 + 4), ("SM8650", 1 + 1)],  # int8 and fp32; a context binary and int8
+)
+def test_room_is_asked_for_what_cannot_be_less(monkeypatch, tmp_path, chip, bytes_a_weight):
+    asked = []
+    monkeypatch.setattr(pipeline, "check_writable", lambda *about: asked.append(about))
+    monkeypatch.setattr(pipeline, "check_room", lambda *about: asked.append(about))
+    request = BundleRequest(find_target(chip), tmp_path / "bundle")
+    pipeline.check_place(Weighed(3000, 5000, 700), request)
+    assert asked == [
+        (tmp_path / "bundle", bytes_a_weight * 8000 + 2 * 700),
+        (Path(tempfile.gettempdir()), 4 * 5000),
+    ]
+
+
+def test_captions_of_data_calibrate_texts_eight_for_a_photo(monkeypatch, tmp_path):
+    class Begun(Exception):
+        pass
+
+    def build(*about, **options):
+        begun.append((about[:3], options))
+        raise Begun
+
+    begun = []
+    monkeypatch.setattr(pipeline, "check_place", lambda *about: None)
+    monkeypatch.setattr(pipeline, "BundleBuilder", build)
+    monkeypatch.setattr(pipeline, "missing_samples", lambda *about: [])
+    monkeypatch.setattr(pipeline, "load_samples", lambda *about: (about, "held out"))
+    monkeypatch.setattr(pipeline, "captioned_samples", lambda *about, **sizes: (about, sizes))
+    requests = [BundleRequest(find_target(chip), tmp_path / chip) for chip in ("cpu", "cpu")]
+    own = ExportOptions(Path("own"), 4, allow_low_parity=True, simulated_inputs=5)
+    for options in (own, ExportOptions(samples=4, calibrate_on=["photo"])):
+        with pytest.raises(Begun):
+            pipeline.export("student", requests, options)
+    first, second = [about for about, _ in begun]
+    assert first == ("student", ("student", Path("own"), 4), "held out")
+    captioned = (("student", ["photo"]), {"photos": 4, "texts": 32})
+    assert second == ("student", captioned, "held out")
+    asked = begun[0][1]
+    assert (asked["allow_low_parity"], asked["simulated_inputs"]) == (True, 5)
+    assert asked["rungs"] == 4  # int8 and fp32 of either tower, made once for both
+
+
+def test_data_says_where_it_is_too_small_for_its_budget():
+    data = SimpleNamespace(photos=100, split="val")
+    for needed, said in ((100, []), (101, ["101 would do"])):
+        record = SimpleNamespace(photos_to_tell=needed, data=data, max_recall_drop=0.5)
+        found = pipeline.missing_photos(record)
+        assert len(found) == len(said) and all(words in found[0] for words in said)
