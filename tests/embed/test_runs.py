@@ -3,6 +3,7 @@ workers that die."""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from mcad_mobile.embed.run import Options, embed
 from mcad_mobile.embed.shard import Embedded, LeftOut
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.store import Store
-from mcad_mobile.embed.table import ShardFacts, left_out_bytes, shard_bytes
+from mcad_mobile.embed.table import ShardFacts, ShardFile, left_out_bytes, shard_bytes
 from mcad_mobile.embed.worker import (
     BundleModel,
     Failed,
@@ -345,3 +346,16 @@ def test_an_index_takes_the_last_row_of_each_photo_and_only_what_it_lacks(tmp_pa
     other = PhotoIndex.create(tmp_path / "other", dim=64, student="s", student_sha256="1" * 64)
     with pytest.raises(PhotoIndexError):
         index_shards(Shards(str(tmp_path / "shards")), other)
+
+
+def test_bytes_that_have_changed_are_an_error_of_the_shard_however_it_is_read():
+    facts = ShardFacts("mcad-shard/1", "s", "0" * 64, "j", "p", "onnx", 5, 0, 0)
+    keys = [f"photo {number}" for number in range(5)]
+    stamps = np.arange(10, dtype=np.uint32).reshape(5, 2)
+    data = shard_bytes(Embedded(np.eye(5, dtype=np.float32), keys, stamps, []), 5, facts)
+    changed = data[:50] + bytes([data[50] ^ 255]) + data[51:]  # in a page, which has a checksum
+    uses = (ShardFile.stamps, ShardFile.batches, lambda file: file.batches({"photo 1"}))
+    for use in uses:
+        assert len(list(use(ShardFile(io.BytesIO(data), "a.parquet")))) == 1
+        with pytest.raises(ShardError, match=r"a\.parquet is half written or damaged"):
+            list(use(ShardFile(io.BytesIO(changed), "a.parquet")))
