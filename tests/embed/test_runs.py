@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
+from msgspec.structs import replace
 
 from mcad_mobile.embed import guard, on_ray
 from mcad_mobile.embed import run as embedding
@@ -198,7 +199,12 @@ def test_which_photos_need_not_be_read_again(tmp_path):
     data, name = shard_bytes(rows, 1, facts), "000001-0123456789abcdef.parquet"
     store.write(f"shards/{name}", data)
     store.write(f"left-out/{name}", left_out_bytes(left))
-    known = KnownPhotos(store, [ShardRecord.of(name, len(data), facts)])
+    record = ShardRecord.of(name, len(data), facts)
+    assert (record.photos, record.left_out, record.unread, record.bytes) == (2, 2, 1, len(data))
+    whole = job.with_shards([replace(record, file="2"), replace(record, file="1")])
+    assert (whole.photos, whole.left_out) == (4, 4)
+    assert [shard.file for shard in whole.shards] == ["1", "2"]
+    known = KnownPhotos(store, [record])
 
     def has(key, stamp):
         return bool(known.has([key], [stamp])[0])
