@@ -257,7 +257,11 @@ class TableRecord(Record, frozen=True):
     file: FileRecord
     tokens: Annotated[int, Meta(ge=1, le=2**24)]
     width: Annotated[int, Meta(ge=1, le=2**14)]
-    bits: Literal[8, 16]
+    bits: Literal[4, 16]
+
+    def __post_init__(self) -> None:
+        if self.width * self.bits % 8:
+            raise ValueError(f"rows of {self.width} numbers of {self.bits} bits fill no bytes")
 
 
 class StudentFacts(Record, frozen=True):

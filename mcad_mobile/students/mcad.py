@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from mcad_mobile.base.documents import Record, Word, decode, folder_kind
 from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
-from mcad_mobile.engine.text.token_rows import rounded_rows
+from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
 from mcad_mobile.engine.text.tokenizer import Tokenizer, TokenizerSpec
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.efficientnet_lite import ImageTower
@@ -30,7 +31,8 @@ from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig
 
 SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"
-_TABLE, _SCALES = "text.token.weight", "text.token.scale"
+_TABLE, _SCALES = "text.token.weight", ".scales"
+_MATRIX = re.compile(r"text\.layers\..*(?<!norm)\.weight")
 LEAST_DIM = 64  # an index scans as many bits
 
 
@@ -146,13 +148,15 @@ class McadStudent(nn.Module):
         return narrow.eval()
 
     def save(self, directory: Path) -> None:
-        """Write config.json, model.safetensors (float16, and a token table of 8 bits if a phone's
-        has them) and the vocabulary."""
+        """Write config.json, model.safetensors and the vocabulary. Numbers are float16; those of a
+        large text tower are as its phone has them, a token table of 4 bits and layers of 8."""
         weights = {name: value.half() for name, value in self.state_dict().items()}
-        if self.config.text.table_bits == 8:
-            scales, rows = rounded_rows(self.token_table.numpy(), 8)
-            weights[_TABLE] = torch.from_numpy(rows)
-            weights[_SCALES] = torch.from_numpy(scales)
+        if self.config.text.table_bits == 4:
+            for name in [_TABLE, *(name for name in weights if _MATRIX.fullmatch(name))]:
+                table = self.state_dict()[name].numpy()
+                scales, rows = rounded_rows(table, 4 if name == _TABLE else 8)
+                weights[name] = torch.from_numpy(rows)
+                weights[name + _SCALES] = torch.from_numpy(scales)
         save_weights(weights, directory / WEIGHTS)
         config = json.dumps(self.config.to_json(), indent=2)
         (directory / "config.json").write_text(config + "\n", "utf-8")
@@ -172,9 +176,11 @@ class McadStudent(nn.Module):
             with torch.device("meta"):
                 student = McadStudent(config, directory)
             weights = load_file(directory / WEIGHTS)
+            for name in [name for name in weights if name.endswith(_SCALES)]:
+                scales, name = weights.pop(name), name.removesuffix(_SCALES)
+                rows = unpacked(weights[name].numpy(), 4 if name == _TABLE else 8)
+                weights[name] = torch.from_numpy(rows) * scales[:, None]
             floats = {name: value.float() for name, value in weights.items()}
-            if config.text.table_bits == 8:
-                floats[_TABLE] *= floats.pop(_SCALES)[:, None]
             student.load_state_dict(floats, assign=True)
         except (OSError, SafetensorError, RuntimeError, LookupError, ValueError) as error:
             raise StudentError(

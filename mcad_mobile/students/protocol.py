@@ -61,7 +61,7 @@ class TextSpec:
     pool: Pool
     eos: int | None = None
     attends_to_padding: bool = False
-    table_bits: Literal[8, 16] = 16
+    table_bits: Literal[4, 16] = 16
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,13 @@ class TextConfig(Record, frozen=True):
     layers: Annotated[int, Meta(ge=1, le=2**6)] = 3
     mlp: Annotated[int, Meta(ge=1, le=2**14)] = 1536
     embedding_rank: Annotated[int, Meta(ge=1, le=2**12)] = 128
-    table_bits: Literal[8, 16] = 16  # of a number of the token table on a phone
+    table_bits: Literal[4, 16] = 16  # of a number of the token table on a phone
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"a width of {self.width} is not shared by {self.heads} heads")
+        if self.table_bits == 4 and self.embedding_rank % 2:
+            raise ValueError(f"rows of {self.embedding_rank} numbers of 4 bits fill no bytes")
 
 
 class Attention(nn.Module):

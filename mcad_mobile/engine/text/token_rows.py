@@ -3,9 +3,9 @@
 A query reads ten of 30,000 to 256,000 rows. They are read, not mapped: the kernel maps the
 neighbours of a page that is touched, and a day's queries would count the whole file as memory.
 
-The file: V scales, float32 little-endian, then V rows of W integers of 16 or 8 bits; a row is scale
-* integers. Rows of 8 bits cost the English tower recall; a tower of many languages has them for
-twice the numbers in as many bytes.
+The file: V scales, float32 little-endian, then V rows of W integers of 16 or 4 bits; a row is scale
+* integers. Of 4 bits a byte has two, each plus 8, the first in its low bits. They cost the English
+tower recall; a tower of many languages has them for four times the tokens.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _MOST_SCALE = 1e6
 
 
 class TokenTable:
-    """`tokens` rows of `width` numbers of 8 or 16 `bits` in a file. BundleError if it has another
+    """`tokens` rows of `width` numbers of 4 or 16 `bits` in a file. BundleError if it has another
     size, or lacks a row."""
 
     def __init__(self, path: Path, tokens: int, width: int, bits: int) -> None:
-        self._path, self._kind = path, np.dtype(f"<i{bits // 8}")
-        self._width, self._length = width, width * self._kind.itemsize
+        self._path, self._bits = path, bits
+        self._width, self._length = width, width * bits // 8
         needed = tokens * (4 + self._length)
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
@@ -73,25 +73,38 @@ class TokenTable:
                 "row that it had.",
                 EXPORT_AGAIN,
             )
-        stored = np.frombuffer(data, self._kind).reshape(len(places), self._width)
-        rows: NDArray[np.float32] = stored * scales[:, None]
+        stored = np.frombuffer(data, stored_kind(self._bits)).reshape(len(places), -1)
+        rows: NDArray[np.float32] = unpacked(stored, self._bits) * scales[:, None]
         return rows[[places[token] for token in tokens]].reshape(*ids.shape, self._width)
 
 
-def rounded_rows(
-    table: NDArray[np.float32], bits: int
-) -> tuple[NDArray[np.float32], NDArray[np.signedinteger[Any]]]:
-    """A table [V, W] float32 -> scales [V] float32 and rows [V, W] of `bits`, 8 or 16: each row by
-    its own largest number."""
+def stored_kind(bits: int) -> np.dtype[Any]:
+    """What an array of rows of so many bits has: a byte of two integers where `bits` is 4."""
+    return np.dtype("u1" if bits == 4 else f"<i{bits // 8}")
+
+
+def rounded_rows(table: NDArray[np.float32], bits: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """A table [V, W] float32 -> scales [V] float32 and rows as files have them, [V, W] of 16 or 8
+    `bits`, or [V, W / 2] of 4: each row by its own largest number."""
     most = 2 ** (bits - 1) - 1
     largest = np.abs(table).max(1).astype("<f4")
     scales = (np.maximum(largest, 1e-12) / np.float32(most)).astype("<f4")
-    rows = np.rint(table / scales[:, None]).clip(-most, most).astype(f"<i{bits // 8}")
-    return scales, rows
+    rows = np.rint(table / scales[:, None]).clip(-most, most)
+    if bits == 4:
+        pairs = (rows + 8).astype("u1")
+        return scales, pairs[:, ::2] | pairs[:, 1::2] << 4
+    return scales, rows.astype(stored_kind(bits))
+
+
+def unpacked(rows: NDArray[Any], bits: int) -> NDArray[np.float32]:
+    """Rows as files have them -> their integers [V, W] float32."""
+    if bits == 4:
+        rows = np.stack([rows & 15, rows >> 4], -1).reshape(len(rows), -1) - np.float32(8)
+    return rows.astype(np.float32)
 
 
 def write_token_table(path: Path, table: NDArray[np.float32], bits: int) -> None:
-    """A table [V, W] float32 -> the file, rows of 8 or 16 `bits`."""
+    """A table [V, W] float32 -> the file, rows of 4 or 16 `bits`."""
     with path.open("wb") as file:
         for part in rounded_rows(table, bits):
             file.write(part.tobytes())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.engine.bundle import Bundle, FileRecord
+from mcad_mobile.engine.bundle import Bundle, FileRecord, TableRecord
+from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.engine.text.token_rows import TokenTable, write_token_table
 from mcad_mobile.engine.text.tokenizer import Pool, Tokenizer
 from mcad_mobile.students.tokenizers.convert import convert_tokenizer
 from tests.support.library_tokenizers import HOSTILE, Library, libraries
@@ -105,6 +108,25 @@ def test_texts_in_forty_languages_get_the_ids_of_sentencepiece(probe, many, coun
         if answer["ids"] != reference_ids(many.directory, text)
     ]
     assert wrong == []
+
+
+def test_rows_of_4_bits_are_read_as_python_reads_them(probe, tmp_path):
+    tiny = make_tiny_bundle(tmp_path / "tiny")
+    table = tiny.token_table
+    every = np.arange(table.tokens, dtype=np.int32)
+    rows = TokenTable(tiny.path(table.file), table.tokens, table.width, 16)(every)
+    other = tmp_path / "other"
+    other.mkdir()
+    write_token_table(other / "rows.bin", rows, 4)
+    record = TableRecord(FileRecord.of(other, other / "rows.bin"), table.tokens, table.width, 4)
+    bundle = Bundle.load(variant(tiny, other, token_table=record))
+    queries = ["a dog on the beach", "two red cars"]
+    found = probe.arrays("embed_texts", bundle=bundle.directory, texts=queries)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    expected = np.stack([SearchEngine(bundle).embed_text(text) for text in queries])
+    assert np.allclose(found, expected, atol=1e-5)
+    of_16_bits = np.stack([SearchEngine(tiny).embed_text(text) for text in queries])
+    assert not np.allclose(expected, of_16_bits, atol=1e-4)
 
 
 def test_html_entities_are_searched_as_they_are_typed(probe, given):

@@ -11,7 +11,7 @@ from mcad_mobile.engine.text.token_rows import TokenTable, write_token_table
 from mcad_mobile.errors import BundleError
 
 
-@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("bits", [4, 16])
 def test_rows_come_back_to_the_bits_of_their_own_largest(tmp_path: Path, bits: int) -> None:
     table = np.random.default_rng(0).normal(size=(50, 12)).astype(np.float32)
     table *= np.logspace(-4, 4, 50, dtype=np.float32)[:, None]

@@ -118,7 +118,7 @@ public final class Bundle {
         tokenizer = tokenizerSpec(data.object("tokenizer"), record(data.object("tokenizer_file")));
         JsonFields table = data.object("token_table");
         tokenTable = new TableRecord(record(table.object("file")), table.integer("tokens", 1, 1 << 24),
-            table.integer("width", 1, 1 << 14), table.integer("bits", 8, 16));
+            table.integer("width", 1, 1 << 14), table.integer("bits", 4, 16));
         sample = record(data.object("sample"));
     }
 

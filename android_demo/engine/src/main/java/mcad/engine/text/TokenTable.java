@@ -11,23 +11,25 @@ import mcad.engine.McadException;
 
 /**
  * A row of numbers for each token, read from a file: V scales, float32 little-endian, then V rows of W integers of 16 or
- * 8 bits. The text tower takes rows in place of ids. Why they are read and not mapped: see mcad_mobile/engine/text/token_rows.py.
+ * 4 bits. The text tower takes rows in place of ids. Why they are read and not mapped: see mcad_mobile/engine/text/token_rows.py.
  */
 public final class TokenTable implements Closeable {
     private final Path path;
     private final FileChannel channel;
     private final int tokens;
     private final int width;
-    private final int bytes; // of a number
+    private final int bits; // of a number
+    private final int length; // of a row, in bytes
 
     /** McadException if the file has another size than {@code tokens} rows of {@code width} numbers. */
     public TokenTable(Path path, int tokens, int width, int bits) throws IOException {
         this.path = path;
         this.tokens = tokens;
         this.width = width;
-        bytes = bits / 8;
+        this.bits = bits;
+        length = width * bits / 8;
         channel = FileChannel.open(path, StandardOpenOption.READ);
-        long needed = (long) tokens * (4 + bytes * width);
+        long needed = (long) tokens * (4 + length);
         long size = channel.size();
         if (size != needed) {
             channel.close();
@@ -40,17 +42,18 @@ public final class TokenTable implements Closeable {
     public float[] rows(int[] ids) throws IOException {
         float[] rows = new float[ids.length * width];
         ByteBuffer scale = ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN);
-        ByteBuffer row = ByteBuffer.allocate(bytes * width).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer row = ByteBuffer.allocate(length).order(ByteOrder.LITTLE_ENDIAN);
         for (int i = 0; i < ids.length; i++) {
             if (i > 0 && ids[i] == ids[i - 1]) { // padding
                 System.arraycopy(rows, (i - 1) * width, rows, i * width, width);
                 continue;
             }
             read(scale, 4L * ids[i]);
-            read(row, 4L * tokens + (long) bytes * ids[i] * width);
+            read(row, 4L * tokens + (long) length * ids[i]);
             float step = scale.getFloat(0);
             for (int j = 0; j < width; j++) {
-                rows[i * width + j] = (bytes == 1 ? row.get(j) : row.getShort(2 * j)) * step;
+                int number = bits == 16 ? row.getShort(2 * j) : (row.get(j / 2) >> 4 * (j % 2) & 15) - 8;
+                rows[i * width + j] = number * step;
             }
         }
         return rows;
