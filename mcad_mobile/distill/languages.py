@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import tarfile
 import tomllib
 import unicodedata
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,11 +21,6 @@ _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 LANGUAGES: tuple[str, ...] = tuple(_DATA["languages"])
 HELD_OUT: tuple[str, ...] = tuple(_DATA["held_out"])
 _FILE = "package/annotations/{}/annotations.json"
-_TRANSLATIONS = re.compile(
-    r"hass_frontend/static/translations/(?:([\w-]+)/)?([A-Za-z-]+?)-[0-9a-f]{32}\.json"
-)
-_CLDR = {"zh-Hans": "zh", "nb": "no", "pt-BR": "pt"}  # their names of languages by its own
-_PATTERN = re.compile(r"[{}<>\[\]|/_=]|.{90}")  # a text to fill in, a path, or a long one
 
 
 @dataclass(frozen=True)
@@ -62,31 +55,6 @@ def read_things(archive: Path, languages: Sequence[str]) -> list[Thing]:
     except (OSError, ValueError, tarfile.TarError, AssertionError) as error:
         raise DataError(f"{archive} cannot be read: {error}.", hint) from error
     return [thing for thing in found.values() if ENGLISH in thing.names]
-
-
-def read_translations(wheel: Path, languages: Sequence[str]) -> list[tuple[str, str]]:
-    """Phrases of PyPI's home-assistant-frontend, in English and in one of `languages` each.
-    DataError."""
-    hint = "Give the wheel that `pip download --no-deps home-assistant-frontend` wrote."
-    phrases: dict[str, dict[tuple[str, str], str]] = {}
-    try:
-        with zipfile.ZipFile(wheel) as package:
-            for name in package.namelist():
-                if found := _TRANSLATIONS.fullmatch(name):
-                    page, code = found.groups()
-                    texts = json.loads(package.read(name))
-                    own = phrases.setdefault(_CLDR.get(code, code), {})
-                    own.update(((page or "", key), text) for key, text in texts.items())
-        english = phrases[ENGLISH]
-    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{wheel} has no translations: {error}.", hint) from error
-    pairs = (
-        (english[key], text)
-        for language in languages
-        for key, text in phrases.get(language, {}).items()
-        if key in english and text != english[key]
-    )
-    return [pair for pair in dict.fromkeys(pairs) if not any(map(_PATTERN.search, pair))]
 
 
 def taught(things: Sequence[Thing]) -> list[Thing]:

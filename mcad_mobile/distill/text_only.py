@@ -2,8 +2,8 @@
 
 It is multilingual-e5-small, whose sentences lie where their translations do, with the tokens that
 these languages need. Only its last layers and a new head are trained, on texts alone: English ones,
-their translations, and things' names in all languages. The targets are the student's own embeddings
-of the English texts.
+captions of a phrase book in all its languages, and things' names. The targets are the student's own
+embeddings of the same in English.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ from mcad_mobile.distill.languages import (
     Thing,
     choose_pieces,
     read_things,
-    read_translations,
     taught,
 )
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule
 from mcad_mobile.distill.losses import distribution_loss, feature_loss
+from mcad_mobile.distill.phrases import draw_phrases, languages_with_phrases, phrase_book
 from mcad_mobile.distill.recipe import ArithmeticOption, Seed
 from mcad_mobile.distill.teachers.classifiers import imagenet_names
+from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError, StudentError, require
-from mcad_mobile.students.load import load_student
+from mcad_mobile.students.load import load_student, load_with_text
 from mcad_mobile.students.mcad import McadStudent
 from mcad_mobile.students.tokenizers.sentencepiece import (
     SPECIALS,
@@ -65,19 +66,20 @@ _PROMPTS = ("{}", "a {}", "a photo of a {}")
 
 class TextRecipe(Record, frozen=True):
     """How a text tower is trained: which layers stay as they are, how many texts of each kind a
-    step has, and what losses weigh. The token table, of `rank` numbers a token, is not trained."""
+    step has, and what losses weigh. The token table is not trained."""
 
     frozen: Count = 8  # the first of e5's 12 layers
     # With 40,000 tokens, everyday words of these languages fall into pieces that mean nothing.
-    vocab: Size = 96_000
-    rank: Size = 192
+    vocab: Size = 80_000
     length: Size = 40
-    steps: Size = 1200
-    checkpoint: Size = 100  # steps
+    steps: Size = 1500
+    checkpoint: Size = 50  # steps
     most_captions: Size = 60_000
-    names: Size = 64
-    english: Size = 96
-    translated: Count = 96  # where there are any
+    most_phrases: Size = 20_000  # each in any language that has them
+    names: Size = 48
+    prompts: Size = 80  # English ones, of things and of ImageNet's classes
+    english: Size = 64
+    phrases: Size = 64
     feature: NotNegative = 10.0
     distribution: NotNegative = 2.0
     temperature: Positive = 0.05
@@ -98,14 +100,14 @@ class TextRecipe(Record, frozen=True):
 
 @dataclass(frozen=True)
 class TextMaterial:
-    """The student whose space is learned, English captions, things in `languages`, and pairs of an
-    English text and its translation."""
+    """The student whose space is learned, English captions, things in `languages`, and the tower to
+    begin with; None for e5."""
 
     student: McadStudent
     captions: Sequence[str]
     things: Sequence[Thing]
     languages: Sequence[str]
-    translations: Sequence[tuple[str, str]] = ()
+    begin_with: McadStudent | None = None
 
     @staticmethod
     def read(
@@ -113,7 +115,7 @@ class TextMaterial:
         captions: list[Path],
         archive: Path,
         languages: Sequence[str],
-        translations: Path | None = None,
+        begin_with: str | None = None,
     ) -> TextMaterial:
         """Read files of captions, and things in `languages`, by default LANGUAGES. Those by which
         towers are tested are left out. DataError, StudentError."""
@@ -127,8 +129,10 @@ class TextMaterial:
         if not {*chosen} - {ENGLISH}:
             raise DataError("English is the only language.", "Name others, too: de,ja,zh-Hant.")
         things = taught(read_things(archive, chosen))
-        pairs = [] if translations is None else read_translations(translations, chosen)
-        return TextMaterial(loaded, load_extra([], captions).captions, things, chosen, pairs)
+        begun = None if begin_with is None else load_with_text(begin_with, student)
+        assert begun is None or isinstance(begun, McadStudent)
+        english = load_extra([], captions).captions
+        return TextMaterial(loaded, english, things, chosen, begun)
 
 
 def train_text_tower(
@@ -136,25 +140,31 @@ def train_text_tower(
 ) -> McadStudent:
     """Train into `out` a student with the same image tower. A run that was cut off continues from
     its last checkpoint; a finished one is not repeated. DataError, TrainingError, MissingExtra."""
-    if out.resolve() == material.student.directory.resolve():
-        raise DataError(f"{out} is the student itself.", "Give --out another folder.")
+    for student in filter(None, (material.student, material.begin_with)):
+        if out.resolve() == student.directory.resolve():
+            raise DataError(f"{out} is the student itself.", "Give --out another folder.")
     torch.manual_seed(recipe.seed)
     texts = _Texts(material, recipe)
     facts = {
         "recipe": msgspec.to_builtins(recipe),
         "languages": [*material.languages],
         "student": material.student.sha256(),
+        "begin_with": None if material.begin_with is None else material.begin_with.sha256(),
         "texts": hashlib.sha256("\0".join(texts.distinct()).encode()).hexdigest(),
     }
     document, checkpoint = json.dumps(facts, indent=2) + "\n", out / "checkpoint.pt"
     finished = out / "training.json"
     if finished.exists() and not checkpoint.exists() and finished.read_text("utf-8") == document:
         return McadStudent.load(out)
-    show("choosing tokens")
-    e5 = E5.load()
-    read_all = _e5_tokenizer(e5, cache, recipe.length)
-    wanted = choose_pieces(e5.pieces, read_all, texts.distinct(), recipe.vocab - len(SPECIALS))
-    student = _start(material.student, e5, wanted, out, recipe)
+    if material.begin_with is not None:
+        student = material.begin_with
+        student.config = msgspec.structs.replace(student.config, name=out.name)
+    else:
+        show("choosing tokens")
+        e5 = E5.load()
+        read_all = _e5_tokenizer(e5, cache, recipe.length)
+        wanted = choose_pieces(e5.pieces, read_all, texts.distinct(), recipe.vocab - len(SPECIALS))
+        student = _start(material.student, e5, wanted, out, recipe)
     texts.embed(FeatureCache(cache, show))
     learner = _Learner(student, recipe)
     per_epoch = min(recipe.checkpoint, recipe.steps)
@@ -195,23 +205,23 @@ def _model(e5: E5, wanted: Sequence[int]) -> bytes:
 def _start(
     base: McadStudent, e5: E5, wanted: list[int], out: Path, recipe: TextRecipe
 ) -> McadStudent:
-    """`base` with e5 as its text tower, and its rows of the pieces `wanted`, cut to the directions
-    in which they differ most."""
+    """`base` with e5 as its text tower, and its rows of the pieces `wanted`, rounded as they will
+    be saved."""
     out.mkdir(parents=True, exist_ok=True)
     (out / MODEL).write_bytes(_model(e5, wanted))
-    rows = e5.token_rows([*range(len(SPECIALS)), *wanted])
+    scales, stored = rounded_rows(e5.token_rows([*range(len(SPECIALS)), *wanted]).numpy(), 4)
+    rows = torch.from_numpy(unpacked(stored, 4) * scales[:, None])
     text = msgspec.structs.replace(
         base.config.text, vocab=len(rows), length=recipe.length, layers=LAYERS,
-        embedding_rank=recipe.rank, table_bits=8,
+        embedding_rank=base.config.text.width, table_bits=4,
     )  # fmt: skip
     tokenizer = SentencePieceConfig(file=MODEL, length=recipe.length)
     config = msgspec.structs.replace(base.config, name=out.name, text=text, tokenizer=tokenizer)
     student = McadStudent(config, out)
     student.image.load_state_dict(base.image.state_dict())
     e5.fill(student.text)
-    basis = torch.linalg.eigh(rows.T @ rows).eigenvectors.flip(1)[:, : recipe.rank]
-    student.text.token.weight.copy_(rows @ basis)
-    student.text.widen.weight.copy_(basis)
+    student.text.token.weight.copy_(rows)
+    student.text.widen.weight.copy_(torch.eye(rows.shape[1]))
     return student
 
 
@@ -248,14 +258,16 @@ class _Texts:
         captions = _draw(material.captions, recipe.most_captions, rng)
         classes = [name for names in imagenet_names() for name in names]
         names = [*(thing.english for thing in things), *classes]
-        # Prompts of things come first: their mean is a thing's target.
+        self._prompts = len(names) * len(_PROMPTS)
+        self._phrases = draw_phrases(recipe.most_phrases, rng)
+        # Prompts of things come first: their mean is a thing's target. Phrases come last.
         self._english = [
             *(prompt.format(name) for name in names for prompt in _PROMPTS),
             *captions,
-            *dict.fromkeys(english for english, _ in material.translations),
+            *map(phrase_book(ENGLISH).text, self._phrases),
         ]
-        places = {text: place for place, text in enumerate(self._english)}
-        self._translated = [(places[english], text) for english, text in material.translations]
+        others = {*languages_with_phrases()} & {*material.languages} - {ENGLISH}
+        self._books = [phrase_book(language) for language in sorted(others)]
         self._names = [
             (number, thing.names[language])
             for number, thing in enumerate(things)
@@ -264,7 +276,8 @@ class _Texts:
         ]
 
     def distinct(self) -> list[str]:
-        return [*self._english, *(text for _, text in (*self._names, *self._translated))]
+        items = (item for book in self._books for item in book.texts())
+        return [*self._english, *(text for _, text in self._names), *items]
 
     def embed(self, cache: FeatureCache) -> None:
         """Compute all targets."""
@@ -279,13 +292,16 @@ class _Texts:
 
     def losses(self, forward: Forward, step: int, tokenizer: Tokenizer) -> Losses:
         recipe, rng = self._recipe, np.random.default_rng([self._recipe.seed, step])
-        english = rng.integers(0, len(self._english), recipe.english)
-        names = _some(self._names, recipe.names, rng)
-        translated = _some(self._translated, recipe.translated, rng)
+        prompts = rng.integers(0, self._prompts, recipe.prompts)
+        captions = rng.integers(self._prompts, len(self._english), recipe.english)
+        english = np.concatenate([prompts, captions])
+        names = [self._names[row] for row in rng.integers(0, len(self._names), recipe.names)]
+        phrases = rng.integers(0, len(self._phrases), recipe.phrases if self._books else 0)
+        books = [self._books[row] for row in rng.integers(0, len(self._books) or 1, len(phrases))]
         texts = [
             *(name for _, name in names),
             *(self._english[row] for row in english),
-            *(text for _, text in translated),
+            *(book.text(self._phrases[row]) for book, row in zip(books, phrases, strict=True)),
         ]
         # Few people type capitals.
         low = rng.random(len(texts)) < 0.3
@@ -293,7 +309,8 @@ class _Texts:
         device = accelerator().device
         ids, mask = (torch.from_numpy(rows).to(device) for rows in tokenizer.batch(texts))
         found = forward(ids.long(), mask)
-        rows = self._space[[*english, *(row for row, _ in translated)]].astype(np.float32)
+        of_phrases = len(self._english) - len(self._phrases)
+        rows = self._space[[*english, *(of_phrases + phrases)]].astype(np.float32)
         space = torch.cat([self._of_things[[row for row, _ in names]], torch.from_numpy(rows)])
         space, sharp = space.to(device), 1 / recipe.temperature
         told_apart = distribution_loss(sharp * found @ space.T, sharp * space @ space.T)
@@ -301,10 +318,6 @@ class _Texts:
             "feature": recipe.feature * feature_loss(found, space),
             "distribution": recipe.distribution * told_apart,
         }
-
-
-def _some(pairs: Sequence[tuple[int, str]], count: int, rng: Generator) -> list[tuple[int, str]]:
-    return [pairs[row] for row in rng.integers(0, len(pairs), count)] if pairs else []
 
 
 def _draw(texts: Sequence[str], most: int, rng: Generator) -> list[str]:

