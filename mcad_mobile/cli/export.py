@@ -59,6 +59,11 @@ class ExportArguments(StudentOptions):
         "The bundle's folder, new or a bundle; of several targets, a folder of bundles.",
         default=...,
     )
+    text: str | None = option(
+        "--text",
+        "multilingual: the default student's second text tower, which reads 68 languages; or a "
+        "folder that `distill --text-only` wrote. Photos that are indexed stay as they are.",
+    )
     target: list[str] = option(
         "--target -t",
         "A chip by id, model or name (snapdragon-8-gen-3, SM8650), or a family's default: "
@@ -115,6 +120,7 @@ def export(options: ExportArguments) -> None:
       mcad-mobile export --target SM8650 --out build/gen3 --calibration ~/Pictures
       mcad-mobile export -t SM8650 -t dimensity -o build   # build/snapdragon-8-gen-3 and another
       mcad-mobile export --student open_clip:ViT-B-32-SigLIP2-256:webli -t snapdragon -o build/s2
+      mcad-mobile export --text multilingual --target snapdragon --out build/sd
       mcad-mobile export -t cpu -o build/small --precision auto --max-recall-drop 0.5 --data DIR
     """
     chips = _chips(options)
@@ -148,12 +154,15 @@ def _run(
     from mcad_mobile.export.pipeline import ExportOptions
     from mcad_mobile.export.pipeline import export as run
     from mcad_mobile.export.precision import recall
-    from mcad_mobile.students.load import load_student
+    from mcad_mobile.students.load import load_student, load_with_text
 
     drop = options.max_recall_drop
     recalls = None
     with progress_bar() as advance:
-        student = load_student(options.student, options.dim)
+        if options.text is None:
+            student = load_student(options.student, options.dim)
+        else:
+            student = load_with_text(options.text, options.student, options.dim)
         by_student = embed_by_student(student, photos, advance) if photos else None
         requests = [
             BundleRequest(chip, place, _cloud(options.via, chip, place, advance), precisions)

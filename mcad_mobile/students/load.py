@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mcad_mobile.students.protocol import Student
 
 DEFAULT_NAME = "mcad-s"
+MULTILINGUAL = "multilingual"  # what `--text` calls the second text tower of the default student
+_MULTILINGUAL_NAME = "mcad-m"
 KINDS = ("open_clip", "hf", "towers")  # what `--student` begins with, if it is no folder
 
 
@@ -50,6 +52,34 @@ def load_student(spec: str | None = None, dim: int | None = None) -> Student:
         )
     narrow: Student = cut(dim)
     return narrow
+
+
+def load_with_text(text: str, spec: str | None = None, dim: int | None = None) -> Student:
+    """Load the student that `load_student` does, with another text tower.
+
+    Args:
+        text: the folder of a student that `distill --text-only` wrote; or "multilingual", the
+            default student's second text tower.
+        spec: the student whose image tower it is for.
+        dim: as of load_student.
+
+    Returns:
+        A student with the image tower of `spec`.
+
+    Raises:
+        StudentError: as load_student, or `text` was trained for another image tower.
+        MissingExtra: the libraries that it needs are not installed.
+    """
+    folder = default_directory(_MULTILINGUAL_NAME) if text == MULTILINGUAL else Path(text)
+    student, base = load_student(str(folder), dim), load_student(spec, dim)
+    if student.image_sha256() != base.image_sha256():
+        raise StudentError(
+            f"The text tower of {student.name} was trained for another image tower than that of "
+            f"{base.name}.",
+            f"Give --student {student.name}, or train a text tower for {base.name}: mcad-mobile "
+            "distill --text-only.",
+        )
+    return student
 
 
 def _load_whole(spec: str | None) -> Student:
@@ -131,14 +161,14 @@ def _head(path: Path) -> _Head:
         return _Head()
 
 
-def default_directory() -> Path:
-    """Where the default student lies: inside an installed package, or in a source checkout."""
-    package = Path(__file__).parents[1] / "models" / DEFAULT_NAME
-    checkout = Path(__file__).parents[2] / "models" / DEFAULT_NAME
+def default_directory(name: str = DEFAULT_NAME) -> Path:
+    """Where a student that comes with the package lies: in it, or in a source checkout."""
+    package = Path(__file__).parents[1] / "models" / name
+    checkout = Path(__file__).parents[2] / "models" / name
     for candidate in (package, checkout):
         if candidate.is_dir():
             return candidate
     raise StudentError(
-        f"The default student {DEFAULT_NAME} is not here (looked in {package} and {checkout}).",
+        f"The student {name} is not here (looked in {package} and {checkout}).",
         "Install mcad-mobile again, or name a student: --student DIR.",
     )

@@ -16,10 +16,10 @@ from torch import nn
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
-from mcad_mobile.engine.text.token_rows import rounded_rows
+from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
 from mcad_mobile.errors import StudentError, TrainingError, require
 from mcad_mobile.students.efficientnet_lite import ImageTower
-from mcad_mobile.students.load import default_directory, load_student
+from mcad_mobile.students.load import default_directory, load_student, load_with_text
 from mcad_mobile.students.mcad import McadStudent, default_config
 from mcad_mobile.students.protocol import model_sha256
 from mcad_mobile.students.text_transformer import TextConfig, TextTower
@@ -123,19 +123,51 @@ def test_a_saved_student_gives_the_same_embeddings_and_another_hash_with_other_w
     assert McadStudent.load(tmp_path / "other").sha256() != student.sha256()
 
 
-def test_a_table_of_8_bits_is_saved_as_a_phone_reads_it(tmp_path):
-    """So what is exported is what was saved, and the folder is half as large."""
+def test_a_table_of_4_bits_is_saved_as_a_phone_reads_it(tmp_path):
+    """So what is exported is what was saved, and the table is a quarter as large."""
     student = load_student()
-    text = msgspec.structs.replace(student.config.text, table_bits=8)
+    text = msgspec.structs.replace(student.config.text, table_bits=4)
     student.config = msgspec.structs.replace(student.config, text=text)
     student.save(tmp_path / "small")
     small = McadStudent.load(tmp_path / "small")
-    scales, rows = rounded_rows(student.token_table.numpy(), 8)
-    assert np.array_equal(small.token_table.numpy(), rows * scales[:, None])
-    assert np.array_equal(rounded_rows(small.token_table.numpy(), 8)[1], rows)
+    table = student.token_table.numpy()
+    scales, rows = rounded_rows(table, 4)
+    assert np.array_equal(small.token_table.numpy(), unpacked(rows, 4) * scales[:, None])
+    assert np.array_equal(rounded_rows(small.token_table.numpy(), 4)[1], rows)
     saved = (student.directory / "model.safetensors").stat().st_size
-    halved = rows.size - scales.nbytes
-    assert saved - (tmp_path / "small" / "model.safetensors").stat().st_size > 0.99 * halved
+    spared = 2 * table.size - rows.nbytes - scales.nbytes
+    assert saved - (tmp_path / "small" / "model.safetensors").stat().st_size > 0.99 * spared
+
+
+def test_layers_of_a_large_text_tower_are_saved_in_8_bits(tmp_path):
+    """As its phone has them; another text tower's are float16."""
+    student = load_student()
+    text = msgspec.structs.replace(student.config.text, table_bits=4)
+    student.config = msgspec.structs.replace(student.config, text=text)
+    student.save(tmp_path / "small")
+    small = McadStudent.load(tmp_path / "small").text.layers[0]
+    for name, value in student.text.layers[0].named_parameters():
+        found = small.get_parameter(name)
+        # Half a step of a row's largest number, or the half of a float16's last bit.
+        exact = value.ndim == 1
+        largest = value.abs() if exact else value.abs().amax(1, keepdim=True)
+        assert ((found - value).abs() <= largest * (2**-11 if exact else 0.51 / 127)).all(), name
+
+
+def test_a_text_tower_is_loaded_for_the_image_tower_that_it_was_trained_for(tmp_path):
+    base, other = load_student(), load_student()
+    with torch.no_grad():
+        other.text.head.bias += 1
+    other.save(tmp_path / "texts")
+    found = load_with_text(str(tmp_path / "texts"))
+    assert found.sha256() == McadStudent.load(tmp_path / "texts").sha256() != base.sha256()
+    assert load_with_text(str(tmp_path / "texts"), dim=64).dim == 64
+    with torch.no_grad():
+        next(other.image.parameters())[0] += 1
+    other.save(tmp_path / "photos")
+    with pytest.raises(StudentError, match=r"trained for another image tower than that of mcad-s"):
+        load_with_text(str(tmp_path / "photos"))
+    assert load_with_text(str(tmp_path / "texts"), str(default_directory())).dim == base.dim
 
 
 def test_students_of_one_image_tower_share_its_identity_whatever_reads_the_texts(tmp_path):
