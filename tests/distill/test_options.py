@@ -16,12 +16,16 @@ from typer.testing import CliRunner
 from mcad_mobile.cli.command import app
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill import run, teachers
+from mcad_mobile.distill import run, teachers, trainees
 from mcad_mobile.distill.dataset import BatchSampler, Extra, Views
 from mcad_mobile.distill.recipe import Recipe, fit_batches
-from mcad_mobile.distill.trainees import StudentChoice
+from mcad_mobile.distill.trainees import StudentChoice, load_trainee
 from mcad_mobile.engine.bundle import RecallAt
+from mcad_mobile.errors import DataError, StudentError
+from mcad_mobile.students import timm_transformers
 from mcad_mobile.students.evaluation import Retrieval
+from mcad_mobile.students.mcad import McadStudent
+from mcad_mobile.students.tokenizers.sentencepiece import SentencePieceConfig
 from tests.support.paths import ROOT
 
 SMALL = Recipe().changed(**run.smoke_changes(Recipe()))
@@ -248,3 +252,60 @@ def test_a_run_trains_evaluates_and_saves_as_its_recipe_says(monkeypatch, packag
     other = replace(recipe, seed=12)
     run.train(material, out, other, tmp_path / "cache", lambda *step: None, options)
     assert len(loops) == 2 and loops[1].made_of[4] != fingerprint
+
+
+def test_a_student_that_training_would_not_help_is_refused(tmp_path, monkeypatch):
+    refused = [
+        (StudentChoice(from_scratch=True), "trunk is frozen"),
+        (StudentChoice(str(ROOT / "models" / "mcad-s"), from_scratch=True), "trunk is frozen"),
+    ]
+    for choice, reason in refused:
+        with pytest.raises(StudentError, match=reason):
+            load_trainee(choice, "mine", None, Recipe())
+    student = McadStudent.load(ROOT / "models" / "mcad-s")
+    words = student.config.tokenizer
+    trained = load_trainee(StudentChoice(str(student.directory)), "mine", None, Recipe())
+    assert trained.has_a_space and trained.identity == student.sha256()
+    pieces = SentencePieceConfig(file=words.file, length=words.length)
+    student.config = replace(student.config, tokenizer=pieces)
+    monkeypatch.setattr(McadStudent, "load", lambda folder: student)
+    with pytest.raises(StudentError, match="reads many languages"):
+        load_trainee(StudentChoice(str(student.directory)), "mine", None, Recipe())
+    (tmp_path / "config.json").write_text('{"schema": "mcad-towers/1"}')
+    data = SimpleNamespace(photos=("a.jpg",), paired_photos=1)
+    monkeypatch.setattr(timm_transformers, "trainable_folder", _loaded)
+    with pytest.raises(StudentError, match="starts from none"):
+        load_trainee(StudentChoice(str(tmp_path), from_scratch=True), "mine", data, Recipe())
+    with pytest.raises(Loaded):
+        load_trainee(StudentChoice(str(tmp_path)), "mine", data, Recipe())
+
+
+class Loaded(Exception):
+    """A library's student would be loaded."""
+
+
+def _loaded(*about):
+    raise Loaded
+
+
+@pytest.mark.parametrize(("extra", "step"), [((), 8), (("a.jpg",), 11)])
+def test_a_library_s_student_knows_how_many_photos_a_step_has(monkeypatch, extra, step):
+    monkeypatch.setattr(trainees, "_trainable", lambda choice, recipe: "trainable")
+    monkeypatch.setattr(trainees, "EndToEnd", lambda *about: about)
+    data = SimpleNamespace(photos=("b.jpg", *extra), paired_photos=1)
+    recipe = Recipe(batch=8, extra_photos=3)
+    for from_scratch, name in ((False, "hf:x"), (True, "hf:x, from nothing")):
+        choice = StudentChoice("hf:x", from_scratch)
+        assert load_trainee(choice, "mine", data, recipe) == ("trainable", name, step)
+
+
+def test_packaged_photos_are_enough_from_four_on(monkeypatch):
+    paths = [Path(f"a_{number}.jpg") for number in range(8)]
+    for count, split in ((4, (3, 1)), (8, (6, 2))):
+        monkeypatch.setattr(run, "packaged_photos", lambda count=count: paths[:count])
+        train, held_out = run.packaged_pairs()
+        assert (len(train), len(held_out)) == split
+        assert held_out[0].captions == ("a photo of a 3",)
+    monkeypatch.setattr(run, "packaged_photos", lambda: paths[:3])
+    with pytest.raises(DataError, match="no photos to try it on"):
+        run.packaged_pairs()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index import PhotoIndex, RowFilter
+from mcad_mobile.engine.index import PhotoIndex, RowFilter, segment_writer, segments
 from mcad_mobile.engine.index.manifest import check_tuning
 from mcad_mobile.engine.index.segments import PARTS, Segment, open_segment
 from mcad_mobile.errors import PhotoIndexError
@@ -428,3 +428,28 @@ def test_a_manifest_that_says_otherwise_than_its_segment_is_damaged(tmp_path: Pa
     rewrite_manifest(tmp_path / "index", manifest)
     with pytest.raises(PhotoIndexError, match=r"it has no cells.*manifest"):
         PhotoIndex.open(tmp_path / "index")
+
+
+def test_checksums_do_not_depend_on_how_much_is_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts of large indexes have more bytes than are read at once."""
+    filled(tmp_path / "whole", n=400)
+    with PhotoIndex.open(tmp_path / "whole") as index:
+        monkeypatch.setattr(segments, "CHUNK", 1000)
+        monkeypatch.setattr(segment_writer, "CHUNK", 1000)
+        index.verify()
+    filled(tmp_path / "chunked", n=400)
+    (whole,), (chunked,) = ((tmp_path / n).glob("*.mcs") for n in ("whole", "chunked"))
+    assert whole.read_bytes() == chunked.read_bytes()
+    monkeypatch.undo()
+    with PhotoIndex.open(tmp_path / "chunked") as index:
+        index.verify()
+        records = open_segment(chunked).parts["records"]
+    last = records.offset + records.length - 1
+    content = bytearray(chunked.read_bytes())
+    content[last] ^= 1
+    chunked.write_bytes(content)
+    monkeypatch.setattr(segments, "CHUNK", 1000)
+    with PhotoIndex.open(tmp_path / "chunked") as index, pytest.raises(PhotoIndexError):
+        index.verify()
