@@ -21,7 +21,7 @@ from mcad_mobile.embed import run as embedding
 from mcad_mobile.embed.guard import GuardedWorker
 from mcad_mobile.embed.job import KnownPhotos, Manifest, ShardRecord, job_of, read_manifest
 from mcad_mobile.embed.phone_index import Shards, index_shards
-from mcad_mobile.embed.pieces import Listed
+from mcad_mobile.embed.pieces import Listed, Members, Rows, name_of
 from mcad_mobile.embed.run import Options, embed
 from mcad_mobile.embed.shard import Embedded, LeftOut
 from mcad_mobile.embed.source import Source
@@ -365,3 +365,45 @@ def test_bytes_that_have_changed_are_an_error_of_the_shard_however_it_is_read():
         assert len(list(use(ShardFile(io.BytesIO(data), "a.parquet")))) == 1
         with pytest.raises(ShardError, match=r"a\.parquet is half written or damaged"):
             list(use(ShardFile(io.BytesIO(changed), "a.parquet")))
+
+
+def test_a_job_is_what_decides_an_embedding(bundle):
+    job = job_of(bundle, "onnx", "fp32", 10)
+    (rung,) = bundle.image.rungs
+
+    def changed(**fields):
+        return job_of(replace(bundle, **fields), "onnx", "fp32", 10).job
+
+    others = {
+        changed(dim=32),
+        changed(student=replace(bundle.student, image_sha256="3" * 64)),
+        changed(preprocess=replace(bundle.preprocess, fill=(1, 2, 3))),
+        changed(
+            image=replace(
+                bundle.image,
+                rungs=(replace(rung, files=(replace(rung.files[0], sha256="4" * 64),)),),
+            )
+        ),
+    }
+    assert len(others | {job.job}) == 5
+    same = {
+        changed(name="other", created="2030-01-01T00:00:00+00:00", tools={}),
+        changed(student=replace(bundle.student, name="other", sha256="5" * 64)),
+        changed(text=replace(bundle.text, rungs=())),
+        job_of(bundle, "onnx", "fp32", 99).job,
+    }
+    assert same == {job.job}
+    assert (job.student, job.dim, job.dtype, job.photos_a_shard) == ("tiny", 64, "float32", 10)
+    # The same photos are the same piece, in any run.
+    one = Listed(("a", "b"), (1, 2))
+    pieces = [
+        Listed(("a", "b"), (1, 3)),
+        Listed(("b", "a"), (2, 1)),
+        Members("a.tar", "1"),
+        Members("a.tar", "2"),
+        Rows("a.parquet", "1", 0, 9, "image"),
+        Rows("a.parquet", "1", 9, 9, "image"),
+        Rows("a.parquet", "1", 0, 9, "image", "key"),
+    ]
+    assert name_of(one) == name_of(Listed(("a", "b"), (1, 2)))
+    assert len({name_of(piece) for piece in (one, *pieces)}) == 8

@@ -19,6 +19,7 @@ from mcad_mobile.bench.devices.adb_shell import (
     connect,
     parse_devices,
 )
+from mcad_mobile.bench.devices.host import HostDevice
 from mcad_mobile.bench.run import DeviceOptions, open_device
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BenchError, DeviceLost
@@ -79,6 +80,13 @@ def test_a_device_that_is_not_ready_says_what_to_do(serial: str, state: str, hin
     assert hint in caught.value.hint
     with pytest.raises(BenchError, match=state):
         choose_device([d for d in parse_devices(LISTING) if d.serial == serial], None)
+
+
+def test_phones_rest_between_three_runs_unless_asked_otherwise() -> None:
+    phone = AdbDevice()
+    assert (phone.repeats, phone.cool_down_s, phone.serial, phone.force) == (3, 15.0, None, False)
+    host = HostDevice()
+    assert (host.repeats, host.cool_down_s) == (1, 0.0)
 
 
 def test_a_device_is_opened_by_its_name() -> None:

@@ -286,6 +286,8 @@ def test_merges_take_small_and_half_dead_segments_only() -> None:
     assert plan_merge([10_000, 140, 40], [0, 0, 0], 30, 10_000)[0] == [1, 2]
     assert plan_merge([10_000, 400, 40], [0, 401, 0], 0, 10_000)[0] == [1, 2]
     assert plan_merge([10_000, 400], [0, 0], 0, 10_000)[0] == []
+    assert plan_merge([10_000, 700], [0, 100], 0, 10_000)[0] == []  # one row in eight may be gone
+    assert plan_merge([10_000, 699], [0, 101], 0, 10_000)[0] == [1]
     assert plan_merge([300, 40], [0, 0], 3000, 300)[1]
     assert not plan_merge([200], [0], 20, 0)[1]
 
