@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import tarfile
 from types import SimpleNamespace
 
 import msgspec
@@ -21,7 +22,7 @@ from mcad_mobile.embed import run as embedding
 from mcad_mobile.embed.guard import GuardedWorker
 from mcad_mobile.embed.job import KnownPhotos, Manifest, ShardRecord, job_of, read_manifest
 from mcad_mobile.embed.phone_index import Shards, index_shards
-from mcad_mobile.embed.pieces import Listed, Members, Rows, name_of
+from mcad_mobile.embed.pieces import Listed, Members, Rows, name_of, photos_of
 from mcad_mobile.embed.run import Options, embed
 from mcad_mobile.embed.shard import Embedded, LeftOut
 from mcad_mobile.embed.source import Source
@@ -38,7 +39,13 @@ from mcad_mobile.embed.worker import (
     write_shard,
 )
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.errors import PhotoIndexError, RuntimeUnavailable, ShardError, StoreError
+from mcad_mobile.errors import (
+    PhotoError,
+    PhotoIndexError,
+    RuntimeUnavailable,
+    ShardError,
+    StoreError,
+)
 from tests.support.embedding_runs import same, vectors
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -407,3 +414,19 @@ def test_a_job_is_what_decides_an_embedding(bundle):
     ]
     assert name_of(one) == name_of(Listed(("a", "b"), (1, 2)))
     assert len({name_of(piece) for piece in (one, *pieces)}) == 8
+
+
+def test_what_can_never_be_read_is_not_asked_for_again(tmp_path):
+    """A link in a tar file is refused for good; an empty cell may be filled."""
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        link = tarfile.TarInfo("a.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    (photo,) = photos_of(Members(str(tmp_path / "set.tar"), ""))
+    with pytest.raises(PhotoError, match="is a link"):
+        photo.read()
+    cells = arrow.table({"jpg": arrow.array([None], arrow.binary())})
+    parquet.write_table(cells, tmp_path / "t.parquet")
+    (photo,) = photos_of(Rows(str(tmp_path / "t.parquet"), "", 0, 1, "jpg"))
+    with pytest.raises(OSError, match="its cell is empty"):
+        photo.read()

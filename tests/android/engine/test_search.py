@@ -4,6 +4,7 @@ to both."""
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from PIL import Image
 
 from mcad_mobile.engine.engine import SearchEngine, open_index
 from mcad_mobile.engine.query import compose
+from mcad_mobile.engine.text.normalize import SPACES
+from mcad_mobile.engine.text.tokenizer import Tokenizer
 from tests.support.phone import OWN, App
 from tests.support.probe import EngineError, variant
 
@@ -40,6 +43,18 @@ def test_photos_like_one_of_the_index_and_like_any_other(app, phone):
     assert file["paths"] == [path, *like["paths"][:2]]
     with pytest.raises(EngineError, match="does not hold"):
         app.ask("like", path="content://media/external_primary/images/media/999", k=3)
+
+
+def test_every_space_stands_between_words_and_is_no_query(probe, bundle):
+    tokenizer = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
+    texts = [f"{space}a{space}dog{space}" for space in SPACES]
+    expected = tokenizer("a dog").ids.tolist()
+    answers = probe.ask("tokens", bundle=bundle.directory, texts=texts)
+    for space, text, answer in zip(SPACES, texts, answers, strict=True):
+        assert answer["ids"] == tokenizer(text).ids.tolist()
+        assert answer["ids"] == expected or unicodedata.category(space) == "Cc"
+        with pytest.raises(EngineError, match="is empty"):
+            probe.ask("tokens", bundle=bundle.directory, texts=[space * 2])
 
 
 def test_queries_that_tell_photos_apart_are_proposed_first(app, phone, bundle):

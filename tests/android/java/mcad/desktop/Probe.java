@@ -114,6 +114,9 @@ final class Probe {
             case "index_rewrite":
                 IndexProbe.rewrite(Paths.get(request.string("index")), Paths.get(request.string("out")));
                 return JsonFields.of();
+            case "index_cells":
+                return JsonFields.of("usual", IndexProbe.usualCells(), "nearest", IndexProbe.nearestCells(
+                    new int[] {9, 1}, new int[] {5, 5}, new int[] {-5, 5}, new int[] {0, 0}, new int[] {-3, 2}));
             case "index_old_rows":
                 return oldRows(request);
             case "index_second_writer":

@@ -3,6 +3,8 @@ package mcad.engine.index;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 
 /** Lets the probe in at what the index keeps to itself. */
 public final class IndexProbe {
@@ -11,6 +13,21 @@ public final class IndexProbe {
     /** From so many photos on an index has cells, whatever they save. */
     public static void cellsFrom(PhotoIndex index, int photos) {
         index.cellRule(new CellRule(photos, Double.POSITIVE_INFINITY));
+    }
+
+    /** From how many photos an index may have cells, and what share of a search's cost they may take. */
+    public static List<Object> usualCells() {
+        return List.of(CellRule.USUAL.photos(), CellRule.USUAL.worth());
+    }
+
+    /** The cells of places in a plane, among cells at (4, 0), (0, 4) and (-4, 0). */
+    public static List<Object> nearestCells(int[]... places) {
+        Cells.Nearest nearest = new Cells(new short[] {4, 0, 0, 4, -4, 0}, 2).new Nearest();
+        List<Object> found = new ArrayList<>();
+        for (int[] place : places) {
+            found.add(nearest.to(place));
+        }
+        return found;
     }
 
     /** Write an index again as it is, deleted rows too, out of what is read of it. */
