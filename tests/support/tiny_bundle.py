@@ -293,7 +293,7 @@ def _save_model(
 
 
 def other_text_tower(bundle: Bundle, directory: Path) -> Bundle:
-    """A bundle with the image tower of `bundle`, and another text tower, whose table has 8 bits."""
+    """A bundle with the image tower of `bundle`, and another text tower, whose table has 4 bits."""
     made = make_tiny_bundle(directory, dim=bundle.dim, seed=9)
     image = bundle.image
     records = [*image.golden.inputs.values(), image.golden.embeddings]
@@ -302,12 +302,12 @@ def other_text_tower(bundle: Bundle, directory: Path) -> Bundle:
     table = made.token_table
     path = made.path(table.file)
     rows = TokenTable(path, table.tokens, table.width, table.bits)(np.arange(table.tokens))
-    write_token_table(path, rows, 8)
+    write_token_table(path, rows, 4)
     changed = replace(
         made,
         image=image,
         student=replace(bundle.student, name="tiny-m", sha256="6" * 64),
-        token_table=replace(table, file=FileRecord.of(directory, path), bits=8),
+        token_table=replace(table, file=FileRecord.of(directory, path), bits=4),
     )
     changed.save()
     return Bundle.load(directory)
