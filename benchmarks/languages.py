@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.bench.measure import device_facts
+from benchmarks.main_job import provenance, summary
+from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.distill.languages import ENGLISH, HELD_OUT, LANGUAGES, read_things
 from mcad_mobile.engine.bundle import Bundle
@@ -31,6 +33,7 @@ from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.students.evaluation import Embedded
 
 ROOT = Path(__file__).parent
+RESULT = ROOT / "results" / "languages.json"
 CAPTIONS = ROOT.parent / "tests" / "data" / "captions_in_languages.json"
 Embed = Callable[[str], NDArray[np.float32]]
 
@@ -46,7 +49,7 @@ def main() -> None:
     }
     photos = engines["english"].embed_photo
     assert len({engine.bundle.student.image_sha256 for engine in engines.values()}) == 1
-    result: dict[str, Any] = {"device": device_facts()}
+    result: dict[str, Any] = {**provenance(tool_versions(("onnxruntime", "numpy")))}
     for key, folder in (("flickr8k", given.data), ("objects200", given.objects)):
         split = load_captions(folder, "test")
         images = np.stack([photos(photo.path) for photo in split])
@@ -63,8 +66,73 @@ def main() -> None:
     result["captions"] = _captions(
         [photo.path.name for photo in val], np.stack([photos(photo.path) for photo in val]), engines
     )
-    (ROOT / "results" / "languages.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    result["text_ms"] = {name: _text_ms(engine) for name, engine in engines.items()}
+    result["text_bytes"] = {name: _text_bytes(e.bundle) for name, e in engines.items()}
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     print(json.dumps(result, indent=2))
+
+
+def table(result: dict[str, Any]) -> str:
+    """Both towers in English, and what the second one finds in other languages."""
+
+    def row(name: str, english: str, many: str) -> str:
+        return f"| {name} | {english} | {many} |"
+
+    lines = [row("", "English tower", "multilingual tower"), "|---|---|---|"]
+    towers = ("english", "many")
+    recalls = (f"{result['flickr8k'][tower]['mean_recall']:.1f}" for tower in towers)
+    lines.append(row("Flickr8k's test split, mR", *recalls))
+    for name, direction in (("photo to name", "image_to_text"), ("name to photo", "text_to_image")):
+        recalls = (f"{_first(result, tower, direction):.1f}" for tower in towers)
+        lines.append(row(f"200 things, {name}, R@1", *recalls))
+    captions, names = result["captions"], result["names"]
+    lines.append(_row_of("40 captions, R@10: English", captions))
+    others = _others(captions)
+    for language, recall in sorted(others.items(), key=lambda found: -found[1]):
+        lines.append(row(f"the same: {language}", "", f"{recall:.1f}"))
+    lines.append(row(f"the same: mean of {len(others)}", "", f"{_mean(others):.1f}"))
+    lines.append(_row_of("names of things, R@5: English", names))
+    others = _others(names)
+    enough = sum(recall >= 0.6 * names["english"] for recall in others.values())
+    worst = min(others, key=lambda language: others[language])
+    lines.append(row(f"the same: mean of {len(others)} others", "", f"{_mean(others):.1f}"))
+    lines.append(row("the same: languages with 60 % of English", "", f"{enough}"))
+    lines.append(row(f"the same: the worst, {worst}", "", f"{others[worst]:.1f}"))
+    ms = (f"{result['text_ms'][tower]['median']:.2f}" for tower in towers)
+    size = (f"{result['text_bytes'][tower] / 1e6:.1f}" for tower in towers)
+    return "\n".join([*lines, row("a text, ms", *ms), row("tower, table, tokenizer, MB", *size)])
+
+
+def _first(result: dict[str, Any], tower: str, direction: str) -> float:
+    recall: float = result["objects200"][tower][direction]["r1"]
+    return recall
+
+
+def _row_of(name: str, found: dict[str, float]) -> str:
+    return f"| {name} | {found['english']:.1f} | {found[ENGLISH]:.1f} |"
+
+
+def _others(found: dict[str, float]) -> dict[str, float]:
+    return {key: value for key, value in found.items() if key not in (ENGLISH, "english")}
+
+
+def _mean(found: dict[str, float]) -> float:
+    return float(np.mean([*found.values()]))
+
+
+def _text_ms(engine: SearchEngine) -> dict[str, float]:
+    """Milliseconds to embed a caption, tokens and all."""
+    times = []
+    for text in json.loads(CAPTIONS.read_text("utf-8"))["captions"][ENGLISH] * 3:
+        started = time.perf_counter()
+        engine.embed_text(text)
+        times.append((time.perf_counter() - started) * 1e3)
+    return summary(times[40:])  # the first ones warm up
+
+
+def _text_bytes(bundle: Bundle) -> int:
+    """Bytes of what embeds a text."""
+    return bundle.text.rungs[0].bytes + bundle.token_table.file.bytes + bundle.tokenizer_file.bytes
 
 
 def _rows(embed: Embed, texts: list[str]) -> NDArray[np.float32]:

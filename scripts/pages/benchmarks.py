@@ -12,6 +12,7 @@ from benchmarks import confidence as confidence_benchmark
 from benchmarks import distill_ablation, distill_recipe
 from benchmarks import index as index_benchmark
 from benchmarks import kernels as kernels_benchmark
+from benchmarks import languages as languages_benchmark
 from benchmarks import main_job as main_job_benchmark
 from benchmarks import million as million_benchmark
 from benchmarks import peers as peers_benchmark
@@ -40,6 +41,7 @@ def benchmarks_page() -> str:
         "index": index,
         "kernels": kernels,
         "cold": cold,
+        "languages": languages,
         "confidence": confidence,
         "indexing": indexing,
         "serve": serve,
@@ -200,6 +202,20 @@ def cold() -> list[str]:
         f"Before searches asked for what they read (commit {before['commit']}), by the same script "
         "on the same day and machine:",
         cold_benchmark.table(before),
+        footer(result),
+    ]
+
+
+def languages() -> list[str]:
+    result = stored("languages")
+    return [
+        "## Search in more languages",
+        "The default student's two text towers, in 8 bits on the CPU, with one image tower. "
+        "Captions: 40 of photos of Flickr8k's validation split (1,000 photos), written for this "
+        "test in English and translated by their author, who is not a native speaker of all of "
+        "them. Things: names by Unicode CLDR that the tower was taught in no language, among 200 "
+        "photos of objects. Re-run: `python -m benchmarks.languages`.",
+        languages_benchmark.table(result),
         footer(result),
     ]
 

@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[2]
 OUTSIDE = (
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md"),
     *("LICENSE", "NOTICE", "llms.txt"),
-    *("models/mcad-s/README.md", "models/mcad-s/LICENSE", "benchmarks/README.md"),
+    *("models/mcad-s/README.md", "models/mcad-s/LICENSE"),
+    *("models/mcad-m/README.md", "models/mcad-m/LICENSE"),
+    "benchmarks/README.md",
     *("android_demo/README.md", "android_demo/stubs/README.md"),
 )
 LINK = re.compile(r"(\]\()([^)#:]+)(#[^)]*)?(\))")

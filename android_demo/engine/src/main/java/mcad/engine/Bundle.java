@@ -164,7 +164,7 @@ public final class Bundle {
 
     /**
      * Whether queries are to be in English. No bundle says it; a vocabulary of this size has room for one language
-     * (CLIP has 49,408 tokens, BERT 30,522), where those of many languages begin at 119,547 (multilingual BERT).
+     * (CLIP has 49,408 tokens, BERT 30,522), where those of many languages begin at 80,000 (mcad-m).
      */
     public boolean isEnglish() {
         return tokenTable.tokens() <= 1 << 16;
