@@ -6,8 +6,8 @@
 
 Both are cpu bundles of one image tower, in 8 bits. Recall of Flickr8k's test split and of names of
 200 things, in English; R@10 of captions in eleven languages among Flickr8k's validation split
-(tests/data/captions_in_languages.json: written for this test, and translated by their author); and
-R@5 of names of things that the tower was taught in no language, among those 200 photos. Writes
+(tests/data/captions_in_languages.json: written for this test, and translated by a language model);
+and R@5 of names of things that the tower was taught in no language, among those 200 photos. Writes
 benchmarks/results/languages.json.
 """
 

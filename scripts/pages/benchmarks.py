@@ -212,9 +212,9 @@ def languages() -> list[str]:
         "## Search in more languages",
         "The default student's two text towers, in 8 bits on the CPU, with one image tower. "
         "Captions: 40 of photos of Flickr8k's validation split (1,000 photos), written for this "
-        "test in English and translated by their author, who is not a native speaker of all of "
-        "them. Things: names by Unicode CLDR that the tower was taught in no language, among 200 "
-        "photos of objects. Re-run: `python -m benchmarks.languages`.",
+        "test and translated by a language model; no native speaker has read them. Things: names "
+        "by Unicode CLDR that the tower was taught in no language, among 200 photos of objects. "
+        "Re-run: `python -m benchmarks.languages`.",
         languages_benchmark.table(result),
         footer(result),
     ]
