@@ -73,7 +73,8 @@ class TokenTable:
                 "row that it had.",
                 EXPORT_AGAIN,
             )
-        stored = np.frombuffer(data, stored_kind(self._bits)).reshape(len(places), -1)
+        kind = stored_kind(self._bits)
+        stored = np.frombuffer(data, kind).reshape(len(places), length // kind.itemsize)
         rows: NDArray[np.float32] = unpacked(stored, self._bits) * scales[:, None]
         return rows[[places[token] for token in tokens]].reshape(*ids.shape, self._width)
 
@@ -99,7 +100,8 @@ def rounded_rows(table: NDArray[np.float32], bits: int) -> tuple[NDArray[np.floa
 def unpacked(rows: NDArray[Any], bits: int) -> NDArray[np.float32]:
     """Rows as files have them -> their integers [V, W] float32."""
     if bits == 4:
-        rows = np.stack([rows & 15, rows >> 4], -1).reshape(len(rows), -1) - np.float32(8)
+        pairs = np.stack([rows & 15, rows >> 4], -1)
+        rows = pairs.reshape(len(rows), 2 * rows.shape[1]) - np.float32(8)
     return rows.astype(np.float32)
 
 

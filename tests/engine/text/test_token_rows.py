@@ -25,6 +25,8 @@ def test_rows_come_back_to_the_bits_of_their_own_largest(tmp_path: Path, bits: i
     # Half a step, and the last bits of a float.
     assert (np.abs(rows - table[ids]) <= largest * 0.51 / (2 ** (bits - 1) - 1)).all()
     assert (tmp_path / "table").stat().st_size == 50 * (4 + 12 * bits // 8)
+    none = TokenTable(tmp_path / "table", 50, 12, bits)(np.empty((0, 5), np.int32))
+    assert none.shape == (0, 5, 12)
 
 
 @pytest.mark.parametrize(("tokens", "width"), [(49, 12), (50, 11)])
