@@ -20,6 +20,7 @@ from mcad_mobile.errors import ParityError
 from mcad_mobile.export.quantization.ranges import singles
 
 WARN_BELOW = 0.99
+_ROUNDING = 3  # times what it costs: how far two correct evaluations may be apart
 # ONNX Runtime then keeps every QuantizeLinear and DequantizeLinear, and computes in float between.
 _IN_FLOAT = ("session.disable_quant_qdq", "1")
 
@@ -67,10 +68,11 @@ def check_kernels(
     found: NDArray[np.float32],
 ) -> None:
     """Raise ParityError if this machine's embeddings `found` are not those of the `reference`."""
-    # Correct evaluations of 8-bit activations differ where a value lies between two steps, by no
-    # more than all rounding costs, `reference` to `expected`. Kernels that overflow cost ten times.
+    # Correct evaluations of 8-bit activations differ where a value lies between two steps: each is
+    # off by what rounding costs, `reference` to `expected`, and so they are by twice as much from
+    # each other, on average of many inputs. Kernels that overflow cost ten times.
     kernels, quantization = _cosines(reference, found), _cosines(expected, reference)
-    short = np.minimum(LEAST_AGREEMENT, quantization) - kernels
+    short = np.minimum(LEAST_AGREEMENT, 1 - _ROUNDING * (1 - quantization)) - kernels
     if (short <= 0).all():
         return
     worst = np.argmax(short)
