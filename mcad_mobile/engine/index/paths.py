@@ -75,8 +75,11 @@ class PathTable:
     damaged: Callable[[str], PhotoIndexError]
 
     def at(self, row: int) -> bytes:
-        number, entry = divmod(row, BLOCK)
-        start, stop = self.span(number)
+        return self.in_block(row, self.span(row // BLOCK))
+
+    def in_block(self, row: int, span: tuple[int, int]) -> bytes:
+        """The path of a row, whose block has this `span`."""
+        (number, entry), (start, stop) = divmod(row, BLOCK), span
         return self._unpack(number, self.read(start, stop - start), entry + 1)[-1]
 
     def span(self, number: int) -> tuple[int, int]:

@@ -64,7 +64,7 @@ class PositionedFile:
     def fileno(self) -> int:
         return self._descriptor
 
-    def ask(self, spans: Iterable[tuple[int, int]]) -> None:
+    def fetch(self, spans: Iterable[tuple[int, int]]) -> None:
         """Have the system fetch the bytes from start to stop of each span, all at once: reads of
         what no cache has would wait for one after the other."""
         if hasattr(os, "posix_fadvise"):
@@ -249,18 +249,19 @@ class Segment:
 
     def paths_at(self, places: Rows) -> list[bytes]:
         """The paths of the photos at a few places."""
-        self._ask("rows", ((4 * place, 4 * place + 4) for place in places.tolist()))
+        self._fetch("rows", ((4 * place, 4 * place + 4) for place in places.tolist()))
         rows = self.rows_at(places).tolist()
         blocks = {row // BLOCK for row in rows}
-        self._ask("path_blocks", ((8 * block, 8 * block + 16) for block in blocks))
-        self._ask("paths", map(self.paths.span, blocks))
-        return [self.paths.at(row) for row in rows]
+        self._fetch("path_blocks", ((8 * block, 8 * block + 16) for block in blocks))
+        spans = {block: self.paths.span(block) for block in blocks}
+        self._fetch("paths", spans.values())
+        return [self.paths.in_block(row, spans[row // BLOCK]) for row in rows]
 
-    def _ask(self, part: str, spans: Iterable[tuple[int, int]]) -> None:
-        """Have bytes of a part fetched, if it has any."""
+    def _fetch(self, part: str, spans: Iterable[tuple[int, int]]) -> None:
+        """Have the system fetch spans of a part, if it has any bytes."""
         offset, length = self.parts[part].offset, self.parts[part].length
         if length:
-            self.opened.ask((offset + start, offset + stop) for start, stop in spans)
+            self.opened.fetch((offset + start, offset + stop) for start, stop in spans)
 
     def cells_of(self, rows: Rows) -> Rows:
         return self.starts.searchsorted(self.places_of(rows), side="right") - 1
