@@ -76,8 +76,8 @@ def load_with_text(text: str, spec: str | None = None, dim: int | None = None) -
         raise StudentError(
             f"The text tower of {student.name} was trained for another image tower than that of "
             f"{base.name}.",
-            f"Give --student {student.name}, or train a text tower for {base.name}: mcad-mobile "
-            "distill --text-only.",
+            "Give --student the folder that the text tower was trained for, or train another one: "
+            "mcad-mobile distill --text-only.",
         )
     return student
 
