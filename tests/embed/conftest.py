@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.embed import run as embedding
+from mcad_mobile.embed.worker import BundleModel, Task, write_shard
 from mcad_mobile.engine.bundle import Bundle
 from tests.support.embedding_runs import run
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -33,3 +35,28 @@ def shards(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle, photos: Pat
     out = tmp_path_factory.mktemp("shards") / "shards"
     run("embed", photos, "--bundle", bundle.directory, "--out", out, "--workers", 1, "--shard", 3)
     return out
+
+
+@pytest.fixture
+def tasks(monkeypatch, bundle):
+    """The pieces that workers were given, which work in this process."""
+    given = []
+
+    class InThisProcess:
+        def __init__(self, setup):
+            self.setup, self.model = setup, BundleModel(bundle.directory, "onnx", "fp32", 1)
+
+        def __call__(self, piece, photo_done):
+            given.append(piece)
+
+            def note(event, number):
+                if event == "done":
+                    photo_done()
+
+            return write_shard(self.setup, self.model, Task(piece), note)
+
+        def stop(self):
+            pass
+
+    monkeypatch.setattr(embedding, "GuardedWorker", InThisProcess)
+    return given

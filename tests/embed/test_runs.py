@@ -36,7 +36,6 @@ from mcad_mobile.embed.worker import (
     Ready,
     Setup,
     Task,
-    write_shard,
 )
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import (
@@ -48,31 +47,6 @@ from mcad_mobile.errors import (
 )
 from tests.support.embedding_runs import same, vectors
 from tests.support.tiny_bundle import make_tiny_bundle
-
-
-@pytest.fixture
-def tasks(monkeypatch, bundle):
-    """The pieces that workers were given, which work in this process."""
-    given = []
-
-    class InThisProcess:
-        def __init__(self, setup):
-            self.setup, self.model = setup, BundleModel(bundle.directory, "onnx", "fp32", 1)
-
-        def __call__(self, piece, photo_done):
-            given.append(piece)
-
-            def note(event, number):
-                if event == "done":
-                    photo_done()
-
-            return write_shard(self.setup, self.model, Task(piece), note)
-
-        def stop(self):
-            pass
-
-    monkeypatch.setattr(embedding, "GuardedWorker", InThisProcess)
-    return given
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from mcad_mobile.embed.shard import Embedded, embed_shard
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import ShardFacts, shard_bytes
-from mcad_mobile.embed.worker import BundleModel, Task, write_shard
+from mcad_mobile.embed.worker import BundleModel
 from mcad_mobile.errors import DataError, MissingExtra, PhotoError, StoreError
 from tests.support.embedding_runs import run_json, vectors
 
@@ -159,23 +159,9 @@ def test_an_object_store_is_a_source_like_a_folder(memory, paths):
 
 
 def test_workers_share_the_photos_of_an_object_store_as_they_do_those_of_a_folder(
-    memory, bundle, paths, monkeypatch
+    memory, bundle, paths, tasks
 ):
     """As a worker does it, in this process: another one would not see this store."""
-    tasks = []
-
-    class InThisProcess:
-        def __init__(self, setup):
-            self.setup, self.model = setup, BundleModel(bundle.directory, "onnx", "fp32", 1)
-
-        def __call__(self, piece, photo_done):
-            tasks.append(piece)
-            return write_shard(self.setup, self.model, Task(piece), lambda *event: None)
-
-        def stop(self):
-            pass
-
-    monkeypatch.setattr(embedding, "GuardedWorker", InThisProcess)
     files = fsspec.filesystem("memory")
     for number in range(40):
         files.pipe_file(f"{memory}/photos/{number:02}.png", paths[number % 8].read_bytes())
