@@ -65,17 +65,19 @@ def test_a_table_has_lines_or_where_these_do_not_fit_blocks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [["a.jpg", "12 MB", ""], ["犬.jpg", "3 MB", "pip install mcad-mobile"]]
-    monkeypatch.setenv("COLUMNS", "46")
-    output.print_table("Photos", ["name", "size", "how to get it"], rows)
-    assert capsys.readouterr().out.splitlines() == [
+
+    def lines(columns: int) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        output.print_table("Photos", ["name", "size", "how to get it"], rows)
+        return capsys.readouterr().out.splitlines()
+
+    assert lines(46) == [
         "Photos",
         "name    size   how to get it",
         "a.jpg   12 MB",
         "犬.jpg  3 MB   pip install mcad-mobile",
     ]
-    monkeypatch.setenv("COLUMNS", "37")
-    output.print_table("Photos", ["name", "size", "how to get it"], rows)
-    assert capsys.readouterr().out.splitlines() == [
+    assert lines(37) == [
         "Photos",
         "a.jpg",
         "  size: 12 MB",
@@ -83,9 +85,7 @@ def test_a_table_has_lines_or_where_these_do_not_fit_blocks(
         "  size: 3 MB",
         "  how to get it: pip install mcad-mobile",
     ]
-    monkeypatch.setenv("COLUMNS", "38")
-    output.print_table("Photos", ["name", "size", "how to get it"], rows)
-    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert len(lines(38)) == 4
 
 
 def test_speeds_are_of_this_processor_or_not_told(
