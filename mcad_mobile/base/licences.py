@@ -13,7 +13,7 @@ UNKNOWN = "unknown"
 @dataclass(frozen=True)
 class Licence:
     """A licence: `page` is where its text is, and `limit` says what it does not allow ("allows
-    research alone"), empty if an app with the weights may be given to anyone."""
+    research only"), empty if an app with the weights may be given to anyone."""
 
     name: str
     page: str

@@ -60,7 +60,7 @@ class PackageOptions(Options):
     )
     accept_licence: str | None = option(
         "--accept-licence",
-        "Build with weights that not everyone may ship (research alone, not for sale, unknown): the"
+        "Build with weights that not everyone may ship (research only, not for sale, unknown): the"
         " licence that you have read, by its name.",
         metavar="NAME",
     )

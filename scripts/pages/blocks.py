@@ -67,8 +67,11 @@ def peers_table() -> list[str]:
     cpu = stored(f"{folder}/ours")["machine"]["cpu"]
     # One processor for the whole table.
     peers = next(result for result in stored("peers") if result["device"]["cpu"] == cpu)
-    lines = ["| | by | ms | MiB | recall@10 | bytes a photo |", "|---|---|---:|---:|---:|---:|"]
-    for tower, job in (("text", "a query into a vector"), ("image", "a photo into a vector")):
+    lines = [
+        "| task | system | ms | MiB | recall@10 | bytes per photo |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for tower, job in (("text", "embed a query"), ("image", "embed a photo")):
         for number, (*fields, name) in enumerate(_TOWERS):
             row = _tower_row(peers["rows"], tower, *fields)
             memory = peers_benchmark.memory_of(row)
@@ -76,7 +79,7 @@ def peers_table() -> list[str]:
     for number, (engine, name) in enumerate(_INDEXES):
         row = stored(f"{folder}/{engine}")["row"]
         memory = row["library_pss_mib"] + row["searched_pss_mib"]
-        job = "" if number else "a vector to its ten of a million photos"
+        job = "" if number else "find the ten nearest of a million photos"
         name += f", {row['setting']}" if row["setting"] else ""
         lines.append(
             f"| {job} | {name} | {row['p50_ms']:.2f} | {memory:.0f} "
@@ -86,9 +89,9 @@ def peers_table() -> list[str]:
         "",
         *lines,
         "",
-        f"One thread on {cpu}, a server, {peers['date']}. ms: medians. MiB: peak PSS of a process "
-        f"that runs the tower ({peers.get('memory', peers)['date']}); for the index, PSS that the "
-        "library and 100 searches add.",
+        f"One thread of a server, {cpu}, {peers['date']}. ms: the median. MiB: peak PSS of a "
+        f"process that runs the tower ({peers.get('memory', peers)['date']}); for an index, the "
+        "PSS that the library and 100 searches add.",
         "",
     ]
 

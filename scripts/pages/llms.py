@@ -35,6 +35,7 @@ def _lines(entry: dict[str, Any]) -> list[str]:
 
 def _purpose(page: str) -> str:
     """Return the first sentence of the first paragraph below the title."""
-    paragraph = re.split(r"\n\s*\n", page.strip())[1].replace("\n", " ")
+    below = page.partition("\n# ")[2] if page.startswith("---\n") else page.strip()
+    paragraph = re.split(r"\n\s*\n", below)[1].replace("\n", " ")
     plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", paragraph)
     return re.split(r"(?<=\.) (?=[A-Z`*])", plain)[0]

@@ -31,8 +31,8 @@ PUBLISHED = {
     "TinyCLIP-ViT-40M-32-Text-19M": ("hf:wkcn/TinyCLIP-ViT-40M-32-Text-19M-LAION400M",),
 }
 _COLUMNS = (
-    *("`--student`", "licence", "image + text, MB: Snapdragon", "CPU", "least cosine to float"),
-    *("export, s of the processor", "GiB", "mR", "search, ms", "MiB", "measured by"),
+    *("`--student`", "licence", "image + text, MB: Snapdragon", "CPU", "worst cosine to float"),
+    *("export: processor s", "peak GiB", "mR", "search, ms", "peak MiB", "measured by"),
 )
 
 

@@ -54,7 +54,7 @@ def test_what_is_accepted_by_name_is_built_and_named(tmp_path):
     options = BuildOptions(accept_licence="Apple-AMLR")
     library = zipfile.ZipFile(build_library(bundle, tmp_path / "search.aar", options).archive)
     notice = library.read(NOTICE).decode()
-    assert "weights of tiny (random weights): apple-amlr, which allows research alone" in notice
+    assert "weights of tiny (random weights): apple-amlr, which allows research only" in notice
     text = library.read("assets/mcad-licences/weights/LICENSE")
     assert text == b"The text of apple-amlr.\n"
 

@@ -85,5 +85,5 @@ def test_what_is_wrong_in_a_result_is_named(result, place, value, named, tmp_pat
 
 def test_every_exported_student_and_every_stored_result_has_its_row():
     table = "\n".join(models_table())
-    assert "open_clip:MobileCLIP2-S0:dfndr2b` | apple-amlr, allows research alone |" in table
+    assert "open_clip:MobileCLIP2-S0:dfndr2b` | apple-amlr, allows research only |" in table
     assert f"`{WEIGHTS}` | Apache-2.0 |" in table
