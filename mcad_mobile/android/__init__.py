@@ -1,1 +1,1 @@
-"""The Android app and the headless runner, built with no Android SDK."""
+"""The Android app, library and headless runner, built without an Android SDK."""

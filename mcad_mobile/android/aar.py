@@ -1,4 +1,4 @@
-"""Android archives (.aar): the classes and native libraries that an app takes out of them."""
+"""Android archives (.aar): the classes and native libraries that an app takes from them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from mcad_mobile.engine.native import android
 from mcad_mobile.errors import BuildError
 
 ABIS = tuple(android.PROCESSORS)
-OLDEST_ONNXRUNTIME = (1, 17)  # the oldest that was tried
+OLDEST_ONNXRUNTIME = (1, 17)  # the oldest version tested
 _CLASS, _LITERT = "ai/onnxruntime/OrtEnvironment.class", "org/tensorflow/lite/Interpreter.class"
 _LIBRARY = "libonnxruntime.so"
-# The linker's version of every symbol, which is the library's.
+# The linker tags every symbol with the library's version.
 _VERSION = re.compile(rb"VERS_(\d+)\.(\d+)\.(\d+)")
-# ONNX Runtime's QNN provider is built in, and looks up this symbol, or it is a library beside it.
+# ONNX Runtime's QNN provider is either built in and looks up this symbol, or a separate library.
 _QNN_BUILT_IN, _QNN_BESIDE = b"QnnInterface_getProviders", "libonnxruntime_providers_qnn.so"
 _QNN = "libQnnHtp.so"
 
 
 @dataclass(frozen=True)
 class Archive:
-    """An Android archive. `onnxruntime` is the version of ONNX Runtime in it, if any; `native` are
-    the libraries that were taken from it, as ABI/NAME."""
+    """An Android archive, the version of ONNX Runtime in it, if any, and the libraries taken from
+    it (`native`, as ABI/NAME)."""
 
     path: Path
     sha256: str
@@ -42,9 +42,9 @@ class Archive:
 
 @dataclass
 class Libraries:
-    """Classes of archives in `jars`, native libraries by ABI and name, and warnings for the user in
-    `notes`. `extracted`: native libraries must be files on the phone, for an NPU's loader;
-    `litert`: LiteRT's own library is among them."""
+    """Jars with the archives' classes, native libraries by ABI and name, and warnings for the user
+    (`notes`). `extracted`: native libraries must become files on the phone, as an NPU's loader
+    needs them. `litert`: an archive contains LiteRT."""
 
     jars: list[Path] = field(default_factory=list)
     native: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -54,8 +54,8 @@ class Libraries:
     litert: bool = False
 
     def missing_for_npu(self, htp_arch: int | None) -> str | None:
-        """What an ABI lacks to run a Snapdragon's NPU of this architecture: Qualcomm's runtime with
-        its half on that NPU, or an ONNX Runtime that calls it. None: nothing."""
+        """Return a library that is missing to run a Snapdragon NPU of this architecture: ONNX
+        Runtime with QNN, or a part of Qualcomm's runtime. None if nothing is missing."""
         halves = () if htp_arch is None else (f"V{htp_arch}Stub.so", f"V{htp_arch}Skel.so")
         for native in self.native.values():
             if _QNN_BESIDE not in native and _QNN_BUILT_IN not in native.get(_LIBRARY, b""):
@@ -76,10 +76,10 @@ def libraries(
 ) -> Libraries:
     """Unpack ONNX Runtime and the user's archives, and add the search kernels; jars go to `folder`.
 
-    A `supplied` archive with ONNX Runtime (onnxruntime-android-qnn), or the archive `onnxruntime`,
-    which must hold it, replaces ours, which is fetched else. Of two libraries of the same name, the
-    first counts. BuildError: a file is no Android archive, has no library for one of `abis` or one
-    that no phone can load, its ONNX Runtime is incomplete or too old, or there are no kernels.
+    ONNX Runtime comes from `onnxruntime` or a `supplied` archive that contains it, such as
+    onnxruntime-android-qnn; otherwise ours is fetched. The first of two libraries with one name is
+    used. BuildError: a file is no Android archive, lacks libraries for one of `abis` or has one
+    that no phone can load, ONNX Runtime is incomplete or too old, or the kernels are missing.
     """
     kernels = {abi: {android.LIBRARY: search_kernels(abi, progress)} for abi in abis}
     found = Libraries(native=kernels, extracted=bool(supplied))
@@ -101,7 +101,7 @@ def libraries(
 
 
 def search_kernels(abi: str, progress: Progress = silent) -> bytes:
-    """The search kernels for `abi`: the wheel's, or compiled here. BuildError: neither is there."""
+    """Return the search kernels for `abi`, from the wheel or compiled here. BuildError."""
     carried = android.CARRIED / abi / android.LIBRARY
     if carried.is_file():
         return carried.read_bytes()
@@ -127,7 +127,7 @@ def search_kernels(abi: str, progress: Progress = silent) -> bytes:
 
 
 def _add(path: Path, folder: Path, found: Libraries, *, checked: bool) -> None:
-    """Add an archive's classes and libraries to those `found`."""
+    """Add an archive's classes and libraries to `found`."""
     classes, native = _read(path, list(found.native))
     version = None
     if classes is not None:
@@ -182,8 +182,8 @@ def _classes(jar: bytes, path: Path) -> list[str]:
 
 
 def _onnxruntime(path: Path, native: dict[str, dict[str, bytes]]) -> str:
-    """The version of the ONNX Runtime in an archive. BuildError if a library of an ABI is missing,
-    or it is too old for the engine."""
+    """Return the version of ONNX Runtime in an archive. BuildError if one of its libraries is
+    missing for an ABI, or the version is too old for the engine."""
     oldest = ".".join(map(str, OLDEST_ONNXRUNTIME))
     for abi, files in native.items():
         for name in (_LIBRARY, "libonnxruntime4j_jni.so"):
@@ -208,8 +208,8 @@ def _onnxruntime(path: Path, native: dict[str, dict[str, bytes]]) -> str:
 
 
 def _check_native(path: Path, native: dict[str, dict[str, bytes]]) -> list[str]:
-    """Return a note on libraries that phones with pages of 16 KB cannot load. BuildError for a file
-    that is no library, or one of another processor than its folder's."""
+    """Return a note on libraries that phones with 16 KB pages cannot load. BuildError if a file is
+    not a library, or is for a different processor than its folder says."""
     small: set[str] = set()
     for abi, files in native.items():
         for name, data in files.items():

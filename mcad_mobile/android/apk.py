@@ -1,4 +1,4 @@
-"""Write an APK of its parts: linked manifest and resources, dex, assets and native libraries."""
+"""Write an APK from its parts: linked manifest and resources, dex, assets and native libraries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def link(
     proto: bool = False,
     keep_rules: Path | None = None,
 ) -> Path:
-    """Link `manifest` and the compiled folder of `resources` to a package, and return its path.
+    """Link `manifest` and the compiled `resources` folder into a package, and return its path.
     R.java goes to work/generated; R8's rules for the manifest go to `keep_rules`. BuildError."""
     manifest_path = work / "AndroidManifest.xml"
     manifest_path.write_text(manifest, "utf-8")
@@ -44,8 +44,8 @@ def link(
 
 
 def complete_manifest(text: str, package: str, *, extracted: bool) -> str:
-    """Add to a manifest what Gradle would. `extracted`: native libraries become files when the app
-    is installed, as the loader of an NPU needs them. BuildError if `text` is no manifest."""
+    """Add to a manifest what Gradle would add. `extracted`: native libraries become files when the
+    app is installed, as an NPU's loader needs them. BuildError if `text` is not a manifest."""
     extract = "true" if extracted else "false"
     added = {
         "<manifest ": f'<manifest package="{package}" ',
@@ -59,8 +59,8 @@ def complete_manifest(text: str, package: str, *, extracted: bool) -> str:
 
 
 def native_entries(native: Mapping[str, Mapping[str, bytes]], *, extracted: bool) -> list[Entry]:
-    """Native libraries by ABI; deflated if the phone extracts them to files. The largest of an ABI
-    comes last, since the entries after a library wait for the next page."""
+    """List native libraries by ABI, deflated if the phone extracts them to files. The largest of an
+    ABI comes last, because an entry after a library starts on a new page."""
     return [
         Entry(f"lib/{abi}/{name}", data, deflated=extracted)
         for abi, files in sorted(native.items())
@@ -69,7 +69,7 @@ def native_entries(native: Mapping[str, Mapping[str, bytes]], *, extracted: bool
 
 
 def write_apk(out: Path, linked: Path, dex: bytes, entries: Iterable[Entry]) -> None:
-    """Write an APK that is not signed yet."""
+    """Write an unsigned APK."""
     resources = [
         replace(entry, deflated=entry.name != "resources.arsc") for entry in entries_of(linked)
     ]
@@ -77,6 +77,6 @@ def write_apk(out: Path, linked: Path, dex: bytes, entries: Iterable[Entry]) -> 
 
 
 def _version_code() -> int:
-    """1.2.3 -> 10203, which grows with every release."""
+    """Return a number that grows with every release: 1.2.3 -> 10203."""
     major, minor, patch = (int(part) for part in VERSION.split(".")[:3])
     return major * 10_000 + minor * 100 + patch

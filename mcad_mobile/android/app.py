@@ -25,8 +25,8 @@ APP_MODULES = ("engine", "gallery", "platform", "app")
 
 @dataclass(frozen=True)
 class BuiltApp:
-    """A built APK or AAB and its size, the rungs of each tower in it, those that were left out and
-    why, warnings for the user, and the software bill of materials."""
+    """A built APK or AAB, its size, the rungs of each tower in it, the rungs left out and why,
+    warnings for the user, and the software bill of materials."""
 
     package: Path
     bytes: int
@@ -45,9 +45,9 @@ def build_app(
     aab: bool = False,
     progress: Progress = silent,
 ) -> BuiltApp:
-    """Build the demo app, or with `aab` an Android App Bundle of it, with `bundle` as its assets.
+    """Build the demo app with `bundle` as its assets: an APK or, with `aab`, an Android App Bundle.
 
-    Rungs that nothing in the app can run are left out. `key` None is the debug key. `out` and the
+    Rungs that the app cannot run are left out. `key` None means the debug key. `out` and the
     bill of materials are written only when the whole build succeeds. BuildError, DiskError;
     MissingExtra without [android].
     """

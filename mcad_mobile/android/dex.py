@@ -1,4 +1,4 @@
-"""Compile Java sources to one classes.dex by javac and D8."""
+"""Compile Java sources to one classes.dex with javac and D8."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def build_dex(
     r8: Path | None = None,
     progress: Progress = silent,
 ) -> bytes:
-    """Make classes.dex of modules of android_demo/, of `generated` sources and of `jars`, with our
-    D8 or that of the user's `r8`. The cache keeps the last result for each set of modules, so a
+    """Make classes.dex from modules of android_demo/, `generated` sources and `jars`, with our D8
+    or the one in the user's `r8`. The cache keeps the last result for each set of modules, so a
     build with another bundle or key needs no compiler. BuildError."""
     sources = [*map(main_sources, modules), *generated]
     own = r8 or sdk_file(R8)
@@ -62,7 +62,7 @@ def build_dex(
 
 
 def run_d8(inputs: Iterable[Path], stubs: Path, folder: Path, r8: Path | None = None) -> Path:
-    """Make classes.dex of class files and jars in `folder`, and return its path. BuildError."""
+    """Make classes.dex from class files and jars in `folder`, and return its path. BuildError."""
     out = folder / "dex"
     out.mkdir()
     library = library_classes(folder / "java.jar")
@@ -72,7 +72,7 @@ def run_d8(inputs: Iterable[Path], stubs: Path, folder: Path, r8: Path | None = 
 
 
 def _fingerprint(d8_sha256: str, sources: Sequence[Path], jars: Sequence[Path]) -> str:
-    """Changes with every source and jar, and with the compilers."""
+    """Hash the sources, the jars and the compilers."""
     digest = hashlib.sha256(f"{d8_sha256} {JAVAC.version}".encode())
     for folder in sources:
         for path in sorted(folder.rglob("*.java")):

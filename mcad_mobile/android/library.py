@@ -26,8 +26,8 @@ LIBRARY_MODULES = ("engine", "gallery", "platform")
 NAMESPACE = "mcad.platform"
 SAMPLE_PACKAGE = "mcad.sample"
 _ANDROID = "http://schemas.android.com/apk/res/android"
-# What Gradle checks of an app that takes the archive: the manifest has an element of API 31, and
-# Android's plugin before 8 does not read classes of Java 17.
+# Gradle checks these in an app that uses the archive: the manifest has an element of API 31, and
+# Android's plugin reads Java 17 classes only from version 8 on.
 _AAR_METADATA = b"""aarFormatVersion=1.0
 aarMetadataVersion=1.0
 minCompileSdk=31
@@ -35,7 +35,7 @@ minCompileSdkExtension=0
 minAndroidGradlePluginVersion=8.0.0
 coreLibraryDesugaringEnabled=false
 """
-# What the manifest has for the phone's photos.
+# Manifest elements needed only to index the phone's photos.
 _PHONE_PHOTOS = re.compile(
     r"\s*<(uses-permission|service|receiver)\b([^>]*/>|[^/>]*>.*?</\1>)", re.DOTALL
 )
@@ -44,9 +44,9 @@ _PLACES = {"jni/": "lib/", "assets/": "assets/"}
 
 @dataclass(frozen=True)
 class BuiltLibrary:
-    """A built Android archive (.aar) and its size, the bundle's rungs that were left out and why,
-    warnings for the user, the software bill of materials, the sample app, if asked for, and what
-    Maven calls it (GROUP:NAME:VERSION), if it lies in a repository."""
+    """A built Android archive (.aar), its size, the bundle's rungs that were left out and why,
+    warnings for the user, the software bill of materials, the sample app, if requested, and the
+    Maven coordinates (GROUP:NAME:VERSION), if it is in a repository."""
 
     archive: Path
     bytes: int
@@ -67,11 +67,11 @@ def build_library(
 ) -> BuiltLibrary:
     """Write an Android archive (.aar) that an app adds as one file.
 
-    It holds the classes of engine and platform, ONNX Runtime (classes in libs/, native
+    It contains the classes of engine and platform, ONNX Runtime (classes in libs/, native
     libraries), keep rules, the manifest with permissions, service and job, and `bundle` as
-    assets/bundle. `sample` is where to write an app of one small class that is made of the archive.
-    Files are written only when the whole build succeeds. BuildError, DiskError; MissingExtra
-    without [android].
+    assets/bundle. `sample` is where to write a sample app of one small class, built from the
+    archive. Files are written only when the whole build succeeds. BuildError, DiskError;
+    MissingExtra without [android].
     """
     require("cyclonedx", "android")
     from mcad_mobile.android.sbom import made_component, mcad_mobile, sbom
@@ -112,8 +112,8 @@ def write_archive(
     archive: Path,
     progress: Progress,
 ) -> bytes:
-    """Write an archive of the library's classes, compiled against `classpath`, of `parts` and
-    `manifest`; return its classes.jar. BuildError."""
+    """Write an archive with `parts`, `manifest` and the library's classes, compiled against
+    `classpath`; return its classes.jar. BuildError."""
     found = parts.libraries
     sources = map(main_sources, LIBRARY_MODULES)
     classes = compile_java(sources, classpath, work / "classes")
@@ -150,8 +150,8 @@ def _check_names(bundle: Bundle | None, out: Path, sample: Path | None) -> None:
 
 
 def library_manifest(*, own_photos: bool) -> str:
-    """The platform's manifest with what Gradle would add to it; for an app's own photos alone,
-    without permissions, services and receivers."""
+    """Return the platform's manifest with what Gradle would add; with `own_photos`, without
+    permissions, services and receivers."""
     source = android_demo() / "platform" / "src" / "main" / "AndroidManifest.xml"
     text = source.read_text("utf-8")
     if own_photos:
@@ -163,8 +163,8 @@ def library_manifest(*, own_photos: bool) -> str:
 
 
 def _build_sample(archive: Path, out: Path, stubs: Path, *, extracted: bool) -> None:
-    """Write the sample app to `out`. Classes, manifest, native libraries and assets all come out of
-    `archive`. `stubs` are the framework's classes to compile against."""
+    """Write the sample app to `out`. Its classes, manifest, native libraries and assets all come
+    from `archive`. `stubs` are the framework classes to compile against."""
     source = android_demo() / "sample" / "src" / "main" / "AndroidManifest.xml"
     with tempfile.TemporaryDirectory(prefix=".sample-", dir=out.parent) as folder:
         work = Path(folder)

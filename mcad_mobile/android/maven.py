@@ -1,5 +1,5 @@
 """The library as a Maven repository: a slim archive whose POM and Gradle metadata name ONNX Runtime
-as a dependency, so that an app which has it already gets no class twice."""
+as a dependency, so that an app that already has it gets no duplicate classes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from mcad_mobile.errors import BuildError, require
 
 COORDINATES = f"mcad.mobile:mcad-search:{VERSION}"
 _POM = "http://maven.apache.org/POM/4.0.0"
-# Gradle reads the metadata beside a POM that has this comment.
+# With this comment in a POM, Gradle reads the metadata beside it.
 _HAS_METADATA = "do_not_remove: published-with-gradle-metadata"
 _CHECKSUMS = ("md5", "sha1", "sha256", "sha512")
 _LIBRARY = {
@@ -54,11 +54,11 @@ def build_maven(
     *,
     progress: Progress = silent,
 ) -> BuiltLibrary:
-    """Write the library into the folder `repository`, which Gradle and Maven resolve `coordinates`
-    (GROUP:NAME:VERSION) from; what is there under the same ones is replaced.
+    """Write the library into the Maven repository `repository` as `coordinates`
+    (GROUP:NAME:VERSION), replacing an earlier build with the same coordinates.
 
-    The archive is that of `build_library` without ONNX Runtime and Qualcomm's runtime, which are
-    dependencies. Beside it lie sources, API pages, the bill of materials and checksums.
+    The archive is that of `build_library` without ONNX Runtime and Qualcomm's runtime, which become
+    dependencies. Beside it are sources, API pages, the bill of materials and checksums.
     BuildError, DiskError; MissingExtra without [android].
     """
     require("cyclonedx", "android")
@@ -127,7 +127,7 @@ def _artifact(coordinates: str) -> Artifact:
 
 
 def _without_dependencies(found: Libraries) -> Libraries:
-    """The search kernels alone; the archives are listed, and nothing of them is inside."""
+    """Keep the search kernels alone: the archives stay listed, but contribute no files."""
     return replace(
         found,
         jars=[],
@@ -153,7 +153,7 @@ def _write_jar(out: Path, folder: Path) -> None:
 
 
 def _pom(artifact: Artifact, needed: Sequence[Artifact], bundle: Bundle | None) -> bytes:
-    """The library's name, its licences and what it depends on, for Maven."""
+    """Return the POM: the library's name, licences and dependencies."""
     licences = {"the search engine": "Apache-2.0"}
     if bundle is not None:
         licences[f"the weights of {bundle.student.name}"] = bundle.student.licence
@@ -189,8 +189,8 @@ def _add(parent: ElementTree.Element, **texts: str) -> None:
 
 
 def _metadata(artifact: Artifact, needed: Sequence[Artifact], folder: Path) -> dict[str, Any]:
-    """Gradle's module metadata 1.1: what compiles against the archive, what runs with it, sources
-    and API pages, of the files in `folder`."""
+    """Return Gradle's module metadata 1.1 for the files in `folder`: the archive to compile against
+    and to run with, sources and API pages."""
     dependencies = [
         {"group": other.group, "module": other.name, "version": {"requires": other.version}}
         for other in needed

@@ -1,4 +1,4 @@
-"""The licences of all that is in an app or a library: checked before it is built, and packed."""
+"""The licences of everything in an app or library: checked before the build, and packed into it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from mcad_mobile.base.licences import UNKNOWN, Licence, find_licence
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError, install_line
 
-FOLDER = "assets/mcad-licences"  # the About screen of the app reads it
+FOLDER = "assets/mcad-licences"  # the app's About screen reads it
 _TEXT = re.compile(r"(?i)(licen[cs]e|notice)(\.\w+)?")  # the name of a file in an archive
 _SHIPPABLE = "hf:google/siglip2-base-patch16-224"
 
 
 def check_licence(bundle: Bundle, accepted: str | None) -> None:
     """Raise BuildError if the licence of the bundle's weights does not let everyone ship them, and
-    is not the one that is `accepted`."""
+    is not the `accepted` one."""
     licence = find_licence(bundle.student.licence)
     if not licence.limit or licence.name.lower() == (accepted or "").lower():
         return
@@ -46,8 +46,8 @@ def check_licence(bundle: Bundle, accepted: str | None) -> None:
 def notices(
     found: Libraries, fetched: Mapping[Path, Artifact], bundle: Bundle | None
 ) -> list[Entry]:
-    """Return NOTICE.txt, which names every part and its licence, and the licences' texts, as
-    assets. BuildError if an installed package lacks its licence."""
+    """Return as assets NOTICE.txt, which names every part and its licence, and the licence texts.
+    BuildError if an installed package lacks its licence."""
     texts = {
         "mcad-mobile/LICENSE": _own("LICENSE"),
         "mcad-mobile/NOTICE": _own("NOTICE"),
@@ -85,7 +85,7 @@ def _weights_line(bundle: Bundle, licence: Licence) -> str:
 
 
 def _texts_inside(archive: Path) -> dict[str, bytes]:
-    """The licences and notices that lie in an Android archive, if any."""
+    """Return the licence and notice files inside an Android archive."""
     with zipfile.ZipFile(archive) as package:
         return {
             f"{archive.stem}/{name}": package.read(name)
@@ -95,7 +95,7 @@ def _texts_inside(archive: Path) -> dict[str, bytes]:
 
 
 def _own(name: str) -> bytes:
-    """A text of ours, of a checkout or of the installed wheel."""
+    """Read one of our texts from the checkout or the installed wheel."""
     checkout = Path(__file__).parents[2] / name
     if checkout.is_file():
         return checkout.read_bytes()
@@ -109,7 +109,7 @@ def _own(name: str) -> bytes:
 
 
 def _onnxruntime(name: str) -> bytes:
-    """A text of the Python package, whose native code is that of the Android archive."""
+    """Read a text of the Python package, which has the same native code as the Android archive."""
     package = find_spec("onnxruntime")
     assert package is not None and package.origin is not None  # the engine requires it
     try:

@@ -1,5 +1,5 @@
 """Packages whose native libraries Android can map: zip files that store them at page boundaries,
-and the facts of an ELF file that decide whether a phone loads it."""
+and the ELF headers that decide whether a phone loads a library."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-PAGE = 16384  # Android 15 and later have devices with pages of 16 KB
-# Machines of the ELF specification that Android's ABIs are of.
+PAGE = 16384  # some devices with Android 15 or later have 16 KB pages
+# ELF machine numbers of Android's ABIs.
 MACHINES = {"arm64-v8a": 183, "armeabi-v7a": 40, "x86_64": 62, "x86": 3}
-HEXAGON = 164  # Qualcomm's DSP, whose code lies among the libraries; no Android loader maps it
+HEXAGON = 164  # Qualcomm's DSP: its code is among the libraries, but no Android loader maps it
 _LOADED = 1  # PT_LOAD
 _WORD = 4
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry: the same entries give the same bytes
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry, so that packages are reproducible
 # Extra field "Android alignment" (apksig, ZipUtils): id, size, alignment, then zeros.
 _EXTRA_ID = 0xD935
 _EXTRA = struct.Struct("<HHH")
 _LOCAL_HEADER = 30
-# zlib's memory level and strategy: which packs best depends on the file, weights or text.
+# zlib's memory level and strategy: which compresses best depends on the file, weights or text.
 _DEFLATE_SETTINGS = (
     (8, zlib.Z_DEFAULT_STRATEGY),
     (9, zlib.Z_DEFAULT_STRATEGY),
@@ -32,15 +32,15 @@ _DEFLATE_SETTINGS = (
 
 @dataclass(frozen=True)
 class Elf:
-    """`machine` is a number of the ELF specification; `page` is the least alignment in bytes of the
-    segments that a loader maps."""
+    """An ELF file's machine number, and the smallest alignment, in bytes, of the segments that a
+    loader maps (`page`)."""
 
     machine: int
     page: int
 
 
 def read_elf(data: bytes) -> Elf | None:
-    """Read the headers of a little-endian library of 32 or 64 bits; None if `data` is none."""
+    """Read the headers of a little-endian 32-bit or 64-bit library; None if `data` is not one."""
     if data[:4] != b"\x7fELF" or len(data) < 64 or data[5] != 1 or data[4] not in (1, 2):
         return None
     wide = data[4] == 2
@@ -58,8 +58,8 @@ def read_elf(data: bytes) -> Elf | None:
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a package: its name there, its bytes, whether it is deflated. Stored files begin at
-    a multiple of 4 bytes, native libraries among them at a page."""
+    """A file in a package: its name, its bytes, and whether it is deflated. Stored files start at a
+    multiple of 4 bytes, stored native libraries at a page boundary."""
 
     name: str
     data: bytes
@@ -80,8 +80,8 @@ class Entry:
 
 
 def write_package(out: Path, entries: Iterable[Entry]) -> None:
-    """Write entries in their order. Small deflated ones fill the padding before native libraries;
-    those that do not fit come last."""
+    """Write entries in order, except that small deflated ones fill the padding before native
+    libraries; those that do not fit come last."""
     ordered = list(entries)
     small = [entry for entry in ordered[1:] if entry.deflated and len(entry.data) < PAGE]
     waiting = sorted(((len(entry.packed), entry.name) for entry in small), reverse=True)
@@ -114,7 +114,7 @@ def _write(package: zipfile.ZipFile, entry: Entry) -> None:
 
 
 def _mark_deflated(package: zipfile.ZipFile, info: zipfile.ZipInfo, data: bytes) -> None:
-    """Correct the header of the last entry: zipfile takes no deflated bytes of another packer."""
+    """Correct the header of the last entry: zipfile cannot write data that is already deflated."""
     info.compress_type = zipfile.ZIP_DEFLATED
     info.file_size, info.CRC = len(data), zlib.crc32(data)
     out = package.fp
@@ -130,7 +130,7 @@ def _deflate(data: bytes, memory: int, strategy: int) -> bytes:
 
 
 def entries_of(archive: Path) -> list[Entry]:
-    """The files of a zip, each deflated or stored as it is there."""
+    """Read the files of a zip, each deflated or stored as in the zip."""
     with zipfile.ZipFile(archive) as source:
         return [
             Entry(info.filename, source.read(info), info.compress_type != zipfile.ZIP_STORED)

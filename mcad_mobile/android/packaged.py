@@ -1,5 +1,4 @@
-"""Run Android's own tools: those of the Android SDK that ANDROID_HOME names, or as downloads.py
-fetches them."""
+"""Run Android's build tools, from the SDK that ANDROID_HOME names or as fetched by downloads.py."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ from mcad_mobile.base.files import sha256_of
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BuildError
 
-# The system's, where no packaged one runs: Linux on other processors than x86-64.
+# The system's aapt2, for Linux on processors other than x86-64, where no packaged one runs.
 AAPT2 = Tool(
     "aapt2",
     "apt install aapt  # of Debian 13 or Ubuntu 24.04: aapt2 of Android 12 or later",
@@ -32,7 +31,7 @@ AAPT2 = Tool(
 )
 
 
-# Where an SDK has them, and the oldest version that is taken from there.
+# Where an SDK keeps each tool, and the oldest version that we use.
 _BUILD_TOOLS, _PLATFORMS = ("build-tools", 34), ("platforms", 36)
 _IN_SDK = {
     AAPT2_LINUX: (*_BUILD_TOOLS, "aapt2"),
@@ -41,12 +40,12 @@ _IN_SDK = {
     APKSIGNER_JAR: (*_BUILD_TOOLS, "lib/apksigner.jar"),
     FRAMEWORK: (*_PLATFORMS, "android.jar"),
 }
-_VERSION = re.compile(r"(?:android-)?(\d+(?:\.\d+)*)")  # of a folder; no preview
+_VERSION = re.compile(r"(?:android-)?(\d+(?:\.\d+)*)")  # of a folder; excludes previews
 
 
 def sdk_file(tool: Download) -> Path | None:
-    """What takes the place of a tool in the SDK that ANDROID_HOME names, of its newest version;
-    None without one that is new enough."""
+    """Return the newest version of a tool in the SDK that ANDROID_HOME names; None if there is none
+    that is new enough."""
     home = os.environ.get("ANDROID_HOME")
     if not home or tool not in _IN_SDK:
         return None
@@ -61,13 +60,13 @@ def sdk_file(tool: Download) -> Path | None:
 
 
 def provide(tool: Download, progress: Progress = silent) -> Path:
-    """The SDK's file, or ours, fetched if it is missing. BuildError."""
+    """Return the SDK's file, or ours, which is fetched if missing. BuildError."""
     return sdk_file(tool) or fetch(tool, progress)
 
 
 def used_tools(r8: Path | None) -> list[tuple[str, str, str]]:
-    """Name, version and sha256 of what an app is built with; D8 is of the user's `r8`, or ours.
-    BuildError if `r8` is a jar without D8."""
+    """Return name, version and sha256 of the tools that build an app; D8 comes from the user's
+    `r8`, or is ours. BuildError if `r8` is a jar without D8."""
     used = []
     for tool in _tools(r8):
         own = sdk_file(tool)
@@ -116,7 +115,7 @@ def bundletool(arguments: Iterable[object]) -> str:
 
 
 def d8(arguments: Iterable[object], r8: Path | None = None) -> str:
-    """Run D8 of the user's `r8` jar, or of ours, and return its output. BuildError."""
+    """Run D8 from the user's `r8` jar, or ours, and return its output. BuildError."""
     jar = provide(R8) if r8 is None else r8
     command = [*SHORT_LIVED, "-Xmx1g", "-cp", jar, "com.android.tools.r8.D8"]
     return run(JAVA, [*command, *arguments])

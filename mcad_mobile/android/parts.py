@@ -1,5 +1,5 @@
-"""The parts of an app or a library: the options of a build, the rungs of the bundle that run there,
-and the native libraries that run them."""
+"""The parts of an app or library: build options, the bundle's rungs that run there, and the native
+libraries that run them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, Rung, Tower
 from mcad_mobile.errors import BuildError
 
-ABI = "arm64-v8a"  # of phones, and the one for which Qualcomm publishes its runtime
+ABI = "arm64-v8a"  # the ABI of phones, and the only one Qualcomm publishes its runtime for
 ASSETS = "assets/bundle"
 QUALCOMM = "com.qualcomm.qti"
 NO_NPU = "nothing in the app can run it: give --npu, or by --aar what the NPU needs"
@@ -26,19 +26,19 @@ NO_QNN = "the archives hold no {}"
 _NO_RUNTIME = "the app has no {}"
 _FLOAT = "behind an 8-bit rung; --keep-float keeps it"
 _LICENCE = "{} is under Qualcomm's own licence: read it before you give the app to others."
-# The signature in a context binary of Qualcomm's compiler: its version, and when it was built.
+# The signature of Qualcomm's compiler in a context binary: its version, and when it was built.
 _SIGNATURE = re.compile(rb"v(\d+\.\d+\.\d+)\.\d{12}")
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """Options of an app or a library: the processors that it runs on; Android archives to merge (a
-    QNN runtime); an archive with ONNX Runtime and a jar with D8 that replace ours; whether to fetch
+    """Options of an app or library: the ABIs that it runs on; Android archives to merge (a QNN
+    runtime); an archive with ONNX Runtime and a jar with D8 that replace ours; whether to fetch
     what the bundle's Snapdragon rungs need, under Qualcomm's own licence; whether to keep float
-    rungs behind quantized ones; where the bill of materials goes (None: beside the package); the
-    licence that is accepted of weights that not everyone may ship; whether a library is for an
-    app's own photos alone, so that its manifest asks for nothing; and whether LiteRT rungs stay in
-    without LiteRT, which the app that uses the library adds."""
+    rungs behind quantized ones; the path of the bill of materials (None: beside the package); the
+    accepted licence of weights that not everyone may ship; whether a library searches only its
+    app's own photos, so that its manifest needs no permissions; and whether to keep LiteRT rungs
+    although the archives lack LiteRT, which the app that uses the library adds."""
 
     abis: tuple[str, ...] = (ABI,)
     aars: tuple[Path, ...] = ()
@@ -61,9 +61,8 @@ DEFAULTS = BuildOptions()
 
 @dataclass(frozen=True)
 class Parts:
-    """Native libraries and jars, those of their archives that were fetched for an NPU, the
-    bundle as it goes in (None without one), the reason for each rung that is left out, and the
-    licences of all of it, as assets."""
+    """Native libraries and jars, the archives fetched for an NPU, the bundle to pack (None without
+    one), the reason for each rung that is left out, and all licences, as assets."""
 
     libraries: Libraries
     fetched: dict[Path, Artifact] = field(default_factory=dict)
@@ -84,9 +83,9 @@ class Parts:
 def gather_parts(
     bundle: Bundle | None, options: BuildOptions, work: Path, progress: Progress
 ) -> Parts:
-    """Fetch what `bundle` needs, and unpack it into the folder `work`. Rungs that nothing in the
-    app can run are left out. BuildError, also for weights that not everyone may ship, unless their
-    licence was accepted."""
+    """Fetch what `bundle` needs, and unpack it into the folder `work` without the rungs that the
+    app cannot run. BuildError, also for weights that not everyone may ship, unless their licence
+    was accepted."""
     if bundle is not None:
         check_licence(bundle, options.accept_licence)
     fetched: dict[Path, Artifact] = {}
@@ -129,10 +128,10 @@ def pack_bundle(
 ) -> tuple[Bundle, dict[str, str]]:
     """Copy the bundle into `directory` without the rungs that the app cannot run or does not need.
 
-    Float rungs are most of a bundle's bytes. One behind a quantized rung is left out, unless
-    `keep_float`, or the quantized rung was exported with low parity. `no_npu` says why the app runs
-    no QNN rung, or is None; `litert` whether it runs LiteRT rungs. Return the copy, and why each
-    rung ("image qnn w8a16") is left out.
+    Float rungs are most of a bundle's bytes. A float rung behind a quantized one is left out,
+    unless `keep_float` is set or the quantized rung has low parity. `no_npu` says why the app
+    cannot run QNN rungs, or is None; `litert` says whether it runs LiteRT rungs. Return the copy,
+    and the reason for each rung left out ("image qnn w8a16").
     BuildError: a tower has no rung left.
     """
     left_out: dict[str, str] = {}
@@ -191,7 +190,7 @@ def _check_npu(options: BuildOptions) -> None:
 
 
 def npu_archives(bundle: Bundle, progress: Progress = silent) -> dict[Path, Artifact]:
-    """Fetch ONNX Runtime with QNN and Qualcomm's runtime; none for a bundle without QNN rungs.
+    """Fetch ONNX Runtime with QNN, and Qualcomm's runtime, if the bundle has QNN rungs.
     BuildError."""
     runtime = qnn_runtime(bundle)
     if runtime is None:
@@ -204,8 +203,8 @@ def npu_archives(bundle: Bundle, progress: Progress = silent) -> dict[Path, Arti
 
 
 def qnn_runtime(bundle: Bundle) -> Artifact | None:
-    """The runtime of the version that compiled the bundle's QNN rungs, since an older runtime
-    cannot load them; None for a bundle without such rungs. BuildError if their version is not
+    """Return the runtime in the version that compiled the bundle's QNN rungs, since an older one
+    cannot load them; None for a bundle without such rungs. BuildError if the version is not
     known."""
     files = [
         bundle.path(file)

@@ -22,8 +22,8 @@ RUNNER_MODULES = ("engine", "gallery", "platform", "runner")
 def runner_files(
     abi: str, aars: Sequence[Path] = (), progress: Progress = silent
 ) -> dict[str, Path]:
-    """Build the runner for `abi`, with the libraries of the archives `aars`, or take the last one
-    from the cache if nothing has changed. Return name on the device -> local file: runner.jar with
+    """Build the runner for `abi` with the libraries of the archives `aars`, or take it from the
+    cache if nothing has changed. Return {name on the device: local file}: runner.jar with
     classes.dex, and lib/*.so. BuildError: `abi` is unknown, or a tool is missing or fails."""
     if abi not in ABIS:
         raise BuildError(f"ABI {abi!r} is not one of {', '.join(ABIS)}.")

@@ -29,16 +29,16 @@ _MODEL = ComponentType.MACHINE_LEARNING_MODEL
 
 
 def mcad_mobile() -> Component:
-    """This program, as a tool that made a package."""
+    """Describe this program as a tool that built a package."""
     return Component(type=ComponentType.APPLICATION, name="mcad-mobile", version=VERSION)
 
 
 def sbom(
     made: Component, parts: Parts, classes: Mapping[str, bytes], tools: Sequence[Component]
 ) -> bytes:
-    """The document, JSON in UTF-8, for an app or a library (`made_component`) of these `parts`, and
-    of the Java engine in files of `classes`. The same app gives the same document: its serial
-    number is made of the rest, and it has no date."""
+    """Return the document (JSON in UTF-8) of the app or library `made` from these `parts` and the
+    Java engine in the files `classes`. It is reproducible: its serial number is a hash of the rest,
+    and it has no date."""
     components = [
         _engine(classes, parts.libraries.native),
         *(_file(entry.name, hashlib.sha256(entry.data).hexdigest()) for entry in parts.notices),
@@ -61,7 +61,7 @@ def sbom(
 def made_component(
     package: Path, name: str, identifier: str, *, kind: str = "application"
 ) -> Component:
-    """The finished package, which will be called `name`; `kind` is CycloneDX's word for it."""
+    """Describe the finished package `name`; `kind` is its CycloneDX type."""
     return Component(
         type=ComponentType(kind),
         bom_ref=name,
@@ -73,7 +73,7 @@ def made_component(
 
 
 def tool_components(used: Iterable[tuple[str, str, str]]) -> list[Component]:
-    """What the app was built with: name, version and sha256 of each tool."""
+    """Describe this program and the build tools, each by name, version and sha256."""
     made = [_file(name, sha256, version=version) for name, version, sha256 in used]
     return [mcad_mobile(), *made]
 
@@ -123,7 +123,7 @@ def _archive(
 
 
 def _published(archive: Archive, fetched: Mapping[Path, Artifact]) -> Artifact | None:
-    """What Maven calls it: known by where it was fetched from, or by its checksum."""
+    """Return the archive's Maven artifact, known by its checksum or where it was fetched from."""
     for known in (ONNXRUNTIME_QNN, ONNXRUNTIME_AAR):
         if known.sha256 == archive.sha256 and isinstance(known.source, Artifact):
             return known.source

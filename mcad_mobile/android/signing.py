@@ -13,7 +13,7 @@ from mcad_mobile.base.files import cache_directory
 from mcad_mobile.errors import BuildError
 
 PASSWORD_VARIABLE = "MCAD_KEYSTORE_PASSWORD"
-_DEBUG_PASSWORD = "android"  # what every debug key has: it protects nothing
+_DEBUG_PASSWORD = "android"  # the usual one of debug keys: it protects nothing
 _DEBUG_VARIABLE = "MCAD_DEBUG_PASSWORD"
 
 
@@ -31,8 +31,8 @@ class Key:
 
 
 def debug_key() -> Key:
-    """This user's debug key, made at its first use and kept, so that a new build of an app installs
-    over the last one. BuildError."""
+    """Return this user's debug key, created at its first use and kept, so that a new build of an
+    app installs over the last one. BuildError."""
     key = Key(cache_directory() / "debug.keystore", "androiddebugkey", _DEBUG_VARIABLE)
     if not key.keystore.is_file():
         key.keystore.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def debug_key() -> Key:
 
 
 def own_key(keystore: Path, alias: str | None) -> Key:
-    """The user's key. BuildError without the file, or without its password in the environment."""
+    """Return the user's key. BuildError if the file, alias or password is missing."""
     if not keystore.is_file():
         raise BuildError(f"No keystore at {keystore}.", "Make one with keytool -genkeypair.")
     if PASSWORD_VARIABLE not in os.environ:
@@ -62,7 +62,7 @@ def own_key(keystore: Path, alias: str | None) -> Key:
 
 
 def sign_apk(unsigned: Path, out: Path, key: Key) -> None:
-    """Sign by APK signature schemes 2 and 3, which every phone from Android 8 on checks."""
+    """Sign with APK signature schemes 2 and 3, which phones with Android 8 or later verify."""
     arguments = ["sign", "--ks", key.keystore, "--ks-key-alias", key.alias]
     arguments += ["--ks-pass", f"env:{key.variable}", "--min-sdk-version", MIN_SDK]
     arguments += ["--v1-signing-enabled", "false"]
@@ -72,6 +72,6 @@ def sign_apk(unsigned: Path, out: Path, key: Key) -> None:
 
 
 def sign_aab(bundle: Path, key: Key) -> None:
-    """Sign in place by a jar signature, which Google Play checks at upload."""
+    """Sign in place with a jar signature, which Google Play checks at upload."""
     arguments = ["-keystore", key.keystore, "-storepass:env", key.variable, bundle, key.alias]
     run(JARSIGNER, arguments, environment=key.environment)

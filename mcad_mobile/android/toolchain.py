@@ -21,7 +21,7 @@ _CANDIDATES = (
     Path(__file__).parents[2] / "android_demo",
     Path(__file__).parents[1] / "android_demo",
 )
-# For a tool of seconds, the JVM's second compiler and parallel collectors cost more than they save.
+# For tools that run for seconds, the JVM's second compiler and parallel collectors do not pay off.
 SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 # ct.sym of a JDK holds the signatures of earlier releases, each under a letter. "G" is 16, the last
 # release that every supported JDK has.
@@ -53,7 +53,7 @@ def main_sources(module: str) -> Path:
 
 @dataclass(frozen=True)
 class Tool:
-    """A program of the system, the command that installs it, and its option that prints the
+    """A program of the system, the command that installs it, and the option that prints its
     version."""
 
     name: str
@@ -106,7 +106,7 @@ def run(
     output: Literal["stdout", "stderr"] = "stdout",
 ) -> str:
     """Run a tool, or the program at a path, in `folder`, and return its standard `output`.
-    BuildError with its first lines if it fails or takes longer than `timeout_s`."""
+    BuildError with the first lines that it printed if it fails, or exceeds `timeout_s`."""
     path = str(tool) if isinstance(tool, Path) else executable(tool)
     command = [path, *map(str, arguments)]
     try:
@@ -129,8 +129,8 @@ def run(
 
 
 def java_home() -> Path:
-    """Folder of the JDK, as its compiler reports it: on a Mac, /usr/bin/javac is a stub of a JDK
-    that lies elsewhere. BuildError."""
+    """Ask javac for the folder of its JDK: on a Mac, /usr/bin/javac is a stub for a JDK elsewhere.
+    BuildError."""
     done = run(JAVAC, ["-J-XshowSettings:properties", "-version"], output="stderr")
     found = re.search(r"^\s*java\.home = (.+)$", done, re.MULTILINE)
     if found is None:
@@ -139,8 +139,8 @@ def java_home() -> Path:
 
 
 def library_classes(jar: Path) -> Path:
-    """Write the signatures of Java's classes to `jar`, as D8's --lib, and return it. The JDK's own
-    classes may be of a release that D8 cannot read."""
+    """Write the signatures of Java's classes to `jar`, for D8's --lib, and return it. The JDK's own
+    classes may be too new for D8 to read."""
     symbols = zipfile.ZipFile(java_home() / "lib" / "ct.sym")
     with symbols, zipfile.ZipFile(jar, "w") as packed:
         for name in symbols.namelist():
@@ -161,8 +161,8 @@ def compile_java(
     *,
     javac_release: int | None = None,
 ) -> Path:
-    """Compile folders of Java sources to classes in `out`, and return it. Warnings are errors.
-    `javac_release`: the compiler's release; None: ask it. BuildError."""
+    """Compile folders of Java sources into the folder `out`, and return it. Warnings are errors.
+    `javac_release` is the compiler's release; None asks the compiler. BuildError."""
     release = javac_release or _javac_release()
     if release < JAVA_RELEASE:
         raise BuildError(
@@ -180,7 +180,7 @@ def compile_java(
 
 
 def document_java(sources: Iterable[Path], classpath: Sequence[Path], out: Path) -> Path:
-    """Write pages of the public classes of folders of Java sources to `out`, and return it.
+    """Write API pages for the public classes in folders of Java sources to `out`, and return it.
     BuildError."""
     arguments: list[object] = ["-quiet", "-notimestamp", "-Xdoclint:none", "-encoding", "UTF-8"]
     arguments += ["--release", JAVA_RELEASE, "-d", out]
@@ -199,7 +199,7 @@ def _run_over_sources(
     out.mkdir(parents=True, exist_ok=True)
     listed = out.with_name(f"{out.name}.sources")
     listed.write_text("".join(f'"{file}"\n' for file in files), "utf-8")
-    # Annotations and LiteRT are read to compile, and their classes are in no app of ours.
+    # Annotations and LiteRT are needed to compile, but none of our apps contains their classes.
     path: list[object] = ["-sourcepath", android_demo() / "compile_only"]
     path += ["-classpath", ":".join(map(str, classpath))] if classpath else []
     run(tool, [*arguments, *path, f"@{listed}"])
