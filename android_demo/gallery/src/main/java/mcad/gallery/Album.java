@@ -6,9 +6,9 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
-/** A folder as a user reads of it: by the last part of its path, or by all of it where two have the same. */
+/** A folder with its display name: the last part of its path, or the whole path if two folders share that part. */
 public record Album(String folder, String name, int photos) {
-    /** Of {@link PhotoSearch#folders}, those with most photos first. */
+    /** The albums of {@link PhotoSearch#folders}, largest first. */
     public static List<Album> of(Map<String, Integer> folders) {
         Map<String, Integer> named = new HashMap<>();
         for (String folder : folders.keySet()) {

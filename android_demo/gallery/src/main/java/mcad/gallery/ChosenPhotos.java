@@ -35,14 +35,14 @@ final class ChosenPhotos implements PhotoLibrary {
         return now;
     }
 
-    /** From the next list on; it is kept. */
+    /** Save the choice; it applies from the next listing on. */
     void choose(Folders folders) throws IOException {
         folders.save(directory.get());
         chosen = folders;
         listed = "";
     }
 
-    /** Whether a list would be like the last one. */
+    /** Whether the last listing is still current. */
     boolean isListed() throws IOException {
         return !listed.isEmpty() && listed.equals(all.state());
     }
@@ -62,7 +62,7 @@ final class ChosenPhotos implements PhotoLibrary {
         return new Listing(taken, whole.volumes(), whole.whole(), leftOut);
     }
 
-    /** The metadata of the last list, also of another process; photos are listed where there is none. */
+    /** The metadata of the last listing, even if another process made it; lists the photos if there is none. */
     synchronized PhotoMetadata metadata() throws IOException {
         if (metadata == null) {
             try {

@@ -2,18 +2,15 @@ package mcad.gallery;
 
 /** Conditions that a run checks between two photos. */
 public interface Conditions {
-    /** Whether it is to end. */
+    /** Whether the run should stop. */
     boolean isStopped();
 
-    /**
-     * Android's thermal status, from 0 (none, or unknown) to 6 (shutdown): from 3 on the phone is throttled so much
-     * that a user feels it.
-     */
+    /** Android's thermal status, from 0 (none, or unknown) to 6 (shutdown): from 3 on, throttling is noticeable. */
     default int heat() {
         return 0;
     }
 
-    /** Wait, in the heat. */
+    /** Wait while the phone cools down. */
     default void rest(long ms) {
         try {
             Thread.sleep(ms);

@@ -17,10 +17,10 @@ import mcad.engine.base.JsonFields;
 import mcad.engine.base.Processes;
 
 /**
- * Photos whose decoding ended the process: it ran out of memory, or a native decoder crashed, which no handler catches.
- * The photo that is being decoded is noted in a file; a note that a run finds at its start means that the process died,
+ * Photos whose decoding killed the process: it ran out of memory, or a native decoder crashed, which no handler
+ * catches. The photo being decoded is noted in a file; a note found at the start of a run means that the process died,
  * unless the user or the system ended it. After the first death the photo is tried last, since the phone may have been
- * switched off; after the second it is left out until its file changes.
+ * switched off; after the second it is skipped until its file changes.
  */
 final class CrashRecord {
     private static final int MOST_DEATHS = 2;
@@ -43,7 +43,7 @@ final class CrashRecord {
         this.processes = processes;
     }
 
-    /** Read the record in {@code directory}; keep the photos that are {@code seen} now. */
+    /** Read the record in {@code directory} and drop photos that are no longer {@code seen}. */
     static CrashRecord open(Path directory, Collection<PhotoLibrary.Item> seen, Processes processes)
             throws IOException {
         CrashRecord crashes = new CrashRecord(directory, processes);
@@ -88,12 +88,11 @@ final class CrashRecord {
         return count == null ? 0 : count;
     }
 
-    /** Whether it is to be left out. */
     boolean isExcluded(PhotoLibrary.Item item) {
         return deaths(item) >= MOST_DEATHS;
     }
 
-    /** From here to {@link #decoded}, a death of the process is this photo's. */
+    /** Until {@link #decoded}, a death of the process counts against this photo. */
     void decoding(PhotoLibrary.Item item) throws IOException {
         Map<String, Object> note = fields(File.of(item));
         note.put("process", processes.current());
@@ -104,7 +103,7 @@ final class CrashRecord {
         Files.deleteIfExists(directory.resolve(NOTE));
     }
 
-    /** It never came back from its decoder, which no second try betters. */
+    /** Its decoder hung: skip the photo, since a second try would hang too. */
     void hung(PhotoLibrary.Item item) throws IOException {
         deaths.put(File.of(item), MOST_DEATHS);
         write();

@@ -6,8 +6,8 @@ import mcad.engine.McadException;
 import mcad.engine.index.PhotoIndex;
 
 /**
- * The index as of its last commit, for one thread that searches: opened again when another thread has committed. When
- * that fails the index at hand stays open, and the next call tries again.
+ * The last commit of the index, for one searching thread: reopened after another thread commits. If reopening fails,
+ * the old index stays open and the next call tries again.
  */
 public final class CurrentIndex implements Closeable {
     /** Opens the last commit. */
@@ -23,17 +23,17 @@ public final class CurrentIndex implements Closeable {
         this.opener = opener;
     }
 
-    /** From any thread: there is a new commit. */
+    /** A new commit is available; may be called from any thread. */
     public void committed() {
         stale = true;
     }
 
-    /** On the thread that searches. IOException when the last commit cannot be opened. */
+    /** Call on the searching thread. IOException if the last commit cannot be opened. */
     public PhotoIndex get() throws IOException {
         if (!stale) {
             return index;
         }
-        stale = false; // before it is opened: a commit that comes meanwhile must not be missed
+        stale = false; // before opening: do not miss a commit made meanwhile
         PhotoIndex newest;
         try {
             newest = opener.open();

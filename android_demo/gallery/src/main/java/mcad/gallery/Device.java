@@ -7,7 +7,7 @@ import mcad.engine.towers.Quarantine;
 
 /** The phone that an app runs on. */
 public interface Device extends Processes {
-    /** Where bundle and index are kept; no backup should have it. Asked for when something is first read. */
+    /** The folder of bundle and index; exclude it from backups. Called when something is first read. */
     Path directory();
 
     /** The app's version and the phone's firmware: see {@link Quarantine}. */
@@ -23,12 +23,12 @@ public interface Device extends Processes {
         return 0;
     }
 
-    /** After so many ms a decoder hangs: the largest photos of slow phones take a few seconds. */
+    /** A decoder that takes longer than this hangs; the largest photos take slow phones a few seconds. */
     default long decodingMs() {
         return 60_000;
     }
 
-    /** Makes threads that have the priority of the calling one. */
+    /** Makes threads with the priority of the calling thread. */
     default ThreadFactory threads() {
         return task -> {
             Thread thread = new Thread(task, "decode");

@@ -10,20 +10,20 @@ import java.util.Map;
 import java.util.function.ToIntFunction;
 import mcad.engine.index.Membership;
 
-/** The difference between a list of photos and an index. Both are walked once, side by side, by path. */
+/** The difference between a listing and an index, found in one pass over both, sorted by path. */
 final class Difference {
-    /** A photo of the index, and its stamps. */
+    /** An indexed photo and its stamps. */
     record KnownPhoto(String path, int stamp, int contentStamp) {}
 
-    /** New and changed photos, in the order of the list. */
+    /** New and changed photos, in listing order. */
     final List<PhotoLibrary.Item> work = new ArrayList<>();
     /** The indexed state of the changed photos, by path. */
     final Map<String, KnownPhoto> changed = new HashMap<>();
-    /** Photos of the index that are not in the list, and those that another photo's path has. */
+    /** Indexed photos that are not listed, and excluded ones whose stamp changed: they may have moved. */
     final List<KnownPhoto> unlisted = new ArrayList<>();
-    /** Photos that the index is to drop, and that cannot have moved. */
+    /** Photos to drop from the index that cannot have moved. */
     final List<KnownPhoto> replaced = new ArrayList<>();
-    /** How many photos the index has of each volume. */
+    /** The number of indexed photos per volume. */
     final Map<String, Integer> held = new HashMap<>();
 
     private Difference() {}
@@ -55,7 +55,7 @@ final class Difference {
                 continue;
             }
             if (leftOut) {
-                // With another stamp it may be what the index knows of another photo, which has another path by now.
+                // With another stamp, the entry may describe another photo that has moved elsewhere.
                 (membership.stamp() == stamp.applyAsInt(item) ? found.replaced : found.unlisted).add(known(membership));
             } else if (membership.stamp() != stamp.applyAsInt(item)) {
                 found.changed.put(item.path(), known(membership));
@@ -72,7 +72,7 @@ final class Difference {
         return found;
     }
 
-    /** Those that are left out come behind the others. */
+    /** Numbers from {@code items().size()} on are left-out photos. */
     private static PhotoLibrary.Item item(PhotoLibrary.Listing listing, int number) {
         int listed = listing.items().size();
         return number < listed ? listing.items().get(number) : listing.leftOut().get(number - listed);

@@ -12,13 +12,13 @@ final class DuplicateFilter {
     private final float sameFrom;
     private final List<float[]> shown = new ArrayList<>();
 
-    /** {@code sameFrom}: the cosine from which on two photos are one; over 1 for none. */
+    /** {@code sameFrom}: the least cosine of two duplicates; over 1 to filter none. */
     DuplicateFilter(PhotoIndex index, float sameFrom) {
         this.index = index;
         this.sameFrom = sameFrom;
     }
 
-    /** Whether no photo before was like this one; if so, it is one of them from now on. */
+    /** Whether the photo duplicates no earlier one; if so, later photos are compared with it too. */
     boolean isNew(String path) throws IOException {
         if (sameFrom > 1) {
             return true;

@@ -13,8 +13,8 @@ import mcad.engine.SearchEngine;
 import org.jspecify.annotations.Nullable;
 
 /**
- * A search without photos, for the tests of an app's screens: it finds what it was told to. It needs neither a phone
- * nor ONNX Runtime.
+ * A stand-in for {@link PhotoSearch} in tests of an app's screens: it returns prepared results and needs neither a
+ * phone nor ONNX Runtime.
  */
 public final class FakePhotoSearch implements PhotoFinder {
     private final Map<String, List<SearchEngine.Result>> answers = new HashMap<>();
@@ -24,7 +24,7 @@ public final class FakePhotoSearch implements PhotoFinder {
     private @Nullable IOException failure;
     private int photos;
 
-    /** Find photos, best first, for words or for the path of a photo; for others nothing is found. */
+    /** Prepare results, best first, for words or for a photo's path; any other query finds nothing. */
     public synchronized void answer(String wordsOrPath, String... paths) {
         List<SearchEngine.Result> results = new ArrayList<>();
         for (String path : paths) {
@@ -33,12 +33,12 @@ public final class FakePhotoSearch implements PhotoFinder {
         answers.put(wordsOrPath, results);
     }
 
-    /** Fail from now on; null: no more. */
+    /** Make searches fail with {@code error}, or succeed again if null. */
     public synchronized void fail(@Nullable IOException error) {
         failure = error;
     }
 
-    /** Indexing is so far, and so many photos can be searched; listeners are called. */
+    /** Set the progress of indexing and the number of searchable photos, and call the listeners. */
     public void become(Indexing now, int searchable) {
         synchronized (this) {
             indexing = now;
@@ -47,7 +47,7 @@ public final class FakePhotoSearch implements PhotoFinder {
         listeners.forEach(Runnable::run);
     }
 
-    /** What was searched for: words, or paths of photos. */
+    /** The queries so far: words or paths of photos. */
     public synchronized List<String> asked() {
         return new ArrayList<>(asked);
     }
@@ -84,7 +84,7 @@ public final class FakePhotoSearch implements PhotoFinder {
         return photos;
     }
 
-    /** Nothing is indexed: {@link #become} says how far it is. */
+    /** Indexes nothing: {@link #become} sets the progress. */
     @Override
     public CompletableFuture<Optional<IndexRun.Outcome>> indexLater() {
         return CompletableFuture.completedFuture(Optional.empty());

@@ -7,21 +7,21 @@ import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Among which photos a search looks: those of some folders (albums are folders, on Android), taken in a time.
+ * Restricts a search to some folders (Android's albums are folders) and to a period.
  *
  * @param folders as {@link PhotoLibrary.Item#folder} names them; empty for all
- * @param fromMs the first ms since 1970 at which they were taken
- * @param untilMs the first ms that is too late
+ * @param fromMs start of the period, inclusive, in ms since 1970
+ * @param untilMs end of the period, exclusive
  */
 public record Filter(Set<String> folders, long fromMs, long untilMs) {
     public static final Filter ALL = new Filter(Collections.emptySet(), Long.MIN_VALUE, Long.MAX_VALUE);
 
-    /** The same in other folders. */
+    /** This filter with other folders. */
     public Filter in(Set<String> inFolders) {
         return new Filter(inFolders, fromMs, untilMs);
     }
 
-    /** The same from one day to another, both whole, as days begin in a time zone; null where it has no such end. */
+    /** This filter from {@code first} to {@code last}, whole days in {@code zone}; null leaves that end open. */
     public Filter taken(@Nullable LocalDate first, @Nullable LocalDate last, ZoneId zone) {
         return new Filter(folders, first == null ? Long.MIN_VALUE : start(first, zone),
             last == null ? Long.MAX_VALUE : start(last.plusDays(1), zone));

@@ -14,7 +14,7 @@ import mcad.engine.index.RowNumbers;
 import mcad.engine.index.Rows;
 import mcad.engine.photos.PhotoDecoder;
 
-/** The half of {@link PhotoSearch} that searches, on the one thread that it is called on. */
+/** The half of {@link PhotoSearch} that searches. Confined to the search thread. */
 final class Finder implements Closeable {
     private static final int WIDER = 4;
     private static final float NEVER_SAME = 2;
@@ -33,10 +33,10 @@ final class Finder implements Closeable {
     private CachedRows cachedRows;
     private volatile float sameFrom = NEVER_SAME;
 
-    /** Rows, and the filter and photos that they were made for. */
+    /** Rows, with the filter and photos that they were computed for. */
     private record CachedRows(PhotoIndex index, PhotoMetadata metadata, Filter filter, Folders chosen, Rows rows) {}
 
-    /** Finds {@code count} photos among rows, or among all where they are null. */
+    /** Finds {@code count} photos among {@code rows}, or among all photos if null. */
     interface Query {
         SearchEngine.Found ask(PhotoIndex index, Rows rows, int count) throws IOException;
     }
@@ -58,12 +58,12 @@ final class Finder implements Closeable {
         return new CurrentIndex(() -> installed.searched().openIndex());
     }
 
-    /** From any thread: there is a new commit. */
+    /** A new commit is available; may be called from any thread. */
     void committed() {
         index.committed();
     }
 
-    /** Run by the previous student as long as it works, else by this app's. */
+    /** Run with the searched student; if the previous student turns out broken, switch to this app's and run again. */
     <T> T withFallback(Work<T> work) throws IOException {
         try {
             return work.run();
@@ -76,7 +76,7 @@ final class Finder implements Closeable {
         }
     }
 
-    /** Search by this app's student from now on. */
+    /** Search with this app's student from now on. */
     void switchStudent() throws IOException {
         if (installed.searched() != installed.own()) {
             close();
@@ -94,7 +94,7 @@ final class Finder implements Closeable {
         return index.get();
     }
 
-    /** The engine, its text tower loaded. */
+    /** The engine, with its text tower loaded. */
     SearchEngine engine() throws IOException {
         if (engine == null) {
             SearchEngine made = installed.searched().newEngine(1, false, setup);
@@ -109,7 +109,7 @@ final class Finder implements Closeable {
         return engine;
     }
 
-    /** An embedding of any photo; the image tower goes again. */
+    /** Embed any photo, then free the image tower. */
     float[] embed(PhotoDecoder.Source photo) throws IOException {
         SearchEngine own = engine();
         try {
@@ -119,9 +119,9 @@ final class Finder implements Closeable {
         }
     }
 
-    /** Ask for more until {@code k} of the results can be seen, or there are no more. */
+    /** Widen the query until {@code k} results are visible or there are no more. */
     SearchEngine.Found find(Query query, int k, Filter filter) throws IOException {
-        PhotoIndex open = index.get(); // one commit for all of it
+        PhotoIndex open = index.get(); // all attempts search one commit
         Rows rows = rows(open, filter);
         SearchEngine.Found first = null;
         for (int count = k;; count = (int) Math.min((long) count * WIDER, Integer.MAX_VALUE / 2)) {
@@ -135,7 +135,7 @@ final class Finder implements Closeable {
         }
     }
 
-    /** The first {@code k} that the app may see, and that are not like one before. */
+    /** The first {@code k} results that the app may see and that do not duplicate an earlier one. */
     private List<SearchEngine.Result> seen(PhotoIndex open, List<SearchEngine.Result> found, int k) throws IOException {
         List<String> paths = new ArrayList<>();
         for (SearchEngine.Result result : found) {
@@ -152,7 +152,7 @@ final class Finder implements Closeable {
         return seen;
     }
 
-    /** Where to look; null for everywhere. Kept until the index, the phone's list or the question is another. */
+    /** The rows to search; null for all. Cached until the index, the phone's listing or the filter changes. */
     private Rows rows(PhotoIndex open, Filter filter) throws IOException {
         Folders chosen = photos.chosen();
         if (filter.isAll() && chosen.areAll()) {

@@ -18,8 +18,8 @@ import mcad.engine.McadException;
 import mcad.engine.photos.PhotoDecoder;
 
 /**
- * The photos in a folder that belongs to the app, which needs no permission: its own files. The index knows each by its
- * path below the folder.
+ * The photos in the app's own folder, which needs no permission. The index knows each by its path relative to the
+ * folder.
  */
 public final class FolderPhotos implements PhotoLibrary {
     private static final Map<String, String> KINDS = Map.of("jpg", "image/jpeg", "jpeg", "image/jpeg", "png",
@@ -54,13 +54,13 @@ public final class FolderPhotos implements PhotoLibrary {
                     items.add(new Item(path.toString(), modifiedMs, facts.size(), kind(file), parent, modifiedMs));
                 }
             } catch (NoSuchFileException gone) {
-                // It was deleted meanwhile.
+                // Deleted meanwhile.
             }
         }
         return new Listing(items, Collections.singletonMap("", "1"), true);
     }
 
-    /** The MIME type, by the end of the name; empty for what is no photo. */
+    /** The MIME type by file extension; empty if the file is no photo. */
     private static String kind(Path file) {
         String name = file.getFileName().toString();
         return KINDS.getOrDefault(name.substring(name.lastIndexOf('.') + 1).toLowerCase(Locale.ROOT), "");
@@ -89,7 +89,7 @@ public final class FolderPhotos implements PhotoLibrary {
 
     @Override
     public void checkAccess() throws IOException {
-        if (!Files.isDirectory(folder)) { // else all photos would be gone from the index
+        if (!Files.isDirectory(folder)) { // otherwise the index would drop all photos
             throw new McadException(
                 McadException.Kind.PHOTOS, folder + " is no folder.", "Make it before you index.", null);
         }

@@ -13,9 +13,9 @@ import java.util.TreeSet;
 import mcad.engine.base.JsonFields;
 
 /**
- * Which folders are indexed and found, as the user chose: some alone, or all but some.
+ * The folders that the user chose to index and search: only these, or all but these.
  *
- * @param only whether {@code names} are the only ones, or those that are left out
+ * @param only true if only {@code names} are indexed, false if {@code names} are excluded
  */
 public record Folders(boolean only, Set<String> names) {
     public static final Folders ALL = new Folders(false, Collections.emptySet());
@@ -30,7 +30,7 @@ public record Folders(boolean only, Set<String> names) {
         return !only && names.isEmpty();
     }
 
-    /** As it was saved; ALL where nothing was, or what was is torn. */
+    /** The saved choice; ALL if the file is missing or torn. */
     static Folders open(Path directory) {
         try {
             byte[] raw = Files.readAllBytes(directory.resolve(NAME));

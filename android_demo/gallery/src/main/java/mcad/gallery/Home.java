@@ -1,27 +1,26 @@
 package mcad.gallery;
 
 /**
- * The state of a search screen without results: access, index and run. The app has the words.
+ * The state of a search screen without results, from access, index and run. The app provides the texts.
  *
- * @param panel what takes the place of the photos; NONE leaves it to them
+ * @param panel the message shown in place of photos; NONE shows photos
  * @param action what the panel's button does
- * @param line what stands above the photos
+ * @param line the status line above the photos
  */
 public record Home(Panel panel, Action action, Line line) {
-    /** A message in the place of the photos. */
     public enum Panel { NONE, WELCOME, DENIED, NOT_INDEXED, NO_PHOTOS, NONE_READABLE, FAILED }
 
     /** The action of the button, or of "Index now". */
     public enum Action { NONE, ASK_FOR_ACCESS, SETTINGS, INDEX, TRY_AGAIN }
 
-    /** A message of one line. */
+    /** A one-line status. */
     public enum Line { NONE, LOOKING, PROGRESS, RESTING, SEARCHABLE, LEFT, FAILED }
 
     /**
      * The state of a screen.
      *
-     * @param refused whether Android would not ask for access again
-     * @param photos how many can be searched
+     * @param refused whether Android no longer shows its permission dialog
+     * @param photos the number of searchable photos
      */
     public static Home of(PhotoAccess.State access, boolean refused, Indexing indexing, int photos) {
         if (access == PhotoAccess.State.NONE) {
@@ -51,7 +50,7 @@ public record Home(Panel panel, Action action, Line line) {
         return indexing.resting() ? Line.RESTING : Line.PROGRESS;
     }
 
-    /** The action of "Index now": without access, to ask for it. */
+    /** The action of "Index now"; without access, ask for it first. */
     public static Action indexNow(PhotoAccess.State access, boolean refused) {
         if (access != PhotoAccess.State.NONE) {
             return Action.INDEX;

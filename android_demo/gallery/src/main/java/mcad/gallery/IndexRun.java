@@ -17,13 +17,13 @@ import mcad.engine.photos.PhotoBytes;
 import mcad.engine.photos.PhotoDecoder;
 
 /**
- * Brings an index in step with a phone's photos: adds the new, embeds the changed again, follows those that have
- * another path by now, drops the gone. Photos that are not visible are not gone: an empty list, a volume that is not
- * mounted, and access to chosen photos alone drop nothing, and {@link LibraryState} confirms large losses. Commits
- * batch by batch, so that a run that is stopped or killed loses one batch at most, and the next run goes on from there.
+ * Updates an index to match a phone's photos: adds new photos, embeds changed ones again, follows moved ones, drops
+ * deleted ones. A photo that is not visible is not taken as deleted: an empty listing, an unmounted volume or access to
+ * selected photos only drops nothing, and {@link LibraryState} confirms large losses. Commits batch by batch, so a run
+ * that is stopped or killed loses at most one batch, and the next run continues from there.
  */
 public final class IndexRun {
-    /** A few seconds of work. */
+    /** Photos per commit: a few seconds of work. */
     public static final int BATCH = 64;
 
     private static final int SAMPLE = 6;
@@ -32,23 +32,23 @@ public final class IndexRun {
     private static final int COOL = 1;
     private static final long REST_MS = 5000;
 
-    /** Hears after each photo how many of how many are done, and after each commit how many can be searched. */
+    /** Receives the photos done after each photo, and the number of searchable photos after each commit. */
     public interface Progress {
         void done(int done, int total);
 
         void committed(int photos);
 
-        /** The phone's list, before a photo is processed. */
+        /** Called with the listing before the first photo is processed. */
         default void listed(PhotoLibrary.Listing listing) throws IOException {}
 
-        /** The phone is too hot, and the run waits; or it goes on. */
+        /** Called with true when the run waits for a hot phone to cool, with false when it goes on. */
         default void resting(boolean hot) {}
     }
 
     /**
-     * The outcome of a run. {@code moved}: photos that were found under another path. {@code skipped}: those that
-     * cannot be read or decoded, and those over which the process died, or a decoder hung. {@code left}: those that a run that was
-     * stopped has not come to. {@code rebuilt}: the index was damaged, and all photos are indexed anew.
+     * The outcome of a run. {@code moved}: photos found under another path. {@code skipped}: photos that cannot be read
+     * or decoded, that killed the process, or whose decoder hung. {@code left}: photos that a stopped run did not
+     * reach. {@code rebuilt}: the index was damaged, so all photos are indexed again.
      */
     public record Outcome(
             int added, int moved, int deleted, int skipped, int left, int photos, boolean rebuilt) {
@@ -81,11 +81,11 @@ public final class IndexRun {
     }
 
     /**
-     * Run until all is done or {@code conditions} stop it. A damaged index is built again. IOException, with what was
-     * committed before kept, when the photos cannot be listed or may no longer be seen, the tower fails, or the index
-     * cannot be written.
+     * Run until all photos are done or {@code conditions} stop it. A damaged index is rebuilt. IOException if the
+     * photos cannot be listed, access is revoked, the tower fails, or the index cannot be written; earlier commits are
+     * kept.
      *
-     * @param damaged whether a search has found the index to be damaged, which a run reads less of
+     * @param damaged whether a search found the index damaged; a run reads less of it and may not notice
      */
     public Outcome run(boolean damaged, Conditions conditions, Progress progress) throws IOException {
         try (timed) {
@@ -93,7 +93,7 @@ public final class IndexRun {
         }
     }
 
-    /** Photos a minute, measured on the first few, of which nothing is kept; 0 if none can be decoded. */
+    /** Photos per minute, measured on the first few without storing them; 0 if fewer than two can be decoded. */
     double pace() throws IOException {
         PhotoLibrary.Listing listing = library.list();
         crashes = CrashRecord.open(directory, listing.items(), device);
@@ -106,7 +106,7 @@ public final class IndexRun {
                     : decode(item, PhotoBytes.of(library.open(item.path()), item.bytes()));
                 if (pixels != null) {
                     engine.embedPixels(pixels);
-                    startedNs = embedded++ == 0 ? System.nanoTime() : startedNs; // the first takes longer than others
+                    startedNs = embedded++ == 0 ? System.nanoTime() : startedNs; // the first is slower
                 }
             }
         }
@@ -155,13 +155,13 @@ public final class IndexRun {
         libraryState.seen(listing.volumes());
         List<PhotoLibrary.Item> work = withoutExcluded(difference);
         MovedPhotos movedPhotos = new MovedPhotos(difference.unlisted, work, this::stamp);
-        // What may turn out to be moved is dropped when all is known.
+        // Photos that may have moved are dropped only after all listed photos were read.
         boolean later = movedPhotos.anyMayBeFound();
         int deleted = later ? 0 : drop(index, listing, difference, movedPhotos, libraryState);
         int total = listing.items().size();
         int done = total - work.size();
         if (!work.isEmpty() && !conditions.isStopped()) {
-            engine.imageTower(); // or its loading would count as the first photo's time
+            engine.imageTower(); // keeps loading out of the first photo's time
         }
         progress.done(done, total);
         for (int start = 0; start < work.size() && !isStopped(conditions, progress); start += BATCH) {
@@ -183,7 +183,7 @@ public final class IndexRun {
         return new Outcome(added, moved, deleted, skipped, total - done, index.photos(), rebuilt);
     }
 
-    /** Whether to end; waits first while the phone is hot. */
+    /** Whether to stop; waits first while the phone is hot. */
     private static boolean isStopped(Conditions conditions, Progress progress) {
         if (!conditions.isStopped() && conditions.heat() >= HOT) {
             progress.resting(true);
@@ -199,7 +199,7 @@ public final class IndexRun {
         return Stamps.ofState(item, decoder.revision(item.kind()));
     }
 
-    /** On volumes that were numbered anew, a changed photo is most likely another one: see {@link StalePaths}. */
+    /** On renumbered volumes, a changed photo is most likely another photo: see {@link StalePaths}. */
     private void setStaleAside(PhotoIndex index, Difference difference, Set<String> renumbered) throws IOException {
         if (renumbered.isEmpty()) {
             return;
@@ -236,13 +236,13 @@ public final class IndexRun {
         return work;
     }
 
-    /** Drop what is gone; return how many. */
+    /** Delete the photos that are gone; return their number. */
     private int drop(PhotoIndex index, PhotoLibrary.Listing listing, Difference difference, MovedPhotos movedPhotos,
             LibraryState libraryState) throws IOException {
         Map<String, List<String>> lost = new HashMap<>();
         if (listing.whole()) {
             for (PhotoLibrary.Item item : listing.items()) {
-                lost.computeIfAbsent(library.volume(item.path()), none -> new ArrayList<>()); // not an empty one
+                lost.computeIfAbsent(library.volume(item.path()), none -> new ArrayList<>()); // not of empty volumes
             }
             for (Difference.KnownPhoto known : movedPhotos.left()) {
                 List<String> ofVolume = lost.get(StalePaths.volume(library, known.path()));
@@ -273,7 +273,7 @@ public final class IndexRun {
         return deleted;
     }
 
-    /** A file that is broken must not stop the others: it is counted, and tried again by the next run. */
+    /** A broken file must not stop the run: it counts as skipped, and the next run tries it again. */
     private void add(IndexWriter writer, PhotoLibrary.Item item, Difference.KnownPhoto before, MovedPhotos movedPhotos)
             throws IOException {
         long started = System.nanoTime();
@@ -314,7 +314,7 @@ public final class IndexRun {
         added++;
     }
 
-    /** The pixels of a photo, or null if it cannot be decoded; IOException if photos may no longer be seen. */
+    /** The pixels of a photo, or null if it cannot be decoded; IOException if access was revoked. */
     private float[] decode(PhotoLibrary.Item item, PhotoDecoder.Source source) throws IOException {
         crashes.decoding(item);
         try {

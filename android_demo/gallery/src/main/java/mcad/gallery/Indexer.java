@@ -9,7 +9,7 @@ import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.towers.Ladder;
 
-/** The half of {@link PhotoSearch} that indexes: runs one run at a time, and reports its progress. */
+/** The half of {@link PhotoSearch} that indexes: one run at a time, with progress reports. */
 final class Indexer {
     private final PhotoSearch.Setup setup;
     private final InstalledStudents installed;
@@ -22,12 +22,12 @@ final class Indexer {
     private volatile Ladder.LoadedRung imageTower;
     private volatile Indexing state = Indexing.UNKNOWN;
     private volatile boolean damaged;
-    /** Photos of the last run. */
+    /** The number of photos in the last run. */
     private volatile int total;
 
     /**
-     * {@code committed} is called when there may be more photos to search, {@code switchStudent} as {@link Reembedding}
-     * says.
+     * {@code committed} is called when more photos may be searchable; {@code switchStudent} when searches should use
+     * this app's student (see {@link Reembedding}).
      */
     Indexer(PhotoSearch.Setup setup, InstalledStudents installed, PhotoLibrary photos, Timings timings, Runnable committed,
             Task switchStudent) {
@@ -51,7 +51,7 @@ final class Indexer {
             ended = state.ended(outcome, total);
             return Optional.of(outcome);
         } catch (IOException | RuntimeException | Error error) {
-            runLock.end(); // whatever it was: who waits for the turn would wait for ever
+            runLock.end(); // on any error, or waiting callers would wait forever
             ended = state.failed(McadException.kind(error));
             throw error;
         } finally {
@@ -59,7 +59,7 @@ final class Indexer {
         }
     }
 
-    /** Go over all photos, and again for callers that came meanwhile. */
+    /** Go over all photos, and again if a caller asked meanwhile. */
     private IndexRun.Outcome run(BooleanSupplier wanted) throws IOException {
         try (SearchEngine engine = newEngine()) {
             Reembedding reembedding = new Reembedding(installed, setup.device());
@@ -109,12 +109,12 @@ final class Indexer {
         runLock.join();
     }
 
-    /** A task for a time without a run. */
+    /** A task that needs exclusive access. */
     interface Task {
         void run() throws IOException;
     }
 
-    /** End a run that is on, and do this while none is. */
+    /** Stop an active run, then do the task while no run can begin. */
     void alone(Task task) throws IOException {
         runLock.begin(true);
         try {
@@ -124,12 +124,12 @@ final class Indexer {
         }
     }
 
-    /** A search has found the index to be damaged: the next run starts over. */
+    /** A search found the index damaged: the next run rebuilds it. */
     void damaged() {
         damaged = true;
     }
 
-    /** Photos were counted; a run counts itself. */
+    /** Report a count of photos; ignored during a run, which keeps its own count. */
     void counted(int known, int all) {
         if (!runLock.isRunning()) {
             report(state.counted(known, all), false);

@@ -4,17 +4,17 @@ import mcad.engine.McadException;
 import org.jspecify.annotations.Nullable;
 
 /**
- * How far indexing is: now, or when the last run ended.
+ * The progress of indexing: now, or at the end of the last run.
  *
- * @param running whether a run is on
- * @param resting whether it waits for the phone to cool down
- * @param changing whether searches use the student before an update, until this one has embedded all photos
- * @param done of {@code total} photos; -1 of -1 where they have not been counted yet
- * @param perMinute photos a minute of this run, or as {@link PhotoSearch#estimate} measured it; 0 where it is too early
- *     to tell
- * @param skipped photos that could not be read, of a run that has ended
- * @param rebuilt whether the index was damaged and is built anew
- * @param failure why the last run ended, if it failed; else null
+ * @param running whether a run is active
+ * @param resting whether the run waits for the phone to cool down
+ * @param changing whether searches still use the previous student after an update, until the new one has embedded all
+ *     photos
+ * @param done photos indexed, of {@code total}; both are -1 until counted
+ * @param perMinute photos per minute in this run, or as measured by {@link PhotoSearch#estimate}; 0 if unknown
+ * @param skipped photos that could not be read in the last run
+ * @param rebuilt whether the index was damaged and is being rebuilt
+ * @param failure why the last run failed; null if it did not
  */
 public record Indexing(boolean running, boolean resting, boolean changing, int done, int total, double perMinute,
         int skipped, boolean rebuilt, McadException.@Nullable Kind failure) {
@@ -29,12 +29,12 @@ public record Indexing(boolean running, boolean resting, boolean changing, int d
         return total >= 0;
     }
 
-    /** Photos that are not indexed yet; 0 while they have not been counted. */
+    /** Photos that are not indexed yet; 0 until they are counted. */
     public int left() {
         return total - done;
     }
 
-    /** Whole minutes until all are indexed, 1 at least; 0 where it is unknown. */
+    /** Minutes until all photos are indexed, at least 1; 0 if unknown. */
     public int minutesLeft() {
         return perMinute > 0 && left() > 0 ? (int) Math.max(1, Math.round(left() / perMinute)) : 0;
     }

@@ -13,10 +13,10 @@ import mcad.engine.index.PhotoIndex;
 import mcad.engine.towers.Quarantine;
 
 /**
- * The bundle, the quarantined rungs and the index in an app's folder. Each is made when first needed.
+ * The bundle, the quarantined rungs and the index in an app's folder. Each is created on first use.
  *
- * <p>After an update with another student there are two of each: photos are found by the previous student until
- * {@link #switchStudent} renames its bundle away. Searches use the previous student as long as that folder exists.
+ * <p>After an update with another student there are two of each: searches use the previous student as long as its
+ * folder exists, until {@link #switchStudent} renames its bundle away.
  */
 final class InstalledStudents {
     private static final String BUNDLE = "bundle";
@@ -50,7 +50,7 @@ final class InstalledStudents {
         this.setup = setup;
     }
 
-    /** Of this app, its bundle copied to where a runtime can open it (megabytes). */
+    /** This app's student, its bundle copied (megabytes) to where a runtime can open it. */
     synchronized Student own() throws IOException {
         if (own == null) {
             Bundle bundle = BundleInstaller.install(setup.bundle(), path(BUNDLE), this::replaced);
@@ -71,7 +71,7 @@ final class InstalledStudents {
         return previous == null ? now : previous;
     }
 
-    /** The student before an update, as long as searches use it; else null. Returns at once. */
+    /** The student from before an update while searches use it, else null. Returns at once. */
     Student previous() {
         return previous;
     }
@@ -98,10 +98,10 @@ final class InstalledStudents {
         return new Student(bundle, quarantine, path(INDEX + bundle.imageSha256.substring(0, 16)));
     }
 
-    /** A bundle makes room for the app's new one: it is kept if its student, not that one's, has embedded photos. */
+    /** Move away or delete the installed bundle: keep it if its image tower differs and its index holds photos. */
     private void replaced(Bundle other, Path directory) throws IOException {
         Path kept = path(BUNDLE + BEFORE);
-        // Two updates in a row: all photos are embedded by the first student alone.
+        // After two updates in a row, only the first student has embedded all photos.
         if (!Files.exists(kept) && hasPhotos(directory, other)) {
             Files.move(directory, kept, StandardCopyOption.ATOMIC_MOVE);
         } else {
@@ -133,7 +133,7 @@ final class InstalledStudents {
         return null;
     }
 
-    /** Delete what belongs to no student that is in use. What cannot be deleted now, the next start deletes. */
+    /** Delete files of students no longer in use. If that fails, the next start tries again. */
     private void tidy(Student now) {
         try (DirectoryStream<Path> files = Files.newDirectoryStream(setup.device().directory())) {
             for (Path file : files) {
@@ -146,7 +146,7 @@ final class InstalledStudents {
                 }
             }
         } catch (IOException later) {
-            // It takes space until then, and nothing more.
+            // Until then it only takes space.
         }
     }
 }

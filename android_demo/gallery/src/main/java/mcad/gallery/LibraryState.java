@@ -12,14 +12,14 @@ import java.util.Set;
 import mcad.engine.base.JsonFields;
 
 /**
- * The state of the phone's list of photos as the last run saw it, in a file beside the index: the version of each
- * volume, and the volumes that lost so many photos at once that the loss is not confirmed yet. The file may be deleted.
+ * The phone's photo library as the last run saw it, in a file beside the index: the version of each volume, and the
+ * volumes with a large loss of photos that is not confirmed yet. The file may be deleted.
  */
 final class LibraryState {
-    /** So many photos may go at once without a second run, or a quarter of the volume's if that is more. */
+    /** This many photos, or a quarter of a volume if that is more, may vanish without confirmation by a second run. */
     private static final int FEW = 16;
     private static final int SHARE = 4;
-    /** A card that is being read again, or a database that is being built, is done by then. */
+    /** By then a card has been rescanned or a media database rebuilt. */
     private static final long BELIEVED_AFTER_MS = 60 * 60 * 1000L;
     private static final String NAME = "library.json";
 
@@ -51,7 +51,7 @@ final class LibraryState {
         return libraryState;
     }
 
-    /** Volumes that had another version before. */
+    /** Volumes whose version changed. */
     Set<String> renumbered(Map<String, String> now) {
         Set<String> found = new HashSet<>();
         for (Map.Entry<String, String> volume : now.entrySet()) {
@@ -63,7 +63,7 @@ final class LibraryState {
         return found;
     }
 
-    /** Remember the versions of the volumes that are mounted; of others, what they had. */
+    /** Remember the versions of mounted volumes; keep those of others. */
     void seen(Map<String, String> now) throws IOException {
         if (!versions.entrySet().containsAll(now.entrySet())) {
             versions.putAll(now);
@@ -72,8 +72,8 @@ final class LibraryState {
     }
 
     /**
-     * Whether the {@code lost} photos that are no longer listed, of the {@code held} of a volume, are gone. A few are;
-     * a large loss must be confirmed by a run an hour later.
+     * Whether {@code lost} unlisted photos of the {@code held} photos of a volume count as deleted. A small loss does;
+     * a large one must be confirmed by a run at least an hour later.
      */
     boolean isConfirmed(String volume, int lost, int held, long nowMs) throws IOException {
         if (lost <= Math.max(FEW, held / SHARE)) {

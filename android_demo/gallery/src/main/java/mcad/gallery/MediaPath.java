@@ -3,12 +3,12 @@ package mcad.gallery;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The indexed path of a photo of Android's MediaStore: its content URI, which names the volume from Android 10 on
- * ({@code content://media/external_primary/images/media/7}). Before, all volumes are "external" there; then the volume
- * is written behind the URI ({@code content://media/external/images/media/7#1A2B-3C4D}).
+ * The indexed path of a photo in Android's MediaStore: its content URI, which names the volume since Android 10 ({@code
+ * content://media/external_primary/images/media/7}). Before that, every volume is called "external", so the volume is
+ * appended to the URI ({@code content://media/external/images/media/7#1A2B-3C4D}).
  */
 public final class MediaPath {
-    /** The volume of the phone's own storage, where Android has no name for it. */
+    /** The name of the phone's own storage, which has none before Android 10. */
     public static final String PRIMARY = "primary";
 
     private static final String START = "content://media/";
@@ -17,7 +17,7 @@ public final class MediaPath {
 
     private MediaPath() {}
 
-    /** The volume of an indexed path; empty for one that is not of MediaStore. */
+    /** The volume of an indexed path; empty if the path is not from MediaStore. */
     public static String volume(String path) {
         int mark = path.lastIndexOf('#');
         if (mark >= 0) {
@@ -34,8 +34,8 @@ public final class MediaPath {
     }
 
     /**
-     * The folder of a photo, without a slash at its end, the same on each volume; empty for a volume's root. {@code
-     * relativePath} is its RELATIVE_PATH, which Android 10 and later know; {@code data} its file.
+     * The folder of a photo on its volume, without a trailing slash; empty for the volume's root. {@code relativePath}
+     * is its RELATIVE_PATH (Android 10 and later), {@code data} the path of its file.
      */
     public static String folder(@Nullable String relativePath, @Nullable String data) {
         if (relativePath != null) {
@@ -49,7 +49,7 @@ public final class MediaPath {
         if (!folder.startsWith(STORAGE)) {
             return folder.substring(1);
         }
-        // Behind the volume: "emulated" has a folder for each user.
+        // Skip the volume; "emulated" has one more level, the user.
         int levels = folder.startsWith(STORAGE + EMULATED + "/") ? 2 : 1;
         int at = STORAGE.length();
         for (int i = 0; i < levels && at > 0; i++) {
@@ -58,7 +58,7 @@ public final class MediaPath {
         return at > 0 ? folder.substring(at) : "";
     }
 
-    /** The indexed path of a content URI that does not name the volume, whose file is {@code data}. */
+    /** The indexed path for a content URI that does not name the volume; {@code data} is the path of its file. */
     public static String of(String uri, @Nullable String data) {
         String volume = PRIMARY;
         if (data != null && data.startsWith(STORAGE)) {

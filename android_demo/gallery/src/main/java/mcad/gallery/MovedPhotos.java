@@ -9,12 +9,12 @@ import java.util.Map;
 import java.util.Set;
 import java.util.function.ToIntFunction;
 
-/** Photos of the index whose path is no longer listed; both stamps find those that have moved to another path. */
+/** Indexed photos whose path is no longer listed; matching stamps find those that moved to another path. */
 final class MovedPhotos {
     private final Map<String, Difference.KnownPhoto> left = new LinkedHashMap<>();
     private final Map<Long, Difference.KnownPhoto> byStamps = new HashMap<>();
 
-    /** Of {@code unlisted}, those may be found whose size and time one of {@code work} has. */
+    /** An unlisted photo can be found if a photo of {@code work} has the same size and time. */
     MovedPhotos(List<Difference.KnownPhoto> unlisted, List<PhotoLibrary.Item> work, ToIntFunction<PhotoLibrary.Item> stamp) {
         Set<Integer> wanted = new HashSet<>();
         if (!unlisted.isEmpty()) {
@@ -34,7 +34,7 @@ final class MovedPhotos {
         return !byStamps.isEmpty();
     }
 
-    /** The photo with these stamps, which is then no longer missing; null if there is none. */
+    /** The photo with these stamps, which then no longer counts as missing; null if there is none. */
     Difference.KnownPhoto find(int stamp, int contentStamp) {
         Difference.KnownPhoto found = byStamps.remove(key(stamp, contentStamp));
         if (found != null) {

@@ -3,11 +3,11 @@ package mcad.gallery;
 import java.time.LocalDate;
 import java.time.ZoneId;
 
-/** Times that one asks for most, seen from today. */
+/** Common periods, relative to today. */
 public enum Period {
     ANY, WEEK, MONTH, THIS_YEAR, LAST_YEAR;
 
-    /** A filter with this time in place of its own. */
+    /** The filter with this period in place of its own. */
     public Filter of(Filter filter, LocalDate today, ZoneId zone) {
         return switch (this) {
             case ANY -> filter.taken(null, null, zone);

@@ -2,7 +2,7 @@ package mcad.gallery;
 
 import java.util.function.Predicate;
 
-/** The permissions to see photos by version of Android, and the access that granted permissions give. */
+/** The permissions for photos by Android version, and the access that they give. */
 public final class PhotoAccess {
     public static final String READ_STORAGE = "android.permission.READ_EXTERNAL_STORAGE";
     public static final String READ_IMAGES = "android.permission.READ_MEDIA_IMAGES";
@@ -11,27 +11,27 @@ public final class PhotoAccess {
     private static final int ANDROID_13 = 33;
     private static final int ANDROID_14 = 34;
 
-    /** What an app sees: nothing, the photos that the user picked (Android 14 and later), or all. */
+    /** What the app can see: nothing, the photos that the user picked (Android 14 and later), or all. */
     public enum State { NONE, SOME, ALL }
 
     private PhotoAccess() {}
 
     /**
-     * Whether Android will ask for access no more, which it does not tell. It wants the request explained
-     * ({@code shouldShowRequestPermissionRationale}) after a first refusal, and no longer after the last. A dialog that
-     * was put away looks like the last refusal, once: a second answer of the kind is believed.
+     * Detects that Android will not show its permission dialog again, which it does not report. {@code
+     * shouldShowRequestPermissionRationale} is true after the first refusal and false after the last. A dismissed
+     * dialog looks like a last refusal, so only a second such answer counts.
      */
     public static final class Refusals {
         private int unexplained;
 
-        /** A request was answered by no: whether it was to be explained before, and whether it is now. */
+        /** Whether a refused request was the last; the arguments are the rationale flag before the request and now. */
         public boolean isLast(boolean explainBefore, boolean explainNow) {
             unexplained = explainNow ? 0 : unexplained + 1;
             return !explainNow && (explainBefore || unexplained > 1);
         }
     }
 
-    /** What to ask for. On Android 14 both at once: the system's dialog then offers to pick photos. */
+    /** The permissions to request. Android 14's dialog offers to pick photos when both are requested together. */
     public static String[] toRequest(int sdk) {
         if (sdk >= ANDROID_14) {
             return new String[] {READ_IMAGES, READ_SELECTED};

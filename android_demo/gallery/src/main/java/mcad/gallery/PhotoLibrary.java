@@ -10,27 +10,27 @@ import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import mcad.engine.photos.PhotoDecoder;
 
-/** The photos of a phone, or of a folder. */
+/** A source of photos: a phone's media store or a folder. */
 public interface PhotoLibrary {
     /**
      * A photo.
      *
      * @param path its path in the index
-     * @param modifiedMs when its file changed, in ms since 1970
-     * @param kind its MIME type: "image/jpeg"
-     * @param folder where it lies, as a user may choose it: "DCIM/Camera"
-     * @param takenMs when it was taken, in ms since 1970; when its file changed where nobody knows
+     * @param modifiedMs when its file was last changed, in ms since 1970
+     * @param kind its MIME type, such as "image/jpeg"
+     * @param folder its folder, as the user can choose it, such as "DCIM/Camera"
+     * @param takenMs when it was taken, in ms since 1970; {@code modifiedMs} if unknown
      */
     record Item(String path, long modifiedMs, long bytes, String kind, String folder, long takenMs) {}
 
     /**
-     * What can be seen now.
+     * The photos that the app can see now.
      *
-     * @param items in the order in which they are to be indexed
-     * @param volumes those that are mounted, each with its version: when that changes, the phone has numbered its
-     *     photos anew, and a path may mean another photo
-     * @param whole false where the user chose which photos are seen: one that is not among them is still there
-     * @param leftOut those that are seen and are not to be indexed: the index holds none of them
+     * @param items in the order in which to index them
+     * @param volumes the mounted volumes, each with its version: a new version means that the phone renumbered its
+     *     photos, and that a path may mean another photo
+     * @param whole false if the user granted access to selected photos only: an unlisted photo may still exist
+     * @param leftOut visible photos of excluded folders: the index holds none of them
      */
     record Listing(List<Item> items, Map<String, String> volumes, boolean whole, List<Item> leftOut) {
         public Listing(List<Item> items, Map<String, String> volumes, boolean whole) {
@@ -40,25 +40,25 @@ public interface PhotoLibrary {
 
     Listing list() throws IOException;
 
-    /** The {@code most} photos that were taken last, of those that are {@code wanted}; the newest first. */
+    /** The {@code most} last taken photos that are {@code wanted}, newest first. */
     default List<Item> recent(int most, Predicate<Item> wanted) throws IOException {
         return list().items().stream().filter(wanted).sorted(Comparator.comparingLong(Item::takenMs).reversed())
             .limit(most).collect(Collectors.toList());
     }
 
-    /** As long as it is the same, a list would be; empty where only a list can tell. */
+    /** A token that changes when the listing changes; empty if only {@link #list} can tell. */
     default String state() throws IOException {
         return "";
     }
 
-    /** The volume of a path, of one that is no longer listed, too. */
+    /** The volume of a path, also of one that is no longer listed. */
     String volume(String path);
 
     PhotoDecoder.Source open(String path);
 
-    /** Those of {@code paths} that can be seen now. */
+    /** The subset of {@code paths} that the app can see now. */
     Set<String> visible(List<String> paths) throws IOException;
 
-    /** IOException when photos may no longer be seen: one that does not open then is not a broken one. */
+    /** IOException if access to photos was revoked: a photo that fails to open is then not broken. */
     void checkAccess() throws IOException;
 }

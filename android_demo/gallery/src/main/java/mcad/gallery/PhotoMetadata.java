@@ -20,15 +20,15 @@ import java.util.zip.CheckedOutputStream;
 import mcad.engine.index.RowNumbers;
 
 /**
- * The folder of each photo and when it was taken, from the phone's last list, in a file beside the index, 20 bytes a
- * photo. It is a cache: where it is missing or torn, the photos are listed again.
+ * The folder and date of each photo from the last listing, in a file beside the index, 20 bytes per photo. It is a
+ * cache: if it is missing or torn, the photos are listed again.
  */
 final class PhotoMetadata {
     private static final String NAME = "metadata.bin";
     private static final int MAGIC = 0x4d434631; // MCF1
     private static final int BUFFER = 1 << 16;
 
-    /** By ascending key of the path. */
+    /** Hashed paths, ascending. */
     private final long[] keys;
     private final int[] folders;
     private final long[] taken;
@@ -66,7 +66,7 @@ final class PhotoMetadata {
         return metadata;
     }
 
-    /** Of a photo by the key of its path; -1 for one that was not listed. */
+    /** A photo's number by the key of its path; -1 if it was not listed. */
     int number(long key) {
         return Math.max(-1, Arrays.binarySearch(keys, key));
     }
@@ -76,7 +76,7 @@ final class PhotoMetadata {
         return chosen.takes(folder) && filter.passes(folder, taken[number]);
     }
 
-    /** How many photos each folder has, by name. */
+    /** The number of photos per folder name. */
     Map<String, Integer> folders() {
         int[] counts = new int[names.size()];
         for (int folder : folders) {
@@ -119,7 +119,7 @@ final class PhotoMetadata {
         Files.deleteIfExists(directory.resolve(NAME));
     }
 
-    /** Read the file. IOException where it is missing or damaged. */
+    /** Read the file. IOException if it is missing or damaged. */
     static PhotoMetadata open(Path directory) throws IOException {
         CRC32 crc = new CRC32();
         Path file = directory.resolve(NAME);

@@ -24,23 +24,22 @@ import mcad.engine.towers.Ladder;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Search over a phone's photos, whole: open it once for a process, {@link #index} from a service or a job, {@link
- * #search} from anywhere. All methods may be called from any thread; those that throw IOException take their time, and
- * are not for the screen's. Searches run on one thread inside, in the order in which they come; a commit of the index
- * is seen by the next search. Ladder, self-test and quarantine of the rungs, and the rebuilding of a damaged index, are
- * behind it.
+ * Photo search for one app: open it once per process, {@link #index} from a service or a job, {@link #search} from
+ * anywhere. All methods may be called from any thread, but those that throw IOException block, so keep them off the
+ * main thread. Searches run one by one on an internal thread; each sees the last commit of the index. Choosing and
+ * quarantining rungs, the self-test and rebuilding a damaged index happen inside.
  */
 public final class PhotoSearch implements PhotoFinder, Closeable {
     /**
-     * The surroundings of a search.
+     * What a search needs from its app.
      *
-     * @param bundle where the bundle's files come from: the app's assets
-     * @param libraries folders that may hold native libraries of an NPU
+     * @param bundle opens the bundle's files: the app's assets
+     * @param libraries folders that may hold an NPU's native libraries
      */
     public record Setup(BundleInstaller.Source bundle, List<File> libraries, PhotoLibrary library, PhotoDecoder decoder,
             Device device) {}
 
-    /** Of so many photos the last is none that was asked for. */
+    /** The last of this many results is taken to be unrelated to the query. */
     private static final int COMPARED = 100;
     private static final int NEAREST = 3;
 
@@ -62,21 +61,21 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         indexer = new Indexer(setup, installed, photos, timings, finder::committed, this::switchStudent);
     }
 
-    /** A process that does not close it ends all the same. */
+    /** A daemon thread: it does not keep the process alive. */
     private static Thread thread(Runnable task) {
         Thread thread = new Thread(task, "photo-search");
         thread.setDaemon(true);
         return thread;
     }
 
-    /** Nothing is read or loaded before it is needed. */
+    /** Returns at once: files are read and towers loaded when first needed. */
     public static PhotoSearch open(Setup setup) {
         return new PhotoSearch(setup);
     }
 
     /**
-     * The bundle by which photos are found, copied to where a runtime can open it when it is first asked for
-     * (megabytes). After an update with another student it is the previous bundle until all photos are embedded anew.
+     * The bundle that searches use. The first call copies it (megabytes) to where a runtime can open it. After an
+     * update with another student this is the previous bundle until all photos are embedded again.
      */
     public Bundle bundle() throws IOException {
         return installed.searched().bundle();
@@ -96,28 +95,28 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         return () -> finder.find((index, rows, count) -> finder.engine().search(index, words, count, rows), k, filter);
     }
 
-    /** The {@code k} photos most like one of the index, without itself. McadException if it is not there. */
+    /** The {@code k} photos most like an indexed photo, without that photo. McadException if it is not indexed. */
     public SearchEngine.Found moreLike(String path, int k) throws IOException {
         return moreLike(path, k, Filter.ALL);
     }
 
-    /** The same among the photos of some folders, or of some time, of which it need not be. */
+    /** As {@link #moreLike(String, int)}, among photos that pass the filter, which {@code path} itself need not. */
     @Override
     public SearchEngine.Found moreLike(String path, int k, Filter filter) throws IOException {
         return find((index, rows, count) -> SearchEngine.moreLike(index, path, count, rows), k, filter);
     }
 
-    /** The same of those that words describe, too: like this photo, but at night. */
+    /** Photos that are like an indexed photo and fit the words: like this photo, but at night. */
     public SearchEngine.Found moreLike(String path, String words, int k, Filter filter) throws IOException {
         return find((index, rows, count) -> finder.engine().moreLike(index, path, words, count, rows), k, filter);
     }
 
-    /** The {@code k} photos most like any photo: one that the user picked, or that another app shared. */
+    /** The {@code k} photos most like a photo that need not be indexed: picked by the user or shared by another app. */
     public SearchEngine.Found moreLike(PhotoDecoder.Source photo, int k) throws IOException {
         return moreLike(photo, k, Filter.ALL);
     }
 
-    /** The same among the photos of some folders, or of some time. */
+    /** As {@link #moreLike(PhotoDecoder.Source, int)}, among the photos that pass the filter. */
     public SearchEngine.Found moreLike(PhotoDecoder.Source photo, int k, Filter filter) throws IOException {
         return call(() -> {
             float[] embedding = finder.embed(photo);
@@ -126,7 +125,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         });
     }
 
-    /** The {@code most} photos that were taken last, indexed or not, among those of some folders, or of some time. */
+    /** The {@code most} last taken photos that pass the filter, newest first, indexed or not. */
     public List<PhotoLibrary.Item> recent(int most, Filter filter) throws IOException {
         Folders chosen = photos.chosen();
         return setup.library().recent(
@@ -134,8 +133,8 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     }
 
     /**
-     * Those of some queries that tell photos of this index apart best, best first: the nearest photos of each are much
-     * nearer than the others.
+     * The queries that separate the photos of this index best, best first: their nearest photos score much higher than
+     * the others.
      */
     public List<String> clearest(List<String> queries, int most) throws IOException {
         Map<String, Float> margins = new HashMap<>();
@@ -148,7 +147,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
             .sorted(Comparator.comparing(margins::get).reversed()).limit(most).collect(Collectors.toList());
     }
 
-    /** The same of those that words describe, too. */
+    /** Photos that are like {@code photo} and fit the words. */
     public SearchEngine.Found moreLike(PhotoDecoder.Source photo, String words, int k, Filter filter)
             throws IOException {
         return call(() -> {
@@ -162,32 +161,31 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     }
 
     /**
-     * From which cosine on two photos are so alike that only the first is found: a burst, a copy. 0.97 is a good one;
-     * over 1, where it begins, hides none.
+     * Hide results whose cosine with an earlier result is at least {@code cosine}: bursts, copies. 0.97 works well; a
+     * value over 1, the default, hides none.
      */
     public void hideDuplicates(float cosine) {
         finder.hideDuplicates(cosine);
     }
 
-    /** How many photos each folder has, those that are left out, too, as of the last look at the phone's photos. */
+    /** The number of photos in each folder, excluded folders too, as of the last listing of the phone's photos. */
     public Map<String, Integer> folders() throws IOException {
         return photos.metadata().folders();
     }
 
-    /** Which folders are indexed and found. */
     public Folders chosenFolders() {
         return photos.chosen();
     }
 
     /**
-     * Index and find some folders alone, or all but some: kept beside the index. Photos of the others are not found
-     * from now on, and the next {@link #index} drops them.
+     * Choose the folders that are indexed and searched. The choice is saved beside the index. Photos of the other
+     * folders are hidden from now on, and the next {@link #index} drops them.
      */
     public void chooseFolders(Folders folders) throws IOException {
         photos.choose(folders);
     }
 
-    /** Load what a search needs, so that the first takes no longer than the others. */
+    /** Open the index and load the text tower, so that the first search is as fast as later ones. */
     public void warmUp() throws IOException {
         call(() -> {
             finder.index();
@@ -200,27 +198,27 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         return call(() -> finder.index().photos());
     }
 
-    /** Bytes of all that is stored for each photo. */
+    /** Bytes that the index stores per photo. */
     public double bytesPerPhoto() throws IOException {
         return call(() -> finder.index().bytesPerPhoto());
     }
 
-    /** The text tower as it was loaded, with what was passed over. */
+    /** The loaded text tower, with the rungs that were skipped. */
     public Ladder.LoadedRung textTower() throws IOException {
         return call(() -> finder.engine().textTower());
     }
 
-    /** The image tower of the last run; null before the first. */
+    /** The image tower of the last indexing run; null before the first. */
     public Ladder.@Nullable LoadedRung imageTower() {
         return indexer.imageTower();
     }
 
-    /** Give the text tower's memory back: the next search loads it again. Returns at once. */
+    /** Free the text tower's memory; the next search loads it again. Returns at once. */
     public void release() {
         worker.execute(finder::closeEngine);
     }
 
-    /** Rungs over which the process died are tried again when towers are next loaded. */
+    /** Clear the quarantine: rungs that crashed the process are tried again when towers are next loaded. */
     public void tryRungsAgain() throws IOException {
         call(() -> {
             installed.own().quarantine().clear();
@@ -231,20 +229,20 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     }
 
     /**
-     * Bring the index in step with the photos, on the calling thread and at its priority, until all is done or {@link
-     * #stopIndexing}. When a run is on already, that one goes over the photos once more, and nothing is returned, at
-     * once. IOException with the reason when it fails; what was committed is kept.
+     * Index new, changed, moved and deleted photos, on the calling thread and at its priority, until all are done or
+     * {@link #stopIndexing}. If a run is active, it goes over the photos once more and this returns empty at once.
+     * IOException with the reason if the run fails; what was committed is kept.
      */
     public Optional<IndexRun.Outcome> index() throws IOException {
         return index(() -> true);
     }
 
-    /** The same as long as {@code wanted}, which is asked before each photo. */
+    /** As {@link #index()}, but stop when {@code wanted}, checked before each photo, returns false. */
     public Optional<IndexRun.Outcome> index(BooleanSupplier wanted) throws IOException {
         return indexer.index(false, wanted);
     }
 
-    /** The same, after ending a run that is on; its batch is committed. */
+    /** As {@link #index(BooleanSupplier)}, after stopping an active run; its batch is committed. */
     public IndexRun.Outcome indexInstead(BooleanSupplier wanted) throws IOException {
         return indexer.index(true, wanted).orElseThrow(IllegalStateException::new);
     }
@@ -257,22 +255,22 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     }
 
     /**
-     * Wait until no run is on: a job in whose name none was begun holds the process meanwhile. Whether photos are left:
-     * that run may have been stopped, or have failed.
+     * Wait until no run is active: a job that did not start the run holds the process meanwhile. True if photos are
+     * left, because the run was stopped or failed.
      */
     public boolean awaitIndexing() throws InterruptedException {
         indexer.join();
         return indexer.state().left() > 0;
     }
 
-    /** End a run that is on after the photo at hand; what it has is committed. */
+    /** Stop an active run after the current photo; its batch is committed. */
     public void stopIndexing() {
         indexer.stop();
     }
 
     /**
-     * Count the photos that are not indexed, for {@link #indexing}. Returns at once where the photos are those of the
-     * last count or run; while a run is on, it counts itself.
+     * Count the photos that are not indexed, for {@link #indexing}. Returns at once if nothing changed since the last
+     * count or run. A run keeps its own count.
      */
     public void count() throws IOException {
         if (indexer.state().isCounted() && photos.isListed()) {
@@ -280,7 +278,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         }
         PhotoLibrary.Listing listing = photos.list();
         int all = listing.items().size();
-        try (PhotoIndex own = installed.own().openIndex()) { // a search need not wait for it
+        try (PhotoIndex own = installed.own().openIndex()) { // its own handle: searches need not wait
             Difference difference = Difference.of(photos, listing, own.membership(),
                 item -> Stamps.ofState(item, setup.decoder.revision(item.kind())));
             indexer.counted(all - difference.work.size(), all);
@@ -288,8 +286,8 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     }
 
     /**
-     * Measure on a few photos how many can be indexed in a minute, for {@link #indexing}: a second or two of work, of
-     * which nothing is kept. Nothing while a run is on, which measures itself.
+     * Measure the indexing rate on a few photos, for {@link #indexing}: takes a second or two and stores nothing. Does
+     * nothing during a run, which measures its own rate.
      */
     public void estimate() throws IOException {
         indexer.estimate();
@@ -314,7 +312,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         indexer.removeListener(listener);
     }
 
-    /** Delete the index, and the photos' folders and times. */
+    /** Delete the index and the cached folders and dates of the photos. */
     public void clear() throws IOException {
         indexer.alone(() -> {
             switchStudent();
@@ -324,7 +322,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         indexer.report(Indexing.UNKNOWN, true);
     }
 
-    /** Ends a run, and waits for it. */
+    /** Stops an active run and waits for its end. */
     @Override
     public void close() throws IOException {
         indexer.alone(() -> { });
@@ -342,7 +340,6 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         });
     }
 
-    /** Run on the worker and wait. */
     private <T> T call(Finder.Work<T> work) throws IOException {
         try {
             return later(work).get();
@@ -357,7 +354,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         }
     }
 
-    /** Run on the worker, unless it is cancelled before. */
+    /** Run on the worker, unless cancelled before its turn. */
     private <T> CompletableFuture<T> later(Finder.Work<T> work) {
         CompletableFuture<T> answer = new CompletableFuture<>();
         worker.execute(() -> {

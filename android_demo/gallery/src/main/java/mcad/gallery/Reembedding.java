@@ -6,10 +6,7 @@ import java.util.Set;
 import mcad.engine.index.Membership;
 import mcad.engine.index.PhotoIndex;
 
-/**
- * Decides when searches switch to a new student: after an update photos are found by the previous student until a run
- * has embedded all of them by the new one.
- */
+/** Decides when searches switch to a new student after an update: once a run has embedded all photos with it. */
 final class Reembedding {
     private static final String ALL = "";
 
@@ -22,7 +19,7 @@ final class Reembedding {
         this.device = device;
     }
 
-    /** At the start of a run: whether the previous index is stale, since the phone has numbered its photos anew. */
+    /** At the start of a run: whether the previous index is stale because the phone renumbered its photos. */
     boolean isStale(PhotoLibrary.Listing now) throws IOException {
         listing = now;
         InstalledStudents.Student previous = installed.previous();
@@ -31,8 +28,8 @@ final class Reembedding {
 
     /**
      * After a run over all listed photos: whether the new index holds the photos of the previous one. A few missing
-     * photos are gone; a large loss (a card that is out, an incomplete list, files that cannot be read) must be
-     * confirmed by a run an hour later.
+     * photos count as deleted; a large loss (a card taken out, an incomplete listing, unreadable files) must be
+     * confirmed by a run at least an hour later.
      */
     boolean isComplete() throws IOException {
         InstalledStudents.Student previous = installed.previous();
@@ -46,7 +43,7 @@ final class Reembedding {
         }
     }
 
-    /** How many photos of the old index the new one lacks, without those that the user left out. */
+    /** Photos of the old index that the new one lacks, not counting photos of excluded folders. */
     private int missing(Membership old, Membership current) throws IOException {
         Set<String> leftOut = new HashSet<>();
         for (PhotoLibrary.Item item : listing.leftOut()) {

@@ -1,8 +1,8 @@
 package mcad.gallery;
 
 /**
- * Lets one run go at a time. A caller that comes while a run is on makes it go over the photos once more, or ends it
- * and takes its place.
+ * Allows one run at a time. A caller that comes during a run makes it go over the photos once more, or stops and
+ * replaces it.
  */
 final class RunLock {
     private boolean running;
@@ -10,8 +10,8 @@ final class RunLock {
     private boolean stopped;
 
     /**
-     * Begin a run; false when one is on, which will go over the photos once more. {@code instead}: end that one, wait
-     * until it has committed what it has, and begin.
+     * Begin a run; false if one is active, which will go over the photos once more. {@code instead}: stop the active
+     * run, wait for its last commit, and begin.
      */
     synchronized boolean begin(boolean instead) {
         if (running && !instead) {
@@ -37,7 +37,7 @@ final class RunLock {
         return true;
     }
 
-    /** After the run went over all photos: whether to do it once more. If not, the run is over. */
+    /** After a pass over all photos: whether to make another. If not, the run is over. */
     synchronized boolean isAskedAgain() {
         boolean more = again && !stopped;
         again = false;
@@ -57,7 +57,6 @@ final class RunLock {
         again = false;
     }
 
-    /** Wait until no run is on. */
     synchronized void join() throws InterruptedException {
         while (running) {
             wait();

@@ -5,14 +5,14 @@ import java.util.concurrent.Executor;
 import mcad.engine.SearchEngine;
 
 /**
- * Results as one types: a search starts when typing rests, runs away from the screen's thread, and is shown only if
- * nothing was typed since. All methods are called on the screen's thread.
+ * Search as you type: a search starts when typing pauses, runs off the main thread, and is shown only if the text has
+ * not changed since. Call all methods on the main thread.
  */
 public final class SearchBox {
-    /** A pause between two letters of one word seldom lasts longer. */
+    /** Pauses between letters of a word are seldom longer. */
     public static final long REST_MS = 250;
 
-    /** Runs a task later on the screen's thread. */
+    /** Runs a task later on the main thread. */
     public interface Scheduler {
         void after(long ms, Runnable task);
 
@@ -24,7 +24,7 @@ public final class SearchBox {
         SearchEngine.Found search(String query) throws IOException;
     }
 
-    /** Called on the screen's thread. */
+    /** Called on the main thread. */
     public interface Listener {
         void cleared();
 
@@ -68,7 +68,7 @@ public final class SearchBox {
         }
     }
 
-    /** Search now for what was typed: the search key, or an index that has changed. */
+    /** Search now for the typed text: the user pressed search, or the index changed. */
     public void submit() {
         latest++;
         scheduler.cancel(start);
@@ -77,14 +77,14 @@ public final class SearchBox {
         }
     }
 
-    /** Search now for something else than words, which {@code name} names; what was typed is forgotten. */
+    /** Search now with {@code other} instead of the typed text, which is cleared; {@code name} names the query. */
     public void ask(String name, Searcher other) {
         text = "";
         forget();
         start(name, other);
     }
 
-    /** Nothing that is still on its way will be shown. */
+    /** Discard pending searches and their results. */
     public void forget() {
         latest++;
         scheduler.cancel(start);

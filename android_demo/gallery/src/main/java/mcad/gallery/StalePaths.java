@@ -1,8 +1,8 @@
 package mcad.gallery;
 
 /**
- * Photos whose path no longer means them: the phone has numbered its photos anew. They are kept under a name that no
- * photo has, until they are found again by their stamps.
+ * Indexed photos whose path may mean another photo because the phone renumbered its photos. They are stored under an
+ * unused path until their stamps find them again.
  */
 final class StalePaths {
     private static final String PREFIX = "stale:";
@@ -13,7 +13,7 @@ final class StalePaths {
         return PREFIX + path;
     }
 
-    /** The volume of a path as the index has it. */
+    /** The volume of an indexed path, stale or not. */
     static String volume(PhotoLibrary library, String path) {
         return library.volume(path.startsWith(PREFIX) ? path.substring(PREFIX.length()) : path);
     }

@@ -8,9 +8,9 @@ import java.util.zip.CRC32;
 import mcad.engine.photos.PhotoDecoder;
 
 /**
- * The stamps of a photo's file in the index (docs/index-format.md): the CRC-32 of its size and the time of its last
- * change, and that of its bytes. The revision of a decoder, where it has one, counts as part of both: a photo that
- * comes out otherwise by now is another photo.
+ * A photo's two stamps in the index (docs/index-format.md): the CRC-32 of its size and modification time, and the
+ * CRC-32 of its bytes. Both include the decoder's revision if it has one, because a photo that decodes differently
+ * counts as changed.
  */
 final class Stamps {
     private static final int CHUNK = 1 << 16;

@@ -2,7 +2,7 @@ package mcad.gallery;
 
 import java.util.ArrayDeque;
 
-/** Photos a minute, of the last hundred: a run slows down when the phone warms, and the first photo loads a tower. */
+/** Photos per minute over the last hundred: a run slows down as the phone warms, and the first photo loads a tower. */
 final class Throughput {
     private static final int KEPT = 100;
     private static final int FEWEST = 10;
@@ -18,12 +18,12 @@ final class Throughput {
         }
     }
 
-    /** Forget the photos before a rest. */
+    /** Forget the photos before a pause. */
     void rested() {
         ends.clear();
     }
 
-    /** 0 while it is too early to tell. */
+    /** Photos per minute; 0 until there are enough to tell. */
     double perMinute() {
         if (ends.size() < FEWEST || ends.getLast() - ends.getFirst() <= 0) {
             return 0;

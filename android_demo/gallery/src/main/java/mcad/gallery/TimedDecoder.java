@@ -11,7 +11,7 @@ import java.util.concurrent.TimeoutException;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.engine.photos.Preprocess;
 
-/** Decodes on a thread of its own: one that hangs in native code is left behind, and costs the run no more. */
+/** Decodes on a separate thread, which is abandoned if native code hangs, so that the run can go on. */
 final class TimedDecoder implements Closeable {
     private final Preprocess preprocess;
     private final PhotoDecoder decoder;
@@ -44,7 +44,7 @@ final class TimedDecoder implements Closeable {
         }
     }
 
-    /** An interrupt is of no photo: it is for the caller, later. */
+    /** Wait through interrupts, which do not concern the photo, and restore the flag for the caller. */
     private float[] await(Future<float[]> pixels) throws ExecutionException, TimeoutException {
         long endNs = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(device.decodingMs());
         boolean interrupted = false;

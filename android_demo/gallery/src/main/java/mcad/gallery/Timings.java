@@ -29,13 +29,13 @@ public final class Timings {
         }
     }
 
-    /** How many durations of a stage there are. */
+    /** The number of kept durations of a stage. */
     public synchronized int count(String stage) {
         ArrayDeque<Double> kept = stages.get(stage);
         return kept == null ? 0 : kept.size();
     }
 
-    /** All kept durations of a stage together. */
+    /** The sum of a stage's kept durations. */
     public synchronized double sum(String stage) {
         double sum = 0;
         for (double ms : stages.getOrDefault(stage, new ArrayDeque<>())) {
@@ -44,7 +44,7 @@ public final class Timings {
         return sum;
     }
 
-    /** A percentile, interpolated linearly between ranks as the bench does; NaN where nothing was measured. */
+    /** A percentile, interpolated linearly between ranks as in bench; NaN if nothing was measured. */
     public synchronized double percentile(String stage, double percent) {
         ArrayDeque<Double> kept = stages.get(stage);
         if (kept == null) {

@@ -1,7 +1,7 @@
 package mcad.gallery;
 
 /**
- * Why photos that come and go are not indexed now: the user paused it for a while, or stopped it; the phone does not
- * charge, and the user wants that; or it saves power.
+ * Why new and deleted photos are not indexed now: the user paused or stopped indexing, wants it only while charging, or
+ * the phone saves power.
  */
 public enum Waiting { NO, PAUSED, STOPPED, CHARGER, POWER_SAVER }
