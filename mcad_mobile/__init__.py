@@ -9,7 +9,7 @@
     for found in engine.search(index, "a dog on the beach", k=5).results:
         print(found.score, found.path)
 
-Each name is imported when it is first used: what searches loads no torch. docs/python.md.
+Each name is imported on first use, so searching loads no torch. See docs/python.md.
 """
 
 import os

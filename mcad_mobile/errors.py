@@ -11,8 +11,8 @@ class McadError(Exception):
     """Base of every error that a user can meet.
 
     Attributes:
-        message: what went wrong, with the value that is at fault, as a sentence.
-        hint: the next step to take, as a sentence; "" where there is none.
+        message: what went wrong, with the offending value, as a sentence.
+        hint: the next step to take, as a sentence; "" if there is none.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -26,23 +26,23 @@ class MissingExtra(McadError):
 
 
 class PlatformError(McadError):
-    """This operating system lacks something that is needed."""
+    """The operating system lacks a feature that is needed."""
 
 
 class DiskError(McadError):
-    """Something cannot be written: no permission, no room, or something else in its place."""
+    """A path cannot be written: no permission, no space, or something else is there."""
 
 
 class StudentError(McadError):
-    """A student is missing, damaged, or not one that we can read."""
+    """A student is missing, damaged, or of an unsupported kind."""
 
 
 class TeacherError(McadError):
-    """A teacher checkpoint is missing, damaged, or not of a kind that we can load."""
+    """A teacher checkpoint is missing, damaged, or of an unsupported kind."""
 
 
 class TargetError(McadError):
-    """A chip that is not in the table, or that cannot run what was asked."""
+    """A chip is not in the table, or cannot run what was requested."""
 
 
 class BundleError(McadError):
@@ -54,7 +54,7 @@ class PhotoError(McadError):
 
 
 class QueryError(McadError):
-    """A query that has nothing to search for."""
+    """A query is empty or invalid."""
 
 
 class PhotoIndexError(McadError):
@@ -66,23 +66,23 @@ class KernelError(McadError):
 
 
 class DataError(McadError):
-    """A captioned-photo dataset or a calibration set is not as it should be."""
+    """A captioned-photo dataset or a calibration set is incomplete or malformed."""
 
 
 class StoreError(McadError):
-    """A store of photos or shards cannot be reached, refuses, or holds something else."""
+    """A store of photos or shards is unreachable, refuses, or has other content."""
 
 
 class ShardError(McadError):
-    """Shards are damaged, of another student, or not what was asked for."""
+    """Shards are damaged, from another student, or not those requested."""
 
 
 class ClusterError(McadError):
-    """A Ray cluster is not there, has no room, or gave up."""
+    """A Ray cluster is unreachable, full, or has failed."""
 
 
 class TrainingError(McadError):
-    """Training cannot start, go on, or be resumed."""
+    """Training cannot start, continue or resume."""
 
 
 class ExportError(McadError):
@@ -90,7 +90,7 @@ class ExportError(McadError):
 
 
 class ParityError(ExportError):
-    """An exported tower gives other embeddings than the float student."""
+    """An exported tower's embeddings differ from the float student's."""
 
 
 class RuntimeUnavailable(McadError):
@@ -106,12 +106,12 @@ class BenchError(McadError):
 
 
 class MemoryUnavailable(BenchError):
-    """This system does not account for the memory of a process."""
+    """This system does not report the memory of a process."""
 
 
 class RunnerCrashed(BenchError):
-    """A measured process ended in a way that it did not foresee: `code` is its exit code, `step`
-    the last one that it announced ("" if none)."""
+    """A measured process ended unexpectedly, with exit code `code`; `step` is the last step that
+    it announced ("" if none)."""
 
     def __init__(self, code: int, step: str, last_lines: str) -> None:
         self.code, self.step, self.last_line = code, step, last_lines.splitlines()[-1]
@@ -123,23 +123,23 @@ class RunnerCrashed(BenchError):
 
 
 class AiHubError(McadError):
-    """Qualcomm AI Hub is not configured, cannot be reached, refuses, or a job of ours failed."""
+    """Qualcomm AI Hub is not configured, is unreachable, refuses, or one of our jobs failed."""
 
 
 class AiHubRefused(AiHubError):
-    """Qualcomm AI Hub would not take something: a model, a job for a phone, an option, a token."""
+    """Qualcomm AI Hub rejected a model, a job for a phone, an option or a token."""
 
 
 class DeviceLost(BenchError):
-    """A device went away in the middle of a measurement."""
+    """A device disconnected during a measurement."""
 
 
 EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR."
 
 
 def install_line(extras: str = "", *, again: bool = False) -> str:
-    """Return the command that installs this package with these extras here: from its checkout, from
-    the wheel or address that it was installed from, or by its name."""
+    """Return the pip command that installs this package with `extras` from the same source: its
+    checkout, the wheel or URL it was installed from, or its name."""
     import json
     import shlex
     from importlib import metadata
@@ -152,7 +152,7 @@ def install_line(extras: str = "", *, again: bool = False) -> str:
         where = "." if checkout == Path.cwd() else str(checkout)
         return f"{command} -e {shlex.quote(where + wanted)}"
     try:
-        # PEP 610: where a distribution came from, if that was no index.
+        # PEP 610: the source of a distribution, unless it is an index.
         stored = metadata.distribution("mcad-mobile").read_text("direct_url.json")
     except metadata.PackageNotFoundError:
         stored = None
@@ -164,7 +164,7 @@ def install_line(extras: str = "", *, again: bool = False) -> str:
 
 
 def missing_extra(error: Exception, extra: str, module: str) -> MissingExtra:
-    """Return the error for a library of an extra that is missing, or that does not load."""
+    """Return the error for an extra's library that is missing or does not load."""
     if isinstance(error, ImportError):
         return MissingExtra(
             f"{module} could not be imported ({error}).", f"Install it with: {install_line(extra)}"
@@ -177,8 +177,8 @@ def missing_extra(error: Exception, extra: str, module: str) -> MissingExtra:
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import `module`, or raise MissingExtra naming the pip command of the extra that has it."""
+    """Import `module`, or raise MissingExtra with the pip command that installs its `extra`."""
     try:
         return importlib.import_module(module)
-    except Exception as error:  # a library that it lacks, another version's remains: anything
+    except Exception as error:  # a missing dependency, leftovers of another version: anything
         raise missing_extra(error, extra, module) from error

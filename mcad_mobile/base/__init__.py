@@ -1,4 +1,4 @@
-"""What every part of the package may use: typed documents, files, locks, the machine."""
+"""Utilities for all other modules: typed documents, files, locks, the machine."""
 
 from __future__ import annotations
 

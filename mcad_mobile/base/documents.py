@@ -1,5 +1,5 @@
-"""Decodes documents from outside, JSON in UTF-8, into frozen types; msgspec checks every field, and
-an error names the field's place, its value and what belongs there."""
+"""Decodes untrusted UTF-8 JSON into frozen types. msgspec checks every field; an error names the
+field's path, its value and the type that belongs there."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Word = Annotated[str, Meta(min_length=1)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-# A file beside the document that names it, and nowhere else.
+# A file in the same folder as the document that names it.
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\Z")]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A frozen part of a document, all of whose fields are known."""
+    """A frozen part of a document; unknown fields are errors."""
 
 
 class _Head(msgspec.Struct):
     schema: Any = None
 
 
-# msgspec's names of types, in words
+# msgspec's type names in plain words
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -43,7 +43,7 @@ _KINDS = {
     "object": "an object",
     "null": "null",
 }
-# A step of a place as msgspec writes it: `.name`, `[3]`, or `[...]` for a key that it leaves out.
+# A step of a path as msgspec writes it: `.name`, `[3]`, or `[...]` for a key that it leaves out.
 _STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
 UPDATE = "Update mcad-mobile: pip install --upgrade mcad-mobile."
 _LONGEST = 60  # characters of a value in a message
@@ -67,8 +67,8 @@ def decode(
     schema: str = "",
     schema_hint: str = "",
 ) -> T:
-    """Return `raw` as a `kind`, or raise `error`, which begins with `where` and ends with `hint`
-    (for another `schema`: with `schema_hint`, if given)."""
+    """Decode `raw` as a `kind`, or raise `error`, whose message starts with `where` and whose hint
+    is `hint` (if the schema is not `schema`: `schema_hint`, if given)."""
     try:
         if schema:
             _check_schema(raw, where, schema, error, schema_hint or hint)
@@ -80,7 +80,7 @@ def decode(
 
 
 def convert(data: object, kind: type[T], where: object, error: type[McadError], hint: str) -> T:
-    """As `decode`, for what was read already: TOML, options."""
+    """Like `decode`, for parsed data: TOML, options."""
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as wrong:
@@ -105,8 +105,8 @@ def _check_schema(
 
 
 def _describe(message: str, document: object, kind: Any) -> str:
-    """msgspec's "Expected `int`, got `str` - at `$.a[0].b`" as the end of a sentence, with the
-    value that lies there."""
+    """Turn msgspec's "Expected `int`, got `str` - at `$.a[0].b`" into the end of a sentence that
+    includes the value at fault."""
     problem, _, tail = message.partition(" - at `")
     place = tail.removeprefix("key in `").rstrip("`").removeprefix("$")
     value = "something"
@@ -116,7 +116,7 @@ def _describe(message: str, document: object, kind: Any) -> str:
         found, place = _found(document, place, kind, message)
         value = _short(found)
     except (msgspec.MsgspecError, LookupError, TypeError, ValueError, RecursionError):
-        pass  # what comes after the first error may be no JSON
+        pass  # the text after the first error may not be JSON
     place = place.removeprefix(".")
     if named := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", problem):
         field = f"{place}.{named[2]}" if place else named[2]
@@ -127,7 +127,7 @@ def _describe(message: str, document: object, kind: Any) -> str:
         return f"{there}, which this version does not know"
     if "out of range" in problem or tail.startswith("key in"):
         return f"{there}: {problem}"
-    if not problem.startswith("Expected "):  # what a type of ours says of its fields together
+    if not problem.startswith("Expected "):  # raised by a type's __post_init__
         return f"cannot be right{f' in {place}' if place else ''}: {problem}"
     wanted = problem.removeprefix("Expected ").partition(", got ")[0]
     wanted = re.sub(r"`([^`]+)`", lambda kinds: _in_words(kinds[1]), wanted)
@@ -144,7 +144,7 @@ def _short(value: object) -> str:
 
 
 def _found(document: Any, place: str, kind: Any, message: str) -> tuple[Any, str]:
-    """The value at a place, and the place with the keys that msgspec leaves out of it."""
+    """Return the value at a path, and the path with the keys that msgspec left out."""
     value, path = document, ""
     for name, number in _STEP.findall(place):
         if number == "...":
@@ -155,7 +155,7 @@ def _found(document: Any, place: str, kind: Any, message: str) -> tuple[Any, str
 
 
 def _key_at_fault(document: Any, holder: dict[str, Any], kind: Any, message: str) -> str:
-    """The key without which the document would be another one: each is tried alone."""
+    """Find the key that causes `message`, by trying each key alone."""
     members = dict(holder)
     try:
         for key, member in members.items():
@@ -172,7 +172,7 @@ def _key_at_fault(document: Any, holder: dict[str, Any], kind: Any, message: str
     raise LookupError(message)
 
 
-# What a folder of ours is, by a file in it.
+# The file that identifies each kind of folder.
 _FOLDERS = {
     "bundle.json": "a bundle",
     "manifest.json": "a photo index",
@@ -181,10 +181,10 @@ _FOLDERS = {
 
 
 def folder_kind(path: Path) -> str:
-    """ "a bundle", "a photo index", "a student" or "a file"; "" for anything else."""
+    """Return "a bundle", "a photo index", "a student", "a file", or "" for anything else."""
     try:
         if path.is_file():
             return "a file"
         return next((kind for name, kind in _FOLDERS.items() if (path / name).is_file()), "")
-    except OSError:  # what cannot be looked at is told by whoever tries to use it
+    except OSError:  # reported by whoever opens the path
         return ""

@@ -1,4 +1,4 @@
-"""Files: where they may be written, how they are replaced whole, and their hashes."""
+"""Checks before writing files, atomic replacement, locked partial files, and hashes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mcad_mobile.errors import DiskError
 
 _CHOOSE = "Choose another place, or change its permissions."
 _MAKE_ROOM = "Free some space, or choose a place on another disk (temporary files: TMPDIR=DIR)."
-# The system's codes for a disk, a quota or a limit of file sizes that takes no more
+# Error codes for a full disk, an exhausted quota or a file-size limit
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# ... and for a place that may not be written. For other errors the disk is not to blame.
+# ... and for a path that cannot be written. Other errors are not the disk's fault.
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR)
 _NONE_LEFT = 1 << 20
 _PARTIAL = ".partial"
 
 
 def check_writable(path: Path, needed: int = 0) -> None:
-    """Check that a file or folder can be made at `path`, with its parents, and that `needed` bytes
-    are free there. DiskError otherwise."""
+    """Check that a file or folder, and its parents, can be created at `path`, and that `needed`
+    bytes are free there. DiskError otherwise."""
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     try:
         with tempfile.TemporaryFile(prefix=".mcad-", dir=folder):
@@ -36,7 +36,7 @@ def check_writable(path: Path, needed: int = 0) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Check that a file can be written at `path`, over one that is there. DiskError otherwise."""
+    """Check that a file can be written or overwritten at `path`. DiskError otherwise."""
     if path.is_dir():
         raise DiskError(f"{path} is a folder, and a file is to be written there.", _CHOOSE)
     if path.exists() and not os.access(path, os.W_OK):
@@ -46,7 +46,7 @@ def check_file(path: Path) -> None:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Check that `needed` bytes are free where `folder` lies. DiskError otherwise."""
+    """Check that `needed` bytes are free on `folder`'s disk. DiskError otherwise."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DiskError(
@@ -56,7 +56,7 @@ def check_room(folder: Path, needed: int) -> None:
 
 
 def refused(path: Path | None, error: OSError) -> DiskError:
-    """Return an `error` that was met while `path` was to be written, as an error of ours."""
+    """Convert an `error` raised while writing `path` to a DiskError."""
     at = error.filename
     where = f" ({at})" if path is not None and at not in (None, str(path)) else ""
     name = path or at or "A file"
@@ -66,8 +66,8 @@ def refused(path: Path | None, error: OSError) -> DiskError:
 
 
 def trouble(path: Path | None, error: BaseException) -> DiskError | None:
-    """Return the disk's part in an `error` that ended work on `path`, or None. Libraries report a
-    full disk in many ways, so its free space is read."""
+    """Return a DiskError if the disk caused the `error` that ended work on `path`, else None.
+    Libraries report a full disk in many ways, so this checks the free space."""
     if isinstance(error, OSError) and error.errno in (*_FULL, *_REFUSED):
         return refused(path, error)
     if path is None or not isinstance(error, Exception):
@@ -79,7 +79,7 @@ def trouble(path: Path | None, error: BaseException) -> DiskError | None:
 
 
 def replace_folder(out: Path, made: Path) -> None:
-    """Put the folder `made` where `out` is, by two renames; the old one is put back if that
+    """Replace the folder `out` by `made` with two renames; put the old one back if that
     fails."""
     old = set_aside(out)
     shutil.rmtree(old, ignore_errors=True)
@@ -94,41 +94,41 @@ def replace_folder(out: Path, made: Path) -> None:
 
 
 def restore(out: Path) -> None:
-    """Put back what lay at `out` if a process that was to replace it was killed between its
-    renames."""
+    """Put the old `out` back if a process was killed between the two renames of
+    `replace_folder`."""
     if not out.exists():
         with suppress(OSError):
             set_aside(out).rename(out)
 
 
 def set_aside(out: Path) -> Path:
-    """Return where what is at `out` lies while something else takes its place."""
+    """Return the path that holds the old `out` while it is replaced."""
     whole = out.absolute()
     return whole.parent / f".{whole.name}.old"
 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    import hashlib  # OpenSSL is 3 MiB that a process that only searches need not load
+    import hashlib  # loads OpenSSL, 3 MiB that a search does not need
 
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def megabytes(count: int) -> str:
-    """Format bytes in MB, millions, with one digit, as app stores do; memory is reported in MiB."""
+    """Format bytes in MB (10^6) with one decimal, as app stores do; memory is in MiB."""
     return f"{count / 1e6:.1f}"
 
 
 def cache_directory() -> Path:
-    """Return the user's folder of files that can be made or fetched again."""
+    """Return the user's cache folder, whose files can be rebuilt or downloaded again."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "mcad-mobile"
 
 
 class Partial:
-    """A file that lies beside `path` and becomes it by `finish()`; it may hold what a run that was
-    cut off left. It is locked: another process that wants to make `path` waits."""
+    """A locked file beside `path`, which `finish()` renames to `path`. It may hold data of an
+    interrupted run. Other processes that want to write `path` wait."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -142,7 +142,7 @@ class Partial:
             lock(self.file)
             if is_still(self.partial, self.file):
                 return self
-            self.file.close()  # while this waited, another finished it
+            self.file.close()  # another process finished it meanwhile
 
     def finish(self) -> None:
         self.file.flush()
@@ -157,9 +157,9 @@ class Partial:
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove the partial files of a folder that no process is writing."""
+    """Remove the partial files in a folder that no process is writing."""
     for partial in folder.glob(f"*{_PARTIAL}"):
-        # Written by another run, or, since they were listed, finished by it.
+        # Another run may be writing it, or may have just finished it.
         with suppress(FileNotFoundError), partial.open("r+b") as file:
             if lock(file, wait=False) and is_still(partial, file):
                 partial.unlink()

@@ -12,8 +12,8 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Licence:
-    """A licence: `page` is where its text is, and `limit` says what it does not allow ("allows
-    research only"), empty if an app with the weights may be given to anyone."""
+    """A licence. `page` is the URL of its text. `limit` says what it forbids ("allows research
+    only"), or is empty if an app with the weights may be given to anyone."""
 
     name: str
     page: str
@@ -22,8 +22,8 @@ class Licence:
 
 
 def find_licence(name: str) -> Licence:
-    """Return the licence that a model card or a bundle calls `name`, in any case; one that is not
-    in the table has a limit, too."""
+    """Return the licence that a model card or a bundle calls `name`, ignoring case; one that is
+    not in the table has a limit, too."""
     known = _licences().get(name.lower())
     if known is not None:
         return known

@@ -1,4 +1,4 @@
-"""Locks on files, held by the kernel: a process that is killed holds none."""
+"""File locks, which the kernel releases when a process is killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ except ImportError:  # Windows
 
 
 def check_platform() -> None:
-    """PlatformError on a system without the file locks that writers rely on."""
+    """Raise PlatformError on a system without the file locks that writers need."""
     if fcntl is None:
         raise PlatformError(
             f"mcad-mobile runs on Linux and macOS; this is {os.name!r}, which has no flock.",
@@ -26,8 +26,8 @@ def check_platform() -> None:
 
 
 def lock(file: IO[Any], *, wait: bool = True) -> bool:
-    """Lock an open file for this process alone, until it is closed; return False where another has
-    it and `wait` is False. PlatformError where there are no such locks."""
+    """Lock an open file exclusively until it is closed; return False if another process holds the
+    lock and `wait` is False. PlatformError if the system has no such locks."""
     check_platform()
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -37,8 +37,8 @@ def lock(file: IO[Any], *, wait: bool = True) -> bool:
 
 
 def held_by_someone(path: Path, table: Path = Path("/proc/locks")) -> bool:
-    """Say whether a process holds a lock on the file at `path`; False, too, where the system has no
-    such table. Source: proc_locks(5)."""
+    """Say whether a process holds a lock on the file at `path`; False, too, on a system without
+    `table`. Source: proc_locks(5)."""
     try:
         inode = str(path.stat().st_ino)
         lines = table.read_text("ascii").splitlines()
@@ -48,7 +48,7 @@ def held_by_someone(path: Path, table: Path = Path("/proc/locks")) -> bool:
 
 
 def is_still(path: Path, file: IO[Any]) -> bool:
-    """Say whether `file` is what lies at `path` now."""
+    """Say whether `path` still names the open `file`."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
@@ -57,15 +57,15 @@ def is_still(path: Path, file: IO[Any]) -> bool:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Be the only process in this block, of all that name the same lock file `path`; wait for
-    others."""
+    """Run this block in one process at a time, among those that use the same lock file
+    `path`."""
     check_platform()
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with path.open("ab") as file:
             lock(file)
             if not is_still(path, file):
-                continue  # while this waited, another was done with it
+                continue  # another process removed it meanwhile
             try:
                 yield
             finally:

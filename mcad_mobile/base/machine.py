@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from mcad_mobile.errors import BenchError, MemoryUnavailable
 
-# The instruction sets that towers' speed depends on: the kernel's names, and people's
+# Instruction sets that affect a tower's speed: Linux's names and common ones
 _INSTRUCTION_SETS = {
     "sse4_1": "SSE4.1",
     "avx2": "AVX2",
@@ -31,7 +31,7 @@ _INSTRUCTION_SETS = {
 
 
 def instruction_sets(cpuinfo: str) -> list[str]:
-    """Return the instruction sets that all cores have by /proc/cpuinfo, of those that matter."""
+    """Return the instruction sets in our table that /proc/cpuinfo lists for every core."""
     cores = []
     for line in cpuinfo.splitlines():
         key, _, value = line.partition(":")
@@ -61,8 +61,8 @@ def cpuinfo() -> str:
 @functools.cache  # every search asks
 def emulator() -> str:
     """Return the program that emulates this process's processor ("qemu-aarch64"), or ""."""
-    # qemu-user shows a program itself as /proc/self/exe. A name relative to the folder is passed on
-    # to the kernel as it is (linux-user/syscall.c, readlinkat), which tells what it runs.
+    # qemu-user makes /proc/self/exe name the emulated program. A name relative to a folder
+    # reaches the kernel unchanged (linux-user/syscall.c, readlinkat), which names qemu itself.
     with suppress(OSError):
         folder = os.open("/proc/self", os.O_RDONLY)
         try:
@@ -80,7 +80,7 @@ def emulator_among(program: str) -> str:
 
 def name() -> str:
     """Return the name of this machine's processor, or of the program that emulates it."""
-    import platform  # a measured process has no use for it
+    import platform  # a measured process does not need it
 
     if by := emulator():
         return f"{platform.machine()}, emulated by {by}"
@@ -99,8 +99,8 @@ def summary() -> str:
 
 
 def allowed_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Return the cores of this process's affinity, but no more than a container's share of
-    processor time (`quota`, its cpu.max) allows, rounded up. At least 1."""
+    """Return how many cores this process may use: its affinity's, at most its container's share of
+    CPU time (`quota`, its cpu.max), rounded up. At least 1."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:  # macOS
@@ -113,15 +113,15 @@ def allowed_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def step_back() -> None:
-    """Let other threads of this process go before this one. On Linux, a thread has a niceness of
-    its own (setpriority(2)); elsewhere nothing is done."""
+    """Give this thread a lower priority than the process's others. Only Linux has a niceness
+    per thread (setpriority(2)); elsewhere this does nothing."""
     if sys.platform == "linux":
         os.nice(5)
 
 
 def pin(threads: int) -> list[int]:
-    """Pin this process to its `threads` last allowed cores, a phone's fast ones, and return them;
-    none where a system pins none (macOS). BenchError if there are fewer."""
+    """Pin this process to its last `threads` allowed cores, on phones the fast ones, and return
+    them; [] where pinning is unsupported (macOS). BenchError if there are fewer."""
     pins = hasattr(os, "sched_setaffinity")
     allowed = sorted(os.sched_getaffinity(0)) if pins else list(range(os.cpu_count() or 1))
     if not 1 <= threads <= len(allowed):
@@ -137,7 +137,7 @@ def pin(threads: int) -> list[int]:
 
 
 def waited_s() -> float | None:
-    """Return the seconds in which this thread was ready to run and had no core, None where they are
+    """Return the seconds that this thread was ready to run but had no core; None where they are
     not counted. Source: /proc/thread-self/schedstat, second field, ns."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text("ascii").split()[1]) / 1e9
@@ -147,15 +147,15 @@ def waited_s() -> float | None:
 
 @dataclass(frozen=True)
 class Memory:
-    """Of one process, in MiB. `pss`, which phones account by, divides a page that several processes
-    map by their number."""
+    """A process's memory in MiB. `pss`, the figure that phones use, divides each shared page by
+    the number of processes that map it."""
 
     pss: float
     rss: float
 
 
 def process_memory(pid: int | None = None) -> Memory:
-    """Return the memory of a process now, by default this one. MemoryUnavailable where the system
+    """Return a process's current memory, by default this one's. MemoryUnavailable if the system
     has no smaps_rollup, ProcessLookupError if the process has ended."""
     path = Path("/proc") / ("self" if pid is None else str(pid)) / "smaps_rollup"
     try:
@@ -170,8 +170,8 @@ def process_memory(pid: int | None = None) -> Memory:
 
 
 def parse_smaps_rollup(text: str) -> Memory:
-    """Convert the kernel's "Pss:   1234 kB" lines to MiB. An ended process has none:
-    ProcessLookupError."""
+    """Convert the kernel's "Pss:   1234 kB" lines to MiB. ProcessLookupError without them: the
+    process has ended."""
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     try:
         pss, rss = (int(fields[name].split()[0]) / 1024 for name in ("Pss", "Rss"))

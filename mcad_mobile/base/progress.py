@@ -1,4 +1,4 @@
-"""How long-running work reports how far it is: one protocol for all of it."""
+"""The protocol by which all long-running work reports its progress."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Is called when a step of the work begins and each time that more of it is done: with the step
-    in words, and how many of its units are done, of how many (0 if not known)."""
+    """Called when a step begins and whenever more of it is done, with the step's name, how many of
+    its units are done, and how many there are in all (0 if unknown)."""
 
     def __call__(self, step: str, done: int = 0, total: int = 0, /) -> None: ...
 

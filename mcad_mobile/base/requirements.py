@@ -1,4 +1,4 @@
-"""What the extras of this package bring, and the versions of installed tools."""
+"""What this package's extras install, and the versions of installed tools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib import metadata
 from mcad_mobile.base import VERSION
 
 _PACKAGE = "mcad-mobile"
-# As PEP 508 has it: "onnxruntime-qnn>=2.7; platform_system == 'Linux' and extra == 'snapdragon'".
+# PEP 508, such as "onnxruntime-qnn>=2.7; platform_system == 'Linux' and extra == 'snapdragon'".
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXTRAS = re.compile(r"\[([^\]]*)\]")
 _CONDITION = re.compile(r"(\w+) == [\"']([^\"']+)[\"']")
@@ -20,8 +20,8 @@ _BEFORE = re.compile(r"python_version < [\"']3\.(\d+)[\"']")
 
 @dataclass(frozen=True)
 class Requirement:
-    """A distribution that an extra brings ("" is a bare install); `only_on` names the platform or
-    the Pythons that it is made for, where that is none of these."""
+    """A distribution that an extra installs ("" is a bare install); `only_on` names the platform
+    or Pythons that it needs if this machine does not match, else None."""
 
     name: str
     extra: str
@@ -29,13 +29,13 @@ class Requirement:
 
 
 def requirements() -> list[Requirement]:
-    """Return every distribution with each extra that brings it; none in a checkout on
+    """Return every distribution with each extra that installs it; [] in a checkout on
     PYTHONPATH."""
     return [read for read in map(_read, _lines()) if read.name != _PACKAGE]
 
 
 def extras_within(extra: str) -> set[str]:
-    """Return the extra and those it includes ("distill" has all of "export")."""
+    """Return the extra and those it includes ("distill" includes "export")."""
     found = {extra}
     for line in _lines():
         read, inside = _read(line), _EXTRAS.search(line.partition(";")[0])

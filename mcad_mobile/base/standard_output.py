@@ -1,4 +1,4 @@
-"""Standard output, kept for results: what libraries print there is dropped or sent elsewhere."""
+"""Keeps standard output for results: what libraries print there is dropped or redirected."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _NOT_ASCII_TEXT = re.compile(r"[^ -~\n\t]")
 
 
 def escape_unprintable(text: str) -> str:
-    """Escape what is neither printable, a space, a line break nor a tab: text from a device, a
-    bundle or a file then moves no cursor, hides nothing and changes no terminal."""
+    """Escape all but printable characters, spaces, line breaks and tabs, so that text from a
+    device, bundle or file cannot move the cursor, hide text or reconfigure a terminal."""
     return _NOT_ASCII_TEXT.sub(_escape_character, text)
 
 
@@ -30,20 +30,20 @@ def _escape_character(match: re.Match[str]) -> str:
     character = match[0]
     if character.isprintable() or unicodedata.category(character) == "Zs":
         return character
-    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is no UTF-8
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
 
 
 class _Printable:
-    """A stream that passes on printable text alone, and the colours of a word to a terminal, as git
-    does; `terminal` is what lies behind it."""
+    """A stream that writes to `terminal` and escapes unprintable text; like git, it passes colour
+    codes on to a real terminal."""
 
     def __init__(self, terminal: TextIO) -> None:
         self.terminal = terminal
 
     def write(self, text: str) -> int:
-        parts = _COLOUR.split(text) if self.terminal.isatty() else [text]  # every second a colour
+        parts = _COLOUR.split(text) if self.terminal.isatty() else [text]  # odd parts: colours
         parts[::2] = map(escape_unprintable, parts[::2])
         self.terminal.write("".join(parts))
         return len(text)
@@ -57,7 +57,7 @@ class _Printable:
 
 @contextmanager
 def printable_output() -> Iterator[None]:
-    """Escape what is not printable in all that is printed meanwhile."""
+    """Escape unprintable characters in all that this block prints."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = map(_Printable, before)
     try:
@@ -67,15 +67,15 @@ def printable_output() -> Iterator[None]:
 
 
 def terminal_errors() -> TextIO:
-    """Standard error for one who draws there, and escapes what is drawn by escape_unprintable."""
+    """Raw standard error, for callers that draw there and call escape_unprintable themselves."""
     stream: TextIO = getattr(sys.stderr, "terminal", sys.stderr)
     return stream
 
 
 @contextmanager
 def muted(*descriptors: int) -> Iterator[None]:
-    """Drop what native code writes to these file descriptors, past Python's streams: Qualcomm's
-    compiler and LiteRT's converter, which report errors as exceptions."""
+    """Drop what native code writes to these file descriptors, bypassing Python's streams, as
+    Qualcomm's compiler and LiteRT's converter do; they report errors as exceptions."""
     import ctypes
 
     sys.stdout.flush()
@@ -89,7 +89,7 @@ def muted(*descriptors: int) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        ctypes.CDLL(None).fflush(None)  # or it would be written when the process ends
+        ctypes.CDLL(None).fflush(None)  # else it is written when the process ends
         os.close(nowhere)
         for descriptor, copy in saved:
             os.dup2(copy, descriptor)
@@ -98,7 +98,7 @@ def muted(*descriptors: int) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop warnings, and what is written to Python's streams or past them."""
+    """Drop warnings and all output, whether or not it goes through Python."""
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
@@ -111,7 +111,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def advice_muted(least: int) -> Iterator[None]:
-    """Drop records below level `least` of the root logger, to which some libraries log advice."""
+    """Drop the root logger's records below level `least`: some libraries log advice there."""
     import logging
 
     root = logging.getLogger()
@@ -124,8 +124,8 @@ def advice_muted(least: int) -> Iterator[None]:
 
 
 def claim_standard_output() -> int:
-    """Return a new descriptor of standard output; what native code writes to descriptor 1 goes to
-    standard error from here on, also as the process ends and C's buffers are flushed."""
+    """Return a new descriptor for standard output. From now on, what native code writes to
+    descriptor 1 goes to standard error, even when C's buffers are flushed at exit."""
     claimed = os.dup(STDOUT)
     os.dup2(STDERR, STDOUT)
     return claimed
@@ -136,14 +136,14 @@ def reserve_standard_output(*, json_only: bool) -> None:
     alone: print() then goes to standard error too."""
     global _results
     ours = sys.__stdout__
-    if sys.stdout is not ours:  # taken already, by a program that we run inside of
+    if sys.stdout is not ours:  # redirected already, by the program that calls us
         return
     if ours is None or sys.__stderr__ is None:  # closed by whoever called us
-        nowhere = open(os.devnull, "w")  # noqa: SIM115, PTH123  as long as the process
+        nowhere = open(os.devnull, "w")  # noqa: SIM115, PTH123  open until the process ends
         sys.stdout, sys.stderr = ours or nowhere, sys.__stderr__ or nowhere
         return
     ours.flush()
-    # Names that the locale cannot write are escaped.
+    # Escape names that the locale cannot encode.
     _results = os.fdopen(
         claim_standard_output(), "w", encoding=ours.encoding, errors="backslashreplace"
     )
@@ -151,7 +151,7 @@ def reserve_standard_output(*, json_only: bool) -> None:
 
 
 def print_json(document: Any) -> None:
-    """Print one document, the only thing that a verb with --json prints. Paths become text."""
+    """Print one JSON document, the only output of a verb with --json. Paths become text."""
     print(json.dumps(document, indent=2, default=os.fspath), file=_results or sys.stdout)
 
 
@@ -162,8 +162,8 @@ def flush_results() -> None:
 
 
 def give_up_results() -> None:
-    """Drop what is still to be printed where standard output takes no more, so that the
-    interpreter does not report that a second time."""
+    """Drop unwritten output if standard output fails, so that the interpreter does not report
+    the error again."""
     try:
         flush_results()
     except OSError:

@@ -1,4 +1,4 @@
-"""Pages that a person opens: jinja2 templates, each beside the module that fills it in."""
+"""Renders pages from jinja2 templates, each beside the module that fills it in."""
 
 from __future__ import annotations
 

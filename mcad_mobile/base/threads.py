@@ -1,4 +1,4 @@
-"""Calls on threads whose results are taken in the order in which they were begun."""
+"""A thread pool that returns results in the order of its calls."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ T = TypeVar("T")
 
 
 class OrderedPool(Generic[T]):
-    """Runs calls on `threads` threads, at most `ahead` of them before their results are taken.
-    Leaving its block cancels the calls that no thread has begun."""
+    """Runs calls on `threads` threads, with at most `ahead` results not yet taken. Leaving its
+    block cancels the calls that have not started."""
 
     def __init__(self, threads: int, ahead: int) -> None:
         self._pool = ThreadPoolExecutor(threads)
@@ -23,7 +23,7 @@ class OrderedPool(Generic[T]):
     def submit(
         self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs
     ) -> Iterator[T]:
-        """Begin a call; return the results that are to be taken, so that at most `ahead` wait."""
+        """Submit a call; return the oldest results, so that at most `ahead` calls wait."""
         self._waiting.append(self._pool.submit(function, *arguments, **options))
         return self.drain(self._ahead)
 
