@@ -7,8 +7,8 @@ from PIL import Image, ImageOps
 
 
 def augment(image: Image.Image, view: int, photo: int) -> Image.Image:
-    """View 0 is the image; each other is a crop of 50 to 100 % of its area, half of them mirrored,
-    and the same for the same (view, photo)."""
+    """View 0 is the image; others are crops of 50 to 100 % of its area, half of them mirrored. The
+    same (view, photo) gives the same crop."""
     if view == 0:
         return image
     random = np.random.default_rng((view, photo))

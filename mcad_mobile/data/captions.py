@@ -1,4 +1,4 @@
-"""Captioned photos, in the three layouts that people have: docs/data.md."""
+"""Captioned photos in three common layouts: docs/data.md."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def _read_text(file: Path) -> str:
 
 
 def read_caption_files(directory: Path) -> Iterator[CaptionedPhoto]:
-    """Read photos with a text file of their name beside them, a caption a line, from the folders
-    train, val and test or from `directory` itself. DataError: a file is no text."""
+    """Read photos that have a .txt file of the same name, one caption per line, from the folders
+    train, val and test or from `directory` itself. DataError: a file is not text."""
     splits = [name for name in _SPLITS if (directory / name).is_dir()]
     folders = {name: directory / name for name in splits} or {"test": directory}
     for split, folder in folders.items():
@@ -49,7 +49,7 @@ def read_caption_files(directory: Path) -> Iterator[CaptionedPhoto]:
 
 
 TABLES = ("captions.csv", "captions.tsv", "captions.txt")
-# Names that such columns have in what people publish.
+# Column names in published datasets.
 _PHOTO = ("photo", "image", "filename", "file", "filepath", "file_name", "path")
 _CAPTION = ("caption", "text", "title", "sentence", "description", "comment")
 _HINT = (
@@ -59,8 +59,8 @@ _HINT = (
 
 
 def read_table(file: Path) -> list[CaptionedPhoto]:
-    """Read photos in the order of their first row, each with all of its captions; they lie beside
-    the table or in images/. DataError names the row that is not as it should be."""
+    """Read photos in the order of their first row, each with all of its captions; the files are in
+    images/ or beside the table. DataError names the malformed row."""
     text = _read_text(file)
     delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -95,7 +95,7 @@ def _column(file: Path, names: list[str], wanted: tuple[str, ...]) -> str:
     return found[0]
 
 
-# As others write it: of each, what we read, and more.
+# Karpathy's JSON has more fields; these are the ones we read.
 
 
 class _Sentence(msgspec.Struct, frozen=True):
@@ -133,7 +133,7 @@ _LAYOUT = (
 
 
 def load_captions(directory: Path, split: str | None) -> list[CaptionedPhoto]:
-    """Load the photos of one split, or all, with captions. DataError names what is missing or
+    """Load the captioned photos of one split, or of all (None). DataError names what is missing or
     broken."""
     if not directory.is_dir():
         raise DataError(f"No folder at {directory}.", _LAYOUT)
@@ -149,7 +149,7 @@ def load_captions(directory: Path, split: str | None) -> list[CaptionedPhoto]:
 
 
 def has_captions(directory: Path) -> bool:
-    """Whether a folder says that it is a captioned dataset."""
+    """Whether a folder has a captions table or Karpathy JSON."""
     return bool(_sources(directory))
 
 
@@ -159,7 +159,7 @@ def _sources(directory: Path) -> list[Path]:
 
 
 def _read(directory: Path) -> tuple[Path, list[CaptionedPhoto]]:
-    """A dataset, all splits, and the file or folder that it is in."""
+    """The file or folder that holds a dataset, and its photos of all splits."""
     sources = _sources(directory)
     if len(sources) > 1:
         raise DataError(

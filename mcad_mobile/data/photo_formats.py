@@ -1,4 +1,4 @@
-"""Which files are photos, by their names: every kind that Pillow turns into pixels by itself."""
+"""Which file names are photos: every format that Pillow decodes to pixels by itself."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import re
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
-# Pillow's name of a format, and what its files are called. HEIF is pillow-heif's. What Pillow opens
-# and is not here makes no pixels (BUFR, GRIB, HDF5, IPTC, MPEG), runs another program on the file
-# (EPS), draws on Windows alone (WMF), is measurements (FITS), goes with Pillow 15 (IM), or has no
-# name of its own.
+# Pillow's format names and their file suffixes; HEIF is pillow-heif's. Left out are Pillow formats
+# that yield no pixels (BUFR, GRIB, HDF5, IPTC, MPEG), run another program (EPS), need Windows
+# (WMF), hold measurements (FITS), disappear in Pillow 15 (IM), or have no suffix of their own.
 FORMATS = MappingProxyType(
     {
         "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -53,7 +52,7 @@ def suffix_of(name: str) -> str:
 
 
 def kind_of(name: str) -> str:
-    """What a file that is no photo is counted as: ".mp4", "no suffix" or "other suffixes"."""
+    """The label under which non-photos are counted: ".mp4", "no suffix" or "other suffixes"."""
     suffix = suffix_of(name)
     if not suffix:
         return "no suffix"
