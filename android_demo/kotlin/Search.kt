@@ -16,7 +16,7 @@ import mcad.gallery.Indexing
 import mcad.gallery.PhotoFinder
 import mcad.platform.MediaSearch
 
-/** A photo that was found, as Android knows it. */
+/** The content URI of a found photo. */
 val SearchEngine.Result.uri: Uri get() = MediaSearch.uri(this)
 
 /** [PhotoFinder] with coroutines: `val photos = MediaSearch.of(context).suspending()`. */
@@ -25,7 +25,7 @@ class SuspendingSearch(private val finder: PhotoFinder) {
     suspend fun search(words: String, most: Int, filter: Filter = Filter.ALL): SearchEngine.Found =
         finder.searchLater(words, most, filter).await()
 
-    /** How far indexing is: now, and at each change. */
+    /** The progress of indexing: now, and at each change. */
     val indexing: Flow<Indexing> = callbackFlow {
         val listener = Runnable { trySend(finder.indexing()) }
         finder.addListener(listener)
@@ -33,7 +33,7 @@ class SuspendingSearch(private val finder: PhotoFinder) {
         awaitClose { finder.removeListener(listener) }
     }.conflate()
 
-    /** Index, and tell how far it is until all is done. A collector that is cancelled ends the run. */
+    /** Index the photos and emit progress until done. Cancelling the collector stops the run. */
     fun index(): Flow<Indexing> = callbackFlow {
         val listener = Runnable { trySend(finder.indexing()) }
         finder.addListener(listener)

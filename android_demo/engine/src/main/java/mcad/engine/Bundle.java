@@ -16,7 +16,7 @@ import java.util.Map;
 import mcad.engine.base.JsonFields;
 import mcad.engine.photos.Preprocess;
 
-/** A directory with bundle.json (schema mcad-bundle/1) and all that a phone needs to search. */
+/** An exported bundle: a directory with bundle.json (schema mcad-bundle/1) and the files that a search needs. */
 public final class Bundle {
     private static final String FAMILY = "mcad-bundle/";
     private static final int VERSION = 1;
@@ -27,16 +27,15 @@ public final class Bundle {
     private static final String UPDATE = "Update mcad-mobile, and the app that reads the bundle.";
     private static final int CHUNK = 1 << 16;
 
-    /** A file of the bundle: path relative to it, in POSIX spelling. */
+    /** A file of the bundle; its path is relative, in POSIX form. */
     public record FileRecord(String path, String sha256, long bytes) {}
 
     /**
-     * A tower's input or output, and a shape that starts with 1. Integers stand for scale * (stored - zeroPoint), if
-     * scale is not 0.
+     * A tower's input or output; its shape starts with 1. If scale is not 0, integers stand for scale * (stored -
+     * zeroPoint).
      */
     public record TensorSpec(
             String name, String dtype, long[] shape, String layout, float scale, int zeroPoint) {
-        /** How many numbers it has. */
         public int count() {
             int count = 1;
             for (long size : shape) {
@@ -45,7 +44,7 @@ public final class Bundle {
             return count;
         }
 
-        /** A real value in its stored type. */
+        /** Quantize a real value and clip it to the stored type. */
         public int stored(float value, int least, int most) {
             return (int) Math.max(least, Math.min(most, Math.rint(value / scale) + zeroPoint));
         }
@@ -55,8 +54,7 @@ public final class Bundle {
         }
     }
 
-    /** One way to run a tower. The first of its files is the one that a runtime opens; {@code expected} is what it
-     * says of the golden inputs [N, dim], an .npy file. */
+    /** One way to run a tower. The runtime opens the first file; {@code expected}: its golden output [N, dim], .npy. */
     public record Rung(String runtime, String precision, List<FileRecord> files, List<TensorSpec> inputs,
             List<TensorSpec> outputs, int totalNodes, FileRecord expected) {
         public long bytes() {
@@ -69,21 +67,21 @@ public final class Bundle {
     }
 
     /**
-     * Real inputs by name, and the float student's embeddings of them [N, dim], as .npy files; the texts that they were
-     * made from, and their tokens, or null for photos.
+     * Self-test data as .npy files: real inputs by name, the float student's embeddings of them [N, dim], and for texts
+     * the texts and their token ids (null for photos).
      */
     public record Golden(Map<String, FileRecord> inputs, FileRecord embeddings, List<String> texts, FileRecord ids) {}
 
-    /** The token table's file: {@code tokens} rows of {@code width} numbers. */
+    /** The token table: {@code tokens} rows of {@code width} numbers. */
     public record TableRecord(FileRecord file, int tokens, int width, int bits) {}
 
     /** The fallback ladder of one tower, best first, and its self-test. */
     public record Tower(List<Rung> rungs, Golden golden) {}
 
-    /** Which states of a text tower become the embedding. */
+    /** Which token states of a text tower are pooled into the embedding. */
     public enum Pool { EOS, FIRST, LAST, MEAN }
 
-    /** Everything a tokenizer needs beside its file; {@code length} counts what frames a text. */
+    /** A tokenizer's settings; {@code length} includes the special tokens around a text. */
     public record TokenizerSpec(FileRecord file, int length, int pad, boolean padLeft, boolean attendsToPadding,
             Pool pool, int eos) {}
 
@@ -93,7 +91,7 @@ public final class Bundle {
     public final String target;
     public final String studentName;
     public final String studentSha256;
-    /** Bundles of one image tower search one index. */
+    /** Bundles with the same image tower can search the same index. */
     public final String imageSha256;
     public final int dim;
     public final Tower image;
@@ -123,8 +121,8 @@ public final class Bundle {
     }
 
     /**
-     * Read and check a bundle: schema, files, sizes and, with {@code verify}, checksums (megabytes of reading: once
-     * after copying is enough). McadException names what is wrong.
+     * Read a bundle and check its schema, files, sizes and, with {@code verify}, checksums (reads megabytes; once after
+     * copying is enough). McadException names the fault.
      */
     public static Bundle load(Path directory, boolean verify) throws McadException {
         Path manifest = directory.resolve(MANIFEST);
@@ -146,7 +144,7 @@ public final class Bundle {
         return bundle;
     }
 
-    /** Parse a bundle.json. Its files are not opened; paths that leave {@code directory} are refused. */
+    /** Parse a bundle.json without opening its files; paths that leave {@code directory} are refused. */
     static Bundle parse(Path directory, String json) throws McadException {
         String where = directory.resolve(MANIFEST).toString();
         JsonFields data = JsonFields.parse(json, where, EXPORT_AGAIN);
@@ -163,8 +161,8 @@ public final class Bundle {
     }
 
     /**
-     * Whether queries are to be in English. No bundle says it; a vocabulary of this size has room for one language
-     * (CLIP has 49,408 tokens, BERT 30,522), where those of many languages begin at 80,000 (mcad-m).
+     * Whether queries must be in English. Bundles do not say, so the vocabulary's size decides: English ones are small
+     * (CLIP 49,408 tokens, BERT 30,522), multilingual ones start at 80,000 (mcad-m).
      */
     public boolean isEnglish() {
         return tokenTable.tokens() <= 1 << 16;
@@ -178,7 +176,7 @@ public final class Bundle {
         return which.equals("image") ? image : text;
     }
 
-    /** All files that bundle.json names, each once for every time it is named. */
+    /** All files that bundle.json names; a file named twice appears twice. */
     public List<FileRecord> files() {
         List<FileRecord> found = new ArrayList<>();
         found.add(tokenizer.file());
@@ -198,7 +196,7 @@ public final class Bundle {
         return found;
     }
 
-    /** Compare every file with its checksum. McadException names the first that differs. */
+    /** Compare every file with its checksum. McadException names the first mismatch. */
     public void verify() throws McadException {
         for (FileRecord file : files()) {
             String found;

@@ -12,18 +12,18 @@ import java.util.Arrays;
 import mcad.engine.base.Fsync;
 
 /**
- * Copies a bundle out of an APK's assets, which a runtime cannot open in place. The copy is built beside its final
- * place, verified, flushed, and renamed: a phone that is switched off meanwhile finds the old bundle, or none.
+ * Copies a bundle out of an APK's assets, where a runtime cannot open it. The copy is built beside its final place,
+ * verified, flushed and renamed: if the phone is switched off meanwhile, the old bundle stays, or none.
  */
 public final class BundleInstaller {
-    /** Where a bundle's files come from; an APK's assets, or a folder. */
+    /** Opens a bundle's files: from an APK's assets or a folder. */
     public interface Source {
         InputStream open(String path) throws IOException;
     }
 
-    /** Hears of a bundle that is there, and is to make room for another. */
+    /** Called when an installed bundle is about to be replaced. */
     public interface Replaced {
-        /** Delete what is at {@code directory}, or move it away. */
+        /** Delete {@code directory} or move it away; {@code other} is the new bundle. */
         void by(Bundle other, Path directory) throws IOException;
     }
 
@@ -32,16 +32,16 @@ public final class BundleInstaller {
     private BundleInstaller() {}
 
     /**
-     * The bundle at {@code directory}, copied from {@code source} first when it is not there, is another one, or has
-     * lost a file.
+     * Return the bundle at {@code directory}, first copying it from {@code source} if it is absent, incomplete or
+     * another bundle.
      *
-     * <p>Checksums are compared when it is copied, not at every start. McadException when it cannot be copied.
+     * <p>Checksums are compared after copying, not at every start. McadException if it cannot be copied.
      */
     public static Bundle install(Source source, Path directory) throws McadException {
         return install(source, directory, (other, old) -> deleteTree(old));
     }
 
-    /** The same; {@code replaced} takes the bundle that was there before. */
+    /** As above; {@code replaced} removes the old bundle. */
     public static Bundle install(Source source, Path directory, Replaced replaced) throws McadException {
         try {
             return installed(source, directory, replaced);
@@ -60,7 +60,7 @@ public final class BundleInstaller {
             try {
                 return Bundle.load(directory, false);
             } catch (McadException incomplete) {
-                // What its manifest names is not all there. It is copied again.
+                // A file of its manifest is missing: copy it again.
             }
         }
         Path partial = directory.resolveSibling(directory.getFileName() + ".partial");
@@ -121,7 +121,7 @@ public final class BundleInstaller {
         return all;
     }
 
-    /** Delete a file or a folder with all that is in it; nothing happens when there is none. */
+    /** Delete a file, or a folder with its contents, if it exists. */
     public static void deleteTree(Path path) throws IOException {
         if (Files.isDirectory(path)) {
             try (DirectoryStream<Path> inside = Files.newDirectoryStream(path)) {

@@ -4,27 +4,27 @@ import java.io.IOException;
 import org.jspecify.annotations.Nullable;
 
 /**
- * An error that a user can meet: {@link #message} names what went wrong and with which value, {@link #hint} what to do
+ * An error that a user may see: {@link #message} says what went wrong and with which value, {@link #hint} what to do
  * next.
  */
 public final class McadException extends IOException {
     private static final long serialVersionUID = 1L;
 
-    /** The kinds of errors, for messages in the user's language. {@link #message} is English, and for a log. */
+    /** The kind of error, for messages in the user's language. {@link #message} is English, for logs. */
     public enum Kind {
-        /** The app may see no photos. */
+        /** The app may not see photos. */
         ACCESS,
-        /** The phone's list of photos does not answer. */
+        /** The photos cannot be listed. */
         PHOTOS,
-        /** The bundle is damaged, or made for another version. */
+        /** The bundle is damaged, or was made for another version. */
         BUNDLE,
-        /** No rung of a tower runs here, or the one that ran failed. */
+        /** No rung of a tower runs on this phone, or the loaded one failed. */
         TOWER,
         /** The index cannot be read. */
         INDEX,
-        /** The index was read, and is not what was written: it is a cache, to be built again. */
+        /** The index is damaged. It is a cache: rebuild it. */
         DAMAGED,
-        /** The index cannot be written: most often, the storage is full. */
+        /** The index cannot be written: usually, storage is full. */
         STORAGE,
         /** The photo is not indexed. */
         NOT_INDEXED,
@@ -50,7 +50,7 @@ public final class McadException extends IOException {
         this.hint = hint;
     }
 
-    /** The same error, of this kind if it has none of its own. */
+    /** The error as a McadException, of {@code kind} if it has none of its own. */
     public static McadException of(Kind kind, IOException error) {
         if (!(error instanceof McadException known)) {
             return new McadException(kind, error.toString(), "", error);

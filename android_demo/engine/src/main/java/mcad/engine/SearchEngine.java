@@ -22,17 +22,17 @@ import mcad.engine.towers.Quarantine;
 import mcad.engine.towers.Tower;
 import org.jspecify.annotations.Nullable;
 
-/** From words to photos: a bundle's towers, each loaded when it is first needed. Not for two threads at once. */
+/** Searches by words with a bundle's towers, each loaded when first needed. Not thread-safe. */
 public final class SearchEngine implements AutoCloseable {
-    /** A photo that was found, by what the index knows it by. */
+    /** A found photo: its indexed path, and its cosine with the query. */
     public record Result(String path, float score) {}
 
     /**
      * Results, best first, and the milliseconds of each stage. {@code truncated}: the query was longer than the text
-     * tower takes, and its end was not read.
+     * tower's input, and its end was cut off.
      */
     public record Found(List<Result> results, Map<String, Double> ms, boolean truncated) {
-        /** The same search with these of its results. */
+        /** This search with only these results. */
         public Found with(List<Result> shown) {
             return new Found(shown, ms, truncated);
         }
@@ -54,14 +54,14 @@ public final class SearchEngine implements AutoCloseable {
         this(bundle, threads, libraries, false, Quarantine.NONE);
     }
 
-    /** The same without the rungs that {@code quarantine} holds; {@code bulk} as {@link Ladder} has it. */
+    /** As above, without the rungs in {@code quarantine}; {@code bulk} as for {@link Ladder}. */
     public SearchEngine(Bundle bundle, int threads, List<File> libraries, boolean bulk, Quarantine quarantine) {
         this.bundle = bundle;
         this.quarantine = quarantine;
         ladder = new Ladder(bundle, threads, libraries, bulk, quarantine);
     }
 
-    /** Load what a search needs; the first search then takes no longer than the others. */
+    /** Load tokenizer and text tower, so that the first search is as fast as later ones. */
     public void warmUp() throws IOException {
         tokenizer();
         textTower();
@@ -93,19 +93,19 @@ public final class SearchEngine implements AutoCloseable {
         return image;
     }
 
-    /** Words to an embedding [dim] of unit length. */
+    /** Embed words: [dim] float32, of unit length. */
     public float[] embedText(String query) throws IOException {
         Tokenizer.Tokens tokens = tokenizer().tokenize(query);
         return watched("text", textTower(), () -> embed(textTower().tower(), tokenizer, tokens));
     }
 
-    /** Pixels as the bundle's preprocess makes them to an embedding [dim] of unit length. */
+    /** Embed pixels from the bundle's preprocess: [dim] float32, of unit length. */
     public float[] embedPixels(float[] pixels) throws IOException {
         return watched("image", imageTower(),
             () -> Vectors.normalized(imageTower().tower().run(Collections.singletonMap("pixels", pixels))));
     }
 
-    /** A photo file to an embedding [dim] of unit length. IOException if it cannot be read or decoded. */
+    /** Embed a photo file: [dim] float32, of unit length. IOException if it cannot be read or decoded. */
     public float[] embedPhoto(PhotoDecoder decoder, PhotoDecoder.Source source) throws IOException {
         return embedPixels(bundle.preprocess.pixels(decoder, source));
     }
@@ -115,13 +115,13 @@ public final class SearchEngine implements AutoCloseable {
         return search(index, query, k, null);
     }
 
-    /** The same among {@code rows} alone; among all where it is null. */
+    /** As above, among {@code rows} only; null for all. */
     public Found search(PhotoIndex index, String query, int k, @Nullable Rows rows) throws IOException {
         warmUp();
         return watched("text", text, () -> search(tokenizer, text.tower(), index, query, k, rows));
     }
 
-    /** The same by a tokenizer and a text tower that were loaded before. */
+    /** As above, with a tokenizer and a text tower that are already loaded. */
     public static Found search(Tokenizer tokenizer, Tower tower, PhotoIndex index, String query, int k)
             throws IOException {
         return search(tokenizer, tower, index, query, k, null);
@@ -150,19 +150,19 @@ public final class SearchEngine implements AutoCloseable {
         return rows == null ? index.search(embedding, k) : index.search(embedding, k, rows);
     }
 
-    /** The {@code k} photos nearest to an embedding [dim] of unit length, of a photo that is not in the index, say. */
+    /** The {@code k} photos nearest to an embedding [dim] of unit length, such as that of a photo not in the index. */
     public static Found moreLike(PhotoIndex index, float[] embedding, int k, @Nullable Rows rows) throws IOException {
         long started = System.nanoTime();
         Hits hits = nearest(index, embedding, k, rows);
         return new Found(results(hits), times(hits, started), false);
     }
 
-    /** The {@code k} photos most like one of the index, without itself. McadException if it is not there. */
+    /** The {@code k} photos most like an indexed photo, without that photo. McadException if it is not indexed. */
     public static Found moreLike(PhotoIndex index, String path, int k, @Nullable Rows rows) throws IOException {
         return without(path, moreLike(index, embedding(index, path), k + 1, rows), k);
     }
 
-    /** The same of those that words describe, too: like this photo, but at night. */
+    /** Photos that are like an indexed photo and fit the words: like this photo, but at night. */
     public Found moreLike(PhotoIndex index, String path, String words, int k, @Nullable Rows rows) throws IOException {
         return without(path, moreLike(index, compose(embedding(index, path), words), k + 1, rows), k);
     }
@@ -187,9 +187,9 @@ public final class SearchEngine implements AutoCloseable {
     }
 
     /**
-     * One query [dim] of unit length of a photo's embedding and of words. Cosines of photos with a photo spread more
-     * than those with words: each is divided by its spread over the bundle's sample, as mcad_mobile/engine/query.py has
-     * it.
+     * Combine a photo's embedding and words into one query [dim] of unit length. Cosines between photos spread more
+     * than cosines with words, so each part is divided by its spread over the bundle's sample, as in
+     * mcad_mobile/engine/query.py.
      */
     public float[] compose(float[] photo, String words) throws IOException {
         Npy sample = Npy.read(bundle.path(bundle.sample));
@@ -223,7 +223,7 @@ public final class SearchEngine implements AutoCloseable {
         T run() throws IOException;
     }
 
-    /** The first use of a tower, at which its rung may still take the process with it. */
+    /** Note the first use of a tower, which may still crash the process. */
     private <T> T watched(String which, Ladder.LoadedRung loaded, Work<T> work) throws IOException {
         if (used.contains(which)) {
             return work.run();
@@ -251,7 +251,7 @@ public final class SearchEngine implements AutoCloseable {
         return results;
     }
 
-    /** Free the image tower: a phone that only searches has no use for it. */
+    /** Free the image tower, which searches by words do not need. */
     public void closeImageTower() {
         if (image != null) {
             image.tower().close();

@@ -5,7 +5,7 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 
-/** What must outlive a phone that is switched off: until then, what was written may lie in memory alone. */
+/** Flushes files and directories to disk, so that they survive the phone being switched off. */
 public final class Fsync {
     private Fsync() {}
 
@@ -16,13 +16,13 @@ public final class Fsync {
         }
     }
 
-    /** Flush the names in a directory: without it a rename may be undone. */
+    /** Flush a directory's entries: without it, a rename may be lost. */
     public static void directory(Path directory) throws IOException {
         FileChannel channel;
         try {
             channel = FileChannel.open(directory, StandardOpenOption.READ);
         } catch (IOException cannotBeOpened) {
-            return; // Linux opens directories to read; where a system does not, there is nothing to flush by.
+            return; // this system cannot open directories, so it cannot flush them
         }
         try (channel) {
             channel.force(true);

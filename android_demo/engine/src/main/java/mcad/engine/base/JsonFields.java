@@ -13,9 +13,9 @@ import org.json.JSONObject;
 import org.json.JSONTokener;
 
 /**
- * A JSON object of org.json whose fields are read by name and type; McadException names a field that is wrong. org.json
- * is a part of Android, and a jar on the JVM. Classes that were compiled against the jar run on Android, too, so only
- * members that both have with the same types are called here.
+ * A JSON object (org.json) whose fields are read by name and type; McadException names a wrong field. org.json is part
+ * of Android, and a jar on the JVM. Classes compiled against the jar also run on Android, so only members that both
+ * have with the same types may be called here.
  */
 public final class JsonFields {
     private final JSONObject object;
@@ -28,7 +28,7 @@ public final class JsonFields {
         this.hint = hint;
     }
 
-    /** Parse a document that is an object. {@code where} and {@code hint} go into error messages. */
+    /** Parse a JSON object; {@code where} and {@code hint} go into error messages. */
     public static JsonFields parse(String text, String where, String hint) throws McadException {
         try {
             JSONTokener tokens = new JSONTokener(text);
@@ -38,13 +38,13 @@ public final class JsonFields {
                 }
                 return new JsonFields(object, where, hint);
             }
-        } catch (JSONException | StackOverflowError error) { // Android's parser has no limit for nested values
+        } catch (JSONException | StackOverflowError error) { // Android's parser does not limit nesting
             throw new McadException(where + " cannot be read: it is not JSON: " + error.getMessage() + ".", hint, error);
         }
         throw new McadException(where + " is not a JSON object.", hint);
     }
 
-    /** A document to be written: a map with these keys and values, in this order. */
+    /** A document to write: a map with these keys and values, in order. */
     public static Map<String, Object> of(Object... keysAndValues) {
         Map<String, Object> map = new LinkedHashMap<>();
         for (int i = 0; i < keysAndValues.length; i += 2) {
@@ -55,8 +55,8 @@ public final class JsonFields {
     }
 
     /**
-     * Write a map or a list of maps, lists, strings, numbers, booleans and {@link JSONObject#NULL}. Surrogates become
-     * escapes: a path may have a single one, which UTF-8 cannot hold. RuntimeException for NaN and infinity.
+     * Serialize a map or a list of maps, lists, strings, numbers, booleans and {@link JSONObject#NULL}. Surrogates are
+     * escaped, because a path may hold a lone one, which UTF-8 cannot. RuntimeException for NaN and infinity.
      */
     public static String write(Object document) {
         Object wrapped = JSONObject.wrap(document);
@@ -76,7 +76,7 @@ public final class JsonFields {
         return out.toString();
     }
 
-    /** Whether the field is there and not null. */
+    /** Whether the field exists and is not null. */
     public boolean has(String key) {
         return value(key) != null;
     }
@@ -129,7 +129,7 @@ public final class JsonFields {
         return found;
     }
 
-    /** The items of an array, which all are of {@code type}: String, Long, Number, Boolean, JSONArray or JSONObject. */
+    /** The items of an array, all of {@code type}: String, Long, Number, Boolean, JSONArray or JSONObject. */
     public <T> List<T> list(String key, Class<T> type) throws McadException {
         JSONArray array = typed(key, JSONArray.class);
         List<T> found = new ArrayList<>();
@@ -162,12 +162,12 @@ public final class JsonFields {
         return value instanceof Integer small ? (Object) small.longValue() : value;
     }
 
-    /** The error for a field that is not as it should be. */
+    /** The error for a missing or wrong field. */
     public McadException wrong(String key, String why) {
         return new McadException(where + " lacks or misnames field " + key + ": " + why + ".", hint);
     }
 
-    /** The whole object, as a value that {@link #write} takes. */
+    /** The underlying object, as a value for {@link #write}. */
     Object document() {
         return object;
     }

@@ -9,16 +9,16 @@ import java.nio.file.Paths;
 import mcad.engine.McadException;
 
 /**
- * Memory of this process in MiB. {@code rss} counts every resident page whole, {@code pss} divides a page among the
+ * Memory of this process in MiB. {@code rss} counts every resident page in full, {@code pss} divides a page among the
  * processes that map it; Android accounts by PSS.
  */
 public record Memory(double pss, double rss) {
-    /** Sums that the kernel made (Linux 4.14, Android 10, and later). */
+    /** Totals by the kernel (Linux 4.14, Android 10, and later). */
     private static final Path ROLLUP = Paths.get("/proc/self/smaps_rollup");
-    /** The same numbers for each mapping: every kernel has them, but they take longer to read. */
+    /** The same figures per mapping: on every kernel, but slower to read. */
     private static final Path MAPPINGS = Paths.get("/proc/self/smaps");
 
-    /** McadException where the kernel has neither file. */
+    /** McadException if the kernel has neither file. */
     public static Memory now() throws McadException {
         return read(Files.isReadable(ROLLUP) ? ROLLUP : MAPPINGS);
     }

@@ -10,7 +10,7 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import mcad.engine.McadException;
 
-/** An array of a .npy file (NumPy format 1.0 to 3.0): float32 or int32, in C order. */
+/** The array of a .npy file (NumPy format 1.0 to 3.0): float32 or int32, in C order. */
 public final class Npy {
     private static final Pattern HEADER = Pattern.compile(
         "'descr':\\s*'(<f4|<i4)'.*'fortran_order':\\s*False.*'shape':\\s*\\(([0-9, ]*)\\)");
@@ -25,7 +25,7 @@ public final class Npy {
         this.isFloat = isFloat;
     }
 
-    /** Read a file whole. McadException if it is not such an array. */
+    /** Read a file. McadException if it is not such an array. */
     public static Npy read(Path file) throws IOException {
         byte[] bytes = Files.readAllBytes(file);
         ByteBuffer buffer = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);
@@ -60,7 +60,7 @@ public final class Npy {
         return shape[0];
     }
 
-    /** Row i, all behind the first axis flat: a float[] or an int[]. */
+    /** Row i, its other axes flattened: a float[] or an int[]. */
     public Object row(int i) {
         int width = data.capacity() / 4 / shape[0];
         if (isFloat) {

@@ -1,6 +1,6 @@
 package mcad.engine.base;
 
-/** The little linear algebra that embeddings need. */
+/** Linear algebra for embeddings. */
 public final class Vectors {
     private static final double DOT_STEPS = 1 << 26;
 
@@ -25,8 +25,8 @@ public final class Vectors {
     }
 
     /**
-     * The product of two vectors of length 1, each rounded to multiples of 2^-26 first: no sum of theirs rounds, so
-     * every order of additions, and mcad_mobile/engine/index/codes.py, gives the same.
+     * The dot product of two unit vectors, their values first rounded to multiples of 2^-26: the sum is exact, so every
+     * order of additions, and mcad_mobile/engine/index/codes.py, gives the same result.
      */
     public static double deterministicDot(float[] a, float[] b) {
         double sum = 0;
@@ -36,7 +36,7 @@ public final class Vectors {
         return sum / (DOT_STEPS * DOT_STEPS);
     }
 
-    /** Cosine of the angle between two vectors; 0 when one of them is zero. */
+    /** The cosine of two vectors; 0 if one of them is zero. */
     public static double cosine(float[] a, float[] b) {
         double lengths = Math.sqrt(dot(a, a) * dot(b, b));
         return lengths > 0 ? dot(a, b) / lengths : 0;

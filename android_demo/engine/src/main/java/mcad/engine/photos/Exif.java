@@ -16,7 +16,7 @@ public final class Exif {
 
     private Exif() {}
 
-    /** Whether a file is of a kind whose orientation is read here: of others, a decoder must know it. */
+    /** Whether this class reads the orientation of such a file; for other formats the decoder must. */
     public static boolean isRead(InputStream stream) throws IOException {
         DataInputStream in = new DataInputStream(stream);
         try {
@@ -31,7 +31,7 @@ public final class Exif {
         }
     }
 
-    /** 1 to 8; 1 where the file has none, or one that is damaged. Reads no further than it must. */
+    /** The orientation, 1 to 8; 1 if it is missing or damaged. Reads no further than needed. */
     public static int orientation(InputStream stream) throws IOException {
         DataInputStream in = new DataInputStream(stream);
         try {
@@ -53,7 +53,7 @@ public final class Exif {
         }
     }
 
-    /** How far to turn a photo clockwise, after it was mirrored where {@link #mirrored} says so. */
+    /** The clockwise rotation of a photo, after mirroring it if {@link #mirrored}. */
     public static int degrees(int orientation) {
         switch (orientation) {
             case 3:
@@ -70,7 +70,7 @@ public final class Exif {
         }
     }
 
-    /** Whether left and right of a photo change places before it is turned. */
+    /** Whether to mirror a photo horizontally before rotating it. */
     public static boolean mirrored(int orientation) {
         return orientation == 2 || orientation == 4 || orientation == 5 || orientation == 7;
     }

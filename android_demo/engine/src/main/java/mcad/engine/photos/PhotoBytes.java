@@ -7,9 +7,9 @@ import java.nio.ByteBuffer;
 import java.util.Arrays;
 import mcad.engine.McadException;
 
-/** A photo's file in memory: opened once, however often it is read for its checksum, orientation, size and pixels. */
+/** A photo's file in memory, read once for its checksum, orientation, size and pixels. */
 public final class PhotoBytes implements PhotoDecoder.Source {
-    /** Of files over it only a part is read more than once, and a phone's heap has better uses. */
+    /** Larger files are not kept: only a part of them is read twice, and a phone's heap is small. */
     private static final int MOST = 1 << 25;
     private static final int LEAST = 1 << 16;
 
@@ -21,7 +21,7 @@ public final class PhotoBytes implements PhotoDecoder.Source {
         this.length = length;
     }
 
-    /** The file of {@code source}, which should have {@code bytes}; the source itself if it is too large to be kept. */
+    /** Read {@code source}, of about {@code bytes}; returns {@code source} itself if it is too large to keep. */
     public static PhotoDecoder.Source of(PhotoDecoder.Source source, long bytes) throws IOException {
         if (bytes > MOST) {
             return source;
@@ -34,7 +34,7 @@ public final class PhotoBytes implements PhotoDecoder.Source {
         }
     }
 
-    /** Null for a file of more than {@code most} bytes. */
+    /** Null if the file has more than {@code most} bytes. */
     private static PhotoBytes read(PhotoDecoder.Source source, int room, int most) throws IOException {
         byte[] data = new byte[room];
         int length = 0;
@@ -52,7 +52,7 @@ public final class PhotoBytes implements PhotoDecoder.Source {
         return new PhotoBytes(data, length);
     }
 
-    /** The file of a source, however large, for a decoder that takes it whole. */
+    /** All bytes of a source, however large, for a decoder that needs the whole file. */
     public static ByteBuffer whole(PhotoDecoder.Source source) throws IOException {
         PhotoBytes read = source instanceof PhotoBytes held ? held : read(source, LEAST, Integer.MAX_VALUE / 2);
         if (read == null) {

@@ -6,7 +6,7 @@ import mcad.engine.McadException;
 
 /** Decodes photo files: BufferedImage on a JVM, Bitmap on Android. */
 public interface PhotoDecoder {
-    /** A photo file that can be opened more than once: for its size, its orientation and its pixels. */
+    /** A photo file that can be opened repeatedly: for its size, its orientation and its pixels. */
     interface Source {
         InputStream open() throws IOException;
     }
@@ -18,16 +18,16 @@ public interface PhotoDecoder {
     Photo decode(Source source, int atLeast) throws IOException;
 
     /**
-     * Grows when files of a kind ("image/heic") come out otherwise than before, so that what was embedded of them is
-     * embedded again; 0 for kinds that never did.
+     * A number per MIME type ("image/heic") that grows when its files decode differently than before, so that they are
+     * embedded again; 0 if that never happened.
      */
     default int revision(String kind) {
         return 0;
     }
 
     /**
-     * By which of 1, 2, 4, 8 a JPEG of this size may be reduced as it is decoded, so that both sides keep
-     * twice {@code atLeast} pixels. The rule of Pillow's `Image.draft`, which the reference uses.
+     * The factor (1, 2, 4 or 8) by which decoding may reduce a JPEG of this size so that both sides keep at least twice
+     * {@code atLeast} pixels: the rule of Pillow's `Image.draft`, which the reference uses.
      */
     static int reduction(int width, int height, int atLeast) {
         if (atLeast <= 0) {
@@ -38,8 +38,8 @@ public interface PhotoDecoder {
     }
 
     /**
-     * By which power of two a photo must be reduced as it is decoded to have no more than {@code mostPixels}, for a
-     * decoder that leaves pixels out as it reduces: so little as memory asks for.
+     * The smallest power of two by which a photo must be reduced to have at most {@code mostPixels}, for a decoder that
+     * subsamples, and so loses quality.
      */
     static int sampling(int width, int height, long mostPixels) {
         int scale = 1;
@@ -50,8 +50,8 @@ public interface PhotoDecoder {
     }
 
     /**
-     * By which power of two a photo is reduced to be shown on {@code side} pixels: its longer side keeps less than
-     * twice as many (a bitmap of 4 * side * side pixels at most), and as many at least where the photo has them.
+     * The power of two by which to reduce a photo shown on {@code side} pixels: its longer side keeps less than twice
+     * that many (a bitmap of at most 4 * side * side pixels), and at least that many if the photo has them.
      */
     static int displayReduction(int width, int height, int side) {
         int scale = 1;

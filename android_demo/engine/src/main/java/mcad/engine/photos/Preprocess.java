@@ -7,8 +7,8 @@ import mcad.engine.McadException;
 import mcad.engine.base.JsonFields;
 
 /**
- * Photo to pixels [3, size, size] float32, planar: upright, over white, resized, then (value / 255 - mean) / std for
- * each of R, G, B. The reference is mcad_mobile/engine/photos/preprocess.py.
+ * Converts a photo to pixels [3, size, size] float32, planar: upright, on white, resized, then (value / 255 - mean) /
+ * std for each of R, G, B. The reference is mcad_mobile/engine/photos/preprocess.py.
  */
 public final class Preprocess {
     private static final String UPDATE = "Update the app, or export the bundle again.";
@@ -58,17 +58,17 @@ public final class Preprocess {
         throw new McadException(field + " '" + name + "' is none of " + known + ".", UPDATE);
     }
 
-    /** A photo file to pixels; closes what it opens. */
+    /** Decode and preprocess a photo file. */
     public float[] pixels(PhotoDecoder decoder, PhotoDecoder.Source source) throws IOException {
         try (Photo photo = decoder.decode(source, resizeTo)) {
             return pixels(photo);
         }
     }
 
-    /** A decoded photo to pixels. */
+    /** Preprocess a decoded photo, which stays open. */
     public float[] pixels(Photo photo) {
         int[] scaled = scaled(photo.width(), photo.height());
-        // Turned after it has shrunk: a few thousand pixels instead of millions.
+        // Rotate after shrinking: a few thousand pixels instead of millions.
         Resize.Rgb small = upright(Resize.resize(photo, scaled[0], scaled[1], filter), photo.orientation());
         int left = start(small.width() - size);
         int top = start(small.height() - size);
@@ -103,7 +103,7 @@ public final class Preprocess {
         }
     }
 
-    /** Where a square starts in what has {@code spare} pixels more; below 0 where it has less. */
+    /** The offset of the square in an image {@code spare} pixels larger; negative if it is smaller. */
     private int start(int spare) {
         if (spare < 0) {
             return -(-spare / 2);
@@ -125,7 +125,7 @@ public final class Preprocess {
             for (int x = 0; x < width; x++) {
                 int column = turned ? y : x;
                 int row = turned ? x : y;
-                // Bit tables of which orientations read their columns, their rows, from the end.
+                // Bit masks of the orientations that read columns, then rows, from the end.
                 if ((1 << orientation & (1 << 2 | 1 << 3 | 1 << 7 | 1 << 8)) != 0) {
                     column = rgb.width() - 1 - column;
                 }

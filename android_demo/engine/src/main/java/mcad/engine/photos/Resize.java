@@ -3,8 +3,8 @@ package mcad.engine.photos;
 import java.util.Arrays;
 
 /**
- * Resize as Pillow does (src/libImaging/Resample.c): two passes of a filter that widens as the photo shrinks, in
- * fixed point, rounded to bytes between the passes. The same numbers come out, to the bit.
+ * Resizes bit for bit as Pillow does (src/libImaging/Resample.c): two passes of a filter that widens as the photo
+ * shrinks, in fixed point, rounded to bytes between the passes.
  */
 final class Resize {
     /** A resampling kernel: its half width, and its weight at a distance. */
@@ -38,7 +38,7 @@ final class Resize {
     /** Pixels [height, width, 3], interleaved bytes. */
     record Rgb(int width, int height, byte[] bytes) {}
 
-    /** A photo over white, resized to {@code width} x {@code height}; its orientation is left as it is. */
+    /** A photo on white, resized to {@code width} x {@code height}, without applying its orientation. */
     static Rgb resize(Photo photo, int width, int height, Filter filter) {
         Taps across = new Taps(photo.width(), width, filter);
         Taps down = new Taps(photo.height(), height, filter);
@@ -113,7 +113,7 @@ final class Resize {
         return (sum >> 8) + sum >> 8 >> 7;
     }
 
-    /** For each output pixel its input pixels and their weights. */
+    /** The input pixels and weights of each output pixel. */
     private static final class Taps {
         final int size;
         final int width;

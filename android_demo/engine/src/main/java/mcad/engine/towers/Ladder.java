@@ -13,13 +13,13 @@ import mcad.engine.base.Npy;
 import mcad.engine.base.Vectors;
 
 /**
- * Loads the best rung of a tower that runs here and passes the golden self-test: the bundle's order, QNN where its
- * library is, then for ONNX models the CPU, with XNNPACK where it has kernels for them.
+ * Loads a tower's best rung that runs on this phone and passes the golden self-test. Rungs are tried in the bundle's
+ * order: QNN if its library is present; ONNX models on XNNPACK where it has kernels, then on the CPU.
  */
 public final class Ladder {
     /**
-     * A device's kernels give what the rung's file says, or they are wrong. What quantization cost is in the file
-     * already, so the bar is one for all bundles.
+     * A device's embeddings must match those stored for the rung. The stored ones already include quantization loss, so
+     * one threshold fits all bundles.
      */
     private static final double LEAST_AGREEMENT = 0.999;
     private static final String QNN_LIBRARY = "libQnnHtp.so";
@@ -27,7 +27,7 @@ public final class Ladder {
     /** Why a step was skipped. */
     public enum Reason { NO_RUNTIME, NO_LIBRARY, FAILED, SELF_TEST, DIED }
 
-    /** A step that was skipped; {@code detail} is English, and for a log. */
+    /** A skipped step; {@code detail} is English, for logs. */
     public record Skipped(String step, Reason reason, String detail) {
         @Override
         public String toString() {
@@ -35,16 +35,16 @@ public final class Ladder {
         }
     }
 
-    /** The tower that was chosen, its worst golden cosine, and the steps that were skipped before it. */
+    /** The chosen tower, its worst golden cosine, and the steps skipped before it. */
     public record LoadedRung(Tower tower, double cosine, List<Skipped> skipped) {
-        /** The rung's runtime and precision, and the processor that runs it: "onnx int8 by CPU". */
+        /** Runtime, precision and provider: "onnx int8 by CPU". */
         @Override
         public String toString() {
             return new Step(tower.rung, tower.provider).toString();
         }
     }
 
-    /** One thing to try: a rung by a provider. */
+    /** A rung with the provider to run it. */
     public record Step(Bundle.Rung rung, Tower.Provider provider) {
         @Override
         public String toString() {
@@ -64,9 +64,9 @@ public final class Ladder {
     }
 
     /**
-     * The same without the rungs that {@code quarantine} holds.
+     * As above, without the rungs in {@code quarantine}.
      *
-     * @param bulk whether towers embed for minutes: an NPU then runs at a speed that it can sustain
+     * @param bulk whether towers run for minutes: an NPU then uses a speed that it can sustain
      */
     public Ladder(Bundle bundle, int threads, List<File> libraries, boolean bulk, Quarantine quarantine) {
         this.bundle = bundle;
@@ -76,7 +76,7 @@ public final class Ladder {
         this.quarantine = quarantine;
     }
 
-    /** Choose and load a rung of tower "image" or "text". McadException with every reason when no rung runs. */
+    /** Choose and load a rung of tower "image" or "text". McadException with every reason if no rung runs. */
     public LoadedRung chooseRung(String which) throws IOException {
         List<Skipped> skipped = new ArrayList<>();
         Step last = last(bundle.tower(which));
@@ -87,7 +87,7 @@ public final class Ladder {
                     rung.runtime() + " " + rung.precision(), Reason.NO_RUNTIME, "this app has no such runtime"));
             }
             for (Step step : steps) {
-                // Without the last there is nothing at all: it is tried whatever happened over it.
+                // The last step is tried even if it crashed before: nothing comes after it.
                 if (!step.equals(last) && quarantine.holds(which, step.toString())) {
                     skipped.add(new Skipped(step.toString(), Reason.DIED, "the app died over it"));
                     continue;
@@ -117,7 +117,7 @@ public final class Ladder {
         return last;
     }
 
-    /** The step's tower if it loads and passes its self-test; else null, and why is added to {@code skipped}. */
+    /** The step's tower if it loads and passes its self-test; else null, with the reason added to {@code skipped}. */
     private LoadedRung attempt(String which, Step step, List<Skipped> skipped) throws IOException {
         if (step.provider() == Tower.Provider.QNN && library(QNN_LIBRARY) == null) {
             skipped.add(new Skipped(step.toString(), Reason.NO_LIBRARY, QNN_LIBRARY + " is not there"));
@@ -147,7 +147,7 @@ public final class Ladder {
         return null;
     }
 
-    /** The steps of a rung, best first; none for a runtime that this app lacks. */
+    /** The steps of a rung, best first; none if the app lacks its runtime. */
     public static List<Step> steps(Bundle.Rung rung) {
         List<Step> steps = new ArrayList<>();
         if (rung.runtime().equals("qnn")) {
@@ -155,8 +155,8 @@ public final class Ladder {
         } else if (rung.runtime().equals("litert") && LiteRtTower.isThere()) {
             steps.add(new Step(rung, Tower.Provider.LITERT));
         } else if (rung.runtime().equals("onnx")) {
-            // XNNPACK takes 8-bit convolutions of other types than ours, and no MatMulInteger: what takes time in an 8-bit
-            // rung would fall to the CPU anyway.
+            // XNNPACK supports neither our types of 8-bit convolution nor MatMulInteger, so the slow nodes of an 8-bit
+            // rung would run on the CPU anyway.
             if (rung.precision().equals("fp32")) {
                 steps.add(new Step(rung, Tower.Provider.XNNPACK));
                 steps.add(new Step(rung, Tower.Provider.CPU));
@@ -167,7 +167,7 @@ public final class Ladder {
         return steps;
     }
 
-    /** Load one step. McadException with the reason when it cannot be. */
+    /** Load one step. McadException with the reason if that fails. */
     public Tower load(Step step) throws McadException {
         if (step.provider() == Tower.Provider.LITERT) {
             return LiteRtTower.load(bundle, step.rung(), threads);
@@ -194,7 +194,7 @@ public final class Ladder {
         return null;
     }
 
-    /** The worst cosine between a tower's embeddings of its golden inputs and the expected ones in its rung's file. */
+    /** The worst cosine between a tower's embeddings of its golden inputs and those stored for its rung. */
     public static double selfTest(Bundle bundle, String which, Tower tower) throws IOException {
         Npy expected = Npy.read(bundle.path(tower.rung.expected()));
         List<float[]> found = runGolden(bundle, which, tower);

@@ -12,8 +12,8 @@ import mcad.engine.McadException;
 import org.tensorflow.lite.Interpreter;
 
 /**
- * A tower run by LiteRT's own Android library, where the app has it: its Interpreter, on the CPU. Integers are quantized
- * and dequantized here, by the scales that the bundle states, as mcad_mobile/engine/towers/litert.py does.
+ * A tower run on the CPU by the Interpreter of LiteRT's Android library, if the app has it. Integers are quantized and
+ * dequantized here with the bundle's scales, as in mcad_mobile/engine/towers/litert.py.
  */
 final class LiteRtTower extends Tower {
     private final Interpreter interpreter;
@@ -27,7 +27,6 @@ final class LiteRtTower extends Tower {
         output = interpreter.getSignatureOutputs(signature)[0];
     }
 
-    /** Whether the app has LiteRT. */
     static boolean isThere() {
         try {
             Class.forName("org.tensorflow.lite.Interpreter", false, LiteRtTower.class.getClassLoader());
@@ -37,7 +36,7 @@ final class LiteRtTower extends Tower {
         }
     }
 
-    /** Load a rung. McadException with LiteRT's reason when it cannot. */
+    /** Load a rung. McadException with LiteRT's reason if that fails. */
     static Tower load(Bundle bundle, Bundle.Rung rung, int threads) throws McadException {
         File model = bundle.path(rung.files().get(0)).toFile();
         try {
@@ -74,7 +73,7 @@ final class LiteRtTower extends Tower {
         return real;
     }
 
-    /** The first values of an input in its stored type and layout. */
+    /** An input's first values, in its stored type and layout. */
     private static ByteBuffer stored(Bundle.TensorSpec spec, Object values) throws McadException {
         ByteBuffer buffer = direct(spec);
         int count = spec.count();

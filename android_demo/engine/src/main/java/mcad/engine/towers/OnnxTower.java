@@ -26,7 +26,7 @@ final class OnnxTower extends Tower {
     private static final int FEWEST_TOKENS = 2;
 
     private final OrtSession session;
-    /** Whether it takes a text as long as it is: padding would cost as much as words do. */
+    /** Whether texts of any length are accepted: padding costs as much as words do. */
     private final boolean anyLength;
 
     private OnnxTower(Bundle.Rung rung, Provider provider, OrtSession session) throws OrtException {
@@ -42,7 +42,7 @@ final class OnnxTower extends Tower {
     }
 
     /**
-     * Load a rung. McadException with ONNX Runtime's reason when it cannot.
+     * Load a rung. McadException with ONNX Runtime's reason if that fails.
      *
      * @param qnn {@link #qnnSettings}, for {@link Provider#QNN}
      */
@@ -58,7 +58,7 @@ final class OnnxTower extends Tower {
         }
     }
 
-    /** What QNN is told. {@code library} is libQnnHtp.so; a burst does not last, as {@code bulk} asks. */
+    /** QNN's options. {@code library} is libQnnHtp.so; {@code bulk} asks for a sustained speed, not a burst. */
     static Map<String, String> qnnSettings(File library, boolean bulk) {
         Map<String, String> settings = new HashMap<>();
         settings.put("backend_path", library.getPath());
@@ -66,20 +66,20 @@ final class OnnxTower extends Tower {
         return settings;
     }
 
-    /** The options of a provider's session. The caller closes them. */
+    /** A provider's session options. The caller closes them. */
     static OrtSession.SessionOptions options(Provider provider, int threads, Map<String, String> qnn)
             throws OrtException {
         OrtSession.SessionOptions options = new OrtSession.SessionOptions();
         try {
-            // XNNPACK has threads of its own, and ONNX Runtime's would be in their way: as its documentation advises.
+            // XNNPACK has its own threads; its documentation advises one for ONNX Runtime, to avoid contention.
             options.setIntraOpNumThreads(provider == Provider.XNNPACK ? 1 : threads);
             options.setInterOpNumThreads(1);
-            // A thread that waits for work by spinning warms the phone, and gains microseconds.
+            // Spinning while waiting for work warms the phone and gains microseconds.
             options.addConfigEntry("session.intra_op.allow_spinning", "0");
-            // Little memory before the last millisecond: no arena keeps what a run no longer needs.
+            // Prefer low memory to the last millisecond: an arena would keep memory after a run.
             options.setCPUArenaAllocator(false);
             options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL);
-            // Slower than what it fuses: see mcad_mobile/engine/towers/onnx.py.
+            // The fused node is slower: see mcad_mobile/engine/towers/onnx.py.
             options.addConfigEntry("optimization.disable_specified_optimizers", "SkipLayerNormFusion");
             if (provider == Provider.EXACT_CPU) {
                 options.addConfigEntry("session.x64quantprecision", "1");
@@ -123,7 +123,7 @@ final class OnnxTower extends Tower {
         }
     }
 
-    /** Up to the last token that the tower looks at or pools. */
+    /** The length up to the last token that is attended to or pooled. */
     private static int tokens(Map<String, ?> inputs) throws McadException {
         int tokens = FEWEST_TOKENS;
         for (String name : new String[] {MASK, POOLING}) {
@@ -137,7 +137,7 @@ final class OnnxTower extends Tower {
         return tokens;
     }
 
-    /** The first values of an input, as many as its shape holds. */
+    /** An input's first values, as many as its shape holds. */
     private static OnnxTensor tensor(String name, long[] shape, Object values) throws OrtException, McadException {
         OrtEnvironment environment = OrtEnvironment.getEnvironment();
         int count = 1;
@@ -166,7 +166,7 @@ final class OnnxTower extends Tower {
         try {
             session.close();
         } catch (OrtException ignored) {
-            // Nothing is left to be done about a session that does not close.
+            // A session that fails to close cannot be helped.
         }
     }
 }

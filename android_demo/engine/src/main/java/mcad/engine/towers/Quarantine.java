@@ -13,16 +13,15 @@ import mcad.engine.base.JsonFields;
 import mcad.engine.base.Processes;
 
 /**
- * Rungs over which the process died: an NPU's driver that aborts is nothing that can be caught. Which rung is being
- * loaded, tested or used for the first time is noted in a file, and a note that is found when the process starts tells
- * of such a death, unless the user or the system ended the process. Where nobody knows, a second such death in a row
- * counts. The rung is left out from then on, until the app or the phone's firmware is another one, or the user wants it
- * tried again.
+ * Rungs that crashed the process: an abort in an NPU's driver cannot be caught. The rung being loaded, tested or first
+ * used is noted in a file, and a note found at the start of a process means that the last one crashed, unless the user
+ * or the system ended it. If the cause is unknown, only the second such death in a row counts. The rung is then skipped
+ * until the app or the firmware changes, or the user asks to try it again.
  *
- * <p>One object for a directory in a process: the notes of its own rungs are no deaths.
+ * <p>Open one object per directory and process, which would otherwise take its own notes for crashes.
  */
 public final class Quarantine {
-    /** Notes nothing and leaves nothing out. */
+    /** Notes nothing and skips nothing. */
     public static final Quarantine NONE = new Quarantine(null, "", Processes.UNTOLD);
 
     private static final String LIST = "rungs.json";
@@ -32,7 +31,7 @@ public final class Quarantine {
     private final String environment;
     private final Processes processes;
     private final TreeSet<String> died = new TreeSet<>();
-    /** Over which a process ended once, nobody knows why. */
+    /** Rungs during which a process ended once for an unknown reason. */
     private final TreeSet<String> suspects = new TreeSet<>();
 
     private Quarantine(Path directory, String environment, Processes processes) {
@@ -42,9 +41,9 @@ public final class Quarantine {
     }
 
     /**
-     * What is known in {@code directory}, which is made.
+     * Read the quarantine in {@code directory}, creating it if needed.
      *
-     * @param environment says what a death holds for: the version of the app, of the bundle and of the firmware
+     * @param environment what a crash applies to: the versions of app, bundle and firmware
      */
     public static Quarantine open(Path directory, String environment, Processes processes) throws IOException {
         Files.createDirectories(directory);
@@ -60,7 +59,7 @@ public final class Quarantine {
             more |= note != null && quarantine.blame(note);
         }
         if (more) {
-            quarantine.save(); // before the notes are gone: a death now must not hide the one before
+            quarantine.save(); // before deleting the notes: a crash now must not lose them
         }
         for (String tower : TOWERS) {
             Files.deleteIfExists(directory.resolve(note(tower)));
@@ -68,7 +67,7 @@ public final class Quarantine {
         return quarantine;
     }
 
-    /** Whether a note changes what is known. */
+    /** Record a note's death; true if that changes the list. */
     private boolean blame(JsonFields note) throws IOException {
         String rung = note.string("rung");
         return switch (processes.end(note.integer("process", 0, Integer.MAX_VALUE))) {
@@ -78,12 +77,12 @@ public final class Quarantine {
         };
     }
 
-    /** Whether the process died over a rung. */
+    /** Whether a rung is to be skipped. */
     public synchronized boolean holds(String tower, String rung) {
         return died.contains(name(tower, rung));
     }
 
-    /** From here to {@link #end}, a death of the process is this rung's. */
+    /** Until {@link #end}, a death of the process counts against this rung. */
     public synchronized void begin(String tower, String rung) {
         if (directory == null) {
             return;
@@ -92,7 +91,7 @@ public final class Quarantine {
             write(note(tower), JsonFields.of(
                 "environment", environment, "rung", name(tower, rung), "process", processes.current()));
         } catch (IOException noRoom) {
-            // Without room for a note the rung is tried all the same.
+            // If the note cannot be written, the rung is tried anyway.
         }
     }
 
@@ -102,14 +101,14 @@ public final class Quarantine {
         }
     }
 
-    /** It was loaded, tested and used: an earlier death was another's. */
+    /** The rung was loaded, tested and used: it did not cause the earlier death. */
     public synchronized void trust(String tower, String rung) throws IOException {
         if (suspects.remove(name(tower, rung))) {
             save();
         }
     }
 
-    /** The user wants all rungs tried again. */
+    /** Empty the quarantine: all rungs are tried again. */
     public synchronized void clear() throws IOException {
         died.clear();
         suspects.clear();
@@ -125,7 +124,7 @@ public final class Quarantine {
         Fsync.directory(directory);
     }
 
-    /** A driver may take the whole phone with it: what is noted must be on the disk. */
+    /** A driver may crash the whole phone, so the note must reach the disk. */
     private void write(String name, Map<String, Object> document) throws IOException {
         Path file = directory.resolve(name);
         Files.write(file, JsonFields.write(document).getBytes(StandardCharsets.UTF_8));
@@ -133,7 +132,7 @@ public final class Quarantine {
         Fsync.directory(directory);
     }
 
-    /** A file of this environment; null where there is none, or it is torn, or another environment's. */
+    /** A file's fields; null if it is missing, torn or from another environment. */
     private JsonFields read(String name) {
         try {
             byte[] raw = Files.readAllBytes(directory.resolve(name));

@@ -13,7 +13,7 @@ import java.util.Collections;
 
 /** Whether ONNX Runtime's 8-bit kernels overflow on this processor: see mcad_mobile/engine/towers/onnx.py. */
 public final class Saturation {
-    /** A MatMulInteger of "a" [M, 64] uint8 by 127s [64, 32] int8, the same bytes as Python's. */
+    /** An ONNX model: MatMulInteger of "a" [M, 64] uint8 with 127s [64, 32] int8; the same bytes as in Python. */
     private static final String PRODUCTS =
         "CAgSADqSAQozCgVzaGFwZRIBYiIPQ29uc3RhbnRPZlNoYXBlKhYKBXZhbHVlKgoIARADKgF/QgF2oAEEChsKAWEKAWIS"
             + "BHN1bXMiDU1hdE11bEludGVnZXISBHN1bXMqDwgCEAc6AkAgQgVzaGFwZVoRCgFhEgwKCggCEgYKAAoCCEBiFAoEc3Vt"
@@ -27,8 +27,8 @@ public final class Saturation {
     private Saturation() {}
 
     /**
-     * Whether products of 8 bits are added in 16, which overflow: x86 processors without VNNI do so, which for this
-     * engine are desktops, emulators and CI. True, and so the exact kernels, where it cannot be found out.
+     * Whether 8-bit products are summed in 16 bits, which overflow: true on x86 processors without VNNI (desktops,
+     * emulators, CI). True, and so the exact kernels, if it cannot be measured.
      */
     static synchronized boolean saturates() {
         if (found == null) {

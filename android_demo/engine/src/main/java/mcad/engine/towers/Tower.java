@@ -4,17 +4,17 @@ import java.util.Map;
 import mcad.engine.Bundle;
 import mcad.engine.McadException;
 
-/** A tower in memory, run by a runtime. Not for two threads at once. */
+/** A tower loaded into a runtime. Not thread-safe. */
 public abstract class Tower implements AutoCloseable {
     /**
-     * What runs a tower. Of ONNX Runtime's execution providers, the CPU runs nodes without an XNNPACK kernel; ONNX
-     * Runtime does not report how many.
+     * What runs a tower. Under XNNPACK, the CPU runs the nodes without an XNNPACK kernel; ONNX Runtime does not report
+     * how many.
      */
     public enum Provider {
         QNN("QNN"),
         XNNPACK("XNNPACK, CPU"),
         CPU("CPU"),
-        /** Where the fast 8-bit kernels overflow: see {@link Saturation}. */
+        /** For processors on which the fast 8-bit kernels overflow: see {@link Saturation}. */
         EXACT_CPU("CPU, exact kernels"),
         /** LiteRT's own Android library, on the CPU. */
         LITERT("LiteRT, CPU");
@@ -40,8 +40,8 @@ public abstract class Tower implements AutoCloseable {
     }
 
     /**
-     * One input (a float[] or int[] for each of the rung's inputs, by name) to its embedding [dim], not normalized.
-     * McadException when the runtime fails, or an input is missing.
+     * Embed one input (a float[] or int[] by name for each of the rung's inputs): [dim] float32, not normalized.
+     * McadException if the runtime fails or an input is missing.
      */
     public abstract float[] run(Map<String, ?> inputs) throws McadException;
 
