@@ -1,4 +1,4 @@
-"""When a photo was taken: what its camera wrote, else when its file last changed."""
+"""When a photo was taken: by its EXIF, else by its file's modification time."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from datetime import UTC, datetime, timedelta, timezone
 from mcad_mobile.engine.photos.decode import opened
 from mcad_mobile.errors import QueryError
 
-# EXIF 2.32, section 4.6: DateTimeOriginal, and its offset from UTC, which cameras add since 2016.
+# EXIF 2.32, section 4.6: DateTimeOriginal, and its offset from UTC, which cameras write since 2016.
 _EXIF, _ORIGINAL, _OFFSET = 0x8769, 0x9003, 0x9011
 _WRITTEN = re.compile(r"(\d{4})[:\-/](\d\d)[:\-/](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 _ZONE = re.compile(r"([+-])(\d\d):(\d\d)")
 _MINUTE_S = 60
-# Minutes since 1970 that an index can hold: int32, whose least stands for none.
+# An index holds minutes since 1970 in int32, whose least value means unknown.
 _MOST = 2**31 - 1
 
 
 def minutes_taken(photo: bytes, stat: os.stat_result) -> int:
-    """Return minutes since 1970 (UTC), rounded down, of the bytes of a photo's file. A camera's
-    time without an offset is one of this machine's time zone."""
+    """Return when a photo was taken, in minutes since 1970 (UTC), rounded down. A camera's time
+    without an offset is read in this machine's time zone."""
     minutes = _by_camera(photo)
     if minutes is None:
         minutes = int(stat.st_mtime // _MINUTE_S)
@@ -28,8 +28,8 @@ def minutes_taken(photo: bytes, stat: os.stat_result) -> int:
 
 
 def moment(text: str) -> int:
-    """Return the minute that "2024-05-01", the start of that day here, or an ISO 8601 time stands
-    for."""
+    """Return a date like "2024-05-01" (its local midnight) or an ISO 8601 time in minutes since
+    1970."""
     try:
         return int(datetime.fromisoformat(text).astimezone(UTC).timestamp() // _MINUTE_S)
     except (ValueError, OverflowError, OSError):
@@ -43,18 +43,18 @@ def _by_camera(photo: bytes) -> int | None:
 
     try:
         with opened(photo, "") as image:
-            # A PNG's own getexif() decodes it, to find what may come after its pixels.
+            # A PNG's own getexif() decodes its pixels to find EXIF stored after them.
             exif = Image.Image.getexif(image).get_ifd(_EXIF)
         found = _WRITTEN.match(exif[_ORIGINAL])
         zone = _ZONE.match(exif.get(_OFFSET) or "")
-        # Cameras whose clock was never set write 0000:00:00.
         if found is None:
             return None
+        # datetime raises for 0000:00:00, the time of an unset clock.
         year, month, day, hour, minute, second = map(int, found.groups())
         wall = datetime(year, month, day, hour, minute, second)
         if zone:
             offset = timedelta(hours=int(zone[2]), minutes=int(zone[3]))
             wall = wall.replace(tzinfo=timezone(-offset if zone[1] == "-" else offset))
         return int(wall.timestamp() // _MINUTE_S)
-    except Exception:  # Pillow's plugins raise all kinds on broken files
+    except Exception:  # Pillow's plugins raise anything on broken files
         return None

@@ -1,7 +1,7 @@
-"""A photo's file, read once and decoded. What a photo may cost is limited here, for every verb.
+"""Reads a photo's file once and decodes it, within limits that hold for every verb.
 
-A photo takes less than 1 GiB of memory and 20 seconds. A decoder that has begun cannot be stopped,
-so its input is limited, by what the worst files were measured to cost (test_limits.py).
+A photo takes less than 1 GiB of memory and 20 seconds. A running decoder cannot be stopped, so its
+input is limited, by the measured cost of the worst files (test_limits.py).
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from mcad_mobile.data.photo_formats import FORMATS
 from mcad_mobile.engine.photos.folder import stat_stamp
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError, install_line
 
-# Pillow is imported where a photo is decoded: a process that only searches has no use for it.
+# Pillow is imported only to decode photos: a process that only searches does not need it.
 if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL import Image
 
-# Bytes of a file: of formats that are often stored as they are, and of others. A TIFF of 66
-# megapixels with 16 bits has 400 MB, a HEIC of 48 megapixels 5.
+# Most bytes of a file, in formats that are often barely compressed and in others. A 66-megapixel
+# TIFF of 16 bits has 400 MB, a 48-megapixel HEIC 5.
 MOST_BYTES, _MOST_OTHER_BYTES = 400_000_000, 50_000_000
 _LARGE = (b"\xff\xd8", b"\x89PNG", b"II*\0", b"MM\0*", b"BM")
-# Pixels that are decoded. Phones' photos of 108 and 200 megapixels are baseline JPEGs, which are
-# decoded small. Other libraries hold a photo several times: a WebP takes 20 bytes a pixel.
+# Most pixels to decode. Phones store 108 and 200 megapixels as baseline JPEGs, which are decoded
+# at a smaller size. Other libraries keep several copies: a WebP takes 20 bytes a pixel.
 MOST_PIXELS = 80_000_000
 _PIXELS_BY = {"HEIF": 64_000_000, "AVIF": 51_000_000, "WEBP": 48_000_000, "JPEG2000": 24_000_000}
-# A decoder in Python takes 1.5 µs for a pixel.
+# A decoder in Python takes 1.5 µs a pixel.
 _PIXELS_BY_PYTHON = 8_000_000
-# The longer side by the shorter: a panorama has 20, what is resized to a square may grow before.
+# Ratio of the sides: a panorama has 20; resizing a thin photo to a square may widen it first.
 MOST_ASPECT = 100
-# Segments and scans of a JPEG (a camera writes 10 to 50, and 10), chunks of a PNG.
+# JPEG segments (cameras write 10 to 50), JPEG scans (cameras write 10), PNG chunks.
 _MOST_SEGMENTS, _MOST_SCANS, _MOST_CHUNKS = 500, 100, 100_000
 
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -51,7 +51,7 @@ _STRIP_PIXELS = 1 << 20
 
 @dataclass(frozen=True)
 class PhotoFile:
-    """A file as it was when it was opened: all that is known of a photo is of the same bytes, also
+    """A file as it was when opened, so that all facts about a photo come from the same bytes even
     while another program writes it."""
 
     path: str
@@ -63,9 +63,9 @@ class PhotoFile:
 
 
 def read_photo(path: str) -> PhotoFile:
-    """Read a photo's file. PhotoError for what cannot be read, is no regular file, or too large."""
+    """Read a photo's file. PhotoError if it is unreadable, not a regular file, or too large."""
     try:
-        # A pipe would be waited for.
+        # O_NONBLOCK: opening a pipe would wait.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             found = os.fstat(descriptor)
@@ -81,7 +81,7 @@ def read_photo(path: str) -> PhotoFile:
 
 
 def check_bytes(size: int, name: str, most: int = MOST_BYTES) -> None:
-    """PhotoError for a file of more bytes than are read."""
+    """Raise PhotoError for a file of more than `most` bytes."""
     if size > most:
         raise PhotoError(
             f"{name} has {size / 1e6:,.0f} MB, and {most / 1e6:,.0f} at most are read.",
@@ -91,12 +91,12 @@ def check_bytes(size: int, name: str, most: int = MOST_BYTES) -> None:
 
 def open_photo(path: Path | str, *, at_least: int = 0) -> Image.Image:
     """Decode a file's first photo: upright, RGB, transparent parts over white. A JPEG or HEIC may
-    come at 1/2, 1/4 or 1/8 of its size, as long as both sides keep twice `at_least` pixels."""
+    be reduced to 1/2, 1/4 or 1/8 while both sides keep twice `at_least` pixels."""
     return open_bytes(read_photo(str(path)).data, str(path), at_least=at_least)
 
 
 def open_bytes(photo: bytes, name: str, *, at_least: int = 0) -> Image.Image:
-    """As open_photo, for the bytes of a file that errors call `name`; what it is, its bytes say."""
+    """Like open_photo, for a file's bytes, which determine the format; errors call it `name`."""
     from PIL import ImageOps, UnidentifiedImageError
 
     try:
@@ -104,13 +104,13 @@ def open_bytes(photo: bytes, name: str, *, at_least: int = 0) -> Image.Image:
             width, height = image.size
             if at_least:
                 image.draft("RGB", (2 * at_least, 2 * at_least))
-            # libjpeg holds a photo of several scans whole, also to decode it small.
+            # libjpeg holds a photo of several scans at full size, even to decode it small.
             held = (width, height) if _has_many_scans(photo, name) else image.size
             _check_size(image, held, name)
             ImageOps.exif_transpose(image, in_place=True)
             image.load()  # while its file is open
             rgb = _opaque(image)
-            # libheif decodes at full size alone, and a photo that was reduced is resized sooner.
+            # libheif decodes at full size only; a reduced photo is faster to resize.
             heic = at_least and image.format == "HEIF"
             factor = _reduction(*rgb.size, at_least) if heic else 1
             return rgb if factor == 1 else rgb.reduce(factor)
@@ -127,14 +127,14 @@ def open_bytes(photo: bytes, name: str, *, at_least: int = 0) -> Image.Image:
 
 
 def opened(photo: bytes, name: str) -> Image.Image:
-    """A photo whose head is read, not its pixels. PhotoError for a head that would take long,
-    MissingExtra for HEIC without its extra; what Pillow raises for what it cannot read."""
+    """Open a photo and read only its header. PhotoError if that would take long, MissingExtra for
+    HEIC without its extra, and Pillow's own errors for unreadable files."""
     from PIL import Image, JpegImagePlugin
 
     most = MOST_BYTES if photo.startswith(_LARGE) else _MOST_OTHER_BYTES
-    # Pillow reads the head of a PPM, comments included, byte by byte, and here it is read twice.
+    # Pillow reads a PPM's header, comments included, byte by byte, and reads it twice here.
     check_bytes(len(photo), name, most // 2 if photo.startswith(b"P") else most)
-    # Image.open refuses any file of 179 megapixels or more, also a JPEG that is decoded small.
+    # Image.open refuses 179 megapixels or more, even of a JPEG that is decoded small.
     if photo.startswith(_LARGE[0]):
         _has_many_scans(photo, name)
         return JpegImagePlugin.JpegImageFile(io.BytesIO(photo))
@@ -155,11 +155,11 @@ def register_heic() -> None:
             "HEIC photos need pillow-heif, which is not installed.",
             f"Install it with: {install_line('heic')}",
         ) from error
-    pillow_heif.register_heif_opener(thumbnails=False)  # whose pixels a draft would take
+    pillow_heif.register_heif_opener(thumbnails=False)  # else draft() uses the thumbnail
 
 
 def _check_size(image: Image.Image, held: tuple[int, int], name: str) -> None:
-    """PhotoError for more pixels than are decoded, of a picture or of the tiles of a TIFF."""
+    """Raise PhotoError for a photo or TIFF tile of too many pixels, or a too thin photo."""
     from PIL import Image as pillow
 
     width, height = held
@@ -184,8 +184,8 @@ def _check_size(image: Image.Image, held: tuple[int, int], name: str) -> None:
 
 
 def _has_many_scans(photo: bytes, name: str) -> bool:
-    """Whether a file is a JPEG that is progressive, or has its colours one after the other.
-    PhotoError for more segments or scans than a camera writes: each takes time."""
+    """Whether a file is a JPEG that is progressive or stores its colours in separate scans.
+    PhotoError for far more segments or scans than a camera writes: each takes time."""
     at, segments, scans, sequential, colours = 0, 0, 0, False, 0
     if not photo.startswith(_LARGE[0]):
         return False
@@ -210,8 +210,8 @@ def _has_many_scans(photo: bytes, name: str) -> bool:
 
 
 def _png_exif(photo: bytes, name: str) -> bytes:
-    """The EXIF of a PNG, which may come after its pixels: Pillow decodes them to find it.
-    PhotoError for more chunks than a PNG has: each takes time."""
+    """The EXIF of a PNG. It may follow the pixels, which Pillow would decode to find it.
+    PhotoError for too many chunks: each takes time."""
     at, exif = 8, b""
     for _ in range(_MOST_CHUNKS):
         end = at + 12 + int.from_bytes(photo[at : at + 4])
@@ -227,8 +227,8 @@ def _png_exif(photo: bytes, name: str) -> bytes:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """An image as RGB: 16 bits become the upper 8, which Pillow's convert() clips, and transparent
-    parts white. Strip by strip, as each step would hold another copy."""
+    """An image as RGB: 16-bit values keep their upper 8 bits (Pillow's convert() clips them), and
+    transparent parts become white. Strips avoid a full copy at each step."""
     from PIL import Image
 
     def upper_bits(part: Image.Image) -> Image.Image:
@@ -242,7 +242,7 @@ def _opaque(image: Image.Image) -> Image.Image:
         image = _by_strips(image, "L", upper_bits)
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
         return _by_strips(image, "RGB", over_white)
-    # A photo is RGB already, and a copy would take as long as a small one's decoding.
+    # Most photos are RGB already; a copy takes as long as decoding a small photo.
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -260,6 +260,6 @@ def _by_strips(
 
 
 def _reduction(width: int, height: int, at_least: int) -> int:
-    """By which of 1, 2, 4, 8 both sides keep twice `at_least` pixels, as `Image.draft` has it."""
+    """The largest of 1, 2, 4, 8 that keeps twice `at_least` pixels a side, as `Image.draft`."""
     scale = min(width, height) // (2 * at_least)
     return next(factor for factor in (8, 4, 2, 1) if factor <= max(scale, 1))

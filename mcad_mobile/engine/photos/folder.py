@@ -1,4 +1,4 @@
-"""The photos of a folder, what is left out, and the stamps by which a changed file is noticed."""
+"""The photos of a folder, the files left out, and the stamps that reveal a changed file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES, USUAL, kind_of, suffi
 from mcad_mobile.errors import PhotoError
 
 MOST_KINDS = 50
-MOST_PATHS = 1000  # of a kind that are named
+MOST_PATHS = 1000  # listed of each kind
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Skipped:
 
 @dataclass
 class LeftOut:
-    """Files of one kind that are not indexed: how many, and the first thousand of them."""
+    """Files of one kind that are not indexed: their number, and the first 1000 paths."""
 
     count: int = 0
     paths: list[str] = field(default_factory=list)
@@ -35,7 +35,7 @@ Leftovers = dict[str, LeftOut]
 
 
 def has_photos(folder: Path) -> bool:
-    """Say whether `folder` or one below it has a file that is named like a photo."""
+    """Say whether `folder` or a subfolder has a file with a photo's suffix."""
     return folder.is_dir() and any(True for _ in walk(folder.resolve(), []))
 
 
@@ -57,8 +57,8 @@ def walk(
     folder: Path, skipped: list[Skipped], left_out: Leftovers | None = None
 ) -> Iterator[tuple[str, int]]:
     """Yield (path, stat stamp) of all photos below a folder: files with a photo's suffix, or links
-    to such. Other files, hidden ones, and links to folders, which lead to what would be found twice
-    or without end, are counted in `left_out`; what can't be looked at or listed is `skipped`."""
+    to such files. `left_out` counts other files, hidden ones, and links to folders, which may lead
+    to duplicates or loop; `skipped` collects what cannot be read or listed."""
     left_out = {} if left_out is None else left_out
     waiting = [str(folder)]
     while waiting:
@@ -73,7 +73,7 @@ def walk(
                         waiting.append(entry.path)
                     else:
                         try:
-                            if not entry.is_file():  # a pipe would never end
+                            if not entry.is_file():  # reading a pipe never ends
                                 raise OSError("it is not a file, or a link to none")
                             yield entry.path, stat_stamp(entry.stat())
                         except OSError as error:
@@ -83,7 +83,7 @@ def walk(
 
 
 def _why_not(entry: os.DirEntry[str]) -> str | None:
-    """The kind by which a file or folder is left out, None for photos and folders to look into."""
+    """The kind under which an entry is left out; None for photos and folders to walk."""
     folder = entry.is_dir(follow_symlinks=False)
     if entry.name.startswith("."):
         return "hidden folder" if folder else "hidden file"
@@ -117,7 +117,7 @@ def stat_or_none(path: Path) -> int | None:
 
 
 def is_gone(path: str) -> bool:
-    """Say whether there is no file; what cannot be looked up is not known to be gone."""
+    """Say whether no file exists; one that cannot be looked up may still exist."""
     try:
         os.stat(path)  # noqa: PTH116  a path of any bytes
         return False

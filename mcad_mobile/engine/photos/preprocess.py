@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mcad_mobile.base.documents import Positive, Record
 
-# Imported where a photo is decoded: a process that only searches has no use for Pillow.
+# Imported only to decode photos: a process that only searches does not need Pillow.
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -27,15 +27,15 @@ class Preprocess(Record, frozen=True):
     (value / 255 - mean) / std for each of R, G, B."""
 
     size: Side
-    # squash: both sides to `resize_to`, so that nothing at the edges is lost to search; shortest:
-    # the shorter one, then the centre square; longest: the longer one, the rest in colour `fill`.
+    # squash: resize both sides to `resize_to`, so that search sees the edges; shortest: resize the
+    # shorter side, crop the centre; longest: resize the longer side, pad with colour `fill`.
     resize: Literal["squash", "shortest", "longest"]
     interpolation: Interpolation
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
     resize_to: Side | None = None  # None: `size`
-    # Where a square starts when an odd number of pixels is left over: as transformers does it, or
-    # as torchvision (to even).
+    # How to halve an odd number of spare pixels: round down as transformers does, or to even as
+    # torchvision does.
     centre: Literal["floor", "round"] = "floor"
     fill: tuple[Level, Level, Level] = (0, 0, 0)
 
@@ -65,7 +65,7 @@ class Preprocess(Record, frozen=True):
         return self.pixels(open_photo(path, at_least=self.resize_to or self.size))
 
     def decoded(self, photo: bytes, name: str) -> NDArray[np.float32]:
-        """As a call, of the bytes of a photo file that errors call `name`."""
+        """Like a call, for a photo file's bytes; errors call it `name`."""
         from mcad_mobile.engine.photos.decode import open_bytes
 
         return self.pixels(open_bytes(photo, name, at_least=self.resize_to or self.size))
@@ -89,15 +89,15 @@ class Preprocess(Record, frozen=True):
 def _normalized(
     mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> NDArray[np.float32]:
-    """[3, 256]: what each value of each channel becomes."""
+    """[3, 256]: the normalized value of each byte, by channel."""
     scaled = np.arange(256, dtype=np.float32) / np.float32(255)
     centred = scaled - np.array(mean, np.float32)[:, None]
     return np.asarray(centred / np.array(std, np.float32)[:, None])
 
 
 def _scaled(size: tuple[int, int], resize: str, side: int) -> tuple[int, int]:
-    """Width and height that a photo is resized to: torchvision's (`_compute_resized_output_size`),
-    and open_clip's for "longest" (`ResizeKeepRatio`)."""
+    """Width and height to resize a photo to, as torchvision (`_compute_resized_output_size`) or,
+    for "longest", open_clip (`ResizeKeepRatio`) computes them."""
     width, height = size
     if resize == "squash":
         return side, side
@@ -112,9 +112,8 @@ def _scaled(size: tuple[int, int], resize: str, side: int) -> tuple[int, int]:
 def _resized(
     image: Image.Image, width: int, height: int, interpolation: Interpolation
 ) -> NDArray[np.uint8]:
-    """An RGB image -> [height, width, 3] uint8, across, then down: Pillow 13 chooses the order by
-    the photo's shape, older ones do not, and the rounding between would differ from theirs, and
-    Java's."""
+    """An RGB image -> [height, width, 3] uint8, resized across, then down. Pillow 13 chooses the
+    order by the photo's shape; a fixed order rounds as older versions and our Java code do."""
     from PIL import Image
 
     resample = Image.Resampling[interpolation.upper()]
@@ -123,7 +122,7 @@ def _resized(
 
 
 def _start(spare: int, centre: str) -> int:
-    """Where a square starts in what has `spare` pixels more; below 0 where it has less."""
+    """Where a square starts in a side of `spare` more pixels; below 0 in a shorter side."""
     if spare < 0:
         return -(-spare // 2)
     return round(spare / 2) if centre == "round" else spare // 2

@@ -1,4 +1,4 @@
-"""Small JPEGs of photos, upright and without what their files say of place and time."""
+"""Small JPEGs of photos, upright and without metadata such as place and time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _QUALITY = 80
 def jpeg(
     photo: bytes, name: str, *, shorter: int | None = None, longer: int | None = None
 ) -> bytes:
-    """The bytes of a photo, which errors call `name`, as JPEG with a `shorter` or a `longer` side
-    of so many pixels; never enlarged."""
+    """A photo's bytes, which errors call `name`, as a JPEG whose shorter side has `shorter` pixels
+    or whose longer side has `longer`; never enlarged."""
     from PIL import Image
 
-    # open_bytes leaves twice as many pixels; a JPEG decoded so small needs no more than these.
+    # open_bytes keeps at least twice `at_least` pixels, so half of the size is enough.
     image = open_bytes(photo, name, at_least=(shorter or longer or 0) // 2)
     scales = [1.0]
     scales += [shorter / min(image.size)] if shorter else []
@@ -37,7 +37,7 @@ def jpeg(
 
 
 def inline_jpeg(path: Path, shorter: int) -> str:
-    """As jpeg, in base64 for a page that holds its photos; "" where there is none to read."""
+    """Like jpeg, in base64 for a page with inline photos; "" if the photo is unreadable."""
     try:
         content = jpeg(read_photo(str(path)).data, str(path), shorter=shorter)
     except (PhotoError, MissingExtra):
