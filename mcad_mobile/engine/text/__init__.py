@@ -1,2 +1,2 @@
-"""How a text becomes token ids, step by step, over a file that is mapped and not loaded. The Java
-engine's `mcad.engine.text` has the same files and the same steps."""
+"""Turns text into token ids, step by step, from a memory-mapped tokenizer file. The Java engine's
+`mcad.engine.text` has the same files and the same steps."""

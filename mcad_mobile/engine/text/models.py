@@ -1,4 +1,4 @@
-"""Models: one word to token ids."""
+"""Models: a word to token ids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from mcad_mobile.engine.text.table import Strings, Table
 
 Model = Callable[[str], list[int]]
-NONE = 0xFFFFFFFF  # in arrays of ids: there is none
+NONE = 0xFFFFFFFF  # in arrays of ids: no token
 
 
 def model_of(model: dict[str, Any], table: Table) -> Model:
@@ -20,7 +20,7 @@ def model_of(model: dict[str, Any], table: Table) -> Model:
 
 
 class WordPiece:
-    """The longest pieces that the vocabulary holds, from the left (Devlin et al., 2019)."""
+    """The longest pieces in the vocabulary, from the left (Devlin et al., 2019)."""
 
     def __init__(self, model: dict[str, Any], table: Table) -> None:
         self._strings = Strings(table)
@@ -51,11 +51,11 @@ class WordPiece:
 
 
 class Bpe:
-    """Byte-pair encoding: the pair of the lowest rank is merged, the leftmost first. Merges of a
-    left token lie from "merge_rows"[left] up to the next row, sorted by "merge_right"."""
+    """Byte-pair encoding: merges the pair of the lowest rank, leftmost first. A left token's merges
+    are at "merge_rows"[left] up to the next row, sorted by "merge_right"."""
 
     def __init__(self, model: dict[str, Any], table: Table) -> None:
-        # Symbols to begin with are bytes, or characters with bytes for what the vocabulary lacks.
+        # The first symbols are bytes, or characters, with bytes for those not in the vocabulary.
         self._of_bytes = model["of_bytes"]
         self._unknown = model["unk"]
         self._fuse_unknown = model["fuse_unk"]
@@ -113,7 +113,7 @@ class Bpe:
         while queue:
             _, at, found, left = heappop(queue)
             second = after[at]
-            # Both may have been merged since.
+            # Either may have merged since.
             if symbols[at] != left or second < 0 or symbols[second] != self._right[found]:
                 continue
             symbols[at] = self._into[found]
@@ -127,7 +127,7 @@ class Bpe:
         return [symbol for symbol in symbols if symbol >= 0]
 
     def _pair(self, left: int, right: int) -> int:
-        """Where a merge lies in the arrays, or -1."""
+        """A merge's index in the arrays, or -1."""
         start, end = self._rows[left], self._rows[left + 1]
         at = bisect_left(self._right, right, start, end)
         return at if at < end and self._right[at] == right else -1
@@ -138,8 +138,8 @@ Node = tuple[float, int, int]
 
 
 class Unigram:
-    """The most likely pieces (Kudo, 2018), as `tokenizers` finds them (its models/unigram). Strings
-    are the pieces, then beginnings of pieces; "scores" [pieces] float64 are log probabilities."""
+    """The most likely pieces (Kudo, 2018), as in `tokenizers` (models/unigram). The strings are
+    pieces, then prefixes of pieces; "scores" [pieces] float64 are log probabilities."""
 
     def __init__(self, model: dict[str, Any], table: Table) -> None:
         self._strings = Strings(table)
@@ -185,7 +185,7 @@ class Unigram:
         return ids[::-1]
 
     def _of_unknown(self, run: str) -> list[int]:
-        """Last first: its bytes, where the vocabulary has them."""
+        """Ids, last first: the run's own, its bytes', or unknown."""
         found = self._strings.find(run.encode())
         if 0 <= found < len(self._scores):
             return [found]
@@ -193,7 +193,7 @@ class Unigram:
 
 
 def _in_bytes(text: str, byte_ids: memoryview) -> list[int]:
-    """The tokens of its bytes; none if the vocabulary lacks one of them."""
+    """The tokens of a text's bytes; [] if the vocabulary lacks any."""
     if not len(byte_ids):
         return []
     found = [byte_ids[byte] for byte in text.encode()]

@@ -1,4 +1,4 @@
-"""Steps from text to text. A step is a list: its name, then what it takes (JSON)."""
+"""Steps from text to text. A step is a JSON list: its name, then its arguments."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from mcad_mobile.engine.text.table import Table
 
-# The property White_Space of Unicode; str.isspace() has the separators 1C to 1F besides.
+# Unicode's White_Space property; str.isspace() also includes the separators 1C to 1F.
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
 _RUN = re.compile(f"[{SPACES}]+")
 ASCII_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
-# The blocks of CJK ideographs that BERT takes one by one
+# The blocks of CJK ideographs that BERT splits one by one
 _IDEOGRAPH = re.compile(
     "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002b73f"
     "\U0002b740-\U0002b81f\U0002b920-\U0002ceaf\U0002f800-\U0002fa1f]"
@@ -42,7 +42,7 @@ def is_extending(character: str) -> bool:
 
 
 def lower(text: str) -> str:
-    """Lower case of each character by itself: a whole word's has a rule for the last sigma."""
+    """Lower-case each character by itself: str.lower() has a rule for a word's last sigma."""
     return text.lower() if "\u03a3" not in text else "".join(map(str.lower, text))
 
 
@@ -83,7 +83,7 @@ def _windows_1252(match: re.Match[str]) -> str:
 
 
 def _narrow(character: str) -> str:
-    """Ligatures of Latin letters taken apart, wide and half-width forms at their usual width."""
+    """Split Latin ligatures; give full-width and half-width forms their usual width."""
     if character == "\ufb05":
         return "\u017ft"
     if character == "\u3000":
@@ -134,10 +134,10 @@ def _strip(left: bool, right: bool) -> Step:
 
 _STEPS: dict[str, Callable[..., Step]] = {
     "basic_clean": lambda: basic_clean,
-    # Each character by itself, and the whole text as Python does, with the last sigma of a word.
+    # Each character by itself, or the whole text, with Python's rule for a word's last sigma.
     "lower": lambda: lower,
     "lower_text": lambda: str.lower,
-    # One space between words, none at the ends; str.split() knows four separators more.
+    # One space between words, none at the ends; str.split() splits at 1C to 1F, too.
     "join_words": lambda: lambda text: " ".join(text.split()),
     "join_spaces": lambda to: lambda text: to.join(_RUN.split(text)),
     "join_blanks": lambda to: lambda text: re.sub(" {2,}", to, text),
@@ -155,10 +155,10 @@ _STEPS: dict[str, Callable[..., Step]] = {
 
 
 class Charsmap:
-    """SentencePiece's table of what stands for what: for the longest key at each character, or, as
-    `tokenizers` has it ("clusters", its normalizers/precompiled.rs), the shortest key of a grapheme
-    cluster of fewer than 6 bytes, else of each character. "charsmap_trie" is a double array
-    (Darts-clone), "charsmap_text" what its values point at."""
+    """SentencePiece's replacements: of the longest key at each character or ("clusters", like
+    normalizers/precompiled.rs of `tokenizers`) of the shortest key of a grapheme cluster of fewer
+    than 6 bytes, else of each character. "charsmap_trie" is a double array (Darts-clone) whose
+    values are offsets into "charsmap_text"."""
 
     def __init__(self, table: Table, way: str) -> None:
         self._apply = {"longest": self._by_longest, "clusters": self._by_clusters}[way]
@@ -201,7 +201,7 @@ class Charsmap:
         return next((self._value(value) for _, value in self._keys(chunk.encode())), None)
 
     def _keys(self, data: bytes) -> Iterator[tuple[int, int]]:
-        """The keys that `data` starts with, shortest first: their bytes, and their values."""
+        """The length and value of each key that `data` starts with, shortest first."""
         trie = self._trie
         node = _offset(trie[0])
         for size, byte in enumerate(data, 1):
@@ -227,7 +227,7 @@ def _offset(unit: int) -> int:
 
 
 def _clusters(text: str) -> list[str]:
-    """Grapheme clusters (UAX 29), as far as those of fewer than 6 bytes are concerned."""
+    """Grapheme clusters (UAX 29), exact for those of fewer than 6 bytes."""
     clusters: list[str] = []
     for character in text:
         before = clusters[-1] if clusters else ""

@@ -1,13 +1,13 @@
-"""The tokenizer's file: a header in JSON, then arrays that are mapped and read where they lie.
+"""The tokenizer's file: a JSON header, then memory-mapped arrays.
 
 Hugging Face's tokenizer.json is parsed whole and kept as hash maps: 16 MiB of memory and 100 ms for
-CLIP's 49,408 tokens, 34 MB of JSON for Gemma's 256,000. A query reads ten words, so here only the
-pages that they touch are read. Little-endian throughout:
+CLIP's 49,408 tokens, 34 MB of JSON for Gemma's 256,000. A query has about ten words, so here only
+the pages that they touch are read. Little-endian throughout:
 
     0   8 bytes   magic "MCADTOK1"
     8   uint32    bytes of the header
     12  header    JSON in UTF-8: the steps (see compile.py), "arrays": {name: [type, offset, count]}
-    ... arrays    each from a multiple of 8, counted from the end of the header, itself padded to 8
+    ... arrays    each at a multiple of 8, counted from the end of the header, itself padded to 8
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _START = len(MAGIC) + 4
 Kind = Literal["I", "d", "B"]
 _BYTES: dict[Kind, int] = {"I": 4, "d": 8, "B": 1}
 
-# At most half of the slots are taken: of 256,000 strings none lies further from its own.
+# At most half of the slots are taken: of 256,000 strings none is further from its slot.
 _MOST_PROBES = 1024
 
 
@@ -35,7 +35,7 @@ class Header(Record, frozen=True):
     """The steps of a tokenizer, and where its arrays lie: name -> type, offset and count."""
 
     prepare: list[list[Any]]
-    # Name, id, whether it is looked for in normalized text, takes the space on its left and right
+    # Name, id; whether it matches in normalized text, absorbs spaces on its left, on its right
     added: list[tuple[str, Count, bool, bool, bool]]
     normalize: list[list[Any]]
     split: list[list[Any]]
@@ -46,7 +46,7 @@ class Header(Record, frozen=True):
 
 
 def write_table(header: dict[str, Any], arrays: dict[str, tuple[Kind, bytes]]) -> bytes:
-    """Return the bytes of a file with `arrays`: by name their type ("I" uint32, "d" float64, "B"
+    """Return the bytes of a file; `arrays` maps names to a type ("I" uint32, "d" float64, "B"
     bytes) and content."""
     import json
 
@@ -91,17 +91,17 @@ class Table:
             raise BundleError(f"{path} cannot be read: {error}.", EXPORT_AGAIN) from error
 
     def array(self, name: str) -> memoryview:
-        """One array by its name; an empty one if the file has none of that name."""
+        """Return an array by its name; an empty one if the file lacks it."""
         found: memoryview = self._arrays.get(name, memoryview(b""))
         return found
 
 
 class Strings:
-    """A hash table of CRC-32 with open addressing: "string_bytes" (UTF-8), "string_ends" (where
-    number i starts, one more than there are), "string_slots" (a power of two: number + 1, or 0)."""
+    """A hash table by CRC-32 with open addressing: "string_bytes" (UTF-8), "string_ends" (string i
+    is from ends[i] to ends[i + 1]), "string_slots" (a power of two of i + 1, or 0)."""
 
     def __init__(self, table: Table) -> None:
-        # Slices of the file are bytes, which compare faster than a view's.
+        # Slices of the file are bytes, which compare faster than memoryviews.
         self._data, self._start = table.data, table.starts["string_bytes"]
         self._ends = table.array("string_ends")
         self._slots = table.array("string_slots")
@@ -121,7 +121,7 @@ class Strings:
 
 
 def string_arrays(strings: list[bytes]) -> dict[str, tuple[Kind, bytes]]:
-    """What `Strings` reads. An empty string takes a number and is not found."""
+    """The arrays of `Strings`. An empty string has a number but is never found."""
     from array import array
 
     ends = array("I", [0])

@@ -1,11 +1,11 @@
-"""The token table: a row of numbers for each token, which the text tower reads in place of ids.
+"""The token table: a row of numbers per token, which the text tower takes in place of ids.
 
-A query reads ten of 30,000 to 256,000 rows. They are read, not mapped: the kernel maps the
-neighbours of a page that is touched, and a day's queries would count the whole file as memory.
+A query needs about ten of 30,000 to 256,000 rows. They are read, not mapped: a page fault maps
+neighbouring pages too, so a day's queries would count the whole file as memory.
 
 The file: V scales, float32 little-endian, then V rows of W integers of 16 or 4 bits; a row is scale
-* integers. Of 4 bits a byte has two, each plus 8, the first in its low bits. They cost the English
-tower recall; a tower of many languages has them for four times the tokens.
+* integers. At 4 bits a byte holds two, each plus 8, the first in the low bits. 4 bits cost the
+English tower recall; the multilingual tower uses them, as it has four times the tokens.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _MOST_SCALE = 1e6
 
 
 class TokenTable:
-    """`tokens` rows of `width` numbers of 4 or 16 `bits` in a file. BundleError if it has another
-    size, or lacks a row."""
+    """A file of `tokens` rows of `width` numbers of 4 or 16 `bits`. BundleError if its size is
+    wrong or a row is missing."""
 
     def __init__(self, path: Path, tokens: int, width: int, bits: int) -> None:
         self._path, self._bits = path, bits
@@ -55,7 +55,7 @@ class TokenTable:
     def __call__(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
         """Token ids [..., L] -> their rows [..., L, W] float32."""
         tokens = ids.ravel().tolist()
-        places = {token: place for place, token in enumerate(dict.fromkeys(tokens))}  # one padding
+        places = {token: place for place, token in enumerate(dict.fromkeys(tokens))}  # padding once
         try:
             scales = self._scales[list(places)]
         except IndexError as error:
@@ -80,13 +80,13 @@ class TokenTable:
 
 
 def stored_kind(bits: int) -> np.dtype[Any]:
-    """What an array of rows of so many bits has: a byte of two integers where `bits` is 4."""
+    """The dtype of stored rows of `bits`; at 4 bits a byte holds two integers."""
     return np.dtype("u1" if bits == 4 else f"<i{bits // 8}")
 
 
 def rounded_rows(table: NDArray[np.float32], bits: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
-    """A table [V, W] float32 -> scales [V] float32 and rows as files have them, [V, W] of 16 or 8
-    `bits`, or [V, W / 2] of 4: each row by its own largest number."""
+    """A table [V, W] float32 -> scales [V] float32 and stored rows, [V, W] of 16 or 8 `bits`, or
+    [V, W / 2] of 4; each row is scaled by its largest number."""
     most = 2 ** (bits - 1) - 1
     largest = np.abs(table).max(1).astype("<f4")
     scales = (np.maximum(largest, 1e-12) / np.float32(most)).astype("<f4")
@@ -98,7 +98,7 @@ def rounded_rows(table: NDArray[np.float32], bits: int) -> tuple[NDArray[np.floa
 
 
 def unpacked(rows: NDArray[Any], bits: int) -> NDArray[np.float32]:
-    """Rows as files have them -> their integers [V, W] float32."""
+    """Stored rows -> their integers [V, W] float32."""
     if bits == 4:
         pairs = np.stack([rows & 15, rows >> 4], -1)
         rows = pairs.reshape(len(rows), 2 * rows.shape[1]) - np.float32(8)
@@ -106,7 +106,7 @@ def unpacked(rows: NDArray[Any], bits: int) -> NDArray[np.float32]:
 
 
 def write_token_table(path: Path, table: NDArray[np.float32], bits: int) -> None:
-    """A table [V, W] float32 -> the file, rows of 4 or 16 `bits`."""
+    """Write a table [V, W] float32 as rows of 4 or 16 `bits`."""
     with path.open("wb") as file:
         for part in rounded_rows(table, bits):
             file.write(part.tobytes())

@@ -20,13 +20,13 @@ from mcad_mobile.engine.text.table import Table
 from mcad_mobile.engine.text.words import split_of
 from mcad_mobile.errors import EXPORT_AGAIN, BundleError, QueryError
 
-# How many times longer a text may become: Unicode's forms make 18 characters of one.
+# How many times longer a text may become: Unicode's forms turn one character into 18.
 _MOST_GROWTH = 32
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Encoder:
-    """Token ids of a text, without what frames it."""
+    """Token ids of a text, without start and end."""
 
     def __init__(self, table: Table) -> None:
         header = table.header
@@ -50,7 +50,7 @@ class Encoder:
             ) from error
 
     def __call__(self, text: str, most: int) -> list[int]:
-        """The ids of `text`; no more are looked for once there are more than `most`."""
+        """Return the ids of `text`; stop once there are more than `most`."""
         ids: list[int] = []
         text = _LONE_SURROGATES.sub("\ufffd", text) if not text.isascii() else text
         text = _all(self._prepare, text)
@@ -88,7 +88,7 @@ def _all(steps: list[Step], text: str) -> str:
 
 
 class Added:
-    """Tokens that are found in a text before it is cut into words, the longest of the leftmost."""
+    """Tokens found in a text before it is split into words: the longest leftmost match."""
 
     def __init__(self, tokens: Sequence[Sequence[Any]]) -> None:
         names = sorted((token[0] for token in tokens if token[0]), key=len, reverse=True)
@@ -96,7 +96,7 @@ class Added:
         self._any = re.compile("|".join(map(re.escape, names))) if names else None
 
     def split(self, text: str) -> Iterator[tuple[int, int | str]]:
-        """Where each part starts, and the id of a token or the text between two."""
+        """Yield each part's start, and a token's id or the text between tokens."""
         at = 0
         for match in self._any.finditer(text) if self._any else ():
             _, number, _, left, right = self._tokens[match.group()]
@@ -115,14 +115,14 @@ class Added:
 
 Pool = Literal["eos", "first", "last", "mean"]
 
-# Of words in a foreign script, tokenizers keep pieces of a letter or two: 1.0 to 1.2 letters a
-# token in BERT's English vocabulary for Russian, Greek, Arabic, Hebrew, Hindi; German, Polish and
-# Turkish words, in letters that it knows, have 1.7 and more.
+# Tokenizers split words of a foreign script into pieces of a letter or two: in BERT's English
+# vocabulary, Russian, Greek, Arabic, Hebrew and Hindi have 1.0 to 1.2 letters a token; German,
+# Polish and Turkish, whose letters it knows, 1.7 and more.
 _LETTERS_A_TOKEN = 1.5
 
 
 class TokenizerSpec(Record, frozen=True):
-    """What a tokenizer needs beside its file. `length` counts what frames a text; with
+    """A tokenizer's settings beside its file. `length` includes start and end tokens; with
     `attends_to_padding` the mask is all ones. `pool`: the state at the first token `eos`, at the
     first or last position, or the mean over the mask."""
 
@@ -140,8 +140,8 @@ class TokenizerSpec(Record, frozen=True):
 
 @dataclass(frozen=True)
 class Tokens:
-    """One text: ids [L] int32, mask [L] float32 (1 where the tower looks), pooling [L] float32
-    (weights of the states, of sum 1), and whether the text was longer than the tower takes."""
+    """A text: ids [L] int32, mask [L] float32 (1 where the tower attends), pooling [L] float32
+    (weights of the states, which sum to 1), and whether the text was cut to fit."""
 
     ids: NDArray[np.int32]
     mask: NDArray[np.float32]
@@ -150,7 +150,7 @@ class Tokens:
 
 
 class Tokenizer:
-    """A text to a row of tokens, by a file or its content. BundleError if it cannot be read."""
+    """Turns texts into `Tokens`, by a file or its content. BundleError if it is unreadable."""
 
     def __init__(self, spec: TokenizerSpec, file: Path | bytes) -> None:
         self.spec = spec
@@ -164,7 +164,7 @@ class Tokenizer:
             )
 
     def __call__(self, text: str) -> Tokens:
-        """A text that is too long is cut. QueryError if it is empty, or is no text."""
+        """Tokenize a text; cut one that is too long. QueryError if it is empty or no text."""
         if not isinstance(text, str):
             raise QueryError(f"A text is expected, not {text!r}.", "Embed one text at a time.")
         if not text.strip():
@@ -187,7 +187,7 @@ class Tokenizer:
 
     def _ids(self, text: str, most: int) -> list[int]:
         try:
-            # Arrays are not looked through when they are opened: a query reads a few pages.
+            # Arrays are not checked when they are opened, so a query reads only a few pages.
             ids = self._encode(text, most)
             if not all(0 <= number < 2**31 for number in ids):
                 raise ValueError("it has a token without a row")
@@ -199,7 +199,7 @@ class Tokenizer:
 
     def unknown_words(self, text: str) -> list[str]:
         """Return words that no tower can have learned: the tokenizer has no token for a part of
-        them, or spells them nearly letter by letter (an English one: Cyrillic)."""
+        them, or spells them nearly letter by letter (English ones: Cyrillic)."""
         return [word for word in dict.fromkeys(text.split()) if self._is_unknown(word)]
 
     def _is_unknown(self, word: str) -> bool:

@@ -1,4 +1,4 @@
-"""Steps that cut a normalized text into the words that a model takes."""
+"""Steps that split a normalized text into words for a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from mcad_mobile.engine.text import normalize
 
-# Text, and whether it stands at the start of what was asked -> words.
+# A text, and whether it starts the whole text -> words.
 Split = Callable[[str, bool], list[str]]
 
 _ASCII_BERT = re.compile(r"[0-9A-Za-z]+|[^\s0-9A-Za-z]")
@@ -25,7 +25,7 @@ def split_of(step: list[Any]) -> Split:
 
 
 def _bert(text: str, first: bool) -> list[str]:
-    """At white space, and at each punctuation mark, which is a word."""
+    """Split at white space and punctuation; each mark is a word."""
     if text.isascii() and text.isprintable():
         return _ASCII_BERT.findall(text)
     words: list[str] = []
@@ -40,8 +40,8 @@ def _bert(text: str, first: bool) -> list[str]:
 
 
 def _clip(whole: list[str], apart: bool, any_case: bool) -> Split:
-    """CLIP's expression: words that it names (`whole`, cut once more if `apart`), contractions,
-    letters, single digits, and runs of anything else but space."""
+    """CLIP's regular expression: named words (`whole`, split again if `apart`), contractions,
+    runs of letters, single digits, and runs of any other non-spaces."""
     if "" in whole:
         raise ValueError("an empty word has no end")
 
@@ -57,7 +57,7 @@ def _clip(whole: list[str], apart: bool, any_case: bool) -> Split:
 
 
 def _clip_words(text: str, whole: list[str], any_case: bool) -> Iterator[str]:
-    # Of any case, the long s is an s, and the iota that is a mark neither a letter nor a mark.
+    # Ignoring case, the long s is an s, and the combining iota (U+0345) separates words.
     contractions = _CONTRACTIONS_OF_ANY_CASE if any_case else _CONTRACTIONS
     kinds = ["" if any_case and c == "ͅ" else _clip_kind(c) for c in text]
     at = 0
@@ -88,7 +88,7 @@ def _clip_kind(character: str) -> str:
 
 
 def _metaspace(mark: str, prepend: str, split: bool) -> Split:
-    """SentencePiece's space, which starts a word. `prepend`: "always", "first" or "never"."""
+    """SentencePiece's space mark, which starts a word. `prepend`: "always", "first", "never"."""
 
     def metaspace(text: str, first: bool) -> list[str]:
         text = text.replace(" ", mark)
