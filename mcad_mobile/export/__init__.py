@@ -1,4 +1,4 @@
-"""From a student to bundles. This face of it is imported without what an export needs."""
+"""The entry points of export, imported without the libraries that an export needs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def export_bundle(
 ) -> Bundle:
     """Write a bundle for one chip, as `mcad-mobile export` does, and load it.
 
-    Warnings about the bundle are Python warnings.
+    Warnings about the bundle are issued as Python warnings.
 
     Args:
         target: a chip by id, model or name ("snapdragon-8-gen-3", "SM8650"), a family ("cpu",
             "snapdragon", "dimensity"), or a Target.
-        out: the bundle's folder, new or a bundle, which is replaced when the new one is complete.
+        out: the bundle's folder; a bundle there is replaced when the new one is complete.
         student: a loaded student, or what `load_student` takes; None for the default student.
         calibration: a folder of photos like your users'; None for photos of installed packages.
         samples: how many photos and captions to calibrate on.
@@ -53,7 +53,7 @@ def export_bundle(
         MissingExtra: the extra `export`, or a compiler for the chip, is not installed.
         DataError: there are no photos to calibrate on.
         DiskError: the bundle cannot be written, or there is too little room.
-        ExportError: a tower cannot be made for the chip, or `out` holds something else.
+        ExportError: a tower cannot be made for the chip, or `out` exists and is not a bundle.
         ParityError: a tower's mean cosine to the float student is under 0.95.
     """
     chip = find_target(target) if isinstance(target, str) else target
@@ -75,7 +75,7 @@ def export_bundle(
 def check_arguments(
     student: str | Student | None, outs: Sequence[Path], calibration: Path | None
 ) -> None:
-    """Raise the error of a wrong name or folder before MissingExtra: torch takes long to import."""
+    """Raise errors for wrong names and folders before MissingExtra: importing torch takes long."""
     for out in outs:
         check_replaceable(out)
     if calibration is not None:

@@ -1,4 +1,4 @@
-"""Builds the bundles of one student for several chips; each part that they share is made once."""
+"""Build one student's bundles for several chips; parts that they share are built once."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _TOOLS = (
 
 @dataclass(frozen=True)
 class BundleRequest:
-    """A bundle to write; `precisions` of each tower's first rung are None for the target's own."""
+    """A bundle to write; `precisions` None gives each tower's first rung the target's own."""
 
     target: Target
     out: Path
@@ -86,12 +86,12 @@ class BundleRequest:
 class _BuiltRung:
     folder: Path
     title: str
-    compared: Callable[[], Compared]  # waits for it
+    compared: Callable[[], Compared]  # waits for the result
 
 
 class BundleBuilder:
-    """Builds bundles of one student from parts in `folder`. Of the `held_out` inputs the first 16
-    are compared on; the rest choose between ways to quantize."""
+    """Builds bundles of one student from parts in `folder`. Rungs are compared with float on the
+    first 16 `held_out` inputs; the rest decide between ways to quantize."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class BundleBuilder:
     ) -> None:
         self._student = student
         self._progress = progress
-        self._steps = 2 * rungs  # each is built, and compared
+        self._steps = 2 * rungs  # each rung is built, then compared
         self._begun = 0
         self._step = ""
         self._waits = False
@@ -145,7 +145,7 @@ class BundleBuilder:
     def choose_precisions(
         self, budget: Budget, target: Target
     ) -> tuple[dict[TowerName, Precision], PrecisionRecord]:
-        """Search the smallest towers for the first rung of `target`, for all bundles."""
+        """Search for the smallest first rungs for `target`, and use them in all bundles."""
         cache = EmbeddingCache(budget.kept)
         meter = RecallMeter(
             self._student, budget.photos, budget.data, self._table, cache, self._progress
@@ -159,7 +159,7 @@ class BundleBuilder:
             name: recipes_for(job, target, ranked.get(name, ()), meter.loses_least)
             for name, job in self.jobs.items()
         }
-        # Few photos are easy to tell apart even for a tower that is far from its student.
+        # Even a tower that is far from its student tells a few photos apart.
         acceptable = {name: self.comparison.acceptable(name, recipes[name]) for name in TOWERS}
         tried = {name: found for name, (found, _) in acceptable.items()}
         search = Search(tried, meter, budget.points)
@@ -172,8 +172,8 @@ class BundleBuilder:
         return {recipe.tower: recipe.precision for recipe in chosen}, record
 
     def build(self, request: BundleRequest, out: Path) -> tuple[Bundle, list[str]]:
-        """Write all files of a bundle but bundle.json to the empty folder `out`, and return the
-        bundle and warnings. All rungs are built before the first is waited for."""
+        """Write a bundle's files, except bundle.json, to the empty folder `out`; return the bundle
+        and warnings. All rungs are built before the first comparison is waited for."""
         shutil.copytree(self._common, out, dirs_exist_ok=True)
         keyed = keyed_plans(request.target, request.precisions)
         new = [(*item, name) for name in TOWERS for item in keyed[name].items()]
@@ -183,7 +183,7 @@ class BundleBuilder:
             on_chip = f" for {request.target.chip}" if request.target.id in key else ""
             title = f"{plan.runtime} {plan.precision}{on_chip}"
             self._begin(f"{name} tower: {title}")
-            # Biases are corrected for 8-bit weights; float ones keep their own.
+            # Biases are corrected for 8-bit weights; float rungs keep the original ones.
             job = self.jobs[name]
             if plan.precision == "fp32":
                 job = job.uncorrected or job
@@ -242,7 +242,7 @@ class BundleBuilder:
         )
 
     def _tower_job(self, name: TowerName, calibrate: Samples, validation: Samples) -> TowerJob:
-        """Return the tower to quantize, with biases corrected for 8-bit weights."""
+        """Return the tower to quantize, an image tower with biases corrected for 8-bit weights."""
         samples = calibrate.read_from(self._table)
         module = self._student.tower(name)
         inputs, output = tower_specs(self._student, name)

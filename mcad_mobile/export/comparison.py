@@ -1,4 +1,4 @@
-"""Rungs of a student, read back from their files, run, and compared with the float student."""
+"""Load a student's rungs from their files, run them, and compare them with the float student."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from mcad_mobile.export.rungs import COMPILED_FROM
 
 GOLDEN_INPUTS = 2
 PARITY_INPUTS = 16
-# All architectures of the HTP compute the same integers; v81 rounds otherwise as it makes floats.
+# All HTP architectures compute the same integers; v81 rounds differently when it makes floats.
 _SAME = 1e-5
 
 T = TypeVar("T")
-Compared = tuple[Rung, list[str]]  # with its parity and embeddings, and warnings
+Compared = tuple[Rung, list[str]]  # the rung with its parity and embeddings, and warnings
 
 
 class Comparison:
-    """Compares rungs with the float towers' `expected` embeddings of `inputs`, golden first;
-    simulators, which take seconds for an input, run beside the building of others."""
+    """Compares rungs with the float towers' `expected` embeddings of `inputs`, golden inputs first.
+    Simulators take seconds per input, so they run while other rungs are built."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class Comparison:
         self._closed = False
 
     def close(self) -> None:
-        """End simulation after the inputs that it is at: Qualcomm's library aborts a process that
-        leaves while it computes."""
+        """Stop simulation after the current inputs: Qualcomm's library aborts a process that exits
+        while it computes."""
         self._closed = True
         with self._turn:
             pass
@@ -63,8 +63,8 @@ class Comparison:
     def start(
         self, name: TowerName, rung: Rung, bundle: Bundle, cloud: CloudCompiler | None
     ) -> Callable[[], Compared]:
-        """Begin to compare a rung of `bundle`; return what waits for the result, or raises
-        ParityError. A rung that nothing here can run is returned as it is."""
+        """Start to compare a rung of `bundle`; return a function that waits for the result, or
+        raises ParityError. A rung that this machine cannot run is returned unchanged."""
         if rung.runtime in COMPILED_FROM:
             return lambda: (rung, [])
         finish = partial(self._finish, name, bundle.directory)
@@ -73,12 +73,12 @@ class Comparison:
         else:
             tower = load_rung(bundle, rung)
             if tower.simulated:
-                # A simulator uses one core; sessions for one more thread each share nothing.
+                # A simulator uses one core, so further threads each get a session of their own.
                 more = range(1, min(allowed_cores(), self._simulated_inputs))
                 towers = [tower, *(load_rung(bundle, rung) for _ in more)]
 
                 def simulated() -> Compared:
-                    with self._turn:  # beside what is built meanwhile, not beside other simulators
+                    with self._turn:  # in parallel with builds, not with other simulators
                         return finish(rung, self._simulate(name, towers))
 
                 return _in_background(simulated).result
@@ -103,7 +103,7 @@ class Comparison:
         return replace(rung, parity=found), warnings
 
     def acceptable(self, name: TowerName, recipes: Sequence[Recipe]) -> tuple[list[Recipe], str]:
-        """Return the recipes whose parity `compare` would accept, and a sentence on the others."""
+        """Return the recipes whose parity is high enough, and a sentence on the others."""
         if self._allow_low_parity:
             return list(recipes), ""
         low = {}
@@ -120,8 +120,8 @@ class Comparison:
         return [recipe for recipe in recipes if recipe not in low], left_out if low else ""
 
     def _simulate(self, name: TowerName, towers: Sequence[LoadedTower]) -> NDArray[np.float32]:
-        """Run equal towers in their simulator, which can take a minute an input. A chip that agrees
-        with an earlier one on the golden inputs computes the same, and is not given the others."""
+        """Run equal towers in their simulator, which can take a minute per input. A chip that
+        agrees with an earlier one on the golden inputs reuses its result for the other inputs."""
         golden = np.concatenate(self._run(name, towers, range(GOLDEN_INPUTS)))
         known = self._by_simulator.setdefault(name, [])
         for embeddings in known:
@@ -135,7 +135,7 @@ class Comparison:
     def _run(
         self, name: TowerName, towers: Sequence[LoadedTower], numbers: Sequence[int]
     ) -> list[NDArray[np.float32]]:
-        """Return the embeddings [1, dim] of these inputs, each by the next tower that is free."""
+        """Return the embeddings [1, dim] of these inputs, each computed by the next free tower."""
         found: dict[int, NDArray[np.float32]] = {}
         left = iter(numbers)
 
@@ -155,13 +155,13 @@ class Comparison:
 
 
 def _in_background(work: Callable[[], T]) -> Future[T]:
-    """Do `work` on a thread of its own; a pool's would go on with all that waits."""
+    """Run `work` on a daemon thread of its own; at exit, a pool would first finish its queue."""
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # whoever waits raises it
+        except BaseException as error:  # raised again in the thread that waits
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()

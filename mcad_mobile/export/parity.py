@@ -20,8 +20,8 @@ from mcad_mobile.errors import ParityError
 from mcad_mobile.export.quantization.ranges import singles
 
 WARN_BELOW = 0.99
-_ROUNDING = 3  # times what it costs: how far two correct evaluations may be apart
-# ONNX Runtime then keeps every QuantizeLinear and DequantizeLinear, and computes in float between.
+_ROUNDING = 3  # two correct evaluations may differ by this many times the cost of rounding
+# Makes ONNX Runtime keep each QuantizeLinear and DequantizeLinear, and compute in float between.
 _IN_FLOAT = ("session.disable_quant_qdq", "1")
 
 
@@ -68,9 +68,9 @@ def check_kernels(
     found: NDArray[np.float32],
 ) -> None:
     """Raise ParityError if this machine's embeddings `found` are not those of the `reference`."""
-    # Correct evaluations of 8-bit activations differ where a value lies between two steps: each is
-    # off by what rounding costs, `reference` to `expected`, and so they are by twice as much from
-    # each other, on average of many inputs. Kernels that overflow cost ten times.
+    # Correct evaluations of 8-bit activations differ where a value lies between two steps. Each is
+    # off `expected` by the cost of rounding, as `reference` is, so averaged over many inputs they
+    # differ from each other by twice that. Kernels that overflow cost ten times as much.
     kernels, quantization = _cosines(reference, found), _cosines(expected, reference)
     short = np.minimum(LEAST_AGREEMENT, 1 - _ROUNDING * (1 - quantization)) - kernels
     if (short <= 0).all():
@@ -86,7 +86,7 @@ def check_kernels(
 
 
 def evaluate_reference(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[np.float32]:
-    """Return embeddings by other kernels than those that will run a quantized rung."""
+    """Return embeddings computed by other kernels than those that will run a quantized rung."""
     file = directory / rung.files[0].path
     if rung.runtime == "litert":
         from mcad_mobile.engine.towers.litert import LiteRTTower
@@ -96,8 +96,8 @@ def evaluate_reference(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[n
 
 
 def evaluate_onnx(path: Path, inputs: Inputs) -> NDArray[np.float32]:
-    """Return embeddings by a quantized ONNX model, its integer products computed in float: 8-bit
-    kernels differ from processor to processor."""
+    """Return embeddings of a quantized ONNX model, its integer products computed in float, because
+    8-bit kernels differ between processors."""
     model = onnx.load(path)
     _multiply_in_float(model.graph)
     options = ort.SessionOptions()
@@ -111,8 +111,8 @@ def evaluate_onnx(path: Path, inputs: Inputs) -> NDArray[np.float32]:
 
 
 def _multiply_in_float(graph: onnx.GraphProto) -> None:
-    """Replace each MatMulInteger by a MatMul. A sum of 8-bit products has little more than 24 bits:
-    float32 keeps it but for its last bits."""
+    """Replace each MatMulInteger with a MatMul. A sum of 8-bit products has little more than 24
+    bits, so float32 loses only the last few."""
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.op_type != "MatMulInteger":

@@ -35,8 +35,8 @@ _TEXTS_PER_PHOTO = 8
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How bundles are exported; by default calibrated on photos of installed packages. Simulators,
-    slow ones, are given `simulated_inputs` of the 16 that towers are compared on."""
+    """How bundles are exported; by default, calibrated on photos of installed packages. Simulators
+    are slow, so they run `simulated_inputs` of the 16 inputs that towers are compared on."""
 
     calibration: Path | None = None
     samples: int = 32
@@ -48,7 +48,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle that was written, and what its user should know of it."""
+    """A bundle that was written, and warnings for its user."""
 
     bundle: Bundle
     warnings: list[str]
@@ -60,8 +60,8 @@ def export(
     options: ExportOptions | None = None,
     progress: Progress = silent,
 ) -> list[Exported]:
-    """Write a bundle for each request; what several share is made once. It replaces what stood at
-    its `out` when it is complete, and stays if a later request fails."""
+    """Write a bundle for each request; shared parts are built once. A complete bundle replaces the
+    one at its `out`, and stays if a later request fails."""
     options = options or ExportOptions()
     for request in requests:
         require_compilers(request.target, cloud=request.cloud is not None)
@@ -101,12 +101,12 @@ def export(
 
 
 def check_place(student: Student, request: BundleRequest) -> None:
-    """Raise ExportError if `out` holds something else, DiskError if weights would not fit."""
+    """Raise ExportError if `out` is not a bundle, DiskError if the weights would not fit."""
     check_replaceable(request.out)
     weights = {
         name: sum(weight.numel() for weight in student.tower(name).parameters()) for name in TOWERS
     }
-    # A lower bound, so that nothing is refused that would fit: a weight takes a byte, or four in a
+    # A lower bound, so that nothing that fits is refused: a weight takes one byte, or four in a
     # float rung; the token table has 16 bits.
     rungs = sum(
         weights[name] * (4 if plan.precision == "fp32" else 1)
@@ -118,7 +118,7 @@ def check_place(student: Student, request: BundleRequest) -> None:
 
 
 def missing_photos(record: PrecisionRecord) -> list[str]:
-    """Return a warning if the data has too few photos to tell a drop of the budget from none."""
+    """Return a warning if there are too few photos to tell the budget's drop of recall from 0."""
     if record.photos_to_tell <= record.data.photos:
         return []
     return [
@@ -139,8 +139,8 @@ def _load_samples(student: Student, options: ExportOptions) -> tuple[Samples, Sa
 
 @contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """Give an empty folder beside `out` that takes its place if all goes well, and leaves nothing
-    behind otherwise. DiskError if the disk is at fault."""
+    """Yield an empty folder beside `out` that replaces it on success and is removed on failure.
+    DiskError if the disk is at fault."""
     partial = out.parent / f".{out.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     new_parents = [folder for folder in out.absolute().parents if not folder.exists()]

@@ -19,7 +19,7 @@ from mcad_mobile.export.targets import Target
 if TYPE_CHECKING:
     from mcad_mobile.export.tower_job import TowerJob
 
-# A rung that nothing here can run has the integers of the rung that it was compiled from.
+# These rungs cannot run here, but have the integers of the rung that they are compiled from.
 COMPILED_FROM: dict[str, Runtime] = {"neuropilot": "litert"}
 
 # (quantized ONNX model, EPContext model to write, target) -> context binaries, number of nodes
@@ -35,7 +35,7 @@ class TowerPlan(NamedTuple):
 
 @dataclass(frozen=True)
 class RungOptions:
-    """How a backend builds a rung, which it must not widen if `keep_precision`."""
+    """How a backend builds a rung; with `keep_precision`, it must not widen the precision."""
 
     method: CalibrationMethod = "min-max"
     four_bit_weights: frozenset[str] = frozenset()
@@ -43,8 +43,8 @@ class RungOptions:
     compile_context: CompileContext | None = None
 
 
-# Convert, quantize and compile a tower to files in the folder; the rung expects the float student's
-# embeddings until it has run.
+# Convert, quantize and compile a tower to files in the folder. Until the rung has run, its expected
+# embeddings are the float student's.
 BuildRung = Callable[["TowerJob", TowerPlan, Target, Path, RungOptions], Rung]
 
 
@@ -58,7 +58,7 @@ def backend(runtime: Runtime) -> BuildRung:
 def tower_plans(
     name: TowerName, target: Target, precisions: Mapping[TowerName, Precision] | None = None
 ) -> list[TowerPlan]:
-    """Return a tower's ladder of rungs that can be built here, the first of `precisions`."""
+    """Return a tower's rungs that can be built here, the first one in `precisions` if given."""
     from mcad_mobile.export.backends.litert.mediatek import why_not_compiled
 
     plans = [
@@ -104,7 +104,7 @@ def require_compilers(target: Target, *, cloud: bool) -> None:
 
 
 def with_source_facts(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
-    """Give a rung that nothing here can run the facts of what it was compiled from."""
+    """Give rungs that cannot run here the parity and embeddings of the rung they come from."""
     by_runtime = {rung.runtime: rung for rung in rungs}
 
     def complete(rung: Rung) -> Rung:

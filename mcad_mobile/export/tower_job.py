@@ -1,4 +1,4 @@
-"""A tower to export, and what the backends' rungs of it start from, each made once."""
+"""A tower to export, and the models and ranges that its rungs start from, each made once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from mcad_mobile.export.quantization.ranges import (
 class TowerJob:
     """A tower to export, with inputs to calibrate on (`samples`) and to choose by (`validation`,
     with the float student's `expected` embeddings). `uncorrected`: the tower with its own biases;
-    `any_length`: texts may be cut after their last token; `rounded`: weights in 4 bits, kept."""
+    `any_length`: texts may be cut after their last token; `rounded`: a cache of 4-bit weights."""
 
     module: nn.Module
     name: TowerName
@@ -63,7 +63,7 @@ class TowerJob:
 
     @cached_property
     def cpu_onnx(self) -> Path:
-        """The tower as float ONNX for CPUs, without padding: ten words take half the time."""
+        """The tower as float ONNX for CPUs, without padding, which halves the time of ten words."""
         if not self.any_length:
             return self.float_onnx
         path = self.work / "any_length.onnx"
@@ -72,7 +72,7 @@ class TowerJob:
         return path
 
     def ranges(self, method: CalibrationMethod) -> Ranges | None:
-        """Return the ranges of activations in `float_onnx`; None for min-max, quantizers' own."""
+        """Return activation ranges in `float_onnx`; None for min-max, which quantizers compute."""
         if method == "min-max":
             return None
         return {name: cut(found, method) for name, found in self._histograms.items()}
@@ -83,7 +83,7 @@ class TowerJob:
         return histograms(activations(model), singles(model, self.samples))
 
     def cosine(self, path: Path, load: Callable[[Path], LoadedTower]) -> float:
-        """Return the mean cosine of a written model to float, computed once a file."""
+        """Return the mean cosine of a written model to float, computed once per file."""
         if path not in self._cosines:
             self._cosines[path] = parity(self.expected, load(path)(self.validation)).cosine_mean
         return self._cosines[path]
@@ -138,7 +138,7 @@ def _layers(tower: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
 
 
 def _mean(layer: nn.Module, output: Tensor) -> Tensor:
-    """Return the mean of each channel, which is a photo's second axis and else the last."""
+    """Return the mean of each channel: axis 1 of a convolution's output, else the last axis."""
     return output.mean((0, 2, 3)) if isinstance(layer, nn.Conv2d) else output.flatten(0, -2).mean(0)
 
 

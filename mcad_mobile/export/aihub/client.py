@@ -1,4 +1,4 @@
-"""Phones in Qualcomm AI Hub, by Qualcomm's own client. The token stays in the client's
+"""Phones in Qualcomm AI Hub, used through Qualcomm's own client. The token stays in the client's
 configuration; it is read here only to keep it out of messages."""
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from mcad_mobile.errors import AiHubError, AiHubRefused, TargetError, require
 from mcad_mobile.export.targets import Target, find_target
 
-Dataset = Mapping[str, Sequence[NDArray[Any]]]  # input or output -> one array a sample
+Dataset = Mapping[str, Sequence[NDArray[Any]]]  # input or output -> one array per sample
 
 _CHIPSET = "chipset:qualcomm-"
-# Ways in which a chip is sold under a longer name; the silicon is the same.
+# Suffixes of the names that a chip is also sold under; the silicon is the same.
 _SOLD_AS = ("-for-galaxy", "-leading-version", "-proxy")
 _HTTP_NOT_FOUND = 404
 _SUBMITTED_AGAIN = "Run the same command again: the job is submitted anew."
@@ -29,7 +29,7 @@ _SUBMITTED_AGAIN = "Run the same command again: the job is submitted anew."
 
 @dataclass(frozen=True)
 class CloudDevice:
-    """A phone of AI Hub. `chipset` as AI Hub writes it ("snapdragon-8-elite"), or ""."""
+    """A phone in AI Hub. `chipset` is AI Hub's name ("snapdragon-8-elite"), or ""."""
 
     name: str
     os: str = ""
@@ -37,7 +37,7 @@ class CloudDevice:
 
     @property
     def target(self) -> Target | None:
-        """Its chip in our table, if it is there."""
+        """The phone's chip in our table, or None."""
         chip = self.chipset
         for suffix in _SOLD_AS:
             chip = chip.removesuffix(suffix)
@@ -48,15 +48,15 @@ class CloudDevice:
 
 
 class AiHub:
-    """A session with the cloud at `api_url`; AiHubRefused says that trying later will not help."""
+    """A session with the cloud at `api_url`; AiHubRefused means that a retry will not help."""
 
     def __init__(self) -> None:
         self._hub = require("qai_hub", "aihub")
         self._client = self._hub.Client()
         path = self._hub.client.api_utils.get_config_path()
         config = None
-        # A parser's error quotes the line that it stumbled over, and with it the token: neither its
-        # words nor itself, as a cause, may get into ours.
+        # A parser's error quotes the line that it failed on, and with it the token: neither its
+        # text nor the error itself, as a cause, may get into ours.
         with contextlib.suppress(self._hub.client.Error, OSError, ValueError, configparser.Error):
             config = self._client.config
         if config is None or not config.api_token:
@@ -106,7 +106,7 @@ class AiHub:
             return str(self._client.upload_dataset(entries, name=name).dataset_id)
 
     def submit_compile(self, model: str, device: CloudDevice, options: str, name: str) -> str:
-        """Return the id of a job with options as AI Hub documents them."""
+        """Submit a job with AI Hub's own compile options, and return its id."""
         with self._calling(f"compile {name} for {device.name}"):
             source = self._client.get_model(model)
             job = self._client.submit_compile_job(
@@ -115,7 +115,7 @@ class AiHub:
             return str(job.job_id)
 
     def submit_inference(self, model: str, device: CloudDevice, dataset: str, name: str) -> str:
-        """Run a model on a dataset with a profile, which is one job since client 0.56."""
+        """Run a model on a dataset and profile it, which is one job since client 0.56."""
         with self._calling(f"run {name} on {device.name}"):
             job = self._client.submit_inference_job(
                 self._client.get_model(model),
@@ -128,16 +128,16 @@ class AiHub:
             return str(job.job_id)
 
     def has_model(self, model: str) -> bool:
-        """False for what AI Hub does not know: it was removed, or is another account's."""
+        """Return False if the model was removed or belongs to another account."""
         return self._has(f"model {model}", lambda: self._client.get_model(model) is not None)
 
     def has_dataset(self, dataset: str) -> bool:
-        """False once it has expired, too: 30 days after it was uploaded."""
+        """Return False also if the dataset has expired, 30 days after its upload."""
         get = self._client.get_dataset
         return self._has(f"dataset {dataset}", lambda: not get(dataset).is_expired())
 
     def has_job(self, job: str) -> bool:
-        """Whether AI Hub has the job and, if it went well, all that it made."""
+        """Return whether AI Hub has the job and, if it succeeded, all its results."""
 
         def has() -> bool:
             found = self._client.get_job(job)
@@ -158,12 +158,12 @@ class AiHub:
             return self._client.get_job(job).get_status()
 
     def url(self, job: str) -> str:
-        """Where a person sees the job."""
+        """Return the address of the job's web page."""
         with self._calling(f"tell where job {job} is"):
             return str(self._client.get_job(job).url)
 
     def compiled_model(self, job: str) -> str:
-        """The id of the model that a compile job made."""
+        """Return the id of the model that a compile job made."""
         with self._calling(f"name the model of job {job}"):
             model = self._client.get_job(job).get_target_model()
         if model is None:
@@ -171,12 +171,12 @@ class AiHub:
         return str(model.model_id)
 
     def download_model(self, model: str, folder: Path) -> Path:
-        """The file of a model, in `folder`."""
+        """Download a model's file into `folder`, and return its path."""
         with self._calling(f"give model {model}"):
             return Path(self._client.get_model(model).download(str(folder)))
 
     def output(self, job: str) -> NDArray[Any]:
-        """The one tensor that an inference job put out: [samples, ...]."""
+        """Return the single output tensor of an inference job: [samples, ...]."""
         with self._calling(f"give the output of job {job}"):
             data = self._client.get_job(job).download_output_data()
         if data is None:
@@ -202,7 +202,7 @@ class AiHub:
             try:
                 return ask()
             except self._hub.client.UserError as error:
-                # The client has one error for all refusals; the answer is in the one behind it.
+                # The client has one error for all refusals; its context has the HTTP status.
                 if getattr(error.__context__, "status_code", None) == _HTTP_NOT_FOUND:
                     return False
                 raise
@@ -212,7 +212,7 @@ class AiHub:
 
     @contextlib.contextmanager
     def _calling(self, doing: str) -> Iterator[None]:
-        """Translate the client's errors. It prints on standard output, which belongs to --json."""
+        """Translate the client's errors, and drop its prints: standard output is for --json."""
         client = self._hub.client
         try:
             with contextlib.redirect_stdout(io.StringIO()):
@@ -245,6 +245,6 @@ def _os_version(device: CloudDevice) -> list[int]:
 
 
 def _chipset(device: Any) -> str:
-    """Return the most particular chipset attribute, without its prefix."""
+    """Return the most specific chipset attribute, without its prefix."""
     chips = [a.removeprefix(_CHIPSET) for a in device.attributes if a.startswith(_CHIPSET)]
     return max(chips, key=len, default="")

@@ -104,7 +104,7 @@ class CloudCompiler:
 
 
 def _unpack(archive: Path, out: Path) -> Path:
-    """Unpack an EPContext model to `out`, and its binary to a name of its own beside it."""
+    """Unpack an EPContext model to `out`, and its binary beside it, as STEM_qnn.bin."""
     with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as folder:
         try:
             with zipfile.ZipFile(archive) as packed:

@@ -20,14 +20,14 @@ from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset
 
 SCHEMA = "mcad-aihub-jobs/2"
 
-# Our runtime -> what AI Hub calls it. A precompiled QNN ONNX is an EPContext model and its context
-# binary: what onnxruntime-qnn writes here, too.
+# Our runtime -> AI Hub's name for it. A precompiled QNN ONNX is an EPContext model and its context
+# binary, as onnxruntime-qnn writes them here.
 TARGET_RUNTIMES = {"qnn": "precompiled_qnn_onnx", "litert": "tflite", "onnx": "onnx"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """A model, its first file, on a device; it runs as it is if `compile_options` is None."""
+    """A model, the first of `files`, on a device; not compiled if `compile_options` is None."""
 
     name: str
     device: CloudDevice
@@ -56,8 +56,8 @@ class _OnDisk(Record, frozen=True):
 
 
 class Ledger:
-    """A file of what was submitted to each cloud, by a key of its content. A command that was
-    interrupted, or met a quota, goes on from it; two at once submit in turn."""
+    """A file of what was submitted to each cloud, keyed by content. A command that was interrupted
+    or met a quota continues from it; commands that run at the same time submit in turn."""
 
     def __init__(self, path: Path, api_url: str) -> None:
         self.path = path
@@ -68,7 +68,7 @@ class Ledger:
         self._read()
 
     def once(self, key: str, submit: Callable[[], str], has: Callable[[str], bool]) -> str:
-        """Return the id under `key`, submitted now if AI Hub never had it, or no longer `has`."""
+        """Return the id under `key`; submit first if there is none, or AI Hub lost it (`has`)."""
         with self._alone():
             known = self._ids.get(key)
             if known is None or not (key in self._seen or has(known)):
@@ -79,7 +79,7 @@ class Ledger:
             return self._ids[key]
 
     def forget(self, key: str, failed: str) -> None:
-        """The job `failed` is submitted again next time; another run may have done so already."""
+        """Let the job `failed` be submitted again next time, unless another run did so already."""
         with self._alone():
             if self._ids.get(key) == failed:
                 del self._ids[key]
@@ -91,7 +91,7 @@ class Ledger:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the file as it is now. May be nested: submitting a job submits what it needs."""
+        """Lock the file and read it. May be nested: submitting a job submits what it needs."""
         if self._is_alone:
             yield
             return
@@ -120,7 +120,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Ids of a job and of the model that it compiled, and why it failed, or "" if it did not."""
+    """The ids of the jobs and of the compiled model, and why a job failed ("" if none did)."""
 
     inference: str = ""
     compile: str = ""
@@ -130,7 +130,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Runner:
-    """Submits jobs, all devices side by side, and waits. `poll_s` seconds between questions."""
+    """Submits jobs to all devices at once, and asks every `poll_s` seconds how they are."""
 
     hub: AiHub
     ledger: Ledger
@@ -140,7 +140,7 @@ class Runner:
     progress: Progress = silent
 
     def compile(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Compile each job's model. One that is refused or fails does not stop others."""
+        """Compile each job's model. One that is refused or fails does not stop the others."""
         asking = [job for job in jobs if job.compile_options is not None]
         submitted, failures = self._settle(
             {job.compile_key(): partial(self._submit_compile, job) for job in asking}
@@ -174,7 +174,7 @@ class Runner:
     def _settle(
         self, submissions: Mapping[str, Callable[[], str]]
     ) -> tuple[dict[str, str], dict[str, str]]:
-        """Submit all, then wait: key -> job id, and key -> why it was refused or failed."""
+        """Submit all, then wait; return key -> job id, and key -> why it was refused or failed."""
         submitted, refused = {}, {}
         for key, submit in submissions.items():
             try:
@@ -211,7 +211,7 @@ class Runner:
         return self.ledger.once(job.inference_key(), submit, self.hub.has_job)
 
     def _wait(self, submitted: Mapping[str, str]) -> dict[str, str]:
-        """Until every job has ended: key -> why it failed. AiHubError when the time is up."""
+        """Wait until every job has ended; return key -> why it failed. AiHubError on timeout."""
         failures: dict[str, str] = {}
         waiting = dict(submitted)
         deadline = time.monotonic() + self.timeout_s
@@ -236,7 +236,7 @@ class Runner:
 
 
 def _stage(job: Job, scratch: Path) -> Path:
-    """Return one file as it is, or a folder of an ONNX model of fixed shapes and its weights."""
+    """Return a single file as it is, or a folder with a fixed-shape ONNX model and its weights."""
     if len(job.files) == 1:
         return job.files[0]
     folder = scratch / f"{job.source_key()[:16]}.onnx"
@@ -280,7 +280,7 @@ def _digest(*parts: bytes) -> str:
 
 
 def describe(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """Return what would be submitted, without a request to AI Hub: for a dry run."""
+    """Return what would be submitted, for a dry run, without a request to AI Hub."""
     uploads: dict[str, dict[str, Any]] = {}
     for job in jobs:
         size = sum(file.stat().st_size for file in job.files)
