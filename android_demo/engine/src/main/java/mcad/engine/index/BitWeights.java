@@ -3,8 +3,8 @@ package mcad.engine.index;
 import java.util.List;
 
 /**
- * Bit weights [S][D], one row after the other: the least-squares estimate of a photo from S bits of its code
- * (docs/index-format.md). They are fitted to a sample of photos, and quantize a query to the words that a scan counts.
+ * Bit weights [S][D], row-major: the least-squares estimate of a photo from S bits of its code (docs/index-format.md).
+ * They are fitted to a sample of photos, and quantize a query into the words that a scan counts.
  */
 final class BitWeights {
     private static final int FIT_SAMPLE = 4096;
@@ -45,7 +45,7 @@ final class BitWeights {
         return new QuantizedQuery(words, product / Math.max(squares, 1) / QUERY_STEPS);
     }
 
-    /** Four sums side by side: no addition rounds, so the order of the additions does not matter. */
+    /** Four parallel sums; additions are exact, so their order does not matter. */
     private static double product(float[] bitWeights, int from, double[] steps) {
         double first = 0;
         double second = 0;
@@ -60,7 +60,7 @@ final class BitWeights {
         return first + second + third + fourth;
     }
 
-    /** Sizes of the weights from 0 to 3, by the step for which they point most nearly where the weights do. */
+    /** Weight sizes as levels 0 to 3, for the step whose levels best match the weights' direction. */
     private static int[] levels(double[] weights) {
         double squares = 0;
         for (double weight : weights) {
@@ -88,7 +88,7 @@ final class BitWeights {
         return best;
     }
 
-    /** Fits weights for any number of bits to a sample: holds its codes and their {@link #moments}. */
+    /** Fits weights for any number of bits to a sample; holds the sample's codes and {@link #moments}. */
     static final class Fit {
         final int most;
         final long[][] codes;
@@ -116,7 +116,7 @@ final class BitWeights {
         }
     }
 
-    /** Products of bits (1 or -1) with bits, and with photos less their mean, per photo. */
+    /** Mean products of bits (1 or -1) with bits, and with centred photos. */
     private static void moments(List<float[]> sample, long[][] codes, double[][] gram, double[][] cross) {
         int dim = cross[0].length;
         int step = -Math.floorDiv(-sample.size(), FIT_SAMPLE);

@@ -2,7 +2,7 @@ package mcad.engine.index;
 
 /** Of n photos, factor * n ^ exponent * k ^ growth are candidates for k results (docs/index-format.md). */
 record CandidateCount(double factor, double exponent, double growth) {
-    /** How many cells do for fewer photos was not measured: an eighth of a sample. */
+    /** The counts of cells were measured down to this many photos, an eighth of a sample. */
     private static final int CELLS_MEASURED_FROM = 2048;
 
     /** The candidates among {@code photos} for {@code k} results. */
@@ -14,7 +14,7 @@ record CandidateCount(double factor, double exponent, double growth) {
         return (int) Math.min(photos, Math.ceil(wanted));
     }
 
-    /** How many of {@code photos} the cells must hold that a scan reads. */
+    /** The photos that the scanned cells must hold, of {@code photos}. */
     int inCells(int photos, int k) {
         return photos < CELLS_MEASURED_FROM ? photos : of(photos, k);
     }

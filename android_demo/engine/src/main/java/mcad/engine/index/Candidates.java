@@ -1,7 +1,7 @@
 package mcad.engine.index;
 
 /**
- * Places of a segment, ascending, and how far each is from the query in bits, of which one more takes 2 * {@code step}
- * from the cosine; {@code distances} are null where all are scored.
+ * Places in a segment, ascending, and their distances from the query in bits: each bit lowers the cosine by 2 * {@code
+ * step}. {@code distances} are null if all are scored.
  */
 record Candidates(int[] places, int[] distances, double step) {}

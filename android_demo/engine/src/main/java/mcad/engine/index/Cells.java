@@ -5,20 +5,20 @@ import java.util.List;
 import mcad.engine.base.Vectors;
 
 /**
- * Where the photos of a segment lie near each other (docs/index-format.md): the centroids of its cells, int16
- * [count][dim], each in steps of 2^-11 of a photo's rotated residual. All sums are of whole numbers, and exact.
+ * Cells of nearby photos in a segment (docs/index-format.md): their centroids, int16 [count][dim], in steps of 2^-11 of
+ * a photo's rotated residual. All sums are of integers, and exact.
  */
 final class Cells {
     static final int MOST = 65_535;
     static final int STEPS = 2048;
     private static final int ROUNDS = 8;
-    /** Of so many dimensions no sum of products of steps and int16 is over an int. */
+    /** Over this many dimensions, a sum of products of steps and int16 fits in an int. */
     private static final int BLOCK = 512;
 
     final int count;
     private final int dim;
     private final short[] centroids;
-    /** The same, [count][dim]: products of ints are what a JVM and Android add up fast. */
+    /** The centroids as ints [count][dim]: a JVM and Android vectorize products of ints. */
     private final int[][] wide;
 
     Cells(short[] centroids, int dim) {
@@ -31,7 +31,7 @@ final class Cells {
         }
     }
 
-    /** {@code count} cells of a sample of rotated embeddings: k-means of their residuals. */
+    /** Find {@code count} cells by k-means over the residuals of a sample of rotated embeddings. */
     static Cells of(List<float[]> sample, float[] axis, int count) {
         int dim = axis.length;
         short[] centroids = new short[count * dim];
@@ -65,7 +65,7 @@ final class Cells {
         return new Cells(centroids, dim);
     }
 
-    /** The residual of a rotated embedding, in whole steps. */
+    /** The residual of a rotated embedding, in integer steps. */
     static void residual(float[] x, float[] axis, int[] steps) {
         float projection = (float) Vectors.dot(x, axis);
         for (int i = 0; i < steps.length; i++) {
@@ -73,7 +73,7 @@ final class Cells {
         }
     }
 
-    /** The cells of some rotated embeddings. */
+    /** The cell of each rotated embedding. */
     int[] of(List<float[]> photos, float[] axis) {
         int[] found = new int[photos.size()];
         int[] steps = new int[dim];
@@ -85,7 +85,7 @@ final class Cells {
         return found;
     }
 
-    /** Cells as they lie in a file, [count][dim]. */
+    /** The centroids as stored in a file, [count][dim]. */
     short[] centroids() {
         return centroids;
     }
@@ -94,7 +94,7 @@ final class Cells {
         return other != null && Arrays.equals(centroids, other.centroids);
     }
 
-    /** All cells, those first that a rotated query looks into first. */
+    /** All cells, in the order in which a rotated query probes them. */
     int[] order(float[] rotated) {
         int[] steps = new int[dim];
         for (int i = 0; i < dim; i++) {
@@ -102,7 +102,7 @@ final class Cells {
         }
         long[] keys = new long[count];
         for (int c = 0; c < count; c++) {
-            keys[c] = -product(steps, wide[c]) << 16 | c; // of equal ones the lower number first
+            keys[c] = -product(steps, wide[c]) << 16 | c; // ties: the lower number first
         }
         Arrays.sort(keys);
         int[] order = new int[count];
@@ -124,7 +124,7 @@ final class Cells {
         return product;
     }
 
-    /** Finds the cells of photos, one after the other. */
+    /** Finds the nearest cell of a photo. */
     final class Nearest {
         private final long[] halves = new long[count];
 
@@ -137,7 +137,7 @@ final class Cells {
             }
         }
 
-        /** The cell of a residual in steps; of equally near ones the lowest number. */
+        /** The cell of a residual in steps; the lowest number in a tie. */
         int to(int[] steps) {
             int best = 0;
             long most = Long.MIN_VALUE;

@@ -4,7 +4,7 @@ import java.io.IOException;
 import java.util.Arrays;
 import mcad.engine.base.Vectors;
 
-/** The numbers of a photo in an index, and how a query is scored with them (docs/index-format.md). */
+/** The quantized form of a photo in an index, and of a query for scoring (docs/index-format.md). */
 final class Codes {
     static final float PROJECTION_UNIT = 1f / 32767;
     static final float SCALE_UNIT = 1f / (1 << 24);
@@ -24,7 +24,7 @@ final class Codes {
             magnitudes = new byte[dim];
         }
 
-        /** Copy what is at a place of a segment; {@code dense}: many places come in ascending order. */
+        /** Read the photo at a place of a segment; {@code dense}: many places follow in ascending order. */
         void read(Segment segment, int place, boolean dense) throws IOException {
             if (record.length != segment.record) {
                 record = new byte[segment.record];
@@ -69,7 +69,7 @@ final class Codes {
             }
         }
 
-        /** The rotated embedding that the numbers stand for. */
+        /** The rotated embedding that this row encodes. */
         float[] decode(float[] axis) {
             float size = (scale & 0xffff) * SCALE_UNIT;
             float a = projection * PROJECTION_UNIT;
@@ -82,7 +82,7 @@ final class Codes {
         }
     }
 
-    /** A rotated query split by an axis: a in steps of a photo's projection, and r in whole numbers of 2^-36. */
+    /** A rotated query split by an axis: projection in units of a photo's, residual in integer multiples of 2^-36. */
     static final class Query {
         final double projectionStep;
         final double[] residual;

@@ -9,7 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 
-/** The photos that a commit writes: live rows of the segments that it absorbs, and pending photos. */
+/** The photos that a commit writes: live rows of the merged segments, and pending photos. */
 final class CommitSource {
     static final int SPOOL = -1;
 
@@ -20,7 +20,7 @@ final class CommitSource {
     private final int dim;
     private final Codes.Row numbers;
 
-    /** A photo to write: the number of its segment, or SPOOL, its row there, its stamps, and its time. */
+    /** A photo to write: the number of its segment, or SPOOL, its row there, its stamps and its time. */
     record Pending(int source, int row, int stamp, int contentStamp, int time) {}
 
     CommitSource(List<LiveSegment> segments, List<BitSet> deleted, TreeMap<byte[], Pending> pending, Spool spool, int dim) {
@@ -32,7 +32,7 @@ final class CommitSource {
         numbers = new Codes.Row(dim);
     }
 
-    /** The direction of the mean of all photos, or zeros when they cancel out. */
+    /** The direction of the mean of all photos; zeros if they cancel out. */
     float[] newAxis() throws IOException {
         double[] total = new double[dim];
         for (int s = 0; s < segments.size(); s++) {
@@ -61,7 +61,7 @@ final class CommitSource {
         }
     }
 
-    /** Rotated embeddings of a sample of all photos, of {@code photos} every so many. */
+    /** Rotated embeddings of every n-th of {@code photos} photos. */
     List<float[]> sample(int photos) throws IOException {
         int step = Math.max(1, -Math.floorDiv(-photos, TuningChoice.sampleSize(dim)));
         List<float[]> sample = new ArrayList<>();
@@ -81,7 +81,7 @@ final class CommitSource {
         return sample;
     }
 
-    /** The cells of all that {@link #merge} will write, in its order: a char each, there are so many cells at most. */
+    /** The cell of each photo in the order in which {@link #merge} writes them: at most 65,535 cells fit in a char. */
     char[] cells(boolean[] absorbed, float[] axis, Cells cells, int photos) throws IOException {
         boolean[] known = new boolean[segments.size()];
         for (int s = 0; s < known.length; s++) {
@@ -105,7 +105,7 @@ final class CommitSource {
         return found;
     }
 
-    /** Write rows of the absorbed segments and pending ones, by ascending path. */
+    /** Write the rows of the absorbed segments and the pending photos, by ascending path. */
     void merge(boolean[] absorbed, float[] axis, SegmentWriter out) throws IOException {
         Merged rows = new Merged(absorbed);
         while (rows.next()) {
@@ -115,7 +115,7 @@ final class CommitSource {
         }
     }
 
-    /** A row of a segment with the same axis is copied: no photo is rounded twice. */
+    /** A row with the same axis is copied, so that no photo is rounded twice. */
     private void encode(Pending item, float[] axis) throws IOException {
         if (item.source != SPOOL && Arrays.equals(segments.get(item.source).segment().axis, axis)) {
             read(item.source, item.row, true);
@@ -133,7 +133,7 @@ final class CommitSource {
         return numbers.decode(segments.get(s).segment().axis);
     }
 
-    /** {@code dense}: many rows come in ascending order, whose places only without cells ascend, too. */
+    /** {@code dense}: many rows follow in ascending order; without cells, so do their places. */
     private void read(int s, int row, boolean dense) throws IOException {
         Segment segment = segments.get(s).segment();
         numbers.read(segment, segment.places.of(row), dense && segment.places.areRows());

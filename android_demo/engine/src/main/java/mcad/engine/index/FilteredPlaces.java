@@ -8,16 +8,16 @@ import java.util.BitSet;
 import java.util.stream.IntStream;
 
 /**
- * The photos of a segment that a search may find: they are not deleted, and pass the filter if there is one. It is made
- * once for a filter, not for each search. With cells, the bits of a cell's places are set when it is first looked into.
+ * The photos of a segment that a search may find: not deleted, and passing the filter if there is one. Computed once
+ * per filter, not per search. With cells, the bits of a cell's places are set when the cell is first probed.
  */
 final class FilteredPlaces {
     private final Segment segment;
     private final int count;
-    /** A bit a row and a bit a place, the same without cells; null: all. */
+    /** One bit per row and per place, the same buffer without cells; null: all pass. */
     private final ByteBuffer rowBits;
     private final ByteBuffer allowed;
-    /** How many are in each cell; below 0 where that is not known yet. */
+    /** The number of passing photos per cell; negative while unknown. */
     private final int[] counts;
 
     /** {@code rows} that pass; null: all. */
@@ -59,7 +59,7 @@ final class FilteredPlaces {
         return count;
     }
 
-    /** A bit a place, for {@link Kernel}; null: all. */
+    /** One bit per place, for {@link Kernel}; null: all pass. */
     ByteBuffer allowed() {
         return allowed;
     }
@@ -75,7 +75,7 @@ final class FilteredPlaces {
         return BitSet.valueOf(allowed.asLongBuffer()).stream().toArray();
     }
 
-    /** The first cells of an order that hold {@code enough}, as spans of places: from, to before, from ... */
+    /** The first cells in order that hold {@code enough} photos, as spans of places: from, until, from, ... */
     int[] spans(int[] order, int enough) throws IOException {
         int[] cells = Arrays.copyOf(order, probe(order, enough));
         Arrays.sort(cells);

@@ -15,8 +15,8 @@ import mcad.engine.base.Vectors;
 import mcad.engine.index.CommitSource.Pending;
 
 /**
- * Changes to an index: gathered first, then one {@link #commit} that a crash can't tear. Without it, nothing has
- * happened. New embeddings wait in a file, since the axis they are coded around is known only when the last is there.
+ * Gathers changes to an index and writes them in one atomic {@link #commit}; without it, nothing changes. New
+ * embeddings wait in a file, because their coding axis is known only after the last is added.
  */
 public final class IndexWriter implements Closeable {
     private final PhotoIndex index;
@@ -33,8 +33,8 @@ public final class IndexWriter implements Closeable {
         this.index = index;
         lock = new WriterLock(index.directory);
         try {
-            // A rename that a crashed writer could not flush must be safe before files that only the commit before
-            // it names are deleted.
+            // A crashed writer may have renamed without flushing: make its commit durable before deleting files that
+            // only the previous commit names.
             Fsync.directory(index.directory);
             PhotoIndex.Commit commit = PhotoIndex.load(index.directory);
             manifest = commit.manifest();
@@ -55,19 +55,19 @@ public final class IndexWriter implements Closeable {
         }
     }
 
-    /** Note the tower that embeds the added photos; the commit stores it. */
+    /** Name the tower that embedded the added photos; the commit stores it. */
     public void filledBy(String arithmetic) {
         filledBy.add(arithmetic);
     }
 
-    /** The same for a photo whose time is unknown. */
+    /** Add a photo whose time is unknown. */
     public void add(String path, float[] embedding, int stamp, int contentStamp) throws IOException {
         add(path, embedding, stamp, contentStamp, Segment.NO_TIME);
     }
 
     /**
-     * Add a photo with an embedding of unit length; a path that exists is replaced. Stamps, and {@code time}, minutes
-     * since 1970: see the format.
+     * Add a photo with an embedding of unit length, replacing one at the same path. {@code time} is in minutes since
+     * 1970; for the stamps see docs/index-format.md.
      */
     public void add(String path, float[] embedding, int stamp, int contentStamp, int time) throws IOException {
         byte[] raw = PathBytes.of(path);
@@ -80,8 +80,8 @@ public final class IndexWriter implements Closeable {
     }
 
     /**
-     * Keep the embedding of a committed photo whose file was only touched, or has another path by now; what is at that
-     * path is replaced. False when there is no such photo.
+     * Keep the embedding of a committed photo whose file was touched or moved, replacing any photo at {@code to}. False
+     * if there is no such photo.
      */
     public boolean move(String from, String to, int stamp, int contentStamp) throws IOException {
         byte[] old = PathBytes.of(from);
@@ -100,7 +100,7 @@ public final class IndexWriter implements Closeable {
         return false;
     }
 
-    /** Whether there was such a photo. */
+    /** Delete a photo; false if there is none. */
     public boolean delete(String path) throws IOException {
         byte[] raw = PathBytes.of(path);
         boolean there = bury(raw);
@@ -109,7 +109,7 @@ public final class IndexWriter implements Closeable {
         return there;
     }
 
-    /** Mark the committed photo of a path deleted. */
+    /** Mark the committed photo at a path as deleted. */
     private boolean bury(byte[] path) throws IOException {
         boolean found = false;
         for (int s = 0; s < segments.size(); s++) {
@@ -175,7 +175,7 @@ public final class IndexWriter implements Closeable {
         long generation = manifest.generation() + 1;
         if (photos > 0) {
             for (int s : sources) {
-                // Copying unread bytes would give damage a checksum that says it is fine.
+                // Otherwise damaged bytes would be copied under a valid checksum.
                 segments.get(s).segment().verify();
             }
             CommitSource source = new CommitSource(segments, deleted, pending, spool, manifest.dim());
@@ -200,7 +200,7 @@ public final class IndexWriter implements Closeable {
             new ArrayList<>(filledBy)).write(index.directory);
     }
 
-    /** What was not committed is dropped. */
+    /** Drops uncommitted changes. */
     @Override
     public void close() throws IOException {
         try {

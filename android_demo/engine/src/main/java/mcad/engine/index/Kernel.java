@@ -4,19 +4,19 @@ import java.nio.ByteBuffer;
 import mcad.engine.McadException;
 
 /**
- * The search kernels in C (mcad_mobile/engine/native), the same that Python calls. They check all that they are given:
- * IllegalArgumentException names what does not fit, OutOfMemoryError says that there is no memory. Buffers are direct;
- * bits are least significant first.
+ * The search kernels in C (mcad_mobile/engine/native), shared with Python. They check their arguments:
+ * IllegalArgumentException names a wrong one, OutOfMemoryError means that memory ran out. Buffers are direct; bits are
+ * least significant first.
  */
 final class Kernel {
-    /** Names a file in place of the library that an app brings. */
+    /** Overrides the app's library with a file. */
     private static final String LIBRARY = "mcad.search.library";
     private static final int LAYOUT = 5;
     private static boolean loaded;
 
     private Kernel() {}
 
-    /** Load the library. McadException where it is missing, or of another version. */
+    /** Load the library. McadException if it is missing or of another version. */
     static synchronized void load() throws McadException {
         if (loaded) {
             return;
@@ -39,18 +39,18 @@ final class Kernel {
 
     private static native int layout();
 
-    /** The descriptor of a segment's file; -1 if it cannot be opened, -2 if its header has another CRC-32. */
+    /** Open a segment's file: its descriptor, -1 if it cannot be opened, -2 if its header has another CRC-32. */
     static native int open(byte[] path, int headerCrc);
 
     static native void close(int descriptor);
 
-    /** Have the system fetch bytes of a file, all {@code spans} at once: from, to before, from, to before ... */
+    /** Ask the system to read all {@code spans} of a file ahead: from, until, from, until, ... */
     static native void fetch(int descriptor, long[] spans);
 
-    /** Have page faults of a map read one page each, and not what lies around it. */
+    /** Make page faults in a map read single pages, without read-ahead. */
     static native void readAlone(ByteBuffer map);
 
-    /** The rotation of an embedding (docs/index-format.md), or, {@code back}, what it is of. */
+    /** Rotate an embedding (docs/index-format.md), or undo the rotation if {@code back}. */
     static float[] rotated(float[] vector, boolean back) {
         float[] rotated = vector.clone();
         rotate(rotated, back);
@@ -60,41 +60,42 @@ final class Kernel {
     static native void rotate(float[] vector, boolean back);
 
     /**
-     * Pass 1: the places of a segment at the least weighted distance from a query.
+     * Pass 1: the places of a segment with the least weighted distance from a query.
      *
-     * @param columns words [W][photos], bit i of word w is dimension 64 w + i
-     * @param query [3][W]: its bits, those that count 1 where they differ, those that count 2
-     * @param spans of places: from, to before, from, to before ... ascending
-     * @param allowed a bit a place, or null: all
-     * @param prescanWords if above 0, {@code prescanned} places are found by so many words first
-     * @return at most {@code wanted} places, ascending, then their distances; of equally near ones the first
+     * @param columns words [W][photos]; bit i of word w is dimension 64 w + i
+     * @param query [3][W]: its signs, the bits that count 1 where they differ, those that count 2
+     * @param spans of places, ascending: from, until, from, until, ...
+     * @param allowed one bit per place; null: all
+     * @param prescanWords if above 0, this many words first narrow the places to {@code prescanned}
+     * @return at most {@code wanted} places, ascending, then their distances; the first places win ties
      */
     static native int[] nearest(ByteBuffer columns, int photos, long[] query, int[] spans, ByteBuffer allowed,
         int prescanWords, int prescanned, int wanted);
 
     /**
-     * How many cells of an order hold {@code enough} photos that pass, or all; -1 where a place has no row.
+     * How many cells in order hold {@code enough} passing photos, or all of them; -1 if a place names no row.
      *
-     * @param rows of each place [photos], read only with bits
+     * @param rows the row of each place [photos], read only with {@code rowBits}
      * @param starts [cells + 1]: the first place of each cell
-     * @param rowBits a bit a row that passes, or null: all
-     * @param placeBits the same by place, set in the cells that are probed
-     * @param counts [cells] how many pass; below 0, until it is known
+     * @param rowBits one bit per row, set if it passes; null: all pass
+     * @param placeBits one bit per place, set here if it passes, in the probed cells
+     * @param counts [cells]: passing photos; negative while unknown
      */
     static native int probe(ByteBuffer rows, int photos, int[] starts, ByteBuffer rowBits, ByteBuffer placeBits,
         int[] counts, int[] order, int enough);
 
     /**
-     * Pass 2: cosines by the bytes of candidates, as long as one may be among the {@code k} best.
+     * Pass 2: cosines from the records of candidates, while one may still be among the {@code k} best.
      *
      * @param columns of each segment
-     * @param shapes five of each segment: descriptor, offset of its records, photos, words W, candidates scored anyway
-     * @param factors three: what a step of a projection and of a distance adds, how many of the best may be missed
-     * @param residuals of the query, [D] each
+     * @param shapes five per segment: descriptor, offset of its records, photos, words W, candidates always scored
+     * @param factors three per segment: cosine per projection step, cosine per distance step, results that may be
+     *     missed
+     * @param residuals of the query, [D] per segment
      * @param places the candidates, ascending
-     * @param distances of these; null where all are scored
-     * @param cosines of all candidates of all segments, NaN where they are not known
-     * @return 0, or s + 1 where the file of segment s ends before a record
+     * @param distances of the candidates; null if all are scored
+     * @param cosines out: of all candidates of all segments; NaN if not computed
+     * @return 0, or s + 1 if the file of segment s ends before a record
      */
     static native int rescore(ByteBuffer[] columns, long[] shapes, double[] factors, double[][] residuals,
         int[][] places, int[][] distances, int k, float[] cosines);

@@ -1,6 +1,6 @@
 package mcad.engine.index;
 
-/** How a segment lies in its file: its first eight bytes, the names of its parts in order, how long each is. */
+/** The layout of a segment's file: its magic bytes, and the names and lengths of its parts in order. */
 final class Layout {
     static final String MAGIC = "MCADSEG1";
     static final String[] PARTS = {"axis", "bit_weights", "centroids", "starts", "rows", "columns", "records", "times",
@@ -8,7 +8,7 @@ final class Layout {
 
     private Layout() {}
 
-    /** Length in bytes of each part; 0 for the paths, whose length depends on the paths alone. */
+    /** The length of each part in bytes; 0 for the paths, whose length depends on their text. */
     static long[] lengths(int dim, int scanned, int cells, long photos) {
         return new long[] {
             4L * dim,

@@ -3,9 +3,9 @@ package mcad.engine.index;
 import java.util.Arrays;
 
 /**
- * A segment as of one commit: {@code deleted} are its tombstones, ascending row numbers; {@code candidates} says how
- * many of its photos a search scores, {@code prescan}, or null, how many it looks at before, {@code cells}, or null,
- * how many there are in the cells that it looks into.
+ * A segment as of one commit. {@code deleted}: tombstones, ascending row numbers. {@code candidates}: how many photos a
+ * search scores; {@code prescan}, if not null, how many it looks at before; {@code cells}, if not null, how many the
+ * probed cells hold.
  */
 record LiveSegment(Segment segment, int[] deleted, CandidateCount candidates, Prescan prescan, CandidateCount cells) {
     int live() {

@@ -21,8 +21,8 @@ import mcad.engine.base.Fsync;
 import mcad.engine.base.JsonFields;
 
 /**
- * The one file of an index that changes: which segments make up the last commit. {@code filledBy} names what has
- * embedded its photos, a rung and whose arithmetic ran it, sorted.
+ * The only file of an index that changes: the segments of the last commit. {@code filledBy} names the towers that
+ * embedded its photos (a rung and its provider), sorted.
  */
 record Manifest(long generation, int dim, String student, String studentSha256, List<Entry> segments,
         List<String> filledBy) {
@@ -32,16 +32,16 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
     static final String NAME = "manifest.json";
     private static final String TEMPORARY = "manifest.json.tmp";
     private static final String SEGMENT_NAME = "segment-[0-9]{8,}\\.mcs";
-    private static final int LONGEST_NAME = "segment-.mcs".length() + 18; // as many digits as a long holds
-    /** Of an index that is no use: it is a cache, which IndexRun replaces. */
+    private static final int LONGEST_NAME = "segment-.mcs".length() + 18; // the digits that fit in a long
+    /** The hint for an unusable index: it is a cache, which IndexRun rebuilds. */
     static final String START_OVER = "The app builds the index again when it next indexes photos.";
     // The checksum covers the file with its own eight digits as zeros; they are always bytes 11 to 18.
     private static final String BEFORE_CRC = "{\"crc32\": \"";
     private static final String NO_CRC = "00000000";
 
     /**
-     * A segment of the commit, the rows of it that were deleted (ascending), and how far a search of it looks: {@code
-     * cells} is null where it has none.
+     * A segment of the commit, its deleted rows (ascending), and how many photos a search looks at; {@code cells} is
+     * null if it has none.
      */
     record Entry(String file, int photos, long headerCrc, int[] deleted, CandidateCount candidates,
             Prescan prescan, CandidateCount cells) {
@@ -54,12 +54,12 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         return String.format(Locale.ROOT, "segment-%08d.mcs", generation);
     }
 
-    /** Whether a file of this name may be deleted when no commit names it. */
+    /** Whether a file of this name may be deleted if no commit names it. */
     static boolean isDisposable(String name) {
         return name.equals(TEMPORARY) || name.matches(SEGMENT_NAME);
     }
 
-    /** Read and check; McadException when it is missing, damaged, or of another schema. */
+    /** Read and check; McadException if it is missing, damaged or of another schema. */
     static Manifest read(Path directory) throws IOException {
         Path file = directory.resolve(NAME);
         byte[] raw;
@@ -105,15 +105,13 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
             entries, data.list("filled_by", String.class));
     }
 
-    /**
-     * The highest generation that a file of the directory may be of: of its manifest if it can be read, or a segment.
-     */
+    /** The highest generation of any file in the directory: its manifest, if readable, or a segment. */
     static long lastGeneration(Path directory) throws IOException {
         long last = 0;
         try {
             last = read(directory).generation();
         } catch (McadException missingOrDamaged) {
-            // The names of the segments tell, too.
+            // The segments' names tell too.
         }
         try (DirectoryStream<Path> segments = Files.newDirectoryStream(directory, "segment-*.mcs")) {
             for (Path segment : segments) {
@@ -171,7 +169,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         return value;
     }
 
-    /** Make this the last commit: write, fsync, fsync of the directory, rename, and again. */
+    /** Make this the last commit: write, flush file and directory, rename, flush the directory again. */
     void write(Path directory) throws IOException {
         List<Object> entries = new ArrayList<>();
         for (Entry entry : segments) {
@@ -199,7 +197,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
             }
             out.force(true);
         }
-        // The names of what the manifest names must not be flushed after the rename.
+        // The segments' directory entries must reach the disk before the rename.
         Fsync.directory(directory);
         Files.move(temporary, directory.resolve(NAME), StandardCopyOption.ATOMIC_MOVE);
         Fsync.directory(directory);
@@ -215,7 +213,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         return Long.toHexString(1L << 32 | crc.getValue()).substring(1); // eight digits
     }
 
-    /** Delete segments and temporary files that this commit, the last, does not name. */
+    /** Delete segments and temporary files that this last commit does not name. */
     void removeStrays(Path directory) throws IOException {
         Set<String> named = new HashSet<>();
         for (Entry entry : segments) {

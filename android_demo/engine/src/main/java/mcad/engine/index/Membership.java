@@ -5,8 +5,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Walks all live photos of a commit by ascending path, with their stamps. It holds one block of paths of each segment
- * in memory, however many photos there are. It is valid as long as the commit that it was taken from is open.
+ * Iterates over all live photos of a commit by ascending path, with their stamps. Holds one block of paths per segment
+ * in memory, however many photos there are. Valid while its commit is open.
  */
 public final class Membership {
     private final List<Cursor> cursors = new ArrayList<>();
@@ -20,7 +20,7 @@ public final class Membership {
         }
     }
 
-    /** Go on to the next photo; false behind the last. */
+    /** Advance to the next photo; false after the last. */
     public boolean next() throws IOException {
         if (current != null) {
             current.advance();
@@ -38,7 +38,7 @@ public final class Membership {
         return PathBytes.toString(current.path);
     }
 
-    /** Says which state of the file was embedded: see docs/index-format.md. */
+    /** Identifies the state of the file that was embedded: see docs/index-format.md. */
     public int stamp() {
         return current.live.segment().stamps.get(2 * current.row);
     }
@@ -48,17 +48,17 @@ public final class Membership {
         return current.live.segment().stamps.get(2 * current.row + 1);
     }
 
-    /** Below 0 when this photo's path comes before another in the order of the members, 0 when it is the same. */
+    /** Negative if this photo's path sorts before {@code path}, 0 if they are equal. */
     public int compareTo(String path) throws IOException {
         return PathBytes.compare(current.path, PathBytes.of(path));
     }
 
-    /** Paths in the order of the members: by their bytes. */
+    /** Compare paths in this order: by their bytes. */
     public static int order(String a, String b) {
         return PathBytes.compare(a, b);
     }
 
-    /** Walks the live rows of a segment. */
+    /** Iterates over the live rows of a segment. */
     private static final class Cursor {
         private final LiveSegment live;
         private int row = -1;

@@ -5,16 +5,16 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * What a commit merges into its new segment. All segments, with a new axis, when the index has grown eightfold since
- * its axis was taken; else those with too many deleted rows, and every segment not over twice as large as what has
- * joined before it: sizes at least double from one segment to the next.
+ * Which segments a commit merges into its new one. All, with a new axis, if the index grew eightfold since its axis was
+ * computed; else those with too many deleted rows, and each segment at most twice as large as those merged before it,
+ * so that segment sizes at least double.
  */
 record MergePlan(boolean[] absorbed, boolean newAxis) {
     private static final int AXIS_FROM = 256;
     private static final int AXIS_GROWTH = 8;
     private static final double MOST_DELETED = 1 / 8.0;
 
-    /** {@code live} and {@code deleted} rows of each segment; {@code axisPhotos}: over how many the axis was taken. */
+    /** {@code live} and {@code deleted} rows of each segment; {@code axisPhotos}: how many photos the axis is from. */
     static MergePlan of(int[] live, int[] deleted, int added, long axisPhotos) {
         boolean[] absorbed = new boolean[live.length];
         long total = added;

@@ -11,8 +11,8 @@ import java.nio.charset.StandardCharsets;
 import mcad.engine.McadException;
 
 /**
- * Paths as the index holds them: the bytes of a file name. Bytes that are not UTF-8 become the characters U+DC80 to
- * U+DCFF of a String, as Python's `surrogateescape` does, and come back as they were.
+ * Paths as stored in the index: the bytes of a file name. Bytes that are not UTF-8 become the characters U+DC80 to
+ * U+DCFF of a String, as with Python's `surrogateescape`, and convert back unchanged.
  */
 final class PathBytes {
     static final int LONGEST = 65535;
@@ -20,7 +20,7 @@ final class PathBytes {
 
     private PathBytes() {}
 
-    /** McadException for a path that is empty, too long, or has half a surrogate pair. */
+    /** McadException if a path is empty, too long, or holds a lone surrogate. */
     static byte[] of(String path) throws McadException {
         ByteArrayOutputStream out = new ByteArrayOutputStream(path.length() + 8);
         for (int i = 0; i < path.length(); ) {
@@ -70,7 +70,7 @@ final class PathBytes {
         return new String(out.array(), 0, out.position());
     }
 
-    /** Byte by byte as unsigned numbers, a path before its continuations. */
+    /** Compares unsigned bytes; a prefix sorts first. */
     static int compare(byte[] a, byte[] b) {
         int shared = shared(a, b);
         if (shared < a.length && shared < b.length) {
@@ -79,7 +79,7 @@ final class PathBytes {
         return a.length - b.length;
     }
 
-    /** The same of paths as text, most of which need not become bytes for it. */
+    /** As above, for text; seldom needs to encode it. */
     static int compare(String a, String b) {
         for (int i = 0; i < Math.min(a.length(), b.length()); i++) {
             char first = a.charAt(i);
@@ -99,7 +99,7 @@ final class PathBytes {
         return a.length() - b.length();
     }
 
-    /** How many bytes two paths have in common at their start. */
+    /** The length of the common prefix of two paths, in bytes. */
     static int shared(byte[] a, byte[] b) {
         int length = Math.min(a.length, b.length);
         int at = 0;

@@ -6,8 +6,8 @@ import java.nio.LongBuffer;
 import java.util.Arrays;
 
 /**
- * The paths of a segment, ascending, in blocks of sixteen; each path without the prefix that it shares with the path
- * before it.
+ * The paths of a segment, ascending, in blocks of sixteen; each is stored without the prefix that it shares with the
+ * one before it.
  */
 final class PathTable {
     static final int BLOCK = 16;
@@ -22,7 +22,7 @@ final class PathTable {
     private int cached = -1;
     private byte[][] block;
 
-    /** {@code offset} and {@code size}: where part 7 lies in the file; {@code starts}: part 6. */
+    /** {@code starts}: the part path_blocks; {@code offset} and {@code size}: where the part paths lies in the file. */
     PathTable(SegmentFile file, int count, LongBuffer starts, long offset, long size) {
         this.file = file;
         this.count = count;
@@ -68,7 +68,7 @@ final class PathTable {
         return block;
     }
 
-    /** From where to where a block lies in the file, into {@code spans[at]} and the next. */
+    /** Write a block's start and end in the file to {@code spans[at]} and {@code spans[at + 1]}. */
     void span(int number, long[] spans, int at) throws IOException {
         long start = starts.get(number);
         long stop = number + 1 < starts.limit() ? starts.get(number + 1) : size;

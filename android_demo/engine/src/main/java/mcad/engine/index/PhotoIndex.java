@@ -13,17 +13,17 @@ import mcad.engine.McadException;
 import mcad.engine.base.Vectors;
 
 /**
- * A directory of immutable segments and one manifest that names those that count: the format that mcad_mobile/index
- * writes and reads, too (docs/index-format.md).
+ * A photo index: a directory of immutable segments and a manifest that names the current ones, in the format that
+ * mcad_mobile/engine/index reads and writes too (docs/index-format.md).
  *
- * <p>An object reads the commit that it opened; its own writer moves it to the commit that the writer made. Searching
- * is for one thread at a time. Two writers in one process are kept apart; Java and Python writers are not.
+ * <p>An index reads the commit that it opened; its own writer moves it to the new commit. Searches run one at a time.
+ * The lock keeps Java writers apart, but not a Java and a Python writer.
  */
 public final class PhotoIndex implements Closeable {
     static final double NORM_TOLERANCE = 1e-2;
 
     final Path directory;
-    /** When its writer puts photos into cells. */
+    /** When the writer puts photos into cells. */
     private CellRule cellRule = CellRule.USUAL;
     private Manifest manifest;
     private List<LiveSegment> segments;
@@ -37,12 +37,12 @@ public final class PhotoIndex implements Closeable {
     /** A manifest and its open segments. */
     record Commit(Manifest manifest, List<LiveSegment> segments) {}
 
-    /** Open the last commit. McadException: missing, damaged, or of an unknown schema. */
+    /** Open the last commit. McadException if the index is missing, damaged, or of an unknown schema. */
     public static PhotoIndex open(Path directory) throws IOException {
         return new PhotoIndex(directory, load(directory));
     }
 
-    /** Open the index, made empty first where there is none. McadException if it is another student's. */
+    /** Open the index, creating an empty one if there is none. McadException if it was built by another student. */
     public static PhotoIndex openOrCreate(Path directory, int dim, String student, String sha256) throws IOException {
         create(directory, new Manifest(1, dim, student, sha256, Collections.emptyList(), Collections.emptyList()));
         PhotoIndex index = open(directory);
@@ -55,7 +55,7 @@ public final class PhotoIndex implements Closeable {
         return index;
     }
 
-    /** Synchronized: an app's screen and its job may both come first. */
+    /** Synchronized: an app's screen and job may both create it. */
     private static synchronized void create(Path directory, Manifest empty) throws IOException {
         if (Files.exists(directory.resolve(Manifest.NAME))) {
             return;
@@ -67,14 +67,14 @@ public final class PhotoIndex implements Closeable {
     }
 
     /**
-     * Start over in the place of an index that is damaged: an empty one, whatever is there. Killed in between, there is
-     * the damaged one or the empty one. McadException when a writer is at work.
+     * Replace a damaged index by an empty one, whatever is there. If killed meanwhile, either the damaged or the empty
+     * one remains. McadException if a writer is active.
      */
     public static synchronized PhotoIndex recreate(Path directory, int dim, String student, String sha256)
             throws IOException {
         Files.createDirectories(directory);
         try (WriterLock lock = new WriterLock(directory)) {
-            // No file of the old one may have the name of one that is to be written.
+            // No file of the old index may have the name of a new file.
             long generation = 1 + Manifest.lastGeneration(directory);
             new Manifest(generation, dim, student, sha256, Collections.emptyList(), Collections.emptyList())
                 .write(directory);
@@ -86,7 +86,7 @@ public final class PhotoIndex implements Closeable {
         return cellRule;
     }
 
-    /** For tests: cells of fewer photos. */
+    /** For tests: allows cells with fewer photos. */
     void cellRule(CellRule rule) {
         cellRule = rule;
     }
@@ -95,7 +95,7 @@ public final class PhotoIndex implements Closeable {
         return manifest.dim();
     }
 
-    /** Number of photos, deleted ones not counted. */
+    /** The number of photos, without deleted ones. */
     public int photos() {
         int photos = 0;
         for (LiveSegment live : segments) {
@@ -104,7 +104,7 @@ public final class PhotoIndex implements Closeable {
         return photos;
     }
 
-    /** Bytes of all that is stored, paths too, for each live photo. */
+    /** Stored bytes per live photo, including its path. */
     public double bytesPerPhoto() {
         long used = 0;
         for (LiveSegment live : segments) {
@@ -118,14 +118,14 @@ public final class PhotoIndex implements Closeable {
         return new Membership(segments);
     }
 
-    /** The {@code k} photos nearest to an embedding of unit length, best first; fewer when there are fewer. */
+    /** The {@code k} photos nearest to an embedding of unit length, best first; fewer if the index holds fewer. */
     public Hits search(float[] query, int k) throws IOException {
         return search(query, k, false);
     }
 
     /**
-     * The same among {@code rows} alone, which are taken before candidates are counted: what is found of them is what
-     * an index of them alone would find. McadException when they are of another commit.
+     * As above, among {@code rows} only. Rows are filtered before candidates are counted, so the results are those of
+     * an index of these photos alone. McadException if the rows are of another commit.
      */
     public Hits search(float[] query, int k, Rows rows) throws IOException {
         if (!rows.isOf(segments)) {
@@ -134,7 +134,7 @@ public final class PhotoIndex implements Closeable {
         return search(query, k, false, new Search(segments, rows.passing()));
     }
 
-    /** The same among all; {@code exact} scores all photos in place of the best candidates of the scan. */
+    /** As above, among all photos; {@code exact} scores every photo instead of the scan's best candidates. */
     public Hits search(float[] query, int k, boolean exact) throws IOException {
         return search(query, k, exact, search);
     }
@@ -148,14 +148,14 @@ public final class PhotoIndex implements Closeable {
     }
 
     /**
-     * The photos of this commit whose number passes. {@code known} keeps the numbers of each segment from one commit to
-     * the next, of which most share most segments.
+     * The photos of this commit whose number passes. {@code known} caches the numbers of each segment across commits,
+     * which mostly share segments.
      */
     public Rows rows(RowNumbers known, IntPredicate passes) throws IOException {
         return Rows.of(segments, known.of(segments), passes);
     }
 
-    /** The embedding that is stored of a photo, of about unit length; null if it is not there. */
+    /** The stored embedding [dim] of a photo, of about unit length; null if it is not indexed. */
     public float[] embedding(String path) throws IOException {
         byte[] raw = PathBytes.of(path);
         for (LiveSegment live : segments) {
@@ -169,19 +169,19 @@ public final class PhotoIndex implements Closeable {
         return null;
     }
 
-    /** Open for changes, from the last commit on disk on. McadException when another writer is at work. */
+    /** Open the last commit on disk for changes. McadException if another writer is active. */
     public IndexWriter writer() throws IOException {
         return new IndexWriter(this);
     }
 
-    /** Read the last commit whole. McadException names the file that is damaged. */
+    /** Read and check the whole commit. McadException names the damaged file. */
     public void verify() throws IOException {
         for (LiveSegment live : segments) {
             live.segment().verify();
         }
     }
 
-    /** McadException unless {@code vector} fits and has length 1. */
+    /** McadException unless {@code vector} has this index's dimension and length 1. */
     void checkLength(float[] vector, String name) throws McadException {
         if (vector.length != dim()) {
             throw new McadException(name + " has " + vector.length + " dimensions; this index takes " + dim() + ".",
@@ -207,7 +207,7 @@ public final class PhotoIndex implements Closeable {
         search = new Search(segments);
     }
 
-    /** Read the manifest and map its segments, again if a commit replaced them in between. */
+    /** Read the manifest and map its segments; retry if a commit replaced them meanwhile. */
     static Commit load(Path directory) throws IOException {
         Kernel.load();
         Manifest manifest = Manifest.read(directory);
@@ -251,7 +251,7 @@ public final class PhotoIndex implements Closeable {
         }
     }
 
-    /** It waits for the end of a search, whose files it closes. */
+    /** Waits for a running search, then closes its files. */
     @Override
     public synchronized void close() throws IOException {
         closeAll(segments);

@@ -7,8 +7,8 @@ import java.util.BitSet;
 import mcad.engine.McadException;
 
 /**
- * Maps places of a segment to the rows of its photos, and back. Photos of one cell lie side by side; without cells
- * place and row are the same. Damage is found when a place is read.
+ * Maps places of a segment to rows of its photos, and back. Photos of one cell are adjacent; without cells, place and
+ * row are equal. Damage is detected when a place is read.
  */
 final class PlaceTable {
     private static final int MANY = 1 << 16;
@@ -18,7 +18,7 @@ final class PlaceTable {
     /** The rows of all places, mapped; null without cells. */
     private final ByteBuffer mapped;
     private final int photos;
-    /** The first place of each cell, and N behind them; null without cells. */
+    /** The first place of each cell, then N; null without cells. */
     private final int[] starts;
     /** The place of each row; null until the first call of {@link #of(int)}. */
     private int[] ofRows;
@@ -39,7 +39,7 @@ final class PlaceTable {
         return new PlaceTable(file, 0, null, photos, null);
     }
 
-    /** {@code starts} and {@code rows}: where those parts lie in the file. */
+    /** {@code starts} and {@code rows}: the offsets of those parts. */
     static PlaceTable ofCells(SegmentFile file, long starts, int count, long rows, int photos) throws IOException {
         int[] all = new int[count + 1];
         file.read(starts, 4 * all.length).asIntBuffer().get(all);
@@ -57,12 +57,12 @@ final class PlaceTable {
         return starts == null;
     }
 
-    /** The first place of a cell: of the one behind the last, N. */
+    /** The first place of a cell; N for the cell after the last. */
     int start(int cell) {
         return starts[cell];
     }
 
-    /** All of these, for {@link Kernel}. */
+    /** The first places of all cells and N, for {@link Kernel}. */
     int[] starts() {
         return starts;
     }
@@ -71,7 +71,7 @@ final class PlaceTable {
         return mapped;
     }
 
-    /** How many there are; 0 where places are rows. */
+    /** The number of cells; 0 if places are rows. */
     int cells() {
         return starts == null ? 0 : starts.length - 1;
     }
@@ -79,7 +79,7 @@ final class PlaceTable {
     int cellOf(int place) {
         int low = 0;
         int high = starts.length - 2;
-        while (low < high) { // the last that starts there or before
+        while (low < high) { // find the last cell that starts at or before it
             int middle = (low + high + 1) >>> 1;
             if (starts[middle] <= place) {
                 low = middle;
@@ -95,7 +95,7 @@ final class PlaceTable {
         return starts == null ? place : checked(file.read(offset + 4L * place, 4).getInt());
     }
 
-    /** The place of a row's photo. The first call reads all rows. */
+    /** The place of a row. The first call reads all rows. */
     int of(int row) throws IOException {
         if (starts == null) {
             return row;

@@ -8,11 +8,11 @@ import java.util.Map;
 import mcad.engine.McadException;
 
 /**
- * What the paths of an index stand for: of each a number, under which others keep what they know of the photo. A
- * segment never changes, so each is read once, however many commits name it.
+ * Maps the photos of an index to numbers under which a caller keeps its own data. Segments never change, so each is
+ * read once, however many commits share it.
  */
 public final class RowNumbers {
-    /** The number of a photo by the key of its path; -1 for none. */
+    /** The number of a photo by the key of its path, or -1. */
     public interface Numbering {
         int of(long key);
     }
@@ -28,13 +28,13 @@ public final class RowNumbers {
         this.numbering = numbering;
     }
 
-    /** What stands for a path where it would be too long: that two of a million paths have one is one in 37 million. */
+    /** A path's 64-bit hash. The chance that any two of a million paths collide is one in 37 million. */
     public static long key(String path) throws McadException {
         long key = OFFSET;
         for (int i = 0; i < path.length(); i++) {
             char next = path.charAt(i);
             if (next >= 0x80) {
-                return key(PathBytes.of(path)); // more than a byte each
+                return key(PathBytes.of(path)); // longer than a byte
             }
             key = (key ^ next) * PRIME;
         }
@@ -54,14 +54,14 @@ public final class RowNumbers {
         List<int[]> all = new ArrayList<>();
         for (LiveSegment live : segments) {
             Segment segment = live.segment();
-            // An index that was begun anew may give a name a second time.
+            // A recreated index may reuse a segment's name.
             String key = segment.file.path + " " + segment.headerCrc;
             int[] numbers = bySegment.get(key);
             numbers = numbers == null ? read(segment) : numbers;
             current.put(key, numbers);
             all.add(numbers);
         }
-        bySegment = current; // what no commit names any more is forgotten
+        bySegment = current; // forget segments that are gone
         return all;
     }
 

@@ -6,8 +6,8 @@ import java.util.List;
 import java.util.function.IntPredicate;
 
 /**
- * The photos of one commit among which a search is to look: {@link PhotoIndex#rows}. It ends with the commit that it
- * was made of.
+ * The photos of one commit that a search is restricted to: see {@link PhotoIndex#rows}. Valid while that commit is
+ * open.
  */
 public final class Rows {
     private final List<LiveSegment> segments;
@@ -18,7 +18,7 @@ public final class Rows {
         this.passing = passing;
     }
 
-    /** Live rows whose number passes; {@code numbers}: of each segment, one for each row, -1 for none. */
+    /** Live rows whose number passes; {@code numbers}: per segment, one per row, -1 for none. */
     static Rows of(List<LiveSegment> segments, List<int[]> numbers, IntPredicate passes) throws IOException {
         FilteredPlaces[] passing = new FilteredPlaces[segments.size()];
         for (int s = 0; s < passing.length; s++) {
@@ -37,7 +37,7 @@ public final class Rows {
         return new Rows(segments, passing);
     }
 
-    /** How many photos pass. */
+    /** The number of passing photos. */
     public int count() {
         int sum = 0;
         for (FilteredPlaces of : passing) {
@@ -50,7 +50,7 @@ public final class Rows {
         return segments == commit;
     }
 
-    /** Of each segment. */
+    /** The passing places of each segment. */
     FilteredPlaces[] passing() {
         return passing;
     }

@@ -7,8 +7,8 @@ import java.util.Random;
 import mcad.engine.base.Vectors;
 
 /**
- * Photos of the sample as queries with their best photos: measures how many candidates a scan, or cells, need to hold
- * those.
+ * Uses photos of the sample as queries, to measure how many candidates a scan, or the cells, must hold to include the
+ * best photos.
  */
 final class SampleQueries {
     static final int K = 10;
@@ -29,7 +29,7 @@ final class SampleQueries {
     private final long[][] codes;
     private final float[][] queries = new float[2 * QUERIES][];
     private final int[] own = new int[2 * QUERIES];
-    /** The ten best of all photos, of every eighth, and the eighty best of all. */
+    /** The 10 best of all photos, the 10 best of every eighth photo, and the 80 best of all. */
     private final int[][][] best = new int[3][2 * QUERIES][];
     private final double held;
     private int count;
@@ -60,7 +60,7 @@ final class SampleQueries {
         queries[count++] = query;
     }
 
-    /** How many of the dimensions have a part in where photos point, as a share (tuning.py has the formula). */
+    /** The share of dimensions that the photos' directions effectively use (formula in tuning.py). */
     private static double evenness(List<float[]> sample, float[] axis, int step) {
         List<float[]> residuals = new ArrayList<>();
         for (int p = 0; p < sample.size(); p += step) {
@@ -106,7 +106,7 @@ final class SampleQueries {
         return best;
     }
 
-    /** How many candidates a scan with these bit weights needs. */
+    /** The candidates that a scan with these bit weights needs. */
     CandidateCount fitToEstimates(float[] weights, int scanned) {
         int[][] ranks = ranks();
         int[] distances = new int[codes.length];
@@ -137,9 +137,7 @@ final class SampleQueries {
         return fit(ranks);
     }
 
-    /**
-     * How many photos the cells must hold that are scanned; {@code ofPhotos} is the cell of each photo of the sample.
-     */
+    /** The photos that the scanned cells must hold; {@code ofPhotos}: the cell of each photo of the sample. */
     CandidateCount fitToCells(Cells cells, int[] ofPhotos) {
         int[][] ranks = ranks();
         for (int kind = 0; kind < 3; kind++) {
@@ -171,7 +169,7 @@ final class SampleQueries {
         return ranks;
     }
 
-    /** The count that holds nearly all of the best photos, fitted to their ranks. */
+    /** Fit a count that includes nearly all of the best photos to their ranks. */
     private CandidateCount fit(int[][] ranks) {
         for (int[] kind : ranks) {
             Arrays.sort(kind);
@@ -188,12 +186,12 @@ final class SampleQueries {
         return new CandidateCount(factor, exponent, growth);
     }
 
-    /** The rank up to which a share of sorted ranks is. */
+    /** The quantile {@code share} of sorted ranks. */
     private static int at(int[] ranks, double share) {
         return ranks[(int) Math.ceil(share * ranks.length) - 1];
     }
 
-    /** The e where ranks grow as {@code times} ^ e, on average. */
+    /** The exponent e for which ranks grow by {@code times} ^ e, on average. */
     private static double slope(int[] small, int[] large, double times) {
         double sum = 0;
         for (double share : TYPICAL) {
@@ -202,7 +200,7 @@ final class SampleQueries {
         return sum / (TYPICAL.length * Math.log(times));
     }
 
-    /** How many of the sorted numbers are {@code most} or less. */
+    /** The count of sorted numbers that are at most {@code most}. */
     private static int upTo(int[] sorted, int most) {
         int low = 0;
         int high = sorted.length;

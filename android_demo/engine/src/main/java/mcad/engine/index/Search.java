@@ -5,26 +5,26 @@ import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.List;
 
-/** Search in two passes, both by {@link Kernel}: the codes nearest to the query's, then their cosines. */
+/** Searches in two passes, both in {@link Kernel}: find the codes nearest to the query's, then score their photos. */
 final class Search {
     private static final double MS = 1e6;
     /**
-     * How much of each result may be expected among the candidates that are left out; and where bits tell so little
-     * that more than one photo in MANY is a candidate, and misses add up.
+     * The expected share of each result that pass 2 may miss when it stops early. The second value applies if more than
+     * one photo in MANY is a candidate: codes then separate photos poorly, and misses add up.
      */
     private static final double MISSED = 1 / 64.0;
     private static final double MISSED_OF_MANY = 1 / 512.0;
     private static final double MANY = 8;
-    /** So many candidates, so many for each result, or one in PART, whichever is most, are scored in any case. */
+    /** The largest of these is always scored: AT_LEAST candidates, PER_RESULT per result, one in PART. */
     private static final int AT_LEAST = 128;
     private static final int PER_RESULT = 4;
     private static final int PART = 8;
 
     private final List<LiveSegment> segments;
-    /** Of each segment, what may be found; null where nobody has asked yet, and there is no filter. */
+    /** The photos of each segment that may be found; null until needed, if there is no filter. */
     private final FilteredPlaces[] filtered;
 
-    /** Among all that is not deleted. */
+    /** Searches all live photos. */
     Search(List<LiveSegment> segments) {
         this(segments, new FilteredPlaces[segments.size()]);
     }
@@ -34,7 +34,7 @@ final class Search {
         this.filtered = filtered;
     }
 
-    /** The {@code k} photos nearest to a rotated query of length 1. {@code exact}: every photo is scored. */
+    /** The {@code k} photos nearest to a rotated query of length 1. {@code exact}: score every photo. */
     Hits search(float[] rotated, int k, boolean exact) throws IOException {
         long started = System.nanoTime();
         Candidates[] candidates = new Candidates[segments.size()];
@@ -51,7 +51,7 @@ final class Search {
         return new Hits(paths, scores, (scannedAt - started) / MS, (System.nanoTime() - scannedAt) / MS);
     }
 
-    /** Pass 1: which places of a segment pass 2 may score. */
+    /** Pass 1: the places of a segment that pass 2 may score. */
     private Candidates scan(int s, float[] rotated, int k, boolean exact) throws IOException {
         LiveSegment live = segments.get(s);
         Segment segment = live.segment();
@@ -76,7 +76,7 @@ final class Search {
             Arrays.copyOf(found, half), Arrays.copyOfRange(found, half, found.length), query.step());
     }
 
-    /** The places that a scan reads, from, to before, from ...: of the nearest cells that hold enough, or all. */
+    /** The places that a scan reads, as from, until, from, ...: the nearest cells that hold enough, or all. */
     static int[] spans(LiveSegment live, FilteredPlaces filtered, float[] rotated, int k) throws IOException {
         if (live.cells() == null) {
             return new int[] {0, live.segment().photos};
@@ -84,7 +84,7 @@ final class Search {
         return filtered.spans(live.segment().cells.order(rotated), live.cells().inCells(filtered.count(), k));
     }
 
-    /** Pass 2: cosines of all candidates, one segment after the other; NaN where they are not among the best. */
+    /** Pass 2: cosines of all candidates, segment by segment; NaN if not among the best. */
     private float[] rescore(float[] rotated, Candidates[] candidates, int k) throws IOException {
         int count = candidates.length;
         ByteBuffer[] columns = new ByteBuffer[count];
@@ -119,7 +119,7 @@ final class Search {
         return cosines;
     }
 
-    /** Keys of the scored photos, best first: by falling score, then by position. */
+    /** Keys of the scored photos, best first: by descending score, then by position. */
     private static long[] order(float[] cosines) {
         long[] keys = new long[cosines.length];
         int known = 0;
@@ -139,7 +139,7 @@ final class Search {
         return Float.intBitsToFloat(ascending ^ (ascending >> 31 & Integer.MAX_VALUE));
     }
 
-    /** The paths of the first {@code count} photos of an order. */
+    /** The paths of the first {@code count} photos in order. */
     private String[] paths(Candidates[] candidates, long[] order, int count) throws IOException {
         String[] paths = new String[count];
         int start = 0;

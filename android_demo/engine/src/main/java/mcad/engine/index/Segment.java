@@ -13,10 +13,10 @@ import java.util.zip.CRC32;
 import mcad.engine.McadException;
 
 /**
- * One open segment of N photos (docs/index-format.md). A row is a photo's number by ascending path; a place its number
- * in columns and records, another one where the segment has cells. Columns, which a scan reads, are mapped; records and
- * paths are read by position, because a map of what is read here and there would in the end count the whole file as
- * memory of this process.
+ * An open segment of N photos (docs/index-format.md). A row is a photo's number by ascending path; a place is its
+ * number in columns and records, which differs if the segment has cells. Columns, which a scan reads, are mapped.
+ * Records and paths are read by position: mapping such scattered reads would eventually count the whole file as this
+ * process's memory.
  */
 final class Segment implements Closeable {
     static final int ALIGNMENT = 4096;
@@ -49,15 +49,15 @@ final class Segment implements Closeable {
     final long axisPhotos;
     final long headerCrc;
     final float[] axis;
-    /** Bits of a code that a scan reads, a multiple of 64; 0 where all photos are scored. */
+    /** Bits of a code that a scan reads, a multiple of 64; 0 if all photos are scored. */
     final int scanned;
-    /** What those bits say of a photo, [scanned][dim] one after the other. */
+    /** See {@link BitWeights}; [scanned][dim], row-major. */
     final float[] bitWeights;
-    /** [scanned / 64][photos] one after the other. */
+    /** [scanned / 64][photos], row-major. */
     final LongBuffer columns;
-    /** The same, for {@link Kernel}. */
+    /** The columns, for {@link Kernel}. */
     final ByteBuffer columnBytes;
-    /** Null where places are rows. */
+    /** Null if places are rows. */
     final Cells cells;
     final PlaceTable places;
     final IntBuffer times;
@@ -73,7 +73,7 @@ final class Segment implements Closeable {
     private int windowStart = -1;
     private int windowRows;
 
-    /** NoSuchFileException when there is no such file; McadException when it is not a segment that is whole. */
+    /** NoSuchFileException if the file is missing; McadException if it is no complete segment. */
     static Segment open(Path path) throws IOException {
         SegmentFile file = new SegmentFile(path);
         try {
@@ -131,7 +131,7 @@ final class Segment implements Closeable {
         window = new byte[WINDOW * record];
     }
 
-    /** The first multiple of 4096 from {@code offset} on. */
+    /** {@code offset}, rounded up to a multiple of 4096. */
     static long aligned(long offset) {
         return (offset + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     }
@@ -163,7 +163,7 @@ final class Segment implements Closeable {
         long photos = header.getLong(16);
         int scanned = header.getInt(SCANNED_AT);
         int cellCount = header.getInt(CELLS_AT);
-        // A part that is mapped must fit into a buffer: records are not mapped.
+        // Mapped parts must fit into a buffer; records are not mapped.
         long most = Integer.MAX_VALUE / Math.max(dim / 8, 8);
         if (dim % 8 != 0 || dim < 8 || dim > LARGEST_DIM || header.getInt(12) != Layout.PARTS.length || photos < 1
                 || photos > most || scanned % 64 != 0 || scanned < 0 || scanned > dim || cellCount < 0
@@ -180,7 +180,7 @@ final class Segment implements Closeable {
         return new Cells(centroids, dim);
     }
 
-    /** Magnitudes, the bits of the code that no column holds, projection and scale. */
+    /** Magnitudes, the code's bits that are not in columns, projection and scale. */
     static int recordBytes(int dim, int scanned) {
         return dim + (dim - scanned) / 8 + 4;
     }
@@ -197,14 +197,14 @@ final class Segment implements Closeable {
         return offsets[RECORDS];
     }
 
-    /** The record at one place, into {@code out}. */
+    /** Read the record at a place into {@code out}. */
     void record(int index, byte[] out) throws IOException {
         row.clear();
         file.readInto(row, offsets[RECORDS] + (long) index * record);
         row.get(out);
     }
 
-    /** The same for places that are asked for in ascending order: many are read at once. */
+    /** As {@link #record}, for places in ascending order: reads many at once. */
     void recordInOrder(int index, byte[] out) throws IOException {
         if (index < windowStart || index >= windowStart + windowRows || windowStart < 0) {
             windowStart = index;
@@ -214,12 +214,12 @@ final class Segment implements Closeable {
         System.arraycopy(window, (index - windowStart) * record, out, 0, record);
     }
 
-    /** The records of {@code count} places from {@code first} on, one after the other. */
+    /** Read the records of {@code count} places from {@code first} on. */
     private void records(int first, int count, byte[] out) throws IOException {
         file.read(offsets[RECORDS] + (long) first * record, count * record).get(out, 0, count * record);
     }
 
-    /** The paths of the photos at a few places. What no cache has is fetched at once, not one after the other. */
+    /** The paths of the photos at a few places. Reads that miss the cache are issued together, not one by one. */
     String[] pathsAt(int[] chosen) throws IOException {
         long[] spans = new long[2 * chosen.length];
         if (cells != null) {
@@ -247,7 +247,7 @@ final class Segment implements Closeable {
         return found;
     }
 
-    /** Read the whole file: header and parts against their checksums, zeros between them, the order of the paths. */
+    /** Check the whole file: checksums of header and parts, zero padding, and the order of paths and places. */
     void verify() throws IOException {
         checkedHeader();
         long end = ALIGNMENT;

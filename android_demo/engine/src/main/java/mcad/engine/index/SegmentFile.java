@@ -12,7 +12,7 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import mcad.engine.McadException;
 
-/** A segment's file, read at offsets or mapped; it stays readable after it is deleted. */
+/** A segment's file, read at offsets or mapped; it stays readable after deletion. */
 final class SegmentFile implements Closeable {
     static final String REBUILD = Manifest.START_OVER + " If it was copied from a computer, run "
         + "`mcad-mobile index --repair` there, and copy it again.";
@@ -28,7 +28,7 @@ final class SegmentFile implements Closeable {
         size = channel.size();
     }
 
-    /** Open it once more, for {@link Kernel}, which has no use for a channel. IOException if it is another file now. */
+    /** Open it again for {@link Kernel}, which cannot use a channel. IOException if another file is there now. */
     void openForKernel(int headerCrc) throws IOException {
         descriptor = Kernel.open(path.toString().getBytes(StandardCharsets.UTF_8), headerCrc);
         if (descriptor < 0 && Files.exists(path)) {
@@ -43,21 +43,21 @@ final class SegmentFile implements Closeable {
         return descriptor;
     }
 
-    /** McadException where it was cut short since it was mapped: no read of a map could tell. */
+    /** McadException if the file was truncated after mapping, which reads of a map cannot detect. */
     void checkSize() throws IOException {
         if (channel.size() != size) {
             throw damaged("it has " + channel.size() + " bytes, and had " + size);
         }
     }
 
-    /** Exactly {@code length} bytes, little-endian; McadException when the file ends before. */
+    /** Exactly {@code length} bytes, little-endian; McadException if the file ends before. */
     ByteBuffer read(long offset, int length) throws IOException {
         ByteBuffer buffer = ByteBuffer.allocate(length).order(ByteOrder.LITTLE_ENDIAN);
         readInto(buffer, offset);
         return buffer;
     }
 
-    /** Fill a buffer from an offset on, and turn it to be read. */
+    /** Fill a buffer from an offset on, and flip it for reading. */
     void readInto(ByteBuffer buffer, long offset) throws IOException {
         long at = offset;
         while (buffer.hasRemaining()) {

@@ -11,8 +11,8 @@ import java.nio.file.StandardOpenOption;
 import java.util.zip.CRC32;
 
 /**
- * Writes one segment, row by row in ascending order of paths; every part streams to its place in the file. With cells
- * it is told before in which each row lies: records go where they belong, while columns and the rows of places wait in
+ * Writes a segment row by row, by ascending path; each part streams to its place in the file. With cells, the cell of
+ * each row is known beforehand: records are written at their place, while columns and the rows of places wait in
  * memory.
  */
 final class SegmentWriter implements Closeable {
@@ -22,14 +22,14 @@ final class SegmentWriter implements Closeable {
     private final int dim;
     private final int scanned;
     private final long photos;
-    /** A column for each word that is scanned: they grow side by side. None with cells. */
+    /** One column per scanned word, written in parallel; none with cells. */
     private final Part[] columns;
     private final Part[] parts;
     private final Sorted sorted;
     private byte[] lastPath = new byte[0];
     private int rows;
 
-    /** {@code cells}: of each row, in the order in which they will come; null without cells. */
+    /** {@code cells}: the cell of each row, in the order of {@link #add}; null without cells. */
     SegmentWriter(Path file, float[] axis, Tuning tuning, char[] cells, int photos) throws IOException {
         dim = axis.length;
         scanned = tuning.bitWeights().length / dim;
@@ -89,7 +89,7 @@ final class SegmentWriter implements Closeable {
         records.room(4).putShort(row.projection).putShort(row.scale);
     }
 
-    /** Write the header, flush all to the disk, return the header's CRC-32. */
+    /** Write the header and flush everything to disk; return the header's CRC-32. */
     long finish(long axisPhotos) throws IOException {
         if (rows != photos) {
             throw new IllegalStateException(rows + " rows were written, not " + photos);
@@ -130,7 +130,7 @@ final class SegmentWriter implements Closeable {
         channel.close();
     }
 
-    /** Where the photos of cells go: those of one side by side, in the order in which they come. */
+    /** Places photos by cell: those of one cell are adjacent, in the order in which they are added. */
     private final class Sorted {
         final int cells;
         private final char[] ofRows;
@@ -189,7 +189,7 @@ final class SegmentWriter implements Closeable {
         }
     }
 
-    /** One part: what is not yet in the file waits in a buffer. */
+    /** A part of the file, with a buffer of bytes not yet written. */
     private final class Part {
         final long offset;
         final CRC32 crc = new CRC32();
@@ -219,7 +219,7 @@ final class SegmentWriter implements Closeable {
             }
         }
 
-        /** Take in what others have written: its checksum goes from front to back. */
+        /** Add bytes written directly to the file to length and checksum, in file order. */
         void readBack(long bytes) throws IOException {
             while (length < bytes) {
                 buffer.clear().limit((int) Math.min(BUFFER, bytes - length));

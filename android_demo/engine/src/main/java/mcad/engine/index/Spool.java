@@ -9,7 +9,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 
-/** Rotated embeddings that wait for a commit, in a file without a name. */
+/** Rotated embeddings that wait for a commit, in an unlinked file. */
 final class Spool implements Closeable {
     private final FileChannel file;
     private final ByteBuffer bytes;
@@ -18,11 +18,11 @@ final class Spool implements Closeable {
     Spool(Path directory, int dim) throws IOException {
         Path path = Files.createTempFile(directory, "spool", ".tmp");
         file = FileChannel.open(path, StandardOpenOption.READ, StandardOpenOption.WRITE);
-        Files.delete(path); // it lives on until it is closed, and no crash leaves it behind
+        Files.delete(path); // it exists until closed, so a crash leaves nothing behind
         bytes = ByteBuffer.allocate(4 * dim).order(ByteOrder.LITTLE_ENDIAN);
     }
 
-    /** Returns the row's number. */
+    /** Returns the number of the appended row. */
     int append(float[] row) throws IOException {
         bytes.clear();
         bytes.asFloatBuffer().put(row);

@@ -3,7 +3,7 @@ package mcad.engine.index;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Chooses the cheapest tuning (docs/index-format.md), by the cost of a search on a server's core. */
+/** Chooses the cheapest tuning (docs/index-format.md) by the estimated cost of a search on a server core. */
 final class TuningChoice {
     private static final int LEAST_PHOTOS = 256;
     private static final int SAMPLE_NUMBERS = 1 << 21; // half of Python's: phones have less memory
@@ -18,12 +18,12 @@ final class TuningChoice {
     private static final double NS_CELL_DIM = 0.1;
     private static final double WIDER = 1.5;
     private static final double WORTH = 1.05;
-    /** Texts may need more candidates than photos do, and pass 2 stops early where it can. */
+    /** Texts may need more candidates than photos; pass 2 stops early anyway. */
     private static final double SPARE = 2;
     private static final int PHOTOS_A_CELL = 50;
     private static final int FEWEST_CELLS = 16;
     private static final int MOST_CELLS = 256;
-    /** The sample's photos lie nearer to centroids that were taken of them than all others do. */
+    /** The sample's photos are nearer to the centroids computed from them than other photos are. */
     private static final double CELLS_WIDER = 1.5;
 
     private final int dim;
@@ -42,7 +42,7 @@ final class TuningChoice {
         return Math.max(SAMPLE_NUMBERS / dim, LEAST_SAMPLE);
     }
 
-    /** Choose the tuning of {@code photos} photos by a sample of their rotated embeddings. */
+    /** Choose the tuning for {@code photos} photos from a sample of their rotated embeddings. */
     static Tuning of(List<float[]> sample, float[] axis, int photos, CellRule rule) {
         int dim = axis.length;
         if (sample.size() < LEAST_PHOTOS || dim < 64) {
@@ -62,13 +62,13 @@ final class TuningChoice {
         return (within.least(tunings) < rule.worth() * without.least(tunings) ? within : without).chosen(tunings);
     }
 
-    /** How many cells a sample is large enough for; 0 for none. */
+    /** The number of cells that a sample suffices for; 0 for none. */
     private static int cells(int sample) {
         int count = Math.min(MOST_CELLS, sample / PHOTOS_A_CELL);
         return count < FEWEST_CELLS ? 0 : count;
     }
 
-    /** A quarter, a half, three quarters and all of the bits, each also behind a scan of fewer. */
+    /** Tunings that scan a quarter, half, three quarters and all of the bits, each also after a prescan of fewer. */
     private static List<Tuning> tunings(BitWeights.Fit fit, SampleQueries queries) {
         List<Tuning> tunings = new ArrayList<>();
         List<Prescan> narrower = new ArrayList<>();
@@ -93,7 +93,7 @@ final class TuningChoice {
         return least;
     }
 
-    /** The fewest bits that cost hardly more than the least, and the cheapest way to scan those. */
+    /** The fewest bits whose cost is near the minimum, and the cheapest way to scan them. */
     private Tuning chosen(List<Tuning> tunings) {
         double least = least(tunings);
         Tuning chosen = null;

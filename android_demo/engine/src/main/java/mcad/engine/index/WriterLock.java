@@ -9,13 +9,13 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import mcad.engine.McadException;
 
-/** The directory's writer lock, gone with the process that holds it. */
+/** The directory's writer lock, released when its process ends. */
 final class WriterLock implements Closeable {
     private static final String NAME = "lock";
 
     private final FileChannel channel;
 
-    /** McadException when another writer, of this process or another, has it. */
+    /** McadException if another writer, in this process or another, holds it. */
     WriterLock(Path directory) throws IOException {
         channel = FileChannel.open(directory.resolve(NAME), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
         FileLock lock;

@@ -7,12 +7,12 @@ import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** Tokens that are found in a text before it is cut into words, the longest of the leftmost. */
+/** Tokens matched in a text before it is split into words: leftmost first, then longest. */
 final class Added {
-    /** A token, and whether it takes the space on its left and right with it. */
+    /** A token, and whether its match includes the space on its left and right. */
     record Token(String name, int id, boolean left, boolean right) {}
 
-    /** A token's id (no text), or the text between two; and where it starts. */
+    /** A token's id (text is null) or the text between two tokens, and where it starts. */
     record Part(int start, int id, String text) {}
 
     private final Map<String, Token> tokens = new HashMap<>();

@@ -9,8 +9,8 @@ import mcad.engine.McadException;
 import mcad.engine.base.JsonFields;
 
 /**
- * Byte-pair encoding: the pair of the lowest rank is merged, the leftmost first. Symbols to begin with are bytes, or
- * characters with bytes for those that the vocabulary lacks. Arrays as in mcad_mobile/engine/text/models.py.
+ * Byte-pair encoding: merges the pair of lowest rank, leftmost first. Initial symbols are bytes, or characters, with
+ * bytes for characters that the vocabulary lacks. Arrays as in mcad_mobile/engine/text/models.py.
  */
 final class Bpe implements Model {
     private final boolean ofBytes;
@@ -94,9 +94,7 @@ final class Bpe implements Model {
         }
     }
 
-    /**
-     * A merge that may be done: of which rank, where, its place in the arrays, and the left symbol it was found for.
-     */
+    /** A possible merge: rank, position in the word, place in the arrays, and the left symbol it was found for. */
     private record Pair(int rank, int at, int place, int left) implements Comparable<Pair> {
         @Override
         public int compareTo(Pair other) {
@@ -104,7 +102,7 @@ final class Bpe implements Model {
         }
     }
 
-    /** Merges in place; what was merged into its left neighbour is -1. */
+    /** Merges in place; a symbol merged into its left neighbour becomes -1. */
     private void merge(int[] symbols, int count) {
         int[] before = new int[count];
         int[] after = new int[count];
@@ -119,7 +117,7 @@ final class Bpe implements Model {
         for (Pair pair = queue.poll(); pair != null; pair = queue.poll()) {
             int at = pair.at();
             int second = after[at];
-            // Both may have been merged since.
+            // Either may have been merged since.
             if (symbols[at] != pair.left() || second < 0 || symbols[second] != right.get(pair.place())) {
                 continue;
             }

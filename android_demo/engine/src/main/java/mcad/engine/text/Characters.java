@@ -3,11 +3,11 @@ package mcad.engine.text;
 import java.text.Normalizer;
 import java.util.Locale;
 
-/** Character classes as Hugging Face's `tokenizers` draws them. */
+/** Character classes as defined by Hugging Face's `tokenizers`. */
 public final class Characters {
     private Characters() {}
 
-    /** In a Unicode form. ASCII is in each: for most queries the tables of the others need not be loaded. */
+    /** Normalizes to a Unicode form. ASCII needs none, so most queries do not load the normalization tables. */
     static String normalized(String text, Normalizer.Form form) {
         int at = 0;
         while (at < text.length() && text.charAt(at) < 128) {
@@ -22,7 +22,7 @@ public final class Characters {
             || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
     }
 
-    /** Control, format, private use, surrogate: what BERT drops. Line ends and tabs are spaces. */
+    /** The characters that BERT drops: control, format, private use, surrogate. Line ends and tabs count as spaces. */
     static boolean isControl(int c) {
         if (c == '\t' || c == '\n' || c == '\r') {
             return false;
@@ -50,7 +50,7 @@ public final class Characters {
         }
     }
 
-    /** The blocks of CJK ideographs that BERT takes one by one. */
+    /** CJK ideographs in the blocks that BERT splits into single characters. */
     static boolean isIdeograph(int c) {
         return c >= 0x4E00 && c <= 0x9FFF || c >= 0x3400 && c <= 0x4DBF || c >= 0x20000 && c <= 0x2A6DF
             || c >= 0x2A700 && c <= 0x2B73F || c >= 0x2B740 && c <= 0x2B81F || c >= 0x2B920 && c <= 0x2CEAF
@@ -67,17 +67,17 @@ public final class Characters {
             || type == Character.COMBINING_SPACING_MARK;
     }
 
-    /** Marks, joiners and skin tones: what continues a grapheme cluster (UAX 29). */
+    /** Marks, joiners and skin tones, which continue a grapheme cluster (UAX 29). */
     static boolean isExtending(int c) {
         return isMark(c) || c == 0x200C || c == 0x200D || c >= 0x1F3FB && c <= 0x1F3FF;
     }
 
-    /** White space as Python's str.split() has it, with four separators more. */
+    /** White space as in Python's str.split(), which adds four separators. */
     static boolean isWordBreak(int c) {
         return isSpace(c) || c >= 0x1C && c <= 0x1F;
     }
 
-    /** One character alone: a whole word's lower case has a rule for the last sigma. */
+    /** Lowercases characters one by one: lowercasing a whole word would apply the final-sigma rule. */
     static String lower(String text) {
         if (text.indexOf('\u03a3') < 0) {
             return text.toLowerCase(Locale.ROOT);

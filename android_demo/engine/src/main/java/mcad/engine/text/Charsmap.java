@@ -7,9 +7,9 @@ import java.nio.charset.StandardCharsets;
 import java.util.function.UnaryOperator;
 
 /**
- * SentencePiece's table of what stands for what. As SentencePiece applies it ("longest"): the longest key at each
- * character. As Hugging Face's library does ("clusters"): the shortest key at the start of a grapheme cluster of fewer
- * than 6 bytes stands for all of it, else each character is looked up.
+ * SentencePiece's replacement table. SentencePiece ("longest") replaces the longest key at each character. Hugging
+ * Face's library ("clusters") replaces a grapheme cluster of fewer than 6 bytes by the value of the shortest key at its
+ * start, or else looks up each character.
  */
 final class Charsmap implements UnaryOperator<String> {
     private final boolean longest;
@@ -61,8 +61,8 @@ final class Charsmap implements UnaryOperator<String> {
     }
 
     /**
-     * Writes what stands for the key at {@code from}: its bytes are returned. Where there is none, {@code otherwise}
-     * bytes are copied with {@code copy}, and 0 is returned without.
+     * Writes the replacement of the key at {@code from} and returns the key's bytes. Without a key: if {@code copy},
+     * copies {@code otherwise} bytes and returns their number, else returns 0.
      */
     private int write(byte[] data, int from, int to, int otherwise, boolean copy, ByteArrayOutputStream out) {
         int node = offset(trie.get(0));
@@ -106,7 +106,7 @@ final class Charsmap implements UnaryOperator<String> {
         return end - at;
     }
 
-    /** Whether no grapheme cluster ends between two characters, as far as clusters of fewer than 6 bytes go. */
+    /** Whether two characters belong to one grapheme cluster, as far as clusters under 6 bytes go. */
     private static boolean joins(int before, int c) {
         if (before == '\r' && c == '\n') {
             return true;

@@ -3,9 +3,7 @@ package mcad.engine.text;
 import java.text.Normalizer;
 import java.util.regex.Pattern;
 
-/**
- * open_clip's cleaning of a text, as mcad_mobile/engine/text/normalize.py has it: ftfy's repair of single characters.
- */
+/** open_clip's text cleaning, as in mcad_mobile/engine/text/normalize.py: ftfy's fixes of single characters. */
 final class Clean {
     private static final String LIGATURES =
         "\u0132\u0133\u0149\u01f1\u01f2\u01f3\u01c4\u01c5\u01c6\u01c7\u01c8\u01c9\u01ca\u01cb\u01cc\ufb00\ufb01\ufb02"
@@ -48,7 +46,7 @@ final class Clean {
         }
     }
 
-    /** C1 controls as Windows reads them, ligatures taken apart, usual widths, straight quotes. */
+    /** C1 controls read as Windows-1252, ligatures split, full-width forms narrowed, quotes straightened. */
     private static String narrow(int c) {
         if (c < 0x80) {
             return String.valueOf((char) c);

@@ -4,10 +4,10 @@ import java.util.Collections;
 import java.util.List;
 
 /**
- * CLIP's expression: contractions, letters, single digits, and runs of anything else but space.
- * {@code whole} are words that it names itself; where a byte-level splitter follows ({@code apart}), they are cut once
- * more without those. {@code anyCase}: it ignores case, for which the long s is an s and the iota that is a mark
- * (U+0345) neither a letter nor a mark.
+ * CLIP's word pattern: contractions, runs of letters, single digits, and runs of anything else but space. {@code
+ * whole}: words that the pattern names itself; {@code apart}: a byte-level splitter follows, which splits those once
+ * more. {@code anyCase}: case is ignored, so the long s counts as an s, and the combining iota (U+0345) as neither a
+ * letter nor a mark.
  */
 final class ClipWords implements Words {
     private static final String[] CONTRACTIONS = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};

@@ -9,9 +9,9 @@ import java.util.function.UnaryOperator;
 import mcad.engine.McadException;
 import org.json.JSONArray;
 
-/** A text to token ids, by the steps of a tokenizer's file. Many threads may use one. */
+/** Turns a text into token ids by the steps of a tokenizer's file. Thread-safe. */
 public final class Encoder {
-    /** Ids before and after those of a text. */
+    /** Special tokens around a text. */
     public final int[] before;
     public final int[] after;
 
@@ -22,7 +22,7 @@ public final class Encoder {
     private final Added added;
     private final Added addedNormalized;
 
-    /** McadException if the file is missing, damaged, or has a step that this version does not know. */
+    /** McadException if the file is missing or damaged, or has a step that this version does not know. */
     public Encoder(Path file) throws IOException {
         Table table = new Table(file);
         try {
@@ -42,7 +42,7 @@ public final class Encoder {
         }
     }
 
-    /** The ids of {@code text}; no more are looked for once there are more than {@code most}. */
+    /** The ids of {@code text}; stops early once there are more than {@code most}. */
     public int[] encode(String text, int most) {
         Ids ids = new Ids();
         String prepared = Normalize.apply(prepare, withoutLoneSurrogates(text));

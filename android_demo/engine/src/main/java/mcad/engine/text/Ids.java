@@ -14,7 +14,7 @@ final class Ids {
         values[count++] = id;
     }
 
-    /** Those from {@code from} on, last first. */
+    /** Reverses the ids from {@code from} on. */
     void reverse(int from) {
         for (int i = from, j = count - 1; i < j; i++, j--) {
             int id = values[i];

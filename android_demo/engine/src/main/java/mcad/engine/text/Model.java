@@ -5,13 +5,13 @@ import java.nio.charset.StandardCharsets;
 import mcad.engine.McadException;
 import mcad.engine.base.JsonFields;
 
-/** One word to token ids. */
+/** Turns a word into token ids. */
 interface Model {
     int NONE = -1;
 
     void encode(String word, Ids ids);
 
-    /** The model of a table; IllegalArgumentException for one that this version does not know. */
+    /** The model of a table; IllegalArgumentException for a model that this version does not know. */
     static Model of(Table table) throws McadException {
         JsonFields model = table.header.object("model");
         switch (model.string("kind")) {
@@ -26,7 +26,7 @@ interface Model {
         }
     }
 
-    /** Adds the tokens of a text's bytes, and says whether the vocabulary has them all; adds none otherwise. */
+    /** Adds the tokens of a text's bytes and returns true if the vocabulary has them all; else adds none. */
     static boolean addBytes(String text, IntBuffer byteIds, Ids ids) {
         if (byteIds.capacity() == 0) {
             return false;
@@ -43,7 +43,7 @@ interface Model {
         return true;
     }
 
-    /** An id of a header, or NONE for null. */
+    /** An id in the header, or NONE for null. */
     static int id(JsonFields model, String key) throws McadException {
         return model.has(key) ? (int) model.integer(key) : NONE;
     }

@@ -8,11 +8,11 @@ import java.util.function.IntPredicate;
 import java.util.function.UnaryOperator;
 import org.json.JSONArray;
 
-/** Steps from text to text, as mcad_mobile/engine/text/normalize.py names them. */
+/** Normalization steps, named as in mcad_mobile/engine/text/normalize.py. */
 final class Normalize {
     private Normalize() {}
 
-    /** The functions of steps; IllegalArgumentException for a name that this version does not know. */
+    /** The functions of steps; IllegalArgumentException for an unknown name. */
     static List<UnaryOperator<String>> of(List<JSONArray> steps, Table table) {
         List<UnaryOperator<String>> all = new ArrayList<>();
         for (JSONArray step : steps) {
@@ -87,7 +87,7 @@ final class Normalize {
         return out.toString();
     }
 
-    /** Each run of spaces replaced; with {@code trim}, none is left at the ends. */
+    /** Replaces each run of spaces; with {@code trim}, removes those at the ends. */
     private static String joined(String text, IntPredicate isSpace, String with, boolean trim) {
         StringBuilder out = new StringBuilder(text.length());
         boolean after = false;

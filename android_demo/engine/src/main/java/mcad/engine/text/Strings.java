@@ -4,7 +4,7 @@ import java.nio.ByteBuffer;
 import java.nio.IntBuffer;
 import java.util.zip.CRC32;
 
-/** Strings to their numbers: a hash table of CRC-32 with open addressing, mapped. */
+/** Maps strings to numbers: a memory-mapped hash table with CRC-32 and open addressing. */
 final class Strings {
     private final ByteBuffer bytes;
     private final IntBuffer ends;

@@ -19,8 +19,8 @@ import mcad.engine.McadException;
 import mcad.engine.base.JsonFields;
 
 /**
- * The tokenizer's file: a header in JSON, then arrays that are mapped and read where they lie, so that 256,000 tokens
- * cost a phone the pages that a query touches. The layout is in mcad_mobile/engine/text/table.py.
+ * The tokenizer's file: a JSON header, then memory-mapped arrays read in place, so that of 256,000 tokens a phone loads
+ * only the pages that a query touches. The layout is in mcad_mobile/engine/text/table.py.
  */
 final class Table {
     private static final byte[] MAGIC = "MCADTOK1".getBytes(StandardCharsets.US_ASCII);
@@ -30,7 +30,7 @@ final class Table {
     final JsonFields header;
     private final Map<String, ByteBuffer> arrays = new HashMap<>();
 
-    // Of Java 8 a ByteBuffer's position and limit are Buffer's.
+    // In Java 8, ByteBuffer inherits position and limit from Buffer.
     /** McadException if the file is missing or damaged. */
     Table(Path file) throws IOException {
         try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
@@ -88,7 +88,7 @@ final class Table {
         }
     }
 
-    /** One array by its name; an empty one if the file has none of that name. */
+    /** An array by name; empty if the file has no such array. */
     ByteBuffer bytes(String name) {
         ByteBuffer array = arrays.get(name);
         return (array == null ? ByteBuffer.allocate(0) : array.duplicate()).order(ByteOrder.LITTLE_ENDIAN);

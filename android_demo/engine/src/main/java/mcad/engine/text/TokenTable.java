@@ -10,8 +10,8 @@ import java.nio.file.StandardOpenOption;
 import mcad.engine.McadException;
 
 /**
- * A row of numbers for each token, read from a file: V scales, float32 little-endian, then V rows of W integers of 16 or
- * 4 bits. The text tower takes rows in place of ids. Why they are read and not mapped: see mcad_mobile/engine/text/token_rows.py.
+ * A file with a row of numbers per token: V scales, float32 little-endian, then V rows of W integers of 16 or 4 bits.
+ * The text tower takes rows instead of ids. mcad_mobile/engine/text/token_rows.py says why they are read, not mapped.
  */
 public final class TokenTable implements Closeable {
     private final Path path;
@@ -21,7 +21,7 @@ public final class TokenTable implements Closeable {
     private final int bits; // of a number
     private final int length; // of a row, in bytes
 
-    /** McadException if the file has another size than {@code tokens} rows of {@code width} numbers. */
+    /** McadException if the file's size is not that of {@code tokens} rows of {@code width} numbers. */
     public TokenTable(Path path, int tokens, int width, int bits) throws IOException {
         this.path = path;
         this.tokens = tokens;
@@ -38,7 +38,7 @@ public final class TokenTable implements Closeable {
         }
     }
 
-    /** The rows of {@code ids}, one after another: [ids.length * width]. McadException if the file ends before one. */
+    /** The rows of {@code ids}, concatenated: [ids.length * width]. McadException if the file ends early. */
     public float[] rows(int[] ids) throws IOException {
         float[] rows = new float[ids.length * width];
         ByteBuffer scale = ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN);

@@ -8,11 +8,11 @@ import java.util.Map;
 import mcad.engine.Bundle;
 import mcad.engine.McadException;
 
-/** Text to the rows that a text tower takes. The reference is mcad_mobile/engine/text/tokenizer.py. */
+/** Turns text into a text tower's inputs. The reference is mcad_mobile/engine/text/tokenizer.py. */
 public final class Tokenizer implements Closeable {
     /**
-     * One text: ids [length], mask [length], 1 where the tower looks and 0 where it does not, and pooling [length], the
-     * weights of the states that become the embedding.
+     * A tokenized text: ids [length]; mask [length], 1 where the tower attends, else 0; pooling [length], the weights
+     * of the token states in the embedding.
      */
     public record Tokens(int[] ids, float[] mask, float[] pooling, boolean truncated) {}
 
@@ -26,14 +26,14 @@ public final class Tokenizer implements Closeable {
         this.table = table;
     }
 
-    /** The tokenizer of a bundle. McadException if its file cannot be read. */
+    /** A bundle's tokenizer. McadException if its file cannot be read. */
     public static Tokenizer of(Bundle bundle) throws IOException {
         Bundle.TableRecord table = bundle.tokenTable;
         return new Tokenizer(bundle.tokenizer, new Encoder(bundle.path(bundle.tokenizer.file())),
             new TokenTable(bundle.path(table.file()), table.tokens(), table.width(), table.bits()));
     }
 
-    /** The inputs of a text tower by name: the tokens' rows, mask and pooling. */
+    /** A text tower's inputs by name: the tokens' rows, mask and pooling. */
     public Map<String, Object> inputs(Tokens tokens) throws IOException {
         Map<String, Object> inputs = new HashMap<>();
         inputs.put("token_rows", table.rows(tokens.ids()));
@@ -42,7 +42,7 @@ public final class Tokenizer implements Closeable {
         return inputs;
     }
 
-    /** McadException if {@code text} holds nothing but space; a text that is too long is cut. */
+    /** McadException if {@code text} is blank; a text that is too long is cut off. */
     public Tokens tokenize(String text) throws McadException {
         refuseEmpty(text);
         int length = spec.length();

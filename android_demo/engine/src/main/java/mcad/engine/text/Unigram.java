@@ -8,8 +8,8 @@ import mcad.engine.McadException;
 import mcad.engine.base.JsonFields;
 
 /**
- * The most likely pieces (Kudo, 2018). The strings are the pieces, then beginnings of pieces that are none themselves;
- * scores are log probabilities.
+ * Splits a word into its most likely pieces (Kudo, 2018). The strings are the pieces, then prefixes of pieces that are
+ * no pieces themselves; scores are log probabilities.
  */
 final class Unigram implements Model {
     private final Strings strings;
@@ -29,7 +29,7 @@ final class Unigram implements Model {
     @Override
     public void encode(String word, Ids ids) {
         byte[] text = word.getBytes(StandardCharsets.UTF_8);
-        // By the byte that a path ends at: its score, where its last piece starts (or -1), and the piece.
+        // For the best path to each byte: its score, where its last piece starts (or -1), and that piece.
         double[] best = new double[text.length + 1];
         int[] from = new int[text.length + 1];
         int[] piece = new int[text.length + 1];
@@ -78,7 +78,7 @@ final class Unigram implements Model {
         }
     }
 
-    /** A run of unknown characters, last first: its bytes, where the vocabulary has them. */
+    /** Adds a run of unknown characters, reversed, as byte tokens if the vocabulary has them. */
     private void addUnknown(byte[] text, int start, int end, Ids ids) {
         int found = strings.find(text, start, end);
         if (found >= 0 && found < scores.capacity()) {

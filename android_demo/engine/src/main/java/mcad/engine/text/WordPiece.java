@@ -4,7 +4,7 @@ import java.nio.charset.StandardCharsets;
 import mcad.engine.McadException;
 import mcad.engine.base.JsonFields;
 
-/** The longest pieces that the vocabulary holds, from the left (Devlin et al., 2019). */
+/** Splits off the longest piece in the vocabulary, from the left (Devlin et al., 2019). */
 final class WordPiece implements Model {
     private final Strings strings;
     private final int unknown;
@@ -24,7 +24,7 @@ final class WordPiece implements Model {
             ids.add(unknown);
             return;
         }
-        // The mark of a piece that continues a word is written over what was taken before it.
+        // The prefix of continuing pieces overwrites the bytes of the piece before.
         byte[] text = word.getBytes(StandardCharsets.UTF_8);
         byte[] key = new byte[continued.length + text.length];
         System.arraycopy(text, 0, key, continued.length, text.length);
@@ -39,7 +39,7 @@ final class WordPiece implements Model {
             int end = key.length;
             int id = NONE;
             for (; end > at && id < 0; end--) {
-                // Between bytes of one character nothing is found.
+                // An end within a character matches nothing.
                 id = strings.find(key, from, end);
             }
             if (id < 0) {

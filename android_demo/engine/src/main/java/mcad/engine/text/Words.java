@@ -4,14 +4,12 @@ import java.util.ArrayList;
 import java.util.List;
 import org.json.JSONArray;
 
-/**
- * Steps that cut a normalized text into the words that a model takes, as mcad_mobile/engine/text/words.py names them.
- */
+/** Steps that split a normalized text into a model's words, named as in mcad_mobile/engine/text/words.py. */
 interface Words {
-    /** Adds the words of {@code text}, which stands at the start of what was asked if {@code first}. */
+    /** Adds the words of {@code text}, which starts the query if {@code first}. */
     void split(String text, boolean first, List<String> words);
 
-    /** The functions of steps; IllegalArgumentException for a name that this version does not know. */
+    /** The functions of steps; IllegalArgumentException for an unknown name. */
     static List<Words> of(List<JSONArray> steps) {
         List<Words> all = new ArrayList<>();
         for (JSONArray step : steps) {
@@ -40,7 +38,7 @@ interface Words {
         }
     }
 
-    /** At white space, and with {@code punctuation} at each mark of it, which is a word. */
+    /** Splits at white space and, with {@code punctuation}, at punctuation, each mark a word. */
     private static void cut(String text, boolean punctuation, List<String> words) {
         int start = 0;
         for (int i = 0; i <= text.length();) {
@@ -61,7 +59,7 @@ interface Words {
         }
     }
 
-    /** SentencePiece's space, which starts a word. */
+    /** Replaces spaces by SentencePiece's mark, which starts a word. */
     private static Words metaspace(String mark, String prepend, boolean split) {
         return (text, first, words) -> {
             String marked = text.replace(" ", mark);
