@@ -105,7 +105,7 @@ def verdict(result: dict[str, Any]) -> str:
             "met" if row[key]["median"] <= goal else "missed"
             for key, goal in (("search_ms", ms), ("pages", pages))
         )
-        parts.append(f"{row['photos']:,} photos: {ms} ms, {time_}, and {pages:,} pages, {read}")
+        parts.append(f"at {row['photos']:,} photos {ms} ms ({time_}) and {pages:,} pages ({read})")
     return f"Goals: {'; '.join(parts)}."
 
 

@@ -123,8 +123,9 @@ def table(result: dict[str, Any]) -> str:
         ("peak RSS, MiB", "", result["peak_rss_mib"]),
     )
     lines = [
-        f"{PHOTOS:,} photos, one thread, {result['runs']} runs, with a load average of "
-        f"{result['device']['load_average_1m']} on {result['device']['cores']} cores",
+        f"An export of the default student, and searches among {PHOTOS:,} photos on one thread; "
+        f"{result['runs']} runs, with a load average of {result['device']['load_average_1m']} on "
+        f"{result['device']['cores']} cores:",
         "",
         "| | limit | median | min | max |",
         "|---|---|---|---|---|",

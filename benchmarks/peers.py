@@ -189,11 +189,11 @@ def verdict(result: dict[str, Any]) -> str:
         fastest = min(right, key=lambda row: row["p50"])
         name = f"{NAMES[fastest['runtime']]} {fastest['precision']}"
         if fastest is shipped:
-            sentences.append(f"For the {tower} tower the shipped row is the fastest of ours here.")
+            sentences.append(f"Of our {tower} towers, the file in a `cpu` bundle is fastest.")
         else:
             sentences.append(
-                f"For the {tower} tower {name} is faster than what a `cpu` bundle ships here, "
-                f"{shipped['p50'] / fastest['p50']:.2f} times."
+                f"{name} runs the {tower} tower {shipped['p50'] / fastest['p50']:.2f} times as "
+                "fast as the file in a `cpu` bundle."
             )
     return " ".join(sentences)
 

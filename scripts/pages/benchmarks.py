@@ -24,10 +24,10 @@ from scripts.pages.results import footer, is_stored, made_with, stored
 
 HEAD = [
     "# Benchmarks",
-    "For people who compare: after this page you know what time, memory and recall were measured, "
-    "on which machine, and how to measure again. No figure here is a phone's. `make docs` writes "
-    "the page from `benchmarks/results/`; `make bench DATA=DIR` measures (Flickr8k in the Karpathy "
-    "layout).",
+    "For people who compare: after this page you know the time, memory and recall that we "
+    "measured, on which machine, and how to measure again. No figure here is from a phone. `make "
+    "docs` writes this page from `benchmarks/results/`; `make bench DATA=DIR` measures again, with "
+    "Flickr8k in the [Karpathy layout](data.md).",
 ]
 
 
@@ -64,8 +64,8 @@ def main_job() -> list[str]:
     return [
         "## The main job",
         *(part for job in jobs for part in (main_job_benchmark.table(job), footer(job))),
-        "Memory is that of the process that searches. PSS divides pages among the processes that "
-        "share them, RSS does not; the limit is for PSS. Re-run: `benchmarks/main_job.py`.",
+        "Memory is that of the process that searches. PSS divides shared pages among the processes "
+        "that share them, RSS does not; the limit is for PSS. Re-run: `benchmarks/main_job.py`.",
     ]
 
 
@@ -75,9 +75,9 @@ def peers() -> list[str]:
         "One input at a time on one thread, each row in its own process. *Ours* is the default "
         "student in each runtime; texts have no padding, except in LiteRT, which takes 32 tokens. "
         "CLIP and MobileCLIP are open_clip's architectures in fp32 with random weights and texts "
-        "of 77 tokens: time and memory are real, recall is not compared. Bold: the first rung of "
-        "a `cpu` bundle, to which the ratios refer. Cosine: the worst golden input against the "
-        "float student.",
+        "of 77 tokens: time and memory are as with trained weights, recall is not compared. Bold: "
+        "the first rung of a `cpu` bundle; the last column compares with its time. Cosine: the "
+        "worst of the bundle's test inputs against the float student.",
     ]
     for towers in reversed(stored("peers")):
         parts += [
@@ -104,9 +104,9 @@ def students() -> list[str]:
         f"exported for `cpu`, on {'; '.join(machines)}. "
         "Time, memory, bytes and cosine hold for trained weights, too; recall is not measured. "
         "Text towers: one text at a time on one thread, each row in its own process. Bold: the "
-        "tower in a bundle, to which the ratios refer. *library*: the text tower as the library "
-        "exports it, with 77 tokens (SigLIP 2: 64). MobileCLIP2 and SigLIP 2 were trained to see "
-        "padding, so all their rows read it. Whole search: "
+        "tower in a bundle, with whose time the ratios compare. *library*: the text tower as the "
+        "library exports it, with 77 tokens (SigLIP 2: 64). MobileCLIP2 and SigLIP 2 were trained "
+        "to see padding, so all their rows include it. Whole search: "
         f"`bench --synthetic {students_benchmark.PHOTOS}`.",
         students_benchmark.table(result),
         students_benchmark.verdict(result)
@@ -136,13 +136,13 @@ def index() -> list[str]:
     loads = [load for document in documents for load in document["row"]["load_average"]]
     parts = [
         "## The index and its peers",
-        f"Photo embeddings of 256 dimensions, blended from {first['blended_from']:,} real ones (of "
-        f"Flickr8k by the default student), and {first['queries']} real text queries, on one "
-        f"thread of {first['machine']['cpu']}. "
-        "Recall is against exact float32 search. An engine with a setting runs at the cheapest one "
-        f"that reaches {index_benchmark.GOAL}, or at its most thorough. Bytes are everything on "
-        "disk, in ours also paths of 53 bytes. Memory is PSS that importing the library, opening "
-        "and searching add. The load average was "
+        "Photo embeddings of 256 dimensions, interpolated between "
+        f"{first['blended_from']:,} real ones (Flickr8k by the default student), and "
+        f"{first['queries']} real text queries, on one thread of {first['machine']['cpu']}. "
+        "Recall is against exact float32 search. An engine with a setting runs at the cheapest "
+        f"value that reaches {index_benchmark.GOAL}, or at its most thorough. Bytes count "
+        "everything on disk; ours include paths of 53 bytes. Memory is the PSS that importing the "
+        "library, opening the index and searching add. The load average was "
         f"{min(loads):.1f} to {max(loads):.1f}; above 1, build times are too long. Re-run: "
         "`python -m benchmarks.index`.",
     ]
@@ -151,7 +151,7 @@ def index() -> list[str]:
             parts += [f"### {size:,} photos", index_benchmark.as_markdown(found)]
     return [
         *parts,
-        "Statistics of the blends and of the real embeddings:",
+        "How much the interpolated embeddings resemble the real ones:",
         index_benchmark.statistics_markdown(first["statistics"]),
         made_with(first["date"], first["machine"]["cpu"], first["versions"]),
     ]
@@ -164,22 +164,22 @@ def kernels() -> list[str]:
     p50, p99 = ("met" if jni["cpu"][p] <= setup["limit_ms"] else "missed" for p in ("p50", "p99"))
     return [
         "## The kernels through Java, through Python, and on Arm",
-        f"{setup['photos']:,} photos of {setup['dim']} dimensions, blended from "
+        f"{setup['photos']:,} embeddings of {setup['dim']} dimensions, interpolated between "
         f"{setup['blended_from']:,} real ones, and {setup['queries']} real text queries, on one "
-        f"thread of {result['machine']['cpu']} with {result['machine']['cores']} cores, in turn "
-        "in one run. The machine was busy, so what compares is the processor's time. "
+        f"thread of {result['machine']['cpu']} with {result['machine']['cores']} cores. Java and "
+        "Python took turns in one run. The machine was busy, so compare processor times. "
         f"The goal is {setup['limit_ms']} ms with {setup['heap_limit_mib']} MB of heap: {p50} at "
         "the median, "
-        f"{p99} at p99. The JVM's heap is {jni['heap_mib']:.1f} MiB, its PSS "
-        f"{jni['pss_mib']:.0f} MiB, opening the index takes {jni['open_ms']:.1f} ms. Both find the "
-        f"same photos. {damaged['rounds']:,} damaged indexes were searched under "
-        f"{damaged['checked_by']}: {damaged['opened']:,} could be opened, none ended the process. "
-        "Re-run: `python -m benchmarks.kernels`.",
+        f"{p99} at p99. The JVM's heap takes {jni['heap_mib']:.1f} MiB, its PSS is "
+        f"{jni['pss_mib']:.0f} MiB, and opening the index takes {jni['open_ms']:.1f} ms. Both find "
+        f"the same photos. {damaged['rounds']:,} damaged indexes were searched under "
+        f"{damaged['checked_by']}: {damaged['opened']:,} could be opened, and none crashed the "
+        "process. Re-run: `python -m benchmarks.kernels`.",
         kernels_benchmark.table(result),
-        f"On Arm, a search that scans {arm['scanned']:,} photos by {arm['words']} words and scores "
-        f"{arm['scored']:,}: instructions are counted under QEMU. Times are a model, no measurement"
-        ": instructions by clock and instructions a cycle (2.6 GHz and 2 in an A76, 2.0 GHz and 1 "
-        "in an A55), and 1.5 or 4 \N{MICRO SIGN}s to read each record.",
+        f"On Arm, for a search that scans {arm['scanned']:,} photos by {arm['words']} words "
+        f"of 64 bits and scores {arm['scored']:,}, QEMU counted the instructions. The times are "
+        "estimates from a model, not measurements: 2 instructions per cycle at 2.6 GHz for an A76, "
+        "1 at 2.0 GHz for an A55, and 1.5 or 4 \N{MICRO SIGN}s to read each record.",
         arm_table(arm),
         made_with(result["date"], result["machine"]["cpu"], result["versions"]),
     ]
@@ -191,16 +191,16 @@ def cold() -> list[str]:
     load = result["device"]["load_average_1m"]
     return [
         "## The first search",
-        f"An index of which nothing is in memory, as after a restart or after other apps: opened "
-        f"and searched once by each of {result['queries']} text queries, in a process of its own. "
-        "Pages are of 4 KiB. Medians, on one thread and a virtual disk, at a load of "
-        f"{load:.1f}. {cold_benchmark.verdict(result)} The last columns divide the pages by the "
-        "random reads a second that Samsung publishes for a phone's flash, and are no "
-        "measurement; most pages lie side by side, which is faster. Re-run: "
-        "`python -m benchmarks.cold --embeddings build/embeddings`.",
+        "No page of the index is in memory, as after a restart or after using other apps. Each of "
+        f"{result['queries']} text queries opens and searches the index once, in its own process. "
+        "Figures are medians on one thread and a virtual disk, at a load average of "
+        f"{load:.1f}; pages are 4 KiB. {cold_benchmark.verdict(result)} The last two columns are "
+        "estimates, not measurements: the pages divided by the random reads per second that "
+        "Samsung publishes for a phone's flash. Most pages lie side by side, which is faster. "
+        "Re-run: `python -m benchmarks.cold --embeddings build/embeddings`.",
         cold_benchmark.table(result),
-        f"Before searches asked for what they read (commit {before['commit']}), by the same script "
-        "on the same day and machine:",
+        f"The same before searches prefetched their pages (commit {before['commit']}), by the same "
+        "script on the same day and machine:",
         cold_benchmark.table(before),
         footer(result),
     ]
@@ -210,11 +210,11 @@ def languages() -> list[str]:
     result = stored("languages")
     return [
         "## Search in more languages",
-        "The default student's two text towers, in 8 bits on the CPU, with one image tower. "
-        "Captions: 40 of photos of Flickr8k's validation split (1,000 photos), written for this "
-        "test and translated by a language model; no native speaker has read them. Things: names "
-        "by Unicode CLDR that the tower was taught in no language, among 200 photos of objects. "
-        "Re-run: `python -m benchmarks.languages`.",
+        "The English and the multilingual text tower of the default student, in 8 bits on the CPU, "
+        "with the same image tower. Captions: 40, written for this test, of photos in Flickr8k's "
+        "validation split (1,000 photos), translated by a language model and not read by native "
+        "speakers. Things: names from Unicode CLDR that the tower was never taught in any "
+        "language, among 200 photos of objects. Re-run: `python -m benchmarks.languages`.",
         languages_benchmark.table(result),
         footer(result),
     ]
@@ -224,15 +224,16 @@ def confidence() -> list[str]:
     result = stored("confidence")
     return [
         "## Can a score tell whether the first photo is right?",
+        "A line is a score below which results would be hidden. It may hide one in twenty of the "
+        "right photos that rank first; how many wrong answers does it let pass? Queries: "
         f"{result['captions']:,} captions of the validation split whose photo is in the index, "
-        f"{result['captions_without_photo']} captions of things that no photo of it shows, and the "
-        f"names of {result['names']} things, of which photos are a tenth of the index; the others "
-        f"are left out, {result['draws']} draws. A line may hide one right photo in twenty that "
-        "ranks first. *Deviations*: how many standard deviations a score lies above the query's "
-        "scores with the bundle's sample photos; this does not move when photos are added. Every "
-        "line lets most wrong answers pass, so none is drawn: results are shown in order, and "
-        "`search --matches` leaves out what lies below its own. Re-run: "
-        "`python -m benchmarks.confidence`.",
+        f"{result['captions_without_photo']} captions that fit no photo in the index, and the "
+        f"names of {result['names']} things. Photos of some of these things are a tenth of the "
+        f"index; the other names fit no photo ({result['draws']} random draws). *Deviations*: how "
+        "many standard deviations a score lies above the query's scores with the bundle's sample "
+        "photos, which does not change when photos are added. Every line lets too many wrong "
+        "answers pass, so we draw none and show results in order. `search --matches` uses a line "
+        "of its own. Re-run: `python -m benchmarks.confidence`.",
         confidence_benchmark.as_markdown(result),
         f"{result['date']}, {result['machine']}, student {result['student']['name']}.",
     ]
@@ -256,14 +257,15 @@ def ablation() -> list[str]:
         "## What MCAD adds",
         "Recall on Flickr8k's test split (1,000 photos, 5,000 captions) in percent, with its "
         "standard deviation over seeds. All students have the same architecture and 30,000 "
-        "captioned pairs. The default and its variants take 16 passes of 5 views, other rows 12 of "
-        "6. Teachers of neighbouring seeds share a member. Without a dual-stream teacher, "
-        "labels weigh 1.0 instead of 0.1, with more dropout, which raises recall. "
+        "captioned pairs. The default and its variants train for 16 passes over 5 views, other "
+        "rows for 12 over 6. Teachers of neighbouring seeds share a member. Without a dual-stream "
+        "teacher, the contrastive loss weighs 1.0 instead of 0.1, with more dropout, which raises "
+        "recall. "
         "`benchmarks/distill_rows.py` defines the rows; [Train a student](method.md) explains "
         "them. Re-run: `benchmarks/distill_ablation.py`.",
         distill_ablation.as_markdown(rows),
         _gain(rows),
-        "Time of the recipe `mcad-extra` from nothing, teachers included:",
+        "Time of the recipe `mcad-extra` from scratch, including its teachers:",
         distill_recipe.as_markdown(stored("distill_recipe")),
         "Re-run: `benchmarks/distill_recipe.py`.",
         "\n".join(

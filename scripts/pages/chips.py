@@ -11,12 +11,12 @@ def chips_page() -> str:
     parts = [
         "# Chips",
         "",
-        "For people who export: after this page you know what to call your chip. `make docs` "
-        "writes it from `mcad_mobile/export/targets/socs.toml`.",
-        "`--target` takes an id, a model or a name in any spelling, or a family: `cpu`, "
+        "For people who export: after this page you know the name of your chip for `--target`.",
+        "It takes an id, a model or a name in any spelling, or a family: `cpu`, "
         + ", ".join(f"`{family}`" for family in families)
         + ".",
-        "How each family is tested: [targets.md](targets.md).",
+        "[Targets](targets.md) says what each family gets and how it is tested.",
+        "`make docs` writes this page from `mcad_mobile/export/targets/socs.toml`.",
         "",
     ]
     for family in families:

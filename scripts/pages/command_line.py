@@ -11,8 +11,8 @@ from mcad_mobile.cli.command import app
 def cli_page() -> str:
     verbs = list(typer.main.get_group(app).commands)
     parts = [
-        "# Command line\n\nFor people at a terminal: after this page you know every option. "
-        "`make docs` writes it from `--help`.\n"
+        "# Command line\n\nFor people at a terminal: this is `--help` of every command. "
+        "`make docs` writes it. For a first use, read the [quickstart](quickstart.md).\n"
     ]
     for arguments in [[], *[[verb] for verb in verbs]]:
         name = " ".join(["mcad-mobile", *arguments])
