@@ -1,5 +1,5 @@
-"""A library's tower -> one that exporters take whole. Each rewrite keeps what the tower computes,
-and is tested against the tower as it was."""
+"""Rewrite a library's tower so that exporters accept all of it. Each rewrite preserves the tower's
+outputs and is tested against the original."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EMBEDDINGS = tuple(
 
 
 def for_export(tower: nn.Module, *example: Tensor) -> None:
-    """Rewrite a tower in eval mode, in place. `example`: inputs that it can be run on."""
+    """Rewrite a tower in eval mode, in place. `example`: inputs to run it on."""
     reparameterize(tower)
     fold_batch_norms(tower, *example)
     spell_attention_pooling(tower)
@@ -31,16 +31,16 @@ def for_export(tower: nn.Module, *example: Tensor) -> None:
 
 
 def reparameterize(tower: nn.Module) -> None:
-    """Sum branches that training needs (MobileOne, RepMixer, RepVGG) into one convolution, by
-    timm's own functions. In 8 bits their sum would be rounded many times."""
+    """Merge training-time branches (MobileOne, RepMixer, RepVGG) into one convolution with timm's
+    own functions. In 8 bits, separate branches would be rounded one by one."""
     if any(type(module).__module__.startswith("timm.") for module in tower.modules()):
         require("timm.utils", "students").reparameterize_model(tower, inplace=True)
 
 
 @torch.no_grad()
 def fold_quick_gelu(tower: nn.Module) -> None:
-    """Make each QuickGELU between two linear maps a SiLU, x sigmoid(1.702 x) = silu(1.702 x) /
-    1.702, with both factors in the maps: one operator a layer and one range less to quantize."""
+    """Turn each QuickGELU between two linear maps into a SiLU: x sigmoid(1.702 x) = silu(1.702 x)
+    / 1.702. The maps absorb both factors: one operator per layer, one range less to quantize."""
     for module in tower.modules():
         for first, middle, last in (("c_fc", "gelu", "c_proj"), ("fc1", "activation_fn", "fc2")):
             gelu = getattr(module, middle, None)
@@ -57,7 +57,7 @@ def fold_quick_gelu(tower: nn.Module) -> None:
 
 @torch.no_grad()
 def bake_positions(tower: nn.Module) -> None:
-    """Bake transformers' positions of patches, which would be a gather of constants."""
+    """Precompute transformers' patch positions, otherwise a gather of constants."""
     for module in tower.modules():
         if not any(is_of(module, "transformers", name) for name in _EMBEDDINGS):
             continue

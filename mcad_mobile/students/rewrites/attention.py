@@ -1,12 +1,12 @@
-"""Attention as MatMul and Softmax, with the projections apart.
+"""Rewrite attention as MatMul and Softmax with separate projections.
 
-nn.MultiheadAttention takes a fused path that no exporter sees through, and its packed projection is
-one quantized weight for three uses (pytorch issue 135764). The scale of the scores goes into the
-weights of the queries.
+nn.MultiheadAttention takes a fused path that exporters cannot trace, and its packed projection
+becomes one quantized weight for three uses (pytorch issue 135764). The query weights absorb the
+scale of the scores.
 
-Pooling is attention with one query over all places of a photo. SigLIP's query is a constant, so the
-scores are a linear map of the states to heads, and the keys are never computed; their bias adds the
-same to all places, which a softmax cancels. In ModifiedResNet (CLIP's RN50) the mean asks.
+Pooling is attention with one query over all positions of a photo. SigLIP's query is constant, so
+scores are a linear map from states to heads and keys are never computed; their bias adds the same
+to all positions, which the softmax cancels. In ModifiedResNet (CLIP's RN50) the mean is the query.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SpelledAttention(nn.Module):
 
 
 class _Multihead(SpelledAttention):
-    """Called as nn.MultiheadAttention is, batch first, and gives no weights back."""
+    """Replaces a batch-first nn.MultiheadAttention; returns no attention weights."""
 
     def forward(
         self,
@@ -62,7 +62,7 @@ class _Multihead(SpelledAttention):
 
 
 class _Timm(SpelledAttention):
-    """Called as timm.layers.Attention is."""
+    """Replaces timm.layers.Attention."""
 
     def forward(
         self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
@@ -72,7 +72,7 @@ class _Timm(SpelledAttention):
 
 
 class _TimmGrid(SpelledAttention):
-    """Called as FastViT's attention is: [B, C, H, W] -> the same."""
+    """Replaces FastViT's attention: [B, C, H, W] -> [B, C, H, W]."""
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(2).transpose(1, 2)
@@ -80,8 +80,8 @@ class _TimmGrid(SpelledAttention):
 
 
 def spell_attention(tower: nn.Module) -> None:
-    """Rewrite each attention of `tower` in place. timm's kinds with more to them (norms of queries
-    and keys, gates, rotary positions) keep their own code, without the fused kernel."""
+    """Rewrite each attention of `tower` in place. timm's variants with query or key norms, gates
+    or rotary positions keep their own code, without the fused kernel."""
     for module in tower.modules():
         if getattr(module, "fused_attn", False):
             module.fused_attn = False  # type: ignore[assignment]
@@ -110,7 +110,7 @@ def _of_multihead(module: nn.MultiheadAttention) -> nn.Module | None:
 
 
 def _plain(module: Any) -> bool:
-    """Whether there is nothing to a timm attention but projections, scores and a softmax."""
+    """Whether a timm attention has only projections, scores and a softmax."""
     extras = (getattr(module, name, None) for name in ("q_norm", "k_norm", "norm", "gate"))
     known = type(module).__module__ in ("timm.layers.attention", "timm.models.fastvit")
     return known and all(extra is None or isinstance(extra, nn.Identity) for extra in extras)
@@ -123,7 +123,7 @@ def _maps(weights: tuple[Tensor, ...], bias: Tensor | None) -> list[nn.Linear]:
 
 @torch.no_grad()
 def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """A linear map with copies of these weights [out, in] and bias [out]."""
+    """Return a linear map with copies of weights [out, in] and bias [out]."""
     made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     made.weight.copy_(weight)
     if bias is not None:
@@ -159,7 +159,7 @@ class ProbePool(nn.Module):
 
 
 class MeanPool(nn.Module):
-    """Grid [B, C, H, W] -> [B, dim]: the mean of its places attends to them and to itself."""
+    """Grid [B, C, H, W] -> [B, dim]: the mean of all positions attends to them and to itself."""
 
     def __init__(self, positions: Tensor, attention: SpelledAttention) -> None:
         super().__init__()
@@ -204,7 +204,7 @@ def _spelled_pooling(module: Any) -> nn.Module | None:
 
 
 def _is_siglips(module: Any) -> bool:
-    """Whether timm's pooling is the one that SigLIP has: one query, no norms of it, an MLP."""
+    """Whether timm's pooling is SigLIP's: one query, no query or key norms, an MLP."""
     norms = (module.q_norm, module.k_norm)
     return (
         module.latent_len == 1

@@ -1,6 +1,6 @@
-"""Batch norms folded away: into the convolution before, or into a product and a sum where a norm
-stands alone. onnxruntime-qnn 2.7 leaves such a BatchNormalization on the CPU, and crashes on a
-depthwise convolution of 1 x 1 in its place. The quantized graph is then the one that runs."""
+"""Fold batch norms into the preceding convolution; a lone norm becomes a product and a sum.
+onnxruntime-qnn 2.7 leaves a lone BatchNormalization on the CPU, and crashes on a 1 x 1 depthwise
+convolution in its place. Folding here means that the quantized graph is the one that runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
 @torch.no_grad()
 def fold_batch_norms(tower: nn.Module, *example: Tensor) -> None:
-    """Fold norms in place; running `example` shows which reads a convolution alone."""
+    """Fold norms in place; running `example` shows which are a convolution's only reader."""
     norms = [module for module in tower.modules() if isinstance(module, _Norm)]
     if not norms:
         return
@@ -34,7 +34,7 @@ def fold_batch_norms(tower: nn.Module, *example: Tensor) -> None:
 
 
 def _instead(module: Any, folded: bool) -> nn.Module | None:
-    """The module that takes a norm's place. timm's norms have their activation inside."""
+    """Return a norm's replacement. timm's norms include their activation."""
     if not isinstance(module, _Norm):
         return None
     activation = getattr(module, "act", nn.Identity())
@@ -59,7 +59,7 @@ class _Scale(nn.Module):
 
 
 def _convolution_before(tower: nn.Module, example: tuple[Tensor, ...]) -> dict[int, nn.Conv2d]:
-    """By the id of a norm, the convolution whose output it alone reads."""
+    """Map a norm's id to the convolution of which it is the only reader."""
     reads = _Reads()
     wrote: dict[int, nn.Conv2d] = {}
     read: dict[int, int] = {}
@@ -92,8 +92,8 @@ def _convolution_before(tower: nn.Module, example: tuple[Tensor, ...]) -> dict[i
 
 
 class _Reads(TorchFunctionMode):
-    """Counts the functions that read each tensor, by its id. Tensors are kept: an id is given
-    again once its owner is gone."""
+    """Counts the functions that read each tensor, by its id. Keeps the tensors alive, because
+    Python reuses the ids of freed objects."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class _Reads(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        # A function that returns a shape or a type returns no tensor, and does not count.
+        # Functions that return no tensor, but a shape or a type, do not count.
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
             for leaf in tree_leaves((args, kwargs)):
                 if isinstance(leaf, Tensor):

@@ -1,4 +1,4 @@
-"""Swap modules of a tower for others."""
+"""Replace modules of a tower."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import nn
 
 
 def replace_modules(tower: nn.Module, rule: Callable[[Any], nn.Module | None]) -> None:
-    """Put what `rule` makes of a module into its place, wherever it makes something. Modules below
-    one that was replaced are left alone."""
+    """Replace every module for which `rule` returns another. Modules inside a replaced one are not
+    visited."""
     for name, child in tower.named_children():
         made = rule(child)
         if made is None:
@@ -20,8 +20,8 @@ def replace_modules(tower: nn.Module, rule: Callable[[Any], nn.Module | None]) -
 
 
 def is_of(module: Any, library: str, name: str) -> bool:
-    """Whether a module is `name` of a library, or of a class derived from it. The library is not
-    imported: a tower that has none of its modules does not need it."""
+    """Whether a module is an instance of a library's class `name`. Does not import the library,
+    which a tower without its modules does not need."""
     return any(
         kind.__name__ == name and kind.__module__.partition(".")[0] == library
         for kind in type(module).__mro__
