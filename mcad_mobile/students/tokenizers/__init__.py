@@ -1,1 +1,1 @@
-"""Tokenizers of libraries, written as the file that a bundle holds."""
+"""Convert libraries' tokenizers to the tokenizer file of a bundle."""

@@ -1,5 +1,5 @@
-"""Hugging Face's tokenizer.json -> the tokenizer's file of a bundle. A step that phones lack is an
-error here, which names it, and not on the phone."""
+"""Compile Hugging Face's tokenizer.json to a bundle's tokenizer file. A step that phones do not
+support is an error here, by name, not on the phone."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def compile_tokenizer(
     charsmap: bytes = b"",
     whole: dict[str, int] | None = None,
 ) -> bytes:
-    """Return the file for a tokenizer.json. `prepare` steps come before its own, `normalize` stand
-    in place of its normalizer, with the table `charsmap`; `whole` are words of open_clip's
-    expression that have an id of their own."""
+    """Return the file for a tokenizer.json. `prepare` steps run before its own; `normalize`, with
+    the table `charsmap`, replaces its normalizer; `whole` maps words of open_clip's regular
+    expression to ids of their own."""
     arrays: Arrays = charsmap_arrays(charsmap) if charsmap else {}
     steps = _normalizer(data["normalizer"], arrays) if normalize is None else [*normalize]
     before, after = _frame(data["post_processor"])
@@ -104,7 +104,7 @@ def _replacement(pattern: Json, content: str) -> Step:
 
 
 def charsmap_arrays(blob: bytes) -> Arrays:
-    """Split SentencePiece's precompiled table into its trie and what the trie's values name."""
+    """Split SentencePiece's precompiled table into its trie and the text that it points into."""
     (size,) = struct.unpack_from("<I", blob)
     return {"charsmap_trie": ("I", blob[4 : 4 + size]), "charsmap_text": ("B", blob[4 + size :])}
 
@@ -133,7 +133,7 @@ def _pre_tokenizer(
         elif kind == "Metaspace":
             steps.append(["metaspace", part["replacement"], part["prepend_scheme"], part["split"]])
         elif kind == "Split" and part["pattern"] == {"String": " "} and no_blanks:
-            continue  # Gemma's: its normalizer has left nothing to split at
+            continue  # Gemma's: its normalizer has replaced every space
         else:
             raise refuse("pre-tokenizer", kind)
     return steps
@@ -148,7 +148,7 @@ def _flat(data: Json | None) -> list[Json]:
 
 
 def _frame(data: Json | None) -> tuple[list[int], list[int]]:
-    """Ids before and after those of a text."""
+    """Return the ids to add before and after a text."""
     kind = None if data is None else data["type"]
     if data is None or kind == "ByteLevel":
         return [], []
@@ -179,7 +179,7 @@ def _added(token: Json) -> Step:
 
 
 def _model(data: Json, arrays: Arrays, of_bytes: bool, whole: dict[str, int]) -> Json:
-    # Files from before version 0.20 of the library leave the type of WordPiece and BPE out.
+    # Files written by versions before 0.20 of the library omit the type of WordPiece and BPE.
     kind = data.get("type") or ("BPE" if "merges" in data else "WordPiece")
     if kind == "WordPiece":
         strings = [b""] * (max(data["vocab"].values()) + 1)
@@ -204,7 +204,7 @@ def _unigram(data: Json, arrays: Arrays) -> Json:
     numbers = {piece: number for number, (piece, _) in enumerate(data["vocab"])}
     if data["unk_id"] is None:
         raise refuse("model", "Unigram without an unknown token")
-    pieces = [b""] * len(scores)  # of two of one name the later is found
+    pieces = [b""] * len(scores)  # of duplicate pieces, the last wins
     for piece, number in numbers.items():
         pieces[number] = piece.encode()
     starts = {piece[:end]: None for piece in numbers for end in range(1, len(piece))}
@@ -220,7 +220,7 @@ def _unigram(data: Json, arrays: Arrays) -> Json:
 
 
 def _byte_tokens(numbers: dict[str, int]) -> bytes:
-    """The tokens <0x00> to <0xFF>."""
+    """Return the ids of tokens <0x00> to <0xFF>, as uint32."""
     return array("I", (numbers.get(f"<0x{byte:02X}>", NONE) for byte in range(256))).tobytes()
 
 
@@ -274,7 +274,7 @@ def _merges(merges: list[Any], vocab: dict[str, int]) -> Arrays:
 
 
 def _byte_letters() -> list[str]:
-    """For each byte the printable character that stands for it in a vocabulary of GPT-2's kind."""
+    """Return the printable character for each byte in a GPT-2 vocabulary."""
     letters, spare = [], 256
     for byte in range(256):
         printable = 0x21 <= byte <= 0x7E or 0xA1 <= byte <= 0xAC or byte >= 0xAE

@@ -1,5 +1,4 @@
-"""A library's tokenizer -> the tokenizer's file of a bundle, with the ids that the library
-gives."""
+"""Convert a library's tokenizer to a bundle's tokenizer file that gives the same ids."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ from mcad_mobile.students.tokenizers.compile import (
 UNIGRAM, BPE = 1, 2  # kinds of SentencePiece models
 
 _CANONICAL: list[Step] = [["lower_text"], ["remove", ASCII_PUNCTUATION], ["join_words"]]
-# open_clip's three ways to clean a text, by the name of its function.
+# open_clip's three text cleaners, by function name.
 _CLEAN: dict[str, list[Step]] = {
     "_clean_lower": [["basic_clean"], ["join_words"], ["lower_text"]],
     "_clean_whitespace": [["basic_clean"], ["join_words"]],
@@ -34,7 +33,7 @@ _CLEAN: dict[str, list[Step]] = {
 
 @dataclass(frozen=True)
 class _Parts:
-    """A tokenizer.json, how a row is padded, and options of `compile_tokenizer`."""
+    """A tokenizer.json, how rows are padded, and options of `compile_tokenizer`."""
 
     data: Json
     pad: int
@@ -46,7 +45,7 @@ class _Parts:
 def convert_tokenizer(
     tokenizer: Any, *, length: int, pool: Pool, attends_to_padding: bool
 ) -> tuple[TokenizerSpec, bytes]:
-    """Return the spec and the file of a bundle for a library's tokenizer."""
+    """Convert a library's tokenizer to a bundle's spec and file."""
     parts = _parts(tokenizer)
     spec = TokenizerSpec(
         length=length,
@@ -76,7 +75,7 @@ def _parts(tokenizer: Any) -> _Parts:
 
 
 def _open_clip(tokenizer: Any) -> _Parts:
-    """open_clip's own byte-pair encoding, whose expression names its specials."""
+    """Convert open_clip's own byte-pair encoding, whose regular expression lists the specials."""
     if tokenizer.reduction_fn is not None:
         raise refuse("way to cut a text", "a reduction mask, which is for training")
     encoder, start, end = tokenizer.encoder, tokenizer.sot_token_id, tokenizer.eot_token_id
@@ -111,7 +110,7 @@ def _open_clip_of_transformers(tokenizer: Any) -> _Parts:
     parts = replace(parts, options={**parts.options, "prepare": steps})
     if not tokenizer.strip_sep_token:
         return parts
-    # CLIPA's: a zero stands where the separator was.
+    # CLIPA replaces the separator with a zero.
     data, separator = json.loads(json.dumps(parts.data)), tokenizer.tokenizer.sep_token_id
     if data["post_processor"]["type"] != "TemplateProcessing":
         raise refuse("post-processor", f"{data['post_processor']['type']} without its separator")
@@ -141,8 +140,8 @@ def _transformers(tokenizer: Any) -> _Parts:
 
 
 def _siglip(tokenizer: Any) -> _Parts:
-    """transformers' SigLIP: parts between specials in canonical form, then SentencePiece's table of
-    characters, and every space starts a word."""
+    """Convert transformers' SigLIP: canonicalize the parts between specials, then apply
+    SentencePiece's character table; every space starts a word."""
     model = read_sentencepiece(tokenizer.vocab_file)
     if model.kind != UNIGRAM:
         raise refuse("model", "SentencePiece of another kind than unigram")
@@ -187,7 +186,7 @@ def _added(token: Any, number: int) -> Json:
 
 @dataclass(frozen=True)
 class SentencePieceModel:
-    """A SentencePiece model: its `kind`, strings and scores by id, and replacements."""
+    """A SentencePiece model: `kind`, strings and scores by id, and its character table."""
 
     kind: int
     pieces: list[tuple[str, float]]
@@ -196,7 +195,7 @@ class SentencePieceModel:
 
 
 def read_sentencepiece(path: str) -> SentencePieceModel:
-    """StudentError if the file is missing or something else."""
+    """Read a model. StudentError if the file is missing or not a SentencePiece model."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             fields = list(_fields(file.read()))
@@ -219,7 +218,7 @@ def _piece(data: bytes) -> tuple[str, float]:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """Protobuf's wire format: field numbers, and their integers or bytes."""
+    """Parse protobuf's wire format: yield field numbers and their integers or bytes."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)

@@ -1,5 +1,5 @@
-"""The tokenizer of students that read many languages: a SentencePiece unigram model in their
-folder, which the `sentencepiece` library reads, too."""
+"""The tokenizer of multilingual students: a SentencePiece unigram model in their folder, which the
+`sentencepiece` library can read too."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class SentencePieceConfig(Record, frozen=True, tag_field="kind", tag="sentencepi
         return UNKNOWN
 
     def tokens(self, directory: Path) -> int:
-        """How many tokens the model in `directory` has. StudentError."""
+        """Count the tokens of the model in `directory`. Raises StudentError."""
         return len(read_sentencepiece(str(directory / self.file)).pieces)
 
     def compiled(self, directory: Path) -> tuple[TokenizerSpec, bytes]:
-        """The spec and the file of a bundle for the model in `directory`. StudentError."""
+        """Compile the model in `directory` to a bundle's spec and file. Raises StudentError."""
         model = read_sentencepiece(str(directory / self.file))
-        # What only frames a text is not found in it, whatever it says.
+        # Specials only frame a text: a text that spells one must not match it.
         pieces = [("", 0.0)] * len(SPECIALS) + model.pieces[len(SPECIALS) :]
         data: Json = {
             "added_tokens": [],
@@ -53,7 +53,7 @@ class SentencePieceConfig(Record, frozen=True, tag_field="kind", tag="sentencepi
                 "type": "Unigram",
                 "vocab": pieces,
                 "unk_id": UNKNOWN,
-                # Words of a few letters a token are not foreign to it.
+                # A word with few letters per token is not reported as unknown.
                 "many_scripts": True,
             },
         }
@@ -70,8 +70,8 @@ class SentencePieceConfig(Record, frozen=True, tag_field="kind", tag="sentencepi
 
 
 def sentencepiece_model(pieces: Iterable[tuple[str, float]], normalizer: bytes) -> bytes:
-    """A SentencePiece model of the specials and `pieces`, strings with their log probabilities;
-    `normalizer` is a NormalizerSpec in protobuf's format."""
+    """Build a SentencePiece model from the specials and `pieces` (string, log probability);
+    `normalizer` is a serialized NormalizerSpec."""
     kinds = [_CONTROL, _CONTROL, _CONTROL, _UNKNOWN]
     out = bytearray()
     for piece, score, kind in [

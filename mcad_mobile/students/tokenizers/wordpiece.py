@@ -32,23 +32,23 @@ class WordPieceConfig(Record, frozen=True, tag_field="kind", tag="wordpiece"):
         return max(self.pad, *self.specials.values())
 
     def tokens(self, directory: Path) -> int:
-        """How many tokens the vocabulary in `directory` has."""
+        """Count the tokens of the vocabulary in `directory`."""
         return len(vocabulary(self, directory))
 
     def compiled(self, directory: Path) -> tuple[TokenizerSpec, bytes]:
-        """The spec and the file of a bundle for the vocabulary in `directory`."""
+        """Compile the vocabulary in `directory` to a bundle's spec and file."""
         spec = TokenizerSpec(length=self.length, pad=self.pad)
         return spec, compile_tokenizer(wordpiece_json(self, directory))
 
 
 def vocabulary(config: WordPieceConfig, directory: Path) -> dict[str, int]:
-    """Ids by token: the numbers of their lines."""
+    """Map each token to its id, its line number from 0."""
     lines = (directory / config.file).read_text("utf-8").split("\n")
     return {line: number for number, line in enumerate(lines) if line}
 
 
 def wordpiece_json(config: WordPieceConfig, directory: Path) -> dict[str, Any]:
-    """The same as Hugging Face's tokenizer.json."""
+    """Return the tokenizer in the format of Hugging Face's tokenizer.json."""
     vocab = vocabulary(config, directory)
     frame = [
         {"SpecialToken": {"id": "[CLS]", "type_id": 0}},
