@@ -35,8 +35,8 @@ def scaled(width: float, depth: float) -> Stages:
 
 
 class SameConv(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding for even inputs, as ImageNet's weights were
-    trained: a stride of 2 pads less at the top and left than at the bottom and right."""
+    """Convolution with TensorFlow's SAME padding for even inputs, which the ImageNet weights need:
+    at stride 2 it pads less at the top and left than at the bottom and right."""
 
     def __init__(self, cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(cin, cout, kernel, stride, groups=groups)
@@ -65,7 +65,7 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Photos [B, 3, S, S] float32 -> the features of ImageNet's classifier, whose batch norms are
+    """Photos [B, 3, S, S] float32 -> the features of an ImageNet classifier, with its batch norms
     folded into the convolutions (distill/pretrained.py)."""
 
     def __init__(self, stages: Stages = LITE0) -> None:
@@ -81,7 +81,7 @@ class Trunk(nn.Module):
         self.head_conv = SameConv(cin, FEATURES, 1)
 
     def grid(self, pixels: Tensor, without: int = 0) -> Tensor:
-        """Return [B, C, S/32, S/32], the input of the last convolution, or `without` blocks."""
+        """Return [B, C, S/32, S/32], the output of all blocks but the last `without`."""
         blocks = self.blocks[: len(self.blocks) - without]
         return blocks(F.relu6(self.stem(pixels)))  # type: ignore[no-any-return]
 
@@ -102,7 +102,7 @@ class ImageTower(Trunk):
 
 
 class Head(nn.Module):
-    """Features [B, cin] -> embedding [B, dim]: a linear map plus a hidden layer's correction."""
+    """Features [B, cin] -> embeddings [B, dim]: a linear map plus a hidden layer's correction."""
 
     def __init__(self, cin: int, hidden: int, dim: int) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ KS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Recalls; `by_photo` [N] is what each photo gives to mR, in percent."""
+    """Recall@K in both directions; the mean of `by_photo` [N] is mR, in percent."""
 
     photos: int
     captions: int
@@ -60,8 +60,8 @@ def evaluate_retrieval(
 def evaluate_similarity(
     of_texts: NDArray[np.float32], of_images: NDArray[np.float32], photo_of_text: NDArray[np.intp]
 ) -> Retrieval:
-    """Rank by two matrices [M, N] of texts by photos: the first ranks photos for each text, the
-    second texts for each photo. They differ where candidates were re-ranked in each direction."""
+    """Rank by two similarity matrices [M, N]: `of_texts` ranks photos for each text, `of_images`
+    texts for each photo. They differ if candidates were re-ranked in each direction."""
     captions, photos = of_texts.shape
     text_ranks, image_ranks = _ranks(of_texts, of_images, photo_of_text)
     found = np.zeros(photos)
@@ -80,7 +80,7 @@ def evaluate_similarity(
 def _ranks(
     of_texts: NDArray[np.float32], of_images: NDArray[np.float32], photo_of_text: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """[M] and [N]: ranks from 0 of each text's photo, and of each photo's best text."""
+    """Return zero-based ranks of each text's photo [M] and of each photo's best text [N]."""
     rows = np.arange(len(photo_of_text))
     own = of_texts[rows, photo_of_text]
     # A tie counts against us: embeddings that all collapse to one point must score 0, not 100.
@@ -95,7 +95,7 @@ def _ranks(
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings of `images` [N, D] and `texts` [M, D], and each text's photo, `owners` [M]."""
+    """Embeddings of `images` [N, D] and `texts` [M, D]; `owners` [M] is each text's photo."""
 
     images: NDArray[np.float32]
     texts: NDArray[np.float32]
@@ -108,7 +108,7 @@ class Embedded:
 def embed_by_student(
     student: Student, photos: Sequence[CaptionedPhoto], progress: Progress
 ) -> Embedded:
-    """Embed by a float student. PhotoError for a photo that cannot be decoded."""
+    """Embed with a float student. PhotoError for a photo that cannot be decoded."""
     import torch
 
     image, text = student.tower("image"), student.tower("text")
@@ -132,7 +132,7 @@ def embed(
     embed_text: Callable[[str], NDArray[np.float32]],
     progress: Progress,
 ) -> Embedded:
-    """Embed by two functions that give embeddings [D] float32 of unit length."""
+    """Embed with two functions that return embeddings [D] float32 of unit length."""
     captions = [(i, text) for i, photo in enumerate(photos) for text in photo.captions]
     total = len(photos) + len(captions)
     images = []

@@ -1,5 +1,5 @@
-"""Published models by name: from Hugging Face's cache, else from its hub, else an error that says
-how to get them. Never a wait for a network that is not there."""
+"""Find published models by name in Hugging Face's cache, then on its hub; if neither has them, an
+error says how to get them. An unreachable network fails fast."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _FACTS = ("*.json", "*.txt", "*.model", "README.md", "LICENSE*")
 
 
 class OpenClipConfig(msgspec.Struct, frozen=True):
-    """open_clip_config.json, of which only these fields are read."""
+    """The fields of open_clip_config.json that are read."""
 
     model_cfg: dict[str, Any] = msgspec.field(default_factory=dict)
     preprocess_cfg: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 def find_folder(name: str, *needed: Sequence[str]) -> Path:
-    """Return the folder `name`, or the snapshot of the repository `name`, which must hold a file of
-    each group of patterns in `needed`; the first pattern that the repository has is fetched."""
+    """Return the folder `name`, or a snapshot of the repository `name` with a file for each group
+    of patterns in `needed`: each group's first pattern that matches is downloaded."""
     path = Path(name).expanduser()
     if path.is_dir():
         return path
@@ -44,7 +44,7 @@ def find_folder(name: str, *needed: Sequence[str]) -> Path:
         raise StudentError(f"There is no folder {name}.", "Check the path, or give a hub's name.")
     hub = require("huggingface_hub", "students")
     cached = None
-    with suppress(Exception):  # LocalEntryNotFoundError, or a damaged cache: fetched if it can be
+    with suppress(Exception):  # LocalEntryNotFoundError or a damaged cache: try to download
         cached = Path(hub.snapshot_download(name, local_files_only=True))
     if cached and all(any(any(cached.glob(p)) for p in group) for group in needed):
         return cached
@@ -52,7 +52,7 @@ def find_folder(name: str, *needed: Sequence[str]) -> Path:
         raise _not_here(name, "HF_HUB_OFFLINE is set")
     _check_reachable(hub.constants.ENDPOINT, name)
     try:
-        # The one request with a limit: the client would wait for a silent hub as long as it takes.
+        # This request has a timeout; without one, the client waits for a silent hub forever.
         files = [
             file.rfilename for file in hub.HfApi().model_info(name, timeout=_ANSWER_S).siblings
         ]
@@ -61,14 +61,14 @@ def find_folder(name: str, *needed: Sequence[str]) -> Path:
             for group in needed
         ]
         return Path(hub.snapshot_download(name, allow_patterns=[*_FACTS, *wanted]))
-    # The hub's client has its own errors, and lets those of HTTP and of the disk through.
+    # Broad on purpose: the hub's client raises its own errors and those of HTTP and the disk.
     except Exception as error:
         first = next(iter(str(error).splitlines()), "")
         raise _not_here(name, f"{type(error).__name__}: {first}") from error
 
 
 def read_open_clip_config(folder: Path) -> OpenClipConfig:
-    """open_clip_config.json of a folder. StudentError if it cannot be read."""
+    """Read open_clip_config.json in a folder. StudentError if it cannot be read."""
     path = folder / _CONFIG
     raw = read_file(path, StudentError, OPEN_CLIP_HINT)
     subject = f"{path} is no configuration of open_clip: it"
@@ -76,7 +76,7 @@ def read_open_clip_config(folder: Path) -> OpenClipConfig:
 
 
 def check_open_clip_name(spec: str) -> None:
-    """Raise StudentError if open_clip has no such model, by its files: to import it takes long."""
+    """Raise StudentError if open_clip has no such model. Reads its files: importing it is slow."""
     kind, _, rest = spec.partition(":")
     if kind in ("local-dir", "hf-hub"):
         is_here = kind == "local-dir"
@@ -84,7 +84,7 @@ def check_open_clip_name(spec: str) -> None:
         return
     loaded, found = sys.modules.get("open_clip"), find_spec("open_clip")
     if loaded is not None:
-        names = loaded.list_models()  # with those that were registered
+        names = loaded.list_models()  # includes models registered at run time
     elif found is not None and found.origin is not None:
         names = [file.stem for file in Path(found.origin).parent.glob("model_configs/*.json")]
     else:
@@ -100,14 +100,14 @@ def check_open_clip_name(spec: str) -> None:
 
 
 def _check_reachable(endpoint: str, name: str) -> None:
-    """The client would try five times, with ten seconds each."""
+    """Raise StudentError early: the client would try five times for ten seconds each."""
     if {"https", "all"} & set(getproxies()):
         return
     parts = urlsplit(endpoint)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         socket.create_connection((parts.hostname or "", port), _CONNECT_S).close()
-    except (OSError, RuntimeError) as error:  # RuntimeError: a guard against the network
+    except (OSError, RuntimeError) as error:  # RuntimeError: the tests' socket guard
         raise _not_here(name, f"{parts.hostname} cannot be reached: {error}") from error
 
 
@@ -121,6 +121,6 @@ def _not_here(name: str, why: str) -> StudentError:
 
 
 def short_message(error: Exception) -> str:
-    """Return the first lines of an error: torch lists every key that is missing."""
+    """Return an error's first lines: torch lists every missing key."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:4])[:400]

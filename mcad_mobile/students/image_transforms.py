@@ -1,5 +1,5 @@
-"""A library's image transform -> our `Preprocess`. open_clip takes OpenAI's mean and std for a
-checkpoint from a file, without a word: here they come from what is known of it, or not at all."""
+"""Convert a library's image transform to our `Preprocess`. For a checkpoint file, open_clip
+silently assumes OpenAI's mean and std; here unknown values are an error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _to_preprocess(config: Mapping[str, Any], known: Mapping[str, Any]) -> Prepr
     return _checked(
         size=_side(config["size"], "size"),
         resize=found.get("resize_mode") or "shortest",
-        # open_clip's "random" is for training: it resizes bicubically otherwise.
+        # open_clip's "random" is for training; at inference it resizes bicubically.
         interpolation="bilinear" if found.get("interpolation") == "bilinear" else "bicubic",
         mean=_three(found["mean"]),
         std=_three(found["std"]),
@@ -62,7 +62,7 @@ def _known(name: str, checkpoint: str) -> tuple[dict[str, Any], str]:
 
 
 def _of_tag(pretrained: Any, name: str, tag: str) -> dict[str, Any]:
-    """open_clip's preprocess of a checkpoint, by default OpenAI's."""
+    """Return open_clip's preprocessing of a checkpoint; missing fields default to OpenAI's."""
     default = require("open_clip.transform", "students").PreprocessCfg()
     known = pretrained.get_pretrained_cfg(name, tag)
     return {key: known.get(key) or getattr(default, key) for key in _FIELDS}
@@ -153,10 +153,10 @@ def _field(processor: Any, name: str, otherwise: Any) -> Any:
 
 
 def _scaling(processor: Any) -> tuple[list[float], list[float]]:
-    """Return mean and std for value / 255, where a processor may multiply by something else."""
+    """Return mean and std for pixels / 255, adjusted for the processor's own rescale factor."""
     get = partial(_field, processor)
     unit = 255 * float(get("rescale_factor", 1 / 255) if get("do_rescale", True) else 1)
-    if abs(unit - 1) < 1e-6:  # 1/255 as JSON has it
+    if abs(unit - 1) < 1e-6:  # 1/255 as rounded in JSON
         unit = 1.0
     mean, std = [0.0] * 3, [1.0] * 3
     if get("do_normalize", True):
@@ -172,5 +172,5 @@ def _side(size: Any, field: str) -> int:
 
 
 def _three(values: Any) -> list[Any]:
-    """Return a number for each of R, G, B."""
+    """Return values for R, G and B; a scalar is repeated."""
     return [values] * 3 if isinstance(values, int | float) else list(values or ())

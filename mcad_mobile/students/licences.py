@@ -1,4 +1,4 @@
-"""The licence of a student's weights: by the model card beside them, else by licences.toml."""
+"""The licence of a student's weights: from the model card beside them, else licences.toml."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LICENCE_FIELD = re.compile(r"""^(license|license_name):[\s\["']*([^\s\]"',]+)""
 
 @dataclass(frozen=True)
 class WeightsLicence:
-    """The name of a licence, "unknown" if nobody says it, and its text where a file has it."""
+    """A licence's name, or "unknown", and the file with its text, if there is one."""
 
     name: str = UNKNOWN
     text: Path | None = None
 
 
 class PublishedWeights(Record, frozen=True):
-    """Weights of licences.toml: a family, patterns of its names, and the page that says it."""
+    """An entry of licences.toml: model family, name patterns, licence, page that states it."""
 
     family: Word
     names: tuple[Word, ...]
@@ -38,8 +38,8 @@ class PublishedWeights(Record, frozen=True):
 
 
 def weights_licence(folder: Path | None, *names: str) -> WeightsLicence:
-    """Return the licence of weights in `folder`, which are published under one of `names`, those of
-    open_clip (NAME:TAG) or of a hub. None: they were not published, such as random ones."""
+    """Return the licence of the weights in `folder` (None: there are none), published as one of
+    `names`, open_clip's (NAME:TAG) or a hub's."""
     name = None if folder is None else _card_licence(folder)
     if name is None:
         fitting = (
@@ -62,7 +62,7 @@ def published_weights() -> tuple[PublishedWeights, ...]:
 
 
 def _card_licence(folder: Path) -> str | None:
-    """The licence that a model card names in its front matter, if there is one."""
+    """Return the licence in a model card's front matter, if there is one."""
     try:
         card = (folder / "README.md").read_text("utf-8")
     except (OSError, UnicodeDecodeError):

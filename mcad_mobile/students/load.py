@@ -1,4 +1,4 @@
-"""Students by the spelling of the command line."""
+"""Load students by their name on the command line."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from mcad_mobile.students.protocol import Student
 
 DEFAULT_NAME = "mcad-s"
-MULTILINGUAL = "multilingual"  # what `--text` calls the second text tower of the default student
+MULTILINGUAL = "multilingual"  # `--text` name of the default student's second text tower
 _MULTILINGUAL_NAME = "mcad-m"
-KINDS = ("open_clip", "hf", "towers")  # what `--student` begins with, if it is no folder
+KINDS = ("open_clip", "hf", "towers")  # prefixes of `--student`, unless it is a folder
 
 
 def load_student(spec: str | None = None, dim: int | None = None) -> Student:
     """Load a student.
 
     Args:
-        spec: the folder of a student that `distill` or a library wrote;
-            `open_clip:NAME:CHECKPOINT`, with a published tag or a file of weights, or
-            `open_clip:NAME` where one checkpoint is published; `hf:NAME_OR_FOLDER`; None for the
-            default student.
-        dim: how many numbers of its embeddings to keep, the first ones; None for all. Only
-            students that `distill` trained can be cut.
+        spec: the folder of a student written by `distill` or a library;
+            `open_clip:NAME:CHECKPOINT`, where CHECKPOINT is a published tag or a weights file;
+            `open_clip:NAME` if only one checkpoint is published; `hf:NAME_OR_FOLDER`; None for
+            the default student.
+        dim: number of leading embedding dimensions to keep; None for all. Only students trained
+            by `distill` can be cut.
 
     Returns:
         Both towers in eval mode on the CPU, rewritten for export, with tokenizer and preprocess.
 
     Raises:
-        StudentError: it is missing, unknown, damaged, of a kind that a phone cannot run, or cannot
-            be cut to `dim`.
-        MissingExtra: the libraries that it needs are not installed.
+        StudentError: the student is missing, unknown, damaged, of a kind that phones cannot run,
+            or cannot be cut to `dim`.
+        MissingExtra: a library that the student needs is not installed.
     """
     student = _load_whole(spec)
     if dim is None or dim == student.dim:
@@ -55,20 +55,20 @@ def load_student(spec: str | None = None, dim: int | None = None) -> Student:
 
 
 def load_with_text(text: str, spec: str | None = None, dim: int | None = None) -> Student:
-    """Load the student that `load_student` does, with another text tower.
+    """Load a student with another text tower.
 
     Args:
-        text: the folder of a student that `distill --text-only` wrote; or "multilingual", the
-            default student's second text tower.
-        spec: the student whose image tower it is for.
-        dim: as of load_student.
+        text: the folder that `distill --text-only` wrote, or "multilingual" for the default
+            student's second text tower.
+        spec: the student whose image tower `text` belongs to, as in load_student.
+        dim: as in load_student.
 
     Returns:
         A student with the image tower of `spec`.
 
     Raises:
-        StudentError: as load_student, or `text` was trained for another image tower.
-        MissingExtra: the libraries that it needs are not installed.
+        StudentError: as in load_student, or `text` was trained for another image tower.
+        MissingExtra: a library that the student needs is not installed.
     """
     folder = default_directory(_MULTILINGUAL_NAME) if text == MULTILINGUAL else Path(text)
     student, base = load_student(str(folder), dim), load_student(spec, dim)
@@ -104,7 +104,7 @@ def _load_whole(spec: str | None) -> Student:
 
 
 def check_spec(spec: str | None) -> tuple[str, str]:
-    """Return what `parse_spec` does; StudentError if nothing is there, without importing torch."""
+    """Return `parse_spec(spec)`, without importing torch. StudentError if nothing is there."""
     kind, rest = parse_spec(spec)
     if kind == "open_clip":
         check_open_clip_name(rest)
@@ -127,7 +127,7 @@ def check_spec(spec: str | None) -> tuple[str, str]:
 
 
 def parse_spec(spec: str | None) -> tuple[str, str]:
-    """Return the kind of student that `spec` names, and what its module loads it from."""
+    """Return the kind of student that `spec` names, and the argument of that kind's loader."""
     kind, _, rest = (spec or "").partition(":")
     if rest and kind in KINDS:
         return kind, rest
@@ -148,7 +148,7 @@ def parse_spec(spec: str | None) -> tuple[str, str]:
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """The fields that differ between our configurations and those of transformers."""
+    """The fields that tell our configurations from those of transformers."""
 
     schema: str = ""
     model_type: str = ""
@@ -157,12 +157,12 @@ class _Head(msgspec.Struct, frozen=True):
 def _head(path: Path) -> _Head:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Head)
-    except (msgspec.MsgspecError, OSError, ValueError):  # whoever loads the student reports it
+    except (msgspec.MsgspecError, OSError, ValueError):  # reported when the student is loaded
         return _Head()
 
 
 def default_directory(name: str = DEFAULT_NAME) -> Path:
-    """Where a student that comes with the package lies: in it, or in a source checkout."""
+    """Return the folder of a student that ships with the package or a source checkout."""
     package = Path(__file__).parents[1] / "models" / name
     checkout = Path(__file__).parents[2] / "models" / name
     for candidate in (package, checkout):

@@ -33,11 +33,11 @@ SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"
 _TABLE, _SCALES = "text.token.weight", ".scales"
 _MATRIX = re.compile(r"text\.layers\..*(?<!norm)\.weight")
-LEAST_DIM = 64  # an index scans as many bits
+LEAST_DIM = 64  # an index scans at least 64 bits
 
 
 class StudentConfig(Record, frozen=True):
-    """config.json."""
+    """A student's config.json."""
 
     name: Word
     dim: Annotated[int, Meta(ge=1, le=2**12)]
@@ -87,7 +87,7 @@ def default_config(name: str = "mcad-s") -> StudentConfig:
 
 
 class McadStudent(nn.Module):
-    """The student that `distill` trains, with files in `directory`."""
+    """The student that `distill` trains; its files are in `directory`."""
 
     def __init__(self, config: StudentConfig, directory: Path) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class McadStudent(nn.Module):
 
     @property
     def token_table(self) -> Tensor:
-        """[30522, 128] float32: the table is factored, and its other factor stays in the graph."""
+        """[vocab, rank] float32: one factor of the token embeddings; `widen` is in the graph."""
         return self.text.token.weight.detach()
 
     def tower(self, name: TowerName) -> nn.Module:
@@ -141,15 +141,15 @@ class McadStudent(nn.Module):
         with torch.device("meta"):
             narrow = McadStudent(config, self.directory)
         kept = {}
-        for name, value in narrow.state_dict().items():  # the heads' last maps are narrower
+        for name, value in narrow.state_dict().items():  # only the heads' last layers get narrower
             kept[name] = self.state_dict()[name][: len(value)] if value.ndim else value
         narrow.load_state_dict(kept, assign=True)
         narrow._was_cut = True
         return narrow.eval()
 
     def save(self, directory: Path) -> None:
-        """Write config.json, model.safetensors and the vocabulary. Numbers are float16; those of a
-        large text tower are as its phone has them, a token table of 4 bits and layers of 8."""
+        """Write config.json, model.safetensors and the vocabulary. Weights are float16; a text
+        tower with a 4-bit token table is stored as on phones: table in 4 bits, layers in 8."""
         weights = {name: value.half() for name, value in self.state_dict().items()}
         if self.config.text.table_bits == 4:
             for name in [_TABLE, *(name for name in weights if _MATRIX.fullmatch(name))]:
@@ -166,13 +166,13 @@ class McadStudent(nn.Module):
 
     @staticmethod
     def load(directory: Path) -> McadStudent:
-        """Load a folder. StudentError if it is missing, foreign or damaged."""
+        """Load a student's folder. StudentError if it is missing, of another kind or damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         config = read_config(directory)
         try:
-            # Without memory of its own: sizes that are not those of the weights cost none.
+            # On "meta", so that wrong sizes in config.json allocate no memory.
             with torch.device("meta"):
                 student = McadStudent(config, directory)
             weights = load_file(directory / WEIGHTS)
@@ -197,7 +197,7 @@ class McadStudent(nn.Module):
         return student.eval()
 
     def sha256(self) -> str:
-        """Hash configuration, weights and vocabulary, which decide the embeddings."""
+        """Hash what determines the embeddings: configuration, weights and vocabulary."""
         digest = hashlib.sha256(f"{self.dim}".encode() if self._was_cut else b"")
         for name in ("config.json", WEIGHTS, self.config.tokenizer.file):
             digest.update(hashlib.sha256((self.directory / name).read_bytes()).digest())
@@ -208,7 +208,7 @@ class McadStudent(nn.Module):
 
 
 def read_config(directory: Path) -> StudentConfig:
-    """config.json of a student. StudentError if it is missing, foreign or damaged."""
+    """Read a student's config.json. StudentError if it is missing, foreign or damaged."""
     path = directory / "config.json"
     hint = (
         "Give a student that `mcad-mobile distill` wrote, or none; a foreign model is named "

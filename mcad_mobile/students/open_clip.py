@@ -1,4 +1,4 @@
-"""Students of open_clip: its own transformers and ResNets, and timm's image towers."""
+"""Students from open_clip: its own transformers and ResNets, and timm's image towers."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An architecture, and the weights to load into it."""
+    """An architecture and the weights to load into it."""
 
-    model: str  # as open_clip's factory names it
+    model: str  # name in open_clip's factory
     config: dict[str, Any]
-    checkpoint: str  # the tag of what is published, or the file
-    weights: Path | None  # None: random ones
-    folder: Path | None  # where its tokenizer may lie
+    checkpoint: str  # a published tag or a file
+    weights: Path | None  # None: random
+    folder: Path | None  # may hold its tokenizer
     quick_gelu: bool
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model of open_clip, with its tokenizer and preprocess."""
+    """An open_clip model with its tokenizer and preprocess."""
 
     spec: str
     found: Checkpoint
@@ -65,13 +65,13 @@ class LoadedModel:
 
 
 def load_open_clip(spec: str) -> PublishedStudent:
-    """Load `NAME:CHECKPOINT`, a published tag or a file of weights; `NAME` where one checkpoint is
-    published; `local-dir:DIR` or `hf-hub:ORG/REPO`."""
+    """Load `NAME:CHECKPOINT` (a published tag or a weights file), `NAME` if only one checkpoint is
+    published, `local-dir:DIR` or `hf-hub:ORG/REPO`."""
     return as_student(read_model(spec))
 
 
 def trainable_open_clip(spec: str, from_scratch: bool) -> Trainable:
-    """Load the same to be trained: from its weights, or `from_scratch` from random ones."""
+    """Load the same model for training: its weights, or random ones if `from_scratch`."""
     loaded = read_model(spec, from_scratch)
     model = loaded.model
 
@@ -102,7 +102,7 @@ def read_model(spec: str, from_scratch: bool = False) -> LoadedModel:
 
 
 def as_student(loaded: LoadedModel) -> PublishedStudent:
-    """Rewrites the model in place."""
+    """Convert to a student, rewriting the model in place."""
     spec, found, model = loaded.spec, loaded.found, loaded.model
     return build_student(
         _short_name(spec),
@@ -119,7 +119,7 @@ def as_student(loaded: LoadedModel) -> PublishedStudent:
 def _licence(spec: str, found: Checkpoint) -> WeightsLicence:
     if found.weights is None:
         return WeightsLicence()
-    if found.weights == Path(found.checkpoint).expanduser():  # a file, whatever it is called
+    if found.weights == Path(found.checkpoint).expanduser():  # a file, not a tag
         return weights_licence(found.weights.parent)
     name = (
         spec.removeprefix("hf-hub:")
@@ -130,7 +130,7 @@ def _licence(spec: str, found: Checkpoint) -> WeightsLicence:
 
 
 def find_checkpoint(open_clip: Any, spec: str, from_scratch: bool = False) -> Checkpoint:
-    """Return the checkpoint that `spec` names; `from_scratch` takes no weights."""
+    """Return the checkpoint that `spec` names, without weights if `from_scratch`."""
     if spec.startswith("hf-hub:"):
         needed = () if from_scratch else (_WEIGHTS,)
         return _in_folder(find_folder(spec[7:], ["open_clip_config.json"], *needed), from_scratch)
@@ -172,14 +172,14 @@ def find_checkpoint(open_clip: Any, spec: str, from_scratch: bool = False) -> Ch
 def write_open_clip(
     folder: Path, model: Any, tokenizer: Any, config: dict[str, Any], preprocess: Preprocess
 ) -> None:
-    """A folder for `open_clip:local-dir:`, as open_clip's own push_to_hf_hub writes it."""
+    """Write a folder for `open_clip:local-dir:`, in the layout of open_clip's push_to_hf_hub."""
     save_weights(model.state_dict(), folder / _WEIGHTS[0])
     names = ("size", "mean", "std", "interpolation")
     photos = {name: getattr(preprocess, name) for name in names}
     photos |= {"resize_mode": preprocess.resize, "fill_color": preprocess.fill[0]}
     data = json.dumps({"model_cfg": config, "preprocess_cfg": photos}, indent=2)
     (folder / "open_clip_config.json").write_text(data + "\n", "utf-8")
-    inner = getattr(tokenizer, "tokenizer", None)  # of transformers, where it is not open_clip's
+    inner = getattr(tokenizer, "tokenizer", None)  # set if it is transformers', not open_clip's
     if inner is not None:
         inner.save_pretrained(folder)
 
@@ -234,10 +234,10 @@ def _refuse(spec: str, config: dict[str, Any]) -> None:
 
 def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:
     try:
-        with advice_muted(logging.CRITICAL):  # of weights that are loaded later
+        with advice_muted(logging.CRITICAL):  # warnings about weights that are loaded later
             model = open_clip.create_model(
                 found.model,
-                # A folder brings its weights.
+                # open_clip finds a folder's weights itself.
                 pretrained=None if ":" in found.model or not found.weights else str(found.weights),
                 load_weights=found.weights is not None,
                 precision="fp32",
@@ -252,7 +252,7 @@ def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:
         raise
     except ImportError as error:
         raise missing_extra(error, "students", f"open_clip:{spec}") from error
-    # No narrower: the errors of json, safetensors, pickle, torch and timm all come through.
+    # Broad on purpose: json, safetensors, pickle, torch and timm all raise their own errors.
     except Exception as error:
         raise StudentError(
             f"open_clip:{spec} cannot be loaded: {_reason(error)}",
@@ -262,7 +262,7 @@ def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:
 
 
 def _check_positions(model: Any, weights: Path) -> None:
-    """open_clip stretches position embeddings of another size to fit, without a word."""
+    """Reject position embeddings of another size: open_clip would silently resize them."""
     stored = require("open_clip.factory", "students").load_state_dict(str(weights))
     own = model.state_dict()
     for name in ("visual.positional_embedding", "positional_embedding"):
@@ -282,7 +282,7 @@ def _towers(model: Any, tokenizer: Any, spec: str) -> StudentTowers:
     causal = text.attn_mask is not None
     eos = None
     if pool == "argmax":
-        # CLIP pools at the largest id, which its vocabulary gives to the end of a text.
+        # CLIP pools at the largest id, which is its end-of-text token.
         pool, eos = "eos", len(table) - 1
         if (end := _end(tokenizer)) != eos:
             raise StudentError(
@@ -305,7 +305,7 @@ def _towers(model: Any, tokenizer: Any, spec: str) -> StudentTowers:
 
 
 class _Block(nn.Module):
-    """A block of open_clip, called as transformers calls its layers."""
+    """An open_clip block with the call signature of transformers' layers."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -322,7 +322,7 @@ def _projection(projection: Any) -> nn.Module:
 
 
 def _tokenizer(open_clip: Any, found: Checkpoint) -> Any:
-    """Return the architecture's own; one of transformers' may lie beside the weights."""
+    """Return open_clip's tokenizer, or transformers', from beside the weights or by name."""
     text = found.config["text_cfg"]
     name = text.get("hf_tokenizer_name")
     if not name:

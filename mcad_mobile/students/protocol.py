@@ -1,4 +1,4 @@
-"""The protocol of a student, whoever trained it: all that export and evaluation use."""
+"""The protocol of a student, whoever trained it: everything that export and evaluation use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mcad_mobile.students.licences import WeightsLicence
 
 
 def model_sha256(model: nn.Module, facts: Mapping[str, Any], *files: bytes) -> str:
-    """Hash every tensor of `model`, `facts`, which JSON can hold, and `files`."""
+    """Hash every tensor of `model`, the JSON-serializable `facts`, and `files`."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -33,7 +33,7 @@ def model_sha256(model: nn.Module, facts: Mapping[str, Any], *files: bytes) -> s
 
 
 def save_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a safetensors file in a folder that is made when it is missing."""
+    """Write a safetensors file, creating its folder if it is missing."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,8 +42,8 @@ def save_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def image_identity(image: nn.Module, preprocess: Preprocess) -> str:
-    """Hash what photos' embeddings depend on. Text towers that were trained into the space of one
-    image tower search the same index."""
+    """Hash everything that photo embeddings depend on. Text towers trained for the same image
+    tower can search the same index."""
     return model_sha256(image, preprocess.to_json())
 
 
@@ -53,8 +53,8 @@ TEXT_INPUTS = ("token_rows", "attention_mask", "pooling")
 
 @dataclass(frozen=True)
 class TextSpec:
-    """The inputs of a text tower: at most `length` tokens, specials counted, in rows of `width`.
-    Only a tower that `attends_to_padding` changes with it. A phone's rows have `table_bits`."""
+    """The inputs of a text tower: up to `length` tokens including specials, in rows of `width`.
+    Padding matters only if it `attends_to_padding`. Phones store rows in `table_bits`."""
 
     length: int
     width: int
@@ -66,8 +66,8 @@ class TextSpec:
 
 @dataclass(frozen=True)
 class Texts:
-    """B texts as a text tower takes them: `ids` [B, L] int32, their `rows` [B, L, W] float32,
-    `mask` [B, L] float32 (1 token, 0 padding), and `pooling` [B, L] float32, of sum 1 a text."""
+    """A text tower's inputs for B texts: `ids` [B, L] int32, their `rows` [B, L, W] float32,
+    `mask` [B, L] float32 (1 token, 0 padding), and `pooling` [B, L] float32, rows that sum to 1."""
 
     ids: NDArray[np.int32]
     rows: NDArray[np.float32]
@@ -89,7 +89,7 @@ class Source:
 
 
 class Student(Protocol):
-    """Two towers into one space of `dim` dimensions, ready for export."""
+    """Two towers that embed into one space of `dim` dimensions, ready for export."""
 
     @property
     def name(self) -> str: ...
@@ -108,7 +108,7 @@ class Student(Protocol):
 
     @property
     def token_table(self) -> Tensor:
-        """[V, W] float32: the row of each token, which the host reads."""
+        """[V, W] float32: the row of each token, which the host looks up."""
 
     def tower(self, name: TowerName) -> nn.Module:
         """Return a tower in eval mode, on the CPU: pixels [B, 3, S, S], or token rows [B, L, W],
@@ -118,10 +118,10 @@ class Student(Protocol):
         """Tokenize texts, each padded or cut to `text_spec.length`."""
 
     def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
-        """The tokenizer of a phone, which gives the ids of `read`."""
+        """The tokenizer for phones, which gives the same ids as `read`."""
 
     def sha256(self) -> str:
-        """Hash all that decides the embeddings."""
+        """Hash everything that determines the embeddings."""
 
     def image_sha256(self) -> str:
-        """Hash all that decides the embeddings of photos."""
+        """Hash everything that determines photo embeddings."""

@@ -1,4 +1,4 @@
-"""Students of libraries: their towers rewritten for export, and their own modules for training."""
+"""Students from libraries: towers rewritten for export, and the original modules for training."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from mcad_mobile.students.protocol import Source, Texts, TextSpec, image_identit
 from mcad_mobile.students.rewrites import for_export
 from mcad_mobile.students.tokenizers.convert import convert_tokenizer
 
-# Texts -> ids [B, L] of any integer type, and a mask [B, L] of the tokens or None
+# Texts -> ids [B, L] of any integer type, and a token mask [B, L] or None
 Tokenize = Callable[[list[str]], tuple[NDArray[Any], NDArray[Any] | None]]
 Hides = Literal["future", "padding", "nothing"]
 
-# Finite: with -inf QNN composes no graph, and what is far below a layer's scores takes their
-# resolution in 8 bits. exp(-50) = 2e-22 hides a token from any softmax in float32. One layer of
-# random weights, cosine to float: w8a16 0.9998 with it, 0.9994 with -1e4; w8a8 0.9988 and 0.80.
+# Finite, because QNN cannot compose a graph with -inf; not far below the layer's scores, because
+# that costs them resolution in 8 bits. exp(-50) = 2e-22 hides a token from any float32 softmax. A
+# layer of random weights, cosine to float: w8a16 0.9998, with -1e4 0.9994; w8a8 0.9988 and 0.80.
 HIDDEN_SCORE = -50.0
 
 
@@ -79,8 +79,8 @@ class RowTower(nn.Module):
             scores = padding_scores(attention_mask, self.hidden_score)
         for layer in self.layers:
             x = layer(x, scores)
-        # Hidden tokens never enter an embedding. This also keeps the mask an input of each graph,
-        # so that hosts feed all students alike.
+        # Hidden tokens never enter an embedding. This also keeps the mask an input of every graph,
+        # so that hosts feed all students the same way.
         weights = (pooling * attention_mask)[:, None, :]
         return self.head((weights @ self.after(x)).squeeze(1))  # type: ignore[no-any-return]
 
@@ -97,7 +97,7 @@ def padding_scores(mask: Tensor, hidden: float = HIDDEN_SCORE) -> Tensor:
 
 @dataclass(frozen=True)
 class PublishedStudent:
-    """A student of a library; a bundle holds `phone_tokenizer` in place of `tokenize`."""
+    """A student from a library; its bundle holds `phone_tokenizer` instead of `tokenize`."""
 
     name: str
     source: Source
@@ -116,7 +116,7 @@ class PublishedStudent:
         return self.image if name == "image" else self.text
 
     def read(self, texts: list[str]) -> Texts:
-        """StudentError for a token that the table has no row for."""
+        """Tokenize texts. StudentError for a token without a row in the table."""
         ids, mask = self.tokenize(texts)
         return read_ids(ids, mask, self.token_table, self.text_spec)
 
@@ -132,7 +132,7 @@ class PublishedStudent:
 
 @dataclass(frozen=True)
 class StudentTowers:
-    """Both towers of a student before they are rewritten, and its token table [V, W]."""
+    """Both towers of a student before rewriting, and its token table [V, W]."""
 
     text_spec: TextSpec
     token_table: Tensor
@@ -151,7 +151,7 @@ def build_student(
     model: nn.Module,
     facts: dict[str, Any],
 ) -> PublishedStudent:
-    """Put a student together; its hash stands for `model`, `facts` and tokenizer."""
+    """Build a student; its identity hashes `model`, `facts` and the tokenizer."""
     spec, image = towers.text_spec, towers.image
     photos = image_identity(image, preprocess)  # before it is rewritten
     text = RowTower(towers.text, hides=towers.hides, length=spec.length)
@@ -176,7 +176,7 @@ def build_student(
 
 
 def read_ids(ids: NDArray[Any], mask: NDArray[Any] | None, table: Tensor, spec: TextSpec) -> Texts:
-    """A text tower's inputs. ids, mask [B, L]; without a mask a text ends where it is pooled."""
+    """A text tower's inputs. ids, mask [B, L]; without a mask, texts end at the pooled token."""
     if ids.max() >= len(table):
         raise StudentError(
             f"The tokenizer gives token {ids.max()}, and the text tower has {len(table)} tokens.",
@@ -228,9 +228,9 @@ def _prepare_towers(
 
 @dataclass(frozen=True)
 class Trainable:
-    """A student to be trained. `image` takes pixels, `text` ids and mask; both give embeddings by
-    the weights of `module`, of which `new` start from nothing. `as_exported` is made of a copy, so
-    that a student that cannot be exported is an error before anything is trained."""
+    """A student to train. `image` embeds pixels and `text` ids and mask with the weights of
+    `module`, of which `new` are randomly initialized. `as_exported` is built from a copy, so that
+    a student that cannot be exported fails before training."""
 
     as_exported: PublishedStudent
     module: nn.Module
@@ -255,7 +255,7 @@ class Trainable:
 
 
 def freeze_unused(student: Trainable) -> None:
-    """Freeze weights that no embedding uses: several processes would wait for gradients."""
+    """Freeze weights that no embedding uses: distributed training would wait for gradients."""
     student.module.eval()
     side = student.preprocess.size
     ids, mask = student.tokens(["a photo", "another"])

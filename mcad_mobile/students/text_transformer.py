@@ -27,7 +27,7 @@ class TextConfig(Record, frozen=True):
     layers: Annotated[int, Meta(ge=1, le=2**6)] = 3
     mlp: Annotated[int, Meta(ge=1, le=2**14)] = 1536
     embedding_rank: Annotated[int, Meta(ge=1, le=2**12)] = 128
-    table_bits: Literal[4, 16] = 16  # of a number of the token table on a phone
+    table_bits: Literal[4, 16] = 16  # per number of the token table on a phone
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -93,7 +93,7 @@ class TextTower(nn.Module):
         self.head = nn.Linear(config.width, dim)
 
     def tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Contextual token states [B, L, width]; those of padding mean nothing."""
+        """Return contextual token states [B, L, width]; those of padding are meaningless."""
         x = self.widen(self.token(input_ids)) + self.position[: input_ids.shape[1]]
         x = self.dropout(self.norm(x))
         hidden_score = ((attention_mask - 1.0) * -MASKED_SCORE)[:, None, None, :]
@@ -102,11 +102,11 @@ class TextTower(nn.Module):
         return x  # type: ignore[no-any-return]
 
     def pool(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
-        """Token states [B, L, width] -> embeddings [B, dim]: the mean of the tokens, mapped."""
+        """Token states [B, L, width] -> embeddings [B, dim]: `head` of the mean token state."""
         return self.head(_mean(tokens, attention_mask))  # type: ignore[no-any-return]
 
     def mean(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Ids and mask [B, L] -> the mean of the tokens' states [B, width], which `head` maps."""
+        """Ids and mask [B, L] -> the mean token state [B, width], the input of `head`."""
         return _mean(self.tokens(input_ids, attention_mask), attention_mask)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

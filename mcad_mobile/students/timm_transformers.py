@@ -1,4 +1,4 @@
-"""Students of an image tower of timm and a text tower of transformers, joined by `distill`."""
+"""Students that join timm's image tower and transformers' text tower, trained by `distill`."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ from mcad_mobile.students.transformers import (
 SCHEMA = "mcad-towers/1"
 SPELLED = "towers:timm/NAME+hf/NAME_OR_FOLDER"
 _HINT = "Give a folder that `mcad-mobile distill --student towers:...` wrote."
-# Captions have some twenty tokens; a BERT knows 512 positions, which no phone should compute.
+# Captions have about twenty tokens; BERT's 512 positions are too many to compute on a phone.
 _LONGEST = 64
 _TIMM_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-# Text towers whose layers take states and scores, and whose tokenizers phones read (RoBERTa's, in
-# bytes, they do not). XLM-RoBERTa's first position is behind its padding.
+# Text towers whose layers take states and scores and whose tokenizers run on phones (RoBERTa's
+# byte-level one does not). XLM-RoBERTa's positions start after its padding id.
 _TEXT = {"bert": "BertModel", "xlm-roberta": "XLMRobertaModel"}
 
 
 class TowersConfig(Record, frozen=True):
-    """config.json. `image` is timm's name; `projected`: there are maps into a shared space."""
+    """config.json. `image`: timm's model name; `projected`: maps lead into a shared space."""
 
     image: Word
     preprocess: Preprocess
@@ -64,7 +64,7 @@ class TowersConfig(Record, frozen=True):
 
 
 class Towers(nn.Module):
-    """Both towers, by the libraries' own modules."""
+    """Both towers as the libraries' own modules."""
 
     def __init__(self, image: nn.Module, text: Any, widths: tuple[int, int], dim: int) -> None:
         """`dim` 0: no maps."""
@@ -77,7 +77,7 @@ class Towers(nn.Module):
         return self.image_map(self.image(pixels))  # type: ignore[no-any-return]
 
     def embed_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """The mean of a text's tokens, as sentence encoders have it, mapped."""
+        """Return the mapped mean of each text's token states, as in sentence encoders."""
         longest = int(mask.sum(1).max())
         ids, mask = ids[:, :longest], mask[:, :longest]
         states = self.text(input_ids=ids, attention_mask=mask.long()).last_hidden_state
@@ -87,7 +87,7 @@ class Towers(nn.Module):
 
 @dataclass(frozen=True)
 class LoadedTowers:
-    """Both towers and their tokenizer. `where`: the source of the student, for people."""
+    """Both towers and their tokenizer. `where`: the student's source, for display."""
 
     name: str
     where: str
@@ -102,7 +102,7 @@ def load_towers(folder: Path) -> PublishedStudent:
 
 
 def trainable_towers(spec: str, from_scratch: bool, dim: int) -> Trainable:
-    """Load `timm/NAME+hf/NAME_OR_FOLDER`, mapped to `dim` dimensions; 0: not at all."""
+    """Load `timm/NAME+hf/NAME_OR_FOLDER`, with maps to `dim` dimensions; 0: no maps."""
     timm_name, plus, hf_name = spec.removeprefix("timm/").partition("+hf/")
     if not (spec.startswith("timm/") and timm_name and plus and hf_name):
         raise StudentError(
@@ -192,7 +192,7 @@ def _image(name: str, from_scratch: bool) -> _Image:
 
 @torch.no_grad()
 def _width(module: nn.Module, preprocess: Preprocess) -> int:
-    """`num_features` is of the last grid; some architectures widen it once more."""
+    """Measure the output width: some architectures widen the last grid's `num_features`."""
     return int(module(torch.zeros(1, 3, preprocess.size, preprocess.size)).shape[1])
 
 
@@ -219,7 +219,7 @@ def _first_place(text: Any) -> int:
 
 
 def _as_student(loaded: LoadedTowers) -> PublishedStudent:
-    """Rewrites the towers in place."""
+    """Convert to a student, rewriting the towers in place."""
     towers, config = loaded.towers, loaded.config
     embeddings = towers.text.embeddings
     table: Tensor = embeddings.word_embeddings.weight

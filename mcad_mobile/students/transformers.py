@@ -1,4 +1,4 @@
-"""Students of Hugging Face's transformers: CLIP, MetaCLIP 2, SigLIP, SigLIP 2 of a fixed size,
+"""Students from Hugging Face's transformers: CLIP, MetaCLIP 2, SigLIP, fixed-size SigLIP 2,
 Chinese-CLIP."""
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _REFUSED = {
     **dict.fromkeys(("blip", "blip-2", "vilt", "albef", "flava", "bridgetower"), _MIXED),
 }
 # Chinese-CLIP was trained on captions of up to 52 tokens (cn_clip/clip/utils.py, tokenize); its
-# BERT knows 512 positions, and a graph of that length would be slow for nothing.
+# BERT has 512 positions, and a graph of that length would be needlessly slow.
 _CHINESE_LENGTH = 52
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model of transformers, with its image processor and tokenizer."""
+    """A transformers model with its image processor and tokenizer."""
 
     name: str
     folder: Path
@@ -63,10 +63,10 @@ def load_transformers(name: str) -> PublishedStudent:
 
 
 def trainable_transformers(name: str, from_scratch: bool) -> Trainable:
-    """Load the same, to be trained: from its weights, or `from_scratch` with random ones."""
+    """Load the same model for training: its weights, or random ones if `from_scratch`."""
     loaded = read_model(name, from_scratch)
     model = loaded.model
-    masked = model.config.model_type != "siglip"  # which was trained to see its padding
+    masked = model.config.model_type != "siglip"  # which was trained to attend to padding
 
     def text(ids: Tensor, mask: Tensor) -> Tensor:
         if not masked:
@@ -114,7 +114,7 @@ def load_model(
     from_scratch: bool,
     optional: tuple[str, ...] = (),
 ) -> Any:
-    """Load a `kind` of transformers in eval mode, float32; `optional` weights may lack."""
+    """Load class `kind` in eval mode, float32; weights with an `optional` prefix may be missing."""
     transformers.utils.logging.disable_progress_bar()
     with loading(name, kind):
         maker = getattr(transformers, kind)
@@ -123,7 +123,7 @@ def load_model(
             return maker._from_config(config, **options).eval()
         options |= {"trust_remote_code": False, "output_loading_info": True}
         model, report = maker.from_pretrained(folder, config=config, **options)
-    # transformers only logs these, and fills them with random numbers.
+    # transformers only logs missing weights and initializes them randomly.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(optional))
     if missing:
         raise StudentError(
@@ -137,11 +137,11 @@ def load_model(
 @contextmanager
 def loading(name: str, kind: str) -> Iterator[None]:
     try:
-        with quiet():  # advice of what transformers imports: torchao, pytree
+        with quiet():  # warnings from transformers' imports: torchao, pytree
             yield
-    except ImportError as error:  # of a library that a tokenizer or a model asks for
+    except ImportError as error:  # a library that a tokenizer or a model needs
         raise missing_extra(error, "students", kind) from error
-    # No narrower: the errors of json, safetensors, pickle and torch all come through.
+    # Broad on purpose: json, safetensors, pickle and torch all raise their own errors.
     except Exception as error:
         raise StudentError(
             f"{name} cannot be loaded as {kind}: {type(error).__name__}: {short_message(error)}",
@@ -150,7 +150,7 @@ def loading(name: str, kind: str) -> Iterator[None]:
 
 
 def as_student(loaded: LoadedModel) -> PublishedStudent:
-    """Rewrites the model in place."""
+    """Convert to a student, rewriting the model in place."""
     name, folder, config = loaded.name, loaded.folder, loaded.config
     _, towers_of = _KINDS[config.model_type]
     preprocess, source = transformers_preprocess(loaded.processor)
@@ -176,7 +176,7 @@ def _pooled(output: Any) -> Tensor:
 def _clip(model: Any, tokenizer: Any) -> StudentTowers:
     text, config = model.text_model, model.config.text_config
     table = text.embeddings.token_embedding.weight
-    # The oldest checkpoints of CLIP have 2, which transformers takes for the largest id.
+    # The oldest CLIP checkpoints have 2, which transformers treats as the largest id.
     oldest = config.eos_token_id == 2 and config.model_type == "clip_text_model"
     eos = len(table) - 1 if oldest else config.eos_token_id
     if eos != tokenizer.eos_token_id:
@@ -250,7 +250,7 @@ class _ImageTower(nn.Module):
 
 
 def _config(transformers: Any, folder: Path, name: str) -> Any:
-    """The model's configuration, of a kind that we can take apart."""
+    """Read the model's configuration. StudentError for a type that cannot be exported."""
     if not (folder / "config.json").is_file() and (folder / "open_clip_config.json").is_file():
         raise StudentError(
             f"{name} is a model of open_clip.", f"Write --student open_clip:hf-hub:{name}."
@@ -274,13 +274,13 @@ def _config(transformers: Any, folder: Path, name: str) -> Any:
 
 
 def known_length(tokenizer: Any, config: Any) -> int:
-    """The most tokens that both take. Tokenizers without a limit have 10^30."""
+    """Return the most tokens that both accept. Tokenizers without a limit report 10^30."""
     return int(min(tokenizer.model_max_length, config.max_position_embeddings))
 
 
 def tokenize_with(tokenizer: Any, spec: TextSpec) -> Tokenize:
     def tokenize(texts: list[str]) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        # Some of SigLIP's tokenizers give no mask unless it is asked for.
+        # Some SigLIP tokenizers return a mask only on request.
         cut = {"padding": "max_length", "truncation": True, "max_length": spec.length}
         found = tokenizer(texts, **cut, return_attention_mask=True, return_tensors="np")
         return found["input_ids"], found["attention_mask"]
@@ -289,7 +289,7 @@ def tokenize_with(tokenizer: Any, spec: TextSpec) -> Tokenize:
 
 
 def plain_config(config: Any) -> dict[str, Any]:
-    """A configuration without the fields that no embedding depends on."""
+    """Return a configuration without the fields that do not affect embeddings."""
     apart = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
     data = json.loads(config.to_json_string(use_diff=False))
     return {
