@@ -1,1 +1,1 @@
-"""One folder for each backend: it converts, quantizes, compiles and checks towers."""
+"""One package for each backend, which converts, quantizes, compiles and checks towers."""

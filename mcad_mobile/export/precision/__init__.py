@@ -1,1 +1,1 @@
-"""The search for the smallest towers that find as much as a user asks for."""
+"""The search for the smallest towers that keep as much recall as a user asks for."""

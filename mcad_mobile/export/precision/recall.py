@@ -1,5 +1,5 @@
-"""What exported towers cost in recall on captioned photos: of a search's recipes, and of a bundle's
-rungs."""
+"""Measure on captioned photos how much recall exported towers lose: the recipes of a search, and
+the rungs of a bundle."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ from mcad_mobile.students.protocol import Student
 Embeddings = NDArray[np.float32]  # [N, dim] of unit length
 
 FLOAT = "float"  # the float student, beside the names of rungs
-_RUN_HERE = ("onnx", "litert")  # NPUs' rungs run on their chips, or in a slow simulator
+_RUN_HERE = ("onnx", "litert")  # NPU rungs run only on their chips, or in a slow simulator
 _CONFIDENCE = 1.96  # standard errors on each side, for 95 %
 _AT_ONCE = {"image": 16, "text": 64}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The largest drop of mR, in `points`, on `photos`; `kept` has what was embedded so far."""
+    """The largest drop of mean recall (mR), in `points`, on `photos`; `kept` caches embeddings."""
 
     points: float
     photos: Sequence[CaptionedPhoto]
@@ -60,7 +60,7 @@ class Budget:
 def budget_on(
     student: Student, folder: Path, photos: Sequence[CaptionedPhoto], points: float
 ) -> Budget:
-    """Return a budget on a split of the dataset in `folder`, kept in the user's cache."""
+    """Return a budget on a split of the dataset in `folder`, with a cache of embeddings."""
     data = data_facts(folder, photos)
     name = f"{student.sha256()[:16]}-{data.sha256[:16]}"
     return Budget(points, photos, data, cache_directory() / "precision" / name)
@@ -96,27 +96,27 @@ class Drop:
         return round(self.points + self.margin / _CONFIDENCE, 3)
 
     def photos_to_tell(self, points: float) -> int:
-        """Return how many photos would tell a drop from none: the margin falls with their root."""
+        """Return how many photos tell a drop from none: the margin shrinks with their root."""
         return math.ceil(self.photos * (self.margin / points) ** 2)
 
 
 def recall_drop(expected: Retrieval, exported: Retrieval) -> Drop:
-    """Return the drop between retrievals on the same photos. The test is paired: what both find
-    alike adds no uncertainty. That each photo is a distractor of all others is left out."""
+    """Return the drop between retrievals on the same photos. The test is paired: photos that both
+    find equally add no uncertainty. It ignores that each photo is a distractor of all others."""
     lost = expected.by_photo - exported.by_photo
-    # Of one photo alone nothing is known: 100 points are all that there are.
+    # A single photo says nothing about the error, which is then set to 100 points, the maximum.
     error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else 100.0
     return Drop(float(lost.mean()), _CONFIDENCE * error, len(lost))
 
 
 @dataclass(frozen=True)
 class EmbeddingCache:
-    """Embeddings in `folder`, which is made when it is needed, by a key of what computed them."""
+    """Embeddings in `folder`, which is created on demand, keyed by the model that computed them."""
 
     folder: Path
 
     def get(self, key: str, compute: Callable[[], Embeddings]) -> Embeddings:
-        """Return the embeddings of `key`, computed now if they were not before."""
+        """Return the embeddings of `key`, computed now unless they are cached."""
         path = self.folder / f"{key}.npy"
         if path.is_file():
             return np.asarray(np.load(path))
@@ -130,7 +130,7 @@ class EmbeddingCache:
 
 @dataclass(frozen=True)
 class RecallMeter:
-    """Measures the recall of recipes on `photos`. A phone reads its token rows from `table`."""
+    """Measures the recall of recipes on `photos`, with token rows from `table`, as on a phone."""
 
     student: Student
     photos: Sequence[CaptionedPhoto]
@@ -141,7 +141,7 @@ class RecallMeter:
     _found: dict[Recipe, Embeddings] = field(default_factory=dict)
 
     def embed(self, recipes: Sequence[Recipe]) -> None:
-        """Embed the photos or captions by each of these recipes of one tower."""
+        """Embed the photos or captions with each of these recipes of one tower."""
         for number, recipe in enumerate(recipes):
             name, place = recipe.tower, (number, len(recipes))
             if recipe.precision == "fp32":
@@ -153,12 +153,12 @@ class RecallMeter:
             self._found[recipe] = normalize(found)
 
     def drop(self, towers: Mapping[TowerName, Recipe]) -> Drop:
-        """Return what these towers, which were embedded, lose; a tower that is missing is float."""
+        """Return the drop of these towers, embedded before; a tower that is missing is float."""
         found = {name: self._found[recipe] for name, recipe in towers.items()}
         return recall_drop(self.float_retrieval, self._retrieval({**self._float, **found}))
 
     def loses_least(self, recipes: Sequence[Recipe]) -> Recipe:
-        """Return the best of these recipes of one tower, the other tower in float."""
+        """Return the recipe of one tower that loses least while the other tower is in float."""
         if len(recipes) == 1:
             return recipes[0]
         self.embed(recipes)
@@ -198,8 +198,8 @@ class RecallMeter:
         label: str,
         place: tuple[int, int],
     ) -> Embeddings:
-        """Return what a tower gives for all photos or texts; it is one in a row at `place`. Token
-        rows are the student's own without a `table`."""
+        """Return a tower's embeddings of all photos or texts; `place` is its number in a series and
+        the length of the series. Without a `table`, token rows are the student's own."""
         items, (number, count) = self.photos if name == "image" else self._texts, place
 
         def compute() -> Embeddings:
@@ -222,8 +222,8 @@ class RecallMeter:
 
 @dataclass(frozen=True)
 class RungRecalls:
-    """Retrieval by (photos' rung, texts' rung), since a server may index by float and a phone
-    search by 8 bits. `own` is the pair that this machine chooses by itself."""
+    """Retrieval by (photos' rung, texts' rung), since a server may index in float and a phone
+    search in 8 bits. `own` is the pair that this machine would choose."""
 
     found: Mapping[tuple[str, str], Retrieval]
     own: tuple[str, str]
@@ -237,7 +237,7 @@ class RungRecalls:
         return self.found[self.own]
 
     def record(self, data: DataFacts) -> RecallRecord:
-        """Return what the bundle records of it."""
+        """Return the bundle's record of these recalls."""
         pairs = {}
         for (image, text), found in self.found.items():
             lost, recall = recall_drop(self.float_student, found), round(found.mean_recall, 3)
@@ -259,7 +259,7 @@ class RungRecalls:
 def rung_recalls(
     bundle: Bundle, photos: Sequence[CaptionedPhoto], expected: Embedded, progress: Progress
 ) -> RungRecalls:
-    """Measure the rungs that this machine runs; `expected` are the float student's embeddings."""
+    """Measure the rungs that run here; `expected` are the float student's embeddings."""
     embedded = {
         "image": {FLOAT: expected.images, **_by_rungs(bundle, "image", photos, progress)},
         "text": {FLOAT: expected.texts, **_by_rungs(bundle, "text", photos, progress)},
@@ -277,7 +277,7 @@ def rung_recalls(
 def _by_rungs(
     bundle: Bundle, name: TowerName, photos: Sequence[CaptionedPhoto], progress: Progress
 ) -> dict[str, Embeddings]:
-    """Return the embeddings of the photos, or of their captions, by each rung that runs here."""
+    """Return the embeddings of the photos, or of their captions, from each rung that runs here."""
     found = {}
     for rung in bundle.tower(name).rungs:
         if rung.runtime not in _RUN_HERE:
@@ -295,7 +295,7 @@ def _by_rungs(
 
 
 def shared_recall(record: RecallRecord, bundle: Bundle, measured: Bundle) -> RecallRecord | None:
-    """Return the pairs of a record that hold for `bundle`, too; None without the chosen rungs."""
+    """Return a record's pairs that also hold for `bundle`; None if it lacks the chosen rungs."""
     own = {
         name: {FLOAT, *(rung_name(rung) for rung in bundle.tower(name).rungs if rung in rungs)}
         for name in TOWERS
@@ -314,7 +314,7 @@ def rung_name(rung: Rung) -> str:
 
 
 def recall_warnings(record: RecallRecord, points: float) -> list[str]:
-    """Return a warning for each pair that loses more than so many points of mR."""
+    """Return a warning for each pair that loses more than `points` of mR."""
     return [
         f"Photos embedded by {pair.image} and texts by {pair.text} lose {pair.drop:.2f} ± "
         f"{pair.margin:.2f} points of mR to the float student, of {points:g}."

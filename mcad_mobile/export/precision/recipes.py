@@ -23,7 +23,7 @@ from mcad_mobile.export.targets import Family, Target
 from mcad_mobile.export.tower_job import TowerJob
 
 _SENSITIVITY_SAMPLES = 16
-# Of what 4 bits can save. Finer steps differ by less recall than a thousand photos can resolve.
+# Parts of what 4 bits can save. Finer steps differ by less recall than 1000 photos can resolve.
 _SHARES = 6
 # How recall was measured, for readers of the result
 MEASURED_BY: dict[Family, str] = {
@@ -37,7 +37,7 @@ _ACTIVATION_BITS = {"w8a8": 8, "w8a16": 16, "w4a16": 16}
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """A tower that was written to `path` in one precision, run there by `load`. Recipes are ranked
+    """A tower that was written to `path` in one precision, and how to `load` it. Recipes are ranked
     by `weight_bytes`, then by `activation_bits`."""
 
     tower: TowerName
@@ -52,7 +52,7 @@ class Recipe:
     activation_bits: int = 0
 
 
-Pair = tuple[Recipe, Recipe]  # of the image tower and of the text tower
+Pair = tuple[Recipe, Recipe]  # image tower, text tower
 
 
 def size(pair: Pair) -> int:
@@ -62,7 +62,7 @@ def size(pair: Pair) -> int:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How much of a tower's mean cosine to float the weight `name` costs in 4 bits."""
+    """How much mean cosine to float a tower loses if the weight `name` has 4 bits."""
 
     name: str
     layer: str
@@ -71,7 +71,7 @@ class Sensitivity:
 
 
 def sensitivities(tower: TowerJob) -> list[Sensitivity]:
-    """Return the weights that can have 4 bits on CPUs, cheapest for their bytes first."""
+    """Return the weights that can have 4 bits on CPUs, lowest loss per number first."""
     four = cpu.each_weight_in_four_bits(tower)
     model = onnx.load(tower.cpu_onnx)
     names = layers(model)
@@ -98,7 +98,7 @@ def recipes_for(
     ranked: Sequence[Sensitivity],
     loses_least: Callable[[Sequence[Recipe]], Recipe],
 ) -> list[Recipe]:
-    """Write a tower in all ways that the first rung of `target` can have."""
+    """Write a tower in each way that the first rung of `target` supports."""
     runtime = tower_plans(tower.name, target)[0].runtime
     if runtime == "onnx":
         return _cpu_recipes(tower, ranked, loses_least)
@@ -114,7 +114,7 @@ def _cpu_recipes(
     ranked: Sequence[Sensitivity],
     loses_least: Callable[[Sequence[Recipe]], Recipe],
 ) -> list[Recipe]:
-    """Return float, 8 bits by each method, and by the best, more and more 4-bit weights."""
+    """Return float, 8 bits with each method, and with the best one, more and more 4-bit weights."""
     cpu_recipe, _ = cpu.choose_recipe(tower)
     methods = METHODS[:1] if cpu_recipe == "dynamic" else METHODS
     counts = [count for count in mixes([weight.numbers for weight in ranked]) if count]
@@ -138,7 +138,7 @@ def _cpu_recipes(
         )
 
     eight = [quantized(step, "int8", 0, method) for step, method in enumerate(methods)]
-    # Ranges add or take some bytes of the format, which must not decide between methods.
+    # Ranges change the size by a few bytes of the format, which must not decide between methods.
     eight = [replace(recipe, weight_bytes=eight[0].weight_bytes) for recipe in eight]
     best = loses_least(eight).method
     mixed = [
@@ -156,8 +156,8 @@ def _label(label: str, method: CalibrationMethod) -> str:
 
 
 def _htp_recipes(tower: TowerJob, target: Target) -> list[Recipe]:
-    """Return what the HTP of `target` can run, compiled for its size. ONNX Runtime runs the graph
-    that was compiled to measure recall: the HTP's simulator takes too long."""
+    """Return what the HTP of `target` can run, compiled to know its size. ONNX Runtime runs the
+    same graph to measure recall, because the HTP's simulator takes too long."""
     from mcad_mobile.export.backends.qnn import compile_context
     from mcad_mobile.export.backends.qnn.quantize import quantize_tower
 
@@ -183,7 +183,7 @@ def _htp_recipes(tower: TowerJob, target: Target) -> list[Recipe]:
 
 
 def _litert_recipes(tower: TowerJob, precisions: Sequence[Precision]) -> list[Recipe]:
-    """Return what LiteRT runs, or gives a Dimensity's NPU."""
+    """Return what LiteRT runs on the CPU, or compiles for a Dimensity's NPU."""
     from mcad_mobile.export.backends.litert.flatbuffer import four_bits_of
     from mcad_mobile.export.backends.litert.quantize import load_quantized, quantize_tower
 
@@ -201,7 +201,7 @@ def _litert_recipes(tower: TowerJob, precisions: Sequence[Precision]) -> list[Re
 def _npu_ways(
     tower: TowerJob, precisions: Sequence[Precision]
 ) -> Iterator[tuple[Precision, CalibrationMethod, Callable[..., Recipe]]]:
-    """Give each precision with its methods (16 bits have steps enough), and a maker of recipes."""
+    """Yield each precision with its methods (16 bits need only one), and a maker of recipes."""
     ways = [
         (precision, method)
         for precision in precisions
@@ -220,7 +220,7 @@ def _weight_count(tower: TowerJob) -> int:
 
 
 def mixes(numbers: Sequence[int]) -> list[int]:
-    """Return how many weights to take: none, all, and up to each sixth of all numbers."""
+    """Return how many weights to take: none, all, and as many as fit each sixth of all numbers."""
     ends = np.cumsum(numbers)
     shares = np.arange(_SHARES + 1) / _SHARES
     return sorted({int(np.searchsorted(ends, share * sum(numbers), "right")) for share in shares})

@@ -24,8 +24,8 @@ from mcad_mobile.export.precision.recipes import Pair, Recipe, Sensitivity, size
 
 @dataclass
 class Search:
-    """Finds the smallest pair of `recipes` that loses at most `budget` points of mR by `meter`, its
-    standard error added."""
+    """Finds the smallest pair of `recipes` that loses at most `budget` points of mR, as measured by
+    `meter`, plus one standard error."""
 
     recipes: Mapping[TowerName, Sequence[Recipe]]
     meter: RecallMeter
@@ -58,7 +58,7 @@ class Search:
     def record(
         self, chosen: Pair, ranked: Mapping[TowerName, Sequence[Sensitivity]], measured_by: str
     ) -> PrecisionRecord:
-        """Return what a bundle records of the search, measured by `measured_by`."""
+        """Return the bundle's record of the search; `measured_by` says how recall was measured."""
         return PrecisionRecord(
             data=self.meter.data,
             judged_by=measured_by,
@@ -81,7 +81,7 @@ class Search:
         )
 
     def _drop(self, *recipes: Recipe) -> Drop:
-        """Return what these towers lose, as it is recorded."""
+        """Return the drop of these towers, rounded as it is recorded."""
         lost = self.meter.drop({recipe.tower: recipe for recipe in recipes})
         return replace(lost, points=round(lost.points, 3), margin=round(lost.margin, 3))
 
@@ -89,7 +89,7 @@ class Search:
         return self._drops[pair].expected <= self.budget
 
     def _rank(self, pair: Pair) -> tuple[float, ...]:
-        """Order by the bytes of weights, since formats add unlike amounts; then by the loss."""
+        """Order by bytes of weights, since formats add different amounts, then by bits and loss."""
         return (
             sum(recipe.weight_bytes for recipe in pair),
             sum(recipe.activation_bits for recipe in pair),

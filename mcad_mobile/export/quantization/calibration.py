@@ -34,7 +34,7 @@ from mcad_mobile.students.protocol import Student
 HELD_OUT = 32
 _LEAST_TEXTS = 4  # two to calibrate on, and two golden inputs
 
-# onnxruntime advises of opset bumps, and of preprocessing that our graphs do not need.
+# Mutes onnxruntime's advice on opset bumps and on preprocessing that our graphs do not need.
 quiet = partial(advice_muted, logging.ERROR)
 
 # By tensor, as onnxruntime's quantizer takes them
@@ -117,7 +117,7 @@ def load_samples(student: Student, folder: Path | None, count: int) -> tuple[Sam
 def captioned_samples(
     student: Student, captioned: Sequence[CaptionedPhoto], *, photos: int, texts: int
 ) -> Samples:
-    """Return so many photos and captions of a split, one caption a photo, always the same."""
+    """Return `photos` photos and `texts` captions, one per photo, in a fixed shuffled order."""
     spread = _spread(list(captioned))
     pixels = [student.preprocess(photo.path) for photo in spread[:photos]]
     return _samples(student, pixels, [photo.captions[0] for photo in spread[:texts]])

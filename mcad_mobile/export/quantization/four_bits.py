@@ -1,12 +1,12 @@
-"""Weights of a float model in 4 bits: which can have them, how they are rounded and stored.
+"""4-bit weights of a float model: which weights can have them, how they are rounded and stored.
 
 Rounding is GPTQ (Frantar et al., arXiv 2210.17323, algorithm 1): a product's inputs are rounded one
 after the other, and the weights that follow make up for the error in the product's output.
 Weights that have 4 bits together are rounded in the order of their products, each for the inputs
-that those before it leave: the objective of GPTAQ (Li et al., arXiv 2504.02692) by least squares.
-
-CPUs multiply 8 bits by 8 (docs/targets.md), so a graph unpacks two numbers from a byte by operators
-on constants, which ONNX Runtime runs once, as it loads: the file has half the bytes.
+that the earlier ones produce: the objective of GPTAQ (Li et al., arXiv 2504.02692), solved by least
+squares. CPUs multiply 8 bits by 8 (docs/targets.md), so the graph unpacks two numbers from each
+byte with operators on constants, which ONNX Runtime runs once, at load time: the file has half the
+bytes.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ TOP = 7  # symmetric: from -7 to 7
 _FEWEST = 1024  # smaller weights are not worth it
 _ZERO = 8
 _DAMPING = 0.01  # of the mean second moment (the paper's)
-# The same for the correction of other products' errors, which few samples determine: of 0.005 to
-# 1.0 the default student's image tower kept the highest cosine by it, on photos of another split.
+# The same for correcting other products' errors, which few samples determine: of 0.005 to 1.0, this
+# kept the highest cosine of the default student's image tower, on photos of another split.
 _CORRECTION_DAMPING = 0.3
-_CLIPPED = np.linspace(0.4, 1.0, 25)  # of a channel's largest weight, for its scale
-_BLOCK = 64  # inputs whose errors are made up for at once
+_CLIPPED = np.linspace(0.4, 1.0, 25)  # of a channel's largest weight, tried for its scale
+_BLOCK = 64  # inputs whose errors are compensated together
 
 Matrix = NDArray[np.float64]
 _ROUNDING = "rounding weights to 4 bits"
@@ -42,8 +42,8 @@ _ROUNDING = "rounding weights to 4 bits"
 
 @dataclass(frozen=True)
 class FourBits:
-    """A weight in 4 bits: integers [out, in] from -7 to 7, and each output's scale [out]. The
-    stored weight has `shape`, and its outputs lie along `axis`."""
+    """A weight in 4 bits: integers [out, in] from -7 to 7, and a scale for each output [out]. The
+    stored weight has `shape`, with its outputs along `axis`."""
 
     numbers: NDArray[np.int8]
     scales: NDArray[np.float32]
@@ -86,7 +86,7 @@ def products(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
 
 
 def layers(model: onnx.ModelProto) -> dict[str, str]:
-    """Return the layer of each such weight, by the bias after it if the weight is numbered."""
+    """Return each such weight's layer, named by the bias after it if the weight is numbered."""
     weights = products(model)
     biases = {
         name: other.removesuffix(".bias")
@@ -125,14 +125,14 @@ def matrix(weight: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 def renamed(
     four: Mapping[str, FourBits], model: onnx.ModelProto, other: onnx.ModelProto
 ) -> dict[str, FourBits]:
-    """Return weights of `model` by their names in `other`, which the exporter numbers otherwise."""
+    """Return weights of `model` by their names in `other`, which the exporter numbers anew."""
     own = {tensor.name: tensor.raw_data for tensor in model.graph.initializer}
     names = {tensor.raw_data: tensor.name for tensor in other.graph.initializer}
     return {names[own[name]]: weight for name, weight in four.items()}
 
 
 def pack(model: onnx.ModelProto) -> int:
-    """Store each 8-bit weight that has no number beyond 7 in 4 bits; return how many."""
+    """Store in 4 bits each 8-bit weight whose values are within -7 to 7; return how many."""
     graph = model.graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     zero_points = {
@@ -164,7 +164,7 @@ def pack(model: onnx.ModelProto) -> int:
 
 
 def _unpacking(name: str) -> list[onnx.NodeProto]:
-    """Return operators of opset 18 and before. The low bits hold the first half of a weight."""
+    """Return operators that exist in opset 18. The low bits hold the first half of a weight."""
 
     def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
         return helper.make_node(kind, inputs, [output], name=f"{output}/node", **attributes)
@@ -253,7 +253,7 @@ def _in_four_bits(
     moments: Matrix,
     shared: Matrix | None = None,
 ) -> FourBits:
-    """Round a weight for inputs of these moments; `shared` are those of float inputs by these."""
+    """Round a weight for inputs with these moments; `shared` are their moments with float ones."""
     stored = next(tensor for tensor in model.graph.initializer if tensor.name == name)
     weight, axis = numpy_helper.to_array(stored), outputs_axis(node)
     rows = matrix(weight, axis)
@@ -275,12 +275,12 @@ def _correction(
 def rounded(
     weight: NDArray[np.float32], moments: NDArray[np.float64]
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round a weight [out, in] to integers and scales [out], for inputs of moments [in, in]."""
+    """Round a weight [out, in] to integers and scales [out], for inputs with moments [in, in]."""
     size = len(moments)
     dead = np.diag(moments) <= 0
     damped = moments + np.diag(np.where(dead, 1.0, 0.0))
     damped += np.eye(size) * _DAMPING * np.diag(damped).mean()
-    order = np.argsort(-np.diag(damped), kind="stable")  # what matters most comes first
+    order = np.argsort(-np.diag(damped), kind="stable")  # inputs that matter most come first
     left = weight.astype(np.float64)[:, order]
     damped = damped[np.ix_(order, order)]
     scales = _scales(left, np.diag(damped))
@@ -314,7 +314,7 @@ def _scales(weight: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArra
 
 
 def _kinds(nodes: Mapping[str, onnx.NodeProto]) -> dict[str, str]:
-    """Return the tensors that are multiplied, in order, and their operators."""
+    """Return the tensors that are multiplied, in order, and the operators that multiply them."""
     return {node.input[0]: node.op_type for node in nodes.values()}
 
 

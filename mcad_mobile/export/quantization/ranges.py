@@ -1,11 +1,11 @@
-"""Ranges of activations, by the values that calibration samples give them.
+"""Ranges of activations, from the values in calibration samples.
 
 Headroom: a few dozen samples do not show the extremes of all inputs. 16 bits have a bit to spare
-for a wider range. 8 bits have not, but a convolutional tower gains by a little; rare large values
-stretch a transformer's ranges enough.
+for a wider range. 8 bits do not, but a convolutional tower gains from a little headroom; rare large
+values make a transformer's ranges wide enough.
 
-Methods: a narrower range than all values need may cost 8 bits less than it cuts off. Which method
-is best depends on the tower: recall decides (`--precision auto`).
+Methods: with 8 bits, a narrower range can gain more by finer steps than it loses by cutting values
+off. Which method is best depends on the tower; recall decides (`--precision auto`).
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Ranges = dict[str, Range]  # by tensor
 _BINS = 8192
 _LEVELS = 256  # of 8 bits
 _BEYOND = 1e-4  # the share of values that `percentile` cuts off, half of it on each side
-_SHARES = np.linspace(0.1, 1.0, 91)  # of the largest size, where mse and entropy try to cut
+_SHARES = np.linspace(0.1, 1.0, 91)  # of the largest magnitude, where mse and entropy try to cut
 # By bits; chosen on Flickr8k's split val for the default student (docs/targets.md).
 HEADROOM = {8: 1.4, 16: 2.0}
 
-# Operators whose outputs have bounds of their own. Quantizing the output of Clip and Relu clips
-# their inputs, too: headroom there would let more through.
+# Operators with bounded outputs. Quantizing the output of Clip and Relu clips their inputs too, so
+# headroom there would let more through.
 _BOUNDED = ("Clip", "Relu", "Sigmoid", "HardSigmoid", "Softmax", "Tanh")
 _LEFT_TO_ROUNDING = ("Clip", "Relu")
 
@@ -56,7 +56,7 @@ def singles(model: onnx.ModelProto, samples: Inputs) -> list[Inputs]:
 
 
 def activations(model: onnx.ModelProto) -> Observe:
-    """Return a function that gives a model's inputs and all float tensors that it computes."""
+    """Return a function that returns a model's inputs and all float tensors that it computes."""
     read = reader(model, {name for node in model.graph.node for name in node.output})
 
     def observe(single: Inputs) -> dict[str, NDArray[np.float32]]:
@@ -66,7 +66,7 @@ def activations(model: onnx.ModelProto) -> Observe:
 
 
 def reader(model: onnx.ModelProto, tensors: set[str]) -> Observe:
-    """Return a function that gives a model's inputs and these tensors."""
+    """Return a function that returns a model's inputs and these tensors."""
     wanted = sorted(tensors.difference(value.name for value in model.graph.input))
     if not wanted:
         return lambda single: single
@@ -97,7 +97,7 @@ def _part(model: onnx.ModelProto, wanted: list[str]) -> onnx.ModelProto:
 
 @dataclass(frozen=True)
 class Histogram:
-    """The counts [bins] of a tensor's values in equal parts of `least` to `largest`."""
+    """The counts [bins] of a tensor's values in equal bins from `least` to `largest`."""
 
     counts: NDArray[np.int64]
     least: float
@@ -134,8 +134,8 @@ def histograms(observe: Observe, inputs: Sequence[Inputs]) -> dict[str, Histogra
 
 
 def cut(found: Histogram, method: CalibrationMethod) -> Range:
-    """Return the range of a tensor, which includes 0. percentile takes all but one value in ten
-    thousand, mse the least squared error, entropy the least divergence (Migacz, "8-bit inference
+    """Return the range of a tensor, which includes 0. percentile keeps all but one value in ten
+    thousand, mse minimizes the squared error, entropy the divergence (Migacz, "8-bit inference
     with TensorRT", GTC 2017)."""
     if method == "min-max" or found.largest <= found.least:
         return found.least, found.largest
@@ -192,7 +192,7 @@ def ranges_with_headroom(model: onnx.ModelProto, samples: Inputs, bits: int) -> 
 
 
 def is_photo(shape: Sized) -> bool:
-    """Whether an input of this shape is pixels, which a few photos show from black to white."""
+    """Whether an input of this shape is pixels, whose full range a few photos already show."""
     return len(shape) == 4
 
 

@@ -1,10 +1,10 @@
 """A transformer's residual stream in 16 bits, so that all its products can have 8.
 
-A few channels of the stream are a hundred times as large as the rest (in MiniLM and CLIP), and one
+A few channels of the stream are a hundred times as large as the rest (in MiniLM and CLIP), so one
 8-bit scale leaves the rest no steps. A product still has 8-bit outputs before they join the stream,
 so its channels are made even: each column of its weights is divided by the largest value that it
-produces, and the channel is multiplied by it where it joins the stream. Weights have a scale for
-each column anyway, so this costs nothing (compare SmoothQuant, arXiv 2211.10438, section 4).
+produces, and the channel is multiplied by that value where it joins the stream. Weights have a
+scale per column anyway, so this costs nothing (compare SmoothQuant, arXiv 2211.10438, section 4).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onnx import helper, numpy_helper
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.protocol import split_batch
 
-_LEAST_GAIN = 1e-3  # of the largest channel: one that is 0 on all samples is not blown up
+_LEAST_GAIN = 1e-3  # of the largest channel, so that one that is 0 on all samples is not blown up
 _JOINS = ("Add", "Mul")
 
 
@@ -61,7 +61,7 @@ def find_stream(model: onnx.ModelProto) -> Stream:
 
 
 def even_channels(model: onnx.ModelProto, samples: Inputs) -> onnx.ModelProto:
-    """Return a copy of a float model whose products that end in the stream have even channels."""
+    """Return a copy of a float model in which products that join the stream have even channels."""
     gains = _gains(model, samples)
     even = copy.deepcopy(model)
     del even.graph.node[:]
@@ -72,7 +72,7 @@ def even_channels(model: onnx.ModelProto, samples: Inputs) -> onnx.ModelProto:
             continue
         product, result = even.graph.node[-1], node.output[0]
         name, evened = f"{result}_gains", f"{result}_even"
-        # A matrix of its own: another product may read the same.
+        # A separate matrix, since another product may read the original.
         own = f"{node.input[1]}_{result}"
         divided = numpy_helper.to_array(weights[node.input[1]]) / gains[node.name]
         product.input[1], product.output[0] = own, evened
@@ -89,7 +89,7 @@ def even_channels(model: onnx.ModelProto, samples: Inputs) -> onnx.ModelProto:
 
 
 def gains_by_matrix(model: onnx.ModelProto, samples: Inputs) -> dict[bytes, NDArray[np.float32]]:
-    """Return each product's gains [out] by the values [out, in] of its matrix."""
+    """Return each product's gains [out], keyed by the values [out, in] of its matrix."""
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     gains = _gains(model, samples)
     return {
@@ -100,7 +100,7 @@ def gains_by_matrix(model: onnx.ModelProto, samples: Inputs) -> dict[bytes, NDAr
 
 
 def _gains(model: onnx.ModelProto, samples: Inputs) -> dict[str, NDArray[np.float32]]:
-    """Return, by product that ends in the stream, each channel's size over the median's."""
+    """Return, for each product that joins the stream, its channels' sizes over their median."""
     sizes = _channel_sizes(model, find_stream(model).products, samples)
     found = {name: np.maximum(size, np.max(size) * _LEAST_GAIN) for name, size in sizes.items()}
     return {name: size / np.median(size) for name, size in found.items()}
@@ -116,7 +116,7 @@ def _joins(node: onnx.NodeProto, constants: set[str]) -> bool:
 def _channel_sizes(
     model: onnx.ModelProto, products: frozenset[str], samples: Inputs
 ) -> dict[str, NDArray[np.float32]]:
-    """Return each product's largest size by channel, [channels], over all samples."""
+    """Return each product's largest magnitude per channel, [channels], over all samples."""
     outputs = {node.output[0]: node.name for node in model.graph.node if node.name in products}
     found: dict[str, NDArray[np.float32]] = {}
     if not outputs:

@@ -1,4 +1,4 @@
-"""Targets: chips, and the ladder of runtimes and precisions that the bundles of each have."""
+"""Targets: chips, and the ladder of runtimes and precisions in the bundles for each chip."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Family = Literal["cpu", "snapdragon", "dimensity"]
 
 @dataclass(frozen=True)
 class RungPlan:
-    """One way to run the towers, by their precisions (docs/targets.md); None: not run so."""
+    """A runtime and the precision of each tower in it (docs/targets.md); None: it is left out."""
 
     runtime: Runtime
     image: Precision | None
     text: Precision | None
 
 
-_BY_LITERT = RungPlan("litert", "w8a8", None)  # on CPUs ONNX Runtime is the faster one for texts
-# First rung: what the chip is for. Last rung: an ONNX CPU model, which runs anywhere.
+_BY_LITERT = RungPlan("litert", "w8a8", None)  # on CPUs, ONNX Runtime is faster for texts
+# First rung: the best for the chip. Last rung: an ONNX CPU model, which runs anywhere.
 # A text tower's activations have outliers that 8 bits cannot hold (see docs/targets.md).
 _LADDERS: dict[Family, tuple[RungPlan, ...]] = {
     "cpu": (RungPlan("onnx", "int8", "int8"), RungPlan("onnx", "fp32", "fp32")),
@@ -43,16 +43,16 @@ _LADDERS: dict[Family, tuple[RungPlan, ...]] = {
 
 
 class Target(Record, frozen=True):
-    """A chip of socs.toml.
+    """A chip in socs.toml.
 
     id, names: what users may call it, besides `chip`, its model.
     npu: the name of its NPU.
     family: decides its ladder.
     platform: what Android's ro.board.platform may say instead of the chip (Snapdragon only).
-    soc_model, htp_arch, vtcm_mb: QNN's numbers of the chip, of its NPU's architecture, and the MiB
-        of its NPU's memory (Snapdragon only).
+    soc_model, htp_arch, vtcm_mb: QNN's numbers for the chip and for its NPU's architecture, and the
+        memory of its NPU in MiB (Snapdragon only).
     neuropilot: the version of MediaTek's SDK that compiles for it; None if none does.
-    litert: a CPU whose image tower LiteRT runs, if it is installed.
+    litert: whether LiteRT, if installed, runs the image tower on this CPU.
     """
 
     id: Word
@@ -70,7 +70,7 @@ class Target(Record, frozen=True):
 
     @property
     def ladder(self) -> tuple[RungPlan, ...]:
-        """Its rungs, best first. A bundle has those whose compilers are installed."""
+        """The chip's rungs, best first. A bundle has those whose compilers are installed."""
         plans = (_BY_LITERT, *_LADDERS[self.family]) if self.litert else _LADDERS[self.family]
         return tuple(
             plan for plan in plans if plan.runtime != "neuropilot" or self.neuropilot is not None
@@ -96,8 +96,8 @@ def all_targets() -> list[Target]:
 
 
 def find_target(name: str) -> Target:
-    """Return the chip of an id, model or market name in any spelling ("SM8650", "snapdragon 8 gen
-    3"), or a family's default; TargetError lists the nearest."""
+    """Return the chip with this id, model or market name, in any spelling ("SM8650", "snapdragon 8
+    gen 3"), or the default of a family; TargetError lists the nearest names."""
     targets, families, no_targets = _table()
     for chip, why in no_targets.items():
         if _plain(name).endswith(_plain(chip)):

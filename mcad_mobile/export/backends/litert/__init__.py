@@ -38,8 +38,8 @@ _NOT_RUN = (
 def build(
     tower: TowerJob, plan: TowerPlan, target: Target, folder: Path, options: RungOptions
 ) -> Rung:
-    """Write a tower as an integer .tflite, compiled for the NPU if the runtime is neuropilot. On an
-    NPU, a tower that loses much by 8-bit activations gets 16-bit ones."""
+    """Write a tower as an integer .tflite, compiled for the NPU if the runtime is neuropilot. A
+    tower for an NPU gets 16-bit activations if 8-bit ones lose too much."""
     precision = plan.precision
     notes: tuple[str, ...] = ()
     tower.progress("converting and quantizing")

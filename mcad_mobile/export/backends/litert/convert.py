@@ -1,4 +1,4 @@
-"""Towers as float LiteRT flatbuffers. LiteRT's quantizer leaves EMBEDDING_LOOKUP and
+"""Convert towers to float LiteRT flatbuffers. LiteRT's quantizer leaves EMBEDDING_LOOKUP and
 SQUARED_DIFFERENCE in float, and the variance of a norm can need more than 16 bits, so a tower is
 rewritten to operators that stay integer."""
 
@@ -22,13 +22,13 @@ from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import require
 from mcad_mobile.students.rewrites.replace import replace_modules
 
-_SAME = 1e-3  # of a norm's largest output: float32 in another order of additions
-FAR = 32.0  # the largest ratio of variances that share a scale of 16 bits
+_SAME = 1e-3  # of a norm's largest output; float32 sums depend on the order of additions
+FAR = 32.0  # the largest ratio of variances that share a 16-bit scale
 _NEGLIGIBLE = 1e-3  # of a variance
 
 
 def integer_friendly(tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -> nn.Module:
-    """Return a copy of `tower` by gathers and means of products, on what `examples` show."""
+    """Return a copy of `tower` with gathers and spelled-out norms that fit the `examples`."""
     tower = copy.deepcopy(tower).eval()
     norms = _spelled_norms(tower, examples)
 
@@ -40,7 +40,7 @@ def integer_friendly(tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -
 
 
 def even(tower: nn.Module, gains: Mapping[bytes, NDArray[np.float32]]) -> nn.Module:
-    """Return a copy of `tower` with even channels after these matrices (gains_by_matrix)."""
+    """Return a copy of `tower` with even channels after the matrices in `gains`."""
     tower = copy.deepcopy(tower)
 
     def instead(module: Any) -> nn.Module | None:
@@ -77,8 +77,8 @@ class _GatheredTable(nn.Module):
 
 
 class _SpelledNorm(nn.Module):
-    """nn.LayerNorm over `axes`, and its activation if it has one, with the variance as a mean of
-    products. So many `places` follow the weight's own axes."""
+    """nn.LayerNorm over `axes`, with its activation if it has one, and with the variance as a mean
+    of products. Its weight and bias get `places` trailing axes of size 1."""
 
     def __init__(self, source: nn.LayerNorm, axes: tuple[int, ...], places: int) -> None:
         super().__init__()
@@ -96,11 +96,11 @@ class _SpelledNorm(nn.Module):
         return self(x)  # type: ignore[no-any-return]
 
     def settle(self) -> None:
-        """Normalize in steps from now on, if the variances that were seen are far apart."""
-        # Some tokens of a transformer are a hundred times as large as the rest. Where 16 bits hold
-        # their squares, those of the rest are rounded to 0, and the reciprocal root, a table of
-        # equal steps, is steep there. So all are brought nearer to each other first, as often as
-        # needed: divided by the root of their variance plus a constant halfway, however rough.
+        """Normalize in several steps from now on if the variances that were seen are far apart."""
+        # Some tokens of a transformer are a hundred times as large as the rest. A 16-bit scale that
+        # holds their squares rounds the squares of the rest to 0, where the reciprocal root, a
+        # table of equal steps, is steep. So tokens are first brought closer together, several times
+        # if needed: divided by the root of their variance plus a constant, roughly halfway.
         seen = torch.cat(self.variances)
         least, most = float(seen.min()), float(seen.max())
         self.variances.clear()
@@ -111,7 +111,7 @@ class _SpelledNorm(nn.Module):
             self.nearer.append(halfway)
             least, most, eps = least / (least + halfway), most / (most + halfway), eps / halfway
             if eps >= least:
-                break  # a variance near 0 stays as far from the rest
+                break  # a variance near 0 cannot be brought closer
 
     def forward(self, x: Tensor) -> Tensor:
         centred, eps = self._centred(x), self.eps
@@ -136,8 +136,8 @@ class _SpelledNorm(nn.Module):
 def _spelled_norms(
     tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]
 ) -> dict[nn.Module, _SpelledNorm]:
-    """Return each norm's replacement. Libraries derive other axes (timm's LayerNorm2d) or an
-    activation from nn.LayerNorm: the first spelling that computes the same is taken."""
+    """Return each norm's replacement: the first spelling that computes the same. Libraries derive
+    norms over other axes (timm's LayerNorm2d) or with an activation from nn.LayerNorm."""
     found: dict[nn.Module, list[_SpelledNorm]] = {}
 
     def see(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -162,7 +162,7 @@ def _same(found: Tensor, output: Tensor) -> bool:
 
 
 def _spellings(norm: Any, x: Tensor) -> list[_SpelledNorm]:
-    """Return the norm over the last axes and, of [N, C, H, W], over C, if the shapes agree."""
+    """Return the norm over the last axes and, for [N, C, H, W], over C, if the shapes agree."""
     shape = tuple(norm.normalized_shape)
     found = []
     if tuple(x.shape[-len(shape) :]) == shape:

@@ -13,8 +13,8 @@ _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor: its type by the schema's name, its quantization ("none", "per tensor", ...), its
-    bytes in the file if it is a constant, and its name."""
+    """A tensor: its type as the schema names it, its quantization ("none", "per tensor", ...), its
+    size in the file if it is a constant, and its name."""
 
     dtype: str
     quantization: str
@@ -27,7 +27,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator, what it reads and, last, writes, and whether an activation is a part of it."""
+    """An operator, the tensors that it reads and, last, writes, and if it has an activation."""
 
     name: str
     tensors: tuple[Stored, ...]
@@ -35,11 +35,11 @@ class Operator:
 
 
 def operators(path: Path) -> list[Operator]:
-    """Return the operators that compute, in their order: all but quantize and dequantize."""
+    """Return the operators in order, except quantize and dequantize."""
     reader = require("ai_edge_litert.tools.flatbuffer_utils", "dimensity")
     schema = require("ai_edge_litert.schema_py_generated", "dimensity")
     model = reader.read_model(str(path))
-    graph = model.subgraphs[0]  # the rest are bodies of operators of this one
+    graph = model.subgraphs[0]  # the others are bodies of its operators
     stored = [_stored(schema, model, tensor) for tensor in graph.tensors]
     found = [
         Operator(
@@ -53,14 +53,14 @@ def operators(path: Path) -> list[Operator]:
 
 
 def four_bits_of(path: Path) -> int:
-    """Return how many bytes of a .tflite are weights of 4 bits, two to a byte."""
+    """Return how many bytes of a .tflite are 4-bit weights, two per byte."""
     stored = [tensor for operator in operators(path) for tensor in operator.tensors]
     return sum(tensor.bytes for tensor in stored if tensor.dtype == "INT4")
 
 
 def _name(schema: Any, model: Any, operator: Any) -> str:
     code = model.operatorCodes[operator.opcodeIndex]
-    # Files of before 2020 have the code in the other field, of 8 bits.
+    # Files written before 2020 have the code in the other field, which has 8 bits.
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     if number == schema.BuiltinOperator.CUSTOM:
         return str(code.customCode.decode())

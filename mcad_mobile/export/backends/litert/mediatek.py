@@ -1,4 +1,4 @@
-"""Integer .tflite -> Dimensity's NPU, by MediaTek's list of operators and its compiler."""
+"""Compile integer .tflite files for Dimensity NPUs by MediaTek's compiler and operator list."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def refusal(operator: Operator) -> str | None:
 
 
 def refusals(found: Iterable[Operator]) -> Counter[str]:
-    """Count what MediaTek's compiler does not take, by its list."""
+    """Count the reasons why MediaTek's compiler refuses operators."""
     return Counter(reason for reason in map(refusal, found) if reason is not None)
 
 
@@ -59,7 +59,7 @@ def why_not_compiled(target: Target) -> str | None:
     try:
         with quiet():
             folder = importlib.import_module(SDK).path_to_sdk_libs(target.neuropilot)
-    except NotImplementedError as error:  # it runs on Linux on x86-64
+    except NotImplementedError as error:  # the SDK runs only on x86-64 Linux
         return f"MediaTek's NeuroPilot SDK does not run here: {error}"
     if folder is None or not (Path(folder) / _LIBRARY).is_file():
         return (

@@ -77,7 +77,7 @@ def float_litert(tower: TowerJob) -> Path:
 
 
 def _even_litert(tower: TowerJob) -> tuple[Path, bool]:
-    """Return the float .tflite, even if it has a residual stream, and whether it has one."""
+    """Return the float .tflite and whether it has a residual stream, whose channels are even."""
     path = tower.work / "even.tflite"
     if path.exists():
         return path, True
@@ -106,8 +106,8 @@ def quantize_litert(
     *,
     stream: bool = False,
 ) -> None:
-    """Write a float .tflite as an integer one. The products `narrow` have 4-bit weights, which
-    `with_four_bits` rounded; with `stream`, all but products has 16-bit activations."""
+    """Quantize a float .tflite to integers. The products in `narrow` get 4-bit weights, which
+    `with_four_bits` rounded; with `stream`, all but products get 16-bit activations."""
     quantizer = require("ai_edge_quantizer.quantizer", "dimensity")
     calibrator = require("ai_edge_quantizer.calibrator", "dimensity")
     whole_range = require("ai_edge_quantizer.utils.qsv_utils", "dimensity").min_max_update
@@ -116,8 +116,8 @@ def quantize_litert(
             str(model), calibrator.CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS, whole_range
         )
         run = observed.get_signature_runner(SIGNATURE)
-        # All that `inputs` show, with headroom: the quantizer's own default, a moving average, cuts
-        # off half of the inputs' largest values (docs/targets.md).
+        # The whole range of `inputs`, with headroom: the quantizer's default, a moving average,
+        # cuts off half of the largest values (docs/targets.md).
         for single in split_batch(inputs):
             run(**signature_arguments(single, specs))
         found = observed.get_calibration_results()
@@ -154,7 +154,7 @@ def _recipe(activations: int, narrow: Sequence[str], stream: bool) -> Any:
 
 
 def with_four_bits(model: Path, out: Path, weights: Mapping[bytes, FourBits]) -> tuple[str, ...]:
-    """Put 4 bits' values in place of `weights`; return the outputs of their products."""
+    """Replace `weights` with their 4-bit values; return the outputs of their products."""
     files = require("ai_edge_litert.tools.flatbuffer_utils", "dimensity")
     read = files.read_model(str(model))
     graph = read.subgraphs[0]
@@ -178,7 +178,7 @@ def _of_products(model: Path) -> set[str]:
 
 
 def _bounded(model: Path) -> set[str]:
-    """Return the tensors with bounds of their own: photos and the results of activations."""
+    """Return the tensors with bounded values: photos and the outputs of activations."""
     from ai_edge_litert.interpreter import Interpreter
 
     details = Interpreter(str(model)).get_input_details()
@@ -203,7 +203,7 @@ def _cut(
 
     interpreter = Interpreter(
         str(model),
-        # XNNPACK shows nothing of what lies between its operators.
+        # XNNPACK does not expose the tensors between its operators.
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         experimental_preserve_all_tensors=True,
     )

@@ -26,7 +26,7 @@ def export_onnx(
     output: TensorSpec,
     any_length: bool = False,
 ) -> None:
-    """Write `tower` as ONNX for a batch of one; with `any_length`, of up to that many tokens."""
+    """Write `tower` as ONNX for a batch of one; with `any_length`, also for fewer tokens."""
     arguments = tuple(torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for spec in inputs)
     tokens = torch.export.Dim("tokens", min=FEWEST_TOKENS, max=inputs[0].shape[1])
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -51,7 +51,7 @@ def export_onnx(
 
 
 def save_mapped(model: onnx.ModelProto, out: Path) -> Path:
-    """Write `model` with weights that the runtime maps: 5 MiB less for the text tower."""
+    """Write `model` with weights that the runtime maps, which saves 5 MiB for the text tower."""
     weights = out.with_name(f"{out.name}.data")
     onnx.save(
         model,
@@ -71,7 +71,7 @@ def is_convolutional(path: Path) -> bool:
 
 
 def multiply_adds(path: Path) -> tuple[int, int]:
-    """Count the multiply-adds of convolutions and of matrix products, dynamic dimensions as 1."""
+    """Count the multiply-adds of convolutions and matrix products, with dynamic dimensions as 1."""
     graph = onnx.load(path, load_external_data=False).graph
     shapes = {
         value.name: [size.dim_value or 1 for size in value.type.tensor_type.shape.dim]
@@ -91,7 +91,7 @@ def multiply_adds(path: Path) -> tuple[int, int]:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop the exporter's notes about its source: they hold stack traces with this machine's paths
+    """Drop the exporter's notes about its source, which contain stack traces with local paths
     and make onnxruntime's QNN preprocessing fail."""
     graph = model.graph
     del model.metadata_props[:], graph.metadata_props[:]
@@ -102,7 +102,7 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def node_count(path: Path) -> int:
-    """Count the nodes that compute: all but quantize and dequantize."""
+    """Count the nodes, except quantize and dequantize."""
     nodes = onnx.load(path, load_external_data=False).graph.node
     return sum(not is_conversion(node.op_type) for node in nodes)
 

@@ -28,12 +28,12 @@ from mcad_mobile.export.quantization.ranges import CalibrationMethod, Ranges, ra
 if TYPE_CHECKING:
     from mcad_mobile.export.tower_job import TowerJob
 
-# dynamic: weights only, activations at run time, for transformers. The others are for convolutional
-# towers, whose activations have calibrated ranges, from the fewest float operators to the most:
+# dynamic: weights only, with activations quantized at run time, for transformers. The others are
+# for convolutional towers with calibrated activation ranges, and leave ever more operators float:
 # everywhere: all operators.
 # products: convolutions over all channels and matrix products.
-# inner_convolutions: convolutions over all channels that no addition follows. Matrix products have
-#     activations that are quantized at run time. Ranges are each sample's extremes on average:
+# inner_convolutions: convolutions over all channels that no addition follows. The activations of
+#     matrix products are quantized at run time. A range is the average of each sample's extremes:
 #     the extremes of all samples are rare, and leave the other values few steps.
 CpuRecipe = Literal["dynamic", "everywhere", "products", "inner_convolutions"]
 
@@ -127,7 +127,7 @@ def quantize_int8(
     four: Mapping[str, FourBits] | None = None,
     ranges: Ranges | None = None,
 ) -> None:
-    """Quantize a float model by `recipe`, within `ranges` or those that `inputs` show."""
+    """Quantize a float model by `recipe`, with `ranges` or the ranges of `inputs`."""
     source = with_weights(onnx.load(model), four) if four else str(model)
     with quiet():
         if recipe == "dynamic":
@@ -171,14 +171,14 @@ def quantize_int8(
 
 
 def load_quantized(path: Path) -> OnnxTower:
-    """Load a quantized model by kernels that do not saturate on this processor."""
+    """Load a quantized model with kernels that do not saturate on this processor."""
     return OnnxTower(path, exact_kernels=saturates())
 
 
 def _extra_options(
     four: Mapping[str, FourBits] | None, ranges: Ranges | None = None, *, average: bool = False
 ) -> dict[str, object]:
-    """Return the quantizer's options; `average` takes ranges that are an average over inputs."""
+    """Return the quantizer's options; with `average`, ranges are averaged over inputs."""
     overrides = range_overrides(ranges)
     for name, weight in (four or {}).items():
         overrides[name] = weight.overrides(QuantType.QInt8)

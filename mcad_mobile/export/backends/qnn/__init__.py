@@ -42,15 +42,15 @@ def build(
 
 
 def compile_context(model: Path, out: Path, target: Target) -> tuple[list[Path], int]:
-    """Compile `model` (QDQ) into the EPContext model `out`; return the binaries beside it, and the
-    number of nodes that the NPU runs, which is all. ExportError names nodes that it cannot run."""
+    """Compile `model` (QDQ) into the EPContext model `out`; return the binaries beside it and the
+    number of nodes, all of which the NPU runs. ExportError names nodes that it cannot run."""
     assert target.soc_model is not None and target.htp_arch is not None
     options = session_options(target.soc_model, target.htp_arch)
     options.add_session_config_entry("ep.context_enable", "1")
     options.add_session_config_entry("ep.context_file_path", str(out))
     options.add_session_config_entry("ep.context_embed_mode", "0")
     try:
-        # Its content, not its path: that would go into the names that the compiled graph bears.
+        # The content, not the path, which would go into the names in the compiled graph.
         open_session(model.read_bytes(), options)
     except Exception as error:  # onnxruntime's exceptions share no public base
         left = _nodes_off_the_npu(model, target)
@@ -76,7 +76,7 @@ def _nodes_off_the_npu(model: Path, target: Target) -> list[str]:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = open_session(model, options)
-    except Exception:  # it fails for another reason than placement: the caller reports that
+    except Exception:  # it fails for a reason other than placement, which the caller reports
         return []
     return [
         f"{node.name} ({node.op_type})"

@@ -35,7 +35,7 @@ _NARROW: dict[str, object] = {"quant_type": QuantType.QUInt8}
 def quantize_tower(
     tower: TowerJob, precision: str, htp_arch: int, method: CalibrationMethod = "min-max"
 ) -> Path:
-    """Return the tower quantized, written once for all chips that take the same graph."""
+    """Return the quantized tower, written once for all chips that take the same graph."""
     if precision == "w4a16" and tower.uncorrected is not None:
         tower, method = tower.uncorrected, "min-max"
     label = precision if method == "min-max" else f"{precision}_{method}"
@@ -61,7 +61,7 @@ def quantize_for_htp(
 ) -> None:
     """Quantize a float model for HTPs of one `graph_form`, with ranges from `inputs`. w8a8 has
     8-bit activations in all products, within `ranges`, and a 16-bit residual stream; w8a16 and
-    w4a16 have 16-bit ones; w4a16 has the weights `four` in 4 bits and the others in 8."""
+    w4a16 have 16-bit activations; w4a16 has the weights `four` in 4 bits and the others in 8."""
     with quiet():
         narrow = precision == "w8a8"
         source: str | onnx.ModelProto = str(model)
@@ -81,7 +81,7 @@ def quantize_for_htp(
             weight_type=QuantType.QInt8,
             per_channel=True,
             init_overrides=overrides,
-            # The overrides name all conversions of w8a8: the tool would give products 16 bits, too.
+            # The overrides name all conversions of w8a8; the tool would give products 16 bits too.
             add_qtype_converts=not narrow,
         )
         quantize(source, str(out), config)
@@ -93,9 +93,9 @@ def graph_form(htp_arch: int) -> int:
 
 
 def _overrides(model: onnx.ModelProto, form: int) -> Overrides:
-    """Return MatMul weights per output channel, and the types that the HTP takes beside 16 bits."""
-    # Until v69 it takes LayerNormalization scales of uint8 alone, and rounds the second factor of
-    # two activations to 8 bits; from v73 on only where that is unsigned. Found by compiling and on
+    """Return MatMul weights per output channel, and the types the HTP needs besides 16 bits."""
+    # Up to v69 it takes only uint8 scales in LayerNormalization, and rounds the second factor of a
+    # product of activations to 8 bits; from v73 on, only an unsigned one. Found by compiling and on
     # the simulator (QAIRT 2.51).
     overrides = weights_per_channel(model)
     if form >= SIGNED_FACTORS_FROM:
@@ -118,7 +118,7 @@ def _second_factors(model: onnx.ModelProto) -> list[tuple[str, str]]:
 
 
 def _wide_overrides(model: onnx.ModelProto, inputs: Inputs, htp_arch: int) -> Overrides:
-    """Return `_overrides`, and 16-bit ranges. A factor that the HTP rounds to 8 bits keeps the
+    """Return `_overrides` with 16-bit ranges. A factor that the HTP rounds to 8 bits keeps the
     quantizer's range, as it has no bit to spare for headroom."""
     form = graph_form(htp_arch)
     ranges = ranges_with_headroom(model, inputs, 16)
@@ -146,7 +146,7 @@ def _narrow_overrides(
 
 
 def _in_range(override: dict[str, Any], ends: dict[str, Any]) -> dict[str, Any]:
-    """Return an override of a 16-bit tensor, and of its conversion, with this range."""
+    """Add the range `ends` to the override of a 16-bit tensor, and to its conversion."""
     found = {**_WIDE, **override, **ends}
     return {**found, "convert": {**found["convert"], **ends}} if "convert" in found else found
 
@@ -158,8 +158,8 @@ def _norm_scale(form: int) -> dict[str, object]:
 def _stream_overrides(
     model: onnx.ModelProto, form: int, narrow: Overrides, wide: Overrides
 ) -> Overrides:
-    """Return 16 bits along the residual stream, in the ranges `wide`, and the conversions where it
-    is read and fed, whose 8 bits have the ranges `narrow`."""
+    """Return 16 bits along the residual stream, with the ranges `wide`, and conversions to 8 bits,
+    with the ranges `narrow`, where other nodes read the stream or feed it."""
     stream, read_by = find_stream(model), readers(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     overrides: Overrides = {}
