@@ -1,11 +1,11 @@
-/* Filters of photos: times by row, and all filters by place in the cells that a search looks into. */
+/* Filters of photos: times by row, and all filters by place in the cells that a search probes. */
 #include "kernel.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define BMI2 FOR("avx2,bmi2,popcnt")
 #endif
 
-/* Bisect for the first place from `from` on whose row is not before `row`; `until` if there is none. */
+/* Bisect for the first place from `from` on with a row of at least `row`; `until` if there is none. */
 BODY size_t lower_bound(const Filter *f, size_t from, size_t until, size_t row) {
     while (from < until) {
         size_t middle = from + (until - from) / 2;
@@ -26,12 +26,12 @@ BODY unsigned bits_of(const Filter *f, size_t from, size_t until) {
 
 typedef int32_t SetBits(const Filter *, size_t from, size_t until);
 
-/* Set the bits of the places that pass, and return how many. */
+/* Set the bits of the places that pass, and return their number. */
 BODY int32_t set_place_bits(const Filter *f, size_t from, size_t until) {
     int32_t count = 0;
     for (size_t place = from, end; place < until; place = end) {
         end = (place | 7) + 1;
-        /* Eight is a constant, and worth a loop of its own. */
+        /* A constant length of eight lets the compiler unroll the loop. */
         unsigned bits = end - place == 8 && end <= until ? bits_of(f, place, place + 8)
                                                          : bits_of(f, place, end < until ? end : until);
         f->place_bits[place >> 3] |= (uint8_t)bits;
@@ -40,7 +40,7 @@ BODY int32_t set_place_bits(const Filter *f, size_t from, size_t until) {
     return count;
 }
 
-/* Return how many photos of a cell pass; below 0 if one of its places has no row. */
+/* Return how many photos of a cell pass; negative if a place names no row. */
 BODY int32_t filter_cell(const Filter *f, size_t cell, SetBits *set_bits) {
     size_t from = f->starts[cell], until = f->starts[cell + 1];
     if (f->first > 0) from = lower_bound(f, from, until, f->first);
@@ -53,8 +53,8 @@ BODY int32_t filter_cell(const Filter *f, size_t cell, SetBits *set_bits) {
     return from < until && last >= f->photos ? -1 : set_bits(f, from, until);
 }
 
-/* Filter cells in an order until they hold `enough` photos that pass. Return how many cells that takes, all if they
- * hold fewer; below 0 if a place has no row. */
+/* Filter cells in `order` until they hold `enough` passing photos. Return the number of cells this takes, all of them
+ * if they hold fewer; negative if a place names no row. */
 BODY int64_t probe_cells(const Filter *f, const int64_t *order, size_t cells, size_t enough, SetBits *set_bits) {
     size_t found = 0, probed = 0;
     while (probed < cells && found < enough) {
@@ -80,7 +80,7 @@ BODY void filter_times(const int32_t *times, size_t from, size_t until, uint32_t
 static int32_t set_bits_plain(const Filter *f, size_t from, size_t until) { return set_place_bits(f, from, until); }
 
 #if defined(__x86_64__)
-/* BMI2 shifts by the value of any register, in half of the time. */
+/* BMI2 shifts by any register, in half the time. */
 BMI2 int32_t set_bits_bmi2(const Filter *f, size_t from, size_t until) { return set_place_bits(f, from, until); }
 BMI2 int64_t probe_cells_bmi2(const Filter *f, const int64_t *order, size_t cells, size_t enough) {
     return probe_cells(f, order, cells, enough, set_bits_bmi2);

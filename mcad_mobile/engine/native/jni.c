@@ -1,13 +1,13 @@
-/* The kernels for Java, mcad.engine.index.Kernel. Whatever a file or a caller may have wrong is checked before memory is
- * used by it, and becomes a Java exception. Numbers of Java's arrays are copied, as few as they are; direct buffers over
- * mapped files are read where they lie. */
+/* JNI bindings of the kernels, for mcad.engine.index.Kernel. Arguments and file contents are checked before they are
+ * used to access memory; errors become Java exceptions. Java arrays are small and copied; direct buffers over mapped
+ * files are read in place. */
 #include "kernel.h"
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* JNI's functions by their numbers in its specification: no JDK is needed to compile this. */
+/* JNI functions by their index in its specification, so that compiling needs no JDK. */
 typedef void **const *Env;
 typedef void *Object;
 enum {
@@ -35,10 +35,10 @@ typedef void Region(Env, Object, int32_t, int32_t, void *);
 #define CRC_AT 4092
 #define BLOCKS (2 * 2048)
 
-/* What a call has allocated; all of it goes at its end. */
+/* The allocations of a call, freed at its end. */
 typedef struct {
     Env env;
-    int failed; /* an exception waits in Java */
+    int failed; /* a Java exception is pending */
     void *last;
 } Call;
 
@@ -49,7 +49,7 @@ static void throw(Call *c, const char *kind, const char *message) {
     if (class) CALL(c->env, THROW_NEW, int32_t (*)(Env, Object, const char *))(c->env, class, message);
 }
 
-/* Whether all is well so far; IllegalArgumentException if not. */
+/* Throw IllegalArgumentException unless `right`; return whether the call has not failed so far. */
 static int check(Call *c, int right, const char *message) {
     if (!right) throw(c, "java/lang/IllegalArgumentException", message);
     return !c->failed;
@@ -57,7 +57,7 @@ static int check(Call *c, int right, const char *message) {
 
 static void no_memory(Call *c) { throw(c, "java/lang/OutOfMemoryError", "There is no memory for a search."); }
 
-/* Zeros; NULL, and OutOfMemoryError, if there is no memory, or something has failed before. */
+/* Allocate zeros; NULL and OutOfMemoryError if memory runs out, NULL if the call has failed before. */
 static void *take(Call *c, size_t count, size_t size) {
     void **block = c->failed ? NULL : calloc(1, sizeof *block * 2 + count * size);
     if (!block) {
@@ -97,7 +97,7 @@ static Object at(Call *c, Object array, size_t index) {
     return CALL(c->env, OBJECT_AT, Object (*)(Env, Object, int32_t))(c->env, array, (int32_t)index);
 }
 
-/* The bytes of a direct buffer, `size` at least, that begin at a multiple of 8. */
+/* The bytes of a direct buffer, at least `size`, aligned to 8. */
 static void *buffer(Call *c, Object object, size_t size, const char *name) {
     if (!check(c, object != NULL, name)) return NULL;
     void *bytes = CALL(c->env, BUFFER_ADDRESS, void *(*)(Env, Object))(c->env, object);
@@ -117,7 +117,7 @@ EXPORT int32_t Java_mcad_engine_index_Kernel_layout(Env env, Object class) {
     return mcad_layout();
 }
 
-/* Open a segment's file for reads. The descriptor; -1 if it cannot be opened, -2 if its header has another CRC-32. */
+/* Open a segment's file: its descriptor, -1 if it cannot be opened, -2 if its header has another CRC-32. */
 EXPORT int32_t Java_mcad_engine_index_Kernel_open(Env env, Object class, Object path, int32_t header_crc) {
     Call c = {env, 0, NULL};
     (void)class;
@@ -136,7 +136,7 @@ EXPORT int32_t Java_mcad_engine_index_Kernel_open(Env env, Object class, Object 
     return file;
 }
 
-/* Single numbers of a map will be read: what lies around them is not worth reading. */
+/* Single numbers of a map will be read: disable read-ahead. */
 EXPORT void Java_mcad_engine_index_Kernel_readAlone(Env env, Object class, Object map) {
     Call c = {env, 0, NULL};
     (void)class;
@@ -146,7 +146,7 @@ EXPORT void Java_mcad_engine_index_Kernel_readAlone(Env env, Object class, Objec
     finish(&c);
 }
 
-/* Fetch bytes of a file, all spans at once: from and to before. */
+/* Start reading all spans of a file: first byte, byte after the last. */
 EXPORT void Java_mcad_engine_index_Kernel_fetch(Env env, Object class, int32_t file, Object array) {
     Call c = {env, 0, NULL};
     (void)class;
@@ -176,7 +176,7 @@ EXPORT void Java_mcad_engine_index_Kernel_rotate(Env env, Object class, Object v
     finish(&c);
 }
 
-/* Of `photos` places the spans that are to be scanned: from and to before, ascending. */
+/* The spans to scan of `photos` places: first, after the last; ascending. */
 static const uint64_t *spans_of(Call *c, Object array, size_t photos, size_t *count, size_t *places) {
     size_t all = length(c, array), end = 0;
     *count = all / 2;
@@ -208,7 +208,7 @@ static size_t scan(Call *c, Scan *s) {
     return c->failed || !s->wanted ? 0 : mcad_scan(s, mcad_level());
 }
 
-/* Of the places that were found by some words, the `wanted` nearest by all of `words`. */
+/* Narrow the places found by some words to the `wanted` nearest by all `words`. */
 static size_t look_again(Call *c, Scan *s, size_t found, const uint64_t *query, size_t words, size_t wanted) {
     uint64_t *columns = take(c, words * found + 1, sizeof *columns), span[2] = {0, found};
     if (c->failed || !found) return 0;
@@ -223,7 +223,7 @@ static size_t look_again(Call *c, Scan *s, size_t found, const uint64_t *query, 
     return kept;
 }
 
-/* The `wanted` nearest places, ascending, then their distances; `prescanned` pass a scan of the first words before. */
+/* The `wanted` nearest places, ascending, then their distances; a scan of the first words passes `prescanned`. */
 EXPORT Object Java_mcad_engine_index_Kernel_nearest(
     Env env, Object class, Object columns, int32_t photos, Object query, Object spans, Object allowed,
     int32_t prescan_words, int32_t prescanned, int32_t wanted) {
@@ -255,8 +255,8 @@ EXPORT Object Java_mcad_engine_index_Kernel_nearest(
     return result;
 }
 
-/* How many cells of an order hold `enough` photos that pass; -1 if a place has no row. `counts` is of each cell how many
- * pass, below 0 where that is not known yet. */
+/* Return how many cells in `order` hold `enough` passing photos; -1 if a place names no row. `counts`: passing photos
+ * per cell, negative while unknown. */
 EXPORT int32_t Java_mcad_engine_index_Kernel_probe(
     Env env, Object class, Object rows, int32_t photos, Object starts, Object row_bits, Object place_bits, Object counts,
     Object order, int32_t enough) {
@@ -290,12 +290,12 @@ EXPORT int32_t Java_mcad_engine_index_Kernel_probe(
     return (int32_t)probed;
 }
 
-/* Of a segment: its descriptor, where its records begin, its photos, the words of its columns, and how many candidates
- * are scored in any case; the step of a projection, the slope, and how many of the best may be missed. */
+/* Per segment: descriptor, offset of its records, photos, words of its columns, candidates always scored; cosine per
+ * projection step, slope, and how many of the best may be missed. */
 enum { DESCRIPTOR, RECORDS_AT, PHOTOS, WORDS, AT_LEAST, SHAPES };
 enum { PROJECTION_STEP, SLOPE, MISSED, FACTORS };
 
-/* `of` it: columns, the residual of its query, places and distances of its candidates; NULL where all are scored. */
+/* `of`: columns, its query's residual, its candidates' places and distances (NULL if all are scored). */
 static void fill(Call *c, Segment *s, const int64_t *shape, const double *factors, const Object of[4]) {
     Object columns = of[0], residual = of[1], places = of[2], distances = of[3];
     s->dim = length(c, residual);
@@ -331,8 +331,8 @@ static void fill(Call *c, Segment *s, const int64_t *shape, const double *factor
     s->distances = narrow;
 }
 
-/* Write the cosines of all candidates, one segment after the other, NaN where they are not known. 0, or s + 1 if the file
- * of segment s ends before a record. */
+/* Write the cosines of all candidates, segment by segment; NaN if not scored. Return 0, or s + 1 if the file of segment
+ * s ends before a record. */
 EXPORT int32_t Java_mcad_engine_index_Kernel_rescore(
     Env env, Object class, Object columns, Object shapes, Object factors, Object residuals, Object places,
     Object distances, int32_t k, Object cosines) {

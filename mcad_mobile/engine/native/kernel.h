@@ -1,6 +1,6 @@
-/* The loops of a search. Each is compiled at several instruction levels, one of which the caller names: 2 is AVX-512 with
- * VPOPCNTDQ, on Arm NEON with the dot product of bytes, 1 AVX2 or NEON, 0 the compiler's default. All levels give the same
- * results, bit by bit; tests/support/kernel_oracle.py computes them in numpy. */
+/* The search kernels. Each is compiled at several instruction levels, and the caller names one: 2 is AVX-512 with
+ * VPOPCNTDQ, or Arm NEON with the byte dot product; 1 is AVX2 or NEON; 0 is the compiler's default. All levels give
+ * bit-identical results; tests/support/kernel_oracle.py computes them in numpy. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -16,10 +16,10 @@
 typedef struct {
     const uint64_t *columns; /* [words][stride] */
     size_t stride;
-    const uint64_t *spans; /* [span_count][2]: from which row to before which */
+    const uint64_t *spans; /* [span_count][2]: first row, row after the last */
     size_t span_count;
     const uint64_t *query; /* [3][words]: signs, weight 1, weight 2 */
-    const uint8_t *allowed; /* a bit a row of the segment, or NULL */
+    const uint8_t *allowed; /* one bit per row of the segment, or NULL */
     size_t words, wanted;
     uint32_t *rows;      /* [wanted + 2 * BLOCK] */
     uint16_t *distances; /* the same */
@@ -30,27 +30,27 @@ typedef struct {
 typedef struct {
     int file;
     int64_t offset;      /* of the records in the file */
-    size_t size;         /* of a record: magnitudes, the rest of the signs, projection, scale */
+    size_t size;         /* of a record: magnitudes, remaining signs, projection, scale */
     size_t dim, words, stride;
     const uint64_t *columns;
     const double *residual;    /* [dim], of the query */
-    double projection_step;    /* what a step of a projection adds to a cosine */
+    double projection_step;    /* the cosine per projection step */
     const uint32_t *rows;      /* [count], ascending: the candidates */
-    const uint16_t *distances; /* [count], or NULL where all are scored */
-    size_t count, at_least;    /* how many there are, and are scored in any case */
-    double slope;              /* what 1 more of a distance adds to a cosine: less than 0 */
-    double missed;             /* how many of the best may be expected among the candidates left out */
-    float *cosines;            /* [count], NaN where they are not known */
+    const uint16_t *distances; /* [count], or NULL if all are scored */
+    size_t count, at_least;    /* the number of candidates, and of those always scored */
+    double slope;              /* the cosine per unit of distance: negative */
+    double missed;             /* how many of the best k the unscored candidates may be expected to hold */
+    float *cosines;            /* [count], NaN if not scored */
 } Segment;
 
-/* The photos of each cell that pass, see filters.c. Bits are least significant first. */
+/* The passing photos of each cell, see filters.c. Bits are least significant first. */
 typedef struct {
-    const uint32_t *rows;     /* [photos]: the row of each place; in a cell they ascend */
+    const uint32_t *rows;     /* [photos]: the row of each place, ascending in a cell */
     const uint32_t *starts;   /* [cells + 1] */
-    const uint32_t *row_bits; /* a bit a row, or NULL: all from `first` to before `end` */
-    uint8_t *place_bits;      /* a bit a place, or NULL: zeros in cells that are not filtered yet */
-    uint32_t *cell_starts, *cell_ends; /* [cells]: the places that may pass, from and to before */
-    int32_t *counts;          /* [cells]: how many pass, below 0 in cells that are not filtered yet */
+    const uint32_t *row_bits; /* one bit per row; NULL: all from `first` to before `end` */
+    uint8_t *place_bits;      /* one bit per place, or NULL; 0 in cells not yet filtered */
+    uint32_t *cell_starts, *cell_ends; /* [cells]: the range of places that may pass */
+    int32_t *counts;          /* [cells]: how many pass; negative if not yet filtered */
     size_t photos, first, end;
 } Filter;
 

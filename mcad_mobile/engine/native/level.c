@@ -1,14 +1,14 @@
-/* Which instructions of this processor the kernels may use. The compiler's own check needs a library that no phone has. */
+/* The instruction level that this processor supports. The compiler's own check needs a library that phones lack. */
 #include "kernel.h"
 
-/* The number of the structures' layout: __init__.py refuses a library with another number. */
+/* The version of the structures' layout: __init__.py refuses a library with another one. */
 int mcad_layout(void) { return 5; }
 
 #if defined(__x86_64__)
 #include <cpuid.h>
 
 #define BIT(n) (1u << (n))
-/* XCR0: what the system saves of a register, 128 and 256 bits, then masks and 512 bits. */
+/* XCR0: the registers that the system saves: 128 and 256 bits, then masks and 512 bits. */
 #define SAVES_256 0x06u
 #define SAVES_512 0xe6u
 
@@ -29,21 +29,21 @@ static int find_level(void) {
 #define DOT_PRODUCT (1ul << 20) /* HWCAP_ASIMDDP */
 static int find_level(void) { return getauxval(AT_HWCAP) & DOT_PRODUCT ? 2 : 1; }
 #elif defined(__aarch64__)
-static int find_level(void) { return 2; } /* Apple's: all that macOS runs on have it */
+static int find_level(void) { return 2; } /* all of Apple's have it */
 #else
 static int find_level(void) { return 0; }
 #endif
 
 #if defined(__linux__)
 #include <sys/auxv.h>
-/* Of the system itself: sysconf numbers its questions otherwise in Android's library than in others. */
+/* Asks the kernel: Android's C library numbers sysconf's names differently from others. */
 size_t mcad_page(void) { return (size_t)getauxval(AT_PAGESZ); }
 #else
 #include <unistd.h>
 size_t mcad_page(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 #endif
 
-/* Asked once: a virtual machine's answer takes as long as a scan of thousands of photos. */
+/* Asked once: in a virtual machine CPUID takes as long as a scan of thousands of photos. */
 int mcad_level(void) {
     static int known = -1;
     if (known < 0) known = find_level();

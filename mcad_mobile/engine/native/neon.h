@@ -1,11 +1,11 @@
-/* The loops of both passes for Arm: NEON, which every processor of 64 bits has, and the dot product of bytes that those
- * from Cortex-A55 and A75 on have. In whole numbers, which do not round: the results are those of the plain loops. */
+/* Both passes for Arm: NEON, which every 64-bit processor has, and the byte dot product, available from Cortex-A55 and
+ * A75 on. Integer arithmetic is exact, so the results equal those of the plain loops. */
 #include <arm_neon.h>
 
 #define NEON 1
 #define DOT 2
 
-/* Compilers differ in how they are asked for these instructions; assemblers do not. */
+/* Compilers enable these instructions in different ways; assemblers do not. */
 BODY int32x4_t dot(int32x4_t sum, int8x16_t a, int8x16_t b) {
     __asm__(".arch_extension dotprod\n\tsdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(a), "w"(b));
     return sum;
@@ -22,7 +22,7 @@ BODY uint32x4_t udot(uint32x4_t sum, uint8x16_t a, uint8x16_t b) {
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
 
-/* The words of a query, each twice: two rows are in a register. */
+/* A query's word, twice: a register holds two rows. */
 typedef struct {
     uint8x16_t signs, weight_1, weight_2;
 } Word;
@@ -33,7 +33,7 @@ BODY Word word_of(const Scan *s, size_t w) {
                   vreinterpretq_u8_u64(vdupq_n_u64(word[2 * s->words]))};
 }
 
-/* Add the bits of a word that differ, of 16 rows, to what counts once and twice; or begin with them. */
+/* Add a word's differing bits in 16 rows to the counts of weights 1 and 2; `begin`: overwrite the counts. */
 BODY void neon_count(const Scan *s, size_t row, size_t w, uint8x16_t *once, uint8x16_t *twice, int begin) {
     const uint8_t *rows = (const uint8_t *)(s->columns + w * s->stride + row);
     Word of = word_of(s, w);
@@ -45,7 +45,7 @@ BODY void neon_count(const Scan *s, size_t row, size_t w, uint8x16_t *once, uint
     }
 }
 
-/* Weighted distances of 16 rows. Sums of bytes hold eight words, of which each adds 24 at most. */
+/* Weighted distances of 16 rows. Byte sums hold eight words, each adding at most 24. */
 BODY void neon_distances(const Scan *s, size_t row, uint16_t *near) {
     uint16x8_t low = vdupq_n_u16(0), high = low;
     for (size_t first = 0; first < s->words; first += 8) {
@@ -63,7 +63,7 @@ BODY void neon_distances(const Scan *s, size_t row, uint16_t *near) {
     vst1q_u16(near + 8, high);
 }
 
-/* The same; dot products with 1 and 2 add bytes up, to numbers of 32 bits. */
+/* As neon_count, but dot products with 1 and 2 add bytes up to 32-bit sums. */
 BODY void dot_count(const Scan *s, size_t row, size_t w, Word of, uint32x4_t *sums) {
     const uint8_t *rows = (const uint8_t *)(s->columns + w * s->stride + row);
     UNROLL for (int i = 0; i < 8; i++) {
@@ -73,8 +73,8 @@ BODY void dot_count(const Scan *s, size_t row, size_t w, Word of, uint32x4_t *su
     }
 }
 
-/* Of whole steps of 16 rows; return how many rows that is. The first `few` words, as many as there are or as registers
- * hold, are read once. */
+/* Distances in whole steps of 16 rows; return the number of rows done. The first `few` words, as many as fit in
+ * registers, are loaded once. */
 BODY size_t dot_distances(const Scan *s, size_t start, size_t n, size_t few, uint16_t *near) {
     Word first[4];
     size_t done = 0;
@@ -93,7 +93,7 @@ BODY size_t dot_distances(const Scan *s, size_t start, size_t n, size_t few, uin
     return done;
 }
 
-/* Which of 16 distances are below a limit: a bit in each four. */
+/* Which of 16 distances are below a limit: one bit in every four. */
 BODY uint64_t neon_below(const uint16_t *near, uint16_t limit) {
     uint16x8_t left = vcltq_u16(vld1q_u16(near), vdupq_n_u16(limit));
     uint16x8_t right = vcltq_u16(vld1q_u16(near + 8), vdupq_n_u16(limit));
@@ -102,18 +102,18 @@ BODY uint64_t neon_below(const uint16_t *near, uint16_t limit) {
     return vget_lane_u64(vreinterpret_u64_u8(fours), 0) & 0x1111111111111111;
 }
 
-/* A residual in whole numbers of 2^-36, and these in digits of 13 bits, and of 8, signed: numbers below 2^38. */
+/* A residual in integer multiples of 2^-36, below 2^37, split into signed digits of 13 and of 8 bits. */
 #define DIGITS_13 3
 #define DIGITS_8 5
 #define RESIDUAL_UNIT 0x1p-36
 typedef struct {
     int64_t sum;
     size_t padded; /* a multiple of 16 */
-    int16_t *wide;  /* [padded / 16][DIGITS_13][16], with zeros behind the last */
+    int16_t *wide;  /* [padded / 16][DIGITS_13][16], zero-padded */
     int8_t *narrow; /* [padded / 16][DIGITS_8][16] */
 } Digits;
 
-/* Return 0 where a number is none such, and products of doubles must do. Zeros have been written to `wide`, `narrow`. */
+/* Return 0 if a number does not fit; the caller then multiplies doubles. `wide` and `narrow` must hold zeros. */
 BODY int split_digits(Digits *d, const double *residual, size_t dim) {
     d->sum = 0;
     for (size_t i = 0; i < dim; i++) {
@@ -136,15 +136,15 @@ BODY int split_digits(Digits *d, const double *residual, size_t dim) {
     return 1;
 }
 
-/* Of 16 dimensions those whose bit is 0, all bits of a byte each; `bits` are those of a byte, twice. */
+/* Bytes of ones for those of 16 dimensions whose sign bit is 0; `bits` masks the bits of a byte, twice. */
 BODY uint8x16_t negative(const uint8_t *signs, uint8x16_t bits) {
     uint8x16_t spread = vcombine_u8(vdup_n_u8(signs[0]), vdup_n_u8(signs[1]));
     return vceqzq_u8(vandq_u8(spread, bits));
 }
 #define BITS vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201))
 
-/* A level is 2 n + 1, n of 9 bits: the magnitude, or all its bits inverted. So the sum of products with levels is twice
- * that with n, and the sum of the residual. */
+/* A level is 2 n + 1, where n (9 bits) is the magnitude or its bitwise inverse. So the sum of products with levels is
+ * twice the sum with n, plus the sum of the residual. */
 BODY double neon_products(const Digits *d, const uint8_t *magnitudes, const uint8_t *signs) {
     int32x4_t sums[DIGITS_13];
     UNROLL for (int k = 0; k < DIGITS_13; k++) sums[k] = vdupq_n_s32(0);
@@ -166,7 +166,7 @@ BODY double neon_products(const Digits *d, const uint8_t *magnitudes, const uint
     return (double)(2 * sum + d->sum) * RESIDUAL_UNIT;
 }
 
-/* The same, and n is 2 a + c: a of 8 bits, c 0 or 1. */
+/* As neon_products, with n split into 2 a + c: a of 8 bits, c 0 or 1. */
 BODY double dot_products(const Digits *d, const uint8_t *magnitudes, const uint8_t *signs) {
     int32x4_t sums[DIGITS_8], rests[DIGITS_8];
     UNROLL for (int k = 0; k < DIGITS_8; k++) sums[k] = rests[k] = vdupq_n_s32(0);

@@ -1,8 +1,7 @@
-/* Pass 2: cosines of candidates by their records, nearest by bits first, as long as one may be among the best.
- *
+/* Pass 2: compute cosines from the records of candidates, nearest by bits first, while one may still be among the best.
  * Bit distances predict cosines, up to a constant and an error. The nearest candidates are scored first: they show the
- * constant, the size of errors, and the cosine that has to be beaten. Then more are scored, nearest first, as long as
- * one of the rest is likely to beat it. So a query reads the records that it needs, and no more than the index allows
+ * constant, the size of errors, and the cosine to beat. Then more are scored, nearest first, while one of the rest is
+ * likely to beat it. So a query reads only the records that it needs, and at most as many as the index allows
  * (tuning.py). */
 #include "kernel.h"
 #include <math.h>
@@ -17,27 +16,27 @@
 #define READ 65536
 #define AHEAD 4
 #define MOST_SIGNS 512
-/* One of so many reads is timed. One that takes longer came from the disk. */
+/* One in TIMED reads is timed; one slower than SLOW_NS came from the disk. */
 #define TIMED 16
 #define SLOW_NS 30000
-/* Loops of 16 dimensions read so much behind the last. */
+/* Loops over 16 dimensions may read this many bytes past the end. */
 #define PADDING 16
-/* Each round scores at most so many times as many candidates as are scored already. */
+/* Each round scores at most GROWTH times as many candidates as are already scored. */
 #define GROWTH 2
-/* Unit of errors, in which their sums do not round. */
+/* The unit of errors, in which their sums are exact. */
 #define UNIT 0x1p-18
 
 /* Candidates of a segment, nearest first; the first `scored` are scored, the first `wanted` will be. */
 typedef struct {
     uint32_t *order, *batch;
-    uint8_t *marks; /* of each candidate, whether it is in the batch */
+    uint8_t *marks; /* per candidate: whether it is in the batch */
     size_t scored, wanted;
 #if defined(__aarch64__)
-    Digits digits; /* of the query's residual, without arrays where it has none */
+    Digits digits; /* of the query's residual; `wide` is NULL if it has none */
 #endif
 } Progress;
 
-/* The k best cosines: a heap, the least first. */
+/* The k best cosines, as a min-heap. */
 typedef struct {
     float *best;
     size_t count, k;
@@ -65,8 +64,8 @@ typedef int32_t Ints __attribute__((vector_size(32)));
 typedef uint32_t Lanes __attribute__((vector_size(32)));
 typedef double Doubles __attribute__((vector_size(64)));
 
-/* A sum of products that does not round, whatever its order. Shifts spread bytes over lanes: the code that compilers
- * make of a conversion handles them one by one. */
+/* An exact sum of products, so its order does not matter. Shifts spread bytes over lanes, because compilers convert
+ * them one by one. */
 BODY double products(const double *residual, const uint8_t *magnitudes, const uint8_t *signs, size_t dim) {
     const Ints bits = {1, 2, 4, 8, 16, 32, 64, 128};
     const Lanes places = {0, 8, 16, 24, 0, 8, 16, 24};
@@ -100,7 +99,7 @@ static int64_t nanoseconds(void) {
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-/* Have the disk read the records of a batch, all at once, without waiting for them. */
+/* Start reading all records of a batch, without waiting. */
 static void read_ahead(const Segment *s, const uint32_t *batch, size_t count) {
 #ifdef POSIX_FADV_WILLNEED
     for (size_t i = 0; i < count; i++)
@@ -111,7 +110,7 @@ static void read_ahead(const Segment *s, const uint32_t *batch, size_t count) {
 #endif
 }
 
-/* Score the first `count` candidates of the batch, which ascend. Return whether their records are there. */
+/* Score the first `count` candidates of the batch, which ascend. Return 0 if a record cannot be read. */
 BODY int score(const Segment *s, const Progress *n, size_t count, Best *best, int level) {
     const uint32_t *batch = n->batch;
     uint8_t buffer[READ + PADDING], signs[MOST_SIGNS + PADDING];
@@ -161,8 +160,8 @@ BODY int score_wanted(const Segment *s, Progress *n, Best *best, int level) {
     return score(s, n, count, best, level);
 }
 
-/* Return whether more of the rest than may be missed are expected to have a cosine above `beaten`; then raise
- * `wanted` by as many, within bounds. */
+/* Return whether more of the rest are expected to have a cosine above `beaten` than may be missed; if so, raise
+ * `wanted` by their number, within bounds. */
 static int wants_more(const Segment *s, Progress *n, double beaten) {
     double sum = 0, squares = 0, beyond = 0, expected = 0;
     size_t last = s->count, before = SIZE_MAX;
@@ -191,7 +190,7 @@ static int wants_more(const Segment *s, Progress *n, double beaten) {
     return rest > 0;
 }
 
-/* Sort candidates by distance, then row, by counting: there are few distances. */
+/* Counting sort by distance, then row: there are few distances. */
 static int sort_by_distance(const Segment *s, Progress *n) {
     size_t furthest = 0, *next;
     for (size_t i = 0; i < s->count; i++)
@@ -264,7 +263,7 @@ static Rescore *const rescores[] = {rescore_plain, rescore_neon, rescore_dot};
 static Rescore *const rescores[] = {rescore_plain};
 #endif
 
-/* The same; -1 if there is no memory. */
+/* As `rescore`; -1 if memory runs out. */
 int mcad_rescore(const Segment *segments, size_t count, size_t k, int level) {
     Progress *of = calloc(count + 1, sizeof *of);
     Best best = {malloc(k * sizeof(float)), 0, k};

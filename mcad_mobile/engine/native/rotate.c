@@ -1,13 +1,13 @@
-/* The rotation of embeddings, x = H S2 H S1 e: signs of a generator, and a Hartley transform, its own inverse. In double,
- * so that rounding to float removes what a processor rounds otherwise. docs/index-format.md says why. */
+/* The rotation of embeddings, x = H S2 H S1 e: random signs S and a Hartley transform H, its own inverse. It computes
+ * in double, so that rounding to float removes differences between processors. docs/index-format.md says why. */
 #include "kernel.h"
 #include <math.h>
 #include <stdlib.h>
 
 #define TURN 6.283185307179586476925
 
-/* The transform of n numbers, in[0], in[step] ...: halves of even and odd ones while n is even, the definition where it
- * is not. `turns` are the cosines, then the sines of all dim parts of a turn. */
+/* The transform of n numbers, in[0], in[step], ...: split into even and odd halves while n is even, else by definition.
+ * `turns` are the cosines, then the sines, of all multiples of 1/dim of a turn. */
 static void hartley(const double *in, double *out, size_t n, size_t step, const double *turns, size_t dim, double *work) {
     size_t half = n / 2;
     if (n % 2) {
@@ -29,7 +29,7 @@ static void hartley(const double *in, double *out, size_t n, size_t step, const 
     }
 }
 
-/* Flip signs by the generator's bits from its `state` on, and return the state after them. */
+/* Flip signs by the generator's bits from `state` on; return the next state. */
 static uint32_t flip(float *vector, size_t dim, uint32_t state) {
     for (size_t i = 0; i < dim; i++) {
         state = state * 1664525u + 1013904223u;
@@ -38,7 +38,7 @@ static uint32_t flip(float *vector, size_t dim, uint32_t state) {
     return state;
 }
 
-/* Rotate a vector in place, or `back`. Return 0 if there is no memory. */
+/* Rotate a vector in place, or undo it if `back`. Return 0 if memory runs out. */
 int mcad_rotate(float *vector, size_t dim, int back) {
     double *in = malloc(5 * dim * sizeof *in);
     if (!in) return 0;

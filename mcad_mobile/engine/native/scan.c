@@ -1,4 +1,4 @@
-/* Pass 1: which rows differ from the query in the fewest bits, weighed. */
+/* Pass 1: find the rows with the least weighted bit distance from the query. */
 #include "kernel.h"
 #include <sys/mman.h>
 #if defined(__x86_64__)
@@ -9,21 +9,21 @@
 
 #define BLOCK 2048
 #define GROUP 16
-/* Rows of a block that tell where the wanted ones end, and how many more than that make it sure. A
- * guess saves nothing where one row of SPARSE or more is wanted. */
+/* `guess` samples FEW rows of each block, and aims for SURELY more rows than wanted. It saves nothing if one row in
+ * SPARSE or more is wanted. */
 #define FEW 128
 #define SURELY 64
 #define SPARSE 8
-/* Where one row of RARE or fewer may be found, going from one to the next is sooner than reading all. */
+/* If at most one row in RARE passes, visiting those rows is faster than measuring all. */
 #define RARE 4
-/* Rows of a step of AVX2 or NEON, and words whose bits, up to 24 a byte, fit into one. */
+/* Rows per step of AVX2 or NEON, and words whose counts, at most 24 per byte each, fit in a byte. */
 #define ROWS 16
 #define WORDS 8
 #define MOST_WORDS 64
 
 typedef void Measure(const Scan *, size_t start, size_t n, uint16_t *near);
 
-/* Keep what is nearer than `limit`, and of those at it the first, `wanted` in all. */
+/* Keep rows nearer than `limit`, and the first of those at it, up to `wanted` in all. */
 static size_t compact(const Scan *s, size_t kept, size_t limit, size_t nearer) {
     size_t ties = s->wanted - nearer, out = 0;
     for (size_t i = 0; i < kept; i++) {
@@ -57,7 +57,7 @@ static int passes(const Scan *s, size_t row) {
     return !s->allowed || s->allowed[row >> 3] >> (row & 7) & 1;
 }
 
-/* The bits of `n` rows from `start` on, 56 at most: what 8 bytes hold from any bit of the first on. */
+/* The bits of `n` rows from `start` on, at most 56: what 8 bytes hold at any bit offset. */
 BODY uint64_t bits_of(const Scan *s, size_t start, size_t n) {
     size_t byte = start >> 3, left = (s->stride + 7) / 8 - byte;
     uint64_t bits = 0;
@@ -66,7 +66,7 @@ BODY uint64_t bits_of(const Scan *s, size_t start, size_t n) {
     return bits >> (start & 7) & (((uint64_t)1 << n) - 1);
 }
 
-/* List those of `n` rows from `start` on that pass, if they are rare; else say no. */
+/* If passing rows are rare among `n` rows from `start` on, list them and return 1; else return 0. */
 BODY int rare(const Scan *s, size_t start, size_t n, uint16_t *list, size_t *count) {
     if (!s->allowed) return 0;
     size_t most = 0;
@@ -87,7 +87,7 @@ BODY uint16_t distance(const Scan *s, size_t row) {
     return near;
 }
 
-/* Rows so far, how many of them are nearer than `limit` or at it, and how near a row has to be. */
+/* Rows kept so far, how many of them are at most at `limit`, and the distance a new row must be below. */
 typedef struct {
     size_t kept, inside, limit;
 } Found;
@@ -97,13 +97,13 @@ BODY void keep(const Scan *s, Found *f, size_t row, uint16_t near) {
     s->rows[f->kept] = (uint32_t)row;
     s->distances[f->kept++] = near;
     s->histogram[near]++;
-    /* As soon as enough are within reach, only nearer ones are of interest. */
+    /* Once enough rows are found, only nearer ones matter. */
     if (++f->inside < s->wanted) return;
     if (f->limit > 3 * 64 * s->words) f->limit--;
     while (f->inside - s->histogram[f->limit] >= s->wanted) f->inside -= s->histogram[f->limit--];
 }
 
-/* List those of a group that are nearer than a limit, and return how many they are. */
+/* List the members of a group that are nearer than a limit, and return their number. */
 BODY size_t list_nearer(const uint16_t *near, uint16_t limit, uint8_t *list, int level) {
     size_t count = 0;
 #if defined(__aarch64__)
@@ -117,14 +117,14 @@ BODY size_t list_nearer(const uint16_t *near, uint16_t limit, uint8_t *list, int
     uint16_t any = 0;
     for (size_t i = 0; i < GROUP; i++) any |= (uint16_t)(near[i] < limit);
     if (!any) return 0;
-    for (size_t i = 0; i < GROUP; i++) { /* without a branch, which nothing could predict */
+    for (size_t i = 0; i < GROUP; i++) { /* branchless, as a branch would be unpredictable */
         list[count] = (uint8_t)i;
         count += near[i] < limit;
     }
     return count;
 }
 
-/* Keep what is near enough of `n` rows from `start` on; `near` has room for whole groups. */
+/* Keep the rows near enough among `n` rows from `start` on; `near` has room for whole groups. */
 BODY void keep_near(const Scan *s, Found *f, size_t start, size_t n, uint16_t *near, int level) {
     for (size_t i = n; i % GROUP; i++) near[i] = UINT16_MAX;
     for (size_t group = 0; group < n; group += GROUP) {
@@ -137,7 +137,7 @@ BODY void keep_near(const Scan *s, Found *f, size_t start, size_t n, uint16_t *n
     }
 }
 
-/* Keep what is nearer than `limit`, which falls as rows are found. */
+/* Keep rows nearer than `limit`, which falls as rows are found. */
 BODY size_t scan_within(const Scan *s, Measure measure, size_t limit, int level) {
     Found found = {0, 0, limit};
     for (size_t span = 0, start = s->spans[0]; span < s->span_count;) {
@@ -160,7 +160,7 @@ BODY size_t scan_within(const Scan *s, Measure measure, size_t limit, int level)
     return compact(s, found.kept, found.limit, found.inside - s->histogram[found.limit]);
 }
 
-/* A limit that a few more rows than are wanted are within, by a few rows of every BLOCK; `all` if they do not show it. */
+/* Estimate from FEW rows per BLOCK a limit that holds slightly more rows than wanted; `all` if that fails. */
 BODY size_t guess(const Scan *s, Measure measure, size_t all) {
     size_t seen = 0, count = 0, measured = 0;
     for (size_t span = 0; span < s->span_count; span++) count += s->spans[2 * span + 1] - s->spans[2 * span];
@@ -199,13 +199,13 @@ static void measure_plain(const Scan *s, size_t start, size_t n, uint16_t *near)
 static size_t scan_plain(const Scan *s) { return scan(s, measure_plain, 0); }
 
 #if defined(__x86_64__)
-/* AVX2 counts no bits: those of half a byte are looked up. */
+/* AVX2 cannot count bits: look up those of each half byte. */
 AVX2 void measure_avx2(const Scan *s, size_t start, size_t n, uint16_t *near) {
     const __m256i zero = _mm256_setzero_si256(), low = _mm256_set1_epi8(15);
     const __m256i once = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1,
                                           2, 2, 3, 2, 3, 3, 4);
     const __m256i twice = _mm256_add_epi8(once, once);
-    __m256i of[MOST_WORDS][5]; /* signs, and what counts once or twice in either half of a byte */
+    __m256i of[MOST_WORDS][5]; /* signs; weights 1 and 2, each for the low and high half of bytes */
     for (size_t w = 0; w < s->words; w++) {
         __m256i weight_1 = _mm256_set1_epi64x((int64_t)s->query[s->words + w]);
         __m256i weight_2 = _mm256_set1_epi64x((int64_t)s->query[2 * s->words + w]);
@@ -235,7 +235,7 @@ AVX2 void measure_avx2(const Scan *s, size_t start, size_t n, uint16_t *near) {
             }
             for (int i = 0; i < 4; i++) sums[i] = _mm256_add_epi64(sums[i], _mm256_sad_epu8(bytes[i], zero));
         }
-        /* Four sums of 64 bits each to sixteen of 16, in the order of rows. */
+        /* Pack four vectors of 64-bit sums into sixteen 16-bit sums, in row order. */
         __m256i packed = _mm256_packus_epi32(_mm256_packus_epi32(sums[0], sums[1]),
                                              _mm256_packus_epi32(sums[2], sums[3]));
         packed = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
@@ -262,11 +262,11 @@ static void measure_dot(const Scan *s, size_t start, size_t n, uint16_t *near) {
                                 : dot_distances(s, start, n, 1, near);
     count_bits(s, start + done, n - done, near + done);
 }
-/* One for both: an app should be small, and a measure of a block takes longer than its call. */
+/* One function for both keeps the app small; measuring a block takes longer than the indirect call. */
 static size_t scan_arm(const Scan *s, int level) { return scan(s, level == DOT ? measure_dot : measure_neon, NEON); }
 #endif
 
-/* Have the disk read what memory lacks of `bytes`, at once and nothing around it, without waiting for it. */
+/* Start reading the pages of `bytes` that are not in memory, without read-ahead and without waiting. */
 static void read_ahead(const void *start, size_t bytes, size_t page) {
     unsigned char known[1024];
     uintptr_t at = (uintptr_t)start / page * page, end = (uintptr_t)start + bytes;
