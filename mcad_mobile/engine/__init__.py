@@ -1,1 +1,1 @@
-"""What a phone does, in Python and never with torch. android_demo/engine has the same rooms."""
+"""What a phone does, in Python without torch. android_demo/engine has the same packages."""

@@ -18,10 +18,10 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating[Any]]
 
-# Squares of these add up to a number.
+# Sums of squares of these are finite.
 _LARGEST = 1e15
 
-# Positions of photos: rows (in the order of paths), places (in the order of cells) or cells.
+# Positions of photos: rows (ordered by path), places (ordered by cell), or cell numbers.
 Rows = npt.NDArray[np.intp]
 # Bits of codes, 64 dimensions a word.
 Words = npt.NDArray[np.uint64]
@@ -33,15 +33,15 @@ Times = npt.NDArray[np.int32]
 
 
 def read_array(path: Path, width: int | None = None) -> npt.NDArray[Any]:
-    """Read a .npy file of finite numbers [N, ...], or [N, width]. BundleError for what is none."""
+    """Read a .npy file of finite numbers [N, ...], or [N, width]. BundleError if it is not one."""
     try:
-        # Mapped first: numpy would make room for whatever shape the head of the file says.
+        # Mapped first: numpy would allocate whatever shape the header claims.
         array = np.array(np.load(path, mmap_mode="r"))
         right = array.size > 0 and array.dtype.kind in "fiu"
-        right = right and bool((np.abs(array) < _LARGEST).all())  # nor what is not finite
+        right = right and bool((np.abs(array) < _LARGEST).all())  # false for NaN
         right = right and array.ndim > 0 and (width is None or array.shape[1:] == (width,))
         found = f"holds {array.dtype} {list(array.shape)}"
-    except Exception as error:  # numpy raises all kinds on broken heads
+    except Exception as error:  # numpy raises anything on broken headers
         right, found = False, f"cannot be read: {error}"
     if not right:
         raise BundleError(

@@ -34,7 +34,7 @@ Points = Annotated[float, Meta(ge=-100, le=100)]
 
 
 class DataFacts(Record, frozen=True):
-    """The split of a captioned dataset on which recall was measured; `sha256` is of its photos'
+    """The split of a captioned dataset on which recall was measured; `sha256` covers its photos'
     bytes and captions."""
 
     name: Word
@@ -53,7 +53,7 @@ class RecallAt(Record, frozen=True):
 
 
 class Recalls(Record, frozen=True):
-    """Recall in both directions, and the mean of the six."""
+    """Recall in both directions, and the mean of all six."""
 
     text_to_image: RecallAt
     image_to_text: RecallAt
@@ -61,7 +61,7 @@ class Recalls(Record, frozen=True):
 
 
 class PairRecall(Record, frozen=True):
-    """mR of photos embedded by `image` and texts by `text`: rungs, or the float student."""
+    """Mean recall (mR) of photos by `image` and texts by `text`: rungs, or the float student."""
 
     image: Word
     text: Word
@@ -71,9 +71,9 @@ class PairRecall(Record, frozen=True):
 
 
 class RecallRecord(Record, frozen=True):
-    """The float student's recall, and that of the bundle's own rungs `image` and `text`. `drop` of
-    mR in points, and the half width of its 95 % interval. `pairs`: every rung beside every
-    other."""
+    """Recall of the float student and of the bundle's rungs `image` and `text`. `drop` is mR lost,
+    in points, `margin` half the width of its 95 % interval. `pairs`: each image rung with each
+    text rung, and the float student."""
 
     image: Word
     text: Word
@@ -86,7 +86,7 @@ class RecallRecord(Record, frozen=True):
 
 
 class WeightRecord(Record, frozen=True):
-    """A weight that could have 4 bits: `loss` is what that alone takes off the tower's cosine to
+    """A weight that could have 4 bits; `loss` is how much that alone lowers the tower's cosine to
     float."""
 
     tower: Word
@@ -97,7 +97,7 @@ class WeightRecord(Record, frozen=True):
 
 
 class AloneRecord(Record, frozen=True):
-    """A tower that was written and measured beside the other one in float."""
+    """An exported tower, measured with the other tower in float."""
 
     tower: Word
     precision: Word
@@ -107,7 +107,7 @@ class AloneRecord(Record, frozen=True):
 
 
 class StepRecord(Record, frozen=True):
-    """A pair of towers that was written, read back and measured."""
+    """A pair of towers that was exported, loaded and measured."""
 
     image: Word
     text: Word
@@ -119,9 +119,9 @@ class StepRecord(Record, frozen=True):
 
 
 class PrecisionRecord(Record, frozen=True):
-    """How precisions were chosen on `data`, for at most `max_recall_drop` points of mR: the weights
-    that could have fewer bits, each tower alone, and the pairs that were measured, the smallest
-    first. `photos_to_tell`: how many photos would tell a drop of the budget from none."""
+    """How precisions were chosen on `data`, for a drop of at most `max_recall_drop` points of mR:
+    the weights that could have fewer bits, each tower alone, and the measured pairs, smallest
+    first. `photos_to_tell`: how many photos it takes to detect a drop of that size."""
 
     data: DataFacts
     judged_by: Word
@@ -141,14 +141,14 @@ TowerName = Literal["image", "text"]
 Runtime = Literal["qnn", "neuropilot", "litert", "onnx"]
 Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
 
-# What to do where something else was given in place of a bundle.
+# Hints for when something else was given in place of a bundle.
 _INSTEAD = {
     "a photo index": "Give the bundle that it was made with; an index is given by --index.",
     "a student": "Make a bundle of it: mcad-mobile export --student DIR --target CHIP --out DIR.",
     "a file": "Give the folder that `mcad-mobile export` wrote.",
 }
 
-# A rung under it is not written unless the user says --allow-low-parity.
+# Rungs below it are only written with --allow-low-parity.
 LEAST_PARITY = 0.95
 
 Cosine = Annotated[float, Meta(ge=-1.001, le=1.001)]
@@ -156,7 +156,7 @@ Dim = Annotated[int, Meta(ge=1, le=2**16)]
 
 
 class FileRecord(Record, frozen=True):
-    """A file of the bundle: path relative to it, in POSIX spelling."""
+    """A file of the bundle; `path` is relative to it, with slashes."""
 
     path: Word
     sha256: Sha256
@@ -173,7 +173,7 @@ class FileRecord(Record, frozen=True):
 
 class TensorSpec(Record, frozen=True):
     """A tower's input or output. Integers stand for real = scale * (stored - zero_point). The text
-    tower's ONNX model for CPUs takes any number of tokens up to that of its shape."""
+    tower's ONNX model for CPUs accepts any number of tokens up to its shape's."""
 
     name: Word
     dtype: Word
@@ -184,7 +184,7 @@ class TensorSpec(Record, frozen=True):
 
 
 class Parity(Record, frozen=True):
-    """Cosine of exported to float-student embeddings over `inputs` real inputs."""
+    """Cosine of exported to float-student embeddings of `inputs` real inputs."""
 
     inputs: Size
     cosine_mean: Cosine
@@ -192,16 +192,16 @@ class Parity(Record, frozen=True):
 
 
 class Rung(Record, frozen=True):
-    """One way to run a tower; `npu_nodes` of `total_nodes` are for the chip's NPU (`for_npu`), and
+    """A way to run a tower; `npu_nodes` of `total_nodes` are for the chip's NPU (see `for_npu`);
     `notes` says what was left out and how to get it."""
 
     runtime: Word
     precision: Word
-    files: Annotated[tuple[FileRecord, ...], Meta(min_length=1)]  # opened: the first
+    files: Annotated[tuple[FileRecord, ...], Meta(min_length=1)]  # the first is opened
     inputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1)]
     outputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1)]
     total_nodes: Count
-    # What this very file puts out for the golden inputs [N, dim] float32, of unit length
+    # This rung's own embeddings of the golden inputs, [N, dim] float32 of unit length
     expected: FileRecord
     npu_nodes: Count = 0
     parity: Parity | None = None  # what quantization cost
@@ -225,8 +225,8 @@ class Rung(Record, frozen=True):
         return self.parity is not None and self.parity.cosine_mean < LEAST_PARITY
 
     def facts(self) -> dict[str, Any]:
-        """Return what `export --json` and the benchmarks print of a rung that was compared with the
-        float student."""
+        """Return what `export --json` and the benchmarks print about a rung whose parity was
+        measured."""
         assert self.parity is not None
         return {
             "runtime": self.runtime,
@@ -242,8 +242,8 @@ class Rung(Record, frozen=True):
 
 
 class Golden(Record, frozen=True):
-    """Real inputs by name, the float student's embeddings of them [N, dim] float32, of unit length,
-    and what the text inputs were made from, with its tokens `ids` [N, L] int32."""
+    """Real inputs by name, and the float student's embeddings of them, [N, dim] float32 of unit
+    length; for text inputs also the `texts` and their token `ids` [N, L] int32."""
 
     inputs: Annotated[dict[str, FileRecord], Meta(min_length=1)]
     embeddings: FileRecord
@@ -252,7 +252,7 @@ class Golden(Record, frozen=True):
 
 
 class TableRecord(Record, frozen=True):
-    """The token table's file (engine/text/token_rows.py): `bits` of each number."""
+    """The token table's file (engine/text/token_rows.py), with `bits` per number."""
 
     file: FileRecord
     tokens: Annotated[int, Meta(ge=1, le=2**24)]
@@ -265,9 +265,9 @@ class TableRecord(Record, frozen=True):
 
 
 class StudentFacts(Record, frozen=True):
-    """Whose towers these are: `sha256` stands for all that their embeddings depend on, and
-    `image_sha256` for what those of photos do: bundles of one `image_sha256` search one index.
-    `licence` is that of the weights, and `licence_text` its file, where one came with them."""
+    """The towers' student. `sha256` identifies all that its embeddings depend on, `image_sha256`
+    what photo embeddings depend on: bundles of the same `image_sha256` can search the same index.
+    `licence` is that of the weights, `licence_text` its file, if they came with one."""
 
     name: Word
     sha256: Sha256
@@ -279,7 +279,7 @@ class StudentFacts(Record, frozen=True):
 
 
 class TargetFacts(Record, frozen=True):
-    """The chip that a bundle is for; `soc_model` and `htp_arch` are QNN's numbers of a
+    """The chip that a bundle is for; `soc_model` and `htp_arch` are QNN's numbers for a
     Snapdragon."""
 
     id: Word
@@ -297,8 +297,8 @@ class Tower(Record, frozen=True):
 
 
 class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
-    """The fields of bundle.json, in their order on disk, behind its `schema`. `dim` is the width of
-    the embeddings, which towers put out raw; `sample` is a file of photos' [M, dim] float32."""
+    """The fields of bundle.json, in their order on disk, after `schema`. `dim` is the width of the
+    embeddings, which towers do not normalize; `sample` holds those of photos [M, dim] float32."""
 
     name: str
     created: str
@@ -354,7 +354,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         return read_array(self.path(record), width)
 
     def files(self) -> list[FileRecord]:
-        """Return every file that bundle.json names, once for each time that it is named."""
+        """Return every file that bundle.json names, as often as it names it."""
         found = [self.tokenizer_file, self.token_table.file, self.sample]
         for tower in (self.image, self.text):
             for rung in tower.rungs:
@@ -398,16 +398,16 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
 
         Args:
             directory: the folder that `mcad-mobile export` wrote.
-            verify: compare every file with its checksum. That reads megabytes: a process that is
+            verify: compare every file with its checksum. This reads megabytes: a process that is
                 short of memory does it once, not at each start.
 
         Returns:
-            The bundle, all of whose files are there and have the sizes that bundle.json names.
+            The bundle, whose files all exist and have the sizes that bundle.json states.
 
         Raises:
-            BundleError: a folder or file is missing, the schema is another one, a field is
-                missing, unknown or of another kind, a file differs from its record, or a path
-                leaves the folder.
+            BundleError: a folder or file is missing, the schema is unknown, a field is missing,
+                unknown or of the wrong type, a file differs from its record, or a path leaves
+                the folder.
         """
         directory = Path(directory)
         path = directory / MANIFEST
@@ -455,7 +455,7 @@ def _check_present(bundle: Bundle, record: FileRecord) -> None:
 
 
 def check_replaceable(out: Path) -> None:
-    """Raise ExportError if `out` holds something that is no bundle, and would be removed."""
+    """Raise ExportError if replacing `out` would remove something that is not a bundle."""
     if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
         raise ExportError(
             f"{out} exists and is not a bundle: it would be overwritten.",

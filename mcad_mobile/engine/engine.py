@@ -1,4 +1,4 @@
-"""SearchEngine: a bundle and an index, from words to photos."""
+"""SearchEngine: finds photos by words, with a bundle and an index."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ALL_ROWS = RowFilter()
 @dataclass(frozen=True)
 class Result:
     """A photo that was found: its path in the index, the cosine of its embedding with the query,
-    and whether its file no longer exists (only the command line looks)."""
+    and whether its file no longer exists (only the command line checks)."""
 
     path: str
     score: float
@@ -48,13 +48,12 @@ class Found:
         query: the query as one line.
         results: photos, best first.
         ms: milliseconds by stage: "tokenize", "text", "scan", "rescore" and "total".
-        truncated: whether the query was longer than the text tower takes, so that its end was not
-            read.
-        simulated: whether a simulator ran the text tower, or an emulator plays this processor: the
-            milliseconds are of no device.
-        threshold: the score from which a photo is a match for these words and not just the nearest
-            there is; None for other queries than one text, and for students for which it was not
-            measured.
+        truncated: whether the query was longer than the text tower takes, so that its end was
+            ignored.
+        simulated: whether a simulator ran the text tower, or an emulator this process: the
+            milliseconds are those of no device.
+        threshold: the score from which a photo matches the words and is not just the nearest one
+            there is; None unless the query is one text of positive weight.
         unknown: words that no tower can have learned, see Tokenizer.unknown_words.
     """
 
@@ -70,17 +69,17 @@ class Found:
 class SearchEngine:
     """Embeds words and photos with a bundle's towers, and searches an index for them.
 
-    A tower is loaded when it is first needed, and tested before it is used: a rung that gives other
-    embeddings on this machine than its file says is left out.
+    A tower is loaded on first use and tested before that: a rung whose embeddings on this machine
+    differ from those recorded in the bundle is skipped.
 
     Args:
         bundle: the bundle whose towers are used.
         runtime: "onnx", "litert" or "qnn" (simulated); None for the best that this machine runs
             natively.
-        precision: a precision of that runtime, such as "int8", where the tower has it.
-        threads: CPU threads for one text or photo; of a folder, each takes a photo of its own.
+        precision: a precision of that runtime, such as "int8", for towers that have it.
+        threads: CPU threads for one text or photo; in a folder, each takes its own photo.
         fastest: choose the image tower's rung by time, see choose_rung.
-        warn: is called with a sentence about each rung that is left out.
+        warn: called with a sentence about each rung that is skipped.
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class SearchEngine:
 
     @cached_property
     def folder_rung(self) -> LoadedRung:
-        """The image tower for folders, where photos are embedded beside each other, on one thread
+        """The image tower for folders, where photos are embedded in parallel, on one thread
         each."""
         if self.threads == 1:
             return self.image_rung
@@ -149,13 +148,13 @@ class SearchEngine:
         """Embed one text.
 
         Args:
-            text: the words; what the text tower has no room for is cut.
+            text: the words, cut to the text tower's length.
 
         Returns:
             [dim] float32 of unit length.
 
         Raises:
-            QueryError: it is no text, or empty.
+            QueryError: it is not text, or empty.
             RuntimeUnavailable: no text tower of the bundle runs on this machine.
         """
         return self._embed_tokens(self.tokenizer(text))
@@ -190,7 +189,7 @@ class SearchEngine:
 
     @cached_property
     def background(self) -> F32:
-        """Embeddings [M, dim] float32 of unit length of photos at large: the bundle's sample."""
+        """The bundle's sample of typical photos: embeddings [M, dim] float32 of unit length."""
         return normalize(self.bundle.array(self.bundle.sample, self.bundle.dim).astype(np.float32))
 
     def search(
@@ -228,10 +227,10 @@ class SearchEngine:
         rows: RowFilter = ALL_ROWS,
         exact: bool = False,
     ) -> Found:
-        """Search an index for photos that are like words and photos together.
+        """Search an index for photos that resemble words and photos combined.
 
-        A photo of the query is looked up in the index by its path, or else decoded; it is not among
-        its own results.
+        A query photo is looked up in the index by its path, or else decoded; it is left out of the
+        results.
 
         Args:
             index: the index, of the bundle's image tower.
@@ -283,7 +282,7 @@ class SearchEngine:
     def _compose(
         self, index: PhotoIndex, parts: Sequence[Part], tokens: Mapping[str, Tokens]
     ) -> F32:
-        """Return one query [dim] of parts, whose texts are tokenized."""
+        """Combine parts, whose texts are tokenized, into a query [dim]."""
         embeddings = [
             self._embed_tokens(tokens[part.content])
             if isinstance(part.content, str)
@@ -293,7 +292,7 @@ class SearchEngine:
         return compose(embeddings, [part.weight for part in parts], self.background)
 
     def _load_for(self, texts: list[str]) -> bool:
-        """Load what a query needs before its clock starts; return whether its time is simulated."""
+        """Load what a query needs before it is timed; return whether its time is simulated."""
         _ = self.background
         if not texts:
             return False
@@ -315,13 +314,13 @@ class SearchEngine:
         *,
         drop_gone: bool = False,
     ) -> Synced:
-        """Make an index hold the photos of a folder as they are now.
+        """Bring an index up to date with the photos of a folder.
 
         Args:
-            index: the index to bring up to date.
-            folder: its photos and those of its subfolders are embedded where they are new or
-                changed; photos of other folders stay as they are.
-            progress: is told of "photos" done and in all.
+            index: the index to update.
+            folder: its new and changed photos, and those of its subfolders, are embedded; photos of
+                other folders stay as they are.
+            progress: receives "photos", the number done and the total.
             drop_gone: also drop photos of other folders whose files are gone.
 
         Returns:
@@ -329,7 +328,7 @@ class SearchEngine:
 
         Raises:
             PhotoError: the folder is missing, or holds no photo.
-            PhotoIndexError: another writer is at work; nothing is done then.
+            PhotoIndexError: another writer is at work; the index is unchanged.
         """
         from mcad_mobile.engine.sync import sync_folder
 
@@ -338,18 +337,18 @@ class SearchEngine:
     def index_photos(
         self, index: PhotoIndex, photos: Sequence[Path | str], progress: Progress = silent
     ) -> Synced:
-        """Add photos that an index does not hold as they are now.
+        """Add photos that are new to an index, or that have changed.
 
         Args:
-            index: the index to add to; it drops none.
+            index: the index to add to; it loses none.
             photos: photo files.
-            progress: is told of "photos" done and in all.
+            progress: receives "photos", the number done and the total.
 
         Returns:
             Counts of photos, and those that were skipped because they cannot be decoded.
 
         Raises:
-            PhotoIndexError: another writer is at work; nothing is done then.
+            PhotoIndexError: another writer is at work; the index is unchanged.
         """
         from mcad_mobile.engine.sync import add_photos
 
@@ -357,14 +356,14 @@ class SearchEngine:
 
 
 def _as_line(parts: Sequence[Part]) -> str:
-    """The query as one line: the words alone where that is all, else with signs and weights."""
+    """The query as one line: a single part of weight 1 as it is, else with signed weights."""
     if len(parts) == 1 and parts[0].weight == 1:
         return str(parts[0].content)
     return " ".join(f"{part.weight:+g} {str(part.content)!r}" for part in parts)
 
 
 def default_index(bundle: Path) -> Path:
-    """Return where the index of the bundle in a folder lies if nothing else is said: beside it."""
+    """Return the default place of a bundle's index: BUNDLE.index, beside the bundle."""
     bundle = bundle.resolve()
     return bundle.with_name(f"{bundle.name}.index")
 
@@ -383,12 +382,12 @@ def create_index(bundle: Bundle, directory: Path) -> PhotoIndex:
 def open_index(
     bundle: Bundle, directory: Path | str | None = None, *, create: bool = False
 ) -> PhotoIndex:
-    """Open the index of a bundle's photos as of its last commit.
+    """Open the last commit of a bundle's index.
 
     Args:
         bundle: the bundle whose student embeds the photos.
         directory: the index; None for BUNDLE.index, beside the bundle.
-        create: make a new and empty one where there is none.
+        create: make an empty one if there is none.
 
     Returns:
         The index.

@@ -1,4 +1,4 @@
-"""Queries: words and photos, more or less of each, and the score from which a photo matches."""
+"""Queries: weighted words and photos, and the score from which a photo is a match."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index.deterministic import dot
 from mcad_mobile.errors import QueryError
 
-MATCH_DEVIATIONS = 3.25  # benchmarks/confidence.py: what it hides, and what it lets pass
+MATCH_DEVIATIONS = 3.25  # benchmarks/confidence.py measures what this hides and lets pass
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Part:
 
     Attributes:
         content: words, or the path of a photo.
-        weight: how much it counts beside the other parts; below 0, photos that are less like it
-            are better.
+        weight: how much it counts relative to the other parts; below 0, photos that are less like
+            it score higher.
 
     Raises:
-        QueryError: the content or the weight is of another kind.
+        QueryError: the content or the weight is invalid.
     """
 
     content: str | Path
@@ -43,8 +43,8 @@ class Part:
 
 
 def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32) -> F32:
-    """Return one query [D] of unit length from parts [D], each weighed and divided by the spread of
-    its cosines with photos at large, `background` [M, D]. QueryError when the parts cancel out."""
+    """Combine parts [D] into a query [D] of unit length; each is weighted and divided by the spread
+    of its cosines with typical photos, `background` [M, D]. QueryError if the parts cancel out."""
     if len(embeddings) == 1 and weights[0] > 0:
         return embeddings[0]
     total = np.zeros(len(embeddings[0]), np.float32)
@@ -61,7 +61,7 @@ def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32
 
 
 def match_threshold(query: F32, background: F32) -> float:
-    """Return the cosine from which `search --matches` takes a photo for a match of `query` [D]:
-    so many standard deviations above the mean cosine with photos at large, `background` [M, D]."""
+    """Return the cosine from which `search --matches` takes a photo as a match for `query` [D]:
+    MATCH_DEVIATIONS standard deviations above its mean cosine with `background` [M, D]."""
     scores = dot(background, query).astype(np.float64)
     return float(scores.mean() + MATCH_DEVIATIONS * scores.std())

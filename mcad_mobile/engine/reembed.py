@@ -1,4 +1,4 @@
-"""A new student, the old photos: an index is embedded again beside the one that is searched."""
+"""Re-embeds an index's photos with another student; the old index stays searchable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mcad_mobile.errors import PhotoIndexError
 
 @dataclass
 class EmbeddedAgain(Synced):
-    """As of a folder; `gone` are photos of the old index whose files no longer exist."""
+    """A `Synced`; `gone` are photos of the old index whose files no longer exist."""
 
     gone: list[str] = field(default_factory=list)
 
@@ -30,10 +30,10 @@ def embed_again(
     *,
     batch_photos: int = 1000,
 ) -> tuple[PhotoIndex, EmbeddedAgain]:
-    """Make an index at `directory` of the photos that the index `old` holds, by `engine`'s student.
-    PhotoIndexError: `old` or `directory` is no index, or a writer is at work."""
-    # Gathered as BUNDLE.index.partial: what is there, which may be `old` itself, is searched as
-    # before until the end, and a run that was stopped goes on where it was.
+    """Embed the photos in the index `old` with `engine`'s student into an index at `directory`.
+    PhotoIndexError: `old` or `directory` is unsuitable, or a writer is at work."""
+    # Built as BUNDLE.index.partial: the index at `directory`, which may be `old` itself, stays
+    # searchable until the end, and an interrupted run resumes where it stopped.
     restore(directory)
     source = PhotoIndex.open(old)
     bundle = engine.bundle

@@ -1,5 +1,5 @@
-"""Brings an index up to date with a folder: embeds photos that are new or changed, keeps those that
-were moved, drops those that are gone. Every commit keeps what was embedded so far."""
+"""Brings an index up to date with a folder: embeds new and changed photos, keeps moved ones, drops
+those that are gone. Each commit saves what was embedded so far."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.towers import LoadedRung, normalize
 from mcad_mobile.errors import MissingExtra, PhotoError
 
-COMMIT_PHOTOS = 1000  # what a crash can cost at most, and a segment worth having
+COMMIT_PHOTOS = 1000  # the most that a crash loses; enough for a segment
 COMMIT_S = 20.0
 _SOON_PHOTOS, _SOON_S = 50, 1.0
 _LOOKUP = 1024
-_AHEAD = 16  # photos of each thread that may be embedded while one commits
+_AHEAD = 16  # photos per thread that may be embedded during a commit
 
 
 class Worklist:
-    """Photos to embed, with the stamps that the index knows of them, in a file."""
+    """A file of photos to embed, with the stamps that the index has of them."""
 
     def __init__(self, file: IO[str]) -> None:
         self.count = 0
@@ -47,7 +47,7 @@ class Worklist:
         self.count += 1
 
     def items(self) -> Iterator[tuple[str, int, Stamp | None]]:
-        """Yield path, stat stamp and, of photos that the index has, its stamp."""
+        """Yield path, stat stamp and, for known photos, the index's stamp."""
         self._file.seek(0)
         for line in self._file:
             path, stat, known = json.loads(line)
@@ -55,7 +55,7 @@ class Worklist:
 
 
 def renamed_elsewhere(membership: Membership, work: Worklist, inside: str) -> dict[str, Stamp]:
-    """Return photos of other folders whose files are gone and whose stat stamps new photos have."""
+    """Return photos of other folders whose files are gone and whose stat stamp a new photo has."""
     new = np.sort(np.fromiter((stat for _, stat, known in work.items() if not known), np.uint32))
     if not len(new):
         return {}
@@ -69,7 +69,7 @@ def renamed_elsewhere(membership: Membership, work: Worklist, inside: str) -> di
 
 
 def moved(work: Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]]:
-    """Return new path -> (gone path, stamp) of photos that only changed their place."""
+    """Return new path -> (gone path, stamp) of photos that only moved."""
     by_stamp: dict[Stamp, str] = {stamp: path for path, stamp in gone.items() if stamp != (0, 0)}
     first_stamps = {stamp[0] for stamp in by_stamp}
     moves = {}
@@ -87,7 +87,7 @@ def moved(work: Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]
 
 
 class Embedder(Protocol):
-    """Turns photos into embeddings, on so many threads: a SearchEngine."""
+    """Embeds photos on `threads` threads, as a SearchEngine does."""
 
     @property
     def preprocess(self) -> Preprocess: ...
@@ -101,8 +101,8 @@ class Embedder(Protocol):
 
 @dataclass
 class Synced:
-    """What a run did, in photos. `skipped` could not be read or decoded; `left_out`, by kind, are
-    no photos (folder.walk). The index keeps what it had of either."""
+    """What a run did, in photos. `skipped` could not be read or decoded; `left_out` are other files
+    by kind (folder.walk). Skipped and hidden photos stay in the index."""
 
     added: int = 0
     changed: int = 0
@@ -123,8 +123,8 @@ def sync_folder(
     commit_photos: int = COMMIT_PHOTOS,
     soon: bool = False,
 ) -> Synced:
-    """As SearchEngine.index_folder, in memory that does not grow with the number of files. A crash
-    costs at most `commit_photos`; `soon`: the first can be found after 50 photos or a second."""
+    """Like SearchEngine.index_folder, in memory that hardly grows with the number of files. A crash
+    loses at most `commit_photos`; `soon`: the first can be found after 50 photos or a second."""
     folder = folder.resolve()
     if not folder.is_dir():
         raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
@@ -140,17 +140,17 @@ def sync_folder(
                     result.unchanged += 1
                 else:
                     work.put(path, stat, known.stamp if known else None)
-        # An empty mount point is no reason to drop what the index has of it.
+        # An unmounted drive looks like an empty folder: keep its photos.
         if not work.count and not result.unchanged and not drop_gone:
             raise PhotoError(
                 f"No photos in {folder} (looked for {USUAL}, subfolders too).",
                 "Give a folder that holds photos; --prune drops those whose files are gone.",
             )
-        # Of hidden folders and of what cannot be listed, the index keeps what it has.
+        # The index keeps photos of hidden folders and of those that cannot be listed.
         unseen = {skip.path for skip in result.skipped}
         closed = tuple(f"{path}{os.sep}" for path in unseen)
         inside = f"{str(folder).rstrip(os.sep)}{os.sep}"
-        hidden = f"{os.sep}."  # indexed by a run over its own folder
+        hidden = f"{os.sep}."  # indexed by a run on the hidden folder
         gone = {
             path: stamp
             for path, stamp in membership.missing(inside)
@@ -172,8 +172,8 @@ def sync_folder(
 def add_photos(
     engine: Embedder, index: PhotoIndex, photos: Sequence[Path], progress: Progress = silent
 ) -> Synced:
-    """Embed those of `photos` that `index` lacks or that have changed, and drop none.
-    PhotoIndexError when another writer is at work."""
+    """Embed those of `photos` that are new to `index` or have changed, and drop none.
+    PhotoIndexError if another writer is at work."""
     result = Synced()
     with index.exclusive():
         membership = index.membership()
@@ -189,7 +189,7 @@ def add_photos(
 
 
 def _as_known(known: KnownPhoto | None, stat: int | None) -> bool:
-    """Say whether a photo need not be read. One whose time is not known is read once more."""
+    """Say whether a photo need not be read. One without a known time is read again."""
     return known is not None and known.timed and known.stamp != (0, 0) and known.stamp[0] == stat
 
 
@@ -209,8 +209,8 @@ def _settle_gone(
     elsewhere: dict[str, Stamp],
     result: Synced,
 ) -> set[str]:
-    """Move what is new and equal to a gone photo, here or `elsewhere`, drop the others that are
-    gone here; return the new paths moved."""
+    """Move new photos that equal a gone one, here or `elsewhere`; drop the other photos gone from
+    here; return the new paths."""
     if not gone and not elsewhere:
         return set()
     moves = moved(work, elsewhere | gone)
@@ -225,8 +225,8 @@ def _settle_gone(
 
 @dataclass(frozen=True)
 class _EmbeddedPhoto:
-    """A photo file that was read: its embedding, or why there is none; neither, if its bytes are
-    those that the index knows."""
+    """A photo file that was read: its embedding, or why there is none; neither, if its bytes have
+    not changed."""
 
     path: str
     known: bool
@@ -259,7 +259,7 @@ def _embed_all(
     progress: Progress,
     total: int,
 ) -> None:
-    """Embed on as many threads as the engine has, commit on this one now and then."""
+    """Embed on the engine's threads; commit on this one now and then."""
     before = batch.result.unchanged + batch.result.moved
     progress("photos", before, total)
     try:
@@ -267,15 +267,15 @@ def _embed_all(
             batch.add(photo)
             progress("photos", done, total)
     finally:
-        # Also when the user interrupts: what is embedded is kept.
+        # Even after an interrupt, keep what is embedded.
         batch.commit()
 
 
 def _on_threads(
     engine: Embedder, work: Iterable[tuple[str, Stamp | None]]
 ) -> Iterator[_EmbeddedPhoto]:
-    """Yield photos in the order of `work`. Each thread takes one from its file to its embedding: no
-    pixels wait, and all cores are busy whatever the format."""
+    """Yield photos in the order of `work`. Each thread takes a photo from file to embedding, so no
+    pixels queue up and all cores are busy whatever the format."""
     with OrderedPool[_EmbeddedPhoto](engine.threads, _AHEAD * engine.threads) as pool:
         for path, known in work:
             yield from pool.submit(_embed, engine, path, known)
@@ -290,7 +290,7 @@ class _Batch:
     ) -> None:
         self.result = result
         self._index, self._rung, self._most = index, rung, most
-        # Commits that come soon are the rarer the more there are: each makes a segment.
+        # Each commit makes a segment, so early commits become rarer and rarer.
         self._soon = (_SOON_PHOTOS, _SOON_S) if soon else (most, COMMIT_S)
         self._since = time.monotonic()
         self._photos: list[_EmbeddedPhoto] = []
@@ -323,6 +323,6 @@ class _Batch:
             self.result.added += sum(not photo.known for photo in added)
             self.result.changed += sum(photo.known for photo in added)
             self.result.unchanged += len(touched)
-            # Not before: what an interrupt kept from being committed is committed at the end.
+            # Not earlier: photos whose commit was interrupted are committed at the end.
             self._photos = []
         self._since = time.monotonic()
