@@ -1,6 +1,6 @@
 package mcad.stubs;
 
-/** Values that only a phone knows: a constant that came from here cannot be copied into our classes. */
+/** Stand-ins for values that only a phone knows: unlike constants, they are not inlined into our classes. */
 public final class Unset {
     private Unset() {}
 

@@ -5,7 +5,7 @@ import java.lang.annotation.Retention;
 import java.lang.annotation.RetentionPolicy;
 import java.lang.annotation.Target;
 
-/** JSpecify's, to compile against: what is not {@link Nullable} is never null. */
+/** JSpecify's annotation, to compile against: types without {@link Nullable} are never null. */
 @Retention(RetentionPolicy.RUNTIME)
 @Target({ElementType.PACKAGE, ElementType.TYPE})
 public @interface NullMarked {}

@@ -3,7 +3,7 @@ package org.tensorflow.lite;
 import java.io.File;
 import java.util.Map;
 
-/** LiteRT's, to compile against: what of it we call. */
+/** The part of LiteRT's class that we call, to compile against. */
 public final class Interpreter implements AutoCloseable {
     public Interpreter(File model, Options options) {
         throw new UnsupportedOperationException(model + " " + options);
@@ -18,7 +18,6 @@ public final class Interpreter implements AutoCloseable {
     @Override
     public native void close();
 
-    /** How a model is run. */
     public static class Options {
         public native Options setNumThreads(int threads);
     }

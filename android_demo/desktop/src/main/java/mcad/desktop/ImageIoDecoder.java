@@ -12,7 +12,7 @@ import mcad.engine.photos.Exif;
 import mcad.engine.photos.Photo;
 import mcad.engine.photos.PhotoDecoder;
 
-/** Decodes what javax.imageio reads (JPEG, PNG, GIF, BMP), at full size: for tests and for the runner on a JVM. */
+/** Decodes the formats of javax.imageio (JPEG, PNG, GIF, BMP) at full size, for tests and the runner on a JVM. */
 public final class ImageIoDecoder implements PhotoDecoder {
     @Override
     public Photo decode(Source source, int atLeast) throws IOException {
@@ -57,7 +57,7 @@ public final class ImageIoDecoder implements PhotoDecoder {
                 image.getRGB(0, y, width(), 1, argb, 0, width());
                 return;
             }
-            // getRGB takes grey samples for linear light and brightens them; they are gamma-coded as all others.
+            // getRGB takes grey samples as linear light and brightens them, but they are gamma-coded like all others.
             Raster raster = image.getRaster();
             boolean alpha = image.getColorModel().hasAlpha();
             int shift = raster.getSampleModel().getSampleSize(0) - 8;

@@ -16,8 +16,8 @@ import mcad.engine.index.Hits;
 import mcad.engine.index.PhotoIndex;
 
 /**
- * Times searches of a real index on this thread: INDEX QUERIES.f32 WARM_UP SEARCHES K. Prints the milliseconds of each
- * search, by the clock and of the processor, what it found, the heap after it all, and how long opening the index takes then.
+ * Times searches of an index on this thread: INDEX QUERIES.f32 WARM_UP SEARCHES K. Prints each search's milliseconds
+ * (wall clock and CPU) and results, then the heap, and the time to open the index again.
  */
 final class SearchBenchmark {
     private static final double MS = 1e6;

@@ -20,10 +20,10 @@ import mcad.engine.index.PhotoIndex;
 import mcad.engine.photos.PhotoDecoder;
 
 /**
- * An app on a phone with many photos, whose index lies in a folder: "fill BUNDLE FOLDER N EMBEDDINGS.f32" makes it, of
- * the first N of a file; "run BUNDLE FOLDER N" brings it in step with a list in which nothing is new, "find BUNDLE
- * FOLDER N" opens the app and searches once. Prints what came of it, and ms: of a run; of the app's opening and its
- * first search together, and of the text tower's loading between the two.
+ * Simulates an app with many photos and its index in a folder. "fill BUNDLE FOLDER N EMBEDDINGS.f32" builds the index
+ * from the first N embeddings of a file; "run BUNDLE FOLDER N" updates it when nothing is new; "find BUNDLE FOLDER N"
+ * opens the app and searches once. Prints the results and ms: of the run; or of opening and the first search together,
+ * and of loading the text tower between them.
  */
 public final class ManyPhotos {
     private static final String START = "content://media/external_primary/images/media/";
@@ -33,7 +33,7 @@ public final class ManyPhotos {
 
     private ManyPhotos() {}
 
-    /** Made as a list is, each time anew; no photo can be opened. */
+    /** A library that builds its listing anew each time, like a phone; its photos cannot be opened. */
     private record Many(int count) implements PhotoLibrary {
         @Override
         public Listing list() {
@@ -125,7 +125,7 @@ public final class ManyPhotos {
         System.out.println(outcome.photos() + " " + outcome.added() + " " + outcome.deleted() + " " + since(started));
     }
 
-    /** From the first line of the program on. */
+    /** Timed from the start of the program. */
     private static void find(PhotoSearch app, long started) throws IOException {
         int photos = app.photos();
         double opened = since(started);

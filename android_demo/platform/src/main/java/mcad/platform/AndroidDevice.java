@@ -13,7 +13,7 @@ import java.util.List;
 import java.util.concurrent.ThreadFactory;
 import mcad.gallery.Device;
 
-/** This phone. */
+/** The phone that this process runs on. */
 record AndroidDevice(Context context, String name) implements Device {
     private static final String MEDIA = "photo-search";
 
@@ -26,7 +26,7 @@ record AndroidDevice(Context context, String name) implements Device {
         return context.getNoBackupFilesDir().toPath().resolve(name);
     }
 
-    /** A rung that ended the process may run under another version of the app, or of the phone's drivers. */
+    /** A rung that crashed the process may run with another version of the app or the phone's drivers. */
     @Override
     public String environment() {
         long updated = 0;
@@ -38,7 +38,7 @@ record AndroidDevice(Context context, String name) implements Device {
         return updated + " " + Build.FINGERPRINT;
     }
 
-    /** 0 before Android 10, which has no thermal status. */
+    /** 0 before Android 10, which lacks a thermal status. */
     @Override
     public int heat() {
         return Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q
@@ -55,20 +55,20 @@ record AndroidDevice(Context context, String name) implements Device {
         return switch (reason(process)) {
             case ApplicationExitInfo.REASON_CRASH, ApplicationExitInfo.REASON_CRASH_NATIVE,
                 ApplicationExitInfo.REASON_ANR, ApplicationExitInfo.REASON_LOW_MEMORY -> End.FAULT;
-            // A phone that does not tell of low memory tells of a signal.
+            // Phones that do not report low memory report a signal.
             case ApplicationExitInfo.REASON_UNKNOWN, ApplicationExitInfo.REASON_SIGNALED -> End.UNKNOWN;
             default -> End.OTHER;
         };
     }
 
-    /** Whether the user ended a process: from Android's list of running apps, say. */
+    /** Whether the user ended a process, for example from Android's list of running apps. */
     boolean isEndedByUser(int process) {
         return reason(process) == ApplicationExitInfo.REASON_USER_REQUESTED;
     }
 
-    /** Android 11 and later remember the last sixteen. */
+    /** Android 11 and later keep the last sixteen exit reasons. */
     private int reason(int process) {
-        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.R || process == 0) { // of 0 it would tell the last one's
+        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.R || process == 0) { // for 0 Android returns the latest
             return ApplicationExitInfo.REASON_UNKNOWN;
         }
         List<ApplicationExitInfo> exits =
@@ -80,7 +80,7 @@ record AndroidDevice(Context context, String name) implements Device {
     public ThreadFactory threads() {
         int nice = Process.getThreadPriority(Process.myTid());
         return task -> new Thread(() -> {
-            Process.setThreadPriority(nice); // a new thread of Java begins with the usual one
+            Process.setThreadPriority(nice); // new Java threads start at default priority
             task.run();
         }, "decode");
     }

@@ -15,11 +15,11 @@ import mcad.engine.photos.PhotoBytes;
 import mcad.engine.photos.PhotoDecoder;
 
 /**
- * Decodes what Android decodes: JPEG, PNG, WebP, HEIC, AVIF and more, as the version of Android has them.
+ * Decodes the formats of this Android version: JPEG, PNG, WebP, HEIC, AVIF and more.
  *
- * <p>JPEG, PNG and WebP by BitmapFactory, turned as {@link Exif} says: the same on every version, and as the reference
- * has it. A HEIC or AVIF file is turned by a box of its container, which BitmapFactory ignores: from Android 9 on, all
- * other kinds than those three are decoded by ImageDecoder, which gives them upright.
+ * <p>BitmapFactory decodes JPEG, PNG and WebP, and {@link Exif} gives their orientation: the same on every version, and
+ * as in the reference. The orientation of HEIC and AVIF is in a box of the container, which BitmapFactory ignores, so
+ * from Android 9 on ImageDecoder decodes all other formats, upright.
  */
 public final class BitmapDecoder implements PhotoDecoder {
     /** 64 MiB as a bitmap. */
@@ -33,7 +33,7 @@ public final class BitmapDecoder implements PhotoDecoder {
         }
         int orientation = orientation(source);
         BitmapFactory.Options options = bounds(source);
-        // Only JPEG averages as it reduces; other decoders leave pixels out.
+        // Only the JPEG decoder averages pixels as it reduces; others drop them.
         boolean jpeg = "image/jpeg".equals(options.outMimeType);
         int reduction = jpeg ? PhotoDecoder.reduction(options.outWidth, options.outHeight, atLeast) : 1;
         options.inSampleSize =
@@ -44,7 +44,7 @@ public final class BitmapDecoder implements PhotoDecoder {
         return new Decoded(whole(read(source, options)), orientation);
     }
 
-    /** HEIC and AVIF photos came out as they lie in the file, before they were decoded by ImageDecoder. */
+    /** Before ImageDecoder was used, HEIC and AVIF photos were decoded without rotation. */
     @Override
     public int revision(String kind) {
         boolean turned = "image/heic".equals(kind) || "image/heif".equals(kind) || "image/avif".equals(kind);
@@ -52,8 +52,8 @@ public final class BitmapDecoder implements PhotoDecoder {
     }
 
     /**
-     * A photo to be shown, upright: its longer side {@code side} to twice that. IOException, or McadException with the
-     * reason, if it cannot be decoded.
+     * Decode an upright photo for display, its longer side {@code side} to twice that in pixels. IOException, or
+     * McadException with the reason, if it cannot be decoded.
      */
     public static Bitmap show(Source source, int side) throws IOException {
         if (HAS_IMAGE_DECODER && !isExif(source)) {
@@ -77,7 +77,7 @@ public final class BitmapDecoder implements PhotoDecoder {
         }
     }
 
-    /** By ImageDecoder, in sRGB and to be read pixel by pixel; {@code side} is 0 where it is not to be shown. */
+    /** Decode with ImageDecoder, in sRGB, with readable pixels; {@code side} is 0 if the photo is not for display. */
     private static Bitmap upright(Source source, int side) throws IOException {
         try {
             return ImageDecoder.decodeBitmap(imageSource(source), (decoder, info, from) -> {
@@ -85,7 +85,7 @@ public final class BitmapDecoder implements PhotoDecoder {
                 int height = info.getSize().getHeight();
                 decoder.setAllocator(ImageDecoder.ALLOCATOR_SOFTWARE);
                 decoder.setTargetColorSpace(ColorSpace.get(ColorSpace.Named.SRGB));
-                decoder.setUnpremultipliedRequired(side == 0); // no canvas draws one
+                decoder.setUnpremultipliedRequired(side == 0); // a canvas cannot draw one
                 decoder.setTargetSampleSize(side == 0 ? PhotoDecoder.sampling(width, height, MOST_PIXELS)
                     : PhotoDecoder.displayReduction(width, height, side));
             });
@@ -94,7 +94,7 @@ public final class BitmapDecoder implements PhotoDecoder {
         }
     }
 
-    /** Android maps the file into memory, which costs none of the heap: a raw photo may have 100 MB. */
+    /** Android maps the file instead of using the heap: a raw photo may have 100 MB. */
     private static ImageDecoder.Source imageSource(Source source) throws IOException {
         return source instanceof MediaPhotos.MediaSource media ? ImageDecoder.createSource(media.resolver(), media.uri())
             : ImageDecoder.createSource(PhotoBytes.whole(source));

@@ -21,11 +21,11 @@ import mcad.gallery.PhotoSearch;
 import mcad.gallery.Waiting;
 
 /**
- * Indexes in the background: at night while the phone charges and rests, soon after photos came or went, and what a
- * service had to leave. Android may stop it, or kill the app: the next run goes on behind the last batch.
+ * Indexes in the background: at night while the phone charges and is idle, soon after photos come or go, and what a
+ * service left undone. Android may stop the job or kill the app: the next run continues after the last batch.
  */
 public final class IndexJob extends JobService {
-    /** The app has jobs of its own, with small numbers most likely. */
+    /** Unlike the IDs of the app's own jobs, which are probably small. */
     private static final int NIGHTLY = 0x6d636101;
     private static final int SOON = 0x6d636102;
     private static final int CHANGES = 0x6d636103;
@@ -35,10 +35,10 @@ public final class IndexJob extends JobService {
     private static final long REST_MS = TimeUnit.SECONDS.toMillis(10);
     private static final long MOST_MS = TimeUnit.MINUTES.toMillis(5);
 
-    /** Those that Android wants ended. */
+    /** Jobs that Android has stopped. */
     private final Set<Integer> stopped = ConcurrentHashMap.newKeySet();
 
-    /** Charging and idle: indexing a gallery takes minutes of a warm phone. */
+    /** Requires charging and idle: indexing a gallery warms the phone for minutes. */
     static void scheduleNightly(Context context) {
         JobScheduler scheduler = context.getSystemService(JobScheduler.class);
         if (scheduler.getPendingJob(NIGHTLY) == null) {
@@ -47,14 +47,14 @@ public final class IndexJob extends JobService {
         }
     }
 
-    /** What is left, when Android lets it, from {@code ms} from now on. */
+    /** Index the photos that are left as soon as Android allows it, at the earliest in {@code ms}. */
     static void scheduleSoon(Context context, long ms) {
         context.getSystemService(JobScheduler.class).schedule(
             job(context, SOON).setMinimumLatency(ms).setPersisted(true)
                 .setRequiresCharging(MediaSearch.isOnlyWhileCharging(context)).build());
     }
 
-    /** What a run has left: after a pause, and not at all where the user stopped it. */
+    /** Index what a run left: after a pause, and not at all if the user stopped it. */
     static void scheduleRest(Context context) {
         if (MediaSearch.waiting(context) == Waiting.STOPPED) {
             cancelSoon(context);
@@ -67,7 +67,7 @@ public final class IndexJob extends JobService {
         context.getSystemService(JobScheduler.class).cancel(SOON);
     }
 
-    /** When photos have come or gone. Android forgets it when the phone is switched off: {@link BootReceiver}. */
+    /** Run when photos come or go. Android drops this job when the phone is switched off: {@link BootReceiver}. */
     static void scheduleChanges(Context context) {
         JobScheduler scheduler = context.getSystemService(JobScheduler.class);
         if (scheduler.getPendingJob(CHANGES) == null) {
@@ -75,14 +75,14 @@ public final class IndexJob extends JobService {
         }
     }
 
-    /** The phone was switched on: an app that followed the photos before goes on. */
+    /** After a boot: follow the photos again if the app did before. */
     static void scheduleAgain(Context context) {
         if (context.getSystemService(JobScheduler.class).getPendingJob(NIGHTLY) != null) {
             scheduleChanges(context);
         }
     }
 
-    /** The user has chosen when: what waits, waits for that. */
+    /** Apply the user's new choice of conditions to the waiting jobs. */
     static void reschedule(Context context) {
         JobScheduler scheduler = context.getSystemService(JobScheduler.class);
         scheduler.schedule(changes(context));
@@ -114,7 +114,7 @@ public final class IndexJob extends JobService {
         int id = parameters.getJobId();
         boolean again = index(id, () -> !stopped.contains(id) && MediaSearch.waiting(this) == Waiting.NO);
         if (id == CHANGES && !again) {
-            // A trigger serves once. Android hands on to the next job what changed while this one ran.
+            // A trigger fires once. Android passes changes made during this job to the next one.
             getSystemService(JobScheduler.class).schedule(changes(this));
         } else if (id == NIGHTLY) {
             scheduleChanges(this);
@@ -122,7 +122,7 @@ public final class IndexJob extends JobService {
         jobFinished(parameters, again);
     }
 
-    /** Whether it has to run again. */
+    /** Run a job; true if it must run again. */
     private boolean index(int id, BooleanSupplier wanted) {
         try {
             if (!wanted.getAsBoolean() || new MediaPhotos(this).access() == PhotoAccess.State.NONE) {
@@ -130,10 +130,10 @@ public final class IndexJob extends JobService {
             }
             PhotoSearch search = MediaSearch.of(this);
             if (id == CHANGES && search.photos() == 0) {
-                return false; // a first run is long: the user begins it, or the night
+                return false; // a first run is long: left to the user or the nightly job
             }
             Optional<IndexRun.Outcome> outcome = search.index(wanted);
-            // Another's is on, a screen's maybe, that may be left: without a job Android would freeze the process over it.
+            // Another run, maybe a screen's, is active: without a job, Android may freeze the process.
             return outcome.isPresent() ? !outcome.get().finished() : search.awaitIndexing();
         } catch (IOException | RuntimeException | OutOfMemoryError | InterruptedException error) {
             Log.w(MediaSearch.TAG, error);
@@ -141,7 +141,7 @@ public final class IndexJob extends JobService {
         }
     }
 
-    /** Android takes the resources back: what is in the batch at hand is committed, the rest comes next time. */
+    /** Android reclaims resources: the current batch is committed, the rest is left to the next run. */
     @Override
     public boolean onStopJob(JobParameters parameters) {
         stopped.add(parameters.getJobId());

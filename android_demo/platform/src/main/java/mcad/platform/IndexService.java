@@ -23,9 +23,9 @@ import mcad.gallery.Indexing;
 import mcad.gallery.PhotoSearch;
 
 /**
- * Indexes in the foreground, with a notification, because a job is stopped after ten minutes (Android 8 to 11) or by
- * quota (later), and a first run takes longer. Android 15 gives a service of this type six hours a day; what is left
- * then, or when the process is killed, is a job's.
+ * Indexes in the foreground, with a notification, because a first run takes longer than a job may: ten minutes on
+ * Android 8 to 11, a quota later. Android 15 allows a service of this type six hours a day; a job indexes what is left
+ * then, or when the process is killed.
  */
 public final class IndexService extends Service {
     static final String CHANNEL = "photo-search-indexing";
@@ -35,19 +35,19 @@ public final class IndexService extends Service {
     private static final int NOTIFICATION = 0x6d636101;
     private static final long EVERY_MS = 1000;
     private static final long LATER_MS = TimeUnit.MINUTES.toMillis(15);
-    /** So long a service of this type may run in a day. */
+    /** The daily limit of a service of this type. */
     private static final long MOST_MS = TimeUnit.HOURS.toMillis(6);
-    /** Behind what the screen does. From 10 on, Android keeps a thread on the slow processors. */
+    /** Below the main thread. From 10 on, Android restricts a thread to the slow cores. */
     private static final int NICE = 5;
 
     private final Runnable listener = this::showProgress;
     private PhotoSearch search;
-    /** A job has one of Android's; under a service alone the processor sleeps with the screen. */
+    /** Android holds one for a job, but not for a service, so the CPU would sleep with the screen. */
     private PowerManager.WakeLock awake;
     private boolean resting;
     private long shownMs;
     private int runs;
-    /** The number of the last start: it is for Android to say whether none has come since. */
+    /** The ID of the last start, by which Android tells whether another came since. */
     private int last;
     private boolean over;
 
@@ -84,7 +84,7 @@ public final class IndexService extends Service {
             last = start;
             if (ends) {
                 if (runs == 0) {
-                    stopSelf(); // else the run that is on does it
+                    stopSelf(); // otherwise the active run does it
                 }
                 return START_NOT_STICKY;
             }
@@ -103,7 +103,7 @@ public final class IndexService extends Service {
         }
     }
 
-    /** False if Android refuses: the day's hours are used up, say. */
+    /** Enter the foreground. False if Android refuses, for example when the day's hours are used up. */
     private boolean isForeground() {
         try {
             if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
@@ -121,12 +121,12 @@ public final class IndexService extends Service {
     private void run(boolean first) {
         Process.setThreadPriority(NICE);
         MediaSearch.begin(this);
-        IndexJob.scheduleSoon(this, LATER_MS); // if the process is killed
+        IndexJob.scheduleSoon(this, LATER_MS); // in case the process is killed
         BooleanSupplier wanted = () -> MediaSearch.mayRun(this);
         boolean finished = false;
         boolean failed = false;
         try {
-            // The first takes the place of a job's, which may be stopped any time; others join it.
+            // The first run replaces a job's, which may be stopped at any time; later ones join it.
             finished = first ? search.indexInstead(wanted).finished()
                 : search.index(wanted).map(IndexRun.Outcome::finished).orElse(true);
         } catch (IOException | RuntimeException | OutOfMemoryError error) {
@@ -143,7 +143,7 @@ public final class IndexService extends Service {
         MediaSearch.end(this);
         if (finished) {
             IndexJob.cancelSoon(this);
-        } else if (!failed) { // else the job tries once more: MediaStore may answer by then
+        } else if (!failed) { // otherwise the job tries again: MediaStore may answer then
             IndexJob.scheduleRest(this);
         }
         if (stopSelfResult(lastOfAll)) {
@@ -151,13 +151,13 @@ public final class IndexService extends Service {
         }
     }
 
-    /** No notification from here on: one that comes late would stay, with no service to take it away. */
+    /** Show no notification from now on: a late one would stay, with no service to remove it. */
     private synchronized void leave() {
         over = true;
         stopForeground(STOP_FOREGROUND_REMOVE);
     }
 
-    /** From Android 15 on: the day's hours are used up, and the service has seconds to go. */
+    /** From Android 15 on: the day's hours are used up, and the service has seconds to stop. */
     @Override
     public void onTimeout(int start, int type) {
         search.stopIndexing();
@@ -192,7 +192,7 @@ public final class IndexService extends Service {
         }
     }
 
-    /** A run that waits in the heat need not keep the phone awake. */
+    /** Let the phone sleep while the run waits for it to cool down. */
     private void stayAwake(boolean works) {
         if (works == resting && !over) {
             resting = !works;

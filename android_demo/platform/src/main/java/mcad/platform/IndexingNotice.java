@@ -3,7 +3,7 @@ package mcad.platform;
 import android.app.Notification;
 import mcad.gallery.Indexing;
 
-/** An app whose Application is one words the notification of {@link IndexService} itself; else it shows numbers. */
+/** Implemented by an Application to word the notification of {@link IndexService}; by default it shows numbers. */
 public interface IndexingNotice {
     void word(Notification.Builder notification, Indexing state);
 }

@@ -16,15 +16,15 @@ import mcad.gallery.PhotoSearch;
 import mcad.gallery.Waiting;
 
 /**
- * While a screen is visible, photos that come and go are indexed at once, and what is left is counted; jobs do it
- * otherwise. {@link #start} and {@link #stop} are for {@code onResume} and {@code onPause}.
+ * Indexes added and deleted photos at once while a screen is visible, and counts those left; jobs do it otherwise. Call
+ * {@link #start} in {@code onResume} and {@link #stop} in {@code onPause}.
  */
 public final class MediaFollower {
     /** Photos come in bursts. */
     private static final long REST_MS = 3000;
 
     private static final Handler SCREEN = new Handler(Looper.getMainLooper());
-    /** In the order in which they come: who is registered last is the one that counts. */
+    /** One thread, so that registrations take effect in order. */
     private static final ExecutorService PROVIDER = Executors.newSingleThreadExecutor();
 
     private final Context context;
@@ -39,7 +39,7 @@ public final class MediaFollower {
             }
         }
     };
-    /** On the screen's thread. */
+    /** Main thread only. */
     private boolean visible;
 
     public MediaFollower(Context any) {
@@ -64,7 +64,7 @@ public final class MediaFollower {
         return new MediaPhotos(context).access() != PhotoAccess.State.NONE;
     }
 
-    /** What is left, and that it is done in the background, too. */
+    /** Count the photos that are left, and schedule background jobs. */
     private void look() {
         try {
             if (maySee()) {
@@ -76,7 +76,7 @@ public final class MediaFollower {
         }
     }
 
-    /** Not before the user wanted an index: a first run is long. */
+    /** Index changes, but only once there is an index: the user starts the first, long run. */
     private void follow() {
         Process.setThreadPriority(Process.THREAD_PRIORITY_BACKGROUND);
         BooleanSupplier wanted = () -> MediaSearch.waiting(context) == Waiting.NO;

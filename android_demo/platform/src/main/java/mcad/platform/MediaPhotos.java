@@ -30,19 +30,19 @@ import mcad.gallery.MediaPath;
 import mcad.gallery.PhotoAccess;
 import mcad.gallery.PhotoLibrary;
 
-/** The photos that Android lets the app see; the index knows each as {@link MediaPath} says. */
+/** The photos that Android lets the app see; see {@link MediaPath} for their indexed paths. */
 public final class MediaPhotos implements PhotoLibrary {
     private static final boolean HAS_VOLUMES = Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q;
     private static final Uri IMAGES = MediaStore.Images.Media.EXTERNAL_CONTENT_URI;
     private static final String ID = MediaStore.Images.Media._ID;
-    /** The last is the folder, or the file where Android does not know folders. */
+    /** The last is the folder, or before Android 10 the file. */
     private static final String[] COLUMNS = {ID, MediaStore.Images.Media.DATE_MODIFIED, MediaStore.Images.Media.SIZE,
         MediaStore.Images.Media.MIME_TYPE, MediaStore.Images.Media.DATE_TAKEN,
         HAS_VOLUMES ? MediaStore.Images.Media.RELATIVE_PATH : MediaStore.Images.Media.DATA};
-    /** SQLite takes a thousand values in a question, and the provider has some of its own. */
+    /** SQLite accepts a thousand values per query, and the provider adds some. */
     private static final int AT_ONCE = 500;
 
-    /** By the same time as {@link Item#takenMs}. */
+    /** Sorts by the same date as {@link Item#takenMs}. */
     private static final String NEWEST_FIRST = "COALESCE(" + MediaStore.Images.Media.DATE_TAKEN + ", 1000 * "
         + MediaStore.Images.Media.DATE_MODIFIED + ") DESC";
 
@@ -57,7 +57,7 @@ public final class MediaPhotos implements PhotoLibrary {
             permission -> context.checkSelfPermission(permission) == PackageManager.PERMISSION_GRANTED);
     }
 
-    /** Newest first: what was just taken is searched for first. */
+    /** Newest first: users search for recent photos first. */
     @Override
     public Listing list() throws IOException {
         checkAccess(); // without it the list is empty
@@ -75,14 +75,14 @@ public final class MediaPhotos implements PhotoLibrary {
                 }
                 read(IMAGES, items);
             }
-        } catch (RuntimeException error) { // of the provider, on the other side
+        } catch (RuntimeException error) { // thrown by the provider
             throw failed(error);
         }
         items.sort((a, b) -> Long.compare(b.modifiedMs(), a.modifiedMs()));
         return new Listing(items, volumes, access() == PhotoAccess.State.ALL);
     }
 
-    /** A volume that fails, a card that is just taken out, is as one that is not there. */
+    /** A failing volume, such as a card just taken out, counts as unmounted. */
     private void readVolumes(List<Item> items, Map<String, String> volumes) throws McadException {
         Exception failure = null;
         for (String volume : MediaStore.getExternalVolumeNames(context)) {
@@ -106,7 +106,7 @@ public final class MediaPhotos implements PhotoLibrary {
         return new McadException(McadException.Kind.PHOTOS, "MediaStore failed: " + error + ".", "", error);
     }
 
-    /** Android 11 and later count the changes of each volume. Which photos the user chose is not among them. */
+    /** Android 11 and later count the changes of each volume, but not changes of the photos that the user selected. */
     @Override
     public String state() {
         if (Build.VERSION.SDK_INT < Build.VERSION_CODES.R || access() != PhotoAccess.State.ALL) {
@@ -118,7 +118,7 @@ public final class MediaPhotos implements PhotoLibrary {
                 state.append(volume).append(' ').append(MediaStore.getVersion(context, volume)).append(' ')
                     .append(MediaStore.getGeneration(context, volume)).append('\n');
             }
-        } catch (RuntimeException error) { // of the provider: a list will tell
+        } catch (RuntimeException error) { // thrown by the provider: only a listing can tell
             return "";
         }
         return state.toString();
@@ -128,13 +128,13 @@ public final class MediaPhotos implements PhotoLibrary {
         read(images, null, null, items::add);
     }
 
-    /** {@code more} takes a photo; false: no other is needed. */
+    /** {@code more} takes a photo and returns false when it needs no more. */
     private void read(Uri images, String where, String order, Predicate<Item> more) throws McadException {
         try (Cursor cursor = context.getContentResolver().query(images, COLUMNS, where, null, order)) {
             if (cursor == null) {
                 throw new McadException(McadException.Kind.PHOTOS, "MediaStore does not answer.", "", null);
             }
-            Map<String, String> once = new HashMap<>(); // one text for each kind and folder, not for each photo
+            Map<String, String> once = new HashMap<>(); // share the strings of kinds and folders
             boolean wanted = true;
             while (wanted && cursor.moveToNext()) {
                 String uri = ContentUris.withAppendedId(images, cursor.getLong(0)).toString();
@@ -142,7 +142,7 @@ public final class MediaPhotos implements PhotoLibrary {
                 String kind = String.valueOf(cursor.getString(3));
                 String folder = HAS_VOLUMES ? MediaPath.folder(place == null ? "" : place, null)
                     : MediaPath.folder(null, place);
-                long modifiedMs = 1000 * cursor.getLong(1); // MediaStore has seconds
+                long modifiedMs = 1000 * cursor.getLong(1); // MediaStore stores seconds
                 long takenMs = cursor.isNull(4) ? modifiedMs : cursor.getLong(4);
                 wanted = more.test(new Item(HAS_VOLUMES ? uri : MediaPath.of(uri, place), modifiedMs, cursor.getLong(2),
                     once.computeIfAbsent(kind, same -> same), once.computeIfAbsent(folder, same -> same), takenMs));
@@ -150,7 +150,7 @@ public final class MediaPhotos implements PhotoLibrary {
         }
     }
 
-    /** Of each volume no more rows are read than are shown: a phone has a hundred thousand. */
+    /** Reads no more rows of a volume than needed: a phone may have a hundred thousand. */
     @Override
     public List<Item> recent(int most, Predicate<Item> wanted) throws IOException {
         checkAccess();
@@ -168,7 +168,7 @@ public final class MediaPhotos implements PhotoLibrary {
             try {
                 read(images, null, NEWEST_FIRST, item -> !wanted.test(item) || ofVolume.add(item) && ofVolume.size() < most);
             } catch (McadException | RuntimeException error) {
-                Log.w(MediaSearch.TAG, error); // the others are shown
+                Log.w(MediaSearch.TAG, error); // show the other volumes
             }
             items.addAll(ofVolume);
         }
@@ -203,7 +203,7 @@ public final class MediaPhotos implements PhotoLibrary {
                 askForAll(volume.getKey(), volume.getValue(), visible);
                 answers++;
             } catch (IllegalArgumentException notMounted) {
-                answers++; // the volume is not there: nor are its photos
+                answers++; // the volume is gone, and so are its photos
             } catch (RuntimeException error) {
                 Log.w(MediaSearch.TAG, error);
                 failure = error;
@@ -247,19 +247,19 @@ public final class MediaPhotos implements PhotoLibrary {
         return source(Uri.parse(MediaPath.uri(path)));
     }
 
-    /** A photo by any content URI: one that another app shared, say. */
+    /** A photo by any content URI, such as one shared by another app. */
     public PhotoDecoder.Source source(Uri uri) {
         return new MediaSource(context.getContentResolver(), uri);
     }
 
-    /** A photo that Android opens, for a decoder that would rather have it open the photo itself. */
+    /** A photo by URI, for a decoder that opens URIs itself. */
     record MediaSource(ContentResolver resolver, Uri uri) implements PhotoDecoder.Source {
         @Override
         public InputStream open() throws IOException {
             InputStream in;
             try {
                 in = resolver.openInputStream(uri);
-            } catch (RuntimeException error) { // access was taken back meanwhile, or the provider failed
+            } catch (RuntimeException error) { // access was revoked, or the provider failed
                 throw new IOException(error);
             }
             if (in == null) {
@@ -269,7 +269,7 @@ public final class MediaPhotos implements PhotoLibrary {
         }
     }
 
-    /** A photo that can be seen; empty where there is none. */
+    /** A photo's metadata; empty if the app cannot see the photo. */
     public Optional<Item> item(String path) {
         Uri uri = Uri.parse(MediaPath.uri(path));
         List<Item> found = new ArrayList<>();
@@ -282,7 +282,7 @@ public final class MediaPhotos implements PhotoLibrary {
         return found.isEmpty() ? Optional.empty() : Optional.of(found.get(0));
     }
 
-    /** Whether the user marked a photo, which Android 11 and later know. */
+    /** Whether the user marked a photo as favourite (Android 11 and later). */
     public boolean isFavourite(String path) {
         if (Build.VERSION.SDK_INT < Build.VERSION_CODES.R) {
             return false;

@@ -24,19 +24,19 @@ import mcad.gallery.Waiting;
 import org.jspecify.annotations.Nullable;
 
 /**
- * {@link PhotoSearch} over the photos of this phone, with the bundle in the app's assets: the one object of the
- * process, which screens, service and job share; and when it indexes. Methods that read or write the user's choices are
- * not for the screen's thread: all but {@link #of}, {@link #open}, {@link #indexNow} and the intents.
+ * {@link PhotoSearch} over this phone's photos, with the bundle in the app's assets: one instance per process, shared
+ * by screens, service and job, and the settings of when it indexes. Methods that read or write the user's choices
+ * block: call only {@link #of}, {@link #open}, {@link #indexNow} and the intents on the main thread.
  */
 public final class MediaSearch {
     static final String TAG = "mcad";
 
-    /** Where phones have Qualcomm's half of an NPU's libraries, behind what the app brings. */
+    /** Where phones keep Qualcomm's half of an NPU's libraries, searched after the app's. */
     private static final String VENDOR = ";/vendor/lib/rfsa/adsp;/vendor/dsp/cdsp;/system/lib/rfsa/adsp;/dsp";
 
     private static final String CHARGING = "only-while-charging";
     private static final String UNTIL = "waits-until-ms";
-    /** The process of a run that the user asked for. */
+    /** The process ID of a run that the user started. */
     private static final String RUNS = "runs-in-process";
     private static final long PAUSE_MS = TimeUnit.HOURS.toMillis(1);
 
@@ -44,7 +44,7 @@ public final class MediaSearch {
 
     private MediaSearch() {}
 
-    /** Nothing is read or loaded before it is needed. */
+    /** The process's search over this phone's photos. Returns at once: files are read when first needed. */
     public static synchronized PhotoSearch of(Context any) {
         if (instance == null) {
             Context context = any.getApplicationContext();
@@ -54,11 +54,11 @@ public final class MediaSearch {
     }
 
     /**
-     * A search over other photos, {@link mcad.gallery.FolderPhotos} say, which needs no permission; its own index,
-     * which the app updates by {@link PhotoSearch#index} or {@link PhotoSearch#indexLater}. To be opened once for a
+     * A search over other photos, such as {@link mcad.gallery.FolderPhotos}, which need no permission. It has its own
+     * index, which the app updates with {@link PhotoSearch#index} or {@link PhotoSearch#indexLater}. Open it once per
      * process.
      *
-     * @param name what its folder beside the app's files is called: another one for each
+     * @param name of its folder beside the app's files, unique per search
      */
     public static PhotoSearch open(Context any, String name, PhotoLibrary photos) {
         Context context = any.getApplicationContext();
@@ -70,10 +70,10 @@ public final class MediaSearch {
         try {
             // ONNX Runtime reports usage to Microsoft unless this is set before it is loaded.
             Os.setenv("ORT_DISABLE_TELEMETRY", "1", true);
-            // Where the NPU's own loader looks for its half of Qualcomm's runtime.
+            // The NPU's own loader looks here for its half of Qualcomm's runtime.
             Os.setenv("ADSP_LIBRARY_PATH", libraries + VENDOR, true);
         } catch (ErrnoException error) {
-            Log.w(TAG, error); // an NPU's rung will not load, and the next is taken
+            Log.w(TAG, error); // an NPU's rung will fail, and the next is used
         }
         PhotoSearch search = PhotoSearch.open(new PhotoSearch.Setup(path -> context.getAssets().open("bundle/" + path),
             Collections.singletonList(new File(libraries)), photos, new BitmapDecoder(), device));
@@ -81,12 +81,12 @@ public final class MediaSearch {
         return search;
     }
 
-    /** A photo of this phone that was found, as Android knows it. */
+    /** The content URI of a found photo. */
     public static Uri uri(SearchEngine.Result result) {
         return Uri.parse(MediaPath.uri(result.path()));
     }
 
-    /** Gives the text tower back when the app is in the background and others need memory. */
+    /** Frees the text tower when the app is in the background and others need memory. */
     private record TowerRelease(PhotoSearch search) implements ComponentCallbacks2 {
         @Override
         public void onTrimMemory(int level) {
@@ -105,9 +105,9 @@ public final class MediaSearch {
     }
 
     /**
-     * Index now, in a service that the user sees: to be called from a screen that is visible. It ends a pause; without
-     * a charger it waits if the user chose so. A run that is on goes over the photos once more. Where Android lets no
-     * service start, a job does it as soon as it may.
+     * Index now, in a foreground service; call it from a visible screen. It ends a pause, but waits for a charger if
+     * the user chose so. An active run goes over the photos once more. If Android allows no service, a job indexes as
+     * soon as it may.
      */
     public static void indexNow(Context context) {
         try {
@@ -118,12 +118,12 @@ public final class MediaSearch {
         }
     }
 
-    /** End a run that is on, and index nothing for an hour. */
+    /** Stop an active run, and index nothing for an hour. */
     public static void pause(Context context) {
         waitUntil(context, System.currentTimeMillis() + PAUSE_MS);
     }
 
-    /** End a run that is on, and index nothing until {@link #indexNow}. */
+    /** Stop an active run, and index nothing until {@link #indexNow}. */
     public static void stop(Context context) {
         waitUntil(context, Long.MAX_VALUE);
     }
@@ -144,13 +144,13 @@ public final class MediaSearch {
         return IndexService.intent(context, IndexService.STOP);
     }
 
-    /** Have the index follow the photos while the app is not used. */
+    /** Keep the index up to date while the app is not in use. */
     public static void keepUpToDate(Context context) {
         IndexJob.scheduleNightly(context);
         IndexJob.scheduleChanges(context);
     }
 
-    /** Index only while the phone charges, from now on. */
+    /** Choose whether to index only while the phone charges. */
     public static void onlyWhileCharging(Context context, boolean only) {
         choices(context).edit().putBoolean(CHARGING, only).apply();
         IndexJob.reschedule(context);
@@ -160,7 +160,7 @@ public final class MediaSearch {
         return choices(context).getBoolean(CHARGING, false);
     }
 
-    /** Why what comes and goes is not indexed now, if it is not. */
+    /** Why new and deleted photos are not indexed now; NO if they are. */
     public static Waiting waiting(Context context) {
         noticeEnd(context);
         long untilMs = choices(context).getLong(UNTIL, 0);
@@ -176,18 +176,18 @@ public final class MediaSearch {
         return context.getSystemService(PowerManager.class).isPowerSaveMode() ? Waiting.POWER_SAVER : Waiting.NO;
     }
 
-    /** The same of a run that the user asked for: it does not save power. */
+    /** Whether a run that the user started may go on; it ignores power saving. */
     static boolean mayRun(Context context) {
         Waiting waiting = waiting(context);
         return waiting == Waiting.NO || waiting == Waiting.POWER_SAVER;
     }
 
-    /** How long a pause lasts from now on, in ms; 0 without one. */
+    /** The rest of a pause in ms; 0 without one. */
     static long pauseMs(Context context) {
         return Math.max(0, choices(context).getLong(UNTIL, 0) - System.currentTimeMillis());
     }
 
-    /** The user wants a run. */
+    /** The user started a run: end any pause. */
     static void begin(Context context) {
         choices(context).edit().putLong(UNTIL, 0).putInt(RUNS, Process.myPid()).apply();
     }
@@ -196,7 +196,7 @@ public final class MediaSearch {
         choices(context).edit().putInt(RUNS, 0).apply();
     }
 
-    /** A user who ended the process during a run has stopped the run. */
+    /** If the user ended the process during a run, treat the run as stopped. */
     private static void noticeEnd(Context context) {
         int process = choices(context).getInt(RUNS, 0);
         if (process != 0 && process != Process.myPid()) {

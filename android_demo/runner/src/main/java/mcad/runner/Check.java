@@ -13,7 +13,7 @@ import mcad.engine.text.Tokenizer;
 import mcad.engine.towers.Ladder;
 import mcad.engine.towers.Tower;
 
-/** Mode check: each rung of each tower on the bundle's golden inputs. A rung that fails stops no other. */
+/** Mode check: runs each rung of each tower on the bundle's golden inputs. A failing rung does not stop the others. */
 final class Check {
     private final JsonFields spec;
     private final Bundle bundle;
@@ -56,14 +56,14 @@ final class Check {
             report.put("loaded", false);
             report.put("why", error.message);
         } catch (IOException | RuntimeException | Error error) {
-            // Of a native library, say: the next rung may run.
+            // A native library may fail; the next rung may run.
             report.put("loaded", false);
             report.put("why", "it fails on the golden inputs: " + error);
         }
         return report;
     }
 
-    /** Where nodes ran: QNN refuses to leave one to the CPU; XNNPACK, too, is the CPU. */
+    /** Nodes per processor: QNN leaves none to the CPU; XNNPACK runs on the CPU. */
     private static Object nodes(Tower tower) {
         int total = tower.rung.totalNodes();
         boolean npu = tower.provider == Tower.Provider.QNN;
@@ -83,7 +83,7 @@ final class Check {
         return all;
     }
 
-    /** NaN, which JSON lacks and a broken accelerator may give, as null. */
+    /** NaN and infinity, which a broken accelerator may give and JSON lacks, become null. */
     private static List<Object> listed(float[] values) {
         List<Object> list = new ArrayList<>();
         for (float value : values) {

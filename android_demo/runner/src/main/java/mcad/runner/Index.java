@@ -19,7 +19,7 @@ import mcad.engine.index.PhotoIndex;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.engine.towers.Tower;
 
-/** Mode index: decode and embed each photo, then build an index of them all. */
+/** Mode index: decodes and embeds each photo, then builds an index of all. */
 final class Index {
     private static final String[] DECODERS = {"mcad.platform.BitmapDecoder", "mcad.desktop.ImageIoDecoder"};
 
@@ -85,7 +85,7 @@ final class Index {
         return Vectors.normalized(tower.run(Collections.singletonMap("pixels", pixels)));
     }
 
-    /** Android's or the JVM's, whichever is here and works; null if neither. */
+    /** Android's decoder or the JVM's, whichever works here; null if neither. */
     private PhotoDecoder decoder() throws McadException {
         List<String> photos = spec.list("photos", String.class);
         for (String name : DECODERS) {

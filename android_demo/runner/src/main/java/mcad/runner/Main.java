@@ -18,8 +18,8 @@ import mcad.engine.base.JsonFields;
 /**
  * Measures a bundle on this device, without an app: {@code CLASSPATH=runner.jar app_process / mcad.runner.Main SPEC}.
  *
- * <p>Reads a spec (schema mcad-run/1), prints one JSON document on standard output, steps on standard error. Exit code
- * 1 and {"error": {"what", "hint"}} for an error that was foreseen; another code for a crash.
+ * <p>Reads a spec (schema mcad-run/1), prints one JSON document on standard output and steps on standard error. Exit
+ * code 1 and {"error": {"what", "hint"}} for an expected error, another code for a crash.
  */
 public final class Main {
     static final String SCHEMA = "mcad-run/1";
@@ -43,7 +43,7 @@ public final class Main {
         }
         out.println(JsonFields.write(document));
         out.flush();
-        // Not a return: app_process waits for threads of the framework that never end.
+        // Exit explicitly: app_process would wait for framework threads that never end.
         System.exit(code);
     }
 
@@ -78,7 +78,7 @@ public final class Main {
         return document;
     }
 
-    /** Folders that may hold an NPU's libraries: where ONNX Runtime's own come from. */
+    /** Folders that may hold an NPU's libraries: those of ONNX Runtime's libraries. */
     static List<File> libraries() {
         List<File> folders = new ArrayList<>();
         String path = System.getProperty("java.library.path");
@@ -88,7 +88,7 @@ public final class Main {
         return folders;
     }
 
-    /** Standard output for the document alone: what anything else prints goes to standard error. */
+    /** Reserve standard output for the document; all other output goes to standard error. */
     private static PrintStream standardOutput() {
         PrintStream out = new PrintStream(new FileOutputStream(FileDescriptor.out), true);
         System.setOut(System.err);
@@ -99,7 +99,7 @@ public final class Main {
         return OrtEnvironment.getEnvironment().getVersion();
     }
 
-    /** The cores that this process may run on: "0-3,7" of the kernel as a list. */
+    /** The cores that this process may run on, from the kernel's "0-3,7". */
     private static List<Integer> allowedCores() throws IOException {
         for (String line : Files.readAllLines(Paths.get("/proc/self/status"), StandardCharsets.UTF_8)) {
             if (line.startsWith("Cpus_allowed_list:")) {

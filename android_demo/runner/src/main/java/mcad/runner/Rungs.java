@@ -10,7 +10,7 @@ import mcad.engine.base.JsonFields;
 import mcad.engine.towers.Ladder;
 import mcad.engine.towers.Tower;
 
-/** Rungs by their number in the ladder, 0 the best. */
+/** Looks up and loads rungs by their number in the ladder, 0 the best. */
 final class Rungs {
     private Rungs() {}
 
@@ -23,13 +23,13 @@ final class Rungs {
         return rungs.get(number);
     }
 
-    /** The tower of the spec's rung, by the first provider that loads it. */
+    /** Load the spec's rung with the first provider that can. */
     static Tower load(Bundle bundle, String tower, JsonFields spec) throws McadException {
         int number = spec.object("rung").integer(tower, 0, Integer.MAX_VALUE);
         return load(bundle, of(bundle, tower, number), spec.integer("threads", 1, 1024));
     }
 
-    /** McadException with every reason when no provider loads it. */
+    /** McadException with every reason if no provider can load it. */
     static Tower load(Bundle bundle, Bundle.Rung rung, int threads) throws McadException {
         Ladder ladder = new Ladder(bundle, threads, Main.libraries());
         List<String> reasons = new ArrayList<>();

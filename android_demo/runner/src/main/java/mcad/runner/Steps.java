@@ -6,7 +6,7 @@ import mcad.engine.McadException;
 import mcad.engine.base.JsonFields;
 import mcad.engine.base.Memory;
 
-/** Memory at each step, in MiB, in the order in which they were taken; each is announced on standard error. */
+/** Records memory in MiB at each step, in order, and announces each step on standard error. */
 final class Steps {
     final List<Object> taken = new ArrayList<>();
 

@@ -9,7 +9,7 @@ import mcad.gallery.PhotoAccess;
 import mcad.gallery.PhotoSearch;
 import mcad.platform.MediaSearch;
 
-/** All that an app needs to search its user's photos: the best match's path takes the place of what was typed. */
+/** All that an app needs to search its user's photos: the results replace the typed text. */
 public final class SampleActivity extends Activity {
     @Override
     protected void onCreate(Bundle saved) {
