@@ -1,5 +1,5 @@
-"""The rungs of a tower: which run on this machine, and the choice of one that gives the right
-embeddings here."""
+"""The rungs of a tower: which of them run on this machine, and the choice of one whose embeddings
+are right here."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from mcad_mobile.engine.bundle import Bundle, Rung, TowerName
 from mcad_mobile.engine.towers.protocol import Inputs, LoadedTower, normalize
 from mcad_mobile.errors import EXPORT_AGAIN, MissingExtra, RuntimeUnavailable
 
-# The least cosine of what a tower gives here to what its file says. ONNX Runtime's and XNNPACK's
-# 8-bit arithmetic are equal to the last bit on all x86 and Arm processors that were tried
-# (test_kernels.py), and what quantization cost is in `expected` already: one bar for all bundles.
+# The least cosine of a tower's embeddings here to its recorded ones. ONNX Runtime's and XNNPACK's
+# 8-bit arithmetic was bit-identical on all x86 and Arm processors that were tried
+# (test_kernels.py), and `expected` includes the cost of quantization: one limit fits all bundles.
 LEAST_AGREEMENT = 0.999
 _SIMULATOR_MACHINES = ("x86_64", "AMD64")  # for which Qualcomm has a simulator
 _TRIES = 3
-_FASTER = 0.9  # of the time of the rung before it, or the better precision is kept
+_FASTER = 0.9  # of the time of the best rung so far; else the better precision is kept
 
 
 def rungs_of(
     bundle: Bundle, tower: TowerName, runtime: str | None = None, precision: str | None = None
 ) -> tuple[Rung, ...]:
-    """Return the rungs of a tower, best first: of `runtime`, if named, and of `precision`, where
+    """Return the rungs of a tower, best first: those of `runtime`, if given, and of `precision`, if
     the tower has it. RuntimeUnavailable if there are none."""
     rungs = bundle.tower(tower).rungs
     found = tuple(rung for rung in rungs if runtime in (None, rung.runtime))
@@ -44,7 +44,7 @@ def rungs_of(
 
 
 def why_not(rung: Rung) -> str | None:
-    """Return why a rung is not chosen by itself on this machine, None if it may be."""
+    """Return why a rung is not chosen automatically on this machine, or None."""
     if rung.runtime == "qnn" and platform.machine() not in _SIMULATOR_MACHINES:
         return "this runner has no QNN runtime"
     if rung.runtime == "qnn":
@@ -59,8 +59,8 @@ def why_not(rung: Rung) -> str | None:
 
 
 def load_rung(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False) -> LoadedTower:
-    """Load a rung's tower; with `gpu`, an ONNX rung's on CUDA. RuntimeUnavailable or MissingExtra
-    if it cannot be run here."""
+    """Load a rung's tower; with `gpu`, an ONNX rung runs on CUDA. RuntimeUnavailable or
+    MissingExtra if it cannot run here."""
     path = bundle.path(rung.files[0])
     if rung.runtime == "onnx":
         from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
@@ -94,8 +94,8 @@ def load_rung(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False
 
 @dataclass(frozen=True)
 class LoadedRung:
-    """A rung that passed the self-test here, its tower, and the worst cosine to what its file
-    says."""
+    """A rung that passed the self-test here, its tower, and the worst cosine to its recorded
+    embeddings."""
 
     rung: Rung
     tower: LoadedTower
@@ -115,8 +115,8 @@ def choose_rung(
     fastest: bool = False,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> LoadedRung:
-    """Load the best rung of a tower that runs here and passes the self-test (see rungs_of), or the
-    `fastest`; `warn` is told of each that failed. RuntimeUnavailable, with all reasons, if none."""
+    """Load the first of `rungs_of` that runs here and passes the self-test, or the `fastest`; call
+    `warn` for each that fails. RuntimeUnavailable, with all reasons, if none passes."""
     passed: list[tuple[float, LoadedRung]] = []
     reasons: list[str] = []
     tried = [
@@ -157,7 +157,7 @@ def load_tested(
     bundle: Bundle, name: TowerName, rung: Rung, threads: int = 1, *, gpu: bool = False
 ) -> LoadedRung:
     """Load a rung and run its self-test. RuntimeUnavailable or MissingExtra if it fails or cannot
-    be run."""
+    run."""
     tower = load_rung(bundle, rung, threads, gpu=gpu)
     inputs = golden_inputs(bundle, name)
     try:
@@ -184,7 +184,7 @@ def kernels_overflow() -> bool:
 
 
 def time_tower(bundle: Bundle, name: TowerName, tower: LoadedTower) -> float:
-    """Return the shortest time of a few runs over the golden inputs, s."""
+    """Return the shortest time in s of a few runs over the golden inputs."""
     inputs = golden_inputs(bundle, name)
     return min(timeit.repeat(lambda: tower(inputs), number=1, repeat=_TRIES))
 
@@ -195,8 +195,8 @@ def golden_inputs(bundle: Bundle, name: TowerName) -> Inputs:
 
 
 def agreement(bundle: Bundle, rung: Rung, embeddings: object) -> float:
-    """Return the worst cosine of `embeddings` [N, dim] of the golden inputs to what the rung's file
-    says; NaN for what is not an embedding of each."""
+    """Return the worst cosine of `embeddings` [N, dim] of the golden inputs to the rung's recorded
+    ones; NaN if their shape is wrong."""
     expected: NDArray[np.float32] = normalize(bundle.array(rung.expected, bundle.dim))
     with suppress(TypeError, ValueError):  # of different lengths
         found = np.asarray(embeddings, np.float32)
@@ -206,7 +206,7 @@ def agreement(bundle: Bundle, rung: Rung, embeddings: object) -> float:
 
 
 def disagreement(worst: float) -> str | None:
-    """Return why a worst cosine is too low, as a sentence goes on; None if it is high enough."""
+    """Return why a worst cosine is too low, as the end of a sentence; None if it is not."""
     if worst >= LEAST_AGREEMENT:
         return None
     if np.isnan(worst):

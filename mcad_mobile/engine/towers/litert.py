@@ -1,4 +1,4 @@
-"""Towers by LiteRT (TensorFlow Lite) on the CPU."""
+"""Towers on LiteRT (TensorFlow Lite), on the CPU."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mcad_mobile.errors import EXPORT_AGAIN, RuntimeUnavailable, require
 
 
 class LiteRTTower:
-    """A .tflite model, with as many interpreters as were ever called at once. Integers are
-    quantized and dequantized here, by the scales that the bundle states."""
+    """A .tflite model, with one interpreter per concurrent call. Integers are quantized and
+    dequantized here, with the scales in the bundle."""
 
     simulated = False
 
@@ -30,7 +30,7 @@ class LiteRTTower:
         *,
         xnnpack: bool = True,
     ) -> None:
-        """Without `xnnpack`, by the slow kernels that LiteRT brings itself."""
+        """Without `xnnpack`, LiteRT's own slow kernels run the model."""
         interpreter = require("ai_edge_litert.interpreter", "dimensity")
         kinds = interpreter.OpResolverType
         kernels = kinds.AUTO if xnnpack else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -60,7 +60,7 @@ class LiteRTTower:
     def _run(self, inputs: Inputs) -> NDArray[np.float32]:
         try:
             run = self._idle.pop()
-        except IndexError:  # all are at work
+        except IndexError:  # all are in use
             run = self._loaded()
         try:
             (output,) = run(**signature_arguments(inputs, self._inputs)).values()
@@ -73,7 +73,7 @@ class LiteRTTower:
 
 
 def signature_arguments(inputs: Inputs, specs: tuple[TensorSpec, ...]) -> Inputs:
-    """Inputs by name -> by position, as litert-torch names them, in each spec's layout and stored
+    """Inputs by name -> by position, as in litert-torch, in each spec's layout and stored
     type."""
     arguments = {}
     for index, spec in enumerate(specs):

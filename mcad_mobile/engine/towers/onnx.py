@@ -1,4 +1,4 @@
-"""Towers on the CPU, or a GPU, by ONNX Runtime."""
+"""Towers on ONNX Runtime, on the CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from mcad_mobile.engine.towers.protocol import Inputs, split_batch, without_padding
 from mcad_mobile.errors import RuntimeUnavailable
 
-# ONNX Runtime takes exact 8-bit kernels for this option. It says that they are the same where the
-# processor has VNNI; measured there, the image tower takes 2.5 times as long with them.
-# So it is set only where it is needed.
+# Makes ONNX Runtime use exact 8-bit kernels. It is documented to change nothing on processors with
+# VNNI, but measured there, the image tower takes 2.5 times as long. So it is set only if needed.
 EXACT_KERNELS = ("session.x64quantprecision", "1")
 
-# A MatMulInteger of "a" [M, 64] uint8 by 127s [64, 32] int8: 159 bytes, so that nothing has to be
-# shipped beside this file and Saturation.java; test_saturation.py builds the same.
+# A model of 159 bytes: MatMulInteger of "a" [M, 64] uint8 by 127s [64, 32] int8. Embedded here and
+# in Saturation.java, so that no file has to be shipped; test_saturation.py rebuilds it.
 PRODUCTS = (
     "CAgSADqSAQozCgVzaGFwZRIBYiIPQ29uc3RhbnRPZlNoYXBlKhYKBXZhbHVlKgoIARADKgF/QgF2oAEEChsKAWEKAWIS"
     "BHN1bXMiDU1hdE11bEludGVnZXISBHN1bXMqDwgCEAc6AkAgQgVzaGFwZVoRCgFhEgwKCggCEgYKAAoCCEBiFAoEc3Vt"
@@ -32,10 +31,10 @@ _EXACT_SUM = _TERMS * _LARGEST * 127
 
 @functools.cache
 def saturates() -> bool:
-    """Say whether products of 8 bits are added in 16, which overflow: x86 processors with AVX2 or
-    AVX-512 and without VNNI do so (AMD Zen 1 to 3, Intel Haswell to Comet Lake and Skylake-X)."""
-    # The kernel itself is asked, by the largest sum, in some 5 ms: emulators and virtual machines
-    # run what they say they have not.
+    """Say whether 8-bit products are added in 16 bits, which overflow: so do x86 processors with
+    AVX2 or AVX-512 but no VNNI (AMD Zen 1 to 3, Intel Haswell to Comet Lake and Skylake-X)."""
+    # Tested by computing the largest sum, in about 5 ms: emulators and virtual machines run
+    # instructions that they do not report.
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
@@ -48,14 +47,14 @@ def saturates() -> bool:
     return bool((sums != _EXACT_SUM).any())
 
 
-# Its kernel adds and normalizes a number at a time: the text tower takes 1.2 ms with it, 0.9 with
-# Add and LayerNormalization apart (ONNX Runtime 1.32, x86-64, one thread), and says the same.
 _CUDA = "CUDAExecutionProvider"
+# The fused kernel works on one number at a time: the text tower takes 1.2 ms with it, 0.9 ms with
+# Add and LayerNormalization apart (ONNX Runtime 1.32, x86-64, one thread), with equal results.
 _SLOW_FUSION = ("optimization.disable_specified_optimizers", "SkipLayerNormFusion")
 
 
 class OnnxTower:
-    """An ONNX model that holds little memory. With `exact_kernels`, its 8-bit products are exact on
+    """An ONNX model that uses little memory. With `exact_kernels`, its 8-bit products are exact on
     every processor, see saturates(); with `gpu`, CUDA runs it in plain float32 (no TF32)."""
 
     simulated = False
@@ -82,7 +81,7 @@ class OnnxTower:
             )
         try:
             self._session = _session(path, options, provider, exact_kernels)
-            if gpu and _CUDA not in self._session.get_providers():  # it falls back in silence
+            if gpu and _CUDA not in self._session.get_providers():  # it falls back silently
                 raise RuntimeError("CUDA could not be started")
         except Exception as error:  # onnxruntime's exceptions share no public base
             raise RuntimeUnavailable(
@@ -94,7 +93,7 @@ class OnnxTower:
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
         singles = split_batch(inputs)
-        if self._any_length:  # padding would take as long as words do
+        if self._any_length:  # padding takes as long as words
             singles = [without_padding(single) for single in singles]
         try:
             outputs = [self._session.run(None, single)[0] for single in singles]
@@ -107,8 +106,8 @@ class OnnxTower:
 
 
 def _session(path: Path, options: ort.SessionOptions, provider: Any, exact_kernels: bool) -> Any:
-    """ONNX Runtime 1.32 cannot make exact kernels of a weight that several products share: those
-    are left to floats between quantized tensors then, slower and as exact."""
+    """Open a model. ONNX Runtime 1.32 has no exact kernels for a weight that several products
+    share: those products are then left to floats, slower but as exact."""
     try:
         return ort.InferenceSession(path, options, providers=[provider])
     except Exception:

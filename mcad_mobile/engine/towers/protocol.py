@@ -1,4 +1,4 @@
-"""What every runtime offers: a loaded tower that is called like a function."""
+"""What every runtime provides: a loaded tower that is called like a function."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ FEWEST_TOKENS = 2  # a start and an end
 
 
 class LoadedTower(Protocol):
-    """A tower in memory, called from several threads at once. `simulated`: another machine's chip
-    is imitated, and its time means nothing. `kernels` says whose kernels run."""
+    """A tower in memory, which several threads may call at once. `simulated`: the chip is
+    simulated, so times mean nothing. `kernels` names the kernels that run it."""
 
     simulated: bool
     kernels: str
@@ -32,8 +32,8 @@ def split_batch(inputs: Inputs) -> list[Inputs]:
 
 
 def without_padding(inputs: Inputs) -> Inputs:
-    """A text [1, L, ...], cut after the last token that the tower looks at or pools; a photo as it
-    is."""
+    """Cut a text [1, L, ...] after the last token that is attended to or pooled; leave a photo as
+    it is."""
     if "attention_mask" not in inputs:
         return inputs
     seen = np.flatnonzero(inputs["attention_mask"][0] + inputs["pooling"][0])
@@ -42,6 +42,6 @@ def without_padding(inputs: Inputs) -> Inputs:
 
 
 def normalize(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[N, D] -> each row at unit length (a zero row stays zero)."""
+    """Scale rows [N, D] to unit length (a zero row stays zero)."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(length, 1e-12), np.float32)

@@ -26,7 +26,7 @@ class QnnTower:
 
     def __init__(self, path: Path, soc_model: int, htp_arch: int) -> None:
         options = session_options(soc_model, htp_arch)
-        self._lock = threading.Lock()  # Qualcomm says nothing of runs beside each other
+        self._lock = threading.Lock()  # concurrent runs are not documented as safe
         try:
             self._session = open_session(path, options)
         except Exception as error:  # onnxruntime's exceptions share no public base
@@ -57,14 +57,14 @@ def session_options(soc_model: int, htp_arch: int) -> ort.SessionOptions:
 
 
 def open_session(model: Path | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
-    """Open a model's file or content without the greeting that Qualcomm's library prints."""
+    """Open a model's file or content without the banner that Qualcomm's library prints."""
     with muted(STDOUT):
         return ort.InferenceSession(model, options)
 
 
 @functools.cache
 def _devices() -> tuple[Any, list[Any]]:
-    """Qualcomm's package and its devices, registered once a process."""
+    """Qualcomm's package and its devices, registered once per process."""
     qnn = require("onnxruntime_qnn", "snapdragon")
     ort.register_execution_provider_library("QNN", qnn.get_library_path())
     devices = [device for device in ort.get_ep_devices() if device.ep_name == "QNN"]
