@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mcad_mobile.engine.arrays import U8, Distances, Rows, Times, Words
 from mcad_mobile.errors import KernelError
 
-# Names another library in the environment, for a package in a zip file, from which none loads.
+# The environment variable for another library: none loads from a package in a zip file.
 LIBRARY_VARIABLE = "MCAD_SEARCH_LIBRARY"
 LIBRARY = Path(os.environ.get(LIBRARY_VARIABLE) or Path(__file__).with_name("libmcad_search.so"))
 LEVELS = (
@@ -24,7 +24,7 @@ LEVELS = (
     if os.uname().machine in ("aarch64", "arm64")
     else ("plain", "AVX2", "AVX-512 VPOPCNTDQ")
 )
-# The number of the structures' layout in the C sources.
+# Version of the structures' layout in the C sources.
 LAYOUT = 5
 
 _INSTALL = (
@@ -79,7 +79,7 @@ class RescoreTask(ctypes.Structure):
 
 
 class FilterTask(ctypes.Structure):
-    """The photos of each cell that pass a filter, see filters.c; the task does not keep its arrays
+    """Filters the photos of each cell, see filters.c; the task does not keep its arrays
     alive."""
 
     _fields_ = _fields(
@@ -90,7 +90,7 @@ class FilterTask(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Kernel:
-    """`level` is the position in LEVELS of the instructions that it uses."""
+    """`level` is the index in LEVELS of the instructions that it uses."""
 
     library: Any
     level: int
@@ -107,14 +107,14 @@ class Kernel:
         wanted: int,
         allowed: U8 | None = None,
     ) -> tuple[Rows, Distances]:
-        """Find the `wanted` photos at the least weighted distance from a query, pass 1 of a search.
+        """Find the `wanted` photos with the least weighted distance to a query: pass 1 of a search.
 
         `columns` [W, N] uint64 are the bits of N photos (bit i of word w is dimension 64 w + i).
-        `query` [3, W] uint64: its bits, then the bits that count 1 and 2 where they differ. `spans`
-        of photos ascend and are not empty. `allowed` [ceil(N / 8)] uint8 has a bit for each photo
-        to consider.
+        `query` [3, W] uint64: its bits, then masks of bits that count 1 and 2 where they differ.
+        `spans` of photos ascend and are not empty. `allowed` [ceil(N / 8)] uint8 has a bit for
+        each photo to consider.
 
-        Returns the photos, ascending, and their distances; of equally near ones the first are kept.
+        Returns the photos, ascending, and their distances; ties keep the first photos.
         """
         wanted = min(wanted, sum(map(len, spans)))
         if wanted <= 0:
@@ -142,8 +142,8 @@ class Kernel:
         return rows[:count].astype(np.intp), distances[:count]
 
     def probe_cells(self, task: FilterTask, order: Rows, enough: int) -> int | None:
-        """Filter cells in an order until they hold `enough` photos that pass; return how many that
-        takes, all if they hold fewer, None where a place has no row."""
+        """Filter cells in `order` until they hold `enough` photos that pass; return how many cells
+        that takes, all if they hold fewer, None if a place has no row."""
         order = np.ascontiguousarray(order, np.int64)
         cells: int = self.library.mcad_probe_cells(
             ctypes.byref(task), address(order), len(order), enough, self.level
@@ -151,14 +151,14 @@ class Kernel:
         return None if cells < 0 else cells
 
     def filter_times(self, times: Times, rows: range, first: int, last: int, bits: U8) -> None:
-        """Set the bits of those of `rows` whose times are from `first` to `last`."""
+        """Set the bits of those `rows` whose times are from `first` to `last`."""
         self.library.mcad_filter_times(
             times.ctypes.data, rows.start, rows.stop, first, last - first, address(bits), self.level
         )
 
     def rescore(self, tasks: Sequence[RescoreTask], k: int) -> int | None:
         """Score the candidates that may be among the `k` best of all segments, see rescore.c.
-        Return the position of a segment whose file ends before a record; None if all are whole."""
+        Return the index of a segment whose file ends before a record; None if all are whole."""
         together = (RescoreTask * len(tasks))(*tasks)
         most = sum(task.count for task in tasks) + 1
         failed = self.library.mcad_rescore(together, len(tasks), min(k, most), self.level)
@@ -169,8 +169,8 @@ class Kernel:
 
 @lru_cache(maxsize=1)
 def load_kernel() -> Kernel:
-    """Load the kernels with the widest instructions that this processor has. KernelError: the
-    library is missing, does not load here, or is of another version of its source."""
+    """Load the kernels, with the widest instructions that this processor has. KernelError: the
+    library is missing, does not load here, or was built from another version."""
     try:
         library = ctypes.CDLL(str(LIBRARY))
         for name, (result, arguments) in _SIGNATURES.items():

@@ -1,6 +1,6 @@
-"""The search kernels for Android, by Zig's C compiler in place of an NDK: same source, same bytes.
+"""Compiles the search kernels for Android with Zig, without an NDK: same source, same bytes.
 
-CMake runs this file when it makes a wheel, so it imports nothing of the package.
+CMake runs this file when it builds a wheel, so it imports nothing from the package.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import tempfile
 from pathlib import Path
 
 LIBRARY = "libmcad_search.so"
-PROCESSORS = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}  # by Android's names of them
+PROCESSORS = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}  # by Android's names
 _API = 26
-_PAGE = 16384  # some phones from Android 15 on have pages of 16 KB
+_PAGE = 16384  # some phones have 16 KB pages since Android 15
 FOLDER = Path(__file__).parent
-CARRIED = FOLDER / "android"  # in a wheel
-# As CMakeLists.txt has it. No checks of errno: Android's and Linux's differ.
+CARRIED = FOLDER / "android"  # in wheels
+# As in CMakeLists.txt. No errno from math: Android's and Linux's differ.
 _COMPILE = "-c -O3 -std=gnu11 -fPIC -ffp-contract=off -fno-math-errno -g0"
 _LINK = (
     "-shared -s --build-id=none --no-undefined -z now -z relro "
     f"-z max-page-size={_PAGE} -z common-page-size={_PAGE}"
 )
-# What the kernels use of Android's libraries: stand-ins with these functions are linked against.
+# The Android functions that the kernels use: we link against stand-ins that define them.
 IMPORTS = {
     "libc.so": (
         "calloc clock_gettime close free getauxval madvise malloc memchr memcpy memset mincore "
@@ -65,7 +65,7 @@ def compile_kernels(abi: str) -> bytes:
 
 
 def _headers(processor: str) -> list[str]:
-    """Declarations of C's standard functions: those of musl, which Zig brings, are Android's."""
+    """Options for the C headers: those of musl, which Zig includes, fit Android."""
     (home,) = importlib.util.find_spec("ziglang").submodule_search_locations  # type: ignore
     include = Path(home) / "lib" / "libc" / "include"
     folders = (include / f"{processor}-linux-musl", include / "generic-musl")
