@@ -11,7 +11,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 
-/** What the app is made of, and the licences of its parts, one paragraph a row: the build puts them into the assets. */
+/** Shows the app's components and their licences, one paragraph per row, from assets that the build adds. */
 public final class AboutActivity extends DetailActivity {
     private static final String FOLDER = "mcad-licences";
 

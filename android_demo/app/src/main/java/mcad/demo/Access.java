@@ -10,19 +10,19 @@ import android.provider.Settings;
 import mcad.gallery.PhotoAccess;
 import mcad.platform.MediaPhotos;
 
-/** The permissions that a screen asks for: photos, and the notification of a run. */
+/** Asks for the permissions of a screen: photos, and the notification of a run. */
 final class Access {
     private static final int PHOTOS = 1;
     private static final int NOTIFICATIONS = 2;
     private static final String POST = "android.permission.POST_NOTIFICATIONS";
     private static final String REFUSED = "refused";
-    /** Of the process, whichever screen asked. */
+    /** Per process: counts the answers on all screens. */
     private static final PhotoAccess.Refusals REFUSALS = new PhotoAccess.Refusals();
 
     private final Activity screen;
     private final MediaPhotos photos;
     private boolean explained;
-    /** Kept: the next process would ask in vain. */
+    /** Saved, as the next process would ask in vain. */
     private volatile boolean refused;
 
     Access(Activity screen, MediaPhotos photos) {
@@ -35,7 +35,7 @@ final class Access {
         return photos.access();
     }
 
-    /** Whether Android would not ask again, so that only the settings are left. */
+    /** Whether Android no longer asks the user, so that only the settings help. */
     boolean isRefused() {
         return refused;
     }
@@ -46,7 +46,7 @@ final class Access {
         screen.requestPermissions(permissions, PHOTOS);
     }
 
-    /** The user has answered; whether it was asked for photos. No permissions: the dialog was put away. */
+    /** Handle the user's answer; true if it was about photos. Without permissions, the dialog was dismissed. */
     boolean isAnswered(int request, String[] permissions) {
         if (request == PHOTOS) {
             refused = state() == PhotoAccess.State.NONE && permissions.length > 0
@@ -57,7 +57,7 @@ final class Access {
         return request == PHOTOS;
     }
 
-    /** A run goes on without it, but cannot be seen to. */
+    /** Without it a run works, but shows no progress. */
     void askForNotifications() {
         if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU
                 && screen.checkSelfPermission(POST) != PackageManager.PERMISSION_GRANTED) {

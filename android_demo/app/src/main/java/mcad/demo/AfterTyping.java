@@ -4,7 +4,7 @@ import android.text.Editable;
 import android.text.TextWatcher;
 import java.util.function.Consumer;
 
-/** Receives the text of a field after each change. */
+/** Passes on the text of a field after each change. */
 record AfterTyping(Consumer<String> typed) implements TextWatcher {
     @Override
     public void beforeTextChanged(CharSequence text, int start, int count, int after) {}

@@ -11,19 +11,19 @@ import mcad.gallery.Folders;
 import mcad.gallery.PhotoSearch;
 import mcad.platform.MediaSearch;
 
-/** The user's saved choices in the menu; they are read and written on the worker's thread. */
+/** The user's saved choices in the menu, read and written on the worker thread. */
 final class Choices {
     private static final String DUPLICATES = "hide-duplicates";
-    /** As `mcad-mobile search --duplicates 0.97` counts them. */
+    /** The cosine of duplicates, as in `mcad-mobile search --duplicates 0.97`. */
     private static final float SAME = 0.97f;
     private static final float NEVER = 2;
 
     /** Called after a choice. */
     interface Listener {
-        /** Searches find something else. On the screen's thread. */
+        /** Search results may differ. Called on the main thread. */
         void changed();
 
-        /** Other photos are to be indexed. On the worker's thread. */
+        /** The photos to index changed. Called on the worker thread. */
         void foldersChanged() throws IOException;
     }
 
@@ -44,13 +44,13 @@ final class Choices {
         });
     }
 
-    /** Tick what is chosen. */
+    /** Tick the chosen items. */
     void show(Menu menu) {
         menu.findItem(R.id.hide_duplicates).setChecked(hidesDuplicates);
         menu.findItem(R.id.only_charging).setChecked(onlyCharging);
     }
 
-    /** The user has chosen; false for another item. */
+    /** Handle a menu item; false if it is not one of these choices. */
     boolean choose(MenuItem item) {
         int id = item.getItemId();
         if (id == R.id.folders) {

@@ -8,9 +8,9 @@ import android.os.Bundle;
 import java.time.LocalDate;
 
 /** Asks for the first day of a period, then for the last. */
-@SuppressWarnings("deprecation") // what takes its place is not part of Android
+@SuppressWarnings("deprecation") // its replacement is not part of Android
 public final class DayDialog extends DialogFragment {
-    /** A screen that shows one. */
+    /** A screen that shows the dialog. */
     interface Screen {
         void searchDays(LocalDate first, LocalDate last);
     }
@@ -18,7 +18,7 @@ public final class DayDialog extends DialogFragment {
     private static final String FIRST = "first";
     private static final int MONTH = 29;
 
-    /** {@code first} is null where that is to be asked for. */
+    /** {@code first} is null to ask for the first day. */
     static void show(Activity screen, LocalDate first) {
         Bundle arguments = new Bundle();
         if (first != null) {
@@ -35,11 +35,11 @@ public final class DayDialog extends DialogFragment {
         LocalDate first = day == Long.MIN_VALUE ? null : LocalDate.ofEpochDay(day);
         LocalDate proposed = first == null ? LocalDate.now().minusDays(MONTH) : LocalDate.now();
         Activity screen = getActivity();
-        // It counts months from 0.
+        // Months count from 0.
         DatePickerDialog dialog = new DatePickerDialog(screen,
             (picker, year, month, date) -> chosen(screen, first, LocalDate.of(year, month + 1, date)),
             proposed.getYear(), proposed.getMonthValue() - 1, proposed.getDayOfMonth());
-        // A title is not shown.
+        // The dialog would not show a title.
         dialog.setMessage(screen.getText(first == null ? R.string.first_day : R.string.last_day));
         return dialog;
     }

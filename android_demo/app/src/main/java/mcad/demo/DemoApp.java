@@ -13,7 +13,7 @@ import mcad.gallery.Indexing;
 import mcad.platform.IndexingNotice;
 import mcad.platform.MediaSearch;
 
-/** The process: the screen's thread, one thread for what takes time, and the words of the notification. */
+/** The main thread, a worker thread for slow work, and the notification's text. */
 public final class DemoApp extends Application implements IndexingNotice {
     /** How many results a search returns: ten screens full of tiles. */
     static final int RESULTS = 120;
@@ -23,7 +23,7 @@ public final class DemoApp extends Application implements IndexingNotice {
 
     @Override
     public void word(Notification.Builder notification, Indexing state) {
-        // Back to the search that is there, from whichever screen lies over it.
+        // Return to the existing search from any screen above it.
         Intent open = new Intent(this, SearchActivity.class).addFlags(
             Intent.FLAG_ACTIVITY_CLEAR_TOP | Intent.FLAG_ACTIVITY_SINGLE_TOP);
         notification.setSmallIcon(R.drawable.ic_notification)

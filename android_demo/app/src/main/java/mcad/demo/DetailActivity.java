@@ -2,9 +2,9 @@ package mcad.demo;
 
 import android.app.Activity;
 
-/** A screen that a search leads to. */
+/** A screen opened from a search. */
 abstract class DetailActivity extends Activity {
-    /** To that search: Android's own way up would begin another. */
+    /** Return to that search: Android's default would start another. */
     @Override
     public boolean onNavigateUp() {
         finish();

@@ -17,7 +17,7 @@ import mcad.gallery.Filter;
 import mcad.gallery.Period;
 import mcad.gallery.PhotoSearch;
 
-/** Among which photos a screen searches, as the user chose: some albums, some time. It lasts as long as the screen. */
+/** The filter that the user chose on a screen: albums and a period. It lasts as long as the screen. */
 final class Filters {
     private static final String FOLDERS = "mcad.demo.FOLDERS";
     private static final String FROM = "mcad.demo.FROM";
@@ -31,7 +31,7 @@ final class Filters {
     private final Runnable changed;
     private volatile Filter filter = Filter.ALL;
 
-    /** {@code changed} is called on the screen's thread when the user has chosen. */
+    /** {@code changed} is called on the main thread after a choice. */
     Filters(Activity screen, PhotoSearch search, Bundle saved, Runnable changed) {
         this.screen = screen;
         this.search = search;
@@ -52,7 +52,7 @@ final class Filters {
         return filter;
     }
 
-    /** False for an item that is of something else. */
+    /** Handle a menu item; false if it is no filter. */
     boolean choose(MenuItem item) {
         for (int i = 0; i < PERIODS.length; i++) {
             if (item.getItemId() == PERIODS[i]) {
@@ -82,7 +82,7 @@ final class Filters {
         use(Filter.ALL);
     }
 
-    /** The filter in words; empty without one. */
+    /** The filter as text; empty without one. */
     String text() {
         List<String> parts = new ArrayList<>();
         if (!filter.folders().isEmpty()) {

@@ -12,10 +12,10 @@ import java.util.function.Predicate;
 import mcad.gallery.Album;
 import mcad.gallery.Folders;
 
-/** A list of folders to tick: which are indexed, or which are searched. A fragment, so that it survives a turn. */
-@SuppressWarnings("deprecation") // what takes its place is not part of Android
+/** A list of folders to tick, to index or to search. A fragment, so that it survives screen rotation. */
+@SuppressWarnings("deprecation") // its replacement is not part of Android
 public final class FolderDialog extends DialogFragment {
-    /** A screen that shows one. */
+    /** A screen that shows the dialog. */
     interface Screen {
         void indexFolders(Folders folders);
 
@@ -30,10 +30,10 @@ public final class FolderDialog extends DialogFragment {
     private String[] folders;
     private boolean[] ticks;
 
-    /** On the screen's thread; {@code indexed}: to choose what is indexed. */
+    /** Main thread only; {@code indexed}: choose folders to index, not to search. */
     static void show(Activity screen, boolean indexed, List<Album> albums, Predicate<String> ticked) {
         if (screen.isDestroyed() || screen.getFragmentManager().isStateSaved()) {
-            return; // it was left while the folders were read
+            return; // the user left while the folders were read
         }
         String[] folders = new String[albums.size()];
         String[] labels = new String[folders.length];

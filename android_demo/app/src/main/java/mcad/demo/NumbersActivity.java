@@ -16,7 +16,7 @@ import mcad.gallery.PhotoSearch;
 import mcad.gallery.Timings;
 import mcad.platform.MediaSearch;
 
-/** What this phone really took, measured while the app was used; nothing is taken from elsewhere. */
+/** Shows times and memory measured on this phone while the app was used. */
 public final class NumbersActivity extends DetailActivity {
     private static final String[] STAGES = {"tokenize", "text", "scan", "rescore", "total", "decode", "image"};
     private static final int[] STAGE_NAMES = {
@@ -34,7 +34,7 @@ public final class NumbersActivity extends DetailActivity {
         DemoApp.WORKER.execute(this::measure);
     }
 
-    /** Memory alone takes tens of milliseconds: not on the screen's thread. */
+    /** On the worker thread: measuring memory alone takes tens of milliseconds. */
     private void measure() {
         Map<Integer, String> rows = new LinkedHashMap<>();
         rows.put(R.string.device,

@@ -11,16 +11,16 @@ import java.util.ArrayList;
 import java.util.List;
 import mcad.gallery.MediaPath;
 
-/** What is done with photos: they are shared; and, from Android 11 on, binned or marked, of which Android asks the user. */
+/** Shares photos and, from Android 11 on, trashes or marks them, for which Android asks the user. */
 final class PhotoActions {
     static final boolean MAY_CHANGE = Build.VERSION.SDK_INT >= Build.VERSION_CODES.R;
-    /** For {@code onActivityResult}. */
+    /** Request codes for {@code onActivityResult}. */
     static final int TRASH = 11;
     static final int FAVOURITE = 12;
 
     private PhotoActions() {}
 
-    /** Into the bin, from which other apps can bring them back for a month. */
+    /** Move to the trash, from which other apps can restore photos for a month. */
     static void trash(Activity screen, List<String> paths) {
         ask(screen, MediaStore.createTrashRequest(screen.getContentResolver(), uris(paths), true), TRASH);
     }
@@ -37,7 +37,7 @@ final class PhotoActions {
         }
     }
 
-    /** One photo or several, to another app. */
+    /** Share photos with another app. */
     static void share(Activity screen, List<String> paths) {
         ArrayList<Uri> photos = uris(paths);
         Intent send = new Intent(photos.size() == 1 ? Intent.ACTION_SEND : Intent.ACTION_SEND_MULTIPLE)

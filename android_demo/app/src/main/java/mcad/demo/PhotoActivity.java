@@ -23,11 +23,11 @@ import mcad.gallery.PhotoLibrary;
 import mcad.platform.BitmapDecoder;
 import mcad.platform.MediaPhotos;
 
-/** A photo and its neighbours: look, share, find more like it, open it in the phone's gallery, bin it. */
+/** Shows a photo and its neighbours: share it, find similar photos, open it in the phone's gallery, trash it. */
 public final class PhotoActivity extends DetailActivity {
     /** The photo's path in the index. */
     static final String PATH = "mcad.demo.PATH";
-    /** The paths of all that were found, in their order; the photo alone where there is none. */
+    /** The paths of all results, in order; if absent, the photo is shown alone. */
     static final String PATHS = "mcad.demo.PATHS";
 
     private static final int SIDE = 1600;
@@ -40,7 +40,7 @@ public final class PhotoActivity extends DetailActivity {
     private boolean favourite;
     private ZoomView view;
 
-    /** What is known of a photo, once it is read. */
+    /** A photo as read for display. */
     private record Loaded(String path, Bitmap bitmap, Optional<PhotoLibrary.Item> item, boolean favourite) {}
 
     @Override
@@ -81,7 +81,7 @@ public final class PhotoActivity extends DetailActivity {
         }
     }
 
-    /** Photos that were passed by meanwhile are not loaded. */
+    /** Load the current photo; skips photos that the user has passed meanwhile. */
     private void load() {
         String wanted = path;
         loader.execute(() -> {
@@ -123,7 +123,7 @@ public final class PhotoActivity extends DetailActivity {
         }
     }
 
-    /** The photo is gone: its neighbour takes its place. */
+    /** The photo is gone: show its neighbour instead. */
     private void remove() {
         int at = paths.indexOf(path);
         paths.remove(path);
@@ -171,7 +171,7 @@ public final class PhotoActivity extends DetailActivity {
         }
     }
 
-    /** On a screen of its own: back from it leads here, and from here to what was found before. */
+    /** Search on a new screen: back returns here, and from here to the earlier results. */
     private void like(View button) {
         startActivity(new Intent(this, SearchActivity.class).putExtra(SearchActivity.LIKE, path));
     }

@@ -79,7 +79,7 @@ final class ResultGrid extends BaseAdapter {
         return tile;
     }
 
-    /** What a screen reader says: a photo has no words of its own but its day. */
+    /** Set the text for screen readers: position and, if known, the day. */
     private void describe(ImageView tile, int position, String day) {
         int photos = shown.results().size();
         if (position < photos) {

@@ -3,7 +3,7 @@ package mcad.demo;
 import android.os.Handler;
 import mcad.gallery.SearchBox;
 
-/** Runs tasks later on the screen's thread. */
+/** Runs tasks later on the main thread. */
 record ScreenScheduler(Handler handler) implements SearchBox.Scheduler {
     @Override
     public void after(long ms, Runnable task) {

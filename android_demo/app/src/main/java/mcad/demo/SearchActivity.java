@@ -33,12 +33,10 @@ import mcad.gallery.Waiting;
 import mcad.platform.MediaPhotos;
 import mcad.platform.MediaSearch;
 
-/**
- * The search box and the photos that it finds; photos like one are a screen of their own, from which back leads back.
- */
+/** The search box and its results. Photos like a given one open on a new screen, from which back returns here. */
 public final class SearchActivity extends Activity
         implements SearchBox.Listener, FolderDialog.Screen, DayDialog.Screen {
-    /** The photo of the index whose like are asked for. */
+    /** The path of the indexed photo to find similar photos for. */
     static final String LIKE = "mcad.demo.LIKE";
 
     private static final int PICKED = 1;
@@ -57,15 +55,17 @@ public final class SearchActivity extends Activity
     private TextView status;
     private TextView progress;
     private EditText query;
-    /** The photo whose like are shown, of the index or shared by another app; null where words alone are searched for. */
+    /**
+     * The photo, indexed or shared by another app, whose similar photos are shown; null for a search by words alone.
+     */
     private String like;
-    /** Searches for its like, of those that words describe where there are any. */
+    /** Searches for photos like it that also fit the words, if any. */
     private SearchBox.Searcher likeBy;
-    /** Whether the status tells of a search: the state of the index must not take its place. */
+    /** Whether the status describes a search, which the index's state must not replace. */
     private boolean answered;
-    /** Whether it was tried to measure how long a first run takes. On the worker's thread. */
+    /** Whether a first run's duration was estimated. Worker thread only. */
     private boolean estimated;
-    /** A screen that is shown photo by photo must not wait behind itself. */
+    /** Prevents updates after each photo from queueing up. */
     private final AtomicBoolean asksForState = new AtomicBoolean();
 
     @Override
@@ -204,7 +204,7 @@ public final class SearchActivity extends Activity
         if (request == PICKED && photo != null) {
             startActivity(OtherPhoto.search(this, photo));
         } else if (result == RESULT_OK && (request == VIEWED || request == PhotoActions.TRASH)) {
-            ask(); // photos are gone
+            ask(); // photos were deleted
             start.refresh();
             showState();
         }
@@ -239,7 +239,7 @@ public final class SearchActivity extends Activity
         start.remember(words);
     }
 
-    /** Shows the filter of the search, if there is one; a touch removes it. */
+    /** Shows the search's filter, if any; a tap removes it. */
     private void showFilter() {
         String text = filters.text();
         TextView filtered = findViewById(R.id.filtered);
@@ -254,7 +254,7 @@ public final class SearchActivity extends Activity
         }
     }
 
-    /** How many photos there are to index, before the user begins. */
+    /** Count the photos to index, before the user starts. */
     private void count() {
         try {
             if (access.state() != PhotoAccess.State.NONE) {
@@ -266,7 +266,7 @@ public final class SearchActivity extends Activity
         DemoApp.SCREEN.post(this::showState);
     }
 
-    /** What there is to say while nothing was found yet: access, index, progress. */
+    /** Show access, index and progress. */
     private void showState() {
         if (!asksForState.compareAndSet(false, true)) {
             return;
@@ -292,7 +292,7 @@ public final class SearchActivity extends Activity
         });
     }
 
-    /** How long a first run takes; it is shown when it is known. */
+    /** Estimate a first run's duration, which is shown once known. */
     private void estimate() throws IOException {
         Indexing state = search.indexing();
         if (state.left() > 0 && state.minutesLeft() == 0 && !estimated) {
@@ -326,7 +326,7 @@ public final class SearchActivity extends Activity
                 start.show(filters.filter());
             }
         }
-        // Not a live region: a screen reader would speak of every photo.
+        // Not a live region: a screen reader would announce every photo.
         progress.setText(answered && !search.isIndexing() ? ""
             : Words.line(this, home.line(), search.indexing(), waiting, indexed));
     }
@@ -335,7 +335,7 @@ public final class SearchActivity extends Activity
         findViewById(view).setVisibility(visible ? View.VISIBLE : View.GONE);
     }
 
-    /** End a run at once; what becomes of it is written behind. */
+    /** Stop a run at once, and save the choice in the background. */
     private void end(Consumer<Context> how) {
         search.stopIndexing();
         DemoApp.WORKER.execute(() -> how.accept(this));
@@ -351,10 +351,10 @@ public final class SearchActivity extends Activity
         }
     }
 
-    /** The state is unknown; earlier results stay. */
+    /** Show an error; earlier results stay. */
     private void showFailure(McadException.Kind kind) {
         if (kind == McadException.Kind.DAMAGED) {
-            indexNow(); // it is built again
+            indexNow(); // rebuilds the index
         }
         if (answered) {
             status.setText(Words.failure(this, kind));
@@ -369,7 +369,6 @@ public final class SearchActivity extends Activity
         showState();
     }
 
-    /** Search again. */
     private void ask() {
         if (like != null && query.getText().toString().trim().isEmpty()) {
             showLike(like, likeBy);
@@ -453,7 +452,7 @@ public final class SearchActivity extends Activity
         @Override
         public void foldersChanged() throws IOException {
             if (search.photos() == 0) {
-                count(); // the first run is begun by hand
+                count(); // the user starts the first run
                 return;
             }
             DemoApp.SCREEN.post(() -> {

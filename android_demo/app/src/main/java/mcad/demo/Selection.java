@@ -10,7 +10,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.IntFunction;
 
-/** Several photos, chosen by long touches, to be shared or deleted together. */
+/** Photos selected by long press, to be shared or deleted together. */
 record Selection(Activity screen, GridView grid, IntFunction<String> path) implements AbsListView.MultiChoiceModeListener {
     void begin() {
         grid.setChoiceMode(AbsListView.CHOICE_MODE_MULTIPLE_MODAL);

@@ -25,8 +25,8 @@ import mcad.gallery.PhotoLibrary;
 import mcad.gallery.PhotoSearch;
 
 /**
- * What a search screen shows before one types: the latest photos, with the month of those in sight, and words to touch:
- * what was searched for before, and examples that work on these photos.
+ * Shown on a search screen before the user types: the latest photos, with the month of those in view, and suggested
+ * queries: earlier ones, and examples that work well on these photos.
  */
 final class StartPage {
     private static final String HISTORY = "history";
@@ -40,10 +40,10 @@ final class StartPage {
     private final Consumer<String> touched;
     private List<PhotoLibrary.Item> photos = Collections.emptyList();
     private boolean shown;
-    /** On the worker's thread, of the process: photos come and go slowly. */
+    /** Worker thread only. Kept for the process, since photos change slowly. */
     private static List<String> examples = Collections.emptyList();
 
-    /** {@code touched} takes words that the user wants searched for. */
+    /** {@code touched} receives the suggested query that the user taps. */
     StartPage(Activity screen, PhotoSearch search, ResultGrid grid, Consumer<String> touched) {
         this.screen = screen;
         this.search = search;
@@ -61,7 +61,7 @@ final class StartPage {
         });
     }
 
-    /** On the screen's thread; it is shown when it is read. */
+    /** Main thread only; appears once it is loaded. */
     void show(Filter filter) {
         if (shown) {
             return;
@@ -90,12 +90,12 @@ final class StartPage {
         });
     }
 
-    /** Photos may have come or gone: the next {@link #show} reads them again. */
+    /** Photos may have changed: the next {@link #show} reads them again. */
     void refresh() {
         shown = false;
     }
 
-    /** Something else takes the place. */
+    /** Something else is shown instead. */
     void hide() {
         shown = false;
         photos = Collections.emptyList();
@@ -134,7 +134,7 @@ final class StartPage {
         }
     }
 
-    /** The user meant these words: not what was typed on the way to them. */
+    /** Remember a query that the user chose, not one that was half typed. */
     void remember(String words) {
         String trimmed = words.trim();
         if (!trimmed.isEmpty()) {
@@ -155,7 +155,7 @@ final class StartPage {
         });
     }
 
-    /** What was searched for, then the examples. */
+    /** Earlier queries, then the examples. */
     private List<String> read() {
         Set<String> words = new LinkedHashSet<>(history());
         words.addAll(examples);
@@ -171,7 +171,7 @@ final class StartPage {
         return screen.getSharedPreferences("words", Context.MODE_PRIVATE);
     }
 
-    /** In the language that the student reads. */
+    /** Example queries in the student's language. */
     private List<String> candidates() throws IOException {
         Context context = screen;
         if (search.bundle().isEnglish()) {

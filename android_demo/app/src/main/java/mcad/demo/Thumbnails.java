@@ -15,12 +15,12 @@ import mcad.gallery.Tiles;
 import mcad.platform.BitmapDecoder;
 import mcad.platform.MediaPhotos;
 
-/** Thumbnails, loaded off the screen's thread and kept in an eighth of the app's memory. */
+/** Loads thumbnails off the main thread, and caches them in an eighth of the app's memory. */
 final class Thumbnails {
-    /** A thumbnail that is loaded, and the day on which the photo was taken. */
+    /** A loaded thumbnail, and the day on which the photo was taken. */
     private record Loaded(Bitmap bitmap, String day) {}
 
-    /** Receives the day on which the photo was taken that a view shows; empty where nobody knows. */
+    /** Receives the day on which a view's photo was taken; empty if unknown. */
     interface Dated {
         void dated(ImageView view, String day);
     }
@@ -45,7 +45,7 @@ final class Thumbnails {
         };
     }
 
-    /** Show a photo's thumbnail in a view, now or when it is loaded; a view that shows another by then is left. */
+    /** Show a photo's thumbnail in a view, now or once loaded, unless the view shows another photo by then. */
     void show(ImageView view, String path, Dated dated) {
         view.setTag(path);
         Loaded ready = cache.get(path);

@@ -5,9 +5,9 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import mcad.gallery.PhotoSearch;
 import mcad.platform.MediaFollower;
 
-/** While a screen is visible, it hears now and then how far indexing is, which follows the photos. */
+/** Updates a visible screen with the progress of indexing, and follows changes of the photos meanwhile. */
 final class Watcher {
-    /** So often a screen can be read. */
+    /** Faster updates could not be read. */
     private static final long SCREEN_MS = 250;
 
     private final PhotoSearch search;
@@ -17,7 +17,7 @@ final class Watcher {
     private final Runnable later = this::show;
     private final AtomicBoolean waiting = new AtomicBoolean();
 
-    /** {@code show} is called on the screen's thread. */
+    /** {@code show} is called on the main thread. */
     Watcher(Context context, PhotoSearch search, Runnable show) {
         this.search = search;
         this.show = show;
@@ -36,7 +36,7 @@ final class Watcher {
         waiting.set(false);
     }
 
-    /** On any thread, photo by photo. */
+    /** Called on any thread, after each photo. */
     private void changed() {
         if (waiting.compareAndSet(false, true)) {
             DemoApp.SCREEN.postDelayed(later, SCREEN_MS);

@@ -16,19 +16,19 @@ import mcad.gallery.Home;
 import mcad.gallery.Indexing;
 import mcad.gallery.Waiting;
 
-/** The messages about errors and runs: on the screen in the user's language, errors also in the log in full. */
+/** Messages about errors and runs: on screen in the user's language; errors also go to the log in full. */
 final class Words {
     private static final String TAG = "mcad";
 
     private Words() {}
 
-    /** Write an error to the log; its kind is for the screen. */
+    /** Log an error; returns its kind, for the screen. */
     static McadException.Kind log(Throwable error) {
         Log.w(TAG, error);
         return McadException.kind(error);
     }
 
-    /** The same, and shown for a while; from any thread. */
+    /** Log an error and show a toast; from any thread. */
     static void showError(Context context, Throwable error) {
         String text = failure(context, log(error));
         DemoApp.SCREEN.post(() -> Toast.makeText(context, text, Toast.LENGTH_LONG).show());
@@ -38,7 +38,6 @@ final class Words {
         return context.getString(R.string.failed, context.getString(text(kind)));
     }
 
-    /** The resource that says it. */
     private static int text(McadException.Kind kind) {
         return switch (kind) {
             case ACCESS -> R.string.denied;
@@ -63,7 +62,7 @@ final class Words {
         };
     }
 
-    /** A day as the phone's language writes it. */
+    /** A day in the phone's language. */
     static String day(long ms) {
         return Instant.ofEpochMilli(ms).atZone(ZoneId.systemDefault()).toLocalDate()
             .format(DateTimeFormatter.ofLocalizedDate(FormatStyle.MEDIUM));
@@ -84,7 +83,7 @@ final class Words {
         return state.changing() && !text.isEmpty() ? text + "\n" + context.getString(R.string.changing) : text;
     }
 
-    /** Why nothing is indexed now. */
+    /** The text for why nothing is indexed now. */
     private static int text(Waiting waiting) {
         return switch (waiting) {
             case NO -> R.string.not_indexed;
@@ -105,7 +104,7 @@ final class Words {
         };
     }
 
-    /** How far a run is. */
+    /** The progress of a run. */
     static String progress(Context context, Indexing state) {
         if (!state.isCounted() || state.total() == 0) {
             return context.getString(R.string.looking);
@@ -131,7 +130,7 @@ final class Words {
             : indexed + "\n" + context.getResources().getQuantityString(R.plurals.skipped, skipped, skipped);
     }
 
-    /** What takes the place of the photos. */
+    /** The text shown in place of photos. */
     static String panel(Context context, Home.Panel panel, Indexing state, Waiting waiting) {
         return switch (panel) {
             case NONE -> "";
@@ -145,7 +144,7 @@ final class Words {
         };
     }
 
-    /** How long a first run takes, as far as it is known. */
+    /** The size and duration of a first run, as far as known. */
     private static String firstRun(Context context, Indexing state) {
         if (state.left() <= 0) {
             return "";
@@ -156,7 +155,7 @@ final class Words {
             R.plurals.takes_minutes, minutes, photos, minutes) + "\n";
     }
 
-    /** The label of the button under it. */
+    /** The label of the button below it. */
     static int button(Home.Action action) {
         return switch (action) {
             case NONE, INDEX -> R.string.index_now;

@@ -13,7 +13,7 @@ import android.view.accessibility.AccessibilityNodeInfo;
 import android.widget.ImageView;
 import java.util.function.IntConsumer;
 
-/** A photo: two fingers or two touches zoom it, a stroke leads to its neighbours; arrow keys and screen readers, too. */
+/** Shows a photo: pinch or double tap to zoom, swipe for its neighbours; arrow keys and screen readers work too. */
 public final class ZoomView extends ImageView {
     private static final float MOST = 6;
     private static final float NEAR = 3;
@@ -23,7 +23,7 @@ public final class ZoomView extends ImageView {
     private final GestureDetector gestures;
     private IntConsumer step = by -> { };
     private Bitmap photo;
-    /** 1: all of the photo is seen. */
+    /** 1: the whole photo is visible. */
     private float zoom = 1;
     private float left;
     private float top;
@@ -67,7 +67,7 @@ public final class ZoomView extends ImageView {
         });
     }
 
-    /** {@code by} is called with 1 for the next photo, -1 for the one before. */
+    /** {@code by} receives 1 for the next photo, -1 for the previous. */
     void onStep(IntConsumer by) {
         step = by;
     }
@@ -83,7 +83,7 @@ public final class ZoomView extends ImageView {
         return zoom;
     }
 
-    /** By a factor, around a point of the screen. */
+    /** Zoom by a factor, around a point of the screen. */
     private void zoom(float factor, float x, float y) {
         float before = zoom;
         zoom = Math.max(1, Math.min(MOST, zoom * factor));
@@ -91,7 +91,7 @@ public final class ZoomView extends ImageView {
         place(x - (x - left) * real, y - (y - top) * real);
     }
 
-    /** As near to a place as leaves no edge empty. */
+    /** Move as near to a position as leaves no edge empty. */
     private void place(float x, float y) {
         if (photo == null || getWidth() == 0) {
             return;
