@@ -10,7 +10,7 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 
 Mode = Literal["check", "search", "index"]
-Parts = tuple[list[dict[str, Any]], list[str]]  # of documents, and why devices have none
+Parts = tuple[list[dict[str, Any]], list[str]]  # documents, and why devices have none
 
 RESULT_SCHEMA = "mcad-bench/1"
 RUN_SCHEMA = "mcad-run/1"  # docs/bench.md describes a runner's input and output
@@ -19,9 +19,9 @@ MEMORY_SEARCHES = 100  # "after 100 searches" is the last memory step; they warm
 
 @dataclass(frozen=True)
 class Spec:
-    """One measurement. `photos` are decoded and embedded for the indexing part; `queries` are
-    searched in turn, `searches` of them timed, in each of `repeats` runs with at least
-    `cool_down_s` seconds between. `runtime` None leaves the choice of a rung to the ladder."""
+    """One measurement. The indexing part decodes and embeds `photos`. Each of `repeats` runs, at
+    least `cool_down_s` seconds apart, goes through `queries` in turn and times `searches` of them.
+    `runtime` None leaves the choice of a rung to the ladder."""
 
     bundle: Bundle
     index: Path
@@ -35,7 +35,7 @@ class Spec:
     cool_down_s: float = 0.0
 
     def candidates(self) -> dict[TowerName, list[int]]:
-        """Rungs to try, by their number in the ladder: of `runtime`, if it is set."""
+        """Return the ladder numbers of the rungs to try: those of `runtime`, if it is set."""
         return {
             name: [
                 number
@@ -74,13 +74,13 @@ class Places:
 
 
 class TowerDevice(Protocol):
-    """Runs single towers: a cloud that runs models, an emulated processor."""
+    """Runs towers alone: a cloud that runs models, or an emulated processor."""
 
     def measure_towers(
         self, bundle: Bundle, runtime: str | None = None, progress: Progress = silent
     ) -> Parts:
-        """As Device.measure for one device or several, with null for what was not measured; and why
-        devices are missing. Only rungs of `runtime`, if it is set."""
+        """Return what Device.measure returns, for one or more devices, with null for what was not
+        measured; and why devices are missing. If `runtime` is set, only its rungs run."""
 
 
 class Device(Protocol):

@@ -62,7 +62,7 @@ class BundleFacts(Record, frozen=True):
 
 
 class DeviceFacts(Record, frozen=True):
-    """All that a kind of device may report."""
+    """The facts of all kinds of devices; each kind reports some of them."""
 
     kind: str
     cpu: str
@@ -183,7 +183,7 @@ class Percentiles(Record, frozen=True):
 
 
 class IndexingFacts(Record, frozen=True):
-    """Measured, or why it was not."""
+    """The speed of indexing, or why it was not measured."""
 
     photos: Count | UnsetType = UNSET
     photos_per_s: PerSecond | UnsetType = UNSET
@@ -226,7 +226,7 @@ class CloudJobs(Record, frozen=True):
 
 
 class BenchDocument(Record, frozen=True):
-    """One result. Version 0.1.0 wrote neither `ladder`, `samples_ms` nor `conditions.repeats`."""
+    """One result, of one bundle on one device."""
 
     schema: str
     created: str
@@ -267,7 +267,7 @@ _HINT = "Give a file of `bench --json`; measure again if it was cut short."
 
 def load_documents(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """Read documents of `bench --json` or `--report X.json`, one or a list of them per file.
-    BenchError names a file that is missing or holds none, or the field that is wrong."""
+    BenchError names a file that is missing or has no document, or the field that is wrong."""
     return [msgspec.to_builtins(document) for path in paths for document in _documents(path)]
 
 

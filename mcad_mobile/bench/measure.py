@@ -15,7 +15,7 @@ _PERCENTILES = (50, 90, 99)
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
     """{"p50", "p90", "p99"} of `values` in their own unit. BenchError if there are none."""
-    import numpy as np  # what is asked for the facts of a machine may have none
+    import numpy as np  # here, since device_facts() also runs where numpy is missing
 
     if not values:
         raise BenchError("There are no measurements to take percentiles of.")
@@ -24,8 +24,8 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def device_facts() -> dict[str, Any]:
-    """The document's "device" for this host; None where the system does not report a fact. Where a
-    program emulates the processor, /proc/cpuinfo may describe another one."""
+    """Return the document's "device" for this host; None where the system does not report a fact.
+    An emulated processor's /proc/cpuinfo is not read, since it may describe another one."""
     emulator = machine.emulator()
     cpuinfo = "" if emulator else machine.cpuinfo()
     return {

@@ -47,8 +47,8 @@ class Repeat:
 
 
 def _throttled(repeat: Repeat, first: Health) -> str:
-    """How the device says that it throttled during a run, or "". `first` is its health before the
-    first run: clocks that were capped from the start are a condition of the bench."""
+    """Return how the device reports that it throttled during a run, or "". `first` is its health
+    before the first run: clocks that were capped from the start are a condition of the bench."""
     status = max(repeat.before.thermal_status or 0, repeat.after.thermal_status or 0)
     if status > 0:
         return f"thermal status {status}"

@@ -35,7 +35,7 @@ _DIGITS = 3
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """Options of the devices that use them: see AdbDevice and AiHubDevice."""
+    """Options that only some devices use: see AdbDevice and AiHubDevice."""
 
     ledger: Path
     compile_to: str | None = None
@@ -83,9 +83,9 @@ def open_tower_device(name: str, options: DeviceOptions) -> TowerDevice | None:
 
 @dataclass(frozen=True)
 class Workload:
-    """The searches to measure: in the real `index`, whose own photos are decoded too, or in one of
-    `synthetic` photos. `runtime` None leaves the choice to the ladder; `repeats` and `cool_down_s`
-    None to the device."""
+    """The searches to measure, in the real `index`, whose photos are also decoded, or in an index
+    of `synthetic` photos. `runtime` None leaves the choice to the ladder, `repeats` and
+    `cool_down_s` None to the device."""
 
     index: Path | None = None
     synthetic: int = DEFAULT_PHOTOS
@@ -136,8 +136,8 @@ def bench(
 def _spec(
     bundle: Bundle, workload: Workload, device: Device, folder: Path, progress: Progress
 ) -> tuple[Spec, str]:
-    """The spec of a workload, with the files that it lacks made in `folder`; and what its photos
-    are."""
+    """Return the spec of a workload, with missing files created in `folder`, and the source of its
+    photos."""
     photos: list[Path] = []
     if workload.index is None:
         progress(f"blending {workload.synthetic:,} embeddings into an index")
@@ -181,7 +181,7 @@ def bench_towers(
 
 def complete_document(bundle: Bundle, measured: dict[str, Any]) -> dict[str, Any]:
     """Complete a device's part (see Device.measure) to a mcad-bench/1 document. Figures are rounded
-    before they are judged, so a reader sees what passed. BenchError: a figure cannot be right."""
+    before they are judged, so a reader sees what passed. BenchError: a figure is impossible."""
     document: dict[str, Any] = _rounded(
         {
             "schema": RESULT_SCHEMA,

@@ -1,8 +1,8 @@
-"""The measured process, `python -m mcad_mobile.bench.runner`. docs/bench.md is its contract, also
-of the Java runner in android_demo/runner.
+"""The measured process, `python -m mcad_mobile.bench.runner`. docs/bench.md is its contract, which
+the Java runner in android_demo/runner shares.
 
 Mode "check" runs each rung on the golden inputs. Mode "search" loads only what a phone needs to
-search; a phone that searches has not loaded the image tower, so mode "index" is another process.
+search. A phone that searches has not loaded the image tower, so mode "index" is another process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 STEP = "step: "  # prefix of lines on standard error that announce a step
 STAGES = ("tokenize", "text", "scan", "rescore", "total")
-# Libraries that no phone loads: reported if an import of ours loads them after all.
+# Libraries that no phone loads: reported if one of our imports loads them after all.
 FOREIGN = ("torch", "rich", "typer", "matplotlib", "faiss", "tokenizers")
 
 
@@ -49,12 +49,12 @@ def announce(name: str) -> None:
 
 
 def checking(name: TowerName, rung: Rung) -> str:
-    """The step before a rung is tried: it names the rung if the process crashes."""
+    """Return the step to announce before a rung is tried: it names the rung if it crashes."""
     return f"checking {name} {rung.runtime} {rung.precision}"
 
 
 def check(spec: dict[str, Any]) -> dict[str, Any]:
-    """Embed the golden inputs with each rung of `spec["rungs"]`; a failure does not stop others."""
+    """Embed the golden inputs with each rung in `spec["rungs"]`; a failure does not stop others."""
     from mcad_mobile.base.requirements import tool_versions
 
     bundle = _bundle(spec)
@@ -188,14 +188,14 @@ MODES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 def main() -> int:
-    """Print the document; for an error of ours, {"error": {"what", "hint"}} and exit code 1."""
+    """Print the document, or for a McadError {"error": {"what", "hint"}} with exit code 1."""
     with os.fdopen(claim_standard_output(), "w", encoding="utf-8") as out:
         spec = json.loads(
             Path(sys.argv[1]).read_text("utf-8") if sys.argv[1:] else sys.stdin.read()
         )
         try:
             cores = pin(spec["threads"])
-            # Before the import of numpy, whose BLAS then allocates a buffer per thread.
+            # Set before numpy is imported, whose BLAS allocates a buffer per thread.
             for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
                 os.environ[variable] = str(spec["threads"])
             found = {**MODES[spec["mode"]](spec), "pinned_cores": cores}
@@ -215,7 +215,7 @@ def _bundle(spec: dict[str, Any]) -> Bundle:
 
 
 def _engine(spec: dict[str, Any], name: TowerName) -> SearchEngine:
-    """An engine whose ladder for tower `name` holds the chosen rung alone, with its runtime's
+    """Return an engine whose ladder for tower `name` has only the chosen rung, with its runtime's
     library imported."""
     from msgspec.structs import replace
 

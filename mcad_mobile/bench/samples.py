@@ -1,8 +1,8 @@
 """Synthetic embeddings and photos for benchmarks: an index of any size, and photos to decode.
 
-Random vectors would be a flattering test: they fill the sphere evenly, while real embeddings sit in
-a cone and in clusters. So they get the mean and the variance of a bundle's sample of real ones, and
-as many directions as real collections have.
+Random vectors would be too easy a test: they fill the sphere evenly, while real embeddings sit in a
+cone and in clusters. So synthetic embeddings get the mean and the variance of a bundle's sample of
+real ones, and as many directions as real collections have.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from mcad_mobile.engine.engine import create_index, open_index
 PHOTO_SIZE = (4032, 3024)  # 12 megapixels, what most phones save
 
 _BATCH = 4096
-# Each further direction holds exp(-1/16) of the variance of the one before: of 8,000 photos of
-# Flickr8k by the default student, the first 16, 32 and 64 hold 63, 85 and 96 %, so 63, 86 and 98 %.
+# Each direction has exp(-1/16) of the variance of the one before, so the first 16, 32 and 64 have
+# 63, 86 and 98 %. In 8,000 photos of Flickr8k (default student), they have 63, 85 and 96 %.
 _DIRECTIONS = 16
 _JPEG_QUALITY = 92
 _GRAIN = 6.0  # of 255: sensor noise; without it an enlarged photo decodes faster than a real one
@@ -30,8 +30,8 @@ _GRAIN = 6.0  # of 255: sensor noise; without it an enlarged photo decodes faste
 
 def cloud_batches(sample: F32, n: int, seed: int = 0) -> Iterator[F32]:
     """Yield `n` normal vectors around the mean of `sample` [M, D] float32, M >= 2, with its total
-    variance, in batches [B, D] float32, L2-normalized. Directions of the most variance are the
-    sample's; the others are random."""
+    variance, as L2-normalized batches [B, D] float32. The directions of most variance are those of
+    the sample; the others are random."""
     random = np.random.default_rng(seed)
     mean = sample.mean(axis=0)
     residuals = (sample - mean).astype(np.float64)
@@ -62,15 +62,15 @@ def synthetic_index(bundle: Bundle, directory: Path, photos: int) -> None:
     done = 0
     with index.writer() as writer:
         for batch in cloud_batches(real, photos):
-            # as long as paths on phones are, which an index holds too
+            # as long as the paths on phones, which an index stores too
             names = (f"IMG_{number:08d}.jpg" for number in range(done, done + len(batch)))
             writer.add([f"/storage/emulated/0/DCIM/Camera/{name}" for name in names], batch)
             done += len(batch)
 
 
 def index_photos(bundle: Bundle, directory: Path, count: int) -> list[Path]:
-    """Return the first `count` photos of an index whose files still exist. PhotoIndexError when
-    another student than the bundle's built it."""
+    """Return the first `count` photos of an index whose files still exist. PhotoIndexError if the
+    index was built by a different student than the bundle's."""
     paths = map(Path, open_index(bundle, directory).paths())
     return list(islice(filter(Path.is_file, paths), count))
 
@@ -79,7 +79,7 @@ def sample_photos(
     bundle: Bundle, directory: Path, count: int, size: tuple[int, int] | None = None
 ) -> list[Path]:
     """Write `count` JPEG photos of `size` (width, height; 12 megapixels by default): the bundle's
-    golden photos in turn, enlarged, with grain. They load a decoder as a phone's photos do."""
+    golden photos in turn, enlarged, with grain. A decoder takes as long as for a phone's photos."""
     from PIL import Image
 
     width, height = size or PHOTO_SIZE

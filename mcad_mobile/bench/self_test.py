@@ -20,7 +20,7 @@ Ladder = dict[TowerName, list[dict[str, Any]]]
 
 
 def judge_ladder(bundle: Bundle, checked: dict[str, Any]) -> Ladder:
-    """Judge what a runner printed in mode "check": the document's "ladder"."""
+    """Judge what a runner printed in mode "check", and return the document's "ladder"."""
     return {
         name: [judge_rung(bundle, name, tried) for tried in checked["ladder"][name]]
         for name in TOWERS
@@ -29,7 +29,7 @@ def judge_ladder(bundle: Bundle, checked: dict[str, Any]) -> Ladder:
 
 def judge_rung(bundle: Bundle, name: TowerName, tried: dict[str, Any]) -> dict[str, Any]:
     """Judge a rung: its status is "pass", "fail" for wrong vectors, or "skip" if it did not run;
-    "cosine_min" is that to its expected embeddings over the golden inputs."""
+    "cosine_min" is the lowest cosine to its expected embeddings over the golden inputs."""
     rung = bundle.tower(name).rungs[tried["rung"]]
     found = {
         "rung": tried["rung"],
@@ -71,7 +71,7 @@ def choose_rung(ladder: Ladder, name: TowerName) -> dict[str, Any]:
 
 
 def used_rung(bundle: Bundle, name: TowerName, judged: dict[str, Any]) -> dict[str, Any]:
-    """A judged rung as the document's "runtime" lists it."""
+    """Return a judged rung's entry in the document's "runtime"."""
     return {
         "runtime": judged["runtime"],
         "precision": judged["precision"],
@@ -94,8 +94,8 @@ def nothing_timed(reason: str) -> dict[str, Any]:
 def parity_only(
     spec: Spec, about: dict[str, Any], ladder: Ladder, *, emulator: str
 ) -> dict[str, Any]:
-    """A device's part of the mcad-bench/1 document without time and memory, which of an emulator
-    mean nothing. `about` has "device" and "tools"."""
+    """Return a device's part of the mcad-bench/1 document without time and memory, which mean
+    nothing on an emulator. `about` has "device" and "tools"."""
     about["device"]["emulator"] = emulator
     return {
         **about,

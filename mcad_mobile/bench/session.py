@@ -211,7 +211,7 @@ class Session:
         cores = found["pinned_cores"]
         return {
             "threads": self.spec.threads,
-            # A runner reports its allowed cores; if they are more than its threads, none is pinned.
+            # A runner reports its allowed cores; if there are more than threads, none is pinned.
             "pinned_cores": cores if len(cores) <= self.spec.threads else [],
             "searches": self.spec.searches,
             "warm_up_searches": MEMORY_SEARCHES,
@@ -222,14 +222,14 @@ class Session:
 
 
 def _waiting(counted: Sequence[Repeat]) -> dict[str, float]:
-    """The largest share of the timed searches that a run waited for a core, if known."""
+    """Return the largest share of a run's timed searches spent waiting for a core, if known."""
     shares = [repeat.watched.document.get("waited_share") for repeat in counted]
     known = [share for share in shares if share is not None]
     return {"waited_share": max(known)} if known else {}
 
 
 def _peak(runs: Sequence[Watched]) -> dict[str, float | None]:
-    """A step can lie above every sample, since samples are apart in time. None without any."""
+    """Return the peaks of samples and steps, since samples can miss a step; None without any."""
     if not any(run.samples or run.document["steps"] for run in runs):
         return {"peak_pss": None, "peak_rss": None}
     return {

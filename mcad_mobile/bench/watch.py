@@ -21,11 +21,11 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.runner import STEP
 from mcad_mobile.errors import BenchError, MemoryUnavailable, RunnerCrashed
 
-# Reading a process's memory map holds a lock of it. So it is sampled often while it loads, when
-# peaks come and go, and rarely while it is timed.
+# Reading a process's memory map holds one of its locks. So it is sampled often while it loads, when
+# peaks are short, and rarely while it is timed.
 SAMPLE_S = 0.005
 SAMPLE_TIMING_S = 0.1
-MOST_BYTES = 64 * 2**20  # that a process prints: its document takes a few MiB
+MOST_BYTES = 64 * 2**20  # of a process's output: its document takes a few MiB
 _TAIL_LINES, _LONGEST_LINE = 12, 65536
 _SAME_VERSION = "Use a runner and a mcad-mobile of the same version."
 
@@ -56,9 +56,9 @@ def watch(
     """Run `command` with `document` on its standard input, and wait for its document.
 
     `sample` returns the memory of a process id, or raises ProcessLookupError or MemoryUnavailable.
-    `progress` hears each step that the process announces on standard error. BenchError: it fails
-    with a reason of its own, runs too long or prints too much. RunnerCrashed: it ends without a
-    document.
+    `progress` is called with each step that the process announces on standard error. BenchError:
+    the process reports an error, runs too long or prints too much. RunnerCrashed: it ends without
+    a document.
     """
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as stdin,
@@ -74,7 +74,7 @@ def watch(
                 peak, samples = _sample(process, out, err, timeout_s, sample, progress)
             finally:
                 with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # and what it has started
+                    os.killpg(process.pid, signal.SIGKILL)  # with the processes it started
         out.seek(0)
         return Watched(_read_document(out.read(), process.returncode, err), peak, samples)
 

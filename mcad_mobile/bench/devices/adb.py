@@ -1,4 +1,4 @@
-"""A phone or a development board over adb, measured by a runner in Java or in its own Python."""
+"""A phone or a development board over adb, measured by the Java runner or by the board's Python."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from mcad_mobile.export.targets import find_target
 _RUNNER = f"{ROOT}/runner"
 _PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
 _OLDEST_PYTHON = (3, 11)
-_ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # equal bytes each time are pushed once
-# All that the measured process imports of this package, which needs no torch.
+_ZIP_DATE = (2020, 1, 1, 0, 0, 0)  # always the same, so that an unchanged zip is not pushed again
+# The parts of this package that the measured process imports; they need no torch.
 _LEAN = (
     *("__init__.py", "errors.py", "base/*.py", "data/*.py", "engine/*.py"),
     *("bench/__init__.py", "bench/runner.py"),
 )
-# As mcad_mobile/engine/native/CMakeLists.txt compiles them.
+# As in mcad_mobile/engine/native/CMakeLists.txt.
 _COMPILE = "cc -O3 -std=gnu11 -fPIC -shared -ffp-contract=off"
 _MODULES = {"numpy": "numpy", "msgspec": "msgspec", "PIL": "pillow"}
 _RUNTIMES = {
@@ -56,8 +56,8 @@ class AdbDevice:
     """The attached device, or the device with `serial`.
 
     `force` measures a bundle that was made for another chip. `runner` is a folder with a built Java
-    runner; else one is built here, with the libraries of the Android archives `aars`. `timeout_s`
-    bounds each process.
+    runner; without it, one is built here, with the libraries of the Android archives `aars`.
+    `timeout_s` bounds each process.
     """
 
     serial: str | None = None
@@ -69,7 +69,7 @@ class AdbDevice:
     cool_down_s: float = 15.0
 
     def check(self, bundle: Bundle) -> None:
-        """See Device.check: there is no device, several, it is not ready, or has another chip."""
+        """See Device.check: no device, several devices, one that is not ready, or another chip."""
         self._connect(bundle)
 
     def _connect(self, bundle: Bundle) -> tuple[AdbShell, Facts]:
@@ -112,7 +112,7 @@ class AdbDevice:
     ) -> dict[str, Any]:
         cores = facts.fastest_cores(spec.threads)
         if cores and shell.ask(f"taskset {_core_mask(cores)} true")[0]:
-            cores = []  # it does not let a process be pinned
+            cores = []  # the device does not allow pinning
         launcher = _Launcher(shell, spec, runner.command, cores, self.timeout_s, facts.emulator)
         session = Session(launcher, spec, progress)
         ladder, tools = session.check()
@@ -145,7 +145,7 @@ class AdbDevice:
 @dataclass
 class _Launcher:
     """Starts runners on the device, one at a time. `emulator` is the program that emulates their
-    processor, once it is seen."""
+    processor, once one was seen."""
 
     shell: AdbShell
     spec: Spec
@@ -164,7 +164,7 @@ class _Launcher:
         )
 
     def launch(self, document: dict[str, Any], progress: Progress) -> Watched:
-        """See Launcher. DeviceLost: the device went away meanwhile."""
+        """See Launcher. DeviceLost: the device disconnected."""
         self.shell.run(f"rm -rf {RUN} && mkdir -p {RUN}/scratch")
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
             json.dump(document, file)
@@ -192,8 +192,8 @@ class _Launcher:
 
 
 def check_chip(bundle: Bundle, facts: Facts) -> None:
-    """Raise BenchError if the bundle was made for another chip than the device's. A device with an
-    unknown chip, and an emulator, pass: the self-test leaves out rungs that do not run."""
+    """Raise BenchError if the bundle was made for another chip. Unknown chips and emulators pass:
+    the self-test leaves out rungs that do not run."""
     made_for = find_target(bundle.target.id)
     targets = facts.targets
     if made_for.family == "cpu" or made_for in targets or facts.emulator or not facts.soc:
@@ -225,7 +225,7 @@ def _payload(spec: Spec) -> dict[str, Path]:
 
 
 def _photos(spec: Spec) -> dict[str, Path]:
-    """Photos under numbers, so that no file name leaves this computer."""
+    """Number the photos, so that no file name leaves this computer."""
     return {
         f"photos/photo-{number:03d}{path.suffix.lower()}": path
         for number, path in enumerate(spec.photos)
@@ -263,7 +263,7 @@ class _Runner:
 def _java_runner(
     abi: str, folder: Path | None, aars: Sequence[Path], progress: Progress
 ) -> _Runner:
-    """The runner of android_demo/runner, out of `folder` or built here."""
+    """Return the runner of android_demo/runner, from `folder` or built here."""
     if folder:
         local = _prebuilt(folder, abi)
     else:
@@ -300,8 +300,8 @@ def _prebuilt(folder: Path, abi: str) -> dict[str, Path]:
 
 
 def _python_runner(shell: AdbShell, facts: Facts, scratch: Path, spec: Spec) -> _Runner:
-    """A zip of this package's lean part, for the board's own Python. BenchError: that Python lacks
-    a library, or every runtime of the bundle."""
+    """Zip the parts of this package that the board's own Python needs. BenchError: that Python
+    lacks a library, or every runtime of the bundle."""
     python = _python(shell)
     _check_libraries(shell, python, [rung.runtime for rung in spec.bundle.text.rungs])
     archive = scratch / "mcad_mobile.zip"
@@ -325,7 +325,7 @@ def _python_runner(shell: AdbShell, facts: Facts, scratch: Path, spec: Spec) -> 
 
 
 def _compiled_there(shell: AdbShell) -> tuple[str, str]:
-    """Compile the search kernels on a board with another processor than this computer's. Return the
+    """Compile the search kernels on a board whose processor is not this computer's. Return the
     library's path on the board, and why there is none, or ""."""
     folder = f"{ROOT}-kernels"  # not in ROOT, where only pushed files stay
     shell.run(f"rm -rf {folder} && mkdir -p {folder}")

@@ -75,7 +75,7 @@ class Facts:
 
     @property
     def targets(self) -> list[Target]:
-        """The chips of our table that this may be; several may share a platform's name."""
+        """The chips in our table that this may be; several may share a platform's name."""
         model = re.match(r"[A-Z]{2,3}\d{4}", self.soc)  # in SM8750-AC, MT6989W
         for name in filter(None, (self.soc, model and model.group())):
             try:
@@ -85,8 +85,8 @@ class Facts:
         return [target for target in all_targets() if target.platform == self.soc.lower()]
 
     def fastest_cores(self, threads: int) -> list[int]:
-        """The `threads` cores with the highest clock, of equals the last; none if clocks are
-        unknown."""
+        """Return the `threads` cores with the highest clock, the last ones among equals; none if
+        clocks are unknown."""
         ordered = sorted(self.cores, key=lambda core: (core.max_mhz, core.number))
         return sorted(core.number for core in ordered[-threads:])
 
@@ -107,7 +107,7 @@ class Facts:
 
 def read_facts(shell: AdbShell) -> Facts:
     """Read the facts of an Android device, which has properties, or of a Linux board. BenchError:
-    a number that it tells cannot be right."""
+    the device reports an impossible number."""
     facts = _facts(shell)
     convert(facts.to_json(), DeviceFacts, "The device", BenchError, _ODD)
     return facts
@@ -178,7 +178,7 @@ def read_health(shell: AdbShell) -> Health:
 
 
 def _emulator(props: dict[str, str]) -> str:
-    """Android's own emulators identify themselves in their properties alone."""
+    """Android's own emulators identify themselves only in their properties."""
     hardware = props.get("ro.hardware", "")
     if hardware in _EMULATED_HARDWARE or "1" in map(props.get, ("ro.kernel.qemu", "ro.boot.qemu")):
         return f"Android Emulator ({hardware or 'qemu'})"
@@ -223,5 +223,5 @@ def _hottest_zone(output: str) -> float | None:
 
 
 def _number(digits: str) -> int:
-    """An absurd number stays one; Python converts no text of thousands of digits."""
+    """Parse at most 18 digits: Python refuses to convert thousands, and 18 are absurd enough."""
     return int(digits[:18])

@@ -24,10 +24,10 @@ ROOT = "/data/local/tmp/mcad-mobile"
 RUN = f"{ROOT}/run"
 
 _COMMAND_S = 60.0
-_PUSH_BYTES_PER_S = 250_000  # below the slowest USB 2 cable: bounds the time of a push
+_PUSH_BYTES_PER_S = 250_000  # slower than any USB 2 cable: bounds the time of a push
 _PROBE_S = 5.0
 _PROBE_BYTES = 2**20
-_MOST_BYTES = 8 * 2**20  # that a command prints: the longest listing has a few hundred lines
+_MOST_BYTES = 8 * 2**20  # of a command's output: the longest listing has a few hundred lines
 _SPARE_BYTES = 16 * 2**20  # for what a run writes: a small index, a few files
 _EXIT = ":exit:"
 _HINTS = {
@@ -39,8 +39,8 @@ _HINTS = {
 
 @dataclass(frozen=True)
 class AdbShell:
-    """A device by its serial. Every call has a timeout, and raises DeviceLost if the device went
-    away meanwhile."""
+    """A device by its serial. Every call has a timeout, and raises DeviceLost if the device
+    disconnects."""
 
     adb: str
     serial: str
@@ -102,8 +102,8 @@ class AdbShell:
         return "offline" if "offline" in done.stderr else "gone"
 
     def push(self, files: Mapping[str, Path], progress: Progress = silent) -> list[str]:
-        """Make ROOT hold exactly `files` (path under ROOT -> local file), and return those that
-        were sent, as their SHA-256 differed. BenchError: no room, or a file arrived damaged."""
+        """Make ROOT hold exactly `files` (path under ROOT -> local file), and return the files that
+        were sent because their SHA-256 differed. BenchError: no room, or a file arrived damaged."""
         wanted = {name: sha256_of(path) for name, path in files.items()}
         self.run(f"mkdir -p {ROOT}")
         pushed = self._hashes()
@@ -195,9 +195,9 @@ class Probe:
         self.program = ""  # /proc/PID/exe of the process
 
     def memory(self, local_pid: int = 0) -> Memory:
-        """The process's memory, or ProcessLookupError. `local_pid`, of adb itself, is ignored."""
+        """Return the process's memory, or raise ProcessLookupError. `local_pid` is ignored."""
         answer = self._ask(
-            # By the shell itself: it would collect what a program prints without end.
+            # `read` stops after one line; $(cat ...) would collect endless output.
             f'{{ read -r p || [ "$p" ]; }} 2>/dev/null < {RUN}/pid && '
             "readlink /proc/$p/exe && cat /proc/$p/smaps_rollup; echo :end"
         )
@@ -258,8 +258,8 @@ def parse_devices(listing: str) -> list[Attached]:
 
 
 def choose_device(devices: Iterable[Attached], serial: str | None) -> Attached:
-    """The device with `serial`, or the only one, or the only one that is ready. BenchError: there
-    is none, there are several, or it is not ready."""
+    """Return the device with `serial`, or the only one, or the only one that is ready. BenchError:
+    there is none, there are several, or it is not ready."""
     attached = list(devices)
     listed = "".join(f"\n    adb:{d.serial}  {d.state}  {d.about}".rstrip() for d in attached)
     if not attached:
@@ -311,7 +311,7 @@ def connect(serial: str | None = None, timeout_s: float = _COMMAND_S) -> AdbShel
 
 
 def _run(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
-    """Run `command`, whose output a device may never end. TimeoutExpired; BenchError: it prints too
+    """Run `command`, whose output may never end. TimeoutExpired, or BenchError if it prints too
     much."""
     deadline = time.monotonic() + timeout_s
     with (

@@ -1,4 +1,4 @@
-"""Phones in Qualcomm AI Hub, which run and profile the towers, each alone."""
+"""Phones in Qualcomm AI Hub, which run and profile each tower alone."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Measured:
 
 
 class Descent:
-    """Tries the rungs of a tower (numbers, and why they cannot run there, or "") on one device
-    until one passes and is `measured`; `tried` are the judged rungs so far."""
+    """Tries the `rungs` of a tower on one device (numbers, and why they cannot run there, or "")
+    until one passes and is `measured`; `tried` are the rungs judged so far."""
 
     def __init__(
         self,
@@ -78,8 +78,8 @@ class Descent:
         return None
 
     def record(self, hub: AiHub, job: Job, outcome: Outcome) -> None:
-        """Record the outcome of next_rung(). Results that cannot be read end the descent, as the
-        rung may be right; after a failed job or wrong embeddings comes the next one."""
+        """Record the outcome of next_rung(). Unreadable results end the descent, as the rung may be
+        right; after a failed job or wrong embeddings, the next rung is tried."""
         number, _ = self.rungs[len(self.tried)]
         if outcome.failure:
             self._skip(number, outcome.failure, job)
@@ -185,7 +185,7 @@ def _compiled(options: str) -> dict[str, str]:
 
 
 def _times(profile: dict[str, Any]) -> list[float]:
-    """The time of every inference, ms; of an old profile, the one that it estimates."""
+    """Return the time of every inference in ms; an old profile has only one, an estimate."""
     summary = profile["execution_summary"]
     every = summary.get("all_inference_times") or [summary["estimated_inference_time"]]
     return [microseconds / 1e3 for microseconds in every]
@@ -212,8 +212,8 @@ class AiHubDevice:
     """Phones by name, or by chipset ("snapdragon-8-elite").
 
     The file `ledger` remembers submitted jobs. `compile_to` compiles the bundle's float ONNX model
-    there for this runtime, instead of running the bundle's files; `force` runs context binaries on
-    chips that they were not made for.
+    in AI Hub for this runtime, instead of running the bundle's files; `force` runs context binaries
+    on chips that they were not made for.
     """
 
     names: tuple[str, ...]

@@ -37,7 +37,7 @@ _QEMU = "qemu-aarch64"
 
 @dataclass(frozen=True)
 class HostDevice:
-    """`timeout_s` bounds each of the processes."""
+    """This machine; `timeout_s` bounds each measured process."""
 
     timeout_s: float = 900.0
     repeats: int = 1
@@ -180,7 +180,7 @@ class HostLauncher:
     spec: Spec
     scratch: Path
     timeout_s: float
-    # -P: do not import a numpy.py of the user's folder.
+    # -P: do not import a numpy.py from the user's folder.
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "mcad_mobile.bench.runner")
     environment: dict[str, str] = field(default_factory=_child_environment)
 

@@ -15,7 +15,7 @@ _SMALLER_PAIRS = 5  # shown beside the chosen pair
 
 
 def alone_rows(record: PrecisionRecord) -> list[tuple[str, ...]]:
-    """Each tower's precisions, and their loss beside the other tower in float."""
+    """Each tower's precisions, and their loss with the other tower in float."""
     return [
         (tower.tower, tower.precision, megabytes(tower.bytes), _drop(tower.drop, tower.margin))
         for tower in record.alone
@@ -45,7 +45,7 @@ def matrix_head(record: RecallRecord) -> tuple[str, ...]:
 
 
 def matrix_rows(record: RecallRecord) -> list[tuple[str, ...]]:
-    """mR of each rung's photos by each rung's texts, and its loss."""
+    """The mR of each image rung with each text rung, and its loss."""
     pairs = {(pair.image, pair.text): pair for pair in record.pairs}
     images = dict.fromkeys(pair.image for pair in record.pairs)
     return [

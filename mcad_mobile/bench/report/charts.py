@@ -1,5 +1,5 @@
-"""Charts of mcad-bench/1 documents, as SVG with the page's colours and font, and a sentence on its
-content for screen readers."""
+"""Charts of mcad-bench/1 documents: SVG with the page's colours and font, and a sentence that
+describes it to screen readers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COLOURS = {
 }
 _INK, _MUTED, _LINE, _ACCENT, _PALE, _LIMIT = _COLOURS
 
-_WIDTH_IN = 4.7  # at 72 units an inch: text keeps a readable size on a phone's width
+_WIDTH_IN = 4.7  # at 72 units per inch, so that text stays readable on a phone
 _FONT = 9.2
 _SMALL = 8.2
 _NOTE: dict[str, Any] = {"color": _MUTED, "fontsize": _SMALL}
@@ -74,7 +74,7 @@ def _memory_chart(document: dict[str, Any]) -> str:
     )
     top = max(limit, peak, *rss) * 1.1
     height = 3.4
-    text = 1.2 * top * _FONT / (72 * height)  # how high a line of it is, in MiB
+    text = 1.2 * top * _FONT / (72 * height)  # the height of a line of text, in MiB
     with _axes(height, alternative) as (axes, out):
         axes.set(xlim=(0, len(steps)), ylim=(-0.2 * top, top))
         axes.stairs(pss, fill=True, color=_PALE)
@@ -155,7 +155,7 @@ def _ridge(
 
 
 def _named(axes: Any, y: float, percentiles: dict[str, float], right: float) -> None:
-    """Names of a row's marks below them; that of p90 if there is room."""
+    """Write the names of a row's marks below them, p90 only if there is room."""
     p50, p90, p99 = (percentiles[name] for name in PERCENTILES)
     gap = 0.008 * right
     at = [("p50", p50 + gap, "right"), ("p99", p99 - gap, "left")]
@@ -172,7 +172,7 @@ def _ticks(right: float) -> list[float]:
 
 def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Chart]:
     """Bars of several results' median search (with a mark at p99) and peak memory, and of each
-    tower's median if a result is of towers alone. Without charts of what no result measured."""
+    tower's median if a result has only towers. What no result measured has no chart."""
     latencies = [document["latency_ms"] for document in documents]
     targets = documents[0]["targets"]
     names = list(map(_shortened, labels(documents)))
@@ -224,7 +224,7 @@ def sensitivity_chart(record: PrecisionRecord, tower: str) -> Chart:
 
 
 def _shortened(name: str) -> str:
-    """Shorten a name to fit above a bar, at its start: names differ at their ends."""
+    """Cut the start of a name that is too long for a bar: names differ at their ends."""
     return name if len(name) <= _LONGEST else f"\u2026{name[-_LONGEST + 1 :]}"
 
 
@@ -236,8 +236,8 @@ def _bars(
     title: str,
     style: str,
 ) -> str:
-    """A bar per result, with a mark at its 99th percentile if it has one. `style` formats values,
-    the unit at its end."""
+    """A bar per result, with a mark at its 99th percentile if it has one. `style` formats values
+    and ends with the unit."""
     figures = [NOT_MEASURED if value is None else style.format(value) for value in values]
     listed = "; ".join(map(" ".join, zip(names, figures, strict=True)))
     right = max(limit or 0.0, *(x or 0.0 for x in (*values, *marks))) * 1.12
@@ -254,7 +254,7 @@ def _bars(
                 axes.barh(middle, value, height=0.3, color=_ACCENT)
             if mark is not None:
                 axes.plot([mark] * 2, [middle - 0.2, middle + 0.2], color=_INK, linewidth=1)
-                if not (limit and 0 <= limit - mark < 0.09 * right):  # or it would be crossed
+                if not (limit and 0 <= limit - mark < 0.09 * right):  # else the limit crosses it
                     axes.text(mark + 0.012 * right, middle, "p99", va="center", **_NOTE)
             if limit:  # along the bars, and not through their names
                 _limit(axes, [limit, limit], [number + 0.5, number + 0.9])
@@ -264,12 +264,12 @@ def _bars(
 
 
 def _clear_below(y: float, limit: float, height: float) -> float:
-    """Where text below `y` does not cross a line at `limit`: there, or below the line."""
+    """Return `y`, or a place below the line at `limit` if text below `y` would cross it."""
     return y if not y - height <= limit <= y + 0.2 * height else limit - 0.2 * height
 
 
 def _clear_above(y: float, lines: Sequence[float], height: float) -> float:
-    """Where text above `y` crosses none of the lines: there, or above a line."""
+    """Return `y`, or a place above the lines that text above `y` would cross."""
     for line in sorted(lines):
         if y - 0.2 * height <= line <= y + height:
             y = line + 0.2 * height
@@ -282,7 +282,7 @@ def _limit(axes: Any, x: Sequence[float], y: Sequence[float]) -> None:
 
 @contextmanager
 def _axes(height: float, alternative: str) -> Iterator[tuple[Any, list[str]]]:
-    """Axes without a frame over the whole figure; the list holds the SVG afterwards."""
+    """Yield axes without a frame over the whole figure, and a list that then holds the SVG."""
     matplotlib = require("matplotlib", "report")
     figures = require("matplotlib.figure", "report")
     settings = {
@@ -304,7 +304,7 @@ def _axes(height: float, alternative: str) -> Iterator[tuple[Any, list[str]]]:
 
 
 def _for_page(svg: str, alternative: str) -> str:
-    """Only the <svg> element, with the page's colours and font, as wide as its place allows."""
+    """Return only the <svg> element, with the page's colours and font, as wide as its container."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)

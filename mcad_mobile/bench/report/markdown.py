@@ -70,7 +70,7 @@ def _measured(document: dict[str, Any]) -> str:
 
 
 def comparison_rows(documents: Sequence[dict[str, Any]]) -> list[Row]:
-    """A row per result; times and memory have their ratio to those of the first result."""
+    """A row per result, with the ratios of its times and memory to those of the first result."""
     rows: list[Row] = []
     first = _compared(documents[0])
     for number, (label, document) in enumerate(zip(labels(documents), documents, strict=True)):
@@ -180,7 +180,7 @@ def _result(document: dict[str, Any]) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Columns after the first are aligned to the right."""
+    """Return a table whose columns after the first are right-aligned."""
     rule = ["---", *["---:"] * (len(head) - 1)]
     escaped = ([cell.replace("|", "\\|") for cell in row] for row in rows)
     return ["| " + " | ".join(row) + " |" for row in (head, rule, *escaped)]

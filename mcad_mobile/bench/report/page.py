@@ -1,4 +1,4 @@
-"""Results as one self-contained HTML page, without scripts, fonts or anything that is loaded.
+"""Results as one self-contained HTML page, without scripts, fonts or external resources.
 
 This module gathers the content; `page.html.jinja` and `style.css` lay it out.
 """
@@ -32,10 +32,10 @@ def html(
     searches: Sequence[Found] = (),
     photo_root: Path | None = None,
 ) -> str:
-    """The page of one mcad-bench/1 document; or of several, side by side and then each.
+    """Return the page of one mcad-bench/1 document, or of several, side by side and one by one.
 
-    `bundle` adds a section on its towers; `searches` add their first hits as thumbnails, relative
-    paths below `photo_root`. MissingExtra without jinja2 or matplotlib.
+    `bundle` adds a section on its towers; `searches` add thumbnails of their first hits, whose
+    paths are relative to `photo_root`. MissingExtra without jinja2 or matplotlib.
     """
     return render(
         "mcad_mobile.bench.report",
@@ -65,7 +65,7 @@ def _measured(document: dict[str, Any]) -> str:
 
 def _thumbnails(searches: Sequence[Found], root: Path) -> list[dict[str, Any]]:
     """Each query with its milliseconds and first six photos: names, scores, JPEGs in base64. A
-    photo that cannot be read has a name alone."""
+    photo that cannot be read has only a name."""
     return [
         {
             "query": found.query,

@@ -43,9 +43,9 @@ def regressions(
 ) -> list[Regression]:
     """Find median times (search, towers) and peak memory over `max_slowdown` times the baseline's.
 
-    A regression is forgiven if it is at most 0.5 ms or 2 MiB, or two standard deviations of the
-    noise; the text tower's if the search as a whole is not worse. BenchError: the documents are of
-    different devices or numbers of photos or threads, or share no figure.
+    A regression is forgiven if it is at most 0.5 ms or 2 MiB, or within two standard deviations of
+    the noise; the text tower's also if the whole search is not worse. BenchError: the documents
+    differ in device, number of photos or threads, or share no figure.
     """
     then_by_name, now_by_name = _circumstances(baseline), _circumstances(now)
     for name, then in then_by_name.items():
