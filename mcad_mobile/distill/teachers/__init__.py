@@ -1,4 +1,4 @@
-"""Teachers by name, as users write them on the command line."""
+"""Load teachers by their name on the command line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mcad_mobile.errors import TeacherError
 
 
 def load_duals(specs: Sequence[str], device: str) -> list[DualStreamTeacher] | None:
-    """`reference` alone (None), or any number of `transformers:PATH` (CLIP, SigLIP) and
-    `open_clip:NAME[:PRETRAINED]`. TeacherError."""
+    """Load any number of `transformers:PATH` (CLIP, SigLIP) and `open_clip:NAME[:PRETRAINED]`, or
+    return None for `reference` alone. Raises TeacherError."""
     if list(specs) == ["reference"]:
         return None
     return [_load_dual(spec, device) for spec in specs]
@@ -38,7 +38,7 @@ def _load_dual(spec: str, device: str) -> DualStreamTeacher:
 
 
 def _architecture_and_weights(name: str) -> tuple[str, str | None]:
-    # local-dir:DIR and hf-hub:ORG/REPO are names with a colon of their own.
+    # The names local-dir:DIR and hf-hub:ORG/REPO contain a colon themselves.
     if name.startswith(("local-dir:", "hf-hub:")):
         return name, None
     architecture, _, weights = name.partition(":")
@@ -46,7 +46,7 @@ def _architecture_and_weights(name: str) -> tuple[str, str | None]:
 
 
 def load_single(spec: str, device: str) -> SingleStreamTeacher | None:
-    """`reference` (None) or `transformers:PATH` (BLIP, ViLT). TeacherError."""
+    """Load `transformers:PATH` (BLIP, ViLT); None for `reference`. Raises TeacherError."""
     kind, _, name = spec.partition(":")
     if spec == "reference":
         return None
@@ -63,8 +63,8 @@ def load_single(spec: str, device: str) -> SingleStreamTeacher | None:
 
 
 def load_classifier(spec: str, class_names: Path | None, device: str) -> ClassifierTeacher | None:
-    """`reference` (None), or `timm:NAME[:FILE]` and `torchvision:NAME[:FILE]`, whose classes
-    `class_names` may name. TeacherError."""
+    """Load `timm:NAME[:FILE]` or `torchvision:NAME[:FILE]`, with classes named by the file
+    `class_names`, if given; None for `reference`. Raises TeacherError."""
     kind, _, name = spec.partition(":")
     if spec == "reference":
         if class_names is not None:

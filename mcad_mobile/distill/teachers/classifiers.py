@@ -1,5 +1,5 @@
 """Classifiers as teachers: the reference one (EfficientNet-Lites with their published heads), those
-of torchvision and timm, and the names of their classes."""
+from torchvision and timm, and the names of their classes."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from mcad_mobile.students.protocol import model_sha256
 
 IMAGENET = Path(__file__).parent / "imagenet_names.txt"
 KINDS = Path(__file__).parent / "imagenet_kinds.txt"
-# How imagined photos are made: at most so many moves, each of this share of a grid's length.
+# Imagined photos: the most gradient steps, and a step's length as a share of the grid's.
 _MOVES, _REACH = 3, 0.2
 ClassNames = tuple[tuple[str, ...], ...]  # of each class, the best name first
 
 
 @cache
 def imagenet_names() -> ClassNames:
-    """Of ImageNet-1k's 1,000 classes, in the order of their WordNet ids, as in every classifier."""
+    """Names of ImageNet-1k's 1,000 classes in WordNet id order, which every classifier uses."""
     lines = IMAGENET.read_text("utf-8").splitlines()  # each an id and names
     return tuple(_names(line.split(" ", 1)[1]) for line in lines)
 
 
 @cache
 def imagenet_kinds() -> tuple[Kind, ...]:
-    """Words for several of ImageNet-1k's classes, by WordNet's hypernyms."""
+    """Words for several of ImageNet-1k's classes, from WordNet's hypernyms."""
     kinds = []
     for line in KINDS.read_text("utf-8").splitlines():  # NAME; NAME: FIRST-LAST NUMBER ...
         names, _, numbers = line.partition(": ")
@@ -59,7 +59,7 @@ def _names(line: str) -> tuple[str, ...]:
 
 
 def read_class_names(path: Path, classes: int) -> ClassNames:
-    """Read a class a line, in the classifier's order, its names parted by semicolons."""
+    """Read one class per line, in the classifier's order, its names separated by semicolons."""
     hint = "Give a UTF-8 text file with one class a line: NAME; NAME; ..."
     names = tuple(_names(line) for line in read_lines(path, TeacherError, hint))
     if len(names) != classes or () in names:
@@ -69,10 +69,10 @@ def read_class_names(path: Path, classes: int) -> ClassNames:
 
 
 def names_for(classes: int, path: Path | None, labels: Sequence[str] | None = None) -> ClassNames:
-    """From `path`; else ImageNet's for 1,000 classes; else a checkpoint's own. TeacherError."""
+    """Names from `path`, else ImageNet's for 1,000 classes, else `labels`, else TeacherError."""
     if path is not None:
         return read_class_names(path, classes)
-    # The libraries' own labels of ImageNet are its WordNet names, one each.
+    # The libraries' own labels of ImageNet are its WordNet names, one per class.
     if classes == len(imagenet_names()):
         return imagenet_names()
     if labels is not None and len(labels) == classes:
@@ -84,7 +84,7 @@ def names_for(classes: int, path: Path | None, labels: Sequence[str] | None = No
 
 
 class LibraryClassifier:
-    """A library's model, which gives logits [B, C], and its transform of photos. See names_for."""
+    """A library's model, which returns logits [B, C], and its photo transform. See names_for."""
 
     def __init__(
         self,
@@ -119,8 +119,8 @@ class LibraryClassifier:
 def load_torchvision(
     name: str, weights: Path | None = None, class_names: Path | None = None, device: str = "cpu"
 ) -> LibraryClassifier:
-    """A classifier by torchvision's name, with its published weights or those of a state dict,
-    whose photos are prepared as for the published ones. TeacherError."""
+    """Load a torchvision classifier by name, with its published weights or a state dict's; photos
+    are always preprocessed as for the published ones. Raises TeacherError."""
     models = require("torchvision.models", "students")
     try:
         published = models.get_model_weights(name).DEFAULT
@@ -131,7 +131,7 @@ def load_torchvision(
             model, labels = models.get_model(name, num_classes=_classes_of(state)), None
             model.load_state_dict(state)
         transform = published.transforms()
-    # No narrower: the errors of pickle, torch, urllib and the registry all come through.
+    # Broad on purpose: pickle, torch, urllib and the registry all raise their own errors.
     except Exception as error:
         raise cannot_load(f"torchvision:{name}", error, weights) from error
     preprocessing = {"transform": repr(transform)}
@@ -141,7 +141,7 @@ def load_torchvision(
 def load_timm(
     name: str, weights: Path | None = None, class_names: Path | None = None, device: str = "cpu"
 ) -> LibraryClassifier:
-    """A classifier by timm's name, with published weights or a checkpoint's. TeacherError."""
+    """Load a timm classifier by name, with published weights or a checkpoint's. TeacherError."""
     timm, data = require("timm", "students"), require("timm.data", "students")
     try:
         if weights is None:
@@ -152,7 +152,7 @@ def load_timm(
             model.load_state_dict(state)
         config = data.resolve_model_data_config(model)
         transform = data.create_transform(**config, is_training=False)
-    # No narrower: the errors of safetensors, pickle, torch and the hub all come through.
+    # Broad on purpose: safetensors, pickle, torch and the hub all raise their own errors.
     except Exception as error:
         raise cannot_load(f"timm:{name}", error, weights) from error
     labels = (model.pretrained_cfg or {}).get("label_names") if weights is None else None
@@ -160,7 +160,7 @@ def load_timm(
 
 
 def _classes_of(state: Mapping[str, Tensor]) -> int:
-    """How many classes a state dict's last weight tells apart."""
+    """The number of classes in a state dict's last weight."""
     return len(_last_weight(state))
 
 
@@ -175,7 +175,7 @@ def _last_weight(state: Mapping[str, Tensor]) -> Tensor:
 
 
 class LiteClassifier:
-    """The mean of several classifiers' probabilities of ImageNet's classes. `trunks`: by size."""
+    """The mean of several classifiers' ImageNet probabilities. `trunks`: by network size."""
 
     name = "ImageNet classifiers (EfficientNet-Lite0 and -Lite2)"
 
@@ -201,13 +201,13 @@ class LiteClassifier:
 
     @property
     def weights(self) -> Tensor:
-        """Of the smallest network's head: the default student starts from that network."""
+        """Those of the smallest network's head; the default student starts from that network."""
         return self.heads[-1].get_parameter("weight").detach().cpu()
 
     def imagined(self, cache: FeatureCache, photos: Sequence[Path]) -> Features:
-        """Grids as the last trunk's last blocks take them, [N, 7, 7, C] float16: of each photo,
-        changed until the classifier takes it for a class drawn at random. Photos of a few thousand
-        captions show few classes, and photos of nothing tell how far a class reaches."""
+        """Move each photo's grid one to three gradient steps toward a random class: [N, 7, 7, C]
+        float16, the input of the last trunk's last blocks. A few thousand captioned photos show few
+        classes, and imagined ones show how far a class reaches."""
         trunk = self.trunks[-1].shallower
         sources = [trunk.cached(cache, photos, 0)]
         name = f"{self.identity} imagines"
@@ -216,13 +216,13 @@ class LiteClassifier:
         )
 
     def classify_imagined(self, grids: Features) -> Tensor:
-        """Probabilities [B, C] by the last trunk alone."""
+        """Probabilities [B, C] from the last trunk alone."""
         rows = torch.from_numpy(grids.astype(np.float32)).to(device_of(self.heads))
         with torch.no_grad():
             return self._logits(rows.permute(0, 3, 1, 2)).softmax(1).cpu()
 
     def _imagine(self, grids: Features) -> Features:
-        # Seeded by the photos, so that a run that continues imagines the same.
+        # Seeded by the photos, so that a resumed run imagines the same ones.
         random = np.random.default_rng(zlib.crc32(grids.tobytes()))
         device = device_of(self.heads)
         wanted = torch.from_numpy(random.integers(0, len(self.names), len(grids))).to(device)

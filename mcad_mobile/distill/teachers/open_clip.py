@@ -1,4 +1,4 @@
-"""Checkpoints of open_clip as dual-stream teachers."""
+"""open_clip checkpoints as dual-stream teachers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mcad_mobile.students.protocol import model_sha256
 
 
 class OpenClipTeacher(FeatureTeacher):
-    """One vector per photo, one per caption, from any model that open_clip can build."""
+    """One vector per photo and one per caption, from any model that open_clip can build."""
 
     def __init__(
         self, name: str, model: Any, transform: Any, tokenizer: Any, device: torch.device
@@ -31,14 +31,14 @@ class OpenClipTeacher(FeatureTeacher):
         self._transform = transform
         self._tokenizer = tokenizer
         self._device = device
-        # open_clip has no one place where every architecture states its width.
+        # open_clip has no single place where every architecture states its width.
         with torch.no_grad():
             self.dim = self._text_features([""]).shape[1]
 
     @staticmethod
     def load(name: str, pretrained: str | None = None, device: str = "cpu") -> OpenClipTeacher:
-        """From an architecture and `pretrained`, a file or a published tag, or a name that carries
-        its weights. Photos are prepared for a file as for OpenAI's CLIP. TeacherError."""
+        """Load an architecture with `pretrained`, a file or a published tag, or a name with its own
+        weights. For a file, photos are preprocessed as for OpenAI's CLIP. Raises TeacherError."""
         open_clip = require("open_clip", "students")
         try:
             model, transform = open_clip.create_model_from_pretrained(
@@ -50,7 +50,7 @@ class OpenClipTeacher(FeatureTeacher):
             return OpenClipTeacher(
                 short_name, model.eval(), transform, tokenizer, torch.device(device)
             )
-        # No narrower: the errors of json, safetensors, pickle, torch and the hub all come through.
+        # Broad on purpose: json, safetensors, pickle, torch and the hub raise their own errors.
         except Exception as error:
             raise cannot_load(name, error, pretrained) from error
 

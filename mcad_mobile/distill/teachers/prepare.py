@@ -1,5 +1,5 @@
-"""The teachers of a run and their labels. Reference teachers and the fusion are trained on the
-captioned photos, each once, and kept under a name made of its recipe and its data."""
+"""The teachers of a run and their labels. Reference teachers and the fusion are each trained once
+on the captioned photos, and cached under a hash of recipe and data."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from mcad_mobile.distill.teachers.word_region import (
 from mcad_mobile.distill.trainees.frozen_trunk import TRAINED_BLOCKS
 from mcad_mobile.errors import TeacherError
 
-# Where a text tower starts from MiniLM: the last digits of its table's decomposition depend on
-# the number of threads, and what was trained with another is the same teacher.
+# Not hashed: the last digits of MiniLM's factored token table depend on the number of threads,
+# which does not make another teacher.
 _DECOMPOSED = ("text.token.weight", "text.widen.weight")
 
 
@@ -54,7 +54,7 @@ class TeacherTraining:
         return BatchSampler(self.data, batch, Views(self.recipe.views, 0), 0, 0, seed)
 
     def grids(self, trunks: Sequence[GridTrunk]) -> Callable[[Batch], Tensor]:
-        """A batch's grids, those of all trunks side by side: [I, 7, 7, C] float32."""
+        """Return a function to a batch's grids, all trunks concatenated: [I, 7, 7, C] float32."""
         views = Views(self.recipe.views, 0)
         rows = [trunk.rows(self.data, views, self.cache) for trunk in trunks]
         return lambda batch: torch.cat([grids.of(batch) for grids in rows], -1)
@@ -73,8 +73,8 @@ class TeacherTraining:
         losses: Callable[[Loop, Forward, Batch], Losses],
         taught_by: Sequence[object] = (),
     ) -> None:
-        """Train `model` in place, or load what an earlier run of the same recipe trained.
-        `taught_by`: what else the losses depend on, for the name it is kept under."""
+        """Train `model` in place, or load it if an earlier run with the same recipe trained it.
+        `taught_by`: whatever else the losses depend on, for the file's name."""
         from safetensors.torch import load_file, save
 
         speed = [epochs, *(group["lr"] for group in groups)]
@@ -104,12 +104,12 @@ class TeacherTraining:
         sampler: BatchSampler,
         taught_by: Sequence[object],
     ) -> str:
-        """24 hex digits of a hash of all that the trained model depends on."""
+        """Hash everything that the trained model depends on to 24 hex digits."""
         started = hashlib.sha256()
         for name, value in model.state_dict().items():
             if name not in _DECOMPOSED:
                 started.update(name.encode() + value.detach().cpu().numpy().tobytes())
-        # The sampler draws the photos: its seed and views count, and not those of the recipe.
+        # The sampler draws the photos, so its seed and views count, not the recipe's.
         drawn = {"seed": sampler.seed, "views": sampler.views.paired}
         recipe = {**msgspec.structs.asdict(self.recipe), "members": None, **drawn}
         parts = [kind, recipe, speed, self.data.fingerprint, started.hexdigest(), *taught_by]
@@ -118,7 +118,7 @@ class TeacherTraining:
 
 def reference_trunks(arithmetic: Arithmetic) -> dict[int, GridTrunk]:
     """The trunks of the reference teachers, by size."""
-    # The student's trunk is Lite0, too, and its grids are in the cache already.
+    # The student's trunk is also Lite0, and its grids are already cached.
     return {
         2: GridTrunk.pretrained(2, arithmetic),
         0: GridTrunk.pretrained(0, arithmetic, resumed=TRAINED_BLOCKS),
@@ -126,7 +126,7 @@ def reference_trunks(arithmetic: Arithmetic) -> dict[int, GridTrunk]:
 
 
 def train_duals(training: TeacherTraining, token_counts: Tensor) -> list[RegionTextTeacher]:
-    """As many as the recipe has members, from its seed and those after it."""
+    """Train as many as the recipe has `members`, with consecutive seeds."""
     recipe, trunks = training.recipe, list(reference_trunks(training.arithmetic).values())
     seeds = [recipe.seed + member for member in range(recipe.members)]
     return [_train_dual(training, trunks, token_counts, seed) for seed in seeds]
@@ -135,7 +135,7 @@ def train_duals(training: TeacherTraining, token_counts: Tensor) -> list[RegionT
 def _train_dual(
     training: TeacherTraining, trunks: Sequence[GridTrunk], token_counts: Tensor, seed: int
 ) -> RegionTextTeacher:
-    """Regions of both trunks and MiniLM-L6, contrastively."""
+    """Train regions of both trunks and MiniLM-L6 contrastively."""
     recipe = training.recipe
     torch.manual_seed(seed)
     model = RegionText.pretrained(trunks, token_counts)
@@ -166,14 +166,14 @@ def _train_dual(
 def train_single(
     training: TeacherTraining, duals: Sequence[RegionTextTeacher]
 ) -> WordRegionTeacher:
-    """Word-region attention on the frozen regions and tokens of `duals`."""
+    """Train word-region attention on the frozen regions and tokens of `duals`."""
     recipe = training.recipe
     torch.manual_seed(recipe.seed)
     model = WordRegion(duals)
     grids = training.grids(duals[0].trunks)
 
     def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
-        # Every process scores its own pairs against each other: word counts differ, and scores
+        # Each process scores only its own pairs against each other: word counts differ, so scores
         # of all against all would have to be gathered word by word.
         mine, _, _ = loop.share(batch)
         ids, mask = training.tokens(mine, loop.device)
@@ -200,7 +200,7 @@ def train_single(
 
 
 def train_fusion(training: TeacherTraining, labels: Labels, recipe: Recipe) -> Fusion:
-    """Both teachers frozen: the fusion learns to tell the matched pairs by s'_ij."""
+    """Train the fusion to pick out the matched pairs by s'_ij, with both teachers frozen."""
     teachers = training.recipe
     torch.manual_seed(teachers.seed)
     assert labels.single is not None
@@ -234,8 +234,8 @@ def label(
     cache: FeatureCache,
     arithmetic: Arithmetic,
 ) -> tuple[Labels | None, ClassLabels | None]:
-    """Labels by the recipe's teachers, which are trained first where they are not given, and by the
-    classifier; None where the recipe asks for none."""
+    """Return labels by the recipe's teachers, after training those that are not given, and by the
+    classifier; None for what the recipe does not ask for."""
     if recipe.teaching == "none":
         return None, None
     training = TeacherTraining(data.pairs, recipe.teachers, cache, arithmetic)
@@ -273,7 +273,7 @@ def _label_by_teachers(
 
 
 def _reference_duals(duals: Sequence[DualStreamTeacher]) -> list[RegionTextTeacher]:
-    """`duals`, which the reference single-stream teacher starts from. TeacherError for others."""
+    """Return `duals` if they are the reference teachers, else raise TeacherError."""
     reference = [dual for dual in duals if isinstance(dual, RegionTextTeacher)]
     if len(reference) < len(duals):
         raise TeacherError(

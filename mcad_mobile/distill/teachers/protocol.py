@@ -1,4 +1,4 @@
-"""Teachers' protocols: dual-stream, single-stream, classifiers; and what adapters share."""
+"""Protocols of dual-stream, single-stream and classifier teachers; helpers for adapters."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TextStates:
 
 
 class DualStreamTeacher(Protocol):
-    """One vector per image, one per text (CLIP, SigLIP): can be searched, sees no pair."""
+    """One vector per image and one per text (CLIP, SigLIP): can be searched, never sees a pair."""
 
     name: str
     dim: int
@@ -59,8 +59,8 @@ class SingleStreamTeacher(Protocol):
 
     name: str
     fused_dim: int
-    # Whether scores are cosines, as dual-stream similarities are. Other scores are brought to the
-    # mean and spread of those before anything is learned from them.
+    # Whether scores are cosines, like dual-stream similarities. Other scores are first scaled to
+    # the mean and spread of those similarities.
     cosines: bool
 
     @property
@@ -75,17 +75,17 @@ class SingleStreamTeacher(Protocol):
         ...
 
     def fuse(self, photos: Tensor, texts: TextStates, pairs: Tensor) -> Fused:
-        """Look without gradients at `pairs` [P, 2] int64, rows of the prepared photos and texts."""
+        """Fuse `pairs` [P, 2] int64, rows of the prepared photos and texts, without gradients."""
         ...
 
 
 class ClassifierTeacher(Protocol):
-    """A photo's probabilities over classes that have names."""
+    """A photo's probabilities over named classes."""
 
     name: str
 
     @property
-    def identity(self) -> str: ...  # not of names: they change no probability
+    def identity(self) -> str: ...  # without names: they change no probability
     @property
     def names(self) -> Sequence[Sequence[str]]: ...  # of each class, the best first
     @property
@@ -116,15 +116,15 @@ class Teachers:
 
 
 def concatenate_teachers(embeddings: Sequence[Tensor]) -> Tensor:
-    """Several dual-stream teachers as one: unit vectors [..., D_n] of each -> unit vectors
-    [..., sum D_n], whose products are the means of theirs."""
+    """Combine dual-stream teachers: unit vectors [..., D_n] of each -> unit vectors [..., sum D_n],
+    whose cosines are the means of theirs."""
     return torch.cat(list(embeddings), -1) / math.sqrt(len(embeddings))
 
 
 def in_batches(
     encode: Callable[[list[Item]], Tensor], items: Sequence[Item], empty: Tensor, size: int = _BATCH
 ) -> Tensor:
-    """Rows of `encode`, a batch at a time without gradients, on the CPU, as `empty` [0, ...]."""
+    """Rows of `encode`, by batches, without gradients, on the CPU, typed as `empty` [0, ...]."""
     rows = [empty]
     with torch.no_grad():
         for start in range(0, len(items), size):
@@ -136,13 +136,13 @@ def in_batches(
 def unit_rows(
     encode: Callable[[list[Item]], Tensor], items: Sequence[Item], dim: int, size: int = _BATCH
 ) -> Tensor:
-    """`in_batches` for embeddings: [N, dim] float32 of unit length, on the CPU."""
+    """Like `in_batches`, for embeddings: [N, dim] float32 of unit length, on the CPU."""
     rows = in_batches(encode, items, torch.empty(0, dim), size)
     return nn.functional.normalize(rows, dim=1)
 
 
 class FeatureTeacher(ABC):
-    """Base of adapters of dual-stream checkpoints: features of a batch become unit rows."""
+    """Base class of dual-stream adapters, which normalizes their features."""
 
     dim: int
 
@@ -150,7 +150,7 @@ class FeatureTeacher(ABC):
         return unit_rows(self._photo_features, photos, self.dim)
 
     def embed_texts(self, captions: Sequence[str]) -> Tensor:
-        """As the protocol says; captions are cut to the model's text length."""
+        """As in the protocol; captions are cut to the model's text length."""
         return unit_rows(self._text_features, captions, self.dim)
 
     @abstractmethod
@@ -163,7 +163,7 @@ class FeatureTeacher(ABC):
 
 
 def cannot_load(name: str, error: Exception, weights: object = None) -> TeacherError:
-    """The error to raise when a library fails to load a teacher, in whatever way."""
+    """The error to raise when a library fails to load a teacher, for any reason."""
     source = f"{name} with {weights}" if weights else name
     return TeacherError(
         f"{source} cannot be loaded as a teacher: {type(error).__name__}: {error}",

@@ -28,8 +28,8 @@ _TEXT = TextConfig(layers=6, embedding_rank=384)
 
 
 class RegionText(nn.Module):
-    """Grids and token ids -> unit vectors of one space. The last convolution of each trunk is
-    trained, as a linear map of its regions, which takes this teacher beyond frozen features."""
+    """Grids and token ids -> unit vectors of one space. Each trunk's last convolution is trained,
+    as a linear map of regions, which takes this teacher beyond frozen features."""
 
     def __init__(self, channels: Sequence[int], dim: int = DIM) -> None:
         super().__init__()
@@ -49,12 +49,12 @@ class RegionText(nn.Module):
         return model
 
     def regions(self, grids: Tensor) -> Tensor:
-        """Grids of all trunks, side by side [B, 7, 7, C] -> [B, 49, 1280 a trunk]."""
+        """Concatenated grids of all trunks [B, 7, 7, C] -> [B, 49, 1280 per trunk]."""
         parts = zip(self.region, torch.split(grids, self.channels, -1), strict=True)
         return torch.cat([F.relu6(region(part)) for region, part in parts], -1).flatten(1, 2)
 
     def pool(self, regions: Tensor) -> Tensor:
-        """[B, 49, 1280 a trunk] -> [B, dim] of unit length."""
+        """[B, 49, 1280 per trunk] -> [B, dim] of unit length."""
         return F.normalize(self.head(regions.mean(1)).float(), dim=-1)
 
     def photos(self, grids: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class RegionText(nn.Module):
 
 
 class RegionTextTeacher:
-    """A trained RegionText behind the DualStreamTeacher protocol. It computes as its trunks do."""
+    """A trained RegionText as a DualStreamTeacher, in the arithmetic of its trunks."""
 
     name = "region-text (EfficientNet-Lite0 and -Lite2, MiniLM-L6)"
     dim = DIM
@@ -96,12 +96,12 @@ class RegionTextTeacher:
             return self.model.photos(self.seen(grids)).cpu()
 
     def seen(self, grids: Sequence[Features]) -> Tensor:
-        """Each trunk's grids, side by side and on the model's device: [B, 7, 7, C] float32."""
+        """Concatenate the trunks' grids on the model's device: [B, 7, 7, C] float32."""
         parts = [torch.from_numpy(part.astype(np.float32)) for part in grids]
         return torch.cat(parts, -1).to(device_of(self.model))
 
     def tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """[M, L] -> token states [M, L, 384], zeros where a group of like length ended."""
+        """[M, L] -> token states [M, L, 384], zeros beyond the longest of a by_length group."""
         length = ids.shape[1]
 
         def encode(ids: Tensor, mask: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Checkpoints of transformers as teachers: dual-stream CLIP, SigLIP, single-stream BLIP, ViLT."""
+"""transformers checkpoints as teachers: dual-stream CLIP and SigLIP, single-stream BLIP, ViLT."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from mcad_mobile.distill.teachers.protocol import (
 from mcad_mobile.errors import TeacherError, require
 from mcad_mobile.students.protocol import model_sha256
 
-_TEXT_LENGTH = 32  # tokens, where the model allows as many
+_TEXT_LENGTH = 32  # tokens, if the model allows as many
 _PAIRS = 64  # scored together, so that memory does not grow with the number of pairs
 _CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint of transformers, ready to run: the model in eval mode, float32, on `device`."""
+    """A transformers checkpoint, ready to run: the model in eval mode, float32, on `device`."""
 
     name: str
     identity: str
@@ -55,14 +55,14 @@ def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Check
         model, report = getattr(transformers, kind).from_pretrained(
             path, config=config, dtype=torch.float32, output_loading_info=True
         )
-        # transformers only logs these, and fills them with random numbers.
+        # transformers only logs missing weights and initializes them randomly.
         if missing := sorted(report["missing_keys"]):
             raise TeacherError(
                 f"{path} lacks {len(missing)} weights of {kind}, {missing[0]} among them.",
                 f"Give a checkpoint that was trained as {kind}.",
             )
-        # Without torchvision transformers takes this backend by itself; with it, it would resize
-        # otherwise, and one checkpoint would have two sets of features under one identity.
+        # transformers picks this backend itself without torchvision. With it, photos would be
+        # resized differently, and one identity would stand for two sets of features.
         image_processor = transformers.AutoImageProcessor.from_pretrained(
             path, backend="pil", trust_remote_code=False
         )
@@ -72,7 +72,7 @@ def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Check
         model = model.eval().to(device)
     except TeacherError:
         raise
-    # No narrower: the errors of json, safetensors, pickle, torch and the hub all come through.
+    # Broad on purpose: json, safetensors, pickle, torch and the hub raise their own errors.
     except Exception as error:
         raise cannot_load(path, error) from error
     name = Path(path).resolve().name
@@ -117,7 +117,7 @@ class TransformersDualTeacher(FeatureTeacher):
             max_length=self._text_length,
             return_tensors="pt",
         ).to(self._checkpoint.device)
-        # SigLIP was trained to see its padding, and pools at the last place: no mask for it.
+        # SigLIP gets no mask: it was trained to attend to padding and pools at the last position.
         mask = None if self._is_siglip else inputs["attention_mask"]
         features: Tensor = self._checkpoint.model.get_text_features(
             input_ids=inputs["input_ids"], attention_mask=mask
@@ -128,7 +128,7 @@ class TransformersDualTeacher(FeatureTeacher):
 class _PairTeacher(ABC):
     """Base of BLIP and ViLT: token ids as text states, and pairs scored in chunks."""
 
-    cosines = False  # but logits
+    cosines = False  # logits
 
     def __init__(self, checkpoint: Checkpoint, text_config: Any, fused_dim: int) -> None:
         self.name = checkpoint.name
@@ -154,7 +154,7 @@ class _PairTeacher(ABC):
         )
         return TextStates(inputs["input_ids"], inputs["attention_mask"].float())
 
-    # Not inference mode: its tensors may not enter a student's loss.
+    # Not inference mode, whose tensors may not enter a student's loss.
     @torch.no_grad()
     def fuse(self, photos: Tensor, texts: TextStates, pairs: Tensor) -> Fused:
         features, scores = torch.empty(len(pairs), self.fused_dim), torch.empty(len(pairs))
@@ -200,7 +200,7 @@ class BlipTeacher(_PairTeacher):
         return states
 
     def _look(self, photos: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        # Its parts and not the whole model: that would encode each photo again for every pair.
+        # Runs parts of the model: the whole would encode each photo again for every pair.
         states = self._model.text_encoder(
             input_ids=ids, attention_mask=mask, encoder_hidden_states=photos
         ).last_hidden_state
@@ -210,8 +210,8 @@ class BlipTeacher(_PairTeacher):
 
 
 class ViltTeacher(_PairTeacher):
-    """ViLT's retrieval model: the pooler's output is the fused feature, its ranking head's logit
-    the score. Photos are squashed to the square that its positions are learnt for."""
+    """ViLT's retrieval model: the pooler's output is the fused feature, the ranking head's logit
+    the score. Photos are squashed to the square that its positions were learned for."""
 
     def __init__(self, path: str, device: str = "cpu") -> None:
         checkpoint = load_checkpoint(path, {"vilt": "ViltForImageAndTextRetrieval"}, device)
@@ -236,8 +236,8 @@ class ViltTeacher(_PairTeacher):
     def _look(self, photos: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         side = self._side
         pixels = photos.transpose(1, 2).reshape(-1, 3, side, side)
-        # The model shuffles its patches, in training or not: always the same way for equal bits
-        # on every call, and without a step of the caller's generator. CUDA's it does not use.
+        # The model shuffles patches even in eval mode, by the CPU's generator. A seeded fork makes
+        # every call equal bit for bit and leaves the caller's generator alone.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             pooled: Tensor = self._model.vilt(

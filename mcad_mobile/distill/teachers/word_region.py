@@ -1,6 +1,6 @@
-"""The reference single-stream teacher: attention from words to regions of the photo in the manner
-of SCAN (arXiv 1803.08024, section 3.1), started from the spaces that the dual-stream teachers have
-aligned, set side by side: cross-attention from nothing learns nothing from 6,000 photos."""
+"""The reference single-stream teacher: attention from words to photo regions, as in SCAN (arXiv
+1803.08024, section 3.1). It starts from the concatenated spaces of the dual-stream teachers:
+randomly initialized cross-attention learns nothing from 6,000 photos."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class WordRegion(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
 
     def photo(self, regions: Sequence[Tensor]) -> Tensor:
-        """Each dual-stream teacher's regions [B, 49, 1280 a trunk] -> [B, 49, D] of unit length."""
+        """Dual-stream teachers' regions [B, 49, 1280 per trunk] -> [B, 49, D] of unit length."""
         return _mapped(self.region_heads, regions)
 
     def words(self, tokens: Sequence[Tensor]) -> Tensor:
@@ -50,16 +50,16 @@ class WordRegion(nn.Module):
     def forward(
         self, regions: Sequence[Tensor], tokens: Sequence[Tensor], mean: Tensor, dual: Tensor
     ) -> Tensor:
-        """Scores of all pairs [V, T], times the inverse temperature, for training. Of each
-        dual-stream teacher: regions [V, 49, 1280 a trunk] and the tokens [W, 384] of all captions;
-        mean [W, T] averages a caption's words; dual [V, T], the dual-stream similarities."""
+        """Scores of all pairs [V, T], times the inverse temperature, for training. From each
+        dual-stream teacher: regions [V, 49, 1280 per trunk] and tokens [W, 384] of all captions;
+        mean [W, T] averages a caption's words; dual [V, T] are the dual-stream similarities."""
         mapped = to_product_type(self.photo(regions))
         words = to_product_type(self.words(tokens))
         count, number, dim = mapped.shape
         similarity = (mapped.reshape(count * number, dim) @ words.T).view(count, number, -1)
         weights = (self.log_sharpness.exp() * similarity.float()).softmax(1)
-        # The length of an attended region is sqrt(a' G a) by the Gram matrix of the regions, so
-        # that the attended vectors themselves [V, W, D] are never formed.
+        # The length of an attended region is sqrt(a' G a), with the Gram matrix G of the regions,
+        # so the attended vectors [V, W, D] themselves are never formed.
         gram = mapped @ mapped.transpose(1, 2)
         length = ((gram @ weights.to(gram.dtype)).float() * weights).sum(1).clamp(min=1e-6).sqrt()
         cosine = (weights * similarity.float()).sum(1) / length
@@ -69,7 +69,7 @@ class WordRegion(nn.Module):
 
     def attended(self, regions: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """One photo per text. regions [P, 49, D], words [P, L, D] of unit length, mask [P, L]
-        -> what the words attend to, averaged [P, D], and the mean cosine of words and that [P]."""
+        -> the mean of the vectors that the words attend to [P, D], and their mean cosine [P]."""
         weights = (self.log_sharpness.exp() * (words @ regions.transpose(1, 2))).softmax(2)
         found = weights @ regions
         cosine = (found * words).sum(-1) / found.norm(dim=-1).clamp(min=1e-6)
@@ -83,8 +83,8 @@ def _mapped(heads: nn.ModuleList, inputs: Sequence[Tensor]) -> Tensor:
 
 
 def encode_photos(duals: Sequence[RegionTextTeacher], grids: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Grids of all trunks, side by side [B, 7, 7, C] -> embeddings [B, D] of unit length, and each
-    teacher's regions [B, 49, 1280 a trunk]."""
+    """Concatenated grids of all trunks [B, 7, 7, C] -> embeddings [B, D] of unit length, and each
+    teacher's regions [B, 49, 1280 per trunk]."""
     regions = [dual.model.regions(grids) for dual in duals]
     whole = [dual.model.pool(rows) for dual, rows in zip(duals, regions, strict=True)]
     return concatenate_teachers(whole), regions
@@ -131,7 +131,7 @@ class WordRegionTeacher:
 
     @torch.no_grad()
     def text_states(self, captions: Sequence[str]) -> TextStates:
-        """states [M, 1 + L, D] float16, the sentence before its words."""
+        """Return states [M, 1 + L, D] float16, each sentence before its words."""
         device = device_of(self.model)
         arrays = self.duals[0].tokenizer.batch(list(captions))
         ids, mask = (torch.from_numpy(array).to(device) for array in arrays)
