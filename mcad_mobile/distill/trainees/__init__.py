@@ -1,4 +1,4 @@
-"""Students under training, by the options of the command line."""
+"""Load the student to train, as options of the command line choose it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class StudentChoice:
         return "mcad" if self.spec is None else parse_spec(self.spec)[0]
 
     def recipe(self) -> Recipe:
-        """The default recipe of its kind."""
+        """The default recipe for the student's kind."""
         if self.kind == "mcad":
             return Recipe()
         return Recipe(head_lr=NEW_LR, tuned_lr=TUNED_LR)
 
 
 def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Recipe) -> Trainee:
-    """The student as training starts, by the seed of torch; one of ours is called `name`.
+    """Load the student to train, seeded by torch; a new default student is called `name`.
     StudentError if it cannot be loaded or exported; TrainingError if the recipe cannot train it."""
     if choice.kind != "mcad":
         trainee_name = f"{choice.spec}, from nothing" if choice.from_scratch else f"{choice.spec}"

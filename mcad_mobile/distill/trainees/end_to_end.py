@@ -1,4 +1,4 @@
-"""Training of a library's student: all of its weights, from photos."""
+"""Training of a library's student: all of its weights, from decoded photos."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import TrainingError
 from mcad_mobile.students.published import Trainable, freeze_unused
 
-# Peak learning rates, unless the recipe has others: WiSE-FT's for a CLIP that is trained further
-# (arXiv 2109.01903) and CLIP's own from nothing (arXiv 2103.00020, table 20).
+# Default peak learning rates: WiSE-FT's for fine-tuning a CLIP (arXiv 2109.01903), and CLIP's own
+# from scratch (arXiv 2103.00020, table 20).
 TUNED_LR, NEW_LR = 3e-5, 5e-4
 _AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class PixelReader:
-    """Photos are decoded when a batch asks for them, by all cores."""
+    """Decodes a batch's photos on demand, on all cores."""
 
     data: Dataset
     preprocess: Preprocess
@@ -49,10 +49,10 @@ class PixelReader:
         return self.ids[captions], self.mask[captions]
 
     def with_imagined(self, grids: Features) -> None:
-        """Imagined photos are grids of the default student's trunk, and no pixels."""
+        """Return None: imagined photos are grids of the default student's trunk, not pixels."""
 
     def _pixels(self, photo: int, view: int) -> NDArray[np.float32]:
-        # The crops that the teachers saw, which count extra photos from 0 (features.py).
+        # The same crops as for teachers, for which extra photos count from 0 (features.py).
         first = self.data.paired_photos
         number = photo if photo < first else photo - first
         side = self.preprocess.resize_to or self.preprocess.size
@@ -61,8 +61,8 @@ class PixelReader:
 
 
 class EndToEnd:
-    """A Trainee. TrainingError if a process has one photo of a step, and the student batch norms,
-    which would turn it into zeros."""
+    """A Trainee. TrainingError if a process gets one photo per step and the student has batch
+    norms, which would turn it into zeros."""
 
     def __init__(self, student: Trainable, name: str, photos_per_process: int) -> None:
         norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -87,7 +87,7 @@ class EndToEnd:
     def reader(
         self, data: Dataset, views: Views, cache: FeatureCache, arithmetic: Arithmetic
     ) -> PixelReader:
-        """Decodes each photo once, small, so that a broken one is named now, not after hours."""
+        """Decode each photo once, small, so that a broken one is reported now, not hours later."""
         for start in range(0, len(data.photos), _AT_ONCE):
             cache.progress("photos looked at", start, len(data.photos))
             batch = data.photos[start : start + _AT_ONCE]

@@ -1,4 +1,4 @@
-"""Training of the default student: its trunk is frozen, and the trunk's grids are cached."""
+"""Training of the default student on cached grids of its frozen trunk."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mcad_mobile.distill.teachers.classifiers import imagenet_kinds, imagenet_na
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.mcad import McadStudent, default_config
 
-TRAINED_BLOCKS = 1  # of the image tower, the last ones; two would cost thrice as much as one
+TRAINED_BLOCKS = 1  # last blocks of the image tower; training two would take three times as long
 TRUNK = "EfficientNet-Lite0"
-# A name of ImageNet's counts as often as so many captions that say it: few do.
+# An ImageNet name counts as much as this many captions that contain it, because few do.
 _NAME_COUNT = 20
 
 
@@ -59,7 +59,7 @@ class FrozenTrunk:
 
     @staticmethod
     def fresh(name: str, token_counts: Tensor) -> FrozenTrunk:
-        """ImageNet's trunk and MiniLM's first layers; the heads are random."""
+        """Start from ImageNet's trunk, MiniLM's first layers and random heads."""
         student = McadStudent(default_config(name), minilm_directory())
         load_imagenet(student.image)
         names = [*imagenet_names(), *(kind.names for kind in imagenet_kinds())]

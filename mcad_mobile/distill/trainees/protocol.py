@@ -1,4 +1,4 @@
-"""Students under training: their protocol, and what is trained with them and thrown away."""
+"""The protocol of students under training, and temperatures trained with them, then discarded."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Reader(Protocol):
     def captions(self, captions: Rows) -> tuple[Tensor, Tensor]: ...
 
     def with_imagined(self, grids: Features) -> Reader | None:
-        """One that takes imagined photos, the view after the last; None where it takes none."""
+        """Return a reader with imagined photos as one more view, or None if that is impossible."""
         ...
 
 
 class Trainee(Protocol):
     """A student under training."""
 
-    # All of its weights. The losses reach each of those that require a gradient: several processes
-    # would wait for one that none reads.
+    # All of its weights. The losses must use each one that requires a gradient: distributed
+    # training would wait for the gradient of an unused one.
     module: nn.Module
 
     name: str  # kind and starting point
@@ -47,7 +47,7 @@ class Trainee(Protocol):
     def reader(
         self, data: Dataset, views: Views, cache: FeatureCache, arithmetic: Arithmetic
     ) -> Reader:
-        """PhotoError for a photo that cannot be decoded."""
+        """Return a reader of `data`. PhotoError for a photo that cannot be decoded."""
         ...
 
     def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
@@ -61,8 +61,8 @@ class Trainee(Protocol):
     def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor: ...
 
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        """AdamW's parameter groups, each with its peak `lr`. Called once, before training; it sets
-        what is frozen, and how much is dropped."""
+        """Return AdamW's parameter groups, each with its peak `lr`. Called once, before training;
+        also freezes weights and sets dropout."""
         ...
 
     def save(self, directory: Path) -> None:
@@ -88,10 +88,10 @@ class Learner(nn.Module):
     def forward(
         self, photos: Tensor, ids: Tensor, mask: Tensor, captions: int | None = None
     ) -> dict[str, Tensor]:
-        """I photos and T texts of a reader, of which the first `captions` (None: all) are captions
-        and the others name classes -> image [I, D], text and names [T, D] of unit length; scale and
-        soft_scale [], where a loss needs them."""
-        # Text first, as ever: what dropout draws for it does not depend on the image tower.
+        """Embed I photos and T texts from a reader; the first `captions` texts (None: all) are
+        captions, the others name classes -> image [I, D], text and names [T, D] in all, of unit
+        length; scale and soft_scale [], if a loss needs them."""
+        # Text first, so that its dropout does not depend on the image tower.
         text = self._trainee.embed_captions(ids, mask)
         out = {"image": self._trainee.embed_photos(photos), "text": text[:captions]}
         if captions is not None and captions < len(text):
@@ -104,7 +104,7 @@ class Learner(nn.Module):
 
 
 def evaluate_trainee(trainee: Trainee, reader: Reader, data: Dataset) -> Retrieval:
-    """Recall of a float trainee as it is now, among the pairs of `data`."""
+    """Return a float trainee's current recall on the pairs of `data`."""
     photos, captions = np.arange(data.paired_photos), np.arange(len(data.owner))
     images, texts = embed_rows(trainee, reader, photos, captions)
     return evaluate_retrieval(images.numpy(), texts.numpy(), data.owner)
