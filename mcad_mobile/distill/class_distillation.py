@@ -40,19 +40,19 @@ TEMPLATES = (
     "a person with {a}",
     "a big {name}",
 )
-_BEST_NAME = 0.6  # how often a class is called by its best name, whatever others it has
+_BEST_NAME = 0.6  # chance that a prompt uses the best name; otherwise any name is drawn
 _LEAST = 1e-10  # smaller probabilities are raised to it
-_SCALE = 28.0  # inverse temperature of similarities to classes, half of a photo's length
+_SCALE = 28.0  # inverse temperature of similarities to classes, which take half of an embedding
 
 
 @dataclass(frozen=True)
 class ClassLabels:
-    """A classifier's probabilities for all photos of a dataset, and for imagined ones, where it can
-    imagine any: these are the last view of the paired photos."""
+    """A classifier's probabilities for all photos of a dataset. If it can imagine photos, the
+    imagined ones are the last view of the paired photos."""
 
-    photos: PhotoRows  # rows [C] float16: logarithms of probabilities
+    photos: PhotoRows  # rows [C] float16: log probabilities
     names: Sequence[Sequence[str]]  # of each class, then of each kind
-    vectors: Tensor  # [C + K, F] float32: see class_vectors
+    vectors: Tensor  # [C + K, R] float32: see class_vectors
     name: str  # of the classifier
     identity: str
     imagined: Features | None = None  # [N, 7, 7, C'] float16
@@ -86,11 +86,11 @@ def class_labels(
 
 
 def class_vectors(weights: Tensor, kinds: Sequence[Kind], share: float = 0.3) -> Tensor:
-    """Where classes lie: [C + K, F] float32, in the order of the weight of their numbers, so that
-    the first k are the best k.
+    """Return vectors of C classes and then K kinds, [C + K, R] float32, R = min(C, F + K). Columns
+    are principal components, so that the first k are the best k.
 
-    A classifier's last weights [C, F] say how like each other its classes look; the kinds that a
-    class belongs to are `share` as much of it. Kinds follow classes: the mean of their own.
+    A classifier's last weights [C, F] tell how alike classes look; the kinds that a class belongs
+    to count `share` as much. A kind's vector is the mean of its classes'.
     """
     member = torch.zeros(len(kinds), len(weights))
     for row, kind in enumerate(kinds):
@@ -104,8 +104,8 @@ def class_vectors(weights: Tensor, kinds: Sequence[Kind], share: float = 0.3) ->
 
 
 class ClassPrompts:
-    """The `number` prompts of each step, a function of the seed and the step alone. Every class is
-    named once before any class is named again."""
+    """Draws the `number` prompts of each step from the seed and the step alone. Every class is
+    named once before any class is repeated."""
 
     def __init__(self, names: Sequence[Sequence[str]], number: int, seed: int) -> None:
         self.names = names
@@ -113,7 +113,7 @@ class ClassPrompts:
         self.seed = seed
 
     def at(self, step: int) -> tuple[Rows, list[str]]:
-        """The class that each prompt names [T], and the prompts."""
+        """Return the class that each prompt names [T], and the prompts."""
         numbers = np.arange(step * self.number, (step + 1) * self.number)
         rounds, places = np.divmod(numbers, len(self.names))
         orders = {
@@ -133,14 +133,14 @@ class ClassPrompts:
 
 
 def fill_template(template: str, name: str) -> str:
-    """One of TEMPLATES with a class's name."""
+    """Fill one of TEMPLATES with a class name."""
     article = "an" if name[0].lower() in "aeiou" else "a"
     return template.format(a=f"{article} {name}", name=name)
 
 
 class ClassDistillation:
-    """A classifier's labels, the prompts that name its classes, and the classes' vectors in the
-    student's space. `space` [R, D] takes the first R numbers of a vector there."""
+    """A classifier's labels, prompts that name its classes, and the class vectors in the student's
+    space. `space` [R, D] maps the first R numbers of a class vector to it."""
 
     def __init__(self, labels: ClassLabels, recipe: Recipe, space: Tensor) -> None:
         self.labels = labels
@@ -150,7 +150,7 @@ class ClassDistillation:
         self.vectors = numbers @ space[: numbers.shape[1]]
 
     def texts(self, step: int, rows: Rows) -> list[str]:
-        """A step's prompts, by their row numbers."""
+        """Return a step's prompts by row number."""
         _, texts = self.prompts.at(step)
         return [texts[row] for row in rows]
 
@@ -158,7 +158,7 @@ class ClassDistillation:
         log_probabilities = self.labels.photos.of(batch)
         classes = self.vectors[: log_probabilities.shape[1]]
         named = torch.from_numpy(self.prompts.at(step)[0])
-        # Softened: what a photo resembles beside its class says where it lies.
+        # Softened, because the other classes that a photo resembles help to place it.
         shares = (log_probabilities / self.temperature).softmax(1)
         shown = F.normalize(shares @ classes, dim=1)
         return ClassTargets(log_probabilities, classes, shown, self.vectors[named])
@@ -170,15 +170,15 @@ class ClassTargets:
 
     log_probabilities: Tensor  # [I, C] float32
     classes: Tensor  # [C, D] float32 of unit length
-    shown: Tensor  # [I, D] float32 of unit length: the mean of the classes that a photo may show
+    shown: Tensor  # [I, D] float32 of unit length: the mean of classes by probability
     named: Tensor  # [T, D] float32 of unit length: of each prompt
 
 
 def class_losses(
     embeddings: dict[str, Tensor], log_probabilities: Tensor, recipe: Recipe
 ) -> dict[str, Tensor]:
-    """`embeddings`: photos `image` [I, D], prompts `names` [T, D], where these should lie, `named`,
-    and the vectors of all `classes` [C, D], of unit length. log_probabilities: [I, C]."""
+    """`embeddings`, all of unit length: photos `image` [I, D], prompts `names` [T, D], their
+    targets `named` [T, D], and class vectors `classes` [C, D]. log_probabilities: [I, C]."""
     logits = _SCALE * embeddings["image"] @ embeddings["classes"].T
     return {
         "naming": recipe.classifier * naming_loss(logits, log_probabilities),

@@ -41,7 +41,7 @@ class Extra:
     captions: tuple[str, ...] = ()
 
     def limited(self, captions: int) -> Extra:
-        """Keep at most so many captions, always the same ones."""
+        """Keep at most `captions` captions, drawn with a fixed seed."""
         if len(self.captions) <= captions:
             return self
         chosen = np.random.default_rng(0).permutation(len(self.captions))[:captions]
@@ -50,7 +50,7 @@ class Extra:
 
 @dataclass(frozen=True)
 class Dataset:
-    """`photos` and `captions`: those of pairs first, then the extra ones. Caption j < paired
+    """`photos` and `captions` hold the paired ones first, then the extra ones. Paired caption j
     belongs to photo owner[j]."""
 
     photos: tuple[Path, ...]
@@ -76,7 +76,7 @@ class Dataset:
         )
 
     def token_counts(self) -> Tensor:
-        """How often each token occurs in the captions of pairs, [vocab] float32."""
+        """Count each token in the paired captions: [vocab] float32."""
         paired = len(self.owner)
         tokens = self.ids[:paired][self.mask[:paired] > 0]
         return torch.bincount(tokens.long(), minlength=default_config().text.vocab).float()
@@ -108,7 +108,7 @@ def load_pairs(folders: list[Path], split: str) -> list[CaptionedPhoto]:
 
 
 def load_extra(photo_folders: list[Path], caption_files: list[Path]) -> Extra:
-    """Photos without captions, and captions without photos. DataError, PhotoError."""
+    """Load photos without captions and captions without photos. Raises DataError, PhotoError."""
     hint = "Give a UTF-8 text file with one caption a line, and no empty lines."
     photos = [photo for folder in photo_folders for photo in find_photos(folder)]
     captions = [line for path in caption_files for line in read_lines(path, DataError, hint)]
@@ -116,9 +116,9 @@ def load_extra(photo_folders: list[Path], caption_files: list[Path]) -> Extra:
 
 
 def read_lines(path: Path, kind: type[McadError], hint: str) -> list[str]:
-    """The lines of a UTF-8 file. An error of `kind` if it cannot be read, or one is empty."""
+    """Read the lines of a UTF-8 file. Raises `kind` if that fails or a line is empty."""
     try:
-        # Not splitlines(): it would cut at form feeds and Unicode separators, too.
+        # splitlines() would also split at form feeds and Unicode separators.
         lines = path.read_text("utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise kind(f"{path} cannot be read: {error}.", hint) from error
@@ -141,20 +141,20 @@ class Batch:
 
     @property
     def real(self) -> Batch:
-        """With the photos that imagined ones were made from in their place."""
+        """The batch with each imagined photo replaced by its source."""
         views = self.views.copy()
         views[len(views) - self.imagined :] = 0
         return Batch(self.photos, views, self.captions, self.paired)
 
     def part(self, rank: int, world: int) -> Batch:
-        """The part that one of `world` processes embeds."""
+        """Return the part that process `rank` of `world` embeds."""
         return Batch(
             self.photos[rank::world], self.views[rank::world], self.captions[rank::world], 0
         )
 
 
 def restore_order(rows: int, world: int) -> Rows:
-    """Puts rows gathered from `world` parts back: gathered[restore_order(...)] is the batch."""
+    """Return indices that undo Batch.part: gathered[restore_order(...)] is the batch."""
     return np.argsort(np.concatenate([np.arange(rows)[rank::world] for rank in range(world)]))
 
 
@@ -168,17 +168,17 @@ class Views:
 
 @dataclass(frozen=True)
 class BatchSampler:
-    """The batch of each step: a function of the seed and the step alone. `companions` [N + E, K]:
-    extra captions that may go with each photo; None: any."""
+    """Draws the batch of each step from the seed and the step alone. `companions` [N + E, K]: the
+    extra captions that may accompany each photo; None: any."""
 
     data: Dataset
     batch: int
     views: Views
-    extra_photos: int  # a step
-    extra_captions: int  # a step
+    extra_photos: int  # per step
+    extra_captions: int  # per step
     seed: int
     companions: Rows | None = None
-    imagined: int = 0  # a step: the view of paired photos that follows the others
+    imagined: int = 0  # per step; they are the view of paired photos after the others
 
     @property
     def steps_per_epoch(self) -> int:

@@ -1,4 +1,4 @@
-"""The device of a process, and the arithmetic of its products."""
+"""The device of a process, and the precision of its matrix products."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def accelerator() -> Accelerator:
-    """This process's. `autocast` decides how products are computed, not `accelerate launch`."""
+    """Return this process's Accelerator. `autocast` sets the precision, not `accelerate launch`."""
     package = require("accelerate", "distill")
     return package.Accelerator(mixed_precision="no")
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc's malloc to keep what is freed for the next step, for the whole process: it
-    otherwise gives large blocks back, and the kernel clears their pages again and again. Measured
-    on one core of an AMD EPYC: a photo's grid of EfficientNet-Lite0 takes 9.8 ms, not 20.6."""
+    """Make glibc's malloc keep freed memory, in the whole process. By default it returns large
+    blocks, and the kernel zeroes their pages again at every step. Measured on one core of an AMD
+    EPYC: a photo's grid of EfficientNet-Lite0 takes 9.8 ms, not 20.6."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
@@ -39,18 +39,18 @@ def keep_freed_memory() -> None:
 
 
 def autocast(arithmetic: Arithmetic, device: torch.device) -> torch.autocast:
-    """Compute matrix products and convolutions in `arithmetic`; all else stays float32."""
+    """Compute matrix products and convolutions in `arithmetic`, everything else in float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=arithmetic == "bf16")
 
 
 def to_product_type(rows: Tensor) -> Tensor:
-    """Cast `rows` to the type of autocast's products, once for several products."""
+    """Cast `rows` to autocast's dtype, once for several products."""
     kind = rows.device.type
     return rows.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else rows
 
 
 def choose_arithmetic(option: ArithmeticOption) -> Arithmetic:
-    """What the recipe names, or bfloat16 where the devices of all processes multiply it."""
+    """Return `option`; for "auto", bf16 if every process's device has instructions for it."""
     if option != "auto":
         return option
     gather = require("accelerate.utils", "distill").gather_object
@@ -58,7 +58,7 @@ def choose_arithmetic(option: ArithmeticOption) -> Arithmetic:
 
 
 def multiplies_bfloat16(device: torch.device, cpuinfo: str | None = None) -> bool:
-    """Whether a device has instructions for it: emulated, it is no faster than float32."""
+    """Whether a device has bfloat16 instructions; emulated, it is no faster than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     sets = machine.instruction_sets(machine.cpuinfo() if cpuinfo is None else cpuinfo)

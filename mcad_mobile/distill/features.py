@@ -1,4 +1,4 @@
-"""Features of photos and captions: computed once by frozen models, and kept on disk."""
+"""Features of photos and captions, computed once by frozen models and cached on disk."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _LENGTH_GROUPS = 4
 
 
 class FeatureCache:
-    """Arrays under one folder, each named by a hash of the model and of its inputs. The cluster at
-    `ray`, or else this process, encodes photos."""
+    """Arrays in one folder, each named by a hash of the model and its inputs. Photos are encoded on
+    the cluster at `ray`, or by this process if it is None."""
 
     def __init__(self, folder: Path, progress: Progress, ray: str | None = None) -> None:
         self.folder = folder
@@ -51,8 +51,8 @@ class FeatureCache:
     def of_photos(
         self, photos: Sequence[Path], view: int, identity: str, part: str, compute: EncodePhotos
     ) -> Features:
-        """Rows of `compute` for one view of each photo -> [N, ...] float16, memory-mapped. View 0
-        is the photo itself, the others are seeded crops and flips. PhotoError."""
+        """Return rows of `compute` for one view of each photo: [N, ...] float16, memory-mapped.
+        View 0 is the photo itself, the others are seeded crops and flips. Raises PhotoError."""
         key = _digest(identity, str(view), *(content_of(photo) for photo in photos))
 
         def batched(batches: Sequence[range]) -> Iterator[Features]:
@@ -67,7 +67,7 @@ class FeatureCache:
         part: str,
         compute: EncodeTexts,
     ) -> Features:
-        """Rows of `compute` for each caption -> [M, ...] float16, memory-mapped."""
+        """Return rows of `compute` for each caption: [M, ...] float16, memory-mapped."""
         key = _digest(identity, *captions)
 
         def batched(batches: Sequence[range]) -> Iterator[Features]:
@@ -82,7 +82,7 @@ class FeatureCache:
         part: str,
         compute: Callable[[list[Features]], Features],
     ) -> Features:
-        """Rows of `compute` for features that this cache holds: a second model on top of others."""
+        """Return rows of `compute`, a model that takes other models' features from this cache."""
         names = []
         for source in sources:
             assert isinstance(source, np.memmap) and source.filename, "only a cache's own features"
@@ -112,8 +112,8 @@ class FeatureCache:
     def _fill(
         self, file: BinaryIO, count: int, compute: EncodeBatches, part: str, at_once: int
     ) -> None:
-        """Batch by batch to the end of the file: a gallery's features may not fit into memory, and
-        a run that was cut off continues behind the last whole one."""
+        """Append batch by batch: a gallery's features may not fit into memory, and an interrupted
+        run continues after the last complete batch."""
         kept = _rows_kept(file, count, at_once)
         self.progress(part, kept, count)
         batches = [
@@ -130,13 +130,13 @@ class FeatureCache:
 
 
 def _rows_kept(file: BinaryIO, count: int, at_once: int) -> int:
-    """How many of `count` rows `file` holds in whole batches, behind which it is cut."""
+    """Return how many of `count` rows `file` holds in complete batches; truncate the rest."""
     try:
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         first, row = file.tell(), dtype.itemsize * math.prod(shape[1:])
         batches = (file.seek(0, os.SEEK_END) - first) // (row * at_once)
-    except ValueError:  # in its first bytes
+    except ValueError:  # cut off within its header
         batches = 0
     rows = min(batches * at_once, count)
     file.seek(first + rows * row if rows else 0)
@@ -158,8 +158,8 @@ def compute_views(
     batches: Sequence[range],
     ray: str | None,
 ) -> Iterator[Features]:
-    """Rows of `compute` for one view of each batch's photos, in this process, or on the cluster at
-    `ray`, whose nodes find the photos at the same paths. PhotoError."""
+    """Yield rows of `compute` for one view of each batch's photos, from this process or the cluster
+    at `ray`, whose nodes must find the photos at the same paths. Raises PhotoError."""
     paths = [[str(photos[number].absolute()) for number in batch] for batch in batches]
     if ray is None:
         for batch, names in zip(batches, paths, strict=True):
@@ -176,7 +176,7 @@ def compute_views(
 
 
 class _Worker:
-    """An actor: the model and the view."""
+    """A Ray actor that computes one view."""
 
     def __init__(self, compute: EncodePhotos, view: int) -> None:
         self._compute, self._view = compute, view
@@ -190,7 +190,7 @@ class _Worker:
 
 @dataclass(frozen=True)
 class _ViewModel:
-    """A model of embed_shard for one view of photos, counted from `first`: both seed the crop."""
+    """A model for embed_shard. A photo's view and its number, from `first`, seed the crop."""
 
     view: int
     first: int
@@ -216,7 +216,7 @@ def _rows(paths: list[str], view: int, first: int, compute: EncodePhotos) -> Fea
 
 @dataclass(frozen=True)
 class PhotoRows:
-    """Features of a dataset's photos: its paired photos in some views, extra ones in others."""
+    """Features of a dataset's photos; paired and extra photos may have different views."""
 
     paired: tuple[Features, ...]  # per view, [N, ...]
     extra: tuple[Features, ...]  # per view, [E, ...]
@@ -234,7 +234,7 @@ class PhotoRows:
 def photo_rows(
     data: Dataset, views: Views, of_view: Callable[[Sequence[Path], int], Features]
 ) -> PhotoRows:
-    """`of_view(photos, view)` for every view of every photo of `data`."""
+    """Call `of_view(photos, view)` for every view of the photos of `data`."""
     paired, extra = data.photos[: data.paired_photos], data.photos[data.paired_photos :]
     return PhotoRows(
         tuple(of_view(paired, view) for view in range(views.paired)),
@@ -265,20 +265,20 @@ class CaptionRows:
 
 
 def caption_rows(data: Dataset, of_captions: Callable[[Sequence[str]], Features]) -> CaptionRows:
-    """`of_captions(captions)` for both kinds, so that paired ones are kept when others come."""
+    """Encode extra captions apart, so that paired ones stay cached when the extra ones change."""
     first = len(data.owner)
     extra = data.captions[first:]
     return CaptionRows(of_captions(data.captions[:first]), of_captions(extra) if extra else None)
 
 
 def half(encode: Callable[[Item], Tensor]) -> Callable[[Item], Features]:
-    """`encode` with its rows as float16, as a cache keeps them."""
+    """Wrap `encode` to return float16 rows, as a cache keeps them."""
     return lambda batch: encode(batch).half().numpy()
 
 
 def by_length(encode: Callable[[Tensor, Tensor], Tensor], ids: Tensor, mask: Tensor) -> Tensor:
-    """`encode(ids, mask)` [M, ...], computed in groups of similar length, each cut to its longest
-    caption, and put back into order. ids, mask: [M, L]. Half the time of one padded batch."""
+    """Compute `encode(ids, mask)` [M, ...] in groups of similar length, each cut to its longest
+    caption, and restore the order. ids, mask: [M, L]. Takes half the time of one padded batch."""
     lengths = mask.sum(1).long()
     order = lengths.argsort(stable=True)
     rows = []

@@ -1,5 +1,5 @@
-"""MCAD's fusion of single-stream features into the dual-stream teacher's: new teacher features and
-similarities, which the student is drawn to. docs/method.md says which parts are the paper's."""
+"""MCAD's fusion of single-stream features into the dual-stream teacher's. The student learns the
+fused features and similarities. docs/method.md says which parts are the paper's."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Modified:
 
 
 def candidates(image: Tensor, text: Tensor, k: int) -> Tensor:
-    """The k texts nearest each image [I, D] and the k images nearest each text [T, D] -> [I, T]
-    bool, without knowing which belong together: a fused feature must not tell it."""
+    """Mark the k texts nearest each image [I, D] and the k images nearest each text [T, D] -> [I,
+    T] bool. Ignores which pairs match: fused features must not reveal it."""
     similarity = image @ text.T
     chosen = torch.zeros_like(similarity, dtype=torch.bool)
     chosen.scatter_(1, similarity.topk(min(k, len(text)), 1).indices, True)
@@ -41,9 +41,9 @@ class Fusion(nn.Module):
     """v'_i = norm(v_i + P_v sum_j a_ij f_ij),  t'_j = norm(t_j + P_t sum_i b_ij f_ij),
     s'_ij = (v'_i . t'_j + w m_ij) / (1 + w),
 
-    with f_ij the fused feature and m_ij the match score of a candidate pair, a the softmax of the
-    scores of an image's candidates, b that of a text's. P_v, P_t start at nothing; they, w and
-    the softmax's temperature are trained (see train_fusion) with both teachers frozen.
+    where f_ij is the fused feature and m_ij the match score of a candidate pair, a is the softmax
+    of scores over an image's candidates, and b over a text's. P_v and P_t start at zero; they, w
+    and the softmax's temperature are trained (see train_fusion) with both teachers frozen.
     """
 
     def __init__(self, dim: int, fused_dim: int) -> None:
@@ -56,7 +56,7 @@ class Fusion(nn.Module):
         self.score_weight = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, image: Tensor, text: Tensor, seen: Tensor, fused: Fused) -> Modified:
-        """image [I, D], text [T, D] of unit length; seen [I, T] bool; fused: of the pairs
+        """image [I, D], text [T, D] of unit length; seen [I, T] bool; fused: the pairs
         seen.nonzero(), in that order."""
         pairs = seen.nonzero()
         score = torch.zeros_like(seen, dtype=torch.float32)
@@ -69,7 +69,7 @@ class Fusion(nn.Module):
             text + self.to_text(_pool(hidden.softmax(0), pairs, 1, fused.features)), dim=1
         )
         dual = image @ text.T
-        # The score of a pair that is no candidate is guessed from its dual-stream similarity.
+        # Estimate the scores of non-candidates from their dual-stream similarities.
         guess = dual + (score - dual)[seen].mean()
         weight = self.score_weight
         similarity = modified_image @ modified_text.T + weight * torch.where(seen, score, guess)

@@ -1,4 +1,4 @@
-"""Frozen trunks, EfficientNet-Lite up to its last grid of 7 x 7, and teachers on top of them."""
+"""Frozen trunks, EfficientNet-Lite up to its last 7 x 7 grid, and encoders on top of them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _STAGES = {0: LITE0, 2: scaled(width=1.1, depth=1.2)}
 
 
 class GridTrunk:
-    """`module` with its current weights, without its last blocks. `resumed`: so many of its last
-    blocks run on the grids that a shallower trunk, with the same weights, leaves in the cache."""
+    """`module`, with its current weights, minus the last `without` blocks. The last `resumed` of
+    the rest run on the cached grids of a shallower trunk with the same weights."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class GridTrunk:
 
     @property
     def channels(self) -> int:
-        """Of the whole trunk's grid, the one that its last convolution sees."""
+        """Channels of the whole trunk's grid, the input of its last convolution."""
         return self.module.head_conv.in_channels
 
     @cached_property
@@ -68,7 +68,7 @@ class GridTrunk:
 
     @property
     def shallower(self) -> GridTrunk:
-        """The trunk on whose grids this one resumes."""
+        """The trunk whose grids this one resumes from."""
         deeper = self.without + self.resumed
         return GridTrunk(self.name, self.module, self.preprocess, self.arithmetic, deeper)
 
@@ -107,7 +107,7 @@ class PhotoEncoder:
     """A frozen model that encodes photos from pixels or, on top of trunks, from cached grids."""
 
     identity: str
-    part: str  # of the run, for its progress
+    part: str  # part of the run, for progress
     encode: Callable[[list[Image.Image]], Tensor]
     trunks: Sequence[GridTrunk] = ()
     encode_grids: Callable[[list[Features]], Tensor] | None = None
@@ -115,11 +115,11 @@ class PhotoEncoder:
     def on_grids(
         self, trunks: Sequence[GridTrunk], encode_grids: Callable[[list[Features]], Tensor]
     ) -> PhotoEncoder:
-        """The same model from each trunk's grids [B, 7, 7, C_n]."""
+        """Return the same model, encoding each trunk's grids [B, 7, 7, C_n]."""
         return replace(self, trunks=trunks, encode_grids=encode_grids)
 
     def rows(self, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
-        """float16, of each photo of `data`."""
+        """Encode each photo of `data` to float16 rows."""
 
         def of_view(photos: Sequence[Path], view: int) -> Features:
             if self.encode_grids is None:

@@ -1,4 +1,4 @@
-"""The teachers' labels of a dataset: computed once, kept on disk, read a batch at a time."""
+"""The teachers' labels of a dataset: computed once, cached on disk, read a batch at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 
 @dataclass(frozen=True)
 class DualLabels:
-    """Of one or more dual-stream teachers, which speak as one (concatenate_teachers)."""
+    """Embeddings by one or more dual-stream teachers, combined by concatenate_teachers."""
 
     photos: tuple[PhotoRows, ...]  # per teacher, rows [D_n]
     texts: tuple[CaptionRows, ...]  # per teacher, rows [D_n]
@@ -50,12 +50,12 @@ class DualLabels:
         return concatenate_teachers(images), self._texts(batch.captions)
 
     def view(self, photos: Literal["paired", "extra"]) -> Tensor:
-        """All photos, uncropped: [N, D] or [E, D]."""
+        """Return all paired [N, D] or extra [E, D] photos, uncropped."""
         rows = [getattr(teacher, photos)[0] for teacher in self.photos]
         return concatenate_teachers([torch.from_numpy(np.asarray(row, np.float32)) for row in rows])
 
     def all_texts(self) -> Tensor:
-        """[M, D]."""
+        """Return all texts [M, D]."""
         return self._texts(np.arange(len(self.texts[0])))
 
     def _texts(self, captions: Rows) -> Tensor:
@@ -63,8 +63,8 @@ class DualLabels:
         return concatenate_teachers([torch.from_numpy(row) for row in rows])
 
     def principal(self, dim: int) -> Tensor:
-        """The `dim` directions that carry most of the photos and captions, the heaviest first:
-        [D, dim] float32, orthonormal columns, zeros beyond D. Not centred: cosines have to stay."""
+        """Return the `dim` principal directions of photos and captions, strongest first: [D, dim]
+        float32, orthonormal columns, zeros beyond D. Not centred, to preserve cosines."""
         second = torch.zeros(self.dim, self.dim, dtype=torch.float64)
         for rows in (self.view("paired").double(), self.all_texts().double()):
             second += rows.T @ rows / len(rows)
@@ -72,7 +72,7 @@ class DualLabels:
         return torch.nn.functional.pad(kept, (0, dim - kept.shape[1]))
 
     def companions(self, data: Dataset, number: int = 16) -> Rows | None:
-        """Rows of the extra captions nearest to each photo [N + E, number], if there are any."""
+        """Return row numbers of the extra captions nearest each photo: [N + E, number] or None."""
         first = len(data.owner)
         if len(data.captions) == first:
             return None
@@ -110,10 +110,10 @@ class FusionInputs:
 
 @dataclass(frozen=True)
 class Labels:
-    """Of all teachers. `single` and `fusion` are None where only dual-stream teachers teach."""
+    """Labels by all teachers. `single` is None for teaching "dual", `fusion` for all but "mcad"."""
 
     dual: DualLabels
-    candidates: int  # of a photo, and of a caption
+    candidates: int  # per photo, and per caption
     single: SingleLabels | None = None
     fusion: Fusion | None = None
     identity: tuple[str, ...] = ()  # of the teachers
@@ -122,9 +122,9 @@ class Labels:
     shift: float = 0.0
 
     def calibrated(self, sampler: BatchSampler, steps: int = 4) -> Labels:
-        """Bring the single-stream teacher's scores to the mean and spread of the dual-stream
-        similarities of the first steps' candidates. A cross-encoder's logits are too peaked to be
-        matched as they are (arXiv 2407.07479): every softmax of them would be a label."""
+        """Scale the single-stream teacher's scores to the mean and spread of the dual-stream
+        similarities, over the first steps' candidates. A cross-encoder's raw logits are too peaked
+        to match (arXiv 2407.07479): each softmax would be nearly one-hot."""
         first = range(min(steps, sampler.steps_per_epoch))
         batches = [self.score_candidates(sampler.at(step)) for step in first]
         dual = torch.cat([(batch.image @ batch.text.T)[batch.candidates] for batch in batches])
@@ -151,7 +151,7 @@ class Labels:
 
     @torch.no_grad()
     def score_candidates(self, batch: Batch) -> FusionInputs:
-        """The single-stream teacher's scores of the candidates of a batch."""
+        """Score the candidates of a batch with the single-stream teacher."""
         assert self.single is not None
         image, text = self.dual.of(batch)
         seen = candidates(image, text, self.candidates)
@@ -164,7 +164,7 @@ class Labels:
 def dual_labels(
     teachers: Sequence[DualStreamTeacher], data: Dataset, views: Views, cache: FeatureCache
 ) -> DualLabels:
-    """Embeddings of all photos and captions by each teacher, computed or read from the cache."""
+    """Each teacher's embeddings of all photos and captions, computed or read from the cache."""
     rows = [_dual_rows(teacher, data, views, cache) for teacher in teachers]
     return DualLabels(tuple(photos for photos, _ in rows), tuple(texts for _, texts in rows))
 

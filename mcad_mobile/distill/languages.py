@@ -1,4 +1,4 @@
-"""Names of things in many languages (Unicode CLDR), and the tokens that such a tower needs."""
+"""Names of things in many languages (Unicode CLDR), and the tokens that a tower for them needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILE = "package/annotations/{}/annotations.json"
 
 @dataclass(frozen=True)
 class Thing:
-    """What a character of Unicode shows: its name and its keywords by language."""
+    """What a Unicode character shows: its name and keywords by language."""
 
     names: dict[str, str]
     keywords: dict[str, list[str]]
@@ -36,7 +36,7 @@ class Thing:
 
 
 def read_things(archive: Path, languages: Sequence[str]) -> list[Thing]:
-    """The things of npm's cldr-annotations-full that have an English name. DataError."""
+    """Read the things with an English name in npm's cldr-annotations-full. Raises DataError."""
     hint = "Give the archive that `npm pack cldr-annotations-full` wrote."
     found: dict[str, Thing] = {}
     try:
@@ -58,7 +58,7 @@ def read_things(archive: Path, languages: Sequence[str]) -> list[Thing]:
 
 
 def taught(things: Sequence[Thing]) -> list[Thing]:
-    """All but those whose English name or keywords hold a name that tests ask for."""
+    """Return all things but those whose English name or keywords contain a held-out name."""
 
     def is_held_out(thing: Thing) -> bool:
         words = [thing.english, *thing.keywords[ENGLISH]]
@@ -70,9 +70,9 @@ def taught(things: Sequence[Thing]) -> list[Thing]:
 def choose_pieces(
     pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iterable[str], count: int
 ) -> list[int]:
-    """The numbers of `count` pieces, in their order: those that `tokenizer`, which has all of them,
-    finds in `texts`, all single characters of the texts' scripts, and then the most likely ones of
-    these scripts. TrainingError if that is too few."""
+    """Return the numbers of `count` pieces, ascending: all single characters of the scripts in
+    `texts`, then the pieces that `tokenizer`, which has all of them, finds in `texts`, then the
+    most likely others of these scripts. TrainingError if the characters exceed `count`."""
     used: Counter[int] = Counter()
     scripts: set[str] = set()
     for text in texts:
@@ -96,7 +96,7 @@ def choose_pieces(
 
 
 def _script(character: str) -> str:
-    """The first word of its name in Unicode: LATIN, CJK, ..., and "" for what has none."""
+    """Return the first word of a letter's Unicode name: LATIN, CJK, ...; "" for a non-letter."""
     if not character.isalpha():
         return ""
     return unicodedata.name(character, "").partition(" ")[0]

@@ -1,5 +1,5 @@
-"""The training loop that teachers and students share, on the devices that `accelerate` chooses.
-A step's randomness is seeded by its number, so that a run that was killed goes on as it was."""
+"""The training loop of teachers and students, on the devices that `accelerate` chooses. Each step
+is seeded by its number, so that a killed run resumes as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from mcad_mobile.distill.device import accelerator, autocast
 from mcad_mobile.distill.recipe import Arithmetic
 from mcad_mobile.errors import TrainingError
 
-Forward = Callable[..., Any]  # a model's, in the arithmetic of the loop
+Forward = Callable[..., Any]  # a model's, in the loop's arithmetic
 Losses = dict[str, Tensor]
 RecordMetrics = Callable[[int, dict[str, float]], None]  # the step, and its values by name
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, how fast: AdamW under a one-cycle schedule (arXiv 1708.07120)."""
+    """Settings of AdamW with a one-cycle schedule (arXiv 1708.07120)."""
 
     epochs: int
     steps_per_epoch: int
@@ -42,8 +42,8 @@ class Schedule:
 
 
 class Loop:
-    """Trains `model` by AdamW's parameter `groups`, each with its peak `lr`. After each epoch it
-    writes `checkpoint`, which belongs to the run of this `fingerprint`."""
+    """Trains `model` with AdamW on parameter `groups`, each with its peak `lr`. Writes `checkpoint`
+    after each epoch; only a run with the same `fingerprint` resumes from it."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Loop:
         self.fingerprint = fingerprint
         self.label = label
         self.step = 0
-        # In one kernel: on CPUs, as foreach, it takes an eighth of a step.
+        # Fused, because on CPUs the foreach variant takes an eighth of a step.
         optimizer = torch.optim.AdamW(groups, weight_decay=schedule.weight_decay, fused=True)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.rates = torch.optim.lr_scheduler.OneCycleLR(
@@ -80,15 +80,15 @@ class Loop:
         after_epoch: Callable[[int], str] = lambda epoch: "saved",
         record: RecordMetrics = lambda step, values: None,
     ) -> None:
-        """Train to the end, from the checkpoint where there is one, by the sum of the named losses,
-        [] each. `after_epoch`, from 1, returns a summary for the progress bar. TrainingError."""
+        """Train to the end, from the checkpoint if there is one, on the sum of the named losses [].
+        `after_epoch(epoch)`, from 1, returns a summary for progress. Raises TrainingError."""
         self._resume()
         latest = ""
         total, per_epoch = self.schedule.steps, self.schedule.steps_per_epoch
         progress(self.label, self.step, total)
         while self.step < total:
             self.model.train()
-            # Dropout, too, must not depend on where a run was cut.
+            # Dropout must not depend on where a run was interrupted.
             torch.manual_seed(self._seed())
             parts = losses(self._forward, self.step)
             loss = torch.stack(list(parts.values())).sum()
@@ -118,12 +118,12 @@ class Loop:
         )
 
     def share_rows(self, rows: int) -> tuple[Rows, Rows]:
-        """This process's part of so many rows, and the indices that restore gathered ones."""
+        """This process's part of `rows` rows, and indices that restore gathered rows."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         return np.arange(rows)[rank::world], restore_order(rows, world)
 
     def finish(self) -> None:
-        """Remove the checkpoint, once what was trained is saved."""
+        """Remove the checkpoint, once the trained model is saved."""
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self.checkpoint.unlink(missing_ok=True)
@@ -185,8 +185,8 @@ def gather(rows: Tensor) -> Tensor:
 
 
 class Prefetch:
-    """Calls `make(step)` for each of `steps` steps in a thread, while the step before is trained.
-    Call it with a step for the result; an error of `make` is raised there."""
+    """Calls `make(step)` for each of `steps` steps in a thread while the previous step trains. Call
+    it with a step for the result; that call raises any error of `make`."""
 
     def __init__(self, make: Callable[[int], Tensor], steps: int) -> None:
         self._make = make

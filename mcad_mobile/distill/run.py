@@ -56,14 +56,14 @@ from mcad_mobile.errors import DataError, McadError, install_line
 from mcad_mobile.students.evaluation import Retrieval
 
 _ALIGNED_ROWS = 1000  # photos and captions: a rotation of 512 dimensions has 131,000 angles
-_EVALUATIONS = 4  # of the validation split in a run: each takes a quarter of an epoch's time
+_EVALUATIONS = 4  # on the validation split per run: each takes a quarter of an epoch's time
 SMOKE_PHOTOS = 200
 _SMOKE_HELD_OUT = 50
 
 
 @dataclass(frozen=True)
 class Material:
-    """The photos and captions of a run. `val` is only evaluated: nothing is chosen by it."""
+    """The photos and captions of a run. `val` is only for evaluation: it selects nothing."""
 
     train: list[CaptionedPhoto]
     val: list[CaptionedPhoto]
@@ -72,8 +72,8 @@ class Material:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """`ray`: the address of a cluster that encodes photos; `record` takes each step's losses, and
-    `val/mean_recall`; `note` takes a line when the run deviates from the recipe."""
+    """`ray`: the address of a cluster that encodes photos; `record` receives each step's losses and
+    `val/mean_recall`; `note` receives a line when the run deviates from the recipe."""
 
     teachers: Teachers = field(default_factory=Teachers)
     student: StudentChoice = field(default_factory=StudentChoice)
@@ -90,21 +90,21 @@ def train(
     show: Progress,
     options: RunOptions | None = None,
 ) -> Retrieval:
-    """Train a student into `out`, and return its recall on `material.val`. A run that was cut off
-    continues from its last checkpoint; one that was finished is not repeated. An error before the
-    first checkpoint leaves nothing at `out`. DataError, PhotoError, StudentError, TrainingError."""
+    """Train a student into `out`, and return its recall on `material.val`. An interrupted run
+    resumes from its last checkpoint; a finished one is not repeated. An error before the first
+    checkpoint leaves nothing at `out`. DataError, PhotoError, StudentError, TrainingError."""
     existed = out.exists()
     try:
         return Run(material, out, recipe, cache_folder, show, options or RunOptions()).complete()
     except McadError:
         if accelerator().is_main_process and not existed:
-            with suppress(OSError):  # it was not made, or holds something
+            with suppress(OSError):  # it does not exist, or is not empty
                 out.rmdir()
         raise
 
 
 class PartTimer:
-    """A Progress that adds up the time of each part of a run, which a step names before ": "."""
+    """A Progress that adds up the time of each part of a run, a step's text before ": "."""
 
     def __init__(self, show: Progress, clock: Callable[[], float] = time.monotonic) -> None:
         self._show = show
@@ -122,12 +122,12 @@ class PartTimer:
 
     @property
     def minutes(self) -> dict[str, float]:
-        """Of each part."""
+        """Minutes per part."""
         return {part: round(seconds / 60, 2) for part, seconds in self._seconds.items()}
 
 
 class Run:
-    """One run of `train`. Its attributes are what all of its stages share."""
+    """One run of `train`. All stages share its attributes."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class Run:
         self.views = Views(self.recipe.views, self.recipe.extra_views)
 
     def complete(self) -> Retrieval:
-        """Go through all stages, or return the result of the same run if it was finished."""
+        """Go through all stages, or return the result if this run was finished before."""
         read, is_main = self.trainee.reader, accelerator().is_main_process
         self.reader = read(self.data, self.views, self.cache, self.arithmetic)
         self.validation = read(self.held_out, Views(1, 0), self.cache, self.arithmetic)
@@ -236,18 +236,18 @@ class Run:
                 evaluate,
                 self.record,
             )
-        if not latest:  # the run was cut off after its last epoch
+        if not latest:  # the run was interrupted after its last epoch
             evaluate(self.recipe.epochs)
         return latest[0]
 
     def _losses(self, forward: Forward, step: int, photos: Tensor) -> Losses:
-        """The losses of one step. `photos`: what the reader gives of this process's share."""
+        """The losses of one step. `photos`: this process's share, from the reader."""
         batch = self.sampler.at(step)
         embeddings = self._embed(forward, step, batch, photos)
         recipe, device = self.recipe, self.device
         taught = targets = None
         if self.labels and self.space is not None:
-            # What captions would say of an imagined photo is what they say of its source.
+            # Captions describe an imagined photo as they describe its source.
             taught = self.labels.of(batch.real, recipe.teaching)
             lies_at = F.normalize(taught.image @ self.space, dim=1)
             if self.classes:
@@ -293,9 +293,9 @@ class Run:
 def align_space(
     trainee: Trainee, dual: DualLabels, reader: Reader, data: Dataset, for_names: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """[D, dim] and [for_names, dim] float32, orthonormal: what takes the teachers' embeddings and
-    the numbers of classes to numbers of their own in the student's space; and rotated to the space
-    of a student that embeds photos and captions already."""
+    """Return orthonormal maps [D, dim] and [for_names, dim] float32 that take the teachers'
+    embeddings and the class vectors to separate dimensions of the student's space. They are rotated
+    to match a student that already embeds photos and captions."""
     space, names = take_turns(dual.principal(trainee.dim - for_names), for_names)
     if not trainee.has_a_space:
         return space, names
@@ -308,9 +308,9 @@ def align_space(
 
 
 def take_turns(principal: Tensor, for_names: int) -> tuple[Tensor, Tensor]:
-    """`principal` [D, C] widened to [D, C + for_names], and [for_names, C + for_names]: captions
-    and names have every other number, in the order of their weight, so that a student that is cut
-    to its first numbers keeps both."""
+    """Widen `principal` [D, C] to [D, C + for_names], and return the map of names too, [for_names,
+    C + for_names]. Dimensions of captions and names are interleaved, strongest first, so that a
+    student cut to its first dimensions keeps both."""
     for_captions = principal.shape[1]
     places = torch.cat([torch.arange(number) / number for number in (for_captions, for_names)])
     turns = torch.eye(for_captions + for_names)[places.argsort(stable=True).argsort()]
@@ -318,8 +318,8 @@ def take_turns(principal: Tensor, for_names: int) -> tuple[Tensor, Tensor]:
 
 
 def find_rotation(teachers: Tensor, student: Tensor) -> Tensor:
-    """[dim, dim], which brings the teachers' embeddings [N, dim] nearest to the student's [N, dim]
-    (orthogonal Procrustes: Schoenemann, Psychometrika 31, 1966)."""
+    """Return the rotation [dim, dim] that brings the teachers' embeddings [N, dim] nearest to the
+    student's [N, dim] (orthogonal Procrustes: Schoenemann, Psychometrika 31, 1966)."""
     left, _, right = torch.linalg.svd(teachers.double().T @ student.double())
     rotation: Tensor = (left @ right).float()
     return rotation
@@ -334,8 +334,8 @@ def paired_losses(embeddings: dict[str, Tensor], batch: Batch, recipe: Recipe) -
 
 
 def taught_losses(embeddings: dict[str, Tensor], taught: Modified, recipe: Recipe) -> Losses:
-    """The losses by which a batch is drawn to the teachers'. `embeddings`: see Learner.forward, and
-    where they should lie, `image_target` and `text_target`."""
+    """The losses that pull a batch to the teachers' labels. `embeddings`: see Learner.forward, with
+    their targets `image_target` and `text_target`."""
     image, text = embeddings["image"], embeddings["text"]
     parts: Losses = {}
     if "soft_scale" in embeddings:
@@ -352,7 +352,7 @@ def taught_losses(embeddings: dict[str, Tensor], taught: Modified, recipe: Recip
 
 
 def smoke_changes(recipe: Recipe) -> dict[str, object]:
-    """Changes to `recipe` that make the shortest run that still goes through every part of it."""
+    """Changes to `recipe` for the shortest run that still goes through every part of it."""
     passes = recipe.at_most(1)
     return {
         **passes,
@@ -379,7 +379,7 @@ def limit_to_smoke(material: Material) -> Material:
 
 
 def packaged_pairs() -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
-    """Packages' photos, captioned by their file names: three in four, and those held out."""
+    """Photos from packages, captioned by file name: three in four, and the held-out rest."""
     pairs = [
         CaptionedPhoto(path, (f"a photo of {path.stem.replace('_', ' ')}",), "train")
         for path in packaged_photos()

@@ -1,9 +1,9 @@
-"""Another text tower for a student's image tower: one that reads many languages.
+"""Train a multilingual text tower for a student's image tower.
 
-It is multilingual-e5-small, whose sentences lie where their translations do, with the tokens that
+It is multilingual-e5-small, which embeds a sentence near its translations, cut to the tokens that
 these languages need. Only its last layers and a new head are trained, on texts alone: English ones,
-captions of a phrase book in all its languages, and things' names. The targets are the student's own
-embeddings of the same in English.
+phrase-book captions in all languages, and names of things. The targets are the student's own
+embeddings of the same texts in English.
 """
 
 from __future__ import annotations
@@ -65,19 +65,19 @@ _PROMPTS = ("{}", "a {}", "a photo of a {}")
 
 
 class TextRecipe(Record, frozen=True):
-    """How a text tower is trained: which layers stay as they are, how many texts of each kind a
-    step has, and what losses weigh. The token table is not trained."""
+    """How a text tower is trained: frozen layers, texts of each kind per step, weights of losses.
+    The token table is not trained."""
 
     frozen: Count = 8  # the first of e5's 12 layers
-    # With 40,000 tokens, everyday words of these languages fall into pieces that mean nothing.
+    # With 40,000 tokens, everyday words of these languages split into meaningless pieces.
     vocab: Size = 80_000
     length: Size = 40
     steps: Size = 1500
-    checkpoint: Size = 50  # steps
+    checkpoint: Size = 50  # steps between checkpoints
     most_captions: Size = 60_000
-    most_phrases: Size = 20_000  # each in any language that has them
+    most_phrases: Size = 20_000  # each in any language with a book
     names: Size = 48
-    prompts: Size = 80  # English ones, of things and of ImageNet's classes
+    prompts: Size = 80  # in English, of things and ImageNet's classes
     english: Size = 64
     phrases: Size = 64
     feature: NotNegative = 10.0
@@ -92,7 +92,7 @@ class TextRecipe(Record, frozen=True):
 
     @staticmethod
     def load(path: Path) -> TextRecipe:
-        """Read a file with the fields that differ. DataError."""
+        """Read a JSON file of changed fields. Raises DataError."""
         hint = "Give fields of TextRecipe (mcad_mobile/distill/text_only.py), as JSON."
         raw = read_file(path, DataError, hint)
         return decode(raw, TextRecipe, f"{path} is not a recipe: it", DataError, hint)
@@ -100,8 +100,8 @@ class TextRecipe(Record, frozen=True):
 
 @dataclass(frozen=True)
 class TextMaterial:
-    """The student whose space is learned, English captions, things in `languages`, and the tower to
-    begin with; None for e5."""
+    """The student whose space is learned, English captions, things in `languages`, and the student
+    whose text tower to start from; None for e5."""
 
     student: McadStudent
     captions: Sequence[str]
@@ -117,8 +117,8 @@ class TextMaterial:
         languages: Sequence[str],
         begin_with: str | None = None,
     ) -> TextMaterial:
-        """Read files of captions, and things in `languages`, by default LANGUAGES. Those by which
-        towers are tested are left out. DataError, StudentError."""
+        """Read caption files and things in `languages`, by default LANGUAGES, without the things
+        held out for tests. Raises DataError, StudentError."""
         loaded = load_student(student)
         if not isinstance(loaded, McadStudent):
             raise StudentError(
@@ -138,8 +138,8 @@ class TextMaterial:
 def train_text_tower(
     material: TextMaterial, out: Path, recipe: TextRecipe, cache: Path, show: Progress
 ) -> McadStudent:
-    """Train into `out` a student with the same image tower. A run that was cut off continues from
-    its last checkpoint; a finished one is not repeated. DataError, TrainingError, MissingExtra."""
+    """Train a student with the same image tower into `out`. An interrupted run resumes from its
+    last checkpoint; a finished one is not repeated. DataError, TrainingError, MissingExtra."""
     for student in filter(None, (material.student, material.begin_with)):
         if out.resolve() == student.directory.resolve():
             raise DataError(f"{out} is the student itself.", "Give --out another folder.")
@@ -195,7 +195,7 @@ def _e5_tokenizer(e5: E5, folder: Path, length: int) -> Tokenizer:
 
 def _model(e5: E5, wanted: Sequence[int]) -> bytes:
     sentencepiece = require("sentencepiece", "distill")
-    # XLM-RoBERTa's table of replaced characters is this one of the library.
+    # XLM-RoBERTa's character table is the library's "nmt_nfkc".
     rules = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")
     pieces = (e5.pieces[number] for number in wanted)
     return sentencepiece_model(pieces, rules.serialized_normalizer_spec())
@@ -205,8 +205,8 @@ def _model(e5: E5, wanted: Sequence[int]) -> bytes:
 def _start(
     base: McadStudent, e5: E5, wanted: list[int], out: Path, recipe: TextRecipe
 ) -> McadStudent:
-    """`base` with e5 as its text tower, and its rows of the pieces `wanted`, rounded as they will
-    be saved."""
+    """Return `base` with e5 as its text tower and e5's rows for the pieces `wanted`, quantized as
+    they will be saved."""
     out.mkdir(parents=True, exist_ok=True)
     (out / MODEL).write_bytes(_model(e5, wanted))
     scales, stored = rounded_rows(e5.token_rows([*range(len(SPECIALS)), *wanted]).numpy(), 4)
@@ -226,7 +226,7 @@ def _start(
 
 
 class _Learner(nn.Module):
-    """A text tower, of which the last layers and the head are trained."""
+    """A text tower whose last layers and head are trained."""
 
     def __init__(self, student: McadStudent, recipe: TextRecipe) -> None:
         super().__init__()
@@ -249,7 +249,7 @@ class _Learner(nn.Module):
 
 
 class _Texts:
-    """All texts of a run, and their targets, embeddings of the student."""
+    """All texts of a run and their targets, the student's embeddings."""
 
     def __init__(self, material: TextMaterial, recipe: TextRecipe) -> None:
         rng = np.random.default_rng(recipe.seed)
@@ -321,7 +321,7 @@ class _Texts:
 
 
 def _draw(texts: Sequence[str], most: int, rng: Generator) -> list[str]:
-    """`most` of them at random, or all."""
+    """Draw `most` of the texts at random, or all."""
     return [texts[number] for number in rng.permutation(len(texts))[:most]]
 
 
@@ -330,7 +330,7 @@ def _unit(rows: Tensor) -> Tensor:
 
 
 def _embed(tokenizer: Tokenizer, tower: Forward) -> EncodeTexts:
-    """A function from texts to embeddings [B, D] float16 of unit length, as caches keep them."""
+    """A function from texts to unit-length embeddings [B, D] float16, as caches keep them."""
     arithmetic = choose_arithmetic("auto")
 
     @torch.no_grad()

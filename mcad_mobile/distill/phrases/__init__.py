@@ -1,4 +1,4 @@
-"""Captions in many languages, put together from a phrase book.
+"""Captions in many languages, composed from phrase books.
 
 A book (LANGUAGE.toml) has whole captions, and parts of sentences: who, with what, does what, and
 where. Item i of each list is a translation of item i of en.toml.
@@ -22,7 +22,7 @@ _SUBJECTS = ("people", "animals")
 
 @dataclass(frozen=True)
 class Phrase:
-    """A caption in no language: which items of a book's lists it has, by the lists' names."""
+    """A caption independent of language: (list name, item number) pairs into phrase books."""
 
     items: tuple[tuple[str, int], ...]
 
@@ -47,7 +47,7 @@ class PhraseBook:
         """The phrase in this language."""
         items = {name: self._lists[name][number] for name, number in phrase.items}
         subject = next((items[name] for name in _SUBJECTS if name in items), "")
-        # Where verbs follow the gender of who acts, a book has both forms of a verb.
+        # If verbs agree with the subject's gender, a book has both forms of a verb.
         who, _, feminine = subject.partition("|")
         if len(items) == 1:
             (only,) = items.values()
@@ -65,17 +65,17 @@ class PhraseBook:
 
 @cache
 def phrase_book(language: str) -> PhraseBook:
-    """The book of a language that `languages_with_phrases` names."""
+    """The book of one of `languages_with_phrases`."""
     return PhraseBook(language)
 
 
 def languages_with_phrases() -> list[str]:
-    """Those that have a book, English among them."""
+    """Languages that have a book, including English."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
 def draw_phrases(count: int, rng: Generator) -> Sequence[Phrase]:
-    """Phrases at random: one in seven a whole caption, one in seven a part alone."""
+    """Draw random phrases: one in seven is a whole caption, one in seven a single part."""
     sizes = phrase_book(ENGLISH).sizes()
 
     def item(name: str) -> tuple[str, int]:
