@@ -65,7 +65,7 @@ class Dataset:
 
     @property
     def pairs(self) -> Dataset:
-        """Without the extra photos and captions."""
+        """The dataset without extra photos and captions."""
         paired = len(self.owner)
         return Dataset(
             self.photos[: self.paired_photos],

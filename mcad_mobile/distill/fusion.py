@@ -56,7 +56,7 @@ class Fusion(nn.Module):
         self.score_weight = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, image: Tensor, text: Tensor, seen: Tensor, fused: Fused) -> Modified:
-        """image [I, D], text [T, D] of unit length; seen [I, T] bool; fused: the pairs
+        """image [I, D], text [T, D] of unit length; seen [I, T] bool; fused: for the pairs
         seen.nonzero(), in that order."""
         pairs = seen.nonzero()
         score = torch.zeros_like(seen, dtype=torch.float32)

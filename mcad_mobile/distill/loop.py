@@ -80,7 +80,7 @@ class Loop:
         after_epoch: Callable[[int], str] = lambda epoch: "saved",
         record: RecordMetrics = lambda step, values: None,
     ) -> None:
-        """Train to the end, from the checkpoint if there is one, on the sum of the named losses [].
+        """Train to the end, from the checkpoint if there is one, on the sum of the scalar losses.
         `after_epoch(epoch)`, from 1, returns a summary for progress. Raises TrainingError."""
         self._resume()
         latest = ""

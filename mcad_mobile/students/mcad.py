@@ -109,7 +109,7 @@ class McadStudent(nn.Module):
 
     @property
     def token_table(self) -> Tensor:
-        """[vocab, rank] float32: one factor of the token embeddings; `widen` is in the graph."""
+        """[vocab, rank] float32, a factor of the token embeddings; the graph holds the other."""
         return self.text.token.weight.detach()
 
     def tower(self, name: TowerName) -> nn.Module:

@@ -249,7 +249,7 @@ class LiteClassifier:
 
     @torch.no_grad()
     def classify_grids(self, grids: Sequence[Features]) -> Tensor:
-        """The result of classify from each trunk's grids [B, 7, 7, C_n]."""
+        """Like `classify`, from each trunk's grids [B, 7, 7, C_n]."""
         device = device_of(self.heads)
         rows = []
         for trunk, head, own in zip(self.trunks, self.heads, grids, strict=True):

@@ -54,7 +54,7 @@ class TeacherTraining:
         return BatchSampler(self.data, batch, Views(self.recipe.views, 0), 0, 0, seed)
 
     def grids(self, trunks: Sequence[GridTrunk]) -> Callable[[Batch], Tensor]:
-        """Return a function to a batch's grids, all trunks concatenated: [I, 7, 7, C] float32."""
+        """Return a function from a batch to its grids of all trunks: [I, 7, 7, C] float32."""
         views = Views(self.recipe.views, 0)
         rows = [trunk.rows(self.data, views, self.cache) for trunk in trunks]
         return lambda batch: torch.cat([grids.of(batch) for grids in rows], -1)

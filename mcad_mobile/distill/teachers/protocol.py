@@ -155,11 +155,11 @@ class FeatureTeacher(ABC):
 
     @abstractmethod
     def _photo_features(self, photos: list[Image.Image]) -> Tensor:
-        """[B, dim] on any device, of any length."""
+        """[B, dim] on any device, not normalized."""
 
     @abstractmethod
     def _text_features(self, captions: list[str]) -> Tensor:
-        """[B, dim] on any device, of any length."""
+        """[B, dim] on any device, not normalized."""
 
 
 def cannot_load(name: str, error: Exception, weights: object = None) -> TeacherError:

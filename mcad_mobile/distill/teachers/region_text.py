@@ -91,7 +91,7 @@ class RegionTextTeacher:
 
     @torch.no_grad()
     def embed_grids(self, grids: Sequence[Features]) -> Tensor:
-        """The result of embed_photos from each trunk's grids [B, 7, 7, C_n]."""
+        """Like `embed_photos`, from each trunk's grids [B, 7, 7, C_n]."""
         with autocast(self.arithmetic, device_of(self.model)):
             return self.model.photos(self.seen(grids)).cpu()
 
@@ -111,7 +111,7 @@ class RegionTextTeacher:
         return by_length(encode, ids, mask)
 
     def sentences(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Token states [M, L, 384] -> the result of embed_texts, [M, dim] of unit length."""
+        """Like `embed_texts`, from token states [M, L, 384]: [M, dim] of unit length."""
         return F.normalize(self.model.text.pool(tokens.float(), mask).float(), dim=-1)
 
     def embed_texts(self, captions: Sequence[str]) -> Tensor:

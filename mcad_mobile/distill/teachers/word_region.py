@@ -69,7 +69,7 @@ class WordRegion(nn.Module):
 
     def attended(self, regions: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """One photo per text. regions [P, 49, D], words [P, L, D] of unit length, mask [P, L]
-        -> the mean of the vectors that the words attend to [P, D], and their mean cosine [P]."""
+        -> the mean of what words attend to [P, D], and the words' mean cosine to that [P]."""
         weights = (self.log_sharpness.exp() * (words @ regions.transpose(1, 2))).softmax(2)
         found = weights @ regions
         cosine = (found * words).sum(-1) / found.norm(dim=-1).clamp(min=1e-6)
@@ -123,7 +123,7 @@ class WordRegionTeacher:
 
     @torch.no_grad()
     def grid_states(self, grids: Sequence[Features]) -> Tensor:
-        """The result of photo_states from each trunk's grids: [B, 1 + 49, D] float16."""
+        """Like `photo_states`, from each trunk's grids: [B, 1 + 49, D] float16."""
         with autocast(self.arithmetic, device_of(self.model)):
             whole, regions = encode_photos(self.duals, self.duals[0].seen(grids))
             states = torch.cat([whole[:, None], self.model.photo(regions)], 1)
