@@ -1,4 +1,4 @@
-"""Run a worker in a process that may die: the photos that it held are known, and tried again."""
+"""Run a worker in a process that may die; the photos that it held are known, and tried again."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mcad_mobile.embed.pieces import Piece
 from mcad_mobile.embed.worker import Failed, Finished, Message, PhotoEvent, Ready, Setup, Task
 from mcad_mobile.errors import ShardError
 
-_DEATHS = 2  # over the same photo; the first may be chance
+_DEATHS = 2  # over the same photo, until it is left out; the first may be chance
 _IDLE_DEATHS = 3  # with no photo in hand
 _SILENT_S = 900.0  # no photo takes longer
 _STOP_S = 30.0
 
 
 class GuardedWorker:
-    """Writes shards in a process that may die (worker.py). Its piece is then begun anew, and the
-    photos that it held are handled one at a time; one over which two died is left out."""
+    """Writes shards in a process that may die (worker.py). Its piece then starts anew, and the
+    photos that it held are handled one at a time; one over which two processes died is left out."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -35,7 +35,7 @@ class GuardedWorker:
         self._stopped = False
 
     def __call__(self, piece: Piece, photo_done: Callable[[], None] = lambda: None) -> ShardRecord:
-        """Embed a piece into a shard; each photo that is done calls `photo_done`. McadError of the
+        """Embed a piece into a shard, and call `photo_done` after each photo. McadError from the
         worker; ShardError if processes die and no photo is to blame."""
         deaths: Counter[int] = Counter()
         idle = 0
@@ -56,7 +56,7 @@ class GuardedWorker:
                 )
 
     def stop(self) -> None:
-        """End the process, and start no other. From any thread."""
+        """End the process, and start no other. May be called on any thread."""
         self._stopped = True
         self._end()
 
@@ -74,7 +74,7 @@ class GuardedWorker:
     def _try(
         self, task: Task, in_hand: set[int], photo_done: Callable[[], None]
     ) -> ShardRecord | None:
-        """The shard, or None if the process died, with the photos that it held `in_hand`."""
+        """Return the shard, or None if the process died, with the photos it held `in_hand`."""
         if not (self._start() and self._send(task)):
             return None
         while (message := self._next()) is not None:

@@ -49,7 +49,7 @@ class ShardRecord(Record, frozen=True):
 
 class Manifest(Record, frozen=True):
     """The job of a folder of shards. `job` is a fingerprint of everything that decides an
-    embedding; `photos_a_shard` is how the first run cut files of many photos."""
+    embedding; `photos_a_shard` is how the first run divides files of many photos."""
 
     schema: str
     job: Word
@@ -109,7 +109,7 @@ def read_manifest(store: Store) -> Manifest | None:
 
 
 def claim_folder(store: Store, job: Manifest) -> Manifest:
-    """Begin a job in a folder, or go on with it. ShardError if it has shards of another job."""
+    """Begin a job in a folder, or continue it. ShardError if it has shards of another job."""
     found = read_manifest(store)
     if found is None and store.create(MANIFEST, _encoded(job)):
         return job
@@ -125,7 +125,7 @@ def claim_folder(store: Store, job: Manifest) -> Manifest:
 
 
 def check_student(store: Store, shards: Manifest, name: str, sha256: str, dim: int) -> None:
-    """ShardError, naming both sides, unless the shards are of this student."""
+    """Raise ShardError, naming both students, unless the shards are of this student."""
     if (shards.student_sha256, shards.dim) != (sha256, dim):
         raise ShardError(
             f"{store} holds shards of student {shards.student} (sha256 {shards.student_sha256}, "
@@ -152,7 +152,7 @@ class Inventory:
 
     @property
     def pieces(self) -> frozenset[str]:
-        """Pieces that are done whole."""
+        """The pieces that are complete."""
         return frozenset(shard.piece for shard in self.shards if not shard.unread)
 
 
@@ -161,8 +161,8 @@ def file_name(run: int, piece: str) -> str:
 
 
 def read_inventory(store: Store, manifest: Manifest) -> Inventory:
-    """List the shards in a folder: those of the manifest by their size, others by their footer.
-    ShardError for one that is half written, of another job, or gone."""
+    """List the shards in a folder: those in the manifest by their size, others by their footer.
+    ShardError if one is half written, of another job, or gone."""
     inventory, damaged = _list_shards(store, manifest)
     if damaged:
         raise damaged[0][1]
@@ -247,7 +247,7 @@ class KnownPhotos:
             hashes.append(_hashes([photo.key for photo in left]))
             stamps.append(np.array([photo.stamp for photo in left], np.uint32))
         every = np.concatenate([*hashes, np.empty(0, np.uint64)])
-        # The last stamp of a photo that was embedded twice.
+        # Of a photo that was embedded twice, the last stamp counts.
         self._hashes, last = np.unique(every[::-1], return_index=True)
         self._stamps = np.concatenate([*stamps, np.empty(0, np.uint32)])[::-1][last]
 

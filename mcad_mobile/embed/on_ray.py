@@ -1,5 +1,5 @@
-"""Run a job on a Ray cluster, by actors of Ray Data. Ray repeats the work of a node that is lost;
-guard.py handles photos that kill a process."""
+"""Run a job on a Ray cluster, by actors of Ray Data. Ray repeats the work of a lost node; guard.py
+handles photos that kill a process."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ class _Actor:
 def run_on_ray(
     setup: Setup, pieces: Sequence[Piece], workers: int, address: str, gpus: float = 0.0
 ) -> Iterator[ShardRecord]:
-    """Yield the shards of `pieces` as they are finished, by actors of `setup.threads` CPUs and
-    `gpus` GPUs each. The bundle travels with the job. The first error of a worker ends the run."""
+    """Yield the shards of `pieces` as they are finished, by actors with `setup.threads` CPUs and
+    `gpus` GPUs each. The bundle is sent with the job. The first error of a worker ends the run."""
     answers = map_messages(
         address,
         BundleWorker,
@@ -127,8 +127,8 @@ def run_on_ray(
 
 
 class BundleWorker:
-    """A guarded worker on a node, with its bundle in a folder whose name nobody can foresee. Errors
-    are answers: Ray would wrap an exception and try again."""
+    """A guarded worker on a node, with its bundle in a folder with an unpredictable name. Errors
+    are returned as answers: Ray would wrap an exception and try again."""
 
     def __init__(self, setup: bytes, bundle: bytes) -> None:
         decoded = msgspec.json.decode(setup, type=Setup)
@@ -152,7 +152,7 @@ class BundleWorker:
 
 
 def pack_bundle(bundle: Path) -> bytes:
-    """Pack a bundle's files into one archive, not compressed."""
+    """Pack a bundle's files into one uncompressed archive."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
         loaded = Bundle.load(bundle, verify=False)

@@ -1,4 +1,4 @@
-"""Make a phone's index out of shards, without embedding anything."""
+"""Make a phone's index from shards, without embedding anything."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Shards:
         self._shards: tuple[ShardRecord, ...] = read_inventory(self.store, manifest).shards
 
     def check_student(self, bundle: Bundle) -> None:
-        """ShardError unless the shards are of the bundle's student."""
+        """Raise ShardError unless the shards are of the bundle's student."""
         student = bundle.student
         check_student(self.store, self.manifest, student.name, student.image_sha256, bundle.dim)
 
@@ -51,7 +51,7 @@ class Shards:
         return sum(shard.photos for shard in self._shards)
 
     def batches(self, wanted: set[str] | None = None) -> Iterator[Batch]:
-        """All photos, or those of the keys `wanted`; the last row of a photo counts."""
+        """Yield all photos, or those with the keys `wanted`; a photo's last row counts."""
         for record in sorted(self._shards, key=lambda record: record.file):
             with open_shard(self.store, record.file) as shard:
                 yield from shard.batches(wanted)
@@ -63,8 +63,8 @@ def index_shards(
     wanted: set[str] | None = None,
     progress: Progress = silent,
 ) -> Synced:
-    """Add the photos of `shards`, or those of the keys `wanted`, that an index does not hold with
-    the same stamp, in one commit. PhotoIndexError, before any change, if that cannot be."""
+    """Add the photos of `shards`, or those with the keys `wanted`, that the index does not hold
+    with the same stamp, in one commit. PhotoIndexError, before any change, if it cannot."""
     index.check_student(shards.manifest.student_sha256, shards.manifest.dim)
     result, missing = Synced(), set(wanted or ())
     total = shards.rows if wanted is None else len(wanted)
@@ -100,7 +100,7 @@ def index_shards(
 
 
 def read_selection(path: Path) -> set[str]:
-    """Read keys, one a line. DataError if the file cannot be read or holds none."""
+    """Read keys, one per line. DataError if the file cannot be read or has no key."""
     try:
         lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Pieces of a job: the photos of one shard, in a form that travels to other machines."""
+"""Pieces of a job: the photos of one shard, in a form that can be sent to other machines."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from mcad_mobile.engine.photos.decode import MOST_BYTES, check_bytes, read_photo
 from mcad_mobile.engine.photos.folder import stat_stamp
 from mcad_mobile.errors import PhotoError, require
 
-_IN_A_ROW = 20  # photos that cannot be read, until the source's store is taken to be unreachable
-_ROWS = 16  # of a table that are read together
+_IN_A_ROW = 20  # photos that cannot be read, until the source's store counts as unreachable
+_ROWS = 16  # of a table, read together
 WEB_S = 20.0  # for a photo
 
 
@@ -69,13 +69,13 @@ class Photo:
 
 
 def name_of(piece: Piece) -> str:
-    """A name of 16 hexadecimal digits, which is the same for the same photos."""
+    """Return a name of 16 hexadecimal digits, which is the same for the same photos."""
     return hashlib.sha256(msgspec.json.encode(piece)).hexdigest()[:16]
 
 
 def photos_of(piece: Piece) -> Iterator[Photo]:
-    """The photos of a piece, always in the same order; damage of its file is a photo that cannot be
-    read. StoreError if the file, or one photo after the other, is out of reach."""
+    """Yield the photos of a piece, always in the same order; damage in its file is a photo that
+    cannot be read. StoreError if the file, or one photo after another, is out of reach."""
     if isinstance(piece, Listed):
         reader = _Reader(piece.source)
         for key, stamp in zip(piece.keys, piece.stamps, strict=True):
@@ -93,7 +93,7 @@ def _rows(piece: Rows, file: Any) -> Iterator[Photo]:
     reader, end, after = _Reader(piece.file), piece.first + piece.count, 0
     try:
         table = require("pyarrow.parquet", "embed").ParquetFile(file, pre_buffer=False)
-    except Exception as error:  # of Arrow's many; it was whole when it was listed
+    except Exception as error:  # Arrow has many kinds; the file was whole when it was listed
         yield _damaged(piece.file, error)
         return
     for group in range(table.num_row_groups):
@@ -123,7 +123,7 @@ def _row(piece: Rows, batch: Any, row: int, number: int, reader: _Reader) -> Pho
 
 
 def bytes_or_path(value: Any) -> bytes | str | None:
-    """A cell as a photo's bytes or its path; cells of Hugging Face's datasets hold both."""
+    """Return a cell as a photo's bytes or path; cells of Hugging Face's datasets have both."""
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     return value if isinstance(value, (bytes, str)) else None
@@ -180,8 +180,8 @@ def is_photo(name: str) -> bool:
 
 
 class _Reader:
-    """Reads photo files at the addresses that a source names. They may be files, on the web, or in
-    the source's own store: by other protocols of fsspec, a row could run code."""
+    """Reads photo files at the addresses that a source names: local files, web addresses, and the
+    source's own store. With fsspec's other protocols, a row could run code."""
 
     def __init__(self, source: str) -> None:
         self._own = source.partition("://")[0].lower() if "://" in source else ""
@@ -217,7 +217,7 @@ def _file(path: str) -> tuple[bytes, int]:
     try:
         os.stat(path)  # noqa: PTH116
         photo = read_photo(path)
-    except ValueError as error:  # a path with a zero
+    except ValueError as error:  # a path with a null character
         raise PhotoError(f"{path!r} is not a path: {error}.") from error
     except PhotoError as error:
         if isinstance(error.__cause__, OSError):

@@ -44,8 +44,8 @@ _SAVE_S = 30.0  # between two writes of the manifest
 
 @dataclass(frozen=True)
 class Options:
-    """How a job runs. `ray` is a cluster's address, None this machine; `threads` and `gpus` are of
-    each worker; without `resume`, a folder that holds shards is refused."""
+    """How a job runs. `ray` is a cluster's address, None for this machine; `threads` and `gpus` are
+    per worker; without `resume`, a folder that holds shards is refused."""
 
     workers: int = 1
     threads: int = 1
@@ -75,8 +75,8 @@ def embed(
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda sentence: None,
 ) -> Embedded:
-    """Make the shards at `out` hold the photos of `source` as `bundle`'s student embeds them. Those
-    of earlier runs stay. ShardError, StoreError, DataError, PhotoError."""
+    """Make the shards at `out` hold the photos of `source` as `bundle`'s student embeds them.
+    Photos of earlier runs stay. ShardError, StoreError, DataError, PhotoError."""
     source.check()
     store = Store(out)
     rung = _rung(bundle, read_manifest(store), options, warn)
@@ -125,8 +125,8 @@ def embed(
 def _rung(
     bundle: Bundle, begun: Manifest | None, options: Options, warn: Callable[[str], None]
 ) -> tuple[str, str]:
-    """Choose the runtime and precision of all workers: on GPUs the float rung, which this machine
-    need not run; those of a job that is `begun`; else the best of this machine."""
+    """Choose the runtime and precision of all workers: with GPUs the float rung, which this machine
+    need not run; else those of a job that was `begun`; else the best rung of this machine."""
     if options.gpus:
         return "onnx", "fp32"
     if begun is not None and options.runtime in (None, begun.runtime):
@@ -137,7 +137,7 @@ def _rung(
 
 def _spread(pieces: list[Piece], workers: int) -> list[Piece]:
     """Cut lists of photos into more pieces if there are too few for the workers. Pieces of files
-    stay, because later runs know by them what is done."""
+    stay as they are, because later runs recognize by them what is done."""
     wanted = workers * _PIECES_A_WORKER
     if len(pieces) >= wanted:
         return pieces
@@ -175,8 +175,8 @@ def _run(
 def _run_here(
     setup: Setup, pieces: Sequence[Piece], workers: int, photo_done: Callable[[], None]
 ) -> Iterator[ShardRecord]:
-    """Yield the shards of `pieces` as they are finished, by guarded workers beside each other. Each
-    photo calls `photo_done`, on any thread. The first error ends the run."""
+    """Yield the shards of `pieces` as guarded workers finish them in parallel. `photo_done` is
+    called after each photo, on any thread. The first error ends the run."""
     guards = [GuardedWorker(setup) for _ in range(min(workers, len(pieces)))]
     free: queue.SimpleQueue[GuardedWorker] = queue.SimpleQueue()
     for guard in guards:
@@ -200,14 +200,14 @@ def _run_here(
 
 
 def _photos_in(piece: Piece) -> int:
-    """Number of photos; 0 for a tar file, which has to be read to know it."""
+    """Return the number of photos; 0 for a tar file, which must be read to count them."""
     if isinstance(piece, Members):
         return 0
     return len(piece.keys) if isinstance(piece, Listed) else piece.count
 
 
 class _Shards:
-    """The shards of the job, which it saves in the manifest now and then."""
+    """The shards of the job, saved in the manifest at intervals."""
 
     def __init__(self, store: Store, job: Manifest, shards: tuple[ShardRecord, ...]) -> None:
         self.new: list[ShardRecord] = []
@@ -223,7 +223,7 @@ class _Shards:
         before = self._shards.get(shard.piece)
         self._shards[shard.piece] = shard
         self.new.append(shard)
-        if before is not None and before.file != shard.file:  # photos that could not be read then
+        if before is not None and before.file != shard.file:  # photos were unreadable then
             self._store.remove(f"{SHARDS}/{before.file}")
             self._store.remove(f"{LEFT_OUT}/{before.file}")
         if time.monotonic() - self._saved > _SAVE_S:
@@ -236,7 +236,7 @@ class _Shards:
 
 @contextmanager
 def _writing_alone(store: Store) -> Iterator[None]:
-    """Lock a folder on a disk. Two runs at once on an object store repeat work and harm nothing."""
+    """Lock a folder on a disk. On an object store, concurrent runs repeat work but do no harm."""
     if store.folder is None:
         yield
         return

@@ -23,7 +23,7 @@ Note = Callable[[Literal["begun", "done"], int], None]
 
 class Model(Protocol):
     """Embeds photos: a bundle's image tower, a teacher, or a teacher's trunk. `threads` decode
-    photos (if 1, the thread that computes), and `rows` takes `at_once` at most."""
+    photos (if 1, the computing thread does), and `rows` takes at most `at_once` photos."""
 
     @property
     def threads(self) -> int: ...
@@ -54,7 +54,7 @@ class LeftOut:
 class Embedded:
     """Rows [N, ...] of photos, in the order of the shard; stamps [N, 2] uint32 (folder.py)."""
 
-    rows: NDArray[Any] | None = None  # None: of no photo
+    rows: NDArray[Any] | None = None  # None if there are no photos
     keys: list[str] = field(default_factory=list)
     stamps: NDArray[np.uint32] = field(default_factory=lambda: np.empty((0, 2), np.uint32))
     left_out: list[LeftOut] = field(default_factory=list)
@@ -68,8 +68,8 @@ def embed_shard(
     alone: AbstractSet[int] = frozenset(),
     note: Note = lambda event, number: None,
 ) -> Embedded:
-    """Embed each photo but those `without`, by their numbers from 0; during those `alone` no other
-    is in work. `note` tells a watching process which photos this one holds."""
+    """Embed all photos but those `without`, by their numbers from 0; while one of those `alone` is
+    in work, no other is. `note` tells a watching process which photos this one holds."""
     ahead = max(2 * model.threads, _READERS)
     with OrderedPool[_Read](max(model.threads, _READERS), ahead) as pool:
         line = _Line(model, note, pool)

@@ -22,7 +22,7 @@ Kind = Literal["photos", "list", "parquet", "webdataset"]
 _KINDS: dict[str, Kind] = {".parquet": "parquet", ".tar": "webdataset", ".txt": "list"}
 _LOOKUP = 4096
 _LINE = 1 << 16  # bytes of a list's line, at most
-# Usual names of the columns of photos and of their names in Parquet files.
+# Usual names of the columns with photos, and with the photos' names, in Parquet files.
 _PHOTO_COLUMNS = ("image", "bytes", "jpg", "photo", "path", "url", "image_url", "file_name")
 _KEY_COLUMNS = ("key", "__key__", "id", "path", "url", "file_name")
 _KNOWN = "Give a folder, a list (.txt), Parquet or tar files, or an address of one; see --help."
@@ -38,7 +38,7 @@ class Source:
     key_column: str | None = None
 
     def check(self) -> None:
-        """Raise the errors of `pieces` now, but for standard input, which is read only once."""
+        """Raise the errors of `pieces` now, except for standard input, which is read only once."""
         if self.address != "-":
             nothing = KnownPhotos(Store("memory://"), ())
             next(self.pieces(1, lambda: nothing, frozenset(), []), None)
@@ -50,8 +50,8 @@ class Source:
         done: frozenset[str],
         left_out: list[LeftOut],
     ) -> Iterator[Piece]:
-        """Pieces of `at_once` photos, without photos that are `known` and pieces whose names are
-        `done`; `left_out` takes files whose names are no text. McadError for a bad source."""
+        """Return pieces of `at_once` photos, without `known` photos and pieces whose names are
+        `done`; files whose names are not text go to `left_out`. McadError for a bad source."""
         kind = self.kind or self._kind()
         if kind in ("photos", "list"):
             found = self._listed(kind, left_out)
@@ -103,8 +103,8 @@ class Source:
         return files
 
     def _all(self) -> Iterator[tuple[str, str]]:
-        """The file at the address, all files below a folder, or those that match a pattern, each
-        with a version that changes with its content, "" if unknown."""
+        """Yield the file at the address, all files below a folder, or those that match a pattern,
+        each with a version that changes with its content, "" if unknown."""
         with reaching(self.address):
             files, root = open_address(self.address)
             if any(sign in root for sign in "*?["):
@@ -131,7 +131,7 @@ class Source:
             with files.open(path, "rb") as opened:
                 try:
                     read = parquet.ParquetFile(opened, pre_buffer=False)
-                except Exception as error:  # of ArrowException's many
+                except Exception as error:  # ArrowException and many others
                     why = f"{file} is no Parquet file: {error}."
                     left_out.append(LeftOut(file, 0, why, "read"))
                     return

@@ -41,8 +41,8 @@ class Store:
                 self.files.pipe_file(f"{self.root}/{name}", data)
 
     def create(self, name: str, data: bytes) -> bool:
-        """As `write`, but only if there is no such file; return whether that was so. Of two
-        processes at once one succeeds, on disks and on stores with conditional requests."""
+        """Like `write`, but only if there is no such file; return whether it was written. Of two
+        processes at once, one succeeds, on disks and on stores with conditional requests."""
         with reaching(self.url):
             if self.folder is not None:
                 return _write_file(self.folder / name, data, replace=False)
@@ -84,7 +84,7 @@ class Store:
 
 
 def open_address(url: str) -> tuple[Any, str]:
-    """The file system behind an address, and the path there."""
+    """Return the file system behind an address, and the path in it."""
     fsspec = require("fsspec", "embed")
     try:
         files, root = fsspec.url_to_fs(url)
@@ -105,7 +105,7 @@ def is_local(files: Any) -> bool:
 
 @contextmanager
 def reaching(where: str) -> Iterator[None]:
-    """Raise errors of file systems and their libraries as a McadError."""
+    """Turn errors of file systems and their libraries into a McadError."""
     try:
         yield
     except McadError:

@@ -18,7 +18,7 @@ from mcad_mobile.errors import ShardError, require
 
 SCHEMA = "mcad-shard/1"
 _META = b"mcad"
-_GROUP = 1000  # rows that are read together
+_GROUP = 1000  # rows that are written and read together
 _REDO = "Remove the file and run `mcad-mobile embed` again: it makes what is missing."
 
 
@@ -50,7 +50,7 @@ class Batch:
 
 
 def shard_bytes(embedded: Embedded, dim: int, facts: ShardFacts) -> bytes:
-    """A shard as a Parquet file, with a checksum on each page."""
+    """Encode a shard as a Parquet file, with a checksum on each page."""
     arrow = require("pyarrow", "embed")
     rows = np.empty(0) if embedded.rows is None else embedded.rows
     numbers = rows.astype(np.float32, copy=False).reshape(-1)
@@ -66,7 +66,7 @@ def shard_bytes(embedded: Embedded, dim: int, facts: ShardFacts) -> bytes:
 
 
 def left_out_bytes(left_out: list[LeftOut]) -> bytes:
-    """Photos without a row, as a Parquet file."""
+    """Encode photos without a row as a Parquet file."""
     arrow = require("pyarrow", "embed")
     names = ("key", "stamp", "why", "cause")
     kinds = (arrow.string(), arrow.uint32(), arrow.string(), arrow.string())
@@ -84,8 +84,8 @@ def read_left_out(data: bytes) -> list[LeftOut]:
 
 
 class ShardFile:
-    """An open shard. ShardError if it is no shard, cut off or damaged. Read on the caller's thread:
-    a thread of Arrow that holds a Python file when the interpreter ends aborts the process."""
+    """An open shard. ShardError if it is not a shard, cut off or damaged. It is read on the
+    caller's thread: an Arrow thread that holds a Python file at exit aborts the process."""
 
     def __init__(self, file: Any, where: str) -> None:
         self._where = where
@@ -110,7 +110,7 @@ class ShardFile:
                 yield batch["key"].to_pylist(), _stamps(batch)
 
     def batches(self, wanted: set[str] | None = None) -> Iterator[Batch]:
-        """All rows, or those of the keys `wanted`: row groups without any are not read."""
+        """Yield all rows, or those with the keys `wanted`, skipping row groups without any."""
         with self._reading():
             for group in range(self._parquet.num_row_groups):
                 if wanted is not None:

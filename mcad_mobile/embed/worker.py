@@ -1,4 +1,4 @@
-"""A worker's own process, which embeds shards: a decoder that crashes ends this process alone.
+"""A worker's own process, which embeds shards: a decoder that crashes ends only this process.
 
 Standard input takes a Setup, then Tasks; standard output answers with Messages, each a line of
 JSON. The process ends when its standard input does.
@@ -31,7 +31,7 @@ from mcad_mobile.errors import McadError
 
 
 class Setup(msgspec.Struct, frozen=True):
-    """A worker's job: a bundle, and the address of shards, whose files `run` numbers."""
+    """A worker's job: a bundle, and the address of the shards, whose names begin with `run`."""
 
     bundle: str
     out: str
@@ -87,7 +87,7 @@ Message = Ready | PhotoEvent | Finished | Failed
 
 
 class BundleModel:
-    """Embeds photos as SearchEngine does, by a rung of the job. RuntimeUnavailable."""
+    """Embeds photos as SearchEngine does, with the job's rung. RuntimeUnavailable."""
 
     at_once = 1  # towers are exported for one photo, as phones use them
 

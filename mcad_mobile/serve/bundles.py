@@ -38,7 +38,7 @@ class ServedBundle:
 
     @property
     def student(self) -> tuple[str, int]:
-        """Which indexes it searches."""
+        """The student and the width of the indexes that the bundle can search."""
         return self.bundle.student.image_sha256, self.bundle.dim
 
     def engine(self, rung: str | None = None) -> SearchEngine:

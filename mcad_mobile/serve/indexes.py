@@ -1,5 +1,5 @@
-"""The served indexes: each at one commit, whose photos have ids, folders and dates, and switched to
-the next commit when that is complete."""
+"""The served indexes: each shows one commit, whose photos have ids, folders and dates, and switches
+to the next commit when that is complete."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from mcad_mobile.serve.records import Filter
 
 
 def path_id(path: str) -> str:
-    """The id of a photo or folder in URLs: 80 bits of its path's BLAKE2b. Requests name ids of the
-    index and never paths."""
+    """Return the id of a photo or folder in URLs: 80 bits of its path's BLAKE2b. Requests name ids
+    in the index, never paths."""
     return hashlib.blake2b(os.fsencode(path), digest_size=10).hexdigest()
 
 
@@ -37,13 +37,13 @@ def path_text(path: str) -> str:
 
 
 def day(minutes: int) -> str:
-    """The day of a time in minutes since 1970 (UTC) here, "2026-11-25"; "" for NO_TIME."""
+    """Return the local day of minutes since 1970 (UTC), "2026-11-25"; "" for NO_TIME."""
     return "" if minutes == NO_TIME else time.strftime("%Y-%m-%d", time.localtime(minutes * 60))
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder, so many levels below the first one; `rows` are its photos and its subfolders'."""
+    """A folder, `depth` levels below the first one; `rows` are its photos and its subfolders'."""
 
     path: str
     depth: int

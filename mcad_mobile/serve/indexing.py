@@ -69,7 +69,7 @@ class IndexingJob:
         except _Stopped:
             self._state, self._message = "stopped", "Stopped. What was embedded so far is kept."
         except McadError as error:
-            hint = "" if "--" in error.hint else error.hint  # of the command line
+            hint = "" if "--" in error.hint else error.hint  # the page has no options
             self._state, self._message = "failed", f"{error.message} {hint}".strip()
         except Exception as error:  # shown on the page; the server goes on
             self._state, self._message = "failed", f"{type(error).__name__}: {error}"
@@ -78,7 +78,7 @@ class IndexingJob:
 
     def _sync(self, folder: Path) -> str:
         """Index one folder with an engine and a view of the index of its own, so that searches
-        continue meanwhile."""
+        continue."""
         self._folder = folder
         self._done = self._total = 0
         # Leave a core for searches.

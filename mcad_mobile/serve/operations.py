@@ -25,10 +25,10 @@ from mcad_mobile.serve.state import State
 T = TypeVar("T")
 Handler = Callable[[State, Request], Awaitable[Response]]
 REQUEST_BYTES = 256 << 10  # a query of 20,000 characters, each escaped, fits
-BODY_S = 10.0  # for the body of a request, once it is read
+BODY_S = 10.0  # to read the body of a request
 _NOT_STORED = {"cache-control": "no-store"}
 _GONE = 404
-# All other errors of ours are 409: the server's files are damaged, or a rung does not run here.
+# Our other errors are 409: the server's files are damaged, or a rung does not run here.
 _STATUS = {QueryError: 422, PhotoError: 422}
 
 

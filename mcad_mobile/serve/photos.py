@@ -20,10 +20,10 @@ from mcad_mobile.engine.photos.decode import opened, read_photo
 from mcad_mobile.engine.photos.thumbnails import jpeg
 from mcad_mobile.errors import PhotoError, QueryError
 
-THUMBNAIL_PX = 320  # of the shorter side: sharp at 160 CSS pixels on a screen of twice as many
+THUMBNAIL_PX = 320  # of the shorter side: sharp at 160 CSS pixels, 2 pixels each
 VIEW_PX = 1600  # of the longer side
 KEPT_BYTES = 512 << 20
-MOST_KEPT = KEPT_BYTES // 25_000  # a thumbnail takes fewer bytes
+MOST_KEPT = KEPT_BYTES // 25_000  # a thumbnail takes fewer bytes than that
 _KEPT_S = 60 * 86_400.0
 _USED_S = 86_400.0
 UPLOAD_BYTES = 32 << 20

@@ -48,8 +48,8 @@ class Filter(Record, frozen=True):
 
 
 class Side(Record, frozen=True):
-    """What searches, and in what. Without `bundle`, the first; without `rung`, the best that runs
-    here; without `index`, the first that is of the bundle's student."""
+    """What searches, and where. Without `bundle`, the first bundle; without `rung`, the best that
+    runs here; without `index`, the first index of the bundle's student."""
 
     bundle: _Id | None = None
     rung: _Id | None = None
@@ -93,8 +93,8 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`photos` pass the filter; `total` of them can be had, page by page. `ms` is by stage, and
-    null for a rung that is `simulated`: its time means nothing.
+    """`photos` pass the filter; `total` of them are available, page by page. `ms` is by stage, and
+    null for a `simulated` rung, whose time means nothing.
     `truncated`: the end of the text was not read. `unknown`: words that no tower can have learned.
     `generation` counts the index's commits."""
 
@@ -121,8 +121,8 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class RungInfo(msgspec.Struct, frozen=True):
-    """One way to run a bundle's text tower. `simulated` ones give right numbers and no time. `why`
-    it does not serve here, if it does not."""
+    """One way to run a bundle's text tower. A `simulated` rung gives right numbers, but no time.
+    `why` says why it does not run here, if it does not."""
 
     name: str
     best: bool

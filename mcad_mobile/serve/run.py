@@ -43,7 +43,7 @@ from mcad_mobile.serve.state import DECODERS, State
 
 ADDRESS = "127.0.0.1"
 _WAITING = 1024  # connections that are not accepted yet
-_GRACE_S = 1  # with the last commit of a job less than 5 seconds
+_GRACE_S = 1  # together with the last commit of a job, less than 5 seconds
 _HEAD_S = 5.0  # for the head of a request
 _UPLOADS_AT_ONCE = 16  # more of them wait in the network's buffers
 _MEDIA_TYPES = {
@@ -55,7 +55,7 @@ _MEDIA_TYPES = {
 
 
 def create_app(state: State) -> Starlette:
-    """The whole server without security.Guard."""
+    """Return the whole server, without security.Guard."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -103,7 +103,7 @@ def _fixed(path: str, content: bytes, kind: str) -> Route:
 def _answering(
     state: State, operation: Operation, run: Handler
 ) -> Callable[[Request], Awaitable[Response]]:
-    """The handler, with expected errors answered as JSON."""
+    """Wrap a handler so that expected errors are answered as JSON."""
 
     async def answer(request: Request) -> Response:
         if operation.path != "/api/status":  # an open page polls it
@@ -217,7 +217,7 @@ def serve(state: State, listening: socket.socket, ready: Callable[[], None]) -> 
 
 
 class _Server(uvicorn.Server):
-    """Calls `ready` once it answers, and drops connections that send no whole head of a request."""
+    """Calls `ready` once it answers, and drops connections without a complete request head."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -231,7 +231,7 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         now = time.monotonic()
         heard = {}
-        connections: list[Any] = list(self.server_state.connections)  # all of h11, by the config
+        connections: list[Any] = list(self.server_state.connections)  # h11's, as configured
         for connection in connections:
             request = connection.cycle
             last, since = self._heard.get(connection, (None, now))
@@ -245,7 +245,7 @@ class _Server(uvicorn.Server):
 
 
 def _names(directories: Sequence[Path]) -> list[str]:
-    """The id of each: its folder's name, with a number where several have the same."""
+    """Return an id for each: its folder's name, with a number if several have the same name."""
     named: list[str] = []
     for directory in directories:
         name = directory.resolve().name.encode("utf-8", "replace").decode()

@@ -54,8 +54,8 @@ class Asked:
 
 
 class Searcher:
-    """Answers queries on one thread. It keeps the last long rankings, so that their pages fit
-    together."""
+    """Answers queries on one thread. It keeps the last long rankings, so that their pages are
+    consistent."""
 
     def __init__(self) -> None:
         self._long: OrderedDict[Any, Ranking] = OrderedDict()

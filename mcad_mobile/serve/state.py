@@ -116,7 +116,7 @@ class State:
         self.uploads.close()
 
     def bundle(self, name: str | None) -> ServedBundle:
-        """Return the bundle with that id, the first without one. QueryError: there is none."""
+        """Return the bundle with this id, or the first one for None. QueryError: there is none."""
         if name is None:
             return next(iter(self.bundles.values()))
         return _named(self.bundles, name, "bundle")
