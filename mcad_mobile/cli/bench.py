@@ -37,7 +37,7 @@ from mcad_mobile.cli.report import JudgedOptions, check_report, write_report
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import AiHubError
 
-# The devices of options that other devices would ignore.
+# Options that only some devices use, and those devices.
 _ONLY_FOR = {
     **dict.fromkeys(("synthetic", "index", "searches", "repeats"), ("host", "adb")),
     **dict.fromkeys(("cool_down", "threads", "fail_on_target"), ("host", "adb")),
@@ -45,7 +45,7 @@ _ONLY_FOR = {
     **dict.fromkeys(("compile_to", "jobs", "dry_run"), ("aihub",)),
     "force": ("adb", "aihub"),
 }
-_FOR_A_BASELINE = 3  # the least runs whose differences show the noise
+_FOR_A_BASELINE = 3  # the fewest runs whose differences show the noise
 _EXCLUDE_EACH_OTHER = (("compile_to", "runtime"), ("runner", "aar"), ("index", "synthetic"))
 
 

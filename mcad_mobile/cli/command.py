@@ -43,13 +43,13 @@ from mcad_mobile.cli.output import coloured
 from mcad_mobile.errors import McadError
 
 _LAST = " runtime threads json "  # options in the help of a verb
-_UsageError: Any = typer.BadParameter.__mro__[1]  # its base, which typer does not offer
+_UsageError: Any = typer.BadParameter.__mro__[1]  # its base class, which typer does not export
 INTERRUPTED = 130  # 128 and SIGINT's number, as shells have it
 
 
 def as_command(run: Callable[..., None], kept: str) -> Callable[..., None]:
-    """Return a function for typer whose parameters are the fields of the options that a verb takes,
-    those of all verbs last. An interrupt prints what is kept; typer would end in silence."""
+    """Return a function for typer whose parameters are the fields of a verb's options, those that
+    all verbs share last. An interrupt prints what is kept; typer would exit silently."""
     hints = get_type_hints(run)
     kind = hints.pop("options")
     context = {"context"} & set(hints)
@@ -170,7 +170,7 @@ def root(
 
 
 def _with_own_paths(error: McadError, values: dict[str, Any]) -> McadError:
-    """An error whose hint names the bundle, photos and index of this command."""
+    """Put this command's bundle, photos and index into the error's hint, and return the error."""
     for name in ("bundle", "photos", "index"):
         if isinstance(path := values.get(name), Path):
             error.hint = re.sub(rf"\b{name.upper()}\b", shlex.quote(str(path)), error.hint)
@@ -178,8 +178,8 @@ def _with_own_paths(error: McadError, values: dict[str, Any]) -> McadError:
 
 
 def main() -> None:
-    """Entry point: errors that we know become one message and exit code 1. With --json they are a
-    line of JSON, on standard error, too."""
+    """Entry point: a McadError becomes a message on standard error (with --json, a line of JSON)
+    and exit code 1."""
     as_json = "--json" in sys.argv
     reserve_standard_output(json_only=as_json)
     try:

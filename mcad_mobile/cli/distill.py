@@ -182,7 +182,7 @@ def distill(options: DistillOptions, context: typer.Context) -> None:
 
 
 def _train(options: DistillOptions) -> Retrieval | None:
-    """Check, load and train. None in all processes but the main one."""
+    """Check, load and train. Return None in all processes except the main one."""
     _check(options)
     from mcad_mobile.distill.device import accelerator, keep_freed_memory
     from mcad_mobile.distill.run import RunOptions, train
@@ -229,7 +229,7 @@ def _train_text_tower(options: DistillOptions) -> None:
 
 
 def _check_given(options: DistillOptions, given: dict[str, str]) -> None:
-    """BadParameter for an option that would be ignored with or without --text-only."""
+    """Raise BadParameter for an option that would be ignored with or without --text-only."""
     for name, shown in given.items():
         if options.text_only and name not in _ONLY_TEXT | _OF_BOTH:
             raise typer.BadParameter(f"--text-only makes no use of {shown}: leave it out")
@@ -238,7 +238,7 @@ def _check_given(options: DistillOptions, given: dict[str, str]) -> None:
 
 
 def _check(options: DistillOptions) -> None:
-    """Raise before hours of work what would be raised after them."""
+    """Raise now the errors that would otherwise come after hours of work."""
     if not options.data and not options.smoke:
         raise typer.BadParameter("give --data DIR, or --smoke", param_hint="--data")
     for folder in (options.out, options.cache):
@@ -271,7 +271,7 @@ def _recipe(options: DistillOptions, default: Recipe) -> Recipe:
 
 
 def _given(options: DistillOptions, *names: str) -> dict[str, Any]:
-    """Those of the options that were given."""
+    """Return the named options that were given."""
     values = {name: getattr(options, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 

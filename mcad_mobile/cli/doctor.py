@@ -14,7 +14,7 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import KernelError, McadError, PhotoIndexError, install_line
 
-# What each extra is for, but for those of developers. The package's metadata says what it installs.
+# What each extra is for, except developers' extras. The package's metadata lists its packages.
 _EXTRAS = {
     "": "everything",
     "export": "export, eval, distill",

@@ -24,7 +24,7 @@ from mcad_mobile.cli.output import (
 )
 from mcad_mobile.errors import PhotoError, require
 
-_SHOWN = 20  # photos without an embedding that are printed
+_SHOWN = 20  # how many photos without an embedding are printed
 
 
 @dataclass(frozen=True, kw_only=True)

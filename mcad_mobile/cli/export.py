@@ -243,8 +243,8 @@ def _graph_form(chip: Target) -> tuple[str, int]:
 
 
 def _splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
-    """Return the photos on which a search measures recall, and those that it calibrates on. Without
-    a split `val` it measures on `test`, on which the recall is reported, too."""
+    """Return the photos on which a search measures recall, and those on which it calibrates.
+    Without a `val` split it measures on `test`, which also serves for the reported recall."""
     assert data is not None
     photos = load_captions(data, None)
     by_split = {

@@ -220,14 +220,14 @@ def _repair(options: IndexOptions) -> None:
 
 
 def _is_index(origin: str) -> bool:
-    """Whether --from names an index; otherwise it names shards, here or at an address. Both hold a
-    manifest.json. A damaged one is taken for an index's, so that its error is shown."""
+    """Whether --from names an index; otherwise it names shards, here or at an address. Both have a
+    manifest.json. A damaged one is treated as an index's, so that its error is shown."""
     directory = Path(origin)
     return PhotoIndex.exists(directory) and _SHARDS not in (directory / NAME).read_bytes()
 
 
 def _check_options(context: typer.Context, of_index: bool) -> None:
-    """BadParameter for an option that would be ignored beside --from INDEX or --from SHARDS."""
+    """Raise BadParameter for an option that --from INDEX or --from SHARDS would ignore."""
     for name, shown in command_line_options(context).items():
         if name not in (_WITH_INDEX if of_index else _WITH_SHARDS):
             shown = "PHOTOS" if name == "photos" else shown

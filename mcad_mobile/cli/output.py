@@ -36,13 +36,13 @@ from mcad_mobile.engine.bundle import MANIFEST, Bundle
 
 
 def option(flags: str, help: str, default: Any = None, **settings: Any) -> Any:
-    """A field of a verb's options, `...` where it is required; `flags`: "--out -o". A default may
-    be a function. The settings are those of typer.Option."""
+    """Declare a field of a verb's options. `flags` are like "--out -o"; a default `...` makes the
+    field required, and a function is called. `settings` are those of typer.Option."""
     return _field(typer.Option(default, *flags.split(), help=help, **settings), default)
 
 
 def argument(help: str, default: Any = None) -> Any:
-    """A field of a verb's options that stands on the command line without a flag."""
+    """Declare a field of a verb's options that has no flag on the command line."""
     return _field(typer.Argument(default, help=help), default)
 
 
@@ -69,7 +69,7 @@ def among(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
 
 def default_bundle() -> Path:
     """The bundle that MCAD_BUNDLE names, or the newest under build/; standard error says which."""
-    if any(name.endswith("_MOBILE_COMPLETE") for name in os.environ):  # a shell asks what fits
+    if any(name.endswith("_MOBILE_COMPLETE") for name in os.environ):  # for a shell's completion
         return Path("build")
     named = os.environ.get("MCAD_BUNDLE")
     found = [path for level in ("*", "*/*") for path in Path("build").glob(f"{level}/{MANIFEST}")]
@@ -210,7 +210,7 @@ def format_speed(photos_per_s: float | None) -> str:
 
 
 def printable(text: str) -> str:
-    """A file name or a reason for a terminal, in a line: line breaks are escaped, too."""
+    """Make a file name or a reason fit on one line of a terminal: line breaks are escaped too."""
     return escape_unprintable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
@@ -228,7 +228,7 @@ class _Rate(ProgressColumn):
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """Show a bar on standard error, which disappears when the work is done. In a log, print a line
-    a minute instead, so none for work that takes less."""
+    every minute instead, and so none for shorter work."""
     console = Console(file=terminal_errors())
     if not console.is_terminal:
         yield _line_a_minute()

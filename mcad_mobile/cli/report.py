@@ -25,7 +25,7 @@ _ENDINGS = (".html", ".md", ".json")
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedOptions(Options):
-    """Options by which results end in exit code 1."""
+    """Options that can make results end in exit code 1."""
 
     baseline: Path | None = option(
         "--baseline", "An earlier result; exit code 1 if time or memory grew too much."
@@ -52,7 +52,7 @@ class JudgedOptions(Options):
         return documents[0]
 
     def judge(self, before: dict[str, Any] | None, documents: Sequence[dict[str, Any]]) -> None:
-        """BenchError if something is worse than in the baseline, or a target was missed."""
+        """Raise BenchError if something is worse than in the baseline, or a target was missed."""
         if before is not None:
             _check_baseline(before, documents, self.max_slowdown)
         if self.fail_on_target:

@@ -189,8 +189,8 @@ def _is_text(part: Part) -> bool:
 
 
 def _parts(flag: str, values: list[str], sign: int, *, photos: bool = False) -> Iterator[Part]:
-    """Parts of values such as "snow=0.5", with weight 1 where there is no equals sign. Names of
-    photos may hold equals signs; behind the last one of words stands a weight."""
+    """Yield the parts of values such as "snow=0.5"; without an equals sign, the weight is 1. Names
+    of photos may contain equals signs; in words, a weight follows the last one."""
     for value in values:
         content, equals, text = value.rpartition("=")
         try:
@@ -222,8 +222,8 @@ def _show(found: Found, sheet: Path) -> None:
 
 
 def contact_sheet(found: Found) -> str:
-    """Render the results as one HTML file that holds its photos, and loads nothing from elsewhere;
-    of a photo that is gone it shows the name. MissingExtra without jinja2."""
+    """Render the results as one HTML file that contains its photos, and loads nothing from
+    elsewhere. Photos that are gone are shown by name. MissingExtra without jinja2."""
     return render(
         "mcad_mobile.cli",
         "contact_sheet.html.jinja",

@@ -90,7 +90,7 @@ def serve(options: ServeOptions) -> None:
 
 
 def _default_indexes(bundles: list[Path], create: bool) -> list[Path]:
-    """The bundles' own indexes that exist; if none does, the first one to `create`, or all."""
+    """Return the bundles' own indexes that exist; if none does, the first with `create`, or all."""
     indexes = list(dict.fromkeys(map(default_index, bundles)))
     existing = [index for index in indexes if index.is_dir()]
     return existing or indexes[: 1 if create else len(indexes)]
