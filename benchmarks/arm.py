@@ -1,5 +1,5 @@
-"""The search kernels on emulated Arm processors, for tests and benchmarks: a driver in C, what it
-reads, and its instructions, counted by a plugin of QEMU."""
+"""Run the search kernels on emulated Arm processors, for tests and benchmarks: a driver in C, its
+inputs, and its instructions, counted by a QEMU plugin."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from mcad_mobile.engine.native import LIBRARY, load_kernel
 SCAN, RESCORE = 1, 2
 HERE = Path(__file__).parent
 LEVELS = ("plain C", "NEON", "NEON with dot product")
-# A model: clock, instructions a cycle in loops that are mostly NEON (Arm's optimization guides: two
-# pipes of 128 bits in an A76, one in an A55), and what a read of a cached record costs, assumed.
+# A model: clock rate, instructions per cycle in loops of mostly NEON (Arm's optimization guides:
+# two 128-bit pipes in an A76, one in an A55), and an assumed cost of reading a cached record.
 PHONES = {"Cortex-A76": (2.6e9, 2.0, 1.5e-6), "Cortex-A55": (2.0e9, 1.0, 4e-6)}
 Array = npt.NDArray[Any]
 
 
 def compile_driver(folder: Path) -> Path:
-    """Compile kernel_driver.c and the kernels for Arm by Zig, to a program without libraries."""
+    """Compile kernel_driver.c and the kernels for Arm with Zig into a static program."""
     program, native = folder / "driver", LIBRARY.parent
     sources = [native / f"{name}.c" for name in ("scan", "rescore", "level")]
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-static"]
@@ -46,7 +46,7 @@ def whole(*numbers: int) -> bytes:
 def scan_input(
     columns: Array, query: Array, spans: Sequence[range], wanted: int, allowed: Array | None = None
 ) -> bytes:
-    """The arguments of `Kernel.nearest`, as the driver reads them."""
+    """Return the arguments of `Kernel.nearest` in the driver's format."""
     most = min(wanted, sum(map(len, spans)))
     ends = [number for span in spans for number in (span.start, span.stop)]
     head = whole(*columns.shape, len(spans), most, allowed is not None)
@@ -65,8 +65,8 @@ def rescore_input(
     k: int,
     factors: tuple[float, float, float],
 ) -> bytes:
-    """A segment for `Kernel.rescore` with all its records [N, R]; `factors` are the step of a
-    projection, the slope and how much may be missed."""
+    """Return a segment for `Kernel.rescore` with all its records [N, R] in the driver's format;
+    `factors` are the projection step, the slope and how much may be missed."""
     count = at_least if distances is None else len(rows)
     head = whole(len(residual), len(columns), len(records), count, at_least, k)
     head += whole(distances is not None) + np.array(factors, "<f8").tobytes()
@@ -76,7 +76,7 @@ def rescore_input(
 
 
 def write_cases(path: Path, cases: Sequence[tuple[int, bytes]], level: int) -> Path:
-    """Write inputs, each with its kind, to be run by the instructions of a level."""
+    """Write inputs, each with its kind, to run at an instruction level."""
     with path.open("wb") as file:
         for kind, given in cases:
             file.write(whole(kind, level) + given)
@@ -85,7 +85,7 @@ def write_cases(path: Path, cases: Sequence[tuple[int, bytes]], level: int) -> P
 
 
 def instructions(driver: Path, case: tuple[int, bytes], level: int, folder: Path) -> float:
-    """Count the instructions of one run of a case, on a processor that has every level."""
+    """Count the instructions of one run of a case, on a processor that supports every level."""
     plugin = folder / "instructions.so"
     if not plugin.exists():
         _run(["gcc", "-shared", "-fPIC", "-O2", HERE / "instructions.c", "-o", plugin])
@@ -99,7 +99,7 @@ def instructions(driver: Path, case: tuple[int, bytes], level: int, folder: Path
 
 
 def count_arm(index: PhotoIndex, query: Array, k: int, work: Path) -> dict[str, Any]:
-    """Instructions of a real search, for each photo of a scan and of a re-score, by level."""
+    """Count the instructions of a real search per scanned and per re-scored photo, by level."""
     live = max(index.segments, key=lambda segment: segment.live)
     segment, kernel, rotated = live.segment, load_kernel(), rotate(query)
     filtered = live.filtered(RowFilter(), kernel)

@@ -1,7 +1,7 @@
-"""Many embeddings made from many real ones.
+"""Make many embeddings from fewer real ones.
 
 Random vectors would be a flattering test: they fill the sphere evenly, while real embeddings sit in
-a cone and in clusters. Blends keep mean and covariance of the real ones, up to the scaling to
+a cone and in clusters. Blends keep the mean and covariance of the real ones, up to the scaling to
 length 1 (benchmarks/index.py prints both).
 """
 
@@ -19,10 +19,10 @@ _BATCH = 4096
 def blend_batches(real: F32, n: int, seed: int = 0) -> Iterator[F32]:
     """Yield `n` blends of the rows of `real` in batches of at most 4096 rows.
 
-    `real` is [M, D] float32, L2-normalized, M >= 1; each batch is [B, D] float32, L2-normalized.
-    A row is w * a + (1 - w) * b + sqrt(1 - w^2 - (1 - w)^2) * e, scaled to length 1: a and b rows
-    of `real` and w from 0 to 1 at random, e normal with the covariance of `real`. The same `seed`
-    gives the same rows, whatever `n` is. ValueError when `real` is not [M >= 1, D] or `n` is
+    `real` is [M, D] float32, L2-normalized, M >= 1; each batch is [B, D] float32, L2-normalized. A
+    row is w * a + (1 - w) * b + sqrt(1 - w^2 - (1 - w)^2) * e, scaled to length 1: a and b are
+    random rows of `real`, w is random from 0 to 1, e is normal with the covariance of `real`. The
+    same `seed` gives the same rows for every `n`. ValueError if `real` is not [M >= 1, D] or `n` is
     negative.
     """
     if real.ndim != 2 or len(real) == 0:

@@ -1,13 +1,13 @@
-"""The first search: an index of which nothing is in memory.
+"""Time the first search of an index of which nothing is in memory.
 
     python -m benchmarks.embed --data flickr8k --bundle build/cpu --out build/embeddings
     python -m benchmarks.cold --embeddings build/embeddings
 
-For 100,000 and 1,000,000 photos: the time to open the index and to search it once (top 10), and the
-pages of 4 KiB that come into memory by that, each query in a process of its own, before which
-`posix_fadvise` drops the index's files. Warm searches of the same queries stand beside it. What a
-phone's flash would take is a model: pages by the random reads a second that Samsung publishes for
-its UFS. Writes benchmarks/results/cold.json.
+For 100,000 and 1,000,000 photos: the time to open the index and search it once (top 10), and the
+pages of 4 KiB that this reads into memory. Each query runs in its own process, after
+`posix_fadvise` dropped the index's files. Warm searches of the same queries are timed too. The time
+on a phone's flash is a model: the pages divided by the random reads per second that Samsung
+publishes for its UFS. Writes benchmarks/results/cold.json.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.engine.index import PhotoIndex
 
 RESULT = Path(__file__).parent / "results" / "cold.json"
-# The same, before searches asked for what they read.
+# The same measurement before searches prefetched their pages.
 BEFORE = RESULT.with_name("cold_before.json")
 SIZES = (100_000, 1_000_000)
 GOALS = {100_000: (5, 1_000), 1_000_000: (15, 3_500)}  # ms and pages
 QUERIES = 30
 K = 10
-# Random reads of 4 KiB a second, many at once, of 512 GB (Samsung, February 2019 and March 2020).
+# Random 4 KiB reads per second at high queue depth, 512 GB (Samsung, February 2019, March 2020).
 FLASH = {"UFS 3.0": 63_000, "UFS 3.1": 100_000}
 PAGE = mmap.PAGESIZE
 
@@ -97,7 +97,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def verdict(result: dict[str, Any]) -> str:
-    """Whether each goal is met."""
+    """Say whether each goal is met."""
     parts = []
     for row in result["rows"]:
         ms, pages = GOALS[row["photos"]]
@@ -130,7 +130,7 @@ def build(real: Any, size: int, folder: Path) -> None:
 
 
 def cold(given: Any, index: Path, files: list[Path], query: int) -> dict[str, float]:
-    """One query by a process that starts with none of the files in memory."""
+    """Run one query in a process that starts with none of the files in memory."""
     command = [sys.executable, "-m", "benchmarks.cold", "--embeddings", str(given.embeddings)]
     command += ["--keep", str(index), "--query", str(query)]
     pipe = subprocess.PIPE
@@ -157,7 +157,7 @@ def measure(folder: Path, query: Any) -> None:
         print(said, flush=True)
         sys.stdin.readline()
 
-    with tempfile.TemporaryDirectory() as scratch:  # all code is loaded, and has run
+    with tempfile.TemporaryDirectory() as scratch:  # load and run all code once
         small = Path(scratch) / "index"
         build(np.tile(query, (300, 1)), 300, small)
         PhotoIndex.open(small).search(query, K)

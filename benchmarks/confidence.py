@@ -3,14 +3,13 @@
     python -m benchmarks.confidence --data flickr8k --absent coco_more --things objects200 \\
         --bundle build/cpu
 
-Each draw indexes photos of the validation split and, one in ten, photos of things. It asks for all
-captions and names whose photo is there, and for as many whose photo is not: captions of another
-dataset that name a thing which no caption of the split names, and names of things that were left
-out. Candidates for a line are the score itself, the score above the query's mean over photos at
-large, and the same in standard deviations. The line of a candidate lies where one in twenty right
-photos that rank first falls below it, in captions or in names, whichever lies lower. The last
-candidate is also judged at `search --matches`' own threshold. Writes
-benchmarks/results/confidence.json.
+Each draw indexes photos of the validation split; one photo in ten is of a thing. Its queries are
+all captions and names whose photo is in the index, captions of another dataset that name a thing in
+no caption of the split, and the names of the other things. Candidates for a line are the score
+itself, the score above the query's mean over photos at large, and the same in standard deviations.
+A candidate's line is set so that one in twenty right photos that rank first falls below it, for
+captions or for names, whichever line is lower. The last candidate is also judged at the threshold
+of `search --matches`. Writes benchmarks/results/confidence.json.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ tv television clock vase scissors teddy toothbrush bed airplane plane jet desk c
 bathroom kite tennis umbrella
 """.split()  # noqa: SIM905
 SIZES = (50, 250, 1000)
-THINGS_AMONG = 10  # one photo in so many is of a thing with a name
+THINGS_AMONG = 10  # one photo in ten is of a named thing
 DRAWS = 20
 MISSED = 0.05  # the share of right photos that a line may hide
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]  # best score, scores at large -> score
@@ -71,7 +70,7 @@ class Embedded:
 def absent_captions(
     photos: Sequence[CaptionedPhoto], elsewhere: Sequence[CaptionedPhoto]
 ) -> list[str]:
-    """Captions `elsewhere` that name a thing which no caption of `photos` names."""
+    """Return captions of `elsewhere` that name a thing in no caption of `photos`."""
 
     def words(text: str) -> set[str]:
         return set(re.findall(r"[a-z]+", text.lower()))
@@ -86,7 +85,7 @@ def absent_captions(
 def judged(
     captions: Embedded, names: Embedded, absent: np.ndarray, background: np.ndarray, size: int
 ) -> list[dict[str, Any]]:
-    """A row for each candidate: its line, and the shares that it hides and lets pass."""
+    """Return a row per candidate: its line, and the shares that it hides and lets pass."""
     random = np.random.default_rng(0)
     groups: dict[str, list[np.ndarray]] = {}
 

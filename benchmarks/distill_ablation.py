@@ -1,12 +1,12 @@
-"""What each part of MCAD adds: the same student trained in every way, on the official test split.
+"""Measure what each part of MCAD adds: one student, trained in every way, on the test split.
 
 python -m benchmarks.distill_ablation --data flickr8k --things objects \\
     --extra-photos coco_nocaption/images coco_more/images --extra-captions captions.txt
 
 Each (row, seed) is a file under benchmarks/results/distill_ablation/, written as soon as it is
-done and run again only when its recipe or its unpaired data has changed: the work can be cut off,
-shared by processes (--seed, --row), and go on on another machine. The table is that of the files
-that are there; one whose files do not agree on what was done is refused.
+done, and measured again only if its recipe or unpaired data has changed. So the work can be
+interrupted, split among processes (--seed, --row), and continued on another machine. The table
+shows the existing files; files of one row with different recipes are an error.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def main() -> None:
 def run(
     row: Row, seed: int, start: Recipe, pairs: dict[str, Any], extra: Extra, work: Path
 ) -> None:
-    """One row and seed: its recalls on the test split, what they depend on, the seconds it took.
-    Nothing is done where that is stored already."""
+    """Measure one row and seed: recall on the test split, the inputs, and the seconds taken. Does
+    nothing if that is stored."""
     recipe = row.recipe(start, seed)
     depends = asdict(recipe.teachers) if row.teacher else recipe.to_json()
     depends.pop("arithmetic", None)
@@ -84,7 +84,7 @@ def run(
     with_things = "things" in pairs and not row.teacher
     if path.exists():
         stored = json.loads(path.read_text("utf-8"))
-        # Fields that recipes have gained or lost since are off in the rows measured before.
+        # Fields added to or removed from recipes since were off when earlier rows were measured.
         before_now = stored["recipe"].items()
         same = all(as_stored.get(name, value) == value for name, value in before_now)
         same = same and stored["extra"] == inputs["extra"]
@@ -127,8 +127,8 @@ def stored_runs() -> list[dict[str, Any]]:
 
 
 def stored_rows() -> list[dict[str, Any]]:
-    """Of every row that has results: its label, mean and spread (standard deviation over seeds;
-    one seed has none), and the number of seeds."""
+    """Return for each row with results: its label, its mean, its spread (standard deviation over
+    seeds; None for one seed), and the number of seeds."""
     rows = []
     for row in ROWS:
         files = sorted(RESULTS.glob(f"{row.name}-[0-9].json"))

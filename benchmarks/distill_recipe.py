@@ -1,10 +1,10 @@
-"""The default recipe from nothing, timed: `mcad-mobile distill` with an empty cache, and the recall
-of what comes out on the test split.
+"""Time the default recipe from scratch: `mcad-mobile distill` with an empty cache, and the
+student's recall on the test split.
 
     python -m benchmarks.distill_recipe --data flickr8k --extra-photos DIR --extra-captions FILE
 
-Takes an hour or more of all cores. Writes benchmarks/results/distill_recipe.json, a row a
-processor: of another run on the same kind, the older row goes.
+Takes an hour or more on all cores. Writes benchmarks/results/distill_recipe.json, one row per kind
+of processor: a new run replaces the older row.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def row(student: Path, data: Path, wall_s: float, cpu_s: float, beside: str = "") -> dict[str, Any]:
-    """The minutes of a run and its recall. `beside`: the machine's other work."""
+    """Return a run's minutes and recall. `beside`: other work on the machine."""
     done = subprocess.run(
         [*COMMAND, "eval", "--data", str(data), "--student", str(student), "--json"],
         stdout=subprocess.PIPE,

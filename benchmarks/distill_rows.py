@@ -1,4 +1,4 @@
-"""The rows of distill_ablation.py: students by what taught them, and the teachers themselves."""
+"""The rows of distill_ablation.py: students by their training, and the teachers themselves."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from mcad_mobile.students.evaluation import Retrieval, evaluate_similarity
 from mcad_mobile.students.mcad import McadStudent
 
 RERANKED = 32
-# Labels alone overfit sooner than teachers do: without these the contrastive row is lower.
+# Labels alone overfit sooner than teachers: without dropout, the contrastive row is lower.
 REGULARIZED = {"head_dropout": 0.2, "text_dropout": 0.1}
-# The rows that compare parts of MCAD with each other: one width, no classifier, and the passes and
+# Settings of the rows that compare parts of MCAD: one width, no classifier, and the passes and
 # views that were the default when they were measured.
 PLAIN = {
     "classifier": 0.0,
@@ -48,7 +48,7 @@ class Row:
     teacher: Teacher | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     extra: tuple[str, ...] = ()  # unpaired data
-    default: bool = False  # based on the default recipe, with its classifier and narrower widths
+    default: bool = False  # keeps the default's classifier and narrower widths
 
     def recipe(self, base: Recipe, seed: int) -> Recipe:
         """Return the recipe of this row for a seed; `base` is the default recipe."""
@@ -76,7 +76,7 @@ ROWS = (
             "teaching": "single",
             "feature": 0.0,
             "contrastive": 1.0,
-            # Of the training pairs it is as sure as their labels: at 0.03 it teaches nothing else.
+            # The teacher is as certain of training pairs as labels are: at 0.03 it adds nothing.
             "temperature": 0.1,
             **REGULARIZED,
         },
@@ -124,7 +124,7 @@ ROWS = (
 def evaluate_cached(
     student: McadStudent, photos: list[CaptionedPhoto], cache: FeatureCache, arithmetic: Arithmetic
 ) -> Retrieval:
-    """embed_by_student by the trunk's cached features, in seconds, and its recall."""
+    """Evaluate a student from the trunk's cached features, in seconds."""
     data = dataset(photos, student.tokenizer, Extra())
     trainee = FrozenTrunk(student, student.name, "")
     return evaluate_trainee(trainee, trainee.reader(data, Views(1, 0), cache, arithmetic), data)
@@ -138,7 +138,7 @@ def teacher_rows(
     cache: FeatureCache,
     arithmetic: Arithmetic,
 ) -> Retrieval:
-    """A reference teacher's own retrieval on `test`, trained first if it is not yet."""
+    """Return a reference teacher's own retrieval on `test`; train the teacher first if needed."""
     paired = dataset(train, minilm_tokenizer(), Extra())
     training = TeacherTraining(paired.pairs, recipe.teachers, cache, arithmetic)
     duals = train_duals(training, paired.token_counts())
@@ -162,8 +162,8 @@ def teacher_rows(
 
 
 def tops(similarity: Tensor) -> list[Tensor]:
-    """similarity [M, N] of texts and images -> the top of each text, then of each image, as masks
-    [M, N]: what is looked at again."""
+    """Return masks [M, N] of the photos to re-rank for each text, and of the texts for each photo,
+    from similarity [M, N] of texts and images."""
     return [
         torch.zeros_like(similarity, dtype=torch.bool).scatter_(
             axis, similarity.topk(RERANKED, axis).indices, True
@@ -173,7 +173,7 @@ def tops(similarity: Tensor) -> list[Tensor]:
 
 
 def reranked(similarity: Tensor, seen: Sequence[Tensor], scores: Tensor, owner: Rows) -> Retrieval:
-    """Where what was `seen` goes by `scores` [M, N], before all else: neither those nor cosines
-    are far from [-1, 1]."""
+    """Return retrieval that ranks the `seen` pairs first, by `scores` [M, N]: adding 9 exceeds any
+    cosine, since scores and cosines are near [-1, 1]."""
     of_texts, of_images = (torch.where(top, 9 + scores, similarity).numpy() for top in seen)
     return evaluate_similarity(of_texts, of_images, owner)

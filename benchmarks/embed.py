@@ -1,4 +1,4 @@
-"""Embeddings of a captioned dataset as .npy files: what benchmarks/index.py eats.
+"""Write embeddings of a captioned dataset as .npy files, the input of benchmarks/index.py.
 
 python -m benchmarks.embed --data flickr8k --bundle build/cpu --out build/embeddings
 """

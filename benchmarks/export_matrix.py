@@ -1,13 +1,13 @@
-"""Published students by chips: what runs on the NPU, parity, bytes, seconds, memory.
+"""Export published students for each chip: nodes on the NPU, parity, bytes, seconds, memory.
 
     python -m benchmarks.export_matrix                      # all; hours on two cores
     python -m benchmarks.export_matrix MobileCLIP2-S0 RN50  # these
 
-Writes benchmarks/results/export_matrix/STUDENT.json; a student is one process, whose peak memory is
-told. Weights are random (random_students.py): recall is not measured. Nothing here ran on a phone:
-Snapdragon rungs are compiled for their chip and compared on the HTP simulator, on fewer inputs than
-`export` does, since one takes up to a minute there. Wall time depends on what else runs: processor
-time and the load are told beside it.
+Writes benchmarks/results/export_matrix/STUDENT.json; each student runs in its own process, whose
+peak memory is recorded. Weights are random (random_students.py): recall is not measured. Nothing
+here ran on a phone: Snapdragon rungs are compiled for their chip and compared on the HTP simulator,
+on fewer inputs than `export` uses, since one takes up to a minute there. Wall time depends on other
+load, so processor time and the load average are recorded too.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def measure(name: str, simulated: int) -> dict[str, Any]:
-    """One student for all targets, in one command."""
+    """Export one student for all targets in one command."""
     from benchmarks.random_students import STUDENTS
     from mcad_mobile.export.bundle_builder import BundleRequest
     from mcad_mobile.export.pipeline import ExportOptions, export
@@ -136,7 +136,7 @@ def measure(name: str, simulated: int) -> dict[str, Any]:
 
 
 def described(bundle: Bundle) -> dict[str, Any]:
-    """The first rung of each tower."""
+    """Describe the first rung of each tower."""
     return {
         "chip": bundle.target.chip,
         "towers": {name: bundle.tower(name).rungs[0].facts() for name in TOWERS},
@@ -144,7 +144,7 @@ def described(bundle: Bundle) -> dict[str, Any]:
 
 
 def chips_differ_by(bundles: list[Bundle], tower: TowerName) -> float:
-    """The largest difference between two chips' numbers in embeddings of the golden inputs."""
+    """Return the largest difference between chips in any number of the golden embeddings."""
     found = np.stack(
         [np.load(bundle.path(bundle.tower(tower).rungs[0].expected)) for bundle in bundles]
     )
@@ -156,18 +156,18 @@ def peak_rss_mib() -> float:
 
 
 def _clocks() -> tuple[float, float]:
-    """Seconds on the wall, and of the processor by all threads of this process."""
+    """Return wall seconds, and processor seconds of all threads of this process."""
     return time.perf_counter(), time.process_time()
 
 
 def stored() -> list[dict[str, Any]]:
-    """Results, the quickest export first."""
+    """Return the results, fastest export first."""
     found = [json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*.json")]
     return sorted(found, key=lambda result: float(result["processor_seconds"]))
 
 
 def as_markdown(results: list[dict[str, Any]]) -> list[str]:
-    """The table, and what it stands on, in Markdown."""
+    """Return the table and its conditions in Markdown."""
     first = {
         rung["inputs"]
         for found in results
@@ -208,7 +208,7 @@ def as_markdown(results: list[dict[str, Any]]) -> list[str]:
 
 
 def _left_out(results: list[dict[str, Any]]) -> list[str]:
-    """A sentence for each rung that is not whole on its NPU, or far from the float tower."""
+    """Return a line for each rung that is not entirely on its NPU, or far from the float tower."""
     lines = []
     for found in results:
         for target, document in found["targets"].items():
@@ -226,7 +226,7 @@ def _counts(counts: set[int]) -> str:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """A row a student and tower: Snapdragons share a cell where they say the same."""
+    """Return a row per student and tower; Snapdragons share a cell if their values are equal."""
     lines = [
         "| student | tower | Snapdragon: nodes on the NPU | cosine | MB | s, all four "
         "| Dimensity: operators | cosine | MB | s | CPU: cosine | MB | s | peak GiB |",
@@ -263,8 +263,8 @@ def _same(values: Iterable[str]) -> str:
 
 
 def _seconds(found: dict[str, Any], tower: str, runtime: str) -> str:
-    """What rungs took to make and to compare, on the wall and of the processor; the first of a
-    kind makes what others share."""
+    """Return the wall and processor seconds to build and compare rungs; files that rungs share
+    count for the first of a kind."""
     steps = [
         step
         for step in found["steps"]

@@ -1,17 +1,16 @@
-"""The photo index beside its peers: one thread, one machine, real embeddings.
+"""Compare the photo index with its peers: one thread, one machine, real embeddings.
 
     python -m benchmarks.embed --data flickr8k --bundle build/cpu --out build/embeddings
     python -m benchmarks.index --embeddings build/embeddings
 
-For 10,000, 100,000 and 1,000,000 photos (--photos): build time, bytes a photo on disk, memory that
-the library, opening and 100 searches add (PSS), time of a search (top 10) and recall@10 against
-exact float32 search, time to open and to add 100 photos. Engines with a setting run at the
-cheapest that reaches recall@10 >= 0.99, or else at their most thorough.
+For 10,000, 100,000 and 1,000,000 photos (--photos): build time, bytes per photo on disk, memory
+added by the library, opening and 100 searches (PSS), time of a search (top 10), recall@10 against
+exact float32 search, and the time to open and to add 100 photos. Engines with a setting run at the
+cheapest value that reaches recall@10 >= 0.99, or at the most thorough.
 
-Each engine is built in a process of its own and measured in another. A result is stored as soon as
-it is there, in benchmarks/results/index/: a run that was cut off goes on with the engines that are
-missing, and --again measures those of --only anew. Embeddings beyond the real ones are blends
-(benchmarks/blends.py).
+Each engine is built in one process and measured in another. Each result is stored at once in
+benchmarks/results/index/, so an interrupted run continues with the missing engines; --again
+measures those of --only again. Embeddings beyond the real ones are blends (benchmarks/blends.py).
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ PACKAGES = ("numpy", "faiss-cpu", "usearch", "sqlite-vec", "apsw")
 
 
 def pss_mib() -> float:
-    """Proportional set size of this process: private pages, and its share of mapped files."""
+    """Return this process's proportional set size: private pages, and its share of shared ones."""
     for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
@@ -56,7 +55,7 @@ def pss_mib() -> float:
 
 def run_build(engine: Engine, work: Path, folder: Path) -> dict[str, Any]:
     photos = np.load(work / "photos.npy", mmap_mode="r")
-    np.add.reduce(photos, axis=None)  # into the page cache, so that nobody's build waits for it
+    np.add.reduce(photos, axis=None)  # warm the page cache for every build
     started = time.perf_counter()
     engine.build(photos, folder)
     seconds = time.perf_counter() - started
@@ -68,7 +67,7 @@ def run_search(engine: Engine, work: Path, folder: Path) -> dict[str, Any]:
     queries, truth = np.load(work / "queries.npy"), np.load(work / "truth.npy")
     for file in folder.rglob("*"):
         if file.is_file():
-            file.read_bytes()  # the page cache is warm for everyone
+            file.read_bytes()  # warm the page cache for every engine
     bare = pss_mib()
     for library in engine.libraries:
         importlib.import_module(library)
@@ -101,7 +100,7 @@ def timed(engine: Engine, handle: Any, queries: F32, truth: F32, setting: int) -
     times: list[float] = []
     hits = 0
     for query, true in zip(queries, truth, strict=True):
-        # Scans of all floats of a million photos say all that they have to say sooner.
+        # Slow exhaustive scans of a million photos need fewer samples.
         if len(times) >= MEMORY_SEARCHES and sum(times) > LONG_MS:
             break
         started = time.perf_counter()
@@ -147,7 +146,7 @@ def measure(name: str, work: Path) -> dict[str, Any]:
 
 
 def prepare(images: F32, texts: F32, photos: int, work: Path) -> dict[str, Any]:
-    """Write photos, queries, true neighbours and photos to add; return statistics. Kept for later
+    """Write photos, queries, true neighbours and photos to add; return statistics. Reused by later
     runs on the same embeddings."""
     from benchmarks.blends import blend, blend_batches
 
@@ -192,7 +191,7 @@ def prepare(images: F32, texts: F32, photos: int, work: Path) -> dict[str, Any]:
 
 
 def facts(rows: F32, queries: F32) -> dict[str, Any]:
-    """Length of the mean, spectrum of the covariance, and what real queries score with the rows."""
+    """Return the mean's length, the covariance's spectrum, and the scores of real queries."""
     spectrum = np.linalg.eigvalsh(np.cov(rows.T))[::-1]
     scores = np.sort(queries @ rows.T, axis=1)
     return {
@@ -212,7 +211,7 @@ def machine() -> dict[str, Any]:
 
 
 def stored(photos: int) -> list[dict[str, Any]]:
-    """The results of one size, in the order of ENGINES."""
+    """Return the results of one size, in the order of ENGINES."""
     files = [RESULTS / str(photos) / f"{name}.json" for name in ENGINES]
     return [json.loads(file.read_text()) for file in files if file.exists()]
 

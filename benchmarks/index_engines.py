@@ -1,4 +1,4 @@
-"""The engines of benchmarks/index.py: how each is built in a folder, opened, searched, added to."""
+"""The engines of benchmarks/index.py: how to build, open, search and extend each in a folder."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _BATCH = 10_000
 @dataclass(frozen=True)
 class Engine:
     """`build(photos, folder)`, `open(folder)` -> handle, `search(handle, query, setting)` -> ids of
-    the best ten, `add(handle, rows, folder)` until it is on disk. `libraries` are imported before
-    memory is first looked at. Settings trade time for recall, cheapest first."""
+    the best ten, `add(handle, rows, folder)`, which returns once rows are on disk. `libraries` are
+    imported before memory is first measured. Settings trade time for recall, cheapest first."""
 
     label: str
     build: Callable[[F32, Path], None]
@@ -38,7 +38,7 @@ class Engine:
 
 
 def camera_path(number: int) -> str:
-    """As long as paths on phones are."""
+    """Return a path as long as a phone's."""
     return f"/storage/emulated/0/DCIM/Camera/IMG_{number:08d}.jpg"
 
 
@@ -69,7 +69,7 @@ def ours(label: str, *, exact: bool = False) -> Engine:
 
 
 def plain_numpy() -> Engine:
-    """A float32 matrix in a file, and a product."""
+    """A float32 matrix in a file, searched by a matrix product."""
 
     def build(photos: F32, folder: Path) -> None:
         photos.tofile(folder / "photos.f32")
@@ -97,7 +97,7 @@ def with_faiss(
     setting_name: str = "",
     refine: int = 0,
 ) -> Engine:
-    """Make an engine of an index_factory string of faiss for N photos, inner product."""
+    """Make an engine from faiss's index_factory string for N photos, inner product."""
 
     def library() -> Any:
         faiss = importlib.import_module("faiss")
@@ -137,8 +137,8 @@ def with_faiss(
 
 
 def with_usearch(dtype: str) -> Engine:
-    """b1 is the signs of x less the mean, in our rotation, without which it finds next to nothing;
-    by Hamming distance, with nothing to re-score with."""
+    """Make a usearch HNSW engine. b1 stores the signs of x minus the mean in our rotation, without
+    which it finds almost nothing; it compares by Hamming distance, without re-scoring."""
     binary = dtype == "b1"
 
     def prepared(rows: F32, folder: Path) -> Any:
@@ -191,7 +191,7 @@ def with_usearch(dtype: str) -> Engine:
 
 
 def sqlite_vec() -> Engine:
-    """A vec0 table of float32, cosine, which scans all of it."""
+    """A float32 vec0 table, searched exhaustively by cosine."""
 
     def connect(folder: Path) -> Any:
         apsw = importlib.import_module("apsw")
@@ -230,7 +230,7 @@ def sqlite_vec() -> Engine:
 
 
 def lists(photos: int) -> int:
-    """How many lists an inverted file has: 4 * sqrt(N), the rule of thumb, up to 1024."""
+    """Return an inverted file's number of lists: by rule of thumb 4 * sqrt(N), up to 1024."""
     return min(int(4 * photos**0.5), 1024)
 
 

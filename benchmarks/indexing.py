@@ -1,15 +1,14 @@
-"""Photos a second of `index`, beside its parts alone and what others do with the same tower.
+"""Compare the rate of `index` with its parts alone and with other systems on the same tower.
 
     python -m benchmarks.indexing --bundle build/cpu --rclip PYTHON --clip-retrieval PYTHON
     python -m benchmarks.indexing --bundle build/cpu --memory      # 1,000 to 100,000 photos
 
-Photos are those that packages ship, scaled to 12 megapixels (JPEG of quality 90; HEIC of 50) with
-the grain of a camera, and to 640 x 480 (JPEG of 90); no two files are alike, so that nothing is
-known from a copy. PYTHON is
-the interpreter of an environment with rclip, and of one with clip-retrieval and this package. Each
-system runs in a process of its own, in turn; figures are medians over rounds. Processor time is
-that of all its threads and processes: neighbours change it less than they do seconds. Folders are
-so large, and bytecode is cached, so that what is done once does not weigh more than in a gallery.
+Photos come from packages, scaled to 12 megapixels (JPEG quality 90; HEIC 50) with a camera's grain,
+and to 640 x 480 (JPEG 90); all files differ, so that none is skipped as a copy. PYTHON is the
+interpreter of an environment with rclip, and of one with clip-retrieval and this package. Systems
+take turns, each in its own process; figures are medians over rounds. Processor time covers all
+threads and processes: other load affects it less than wall time. Folders are large and bytecode is
+cached, so that one-time costs weigh no more than in a real gallery.
 """
 
 from __future__ import annotations
@@ -52,8 +51,8 @@ NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 STAGES = ("read", "stamp", "decode", "resize", "tower", "write")
 MEMORY_PHOTOS = (1_000, 10_000, 100_000)
 SOURCES = 8
-GRAIN = 12  # so that a JPEG of 12 megapixels has three to four MB
-LINKS = 10_000  # of one file: file systems allow some 65,000
+GRAIN = 12  # makes a 12-megapixel JPEG three to four MB
+LINKS = 10_000  # per file: file systems allow about 65,000
 LONGEST_S = 3600
 
 
@@ -130,7 +129,7 @@ def rates(
 
 
 def photos_of(photos: Path, kind: str) -> Path:
-    """A folder of files of a kind, no two alike; made where there is none yet."""
+    """Return a folder of different files of a kind; create it if needed."""
     import pillow_heif
 
     folder = photos / kind
@@ -144,13 +143,13 @@ def photos_of(photos: Path, kind: str) -> Path:
         out = io.BytesIO()
         with Image.open(source) as image:
             scaled = image.convert("RGB").resize(size)
-        if size[0] > 640:  # an enlarged picture alone decodes two to three times too fast
+        if size[0] > 640:  # without grain it decodes two to three times too fast
             grain = Image.effect_noise(size, GRAIN)
             scaled = ImageChops.overlay(scaled, Image.merge("RGB", [grain] * 3))
         scaled.save(out, "JPEG" if suffix == ".jpg" else "HEIF", quality=quality)
         encoded.append(out.getvalue())
     for number in range(count):
-        # After a JPEG's end anything may follow; in HEIC, a box that is free (ISO/IEC 14496-12).
+        # Anything may follow a JPEG's end; HEIC allows a "free" box (ISO/IEC 14496-12).
         more = struct.pack(">I4sQ", 16, b"free", number)
         (folder / f"{number:05d}{suffix}").write_bytes(encoded[number % len(encoded)] + more)
     return folder
@@ -184,7 +183,7 @@ def version(python: Path, name: str) -> str:
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians, and each run's rate; None for a system that reads no photo of the kind."""
+    """Return medians and each run's rate; None if the system cannot read this kind of photo."""
     if not all(run["photos"] for run in runs):
         return {"photos_per_s": None, "processor_ms": None}
     rates = [round(run["photos"] / run["seconds"], 2) for run in runs]
@@ -198,7 +197,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def with_bound(kind: dict[str, Any]) -> dict[str, Any]:
-    """`bound`: a photo takes what decoding and the tower take, each alone on all cores."""
+    """Add `bound`: the rate if only decoding and the tower took time, each on all cores."""
     systems = kind["systems"]
     parts = [systems[name] for name in ("decoding", "tower")]
     bound = 1 / sum(1 / part["photos_per_s"] for part in parts)
@@ -213,8 +212,8 @@ def with_bound(kind: dict[str, Any]) -> dict[str, Any]:
 
 
 def stages(bundle: Path, folder: Path, scratch: Path) -> dict[str, float]:
-    """Milliseconds of processor time a photo, a stage at a time, on one thread but for HEIC, which
-    its decoder spreads over several."""
+    """Return processor milliseconds per photo and stage, on one thread, except for HEIC, whose
+    decoder uses several."""
     import numpy as np
 
     from mcad_mobile.engine.engine import SearchEngine, create_index
@@ -233,7 +232,7 @@ def stages(bundle: Path, folder: Path, scratch: Path) -> dict[str, float]:
         return made
 
     rows = []
-    for path in [paths[0], *paths]:  # the first is a warm-up
+    for path in [paths[0], *paths]:  # the first one warms up
         if path == paths[0]:
             spent = dict.fromkeys(STAGES, 0.0)
         file = timed("read", read_photo, path)
@@ -257,7 +256,7 @@ def stages(bundle: Path, folder: Path, scratch: Path) -> dict[str, float]:
 
 
 def export_float(path: Path) -> None:
-    """The student's image tower as ONNX in floats, for batches, named as rclip names its own."""
+    """Export the student's float image tower as ONNX, for batches, with rclip's names."""
     import torch
 
     from mcad_mobile.students.load import load_student
@@ -279,7 +278,7 @@ def export_float(path: Path) -> None:
 
 
 def grown(bundle: Path, scratch: Path, photos: int) -> dict[str, Any]:
-    """A process that indexes so many small photos, links to few files."""
+    """Run a process that indexes this many small photos, which are hard links to a few files."""
     folder = scratch / str(photos)
     folder.mkdir()
     for number in range(photos):
@@ -310,7 +309,7 @@ def grown(bundle: Path, scratch: Path, photos: int) -> dict[str, Any]:
 
 
 def grow(bundle: Path, folder: Path) -> dict[str, Any]:
-    """Peak PSS in MiB, looked at ten times a second, of indexing in this process."""
+    """Index in this process; return its peak PSS in MiB, sampled ten times a second."""
     from mcad_mobile.engine.engine import SearchEngine, create_index
     from mcad_mobile.engine.sync import sync_folder
 

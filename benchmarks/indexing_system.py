@@ -1,10 +1,10 @@
-"""One system over one folder, in a process of its own (indexing.py starts it).
+"""Run one system over one folder, in its own process, started by indexing.py.
 
     PYTHON benchmarks/indexing_system.py SPEC.json      # prints a line of JSON
 
-Others run as their users run them, with what they bring to read, decode and store; the tower is the
-default student in each, in floats but for ours. rclip and clip-retrieval take it where they would
-load their own. Models are loaded before the clock starts.
+Other systems run as users run them, with their own reading, decoding and storage; each uses the
+default student's tower, in float except for ours. In rclip and clip-retrieval it replaces their own
+model. Models are loaded before the clock starts.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-Run = Callable[[], int]  # does the folder; how many photos it did
-BATCH = 32  # of PyTorch; rclip's own default is kept
+Run = Callable[[], int]  # processes the folder; returns the number of photos
+BATCH = 32  # PyTorch's; rclip keeps its own default
 SMALL = 224
 
 
@@ -38,7 +38,7 @@ def ours(spec: dict[str, Any]) -> Run:
 
 
 def decoding(spec: dict[str, Any]) -> Run:
-    """Ours, alone: read, decode, resize, on all cores."""
+    """Our reading, decoding and resizing alone, on all cores."""
     from mcad_mobile.engine.photos.decode import read_photo
 
     preprocess, pool = _engine(spec).preprocess, ThreadPoolExecutor(spec["cores"])
@@ -49,7 +49,7 @@ def decoding(spec: dict[str, Any]) -> Run:
 
 
 def tower(spec: dict[str, Any]) -> Run:
-    """Ours, alone, on all cores: a photo a thread."""
+    """Our tower alone, on all cores, one photo per thread."""
     from mcad_mobile.engine.photos.decode import read_photo
 
     engine, pool = _engine(spec), ThreadPoolExecutor(spec["cores"])
@@ -90,7 +90,7 @@ def clip_retrieval(spec: dict[str, Any]) -> Run:
     texts: Any = types.ModuleType("sentence_transformers")
     texts.SentenceTransformer = None
     sys.modules.update(all_clip=stand_in, sentence_transformers=texts)
-    # Its packages import its server and its cluster's tools, which take no part in this.
+    # Its packages would import its server and cluster tools, which are not needed here.
     place = metadata.distribution("clip-retrieval").locate_file("clip_retrieval")
     for name, folder in (
         ("clip_retrieval", ""),
@@ -138,7 +138,7 @@ def clip_retrieval(spec: dict[str, Any]) -> Run:
 
 
 def pytorch(spec: dict[str, Any]) -> Run:
-    """The plain loop: open, transform, stack, embed."""
+    """A plain loop: open, transform, stack, embed."""
     import torch
     from PIL import Image
     from pillow_heif import register_heif_opener
@@ -202,7 +202,7 @@ SYSTEMS = {
 
 
 def processor_s() -> float:
-    """Of this process and of children that have ended."""
+    """Return the processor seconds of this process and its ended children."""
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(used.ru_utime + used.ru_stime for used in both)
 
@@ -216,7 +216,7 @@ def main() -> None:
         used, started = processor_s(), time.perf_counter()
         photos = run()
         seconds, used = time.perf_counter() - started, processor_s() - used
-    # A DataLoader's process or a pool's thread may linger.
+    # A DataLoader's process or a pool's thread may still run.
     print(json.dumps({"photos": photos, "seconds": seconds, "processor_s": used}), file=out)
     out.flush()
     os._exit(0)

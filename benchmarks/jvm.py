@@ -23,5 +23,5 @@ JSON_JVM = Download(
 
 
 def jvm_libraries() -> list[Path]:
-    """ONNX Runtime and org.json. BuildError."""
+    """Fetch ONNX Runtime and org.json. BuildError if that fails."""
     return [fetch(ONNXRUNTIME_JVM), fetch(JSON_JVM)]

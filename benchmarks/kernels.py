@@ -3,11 +3,11 @@
     python -m benchmarks.kernels --images images.npy --texts texts.npy
 
 `images.npy` [M, D] and `texts.npy` [Q, D] are float32, L2-normalized, real embeddings of one
-student (benchmarks/embed.py); photos are blended up to --photos. The index is written by Python and
-searched by one thread, of a JVM of 64 MB of heap and of Python in turn. Where QEMU and Zig are
-installed, the instructions of the same search on Arm are counted; times on phones are a model of
-them. What the loops took that Java had before is kept, and what came of damaged segments, which
-`make test-slow` searches. Writes benchmarks/results/kernels.json.
+student (benchmarks/embed.py); photos are blended up to --photos. Python writes the index; a JVM
+with 64 MB of heap and Python search it in turn, on one thread. QEMU and Zig count the instructions
+of the same search on Arm; times on phones are modelled from them. Stored figures of Java's former
+loops, and of the damaged segments that `make test-slow` searches, are kept. Writes
+benchmarks/results/kernels.json.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from mcad_mobile.engine.native import LIBRARY
 
 K = 10
 ROUNDS = 3
-# A JVM compiles what it runs, over some seconds.
+# A JVM takes some seconds to compile hot code.
 WARM_UP = 1000
 HEAP_MIB = 64
 LIMIT_MS = 8.0
 RESULTS = Path(__file__).parent / "results/kernels.json"
-# By the clock, and what the processor did: on a busy machine that is what compares.
+# Wall times, and processor time, which is what compares on a busy machine.
 STAGES = ("scan", "rescore", "total", "cpu")
 
 
@@ -92,7 +92,7 @@ def run_python(index: PhotoIndex, queries: np.ndarray) -> dict[str, Any]:
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Percentiles over all rounds; memory and opening, which a JVM reports, of the last."""
+    """Return percentiles over all rounds, and a JVM's memory and opening time in the last one."""
     times = {stage: percentiles([t for run in runs for t in run[stage]]) for stage in STAGES}
     last = runs[-1]
     return {

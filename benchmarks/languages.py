@@ -1,14 +1,14 @@
-"""How well a text tower of many languages finds photos, beside the English one.
+"""Compare search with a multilingual text tower to search with the English one.
 
     npm pack cldr-annotations-full@48.2.0
     python -m benchmarks.languages --english build/cpu --many build/many --data flickr8k \\
         --objects objects200 --things cldr-annotations-full-48.2.0.tgz
 
-Both are cpu bundles of one image tower, in 8 bits. Recall of Flickr8k's test split and of names of
-200 things, in English; R@10 of captions in eleven languages among Flickr8k's validation split
-(tests/data/captions_in_languages.json: written for this test, and translated by a language model);
-and R@5 of names of things that the tower was taught in no language, among those 200 photos. Writes
-benchmarks/results/languages.json.
+Both are 8-bit cpu bundles with the same image tower. Measured are recall on Flickr8k's test split
+and for names of 200 things, in English; R@10 of captions in eleven languages among Flickr8k's
+validation split (tests/data/captions_in_languages.json, written for this test and translated by a
+language model); and R@5 of names of things that the tower was taught in no language, among those
+200 photos. Writes benchmarks/results/languages.json.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
             for name, engine in engines.items()
         }
         print(key, file=sys.stderr, flush=True)
-    # The photos of objects200 are in `images` still.
+    # `images` still holds the photos of objects200.
     result["names"] = _names(given.things, [p.captions[0] for p in split], images, engines)
     val = load_captions(given.data, "val")
     result["captions"] = _captions(
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Both towers in English, and what the second one finds in other languages."""
+    """Return both towers' recall in English, and the multilingual one's in other languages."""
 
     def row(name: str, english: str, many: str) -> str:
         return f"| {name} | {english} | {many} |"
@@ -121,7 +121,7 @@ def _mean(found: dict[str, float]) -> float:
 
 
 def _text_ms(engine: SearchEngine) -> dict[str, float]:
-    """Milliseconds to embed a caption, tokens and all."""
+    """Return milliseconds to embed a caption, with tokenization."""
     times = []
     for text in json.loads(CAPTIONS.read_text("utf-8"))["captions"][ENGLISH] * 3:
         started = time.perf_counter()
@@ -131,7 +131,7 @@ def _text_ms(engine: SearchEngine) -> dict[str, float]:
 
 
 def _text_bytes(bundle: Bundle) -> int:
-    """Bytes of what embeds a text."""
+    """Return the bytes of all files that embed a text."""
     return bundle.text.rungs[0].bytes + bundle.token_table.file.bytes + bundle.tokenizer_file.bytes
 
 
@@ -142,7 +142,7 @@ def _rows(embed: Embed, texts: list[str]) -> NDArray[np.float32]:
 def _captions(
     files: list[str], images: NDArray[np.float32], engines: dict[str, SearchEngine]
 ) -> dict[str, float]:
-    """R@10 in percent by language; "english" is the English tower's."""
+    """Return R@10 in percent by language; "english" is the English tower's."""
     document = json.loads(CAPTIONS.read_text("utf-8"))
     own = np.array([files.index(name) for name in document["photos"]])
 
@@ -161,7 +161,7 @@ def _names(
     images: NDArray[np.float32],
     engines: dict[str, SearchEngine],
 ) -> dict[str, float]:
-    """R@5 in percent by language of the things that were held out; "english" as above."""
+    """Return R@5 in percent by language for held-out things; "english" is the English tower's."""
     shown = [text.removeprefix("a photo of a ").removeprefix("a photo of an ") for text in captions]
     things = [
         thing

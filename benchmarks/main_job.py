@@ -1,9 +1,9 @@
-"""The main job's numbers on this machine: export time, search latency, running memory.
+"""Measure the main job on this machine: export time, search latency, running memory.
 
     python -m benchmarks.main_job            # writes results/main_job.json
 
-Every run is a process of its own; figures are medians over the runs. This machine is no phone, and
-nothing here is a phone's time.
+Each run is its own process; figures are medians over runs. This machine is no phone, so these are
+not a phone's times.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def provenance(versions: dict[str, str]) -> dict[str, Any]:
-    """When, on what and of which commit a result is. "+": the package differs from the commit."""
+    """Return a result's date, commit and device. "+": the package differs from the commit."""
     git = ("git", "-C", str(Path(__file__).parent))
     answers = [
         subprocess.run([*git, *command], capture_output=True, text=True, timeout=60, check=True)
@@ -78,20 +78,20 @@ def provenance(versions: dict[str, str]) -> dict[str, Any]:
 
 
 def store(result: dict[str, Any], path: Path) -> None:
-    """One result a processor: those of machines that are not at hand stay, with their dates."""
+    """Store one result per processor; results of other machines stay, with their dates."""
     here = processor_of(result["device"])
     kept = [old for old in stored(path) if processor_of(old["device"]) != here]
     path.write_text(json.dumps([*kept, result], indent=2) + "\n", "utf-8")
 
 
 def processor_of(device: dict[str, Any]) -> str:
-    """Its make, and what decides how fast towers of 8 bits are."""
+    """Return the make, and whether it has VNNI, which decides the speed of 8-bit towers."""
     vnni = "AVX-512 VNNI" in device["instruction_sets"]
     return f"{device['cpu'].split('(')[0]}, {'VNNI' if vnni else 'no VNNI'}"
 
 
 def stored(path: Path = RESULT) -> list[dict[str, Any]]:
-    """A result for each processor that was at hand, the newest last."""
+    """Return the stored result of each processor, newest last."""
     found: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
     return found
 

@@ -1,8 +1,8 @@
-"""A whole search among a million photos, tower included.
+"""Measure a whole search among a million photos, including the text tower.
 
     python -m benchmarks.million --bundle build/cpu    # writes benchmarks/results/million.json
 
-`mcad-mobile bench` of one index, a few times. This machine is no phone.
+Runs `mcad-mobile bench` on one index a few times. This machine is no phone.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """A tower to run: `file` by `runtime` ("torch", "onnx", "litert", "openvino"), on the arrays of
+    """A tower to run: `file` in `runtime` ("torch", "onnx", "litert", "openvino"), on the arrays in
     `inputs` (a .npz, batch first). `specs` are a .tflite's inputs and output. `expected` are the
-    float embeddings, where there are any to compare with."""
+    float embeddings to compare with, if any."""
 
     model: str
     tower: str

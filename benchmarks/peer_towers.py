@@ -25,7 +25,7 @@ from mcad_mobile.export.quantization.calibration import load_samples
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
 
-# (what it is called, open_clip's name, pixels, tokens)
+# (label, open_clip's name, pixels, tokens)
 ARCHITECTURES = (
     ("MobileCLIP-S1", "MobileCLIP-S1", 256, 77),
     ("CLIP ViT-B/32", "ViT-B-32", 224, 77),
@@ -34,7 +34,7 @@ _CALIBRATION = 32
 
 
 def ours(folder: Path) -> list[Row]:
-    """The default student in every runtime."""
+    """Return the default student's towers for every runtime."""
     student = load_student(None)
     (exported,) = export(student, [BundleRequest(find_target("cpu"), folder / "cpu")])
     bundle = exported.bundle
@@ -86,8 +86,8 @@ def _litert(
 
 
 def _weights_only(source: Path, out: Path) -> None:
-    """8-bit weights, activations quantized at run time: as ONNX Runtime's dynamic int8. All-integer
-    would lose the text tower's embeddings (docs/targets.md)."""
+    """Quantize weights to 8 bits, and activations at run time, as ONNX Runtime's dynamic int8 does.
+    All-integer arithmetic would ruin the text tower's embeddings (docs/targets.md)."""
     from ai_edge_quantizer import quantizer, recipe
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -96,7 +96,7 @@ def _weights_only(source: Path, out: Path) -> None:
 
 
 def architectures(folder: Path) -> list[Row]:
-    """Other students' architectures with random weights: for time and memory, not for recall."""
+    """Return other students' architectures with random weights: for time and memory, not recall."""
     rows = []
     for label, name, pixels, tokens in ARCHITECTURES:
         model = open_clip_model(name)
@@ -133,7 +133,7 @@ class Encoder(nn.Module):
         return encoded
 
     def alone(self) -> Encoder:
-        """A copy without the modules that only the other tower has."""
+        """Return a copy without modules that only the other tower uses."""
         kept = copy.deepcopy(self)
         for name in list(dict(kept.model.named_children())):
             if (name == "visual") != (self.tower == "image"):
@@ -142,7 +142,7 @@ class Encoder(nn.Module):
 
 
 def open_clip_model(name: str) -> nn.Module:
-    """Random weights, with the branches that training needs merged, as it would ship."""
+    """Create a model with random weights, its training-time branches merged as for shipping."""
     import open_clip
     from timm.utils import reparameterize_model
 

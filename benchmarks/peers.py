@@ -1,10 +1,10 @@
-"""Both towers in every runtime, and beside other students' architectures: time and memory.
+"""Measure time and memory of both towers in every runtime, beside other students' architectures.
 
     python -m benchmarks.peers               # writes benchmarks/results/peers.json
 
-Same machine, same run, same inputs, one thread; each row is a process of its own, a few times over,
-in turn, and its figures are medians over them. A text's padding is left out wherever a runtime
-takes any number of tokens: LiteRT does not. This machine is no phone.
+Same machine, run and inputs, one thread. Rows take turns, each in its own process, a few times
+over; figures are medians. Texts have no padding where a runtime takes any number of tokens; LiteRT
+does not. This machine is no phone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mcad_mobile.engine.towers.protocol import without_padding
 RESULT = Path(__file__).parent / "results" / "peers.json"
 TOOLS = ("torch", "onnxruntime", "ai-edge-litert", "openvino", "open-clip-torch", "numpy")
 TIMED, WARM_UP, LONGEST_S = 200, 20, 12.0
-_RIGHT = 0.98  # a row below it is another tower than the one that was trained
+_RIGHT = 0.98  # below it, a row no longer computes the trained tower
 NAMES = {"torch": "PyTorch", "onnx": "ONNX Runtime", "litert": "LiteRT", "openvino": "OpenVINO"}
 
 
@@ -74,7 +74,7 @@ def in_a_process(row: Row, folder: Path) -> dict[str, Any]:
 
 
 def measure(row: dict[str, Any]) -> dict[str, Any]:
-    """Milliseconds of one input after the other, and the cosine to the float embeddings."""
+    """Time one input at a time in milliseconds; also return the worst cosine to float."""
     import numpy as np
 
     pin(1)
@@ -105,7 +105,7 @@ def _torch(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
 
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-    # The one tower, its weights mapped: nothing else of the model is in this process.
+    # Map the weights of this tower only: nothing else of the model is in this process.
     tower = torch.load(row["file"], mmap=True, weights_only=False).eval()
     return lambda inputs: tower(*map(torch.from_numpy, without_padding(inputs).values())).numpy()
 
@@ -129,7 +129,7 @@ def _openvino(row: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
 
     core = openvino.Core()
     settings = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY"}
-    # Its default on this CPU may be bfloat16: fp32 is what the row says.
+    # The default on this CPU may be bfloat16, but the row says fp32.
     settings |= {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(row["file"], "CPU", settings)
     request, output = compiled.create_infer_request(), compiled.output(0)
@@ -153,7 +153,7 @@ def summary(row: Row, runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """A table a tower, fastest first; ratios to what a cpu bundle ships first."""
+    """Return a table per tower, fastest first; ratios are to a cpu bundle's first rung."""
     parts = []
     for tower in ("text", "image"):
         rows = sorted((r for r in result["rows"] if r["tower"] == tower), key=lambda r: r["p50"])
@@ -175,12 +175,12 @@ def table(result: dict[str, Any]) -> str:
 
 
 def memory_of(row: dict[str, Any]) -> str:
-    """Peak PSS, or "-" where it was not measured."""
+    """Return peak PSS, or "-" if it was not measured."""
     return "-" if row["peak_pss_mib"] is None else f"{row['peak_pss_mib']:.0f}"
 
 
 def verdict(result: dict[str, Any]) -> str:
-    """Is what we ship the fastest of the runtimes that give the student's embeddings?"""
+    """Say whether our file is the fastest of those that reproduce the student's embeddings."""
     sentences = []
     for tower in ("text", "image"):
         rows = [r for r in result["rows"] if r["tower"] == tower and r["model"] == "ours"]

@@ -1,12 +1,12 @@
-"""What a processor, its kernels and its threads may still change, and by how much.
+"""Measure how much results still depend on the processor, its kernels and its threads.
 
     python -m benchmarks.processors     # writes benchmarks/results/processors.json
 
-The default student is exported for CPUs by processes that differ in their threads, and in which of
-this processor's kernels PyTorch, oneDNN and OpenBLAS may use; of each export the 8-bit image tower
-embeds the photos that packages ship. The shares of engine/index/codes.py are solved for by several
-kernels of OpenBLAS, from one covariance, before they are rounded. What must not differ is tested
-(tests/device/test_processors.py), and not measured here.
+Processes export the default student for CPUs with different numbers of threads, and with different
+kernels allowed in PyTorch, oneDNN and OpenBLAS; each export's 8-bit image tower embeds photos from
+packages. Several OpenBLAS kernels solve for the shares of engine/index/codes.py from one
+covariance, before rounding. What must not differ is tested in tests/device/test_processors.py, not
+measured here.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _cosines(a: Any, b: Any) -> Any:
 
 
 def _differ(a: Bundle, b: Bundle) -> list[str]:
-    """Names of files of towers that differ; golden embeddings are of the float student."""
+    """Return the paths of bundle files that differ."""
     return sorted(
         record.path
         for record in a.files()

@@ -1,8 +1,8 @@
 """Published architectures with seeded random weights, saved as checkpoints that export takes.
 
-Placement, parity, bytes, time and memory are real with them; recall is not. The weights are spread
-further than an initialisation's: each of them tells in the embeddings. SigLIP's vocabularies come
-in no package: a small one is trained, and the token table keeps the published size.
+Placement, parity, bytes, time and memory are real; recall is not. The weights vary more than an
+initialization's, so that each affects the embeddings. No package ships SigLIP's vocabularies, so a
+small one is trained, and the token table keeps the published size.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TINY_TEXT = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers"
 
 
 def open_clip_student(name: str) -> Write:
-    """A file of weights for `open_clip:NAME:FILE`."""
+    """Return a writer of a weights file for `open_clip:NAME:FILE`."""
 
     def write(folder: Path) -> str:
         torch.manual_seed(_SEED)
@@ -48,7 +48,7 @@ def open_clip_student(name: str) -> Write:
 
 
 def clip_student(**sizes: dict[str, Any]) -> Write:
-    """A folder for `hf:` of transformers' CLIP: ViT-B/32, but for what `sizes` say."""
+    """Return a writer of a folder for `hf:`: transformers' CLIP ViT-B/32, changed by `sizes`."""
 
     def write(folder: Path) -> str:
         bpe = open_clip.tokenizer.SimpleTokenizer()
@@ -67,8 +67,8 @@ def clip_student(**sizes: dict[str, Any]) -> Write:
 
 
 def siglip_student(vocabulary: int, patch: int, size: int) -> Write:
-    """A folder for `hf:` of transformers' SigLIP, base size. Published SigLIP 2 of a fixed size is
-    of this type, with 256,000 tokens."""
+    """Return a writer of a folder for `hf:` with transformers' SigLIP, base size. Published
+    fixed-size SigLIP 2 has this type, with 256,000 tokens."""
 
     def write(folder: Path) -> str:
         config = transformers.SiglipConfig(
@@ -88,7 +88,7 @@ def siglip_student(vocabulary: int, patch: int, size: int) -> Write:
 
 
 def chinese_clip_student(folder: Path) -> str:
-    """A folder for `hf:` of Chinese-CLIP, base size. Its vocabulary here is English BERT's."""
+    """Write a folder for `hf:` with Chinese-CLIP, base size, but English BERT's vocabulary."""
     tokenizer = transformers.BertTokenizer(vocab=str(minilm_directory() / "vocab.txt"))
     config = transformers.ChineseCLIPConfig()
     processor = transformers.ChineseCLIPImageProcessorPil()
@@ -118,7 +118,7 @@ STUDENTS: dict[str, Write] = {
         vision_config={**_TINY_VISION, "num_attention_heads": 4, "patch_size": 16},
         text_config={**_TINY_TEXT, "num_attention_heads": 4},
     ),
-    # Sizes that give the parameters of its name: 12 layers of 512 are 38 million, 6 are 19 million.
+    # Sizes that match its name: 12 layers of 512 have 38 million parameters, 6 have 19 million.
     "TinyCLIP-ViT-40M-32-Text-19M": clip_student(
         vision_config={**_HALF, "num_hidden_layers": 12, "patch_size": 32},
         text_config={**_HALF, "num_hidden_layers": 6},

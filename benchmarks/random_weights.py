@@ -1,4 +1,4 @@
-"""Random weights that matter in every output, and a SentencePiece model: for checkpoints written by
+"""Random weights that all affect the output, and a SentencePiece model, for checkpoints of
 benchmarks and tests."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PHOTOS = 8
 
 @torch.no_grad()
 def spread(model: nn.Module) -> None:
-    """Weights and running statistics so far from an initialisation's that each of them tells."""
+    """Move weights so far from their initialization that each affects the output."""
     for parameter in model.parameters():
         size = 0.5 / parameter[0].numel() ** 0.5 if parameter.ndim > 1 else 0.1
         parameter.add_(size * torch.randn_like(parameter))
@@ -33,13 +33,13 @@ def spread(model: nn.Module) -> None:
 
 @torch.no_grad()
 def settle(image: nn.Module, size: int | tuple[int, int]) -> None:
-    """Batch norms as training leaves them: with the statistics of photos of this size, and none
-    that is 0, 1."""
+    """Give batch norms running statistics of photos of this size, as training would, none of them
+    0, 1."""
     norms = [module for module in image.modules() if isinstance(module, nn.BatchNorm2d)]
     if not norms:
         return
     for norm in norms:
-        norm.momentum = None  # the mean of all batches, of which there is one
+        norm.momentum = None  # the mean over all batches, here one
         norm.reset_running_stats()
     sides = size if isinstance(size, tuple) else (size, size)
     photos = [np.asarray(open_photo(path).resize(sides)) for path in packaged_photos()[:_PHOTOS]]
@@ -48,8 +48,8 @@ def settle(image: nn.Module, size: int | tuple[int, int]) -> None:
 
 
 def sentences_tokenizer(folder: Path, size: int) -> Any:
-    """SigLIP's, of a SentencePiece model of at most `size` pieces, trained on this package's
-    captions: the published ones come in no package."""
+    """Train SigLIP's tokenizer, with at most `size` SentencePiece pieces, on this package's
+    captions: no package ships the published ones."""
     folder.mkdir(parents=True, exist_ok=True)
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(

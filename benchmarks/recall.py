@@ -1,9 +1,9 @@
-"""Recall@K of the default student and of its cpu bundle on Flickr8k, and on a part of it.
+"""Measure Recall@K of the default student and its cpu bundle on Flickr8k and a part of it.
 
     python -m benchmarks.recall --data flickr8k --bundle build/cpu
 
-The whole test split, and its first 200 photos: seconds, which CI repeats. Fewer photos are easier
-to tell apart, so that their figures are higher. Writes benchmarks/results/recall.json.
+Uses the whole test split, and its first 200 photos, which CI repeats in seconds. Fewer photos are
+easier to tell apart, so their recall is higher. Writes benchmarks/results/recall.json.
 """
 
 from __future__ import annotations

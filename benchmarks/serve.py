@@ -1,14 +1,13 @@
-"""How quick the page of `mcad-mobile serve` is, in Chromium on this machine.
+"""Measure how fast the page of `mcad-mobile serve` responds in Chromium on this machine.
 
     python -m benchmarks.serve --bundle build/cpu
     python -m benchmarks.serve --bundle build/cpu --add    # more runs to these
 
-10,000 photos of 12 megapixels, as phones take them: the bundle's golden photos, enlarged, each
-under many names, with embeddings that spread as photos do. Queries are typed key by key, each a
-first time and then again; serve_page.py says what is measured. A run has a server, a browser and a
-cache of its own; of each figure the result is the median of all runs, which are stored with it.
-Then how the list scrolls, before its thumbnails were made and after. Chromium draws without a GPU
-here.
+It serves 10,000 photos of 12 megapixels: the bundle's golden photos, enlarged, each under many
+names, with embeddings distributed like those of real photos. Each query is typed key by key, twice;
+serve_page.py says what is measured. Each run has its own server, browser and cache; figures are
+medians over all runs, which are stored too. Scrolling is measured before and after thumbnails are
+made. Chromium draws without a GPU here.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ PHOTOS = 10_000
 LIMIT_MS = 50
 WINDOW = (1280, 860)
 _SEEDS = 16
-_SCROLLED = 1000  # photos, no fewer than pass in that time
+_SCROLLED = 1000  # photos: at least as many as scroll past
 
 
 def main() -> None:
@@ -80,7 +79,7 @@ def fresh() -> dict[str, Any]:
 
 
 def made_index(bundle: Bundle, folder: Path) -> Path:
-    """An index of PHOTOS names of a few photos, with blends of real embeddings."""
+    """Create an index of PHOTOS names of a few photos, with blends of real embeddings."""
     (folder / "seeds").mkdir()
     (folder / "photos").mkdir()
     seeds = sample_photos(bundle, folder / "seeds", _SEEDS)
@@ -99,8 +98,7 @@ def made_index(bundle: Bundle, folder: Path) -> Path:
 
 @contextlib.contextmanager
 def opened(serving: list[str], cache: Path) -> Iterator[tuple[Any, str, int]]:
-    """The page of a server, in a browser that has just been started; its address, and
-    the server's process."""
+    """Yield a server's page in a fresh browser, its address, and the server's process ID."""
     from playwright.sync_api import sync_playwright
 
     command = [sys.executable, "-m", "mcad_mobile", "serve", "--json", "--port", "0", *serving]
@@ -129,7 +127,7 @@ def opened(serving: list[str], cache: Path) -> Iterator[tuple[Any, str, int]]:
 
 
 def typed(serving: list[str], cache: Path) -> dict[str, Any]:
-    """A run: each query typed a first time, when no thumbnail is made yet, and once more."""
+    """Run once: type each query before any thumbnail is made, then all of them again."""
     load = [os.getloadavg()[0]]
     with opened(serving, cache) as (page, _, server):
         watch(page)
@@ -156,7 +154,7 @@ def typed(serving: list[str], cache: Path) -> dict[str, Any]:
 
 
 def scrolled(serving: list[str], cache: Path) -> dict[str, Any]:
-    """How the list scrolls before its thumbnails are made, and after."""
+    """Measure scrolling before the thumbnails are made, and after."""
     with opened(serving, cache) as (page, url, _):
         cold = scroll(page)
         page.evaluate("() => scrollTo(0, 0)")
@@ -169,7 +167,7 @@ def scrolled(serving: list[str], cache: Path) -> dict[str, Any]:
 
 
 def wait_for_thumbnails(url: str, cache: Path) -> None:
-    """Until those that are scrolled over are made, which the server does when it is at rest."""
+    """Wait until the thumbnails to scroll over are made, which an idle server does."""
     request = urllib.request.Request(
         f"{url}api/search",
         json.dumps({"limit": _SCROLLED}).encode(),
@@ -188,12 +186,12 @@ def wait_for_thumbnails(url: str, cache: Path) -> None:
 
 
 def median(runs: list[dict[str, Any]], name: str, key: str) -> float:
-    """Of a figure, over runs."""
+    """Return the median of a figure over runs."""
     return statistics.median(run[name][key] for run in runs)
 
 
 def paragraph(document: dict[str, Any]) -> list[str]:
-    """What the table's figures are of, and how the list scrolls."""
+    """Describe the conditions of the table, and scrolling."""
     device, runs = document["device"], document["runs"]
     first, again = document["scroll_cold"], document["scroll"]
     steps = {step: f"{median(runs, 'steps_ms', step):.0f}" for step in STEPS}
@@ -227,7 +225,7 @@ def paragraph(document: dict[str, Any]) -> list[str]:
 
 
 def medians(runs: list[dict[str, Any]]) -> str:
-    """Each run's median, as they came."""
+    """Return each run's median, in order."""
     return ", ".join(f"{run['shown_ms']['p50']:.0f}" for run in runs)
 
 

@@ -1,9 +1,9 @@
-"""What a browser is told to measure of the page of `mcad-mobile serve`, by its own clock.
+"""What the browser measures on the page of `mcad-mobile serve`, by its own clock.
 
-For each key whose results were shown, in ms from the timestamp of the key's event: when the page
-asked, when the request left, when its answer was there, when the elements were built, when the
-frame began that lays them out, when the best result's score was on the screen (Element Timing's
-renderTime; the results are laid out in one frame), and when the last picture in the window was.
+For each key whose results were shown, in ms from the key event's timestamp: when the page asked,
+when the request was sent, when its answer arrived, when the elements were built, when the frame
+that lays them out began, when the best result's score was on screen (Element Timing's renderTime;
+one frame lays out all results), and when the last picture in the window was.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ QUERIES = (
     "a woman in a yellow dress",
 )
 STEPS = ("asked", "sent", "answered", "built", "begun", "shown")
-_KEY_MS = 110  # between keys: a quick typist's
+_KEY_MS = 110  # between keys, for a fast typist
 _SCROLL_S = 10
 _WATCH = """() => {
     let entry = null;
@@ -94,12 +94,12 @@ _SCROLL = """(seconds) => new Promise((done) => {
 
 
 def watch(page: Any) -> None:
-    """Begin to note down what is typed."""
+    """Start recording key strokes."""
     page.evaluate(_WATCH)
 
 
 def type_query(page: Any, query: str) -> list[dict[str, float]]:
-    """What was timed of each key whose results were shown, in ms from the key."""
+    """Type a query; return the times of each key whose results were shown, in ms from the key."""
     page.fill("#query", "")
     page.wait_for_timeout(300)
     page.focus("#query")
@@ -112,7 +112,7 @@ def type_query(page: Any, query: str) -> list[dict[str, float]]:
 
 
 def scroll(page: Any) -> dict[str, Any]:
-    """Down the list, frame by frame."""
+    """Scroll down the list, and measure each frame."""
     scrolled = page.evaluate(_SCROLL, _SCROLL_S)
     frames = scrolled["frames"]
     return {

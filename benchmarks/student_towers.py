@@ -1,5 +1,5 @@
-"""A published student of random weights, its cpu bundle, and its text towers: what students.py
-measures."""
+"""Export a published student with random weights, and the text towers beside it, for
+students.py."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _QUERIES = (
 
 @torch.no_grad()
 def prepare(name: str, folder: Path) -> None:
-    """A student of random weights, its cpu bundle, and the text towers beside it, in `folder`."""
+    """Write a student with random weights, its cpu bundle and the other text towers to `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "student").mkdir(parents=True)
     spec = STUDENTS[name](folder / "student")
@@ -52,7 +52,7 @@ def prepare(name: str, folder: Path) -> None:
 
 
 def towers(spec: str, student: Student, bundle: Bundle, folder: Path) -> list[Row]:
-    """The text tower three times, on the same texts."""
+    """Return three versions of the text tower, with the same texts as inputs."""
     read = student.read(list(_QUERIES))
     whole = folder / "texts.npz"
     np.savez(whole, **read.inputs())
@@ -93,7 +93,7 @@ def towers(spec: str, student: Student, bundle: Bundle, folder: Path) -> list[Ro
 
 
 class _WithTable(nn.Module):
-    """A text tower that reads ids, as graphs with their token table inside do."""
+    """A text tower that takes ids, with the token table inside its graph."""
 
     def __init__(self, token_table: Tensor, tower: nn.Module) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class _WithTable(nn.Module):
 
 
 def _library(spec: str) -> nn.Module:
-    """The library's own text encoder, with only the changes that it asks for before shipping."""
+    """Return the library's own text encoder, with only the changes that it advises for shipping."""
     kind, _, rest = spec.partition(":")
     if kind == "hf":
         from transformers import CLIPModel

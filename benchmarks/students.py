@@ -1,14 +1,14 @@
-"""Published students' text towers and whole searches, beside the towers of their libraries.
+"""Measure published students' text towers and whole searches, beside their libraries' towers.
 
     python -m benchmarks.students                # all; writes benchmarks/results/students.json
     python -m benchmarks.students --bundles DIR  # exports are kept there, and taken from there
     python -m benchmarks.students RN50 ViT-B-16  # these, beside what is stored
 
-Random weights (random_students.py): time, memory, bytes and cosine to the float tower are real, and
-recall is not measured. Each row of text towers is a process of its own, a few times over, in turn,
-one thread: ours as a cpu bundle ships it, the same with the token table inside the graph, and
-ONNX Runtime fp32 of open_clip's own encode_text, 77 or 64 tokens long. The whole search is
-`mcad-mobile bench --synthetic 100000`. This machine is no phone.
+Weights are random (random_students.py): time, memory, bytes and cosine to the float tower are real,
+and recall is not measured. The text towers take turns, each in its own process on one thread, a few
+times over: ours as in a cpu bundle, ours with the token table inside the graph, and the library's
+own text encoder in fp32 on ONNX Runtime, with 77 or 64 tokens. The whole search is `mcad-mobile
+bench --synthetic 100000`. This machine is no phone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mcad_mobile.engine.bundle import Bundle
 RESULT = Path(__file__).parent / "results" / "students.json"
 MEASURED = ("TinyCLIP-ViT-8M-16-Text-3M", "MobileCLIP2-S0", "ViT-B-32", "ViT-B-32-SigLIP2-256")
 LIMIT_MS, LIMIT_MIB = 8, 100
-BUSY = 0.05  # of the time, as `bench` warns
+BUSY = 0.05  # the share of time from which `bench` warns
 _LONGEST_S = 3600
 
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def stored() -> dict[str, Any]:
-    """The stored results, also of students that are not measured now, with their dates."""
+    """Return the stored results, also of students not measured now, with their dates."""
     found: dict[str, Any] = {"students": {}}
     return json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else found
 
@@ -69,7 +69,7 @@ def _order(student: tuple[str, Any]) -> int:
 
 
 def export(name: str, folder: Path) -> None:
-    """In a process of its own, so that this one maps no library that a measured one does."""
+    """Export in another process, so that this one shares no library with the measured ones."""
     if (folder / "rows.json").exists():
         return
     print(f"exporting {name}", file=sys.stderr, flush=True)
@@ -78,7 +78,7 @@ def export(name: str, folder: Path) -> None:
 
 
 def measure(folder: Path, runs: int) -> dict[str, Any]:
-    """Each text tower and the whole search, in turn, `runs` times over."""
+    """Measure each text tower and the whole search, in turn, `runs` times."""
     rows = [Row(**row) for row in json.loads((folder / "rows.json").read_text())]
     bundle = Bundle.load(folder / "bundle")
     taken: list[list[dict[str, Any]]] = [[] for _ in rows]
@@ -128,13 +128,13 @@ def _circumstances(bundle: Bundle, runs: int) -> dict[str, Any]:
 
 
 def size(model: Path) -> int:
-    """Bytes of a model and of the weights beside it."""
+    """Return the bytes of a model and its external weights."""
     beside = model.with_name(f"{model.name}.data")
     return model.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
 
 
 def table(result: dict[str, Any]) -> str:
-    """The text towers of each student, ours first; then the whole searches."""
+    """Return each student's text towers, ours first, then the whole searches."""
     lines = [
         "| student | text tower | MB | table MB | p50 ms | time | peak PSS MiB | worst cosine |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
@@ -166,7 +166,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def verdict(result: dict[str, Any]) -> str:
-    """Which whole searches keep to the limits, and how much of the time machines were busy."""
+    """Say which whole searches keep to the limits, and how busy the machines were."""
     sentences = []
     for name, found in result["students"].items():
         ms, mib = found["search_p50_ms"]["median"], found["peak_pss_mib"]["median"]
