@@ -2,8 +2,8 @@
 
     python scripts/check_export.py export.json --min-cosine 0.98 --max-recall-drop 1
 
-A fault is a node that left the NPU, a cosine or a recall under its limit, or a recall that was not
-measured though it has a limit. On GitHub, a table of the towers goes to the job's summary.
+A fault is a node off the NPU, a cosine or recall under its limit, or a missing recall that has a
+limit. On GitHub, a table of the towers is added to the job's summary.
 """
 
 from __future__ import annotations

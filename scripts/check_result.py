@@ -1,9 +1,9 @@
-"""Check what people measured with weights and phones that were not at hand here.
+"""Check results that others measured, with weights and phones that we do not have.
 
 python -m scripts.check_result benchmarks/results/others/NAME.json    # exits with 1 and says why
 
-Such a file is a Result: who measured, where it can be read, and the outputs of `eval --bundle
-BUNDLE --data DIR --json` and `bench --bundle BUNDLE --json` of one bundle.
+Such a file is a Result: who measured, where to read about it, and the outputs of `eval --bundle
+BUNDLE --data DIR --json` and `bench --bundle BUNDLE --json` for one bundle.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _HINT = "Copy the outputs of `eval --json` and `bench --json` as they are."
 
 
 class EvaluatedStudent(Record, frozen=True):
-    """Whose recall was measured."""
+    """The student whose recall was measured."""
 
     name: Word
     sha256: Sha256
 
 
 class Evaluation(Record, frozen=True):
-    """What `eval --json` prints."""
+    """The output of `eval --json`."""
 
     photos: Count
     captions: Count
@@ -39,8 +39,8 @@ class Evaluation(Record, frozen=True):
 
 
 class Result(Record, frozen=True):
-    """A measurement: `weights` as `--student` names them, `data` the captioned photos and split,
-    `page` an address where it can be read (a pull request)."""
+    """A measurement: `weights` as for `--student`, `data` the captioned photos and split, `page`
+    the address of a page about it (a pull request)."""
 
     by: Word
     page: Word
@@ -64,12 +64,12 @@ class Result(Record, frozen=True):
 
 
 def load_result(path: Path) -> Result:
-    """Read and check a file. BenchError names the field that is wrong."""
+    """Read and check a file. BenchError names the wrong field."""
     return decode(read_file(path, BenchError, _HINT), Result, path, BenchError, _HINT)
 
 
 def stored_results(folder: Path = FOLDER) -> list[Result]:
-    """Return all results of others, by their files' names."""
+    """Return all results of others, sorted by file name."""
     return [load_result(path) for path in sorted(folder.glob("*.json"))]
 
 

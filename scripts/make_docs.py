@@ -1,5 +1,5 @@
-"""Generate pages and tables of README.md and docs/ from the command line's help, the table of
-chips and benchmarks/results.
+"""Generate pages and tables of README.md and docs/ from the command line's help, the chip table and
+benchmarks/results.
 
 python -m scripts.make_docs            # write them: `make docs`
 python -m scripts.make_docs --check    # exit with 1 and name the pages that differ: `make check`
@@ -31,7 +31,7 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def stale_pages(root: Path = ROOT) -> list[str]:
-    """Return the pages under `root` that differ from what would be generated."""
+    """Return the pages under `root` that differ from the generated ones."""
     return [name for name, page in PAGES.items() if (root / name).read_text("utf-8") != page()]
 
 

@@ -1,5 +1,5 @@
-"""Write docs/report.png and docs/serve.png: what `mcad-mobile demo` wrote, on photos that packages
-ship, and the page of `mcad-mobile serve` on the same, as Chromium shows them.
+"""Write docs/report.png and docs/serve.png: the report of `mcad-mobile demo` on photos that
+packages ship, and the page of `mcad-mobile serve` on the same photos, as shown by Chromium.
 
 mcad-mobile demo
 python scripts/pictures.py
@@ -53,7 +53,7 @@ def search(browser: Browser, url: str) -> None:
     page = browser.new_page(viewport=PAGE, color_scheme="light")
     page.goto(url)
     page.wait_for_selector("#left .photo")
-    for _ in range(5):  # the first search of a process pays for what is loaded then
+    for _ in range(5):  # a process's first search also loads code
         page.fill("#query", "")
         page.wait_for_timeout(300)
         page.fill("#query", QUERY)

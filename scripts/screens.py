@@ -1,4 +1,4 @@
-"""Make the pictures of the app's screens for its page from those that tests draw: `make screens`.
+"""Make the app page's pictures of screens from those that tests draw: `make screens`.
 
 python -m scripts.screens
 """

@@ -1,1 +1,1 @@
-"""Generated pages: each module has a function that returns the text of a page."""
+"""Generated pages: each module has a function that returns a page's text."""

@@ -32,7 +32,7 @@ HEAD = [
 
 
 def benchmarks_page() -> str:
-    """The page. A benchmark without a stored result has no section."""
+    """Return the page. A benchmark without a stored result has no section."""
     sections: dict[str, Callable[[], list[str]]] = {
         "main_job": main_job,
         "peers": peers,
@@ -53,7 +53,7 @@ def benchmarks_page() -> str:
 
 
 def _wrapped(part: str) -> str:
-    """Wrap a paragraph that is one line; headings and tables stay as they are."""
+    """Wrap a one-line paragraph; leave headings and tables alone."""
     if "\n" in part or part.startswith("#"):
         return part
     return textwrap.fill(part, 96, break_long_words=False, break_on_hyphens=False)

@@ -1,4 +1,4 @@
-"""Generated blocks in pages that are written by hand: what is between two comments."""
+"""Generated blocks in hand-written pages, each between two comments."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def students_page() -> str:
 
 
 def licences_table() -> list[str]:
-    """Published weights, their licences, and what these do not allow."""
+    """Return a table of published weights, their licences, and what these do not allow."""
     lines = ["", "| weights | licence | what keeps an app from shipping them |", "|---|---|---|"]
     for entry in published_weights():
         limit = find_licence(entry.licence).limit
@@ -55,17 +55,17 @@ def licences_table() -> list[str]:
 
 
 def _with_block(text: str, name: str, lines: list[str]) -> str:
-    """Return the page's text with new lines between the two comments of this name."""
+    """Return the text with new lines between the two comments of this name."""
     begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- {name}: end -->"
     before, rest = text.split(begin)
     return "\n".join([f"{before}{begin}", *lines, f"{end}{rest.split(end)[1]}"])
 
 
 def peers_table() -> list[str]:
-    """README's table: a query, a photo and a search of a million photos, by us and by peers."""
+    """Return README's table: embed a query and a photo, search a million photos; us and peers."""
     folder = f"index/{1_000_000}"
     cpu = stored(f"{folder}/ours")["machine"]["cpu"]
-    # One processor for the whole table.
+    # All rows are from one processor.
     peers = next(result for result in stored("peers") if result["device"]["cpu"] == cpu)
     lines = [
         "| task | system | ms | MiB | recall@10 | bytes per photo |",
@@ -104,12 +104,12 @@ def _tower_row(rows: list[dict[str, Any]], tower: str, *fields: str) -> dict[str
 
 
 def matrix_table() -> list[str]:
-    """Students by chips."""
+    """Return the table of students by chip."""
     return export_matrix.as_markdown(export_matrix.stored())
 
 
 def qualcomm_table() -> list[str]:
-    """SigLIP 2 for the same chips, as Qualcomm publishes it and as `export` makes it."""
+    """Return a table of SigLIP 2 as Qualcomm publishes it and as `export` makes it, same chips."""
     theirs = stored("qualcomm_siglip2")
     ours = stored("export_matrix/SigLIP-2-transformers")
     lines = ["", "| | Qualcomm's | ours |", "|---|---|---|"]

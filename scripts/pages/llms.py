@@ -1,4 +1,4 @@
-"""llms.txt: the pages of the site, from mkdocs.yml and the first sentence of each page."""
+"""llms.txt: the site's pages, from mkdocs.yml and each page's first sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of docs/models.md: what was exported here, and what others measured."""
+"""The table of docs/models.md: our exports, and others' measurements."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.students.licences import weights_licence
 from scripts.check_result import stored_results
 
-# Published weights of the architectures that were exported with random ones: the name by which
-# open_clip or a hub has them, behind its prefix for `--student`.
+# Published weights of the architectures exported with random ones: their names in open_clip or on a
+# hub, with the prefix for `--student`.
 PUBLISHED = {
     "TinyCLIP-ViT-8M-16-Text-3M": ("hf:wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M",),
     "MobileCLIP2-S0": ("open_clip:MobileCLIP2-S0:dfndr2b",),
@@ -37,7 +37,7 @@ _COLUMNS = (
 
 
 def models_table() -> list[str]:
-    """A row for published weights: what was exported here, and what others measured."""
+    """Return a row per published weights: our export, and others' measurements."""
     measured = {result.weights: result for result in stored_results()}
     lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
     for found in export_matrix.stored():

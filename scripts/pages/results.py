@@ -1,4 +1,4 @@
-"""Stored results, and the lines that say what made them."""
+"""Stored results, and lines that say how they were measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""mkdocs' hooks: the site also shows the pages that lie outside docs/, and links lead to both."""
+"""mkdocs hooks: the site includes pages outside docs/, and links lead to both."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Return the page with links as they are on the site, where docs/ is the top folder."""
+    """Return the page with links rewritten for the site, where docs/ is the root."""
     here = page.file.src_uri
     folder = posixpath.dirname(here if here in OUTSIDE else f"docs/{here}")
 
