@@ -162,7 +162,7 @@ def note(sentence: str) -> None:
 
 
 def load_bundle(directory: Path) -> Bundle:
-    """Load a bundle and check its files. Warn of towers that were exported with low parity."""
+    """Load a bundle and check its files. Warn about towers that were exported with low parity."""
     bundle = Bundle.load(directory)
     for sentence in bundle.low_parity():
         warn(sentence)

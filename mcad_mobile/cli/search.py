@@ -121,7 +121,7 @@ def search(options: SearchOptions, context: typer.Context) -> None:
 def _find(
     options: SearchOptions, bundle: Bundle, photos: PhotoIndex, parts: list[Part], rows: RowFilter
 ) -> Found:
-    """Search, and drop results below the least score."""
+    """Search, and drop results below the lowest score that was asked for."""
     engine = SearchEngine(bundle, runtime=options.runtime, threads=options.threads, warn=warn)
     found = engine.search_parts(photos, parts, options.k, rows=rows, exact=options.exact)
     limits = (options.min_score, found.threshold if options.matches else None)

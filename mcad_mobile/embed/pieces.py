@@ -115,7 +115,7 @@ def _row(piece: Rows, batch: Any, row: int, number: int, reader: _Reader) -> Pho
     try:
         photo = bytes_or_path(batch[piece.photo][row].as_py())
         name = batch[piece.key][row].as_py() if piece.key else None
-    except Exception as error:  # bytes that are no text, and others
+    except Exception as error:  # bytes that are not text, and others
         return _refused(key, f"{key} cannot be read: {error}.")
     if isinstance(photo, str):
         return Photo(photo if name is None else str(name), partial(reader, photo, 0))

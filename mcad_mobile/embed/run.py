@@ -37,7 +37,7 @@ from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.errors import McadError, ShardError
 
 PHOTOS_A_SHARD = 10_000
-_FEWEST = 16  # photos a shard, however many workers there are
+_FEWEST = 16  # photos per shard, however many workers there are
 _PIECES_A_WORKER = 4
 _SAVE_S = 30.0  # between two writes of the manifest
 

@@ -242,7 +242,7 @@ class BundleBuilder:
         )
 
     def _tower_job(self, name: TowerName, calibrate: Samples, validation: Samples) -> TowerJob:
-        """Return the tower to quantize, an image tower with biases corrected for 8-bit weights."""
+        """Return the tower to quantize. An image tower's biases are corrected for 8-bit weights."""
         samples = calibrate.read_from(self._table)
         module = self._student.tower(name)
         inputs, output = tower_specs(self._student, name)

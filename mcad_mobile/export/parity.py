@@ -86,7 +86,7 @@ def check_kernels(
 
 
 def evaluate_reference(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[np.float32]:
-    """Return embeddings computed by other kernels than those that will run a quantized rung."""
+    """Return a quantized rung's embeddings, by kernels other than those that will run it."""
     file = directory / rung.files[0].path
     if rung.runtime == "litert":
         from mcad_mobile.engine.towers.litert import LiteRTTower

@@ -101,13 +101,13 @@ def export(
 
 
 def check_place(student: Student, request: BundleRequest) -> None:
-    """Raise ExportError if `out` is not a bundle, DiskError if the weights would not fit."""
+    """Raise ExportError if `out` holds something else, DiskError if the weights would not fit."""
     check_replaceable(request.out)
     weights = {
         name: sum(weight.numel() for weight in student.tower(name).parameters()) for name in TOWERS
     }
-    # A lower bound, so that nothing that fits is refused: a weight takes one byte, or four in a
-    # float rung; the token table has 16 bits.
+    # No more than is needed, so that nothing that fits is refused: a weight takes one byte, or four
+    # in a float rung; the token table has 16 bits (a table of 4 bits is overestimated).
     rungs = sum(
         weights[name] * (4 if plan.precision == "fp32" else 1)
         for name, plans in keyed_plans(request.target, request.precisions).items()

@@ -58,7 +58,7 @@ def backend(runtime: Runtime) -> BuildRung:
 def tower_plans(
     name: TowerName, target: Target, precisions: Mapping[TowerName, Precision] | None = None
 ) -> list[TowerPlan]:
-    """Return a tower's rungs that can be built here, the first one in `precisions` if given."""
+    """Return a tower's rungs that can be built here; `precisions` replaces the first one's."""
     from mcad_mobile.export.backends.litert.mediatek import why_not_compiled
 
     plans = [

@@ -77,7 +77,7 @@ class IndexingJob:
             self._state, self._message = "done", "; ".join(summaries)
 
     def _sync(self, folder: Path) -> str:
-        """Index one folder with an engine and a view of the index of its own, so that searches
+        """Index one folder with its own engine and its own view of the index, so that searches
         continue."""
         self._folder = folder
         self._done = self._total = 0

@@ -178,7 +178,7 @@ class Uploads:
         return name, photo
 
     def get(self, name: str) -> Uploaded:
-        """Return the upload with id `name`. QueryError: it is not stored, or not any more."""
+        """Return the upload with id `name`. QueryError: it is not stored, or no longer."""
         with self._lock:
             if name not in self._kept:
                 raise QueryError(

@@ -159,7 +159,7 @@ class IndexInfo(msgspec.Struct, frozen=True):
 
 
 class FolderInfo(msgspec.Struct, frozen=True):
-    """A folder with its subfolders: how many photos, how deep below the first that holds any."""
+    """A folder and its subfolders: how many photos, and the depth below the first that has any."""
 
     id: str
     name: str

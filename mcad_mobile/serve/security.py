@@ -2,8 +2,8 @@
 
 Any page in a browser can send requests here. A request is refused unless its Host is ours (a name
 that was rebound to 127.0.0.1 is not), its Origin, if it has one, is ours, and its Sec-Fetch-Site,
-if it has one, is not another site. Responses forbid the browser to load anything from elsewhere, to
-frame the page, and to show it to other pages.
+if it has one, is same-origin or none; links may open the page. Responses forbid the browser to load
+anything from elsewhere, to frame the page, and to show it to other pages.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ class State:
         return _named(self.indexes, name, "index")
 
     def indexes_of(self, bundle: ServedBundle) -> list[ServedIndex]:
-        """The indexes of its student, whose embeddings are comparable."""
+        """Return the indexes of the bundle's student, whose embeddings are comparable."""
         return [index for index in self.indexes.values() if index.student == bundle.student]
 
     def asked(

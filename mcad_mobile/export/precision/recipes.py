@@ -169,7 +169,7 @@ def _htp_recipes(tower: TowerJob, target: Target) -> list[Recipe]:
         path = quantize_tower(tower, precision, target.htp_arch, method)
         folder = tower.work / method
         folder.mkdir(exist_ok=True)
-        context = folder / f"{tower.name}_qnn_{precision}.onnx"  # it contains its name in a bundle
+        context = folder / f"{tower.name}_qnn_{precision}.onnx"  # its files contain this name
         binaries, _ = compile_context(path, context, target)
         found.append(
             recipe(

@@ -1,5 +1,5 @@
 """The search for the smallest pair of towers that loses no more recall than a user allows: each
-recipe beside a float tower, then pairs from the smallest up, until one stays within the budget."""
+recipe with the other tower in float, then pairs from the smallest up, until one is good enough."""
 
 from __future__ import annotations
 

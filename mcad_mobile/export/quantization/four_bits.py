@@ -1,7 +1,7 @@
 """4-bit weights of a float model: which weights can have them, how they are rounded and stored.
 
-Rounding is GPTQ (Frantar et al., arXiv 2210.17323, algorithm 1): a product's inputs are rounded one
-after the other, and the weights that follow make up for the error in the product's output.
+Rounding is GPTQ (Frantar et al., arXiv 2210.17323, algorithm 1): a product's weights are rounded
+one input after the other, and those that follow make up for the error in the product's output.
 Weights that have 4 bits together are rounded in the order of their products, each for the inputs
 that the earlier ones produce: the objective of GPTAQ (Li et al., arXiv 2504.02692), solved by least
 squares. CPUs multiply 8 bits by 8 (docs/targets.md), so the graph unpacks two numbers from each

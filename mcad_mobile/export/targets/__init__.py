@@ -21,7 +21,7 @@ Family = Literal["cpu", "snapdragon", "dimensity"]
 
 @dataclass(frozen=True)
 class RungPlan:
-    """A runtime and the precision of each tower in it (docs/targets.md); None: it is left out."""
+    """A runtime, and each tower's precision in it (docs/targets.md); None: no such rung."""
 
     runtime: Runtime
     image: Precision | None
@@ -127,7 +127,7 @@ def _plain(name: str) -> str:
 
 @functools.cache
 def _table() -> tuple[tuple[Target, ...], dict[Family, str], dict[str, str]]:
-    """Return the chips, the default of each family, and why other chips are no targets."""
+    """Return the chips, the default of each family, and why other chips are not targets."""
     text = resources.files("mcad_mobile.export.targets").joinpath("socs.toml").read_text("utf-8")
     chips = tomllib.loads(text)
     defaults = msgspec.convert(chips.pop("defaults"), dict[Family, str])

@@ -1,4 +1,4 @@
-"""Compile integer .tflite files for Dimensity NPUs by MediaTek's compiler and operator list."""
+"""Compile integer .tflite files for Dimensity NPUs with MediaTek's compiler and operator list."""
 
 from __future__ import annotations
 
