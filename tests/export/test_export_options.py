@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import nn
 from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.bundle import Bundle, Parity
 from mcad_mobile.export import pipeline
 from mcad_mobile.export.aihub.compiler import CloudCompiler
 from mcad_mobile.export.bundle_builder import BundleRequest
-from mcad_mobile.export.pipeline import ExportOptions
+from mcad_mobile.export.pipeline import Exported, ExportOptions
+from mcad_mobile.export.precision import recall
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students import load
+from mcad_mobile.students.evaluation import Embedded
 from tests.support.paths import ROOT
+from tests.support.report_documents import precisions_chosen
+from tests.support.tiny_bundle import make_tiny_bundle
 
 SHIPPED = str(ROOT / "models" / "mcad-s")
 
@@ -182,3 +190,137 @@ def test_data_says_where_it_is_too_small_for_its_budget():
         record = SimpleNamespace(photos_to_tell=needed, data=data, max_recall_drop=0.5)
         found = pipeline.missing_photos(record)
         assert len(found) == len(said) and all(words in found[0] for words in said)
+
+
+@pytest.fixture
+def made(monkeypatch, tmp_path) -> Any:
+    """Runs the command, where each bundle is a tiny one with a fallback; the last has precisions
+    that were chosen."""
+    monkeypatch.setenv("COLUMNS", "200")
+    tiny = make_tiny_bundle(tmp_path / "made" / "sd")
+    (rung,) = tiny.image.rungs
+    for_npu = replace(rung, runtime="qnn", precision="w8a16", npu_nodes=2, total_nodes=3)
+    for_npu = replace(for_npu, parity=Parity(16, 0.98765, 0.87654), notes=("A note.",))
+    rungs = (for_npu, replace(rung, notes=("A note.", "Another.")))
+    tiny = replace(tiny, image=replace(tiny.image, rungs=rungs))
+    tiny = replace(tiny, student=replace(tiny.student, licence="non-commercial-research"))
+
+    def call(*options: object, bundles: int = 1, measured: bool = False) -> Any:
+        whole = precisions_chosen(tiny)
+        all_made = [*[replace(tiny, name="first")] * (bundles - 1), tiny]
+        if measured:
+            all_made[-1] = replace(tiny, precision=whole.precision)
+        results = [Exported(bundle, ["Beware.", f"Of {bundle.name}."]) for bundle in all_made]
+        monkeypatch.setattr(pipeline, "export", lambda *about: results)
+        monkeypatch.setattr(load, "load_student", lambda *about: "student")
+        done = CliRunner().invoke(app, ["export", "-o", str(tmp_path / "o"), *map(str, options)])
+        assert done.exception is None, f"{done.output}{done.exception}"
+        return done
+
+    call.tiny = tiny
+    return call
+
+
+def test_a_bundle_is_told_with_its_rungs_their_notes_and_its_licence(made):
+    tiny, size = made.tiny, "0.8 MB"
+    done = made("-t", "SM8650")
+    assert done.stdout.splitlines() == [
+        f"{tiny.directory} for cpu ()",
+        "tower       runs as    size    for the NPU  cosine to float  worst",
+        f"image       qnn w8a16  {size}  2/3 placed   0.9877           0.8765",
+        f"  fallback  onnx fp32  {size}  -            1.0000           1.0000",
+        "text        onnx fp32  0.0 MB  -            1.0000           1.0000",
+        "A note.",
+        "Another.",
+        "Licence of the weights: non-commercial-research, which allows research and education "
+        "only; an app needs --accept-licence non-commercial-research.",
+    ]
+    assert done.stderr.splitlines()[-2:] == ["warning: Beware.", "warning: Of tiny."]
+    facts = {
+        **{"bundle": str(tiny.directory), "target": "cpu", "student": "tiny"},
+        "licence": "non-commercial-research",
+        "towers": {name: tiny.tower(name).rungs[0].facts() for name in ("image", "text")},
+    }
+    assert json.loads(made("-t", "SM8650", "--json").stdout) == facts
+    several = made("-t", "SM8650", "-t", "SM8750", "--json", bundles=2)
+    assert json.loads(several.stdout) == [facts, facts]
+    warned = [line for line in several.stderr.splitlines() if line.startswith("warning")]
+    assert warned == ["warning: Beware.", "warning: Of first.", "warning: Of tiny."]
+    searched = made("-t", "cpu", measured=True).stdout.splitlines()[8:]
+    assert searched == [
+        "Tried on photos val: 120 photos, 600 captions; float mR 56.00, budget 0.5 points",
+        "Tower  Precision                 MB   Drop alone",
+        "text   2 of 9 weights in 4 bits  4.1  0.55 ± 0.20",
+        "2 pairs were measured, the smallest first:",
+        "Image  Text                      MB   mR     Drop         Budget",
+        "int8   2 of 9 weights in 4 bits  9.0  55.25  0.75 ± 0.40  over",
+        "int8   int8                      9.6  55.75  0.25 ± 0.30  chosen",
+        "Because of this. Judged by the files.",
+    ]
+
+
+def test_recall_on_data_is_measured_told_and_kept_in_the_bundles(
+    made, monkeypatch, packaged_pairs, tmp_path
+):
+    """Of eight photos with captions of their own; the exported towers swap the last two."""
+    rows = np.eye(8, 64, dtype=np.float32)
+    swapped = rows[[0, 1, 2, 3, 4, 5, 7, 6]]
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "images").symlink_to(packaged_pairs / "images")
+    noted = json.loads((packaged_pairs / "dataset_packaged.json").read_text())
+    noted["images"] = [{**photo, "split": "test"} for photo in noted["images"][:8]]
+    (data / "dataset_test.json").write_text(json.dumps(noted))
+    photos = load_captions(data, "test")
+    owners = np.repeat(np.arange(8), [len(photo.captions) for photo in photos])
+    student = Embedded(rows, rows[owners], owners)
+    saved = []
+    by_engine = {photo.path: swapped[number] for number, photo in enumerate(photos)}
+    by_engine |= {
+        text: rows[number] for number, photo in enumerate(photos) for text in photo.captions
+    }
+
+    class Engine:
+        def __init__(self, bundle, runtime=None, precision=None):
+            assert (runtime, precision) in ((None, None), ("onnx", "fp32"))
+            self.image_rung = self.text_rung = SimpleNamespace(rung=bundle.text.rungs[0])
+            self.embed_photo = self.embed_text = by_engine.__getitem__
+
+    monkeypatch.setattr(recall, "SearchEngine", Engine)
+    monkeypatch.setattr("mcad_mobile.cli.export.embed_by_student", lambda *about: student)
+    monkeypatch.setattr(Bundle, "save", lambda bundle: saved.append(bundle))
+    done = made("-t", "SM8650", "-t", "SM8750", "--data", data, "--max-recall-drop", 2, bundles=2)
+    # A tie counts as a loss: the two photos come last among 8, and their captions among 16.
+    whole, lost = "100.0 100.0 100.0", "75.0 75.0 100.0 75.0 75.0 75.0"
+    told = done.stdout.splitlines()[16:]
+    assert [line.split() for line in told] == [
+        line.split()
+        for line in (
+            f"{data} test: 8 photos, {len(owners)} captions",
+            "photos, R@1 photos, R@5 photos, R@10 texts, R@1 texts, R@5 texts, R@10 mR",
+            f"float student {whole} {whole} 100.00",
+            f"CPU rungs {lost} 79.17",
+            "mR of photos embedded by one and texts by another",
+            "Photos by texts by float texts by onnx fp32",
+            "float 100.00 (0.00 ± 0.00) 100.00 (0.00 ± 0.00)",
+            "onnx fp32 79.17 (20.83 ± 26.73) 79.17 (20.83 ± 26.73)",
+        )
+    ]
+    warned = [line for line in done.stderr.splitlines() if "lose" in line]
+    assert (
+        len(warned) == 2 and "20.83 ± 26.73 points of mR to the float student, of 2." in warned[0]
+    )
+    assert [bundle.name for bundle in saved] == ["first", "tiny"]
+    for bundle in saved:
+        kept = bundle.recall
+        assert (kept.image, kept.text) == ("onnx fp32", "onnx fp32")
+        assert (kept.drop, kept.margin) == (20.833, 26.732)
+        assert (kept.data.name, kept.data.split, kept.data.photos) == ("data", "test", 8)
+        assert (kept.exact.mean_recall, kept.exported.text_to_image.r1) == (100.0, 75.0)
+        assert [(pair.image, pair.text) for pair in kept.pairs] == [
+            (image, text) for image in ("float", "onnx fp32") for text in ("float", "onnx fp32")
+        ]
+    (told,) = json.loads(f"[{made('-t', 'SM8650', '--data', data, '--json').stdout}]")
+    assert told["recall"]["float"]["mean_recall"] == 100.0
+    assert told["recall"]["exported"]["text_to_image"] == {"r1": 75.0, "r5": 75.0, "r10": 100.0}
+    assert [pair["drop"] for pair in told["recall"]["pairs"]] == [0.0, 0.0, 20.833, 20.833]
