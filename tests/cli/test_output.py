@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,9 +19,11 @@ from typer.testing import CliRunner
 
 from mcad_mobile.bench import report as reports
 from mcad_mobile.bench.run import complete_document
-from mcad_mobile.cli import bench, demo, index, search
+from mcad_mobile.cli import bench, demo, evaluate, index, search
 from mcad_mobile.cli import serve as serve_verb
 from mcad_mobile.cli.command import app
+from mcad_mobile.cli.output import warn
+from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.embed import phone_index
 from mcad_mobile.embed import run as embedding
@@ -34,6 +37,7 @@ from mcad_mobile.engine.reembed import EmbeddedAgain
 from mcad_mobile.engine.sync import Synced
 from mcad_mobile.errors import AiHubError, McadError, PhotoError, ShardError
 from mcad_mobile.serve import run as serving
+from mcad_mobile.students import load as students
 from tests.support.report_documents import measured
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -68,8 +72,9 @@ def test_results_are_told_with_what_is_odd_about_them(
     found: list[Found] = []
 
     class Engine:
-        def __init__(self, *about: object, **options: object) -> None:
-            pass
+        def __init__(self, searched: Bundle, **options: object) -> None:
+            assert searched.directory == bundle.directory
+            assert options == {"runtime": None, "threads": 1, "warn": warn}
 
         def search_parts(self, index: Any, parts: Any, k: int, *, rows: Any, exact: bool) -> Found:
             asked.append(([(part.content, part.weight) for part in parts], k, exact))
@@ -415,6 +420,13 @@ def test_a_bench_prints_writes_and_then_names_what_failed(
     del documents[1], failures[:]
     assert document(*place, "--report", tmp_path / "one.json") == documents[0]
     assert json.loads((tmp_path / "one.json").read_text()) == documents[0]
+    # Where it cannot be written, nothing is measured.
+    monkeypatch.setattr(bench, "measure", lambda *about: pytest.fail("it is measured"))
+    for name, code in (("page.pdf", 2), ("one.json/page.md", 1), ("page.html", 1)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, "jinja2", None)
+            assert mcad(*place, "--report", tmp_path / name).exit_code == code
+    monkeypatch.setattr(bench, "measure", lambda *about: (documents, failures))
     # The same of results that are kept.
     kept = tmp_path / "one.json"
     assert mcad("report", kept).stdout == f"{reports.markdown(*documents)}\n"
@@ -511,3 +523,87 @@ def test_the_demo_does_one_verb_after_the_other_and_reports(
         assert isinstance(failed.exception, McadError) and message in failed.exception.message
     monkeypatch.setattr(demo, "packaged_photos", list)
     assert "No installed package ships photos" in str(mcad("demo", "-o", out).exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("library",), "give either --out FILE or --maven DIR"),
+        (("library", "-o", "a.aar", "--maven", "m"), "give either --out FILE or --maven DIR"),
+        (("library", "-o", "a", "--coordinates", "a:b:1"), "--coordinates are those of --maven"),
+        (("library", "--maven", "m", "--sample", "s"), "leave out --maven and --own-photos"),
+        (("library", "-o", "a", "--own-photos", "--sample", "s"), "leave out --maven and --own-"),
+        (("embed", "p", "-o", "o", "--gpus", 1), "--gpus is for --ray"),
+        (("eval", "--data", "d", "--student", "s"), "give --student or --bundle, not both"),
+        (("eval", "--data", "d", "--dim", 64), "--dim cuts a student"),
+        (("search",), "give words, --like PHOTO, or --duplicates"),
+        (("report", "r.json", "-o", "page.pdf"), "a report ends in .html, .md or .json, not 'page"),
+    ],
+)
+def test_options_that_exclude_each_other_are_wrong_usage(
+    bundle: Bundle, words: tuple[object, ...], message: str
+) -> None:
+    of_bundle = () if words[0] == "report" else ("-b", bundle.directory)
+    done = mcad(*words, *of_bundle)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert message in " ".join(done.output.replace("│", " ").split())
+
+
+def test_recall_is_told_both_ways_of_a_bundle_or_a_student(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of eight photos with two captions each, where the bundle takes one photo for another."""
+    photos = [
+        CaptionedPhoto(Path(f"{n}.jpg"), (f"{n} once", f"{n} twice"), "val") for n in range(8)
+    ]
+    rows = np.eye(8, dtype=np.float32)
+    seen: list[Any] = []
+
+    class Engine:
+        def __init__(self, *about: Any, **options: Any) -> None:
+            assert about[0].name == "tiny" and options["runtime"] == "onnx"
+
+        def embed_photo(self, path: Path) -> Any:
+            number = int(path.stem)
+            return rows[{6: 7, 7: 6}.get(number, number)]
+
+        def embed_text(self, text: str) -> Any:
+            return rows[int(text.split()[0])]
+
+    def load(data: Path, split: str) -> list[CaptionedPhoto]:
+        seen.append((data, split))
+        return photos
+
+    def student(*asked: Any) -> Any:
+        seen.append(asked)
+        return SimpleNamespace(name="mine", sha256=lambda: "ab")
+
+    own = Engine.embed_text
+    monkeypatch.setattr(evaluate, "load_captions", load)
+    monkeypatch.setattr(evaluate, "SearchEngine", Engine)
+    monkeypatch.setattr(students, "load_student", student)
+    monkeypatch.setattr(
+        evaluate,
+        "embed_by_student",
+        lambda student, photos, progress: evaluate.embed(
+            photos, lambda path: own(Engine, path.stem), lambda text: own(Engine, text), progress
+        ),
+    )
+    place = ("eval", "--data", "d")
+    of_bundle = ("--bundle", bundle.directory, "--runtime", "onnx", "--split", "val")
+    # A tie counts as a loss: the two photos come last among 8, their captions among 16.
+    assert mcad(*place, *of_bundle).stdout.splitlines() == [
+        "d val: 8 photos, 16 captions, mR 79.2",
+        "               R@1 %  R@5 %  R@10 %",
+        "text to image  75.0   75.0   100.0",
+        "image to text  75.0   75.0   75.0",
+    ]
+    assert document(*place, *of_bundle) == {
+        **{"photos": 8, "captions": 16, "mean_recall": 79.17},
+        "text_to_image": {"r1": 75.0, "r5": 75.0, "r10": 100.0},
+        "image_to_text": {"r1": 75.0, "r5": 75.0, "r10": 75.0},
+        "student": {"name": "tiny", "sha256": bundle.student.sha256},
+    }
+    told = document(*place, "--student", "hf:x", "--dim", 64)
+    assert (told["mean_recall"], told["student"]) == (100.0, {"name": "mine", "sha256": "ab"})
+    assert seen[2:] == [(Path("d"), "test"), ("hf:x", 64)] and seen[0] == (Path("d"), "val")
