@@ -1,11 +1,10 @@
 """How much each bit of a photo's code counts for a query.
 
-Students put most of what they know into some tens of directions, so the first S bits of a rotated
-code say nearly as much as all. The bit weights L [S, D] are the least-squares estimate of a photo
-(less the mean) from its S bits: (L q) . bits is the best estimate of q.x that is a sum over bits.
-It ignores what a query has in directions where photos don't differ, which matters as words lie in
-another cone than photos. L q is quantized to three words of bits: signs, and |L q| in levels 0 to
-3.
+Students put most information into a few dozen directions, so the first S bits of a rotated code
+carry nearly as much as all. The bit weights L [S, D] estimate a photo (less the mean) from its S
+bits by least squares: (L q) . bits is the best estimate of q.x that is a sum over bits. It ignores
+a query's parts in directions where photos don't differ, which matters as words and photos lie in
+different cones. L q is quantized to three bits a weight: its sign, and |L q| in levels 0 to 3.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ import numpy as np
 from mcad_mobile.engine.arrays import F32, F64, U8, Words
 from mcad_mobile.engine.index.deterministic import UNIT, blocks, units
 
-_RIDGE = 0.02  # of a bit's variance, as a sample knows little of each photo
+_RIDGE = 0.02  # of a bit's variance: regularizes the fit to a sample
 _WEIGHT_UNIT = 2.0**-16
-_MOMENT_UNIT = 2.0**-20  # of the terms of moments, whose sums do not round (deterministic.py)
+_MOMENT_UNIT = 2.0**-20  # of the terms of moments, so that sums are exact (deterministic.py)
 _MAX_LEVEL = 3
-# Steps of |L q| in units of its root mean square, among which the best four levels are searched.
+# Steps between the levels of |L q| that are tried, in units of its root mean square.
 _STEPS = np.arange(0.25, 0.9, 0.05)[:, None]
 
 
 def quantize_query(bit_weights: F32 | F64, query: F32) -> tuple[Words, float]:
-    """Quantize L q of a rotated query [D] for the scan: the words [3, S/64] uint64 that
-    `Kernel.nearest` takes, and the step: each 1 more of a distance takes twice that from the
-    estimate of q.x."""
+    """Quantize L q of a rotated query [D] for the scan; return the words [3, S/64] uint64 for
+    `Kernel.nearest`, and the step: each unit of distance lowers the estimate of q.x by twice the
+    step."""
     weights = bit_weights.astype(np.float64, copy=False) @ units(query)
     levels, product, squares = _levels(np.abs(weights))
     bits = np.empty((3, len(weights)), np.uint8)
@@ -53,8 +52,8 @@ def estimates(bit_weights: F32, bits: U8, queries: F32) -> F32:
 
 def moments(sample: F32, bits: U8) -> tuple[F64, F64]:
     """Return the moments that bit weights are fitted to, of rotated photos [M, D] and their bits
-    [M, B] (1 or -1): products of bits with bits [B, B] and with photos less their mean [B, D], per
-    photo."""
+    [M, B] (as 1 or -1): mean products of bits with bits [B, B] and with photos less their mean
+    [B, D]."""
     count = len(sample)
     mean = np.zeros(sample.shape[1])
     for block in blocks(count):
@@ -78,8 +77,8 @@ def fit_bit_weights(photo_moments: tuple[F64, F64], scan_bits: int) -> F32:
 
 
 def _levels(sizes: F64) -> tuple[U8, float, float]:
-    """Return levels [S] of |weights|, their product with the weights, and with themselves. Of all
-    steps, the one is chosen whose levels point most nearly where the weights do."""
+    """Return levels [S] of |weights|, their product with the weights, and with themselves. The
+    chosen step is the one whose levels have the highest cosine to the weights."""
     typical = sqrt(np.sum(np.square(sizes)) / len(sizes))
     if typical == 0:
         return np.zeros(len(sizes), np.uint8), 0.0, 0.0

@@ -1,11 +1,11 @@
-"""Cells: photos that lie near each other are stored together, and a search looks into some cells.
+"""Cells: photos near each other are stored together, and a search scans only some cells.
 
 This is the inverted file of Sivic and Zisserman (ICCV 2003), as in faiss: k-means (Lloyd) on a
-sample gives C centroids. A query looks into the cells whose centroids have the largest product with
-it, until they hold as many photos as were measured to be enough (tuning.py).
+sample gives C centroids. A query scans the cells whose centroids have the largest inner product
+with it, until they hold as many photos as tuning.py measured to be enough.
 
-Residuals and centroids are counted in whole steps of 2^-11, so that no sum of float32 rounds, and
-a photo is in the same cell on every processor.
+Residuals and centroids are rounded to multiples of 2^-11, so that no sum of float32 rounds, and a
+photo is in the same cell on every processor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BLOCK = 1 << 14
 
 
 def fit_centroids(residuals: F32, photos_per_cell: int) -> I16:
-    """Return centroids [C, D] int16 of the residuals [M, D]; C = 0 where M are too few for 16
+    """Return centroids [C, D] int16 of the residuals [M, D]; C = 0 if M is too few for 16
     cells."""
     count = min(len(residuals) // photos_per_cell, _MAX_CELLS)
     if count < _MIN_CELLS:
@@ -38,12 +38,12 @@ def fit_centroids(residuals: F32, photos_per_cell: int) -> I16:
 
 
 def assign_cells(residuals: F32, centroids: I16) -> Rows:
-    """Return the cells [M] of residuals [M, D]; the first of equally near ones."""
+    """Return the cells [M] of residuals [M, D]; the first of tied ones."""
     return _nearest(_whole(residuals), centroids.astype(np.float32))
 
 
 def order_cells(queries: F32, centroids: F32) -> Rows:
-    """Return the cells [Q, C] in the order in which rotated queries [Q, D] look into them."""
+    """Return the cells [Q, C] in the order in which rotated queries [Q, D] scan them."""
     return np.argsort(-(_whole(queries) @ centroids.T), axis=1, kind="stable")
 
 

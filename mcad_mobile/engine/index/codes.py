@@ -1,19 +1,19 @@
-"""The numbers that an index stores of a photo: rotation, split by the axis, rounding, bits.
+"""The numbers that an index stores per photo: rotation, split by the axis, rounding, bits.
 
-Embeddings are rotated first: students put most of what they know into few coordinates, and one
-scale for all would waste the bits of a byte. A pseudo-random rotation mixes all coordinates and
-keeps every inner product, as in RaBitQ (Gao and Long, SIGMOD 2024, arXiv 2405.12497); two rounds of
-random signs and a Hartley transform need no stored matrix and take any D.
+Embeddings are rotated first: students put most information into few coordinates, and one scale for
+all would waste the bits of a byte. A pseudo-random rotation mixes all coordinates and preserves
+inner products, as in RaBitQ (Gao and Long, SIGMOD 2024, arXiv 2405.12497); two rounds of random
+signs and a Hartley transform need no stored matrix and work for any D.
 
-Photos sit in a cone around their mean, and queries in another. So a photo x is split into its
+Photos lie in a cone around their mean, and queries in another. So a photo x is split into its
 projection p = x.axis on the direction of the photos' mean, and the residual z = x - p * axis. A
-query q is split alike into a = q.axis and r; then q.x = a * p + r.z.
+query q is likewise split into a = q.axis and r; then q.x = a * p + r.z.
 
 z is stored as its signs, some of which pass 1 reads (bit_weights.py), and one byte per dimension,
 which pass 2 reads with all signs: w_i = sign * (2 * byte + 1), an odd integer in [-511, 511], with
-half the rounding error of plain int8. Each coordinate's error is made up for by the coordinates
-that are rounded after it, as far as the covariance of the photos allows: the update of GPTQ
-(Frantar et al., ICLR 2023, arXiv 2210.17323). That halves the error of a score.
+half the rounding error of plain int8. Coordinates rounded later compensate for the error of
+earlier ones, as far as the photos' covariance allows: the update of GPTQ (Frantar et al., ICLR
+2023, arXiv 2210.17323). That halves the error of a score.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PROJECTION_UNIT = np.float32(1 / 32767)
 SCALE_UNIT = np.float32(2.0**-24)
 
 _LARGEST = 511  # 2 * 255 + 1
-# Coordinates that make up for the errors of others may exceed the largest residual.
+# Coordinates that compensate for others' errors may exceed the largest residual.
 _HEADROOM = 1.03
 # The signs that a byte of a code stands for: 1 or -1, [256, 8].
 _BYTE_SIGNS = (
@@ -44,14 +44,14 @@ _BYTE_SIGNS = (
 # order: 511 * |r_i| add up to less than 2^16 for any D.
 _SCORE_UNIT = 2.0**-36
 
-# Share of the mean variance that is added in every direction: queries are not photos.
+# Share of the mean variance that is added in every direction, as queries are not photos.
 _DAMPING = 0.1
-# Students leave 0.31 to 0.38 of the variance; embeddings even on the sphere leave 0.92 and more.
+# Students leave 0.31 to 0.38 of the variance; embeddings evenly on the sphere, 0.92 or more.
 _MAX_LEFT = 0.7
 _ROUNDING_BLOCK = 32
 # Units in which no sum rounds (deterministic.py): of a covariance of 8192 photos in float64, and of
-# the changes that a block of errors makes in float32. An inverse is never that precise, but its
-# last bits vanish in a unit of this size.
+# the updates by a block of errors in float32. An inverse is never that precise, but a unit of this
+# size drops its last bits.
 _RESIDUAL_UNIT = 2.0**-20
 _ERROR_UNIT, _MAX_ERROR = 2.0**-7, 8
 _SHARE_UNIT, _MAX_SHARE = 2.0**-8, 2
@@ -70,8 +70,8 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Query:
-    """A rotated query split by an axis: its projection a, and its residual r [D] float64 in whole
-    numbers of 2^-36."""
+    """A rotated query split by an axis: its projection a, and its residual r [D] float64, multiples
+    of 2^-36."""
 
     projection: np.float32
     residual: F64
@@ -109,7 +109,7 @@ def split_query(query: F32, axis: F32) -> Query:
 
 def encode(embeddings: F32, axis: F32, feedback: F32 | None = None) -> Encoded:
     """Encode rotated embeddings [B, D] float32 of length 1 around `axis` [D], of length 1 or 0; D
-    is a multiple of 8. The scale is rounded up before anything is divided by it, which costs no
+    is a multiple of 8. The scale is rounded up before it divides anything, so rounding it costs no
     precision."""
     projections, residuals = split(embeddings, axis)
     tops = np.abs(residuals).max(axis=1) * np.float32(1 if feedback is None else _HEADROOM)
@@ -136,9 +136,9 @@ def decode(encoded: Encoded, axis: F32) -> F32:
 
 
 def error_feedback(residuals: F32) -> F32 | None:
-    """Return U [D, D] float32 of the residuals [M <= 8192, D] of a sample: an error e of coordinate
-    i is made up for by subtracting e * U[i, j] from every j > i. None where photos lie in all
-    directions alike: their covariance is noise then."""
+    """Return U [D, D] float32 of a sample's residuals [M <= 8192, D]: subtracting e * U[i, j] from
+    every j > i compensates for an error e of coordinate i. None if photos lie evenly in all
+    directions: then their covariance is noise."""
     dim = residuals.shape[1]
     covariance = np.zeros((dim, dim))  # the unit does not matter: shares are ratios
     for block in blocks(len(residuals)):
@@ -158,11 +158,11 @@ def error_feedback(residuals: F32) -> F32 | None:
 
 
 def round_to_odd(values: F32, feedback: F32 | None, largest: int) -> F32:
-    """Round values [B, D] to odd numbers from -largest to largest, with `feedback` of
-    `error_feedback` or, where it is None, each on its own."""
+    """Round values [B, D] to odd numbers from -largest to largest, with `feedback` from
+    `error_feedback` or, if it is None, independently."""
     if feedback is None:
         return _nearest_odd(values, largest)
-    # Coordinates first, so that each step works on rows that lie together.
+    # Coordinates first, so that each step works on contiguous rows.
     left = values.T.copy()
     rounded = np.empty_like(left)
     dim = len(left)
@@ -187,7 +187,7 @@ def _nearest_odd(values: F32, largest: int) -> F32:
 
 def _hartley(rows: F32) -> F32:
     """Discrete Hartley transform of the last axis, scaled to keep lengths."""
-    # In float64: rounding to float32 removes what a compiler fuses or reorders.
+    # In float64: rounding to float32 hides fused or reordered operations.
     spectrum = np.fft.fft(rows.astype(np.float64))
     scale = rows.shape[-1] ** -0.5
     return np.asarray((spectrum.real - spectrum.imag) * scale, np.float32)
@@ -195,8 +195,8 @@ def _hartley(rows: F32) -> F32:
 
 @lru_cache(maxsize=4)
 def _signs(dim: int) -> tuple[F32, F32]:
-    """S1 and S2 [D] float32: the top bits of the 32-bit generator of Numerical Recipes, from 1; set
-    is -1."""
+    """S1 and S2 [D] float32: top bits of Numerical Recipes' 32-bit generator, seed 1; a set bit is
+    -1."""
     state, bits = 1, []
     for _ in range(2 * dim):
         state = (state * 1664525 + 1013904223) % 2**32

@@ -15,8 +15,8 @@ from mcad_mobile.engine.index.filters import LiveSegment
 from mcad_mobile.engine.index.merge import PhotoSample
 from mcad_mobile.errors import PhotoIndexError
 
-# Photos that have a band of 16 bits in common are compared: two with a cosine of 0.97 differ in 8 %
-# of all bits, so they share one of 16 bands with a probability of 0.99.
+# Photos that share a band of 16 bits are compared: two with a cosine of 0.97 differ in 8 % of all
+# bits, so they share one of 16 bands with a probability of 0.99.
 _BAND_BYTES = 2
 # Bits that may differ beyond the expected number, in standard deviations.
 _SLACK = 4
@@ -27,8 +27,8 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
     """Return groups of (segment, row), the largest first, in which each photo has a cosine of
     `least` or more to another: chains count.
 
-    Takes 8 + D/8 bytes a photo of memory, and time that grows with the number of pairs that are
-    similar and not the same. PhotoIndexError when `least` is not above 0.5 and up to 1.
+    Needs 8 + D/8 bytes of memory per photo, and time that grows with the number of similar pairs
+    that are not identical. PhotoIndexError unless 0.5 < `least` <= 1.
     """
     if not 0.5 < least <= 1:
         raise PhotoIndexError(
@@ -43,7 +43,7 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
     codes = _codes(segments)
     dim = len(segments[0].segment.axis)
     photos = PhotoSample([live.segment for live in segments], number, row, dim)
-    # One photo stands for all its copies: their pairs would be too many.
+    # One photo stands for all its copies, whose pairs would be too many.
     parent = _first_copies(segments, codes)
     single = np.flatnonzero(parent == np.arange(len(row)))
     for left, right in _similar_codes(codes[single], least):
@@ -78,13 +78,13 @@ def _codes(segments: Sequence[LiveSegment]) -> U8:
 
 
 def _first_copies(segments: Sequence[LiveSegment], codes: U8) -> Rows:
-    """Return for each live row the position of the first of its segment that is stored with the
-    same bytes."""
+    """Return for each live row the position of the first row in its segment with the same stored
+    bytes."""
     firsts = np.arange(len(codes))
     start = 0
     for live in segments:
         rows = live.live_rows()
-        # Equal photos have equal codes: most rows differ in their first word.
+        # Equal photos have equal codes, and most rows differ in their first word.
         _, inverse, counts = np.unique(
             _words(codes[start : start + len(rows)])[:, 0], return_inverse=True, return_counts=True
         )

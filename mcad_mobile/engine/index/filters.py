@@ -1,4 +1,4 @@
-"""The photos of a segment that a search considers: those not deleted, in folders, of a time."""
+"""The photos of a segment that a search considers, by deletion, folder and time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
 from mcad_mobile.engine.native import FilterTask, Kernel, address
 
 _KEPT_FILTERS = 8
-# Bits come in whole words, which the kernels may read.
+# Bits fill whole words, as the kernels may read words.
 _WORD = 64
 
 
 @dataclass(frozen=True)
 class RowFilter:
-    """Photos in one of `folders` or below (anywhere without folders), taken from minute `after` on
-    and before minute `before` since 1970 (UTC). A photo of unknown time passes neither bound."""
+    """Photos in one of `folders` or below (anywhere without folders), taken at minute `after` or
+    later and before minute `before` since 1970 (UTC). Unknown times pass neither bound."""
 
     folders: tuple[str, ...] = ()
     after: int | None = None
@@ -31,11 +31,11 @@ class RowFilter:
 
 
 class FilteredRows:
-    """The photos of a segment that pass a filter: rows in `span` and, of these, those with a bit in
-    `row_bits` [ceil(N / 64) * 8] uint8, least significant first; None: all.
+    """The photos of a segment that pass a filter: rows in `span` whose bit is set in `row_bits`
+    [ceil(N / 64) * 8] uint8, least significant first; all of them if that is None.
 
-    `allowed` has the same bits by place. With cells, the bits of a cell are set when it is first
-    probed; rows ascend in a cell, so that a span of rows is a span of places there.
+    `allowed` has the same bits by place. With cells, a cell's bits are set when it is first probed;
+    rows ascend within a cell, so there a span of rows is a span of places.
     """
 
     def __init__(self, segment: Segment, span: range, row_bits: U8 | None = None) -> None:
@@ -46,8 +46,8 @@ class FilteredRows:
         if row_bits is not None:
             self.count = int(np.bitwise_count(row_bits.view(np.uint64)).sum())
             self.allowed = np.zeros_like(row_bits) if len(self._starts) else row_bits
-        # Of each cell: the places that may pass, from and to before, and how many photos pass;
-        # below 0 in cells that were not probed yet.
+        # Per cell: the first place that may pass, the end of these places, and how many photos
+        # pass; below 0 until the cell is probed.
         self._from, self._until = self._starts[:-1].copy(), self._starts[1:].copy()
         self._counts = (self._until - self._from).astype(np.int32)
         self._is_all = row_bits is None and len(span) == segment.photos
@@ -67,8 +67,8 @@ class FilteredRows:
         return np.flatnonzero(np.unpackbits(self.allowed, bitorder="little").view(np.bool_))
 
     def probe(self, order: Rows, enough: int, kernel: Kernel) -> list[range]:
-        """Return the places of the first cells of an order that hold `enough` photos that pass, or
-        of all; `allowed` is set there from then on."""
+        """Return the places of the first cells in `order` that hold `enough` photos that pass, or
+        of all; `allowed` is set there from now on."""
         if self._is_all:
             cells = int(self._counts[order].cumsum().searchsorted(enough)) + 1
         else:
@@ -105,7 +105,7 @@ class FilteredRows:
 @dataclass(frozen=True)
 class LiveSegment:
     """A segment as of one commit: its deleted rows, ascending, and its tuning: how many photos pass
-    2 may score, a scan of fewer bits before, and how many photos the cells hold that are read."""
+    2 may score, a prescan of fewer bits, and how many photos the scanned cells hold."""
 
     segment: Segment
     deleted: Rows
@@ -126,7 +126,7 @@ class LiveSegment:
         return np.delete(np.arange(self.segment.photos), self.deleted)
 
     def filtered(self, rows: RowFilter, kernel: Kernel) -> FilteredRows:
-        """Return the live rows that pass; the last few filters are remembered."""
+        """Return the live rows that pass; the last few filters are cached."""
         known = self._filters.get(rows)
         if known is None:
             known = self._apply(rows, kernel)
@@ -146,7 +146,7 @@ class LiveSegment:
             return FilteredRows(self.segment, span)
         first, end = NO_TIME, -NO_TIME
         if timed:
-            # NO_TIME is the least of all numbers, and passes no bound.
+            # NO_TIME is the least int32, and passes no bound.
             first = max(NO_TIME + 1, NO_TIME if rows.after is None else rows.after)
             end = min(end, end if rows.before is None else rows.before)
         return FilteredRows(self.segment, span, self._row_bits(ranges, first, end, kernel))

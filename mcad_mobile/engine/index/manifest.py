@@ -38,7 +38,7 @@ _DAMAGED = (
     "again."
 )
 _OTHER_SCHEMA = "Use the program that wrote it, or delete the directory and index the photos again."
-# A tuning serves at most so many times its photos. Writers tune anew at eight times.
+# A tuning serves up to this many times its photos. Writers retune at eight times.
 _MAX_GROWTH = 16
 
 
@@ -113,7 +113,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Make `manifest` the last commit: write, fsync, fsync of the directory, rename, and again."""
+    """Make `manifest` the last commit: write, fsync, fsync the directory, rename, fsync again."""
     encoded = msgspec.json.encode(structs.replace(manifest, crc32="0" * 8))
     blank = msgspec.json.format(encoded, indent=0) + b"\n"
     crc = f"{zlib.crc32(blank):08x}".encode()
@@ -129,7 +129,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Flush the names in `directory`: without it a rename may not outlive a power cut."""
+    """Flush the names in `directory`: otherwise a rename may not survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -141,7 +141,7 @@ def _check(manifest: Manifest, file: Path) -> None:
     if len({entry.file for entry in manifest.segments}) < len(manifest.segments):
         raise _damaged(file, "it names a segment twice")
     for entry in manifest.segments:
-        # Only a plain name of ours, so that no manifest can make us map a file elsewhere.
+        # Only our own plain names, so that no manifest makes us map a file elsewhere.
         if not _SEGMENT_NAME.fullmatch(entry.file):
             raise _damaged(file, f"{entry.file!r} is not the name of a segment in the directory")
         rows = entry.deleted
@@ -155,7 +155,7 @@ def _damaged(file: Path, detail: str) -> PhotoIndexError:
 
 
 def load_commit(directory: Path) -> Commit:
-    """Read the manifest and map its segments, again if a commit replaced them in between."""
+    """Read the manifest and map its segments; retry if a commit replaced them meanwhile."""
     try:
         manifest = read_manifest(directory)
         while True:
@@ -178,8 +178,8 @@ def load_commit(directory: Path) -> Commit:
 
 
 def open_segments(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
-    """Map the segments that `manifest` names. FileNotFoundError when one is gone, PhotoIndexError
-    when one is damaged or another than was committed."""
+    """Map the segments that `manifest` names. FileNotFoundError if one is gone, PhotoIndexError if
+    one is damaged or not the one that was committed."""
     for entry in manifest.segments:
         segment = open_segment(directory / entry.file)
         found = (segment.photos, len(segment.axis), segment.header_crc32)
@@ -190,7 +190,7 @@ def open_segments(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
 
 
 def _without_rows(manifest: Manifest) -> Manifest:
-    """As Python's numbers, deleted rows take four times the memory that segments keep them in."""
+    """Drop the deleted rows, which take four times the memory of the segments' arrays."""
     entries = (structs.replace(entry, deleted=[]) for entry in manifest.segments)
     return structs.replace(manifest, segments=tuple(entries))
 
@@ -228,8 +228,8 @@ def repair_commit(directory: Path) -> int:
 
 
 def check_tuning(directory: Path, segments: Sequence[LiveSegment]) -> None:
-    """Raise PhotoIndexError for a tuning that does not fit its segment, or was measured on a small
-    part of the photos: our writers leave none, and searches would miss more than they say."""
+    """Raise PhotoIndexError for a tuning that does not fit its segment, or was measured on too few
+    of the photos: our writers leave none, and searches would miss more than promised."""
     total = sum(live.live for live in segments)
     for live in segments:
         segment = live.segment

@@ -1,4 +1,4 @@
-"""The rows that a commit writes: those of several segments and new ones, by ascending path."""
+"""The rows that a commit writes: from several segments and new, by ascending path."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from mcad_mobile.engine.index.tuning import LIMITS, MIN_TUNED
 Item = tuple[bytes, int, int]
 
 _BATCH = 1024
-# A segment with more than one row in eight deleted is written anew: opening it reads its
-# tombstones, and every scan reads its rows.
+# A segment with more than one deleted row in eight is rewritten: opening it reads its tombstones,
+# and every scan reads their rows.
 _MAX_DELETED = 1 / 8
 
 
@@ -36,12 +36,12 @@ def plan_merge(
     axis_photos: int,
     axis_growth: int = LIMITS.axis_growth,
 ) -> tuple[list[int], bool]:
-    """Decide which segments, of `live` and `deleted` rows each, join the `added` new photos, and
-    whether the axis is taken anew.
+    """Decide which segments, of `live` and `deleted` rows each, merge with the `added` new photos,
+    and whether the axis is computed anew.
 
-    All do when the index has `axis_growth` times the `axis_photos` that its axis was taken from.
-    Else those with too many deleted rows, and every segment at most twice as large as all that
-    joined before it. Sizes thus at least double: an index of N photos has at most log2 N segments,
+    All merge when the index has `axis_growth` times the `axis_photos` that its axis is based on.
+    Else those with too many deleted rows do, and every segment at most twice as large as all that
+    merged before it. So sizes at least double: an index of N photos has at most log2 N segments,
     and a photo is copied about as often.
     """
     total = sum(live) + added
@@ -59,7 +59,7 @@ def plan_merge(
 
 
 class Spool:
-    """New photos of a writer: rotated embeddings in a temporary file, stamps and times in memory.
+    """A writer's new photos: rotated embeddings in a temporary file, stamps and times in memory.
     Their codes depend on the axis, which is known after the last photo."""
 
     def __init__(self, file: RawIOBase, dim: int) -> None:
@@ -71,7 +71,7 @@ class Spool:
 
     def append(self, rows: F32, stamps: Stamps, times: Times) -> None:
         self._file.seek(self.count * self._dim * 4)
-        # Unbuffered, so that a full disk is noticed here, and not again when the file is closed.
+        # Unbuffered, so that a full disk raises here, and not again when the file is closed.
         left = memoryview(rows.tobytes())
         while left:
             left = left[self._file.write(left) or 0 :]
@@ -112,7 +112,7 @@ def read_embeddings(source: Source, rows: Rows) -> F32:
 
 @dataclass(frozen=True)
 class PhotoSample:
-    """Photos by the number of their source and their row in it."""
+    """Photos, by the number of their source and their row there."""
 
     sources: Sequence[Source]
     number: Rows
@@ -137,9 +137,8 @@ def assign_rows(
     axis: F32,
     centroids: I16,
 ) -> tuple[list[U16], CellSizes]:
-    """Find the cells of the `written` rows, ascending, by the number of their source, and how
-    many photos are in each. Rows of a
-    segment that has these cells already keep theirs."""
+    """Find the cells of the `written` rows (ascending, by the number of their source), and how many
+    photos are in each. Rows of a segment with the same cells keep theirs."""
     of_rows = [np.zeros(0, np.uint16) for _ in sources]
     sizes = np.zeros(len(centroids), np.intp)
     for number, rows in written:
@@ -161,8 +160,8 @@ def assign_rows(
 
 
 def segment_items(live: LiveSegment, number: int, among: range | None = None) -> Iterator[Item]:
-    """Yield the live rows of a segment that is source `number`, all or those `among` a range, by
-    path."""
+    """Yield the live rows of a segment, which is source `number`, by path: all, or those in
+    `among`."""
     rows = range(live.segment.photos) if among is None else among
     paths = live.segment.paths.slice(rows.start, rows.stop)
     items = zip(paths, repeat(number, len(rows)), rows, strict=True)
@@ -175,7 +174,7 @@ def segment_items(live: LiveSegment, number: int, among: range | None = None) ->
 @dataclass(frozen=True)
 class Merger:
     """Merges rows of `sources` into batches around `axis`, rounded with `feedback`; `new_stamps`
-    and `new_times` replace those of the source, `cells` has the cell of each row of each source."""
+    and `new_times` replace those of the source; `cells` holds each source's cells by row."""
 
     sources: Sequence[Source]
     axis: F32

@@ -24,8 +24,8 @@ _READ_BLOCKS = 512
 
 
 def path_to_bytes(path: str) -> bytes:
-    """Return the path's bytes in the file system, whatever the locale decodes them as.
-    PhotoIndexError for characters that stand for no byte of a file name here."""
+    """Return the path's bytes in the file system, whatever the locale. PhotoIndexError for
+    characters that no file name can contain here."""
     try:
         return os.fsencode(path)
     except UnicodeEncodeError as error:
@@ -65,8 +65,8 @@ class PathPacker:
 
 @dataclass(frozen=True)
 class PathTable:
-    """Reads the paths of `count` rows by position: `read(offset, length)` the `size` bytes of
-    paths, `read_starts` the starts of blocks, uint64 each. `damaged(detail)` makes an error."""
+    """Reads the paths of `count` rows: `read(offset, length)` reads the `size` bytes of paths,
+    `read_starts` the starts of blocks, uint64 each; `damaged(detail)` makes an error."""
 
     count: int
     size: int
@@ -102,7 +102,7 @@ class PathTable:
                 yield from paths[max(start - row, 0) : stop - row]
 
     def find(self, paths: Sequence[bytes]) -> list[tuple[int, int]]:
-        """Return (position in `paths`, row) of every path that is here."""
+        """Return (position in `paths`, row) of every path that is found."""
         first, block = self._readers()
         found = []
         for position, path in enumerate(paths):
@@ -118,7 +118,7 @@ class PathTable:
         return range(self._lower_bound(folder, *readers), self._lower_bound(after, *readers))
 
     def _readers(self) -> tuple[Callable[[int], bytes], Callable[[int], list[bytes]]]:
-        """What reads the first path of a block, and a block, each once in a lookup."""
+        """Cached readers of a block's first path and of a block, for one lookup."""
         first = cache(lambda number: self.at(number * BLOCK))
         return first, cache(lambda number: next(self._blocks(number, number + 1)))
 

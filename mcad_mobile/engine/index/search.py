@@ -33,8 +33,8 @@ class Hits:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Places of a segment, ascending, and their bit distances to the query, of which 1 more takes 2
-    * `step` from the cosine; without distances all are scored."""
+    """Places of a segment, ascending, and their bit distances to the query, each unit of which
+    lowers the cosine by 2 * `step`; without distances all are scored."""
 
     places: Rows
     distances: Distances | None = None
@@ -96,8 +96,8 @@ def scan(
 def places_to_scan(
     live: LiveSegment, filtered: FilteredRows, rotated: F32, k: int, kernel: Kernel
 ) -> list[range]:
-    """Return the places of the cells nearest to the query that hold enough photos that pass, or of
-    all."""
+    """Return the places of the cells nearest to the query that hold enough photos that pass; all
+    without cells."""
     if live.cells is None:
         return [filtered.span]
     order = order_cells(rotated[None], live.segment.directions)[0]
@@ -112,8 +112,8 @@ def rescore(
     kernel: Kernel,
     budget: RescoreBudget,
 ) -> list[tuple[Rows, F32]]:
-    """Pass 2: score candidates by their bytes as long as one may be among the best, see rescore.c;
-    return of each segment the places that were scored, ascending, and their cosines float32."""
+    """Pass 2: score candidates by their bytes while one may be among the best, see rescore.c;
+    return for each segment the places that were scored, ascending, and their cosines float32."""
     tasks, arrays = [], []
     for segment, query, chosen in zip(segments, queries, candidates, strict=True):
         count = len(chosen.places)
@@ -150,7 +150,7 @@ def rescore(
 
 
 def top_positions(scores: F32, k: int) -> Rows:
-    """Return positions of the `k` highest scores, best first; equal ones in row order."""
+    """Return positions of the `k` highest scores, best first; ties in row order."""
     kept = np.arange(len(scores))
     if len(scores) > k:
         kept = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])

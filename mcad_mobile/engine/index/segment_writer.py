@@ -1,4 +1,4 @@
-"""Writes a segment from front to back, but for columns and for parts in the order of cells."""
+"""Writes a segment from front to back, except columns and parts ordered by cell."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mcad_mobile.engine.index.segments import (
 @dataclass(frozen=True)
 class Batch:
     """B photos of a new segment, by ascending path; stamps [B, 2] uint32, times [B] int32, minutes
-    since 1970 or NO_TIME; their cells [B], if there are any."""
+    since 1970 or NO_TIME; cells [B], if there are any."""
 
     encoded: Encoded
     stamps: Stamps
@@ -43,7 +43,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class CellSizes:
-    """Centroids [C, D] int16, and how many photos are in the cell of each [C]."""
+    """Centroids [C, D] int16, and how many photos each cell has [C]."""
 
     centroids: I16
     photos: Rows
@@ -59,8 +59,8 @@ def write_segment(
     batches: Iterable[Batch],
     cells: CellSizes | None = None,
 ) -> int:
-    """Write `photos` >= 1 rows to a new file, flush them to the disk, return the header's CRC-32.
-    Memory holds half a byte a photo, with cells four more; everything else streams through."""
+    """Write `photos` >= 1 rows to a new file, flush it to disk and return the header's CRC-32.
+    Memory holds half a byte per photo, with cells four more; everything else is streamed."""
     dim, scan_bits, count = len(axis), len(bit_weights), len(cells.photos) if cells else 0
     packer = PathPacker()
     places = _Places(cells, photos) if cells else None
@@ -111,7 +111,7 @@ class _Parts:
         self._out.write(data.tobytes())
 
     def append(self, part: str, data: bytes | npt.NDArray[Any]) -> None:
-        """Write the next bytes of a part that goes from front to back."""
+        """Write the next bytes of a part that is written in order."""
         raw = data if isinstance(data, bytes) else data.tobytes()
         self._out.seek(self._offsets[part] + self._written[part])
         self._out.write(raw)
@@ -141,7 +141,7 @@ class _Parts:
 
 
 class _Places:
-    """Places of photos that come in the order of their rows: next after those of their cell."""
+    """Assigns places to photos, which come by row: each gets the next one in its cell."""
 
     def __init__(self, cells: CellSizes, photos: int) -> None:
         self.starts = np.concatenate([[0], np.cumsum(cells.photos)]).astype("<u4")
@@ -149,8 +149,8 @@ class _Places:
         self._next = self.starts[:-1].astype(np.intp)
 
     def runs(self, cells: Rows, row: int) -> Iterator[tuple[Rows, int]]:
-        """Yield the photos of a batch that go side by side, and their first place; `row` is the
-        first's."""
+        """Yield groups of a batch that lie side by side, and their first places; the batch starts
+        at `row`."""
         by_cell = np.argsort(cells, kind="stable")
         for chosen in np.split(by_cell, np.flatnonzero(np.diff(cells[by_cell])) + 1):
             cell = cells[chosen[0]]

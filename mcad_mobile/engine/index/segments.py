@@ -53,7 +53,7 @@ class PositionedFile:
         self._file = file
         self._descriptor = os.open(file, os.O_RDONLY)
         if hasattr(os, "posix_fadvise"):
-            # A search reads records here and there: what lies around them is not worth reading.
+            # A search reads scattered records: reading ahead is not worth it.
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
     def __del__(self) -> None:
@@ -65,14 +65,14 @@ class PositionedFile:
         return self._descriptor
 
     def fetch(self, spans: Iterable[tuple[int, int]]) -> None:
-        """Have the system fetch the bytes from start to stop of each span, all at once: reads of
-        what no cache has would wait for one after the other."""
+        """Have the system fetch the bytes from start to stop of each span at once: uncached reads
+        would wait one after the other."""
         if hasattr(os, "posix_fadvise"):
             for start, stop in spans:
                 os.posix_fadvise(self._descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Read exactly `length` bytes; PhotoIndexError when the file ends before."""
+        """Read exactly `length` bytes; PhotoIndexError if the file is too short."""
         return self._whole(os.pread(self._descriptor, length, offset), offset, length)
 
     def read_each(self, offsets: Sequence[int], length: int) -> bytes:
@@ -96,7 +96,7 @@ class Part:
 
 
 def record_bytes(dim: int, scan_bits: int) -> int:
-    """Bytes of a record: magnitudes, the bits of the code beside columns, projection, scale."""
+    """Bytes of a record: magnitudes, code bits not in columns, projection, scale."""
     return dim + (dim - scan_bits) // 8 + 4
 
 
@@ -182,8 +182,8 @@ class Segment:
     Rows are in the order of paths; columns and records are in the order of places. With C cells
     (cells.py), places are in the order of cells; without (C = 0), places are rows.
 
-    Records, stamps and paths are read by position: a search needs few of them, and as a page fault
-    maps 16 pages, nearly all (27 MB at 100,000 photos) would count as memory of the process.
+    Records, stamps and paths are read by position: a search needs few of them, but as a page fault
+    maps 16 pages, nearly all (27 MB at 100,000 photos) would count as the process's memory.
 
     Attributes:
         axis: [D] float32, the direction of the mean of `axis_photos` photos.
@@ -286,8 +286,8 @@ class Segment:
         return np.frombuffer(raw, "<u4").reshape(-1, 2)[rows - first]
 
     def verify(self) -> None:
-        """Read the whole file: header and parts against their CRC-32, that the gaps are zeros, and
-        the order of paths and places. PhotoIndexError names the file and the part."""
+        """Read the whole file and check the CRC-32 of header and parts, zeros in the gaps, and the
+        order of paths and places. PhotoIndexError names the file and the part."""
         _check_header(self.opened.read(0, ALIGNMENT), self.file)
         end = ALIGNMENT
         for name, part in self.parts.items():
@@ -307,7 +307,7 @@ class Segment:
             self._check_places()
 
     def _check_places(self) -> None:
-        """Each row has a place, and within a cell they ascend."""
+        """Check that each row has a place, and rows ascend in a cell."""
         rows = self.rows_at(np.arange(self.photos))
         self.places_of(rows)
         falling = np.flatnonzero(rows[1:] <= rows[:-1]) + 1
@@ -318,7 +318,7 @@ class Segment:
 
 def open_segment(file: Path) -> Segment:
     """Map a segment and check its header; only `Segment.verify` checks the parts.
-    FileNotFoundError, or PhotoIndexError for what is not a segment that this version reads."""
+    FileNotFoundError if it is gone, PhotoIndexError if this version cannot read it."""
     opened = PositionedFile(file)
     size = os.fstat(opened.fileno()).st_size
     header = _check_header(opened.read(0, min(size, ALIGNMENT)), file)
@@ -336,7 +336,7 @@ def open_segment(file: Path) -> Segment:
     if end != size:
         raise damaged(file, f"it has {size} bytes, not {end}")
     mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-    # Each search reads the first parts, and here and there of the others; scans ask for what they
+    # Each search reads all of the first parts and bits of the others; scans prefetch what they
     # read.
     mapped.madvise(mmap.MADV_RANDOM)
     mapped.madvise(mmap.MADV_WILLNEED, 0, parts["rows"].offset)

@@ -1,4 +1,4 @@
-"""PhotoIndex: a directory of immutable segments and one manifest that names those that count."""
+"""PhotoIndex: a directory of immutable segments and a manifest that names the current ones."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class KnownPhoto:
 
 
 class Membership:
-    """Looks photos up and remembers in a byte for each which were found: those left are gone."""
+    """Looks photos up and marks those found, in a byte per photo: the others are gone."""
 
     def __init__(self, segments: Sequence[LiveSegment]) -> None:
         self._segments = segments
@@ -75,8 +75,8 @@ class Membership:
         return photos
 
     def missing(self, folder: str) -> Iterator[tuple[str, Stamp]]:
-        """Yield the paths and stamps of photos that were not found, of all or below `folder`, which
-        ends with a slash."""
+        """Yield the paths and stamps of photos that were not found, below `folder`, which ends with
+        a slash, or anywhere ("")."""
         for number, (live, found) in enumerate(zip(self._segments, self._found, strict=True)):
             rows = range(live.segment.photos)
             if folder:
@@ -94,9 +94,9 @@ def _stamp(live: LiveSegment, row: int) -> Stamp:
 class PhotoIndex:
     """Embeddings of photos as of one commit, read through memory maps.
 
-    A commit of another process is not seen; `open` again to see it. A writer of this object moves
-    it to the commit that the writer made. Several threads may search at once. `close`, or the end
-    of a `with` block, releases the files.
+    It does not see commits of other processes: `open` it again for that. A writer of this object
+    moves it to the commit that the writer made. Several threads may search at once. `close`, or the
+    end of a `with` block, releases the files.
 
         with PhotoIndex.open("index") as index:
             hits = index.search(query, k=10)
@@ -129,15 +129,15 @@ class PhotoIndex:
         """Make an empty index and commit it.
 
         Args:
-            directory: where; it is made with its parents if it does not exist.
+            directory: its place; created with its parents if it does not exist.
             dim: width D of the embeddings, a multiple of 8 up to 4096.
             student_sha256: identity of the image tower that makes the embeddings.
             student: name of its student.
             limits: when the index is tuned, and what a search may leave out.
 
         Raises:
-            PhotoIndexError: `dim` is another number, the directory is a bundle, has an index
-                already or cannot be written.
+            PhotoIndexError: `dim` is invalid, or the directory is a bundle, has an index already or
+                cannot be written.
         """
         if dim % 8 or not 8 <= dim <= MAX_DIM:
             raise PhotoIndexError(
@@ -168,7 +168,7 @@ class PhotoIndex:
 
     @staticmethod
     def exists(directory: Path) -> bool:
-        """Return whether there is an index: a directory without a commit is none."""
+        """Return whether the directory has an index, that is, a commit."""
         try:
             return (directory / NAME).exists()
         except OSError:  # whoever opens it reports the error
@@ -214,7 +214,7 @@ class PhotoIndex:
 
     @property
     def student_sha256(self) -> str:
-        """Hash of that student's weights."""
+        """Identity of its image tower."""
         return self._commit[0].student_sha256
 
     @property
@@ -224,8 +224,8 @@ class PhotoIndex:
 
     @property
     def filled_by(self) -> tuple[str, ...]:
-        """Towers that embedded the photos, with precision and processor ("onnx int8 by CPU"); none
-        where the embeddings came from elsewhere."""
+        """Towers that embedded the photos, with precision and kernels ("onnx int8 by CPU"); empty
+        if the embeddings came from elsewhere."""
         return self._commit[0].filled_by
 
     @property
@@ -243,7 +243,7 @@ class PhotoIndex:
     @property
     def segments(self) -> tuple[LiveSegment, ...]:
         """The mapped segments of this commit, with their tombstones and tuning. PhotoIndexError if
-        a file was cut off since: reading what is mapped of it would end the process."""
+        a file was truncated since: reading the missing part would end the process."""
         for live in self._commit[1]:
             live.segment.check_size()
         return self._commit[1]
@@ -267,7 +267,7 @@ class PhotoIndex:
         }
 
     def membership(self) -> Membership:
-        """Begin to look photos up, to see in the end which of the index were not found."""
+        """Start to look photos up, to learn in the end which were not found."""
         return Membership(self.segments)
 
     def embedding(self, path: str) -> F32 | None:
@@ -288,7 +288,7 @@ class PhotoIndex:
             least: each photo has at least this cosine to another of its group.
 
         Raises:
-            PhotoIndexError: `least` is not above 0.5 and up to 1.
+            PhotoIndexError: `least` is at most 0.5 or above 1.
         """
         segments = self.segments
         return [
@@ -309,8 +309,8 @@ class PhotoIndex:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the writer's lock over several writers of this object, which start from the last
-        commit on disk; readers go on. PhotoIndexError when another writer is at work."""
+        """Hold the writer's lock across several writers of this object, which start from the last
+        commit on disk; readers go on. PhotoIndexError if another writer is at work."""
         with self._locked():
             self._opened = load_commit(self._directory)
             self._lends_lock = True
@@ -326,7 +326,7 @@ class PhotoIndex:
             with locked(self._directory):
                 yield
             return
-        # Lent to one at a time: a second writer of this object's is refused like any other.
+        # Lent to one writer at a time: a second one of this object is refused like any other.
         self._lends_lock = False
         try:
             yield
@@ -344,8 +344,8 @@ class PhotoIndex:
                 refuses to write.
         """
         with self._locked():
-            # A rename that a crashed writer could not flush must be safe before files that only
-            # the commit before it names are deleted.
+            # Flush a rename that a crashed writer could not, before deleting files that only the
+            # commit before it names.
             with writing(self._directory):
                 sync_directory(self._directory)
             commit = load_commit(self._directory)
@@ -357,7 +357,7 @@ class PhotoIndex:
 
     @classmethod
     def rebuild(cls, directory: Path) -> PhotoIndex:
-        """Write an index anew, in one commit and one segment, with axis and tuning from its photos.
+        """Rewrite an index in one commit and one segment, with axis and tuning from its photos.
 
         Raises:
             PhotoIndexError: the index is missing, damaged or of another format, or another writer
@@ -368,7 +368,7 @@ class PhotoIndex:
             with writing(directory):
                 sync_directory(directory)
             commit = load_for_rebuild(directory)
-            # What a writer that was killed left would be in the way.
+            # Files of a writer that was killed would be in the way.
             remove_strays(directory, commit[0])
             with _open_writer(directory, commit, LIMITS) as writer:
                 writer.rebuild()
@@ -377,7 +377,7 @@ class PhotoIndex:
 
     @staticmethod
     def repair(directory: Path) -> int:
-        """Commit an index without its damaged segments, and keep what is whole.
+        """Commit an index without its damaged segments.
 
         Args:
             directory: the index.

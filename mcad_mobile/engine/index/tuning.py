@@ -6,9 +6,9 @@ reads, whether a shorter scan or cells come first, and how many candidates go on
 
 The counts depend on the student. Queries are photos of the sample, each as it is and once more
 turned by 45 degrees in a random direction, since words are further from photos than photos are. A
-count is the rank down to which an estimate has to be followed to meet the best photos of a query.
-Where photos lie about evenly in all directions, words are further still: queries are turned by 76
-degrees there, and fewer photos may be missed.
+count is the rank by the estimate down to which a query's best photos are found. Where photos lie
+about evenly in all directions, words are further still: there, queries are turned by 76 degrees,
+and fewer photos may be missed.
 """
 
 from __future__ import annotations
@@ -36,48 +36,48 @@ Scores = Callable[[F32], Floats]
 # An index of fewer photos is not tuned: pass 2 scores all of them.
 MIN_TUNED = 256
 
-# Results, and the larger number of results that shows how candidates grow with them.
+# Results, and a larger number that shows how candidates grow with the results.
 K, _MANY = 10, 80
-# One photo in so many of the sample, to show how candidates grow with the photos.
+# One photo in this many of the sample shows how candidates grow with the photos.
 _EVERY = 8
-# What is measured: (one photo in so many, results).
+# What is measured: (one photo in how many, results).
 _MEASURED = ((1, K), (_EVERY, K), (1, _MANY))
 _QUERIES = 192
-# Queries at a time: their scores with all photos of a sample are megabytes.
+# Queries per block: their scores with all photos of a sample take megabytes.
 _BLOCK = 32
-# Share of the best ten that the candidates hold, in the sample; and where photos lie evenly.
+# Share of the best ten that the candidates hold in a sample, and if photos lie evenly.
 _HELD, _HELD_EVENLY = 0.997, 0.999
-# From where on photos lie evenly (the default student has 0.12, whitened 0.5), and the tangents of
-# both angles.
+# The evenness from which photos lie evenly (the default student has 0.12, whitened 0.5), and the
+# tangents of both angles.
 _EVENLY, _TURNED, _TURNED_FURTHER = 0.4, 1, 4
-# Candidates grow with the root of the photos where a sample is too small to tell, and never less.
-# Beyond the sample growth gets steeper, as measured at a million photos.
+# How candidates grow with the photos: the exponent for small samples, the least one, and the sample
+# from which it is measured. Beyond the sample it is steeper, as measured at a million photos.
 _EXPONENT, _MIN_EXPONENT, _EXPONENT_FROM = 0.5, 0.45, 4096
 _STEEPER = 0.05
 _MIN_GROWTH = 0.5
-# The ranks that growth is measured by: the last few are chance.
+# Growth is measured at these shares of the ranks: the last few are chance.
 _TYPICAL = (0.9, 0.95, 0.98)
-# For fewer photos the cells to look into were not measured: an eighth of a sample has as many.
+# With fewer photos all cells are scanned: an eighth of a sample, the least measured, has as many.
 _CELLS_MEASURED_FROM = 2048
 
-# Numbers in a sample of photos, and its photos at least where there are so many.
+# Numbers in a sample of photos, and the photos that it has at least.
 _SAMPLE, _MIN_SAMPLE = 1 << 22, 4096
 # Photos of the sample that bit weights are fitted to.
 _FIT_SAMPLE = 4096
 _MAX_SCAN_BITS = 1024
-# Cost of a search, in ns on a server's core: a scanned byte, a scored photo and its bytes.
+# Costs in ns on a server's core: a scanned byte, a scored photo, and each of its bytes.
 _NS_BYTE, _NS_PHOTO, _NS_PHOTO_BYTE = 0.1, 1500.0, 0.6
-# Choosing the cells to look into, and each number of a centroid.
+# Choosing the cells to scan, and each number of a centroid.
 _NS_CELLS, _NS_NUMBER = 150_000.0, 0.1
-# A photo that a prescan passes on, and each word of it, which lies elsewhere.
+# A photo that a prescan passes on, and each further word, a scattered read.
 _NS_LOOK, _NS_WORD = 40.0, 60.0
 # A prescan loses some photos that the scan would find, so it passes more on.
 _PRESCAN_SPARE = 1.5
 # Words may be harder to place than photos, and candidates that pass 2 skips cost little.
 _SPARE = 2
-# Nor do the photos of a few more cells.
+# So do photos of a few more cells.
 _CELLS_SPARE = 1.5
-# A smaller scan is preferred up to this cost.
+# A shorter scan may cost this much more.
 _WORTH = 1.05
 
 
@@ -95,7 +95,7 @@ class CandidateCount(Record, frozen=True):
         return min(photos, ceil(max(wanted, 2 * k)))
 
     def in_cells(self, photos: int, k: int) -> int:
-        """Return how many of `photos` the cells must hold that a scan reads."""
+        """Return how many of `photos` the scanned cells must hold."""
         return self.of(photos, k) if photos >= _CELLS_MEASURED_FROM else photos
 
     def times(self, factor: float) -> CandidateCount:
@@ -114,8 +114,8 @@ class RescoreBudget:
     """How many of a segment's candidates pass 2 reads.
 
     It scores the nearest `at_least`, `per_result` * k, or one candidate in `part`, whichever is
-    most: these show how large errors are. Then it goes on until no more than `missed` of each
-    result may be expected among the rest; `missed_of_many` where more than one photo in `many` is a
+    most: these show how large errors are. Then it goes on until at most `missed` photos per result
+    are expected among the rest, or `missed_of_many` if more than one photo in `many` is a
     candidate.
     """
 
@@ -135,9 +135,9 @@ class RescoreBudget:
 
 @dataclass(frozen=True)
 class TuningLimits:
-    """When an index is tuned, and what a search may leave out: the axis and the tuning are taken
+    """When an index is tuned, and what a search may leave out: the axis and the tuning are computed
     anew when the photos have grown `axis_growth` times; cells need `cells_from` photos and must
-    make a search `cells_gain` times cheaper, by the costs below (ADR 16); `photos_per_cell` of the
+    make a search `cells_gain` times cheaper, by the costs above (ADR 16); `photos_per_cell` of the
     sample share a centroid."""
 
     axis_growth: int = 8
@@ -152,7 +152,7 @@ LIMITS = TuningLimits()
 
 @dataclass(frozen=True)
 class Cells:
-    """Centroids [C, D] int16, see cells.py, and how many photos the cells hold that are read."""
+    """Centroids [C, D] int16, see cells.py, and how many photos the scanned cells must hold."""
 
     centroids: I16
     candidates: CandidateCount
@@ -160,8 +160,8 @@ class Cells:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a segment is searched: bit weights [S, D] float32, S the bits in columns; how many
-    candidates a scan of them passes on; a prescan and cells where they make it cheaper."""
+    """How a segment is searched: bit weights [S, D] float32 for the S bits in columns; how many
+    candidates the scan passes on; a prescan and cells if they make it cheaper."""
 
     bit_weights: F32
     candidates: CandidateCount
@@ -188,8 +188,8 @@ def sample_size(dim: int) -> int:
 
 
 def choose_tuning(sample: Sample, axis: F32, photos: int, limits: TuningLimits = LIMITS) -> Tuning:
-    """Choose the cheapest tuning for an index of `photos` photos by a `sample` of them, rotated,
-    and `axis` [D], the direction of their mean."""
+    """Choose the cheapest tuning for an index of `photos` photos, from a rotated `sample` and
+    `axis` [D], the direction of their mean."""
     dim = len(axis)
     if len(sample) < MIN_TUNED or dim < 64:
         return untuned(dim)
@@ -286,8 +286,8 @@ class SampleQueries:
         return self._fit([np.concatenate(ranks_of) for ranks_of in ranks])
 
     def fit_to_cells(self, order: Rows, cells: Rows) -> CandidateCount:
-        """Return how many photos are in the first cells of each query up to the last of its best
-        photos; `order` [Q, C] are the cells of queries, `cells` [M] those of photos."""
+        """Return how many photos a query's first cells must hold to include its best photos;
+        `order` [Q, C] are the cells of queries, `cells` [M] those of photos."""
         ranks = []
         for best, (step, _) in zip(self._best, _MEASURED, strict=True):
             held = np.bincount(cells[::step], minlength=order.shape[1])[order].cumsum(axis=1)
@@ -319,9 +319,9 @@ class SampleQueries:
 
 
 def evenness(directions: F32) -> float:
-    """Return how many of the dimensions of unit vectors [Q, D] have a part in where they point, as
-    a share: (sum l)^2 / (D * sum l^2) of their covariance's eigenvalues l, estimated from the
-    cosines between two of them, whose mean square is sum l^2 / (sum l)^2."""
+    """Return the share of dimensions that unit vectors [Q, D] effectively use: (sum l)^2 / (D * sum
+    l^2) of their covariance's eigenvalues l, estimated from the cosines between pairs, whose mean
+    square is sum l^2 / (sum l)^2."""
     count, dim = directions.shape
     whole = units(directions)
     squares = np.square(whole @ whole.T * UNIT**2)
@@ -351,5 +351,5 @@ def _rank_at(ranks: Rows, share: float) -> int:
 
 
 def _slope(small: list[int], large: list[int], times: float) -> float:
-    """Return e where numbers grow as `times` ^ e, on average."""
+    """Return the mean e by which numbers grow as `times` ^ e."""
     return sum(log(b / a) for a, b in zip(small, large, strict=True)) / (len(small) * log(times))

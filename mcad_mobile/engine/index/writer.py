@@ -50,7 +50,7 @@ from mcad_mobile.errors import PhotoIndexError
 # Old path, new path, stamp.
 Move = tuple[str, str, tuple[int, int]]
 
-# Photos that a covariance is taken from, and the width up to which it is worth its time.
+# The least and most photos for a covariance, and the width up to which it is worthwhile.
 _FEEDBACK_FROM = 256
 _FEEDBACK_SAMPLE = 4096
 _FEEDBACK_DIM = 1024
@@ -100,8 +100,8 @@ class _Frame:
 
 
 class IndexWriter:
-    """Adds, moves and deletes photos; readers see nothing of it before the commit, when the block
-    of `PhotoIndex.writer` ends. `spool` is an empty, unbuffered file for new embeddings."""
+    """Adds, moves and deletes photos; readers see none of it before the commit, at the end of the
+    `PhotoIndex.writer` block. `spool` is an empty, unbuffered file for new embeddings."""
 
     def __init__(
         self,
@@ -133,8 +133,8 @@ class IndexWriter:
         stamps: Stamps | None = None,
         times: Times | None = None,
     ) -> None:
-        """Add photos, or replace those whose paths the index has; of a path that comes twice the
-        last counts.
+        """Add photos, or replace those at the same paths; if a path comes twice, the last one
+        counts.
 
         `embeddings` are [N, D] float32, L2-normalized; `stamps` [N, 2] uint32 the state of their
         files (zeros unless given); `times` [N] int32 the minutes since 1970 at which they were
@@ -160,12 +160,12 @@ class IndexWriter:
         self._changed = self._changed or bool(raw)
 
     def move(self, moves: Sequence[Move]) -> int:
-        """Give photos other paths and stamps, all at once, and keep their embeddings; return how
-        many there were. Moves are (old path, new path, stamp); both paths may be the same.
+        """Change paths and stamps of photos, all at once, and keep their embeddings; return how
+        many were found. Moves are (old path, new path, stamp); both paths may be the same.
 
-        Two photos thus swap names in one call. What is at a new path and not moved away itself is
-        replaced; of a path moved to twice the last photo stays. Unknown old paths are passed over.
-        PhotoIndexError when a new path is empty or longer than 65535 bytes.
+        So two photos can swap names in one call. A photo at a new path is replaced unless it moves
+        away itself; if two move to one path, the last stays. Unknown old paths are skipped.
+        PhotoIndexError if a new path is empty or longer than 65535 bytes.
         """
         before = [path_to_bytes(old) for old, _, _ in moves]
         after = validate_paths([new for _, new, _ in moves])
@@ -182,7 +182,7 @@ class IndexWriter:
         return len(placed)
 
     def set_times(self, times: dict[str, int]) -> None:
-        """Give photos that this writer has added or moved other times, in minutes since 1970."""
+        """Set the times of photos that this writer added or moved, in minutes since 1970."""
         for path, minutes in times.items():
             if (raw := path_to_bytes(path)) in self._pending:
                 self._new_times[raw] = minutes
@@ -192,15 +192,15 @@ class IndexWriter:
         return len(self._take([path_to_bytes(path) for path in paths]))
 
     def filled_by(self, arithmetic: str) -> None:
-        """Record which tower embedded the photos that are added, and the processor it ran on."""
+        """Record which tower embedded the added photos, and whose kernels ran it."""
         self._filled_by.add(arithmetic)
 
     def merge_all(self) -> None:
-        """Have the commit leave one segment without tombstones."""
+        """Merge all into one segment without tombstones, at commit."""
         self._merge_all = True
 
     def rebuild(self) -> None:
-        """The same, and take the axis and the tuning anew from the photos as they are now."""
+        """Like merge_all, and compute the axis and the tuning anew from the current photos."""
         self._merge_all = self._new_frame = self._changed = True
 
     def commit(self) -> None:
@@ -232,7 +232,7 @@ class IndexWriter:
             pending: list[Item] = sorted((path, *at) for path, at in self._pending.items())
             written = self._written_rows(absorbed, pending)
             for i in {number for number, _ in written} - {len(self._segments)}:
-                # Copying unread bytes would give damage a checksum that says it is fine.
+                # Copying unchecked bytes would give damaged data a valid checksum.
                 self._segments[i].segment.verify()
             if new_axis or (self._new_frame and photos >= MIN_TUNED):
                 frame = self._new_frame_of(written, photos)
@@ -300,8 +300,8 @@ class IndexWriter:
         return _Frame(segment.axis, segment.axis_photos, tuning)
 
     def _new_frame_of(self, written: Sequence[tuple[int, Rows]], photos: int) -> _Frame:
-        """Take the axis, the direction of the mean of all photos or zeros when they cancel out, and
-        choose a tuning on a sample of them."""
+        """Compute the axis, the direction of the mean of all photos (zeros if they cancel out), and
+        choose a tuning on a sample."""
         dim, sources = self._manifest.dim, self._sources()
         total = np.zeros(dim, np.float64)
         for i, rows in written:
@@ -319,7 +319,7 @@ class IndexWriter:
         self, absorbed: Sequence[int], pending: Sequence[Item]
     ) -> list[tuple[int, Rows]]:
         """Return the rows that a commit writes, ascending, by the number of their source. A source
-        comes twice where some of its rows have moved."""
+        comes twice if some of its rows have moved."""
         written = [(i, self._current(i).live_rows()) for i in absorbed]
         for i in {item[1] for item in pending}:
             rows = np.array([row for _, source, row in pending if source == i], np.intp)
@@ -327,8 +327,8 @@ class IndexWriter:
         return written
 
     def _feedback(self, axis: F32, live: Sequence[int], pending: Sequence[Item]) -> F32 | None:
-        """Return the feedback for rounding, from the largest segment or from the new photos where
-        they are more. None for few photos, or for so many dimensions that it would take long."""
+        """Return the feedback for rounding, from the largest segment or, if they are more, from the
+        new photos. None for few photos, or for so many dimensions that it would be slow."""
         spool = len(self._segments)
         number = int(np.argmax([*live, len(pending)]))
         if number == spool:
@@ -344,7 +344,7 @@ class IndexWriter:
         return error_feedback(residuals)
 
     def _take(self, raw: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
-        """Take out the photos of these paths, committed or pending; return where each is."""
+        """Remove the photos at these paths, committed or pending; return where each is."""
         found = {}
         for number, (live, deleted) in enumerate(zip(self._segments, self._deleted, strict=True)):
             for position, row in live.segment.paths.find(raw):
