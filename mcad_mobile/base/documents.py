@@ -68,7 +68,7 @@ def decode(
     schema_hint: str = "",
 ) -> T:
     """Decode `raw` as a `kind`, or raise `error`, whose message starts with `where` and whose hint
-    is `hint` (if the schema is not `schema`: `schema_hint`, if given)."""
+    is `hint` (for a schema other than `schema`, `schema_hint` if given)."""
     try:
         if schema:
             _check_schema(raw, where, schema, error, schema_hint or hint)

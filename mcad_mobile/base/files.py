@@ -127,7 +127,7 @@ def cache_directory() -> Path:
 
 
 class Partial:
-    """A locked file beside `path`, which `finish()` renames to `path`. It may hold data of an
+    """A locked file beside `path`, which `finish()` renames to `path`. It may hold data from an
     interrupted run. Other processes that want to write `path` wait."""
 
     def __init__(self, path: Path) -> None:

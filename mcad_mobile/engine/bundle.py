@@ -72,8 +72,8 @@ class PairRecall(Record, frozen=True):
 
 class RecallRecord(Record, frozen=True):
     """Recall of the float student and of the bundle's rungs `image` and `text`. `drop` is mR lost,
-    in points, `margin` half the width of its 95 % interval. `pairs`: each image rung with each
-    text rung, and the float student."""
+    in points, `margin` half the width of its 95 % interval. `pairs`: all pairs of image and text
+    rungs, float included."""
 
     image: Word
     text: Word

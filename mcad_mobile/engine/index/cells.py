@@ -38,7 +38,7 @@ def fit_centroids(residuals: F32, photos_per_cell: int) -> I16:
 
 
 def assign_cells(residuals: F32, centroids: I16) -> Rows:
-    """Return the cells [M] of residuals [M, D]; the first of tied ones."""
+    """Return the cells [M] of residuals [M, D]; ties go to the first."""
     return _nearest(_whole(residuals), centroids.astype(np.float32))
 
 

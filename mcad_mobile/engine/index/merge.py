@@ -1,4 +1,4 @@
-"""The rows that a commit writes: from several segments and new, by ascending path."""
+"""The rows that a commit writes: old ones from segments and new ones, by ascending path."""
 
 from __future__ import annotations
 

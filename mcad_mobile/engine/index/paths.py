@@ -118,7 +118,7 @@ class PathTable:
         return range(self._lower_bound(folder, *readers), self._lower_bound(after, *readers))
 
     def _readers(self) -> tuple[Callable[[int], bytes], Callable[[int], list[bytes]]]:
-        """Cached readers of a block's first path and of a block, for one lookup."""
+        """Cached readers of a block's first path and of all its paths, for one lookup."""
         first = cache(lambda number: self.at(number * BLOCK))
         return first, cache(lambda number: next(self._blocks(number, number + 1)))
 

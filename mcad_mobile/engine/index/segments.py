@@ -336,7 +336,7 @@ def open_segment(file: Path) -> Segment:
     if end != size:
         raise damaged(file, f"it has {size} bytes, not {end}")
     mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-    # Each search reads all of the first parts and bits of the others; scans prefetch what they
+    # Each search reads all of the first parts and little of the others; scans prefetch what they
     # read.
     mapped.madvise(mmap.MADV_RANDOM)
     mapped.madvise(mmap.MADV_WILLNEED, 0, parts["rows"].offset)

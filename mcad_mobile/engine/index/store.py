@@ -76,7 +76,7 @@ class Membership:
 
     def missing(self, folder: str) -> Iterator[tuple[str, Stamp]]:
         """Yield the paths and stamps of photos that were not found, below `folder`, which ends with
-        a slash, or anywhere ("")."""
+        a slash (if "", anywhere)."""
         for number, (live, found) in enumerate(zip(self._segments, self._found, strict=True)):
             rows = range(live.segment.photos)
             if folder:

@@ -6,9 +6,9 @@ reads, whether a shorter scan or cells come first, and how many candidates go on
 
 The counts depend on the student. Queries are photos of the sample, each as it is and once more
 turned by 45 degrees in a random direction, since words are further from photos than photos are. A
-count is the rank by the estimate down to which a query's best photos are found. Where photos lie
-about evenly in all directions, words are further still: there, queries are turned by 76 degrees,
-and fewer photos may be missed.
+count is the rank, by an estimate, at which nearly all of a query's best photos have been met. Where
+photos lie about evenly in all directions, words are further still: queries are turned by 76 degrees
+there, and fewer photos may be missed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MEASURED = ((1, K), (_EVERY, K), (1, _MANY))
 _QUERIES = 192
 # Queries per block: their scores with all photos of a sample take megabytes.
 _BLOCK = 32
-# Share of the best ten that the candidates hold in a sample, and if photos lie evenly.
+# Share of the best ten that a sample's candidates hold, and the same if photos lie evenly.
 _HELD, _HELD_EVENLY = 0.997, 0.999
 # The evenness from which photos lie evenly (the default student has 0.12, whitened 0.5), and the
 # tangents of both angles.
@@ -60,7 +60,7 @@ _TYPICAL = (0.9, 0.95, 0.98)
 # With fewer photos all cells are scanned: an eighth of a sample, the least measured, has as many.
 _CELLS_MEASURED_FROM = 2048
 
-# Numbers in a sample of photos, and the photos that it has at least.
+# Photos times dimensions in a sample, and its least number of photos.
 _SAMPLE, _MIN_SAMPLE = 1 << 22, 4096
 # Photos of the sample that bit weights are fitted to.
 _FIT_SAMPLE = 4096
@@ -75,7 +75,7 @@ _NS_LOOK, _NS_WORD = 40.0, 60.0
 _PRESCAN_SPARE = 1.5
 # Words may be harder to place than photos, and candidates that pass 2 skips cost little.
 _SPARE = 2
-# So do photos of a few more cells.
+# A few more cells cost little, too.
 _CELLS_SPARE = 1.5
 # A shorter scan may cost this much more.
 _WORTH = 1.05

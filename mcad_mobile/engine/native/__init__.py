@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mcad_mobile.engine.arrays import U8, Distances, Rows, Times, Words
 from mcad_mobile.errors import KernelError
 
-# The environment variable for another library: none loads from a package in a zip file.
+# The environment variable that names another library, as none loads from a zip file.
 LIBRARY_VARIABLE = "MCAD_SEARCH_LIBRARY"
 LIBRARY = Path(os.environ.get(LIBRARY_VARIABLE) or Path(__file__).with_name("libmcad_search.so"))
 LEVELS = (

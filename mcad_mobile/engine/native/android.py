@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 LIBRARY = "libmcad_search.so"
-PROCESSORS = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}  # by Android's names
+PROCESSORS = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}  # by Android's ABI
 _API = 26
 _PAGE = 16384  # some phones have 16 KB pages since Android 15
 FOLDER = Path(__file__).parent
@@ -65,7 +65,7 @@ def compile_kernels(abi: str) -> bytes:
 
 
 def _headers(processor: str) -> list[str]:
-    """Options for the C headers: those of musl, which Zig includes, fit Android."""
+    """Compiler options for C headers: Zig ships musl's, which fit Android."""
     (home,) = importlib.util.find_spec("ziglang").submodule_search_locations  # type: ignore
     include = Path(home) / "lib" / "libc" / "include"
     folders = (include / f"{processor}-linux-musl", include / "generic-musl")

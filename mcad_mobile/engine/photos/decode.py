@@ -122,7 +122,7 @@ def open_bytes(photo: bytes, name: str, *, at_least: int = 0) -> Image.Image:
         raise PhotoError(
             f"There is not enough memory to decode {name}.", "Make it smaller."
         ) from None
-    except Exception as error:  # Pillow's plugins raise all kinds on broken files
+    except Exception as error:  # Pillow's plugins raise anything on broken files
         raise PhotoError(f"{name} cannot be decoded: {error}.") from error
 
 
@@ -159,7 +159,7 @@ def register_heic() -> None:
 
 
 def _check_size(image: Image.Image, held: tuple[int, int], name: str) -> None:
-    """Raise PhotoError for a photo or TIFF tile of too many pixels, or a too thin photo."""
+    """Raise PhotoError for too many pixels in a photo or TIFF tile, or for a thin photo."""
     from PIL import Image as pillow
 
     width, height = held

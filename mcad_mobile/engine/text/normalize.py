@@ -155,10 +155,10 @@ _STEPS: dict[str, Callable[..., Step]] = {
 
 
 class Charsmap:
-    """SentencePiece's replacements: of the longest key at each character or ("clusters", like
-    normalizers/precompiled.rs of `tokenizers`) of the shortest key of a grapheme cluster of fewer
-    than 6 bytes, else of each character. "charsmap_trie" is a double array (Darts-clone) whose
-    values are offsets into "charsmap_text"."""
+    """SentencePiece's replacements. "longest" replaces the longest key at each character;
+    "clusters" (normalizers/precompiled.rs of `tokenizers`) the shortest key of a grapheme cluster
+    of fewer than 6 bytes, else of each character. "charsmap_trie" is a double array (Darts-clone)
+    whose values are offsets into "charsmap_text"."""
 
     def __init__(self, table: Table, way: str) -> None:
         self._apply = {"longest": self._by_longest, "clusters": self._by_clusters}[way]

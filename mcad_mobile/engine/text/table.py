@@ -98,7 +98,7 @@ class Table:
 
 class Strings:
     """A hash table by CRC-32 with open addressing: "string_bytes" (UTF-8), "string_ends" (string i
-    is from ends[i] to ends[i + 1]), "string_slots" (a power of two of i + 1, or 0)."""
+    is from ends[i] to ends[i + 1]), "string_slots" (2^n slots: i + 1, or 0 if free)."""
 
     def __init__(self, table: Table) -> None:
         # Slices of the file are bytes, which compare faster than memoryviews.

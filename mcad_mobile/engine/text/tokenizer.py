@@ -26,7 +26,7 @@ _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Encoder:
-    """Token ids of a text, without start and end."""
+    """Token ids of a text, without its frame."""
 
     def __init__(self, table: Table) -> None:
         header = table.header
@@ -150,7 +150,7 @@ class Tokens:
 
 
 class Tokenizer:
-    """Turns texts into `Tokens`, by a file or its content. BundleError if it is unreadable."""
+    """Turns texts into `Tokens`, given a file or its content. BundleError if it is invalid."""
 
     def __init__(self, spec: TokenizerSpec, file: Path | bytes) -> None:
         self.spec = spec
@@ -164,7 +164,7 @@ class Tokenizer:
             )
 
     def __call__(self, text: str) -> Tokens:
-        """Tokenize a text; cut one that is too long. QueryError if it is empty or no text."""
+        """Tokenize a text, cut if it is too long. QueryError if it is empty or not text."""
         if not isinstance(text, str):
             raise QueryError(f"A text is expected, not {text!r}.", "Embed one text at a time.")
         if not text.strip():

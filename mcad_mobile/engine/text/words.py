@@ -9,7 +9,7 @@ from typing import Any
 
 from mcad_mobile.engine.text import normalize
 
-# A text, and whether it starts the whole text -> words.
+# A piece of text, and whether it is the first -> words.
 Split = Callable[[str, bool], list[str]]
 
 _ASCII_BERT = re.compile(r"[0-9A-Za-z]+|[^\s0-9A-Za-z]")

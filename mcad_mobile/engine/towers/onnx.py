@@ -31,8 +31,8 @@ _EXACT_SUM = _TERMS * _LARGEST * 127
 
 @functools.cache
 def saturates() -> bool:
-    """Say whether 8-bit products are added in 16 bits, which overflow: so do x86 processors with
-    AVX2 or AVX-512 but no VNNI (AMD Zen 1 to 3, Intel Haswell to Comet Lake and Skylake-X)."""
+    """Say whether sums of 8-bit products overflow 16 bits here, as on x86 processors with AVX2 or
+    AVX-512 but no VNNI (AMD Zen 1 to 3, Intel Haswell to Comet Lake and Skylake-X)."""
     # Tested by computing the largest sum, in about 5 ms: emulators and virtual machines run
     # instructions that they do not report.
     options = ort.SessionOptions()
@@ -107,7 +107,7 @@ class OnnxTower:
 
 def _session(path: Path, options: ort.SessionOptions, provider: Any, exact_kernels: bool) -> Any:
     """Open a model. ONNX Runtime 1.32 has no exact kernels for a weight that several products
-    share: those products are then left to floats, slower but as exact."""
+    share: those products then run in floats, slower but as exact."""
     try:
         return ort.InferenceSession(path, options, providers=[provider])
     except Exception:
