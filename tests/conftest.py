@@ -1,5 +1,5 @@
-"""Shared by all tests: no network, the data that tests may need, and bundles of the default
-student, exported once a session."""
+"""Shared by all tests: no network, test data, and bundles of the default student, exported once per
+session."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from tests.support.unpacked import unpacked_system
 BESIDE = ROOT.parent / "shared" / "data" / "flickr8k"
 FLICKR8K = Path(os.environ.get("FLICKR8K") or BESIDE)
 
-# In the background of a shell, interrupts are ignored: also by all that is started there.
+# A shell's background jobs, and all that they start, ignore interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def keep_to_own_cores() -> None:
-    """Processes of tests that run at once share the cores out: threads of two, as many as there
-    are cores in each, would wait for each other most of the time."""
+    """Give each test process its own cores: two that each run a thread per core would mostly wait
+    for each other."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
         at_once = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
@@ -62,7 +62,7 @@ def pytest_runtest_call() -> Iterator[None]:
 
 
 def skipped_without_maven_central() -> Iterator[None]:
-    """Skip a test that needs a file of Maven Central where that is out of reach."""
+    """Skip a test that needs a file from Maven Central if that is out of reach."""
     try:
         return (yield)
     except BuildError as error:
@@ -80,8 +80,8 @@ def no_network():
 
 @pytest.fixture(scope="session")
 def onnxruntime_aar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """ONNX Runtime for Android as it is pinned. If Maven Central is out of reach, an archive of the
-    same Java API and of the libraries for Linux replaces it: a build takes it the same way."""
+    """The pinned ONNX Runtime for Android. If Maven Central is out of reach, an archive with the
+    same Java API and the libraries for Linux replaces it; builds treat both alike."""
     if why_no_onnxruntime() is None:
         yield downloads.fetch(downloads.ONNXRUNTIME_AAR)
         return
@@ -94,7 +94,7 @@ def onnxruntime_aar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def qemu_x86() -> str:
-    """The emulator that runs this machine's programs on other x86 processors."""
+    """The emulator of other x86 processors for this machine's programs."""
     found = shutil.which("qemu-x86_64")
     if found is None:
         if os.environ.get("CI") == "true":
@@ -107,8 +107,8 @@ def qemu_x86() -> str:
 
 @pytest.fixture(scope="session")
 def recent_qemu() -> None:
-    """An emulator that is right in all that these tests run. Debian 12's 7.2 knows no neoverse-n2,
-    ends ONNX Runtime on other Arm processors, and rounds AVX2's sums in its own way."""
+    """An emulator recent enough for these tests. Debian 12's 7.2 lacks neoverse-n2, crashes ONNX
+    Runtime on other Arm processors, and rounds AVX2's sums differently."""
     found = shutil.which("qemu-aarch64")
     reported = subprocess.check_output([found, "--version"], timeout=60) if found else b""
     version = re.search(rb"version (\d+)\.(\d+)", reported)
@@ -129,7 +129,7 @@ def arm64() -> Path:
 
 @pytest.fixture(scope="session")
 def arm64_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The search kernels, compiled for arm64 by Zig's C compiler."""
+    """The search kernels, compiled for arm64 with Zig's C compiler."""
     if os.environ.get("CI") != "true":
         pytest.importorskip("ziglang")
     library = tmp_path_factory.mktemp("arm64") / "libmcad_search.so"
@@ -143,7 +143,7 @@ def arm64_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def flickr8k() -> Path:
-    """Flickr8k in the Karpathy layout. Where it is absent, tests skip; in CI they fail."""
+    """Flickr8k in the Karpathy layout. If it is absent, tests skip; in CI they fail."""
     if not FLICKR8K.is_dir():
         how = f"no photos at {FLICKR8K}: give them by FLICKR8K=DIR (docs/development.md)"
         if os.environ.get("CI") == "true":
@@ -154,8 +154,8 @@ def flickr8k() -> Path:
 
 @pytest.fixture(scope="session")
 def packaged_pairs(tmp_path_factory) -> Path:
-    """A captioned dataset in the Karpathy layout, of the photos that packages ship: three in four
-    are `train`, the rest `val`. Shared: tests only read it."""
+    """A captioned dataset in the Karpathy layout, made of photos that packages ship: three in four
+    are `train`, the rest `val`. Shared, so tests only read it."""
     folder = tmp_path_factory.mktemp("pairs")
     (folder / "images").mkdir()
     records = []
@@ -221,7 +221,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def embedded(engine, monkeypatch) -> list[Path]:
-    """The photos that were decoded, in order: what a run really did."""
+    """The photos that a run actually decoded, in order."""
     seen: list[Path] = []
     decode = Preprocess.decoded
 

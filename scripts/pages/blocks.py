@@ -62,7 +62,7 @@ def _with_block(text: str, name: str, lines: list[str]) -> str:
 
 
 def peers_table() -> list[str]:
-    """Return README's table: embed a query and a photo, search a million photos; us and peers."""
+    """Return README's table: a query, a photo and a search of a million photos, ours and peers'."""
     folder = f"index/{1_000_000}"
     cpu = stored(f"{folder}/ours")["machine"]["cpu"]
     # All rows are from one processor.

@@ -1,5 +1,5 @@
-"""A real adbd and a real adb server with no phone. adbd runs in a Debian 13 of its own and in
-namespaces of its own: its files and programs are not this computer's, nor is its network."""
+"""A real adbd and a real adb server without a phone. adbd runs in its own Debian 13 and its own
+namespaces, with its own files, programs and network."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SERVER_PORT = "5047"
 FIRST_PORT = 6543
 TIMEOUT_S = 60
 SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-# This computer's files as the device sees them: for programs that stand in for a phone's.
+# Where the device sees this computer's files, for programs that stand in for a phone's.
 COMPUTER = Path("/computer")
 CHECKOUT = COMPUTER / ROOT.relative_to("/")
 PYTHON = "/usr/bin/python3"  # the device's
-# Everything is read-only there, as on a phone, but for the folder that adb pushes to.
+# As on a phone, everything is read-only except the folder that adb pushes to.
 ENTER = """
 set -e
 root=$1 data=$2 room=$3 cores=$4
@@ -40,20 +40,20 @@ cd "$root"
 # It says so from within: who enters before takes this computer's files for the device's.
 exec chroot . sh -c "echo ready; exec sleep infinity"
 """
-# Whoever is not root becomes it, in a namespace of users.
+# Other users become root in a user namespace.
 AS_ROOT = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
 INTO = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
 
 
 def on_device(path: Path | str) -> Path:
-    """Where the device sees a file of this computer."""
+    """Return the path at which the device sees this computer's file."""
     return COMPUTER / Path(path).absolute().relative_to("/")
 
 
 @dataclass
 class Adbd:
-    """`bin` comes first on adbd's PATH: stand-ins for what only a phone has go there. `data` is
-    the device's /data/local/tmp, `tools` a folder with an `adb` for our own PATH."""
+    """`bin` is first on adbd's PATH and holds stand-ins for programs that only a phone has. `data`
+    is the device's /data/local/tmp; `tools` is a folder with an `adb` for our own PATH."""
 
     folder: Path
     holder: int
@@ -77,22 +77,22 @@ class Adbd:
 
     @property
     def root(self) -> Path:
-        """What is under the project's folder on the device."""
+        """The project's folder on the device."""
         return self.data / "mcad-mobile"
 
     def stand_in(self, name: str, script: str) -> None:
-        """A shell script on adbd's PATH."""
+        """Put a shell script on adbd's PATH."""
         path = self.bin / name
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
     def bare(self) -> None:
-        """No stand-ins: a Linux board, with our libraries in its Python."""
+        """Remove the stand-ins: a Linux board, with our libraries in its Python."""
         for path in self.bin.iterdir():
             path.unlink()
 
     def start(self) -> str:
-        """One more daemon, connected to the server; its serial."""
+        """Start another daemon, connected to the server; return its serial."""
         serial = f"127.0.0.1:{FIRST_PORT + len(self.daemons)}"
         environment = {
             "PATH": f"{on_device(self.bin)}:{SYSTEM_PATH}",
@@ -123,7 +123,7 @@ class Adbd:
         return done.stdout + done.stderr
 
     def _inside(self, *command: str, root: bool = False) -> list[str]:
-        """`root`: with the device's files; else its network alone."""
+        """Wrap a command to run in the device: with its files if `root`, else its network only."""
         spaces = [*INTO, "--net", *(["--mount", "--root"] if root else [])]
         return ["nsenter", "--target", str(self.holder), *spaces, "--", *command]
 
@@ -138,9 +138,8 @@ class Adbd:
 def adbd(
     system: Path, folder: Path, *, room: str | None = None, cores: Path | None = None
 ) -> Iterator[Adbd]:
-    """A running device, whose files are those of `system` (the fixture device_system). `room`
-    limits its /data/local/tmp ("8m"); `cores` is a folder that stands in for
-    /sys/devices/system/cpu."""
+    """Run a device with the files of `system` (the fixture device_system). `room` limits its
+    /data/local/tmp ("8m"); `cores` is a folder that stands in for /sys/devices/system/cpu."""
     for name in ("bin", "data", "tools", "home"):
         (folder / name).mkdir(parents=True)
     given = [str(system), str(folder / "data"), room or "", str(cores or "")]
@@ -173,7 +172,7 @@ def adbd(
 
 
 def why_no_adbd() -> str | None:
-    """What is missing here for a device, or None: adb and namespaces that this user may make."""
+    """Say what a device lacks here, or None: adb, and namespaces that this user may create."""
     missing = [tool for tool in ("adb", "unshare", "nsenter", "ip") if not shutil.which(tool)]
     if missing:
         return f"missing: {', '.join(missing)}"

@@ -1,8 +1,8 @@
-"""A cloud that speaks the protobuf API of Qualcomm's real client, on loopback.
+"""A fake cloud with the protobuf API of Qualcomm's real client, on loopback.
 
-Written from the client's behaviour (qai_hub 0.56: public_rest_api.py, api_utils.py). Models run for
-real: ONNX by onnxruntime, EPContext models on the HTP simulator, .tflite by LiteRT. Only the times
-and the memory of the profile are made up.
+Written from the client's behaviour (qai_hub 0.56: public_rest_api.py, api_utils.py). Models really
+run: ONNX on onnxruntime, EPContext models on the HTP simulator, .tflite on LiteRT. Only the
+profile's times and memory are made up.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DEVICES = (
 )
 TIMES_US = [900 + 10 * (n % 11) for n in range(100)]
 MIB = 2**20
-_ANSWERS_WITHIN_S = 10.0  # a job that takes longer runs on: the client gives up after 28
+_ANSWERS_WITHIN_S = 10.0  # longer jobs continue: the client gives up after 28
 DONE, FAILED, RUNNING = pb.JOB_STATE_DONE, pb.JOB_STATE_FAILED, pb.JOB_STATE_RUNNING_INFERENCE
 
 
@@ -44,12 +44,11 @@ def device(tmp_path: Path, *names: str, **more: object) -> AiHubDevice:
 
 
 class Cloud:
-    """`quota`: jobs that it takes before it says 429. `running`: how many times a job is asked
-    for before it is done. `fail` is the failure of jobs of a kind ("compile", "inference");
-    `wrong`: phones whose embeddings are wrong; `refused`: phones that it takes no jobs for;
-    `without`: what the results of jobs from now on lack ("profile", "output"); `expired`: ids of
-    datasets. `archive`: a compiled model's file, whatever was compiled. `locked`: it refuses all,
-    and quotes what it was sent."""
+    """`quota`: jobs accepted before it answers 429. `running`: how often a job must be polled until
+    it is done. `fail`: the failure of jobs by kind ("compile", "inference"); `wrong`: phones that
+    give wrong embeddings; `refused`: phones that it takes no jobs for; `without`: what results of
+    new jobs lack ("profile", "output"); `expired`: ids of datasets. `archive`: the file of every
+    compiled model. `locked`: it refuses every request and quotes the token."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,14 +72,14 @@ class Cloud:
         self.leaks: list[str] = []
         self.numbers = itertools.count()
         self.lock = threading.RLock()
-        self.compiler = threading.Lock()  # torch.export keeps what it does in the process
+        self.compiler = threading.Lock()  # torch.export keeps process-wide state
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def configure(self, path: Path, token: str = TOKEN) -> Path:
-        """The client's own configuration file."""
+        """Write the client's own configuration file."""
         path.write_text(
             f"[api]\napi_url = {self.url}\nweb_url = {self.url}\napi_token = {token}\n"
             "verbose = True\n"
@@ -95,7 +94,7 @@ class Cloud:
         self.server.server_close()
         self.thread.join(timeout=30)
 
-    # What each route does: (status, message or None, or bytes)
+    # The routes, each returning (status, message or None, or bytes)
 
     def devices(self, query: dict[str, list[str]]) -> pb.DeviceList:
         name, version = (query.get(key, [""])[0] for key in ("name", "os"))
@@ -109,7 +108,7 @@ class Cloud:
         return listed
 
     def new(self, prefix: str) -> str:
-        """An id that no other cloud gives."""
+        """Return an id unique among clouds."""
         return f"{prefix}{self.server.server_port}{next(self.numbers):04d}"
 
     def create_job(self, asked: pb.Job) -> tuple[int, Any]:
@@ -157,7 +156,7 @@ class Cloud:
                     self.compile(job)
             else:
                 self.infer(job_id, job)
-        except Exception as error:  # whatever the runtime says of a model
+        except Exception as error:  # any error of the runtime
             job.failure_reason = str(error)
             job.job_state = FAILED
         else:
@@ -324,7 +323,7 @@ def _handler(cloud: Cloud) -> type[BaseHTTPRequestHandler]:
 
 
 def _form_file(content_type: str, body: bytes) -> bytes:
-    """The part called "file" of a multipart form."""
+    """Return the part "file" of a multipart form."""
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
     for part in BytesParser().parsebytes(head + body).get_payload():
         if part.get_param("name", header="content-disposition") == "file":

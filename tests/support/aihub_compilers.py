@@ -1,5 +1,5 @@
-"""What the cloud of these tests compiles with, Qualcomm's own compiler and LiteRT's converter, and
-what it runs models by."""
+"""The compilers of the fake cloud, Qualcomm's own compiler and LiteRT's converter, and its
+runtimes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 def compiled(
     folder: Path, name: str, content: bytes, options: str, target_id: str
 ) -> tuple[str, bytes]:
-    """Name and bytes of an uploaded model, compiled as a compile job's `options` ask."""
+    """Compile an uploaded model as a job's `options` ask; return its name and bytes."""
     if "precompiled_qnn_onnx" in options:
         return f"{folder.name}.onnx.zip", _to_context_binary(folder, name, content, target_id)
     if "tflite" in options:
@@ -29,7 +29,7 @@ def compiled(
 
 
 def unpack(folder: Path, name: str, content: bytes) -> Path:
-    """A model as a device gets it: the file to open, others beside it."""
+    """Unpack a model as a device gets it; return the file to open."""
     folder.mkdir(parents=True)
     if name.endswith(".zip"):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -44,7 +44,7 @@ def unpack(folder: Path, name: str, content: bytes) -> Path:
 def run_model(
     folder: Path, name: str, content: bytes, entries: dict[str, list[Any]]
 ) -> tuple[str, list[Any]]:
-    """The name of the output, and one array a sample."""
+    """Run a model; return the output's name, and one array per sample."""
     path = unpack(folder, name, content)
     count = len(next(iter(entries.values())))
     samples = [{key: value[n] for key, value in entries.items()} for n in range(count)]
@@ -67,7 +67,7 @@ def run_model(
 
 
 def _to_context_binary(folder: Path, name: str, content: bytes, target_id: str) -> bytes:
-    """For real, by the compiler that onnxruntime-qnn carries."""
+    """Compile with the real compiler that onnxruntime-qnn contains."""
     from mcad_mobile.export.backends.qnn import compile_context
     from mcad_mobile.export.targets import find_target
 
@@ -80,8 +80,8 @@ def _to_context_binary(folder: Path, name: str, content: bytes, target_id: str) 
 
 
 def _to_tflite(folder: Path, model: onnx.ModelProto) -> bytes:
-    """The towers of tiny_bundle.py, and no others, by LiteRT's converter: inputs keep their names
-    and their layout, as AI Hub leaves them."""
+    """Convert one of tiny_bundle.py's towers with LiteRT's converter; inputs keep their names and
+    layout, as on AI Hub."""
     import litert_torch
 
     weights = {

@@ -1,4 +1,4 @@
-"""Android archives as users give them."""
+"""Android archives as users supply them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def archive(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def onnxruntime_archive(path: Path, says: bytes = b"VERS_1.29.0", abi: str = ABI) -> Path:
-    """ONNX Runtime's real Java API, and a native library that is none but `says` something."""
+    """ONNX Runtime's real Java API, and a fake native library that contains `says`."""
     with zipfile.ZipFile(fetch(downloads.ONNXRUNTIME_AAR)) as real:
         classes = real.read("classes.jar")
     files = {
@@ -51,7 +51,7 @@ def qnn_archive(path: Path) -> Path:
 
 
 class StandIn(Artifact):
-    """Stands for an artifact of the same coordinates. It is made here of the JVM's ONNX Runtime."""
+    """Stands in for an artifact with the same coordinates, built from the JVM's ONNX Runtime."""
 
     def fetch(self, folder: Path) -> Path:
         with zipfile.ZipFile(fetch(ONNXRUNTIME_JVM)) as jar:
@@ -69,13 +69,13 @@ class StandIn(Artifact):
                     parts[f"jni/{abi}/{name}"] = data
         with zipfile.ZipFile(folder / self.file_name, "w") as aar:
             for name, data in parts.items():
-                aar.writestr(zipfile.ZipInfo(name), data)  # undated: always the same bytes
+                aar.writestr(zipfile.ZipInfo(name), data)  # no date, so always the same bytes
         return folder / self.file_name
 
 
 @cache
 def why_no_onnxruntime() -> str | None:
-    """Why ONNX Runtime for Android cannot be had here, asked once a session; None if it can."""
+    """Why ONNX Runtime for Android is unavailable, checked once per session; None if it is not."""
     try:
         fetch(downloads.ONNXRUNTIME_AAR)
     except BuildError as error:
@@ -84,7 +84,7 @@ def why_no_onnxruntime() -> str | None:
 
 
 def onnxruntime_stand_in(folder: Path) -> Download:
-    """What takes the place of ONNX Runtime for Android where that cannot be had."""
+    """A replacement for ONNX Runtime for Android where that is unavailable."""
     pinned = downloads.ONNXRUNTIME_AAR
     assert isinstance(pinned.source, Artifact)
     source = StandIn(*vars(pinned.source).values())
@@ -93,8 +93,8 @@ def onnxruntime_stand_in(folder: Path) -> Download:
 
 
 def data_offset(package: Path, info: zipfile.ZipInfo) -> int:
-    """Where a file's bytes begin in a zip: behind its local header, whose extra field may differ
-    from the directory's."""
+    """Return the offset of a file's bytes in a zip: after its local header, whose extra field may
+    differ from the directory's."""
     with package.open("rb") as file:
         file.seek(info.header_offset)
         header = file.read(30)

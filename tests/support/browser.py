@@ -1,4 +1,4 @@
-"""Chromium, axe-core, and what tests do on the page."""
+"""Chromium, axe-core, and actions on the page."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ AXE = files("axe_playwright_python") / "axe.min.js"
 
 
 def violations(page: Any, *rules: str) -> list[str]:
-    """What axe-core finds wrong, a line each: by these rules, or by all that it has, best practices
-    among them."""
+    """Return axe-core's violations, one per line, by these rules, or by all including best
+    practices."""
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(AXE.read_text("utf-8"))
     found = page.evaluate(
@@ -45,8 +45,8 @@ def ask(page: Page, text: str = QUERY) -> None:
 
 
 def assert_focused(page: Page, expected: str) -> None:
-    """Soon: where a dialog closes, the browser gives the focus back first, and the page then moves
-    it to the photo that was shown last."""
+    """Wait for the focus: when a dialog closes, the browser restores the focus first, then the page
+    moves it to the photo shown last."""
     page.wait_for_function(
         """expected => (document.activeElement.querySelector(".name")?.textContent
         ?? document.activeElement.ariaLabel) === expected""",
@@ -55,7 +55,7 @@ def assert_focused(page: Page, expected: str) -> None:
 
 
 def assert_soon(page: Page, expected: list[str], side: str = "left") -> None:
-    """Photos in the order of the page, as a screen reader is told them."""
+    """Wait until the page shows these photos, in the order a screen reader gets them."""
     page.wait_for_function(
         """([side, expected]) => JSON.stringify(expected) === JSON.stringify(
         [...document.querySelectorAll(`#${side} .photo .name`)].map((name) => name.textContent))""",

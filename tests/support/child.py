@@ -1,4 +1,4 @@
-"""A Python process of its own, which a test may kill."""
+"""A separate Python process, which a test may kill."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.paths import ROOT
 
 
 def start_python(code: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start `code` with the checkout on its path, on one thread, its output in pipes."""
+    """Start `code` with the checkout on its path, one thread and its output in pipes."""
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},

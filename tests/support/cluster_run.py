@@ -1,10 +1,10 @@
-"""A Ray cluster of a head and two nodes on this machine. While a job runs, the node that has a
-photo in hand is killed; then teachers' features are computed on what is left.
+"""A Ray cluster of a head and two nodes on this machine. While a job runs, the node that is
+decoding a photo is killed; then teachers' features are computed on the other node.
 
     python cluster_run.py BUNDLE SOURCE OUT GO PHOTO...
 
-OUT/result.json says what came of it. The photo whose decoder waits for the file GO notes who
-has it in hand in GO.held.
+OUT/result.json holds the outcome. The photo whose decoder waits for the file GO writes its process
+to GO.held.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def parent(pid: int) -> int:
 
 
 def kill_the_node_of(cluster: Cluster, held: Path, go: Path, killed: list[int]) -> None:
-    """The process that decodes is a child of an actor, which is a child of its node's raylet."""
+    """The decoding process is a child of an actor, which is a child of its node's raylet."""
     end = time.monotonic() + DEADLINE_S
     while not (held.exists() and held.read_text().endswith("\n")):
         if time.monotonic() > end:
@@ -50,8 +50,8 @@ def kill_the_node_of(cluster: Cluster, held: Path, go: Path, killed: list[int]) 
 
 
 def ports() -> dict[str, int]:
-    """Of a node's agents: a raylet gives them fifteen seconds to find some by themselves, which
-    does not do on a machine that is loaded."""
+    """Return free ports for a node's agents: by themselves, they have fifteen seconds to find some,
+    too few on a busy machine."""
     names = ("metrics_agent", "metrics_export", "dashboard_agent_listen", "runtime_env_agent")
     found = [socket.socket() for _ in names]
     for item in found:

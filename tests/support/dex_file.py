@@ -1,4 +1,4 @@
-"""What a dex file defines and what it calls (Android's "Dalvik executable format")."""
+"""The definitions and calls of a dex file (Android's "Dalvik executable format")."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reference:
-    """A method or field that code names: its class ("java/lang/String"), name and descriptor."""
+    """A method or field in code: its class ("java/lang/String"), name and descriptor."""
 
     owner: str
     name: str
@@ -34,7 +34,7 @@ def read_dex(data: bytes) -> Dex:
 
     def string(index: int) -> str:
         (at,) = struct.unpack_from("<I", data, strings[1] + 4 * index)
-        while data[at] & 0x80:  # the length in characters, which the terminating zero tells too
+        while data[at] & 0x80:  # skip the length in characters; the zero ends the string
             at += 1
         return data[at + 1 : data.index(b"\0", at + 1)].decode("utf-8", "replace")
 

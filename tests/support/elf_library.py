@@ -8,7 +8,7 @@ ARM64, X86_64, HEXAGON = 183, 62, 164  # machines of the ELF specification
 
 
 def elf_library(contents: bytes = b"", machine: int = ARM64, page: int = 16384) -> bytes:
-    """64 bits, little-endian; one part, `contents`, is mapped at multiples of `page`."""
+    """A 64-bit, little-endian file; its one segment, `contents`, is aligned to `page`."""
     header = struct.pack("<4sBBB9x", b"\x7fELF", 2, 1, 1)
     header += struct.pack("<HHIQQQIHHHHHH", 3, machine, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
     size = len(contents)
@@ -16,8 +16,8 @@ def elf_library(contents: bytes = b"", machine: int = ARM64, page: int = 16384) 
 
 
 def dynamic_strings(data: bytes) -> dict[str, set[str]]:
-    """What a library of 64 bits tells a loader: its own name, the libraries that it needs, and the
-    functions that it exports and imports."""
+    """Return what a 64-bit library tells a loader: its name, the libraries it needs, and the
+    functions it exports and imports."""
     table = struct.unpack_from("<Q", data, 40)[0]
     size, count = struct.unpack_from("<HH", data, 58)
     sections = [struct.unpack_from("<4xIQQQQI", data, table + size * i) for i in range(count)]

@@ -1,4 +1,4 @@
-"""`mcad-mobile embed` in processes of its own, and what it made."""
+"""`mcad-mobile embed` in its own processes, and its output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMEOUT_S = 240
 
 
 def environment() -> dict[str, str]:
-    """With decoders that misbehave where a photo asks for it."""
+    """An environment whose decoders misbehave if a photo asks for it."""
     paths = [str(ROOT / "tests" / "embed" / "decoders"), str(ROOT)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
@@ -28,7 +28,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def run(*arguments: object, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-    """The command, which has to exit with `code`; `more` variables of its environment."""
+    """Run the command, which must exit with `code`; `more` are environment variables."""
     done = subprocess.run(
         command(*arguments),
         capture_output=True,
@@ -42,12 +42,12 @@ def run(*arguments: object, code: int = 0, **more: str) -> subprocess.CompletedP
 
 
 def run_json(*arguments: object, **more: str) -> Any:
-    """The document that the command prints with --json."""
+    """Return the document that the command prints with --json."""
     return json.loads(run(*arguments, "--json", **more).stdout)
 
 
 def vectors(shards: Path | str) -> dict[str, np.ndarray]:
-    """Every photo of some shards; fails if one is there twice."""
+    """Return every photo of the shards; fails if one appears twice."""
     found: dict[str, np.ndarray] = {}
     for batch in Shards(str(shards)).batches():
         for key, embedding in zip(batch.keys, batch.embeddings, strict=True):
@@ -63,6 +63,6 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
 
 
 def odd_photo(path: Path, action: str, where: Path) -> Path:
-    """A photo whose decoder does `action` (tests/embed/decoders/sitecustomize.py)."""
+    """Write a photo whose decoder does `action` (tests/embed/decoders/sitecustomize.py)."""
     path.write_text(f"ODDPHOTO\n{action}\n{where}\n")
     return path

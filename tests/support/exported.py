@@ -1,4 +1,4 @@
-"""The command, run as a user runs it, and bundles that it exports."""
+"""The command, run as users run it, and bundles that it exports."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from mcad_mobile.base.locks import alone
 from mcad_mobile.export.targets import find_target
 
 COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
-# The command, but that the HTP simulator is given no more than the golden inputs, at two seconds
-# of a core each.
+# The command, but the HTP simulator gets only the golden inputs, at two seconds of a core each.
 SIMULATED = 2
 _FEW_SIMULATED = f"""
 from functools import partial
@@ -23,12 +22,12 @@ from mcad_mobile.export import pipeline
 pipeline.ExportOptions = partial(pipeline.ExportOptions, simulated_inputs={SIMULATED})
 main()
 """
-# By one command: what a CPU runs is in a Snapdragon's bundle, too, and is made once.
+# Exported by one command: a Snapdragon bundle contains the CPU's files, built once.
 _TOGETHER = ("snapdragon", "cpu")
 
 
 def mcad(*arguments: object, code: int = 0, command: Sequence[str] = (COMMAND,)) -> str:
-    """Run the command; its standard output. Fails unless it exits with `code`."""
+    """Run the command, which must exit with `code`; return its output (if not 0, its errors)."""
     done = subprocess.run(
         [*command, *map(str, arguments)], capture_output=True, text=True, timeout=600, check=False
     )
@@ -37,13 +36,13 @@ def mcad(*arguments: object, code: int = 0, command: Sequence[str] = (COMMAND,))
 
 
 def mcad_json(*arguments: object) -> Any:
-    """Run the command with --json; the document, which must be all of its standard output."""
+    """Run with --json; return the document, which must be all of its standard output."""
     return json.loads(mcad(*arguments, "--json"))
 
 
 class Exported:
-    """The default student's bundle for a target in `folder`, and what `export --json` said of it.
-    Exported by the first of the processes that share the folder; tests only read it."""
+    """The default student's bundle for a target in `folder`, and the output of `export --json`. The
+    first process that shares the folder exports it; tests only read it."""
 
     def __init__(self, target: str, folder: Path) -> None:
         self.target, chip = target, find_target(target).id

@@ -1,4 +1,4 @@
-"""mvn, as far as we call it: it copies artifacts out of a folder, or fails as mvn does."""
+"""A fake mvn with what we call: it copies artifacts from a folder, or fails as mvn does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ cp '{folder}'/"$file" "$out/$name.$(echo "$artifact" | cut -d: -f4)"
 
 
 class FakeMvn:
-    """First on PATH: its repository is the folder."""
+    """Puts mvn first on PATH; its repository is a folder."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._folder = folder / "repository"

@@ -1,5 +1,5 @@
-"""A pytest plugin for `make test-fast`: leaves out modules that are marked as long, and blocks
-torch, so that a test which imports it fails and is seen."""
+"""A pytest plugin for `make test-fast`: skips modules marked as long, and blocks torch, so that a
+test that imports it fails."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Android's framework of API 36, as the package chaquopy-stubs-android describes it; and the
-classes of Java 8, which are what Android 8 has of Java, as the JDK describes them."""
+"""Android's framework of API 36, as described by the package chaquopy-stubs-android; and the
+classes of Java 8, which Android 8 has, as described by the JDK."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PRIMITIVES = {
     "S": "java.jshort",
     "C": "java.jchar",
 }
-# Where a stub cannot call a member as Java does.
+# Members that a stub cannot name as Java does.
 _PYTHON_NAMES = {"<init>": "__init__", "from": "from_"}
 _ARRAYS = {
     "[I": "JavaArrayJInt",
@@ -35,7 +35,7 @@ _ARRAYS = {
 }
 
 
-# What a stub says of a value that a method returns or a field holds.
+# A stub's annotations of the values of methods and fields.
 _VALUES = {
     "V": "None",
     "Z": "bool",
@@ -49,7 +49,7 @@ STATIC = 0x0008
 
 @dataclass(frozen=True)
 class Member:
-    """A method, or a field without parameters: the annotations of what it takes and gives."""
+    """A method, or a field (without parameters): the annotations of its parameters and value."""
 
     takes: list[str]
     gives: str
@@ -58,7 +58,7 @@ class Member:
 
 @dataclass
 class Described:
-    """A class: what it extends, and its members by name."""
+    """A class: its bases, and its members by name."""
 
     bases: list[str] = field(default_factory=list)
     methods: dict[str, list[Member]] = field(default_factory=dict)
@@ -66,15 +66,15 @@ class Described:
 
 
 class Framework:
-    """Classes of android.* by their name as in a dex: "android/view/View$OnClickListener"."""
+    """Classes of android.* by their names in a dex: "android/view/View$OnClickListener"."""
 
     def __init__(self) -> None:
         self._root = Path(sysconfig.get_paths()["purelib"])
         self._packages: dict[str, dict[str, Described]] = {}
 
     def has(self, reference: Reference, *, static: bool | None = None) -> bool:
-        """Whether a class or one of its ancestors has this method or field, with these types; if
-        `static` is given, static or not."""
+        """Whether a class or an ancestor has this method or field with these types, and is static
+        or not if `static` is given."""
         described = self.find(reference.owner)
         if described is None:
             return False
@@ -193,11 +193,11 @@ class Java8:
         }
 
     def save(self, jar: Path) -> None:
-        """The classes as an android.jar has them: to look up, with no code."""
+        """Write the classes without code, as in an android.jar, for lookup."""
         with zipfile.ZipFile(jar, "w") as packed:
             for name, entry in self._entries.items():
                 data = bytearray(self._archive.read(entry))
-                data[6:8] = struct.pack(">H", 44 + 8)  # the JDK's own, which R8 may not know
+                data[6:8] = struct.pack(">H", 44 + 8)  # the JDK's own may be unknown to R8
                 packed.writestr(f"{name}.class", bytes(data))
 
     def has(self, reference: Reference) -> bool:
@@ -215,8 +215,8 @@ class Java8:
 
 @dataclass(frozen=True)
 class ClassFile:
-    """A class, its superclass and interfaces, and the access flags of its members, which are named
-    by name and descriptor."""
+    """A class, its superclass and interfaces, and its members' access flags by name and
+    descriptor."""
 
     name: str
     above: list[str]
@@ -224,8 +224,8 @@ class ClassFile:
 
 
 def _constants(data: bytes) -> tuple[dict[int, tuple[int, bytes]], int]:
-    """The constants of a class file, by their numbers, as tag and bytes, and where they end. See
-    the JVM specification, chapter 4."""
+    """Return a class file's constants by number, as tag and bytes, and where they end. See the JVM
+    specification, chapter 4."""
     sizes = {3: 4, 4: 4, 5: 8, 6: 8, 7: 2, 8: 2, 9: 4, 10: 4, 11: 4, 12: 4, 15: 3, 16: 2, 18: 4}
     (count,) = struct.unpack_from(">H", data, 8)
     constants: dict[int, tuple[int, bytes]] = {}
@@ -245,7 +245,7 @@ def _constants(data: bytes) -> tuple[dict[int, tuple[int, bytes]], int]:
 
 
 def called_methods(data: bytes) -> Iterator[tuple[str, str, str]]:
-    """The methods that a class file calls: owner, name, types."""
+    """Yield the methods that a class file calls: owner, name, types."""
     constants, _ = _constants(data)
 
     def text(number: int) -> str:

@@ -1,7 +1,7 @@
-"""Stand-ins for real embeddings in the index tests: a cone, clusters, and queries beside the cone.
+"""Synthetic embeddings for the index tests: a cone, clusters, and queries beside the cone.
 
-Real photos may not be shipped (Flickr8k's licence); these have what makes real ones hard: a mean
-far from zero, few effective dimensions, and queries that share neither.
+Real photos may not be shipped (Flickr8k's licence); these share what makes real ones hard: a mean
+far from zero, few effective dimensions, and queries that differ in both.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def stamps_of(index: PhotoIndex) -> dict[str, tuple[int, int]]:
 
 
 def cells_from(photos: int) -> TuningLimits:
-    """Segments of so many photos have cells, whatever those cost."""
+    """Give segments of at least `photos` photos cells, at any cost."""
     return TuningLimits(cells_from=photos, cells_gain=0.0)
 
 
@@ -72,18 +72,18 @@ ORACLE = Oracle()
 
 
 def levels() -> list[Kernel]:
-    """The kernels at every instruction level that this processor has."""
+    """Return the kernels at every instruction level of this processor."""
     best = load_kernel()
     return [Kernel(best.library, level) for level in range(best.level + 1)]
 
 
 def kernels() -> list[Kernel | Oracle]:
-    """The oracle, and the kernels at every level."""
+    """Return the oracle, and the kernels at every level."""
     return [ORACLE, *levels()]
 
 
 @contextmanager
 def searching_by(kernel: Any) -> Iterator[None]:
-    """Indexes are searched by this kernel."""
+    """Search indexes with this kernel."""
     with patch.object(store, "load_kernel", lambda: kernel):
         yield

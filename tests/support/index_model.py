@@ -1,4 +1,4 @@
-"""Random changes to an index, beside the plain dictionary that it should equal."""
+"""Random changes to an index, and to a plain dictionary that it should equal."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mcad_mobile.engine.index import PhotoIndex
 from tests.support.index_embeddings import unit
 
 DIM = 32
-Model = dict[str, int]  # path -> what its embedding is made from
+Model = dict[str, int]  # path -> seed of its embedding
 
 
 @dataclass(frozen=True)
 class Change:
     """One commit: `kind` is add, delete, move (each path to a new name), rotate (each path to the
-    next, at once), chain (the same, one after another) or compact."""
+    next, all at once), chain (the same, one by one) or compact."""
 
     kind: str
     paths: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ def embedding(path: str, seed: int) -> npt.NDArray[np.float32]:
 
 
 def random_change(number: int) -> Change:
-    """The change of commit `number`: always the same."""
+    """Return the change of commit `number`, always the same."""
     random = np.random.default_rng(number)
     kind = random.choice(["add", "add", "build", "delete", "move", "rotate", "compact"])
     count = {"add": 150, "build": 1500, "delete": 60, "move": 10, "rotate": 30, "compact": 0}[kind]
@@ -56,7 +56,7 @@ def apply(index: PhotoIndex, change: Change) -> None:
 
 
 def targets(change: Change) -> list[tuple[str, str]]:
-    """The old and new path of each move of a change."""
+    """Return the old and new path of each move of a change."""
     paths = [*dict.fromkeys(change.paths)]
     if change.kind == "move":
         return [(path, f"{path}.moved") for path in paths]
@@ -89,7 +89,7 @@ def holds(index: PhotoIndex, path: str, made: int | None) -> bool:
 
 
 def assert_equal(index: PhotoIndex, model: Model) -> None:
-    """Every photo is there with its own embedding, and no other."""
+    """Check that the index holds exactly the model's photos, a sample of them by embedding."""
     index.verify()
     assert index.photos == len(model)
     assert index.paths() == sorted(model, key=_in_bytes)

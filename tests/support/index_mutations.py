@@ -1,8 +1,8 @@
 """Mutation sweep: python index_mutations.py GOLDEN WORK SEED ROUNDS
 
-Changes bytes of an index, makes the checksums of header and manifest fit, so that those do not
-catch it, and does all that a reader can do. Only PhotoIndexError may come of it. Prints how many
-mutants could be opened, how many uses of them went well, and how many segments were scanned.
+Changes bytes of an index, updates the checksums of header and manifest so that they do not catch
+it, and calls all that a reader can. Only PhotoIndexError may be raised. Prints how many mutants
+could be opened, how many uses of them succeeded, and how many segments were scanned.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def mutated(good: bytes) -> bytes:
 
 
 def mutant(manifest: dict[str, Any], good: dict[str, bytes], work: Path) -> None:
-    """Write a mutant of the index into `work`."""
+    """Write a mutant of the index to `work`."""
     document = json.loads(json.dumps(manifest))
     for entry in document["segments"]:
         file, raw = entry["file"], mutated(good[entry["file"]])
@@ -76,13 +76,13 @@ def mutant(manifest: dict[str, Any], good: dict[str, bytes], work: Path) -> None
 def main() -> None:
     golden, work = Path(sys.argv[1]), Path(sys.argv[2])
     random.seed(int(sys.argv[3]))
-    warnings.simplefilter("ignore")  # numbers that overflow are no crash
+    warnings.simplefilter("ignore")  # overflowing numbers are no crash
     good = {file.name: file.read_bytes() for file in golden.glob("*.mcs")}
     manifest = json.loads((golden / "manifest.json").read_text())
     query = np.eye(1, manifest["dim"], dtype=np.float32)[0]
     work.mkdir()
     opened = used = scans = 0
-    # So few that a search of the golden index scans it.
+    # Few enough that a search of the golden index scans it.
     CandidateCount.of = lambda self, photos, k: min(photos, 20)
 
     nearest = Kernel.nearest

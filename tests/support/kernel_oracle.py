@@ -1,6 +1,6 @@
-"""What the search kernels have to find, in numpy: slow, and obviously right.
+"""A reference for the search kernels, in numpy: slow, and obviously right.
 
-`Oracle` has the methods of `mcad_mobile.engine.native.Kernel`, and is given the same structures.
+`Oracle` has the methods of `mcad_mobile.engine.native.Kernel`, and takes the same structures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mcad_mobile.engine.index.codes import Encoded, Query
 from mcad_mobile.engine.index.deterministic import units
 from mcad_mobile.engine.native import FilterTask, RescoreTask, address
 
-# The same as in rescore.c: how many more are scored each time, and the unit of errors.
+# As in rescore.c: the growth of each round, and the unit of errors.
 _MORE = 2
 _UNIT = 2.0**-18
 
@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 
 
 class Oracle:
-    """The same as a Kernel, bit by bit."""
+    """Gives the same results as a Kernel, bit for bit."""
 
     name = "numpy"
 
@@ -63,8 +63,8 @@ class Oracle:
 
     @staticmethod
     def _filter_cell(task: FilterTask, cell: int) -> int | None:
-        """Set the bits of photos of a cell that pass, and return how many; None if a place has
-        no row."""
+        """Set the bits of a cell's passing photos and return their number; None if a place names no
+        row."""
         start, stop = array_at(task.starts, np.uint32, cell + 2)[cell:].tolist()
         rows = array_at(task.rows, np.uint32, stop)[start:]
         first, end = start + int((rows < task.first).sum()), start + int((rows < task.end).sum())
@@ -106,7 +106,7 @@ class Oracle:
 
 
 class _Segment:
-    """The candidates of a segment, nearest first, of which so many are scored: `scores`."""
+    """A segment's candidates, nearest first; `scores` are those of the first ones."""
 
     def __init__(self, task: RescoreTask) -> None:
         self._task, self._wanted = task, task.at_least
@@ -121,7 +121,7 @@ class _Segment:
             self._estimates = distances[self._order].astype(np.float64) * task.slope
 
     def score_wanted(self) -> bool:
-        """Score what is wanted; False where the file ends before a record."""
+        """Score the wanted candidates; False if the file ends before a record."""
         task, chosen = self._task, self._order[len(self.scores) : self._wanted]
         rows = array_at(task.rows, np.uint32, task.count)[chosen].tolist()
         records = [os.pread(task.file, task.size, task.offset + row * task.size) for row in rows]
@@ -133,7 +133,7 @@ class _Segment:
         return True
 
     def _scored(self, rows: list[int], records: bytes) -> Array:
-        """Return the cosines of rows by their records."""
+        """Return the cosines of rows from their records."""
         task = self._task
         raw = np.frombuffer(records, np.uint8).reshape(len(rows), task.size)
         columns = array_at(task.columns, np.uint64, task.words * task.stride)
@@ -147,8 +147,8 @@ class _Segment:
         return (products * scales + projection * task.projection_step).astype(np.float32)
 
     def wants_more(self, beaten: float) -> bool:
-        """Whether more of the rest than may be missed are expected to have a cosine above `beaten`;
-        so many are wanted then, within bounds."""
+        """Whether more of the rest are expected to have a cosine above `beaten` than may be missed;
+        if so, want as many more, within bounds."""
         scored = len(self.scores)
         if scored < self._task.count:
             mean, deviation = spread(self.scores - self._estimates[:scored])
@@ -160,7 +160,7 @@ class _Segment:
 
 
 def spread(errors: Array) -> tuple[float, float]:
-    """Return their mean and standard deviation, above 0: the same whatever the order of sums."""
+    """Return the mean and standard deviation (above 0), exact in any order of sums."""
     whole = units(errors, _UNIT)
     mean = float(whole.sum()) / len(whole)
     variance = float(np.square(whole).sum()) / len(whole) - mean * mean
@@ -168,8 +168,8 @@ def spread(errors: Array) -> tuple[float, float]:
 
 
 def above(deviations: Array) -> Array:
-    """Return how probable it is at most that a normal error is above so many deviations: half of
-    exp(-z^2 / 2), and 1 below 0."""
+    """Return an upper bound of the probability that a normal error exceeds this many deviations:
+    half of exp(-z^2 / 2), and 1 below 0."""
     bound = np.exp(np.square(deviations) * -0.5) * 0.5
     return np.where(deviations < 0, 1.0, bound)
 
@@ -183,7 +183,7 @@ def array_at(address: int | None, dtype: Any, count: int) -> Array:
 
 
 def scores(kernel: Any, query: Query, photos: Encoded) -> Array:
-    """Return the cosines [B] float32 of encoded photos by a kernel, through a file of records."""
+    """Return a kernel's cosines [B] float32 of encoded photos, from a file of records."""
     count, dim = photos.magnitudes.shape
     record = np.dtype(
         [

@@ -1,4 +1,4 @@
-"""Kotlin's own compiler, out of Maven Central."""
+"""Kotlin's own compiler, from Maven Central."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _COMPILER = (
 
 
 def kotlin_libraries() -> list[Path]:
-    """Kotlin's own classes and its coroutines. BuildError."""
+    """Fetch Kotlin's standard library and coroutines. BuildError if that fails."""
     return [fetch_unpinned(artifact) for artifact in LIBRARIES]
 
 
 def compile_kotlin(sources: Sequence[Path], classpath: Sequence[Path], out: Path) -> Path:
     """Compile sources against `classpath` to classes in `out`, and return it; warnings are errors.
-    BuildError."""
+    BuildError if that fails."""
     path = ":".join(map(str, [*classpath, *kotlin_libraries()]))
     compiler = ":".join(str(fetch_unpinned(artifact)) for artifact in _COMPILER)
     arguments = ["-cp", compiler, "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "-no-stdlib"]

@@ -1,8 +1,8 @@
-"""Tokenizers of open_clip and transformers, and texts that tell right ones from wrong ones.
+"""Tokenizers of open_clip and transformers, and texts that expose wrong ones.
 
-CLIP's merges are the published ones (open_clip ships them), BERT's vocabulary too. SigLIP's and
-Gemma's come in no package: small SentencePiece models of the same settings are trained here, and
-the libraries' own classes read them.
+CLIP's merges (from open_clip) and BERT's vocabulary are the published ones. No package ships
+SigLIP's and Gemma's models: small SentencePiece models with the same settings are trained here, and
+read by the libraries' own classes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ HOSTILE = (
 
 @dataclass(frozen=True)
 class Library:
-    """A library's tokenizer, its row length, and what it makes of a text: ids [L]."""
+    """A library's tokenizer, its row length, and its ids [L] of a text."""
 
     tokenizer: Any
     length: int
@@ -81,7 +81,7 @@ def _open_clip(tokenizer: Any, length: int) -> Library:
 
 def _transformers(tokenizer: Any, length: int) -> Library:
     def ids(text: str) -> list[int]:
-        # What holds a lone surrogate is no text for the libraries; ftfy makes it U+FFFD.
+        # The libraries reject lone surrogates; ftfy replaces them by U+FFFD.
         text = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
         return tokenizer(text, padding="max_length", max_length=length, truncation=True)[
             "input_ids"
@@ -91,7 +91,7 @@ def _transformers(tokenizer: Any, length: int) -> Library:
 
 
 def libraries(folder: Path, captions: list[str]) -> dict[str, Library]:
-    """By name. SentencePiece models are trained on `captions` and written to `folder`."""
+    """Return libraries by name. Trains SentencePiece models on `captions`, in `folder`."""
     unigram, bpe = _train(folder, captions)
     t5 = transformers.T5Tokenizer(
         vocab=unigram.pieces, _spm_precompiled_charsmap=unigram.charsmap, extra_ids=0

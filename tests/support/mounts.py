@@ -1,5 +1,5 @@
-"""Commands that find a full or a read-only disk in a folder: a small tmpfs, mounted for them
-alone. Root may write where permissions forbid it, so those would prove nothing."""
+"""Run commands on a full or read-only disk: a small tmpfs, mounted for them alone. Permissions
+would prove nothing, since root ignores them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run_on_disk(
     folder: Path, options: str, *arguments: object, first: str = "true", timeout_s: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with `arguments` while `folder` is a tmpfs with mount options `options`; `first`
-    is a shell command that is run before that."""
+    is a shell command to run before."""
     if not _can_mount():
         if os.environ.get("CI") == "true":
             pytest.fail("no tmpfs can be mounted, and under CI=true nothing may be skipped")
@@ -48,5 +48,5 @@ def run_on_disk(
 def mcad_on_disk(
     folder: Path, options: str, arguments: Sequence[object]
 ) -> subprocess.CompletedProcess[str]:
-    """The same for the command."""
+    """Run the command in the same way."""
     return run_on_disk(folder, options, "-m", "mcad_mobile", *arguments)

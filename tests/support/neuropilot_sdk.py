@@ -1,5 +1,5 @@
-"""A stand-in for MediaTek's NeuroPilot SDK, which no package registry has: the package by which
-LiteRT finds it, and the one library of it that LiteRT's compiler plugin loads."""
+"""A stand-in for MediaTek's NeuroPilot SDK, which no package registry has: the package through
+which LiteRT finds it, and its one library that LiteRT's compiler plugin loads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = "ai_edge_litert_sdk_mediatek"
 SOURCE = Path(__file__).with_name("neuron_adapter.c")
-# In version 8 the plugin goes by its own list of operators, in version 9 it asks the library.
+# In version 8 the plugin uses its own list of operators; in version 9 it asks the library.
 VERSIONS = {"v8": "8, 0, 10", "v9": "9, 0, 3"}
 _CODE = """
 from pathlib import Path
@@ -22,7 +22,7 @@ def path_to_sdk_libs(version):
 
 
 def write_sdk(folder: Path, *flags: str) -> Path:
-    """Write the package into `folder`, to be imported from there; `flags` are the C compiler's."""
+    """Write the package into `folder`, for import from there; `flags` are for the C compiler."""
     package = folder / PACKAGE
     for version, number in VERSIONS.items():
         library = package / version / "libneuron_adapter.so"
@@ -34,12 +34,12 @@ def write_sdk(folder: Path, *flags: str) -> Path:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """For one test, `folder` has the package that is found."""
+    """For one test, make the package in `folder` importable."""
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setitem(sys.modules, PACKAGE, sys)  # so that what was there before comes back
+    monkeypatch.setitem(sys.modules, PACKAGE, sys)  # so that monkeypatch restores the old entry
     monkeypatch.delitem(sys.modules, PACKAGE)
 
 
 def uninstall(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For one test, the package is not found."""
+    """For one test, hide the package."""
     monkeypatch.setitem(sys.modules, PACKAGE, None)

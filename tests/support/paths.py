@@ -1,4 +1,4 @@
-"""Where the checkout lies."""
+"""The path of the checkout."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A phone as an app sees it: volumes that number their photos, access, heat; and the app's one
-door to the engine, on a JVM."""
+"""A phone as an app sees it: volumes that number their photos, access, heat; and the app's
+interface to the engine, on a JVM."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CARD = "1a2b-3c4d"
 
 
 class FakePhone:
-    """Photos on volumes. What is changed here, the engine finds at its next question."""
+    """Photos on volumes. The engine sees changes at its next query."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,15 +40,15 @@ class FakePhone:
         self.write()
 
     def take(self, *names: str, volume: str = OWN, seed: int = 0) -> str:
-        """Photos of noise: small, and each another one; at a name that is there, another photo.
-        What the index is to know the last of them by."""
+        """Take small, different photos of noise; an existing name gets a new photo. Return the last
+        one's path in the index."""
         for name in names:
             file = self.folder / volume / name
             file.parent.mkdir(parents=True, exist_ok=True)
             random = np.random.default_rng([seed, *name.encode()])
             pixels = random.integers(0, 256, (24, 32, 3), np.uint8)
             Image.fromarray(pixels).save(file, "PNG")
-            # A second a photo, as cameras have it: MediaStore tells no more of the time.
+            # One photo per second: MediaStore stores no finer times.
             self._ids += 1
             os.utime(file, (1_700_000_000 + self._ids, 1_700_000_000 + self._ids))
             photos = self.volumes.setdefault(volume, {})
@@ -58,7 +58,7 @@ class FakePhone:
         return self.path(names[-1], volume)
 
     def paint(self, name: str, volume: str = OWN) -> None:
-        """A photo of one colour."""
+        """Take a photo of a single colour."""
         self.take(name, volume=volume)
         file = self.folder / volume / name
         Image.new("RGB", (32, 32), "white").save(file, "PNG")
@@ -72,7 +72,7 @@ class FakePhone:
         self.write()
 
     def renumber(self, volume: str = OWN, *, version: str | None = None) -> None:
-        """The provider's database was built anew: the same photos, each with another's number."""
+        """Rebuild the provider's database: the same photos, each with another's number."""
         photos = self.volumes[volume]
         numbers = [*photos][1:] + [*photos][:1]
         self.volumes[volume] = dict(zip(numbers, photos.values(), strict=True))
@@ -81,7 +81,7 @@ class FakePhone:
         self.write()
 
     def path(self, name: str, volume: str = OWN) -> str:
-        """What the index knows a photo by today."""
+        """Return a photo's current path in the index."""
         file = str(self.folder / volume / name)
         (number,) = [i for i, path in self.volumes[volume].items() if path == file]
         return f"content://media/{volume}/images/media/{number}"
@@ -103,7 +103,7 @@ class FakePhone:
                 "name": name,
                 "version": self.versions[name],
                 "photos": seen(name, photos),
-                "order": [*seen(name, photos)],  # fields of a JSON object have none
+                "order": [*seen(name, photos)],  # a JSON object's fields are unordered
             }
             for name, photos in self.volumes.items()
             if name not in self.out
@@ -128,7 +128,7 @@ class FakePhone:
 
 
 class App:
-    """An app on a phone, and the index that it keeps."""
+    """An app on a phone, and its index."""
 
     def __init__(
         self, probe: Probe | None, bundle: Bundle, phone: FakePhone, **options: Any
@@ -164,7 +164,7 @@ class App:
         return self.directory / f"index-{self.bundle.student.image_sha256[:16]}"
 
     def indexed(self) -> list[str]:
-        """The paths of the index, as Python reads it; it is verified."""
+        """Return the paths of the index, verified and read by Python."""
         index = open_index(self.bundle, self.index_directory)
         index.verify()
         return sorted(index.paths())
@@ -175,13 +175,13 @@ class App:
 
 
 def killed(process: Probe, app: App, after_s: float) -> bool:
-    """Whether the kill came before the run was through."""
+    """Kill a run after a delay; return whether it was still running."""
     killer = threading.Timer(after_s, process.kill)
     killer.start()
     try:
         app.index()
         return False
-    except (AssertionError, BrokenPipeError, ValueError):  # no answer, or half of one
+    except (AssertionError, BrokenPipeError, ValueError):  # no answer, or a partial one
         return True
     finally:
         killer.cancel()

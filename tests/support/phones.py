@@ -1,4 +1,4 @@
-"""What makes an adbd look like a phone or a board."""
+"""Stand-ins that make an adbd look like a phone or a board."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PHONE = {
     "ro.soc.model": "SM8750",
     "ro.build.fingerprint": "samsung/pa1qxxx/pa1q:15/AP3A/S931B:user/release-keys",
 }
-# The Java runner's stand-in: the Python one, by the same command line and contract.
+# Stands in for the Java runner: the Python one, with the same command line and contract.
 APP_PROCESS = f"""
 for spec; do :; done
 echo "$CLASSPATH|$LD_LIBRARY_PATH|$*" > $(dirname "$spec")/scratch/called
@@ -29,7 +29,7 @@ exec {PYTHON} -m mcad_mobile.bench.runner "$spec"
 
 
 def as_phone(device: Adbd, **props: str) -> None:
-    """Android's programs on the device's PATH."""
+    """Put Android's programs on the device's PATH."""
     listed = "\n".join(f"[{key}]: [{value}]" for key, value in {**PHONE, **props}.items())
     device.stand_in("getprop", f"cat <<'END'\n{listed}\nEND")
     device.stand_in("app_process", APP_PROCESS)
@@ -37,7 +37,7 @@ def as_phone(device: Adbd, **props: str) -> None:
 
 
 def thermal(device: Adbd, status: str) -> None:
-    """What dumpsys says of heat, now; `status` may be a shell command that echoes it."""
+    """Set what dumpsys reports about heat; `status` may be a shell command that echoes it."""
     echo = status if status.startswith("sh ") else f"echo '{status}'"
     device.stand_in(
         "dumpsys",
@@ -47,10 +47,10 @@ def thermal(device: Adbd, status: str) -> None:
 
 
 def use(device: Adbd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The `adb` that is found from now on sees this device."""
+    """Put the `adb` of this device first on PATH."""
     monkeypatch.setenv("PATH", f"{device.tools}:{os.environ['PATH']}")
 
 
 def quick(repeats: int | None = None) -> Workload:
-    """A workload that takes seconds."""
+    """Return a workload that takes seconds."""
     return Workload(synthetic=500, searches=10, repeats=repeats, cool_down_s=0.0, decoded_photos=3)

@@ -1,4 +1,4 @@
-"""The Java engine on a JVM, with ONNX Runtime's natives for Linux, asked from Python."""
+"""The Java engine on a JVM, with ONNX Runtime's Linux libraries, called from Python."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.native import LIBRARY
 
 _MAIN = "mcad.desktop.Probe"
-# The kernels that Python searches with, too.
+# The same kernels as Python's.
 KERNELS = f"-Dmcad.search.library={LIBRARY}"
-# A language with digits of its own, which must get into no file.
+# A language with its own digits, which must not appear in files.
 _LANGUAGE = ("-Duser.language=ar", "-Duser.region=EG")
 
 
 class EngineError(Exception):
-    """The engine answered with an error of its own: `what` and `hint`."""
+    """The engine reported an error: `what` and `hint`."""
 
 
 class Probe:
@@ -36,7 +36,7 @@ class Probe:
     def __init__(self, classes: Path, scratch: Path, *more: Path) -> None:
         self._scratch = scratch
         classpath = ":".join(map(str, [classes, *more, *jvm_libraries()]))
-        # ONNX Runtime unpacks its library there, and a JVM that is killed leaves it.
+        # ONNX Runtime unpacks its library to tmpdir; a killed JVM leaves it there.
         options = [KERNELS, f"-Djava.io.tmpdir={scratch}", "-Xmx512m", "-ea", "-cp", classpath]
         self._process = subprocess.Popen(
             [executable(JAVA), *_LANGUAGE, *options, _MAIN],
@@ -47,7 +47,7 @@ class Probe:
         )
 
     def ask(self, action: str, **request: Any) -> Any:
-        """One request, its answer. EngineError when the engine refuses."""
+        """Send a request and return its answer. EngineError if the engine reports an error."""
         fields = {key: str(v) if isinstance(v, Path) else v for key, v in request.items()}
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps({"do": action, **fields}) + "\n")
@@ -61,7 +61,7 @@ class Probe:
         return answer
 
     def arrays(self, action: str, **request: Any) -> NDArray[np.float32]:
-        """A request whose answer is an array: [rows, width] float32."""
+        """Send a request whose answer is an array; return it as [rows, width] float32."""
         out = self._scratch / "out.f32"
         rows = self.ask(action, out=out, **request)["rows"]
         return np.fromfile(out, "<f4").reshape(rows, -1)
@@ -71,20 +71,20 @@ class Probe:
 
     @property
     def threads(self) -> int:
-        """Threads that the JVM has now, its own and native ones."""
+        """The JVM's current number of threads, including native ones."""
         return len(list(Path(f"/proc/{self._process.pid}/task").iterdir()))
 
     def limit_files(self, most_bytes: int) -> None:
-        """No file may grow over this: a disk without space, as far as a process can tell."""
+        """Limit the size of files, which looks like a full disk to the process."""
         _, hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (most_bytes, hard))
 
     def kill(self) -> None:
-        """As Android kills an app: kill -9."""
+        """Kill the JVM as Android kills an app: kill -9."""
         self._process.kill()
 
     def end(self) -> None:
-        """Clear up behind a JVM that has ended by itself, or end it."""
+        """Kill the JVM if it still runs, and clean up."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.kill()
         self._process.wait(timeout=60)
@@ -102,15 +102,15 @@ class Probe:
 
 
 def variant(bundle: Bundle, directory: Path, **changes: Any) -> Path:
-    """The folder of a bundle that is like another but for some of its fields; their new files, if
-    any, must lie in `directory` already."""
+    """Write a copy of a bundle with some changed fields and return its folder; their new files, if
+    any, must already be in `directory`."""
     directory.mkdir(exist_ok=True)
     changed = replace(bundle, directory=directory, **changes)
     for record in changed.files():
         copy = directory / record.path
         copy.parent.mkdir(exist_ok=True)
         if not copy.exists():
-            # No hard link: onnx refuses weights that have a second name.
+            # Not a hard link: onnx rejects weights with a second name.
             shutil.copyfile(bundle.path(record), copy)
     changed.save()
     return directory

@@ -1,5 +1,5 @@
-"""Run by an interpreter on some processor: makes an index of given embeddings, searches it and
-another one, decodes photos, and prints what came out as JSON. A float is written as its bits."""
+"""Run by an interpreter on any processor: builds an index of given embeddings, searches it and
+another one, decodes photos, and prints the results as JSON. Floats are written as their bits."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _HALF = (0.5, 0.5, 0.5)
 
 
 def probe(given: Path, out: Path) -> dict[str, Any]:
-    """`given` holds photos.npy and queries.npy, the folder photos and, of another run, index."""
+    """`given` holds photos.npy, queries.npy, a folder photos, and maybe another run's index."""
     photos, queries = np.load(given / "photos.npy"), np.load(given / "queries.npy")
     names = [f"{i:06d}.jpg" for i in range(len(photos))]
     shutil.rmtree(out, ignore_errors=True)
     index = PhotoIndex.create(out, dim=photos.shape[1], student_sha256="ab" * 32, student="probe")
-    # Three commits: one without an axis, one that takes it, and one that keeps it.
+    # Three commits: without an axis, computing one, and keeping it.
     for start, stop in ((0, 100), (100, len(photos) - 50), (len(photos) - 50, len(photos))):
         with index.writer() as writer:
             writer.add(names[start:stop], photos[start:stop])

@@ -1,4 +1,4 @@
-"""What can be had on which Python."""
+"""What is available on which Python."""
 
 from __future__ import annotations
 

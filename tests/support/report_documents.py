@@ -1,5 +1,5 @@
-"""What devices hand over to be judged and reported: figures that are easy to tell apart; and the
-page that is made of them, read back."""
+"""Measurements as devices return them for reports, with figures that are easy to tell apart; and
+the resulting page, read back."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def rung(runtime: str, status: str, why: str = "", **nodes: int) -> dict[str, An
 
 
 def measured(*, peak: float = 64.0, total: float = 2.5) -> dict[str, Any]:
-    """What a device hands over, with a peak in MiB and a median search in ms."""
+    """A device's measurements, with a peak in MiB and a median search in ms."""
     steps = [
         {"step": "process start", "pss": 8.0, "rss": 12.0},
         {"step": "runtime loaded", "pss": 40.0, "rss": 48.0},
@@ -91,7 +91,7 @@ def measured(*, peak: float = 64.0, total: float = 2.5) -> dict[str, Any]:
         },
         "samples_ms": {
             **{stage: [total / 4] * 200 for stage in stages},
-            # Each block of them spread alike: a measurement without noise.
+            # Each block has the same spread: a measurement without noise.
             "total": [total * (1 + n * 37 % 200 / 200) for n in range(200)],
         },
         "latency_ms": {
@@ -127,7 +127,7 @@ def of_phone(bundle: Bundle, name: str) -> dict[str, Any]:
 
 
 def precisions_chosen(bundle: Bundle) -> Bundle:
-    """With recall that was measured, and precisions that were searched for."""
+    """Return the bundle with measured recall and searched precisions."""
     data = DataFacts("photos", "val", 120, 600, "0" * 64)
     recalls = Recalls(RecallAt(20, 40, 60), RecallAt(30, 50, 70), 45.0)
     pairs = tuple(
@@ -197,7 +197,7 @@ def charts_of(*documents: dict[str, Any]) -> list[str]:
 def lines_and_texts(
     chart: str, colour: str = "limit"
 ) -> tuple[list[list[float]], list[tuple[float, float]]]:
-    """Lines of a colour, as [x, y, ...] of each, and where texts stand, [(x, y)]."""
+    """Return the lines of a colour, each as [x, y, ...], and the positions of texts, [(x, y)]."""
     lines = [
         [float(number) for number in re.findall(r"-?\d+\.?\d*", path)]
         for path, style in re.findall(r'<path d="([^"]*)"[^>]*style="([^"]*)"', chart)

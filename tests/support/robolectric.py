@@ -1,4 +1,4 @@
-"""Robolectric: Android's own framework on a JVM. The app, built as users build it, runs on it with
+"""Robolectric: Android's own framework on a JVM. It runs the app, built as users build it, with
 JUnit tests in Java (tests/android/robolectric)."""
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ _TIMEOUT_S = 1200
 
 @cache
 def jars() -> list[Path]:
-    """Robolectric, JUnit and what they need. BuildError where Maven Central is out of reach."""
+    """Fetch Robolectric, JUnit and what they need. BuildError if Maven Central is out of reach."""
     return [_fetch(*entry) for entry in _pinned()["jars"].items()]
 
 
 @cache
 def android_jar(level: int | None = None) -> Path:
-    """Android's framework of an API level, with Robolectric's hooks; or without them, to compile
-    against, that of Android 15. BuildError."""
+    """Fetch Android's framework of an API level with Robolectric's hooks; without a level, the
+    plain one of Android 15, to compile against. BuildError if that fails."""
     return _fetch(*_pinned()["android"]["plain" if level is None else str(level)])
 
 
@@ -73,7 +73,7 @@ def _fetch(coordinates: str, sha256: str) -> Path:
 
 
 def java_for(level: int) -> str | None:
-    """A JVM that runs Android of an API level; None if there is none."""
+    """Return a JVM that can run Android of an API level, or None."""
     needed = 21 if level >= 36 else JAVA_RELEASE
     installed = sorted(map(str, Path("/usr/lib/jvm").glob("*/bin/java")))
     for java in [executable(JAVA), *installed]:
@@ -85,14 +85,14 @@ def java_for(level: int) -> str | None:
 
 
 def classes() -> list[str]:
-    """The JUnit classes, by their full names."""
+    """Return the full names of the JUnit classes."""
     files = sorted(TESTS.rglob("*Test.java"))
     return [".".join(file.relative_to(TESTS).with_suffix("").parts) for file in files]
 
 
 @dataclass(frozen=True)
 class App:
-    """The APK, and a class path of the app and its tests."""
+    """The APK, and the class path of the app and its tests."""
 
     apk: Path
     classpath: tuple[Path, ...]
@@ -105,8 +105,8 @@ class App:
         folder: Path,
         properties: Mapping[str, object],
     ) -> tuple[int, list[str]]:
-        """Run JUnit classes on an API level, in a scratch `folder`, with `properties` of Java's.
-        Return how many tests ran, and a text about each that failed. BuildError."""
+        """Run JUnit classes on an API level, in a scratch `folder`, with Java `properties`. Return
+        the number of tests run, and a message per failure. BuildError if Android is unavailable."""
         report, log = folder / "report.txt", folder / "log.txt"
         settings: dict[str, object] = {
             "robolectric.dependency.dir": android_jar(level).parent,
@@ -137,7 +137,8 @@ class App:
 
 
 def build(bundle: Bundle, folder: Path) -> App:
-    """Build the APK with a bundle in a new `folder`, and compile app and tests. BuildError."""
+    """Build a bundle's APK, and compile app and tests, in a new `folder`. BuildError if that
+    fails."""
     folder.mkdir()
     options = BuildOptions(accept_licence=find_licence(bundle.student.licence).name)
     apk = build_app(bundle, folder / "demo.apk", options).package
@@ -153,9 +154,9 @@ def build(bundle: Bundle, folder: Path) -> App:
     config = settings / "com" / "android" / "tools" / "test_config.properties"
     config.parent.mkdir(parents=True)
     config.write_text(f"android_resource_apk={apk}\nandroid_merged_manifest={merged}\n", "utf-8")
-    # All levels, of which a run enables one; it would be the target's alone.
+    # All levels, of which a run enables one; the default is the target's only.
     (settings / "robolectric.properties").write_text(f"minSdk={MIN_SDK}\n", "utf-8")
-    # Android comes last: JUnit loads test classes, which name Android's, before Robolectric does.
+    # Android comes last: JUnit loads test classes, which refer to Android, before Robolectric does.
     path = [*jars(), fetch(ONNXRUNTIME_JVM), android_jar()]
     sources = [*map(main_sources, (*APP_MODULES, "sample")), folder / "generated", TESTS]
     compiled = compile_for_android(sources, path, folder / "classes")
@@ -163,8 +164,8 @@ def build(bundle: Bundle, folder: Path) -> App:
 
 
 def compile_for_android(sources: list[Path], classpath: list[Path], out: Path) -> Path:
-    """Compile folders of Java sources, as the app's build does but for warnings, and return `out`.
-    BuildError."""
+    """Compile folders of Java sources as the app's build does, without warnings, and return `out`.
+    BuildError on failure."""
     files = sorted(str(file) for folder in sources for file in folder.rglob("*.java"))
     out.mkdir()
     arguments: list[object] = ["--release", JAVA_RELEASE, "-encoding", "UTF-8", "-g", "-proc:none"]

@@ -1,4 +1,4 @@
-"""`mcad-mobile serve` in a process of its own, and what it serves."""
+"""`mcad-mobile serve` in its own process, and the data it serves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIMEOUT_S = 60
 
 
 class Server:
-    """`mcad-mobile serve` in a process of its own, with a user's `cache` directory of its own."""
+    """`mcad-mobile serve` in its own process, with its own user `cache` directory."""
 
     def __init__(self, *arguments: object, cache: Path) -> None:
         command = [sys.executable, "-m", "mcad_mobile", "serve", "--json", "--port", "0"]
@@ -49,7 +49,7 @@ class Server:
     def request(
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers (names in lower case) and body. Underscores in names are dashes."""
+        """Return status, headers (lower-case names) and body. Underscores in names are dashes."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
@@ -81,7 +81,7 @@ class Server:
         return str(json.loads(body)["id"])
 
     def wait(self, true: Callable[[Any], bool]) -> Any:
-        """The status, once it is so."""
+        """Wait until the status satisfies `true`; return it."""
         until = time.monotonic() + TIMEOUT_S
         while not true(status := self.get("/api/status")):
             assert time.monotonic() < until, status
@@ -89,7 +89,7 @@ class Server:
         return status
 
     def stop(self) -> tuple[int, str]:
-        """Ctrl-C: exit code, and what was said on standard error."""
+        """Press Ctrl-C; return the exit code and standard error."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         _, messages = self.process.communicate(timeout=TIMEOUT_S)

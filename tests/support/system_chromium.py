@@ -1,4 +1,4 @@
-"""The system's browser, which shows pages as people see them."""
+"""The system's browser, which shows pages as users see them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def chromium() -> str:
-    """Its path. Where it is absent, tests skip; in CI they fail."""
+    """Return Chromium's path. If it is absent, tests skip; in CI they fail."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
         if os.environ.get("CI") == "true":

@@ -1,4 +1,4 @@
-"""A whole bundle with towers of random weights: small enough to be made in every test."""
+"""A whole bundle with random towers, small enough to build in every test."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ PIECES = (*(chr(c) for c in range(ord("a"), ord("z") + 1)), *"0123456789.,!?'-")
 
 
 def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
-    """Write a bundle of one ONNX rung a tower into `directory` and return it.
+    """Write a bundle with one ONNX rung per tower to `directory` and return it.
 
     Image tower: "pixels" [1, 3, 32, 32] float32 -> "image_embedding" [1, dim]. Text tower:
     "token_rows" [1, 16, dim], "attention_mask" [1, 16], "pooling" [1, 16], all float32 ->
@@ -175,8 +175,8 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
 
 
 def text_rung_that_fails(bundle: Bundle) -> Rung:
-    """A text tower that loads, and then fails on every input: a Reshape to as many numbers as
-    there are tokens, out of all of them."""
+    """Return a text tower that loads, then fails on every input: a Reshape of the whole mask to the
+    number of its tokens."""
     nodes = [
         helper.make_node("ReduceSum", ["attention_mask", "last"], ["count"], keepdims=0),
         helper.make_node("Cast", ["count"], ["shape"], to=TensorProto.INT64),
@@ -186,7 +186,7 @@ def text_rung_that_fails(bundle: Bundle) -> Rung:
 
 
 def text_rung_of_integers(bundle: Bundle) -> Rung:
-    """A text tower that loads and runs, and puts out what is no embedding: whole numbers."""
+    """Return a text tower that loads and runs, but gives integers, not an embedding."""
     nodes = [helper.make_node("Cast", ["pooling"], ["text_embedding"], to=TensorProto.INT32)]
     return _odd_rung(bundle, "integers.onnx", nodes, TensorProto.INT32)
 
@@ -216,7 +216,7 @@ def _text_inputs(width: int) -> list[onnx.ValueInfoProto]:
 
 
 def _vocabulary() -> list[str]:
-    """Whole words, single characters, and characters that continue a word: as in BERT's."""
+    """Return words, single characters, and characters that continue a word, as in BERT."""
     continued = [f"##{piece}" for piece in PIECES]
     return list(dict.fromkeys((*SPECIALS, *WORDS.split(), *PIECES, *continued)))
 
@@ -260,7 +260,7 @@ def _save_image_tower(path: Path, weight: NDArray[np.float32]) -> None:
 
 
 def _save_text_tower(path: Path, weight: NDArray[np.float32]) -> None:
-    """The rows by their pooling weights, where the mask says so, then a linear map."""
+    """Write a tower that sums the rows by their masked pooling weights, then maps them linearly."""
     nodes = [
         helper.make_node("Mul", ["attention_mask", "pooling"], ["weights"]),
         helper.make_node("Unsqueeze", ["weights", "middle"], ["row"]),
@@ -293,7 +293,7 @@ def _save_model(
 
 
 def other_text_tower(bundle: Bundle, directory: Path) -> Bundle:
-    """A bundle with the image tower of `bundle`, and another text tower, whose table has 4 bits."""
+    """Return a bundle with `bundle`'s image tower and another text tower, its table in 4 bits."""
     made = make_tiny_bundle(directory, dim=bundle.dim, seed=9)
     image = bundle.image
     records = [*image.golden.inputs.values(), image.golden.embeddings]

@@ -1,4 +1,4 @@
-"""Checkpoints of the students that export takes: small, of random weights, written here."""
+"""Small checkpoints with random weights, of the students that export accepts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ HF = ("clip", "clip-quickgelu", "metaclip_2", "siglip", "chinese_clip")
 
 
 def write_open_clip(folder: Path, kind: str = "vit", seed: int = 0) -> Path:
-    """A folder for `open_clip:local-dir:`, of one of OPEN_CLIP."""
+    """Write a folder for `open_clip:local-dir:`, of a kind in OPEN_CLIP."""
     torch.manual_seed(seed)
     config = {"embed_dim": 48, **OPEN_CLIP[kind]}
     folder.mkdir(parents=True)
@@ -70,7 +70,7 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 
 
 def write_named(folder: Path, name: str, seed: int = 0) -> Path:
-    """Weights of an architecture that open_clip has by name."""
+    """Write weights of an architecture that open_clip knows by name."""
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
     model = open_clip.create_model(name, pretrained=None, pretrained_text=False)
@@ -82,7 +82,7 @@ def write_named(folder: Path, name: str, seed: int = 0) -> Path:
 
 
 def write_hf(folder: Path, kind: str, seed: int = 0) -> Path:
-    """A folder for `hf:`, of one of HF."""
+    """Write a folder for `hf:`, of a kind in HF."""
     torch.manual_seed(seed)
     t, side = transformers, 32
     tower = {"hidden_size": 64, "intermediate_size": 128}
@@ -121,7 +121,7 @@ def write_hf(folder: Path, kind: str, seed: int = 0) -> Path:
 
 
 def register_open_clip(folder: Path, name: str, kind: str = "vit") -> str:
-    """An architecture of one of OPEN_CLIP that open_clip knows by `name` from then on."""
+    """Register a kind in OPEN_CLIP as an architecture of open_clip called `name`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 48, **OPEN_CLIP[kind]}))
     open_clip.add_model_config(folder)
@@ -129,7 +129,7 @@ def register_open_clip(folder: Path, name: str, kind: str = "vit") -> str:
 
 
 def write_text_tower(folder: Path, kind: str = "bert", width: int = 32, seed: int = 0) -> Path:
-    """A folder for the `hf/` of `towers:`."""
+    """Write a folder for the `hf/` of `towers:`."""
     torch.manual_seed(seed)
     t = transformers
     tower = {"hidden_size": width, "intermediate_size": 64}

@@ -1,4 +1,4 @@
-"""Checkpoints of CLIP, SigLIP, BLIP and ViLT: tiny, random, and written here."""
+"""Tiny random checkpoints of CLIP, SigLIP, BLIP and ViLT."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_checkpoint(kind: str, folder: Path) -> Path:
     text = {**TOWER, "vocab_size": len(tokenizer), "max_position_embeddings": 16}
     square = {"height": SIDE, "width": SIDE}
     if kind == "clip":
-        # An id of its own for the end: with CLIP's old 2 the model would look for the largest.
+        # A real end token: with CLIP's old id 2, the model would look for the largest id.
         text |= {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
         config = t.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
         model = t.CLIPModel(config)
@@ -50,13 +50,13 @@ def write_checkpoint(kind: str, folder: Path) -> Path:
 
 @torch.no_grad()
 def spread(model) -> None:
-    """Larger weights than an initialisation's, so that each input tells in the output."""
+    """Enlarge the weights, so that each input affects the output."""
     for parameter in model.parameters():
         parameter.add_(0.2 * torch.randn_like(parameter))
 
 
 def letters_tokenizer():
-    """CLIP's, without merges: a token for each letter."""
+    """Return CLIP's tokenizer without merges: one token per letter."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]

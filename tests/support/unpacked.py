@@ -1,5 +1,5 @@
-"""Systems in a folder, which scripts/setup-root.sh makes of packages: made once, kept in the user's
-cache, and made again when the script has changed."""
+"""Systems that scripts/setup-root.sh unpacks from packages into a folder: built once, kept in the
+user's cache, and rebuilt when the script changes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SETUP_ROOT = ROOT / "scripts" / "setup-root.sh"
 
 
 def unpacked_system(kind: str) -> Path:
-    """The folder of an "arm64" or a "device" system, from the package registries where the cache
-    has none."""
+    """Return the folder of an "arm64" or a "device" system, built from package registries if the
+    cache lacks it."""
     root = default_root().with_name(kind)
     made_by = root / SETUP_ROOT.name
     with alone(root.with_name(f"{kind}.lock")):
