@@ -100,7 +100,7 @@ def summary() -> str:
 
 def allowed_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Return how many cores this process may use: those of its affinity, but at most its
-    container's CPU quota (the file `quota`, cpu.max), rounded up; at least 1."""
+    container's CPU quota (`quota`: its cpu.max), rounded up; at least 1."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:  # macOS
