@@ -1,4 +1,4 @@
-"""Time the first search of an index of which nothing is in memory.
+"""Time the first search of an index that is not in memory.
 
     python -m benchmarks.embed --data flickr8k --bundle build/cpu --out build/embeddings
     python -m benchmarks.cold --embeddings build/embeddings

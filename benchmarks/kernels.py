@@ -40,7 +40,7 @@ WARM_UP = 1000
 HEAP_MIB = 64
 LIMIT_MS = 8.0
 RESULTS = Path(__file__).parent / "results/kernels.json"
-# Wall times, and processor time, which is what compares on a busy machine.
+# Wall times, and processor time, which is comparable even on a busy machine.
 STAGES = ("scan", "rescore", "total", "cpu")
 
 

@@ -37,7 +37,7 @@ public interface PhotoFinder {
 
     /**
      * Index new, changed, moved and deleted photos on a background thread. Cancelling stops the run after the current
-     * photo; its batch is committed. Empty if a run is active, which then goes over the photos once more.
+     * photo; its batch is committed. Empty if a run is active, which then makes another pass.
      */
     CompletableFuture<Optional<IndexRun.Outcome>> indexLater();
 

@@ -230,7 +230,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
 
     /**
      * Index new, changed, moved and deleted photos, on the calling thread and at its priority, until all are done or
-     * {@link #stopIndexing}. If a run is active, it goes over the photos once more and this returns empty at once.
+     * {@link #stopIndexing}. If a run is active, that run makes another pass and this call returns empty at once.
      * IOException with the reason if the run fails; what was committed is kept.
      */
     public Optional<IndexRun.Outcome> index() throws IOException {

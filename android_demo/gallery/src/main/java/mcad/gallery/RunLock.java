@@ -1,7 +1,7 @@
 package mcad.gallery;
 
 /**
- * Allows one run at a time. A caller that comes during a run makes it go over the photos once more, or stops and
+ * Allows one run at a time. A caller that comes during a run makes it do another pass over the photos, or stops and
  * replaces it.
  */
 final class RunLock {
@@ -10,8 +10,8 @@ final class RunLock {
     private boolean stopped;
 
     /**
-     * Begin a run; false if one is active, which will go over the photos once more. {@code instead}: stop the active
-     * run, wait for its last commit, and begin.
+     * Begin a run; false if one is active, which will then make another pass. {@code instead}: stop the active run,
+     * wait for its last commit, and begin.
      */
     synchronized boolean begin(boolean instead) {
         if (running && !instead) {

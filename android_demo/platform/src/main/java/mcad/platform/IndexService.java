@@ -37,7 +37,7 @@ public final class IndexService extends Service {
     private static final long LATER_MS = TimeUnit.MINUTES.toMillis(15);
     /** The daily limit of a service of this type. */
     private static final long MOST_MS = TimeUnit.HOURS.toMillis(6);
-    /** Below the main thread. From 10 on, Android restricts a thread to the slow cores. */
+    /** Lower than the main thread's. From 10 on, Android restricts a thread to the slow cores. */
     private static final int NICE = 5;
 
     private final Runnable listener = this::showProgress;

@@ -106,8 +106,8 @@ public final class MediaSearch {
 
     /**
      * Index now, in a foreground service; call it from a visible screen. It ends a pause, but waits for a charger if
-     * the user chose so. An active run goes over the photos once more. If Android allows no service, a job indexes as
-     * soon as it may.
+     * the user chose so. An active run makes another pass. If Android allows no service, a job indexes as soon as it
+     * may.
      */
     public static void indexNow(Context context) {
         try {

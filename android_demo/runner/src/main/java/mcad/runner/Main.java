@@ -78,7 +78,7 @@ public final class Main {
         return document;
     }
 
-    /** Folders that may hold an NPU's libraries: those of ONNX Runtime's libraries. */
+    /** The folders of java.library.path, which may hold an NPU's libraries. */
     static List<File> libraries() {
         List<File> folders = new ArrayList<>();
         String path = System.getProperty("java.library.path");

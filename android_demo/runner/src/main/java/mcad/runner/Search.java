@@ -14,7 +14,7 @@ import mcad.engine.index.PhotoIndex;
 import mcad.engine.text.Tokenizer;
 import mcad.engine.towers.Tower;
 
-/** Mode search: measures the memory of only what a search needs, then each stage of many searches. */
+/** Mode search: measures the memory that a search needs, and nothing else; then each stage of many searches. */
 final class Search {
     private static final String[] STAGES = {"tokenize", "text", "scan", "rescore", "total"};
 

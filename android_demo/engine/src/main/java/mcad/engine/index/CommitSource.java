@@ -105,7 +105,7 @@ final class CommitSource {
         return found;
     }
 
-    /** Write the rows of the absorbed segments and the pending photos, by ascending path. */
+    /** Write the rows of the merged segments and the pending photos, by ascending path. */
     void merge(boolean[] absorbed, float[] axis, SegmentWriter out) throws IOException {
         Merged rows = new Merged(absorbed);
         while (rows.next()) {

@@ -204,7 +204,7 @@ final class Segment implements Closeable {
         row.get(out);
     }
 
-    /** As {@link #record}, for places in ascending order: reads many at once. */
+    /** As {@code record}, for places in ascending order: reads many at once. */
     void recordInOrder(int index, byte[] out) throws IOException {
         if (index < windowStart || index >= windowStart + windowRows || windowStart < 0) {
             windowStart = index;
