@@ -137,7 +137,7 @@ class App:
 
 
 def build(bundle: Bundle, folder: Path) -> App:
-    """Build a bundle's APK, and compile app and tests, in a new `folder`. BuildError if that
+    """Build a bundle's APK and compile app and tests in a new `folder`. BuildError if that
     fails."""
     folder.mkdir()
     options = BuildOptions(accept_licence=find_licence(bundle.student.licence).name)

@@ -24,7 +24,7 @@ import mcad.engine.towers.Ladder;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Photo search for one app: open it once per process, {@link #index} from a service or a job, {@link #search} from
+ * Search over a photo library: open it once per process, {@link #index} from a service or a job, {@link #search} from
  * anywhere. All methods may be called from any thread, but those that throw IOException block, so keep them off the
  * main thread. Searches run one by one on an internal thread; each sees the last commit of the index. Choosing and
  * quarantining rungs, the self-test and rebuilding a damaged index happen inside.
