@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,10 +17,12 @@ from typer.testing import CliRunner
 from mcad_mobile.cli.command import app
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill import run, teachers, trainees
+from mcad_mobile.distill import run, teachers, text_only, trainees
 from mcad_mobile.distill.dataset import BatchSampler, Extra, Views
 from mcad_mobile.distill.recipe import Recipe, fit_batches
+from mcad_mobile.distill.text_only import TextRecipe
 from mcad_mobile.distill.trainees import StudentChoice, load_trainee
+from mcad_mobile.embed import on_ray
 from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import DataError, StudentError
 from mcad_mobile.students import timm_transformers
@@ -133,6 +136,131 @@ def test_without_options_teachers_are_our_own_and_files_lie_under_build(distill,
     packaged, *_ = distill("--smoke")
     assert len(packaged.val) == len(packaged.train) // 3
     assert all(photo.captions[0].startswith("a photo of ") for photo in packaged.train)
+
+
+@pytest.fixture
+def told(monkeypatch, tmp_path):
+    """Runs the command, where training has a result; and what it was to train with."""
+
+    def call(*options: object) -> Any:
+        given = []
+
+        def train(material, out, recipe, cache, show, asked):
+            given.append((material, asked))
+            asked.record(3, {"loss": 0.5, "val": 2.0})
+            return Retrieval(9, 18, RecallAt(10.0, 20.0, 30.0), RecallAt(40.0, 50.0, 60.0))
+
+        monkeypatch.setattr(run, "train", train)
+        for name in ("load_duals", "load_single", "load_classifier"):
+            monkeypatch.setattr(teachers, name, lambda *arguments: arguments[:-1])
+        place = ["--out", tmp_path / "student", "--cache", tmp_path / "cache"]
+        command = ["distill", *place, *options]
+        return CliRunner().invoke(app, [str(word) for word in command]), *given
+
+    return call
+
+
+def test_the_result_of_a_run_is_told(told, packaged_pairs, tmp_path, monkeypatch):
+    data = ("--data", packaged_pairs)
+    done, (_, asked) = told(*data)
+    assert done.stdout == f"{tmp_path / 'student'}: mR 35.0 on the validation split\n"
+    assert asked.ray is None and "smoke" not in done.stderr
+    done, _ = told(*data, "--json")
+    assert json.loads(done.stdout) == {
+        "student": str(tmp_path / "student"),
+        "val": {
+            **{"photos": 9, "captions": 18, "mean_recall": 35.0},
+            "text_to_image": {"r1": 10.0, "r5": 20.0, "r10": 30.0},
+            "image_to_text": {"r1": 40.0, "r5": 50.0, "r10": 60.0},
+        },
+    }
+    done, (material, _) = told(*data, "--smoke")
+    assert {len(photo.captions) for photo in [*material.train, *material.val]} == {1}
+    told_of = f"--smoke: {len(material.train)} photos, one pass: it works, and finds nothing"
+    assert told_of in done.stderr
+    connected = []
+    monkeypatch.setattr(on_ray, "connected", connected.append)
+    _, (_, asked) = told(*data, "--ray", "here:6379")
+    assert (connected, asked.ray) == (["here:6379"], "here:6379")
+
+
+def test_losses_are_written_where_tensorboard_reads_them(told, packaged_pairs, monkeypatch):
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            written.append(folder)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            written.append("closed")
+
+        def add_scalar(self, *values):
+            written.append(values)
+
+    monkeypatch.setitem(sys.modules, "tensorboard", ModuleType("tensorboard"))
+    module = ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    told("--data", packaged_pairs, "--tensorboard", "logs")
+    assert written == ["logs", ("loss", 0.5, 3), ("val", 2.0, 3), "closed"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "give --data DIR, or --smoke"),
+        (("--smoke", "--things", "t"), "--things is for --text-only"),
+        (("--smoke", "--begin-with", "t"), "--begin-with is for --text-only"),
+        (("--text-only", "--data", "d"), "--text-only makes no use of --data: leave it out"),
+        (("--text-only", "--epochs", 3), "--text-only makes no use of --epochs: leave it out"),
+        (("--text-only", "--extra-captions", "c"), "Invalid value for --things: --text-only needs"),
+        (("--text-only", "--things", "t"), "Invalid value for --extra-captions: --text-only needs"),
+    ],
+)
+def test_what_distill_would_ignore_is_wrong_usage(told, options, message):
+    done, *trained = told(*options)
+    assert (done.exit_code, trained) == (2, [])
+    assert message in " ".join(done.output.replace("│", " ").split())
+
+
+def test_a_text_tower_is_trained_as_was_asked_for(told, tmp_path, monkeypatch):
+    calls = []
+
+    class Material:
+        languages = ("de", "ja")
+
+        @staticmethod
+        def read(*about):
+            calls.append(about)
+            return Material
+
+    def train_text_tower(material, out, recipe, cache, advance):
+        calls.append((material, out, recipe, cache))
+
+    monkeypatch.setattr(text_only, "TextMaterial", Material)
+    monkeypatch.setattr(text_only, "train_text_tower", train_text_tower)
+    needed = ("--text-only", "--things", "t.tgz", "--extra-captions", "a", "--extra-captions", "b")
+    (done,) = told(*needed)
+    out, cache = tmp_path / "student", tmp_path / "cache"
+    captions = [Path("a"), Path("b")]
+    assert done.stdout == f"{out}: 2 languages\n"
+    assert calls == [
+        (None, captions, Path("t.tgz"), [], None),
+        (Material, out, TextRecipe(), cache),
+    ]
+    (tmp_path / "r.json").write_text('{"steps": 7}')
+    more = ("--student", "s", "--languages", "de,ja", "--begin-with", "w", "--seed", 5)
+    (done,) = told(
+        *needed, *more, "--arithmetic", "fp32", "--recipe", tmp_path / "r.json", "--json"
+    )
+    assert json.loads(done.stdout) == {"student": str(out)}
+    assert calls[2:] == [
+        ("s", captions, Path("t.tgz"), ["de", "ja"], "w"),
+        (Material, out, TextRecipe(steps=7, seed=5, arithmetic="fp32"), cache),
+    ]
 
 
 class Trained:

@@ -160,6 +160,34 @@ def test_a_job_goes_on_by_the_rung_that_it_began_with_and_pieces_as_large(
         embed(listed(*names), other, out, Options())
 
 
+def test_a_rung_is_chosen_once_for_all_workers_and_not_for_gpus(
+    tasks, tmp_path, listed, bundle, photos, monkeypatch
+):
+    chosen = []
+
+    def engine(searched, **options):
+        chosen.append((searched.directory, options))
+        return SimpleNamespace(image_rung=SimpleNamespace(rung=bundle.image.rungs[0]))
+
+    monkeypatch.setattr(embedding, "SearchEngine", engine)
+    (name, *_) = sorted(path.name for path in photos.iterdir())
+
+    def run(out, **options):
+        embed(listed(name), bundle, str(tmp_path / out), Options(**options), warn=warned.append)
+
+    warned = []
+    run("a")
+    run("a")  # as it began
+    run("a", runtime="onnx")
+    assert chosen == [(bundle.directory, {"runtime": None, "fastest": True, "warn": warned.append})]
+    run("a", runtime="litert")  # which is another job, unless it is the same rung
+    run("b", runtime="onnx")
+    assert [options["runtime"] for _, options in chosen[1:]] == ["litert", "onnx"]
+    del chosen[:]
+    run("c", gpus=0.5)
+    assert chosen == []
+
+
 def test_names_that_are_no_text_are_listed_where_there_is_nothing_else(tasks, bundle, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -346,6 +374,13 @@ def test_bytes_that_have_changed_are_an_error_of_the_shard_however_it_is_read():
         assert len(list(use(ShardFile(io.BytesIO(data), "a.parquet")))) == 1
         with pytest.raises(ShardError, match=r"a\.parquet is half written or damaged"):
             list(use(ShardFile(io.BytesIO(changed), "a.parquet")))
+
+
+def test_other_parquet_files_are_no_shards():
+    file = io.BytesIO()
+    parquet.write_table(arrow.table({"key": ["a"]}), file, store_schema=False)
+    with pytest.raises(ShardError, match=r"a\.parquet is a Parquet file, but not a shard"):
+        ShardFile(file, "a.parquet")
 
 
 def test_a_job_is_what_decides_an_embedding(bundle):
