@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mcad_mobile.base import machine
 from mcad_mobile.base.machine import allowed_cores, pin
 from mcad_mobile.errors import BenchError
 
@@ -51,6 +52,55 @@ def test_pin_takes_the_last_cores() -> None:
         assert os.sched_getaffinity(0) == {max(allowed)}
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+def test_where_nothing_can_be_pinned_all_cores_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS."""
+    for name in ("sched_getaffinity", "sched_setaffinity"):
+        monkeypatch.delattr(os, name)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert (allowed_cores(Path("none")), pin(3)) == (3, [])
+    with pytest.raises(BenchError, match="may use 3 cores") as raised:
+        pin(4)
+    assert raised.value.hint == "Use --threads 1 to 3."
+    niced: list[int] = []
+    monkeypatch.setattr(os, "nice", niced.append)
+    for system, expected in (("darwin", []), ("linux", [5])):
+        monkeypatch.setattr(machine.sys, "platform", system)
+        machine.step_back()
+        assert niced == expected
+
+
+def test_a_processor_is_described_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    flags = "sse4_1 avx2 avx512f avx512_vnni avx_vnni avx512_bf16 amx_int8 amx_bf16"
+    intel = f"processor\t: 0\nmodel name\t: Intel Xeon\nflags\t\t: {flags} fpu\n"
+    arm = "CPU part\t: 0xd40\nFeatures\t: asimd asimddp i8mm bf16 sve\n"
+    told = {
+        intel: "Intel Xeon, aarch64: SSE4.1, AVX2, AVX-512, AVX-512 VNNI, AVX VNNI, bf16, "
+        "AMX int8, AMX bf16",
+        intel + "flags : avx2 fpu\n": "Intel Xeon, aarch64: AVX2",
+        arm: "0xd40, aarch64: NEON, dot product, i8mm, bf16, SVE",
+        "Hardware : Qualcomm\n": "Qualcomm, aarch64: not told",
+        "processor : 0\n": "unknown, aarch64: not told",
+        "": "a chip, aarch64: not told",
+    }
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("platform.processor", lambda: "a chip")
+    monkeypatch.setattr(machine, "emulator", lambda: "")
+    for cpuinfo, line in told.items():
+        monkeypatch.setattr(machine, "cpuinfo", lambda cpuinfo=cpuinfo: cpuinfo)
+        assert machine.summary() == line
+    monkeypatch.setattr(machine, "emulator", lambda: "qemu-aarch64")
+    assert machine.summary() == machine.name() == "aarch64, emulated by qemu-aarch64"
+    programs = {"/usr/bin/qemu-aarch64": "qemu-aarch64", "/opt/qemu-user/python3.11": ""}
+    assert {path: machine.emulator_among(path) for path in programs} == programs
+    file = tmp_path / "schedstat"
+    monkeypatch.setattr(machine, "Path", lambda path: file)
+    for text, seconds in (("1 2500000000 3", 2.5), ("1", None), ("", None)):
+        file.write_text(text)
+        assert machine.waited_s() == seconds
 
 
 def test_waiting_for_a_core_is_seen() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from mcad_mobile.base import files
 from mcad_mobile.base.files import replace_folder, restore, set_aside
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.errors import BundleError
+from mcad_mobile.errors import BundleError, DiskError
 from tests.support.paths import ROOT
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -102,3 +105,63 @@ def test_a_bundle_that_never_was_is_still_missing(
     for directory in (Path("no"), Path("."), Path("/")):  # noqa: PTH201
         with pytest.raises(BundleError, match="No bundle at"):
             Bundle.load(directory)
+
+
+def error(number: int, file: str | None = None) -> OSError:
+    return OSError(number, os.strerror(number), *([] if file is None else [file]))
+
+
+def test_errors_of_a_disk_say_what_is_the_matter_and_others_are_not_the_disk_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, denied, full = tmp_path / "out", os.strerror(errno.EACCES), os.strerror(errno.ENOSPC)
+    for raised, about, message in (
+        (error(errno.EACCES, "/b"), path, f"{path} cannot be written: {denied} (/b)."),
+        (error(errno.EACCES, str(path)), path, f"{path} cannot be written: {denied}."),
+        (error(errno.EACCES), path, f"{path} cannot be written: {denied}."),
+        (error(errno.ENOSPC, "/b"), None, f"/b cannot be read or written: {full}."),
+        (error(errno.ENOSPC), None, f"A file cannot be read or written: {full}."),
+    ):
+        found = files.trouble(about, raised)
+        assert found is not None and found.message == message
+        room = raised.errno == errno.ENOSPC
+        assert found.hint.startswith("Free some space" if room else "Choose another place")
+    for number in (errno.EDQUOT, errno.EFBIG):
+        assert files.refused(path, error(number)).hint.startswith("Free some space")
+    of_a_disk = (errno.EROFS, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR)
+    assert all(files.trouble(path, error(number)) for number in of_a_disk)
+    usage = shutil.disk_usage(tmp_path)._replace(free=(1 << 20) - 1)
+    others = (ValueError("no"), error(errno.ENOENT, "/b"))
+    assert [files.trouble(path, raised) for raised in others] == [None, None]
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    # Libraries say it in their own words: where nothing is free, it is believed.
+    for raised in others:
+        found = files.trouble(path, raised)
+        assert found is not None and found.message == f"The disk of {tmp_path} is full: {raised}"
+    assert files.trouble(path, KeyboardInterrupt()) is files.trouble(None, others[0]) is None
+    usage = usage._replace(free=1 << 20)
+    assert files.trouble(path, others[0]) is None
+
+
+def test_room_and_places_are_checked_before_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=5_000_000)
+    asked: list[Path] = []
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: asked.append(folder) or usage)
+    deep = tmp_path / "new" / "er" / "file"
+    files.check_writable(deep, 5_000_000)
+    assert asked == [tmp_path] and list(tmp_path.iterdir()) == []
+    with pytest.raises(DiskError) as raised:
+        files.check_writable(deep, 6_000_000)
+    assert raised.value.message == f"{tmp_path} has 5 MB free; at least 6 are needed."
+    files.check_file(deep)
+    (tmp_path / "there").touch()
+    files.check_file(tmp_path / "there")
+    with pytest.raises(DiskError, match="is a folder, and a file is to be written there"):
+        files.check_file(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(DiskError, match="there is there, and may not be written"):
+        files.check_file(tmp_path / "there")
+    with pytest.raises(DiskError, match=r"there/file cannot be written: Not a directory"):
+        files.check_file(tmp_path / "there" / "file")

@@ -160,7 +160,7 @@ def test_a_job_goes_on_by_the_rung_that_it_began_with_and_pieces_as_large(
         embed(listed(*names), other, out, Options())
 
 
-def test_a_rung_is_chosen_once_for_all_workers_and_not_for_gpus(
+def test_a_rung_is_chosen_once_for_all_workers_and_shards_are_not_begun_twice(
     tasks, tmp_path, listed, bundle, photos, monkeypatch
 ):
     chosen = []
@@ -186,6 +186,15 @@ def test_a_rung_is_chosen_once_for_all_workers_and_not_for_gpus(
     del chosen[:]
     run("c", gpus=0.5)
     assert chosen == []
+    (tmp_path / "list.txt").write_bytes(f"{tmp_path / 'later.jpg'}\n".encode() + b"caf\xe9.jpg\n")
+    source = Source(str(tmp_path / "list.txt"))
+    found = embed(source, bundle, str(tmp_path / "d"), Options())
+    assert {photo.key for photo in found.left_out} == {
+        str(tmp_path / "later.jpg"),
+        f"{tmp_path / 'list.txt'}:2",
+    }
+    with pytest.raises(ShardError, match="holds 1 shards already"):  # if no photo is in it yet
+        embed(source, bundle, str(tmp_path / "d"), Options(resume=False))
 
 
 def test_names_that_are_no_text_are_listed_where_there_is_nothing_else(tasks, bundle, tmp_path):
