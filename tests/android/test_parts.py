@@ -411,10 +411,12 @@ def test_an_app_bundle_has_its_files_where_google_play_wants_them(
     monkeypatch.setattr(app, "sign_apk", signed)
     monkeypatch.setattr(app, "sign_aab", signed)
     bundled = False
-    built = app.build_app(bundle, tmp_path / "out" / "demo.apk", key="mine")  # type: ignore[arg-type]
+    key, steps = signing.Key(tmp_path / "k", "me"), []
+    built = app.build_app(bundle, tmp_path / "out" / "demo.apk", key=key, progress=steps.append)
+    assert steps == ["compiling resources", "packing and signing"]
     assert (built.package, built.bytes, built.notes) == (tmp_path / "out/demo.apk", 6, ("Hm.",))
     assert (built.rungs["text"], built.left_out) == (["onnx fp32"], {"x": "y"})
-    assert keys == ["mine"]
+    assert keys == [key]
     stored = {info.filename: info.compress_type for info in packages[0].infolist()}
     # The largest library is the last one.
     libraries = [name for name in stored if name.startswith("lib/")]
@@ -441,7 +443,7 @@ def test_an_app_bundle_has_its_files_where_google_play_wants_them(
     assert {names[f"lib/{ABI}/{name}.so"] for name in "bc"} == {zipfile.ZIP_DEFLATED}
     native = {"enabled": False, "alignment": "PAGE_ALIGNMENT_16K"}
     assert config == {"optimizations": {"uncompressNativeLibraries": native}}
-    assert keys == ["mine", "debug"] and built.bytes == 6
+    assert keys == [key, "debug"] and built.bytes == 6
     for text in ("<nothing/>", "<manifest x>"):
         with pytest.raises(BuildError, match=r"The manifest of p has no <"):
             apk.complete_manifest(text, "p", extracted=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import mcad_mobile
-from mcad_mobile.errors import MissingExtra, install_line, require
+from mcad_mobile import errors
+from mcad_mobile.errors import McadError, MissingExtra, install_line, require
 from tests.support.paths import ROOT
 
 
@@ -91,3 +94,50 @@ def test_an_extra_is_installed_from_where_the_package_came(
         check=True,
     )
     assert done.stdout.strip() == line
+
+
+# How sentences begin that say what to do.
+DO = re.compile(
+    "Add|Ask|Calibrate|Change|Check|Choose|Compare|Complete|Connect|Cut|Delete|Do|Embed|Export|"
+    "Fetch|Find|Free|Give|Install|Keep|Leave|Load|Look|Lower|Make|Measure|Name|Open|Put|Raise|"
+    "Reboot|Reconnect|Remove|Report|Restore|Run|Save|Say|See|Sign|Start|Swap|Train|Try|Tune|"
+    "Unplug|Update|Upload|Use|Wait|Write"
+)
+
+
+def text_of(node: ast.expr, constants: dict[str, str]) -> str:
+    """A text of the source, with {} for values; "" for what is made elsewhere."""
+    match node:
+        case ast.Constant(str(text)):
+            return text
+        case ast.JoinedStr():
+            return "".join(text_of(part, constants) or "{}" for part in node.values)
+        case ast.BinOp():
+            return text_of(node.left, constants) + text_of(node.right, constants)
+        case ast.IfExp():
+            return text_of(node.body, constants)
+        case ast.Name():
+            return constants.get(node.id, "")
+    return ""
+
+
+def test_errors_say_what_went_wrong_and_then_what_to_do() -> None:
+    kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
+    kinds = {name for name in kinds if issubclass(getattr(errors, name), McadError)}
+    seen = 0
+    for file in sorted((ROOT / "mcad_mobile").rglob("*.py")):
+        tree = ast.parse(file.read_text("utf-8"))
+        constants = {
+            node.targets[0].id: text_of(node.value, {})
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in kinds:
+                continue
+            message, *hints = (text_of(argument, constants) for argument in node.args)
+            first, *_ = message.split() or [""]
+            at = f"{file.name}:{node.lineno}"
+            assert not DO.fullmatch(first), f"{at} says first what to do: {message}"
+            seen += any(DO.match(hint) is not None for hint in hints)
+    assert seen > 200  # of most errors it is known

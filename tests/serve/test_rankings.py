@@ -25,7 +25,7 @@ from mcad_mobile.engine.sync import Synced
 from mcad_mobile.errors import PhotoError, PhotoIndexError
 from mcad_mobile.serve import indexing, search
 from mcad_mobile.serve import photos as thumbnails
-from mcad_mobile.serve.indexes import Catalog, Snapshot, path_id
+from mcad_mobile.serve.indexes import Catalog, Snapshot, day, path_id
 from mcad_mobile.serve.photos import Thumbnails, Uploads, file_state
 from mcad_mobile.serve.records import Filter, Hit
 from mcad_mobile.serve.search import Asked, Searcher
@@ -137,6 +137,27 @@ def test_a_photo_of_the_query_is_not_counted_and_words_that_are_its_path_change_
     assert (like.photos, like.total, len(like.hits)) == (9, 9, 9)
     words = Searcher().answer(asked(paths, (Part(paths[3]),)), 0, 64)
     assert words.photos == 10
+
+
+def test_an_answer_without_a_query_has_a_page_of_the_newest_photos() -> None:
+    minutes = 28_000_000
+    one = asked([f"/p/{place}.jpg" for place in range(9)], ())
+    taken = np.arange(9) * 1440 + minutes
+    catalog = Catalog(one.snapshot.catalog.paths, taken)
+    one = replace(one, snapshot=Snapshot(one.snapshot.index, catalog))
+    found = Searcher().answer(one, 2, 3)
+    assert (found.offset, found.photos, found.total, found.ms) == (2, 9, 9, None)
+    assert names(found.hits) == [f"/p/{place}.jpg" for place in (6, 5, 4)]
+    assert found.hits[0] == Hit(path_id("/p/6.jpg"), "6.jpg", "/p", day(minutes + 6 * 1440))
+    assert one.engine.asked == []
+    words = Searcher().answer(replace(one, parts=WORDS), 1, 2)
+    assert (words.offset, words.ms, words.simulated, words.truncated) == (
+        1,
+        {"total": 1.5},
+        False,
+        False,
+    )
+    assert words.hits[0].score == 1 - 1 / 1e5
 
 
 def test_a_folder_is_ranked_alone() -> None:

@@ -126,3 +126,43 @@ def test_a_tower_is_as_fast_as_its_fastest_of_three_runs(
     assert time_tower(bundle, "image", seen.append) == 2.0  # type: ignore[arg-type]
     assert len(seen) == 3 and seen[0].keys() == {"pixels"}
     assert len(seen[0]["pixels"]) == len(bundle.array(bundle.image.golden.embeddings))
+
+
+def test_onnx_runtime_takes_little_memory_and_as_many_threads_as_asked(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+
+    def session(path: Path, options: Any, providers: Any) -> Any:
+        opened.append((options, providers))
+        if fails:
+            raise RuntimeError(fails.pop())
+        return session_of(path, options, providers=providers)
+
+    fails: list[str] = []
+    session_of = onnx.ort.InferenceSession
+    monkeypatch.setattr(onnx.ort, "InferenceSession", session)
+    path = bundle.path(bundle.image.rungs[0].files[0])
+    tower = onnx.OnnxTower(path, 3)
+    ((options, providers),) = opened
+    assert (tower.kernels, providers) == ("CPU", ["CPUExecutionProvider"])
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+    assert (options.enable_cpu_mem_arena, options.log_severity_level) == (False, 3)
+    fusion = "optimization.disable_specified_optimizers"
+    assert options.get_session_config_entry(fusion) == "SkipLayerNormFusion"
+    with pytest.raises(RuntimeError):
+        options.get_session_config_entry("session.x64quantprecision")
+    # Where a model has no exact kernels, its products run in floats.
+    opened.clear()
+    fails.append("no such kernel")
+    tower = onnx.OnnxTower(path, exact_kernels=True)
+    assert tower.kernels == "CPU, exact kernels" and len(opened) == 2
+    options = opened[1][0]
+    assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    assert options.graph_optimization_level == onnx.ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    assert options.intra_op_num_threads == 1
+    opened.clear()
+    fails.append("it is broken")
+    with pytest.raises(RuntimeUnavailable, match=r"cannot load .*image\.onnx: it is broken"):
+        onnx.OnnxTower(path)
+    assert len(opened) == 1
