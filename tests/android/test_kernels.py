@@ -54,11 +54,11 @@ def test_a_phone_of_android_8_loads_it_and_one_with_large_pages(
     assert strings["name"] == {"libmcad_search.so"}
     assert strings["needs"] == {"libc.so", "libm.so"}
     assert strings["imports"] <= LIBC | LIBM
-    kernel = (android_demo() / "engine/src/main/java/mcad/engine/index/Kernel.java").read_text()
-    natives = set(re.findall(r"static native \S+ (\w+)\(", kernel))
-    prefix = "Java_mcad_engine_index_Kernel_"
+    engine = android_demo() / "engine/src/main/java"
     assert {name for name in strings["exports"] if name.startswith("Java")} == {
-        f"{prefix}{name}" for name in natives
+        f"Java_{'_'.join(path.relative_to(engine).with_suffix('').parts)}_{name}"
+        for path in engine.rglob("*.java")
+        for name in re.findall(r"static native \S+ (\w+)\(", path.read_text())
     }
 
 

@@ -25,7 +25,7 @@ LEVELS = (
     else ("plain", "AVX2", "AVX-512 VPOPCNTDQ")
 )
 # Version of the structures' layout in the C sources.
-LAYOUT = 5
+LAYOUT = 6
 
 _INSTALL = (
     "Install mcad-mobile again; in a checkout by `pip install --no-deps -e .`, which needs a C "

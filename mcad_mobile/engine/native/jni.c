@@ -1,6 +1,6 @@
-/* JNI bindings of the kernels, for mcad.engine.index.Kernel. Arguments and file contents are checked before they are
- * used to access memory; errors become Java exceptions. Java arrays are small and copied; direct buffers over mapped
- * files are read in place. */
+/* JNI bindings of the kernels, for mcad.engine.index.Kernel and mcad.engine.photos.Resize. Arguments and file contents
+ * are checked before they are used to access memory; errors become Java exceptions. Java arrays are small and copied;
+ * direct buffers over mapped files are read in place. */
 #include "kernel.h"
 #include <fcntl.h>
 #include <stdlib.h>
@@ -22,6 +22,7 @@ enum {
     LONGS = 204,
     FLOATS = 205,
     DOUBLES = 206,
+    SET_BYTES = 208,
     SET_INTS = 211,
     SET_FLOATS = 213,
     BUFFER_ADDRESS = 230,
@@ -112,7 +113,7 @@ static void set_ints(Call *c, Object array, size_t start, size_t count, const in
 
 static size_t bit_bytes(size_t count) { return (count + 63) / 64 * 8; }
 
-EXPORT int32_t Java_mcad_engine_index_Kernel_layout(Env env, Object class) {
+EXPORT int32_t Java_mcad_engine_base_NativeLibrary_layout(Env env, Object class) {
     (void)env, (void)class;
     return mcad_layout();
 }
@@ -362,4 +363,55 @@ EXPORT int32_t Java_mcad_engine_index_Kernel_rescore(
     if (!c.failed) CALL(env, SET_FLOATS, Region *)(env, cosines, 0, (int32_t)all, scores);
     finish(&c);
     return status;
+}
+
+/* The taps of `size` pixels, each within `available` ones. */
+static Taps taps_of(Call *c, Object first, Object count, Object weights, size_t available) {
+    Taps taps = {.size = length(c, first)};
+    check(c, taps.size > 0, "first");
+    taps.first = numbers(c, first, INTS, sizeof *taps.first, taps.size, "first");
+    taps.count = numbers(c, count, INTS, sizeof *taps.count, taps.size, "count");
+    taps.most = c->failed ? 0 : length(c, weights) / taps.size;
+    taps.weights = numbers(c, weights, INTS, sizeof *taps.weights, taps.size * taps.most, "weights");
+    for (size_t i = 0; i < taps.size && !c->failed; i++) {
+        check(c, taps.count[i] >= 0 && (size_t)taps.count[i] <= taps.most, "count");
+        check(c, taps.first[i] >= 0 && (size_t)taps.first[i] + (size_t)taps.count[i] <= available, "first");
+    }
+    return taps;
+}
+
+/* Write a row of pixels, resized, to `rgb` from `start` on. */
+EXPORT void Java_mcad_engine_photos_Resize_row(
+    Env env, Object class, Object argb, Object first, Object count, Object weights, Object rgb, int32_t start) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t width = length(&c, argb);
+    uint32_t *pixels = numbers(&c, argb, INTS, sizeof *pixels, width, "argb");
+    Taps taps = taps_of(&c, first, count, weights, width);
+    check(&c, start >= 0 && (size_t)start + 3 * taps.size <= length(&c, rgb), "start");
+    uint8_t *resized = take(&c, 3 * taps.size, 1);
+    if (!c.failed) {
+        mcad_resize_row(pixels, width, &taps, resized);
+        CALL(env, SET_BYTES, Region *)(env, rgb, start, (int32_t)(3 * taps.size), resized);
+    }
+    finish(&c);
+}
+
+/* Write rows of `stride` bytes, resized, to `out`. */
+EXPORT void Java_mcad_engine_photos_Resize_columns(
+    Env env, Object class, Object rows, int32_t stride, Object first, Object count, Object weights, Object out) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t size = length(&c, rows), wide = (size_t)stride;
+    check(&c, stride > 0 && size % wide == 0, "stride");
+    const uint8_t *bytes = numbers(&c, rows, BYTES, 1, size, "rows");
+    Taps taps = taps_of(&c, first, count, weights, c.failed ? 0 : size / wide);
+    check(&c, length(&c, out) == taps.size * wide, "out");
+    int32_t *sums = take(&c, c.failed ? 0 : wide, sizeof *sums);
+    uint8_t *resized = take(&c, c.failed ? 0 : taps.size * wide, 1);
+    if (!c.failed) {
+        mcad_resize_columns(bytes, wide, &taps, sums, resized);
+        CALL(env, SET_BYTES, Region *)(env, out, 0, (int32_t)(taps.size * wide), resized);
+    }
+    finish(&c);
 }

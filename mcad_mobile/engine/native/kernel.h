@@ -54,6 +54,18 @@ typedef struct {
     size_t photos, first, end;
 } Filter;
 
+/* What each of `size` pixels of a resized photo is made of: `count` pixels from `first` on, by their weights. */
+typedef struct {
+    size_t size, most;
+    const int32_t *first, *count; /* [size] */
+    const int32_t *weights;       /* [size][most] */
+} Taps;
+
+/* A row of pixels, composed over white in place, to `taps->size` pixels of three bytes. */
+void mcad_resize_row(uint32_t *argb, size_t width, const Taps *, uint8_t *rgb);
+/* Rows of `stride` bytes to `taps->size` rows; `sums` has room for a row. */
+void mcad_resize_columns(const uint8_t *rows, size_t stride, const Taps *, int32_t *sums, uint8_t *out);
+
 size_t mcad_scan(const Scan *, int level);
 int mcad_rescore(const Segment *, size_t count, size_t k, int level);
 int64_t mcad_probe_cells(const Filter *, const int64_t *order, size_t cells, size_t enough, int level);

@@ -36,6 +36,7 @@ FUNCTIONS = {
     "LONGS": "GetLongArrayRegion",
     "FLOATS": "GetFloatArrayRegion",
     "DOUBLES": "GetDoubleArrayRegion",
+    "SET_BYTES": "SetByteArrayRegion",
     "SET_INTS": "SetIntArrayRegion",
     "SET_FLOATS": "SetFloatArrayRegion",
     "NEW_INTS": "NewIntArray",

@@ -13,6 +13,8 @@ import java.util.List;
 import java.util.Random;
 import java.util.zip.CRC32;
 import mcad.engine.base.JsonFields;
+import mcad.engine.base.NativeLibrary;
+import mcad.engine.photos.ResizeUses;
 
 /**
  * What the kernels make of damage: `damage INDEX WORK SEED ROUNDS` searches copies of an index with bytes changed,
@@ -25,7 +27,7 @@ public final class KernelProbe {
     private KernelProbe() {}
 
     public static void main(String[] arguments) throws IOException {
-        Kernel.load();
+        NativeLibrary.load();
         if (arguments[0].equals("damage")) {
             damage(Paths.get(arguments[1]), Paths.get(arguments[2]), Long.parseLong(arguments[3]),
                 Integer.parseInt(arguments[4]));
@@ -239,6 +241,7 @@ public final class KernelProbe {
         uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[3], 1, 2));
         uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[3], 1, 4));
         uses.add(() -> rescore(columns, new long[4], 64, new int[] {1, 2, 9}, new int[3], 1, 3));
+        ResizeUses.wrong().forEach(use -> uses.add(use::run));
         List<Integer> accepted = new ArrayList<>();
         for (int use = 0; use < uses.size(); use++) {
             try {

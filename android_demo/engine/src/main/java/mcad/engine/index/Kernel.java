@@ -1,7 +1,6 @@
 package mcad.engine.index;
 
 import java.nio.ByteBuffer;
-import mcad.engine.McadException;
 
 /**
  * The search kernels in C (mcad_mobile/engine/native), shared with Python. They check their arguments:
@@ -9,35 +8,7 @@ import mcad.engine.McadException;
  * least significant first.
  */
 final class Kernel {
-    /** Overrides the app's library with a file. */
-    private static final String LIBRARY = "mcad.search.library";
-    private static final int LAYOUT = 5;
-    private static boolean loaded;
-
     private Kernel() {}
-
-    /** Load the library. McadException if it is missing or of another version. */
-    static synchronized void load() throws McadException {
-        if (loaded) {
-            return;
-        }
-        String path = System.getProperty(LIBRARY);
-        try {
-            if (path == null) {
-                System.loadLibrary("mcad_search");
-            } else {
-                System.load(path);
-            }
-            loaded = layout() == LAYOUT;
-        } catch (UnsatisfiedLinkError error) {
-            throw new McadException("The search kernels could not be loaded: " + error.getMessage() + ".", "Install the app again.", error);
-        }
-        if (!loaded) {
-            throw new McadException("The search kernels are of another version than the engine.", "Build both again, from one mcad-mobile.");
-        }
-    }
-
-    private static native int layout();
 
     /** Open a segment's file: its descriptor, -1 if it cannot be opened, -2 if its header has another CRC-32. */
     static native int open(byte[] path, int headerCrc);

@@ -10,6 +10,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.function.IntPredicate;
 import mcad.engine.McadException;
+import mcad.engine.base.NativeLibrary;
 import mcad.engine.base.Vectors;
 
 /**
@@ -209,7 +210,7 @@ public final class PhotoIndex implements Closeable {
 
     /** Read the manifest and map its segments; retry if a commit replaced them meanwhile. */
     static Commit load(Path directory) throws IOException {
-        Kernel.load();
+        NativeLibrary.load();
         Manifest manifest = Manifest.read(directory);
         while (true) {
             List<LiveSegment> segments = new ArrayList<>();

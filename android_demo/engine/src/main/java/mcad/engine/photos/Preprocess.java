@@ -66,7 +66,7 @@ public final class Preprocess {
     }
 
     /** Preprocess a decoded photo, which stays open. */
-    public float[] pixels(Photo photo) {
+    public float[] pixels(Photo photo) throws McadException {
         int[] scaled = scaled(photo.width(), photo.height());
         // Rotate after shrinking: a few thousand pixels instead of millions.
         Resize.Rgb small = upright(Resize.resize(photo, scaled[0], scaled[1], filter), photo.orientation());

@@ -1,6 +1,7 @@
 package mcad.engine.photos;
 
-import java.util.Arrays;
+import mcad.engine.McadException;
+import mcad.engine.base.NativeLibrary;
 
 /**
  * Resizes bit for bit as Pillow does (src/libImaging/Resample.c): two passes of a filter that widens as the photo
@@ -39,7 +40,8 @@ final class Resize {
     record Rgb(int width, int height, byte[] bytes) {}
 
     /** A photo on white, resized to {@code width} x {@code height}, without applying its orientation. */
-    static Rgb resize(Photo photo, int width, int height, Filter filter) {
+    static Rgb resize(Photo photo, int width, int height, Filter filter) throws McadException {
+        NativeLibrary.load();
         Taps across = new Taps(photo.width(), width, filter);
         Taps down = new Taps(photo.height(), height, filter);
         int[] row = new int[photo.width()];
@@ -47,71 +49,18 @@ final class Resize {
         byte[] narrow = new byte[photo.height() * stride];
         for (int y = 0; y < photo.height(); y++) {
             photo.readRow(y, row);
-            overWhite(row);
-            across(row, across, narrow, y * stride);
+            row(row, across.first, across.count, across.weights, narrow, y * stride);
         }
-        return new Rgb(width, height, down(narrow, down, stride));
+        byte[] small = new byte[height * stride];
+        columns(narrow, stride, down.first, down.count, down.weights, small);
+        return new Rgb(width, height, small);
     }
 
-    private static void across(int[] row, Taps taps, byte[] out, int at) {
-        int to = at;
-        for (int x = 0; x < taps.size; x++) {
-            int first = taps.first[x];
-            int red = 1 << PRECISION - 1;
-            int green = red;
-            int blue = red;
-            for (int k = 0; k < taps.count[x]; k++) {
-                int weight = taps.weights[x * taps.width + k];
-                int pixel = row[first + k];
-                red += (pixel >> 16 & 0xff) * weight;
-                green += (pixel >> 8 & 0xff) * weight;
-                blue += (pixel & 0xff) * weight;
-            }
-            out[to++] = clipped(red);
-            out[to++] = clipped(green);
-            out[to++] = clipped(blue);
-        }
-    }
+    /** Resize a row of pixels over white, and write it to {@code rgb} at {@code start}. */
+    static native void row(int[] argb, int[] first, int[] count, int[] weights, byte[] rgb, int start);
 
-    private static byte[] down(byte[] in, Taps taps, int stride) {
-        byte[] out = new byte[taps.size * stride];
-        int[] sums = new int[stride];
-        for (int y = 0; y < taps.size; y++) {
-            Arrays.fill(sums, 1 << PRECISION - 1);
-            for (int k = 0; k < taps.count[y]; k++) {
-                int weight = taps.weights[y * taps.width + k];
-                int from = (taps.first[y] + k) * stride;
-                for (int i = 0; i < stride; i++) {
-                    sums[i] += (in[from + i] & 0xff) * weight;
-                }
-            }
-            for (int i = 0; i < stride; i++) {
-                out[y * stride + i] = clipped(sums[i]);
-            }
-        }
-        return out;
-    }
-
-    private static byte clipped(int sum) {
-        int value = sum >> PRECISION;
-        return (byte) (value < 0 ? 0 : Math.min(value, 255));
-    }
-
-    /** Pillow's alpha_composite over opaque white, in its own fixed point. */
-    private static void overWhite(int[] row) {
-        for (int i = 0; i < row.length; i++) {
-            int alpha = row[i] >>> 24;
-            if (alpha != 255) {
-                row[i] = 0xFF000000 | over(row[i] >> 16 & 0xff, alpha) << 16 | over(row[i] >> 8 & 0xff, alpha) << 8
-                    | over(row[i] & 0xff, alpha);
-            }
-        }
-    }
-
-    private static int over(int value, int alpha) {
-        int sum = (value * alpha << 7) + (255 * (255 - alpha) << 7) + (0x80 << 7);
-        return (sum >> 8) + sum >> 8 >> 7;
-    }
+    /** Resize the height of rows of {@code stride} bytes. */
+    static native void columns(byte[] rows, int stride, int[] first, int[] count, int[] weights, byte[] out);
 
     /** The input pixels and weights of each output pixel. */
     private static final class Taps {
