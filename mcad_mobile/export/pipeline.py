@@ -107,13 +107,14 @@ def check_place(student: Student, request: BundleRequest) -> None:
         name: sum(weight.numel() for weight in student.tower(name).parameters()) for name in TOWERS
     }
     # No more than is needed, so that nothing that fits is refused: a weight takes one byte, or four
-    # in a float rung; the token table has 16 bits (a table of 4 bits is overestimated).
+    # in a float rung.
     rungs = sum(
         weights[name] * (4 if plan.precision == "fp32" else 1)
         for name, plans in keyed_plans(request.target, request.precisions).items()
         for plan in plans.values()
     )
-    check_writable(request.out, rungs + 2 * student.token_table.numel())
+    table = student.token_table.numel() * student.text_spec.table_bits // 8
+    check_writable(request.out, rungs + table)
     check_room(Path(tempfile.gettempdir()), 4 * max(weights.values()))  # a tower as float ONNX
 
 

@@ -132,26 +132,29 @@ def test_a_cloud_compiles_for_the_phone_that_was_named(export, tmp_path, monkeyp
 class Weighed:
     """A student of so many weights."""
 
-    def __init__(self, image: int, text: int, table: int) -> None:
+    def __init__(self, image: int, text: int, table: int, table_bits: int) -> None:
         self._weights = {"image": image, "text": text}
         self.token_table = torch.zeros(table)
+        self.text_spec = SimpleNamespace(table_bits=table_bits)
 
     def tower(self, name: str) -> nn.Module:
         return nn.Linear(self._weights[name], 1, bias=False)
 
 
 @pytest.mark.parametrize(
-    ("chip", "bytes_a_weight"),
-    [("cpu", 1 + 4), ("SM8650", 1 + 1)],  # int8 and fp32; a context binary and int8
+    ("chip", "bytes_a_weight", "table_bits"),
+    [("cpu", 1 + 4, 16), ("SM8650", 1 + 1, 4)],  # int8 and fp32; a context binary and int8
 )
-def test_room_is_asked_for_what_cannot_be_less(monkeypatch, tmp_path, chip, bytes_a_weight):
+def test_room_is_asked_for_what_cannot_be_less(
+    monkeypatch, tmp_path, chip, bytes_a_weight, table_bits
+):
     asked = []
     monkeypatch.setattr(pipeline, "check_writable", lambda *about: asked.append(about))
     monkeypatch.setattr(pipeline, "check_room", lambda *about: asked.append(about))
     request = BundleRequest(find_target(chip), tmp_path / "bundle")
-    pipeline.check_place(Weighed(3000, 5000, 700), request)
+    pipeline.check_place(Weighed(3000, 5000, 700, table_bits), request)
     assert asked == [
-        (tmp_path / "bundle", bytes_a_weight * 8000 + 2 * 700),
+        (tmp_path / "bundle", bytes_a_weight * 8000 + 700 * table_bits // 8),
         (Path(tempfile.gettempdir()), 4 * 5000),
     ]
 
