@@ -262,6 +262,7 @@ def worker(monkeypatch, bundle, tmp_path):
 
     def popen(command, **options):
         assert command[1:] == ["-m", "mcad_mobile.embed.worker"]
+        assert options.pop("start_new_session")  # an interrupt is for its parent
         return subprocess.Popen([sys.executable, "-c", WORKER, plan, *arguments], **options)
 
     monkeypatch.setattr(guard, "subprocess", SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE))

@@ -46,8 +46,13 @@ def test_the_photos_of_an_index_are_embedded_by_another_student(
 ) -> None:
     gone = tmp_path / "photos" / packaged_photos()[2].name
     gone.unlink()
-    index, result = embed_again(new, old, tmp_path / "new.index")
+    steps: list[tuple[str, int, int]] = []
+    index, result = embed_again(
+        new, old, tmp_path / "new.index", lambda *step: steps.append(step), batch_photos=4
+    )
     assert (result.added, result.gone) == (5, [str(gone)])
+    assert {(step, total) for step, _, total in steps} == {("photos", 6)}
+    assert [done for _, done, _ in steps] == [0, 1, 2, 3, 4, 4, 5, 6, 6]  # a gone one at the end
     assert index.student_sha256 == new.bundle.student.image_sha256
     assert index.paths() == [path for path in PhotoIndex.open(old).paths() if path != str(gone)]
     assert PhotoIndex.open(old).photos == 6

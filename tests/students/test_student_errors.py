@@ -17,6 +17,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from mcad_mobile.errors import MissingExtra, StudentError, install_line
+from mcad_mobile.students import open_clip as students
 from mcad_mobile.students.load import load_student
 from tests.support.tiny_students import (
     sentences_tokenizer,
@@ -66,6 +67,25 @@ def test_an_unknown_name_lists_the_nearest():
 def test_an_unknown_checkpoint_lists_those_that_are_published():
     refused("open_clip:ViT-B-32:laion2b_e17", "laion2b_e17", "laion2b_e16")
     refused("open_clip:ViT-B-32:/nowhere/weights.pt", "/nowhere/weights.pt")
+
+
+def test_weights_are_fetched_only_for_a_student_that_starts_from_them(vit, monkeypatch):
+    asked = []
+
+    def find_folder(name, *needed):
+        asked.append((name, needed))
+        return vit
+
+    monkeypatch.setattr(students, "find_folder", find_folder)
+    found, anew = (
+        students.find_checkpoint(open_clip, "hf-hub:org/name", from_scratch)
+        for from_scratch in (False, True)
+    )
+    assert found.weights == vit / "open_clip_model.safetensors" and anew.weights is None
+    assert asked == [
+        ("org/name", (["open_clip_config.json"], students._WEIGHTS)),
+        ("org/name", (["open_clip_config.json"],)),
+    ]
 
 
 def test_a_name_with_many_checkpoints_asks_which():

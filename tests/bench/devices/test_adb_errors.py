@@ -4,15 +4,18 @@ behind."""
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from mcad_mobile.base.files import sha256_of
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.adb_shell import (
+    ROOT,
     AdbShell,
     Attached,
     choose_device,
@@ -94,6 +97,35 @@ def test_a_device_is_opened_by_its_name() -> None:
         device = open_device(name, DeviceOptions(Path("jobs.json")))
         assert isinstance(device, AdbDevice)
         assert device.serial == serial
+
+
+def test_files_that_are_not_wanted_any_more_go_from_a_device_fifty_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    there = {f"old {number:03}": "0" * 64 for number in range(101)}
+    (tmp_path / "new").write_bytes(b"new")
+    there |= {"same": sha256_of(tmp_path / "new"), "changed": "1" * 64}
+    scripts: list[str] = []
+    told: list[str] = []
+    asked: list[object] = []
+
+    def push_file(shell: AdbShell, local: Path, place: str) -> None:
+        there[place.removeprefix(f"{ROOT}/")] = sha256_of(local)
+
+    monkeypatch.setattr(AdbShell, "run", lambda shell, script, **_: scripts.append(script) or "")
+    monkeypatch.setattr(AdbShell, "_hashes", lambda shell: there)
+    monkeypatch.setattr(AdbShell, "_check_room", lambda shell, size: asked.append(size))
+    monkeypatch.setattr(AdbShell, "push_file", push_file)
+    files = dict.fromkeys(("same", "changed", "a/b"), tmp_path / "new")
+    assert AdbShell("adb", "serial").push(files, told.append) == ["changed", "a/b"]
+    removed = [script for script in scripts if "rm -f" in script]
+    names = [[*re.findall(r"'old (\d+)'", script)] for script in removed]
+    assert [len(found) for found in names] == [49, 50, 2]  # after "changed"
+    assert [number for found in names for number in found] == [
+        f"{number:03}" for number in range(101)
+    ]
+    assert asked == [6] and told == ["pushing changed (1 of 2)", "pushing a/b (2 of 2)"]
+    assert f"mkdir -p -- {ROOT}/. {ROOT}/a" in scripts
 
 
 def test_unknown_serial_lists_what_there_is() -> None:
