@@ -259,4 +259,5 @@ def _print_duplicates(photos: PhotoIndex, least: float, json: bool) -> None:
         return
     for group in groups:
         print("\n".join(printable(path) for path in group), end="\n\n")
-    print(f"{len(groups)} groups, {sum(map(len, groups))} of {photos.photos} photos")
+    noun = "group" if len(groups) == 1 else "groups"
+    print(f"{len(groups)} {noun}, {sum(map(len, groups))} of {photos.photos} photos")

@@ -119,7 +119,7 @@ def test_results_are_told_with_what_is_odd_about_them(
 
 def test_photos_that_look_alike_are_told_in_groups(bundle: Bundle) -> None:
     place = ("search", "--duplicates", 0.97, "-b", bundle.directory)
-    assert mcad(*place).stdout == "/nowhere/a.jpg\n/nowhere/b.jpg\n\n1 groups, 2 of 3 photos\n"
+    assert mcad(*place).stdout == "/nowhere/a.jpg\n/nowhere/b.jpg\n\n1 group, 2 of 3 photos\n"
     assert document(*place) == {
         "photos": 3,
         "least": 0.97,
