@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
+import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,3 +85,53 @@ def test_importing_the_index_needs_no_library(tmp_path: Path) -> None:
 def test_doctor_names_the_instructions() -> None:
     finding = doctor.examine_kernels()
     assert finding.version in [f"C, {level}" for level in native.LEVELS]
+
+
+# level.c, to which a test tells what CPUID and XGETBV say. What it includes is read before.
+PROCESSOR = """
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/auxv.h>
+#define _CPUID_H_INCLUDED
+static uint32_t told[4]; /* leaf 1, ECX; leaf 7, EBX and ECX; XCR0 */
+static int __get_cpuid(unsigned leaf, uint32_t *a, uint32_t *b, uint32_t *c, uint32_t *d) {
+    *a = *b = *d = 0, *c = told[0];
+    return leaf == 1;
+}
+static int __get_cpuid_count(unsigned leaf, unsigned part, uint32_t *a, uint32_t *b, uint32_t *c,
+                             uint32_t *d) {
+    *a = *d = 0, *b = told[1], *c = told[2];
+    return leaf == 7 && part == 0;
+}
+#define __asm__(...) (saved = told[3], edx = 0)
+#include "level.c"
+int level_of(const uint32_t *says) { return memcpy(told, says, sizeof told), find_level(); }
+"""
+# By the manuals of Intel and AMD: POPCNT, OSXSAVE and AVX; AVX2 and BMI2; 128 and 256 bits saved.
+FOR_AVX2 = [(0, 23), (0, 27), (0, 28), (1, 5), (1, 8), (3, 1), (3, 2)]
+# AVX512F, DQ, BW, VL; VPOPCNTDQ; masks, and both halves of the registers saved.
+FOR_AVX512 = [(1, 16), (1, 17), (1, 30), (1, 31), (2, 14), (3, 5), (3, 6), (3, 7)]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="CPUID is of x86-64")
+def test_a_level_is_used_where_processor_and_system_have_all_of_it(tmp_path: Path) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    source, library = tmp_path / "processor.c", tmp_path / "processor.so"
+    source.write_text(PROCESSOR)
+    command = ["gcc", "-shared", "-fPIC", "-w", f"-I{Path(native.__file__).parent}", source]
+    subprocess.run([*map(str, command), "-o", str(library)], check=True, timeout=60)
+    level_of = ctypes.CDLL(str(library)).level_of
+
+    def level(without: tuple[int, int] | None, features: list[tuple[int, int]]) -> int:
+        words = [0, 0, 0, 0]
+        for word, bit in features:
+            words[word] |= ((word, bit) != without) << bit
+        return int(level_of((ctypes.c_uint32 * 4)(*words)))
+
+    both = FOR_AVX2 + FOR_AVX512
+    assert (level(None, both), level(None, FOR_AVX2), level(None, [])) == (2, 1, 0)
+    assert {level(feature, both) for feature in FOR_AVX2} == {0}
+    assert {level(feature, both) for feature in FOR_AVX512} == {1}
+    assert native.load_kernel().library.mcad_page() == mmap.PAGESIZE
