@@ -31,15 +31,18 @@ class EngineError(Exception):
 
 
 class Probe:
-    """A JVM that runs tests/android/java/mcad/desktop/Probe.java until it is closed."""
+    """A JVM that runs tests/android/java/mcad/desktop/Probe.java until it is closed; `under` is a
+    command that watches it."""
 
-    def __init__(self, classes: Path, scratch: Path, *more: Path) -> None:
+    def __init__(
+        self, classes: Path, scratch: Path, *more: Path, under: Sequence[object] = ()
+    ) -> None:
         self._scratch = scratch
         classpath = ":".join(map(str, [classes, *more, *jvm_libraries()]))
         # ONNX Runtime unpacks its library to tmpdir; a killed JVM leaves it there.
         options = [KERNELS, f"-Djava.io.tmpdir={scratch}", "-Xmx512m", "-ea", "-cp", classpath]
         self._process = subprocess.Popen(
-            [executable(JAVA), *_LANGUAGE, *options, _MAIN],
+            [*map(str, under), executable(JAVA), *_LANGUAGE, *options, _MAIN],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

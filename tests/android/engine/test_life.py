@@ -4,6 +4,9 @@ process that is killed at any moment."""
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -147,6 +150,60 @@ def test_a_whole_life(java_classes, probe, tmp_path, two_rungs):
         found = app.ask("search", words="a dog", k=200, folders=[""])["paths"]
         assert phone.path("hot.png") in found
         assert phone.path("Downloads/unwanted.png") not in app.indexed()
+
+
+def traced(file: Path) -> list[tuple[str, ...]]:
+    """What was flushed, ("fsync", PATH), and renamed, ("rename", FROM, TO), in its order."""
+    events = []
+    for line in file.read_text("utf-8", "replace").splitlines():
+        flushed = re.search(r" fsync\(\d+<(.*)>\)? ", line)
+        renamed = re.search(r' rename\w*\(.*"(.*)", .*"(.*)"', line)
+        if flushed:
+            events.append(("fsync", flushed.group(1)))
+        elif renamed:
+            events.append(("rename", *renamed.groups()))
+    return events
+
+
+def test_what_a_name_stands_for_is_on_the_disk_before_the_name(
+    java_classes, bundle, phone, tmp_path
+):
+    """A phone that is switched off keeps what was committed: bundle, segments, manifest."""
+    if shutil.which("strace") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("strace is missing; scripts/setup-system.sh tests installs it")
+        pytest.skip("strace is not installed")
+    trace = tmp_path / "trace"
+    calls = "trace=fsync,rename,renameat,renameat2"
+    watch = ["strace", "-f", "-y", "-qq", "--seccomp-bpf", "-e", calls, "-o", trace]
+    phone.take(*NAMES[:3])
+    probe = Probe(java_classes, tmp_path, under=watch)
+    app = App(probe, bundle, phone)
+    app.index()
+    probe.close()
+    events = traced(trace)
+    directory, index = str(app.directory), str(app.index_directory)
+
+    def assert_flushed(to: str, before: list[str]) -> None:
+        """All of it before the rename, and the folder of the new name behind."""
+        (at,) = [i for i, event in enumerate(events) if event[0] == "rename" and event[2] == to]
+        assert {("fsync", path) for path in before} <= {*events[:at]}
+        assert ("fsync", str(Path(to).parent)) in events[at:]
+
+    partial = f"{directory}/bundle.partial"
+    inside = ["bundle.json", *(record.path for record in bundle.files())]
+    folders = {partial, *(str(Path(f"{partial}/{name}").parent) for name in inside)}
+    assert_flushed(f"{directory}/bundle", [*(f"{partial}/{name}" for name in inside), *folders])
+    commits = [i for i, event in enumerate(events) if event[-1] == f"{index}/manifest.json"]
+    (segment,) = app.index_directory.glob("*.mcs")
+    written = events.index(("fsync", str(segment)))
+    assert written < commits[-1]
+    last = events[written : commits[-1]]
+    assert ("fsync", events[commits[-1]][1]) in last  # the manifest, under its other name
+    assert ("fsync", index) in last
+    assert ("fsync", index) in events[commits[-1] :]
+    note = events.index(("fsync", f"{directory}/rungs/trying-image.json"))
+    assert events[note + 1] == ("fsync", f"{directory}/rungs")
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import static org.robolectric.Shadows.shadowOf;
 
 import android.app.AlertDialog;
 import android.app.Notification;
+import android.content.Intent;
 import android.graphics.drawable.BitmapDrawable;
 import android.os.BatteryManager;
 import android.os.Build;
@@ -16,6 +17,8 @@ import android.widget.CheckBox;
 import android.widget.GridView;
 import android.widget.ImageView;
 import android.widget.TextView;
+import java.util.Arrays;
+import java.util.List;
 import mcad.gallery.PhotoAccess;
 import mcad.platform.IndexService;
 import mcad.robolectric.AppTestCase;
@@ -54,6 +57,14 @@ public final class FirstRunTest extends AppTestCase {
         ServiceController<IndexService> service = startService();
         Notification notification = shadowOf(service.get()).getLastForegroundNotification();
         assertEquals(activity.getString(R.string.indexing), notification.extras.getString(Notification.EXTRA_TITLE));
+        String far = notification.extras.getString(Notification.EXTRA_TEXT);
+        assertTrue(far, far.equals(activity.getString(R.string.looking)) || far.contains(" of 5 photos"));
+        assertEquals(List.of("Pause", "Stop"), Arrays.stream(notification.actions).map(action -> action.title).toList());
+        assertEquals(List.of("mcad.platform.PAUSE", "mcad.platform.STOP"), Arrays.stream(notification.actions).map(
+            action -> shadowOf(action.actionIntent).getSavedIntent().getAction()).toList());
+        Intent back = shadowOf(notification.contentIntent).getSavedIntent();
+        assertEquals(SearchActivity.class.getName(), back.getComponent().getClassName());
+        assertEquals(Intent.FLAG_ACTIVITY_CLEAR_TOP | Intent.FLAG_ACTIVITY_SINGLE_TOP, back.getFlags());
         waitFor("the end of the service", () -> shadowOf(service.get()).isStoppedBySelf());
         assertTrue(shadowOf(service.get()).getNotificationShouldRemoved());
         service.destroy();

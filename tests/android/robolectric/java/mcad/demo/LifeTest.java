@@ -12,7 +12,9 @@ import android.content.ClipData;
 import android.content.ContentUris;
 import android.content.Intent;
 import android.net.Uri;
+import android.os.Build;
 import android.os.Bundle;
+import android.provider.MediaStore;
 import android.view.ViewGroup;
 import android.widget.GridView;
 import android.widget.ImageView;
@@ -138,6 +140,10 @@ public final class LifeTest extends AppTestCase {
         Activity screen = open(SearchActivity.class).get();
         shadowOf(screen).clickMenuItem(R.id.pick);
         Intent picker = shadowOf(screen).getNextStartedActivityForResult().intent;
+        assertEquals("image/*", picker.getType());
+        boolean own = Build.VERSION.SDK_INT >= Build.VERSION_CODES.TIRAMISU; // Android's own screen for it
+        assertEquals(own ? MediaStore.ACTION_PICK_IMAGES : Intent.ACTION_GET_CONTENT, picker.getAction());
+        assertEquals(!own, picker.hasCategory(Intent.CATEGORY_OPENABLE));
         shadowOf(screen).receiveResult(picker, Activity.RESULT_OK, new Intent().setData(chelsea));
         Intent next = nextSearch(screen);
         assertNotNull(next);

@@ -2,21 +2,36 @@ package mcad.demo;
 
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertNotNull;
 import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
 
 import android.app.AlertDialog;
 import android.app.DatePickerDialog;
+import android.content.ContentResolver;
 import android.content.Intent;
+import android.net.Uri;
 import android.os.Build;
+import android.provider.MediaStore;
+import android.provider.Settings;
 import android.view.MenuItem;
+import android.widget.DatePicker;
 import android.widget.GridView;
 import android.widget.TextView;
 import java.io.IOException;
+import java.time.LocalDate;
+import java.time.format.DateTimeFormatter;
+import java.time.format.FormatStyle;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import mcad.engine.SearchEngine;
 import mcad.gallery.PhotoAccess;
+import mcad.gallery.Waiting;
 import mcad.platform.MediaSearch;
 import mcad.robolectric.AppTestCase;
 import org.junit.Test;
@@ -24,6 +39,7 @@ import org.robolectric.android.controller.ActivityController;
 import org.robolectric.fakes.RoboMenuItem;
 import org.robolectric.shadows.ShadowAlertDialog;
 import org.robolectric.shadows.ShadowDialog;
+import org.robolectric.util.ReflectionHelpers;
 
 /** Screens that are turned, left and come back to. */
 public final class ScreensTest extends AppTestCase {
@@ -68,6 +84,7 @@ public final class ScreensTest extends AppTestCase {
         openSearch("china.jpg");
         choose(R.id.albums);
         waitFor("the dialog", () -> ShadowAlertDialog.getLatestDialog() != null);
+        assertDialog(R.string.albums, "Camera (1)", false);
         ((AlertDialog) ShadowDialog.getLatestDialog()).getListView().performItemClick(null, 0, 0);
         search.recreate();
         idle();
@@ -85,11 +102,28 @@ public final class ScreensTest extends AppTestCase {
         openSearch("china.jpg");
         choose(R.id.folders);
         waitFor("the dialog", () -> ShadowDialog.getLatestDialog() != null);
+        assertDialog(R.string.folders, "Camera (1)", true);
         ((AlertDialog) ShadowDialog.getLatestDialog()).getListView().performItemClick(null, 0, 0);
         search.recreate();
         idle();
         ((AlertDialog) ShadowDialog.getLatestDialog()).getButton(AlertDialog.BUTTON_POSITIVE).performClick();
         waitFor("the choice", () -> !search().chosenFolders().takes("DCIM/Camera"));
+        assertTrue(search().chosenFolders().takes("a new folder"));
+        assertNotNull("a run for the choice", shadowOf(app()).getNextStartedService());
+        choose(R.id.folders);
+        waitFor("the dialog again", () -> ShadowDialog.getLatestDialog().isShowing());
+        assertDialog(R.string.folders, "Camera (1)", false);
+        ((AlertDialog) ShadowDialog.getLatestDialog()).getListView().performItemClick(null, 0, 0);
+        ((AlertDialog) ShadowDialog.getLatestDialog()).getButton(AlertDialog.BUTTON_NEUTRAL).performClick();
+        waitFor("the other choice", () -> search().chosenFolders().takes("DCIM/Camera"));
+        assertFalse(search().chosenFolders().takes("a new folder"));
+    }
+
+    private static void assertDialog(int title, String folder, boolean ticked) {
+        AlertDialog dialog = (AlertDialog) ShadowDialog.getLatestDialog();
+        assertEquals(app().getString(title), shadowOf(dialog).getTitle().toString());
+        assertEquals(folder, dialog.getListView().getItemAtPosition(0).toString());
+        assertEquals(ticked, dialog.getListView().isItemChecked(0));
     }
 
     @Test
@@ -97,6 +131,7 @@ public final class ScreensTest extends AppTestCase {
         openSearch("china.jpg");
         choose(R.id.between);
         idle();
+        assertAsks(R.string.first_day, LocalDate.now().minusDays(29));
         ((DatePickerDialog) ShadowDialog.getLatestDialog()).updateDate(2001, 1, 3);
         ((DatePickerDialog) ShadowDialog.getLatestDialog()).getButton(AlertDialog.BUTTON_POSITIVE).performClick();
         idle();
@@ -104,10 +139,193 @@ public final class ScreensTest extends AppTestCase {
         idle();
         DatePickerDialog last = (DatePickerDialog) ShadowDialog.getLatestDialog();
         assertTrue(last.isShowing());
+        assertAsks(R.string.last_day, LocalDate.now());
         last.updateDate(2002, 1, 3);
         last.getButton(AlertDialog.BUTTON_POSITIVE).performClick();
         idle();
-        assertTrue(text(search.get(), R.id.filtered), text(search.get(), R.id.filtered).contains("2001"));
+        assertFiltered(LocalDate.of(2001, 2, 3), "Feb 3, 2002");
+        choose(R.id.between);
+        idle();
+        for (int day : new int[] {9, 8}) { // a last day before the first is the first
+            ((DatePickerDialog) ShadowDialog.getLatestDialog()).updateDate(2003, 11, day);
+            ((DatePickerDialog) ShadowDialog.getLatestDialog()).getButton(AlertDialog.BUTTON_POSITIVE).performClick();
+            idle();
+        }
+        assertFiltered(LocalDate.of(2003, 12, 9), "Dec 9, 2003");
+    }
+
+    private static void assertAsks(int message, LocalDate proposed) {
+        DatePickerDialog dialog = (DatePickerDialog) ShadowDialog.getLatestDialog();
+        assertEquals(app().getString(message), ((TextView) dialog.findViewById(android.R.id.message)).getText().toString());
+        DatePicker picker = dialog.getDatePicker();
+        assertEquals(proposed, LocalDate.of(picker.getYear(), picker.getMonth() + 1, picker.getDayOfMonth()));
+    }
+
+    private void assertFiltered(LocalDate first, String last) {
+        String day = first.format(DateTimeFormatter.ofLocalizedDate(FormatStyle.MEDIUM));
+        assertEquals("Only " + day + " to " + last + ". Touch to search all", text(search.get(), R.id.filtered));
+    }
+
+    @Test
+    public void aTimeOfTheMenuIsSearchedUntilItIsTouched() throws IOException {
+        openSearch("china.jpg");
+        photos.add(packaged("coffee.png"), PRIMARY, "DCIM/Camera/", "image/png", 981_200_000_000L); // 2001-02-03
+        index();
+        type("a house", 2);
+        LocalDate now = LocalDate.now();
+        choose(R.id.last_week);
+        assertFiltered(now.minusDays(6), "today");
+        waitFor("the photo of today", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        choose(R.id.last_month);
+        assertFiltered(now.minusDays(29), "today");
+        choose(R.id.this_year);
+        assertFiltered(now.withDayOfYear(1), "today");
+        choose(R.id.last_year);
+        LocalDate end = now.withDayOfYear(1).minusDays(1);
+        assertFiltered(end.withDayOfYear(1), end.format(DateTimeFormatter.ofLocalizedDate(FormatStyle.MEDIUM)));
+        waitFor("none", () -> text(search.get(), R.id.status).equals(app().getString(R.string.nothing_found)));
+        search.get().findViewById(R.id.filtered).performClick();
+        assertFalse(isShown(search.get(), R.id.filtered));
+        waitFor("all", () -> text(search.get(), R.id.status).equals("2 photos found"));
+        choose(R.id.this_year);
+        choose(R.id.any_time);
+        assertFalse(isShown(search.get(), R.id.filtered));
+    }
+
+    @Test
+    public void theMenuLeadsToOtherScreensAndKeepsWhatIsTicked() throws IOException, ReflectiveOperationException {
+        photos.add(packaged("china.jpg"), PRIMARY, "Copies/", "image/jpeg", null);
+        openSearch("china.jpg");
+        assertEquals(app().getString(R.string.search_hint_english),
+            ((TextView) search.get().findViewById(R.id.query)).getHint().toString());
+        assertFalse("the note of chosen photos", isShown(search.get(), R.id.choose_more));
+        type("a house", 2);
+        shadowOf(search.get()).clickMenuItem(R.id.show_numbers);
+        assertEquals(NumbersActivity.class.getName(), shadowOf(search.get()).getNextStartedActivity().getComponent().getClassName());
+        shadowOf(search.get()).clickMenuItem(R.id.about);
+        assertEquals(AboutActivity.class.getName(), shadowOf(search.get()).getNextStartedActivity().getComponent().getClassName());
+        assertNull(shadowOf(app()).peekNextStartedService());
+        shadowOf(search.get()).clickMenuItem(R.id.index_now);
+        assertNotNull(shadowOf(app()).getNextStartedService());
+        assertFalse(isTicked(R.id.hide_duplicates) || isTicked(R.id.only_charging));
+        shadowOf(search.get()).clickMenuItem(R.id.hide_duplicates);
+        waitFor("one of two copies", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        shadowOf(search.get()).clickMenuItem(R.id.only_charging);
+        waitFor("the choice", () -> MediaSearch.isOnlyWhileCharging(app()));
+        close(search);
+        forget();
+        search = open(SearchActivity.class);
+        waitFor("what was ticked", () -> isTicked(R.id.hide_duplicates) && isTicked(R.id.only_charging));
+        type("a house", 1);
+        shadowOf(search.get()).clickMenuItem(R.id.hide_duplicates);
+        waitFor("both copies", () -> text(search.get(), R.id.status).equals("2 photos found"));
+        shadowOf(search.get()).clickMenuItem(R.id.only_charging);
+        waitFor("the other choice", () -> !MediaSearch.isOnlyWhileCharging(app()));
+        assertFalse(isTicked(R.id.hide_duplicates) || isTicked(R.id.only_charging));
+    }
+
+    private boolean isTicked(int item) {
+        search.get().onPrepareOptionsMenu(shadowOf(search.get()).getOptionsMenu());
+        return shadowOf(search.get()).getOptionsMenu().findItem(item).isChecked();
+    }
+
+    @Test
+    public void aSearchThatFailsSaysWhyAndIsTriedAgain() throws IOException {
+        openSearch("china.jpg");
+        photos.fail(new IllegalStateException("the provider died"));
+        ((TextView) search.get().findViewById(R.id.query)).setText("a house");
+        waitFor("the message", () -> isShown(search.get(), R.id.message_text));
+        assertEquals("It did not work: the phone's list of photos does not answer.", text(search.get(), R.id.message_text));
+        assertEquals("Try again", text(search.get(), R.id.message_button));
+        assertEquals("", text(search.get(), R.id.status));
+        photos.fail(null);
+        search.get().findViewById(R.id.message_button).performClick();
+        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        assertFalse(isShown(search.get(), R.id.message_text));
+    }
+
+    @Test
+    public void aScreenThatIsLeftHearsOfNothingMore() throws IOException {
+        openSearch("china.jpg");
+        ContentResolver resolver = app().getContentResolver();
+        Uri images = MediaStore.Images.Media.EXTERNAL_CONTENT_URI;
+        waitFor("the watch", () -> shadowOf(resolver).getContentObservers(images).size() == 1);
+        List<Runnable> listeners = ReflectionHelpers.getField(ReflectionHelpers.getField(search(), "indexer"), "listeners");
+        assertEquals(1, listeners.size());
+        search.pause();
+        assertEquals(0, listeners.size());
+        waitFor("no watch", () -> shadowOf(resolver).getContentObservers(images).isEmpty());
+        search.resume();
+        assertEquals(1, listeners.size());
+        ExecutorService loaders = ReflectionHelpers.getField(
+            ReflectionHelpers.getField(search.get(), "thumbnails"), "loaders");
+        close(search);
+        assertTrue(loaders.isShutdown());
+        assertEquals(0, listeners.size());
+    }
+
+    @Test
+    public void aGridOfManyRowsStandsWhereItStoodBeforeATurn() throws IOException {
+        openSearch("china.jpg");
+        List<SearchEngine.Result> many = Collections.nCopies(300, search().search("a house", 1).results().get(0));
+        SearchEngine.Found found = new SearchEngine.Found(many, Map.of(), false);
+        GridView grid = search.get().findViewById(R.id.grid);
+        ((ResultGrid) grid.getAdapter()).show(found);
+        idle();
+        grid.setSelection(150);
+        waitFor("the middle", () -> grid.getFirstVisiblePosition() > 100);
+        int first = grid.getFirstVisiblePosition();
+        search.recreate();
+        GridView turned = search.get().findViewById(R.id.grid);
+        ((ResultGrid) turned.getAdapter()).show(found);
+        waitFor("the same row", () -> turned.getFirstVisiblePosition() == first);
+        ((ResultGrid) turned.getAdapter()).show(found);
+        waitFor("the top, for the next search", () -> turned.getFirstVisiblePosition() == 0);
+    }
+
+    /** A run that is held after its first photo is ended by the buttons of the screen. */
+    @Test
+    public void aRunIsPausedOrStoppedOnTheScreen() throws IOException, InterruptedException {
+        openSearch("china.jpg");
+        int[] buttons = {R.id.pause, R.id.stop};
+        Waiting[] ends = {Waiting.PAUSED, Waiting.STOPPED};
+        int[] says = {R.string.paused, R.string.stopped};
+        for (int i = 0; i < buttons.length; i++) {
+            CountDownLatch gate = new CountDownLatch(1);
+            Thread run = new Thread(() -> {
+                try {
+                    search().indexInstead(() -> true);
+                } catch (IOException error) {
+                    throw new AssertionError(error);
+                }
+            });
+            Runnable hold = () -> {
+                if (Thread.currentThread() == run && search().indexing().isCounted()) {
+                    try {
+                        gate.await();
+                    } catch (InterruptedException error) {
+                        throw new AssertionError(error);
+                    }
+                }
+            };
+            take(i == 0 ? "coffee.png" : "chelsea.png");
+            search().addListener(hold);
+            run.start();
+            int button = buttons[i];
+            waitFor("the button", () -> isShown(search.get(), button));
+            assertFalse(isShown(search.get(), R.id.go_on));
+            search.get().findViewById(button).performClick();
+            search().removeListener(hold);
+            gate.countDown();
+            run.join();
+            Waiting end = ends[i];
+            waitFor("the end", () -> MediaSearch.waiting(app()) == end);
+            String said = app().getString(says[i]);
+            search.pause().resume();
+            waitFor("the way on", () -> isShown(search.get(), R.id.go_on)
+                && text(search.get(), R.id.progress).contains(said));
+            assertFalse(isShown(search.get(), R.id.pause) || isShown(search.get(), R.id.stop));
+        }
     }
 
     @Test
@@ -129,6 +347,11 @@ public final class ScreensTest extends AppTestCase {
         search = open(SearchActivity.class);
         waitFor("the way to the settings",
             () -> text(search.get(), R.id.message_button).equals(app().getString(R.string.settings)));
+        assertEquals(app().getString(R.string.denied), text(search.get(), R.id.message_text));
+        search.get().findViewById(R.id.message_button).performClick();
+        Intent settings = shadowOf(search.get()).getNextStartedActivity();
+        assertEquals(Settings.ACTION_APPLICATION_DETAILS_SETTINGS, settings.getAction());
+        assertEquals("package:" + app().getPackageName(), settings.getDataString());
     }
 
     @Test
@@ -160,7 +383,7 @@ public final class ScreensTest extends AppTestCase {
         assertTrue(text(search.get(), R.id.progress).contains(app().getString(R.string.stopped)));
         search.get().findViewById(R.id.go_on).performClick();
         startService();
-        waitFor("the end of the stop", () -> MediaSearch.waiting(app()) == mcad.gallery.Waiting.NO);
+        waitFor("the end of the stop", () -> MediaSearch.waiting(app()) == Waiting.NO);
         waitFor("the count", () -> !search().isIndexing());
         search.pause().resume();
         waitFor("no way on", () -> !isShown(search.get(), R.id.go_on));
@@ -181,7 +404,12 @@ public final class ScreensTest extends AppTestCase {
         assertEquals(2, grid.getCount());
         assertFalse(scores(grid).toString().contains(path + ","));
         assertEquals(app().getString(R.string.like_title), search.get().getTitle().toString());
+        search.get().searchDays(LocalDate.of(2001, 1, 1), LocalDate.of(2001, 1, 1));
+        waitFor("none of that day", () -> grid.getCount() == 0);
         search.get().findViewById(R.id.clear).performClick();
+        waitFor("none like it of that day", () -> text(search.get(), R.id.status).equals(
+            app().getString(R.string.nothing_found)) && grid.getCount() == 0);
+        search.get().findViewById(R.id.filtered).performClick();
         waitFor("its like alone", () -> scores(grid).equals(plain));
     }
 

@@ -3,9 +3,12 @@ package mcad.demo;
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertTrue;
+import static org.robolectric.Shadows.shadowOf;
 
 import android.view.ViewGroup;
 import android.view.inputmethod.EditorInfo;
+import android.view.inputmethod.InputMethodManager;
+import android.widget.AbsListView;
 import android.widget.EditText;
 import android.widget.GridView;
 import android.widget.TextView;
@@ -22,8 +25,10 @@ import mcad.robolectric.AppTestCase;
 import org.junit.Before;
 import org.junit.Test;
 import org.robolectric.Robolectric;
+import org.robolectric.RuntimeEnvironment;
 import org.robolectric.android.controller.ActivityController;
 import org.robolectric.fakes.RoboMenuItem;
+import org.robolectric.util.ReflectionHelpers;
 
 /** What a search screen shows before one types. */
 public final class StartPageTest extends AppTestCase {
@@ -76,6 +81,9 @@ public final class StartPageTest extends AppTestCase {
             names.add(photos.rows().stream().filter(row -> path.contains("/" + row.id())).findFirst().get().name());
         }
         assertEquals(List.of("coffee.png", "china.jpg", "chelsea.png"), names);
+        AbsListView.OnScrollListener scrolled = ReflectionHelpers.getField(grid(), "mOnScrollListener");
+        scrolled.onScroll(grid(), 1, 2, 3);
+        assertEquals("July 2022", text(screen, R.id.month));
         search("a cat");
         assertFalse(isShown(screen, R.id.month));
     }
@@ -89,10 +97,14 @@ public final class StartPageTest extends AppTestCase {
         Field examples = StartPage.class.getDeclaredField("examples"); // of the process
         examples.setAccessible(true);
         examples.set(null, List.of());
+        RuntimeEnvironment.setQualifiers("+de"); // the student reads English alone
         screen = keep(Robolectric.buildActivity(SearchActivity.class).create()).get(); // asks for nothing by itself
         ResultGrid grid = new ResultGrid(screen, grid(), new Thumbnails(screen), null);
         new StartPage(screen, search(), grid, words -> { }).show(Filter.ALL);
         waitFor("examples", () -> words().size() >= 3);
+        RuntimeEnvironment.setQualifiers("+en");
+        List<String> english = List.of(app().getResources().getStringArray(R.array.examples));
+        assertTrue(words().toString(), english.containsAll(words()));
     }
 
     @Test
@@ -115,9 +127,21 @@ public final class StartPageTest extends AppTestCase {
         assertFalse(isShown(screen, R.id.clear));
         waitFor("the history", () -> words().contains("a cat on a sofa"));
         assertEquals(3, grid().getAdapter().getCount());
+        search("  a cat on a sofa ");
+        for (String words : new String[] {"1", "2", "3", "4", "5", "6", "7", "8", "9", " 3 ", " "}) {
+            EditText query = screen.findViewById(R.id.query);
+            query.setText(words);
+            query.onEditorAction(EditorInfo.IME_ACTION_SEARCH);
+        }
+        assertFalse(shadowOf(app().getSystemService(InputMethodManager.class)).isSoftInputVisible());
+        close(opened);
         forget();
         screen = open(SearchActivity.class).get();
-        waitFor("the history in the next process", () -> words().indexOf("a cat on a sofa") == 0);
+        waitFor("the last eight in the next process",
+            () -> words().size() >= 8 && words().subList(0, 8).equals(List.of("3", "9", "8", "7", "6", "5", "4", "2")));
+        search("a cat on a sofa");
+        screen.findViewById(R.id.clear).performClick();
+        waitFor("the history", () -> words().indexOf("a cat on a sofa") == 0);
         screen.onOptionsItemSelected(new RoboMenuItem(R.id.forget));
         waitFor("no history", () -> !words().contains("a cat on a sofa"));
     }

@@ -7,11 +7,15 @@ import static org.robolectric.Shadows.shadowOf;
 
 import android.app.Activity;
 import android.content.Intent;
+import android.graphics.Matrix;
+import android.graphics.drawable.Drawable;
 import android.net.Uri;
 import android.os.Build;
 import android.os.SystemClock;
 import android.view.ActionMode;
+import android.view.KeyEvent;
 import android.view.MotionEvent;
+import android.view.View;
 import android.view.accessibility.AccessibilityNodeInfo;
 import android.widget.GridView;
 import android.widget.TextView;
@@ -19,12 +23,16 @@ import java.io.IOException;
 import java.time.LocalDate;
 import java.time.ZoneId;
 import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.ExecutorService;
+import mcad.gallery.MediaPath;
 import mcad.robolectric.AppTestCase;
 import org.junit.Before;
 import org.junit.Test;
 import org.robolectric.android.controller.ActivityController;
 import org.robolectric.annotation.Config;
 import org.robolectric.fakes.RoboMenuItem;
+import org.robolectric.shadows.ShadowToast;
 import org.robolectric.util.ReflectionHelpers;
 
 /** One photo and its neighbours, and several photos at once. */
@@ -90,20 +98,100 @@ public final class ViewerTest extends AppTestCase {
         awaitYear(2020);
     }
 
-    @Test
-    public void twoTouchesZoomAndAZoomedPhotoIsNotLeft() {
-        view(1);
-        long now = SystemClock.uptimeMillis();
+    private void doubleTap(long now) {
         for (int ms : new int[] {0, 100}) {
             for (int action : new int[] {MotionEvent.ACTION_DOWN, MotionEvent.ACTION_UP}) {
                 MotionEvent event = MotionEvent.obtain(now + ms, now + ms + action * 20, action, 50, 50, 0);
                 photo().dispatchTouchEvent(event);
             }
         }
+    }
+
+    @Test
+    public void twoTouchesZoomAndAZoomedPhotoIsNotLeft() {
+        view(1);
+        long now = SystemClock.uptimeMillis();
+        doubleTap(now);
         assertEquals(3, photo().zoom(), 0);
+        float[] values = new float[9];
+        photo().getImageMatrix().getValues(values);
+        Drawable whole = photo().getDrawable();
+        float fit = Math.min(photo().getWidth() / (float) whole.getIntrinsicWidth(),
+            photo().getHeight() / (float) whole.getIntrinsicHeight());
+        assertEquals(3 * fit, values[Matrix.MSCALE_X], 1e-4);
+        assertEquals(3 * fit, values[Matrix.MSCALE_Y], 1e-4);
+        // What was under the fingers stays there, as far as no edge is left empty.
+        assertEquals(near(photo().getWidth(), whole.getIntrinsicWidth() * fit), values[Matrix.MTRANS_X], 0.01);
+        assertEquals(near(photo().getHeight(), whole.getIntrinsicHeight() * fit), values[Matrix.MTRANS_Y], 0.01);
         swipe(300, 20);
         idle();
         awaitYear(2021);
+        float left = values[Matrix.MTRANS_X];
+        photo().getImageMatrix().getValues(values);
+        assertTrue("it follows the finger", values[Matrix.MTRANS_X] < left - 100);
+        doubleTap(now + 2000);
+        assertEquals(1, photo().zoom(), 0);
+        photo().getImageMatrix().getValues(values);
+        assertEquals((photo().getWidth() - whole.getIntrinsicWidth() * fit) / 2, values[Matrix.MTRANS_X], 0.01);
+    }
+
+    /** Where a side begins whose middle was drawn and that was made three times as large around 50. */
+    private static float near(float room, float side) {
+        float at = 50 - 3 * (50 - (room - side) / 2);
+        return 3 * side <= room ? (room - 3 * side) / 2 : Math.max(room - 3 * side, Math.min(0, at));
+    }
+
+    @Test
+    public void keysAndScreenReadersStepTheWayThatTheyPoint() {
+        view(1);
+        photo().dispatchKeyEvent(new KeyEvent(KeyEvent.ACTION_DOWN, KeyEvent.KEYCODE_DPAD_RIGHT));
+        awaitYear(2022);
+        photo().dispatchKeyEvent(new KeyEvent(KeyEvent.ACTION_DOWN, KeyEvent.KEYCODE_DPAD_LEFT));
+        awaitYear(2021);
+        AccessibilityNodeInfo node = photo().createAccessibilityNodeInfo();
+        assertTrue(node.isScrollable());
+        assertTrue(node.getActionList().contains(AccessibilityNodeInfo.AccessibilityAction.ACTION_SCROLL_FORWARD));
+        assertTrue(node.getActionList().contains(AccessibilityNodeInfo.AccessibilityAction.ACTION_SCROLL_BACKWARD));
+        photo().performAccessibilityAction(AccessibilityNodeInfo.ACTION_SCROLL_FORWARD, null);
+        awaitYear(2022);
+        photo().setLayoutDirection(View.LAYOUT_DIRECTION_RTL);
+        photo().dispatchKeyEvent(new KeyEvent(KeyEvent.ACTION_DOWN, KeyEvent.KEYCODE_DPAD_RIGHT));
+        awaitYear(2021);
+        swipe(300, 20);
+        awaitYear(2020);
+    }
+
+    @Test
+    public void aPhotoIsSharedAndOpenedByItsUri() {
+        view(1);
+        viewer.get().findViewById(R.id.share).performClick();
+        Intent send = shadowOf(viewer.get()).getNextStartedActivity().getParcelableExtra(Intent.EXTRA_INTENT);
+        assertEquals(Intent.ACTION_SEND, send.getAction());
+        assertEquals("image/*", send.getType());
+        assertEquals(Uri.parse(MediaPath.uri(paths[1])), send.getParcelableExtra(Intent.EXTRA_STREAM));
+        assertTrue((send.getFlags() & Intent.FLAG_GRANT_READ_URI_PERMISSION) != 0);
+        viewer.get().findViewById(R.id.open).performClick();
+        Intent open = shadowOf(viewer.get()).getNextStartedActivity();
+        assertEquals(Intent.ACTION_VIEW, open.getAction());
+        assertEquals(Uri.parse(MediaPath.uri(paths[1])), open.getData());
+        assertEquals("image/*", open.getType());
+        assertTrue((open.getFlags() & Intent.FLAG_GRANT_READ_URI_PERMISSION) != 0);
+        shadowOf(app()).checkActivities(true); // from now on, of apps that there are
+        viewer.get().findViewById(R.id.open).performClick();
+        assertEquals(app().getString(R.string.no_app), ShadowToast.getTextOfLatestToast());
+        ExecutorService loader = ReflectionHelpers.getField(viewer.get(), "loader");
+        close(viewer);
+        assertTrue(loader.isShutdown());
+    }
+
+    @Test
+    public void aPhotoThatIsGoneGivesItsPlaceToItsNeighbour() {
+        view(0);
+        photos.remove(Uri.parse(MediaPath.uri(paths[1])));
+        swipe(300, 20);
+        awaitYear(2022);
+        assertEquals(app().getString(R.string.photo_gone), ShadowToast.getTextOfLatestToast());
+        assertEquals(Activity.RESULT_OK, shadowOf(viewer.get()).getResultCode());
     }
 
     @Test
@@ -111,19 +199,32 @@ public final class ViewerTest extends AppTestCase {
     public void aPhotoIsBinnedOnlyWithTheUsersConsent() {
         view(1);
         viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.favourite));
-        assertEquals("create_favorite_request 1", photos.asked());
+        assertEquals("create_favorite_request 1 is_favorite=1", photos.asked());
+        viewer.get().onActivityResult(PhotoActions.FAVOURITE, Activity.RESULT_CANCELED, null);
+        assertFalse(isFavourite());
+        viewer.get().onActivityResult(PhotoActions.FAVOURITE, Activity.RESULT_OK, null);
+        assertTrue(isFavourite());
+        viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.favourite));
+        assertEquals("create_favorite_request 1 is_favorite=0", photos.asked());
+        photos.mark(Uri.parse(MediaPath.uri(paths[2])));
         viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.delete));
-        assertEquals("create_trash_request 1", photos.asked());
+        assertEquals("create_trash_request 1 is_trashed=1", photos.asked());
         viewer.get().onActivityResult(PhotoActions.TRASH, Activity.RESULT_CANCELED, null);
         assertTrue(String.valueOf(viewer.get().getTitle()).contains("2021"));
         viewer.get().onActivityResult(PhotoActions.TRASH, Activity.RESULT_OK, null);
         awaitYear(2022);
+        assertTrue(isFavourite());
         viewer.get().onActivityResult(PhotoActions.TRASH, Activity.RESULT_OK, null);
         awaitYear(2020);
         assertFalse(viewer.get().isFinishing());
         viewer.get().onActivityResult(PhotoActions.TRASH, Activity.RESULT_OK, null);
         assertTrue(viewer.get().isFinishing());
         assertEquals(Activity.RESULT_OK, shadowOf(viewer.get()).getResultCode());
+    }
+
+    private boolean isFavourite() {
+        viewer.get().onPrepareOptionsMenu(shadowOf(viewer.get()).getOptionsMenu());
+        return shadowOf(viewer.get()).getOptionsMenu().findItem(R.id.favourite).isChecked();
     }
 
     @Test
@@ -135,6 +236,9 @@ public final class ViewerTest extends AppTestCase {
         Intent opened = shadowOf(screen).getNextStartedActivity();
         assertEquals(paths[1], opened.getStringExtra(PhotoActivity.PATH));
         assertEquals(paths[2], opened.getStringArrayExtra(PhotoActivity.PATHS)[0]);
+        photos.remove(Uri.parse(MediaPath.uri(paths[0])));
+        shadowOf(screen).receiveResult(opened, Activity.RESULT_OK, null); // one was deleted there
+        waitFor("one photo fewer", () -> grid.getAdapter().getCount() == 2);
     }
 
     @Test
@@ -148,15 +252,19 @@ public final class ViewerTest extends AppTestCase {
         Intent send = chooser.getParcelableExtra(Intent.EXTRA_INTENT);
         assertEquals(Intent.ACTION_SEND_MULTIPLE, send.getAction());
         ArrayList<Uri> shared = send.getParcelableArrayListExtra(Intent.EXTRA_STREAM);
-        assertEquals(2, shared.size());
+        assertEquals(List.of(uri(grid, 0), uri(grid, 2)), shared);
         assertEquals(0, grid.getCheckedItemCount());
         if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.R) {
             press(grid, R.id.delete);
-            assertEquals("create_trash_request 2", photos.asked());
+            assertEquals("create_trash_request 2 is_trashed=1", photos.asked());
             photos.remove(shared.get(0));
             screen.onActivityResult(PhotoActions.TRASH, Activity.RESULT_OK, null);
             waitFor("one photo fewer", () -> grid.getCount() == 2);
         }
+    }
+
+    private static Uri uri(GridView grid, int position) {
+        return Uri.parse(MediaPath.uri(((ResultGrid) grid.getAdapter()).path(position)));
     }
 
     /** Choose two photos, and what is done with them. */
@@ -165,6 +273,7 @@ public final class ViewerTest extends AppTestCase {
         grid.setItemChecked(2, true);
         ActionMode mode = ReflectionHelpers.getField(grid, "mChoiceActionMode");
         assertEquals("2 photos", mode.getTitle());
+        assertEquals(Build.VERSION.SDK_INT >= Build.VERSION_CODES.R, mode.getMenu().findItem(R.id.delete).isVisible());
         mode.getMenu().performIdentifierAction(item, 0);
     }
 }

@@ -30,6 +30,7 @@ import java.util.TreeMap;
 public final class FakeMediaStore extends ContentProvider {
     private final Map<Long, Row> rows = new TreeMap<>();
     private final Set<Long> hidden = new HashSet<>();
+    private final Set<Long> favourites = new HashSet<>();
     private final Map<String, String> versions = new LinkedHashMap<>();
     private final Map<String, RuntimeException> failures = new HashMap<>();
     private RuntimeException failure;
@@ -65,6 +66,11 @@ public final class FakeMediaStore extends ContentProvider {
         changed();
     }
 
+    /** The user likes this photo. */
+    public synchronized void mark(Uri photo) {
+        favourites.add(ContentUris.parseId(photo));
+    }
+
     /** The user shows this photo to the app, or not. */
     public synchronized void hide(Uri photo, boolean hides) {
         long id = ContentUris.parseId(photo);
@@ -98,7 +104,7 @@ public final class FakeMediaStore extends ContentProvider {
         changed();
     }
 
-    /** What the user was asked for last, and of how many photos: "create_trash_request 1". */
+    /** What the user was asked for last, of how many photos, and what they become: "create_trash_request 1 ...". */
     public synchronized String asked() {
         return asked;
     }
@@ -134,7 +140,8 @@ public final class FakeMediaStore extends ContentProvider {
         } else if (method.equals("get_generation")) {
             answer.putLong(Intent.EXTRA_INDEX, generation);
         } else if (method.endsWith("_request")) {
-            asked = method + " " + ((ClipData) extras.getParcelable("clip_data")).getItemCount();
+            asked = method + " " + ((ClipData) extras.getParcelable("clip_data")).getItemCount()
+                + " " + extras.getParcelable("content_values"); // as name=value
             answer.putParcelable("result", PendingIntent.getActivity(getContext(), 0, new Intent(method), FLAG_IMMUTABLE));
         }
         return answer;
@@ -190,7 +197,7 @@ public final class FakeMediaStore extends ContentProvider {
         return ids;
     }
 
-    private static Object value(Row row, String column) {
+    private Object value(Row row, String column) {
         return switch (column) {
             case MediaStore.MediaColumns._ID -> row.id();
             case MediaStore.MediaColumns.DATE_MODIFIED -> row.file().lastModified() / 1000;
@@ -198,7 +205,7 @@ public final class FakeMediaStore extends ContentProvider {
             case MediaStore.MediaColumns.MIME_TYPE -> row.kind();
             case MediaStore.MediaColumns.DISPLAY_NAME -> row.name();
             case "datetaken" -> row.takenMs();
-            case "is_favorite" -> 0;
+            case "is_favorite" -> favourites.contains(row.id()) ? 1 : 0;
             case "relative_path" -> row.folder();
             case "_data" -> "/storage/" + (row.volume().startsWith("external") ? "emulated/0" : row.volume()) + "/"
                 + row.folder() + row.name();
