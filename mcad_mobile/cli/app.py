@@ -34,8 +34,8 @@ class PackageOptions(Options):
 
     abi: list[Abi] = option(
         "--abi",
-        "Processors that it runs on: arm64-v8a (phones), x86_64 (emulators, CI). May be given "
-        "more than once.",
+        "Processors to build for: arm64-v8a (phones), x86_64 (emulators, CI). May be given more "
+        "than once.",
         default=[Abi.arm64],
     )
     aar: list[Path] = option(
@@ -46,22 +46,22 @@ class PackageOptions(Options):
     )
     npu: bool = flag(
         "--npu",
-        "Fetch what the Snapdragon rungs of a bundle need: ONNX Runtime with QNN, and Qualcomm's"
-        " runtime, which is under Qualcomm's own licence.",
+        "Fetch what a bundle's Snapdragon rungs need: ONNX Runtime with QNN, and Qualcomm's "
+        "runtime, which has Qualcomm's own licence.",
     )
     onnxruntime_aar: Path | None = option(
-        "--onnxruntime-aar", "Your own build of ONNX Runtime for Android, in place of ours."
+        "--onnxruntime-aar", "Your own build of ONNX Runtime for Android instead of ours."
     )
-    keep_float: bool = flag("--keep-float", "Keep float rungs behind 8-bit ones: 55 MB more.")
+    keep_float: bool = flag("--keep-float", "Keep float rungs behind 8-bit ones, 55 MB more.")
     sbom: Path | None = option(
         "--sbom",
-        "Where the list of all that is in it goes, CycloneDX as JSON. Default: beside --out, "
+        "Where to write the bill of materials, CycloneDX as JSON. Default: beside --out, "
         "demo.apk.cdx.json or mcad-search.aar.cdx.json.",
     )
     accept_licence: str | None = option(
         "--accept-licence",
-        "Build with weights that not everyone may ship (research only, not for sale, unknown): the"
-        " licence that you have read, by its name.",
+        "The licence that you have read and accept, by its name, of weights that not everyone may "
+        "ship (research only, no commercial use, unknown).",
         metavar="NAME",
     )
 
@@ -83,23 +83,23 @@ class PackageOptions(Options):
 @dataclass(frozen=True, kw_only=True)
 class AppOptions(PackageOptions, BundleOptions):
     out: Path = option("--out -o", "The app: demo.apk, or demo.aab with --aab.", default=...)
-    aab: bool = flag("--aab", "An Android App Bundle, which Google Play takes.")
+    aab: bool = flag("--aab", "Build an Android App Bundle for Google Play.")
     r8: Path | None = option("--r8", "Your own r8.jar, whose D8 makes the dex file.")
     keystore: Path | None = option(
         "--keystore",
-        "Sign with a key of this file; its password in MCAD_KEYSTORE_PASSWORD. Default: a debug "
-        "key.",
+        "Sign with a key from this file, whose password is in MCAD_KEYSTORE_PASSWORD. Default: a "
+        "debug key.",
     )
     key_alias: str | None = option("--key-alias", "Which key of the keystore.")
 
 
 def app(options: AppOptions) -> None:
-    """Build the Android demo app with a bundle in it: search your own photos, offline.
+    """Build the Android demo app with a bundle inside: search your own photos, offline.
 
-    It needs a JDK and Maven, and no Android SDK. The first build fetches 190 MB of tools, once; the
-    tools of an SDK that ANDROID_HOME names are used in their place. Android 8 and later. Rungs that
-    nothing in the app can run are left out, and it says which. Weights that not everyone may ship,
-    as those of the default student, need --accept-licence.
+    You need a JDK and Maven, but no Android SDK. The first build fetches 190 MB of tools; if
+    ANDROID_HOME names an SDK, its tools are used instead. The app runs on Android 8 and later.
+    Rungs that the app cannot run are left out and named. Weights that not everyone may ship, such
+    as the default student's, need --accept-licence.
 
     \b
       mcad-mobile app --bundle build/siglip2 --out demo.apk
@@ -130,6 +130,6 @@ def print_parts(left_out: dict[str, str], sbom: Path, notes: tuple[str, ...]) ->
     """Print which rungs a built app or library lacks, and where the list of its parts is."""
     for rung, reason in left_out.items():
         print(f"  left out: {rung} ({reason})")
-    print(f"  what is in it: {sbom}")
+    print(f"  bill of materials: {sbom}")
     for note in notes:
         warn(note)

@@ -60,18 +60,18 @@ class BenchOptions(JudgedOptions, BundleOptions, TowerOptions):
     )
     synthetic: int | None = option(
         "--synthetic",
-        "Measure at N photos, with an index of vectors that spread as photos do. Default: 100000.",
+        "Search among this many synthetic photos, spread like real embeddings. Default: 100000.",
         min=1,
     )
-    index: Path | None = option("--index", "Measure this real index instead.")
-    searches: int = option("--searches", "How many to time.", default=200, min=1)
+    index: Path | None = option("--index", "Search this real index instead.")
+    searches: int = option("--searches", "How many searches to time.", default=200, min=1)
     repeats: int | None = option(
         "--repeats",
-        "Runs of the searches. Default: adb, and any with --baseline, 3; host 1.",
+        "Runs of the searches. Default: 3 for adb and with --baseline, else 1.",
         min=1,
     )
     cool_down: float | None = option(
-        "--cool-down", "Least seconds between runs. Default: host 0, adb 15.", min=0
+        "--cool-down", "Least seconds between runs. Default: 15 for adb, 0 for host.", min=0
     )
     force: bool = flag("--force", "adb, aihub: try files that were made for another chip.")
     runner: Path | None = option(
@@ -90,22 +90,20 @@ class BenchOptions(JudgedOptions, BundleOptions, TowerOptions):
     )
     jobs: Path | None = option(
         "--jobs",
-        "aihub: where submitted jobs are remembered. Default: BUNDLE.aihub.json; without that "
-        "file, everything is submitted anew.",
+        "aihub: a file that remembers submitted jobs. Default: BUNDLE.aihub.json. Without it, "
+        "everything is submitted again.",
     )
-    dry_run: bool = flag("--dry-run", "aihub: print the jobs, and submit nothing.")
-    report: Path | None = option(
-        "--report", "Also write a report; .html, .md or .json by its ending."
-    )
+    dry_run: bool = flag("--dry-run", "aihub: print the jobs without submitting any.")
+    report: Path | None = option("--report", "Also write a report: .html, .md or .json.")
 
 
 def bench(options: BenchOptions, context: typer.Context) -> None:
-    """Measure running memory and search latency, and judge them against 100 MiB and 8 ms.
+    """Measure memory and latency of a search, and compare them with 100 MiB and 8 ms.
 
-    A process of its own does what a phone would: load the text tower, open the index, search.
-    Memory is PSS, the share of the machine's memory that the process answers for. Before any
-    number counts, each rung of the bundle's ladder embeds its golden inputs on the device; one
-    that gives wrong vectors is skipped. A time from a simulator or an emulator is never reported.
+    A separate process does what a phone would do: load the text tower, open the index, search.
+    Memory is PSS, in which shared pages are divided among the processes that share them. Before any
+    number counts, each rung of the bundle's ladder embeds the golden inputs on the device; a rung
+    with wrong embeddings is skipped. A time from a simulator or an emulator is never reported.
 
     \b
       mcad-mobile bench --bundle build/sd --synthetic 100000 --report build/bench.html
@@ -156,7 +154,7 @@ def bench(options: BenchOptions, context: typer.Context) -> None:
             write_report(options.report, documents, bundle)
     if failures:
         raise AiHubError(
-            "\n  ".join(failures), "Run the same command again: what went well is kept."
+            "\n  ".join(failures), "Run the same command again; it keeps the jobs that succeeded."
         )
     options.judge(before, documents)
 

@@ -87,11 +87,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=(
         "Image-text search on phones.\n\n"
-        "A small dual-encoder becomes a bundle for one phone chip (export), photos become a "
-        "compact index (index), words find photos (search), memory and latency are measured "
-        "(bench), and an Android app carries it all (app). A page in the browser tries it on your "
-        "own photos first (serve); more photos than one machine holds are embedded on a cluster "
-        "(embed).\n\n"
+        "Turn a small image-text model into a bundle for a phone chip (export), index photos "
+        "(index), find them by words (search), measure memory and latency (bench), and build an "
+        "Android app (app) or library (library). Try a bundle on your own photos in a browser "
+        "(serve); embed more photos than one machine holds on a cluster (embed); train your own "
+        "model (distill).\n\n"
         "\b\n"
         "  mcad-mobile export --target snapdragon --out build/sd\n"
         "  mcad-mobile index  ~/Pictures --bundle build/sd\n"
@@ -99,56 +99,55 @@ app = typer.Typer(
         "  mcad-mobile serve  --bundle build/sd\n"
         "  mcad-mobile bench  --bundle build/sd --synthetic 100000\n"
         "  mcad-mobile app    --bundle build/sd --out demo.apk --accept-licence NAME\n\n"
-        "`mcad-mobile demo` does all of it but the app, on photos that packages ship. "
+        "`mcad-mobile demo` runs all of these but the app on photos that packages ship. "
         "Exit codes: 0 done, 1 a clear error, 2 wrong usage, 130 interrupted. With --json, "
         "standard output holds one JSON document and nothing else."
     ),
 )
 _NO_PACKAGE = (
-    "Nothing was written at --out. Tools that were fetched whole are kept; the same command starts "
+    "Nothing was written at --out. Completely fetched tools are kept; the same command starts "
     "again."
 )
 # Each verb, and what it keeps when it is interrupted.
 _VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
-    ("demo", demo.demo, "What was done so far lies in --out. The same command starts again."),
+    ("demo", demo.demo, "Finished files are in --out. The same command starts again."),
     (
         "export",
         export.export,
-        "Nothing was written, and a bundle that stood at --out stands there still. The same "
-        "command starts again; jobs that it submitted to AI Hub are remembered.",
+        "Nothing was written; an older bundle at --out is unchanged. The same command starts "
+        "again and remembers the jobs that it submitted to AI Hub.",
     ),
     (
         "index",
         index.index,
-        "What was embedded so far is in the index. The same command goes on from there.",
+        "Photos embedded so far are in the index. The same command continues from there.",
     ),
     (
         "embed",
         embed.embed,
-        "Shards that were finished are kept. The same command goes on from there.",
+        "Finished shards are kept. The same command continues from there.",
     ),
     ("search", search.search, "Nothing was changed."),
     (
         "serve",
         serve.serve,
-        "What was indexed so far is in the index. Photos that were uploaded to search by are "
-        "deleted.",
+        "Photos embedded so far are in the index. Uploaded photos are deleted.",
     ),
     (
         "bench",
         bench.bench,
-        "No measurement is kept: the same command starts again. Jobs that it submitted to AI Hub "
-        "go on there, and the same command waits for those.",
+        "No measurement is kept; the same command starts again. Jobs that it submitted to AI Hub "
+        "continue there, and the same command waits for them.",
     ),
     ("app", android_app.app, _NO_PACKAGE),
     ("library", library.library, _NO_PACKAGE),
     ("report", report.report, "What was not printed or written is not kept."),
-    ("eval", evaluate.evaluate, "Nothing is kept: the same command starts again."),
+    ("eval", evaluate.evaluate, "Nothing is kept; the same command starts again."),
     (
         "distill",
         distill.distill,
         "Features, teachers and the last checkpoint are kept in --cache and --out. The same "
-        "command goes on from there.",
+        "command continues from there.",
     ),
     ("targets", targets.targets, "Nothing was changed."),
     ("doctor", doctor.doctor, "Nothing was changed."),

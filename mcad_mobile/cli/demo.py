@@ -28,15 +28,17 @@ TIMEOUT_S = 3600  # of one verb on a slow, busy machine
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
-    photos: Path | None = option("--photos", "Your own folder. Default: what Python packages ship.")
+    photos: Path | None = option(
+        "--photos", "A folder of yours. Default: photos that Python packages ship."
+    )
     out: Path = option(
-        "--out -o", "Where bundle, index and report are written.", default=Path("build/demo")
+        "--out -o", "Where to write bundle, index and report.", default=Path("build/demo")
     )
     target: str = option("--target -t", "A chip.", default="snapdragon")
 
 
 def demo(options: DemoOptions) -> None:
-    """The main job on real photos: export, index, search, bench and a report, verb by verb.
+    """Run export, index, search and bench on real photos, and write a report.
 
     \b
       mcad-mobile demo
@@ -99,7 +101,7 @@ def mcad(*arguments: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise McadError(
             f"`mcad-mobile {arguments[0]}` took more than {TIMEOUT_S} s.",
-            "Run it by itself, on a machine that does nothing else.",
+            "Run it by itself, on an idle machine.",
         ) from error
     if done.returncode:
         raise McadError(

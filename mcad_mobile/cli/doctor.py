@@ -21,7 +21,7 @@ _EXTRAS = {
     "snapdragon": "export --target snapdragon, HTP simulator",
     "dimensity": "export --target dimensity, LiteRT towers here",
     "students": "students and teachers of open_clip and transformers",
-    "distill": "distill: its loop, where the default student's training starts, --tensorboard",
+    "distill": "distill, with the weights from which the default student is trained",
     "report": "reports in HTML",
     "serve": "serve",
     "embed": "embed, index --from SHARDS",
@@ -192,7 +192,7 @@ def examine_index(directory: Path) -> Finding:
 
 def _how_to_get(extras: str, only_on: str | None) -> str:
     if only_on:
-        return f"not available here: it is made for {only_on} alone"
+        return f"not available here: only for {only_on}"
     return install_line(extras)
 
 
@@ -205,10 +205,10 @@ class DoctorOptions(Options):
 
 
 def doctor(options: DoctorOptions) -> None:
-    """Say which verbs work here, what is installed, and how to get what is missing.
+    """Show which commands work here, what is installed, and how to get what is missing.
 
-    With a bundle, each of its rungs embeds the golden inputs, and the result is compared with the
-    golden embeddings: a rung that fails on this processor is named, with the reason.
+    With --bundle, each rung of the bundle embeds its golden inputs; a rung with wrong embeddings on
+    this processor is named, with the reason.
 
     \b
       mcad-mobile doctor

@@ -31,46 +31,47 @@ _SHOWN = 20  # how many photos without an embedding are printed
 class EmbedOptions(BundleOptions, RuntimeOptions):
     source: str = argument(
         "A folder, a list of paths (.txt, or - for standard input), Parquet files or WebDataset "
-        "shards (.tar); here, or at s3://, gs://, hf:// and what else fsspec opens. Patterns "
-        "(*.parquet) are for many.",
+        "shards (.tar); here, or at s3://, gs://, hf:// or another address that fsspec opens. "
+        "Patterns (*.parquet) name several files.",
         default=...,
     )
-    out: str = option("--out -o", "Where the shards lie: a folder, or an address.", default=...)
+    out: str = option(
+        "--out -o", "Where to write the shards: a folder, or an address.", default=...
+    )
     kind: Literal["photos", "list", "parquet", "webdataset"] | None = option(
         "--kind", "What SOURCE is.  [default: by its files' names]"
     )
     photo_column: str | None = option(
-        "--photo-column", "Of Parquet: photos' bytes, or their paths or URLs."
+        "--photo-column", "In Parquet, the column of photos' bytes, paths or URLs."
     )
-    key_column: str | None = option("--key-column", "Of Parquet: the photos' names.")
+    key_column: str | None = option("--key-column", "In Parquet, the column of photos' names.")
     workers: int | None = option(
         "--workers",
-        "Processes, or actors of a cluster.  [default: one a core; on Ray, one for each "
-        "--threads processors]",
+        "Processes, or actors of a cluster.  [default: all cores divided by --threads]",
         min=1,
     )
-    threads: int = option("--threads", "CPU threads of a worker.", default=1, min=1)
+    threads: int = option("--threads", "CPU threads per worker.", default=1, min=1)
     ray: str | None = option(
         "--ray",
         "A Ray cluster: HOST:6379, ray://HOST:10001, or auto, from one of its machines.",
         metavar="ADDRESS",
     )
     gpus: float = option(
-        "--gpus", "GPUs of a worker, on Ray; 0.25: four share one.", default=0.0, min=0
+        "--gpus", "On Ray, GPUs per worker; with 0.25, four share one.", default=0.0, min=0
     )
-    photos_a_shard: int = option("--shard", "Photos a shard, at most.", default=10_000, min=1)
+    photos_a_shard: int = option("--shard", "Most photos in a shard.", default=10_000, min=1)
     resume: bool = option(
-        "--resume/--no-resume", "Go on with what --out holds, or refuse to.", default=True
+        "--resume/--no-resume", "Continue the shards at --out, or refuse to.", default=True
     )
 
 
 def embed(options: EmbedOptions) -> None:
     """Embed more photos than one machine holds into shards.
 
-    The shards (Parquet: key, embedding, stamps; docs/embed.md) are the same from one process, from
-    many and from a Ray cluster. The same command goes on where it was stopped, and embeds what is
-    new or changed; another student's shards are refused. Photos that do not decode, and those that
-    end two processes one after the other, are left out and listed.
+    One process, several and a Ray cluster write the same shards (Parquet: key, embedding, stamps;
+    docs/embed.md). The same command continues an interrupted run, and embeds photos that are new or
+    changed; another student's shards are refused. Photos that do not decode, or that crash two
+    processes, are left out and listed.
 
     \b
       mcad-mobile embed ~/Pictures --bundle build/sd --out shards
@@ -79,7 +80,7 @@ def embed(options: EmbedOptions) -> None:
       mcad-mobile index --from s3://shards/2025 --bundle build/sd --select keys.txt
     """
     if options.gpus and options.ray is None:
-        raise typer.BadParameter("--gpus is for --ray: here, --runtime says what runs")
+        raise typer.BadParameter("--gpus is for --ray; on this machine, use --runtime")
     require("pyarrow", "embed")
     require("fsspec", "embed")
     from mcad_mobile.embed.run import Options, embed

@@ -26,7 +26,9 @@ from mcad_mobile.students.evaluation import embed, embed_by_student
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(StudentOptions, TowerOptions):
     data: Path = option("--data", "A folder of photos with captions: docs/data.md.", default=...)
-    bundle: Path | None = option("--bundle -b", "Evaluate this bundle's towers instead.")
+    bundle: Path | None = option(
+        "--bundle -b", "Evaluate this bundle's towers instead of a student."
+    )
     split: str = option(
         "--split",
         "Which split of the dataset.",
@@ -36,7 +38,7 @@ class EvaluateOptions(StudentOptions, TowerOptions):
 
 
 def evaluate(options: EvaluateOptions) -> None:
-    """Measure Recall@K both ways: the float student, or a bundle's exported towers.
+    """Measure Recall@K in both directions, of a float student or of a bundle's towers.
 
     \b
       mcad-mobile eval --data flickr8k

@@ -56,13 +56,13 @@ if TYPE_CHECKING:
 class ExportArguments(StudentOptions):
     out: Path = option(
         "--out -o",
-        "The bundle's folder, new or a bundle; of several targets, a folder of bundles.",
+        "The bundle's folder, new or an older bundle; for several targets, a folder for bundles.",
         default=...,
     )
     text: str | None = option(
         "--text",
-        "multilingual: the default student's second text tower, which reads 68 languages; or a "
-        "folder that `distill --text-only` wrote. Photos that are indexed stay as they are.",
+        "Another text tower for the same image tower: multilingual, which reads 68 languages, or a "
+        "folder that `distill --text-only` wrote. Indexes stay valid.",
     )
     target: list[str] = option(
         "--target -t",
@@ -73,7 +73,7 @@ class ExportArguments(StudentOptions):
         metavar="CHIP",
         autocompletion=among(lambda: ["snapdragon", "dimensity", *(c.id for c in all_targets())]),
     )
-    every: bool = flag("--all", "A bundle for every chip that `targets` lists.")
+    every: bool = flag("--all", "Make a bundle for every chip that `targets` lists.")
     calibration: Path | None = option(
         "--calibration",
         "A folder of photos like your users'. Default: photos of installed packages.",
@@ -81,39 +81,39 @@ class ExportArguments(StudentOptions):
     samples: int = option("--samples", "Photos and captions to calibrate on.", default=32, min=2)
     data: Path | None = option(
         "--data",
-        "A folder of photos with captions (docs/data.md): measures on its test split what the "
-        "export costs in recall.",
+        "A folder of photos with captions (docs/data.md). Its test split shows how much recall the "
+        "export loses.",
     )
     precision: Literal["auto", "w8a8", "w8a16", "w4a16"] | None = option(
         "--precision",
         "auto: the smallest towers whose recall on --data stays within --max-recall-drop. w8a8, "
-        "w8a16 or w4a16: of an NPU. Default: what the target has (docs/targets.md).",
+        "w8a16 or w4a16: for an NPU. Default: the target's own (docs/targets.md).",
     )
     max_recall_drop: float = option(
         "--max-recall-drop",
-        "How much of the mean recall (mR) --precision auto may spend (the loss on --data and its "
-        "standard error), and photos of one rung searched by another may lose without warning.",
+        "Points of mean recall (mR) that --precision auto may lose on --data, standard error "
+        "included. Warns if photos and texts embedded by different rungs lose more.",
         default=0.5,
         metavar="POINTS",
         min=0.01,
         max=100,
     )
     allow_low_parity: bool = flag(
-        "--allow-low-parity", "Keep towers under 0.95 mean cosine to float."
+        "--allow-low-parity", "Keep towers whose mean cosine to the float student is under 0.95."
     )
     via: str | None = option(
         "--via",
-        "Compile QNN rungs in Qualcomm AI Hub, compare them on a phone there: aihub, or "
-        'aihub:"Samsung Galaxy S25". Default: here, compared on the HTP simulator.',
+        "Compile QNN files in Qualcomm AI Hub and compare them on a phone there: aihub, or "
+        'aihub:"Samsung Galaxy S25". Default: compile here and compare in the HTP simulator.',
     )
 
 
 def export(options: ExportArguments) -> None:
-    """Turn a student into a bundle for one phone chip, or into one each for several.
+    """Turn a student into a bundle for a phone chip, or into one bundle for each of several chips.
 
-    Each tower is exported apart, quantized with real photos and captions, compiled where the chip
+    Each tower is exported by itself, quantized with real photos and captions, compiled if the chip
     has a compiler, then read back from its file, run, and compared with the float student. Every
-    bundle ends in an ONNX CPU model that runs anywhere. What several bundles hold is made once.
+    bundle also holds an ONNX model that runs on any CPU. Files that bundles share are made once.
 
     \b
       mcad-mobile export --target snapdragon --out build/sd
@@ -207,7 +207,9 @@ def _check_via(options: ExportArguments, chips: Sequence[Target]) -> None:
             f"for {', '.join(chip.id for chip in chips)}"
         )
     if options.precision == "auto":
-        raise typer.BadParameter("precisions are chosen here: give --precision auto or --via")
+        raise typer.BadParameter(
+            "--precision auto runs on this machine: give it or --via, not both"
+        )
 
 
 def _precisions(
@@ -223,8 +225,8 @@ def _precisions(
             raise typer.BadParameter("--precision auto measures recall: give --data DIR")
         if len({_graph_form(chip) for chip in chips}) > 1:
             raise typer.BadParameter(
-                "--precision auto chooses for chips that take the same files: one family, and "
-                f"Snapdragons before Hexagon v73 apart; not {listed}"
+                "--precision auto chooses for chips that take the same files: one family, with "
+                f"Snapdragons before Hexagon v73 by themselves; not {listed}"
             )
         return None
     if any(chip.family == "cpu" for chip in chips):
@@ -264,8 +266,8 @@ def _chips(options: ExportArguments) -> list[Target]:
 def _places(out: Path, chips: Sequence[Target]) -> list[Path]:
     if (out / MANIFEST).exists():
         raise ExportError(
-            f"{out} is a bundle, and several are to be written.",
-            "Give --out a folder for them: each gets one of its own there, called after its chip.",
+            f"{out} is a bundle, but several bundles are to be written.",
+            "Give --out a folder for them. Each bundle gets a folder there, named after its chip.",
         )
     return [out / chip.id for chip in chips]
 
@@ -362,7 +364,7 @@ def _print_recall(data: Path | None, recalls: RungRecalls, bundle: Bundle) -> No
     )
     assert bundle.recall is not None
     print_table(
-        "mR of photos embedded by one and texts by another",
+        "mR with photos embedded by one rung and texts by another",
         list(matrix_head(bundle.recall)),
         [list(row) for row in matrix_rows(bundle.recall)],
     )

@@ -45,24 +45,26 @@ class IndexOptions(IndexedOptions, RuntimeOptions):
     photos: Path | None = argument("A folder of photos; subfolders are read too.")
     origin: str | None = option(
         "--from",
-        "In place of a folder: another student's index, whose photos are embedded anew, beside "
-        "it; or what `embed` wrote, here or at an address, where nothing is embedded.",
+        "Instead of a folder: another student's index, whose photos are embedded again, or shards "
+        "that `embed` wrote, here or at an address, whose embeddings are taken as they are.",
         metavar="INDEX|SHARDS",
     )
     select: Path | None = option(
-        "--select", "Of shards, the photos of these keys alone, one a line.", metavar="FILE"
+        "--select", "Only the photos with these keys, one per line. For shards.", metavar="FILE"
     )
     drop_gone: bool = flag("--prune", "Also drop photos outside this folder whose files are gone.")
     rebuild: bool = flag(
         "--rebuild",
-        "No photos: write the index anew, measured on the photos that it holds, embedding none.",
+        "No photos: write the index again, tuned on the photos that it holds, without embedding.",
     )
-    verify: bool = flag("--verify", "No photos: read the whole index, and name what is damaged.")
+    verify: bool = flag("--verify", "No photos: read the whole index and name damaged files.")
     repair: bool = flag(
         "--repair",
-        "No photos: drop what is damaged; the next run over the folder embeds those photos again.",
+        "No photos: drop damaged parts; the next run over the folder embeds those photos again.",
     )
-    threads: int | None = option("--threads", "CPU threads. Default: one a core it may use.", min=1)
+    threads: int | None = option(
+        "--threads", "CPU threads. Default: one per available core.", min=1
+    )
 
     @property
     def directory(self) -> Path:
@@ -80,23 +82,23 @@ class IndexOptions(IndexedOptions, RuntimeOptions):
 
 
 def index(options: IndexOptions, context: typer.Context) -> None:
-    """Make the index of a bundle hold the photos of a folder as they are now.
+    """Bring the index of a bundle up to date with a folder of photos.
 
-    The first run embeds them all. Later ones embed what is new or changed, carry over what was
-    moved, and drop what is gone; a run that was stopped goes on where it was. Photos of other
-    folders in the same index are left alone. Photos that do not decode are skipped and listed.
+    The first run embeds all photos. Later runs embed new and changed photos, keep the embeddings of
+    moved ones, and drop deleted ones; an interrupted run continues where it was. Photos of other
+    folders in the same index stay. Photos that do not decode are skipped and listed.
 
-    Left out, and counted by kind, are files that are no photos, hidden files and folders (their
-    names start with a dot; name such a folder itself to have it indexed) and links to folders.
-    Links to photos are photos. --json names up to 1,000 of each kind.
+    These are left out and counted: files that are not photos, hidden files and folders (whose names
+    start with a dot; to index such a folder, give its own path) and links to folders. A link to a
+    photo counts as a photo. --json names up to 1,000 of each kind.
 
     \b
       mcad-mobile index ~/Pictures --bundle build/sd
       mcad-mobile index /media/camera --bundle build/sd     # a second folder, same index
-      mcad-mobile index --from build/old.index --bundle build/new   # an older one's photos
+      mcad-mobile index --from build/old.index --bundle build/new   # photos of an older index
       mcad-mobile index --from shards --bundle build/sd --index phone.index --select keys.txt
-      mcad-mobile index --rebuild --bundle build/sd         # measured anew
-      mcad-mobile index --verify --bundle build/sd          # is every byte as it was written?
+      mcad-mobile index --rebuild --bundle build/sd         # tune it again
+      mcad-mobile index --verify --bundle build/sd          # check every byte
     """
     alone = {"--rebuild": _rebuild, "--verify": _verify, "--repair": _repair}
     chosen = [name for name in alone if getattr(options, name.removeprefix("--"))]

@@ -18,41 +18,40 @@ class LibraryOptions(PackageOptions):
     out: Path | None = option("--out -o", "The archive: mcad-search.aar.")
     maven: Path | None = option(
         "--maven",
-        "A folder to write it into as a Maven repository, with ONNX Runtime as a dependency, "
-        "sources and API pages; in place of --out.",
+        "Instead of --out: a folder for a Maven repository, with sources, API pages, and ONNX "
+        "Runtime as a dependency.",
         metavar="DIR",
     )
     coordinates: str | None = option(
         "--coordinates",
-        "What Maven calls it. Default: mcad.mobile:mcad-search:VERSION.",
+        "Its Maven coordinates. Default: mcad.mobile:mcad-search:VERSION.",
         metavar="GROUP:NAME:VERSION",
     )
     bundle: Path | None = option(
-        "--bundle -b", "A bundle to go in as assets. Default: none, the app has one."
+        "--bundle -b", "A bundle to include as assets. Default: none; the app brings its own."
     )
     own_photos: bool = flag(
         "--own-photos",
-        "For an app that searches photos of its own alone: the manifest asks for no permission, "
-        "and has no service and no job.",
+        "For an app that searches only its own photos: the manifest has no permission, no service "
+        "and no job.",
     )
     litert: bool = flag(
         "--litert",
-        "Keep the LiteRT rungs of the bundle: the app adds com.google.ai.edge.litert:litert, which "
+        "Keep the bundle's LiteRT rungs. The app must add com.google.ai.edge.litert:litert, which "
         "runs them on the CPU.",
     )
     sample: Path | None = option(
         "--sample",
-        "Also build an app of one small class out of the archive, to see it work: sample.apk.",
+        "Also build a small app from the archive, to try it out: sample.apk.",
     )
 
 
 def library(options: LibraryOptions) -> None:
-    """Build the Android library that other apps add: search over their user's photos.
+    """Build the Android library for other apps: search over their user's photos.
 
-    One file, with ONNX Runtime, keep rules and what the manifest needs; or a Maven repository, for
-    apps that get their libraries from one. android_demo/README.md has the ten lines that an app
-    writes. Weights that not everyone may ship, as those of the default student, need
-    --accept-licence.
+    It is one archive with ONNX Runtime, keep rules and a manifest, or a Maven repository.
+    android_demo/README.md shows the ten lines that an app needs. Weights that not everyone may
+    ship, such as the default student's, need --accept-licence.
 
     \b
       mcad-mobile library --bundle build/siglip2 --out mcad-search.aar
@@ -66,11 +65,11 @@ def library(options: LibraryOptions) -> None:
         raise typer.BadParameter("give either --out FILE or --maven DIR")
     if options.sample is not None and (options.maven is not None or options.own_photos):
         raise typer.BadParameter(
-            "--sample searches the phone's photos, out of one archive: leave out --maven and "
+            "--sample searches the phone's photos with one archive: leave out --maven and "
             "--own-photos"
         )
     if options.maven is None and options.coordinates is not None:
-        raise typer.BadParameter("--coordinates are those of --maven DIR")
+        raise typer.BadParameter("--coordinates is for --maven DIR")
     bundle = None if options.bundle is None else load_bundle(options.bundle)
     build = replace(options.build_options(), own_photos=options.own_photos, litert=options.litert)
     with progress_bar() as progress:
@@ -86,7 +85,7 @@ def library(options: LibraryOptions) -> None:
         return
     print(f"{built.archive}: {megabytes(built.bytes)} MB")
     if built.coordinates is not None:
-        print(f"  Maven calls it {built.coordinates}")
+        print(f"  Maven coordinates: {built.coordinates}")
     if built.sample is not None:
-        print(f"{built.sample}: an app made of it, signed by debug key")
+        print(f"{built.sample}: an app built from it, signed by debug key")
     print_parts(built.left_out, built.sbom, built.notes)

@@ -75,8 +75,8 @@ def default_bundle() -> Path:
     found = [path for level in ("*", "*/*") for path in Path("build").glob(f"{level}/{MANIFEST}")]
     if not named and not found:
         raise typer.BadParameter(
-            "give --bundle DIR, or set MCAD_BUNDLE; there is none under build/, where this makes "
-            "one: mcad-mobile export --target snapdragon --out build/sd",
+            "give --bundle DIR, or set MCAD_BUNDLE; there is no bundle under build/. To make one: "
+            "mcad-mobile export --target snapdragon --out build/sd",
             param_hint="--bundle",
         )
     newest = max(found, key=lambda path: path.stat().st_mtime, default=Path()).parent
@@ -111,7 +111,7 @@ class IndexedOptions(BundleOptions):
 class RuntimeOptions:
     runtime: str | None = option(
         "--runtime",
-        "onnx, litert, or qnn (simulated). Default: the best that this machine runs itself.",
+        "onnx, litert, or qnn (simulated). Default: the best that this machine runs natively.",
         autocompletion=among(lambda: ("onnx", "litert", "qnn")),
     )
 
@@ -130,8 +130,8 @@ class StudentOptions(Options):
     )
     dim: int | None = option(
         "--dim",
-        "Only the first DIM numbers of embeddings: an index takes as much less. For students that "
-        "were trained for it (docs/method.md), 128 and 64.",
+        "Only the first DIM numbers of embeddings, for a smaller index. For students that were "
+        "trained for it (docs/method.md): 128 or 64.",
     )
 
 

@@ -28,13 +28,13 @@ class JudgedOptions(Options):
     """Options that can make results end in exit code 1."""
 
     baseline: Path | None = option(
-        "--baseline", "An earlier result; exit code 1 if time or memory grew too much."
+        "--baseline", "An earlier result. Exit code 1 if time or memory grew too much."
     )
     max_slowdown: float = option(
-        "--max-slowdown", "How much more than the baseline is allowed.", default=1.2, min=1.0
+        "--max-slowdown", "Largest allowed ratio to the baseline.", default=1.2, min=1.0
     )
     fail_on_target: bool = flag(
-        "--fail-on-target", "Exit code 1 if a target was missed, or not measured."
+        "--fail-on-target", "Exit code 1 if a target was missed or not measured."
     )
 
     def read_baseline(self) -> dict[str, Any] | None:
@@ -45,7 +45,7 @@ class JudgedOptions(Options):
         documents = load_documents([self.baseline])
         if len(documents) != 1:
             raise BenchError(
-                f"{self.baseline} holds {len(documents)} results: one can be compared with.",
+                f"{self.baseline} holds {len(documents)} results; a baseline is one.",
                 "Give a file with one result.",
             )
         regressions(documents[0], documents[0], 1.0)
@@ -119,7 +119,7 @@ def _check_baseline(
 ) -> None:
     if len(documents) != 1:
         raise BenchError(
-            f"There are {len(documents)} results: one can be compared with a baseline.",
+            f"There are {len(documents)} results; only one can be compared with a baseline.",
             "Give one file with one result.",
         )
     larger = regressions(before, documents[0], max_slowdown)

@@ -53,9 +53,7 @@ class SearchOptions(IndexedOptions, TowerOptions):
     unlike: list[str] = option(
         "--unlike", "Less like this photo.", default=[], metavar="PHOTO[=WEIGHT]"
     )
-    matches: bool = flag(
-        "--matches", "Only photos that probably match; it is often wrong, see below."
-    )
+    matches: bool = flag("--matches", "Only photos that probably match. Often wrong, see above.")
     min_score: float | None = option("--min-score", "Only photos with this score or more.")
     folders: list[Path] = option(
         "--in", "Only photos in this folder or below; repeatable.", default=[], metavar="DIR"
@@ -64,12 +62,12 @@ class SearchOptions(IndexedOptions, TowerOptions):
     before: str | None = option("--before", "Only photos taken before this day.", metavar="DAY")
     duplicates: float | None = option(
         "--duplicates",
-        "No query: groups of photos at least so alike (0.97, say).",
+        "No query: print groups of photos whose cosine is at least this, for example 0.97.",
         metavar="COSINE",
     )
     exact: bool = flag("--exact", "Score every photo, not only the best candidates.")
     show: bool = flag(
-        "--show", "Also write what was found as a page, BUNDLE.search.html, and open it."
+        "--show", "Also write the results to a page, BUNDLE.search.html, and open it."
     )
 
 
@@ -87,12 +85,12 @@ def search(options: SearchOptions, context: typer.Context) -> None:
       mcad-mobile search --duplicates 0.97 --bundle build/sd
 
     Results are the nearest photos, best first, whether or not they show what was asked for.
-    --matches leaves out those below the query's `threshold`. It is often wrong: measured with the
-    default student, it hides 7 to 17 % of the photos that are right and rank first, and lets pass
-    14 to 78 % of the answers to queries that no photo matches (docs/benchmarks.md).
-    A day is one of this machine's time zone and begins at midnight; 2024-05-01T18:30 is possible,
-    too. A photo was taken when its camera says, or else when its file last changed.
-    A weight stands behind the last equals sign of words that hold several: "E=mc2=1".
+    --matches leaves out photos below the query's `threshold`. It is often wrong: with the default
+    student, it hides 7 to 17 % of the right photos that rank first, and passes 14 to 78 % of the
+    answers to queries that no photo matches (docs/benchmarks.md).
+    DAY is in this machine's time zone and begins at midnight; a time works, too: 2024-05-01T18:30.
+    A photo's time is what its camera wrote, or else when its file last changed.
+    If words contain an equals sign, add a weight behind them: "E=mc2=1".
     """
     parts = [
         *([Part(" ".join(options.query))] if options.query else []),
@@ -179,8 +177,8 @@ def _check_options(context: typer.Context, parts: list[Part], matches: bool) -> 
         raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
     elif matches and not (len(parts) == 1 and parts[0].weight > 0 and _is_text(parts[0])):
         raise typer.BadParameter(
-            "--matches is for one text; of words and photos together it is not known from which "
-            "score on a photo matches (--min-score takes one)"
+            "--matches is for one text: for other queries nobody knows which score means a match "
+            "(--min-score takes one of yours)"
         )
 
 

@@ -39,7 +39,7 @@ class ServeOptions(Options, TowerOptions):
         "A folder to index while the page is open. May be given more than once.",
         default=[],
     )
-    port: int = option("--port", "0 takes any that is free.", default=8420, min=0, max=65535)
+    port: int = option("--port", "0 for any free port.", default=8420, min=0, max=65535)
     browser: bool = flag("--open", "Open the page in the default browser.")
 
 
@@ -47,13 +47,13 @@ def serve(options: ServeOptions) -> None:
     """Try bundles on your own photos in a browser, before they go to a phone.
 
     \b
-      mcad-mobile serve --bundle build/cpu                        # its index, as `index` made it
-      mcad-mobile serve --bundle build/cpu --photos ~/Pictures    # and index meanwhile
+      mcad-mobile serve --bundle build/cpu                        # search the index of the bundle
+      mcad-mobile serve --bundle build/cpu --photos ~/Pictures    # index a folder meanwhile
       mcad-mobile serve --bundle build/cpu --bundle build/sd      # side by side
 
-    The page is at 127.0.0.1 and answers to this computer alone; so does its JSON API, which
-    /openapi.json describes. With --json, standard output holds the address, once it answers.
-    Ctrl-C ends it.
+    The page and its JSON API (described at /openapi.json) listen on 127.0.0.1, for this computer
+    only. With --json, standard output holds the address as soon as it answers. Ctrl-C stops the
+    server.
     """
     require("starlette", "serve")
     require("uvicorn", "serve")
@@ -78,7 +78,7 @@ def serve(options: ServeOptions) -> None:
                 )
             else:
                 photos = sum(index.now.index.photos for index in state.indexes.values())
-                print(f"{address}  ({photos:,} photos; Ctrl-C ends it)")
+                print(f"{address}  ({photos:,} photos; Ctrl-C stops it)")
             flush_results()
             if folders:
                 first = next(iter(state.bundles.values()))

@@ -8,7 +8,7 @@ from mcad_mobile.export.targets import all_targets
 
 
 def targets(options: Options) -> None:
-    """List the chips that a bundle can be made for, with the runtimes that it holds for them."""
+    """List the chips that a bundle can be made for, with the runtimes in their bundles."""
     documents = [target.to_json() for target in all_targets()]
     if options.json:
         print_json(documents)

@@ -83,7 +83,7 @@ def test_each_extra_of_users_has_its_reason() -> None:
 @pytest.mark.usefixtures("installed")
 def test_what_is_made_for_another_platform_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     mac = reported("Darwin", "arm64", monkeypatch)
-    only = "not available here: it is made for Linux x86_64 alone"
+    only = "not available here: only for Linux x86_64"
     assert mac["onnxruntime-qnn"].how_to_get == mac["demo"].how_to_get == only
     assert mac["serve"].how_to_get == install_line("serve")
     here = reported("Linux", "x86_64", monkeypatch)
@@ -95,7 +95,7 @@ def test_what_is_made_for_another_platform_is_said_to_be(monkeypatch: pytest.Mon
 @pytest.mark.usefixtures("installed")
 def test_what_is_made_for_pythons_before_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     new = reported("Linux", "x86_64", monkeypatch, python="3.14.0")
-    only = "not available here: it is made for Python before 3.14 alone"
+    only = "not available here: only for Python before 3.14"
     assert new["litert-torch"].how_to_get == new["export --target dimensity"].how_to_get == only
     here = reported("Linux", "x86_64", monkeypatch)
     assert here["litert-torch"].how_to_get == install_line("dimensity")

@@ -78,7 +78,11 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         ("mcad_mobile.cli.report:load_documents", ("report", "x.json"), "not printed"),
         ("mcad_mobile.cli.report:load_documents", ("report", "x.json", "--json"), "not printed"),
         ("mcad_mobile.cli.evaluate:load_captions", ("eval", "--data", "x"), "starts again"),
-        ("mcad_mobile.cli.distill:require", ("distill", "--data", "x", "-o", "y"), "goes on from"),
+        (
+            "mcad_mobile.cli.distill:require",
+            ("distill", "--data", "x", "-o", "y"),
+            "continues from",
+        ),
     ],
 )
 def test_an_interrupted_verb_says_what_is_kept(
@@ -100,7 +104,7 @@ def test_an_interrupted_index_keeps_what_it_says_it_keeps(tmp_path: Path) -> Non
     begins = "mcad_mobile.engine.sync:sync_folder"
     done = python(INTERRUPTED, begins, "index", photos, "-b", tmp_path / "bundle")
     assert done.returncode == 130, done.stderr
-    assert "interrupted: What was embedded so far is in the index" in done.stderr
+    assert "interrupted: Photos embedded so far are in the index" in done.stderr
     assert PhotoIndex.open(tmp_path / "bundle.index").photos == 1
 
 

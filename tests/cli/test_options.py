@@ -244,7 +244,7 @@ def test_an_app_is_built_as_was_asked_for(bundle: Bundle, monkeypatch: pytest.Mo
         "demo.apk: 2.5 MB, signed by debug key",
         "  text tower: onnx int8, then onnx fp32",
         "  left out: text qnn w8a16 (no NPU)",
-        "  what is in it: demo.cdx.json",
+        "  bill of materials: demo.cdx.json",
     ]
     assert "Read the licence." in done.stderr
     mcad("app", "-b", bundle.directory, "-o", "demo.aab", "--aab", "--r8", "r8.jar", *OF_A_PACKAGE)
@@ -270,7 +270,7 @@ def test_a_library_is_built_as_was_asked_for(
     monkeypatch.setattr(maven, "build_maven", build)
     done = mcad("library", "-o", "a.aar", "--sample", "sample.apk")
     assert "a.aar: 1.2 MB" in done.stdout
-    assert "sample.apk: an app made of it" in done.stdout
+    assert "sample.apk: an app built from it" in done.stdout
     mcad("library", "-b", bundle.directory, "-o", "a.aar", "--own-photos", *OF_A_PACKAGE)
     mcad("library", "--maven", "m")
     mcad("library", "--maven", "m", "--coordinates", "a:b:1", "--litert")
@@ -327,20 +327,19 @@ def test_progress_without_a_number_shows_none(
         (
             "mcad_mobile.serve.run.take_port",
             ("serve",),
-            "What was indexed so far is in the index. Photos that were uploaded to search by are "
-            "deleted.",
+            "Photos embedded so far are in the index. Uploaded photos are deleted.",
         ),
         ("mcad_mobile.cli.search.open_index", ("search", "a dog"), "Nothing was changed."),
         (
             "mcad_mobile.embed.run.embed",
             ("embed", "photos", "--out", "shards"),
-            "Shards that were finished are kept. The same command goes on from there.",
+            "Finished shards are kept. The same command continues from there.",
         ),
         (
             "mcad_mobile.bench.run.open_tower_device",
             ("bench",),
-            "No measurement is kept: the same command starts again. Jobs that it submitted to AI "
-            "Hub go on there, and the same command waits for those.",
+            "No measurement is kept; the same command starts again. Jobs that it submitted to AI "
+            "Hub continue there, and the same command waits for them.",
         ),
     ],
 )

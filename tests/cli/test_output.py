@@ -381,7 +381,7 @@ def test_a_server_that_answers_tells_its_address_and_begins_to_index(
     none.mkdir()
     place = ("serve", "-b", none / "x", "-b", bundle.directory)
     monkeypatch.setattr(serve_verb, "load_bundle", lambda path: SimpleNamespace(directory=path))
-    assert mcad(*place).stdout == f"{url}  (1,234 photos; Ctrl-C ends it)\n"
+    assert mcad(*place).stdout == f"{url}  (1,234 photos; Ctrl-C stops it)\n"
     assert (state.began, opened) == ([], [])
     assert document(*place, "--photos", tmp_path, "--open") == {
         "url": url,
@@ -438,7 +438,10 @@ def test_a_bench_prints_writes_and_then_names_what_failed(
     two = tmp_path / "two.json"
     for words, message in (
         (("report", kept, "--baseline", two), "two.json holds 2 results"),
-        (("report", kept, kept, "--baseline", kept), "There are 2 results: one can be compared"),
+        (
+            ("report", kept, kept, "--baseline", kept),
+            "2 results; only one can be compared",
+        ),
     ):
         assert message in str(mcad(*words).exception)
     del documents[:]
@@ -530,7 +533,7 @@ def test_the_demo_does_one_verb_after_the_other_and_reports(
     [
         (("library",), "give either --out FILE or --maven DIR"),
         (("library", "-o", "a.aar", "--maven", "m"), "give either --out FILE or --maven DIR"),
-        (("library", "-o", "a", "--coordinates", "a:b:1"), "--coordinates are those of --maven"),
+        (("library", "-o", "a", "--coordinates", "a:b:1"), "--coordinates is for --maven"),
         (("library", "--maven", "m", "--sample", "s"), "leave out --maven and --own-photos"),
         (("library", "-o", "a", "--own-photos", "--sample", "s"), "leave out --maven and --own-"),
         (("embed", "p", "-o", "o", "--gpus", 1), "--gpus is for --ray"),

@@ -21,7 +21,7 @@ def test_a_smoke_run_without_data_goes_through_every_part_and_says_what_it_is(tm
     command += ["--single-teacher", "reference"]
     done = CliRunner().invoke(app, [*command, "--epochs", "5", "--seed", "3", "--json"])
     assert done.exit_code == 0, done.output
-    assert "--smoke: 12 photos, one pass: it works, and finds nothing" in done.stderr
+    assert "--smoke: 12 photos, one pass: the student will find nothing" in done.stderr
     assert "12 captioned photos, too few for the recipe: batch is 8, not 32" in done.stderr
     assert json.loads(done.stdout)["val"]["photos"] == 4
     training = json.loads((out / "training.json").read_text())

@@ -131,7 +131,7 @@ def test_an_option_that_text_only_does_not_use_is_refused(unused, archive, tmp_p
     texts = ["--text-only", "--things", str(archive), "--extra-captions", "captions.txt"]
     result = CliRunner().invoke(app, ["distill", "-o", str(tmp_path / "out"), *texts, *unused])
     assert result.exit_code == 2
-    assert f"--text-only makes no use of {unused[0]}: leave it out" in result.stderr
+    assert f"--text-only does not use {unused[0]}: leave it out" in result.stderr
     assert not (tmp_path / "out").exists()
 
 

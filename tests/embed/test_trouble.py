@@ -95,7 +95,7 @@ def test_an_interrupt_keeps_what_was_finished_and_leaves_no_process(
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130, message
-    assert "Shards that were finished are kept" in message
+    assert "Finished shards are kept" in message
     until(lambda: not alive(worker))
     assert same(vectors(out), vectors(shards))
     assert json.loads((out / "manifest.json").read_text())["photos"] == 8

@@ -303,7 +303,7 @@ def test_recall_on_data_is_measured_told_and_kept_in_the_bundles(
             "photos, R@1 photos, R@5 photos, R@10 texts, R@1 texts, R@5 texts, R@10 mR",
             f"float student {whole} {whole} 100.00",
             f"CPU rungs {lost} 79.17",
-            "mR of photos embedded by one and texts by another",
+            "mR with photos embedded by one rung and texts by another",
             "Photos by texts by float texts by onnx fp32",
             "float 100.00 (0.00 ± 0.00) 100.00 (0.00 ± 0.00)",
             "onnx fp32 79.17 (20.83 ± 26.73) 79.17 (20.83 ± 26.73)",

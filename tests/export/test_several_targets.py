@@ -245,7 +245,7 @@ def test_several_targets_give_a_folder_of_bundles(checkpoint, packaged_pairs, tm
     # A folder of bundles is none itself, and a bundle is no place for others.
     assert "No bundle" in mcad("eval", "--data", data, "--bundle", out, "--split", "test", code=1)
     message = mcad("export", *wanted, "--out", out / "cpu", code=1)
-    assert "is a bundle, and several are to be written" in message
+    assert "is a bundle, but several bundles are to be written" in message
 
 
 @pytest.mark.parametrize("wrong", [(), ("--all", "-t", "cpu")])
