@@ -179,12 +179,12 @@ def _needs_no_float(rung: Rung) -> bool:
 def _check_npu(options: BuildOptions) -> None:
     if set(options.abis) != {ABI}:
         raise BuildError(
-            f"Qualcomm publishes its runtime for {ABI} alone, not for {', '.join(options.abis)}.",
+            f"Qualcomm publishes its runtime only for {ABI}, not for {', '.join(options.abis)}.",
             f"Leave out --npu, or build for --abi {ABI} only.",
         )
     if options.aars or options.onnxruntime is not None:
         raise BuildError(
-            "--npu fetches ONNX Runtime and Qualcomm's runtime, and other archives were given.",
+            "--npu fetches ONNX Runtime and Qualcomm's runtime, but other archives were given.",
             "Leave out --npu, or --aar and --onnxruntime-aar.",
         )
 

@@ -38,9 +38,9 @@ def check_writable(path: Path, needed: int = 0) -> None:
 def check_file(path: Path) -> None:
     """Check that a file can be written or overwritten at `path`. DiskError otherwise."""
     if path.is_dir():
-        raise DiskError(f"{path} is a folder, and a file is to be written there.", _CHOOSE)
+        raise DiskError(f"{path} is a folder, but a file is to be written there.", _CHOOSE)
     if path.exists() and not os.access(path, os.W_OK):
-        raise DiskError(f"{path} is there, and may not be written.", _CHOOSE)
+        raise DiskError(f"{path} exists and cannot be overwritten.", _CHOOSE)
     if not path.exists():
         check_writable(path)
 

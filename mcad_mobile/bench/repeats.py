@@ -91,8 +91,8 @@ def counted_runs(repeats: Sequence[Repeat]) -> tuple[list[Repeat], list[dict[str
     if not counted:
         raise BenchError(
             f"The device throttled in all of {len(repeats)} runs ({records[0]['why']}): "
-            "there is no number of a cool device to report.",
-            "Unplug it, let it cool, close what else runs on it, and try --cool-down 60.",
+            "no run counts.",
+            "Unplug it, let it cool, close other apps, and try --cool-down 60.",
         )
     return counted, records
 

@@ -104,7 +104,7 @@ def index(options: IndexOptions, context: typer.Context) -> None:
     chosen = [name for name in alone if getattr(options, name.removeprefix("--"))]
     if chosen:
         if options.photos is not None or len(chosen) > 1:
-            raise typer.BadParameter(f"{chosen[0]} takes no photos and stands alone")
+            raise typer.BadParameter(f"{chosen[0]} takes no photos and no other such option")
         alone[chosen[0]](options)
     elif options.origin is not None:
         of_index = _is_index(options.origin)
@@ -130,7 +130,7 @@ def _index_folder(options: IndexOptions, photos: Path) -> None:
     if not PhotoIndex.exists(options.directory) and not has_photos(photos):
         message = f"No photos in {photos}."
         if not photos.is_dir():
-            message = f"{photos} {'is no folder' if photos.exists() else 'does not exist'}."
+            message = f"{photos} {'is not a folder' if photos.exists() else 'does not exist'}."
         raise PhotoError(message, "Give a folder that holds photos.")
     index = open_index(bundle, options.directory, create=True)
     engine = options.engine(bundle)
@@ -143,7 +143,7 @@ def _index_folder(options: IndexOptions, photos: Path) -> None:
         raise PhotoError(
             f"None of the {len(result.skipped)} photos in {photos} could be read; the first: "
             f"{printable(result.skipped[0].why.splitlines()[0])}",
-            "Give a folder that holds photos; what the index held, it holds still.",
+            "Give a folder that holds photos. The index is unchanged.",
         )
 
 

@@ -197,8 +197,8 @@ def _parts(flag: str, values: list[str], sign: int, *, photos: bool = False) -> 
             weight = None
         if weight is None and equals and content.strip() and not photos:
             raise typer.BadParameter(
-                f"{flag} {value!r}: {text!r} is no weight, as in {content + '=0.5'!r}; to search "
-                f"for all of it: {value + '=1'!r}"
+                f"{flag} {value!r}: {text!r} is not a weight, as in {content + '=0.5'!r}; to "
+                f"search for all of it: {value + '=1'!r}"
             )
         if (photos and (weight is None or not content or Path(value).exists())) or not equals:
             content, weight = value, 1.0

@@ -163,8 +163,8 @@ def _read(directory: Path) -> tuple[Path, list[CaptionedPhoto]]:
     sources = _sources(directory)
     if len(sources) > 1:
         raise DataError(
-            f"{directory} holds {', '.join(source.name for source in sources)}: which of them?",
-            "Leave one of them there.",
+            f"{directory} holds {', '.join(source.name for source in sources)}: only one is read.",
+            "Keep only one of them there.",
         )
     if sources:
         (source,) = sources

@@ -145,8 +145,8 @@ def fit_batches(recipe: Recipe, photos: int, world: int) -> Recipe:
             )
     if photos < world:
         raise TrainingError(
-            f"{world} processes are more than the captioned photos, {photos}.",
-            "Give more photos, or take fewer processes.",
+            f"There are {world} processes, but only {photos} captioned photos.",
+            "Give more photos, or start fewer processes.",
         )
 
     def fitted(batch: int) -> int:

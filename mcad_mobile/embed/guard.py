@@ -50,9 +50,9 @@ class GuardedWorker:
             idle = 0 if in_hand else idle + 1
             if idle == _IDLE_DEATHS:
                 raise ShardError(
-                    f"A worker ended {_IDLE_DEATHS} times in a row with no photo in hand "
+                    f"A worker ended {_IDLE_DEATHS} times in a row between photos "
                     f"({self._exit}): its memory may be too small.",
-                    "Use fewer --workers, or machines with more memory; what is done is kept.",
+                    "Use fewer --workers, or machines with more memory. Finished shards are kept.",
                 )
 
     def stop(self) -> None:

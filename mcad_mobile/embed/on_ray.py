@@ -90,7 +90,7 @@ def map_messages(
     except ray.exceptions.RayError as error:
         raise ClusterError(
             f"The cluster at {address} gave up: {' '.join(str(error).split())[-600:]}",
-            "Look at its dashboard; what is done is kept, and the same command goes on.",
+            "Look at its dashboard. Finished shards are kept, and the same command continues.",
         ) from error
 
 

@@ -50,10 +50,10 @@ class Found:
         ms: milliseconds by stage: "tokenize", "text", "scan", "rescore" and "total".
         truncated: whether the query was longer than the text tower takes, so that its end was
             ignored.
-        simulated: whether a simulator ran the text tower, or an emulator this process: the
-            milliseconds are those of no device.
-        threshold: the score from which a photo matches the words and is not just the nearest one
-            there is; None unless the query is one text of positive weight.
+        simulated: whether a simulator ran the text tower, or an emulator this process; then the
+            milliseconds say nothing about a device.
+        threshold: the score from which `search --matches` takes a photo for a match, which is often
+            wrong (docs/benchmarks.md); None unless the query is one text of positive weight.
         unknown: words that no tower can have learned, see Tokenizer.unknown_words.
     """
 

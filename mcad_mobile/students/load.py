@@ -47,7 +47,7 @@ def load_student(spec: str | None = None, dim: int | None = None) -> Student:
     cut = getattr(student, "cut", None)
     if cut is None:
         raise StudentError(
-            f"{student.name} has {student.dim} dimensions, and was not made to be cut to {dim}.",
+            f"{student.name} has {student.dim} dimensions, and was not trained to be cut to {dim}.",
             "Leave --dim out, or give a student that `mcad-mobile distill` trained.",
         )
     narrow: Student = cut(dim)

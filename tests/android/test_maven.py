@@ -213,7 +213,7 @@ def test_the_npu_s_runtime_is_fetched_only_if_it_is_asked_for(mvn, tmp_path):
     emulator = build_app(bundle, tmp_path / "b.apk", BuildOptions(abis=("x86_64",)))
     assert emulator.rungs["text"] == ["onnx fp32"] and mvn.calls == []
     assert "assets/bundle/text_qnn.bin" not in zipfile.ZipFile(emulator.package).namelist()
-    with pytest.raises(BuildError, match=r"for arm64-v8a alone, not for x86_64\.\n.*--npu"):
+    with pytest.raises(BuildError, match=r"only for arm64-v8a, not for x86_64\.\n.*--npu"):
         build_app(bundle, tmp_path / "c.apk", BuildOptions(abis=("x86_64",), npu=True))
     both = BuildOptions(npu=True, aars=(tmp_path / "runtime.aar",))
     with pytest.raises(BuildError, match=r"other archives were given\.\n.*--npu, or --aar"):

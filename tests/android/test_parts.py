@@ -151,7 +151,7 @@ def test_parts_are_those_that_the_options_and_the_bundle_ask_for(
     for options in ({"onnxruntime": Path("o")}, {"aars": (Path("a"),)}):
         with pytest.raises(BuildError, match="other archives were given"):
             gathered(npu=True, **options)
-    with pytest.raises(BuildError, match=r"for arm64-v8a alone, not for arm64-v8a, x86_64"):
+    with pytest.raises(BuildError, match=r"only for arm64-v8a, not for arm64-v8a, x86_64"):
         gathered(npu=True, abis=(ABI, "x86_64"))
 
 

@@ -278,8 +278,8 @@ def test_photos_of_shards_are_taken_as_they_are(
         (("--from", "INDEX", "--prune"), "leave --prune out"),
         (("photos", "--select", "k"), "--select is for --from SHARDS"),
         ((), "give a folder of photos, or --from INDEX|SHARDS"),
-        (("photos", "--verify"), "--verify takes no photos and stands alone"),
-        (("--repair", "--rebuild"), "--rebuild takes no photos and stands alone"),
+        (("photos", "--verify"), "--verify takes no photos and no other such option"),
+        (("--repair", "--rebuild"), "--rebuild takes no photos and no other such option"),
     ],
 )
 def test_what_indexing_would_ignore_is_wrong_usage(

@@ -64,8 +64,8 @@ def test_a_weight_stands_behind_the_last_equals_sign(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--minus", "ball=abc"), "--minus 'ball=abc': 'abc' is no weight, as in 'ball=0.5'"),
-        (("--minus", "ball="), "'' is no weight"),
+        (("--minus", "ball=abc"), "--minus 'ball=abc': 'abc' is not a weight, as in 'ball=0.5'"),
+        (("--minus", "ball="), "'' is not a weight"),
         (("--minus", "ball=-1"), "a weight is more than 0 (the opposite is --plus)"),
         (("--plus", "ball=0"), "a weight is more than 0 (the opposite is --minus)"),
         (("--plus", "ball=nan"), "a weight is more than 0"),

@@ -291,7 +291,7 @@ def test_a_photo_over_which_two_processes_die_is_left_out_and_one_is_tried_alone
 def test_three_processes_that_die_in_a_row_with_nothing_in_hand_end_the_run(worker):
     file, tasks = worker("", "", "1", "", "", "done")
     assert (file, len(tasks)) == ("f", 6)
-    with pytest.raises(ShardError, match="ended 3 times in a row with no photo in hand"):
+    with pytest.raises(ShardError, match="ended 3 times in a row between photos"):
         worker("", "", "", "done")
 
 

@@ -52,13 +52,13 @@ def regressions(
         today = now_by_name[name]
         if then != today:
             raise BenchError(
-                f"The baseline does not compare: {name} was {then}, and is {today}.",
+                f"The baseline cannot be compared: {name} was {then} and is {today} now.",
                 "Measure the baseline again under the same circumstances.",
             )
     figures = _figures(baseline, now)
     if not figures:
         raise BenchError(
-            "The baseline has no time or memory that was measured now, too.",
+            "The baseline and the new result have no figure in common.",
             "Compare results of the same kind of device.",
         )
     larger = {

@@ -70,8 +70,7 @@ class EndToEnd:
             isinstance(module, norms) for module in student.module.modules()
         ):
             raise TrainingError(
-                f"{name} has batch norms, and a batch of one photo a process: a norm over one "
-                "photo says nothing of others.",
+                f"{name} has batch norms, which need at least two photos per process and step.",
                 "Give a recipe with a larger batch (--recipe), or more photos.",
             )
         freeze_unused(student)

@@ -84,7 +84,7 @@ def check_bytes(size: int, name: str, most: int = MOST_BYTES) -> None:
     """Raise PhotoError for a file of more than `most` bytes."""
     if size > most:
         raise PhotoError(
-            f"{name} has {size / 1e6:,.0f} MB, and {most / 1e6:,.0f} at most are read.",
+            f"{name} has {size / 1e6:,.0f} MB; the limit is {most / 1e6:,.0f} MB.",
             "Make it smaller.",
         )
 
@@ -171,8 +171,8 @@ def _check_size(image: Image.Image, held: tuple[int, int], name: str) -> None:
     tile = tags.get(322, 0) * tags.get(323, 0)  # TileWidth, TileLength
     if max(width * height, tile) > most:
         raise PhotoError(
-            f"{name} has {width} x {height} pixels, and {most // 10**6} million at most are "
-            f"decoded of its kind.",
+            f"{name} has {width} x {height} pixels; the limit of its format is {most // 10**6} "
+            "million.",
             "Make it smaller, or save it as a JPEG that is not progressive.",
         )
     if max(width, height) > MOST_ASPECT * min(width, height):

@@ -83,7 +83,7 @@ def load_rung(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False
         return QnnTower(path, soc_model, htp_arch)
     if rung.runtime == "neuropilot":
         raise RuntimeUnavailable(
-            f"{path} is compiled for the NPU of {bundle.target.chip}, and runs on that chip alone.",
+            f"{path} is compiled for the NPU of {bundle.target.chip} and runs only there.",
             "Use --runtime litert: the .tflite that it was compiled from.",
         )
     raise RuntimeUnavailable(
@@ -137,7 +137,7 @@ def choose_rung(
             if runtime is not None:
                 raise
             reasons.append(f"{rung.runtime} {rung.precision}: {error.message}")
-            warn(f"{error.message} The tower's next rung serves instead.")
+            warn(f"{error.message} The tower's next rung is used instead.")
             continue
         if not compares:
             return loaded

@@ -48,8 +48,8 @@ class Search:
                 return pair
         least, points = self._loses_least(pairs)
         raise ExportError(
-            f"No pair of precisions loses {self.budget:g} points of mR or less, as is to be "
-            f"expected on other photos: {least}.",
+            f"No pair of precisions is expected to lose at most {self.budget:g} points of mR on "
+            f"other photos: {least}.",
             f"Give --max-recall-drop {math.ceil(points * 100) / 100:g}, more photos than "
             f"{self.meter.data.photos} in split {self.meter.data.split!r}, or calibrate on photos "
             "like your users' (--calibration DIR).",

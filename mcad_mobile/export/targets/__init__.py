@@ -45,14 +45,19 @@ _LADDERS: dict[Family, tuple[RungPlan, ...]] = {
 class Target(Record, frozen=True):
     """A chip in socs.toml.
 
-    id, names: what users may call it, besides `chip`, its model.
-    npu: the name of its NPU.
-    family: decides its ladder.
-    platform: what Android's ro.board.platform may say instead of the chip (Snapdragon only).
-    soc_model, htp_arch, vtcm_mb: QNN's numbers for the chip and for its NPU's architecture, and the
-        memory of its NPU in MiB (Snapdragon only).
-    neuropilot: the version of MediaTek's SDK that compiles for it; None if none does.
-    litert: whether LiteRT, if installed, runs the image tower on this CPU.
+    Attributes:
+        id: its name in commands.
+        vendor: who makes it.
+        chip: its model number.
+        names: other names that users may give.
+        npu: the name of its NPU.
+        family: decides its ladder.
+        platform: what Android's ro.board.platform may say instead of the chip (Snapdragon only).
+        soc_model: QNN's number of the chip (Snapdragon only).
+        htp_arch: QNN's number of its NPU's architecture (Snapdragon only).
+        vtcm_mb: memory of its NPU in MiB (Snapdragon only).
+        neuropilot: the version of MediaTek's SDK that compiles for it; None if none does.
+        litert: whether LiteRT, if installed, runs the image tower on this CPU.
     """
 
     id: Word

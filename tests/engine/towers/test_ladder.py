@@ -53,7 +53,7 @@ def test_a_rung_that_is_wrong_here_is_left_out_with_a_sentence(bundle: Bundle) -
     assert found.rung.precision == "fp32"
     (sentence,) = heard
     assert "text tower onnx int8 fails its self-test" in sentence
-    assert "next rung serves" in sentence
+    assert "next rung is used" in sentence
 
 
 def test_a_rung_that_is_right_is_not_spoken_of(bundle: Bundle) -> None:

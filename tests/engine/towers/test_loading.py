@@ -71,7 +71,7 @@ def test_other_runtimes_get_what_they_need_of_the_bundle(bundle: Bundle, made: l
     for lacking in ({"soc_model": None}, {"htp_arch": None}):
         with pytest.raises(RuntimeUnavailable, match="for which Snapdragon"):
             load_rung(replace(bundle, target=replace(chip, **lacking)), compiled)
-    with pytest.raises(RuntimeUnavailable, match="runs on that chip alone"):
+    with pytest.raises(RuntimeUnavailable, match="runs only there"):
         load_rung(bundle, replace(rung, runtime="neuropilot"))
     with pytest.raises(RuntimeUnavailable, match="'magic', which this version does not know"):
         load_rung(bundle, replace(rung, runtime="magic"))
@@ -85,7 +85,7 @@ def test_other_runtimes_get_what_they_need_of_the_bundle(bundle: Bundle, made: l
         ("qnn", "w8a16", "x86_64", "its chip is only simulated here"),
         ("qnn", "w8a16", "AMD64", "its chip is only simulated here"),
         ("qnn", "w8a16", "aarch64", "this runner has no QNN runtime"),
-        ("neuropilot", "w8a8", "x86_64", "runs on that chip alone"),
+        ("neuropilot", "w8a8", "x86_64", "runs only there"),
         ("litert", "w8a16", "x86_64", "it is for the NPU"),
         ("litert", "w4a16", "x86_64", "it is for the NPU"),
         ("litert", "w8a8", "x86_64", "ai-edge-litert is not installed here"),

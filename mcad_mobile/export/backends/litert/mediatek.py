@@ -83,7 +83,7 @@ def compile_for_npu(model: Path, out: Path, target: Target) -> list[Operator]:
             raise ExportError(
                 f"{model.name} does not compile for {target.chip}: {_reason(error)}",
                 "Try another version of ai-edge-litert-sdk-mediatek, or uninstall it: the bundle "
-                "then has the uncompiled .tflite alone.",
+                "then has only the uncompiled .tflite.",
             ) from error
         (compiled,) = result.models
         shutil.copyfile(compiled.path, out)
