@@ -191,7 +191,9 @@ def test_too_many_pixels_are_an_error_where_no_smaller_image_can_be_decoded(
     Image.new("RGB", (2000, 1000), "teal").save(path, progressive=True)
     SQUASH(path)
     monkeypatch.setattr(decode, "MOST_PIXELS", 1_000_000)
-    with pytest.raises(PhotoError, match=f"{name} has 2000 x 1000 pixels, and 1 million"):
+    with pytest.raises(
+        PhotoError, match=f"{name} has 2000 x 1000 pixels; the limit of its format is 1 million"
+    ):
         SQUASH(path)
 
 
