@@ -51,7 +51,7 @@ def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
         check_writable(tmp_path / "file" / "a" / "out")
     with pytest.raises(DiskError, match=r"file/a.html cannot be written: Not a directory"):
         check_file(tmp_path / "file" / "a.html")
-    with pytest.raises(DiskError, match="is a folder, and a file"):
+    with pytest.raises(DiskError, match="is a folder, but a file"):
         check_file(tmp_path)
 
 

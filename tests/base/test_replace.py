@@ -158,10 +158,10 @@ def test_room_and_places_are_checked_before_work(
     files.check_file(deep)
     (tmp_path / "there").touch()
     files.check_file(tmp_path / "there")
-    with pytest.raises(DiskError, match="is a folder, and a file is to be written there"):
+    with pytest.raises(DiskError, match="is a folder, but a file is to be written there"):
         files.check_file(tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
-    with pytest.raises(DiskError, match="there is there, and may not be written"):
+    with pytest.raises(DiskError, match="there exists and cannot be overwritten"):
         files.check_file(tmp_path / "there")
     with pytest.raises(DiskError, match=r"there/file cannot be written: Not a directory"):
         files.check_file(tmp_path / "there" / "file")

@@ -176,7 +176,7 @@ def test_the_result_of_a_run_is_told(told, packaged_pairs, tmp_path, monkeypatch
     }
     done, (material, _) = told(*data, "--smoke")
     assert {len(photo.captions) for photo in [*material.train, *material.val]} == {1}
-    told_of = f"--smoke: {len(material.train)} photos, one pass: it works, and finds nothing"
+    told_of = f"--smoke: {len(material.train)} photos, one pass: the student will find nothing"
     assert told_of in done.stderr
     connected = []
     monkeypatch.setattr(on_ray, "connected", connected.append)
@@ -214,8 +214,8 @@ def test_losses_are_written_where_tensorboard_reads_them(told, packaged_pairs, m
         ((), "give --data DIR, or --smoke"),
         (("--smoke", "--things", "t"), "--things is for --text-only"),
         (("--smoke", "--begin-with", "t"), "--begin-with is for --text-only"),
-        (("--text-only", "--data", "d"), "--text-only makes no use of --data: leave it out"),
-        (("--text-only", "--epochs", 3), "--text-only makes no use of --epochs: leave it out"),
+        (("--text-only", "--data", "d"), "--text-only does not use --data: leave it out"),
+        (("--text-only", "--epochs", 3), "--text-only does not use --epochs: leave it out"),
         (("--text-only", "--extra-captions", "c"), "Invalid value for --things: --text-only needs"),
         (("--text-only", "--things", "t"), "Invalid value for --extra-captions: --text-only needs"),
     ],
