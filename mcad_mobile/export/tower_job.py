@@ -30,6 +30,7 @@ from mcad_mobile.export.quantization.ranges import (
     histograms,
     singles,
 )
+from mcad_mobile.export.quantization.smoothing import smooth
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,16 @@ class TowerJob:
         path = self.work / "any_length.onnx"
         self.progress("tracing, for texts of any length")
         export_onnx(self.module, path, self.inputs, self.output, any_length=True)
+        return path
+
+    @cached_property
+    def smoothed_onnx(self) -> Path:
+        """`cpu_onnx` with smoothed activations: the same embeddings, easier to quantize."""
+        path = self.work / "smoothed.onnx"
+        self.progress("smoothing activations")
+        model = onnx.load(self.cpu_onnx)
+        smooth(model, self.samples)
+        onnx.save(model, path)
         return path
 
     def ranges(self, method: CalibrationMethod) -> Ranges | None:

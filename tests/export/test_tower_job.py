@@ -58,6 +58,25 @@ class Residual(nn.Module):
         return self.depthwise[0](stream).mean((2, 3))
 
 
+class LoudChannel(nn.Module):
+    """Rows of pixels, of which one channel is `loud`; two products read them, and an addition."""
+
+    def __init__(self, loud: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.rows = nn.Linear(SIDE, SIDE, bias=False)
+        self.left, self.right = (nn.Linear(SIDE, WIDTH, bias=False) for _ in range(2))
+        with torch.no_grad():
+            self.rows.weight[3] *= loud
+            for layer in (self.left, self.right):
+                layer.weight[:, 3] /= loud
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        rows = self.rows(pixels[:, 0])
+        products = self.left(rows) * torch.sigmoid(self.right(rows))
+        return products.mean(1) + rows.mean((1, 2))[:, None] / 1000
+
+
 def job_of(tower: nn.Module, folder, *, rare: float = 1, validation: float = 1) -> TowerJob:
     """The first sample is `rare` times as large as the other ones, the inputs to choose by are
     `validation` times as large."""
@@ -118,6 +137,26 @@ def test_depthwise_convolutions_stay_float_where_8_bits_cost_too_much(loud, tmp_
         assert chosen > 0.99 > whole
         assert kinds_of_float_convolutions(path) == {True}
         assert f"{whole:.3f}" in notes[0]
+
+
+@pytest.mark.parametrize("loud", [1.0, 300.0])
+def test_activations_are_smoothed_where_8_bits_of_a_transformer_cost_too_much(loud, tmp_path):
+    job = job_of(LoudChannel(loud), tmp_path)
+    recipe, notes = cpu.choose_recipe(job)
+    path = cpu.quantize_tower(job, recipe)
+    plain = cosine_of(job, cpu.quantize_tower(job, "dynamic"))
+    assert not notes
+    if loud == 1:
+        assert recipe == "dynamic" and plain > 0.999
+        return
+    assert recipe == "smoothed"
+    assert cosine_of(job, path) > 0.999 > 0.99 > plain
+    assert cosine_of(job, mixed_bits(job, [])) == cosine_of(job, path)
+    exact = OnnxTower(job.smoothed_onnx)(job.validation)
+    assert parity(job.expected, exact).cosine_min > 0.999999
+    # Both products that read the loud channel read the same smoothed tensor.
+    nodes = onnx.load(job.smoothed_onnx).graph.node
+    assert sum(name.endswith("/smooth") for node in nodes for name in node.output) == 2
 
 
 @needs_litert

@@ -28,14 +28,18 @@ from mcad_mobile.export.quantization.ranges import CalibrationMethod, Ranges, ra
 if TYPE_CHECKING:
     from mcad_mobile.export.tower_job import TowerJob
 
-# dynamic: weights only, with activations quantized at run time, for transformers. The others are
-# for convolutional towers with calibrated activation ranges, and leave ever more operators float:
+# dynamic: weights only, with activations quantized at run time, for transformers.
+# smoothed: the same, after activations are smoothed.
+# The others are for convolutional towers with calibrated activation ranges, and leave ever more
+# operators float:
 # everywhere: all operators.
 # products: convolutions over all channels and matrix products.
 # inner_convolutions: convolutions over all channels that no addition follows. The activations of
 #     matrix products are quantized at run time. A range is the average of each sample's extremes:
 #     the extremes of all samples are rare, and leave the other values few steps.
-CpuRecipe = Literal["dynamic", "everywhere", "products", "inner_convolutions"]
+CpuRecipe = Literal["dynamic", "smoothed", "everywhere", "products", "inner_convolutions"]
+_AT_RUN_TIME: tuple[CpuRecipe, ...] = ("dynamic", "smoothed")
+_NOT_SMOOTHED_FROM = 0.999  # mean cosine to float: smoothing costs a multiplication per product
 
 # The recipes of a convolutional tower in the order in which they are tried, and the note of each
 _NOTES: dict[CpuRecipe, str] = {
@@ -54,7 +58,7 @@ _OPERATORS: dict[CpuRecipe, tuple[str, ...]] = {
 def choose_recipe(tower: TowerJob, enough: float = WARN_BELOW) -> tuple[CpuRecipe, tuple[str, ...]]:
     """Return the first recipe whose cosine to float is `enough`, else the best, and notes on it."""
     if not is_convolutional(tower.cpu_onnx):
-        return "dynamic", ()
+        return _choose_smoothing(tower), ()
     cosines: dict[CpuRecipe, float] = {}
     for recipe in _NOTES:
         path = tower.work / f"int8_{recipe}.onnx"
@@ -71,6 +75,15 @@ def choose_recipe(tower: TowerJob, enough: float = WARN_BELOW) -> tuple[CpuRecip
     return best, (f"{note}: with 8 bits everywhere its cosine is {cosines['everywhere']:.3f}.",)
 
 
+def _choose_smoothing(tower: TowerJob) -> CpuRecipe:
+    cosines: dict[CpuRecipe, float] = {}
+    for recipe in _AT_RUN_TIME:
+        cosines[recipe] = tower.cosine(quantize_tower(tower, recipe), load_quantized)
+        if cosines[recipe] >= _NOT_SMOOTHED_FROM:
+            break
+    return max(cosines, key=cosines.__getitem__)
+
+
 def quantize_tower(
     tower: TowerJob,
     recipe: CpuRecipe,
@@ -78,8 +91,9 @@ def quantize_tower(
     method: CalibrationMethod = "min-max",
 ) -> Path:
     """Return the tower quantized by `recipe`, written once, with `four_bits` in 4 bits."""
-    ranges = None if recipe == "dynamic" else tower.ranges(method)
-    stem = "int8" if recipe == "dynamic" else f"int8_{recipe}"
+    source = tower.smoothed_onnx if recipe == "smoothed" else tower.cpu_onnx
+    ranges = None if recipe in _AT_RUN_TIME else tower.ranges(method)
+    stem = f"int8_{recipe}"
     if ranges is not None:
         stem = f"{stem}_{method}"
     if four_bits:
@@ -90,9 +104,9 @@ def quantize_tower(
         tower.progress("quantizing")
         rounded = None
         if four_bits:
-            model = onnx.load(tower.cpu_onnx)
+            model = onnx.load(source)
             rounded = together_in_four_bits(model, tower.samples, four_bits, tower.progress)
-        quantize_int8(tower.cpu_onnx, path, tower.samples, recipe, four=rounded, ranges=ranges)
+        quantize_int8(source, path, tower.samples, recipe, four=rounded, ranges=ranges)
     return path
 
 
@@ -130,7 +144,7 @@ def quantize_int8(
     """Quantize a float model by `recipe`, with `ranges` or the ranges of `inputs`."""
     source = with_weights(onnx.load(model), four) if four else str(model)
     with quiet():
-        if recipe == "dynamic":
+        if recipe in _AT_RUN_TIME:
             quantize_dynamic(
                 source,
                 str(out),
