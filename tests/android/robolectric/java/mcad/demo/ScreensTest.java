@@ -200,33 +200,36 @@ public final class ScreensTest extends AppTestCase {
             ((TextView) search.get().findViewById(R.id.query)).getHint().toString());
         assertFalse("the note of chosen photos", isShown(search.get(), R.id.choose_more));
         type("a house", 2);
-        shadowOf(search.get()).clickMenuItem(R.id.show_numbers);
+        press(R.id.show_numbers);
         assertEquals(NumbersActivity.class.getName(), shadowOf(search.get()).getNextStartedActivity().getComponent().getClassName());
-        shadowOf(search.get()).clickMenuItem(R.id.about);
+        press(R.id.about);
         assertEquals(AboutActivity.class.getName(), shadowOf(search.get()).getNextStartedActivity().getComponent().getClassName());
         assertNull(shadowOf(app()).peekNextStartedService());
-        shadowOf(search.get()).clickMenuItem(R.id.index_now);
+        press(R.id.index_now);
         assertNotNull(shadowOf(app()).getNextStartedService());
         assertFalse(isTicked(R.id.hide_duplicates) || isTicked(R.id.only_charging));
-        shadowOf(search.get()).clickMenuItem(R.id.hide_duplicates);
+        press(R.id.hide_duplicates);
         waitFor("one of two copies", () -> text(search.get(), R.id.status).equals("1 photo found"));
-        shadowOf(search.get()).clickMenuItem(R.id.only_charging);
+        press(R.id.only_charging);
         waitFor("the choice", () -> MediaSearch.isOnlyWhileCharging(app()));
         close(search);
         forget();
         search = open(SearchActivity.class);
         waitFor("what was ticked", () -> isTicked(R.id.hide_duplicates) && isTicked(R.id.only_charging));
         type("a house", 1);
-        shadowOf(search.get()).clickMenuItem(R.id.hide_duplicates);
+        press(R.id.hide_duplicates);
         waitFor("both copies", () -> text(search.get(), R.id.status).equals("2 photos found"));
-        shadowOf(search.get()).clickMenuItem(R.id.only_charging);
+        press(R.id.only_charging);
         waitFor("the other choice", () -> !MediaSearch.isOnlyWhileCharging(app()));
         assertFalse(isTicked(R.id.hide_duplicates) || isTicked(R.id.only_charging));
     }
 
     private boolean isTicked(int item) {
-        search.get().onPrepareOptionsMenu(shadowOf(search.get()).getOptionsMenu());
-        return shadowOf(search.get()).getOptionsMenu().findItem(item).isChecked();
+        return menu(search.get()).findItem(item).isChecked();
+    }
+
+    private void press(int item) {
+        search.get().onOptionsItemSelected(menu(search.get()).findItem(item));
     }
 
     @Test
@@ -267,6 +270,8 @@ public final class ScreensTest extends AppTestCase {
     @Test
     public void aGridOfManyRowsStandsWhereItStoodBeforeATurn() throws IOException {
         openSearch("china.jpg");
+        type("a house", 1);
+        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
         List<SearchEngine.Result> many = Collections.nCopies(300, search().search("a house", 1).results().get(0));
         SearchEngine.Found found = new SearchEngine.Found(many, Map.of(), false);
         GridView grid = search.get().findViewById(R.id.grid);

@@ -1,21 +1,33 @@
 package mcad.demo;
 
 import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertTrue;
 
 import android.app.Activity;
+import android.os.Build;
 import android.view.ViewGroup;
 import android.view.inputmethod.EditorInfo;
 import android.widget.EditText;
 import android.widget.ListView;
 import android.widget.TextView;
+import java.io.File;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.util.ArrayList;
+import java.util.EnumMap;
 import java.util.HashMap;
-import java.util.HashSet;
+import java.util.List;
 import java.util.Map;
-import java.util.Set;
+import mcad.engine.McadException;
 import mcad.engine.towers.Ladder;
+import mcad.gallery.Home;
+import mcad.gallery.Indexing;
+import mcad.gallery.Timings;
+import mcad.gallery.Waiting;
 import mcad.robolectric.AppTestCase;
+import mcad.robolectric.Walk;
 import mcad.sample.SampleActivity;
 import org.junit.Test;
 
@@ -32,7 +44,8 @@ public final class TextsTest extends AppTestCase {
         take("coffee.png");
         index();
         search().search("a cat", 1);
-        ViewGroup list = open(NumbersActivity.class).get().findViewById(R.id.rows);
+        NumbersActivity screen = open(NumbersActivity.class).get();
+        ViewGroup list = screen.findViewById(R.id.rows);
         waitFor("the numbers", () -> list.getChildCount() > 0);
         Map<String, String> rows = new HashMap<>();
         for (int i = 0; i < list.getChildCount(); i++) {
@@ -44,7 +57,44 @@ public final class TextsTest extends AppTestCase {
         assertTrue(image, image.startsWith(rung(search().imageTower())));
         String photos = rows.get(app().getString(R.string.photos_indexed));
         assertTrue(photos, photos.startsWith("2"));
+        assertEquals("2, " + Math.round(search().bytesPerPhoto()) + " bytes each", photos);
         assertEquals(search().bundle().name, rows.get(app().getString(R.string.bundle)));
+        Map<String, Integer> stages = Map.of("tokenize", R.string.stage_tokenize, "text", R.string.stage_text,
+            "scan", R.string.stage_scan, "rescore", R.string.stage_rescore, "total", R.string.stage_total,
+            "decode", R.string.stage_decode, "image", R.string.stage_image);
+        Timings timings = search().timings;
+        stages.forEach((stage, name) -> assertEquals(app().getString(R.string.stage_value, timings.percentile(stage, 50),
+            timings.percentile(stage, 90), timings.count(stage)), rows.get(app().getString(name))));
+        assertEquals(app().getString(R.string.device_value, Build.MANUFACTURER, Build.MODEL, Build.VERSION.RELEASE),
+            rows.get(app().getString(R.string.device)));
+        assertTrue(rows.get(app().getString(R.string.memory)).matches("[1-9]\\d* MiB \\(PSS\\), [1-9]\\d* MiB resident"));
+        String cosine = String.format("self-test cosine %.4f", search().textTower().cosine());
+        assertTrue(text, text.contains(cosine));
+        assertFalse(isShown(screen, R.id.try_rungs));
+    }
+
+    /** A rung over which the process died is named, and tried again when the user wants it. */
+    @Test
+    public void aRungThatEndedTheAppIsTriedAgainAtATouch() throws Exception {
+        allowPhotos();
+        String best = search().textTower().toString();
+        String student = search().bundle().studentSha256;
+        String created = search().bundle().created;
+        File folder = new File(app().getNoBackupFilesDir(), "photo-search/rungs");
+        search().close();
+        forget();
+        long updated = app().getPackageManager().getPackageInfo(app().getPackageName(), 0).lastUpdateTime;
+        String environment = updated + " " + Build.FINGERPRINT + " " + student + " " + created;
+        Files.writeString(new File(folder, "rungs.json").toPath(), "{\"environment\": \"" + environment
+            + "\", \"died\": [\"text " + best + "\"], \"suspects\": []}");
+        NumbersActivity screen = open(NumbersActivity.class).get();
+        ViewGroup list = screen.findViewById(R.id.rows);
+        waitFor("the way to try it", () -> isShown(screen, R.id.try_rungs));
+        String skipped = app().getString(R.string.rung_skipped, best, app().getString(R.string.why_died));
+        assertTrue(Walk.spoken(list), Walk.spoken(list).contains(skipped));
+        screen.findViewById(R.id.try_rungs).performClick();
+        assertFalse(isShown(screen, R.id.try_rungs));
+        waitFor("it runs again", () -> !Walk.spoken(list).contains(skipped));
     }
 
     private static String text(ViewGroup list, int row, int id) {
@@ -55,12 +105,94 @@ public final class TextsTest extends AppTestCase {
     public void licencesStandUnderTheNamesOfTheirFiles() throws IOException {
         ListView list = open(AboutActivity.class).get().findViewById(R.id.texts);
         waitFor("the texts", () -> list.getAdapter() != null);
-        Set<Object> rows = new HashSet<>();
+        List<String> rows = new ArrayList<>();
         for (int i = 0; i < list.getAdapter().getCount(); i++) {
-            rows.add(list.getAdapter().getItem(i));
+            rows.add((String) list.getAdapter().getItem(i));
         }
-        assertTrue(rows.size() > 10);
-        assertTrue("that there is none", !rows.contains(app().getString(R.string.about_none)));
+        assertEquals(licences("mcad-licences"), rows);
+    }
+
+    /** The files of a folder of the assets: the path of each, then its paragraphs. */
+    private static List<String> licences(String path) throws IOException {
+        List<String> rows = new ArrayList<>();
+        String[] inside = app().getAssets().list(path);
+        for (String name : inside) {
+            rows.addAll(licences(path + "/" + name));
+        }
+        if (inside.length == 0) {
+            rows.add(path.replace("mcad-licences/", ""));
+            String text = new String(app().getAssets().open(path).readAllBytes(), StandardCharsets.UTF_8);
+            for (String paragraph : text.replaceFirst("\\A(\\s*\n)+", "").split("\n(?:\\s*\n)+")) {
+                rows.add(String.join("\n", paragraph.lines().toList()));
+            }
+        }
+        return rows;
+    }
+
+    @Test
+    public void eachFailureHasItsOwnWords() {
+        Map<McadException.Kind, Integer> kinds = new EnumMap<>(Map.of(McadException.Kind.ACCESS, R.string.denied,
+            McadException.Kind.PHOTOS, R.string.error_photos, McadException.Kind.BUNDLE, R.string.error_bundle,
+            McadException.Kind.TOWER, R.string.error_tower, McadException.Kind.INDEX, R.string.error_index,
+            McadException.Kind.DAMAGED, R.string.error_damaged, McadException.Kind.STORAGE, R.string.error_storage,
+            McadException.Kind.NOT_INDEXED, R.string.error_not_indexed, McadException.Kind.OTHER, R.string.error_other));
+        for (McadException.Kind kind : McadException.Kind.values()) {
+            assertEquals("It did not work: " + app().getString(kinds.get(kind)), Words.failure(app(), kind));
+        }
+        Map<Ladder.Reason, Integer> reasons = Map.of(Ladder.Reason.NO_RUNTIME, R.string.why_no_runtime,
+            Ladder.Reason.NO_LIBRARY, R.string.why_no_library, Ladder.Reason.FAILED, R.string.why_failed,
+            Ladder.Reason.SELF_TEST, R.string.why_self_test, Ladder.Reason.DIED, R.string.why_died);
+        for (Ladder.Reason reason : Ladder.Reason.values()) {
+            assertEquals((int) reasons.get(reason), Words.text(reason));
+        }
+        Map<Home.Action, Integer> buttons = Map.of(Home.Action.NONE, R.string.index_now, Home.Action.INDEX,
+            R.string.index_now, Home.Action.ASK_FOR_ACCESS, R.string.allow, Home.Action.SETTINGS, R.string.settings,
+            Home.Action.TRY_AGAIN, R.string.try_again);
+        for (Home.Action action : Home.Action.values()) {
+            assertEquals((int) buttons.get(action), Words.button(action));
+        }
+    }
+
+    /** Of ten photos four are done, at thirty a minute, and two cannot be read. */
+    @Test
+    public void theStateOfTheIndexIsToldInWords() {
+        Indexing run = state(false, 4, 30);
+        assertEquals("4 of 10 photos\n30 a minute, about a minute left", Words.progress(app(), run));
+        assertEquals("4 of 10 photos", Words.progress(app(), state(false, 4, 0)));
+        assertEquals("4 of 10 photos\n" + app().getString(R.string.resting), Words.progress(app(), state(true, 4, 30)));
+        assertEquals("4 of 10 photos\n2 a minute, about 3 minutes left", Words.progress(app(), state(false, 4, 2)));
+        String left = "4 photos can be searched\n6 photos are left to index";
+        assertEquals(left, line(Home.Line.LEFT, run, Waiting.NO));
+        assertEquals(left + "\n" + app().getString(R.string.waits_for_charger), line(Home.Line.LEFT, run, Waiting.CHARGER));
+        assertEquals(left + "\n" + app().getString(R.string.waits_for_power), line(Home.Line.LEFT, run, Waiting.POWER_SAVER));
+        assertEquals(left + "\n" + app().getString(R.string.paused), line(Home.Line.LEFT, run, Waiting.PAUSED));
+        String found = "4 photos can be searched\n2 photos could not be read and are left out.";
+        assertEquals(found, line(Home.Line.SEARCHABLE, run, Waiting.PAUSED));
+        assertEquals(found + "\n" + app().getString(R.string.stopped), line(Home.Line.SEARCHABLE, run, Waiting.STOPPED));
+        assertEquals("", line(Home.Line.NONE, run, Waiting.STOPPED));
+        Indexing failed = new Indexing(false, false, true, 4, 10, 0, 0, false, McadException.Kind.STORAGE);
+        assertEquals("4 photos can be searched\n" + Words.failure(app(), McadException.Kind.STORAGE) + "\n"
+            + app().getString(R.string.changing), line(Home.Line.FAILED, failed, Waiting.NO));
+        assertEquals("6 photos: indexing takes about 3 minutes.\n" + app().getString(R.string.not_indexed),
+            Words.panel(app(), Home.Panel.NOT_INDEXED, state(false, 4, 2), Waiting.NO));
+        assertEquals("6 photos\n" + app().getString(R.string.paused),
+            Words.panel(app(), Home.Panel.NOT_INDEXED, state(false, 4, 0), Waiting.PAUSED));
+        assertEquals(app().getString(R.string.stopped),
+            Words.panel(app(), Home.Panel.NOT_INDEXED, state(false, 10, 2), Waiting.STOPPED));
+        assertEquals("2 photos could not be read and are left out.",
+            Words.panel(app(), Home.Panel.NONE_READABLE, run, Waiting.NO));
+        assertEquals(Words.failure(app(), McadException.Kind.STORAGE),
+            Words.panel(app(), Home.Panel.FAILED, failed, Waiting.NO));
+        assertEquals(app().getString(R.string.start_text), Words.panel(app(), Home.Panel.WELCOME, run, Waiting.NO));
+        assertEquals(app().getString(R.string.no_photos), Words.panel(app(), Home.Panel.NO_PHOTOS, run, Waiting.NO));
+    }
+
+    private static Indexing state(boolean rests, int done, double perMinute) {
+        return new Indexing(true, rests, false, done, 10, perMinute, 2, false, null);
+    }
+
+    private static String line(Home.Line line, Indexing state, Waiting waiting) {
+        return Words.line(app(), line, state, waiting, 4);
     }
 
     @Test

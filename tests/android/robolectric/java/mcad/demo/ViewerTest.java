@@ -223,8 +223,7 @@ public final class ViewerTest extends AppTestCase {
     }
 
     private boolean isFavourite() {
-        viewer.get().onPrepareOptionsMenu(shadowOf(viewer.get()).getOptionsMenu());
-        return shadowOf(viewer.get()).getOptionsMenu().findItem(R.id.favourite).isChecked();
+        return menu(viewer.get()).findItem(R.id.favourite).isChecked();
     }
 
     @Test

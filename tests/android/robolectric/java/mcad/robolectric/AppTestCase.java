@@ -12,7 +12,9 @@ import android.os.Build;
 import android.os.Looper;
 import android.os.Process;
 import android.os.storage.StorageManager;
+import android.view.Menu;
 import android.view.View;
+import android.widget.PopupMenu;
 import android.widget.TextView;
 import java.io.File;
 import java.io.IOException;
@@ -169,6 +171,14 @@ public abstract class AppTestCase {
         ServiceController<IndexService> service = Robolectric.buildService(IndexService.class, asked).create();
         services.add(service);
         return service.startCommand(0, services.size());
+    }
+
+    /** The menu of a screen, as it is when it is opened. */
+    protected static Menu menu(Activity screen) {
+        Menu menu = new PopupMenu(screen, screen.getWindow().getDecorView()).getMenu();
+        screen.onCreateOptionsMenu(menu);
+        screen.onPrepareOptionsMenu(menu);
+        return menu;
     }
 
     /** Index what there is, to the end. */
