@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import Any
 
 import pytest
@@ -46,6 +47,21 @@ class Shell:
         asked = re.findall(r"^echo; echo (@@)(\w+); \{ .+; \} 2>/dev/null$", script, re.M)
         answers = (f"\n{mark}{name}\n{self.answers.get(name, '')}" for mark, name in asked)
         return 0, "".join(answers)
+
+
+def test_text_of_the_kernel_is_asked_for_without_the_zeros_that_end_it(tmp_path) -> None:
+    """The device tree ends each text with a zero, and lists texts one after another."""
+    (tmp_path / "model").write_bytes(b"Rubik Pi 3\0")
+    (tmp_path / "compatible").write_bytes(b"thundercomm,rubikpi3\0qcom,qcm6490\0")
+
+    class Here:
+        def ask(self, script: str) -> tuple[int, str]:
+            asked = script.replace("/proc/device-tree", str(tmp_path))
+            done = subprocess.run(["sh", "-c", asked], capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout
+
+    facts = read_facts(Here())
+    assert (facts.model, facts.soc) == ("Rubik Pi 3", "QCM6490")
 
 
 def test_a_phone_is_read_from_its_properties() -> None:

@@ -83,8 +83,16 @@ def test_a_crash_is_reported_with_its_last_lines() -> None:
     code = "import sys; print('step:', 'one', file=sys.stderr); raise ValueError('out of luck')"
     with pytest.raises(BenchError, match="code 1") as caught:
         watch.watch(python(code), timeout_s=30)
+    assert "code 1 during `one`; its last lines:\nTraceback" in str(caught.value)
     assert "ValueError: out of luck" in str(caught.value)
     assert "step: one" not in str(caught.value)
+
+
+def test_the_last_twelve_lines_of_many_are_shown() -> None:
+    code = "import sys; [print(f'line {n:05d}', file=sys.stderr) for n in range(9000)]; sys.exit(3)"
+    with pytest.raises(BenchError, match="code 3; its last lines") as caught:
+        watch.watch(python(code), timeout_s=30)
+    assert str(caught.value).splitlines()[1:-1] == [f"line {n:05d}" for n in range(8988, 9000)]
 
 
 def test_a_killed_process_is_reported_with_its_signal() -> None:

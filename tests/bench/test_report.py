@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from mcad_mobile.bench.report import html, markdown
+from mcad_mobile.bench.report.rows import ladder_rows, measured_rungs
 from mcad_mobile.bench.run import complete_document
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, Result
@@ -311,3 +312,23 @@ def test_a_busy_machine_is_noted_beside_the_verdict(bundle: Bundle) -> None:
     assert "its load average was 3.2 on 2 cores" in markdown(complete_document(bundle, busy))
     busy["device"]["load_average_1m"] = 0.3
     assert "busy" not in markdown(complete_document(bundle, busy))
+
+
+def test_the_first_rung_that_is_right_is_the_one_used() -> None:
+    tried = {"runtime": "onnx", "precision": "int8", "nodes": {"npu": 0, "gpu": 2, "cpu": 1}}
+    failed = {"status": "fail", "why": "cosine too low", "cosine_min": 0.5}
+    skipped = {"status": "skip", "why": "no such chip", "cosine_min": None, "nodes": None}
+    right = {"status": "pass", "why": "", "cosine_min": 0.99876}
+    rungs = [failed, skipped, right, right]
+    kept = [{}, {}, {"low_parity": True}, {}]
+    document = {
+        "ladder": {"text": [{**tried, **rung, "rung": n} for n, rung in enumerate(rungs)]},
+        "bundle": {"towers": {"text": kept}},
+    }
+    assert measured_rungs(document) == {"text": document["ladder"]["text"][2]}
+    assert ladder_rows(document) == [
+        ("text", "onnx int8", "wrong vectors: cosine too low", "0.5000", "GPU 2, CPU 1"),
+        ("text", "onnx int8", "skipped: no such chip", "not measured", "not told"),
+        ("text", "onnx int8", "used, low parity", "0.9988", "GPU 2, CPU 1"),
+        ("text", "onnx int8", "right, not used", "0.9988", "GPU 2, CPU 1"),
+    ]

@@ -59,7 +59,7 @@ def test_h_is_short_for_help(words):
 
 
 def test_the_version_names_the_program():
-    assert CliRunner().invoke(app, ["--version"]).output == f"mcad-mobile {__version__}\n"
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"mcad-mobile {__version__}\n"
 
 
 def test_a_folder_that_is_missing_is_said_to_be(tmp_path):

@@ -410,8 +410,8 @@ def test_a_bench_prints_writes_and_then_names_what_failed(
     both = reports.markdown(*documents)
     assert mcad(*place).stdout == f"{both}\n"
     assert document(*place) == documents
-    mcad(*place, "--json", "--report", tmp_path / "r" / "both.json")
-    assert json.loads((tmp_path / "r" / "both.json").read_text()) == documents
+    mcad(*place, "--json", "--report", tmp_path / "r" / "s" / "both.json")
+    assert json.loads((tmp_path / "r" / "s" / "both.json").read_text()) == documents
     failures[:] = ["one fails", "so does another"]
     failed = mcad(*place, "--report", tmp_path / "both.md")
     assert isinstance(failed.exception, AiHubError)

@@ -187,7 +187,7 @@ def test_training_scores_all_pairs_as_the_teacher_scores_each(single, photos, gr
     scores = model(regions, words, mean, similarity) / 5.0
 
     states, texts = single.photo_states(photos), single.text_states(CAPTIONS)
-    assert states.shape == (3, 50, 512)
+    assert states.shape == (3, 50, single.fused_dim) == (3, 50, 512)
     assert texts.states.shape == (3, 33, 512)
     pairs = torch.cartesian_prod(torch.arange(3), torch.arange(3))
     fused = single.fuse(states, texts, pairs)

@@ -152,6 +152,7 @@ def test_a_pair_is_seen_alike_alone_and_among_many_in_any_order(checkpoints, pho
     fused = teacher.fuse(states, texts, pairs)
     assert fused.features.shape == (72, teacher.fused_dim)
     assert fused.features.dtype == fused.scores.dtype == torch.float32
+    assert states.dtype == torch.float16  # half the file of photos
     for row in (0, 30, 71):  # 71 lies in the second chunk
         alone = teacher.fuse(states, texts, pairs[row : row + 1])
         assert torch.allclose(alone.features[0], fused.features[row], atol=1e-5)

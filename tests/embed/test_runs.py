@@ -356,7 +356,7 @@ def test_an_index_takes_the_last_row_of_each_photo_and_only_what_it_lacks(tmp_pa
 
     index = PhotoIndex.create(tmp_path / "index", dim=64, student="s", student_sha256="0" * 64)
     add(1, ["a", "b", "c"], [1, 2, 3], [0, 1, 2])
-    assert take({"a", "zzz", "y"}) == ((1, 0, 0), ["y", "zzz"], (1, 3))
+    assert take({"a", "zzz", "y", "x"}) == ((1, 0, 0), ["x", "y", "zzz"], (1, 4))
     assert index.paths() == ["a"] and index.filled_by == ("onnx fp32 by CPU",)
     assert take() == ((2, 0, 1), [], (3, 3))
     assert take() == ((0, 0, 3), [], (3, 3))

@@ -28,6 +28,9 @@ def start(tmp_path, monkeypatch):
     class Simulated:
         simulated = True
 
+        def __init__(self):
+            begin.loaded += 1
+
         def __call__(self, inputs):
             return answer(int(inputs["pixels"][0, 0]))
 
@@ -44,7 +47,7 @@ def start(tmp_path, monkeypatch):
         )
         return begin.comparison.start("image", rung, bundle, None)
 
-    answer = unit
+    answer, begin.loaded = unit, 0
     monkeypatch.setattr(comparison, "load_rung", lambda bundle, rung: Simulated())
     monkeypatch.setattr(comparison, "allowed_cores", lambda: 2)
     return begin
@@ -82,6 +85,7 @@ def test_inputs_are_simulated_beside_each_other_and_keep_their_order(start):
     rung, _ = start(first_waits_for_the_next, steps)()
     assert rung.parity.cosine_min == 1.0
     assert (max(done for _, done, _ in steps), len(steps)) == (COUNT, COUNT)
+    assert start.loaded == 2  # one for each core
 
 
 def test_what_fails_in_a_simulator_fails_where_it_is_waited_for(start):

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from msgspec.structs import replace
 from torch import nn
 
 from mcad_mobile.engine.bundle import FileRecord, Golden, TensorSpec
 from mcad_mobile.engine.towers.litert import LiteRTTower
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
+from mcad_mobile.export.backends import litert as litert_backend
+from mcad_mobile.export.backends.litert import flatbuffer
 from mcad_mobile.export.backends.litert import quantize as litert
 from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
-from mcad_mobile.export.backends.litert.flatbuffer import four_bits_of
+from mcad_mobile.export.backends.litert.flatbuffer import Operator, four_bits_of
 from mcad_mobile.export.backends.onnx import quantize as cpu
 from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.backends.qnn import quantize as htp
 from mcad_mobile.export.parity import float_embeddings, parity
+from mcad_mobile.export.precision.recipes import recipes_for
 from mcad_mobile.export.quantization.four_bits import products, together_in_four_bits
 from mcad_mobile.export.rungs import RungOptions, TowerPlan, backend
 from mcad_mobile.export.targets import find_target
@@ -232,6 +238,118 @@ def test_a_tower_is_quantized_for_dimensity_from_what_its_precision_needs(tmp_pa
         (("float", False), "w8a16_mse.tflite", "w8a16", "mse", (), False),
         (("4", True), "w4a16.tflite", "w4a16", "min-max", narrow, False),
     ]
+
+
+OPERATORS = [Operator("ADD", ()), Operator("SIN", ()), Operator("SIN", ())]
+SPEC = TensorSpec("pixels", "int8", (1, 8), "")
+REFUSES = (
+    "MediaTek's compiler does not take 2 of 3 operators of the image tower, by its list: SIN (2). "
+    "They stay on the CPU."
+)
+STAYS = "1 of 3 operators of the image tower stay on the CPU: SIN (1)."
+WIDER = "The image tower has 16-bit activations on Dimensity: with 8-bit ones its cosine is 0.900."
+
+
+@pytest.mark.parametrize(
+    ("family", "runtime", "keep", "file", "npu_nodes", "notes"),
+    [
+        ("cpu", "litert", False, "image_litert_w8a8.tflite", 0, []),
+        ("dimensity", "litert", True, "image_litert_w8a8.tflite", 1, ["It needs.", REFUSES]),
+        (
+            "dimensity",
+            "neuropilot",
+            False,
+            "image_neuropilot_w8a16.tflite",
+            2,
+            [WIDER, "not run here", STAYS],
+        ),
+    ],
+)
+def test_a_tflite_tells_what_the_npu_runs_of_it(
+    tmp_path, monkeypatch, family, runtime, keep, file, npu_nodes, notes
+):
+    def quantize(tower, precision, method):
+        path = tmp_path / f"{precision}_{method}"
+        path.write_text(precision)
+        return path
+
+    def compiled(quantized, out, target):
+        out.write_bytes(quantized.read_bytes())
+        return OPERATORS[2:]
+
+    for name, stand_in in {
+        "quantize_tower": quantize,
+        "compile_for_npu": compiled,
+        "operators": lambda path: OPERATORS,
+        "refusals": lambda found: Counter(o.name for o in found if o.name == "SIN"),
+        "why_not_compiled": lambda target: "It needs.",
+        "stored_specs": lambda *about: ((SPEC,), replace(SPEC, name=about[0].name)),
+        "channels_last": lambda inputs: inputs,
+    }.items():
+        monkeypatch.setattr(litert_backend, name, stand_in)
+    tower = SimpleNamespace(
+        name="image",
+        progress=lambda *step: None,
+        cosine=lambda quantized, load: 0.9,
+        inputs=(),
+        output=SPEC,
+        golden=SimpleNamespace(embeddings="golden/image.npy"),
+    )
+    rung = litert_backend.build(
+        tower,
+        TowerPlan(runtime, "w8a8"),
+        SimpleNamespace(family=family),
+        tmp_path,
+        SimpleNamespace(method="mse", keep_precision=keep),
+    )
+    assert (rung.files[0].path, rung.runtime, rung.expected) == (file, runtime, "golden/image.npy")
+    assert (tmp_path / file).read_text() == rung.precision
+    assert (rung.inputs, rung.outputs[0].name) == ((SPEC,), f"{rung.precision}_mse")
+    assert (rung.npu_nodes, rung.total_nodes) == (npu_nodes, 3)
+    assert len(rung.notes) == len(notes)
+    assert all(note in written for note, written in zip(notes, rung.notes, strict=True))
+
+
+def test_what_a_dimensity_supports_is_written_in_each_way(tmp_path, monkeypatch):
+    """Ranges matter with 8-bit activations; 4 bits count half, where the converter kept any."""
+    weights = onnx.numpy_helper.from_array(np.zeros((10, 10), np.float32), "weights")
+    graph = onnx.helper.make_graph([], "tower", [], [], [weights])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "float.onnx")
+    steps = []
+    tower = SimpleNamespace(
+        name="text",
+        float_onnx=tmp_path / "float.onnx",
+        progress=lambda step, done=0, total=0: steps.append((step, done, total)),
+    )
+
+    def quantize(tower, precision, method):
+        path = tmp_path / f"{precision}-{method}"
+        path.write_bytes(bytes(len(method)))
+        return path
+
+    monkeypatch.setattr(litert, "quantize_tower", quantize)
+    monkeypatch.setattr(flatbuffer, "four_bits_of", lambda path: 40 * ("w4" in path.name))
+
+    def written(chip):
+        return [
+            (r.tower, r.label, r.precision, r.method, r.bytes, r.weight_bytes, r.activation_bits)
+            for r in recipes_for(tower, find_target(chip), [], min)
+        ]
+
+    of_8_bits = [
+        ("text", "w8a8", "w8a8", "min-max", 7, 100, 8),
+        ("text", "w8a8, ranges by percentile", "w8a8", "percentile", 10, 100, 8),
+        ("text", "w8a8, ranges by entropy", "w8a8", "entropy", 7, 100, 8),
+        ("text", "w8a8, ranges by mse", "w8a8", "mse", 3, 100, 8),
+    ]
+    of_16_bits = [
+        ("text", "w8a16", "w8a16", "min-max", 7, 100, 16),
+        ("text", "w4a16", "w4a16", "min-max", 7, 60, 16),
+    ]
+    assert written("dimensity-9400") == [*of_8_bits, *of_16_bits]
+    assert steps == [("writing it", number, 6) for number in range(6)]
+    monkeypatch.setattr(flatbuffer, "four_bits_of", lambda path: 0)
+    assert written("dimensity-9400") == [*of_8_bits, of_16_bits[0]]
 
 
 def test_a_tower_of_4_bits_keeps_its_uncorrected_and_one_of_8_does_not(tmp_path):

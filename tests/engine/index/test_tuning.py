@@ -99,7 +99,10 @@ def test_queries_are_turned_further_where_photos_lie_evenly(sample):
 
 def test_a_search_by_true_scores_looks_at_no_more_than_it_finds(sample, axis):
     sample_queries = SampleQueries(sample, axis)
-    assert sample_queries.fit_to_estimates(partial(true_scores, sample)).of(PHOTOS, 10) == 20
+    exact = sample_queries.fit_to_estimates(partial(true_scores, sample))
+    # Ten photos for ten results, 0.02 * 2500 ^ 0.5 * 10, and about eight times as many for 80.
+    assert (exact.factor, exact.exponent) == (0.02, 0.5) and exact.of(PHOTOS, 10) == 20
+    assert exact.growth == pytest.approx(1, abs=0.02)
     upside_down = sample_queries.fit_to_estimates(lambda queries: -true_scores(sample, queries))
     assert upside_down.of(PHOTOS, 10) >= PHOTOS - 10
 
