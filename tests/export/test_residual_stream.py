@@ -16,7 +16,7 @@ from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.export.backends.onnx.convert import export_onnx
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
 from mcad_mobile.export.quantization.ranges import HEADROOM, activations, extremes
-from mcad_mobile.export.quantization.residual_stream import even_channels, find_stream
+from mcad_mobile.export.quantization.residual_stream import equalize_channels, find_stream
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.published import RowTower, TextLayers
 from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
@@ -89,24 +89,28 @@ def run(model: onnx.ModelProto, inputs) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("tower", "branches"), [("post_norm", 7), ("pre_norm", 4)])
-def test_even_channels_compute_the_same_in_float(tower, branches, request):
+def test_equalized_channels_compute_the_same_in_float(tower, branches, request):
     path, inputs = request.getfixturevalue(tower)
     model = onnx.load(path)
-    even = even_channels(model, inputs)
-    onnx.checker.check_model(even, full_check=True)
+    equalized = equalize_channels(model, inputs)
+    onnx.checker.check_model(equalized, full_check=True)
     assert len(find_stream(model).products) == branches
-    assert len(even.graph.node) == len(model.graph.node) + branches
+    assert len(equalized.graph.node) == len(model.graph.node) + branches
     expected = run(model, inputs)
-    assert np.abs(run(even, inputs) - expected).max() < 1e-5 * np.abs(expected).max()
+    assert np.abs(run(equalized, inputs) - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_channels_that_join_the_stream_are_equally_loud(post_norm):
     path, inputs = post_norm
-    even = even_channels(onnx.load(path), inputs)
-    names = [name for node in even.graph.node for name in node.output if name.endswith("_even")]
-    del even.graph.output[:]
-    even.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    session = ort.InferenceSession(even.SerializeToString(), providers=["CPUExecutionProvider"])
+    equalized = equalize_channels(onnx.load(path), inputs)
+    names = [
+        name for node in equalized.graph.node for name in node.output if name.endswith("_even")
+    ]
+    del equalized.graph.output[:]
+    equalized.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    session = ort.InferenceSession(
+        equalized.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     found = [session.run(None, single) for single in split_batch(inputs)]
     for values in zip(*found, strict=True):
         loudest = np.abs(np.concatenate(values)).max((0, 1))
@@ -132,7 +136,7 @@ def test_products_have_8_bits_and_norms_and_sums_16(tower, request, tmp_path):
     graph = onnx.load(tmp_path / "q.onnx").graph
     made_by = {node.output[0]: node for node in graph.node}
     zeros = {t.name: t.data_type for t in graph.initializer}
-    stream = find_stream(even_channels(onnx.load(path), inputs)).nodes
+    stream = find_stream(equalize_channels(onnx.load(path), inputs)).nodes
     seen = {"MatMul": 0, "LayerNormalization": 0, "stream": 0}
     for node in graph.node:
         kinds = [
@@ -154,13 +158,13 @@ def test_products_have_8_bits_and_norms_and_sums_16(tower, request, tmp_path):
 
 def test_the_stream_has_headroom_and_8_bit_products_have_none(post_norm, tmp_path):
     path, inputs = post_norm
-    even = even_channels(onnx.load(path), inputs)
-    seen = extremes(activations(even), split_batch(inputs))
+    equalized = equalize_channels(onnx.load(path), inputs)
+    seen = extremes(activations(equalized), split_batch(inputs))
     quantize_for_htp(path, tmp_path / "q.onnx", inputs, "w8a8")
     graph = onnx.load(tmp_path / "q.onnx").graph
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    stream = find_stream(even)
-    products = {node.output[0] for node in even.graph.node if node.name in stream.products}
+    stream = find_stream(equalized)
+    products = {node.output[0] for node in equalized.graph.node if node.name in stream.products}
     recorded = dict.fromkeys(stream.tensors, 0) | dict.fromkeys(products, 0)
     for node in graph.node:
         name = node.input[0]

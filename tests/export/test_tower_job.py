@@ -216,7 +216,7 @@ def test_weights_that_stay_float_get_no_4_bits(tmp_path):
 
 
 def test_a_tower_is_quantized_for_dimensity_from_what_its_precision_needs(tmp_path, monkeypatch):
-    """Its own biases and whole ranges with 4 bits; even channels with 8-bit activations."""
+    """Its own biases and whole ranges with 4 bits; equalized channels with 8-bit activations."""
     own = dataclasses.replace(job_of(Residual(1), tmp_path))
     job = dataclasses.replace(own, uncorrected=own)
     calls = []
@@ -227,14 +227,16 @@ def test_a_tower_is_quantized_for_dimensity_from_what_its_precision_needs(tmp_pa
 
     monkeypatch.setattr(litert, "quantize_litert", quantize)
     monkeypatch.setattr(litert, "float_litert", lambda tower: ("float", tower is own))
-    monkeypatch.setattr(litert, "_even_litert", lambda tower: (("even", tower is own), True))
+    monkeypatch.setattr(
+        litert, "_equalized_litert", lambda tower: (("equalized", tower is own), True)
+    )
     narrow = ("a", "b")
     monkeypatch.setattr(litert, "_four_bits_litert", lambda tower: (("4", tower is own), narrow))
     for precision, method in (("w8a8", "mse"), ("w8a16", "mse"), ("w4a16", "mse")):
         litert.quantize_tower(job, precision, method)
         litert.quantize_tower(job, precision, method)  # once
     assert calls == [
-        (("even", False), "w8a8_mse.tflite", "w8a8", "mse", (), True),
+        (("equalized", False), "w8a8_mse.tflite", "w8a8", "mse", (), True),
         (("float", False), "w8a16_mse.tflite", "w8a16", "mse", (), False),
         (("4", True), "w4a16.tflite", "w4a16", "min-max", narrow, False),
     ]

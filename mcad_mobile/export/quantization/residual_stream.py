@@ -2,7 +2,7 @@
 
 A few channels of the stream are a hundred times as large as the rest (in MiniLM and CLIP), so one
 8-bit scale leaves the rest no steps. A product still has 8-bit outputs before they join the stream,
-so its channels are made even: each column of its weights is divided by the largest value that it
+so its channels are equalized: each column of its weights is divided by the largest value that it
 produces, and the channel is multiplied by that value where it joins the stream. Weights have a
 scale per column anyway, so this costs nothing (compare SmoothQuant, arXiv 2211.10438, section 4).
 """
@@ -43,16 +43,16 @@ def find_stream(model: onnx.ModelProto) -> Stream:
     nodes: dict[str, onnx.NodeProto] = {}
     products: set[str] = set()
     norms = [node for node in model.graph.node if node.op_type == "LayerNormalization"]
-    waiting = [(norm, norm.input[0]) for norm in norms]
-    while waiting:
-        reader, tensor = waiting.pop()
+    pending = [(norm, norm.input[0]) for norm in norms]
+    while pending:
+        reader, tensor = pending.pop()
         source = made_by.get(tensor)
         if source is None:
             continue
         if source.op_type == "LayerNormalization" or _joins(source, constants):
             nodes[reader.name] = reader
             if source.name not in nodes and source.op_type in _JOINS:
-                waiting += [(source, name) for name in source.input]
+                pending += [(source, name) for name in source.input]
             nodes[source.name] = source
         elif source.op_type == "MatMul" and source.input[1] in constants:
             products.add(source.name)
@@ -60,32 +60,34 @@ def find_stream(model: onnx.ModelProto) -> Stream:
     return Stream(frozenset(nodes), frozenset(outputs), frozenset(products))
 
 
-def even_channels(model: onnx.ModelProto, samples: Inputs) -> onnx.ModelProto:
-    """Return a copy of a float model in which products that join the stream have even channels."""
+def equalize_channels(model: onnx.ModelProto, samples: Inputs) -> onnx.ModelProto:
+    """Return a copy of a float model, with equalized channels of products that join the stream."""
     gains = _gains(model, samples)
-    even = copy.deepcopy(model)
-    del even.graph.node[:]
-    weights = {tensor.name: tensor for tensor in even.graph.initializer}
+    equalized = copy.deepcopy(model)
+    del equalized.graph.node[:]
+    weights = {tensor.name: tensor for tensor in equalized.graph.initializer}
     for node in model.graph.node:
-        even.graph.node.append(node)
+        equalized.graph.node.append(node)
         if node.name not in gains:
             continue
-        product, result = even.graph.node[-1], node.output[0]
-        name, evened = f"{result}_gains", f"{result}_even"
+        product, result = equalized.graph.node[-1], node.output[0]
+        gains_name, divided_result = f"{result}_gains", f"{result}_even"
         # A separate matrix, since another product may read the original.
-        own = f"{node.input[1]}_{result}"
+        divided_name = f"{node.input[1]}_{result}"
         divided = numpy_helper.to_array(weights[node.input[1]]) / gains[node.name]
-        product.input[1], product.output[0] = own, evened
-        for key, value in ((own, divided), (name, gains[node.name])):
-            even.graph.initializer.append(numpy_helper.from_array(value, key))
-        even.graph.node.append(
-            helper.make_node("Mul", [evened, name], [result], name=f"{node.name}_gains")
+        product.input[1], product.output[0] = divided_name, divided_result
+        for key, value in ((divided_name, divided), (gains_name, gains[node.name])):
+            equalized.graph.initializer.append(numpy_helper.from_array(value, key))
+        equalized.graph.node.append(
+            helper.make_node(
+                "Mul", [divided_result, gains_name], [result], name=f"{node.name}_gains"
+            )
         )
-    read = {name for node in even.graph.node for name in node.input}
-    kept = [tensor for tensor in even.graph.initializer if tensor.name in read]
-    del even.graph.initializer[:]
-    even.graph.initializer.extend(kept)
-    return even
+    used = {name for node in equalized.graph.node for name in node.input}
+    initializers = [tensor for tensor in equalized.graph.initializer if tensor.name in used]
+    del equalized.graph.initializer[:]
+    equalized.graph.initializer.extend(initializers)
+    return equalized
 
 
 def gains_by_matrix(model: onnx.ModelProto, samples: Inputs) -> dict[bytes, NDArray[np.float32]]:
@@ -102,8 +104,8 @@ def gains_by_matrix(model: onnx.ModelProto, samples: Inputs) -> dict[bytes, NDAr
 def _gains(model: onnx.ModelProto, samples: Inputs) -> dict[str, NDArray[np.float32]]:
     """Return, for each product that joins the stream, its channels' sizes over their median."""
     sizes = _channel_sizes(model, find_stream(model).products, samples)
-    found = {name: np.maximum(size, np.max(size) * _LEAST_GAIN) for name, size in sizes.items()}
-    return {name: size / np.median(size) for name, size in found.items()}
+    bounded = {name: np.maximum(size, np.max(size) * _LEAST_GAIN) for name, size in sizes.items()}
+    return {name: size / np.median(size) for name, size in bounded.items()}
 
 
 def _joins(node: onnx.NodeProto, constants: set[str]) -> bool:

@@ -22,49 +22,49 @@ from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import require
 from mcad_mobile.students.rewrites.replace import replace_modules
 
-_SAME = 1e-3  # of a norm's largest output; float32 sums depend on the order of additions
-FAR = 32.0  # the largest ratio of variances that share a 16-bit scale
+_TOLERANCE = 1e-3  # of a norm's largest output; float32 sums depend on the order of additions
+_MAX_VARIANCE_RATIO = 32.0  # the largest ratio of variances that share a 16-bit scale
 _NEGLIGIBLE = 1e-3  # of a variance
 
 
 def integer_friendly(tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -> nn.Module:
-    """Return a copy of `tower` with gathers and spelled-out norms that fit the `examples`."""
+    """Return a copy of `tower` with gathers and decomposed norms that fit the `examples`."""
     tower = copy.deepcopy(tower).eval()
-    norms = _spelled_norms(tower, examples)
+    norms = _decomposed_norms(tower, examples)
 
-    def instead(module: Any) -> nn.Module | None:
+    def replacement(module: Any) -> nn.Module | None:
         return _GatheredTable(module) if isinstance(module, nn.Embedding) else norms.get(module)
 
-    replace_modules(tower, instead)
+    replace_modules(tower, replacement)
     return tower
 
 
-def even(tower: nn.Module, gains: Mapping[bytes, NDArray[np.float32]]) -> nn.Module:
-    """Return a copy of `tower` with even channels after the matrices in `gains`."""
+def equalize_channels(tower: nn.Module, gains: Mapping[bytes, NDArray[np.float32]]) -> nn.Module:
+    """Return a copy of `tower` with equalized channels after the matrices in `gains`."""
     tower = copy.deepcopy(tower)
 
-    def instead(module: Any) -> nn.Module | None:
+    def replacement(module: Any) -> nn.Module | None:
         if not isinstance(module, nn.Linear):
             return None
         gain = gains.get(module.weight.detach().contiguous().numpy().tobytes())
-        return None if gain is None else _EvenLinear(module, torch.from_numpy(gain))
+        return None if gain is None else _EqualizedLinear(module, torch.from_numpy(gain))
 
-    replace_modules(tower, instead)
+    replace_modules(tower, replacement)
     return tower
 
 
-class _EvenLinear(nn.Module):
+class _EqualizedLinear(nn.Module):
     def __init__(self, source: nn.Linear, gains: Tensor) -> None:
         super().__init__()
-        self.even = nn.Linear(source.in_features, source.out_features, source.bias is not None)
+        self.linear = nn.Linear(source.in_features, source.out_features, source.bias is not None)
         self.register_buffer("gains", gains)
         with torch.no_grad():
-            self.even.weight.copy_(source.weight / gains[:, None])
+            self.linear.weight.copy_(source.weight / gains[:, None])
             if source.bias is not None:
-                self.even.bias.copy_(source.bias / gains)
+                self.linear.bias.copy_(source.bias / gains)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.even(x) * self.gains  # type: ignore[no-any-return]
+        return self.linear(x) * self.gains  # type: ignore[no-any-return]
 
 
 class _GatheredTable(nn.Module):
@@ -76,48 +76,48 @@ class _GatheredTable(nn.Module):
         return self.weight.index_select(0, ids.reshape(-1)).reshape(*ids.shape, -1)
 
 
-class _SpelledNorm(nn.Module):
+class _DecomposedNorm(nn.Module):
     """nn.LayerNorm over `axes`, with its activation if it has one, and with the variance as a mean
-    of products. Its weight and bias get `places` trailing axes of size 1."""
+    of products. Its weight and bias get `trailing_axes` trailing axes of size 1."""
 
-    def __init__(self, source: nn.LayerNorm, axes: tuple[int, ...], places: int) -> None:
+    def __init__(self, source: nn.LayerNorm, axes: tuple[int, ...], trailing_axes: int) -> None:
         super().__init__()
         self.axes, self.eps = axes, source.eps
-        shape = (*source.normalized_shape, *(1,) * places)
+        shape = (*source.normalized_shape, *(1,) * trailing_axes)
         self.weight = None if source.weight is None else nn.Parameter(source.weight.reshape(shape))
         self.bias = None if source.bias is None else nn.Parameter(source.bias.reshape(shape))
         self.activation = getattr(source, "act", None)
         self.variances: list[Tensor] = []
-        self.nearer: list[float] = []
+        self.added_constants: list[float] = []
 
-    def see(self, x: Tensor) -> Tensor:
-        """Return the norm of `x`, and remember its variances for `settle`."""
+    def observe(self, x: Tensor) -> Tensor:
+        """Return the norm of `x`, and remember its variances for `calibrate`."""
         self.variances.append(self._variance(self._centred(x)).flatten())
         return self(x)  # type: ignore[no-any-return]
 
-    def settle(self) -> None:
-        """Normalize in several steps from now on if the variances that were seen are far apart."""
+    def calibrate(self) -> None:
+        """Normalize in several steps from now on if the observed variances are far apart."""
         # Some tokens of a transformer are a hundred times as large as the rest. A 16-bit scale that
         # holds their squares rounds the squares of the rest to 0, where the reciprocal root, a
         # table of equal steps, is steep. So tokens are first brought closer together, several times
         # if needed: divided by the root of their variance plus a constant, roughly halfway.
-        seen = torch.cat(self.variances)
-        least, most = float(seen.min()), float(seen.max())
+        variances = torch.cat(self.variances)
+        least, most = float(variances.min()), float(variances.max())
         self.variances.clear()
         eps = self.eps
-        while most > FAR * least:
+        while most > _MAX_VARIANCE_RATIO * least:
             # eps must be negligible: it is divided by this constant alone, not by the variance
-            halfway = max((least * most) ** 0.5, eps / _NEGLIGIBLE)
-            self.nearer.append(halfway)
-            least, most, eps = least / (least + halfway), most / (most + halfway), eps / halfway
+            constant = max((least * most) ** 0.5, eps / _NEGLIGIBLE)
+            self.added_constants.append(constant)
+            least, most, eps = least / (least + constant), most / (most + constant), eps / constant
             if eps >= least:
                 break  # a variance near 0 cannot be brought closer
 
     def forward(self, x: Tensor) -> Tensor:
         centred, eps = self._centred(x), self.eps
-        for halfway in self.nearer:
-            centred, eps = self._divided(centred, halfway), eps / halfway
-        normed = self._divided(centred, eps)
+        for constant in self.added_constants:
+            centred, eps = self._normalized(centred, constant), eps / constant
+        normed = self._normalized(centred, eps)
         scaled = normed if self.weight is None else normed * self.weight
         shifted = scaled if self.bias is None else scaled + self.bias
         return shifted if self.activation is None else self.activation(shifted)
@@ -128,48 +128,50 @@ class _SpelledNorm(nn.Module):
     def _variance(self, centred: Tensor) -> Tensor:
         return (centred * centred).mean(self.axes, keepdim=True)
 
-    def _divided(self, centred: Tensor, eps: float) -> Tensor:
+    def _normalized(self, centred: Tensor, eps: float) -> Tensor:
         return centred * torch.rsqrt(self._variance(centred) + eps)
 
 
 @torch.no_grad()
-def _spelled_norms(
+def _decomposed_norms(
     tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]
-) -> dict[nn.Module, _SpelledNorm]:
-    """Return each norm's replacement: the first spelling that computes the same. Libraries derive
-    norms over other axes (timm's LayerNorm2d) or with an activation from nn.LayerNorm."""
-    found: dict[nn.Module, list[_SpelledNorm]] = {}
+) -> dict[nn.Module, _DecomposedNorm]:
+    """Return each norm's replacement: the first decomposition that computes the same. Libraries
+    derive norms over other axes (timm's LayerNorm2d) or with an activation from nn.LayerNorm."""
+    candidates: dict[nn.Module, list[_DecomposedNorm]] = {}
 
-    def see(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def observe(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         (x,) = inputs
-        possible = found.get(norm, _spellings(norm, x))
-        found[norm] = [spelled for spelled in possible if _same(spelled.see(x), output)]
+        possible = candidates.get(norm, _decompositions(norm, x))
+        candidates[norm] = [
+            decomposed for decomposed in possible if _close(decomposed.observe(x), output)
+        ]
 
     norms = [module for module in tower.modules() if isinstance(module, nn.LayerNorm)]
-    hooks = [norm.register_forward_hook(see) for norm in norms]
+    hooks = [norm.register_forward_hook(observe) for norm in norms]
     for example in examples:
         tower(*example)
     for hook in hooks:
         hook.remove()
-    taken = {norm: spelled[0] for norm, spelled in found.items() if spelled}
-    for spelled in taken.values():
-        spelled.settle()
-    return taken
+    chosen = {norm: fitting[0] for norm, fitting in candidates.items() if fitting}
+    for decomposed in chosen.values():
+        decomposed.calibrate()
+    return chosen
 
 
-def _same(found: Tensor, output: Tensor) -> bool:
-    return bool((found - output).abs().max() <= _SAME * output.abs().max())
+def _close(candidate: Tensor, output: Tensor) -> bool:
+    return bool((candidate - output).abs().max() <= _TOLERANCE * output.abs().max())
 
 
-def _spellings(norm: Any, x: Tensor) -> list[_SpelledNorm]:
+def _decompositions(norm: Any, x: Tensor) -> list[_DecomposedNorm]:
     """Return the norm over the last axes and, for [N, C, H, W], over C, if the shapes agree."""
     shape = tuple(norm.normalized_shape)
-    found = []
+    decompositions = []
     if tuple(x.shape[-len(shape) :]) == shape:
-        found.append(_SpelledNorm(norm, tuple(range(-len(shape), 0)), 0))
+        decompositions.append(_DecomposedNorm(norm, tuple(range(-len(shape), 0)), 0))
     if x.ndim == 4 and tuple(x.shape[1:2]) == shape:
-        found.append(_SpelledNorm(norm, (1,), 2))
-    return found
+        decompositions.append(_DecomposedNorm(norm, (1,), 2))
+    return decompositions
 
 
 def convert_litert(
@@ -184,8 +186,8 @@ def convert_litert(
             value.permute(0, 3, 1, 2) if index in last else value
             for index, value in enumerate(arguments)
         )
-        seen = [channels_first] if samples is None else _tensors(samples, inputs)
-        module = integer_friendly(tower, seen)
+        examples = [channels_first] if samples is None else _tensors(samples, inputs)
+        module = integer_friendly(tower, examples)
         if last:
             module = litert_torch.to_channel_last_io(module, args=last)
         litert_torch.convert(module.eval(), arguments).export(str(out))
@@ -228,6 +230,6 @@ def stored_specs(
         return replace(spec, dtype=dtype, scale=float(scale), zero_point=int(zero_point))
 
     details = runner.get_input_details()
-    found = tuple(stored(spec, details[f"args_{i}"]) for i, spec in enumerate(inputs))
+    stored_inputs = tuple(stored(spec, details[f"args_{i}"]) for i, spec in enumerate(inputs))
     (output_detail,) = runner.get_output_details().values()
-    return found, stored(output, output_detail)
+    return stored_inputs, stored(output, output_detail)

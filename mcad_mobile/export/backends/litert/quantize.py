@@ -20,7 +20,7 @@ from mcad_mobile.errors import require
 from mcad_mobile.export.backends.litert.convert import (
     channels_last,
     convert_litert,
-    even,
+    equalize_channels,
     stored_specs,
 )
 from mcad_mobile.export.backends.litert.flatbuffer import operators
@@ -55,7 +55,7 @@ def quantize_tower(tower: TowerJob, precision: str, method: CalibrationMethod = 
     source, stream = float_litert(tower), False
     narrow: tuple[str, ...] = ()
     if precision == "w8a8":
-        source, stream = _even_litert(tower)
+        source, stream = _equalized_litert(tower)
     elif precision == "w4a16":
         source, narrow = _four_bits_litert(tower)
     specs = channels_last(tower.inputs)
@@ -76,16 +76,16 @@ def float_litert(tower: TowerJob) -> Path:
     return path
 
 
-def _even_litert(tower: TowerJob) -> tuple[Path, bool]:
-    """Return the float .tflite and whether it has a residual stream, whose channels are even."""
-    path = tower.work / "even.tflite"
+def _equalized_litert(tower: TowerJob) -> tuple[Path, bool]:
+    """Return the float .tflite and whether its residual stream, if any, has equalized channels."""
+    path = tower.work / "equalized.tflite"
     if path.exists():
         return path, True
     gains = gains_by_matrix(onnx.load(tower.cpu_onnx), tower.samples)
     if not gains:
         return float_litert(tower), False
-    evened = even(tower.module, gains)
-    convert_litert(evened, path, channels_last(tower.inputs), tower.samples)
+    equalized = equalize_channels(tower.module, gains)
+    convert_litert(equalized, path, channels_last(tower.inputs), tower.samples)
     return path, True
 
 

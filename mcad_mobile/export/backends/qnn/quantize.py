@@ -21,7 +21,7 @@ from mcad_mobile.export.quantization.calibration import (
 )
 from mcad_mobile.export.quantization.four_bits import FourBits, with_weights
 from mcad_mobile.export.quantization.ranges import CalibrationMethod, Ranges, ranges_with_headroom
-from mcad_mobile.export.quantization.residual_stream import even_channels, find_stream, readers
+from mcad_mobile.export.quantization.residual_stream import equalize_channels, find_stream, readers
 
 if TYPE_CHECKING:
     from mcad_mobile.export.tower_job import TowerJob
@@ -66,7 +66,7 @@ def quantize_for_htp(
         narrow = precision == "w8a8"
         source: str | onnx.ModelProto = str(model)
         if narrow:
-            source = even_channels(onnx.load(model), inputs)
+            source = equalize_channels(onnx.load(model), inputs)
             overrides = _narrow_overrides(source, inputs, htp_arch, ranges)
         elif four:
             source = with_weights(onnx.load(model), four)
