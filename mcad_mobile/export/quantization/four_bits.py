@@ -27,13 +27,13 @@ from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.export.quantization.ranges import reader, singles
 
 TOP = 7  # symmetric: from -7 to 7
-_FEWEST = 1024  # smaller weights are not worth it
+_MIN_WEIGHTS = 1024  # smaller weights are not worth it
 _ZERO = 8
 _DAMPING = 0.01  # of the mean second moment (the paper's)
 # The same for correcting other products' errors, which few samples determine: of 0.005 to 1.0, this
 # kept the highest cosine of the default student's image tower, on photos of another split.
 _CORRECTION_DAMPING = 0.3
-_CLIPPED = np.linspace(0.4, 1.0, 25)  # of a channel's largest weight, tried for its scale
+_CLIP_SHARES = np.linspace(0.4, 1.0, 25)  # of a channel's largest weight, tried for its scale
 _BLOCK = 64  # inputs whose errors are compensated together
 
 Matrix = NDArray[np.float64]
@@ -80,7 +80,7 @@ def products(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
         for name in node.input[1:2]
         if name in shapes
         and readers[name] == 1
-        and _halves(shapes[name])
+        and _can_be_packed(shapes[name])
         and _multiplies(node, shapes[name])
     }
 
@@ -89,11 +89,11 @@ def layers(model: onnx.ModelProto) -> dict[str, str]:
     """Return each such weight's layer, named by the bias after it if the weight is numbered."""
     weights = products(model)
     biases = {
-        name: other.removesuffix(".bias")
+        name: bias.removesuffix(".bias")
         for node in model.graph.node
         if node.op_type == "Add"
-        for other in node.input
-        if other.endswith(".bias")
+        for bias in node.input
+        if bias.endswith(".bias")
         for name in node.input
     }
     return {
@@ -141,7 +141,7 @@ def pack(model: onnx.ModelProto) -> int:
         for kind, place, zero in (("MatMulInteger", 1, 3), ("DequantizeLinear", 0, 2))
         if node.op_type == kind and len(node.input) > zero
     }
-    packed = [name for name in zero_points if name in tensors and _fits(tensors[name])]
+    packed = [name for name in zero_points if name in tensors and _fits_four_bits(tensors[name])]
     unpacking = []
     for name in packed:
         numbers = numpy_helper.to_array(tensors[name])
@@ -178,15 +178,15 @@ def _unpacking(name: str) -> list[onnx.NodeProto]:
     ]
 
 
-def _fits(tensor: onnx.TensorProto) -> bool:
-    if tensor.data_type != TensorProto.INT8 or not _halves(tuple(tensor.dims)):
+def _fits_four_bits(tensor: onnx.TensorProto) -> bool:
+    if tensor.data_type != TensorProto.INT8 or not _can_be_packed(tuple(tensor.dims)):
         return False
     return bool(np.abs(numpy_helper.to_array(tensor)).max() <= TOP)
 
 
-def _halves(shape: tuple[int, ...]) -> bool:
+def _can_be_packed(shape: tuple[int, ...]) -> bool:
     """Whether a weight is large enough, and can be cut in two along its first axis."""
-    return len(shape) > 1 and shape[0] % 2 == 0 and int(np.prod(shape)) >= _FEWEST
+    return len(shape) > 1 and shape[0] % 2 == 0 and int(np.prod(shape)) >= _MIN_WEIGHTS
 
 
 def _multiplies(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
@@ -212,7 +212,7 @@ def each_in_four_bits(
     moments: dict[str, Matrix] = {}
     for single in singles(model, samples):
         values = read(single)
-        for tensor, kind in _kinds(nodes).items():
+        for tensor, kind in _operators_by_input(nodes).items():
             rows = _rows(values[tensor], kind)
             moments[tensor] = moments.get(tensor, 0.0) + _products(rows, rows)
     found: dict[str, FourBits] = {}
@@ -230,19 +230,19 @@ def together_in_four_bits(
     nodes = {name: node for name, node in products(model).items() if name in wanted}
     single_samples = singles(model, samples)
     found: dict[str, FourBits] = {}
-    for tensor, kind in _kinds(nodes).items():
+    for tensor, kind in _operators_by_input(nodes).items():
         progress(_ROUNDING, len(found), len(nodes))
         read_float = reader(model, {tensor})
         read_rounded = reader(with_weights(model, found), {tensor})
         moments: Matrix = np.zeros(())
-        shared: Matrix = np.zeros(())
+        cross_moments: Matrix = np.zeros(())
         for single in single_samples:
             rows = _rows(read_rounded(single)[tensor], kind)
             moments = moments + _products(rows, rows)
-            shared = shared + _products(_rows(read_float(single)[tensor], kind), rows)
+            cross_moments = cross_moments + _products(_rows(read_float(single)[tensor], kind), rows)
         for name, node in nodes.items():
             if node.input[0] == tensor:
-                found[name] = _in_four_bits(model, name, node, moments, shared)
+                found[name] = _in_four_bits(model, name, node, moments, cross_moments)
     return found
 
 
@@ -251,25 +251,25 @@ def _in_four_bits(
     name: str,
     node: onnx.NodeProto,
     moments: Matrix,
-    shared: Matrix | None = None,
+    cross_moments: Matrix | None = None,
 ) -> FourBits:
-    """Round a weight for inputs with these moments; `shared` are their moments with float ones."""
+    """Round a weight for inputs with these moments and `cross_moments` with the float inputs."""
     stored = next(tensor for tensor in model.graph.initializer if tensor.name == name)
     weight, axis = numpy_helper.to_array(stored), outputs_axis(node)
     rows = matrix(weight, axis)
-    if shared is not None:
-        rows = rows + _correction(rows, moments, shared)
+    if cross_moments is not None:
+        rows = rows + _correction(rows, moments, cross_moments)
     numbers, scales = rounded(rows, moments)
     return FourBits(numbers, scales, weight.shape, axis)
 
 
 def _correction(
-    weight: NDArray[np.float32], moments: Matrix, shared: Matrix
+    weight: NDArray[np.float32], moments: Matrix, cross_moments: Matrix
 ) -> NDArray[np.float32]:
     """Return what to add to a weight [out, in] whose inputs have changed."""
     damping = _CORRECTION_DAMPING * np.diag(moments).mean() or 1.0  # 1.0 where all inputs are 0
     damped = moments + np.eye(len(moments)) * damping
-    return np.asarray(np.linalg.solve(damped, (shared - moments).T @ weight.T).T, np.float32)
+    return np.asarray(np.linalg.solve(damped, (cross_moments - moments).T @ weight.T).T, np.float32)
 
 
 def rounded(
@@ -281,21 +281,21 @@ def rounded(
     damped = moments + np.diag(np.where(dead, 1.0, 0.0))
     damped += np.eye(size) * _DAMPING * np.diag(damped).mean()
     order = np.argsort(-np.diag(damped), kind="stable")  # inputs that matter most come first
-    left = weight.astype(np.float64)[:, order]
+    remaining = weight.astype(np.float64)[:, order]
     damped = damped[np.ix_(order, order)]
-    scales = _scales(left, np.diag(damped))
+    scales = _scales(remaining, np.diag(damped))
     upper = np.linalg.cholesky(np.linalg.inv(damped)).T
-    numbers = np.empty(left.shape)
+    numbers = np.empty(remaining.shape)
     for start in range(0, size, _BLOCK):
         stop = min(start + _BLOCK, size)
-        errors = np.empty((len(left), stop - start))
+        errors = np.empty((len(remaining), stop - start))
         for i in range(start, stop):
-            numbers[:, i] = np.clip(np.rint(left[:, i] / scales), -TOP, TOP)
-            error = (left[:, i] - numbers[:, i] * scales) / upper[i, i]
-            left[:, i:stop] -= error[:, None] * upper[i, i:stop]
+            numbers[:, i] = np.clip(np.rint(remaining[:, i] / scales), -TOP, TOP)
+            error = (remaining[:, i] - numbers[:, i] * scales) / upper[i, i]
+            remaining[:, i:stop] -= error[:, None] * upper[i, i:stop]
             errors[:, i - start] = error
-        left[:, stop:] -= errors @ upper[start:stop, stop:]
-    result = np.empty(left.shape, np.int8)
+        remaining[:, stop:] -= errors @ upper[start:stop, stop:]
+    result = np.empty(remaining.shape, np.int8)
     result[:, order] = numbers
     return result, scales.astype(np.float32)
 
@@ -305,7 +305,7 @@ def _scales(weight: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArra
     largest: NDArray[np.float64] = np.maximum(np.abs(weight).max(1), 1e-12)
     least = np.full(len(weight), np.inf)
     found = largest / TOP
-    for share in _CLIPPED:
+    for share in _CLIP_SHARES:
         scale = largest * share / TOP
         error = weight - np.clip(np.rint(weight / scale[:, None]), -TOP, TOP) * scale[:, None]
         cost = (error**2) @ moments
@@ -313,7 +313,7 @@ def _scales(weight: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArra
     return found
 
 
-def _kinds(nodes: Mapping[str, onnx.NodeProto]) -> dict[str, str]:
+def _operators_by_input(nodes: Mapping[str, onnx.NodeProto]) -> dict[str, str]:
     """Return the tensors that are multiplied, in order, and the operators that multiply them."""
     return {node.input[0]: node.op_type for node in nodes.values()}
 
