@@ -57,7 +57,7 @@ def read_things(archive: Path, languages: Sequence[str]) -> list[Thing]:
     return [thing for thing in found.values() if ENGLISH in thing.names]
 
 
-def taught(things: Sequence[Thing]) -> list[Thing]:
+def without_held_out(things: Sequence[Thing]) -> list[Thing]:
     """Return all things but those whose English name or keywords contain a held-out name."""
 
     def is_held_out(thing: Thing) -> bool:

@@ -42,7 +42,7 @@ from mcad_mobile.distill.languages import (
     Thing,
     choose_pieces,
     read_things,
-    taught,
+    without_held_out,
 )
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule
 from mcad_mobile.distill.losses import distribution_loss, feature_loss
@@ -128,11 +128,11 @@ class TextMaterial:
         chosen = languages or LANGUAGES
         if not {*chosen} - {ENGLISH}:
             raise DataError("English is the only language.", "Name others, too: de,ja,zh-Hant.")
-        things = taught(read_things(archive, chosen))
-        begun = None if begin_with is None else load_with_text(begin_with, student)
-        assert begun is None or isinstance(begun, McadStudent)
+        things = without_held_out(read_things(archive, chosen))
+        start = None if begin_with is None else load_with_text(begin_with, student)
+        assert start is None or isinstance(start, McadStudent)
         english = load_extra([], captions).captions
-        return TextMaterial(loaded, english, things, chosen, begun)
+        return TextMaterial(loaded, english, things, chosen, start)
 
 
 def train_text_tower(
@@ -266,8 +266,8 @@ class _Texts:
             *captions,
             *map(phrase_book(ENGLISH).text, self._phrases),
         ]
-        others = {*languages_with_phrases()} & {*material.languages} - {ENGLISH}
-        self._books = [phrase_book(language) for language in sorted(others)]
+        with_books = {*languages_with_phrases()} & {*material.languages} - {ENGLISH}
+        self._books = [phrase_book(language) for language in sorted(with_books)]
         self._names = [
             (number, thing.names[language])
             for number, thing in enumerate(things)
@@ -282,13 +282,13 @@ class _Texts:
     def embed(self, cache: FeatureCache) -> None:
         """Compute all targets."""
         base = self._material.student
-        of_base = _embed(base.tokenizer, base.text.eval())
-        self._space = cache.of_captions(
-            self._english, base.sha256(), f"{base.name}: texts", of_base
+        encode = _embed(base.tokenizer, base.text.eval())
+        self._english_targets = cache.of_captions(
+            self._english, base.sha256(), f"{base.name}: texts", encode
         )
-        prompts = self._space[: len(self._things) * len(_PROMPTS)].astype(np.float32)
+        prompts = self._english_targets[: len(self._things) * len(_PROMPTS)].astype(np.float32)
         means = torch.from_numpy(prompts.reshape(len(self._things), len(_PROMPTS), -1)).mean(1)
-        self._of_things = _unit(means)
+        self._thing_targets = _unit(means)
 
     def losses(self, forward: Forward, step: int, tokenizer: Tokenizer) -> Losses:
         recipe, rng = self._recipe, np.random.default_rng([self._recipe.seed, step])
@@ -304,25 +304,31 @@ class _Texts:
             *(book.text(self._phrases[row]) for book, row in zip(books, phrases, strict=True)),
         ]
         # Few people type capitals.
-        low = rng.random(len(texts)) < 0.3
-        texts = [text.lower() if lower else text for text, lower in zip(texts, low, strict=True)]
+        lowered = rng.random(len(texts)) < 0.3
+        texts = [
+            text.lower() if is_low else text for text, is_low in zip(texts, lowered, strict=True)
+        ]
         device = accelerator().device
         ids, mask = (torch.from_numpy(rows).to(device) for rows in tokenizer.batch(texts))
-        found = forward(ids.long(), mask)
-        of_phrases = len(self._english) - len(self._phrases)
-        rows = self._space[[*english, *(of_phrases + phrases)]].astype(np.float32)
-        space = torch.cat([self._of_things[[row for row, _ in names]], torch.from_numpy(rows)])
-        space, sharp = space.to(device), 1 / recipe.temperature
-        told_apart = distribution_loss(sharp * found @ space.T, sharp * space @ space.T)
+        embeddings = forward(ids.long(), mask)
+        first_phrase = len(self._english) - len(self._phrases)
+        rows = self._english_targets[[*english, *(first_phrase + phrases)]].astype(np.float32)
+        targets = torch.cat(
+            [self._thing_targets[[row for row, _ in names]], torch.from_numpy(rows)]
+        )
+        targets, sharpness = targets.to(device), 1 / recipe.temperature
+        divergence = distribution_loss(
+            sharpness * embeddings @ targets.T, sharpness * targets @ targets.T
+        )
         return {
-            "feature": recipe.feature * feature_loss(found, space),
-            "distribution": recipe.distribution * told_apart,
+            "feature": recipe.feature * feature_loss(embeddings, targets),
+            "distribution": recipe.distribution * divergence,
         }
 
 
-def _draw(texts: Sequence[str], most: int, rng: Generator) -> list[str]:
-    """Draw `most` of the texts at random, or all."""
-    return [texts[number] for number in rng.permutation(len(texts))[:most]]
+def _draw(texts: Sequence[str], limit: int, rng: Generator) -> list[str]:
+    """Draw `limit` of the texts at random, or all."""
+    return [texts[number] for number in rng.permutation(len(texts))[:limit]]
 
 
 def _unit(rows: Tensor) -> Tensor:
