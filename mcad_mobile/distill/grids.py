@@ -26,8 +26,9 @@ _STAGES = {0: LITE0, 2: scaled(width=1.1, depth=1.2)}
 
 
 class GridTrunk:
-    """`module`, with its current weights, minus the last `without` blocks. The last `resumed` of
-    the rest run on the cached grids of a shallower trunk with the same weights."""
+    """`module`, with its current weights, minus its last `dropped_blocks`. The last
+    `resumed_blocks` of the rest run on the cached grids of a shallower trunk with the same
+    weights."""
 
     def __init__(
         self,
@@ -35,25 +36,25 @@ class GridTrunk:
         module: Trunk,
         preprocess: Preprocess,
         arithmetic: Arithmetic,
-        without: int = 0,
-        resumed: int = 0,
+        dropped_blocks: int = 0,
+        resumed_blocks: int = 0,
     ) -> None:
         self.name = name
         self.module = module.eval()
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess
         self.arithmetic = arithmetic
-        self.without = without
-        self.resumed = resumed
+        self.dropped_blocks = dropped_blocks
+        self.resumed_blocks = resumed_blocks
 
     @staticmethod
-    def pretrained(size: int, arithmetic: Arithmetic, resumed: int = 0) -> GridTrunk:
+    def pretrained(size: int, arithmetic: Arithmetic, resumed_blocks: int = 0) -> GridTrunk:
         """EfficientNet-Lite0 or -Lite2 with its ImageNet weights, on the training device."""
         module = Trunk(_STAGES[size])
         load_imagenet(module, size)
         module.to(accelerator().device)
         preprocess, name = default_config().preprocess, f"EfficientNet-Lite{size}"
-        return GridTrunk(name, module, preprocess, arithmetic, resumed=resumed)
+        return GridTrunk(name, module, preprocess, arithmetic, resumed_blocks=resumed_blocks)
 
     @property
     def channels(self) -> int:
@@ -62,15 +63,15 @@ class GridTrunk:
 
     @cached_property
     def identity(self) -> str:
-        blocks = self.module.blocks[: len(self.module.blocks) - self.without]
+        blocks = self.module.blocks[: len(self.module.blocks) - self.dropped_blocks]
         frozen = nn.ModuleDict({"stem": self.module.stem, "blocks": blocks})
         return model_sha256(frozen, {"preprocess": repr(self.preprocess)})[:16]
 
     @property
     def shallower(self) -> GridTrunk:
         """The trunk whose grids this one resumes from."""
-        deeper = self.without + self.resumed
-        return GridTrunk(self.name, self.module, self.preprocess, self.arithmetic, deeper)
+        dropped = self.dropped_blocks + self.resumed_blocks
+        return GridTrunk(self.name, self.module, self.preprocess, self.arithmetic, dropped)
 
     @torch.no_grad()
     def grids(self, photos: Sequence[Image.Image]) -> Features:
@@ -79,20 +80,20 @@ class GridTrunk:
         device = device_of(self.module)
         batch = torch.from_numpy(pixels).to(device, memory_format=torch.channels_last)
         with autocast(self.arithmetic, device):
-            return _half(self.module.grid(batch, self.without))
+            return _half(self.module.grid(batch, self.dropped_blocks))
 
     @torch.no_grad()
     def resume(self, grids: Features) -> Features:
         """The shallower trunk's grids, [B, 7, 7, C'] float16 -> [B, 7, 7, C] float16."""
         device = device_of(self.module)
         batch = torch.from_numpy(grids.astype(np.float32)).to(device).permute(0, 3, 1, 2)
-        end = len(self.module.blocks) - self.without
+        end = len(self.module.blocks) - self.dropped_blocks
         with autocast(self.arithmetic, device):
-            return _half(self.module.blocks[end - self.resumed : end](batch))
+            return _half(self.module.blocks[end - self.resumed_blocks : end](batch))
 
     def cached(self, cache: FeatureCache, photos: Sequence[Path], view: int) -> Features:
         """Grids of one view of each photo -> [N, 7, 7, C] float16, memory-mapped."""
-        if not self.resumed:
+        if not self.resumed_blocks:
             return cache.of_photos(photos, view, self.identity, f"grids of {self.name}", self.grids)
         sources = [self.shallower.cached(cache, photos, view)]
         part = f"last block of {self.name}"

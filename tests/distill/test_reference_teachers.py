@@ -128,7 +128,7 @@ def test_region_text_starts_from_the_trunks_own_last_convolutions(dual, photos, 
     trunk = dual.trunks[0]
     pixels = torch.from_numpy(np.stack([trunk.preprocess.pixels(photo) for photo in photos]))
     expected = torch.cat([trunk.module.features(pixels) for trunk in dual.trunks], 1)
-    found = model.regions(dual.seen(grids)).mean(1)
+    found = model.regions(dual.concatenate_grids(grids)).mean(1)
     assert {part.dtype for part in grids} == {np.dtype(np.float16)}
     assert F.cosine_similarity(found, expected).min() > 0.9999  # grids are kept in float16
 
@@ -136,14 +136,14 @@ def test_region_text_starts_from_the_trunks_own_last_convolutions(dual, photos, 
 def test_a_trunk_goes_on_from_what_a_shallower_one_left_in_the_cache(tmp_path):
     paths = packaged_photos()[:3]
     whole = GridTrunk.pretrained(0, "fp32")
-    resumed = GridTrunk.pretrained(0, "fp32", resumed=1)
+    resumed = GridTrunk.pretrained(0, "fp32", resumed_blocks=1)
     cache = FeatureCache(tmp_path, lambda *step: None)
     found = resumed.cached(cache, paths, 0)
     expected = whole.grids([open_photo(path) for path in paths])
     assert found.shape == expected.shape == (3, 7, 7, 320)
     both = (torch.from_numpy(np.asarray(grid, np.float32)).flatten(1) for grid in (found, expected))
     assert F.cosine_similarity(*both).min() > 0.9999
-    shallow = GridTrunk("", whole.module, whole.preprocess, "fp32", without=1)
+    shallow = GridTrunk("", whole.module, whole.preprocess, "fp32", dropped_blocks=1)
     before = {path.name for path in tmp_path.iterdir()}
     shallow.cached(cache, paths, 0)
     assert {path.name for path in tmp_path.iterdir()} == before
@@ -176,7 +176,7 @@ def test_a_text_is_embedded_alike_from_its_token_states(dual):
 def test_training_scores_all_pairs_as_the_teacher_scores_each(single, photos, grids):
     duals, model = single.duals, single.model
     ids, mask = (torch.from_numpy(array) for array in duals[0].tokenizer.batch(CAPTIONS))
-    whole, regions = encode_photos(duals, duals[0].seen(grids))
+    whole, regions = encode_photos(duals, duals[0].concatenate_grids(grids))
     sentences, tokens = encode_texts(duals, ids, mask)
     there = mask > 0
     owner = there.nonzero()[:, 0]

@@ -27,7 +27,7 @@ from mcad_mobile.students.protocol import model_sha256
 IMAGENET = Path(__file__).parent / "imagenet_names.txt"
 KINDS = Path(__file__).parent / "imagenet_kinds.txt"
 # Imagined photos: the most gradient steps, and a step's length as a share of the grid's.
-_MOVES, _REACH = 3, 0.2
+_MAX_STEPS, _STEP_LENGTH = 3, 0.2
 ClassNames = tuple[tuple[str, ...], ...]  # of each class, the best name first
 
 
@@ -190,8 +190,8 @@ class LiteClassifier:
     @cached_property
     def identity(self) -> str:
         convolutions = nn.ModuleList(trunk.module.head_conv for trunk in self.trunks)
-        both = nn.ModuleDict({"convolutions": convolutions, "heads": self.heads})
-        return model_sha256(both, {"trunks": [trunk.identity for trunk in self.trunks]})[:16]
+        modules = nn.ModuleDict({"convolutions": convolutions, "heads": self.heads})
+        return model_sha256(modules, {"trunks": [trunk.identity for trunk in self.trunks]})[:16]
 
     def classify(self, photos: Sequence[Image.Image]) -> Tensor:
         def probabilities(batch: list[Image.Image]) -> Tensor:
@@ -225,24 +225,24 @@ class LiteClassifier:
         # Seeded by the photos, so that a resumed run imagines the same ones.
         random = np.random.default_rng(zlib.crc32(grids.tobytes()))
         device = device_of(self.heads)
-        wanted = torch.from_numpy(random.integers(0, len(self.names), len(grids))).to(device)
-        moves = torch.from_numpy(random.integers(1, _MOVES + 1, len(grids))).to(device)
+        targets = torch.from_numpy(random.integers(0, len(self.names), len(grids))).to(device)
+        steps = torch.from_numpy(random.integers(1, _MAX_STEPS + 1, len(grids))).to(device)
         rows = torch.from_numpy(grids.astype(np.float32)).to(device).permute(0, 3, 1, 2)
-        reach = _REACH * rows.square().mean((1, 2, 3), keepdim=True).sqrt()
-        for move in range(_MOVES):
+        length = _STEP_LENGTH * rows.square().mean((1, 2, 3), keepdim=True).sqrt()
+        for step in range(_MAX_STEPS):
             rows = rows.detach().requires_grad_()
-            loss = F.cross_entropy(self._logits(rows), wanted, reduction="sum")
-            (slope,) = torch.autograd.grad(loss, rows)
-            slope /= slope.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
-            moving = (moves > move)[:, None, None, None]
-            rows = torch.where(moving, rows - reach * slope, rows)
+            loss = F.cross_entropy(self._logits(rows), targets, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, rows)
+            gradient /= gradient.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
+            moving = (steps > step)[:, None, None, None]
+            rows = torch.where(moving, rows - length * gradient, rows)
         imagined: Features = rows.detach().permute(0, 2, 3, 1).half().cpu().numpy()
         return imagined
 
     def _logits(self, rows: Tensor) -> Tensor:
         trunk, head = self.trunks[-1], self.heads[-1]
         with autocast(self.arithmetic, rows.device):
-            grid = trunk.module.blocks[-trunk.resumed :](rows)
+            grid = trunk.module.blocks[-trunk.resumed_blocks :](rows)
             pooled = F.relu6(trunk.module.head_conv(grid)).float().mean((2, 3))
             logits: Tensor = head(pooled)
         return logits.float()
@@ -252,8 +252,8 @@ class LiteClassifier:
         """Like `classify`, from each trunk's grids [B, 7, 7, C_n]."""
         device = device_of(self.heads)
         rows = []
-        for trunk, head, own in zip(self.trunks, self.heads, grids, strict=True):
-            grid = torch.from_numpy(own.astype(np.float32)).to(device).permute(0, 3, 1, 2)
+        for trunk, head, trunk_grids in zip(self.trunks, self.heads, grids, strict=True):
+            grid = torch.from_numpy(trunk_grids.astype(np.float32)).to(device).permute(0, 3, 1, 2)
             with autocast(self.arithmetic, device):
                 pooled = F.relu6(trunk.module.head_conv(grid)).float().mean((2, 3))
                 logits = head(pooled)

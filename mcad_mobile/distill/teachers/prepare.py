@@ -121,7 +121,7 @@ def reference_trunks(arithmetic: Arithmetic) -> dict[int, GridTrunk]:
     # The student's trunk is also Lite0, and its grids are already cached.
     return {
         2: GridTrunk.pretrained(2, arithmetic),
-        0: GridTrunk.pretrained(0, arithmetic, resumed=TRAINED_BLOCKS),
+        0: GridTrunk.pretrained(0, arithmetic, resumed_blocks=TRAINED_BLOCKS),
     }
 
 
@@ -141,13 +141,13 @@ def _train_dual(
     model = RegionText.pretrained(trunks, token_counts)
     grids = training.grids(trunks)
     new = [*model.head.parameters(), *model.text.head.parameters(), model.log_scale]
-    fresh = {id(parameter) for parameter in new}
-    tuned = [parameter for parameter in model.parameters() if id(parameter) not in fresh]
+    new_ids = {id(parameter) for parameter in new}
+    tuned = [parameter for parameter in model.parameters() if id(parameter) not in new_ids]
 
     def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
-        mine, photos, texts = loop.share(batch)
-        tokens = training.tokens(mine, loop.device)
-        image, text, scale = forward(grids(mine).to(loop.device), *tokens)
+        share, photos, texts = loop.share(batch)
+        tokens = training.tokens(share, loop.device)
+        image, text, scale = forward(grids(share).to(loop.device), *tokens)
         loss = contrastive_loss(gather(image)[photos], gather(text)[texts], scale)
         return {"contrastive": loss}
 
@@ -175,16 +175,16 @@ def train_single(
     def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
         # Each process scores only its own pairs against each other: word counts differ, so scores
         # of all against all would have to be gathered word by word.
-        mine, _, _ = loop.share(batch)
-        ids, mask = training.tokens(mine, loop.device)
+        share, _, _ = loop.share(batch)
+        ids, mask = training.tokens(share, loop.device)
         with torch.no_grad(), autocast(loop.arithmetic, loop.device):
-            photos, regions = encode_photos(duals, grids(mine).to(loop.device))
+            photos, regions = encode_photos(duals, grids(share).to(loop.device))
             texts, tokens = encode_texts(duals, ids, mask)
             similarity = photos @ texts.T
-        there = mask > 0
-        owner = there.nonzero()[:, 0]
+        is_token = mask > 0
+        owner = is_token.nonzero()[:, 0]
         mean = torch.nn.functional.one_hot(owner, len(mask)) / mask.sum(1)
-        words = [states[there] for states in tokens]
+        words = [states[is_token] for states in tokens]
         return {"matching": matching_loss(forward(regions, words, mean, similarity))}
 
     training.train(
@@ -207,8 +207,8 @@ def train_fusion(training: TeacherTraining, labels: Labels, recipe: Recipe) -> F
     model = Fusion(labels.dual.dim, labels.single.teacher.fused_dim)
 
     def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
-        mine, _, _ = loop.share(batch)
-        inputs, device = labels.score_candidates(mine), loop.device
+        share, _, _ = loop.share(batch)
+        inputs, device = labels.score_candidates(share), loop.device
         image, text = inputs.image.to(device), inputs.text.to(device)
         fused = Fused(inputs.fused.features.to(device), inputs.fused.scores.to(device))
         modified = forward(image, text, inputs.candidates.to(device), fused)
@@ -256,7 +256,7 @@ def _label_by_teachers(
     names = tuple(teacher.name for teacher in duals)
     if recipe.teaching == "dual":
         return Labels(dual, recipe.candidates, identity=identity, names=names)
-    single = teachers.single or train_single(training, _reference_duals(duals))
+    single = teachers.single or train_single(training, _require_reference_teachers(duals))
     labels = Labels(
         dual,
         recipe.candidates,
@@ -272,7 +272,7 @@ def _label_by_teachers(
     return replace(labels, fusion=train_fusion(training, labels, recipe))
 
 
-def _reference_duals(duals: Sequence[DualStreamTeacher]) -> list[RegionTextTeacher]:
+def _require_reference_teachers(duals: Sequence[DualStreamTeacher]) -> list[RegionTextTeacher]:
     """Return `duals` if they are the reference teachers, else raise TeacherError."""
     reference = [dual for dual in duals if isinstance(dual, RegionTextTeacher)]
     if len(reference) < len(duals):

@@ -93,9 +93,9 @@ class RegionTextTeacher:
     def embed_grids(self, grids: Sequence[Features]) -> Tensor:
         """Like `embed_photos`, from each trunk's grids [B, 7, 7, C_n]."""
         with autocast(self.arithmetic, device_of(self.model)):
-            return self.model.photos(self.seen(grids)).cpu()
+            return self.model.photos(self.concatenate_grids(grids)).cpu()
 
-    def seen(self, grids: Sequence[Features]) -> Tensor:
+    def concatenate_grids(self, grids: Sequence[Features]) -> Tensor:
         """Concatenate the trunks' grids on the model's device: [B, 7, 7, C] float32."""
         parts = [torch.from_numpy(part.astype(np.float32)) for part in grids]
         return torch.cat(parts, -1).to(device_of(self.model))
