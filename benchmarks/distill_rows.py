@@ -152,16 +152,16 @@ def teacher_rows(
     labels = single_labels(single, data, views, cache)
     photos = torch.from_numpy(np.array(labels.photos.paired[0]))
     texts = labels.texts(np.arange(len(data.captions)))
-    seen = tops(similarity)
-    pairs = (seen[0] | seen[1]).nonzero()
+    candidates = nearest_masks(similarity)
+    pairs = (candidates[0] | candidates[1]).nonzero()
     scores = torch.zeros_like(similarity)
     scores[pairs[:, 0], pairs[:, 1]] = single.fuse(photos, texts, pairs.flip(1)).scores
     if teacher == "both":
         scores = (scores + similarity) / 2
-    return reranked(similarity, seen, scores, data.owner)
+    return reranked(similarity, candidates, scores, data.owner)
 
 
-def tops(similarity: Tensor) -> list[Tensor]:
+def nearest_masks(similarity: Tensor) -> list[Tensor]:
     """Return masks [M, N] of the photos to re-rank for each text, and of the texts for each photo,
     from similarity [M, N] of texts and images."""
     return [
@@ -172,8 +172,10 @@ def tops(similarity: Tensor) -> list[Tensor]:
     ]
 
 
-def reranked(similarity: Tensor, seen: Sequence[Tensor], scores: Tensor, owner: Rows) -> Retrieval:
-    """Return retrieval that ranks the `seen` pairs first, by `scores` [M, N]: adding 9 exceeds any
+def reranked(
+    similarity: Tensor, candidates: Sequence[Tensor], scores: Tensor, owner: Rows
+) -> Retrieval:
+    """Return retrieval that ranks the `candidates` first, by `scores` [M, N]: adding 9 exceeds any
     cosine, since scores and cosines are near [-1, 1]."""
-    of_texts, of_images = (torch.where(top, 9 + scores, similarity).numpy() for top in seen)
+    of_texts, of_images = (torch.where(mask, 9 + scores, similarity).numpy() for mask in candidates)
     return evaluate_similarity(of_texts, of_images, owner)

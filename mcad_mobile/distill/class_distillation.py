@@ -40,7 +40,7 @@ TEMPLATES = (
     "a person with {a}",
     "a big {name}",
 )
-_BEST_NAME = 0.6  # chance that a prompt uses the best name; otherwise any name is drawn
+_BEST_NAME_CHANCE = 0.6  # chance that a prompt uses the best name; otherwise any name is drawn
 _LEAST = 1e-10  # smaller probabilities are raised to it
 _SCALE = 28.0  # inverse temperature of similarities to classes, which take half of an embedding
 
@@ -75,13 +75,13 @@ def class_labels(
     encoder = encoder.on_grids(teacher.trunks, lambda grids: logs(teacher.classify_grids(grids)))
     rows = encoder.rows(data, views, cache)
     imagined = teacher.imagined(cache, data.photos[: data.paired_photos])
-    shown = cache.of_features(
+    imagined_rows = cache.of_features(
         [imagined],
         teacher.identity,
         "classifier on imagined photos",
         lambda grids: logs(teacher.classify_imagined(grids[0])).half().numpy(),
     )
-    rows = replace(rows, paired=(*rows.paired, shown))
+    rows = replace(rows, paired=(*rows.paired, imagined_rows))
     return ClassLabels(rows, names, vectors, teacher.name, teacher.identity, imagined)
 
 
@@ -95,8 +95,8 @@ def class_vectors(weights: Tensor, kinds: Sequence[Kind], share: float = 0.3) ->
     member = torch.zeros(len(kinds), len(weights))
     for row, kind in enumerate(kinds):
         member[row, list(kind.classes)] = 1
-    of_kinds = F.normalize(member.T / member.sum(1), dim=1)
-    rows = torch.cat([F.normalize(weights - weights.mean(0), dim=1), share * of_kinds], 1)
+    kind_columns = F.normalize(member.T / member.sum(1), dim=1)
+    rows = torch.cat([F.normalize(weights - weights.mean(0), dim=1), share * kind_columns], 1)
     left, sizes, _ = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
     classes = left * sizes
     means = F.normalize(member @ F.normalize(classes, dim=1), dim=1)
@@ -127,8 +127,8 @@ class ClassPrompts:
 
     def _text(self, random: np.random.Generator, number: int) -> str:
         names = self.names[number]
-        best = random.random() < _BEST_NAME
-        name = names[0 if best else int(random.integers(len(names)))]
+        takes_best = random.random() < _BEST_NAME_CHANCE
+        name = names[0 if takes_best else int(random.integers(len(names)))]
         return fill_template(TEMPLATES[random.integers(len(TEMPLATES))], name)
 
 
@@ -157,11 +157,11 @@ class ClassDistillation:
     def targets(self, batch: Batch, step: int) -> ClassTargets:
         log_probabilities = self.labels.photos.of(batch)
         classes = self.vectors[: log_probabilities.shape[1]]
-        named = torch.from_numpy(self.prompts.at(step)[0])
+        numbers = torch.from_numpy(self.prompts.at(step)[0])
         # Softened, because the other classes that a photo resembles help to place it.
         shares = (log_probabilities / self.temperature).softmax(1)
-        shown = F.normalize(shares @ classes, dim=1)
-        return ClassTargets(log_probabilities, classes, shown, self.vectors[named])
+        mean_classes = F.normalize(shares @ classes, dim=1)
+        return ClassTargets(log_probabilities, classes, mean_classes, self.vectors[numbers])
 
 
 @dataclass(frozen=True)
@@ -170,18 +170,18 @@ class ClassTargets:
 
     log_probabilities: Tensor  # [I, C] float32
     classes: Tensor  # [C, D] float32 of unit length
-    shown: Tensor  # [I, D] float32 of unit length: the mean of classes by probability
-    named: Tensor  # [T, D] float32 of unit length: of each prompt
+    mean_classes: Tensor  # [I, D] float32 of unit length, weighted by probability
+    prompt_classes: Tensor  # [T, D] float32 of unit length
 
 
 def class_losses(
     embeddings: dict[str, Tensor], log_probabilities: Tensor, recipe: Recipe
 ) -> dict[str, Tensor]:
     """`embeddings`, all of unit length: photos `image` [I, D], prompts `names` [T, D], their
-    targets `named` [T, D], and class vectors `classes` [C, D]. log_probabilities: [I, C]."""
+    targets `name_target` [T, D], and class vectors `classes` [C, D]. log_probabilities: [I, C]."""
     logits = _SCALE * embeddings["image"] @ embeddings["classes"].T
     return {
         "naming": recipe.classifier * naming_loss(logits, log_probabilities),
         "showing": recipe.classifier * showing_loss(logits, log_probabilities),
-        "called": recipe.called * feature_loss(embeddings["names"], embeddings["named"]),
+        "called": recipe.called * feature_loss(embeddings["names"], embeddings["name_target"]),
     }

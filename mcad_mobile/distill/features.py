@@ -114,10 +114,10 @@ class FeatureCache:
     ) -> None:
         """Append batch by batch: a gallery's features may not fit into memory, and an interrupted
         run continues after the last complete batch."""
-        kept = _rows_kept(file, count, at_once)
-        self.progress(part, kept, count)
+        complete = _complete_rows(file, count, at_once)
+        self.progress(part, complete, count)
         batches = [
-            range(start, min(start + at_once, count)) for start in range(kept, count, at_once)
+            range(start, min(start + at_once, count)) for start in range(complete, count, at_once)
         ]
         for batch, rows in zip(batches, compute(batches), strict=True):
             if batch.start == 0:
@@ -129,7 +129,7 @@ class FeatureCache:
             self.progress(part, batch.stop, count)
 
 
-def _rows_kept(file: BinaryIO, count: int, at_once: int) -> int:
+def _complete_rows(file: BinaryIO, count: int, at_once: int) -> int:
     """Return how many of `count` rows `file` holds in complete batches; truncate the rest."""
     try:
         np.lib.format.read_magic(file)
@@ -207,11 +207,11 @@ class _ViewModel:
 
 def _rows(paths: list[str], view: int, first: int, compute: EncodePhotos) -> Features:
     photos = photos_of(Listed(tuple(paths), (0,) * len(paths)))
-    found = embed_shard(_ViewModel(view, first, len(paths), compute), photos)
-    if found.left_out:
-        raise PhotoError(found.left_out[0].why)
-    assert found.rows is not None
-    return found.rows
+    embedded = embed_shard(_ViewModel(view, first, len(paths), compute), photos)
+    if embedded.left_out:
+        raise PhotoError(embedded.left_out[0].why)
+    assert embedded.rows is not None
+    return embedded.rows
 
 
 @dataclass(frozen=True)
@@ -285,6 +285,6 @@ def by_length(encode: Callable[[Tensor, Tensor], Tensor], ids: Tensor, mask: Ten
     for group in order.chunk(_LENGTH_GROUPS):
         longest = int(lengths[group].max())
         rows.append(encode(ids[group, :longest], mask[group, :longest]))
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order), device=order.device)
-    return torch.cat(rows)[back]
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(len(order), device=order.device)
+    return torch.cat(rows)[inverse]

@@ -14,7 +14,7 @@ from mcad_mobile.distill.teachers.protocol import Fused
 
 
 @dataclass(frozen=True)
-class Modified:
+class JointLabels:
     """The teachers' joint labels of I images and T texts."""
 
     image: Tensor  # [I, D] float32 of unit length
@@ -22,9 +22,9 @@ class Modified:
     similarity: Tensor  # [I, T] float32
     candidates: Tensor  # [I, T] bool: the pairs that the single-stream teacher has seen
 
-    def to(self, device: torch.device) -> Modified:
+    def to(self, device: torch.device) -> JointLabels:
         tensors = (self.image, self.text, self.similarity, self.candidates)
-        return Modified(*(tensor.to(device) for tensor in tensors))
+        return JointLabels(*(tensor.to(device) for tensor in tensors))
 
 
 def candidates(image: Tensor, text: Tensor, k: int) -> Tensor:
@@ -55,25 +55,29 @@ class Fusion(nn.Module):
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(20.0)))
         self.score_weight = nn.Parameter(torch.tensor(1.0))
 
-    def forward(self, image: Tensor, text: Tensor, seen: Tensor, fused: Fused) -> Modified:
-        """image [I, D], text [T, D] of unit length; seen [I, T] bool; fused: for the pairs
-        seen.nonzero(), in that order."""
-        pairs = seen.nonzero()
-        score = torch.zeros_like(seen, dtype=torch.float32)
+    def forward(
+        self, image: Tensor, text: Tensor, candidate_mask: Tensor, fused: Fused
+    ) -> JointLabels:
+        """image [I, D], text [T, D] of unit length; candidate_mask [I, T] bool; fused: for
+        the pairs candidate_mask.nonzero(), in that order."""
+        pairs = candidate_mask.nonzero()
+        score = torch.zeros_like(candidate_mask, dtype=torch.float32)
         score[pairs[:, 0], pairs[:, 1]] = fused.scores
-        hidden = (self.log_sharpness.exp() * score).masked_fill(~seen, -torch.inf)
+        masked_scores = (self.log_sharpness.exp() * score).masked_fill(~candidate_mask, -torch.inf)
         modified_image = F.normalize(
-            image + self.to_image(_pool(hidden.softmax(1), pairs, 0, fused.features)), dim=1
+            image + self.to_image(_pool(masked_scores.softmax(1), pairs, 0, fused.features)), dim=1
         )
         modified_text = F.normalize(
-            text + self.to_text(_pool(hidden.softmax(0), pairs, 1, fused.features)), dim=1
+            text + self.to_text(_pool(masked_scores.softmax(0), pairs, 1, fused.features)), dim=1
         )
         dual = image @ text.T
         # Estimate the scores of non-candidates from their dual-stream similarities.
-        guess = dual + (score - dual)[seen].mean()
+        estimate = dual + (score - dual)[candidate_mask].mean()
         weight = self.score_weight
-        similarity = modified_image @ modified_text.T + weight * torch.where(seen, score, guess)
-        return Modified(modified_image, modified_text, similarity / (1 + weight), seen)
+        similarity = modified_image @ modified_text.T + weight * torch.where(
+            candidate_mask, score, estimate
+        )
+        return JointLabels(modified_image, modified_text, similarity / (1 + weight), candidate_mask)
 
 
 def _pool(weights: Tensor, pairs: Tensor, side: int, features: Tensor) -> Tensor:

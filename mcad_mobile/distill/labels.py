@@ -19,7 +19,7 @@ from mcad_mobile.distill.features import (
     caption_rows,
     half,
 )
-from mcad_mobile.distill.fusion import Fusion, Modified, candidates
+from mcad_mobile.distill.fusion import Fusion, JointLabels, candidates
 from mcad_mobile.distill.grids import PhotoEncoder
 from mcad_mobile.distill.recipe import Teaching
 from mcad_mobile.distill.teachers.protocol import (
@@ -65,11 +65,11 @@ class DualLabels:
     def principal(self, dim: int) -> Tensor:
         """Return the `dim` principal directions of photos and captions, strongest first: [D, dim]
         float32, orthonormal columns, zeros beyond D. Not centred, to preserve cosines."""
-        second = torch.zeros(self.dim, self.dim, dtype=torch.float64)
+        second_moment = torch.zeros(self.dim, self.dim, dtype=torch.float64)
         for rows in (self.view("paired").double(), self.all_texts().double()):
-            second += rows.T @ rows / len(rows)
-        kept = torch.linalg.eigh(second).eigenvectors[:, -dim:].flip(1).float()
-        return torch.nn.functional.pad(kept, (0, dim - kept.shape[1]))
+            second_moment += rows.T @ rows / len(rows)
+        directions = torch.linalg.eigh(second_moment).eigenvectors[:, -dim:].flip(1).float()
+        return torch.nn.functional.pad(directions, (0, dim - directions.shape[1]))
 
     def companions(self, data: Dataset, number: int = 16) -> Rows | None:
         """Return row numbers of the extra captions nearest each photo: [N + E, number] or None."""
@@ -134,31 +134,31 @@ class Labels:
         return replace(self, scale=scale, shift=float(dual.mean() - scale * score.mean()))
 
     @torch.no_grad()
-    def of(self, batch: Batch, teaching: Teaching) -> Modified:
+    def of(self, batch: Batch, teaching: Teaching) -> JointLabels:
         if teaching == "dual":
             image, text = self.dual.of(batch)
             everything = torch.ones(len(image), len(text), dtype=torch.bool)
-            return Modified(image, text, image @ text.T, everything)
+            return JointLabels(image, text, image @ text.T, everything)
         inputs = self.score_candidates(batch)
-        image, text, seen = inputs.image, inputs.text, inputs.candidates
+        image, text, candidate_mask = inputs.image, inputs.text, inputs.candidates
         if teaching == "single":
-            scores = torch.zeros_like(seen, dtype=torch.float32)
-            scores[seen] = inputs.fused.scores
-            return Modified(image, text, scores, seen)
+            scores = torch.zeros_like(candidate_mask, dtype=torch.float32)
+            scores[candidate_mask] = inputs.fused.scores
+            return JointLabels(image, text, scores, candidate_mask)
         assert self.fusion is not None
-        modified: Modified = self.fusion(image, text, seen, inputs.fused)
-        return modified
+        joint: JointLabels = self.fusion(image, text, candidate_mask, inputs.fused)
+        return joint
 
     @torch.no_grad()
     def score_candidates(self, batch: Batch) -> FusionInputs:
         """Score the candidates of a batch with the single-stream teacher."""
         assert self.single is not None
         image, text = self.dual.of(batch)
-        seen = candidates(image, text, self.candidates)
+        candidate_mask = candidates(image, text, self.candidates)
         states, texts = self.single.photos.of(batch), self.single.texts(batch.captions)
-        fused = self.single.teacher.fuse(states, texts, seen.nonzero())
+        fused = self.single.teacher.fuse(states, texts, candidate_mask.nonzero())
         scores = self.scale * fused.scores + self.shift
-        return FusionInputs(image, text, seen, Fused(fused.features, scores))
+        return FusionInputs(image, text, candidate_mask, Fused(fused.features, scores))
 
 
 def dual_labels(

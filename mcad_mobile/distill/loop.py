@@ -100,8 +100,8 @@ class Loop:
             self.rates.step()
             self.step += 1
             epoch = math.ceil(self.step / per_epoch)
-            shown = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-            step = f"{self.label}: epoch {epoch}/{self.schedule.epochs}, {shown}{latest}"
+            losses_text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+            step = f"{self.label}: epoch {epoch}/{self.schedule.epochs}, {losses_text}{latest}"
             progress(step, self.step, total)
             record(self.step, {f"loss/{name}": value for name, value in values.items()})
             if self.step % per_epoch == 0:
@@ -195,8 +195,8 @@ class Prefetch:
         self._next: dict[int, Future[Tensor]] = {}
 
     def __call__(self, step: int) -> Tensor:
-        begun = self._next.pop(step, None) or self._pool.submit(self._make, step)
-        rows = begun.result()
+        future = self._next.pop(step, None) or self._pool.submit(self._make, step)
+        rows = future.result()
         if step + 1 < self._steps:
             self._next[step + 1] = self._pool.submit(self._make, step + 1)
         return rows

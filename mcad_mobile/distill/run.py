@@ -22,7 +22,7 @@ from mcad_mobile.distill.class_distillation import ClassDistillation, class_loss
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Extra, Views, dataset
 from mcad_mobile.distill.device import accelerator, choose_arithmetic
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.fusion import Modified
+from mcad_mobile.distill.fusion import JointLabels
 from mcad_mobile.distill.labels import DualLabels
 from mcad_mobile.distill.loop import (
     Forward,
@@ -195,16 +195,16 @@ class Run:
             )
             if class_labels:
                 self.classes = ClassDistillation(class_labels, recipe, names)
-        imagining = None
+        with_imagined = None
         if class_labels and class_labels.imagined is not None and recipe.imagined:
-            imagining = self.reader.with_imagined(class_labels.imagined)
-        self.reader = imagining or self.reader
+            with_imagined = self.reader.with_imagined(class_labels.imagined)
+        self.reader = with_imagined or self.reader
         torch.manual_seed(recipe.seed + 1)
-        self.learner = Learner(self.trainee, recipe, taught=self.labels is not None)
+        self.learner = Learner(self.trainee, recipe, has_teachers=self.labels is not None)
         companions = self.labels.dual.companions(self.data) if self.labels else None
         self.sampler = BatchSampler(
             self.data, recipe.batch, self.views, recipe.extra_photos, recipe.extra_captions,
-            recipe.seed, companions, recipe.imagined if imagining else 0,
+            recipe.seed, companions, recipe.imagined if with_imagined else 0,
         )  # fmt: skip
         per_epoch = self.sampler.steps_per_epoch
         schedule = Schedule(
@@ -245,24 +245,24 @@ class Run:
         batch = self.sampler.at(step)
         embeddings = self._embed(forward, step, batch, photos)
         recipe, device = self.recipe, self.device
-        taught = targets = None
+        labels = targets = None
         if self.labels and self.space is not None:
             # Captions describe an imagined photo as they describe its source.
-            taught = self.labels.of(batch.real, recipe.teaching)
-            lies_at = F.normalize(taught.image @ self.space, dim=1)
+            labels = self.labels.of(batch.real, recipe.teaching)
+            image_target = F.normalize(labels.image @ self.space, dim=1)
             if self.classes:
                 targets = self.classes.targets(batch, step)
-                lies_at = F.normalize(lies_at + targets.shown, dim=1)
+                image_target = F.normalize(image_target + targets.mean_classes, dim=1)
                 embeddings["classes"] = targets.classes.to(device)
-                embeddings["named"] = targets.named.to(device)
-            embeddings["image_target"] = lies_at.to(device)
-            embeddings["text_target"] = F.normalize(taught.text @ self.space, dim=1).to(device)
-            taught = taught.to(device)
+                embeddings["name_target"] = targets.prompt_classes.to(device)
+            embeddings["image_target"] = image_target.to(device)
+            embeddings["text_target"] = F.normalize(labels.text @ self.space, dim=1).to(device)
+            labels = labels.to(device)
 
         def at(embeddings: dict[str, Tensor], width: int) -> Losses:
             parts = paired_losses(embeddings, batch, recipe)
-            if taught:
-                parts |= taught_losses(embeddings, taught, recipe)
+            if labels:
+                parts |= teacher_losses(embeddings, labels, recipe)
             if targets:
                 rows = targets.log_probabilities.to(device)
                 parts |= class_losses(embeddings, rows, recipe)
@@ -274,15 +274,15 @@ class Run:
         self, forward: Forward, step: int, batch: Batch, photos: Tensor
     ) -> dict[str, Tensor]:
         """The student's embeddings of a batch, gathered from all processes: see Learner.forward."""
-        mine, photo_order, text_order = self.loop.share(batch)
+        share, photo_order, text_order = self.loop.share(batch)
         orders = {"image": photo_order, "text": text_order}
-        ids, mask = self.reader.captions(mine.captions)
+        ids, mask = self.reader.captions(share.captions)
         if self.classes:
             rows, orders["names"] = self.loop.share_rows(self.recipe.names)
             names = self.trainee.tokens(self.classes.texts(step, rows))
             ids, mask = torch.cat([ids, names[0]]), torch.cat([mask, names[1]])
         embeddings = forward(
-            photos.to(self.device), ids.to(self.device), mask.to(self.device), len(mine.captions)
+            photos.to(self.device), ids.to(self.device), mask.to(self.device), len(share.captions)
         )
         return {
             name: gather(value)[orders[name]] if name in orders else value
@@ -296,7 +296,7 @@ def align_space(
     """Return orthonormal maps [D, dim] and [for_names, dim] float32 that take the teachers'
     embeddings and the class vectors to separate dimensions of the student's space. They are rotated
     to match a student that already embeds photos and captions."""
-    space, names = take_turns(dual.principal(trainee.dim - for_names), for_names)
+    space, names = interleave(dual.principal(trainee.dim - for_names), for_names)
     if not trainee.has_a_space:
         return space, names
     photos = np.arange(min(data.paired_photos, _ALIGNED_ROWS))
@@ -307,14 +307,14 @@ def align_space(
     return space @ rotation, names @ rotation
 
 
-def take_turns(principal: Tensor, for_names: int) -> tuple[Tensor, Tensor]:
+def interleave(principal: Tensor, for_names: int) -> tuple[Tensor, Tensor]:
     """Widen `principal` [D, C] to [D, C + for_names], and return the map of names too, [for_names,
     C + for_names]. Dimensions of captions and names are interleaved, strongest first, so that a
     student cut to its first dimensions keeps both."""
     for_captions = principal.shape[1]
     places = torch.cat([torch.arange(number) / number for number in (for_captions, for_names)])
-    turns = torch.eye(for_captions + for_names)[places.argsort(stable=True).argsort()]
-    return principal @ turns[:for_captions], turns[for_captions:]
+    interleaved = torch.eye(for_captions + for_names)[places.argsort(stable=True).argsort()]
+    return principal @ interleaved[:for_captions], interleaved[for_captions:]
 
 
 def find_rotation(teachers: Tensor, student: Tensor) -> Tensor:
@@ -333,7 +333,7 @@ def paired_losses(embeddings: dict[str, Tensor], batch: Batch, recipe: Recipe) -
     return {"contrastive": recipe.contrastive * contrastive_loss(image, text, embeddings["scale"])}
 
 
-def taught_losses(embeddings: dict[str, Tensor], taught: Modified, recipe: Recipe) -> Losses:
+def teacher_losses(embeddings: dict[str, Tensor], labels: JointLabels, recipe: Recipe) -> Losses:
     """The losses that pull a batch to the teachers' labels. `embeddings`: see Learner.forward, with
     their targets `image_target` and `text_target`."""
     image, text = embeddings["image"], embeddings["text"]
@@ -341,13 +341,15 @@ def taught_losses(embeddings: dict[str, Tensor], taught: Modified, recipe: Recip
     if "soft_scale" in embeddings:
         logits = embeddings["soft_scale"] * image @ text.T
         if recipe.distribution:
-            teacher = taught.similarity / recipe.temperature
-            among = taught.candidates if recipe.teaching == "single" else None
-            parts["distribution"] = recipe.distribution * distribution_loss(logits, teacher, among)
+            teacher = labels.similarity / recipe.temperature
+            candidates = labels.candidates if recipe.teaching == "single" else None
+            parts["distribution"] = recipe.distribution * distribution_loss(
+                logits, teacher, candidates
+            )
     if recipe.feature:
-        both = feature_loss(image, embeddings["image_target"])
-        both = both + feature_loss(text, embeddings["text_target"])
-        parts["feature"] = recipe.feature * both / 2
+        feature = feature_loss(image, embeddings["image_target"])
+        feature = feature + feature_loss(text, embeddings["text_target"])
+        parts["feature"] = recipe.feature * feature / 2
     return parts
 
 

@@ -142,7 +142,7 @@ def embeddings() -> dict[str, torch.Tensor]:
         "image": unit(3, 4, 0),
         "names": unit(2, 4, 1),
         "classes": unit(5, 4, 2),
-        "named": unit(2, 4, 3),
+        "name_target": unit(2, 4, 3),
         "scale": torch.tensor(9.0),
     }
 
@@ -161,7 +161,7 @@ def test_a_classifiers_losses_are_of_photos_and_classes_and_of_names_and_their_p
         {
             "naming": 3 * float(naming_loss(logits, log_probabilities)),
             "showing": 3 * float(showing_loss(logits, log_probabilities)),
-            "called": 2 * float(feature_loss(embeddings["names"], embeddings["named"])),
+            "called": 2 * float(feature_loss(embeddings["names"], embeddings["name_target"])),
         }
     )
 
@@ -195,10 +195,10 @@ def test_a_photo_lies_amid_the_classes_that_it_may_show(data, tmp_path):
     batch = Batch(np.array([0, 3]), np.array([0, 0]), np.array([0]), 1)
     targets = distillation.targets(batch, step=0)
     expected = (labels.photos.of(batch) / 2).softmax(1) @ distillation.vectors[:3]
-    assert torch.allclose(targets.shown, F.normalize(expected, dim=1), atol=1e-5)
-    assert torch.allclose(targets.shown.norm(dim=1), torch.ones(2))
+    assert torch.allclose(targets.mean_classes, F.normalize(expected, dim=1), atol=1e-5)
+    assert torch.allclose(targets.mean_classes.norm(dim=1), torch.ones(2))
     named, texts = distillation.prompts.at(0)
-    assert torch.equal(targets.named, distillation.vectors[torch.from_numpy(named)])
+    assert torch.equal(targets.prompt_classes, distillation.vectors[torch.from_numpy(named)])
     assert sorted(named.tolist()) == [0, 1, 2, 3]  # the three classes and their kind
     assert any("warm" in text for text in texts)
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Views
 from mcad_mobile.distill.fusion import Fusion, candidates
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
-from mcad_mobile.distill.run import find_rotation, take_turns
+from mcad_mobile.distill.run import find_rotation, interleave
 from mcad_mobile.distill.teachers.protocol import Fused, TextStates
 
 
@@ -176,8 +176,8 @@ def test_a_space_is_rotated_to_where_the_student_lies():
 
 
 def test_captions_and_names_take_turns_so_that_a_narrower_student_keeps_both():
-    captions, names = take_turns(torch.eye(3), 3)
+    captions, names = interleave(torch.eye(3), 3)
     assert captions.nonzero().tolist() == [[0, 0], [1, 2], [2, 4]]
     assert names.nonzero().tolist() == [[0, 1], [1, 3], [2, 5]]
-    captions, names = take_turns(torch.eye(3), 0)
+    captions, names = interleave(torch.eye(3), 0)
     assert torch.equal(captions, torch.eye(3)) and names.shape == (0, 3)

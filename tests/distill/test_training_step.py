@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mcad_mobile.distill.dataset import Batch
-from mcad_mobile.distill.fusion import Modified
+from mcad_mobile.distill.fusion import JointLabels
 from mcad_mobile.distill.loop import Loop, Schedule
 from mcad_mobile.distill.losses import (
     contrastive_loss,
@@ -21,7 +21,7 @@ from mcad_mobile.distill.losses import (
     feature_loss,
 )
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.run import paired_losses, taught_losses
+from mcad_mobile.distill.run import paired_losses, teacher_losses
 from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
 from mcad_mobile.distill.trainees.protocol import evaluate_trainee
 from mcad_mobile.students.load import load_student
@@ -42,11 +42,11 @@ def made() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def taught() -> Modified:
+def taught() -> JointLabels:
     """What teachers of width 8 say of them: of some pairs where the single-stream one looked."""
     image, text = unit(5, 8, 2), unit(6, 8, 3)
     seen = torch.tensor([[1, 1, 1, 0, 0, 1]] * 5, dtype=torch.bool)
-    return Modified(image, text, image @ text.T, seen)
+    return JointLabels(image, text, image @ text.T, seen)
 
 
 def test_pairs_are_drawn_together_with_the_recipes_weight_at_their_own_temperature(made):
@@ -60,7 +60,7 @@ def test_pairs_are_drawn_together_with_the_recipes_weight_at_their_own_temperatu
 @pytest.mark.parametrize("teaching", ["mcad", "single"])
 def test_the_teachers_count_with_the_recipes_weights_and_temperature(made, taught, teaching):
     targets = {"image_target": unit(5, 4, 4), "text_target": unit(6, 4, 5)}
-    parts = taught_losses(made | targets, taught, replace(RECIPE, teaching=teaching))
+    parts = teacher_losses(made | targets, taught, replace(RECIPE, teaching=teaching))
     image, text = made["image"], made["text"]
     logits = 4.0 * image @ text.T
     # The single-stream teacher alone has looked at the candidates only.
@@ -80,7 +80,7 @@ def test_the_teachers_count_with_the_recipes_weights_and_temperature(made, taugh
 
 def test_weights_of_zero_leave_a_teachers_loss_out(made, taught):
     none = replace(RECIPE, distribution=0.0, feature=0.0)
-    assert taught_losses(made, taught, none) == {}
+    assert teacher_losses(made, taught, none) == {}
 
 
 class Dropped(nn.Module):

@@ -21,11 +21,11 @@ from mcad_mobile.distill import run
 from mcad_mobile.distill.class_distillation import ClassDistillation, ClassLabels, class_losses
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Extra, Views
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.fusion import Modified
+from mcad_mobile.distill.fusion import JointLabels
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.losses import at_widths, contrastive_loss, matching_loss
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.distill.run import paired_losses, take_turns, taught_losses
+from mcad_mobile.distill.run import interleave, paired_losses, teacher_losses
 from mcad_mobile.distill.teachers import prepare
 from mcad_mobile.distill.teachers.prepare import TeacherTraining
 from mcad_mobile.distill.teachers.protocol import Fused, Teachers
@@ -308,11 +308,11 @@ class Step(Backward):
         pass
 
 
-def taught(batch: Batch, teaching: str) -> Modified:
+def taught(batch: Batch, teaching: str) -> JointLabels:
     assert teaching == "dual" and not batch.imagined
     image, text = BY_TEACHERS[batch.photos], WORDS[batch.captions]
     similarity = image @ text.T
-    return Modified(image, text, similarity, torch.ones_like(similarity, dtype=torch.bool))
+    return JointLabels(image, text, similarity, torch.ones_like(similarity, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("case", ["captions", "teachers", "classes", "imagined", "no reader of it"])
@@ -369,22 +369,22 @@ def test_a_step_brings_together_what_captions_teachers_and_classes_say(
         embeddings["soft_scale"] = scale
         by_teachers = taught(batch.real, "dual")
         for_names = 3 if of_classes else 0
-        space, of_names = take_turns(principal[:, : DIM - for_names], for_names)
-        lies_at = F.normalize(by_teachers.image @ space, dim=1)
+        space, of_names = interleave(principal[:, : DIM - for_names], for_names)
+        image_target = F.normalize(by_teachers.image @ space, dim=1)
         embeddings["text_target"] = F.normalize(by_teachers.text @ space, dim=1)
         if of_classes:
             distillation = ClassDistillation(classes, used, of_names)
             targets = distillation.targets(batch, 3)
-            lies_at = F.normalize(lies_at + targets.shown, dim=1)
+            image_target = F.normalize(image_target + targets.mean_classes, dim=1)
             tokens = student.tokens(distillation.texts(3, np.arange(6)))
             embeddings["names"] = student.embed_captions(*tokens).flip(0)
-            embeddings |= {"classes": targets.classes, "named": targets.named}
-        embeddings["image_target"] = lies_at
+            embeddings |= {"classes": targets.classes, "name_target": targets.prompt_classes}
+        embeddings["image_target"] = image_target
 
     def at(embeddings: Any, width: int) -> Any:
         parts = paired_losses(embeddings, batch, used)
         if by_teachers is not None:
-            parts |= taught_losses(embeddings, by_teachers, used)
+            parts |= teacher_losses(embeddings, by_teachers, used)
         if targets is not None:
             parts |= class_losses(embeddings, targets.log_probabilities, used)
         return parts

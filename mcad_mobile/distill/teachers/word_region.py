@@ -67,14 +67,14 @@ class WordRegion(nn.Module):
         scores = (1 - gate) * cosine @ mean + gate * dual
         return capped(self.log_scale) * scores.float()
 
-    def attended(self, regions: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def attend(self, regions: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """One photo per text. regions [P, 49, D], words [P, L, D] of unit length, mask [P, L]
         -> the mean of what words attend to [P, D], and the words' mean cosine to that [P]."""
         weights = (self.log_sharpness.exp() * (words @ regions.transpose(1, 2))).softmax(2)
-        found = weights @ regions
-        cosine = (found * words).sum(-1) / found.norm(dim=-1).clamp(min=1e-6)
+        attended = weights @ regions
+        cosine = (attended * words).sum(-1) / attended.norm(dim=-1).clamp(min=1e-6)
         mean = mask / mask.sum(1, keepdim=True).clamp(min=1)
-        return (mean[:, None] @ found).squeeze(1), (cosine * mean).sum(1)
+        return (mean[:, None] @ attended).squeeze(1), (cosine * mean).sum(1)
 
 
 def _mapped(heads: nn.ModuleList, inputs: Sequence[Tensor]) -> Tensor:
@@ -86,8 +86,8 @@ def encode_photos(duals: Sequence[RegionTextTeacher], grids: Tensor) -> tuple[Te
     """Concatenated grids of all trunks [B, 7, 7, C] -> embeddings [B, D] of unit length, and each
     teacher's regions [B, 49, 1280 per trunk]."""
     regions = [dual.model.regions(grids) for dual in duals]
-    whole = [dual.model.pool(rows) for dual, rows in zip(duals, regions, strict=True)]
-    return concatenate_teachers(whole), regions
+    embeddings = [dual.model.pool(rows) for dual, rows in zip(duals, regions, strict=True)]
+    return concatenate_teachers(embeddings), regions
 
 
 def encode_texts(
@@ -96,8 +96,8 @@ def encode_texts(
     """ids and mask [M, L] -> embeddings [M, D] of unit length, and each teacher's token states
     [M, L, 384]."""
     tokens = [dual.tokens(ids, mask) for dual in duals]
-    whole = [dual.sentences(rows, mask) for dual, rows in zip(duals, tokens, strict=True)]
-    return concatenate_teachers(whole), tokens
+    embeddings = [dual.sentences(rows, mask) for dual, rows in zip(duals, tokens, strict=True)]
+    return concatenate_teachers(embeddings), tokens
 
 
 class WordRegionTeacher:
@@ -125,8 +125,8 @@ class WordRegionTeacher:
     def grid_states(self, grids: Sequence[Features]) -> Tensor:
         """Like `photo_states`, from each trunk's grids: [B, 1 + 49, D] float16."""
         with autocast(self.arithmetic, device_of(self.model)):
-            whole, regions = encode_photos(self.duals, self.duals[0].seen(grids))
-            states = torch.cat([whole[:, None], self.model.photo(regions)], 1)
+            embedding, regions = encode_photos(self.duals, self.duals[0].concatenate_grids(grids))
+            states = torch.cat([embedding[:, None], self.model.photo(regions)], 1)
         return states.half().cpu()
 
     @torch.no_grad()
@@ -136,8 +136,8 @@ class WordRegionTeacher:
         arrays = self.duals[0].tokenizer.batch(list(captions))
         ids, mask = (torch.from_numpy(array).to(device) for array in arrays)
         with autocast(self.arithmetic, device):
-            whole, tokens = encode_texts(self.duals, ids, mask)
-            states = torch.cat([whole[:, None], self.model.words(tokens)], 1)
+            embedding, tokens = encode_texts(self.duals, ids, mask)
+            states = torch.cat([embedding[:, None], self.model.words(tokens)], 1)
         return TextStates(states.half().cpu(), F.pad(mask, (1, 0), value=1.0).cpu())
 
     @torch.no_grad()
@@ -146,10 +146,10 @@ class WordRegionTeacher:
         gate = self.model.gate.sigmoid()
         for chunk in torch.split(pairs, _PAIRS_AT_ONCE):
             photo, text = chunk.unbind(1)
-            seen, words = photos[photo].to(device).float(), texts.states[text].to(device).float()
+            states, words = photos[photo].to(device).float(), texts.states[text].to(device).float()
             mask = texts.mask[text, 1:].to(device)
-            found, cosine = self.model.attended(seen[:, 1:], words[:, 1:], mask)
-            features.append(found.cpu())
-            whole = (seen[:, 0] * words[:, 0]).sum(1)
-            scores.append(((1 - gate) * cosine + gate * whole).cpu())
+            attended, cosine = self.model.attend(states[:, 1:], words[:, 1:], mask)
+            features.append(attended.cpu())
+            dual = (states[:, 0] * words[:, 0]).sum(1)
+            scores.append(((1 - gate) * cosine + gate * dual).cpu())
         return Fused(torch.cat(features), torch.cat(scores))

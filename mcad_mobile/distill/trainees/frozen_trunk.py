@@ -64,8 +64,8 @@ class FrozenTrunk:
         load_imagenet(student.image)
         names = [*imagenet_names(), *(kind.names for kind in imagenet_kinds())]
         ids, mask = student.tokenizer.batch(list(chain.from_iterable(names)))
-        named = np.bincount(ids[mask > 0], minlength=len(token_counts))
-        load_minilm(student.text, token_counts + _NAME_COUNT * torch.from_numpy(named))
+        counts = np.bincount(ids[mask > 0], minlength=len(token_counts))
+        load_minilm(student.text, token_counts + _NAME_COUNT * torch.from_numpy(counts))
         return FrozenTrunk(student, f"{TRUNK} and MiniLM", "fresh", has_a_space=False)
 
     def reader(
@@ -97,9 +97,9 @@ class FrozenTrunk:
             *image.head_conv.parameters(),
             *(value for name, value in text.named_parameters() if name[:5] != "head."),
         ]
-        known = {id(parameter) for parameter in tuned}
-        moving = [value for value in self._student.parameters() if value.requires_grad]
-        new = [value for value in moving if id(value) not in known]
+        tuned_ids = {id(parameter) for parameter in tuned}
+        trainable = [value for value in self._student.parameters() if value.requires_grad]
+        new = [value for value in trainable if id(value) not in tuned_ids]
         return [{"params": new, "lr": recipe.head_lr}, {"params": tuned, "lr": recipe.tuned_lr}]
 
     def save(self, directory: Path) -> None:
@@ -113,5 +113,5 @@ def frozen_trunk(student: McadStudent, arithmetic: Arithmetic) -> GridTrunk:
 
 def embed_grids(image: ImageTower, grids: Tensor) -> Tensor:
     """Grids [B, 7, 7, 192] -> the tower's embeddings of their photos, [B, dim] of unit length."""
-    seen = image.head_conv(image.blocks[-TRAINED_BLOCKS:](grids.permute(0, 3, 1, 2)))
-    return F.normalize(image.head(F.relu6(seen).mean((2, 3))).float(), dim=-1)
+    features = image.head_conv(image.blocks[-TRAINED_BLOCKS:](grids.permute(0, 3, 1, 2)))
+    return F.normalize(image.head(F.relu6(features).mean((2, 3))).float(), dim=-1)

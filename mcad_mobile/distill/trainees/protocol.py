@@ -73,15 +73,15 @@ class Trainee(Protocol):
 class Learner(nn.Module):
     """A trainee with the temperatures that its recipe asks for."""
 
-    def __init__(self, trainee: Trainee, recipe: Recipe, *, taught: bool) -> None:
+    def __init__(self, trainee: Trainee, recipe: Recipe, *, has_teachers: bool) -> None:
         super().__init__()
         self._trainee = trainee
         self.groups = trainee.groups(recipe)
         self.student = trainee.module
         start = math.log(recipe.initial_scale)
         self.log_scale = nn.Parameter(torch.tensor(start)) if recipe.contrastive else None
-        compared = taught and recipe.distribution
-        self.log_soft_scale = nn.Parameter(torch.tensor(start)) if compared else None
+        has_soft_scale = has_teachers and recipe.distribution
+        self.log_soft_scale = nn.Parameter(torch.tensor(start)) if has_soft_scale else None
         scales = [value for value in (self.log_scale, self.log_soft_scale) if value is not None]
         self.groups.append({"params": scales, "lr": recipe.head_lr, "weight_decay": 0.0})
 
