@@ -30,8 +30,8 @@ from mcad_mobile.engine.engine import SearchEngine, default_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.manifest import NAME
 from mcad_mobile.engine.photos.folder import has_photos
-from mcad_mobile.engine.reembed import embed_again
-from mcad_mobile.engine.sync import Synced
+from mcad_mobile.engine.reembed import reembed_index
+from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import PhotoError, ShardError, require
 
 _SHARDS = b'"mcad-embed/'  # in the manifest.json of shards
@@ -153,7 +153,7 @@ def _reembed(options: IndexOptions, origin: Path) -> None:
     started = time.perf_counter()
     rung = str(engine.folder_rung)  # loaded and tested before any photo is
     with progress_bar() as progress:
-        index, result = embed_again(engine, origin, options.directory, progress)
+        index, result = reembed_index(engine, origin, options.directory, progress)
     print_result(options, index, result, rung, time.perf_counter() - started)
     if not options.json:
         for path in result.gone:
@@ -238,7 +238,7 @@ def _check_options(context: typer.Context, of_index: bool) -> None:
 
 
 def print_result(
-    options: IndexOptions, index: PhotoIndex, result: Synced, filled_by: str, seconds: float
+    options: IndexOptions, index: PhotoIndex, result: SyncResult, filled_by: str, seconds: float
 ) -> None:
     """Print what was done to the index in `seconds`, as a document or in words."""
     photos_per_s = photos_per_second(result.added + result.changed, seconds)

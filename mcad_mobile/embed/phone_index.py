@@ -19,7 +19,7 @@ from mcad_mobile.embed.table import Batch
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import Skipped
-from mcad_mobile.engine.sync import Synced
+from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import DataError, ShardError
 
 
@@ -62,11 +62,11 @@ def index_shards(
     index: PhotoIndex,
     wanted: set[str] | None = None,
     progress: Progress = silent,
-) -> Synced:
+) -> SyncResult:
     """Add the photos of `shards`, or those with the keys `wanted`, that the index does not hold
     with the same stamp, in one commit. PhotoIndexError, before any change, if it cannot."""
     index.check_student(shards.manifest.student_sha256, shards.manifest.dim)
-    result, missing = Synced(), set(wanted or ())
+    result, missing = SyncResult(), set(wanted or ())
     total = shards.rows if wanted is None else len(wanted)
     seen: set[str] = set()
     with index.exclusive(), index.writer() as writer:

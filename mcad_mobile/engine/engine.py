@@ -24,7 +24,7 @@ from mcad_mobile.errors import QueryError
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.photos.preprocess import Preprocess
-    from mcad_mobile.engine.sync import Synced
+    from mcad_mobile.engine.sync import SyncResult
 
 
 ALL_ROWS = RowFilter()
@@ -313,7 +313,7 @@ class SearchEngine:
         progress: Progress = silent,
         *,
         drop_gone: bool = False,
-    ) -> Synced:
+    ) -> SyncResult:
         """Bring an index up to date with the photos of a folder.
 
         Args:
@@ -336,7 +336,7 @@ class SearchEngine:
 
     def index_photos(
         self, index: PhotoIndex, photos: Sequence[Path | str], progress: Progress = silent
-    ) -> Synced:
+    ) -> SyncResult:
         """Add photos that are new to an index, or that have changed.
 
         Args:

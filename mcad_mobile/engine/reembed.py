@@ -11,25 +11,25 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.engine import SearchEngine, create_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import is_gone
-from mcad_mobile.engine.sync import Synced, add_photos
+from mcad_mobile.engine.sync import SyncResult, add_photos
 from mcad_mobile.errors import PhotoIndexError
 
 
 @dataclass
-class EmbeddedAgain(Synced):
-    """A `Synced`; `gone` are photos of the old index whose files no longer exist."""
+class ReembedResult(SyncResult):
+    """A `SyncResult`; `gone` are photos of the old index whose files no longer exist."""
 
     gone: list[str] = field(default_factory=list)
 
 
-def embed_again(
+def reembed_index(
     engine: SearchEngine,
     old: Path,
     directory: Path,
     progress: Progress = silent,
     *,
     batch_photos: int = 1000,
-) -> tuple[PhotoIndex, EmbeddedAgain]:
+) -> tuple[PhotoIndex, ReembedResult]:
     """Embed the photos in the index `old` with `engine`'s student into an index at `directory`.
     PhotoIndexError: `old` or `directory` is unsuitable, or a writer is at work."""
     # Built as BUNDLE.index.partial: the index at `directory`, which may be `old` itself, stays
@@ -47,17 +47,17 @@ def embed_again(
             f"The index {old} was made with this bundle's student already.",
             "To take in new photos: mcad-mobile index PHOTOS --bundle BUNDLE",
         )
-    made = PhotoIndex.exists(target)
-    index = open_index(bundle, target) if made else create_index(bundle, target)
-    result, total, done = EmbeddedAgain(), source.photos, 0
+    exists = PhotoIndex.exists(target)
+    index = open_index(bundle, target) if exists else create_index(bundle, target)
+    result, total, done = ReembedResult(), source.photos, 0
     paths = (path for path, _ in source.membership().missing(""))
     while batch := list(islice(paths, batch_photos)):
-        there = [Path(path) for path in batch if not is_gone(path)]
+        present = [Path(path) for path in batch if not is_gone(path)]
         result.gone += [path for path in batch if is_gone(path)]
-        part = add_photos(engine, index, there, _shifted(progress, done, total))
+        batch_result = add_photos(engine, index, present, _shifted(progress, done, total))
         for name in ("added", "changed", "unchanged"):
-            setattr(result, name, getattr(result, name) + getattr(part, name))
-        result.skipped += part.skipped
+            setattr(result, name, getattr(result, name) + getattr(batch_result, name))
+        result.skipped += batch_result.skipped
         done += len(batch)
         progress("photos", done, total)
     if target == partial:

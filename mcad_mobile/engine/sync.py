@@ -30,7 +30,7 @@ from mcad_mobile.errors import MissingExtra, PhotoError
 
 COMMIT_PHOTOS = 1000  # the most that a crash loses; enough for a segment
 COMMIT_S = 20.0
-_SOON_PHOTOS, _SOON_S = 50, 1.0
+_EARLY_PHOTOS, _EARLY_S = 50, 1.0
 _LOOKUP = 1024
 _AHEAD = 16  # photos per thread that may be embedded during a commit
 
@@ -100,7 +100,7 @@ class Embedder(Protocol):
 
 
 @dataclass
-class Synced:
+class SyncResult:
     """What a run did, in photos. `skipped` could not be read or decoded; `left_out` are other files
     by kind (folder.walk). Skipped and hidden photos stay in the index."""
 
@@ -121,14 +121,14 @@ def sync_folder(
     *,
     drop_gone: bool = False,
     commit_photos: int = COMMIT_PHOTOS,
-    soon: bool = False,
-) -> Synced:
+    early_commits: bool = False,
+) -> SyncResult:
     """Like SearchEngine.index_folder, in memory that hardly grows with the number of files. A crash
-    loses at most `commit_photos`; `soon`: the first can be found after 50 photos or a second."""
+    loses at most `commit_photos`; with `early_commits`, photos are found after 50 or a second."""
     folder = folder.resolve()
     if not folder.is_dir():
         raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
-    result = Synced()
+    result = SyncResult()
     with index.exclusive(), tempfile.TemporaryFile("w+", encoding="ascii") as file:
         work = Worklist(file)
         membership = index.membership()
@@ -136,7 +136,7 @@ def sync_folder(
         while batch := list(islice(photos, _LOOKUP)):
             stamps = membership.find([path for path, _ in batch])
             for (path, stat), known in zip(batch, stamps, strict=True):
-                if _as_known(known, stat):
+                if _is_unchanged(known, stat):
                     result.unchanged += 1
                 else:
                     work.put(path, stat, known.stamp if known else None)
@@ -159,10 +159,10 @@ def sync_folder(
             and hidden not in path[len(inside) - 1 :]
         }
         elsewhere = renamed_elsewhere(membership, work, inside)
-        known_again = _settle_gone(index, work, gone, elsewhere, result)
+        moved_paths = _move_or_delete_gone(index, work, gone, elsewhere, result)
         total = result.unchanged + work.count
-        todo = ((path, known) for path, _, known in work.items() if path not in known_again)
-        embedded = _Batch(index, result, str(engine.folder_rung), commit_photos, soon)
+        todo = ((path, known) for path, _, known in work.items() if path not in moved_paths)
+        embedded = _Batch(index, result, str(engine.folder_rung), commit_photos, early_commits)
         _embed_all(engine, todo, embedded, progress, total)
         if drop_gone:
             result.removed += prune(index)
@@ -171,15 +171,15 @@ def sync_folder(
 
 def add_photos(
     engine: Embedder, index: PhotoIndex, photos: Sequence[Path], progress: Progress = silent
-) -> Synced:
+) -> SyncResult:
     """Embed those of `photos` that are new to `index` or have changed, and drop none.
     PhotoIndexError if another writer is at work."""
-    result = Synced()
+    result = SyncResult()
     with index.exclusive():
         membership = index.membership()
         todo: list[tuple[str, Stamp | None]] = []
         for photo, known in zip(photos, membership.find([str(p) for p in photos]), strict=True):
-            if _as_known(known, stat_or_none(photo)):
+            if _is_unchanged(known, stat_or_none(photo)):
                 result.unchanged += 1
             else:
                 todo.append((str(photo), known.stamp if known else None))
@@ -188,7 +188,7 @@ def add_photos(
     return result
 
 
-def _as_known(known: KnownPhoto | None, stat: int | None) -> bool:
+def _is_unchanged(known: KnownPhoto | None, stat: int | None) -> bool:
     """Say whether a photo need not be read. One without a known time is read again."""
     return known is not None and known.timed and known.stamp != (0, 0) and known.stamp[0] == stat
 
@@ -202,12 +202,12 @@ def prune(index: PhotoIndex) -> int:
         return writer.delete(gone)
 
 
-def _settle_gone(
+def _move_or_delete_gone(
     index: PhotoIndex,
     work: Worklist,
     gone: dict[str, Stamp],
     elsewhere: dict[str, Stamp],
-    result: Synced,
+    result: SyncResult,
 ) -> set[str]:
     """Move new photos that equal a gone one, here or `elsewhere`; drop the other photos gone from
     here; return the new paths."""
@@ -237,19 +237,19 @@ class _EmbeddedPhoto:
 
 
 def _embed(engine: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
-    held = known is not None
+    is_known = known is not None
     try:
         file = read_photo(path)
         stamp, minutes = file.stamp(), minutes_taken(file.data, file.stat)
         if known is not None and known != (0, 0) and known[1] == stamp[1]:
-            return _EmbeddedPhoto(path, held, stamp, minutes)
+            return _EmbeddedPhoto(path, is_known, stamp, minutes)
         pixels = engine.preprocess.decoded(file.data, path)
     except (PhotoError, MissingExtra) as error:
-        return _EmbeddedPhoto(path, held, why=str(error))
+        return _EmbeddedPhoto(path, is_known, why=str(error))
     except MemoryError:
-        return _EmbeddedPhoto(path, held, why=f"There is not enough memory to resize {path}.")
+        return _EmbeddedPhoto(path, is_known, why=f"There is not enough memory to resize {path}.")
     embedding = normalize(engine.folder_rung.tower({"pixels": pixels[None]}))[0]
-    return _EmbeddedPhoto(path, held, stamp, minutes, embedding)
+    return _EmbeddedPhoto(path, is_known, stamp, minutes, embedding)
 
 
 def _embed_all(
@@ -286,13 +286,18 @@ class _Batch:
     """Photos that are embedded by `rung` and not yet committed."""
 
     def __init__(
-        self, index: PhotoIndex, result: Synced, rung: str, most: int, soon: bool = False
+        self,
+        index: PhotoIndex,
+        result: SyncResult,
+        rung: str,
+        commit_photos: int,
+        early_commits: bool = False,
     ) -> None:
         self.result = result
-        self._index, self._rung, self._most = index, rung, most
+        self._index, self._rung, self._commit_photos = index, rung, commit_photos
         # Each commit makes a segment, so early commits become rarer and rarer.
-        self._soon = (_SOON_PHOTOS, _SOON_S) if soon else (most, COMMIT_S)
-        self._since = time.monotonic()
+        self._limits = (_EARLY_PHOTOS, _EARLY_S) if early_commits else (commit_photos, COMMIT_S)
+        self._last_commit = time.monotonic()
         self._photos: list[_EmbeddedPhoto] = []
 
     def add(self, photo: _EmbeddedPhoto) -> None:
@@ -300,10 +305,10 @@ class _Batch:
             self.result.skipped.append(Skipped(photo.path, photo.why))
             return
         self._photos.append(photo)
-        photos, seconds = self._soon
-        if len(self._photos) >= photos or time.monotonic() - self._since >= seconds:
+        photos, seconds = self._limits
+        if len(self._photos) >= photos or time.monotonic() - self._last_commit >= seconds:
             self.commit()
-            self._soon = min(2 * photos, self._most), min(2 * seconds, COMMIT_S)
+            self._limits = min(2 * photos, self._commit_photos), min(2 * seconds, COMMIT_S)
 
     def commit(self) -> None:
         added = [photo for photo in self._photos if photo.embedding is not None]
@@ -325,4 +330,4 @@ class _Batch:
             self.result.unchanged += len(touched)
             # Not earlier: photos whose commit was interrupted are committed at the end.
             self._photos = []
-        self._since = time.monotonic()
+        self._last_commit = time.monotonic()

@@ -85,7 +85,7 @@ class IndexingJob:
         threads = max(allowed_cores() - 1, 1)
         engine = SearchEngine(self._bundle.bundle, threads=threads, fastest=True)
         index = open_index(self._bundle.bundle, self._index.directory)
-        found = sync_folder(engine, index, folder, self._progress(), soon=True)
+        found = sync_folder(engine, index, folder, self._progress(), early_commits=True)
         self._skipped += [f"{path_text(photo.path)}: {photo.why}" for photo in found.skipped]
         counts = {
             "new": found.added,

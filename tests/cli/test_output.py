@@ -33,8 +33,8 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, Result, create_index
 from mcad_mobile.engine.photos.folder import LeftOut as OfNoPhotos
 from mcad_mobile.engine.photos.folder import Skipped
-from mcad_mobile.engine.reembed import EmbeddedAgain
-from mcad_mobile.engine.sync import Synced
+from mcad_mobile.engine.reembed import ReembedResult
+from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import AiHubError, McadError, PhotoError, ShardError
 from mcad_mobile.serve import run as serving
 from mcad_mobile.students import load as students
@@ -149,18 +149,18 @@ def filled(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
         def __init__(self, *about: object, **options: object) -> None:
             pass
 
-        def index_folder(self, index: Any, photos: Path, progress: Any, **more: Any) -> Synced:
+        def index_folder(self, index: Any, photos: Path, progress: Any, **more: Any) -> SyncResult:
             asked.update(folder=photos, **more)
-            return Synced(**{**SYNCED, **asked.get("synced", {})})
+            return SyncResult(**{**SYNCED, **asked.get("synced", {})})
 
     def again(engine: Any, origin: Path, directory: Path, progress: Any) -> Any:
         asked.update(origin=origin, directory=directory)
         index = SimpleNamespace(photos=40, bytes_per_photo=300.6)
-        return index, EmbeddedAgain(**SYNCED, gone=["/gone\t.jpg"])
+        return index, ReembedResult(**SYNCED, gone=["/gone\t.jpg"])
 
     clock = iter(range(0, 1000, 4))
     monkeypatch.setattr(index, "SearchEngine", Engine)
-    monkeypatch.setattr(index, "embed_again", again)
+    monkeypatch.setattr(index, "reembed_index", again)
     monkeypatch.setattr(index, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     return asked
 
@@ -242,9 +242,9 @@ def test_photos_of_shards_are_taken_as_they_are(
         def check_student(self, bundle: Bundle) -> None:
             taken.append(bundle.name)
 
-    def index_shards(shards: Any, index: Any, wanted: Any, progress: Any) -> Synced:
+    def index_shards(shards: Any, index: Any, wanted: Any, progress: Any) -> SyncResult:
         taken.append(wanted)
-        return Synced(**counts, skipped=[Skipped("/zzz", "No shard has it.")])
+        return SyncResult(**counts, skipped=[Skipped("/zzz", "No shard has it.")])
 
     counts = {"added": 0, "changed": 0, "unchanged": 2}
     monkeypatch.setattr(phone_index, "Shards", Shards)

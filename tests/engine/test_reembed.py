@@ -13,7 +13,7 @@ import pytest
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.reembed import embed_again
+from mcad_mobile.engine.reembed import reembed_index
 from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.errors import PhotoIndexError
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -47,7 +47,7 @@ def test_the_photos_of_an_index_are_embedded_by_another_student(
     gone = tmp_path / "photos" / packaged_photos()[2].name
     gone.unlink()
     steps: list[tuple[str, int, int]] = []
-    index, result = embed_again(
+    index, result = reembed_index(
         new, old, tmp_path / "new.index", lambda *step: steps.append(step), batch_photos=4
     )
     assert (result.added, result.gone) == (5, [str(gone)])
@@ -65,7 +65,7 @@ def test_it_takes_the_place_of_the_old_one_in_the_end(old: Path, new: SearchEngi
     def look(step: str, done: int, total: int) -> None:
         seen.append((PhotoIndex.open(old).student, done, total))
 
-    index, _ = embed_again(new, old, old, look)
+    index, _ = reembed_index(new, old, old, look)
     assert {student for student, _, _ in seen} == {"old"}
     assert seen[-1] == ("old", 6, 6)
     assert PhotoIndex.open(old).student_sha256 == index.student_sha256 != "2" * 64
@@ -77,7 +77,7 @@ import sys
 from pathlib import Path
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
-from mcad_mobile.engine.reembed import embed_again
+from mcad_mobile.engine.reembed import reembed_index
 bundle, old = map(Path, sys.argv[1:])
 
 def tell(step, done, total):
@@ -85,7 +85,7 @@ def tell(step, done, total):
     if done >= 3:
         sys.stdin.read()  # until it is killed
 
-embed_again(SearchEngine(Bundle.load(bundle)), old, old, tell, batch_photos=1)
+reembed_index(SearchEngine(Bundle.load(bundle)), old, old, tell, batch_photos=1)
 """
 
 
@@ -101,7 +101,7 @@ def test_a_killed_run_goes_on_where_it_was(old: Path, new: SearchEngine) -> None
     assert PhotoIndex.open(old).student == "old"
     held = PhotoIndex.open(old.with_name("old.index.partial")).photos
     assert held >= 2
-    _, result = embed_again(new, old, old)
+    _, result = reembed_index(new, old, old)
     assert (result.added, result.unchanged) == (6 - held, held)
     assert PhotoIndex.open(old).photos == 6
 
@@ -111,10 +111,10 @@ def test_an_index_of_the_new_student_is_added_to(
 ) -> None:
     held = create_index(new.bundle, tmp_path / "new.index")
     new.index_photos(held, packaged_photos()[7:8])
-    index, result = embed_again(new, old, tmp_path / "new.index")
+    index, result = reembed_index(new, old, tmp_path / "new.index")
     assert (result.added, index.photos) == (6, 7)
     with pytest.raises(PhotoIndexError, match="with this bundle's student already"):
-        embed_again(new, tmp_path / "new.index", tmp_path / "new.index")
+        reembed_index(new, tmp_path / "new.index", tmp_path / "new.index")
 
 
 def test_an_index_of_a_third_student_is_not_overwritten(
@@ -122,5 +122,5 @@ def test_an_index_of_a_third_student_is_not_overwritten(
 ) -> None:
     PhotoIndex.create(tmp_path / "third", dim=new.bundle.dim, student="x", student_sha256="1" * 64)
     with pytest.raises(PhotoIndexError, match="was built by student x"):
-        embed_again(new, old, tmp_path / "third")
+        reembed_index(new, old, tmp_path / "third")
     assert PhotoIndex.open(tmp_path / "third").student == "x"

@@ -60,7 +60,7 @@ def test_the_first_photos_are_committed_soon(engine, index, tmp_path):
         index,
         tmp_path / "many",
         lambda step, done, total: held.append(PhotoIndex.open(directory).photos),
-        soon=True,
+        early_commits=True,
     )
     assert held[:50] == [0] * 50
     assert 0 < held[50] <= 50
@@ -415,10 +415,10 @@ def test_two_hundred_thousand_files_are_listed_in_bounded_memory(tmp_path):
         ({}, 0.0, [130]),  # a thousand, or 20 seconds
         ({"commit_photos": 60}, 0.0, [60, 120, 130]),
         ({}, 0.5, [41, 81, 121, 130]),
-        ({"soon": True}, 0.0, [50, 130]),  # 50, then 100 more, 200 more ...
-        ({"soon": True, "commit_photos": 60}, 0.0, [50, 110, 130]),
+        ({"early_commits": True}, 0.0, [50, 130]),  # 50, then 100 more, 200 more ...
+        ({"early_commits": True, "commit_photos": 60}, 0.0, [50, 110, 130]),
         # After a second, then two, four, eight, sixteen, and twenty from then on.
-        ({"soon": True}, 0.5, [3, 7, 15, 31, 63, 103, 130]),
+        ({"early_commits": True}, 0.5, [3, 7, 15, 31, 63, 103, 130]),
     ],
 )
 def test_commits_come_by_number_and_by_time_the_rarer_the_more_there_are(

@@ -19,7 +19,7 @@ from mcad_mobile.base.locks import held_by_someone
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.engine.photos.dates import moment
-from mcad_mobile.engine.sync import Synced
+from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import QueryError
 from mcad_mobile.serve import indexing
 from mcad_mobile.serve.indexes import Catalog, day, path_id
@@ -106,14 +106,16 @@ def test_the_speed_of_a_run_leaves_out_the_photos_that_were_known_before(
     now = 100.0
     reached, go = threading.Event(), threading.Event()
 
-    def sync(engine: object, index: object, folder: Path, progress: Progress, **_: bool) -> Synced:
+    def sync(
+        engine: object, index: object, folder: Path, progress: Progress, **_: bool
+    ) -> SyncResult:
         nonlocal now
         progress("photos", 1000, 1010)
         now += 2
         progress("photos", 1006, 1010)
         reached.set()
         go.wait(10)
-        return Synced()
+        return SyncResult()
 
     monkeypatch.setattr(indexing, "sync_folder", sync)
     monkeypatch.setattr(indexing, "time", SimpleNamespace(monotonic=lambda: now))

@@ -21,7 +21,7 @@ from mcad_mobile.engine.engine import Found, Result
 from mcad_mobile.engine.index import RowFilter
 from mcad_mobile.engine.photos.folder import Skipped
 from mcad_mobile.engine.query import Part
-from mcad_mobile.engine.sync import Synced
+from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import PhotoError, PhotoIndexError
 from mcad_mobile.serve import indexing, search
 from mcad_mobile.serve import photos as thumbnails
@@ -189,10 +189,12 @@ def test_a_photo_is_looked_for_four_times_as_far_on_the_other_side() -> None:
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
     """A job over folders `a`, `b` ..., each with an outcome, that has ended."""
 
-    def call(*outcomes: Synced | Exception) -> Any:
+    def call(*outcomes: SyncResult | Exception) -> Any:
         found, options = iter(outcomes), []
 
-        def sync(engine: Any, index: Any, folder: Path, progress: Progress, **more: bool) -> Synced:
+        def sync(
+            engine: Any, index: Any, folder: Path, progress: Progress, **more: bool
+        ) -> SyncResult:
             options.append(more)
             outcome = next(found)
             if isinstance(outcome, Exception):
@@ -209,7 +211,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
         job = indexing.IndexingJob(bundle, index, folders)
         job._thread.join(10)
         assert not job.running
-        assert all(more in ({"threads": 3, "fastest": True}, {"soon": True}) for more in options)
+        assert all(
+            more in ({"threads": 3, "fastest": True}, {"early_commits": True}) for more in options
+        )
         return job.info()
 
     return call
@@ -217,7 +221,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
 
 def test_a_run_says_what_it_did_in_each_folder(run: Callable[..., Any]) -> None:
     skipped = [Skipped(f"{number}.jpg", "It is broken.") for number in range(60)]
-    info = run(Synced(1200, 2, 3, 4, 5, skipped), Synced(unchanged=7))
+    info = run(SyncResult(1200, 2, 3, 4, 5, skipped), SyncResult(unchanged=7))
     assert info.message == (
         "a: 1,200 new, 2 changed, 3 moved, 4 gone, 60 not readable; b: nothing new"
     )
@@ -237,7 +241,7 @@ def test_a_run_says_what_it_did_in_each_folder(run: Callable[..., Any]) -> None:
 def test_what_ends_a_run_is_said_without_the_command_lines_words(
     run: Callable[..., Any], error: Exception, message: str
 ) -> None:
-    info = run(Synced(added=1), error)
+    info = run(SyncResult(added=1), error)
     assert (info.state, info.message) == ("failed", message)
 
 
@@ -246,12 +250,12 @@ def test_the_time_left_is_told_after_a_second(
 ) -> None:
     clock, go = [0.0], threading.Event()
 
-    def sync(engine: Any, index: Any, folder: Path, progress: Progress, **_: bool) -> Synced:
+    def sync(engine: Any, index: Any, folder: Path, progress: Progress, **_: bool) -> SyncResult:
         progress("photos", 0, 30)
         progress("photos", 10, 30)
         begun.set()
         go.wait(10)
-        return Synced()
+        return SyncResult()
 
     begun = threading.Event()
     monkeypatch.setattr(indexing, "sync_folder", sync)
