@@ -83,7 +83,7 @@ def absent_captions(
 
 
 def judged(
-    captions: Embedded, names: Embedded, absent: np.ndarray, background: np.ndarray, size: int
+    captions: Embedded, names: Embedded, absent: np.ndarray, typical_photos: np.ndarray, size: int
 ) -> list[dict[str, Any]]:
     """Return a row per candidate: its line, and the shares that it hides and lets pass."""
     random = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def judged(
     def ask(group: str, texts: np.ndarray, photos: np.ndarray, owner: np.ndarray | None) -> None:
         scores = texts @ photos.T
         first = scores.argmax(axis=1)
-        found = np.column_stack([scores.max(axis=1), texts @ background.T])
+        found = np.column_stack([scores.max(axis=1), texts @ typical_photos.T])
         groups.setdefault(group, []).append(found if owner is None else found[first == owner])
 
     for _ in range(DRAWS):
@@ -155,7 +155,7 @@ def main() -> None:
         "rows": [
             row
             for size in SIZES
-            for row in judged(captions, names, absent, engine.background, size)
+            for row in judged(captions, names, absent, engine.typical_photos, size)
         ],
     }
     arguments.out.write_text(json.dumps(document, indent=1) + "\n")

@@ -188,7 +188,7 @@ class SearchEngine:
         return np.asarray(normalize(self.text_tower(inputs))[0])
 
     @cached_property
-    def background(self) -> F32:
+    def typical_photos(self) -> F32:
         """The bundle's sample of typical photos: embeddings [M, dim] float32 of unit length."""
         return normalize(self.bundle.array(self.bundle.sample, self.bundle.dim).astype(np.float32))
 
@@ -275,7 +275,7 @@ class SearchEngine:
             },
             truncated=any(token.truncated for token in tokens.values()),
             simulated=simulated or bool(machine.emulator()),
-            threshold=match_threshold(query, self.background) if plain else None,
+            threshold=match_threshold(query, self.typical_photos) if plain else None,
             unknown=tuple(word for text in texts for word in self.tokenizer.unknown_words(text)),
         )
 
@@ -289,11 +289,11 @@ class SearchEngine:
             else self._embedding_of(index, part.content)
             for part in parts
         ]
-        return compose(embeddings, [part.weight for part in parts], self.background)
+        return compose(embeddings, [part.weight for part in parts], self.typical_photos)
 
     def _load_for(self, texts: list[str]) -> bool:
         """Load what a query needs before it is timed; return whether its time is simulated."""
-        _ = self.background
+        _ = self.typical_photos
         if not texts:
             return False
         _ = self.tokenizer, self.token_table

@@ -42,15 +42,15 @@ class Part:
             raise QueryError(f"{self.weight!r} is not a weight.", "Give a number, as in 0.5 or -1.")
 
 
-def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32) -> F32:
+def compose(embeddings: Sequence[F32], weights: Sequence[float], typical_photos: F32) -> F32:
     """Combine parts [D] into a query [D] of unit length; each is weighted and divided by the spread
-    of its cosines with typical photos, `background` [M, D]. QueryError if the parts cancel out."""
+    of its cosines with `typical_photos` [M, D]. QueryError if the parts cancel out."""
     if len(embeddings) == 1 and weights[0] > 0:
         return embeddings[0]
     total = np.zeros(len(embeddings[0]), np.float32)
     for embedding, weight in zip(embeddings, weights, strict=True):
         # Cosines of photos with a photo spread more than those with words.
-        spread = float(dot(background, embedding).std())
+        spread = float(dot(typical_photos, embedding).std())
         total += embedding * np.float32(weight / max(spread, 1e-3))
     length = float(np.sqrt(np.square(total, dtype=np.float64).sum()))
     if length < 1e-3:
@@ -60,8 +60,8 @@ def compose(embeddings: Sequence[F32], weights: Sequence[float], background: F32
     return total / np.float32(length)
 
 
-def match_threshold(query: F32, background: F32) -> float:
+def match_threshold(query: F32, typical_photos: F32) -> float:
     """Return the cosine from which `search --matches` takes a photo as a match for `query` [D]:
-    MATCH_DEVIATIONS standard deviations above its mean cosine with `background` [M, D]."""
-    scores = dot(background, query).astype(np.float64)
+    MATCH_DEVIATIONS standard deviations above its mean cosine with `typical_photos` [M, D]."""
+    scores = dot(typical_photos, query).astype(np.float64)
     return float(scores.mean() + MATCH_DEVIATIONS * scores.std())

@@ -75,7 +75,7 @@ class ServedBundle:
             threads=self._threads,
             warn=self._warn,
         )
-        _ = engine.text_rung, engine.background, engine.tokenizer, engine.token_table
+        _ = engine.text_rung, engine.typical_photos, engine.tokenizer, engine.token_table
         return engine
 
     def rungs(self) -> list[RungInfo]:

@@ -39,17 +39,17 @@ def index(tmp_path, engine, photos):
     return index
 
 
-def background(dim: int = 64) -> np.ndarray:
+def typical_photos(dim: int = 64) -> np.ndarray:
     return photos_and_queries(200, 1, dim=dim)[0]
 
 
 def test_one_part_is_the_query_itself() -> None:
     query = unit(np.ones(64))
-    assert compose([query], [1.0], background()) is query
+    assert compose([query], [1.0], typical_photos()) is query
 
 
 def test_weights_move_a_query_from_one_part_to_the_other() -> None:
-    photos = background()
+    photos = typical_photos()
     a, b = photos[0], photos[1]
     towards = [
         float(compose([a, b], [1.0, w], photos) @ (b - a)) for w in (-1.0, 0.0, 0.5, 1.0, 4.0)
@@ -60,7 +60,7 @@ def test_weights_move_a_query_from_one_part_to_the_other() -> None:
 
 
 def test_parts_count_by_how_much_they_tell_photos_apart_not_by_their_scores() -> None:
-    photos = background()
+    photos = typical_photos()
     strong = photos[0]
     spread = (photos @ strong).std()
     # Half along a direction in which no photo differs: half the spread, the same meaning.
@@ -79,13 +79,13 @@ def test_parts_count_by_how_much_they_tell_photos_apart_not_by_their_scores() ->
 def test_parts_that_cancel_out_are_an_error() -> None:
     query = unit(np.ones(64))
     with pytest.raises(QueryError, match="cancel out"):
-        compose([query, query], [1.0, -1.0], background())
+        compose([query, query], [1.0, -1.0], typical_photos())
     with pytest.raises(QueryError, match="cancel out"):
-        compose([query], [0.0], background())
+        compose([query], [0.0], typical_photos())
 
 
 def test_parts_that_leave_little_of_each_other_are_a_query_of_unit_length_in_float32() -> None:
-    photos = background()
+    photos = typical_photos()
     spread = float((photos @ photos[0]).std())
     asked = compose([photos[0], photos[0]], [1.0, 0.1 * spread - 1.0], photos)
     assert asked.dtype == np.float32
@@ -132,7 +132,7 @@ def test_nothing_to_search_for_is_an_error(engine, index):
 
 
 def test_the_threshold_follows_what_a_query_scores_at_large() -> None:
-    photos = background()
+    photos = typical_photos()
     query = unit(photos[0] + photos[1])
     scores = photos.astype(np.float64) @ query
     expected = scores.mean() + MATCH_DEVIATIONS * scores.std()

@@ -33,15 +33,17 @@ def probe(given: Path, out: Path) -> dict[str, Any]:
             writer.add(names[start:stop], photos[start:stop])
             writer.delete(names[start : start + 3])
     other = given / "index"
-    background = photos[:50]
+    typical_photos = photos[:50]
     return {
         "files": {file.name: zlib.crc32(file.read_bytes()) for file in sorted(out.iterdir())},
         "found": [_found(other if other.exists() else out, query) for query in queries],
         "embedding": _bits(index.embedding(names[50])),
         "duplicates": index.near_duplicates(0.9),
-        "composed": [_bits(compose(list(pair), [1, -0.5], background)) for pair in _pairs(photos)],
+        "composed": [
+            _bits(compose(list(pair), [1, -0.5], typical_photos)) for pair in _pairs(photos)
+        ],
         "feedback": zlib.crc32(error_feedback(photos - photos.mean(axis=0)).tobytes()),
-        "threshold": match_threshold(queries[0], background).hex(),
+        "threshold": match_threshold(queries[0], typical_photos).hex(),
         "photos": {photo.name: _pixels(photo) for photo in sorted((given / "photos").iterdir())},
     }
 

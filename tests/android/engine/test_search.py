@@ -196,7 +196,7 @@ def test_words_refine_a_search_by_a_photo_as_python_does(app, phone, bundle):
     index, engine = open_index(bundle, app.index_directory), SearchEngine(bundle)
     photo = index.embedding(path)
     parts = [photo / np.linalg.norm(photo), engine.embed_text("at night")]
-    query = compose(parts, [1, 1], engine.background)
+    query = compose(parts, [1, 1], engine.typical_photos)
     nearest = index.search(query, k=6, exact=True).paths
     assert found == [other for other in nearest if other != path][:5]
     assert found != app.ask("like", path=path, k=5)["paths"]
