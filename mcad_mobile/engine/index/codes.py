@@ -46,8 +46,9 @@ _SCORE_UNIT = 2.0**-36
 
 # Share of the mean variance that is added in every direction, as queries are not photos.
 _DAMPING = 0.1
-# Students leave 0.31 to 0.38 of the variance; embeddings evenly on the sphere, 0.92 or more.
-_MAX_LEFT = 0.7
+# The largest share of a coordinate's variance that others may leave unexplained: students leave
+# 0.31 to 0.38; embeddings evenly on the sphere, 0.92 or more.
+_MAX_UNEXPLAINED = 0.7
 _ROUNDING_BLOCK = 32
 # Units in which no sum rounds (deterministic.py): of a covariance of 8192 photos in float64, and of
 # the updates by a block of errors in float32. An inverse is never that precise, but a unit of this
@@ -112,8 +113,8 @@ def encode(embeddings: F32, axis: F32, feedback: F32 | None = None) -> Encoded:
     is a multiple of 8. The scale is rounded up before it divides anything, so rounding it costs no
     precision."""
     projections, residuals = split(embeddings, axis)
-    tops = np.abs(residuals).max(axis=1) * np.float32(1 if feedback is None else _HEADROOM)
-    scales = np.clip(np.ceil(tops / ((_LARGEST + 1) * SCALE_UNIT)), 1, 65535).astype(np.uint16)
+    peaks = np.abs(residuals).max(axis=1) * np.float32(1 if feedback is None else _HEADROOM)
+    scales = np.clip(np.ceil(peaks / ((_LARGEST + 1) * SCALE_UNIT)), 1, 65535).astype(np.uint16)
     levels = round_to_odd(residuals / (scales * SCALE_UNIT)[:, None], feedback, _LARGEST)
     return Encoded(
         codes=np.packbits(levels > 0, axis=1, bitorder="little"),
@@ -150,8 +151,8 @@ def error_feedback(residuals: F32) -> F32 | None:
     inverse = np.linalg.inv(covariance + damping * np.eye(dim))
     upper = np.linalg.cholesky(inverse).T
     # The mean variance of a coordinate, given all that are rounded after it.
-    left = np.mean(np.diag(upper) ** -2) / (damping / _DAMPING + damping)
-    if left > _MAX_LEFT:
+    unexplained = np.mean(np.diag(upper) ** -2) / (damping / _DAMPING + damping)
+    if unexplained > _MAX_UNEXPLAINED:
         return None
     shares = units(upper / np.diag(upper)[:, None], _SHARE_UNIT) * _SHARE_UNIT
     return np.clip(shares, -_MAX_SHARE, _MAX_SHARE).astype(np.float32)
@@ -163,19 +164,19 @@ def round_to_odd(values: F32, feedback: F32 | None, largest: int) -> F32:
     if feedback is None:
         return _nearest_odd(values, largest)
     # Coordinates first, so that each step works on contiguous rows.
-    left = values.T.copy()
-    rounded = np.empty_like(left)
-    dim = len(left)
+    remaining = values.T.copy()
+    rounded = np.empty_like(remaining)
+    dim = len(remaining)
     for start in range(0, dim, _ROUNDING_BLOCK):
         stop = min(start + _ROUNDING_BLOCK, dim)
-        errors = np.empty((stop - start, left.shape[1]), np.float32)
+        errors = np.empty((stop - start, remaining.shape[1]), np.float32)
         for i in range(start, stop):
-            rounded[i] = _nearest_odd(left[i], largest)
-            errors[i - start] = left[i] - rounded[i]
-            left[i + 1 : stop] -= feedback[i, i + 1 : stop, None] * errors[i - start]
+            rounded[i] = _nearest_odd(remaining[i], largest)
+            errors[i - start] = remaining[i] - rounded[i]
+            remaining[i + 1 : stop] -= feedback[i, i + 1 : stop, None] * errors[i - start]
         whole = np.rint(errors / np.float32(_ERROR_UNIT)) * np.float32(_ERROR_UNIT)
         whole = np.clip(whole, -_MAX_ERROR, _MAX_ERROR)
-        left[stop:] -= feedback[start:stop, stop:].T @ whole
+        remaining[stop:] -= feedback[start:stop, stop:].T @ whole
     return rounded.T
 
 

@@ -103,7 +103,7 @@ class PathTable:
 
     def find(self, paths: Sequence[bytes]) -> list[tuple[int, int]]:
         """Return (position in `paths`, row) of every path that is found."""
-        first, block = self._readers()
+        first, block = self._cached_readers()
         found = []
         for position, path in enumerate(paths):
             row = self._lower_bound(path, first, block)
@@ -114,10 +114,10 @@ class PathTable:
     def below(self, folder: bytes) -> range:
         """Return the rows whose paths start with `folder`, which ends with a slash."""
         after = folder[:-1] + bytes([folder[-1] + 1])
-        readers = self._readers()
+        readers = self._cached_readers()
         return range(self._lower_bound(folder, *readers), self._lower_bound(after, *readers))
 
-    def _readers(self) -> tuple[Callable[[int], bytes], Callable[[int], list[bytes]]]:
+    def _cached_readers(self) -> tuple[Callable[[int], bytes], Callable[[int], list[bytes]]]:
         """Cached readers of a block's first path and of all its paths, for one lookup."""
         first = cache(lambda number: self.at(number * BLOCK))
         return first, cache(lambda number: next(self._blocks(number, number + 1)))
@@ -132,10 +132,10 @@ class PathTable:
     def _blocks(self, first: int, until: int) -> Iterator[list[bytes]]:
         """Yield the paths of blocks `first` to `until`, which are read at once."""
         # The end of the last block is the start of the next, or the end of all.
-        wanted = min(until + 1, -(-self.count // BLOCK)) - first
-        raw = self.read_starts(first * _START.size, wanted * _START.size)
+        block_starts = min(until + 1, -(-self.count // BLOCK)) - first
+        raw = self.read_starts(first * _START.size, block_starts * _START.size)
         starts = [start for (start,) in _START.iter_unpack(raw)]
-        if wanted == until - first:
+        if block_starts == until - first:
             starts.append(self.size)
         if starts[-1] > self.size or any(a >= b for a, b in pairwise(starts)):
             raise self.damaged(f"blocks of its paths from {first} start at bytes {starts[:17]}")

@@ -37,26 +37,26 @@ Scores = Callable[[F32], Floats]
 MIN_TUNED = 256
 
 # Results, and a larger number that shows how candidates grow with the results.
-K, _MANY = 10, 80
+K, _LARGE_K = 10, 80
 # One photo in this many of the sample shows how candidates grow with the photos.
-_EVERY = 8
+_SUBSAMPLE_STEP = 8
 # What is measured: (one photo in how many, results).
-_MEASURED = ((1, K), (_EVERY, K), (1, _MANY))
+_MEASURED = ((1, K), (_SUBSAMPLE_STEP, K), (1, _LARGE_K))
 _QUERIES = 192
 # Queries per block: their scores with all photos of a sample take megabytes.
 _BLOCK = 32
 # Share of the best ten that a sample's candidates hold, and the same if photos lie evenly.
-_HELD, _HELD_EVENLY = 0.997, 0.999
+_RECALL, _EVEN_RECALL = 0.997, 0.999
 # The evenness from which photos lie evenly (the default student has 0.12, whitened 0.5), and the
 # tangents of both angles.
-_EVENLY, _TURNED, _TURNED_FURTHER = 0.4, 1, 4
+_MIN_EVENNESS, _TANGENT, _EVEN_TANGENT = 0.4, 1, 4
 # How candidates grow with the photos: the exponent for small samples, the least one, and the sample
 # from which it is measured. Beyond the sample it is steeper, as measured at a million photos.
 _EXPONENT, _MIN_EXPONENT, _EXPONENT_FROM = 0.5, 0.45, 4096
-_STEEPER = 0.05
+_EXPONENT_MARGIN = 0.05
 _MIN_GROWTH = 0.5
 # Growth is measured at these shares of the ranks: the last few are chance.
-_TYPICAL = (0.9, 0.95, 0.98)
+_GROWTH_SHARES = (0.9, 0.95, 0.98)
 # With fewer photos all cells are scanned: an eighth of a sample, the least measured, has as many.
 _CELLS_MEASURED_FROM = 2048
 
@@ -70,15 +70,15 @@ _NS_BYTE, _NS_PHOTO, _NS_PHOTO_BYTE = 0.1, 1500.0, 0.6
 # Choosing the cells to scan, and each number of a centroid.
 _NS_CELLS, _NS_NUMBER = 150_000.0, 0.1
 # A photo that a prescan passes on, and each further word, a scattered read.
-_NS_LOOK, _NS_WORD = 40.0, 60.0
+_NS_PRESCANNED, _NS_WORD = 40.0, 60.0
 # A prescan loses some photos that the scan would find, so it passes more on.
-_PRESCAN_SPARE = 1.5
+_PRESCAN_FACTOR = 1.5
 # Words may be harder to place than photos, and candidates that pass 2 skips cost little.
-_SPARE = 2
+_CANDIDATE_FACTOR = 2
 # A few more cells cost little, too.
-_CELLS_SPARE = 1.5
+_CELLS_FACTOR = 1.5
 # A shorter scan may cost this much more.
-_WORTH = 1.05
+_COST_TOLERANCE = 1.05
 
 
 class CandidateCount(Record, frozen=True):
@@ -209,11 +209,11 @@ def choose_tuning(sample: Sample, axis: F32, photos: int, limits: TuningLimits =
         for tried_cells, prescan in product(with_cells, (None, *prescans)):
             tuning = Tuning(bit_weights, count, prescan, tried_cells)
             cost = _cost(tuning, photos) * (limits.cells_gain if tried_cells else 1.0)
-            costs.append((cost, replace(tuning, candidates=count.times(_SPARE))))
-        prescans.append(Prescan(scan_bits, count.times(_PRESCAN_SPARE)))
+            costs.append((cost, replace(tuning, candidates=count.times(_CANDIDATE_FACTOR))))
+        prescans.append(Prescan(scan_bits, count.times(_PRESCAN_FACTOR)))
     least = min(cost for cost, _ in costs)
     by_size = sorted(costs, key=lambda entry: (len(entry[1].bit_weights), entry[0]))
-    return next(tuning for cost, tuning in by_size if cost <= _WORTH * least)
+    return next(tuning for cost, tuning in by_size if cost <= _COST_TOLERANCE * least)
 
 
 def _fit_each(sample: Sample, bits: U8) -> Iterator[F32]:
@@ -231,7 +231,7 @@ def _fit_cells(residuals: F32, queries: SampleQueries, photos_per_cell: int) -> 
         return None
     order = order_cells(queries.queries, centroids.astype(np.float32))
     count = queries.fit_to_cells(order, assign_cells(residuals, centroids))
-    return Cells(centroids, count.times(_CELLS_SPARE))
+    return Cells(centroids, count.times(_CELLS_FACTOR))
 
 
 def _cost(tuning: Tuning, photos: int) -> float:
@@ -245,7 +245,7 @@ def _cost(tuning: Tuning, photos: int) -> float:
     if tuning.prescan:
         scanned_bits = tuning.prescan.bits
         words = (scan_bits - scanned_bits) // 64
-        cost += tuning.prescan.candidates.of(photos, K) * (_NS_LOOK + words * _NS_WORD)
+        cost += tuning.prescan.candidates.of(photos, K) * (_NS_PRESCANNED + words * _NS_WORD)
     return float(cost + scanned * scanned_bits / 8 * _NS_BYTE)
 
 
@@ -260,14 +260,14 @@ class SampleQueries:
         residuals = split(chosen, axis)[1]
         sizes = np.sqrt(np.square(residuals).sum(axis=1, keepdims=True))
         directions = np.asarray(residuals / np.maximum(sizes, UNIT), np.float32)
-        evenly = evenness(directions) > _EVENLY
-        self._held = _HELD_EVENLY if evenly else _HELD
-        sizes *= _TURNED_FURTHER if evenly else _TURNED
+        is_even = evenness(directions) > _MIN_EVENNESS
+        self._recall = _EVEN_RECALL if is_even else _RECALL
+        sizes *= _EVEN_TANGENT if is_even else _TANGENT
         random = np.random.default_rng(0).integers(0, 2, chosen.shape) * np.float32(2) - 1
         turned = chosen + sizes * random / np.float32(np.sqrt(chosen.shape[1]))
         turned /= lengths(turned).astype(np.float32)[:, None]
         self.queries = np.concatenate([chosen, turned])
-        self._own = np.concatenate([rows, rows])
+        self._source_rows = np.concatenate([rows, rows])
         best: list[list[Rows]] = [[] for _ in _MEASURED]
         for _, scores in self._blocks(partial(_true_scores, sample)):
             for rows_of, (step, k) in zip(best, _MEASURED, strict=True):
@@ -290,30 +290,33 @@ class SampleQueries:
         `order` [Q, C] are the cells of queries, `cells` [M] those of photos."""
         ranks = []
         for best, (step, _) in zip(self._best, _MEASURED, strict=True):
-            held = np.bincount(cells[::step], minlength=order.shape[1])[order].cumsum(axis=1)
-            up_to = np.empty_like(held)
-            np.put_along_axis(up_to, order, held, axis=1)
+            counts = np.bincount(cells[::step], minlength=order.shape[1])[order].cumsum(axis=1)
+            up_to = np.empty_like(counts)
+            np.put_along_axis(up_to, order, counts, axis=1)
             ranks.append(np.take_along_axis(up_to, cells[best], axis=1).ravel())
         return self._fit(ranks)
 
     def _blocks(self, score: Scores) -> Iterator[tuple[slice, Floats]]:
         """Yield blocks of queries and the scores of photos; a query does not find the photo that it
         was made from."""
-        for start in range(0, len(self._own), _BLOCK):
+        for start in range(0, len(self._source_rows), _BLOCK):
             block = slice(start, start + _BLOCK)
             scores = score(self.queries[block])
-            scores[np.arange(len(scores)), self._own[block]] = -np.inf
+            scores[np.arange(len(scores)), self._source_rows[block]] = -np.inf
             yield block, scores
 
     def _fit(self, ranks: Sequence[Rows]) -> CandidateCount:
-        shares = (self._held, *_TYPICAL)
+        shares = (self._recall, *_GROWTH_SHARES)
         needed = [[_rank_at(np.sort(measured), share) for share in shares] for measured in ranks]
         (whole, *typical), (_, *of_part), (_, *of_many) = needed
         exponent = _EXPONENT
         if self.photos >= _EXPONENT_FROM:
-            exponent = min(max(_slope(of_part, typical, _EVERY) + _STEEPER, _MIN_EXPONENT), 1.0)
+            exponent = min(
+                max(_slope(of_part, typical, _SUBSAMPLE_STEP) + _EXPONENT_MARGIN, _MIN_EXPONENT),
+                1.0,
+            )
         exponent = round(exponent, 3)
-        growth = round(min(max(_slope(typical, of_many, _MANY / K), _MIN_GROWTH), 1.0), 3)
+        growth = round(min(max(_slope(typical, of_many, _LARGE_K / K), _MIN_GROWTH), 1.0), 3)
         factor = round(whole / (self.photos**exponent * K**growth), 3)
         return CandidateCount(factor, exponent, growth)
 
