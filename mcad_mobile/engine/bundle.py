@@ -96,7 +96,7 @@ class WeightRecord(Record, frozen=True):
     bits: Annotated[int, Meta(ge=4, le=32)]
 
 
-class AloneRecord(Record, frozen=True):
+class SingleTowerRecord(Record, frozen=True):
     """An exported tower, measured with the other tower in float."""
 
     tower: Word
@@ -128,7 +128,7 @@ class PrecisionRecord(Record, frozen=True):
     max_recall_drop: NotNegative
     float_mean_recall: Percent
     weights: tuple[WeightRecord, ...]
-    alone: tuple[AloneRecord, ...]
+    alone: tuple[SingleTowerRecord, ...]
     steps: tuple[StepRecord, ...]
     photos_to_tell: Count
     why: str

@@ -10,13 +10,13 @@ from mcad_mobile.bench.report.bundle_rows import (
     pair_rows,
 )
 from mcad_mobile.engine.bundle import (
-    AloneRecord,
     DataFacts,
     PairRecall,
     PrecisionRecord,
     RecallAt,
     RecallRecord,
     Recalls,
+    SingleTowerRecord,
     StepRecord,
 )
 
@@ -38,7 +38,7 @@ def test_pairs_show_the_last_few_smaller_and_all_larger_ones():
         StepRecord(f"image {n}", "int8", (n + 1) * 10**6, 55.0, 1.0, 0.25, passed)
         for n, passed in enumerate(within)
     )
-    alone = (AloneRecord("image", "int8", 4_950_001, 0.125, 0.5),)
+    alone = (SingleTowerRecord("image", "int8", 4_950_001, 0.125, 0.5),)
     record = PrecisionRecord(DATA, "the files", 0.5, 56.0, (), alone, steps, 300, "Because.")
     rows = pair_rows(record)
     assert [row[0] for row in rows] == [f"image {n}" for n in range(3, 11)]

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from mcad_mobile.engine.bundle import (
     MANIFEST,
-    AloneRecord,
     Bundle,
     DataFacts,
     PairRecall,
@@ -21,6 +20,7 @@ from mcad_mobile.engine.bundle import (
     RecallAt,
     RecallRecord,
     Recalls,
+    SingleTowerRecord,
     StepRecord,
     WeightRecord,
 )
@@ -75,7 +75,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
             max_recall_drop=0.5,
             float_mean_recall=56.0,
             weights=(WeightRecord("image", "stem", 9216, 0.0042, 8),),
-            alone=(AloneRecord("text", "int8", 4 << 20, 0.5, 0.2),),
+            alone=(SingleTowerRecord("text", "int8", 4 << 20, 0.5, 0.2),),
             steps=(StepRecord("int8", "int8", 9 << 20, 55.25, 0.75, 0.4, True),),
             photos_to_tell=300,
             why="Because.",

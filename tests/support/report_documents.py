@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from mcad_mobile.bench.report import html
 from mcad_mobile.bench.run import complete_document
 from mcad_mobile.engine.bundle import (
-    AloneRecord,
     Bundle,
     DataFacts,
     PairRecall,
@@ -20,6 +19,7 @@ from mcad_mobile.engine.bundle import (
     RecallAt,
     RecallRecord,
     Recalls,
+    SingleTowerRecord,
     StepRecord,
     WeightRecord,
 )
@@ -147,7 +147,7 @@ def precisions_chosen(bundle: Bundle) -> Bundle:
                 WeightRecord("image", "blocks.4.expand", 2048, 0.0011, 4),
                 WeightRecord("text", "layers.1.up", 589824, 0.0007, 4),
             ),
-            (AloneRecord("text", "2 of 9 weights in 4 bits", 4_140_000, 0.55, 0.2),),
+            (SingleTowerRecord("text", "2 of 9 weights in 4 bits", 4_140_000, 0.55, 0.2),),
             (
                 StepRecord("int8", "2 of 9 weights in 4 bits", 9_040_000, 55.25, 0.75, 0.4, False),
                 StepRecord("int8", "int8", 9_600_000, 55.75, 0.25, 0.3, True),

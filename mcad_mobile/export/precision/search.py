@@ -11,8 +11,8 @@ from itertools import product
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.engine.bundle import (
     TOWERS,
-    AloneRecord,
     PrecisionRecord,
+    SingleTowerRecord,
     StepRecord,
     TowerName,
     WeightRecord,
@@ -72,7 +72,9 @@ class Search:
                 for weight in ranked.get(recipe.tower, ())
             ),
             alone=tuple(
-                AloneRecord(recipe.tower, recipe.label, recipe.bytes, lost.points, lost.margin)
+                SingleTowerRecord(
+                    recipe.tower, recipe.label, recipe.bytes, lost.points, lost.margin
+                )
                 for recipe, lost in self._alone.items()
             ),
             steps=tuple(self._step(pair) for pair in self._drops),  # the smallest first
