@@ -56,7 +56,7 @@ def is_still(path: Path, file: IO[Any]) -> bool:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path) -> Iterator[None]:
     """Run this block in one process at a time, among those that use the same lock file
     `path`."""
     check_platform()

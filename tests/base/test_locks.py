@@ -18,7 +18,7 @@ def test_those_who_name_one_lock_are_alone_in_turn(tmp_path: Path) -> None:
     def go() -> None:
         nonlocal inside
         for _ in range(50):
-            with locks.alone(tmp_path / "lock"):
+            with locks.exclusive_lock(tmp_path / "lock"):
                 inside += 1
                 assert inside == 1
                 inside -= 1
@@ -43,7 +43,7 @@ def test_a_lock_file_that_went_while_it_was_waited_for_is_none(
         return lock(file)
 
     monkeypatch.setattr(locks, "lock", gone_the_first_time)
-    with locks.alone(path), path.open("ab") as other:
+    with locks.exclusive_lock(path), path.open("ab") as other:
         assert not lock(other, wait=False)
 
 
@@ -55,5 +55,8 @@ def test_a_lock_that_another_has_is_not_waited_for_when_not_asked_to(tmp_path: P
 
 def test_a_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "fcntl", None)
-    with pytest.raises(PlatformError, match="Linux and macOS"), locks.alone(tmp_path / "lock"):
+    with (
+        pytest.raises(PlatformError, match="Linux and macOS"),
+        locks.exclusive_lock(tmp_path / "lock"),
+    ):
         pytest.fail("let in")

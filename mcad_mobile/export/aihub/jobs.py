@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.base.documents import Record, Word, decode
-from mcad_mobile.base.locks import alone
+from mcad_mobile.base.locks import exclusive_lock
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import AiHubError, AiHubRefused, require
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset
@@ -95,7 +95,7 @@ class Ledger:
         if self._is_alone:
             yield
             return
-        with alone(self.path.with_name(f".{self.path.name}.lock")):
+        with exclusive_lock(self.path.with_name(f".{self.path.name}.lock")):
             self._is_alone = True
             try:
                 self._read()
