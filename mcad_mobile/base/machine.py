@@ -112,7 +112,7 @@ def allowed_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         return cores
 
 
-def step_back() -> None:
+def lower_priority() -> None:
     """Give this thread a lower priority than the process's others. Only Linux has a niceness
     per thread (setpriority(2)); elsewhere this does nothing."""
     if sys.platform == "linux":
@@ -136,7 +136,7 @@ def pin(threads: int) -> list[int]:
     return cores
 
 
-def waited_s() -> float | None:
+def core_wait_s() -> float | None:
     """Return the seconds that this thread was ready to run but had no core; None where they are
     not counted. Source: /proc/thread-self/schedstat, second field, ns."""
     try:

@@ -153,7 +153,7 @@ class Session:
             for stage in found["samples_ms"]
         }
         document: dict[str, Any] = {
-            "conditions": {**self._conditions(found, records), **_waiting(counted)},
+            "conditions": {**self._conditions(found, records), **_largest_waited_share(counted)},
             "ladder": ladder,
             "runtime": {
                 name: {**used_rung(self.spec.bundle, name, rung), "provider": rung["provider"]}
@@ -221,7 +221,7 @@ class Session:
         }
 
 
-def _waiting(counted: Sequence[Repeat]) -> dict[str, float]:
+def _largest_waited_share(counted: Sequence[Repeat]) -> dict[str, float]:
     """Return the largest share of a run's timed searches spent waiting for a core, if known."""
     shares = [repeat.watched.document.get("waited_share") for repeat in counted]
     known = [share for share in shares if share is not None]

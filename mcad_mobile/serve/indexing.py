@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mcad_mobile.base.machine import allowed_cores, step_back
+from mcad_mobile.base.machine import allowed_cores, lower_priority
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.engine.engine import SearchEngine, open_index
 from mcad_mobile.engine.sync import sync_folder
@@ -63,7 +63,7 @@ class IndexingJob:
         )
 
     def _run(self) -> None:
-        step_back()
+        lower_priority()
         try:
             summaries = [self._sync(folder) for folder in self._folders]
         except _Stopped:

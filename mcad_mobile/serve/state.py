@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mcad_mobile.base import VERSION, machine
-from mcad_mobile.base.machine import allowed_cores, process_memory, step_back
+from mcad_mobile.base.machine import allowed_cores, lower_priority, process_memory
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.query import Part
 from mcad_mobile.errors import BenchError, McadError, MissingExtra, PhotoError, QueryError
@@ -48,7 +48,7 @@ class State:
         self.thumbnails = Thumbnails()
         self.searcher = Searcher()
         self.engines = ThreadPoolExecutor(1, "engines")
-        self.decoders = ThreadPoolExecutor(DECODERS, "decoders", step_back)
+        self.decoders = ThreadPoolExecutor(DECODERS, "decoders", lower_priority)
         self.quick = ThreadPoolExecutor(2, "quick")
         self._files = ThreadPoolExecutor(1, "files")
         self.last_request = time.monotonic()

@@ -67,7 +67,7 @@ def test_where_nothing_can_be_pinned_all_cores_may_be_used(monkeypatch: pytest.M
     monkeypatch.setattr(os, "nice", niced.append)
     for system, expected in (("darwin", []), ("linux", [5])):
         monkeypatch.setattr(machine.sys, "platform", system)
-        machine.step_back()
+        machine.lower_priority()
         assert niced == expected
 
 
@@ -100,20 +100,20 @@ def test_a_processor_is_described_in_a_line(
     monkeypatch.setattr(machine, "Path", lambda path: file)
     for text, seconds in (("1 2500000000 3", 2.5), ("1", None), ("", None)):
         file.write_text(text)
-        assert machine.waited_s() == seconds
+        assert machine.core_wait_s() == seconds
 
 
 def test_waiting_for_a_core_is_seen() -> None:
     """Two processes on one core: each waits for about half of the time."""
     code = (
         "import os, sys, time\n"
-        "from mcad_mobile.base.machine import waited_s\n"
+        "from mcad_mobile.base.machine import core_wait_s\n"
         "os.sched_setaffinity(0, {int(sys.argv[1])})\n"
         "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"
         "started = time.perf_counter()\n"
         "while time.process_time() < 1.0: pass\n"
-        "print(waited_s() / (time.perf_counter() - started))\n"
+        "print(core_wait_s() / (time.perf_counter() - started))\n"
     )
     core = str(max(os.sched_getaffinity(0)))
     pair = [

@@ -47,9 +47,9 @@ def test_versions_name_only_what_is_installed() -> None:
 def test_facts_without_proc() -> None:
     """As on macOS: an empty folder is mounted over it."""
     code = (
-        "import json; from mcad_mobile.base.machine import waited_s; "
+        "import json; from mcad_mobile.base.machine import core_wait_s; "
         "from mcad_mobile.bench import measure; "
-        "print(json.dumps([measure.device_facts(), waited_s()]))"
+        "print(json.dumps([measure.device_facts(), core_wait_s()]))"
     )
     done = run_on_disk(Path("/proc"), "size=64k", "-c", code)
     facts, waited = json.loads(done.stdout)

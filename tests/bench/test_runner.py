@@ -65,7 +65,7 @@ def test_searches_are_timed_after_those_that_warm_up(
     clock, waited = iter([100.0, 104.0]), iter([3.0, 4.0])
     monkeypatch.setattr(SearchEngine, "search", search)
     monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    monkeypatch.setattr(runner, "waited_s", lambda: next(waited))
+    monkeypatch.setattr(runner, "core_wait_s", lambda: next(waited))
     found = runner.MODES["search"](given)
     assert searched == [(QUERIES[number % 3], 7) for number in range(5 + 4)]
     assert found["samples_ms"]["total"] == [16.0, 17.0, 18.0, 19.0]
@@ -109,7 +109,7 @@ def test_what_a_system_does_not_tell_is_left_out(
         raise MemoryUnavailable("There is no such file.", "Use Linux.")
 
     monkeypatch.setattr(runner, "process_memory", nothing)
-    monkeypatch.setattr(runner, "waited_s", lambda: None)
+    monkeypatch.setattr(runner, "core_wait_s", lambda: None)
     found = runner.MODES["search"](given)
     assert found["steps"] == [] and "waited_share" not in found
     with pytest.raises(BenchError, match="simulated time is never a latency"):
