@@ -120,7 +120,7 @@ class McadStudent(nn.Module):
             text.position, text.layers, text.head, widen=text.widen, before=text.norm
         )
         length = self.config.tokenizer.length
-        return RowTower(parts, hides="padding", length=length, hidden_score=MASKED_SCORE).eval()
+        return RowTower(parts, mask_kind="padding", length=length, hidden_score=MASKED_SCORE).eval()
 
     def read(self, texts: list[str]) -> Texts:
         tokens = [self.tokenizer(text) for text in texts]

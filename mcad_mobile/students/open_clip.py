@@ -27,7 +27,7 @@ from mcad_mobile.students.image_transforms import open_clip_preprocess
 from mcad_mobile.students.licences import WeightsLicence, weights_licence
 from mcad_mobile.students.protocol import Source, TextSpec, save_weights
 from mcad_mobile.students.published import (
-    Hides,
+    MaskKind,
     PublishedStudent,
     StudentTowers,
     TextLayers,
@@ -300,8 +300,8 @@ def _towers(model: Any, tokenizer: Any, spec: str) -> StudentTowers:
         _projection(text.text_projection),
         after=text.ln_final,
     )
-    hides: Hides = "future" if causal else "nothing"
-    return StudentTowers(text_spec, table, model.visual, parts, hides)
+    mask_kind: MaskKind = "future" if causal else "nothing"
+    return StudentTowers(text_spec, table, model.visual, parts, mask_kind)
 
 
 class _Block(nn.Module):

@@ -22,7 +22,7 @@ from mcad_mobile.students.tokenizers.convert import convert_tokenizer
 
 # Texts -> ids [B, L] of any integer type, and a token mask [B, L] or None
 Tokenize = Callable[[list[str]], tuple[NDArray[Any], NDArray[Any] | None]]
-Hides = Literal["future", "padding", "nothing"]
+MaskKind = Literal["future", "padding", "nothing"]
 
 # Finite, because QNN cannot compose a graph with -inf; not far below the layer's scores, because
 # that costs them resolution in 8 bits. exp(-50) = 2e-22 hides a token from any float32 softmax. A
@@ -45,11 +45,16 @@ class TextLayers:
 
 class RowTower(nn.Module):
     """Token rows [B, L, W], mask [B, L] (1 token, 0 padding) and pooling weights [B, L], all
-    float32 -> embeddings [B, dim] float32, not normalized. `hides`: what a token does not attend
-    to."""
+    float32 -> embeddings [B, dim] float32, not normalized. `mask_kind`: what a token does not
+    attend to."""
 
     def __init__(
-        self, parts: TextLayers, *, hides: Hides, length: int, hidden_score: float = HIDDEN_SCORE
+        self,
+        parts: TextLayers,
+        *,
+        mask_kind: MaskKind,
+        length: int,
+        hidden_score: float = HIDDEN_SCORE,
     ) -> None:
         super().__init__()
         if length > len(parts.positions):
@@ -58,7 +63,7 @@ class RowTower(nn.Module):
                 f"{len(parts.positions)} positions.",
                 "Tokenizer and weights do not belong together: give both of one checkpoint.",
             )
-        self.hides = hides
+        self.mask_kind = mask_kind
         self.hidden_score = hidden_score
         self.widen = parts.widen or nn.Identity()
         self.before = parts.before or nn.Identity()
@@ -66,16 +71,16 @@ class RowTower(nn.Module):
         self.after = parts.after or nn.Identity()
         self.head = parts.head
         self.register_buffer("positions", parts.positions[:length].detach().clone())
-        if hides == "future":
+        if mask_kind == "future":
             self.register_buffer("causal", causal_scores(length, hidden_score))
 
     def forward(self, token_rows: Tensor, attention_mask: Tensor, pooling: Tensor) -> Tensor:
         length = token_rows.shape[1]
         x = self.before(self.widen(token_rows) + self.get_buffer("positions")[:length])
         scores = None
-        if self.hides == "future":
+        if self.mask_kind == "future":
             scores = self.get_buffer("causal")[:, :, :length, :length]
-        elif self.hides == "padding":
+        elif self.mask_kind == "padding":
             scores = padding_scores(attention_mask, self.hidden_score)
         for layer in self.layers:
             x = layer(x, scores)
@@ -138,7 +143,7 @@ class StudentTowers:
     token_table: Tensor
     image: nn.Module
     text: TextLayers
-    hides: Hides
+    mask_kind: MaskKind
 
 
 def build_student(
@@ -154,7 +159,7 @@ def build_student(
     """Build a student; its identity hashes `model`, `facts` and the tokenizer."""
     spec, image = towers.text_spec, towers.image
     photos = image_identity(image, preprocess)  # before it is rewritten
-    text = RowTower(towers.text, hides=towers.hides, length=spec.length)
+    text = RowTower(towers.text, mask_kind=towers.mask_kind, length=spec.length)
     phone_tokenizer = convert_tokenizer(
         tokenizer, length=spec.length, pool=spec.pool, attends_to_padding=spec.attends_to_padding
     )
@@ -189,18 +194,18 @@ def read_ids(ids: NDArray[Any], mask: NDArray[Any] | None, table: Tensor, spec: 
         "last": np.full(len(ids), ids.shape[1] - 1),
     }.get(spec.pool)
     if spec.attends_to_padding:
-        seen = np.ones(ids.shape, np.float32)
+        attended = np.ones(ids.shape, np.float32)
     elif mask is not None:
-        seen = mask.astype(np.float32)
+        attended = mask.astype(np.float32)
     else:
         assert pooled is not None
-        seen = (places <= pooled[:, None]).astype(np.float32)
+        attended = (places <= pooled[:, None]).astype(np.float32)
     if pooled is None:
-        pooling = seen / seen.sum(1, keepdims=True)
+        pooling = attended / attended.sum(1, keepdims=True)
     else:
         pooling = (places == pooled[:, None]).astype(np.float32)
     rows = table[torch.from_numpy(ids.astype(np.int64))].numpy()
-    return Texts(ids.astype(np.int32), rows, seen, pooling)
+    return Texts(ids.astype(np.int32), rows, attended, pooling)
 
 
 @torch.no_grad()
@@ -250,8 +255,8 @@ class Trainable:
     def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Ids [B, L] int64 and mask [B, L] float32 of the library's own tokenizer."""
         ids, mask = self.as_exported.tokenize(texts)
-        seen = np.ones(ids.shape) if mask is None else mask
-        return torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(seen.astype(np.float32))
+        attended = np.ones(ids.shape) if mask is None else mask
+        return torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(attended.astype(np.float32))
 
 
 def freeze_unused(student: Trainable) -> None:

@@ -43,7 +43,7 @@ def bert() -> RowTower:
             layer.down.weight[5] *= LOUD
             layer.attention_norm.weight[5] = layer.mlp_norm.weight[5] = 0.05
     parts = TextLayers(text.position, text.layers, text.head, widen=text.widen, before=text.norm)
-    return RowTower(parts, hides="padding", length=LENGTH, hidden_score=MASKED_SCORE).eval()
+    return RowTower(parts, mask_kind="padding", length=LENGTH, hidden_score=MASKED_SCORE).eval()
 
 
 def inputs_of_bert() -> dict[str, np.ndarray]:
