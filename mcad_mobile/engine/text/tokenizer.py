@@ -38,7 +38,7 @@ class Encoder:
             self._split = [split_of(step) for step in header.split]
             self._model = model_of(header.model, table)
             self.unknown: int | None = header.model.get("unk")
-            self.many_scripts: bool = header.model.get("many_scripts", False)
+            self.allows_spelled_words: bool = header.model.get("many_scripts", False)
             added = header.added
             self._added = Added([token for token in added if not token[2]])
             names = [[_all(self._normalize, token[0]), *token[1:]] for token in added if token[2]]
@@ -204,11 +204,11 @@ class Tokenizer:
 
     def _is_unknown(self, word: str) -> bool:
         ids = self._ids(word, self.spec.length)
-        if self._encode.unknown in ids or self._encode.many_scripts:
+        if self._encode.unknown in ids or self._encode.allows_spelled_words:
             return self._encode.unknown in ids
         letters = [character for character in word if character.isalpha()]
-        spelled = 1 < len(letters) < _LETTERS_A_TOKEN * len(ids)
-        return spelled and not word.isascii() and not any(map(is_ideograph, letters))
+        is_spelled = 1 < len(letters) < _LETTERS_A_TOKEN * len(ids)
+        return is_spelled and not word.isascii() and not any(map(is_ideograph, letters))
 
     def _pooling(self, ids: NDArray[np.int32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.spec.pool == "mean":
