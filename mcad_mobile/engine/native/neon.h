@@ -36,10 +36,10 @@ BODY Word word_of(const Scan *s, size_t w) {
 /* Add a word's differing bits in 16 rows to the counts of weights 1 and 2; `begin`: overwrite the counts. */
 BODY void neon_count(const Scan *s, size_t row, size_t w, uint8x16_t *once, uint8x16_t *twice, int begin) {
     const uint8_t *rows = (const uint8_t *)(s->columns + w * s->stride + row);
-    Word of = word_of(s, w);
+    Word word = word_of(s, w);
     UNROLL for (int i = 0; i < 8; i++) {
-        uint8x16_t differ = veorq_u8(vld1q_u8(rows + 16 * i), of.signs);
-        uint8x16_t one = vcntq_u8(vandq_u8(differ, of.weight_1)), two = vcntq_u8(vandq_u8(differ, of.weight_2));
+        uint8x16_t differ = veorq_u8(vld1q_u8(rows + 16 * i), word.signs);
+        uint8x16_t one = vcntq_u8(vandq_u8(differ, word.weight_1)), two = vcntq_u8(vandq_u8(differ, word.weight_2));
         once[i] = begin ? one : vaddq_u8(once[i], one);
         twice[i] = begin ? two : vaddq_u8(twice[i], two);
     }
@@ -64,12 +64,12 @@ BODY void neon_distances(const Scan *s, size_t row, uint16_t *near) {
 }
 
 /* As neon_count, but dot products with 1 and 2 add bytes up to 32-bit sums. */
-BODY void dot_count(const Scan *s, size_t row, size_t w, Word of, uint32x4_t *sums) {
+BODY void dot_count(const Scan *s, size_t row, size_t w, Word word, uint32x4_t *sums) {
     const uint8_t *rows = (const uint8_t *)(s->columns + w * s->stride + row);
     UNROLL for (int i = 0; i < 8; i++) {
-        uint8x16_t differ = veorq_u8(vld1q_u8(rows + 16 * i), of.signs);
-        sums[i] = udot(sums[i], vcntq_u8(vandq_u8(differ, of.weight_1)), vdupq_n_u8(1));
-        sums[i] = udot(sums[i], vcntq_u8(vandq_u8(differ, of.weight_2)), vdupq_n_u8(2));
+        uint8x16_t differ = veorq_u8(vld1q_u8(rows + 16 * i), word.signs);
+        sums[i] = udot(sums[i], vcntq_u8(vandq_u8(differ, word.weight_1)), vdupq_n_u8(1));
+        sums[i] = udot(sums[i], vcntq_u8(vandq_u8(differ, word.weight_2)), vdupq_n_u8(2));
     }
 }
 

@@ -84,12 +84,13 @@ BODY double products(const double *residual, const uint8_t *magnitudes, const ui
     return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-BODY double products_by(const Segment *s, const Progress *n, const uint8_t *magnitudes, const uint8_t *signs, int level) {
+BODY double products_by(const Segment *s, const Progress *progress, const uint8_t *magnitudes, const uint8_t *signs,
+                        int level) {
 #if defined(__aarch64__)
-    if (level == DOT && n->digits.wide) return dot_products(&n->digits, magnitudes, signs);
-    if (level == NEON && n->digits.wide) return neon_products(&n->digits, magnitudes, signs);
+    if (level == DOT && progress->digits.wide) return dot_products(&progress->digits, magnitudes, signs);
+    if (level == NEON && progress->digits.wide) return neon_products(&progress->digits, magnitudes, signs);
 #endif
-    (void)n, (void)level;
+    (void)progress, (void)level;
     return products(s->residual, magnitudes, signs, s->dim);
 }
 
@@ -111,8 +112,8 @@ static void read_ahead(const Segment *s, const uint32_t *batch, size_t count) {
 }
 
 /* Score the first `count` candidates of the batch, which ascend. Return 0 if a record cannot be read. */
-BODY int score(const Segment *s, const Progress *n, size_t count, Best *best, int level) {
-    const uint32_t *batch = n->batch;
+BODY int score(const Segment *s, const Progress *progress, size_t count, Best *best, int level) {
+    const uint32_t *batch = progress->batch;
     uint8_t buffer[READ + PADDING], signs[MOST_SIGNS + PADDING];
     size_t most = READ / s->size, reads = 0;
     int ahead = 0;
@@ -140,7 +141,7 @@ BODY int score(const Segment *s, const Progress *n, size_t count, Best *best, in
             uint16_t scale;
             memcpy(&projection, tail + left, 2);
             memcpy(&scale, tail + left + 2, 2);
-            double sum = products_by(s, n, record, signs, level);
+            double sum = products_by(s, progress, record, signs, level);
             float cosine = (float)(sum * (double)(scale * 0x1p-24f) + projection * s->projection_step);
             s->cosines[batch[at + i]] = cosine;
             keep(best, cosine);
@@ -149,34 +150,34 @@ BODY int score(const Segment *s, const Progress *n, size_t count, Best *best, in
     return 1;
 }
 
-BODY int score_wanted(const Segment *s, Progress *n, Best *best, int level) {
+BODY int score_wanted(const Segment *s, Progress *progress, Best *best, int level) {
     size_t count = 0;
-    if (n->scored == n->wanted) return 1;
-    for (size_t i = n->scored; i < n->wanted; i++) n->marks[n->order[i]] = 1;
+    if (progress->scored == progress->wanted) return 1;
+    for (size_t i = progress->scored; i < progress->wanted; i++) progress->marks[progress->order[i]] = 1;
     for (size_t i = 0; i < s->count; i++)
-        if (n->marks[i]) n->batch[count++] = (uint32_t)i;
-    memset(n->marks, 0, s->count);
-    n->scored = n->wanted;
-    return score(s, n, count, best, level);
+        if (progress->marks[i]) progress->batch[count++] = (uint32_t)i;
+    memset(progress->marks, 0, s->count);
+    progress->scored = progress->wanted;
+    return score(s, progress, count, best, level);
 }
 
 /* Return whether more of the rest are expected to have a cosine above `beaten` than may be missed; if so, raise
  * `wanted` by their number, within bounds. */
-static int wants_more(const Segment *s, Progress *n, double beaten) {
+static int wants_more(const Segment *s, Progress *progress, double beaten) {
     double sum = 0, squares = 0, beyond = 0, expected = 0;
     size_t last = s->count, before = SIZE_MAX;
-    if (n->scored == last) return 0;
-    for (size_t i = 0; i < n->scored; i++) {
-        size_t at = n->order[i];
+    if (progress->scored == last) return 0;
+    for (size_t i = 0; i < progress->scored; i++) {
+        size_t at = progress->order[i];
         double error = rint(((double)s->cosines[at] - s->distances[at] * s->slope) * (1 / UNIT));
         sum += error;
         squares += error * error;
     }
-    double mean = sum / (double)n->scored, variance = squares / (double)n->scored - mean * mean;
+    double mean = sum / (double)progress->scored, variance = squares / (double)progress->scored - mean * mean;
     double deviation = sqrt(variance > 0 ? variance : 0);
     deviation = (deviation > 1 ? deviation : 1) * UNIT;
-    for (; last > n->scored; last--) {
-        size_t distance = s->distances[n->order[last - 1]];
+    for (; last > progress->scored; last--) {
+        size_t distance = s->distances[progress->order[last - 1]];
         if (distance != before) { /* many candidates share a distance */
             double z = (beaten - mean * UNIT - (double)distance * s->slope) / deviation;
             expected = z < 0 ? 1 : exp(z * z * -0.5) * 0.5;
@@ -185,37 +186,37 @@ static int wants_more(const Segment *s, Progress *n, double beaten) {
         beyond += expected;
         if (beyond > s->missed) break;
     }
-    size_t rest = last - n->scored;
-    n->wanted += rest < GROWTH * n->scored ? rest : GROWTH * n->scored;
+    size_t rest = last - progress->scored;
+    progress->wanted += rest < GROWTH * progress->scored ? rest : GROWTH * progress->scored;
     return rest > 0;
 }
 
 /* Counting sort by distance, then row: there are few distances. */
-static int sort_by_distance(const Segment *s, Progress *n) {
+static int sort_by_distance(const Segment *s, Progress *progress) {
     size_t furthest = 0, *next;
     for (size_t i = 0; i < s->count; i++)
         if (s->distances[i] > furthest) furthest = s->distances[i];
     if (!(next = calloc(furthest + 2, sizeof *next))) return 0;
     for (size_t i = 0; i < s->count; i++) next[s->distances[i] + 1]++;
     for (size_t d = 1; d <= furthest; d++) next[d] += next[d - 1];
-    for (size_t i = 0; i < s->count; i++) n->order[next[s->distances[i]]++] = (uint32_t)i;
+    for (size_t i = 0; i < s->count; i++) progress->order[next[s->distances[i]]++] = (uint32_t)i;
     free(next);
     return 1;
 }
 
-static int start(const Segment *s, Progress *n) {
-    n->scored = 0;
-    n->wanted = s->at_least;
-    n->order = malloc((s->count + 1) * sizeof *n->order);
-    n->batch = malloc((s->count + 1) * sizeof *n->batch);
-    n->marks = calloc(s->count + 1, 1);
-    if (!n->order || !n->batch || !n->marks) return 0;
+static int start(const Segment *s, Progress *progress) {
+    progress->scored = 0;
+    progress->wanted = s->at_least;
+    progress->order = malloc((s->count + 1) * sizeof *progress->order);
+    progress->batch = malloc((s->count + 1) * sizeof *progress->batch);
+    progress->marks = calloc(s->count + 1, 1);
+    if (!progress->order || !progress->batch || !progress->marks) return 0;
     for (size_t i = 0; i < s->count; i++) {
         s->cosines[i] = NAN;
-        n->order[i] = (uint32_t)i;
+        progress->order[i] = (uint32_t)i;
     }
 #if defined(__aarch64__)
-    Digits *d = &n->digits;
+    Digits *d = &progress->digits;
     d->padded = (s->dim + 15) / 16 * 16;
     if (!(d->wide = calloc(d->padded, DIGITS_13 * sizeof *d->wide + DIGITS_8))) return 0;
     d->narrow = (int8_t *)(d->wide + DIGITS_13 * d->padded);
@@ -224,39 +225,39 @@ static int start(const Segment *s, Progress *n) {
         d->wide = NULL;
     }
 #endif
-    return !s->distances || sort_by_distance(s, n);
+    return !s->distances || sort_by_distance(s, progress);
 }
 
 /* Return 0, or i + 1 if segment i ends before a record. */
-BODY int rescore(const Segment *segments, Progress *of, size_t count, Best *best, int level) {
+BODY int rescore(const Segment *segments, Progress *progress, size_t count, Best *best, int level) {
     for (int more = 1; more;) {
         for (size_t i = 0; i < count; i++)
-            if (!score_wanted(segments + i, of + i, best, level)) return (int)i + 1;
+            if (!score_wanted(segments + i, progress + i, best, level)) return (int)i + 1;
         double beaten = best->count < best->k ? -INFINITY : best->best[0];
         more = 0;
-        for (size_t i = 0; i < count; i++) more |= wants_more(segments + i, of + i, beaten);
+        for (size_t i = 0; i < count; i++) more |= wants_more(segments + i, progress + i, beaten);
     }
     return 0;
 }
 
 typedef int Rescore(const Segment *, Progress *, size_t, Best *);
-static int rescore_plain(const Segment *s, Progress *n, size_t count, Best *best) {
-    return rescore(s, n, count, best, 0);
+static int rescore_plain(const Segment *s, Progress *progress, size_t count, Best *best) {
+    return rescore(s, progress, count, best, 0);
 }
 #if defined(__x86_64__)
-AVX2 int rescore_avx2(const Segment *s, Progress *n, size_t count, Best *best) {
-    return rescore(s, n, count, best, 1);
+AVX2 int rescore_avx2(const Segment *s, Progress *progress, size_t count, Best *best) {
+    return rescore(s, progress, count, best, 1);
 }
-AVX512 int rescore_avx512(const Segment *s, Progress *n, size_t count, Best *best) {
-    return rescore(s, n, count, best, 2);
+AVX512 int rescore_avx512(const Segment *s, Progress *progress, size_t count, Best *best) {
+    return rescore(s, progress, count, best, 2);
 }
 static Rescore *const rescores[] = {rescore_plain, rescore_avx2, rescore_avx512};
 #elif defined(__aarch64__)
-static int rescore_neon(const Segment *s, Progress *n, size_t count, Best *best) {
-    return rescore(s, n, count, best, NEON);
+static int rescore_neon(const Segment *s, Progress *progress, size_t count, Best *best) {
+    return rescore(s, progress, count, best, NEON);
 }
-static int rescore_dot(const Segment *s, Progress *n, size_t count, Best *best) {
-    return rescore(s, n, count, best, DOT);
+static int rescore_dot(const Segment *s, Progress *progress, size_t count, Best *best) {
+    return rescore(s, progress, count, best, DOT);
 }
 static Rescore *const rescores[] = {rescore_plain, rescore_neon, rescore_dot};
 #else
@@ -265,20 +266,20 @@ static Rescore *const rescores[] = {rescore_plain};
 
 /* As `rescore`; -1 if memory runs out. */
 int mcad_rescore(const Segment *segments, size_t count, size_t k, int level) {
-    Progress *of = calloc(count + 1, sizeof *of);
+    Progress *progress = calloc(count + 1, sizeof *progress);
     Best best = {malloc(k * sizeof(float)), 0, k};
-    int done = of && best.best ? 0 : -1;
-    for (size_t i = 0; i < count && !done; i++) done = start(segments + i, of + i) ? 0 : -1;
-    if (!done) done = rescores[level](segments, of, count, &best);
-    for (size_t i = 0; of && i < count; i++) {
-        free(of[i].order);
-        free(of[i].batch);
-        free(of[i].marks);
+    int done = progress && best.best ? 0 : -1;
+    for (size_t i = 0; i < count && !done; i++) done = start(segments + i, progress + i) ? 0 : -1;
+    if (!done) done = rescores[level](segments, progress, count, &best);
+    for (size_t i = 0; progress && i < count; i++) {
+        free(progress[i].order);
+        free(progress[i].batch);
+        free(progress[i].marks);
 #if defined(__aarch64__)
-        free(of[i].digits.wide);
+        free(progress[i].digits.wide);
 #endif
     }
-    free(of);
+    free(progress);
     free(best.best);
     return done;
 }

@@ -205,15 +205,15 @@ AVX2 void measure_avx2(const Scan *s, size_t start, size_t n, uint16_t *near) {
     const __m256i once = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1,
                                           2, 2, 3, 2, 3, 3, 4);
     const __m256i twice = _mm256_add_epi8(once, once);
-    __m256i of[MOST_WORDS][5]; /* signs; weights 1 and 2, each for the low and high half of bytes */
+    __m256i query[MOST_WORDS][5]; /* signs; weights 1 and 2, each for the low and high half of bytes */
     for (size_t w = 0; w < s->words; w++) {
         __m256i weight_1 = _mm256_set1_epi64x((int64_t)s->query[s->words + w]);
         __m256i weight_2 = _mm256_set1_epi64x((int64_t)s->query[2 * s->words + w]);
-        of[w][0] = _mm256_set1_epi64x((int64_t)s->query[w]);
-        of[w][1] = _mm256_and_si256(weight_1, low);
-        of[w][2] = _mm256_and_si256(_mm256_srli_epi16(weight_1, 4), low);
-        of[w][3] = _mm256_and_si256(weight_2, low);
-        of[w][4] = _mm256_and_si256(_mm256_srli_epi16(weight_2, 4), low);
+        query[w][0] = _mm256_set1_epi64x((int64_t)s->query[w]);
+        query[w][1] = _mm256_and_si256(weight_1, low);
+        query[w][2] = _mm256_and_si256(_mm256_srli_epi16(weight_1, 4), low);
+        query[w][3] = _mm256_and_si256(weight_2, low);
+        query[w][4] = _mm256_and_si256(_mm256_srli_epi16(weight_2, 4), low);
     }
     size_t done = 0;
     for (; done + ROWS <= n; done += ROWS) {
@@ -224,12 +224,12 @@ AVX2 void measure_avx2(const Scan *s, size_t start, size_t n, uint16_t *near) {
             for (size_t w = first; w < end; w++) {
                 const __m256i *rows = (const __m256i *)(s->columns + w * s->stride + start + done);
                 for (int i = 0; i < 4; i++) {
-                    __m256i differ = _mm256_xor_si256(_mm256_loadu_si256(rows + i), of[w][0]);
+                    __m256i differ = _mm256_xor_si256(_mm256_loadu_si256(rows + i), query[w][0]);
                     __m256i high = _mm256_srli_epi16(differ, 4);
-                    __m256i ones = _mm256_add_epi8(_mm256_shuffle_epi8(once, _mm256_and_si256(differ, of[w][1])),
-                                                   _mm256_shuffle_epi8(once, _mm256_and_si256(high, of[w][2])));
-                    __m256i twos = _mm256_add_epi8(_mm256_shuffle_epi8(twice, _mm256_and_si256(differ, of[w][3])),
-                                                   _mm256_shuffle_epi8(twice, _mm256_and_si256(high, of[w][4])));
+                    __m256i ones = _mm256_add_epi8(_mm256_shuffle_epi8(once, _mm256_and_si256(differ, query[w][1])),
+                                                   _mm256_shuffle_epi8(once, _mm256_and_si256(high, query[w][2])));
+                    __m256i twos = _mm256_add_epi8(_mm256_shuffle_epi8(twice, _mm256_and_si256(differ, query[w][3])),
+                                                   _mm256_shuffle_epi8(twice, _mm256_and_si256(high, query[w][4])));
                     bytes[i] = _mm256_add_epi8(bytes[i], _mm256_add_epi8(ones, twos));
                 }
             }
