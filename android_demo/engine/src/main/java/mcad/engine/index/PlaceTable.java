@@ -11,7 +11,7 @@ import mcad.engine.McadException;
  * row are equal. Damage is detected when a place is read.
  */
 final class PlaceTable {
-    private static final int MANY = 1 << 16;
+    private static final int CHUNK = 1 << 16;
 
     private final SegmentFile file;
     private final long offset;
@@ -130,8 +130,8 @@ final class PlaceTable {
     }
 
     private void visit(Visitor visitor) throws IOException {
-        for (int start = 0; start < photos; start += MANY) {
-            int count = Math.min(MANY, photos - start);
+        for (int start = 0; start < photos; start += CHUNK) {
+            int count = Math.min(CHUNK, photos - start);
             IntBuffer rows = file.read(offset + 4L * start, 4 * count).asIntBuffer();
             for (int i = 0; i < count; i++) {
                 visitor.see(start + i, checked(rows.get(i)));

@@ -13,50 +13,50 @@ import mcad.engine.base.Vectors;
 final class SampleQueries {
     static final int K = 10;
     private static final int QUERIES = 48;
-    private static final int MANY = 80;
-    private static final double HELD = 0.997;
-    private static final double HELD_EVENLY = 0.999;
-    private static final double EVENLY = 0.4;
-    private static final double TURNED_FURTHER = 4;
+    private static final int LARGE_K = 80;
+    private static final double RECALL = 0.997;
+    private static final double EVEN_RECALL = 0.999;
+    private static final double MIN_EVENNESS = 0.4;
+    private static final double EVEN_TANGENT = 4;
     private static final double EXPONENT = 0.5;
-    private static final double LEAST_EXPONENT = 0.45;
-    private static final double STEEPER = 0.05;
-    private static final double LEAST_GROWTH = 0.5;
-    private static final double[] TYPICAL = {0.9, 0.95, 0.98};
-    private static final int MEASURED_FROM = 4096;
-    private static final int EVERY = 8;
+    private static final double MIN_EXPONENT = 0.45;
+    private static final double EXPONENT_MARGIN = 0.05;
+    private static final double MIN_GROWTH = 0.5;
+    private static final double[] GROWTH_SHARES = {0.9, 0.95, 0.98};
+    private static final int EXPONENT_FROM = 4096;
+    private static final int SUBSAMPLE_STEP = 8;
 
     private final long[][] codes;
     private final float[][] queries = new float[2 * QUERIES][];
-    private final int[] own = new int[2 * QUERIES];
+    private final int[] sourceRows = new int[2 * QUERIES];
     /** The 10 best of all photos, the 10 best of every eighth photo, and the 80 best of all. */
     private final int[][][] best = new int[3][2 * QUERIES][];
-    private final double held;
+    private final double recall;
     private int count;
 
     SampleQueries(List<float[]> sample, float[] axis, long[][] codes) {
         this.codes = codes;
         int step = -Math.floorDiv(-sample.size(), QUERIES);
         Random random = new Random(1);
-        boolean evenly = evenness(sample, axis, step) > EVENLY;
-        held = evenly ? HELD_EVENLY : HELD;
+        boolean isEven = evenness(sample, axis, step) > MIN_EVENNESS;
+        recall = isEven ? EVEN_RECALL : RECALL;
         for (int p = 0; p < sample.size(); p += step) {
             add(p, sample.get(p));
-            add(p, turned(sample.get(p), axis, evenly ? TURNED_FURTHER : 1, random));
+            add(p, turned(sample.get(p), axis, isEven ? EVEN_TANGENT : 1, random));
         }
         float[] scores = new float[sample.size()];
         for (int q = 0; q < count; q++) {
             for (int p = 0; p < scores.length; p++) {
-                scores[p] = p == own[q] ? -2 : (float) Vectors.dot(sample.get(p), queries[q]);
+                scores[p] = p == sourceRows[q] ? -2 : (float) Vectors.dot(sample.get(p), queries[q]);
             }
             best[0][q] = best(scores, 1, K);
-            best[1][q] = best(scores, EVERY, K);
-            best[2][q] = best(scores, 1, MANY);
+            best[1][q] = best(scores, SUBSAMPLE_STEP, K);
+            best[2][q] = best(scores, 1, LARGE_K);
         }
     }
 
     private void add(int row, float[] query) {
-        own[count] = row;
+        sourceRows[count] = row;
         queries[count++] = query;
     }
 
@@ -119,10 +119,10 @@ final class SampleQueries {
                     long differ = codes[p][w] ^ words[w];
                     distance += Long.bitCount(differ & words[width + w]) + 2 * Long.bitCount(differ & words[2 * width + w]);
                 }
-                distances[p] = p == own[q] ? Integer.MAX_VALUE : distance;
+                distances[p] = p == sourceRows[q] ? Integer.MAX_VALUE : distance;
             }
             for (int kind = 0; kind < 3; kind++) {
-                int step = kind == 1 ? EVERY : 1;
+                int step = kind == 1 ? SUBSAMPLE_STEP : 1;
                 int[] sorted = new int[-Math.floorDiv(-distances.length, step)];
                 for (int at = 0; at < sorted.length; at++) {
                     sorted[at] = distances[at * step];
@@ -137,13 +137,13 @@ final class SampleQueries {
         return fit(ranks);
     }
 
-    /** The photos that the scanned cells must hold; {@code ofPhotos}: the cell of each photo of the sample. */
-    CandidateCount fitToCells(Cells cells, int[] ofPhotos) {
+    /** The photos that the scanned cells must hold; {@code cellOfPhoto}: the cell of each photo of the sample. */
+    CandidateCount fitToCells(Cells cells, int[] cellOfPhoto) {
         int[][] ranks = ranks();
         for (int kind = 0; kind < 3; kind++) {
             int[] sizes = new int[cells.count];
-            for (int p = 0; p < ofPhotos.length; p += kind == 1 ? EVERY : 1) {
-                sizes[ofPhotos[p]]++;
+            for (int p = 0; p < cellOfPhoto.length; p += kind == 1 ? SUBSAMPLE_STEP : 1) {
+                sizes[cellOfPhoto[p]]++;
             }
             for (int q = 0; q < count; q++) {
                 int[] upTo = new int[cells.count];
@@ -154,7 +154,7 @@ final class SampleQueries {
                 }
                 int k = best[kind][q].length;
                 for (int i = 0; i < k; i++) {
-                    ranks[kind][q * k + i] = upTo[ofPhotos[best[kind][q][i]]];
+                    ranks[kind][q * k + i] = upTo[cellOfPhoto[best[kind][q][i]]];
                 }
             }
         }
@@ -174,14 +174,14 @@ final class SampleQueries {
         for (int[] kind : ranks) {
             Arrays.sort(kind);
         }
-        double whole = at(ranks[0], held);
+        double whole = at(ranks[0], recall);
         double exponent = EXPONENT;
-        if (codes.length >= MEASURED_FROM) {
-            exponent = slope(ranks[1], ranks[0], EVERY) + STEEPER;
-            exponent = Math.min(Math.max(exponent, LEAST_EXPONENT), 1);
+        if (codes.length >= EXPONENT_FROM) {
+            exponent = slope(ranks[1], ranks[0], SUBSAMPLE_STEP) + EXPONENT_MARGIN;
+            exponent = Math.min(Math.max(exponent, MIN_EXPONENT), 1);
         }
-        double growth = slope(ranks[0], ranks[2], (double) MANY / K);
-        growth = Math.min(Math.max(growth, LEAST_GROWTH), 1);
+        double growth = slope(ranks[0], ranks[2], (double) LARGE_K / K);
+        growth = Math.min(Math.max(growth, MIN_GROWTH), 1);
         double factor = whole / (Math.pow(codes.length, exponent) * Math.pow(K, growth));
         return new CandidateCount(factor, exponent, growth);
     }
@@ -194,10 +194,10 @@ final class SampleQueries {
     /** The exponent e for which ranks grow by {@code times} ^ e, on average. */
     private static double slope(int[] small, int[] large, double times) {
         double sum = 0;
-        for (double share : TYPICAL) {
+        for (double share : GROWTH_SHARES) {
             sum += Math.log((double) at(large, share) / at(small, share));
         }
-        return sum / (TYPICAL.length * Math.log(times));
+        return sum / (GROWTH_SHARES.length * Math.log(times));
     }
 
     /** The count of sorted numbers that are at most {@code most}. */

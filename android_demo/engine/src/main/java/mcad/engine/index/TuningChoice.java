@@ -5,26 +5,26 @@ import java.util.List;
 
 /** Chooses the cheapest tuning (docs/index-format.md) by the estimated cost of a search on a server core. */
 final class TuningChoice {
-    private static final int LEAST_PHOTOS = 256;
+    private static final int MIN_TUNED = 256;
     private static final int SAMPLE_NUMBERS = 1 << 21; // half of Python's: phones have less memory
-    private static final int LEAST_SAMPLE = 2048;
+    private static final int MIN_SAMPLE = 2048;
     private static final int K = SampleQueries.K;
     private static final double NS_BYTE = 0.1;
     private static final double NS_PHOTO = 1500;
     private static final double NS_PHOTO_BYTE = 0.6;
-    private static final double NS_LOOK = 40;
+    private static final double NS_PRESCANNED = 40;
     private static final double NS_WORD = 60;
     private static final double NS_CELLS = 150_000;
     private static final double NS_CELL_DIM = 0.1;
-    private static final double WIDER = 1.5;
-    private static final double WORTH = 1.05;
+    private static final double PRESCAN_FACTOR = 1.5;
+    private static final double COST_TOLERANCE = 1.05;
     /** Texts may need more candidates than photos; pass 2 stops early anyway. */
-    private static final double SPARE = 2;
+    private static final double CANDIDATE_FACTOR = 2;
     private static final int PHOTOS_A_CELL = 50;
-    private static final int FEWEST_CELLS = 16;
-    private static final int MOST_CELLS = 256;
+    private static final int MIN_CELLS = 16;
+    private static final int MAX_CELLS = 256;
     /** The sample's photos are nearer to the centroids computed from them than other photos are. */
-    private static final double CELLS_WIDER = 1.5;
+    private static final double CELLS_FACTOR = 1.5;
 
     private final int dim;
     private final int photos;
@@ -39,33 +39,34 @@ final class TuningChoice {
     }
 
     static int sampleSize(int dim) {
-        return Math.max(SAMPLE_NUMBERS / dim, LEAST_SAMPLE);
+        return Math.max(SAMPLE_NUMBERS / dim, MIN_SAMPLE);
     }
 
     /** Choose the tuning for {@code photos} photos from a sample of their rotated embeddings. */
     static Tuning of(List<float[]> sample, float[] axis, int photos, CellRule rule) {
         int dim = axis.length;
-        if (sample.size() < LEAST_PHOTOS || dim < 64) {
+        if (sample.size() < MIN_TUNED || dim < 64) {
             return Tuning.none();
         }
         BitWeights.Fit fit = new BitWeights.Fit(sample, axis);
         SampleQueries queries = new SampleQueries(sample, axis, fit.codes);
         List<Tuning> tunings = tunings(fit, queries);
-        TuningChoice without = new TuningChoice(dim, photos, null, null);
+        TuningChoice withoutCells = new TuningChoice(dim, photos, null, null);
         int count = photos < rule.photos() ? 0 : cells(sample.size());
         if (count == 0) {
-            return without.chosen(tunings);
+            return withoutCells.choose(tunings);
         }
         Cells cells = Cells.of(sample, axis, count);
-        CandidateCount candidates = wider(CELLS_WIDER, queries.fitToCells(cells, cells.of(sample, axis)));
-        TuningChoice within = new TuningChoice(dim, photos, cells, candidates);
-        return (within.least(tunings) < rule.worth() * without.least(tunings) ? within : without).chosen(tunings);
+        CandidateCount candidates = scale(CELLS_FACTOR, queries.fitToCells(cells, cells.of(sample, axis)));
+        TuningChoice withCells = new TuningChoice(dim, photos, cells, candidates);
+        boolean worthIt = withCells.leastCost(tunings) < rule.worth() * withoutCells.leastCost(tunings);
+        return (worthIt ? withCells : withoutCells).choose(tunings);
     }
 
     /** The number of cells that a sample suffices for; 0 for none. */
     private static int cells(int sample) {
-        int count = Math.min(MOST_CELLS, sample / PHOTOS_A_CELL);
-        return count < FEWEST_CELLS ? 0 : count;
+        int count = Math.min(MAX_CELLS, sample / PHOTOS_A_CELL);
+        return count < MIN_CELLS ? 0 : count;
     }
 
     /** Tunings that scan a quarter, half, three quarters and all of the bits, each also after a prescan of fewer. */
@@ -80,12 +81,12 @@ final class TuningChoice {
             for (Prescan prescan : narrower) {
                 tunings.add(new Tuning(bitWeights, candidates, prescan, null, null));
             }
-            narrower.add(new Prescan(scanned, wider(WIDER, candidates)));
+            narrower.add(new Prescan(scanned, scale(PRESCAN_FACTOR, candidates)));
         }
         return tunings;
     }
 
-    private double least(List<Tuning> tunings) {
+    private double leastCost(List<Tuning> tunings) {
         double least = Double.POSITIVE_INFINITY;
         for (Tuning tuning : tunings) {
             least = Math.min(least, cost(tuning));
@@ -94,16 +95,17 @@ final class TuningChoice {
     }
 
     /** The fewest bits whose cost is near the minimum, and the cheapest way to scan them. */
-    private Tuning chosen(List<Tuning> tunings) {
-        double least = least(tunings);
+    private Tuning choose(List<Tuning> tunings) {
+        double least = leastCost(tunings);
         Tuning chosen = null;
         for (Tuning tuning : tunings) {
-            boolean cheap = cost(tuning) <= WORTH * least;
+            boolean cheap = cost(tuning) <= COST_TOLERANCE * least;
             if (cheap && (chosen == null || chosen.bitWeights() == tuning.bitWeights() && cost(tuning) < cost(chosen))) {
                 chosen = tuning;
             }
         }
-        return new Tuning(chosen.bitWeights(), wider(SPARE, chosen.candidates()), chosen.prescan(), cells, cellCandidates);
+        CandidateCount candidates = scale(CANDIDATE_FACTOR, chosen.candidates());
+        return new Tuning(chosen.bitWeights(), candidates, chosen.prescan(), cells, cellCandidates);
     }
 
     /** The time of a search, in ns. */
@@ -112,7 +114,7 @@ final class TuningChoice {
         int bits = tuning.prescan() == null ? scanned : tuning.prescan().bits();
         double cost = tuning.candidates().of(photos, K) * (NS_PHOTO + dim * NS_PHOTO_BYTE);
         if (tuning.prescan() != null) {
-            cost += tuning.prescan().candidates().of(photos, K) * (NS_LOOK + (scanned - bits) / 64 * NS_WORD);
+            cost += tuning.prescan().candidates().of(photos, K) * (NS_PRESCANNED + (scanned - bits) / 64 * NS_WORD);
         }
         if (cells == null) {
             return cost + photos * (bits / 8.0) * NS_BYTE;
@@ -121,7 +123,7 @@ final class TuningChoice {
         return cost + order + cellCandidates.of(photos, K) * (bits / 8.0) * NS_BYTE;
     }
 
-    private static CandidateCount wider(double times, CandidateCount candidates) {
-        return new CandidateCount(times * candidates.factor(), candidates.exponent(), candidates.growth());
+    private static CandidateCount scale(double factor, CandidateCount candidates) {
+        return new CandidateCount(factor * candidates.factor(), candidates.exponent(), candidates.growth());
     }
 }
