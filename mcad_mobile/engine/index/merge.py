@@ -47,15 +47,15 @@ def plan_merge(
     total = sum(live) + added
     if total >= MIN_TUNED and total >= axis_growth * axis_photos:
         return list(range(len(live))), True
-    absorbed = {
+    merged = {
         i for i, alive in enumerate(live) if deleted[i] > _MAX_DELETED * (alive + deleted[i])
     }
-    size = added + sum(live[i] for i in absorbed)
+    size = added + sum(live[i] for i in merged)
     for i in sorted(range(len(live)), key=lambda i: live[i]):
-        if i not in absorbed and live[i] <= 2 * size:
-            absorbed.add(i)
+        if i not in merged and live[i] <= 2 * size:
+            merged.add(i)
             size += live[i]
-    return sorted(absorbed), False
+    return sorted(merged), False
 
 
 class Spool:

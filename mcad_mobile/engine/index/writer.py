@@ -218,19 +218,19 @@ class IndexWriter:
         frame = self._frame_in_use(live)
         deleted, added = [len(rows) for rows in self._deleted], len(self._pending)
         growth = self._limits.axis_growth
-        absorbed, new_axis = plan_merge(live, deleted, added, frame.axis_photos, growth)
+        merged, new_axis = plan_merge(live, deleted, added, frame.axis_photos, growth)
         if self._merge_all:
-            absorbed = list(range(len(live)))
+            merged = list(range(len(live)))
         entries = [
             structs.replace(entry, deleted=self._current(i).deleted.tolist())
             for i, entry in enumerate(self._manifest.segments)
-            if i not in absorbed
+            if i not in merged
         ]
-        photos = added + sum(live[i] for i in absorbed)
+        photos = added + sum(live[i] for i in merged)
         generation = self._manifest.generation + 1
         if photos:
             pending: list[Item] = sorted((path, *at) for path, at in self._pending.items())
-            written = self._written_rows(absorbed, pending)
+            written = self._written_rows(merged, pending)
             for i in {number for number, _ in written} - {len(self._segments)}:
                 # Copying unchecked bytes would give damaged data a valid checksum.
                 self._segments[i].segment.verify()
@@ -243,7 +243,7 @@ class IndexWriter:
                 self._new_stamps,
                 self._new_times,
             )
-            items = [*(segment_items(self._current(i), i) for i in absorbed), pending]
+            items = [*(segment_items(self._current(i), i) for i in merged), pending]
             name = segment_name(generation)
             entries.append(self._write_segment(name, photos, frame, written, merger, items))
         manifest = structs.replace(
@@ -316,11 +316,11 @@ class IndexWriter:
         return _Frame(axis, photos, choose_tuning(sample, axis, photos, self._limits))
 
     def _written_rows(
-        self, absorbed: Sequence[int], pending: Sequence[Item]
+        self, merged: Sequence[int], pending: Sequence[Item]
     ) -> list[tuple[int, Rows]]:
         """Return the rows that a commit writes, ascending, by the number of their source. A source
         comes twice if some of its rows have moved."""
-        written = [(i, self._current(i).live_rows()) for i in absorbed]
+        written = [(i, self._current(i).live_rows()) for i in merged]
         for i in {item[1] for item in pending}:
             rows = np.array([row for _, source, row in pending if source == i], np.intp)
             written.append((i, np.sort(rows)))

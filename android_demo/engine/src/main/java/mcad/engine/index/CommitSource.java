@@ -82,32 +82,32 @@ final class CommitSource {
     }
 
     /** The cell of each photo in the order in which {@link #merge} writes them: at most 65,535 cells fit in a char. */
-    char[] cells(boolean[] absorbed, float[] axis, Cells cells, int photos) throws IOException {
-        boolean[] known = new boolean[segments.size()];
-        for (int s = 0; s < known.length; s++) {
+    char[] cells(boolean[] merged, float[] axis, Cells cells, int photos) throws IOException {
+        boolean[] hasCells = new boolean[segments.size()];
+        for (int s = 0; s < hasCells.length; s++) {
             Segment segment = segments.get(s).segment();
-            known[s] = Arrays.equals(segment.axis, axis) && cells.isSame(segment.cells);
+            hasCells[s] = Arrays.equals(segment.axis, axis) && cells.isSame(segment.cells);
         }
-        char[] found = new char[photos];
+        char[] cellOfPhoto = new char[photos];
         int[] steps = new int[dim];
         Cells.Nearest nearest = cells.new Nearest();
-        Merged rows = new Merged(absorbed);
+        MergedRows rows = new MergedRows(merged);
         for (int at = 0; rows.next(); at++) {
             Pending item = rows.item;
-            if (item.source != SPOOL && known[item.source]) {
+            if (item.source != SPOOL && hasCells[item.source]) {
                 PlaceTable places = segments.get(item.source).segment().places;
-                found[at] = (char) places.cellOf(places.of(item.row));
+                cellOfPhoto[at] = (char) places.cellOf(places.of(item.row));
             } else {
                 Cells.residual(embedding(item), axis, steps);
-                found[at] = (char) nearest.to(steps);
+                cellOfPhoto[at] = (char) nearest.to(steps);
             }
         }
-        return found;
+        return cellOfPhoto;
     }
 
     /** Write the rows of the merged segments and the pending photos, by ascending path. */
-    void merge(boolean[] absorbed, float[] axis, SegmentWriter out) throws IOException {
-        Merged rows = new Merged(absorbed);
+    void merge(boolean[] merged, float[] axis, SegmentWriter out) throws IOException {
+        MergedRows rows = new MergedRows(merged);
         while (rows.next()) {
             Pending item = rows.item;
             encode(item, axis);
@@ -143,21 +143,21 @@ final class CommitSource {
         return deleted.get(s).nextClearBit(row);
     }
 
-    /** Walks absorbed segments and pending photos by ascending path. */
-    private final class Merged {
+    /** Walks merged segments and pending photos by ascending path. */
+    private final class MergedRows {
         byte[] path;
         Pending item;
         private final List<Cursor> cursors = new ArrayList<>();
-        private final Iterator<Map.Entry<byte[], Pending>> fresh = pending.entrySet().iterator();
+        private final Iterator<Map.Entry<byte[], Pending>> pendingEntries = pending.entrySet().iterator();
         private Map.Entry<byte[], Pending> pendingNext;
 
-        Merged(boolean[] absorbed) throws IOException {
-            for (int s = 0; s < absorbed.length; s++) {
-                if (absorbed[s]) {
+        MergedRows(boolean[] merged) throws IOException {
+            for (int s = 0; s < merged.length; s++) {
+                if (merged[s]) {
                     cursors.add(new Cursor(s));
                 }
             }
-            pendingNext = fresh.hasNext() ? fresh.next() : null;
+            pendingNext = pendingEntries.hasNext() ? pendingEntries.next() : null;
         }
 
         boolean next() throws IOException {
@@ -173,7 +173,7 @@ final class CommitSource {
             if (first == null || pendingNext != null && PathBytes.compare(pendingNext.getKey(), first.path) < 0) {
                 path = pendingNext.getKey();
                 item = pendingNext.getValue();
-                pendingNext = fresh.hasNext() ? fresh.next() : null;
+                pendingNext = pendingEntries.hasNext() ? pendingEntries.next() : null;
             } else {
                 Segment segment = segments.get(first.segment).segment();
                 path = first.path;

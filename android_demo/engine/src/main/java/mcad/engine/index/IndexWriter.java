@@ -161,7 +161,7 @@ public final class IndexWriter implements Closeable {
         List<Manifest.Entry> entries = new ArrayList<>();
         Set<Integer> sources = new HashSet<>();
         for (int s = 0; s < live.length; s++) {
-            if (plan.absorbed()[s]) {
+            if (plan.merged()[s]) {
                 photos += live[s];
                 sources.add(s);
             } else {
@@ -187,10 +187,10 @@ public final class IndexWriter implements Closeable {
             if (photos < index.cellRule().photos()) {
                 tuning = tuning.withoutCells();
             }
-            char[] cells = tuning.cells() == null ? null : source.cells(plan.absorbed(), axis, tuning.cells(), photos);
+            char[] cells = tuning.cells() == null ? null : source.cells(plan.merged(), axis, tuning.cells(), photos);
             String name = Manifest.segmentName(generation);
             try (SegmentWriter out = new SegmentWriter(index.directory.resolve(name), axis, tuning, cells, photos)) {
-                source.merge(plan.absorbed(), axis, out);
+                source.merge(plan.merged(), axis, out);
                 long crc = out.finish(axisPhotos);
                 entries.add(new Manifest.Entry(name, photos, crc, new int[0], tuning.candidates(),
                     tuning.prescan(), tuning.cellCandidates()));

@@ -9,38 +9,38 @@ import java.util.List;
  * computed; else those with too many deleted rows, and each segment at most twice as large as those merged before it,
  * so that segment sizes at least double.
  */
-record MergePlan(boolean[] absorbed, boolean newAxis) {
+record MergePlan(boolean[] merged, boolean newAxis) {
     private static final int AXIS_FROM = 256;
     private static final int AXIS_GROWTH = 8;
     private static final double MOST_DELETED = 1 / 8.0;
 
     /** {@code live} and {@code deleted} rows of each segment; {@code axisPhotos}: how many photos the axis is from. */
     static MergePlan of(int[] live, int[] deleted, int added, long axisPhotos) {
-        boolean[] absorbed = new boolean[live.length];
+        boolean[] merged = new boolean[live.length];
         long total = added;
         for (int rows : live) {
             total += rows;
         }
         if (total >= AXIS_FROM && total >= AXIS_GROWTH * axisPhotos) {
-            Arrays.fill(absorbed, true);
-            return new MergePlan(absorbed, true);
+            Arrays.fill(merged, true);
+            return new MergePlan(merged, true);
         }
         long size = added;
         List<Integer> bySize = new ArrayList<>();
         for (int i = 0; i < live.length; i++) {
             bySize.add(i);
             if (deleted[i] > MOST_DELETED * (live[i] + deleted[i])) {
-                absorbed[i] = true;
+                merged[i] = true;
                 size += live[i];
             }
         }
         bySize.sort((a, b) -> Integer.compare(live[a], live[b]));
         for (int i : bySize) {
-            if (!absorbed[i] && live[i] <= 2 * size) {
-                absorbed[i] = true;
+            if (!merged[i] && live[i] <= 2 * size) {
+                merged[i] = true;
                 size += live[i];
             }
         }
-        return new MergePlan(absorbed, false);
+        return new MergePlan(merged, false);
     }
 }
