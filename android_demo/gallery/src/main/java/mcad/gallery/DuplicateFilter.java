@@ -9,23 +9,23 @@ import mcad.engine.index.PhotoIndex;
 /** Filters photos that are duplicates of earlier results, by their embeddings in the index. */
 final class DuplicateFilter {
     private final PhotoIndex index;
-    private final float sameFrom;
+    private final float threshold;
     private final List<float[]> shown = new ArrayList<>();
 
-    /** {@code sameFrom}: the least cosine of two duplicates; over 1 to filter none. */
-    DuplicateFilter(PhotoIndex index, float sameFrom) {
+    /** {@code threshold}: the least cosine of two duplicates; over 1 to filter none. */
+    DuplicateFilter(PhotoIndex index, float threshold) {
         this.index = index;
-        this.sameFrom = sameFrom;
+        this.threshold = threshold;
     }
 
     /** Whether the photo duplicates no earlier one; if so, later photos are compared with it too. */
     boolean isNew(String path) throws IOException {
-        if (sameFrom > 1) {
+        if (threshold > 1) {
             return true;
         }
         float[] embedding = index.embedding(path);
         for (float[] before : shown) {
-            if (Vectors.cosine(before, embedding) >= sameFrom) {
+            if (Vectors.cosine(before, embedding) >= threshold) {
                 return false;
             }
         }

@@ -17,7 +17,7 @@ import mcad.engine.photos.PhotoDecoder;
 /** The half of {@link PhotoSearch} that searches. Confined to the search thread. */
 final class Finder implements Closeable {
     private static final int WIDER = 4;
-    private static final float NEVER_SAME = 2;
+    private static final float NO_DUPLICATES = 2;
     /** Errors after which a bundle or an index cannot be used at all. */
     private static final Set<McadException.Kind> BROKEN = EnumSet.of(McadException.Kind.BUNDLE,
         McadException.Kind.TOWER, McadException.Kind.INDEX, McadException.Kind.DAMAGED);
@@ -31,7 +31,7 @@ final class Finder implements Closeable {
     private PhotoMetadata numbered;
     private RowNumbers rowNumbers;
     private CachedRows cachedRows;
-    private volatile float sameFrom = NEVER_SAME;
+    private volatile float duplicateThreshold = NO_DUPLICATES;
 
     /** Rows, with the filter and photos that they were computed for. */
     private record CachedRows(PhotoIndex index, PhotoMetadata metadata, Filter filter, Folders chosen, Rows rows) {}
@@ -87,7 +87,7 @@ final class Finder implements Closeable {
 
     /** See {@link PhotoSearch#hideDuplicates}; from any thread. */
     void hideDuplicates(float cosine) {
-        sameFrom = cosine;
+        duplicateThreshold = cosine;
     }
 
     PhotoIndex index() throws IOException {
@@ -97,14 +97,14 @@ final class Finder implements Closeable {
     /** The engine, with its text tower loaded. */
     SearchEngine engine() throws IOException {
         if (engine == null) {
-            SearchEngine made = installed.searched().newEngine(1, false, setup);
+            SearchEngine opened = installed.searched().newEngine(1, false, setup);
             try {
-                made.warmUp();
+                opened.warmUp();
             } catch (IOException error) {
-                made.close();
+                opened.close();
                 throw McadException.of(McadException.Kind.TOWER, error);
             }
-            engine = made;
+            engine = opened;
         }
         return engine;
     }
@@ -127,29 +127,30 @@ final class Finder implements Closeable {
         for (int count = k;; count = (int) Math.min((long) count * WIDER, Integer.MAX_VALUE / 2)) {
             SearchEngine.Found found = query.ask(open, rows, count);
             first = first == null ? found : first;
-            List<SearchEngine.Result> seen = seen(open, found.results(), k);
-            if (seen.size() == k || found.results().size() < count) {
+            List<SearchEngine.Result> visible = visible(open, found.results(), k);
+            if (visible.size() == k || found.results().size() < count) {
                 timings.addAll(first.ms());
-                return first.with(seen);
+                return first.with(visible);
             }
         }
     }
 
     /** The first {@code k} results that the app may see and that do not duplicate an earlier one. */
-    private List<SearchEngine.Result> seen(PhotoIndex open, List<SearchEngine.Result> found, int k) throws IOException {
+    private List<SearchEngine.Result> visible(PhotoIndex open, List<SearchEngine.Result> results, int k)
+            throws IOException {
         List<String> paths = new ArrayList<>();
-        for (SearchEngine.Result result : found) {
+        for (SearchEngine.Result result : results) {
             paths.add(result.path());
         }
-        Set<String> visible = paths.isEmpty() ? Collections.emptySet() : setup.library().visible(paths);
-        List<SearchEngine.Result> seen = new ArrayList<>();
-        DuplicateFilter duplicates = new DuplicateFilter(open, sameFrom);
-        for (SearchEngine.Result result : found) {
-            if (seen.size() < k && visible.contains(result.path()) && duplicates.isNew(result.path())) {
-                seen.add(result);
+        Set<String> visiblePaths = paths.isEmpty() ? Collections.emptySet() : setup.library().visible(paths);
+        List<SearchEngine.Result> visible = new ArrayList<>();
+        DuplicateFilter duplicates = new DuplicateFilter(open, duplicateThreshold);
+        for (SearchEngine.Result result : results) {
+            if (visible.size() < k && visiblePaths.contains(result.path()) && duplicates.isNew(result.path())) {
+                visible.add(result);
             }
         }
-        return seen;
+        return visible;
     }
 
     /** The rows to search; null for all. Cached until the index, the phone's listing or the filter changes. */
