@@ -156,8 +156,8 @@ public final class IndexRun {
         List<PhotoLibrary.Item> work = withoutExcluded(difference);
         MovedPhotos movedPhotos = new MovedPhotos(difference.unlisted, work, this::stamp);
         // Photos that may have moved are dropped only after all listed photos were read.
-        boolean later = movedPhotos.anyMayBeFound();
-        int deleted = later ? 0 : drop(index, listing, difference, movedPhotos, libraryState);
+        boolean dropsLast = movedPhotos.anyMayBeFound();
+        int deleted = dropsLast ? 0 : drop(index, listing, difference, movedPhotos, libraryState);
         int total = listing.items().size();
         int done = total - work.size();
         if (!work.isEmpty() && !conditions.isStopped()) {
@@ -177,7 +177,7 @@ public final class IndexRun {
             }
             progress.committed(index.photos());
         }
-        if (later && done == total) {
+        if (dropsLast && done == total) {
             deleted = drop(index, listing, difference, movedPhotos, libraryState);
         }
         return new Outcome(added, moved, deleted, skipped, total - done, index.photos(), rebuilt);
@@ -208,9 +208,9 @@ public final class IndexRun {
         try (IndexWriter writer = index.writer()) {
             for (Difference.KnownPhoto known : new ArrayList<>(difference.changed.values())) {
                 if (renumbered.contains(library.volume(known.path()))) {
-                    String away = StalePaths.path(known.path());
-                    writer.move(known.path(), away, known.stamp(), known.contentStamp());
-                    stale.add(new Difference.KnownPhoto(away, known.stamp(), known.contentStamp()));
+                    String stalePath = StalePaths.path(known.path());
+                    writer.move(known.path(), stalePath, known.stamp(), known.contentStamp());
+                    stale.add(new Difference.KnownPhoto(stalePath, known.stamp(), known.contentStamp()));
                     difference.changed.remove(known.path());
                 }
             }

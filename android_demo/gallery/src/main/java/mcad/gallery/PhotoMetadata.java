@@ -43,7 +43,7 @@ final class PhotoMetadata {
 
     static PhotoMetadata of(List<PhotoLibrary.Item> items) throws IOException {
         List<String> names = new ArrayList<>();
-        Map<String, Integer> timings = new HashMap<>();
+        Map<String, Integer> folderNumbers = new HashMap<>();
         PhotoMetadata metadata = new PhotoMetadata(items.size(), names);
         long[] listed = new long[items.size()];
         for (int i = 0; i < listed.length; i++) {
@@ -54,10 +54,10 @@ final class PhotoMetadata {
         for (int i = 0; i < listed.length; i++) {
             PhotoLibrary.Item item = items.get(i);
             int at = metadata.number(listed[i]);
-            Integer folder = timings.get(item.folder());
+            Integer folder = folderNumbers.get(item.folder());
             if (folder == null) {
                 folder = names.size();
-                timings.put(item.folder(), folder);
+                folderNumbers.put(item.folder(), folder);
                 names.add(item.folder());
             }
             metadata.folders[at] = folder;
