@@ -30,7 +30,7 @@ from mcad_mobile.data.captions import load_captions
 from mcad_mobile.distill.languages import ENGLISH, HELD_OUT, LANGUAGES, read_things
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
-from mcad_mobile.students.evaluation import Embedded
+from mcad_mobile.students.evaluation import EmbeddedPairs
 
 ROOT = Path(__file__).parent
 RESULT = ROOT / "results" / "languages.json"
@@ -56,7 +56,9 @@ def main() -> None:
         owners = np.array([i for i, photo in enumerate(split) for _ in photo.captions])
         captions = [text for photo in split for text in photo.captions]
         result[key] = {
-            name: Embedded(images, _rows(engine.embed_text, captions), owners).retrieval().to_json()
+            name: EmbeddedPairs(images, _rows(engine.embed_text, captions), owners)
+            .retrieval()
+            .to_json()
             for name, engine in engines.items()
         }
         print(key, file=sys.stderr, flush=True)

@@ -40,14 +40,14 @@ class GuardedWorker:
         deaths: Counter[int] = Counter()
         idle = 0
         while True:
-            without = frozenset(number for number, count in deaths.items() if count >= _DEATHS)
-            task = Task(piece, without, frozenset(deaths) - without)
-            in_hand: set[int] = set()
-            shard = self._try(task, in_hand, photo_done)
+            excluded = frozenset(number for number, count in deaths.items() if count >= _DEATHS)
+            task = Task(piece, excluded, frozenset(deaths) - excluded)
+            in_progress: set[int] = set()
+            shard = self._try(task, in_progress, photo_done)
             if shard is not None:
                 return shard
-            deaths.update(in_hand)
-            idle = 0 if in_hand else idle + 1
+            deaths.update(in_progress)
+            idle = 0 if in_progress else idle + 1
             if idle == _IDLE_DEATHS:
                 raise ShardError(
                     f"A worker ended {_IDLE_DEATHS} times in a row between photos "
@@ -72,16 +72,16 @@ class GuardedWorker:
                 pipe.close()
 
     def _try(
-        self, task: Task, in_hand: set[int], photo_done: Callable[[], None]
+        self, task: Task, in_progress: set[int], photo_done: Callable[[], None]
     ) -> ShardRecord | None:
-        """Return the shard, or None if the process died, with the photos it held `in_hand`."""
+        """Return the shard, or None if the process died, with the photos it held `in_progress`."""
         if not (self._start() and self._send(task)):
             return None
         while (message := self._next()) is not None:
             if isinstance(message, PhotoEvent) and message.event == "begun":
-                in_hand.add(message.number)
+                in_progress.add(message.number)
             elif isinstance(message, PhotoEvent):
-                in_hand.discard(message.number)
+                in_progress.discard(message.number)
                 photo_done()
             elif isinstance(message, Finished):
                 return message.shard

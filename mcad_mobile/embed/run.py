@@ -57,7 +57,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbedResult:
     """The result of a run: how many photos it `embedded` and which it left out; the manifest also
     counts the photos of earlier runs."""
 
@@ -74,14 +74,14 @@ def embed(
     options: Options,
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda sentence: None,
-) -> Embedded:
+) -> EmbedResult:
     """Make the shards at `out` hold the photos of `source` as `bundle`'s student embeds them.
     Photos of earlier runs stay. ShardError, StoreError, DataError, PhotoError."""
     source.check()
     store = Store(out)
     rung = _rung(bundle, read_manifest(store), options, warn)
     job = claim_folder(store, job_of(bundle, *rung, options.photos_a_shard))
-    with _writing_alone(store):
+    with _folder_lock(store):
         inventory = repair_inventory(store, job, warn)
         if inventory.shards and not options.resume:
             raise ShardError(
@@ -95,7 +95,7 @@ def embed(
             inventory.pieces,
             listed,
         )
-        missing = _spread([*pieces], options.workers)
+        missing = _split_lists([*pieces], options.workers)
         setup = Setup(
             str(bundle.directory.resolve()),
             out if store.folder is None else str(store.folder.absolute()),
@@ -114,7 +114,7 @@ def embed(
                 shards.save()
             raise
         shards.save()
-        return Embedded(
+        return EmbedResult(
             shards.manifest,
             embedded=sum(shard.photos for shard in shards.new),
             seconds=time.monotonic() - started,
@@ -123,32 +123,32 @@ def embed(
 
 
 def _rung(
-    bundle: Bundle, begun: Manifest | None, options: Options, warn: Callable[[str], None]
+    bundle: Bundle, earlier: Manifest | None, options: Options, warn: Callable[[str], None]
 ) -> tuple[str, str]:
     """Choose the runtime and precision of all workers: with GPUs the float rung, which this machine
-    need not run; else those of a job that was `begun`; else the best rung of this machine."""
+    need not run; else those of an `earlier` run; else the best rung of this machine."""
     if options.gpus:
         return "onnx", "fp32"
-    if begun is not None and options.runtime in (None, begun.runtime):
-        return begun.runtime, begun.precision
+    if earlier is not None and options.runtime in (None, earlier.runtime):
+        return earlier.runtime, earlier.precision
     chosen = SearchEngine(bundle, runtime=options.runtime, fastest=True, warn=warn).image_rung
     return chosen.rung.runtime, chosen.rung.precision
 
 
-def _spread(pieces: list[Piece], workers: int) -> list[Piece]:
+def _split_lists(pieces: list[Piece], workers: int) -> list[Piece]:
     """Cut lists of photos into more pieces if there are too few for the workers. Pieces of files
     stay as they are, because later runs recognize by them what is done."""
-    wanted = workers * _PIECES_A_WORKER
-    if len(pieces) >= wanted:
+    enough = workers * _PIECES_A_WORKER
+    if len(pieces) >= enough:
         return pieces
-    spread: list[Piece] = [piece for piece in pieces if not isinstance(piece, Listed)]
+    split: list[Piece] = [piece for piece in pieces if not isinstance(piece, Listed)]
     lists = [piece for piece in pieces if isinstance(piece, Listed)]
-    at_once = max(_FEWEST, -(-sum(len(piece.keys) for piece in lists) // wanted))
+    at_once = max(_FEWEST, -(-sum(len(piece.keys) for piece in lists) // enough))
     for piece in lists:
         for first in range(0, len(piece.keys), at_once):
             part = slice(first, first + at_once)
-            spread.append(Listed(piece.keys[part], piece.stamps[part], piece.source))
-    return spread
+            split.append(Listed(piece.keys[part], piece.stamps[part], piece.source))
+    return split
 
 
 def _run(
@@ -158,17 +158,17 @@ def _run(
         return
     total, done, counting = sum(map(_photos_in, pieces)), 0, threading.Lock()
 
-    def more(photos: int = 1) -> None:
+    def count_photos(photos: int = 1) -> None:
         nonlocal done
         with counting:
             done += photos
             progress("photos", done, max(total, done))
 
     if options.ray is None:
-        yield from _run_here(setup, pieces, options.workers, more)
+        yield from _run_here(setup, pieces, options.workers, count_photos)
         return
     for shard in run_on_ray(setup, pieces, options.workers, options.ray, options.gpus):
-        more(shard.photos + shard.left_out)
+        count_photos(shard.photos + shard.left_out)
         yield shard
 
 
@@ -235,7 +235,7 @@ class _Shards:
 
 
 @contextmanager
-def _writing_alone(store: Store) -> Iterator[None]:
+def _folder_lock(store: Store) -> Iterator[None]:
     """Lock a folder on a disk. On an object store, concurrent runs repeat work but do no harm."""
     if store.folder is None:
         yield

@@ -51,7 +51,7 @@ class LeftOut:
 
 
 @dataclass
-class Embedded:
+class ShardRows:
     """Rows [N, ...] of photos, in the order of the shard; stamps [N, 2] uint32 (folder.py)."""
 
     rows: NDArray[Any] | None = None  # None if there are no photos
@@ -64,30 +64,30 @@ def embed_shard(
     model: Model,
     photos: Iterable[Photo],
     *,
-    without: AbstractSet[int] = frozenset(),
-    alone: AbstractSet[int] = frozenset(),
+    excluded: AbstractSet[int] = frozenset(),
+    isolated: AbstractSet[int] = frozenset(),
     note: Note = lambda event, number: None,
-) -> Embedded:
-    """Embed all photos but those `without`, by their numbers from 0; while one of those `alone` is
-    in work, no other is. `note` tells a watching process which photos this one holds."""
+) -> ShardRows:
+    """Embed all photos but those `excluded`, by their numbers from 0; while one of those `isolated`
+    is in work, no other is. `note` tells a watching process which photos this one holds."""
     ahead = max(2 * model.threads, _READERS)
-    with OrderedPool[_Read](max(model.threads, _READERS), ahead) as pool:
-        line = _Line(model, note, pool)
+    with OrderedPool[_PreparedPhoto](max(model.threads, _READERS), ahead) as pool:
+        pipeline = _Pipeline(model, note, pool)
         for number, photo in enumerate(photos):
-            if number in without:
-                line.left_out.append(LeftOut(photo.key, photo.stamp, _KILLED, "killed"))
+            if number in excluded:
+                pipeline.left_out.append(LeftOut(photo.key, photo.stamp, _KILLED, "killed"))
                 continue
-            if number in alone:
-                line.finish()
-            line.begin(number, photo)
-            if number in alone:
-                line.finish()
-        line.finish()
-    return line.embedded()
+            if number in isolated:
+                pipeline.finish()
+            pipeline.begin(number, photo)
+            if number in isolated:
+                pipeline.finish()
+        pipeline.finish()
+    return pipeline.embedded()
 
 
 @dataclass(frozen=True)
-class _Read:
+class _PreparedPhoto:
     number: int
     key: str
     stamp: tuple[int, int] = (0, 0)
@@ -96,16 +96,16 @@ class _Read:
     data: bytes | None = None  # not prepared yet
 
 
-class _Line:
+class _Pipeline:
     """Photos in work: read and decoded ahead on threads, embedded in batches."""
 
-    def __init__(self, model: Model, note: Note, pool: OrderedPool[_Read]) -> None:
+    def __init__(self, model: Model, note: Note, pool: OrderedPool[_PreparedPhoto]) -> None:
         self._model = model
         self._note = note
         self._pool = pool
-        self._batch: list[_Read] = []
+        self._batch: list[_PreparedPhoto] = []
         self._rows: list[NDArray[Any]] = []
-        self._kept: list[_Read] = []
+        self._photos: list[_PreparedPhoto] = []
         self.left_out: list[LeftOut] = []
 
     def begin(self, number: int, photo: Photo) -> None:
@@ -120,15 +120,15 @@ class _Line:
             self._take(read)
         self._compute()
 
-    def embedded(self) -> Embedded:
-        return Embedded(
+    def embedded(self) -> ShardRows:
+        return ShardRows(
             np.concatenate(self._rows) if self._rows else None,
-            [read.key for read in self._kept],
-            np.array([read.stamp for read in self._kept], np.uint32).reshape(-1, 2),
+            [read.key for read in self._photos],
+            np.array([read.stamp for read in self._photos], np.uint32).reshape(-1, 2),
             self.left_out,
         )
 
-    def _take(self, read: _Read) -> None:
+    def _take(self, read: _PreparedPhoto) -> None:
         if read.data is not None:
             read = _prepared(read.number, read.key, read.stamp[0], read.data, self._model.prepare)
         if read.left_out is not None:
@@ -145,30 +145,32 @@ class _Line:
         batch, self._batch = self._batch, []
         self._rows.append(self._model.rows([read.prepared for read in batch]))
         for read in batch:
-            self._kept.append(_Read(read.number, read.key, read.stamp))  # without its pixels
+            self._photos.append(
+                _PreparedPhoto(read.number, read.key, read.stamp)
+            )  # without its pixels
             self._note("done", read.number)
 
 
 Prepare = Callable[[bytes, int, str], Any]
 
 
-def _read(number: int, photo: Photo, prepare: Prepare | None) -> _Read:
+def _read(number: int, photo: Photo, prepare: Prepare | None) -> _PreparedPhoto:
     try:
         data, stat = photo.read()
     except OSError as error:
         reason = f"{photo.key} cannot be read: {error}."
-        return _Read(number, photo.key, left_out=LeftOut(photo.key, 0, reason, "read"))
+        return _PreparedPhoto(number, photo.key, left_out=LeftOut(photo.key, 0, reason, "read"))
     except PhotoError as error:
         left_out = LeftOut(photo.key, photo.stamp, str(error), "decode")
-        return _Read(number, photo.key, left_out=left_out)
+        return _PreparedPhoto(number, photo.key, left_out=left_out)
     if prepare is None:
-        return _Read(number, photo.key, (stat, 0), data=data)
+        return _PreparedPhoto(number, photo.key, (stat, 0), data=data)
     return _prepared(number, photo.key, stat, data, prepare)
 
 
-def _prepared(number: int, key: str, stat: int, data: bytes, prepare: Prepare) -> _Read:
+def _prepared(number: int, key: str, stat: int, data: bytes, prepare: Prepare) -> _PreparedPhoto:
     try:
-        return _Read(number, key, (stat, zlib.crc32(data)), prepare(data, number, key))
+        return _PreparedPhoto(number, key, (stat, zlib.crc32(data)), prepare(data, number, key))
     except (PhotoError, MissingExtra, MemoryError) as error:
         reason = str(error) or f"{key} takes more memory than there is."
-        return _Read(number, key, left_out=LeftOut(key, stat, reason, "decode"))
+        return _PreparedPhoto(number, key, left_out=LeftOut(key, stat, reason, "decode"))

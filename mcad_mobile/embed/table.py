@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.base.documents import Count, Record, Sha256, decode
-from mcad_mobile.embed.shard import Cause, Embedded, LeftOut
+from mcad_mobile.embed.shard import Cause, LeftOut, ShardRows
 from mcad_mobile.errors import ShardError, require
 
 SCHEMA = "mcad-shard/1"
@@ -49,7 +49,7 @@ class Batch:
     stamps: NDArray[np.uint32]
 
 
-def shard_bytes(embedded: Embedded, dim: int, facts: ShardFacts) -> bytes:
+def shard_bytes(embedded: ShardRows, dim: int, facts: ShardFacts) -> bytes:
     """Encode a shard as a Parquet file, with a checksum on each page."""
     arrow = require("pyarrow", "embed")
     rows = np.empty(0) if embedded.rows is None else embedded.rows

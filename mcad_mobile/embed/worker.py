@@ -45,8 +45,8 @@ class Task(msgspec.Struct, frozen=True):
     """A piece, and which of its photos are left out or handled alone (embed_shard)."""
 
     piece: Piece
-    without: frozenset[int] = frozenset()
-    alone: frozenset[int] = frozenset()
+    excluded: frozenset[int] = frozenset()
+    isolated: frozenset[int] = frozenset()
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -114,7 +114,7 @@ def write_shard(setup: Setup, model: BundleModel, task: Task, note: Note) -> Sha
     """Embed a piece and write its shard, after the list of its photos that were left out."""
     store, job, name = Store(setup.out), setup.job, name_of(task.piece)
     embedded = embed_shard(
-        model, photos_of(task.piece), without=task.without, alone=task.alone, note=note
+        model, photos_of(task.piece), excluded=task.excluded, isolated=task.isolated, note=note
     )
     left_out = embedded.left_out
     facts = ShardFacts(

@@ -94,7 +94,7 @@ def _ranks(
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddedPairs:
     """Embeddings of `images` [N, D] and `texts` [M, D]; `owners` [M] is each text's photo."""
 
     images: NDArray[np.float32]
@@ -107,7 +107,7 @@ class Embedded:
 
 def embed_by_student(
     student: Student, photos: Sequence[CaptionedPhoto], progress: Progress
-) -> Embedded:
+) -> EmbeddedPairs:
     """Embed with a float student. PhotoError for a photo that cannot be decoded."""
     import torch
 
@@ -131,7 +131,7 @@ def embed(
     embed_photo: Callable[[Path], NDArray[np.float32]],
     embed_text: Callable[[str], NDArray[np.float32]],
     progress: Progress,
-) -> Embedded:
+) -> EmbeddedPairs:
     """Embed with two functions that return embeddings [D] float32 of unit length."""
     captions = [(i, text) for i, photo in enumerate(photos) for text in photo.captions]
     total = len(photos) + len(captions)
@@ -144,7 +144,7 @@ def embed(
         texts.append(embed_text(text))
         progress("captions", len(photos) + i + 1, total)
     owners = np.array([owner for owner, _ in captions])
-    return Embedded(np.stack(images), np.stack(texts), owners)
+    return EmbeddedPairs(np.stack(images), np.stack(texts), owners)
 
 
 def _recall(ranks: NDArray[np.intp]) -> RecallAt:

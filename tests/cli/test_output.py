@@ -312,10 +312,10 @@ def test_what_embedding_did_is_told(bundle: Bundle, monkeypatch: pytest.MonkeyPa
     shards = [ShardRecord(f"{n}", f"{n}", 1, 20, 3, 0, "onnx") for n in range(2)]
     left = [LeftOut(f"/{n}\n.jpg", n, f"Why {n}.\nMore.", "decode") for n in range(22)]
     results = [
-        embedding.Embedded(job.with_shards(shards), 30, 4.0, left),
-        embedding.Embedded(job.with_shards(shards), 0, 4.0, left[:20]),
-        embedding.Embedded(job, 0, 4.0, []),
-        embedding.Embedded(job, 0, 4.0, left[1:]),
+        embedding.EmbedResult(job.with_shards(shards), 30, 4.0, left),
+        embedding.EmbedResult(job.with_shards(shards), 0, 4.0, left[:20]),
+        embedding.EmbedResult(job, 0, 4.0, []),
+        embedding.EmbedResult(job, 0, 4.0, left[1:]),
     ]
     monkeypatch.setattr(embedding, "embed", lambda *about: results[0])
     place = ("embed", "photos", "-b", bundle.directory, "-o", "out", "--workers", 3)

@@ -24,7 +24,7 @@ from mcad_mobile.embed.job import KnownPhotos, Manifest, ShardRecord, job_of, re
 from mcad_mobile.embed.phone_index import Shards, index_shards
 from mcad_mobile.embed.pieces import Listed, Members, Rows, name_of, photos_of
 from mcad_mobile.embed.run import Options, embed
-from mcad_mobile.embed.shard import Embedded, LeftOut
+from mcad_mobile.embed.shard import LeftOut, ShardRows
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import ShardFacts, ShardFile, left_out_bytes, shard_bytes
@@ -213,7 +213,7 @@ def test_which_photos_need_not_be_read_again(tmp_path):
     facts = ShardFacts("mcad-shard/1", "s", "0" * 64, job.job, "p", "onnx", 2, 2, 1)
     stamps = np.array([[7, 1], [0, 2]], np.uint32)
     left = [LeftOut("broken", 8, "why", "decode"), LeftOut("away", 9, "why", "read")]
-    rows = Embedded(np.ones((2, 1), np.float32), ["a", "b"], stamps, left)
+    rows = ShardRows(np.ones((2, 1), np.float32), ["a", "b"], stamps, left)
     data, name = shard_bytes(rows, 1, facts), "000001-0123456789abcdef.parquet"
     store.write(f"shards/{name}", data)
     store.write(f"left-out/{name}", left_out_bytes(left))
@@ -277,7 +277,7 @@ def worker(monkeypatch, bundle, tmp_path):
             guarded.stop()
         tasks = (tmp_path / "plan.tasks").read_text().splitlines()
         tasks = [msgspec.json.decode(task, type=Task) for task in tasks]
-        return shard.file, [(set(task.without), set(task.alone)) for task in tasks]
+        return shard.file, [(set(task.excluded), set(task.isolated)) for task in tasks]
 
     return call
 
@@ -340,7 +340,7 @@ def test_an_index_takes_the_last_row_of_each_photo_and_only_what_it_lacks(tmp_pa
         piece = f"{run:016x}"
         facts = ShardFacts("mcad-shard/1", "s", "0" * 64, "j", piece, filled_by, len(keys), 0, 0)
         pairs = np.array([(stamp, stamp + 100) for stamp in stamps], np.uint32)
-        data = shard_bytes(Embedded(rows, keys, pairs, []), 64, facts)
+        data = shard_bytes(ShardRows(rows, keys, pairs, []), 64, facts)
         store.write(f"shards/{run:06d}-{piece}.parquet", data)
 
     def take(wanted=None):
@@ -377,7 +377,7 @@ def test_bytes_that_have_changed_are_an_error_of_the_shard_however_it_is_read():
     facts = ShardFacts("mcad-shard/1", "s", "0" * 64, "j", "p", "onnx", 5, 0, 0)
     keys = [f"photo {number}" for number in range(5)]
     stamps = np.arange(10, dtype=np.uint32).reshape(5, 2)
-    data = shard_bytes(Embedded(np.eye(5, dtype=np.float32), keys, stamps, []), 5, facts)
+    data = shard_bytes(ShardRows(np.eye(5, dtype=np.float32), keys, stamps, []), 5, facts)
     changed = data[:50] + bytes([data[50] ^ 255]) + data[51:]  # in a page, which has a checksum
     uses = (ShardFile.stamps, ShardFile.batches, lambda file: file.batches({"photo 1"}))
     for use in uses:

@@ -69,7 +69,7 @@ def test_rows_come_in_the_order_of_the_photos_and_batches_are_no_larger_than_ask
 
 def test_a_suspect_is_handled_alone_and_changes_nothing():
     hand = Hand()
-    found = embed_shard(Lengths(), photos(), alone={2, 7}, note=hand)
+    found = embed_shard(Lengths(), photos(), isolated={2, 7}, note=hand)
     assert found.rows.tolist() == embed_shard(Lengths(), photos()).rows.tolist()
     assert hand.most[2] == hand.most[7] == 1
     assert max(hand.most.values()) > 1
@@ -81,7 +81,7 @@ def test_photos_that_have_no_row_are_named_with_the_reason():
     listed[2] = Photo("locked", unreadable)
     listed[3] = Photo("p4", unreadable, 9)
     hand = Hand()
-    found = embed_shard(Lengths(), listed, without={3}, note=hand)
+    found = embed_shard(Lengths(), listed, excluded={3}, note=hand)
     assert found.keys == ["p1"]
     left_out = {photo.key: (photo.cause, photo.stamp) for photo in found.left_out}
     assert left_out == {"broken": ("decode", 7), "locked": ("read", 0), "p4": ("killed", 9)}

@@ -20,7 +20,7 @@ from mcad_mobile.embed import run as embedding
 from mcad_mobile.embed.job import Inventory, KnownPhotos, Manifest, ShardRecord, file_name
 from mcad_mobile.embed.phone_index import Shards
 from mcad_mobile.embed.pieces import Rows, name_of, photos_of
-from mcad_mobile.embed.shard import Embedded, embed_shard
+from mcad_mobile.embed.shard import ShardRows, embed_shard
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import ShardFacts, shard_bytes
@@ -215,7 +215,7 @@ def test_of_a_photo_that_was_embedded_twice_the_later_run_counts(memory):
     for run_number, piece in ((1, "f" * 16), (2, "0" * 16)):
         facts = ShardFacts("mcad-shard/1", "s", "0" * 64, "j", piece, "onnx", 1, 0, 0)
         row = np.array([[float(run_number)]], np.float32)
-        made = Embedded(row, ["a.jpg"], np.zeros((1, 2), np.uint32), [])
+        made = ShardRows(row, ["a.jpg"], np.zeros((1, 2), np.uint32), [])
         store.write(f"shards/{file_name(run_number, piece)}", shard_bytes(made, 1, facts))
     rows = [batch.embeddings.item() for batch in Shards(memory).batches()]
     assert rows == [1.0, 2.0]

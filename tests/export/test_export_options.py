@@ -27,7 +27,7 @@ from mcad_mobile.export.pipeline import Exported, ExportOptions
 from mcad_mobile.export.precision import recall
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students import load
-from mcad_mobile.students.evaluation import Embedded
+from mcad_mobile.students.evaluation import EmbeddedPairs
 from tests.support.paths import ROOT
 from tests.support.report_documents import precisions_chosen
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -276,7 +276,7 @@ def test_recall_on_data_is_measured_told_and_kept_in_the_bundles(
     (data / "dataset_test.json").write_text(json.dumps(noted))
     photos = load_captions(data, "test")
     owners = np.repeat(np.arange(8), [len(photo.captions) for photo in photos])
-    student = Embedded(rows, rows[owners], owners)
+    student = EmbeddedPairs(rows, rows[owners], owners)
     saved = []
     by_engine = {photo.path: swapped[number] for number, photo in enumerate(photos)}
     by_engine |= {

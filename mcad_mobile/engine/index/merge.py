@@ -47,9 +47,7 @@ def plan_merge(
     total = sum(live) + added
     if total >= MIN_TUNED and total >= axis_growth * axis_photos:
         return list(range(len(live))), True
-    merged = {
-        i for i, alive in enumerate(live) if deleted[i] > _MAX_DELETED * (alive + deleted[i])
-    }
+    merged = {i for i, alive in enumerate(live) if deleted[i] > _MAX_DELETED * (alive + deleted[i])}
     size = added + sum(live[i] for i in merged)
     for i in sorted(range(len(live)), key=lambda i: live[i]):
         if i not in merged and live[i] <= 2 * size:

@@ -36,7 +36,7 @@ from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.towers import Inputs, normalize
 from mcad_mobile.export.parity import float_embeddings
 from mcad_mobile.export.precision.recipes import Recipe
-from mcad_mobile.students.evaluation import Embedded, Retrieval, evaluate_retrieval
+from mcad_mobile.students.evaluation import EmbeddedPairs, Retrieval, evaluate_retrieval
 from mcad_mobile.students.protocol import Student
 
 Embeddings = NDArray[np.float32]  # [N, dim] of unit length
@@ -257,7 +257,7 @@ class RungRecalls:
 
 
 def rung_recalls(
-    bundle: Bundle, photos: Sequence[CaptionedPhoto], expected: Embedded, progress: Progress
+    bundle: Bundle, photos: Sequence[CaptionedPhoto], expected: EmbeddedPairs, progress: Progress
 ) -> RungRecalls:
     """Measure the rungs that run here; `expected` are the float student's embeddings."""
     embedded = {
