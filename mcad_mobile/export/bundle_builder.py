@@ -36,7 +36,7 @@ from mcad_mobile.export.aihub.compiler import CloudCompiler
 from mcad_mobile.export.comparison import (
     GOLDEN_INPUTS,
     PARITY_INPUTS,
-    Compared,
+    ComparedRung,
     Comparison,
     save_array,
 )
@@ -86,7 +86,7 @@ class BundleRequest:
 class _BuiltRung:
     folder: Path
     title: str
-    compared: Callable[[], Compared]  # waits for the result
+    compared: Callable[[], ComparedRung]  # waits for the result
 
 
 class BundleBuilder:
@@ -160,7 +160,9 @@ class BundleBuilder:
             for name, job in self.jobs.items()
         }
         # Even a tower that is far from its student tells a few photos apart.
-        acceptable = {name: self.comparison.acceptable(name, recipes[name]) for name in TOWERS}
+        acceptable = {
+            name: self.comparison.acceptable_recipes(name, recipes[name]) for name in TOWERS
+        }
         tried = {name: found for name, (found, _) in acceptable.items()}
         search = Search(tried, meter, budget.points)
         chosen = search.run()

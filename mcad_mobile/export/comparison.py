@@ -25,10 +25,10 @@ from mcad_mobile.export.rungs import COMPILED_FROM
 GOLDEN_INPUTS = 2
 PARITY_INPUTS = 16
 # All HTP architectures compute the same integers; v81 rounds differently when it makes floats.
-_SAME = 1e-5
+_TOLERANCE = 1e-5
 
 T = TypeVar("T")
-Compared = tuple[Rung, list[str]]  # the rung with its parity and embeddings, and warnings
+ComparedRung = tuple[Rung, list[str]]  # the rung with its parity and embeddings, and warnings
 
 
 class Comparison:
@@ -49,20 +49,20 @@ class Comparison:
         self._allow_low_parity = allow_low_parity
         self._simulated_inputs = simulated_inputs
         self._progress = progress
-        self._by_simulator: dict[TowerName, list[NDArray[np.float32]]] = {}
-        self._turn = threading.Lock()
+        self._simulated: dict[TowerName, list[NDArray[np.float32]]] = {}
+        self._simulator_lock = threading.Lock()
         self._closed = False
 
     def close(self) -> None:
         """Stop simulation after the current inputs: Qualcomm's library aborts a process that exits
         while it computes."""
         self._closed = True
-        with self._turn:
+        with self._simulator_lock:
             pass
 
     def start(
         self, name: TowerName, rung: Rung, bundle: Bundle, cloud: CloudCompiler | None
-    ) -> Callable[[], Compared]:
+    ) -> Callable[[], ComparedRung]:
         """Start to compare a rung of `bundle`; return a function that waits for the result, or
         raises ParityError. A rung that this machine cannot run is returned unchanged."""
         if rung.runtime in COMPILED_FROM:
@@ -74,21 +74,21 @@ class Comparison:
             tower = load_rung(bundle, rung)
             if tower.simulated:
                 # A simulator uses one core, so further threads each get a session of their own.
-                more = range(1, min(allowed_cores(), self._simulated_inputs))
-                towers = [tower, *(load_rung(bundle, rung) for _ in more)]
+                further = range(1, min(allowed_cores(), self._simulated_inputs))
+                towers = [tower, *(load_rung(bundle, rung) for _ in further)]
 
-                def simulated() -> Compared:
-                    with self._turn:  # in parallel with builds, not with other simulators
+                def simulated() -> ComparedRung:
+                    with self._simulator_lock:  # in parallel with builds, not with other simulators
                         return finish(rung, self._simulate(name, towers))
 
-                return _in_background(simulated).result
+                return _start_thread(simulated).result
             embeddings = tower(self._inputs[name])
         compared = finish(rung, embeddings)
         return lambda: compared
 
     def _finish(
         self, name: TowerName, directory: Path, rung: Rung, embeddings: NDArray[np.float32]
-    ) -> Compared:
+    ) -> ComparedRung:
         expected = self._expected[name][: len(embeddings)]
         if rung.precision != "fp32":
             golden = embeddings[:GOLDEN_INPUTS]
@@ -98,24 +98,28 @@ class Comparison:
                 parity.check_kernels(name, rung, expected[:GOLDEN_INPUTS], reference, golden)
             path = f"golden/{Path(rung.files[0].path).stem}_expected.npy"
             rung = replace(rung, expected=save_array(directory, path, normalize(golden)))
-        found = parity.parity(expected, embeddings)
-        warnings = parity.check(name, rung.runtime, found, allow_low=self._allow_low_parity)
-        return replace(rung, parity=found), warnings
+        measured = parity.parity(expected, embeddings)
+        warnings = parity.check(name, rung.runtime, measured, allow_low=self._allow_low_parity)
+        return replace(rung, parity=measured), warnings
 
-    def acceptable(self, name: TowerName, recipes: Sequence[Recipe]) -> tuple[list[Recipe], str]:
+    def acceptable_recipes(
+        self, name: TowerName, recipes: Sequence[Recipe]
+    ) -> tuple[list[Recipe], str]:
         """Return the recipes whose parity is high enough, and a sentence on the others."""
         if self._allow_low_parity:
             return list(recipes), ""
         low = {}
         for recipe in recipes:
             embeddings = recipe.load(recipe.path)(self._inputs[name])
-            found = parity.parity(self._expected[name], embeddings)
-            if parity.too_low(found):
-                low[recipe] = found
+            measured = parity.parity(self._expected[name], embeddings)
+            if parity.too_low(measured):
+                low[recipe] = measured
         if len(low) == len(recipes):
             best = max(low, key=lambda recipe: low[recipe].cosine_mean)
             parity.check(name, best.label, low[best], allow_low=False)
-        labels = [f"{recipe.label} ({found.cosine_mean:.3f})" for recipe, found in low.items()]
+        labels = [
+            f"{recipe.label} ({measured.cosine_mean:.3f})" for recipe, measured in low.items()
+        ]
         left_out = f" Too far from float to be tried, by cosine: {name} {', '.join(labels)}."
         return [recipe for recipe in recipes if recipe not in low], left_out if low else ""
 
@@ -123,38 +127,38 @@ class Comparison:
         """Run equal towers in their simulator, which can take a minute per input. A chip that
         agrees with an earlier one on the golden inputs reuses its result for the other inputs."""
         golden = np.concatenate(self._run(name, towers, range(GOLDEN_INPUTS)))
-        known = self._by_simulator.setdefault(name, [])
-        for embeddings in known:
+        earlier = self._simulated.setdefault(name, [])
+        for embeddings in earlier:
             difference = normalize(golden) - normalize(embeddings[:GOLDEN_INPUTS])
-            if np.abs(difference).max() < _SAME:
+            if np.abs(difference).max() < _TOLERANCE:
                 return np.concatenate([golden, embeddings[GOLDEN_INPUTS:]])
         rest = self._run(name, towers, range(GOLDEN_INPUTS, self._simulated_inputs))
-        known.append(np.concatenate([golden, *rest]))
-        return known[-1]
+        earlier.append(np.concatenate([golden, *rest]))
+        return earlier[-1]
 
     def _run(
         self, name: TowerName, towers: Sequence[LoadedTower], numbers: Sequence[int]
     ) -> list[NDArray[np.float32]]:
         """Return the embeddings [1, dim] of these inputs, each computed by the next free tower."""
-        found: dict[int, NDArray[np.float32]] = {}
-        left = iter(numbers)
+        embeddings: dict[int, NDArray[np.float32]] = {}
+        remaining = iter(numbers)
 
         def work(tower: LoadedTower) -> None:
-            for number in left:
+            for number in remaining:
                 if self._closed:
                     return
-                found[number] = tower(_rows(self._inputs[name], slice(number, number + 1)))
-                done = numbers[0] + len(found)
+                embeddings[number] = tower(_rows(self._inputs[name], slice(number, number + 1)))
+                done = numbers[0] + len(embeddings)
                 self._progress(f"{name} tower: simulated inputs", done, self._simulated_inputs)
 
-        futures = [_in_background(partial(work, tower)) for tower in towers]
+        futures = [_start_thread(partial(work, tower)) for tower in towers]
         wait(futures)
         for future in futures:
             future.result()
-        return [found[number] for number in numbers]
+        return [embeddings[number] for number in numbers]
 
 
-def _in_background(work: Callable[[], T]) -> Future[T]:
+def _start_thread(work: Callable[[], T]) -> Future[T]:
     """Run `work` on a daemon thread of its own; at exit, a pool would first finish its queue."""
     future: Future[T] = Future()
 

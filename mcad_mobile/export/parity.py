@@ -32,26 +32,26 @@ def float_embeddings(tower: nn.Module, inputs: Inputs) -> NDArray[np.float32]:
     return normalize(tower.eval()(*arguments).numpy())
 
 
-def parity(expected: NDArray[np.float32], found: NDArray[np.float32]) -> Parity:
+def parity(expected: NDArray[np.float32], embeddings: NDArray[np.float32]) -> Parity:
     """Return the cosines of row pairs; both [N, dim], `expected` of unit length."""
-    cosines = (expected * normalize(found)).sum(1)
+    cosines = (expected * normalize(embeddings)).sum(1)
     return Parity(len(cosines), float(np.mean(cosines)), float(np.min(cosines)))
 
 
-def too_low(found: Parity) -> bool:
+def too_low(measured: Parity) -> bool:
     """Whether a bundle refuses a rung with this parity."""
-    return found.cosine_mean < LEAST_PARITY
+    return measured.cosine_mean < LEAST_PARITY
 
 
-def check(tower: str, runtime: str, found: Parity, *, allow_low: bool) -> list[str]:
+def check(tower: str, runtime: str, measured: Parity, *, allow_low: bool) -> list[str]:
     """Return a warning under 0.99 mean cosine; ParityError under 0.95 unless `allow_low`."""
-    if found.cosine_mean >= WARN_BELOW:
+    if measured.cosine_mean >= WARN_BELOW:
         return []
     message = (
-        f"The {runtime} {tower} tower is off the float student: cosine {found.cosine_mean:.4f} on "
-        f"average, {found.cosine_min:.4f} at worst, over {found.inputs} real inputs"
+        f"The {runtime} {tower} tower is off the float student: cosine {measured.cosine_mean:.4f} "
+        f"on average, {measured.cosine_min:.4f} at worst, over {measured.inputs} real inputs"
     )
-    if too_low(found) and not allow_low:
+    if too_low(measured) and not allow_low:
         raise ParityError(
             f"{message}; at least {LEAST_PARITY} is needed.",
             "Calibrate on photos like your users' (--calibration DIR), "
@@ -65,13 +65,13 @@ def check_kernels(
     rung: Rung,
     expected: NDArray[np.float32],
     reference: NDArray[np.float32],
-    found: NDArray[np.float32],
+    embeddings: NDArray[np.float32],
 ) -> None:
-    """Raise ParityError if this machine's embeddings `found` are not those of the `reference`."""
+    """Raise ParityError if this machine's `embeddings` are not those of the `reference`."""
     # Correct evaluations of 8-bit activations differ where a value lies between two steps. Each is
     # off `expected` by the cost of rounding, as `reference` is, so averaged over many inputs they
     # differ from each other by twice that. Kernels that overflow cost ten times as much.
-    kernels, quantization = _cosines(reference, found), _cosines(expected, reference)
+    kernels, quantization = _cosines(reference, embeddings), _cosines(expected, reference)
     short = np.minimum(LEAST_AGREEMENT, 1 - _ROUNDING * (1 - quantization)) - kernels
     if (short <= 0).all():
         return

@@ -120,12 +120,12 @@ class EmbeddingCache:
         path = self.folder / f"{key}.npy"
         if path.is_file():
             return np.asarray(np.load(path))
-        found = compute()
+        embeddings = compute()
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{key}.{os.getpid()}.npy"
-        np.save(temporary, found)
+        np.save(temporary, embeddings)
         temporary.replace(path)
-        return found
+        return embeddings
 
 
 @dataclass(frozen=True)
@@ -138,23 +138,23 @@ class RecallMeter:
     table: TokenTable
     cache: EmbeddingCache
     progress: Progress
-    _found: dict[Recipe, Embeddings] = field(default_factory=dict)
+    _embeddings: dict[Recipe, Embeddings] = field(default_factory=dict)
 
     def embed(self, recipes: Sequence[Recipe]) -> None:
         """Embed the photos or captions with each of these recipes of one tower."""
         for number, recipe in enumerate(recipes):
             name, place = recipe.tower, (number, len(recipes))
             if recipe.precision == "fp32":
-                self._found[recipe] = self._float[name]
+                self._embeddings[recipe] = self._float[name]
                 continue
             key = f"{sha256_of(recipe.path)}-{name}"
             load = partial(recipe.load, recipe.path)
             found = self._embedded(name, key, load, self.table, recipe.label, place)
-            self._found[recipe] = normalize(found)
+            self._embeddings[recipe] = normalize(found)
 
     def drop(self, towers: Mapping[TowerName, Recipe]) -> Drop:
         """Return the drop of these towers, embedded before; a tower that is missing is float."""
-        found = {name: self._found[recipe] for name, recipe in towers.items()}
+        found = {name: self._embeddings[recipe] for name, recipe in towers.items()}
         return recall_drop(self.float_retrieval, self._retrieval({**self._float, **found}))
 
     def loses_least(self, recipes: Sequence[Recipe]) -> Recipe:
@@ -223,35 +223,35 @@ class RecallMeter:
 @dataclass(frozen=True)
 class RungRecalls:
     """Retrieval by (photos' rung, texts' rung), since a server may index in float and a phone
-    search in 8 bits. `own` is the pair that this machine would choose."""
+    search in 8 bits. `chosen` is the pair that this machine would choose."""
 
-    found: Mapping[tuple[str, str], Retrieval]
-    own: tuple[str, str]
+    by_pair: Mapping[tuple[str, str], Retrieval]
+    chosen: tuple[str, str]
 
     @property
     def float_student(self) -> Retrieval:
-        return self.found[FLOAT, FLOAT]
+        return self.by_pair[FLOAT, FLOAT]
 
     @property
     def exported(self) -> Retrieval:
-        return self.found[self.own]
+        return self.by_pair[self.chosen]
 
     def record(self, data: DataFacts) -> RecallRecord:
         """Return the bundle's record of these recalls."""
         pairs = {}
-        for (image, text), found in self.found.items():
+        for (image, text), found in self.by_pair.items():
             lost, recall = recall_drop(self.float_student, found), round(found.mean_recall, 3)
             pair = PairRecall(image, text, recall, round(lost.points, 3), round(lost.margin, 3))
             pairs[image, text] = pair
-        own = pairs[self.own]
+        chosen = pairs[self.chosen]
         return RecallRecord(
-            image=own.image,
-            text=own.text,
+            image=chosen.image,
+            text=chosen.text,
             data=data,
             exact=_recalls(self.float_student),
             exported=_recalls(self.exported),
-            drop=own.drop,
-            margin=own.margin,
+            drop=chosen.drop,
+            margin=chosen.margin,
             pairs=tuple(pairs.values()),
         )
 
@@ -264,14 +264,14 @@ def rung_recalls(
         "image": {FLOAT: expected.images, **_by_rungs(bundle, "image", photos, progress)},
         "text": {FLOAT: expected.texts, **_by_rungs(bundle, "text", photos, progress)},
     }
-    own = SearchEngine(bundle)
+    engine = SearchEngine(bundle)
     found = {
         (image, text): evaluate_retrieval(images, texts, expected.owners)
         for (image, images), (text, texts) in product(
             embedded["image"].items(), embedded["text"].items()
         )
     }
-    return RungRecalls(found, (rung_name(own.image_rung.rung), rung_name(own.text_rung.rung)))
+    return RungRecalls(found, (rung_name(engine.image_rung.rung), rung_name(engine.text_rung.rung)))
 
 
 def _by_rungs(
@@ -296,15 +296,17 @@ def _by_rungs(
 
 def shared_recall(record: RecallRecord, bundle: Bundle, measured: Bundle) -> RecallRecord | None:
     """Return a record's pairs that also hold for `bundle`; None if it lacks the chosen rungs."""
-    own = {
+    rungs_of = {
         name: {FLOAT, *(rung_name(rung) for rung in bundle.tower(name).rungs if rung in rungs)}
         for name in TOWERS
         for rungs in [measured.tower(name).rungs]
     }
-    if record.image not in own["image"] or record.text not in own["text"]:
+    if record.image not in rungs_of["image"] or record.text not in rungs_of["text"]:
         return None
     pairs = [
-        pair for pair in record.pairs if pair.image in own["image"] and pair.text in own["text"]
+        pair
+        for pair in record.pairs
+        if pair.image in rungs_of["image"] and pair.text in rungs_of["text"]
     ]
     return replace(record, pairs=tuple(pairs))
 
