@@ -77,7 +77,7 @@ def serve(options: ServeOptions) -> None:
                     {"url": address, "bundles": [*state.bundles], "indexes": [*state.indexes]}
                 )
             else:
-                photos = sum(index.now.index.photos for index in state.indexes.values())
+                photos = sum(index.snapshot.index.photos for index in state.indexes.values())
                 print(f"{address}  ({photos:,} photos; Ctrl-C stops it)")
             flush_results()
             if folders:

@@ -15,8 +15,8 @@ from mcad_mobile.serve.records import RungInfo
 class ServedBundle:
     """A bundle and the engines of its rungs.
 
-    Engines are not thread-safe: call `engine`, and each engine, on one thread. `replaced` may be
-    called on another. `note` says why an older state of the bundle is served, if it is.
+    Engines are not thread-safe: call `engine`, and each engine, on one thread. `find_replacement`
+    may be called on another. `note` says why an older state of the bundle is served, if it is.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ServedBundle:
         self.best: str | None = None
         self._runtime, self._threads, self._warn = runtime, threads, warn
         self._engines: dict[str, SearchEngine] = {}
-        self._seen = file_state(bundle.directory / MANIFEST)
+        self._loaded_state = file_state(bundle.directory / MANIFEST)
 
     @property
     def student(self) -> tuple[str, int]:
@@ -90,11 +90,11 @@ class ServedBundle:
             for rung in self.bundle.text.rungs
         ]
 
-    def replaced(self) -> Bundle | None:
+    def find_replacement(self) -> Bundle | None:
         """Return the bundle that has replaced this one on disk, or None. If the new one cannot be
         served, `note` says why."""
-        seen = file_state(self.bundle.directory / MANIFEST)
-        if seen == self._seen:
+        state = file_state(self.bundle.directory / MANIFEST)
+        if state == self._loaded_state:
             self.note = None
             return None
         try:
@@ -108,7 +108,7 @@ class ServedBundle:
                 "served still: index again with the new one, and start the server anew."
             )
             return None
-        self._seen, self.note = seen, None
+        self._loaded_state, self.note = state, None
         return found
 
     def change_over(self, bundle: Bundle) -> None:

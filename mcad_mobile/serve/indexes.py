@@ -96,11 +96,11 @@ class Catalog:
                 folder = os.path.dirname(folder)  # noqa: PTH120
         depths = {folder: folder.rstrip(os.sep).count(os.sep) for folder in sorted(found)}
         return {
-            path_id(folder): Folder(folder, depth - depths[top], self._below(folder))
+            path_id(folder): Folder(folder, depth - depths[top], self._rows_in(folder))
             for folder, depth in depths.items()
         }
 
-    def _below(self, folder: str) -> range:
+    def _rows_in(self, folder: str) -> range:
         start = os.fsencode(folder.rstrip(os.sep) + os.sep)
         end = start[:-1] + bytes([start[-1] + 1])
         first, last = (bisect_left(self.paths, at, key=os.fsencode) for at in (start, end))
@@ -130,8 +130,8 @@ class Catalog:
         """Return which photos [N] pass a filter."""
         passing = np.ones(len(self.paths), np.bool_)
         for folder in rows.folders:
-            below = self._below(folder)
-            passing[: below.start] = passing[below.stop :] = False
+            inside = self._rows_in(folder)
+            passing[: inside.start] = passing[inside.stop :] = False
         if rows.after is not None:
             passing &= self.taken >= rows.after
         if rows.before is not None:
@@ -157,16 +157,16 @@ class Snapshot:
 
 
 class ServedIndex:
-    """An index and its current snapshot, `now`, which any thread may read. `follow` is called every
+    """An index and its current `snapshot`, which any thread may read. `follow` is called every
     second on one thread. `note` says why an older state is served, if it is."""
 
     def __init__(self, name: str, directory: Path) -> None:
         self.id = name
         self.directory = directory
         self.note: str | None = None
-        self._seen = file_state(directory / NAME)
-        self.now = Snapshot.open(directory)
-        self.student = (self.now.index.student_sha256, self.now.index.dim)
+        self._loaded_state = file_state(directory / NAME)
+        self.snapshot = Snapshot.open(directory)
+        self.student = (self.snapshot.index.student_sha256, self.snapshot.index.dim)
 
     @property
     def being_written(self) -> bool:
@@ -174,15 +174,15 @@ class ServedIndex:
 
     def follow(self) -> None:
         """Switch to the commit on disk if it is new and can be read."""
-        seen = file_state(self.directory / NAME)
-        if seen is None:
+        state = file_state(self.directory / NAME)
+        if state is None:
             self.note = f"{self.directory} is gone; what it held is served still."
-        elif seen == self._seen:
+        elif state == self._loaded_state:
             self.note = None
         else:
             try:
                 found = Snapshot.open(self.directory)
                 found.index.check_student(*self.student)
-                self.now, self._seen, self.note = found, seen, None
+                self.snapshot, self._loaded_state, self.note = found, state, None
             except McadError as error:
                 self.note = f"An older state is served. {error.message}"

@@ -121,7 +121,7 @@ def _name(operation: Operation) -> str:
 
 @operation("GET", "/api/status", "Bundles, indexes, memory, and indexing.", records.Status)
 async def status(state: State, request: Request) -> Response:
-    return as_json(await state.on(state.quick, state.status))
+    return as_json(await state.run_on(state.quick, state.status))
 
 
 @operation(
@@ -132,7 +132,7 @@ async def status(state: State, request: Request) -> Response:
 )
 async def folders(state: State, request: Request) -> Response:
     index = state.index(request.path_params["index"])
-    return as_json(await state.on(state.quick, state.folders, index))
+    return as_json(await state.run_on(state.quick, state.folders, index))
 
 
 @operation(
@@ -146,8 +146,8 @@ async def search(state: State, request: Request) -> Response:
     wanted = await read(request, records.SearchRequest)
 
     def answer() -> records.Answer:
-        asked = state.asked(wanted, wanted.parts, wanted.filter, wanted.exact)
-        return state.searcher.answer(asked, wanted.offset, wanted.limit)
+        query = state.prepare_query(wanted, wanted.parts, wanted.filter, wanted.exact)
+        return state.searcher.answer(query, wanted.offset, wanted.limit)
 
     return as_json(await _in_turn(state, request, answer))
 
@@ -164,7 +164,8 @@ async def compare(state: State, request: Request) -> Response:
 
     def answer() -> records.Comparison:
         left, right = (
-            state.asked(side, wanted.parts, wanted.filter) for side in (wanted.left, wanted.right)
+            state.prepare_query(side, wanted.parts, wanted.filter)
+            for side in (wanted.left, wanted.right)
         )
         return state.searcher.compare(left, right, wanted.limit)
 
@@ -186,14 +187,14 @@ async def upload(state: State, request: Request) -> Response:
             async with asyncio.timeout(BODY_S):
                 async for chunk in limited(request, UPLOAD_BYTES):
                     file.write(chunk)
-            name, taken = await state.on(state.decoders, state.uploads.take, file)
+            name, taken = await state.run_on(state.decoders, state.uploads.take, file)
     return as_json(records.Upload(name, taken.width, taken.height), 201)
 
 
 @operation("GET", "/api/uploads/{upload}/thumbnail", "An uploaded photo, small.", bytes)
 async def uploaded(state: State, request: Request) -> Response:
-    held = state.uploads.get(request.path_params["upload"])
-    return Response(held.thumbnail, media_type="image/jpeg", headers=_NOT_STORED)
+    photo = state.uploads.get(request.path_params["upload"])
+    return Response(photo.thumbnail, media_type="image/jpeg", headers=_NOT_STORED)
 
 
 @operation(
@@ -203,7 +204,7 @@ async def uploaded(state: State, request: Request) -> Response:
     bytes,
 )
 async def thumbnail(state: State, request: Request) -> Response:
-    return await _photo(state, request, state.thumbnails.held, state.thumbnails.make)
+    return await _photo(state, request, state.thumbnails.find, state.thumbnails.make)
 
 
 @operation(
@@ -231,7 +232,7 @@ async def start_indexing(state: State, request: Request) -> Response:
     wanted = await read(request, records.Side)
     bundle = state.bundle(wanted.bundle)
     index = state.indexes_of(bundle)[0] if wanted.index is None else state.index(wanted.index)
-    index.now.index.check_student(*bundle.student)
+    index.snapshot.index.check_student(*bundle.student)
     return as_json(state.start_indexing(bundle, index).info(), 202)
 
 
@@ -239,14 +240,14 @@ async def start_indexing(state: State, request: Request) -> Response:
 async def stop_indexing(state: State, request: Request) -> Response:
     if state.job is None:
         raise Refused(_GONE, "Nothing was indexed since the server started.")
-    await state.on(state.quick, state.job.stop, 1.0)
+    await state.run_on(state.quick, state.job.stop, 1.0)
     return as_json(state.job.info())
 
 
 async def _photo(
     state: State,
     request: Request,
-    held: Callable[[str, str], bytes | None],
+    find: Callable[[str, str], bytes | None],
     make: Callable[[str, str], bytes],
 ) -> Response:
     """A photo of an index as JPEG; 304 if the browser has it in this state; 404 if no index holds
@@ -260,9 +261,9 @@ async def _photo(
 
     def find_stored() -> tuple[str | None, bytes | None]:
         tag = file_state(path)
-        return tag, None if tag is None else held(path, tag)
+        return tag, None if tag is None else find(path, tag)
 
-    tag, content = await state.on(state.quick, find_stored)
+    tag, content = await state.run_on(state.quick, find_stored)
     if tag is None:
         raise Refused(_GONE, "The photo's file is gone.", "Index its folder again.")
     headers = {"cache-control": "private, max-age=60", "etag": f'"{tag}"'}
@@ -273,7 +274,7 @@ async def _photo(
             async with request.app.state.decoding:
                 if await request.is_disconnected():  # the user has scrolled on
                     raise ClientDisconnect
-                content = await state.on(state.decoders, make, path, tag)
+                content = await state.run_on(state.decoders, make, path, tag)
         except (PhotoError, MissingExtra) as error:
             raise Refused(_GONE, error.message, error.hint) from None
     return Response(content, media_type="image/jpeg", headers=headers)
@@ -287,7 +288,7 @@ async def _in_turn(state: State, request: Request, answer: Callable[[], T]) -> T
     async with turn:
         if waited and await request.is_disconnected():
             raise ClientDisconnect
-        return await state.on(state.engines, answer)
+        return await state.run_on(state.engines, answer)
 
 
 async def read(request: Request, kind: type[T]) -> T:

@@ -41,10 +41,10 @@ _FORMATS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
 def file_state(path: str | Path) -> str | None:
     """A text that changes when the file does; None if there is no readable file."""
     try:
-        found = Path(path).stat()
+        state = Path(path).stat()
     except (OSError, ValueError):
         return None
-    return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
+    return f"{state.st_ino:x}-{state.st_mtime_ns:x}-{state.st_size:x}"
 
 
 class Thumbnails:
@@ -58,10 +58,10 @@ class Thumbnails:
         self._folder = cache_directory() / "thumbnails"
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.keeps = os.access(self._folder, os.W_OK | os.X_OK)
+        self.can_store = os.access(self._folder, os.W_OK | os.X_OK)
         self._added = 0  # bytes since the last pruning; threads may lose a few
 
-    def held(self, path: str, tag: str) -> bytes | None:
+    def find(self, path: str, tag: str) -> bytes | None:
         """The stored thumbnail of the photo at `path` in state `tag`, or None."""
         file = self._file(path, tag)
         try:
@@ -101,13 +101,13 @@ class Thumbnails:
         512 MiB."""
         self._added = 0
         now, size = time.time(), 0
-        for used, length, name in sorted(self._kept(), reverse=True):
+        for used, length, name in sorted(self._list_files(), reverse=True):
             size += length
             if size > KEPT_BYTES or now - used > _KEPT_S:
                 with contextlib.suppress(OSError):
                     os.unlink(name)  # noqa: PTH108  there are very many
 
-    def _kept(self) -> list[tuple[float, int, str]]:
+    def _list_files(self) -> list[tuple[float, int, str]]:
         """The last use, size in bytes, and path of each file."""
         found = []
         for folder in self._folder.glob("??"):
@@ -124,7 +124,7 @@ class Thumbnails:
 
 
 @dataclass(frozen=True)
-class Uploaded:
+class UploadedPhoto:
     """An uploaded photo of `size` bytes, width and height in pixels, and its thumbnail as JPEG."""
 
     path: Path
@@ -135,13 +135,13 @@ class Uploaded:
 
 
 class Uploads:
-    """The last uploaded photos, up to `most` bytes, as files that only this user can read. `close`
+    """The last uploaded photos, up to `max_bytes`, as files that only this user can read. `close`
     removes them."""
 
-    def __init__(self, most: int = 256 << 20) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int = 256 << 20) -> None:
+        self._max_bytes = max_bytes
         self._folder = tempfile.TemporaryDirectory(prefix="mcad-serve-")
-        self._kept: OrderedDict[str, Uploaded] = OrderedDict()
+        self._photos: OrderedDict[str, UploadedPhoto] = OrderedDict()
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class Uploads:
         """Return a temporary file for an upload; it disappears when it is closed."""
         return tempfile.TemporaryFile(dir=self._folder.name)
 
-    def take(self, file: IO[bytes]) -> tuple[str, Uploaded]:
+    def take(self, file: IO[bytes]) -> tuple[str, UploadedPhoto]:
         """Store a spooled upload, and return its id. PhotoError: it is no JPEG, PNG, WebP or HEIC,
         or cannot be decoded."""
         file.seek(0)
@@ -170,20 +170,20 @@ class Uploads:
         name = secrets.token_hex(10)
         path = Path(self._folder.name) / f"{name}{suffix}"
         size = path.write_bytes(content)
-        photo = Uploaded(path, size, width, height, thumbnail)
+        photo = UploadedPhoto(path, size, width, height, thumbnail)
         with self._lock:
-            self._kept[name] = photo
-            while sum(kept.size for kept in self._kept.values()) > self._most:
-                self._kept.popitem(last=False)[1].path.unlink(missing_ok=True)
+            self._photos[name] = photo
+            while sum(photo.size for photo in self._photos.values()) > self._max_bytes:
+                self._photos.popitem(last=False)[1].path.unlink(missing_ok=True)
         return name, photo
 
-    def get(self, name: str) -> Uploaded:
+    def get(self, name: str) -> UploadedPhoto:
         """Return the upload with id `name`. QueryError: it is not stored, or no longer."""
         with self._lock:
-            if name not in self._kept:
+            if name not in self._photos:
                 raise QueryError(
                     f"There is no uploaded photo {name!r}; only the last ones are kept.",
                     "Upload it again.",
                 )
-            self._kept.move_to_end(name)
-            return self._kept[name]
+            self._photos.move_to_end(name)
+            return self._photos[name]

@@ -22,7 +22,7 @@ Ranking = list[tuple[int, float]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class PreparedQuery:
     """A query and the engine and snapshot that answer it. `bundle`, `rung` and `name` (of the
     index) are repeated in the answer."""
 
@@ -60,31 +60,31 @@ class Searcher:
     def __init__(self) -> None:
         self._long: OrderedDict[Any, Ranking] = OrderedDict()
 
-    def answer(self, asked: Asked, offset: int, limit: int) -> Answer:
+    def answer(self, query: PreparedQuery, offset: int, limit: int) -> Answer:
         """Return results `offset` to `offset` + `limit`. Errors as SearchEngine.search_parts, and
         QueryError for a contradictory filter."""
-        catalog = asked.snapshot.catalog
-        rows = catalog.row_filter(asked.filter)
+        catalog = query.snapshot.catalog
+        rows = catalog.row_filter(query.filter)
         passing = catalog.passing(rows)
         page = slice(offset, offset + limit)
-        if not asked.parts:
+        if not query.parts:
             newest = catalog.newest_first[passing[catalog.newest_first]]
-            return asked.answer(
+            return query.answer(
                 hits=[_hit(catalog, row) for row in newest[page].tolist()],
                 photos=len(newest),
                 total=len(newest),
                 offset=offset,
             )
-        for part in asked.parts:  # a photo is not among its own results
+        for part in query.parts:  # a photo is not among its own results
             row = catalog.row_at.get(str(part.content))
             if row is not None and not isinstance(part.content, str):
                 passing[row] = False
         photos = int(passing.sum())
         total = min(photos, MOST_RESULTS)
-        found, ranking = asked.ranking(rows, min(_FIRST, total))
+        found, ranking = query.ranking(rows, min(_FIRST, total))
         if offset + limit > len(ranking) < total:
-            ranking = self._whole(asked, rows, ranking, total)
-        return asked.answer(
+            ranking = self._all_results(query, rows, ranking, total)
+        return query.answer(
             hits=[_hit(catalog, row, score) for row, score in ranking[page]],
             photos=photos,
             total=total,
@@ -95,20 +95,22 @@ class Searcher:
             unknown=found.unknown,
         )
 
-    def _whole(self, asked: Asked, rows: RowFilter, first: Ranking, total: int) -> Ranking:
+    def _all_results(
+        self, query: PreparedQuery, rows: RowFilter, first: Ranking, total: int
+    ) -> Ranking:
         """All results: the first page as it was shown, then the rest."""
-        parts = tuple((str(part.content), part.weight) for part in asked.parts)
-        key = (asked.bundle, asked.rung, asked.snapshot, parts, rows, asked.exact)
+        parts = tuple((str(part.content), part.weight) for part in query.parts)
+        key = (query.bundle, query.rung, query.snapshot, parts, rows, query.exact)
         if key not in self._long:
             shown = {row for row, _ in first}
-            rest = [hit for hit in asked.ranking(rows, total)[1] if hit[0] not in shown]
+            rest = [hit for hit in query.ranking(rows, total)[1] if hit[0] not in shown]
             self._long[key] = (first + rest)[:total]
         self._long.move_to_end(key)
         while len(self._long) > _KEPT:
             self._long.popitem(last=False)
         return self._long[key]
 
-    def compare(self, left: Asked, right: Asked, limit: int) -> Comparison:
+    def compare(self, left: PreparedQuery, right: PreparedQuery, limit: int) -> Comparison:
         """Both sides' first `limit` results, each with its place among the first 4 x `limit` of the
         other side."""
         answers = [self.answer(side, 0, 4 * limit) for side in (left, right)]
@@ -118,9 +120,9 @@ class Searcher:
         marked = [
             replace(
                 answer,
-                hits=[_placed(hit, there.get(hit.id), limit) for hit in answer.hits[:limit]],
+                hits=[_placed(hit, other_places.get(hit.id), limit) for hit in answer.hits[:limit]],
             )
-            for answer, there in zip(answers, reversed(places), strict=True)
+            for answer, other_places in zip(answers, reversed(places), strict=True)
         ]
         shared = sum(not hit.only_here for hit in marked[0].hits)
         return Comparison(left=marked[0], right=marked[1], shared=shared)

@@ -22,7 +22,7 @@ from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex, Snapshot, path_id, path_text
 from mcad_mobile.serve.indexing import IndexingJob
 from mcad_mobile.serve.photos import MOST_KEPT, UPLOAD_BYTES, Thumbnails, Uploads, file_state
-from mcad_mobile.serve.search import Asked, Searcher
+from mcad_mobile.serve.search import PreparedQuery, Searcher
 
 T = TypeVar("T")
 DECODERS = 2
@@ -54,24 +54,26 @@ class State:
         self.last_request = time.monotonic()
         self._cpu = machine.name()
 
-    async def on(self, pool: ThreadPoolExecutor, call: Callable[..., T], *arguments: object) -> T:
+    async def run_on(
+        self, pool: ThreadPoolExecutor, call: Callable[..., T], *arguments: object
+    ) -> T:
         """Return the result of a call on a thread of `pool`."""
         run = functools.partial(call, *arguments)
         return await asyncio.get_running_loop().run_in_executor(pool, run)
 
     async def follow(self) -> None:
         """Check once a second whether bundles and indexes changed on disk, until cancelled."""
-        await self.on(self._files, self.thumbnails.prune)
+        await self.run_on(self._files, self.thumbnails.prune)
         while True:
             if self.thumbnails.needs_pruning:
-                await self.on(self._files, self.thumbnails.prune)
+                await self.run_on(self._files, self.thumbnails.prune)
             for index in self.indexes.values():
-                await self.on(self._files, index.follow)
+                await self.run_on(self._files, index.follow)
             for bundle in self.bundles.values():
-                found = await self.on(self._files, bundle.replaced)
+                found = await self.run_on(self._files, bundle.find_replacement)
                 if found is not None:
                     try:
-                        await self.on(self.engines, bundle.change_over, found)
+                        await self.run_on(self.engines, bundle.change_over, found)
                     except McadError as error:
                         bundle.note = f"The one that was loaded is served still. {error.message}"
             running = self.job is not None and self.job.running
@@ -81,15 +83,15 @@ class State:
         """Make thumbnails of the newest photos while the server is idle, as many as are kept, until
         cancelled."""
         done: dict[str, Snapshot] = {}
-        while self.thumbnails.keeps:
+        while self.thumbnails.can_store:
             for index in self.indexes.values():
-                now = index.now
-                if done.get(index.id) is not now:
-                    newest = now.catalog.newest_first[:MOST_KEPT]
-                    for path in [now.catalog.paths[row] for row in newest]:
+                snapshot = index.snapshot
+                if done.get(index.id) is not snapshot:
+                    newest = snapshot.catalog.newest_first[:MOST_KEPT]
+                    for path in [snapshot.catalog.paths[row] for row in newest]:
                         await self._rest()
-                        await self.on(self.decoders, self._make_ahead, path)
-                    done[index.id] = now
+                        await self.run_on(self.decoders, self._make_ahead, path)
+                    done[index.id] = snapshot
             await asyncio.sleep(_FOLLOW_S)
 
     def _make_ahead(self, path: str) -> None:
@@ -128,13 +130,13 @@ class State:
         """Return the indexes of the bundle's student, whose embeddings are comparable."""
         return [index for index in self.indexes.values() if index.student == bundle.student]
 
-    def asked(
+    def prepare_query(
         self,
         side: records.Side,
         parts: Sequence[records.Part],
         wanted: records.Filter,
         exact: bool = False,
-    ) -> Asked:
+    ) -> PreparedQuery:
         """Prepare a query on the engines' thread, where its engine may have to be loaded."""
         bundle = self.bundle(side.bundle)
         usable = self.indexes_of(bundle)
@@ -142,12 +144,12 @@ class State:
             index = usable[0]
         else:
             index = self.index(side.index)
-            index.now.index.check_student(*bundle.student)
+            index.snapshot.index.check_student(*bundle.student)
         engine: SearchEngine = bundle.engine(side.rung)
         rung = engine.text_rung.rung
-        return Asked(
+        return PreparedQuery(
             engine=engine,
-            snapshot=index.now,
+            snapshot=index.snapshot,
             bundle=bundle.id,
             rung=f"{rung.runtime} {rung.precision}",
             name=index.id,
@@ -168,7 +170,7 @@ class State:
         """Return the path of a photo in `index`, or else in any index. QueryError: no index holds
         it."""
         for searched in (index, *self.indexes.values()):
-            catalog = searched.now.catalog
+            catalog = searched.snapshot.catalog
             row = catalog.row_of.get(name)
             if row is not None:
                 return catalog.paths[row]
@@ -206,7 +208,7 @@ class State:
                 depth=folder.depth,
                 photos=len(folder.rows),
             )
-            for folder in index.now.catalog.folders.values()
+            for folder in index.snapshot.catalog.folders.values()
         ]
 
     def _bundle_info(self, bundle: ServedBundle) -> records.BundleInfo:
@@ -221,15 +223,15 @@ class State:
         )
 
     def _index_info(self, index: ServedIndex) -> records.IndexInfo:
-        now = index.now
-        first_day, last_day = now.catalog.days
+        snapshot = index.snapshot
+        first_day, last_day = snapshot.catalog.days
         return records.IndexInfo(
             id=index.id,
             path=path_text(str(index.directory)),
-            photos=now.index.photos,
-            generation=now.index.generation,
-            bytes_per_photo=round(now.index.bytes_per_photo, 1),
-            filled_by=list(now.index.filled_by),
+            photos=snapshot.index.photos,
+            generation=snapshot.index.generation,
+            bytes_per_photo=round(snapshot.index.bytes_per_photo, 1),
+            filled_by=list(snapshot.index.filled_by),
             first_day=first_day,
             last_day=last_day,
             being_written=index.being_written,
@@ -247,7 +249,7 @@ class State:
         return records.MachineInfo(self._cpu, allowed_cores(), pss, rss)
 
 
-def _named(held: dict[str, T], name: str, kind: str) -> T:
-    if name not in held:
-        raise QueryError(f"There is no {kind} {name!r} here.", f"There are: {', '.join(held)}.")
-    return held[name]
+def _named(named: dict[str, T], name: str, kind: str) -> T:
+    if name not in named:
+        raise QueryError(f"There is no {kind} {name!r} here.", f"There are: {', '.join(named)}.")
+    return named[name]

@@ -346,7 +346,7 @@ class State(SimpleNamespace):
     def __init__(self) -> None:
         sizes = {"a.index": 1000, "b.index": 234}
         indexes = {
-            name: SimpleNamespace(now=SimpleNamespace(index=SimpleNamespace(photos=photos)))
+            name: SimpleNamespace(snapshot=SimpleNamespace(index=SimpleNamespace(photos=photos)))
             for name, photos in sizes.items()
         }
         super().__init__(bundles={"b": "B", "a": "A"}, indexes=indexes, began=[])

@@ -28,7 +28,7 @@ from mcad_mobile.serve import photos as thumbnails
 from mcad_mobile.serve.indexes import Catalog, Snapshot, day, path_id
 from mcad_mobile.serve.photos import Thumbnails, Uploads, file_state
 from mcad_mobile.serve.records import Filter, Hit
-from mcad_mobile.serve.search import Asked, Searcher
+from mcad_mobile.serve.search import PreparedQuery, Searcher
 
 WORDS = (Part("a dog"),)
 
@@ -54,11 +54,11 @@ class Engine:
         return Found("a dog", results, {"total": 1.5}, truncated=False)
 
 
-def asked(paths: Sequence[str], parts: tuple[Part, ...] = WORDS, **changes: Any) -> Asked:
+def asked(paths: Sequence[str], parts: tuple[Part, ...] = WORDS, **changes: Any) -> PreparedQuery:
     catalog = Catalog(sorted(paths), np.arange(len(paths)))
     index, engine = cast(Any, SimpleNamespace(generation=3)), cast(Any, Engine(paths))
     return replace(
-        Asked(
+        PreparedQuery(
             engine, Snapshot(index, catalog), "b", "onnx int8", "i", parts, Filter(), exact=False
         ),
         **changes,
@@ -280,12 +280,12 @@ def test_thumbnails_are_pruned_as_they_grow_and_used_ones_once_a_day(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     held, path = Thumbnails(), str(next(photos.rglob("coffee.png")))
     tag = file_state(path) or ""
-    assert held.held(path, tag) is None
+    assert held.find(path, tag) is None
     content = held.make(path, tag)
     (file,) = (tmp_path / "mcad-mobile" / "thumbnails").rglob("*.jpg")
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
-    assert held.held(path, f"{tag}0") is None  # of another state
+    assert held.find(path, f"{tag}0") is None  # of another state
     monkeypatch.setattr(thumbnails, "KEPT_BYTES", 8 * len(content))
     assert not held.needs_pruning
     monkeypatch.setattr(thumbnails, "KEPT_BYTES", 8 * len(content) - 8)
@@ -295,7 +295,7 @@ def test_thumbnails_are_pruned_as_they_grow_and_used_ones_once_a_day(
     for hours, touched in ((23, False), (25, True)):
         used = time.time() - hours * 3600
         os.utime(file, (used, used))
-        assert held.held(path, tag) == content
+        assert held.find(path, tag) == content
         assert (file.stat().st_mtime > used + 1) == touched
     for days, left in ((59, True), (61, False)):
         used = time.time() - days * 86_400

@@ -49,7 +49,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
 
 
 def path_in(state: State, index: str, row: int = 0) -> str:
-    return state.indexes[index].now.catalog.paths[row]
+    return state.indexes[index].snapshot.catalog.paths[row]
 
 
 def test_what_is_not_named_is_the_first_of_the_same_student(state: State) -> None:
@@ -63,21 +63,21 @@ def test_what_is_not_named_is_the_first_of_the_same_student(state: State) -> Non
     assert [index.id for index in state.indexes_of(first)] == ["index-0", "index-1"]
     assert [index.id for index in state.indexes_of(second)] == ["index-2"]
     words = [Part(text="a dog", weight=0.5)]
-    asked = state.asked(records.Side(bundle="two"), words, records.Filter())
+    asked = state.prepare_query(records.Side(bundle="two"), words, records.Filter())
     assert (asked.bundle, asked.name, asked.exact) == ("two", "index-2", False)
     assert asked.rung == "onnx fp32" and asked.engine.bundle.dim == 32
     assert [(part.content, part.weight) for part in asked.parts] == [("a dog", 0.5)]
     other = records.Side(index="index-1")
-    asked = state.asked(other, words, records.Filter(), exact=True)
+    asked = state.prepare_query(other, words, records.Filter(), exact=True)
     assert (asked.bundle, asked.name, asked.exact) == ("one", "index-1", True)
     with pytest.raises(PhotoIndexError):
-        state.asked(records.Side(bundle="two", index="index-0"), words, records.Filter())
+        state.prepare_query(records.Side(bundle="two", index="index-0"), words, records.Filter())
 
 
 def test_a_photo_of_another_index_can_be_searched_by(state: State) -> None:
     path = path_in(state, "index-1")
     parts = [Part(photo=path_id(path), weight=-1.0)]
-    asked = state.asked(records.Side(), parts, records.Filter())
+    asked = state.prepare_query(records.Side(), parts, records.Filter())
     assert [(part.content, part.weight) for part in asked.parts] == [(Path(path), -1.0)]
     with pytest.raises(QueryError, match="No index holds a photo 'none'"):
         state.photo(state.index("index-0"), "none")
@@ -101,7 +101,7 @@ def test_the_status_names_what_is_served(
     assert all(found.first_day <= found.last_day != "" for found in status.indexes)
     assert status.indexes[0].folders_to_index == [str(tmp_path / "photos-0")]
     assert status.indexes[0].bytes_per_photo == round(
-        state.index("index-0").now.index.bytes_per_photo, 1
+        state.index("index-0").snapshot.index.bytes_per_photo, 1
     )
     assert (status.machine.cores, status.machine.pss_mib, status.machine.rss_mib) == (6, 61.3, 70.0)
     assert (status.job, status.upload_limit_bytes) == (None, 32 << 20)
@@ -201,6 +201,6 @@ def test_a_bundle_needs_an_index_of_its_student(tmp_path: Path) -> None:
     shutil.copy(packaged_photos()[0], tmp_path)
     began = time.monotonic()
     state = open_state([one], [default_index(one.directory)], [tmp_path])
-    assert state.index("one.index").now.index.photos == 0
+    assert state.index("one.index").snapshot.index.photos == 0
     assert began <= state.last_request <= time.monotonic()
     state.close()

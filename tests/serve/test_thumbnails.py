@@ -81,7 +81,7 @@ def test_a_photo_that_has_changed_gets_a_new_one(start: Start, few: Bundle, tmp_
 
 def test_the_last_uploads_are_kept_and_the_first_ones_dropped(photos: Path) -> None:
     content = next(photos.rglob("rocket.jpg")).read_bytes()
-    uploads = Uploads(most=3 * len(content))
+    uploads = Uploads(max_bytes=3 * len(content))
     names = []
     for _ in range(5):
         with uploads.spool() as file:
@@ -169,7 +169,7 @@ def test_what_was_used_longest_ago_goes_first(
     held.prune()
     assert left() == {"coffee.png", "chelsea.png", "rocket.jpg"}
     path, tag, _ = made["rocket.jpg"]
-    assert held.held(path, tag)  # which counts as used
+    assert held.find(path, tag)  # which counts as used
     monkeypatch.setattr(thumbnails, "KEPT_BYTES", made["rocket.jpg"][2] + made["coffee.png"][2])
     held.prune()
     assert left() == {"coffee.png", "rocket.jpg"}
@@ -182,7 +182,7 @@ def test_a_photo_that_nobody_waits_for_is_not_decoded(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     state = open_state([few], [tmp_path / "bundle.index"])
     app = create_app(state)
-    photo = path_id(state.indexes["bundle.index"].now.catalog.paths[0])
+    photo = path_id(state.indexes["bundle.index"].snapshot.catalog.paths[0])
     path = f"/api/indexes/bundle.index/photos/{photo}/thumbnail"
     scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
     sent: list[Any] = []
