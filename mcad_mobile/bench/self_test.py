@@ -92,13 +92,13 @@ def nothing_timed(reason: str) -> dict[str, Any]:
 
 
 def parity_only(
-    spec: Spec, about: dict[str, Any], ladder: Ladder, *, emulator: str
+    spec: Spec, fields: dict[str, Any], ladder: Ladder, *, emulator: str
 ) -> dict[str, Any]:
     """Return a device's part of the mcad-bench/1 document without time and memory, which mean
-    nothing on an emulator. `about` has "device" and "tools"."""
-    about["device"]["emulator"] = emulator
+    nothing on an emulator. `fields` has "device" and "tools"."""
+    fields["device"]["emulator"] = emulator
     return {
-        **about,
+        **fields,
         "conditions": {"threads": spec.threads, "pinned_cores": [], "repeats": []},
         "ladder": ladder,
         "runtime": {

@@ -112,7 +112,7 @@ class Session:
                 checked = self._launch("check", {"rungs": rungs}).document
                 break
             except RunnerCrashed as crash:
-                name, number = self._at_fault(rungs, crash)
+                name, number = self._crashed_rung(rungs, crash)
                 rungs[name].remove(number)
                 why = f"the process crashed with code {crash.code}: {crash.last_line}"
                 crashed.append((name, {"rung": number, "loaded": False, "why": why}))
@@ -129,7 +129,7 @@ class Session:
             checked["ladder"][name].sort(key=lambda rung: rung["rung"])
         return judge_ladder(self.spec.bundle, checked), checked.get("tools", {})
 
-    def _at_fault(
+    def _crashed_rung(
         self, rungs: dict[TowerName, list[int]], crash: RunnerCrashed
     ) -> tuple[TowerName, int]:
         """Return the rung that was tried when the process ended, or raise `crash` if none was."""

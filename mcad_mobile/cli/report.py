@@ -124,9 +124,9 @@ def _check_baseline(
         )
     larger = regressions(before, documents[0], max_slowdown)
     for regression in larger:
-        if regression.forgiven:
+        if regression.excuse:
             print(f"Not counted: {regression}", file=sys.stderr)
-    worse = [regression for regression in larger if not regression.forgiven]
+    worse = [regression for regression in larger if not regression.excuse]
     if worse:
         raise BenchError(
             f"Worse than the baseline by more than {max_slowdown:g} times:\n    "

@@ -169,7 +169,7 @@ def test_only_what_grew_by_more_than_allowed_is_worse(
 
 
 def counted(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return [found.name for found in regressions(before, now, 1.2) if not found.forgiven]
+    return [found.name for found in regressions(before, now, 1.2) if not found.excuse]
 
 
 def changed(document: dict[str, Any], **medians: float) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def test_a_negligible_growth_is_no_regression(bundle: Bundle) -> None:
     before = changed(complete_document(bundle, measured()), total=3.0, text=1.5)
     assert counted(before, changed(before, total=2.8, text=1.81)) == []
     forgiven = regressions(before, changed(before, total=2.8, text=1.81), 1.2)
-    assert [(found.name, found.forgiven) for found in forgiven] == [
+    assert [(found.name, found.excuse) for found in forgiven] == [
         ("text tower, median", "no more than 0.5 ms")
     ]
     slow = changed(before, image=3.0)
@@ -197,7 +197,7 @@ def test_a_part_counts_only_with_the_whole_search(bundle: Bundle) -> None:
     before = changed(complete_document(bundle, measured()), total=5.0, text=1.5)
     faster = changed(before, total=4.0, text=2.5)
     assert counted(before, faster) == []
-    assert "as a whole is not worse" in regressions(before, faster, 1.2)[0].forgiven
+    assert "as a whole is not worse" in regressions(before, faster, 1.2)[0].excuse
     assert counted(before, changed(before, total=7.0, text=2.5)) == [
         "whole search, median",
         "text tower, median",
@@ -215,7 +215,7 @@ def test_a_growth_within_the_noise_of_both_is_no_regression(bundle: Bundle) -> N
     runs = [[3.0] * 100, [6.0] * 100]  # two runs that do not agree
     noisy["samples_ms"]["total"] = [ms for run in runs for ms in run]
     assert counted(quiet, noisy) == []
-    assert "within the noise" in regressions(quiet, noisy, 1.2)[0].forgiven
+    assert "within the noise" in regressions(quiet, noisy, 1.2)[0].excuse
     # Blocks of 3 and of 6 ms deviate by 1.6 ms, and two deviations are allowed.
     assert counted(quiet, changed(noisy, total=5.6)) == []
     assert counted(quiet, changed(noisy, total=5.8)) == ["whole search, median"]

@@ -116,16 +116,16 @@ class AdbDevice:
         launcher = _Launcher(shell, spec, runner.command, cores, self.timeout_s, facts.emulator)
         session = Session(launcher, spec, progress)
         ladder, tools = session.check()
-        about = {"device": device, "tools": tools}
+        fields = {"device": device, "tools": tools}
         if launcher.emulator:
-            return parity_only(spec, about, ladder, emulator=launcher.emulator)
+            return parity_only(spec, fields, ladder, emulator=launcher.emulator)
         if runner.cannot_search:
             raise BenchError(
                 runner.cannot_search, "Install a C compiler on the board: cc, as of gcc or clang."
             )
         measured = session.measure(ladder)
         return {
-            **about,
+            **fields,
             **measured,
             "measured": [
                 "Memory of a process that only searches, at each step. PSS divides a page among "
@@ -183,7 +183,7 @@ class _Launcher:
             except BenchError as error:
                 if self.shell.state() == "device":
                     raise
-                raise self.shell.broken(f"did not finish `{document['mode']}`") from error
+                raise self.shell.error(f"did not finish `{document['mode']}`") from error
             finally:
                 self.emulator = emulator_among(probe.program) or self.emulator
 

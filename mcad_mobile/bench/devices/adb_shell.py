@@ -55,11 +55,11 @@ class AdbShell:
         # adb's own exit code is 0 if the device is lost, so the script prints its own.
         whole = f"( {script}\n) 2>&1; printf '{_EXIT}%d' $?"
         done = self._adb(
-            "shell", whole, timeout_s=timeout_s or self.timeout_s, doing=f"end `{script}`"
+            "shell", whole, timeout_s=timeout_s or self.timeout_s, action=f"end `{script}`"
         )
         printed, mark, code = done.stdout.rpartition(_EXIT)
         if not mark or not code.isdecimal():
-            raise self.broken(f"did not finish `{script}`. {done.stderr.strip()}".rstrip())
+            raise self.error(f"did not finish `{script}`. {done.stderr.strip()}".rstrip())
         return int(code), printed
 
     def run(self, script: str, *, timeout_s: float | None = None) -> str:
@@ -73,14 +73,14 @@ class AdbShell:
         return printed
 
     def _adb(
-        self, *arguments: str, timeout_s: float, doing: str
+        self, *arguments: str, timeout_s: float, action: str
     ) -> subprocess.CompletedProcess[str]:
         try:
             return _run([self.adb, "-s", self.serial, *arguments], timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise self.broken(f"did not {doing} in {timeout_s:.0f} s") from error
+            raise self.error(f"did not {action} in {timeout_s:.0f} s") from error
 
-    def broken(self, failure: str) -> BenchError:
+    def error(self, failure: str) -> BenchError:
         """The error for a command that did not end: the device is lost, or stuck."""
         state = self.state()
         if state == "device":
@@ -131,13 +131,13 @@ class AdbShell:
     def push_file(self, path: Path, place: str) -> None:
         """Send one file to the path `place`."""
         timeout_s = self.timeout_s + path.stat().st_size / _PUSH_BYTES_PER_S
-        local, doing = str(path.resolve()), f"take {path.name}"
-        done = self._adb("push", local, place, timeout_s=timeout_s, doing=doing)
+        local, action = str(path.resolve()), f"take {path.name}"
+        done = self._adb("push", local, place, timeout_s=timeout_s, action=action)
         if done.returncode:
             reason = (done.stderr or done.stdout).strip()
             if "No space left" in reason:
                 raise _no_room(f"{reason.splitlines()[-1]}.")
-            raise self.broken(f"did not {doing}: {reason}")
+            raise self.error(f"did not {action}: {reason}")
 
     def _hashes(self) -> dict[str, str]:
         """SHA-256 of every file under ROOT, by its path there, without the files of runs."""
@@ -239,29 +239,29 @@ def _no_room(reason: str) -> BenchError:
 
 
 @dataclass(frozen=True)
-class Attached:
+class AttachedDevice:
     """A line of `adb devices -l`. `state` is "device" when it can be used."""
 
     serial: str
     state: str
-    about: str = ""
+    description: str = ""
 
 
-def parse_devices(listing: str) -> list[Attached]:
+def parse_devices(listing: str) -> list[AttachedDevice]:
     """Parse the output of `adb devices -l`, where "no permissions" is a state of two words."""
     found = []
     for line in listing.splitlines():
         match = re.match(r"(\S+)\s+(no permissions|\S+)\s*(.*)", line)
         if match and not line.startswith(("List of", "*")):
-            found.append(Attached(*match.groups()))
+            found.append(AttachedDevice(*match.groups()))
     return found
 
 
-def choose_device(devices: Iterable[Attached], serial: str | None) -> Attached:
+def choose_device(devices: Iterable[AttachedDevice], serial: str | None) -> AttachedDevice:
     """Return the device with `serial`, or the only one, or the only one that is ready. BenchError:
     there is none, there are several, or it is not ready."""
     attached = list(devices)
-    listed = "".join(f"\n    adb:{d.serial}  {d.state}  {d.about}".rstrip() for d in attached)
+    listed = "".join(f"\n    adb:{d.serial}  {d.state}  {d.description}".rstrip() for d in attached)
     if not attached:
         raise BenchError(
             "No device is attached: adb sees none.",

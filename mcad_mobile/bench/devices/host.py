@@ -144,8 +144,8 @@ def _emulated_part(
     launcher: HostLauncher, device: dict[str, Any], emulator: str, progress: Progress
 ) -> dict[str, Any]:
     ladder, tools = Session(launcher, launcher.spec, progress).check()
-    about = {"device": device, "tools": tools}
-    return parity_only(launcher.spec, about, ladder, emulator=emulator)
+    fields = {"device": device, "tools": tools}
+    return parity_only(launcher.spec, fields, ladder, emulator=emulator)
 
 
 def measured_parts(spec: Spec, measured: dict[str, Any]) -> list[str]:

@@ -18,36 +18,36 @@ _SIGMAS = 2.0
 
 @dataclass(frozen=True)
 class Regression:
-    """A figure over the allowed ratio to the baseline. `forgiven` says why it is not counted as
+    """A figure over the allowed ratio to the baseline. `excuse` says why it is not counted as
     worse, or is ""."""
 
     name: str
     unit: str
     baseline: float
-    now: float
-    forgiven: str = ""
+    current: float
+    excuse: str = ""
 
     @property
     def ratio(self) -> float:
-        return self.now / self.baseline
+        return self.current / self.baseline
 
     def __str__(self) -> str:
         return (
-            f"{self.name}: {self.now:.2f} {self.unit}, {self.ratio:.2f} times the baseline's "
-            f"{self.baseline:.2f} {self.unit}" + (f" ({self.forgiven})" if self.forgiven else "")
+            f"{self.name}: {self.current:.2f} {self.unit}, {self.ratio:.2f} times the baseline's "
+            f"{self.baseline:.2f} {self.unit}" + (f" ({self.excuse})" if self.excuse else "")
         )
 
 
 def regressions(
-    baseline: dict[str, Any], now: dict[str, Any], max_slowdown: float
+    baseline: dict[str, Any], current: dict[str, Any], max_slowdown: float
 ) -> list[Regression]:
     """Find median times (search, towers) and peak memory over `max_slowdown` times the baseline's.
 
-    A regression is forgiven if it is at most 0.5 ms or 2 MiB, or within two standard deviations of
+    A regression is excused if it is at most 0.5 ms or 2 MiB, or within two standard deviations of
     the noise; the text tower's also if the whole search is not worse. BenchError: the documents
     differ in device, number of photos or threads, or share no figure.
     """
-    then_by_name, now_by_name = _circumstances(baseline), _circumstances(now)
+    then_by_name, now_by_name = _circumstances(baseline), _circumstances(current)
     for name, then in then_by_name.items():
         today = now_by_name[name]
         if then != today:
@@ -55,7 +55,7 @@ def regressions(
                 f"The baseline cannot be compared: {name} was {then} and is {today} now.",
                 "Measure the baseline again under the same circumstances.",
             )
-    figures = _figures(baseline, now)
+    figures = _figures(baseline, current)
     if not figures:
         raise BenchError(
             "The baseline and the new result have no figure in common.",
@@ -64,34 +64,34 @@ def regressions(
     larger = {
         stage: figure
         for stage, figure in figures.items()
-        if figure.now > max_slowdown * figure.baseline
+        if figure.current > max_slowdown * figure.baseline
     }
-    search_holds = "total" in figures and ("total" not in larger or larger["total"].forgiven)
-    if search_holds and "text" in larger and not larger["text"].forgiven:
-        larger["text"] = replace(larger["text"], forgiven="the search as a whole is not worse")
+    search_holds = "total" in figures and ("total" not in larger or larger["total"].excuse)
+    if search_holds and "text" in larger and not larger["text"].excuse:
+        larger["text"] = replace(larger["text"], excuse="the search as a whole is not worse")
     return list(larger.values())
 
 
-def _figures(baseline: dict[str, Any], now: dict[str, Any]) -> dict[str, Regression]:
+def _figures(baseline: dict[str, Any], current: dict[str, Any]) -> dict[str, Regression]:
     """The figures of both documents by stage, each with why its growth is negligible, if it is."""
     found = {}
     for stage, name in _STAGES.items():
         before, after = (
-            document["latency_ms"].get(stage, {}).get("p50") for document in (baseline, now)
+            document["latency_ms"].get(stage, {}).get("p50") for document in (baseline, current)
         )
         if before is not None and after is not None:
-            noise = math.hypot(_noise(baseline, stage), _noise(now, stage))
+            noise = math.hypot(_noise(baseline, stage), _noise(current, stage))
             figure = Regression(f"{name}, median", "ms", before, after)
-            found[stage] = replace(figure, forgiven=_negligible(figure, noise))
-    before, after = (document["memory_mib"]["peak_pss"] for document in (baseline, now))
+            found[stage] = replace(figure, excuse=_negligible(figure, noise))
+    before, after = (document["memory_mib"]["peak_pss"] for document in (baseline, current))
     if before is not None and after is not None:
         figure = Regression("memory, peak PSS", "MiB", before, after)
-        found["memory"] = replace(figure, forgiven=_negligible(figure, 0.0))
+        found["memory"] = replace(figure, excuse=_negligible(figure, 0.0))
     return found
 
 
 def _negligible(figure: Regression, noise: float) -> str:
-    growth, floor = figure.now - figure.baseline, _FLOORS[figure.unit]
+    growth, floor = figure.current - figure.baseline, _FLOORS[figure.unit]
     if growth <= floor:
         return f"no more than {floor:g} {figure.unit}"
     if growth <= _SIGMAS * noise:

@@ -17,7 +17,7 @@ from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.adb_shell import (
     ROOT,
     AdbShell,
-    Attached,
+    AttachedDevice,
     choose_device,
     connect,
     parse_devices,
@@ -130,7 +130,7 @@ def test_files_that_are_not_wanted_any_more_go_from_a_device_fifty_at_a_time(
 
 def test_unknown_serial_lists_what_there_is() -> None:
     with pytest.raises(BenchError, match="adb:R5CX12ABCDE  device"):
-        choose_device([Attached("R5CX12ABCDE", "device")], "other")
+        choose_device([AttachedDevice("R5CX12ABCDE", "device")], "other")
 
 
 def test_without_adb_the_error_says_how_to_get_it(
