@@ -39,31 +39,33 @@ def _bert(text: str, first: bool) -> list[str]:
     return [*words, text[start:]] if start < len(text) else words
 
 
-def _clip(whole: list[str], apart: bool, any_case: bool) -> Split:
-    """CLIP's regular expression: named words (`whole`, split again if `apart`), contractions,
+def _clip(specials: list[str], splits_specials: bool, any_case: bool) -> Split:
+    """CLIP's regular expression: `specials` (split again if `splits_specials`), contractions,
     runs of letters, single digits, and runs of any other non-spaces."""
-    if "" in whole:
+    if "" in specials:
         raise ValueError("an empty word has no end")
 
     def split(text: str, first: bool) -> list[str]:
         if text.isascii() and text.isprintable() and "<" not in text:
             return _ASCII_CLIP.findall(text)
         words: list[str] = []
-        for word in _clip_words(text, whole, any_case):
-            words += _clip_words(word, [], any_case) if apart and word in whole else (word,)
+        for word in _clip_words(text, specials, any_case):
+            words += (
+                _clip_words(word, [], any_case) if splits_specials and word in specials else (word,)
+            )
         return words
 
     return split
 
 
-def _clip_words(text: str, whole: list[str], any_case: bool) -> Iterator[str]:
+def _clip_words(text: str, specials: list[str], any_case: bool) -> Iterator[str]:
     # Ignoring case, the long s is an s, and the combining iota (U+0345) separates words.
     contractions = _CONTRACTIONS_OF_ANY_CASE if any_case else _CONTRACTIONS
     kinds = ["" if any_case and c == "ͅ" else _clip_kind(c) for c in text]
     at = 0
     while at < len(text):
         kind = kinds[at]
-        named = next((word for word in whole if text.startswith(word, at)), None)
+        named = next((word for word in specials if text.startswith(word, at)), None)
         contraction = contractions.match(text, at)
         if named is not None:
             end = at + len(named)

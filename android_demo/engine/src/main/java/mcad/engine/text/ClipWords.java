@@ -5,9 +5,9 @@ import java.util.List;
 
 /**
  * CLIP's word pattern: contractions, runs of letters, single digits, and runs of anything else but space. {@code
- * whole}: words that the pattern names itself; {@code apart}: a byte-level splitter follows, which splits those once
- * more. {@code anyCase}: case is ignored, so the long s counts as an s, and the combining iota (U+0345) as neither a
- * letter nor a mark.
+ * specials}: words that the pattern names itself; {@code splitsSpecials}: a byte-level splitter follows, which splits
+ * those once more. {@code anyCase}: case is ignored, so the long s counts as an s, and the combining iota (U+0345) as
+ * neither a letter nor a mark.
  */
 final class ClipWords implements Words {
     private static final String[] CONTRACTIONS = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
@@ -16,13 +16,13 @@ final class ClipWords implements Words {
     private static final int NUMBER = 2;
     private static final int OTHER = 3;
 
-    private final List<String> whole;
-    private final boolean apart;
+    private final List<String> specials;
+    private final boolean splitsSpecials;
     private final boolean anyCase;
 
-    ClipWords(List<String> whole, boolean apart, boolean anyCase) {
-        this.whole = whole;
-        this.apart = apart;
+    ClipWords(List<String> specials, boolean splitsSpecials, boolean anyCase) {
+        this.specials = specials;
+        this.splitsSpecials = splitsSpecials;
         this.anyCase = anyCase;
     }
 
@@ -31,7 +31,7 @@ final class ClipWords implements Words {
         for (int at = 0; at < text.length();) {
             int end = end(text, at);
             String word = text.substring(at, end);
-            if (apart && whole.contains(word)) {
+            if (splitsSpecials && specials.contains(word)) {
                 new ClipWords(Collections.emptyList(), false, anyCase).split(word, first, words);
             } else if (kind(text.codePointAt(at)) != SPACE) {
                 words.add(word);
@@ -41,7 +41,7 @@ final class ClipWords implements Words {
     }
 
     private int end(String text, int at) {
-        for (String word : whole) {
+        for (String word : specials) {
             if (text.startsWith(word, at)) {
                 return at + word.length();
             }

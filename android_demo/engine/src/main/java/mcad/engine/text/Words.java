@@ -25,12 +25,12 @@ interface Words {
             case "spaces":
                 return (text, first, words) -> cut(text, false, words);
             case "clip":
-                List<String> whole = new ArrayList<>();
+                List<String> specials = new ArrayList<>();
                 JSONArray words = (JSONArray) step.opt(1);
                 for (int i = 0; i < words.length(); i++) {
-                    whole.add((String) words.opt(i));
+                    specials.add((String) words.opt(i));
                 }
-                return new ClipWords(whole, (Boolean) step.opt(2), (Boolean) step.opt(3));
+                return new ClipWords(specials, (Boolean) step.opt(2), (Boolean) step.opt(3));
             case "metaspace":
                 return metaspace((String) step.opt(1), (String) step.opt(2), (Boolean) step.opt(3));
             default:
