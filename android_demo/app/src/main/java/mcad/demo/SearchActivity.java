@@ -274,12 +274,12 @@ public final class SearchActivity extends Activity
         DemoApp.WORKER.execute(() -> {
             asksForState.set(false);
             try {
-                PhotoAccess.State seen = access.state();
-                int indexed = seen == PhotoAccess.State.NONE ? 0 : search.photos();
+                PhotoAccess.State state = access.state();
+                int indexed = state == PhotoAccess.State.NONE ? 0 : search.photos();
                 boolean english = search.bundle().isEnglish();
                 Waiting waiting = MediaSearch.waiting(this);
-                Home home = Home.of(seen, access.isRefused(), search.indexing(), indexed);
-                DemoApp.SCREEN.post(() -> show(home, seen, waiting, indexed, english));
+                Home home = Home.of(state, access.isRefused(), search.indexing(), indexed);
+                DemoApp.SCREEN.post(() -> show(home, state, waiting, indexed, english));
                 if (home.panel() == Home.Panel.NOT_INDEXED) {
                     estimate();
                 } else {
@@ -301,8 +301,8 @@ public final class SearchActivity extends Activity
         }
     }
 
-    private void show(Home home, PhotoAccess.State seen, Waiting waiting, int indexed, boolean english) {
-        setVisible(R.id.partial, seen == PhotoAccess.State.SOME);
+    private void show(Home home, PhotoAccess.State state, Waiting waiting, int indexed, boolean english) {
+        setVisible(R.id.partial, state == PhotoAccess.State.SOME);
         boolean runs = home.panel() == Home.Panel.NONE && search.isIndexing();
         boolean ended = home.panel() == Home.Panel.NONE && (waiting == Waiting.PAUSED || waiting == Waiting.STOPPED);
         setVisible(R.id.pause, runs);

@@ -42,9 +42,9 @@ final class SearchBenchmark {
         List<Object> found = new ArrayList<>();
         for (int i = 0; i < searches; i++) {
             long busy = threads.getCurrentThreadCpuTime();
-            long begun = System.nanoTime();
+            long startNs = System.nanoTime();
             Hits hits = index.search(queries.get(i % queries.size()), k);
-            total.add((System.nanoTime() - begun) / MS);
+            total.add((System.nanoTime() - startNs) / MS);
             cpu.add((threads.getCurrentThreadCpuTime() - busy) / MS);
             scan.add(hits.scanMs());
             rescore.add(hits.rescoreMs());
@@ -55,9 +55,9 @@ final class SearchBenchmark {
         Memory memory = Memory.now();
         double[] opened = new double[OPENED];
         for (int i = 0; i < OPENED; i++) {
-            long begun = System.nanoTime();
+            long startNs = System.nanoTime();
             PhotoIndex.open(Paths.get(arguments[0])).close();
-            opened[i] = (System.nanoTime() - begun) / MS;
+            opened[i] = (System.nanoTime() - startNs) / MS;
         }
         Arrays.sort(opened);
         Runtime runtime = Runtime.getRuntime();

@@ -69,10 +69,10 @@ public final class BundleInstaller {
         try {
             Files.write(partial.resolve(Bundle.MANIFEST), manifest);
             copyFiles(source, manifest, partial);
-            Bundle made = Bundle.load(partial, true);
+            Bundle bundle = Bundle.load(partial, true);
             syncTree(partial);
             if (Files.exists(directory)) {
-                replaced.by(made, directory);
+                replaced.by(bundle, directory);
             }
             Files.move(partial, directory, StandardCopyOption.ATOMIC_MOVE);
             Fsync.directory(directory.toAbsolutePath().getParent());

@@ -10,7 +10,7 @@ import java.util.Map;
 import java.util.function.ToIntFunction;
 import mcad.engine.index.Membership;
 
-/** The difference between a listing and an index, found in one pass over both, sorted by path. */
+/** The difference between a listing and an index, difference in one pass over both, sorted by path. */
 final class Difference {
     /** An indexed photo and its stamps. */
     record KnownPhoto(String path, int stamp, int contentStamp) {}
@@ -24,19 +24,19 @@ final class Difference {
     /** Photos to drop from the index that cannot have moved. */
     final List<KnownPhoto> replaced = new ArrayList<>();
     /** The number of indexed photos per volume. */
-    final Map<String, Integer> held = new HashMap<>();
+    final Map<String, Integer> photosPerVolume = new HashMap<>();
 
     private Difference() {}
 
     static Difference of(PhotoLibrary library, PhotoLibrary.Listing listing, Membership membership,
             ToIntFunction<PhotoLibrary.Item> stamp) throws IOException {
-        Difference found = new Difference();
+        Difference difference = new Difference();
         BitSet work = new BitSet();
         List<PhotoLibrary.Item> items = listing.items();
         Integer[] byPath = new Integer[items.size() + listing.leftOut().size()];
         Arrays.setAll(byPath, i -> i);
         Arrays.sort(byPath, (a, b) -> Membership.order(item(listing, a).path(), item(listing, b).path()));
-        boolean more = found.advance(library, membership);
+        boolean more = difference.advance(library, membership);
         String before = "";
         for (int number : byPath) {
             PhotoLibrary.Item item = item(listing, number);
@@ -46,8 +46,8 @@ final class Difference {
             before = item.path();
             int order = -1;
             while (more && (order = membership.compareTo(item.path())) < 0) {
-                found.unlisted.add(known(membership));
-                more = found.advance(library, membership);
+                difference.unlisted.add(known(membership));
+                more = difference.advance(library, membership);
             }
             boolean leftOut = number >= items.size();
             if (!more || order != 0) {
@@ -56,20 +56,21 @@ final class Difference {
             }
             if (leftOut) {
                 // With another stamp, the entry may describe another photo that has moved elsewhere.
-                (membership.stamp() == stamp.applyAsInt(item) ? found.replaced : found.unlisted).add(known(membership));
+                boolean same = membership.stamp() == stamp.applyAsInt(item);
+                (same ? difference.replaced : difference.unlisted).add(known(membership));
             } else if (membership.stamp() != stamp.applyAsInt(item)) {
-                found.changed.put(item.path(), known(membership));
+                difference.changed.put(item.path(), known(membership));
                 work.set(number);
             }
-            more = found.advance(library, membership);
+            more = difference.advance(library, membership);
         }
-        for (; more; more = found.advance(library, membership)) {
-            found.unlisted.add(known(membership));
+        for (; more; more = difference.advance(library, membership)) {
+            difference.unlisted.add(known(membership));
         }
         for (int i = work.nextSetBit(0); i >= 0; i = work.nextSetBit(i + 1)) {
-            found.work.add(items.get(i));
+            difference.work.add(items.get(i));
         }
-        return found;
+        return difference;
     }
 
     /** Numbers from {@code items().size()} on are left-out photos. */
@@ -81,7 +82,7 @@ final class Difference {
     private boolean advance(PhotoLibrary library, Membership membership) throws IOException {
         boolean more = membership.next();
         if (more) {
-            held.merge(StalePaths.volume(library, membership.path()), 1, Integer::sum);
+            photosPerVolume.merge(StalePaths.volume(library, membership.path()), 1, Integer::sum);
         }
         return more;
     }

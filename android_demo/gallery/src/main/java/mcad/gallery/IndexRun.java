@@ -244,7 +244,7 @@ public final class IndexRun {
             for (PhotoLibrary.Item item : listing.items()) {
                 lost.computeIfAbsent(library.volume(item.path()), none -> new ArrayList<>()); // not of empty volumes
             }
-            for (Difference.KnownPhoto known : movedPhotos.left()) {
+            for (Difference.KnownPhoto known : movedPhotos.unmatched()) {
                 List<String> ofVolume = lost.get(StalePaths.volume(library, known.path()));
                 if (ofVolume != null) {
                     ofVolume.add(known.path());
@@ -253,8 +253,8 @@ public final class IndexRun {
         }
         List<String> gone = new ArrayList<>();
         for (Map.Entry<String, List<String>> volume : lost.entrySet()) {
-            int held = difference.held.getOrDefault(volume.getKey(), 0);
-            if (libraryState.isConfirmed(volume.getKey(), volume.getValue().size(), held, device.nowMs())) {
+            int indexed = difference.photosPerVolume.getOrDefault(volume.getKey(), 0);
+            if (libraryState.isConfirmed(volume.getKey(), volume.getValue().size(), indexed, device.nowMs())) {
                 gone.addAll(volume.getValue());
             }
         }

@@ -100,10 +100,10 @@ final class InstalledStudents {
 
     /** Move away or delete the installed bundle: keep it if its image tower differs and its index holds photos. */
     private void replaced(Bundle other, Path directory) throws IOException {
-        Path kept = path(BUNDLE + BEFORE);
+        Path previousFolder = path(BUNDLE + BEFORE);
         // After two updates in a row, only the first student has embedded all photos.
-        if (!Files.exists(kept) && hasPhotos(directory, other)) {
-            Files.move(directory, kept, StandardCopyOption.ATOMIC_MOVE);
+        if (!Files.exists(previousFolder) && hasPhotos(directory, other)) {
+            Files.move(directory, previousFolder, StandardCopyOption.ATOMIC_MOVE);
         } else {
             BundleInstaller.deleteTree(directory);
         }
@@ -125,11 +125,11 @@ final class InstalledStudents {
     }
 
     private Student openPrevious(Student now) throws IOException {
-        Path kept = path(BUNDLE + BEFORE);
-        if (hasPhotos(kept, now.bundle)) {
-            return student(Bundle.load(kept, false), RUNGS + BEFORE);
+        Path previousFolder = path(BUNDLE + BEFORE);
+        if (hasPhotos(previousFolder, now.bundle)) {
+            return student(Bundle.load(previousFolder, false), RUNGS + BEFORE);
         }
-        BundleInstaller.deleteTree(kept);
+        BundleInstaller.deleteTree(previousFolder);
         return null;
     }
 

@@ -72,11 +72,11 @@ final class LibraryState {
     }
 
     /**
-     * Whether {@code lost} unlisted photos of the {@code held} photos of a volume count as deleted. A small loss does;
-     * a large one must be confirmed by a run at least an hour later.
+     * Whether {@code lost} unlisted photos of the {@code indexed} photos of a volume count as deleted. A small loss
+     * does; a large one must be confirmed by a run at least an hour later.
      */
-    boolean isConfirmed(String volume, int lost, int held, long nowMs) throws IOException {
-        if (lost <= Math.max(FEW, held / SHARE)) {
+    boolean isConfirmed(String volume, int lost, int indexed, long nowMs) throws IOException {
+        if (lost <= Math.max(FEW, indexed / SHARE)) {
             if (losses.remove(volume) != null) {
                 save();
             }

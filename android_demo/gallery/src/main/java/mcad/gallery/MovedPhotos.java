@@ -11,7 +11,7 @@ import java.util.function.ToIntFunction;
 
 /** Indexed photos whose path is no longer listed; matching stamps find those that moved to another path. */
 final class MovedPhotos {
-    private final Map<String, Difference.KnownPhoto> left = new LinkedHashMap<>();
+    private final Map<String, Difference.KnownPhoto> unmatched = new LinkedHashMap<>();
     private final Map<Long, Difference.KnownPhoto> byStamps = new HashMap<>();
 
     /** An unlisted photo can be found if a photo of {@code work} has the same size and time. */
@@ -23,7 +23,7 @@ final class MovedPhotos {
             }
         }
         for (Difference.KnownPhoto known : unlisted) {
-            left.put(known.path(), known);
+            unmatched.put(known.path(), known);
             if (wanted.contains(known.stamp()) && known.contentStamp() != 0) {
                 byStamps.put(key(known.stamp(), known.contentStamp()), known);
             }
@@ -38,13 +38,13 @@ final class MovedPhotos {
     Difference.KnownPhoto find(int stamp, int contentStamp) {
         Difference.KnownPhoto found = byStamps.remove(key(stamp, contentStamp));
         if (found != null) {
-            left.remove(found.path());
+            unmatched.remove(found.path());
         }
         return found;
     }
 
-    Collection<Difference.KnownPhoto> left() {
-        return left.values();
+    Collection<Difference.KnownPhoto> unmatched() {
+        return unmatched.values();
     }
 
     private static long key(int stamp, int contentStamp) {

@@ -56,8 +56,8 @@ final class Reembedding {
             while (more && current.compareTo(path) < 0) {
                 more = current.next();
             }
-            boolean there = more && current.compareTo(path) == 0;
-            missing += there || leftOut.contains(path) ? 0 : 1;
+            boolean indexed = more && current.compareTo(path) == 0;
+            missing += indexed || leftOut.contains(path) ? 0 : 1;
         }
         return missing;
     }

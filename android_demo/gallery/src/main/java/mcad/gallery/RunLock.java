@@ -6,7 +6,7 @@ package mcad.gallery;
  */
 final class RunLock {
     private boolean running;
-    private boolean again;
+    private boolean anotherPass;
     private boolean stopped;
 
     /**
@@ -15,13 +15,13 @@ final class RunLock {
      */
     synchronized boolean begin(boolean instead) {
         if (running && !instead) {
-            again = true;
+            anotherPass = true;
             return false;
         }
         boolean interrupted = false;
         while (running) {
             stopped = true;
-            again = false;
+            anotherPass = false;
             try {
                 wait();
             } catch (InterruptedException later) {
@@ -32,19 +32,19 @@ final class RunLock {
             Thread.currentThread().interrupt();
         }
         running = true;
-        again = false;
+        anotherPass = false;
         stopped = false;
         return true;
     }
 
     /** After a pass over all photos: whether to make another. If not, the run is over. */
     synchronized boolean isAskedAgain() {
-        boolean more = again && !stopped;
-        again = false;
-        if (!more) {
+        boolean goesOn = anotherPass && !stopped;
+        anotherPass = false;
+        if (!goesOn) {
             end();
         }
-        return more;
+        return goesOn;
     }
 
     synchronized void end() {
@@ -54,7 +54,7 @@ final class RunLock {
 
     synchronized void stop() {
         stopped = true;
-        again = false;
+        anotherPass = false;
     }
 
     synchronized void join() throws InterruptedException {

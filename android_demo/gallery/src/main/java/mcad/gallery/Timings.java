@@ -12,14 +12,14 @@ public final class Timings {
     private final Map<String, ArrayDeque<Double>> stages = new LinkedHashMap<>();
 
     public synchronized void add(String stage, double ms) {
-        ArrayDeque<Double> kept = stages.get(stage);
-        if (kept == null) {
-            kept = new ArrayDeque<>();
-            stages.put(stage, kept);
+        ArrayDeque<Double> durations = stages.get(stage);
+        if (durations == null) {
+            durations = new ArrayDeque<>();
+            stages.put(stage, durations);
         }
-        kept.addLast(ms);
-        if (kept.size() > KEPT) {
-            kept.removeFirst();
+        durations.addLast(ms);
+        if (durations.size() > KEPT) {
+            durations.removeFirst();
         }
     }
 
@@ -31,8 +31,8 @@ public final class Timings {
 
     /** The number of kept durations of a stage. */
     public synchronized int count(String stage) {
-        ArrayDeque<Double> kept = stages.get(stage);
-        return kept == null ? 0 : kept.size();
+        ArrayDeque<Double> durations = stages.get(stage);
+        return durations == null ? 0 : durations.size();
     }
 
     /** The sum of a stage's kept durations. */
@@ -46,13 +46,13 @@ public final class Timings {
 
     /** A percentile, interpolated linearly between ranks as in bench; NaN if nothing was measured. */
     public synchronized double percentile(String stage, double percent) {
-        ArrayDeque<Double> kept = stages.get(stage);
-        if (kept == null) {
+        ArrayDeque<Double> durations = stages.get(stage);
+        if (durations == null) {
             return Double.NaN;
         }
-        double[] ordered = new double[kept.size()];
+        double[] ordered = new double[durations.size()];
         int at = 0;
-        for (double ms : kept) {
+        for (double ms : durations) {
             ordered[at++] = ms;
         }
         Arrays.sort(ordered);

@@ -186,19 +186,19 @@ public final class MediaPhotos implements PhotoLibrary {
         if (access() == PhotoAccess.State.NONE) {
             return new HashSet<>();
         }
-        Map<Uri, Map<Long, String>> asked = new HashMap<>();
+        Map<Uri, Map<Long, String>> idsPerVolume = new HashMap<>();
         for (String path : paths) {
             String volume = MediaPath.volume(path);
             if (!volume.isEmpty()) {
                 Uri images = HAS_VOLUMES ? MediaStore.Images.Media.getContentUri(volume) : IMAGES;
-                Map<Long, String> ids = asked.computeIfAbsent(images, none -> new LinkedHashMap<>());
+                Map<Long, String> ids = idsPerVolume.computeIfAbsent(images, none -> new LinkedHashMap<>());
                 ids.put(ContentUris.parseId(Uri.parse(MediaPath.uri(path))), path);
             }
         }
         Set<String> visible = new HashSet<>();
         int answers = 0;
         RuntimeException failure = null;
-        for (Map.Entry<Uri, Map<Long, String>> volume : asked.entrySet()) {
+        for (Map.Entry<Uri, Map<Long, String>> volume : idsPerVolume.entrySet()) {
             try {
                 askForAll(volume.getKey(), volume.getValue(), visible);
                 answers++;

@@ -74,7 +74,7 @@ public final class IndexWriter implements Closeable {
         index.checkLength(embedding, "The embedding of " + path);
         float[] rotated = Kernel.rotated(Vectors.normalized(embedding), false);
         int row = spool.append(rotated);
-        bury(raw);
+        markDeleted(raw);
         pending.put(raw, new Pending(CommitSource.SPOOL, row, stamp, contentStamp, time));
         changed = true;
     }
@@ -90,7 +90,7 @@ public final class IndexWriter implements Closeable {
             int row = segments.get(s).segment().paths.find(old);
             if (row >= 0 && !deleted.get(s).get(row)) {
                 deleted.get(s).set(row);
-                bury(raw);
+                markDeleted(raw);
                 int time = segments.get(s).segment().times.get(row);
                 pending.put(raw, new Pending(s, row, stamp, contentStamp, time));
                 changed = true;
@@ -103,14 +103,14 @@ public final class IndexWriter implements Closeable {
     /** Delete a photo; false if there is none. */
     public boolean delete(String path) throws IOException {
         byte[] raw = PathBytes.of(path);
-        boolean there = bury(raw);
-        there |= pending.remove(raw) != null;
-        changed |= there;
-        return there;
+        boolean existed = markDeleted(raw);
+        existed |= pending.remove(raw) != null;
+        changed |= existed;
+        return existed;
     }
 
     /** Mark the committed photo at a path as deleted. */
-    private boolean bury(byte[] path) throws IOException {
+    private boolean markDeleted(byte[] path) throws IOException {
         boolean found = false;
         for (int s = 0; s < segments.size(); s++) {
             int row = segments.get(s).segment().paths.find(path);

@@ -37,15 +37,15 @@ public final class Preprocess {
     public static Preprocess of(JsonFields data) throws McadException {
         Scale scale = constant(Scale.class, data.string("resize"), "Resize");
         Resize.Filter filter = constant(Resize.Filter.class, data.string("interpolation"), "Interpolation");
-        Preprocess made = new Preprocess(data, scale, filter);
+        Preprocess preprocess = new Preprocess(data, scale, filter);
         for (int channel = 0; channel < 3; channel++) {
             float mean = data.list("mean", Number.class).get(channel).floatValue();
             float std = data.list("std", Number.class).get(channel).floatValue();
             for (int value = 0; value < 256; value++) {
-                made.normalized[channel][value] = (value / 255f - mean) / std;
+                preprocess.normalized[channel][value] = (value / 255f - mean) / std;
             }
         }
-        return made;
+        return preprocess;
     }
 
     private static <E extends Enum<E>> E constant(Class<E> type, String name, String field) throws McadException {

@@ -18,9 +18,9 @@ final class Added {
     private final Map<String, Token> tokens = new HashMap<>();
     private final Pattern any;
 
-    Added(List<Token> given) {
+    Added(List<Token> added) {
         List<String> names = new ArrayList<>();
-        for (Token token : given) {
+        for (Token token : added) {
             if (!token.name().isEmpty()) {
                 tokens.put(token.name(), token);
                 names.add(token.name());

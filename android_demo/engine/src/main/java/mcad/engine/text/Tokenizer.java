@@ -47,14 +47,14 @@ public final class Tokenizer implements Closeable {
         refuseEmpty(text);
         int length = spec.length();
         int room = length - encoder.before.length - encoder.after.length;
-        int[] found = encoder.encode(text, room);
-        int kept = Math.min(found.length, room);
-        int words = encoder.before.length + kept + encoder.after.length;
+        int[] encoded = encoder.encode(text, room);
+        int count = Math.min(encoded.length, room);
+        int words = encoder.before.length + count + encoder.after.length;
         int start = spec.padLeft() ? length - words : 0;
         int[] ids = new int[length];
         Arrays.fill(ids, spec.pad());
         System.arraycopy(encoder.before, 0, ids, start, encoder.before.length);
-        System.arraycopy(found, 0, ids, start + encoder.before.length, kept);
+        System.arraycopy(encoded, 0, ids, start + encoder.before.length, count);
         System.arraycopy(encoder.after, 0, ids, start + words - encoder.after.length, encoder.after.length);
         float[] mask = new float[length];
         if (spec.attendsToPadding()) {
@@ -62,7 +62,7 @@ public final class Tokenizer implements Closeable {
         } else {
             Arrays.fill(mask, start, start + words, 1);
         }
-        return new Tokens(ids, mask, pooling(ids, mask), found.length > room);
+        return new Tokens(ids, mask, pooling(ids, mask), encoded.length > room);
     }
 
     private float[] pooling(int[] ids, float[] mask) {

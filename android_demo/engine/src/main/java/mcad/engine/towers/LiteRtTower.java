@@ -50,14 +50,14 @@ final class LiteRtTower extends Tower {
     @Override
     public float[] run(Map<String, ?> inputs) throws McadException {
         List<Bundle.TensorSpec> specs = rung.inputs();
-        Map<String, Object> given = new HashMap<>();
+        Map<String, Object> arguments = new HashMap<>();
         for (int i = 0; i < specs.size(); i++) {
-            given.put("args_" + i, stored(specs.get(i), inputs.get(specs.get(i).name())));
+            arguments.put("args_" + i, stored(specs.get(i), inputs.get(specs.get(i).name())));
         }
         Bundle.TensorSpec result = rung.outputs().get(0);
         ByteBuffer embedding = direct(result);
         try {
-            interpreter.runSignature(given, Collections.singletonMap(output, embedding), signature);
+            interpreter.runSignature(arguments, Collections.singletonMap(output, embedding), signature);
         } catch (RuntimeException error) {
             throw failed(error);
         }

@@ -44,15 +44,15 @@ public final class Saturation {
     private static boolean largestSumsAreWrong() throws OrtException {
         byte[] largest = new byte[ROWS * TERMS];
         Arrays.fill(largest, (byte) 255);
-        ByteBuffer given = ByteBuffer.allocateDirect(largest.length);
-        given.put(largest).rewind();
+        ByteBuffer input = ByteBuffer.allocateDirect(largest.length);
+        input.put(largest).rewind();
         OrtEnvironment environment = OrtEnvironment.getEnvironment();
         try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
             options.setIntraOpNumThreads(1);
             options.setCPUArenaAllocator(false);
             try (OrtSession session = environment.createSession(Base64.getDecoder().decode(PRODUCTS), options);
                     OnnxTensor a = OnnxTensor.createTensor(
-                        environment, given, new long[] {ROWS, TERMS}, OnnxJavaType.UINT8);
+                        environment, input, new long[] {ROWS, TERMS}, OnnxJavaType.UINT8);
                     OrtSession.Result result = session.run(Collections.singletonMap("a", a))) {
                 IntBuffer sums = ((OnnxTensor) result.get(0)).getIntBuffer();
                 while (sums.hasRemaining()) {
