@@ -177,7 +177,7 @@ def index_reader(folder: Path) -> Reader:
 def ledger_reader(folder: Path) -> Reader:
     path = folder / "jobs.json"
     ledger = Ledger(path, "https://one")
-    ledger.once("key", lambda: "id", lambda known: True)
+    ledger.submit_once("key", lambda: "id", lambda known: True)
     return Reader(path, lambda: Ledger(path, "https://one"))
 
 

@@ -63,24 +63,24 @@ class Ledger:
         self.path = path
         self._api_url = api_url
         self._clouds: dict[str, dict[str, str]] = {}
-        self._seen: set[str] = set()
-        self._is_alone = False
+        self._checked_keys: set[str] = set()
+        self._is_locked = False
         self._read()
 
-    def once(self, key: str, submit: Callable[[], str], has: Callable[[str], bool]) -> str:
+    def submit_once(self, key: str, submit: Callable[[], str], has: Callable[[str], bool]) -> str:
         """Return the id under `key`; submit first if there is none, or AI Hub lost it (`has`)."""
-        with self._alone():
+        with self._locked():
             known = self._ids.get(key)
-            if known is None or not (key in self._seen or has(known)):
+            if known is None or not (key in self._checked_keys or has(known)):
                 submitted = submit()
                 self._ids[key] = submitted
                 self._save()
-            self._seen.add(key)
+            self._checked_keys.add(key)
             return self._ids[key]
 
     def forget(self, key: str, failed: str) -> None:
         """Let the job `failed` be submitted again next time, unless another run did so already."""
-        with self._alone():
+        with self._locked():
             if self._ids.get(key) == failed:
                 del self._ids[key]
                 self._save()
@@ -90,18 +90,18 @@ class Ledger:
         return self._clouds.setdefault(self._api_url, {})
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         """Lock the file and read it. May be nested: submitting a job submits what it needs."""
-        if self._is_alone:
+        if self._is_locked:
             yield
             return
         with exclusive_lock(self.path.with_name(f".{self.path.name}.lock")):
-            self._is_alone = True
+            self._is_locked = True
             try:
                 self._read()
                 yield
             finally:
-                self._is_alone = False
+                self._is_locked = False
 
     def _read(self) -> None:
         if not self.path.is_file():
@@ -142,7 +142,7 @@ class Runner:
     def compile(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Compile each job's model. One that is refused or fails does not stop the others."""
         asking = [job for job in jobs if job.compile_options is not None]
-        submitted, failures = self._settle(
+        submitted, failures = self._submit_and_wait(
             {job.compile_key(): partial(self._submit_compile, job) for job in asking}
         )
         outcomes = []
@@ -155,7 +155,7 @@ class Runner:
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Compile, then run each model on its job's data, with a profile."""
         compiled = self.compile(jobs)
-        submitted, failures = self._settle(
+        submitted, failures = self._submit_and_wait(
             {
                 job.inference_key(): partial(self._submit_inference, job, outcome)
                 for job, outcome in zip(jobs, compiled, strict=True)
@@ -171,7 +171,7 @@ class Runner:
             for job, outcome in zip(jobs, compiled, strict=True)
         ]
 
-    def _settle(
+    def _submit_and_wait(
         self, submissions: Mapping[str, Callable[[], str]]
     ) -> tuple[dict[str, str], dict[str, str]]:
         """Submit all, then wait; return key -> job id, and key -> why it was refused or failed."""
@@ -188,7 +188,7 @@ class Runner:
             self.progress(f"uploading {job.name}")
             return self.hub.upload_model(_stage(job, self.scratch), job.name)
 
-        return self.ledger.once(job.source_key(), upload, self.hub.has_model)
+        return self.ledger.submit_once(job.source_key(), upload, self.hub.has_model)
 
     def _submit_compile(self, job: Job) -> str:
         def submit() -> str:
@@ -196,7 +196,7 @@ class Runner:
             self.progress(f"compiling {job.name} for {job.device.name}")
             return self.hub.submit_compile(model, job.device, job.compile_options or "", job.name)
 
-        return self.ledger.once(job.compile_key(), submit, self.hub.has_job)
+        return self.ledger.submit_once(job.compile_key(), submit, self.hub.has_job)
 
     def _submit_inference(self, job: Job, compiled: Outcome) -> str:
         def upload() -> str:
@@ -204,11 +204,11 @@ class Runner:
 
         def submit() -> str:
             model = compiled.model or self._uploaded(job)
-            dataset = self.ledger.once(job.data_key(), upload, self.hub.has_dataset)
+            dataset = self.ledger.submit_once(job.data_key(), upload, self.hub.has_dataset)
             self.progress(f"running {job.name} on {job.device.name}")
             return self.hub.submit_inference(model, job.device, dataset, job.name)
 
-        return self.ledger.once(job.inference_key(), submit, self.hub.has_job)
+        return self.ledger.submit_once(job.inference_key(), submit, self.hub.has_job)
 
     def _wait(self, submitted: Mapping[str, str]) -> dict[str, str]:
         """Wait until every job has ended; return key -> why it failed. AiHubError on timeout."""

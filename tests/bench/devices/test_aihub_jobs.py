@@ -296,7 +296,9 @@ def test_two_runs_at_once_submit_each_job_once(tmp_path: Path) -> None:
     path, submitted, ids = tmp_path / "jobs.json", [], []
 
     def second() -> None:
-        ids.append(Ledger(path, "cloud").once("key", lambda: submit("second"), lambda _: True))
+        ids.append(
+            Ledger(path, "cloud").submit_once("key", lambda: submit("second"), lambda _: True)
+        )
 
     other = threading.Thread(target=second)
 
@@ -309,8 +311,8 @@ def test_two_runs_at_once_submit_each_job_once(tmp_path: Path) -> None:
 
     ledger = Ledger(path, "cloud")
     # What a job needs is submitted with it, under the same lock.
-    needing = partial(ledger.once, "needed", lambda: submit("first"), lambda _: True)
-    ids.append(ledger.once("key", needing, lambda _: True))
+    needing = partial(ledger.submit_once, "needed", lambda: submit("first"), lambda _: True)
+    ids.append(ledger.submit_once("key", needing, lambda _: True))
     other.join()
     assert submitted == ["first"]
     assert ids == ["job of first", "job of first"]
@@ -320,8 +322,8 @@ def test_two_runs_at_once_submit_each_job_once(tmp_path: Path) -> None:
 def test_a_job_that_another_run_submitted_again_is_not_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "jobs.json"
     first, second = Ledger(path, "cloud"), Ledger(path, "cloud")
-    first.once("key", lambda: "failed", lambda _: True)
+    first.submit_once("key", lambda: "failed", lambda _: True)
     second.forget("key", "failed")
-    assert second.once("key", lambda: "again", lambda _: True) == "again"
+    assert second.submit_once("key", lambda: "again", lambda _: True) == "again"
     first.forget("key", "failed")
-    assert first.once("key", lambda: "third", lambda _: True) == "again"
+    assert first.submit_once("key", lambda: "third", lambda _: True) == "again"
