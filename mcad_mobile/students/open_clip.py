@@ -57,7 +57,7 @@ class LoadedModel:
     """An open_clip model with its tokenizer and preprocess."""
 
     spec: str
-    found: Checkpoint
+    checkpoint: Checkpoint
     model: Any
     tokenizer: Any
     preprocess: Preprocess
@@ -76,7 +76,7 @@ def trainable_open_clip(spec: str, from_scratch: bool) -> Trainable:
     model = loaded.model
 
     def write(directory: Path) -> None:
-        config = _config(loaded.found)
+        config = _config(loaded.checkpoint)
         write_open_clip(directory, model, loaded.tokenizer, config, loaded.preprocess)
 
     return Trainable(
@@ -103,16 +103,16 @@ def read_model(spec: str, from_scratch: bool = False) -> LoadedModel:
 
 def as_student(loaded: LoadedModel) -> PublishedStudent:
     """Convert to a student, rewriting the model in place."""
-    spec, found, model = loaded.spec, loaded.found, loaded.model
+    spec, checkpoint, model = loaded.spec, loaded.checkpoint, loaded.model
     return build_student(
         _short_name(spec),
-        Source(f"open_clip:{spec}", loaded.preprocess_from, _licence(spec, found)),
+        Source(f"open_clip:{spec}", loaded.preprocess_from, _licence(spec, checkpoint)),
         loaded.preprocess,
         _towers(model, loaded.tokenizer, spec),
         loaded.tokenizer,
         lambda texts: (loaded.tokenizer(texts).numpy(), None),
         model,
-        {"config": _config(found), "preprocess": asdict(loaded.preprocess)},
+        {"config": _config(checkpoint), "preprocess": asdict(loaded.preprocess)},
     )
 
 

@@ -30,10 +30,10 @@ def fold_batch_norms(tower: nn.Module, *example: Tensor) -> None:
         if convolution := before.get(id(norm)):
             folded = fuse_conv_bn_eval(convolution, norm)
             convolution.weight, convolution.bias = folded.weight, folded.bias
-    replace_modules(tower, lambda module: _instead(module, id(module) in before))
+    replace_modules(tower, lambda module: _replacement(module, id(module) in before))
 
 
-def _instead(module: Any, folded: bool) -> nn.Module | None:
+def _replacement(module: Any, folded: bool) -> nn.Module | None:
     """Return a norm's replacement. timm's norms include their activation."""
     if not isinstance(module, _Norm):
         return None
@@ -50,9 +50,9 @@ class _Scale(nn.Module):
         scale = scale if norm.weight is None else scale * norm.weight
         shift = -norm.running_mean * scale
         shift = shift if norm.bias is None else shift + norm.bias
-        places = (1, 1) if isinstance(norm, nn.BatchNorm2d) else ()
-        self.register_buffer("scale", scale.reshape(-1, *places))
-        self.register_buffer("shift", shift.reshape(-1, *places))
+        trailing_axes = (1, 1) if isinstance(norm, nn.BatchNorm2d) else ()
+        self.register_buffer("scale", scale.reshape(-1, *trailing_axes))
+        self.register_buffer("shift", shift.reshape(-1, *trailing_axes))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.get_buffer("scale") + self.get_buffer("shift")
@@ -60,21 +60,21 @@ class _Scale(nn.Module):
 
 def _convolution_before(tower: nn.Module, example: tuple[Tensor, ...]) -> dict[int, nn.Conv2d]:
     """Map a norm's id to the convolution of which it is the only reader."""
-    reads = _Reads()
-    wrote: dict[int, nn.Conv2d] = {}
-    read: dict[int, int] = {}
+    reads = _ReadCounter()
+    convolutions: dict[int, nn.Conv2d] = {}
+    norm_inputs: dict[int, int] = {}
     runs: Counter[int] = Counter()
 
-    def see(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def observe(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         runs[id(module)] += 1
         if isinstance(module, _Norm):
-            read[id(module)] = id(inputs[0])
+            norm_inputs[id(module)] = id(inputs[0])
         else:
-            wrote[id(output)] = module
-            reads.kept.append(output)
+            convolutions[id(output)] = module
+            reads.alive.append(output)
 
     hooks = [
-        module.register_forward_hook(see)
+        module.register_forward_hook(observe)
         for module in tower.modules()
         if isinstance(module, _Norm | nn.Conv2d)
     ]
@@ -83,22 +83,22 @@ def _convolution_before(tower: nn.Module, example: tuple[Tensor, ...]) -> dict[i
     for hook in hooks:
         hook.remove()
     return {
-        norm: wrote[tensor]
-        for norm, tensor in read.items()
-        if tensor in wrote
+        norm: convolutions[tensor]
+        for norm, tensor in norm_inputs.items()
+        if tensor in convolutions
         and reads.count[tensor] == 1
-        and runs[norm] == runs[id(wrote[tensor])] == 1
+        and runs[norm] == runs[id(convolutions[tensor])] == 1
     }
 
 
-class _Reads(TorchFunctionMode):
+class _ReadCounter(TorchFunctionMode):
     """Counts the functions that read each tensor, by its id. Keeps the tensors alive, because
     Python reuses the ids of freed objects."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count: Counter[int] = Counter()
-        self.kept: list[Tensor] = []
+        self.alive: list[Tensor] = []
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -109,5 +109,5 @@ class _Reads(TorchFunctionMode):
             for leaf in tree_leaves((args, kwargs)):
                 if isinstance(leaf, Tensor):
                     self.count[id(leaf)] += 1
-                    self.kept.append(leaf)
+                    self.alive.append(leaf)
         return result
