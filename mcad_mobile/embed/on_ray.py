@@ -27,7 +27,7 @@ _CONNECT_S = 10.0
 _START = "Start one (`ray start --head`), or give its address: --ray HOST:6379 or ray://HOST:10001."
 
 
-def connected(address: str) -> Any:
+def connect(address: str) -> Any:
     """Connect Ray to the cluster at `address`, and return it. "auto" is this machine's cluster;
     "local" makes one for this process. ClusterError if there is none."""
     ray = require("ray", "ray")
@@ -58,20 +58,20 @@ def map_messages(
 ) -> Iterator[bytes]:
     """Yield the answers of at most `workers` actors `worker(*arguments)` to `messages`.
     ClusterError if there is no cluster, no room for one actor in it, or its work fails."""
-    ray, data = connected(address), require("ray.data", "ray")
+    ray, data = connect(address), require("ray.data", "ray")
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # hide the plan of each execution
-    have = ray.cluster_resources()
+    resources = ray.cluster_resources()
     for kind, number in (("CPU", float(cpus)), ("GPU", gpus)):
-        if have.get(kind, 0.0) < number:
+        if resources.get(kind, 0.0) < number:
             raise ClusterError(
-                f"The cluster at {address} has {have.get(kind, 0.0):g} {kind}s; a worker asks for "
-                f"{number:g}.",
+                f"The cluster at {address} has {resources.get(kind, 0.0):g} {kind}s; a worker asks "
+                f"for {number:g}.",
                 "Ask for fewer --threads or --gpus, or add nodes.",
             )
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = ordered
-    held = [ray.put(argument) for argument in arguments]
+    references = [ray.put(argument) for argument in arguments]
     # One task per message, so that a lost node costs one message for each of its actors.
     rows = data.from_items(
         [{"message": message} for message in messages], override_num_blocks=len(messages)
@@ -80,7 +80,7 @@ def map_messages(
         _Actor,
         batch_size=1,
         compute=data.ActorPoolStrategy(min_size=1, max_size=min(workers, len(messages))),
-        fn_constructor_args=(worker, held),
+        fn_constructor_args=(worker, references),
         num_cpus=cpus,
         num_gpus=gpus or None,
     )
@@ -95,10 +95,10 @@ def map_messages(
 
 
 class _Actor:
-    def __init__(self, worker: type, held: list[Any]) -> None:
+    def __init__(self, worker: type, references: list[Any]) -> None:
         import ray
 
-        self._worker = worker(*ray.get(held))
+        self._worker = worker(*ray.get(references))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         (message,) = batch["message"]

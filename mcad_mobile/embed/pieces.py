@@ -27,7 +27,7 @@ _ROWS = 16  # of a table, read together
 WEB_S = 20.0  # for a photo
 
 
-class Listed(msgspec.Struct, frozen=True, tag="listed"):
+class PhotoList(msgspec.Struct, frozen=True, tag="listed"):
     """Photo files by their paths or URLs, their stamps when they were listed, 0 if unknown, and the
     address that listed them."""
 
@@ -55,7 +55,7 @@ class Members(msgspec.Struct, frozen=True, tag="members"):
     version: str
 
 
-Piece = Listed | Rows | Members
+Piece = PhotoList | Rows | Members
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def name_of(piece: Piece) -> str:
 def photos_of(piece: Piece) -> Iterator[Photo]:
     """Yield the photos of a piece, always in the same order; damage in its file is a photo that
     cannot be read. StoreError if the file, or one photo after another, is out of reach."""
-    if isinstance(piece, Listed):
+    if isinstance(piece, PhotoList):
         reader = _Reader(piece.source)
         for key, stamp in zip(piece.keys, piece.stamps, strict=True):
             yield Photo(key, partial(reader, key, stamp), stamp)
@@ -119,7 +119,7 @@ def _row(piece: Rows, batch: Any, row: int, number: int, reader: _Reader) -> Pho
         return _refused(key, f"{key} cannot be read: {error}.")
     if isinstance(photo, str):
         return Photo(photo if name is None else str(name), partial(reader, photo, 0))
-    return Photo(key if name is None else str(name), partial(_held, photo))
+    return Photo(key if name is None else str(name), partial(_stored_bytes, photo))
 
 
 def bytes_or_path(value: Any) -> bytes | str | None:
@@ -129,7 +129,7 @@ def bytes_or_path(value: Any) -> bytes | str | None:
     return value if isinstance(value, (bytes, str)) else None
 
 
-def _held(photo: bytes | None) -> tuple[bytes, int]:
+def _stored_bytes(photo: bytes | None) -> tuple[bytes, int]:
     if photo is None:
         raise OSError("its cell is empty")
     return photo, 0
@@ -172,7 +172,7 @@ def _member(name: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> Photo:
     except PhotoError as error:
         return _refused(key, error.message)
     data = tar.extractfile(member)
-    return Photo(key, partial(_held, data.read() if data else None))
+    return Photo(key, partial(_stored_bytes, data.read() if data else None))
 
 
 def is_photo(name: str) -> bool:
@@ -184,7 +184,7 @@ class _Reader:
     source's own store. With fsspec's other protocols, a row could run code."""
 
     def __init__(self, source: str) -> None:
-        self._own = source.partition("://")[0].lower() if "://" in source else ""
+        self._source_protocol = source.partition("://")[0].lower() if "://" in source else ""
         self._failed = 0
 
     def __call__(self, key: str, stamp: int) -> tuple[bytes, int]:
@@ -192,8 +192,10 @@ class _Reader:
         if not remote:
             return _file(key)
         protocol = protocol.lower()
-        if protocol not in ("file", "http", "https", self._own) or "::" in key:
-            allowed = ", ".join(dict.fromkeys(["file", "http", "https", self._own or "file"]))
+        if protocol not in ("file", "http", "https", self._source_protocol) or "::" in key:
+            allowed = ", ".join(
+                dict.fromkeys(["file", "http", "https", self._source_protocol or "file"])
+            )
             raise PhotoError(f"{key} is not opened: addresses may begin with {allowed}.")
         try:
             if protocol == "file":
@@ -204,7 +206,7 @@ class _Reader:
         except (FileNotFoundError, PhotoError):
             raise
         except Exception as error:  # each library has its own
-            self._failed += protocol == self._own
+            self._failed += protocol == self._source_protocol
             if self._failed >= _IN_A_ROW:
                 with reaching(key):
                     raise

@@ -27,7 +27,7 @@ from mcad_mobile.embed.job import (
     write_manifest,
 )
 from mcad_mobile.embed.on_ray import run_on_ray
-from mcad_mobile.embed.pieces import Listed, Members, Piece
+from mcad_mobile.embed.pieces import Members, PhotoList, Piece
 from mcad_mobile.embed.shard import LeftOut
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.store import Store
@@ -141,13 +141,13 @@ def _split_lists(pieces: list[Piece], workers: int) -> list[Piece]:
     enough = workers * _PIECES_A_WORKER
     if len(pieces) >= enough:
         return pieces
-    split: list[Piece] = [piece for piece in pieces if not isinstance(piece, Listed)]
-    lists = [piece for piece in pieces if isinstance(piece, Listed)]
+    split: list[Piece] = [piece for piece in pieces if not isinstance(piece, PhotoList)]
+    lists = [piece for piece in pieces if isinstance(piece, PhotoList)]
     at_once = max(_FEWEST, -(-sum(len(piece.keys) for piece in lists) // enough))
     for piece in lists:
         for first in range(0, len(piece.keys), at_once):
             part = slice(first, first + at_once)
-            split.append(Listed(piece.keys[part], piece.stamps[part], piece.source))
+            split.append(PhotoList(piece.keys[part], piece.stamps[part], piece.source))
     return split
 
 
@@ -203,7 +203,7 @@ def _photos_in(piece: Piece) -> int:
     """Return the number of photos; 0 for a tar file, which must be read to count them."""
     if isinstance(piece, Members):
         return 0
-    return len(piece.keys) if isinstance(piece, Listed) else piece.count
+    return len(piece.keys) if isinstance(piece, PhotoList) else piece.count
 
 
 class _Shards:

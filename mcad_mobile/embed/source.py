@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from mcad_mobile.embed.job import KnownPhotos
-from mcad_mobile.embed.pieces import Listed, Members, Piece, Rows, is_photo, name_of
+from mcad_mobile.embed.pieces import Members, PhotoList, Piece, Rows, is_photo, name_of
 from mcad_mobile.embed.shard import LeftOut
 from mcad_mobile.embed.store import Store, is_local, open_address, reaching
 from mcad_mobile.engine.photos.folder import Skipped, walk
@@ -196,4 +196,4 @@ def _unknown(photos: Iterable[tuple[str, int]], known: KnownPhotos) -> Iterator[
 def _cut(photos: Iterator[tuple[str, int]], at_once: int, source: str) -> Iterator[Piece]:
     while batch := list(islice(photos, at_once)):
         unique = dict(batch)
-        yield Listed(tuple(unique), tuple(unique.values()), source)
+        yield PhotoList(tuple(unique), tuple(unique.values()), source)

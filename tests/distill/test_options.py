@@ -179,7 +179,7 @@ def test_the_result_of_a_run_is_told(told, packaged_pairs, tmp_path, monkeypatch
     told_of = f"--smoke: {len(material.train)} photos, one pass: the student will find nothing"
     assert told_of in done.stderr
     connected = []
-    monkeypatch.setattr(on_ray, "connected", connected.append)
+    monkeypatch.setattr(on_ray, "connect", connected.append)
     _, (_, asked) = told(*data, "--ray", "here:6379")
     assert (connected, asked.ray) == (["here:6379"], "here:6379")
 

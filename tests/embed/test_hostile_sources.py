@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pytest_socket import enable_socket, socket_allow_hosts
 
 from mcad_mobile.embed.job import KnownPhotos
-from mcad_mobile.embed.pieces import Listed, Members, Rows, photos_of
+from mcad_mobile.embed.pieces import Members, PhotoList, Rows, photos_of
 from mcad_mobile.embed.shard import embed_shard
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.store import Store
@@ -93,7 +93,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize("address", FOREIGN)
 def test_a_row_opens_files_the_web_and_the_sources_own_store_alone(address, good, opened):
-    piece = Listed((good, *[address] * 30, f"file://{good}"), (0,) * 32)
+    piece = PhotoList((good, *[address] * 30, f"file://{good}"), (0,) * 32)
     keys, left = embedded(piece)
     assert keys == [good, f"file://{good}"] and opened == []
     cause, why = left[address]
@@ -110,7 +110,7 @@ def test_a_row_of_a_table_opens_no_foreign_protocol(tmp_path, good, opened):
 
 def test_the_sources_own_store_is_opened(opened):
     fsspec.filesystem("memory").pipe_file("/own/a.jpg", PHOTO)
-    piece = Listed(("memory://own/a.jpg",), (7,), "memory://own/list.txt")
+    piece = PhotoList(("memory://own/a.jpg",), (7,), "memory://own/list.txt")
     found = embed_shard(Bytes(), photos_of(piece))
     assert found.keys == ["memory://own/a.jpg"] and found.stamps.tolist()[0][0] == 7
 
@@ -121,7 +121,7 @@ def test_no_text_in_a_row_ends_a_shard(text, start):
     key = f"{start}{text}"
     if "http" in key or (not key.isprintable() and "\ud800" <= max(key) <= "\udfff"):
         return
-    found = embed_shard(Bytes(), photos_of(Listed((key, key), (0, 0))))
+    found = embed_shard(Bytes(), photos_of(PhotoList((key, key), (0, 0))))
     assert len(found.left_out) + len(found.keys) == 2
 
 
@@ -132,20 +132,20 @@ def test_photos_that_cannot_be_read_end_no_job(number, tmp_path, good):
         (tmp_path / f"{index}.jpg").mkdir()
         locked.append(str(tmp_path / f"{index}.jpg"))
         locked += [f"{tmp_path}/nul\0{index}.jpg", f"{tmp_path}/{'x' * 300}{index}.jpg"]
-    keys, left = embedded(Listed((*locked, good), (0,) * (len(locked) + 1)))
+    keys, left = embedded(PhotoList((*locked, good), (0,) * (len(locked) + 1)))
     assert keys == [good] and left.keys() == set(locked)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path, good):
     os.mkfifo(tmp_path / "pipe.jpg")
-    keys, left = embedded(Listed((str(tmp_path / "pipe.jpg"), good), (0, 0)))
+    keys, left = embedded(PhotoList((str(tmp_path / "pipe.jpg"), good), (0, 0)))
     assert keys == [good] and "regular file" in left[str(tmp_path / "pipe.jpg")][1]
 
 
 def test_a_file_of_too_many_bytes_is_not_read(tmp_path, good):
     with (tmp_path / "large.jpg").open("wb") as file:
         file.truncate(MOST_BYTES + 1)
-    keys, left = embedded(Listed((str(tmp_path / "large.jpg"), good), (0, 0)))
+    keys, left = embedded(PhotoList((str(tmp_path / "large.jpg"), good), (0, 0)))
     assert keys == [good] and left[str(tmp_path / "large.jpg")][0] == "decode"
 
 
@@ -160,7 +160,7 @@ def test_an_object_of_too_many_bytes_is_not_held(monkeypatch):
             return bytes(min(end - start, MOST_BYTES + 9))
 
     fsspec.register_implementation("endless", Endless, clobber=True)
-    _, left = embedded(Listed(("endless://a.jpg",), (0,), "endless://"))
+    _, left = embedded(PhotoList(("endless://a.jpg",), (0,), "endless://"))
     assert asked == [MOST_BYTES + 1] and "MB" in left["endless://a.jpg"][1]
 
 
@@ -207,14 +207,14 @@ def web(no_network):
 def test_one_address_of_the_web_that_fails_ends_no_job(web):
     bad = [f"{web}/{status}" for status in (403, 404, 500)] * 10
     bad += ["http://127.0.0.1:1/a.jpg", "http://[::1/a.jpg", "https://", "http://a b/ü.jpg"]
-    keys, left = embedded(Listed((*bad, f"{web}/200"), (0,) * (len(bad) + 1)))
+    keys, left = embedded(PhotoList((*bad, f"{web}/200"), (0,) * (len(bad) + 1)))
     assert keys == [f"{web}/200"] and left.keys() == set(bad)
 
 
 def test_an_answer_that_does_not_end_is_given_up(web, monkeypatch):
     monkeypatch.setattr("mcad_mobile.embed.pieces.WEB_S", 1.0)
     bad = (f"{web}/endless", f"{web}/silent")
-    keys, left = embedded(Listed((*bad, f"{web}/200"), (0, 0, 0)))
+    keys, left = embedded(PhotoList((*bad, f"{web}/200"), (0, 0, 0)))
     assert keys == [f"{web}/200"] and left.keys() == set(bad)
     assert "more than 1 s" in left[f"{web}/endless"][1]
 
@@ -229,8 +229,8 @@ def test_a_store_that_is_away_ends_the_job_in_the_end(monkeypatch):
     fsspec.register_implementation("away", Away, clobber=True)
     keys = tuple(f"away://{number}.jpg" for number in range(40))
     with pytest.raises(StoreError, match="no answer"):
-        embed_shard(Bytes(), photos_of(Listed(keys, (0,) * 40, "away://")))
-    few = embed_shard(Bytes(), photos_of(Listed(keys[:5], (0,) * 5, "away://")))
+        embed_shard(Bytes(), photos_of(PhotoList(keys, (0,) * 40, "away://")))
+    few = embed_shard(Bytes(), photos_of(PhotoList(keys[:5], (0,) * 5, "away://")))
     assert {photo.cause for photo in few.left_out} == {"read"}
 
 
@@ -245,7 +245,7 @@ def test_a_store_that_answers_now_and_then_ends_no_job():
 
     fsspec.register_implementation("flaky", Flaky, clobber=True)
     keys = tuple(f"flaky://{number}.jpg" for number in range(100, 200))
-    found = embed_shard(Bytes(), photos_of(Listed(keys, (0,) * 100, "flaky://")))
+    found = embed_shard(Bytes(), photos_of(PhotoList(keys, (0,) * 100, "flaky://")))
     assert (len(found.keys), len(found.left_out)) == (10, 90)
 
 
@@ -403,5 +403,5 @@ def test_a_photo_that_memory_does_not_hold_is_left_out(monkeypatch):
 
     fsspec.filesystem("memory").pipe_file("/own/a.jpg", PHOTO)
     keys = ("memory://own/a.jpg", "memory://own/a.jpg#")
-    found = embed_shard(Full(), photos_of(Listed((keys[0], keys[0]), (0, 0), "memory://own")))
+    found = embed_shard(Full(), photos_of(PhotoList((keys[0], keys[0]), (0, 0), "memory://own")))
     assert found.keys == [keys[0]] and found.left_out[0].cause == "decode"

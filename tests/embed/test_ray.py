@@ -15,7 +15,7 @@ import pytest
 
 from mcad_mobile.embed.job import job_of, write_manifest
 from mcad_mobile.embed.on_ray import BundleWorker, pack_bundle
-from mcad_mobile.embed.pieces import Listed, Members
+from mcad_mobile.embed.pieces import Members, PhotoList
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.worker import Setup
 from mcad_mobile.errors import McadError
@@ -49,7 +49,7 @@ def test_an_actor_lays_the_bundle_out_embeds_and_tells_errors_as_they_are(
     setup = Setup("elsewhere", str(tmp_path / "out"), job, 1)
     worker = BundleWorker(msgspec.json.encode(setup), pack_bundle(bundle.directory))
     keys = tuple(map(str, sorted(photos.iterdir())))
-    shard = answer(worker, Listed(keys, (0,) * len(keys)))["shard"]
+    shard = answer(worker, PhotoList(keys, (0,) * len(keys)))["shard"]
     assert shard["photos"] == 8
     write_manifest(Store(str(tmp_path / "out")), job)
     assert same(vectors(tmp_path / "out"), vectors(shards))

@@ -22,7 +22,7 @@ from mcad_mobile.embed import run as embedding
 from mcad_mobile.embed.guard import GuardedWorker
 from mcad_mobile.embed.job import KnownPhotos, Manifest, ShardRecord, job_of, read_manifest
 from mcad_mobile.embed.phone_index import Shards, index_shards
-from mcad_mobile.embed.pieces import Listed, Members, Rows, name_of, photos_of
+from mcad_mobile.embed.pieces import Members, PhotoList, Rows, name_of, photos_of
 from mcad_mobile.embed.run import Options, embed
 from mcad_mobile.embed.shard import LeftOut, ShardRows
 from mcad_mobile.embed.source import Source
@@ -272,7 +272,7 @@ def worker(monkeypatch, bundle, tmp_path):
         setup = Setup(str(bundle.directory), str(tmp_path), job_of(bundle, "onnx", "fp32", 9), 1)
         guarded = GuardedWorker(setup)
         try:
-            shard = guarded(Listed(("a", "b", "c"), (0, 0, 0)))
+            shard = guarded(PhotoList(("a", "b", "c"), (0, 0, 0)))
         finally:
             guarded.stop()
         tasks = (tmp_path / "plan.tasks").read_text().splitlines()
@@ -421,17 +421,17 @@ def test_a_job_is_what_decides_an_embedding(bundle):
     assert same == {job.job}
     assert (job.student, job.dim, job.dtype, job.photos_a_shard) == ("tiny", 64, "float32", 10)
     # The same photos are the same piece, in any run.
-    one = Listed(("a", "b"), (1, 2))
+    one = PhotoList(("a", "b"), (1, 2))
     pieces = [
-        Listed(("a", "b"), (1, 3)),
-        Listed(("b", "a"), (2, 1)),
+        PhotoList(("a", "b"), (1, 3)),
+        PhotoList(("b", "a"), (2, 1)),
         Members("a.tar", "1"),
         Members("a.tar", "2"),
         Rows("a.parquet", "1", 0, 9, "image"),
         Rows("a.parquet", "1", 9, 9, "image"),
         Rows("a.parquet", "1", 0, 9, "image", "key"),
     ]
-    assert name_of(one) == name_of(Listed(("a", "b"), (1, 2)))
+    assert name_of(one) == name_of(PhotoList(("a", "b"), (1, 2)))
     assert len({name_of(piece) for piece in (one, *pieces)}) == 8
 
 
