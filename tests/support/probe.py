@@ -77,6 +77,12 @@ class Probe:
         """The JVM's current number of threads, including native ones."""
         return len(list(Path(f"/proc/{self._process.pid}/task").iterdir()))
 
+    @property
+    def open_files(self) -> set[str]:
+        """The paths of the files that the JVM has open."""
+        links = Path(f"/proc/{self._process.pid}/fd").iterdir()
+        return {str(link.readlink()) for link in links if link.is_symlink()}
+
     def limit_files(self, most_bytes: int) -> None:
         """Limit the size of files, which looks like a full disk to the process."""
         _, hard = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)

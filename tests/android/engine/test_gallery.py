@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from PIL import Image
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, open_index
+from tests.support.index_embeddings import stamps_of
 from tests.support.probe import EngineError, Probe, variant
 
 BATCH = 64
@@ -65,9 +68,17 @@ def test_a_folder_becomes_the_index_that_python_makes_of_it(probe, bundle, tmp_p
     assert outcome["photos"] == outcome["added"] == len(photos) > 10
     assert (outcome["skipped"], outcome["deleted"], outcome["finished"]) == (0, 0, True)
     index, engine = open_index(bundle, phone.directory), SearchEngine(bundle)
+    stamps = stamps_of(index)
     for photo in photos:
         (best,) = index.search(engine.embed_photo(photo), k=1).paths
         assert best == str(photo)
+        stat = photo.stat()
+        state = struct.pack("<qq", stat.st_size, stat.st_mtime_ns // 1_000_000)
+        assert [stamp & 0xFFFFFFFF for stamp in stamps[str(photo)]] == [
+            zlib.crc32(state),
+            zlib.crc32(photo.read_bytes()),
+        ]
+    assert index.filled_by == ("onnx fp32 by CPU",)
 
 
 def test_a_stopped_run_is_gone_on_with(phone):
@@ -96,6 +107,10 @@ def test_photos_come_change_and_go(phone):
     hits = index.search(engine.embed_photo(Path(changed)), k=1)
     assert (hits.paths, hits.scores[0] > 0.999) == ([changed], True)
     assert phone.run()["added"] == 0
+    os.utime(phone.photos / "touched.png", (2, 2))
+    os.utime(phone.photos / "c.png", (2, 2))
+    assert phone.run()["added"] == 0  # merged segments know what is in the files, too
+    assert len(list(phone.directory.glob("*.mcs"))) == 1
 
 
 def test_broken_photos_are_counted_and_stop_no_other(phone):

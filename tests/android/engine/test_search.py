@@ -209,6 +209,15 @@ def test_the_text_tower_can_be_given_back(app, phone):
     assert len(app.ask("search", words="a dog", k=3)["paths"]) == 3
 
 
+def test_an_app_that_is_closed_has_no_file_open(probe, bundle, phone):
+    phone.take(*NAMES)
+    app = App(probe, bundle, phone)
+    app.index()
+    app.ask("search", words="a dog", k=3, folders=[""])
+    app.close()
+    assert not [path for path in probe.open_files if path.startswith(str(app.directory))]
+
+
 @pytest.mark.parametrize(("ended", "skipped"), [("OTHER", 0), ("FAULT", 1), ("UNKNOWN", 1)])
 def test_a_photo_is_not_blamed_for_a_process_that_the_user_ended(
     probe, bundle, phone, ended, skipped

@@ -4,6 +4,7 @@ import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertNotNull;
 import static org.junit.Assert.assertNull;
+import static org.junit.Assert.assertThrows;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
 
@@ -29,6 +30,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
+import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.gallery.PhotoAccess;
 import mcad.gallery.Waiting;
@@ -245,6 +247,23 @@ public final class ScreensTest extends AppTestCase {
         search.get().findViewById(R.id.message_button).performClick();
         waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
         assertFalse(isShown(search.get(), R.id.message_text));
+    }
+
+    @Test
+    public void aFirstRunThatFailedIsTriedAgainAtATouch() {
+        allowPhotos();
+        take("china.jpg");
+        photos.fail(new IllegalStateException("the provider died"));
+        assertThrows(IOException.class, () -> search().index());
+        search = open(SearchActivity.class);
+        waitFor("the message", () -> isShown(search.get(), R.id.message_text));
+        assertEquals(Words.failure(app(), McadException.Kind.PHOTOS), text(search.get(), R.id.message_text));
+        assertEquals(app().getString(R.string.app_name), text(search.get(), R.id.message_title));
+        assertEquals("Try again", text(search.get(), R.id.message_button));
+        assertFalse(isShown(search.get(), R.id.message_folders));
+        search.get().findViewById(R.id.message_button).performClick();
+        assertNotNull("a run", shadowOf(app()).getNextStartedService());
+        assertFalse(isShown(search.get(), R.id.message_button));
     }
 
     @Test

@@ -91,9 +91,7 @@ public final class StartPageTest extends AppTestCase {
     @Test
     public void examplesAreShownAsSoonAsTheyAreFound() throws Exception {
         close(opened);
-        CountDownLatch idle = new CountDownLatch(1);
-        DemoApp.WORKER.execute(idle::countDown);
-        idle.await();
+        awaitWorker();
         Field examples = StartPage.class.getDeclaredField("examples"); // of the process
         examples.setAccessible(true);
         examples.set(null, List.of());
@@ -105,6 +103,28 @@ public final class StartPageTest extends AppTestCase {
         RuntimeEnvironment.setQualifiers("+en");
         List<String> english = List.of(app().getResources().getStringArray(R.array.examples));
         assertTrue(words().toString(), english.containsAll(words()));
+    }
+
+    private static void awaitWorker() throws InterruptedException {
+        CountDownLatch idle = new CountDownLatch(1);
+        DemoApp.WORKER.execute(idle::countDown);
+        idle.await();
+    }
+
+    @Test
+    public void aPageThatWasHiddenMeanwhileIsNotShown() throws InterruptedException {
+        close(opened);
+        screen = keep(Robolectric.buildActivity(SearchActivity.class).create()).get();
+        StartPage page = new StartPage(screen, search(), new ResultGrid(screen, grid(), new Thumbnails(screen), null),
+            words -> { });
+        page.show(Filter.ALL);
+        page.hide();
+        awaitWorker();
+        idle();
+        assertEquals(0, grid().getAdapter().getCount());
+        assertTrue(words().isEmpty());
+        page.show(Filter.ALL);
+        waitFor("the photos", () -> grid().getAdapter().getCount() == 3);
     }
 
     @Test

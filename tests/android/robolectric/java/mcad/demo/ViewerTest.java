@@ -7,6 +7,7 @@ import static org.robolectric.Shadows.shadowOf;
 
 import android.app.Activity;
 import android.content.Intent;
+import android.content.IntentSender;
 import android.graphics.Matrix;
 import android.graphics.drawable.Drawable;
 import android.net.Uri;
@@ -24,7 +25,10 @@ import java.time.LocalDate;
 import java.time.ZoneId;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
+import mcad.engine.McadException;
 import mcad.gallery.MediaPath;
 import mcad.robolectric.AppTestCase;
 import org.junit.Before;
@@ -185,6 +189,26 @@ public final class ViewerTest extends AppTestCase {
     }
 
     @Test
+    public void photosThatArePassedByAreNotLoaded() {
+        view(0);
+        photos.opened().clear();
+        ExecutorService loader = ReflectionHelpers.getField(viewer.get(), "loader");
+        CountDownLatch gate = new CountDownLatch(1);
+        loader.execute(() -> {
+            try {
+                gate.await();
+            } catch (InterruptedException error) {
+                throw new AssertionError(error);
+            }
+        });
+        photo().performAccessibilityAction(AccessibilityNodeInfo.ACTION_SCROLL_FORWARD, null);
+        photo().performAccessibilityAction(AccessibilityNodeInfo.ACTION_SCROLL_FORWARD, null);
+        gate.countDown();
+        awaitYear(2022);
+        assertEquals(Set.of("chelsea.png"), photos.opened());
+    }
+
+    @Test
     public void aPhotoThatIsGoneGivesItsPlaceToItsNeighbour() {
         view(0);
         photos.remove(Uri.parse(MediaPath.uri(paths[1])));
@@ -209,6 +233,10 @@ public final class ViewerTest extends AppTestCase {
         photos.mark(Uri.parse(MediaPath.uri(paths[2])));
         viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.delete));
         assertEquals("create_trash_request 1 is_trashed=1", photos.asked());
+        shadowOf(viewer.get()).setIntentSenderException(new IntentSender.SendIntentException("it is cancelled"));
+        viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.delete));
+        idle();
+        assertEquals(Words.failure(app(), McadException.Kind.OTHER), ShadowToast.getTextOfLatestToast());
         viewer.get().onActivityResult(PhotoActions.TRASH, Activity.RESULT_CANCELED, null);
         assertTrue(String.valueOf(viewer.get().getTitle()).contains("2021"));
         viewer.get().onActivityResult(PhotoActions.TRASH, Activity.RESULT_OK, null);

@@ -25,12 +25,14 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
 
 /** Answers for Android's MediaStore from files: rows by volume, versions and generations, and the photos themselves. */
 public final class FakeMediaStore extends ContentProvider {
     private final Map<Long, Row> rows = new TreeMap<>();
     private final Set<Long> hidden = new HashSet<>();
     private final Set<Long> favourites = new HashSet<>();
+    private final Set<String> opened = ConcurrentHashMap.newKeySet();
     private final Map<String, String> versions = new LinkedHashMap<>();
     private final Map<String, RuntimeException> failures = new HashMap<>();
     private RuntimeException failure;
@@ -112,6 +114,11 @@ public final class FakeMediaStore extends ContentProvider {
     /** How many lists of photos were asked for so far. */
     public synchronized int queries() {
         return queries;
+    }
+
+    /** The names of the files that were opened so far. */
+    public Set<String> opened() {
+        return opened;
     }
 
     public synchronized List<Row> rows() {
@@ -230,6 +237,7 @@ public final class FakeMediaStore extends ContentProvider {
 
     @Override
     public ParcelFileDescriptor openFile(Uri uri, String mode) throws FileNotFoundException {
+        opened.add(row(uri).name());
         return ParcelFileDescriptor.open(row(uri).file(), ParcelFileDescriptor.MODE_READ_ONLY);
     }
 
