@@ -171,11 +171,14 @@ def test_java_looks_as_far_as_python_where_photos_lie_evenly(java, tmp_path):
     pythons = PhotoIndex.create(tmp_path / "python", dim=256, student="tiny", student_sha256=SHA)
     with pythons.writer() as writer:
         writer.add(names(4000), photos)
-    looked_at = []
+    looked_at, scanned = [], []
     for index in (PhotoIndex.open(java.directory), pythons):
         (live,) = index.segments
         looked_at.append(live.candidates.of(4000, 10))
+        prescan = None if live.prescan is None else live.prescan.bits
+        scanned.append((len(live.segment.bit_weights), prescan))
     assert looked_at[0] == pytest.approx(looked_at[1], rel=0.08)
+    assert scanned[0] == scanned[1]
 
 
 def test_python_finds_in_javas_index_what_java_finds(java):

@@ -7,7 +7,6 @@ import static org.robolectric.Shadows.shadowOf;
 
 import android.app.Activity;
 import android.content.Intent;
-import android.content.IntentSender;
 import android.graphics.Matrix;
 import android.graphics.drawable.Drawable;
 import android.net.Uri;
@@ -233,7 +232,7 @@ public final class ViewerTest extends AppTestCase {
         photos.mark(Uri.parse(MediaPath.uri(paths[2])));
         viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.delete));
         assertEquals("create_trash_request 1 is_trashed=1", photos.asked());
-        shadowOf(viewer.get()).setIntentSenderException(new IntentSender.SendIntentException("it is cancelled"));
+        shadowOf(viewer.get()).setThrowIntentSenderException(true);
         viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.delete));
         idle();
         assertEquals(Words.failure(app(), McadException.Kind.OTHER), ShadowToast.getTextOfLatestToast());
