@@ -45,7 +45,7 @@ def judge_rung(bundle: Bundle, name: TowerName, tried: dict[str, Any]) -> dict[s
     cosine = agreement(bundle, rung, tried.get("embeddings"))
     if math.isfinite(cosine):
         found["cosine_min"] = round(cosine, 6)
-    why = disagreement(cosine)
+    why = disagreement(rung, cosine)
     if why is None and "tokens" in tried and not _same_tokens(bundle, tried["tokens"]):
         why = "the device's tokenizer gives other ids for the golden texts"
     return {**found, "status": "pass"} if why is None else {**found, "status": "fail", "why": why}

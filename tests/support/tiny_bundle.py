@@ -26,6 +26,7 @@ from mcad_mobile.engine.bundle import (
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.token_rows import TokenTable, write_token_table
 from mcad_mobile.engine.text.tokenizer import Tokenizer
+from mcad_mobile.engine.towers import normalize
 from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig
 
 SIZE = 32
@@ -172,6 +173,32 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
     )
     bundle.save()
     return bundle
+
+
+def off_by(bundle: Bundle, folder: Path, cosine: float, parity: float | None) -> Rung:
+    """The image rung, whose file in `folder` says that it gives embeddings of this cosine to what
+    it gives, and that quantization cost `parity`."""
+    rung = bundle.image.rungs[0]
+    exact = normalize(np.load(bundle.path(rung.expected)))
+    across = np.roll(exact, 1, axis=1)
+    across -= (across * exact).sum(1, keepdims=True) * exact
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    path = folder / "off.npy"
+    np.save(path, (cosine * exact + np.sqrt(1 - cosine**2) * across).astype(np.float32))
+    found = None if parity is None else Parity(2, parity, parity)
+    return replace(rung, precision="int8", expected=FileRecord.of(folder, path), parity=found)
+
+
+# Cosine to what the file says, parity, and whether the rung is taken.
+AGREEMENTS = (
+    (0.9985, None, False),
+    (0.9995, None, True),
+    (0.9985, 0.9999, False),
+    (0.9985, 0.997, True),
+    (0.9965, 0.997, False),
+    (0.945, 0.8, False),
+    (0.955, 0.8, True),
+)
 
 
 def text_rung_that_fails(bundle: Bundle) -> Rung:

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Tower
 from mcad_mobile.errors import BundleError
 from tests.support.probe import EngineError, variant
-from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_bundle import AGREEMENTS, make_tiny_bundle, off_by
 
 
 @pytest.fixture
@@ -264,6 +264,19 @@ def test_a_tower_that_fails_its_self_test_gives_way_to_the_next_rung(probe, tiny
         why == "SELF_TEST" and "self-test gave a cosine" in detail
         for why, detail in found["skipped"]
     )
+
+
+@pytest.mark.parametrize(("cosine", "parity", "taken"), AGREEMENTS)
+def test_a_rung_may_be_as_far_from_its_file_as_that_is_from_float(
+    probe, tiny, tmp_path, cosine, parity, taken
+):
+    directory = tmp_path / "b"
+    directory.mkdir()
+    rungs = (off_by(tiny, directory, cosine, parity), *tiny.image.rungs)
+    other = variant(tiny, directory, image=replace(tiny.image, rungs=rungs))
+    found = probe.ask("choose_rung", bundle=other, tower="image")
+    assert (found["rung"] == "int8") == taken
+    assert taken or f"cosine of {cosine:.4f}" in found["skipped"][0][1]
 
 
 def test_a_tower_whose_self_test_cannot_run_is_closed(probe, tiny, tmp_path):

@@ -20,7 +20,12 @@ from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.towers import LoadedTower, choose_rung, ladder, load_rung
 from mcad_mobile.errors import ParityError, RuntimeUnavailable
 from mcad_mobile.export.parity import check_kernels
-from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
+from tests.support.tiny_bundle import (
+    AGREEMENTS,
+    make_tiny_bundle,
+    off_by,
+    text_rung_that_fails,
+)
 
 pytestmark = pytest.mark.long
 
@@ -74,6 +79,19 @@ def test_where_no_rung_is_right_each_reason_is_told(bundle: Bundle) -> None:
     text = replace(bundle.text, rungs=(wrong_here(bundle, "text"),))
     with pytest.raises(RuntimeUnavailable, match=r"No text tower .* int8: .*self-test"):
         choose_rung(replace(bundle, text=text), "text")
+
+
+@pytest.mark.parametrize(("cosine", "parity", "taken"), AGREEMENTS)
+def test_a_rung_may_be_as_far_from_its_file_as_that_is_from_float(
+    bundle: Bundle, cosine: float, parity: float | None, taken: bool
+) -> None:
+    rungs = (off_by(bundle, bundle.directory, cosine, parity), *bundle.image.rungs)
+    heard: list[str] = []
+    found = choose_rung(
+        replace(bundle, image=replace(bundle.image, rungs=rungs)), "image", warn=heard.append
+    )
+    assert (found.rung.precision == "int8") == taken
+    assert taken or f"cosine {cosine:.4f}" in heard[0]
 
 
 @pytest.fixture

@@ -54,9 +54,12 @@ public final class Bundle {
         }
     }
 
-    /** One way to run a tower. The runtime opens the first file; {@code expected}: its golden output [N, dim], .npy. */
+    /**
+     * One way to run a tower. The runtime opens the first file; {@code expected}: its golden output [N, dim], .npy;
+     * {@code parity}: its mean cosine to the float student, 1 if none was measured.
+     */
     public record Rung(String runtime, String precision, List<FileRecord> files, List<TensorSpec> inputs,
-            List<TensorSpec> outputs, int totalNodes, FileRecord expected) {
+            List<TensorSpec> outputs, int totalNodes, FileRecord expected, double parity) {
         public long bytes() {
             long sum = 0;
             for (FileRecord file : files) {
@@ -299,7 +302,8 @@ public final class Bundle {
             throw data.wrong("files", "there are none");
         }
         return new Rung(data.string("runtime"), data.string("precision"), files, specs(data, "inputs"),
-            specs(data, "outputs"), data.integer("total_nodes", 0, Integer.MAX_VALUE), record(data.object("expected")));
+            specs(data, "outputs"), data.integer("total_nodes", 0, Integer.MAX_VALUE), record(data.object("expected")),
+            data.has("parity") ? data.object("parity").number("cosine_mean") : 1);
     }
 
     private static List<TensorSpec> specs(JsonFields data, String key) throws McadException {

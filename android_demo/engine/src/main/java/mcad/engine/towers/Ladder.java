@@ -18,10 +18,11 @@ import mcad.engine.base.Vectors;
  */
 public final class Ladder {
     /**
-     * A device's embeddings must match those stored for the rung. The stored ones already include quantization loss, so
-     * one threshold fits all bundles.
+     * A device's embeddings must have this cosine to those stored for the rung, or the rung's own parity if that is
+     * lower: another version of a runtime may round differently, by a part of what quantization costs.
      */
     private static final double LEAST_AGREEMENT = 0.999;
+    private static final double LEAST_PARITY = 0.95;
     private static final String QNN_LIBRARY = "libQnnHtp.so";
 
     /** Why a step was skipped. */
@@ -128,14 +129,15 @@ public final class Ladder {
         try {
             tower = load(step);
             double cosine = selfTest(bundle, which, tower);
-            if (cosine >= LEAST_AGREEMENT) {
+            double least = Math.min(LEAST_AGREEMENT, Math.max(LEAST_PARITY, step.rung().parity()));
+            if (cosine >= least) {
                 LoadedRung loaded = new LoadedRung(tower, cosine, skipped);
                 tower = null;
                 return loaded;
             }
             skipped.add(new Skipped(step.toString(), Reason.SELF_TEST, String.format(
-                Locale.ROOT, "self-test gave a cosine of %.4f to what its file says, under %.3f", cosine,
-                LEAST_AGREEMENT)));
+                Locale.ROOT, "self-test gave a cosine of %.4f to what its file says, under %.4f", cosine,
+                least)));
         } catch (McadException error) {
             skipped.add(new Skipped(step.toString(), Reason.FAILED, error.message));
         } finally {
