@@ -244,6 +244,47 @@ def test_teachers_are_trained_at_the_rates_and_for_the_time_of_their_recipe(
     assert loss == matching_loss(20 * similarity)
 
 
+def test_a_teacher_is_trained_again_only_if_what_it_depends_on_has_changed(
+    data: Dataset, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def loop(model: Any, groups: Any, schedule: Any, checkpoint: Path, name: str, *_: Any) -> Any:
+        assert checkpoint == cache.folder / f"dual-{name}.checkpoint"
+        names.append(name)
+        accelerator = SimpleNamespace(is_main_process=False)
+        return SimpleNamespace(accelerator=accelerator, run=lambda *a: None, finish=lambda: None)
+
+    monkeypatch.setattr(prepare, "Loop", loop)
+
+    def name(
+        recipe: TeacherRecipe = TAUGHT, kind: str = "dual", start: float = 0.0, lr: float = 1.0,
+        seed: int = 11, epochs: int = 4, taught_by: tuple[str, ...] = (),
+    ) -> str:  # fmt: skip
+        model = nn.Linear(1, 1)
+        nn.init.constant_(model.weight, start)
+        nn.init.zeros_(model.bias)
+        training = TeacherTraining(data.pairs, recipe, cache, "fp32")
+        groups = [{"params": [*model.parameters()], "lr": lr}]
+        sampler = training.sampler(2, seed)
+        training.train(kind, model, groups, sampler, epochs, lambda *about: {}, taught_by)
+        return names[-1]
+
+    usual = name()
+    assert len(usual) == 24 and name() == usual
+    assert name(with_fields(TAUGHT, members=7)) == name(with_fields(TAUGHT, seed=5)) == usual
+    changed = [
+        name(with_fields(TAUGHT, views=3)),
+        name(with_fields(TAUGHT, warmup=0.5)),
+        name(start=1.0),
+        name(lr=0.5),
+        name(seed=12),
+        name(epochs=5),
+        name(taught_by=("a",)),
+    ]
+    assert len({usual, *changed}) == 8
+
+
 def unit(rows: int, dim: int, seed: int) -> torch.Tensor:
     return F.normalize(torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcad_mobile.errors import TargetError
+from mcad_mobile.export import rungs
 from mcad_mobile.export.targets import all_targets, find_target
 from tests.support.pythons import needs_litert
 
@@ -107,3 +108,21 @@ def test_a_chip_that_litert_does_not_know_is_not_compiled_for():
 def test_a_chip_whose_compiler_cannot_be_asked_is_refused_with_the_reason(name):
     with pytest.raises(TargetError, match=r"(?s)plugin.*SDK.*--target cpu"):
         find_target(name)
+
+
+@pytest.mark.parametrize(
+    ("chip", "cloud", "needed"),
+    [
+        ("snapdragon-8-elite", False, {("onnxruntime_qnn", "snapdragon")}),
+        ("snapdragon-8-elite", True, set()),
+        ("dimensity-9400", False, {("litert_torch", "dimensity")}),
+        ("cpu", False, set()),
+    ],
+)
+def test_an_export_needs_the_compilers_that_it_does_not_find_in_the_cloud(
+    chip, cloud, needed, monkeypatch
+):
+    asked = set()
+    monkeypatch.setattr(rungs, "require", lambda module, extra: asked.add((module, extra)))
+    rungs.require_compilers(find_target(chip), cloud=cloud)
+    assert asked == needed

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,14 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.base.files import sha256_of
+from mcad_mobile.base.machine import Memory
 from mcad_mobile.bench import run
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.adb_shell import (
     ROOT,
     AdbShell,
     AttachedDevice,
+    Probe,
     choose_device,
     connect,
     parse_devices,
@@ -393,3 +397,20 @@ def _other_tower(bundle: Bundle) -> tuple[FileRecord, ...]:
             tensor.CopyFrom(numpy_helper.from_array(shuffled, "weight"))
     onnx.save(model, bundle.directory / "other.onnx")
     return (FileRecord.of(bundle.directory, bundle.directory / "other.onnx"),)
+
+
+def test_an_answer_of_the_probe_may_come_in_parts() -> None:
+    code = (
+        "import os, sys, time\n"
+        "for answer in sys.stdin:\n"
+        "    for part in (b'/data/runner\\r\\nRss: 20', b'48 kB\\nPss: 1024 kB\\n:e', b'nd\\n'):\n"
+        "        os.write(1, part)\n"
+        "        time.sleep(0.02)\n"
+    )
+    command = [sys.executable, "-c", code]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    with subprocess.Popen(command, **pipes) as process:
+        probe = Probe(process)
+        assert [probe.memory(), probe.memory()] == [Memory(1.0, 2.0)] * 2
+        assert probe.program == "/data/runner"
+        process.stdin.close()
