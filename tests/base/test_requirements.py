@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement as Read
 from packaging.utils import canonicalize_name
 
-from mcad_mobile.base import requirements
+from mcad_mobile.base import machine, requirements
 from mcad_mobile.cli import doctor
 from mcad_mobile.errors import install_line
 from tests.support.paths import ROOT
@@ -183,3 +183,12 @@ def test_every_extra_that_a_text_names_exists() -> None:
 def test_make_installs_every_extra_but_that_of_benchmarks() -> None:
     (line,) = re.findall(r"^EVERYTHING := (\S+)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
     assert set(line.split(",")) == set(EXTRAS) - {"peers"}
+
+
+@pytest.mark.parametrize(
+    ("overflows", "kernels"), [(True, "exact 8-bit kernels, slower"), (False, "fast 8-bit kernels")]
+)
+def test_doctor_tells_which_kernels_a_processor_gets(overflows, kernels, monkeypatch):
+    monkeypatch.setattr("mcad_mobile.engine.towers.onnx.saturates", lambda: overflows)
+    (processor,) = (found for found in doctor.examine() if found.tool == "processor")
+    assert processor.version == f"{machine.summary()}; {kernels}"

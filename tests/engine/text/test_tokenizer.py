@@ -17,6 +17,7 @@ from tokenizers import Tokenizer as Reference
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.engine.text.table import Table, write_table
 from mcad_mobile.engine.text.tokenizer import Tokenizer
+from mcad_mobile.engine.text.words import split_of
 from mcad_mobile.errors import BundleError, QueryError
 from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.tokenizers.wordpiece import (
@@ -261,3 +262,19 @@ def test_what_is_no_text_is_an_error(ours: Tokenizer, text: Any) -> None:
     with pytest.raises(QueryError, match="text is expected") as caught:
         ours(text)
     assert repr(text) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("prepend", "split", "first", "text", "words"),
+    [
+        ("always", True, False, "a dog", ["_a", "_dog"]),
+        ("first", True, True, "a  dog", ["_a", "_", "_dog"]),
+        ("first", True, False, "a dog", ["a", "_dog"]),
+        ("never", True, True, " a dog", ["_a", "_dog"]),
+        ("always", True, True, " a", ["_a"]),
+        ("always", False, True, "a dog", ["_a_dog"]),
+        ("never", False, True, "", []),
+    ],
+)
+def test_a_mark_stands_for_each_space_and_starts_a_text(prepend, split, first, text, words):
+    assert split_of(["metaspace", "_", prepend, split])(text, first) == words
