@@ -68,16 +68,16 @@ class TextRecipe(Record, frozen=True):
     """How a text tower is trained: frozen layers, texts of each kind per step, weights of losses.
     The token table is not trained."""
 
-    frozen: Count = 8  # the first of e5's 12 layers
+    frozen: Count = 4  # the first of e5's 12 layers
     # With 40,000 tokens, everyday words of these languages split into meaningless pieces.
     vocab: Size = 80_000
     length: Size = 40
-    steps: Size = 1500
+    steps: Size = 4000
     checkpoint: Size = 50  # steps between checkpoints
     most_captions: Size = 60_000
     most_phrases: Size = 20_000  # each in any language with a book
     names: Size = 48
-    prompts: Size = 80  # in English, of things and ImageNet's classes
+    prompts: Size = 128  # in English, of things and ImageNet's classes
     english: Size = 64
     phrases: Size = 64
     feature: NotNegative = 10.0
