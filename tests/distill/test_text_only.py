@@ -226,6 +226,9 @@ def test_a_tower_goes_on_from_another_one(archive, tmp_path):
     assert (second / "tokenizer.model").read_bytes() == (first / "tokenizer.model").read_bytes()
     found = (_embed(after, ["Hund", "Katze"]) * _embed(before, ["Hund", "Katze"])).sum(1)
     assert 0.8 < found.min() < 1 - 1e-4
+    layers = zip(before.text.layers, after.text.layers, strict=True)
+    kept = [torch.equal(left.up.weight, right.up.weight) for left, right in layers]
+    assert kept == [True] * RECIPE.frozen + [False] * (LAYERS - RECIPE.frozen)
     with pytest.raises(DataError, match="is the student itself"):
         train_text_tower(given, first, few, tmp_path, lambda *_: None)
 

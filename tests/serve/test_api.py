@@ -80,6 +80,7 @@ def test_pages_together_are_the_whole(served: Server) -> None:
     whole = served.search("a red car", limit=1000)["hits"]
     pages = [served.search("a red car", offset=n, limit=5)["hits"] for n in range(0, 20, 5)]
     assert [hit for page in pages for hit in page] == whole
+    assert served.search("a red car", offset=10_000_000)["hits"] == []
 
 
 def test_pages_beyond_the_first_hold_each_photo_once(
@@ -227,6 +228,7 @@ def check(document: Any, schema: Any, answer: Any) -> None:
         ({"filter": {"after": "2023-02-30"}}, "filter.after"),
         ({"filter": {"after": "2024-01-02", "before": "2024-01-01"}}, "Swap the dates"),
         ({"offset": -1}, "offset"),
+        ({"offset": 10_000_001}, "offset"),
         ({"limit": 100_000}, "limit"),
     ],
 )

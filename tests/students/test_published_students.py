@@ -4,6 +4,7 @@ on real photos and captions, and no operator is left that a phone's compiler ref
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ import transformers
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.text.tokenizer import Tokenizer
+from mcad_mobile.students import open_clip as library
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.open_clip import find_checkpoint
 from tests.support.tiny_students import (
@@ -208,6 +210,18 @@ def test_a_published_tag_brings_its_activation(monkeypatch, tmp_path):
     found = find_checkpoint(open_clip, "ViT-B-32:openai")
     assert found.weights.read_bytes() == b"weights"
     assert found.quick_gelu
+
+
+def test_a_model_that_is_trained_further_keeps_the_activation_of_its_tag(monkeypatch, tmp_path):
+    loaded = library.read_model(f"local-dir:{write_open_clip(tmp_path / 'vit')}")
+    tagged = dataclasses.replace(loaded.checkpoint, quick_gelu=True)
+    assert "quick_gelu" not in tagged.config
+    found = dataclasses.replace(loaded, checkpoint=tagged)
+    monkeypatch.setattr(library, "read_model", lambda *about: found)
+    (tmp_path / "out").mkdir()
+    library.trainable_open_clip("any", False).write(tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "open_clip_config.json").read_text())
+    assert written["model_cfg"]["quick_gelu"]
 
 
 def test_clips_oldest_end_of_text_is_the_largest_id(tmp_path):

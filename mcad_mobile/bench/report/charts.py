@@ -309,7 +309,7 @@ def _for_page(svg: str, alternative: str) -> str:
     svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
     svg = re.sub(r"\sid=\"(figure|axes|patch|text|line2d|PathCollection)_\d+\"", "", svg)
-    svg = svg.replace("'DejaVu Sans'", "inherit").replace("xlink:href", "href")
+    svg = svg.replace("'DejaVu Sans'", "inherit")
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(alternative)}"', 1)
