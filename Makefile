@@ -26,7 +26,7 @@ test test-fast test-slow: export PYTHONDONTWRITEBYTECODE :=
 test test-slow: export JDK_JAVA_OPTIONS := -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
 
 test: .venv/installed-everything
-	$(BIN)/pytest -m "not slow" -n $(TESTS_AT_ONCE) --dist loadfile
+	$(BIN)/pytest -m "not slow" -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
 
 ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 

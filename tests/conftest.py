@@ -118,6 +118,12 @@ def recent_qemu() -> None:
         pytest.skip("no qemu-user of 8.2 or later")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the longest test, or one process waits for it at the end."""
+    items.sort(key=lambda item: "robolectric/test_app.py" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def arm64() -> Path:
     """An arm64 system with Python and Java."""

@@ -73,7 +73,7 @@ def test_broken_json_is_named(tmp_path, text):
 def test_two_datasets_in_one_folder_are_an_error_that_names_both(tmp_path, other):
     write(tmp_path, [])
     (tmp_path / other).write_text("{}")
-    with pytest.raises(DataError, match=rf"dataset_x\.json, {re.escape(other)}: which"):
+    with pytest.raises(DataError, match=rf"dataset_x\.json, {re.escape(other)}: only one is read"):
         load_captions(tmp_path, "train")
 
 

@@ -66,7 +66,7 @@ def test_doctor_says_what_is_made_for_linux_alone(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     findings = {finding["tool"]: finding for finding in json.loads(done.stdout)}
     assert findings["index, search, bench"]["version"] == "works"
-    assert "made for Linux x86_64 alone" in findings["onnxruntime-qnn"]["how_to_get"]
+    assert "only for Linux x86_64" in findings["onnxruntime-qnn"]["how_to_get"]
 
 
 def test_bench_takes_times_and_says_that_memory_is_not_told_there(place: Path) -> None:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from onnx import numpy_helper
 from PIL import Image, ImageOps
 
-from mcad_mobile.engine.bundle import Bundle, FileRecord, Tower
+from mcad_mobile.engine.bundle import Bundle, FileRecord, Parity, Tower
 from mcad_mobile.errors import BundleError
 from tests.support.probe import EngineError, variant
 from tests.support.tiny_bundle import AGREEMENTS, make_tiny_bundle, off_by
@@ -52,6 +52,7 @@ def java_tower(tower: Tower) -> dict[str, Any]:
                 "inputs": [tensor(spec) for spec in rung["inputs"]],
                 "outputs": [tensor(spec) for spec in rung["outputs"]],
                 "totalNodes": rung["total_nodes"],
+                "parity": (rung.get("parity") or {"cosine_mean": 1})["cosine_mean"],
             }
             for rung in plain["rungs"]
         ],
@@ -64,7 +65,10 @@ def test_java_reads_the_values_that_python_wrote(probe, tiny, tmp_path, pool):
     (rung,) = tiny.text.rungs
     (output,) = rung.outputs
     scaled = replace(output, dtype="int8", scale=0.25, zero_point=-3)
-    lower = replace(rung, precision="int8", total_nodes=7, expected=tiny.sample, outputs=(scaled,))
+    lower = replace(
+        rung, precision="int8", total_nodes=7, expected=tiny.sample, outputs=(scaled,),
+        parity=Parity(16, 0.9875, 0.75),
+    )  # fmt: skip
     eos = 3 if pool == "eos" else None
     directory = variant(
         tiny,

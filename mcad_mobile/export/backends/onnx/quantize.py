@@ -57,31 +57,27 @@ _OPERATORS: dict[CpuRecipe, tuple[str, ...]] = {
 
 def choose_recipe(tower: TowerJob, enough: float = WARN_BELOW) -> tuple[CpuRecipe, tuple[str, ...]]:
     """Return the first recipe whose cosine to float is `enough`, else the best, and notes on it."""
+    recipes = tuple(_NOTES)
     if not is_convolutional(tower.cpu_onnx):
-        return _choose_smoothing(tower), ()
+        recipes, enough = _AT_RUN_TIME, _NOT_SMOOTHED_FROM
     cosines: dict[CpuRecipe, float] = {}
-    for recipe in _NOTES:
+    for recipe in recipes:
         path = tower.work / f"int8_{recipe}.onnx"
         if not path.exists():
             tower.progress(f"quantizing {recipe.replace('_', ' ')} to 8 bits")
-            quantize_int8(tower.cpu_onnx, path, tower.samples, recipe)
+            quantize_int8(_float_model(tower, recipe), path, tower.samples, recipe)
         cosines[recipe] = tower.cosine(path, load_quantized)
         if cosines[recipe] >= enough:
             break
     best = max(cosines, key=cosines.__getitem__)
-    if not _NOTES[best]:
+    if not _NOTES.get(best):
         return best, ()
     note = _NOTES[best].format(tower.name)
     return best, (f"{note}: with 8 bits everywhere its cosine is {cosines['everywhere']:.3f}.",)
 
 
-def _choose_smoothing(tower: TowerJob) -> CpuRecipe:
-    cosines: dict[CpuRecipe, float] = {}
-    for recipe in _AT_RUN_TIME:
-        cosines[recipe] = tower.cosine(quantize_tower(tower, recipe), load_quantized)
-        if cosines[recipe] >= _NOT_SMOOTHED_FROM:
-            break
-    return max(cosines, key=cosines.__getitem__)
+def _float_model(tower: TowerJob, recipe: CpuRecipe) -> Path:
+    return tower.smoothed_onnx if recipe == "smoothed" else tower.cpu_onnx
 
 
 def quantize_tower(
@@ -91,7 +87,7 @@ def quantize_tower(
     method: CalibrationMethod = "min-max",
 ) -> Path:
     """Return the tower quantized by `recipe`, written once, with `four_bits` in 4 bits."""
-    source = tower.smoothed_onnx if recipe == "smoothed" else tower.cpu_onnx
+    source = _float_model(tower, recipe)
     ranges = None if recipe in _AT_RUN_TIME else tower.ranges(method)
     stem = f"int8_{recipe}"
     if ranges is not None:

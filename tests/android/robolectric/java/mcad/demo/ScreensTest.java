@@ -165,7 +165,7 @@ public final class ScreensTest extends AppTestCase {
 
     private void assertFiltered(LocalDate first, String last) {
         String day = first.format(DateTimeFormatter.ofLocalizedDate(FormatStyle.MEDIUM));
-        assertEquals("Only " + day + " to " + last + ". Touch to search all", text(search.get(), R.id.filtered));
+        assertEquals("Only " + day + " to " + last + ". Tap to search all", text(search.get(), R.id.filtered));
     }
 
     @Test

@@ -11,10 +11,8 @@ import android.view.inputmethod.EditorInfo;
 import android.widget.EditText;
 import android.widget.ListView;
 import android.widget.TextView;
-import java.io.File;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.HashMap;
@@ -27,7 +25,6 @@ import mcad.gallery.Indexing;
 import mcad.gallery.Timings;
 import mcad.gallery.Waiting;
 import mcad.robolectric.AppTestCase;
-import mcad.robolectric.Walk;
 import mcad.sample.SampleActivity;
 import org.junit.Test;
 
@@ -71,30 +68,6 @@ public final class TextsTest extends AppTestCase {
         String cosine = String.format("self-test cosine %.4f", search().textTower().cosine());
         assertTrue(text, text.contains(cosine));
         assertFalse(isShown(screen, R.id.try_rungs));
-    }
-
-    /** A rung over which the process died is named, and tried again when the user wants it. */
-    @Test
-    public void aRungThatEndedTheAppIsTriedAgainAtATouch() throws Exception {
-        allowPhotos();
-        String best = search().textTower().toString();
-        String student = search().bundle().studentSha256;
-        String created = search().bundle().created;
-        File folder = new File(app().getNoBackupFilesDir(), "photo-search/rungs");
-        search().close();
-        forget();
-        long updated = app().getPackageManager().getPackageInfo(app().getPackageName(), 0).lastUpdateTime;
-        String environment = updated + " " + Build.FINGERPRINT + " " + student + " " + created;
-        Files.writeString(new File(folder, "rungs.json").toPath(), "{\"environment\": \"" + environment
-            + "\", \"died\": [\"text " + best + "\"], \"suspects\": []}");
-        NumbersActivity screen = open(NumbersActivity.class).get();
-        ViewGroup list = screen.findViewById(R.id.rows);
-        waitFor("the way to try it", () -> isShown(screen, R.id.try_rungs));
-        String skipped = app().getString(R.string.rung_skipped, best, app().getString(R.string.why_died));
-        assertTrue(Walk.spoken(list), Walk.spoken(list).contains(skipped));
-        screen.findViewById(R.id.try_rungs).performClick();
-        assertFalse(isShown(screen, R.id.try_rungs));
-        waitFor("it runs again", () -> !Walk.spoken(list).contains(skipped));
     }
 
     private static String text(ViewGroup list, int row, int id) {
