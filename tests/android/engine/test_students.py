@@ -12,6 +12,7 @@ from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
+from tests.support.exported import mcad_json
 from tests.support.tiny_students import OPEN_CLIP, write_hf, write_open_clip
 
 TEXTS = ["a dog", "Two children playing football in the park, in the rain", "the sea at night 🌊"]
@@ -53,3 +54,10 @@ def test_it_indexes_and_searches_like_ours(bundle, tmp_path):
     query = engine.embed_text("a dog")
     exact = {str(photo): float(engine.embed_photo(photo) @ query) for photo in photos}
     assert {r.path: r.score for r in found.results} == pytest.approx(exact, abs=0.01)
+
+
+def test_the_multilingual_text_tower_runs_in_8_bits(probe, tmp_path):
+    """Its twelve layers amplify how another version of ONNX Runtime rounds."""
+    many = tmp_path / "many"
+    mcad_json("export", "--text", "multilingual", "-t", "cpu", "--out", many)
+    assert probe.ask("choose_rung", bundle=many, tower="text")["rung"] == "int8"
