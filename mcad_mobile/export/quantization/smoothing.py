@@ -26,7 +26,7 @@ _LEAST = 1e-5  # so that a channel of zeros keeps a factor
 
 def smooth(model: onnx.ModelProto, samples: Inputs) -> None:
     """Smooth the inputs of products with constant weights [K, N], in place."""
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights = {tensor.name: tensor for tensor in model.graph.initializer if len(tensor.dims) == 2}
     uses = Counter(name for node in model.graph.node for name in node.input)
     products: dict[str, list[onnx.NodeProto]] = {}  # by what they read
     for node in model.graph.node:

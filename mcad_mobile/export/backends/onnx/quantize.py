@@ -64,7 +64,7 @@ def choose_recipe(tower: TowerJob, enough: float = WARN_BELOW) -> tuple[CpuRecip
     for recipe in recipes:
         path = tower.work / f"int8_{recipe}.onnx"
         if not path.exists():
-            tower.progress(f"quantizing {recipe.replace('_', ' ')} to 8 bits")
+            tower.progress(f"quantizing to 8 bits ({recipe.replace('_', ' ')})")
             quantize_int8(_float_model(tower, recipe), path, tower.samples, recipe)
         cosines[recipe] = tower.cosine(path, load_quantized)
         if cosines[recipe] >= enough:
