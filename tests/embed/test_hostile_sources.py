@@ -8,6 +8,7 @@ import io
 import os
 import tarfile
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import fsspec
@@ -25,7 +26,7 @@ from mcad_mobile.embed.pieces import Members, PhotoList, Rows, photos_of
 from mcad_mobile.embed.shard import embed_shard
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.store import Store
-from mcad_mobile.engine.photos.decode import MOST_BYTES
+from mcad_mobile.engine.photos.decode import MOST_BYTES, check_bytes
 from mcad_mobile.errors import StoreError
 from tests.support.embedding_runs import run_json
 
@@ -168,9 +169,10 @@ class Web(BaseHTTPRequestHandler):
     """/NUMBER answers with that status, /endless never ends, /silent sends nothing."""
 
     def do_GET(self):
-        asked = self.path.strip("/")
+        asked = self.path.partition("?")[0].strip("/")
         if asked.isdigit():
-            self.send_response(int(asked))
+            named = self.headers["User-Agent"] == "mcad-mobile"  # some sites refuse programs
+            self.send_response(int(asked) if named else 403)
             self.end_headers()
             self.wfile.write(PHOTO)
             return
@@ -207,8 +209,9 @@ def web(no_network):
 def test_one_address_of_the_web_that_fails_ends_no_job(web):
     bad = [f"{web}/{status}" for status in (403, 404, 500)] * 10
     bad += ["http://127.0.0.1:1/a.jpg", "http://[::1/a.jpg", "https://", "http://a b/ü.jpg"]
-    keys, left = embedded(PhotoList((*bad, f"{web}/200"), (0,) * (len(bad) + 1)))
-    assert keys == [f"{web}/200"] and left.keys() == set(bad)
+    good = (f"{web}/200", f"{web}/200?a ph\u00f6to")
+    keys, left = embedded(PhotoList((*bad, *good), (0,) * (len(bad) + 2)))
+    assert keys == [*good] and left.keys() == set(bad)
 
 
 def test_an_answer_that_does_not_end_is_given_up(web, monkeypatch):
@@ -217,6 +220,10 @@ def test_an_answer_that_does_not_end_is_given_up(web, monkeypatch):
     keys, left = embedded(PhotoList((*bad, f"{web}/200"), (0, 0, 0)))
     assert keys == [f"{web}/200"] and left.keys() == set(bad)
     assert "more than 1 s" in left[f"{web}/endless"][1]
+    fewer = partial(check_bytes, most=100_000)
+    monkeypatch.setattr("mcad_mobile.embed.pieces.check_bytes", fewer)
+    _, left = embedded(PhotoList((f"{web}/endless",), (0,)))
+    assert left[f"{web}/endless"][0] == "decode"  # it has too many bytes
 
 
 def test_a_store_that_is_away_ends_the_job_in_the_end(monkeypatch):
@@ -405,3 +412,4 @@ def test_a_photo_that_memory_does_not_hold_is_left_out(monkeypatch):
     keys = ("memory://own/a.jpg", "memory://own/a.jpg#")
     found = embed_shard(Full(), photos_of(PhotoList((keys[0], keys[0]), (0, 0), "memory://own")))
     assert found.keys == [keys[0]] and found.left_out[0].cause == "decode"
+    assert found.left_out[0].why == f"{keys[0]} takes more memory than there is."

@@ -9,16 +9,18 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from mcad_mobile.embed import on_ray
 from mcad_mobile.embed.job import job_of, write_manifest
 from mcad_mobile.embed.on_ray import BundleWorker, pack_bundle
 from mcad_mobile.embed.pieces import Members, PhotoList
 from mcad_mobile.embed.store import Store
-from mcad_mobile.embed.worker import Setup
-from mcad_mobile.errors import McadError
+from mcad_mobile.embed.worker import Failed, Setup
+from mcad_mobile.errors import ClusterError, McadError, StoreError
 from tests.support.embedding_runs import environment, odd_photo, run, same, vectors
 from tests.support.paths import ROOT
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -56,6 +58,140 @@ def test_an_actor_lays_the_bundle_out_embeds_and_tells_errors_as_they_are(
     failed = answer(worker, Members(str(tmp_path / "none.tar"), ""))
     assert failed["kind"] == "StoreError" and "none.tar" in failed["message"]
     worker.stop()
+
+
+class Echo:
+    """A worker that answers in capitals, with what it was made of."""
+
+    def __init__(self, *made_of):
+        self.made_of = b"".join(made_of)
+
+    def __call__(self, message):
+        return message.upper() + self.made_of
+
+
+class FakeRay(SimpleNamespace):
+    """Ray with a cluster of 4 CPUs and 1 GPU, as far as its work and its connection are asked for:
+    it works in this process, and is away if `away` is set."""
+
+    class exceptions:
+        class RayError(Exception):
+            pass
+
+    def __init__(self):
+        super().__init__(initialized=False, asked=[], dialled=[], broken=False, away=False)
+        self.context = SimpleNamespace(execution_options=SimpleNamespace(preserve_order=None))
+        self.DataContext = SimpleNamespace(get_current=lambda: self.context)
+        self.ActorPoolStrategy = lambda **sizes: sizes
+
+    def is_initialized(self):
+        return self.initialized
+
+    def init(self, **options):
+        self.asked.append(options.get("address"))
+        self.initialized = True
+
+    def cluster_resources(self):
+        return {"CPU": 4.0, "GPU": 1.0}
+
+    def put(self, value):
+        return [value]
+
+    def get(self, references):
+        return [value for (value,) in references]
+
+    def create_connection(self, address, timeout):
+        self.dialled.append(address)
+        if self.away:
+            raise ConnectionRefusedError("nobody answers")
+        return SimpleNamespace(close=lambda: None)
+
+    def from_items(self, items, override_num_blocks):
+        assert override_num_blocks == len(items)
+        self.items = items
+        return self
+
+    def map_batches(self, actor, *, batch_size, fn_constructor_args, **resources):
+        assert batch_size == 1
+        self.asked.append(resources)
+        self.actor = actor(*fn_constructor_args)
+        return self
+
+    def iter_rows(self):
+        for item in self.items:
+            if self.broken:
+                raise self.exceptions.RayError("a node\nis lost")
+            (answer,) = self.actor({"message": [item["message"]]})["answer"]
+            yield {"answer": answer}
+
+
+@pytest.fixture
+def fake_ray(monkeypatch):
+    fake = FakeRay()
+    for module in ("ray", "ray.data"):
+        monkeypatch.setitem(sys.modules, module, fake)
+    monkeypatch.setattr(on_ray, "socket", fake)
+    return fake
+
+
+@pytest.mark.parametrize(
+    ("address", "where", "dialled"),
+    [
+        ("local", None, []),
+        ("auto", "auto", []),
+        ("10.0.0.1:6379", "10.0.0.1:6379", [("10.0.0.1", 6379)]),
+        ("ray://[::1]:10001", "ray://[::1]:10001", [("::1", 10001)]),
+    ],
+)
+def test_a_cluster_is_called_once_and_dialled_before(fake_ray, address, where, dialled):
+    assert on_ray.connect(address) is on_ray.connect(address) is fake_ray
+    assert (fake_ray.asked, fake_ray.dialled) == ([where], dialled)
+
+
+def test_no_cluster_at_an_address_is_known_without_ray(fake_ray):
+    fake_ray.away = True
+    with pytest.raises(ClusterError, match=r"at a:6379: nobody answers\n.*ray start --head"):
+        on_ray.connect("a:6379")
+    assert fake_ray.asked == []
+
+
+def test_actors_get_what_they_are_made_of_and_the_cluster_what_they_need(fake_ray):
+    arguments = ("auto", Echo, (b"1", b"2"), [b"a", b"b"])
+    found = on_ray.map_messages(*arguments, 5, cpus=4, gpus=1.0, ordered=True)
+    assert list(found) == [b"A12", b"B12"]
+    assert fake_ray.asked[1:] == [
+        {"compute": {"min_size": 1, "max_size": 2}, "num_cpus": 4, "num_gpus": 1.0}
+    ]
+    assert fake_ray.context.execution_options.preserve_order is True
+    assert list(on_ray.map_messages(*arguments, 1)) == [b"A12", b"B12"]
+    assert fake_ray.asked[2:] == [
+        {"compute": {"min_size": 1, "max_size": 1}, "num_cpus": 1, "num_gpus": None}
+    ]
+    assert fake_ray.context.execution_options.preserve_order is False
+    for more, message in (({"cpus": 5}, "4 CPUs; .* for 5"), ({"gpus": 1.5}, "1 GPUs; .* 1.5")):
+        with pytest.raises(ClusterError, match=message):
+            next(on_ray.map_messages(*arguments, 1, **more))
+    fake_ray.broken = True
+    with pytest.raises(ClusterError, match="gave up: a node is lost"):
+        next(on_ray.map_messages(*arguments, 1))
+
+
+def test_the_first_error_of_an_actor_ends_the_run(fake_ray, monkeypatch, bundle, tmp_path):
+    class Failing:
+        def __init__(self, setup, packed):
+            assert msgspec.json.decode(setup, type=Setup) == given
+            assert packed == pack_bundle(bundle.directory)
+
+        def __call__(self, message):
+            return msgspec.json.encode(Failed("StoreError", "It is away.", "Wait."))
+
+    monkeypatch.setattr(on_ray, "BundleWorker", Failing)
+    given = Setup(str(bundle.directory), "out", job_of(bundle, "onnx", "fp32", 10), 1, threads=2)
+    with pytest.raises(StoreError, match="away"):
+        list(on_ray.run_on_ray(given, [Members("a.tar", "")], 3, "auto", 0.5))
+    assert fake_ray.asked[1:] == [
+        {"compute": {"min_size": 1, "max_size": 1}, "num_cpus": 2, "num_gpus": 0.5}
+    ]
 
 
 def test_an_actors_bundle_lies_in_a_private_folder_of_its_own(tmp_path, monkeypatch, bundle):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,11 +18,19 @@ import pyarrow.parquet as parquet
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.embed import guard, on_ray
+from mcad_mobile.embed import guard, on_ray, table
 from mcad_mobile.embed import run as embedding
+from mcad_mobile.embed import worker as worker_process
 from mcad_mobile.embed.guard import GuardedWorker
-from mcad_mobile.embed.job import KnownPhotos, Manifest, ShardRecord, job_of, read_manifest
-from mcad_mobile.embed.phone_index import Shards, index_shards
+from mcad_mobile.embed.job import (
+    KnownPhotos,
+    Manifest,
+    ShardRecord,
+    claim_folder,
+    job_of,
+    read_manifest,
+)
+from mcad_mobile.embed.phone_index import Shards, index_shards, read_selection
 from mcad_mobile.embed.pieces import Members, PhotoList, Rows, name_of, photos_of
 from mcad_mobile.embed.run import Options, embed
 from mcad_mobile.embed.shard import LeftOut, ShardRows
@@ -36,9 +45,11 @@ from mcad_mobile.embed.worker import (
     Ready,
     Setup,
     Task,
+    write_shard,
 )
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import (
+    DataError,
     PhotoError,
     PhotoIndexError,
     RuntimeUnavailable,
@@ -201,10 +212,56 @@ def test_names_that_are_no_text_are_listed_where_there_is_nothing_else(tasks, bu
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    (folder / "link.jpg").symlink_to("nowhere.jpg")
     result = embed(Source(str(folder)), bundle, str(tmp_path / "out"), Options())
-    assert (result.embedded, len(result.left_out)) == (0, 1)
+    assert (result.embedded, [photo.cause for photo in result.left_out]) == (0, ["read"] * 2)
     assert "is no text: rename it" in result.left_out[0].why
-    assert result.left_out[0].cause == "read"
+    assert "link to none" in result.left_out[1].why
+
+
+def test_standard_input_is_a_list_in_which_a_photo_may_stand_twice(
+    tasks, bundle, photos, tmp_path, monkeypatch
+):
+    first, second, *_ = sorted(map(str, photos.iterdir()))
+    text = f"{second}\n{first}\r\n{second}\n".encode()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text)))
+    assert embed(Source("-"), bundle, str(tmp_path / "out"), Options()).embedded == 2
+    assert tasks[0].keys == (second, first)
+
+
+def test_shards_that_are_damaged_or_gone_are_refused_and_made_again(
+    tasks, bundle, photos, tmp_path, shards
+):
+    out = tmp_path / "out"
+    shutil.copytree(shards, out)
+    before = {shard.file: shard.photos for shard in read_manifest(Store(str(out))).shards}
+    first, second, third = sorted((out / "shards").iterdir())
+    (out / "left-out").mkdir()
+    unfinished = [out / folder / "a.parquet.partial" for folder in ("shards", "left-out")]
+    for path in unfinished:
+        path.write_bytes(b"PAR1")
+    assert Shards(str(out)).rows == 8
+    first.write_bytes(first.read_bytes()[:-40])
+    with pytest.raises(ShardError, match=f"{first.name} is half written"):
+        Shards(str(out))
+    second.unlink()
+    warned = []
+    made = embed(Source(str(photos)), bundle, str(out), Options(), warn=warned.append)
+    (warning,) = warned
+    assert first.name in warning and warning.endswith("It is made again.")
+    assert made.embedded == before[first.name] + before[second.name]
+    assert same(vectors(out), vectors(shards))
+    assert not any(path.exists() for path in (first, *unfinished))
+    third.unlink()
+    with pytest.raises(ShardError, match=f"names {third.name}, and it is gone"):
+        Shards(str(out))
+    facts = ShardFacts("mcad-shard/1", "s", "0" * 64, "another", "p", "onnx", 1, 0, 0)
+    rows = ShardRows(np.ones((1, 64), np.float32), ["a"], np.zeros((1, 2), np.uint32), [])
+    foreign = f"shards/000009-{'0' * 16}.parquet"
+    Store(str(out)).write(foreign, shard_bytes(rows, 64, facts))
+    for use in (Shards, lambda out: embed(Source(str(photos)), bundle, out, Options())):
+        with pytest.raises(ShardError, match=f"{foreign} is of job another, by student s"):
+            use(str(out))
 
 
 def test_which_photos_need_not_be_read_again(tmp_path):
@@ -234,21 +291,33 @@ def test_which_photos_need_not_be_read_again(tmp_path):
     assert not KnownPhotos(store, []).has(["a"], [0])[0]
 
 
-# Ends as the first line of a file says, which it takes away: ready, and dead at once; with a photo
-# in hand; or with a shard.
+# Ends as the first line of a file says, which it takes away: ready, and dead at once; with photos
+# in hand ("1"; "1." is done); in the middle of a message; silent; or with a shard. "refuses" is not
+# ready.
 WORKER = """
-import sys
+import os, sys, time
 from pathlib import Path
 plan = Path(sys.argv[1])
 first, _, rest = plan.read_text().partition("\\n")
 plan.write_text(rest)
 sys.stdin.readline()
-print(sys.argv[2], flush=True)
+print(sys.argv[6 if "refuses" in first else 2], flush=True)
 task = sys.stdin.readline()
 with open(sys.argv[1] + ".tasks", "a") as file:
     print(task.strip(), file=file)
-for number in first.split():
-    print(sys.argv[3] if number == "done" else sys.argv[4].replace("99", number), flush=True)
+for word in first.split():
+    if word == "refuses":
+        break
+    if word == "silent":
+        time.sleep(20)
+    elif word == "half":
+        print(sys.argv[3][:9], end="", flush=True)
+        os._exit(7)
+    elif word == "done":
+        print(sys.argv[3], flush=True)
+    else:
+        event = sys.argv[5 if word.endswith(".") else 4]
+        print(event.replace("99", word.rstrip(".")), flush=True)
 """
 
 
@@ -256,23 +325,25 @@ for number in first.split():
 def worker(monkeypatch, bundle, tmp_path):
     """A guarded worker whose processes go by a plan; and the tasks that they were given."""
     record = ShardRecord("f", "p", 1, 1, 0, 0, "onnx")
-    lines = [Ready(), Finished(record), PhotoEvent("begun", 99)]
+    photo = [PhotoEvent("begun", 99), PhotoEvent("done", 99)]
+    lines = [Ready(), Finished(record), *photo, Failed("StoreError", "It is away.", "Wait.")]
     arguments = [msgspec.json.encode(line).decode() for line in lines]
     plan = tmp_path / "plan"
 
     def popen(command, **options):
         assert command[1:] == ["-m", "mcad_mobile.embed.worker"]
         assert options.pop("start_new_session")  # an interrupt is for its parent
+        monkeypatch.setattr(guard, "_SILENT_S", 60.0)
         return subprocess.Popen([sys.executable, "-c", WORKER, plan, *arguments], **options)
 
     monkeypatch.setattr(guard, "subprocess", SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE))
 
-    def call(*steps):
+    def call(*steps, photo_done=lambda: None):
         plan.write_text("\n".join(steps))
         setup = Setup(str(bundle.directory), str(tmp_path), job_of(bundle, "onnx", "fp32", 9), 1)
         guarded = GuardedWorker(setup)
         try:
-            shard = guarded(PhotoList(("a", "b", "c"), (0, 0, 0)))
+            shard = guarded(PhotoList(("a", "b", "c"), (0, 0, 0)), photo_done)
         finally:
             guarded.stop()
         tasks = (tmp_path / "plan.tasks").read_text().splitlines()
@@ -288,11 +359,65 @@ def test_a_photo_over_which_two_processes_die_is_left_out_and_one_is_tried_alone
     assert tasks == [(set(), set()), (set(), {0, 1}), ({1}, {0}), ({1}, {0, 2})]
 
 
+def test_a_photo_that_is_done_counts_and_is_no_suspect(worker):
+    done = []
+    _, tasks = worker("0 1 1. 2 2.", "done", photo_done=lambda: done.append(1))
+    assert (len(done), tasks) == (2, [(set(), set()), (set(), {0})])
+
+
+def test_a_process_that_falls_silent_is_ended_and_its_photo_tried_alone(worker, monkeypatch):
+    def lose_patience():
+        monkeypatch.setattr(guard, "_SILENT_S", 0.05)
+
+    _, tasks = worker("0 1 0. silent done", "done", photo_done=lose_patience)
+    assert tasks == [(set(), set()), (set(), {1})]
+
+
 def test_three_processes_that_die_in_a_row_with_nothing_in_hand_end_the_run(worker):
     file, tasks = worker("", "", "1", "", "", "done")
     assert (file, len(tasks)) == ("f", 6)
-    with pytest.raises(ShardError, match="ended 3 times in a row between photos"):
-        worker("", "", "", "done")
+    with pytest.raises(ShardError, match=r"ended 3 times in a row between photos \(exit code 7\)"):
+        worker("", "", "half", "done")
+
+
+def test_a_process_that_refuses_its_setup_ends_the_run_with_its_error(worker):
+    with pytest.raises(StoreError, match="away"):
+        worker("refuses", "done")
+
+
+def test_a_worker_that_was_stopped_starts_no_process(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "subprocess", None)
+    guarded = GuardedWorker(Setup("b", "out", job_of(bundle, "onnx", "fp32", 9), 1))
+    guarded.stop()
+    with pytest.raises(ShardError):
+        guarded(PhotoList(("a",), (0,)))
+
+
+def test_a_shard_is_written_after_the_list_of_what_it_lacks_and_counts_it(
+    bundle, photos, tmp_path, monkeypatch
+):
+    """A process that dies in between leaves no shard whose list is missing."""
+    written = []
+    write = Store.write
+
+    def noted(store, name, data):
+        written.append(name)
+        write(store, name, data)
+
+    monkeypatch.setattr(Store, "write", noted)
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    paths = [*sorted(map(str, photos.iterdir()))[:2], "/nowhere.jpg", str(tmp_path / "broken.jpg")]
+    piece = PhotoList(tuple(paths), (0,) * 4)
+    setup = Setup("b", str(tmp_path / "out"), job_of(bundle, "onnx", "fp32", 9), 7)
+    model = BundleModel(bundle.directory, "onnx", "fp32", 1)
+    made = write_shard(setup, model, Task(piece), lambda event, number: None)
+    assert made.file == f"000007-{name_of(piece)}.parquet"
+    assert written == [f"left-out/{made.file}", f"shards/{made.file}"]
+    assert (made.photos, made.left_out, made.unread) == (2, 2, 1)
+    data = Store(setup.out).read(f"shards/{made.file}")
+    facts = ShardFile(io.BytesIO(data), "a.parquet").facts
+    assert ShardRecord.of(made.file, len(data), facts) == made
+    assert (facts.student, facts.job, facts.filled_by) == ("tiny", setup.job.job, model.filled_by)
 
 
 def test_errors_cross_processes_as_what_they_are():
@@ -300,6 +425,29 @@ def test_errors_cross_processes_as_what_they_are():
     assert (type(error), error.message, error.hint) == (StoreError, "It is away.", "Wait.")
     odd = Failed("SystemExit", "what", "hint").error()
     assert type(odd).__name__ == "McadError"
+
+
+def test_a_worker_loads_the_bundle_as_its_setup_says_or_tells_why_not(bundle, monkeypatch):
+    asked, sent = [], io.BytesIO()
+
+    def model(*arguments, **options):
+        asked.append((arguments, options))
+        raise RuntimeUnavailable("It does not load.", "Update it.")
+
+    setup = Setup(str(bundle.directory), "out", job_of(bundle, "onnx", "fp32", 9), 1, 3, gpu=True)
+    monkeypatch.setattr(worker_process, "BundleModel", model)
+    monkeypatch.setattr(worker_process, "claim_standard_output", lambda: 1)
+    monkeypatch.setattr(
+        worker_process, "_listen", lambda lines: lines.put(msgspec.json.encode(setup))
+    )
+    process = SimpleNamespace(fdopen=lambda *about, **how: sent, _exit=sys.exit)
+    monkeypatch.setattr(worker_process, "os", process)
+    with pytest.raises(SystemExit) as ended:
+        worker_process.main()
+    assert ended.value.code == 0
+    assert asked == [((bundle.directory, "onnx", "fp32", 3), {"gpu": True})]
+    told = msgspec.json.decode(sent.getvalue(), type=Failed).error()
+    assert isinstance(told, RuntimeUnavailable) and told.hint == "Update it."
 
 
 def test_a_worker_that_is_to_use_a_gpu_does_not_use_the_processor(bundle):
@@ -330,6 +478,44 @@ def test_a_cluster_gets_the_bundle_and_the_pieces_with_what_a_worker_is_to_have(
     assert same(vectors(tmp_path / "out"), vectors(shards))
 
 
+def test_a_cluster_is_asked_as_the_options_say_and_progress_counts_photos_left_out(
+    bundle, tmp_path, monkeypatch
+):
+    asked, seen = [], []
+
+    def run_on_ray(setup, pieces, workers, address, gpus):
+        asked.append((setup.threads, setup.gpu, setup.run, len(pieces), workers, address, gpus))
+        yield ShardRecord("f", "p", 1, 5, 2, 0, "onnx fp32 by CUDA")
+
+    monkeypatch.setattr(embedding, "run_on_ray", run_on_ray)
+    (tmp_path / "set.tar").touch()  # how many photos are in it is not known before it is read
+    options = Options(workers=4, threads=3, ray="here:6379", gpus=0.5)
+    source, out = Source(str(tmp_path / "set.tar")), str(tmp_path / "out")
+    made = embed(source, bundle, out, options, lambda *step: seen.append(step))
+    assert asked == [(3, True, 1, 1, 4, "here:6379", 0.5)]
+    assert seen == [("photos", 7, 7)]
+    assert (made.embedded, made.manifest.photos, made.manifest.left_out) == (5, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "keys"),
+    [
+        (" ä b.jpg\r\n\nc.jpg".encode(), {" ä b.jpg", "c.jpg"}),
+        (b"\n\r\n", "holds no key"),
+        (b"caf\xe9.jpg", "cannot be read"),
+        (None, "cannot be read: .*No such file"),
+    ],
+)
+def test_a_selection_is_a_key_a_line(content, keys, tmp_path):
+    if content is not None:
+        (tmp_path / "keys").write_bytes(content)
+    if isinstance(keys, set):
+        assert read_selection(tmp_path / "keys") == keys
+        return
+    with pytest.raises(DataError, match=keys):
+        read_selection(tmp_path / "keys")
+
+
 def test_an_index_takes_the_last_row_of_each_photo_and_only_what_it_lacks(tmp_path):
     store = Store(str(tmp_path / "shards"))
     job = Manifest("mcad-embed/1", "j", "s", "0" * 64, 64, "float32", "onnx", "fp32", 9)
@@ -358,16 +544,21 @@ def test_an_index_takes_the_last_row_of_each_photo_and_only_what_it_lacks(tmp_pa
     add(1, ["a", "b", "c"], [1, 2, 3], [0, 1, 2])
     assert take({"a", "zzz", "y", "x"}) == ((1, 0, 0), ["x", "y", "zzz"], (1, 4))
     assert index.paths() == ["a"] and index.filled_by == ("onnx fp32 by CPU",)
+    older = PhotoIndex.open(tmp_path / "index")
     assert take() == ((2, 0, 1), [], (3, 3))
     assert take() == ((0, 0, 3), [], (3, 3))
-    add(2, ["b", "c", "d"], [2, 9, 4], [11, 12, 13], "litert fp32 by CPU")
-    assert take()[0] == (1, 1, 4)
+    index = older  # which was opened before the others were added
+    assert take() == ((0, 0, 3), [], (3, 3))
+    add(2, ["a"], [1], [20], "onnx int8 by CPU")
+    assert take()[0] == (0, 0, 4) and index.filled_by == ("onnx fp32 by CPU",)
+    add(3, ["b", "c", "d"], [2, 9, 4], [11, 12, 13], "litert fp32 by CPU")
+    assert take()[0] == (1, 1, 5)
     assert [at(key) for key in "abcd"] == [0, 1, 12, 13]  # b has the stamp that is known
-    assert index.filled_by == ("litert fp32 by CPU", "onnx fp32 by CPU")
+    assert index.filled_by == ("litert fp32 by CPU", "onnx fp32 by CPU", "onnx int8 by CPU")
     whole = PhotoIndex.create(tmp_path / "new", dim=64, student="s", student_sha256="0" * 64)
     index = whole
     assert take()[0] == (4, 0, 0)
-    assert [at(key) for key in "abcd"] == [0, 11, 12, 13]  # of two rows the later one
+    assert [at(key) for key in "abcd"] == [20, 11, 12, 13]  # of two rows the later one
     other = PhotoIndex.create(tmp_path / "other", dim=64, student="s", student_sha256="1" * 64)
     with pytest.raises(PhotoIndexError):
         index_shards(Shards(str(tmp_path / "shards")), other)
@@ -384,6 +575,46 @@ def test_bytes_that_have_changed_are_an_error_of_the_shard_however_it_is_read():
         assert len(list(use(ShardFile(io.BytesIO(data), "a.parquet")))) == 1
         with pytest.raises(ShardError, match=r"a\.parquet is half written or damaged"):
             list(use(ShardFile(io.BytesIO(changed), "a.parquet")))
+
+
+def test_chosen_rows_are_read_from_all_groups_of_a_shard(monkeypatch):
+    monkeypatch.setattr(table, "_GROUP", 2)
+    facts = ShardFacts("mcad-shard/1", "s", "0" * 64, "j", "p", "onnx", 7, 0, 0)
+    keys, stamps = list("abcdefg"), np.arange(14, dtype=np.uint32).reshape(7, 2)
+    data = shard_bytes(ShardRows(np.eye(7, dtype=np.float32), keys, stamps, []), 7, facts)
+    for wanted, rows in (({"b", "e", "g", "z"}, [1, 4, 6]), (None, range(7))):
+        batches = list(ShardFile(io.BytesIO(data), "a.parquet").batches(wanted))
+        assert [key for batch in batches for key in batch.keys] == [keys[row] for row in rows]
+        embeddings = np.concatenate([batch.embeddings for batch in batches])
+        assert embeddings.argmax(1).tolist() == list(rows)
+        assert np.array_equal(np.concatenate([b.stamps for b in batches]), stamps[list(rows)])
+
+
+def test_documents_of_another_version_are_refused(tmp_path):
+    facts = ShardFacts("mcad-shard/2", "s", "0" * 64, "j", "p", "onnx", 1, 0, 0)
+    rows = ShardRows(np.ones((1, 1), np.float32), ["a"], np.zeros((1, 2), np.uint32), [])
+    with pytest.raises(ShardError, match="'mcad-shard/2', of a newer mcad-mobile"):
+        ShardFile(io.BytesIO(shard_bytes(rows, 1, facts)), "a.parquet")
+    job = Manifest("mcad-embed/2", "j", "s", "0" * 64, 1, "float32", "onnx", "fp32", 9)
+    store = Store(str(tmp_path))
+    store.write("manifest.json", msgspec.json.encode(job))
+    with pytest.raises(ShardError, match="'mcad-embed/2', of a newer mcad-mobile"):
+        read_manifest(store)
+
+
+def test_of_two_first_runs_at_once_one_begins_the_job_and_both_go_by_it(tmp_path):
+    job = Manifest("mcad-embed/1", "j", "s", "0" * 64, 1, "float32", "onnx", "fp32", 9)
+
+    class Late(Store):
+        def create(self, name, data):
+            self.write(name, msgspec.json.encode(other))
+            return super().create(name, data)
+
+    other = replace(job, photos_a_shard=5)
+    assert claim_folder(Late(str(tmp_path / "same")), job) == other
+    other = replace(job, job="k")
+    with pytest.raises(ShardError, match="job k, by onnx fp32; this is job j"):
+        claim_folder(Late(str(tmp_path / "another")), job)
 
 
 def test_other_parquet_files_are_no_shards():
@@ -411,7 +642,11 @@ def test_a_job_is_what_decides_an_embedding(bundle):
             )
         ),
     }
-    assert len(others | {job.job}) == 5
+    for runtime, precision in (("qnn", "fp32"), ("onnx", "int8")):
+        as_other = replace(rung, runtime=runtime, precision=precision)
+        made = replace(bundle, image=replace(bundle.image, rungs=(as_other,)))
+        others.add(job_of(made, runtime, precision, 10).job)
+    assert len(others | {job.job}) == 7
     same = {
         changed(name="other", created="2030-01-01T00:00:00+00:00", tools={}),
         changed(student=replace(bundle.student, name="other", sha256="5" * 64)),

@@ -10,7 +10,7 @@ import pytest
 
 from mcad_mobile.embed.pieces import Photo
 from mcad_mobile.embed.shard import embed_shard
-from mcad_mobile.errors import PhotoError
+from mcad_mobile.errors import MissingExtra, PhotoError
 
 
 @dataclass
@@ -24,6 +24,8 @@ class Lengths:
     def prepare(self, photo: bytes, number: int, key: str) -> bytes:
         if photo.startswith(b"no photo"):
             raise PhotoError(f"{key} is no photo.")
+        if photo.startswith(b"heic"):
+            raise MissingExtra(f"{key} needs a library.", "Install it.")
         return photo
 
     def rows(self, prepared):
@@ -33,6 +35,10 @@ class Lengths:
 
 def unreadable():
     raise OSError("it is locked")
+
+
+def refused():
+    raise PhotoError("it is a link")
 
 
 def photos(count=8):
@@ -76,15 +82,20 @@ def test_a_suspect_is_handled_alone_and_changes_nothing():
 
 
 def test_photos_that_have_no_row_are_named_with_the_reason():
-    listed = photos(4)
+    listed = photos(6)
     listed[1] = Photo("broken", lambda: (b"no photo", 7))
     listed[2] = Photo("locked", unreadable)
     listed[3] = Photo("p4", unreadable, 9)
+    listed[4] = Photo("link", refused, 11)
+    listed[5] = Photo("iphone", lambda: (b"heic", 13))
     hand = Hand()
     found = embed_shard(Lengths(), listed, excluded={3}, note=hand)
     assert found.keys == ["p1"]
     left_out = {photo.key: (photo.cause, photo.stamp) for photo in found.left_out}
-    assert left_out == {"broken": ("decode", 7), "locked": ("read", 0), "p4": ("killed", 9)}
+    assert left_out == {
+        **{"broken": ("decode", 7), "locked": ("read", 0), "p4": ("killed", 9)},
+        **{"link": ("decode", 11), "iphone": ("decode", 13)},
+    }
     assert "it is locked" in {photo.key: photo.why for photo in found.left_out}["locked"]
     assert hand.now == set() and 3 not in hand.most
 

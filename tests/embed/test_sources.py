@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry as registry
 
 from mcad_mobile.embed import run as embedding
@@ -22,10 +24,10 @@ from mcad_mobile.embed.phone_index import Shards
 from mcad_mobile.embed.pieces import Rows, name_of, photos_of
 from mcad_mobile.embed.shard import ShardRows, embed_shard
 from mcad_mobile.embed.source import Source
-from mcad_mobile.embed.store import Store
+from mcad_mobile.embed.store import Store, reaching
 from mcad_mobile.embed.table import ShardFacts, shard_bytes
 from mcad_mobile.embed.worker import BundleModel
-from mcad_mobile.errors import DataError, MissingExtra, PhotoError, StoreError
+from mcad_mobile.errors import DataError, DiskError, MissingExtra, PhotoError, StoreError
 from tests.support.embedding_runs import run_json, vectors
 
 
@@ -56,10 +58,11 @@ def memory():
 
 
 def test_a_list_names_photos_and_their_order(tmp_path, paths, bundle):
-    (tmp_path / "list.txt").write_text("\n".join(str(path) for path in paths[4:1:-1]) + "\n\n")
+    names = [*(str(path) for path in paths[4:1:-1]), " a name.jpg "]
+    (tmp_path / "list.txt").write_text("\r\n".join(names) + "\n\n", newline="")
     pieces = cut(Source(str(tmp_path / "list.txt")), at_once=2)
-    assert [len(piece.keys) for piece in pieces] == [2, 1]
-    assert keys(pieces) == [str(path) for path in paths[4:1:-1]]
+    assert [len(piece.keys) for piece in pieces] == [2, 2]
+    assert keys(pieces) == names
     model = BundleModel(bundle.directory, "onnx", "fp32", 1)
     found = embed_shard(model, photos_of(pieces[0]))
     assert found.keys == [str(paths[4]), str(paths[3])]
@@ -69,19 +72,20 @@ def table_of(paths, kind):
     data = [path.read_bytes() for path in paths]
     named = [path.stem for path in paths]
     if kind == "bytes":
-        return {"id": named, "image": arrow.array(data, arrow.binary())}
+        return {"id": range(len(data)), "image": arrow.array(data, arrow.binary())}
     if kind == "hugging face":
-        return {"id": named, "image": [{"bytes": photo, "path": None} for photo in data]}
+        return {"id": named, "image": [{"bytes": photo, "path": "a.jpg"} for photo in data]}
     return {"id": named, "path": [str(path) for path in paths]}
 
 
 @pytest.mark.parametrize("kind", ["bytes", "hugging face", "paths"])
 def test_parquet_holds_photos_or_where_they_are(tmp_path, paths, kind):
     file = tmp_path / "photos.parquet"
-    parquet.write_table(arrow.table(table_of(paths, kind)), file, row_group_size=2)
+    table = arrow.table(table_of(paths, kind))
+    parquet.write_table(table, file, row_group_size=2)
     pieces = cut(Source(str(file)), at_once=3)
     assert [(piece.first, piece.count) for piece in pieces] == [(0, 3), (3, 3), (6, 2)]
-    assert keys(pieces) == [path.stem for path in paths]
+    assert keys(pieces) == [str(name) for name in table["id"].to_pylist()]
     assert contents(pieces) == [path.read_bytes() for path in paths]
     # By its piece a range of rows is known another day, and nothing of it is read again.
     assert cut(Source(str(file)), 3, frozenset(map(name_of, pieces[:2]))) == pieces[2:]
@@ -155,7 +159,14 @@ def test_an_object_store_is_a_source_like_a_folder(memory, paths):
     pieces = cut(Source(memory))
     assert keys(pieces) == [f"{memory}/2025/{path.name}".replace("://", ":///") for path in paths]
     assert contents(pieces) == [path.read_bytes() for path in paths]
-    assert all(stamp for piece in pieces for stamp in piece.stamps)
+    (piece,) = cut(Source(memory), at_once=9)
+    assert all(piece.stamps)
+    # A stamp changes with the object, though it has as many bytes.
+    key = f"{memory.removeprefix('memory:/')}/2025/{paths[2].name}"
+    files.pipe_file(key, paths[2].read_bytes()[::-1])
+    (later,) = cut(Source(memory), at_once=9)
+    changed = [now != then for now, then in zip(later.stamps, piece.stamps, strict=True)]
+    assert changed == [number == 2 for number in range(8)]
 
 
 def test_workers_share_the_photos_of_an_object_store_as_they_do_those_of_a_folder(
@@ -183,6 +194,61 @@ def test_files_of_an_object_store_are_whole_or_absent_and_claimed_once(memory):
     assert store.sizes("shards") == {"b": 3}
 
 
+def test_a_store_without_conditional_requests_that_remembers_its_folders_is_served(memory):
+    listed = {}
+
+    class Plain(MemoryFileSystem):
+        protocol = "plain"
+
+        def pipe_file(self, path, value, mode="overwrite", **options):
+            if mode == "create":
+                raise NotImplementedError
+            super().pipe_file(path, value, **options)
+
+        def ls(self, path, **options):
+            if path not in listed:
+                listed[path] = super().ls(path, **options)
+            return listed[path]
+
+        def invalidate_cache(self, path=None):
+            listed.clear()
+
+    fsspec.register_implementation("plain", Plain, clobber=True)
+    store = Store(memory.replace("memory", "plain"))
+    assert store.create("shards/a", b"first") and not store.create("shards/a", b"second")
+    assert store.read("shards/a") == b"first" and store.sizes("shards") == {"a": 5}
+    store.write("shards/b", b"123")
+    assert store.sizes("shards") == {"a": 5, "b": 3}
+
+
+class CredentialsExpired(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "kind", "message"),
+    [
+        ("s3://b", PermissionError("no"), StoreError, r"s3://b refuses: no\.\n.*credentials"),
+        ("s3://b", RuntimeError("HTTP 403."), StoreError, r"s3://b refuses: HTTP 403\."),
+        ("s3://b", CredentialsExpired(), StoreError, "s3://b refuses: CredentialsExpired"),
+        ("s3://b", FileNotFoundError("b"), StoreError, r"nothing at s3://b: b\.\n.*the address"),
+        ("s3://b", OSError("a\nb"), StoreError, r"s3://b cannot be reached: a b\.\n.*network"),
+        ("/b", FileNotFoundError("b"), StoreError, "nothing at /b"),
+        (
+            "/b",
+            OSError(errno.EACCES, "no"),
+            DiskError,
+            r"/b cannot be written: no\.\n.*permissions",
+        ),
+        ("file:///b", OSError(errno.ENOSPC, "full"), DiskError, r"^/b cannot .*full\.\n.*space"),
+        ("s3://b", DataError("ours"), DataError, "^ours$"),
+    ],
+)
+def test_an_error_of_a_store_says_where_to_look(where, error, kind, message):
+    with pytest.raises(kind, match=message), reaching(where):
+        raise error
+
+
 def test_a_shard_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
     """A machine that loses power keeps names of files whose bytes it lost."""
     flushed, sync = [], os.fsync
@@ -195,7 +261,10 @@ def test_a_shard_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", noted)
     store = Store(str(tmp_path))
     for make in (store.write, store.create):
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        (tmp_path / "shards" / "new.partial").write_bytes(b"of a run that was killed")
         make("shards/new", b"12345")
+        assert store.read("shards/new") == b"12345"
         assert flushed.pop() == ((tmp_path / "shards" / "new").stat().st_ino, 5)
         store.remove("shards/new")
 
