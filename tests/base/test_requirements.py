@@ -160,9 +160,9 @@ def test_the_extra_that_a_missing_module_is_told_with_exists_and_brings_it() -> 
 
 
 def test_every_extra_that_a_text_names_exists() -> None:
-    in_words = r"""(?:mcad-mobile|-e ['"]?\.|'\.)\[([a-z,]+)\]"""
+    in_words = r"""(?:mcad-mobile|ACTION_PATH|-e ['"]?\.|'\.)\[([a-z,]+)\]"""
     named = re.compile(rf"""{in_words}|install_line\(["']([a-z,]+)["']""")
-    texts = [ROOT / "Makefile", ROOT / "README.md"]
+    texts = [ROOT / "Makefile", ROOT / "README.md", ROOT / "action.yml"]
     for folder, kinds in {
         "mcad_mobile": ("py", "jinja"),
         "docs": ("md",),
@@ -177,7 +177,7 @@ def test_every_extra_that_a_text_names_exists() -> None:
                     f"{file.name} names [{extra}]; pyproject.toml has no such extra"
                 )
                 seen.add(extra)
-    assert {"heic", "export", "snapdragon"} <= seen
+    assert {"heic", "export", "snapdragon", "students"} <= seen
 
 
 def test_make_installs_every_extra_but_that_of_benchmarks() -> None:

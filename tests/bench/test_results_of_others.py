@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mcad_mobile.bench.run import complete_document
+from scripts import check_result
 from scripts.check_result import load_result
 from scripts.pages.models import models_table
 from tests.support.paths import ROOT
@@ -24,11 +25,12 @@ WEIGHTS = "open_clip:ViT-B-32-SigLIP2-256:webli"
 def result(tmp_path: Path) -> dict[str, Any]:
     bundle = make_tiny_bundle(tmp_path / "bundle")
     recalls = {"r1": 40.0, "r5": 60.0, "r10": 80.0}
+    of_texts = {"r1": 41.0, "r5": 62.0, "r10": 77.0}
     evaluation = {
         "photos": 1000,
         "captions": 5000,
         "text_to_image": recalls,
-        "image_to_text": recalls,
+        "image_to_text": of_texts,
         "mean_recall": 60.0,
         "student": {"name": bundle.student.name, "sha256": bundle.student.sha256},
     }
@@ -67,7 +69,8 @@ def test_a_result_is_taken_and_stands_in_the_table(result, tmp_path, monkeypatch
     ("place", "value", "named"),
     [
         (("eval", "student", "sha256"), "1" * 64, "different students"),
-        (("eval", "mean_recall"), 70.0, "mean_recall"),
+        (("eval", "mean_recall"), 60.2, "mean_recall"),
+        (("eval", "mean_recall"), 59.8, "mean_recall"),
         (("eval", "text_to_image", "r1"), 101.0, "r1"),
         (("bench", "latency_ms"), {"total": "fast"}, "latency_ms"),
         (("page",), "ftp://x", "https"),
@@ -81,6 +84,24 @@ def test_what_is_wrong_in_a_result_is_named(result, place, value, named, tmp_pat
     part[place[-1]] = value
     done = check(result, tmp_path)
     assert done.returncode == 1 and named in done.stderr
+
+
+def test_each_file_is_checked_and_results_are_listed_by_the_names_of_their_files(
+    result, tmp_path, monkeypatch, capsys
+):
+    paths = []
+    for name in ("c", "a", "b"):
+        found = {**result, "by": name}
+        found.pop("bench")  # may be absent
+        paths.append(tmp_path / f"{name}.json")
+        paths[-1].write_text(json.dumps(found, default=str))
+    assert [found.by for found in check_result.stored_results(tmp_path)] == ["a", "b", "c"]
+    monkeypatch.setattr(sys, "argv", ["check_result", *map(str, paths)])
+    check_result.main()
+    assert capsys.readouterr().out == "".join(f"{path}: {WEIGHTS}, mR 60.0\n" for path in paths)
+    paths[2].write_text("{}")
+    with pytest.raises(SystemExit, match=r"b\.json lacks by"):
+        check_result.main()
 
 
 def test_every_exported_student_and_every_stored_result_has_its_row():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import yaml
 from onnx import numpy_helper
 from typer.testing import CliRunner
 
@@ -131,8 +134,131 @@ def test_recall_under_its_limit_turns_it_red(tmp_path, document):
     assert "recall was not measured: export with --data DIR" in missing.stderr
 
 
+def test_each_cosine_has_its_own_limit_which_it_may_just_reach(tmp_path, document):
+    image = document["towers"]["image"]
+    image["cosine_mean"], image["cosine_min"] = 0.98, 0.9
+    assert check(saved(tmp_path, document)).returncode == 0
+    for figure, below, limit in (("cosine_mean", 0.9799, 0.98), ("cosine_min", 0.8999, 0.9)):
+        kept = image[figure]
+        image[figure] = below
+        assert check(saved(tmp_path, document)).stderr == (
+            f"snapdragon-8-elite: {figure} of the image tower is {below}, under {limit}.\n"
+        )
+        image[figure] = kept
+    of_both = ("--min-cosine", "0.985", "--min-worst-cosine", "0.91")
+    assert check(saved(tmp_path, document), *of_both).stderr.splitlines() == [
+        "snapdragon-8-elite: cosine_mean of the image tower is 0.9800, under 0.985.",
+        "snapdragon-8-elite: cosine_min of the image tower is 0.9000, under 0.91.",
+    ]
+
+
+def test_every_bundle_is_checked_alone_or_among_others(tmp_path, document):
+    other = copy.deepcopy(document)
+    other["target"] = "dimensity-9300"
+    other["recall"]["exported"]["mean_recall"] = 50.0
+    other["towers"]["text"] |= {"npu_nodes": 0, "runtime": "litert"}
+    file = tmp_path / "export.json"
+    for documents in ([document, other], other):
+        file.write_text(json.dumps(documents))
+        done = check(file, "--min-recall", "57.1")
+        (text, recall) = done.stderr.splitlines()
+        assert text.startswith("dimensity-9300: ") and "of the text tower are not on" in text
+        assert recall == "dimensity-9300: mR is 50.00, under 57.1."
+    other["target"] = "cpu"  # which has no NPU
+    file.write_text(json.dumps(other))
+    assert check(file).returncode == 0
+
+
 def test_the_summary_of_a_job_shows_the_towers(tmp_path, document, monkeypatch):
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    summary = tmp_path / "summary.md"
+    summary.write_text("of a step before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    document["towers"]["text"]["runtime"] = "litert"
     check(saved(tmp_path, document))
-    summary = (tmp_path / "summary.md").read_text()
-    assert "| snapdragon-8-elite | image | qnn w8a16 | 63 of 63 | 0.9991 | 0.9968 |" in summary
+    lines = summary.read_text().splitlines()
+    assert lines[0] == "of a step before"
+    assert "| snapdragon-8-elite | image | qnn w8a16 | 63 of 63 | 0.9991 | 0.9968 |" in lines
+    (text,) = [line for line in lines if "| text | litert " in line]
+    assert f" {document['towers']['text']['total_nodes']} accepted |" in text
+
+
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))
+
+
+def act(
+    tmp_path: Path, document: dict[str, Any], **inputs: str
+) -> tuple[list[str], subprocess.CompletedProcess[str]]:
+    """Run the action's last step, where an export prints a document, as GitHub does it. Return the
+    command's arguments, and how the step ended."""
+    given = {name: facts["default"] for name, facts in ACTION["inputs"].items()} | inputs
+    step = ACTION["runs"]["steps"][-1]
+    names = {value: f"${{{{ inputs.{value} }}}}" for value in given}
+    environment = {
+        variable: next(given[name] for name, text in names.items() if text == value)
+        for variable, value in step["env"].items()
+    }
+    tools = tmp_path / "mcad-mobile" / "bin"
+    tools.mkdir(parents=True, exist_ok=True)
+    command = tools / "mcad-mobile"
+    command.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/given\ncat {tmp_path}/printed\n'
+    )
+    command.chmod(0o755)
+    (tools / "python").unlink(missing_ok=True)
+    (tools / "python").symlink_to(sys.executable)
+    (tmp_path / "printed").write_text(json.dumps(document))
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        env={
+            **{"PATH": os.environ["PATH"], "RUNNER_TEMP": str(tmp_path)},
+            **{"GITHUB_ACTION_PATH": str(ROOT), **environment},
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return (tmp_path / "given").read_text().splitlines(), done
+
+
+def test_the_action_exports_what_its_inputs_say(tmp_path, document):
+    given, done = act(tmp_path, document)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert given == [
+        *("export", "--target=snapdragon", "--out", "build/bundles"),
+        *("--allow-low-parity", "--json"),
+    ]
+    given, _ = act(
+        tmp_path,
+        document,
+        **{"student": "a student", "targets": "cpu dimensity", "calibration": "own photos"},
+        **{"data": "a folder", "out": "the bundles"},
+    )
+    assert given == [
+        *("export", "--target=cpu", "--target=dimensity", "--out", "the bundles"),
+        *("--allow-low-parity", "--json", "--student", "a student"),
+        *("--calibration", "own photos", "--data", "a folder"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "fault"),
+    [
+        ("min-cosine", "0.9995", "cosine_mean"),
+        ("min-worst-cosine", "0.9995", "cosine_min"),
+        ("min-recall", "57.2", "mR is"),
+        ("max-recall-drop", "0.5", "mR fell"),
+    ],
+)
+def test_the_action_fails_at_each_of_its_limits(tmp_path, document, limit, value, fault):
+    _, done = act(tmp_path, document, **{limit: value})
+    assert done.returncode == 1
+    assert done.stderr and all(fault in line for line in done.stderr.splitlines())
+
+
+def test_the_actions_limits_are_those_of_the_script(tmp_path, document):
+    image = document["towers"]["image"]
+    image["cosine_mean"], image["cosine_min"] = 0.98, 0.9
+    assert act(tmp_path, document)[1].returncode == 0
+    image["cosine_mean"], image["cosine_min"] = 0.9799, 0.8999
+    assert len(act(tmp_path, document)[1].stderr.splitlines()) == 2
