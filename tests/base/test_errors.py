@@ -26,6 +26,12 @@ def test_a_library_that_is_there_and_does_not_load_is_told(
     with pytest.raises(MissingExtra, match=r"broken_library .*libgone\.so") as caught:
         require("broken_library", "export")
     assert install_line("export") in caught.value.hint
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "inner.py").write_text(f"raise {error}('libgone.so is missing')")
+    with pytest.raises(MissingExtra, match=r"package\.inner .*libgone\.so") as caught:
+        require("package.inner", "export")
+    removes = "pip uninstall package, then" in caught.value.hint
+    assert removes == (error != "ImportError")
 
 
 def test_export_with_a_torch_that_does_not_load_ends_without_a_traceback(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import platform
 import re
 import tomllib
 from collections.abc import Iterator
@@ -178,6 +179,14 @@ def test_every_extra_that_a_text_names_exists() -> None:
                 )
                 seen.add(extra)
     assert {"heic", "export", "snapdragon", "students"} <= seen
+
+
+def test_versions_are_told_of_us_of_python_and_of_what_is_installed() -> None:
+    assert requirements.tool_versions(["numpy", "no such distribution"]) == {
+        "mcad-mobile": PYPROJECT["project"]["version"],
+        "python": platform.python_version(),
+        "numpy": metadata.version("numpy"),
+    }
 
 
 def test_make_installs_every_extra_but_that_of_benchmarks() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
-from mcad_mobile.data.captions import load_captions
+from mcad_mobile.data import packaged_photos
+from mcad_mobile.data.captions import has_captions, load_captions
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.errors import DataError
 from tests.support.paths import ROOT
@@ -140,6 +142,49 @@ def test_a_table_that_is_not_one_is_named_with_its_line(tmp_path, text, message)
         load_captions(tmp_path, "test")
 
 
+def test_spaces_around_the_cells_of_a_table_do_not_count(tmp_path):
+    (tmp_path / "captions.csv").write_text("photo, caption , split\na.jpg , a dog , val \n")
+    (tmp_path / "a.jpg").touch()
+    assert photos_of(tmp_path, "val") == [(tmp_path / "a.jpg", ("a dog",))]
+
+
+def test_how_many_photos_are_missing_or_lack_captions_is_told(tmp_path):
+    images = [record(f"{name}.jpg", "one") for name in "abcd"]
+    write(tmp_path, images)
+    (tmp_path / "images" / "a.jpg").touch()
+    with pytest.raises(DataError, match=r"^3 photos of .* not there, the first: .*b\.jpg"):
+        load_captions(tmp_path, "train")
+    for name in "bcd":
+        (tmp_path / "images" / f"{name}.jpg").touch()
+    write(tmp_path, [images[0], record("b.jpg"), record("c.jpg", ""), images[3]])
+    with pytest.raises(DataError, match=r"^2 photos of .* or none, first: b\.jpg"):
+        load_captions(tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["dataset_x.json", "captions.csv", "a.txt"])
+def test_captions_that_are_no_text_are_named(tmp_path, name):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / name).write_bytes(b"photo,caption\na.jpg,caf\xe9\n")
+    assert has_captions(tmp_path) == (name != "a.txt")
+    with pytest.raises(DataError, match=rf"{re.escape(name)} cannot be read.*\n.*UTF-8"):
+        load_captions(tmp_path, "test")
+
+
+def test_packages_that_are_absent_or_ship_no_photos_are_passed_over(monkeypatch, tmp_path):
+    folder = tmp_path / "mpl-data" / "sample_data"
+    folder.mkdir(parents=True)
+    (folder / "grace_hopper.jpg").touch()
+    specs = {"matplotlib": tmp_path, "sklearn": tmp_path}
+    monkeypatch.setattr(
+        packaged_photos.importlib.util,
+        "find_spec",
+        lambda name: (
+            SimpleNamespace(submodule_search_locations=[specs[name]]) if name in specs else None
+        ),
+    )
+    assert packaged_photos.packaged_photos() == [folder / "grace_hopper.jpg"]
+
+
 def test_a_text_file_beside_a_photo_is_its_captions(tmp_path):
     for name in ("sea.jpg", "deep/dog.PNG", "alone.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -153,13 +198,15 @@ def test_a_text_file_beside_a_photo_is_its_captions(tmp_path):
     assert photos_of(tmp_path, "test") == expected
 
 
-def test_folders_called_train_and_test_are_splits(tmp_path):
-    for split in ("train", "test"):
+def test_folders_called_train_val_and_test_are_splits(tmp_path):
+    for split in ("train", "val", "test"):
         (tmp_path / split).mkdir()
-        (tmp_path / split / "a.jpg").touch()
-        (tmp_path / split / "a.txt").write_text(split)
-    assert photos_of(tmp_path, "train") == [(tmp_path / "train/a.jpg", ("train",))]
-    assert photos_of(tmp_path, "test") == [(tmp_path / "test/a.jpg", ("test",))]
+        for name in ("b", "a"):
+            (tmp_path / split / f"{name}.jpg").touch()
+            (tmp_path / split / f"{name}.txt").write_text(split)
+    for split in ("train", "val", "test"):
+        expected = [(tmp_path / split / name, (split,)) for name in ("a.jpg", "b.jpg")]
+        assert photos_of(tmp_path, split) == expected
 
 
 def test_every_key_of_a_recipe_is_told_with_its_default():

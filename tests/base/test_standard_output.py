@@ -1,0 +1,58 @@
+"""What libraries print and log is dropped while they are asked to be quiet, and only then."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from mcad_mobile.base.standard_output import STDOUT, advice_muted, muted, quiet
+
+
+def talk(words: str) -> None:
+    """As libraries in C do: to the descriptors, and into C's buffer."""
+    os.write(1, f"{words} to 1\n".encode())
+    os.write(2, f"{words} to 2\n".encode())
+    ctypes.CDLL(None).printf(f"{words} into a buffer\n".encode())
+
+
+def test_a_block_is_quiet_and_what_is_around_it_is_heard(capfd: pytest.CaptureFixture[str]) -> None:
+    descriptors = {path.name for path in Path("/proc/self/fd").iterdir()}
+    print("before")
+    with quiet():
+        print("hidden")
+        print("hidden", file=sys.stderr)
+        talk("hidden")
+        warnings.warn("hidden", stacklevel=1)
+    talk("after")
+    ctypes.CDLL(None).fflush(None)
+    heard = capfd.readouterr()
+    assert "hidden" not in heard.out + heard.err
+    assert heard.out.splitlines() == ["before", "after to 1", "after into a buffer"]
+    assert heard.err == "after to 2\n"
+    with pytest.warns(UserWarning, match="heard"):
+        warnings.warn("heard", stacklevel=1)
+    assert {path.name for path in Path("/proc/self/fd").iterdir()} == descriptors
+
+
+def test_only_the_descriptors_that_are_named_are_muted(capfd: pytest.CaptureFixture[str]) -> None:
+    with muted(STDOUT):
+        talk("inside")
+    heard = capfd.readouterr()
+    assert (heard.out, heard.err) == ("", "inside to 2\n")
+
+
+def test_advice_is_dropped_and_errors_are_not(caplog: pytest.LogCaptureFixture) -> None:
+    root = logging.getLogger()
+    level = root.level
+    with advice_muted(logging.ERROR):
+        root.warning("advice")
+        root.error("an error")
+    root.log(max(level, 1), "later")
+    assert [record.message for record in caplog.records] == ["an error", "later"]
+    assert root.level == level
