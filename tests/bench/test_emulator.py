@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from mcad_mobile.bench.devices.host import EmulatorDevice
+from mcad_mobile.base import PACKAGE
+from mcad_mobile.bench.device import Spec
+from mcad_mobile.bench.devices.host import EmulatorDevice, HostLauncher
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -59,6 +62,24 @@ def test_the_emulators_embeddings_are_compared(
     assert arguments[:4] == ["-cpu", "cortex-a53", "-L", str(root)]
     assert f"PYTHONHOME={root / 'usr'}" in arguments
     assert arguments[-3:] == [str(root / "usr/bin/python3.13"), "-m", "mcad_mobile.bench.runner"]
+
+
+def test_the_arm64_system_lies_in_the_users_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert EmulatorDevice().root == tmp_path / "mcad-mobile" / "arm64"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert EmulatorDevice().root == Path("/home/someone/.cache/mcad-mobile/arm64")
+
+
+def test_the_measured_process_finds_this_package_before_the_users_own(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/of/the/user")
+    environment = HostLauncher(Spec(bundle, Path(), (), ()), Path(), 60).environment
+    assert environment["PYTHONPATH"].split(os.pathsep) == [str(PACKAGE.parent), "/of/the/user"]
 
 
 def test_a_missing_part_of_the_emulator_is_named(

@@ -20,6 +20,7 @@ from mcad_mobile.bench.device import Spec
 from mcad_mobile.bench.devices import host
 from mcad_mobile.bench.report import markdown
 from mcad_mobile.bench.run import Workload
+from mcad_mobile.bench.samples import PHOTO_SIZE
 from mcad_mobile.bench.self_test import Ladder, choose_rung, judge_ladder
 from mcad_mobile.bench.session import Session
 from mcad_mobile.engine import towers
@@ -52,8 +53,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
 
 
-def test_bench_fills_the_document(bundle: Bundle) -> None:
+def test_bench_fills_the_document(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     heard: list[str] = []
+    (tmp_path / "numpy.py").write_text("raise ImportError('the user has a numpy.py')")
+    monkeypatch.chdir(tmp_path)
     document = run.bench(bundle, Workload(synthetic=2000, searches=20), progress=heard.append)
     assert json.loads(json.dumps(document)) == document
     assert document["schema"] == "mcad-bench/1"
@@ -136,6 +141,20 @@ def test_a_slow_rung_is_tried_only_if_its_runtime_is_named(
     (found,) = runner.check(given)["ladder"]["text"]
     assert found["loaded"] == tried
     assert found.get("why") == (None if tried else "it is slow here")
+    if tried:
+        assert bundle.text.golden.ids is not None
+        assert found["tokens"] == np.load(bundle.path(bundle.text.golden.ids)).tolist()
+
+
+def test_a_simulated_rung_is_not_tried_even_if_its_runtime_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = make_tiny_bundle(tmp_path / "bundle")
+    bundle = with_text_rung(tiny, replace(tiny.text.rungs[0], runtime="qnn"))
+    monkeypatch.setattr(towers, "why_not", lambda rung: "it is simulated")
+    given = {"bundle": str(bundle.directory), "threads": 1, "runtime": "qnn"}
+    (found,) = runner.check({**given, "rungs": {"text": [0]}})["ladder"]["text"]
+    assert (found["loaded"], found["why"]) == (False, "it is simulated")
 
 
 CRASH = """
@@ -205,6 +224,19 @@ def test_photos_to_decode_are_the_golden_ones_in_turn(bundle: Bundle, tmp_path: 
         assert last.size == (80, 60)
 
 
+def test_photos_to_decode_are_enlarged_from_the_golden_ones_with_grain(tmp_path: Path) -> None:
+    assert np.prod(PHOTO_SIZE) == pytest.approx(12e6, rel=0.02)
+    tiny = make_tiny_bundle(tmp_path / "bundle")
+    bundle = replace(tiny, preprocess=replace(tiny.preprocess, mean=(0.4,) * 3, std=(0.2,) * 3))
+    grey = np.broadcast_to(np.linspace(0.2, 0.8, 32, dtype=np.float32), (1, 3, 32, 32))
+    np.save(bundle.path(bundle.image.golden.inputs["pixels"]), (grey - 0.4) / 0.2)
+    (made,) = samples.sample_photos(bundle, tmp_path, 1, size=(320, 32))
+    with Image.open(made) as photo:
+        pixels = np.asarray(photo, np.float32).mean(axis=2)
+    assert np.allclose(pixels.mean(axis=0)[5::10], 255 * grey[0, 0, 0], atol=6)
+    assert 4 < (pixels - pixels.mean(axis=0)).std() < 8
+
+
 def test_the_image_towers_time_is_without_decoding(bundle: Bundle, tmp_path: Path) -> None:
     """Photos that take far longer to decode than the tiny tower takes to run."""
     photos = samples.sample_photos(bundle, tmp_path, 2, size=(2400, 1800))
@@ -265,6 +297,58 @@ def test_repeats_and_cool_down_default_to_the_devices(
     assert seen.value.args == (1, 0.0)
 
 
+def test_what_is_measured_is_what_was_asked_for(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Seen(Exception):
+        pass
+
+    def measure(device: host.HostDevice, spec: Spec, progress: object) -> None:
+        assert PhotoIndex.open(spec.index).photos == 90
+        assert all(photo.is_file() for photo in spec.photos)
+        raise Seen(spec)
+
+    def measure_towers(
+        device: host.EmulatorDevice, of: Bundle, runtime: str, heard: object
+    ) -> None:
+        raise Seen(runtime)
+
+    monkeypatch.setattr(host.HostDevice, "measure", measure)
+    monkeypatch.setattr(host.EmulatorDevice, "measure_towers", measure_towers)
+    asked = Workload(synthetic=90, searches=7, threads=2, runtime="onnx", decoded_photos=3)
+    options = run.DeviceOptions(Path("jobs.json"))
+    with pytest.raises(Seen) as seen:
+        run.measure(bundle, "host", options, asked)
+    (spec,) = seen.value.args
+    assert (spec.searches, spec.threads, spec.runtime, len(spec.photos)) == (7, 2, "onnx", 3)
+    assert spec.queries == (*bundle.text.golden.texts, *run.QUERIES)
+    with pytest.raises(Seen) as seen:
+        run.measure(bundle, "emulator", options, asked)
+    assert seen.value.args == ("onnx",)
+
+
+def test_a_system_that_tells_no_memory_says_so(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(peak: float | None) -> dict[str, Any]:
+        return {
+            "conditions": {"repeats": [{"counted": True}]},
+            "memory_mib": {"peak_pss": peak, "samples": 0},
+            "indexing": {"unsupported": "no"},
+        }
+
+    monkeypatch.setattr(Session, "check", lambda session: ({}, {}))
+    spec = Spec(bundle, Path(), (), ())
+    for peak in (61.0, None):
+        monkeypatch.setattr(Session, "measure", lambda session, ladder, peak=peak: measured(peak))
+        document = host.HostDevice().measure(spec)
+        told, missing = (
+            any(text.startswith("Memory") for text in document[name])
+            for name in ("measured", "not_measured")
+        )
+        assert (told, missing) == (peak is not None, peak is None)
+
+
 def test_more_threads_than_cores_is_the_runners_own_error(bundle: Bundle) -> None:
     with pytest.raises(BenchError, match="99 threads"):
         run.bench(bundle, Workload(synthetic=100, threads=99))
@@ -285,6 +369,9 @@ def test_a_foreign_library_that_a_search_loads_is_reported(
         "from mcad_mobile.bench import runner\n"
         f"sys.modules.update((name, types.ModuleType(name)) for name in {planted})\n"
         "code = runner.main()\n"
+        "import os\n"
+        "threads = [os.environ[f'{library}_NUM_THREADS'] for library in ('OMP', 'OPENBLAS')]\n"
+        "print(*threads, file=sys.stderr)\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
         "sys.exit(code)"
     )
@@ -298,6 +385,7 @@ def test_a_foreign_library_that_a_search_loads_is_reported(
         check=True,
         env=launcher.environment,
     )
+    assert done.stderr.splitlines()[-2] == "1 1"  # numpy has a buffer for each thread
     loaded = set(done.stderr.splitlines()[-1].split())
     assert "onnxruntime" in loaded
     assert loaded & {*FOREIGN, "onnx", "scipy"} == set(planted)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from mcad_mobile.base.machine import Memory
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench import measure, watch
-from mcad_mobile.errors import BenchError
+from mcad_mobile.errors import BenchError, MemoryUnavailable
 from tests.support.mounts import run_on_disk
 
 
@@ -74,6 +77,16 @@ def test_facts_that_the_system_does_not_report_are_none(monkeypatch: pytest.Monk
     assert (facts["load_average_1m"], facts["memory_mib"]) == (None, None)
 
 
+def test_memory_is_in_mib_and_the_load_is_that_of_the_last_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = {"SC_PHYS_PAGES": 256 * 2000, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.126, 5.0, 9.0))
+    facts = measure.device_facts()
+    assert (facts["memory_mib"], facts["load_average_1m"]) == (2000, 0.13)
+
+
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
@@ -123,6 +136,49 @@ def test_a_document_of_a_process_that_failed_does_not_count() -> None:
 def test_process_that_does_not_end_is_ended() -> None:
     with pytest.raises(BenchError, match="did not end in time"):
         watch.watch(python("import time; time.sleep(600)"), timeout_s=0.05)
+
+
+def test_a_process_is_sampled_rarely_only_while_it_is_timed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What it announces may arrive in parts, between other lines."""
+    told = tmp_path / "told"
+    code = (
+        "import os, sys, time\n"
+        "for part in ('step: lo', 'ad\\nstep: timing\\n', 'noise\\nstep: after\\n'):\n"
+        "    print(part, end='', file=sys.stderr, flush=True); time.sleep(0.03)\n"
+        f"while not os.path.exists({str(told)!r}): pass\n"
+        "print('{}')"
+    )
+    heard, slept = [], []
+
+    def progress(step: str) -> None:
+        heard.append(step)
+        if step == "after":
+            told.touch()
+
+    def sleep(seconds: float) -> None:
+        slept.append((seconds, heard[-1:] == ["timing"]))
+        time.sleep(0.002)
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+    monkeypatch.setattr(watch, "time", clock)
+    watch.watch(python(code), timeout_s=30, progress=progress)
+    assert heard == ["load", "timing", "after"]
+    rarely, often = watch.SAMPLE_TIMING_S, watch.SAMPLE_S
+    assert rarely > 10 * often
+    assert {*slept} == {(often, False), (rarely, True)}
+
+
+@pytest.mark.parametrize(
+    "error", [ProcessLookupError("gone"), MemoryUnavailable("No such file.", "Use Linux.")]
+)
+def test_memory_that_cannot_be_read_is_no_sample(error: Exception) -> None:
+    def sample(pid: int) -> Memory:
+        raise error
+
+    found = watch.watch(python("print('{}')"), timeout_s=30, sample=sample)
+    assert (found.document, found.samples, found.peak) == ({}, 0, Memory(0, 0))
 
 
 def test_peak_that_comes_and_goes_is_seen_from_outside() -> None:

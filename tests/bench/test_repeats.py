@@ -89,6 +89,9 @@ def test_cooling_gives_up_in_the_end() -> None:
     slept: list[float] = []
     cool_down(lambda: Health(thermal_status=4), 15.0, sleep=slept.append)
     assert sum(slept) == 300.0
+    slept.clear()
+    cool_down(lambda: Health(thermal_status=4), 0.0, sleep=slept.append)
+    assert slept == []  # nobody asked for it
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +158,19 @@ def test_a_device_may_be_as_far_from_the_file_as_quantization_took_it_from_float
     (found,) = judge_ladder(lossy, checked(lossy, almost.tolist()))["text"]
     assert 0.99 < found["cosine_min"] < 0.999
     assert found["status"] == status
+
+
+def test_a_runtime_that_is_named_is_the_only_one_tried(bundle: Bundle) -> None:
+    (rung,) = bundle.text.rungs
+    rungs = (replace(rung, runtime="litert"), rung, replace(rung, precision="int8"))
+    laddered = replace(bundle, text=replace(bundle.text, rungs=rungs))
+
+    def tried(runtime: str | None) -> dict[str, list[int]]:
+        return dict(Spec(laddered, Path(), (), (), runtime=runtime).candidates())
+
+    assert tried(None) == {"image": [0], "text": [0, 1, 2]}
+    assert tried("onnx") == {"image": [0], "text": [1, 2]}
+    assert tried("litert") == {"image": [], "text": [0]}
 
 
 class Launched:

@@ -86,8 +86,11 @@ def test_decoding_and_tower_are_timed_apart_and_the_index_as_a_whole(
 ) -> None:
     stamps = [0.0, 0.002, 0.003, 1.0, 1.004, 1.006, 2.0, 2.006, 2.009, 10.0, 11.5]
     clock = chain(stamps, count(20.0))
+    warmed = []
+    monkeypatch.setattr(SearchEngine, "embed_photo", lambda engine, photo: warmed.append(photo))
     monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     found = runner.MODES["index"](given)
+    assert warmed[:1] == [Path(given["photos"][0])]
     assert found["samples_ms"]["decode"] == pytest.approx([2.0, 4.0, 6.0])
     assert found["samples_ms"]["image"] == pytest.approx([1.0, 2.0, 3.0])
     assert (found["photos"], found["photos_per_s"]) == (3, 2.0)
