@@ -5,17 +5,22 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.bench import run
 from mcad_mobile.bench.device import Spec
+from mcad_mobile.bench.devices import adb
 from mcad_mobile.bench.devices.adb import AdbDevice, left_out
-from mcad_mobile.bench.devices.adb_facts import read_health
+from mcad_mobile.bench.devices.adb_facts import Core, Facts, read_health
 from mcad_mobile.bench.devices.adb_shell import connect
+from mcad_mobile.bench.devices.host import measured_parts
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import Bundle, TargetFacts
 from mcad_mobile.engine.native import LIBRARY
@@ -223,6 +228,150 @@ def test_a_board_that_allows_no_pinning_says_so() -> None:
     assert left_out(measured, fastest=False) == [
         "Pinned cores: the device tells no clocks or allows no pinning"
     ]
+    assert left_out(measured, fastest=True) == []
+    nothing = {"memory_mib": {"samples": 0}, "indexing": {"unsupported": "it has no decoder"}}
+    nothing["conditions"] = {"pinned_cores": [7]}
+    assert [text.partition(":")[0] for text in left_out(nothing, fastest=False)] == [
+        *("The fastest cores", "Memory from outside the process", "Indexing"),
+    ]
+
+
+def test_what_was_timed_is_told_with_its_number(bundle: Bundle) -> None:
+    spec = Spec(bundle, Path(), (), (), searches=30)
+
+    def parts(counted: list[bool], samples: int, indexing: dict[str, Any]) -> list[str]:
+        repeats = [{"counted": each} for each in counted]
+        conditions, memory = {"repeats": repeats}, {"samples": samples}
+        measured = {"conditions": conditions, "memory_mib": memory, "indexing": indexing}
+        return measured_parts(spec, measured)
+
+    (latency,) = parts([True, False], 0, {"unsupported": "no decoder"})
+    assert latency.startswith("Latency of 30 searches, stage by stage, after 100 to warm up")
+    latency, memory, index = parts([True, True], 8, {"photos": 5})
+    assert latency.startswith("Latency of 30 searches, in each of 2 runs, stage by stage")
+    assert memory.endswith("from outside the process, 8 times") and "build of 5 photos" in index
+
+
+class TableShell:
+    """A device that answers from a table: what a script has in it, and the code and text it gives.
+    It keeps what was pushed, and the order of what was done."""
+
+    def __init__(self, **answers: tuple[int, str]) -> None:
+        self.answers = {name.replace("_", "."): answer for name, answer in answers.items()}
+        self.done: list[str] = []
+        self.files: dict[str, Path] = {}
+
+    def ask(self, script: str) -> tuple[int, str]:
+        words = script.split()
+        return next((a for name, a in self.answers.items() if name in words), (127, ""))
+
+    def run(self, script: str) -> str:
+        return self.answers["find.spec"][1] if "find_spec" in script else ""
+
+    def clean(self) -> None:
+        self.done.append("clean")
+
+    def push(self, files: dict[str, Path], progress: object) -> list[str]:
+        self.done.append("push")
+        self.files = files
+        return [*files]
+
+    def push_file(self, path: Path, place: str) -> None:
+        self.done.append(place.rpartition("/")[2])
+
+
+@pytest.fixture
+def measured_on(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[dict[str, Any], Any]]:
+    """Measures on a device of a table, where a session has figures; returns the document, and what
+    starts the runner."""
+    (tmp_path / "index").mkdir()
+    for name, content in (("a.mcs", b"rows"), ("lock", b""), ("manifest.tmp", b"half")):
+        (tmp_path / "index" / name).write_bytes(content)
+    photos = (tmp_path / "My Holiday.JPG", tmp_path / "b.png")
+    rungs = [replace(bundle.text.rungs[0], runtime=name) for name in ("litert", "onnx")]
+    laddered = replace(bundle, text=replace(bundle.text, rungs=tuple(rungs)))
+    cores = (Core(0, 1800, 1800), Core(5, 3000, 3000), Core(6, 3300, 3300))
+    launchers: list[Any] = []
+
+    class Figures:
+        def __init__(self, launcher: Any, spec: Spec, progress: object) -> None:
+            launchers.append(launcher)
+            self.pinned = launcher.cores
+
+        def check(self) -> tuple[dict[str, Any], dict[str, str]]:
+            return {}, {"numpy": "2"}
+
+        def measure(self, ladder: object) -> dict[str, Any]:
+            return {
+                "conditions": {"pinned_cores": self.pinned, "repeats": [{"counted": True}]},
+                "memory_mib": {"samples": 5},
+                "indexing": {"photos": 2},
+            }
+
+    def measure(shell: TableShell, device: AdbDevice, **facts: Any) -> tuple[dict[str, Any], Any]:
+        about = {"model": "m", "soc": "", "abi": "arm64-v8a", "os": "o", "kernel": "k"}
+        about |= {"memory_mib": 1, "memory_available_mib": 1, "arch": platform.machine()}
+        monkeypatch.setattr(adb, "connect", lambda serial: shell)
+        monkeypatch.setattr(
+            adb, "read_facts", lambda _: Facts(**{**about, "cores": cores, **facts})
+        )
+        monkeypatch.setattr(adb, "Session", Figures)
+        spec = Spec(laddered, tmp_path / "index", (), photos, threads=2)
+        return device.measure(spec), launchers[-1]
+
+    return measure
+
+
+def test_a_board_is_measured_by_the_first_python_that_is_new_enough(
+    measured_on: Callable[..., Any],
+) -> None:
+    modules = '["numpy", "msgspec", "PIL", "onnxruntime"]'
+    shell = TableShell(
+        python3=(0, "3 10\n"), python3_11=(0, "3 11\n"), find_spec=(0, modules), taskset=(0, "")
+    )
+    document, launcher = measured_on(shell, AdbDevice(), android=False)
+    assert launcher.command.endswith(" python3.11 -m mcad_mobile.bench.runner")
+    assert launcher.cores == [5, 6]
+    assert shell.done == ["clean", "push", "clean"]
+    pushed = {name for name in shell.files if name.startswith(("index/", "photos/", "runner/"))}
+    assert pushed == {
+        *("index/a.mcs", "photos/photo-000.jpg", "photos/photo-001.png"),
+        *("runner/mcad_mobile.zip", f"runner/{LIBRARY.name}"),
+    }
+    assert document["device"]["pushed_files"] == len(shell.files)
+    assert not any(text.startswith("Pinned cores") for text in document["not_measured"])
+    shell.answers["taskset"] = (1, "not allowed")
+    document, launcher = measured_on(shell, AdbDevice(), android=False)
+    assert launcher.cores == [] and document["not_measured"][0].startswith("Pinned cores")
+    # Kernels of another processor are compiled there, or nothing is searched.
+    shell.answers["cc"] = (0, "")
+    _, launcher = measured_on(shell, AdbDevice(), android=False, arch="riscv64")
+    assert f"-kernels/{LIBRARY.name} python3.11" in launcher.command
+    assert f"runner/{LIBRARY.name}" not in shell.files and "scan.c" in shell.done
+    shell.answers["cc"] = (1, "no such header")
+    with pytest.raises(BenchError, match="compiled on the board: no such header") as caught:
+        measured_on(shell, AdbDevice(), android=False, arch="riscv64")
+    assert "Install a C compiler" in caught.value.hint and shell.done[-1] == "clean"
+    shell.answers["find.spec"] = (0, '["numpy", "msgspec", "PIL"]')
+    with pytest.raises(BenchError, match=r"python3\.11 lacks ai-edge-litert\."):
+        measured_on(shell, AdbDevice(), android=False)
+
+
+def test_a_phone_s_runner_finds_its_libraries_and_sends_nothing(
+    measured_on: Callable[..., Any], runner_folder: Path
+) -> None:
+    shell = TableShell(taskset=(0, ""))
+    document, launcher = measured_on(shell, AdbDevice(runner=runner_folder), android=True)
+    lib = "/data/local/tmp/mcad-mobile/runner/lib"
+    assert {
+        *("ORT_DISABLE_TELEMETRY=1", f"ADSP_LIBRARY_PATH={lib}", f"LD_LIBRARY_PATH={lib}"),
+        *(f"-Djava.library.path={lib}", f"-Donnxruntime.native.path={lib}"),
+        f"-Dmcad.search.library={lib}/libmcad_search.so",
+    } < {*launcher.command.split()}
+    assert {"runner/runner.jar", "runner/lib/libonnxruntime.so"} < {*shell.files}
+    assert "The Android app: this is a process of the shell user" in str(document["not_measured"])
 
 
 @pytest.mark.slow

@@ -26,8 +26,9 @@ from mcad_mobile.bench.devices.adb_shell import (
     connect,
     parse_devices,
 )
+from mcad_mobile.bench.devices.aihub import AiHubDevice
 from mcad_mobile.bench.devices.host import HostDevice
-from mcad_mobile.bench.run import DeviceOptions, open_device
+from mcad_mobile.bench.run import DeviceOptions, open_device, open_tower_device
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BenchError, DeviceLost
 from tests.support.adbd import PYTHON, Adbd, adbd, on_device
@@ -98,9 +99,13 @@ def test_phones_rest_between_three_runs_unless_asked_otherwise() -> None:
 
 def test_a_device_is_opened_by_its_name() -> None:
     for name, serial in (("adb", None), ("adb:R5CX12ABCDE", "R5CX12ABCDE")):
-        device = open_device(name, DeviceOptions(Path("jobs.json")))
-        assert isinstance(device, AdbDevice)
-        assert device.serial == serial
+        assert open_device(name, DeviceOptions(Path("jobs.json"))) == AdbDevice(serial)
+    options = DeviceOptions(Path("jobs.json"), "qnn", True, Path("runner"), (Path("q.aar"),))
+    assert open_device("adb:x", options) == AdbDevice("x", True, Path("runner"), (Path("q.aar"),))
+    assert open_tower_device("adb:x", options) is None
+    assert open_tower_device("aihub: Galaxy S25 ,,S24", options) == AiHubDevice(
+        ("Galaxy S25", "S24"), Path("jobs.json"), "qnn", True
+    )
 
 
 def test_files_that_are_not_wanted_any_more_go_from_a_device_fifty_at_a_time(
@@ -130,6 +135,77 @@ def test_files_that_are_not_wanted_any_more_go_from_a_device_fifty_at_a_time(
     ]
     assert asked == [6] and told == ["pushing changed (1 of 2)", "pushing a/b (2 of 2)"]
     assert f"mkdir -p -- {ROOT}/. {ROOT}/a" in scripts
+
+
+DF = "Filesystem 1K-blocks Used Available Use% Mounted on\n"
+
+
+@pytest.mark.parametrize(
+    ("listed", "megabytes", "fits"),
+    [
+        (f"{DF}/dev/block/dm-1 100000 90000 30000 90% /data\n", 10, True),
+        (f"{DF}/dev/block/dm-1 100000 90000 30000 90% /data\n", 15, False),  # 16 more are kept free
+        (f"{DF}/dev/block/dm-1 100000 99999 0 100% /data\n", 0, True),  # there already
+        (f"{DF}/dev/block/a-long-name\n  100000 90000 30000 90% /data\n", 15, False),
+        ("what no df prints\n", 15, True),
+    ],
+)
+def test_what_does_not_fit_is_told_before_it_is_sent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listed: str, megabytes: int, fits: bool
+) -> None:
+    file = tmp_path / "index"
+    with file.open("wb") as sparse:
+        sparse.truncate(megabytes << 20)
+    there = {"index": sha256_of(file)}
+    hashes = iter([{} if megabytes else there, there])
+    sent: list[str] = []
+    monkeypatch.setattr(
+        AdbShell, "run", lambda shell, script, **_: listed if script.startswith("df -k ") else ""
+    )
+    monkeypatch.setattr(AdbShell, "_hashes", lambda shell: next(hashes))
+    monkeypatch.setattr(AdbShell, "push_file", lambda shell, local, place: sent.append(place))
+    shell = AdbShell("adb", "serial")
+    if not fits:
+        with pytest.raises(BenchError, match=r"31 MiB are needed in .*, 29 MiB are free"):
+            shell.push({"index": file})
+    else:
+        shell.push({"index": file})
+    assert sent == ([f"{ROOT}/index"] if fits and megabytes else [])
+
+
+def program(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("script", "state"),
+    [
+        ("echo device", "device"),
+        ("echo 'error: device offline' >&2; exit 1", "offline"),
+        ("echo \"error: device 'x' not found\" >&2; exit 1", "gone"),
+        ("exec sleep 600", "not answering"),
+    ],
+)
+def test_a_device_that_is_lost_is_told_by_its_state(
+    tmp_path: Path, script: str, state: str
+) -> None:
+    shell = AdbShell(str(program(tmp_path / "adb", script)), "x", timeout_s=0.2)
+    assert shell.state() == state
+    if state != "device":
+        assert isinstance(shell.error("did not end"), DeviceLost)
+        assert str(shell.error("did not end")).startswith(f"Device x was lost ({state}): it did")
+
+
+def test_an_adb_that_fails_is_told_with_what_it_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program(tmp_path / "adb", "[ $1 = start-server ] && exit 0; echo 'no permission' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(BenchError, match="devices -l` failed: no permission") as caught:
+        connect()
+    assert "adb kill-server" in caught.value.hint
 
 
 def test_unknown_serial_lists_what_there_is() -> None:
@@ -357,8 +433,10 @@ def test_rung_that_crashes_the_runner_on_the_phone_is_left_out(
 def test_phone_without_a_runner_says_where_one_comes_from(
     phone: Adbd, bundle: Bundle, tmp_path: Path
 ) -> None:
-    with pytest.raises(BenchError, match=r"runner\.jar is missing"):
-        run.bench(bundle, quick(), AdbDevice(runner=tmp_path))
+    for missing in (r"runner\.jar", r"lib/arm64-v8a/\*\.so"):
+        with pytest.raises(BenchError, match=rf"{missing} is missing"):
+            run.bench(bundle, quick(), AdbDevice(runner=tmp_path))
+        (tmp_path / "runner.jar").touch()
 
 
 @pytest.mark.slow

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from mcad_mobile.bench.devices.aihub import Descent, Measured, cloud_document
 from mcad_mobile.bench.document import load_documents
 from mcad_mobile.bench.run import bench_towers
-from mcad_mobile.engine.bundle import Bundle, TargetFacts
-from mcad_mobile.errors import AiHubError
-from mcad_mobile.export.aihub.client import AiHub
+from mcad_mobile.engine.bundle import TOWERS, Bundle, TargetFacts
+from mcad_mobile.errors import AiHubError, BenchError
+from mcad_mobile.export.aihub.client import AiHub, CloudDevice
 from tests.support.aihub_cloud import S24, S25, TIMES_US, Cloud, device
 from tests.support.pythons import needs_litert
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -204,6 +205,17 @@ def test_context_binary_of_another_chip_is_skipped_and_told(
     assert skipped["status"] == "skip"
     assert "made for SM8750" in skipped["why"]
     assert (ran["runtime"], ran["status"]) == ("onnx", "pass")
+    forced, _ = bench_towers(made_for, device(tmp_path, S24, force=True))
+    assert [rung["runtime"] for rung in forced[0]["ladder"]["text"]] == ["qnn"]
+    named, _ = bench_towers(made_for, device(tmp_path, S24), runtime="onnx")
+    assert [rung["runtime"] for rung in named[0]["ladder"]["text"]] == ["onnx"]
+    with pytest.raises(BenchError, match="no rung of runtime 'litert' of the image tower"):
+        bench_towers(made_for, device(tmp_path, S24), runtime="litert")
+    dimensity = replace(qnn, runtime="neuropilot")
+    text = replace(made_for.text, rungs=(dimensity, bundle.text.rungs[0]))
+    documents, _ = bench_towers(replace(made_for, text=text), device(tmp_path, S24))
+    skipped, ran = documents[0]["ladder"]["text"]
+    assert "compiled for a Dimensity" in skipped["why"] and ran["status"] == "pass"
 
 
 def test_phone_that_no_rung_is_for_leaves_the_others(
@@ -231,9 +243,23 @@ def test_unknown_phone_lists_those_that_sound_alike(
 
 
 def test_phone_is_found_by_its_chipset(cloud: Cloud, bundle: Bundle, tmp_path: Path) -> None:
-    documents, _ = bench_towers(bundle, device(tmp_path, "snapdragon-8gen3"))
-    assert documents[0]["device"]["model"] == S24
+    documents, _ = bench_towers(bundle, device(tmp_path, "snapdragon-8gen3", S24))
+    assert [document["device"]["model"] for document in documents] == [S24]  # it is one phone
     assert documents[0]["device"]["os"] == "Android 14.1"  # the newer of two
+
+
+def test_a_profile_of_before_has_one_time_and_no_memory(bundle: Bundle) -> None:
+    phone = CloudDevice("Google Pixel 9", "15", "google-tensor-g4")
+    summary = {"estimated_inference_time": 1500, "first_load_memory_peak_range": [2**20, 2**22]}
+    profile = {"execution_summary": summary, "execution_detail": []}
+    towers = {name: Descent(bundle, phone, name, [(0, "")]) for name in TOWERS}
+    rung = {"runtime": "litert", "precision": "fp32", "nodes": {}}
+    for descent in towers.values():
+        descent.measured = Measured(rung, 10, {}, profile)
+    document = cloud_document(phone, towers)
+    assert document["samples_ms"] == {"image": [1.5], "text": [1.5]}
+    assert document["memory_mib"]["towers"]["text"] == {"load_peak": [1.0, 4.0], "run_peak": None}
+    assert document["device"]["soc"] == "google-tensor-g4"
 
 
 def test_a_chip_that_is_known_by_two_names_is_called_by_the_more_particular(

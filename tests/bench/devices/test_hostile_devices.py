@@ -248,6 +248,24 @@ def test_a_runner_s_absurd_number_is_named(
         measure(bundle, tmp_path)
 
 
+def test_a_runner_that_loads_what_no_phone_loads_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    for name, output in outputs(bundle).items():
+        told = {**output, "foreign_modules": ["torch"] if name == "search" else []}
+        (tmp_path / name).write_text(json.dumps(told))
+    with pytest.raises(BenchError, match="process loaded torch, which no phone loads"):
+        measure(bundle, tmp_path)
+
+
+def test_a_device_that_cannot_index_says_why(bundle: Bundle, tmp_path: Path) -> None:
+    printed = outputs(bundle) | {"index": {"pinned_cores": [0], "unsupported": "it has no decoder"}}
+    for name, output in printed.items():
+        (tmp_path / name).write_text(json.dumps(output))
+    document = measure(bundle, tmp_path)
+    assert document["indexing"] == {"unsupported": "it has no decoder"}
+    assert "indexing" not in document["memory_mib"] and "decode" not in document["latency_ms"]
+    assert document["latency_ms"]["total"]["p50"] == 1.0
+
+
 def test_runs_that_do_not_count_are_in_no_figure(bundle: Bundle, tmp_path: Path) -> None:
     """Of three runs the second throttles; of the others the longest wait for a core is told."""
     printed = outputs(bundle)
