@@ -12,7 +12,7 @@ import pytest
 
 from mcad_mobile.base.documents import Record
 from mcad_mobile.bench.report import html, load_documents, markdown, regressions
-from mcad_mobile.bench.report.markdown import HEAD, comparison_rows, labels
+from mcad_mobile.bench.report.markdown import HEAD, cautions, comparison_rows, labels
 from mcad_mobile.bench.run import complete_document
 from mcad_mobile.cli import main
 from mcad_mobile.engine.bundle import Bundle
@@ -133,6 +133,8 @@ def test_a_file_without_a_result_is_refused(
         (("latency_ms", "thinking"), {}, "has latency_ms.thinking"),
         (("targets", "search", "pass"), None, "a verdict without a measurement, or none with"),
         (("ladder", "text", 0, "rung"), 1, "rung 1 of the text tower, of 1"),
+        (("memory_mib", "peak_rss"), None, "one of peak_pss and peak_rss is null"),
+        (("device", "memory_available_mib"), 5, "has memory_available_mib, and lacks memory_mib"),
     ],
 )
 def test_a_field_that_is_wrong_is_named_with_its_value(
@@ -156,13 +158,16 @@ def test_a_field_that_is_wrong_is_named_with_its_value(
         ({"total": 3.0}, []),
         ({"total": 3.01}, ["whole search, median"]),
         ({"peak": 77.0}, ["memory, peak PSS"]),
+        ({"peak": 9.9, "before": 8.0}, []),
+        ({"peak": 10.1, "before": 8.0}, ["memory, peak PSS"]),  # more than 2 MiB
         ({"total": 1.0, "peak": 10.0}, []),
     ],
 )
 def test_only_what_grew_by_more_than_allowed_is_worse(
     bundle: Bundle, other: dict[str, float], worse: list[str]
 ) -> None:
-    before = complete_document(bundle, measured(total=2.5, peak=64.0))
+    peak = other.pop("before", 64.0)
+    before = complete_document(bundle, measured(total=2.5, peak=peak))
     now = complete_document(bundle, measured(**{"total": 2.5, "peak": 64.0, **other}))
     now["latency_ms"]["text"] = before["latency_ms"]["text"]
     assert counted(before, now) == worse
@@ -311,6 +316,24 @@ def test_several_results_stand_side_by_side_with_ratios_and_cautions(bundle: Bun
     assert "# Results side by side" in markdown(first, second)
     links = [a["href"] for t, a in Page(html(first, second)).tags if t == "a"]
     assert links == ["#result-1", "#result-2"]
+
+
+def test_results_that_do_not_compare_say_why(bundle: Bundle) -> None:
+    first = complete_document(bundle, measured())
+    assert cautions([first, copy.deepcopy(first)]) == []
+    other, more = copy.deepcopy(first), copy.deepcopy(first)
+    other["bundle"]["student"]["sha256"] = "f" * 64
+    more["conditions"]["threads"] = 2
+    phone = of_phone(bundle, "Galaxy S24")
+    phone["conditions"]["threads"] = None  # of a cloud, which does not tell
+    emulated = complete_document(bundle, parity_of_an_emulator())
+    for document, caution in (
+        (other, ["They are of different students: time compares, recall may differ."]),
+        (more, ["They used different numbers of threads."]),
+        (phone, []),
+        (emulated, ["An emulated processor has no time of its own."]),
+    ):
+        assert cautions([first, document]) == caution
 
 
 def test_towers_alone_are_compared_by_the_towers_and_called_by_their_phones(

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from PIL import Image
 
 from mcad_mobile.bench.report import html, markdown
+from mcad_mobile.bench.report.charts import sensitivity_chart
 from mcad_mobile.bench.report.rows import ladder_rows, measured_rungs
 from mcad_mobile.bench.run import complete_document
-from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.bundle import Bundle, WeightRecord
 from mcad_mobile.engine.engine import Found, Result
 from tests.support.report_documents import (
     Page,
@@ -134,6 +135,8 @@ def test_page_distinguishes_pass_and_fail(bundle: Bundle) -> None:
     verdicts = [a["class"] for _, a in page.tags if "verdict" in (a.get("class") or "")]
     assert verdicts == ["verdict pass", "verdict fail"]
     assert "Over the target for memory." in page.text
+    widths = re.findall(r"width:([\d.]+)%", html(complete_document(bundle, measured(peak=120.0))))
+    assert max(map(float, widths)) == 100.0  # a bar ends where its tile does
 
 
 def test_text_from_outside_is_escaped(bundle: Bundle) -> None:
@@ -153,6 +156,10 @@ def test_hits_are_small_photos_inside_the_page(bundle: Bundle, tmp_path: Path) -
     assert [image["alt"] for image in images] == ["red.jpg"]
     assert "gone.jpg" in Page(text).text
     assert len(images[0]["src"] or "") < 20_000
+    nine = [Result(f"photo {number}.jpg", 0.5) for number in range(9)]
+    many = Found("photos", nine, {"total": 1.0}, truncated=False)
+    page = Page(html(complete_document(bundle, measured()), searches=[many]))
+    assert [f"photo {number}.jpg" in page.text for number in range(9)] == [True] * 6 + [False] * 3
 
 
 def test_page_describes_the_towers_when_it_has_the_bundle(bundle: Bundle) -> None:
@@ -286,6 +293,19 @@ def test_memory_near_its_limit_is_labelled_beside_the_line(bundle: Bundle) -> No
             assert not baseline - 7 < limit < baseline + 0.5, (last, text)
 
 
+def test_the_weights_that_cost_most_are_drawn_by_the_ends_of_their_names(bundle: Bundle) -> None:
+    weights = tuple(
+        WeightRecord("image", f"{'blocks.' * 12}{number}", 9, number / 1000, 8)
+        for number in range(50)
+    )
+    record = replace(precisions_chosen(bundle).precision, weights=weights)
+    drawn = re.findall(r"<text[^>]*>(\u2026[^<]*)</text>", sensitivity_chart(record, "image").svg)
+    assert [text.removesuffix(", 9").rpartition(".")[2] for text in drawn] == [
+        str(number) for number in range(49, 9, -1)
+    ]
+    assert {len(text) for text in drawn} == {54}
+
+
 def test_the_peak_is_marked_over_the_last_step_alone(bundle: Bundle) -> None:
     document = complete_document(bundle, measured())
     (chart, _) = re.findall(r"<svg.*?</svg>", html(document), flags=re.DOTALL)
@@ -306,12 +326,14 @@ def test_a_busy_machine_is_noted_beside_the_verdict(bundle: Bundle) -> None:
     ):
         assert "Over the target for time. The machine was busy: 31 % of the time" in text
         assert "a load average of 3.2 in the minute before" in text
-    busy["conditions"]["waited_share"] = 0.004
-    assert "busy" not in markdown(complete_document(bundle, busy))
+    for share, noted in ((0.004, False), (0.05, False), (0.06, True)):
+        busy["conditions"]["waited_share"] = share
+        assert ("busy" in markdown(complete_document(bundle, busy))) == noted
     del busy["conditions"]["waited_share"]  # a kernel or a runner that does not tell
     assert "its load average was 3.2 on 2 cores" in markdown(complete_document(bundle, busy))
-    busy["device"]["load_average_1m"] = 0.3
-    assert "busy" not in markdown(complete_document(bundle, busy))
+    for load, noted in ((1.9, False), (2.0, True)):
+        busy["device"]["load_average_1m"] = load
+        assert ("busy" in markdown(complete_document(bundle, busy))) == noted
 
 
 def test_the_first_rung_that_is_right_is_the_one_used() -> None:
