@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import sys
@@ -92,6 +93,25 @@ def test_of_two_libraries_of_the_same_name_the_first_counts(tmp_path):
         (f"{ABI}/libshared.so",),
         (f"{ABI}/libown.so",),
     ]
+
+
+def test_each_archive_s_classes_are_a_jar_and_tell_whether_litert_is_there(tmp_path):
+    def with_class(name: str, member: str) -> Path:
+        classes = io.BytesIO()
+        with zipfile.ZipFile(classes, "w") as jar:
+            jar.writestr(member, name)
+        return archive(tmp_path / name, {"classes.jar": classes.getvalue()})
+
+    own = onnxruntime_archive(tmp_path / "own.aar")
+    plain = with_class("plain.aar", "a/A.class")
+    assert not libraries(tmp_path, [ABI], [plain], onnxruntime=own).litert
+    litert = with_class("litert.aar", "org/tensorflow/lite/Interpreter.class")
+    empty = with_class("empty.aar", "META-INF/nothing")
+    found = libraries(tmp_path, [ABI], [plain, litert, empty], onnxruntime=own)
+    assert found.litert
+    held = [zipfile.ZipFile(jar).namelist()[0] for jar in found.jars]
+    assert held[:2] == ["a/A.class", "org/tensorflow/lite/Interpreter.class"]
+    assert len(held) == 3
 
 
 def test_another_onnx_runtime_takes_the_place_of_ours(onnxruntime_qnn, qnn_runtime, tmp_path):

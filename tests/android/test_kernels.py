@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mcad_mobile.android.aar import search_kernels
 from mcad_mobile.android.app import build_app
 from mcad_mobile.android.library import build_library
 from mcad_mobile.android.package import MACHINES, PAGE, read_elf
@@ -93,6 +94,28 @@ def test_without_zig_a_build_says_what_to_install_and_a_wheel_needs_none(
     library = build_library(None, tmp_path / "search.aar").archive
     with zipfile.ZipFile(library) as aar:
         assert aar.read("jni/arm64-v8a/libmcad_search.so") == b"the wheel's"
+
+
+def test_kernels_are_compiled_again_for_other_sources_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, compiled = tmp_path / "scan.c", []
+
+    def compile_kernels(abi: str) -> bytes:
+        compiled.append(abi)
+        return f"{abi} {source.read_text()}".encode()
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(android, "CARRIED", tmp_path / "none")
+    monkeypatch.setattr(android, "sources", lambda: [source])
+    monkeypatch.setattr(android, "has_compiler", lambda: True)
+    monkeypatch.setattr(android, "compile_kernels", compile_kernels)
+    for text in ("first", "first", "other", "other"):
+        source.write_text(text)
+        assert [search_kernels(abi) for abi in ABIS] == [f"{abi} {text}".encode() for abi in ABIS]
+    assert compiled == [*ABIS, *ABIS]
+    kept = sorted(path.name.rpartition("-")[0] for path in cache_directory().glob("*.so"))
+    assert kept == [f"kernels-{abi}" for abi in ABIS]
 
 
 def test_kernels_that_do_not_compile_are_an_error_that_shows_why(

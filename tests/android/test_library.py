@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zipfile
@@ -10,16 +11,26 @@ from xml.etree import ElementTree
 
 import pytest
 
+from mcad_mobile.android import library, maven
+from mcad_mobile.android.aar import Libraries
 from mcad_mobile.android.apk import link
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
 from mcad_mobile.android.downloads import R8, fetch
 from mcad_mobile.android.library import build_library, library_manifest, merge_manifests
-from mcad_mobile.android.package import PAGE
+from mcad_mobile.android.package import PAGE, Entry
 from mcad_mobile.android.packaged import aapt2, apksigner
-from mcad_mobile.android.parts import BuildOptions
-from mcad_mobile.android.toolchain import JAVA, android_demo, compile_java, main_sources, run
+from mcad_mobile.android.parts import BuildOptions, Parts
+from mcad_mobile.android.toolchain import (
+    JAVA,
+    Tool,
+    android_demo,
+    compile_java,
+    main_sources,
+    run,
+)
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.native.android import LIBRARY as KERNELS
 from mcad_mobile.errors import BuildError
 from tests.support.archives import data_offset
 from tests.support.dex_file import Dex, read_dex
@@ -148,12 +159,106 @@ def check(dex: Dex) -> None:
     assert [str(call) for call in calls if not java.has(call)] == []
 
 
+@pytest.fixture
+def stood_in(tmp_path, monkeypatch):
+    """A library is built without its tools: what was compiled is one class."""
+
+    def compile_java(sources, classpath, out):
+        (out / "a").mkdir(parents=True)
+        (out / "a" / "A.class").write_bytes(b"a class")
+        return out
+
+    def run_d8(inputs, stubs, folder):
+        assert [path.name for path in inputs] == ["A.class", "classes.jar", "library-0.jar"]
+        (folder / "classes.dex").write_bytes(b"dex")
+        return folder / "classes.dex"
+
+    (tmp_path / "library-0.jar").write_bytes(b"classes of ONNX Runtime")
+    found = Libraries([tmp_path / "library-0.jar"], {"arm64-v8a": {KERNELS: b"k", "a.so": b"a"}})
+    made = Parts(found, notices=[Entry("assets/n.txt", b"n")])
+    for module in (library, maven):
+        monkeypatch.setattr(module, "gather_parts", lambda *about: made)
+        monkeypatch.setattr(module, "compile_stubs", lambda folder: folder / "stubs")
+    monkeypatch.setattr(library, "compile_java", compile_java)
+    monkeypatch.setattr(library, "run_d8", run_d8)
+    monkeypatch.setattr(library, "prepare", lambda progress: None)
+    monkeypatch.setattr(library, "debug_key", lambda: "debug")
+    monkeypatch.setattr(maven, "JAVADOC", Tool("no-such-javadoc", "", "", ""))
+    return found
+
+
+def test_an_archive_has_its_files_where_gradle_looks_for_them(stood_in, tmp_path):
+    built = build_library(None, tmp_path / "out" / "search.aar")
+    with zipfile.ZipFile(built.archive) as package:
+        files = {name: package.read(name) for name in package.namelist()}
+        with zipfile.ZipFile(io.BytesIO(files.pop("classes.jar"))) as classes:
+            assert classes.read("a/A.class") == b"a class"
+    manifest = files.pop("AndroidManifest.xml")
+    assert manifest.decode() == library_manifest(own_photos=False)
+    metadata = files.pop("META-INF/com/android/build/gradle/aar-metadata.properties")
+    assert b"minCompileSdk=31" in metadata
+    assert files == {
+        "R.txt": b"",
+        "proguard.txt": (android_demo() / "platform" / "consumer-rules.pro").read_bytes(),
+        "libs/library-0.jar": b"classes of ONNX Runtime",
+        "jni/arm64-v8a/a.so": b"a",
+        f"jni/arm64-v8a/{KERNELS}": b"k",
+        "assets/n.txt": b"n",
+    }
+
+
+@pytest.mark.parametrize("own_photos", [True, False])
+def test_a_library_asks_for_no_more_than_its_apps_photos_need(stood_in, tmp_path, own_photos):
+    options = BuildOptions(own_photos=own_photos)
+    for built in (
+        build_library(None, tmp_path / "search.aar", options),
+        maven.build_maven(None, tmp_path / "repository", options=options),
+    ):
+        with zipfile.ZipFile(built.archive) as package:
+            asks = b"uses-permission" in package.read("AndroidManifest.xml")
+        assert asks is not own_photos
+
+
+@pytest.mark.parametrize("extracted", [True, False])
+def test_the_sample_is_made_of_its_archive(stood_in, tmp_path, monkeypatch, extracted):
+    stood_in.extracted = extracted
+    packed = {}
+
+    def link(work, manifest):
+        assert "mcad.platform.IndexService" in manifest and "uses-sdk" not in manifest
+        assert f'android:extractNativeLibs="{"true" if extracted else "false"}"' in manifest
+        return work / "linked.apk"
+
+    def write_apk(out, linked, dex, entries):
+        packed.update({entry.name: (entry.data, entry.deflated) for entry in entries})
+        assert dex == b"dex"
+
+    def sign_apk(unsigned, out, key):
+        assert key == "debug"
+        out.write_bytes(b"signed")
+
+    monkeypatch.setattr(library, "link", link)
+    monkeypatch.setattr(library, "write_apk", write_apk)
+    monkeypatch.setattr(library, "sign_apk", sign_apk)
+    bundle = make_tiny_bundle(tmp_path / "tiny")
+    built = build_library(bundle, tmp_path / "search.aar", sample=tmp_path / "sample.apk")
+    assert built.sample.read_bytes() == b"signed"
+    assert packed == {
+        "lib/arm64-v8a/a.so": (b"a", extracted),
+        f"lib/arm64-v8a/{KERNELS}": (b"k", extracted),
+        "assets/n.txt": (b"n", True),
+    }
+
+
 def test_for_an_app_s_own_photos_the_manifest_asks_for_nothing():
     root = ElementTree.fromstring(library_manifest(own_photos=True))
     (application,) = (element for element in root if element.tag != "uses-sdk")
     assert [element.tag for element in application] == ["uses-native-library"]
     whole = ElementTree.fromstring(library_manifest(own_photos=False))
     assert len([*whole.iter("uses-permission")]) == 8 and len([*whole.iter("receiver")]) == 1
+    for manifest in (root, whole):
+        (sdk,) = manifest.iter("uses-sdk")
+        assert sdk.get(f"{ANDROID}minSdkVersion") == str(MIN_SDK)
 
 
 def test_a_manifest_gets_what_the_library_asks_for():

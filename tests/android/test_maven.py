@@ -68,6 +68,11 @@ def test_mvn_is_asked_for_one_file_and_compares_checksums(mvn, tmp_path):
     (call,) = mvn.calls
     assert "-Dartifact=com.qualcomm.qti:qnn-runtime:2.51.0:aar" in call
     assert "--batch-mode" in call and "--strict-checksums" in call
+    assert "--update-snapshots" in call  # else mvn remembers that a file was missing
+    Path(toolchain.executable(maven.MVN)).write_text("#!/bin/sh\n")
+    path.unlink()
+    with pytest.raises(BuildError, match=r"left no qnn-runtime-2\.51\.0\.aar"):
+        RUNTIME.fetch(tmp_path)
 
 
 def test_an_artifact_that_cannot_be_had_is_named_with_mvn_s_reason(mvn, tmp_path):

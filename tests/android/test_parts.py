@@ -402,11 +402,22 @@ def test_an_app_bundle_has_its_files_where_google_play_wants_them(
     )
     made = parts.Parts(found, notices=[Entry("assets/n.txt", b"n")], left_out={"x": "y"})
     bundle = make_tiny_bundle(tmp_path / "tiny")
-    monkeypatch.setattr(app, "prepare", lambda *about: None)
-    monkeypatch.setattr(app, "used_tools", lambda r8: [("aapt2", "36", "0" * 64)])
+    r8_of: list[Any] = []
+
+    def used_tools(r8: Path | None) -> list[tuple[str, str, str]]:
+        r8_of.append(r8)
+        return [("aapt2", "36", "0" * 64)]
+
+    def build_dex(modules: Any, jars: Any, work: Path, **options: Any) -> bytes:
+        assert (modules, [*options["generated"]]) == (app.APP_MODULES, [work / "generated"])
+        r8_of.append(options["r8"])
+        return b"dex"
+
+    monkeypatch.setattr(app, "prepare", lambda progress, r8: r8_of.append(r8))
+    monkeypatch.setattr(app, "used_tools", used_tools)
     monkeypatch.setattr(app, "gather_parts", lambda *about: made)
     monkeypatch.setattr(app, "link", link)
-    monkeypatch.setattr(app, "build_dex", lambda *about, **options: b"dex")
+    monkeypatch.setattr(app, "build_dex", build_dex)
     monkeypatch.setattr(app, "debug_key", lambda: "debug")
     monkeypatch.setattr(app, "sign_apk", signed)
     monkeypatch.setattr(app, "sign_aab", signed)
@@ -437,7 +448,9 @@ def test_an_app_bundle_has_its_files_where_google_play_wants_them(
         Path(words["output"]).touch()
 
     monkeypatch.setattr(app, "bundletool", bundletool)
-    built = app.build_app(bundle, tmp_path / "demo.aab", aab=True)
+    own = BuildOptions(r8=Path("own.jar"))
+    built = app.build_app(bundle, tmp_path / "demo.aab", own, aab=True)
+    assert r8_of == [*[None] * 3, *[own.r8] * 3]
     names, config = seen
     assert {"manifest/AndroidManifest.xml", "dex/classes.dex", "assets/n.txt"} < {*names}
     assert {names[f"lib/{ABI}/{name}.so"] for name in "bc"} == {zipfile.ZIP_DEFLATED}

@@ -15,7 +15,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from msgspec.structs import replace
 
 from mcad_mobile.android import downloads
-from mcad_mobile.android.aar import Libraries
+from mcad_mobile.android.aar import Archive, Libraries
 from mcad_mobile.android.app import BuiltApp, build_app
 from mcad_mobile.android.parts import BuildOptions, Parts
 from mcad_mobile.android.sbom import made_component, sbom
@@ -113,6 +113,20 @@ def test_what_the_user_gave_is_listed_as_it_is(bundle, tmp_path):
         f"lib/{ABI}/libQnnHtpV79Skel.so",
         f"lib/{ABI}/libQnnHtpV79Stub.so",
     }
+
+
+def test_a_runtime_that_was_fetched_is_listed_with_its_maker_s_licence(tmp_path):
+    package = tmp_path / "demo.apk"
+    package.write_bytes(b"an app")
+    runtime = Archive(tmp_path / "cached.aar", "0" * 64, None, ())
+    artifact = downloads.Artifact("com.qualcomm.qti", "qnn-runtime", "2.41", "aar")
+    parts = Parts(Libraries(archives=[runtime]), {runtime.path: artifact})
+    listed = tmp_path / "listed.json"
+    listed.write_bytes(sbom(made_component(package, "demo.apk", "mcad.demo"), parts, {}, []))
+    (found,) = (part for part in read(listed)["components"] if part["name"] == "qnn-runtime")
+    assert (found["group"], found["version"]) == ("com.qualcomm.qti", "2.41")
+    assert found["purl"] == "pkg:maven/com.qualcomm.qti/qnn-runtime@2.41?type=aar"
+    assert found["licenses"] == [{"license": {"name": "Qualcomm AI Hub Model License"}}]
 
 
 def test_a_licence_that_nobody_told_is_not_made_up(tmp_path):

@@ -14,13 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcad_mobile.android import dex, downloads, packaged
+from mcad_mobile.android import dex, downloads, packaged, runner
+from mcad_mobile.android.aar import Libraries
 from mcad_mobile.android.app import build_app
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
 from mcad_mobile.android.package import Entry, write_package
 from mcad_mobile.android.runner import runner_files
 from mcad_mobile.android.toolchain import (
     JAVAC,
+    Tool,
     compile_java,
     executable,
     java_home,
@@ -124,6 +126,27 @@ def test_an_sdk_that_is_too_old_or_is_none_gives_no_tools(sdk, monkeypatch):
             assert packaged.provide(tool) == tool.path
 
 
+def test_the_tools_of_a_build_are_one_s_own_d8_or_ours(tmp_path, monkeypatch):
+    own = tmp_path / "own.jar"
+    own.write_bytes(b"a jar")
+    monkeypatch.setattr(packaged, "d8_version", lambda r8: "9.9")
+    named = {name: version for name, version, _ in packaged.used_tools(own)}
+    assert named["own.jar"] == "9.9" and downloads.R8.name not in named
+    ours = {name: version for name, version, _ in packaged.used_tools(None)}
+    assert ours[downloads.R8.name] == downloads.R8.version and "own.jar" not in ours
+    fetched = []
+    monkeypatch.setattr(packaged, "provide", lambda tool, progress: fetched.append(tool.name))
+    packaged.prepare(silent, own)
+    assert fetched and downloads.R8.name not in fetched
+    packaged.prepare(silent)
+    assert downloads.R8.name in fetched
+    fetched.clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildError, match="java is not installed"):
+        packaged.prepare(silent)
+    assert fetched == []
+
+
 def test_one_s_own_d8_is_used(tmp_path):
     own = tmp_path / "r8.jar"
     own.write_bytes(downloads.fetch(downloads.BUNDLETOOL).read_bytes())  # which holds an older D8
@@ -183,6 +206,30 @@ def test_a_failing_tool_shows_what_it_said(tmp_path):
         compile_java([tmp_path], [], tmp_path / "classes")
     with pytest.raises(BuildError, match="took more than"):
         run(JAVAC, ["-version"], timeout_s=0.001)
+    lines = "\\n".join(f"line {number}" for number in range(30))
+    script = tmp_path / "tool"
+    script.write_text(f"#!/bin/sh\nprintf 'on standard output'\nprintf '{lines}\\n' >&2\nexit 3\n")
+    script.chmod(0o755)
+    with pytest.raises(BuildError) as caught:
+        run(script, [])
+    first, *shown = caught.value.message.splitlines()
+    assert first == "tool failed with code 3:"
+    assert shown == [f"line {number}" for number in range(20)]
+
+
+def test_a_tool_runs_in_its_folder_and_environment(tmp_path, monkeypatch):
+    script = tmp_path / "tool"
+    script.write_text('#!/bin/sh\npwd\necho "$WORD"\necho "tool 1.2.3" >&2\nexit ${CODE:-0}\n')
+    script.chmod(0o755)
+    (tmp_path / "work").mkdir()
+    printed = run(script, [], folder=tmp_path / "work", environment={"WORD": "given"})
+    assert printed.splitlines() == [str(tmp_path / "work"), "given"]
+    assert run(script, [], output="stderr") == "tool 1.2.3\n"
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    tool = Tool("tool", "", "", "--version")
+    assert tool.version == "1.2.3"
+    monkeypatch.setenv("CODE", "1")
+    assert tool.version is None  # it did not run well
 
 
 def test_a_download_that_fails_names_the_file_and_the_reason(monkeypatch, tmp_path):
@@ -232,6 +279,18 @@ def test_the_runner_has_the_libraries_of_given_archives(tmp_path):
     assert files["lib/libQnnHtp.so"].read_bytes() == HTP
     assert files["runner.jar"].read_bytes() == plain
     assert "lib/libQnnHtp.so" not in runner_files("arm64-v8a")
+
+
+def test_of_each_abi_the_last_runner_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native = {abi: {"liba.so": b"first"} for abi in ("arm64-v8a", "x86_64")}
+    monkeypatch.setattr(runner, "libraries", lambda *about, **more: Libraries(native=native))
+    monkeypatch.setattr(runner, "build_dex", lambda *about, **more: b"dex")
+    other, first = runner_files("x86_64"), runner_files("arm64-v8a")
+    native["arm64-v8a"] = {"liba.so": b"second"}
+    second = runner_files("arm64-v8a")
+    assert second["lib/liba.so"].read_bytes() == b"second"
+    assert not first["runner.jar"].exists() and other["runner.jar"].exists()
 
 
 def test_stored_files_begin_where_they_can_be_mapped(tmp_path):
