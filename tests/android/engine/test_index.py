@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import zlib
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.segments import open_segment
+from mcad_mobile.engine.index.tuning import CandidateCount
 from tests.support.paths import ROOT
 from tests.support.probe import KERNELS, EngineError
+from tests.support.tuning_oracle import Oracle
 
 GOLDEN = ROOT / "tests" / "golden" / "index"
 SHA = "ab" * 32
@@ -179,6 +182,25 @@ def test_java_looks_as_far_as_python_where_photos_lie_evenly(java, tmp_path):
         scanned.append((len(live.segment.bit_weights), prescan))
     assert looked_at[0] == pytest.approx(looked_at[1], rel=0.08)
     assert scanned[0] == scanned[1]
+
+
+def test_java_chooses_the_cheapest_search_on_both_sides_of_each_break_even(probe, tmp_path):
+    dim, cells = 256, 16  # of 50 photos each
+    sample = unit(50 * cells, dim)
+    axis = sample.mean(axis=0)
+    rows = np.concatenate([axis[None] / np.linalg.norm(axis), sample])
+    given = {"sample": saved(tmp_path / "sample", rows), "dim": dim, "cells": cells}
+    measured = probe.ask("index_tunings", photos=[], **given)
+    bits = range(64, dim + 1, 64)
+    counts = dict(zip(bits, (CandidateCount(*count) for count in measured["counts"]), strict=True))
+    held = CandidateCount(*measured["held"]).times(1.5)
+    oracles = [Oracle(dim, counts), Oracle(dim, counts, cells, held)]
+    changes = [oracle.changes(1000, 10**6) for oracle in oracles]
+    assert all(changes)
+    photos = [n * share // 100 for n in chain(*changes) for share in (99, 101)]
+    found = probe.ask("index_tunings", photos=photos, **given)["chosen"]
+    expected = [[*oracle.choice(n)] for n in photos for oracle in oracles]
+    assert found == [[bits, prescan or 0, cells] for bits, prescan, cells in expected]
 
 
 def test_python_finds_in_javas_index_what_java_finds(java):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.index.bit_weights import estimates, fit_bit_weights, moments
-from mcad_mobile.engine.index.cells import assign_cells, order_cells
+from mcad_mobile.engine.index.cells import assign_cells, fit_centroids, order_cells
 from mcad_mobile.engine.index.codes import error_feedback, split
 from mcad_mobile.engine.index.tuning import (
     SampleQueries,
@@ -17,6 +17,8 @@ from mcad_mobile.engine.index.tuning import (
     choose_tuning,
     evenness,
 )
+from tests.support.index_embeddings import photos_and_queries, unit
+from tests.support.tuning_oracle import Oracle
 
 DIM, PHOTOS = 128, 2500  # neither a whole number of blocks, nor one
 
@@ -173,3 +175,33 @@ def test_a_prescan_and_cells_have_half_as_much_again(sample, axis):
     weights = fit_bit_weights(moments(few, signs), 64)
     measured = queries.fit_to_estimates(partial(estimates, weights, signs[:, :64]))
     assert prescan.candidates == measured.times(1.5)
+
+
+def test_the_cheapest_search_is_chosen_on_both_sides_of_each_break_even() -> None:
+    few = photos_and_queries(300, 1, dim=256)[0]
+    axis = unit(few.sum(axis=0))
+    queries, residuals = SampleQueries(few, axis), split(few, axis)[1]
+    signs = (residuals > 0).astype(np.uint8)
+    fitted = moments(few, signs)
+    counts = {
+        bits: queries.fit_to_estimates(
+            partial(estimates, fit_bit_weights(fitted, bits), signs[:, :bits])
+        )
+        for bits in (64, 128, 192, 256)
+    }
+    centroids = fit_centroids(residuals, 15)
+    order = order_cells(queries.queries, centroids.astype(np.float32))
+    held = queries.fit_to_cells(order, assign_cells(residuals, centroids)).times(1.5)
+    with_cells = Oracle(256, counts, len(centroids), held)
+    for oracle, limits in (
+        (Oracle(256, counts), TuningLimits(cells_from=10**12)),
+        (with_cells, TuningLimits(cells_from=1, photos_per_cell=15)),
+    ):
+        changes = oracle.changes(1000, 10**6)
+        assert changes
+        for change in changes:
+            for photos in (int(change * 0.999), int(change * 1.001)):
+                found = choose_tuning(few, axis, photos, limits)
+                prescan = found.prescan.bits if found.prescan else None
+                chosen = (len(found.bit_weights), prescan, found.cells is not None)
+                assert chosen == oracle.choice(photos), photos

@@ -117,6 +117,10 @@ final class Probe {
             case "index_cells":
                 return JsonFields.of("usual", IndexProbe.usualCells(), "nearest", IndexProbe.nearestCells(
                     new int[] {9, 1}, new int[] {5, 5}, new int[] {-5, 5}, new int[] {0, 0}, new int[] {-3, 2}));
+            case "index_tunings":
+                List<float[]> sample = SearchBenchmark.read(request.string("sample"), request.integer("dim", 1, 4096));
+                return IndexProbe.tunings(sample.subList(1, sample.size()), sample.get(0),
+                    request.list("photos", Long.class), request.integer("cells", 1, 256));
             case "index_old_rows":
                 return oldRows(request);
             case "index_second_writer":

@@ -5,6 +5,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import mcad.engine.base.JsonFields;
 
 /** Lets the probe in at what the index keeps to itself. */
 public final class IndexProbe {
@@ -28,6 +30,32 @@ public final class IndexProbe {
             found.add(nearest.to(place));
         }
         return found;
+    }
+
+    /** What is measured on a sample, and what is then chosen for each number of photos. */
+    public static Map<String, Object> tunings(List<float[]> sample, float[] axis, List<Long> photos, int cellCount) {
+        BitWeights.Fit fit = new BitWeights.Fit(sample, axis);
+        SampleQueries queries = new SampleQueries(sample, axis, fit.codes);
+        List<Object> counts = new ArrayList<>();
+        for (int bits = 64; bits <= axis.length; bits += 64) {
+            counts.add(numbers(queries.fitToEstimates(fit.weights(bits), bits)));
+        }
+        Cells cells = Cells.of(sample, axis, cellCount);
+        List<Object> chosen = new ArrayList<>();
+        for (long count : photos) {
+            for (int cellsFrom : new int[] {Integer.MAX_VALUE, 1}) {
+                Tuning tuning = TuningChoice.of(sample, axis, (int) count, new CellRule(cellsFrom, 1));
+                int prescan = tuning.prescan() == null ? 0 : tuning.prescan().bits();
+                boolean inCells = tuning.cells() != null;
+                chosen.add(List.of(tuning.bitWeights().length / axis.length, prescan, inCells));
+            }
+        }
+        CandidateCount held = queries.fitToCells(cells, cells.of(sample, axis));
+        return JsonFields.of("counts", counts, "held", numbers(held), "chosen", chosen);
+    }
+
+    private static List<Object> numbers(CandidateCount count) {
+        return List.of(count.factor(), count.exponent(), count.growth());
     }
 
     /** Write an index again as it is, deleted rows too, out of what is read of it. */
