@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -253,6 +254,46 @@ def test_copies_bring_the_likes_of_each_into_one_group_and_no_others(tmp_path: P
         expected.add(frozenset({*group, *(copies & there)}))
     expected = {group for group in expected if len(group) > 1}
     assert {frozenset(group) for group in index.near_duplicates(0.97)} == expected
+
+
+@pytest.mark.parametrize("dim", [8, 40, 48, 72])
+def test_duplicates_are_found_whatever_the_width_of_a_code(tmp_path: Path, dim: int) -> None:
+    photos = photos_and_queries(60, 1, dim=dim)[0]
+    photos[50:] = unit(photos[:10] + 0.02 * photos[20:30])
+    index = create(tmp_path / "index", dim=dim)
+    with index.writer() as writer:
+        writer.add(names(60), photos)
+    held = unit([index.embedding(path) for path in names(60)])
+    pairs = np.argwhere(held @ held.T >= 0.995).tolist()
+    groups = index.near_duplicates(0.995)
+    group_of = {path: number for number, group in enumerate(groups) for path in group}
+    assert {(i, i + 50) for i in range(10)} <= {(i, j) for i, j in pairs}
+    assert all(group_of[names(60)[i]] == group_of[names(60)[j]] for i, j in pairs if i != j)
+    assert all(group == sorted(group) for group in groups)
+
+
+def test_photos_coded_around_different_axes_are_compared(tmp_path: Path) -> None:
+    parts = [photos_and_queries(300, 1, seed=seed)[0] for seed in (0, 1)]
+    parts[1][:5] = parts[0][:5]
+    segments = []
+    for number, part in enumerate(parts):
+        index = create(tmp_path / str(number))
+        with index.writer() as writer:
+            writer.add(names(300), part)
+        segments += index.segments
+    assert abs(segments[0].segment.axis @ segments[1].segment.axis) < 0.5
+    groups = duplicates.duplicate_groups(segments, 0.999)
+    assert sorted(groups) == [[(0, row), (1, row)] for row in range(5)]
+
+
+def test_all_pairs_of_equal_keys_come_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_PAIRS_AT_ONCE", 3)
+    keys = np.array([1, 1, 2, 5, 5, 5, 5, 5, 8, 9, 9], np.uint32)
+    batches = list(duplicates.pairs_of_equal(keys))
+    assert len(batches) > 2 and max(len(a) for a, _ in batches) == 4  # those of the first 5
+    found = [(int(i), int(j)) for a, b in batches for i, j in zip(a, b, strict=True)]
+    every = combinations(range(len(keys)), 2)
+    assert sorted(found) == [(i, j) for i, j in every if keys[i] == keys[j]]
 
 
 def test_deleted_photos_are_no_duplicates(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_repair_keeps_what_is_whole(tmp_path: Path, damage: str) -> None:
         with index.writer() as writer:
             writer.add(names(600)[start:end], photos[start:end])
     with index.writer() as writer:
-        writer.delete(names(600)[:7])
+        writer.delete(names(600)[:7] + names(600)[-3:])
     whole = index.search(query, k=600)
     large, small = (live.segment.file for live in index.segments)
     raw = small.read_bytes()
@@ -176,7 +176,7 @@ def test_repair_keeps_what_is_whole(tmp_path: Path, damage: str) -> None:
         small.unlink()
     else:
         small.write_bytes(raw[:-1] + (bytes([raw[-1] ^ 4]) if damage == "bit" else b""))
-    assert PhotoIndex.repair(tmp_path) == 100
+    assert PhotoIndex.repair(tmp_path) == 97
     repaired = PhotoIndex.open(tmp_path)
     assert repaired.paths() == names(600)[7:500]
     kept = dict(zip(whole.paths, whole.scores, strict=True))
@@ -428,6 +428,13 @@ def test_a_manifest_that_says_otherwise_than_its_segment_is_damaged(tmp_path: Pa
     rewrite_manifest(tmp_path / "index", manifest)
     with pytest.raises(PhotoIndexError, match=r"it has no cells.*manifest"):
         PhotoIndex.open(tmp_path / "index")
+    whole = json.loads((golden / "manifest.json").read_text())
+    for bits in (64, 128):  # of 64 bits that are scanned none are left for a scan after it
+        prescan = {"bits": bits, "candidates": candidates}
+        whole["segments"][0]["prescan"] = prescan
+        rewrite_manifest(tmp_path / "index", whole)
+        with pytest.raises(PhotoIndexError, match=f"the {bits} bits of its prescan"):
+            PhotoIndex.open(tmp_path / "index")
 
 
 def test_checksums_do_not_depend_on_how_much_is_read_at_once(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.index.segments import NO_TIME
-from tests.support.index_embeddings import F32, create, kernels, names, photos_and_queries
+from tests.support.index_embeddings import F32, create, filled, kernels, names, photos_and_queries
 
 pytestmark = pytest.mark.long
 
@@ -154,3 +156,26 @@ def test_a_photo_whose_time_is_not_known_is_of_no_time_however_early(gallery):
     directory, _, _, _ = gallery
     index = PhotoIndex.open(directory)
     assert index.count(RowFilter(after=NO_TIME)) == index.count(RowFilter(after=0)) == 11_880
+
+
+def test_filters_that_follow_each_other_count_what_passes_each(tmp_path: Path) -> None:
+    with create(tmp_path).writer() as writer:
+        paths = [*names(30, "a"), *names(30, "b")]
+        writer.add(paths, photos_and_queries(60, 1)[0], None, np.arange(60, dtype=np.int32))
+    index = PhotoIndex.open(tmp_path)
+    for folders, of_folders in ((), range(60)), (("a",), range(30)), (("b/",), range(30, 60)):
+        for after, before in product((None, 10, 40), (None, 20, 50)):
+            passing = range(0 if after is None else after, 60 if before is None else before)
+            expected = len({*of_folders} & {*passing})
+            assert index.count(RowFilter(folders, after, before)) == expected
+
+
+def test_the_last_eight_filters_are_kept_and_no_more(tmp_path: Path) -> None:
+    """Each holds a bit for every photo."""
+    (live,) = filled(tmp_path).segments
+    kernel = kernels()[0]
+    first = weakref.ref(live.filtered(RowFilter(after=0), kernel))
+    kept = [live.filtered(RowFilter(after=after), kernel) for after in range(1, 9)]
+    assert first() is None
+    for after, filtered in enumerate(kept, start=1):
+        assert live.filtered(RowFilter(after=after), kernel) is filtered

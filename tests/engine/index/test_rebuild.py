@@ -76,6 +76,15 @@ def test_a_rebuilt_index_is_coded_around_the_photos_it_holds_now(tmp_path: Path)
     assert live.segment.axis_photos == rebuilt.photos == 600
 
 
+def test_an_index_of_few_photos_is_rebuilt_as_it_was_written(tmp_path: Path) -> None:
+    """A mean of few says little of those that come later."""
+    with create(tmp_path).writer() as writer:
+        writer.add(names(20), photos_and_queries(20, 1)[0])
+    (before,) = (file.read_bytes() for file in tmp_path.glob("*.mcs"))
+    PhotoIndex.rebuild(tmp_path)
+    assert [file.read_bytes() for file in tmp_path.glob("*.mcs")] == [before]
+
+
 def test_a_lost_segment_is_named_when_an_index_is_rebuilt(tmp_path: Path) -> None:
     photos, _ = photos_and_queries(20, 1)
     with create(tmp_path).writer() as writer:

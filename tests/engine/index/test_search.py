@@ -6,14 +6,19 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index import PhotoIndex, RowFilter
+from mcad_mobile.engine.index.bit_weights import quantize_query
+from mcad_mobile.engine.index.codes import rotate
+from mcad_mobile.engine.index.search import scan
 from mcad_mobile.engine.index.segments import Segment
+from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
 from mcad_mobile.errors import PhotoIndexError
 from tests.support.index_embeddings import (
     F32,
@@ -262,6 +267,27 @@ def test_a_scan_with_tombstones_finds_what_exact_search_finds(
         assert [scores.get(p, s) for p, s in zip(hits.paths, hits.scores, strict=True)] == (
             hits.scores.tolist()
         )
+
+
+def test_a_prescan_passes_on_what_is_nearest_by_its_own_bits(build: Build) -> None:
+    """And no fewer photos than the scan is to pass on."""
+    photos, queries = photos_and_queries(400, 3, dim=128)
+    live = replace(build(photos).segments[0], candidates=CandidateCount(5.0, 0.0, 1.0))
+    columns = live.segment.columns
+    assert len(columns) == 2
+    for measured, passed_on in ((30, 50), (120, 120)):
+        prescan = Prescan(64, CandidateCount(measured / 10, 0.0, 1.0))
+        prescanned = replace(live, prescan=prescan)
+        for rotated in map(rotate, queries):
+            words, step = quantize_query(live.bit_weights, rotated)
+            passed, _ = ORACLE.nearest(columns[:1], words[:, :1], [range(400)], passed_on)
+            kept, distances = ORACLE.nearest(columns[:, passed], words, [range(passed_on)], 50)
+            for compiled in levels():
+                filtered = prescanned.filtered(RowFilter(), compiled)
+                found = scan(prescanned, filtered, rotated, 10, compiled)
+                assert found.places.tolist() == passed[kept].tolist()
+                assert found.distances is not None and found.step == step
+                assert found.distances.tolist() == distances.tolist()
 
 
 def test_results_come_from_all_segments(build: Build) -> None:

@@ -252,6 +252,18 @@ def test_compacting_keeps_results_and_drops_tombstones(tmp_path: Path) -> None:
     assert index.photos == 2900
 
 
+def test_compacting_a_single_segment_drops_its_tombstones(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    with index.writer() as writer:
+        writer.delete(names(1))
+    (live,) = index.segments
+    assert (live.segment.photos, index.photos) == (50, 49)
+    assert index.bytes_per_photo == sum(p.length for p in live.segment.parts.values()) / 49
+    index.compact()
+    assert [live.segment.photos for live in index.segments] == [49]
+    assert index.paths() == names(50)[1:]
+
+
 def test_photos_added_one_by_one_stay_in_few_segments_and_keep_their_scores(tmp_path: Path) -> None:
     photos, queries = photos_and_queries(300, 5)
     index = create(tmp_path)
