@@ -31,6 +31,7 @@ class ServedBundle:
         self.id = name
         self.bundle = bundle
         self.note: str | None = None
+        self._refused: str | None = None
         self.best: str | None = None
         self._runtime, self._threads, self._warn = runtime, threads, warn
         self._engines: dict[str, SearchEngine] = {}
@@ -95,12 +96,12 @@ class ServedBundle:
         served, `note` says why."""
         state = file_state(self.bundle.directory / MANIFEST)
         if state == self._loaded_state:
-            self.note = None
+            self.note = self._refused
             return None
         try:
             found = Bundle.load(self.bundle.directory)
         except McadError as error:
-            self.note = f"The one that was loaded is served still. {error.message}"
+            self.note = _served_still(error)
             return None
         if (found.student.image_sha256, found.dim) != self.student:
             self.note = (
@@ -112,14 +113,19 @@ class ServedBundle:
         return found
 
     def change_over(self, bundle: Bundle) -> None:
-        """Serve `bundle` from now on, and load its towers. Keep the old one if they do not load."""
+        """Serve `bundle` from now on, and load its towers. If they do not load, keep the old one;
+        `note` says why until the bundle is replaced again."""
         old = self.bundle, self._engines, self.best
-        self.bundle, self._engines, self.best = bundle, {}, None
+        self.bundle, self._engines, self.best, self._refused = bundle, {}, None, None
         try:
             self.engine()
-        except McadError:
+        except McadError as error:
             self.bundle, self._engines, self.best = old
-            raise
+            self.note = self._refused = _served_still(error)
+
+
+def _served_still(error: McadError) -> str:
+    return f"The one that was loaded is served still. {error.message}"
 
 
 def _name(engine: SearchEngine) -> str:

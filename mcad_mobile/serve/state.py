@@ -16,7 +16,7 @@ from mcad_mobile.base import VERSION, machine
 from mcad_mobile.base.machine import allowed_cores, lower_priority, process_memory
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.query import Part
-from mcad_mobile.errors import BenchError, McadError, MissingExtra, PhotoError, QueryError
+from mcad_mobile.errors import BenchError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex, Snapshot, path_id, path_text
@@ -72,10 +72,7 @@ class State:
             for bundle in self.bundles.values():
                 found = await self.run_on(self._files, bundle.find_replacement)
                 if found is not None:
-                    try:
-                        await self.run_on(self.engines, bundle.change_over, found)
-                    except McadError as error:
-                        bundle.note = f"The one that was loaded is served still. {error.message}"
+                    await self.run_on(self.engines, bundle.change_over, found)
             running = self.job is not None and self.job.running
             await asyncio.sleep(_FOLLOW_INDEXING_S if running else _FOLLOW_S)
 
