@@ -58,7 +58,7 @@ class ServedBundle:
             self._engines.setdefault(self.best, engine)
         name = rung or self.best or ""
         if name not in self._engines:
-            offered = {f"{r.runtime} {r.precision}": r for r in reversed(self.bundle.text.rungs)}
+            offered = {f"{r.runtime} {r.precision}": r for r in self.bundle.text.rungs}
             if name not in offered:
                 raise QueryError(
                     f"The bundle {self.id} has no text tower {name!r}.",

@@ -246,19 +246,7 @@ export class Grid {
       this.leave?.();
       return;
     }
-    this.focus(this.beside(step));
-  }
-
-  // A step up or down keeps its column, also from one part of the grid into the other.
-  beside(step) {
-    const place = this.current + step;
-    if (this.matches === null || Math.abs(step) < 2 || !Number.isFinite(step)) return place;
-    const { column } = this.at(this.current);
-    const was = this.current < this.matches;
-    const is = place < this.matches;
-    if (was && !is) return this.current >= (this.sureRows - 1) * this.columns ? this.matches + column : this.matches - 1;
-    if (!was && is) return Math.min((this.sureRows - 1) * this.columns + column, this.matches - 1);
-    return place;
+    this.focus(this.current + step);
   }
 
   click(event) {
