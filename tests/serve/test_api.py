@@ -132,8 +132,9 @@ def test_days_are_those_that_the_camera_wrote(served: Server) -> None:
         answer = served.search(*parts, filter=days)
         assert [hit["name"] for hit in answer["hits"]] == ["lying.jpg"]
     for other in ({"before": "2023-05-05"}, {"after": "2023-05-07"}):
-        hits = served.search(filter=other, limit=1000)["hits"]
-        assert "lying.jpg" not in [hit["name"] for hit in hits]
+        for parts in ([], [{"text": "a dog"}]):
+            hits = served.search(*parts, filter=other, limit=1000)["hits"]
+            assert "lying.jpg" not in [hit["name"] for hit in hits]
 
 
 def test_a_comparison_marks_differences(served: Server) -> None:
@@ -219,6 +220,9 @@ def check(document: Any, schema: Any, answer: Any) -> None:
         ({"parts": [{"text": "   "}]}, "is empty"),
         ({"parts": [{"text": "a", "photo": "b"}]}, "one of text, photo and upload"),
         ({"parts": [{"text": "a", "weight": 0}]}, "weight of 0"),
+        ({"parts": [{"text": "a", "weight": 10.5}]}, "parts[0].weight"),
+        ({"parts": [{"text": "a", "weight": -10.5}]}, "parts[0].weight"),
+        ({"parts": [{"text": "a"}] * 17}, "parts"),
         ({"parts": [{"photo": "00000000000000000000"}]}, "No index holds"),
         ({"parts": [{"upload": "0000"}]}, "no uploaded photo"),
         ({"parts": [{"text": "a"}, {"text": "a", "weight": -1}]}, "cancel out"),
@@ -237,3 +241,11 @@ def test_a_wrong_request_gets_a_reason(
 ) -> None:
     answer = served.post("/api/search", document, status=422)
     assert message in f"{answer['error']} {answer['hint']}"
+
+
+def test_a_comparison_has_words_and_at_most_200_photos_a_side(served: Server) -> None:
+    sides = {"left": {}, "right": {}}
+    for wrong in ({"parts": []}, {"parts": [{"text": "a"}], "limit": 201}):
+        served.post("/api/compare", {**sides, **wrong}, status=422)
+    right = {"parts": [{"text": "a", "weight": -10}] * 16, "limit": 200}
+    assert served.post("/api/compare", {**sides, **right})["shared"]

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +29,7 @@ from mcad_mobile.serve.records import Filter
 
 NAMES = st.text("ab", min_size=1, max_size=2)
 PATHS = st.lists(st.lists(NAMES, min_size=1, max_size=4), max_size=12).map(
-    lambda found: sorted({"/" + "/".join(["top", *parts]) + ".jpg" for parts in found})
+    lambda found: sorted({"/" + "/".join(parts) + ".jpg" for parts in found})
 )
 
 
@@ -44,14 +46,17 @@ def test_a_folder_holds_what_lies_below_it(paths: list[str]) -> None:
     made = catalog(paths)
     parents = {str(parent) for path in paths for parent in Path(path).parents}
     for folder in made.folders.values():
-        below = [n for n, path in enumerate(paths) if path.startswith(f"{folder.path}/")]
+        below = [
+            n for n, path in enumerate(paths) if path.startswith(f"{folder.path.rstrip('/')}/")
+        ]
         assert list(folder.rows) == below
         assert folder.path in parents
         assert rows(made, Filter(folder=path_id(folder.path))) == below
     if paths:
         first, *_ = made.folders.values()
         assert len(first.rows) == len(paths)
-        assert first.depth == 0
+        for folder in made.folders.values():
+            assert folder.depth == len(Path(folder.path).relative_to(first.path).parts)
 
 
 def test_ids_are_of_paths_of_any_bytes() -> None:
@@ -61,9 +66,21 @@ def test_ids_are_of_paths_of_any_bytes() -> None:
     assert made.row_of[path_id(strange)] == 1
 
 
+@pytest.fixture(params=["UTC", "Asia/Tokyo"])
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("zone")
 def test_days_are_counted_whole() -> None:
-    noons = [moment(f"2024-02-{d}T12:00") for d in (28, 29)]
-    made = catalog(["/a", "/b", "/c", "/d"], [*noons, moment("2024-03-01"), NO_TIME])
+    times = ("2024-02-28T12:00", "2024-02-29T23:59", "2024-03-01")
+    made = catalog(["/a", "/b", "/c", "/d"], [*map(moment, times), NO_TIME])
+    assert made.days == ("2024-02-28", "2024-03-01")
+    assert catalog(["/a"]).days == ("", "")
     leap = datetime.date(2024, 2, 29)
     assert rows(made, Filter(after=leap)) == [1, 2]
     assert rows(made, Filter(before=leap)) == [0, 1]

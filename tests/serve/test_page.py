@@ -29,6 +29,8 @@ def test_what_is_typed_is_found(open_page: Open, served: Server) -> None:
     assert_soon(page, found(served, QUERY))
     score = served.search(QUERY)["hits"][0]["score"]
     expect(page.locator("#left .photo").first).to_contain_text(f"{score:.3f}")
+    page.locator("#left").get_by_label("Bundle and rung").select_option('["second","onnx fp32"]')
+    assert_soon(page, found(served, QUERY, bundle="second"))
 
 
 def test_all_photos_are_shown_alike_nearest_first(open_page: Open, served: Server) -> None:
@@ -55,13 +57,27 @@ def test_all_of_it_by_keyboard(open_page: Open, served: Server) -> None:
     press("ArrowDown")
     assert_focused(page, expected[0])
     expect(page.locator("#left .photo").first).to_have_css("outline-style", "solid")
-    press("End")
-    assert_focused(page, expected[-1])
-    press("Home")
+    columns = page.evaluate(
+        """() => new Set([...document.querySelectorAll("#left li")].map((item) =>
+        item.style.left)).size"""
+    )
+    for key, place in (
+        ("ArrowRight", 1),
+        ("ArrowDown", columns + 1),
+        ("ArrowLeft", columns),
+        ("ArrowUp", 0),
+        ("PageDown", -1),
+        ("PageUp", 0),
+        ("End", -1),
+        ("Home", 0),
+    ):
+        press(key)
+        assert_focused(page, expected[place])
     press("Enter")
     expect(page.locator("#viewer")).to_be_visible()
-    press("ArrowRight")
-    expect(page.locator("#name")).to_have_text(expected[1])
+    for key, place in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
+        press(key)
+        expect(page.locator("#name")).to_have_text(expected[place])
     press("Escape")
     expect(page.locator("#viewer")).to_be_hidden()
     assert_focused(page, expected[1])
@@ -78,7 +94,15 @@ def test_all_of_it_by_keyboard(open_page: Open, served: Server) -> None:
     expect(page.locator(".chip.against")).to_contain_text("snow")
     press("Escape")
     expect(page.locator(".chip")).to_have_count(0)
-    expect(page.locator("#left .headline")).to_have_text(f"{len(found(served, limit=1000))} photos")
+    newest = found(served, limit=1000)
+    expect(page.locator("#left .headline")).to_have_text(f"{len(newest)} photos")
+    press("ArrowDown")
+    assert_focused(page, newest[0])
+    press("x")
+    expect(page.locator(".chip.against")).to_contain_text(newest[0])
+    press("ArrowDown")
+    press("c")
+    expect(page.locator("#right .headline")).to_contain_text("both sides")
 
 
 def test_more_and_less_by_mouse(open_page: Open, served: Server) -> None:
@@ -100,6 +124,12 @@ def test_more_and_less_by_mouse(open_page: Open, served: Server) -> None:
     page.locator("#words").fill("snow")
     page.locator("#words").press("Enter")
     assert_soon(page, found(served, QUERY, {"text": "snow"}))
+    page.get_by_role("button", name="Remove").click()
+    for button, weight in (("Less like this", -1), ("More like this", 1)):
+        page.locator("#left .photo").filter(has_text=first["name"]).click()
+        page.get_by_role("dialog").get_by_role("button", name=button).click()
+        assert_soon(page, found(served, QUERY, {"photo": first["id"], "weight": weight}))
+        page.get_by_role("button", name="Remove").click()
 
 
 _CARRY = """([kind, name, data]) => {
@@ -298,7 +328,8 @@ def test_two_sides_are_marked_where_they_differ(
             elif hit["elsewhere"] == number:
                 expect(item.locator(".mark")).to_have_count(0)
             else:
-                expect(item.locator(".mark")).to_contain_text(str(hit["elsewhere"]))
+                arrow = "\u2191" if hit["elsewhere"] < number else "\u2193"
+                expect(item.locator(".mark")).to_contain_text(f"{arrow} {hit['elsewhere']}")
 
 
 def test_without_words_there_is_one_side_and_it_says_so(open_page: Open, served: Server) -> None:
@@ -420,3 +451,37 @@ def test_who_does_not_see_the_page_is_told(open_page: Open, served: Server) -> N
     item = page.get_by_role("listitem").first
     expect(item).to_have_attribute("aria-posinset", "1")
     expect(item).to_have_attribute("aria-setsize", str(answer["total"]))
+
+
+_JOB = {
+    **{"state": "running", "folder": "/home/me/Pictures", "done": 5, "total": 6000},
+    **{"photos_per_s": 12.5, "left_s": None, "message": "Why."},
+}
+_INDEX = {"photos": 1, "being_written": False, "folders_to_index": ["/p"], "note": None}
+
+
+def test_indexing_is_told_in_words(open_page: Open) -> None:
+    page = open_page()
+    told = "Indexing Pictures: 5 of 6,000 photos \u00b7 12.5 a second"
+    another = "Another process is indexing: 1 photo of it so far can be found."
+    for job, index, message, button in (
+        ({**_JOB, "total": 0}, {}, "Looking through Pictures\u2026", "Stop"),
+        (_JOB, {}, told, "Stop"),
+        ({**_JOB, "left_s": 89}, {}, f"{told} \u00b7 89 s left", "Stop"),
+        ({**_JOB, "left_s": 150}, {}, f"{told} \u00b7 3 min left", "Stop"),
+        ({**_JOB, "left_s": 7200}, {"note": "Gone."}, f"{told} \u00b7 2 h left", "Stop"),
+        ({**_JOB, "state": "done"}, {}, "Indexed Why.", "Index again"),
+        ({**_JOB, "state": "failed"}, {}, "Indexing failed: Why.", "Index again"),
+        ({**_JOB, "state": "stopped"}, {}, "Why.", "Index again"),
+        ({**_JOB, "state": "done"}, {"note": "Gone."}, "Gone.", "Index again"),
+        (None, {"being_written": True}, another, "Index again"),
+    ):
+        shown = page.evaluate(
+            """async (status) => {
+                const { Job } = await import("/static/job.js");
+                new Job(() => {}).draw(status);
+                return ["progress", "stop"].map((id) => document.getElementById(id).textContent);
+            }""",
+            {"job": job, "indexes": [{**_INDEX, **index}]},
+        )
+        assert shown == [message, button]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -23,7 +25,7 @@ from mcad_mobile.engine.photos.folder import Skipped
 from mcad_mobile.engine.query import Part
 from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import PhotoError, PhotoIndexError
-from mcad_mobile.serve import indexing, search
+from mcad_mobile.serve import indexing
 from mcad_mobile.serve import photos as thumbnails
 from mcad_mobile.serve.indexes import Catalog, Snapshot, day, path_id
 from mcad_mobile.serve.photos import Thumbnails, Uploads, file_state
@@ -31,6 +33,7 @@ from mcad_mobile.serve.records import Filter, Hit
 from mcad_mobile.serve.search import PreparedQuery, Searcher
 
 WORDS = (Part("a dog"),)
+pillow_heif.register_heif_opener()
 
 
 class Engine:
@@ -39,6 +42,7 @@ class Engine:
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = paths
         self.asked: list[int] = []
+        self.simulated = False
 
     def search_parts(
         self, index: Any, parts: Any, k: int, *, rows: RowFilter, exact: bool
@@ -51,7 +55,7 @@ class Engine:
             if path not in own and path.startswith(tuple(rows.folders) or "")
         ]
         results = [Result(path, 1 - n / 1e5) for n, path in enumerate(inside[:k])]
-        return Found("a dog", results, {"total": 1.5}, truncated=False)
+        return Found("a dog", results, {"total": 1.5}, truncated=False, simulated=self.simulated)
 
 
 def asked(paths: Sequence[str], parts: tuple[Part, ...] = WORDS, **changes: Any) -> PreparedQuery:
@@ -122,13 +126,16 @@ def test_the_last_8_rankings_are_kept() -> None:
     assert one.engine.asked == [64, 64, 100]
 
 
-def test_no_more_than_so_many_are_ranked_and_all_are_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(search, "MOST_RESULTS", 80)
-    one, searcher = asked(paths_of(100)), Searcher()
-    last = searcher.answer(one, 64, 64)
-    assert (len(last.hits), last.total, last.photos) == (16, 80, 100)
+def test_ten_thousand_are_ranked_and_all_are_counted() -> None:
+    last = Searcher().answer(asked(paths_of(10_005)), 9_984, 64)
+    assert (len(last.hits), last.total, last.photos) == (16, 10_000, 10_005)
+
+
+def test_a_simulated_time_is_not_told() -> None:
+    one = asked(paths_of(3))
+    one.engine.simulated = True
+    found = Searcher().answer(one, 0, 64)
+    assert (found.simulated, found.ms, len(found.hits)) == (True, None, 3)
 
 
 def test_a_photo_of_the_query_is_not_counted_and_words_that_are_its_path_change_nothing() -> None:
@@ -274,6 +281,40 @@ def test_the_time_left_is_told_after_a_second(
     assert told == [(0.0, None), (10.0, None), (2.5, 8.0)]
 
 
+def test_a_run_that_is_stopped_keeps_its_last_photos_and_begins_no_other_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun, last_commit, committed, priorities = threading.Event(), threading.Event(), [], []
+
+    def sync(engine: Any, index: Any, folder: Path, progress: Progress, **_: bool) -> SyncResult:
+        priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        begun.set()
+        try:
+            while True:
+                progress("photos", 3, 9)
+        finally:
+            last_commit.wait(10)
+            committed.append(folder)
+
+    monkeypatch.setattr(indexing, "sync_folder", sync)
+    for name in ("SearchEngine", "open_index"):
+        monkeypatch.setattr(indexing, name, lambda *arguments, **options: None)
+    bundle: Any = SimpleNamespace(bundle=None)
+    index: Any = SimpleNamespace(id="i", directory=tmp_path)
+    job = indexing.IndexingJob(bundle, index, [tmp_path / "a", tmp_path / "b"])
+    assert begun.wait(10)
+    job.stop()
+    assert job.running and job.info().state == "running"
+    threading.Timer(0.02, last_commit.set).start()
+    job.stop(10)
+    info = job.info()
+    assert (job.running, info.state, info.left_s) == (False, "stopped", None)
+    assert (info.done, info.total) == (3, 9) and "kept" in info.message
+    assert committed == [tmp_path / "a"]
+    if sys.platform == "linux":  # searches come first
+        assert priorities[0] >= min(os.getpriority(os.PRIO_PROCESS, 0) + 1, 19)
+
+
 def test_thumbnails_are_pruned_as_they_grow_and_used_ones_once_a_day(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +327,9 @@ def test_thumbnails_are_pruned_as_they_grow_and_used_ones_once_a_day(
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
     assert held.find(path, f"{tag}0") is None  # of another state
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thumbnails, "THUMBNAIL_PX", 100)
+        assert held.find(path, tag) is None  # of another size
     monkeypatch.setattr(thumbnails, "KEPT_BYTES", 8 * len(content))
     assert not held.needs_pruning
     monkeypatch.setattr(thumbnails, "KEPT_BYTES", 8 * len(content) - 8)
@@ -304,7 +348,46 @@ def test_thumbnails_are_pruned_as_they_grow_and_used_ones_once_a_day(
         assert file.exists() == left
 
 
-@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp")])
+def test_a_thumbnail_is_stored_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    held, path = Thumbnails(), str(tmp_path / "plain.png")
+    Image.new("RGB", (9, 9)).save(path)  # its thumbnail is smaller than a file's buffer
+    named: list[bytes] = []
+
+    def refuse(partial: Path, target: Path) -> None:
+        named.append(partial.read_bytes())
+        raise OSError("The disk is full.")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    assert held.make(path, "tag") == named.pop()
+    assert [file for file in (tmp_path / "cache").rglob("*") if file.is_file()] == []
+    assert not held.has(path, "tag")
+
+
+def test_a_file_that_has_changed_in_any_way_is_in_another_state(tmp_path: Path) -> None:
+    file, other = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    states = set()
+    for place, content, changed in (
+        (file, b"abc", 10**18),
+        (file, b"abd", 10**18 + 1),  # a nanosecond later
+        (file, b"abcd", 10**18 + 1),
+        (other, b"abcd", 10**18 + 1),  # which takes the other's place
+    ):
+        place.write_bytes(content)
+        os.utime(place, ns=(changed, changed))
+        other.exists() and other.replace(file)
+        assert file_state(file) == file_state(str(file)) is not None
+        states.add(file_state(file))
+    assert len(states) == 4
+    assert file_state(other) is None and file_state("a\0.jpg") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp"), ("HEIF", ".heic")],
+)
 def test_an_upload_is_known_by_its_bytes(kind: str, suffix: str) -> None:
     uploads = Uploads()
     with uploads.spool() as file:

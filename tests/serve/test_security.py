@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import io
 import json
@@ -10,6 +11,7 @@ import struct
 import tempfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -17,9 +19,10 @@ from PIL import Image
 from mcad_mobile.serve.indexes import path_id
 from mcad_mobile.serve.operations import REQUEST_BYTES
 from mcad_mobile.serve.photos import UPLOAD_BYTES
-from mcad_mobile.serve.security import HEADERS
+from mcad_mobile.serve.security import HEADERS, Guard
 from tests.support.servers import Server
 
+_JSON = "application/json"
 PATHS = ("/", "/api/status", "/openapi.json", "/static/app.js", "/nowhere")
 
 
@@ -41,6 +44,7 @@ def test_a_foreign_host_header_is_refused(served: Server, path: str, host: str) 
     assert status == 421
     assert b"mcad" not in body
     assert dict(HEADERS).items() <= headers.items()
+    assert headers["connection"] == "close"  # else a body would be the next request
 
 
 def test_two_host_headers_are_refused(served: Server) -> None:
@@ -79,9 +83,14 @@ def test_a_request_embedded_by_another_site_is_refused(
     served: Server, site: str, path: str
 ) -> None:
     """An image, a frame or a script of ours on a page of theirs: no Origin is sent for these."""
-    for kind in ("image", "script", "iframe"):
-        status, _, _ = served.request("GET", path, sec_fetch_site=site, sec_fetch_dest=kind)
-        assert status == 403
+    for kind, mode in (
+        ("image", "no-cors"),
+        ("script", "cors"),
+        ("iframe", "navigate"),
+        ("document", "no-cors"),
+    ):
+        headers = {"sec_fetch_site": site, "sec_fetch_dest": kind, "sec_fetch_mode": mode}
+        assert served.request("GET", path, **headers)[0] == 403
 
 
 def test_a_link_from_elsewhere_may_open_the_page_and_nothing_else(served: Server) -> None:
@@ -92,11 +101,30 @@ def test_a_link_from_elsewhere_may_open_the_page_and_nothing_else(served: Server
     assert served.request("POST", "/api/indexing", b"{}", **page)[0] == 403
 
 
+@pytest.mark.parametrize(("port", "answered"), [(80, True), (8080, False)])
+def test_port_80_is_the_one_that_browsers_leave_out(port: int, answered: bool) -> None:
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    for name in (b"127.0.0.1", b"localhost"):
+        headers = [(b"host", name), (b"origin", b"http://" + name)]
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": headers}
+        asyncio.run(Guard(app, port)(scope, asyncio.Event().wait, send))
+        assert (sent[0]["status"] == 200) == answered
+        del sent[:]
+
+
 def test_a_form_of_another_page_cannot_be_a_request(served: Server) -> None:
     """What a browser sends without asking first: text, or fields of a form."""
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
         body = json.dumps({"parts": [{"text": "a dog"}]}).encode()
-        assert served.request("POST", "/api/search", body, content_type=kind)[0] == 415
+        status, headers, _ = served.request("POST", "/api/search", body, content_type=kind)
+        assert (status, headers["connection"]) == (415, "close")
 
 
 def test_no_answer_to_a_preflight_lets_another_page_in(served: Server) -> None:
@@ -175,8 +203,11 @@ def test_an_upload_without_content_length_is_cut(served: Server) -> None:
 
 
 def test_a_request_may_not_be_large(served: Server) -> None:
-    body = b" " * (REQUEST_BYTES + 1)
-    assert served.request("POST", "/api/search", body, content_type="application/json")[0] == 413
+    for size, expected in ((REQUEST_BYTES, 200), (REQUEST_BYTES + 1, 413)):
+        for kind in (bytes, lambda body: iter([body])):  # without a length, it is sent in chunks
+            body = kind(b"{}".ljust(size))
+            status, *_ = served.request("POST", "/api/search", body, content_type=_JSON)
+            assert status == expected
 
 
 @pytest.mark.parametrize(

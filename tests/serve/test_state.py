@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
+from msgspec.structs import replace
+from PIL import Image
 
+from mcad_mobile.base import VERSION
 from mcad_mobile.base.machine import Memory
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index, default_index
 from mcad_mobile.engine.sync import sync_folder
-from mcad_mobile.errors import MemoryUnavailable, PhotoIndexError, QueryError
+from mcad_mobile.errors import MemoryUnavailable, PhotoError, PhotoIndexError, QueryError
 from mcad_mobile.serve import records
 from mcad_mobile.serve import state as serving
 from mcad_mobile.serve.indexes import path_id
-from mcad_mobile.serve.run import open_state
+from mcad_mobile.serve.run import create_app, open_state
 from mcad_mobile.serve.state import State
-from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
 
 Part = records.Part
 
@@ -46,6 +53,45 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
     made = open_state(bundles, indexes, [tmp_path / "photos-0"])
     yield made
     made.close()
+
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def in_process(state: State, requests: Callable[..., Awaitable[None]]) -> None:
+    """Run a function, which is given one that asks the server and returns status, headers and
+    body; a request whose sender has `left` is one that nobody waits for."""
+    app = create_app(state)
+
+    async def ask(
+        method: str, path: str, body: object = b"", *, left: bool = False, **headers: str
+    ) -> Answer:
+        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        headers = {"content_type": "application/json", **headers}
+        given = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
+        scope = {"type": "http", "method": method, "path": path, "headers": given}
+        coming = [{"type": "http.request", "body": content}]
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            if coming:
+                return coming.pop()
+            if not left:
+                await asyncio.Event().wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app({**scope, "query_string": b""}, receive, send)
+        found = {name.decode(): text.decode() for name, text in sent[0]["headers"]}
+        return sent[0]["status"], found, b"".join(message["body"] for message in sent[1:])
+
+    async def run() -> None:
+        async with app.router.lifespan_context(app):
+            await requests(ask)
+
+    asyncio.run(run())
 
 
 def path_in(state: State, index: str, row: int = 0) -> str:
@@ -93,6 +139,13 @@ def test_the_status_names_what_is_served(
         ("one", ["index-0", "index-1"]),
         ("two", ["index-2"]),
     ]
+    one = status.bundles[0]
+    assert (one.target, one.student, one.path) == ("cpu", "tiny", str(tmp_path / "one"))
+    assert status.version == VERSION
+    assert {index.id: (index.path, index.filled_by) for index in status.indexes} == {
+        f"index-{number}": (str(tmp_path / f"index-{number}"), ["onnx fp32 by CPU"])
+        for number in range(3)
+    }
     assert [(found.id, found.photos, found.generation) for found in status.indexes] == [
         ("index-0", 2, 2),
         ("index-1", 1, 2),
@@ -147,7 +200,12 @@ def test_thumbnails_are_made_ahead_while_nothing_else_is_done(
     Path(gone).unlink()
     there = path_in(state, "index-1")
     monkeypatch.setattr(state.thumbnails, "has", lambda path, tag: path == there)
-    monkeypatch.setattr(state.thumbnails, "make", lambda path, tag: made.append(path))
+
+    def make(path: str, tag: str) -> bytes:
+        made.append(path)
+        raise PhotoError("It is cut off.")  # and the next one is made all the same
+
+    monkeypatch.setattr(state.thumbnails, "make", make)
     now = [100.0]
     monkeypatch.setattr(serving, "time", SimpleNamespace(monotonic=lambda: now[0]))
     state.last_request = 99.4
@@ -176,16 +234,19 @@ def test_thumbnails_are_made_ahead_while_nothing_else_is_done(
 def test_engines_have_the_runtime_and_the_threads_that_were_asked_for(tmp_path: Path) -> None:
     bundle = make_tiny_bundle(tmp_path / "one")
     create_index(bundle, tmp_path / "index").close()
-    warned: list[str] = []
-    state = open_state(
-        [bundle], [tmp_path / "index"], runtime="onnx", threads=3, warn=warned.append
-    )
+    state = open_state([bundle], [tmp_path / "index"], runtime="onnx", threads=3)
     for rung in (None, "onnx fp32"):
         engine = state.bundle(None).engine(rung)
         assert (engine.threads, engine.runtime) == (3, "onnx")
     assert state.bundle(None).best == "onnx fp32"
     with pytest.raises(QueryError, match="no text tower 'onnx int8'"):
         state.bundle(None).engine("onnx int8")
+    state.close()
+    rungs = (text_rung_that_fails(bundle), *bundle.text.rungs)
+    broken = replace(bundle, text=replace(bundle.text, rungs=rungs))
+    warned: list[str] = []
+    state = open_state([broken], [tmp_path / "index"], warn=warned.append)
+    assert state.bundle(None).best == "onnx fp32" and "next rung is used" in warned[0]
     state.close()
 
 
@@ -204,3 +265,236 @@ def test_a_bundle_needs_an_index_of_its_student(tmp_path: Path) -> None:
     assert state.index("one.index").snapshot.index.photos == 0
     assert began <= state.last_request <= time.monotonic()
     state.close()
+
+
+def test_a_request_is_prepared_with_all_that_it_says(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, prepare = [], state.prepare_query
+
+    def note(side: records.Side, *about: Any) -> Any:
+        prepared.append(((side.bundle, side.rung, side.index), *about))
+        return prepare(side, *about)
+
+    monkeypatch.setattr(state, "prepare_query", note)
+    words = (Part(text="a dog", weight=2.0),)
+    wanted = records.Filter(folder=path_id(str(Path(path_in(state, "index-0")).parent)))
+    left, right = ({"bundle": "one", "index": f"index-{number}"} for number in (0, 0))
+
+    async def requests(ask: Any) -> None:
+        query = {"parts": words, "filter": wanted}
+        kind = {"content_type": "Application/JSON; charset=utf-8"}
+        first, headers, _ = await ask(
+            "POST", "/api/search", {**query, **left, "exact": True}, **kind
+        )
+        assert headers["cache-control"] == "no-store"
+        compared, *_ = await ask("POST", "/api/compare", {**query, "left": left, "right": right})
+        assert (first, compared) == (200, 200)
+
+    in_process(state, requests)
+    side = ("one", None, "index-0")
+    assert prepared == [(side, words, wanted, True), *[(side, words, wanted)] * 2]
+
+
+def test_a_query_whose_sender_has_gone_is_not_answered_if_it_had_to_wait(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered: list[object] = []
+    monkeypatch.setattr(state.searcher, "answer", lambda *about: answered.append(about))
+
+    async def requests(ask: Any) -> None:
+        hold = asyncio.Event()
+
+        async def first(pool: object, answer: Callable[[], object]) -> object:
+            await hold.wait()
+            return answer()
+
+        monkeypatch.setattr(state, "run_on", first)
+        asked = [
+            asyncio.ensure_future(ask("POST", "/api/search", {}, left=left))
+            for left in (False, True, False)
+        ]
+        await asyncio.sleep(0)
+        hold.set()
+        assert [(await each)[0] for each in asked] == [200, 499, 200]
+
+    in_process(state, requests)
+    assert len(answered) == 2
+
+
+def test_only_a_request_of_somebody_ends_the_rest_of_the_server(state: State) -> None:
+    """An open page polls the status."""
+
+    async def requests(ask: Any) -> None:
+        for path, counts in (("/api/status", False), ("/api/indexes/index-0/folders", True)):
+            state.last_request = 0.0
+            assert (await ask("GET", path))[0] == 200
+            assert (state.last_request > 0) == counts
+
+    in_process(state, requests)
+
+
+def test_photos_are_given_as_large_as_they_are_wanted_and_as_they_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    wide, odd = tmp_path / "wide.jpg", os.fsdecode(bytes(tmp_path) + b"/caf\xe9.jpg")
+    Image.new("RGB", (2000, 1000), "red").save(wide)
+    Path(odd).write_bytes(b"no photo")
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    with create_index(bundle, tmp_path / "index").writer() as writer:
+        writer.add([str(wide), odd], np.eye(64, dtype=np.float32)[:2])
+    state = open_state([bundle], [tmp_path / "index"])
+    sizes = {"thumbnail": (640, 320), "view": (1600, 800)}
+
+    async def requests(ask: Any) -> None:
+        place = "/api/indexes/index/photos/{}/{}"
+        for kind, size in sizes.items():
+            status, _, body = await ask("GET", place.format(path_id(str(wide)), kind))
+            assert (status, Image.open(io.BytesIO(body)).size) == (200, size)
+        (kept,) = (tmp_path / "cache").rglob("*.jpg")
+        kept.write_bytes(b"kept")
+        assert (await ask("GET", place.format(path_id(str(wide)), "thumbnail")))[2] == b"kept"
+        # Of a name that is no UTF-8, and so cannot be in JSON.
+        status, headers, body = await ask("GET", place.format(path_id(odd), "view"))
+        assert (status, headers["content-type"]) == (404, "application/json")
+        assert "caf?.jpg" in msgspec.json.decode(body)["error"]
+
+    in_process(state, requests)
+
+
+def test_an_upload_is_told_with_its_size_and_shown_small_and_upright(state: State) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # on its side
+    file = io.BytesIO()
+    Image.new("RGB", (2000, 1000), "red").save(file, "JPEG", exif=exif)
+
+    async def requests(ask: Any) -> None:
+        status, _, body = await ask("POST", "/api/uploads", file.getvalue())
+        told = msgspec.json.decode(body, type=records.Upload)
+        assert (status, told.width, told.height) == (201, 2000, 1000)
+        status, headers, small = await ask("GET", f"/api/uploads/{told.id}/thumbnail")
+        assert (status, headers["content-type"]) == (200, "image/jpeg")
+        assert headers["cache-control"] == "no-store"
+        image = Image.open(io.BytesIO(small))
+        assert image.size == (320, 640) and not image.getexif()
+        (part,) = state.prepare_query(
+            records.Side(), [Part(upload=told.id, weight=-0.5)], records.Filter()
+        ).parts
+        assert isinstance(part.content, Path) and part.content.read_bytes() == file.getvalue()
+        assert part.weight == -0.5
+
+    in_process(state, requests)
+
+
+def test_indexing_is_begun_where_it_was_asked_for_and_stopped(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[str, str]] = []
+    stopped: list[float] = []
+
+    class Job:
+        running = False
+
+        def __init__(self, bundle: Any, index: Any, folders: Any) -> None:
+            begun.append((bundle.id, index.id))
+
+        def stop(self, wait_s: float) -> None:
+            stopped.append(wait_s)
+
+        def info(self) -> records.JobInfo:
+            return records.JobInfo("running", "i", "f", 0, 0, 0.0, None, "", [])
+
+    monkeypatch.setattr(serving, "IndexingJob", Job)
+
+    async def requests(ask: Any) -> None:
+        assert (await ask("DELETE", "/api/indexing"))[0] == 404
+        for side, status in (
+            ({}, 202),
+            ({"bundle": "two"}, 202),
+            ({"index": "index-1"}, 202),
+            ({"bundle": "two", "index": "index-1"}, 409),  # of another student
+        ):
+            assert (await ask("POST", "/api/indexing", side))[0] == status
+        assert (await ask("DELETE", "/api/indexing"))[0] == 200
+        # A moment for its last commit, so that the answer is of its end.
+        assert stopped == [1.0]
+
+    in_process(state, requests)
+    assert begun == [("one", "index-0"), ("two", "index-2"), ("one", "index-1")]
+    assert len(stopped) == 2 and 1 < stopped[1] < 4  # as the server ends, in 5 seconds
+
+
+def test_what_changes_on_disk_is_looked_for_more_often_while_indexing(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pruned, naps, followed = [], [], []
+    needs = iter([False, True, False])
+    monkeypatch.setattr(type(state.thumbnails), "needs_pruning", property(lambda _: next(needs)))
+    monkeypatch.setattr(state.thumbnails, "prune", lambda: pruned.append(len(naps)))
+    for index in state.indexes.values():
+        monkeypatch.setattr(index, "follow", lambda index=index: followed.append(index.id))
+    job = SimpleNamespace(running=True, stop=lambda wait_s: None)
+    state.job = job  # type: ignore[assignment]
+
+    async def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        job.running = False
+        if len(naps) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(serving.asyncio, "sleep", sleep)
+
+    async def follow() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await state.follow()
+
+    asyncio.run(follow())
+    assert naps == [0.3, 1.0, 1.0]
+    assert pruned == [0, 1]  # as it starts, and when they have grown
+    assert followed == ["index-0", "index-1", "index-2"] * 3
+
+
+def test_why_a_new_bundle_is_not_served_is_told_until_it_is_replaced(state: State) -> None:
+    served = state.bundle("one")
+    old = served.bundle
+    (rung,) = old.text.rungs
+    npu = replace(rung, runtime="neuropilot", precision="w8a16")
+    replace(old, text=replace(old.text, rungs=(npu,))).save()
+
+    def follow() -> None:
+        found = served.find_replacement()
+        if found is not None:
+            served.change_over(found)
+
+    for _ in range(3):
+        follow()
+        assert "is served still" in (served.note or "")
+    assert served.engine().bundle is old and served.best == "onnx fp32"
+    simulated = replace(rung, runtime="qnn", precision="w8a16")
+    replace(old, text=replace(old.text, rungs=(simulated, npu, rung))).save()
+    for _ in range(2):
+        follow()
+        assert served.note is None and served.bundle is not old
+    assert [(info.simulated, info.best) for info in served.rungs()] == [
+        (True, False),
+        (False, False),
+        (False, True),
+    ]
+    assert [bool(info.why) for info in served.rungs()] == [False, True, False]
+
+
+def test_engines_answer_one_call_after_the_other(state: State) -> None:
+    """They are not thread-safe, and a bundle is also changed over to on their thread."""
+    steps: list[str] = []
+
+    def call() -> None:
+        steps.append("begin")
+        time.sleep(0.01)
+        steps.append("end")
+
+    async def calls() -> None:
+        await asyncio.gather(*(state.run_on(state.engines, call) for _ in range(3)))
+
+    asyncio.run(calls())
+    assert steps == ["begin", "end"] * 3

@@ -89,10 +89,12 @@ def test_the_last_uploads_are_kept_and_the_first_ones_dropped(photos: Path) -> N
             names.append(uploads.take(file)[0])
         uploads.get(names[0])  # what is used counts as new
     assert uploads.get(names[0]).path.read_bytes() == content
+    assert uploads.get(names[3]).path.exists()
     assert uploads.get(names[4]).size == len(content)
     for name in names[1:3]:
         with pytest.raises(QueryError, match="only the last"):
             uploads.get(name)
+    assert len(list(uploads.get(names[0]).path.parent.iterdir())) == 3
     uploads.close()
 
 
@@ -202,6 +204,20 @@ def test_a_photo_that_nobody_waits_for_is_not_decoded(
     asyncio.run(ask())
     assert sent[0]["status"] == (200 if waits else 499)
     assert len(kept(tmp_path / "cache")) == waits
+
+
+def test_a_server_takes_the_port_of_one_that_has_just_ended() -> None:
+    """Its connections, which it closed first, keep the port for a minute."""
+    before = take_port(0)
+    with socket.create_connection(before.getsockname()) as client:
+        connection, _ = before.accept()
+        connection.close()
+        assert client.recv(1) == b""
+    port = before.getsockname()[1]
+    before.close()
+    after = take_port(port)
+    assert after.getsockname() == ("127.0.0.1", port)
+    after.close()
 
 
 def test_an_answer_does_not_wait_for_its_head_to_be_acknowledged() -> None:
