@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.long
 
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+FAMILIES = ("cpu", "snapdragon", "dimensity")
 EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 
 
@@ -91,6 +93,33 @@ def test_what_is_made_for_another_platform_is_said_to_be(monkeypatch: pytest.Mon
     assert here["onnxruntime-qnn"].how_to_get == install_line("snapdragon")
     assert here["demo"].how_to_get == install_line("export,snapdragon,report")
     assert here["distill"].how_to_get == install_line("distill")
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("absent", "verbs"),
+    [
+        ("", set()),
+        ("torch", {"demo", "eval", "distill", *map("export --target {}".format, FAMILIES)}),
+        ("accelerate", {"distill"}),
+        ("pyarrow", {"embed, index --from", "embed --ray, distill --ray"}),
+        ("ray", {"embed --ray, distill --ray"}),
+    ],
+)
+def test_a_verb_works_where_all_is_there_that_its_extras_bring(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, absent: str, verbs: set[str]
+) -> None:
+    """An app needs tools of the system, too."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "version_of", lambda name: None if name == absent else "1.0")
+    found = {finding.tool: finding for finding in doctor.examine_verbs()}
+    lacking = {tool for tool, finding in found.items() if finding.version is None}
+    assert lacking == verbs | {"app, library"}
+    assert found["app, library"].how_to_get.startswith("apt install default-jdk-headless")
+    for tool in found.keys() - lacking:
+        assert (found[tool].version, found[tool].how_to_get) == ("works", "")
+    if "distill" in verbs:
+        assert found["distill"].how_to_get == install_line("distill")
 
 
 @pytest.mark.usefixtures("installed")

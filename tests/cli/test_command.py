@@ -218,6 +218,17 @@ def test_doctor_prints_what_works_what_is_there_and_how_to_get_the_rest(monkeypa
         "needed_for": "app",
         "how_to_get": "apt install maven",
     }
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    tested = CliRunner().invoke(app, ["doctor", "--bundle", str(bundle.directory), "--json"])
+    assert json.loads(tested.stdout)[4:] == [
+        {
+            "tool": f"{tower} tower onnx fp32",
+            "version": "cosine 1.0000 by CPU",
+            "needed_for": "search, index with tiny",
+            "how_to_get": "",
+        }
+        for tower in ("image", "text")
+    ]
 
 
 def test_chips_are_listed_under_what_their_bundles_hold():

@@ -8,13 +8,18 @@ import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from mcad_mobile.cli import search as verb
+from mcad_mobile.cli.command import app
 from mcad_mobile.cli.search import contact_sheet, write_contact_sheet
-from mcad_mobile.engine.engine import Found, Result
+from mcad_mobile.engine.engine import Found, Result, SearchEngine, create_index
 from mcad_mobile.errors import DiskError
+from tests.support.tiny_bundle import make_tiny_bundle
 
 
 class Page(HTMLParser):
@@ -37,7 +42,8 @@ class Page(HTMLParser):
 
 
 def found(*results: Result, **more) -> Found:
-    return Found("a <b>cat</b> & dog", list(results), {"total": 4.21}, truncated=False, **more)
+    more = {"truncated": False, **more}
+    return Found("a <b>cat</b> & dog", list(results), {"total": 4.21}, **more)
 
 
 @pytest.fixture
@@ -97,8 +103,40 @@ def test_a_photo_that_is_gone_has_its_name_and_nothing_found_is_a_page_too() -> 
 def test_words_that_were_not_read_are_told() -> None:
     page = Page(contact_sheet(found(unknown=("собака", "🐶"))))
     assert "No words to the student: собака, 🐶." in page.text
+    assert "longer than the student reads" not in page.text
+    assert "longer than the student reads" in contact_sheet(found(truncated=True))
 
 
 def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(DiskError, match=r"sheet\.html"):
         write_contact_sheet(found(), tmp_path / "missing" / "sheet.html")
+
+
+@pytest.mark.parametrize(
+    ("terminal", "opens", "asked", "told"),
+    [(True, True, 1, False), (True, False, 1, True), (False, True, 0, True)],
+)
+def test_the_page_is_opened_at_a_terminal_and_else_told_of(
+    photo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: bool,
+    opens: bool,
+    asked: int,
+    told: bool,
+) -> None:
+    bundle = make_tiny_bundle(photo.parent / "bundle")
+    index = create_index(bundle, photo.parent / "bundle.index")
+    SearchEngine(bundle).index_photos(index, [photo])
+    opened: list[str] = []
+    errors = io.StringIO()
+    streams = SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: terminal), stderr=errors)
+    monkeypatch.setattr(verb, "sys", streams)
+    monkeypatch.setattr(verb.webbrowser, "open", lambda page: opened.append(page) or opens)
+    sheet = photo.parent / "bundle.search.html"
+    words = ["search", "a dog", "-b", str(bundle.directory)]
+    assert CliRunner().invoke(app, words).exit_code == 0 and not sheet.exists()
+    shown = CliRunner().invoke(app, [*words, "--show"])
+    assert photo.name in shown.stdout
+    assert photo.as_uri() in sheet.read_text("utf-8")
+    assert opened == [sheet.as_uri()] * asked
+    assert errors.getvalue() == (f"The page is {sheet}\n" if told else "")

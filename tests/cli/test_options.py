@@ -19,9 +19,11 @@ from mcad_mobile.android import maven
 from mcad_mobile.android.app import BuiltApp
 from mcad_mobile.android.library import BuiltLibrary
 from mcad_mobile.android.parts import BuildOptions
+from mcad_mobile.android.signing import Key
 from mcad_mobile.bench.run import DeviceOptions, Workload
 from mcad_mobile.cli import bench, embed, index
 from mcad_mobile.cli.command import app
+from mcad_mobile.cli.output import warn
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.embed import run as embedding
 from mcad_mobile.embed.source import Source
@@ -228,7 +230,9 @@ PACKAGED = BuildOptions(
 )
 
 
-def test_an_app_is_built_as_was_asked_for(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_app_is_built_as_was_asked_for(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
 
     def build(*arguments: Any, **options: Any) -> BuiltApp:
@@ -249,9 +253,16 @@ def test_an_app_is_built_as_was_asked_for(bundle: Bundle, monkeypatch: pytest.Mo
     assert "Read the licence." in done.stderr
     mcad("app", "-b", bundle.directory, "-o", "demo.aab", "--aab", "--r8", "r8.jar", *OF_A_PACKAGE)
     whole = BuildOptions(**{**vars(PACKAGED), "r8": Path("r8.jar")})
+    keys = tmp_path / "keys"
+    keys.touch()
+    monkeypatch.setenv("MCAD_KEYSTORE_PASSWORD", "secret")
+    own = ("--keystore", keys, "--key-alias", "mine", "--json")
+    told = json.loads(mcad("app", "-b", bundle.directory, "-o", "demo.apk", *own).stdout)
+    assert (told["package"], told["signed_by"]) == ("demo.apk", str(keys))
     assert calls == [
         ((Path("demo.apk"), BuildOptions()), None, False),
         ((Path("demo.aab"), whole), None, True),
+        ((Path("demo.apk"), BuildOptions()), Key(keys, "mine"), False),
     ]
 
 
@@ -299,9 +310,9 @@ def test_the_server_has_the_bundles_indexes_and_folders_that_were_named(
         ([own], []),
         ([Path("i")], [photos.resolve()]),
     ]
-    assert [(given["runtime"], given["threads"]) for _, given in calls] == [
-        (None, 1),
-        ("onnx", 3),
+    assert [given for _, given in calls] == [
+        {"runtime": None, "threads": 1, "warn": warn},
+        {"runtime": "onnx", "threads": 3, "warn": warn},
     ]
     missing = mcad(*place, "--photos", photos / "none")
     assert "No folder at" in str(missing.exception)

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from mcad_mobile.bench import report as reports
 from mcad_mobile.bench.run import complete_document
-from mcad_mobile.cli import bench, demo, evaluate, index, search
+from mcad_mobile.cli import bench, demo, evaluate, index, report, search
 from mcad_mobile.cli import serve as serve_verb
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.output import warn
@@ -420,6 +420,16 @@ def test_a_bench_prints_writes_and_then_names_what_failed(
     del documents[1], failures[:]
     assert document(*place, "--report", tmp_path / "one.json") == documents[0]
     assert json.loads((tmp_path / "one.json").read_text()) == documents[0]
+    # Of a bundle that is at hand, the page also shows the towers.
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "html", lambda *of, bundle: f"{len(of)} of {bundle and bundle.name}")
+        page = tmp_path / "page.html"
+        for words, shown in (
+            (place, "1 of tiny"),
+            (("report", tmp_path / "one.json"), "1 of None"),
+        ):
+            mcad(*words, "--report" if words == place else "--out", page)
+            assert page.read_text() == shown
     # Where it cannot be written, nothing is measured.
     monkeypatch.setattr(bench, "measure", lambda *about: pytest.fail("it is measured"))
     for name, code in (("page.pdf", 2), ("one.json/page.md", 1), ("page.html", 1)):
@@ -564,7 +574,8 @@ def test_recall_is_told_both_ways_of_a_bundle_or_a_student(
 
     class Engine:
         def __init__(self, *about: Any, **options: Any) -> None:
-            assert about[0].name == "tiny" and options["runtime"] == "onnx"
+            assert about[0].name == "tiny"
+            assert options == {"runtime": "onnx", "threads": 2, "warn": warn}
 
         def embed_photo(self, path: Path) -> Any:
             number = int(path.stem)
@@ -593,7 +604,8 @@ def test_recall_is_told_both_ways_of_a_bundle_or_a_student(
         ),
     )
     place = ("eval", "--data", "d")
-    of_bundle = ("--bundle", bundle.directory, "--runtime", "onnx", "--split", "val")
+    of_bundle = ("--bundle", bundle.directory, "--runtime", "onnx", "--threads", 2)
+    of_bundle = (*of_bundle, "--split", "val")
     # A tie counts as a loss: the two photos come last among 8, their captions among 16.
     assert mcad(*place, *of_bundle).stdout.splitlines() == [
         "d val: 8 photos, 16 captions, mR 79.2",

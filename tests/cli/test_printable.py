@@ -58,6 +58,10 @@ def test_a_terminal_gets_the_colours_of_words_and_no_other_command(
     printed = capsys.readouterr().out
     assert printed.startswith("\x1b[32myes\x1b[0m \\x1b]0;owned")
     assert all(map(is_text, printed.replace("\x1b[32m", "").replace("\x1b[0m", "")))
+    for name, value in (("TERM", "dumb"), ("NO_COLOR", "1")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert output.coloured("yes", "green") == "yes"
 
 
 @pytest.fixture(scope="module")

@@ -103,6 +103,8 @@ def test_photos_may_have_equals_signs_in_their_names(bundle: Bundle, tmp_path: P
     shutil.copy(packaged_photos()[0], photo)
     assert search(bundle, "--like", str(photo))["query"] == str(photo)
     assert search(bundle, "--like", f"{photo}=0.5")["query"] == f"+0.5 {str(photo)!r}"
+    unlike = search(bundle, "a dog", "--unlike", f"{photo}=2", "--unlike", str(photo))
+    assert unlike["query"] == f"+1 'a dog' -2 {str(photo)!r} -1 {str(photo)!r}"
 
 
 @pytest.mark.parametrize(
@@ -152,8 +154,14 @@ def found(bundle: Bundle, *arguments: str) -> list[str]:
     return sorted(Path(result["path"]).name for result in results)
 
 
-def test_only_photos_of_a_folder_and_of_a_time_are_found(gallery: tuple[Bundle, Path]) -> None:
+def test_only_photos_of_a_folder_and_of_a_time_are_found(
+    gallery: tuple[Bundle, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     bundle, photos = gallery
+    monkeypatch.chdir(photos)
+    monkeypatch.setenv("HOME", str(photos))
+    for folder in ("sea", "~/sea", "city/../sea"):
+        assert found(bundle, "--in", folder) == ["1.jpg", "3.jpg"]
     assert found(bundle, "--in", str(photos / "sea")) == ["1.jpg", "3.jpg"]
     assert found(bundle, "--in", str(photos / "sea"), "--in", str(photos)) == [
         f"{number}.jpg" for number in range(4)

@@ -55,6 +55,7 @@ def export(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(pipeline, "export", run)
         monkeypatch.setattr(load, "load_student", Student)
+        monkeypatch.setattr(load, "load_with_text", Student)
         done = CliRunner().invoke(app, ["export", *map(str, options)])
         assert calls, f"{done.output}{done.exception}"
         return calls[0]
@@ -69,6 +70,9 @@ def test_a_target_alone_is_calibrated_on_32_packaged_photos(export, tmp_path):
     assert (request.cloud, request.precisions) == (None, None)
     assert options == ExportOptions(calibrate_on=[])
     assert (options.samples, options.simulated_inputs) == (32, 16)
+    other = ("--text", "multilingual", "--student", SHIPPED, "--dim", 64)
+    student, *_ = export("-t", "cpu", "-o", tmp_path / "c", *other)
+    assert student.asked == ("multilingual", SHIPPED, 64)
 
 
 def test_several_targets_have_folders_of_their_own_in_the_order_they_were_named(export, tmp_path):
