@@ -169,8 +169,8 @@ def root(
 
 
 def _with_own_paths(error: McadError, values: dict[str, Any]) -> McadError:
-    """Put this command's bundle, photos and index into the error's hint, and return the error."""
-    for name in ("bundle", "photos", "index"):
+    """Put this command's bundle and photos into the error's hint, and return the error."""
+    for name in ("bundle", "photos"):
         if isinstance(path := values.get(name), Path):
             error.hint = re.sub(rf"\b{name.upper()}\b", shlex.quote(str(path)), error.hint)
     return error
