@@ -17,6 +17,7 @@ import pytest
 from packaging.requirements import Requirement as Read
 from packaging.utils import canonicalize_name
 
+from mcad_mobile.android import downloads
 from mcad_mobile.base import machine, requirements
 from mcad_mobile.cli import doctor
 from mcad_mobile.errors import install_line
@@ -228,5 +229,11 @@ def test_make_installs_every_extra_but_that_of_benchmarks() -> None:
 )
 def test_doctor_tells_which_kernels_a_processor_gets(overflows, kernels, monkeypatch):
     monkeypatch.setattr("mcad_mobile.engine.towers.onnx.saturates", lambda: overflows)
-    (processor,) = (found for found in doctor.examine() if found.tool == "processor")
+    files = [
+        SimpleNamespace(name=name, present=present, runs_here=runs, needed_for="app", how_to_get="")
+        for name, present, runs in (("a", True, True), ("b", False, True), ("c", True, False))
+    ]
+    monkeypatch.setattr(downloads, "DOWNLOADS", files)
+    processor, *_, first, second = doctor.examine()
     assert processor.version == f"{machine.summary()}; {kernels}"
+    assert [(file.tool, file.version) for file in (first, second)] == [("a", "cached"), ("b", None)]

@@ -15,7 +15,7 @@ from mcad_mobile.cli import bench as verb
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError
-from tests.support.report_documents import measured
+from tests.support.report_documents import measured, parity_of_an_emulator
 from tests.support.tiny_bundle import make_tiny_bundle
 
 
@@ -116,6 +116,12 @@ def test_a_baseline_raises_the_number_of_runs(bench: Any, bundle: Bundle, tmp_pa
     assert bench.workload.repeats == 1
     bench(measured(total=2.5))
     assert bench.workload.repeats is None
+    before.write_text(json.dumps(complete_document(bundle, parity_of_an_emulator())))
+    del bench.workload
+    refused = bench(measured(total=2.5), "--baseline", before)
+    assert "no figure in common" in str(refused.exception)
+    assert not hasattr(bench, "workload")  # it is known before anything is measured
+    before.write_text(json.dumps(complete_document(bundle, measured(total=2.5))))
     worse = bench(measured(total=4.0), "--baseline", before)
     assert "whole search, median: 4.00 ms" in str(worse.exception)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mcad_mobile import __version__
-from mcad_mobile.cli import doctor
+from mcad_mobile.cli import command, doctor
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.doctor import Finding
 from mcad_mobile.data.packaged_photos import packaged_photos
@@ -105,12 +106,12 @@ def test_words_without_quotes_are_searched_for(places):
 
 def test_a_hint_names_the_paths_of_the_command(places, tmp_path):
     PhotoIndex.create(tmp_path / "my index", dim=64, student="other", student_sha256="1" * 64)
-    bundle = places / "build/older"
-    command = ["search", "dog", "--bundle", str(bundle), "--index", str(tmp_path / "my index")]
-    result = CliRunner().invoke(app, command)
-    assert isinstance(result.exception, PhotoIndexError)
-    assert f"--bundle {bundle}" in result.exception.hint
-    assert "BUNDLE" not in result.exception.hint
+    bundle = make_tiny_bundle(tmp_path / "my bundle").directory
+    more = ["--bundle", str(bundle), "--index", str(tmp_path / "my index")]
+    for words, photos in ((["search", "dog"], "PHOTOS"), (["index", str(places)], places)):
+        result = CliRunner().invoke(app, [*words, *more])
+        assert isinstance(result.exception, PhotoIndexError)
+        assert f"mcad-mobile index {photos} --bundle '{bundle}'" in result.exception.hint
 
 
 def test_a_photo_that_is_gone_is_dropped_by_the_command_that_is_shown(places, tmp_path):
@@ -141,6 +142,40 @@ def test_errors_are_json_on_standard_error_too(words, code, message):
     plain = run(*words)
     assert plain.returncode == code
     assert message in plain.stderr and not plain.stderr.startswith("{")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (BrokenPipeError(), 0, ""),  # `head` has seen enough
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "Free some space"),
+        (
+            PhotoError("It is cut off.", "Give another."),
+            1,
+            "error: It is cut off.\n  Give another.",
+        ),
+        (PhotoError("It is cut off."), 1, "error: It is cut off.\n"),
+    ],
+)
+def test_the_exit_code_says_how_a_command_ended(monkeypatch, capsys, error, code, told):
+    def end(**options):
+        raise error
+
+    monkeypatch.setattr(command, "app", end)
+    monkeypatch.setattr(sys, "argv", ["mcad-mobile"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out) == (code, "")
+    assert told in printed.err and bool(told) == bool(printed.err)
+
+
+def test_an_error_of_the_program_itself_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(command, "app", lambda **options: open("/nowhere"))  # noqa: PTH123, SIM115
+    monkeypatch.setattr(sys, "argv", ["mcad-mobile"])
+    with pytest.raises(FileNotFoundError):
+        command.main()
 
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])

@@ -273,9 +273,9 @@ def test_a_library_is_built_as_was_asked_for(
 
     def build(*arguments: Any, **options: Any) -> BuiltLibrary:
         calls.append((*arguments[1:], options.get("sample")))
-        return BuiltLibrary(
-            Path("a.aar"), 1_250_000, {}, (), Path("a.cdx.json"), options.get("sample")
-        )
+        coordinates = arguments[2] if isinstance(arguments[2], str) else None
+        made = (Path("a.aar"), 1_250_000, {}, (), Path("a.cdx.json"))
+        return BuiltLibrary(*made, options.get("sample"), coordinates)
 
     monkeypatch.setattr(android_library, "build_library", build)
     monkeypatch.setattr(maven, "build_maven", build)
@@ -284,13 +284,16 @@ def test_a_library_is_built_as_was_asked_for(
     assert "sample.apk: an app built from it" in done.stdout
     mcad("library", "-b", bundle.directory, "-o", "a.aar", "--own-photos", *OF_A_PACKAGE)
     mcad("library", "--maven", "m")
-    mcad("library", "--maven", "m", "--coordinates", "a:b:1", "--litert")
+    litert = ("library", "--maven", "m", "--coordinates", "a:b:1", "--litert")
+    assert "  Maven coordinates: a:b:1\n" in mcad(*litert).stdout
+    told = json.loads(mcad(*litert, "--json").stdout)
+    assert (told["archive"], told["coordinates"]) == ("a.aar", "a:b:1")
     own = BuildOptions(**{**vars(PACKAGED), "own_photos": True})
     assert calls == [
         (Path("a.aar"), BuildOptions(), Path("sample.apk")),
         (Path("a.aar"), own, None),
         (Path("m"), maven.COORDINATES, BuildOptions(), None),
-        (Path("m"), "a:b:1", BuildOptions(litert=True), None),
+        *[(Path("m"), "a:b:1", BuildOptions(litert=True), None)] * 2,
     ]
 
 

@@ -432,9 +432,14 @@ def test_a_bench_prints_writes_and_then_names_what_failed(
             assert page.read_text() == shown
     # Where it cannot be written, nothing is measured.
     monkeypatch.setattr(bench, "measure", lambda *about: pytest.fail("it is measured"))
-    for name, code in (("page.pdf", 2), ("one.json/page.md", 1), ("page.html", 1)):
+    for name, code, missing in (
+        ("page.pdf", 2, "none"),
+        ("one.json/page.md", 1, "none"),
+        ("page.html", 1, "jinja2"),
+        ("page.html", 1, "matplotlib"),
+    ):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(sys.modules, "jinja2", None)
+            patch.setitem(sys.modules, missing, None)
             assert mcad(*place, "--report", tmp_path / name).exit_code == code
     monkeypatch.setattr(bench, "measure", lambda *about: (documents, failures))
     # The same of results that are kept.

@@ -128,8 +128,9 @@ def test_a_cloud_compiles_for_the_phone_that_was_named(export, tmp_path, monkeyp
         ("SM8750", tmp_path / "b.aihub.json", None),
         ("SM8750", tmp_path / "b.aihub.json", "Galaxy S25"),
     ]
-    wrong = CliRunner().invoke(app, ["export", "-t", "cpu", "-o", "b", "--via", "aihub"])
-    assert wrong.exit_code == 2 and "Snapdragon chips" in wrong.output
+    for chip, via in (("cpu", "aihub"), ("SM8750", "cloud")):
+        wrong = CliRunner().invoke(app, ["export", "-t", chip, "-o", "b", "--via", via])
+        assert wrong.exit_code == 2 and "Snapdragon chips" in wrong.output
     assert not Path("b").exists()
 
 
