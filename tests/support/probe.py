@@ -27,7 +27,11 @@ _LANGUAGE = ("-Duser.language=ar", "-Duser.region=EG")
 
 
 class EngineError(Exception):
-    """The engine reported an error: `what` and `hint`."""
+    """The engine reported an error: `what` and `hint`, and the kind by which screens word it."""
+
+    def __init__(self, what: str, hint: str, kind: str | None = None) -> None:
+        super().__init__(what, hint)
+        self.kind = kind
 
 
 class Probe:
@@ -60,7 +64,7 @@ class Probe:
         answer = json.loads(line)["answer"]
         if isinstance(answer, dict) and "error" in answer:
             assert answer["hint"] != "unforeseen", answer["error"]
-            raise EngineError(answer["error"], answer["hint"])
+            raise EngineError(answer["error"], answer["hint"], answer.get("kind"))
         return answer
 
     def arrays(self, action: str, **request: Any) -> NDArray[np.float32]:

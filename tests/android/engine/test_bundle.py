@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from onnx import numpy_helper
 from PIL import Image, ImageOps
 
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Parity, Tower
+from mcad_mobile.engine.towers.onnx import saturates
 from mcad_mobile.errors import BundleError
 from tests.support.probe import EngineError, variant
 from tests.support.tiny_bundle import AGREEMENTS, make_tiny_bundle, off_by
@@ -226,8 +228,8 @@ def test_xnnpack_is_tried_for_float_rungs_alone(probe, tiny, tmp_path):
     found = probe.ask(
         "choose_rung", bundle=variant(tiny, tmp_path / "b", image=tower), tower="image"
     )
-    # Which of the two: as this processor needs it.
-    assert found["provider"] in ("CPU", "EXACT_CPU") and found["skipped"] == []
+    assert found["provider"] == ("EXACT_CPU" if saturates() else "CPU")
+    assert found["skipped"] == []
 
 
 def test_an_npu_library_that_does_not_load_costs_one_rung(probe, tiny, tmp_path):
@@ -283,6 +285,44 @@ def test_a_rung_may_be_as_far_from_its_file_as_that_is_from_float(
     assert taken or f"cosine of {cosine:.4f}" in found["skipped"][0][1]
 
 
+def test_the_worst_of_the_golden_embeddings_decides(probe, tiny, tmp_path):
+    directory = tmp_path / "b"
+    directory.mkdir()
+    rung = off_by(tiny, directory, 0.9, None)
+    exact = np.load(tiny.path(tiny.image.rungs[0].expected))
+    exact[0] = np.load(directory / "off.npy")[0]  # the first alone
+    np.save(directory / "off.npy", exact)
+    rung = replace(rung, expected=FileRecord.of(directory, directory / "off.npy"))
+    image = replace(tiny.image, rungs=(rung, *tiny.image.rungs))
+    found = probe.ask("choose_rung", bundle=variant(tiny, directory, image=image), tower="image")
+    assert found["rung"] == "fp32"
+    assert "cosine of 0.9000" in found["skipped"][0][1]
+
+
+@pytest.mark.parametrize("damage", ["float64", "by columns", "longer"])
+def test_an_array_that_is_not_as_exported_is_refused(probe, tiny, tmp_path, damage):
+    directory, path = tmp_path / "b", tmp_path / "b" / "golden.npy"
+    directory.mkdir()
+    rung = tiny.image.rungs[0]
+    rows = np.load(tiny.path(rung.expected))
+    np.save(
+        path,
+        {"float64": rows.astype("<f8"), "by columns": np.asfortranarray(rows)}.get(damage, rows),
+    )
+    if damage == "longer":
+        path.write_bytes(path.read_bytes() + bytes(4))
+    rung = replace(rung, expected=FileRecord.of(directory, path))
+    other = variant(tiny, directory, image=replace(tiny.image, rungs=(rung,)))
+    with pytest.raises(EngineError, match=r"not a float32 or int32 array as numpy\.save writes it"):
+        probe.ask("choose_rung", bundle=other, tower="image")
+
+
+def test_a_tower_runs_on_as_many_threads_as_it_is_given(probe, tiny, tmp_path):
+    before = probe.threads
+    probe.ask("choose_rung", bundle=variant(tiny, tmp_path / "b"), tower="image", threads=16)
+    assert probe.threads > before + 10
+
+
 def test_a_tower_whose_self_test_cannot_run_is_closed(probe, tiny, tmp_path):
     """Each open session keeps its threads."""
     golden = tiny.image.golden
@@ -314,6 +354,57 @@ def test_exif_orientation_is_found(probe, tmp_path, suffix):
     photo = tmp_path / f"turned.{suffix}"
     Image.new("RGB", (40, 30), "teal").save(photo, exif=exif)
     assert probe.ask("orientation", photo=photo) == {"value": 6, "read": True}
+
+
+def tiff(value: int, order: str = ">", *, at: int = 8, entries: int = 2) -> bytes:
+    """The start of Exif data: a directory `at` that place, its second entry an orientation."""
+    head = (b"MM" if order == ">" else b"II") + struct.pack(f"{order}HI", 42, at)
+    maker = struct.pack(f"{order}HHII", 0x010F, 2, 4, 0)
+    orientation = struct.pack(f"{order}HHIHH", 0x0112, 3, 1, value, 0)
+    return head.ljust(at, b"\0") + struct.pack(f"{order}H", entries) + maker + orientation
+
+
+def jpeg(*segments: tuple[int, bytes]) -> bytes:
+    parts = [struct.pack(">BBH", 0xFF, kind, len(data) + 2) + data for kind, data in segments]
+    return b"\xff\xd8" + b"".join(parts) + b"\xff\xd9"
+
+
+def exif_jpeg(data: bytes) -> bytes:
+    return jpeg((0xE0, b"JFIF\0"), (0xE1, b"Exif\0\0" + data))
+
+
+def webp(*chunks: tuple[bytes, bytes]) -> bytes:
+    parts = [name + struct.pack("<I", len(d)) + d + b"\0" * (len(d) % 2) for name, d in chunks]
+    return b"RIFF\0\0\0\0WEBP" + b"".join(parts)
+
+
+XMP = (0xE1, b"http://ns.adobe.com/xap/1.0/\0<x/>")
+
+
+ORIENTATIONS = {
+    "by Apple": (exif_jpeg(tiff(6)), 6),
+    "by Canon": (exif_jpeg(tiff(6, "<")), 6),
+    "directory farther behind": (exif_jpeg(tiff(8, at=40)), 8),
+    "behind XMP": (jpeg(XMP, (0xE1, b"Exif\0\0" + tiff(6))), 6),
+    "behind fill bytes": (exif_jpeg(tiff(6)).replace(b"\xff\xe1", b"\xff\xff\xff\xe1"), 6),
+    "too small": (exif_jpeg(tiff(0)), 1),
+    "too large": (exif_jpeg(tiff(9)), 1),
+    "behind the pixels": (jpeg((0xDA, b"scan"), (0xE1, b"Exif\0\0" + tiff(6))), 1),
+    "directory cut off": (exif_jpeg(tiff(6)[:8]), 1),
+    "directory far outside": (exif_jpeg(b"MM\0\x2a\xff\xff\xff\xf0"), 1),
+    "entries cut off": (exif_jpeg(tiff(6, entries=500)[:-12]), 1),
+    "behind a chunk of odd length": (webp((b"ICCP", b"odd"), (b"EXIF", tiff(6))), 6),
+    "with a title in WebP": (webp((b"EXIF", b"Exif\0\0" + tiff(3))), 3),
+    "in a sound": (b"RIFF\0\0\0\0WAVE" + webp((b"EXIF", tiff(6)))[12:], 1),
+}
+
+
+@pytest.mark.parametrize("place", ORIENTATIONS)
+def test_an_orientation_is_found_wherever_it_may_stand(probe, tmp_path, place):
+    content, value = ORIENTATIONS[place]
+    photo = tmp_path / "photo"
+    photo.write_bytes(content)
+    assert probe.ask("orientation", photo=photo)["value"] == value
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

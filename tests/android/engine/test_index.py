@@ -78,13 +78,12 @@ class JavaIndex:
             "index_change",
             index=self.directory,
             dim=dim,
-            student=SHA,
             paths=list(paths),
             embeddings=saved(self._scratch / "rows.f32", rows),
             stamps=list(range(len(rows))),
             delete=list(delete),
             restamp=list(restamp),
-            **flags,
+            **{"student": SHA, **flags},
         )
 
 
@@ -247,6 +246,64 @@ def test_both_write_one_index_in_turn(java, probe):
             assert cosine(embeddings[path], row) > 0.9999
 
 
+def test_java_merges_the_segments_that_python_merges(java, tmp_path):
+    """So segments stay few, and an axis is computed anew as the index grows."""
+    pick, dim, known = random.Random(6), 8, 0
+    pythons = PhotoIndex.create(tmp_path / "python", dim=dim, student="tiny", student_sha256=SHA)
+    layouts = []
+    for count in (200, 60, 1, 10, 90, 30, 8, 300, 40, 3, 1400, 700, 100):
+        gone = pick.sample(names(known), known and pick.choice([0, known // 30, known // 6]))
+        paths, rows = names(known + count)[known:], unit(count, dim, seed=known)
+        known += count
+        java.change(paths, rows, delete=gone, dim=dim)
+        with pythons.writer() as writer:
+            writer.add(paths, rows)
+            writer.delete(gone)
+        for index in (PhotoIndex.open(java.directory), pythons):
+            lives = index.segments
+            layouts.append(
+                [(x.segment.photos, len(x.deleted), x.segment.axis_photos) for x in lives]
+            )
+    assert layouts[::2] == layouts[1::2]
+    assert max(map(len, layouts)) > 2
+    assert len({axis for layout in layouts for _, _, axis in layout}) > 2
+
+
+def test_times_of_photos_outlive_javas_changes(java):
+    dim, paths, rows = 64, names(60), unit(60, 64)
+    index = PhotoIndex.create(java.directory, dim=dim, student="tiny", student_sha256=SHA)
+    with index.writer() as writer:
+        writer.add(paths[:30], rows[:30], times=np.arange(100, 130, dtype=np.int32))
+    java.change(paths[30:40], rows[30:40], dim=dim, times=[*range(130, 140)])
+    java.change(restamp=[paths[3], paths[35]], dim=dim)
+    java.change(paths[40:], rows[40:], dim=dim)  # and all are merged
+    index = PhotoIndex.open(java.directory)
+    unknown = dict.fromkeys(paths[40:], -(2**31))
+    expected = dict(zip(paths, range(100, 140), strict=False)) | unknown
+    assert (len(index.segments), index.dates()) == (1, expected)
+
+
+def test_paths_of_any_letters_are_ordered_and_found_as_their_bytes(java, probe):
+    paths = ["\U0001f600.jpg", "\ufb00.jpg", "Füße/é.jpg", "Füße/e.jpg", "a", "a\udc80", "aé"]
+    ordered = sorted(paths, key=os.fsencode)
+    assert probe.ask("index_order", paths=paths) == ordered != sorted(paths)
+    java.change(paths, unit(len(paths), 64), dim=64)
+    for path in paths:
+        (found,) = java.search(unit(1, 64), k=9, among=[path])
+        assert found["paths"] == [path]
+
+
+def test_what_a_killed_writer_left_is_in_nobodys_way(java):
+    java.change(names(3), unit(3, 64), dim=64)
+    for name in ("segment-00000003.mcs", "manifest.json.tmp", "notes.txt"):
+        (java.directory / name).write_bytes(b"left")
+    java.change(names(5)[3:], unit(5, 64)[3:], dim=64)
+    assert java.read(verify=True)[0]["photos"] == 5
+    left = {file.name for file in java.directory.iterdir() if file.read_bytes() == b"left"}
+    assert left == {"notes.txt"}
+    assert not (java.directory / "manifest.json.tmp").exists()
+
+
 def test_java_writes_the_bytes_that_python_writes(java, tmp_path):
     """Without an axis no rounding differs but at the edge of a step; all else is equal."""
     photos = unit(100, 256)
@@ -295,6 +352,8 @@ def test_another_students_index_is_refused(java, probe):
     java.change(names(5), unit(5, 64), dim=64)
     with pytest.raises(EngineError, match="was built by student tiny"):
         java.change(names(5), unit(5, 128), dim=128)
+    with pytest.raises(EngineError, match="was built by student tiny"):
+        java.change(names(5), unit(5, 64), dim=64, student="cd" * 32)
 
 
 @pytest.mark.parametrize(

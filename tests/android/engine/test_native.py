@@ -141,6 +141,14 @@ def test_jni_functions_have_the_numbers_of_the_specification(tmp_path: Path) -> 
     gcc("-fsyntax-only", f"-I{include}", f"-I{include / 'linux'}", source)
 
 
+def test_kernels_of_another_version_than_the_engine_are_refused(java_classes, tmp_path) -> None:
+    source, library = tmp_path / "old.c", tmp_path / "old.so"
+    source.write_text("int Java_mcad_engine_base_NativeLibrary_layout(void) { return 5; }\n")
+    gcc(*COMPILE, source, "-o", library)
+    with pytest.raises(AssertionError, match="are of another version than the engine"):
+        kernel_probe(java_classes, library, ["arguments"])
+
+
 def test_wrong_arguments_are_refused_before_memory_is_used(java_classes, sanitized) -> None:
     library, environment = sanitized
     assert kernel_probe(java_classes, library, ["arguments"], **environment) == {"accepted": []}

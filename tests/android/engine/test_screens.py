@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from mcad_mobile.engine.engine import create_index
 from tests.support.probe import EngineError
@@ -190,6 +194,37 @@ def test_a_bitmap_to_be_embedded_stays_under_64_mib(probe, width, height, sampli
     found = probe.ask("reductions", width=width, height=height, side=1, pixels=2**24)
     assert found["sampling"] == sampling
     assert 4 * (width // sampling) * (height // sampling) <= 64 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "least"),
+    [
+        (512, 512, 32),
+        (511, 900, 32),
+        (900, 256, 32),
+        (255, 900, 32),
+        (128, 128, 32),
+        (127, 900, 32),
+    ],
+)
+def test_a_jpeg_is_reduced_as_pillow_does_it(probe, width, height, least):
+    file = io.BytesIO()
+    Image.new("L", (width, height)).save(file, "JPEG")
+    with Image.open(file) as photo:
+        photo.draft("L", (2 * least, 2 * least))
+        expected = round(width / photo.width)
+    sizes = {"width": width, "height": height, "pixels": 1}
+    assert probe.ask("reductions", **sizes, side=least)["reduction"] == expected
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 300_000])
+def test_a_photo_is_read_whole_whatever_size_the_phone_lists(probe, tmp_path, size):
+    file = tmp_path / "photo"
+    file.write_bytes(np.random.default_rng(size).bytes(size))
+    sha = hashlib.sha256(file.read_bytes()).hexdigest()
+    for listed in (0, size - 1, size, size + 1, 2**25, 2**25 + 1):
+        expected = {"kept": listed <= 2**25, "read": sha, "whole": sha}
+        assert probe.ask("photo_bytes", file=file, listed=listed) == expected
 
 
 def test_memory_is_told_also_where_the_kernel_does_not_add_it_up(probe, tmp_path):

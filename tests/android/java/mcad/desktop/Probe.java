@@ -1,6 +1,7 @@
 package mcad.desktop;
 
 import java.io.BufferedReader;
+import java.io.ByteArrayInputStream;
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStreamReader;
@@ -35,6 +36,7 @@ import mcad.engine.index.PhotoIndex;
 import mcad.engine.index.RowNumbers;
 import mcad.engine.index.Rows;
 import mcad.engine.photos.Exif;
+import mcad.engine.photos.PhotoBytes;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.engine.text.Tokenizer;
 import mcad.engine.towers.Ladder;
@@ -64,7 +66,7 @@ final class Probe {
         try {
             return answer(JsonFields.parse(line, "request", ""));
         } catch (McadException error) {
-            return JsonFields.of("error", error.message, "hint", error.hint);
+            return JsonFields.of("error", error.message, "hint", error.hint, "kind", error.kind.name());
         } catch (IllegalArgumentException error) {
             return JsonFields.of("error", error.getMessage(), "hint", "");
         } catch (IOException | RuntimeException | LinkageError error) {
@@ -90,6 +92,8 @@ final class Probe {
                 Path turned = Paths.get(request.string("photo"));
                 return JsonFields.of("value", Exif.orientation(Files.newInputStream(turned)), "read",
                     Exif.isRead(Files.newInputStream(turned)));
+            case "photo_bytes":
+                return photoBytes(request);
             case "upright":
                 int stored = request.integer("orientation", 1, 8);
                 return JsonFields.of("degrees", Exif.degrees(stored), "mirrored", Exif.mirrored(stored));
@@ -121,6 +125,10 @@ final class Probe {
                 List<float[]> sample = SearchBenchmark.read(request.string("sample"), request.integer("dim", 1, 4096));
                 return IndexProbe.tunings(sample.subList(1, sample.size()), sample.get(0),
                     request.list("photos", Long.class), request.integer("cells", 1, 256));
+            case "index_order":
+                List<String> paths = new ArrayList<>(request.list("paths", String.class));
+                paths.sort(Membership::order);
+                return paths;
             case "index_old_rows":
                 return oldRows(request);
             case "index_second_writer":
@@ -291,7 +299,19 @@ final class Probe {
         int width = request.integer("width", 1, 1 << 30);
         int height = request.integer("height", 1, 1 << 30);
         return JsonFields.of("display", PhotoDecoder.displayReduction(width, height, request.integer("side", 1, 1 << 20)),
-            "sampling", PhotoDecoder.sampling(width, height, request.integer("pixels")));
+            "sampling", PhotoDecoder.sampling(width, height, request.integer("pixels")), "reduction",
+            PhotoDecoder.reduction(width, height, request.integer("side", 0, 1 << 20)));
+    }
+
+    /** The bytes of a file as a photo's are read that is listed with so many, and whether they are kept. */
+    private static Object photoBytes(JsonFields request) throws IOException {
+        PhotoDecoder.Source file = () -> Files.newInputStream(Paths.get(request.string("file")));
+        PhotoDecoder.Source read = PhotoBytes.of(file, request.integer("listed"));
+        ByteBuffer whole = PhotoBytes.whole(read);
+        byte[] bytes = new byte[whole.remaining()];
+        whole.get(bytes);
+        return JsonFields.of("kept", read != file, "read", Bundle.sha256(read.open()), "whole",
+            Bundle.sha256(new ByteArrayInputStream(bytes)));
     }
 
     private static Object indexRead(JsonFields request) throws IOException {
@@ -375,9 +395,11 @@ final class Probe {
             }
             List<String> paths = request.list("paths", String.class);
             List<Long> stamps = request.list("stamps", Long.class);
+            List<Long> times = request.has("times") ? request.list("times", Long.class) : Collections.emptyList();
             int at = 0;
             for (float[] embedding : SearchBenchmark.read(request.string("embeddings"), dim)) {
-                writer.add(paths.get(at), embedding, stamps.get(at).intValue(), 7);
+                int time = times.isEmpty() ? Integer.MIN_VALUE : times.get(at).intValue();
+                writer.add(paths.get(at), embedding, stamps.get(at).intValue(), 7, time);
                 at++;
             }
             for (String path : request.list("delete", String.class)) {
