@@ -177,6 +177,29 @@ def test_a_folder_that_is_left_out_is_neither_found_nor_indexed(app, albums):
     assert len(app.indexed()) == 33
 
 
+def test_another_choice_of_folders_holds_before_the_next_run(app, albums):
+    app.index()
+    app.ask("choose_folders", only=False, names=["Pictures/Screenshots"])
+    assert found(app) == files(albums, "DCIM/Camera") | {"lying about.png"}
+    app.ask("choose_folders", only=True, names=["Pictures/Screenshots"])
+    assert found(app) == files(albums, "Pictures/Screenshots")
+
+
+def test_the_latest_photos_come_first_without_those_that_are_left_out(app, albums):
+    ordered = sorted(albums.taken, key=albums.taken.__getitem__, reverse=True)
+    camera = [file for file in ordered if "/DCIM/Camera/" in file]
+
+    def recent(**request) -> list[str]:
+        photos = albums.volumes["external_primary"]
+        return [photos[path.split("/")[-1]] for path in app.ask("recent", **request)]
+
+    assert recent(most=3) == ordered[:3]
+    assert recent(most=50, folders=["DCIM/Camera"]) == camera
+    assert recent(most=50, until_ms=1_000_004) == ordered[-4:]
+    app.ask("choose_folders", only=False, names=["DCIM/Camera"])
+    assert recent(most=50) == [file for file in ordered if file not in camera]
+
+
 def test_some_folders_alone_are_indexed(app, albums):
     assert app.ask("choose_folders", only=True, names=["DCIM/Camera"])
     outcome = app.index()
@@ -228,9 +251,10 @@ def test_a_folder_is_named_alike_by_old_and_new_phones(probe, relative_path, dat
 
 
 def test_albums_have_short_names_where_they_differ(probe):
-    folders = {"DCIM/Camera": 9, "Pictures/Trip": 12, "Download/Trip": 1, "": 3}
+    folders = {"DCIM/Camera": 9, "Zoo/Ant": 9, "Pictures/Trip": 12, "Download/Trip": 1, "": 3}
     assert probe.ask("albums", folders=folders) == [
         ["Pictures/Trip", "Pictures/Trip", 12],
+        ["Zoo/Ant", "Ant", 9],
         ["DCIM/Camera", "Camera", 9],
         ["", "/", 3],
         ["Download/Trip", "Download/Trip", 1],

@@ -111,6 +111,7 @@ def test_photos_come_change_and_go(phone):
     os.utime(phone.photos / "c.png", (2, 2))
     assert phone.run()["added"] == 0  # merged segments know what is in the files, too
     assert len(list(phone.directory.glob("*.mcs"))) == 1
+    assert open_index(phone.bundle, phone.directory).filled_by == ("onnx fp32 by CPU",)
 
 
 def test_broken_photos_are_counted_and_stop_no_other(phone):
@@ -210,11 +211,15 @@ def test_an_index_that_cannot_be_read_is_built_again(phone):
     phone.take("a.png", "b.png")
     phone.run()
     manifest = phone.directory / "manifest.json"
+    names = {file.name for file in phone.directory.glob("segment-*.mcs")}
     for damage in ("{}", '{"crc32": "', ""):
         manifest.write_text(damage)
         outcome = phone.run()
         assert (outcome["added"], outcome["photos"], outcome["finished"]) == (2, 2, True)
         assert phone.indexed() == ["a.png", "b.png"]
+        (segment,) = phone.directory.glob("segment-*.mcs")
+        assert segment.name not in names  # a search may still have the one of before open
+        names.add(segment.name)
     (segment,) = phone.directory.glob("segment-*.mcs")
     segment.write_bytes(segment.read_bytes()[:-1])
     assert phone.run()["added"] == 2

@@ -56,6 +56,7 @@ def test_an_app_searches_its_own_photos_without_access_to_the_phone_s(own, tmp_p
     paint(tmp_path / "own" / "red.png", "red")
     paint(tmp_path / "own" / "trips" / "2026" / "blue.JPG", "blue")
     (tmp_path / "own" / "notes.txt").write_text("no photo")
+    (tmp_path / "own" / "album.png").mkdir()
     outcome = own.index()
     assert (outcome["added"], outcome["skipped"]) == (2, 0)
     assert own.indexed() == ["red.png", "trips/2026/blue.JPG"]

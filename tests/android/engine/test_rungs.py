@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
 
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung
+from mcad_mobile.engine.towers.onnx import EXACT_KERNELS
 from tests.android.engine.test_search import NAMES
 from tests.support.phone import App
 from tests.support.probe import Probe, variant
@@ -133,6 +134,41 @@ def test_the_user_may_have_it_tried_again(mortal, java_classes, tmp_path, probe,
     app.ask("try_rungs_again")
     app.close()
     die(java_classes, tmp_path, mortal, phone)  # it was tried
+
+
+def test_the_text_tower_is_tried_again_at_once(bundle, tmp_path, probe, phone):
+    first = replace(bundle.text.rungs[0], precision="int8")
+    text = replace(bundle.text, rungs=(first, *bundle.text.rungs))
+    two = Bundle.load(variant(bundle, tmp_path / "two", text=text))
+    phone.take("a.png")
+    app = App(probe, two, phone)
+    app.index()
+    tried = app.ask("rungs")["text"]["runs"]
+    assert tried.startswith("onnx int8")
+    app.close()
+    died = {
+        "environment": f"app 1, firmware 1 {two.student.sha256} {two.created}",
+        "died": [f"text {tried}"],
+        "suspects": [],
+    }
+    (app.directory / "rungs" / "rungs.json").write_text(json.dumps(died))
+    app = App(probe, two, phone)
+    assert app.ask("rungs")["text"]["runs"] == "onnx fp32 by CPU"
+    app.ask("try_rungs_again")
+    assert app.ask("rungs")["text"]["runs"] == tried
+    app.close()
+
+
+def test_only_the_first_use_of_a_tower_is_noted(bundle, probe, phone):
+    """A note is flushed to the disk, which a search has no time for."""
+    phone.take("a.png")
+    app = App(probe, bundle, phone)
+    app.index()
+    app.ask("search", words="a dog", k=1)
+    before = (app.directory / "rungs").stat().st_mtime_ns
+    app.ask("search", words="a cat", k=1)
+    assert (app.directory / "rungs").stat().st_mtime_ns == before
+    app.close()
 
 
 def test_another_firmware_or_app_tries_it_again(bundle, tmp_path, probe, phone):
@@ -260,3 +296,10 @@ def test_a_torn_note_is_no_death(bundle, probe, phone):
 def test_an_idle_thread_of_the_runtime_does_not_spin(probe):
     for provider in ("CPU", "EXACT_CPU"):
         assert probe.ask("options", provider=provider)["session.intra_op.allow_spinning"] == "0"
+
+
+def test_towers_run_with_the_kernels_that_python_runs_them_with(probe):
+    for provider in ("CPU", "EXACT_CPU"):
+        options = probe.ask("options", provider=provider)
+        assert options["optimization.disable_specified_optimizers"] == "SkipLayerNormFusion"
+        assert (EXACT_KERNELS in options.items()) == (provider == "EXACT_CPU")

@@ -4,6 +4,7 @@ to both."""
 from __future__ import annotations
 
 import json
+import time
 import unicodedata
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 
+from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.engine.engine import SearchEngine, open_index
 from mcad_mobile.engine.query import compose
 from mcad_mobile.engine.text.normalize import SPACES
 from mcad_mobile.engine.text.tokenizer import Tokenizer
-from tests.support.phone import OWN, App
+from tests.support.phone import OWN, App, FakePhone
 from tests.support.probe import EngineError, variant
 
 NAMES = [f"{number:03d}.png" for number in range(12)]
@@ -30,6 +32,55 @@ def test_an_app_finds_what_python_finds_in_the_same_order(app, phone, bundle, wo
     expected = SearchEngine(bundle).search(open_index(bundle, app.index_directory), words, k=5)
     assert found["paths"] == [result.path for result in expected.results]
     assert found["scores"] == pytest.approx([r.score for r in expected.results], abs=1e-3)
+
+
+def test_a_query_that_was_cut_off_says_so(app, phone):
+    phone.take(NAMES[0])
+    app.index()
+    assert app.ask("search", words="dog " * 100, k=1)["truncated"] is True
+    assert app.ask("search", words="a dog", k=1)["truncated"] is False
+
+
+def break_file(folder: Path, bundle: Bundle) -> Path:
+    (folder / "text.onnx").write_bytes(b"broken")
+    return variant(bundle, folder)
+
+
+def break_tokenizer(folder: Path, bundle: Bundle) -> Path:
+    (folder / "tokenizer.bin").write_bytes(b"none")
+    return variant(bundle, folder, tokenizer_file=FileRecord.of(folder, folder / "tokenizer.bin"))
+
+
+def need_litert(folder: Path, bundle: Bundle) -> Path:
+    rung = replace(bundle.text.rungs[0], runtime="litert")
+    return variant(bundle, folder, text=replace(bundle.text, rungs=(rung,)))
+
+
+@pytest.mark.parametrize(
+    ("breaks", "kind"),
+    [(break_file, "BUNDLE"), (break_tokenizer, "TOWER"), (need_litert, "TOWER")],
+)
+def test_a_screen_is_told_what_kind_of_thing_is_broken(
+    probe, bundle, phone, tmp_path, breaks, kind
+):
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    broken = replace(bundle, directory=breaks(folder, bundle))
+    app = App(probe, broken, phone)
+    with pytest.raises(EngineError) as error:
+        app.ask("search", words="a dog", k=1)
+    assert error.value.kind == kind
+    app.close()
+
+
+def test_a_run_tells_its_times_in_ms(app, phone):
+    phone.take(*NAMES)
+    started = time.monotonic()
+    app.index()
+    took_ms = 1000 * (time.monotonic() - started)
+    times = app.ask("timings")
+    assert times["photos"] == len(NAMES)
+    assert 0.01 * len(NAMES) < times["ms"] < took_ms
 
 
 def test_photos_like_one_of_the_index_and_like_any_other(app, phone):
@@ -182,6 +233,18 @@ def test_a_first_run_can_be_estimated_before_it_begins(app, phone):
     assert (outcome["added"], outcome["left"]) == (len(NAMES), 0)
 
 
+def test_an_estimate_looks_at_a_few_photos_and_at_none_that_kills_the_process(app, phone):
+    phone.take(*NAMES)
+    app.ask("count")
+    for _ in range(2):
+        leave_note(app, phone, phone.path(NAMES[0]))
+        app.ask("index_while", asked=0)  # a run that finds the note, and ends
+    opened = phone.folder / "opened.txt"
+    opened.write_text("")
+    app.ask("estimate")
+    assert {*opened.read_text().split()} == {phone.path(name) for name in NAMES[1:6]}
+
+
 def test_no_pace_is_made_up_where_no_photo_can_be_decoded(app, phone):
     path = phone.take("a.png")
     Path(phone.volumes[OWN][path.rpartition("/")[2]]).write_bytes(b"no photo")
@@ -200,22 +263,53 @@ def test_words_refine_a_search_by_a_photo_as_python_does(app, phone, bundle):
     nearest = index.search(query, k=6, exact=True).paths
     assert found == [other for other in nearest if other != path][:5]
     assert found != app.ask("like", path=path, k=5)["paths"]
+    file = phone.folder / OWN / NAMES[3]  # as if it was shared by another app
+    parts = [engine.embed_photo(file), engine.embed_text("at night")]
+    nearest = index.search(compose(parts, [1, 1], engine.typical_photos), k=5, exact=True)
+    assert app.ask("like_file", photo=file, words="at night", k=5)["paths"] == nearest.paths
 
 
 def test_the_text_tower_can_be_given_back(app, phone):
     phone.take(*NAMES)
     app.index()
-    assert app.ask("release") == {"kept": True, "released": True}
+    assert app.ask("release") == {"kept": True, "released": True, "closed": True}
     assert len(app.ask("search", words="a dog", k=3)["paths"]) == 3
 
 
-def test_an_app_that_is_closed_has_no_file_open(probe, bundle, phone):
+def test_an_app_that_is_closed_has_no_file_and_no_tower_open(probe, bundle, phone):
     phone.take(*NAMES)
     app = App(probe, bundle, phone)
     app.index()
     app.ask("search", words="a dog", k=3, folders=[""])
-    app.close()
+    phone.take("new.png")
+    app.ask("count")
+    app.index()
+    app.ask("search", words="a dog", k=3)
+    assert app.ask("close", towers=True) == {"image": True, "text": True}
     assert not [path for path in probe.open_files if path.startswith(str(app.directory))]
+
+
+def test_runs_leave_no_thread(app, phone, probe):
+    phone.take("first.png")
+    app.index()
+    before = probe.threads
+    for number in range(10):
+        phone.take(f"{number}.png")
+        app.index()
+    assert probe.threads < before + 9
+
+
+def leave_note(app: App, phone: FakePhone, path: str) -> None:
+    """As a process leaves it that dies while it decodes a photo."""
+    stat = Path(phone.volumes[OWN][path.rpartition("/")[2]]).stat()
+    note = {
+        "path": path,
+        "modified_ms": stat.st_mtime_ns // 1_000_000,
+        "bytes": stat.st_size,
+        "kind": "image/png",
+        "process": 7,
+    }
+    (app.index_directory / "decoding.json").write_text(json.dumps(note))
 
 
 @pytest.mark.parametrize(("ended", "skipped"), [("OTHER", 0), ("FAULT", 1), ("UNKNOWN", 1)])
@@ -226,16 +320,8 @@ def test_a_photo_is_not_blamed_for_a_process_that_the_user_ended(
     app = App(probe, bundle, phone, ended=ended)
     app.index()  # there is an index to put a note into
     phone.take("a.png", seed=1)
-    stat = Path(phone.volumes[OWN][path.rpartition("/")[2]]).stat()
-    note = {
-        "path": path,
-        "modified_ms": stat.st_mtime_ns // 1_000_000,
-        "bytes": stat.st_size,
-        "kind": "image/png",
-        "process": 7,
-    }
     for _ in range(2):
-        (app.index_directory / "decoding.json").write_text(json.dumps(note))
+        leave_note(app, phone, path)
         app.ask("index_while", asked=0)  # a run that finds the note, and ends
     assert app.index()["skipped"] == skipped
     app.close()

@@ -17,6 +17,7 @@ import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
+import mcad.engine.Bundle;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.base.JsonFields;
@@ -163,10 +164,27 @@ final class LifeProbe {
             app.now = request.integer("ms");
         }
         if (request.string("verb").equals("close")) {
-            APPS.remove(key).search.close();
-            return true;
+            return APPS.remove(key).close(request.has("towers"));
         }
         return app.ask(request.string("verb"), request);
+    }
+
+    /** With {@code tells}, whether the towers that ran last were closed, too. */
+    private Object close(boolean tells) throws IOException {
+        Bundle bundle = tells ? search.bundle() : null;
+        Ladder.LoadedRung text = tells ? search.textTower() : null;
+        search.close();
+        return tells ? JsonFields.of("text", isClosed(bundle, "text", text), "image",
+            isClosed(bundle, "image", search.imageTower())) : true;
+    }
+
+    private static boolean isClosed(Bundle bundle, String which, Ladder.LoadedRung loaded) throws IOException {
+        try {
+            Ladder.runGolden(bundle, which, loaded.tower());
+            return false;
+        } catch (IllegalStateException closed) {
+            return true;
+        }
     }
 
     private Object ask(String verb, JsonFields request) throws IOException {
@@ -201,8 +219,20 @@ final class LifeProbe {
                 return found(search.moreLike(request.string("path"), request.integer("k", 1, 1 << 20), filter(request)));
             case "like_file":
                 Path photo = Paths.get(request.string("photo"));
-                return found(search.moreLike(
-                    () -> Files.newInputStream(photo), request.integer("k", 1, 1 << 20), filter(request)));
+                int most = request.integer("k", 1, 1 << 20);
+                return found(request.has("words")
+                    ? search.moreLike(() -> Files.newInputStream(photo), request.string("words"), most, filter(request))
+                    : search.moreLike(() -> Files.newInputStream(photo), most, filter(request)));
+            case "recent": {
+                List<Object> paths = new ArrayList<>();
+                for (PhotoLibrary.Item item : search.recent(request.integer("most", 1, 1 << 20), filter(request))) {
+                    paths.add(item.path());
+                }
+                return paths;
+            }
+            case "timings":
+                return JsonFields.of("photos", search.timings.count("image"), "ms",
+                    search.timings.sum("decode") + search.timings.sum("image"));
             case "clearest":
                 return search.clearest(request.list("queries", String.class), request.integer("most", 1, 9));
             case "folders":
@@ -234,7 +264,8 @@ final class LifeProbe {
                 Ladder.LoadedRung before = search.textTower();
                 boolean kept = before == search.textTower();
                 search.release();
-                return JsonFields.of("kept", kept, "released", before != search.textTower());
+                return JsonFields.of("kept", kept, "released", before != search.textTower(), "closed",
+                    isClosed(search.bundle(), "text", before));
             }
             case "try_rungs_again":
                 search.tryRungsAgain();
@@ -464,7 +495,7 @@ final class LifeProbe {
             paths.add(result.path());
             scores.add(result.score());
         }
-        return JsonFields.of("paths", paths, "scores", scores);
+        return JsonFields.of("paths", paths, "scores", scores, "truncated", found.truncated());
     }
 
     private static Object rung(Ladder.LoadedRung loaded) {
