@@ -49,6 +49,35 @@ def test_a_photo_moved_over_another_changes_it_and_hides_no_other_move(
     assert index.paths() == files(folder)
 
 
+def test_of_two_new_copies_of_a_photo_that_is_gone_one_has_moved(engine, index, folder, embedded):
+    sync_folder(engine, index, folder)
+    first = Path(files(folder)[0])
+    for name in ("copy a", "copy b"):
+        shutil.copy2(first, first.with_stem(name))
+    first.unlink()
+    embedded.clear()
+    assert counts(sync_folder(engine, index, folder)) == (1, 0, 1, 0, 5)
+    assert len(embedded) == 1
+    assert index.paths() == files(folder)
+
+
+def test_a_photo_that_moved_within_its_folder_is_not_taken_for_one_of_another(
+    engine, index, folder, tmp_path
+):
+    """Both are gone, and the other folder may come back."""
+    other = tmp_path / "other"
+    other.mkdir()
+    first = Path(files(folder)[0])
+    elsewhere = shutil.copy2(first, other / first.name)
+    paint(other / "b.png", "blue")
+    sync_folder(engine, index, folder)
+    sync_folder(engine, index, other)
+    elsewhere.unlink()
+    first.rename(first.with_stem("renamed"))
+    assert counts(sync_folder(engine, index, folder)) == (0, 0, 1, 0, 5)
+    assert str(elsewhere) in index.paths()
+
+
 def test_the_photos_of_a_renamed_folder_are_known_again(engine, index, folder, embedded, tmp_path):
     other = tmp_path / "other"
     other.mkdir()

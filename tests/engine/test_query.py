@@ -127,6 +127,21 @@ def test_words_less_a_photo_put_what_is_like_it_lower(engine, index, photos):
     assert query == f"+1 'a dog' -2 {str(photos[1])!r}"
 
 
+def test_a_link_to_a_photo_of_the_index_is_that_photo(engine, index, photos, tmp_path):
+    expected = index.search(engine.embed_photo(photos[2]), k=4).paths[1:]
+    (tmp_path / "link.png").symlink_to(photos[2])
+    photos[2].write_bytes(b"gone")
+    found = engine.search_parts(index, [Part(tmp_path / "link.png")], 3)
+    assert [result.path for result in found.results] == expected
+
+
+def test_what_is_told_of_words_is_told_of_each_part(engine, index):
+    parts = [Part("a dog"), Part("\u72d7 " + "dog " * 100), Part("\u732b", -1.0)]
+    found = engine.search_parts(index, parts)
+    assert (found.truncated, found.unknown) == (True, ("\u72d7", "\u732b"))
+    assert engine.search_parts(index, [Part("a dog", -1.0)]).threshold is None
+
+
 def test_nothing_to_search_for_is_an_error(engine, index):
     with pytest.raises(QueryError, match="empty"):
         engine.search_parts(index, [])

@@ -117,6 +117,20 @@ def test_an_index_of_the_new_student_is_added_to(
         reembed_index(new, tmp_path / "new.index", tmp_path / "new.index")
 
 
+def test_photos_are_counted_by_what_became_of_them(
+    old: Path, new: SearchEngine, tmp_path: Path
+) -> None:
+    """In an index that has some of them, over several batches."""
+    same, changed, broken, *_ = sorted((tmp_path / "photos").iterdir())
+    new.index_photos(create_index(new.bundle, tmp_path / "new.index"), [same, changed])
+    shutil.copy(packaged_photos()[7], changed)
+    broken.write_bytes(b"no photo")
+    _, result = reembed_index(new, old, tmp_path / "new.index", batch_photos=2)
+    assert (result.added, result.changed, result.unchanged) == (3, 1, 1)
+    assert [skipped.path for skipped in result.skipped] == [str(broken)]
+    assert result.gone == []
+
+
 def test_an_index_of_a_third_student_is_not_overwritten(
     old: Path, new: SearchEngine, tmp_path: Path
 ) -> None:

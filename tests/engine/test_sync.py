@@ -189,6 +189,18 @@ def test_an_empty_or_missing_folder_drops_nothing_unless_pruned(engine, index, f
     assert index.photos == 0
 
 
+def test_photos_gone_here_and_elsewhere_are_counted_together(engine, index, folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    paint(other / "a.png", "red")
+    sync_folder(engine, index, other)
+    sync_folder(engine, index, folder)
+    shutil.rmtree(other)
+    Path(files(folder)[0]).unlink()
+    assert engine.index_folder(index, folder, drop_gone=True).removed == 2
+    assert index.paths() == files(folder)
+
+
 def test_pruning_keeps_photos_that_cannot_be_looked_up(engine, index, folder, monkeypatch):
     sync_folder(engine, index, folder)
     long = str(folder / ("x" * 300)) + ".jpg"

@@ -6,6 +6,7 @@ import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -50,7 +51,19 @@ def test_a_photo_was_taken_when_its_camera_says(tmp_path: Path, lisbon: None, ki
     assert photo(file, summer, "-03:00", kind) == minutes(2024, 7, 1, 15, 30)
     assert photo(file, summer, None, kind) == minutes(2024, 7, 1, 11, 30)
     assert photo(file, "2024:01:01 12:30:59", None, kind) == minutes(2024, 1, 1, 12, 30)
-    assert photo(file, "1950:01:02 00:00:00", "+00:00", kind) == minutes(1950, 1, 2)
+    assert photo(file, "1950:01:02 00:00:59", "+00:00", kind) == minutes(1950, 1, 2)
+    assert photo(file, "2024-07-01T12:30:59", "+00:00", kind) == minutes(2024, 7, 1, 12, 30)
+
+
+def test_exif_behind_the_pixels_of_a_png_counts_too(tmp_path: Path, lisbon: None) -> None:
+    file = tmp_path / "a.png"
+    taken = photo(file, "2024:07:01 12:30:59", "+05:30", "PNG")
+    raw = file.read_bytes()
+    start = raw.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(raw[start : start + 4])
+    assert raw.index(b"IDAT") > end
+    moved = raw[:start] + raw[end:-12] + raw[start:end] + raw[-12:]
+    assert minutes_taken(moved, file.stat()) == taken == minutes(2024, 7, 1, 7, 0)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +82,8 @@ def test_what_is_no_photo_has_the_time_of_its_file(tmp_path: Path) -> None:
     assert minutes_taken(file.read_bytes(), file.stat()) == -2
     os.utime(file, (0, 2**40))
     assert minutes_taken(file.read_bytes(), file.stat()) <= 2**31 - 1
+    for seconds, expected in ((1e15, 2**31 - 1), (-1e15, 1 - 2**31)):  # of a damaged file system
+        assert minutes_taken(b"", SimpleNamespace(st_mtime=seconds)) == expected  # type: ignore
 
 
 def test_a_day_begins_at_midnight_here(lisbon: None) -> None:
@@ -78,7 +93,10 @@ def test_a_day_begins_at_midnight_here(lisbon: None) -> None:
     assert moment("2024-07-01T18:30+02:00") == minutes(2024, 7, 1, 16, 30)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01", "01.05.2024", "2024"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "yesterday", "2024-13-01", "01.05.2024", "2024", "9999-12-31T23:59-05:00"],
+)
 def test_what_is_no_day_is_an_error_that_shows_one(text: str) -> None:
     with pytest.raises(QueryError, match="2024-05-01"):
         moment(text)

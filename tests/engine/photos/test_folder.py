@@ -92,6 +92,7 @@ def test_a_file_is_gone_only_if_it_is_known_to_be(tmp_path, monkeypatch):
     assert not is_gone(str(path))
     assert is_gone(str(tmp_path / "b.jpg")) and is_gone(str(path / "c.jpg"))
     assert stat_or_none(tmp_path / "b.jpg") is None
+    assert stat_or_none(tmp_path / "a\0b.jpg") is None
     assert not is_gone("a\0b.jpg")
 
     def refuse(*arguments: object, **more: object) -> None:

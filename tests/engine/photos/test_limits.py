@@ -131,6 +131,42 @@ def test_a_file_of_too_many_bytes_is_refused_unread(tmp_path: Path) -> None:
         open_bytes(saved(Image.new("RGB", (8, 8)), "GIF") + bytes(50_000_000), "huge.gif")
 
 
+def with_side(kind: str, side: int) -> bytes:
+    """A photo whose head declares a square of another size than the 64 pixels that it has."""
+    whole = saved(Image.new("RGB", (64, 64), "teal"), kind, lossless=kind == "WEBP")
+    if kind == "WEBP":  # two times 14 bits behind the signature of VP8L
+        at = whole.index(b"\x2f", whole.index(b"VP8L") + 8) + 1
+        (packed,) = struct.unpack_from("<I", whole, at)
+        packed = packed >> 28 << 28 | (side - 1) << 14 | (side - 1)
+        return whole[:at] + struct.pack("<I", packed) + whole[at + 4 :]
+    before, after = (struct.pack(">II", size, size) for size in (64, side))
+    assert before in whole
+    return whole.replace(before, after)
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "million"), [("WEBP", 6929, 48), ("AVIF", 7142, 51), ("JPEG2000", 4899, 24)]
+)
+def test_each_library_decodes_as_many_pixels_as_it_has_memory_for(
+    kind: str, side: int, million: int
+) -> None:
+    with pytest.raises(PhotoError, match=f"{side} pixels; the limit of its format is {million} m"):
+        open_bytes(with_side(kind, side), "a")
+
+
+def test_formats_of_barely_compressed_photos_may_have_more_bytes(monkeypatch) -> None:
+    monkeypatch.setattr(decode, "_MOST_OTHER_BYTES", 10_000)
+    small = Image.new("RGB", (8, 8), "teal")
+    for kind in ("JPEG", "PNG", "TIFF", "BMP"):
+        assert open_bytes(saved(small, kind) + bytes(10_000), kind).size == (8, 8)
+    with pytest.raises(PhotoError, match=r"MM (is not an image|cannot be decoded)"):
+        open_bytes(b"MM\0*" + bytes(10_000), "MM")  # a TIFF of the other order of bytes
+    with pytest.raises(PhotoError, match="the limit is 0 MB"):
+        open_bytes(saved(small, "GIF") + bytes(10_000), "a.gif")
+    with pytest.raises(PhotoError, match="which is progressive, has"):
+        open_bytes(saved(small, "JPEG", progressive=True) + bytes(10_000), "a.jpg")
+
+
 def test_a_file_that_grows_is_read_as_far_as_it_went(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "a.jpg"
     whole = jpeg()

@@ -153,6 +153,23 @@ def test_a_photo_may_be_resized_to_more_than_is_cropped():
     assert np.array_equal(cropped.pixels(stripes), SQUASH.pixels(stripes.crop((16, 16, 48, 48))))
 
 
+def test_a_jpeg_keeps_the_pixels_that_are_resized_to(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    noise = Image.fromarray(values).resize((1200, 1200))
+    noise.save(tmp_path / "noise.jpg", quality=95)
+    cropped = Preprocess(32, "squash", "bilinear", HALF, HALF, resize_to=256)
+    expected = cropped.pixels(noise)
+    found = cropped.decoded((tmp_path / "noise.jpg").read_bytes(), "noise.jpg")
+    assert np.abs(found - expected).mean() < 0.05
+    assert np.array_equal(cropped(tmp_path / "noise.jpg"), found)
+
+
+def test_no_photo_is_resized_to_less_than_is_cropped():
+    assert Preprocess(32, "shortest", "bilinear", HALF, HALF, resize_to=32).resize_to == 32
+    with pytest.raises(ValueError, match="resize_to is 31, less than the size, 32"):
+        Preprocess(32, "shortest", "bilinear", HALF, HALF, resize_to=31)
+
+
 def test_fields_at_their_defaults_are_not_written():
     assert set(SQUASH.to_json()) == {"size", "resize", "interpolation", "mean", "std"}
     other = Preprocess(32, "longest", "bilinear", HALF, HALF, centre="round", fill=(1, 2, 3))
@@ -343,3 +360,10 @@ def test_a_thumbnail_has_neither_side_larger_than_is_asked_for(
     Image.new("RGB", (800, 600), "teal").save(tmp_path / "a.png")
     with Image.open(io.BytesIO(jpeg((tmp_path / "a.png").read_bytes(), "a.png", **sides))) as small:
         assert small.size == size
+
+
+def test_a_thumbnail_of_a_large_jpeg_is_as_large_as_is_asked_for(tmp_path: Path) -> None:
+    Image.new("RGB", (1600, 1200), "teal").save(tmp_path / "a.jpg")
+    photo = (tmp_path / "a.jpg").read_bytes()
+    with Image.open(io.BytesIO(jpeg(photo, "a.jpg", shorter=300))) as small:
+        assert small.size == (400, 300)
