@@ -116,7 +116,7 @@ def _cpu_recipes(
 ) -> list[Recipe]:
     """Return float, 8 bits with each method, and with the best one, more and more 4-bit weights."""
     cpu_recipe, _ = cpu.choose_recipe(tower)
-    methods = METHODS[:1] if cpu_recipe == "dynamic" else METHODS
+    methods = METHODS[:1] if cpu_recipe in cpu.AT_RUN_TIME else METHODS
     counts = [count for count in mixes([weight.numbers for weight in ranked]) if count]
     steps = len(methods) + len(counts)
 

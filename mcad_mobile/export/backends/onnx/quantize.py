@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #     matrix products are quantized at run time. A range is the average of each sample's extremes:
 #     the extremes of all samples are rare, and leave the other values few steps.
 CpuRecipe = Literal["dynamic", "smoothed", "everywhere", "products", "inner_convolutions"]
-_AT_RUN_TIME: tuple[CpuRecipe, ...] = ("dynamic", "smoothed")
+AT_RUN_TIME: tuple[CpuRecipe, ...] = ("dynamic", "smoothed")
 _NOT_SMOOTHED_FROM = 0.999  # mean cosine to float: smoothing costs a multiplication per product
 
 # The recipes of a convolutional tower in the order in which they are tried, and the note of each
@@ -59,7 +59,7 @@ def choose_recipe(tower: TowerJob, enough: float = WARN_BELOW) -> tuple[CpuRecip
     """Return the first recipe whose cosine to float is `enough`, else the best, and notes on it."""
     recipes = tuple(_NOTES)
     if not is_convolutional(tower.cpu_onnx):
-        recipes, enough = _AT_RUN_TIME, _NOT_SMOOTHED_FROM
+        recipes, enough = AT_RUN_TIME, _NOT_SMOOTHED_FROM
     cosines: dict[CpuRecipe, float] = {}
     for recipe in recipes:
         path = tower.work / f"int8_{recipe}.onnx"
@@ -88,7 +88,7 @@ def quantize_tower(
 ) -> Path:
     """Return the tower quantized by `recipe`, written once, with `four_bits` in 4 bits."""
     source = _float_model(tower, recipe)
-    ranges = None if recipe in _AT_RUN_TIME else tower.ranges(method)
+    ranges = None if recipe in AT_RUN_TIME else tower.ranges(method)
     stem = f"int8_{recipe}"
     if ranges is not None:
         stem = f"{stem}_{method}"
@@ -140,7 +140,7 @@ def quantize_int8(
     """Quantize a float model by `recipe`, with `ranges` or the ranges of `inputs`."""
     source = with_weights(onnx.load(model), four) if four else str(model)
     with quiet():
-        if recipe in _AT_RUN_TIME:
+        if recipe in AT_RUN_TIME:
             quantize_dynamic(
                 source,
                 str(out),
