@@ -144,7 +144,7 @@ def parse_spec(spec: str | None) -> tuple[str, str]:
     head = _head(folder / "config.json")
     if head.schema.startswith("mcad-towers/"):
         return "towers", str(folder)
-    return ("hf" if head.model_type and not head.schema else "mcad"), str(folder)
+    return ("hf" if head.model_type else "mcad"), str(folder)
 
 
 class _Head(msgspec.Struct, frozen=True):
