@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.bundle import TOWERS, FileRecord, Rung
+from mcad_mobile.engine.bundle import TOWERS, DataFacts, FileRecord, PrecisionRecord, Rung
+from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.errors import MissingExtra, install_line
 from mcad_mobile.export import bundle_builder, export_bundle, pipeline
 from mcad_mobile.export.bundle_builder import BundleBuilder, BundleRequest
 from mcad_mobile.export.comparison import PARITY_INPUTS
 from mcad_mobile.export.parity import float_embeddings
+from mcad_mobile.export.precision.recall import Budget
+from mcad_mobile.export.precision.recipes import Recipe
 from mcad_mobile.export.quantization.calibration import load_samples
+from mcad_mobile.export.rungs import RungOptions
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.students.load import load_student
@@ -23,6 +28,8 @@ from tests.support.tiny_students import write_open_clip
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
     folder = write_open_clip(tmp_path_factory.mktemp("builder") / "student")
+    (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n")
+    (folder / "LICENSE").write_text("Name the photographers.")
     return load_student(f"open_clip:local-dir:{folder}")
 
 
@@ -39,11 +46,18 @@ def jobs_of(student, calibrate, held_out, folder) -> dict[str, TowerJob]:
     return builder.jobs
 
 
+@pytest.fixture(scope="module")
+def made(student, samples, tmp_path_factory):
+    """The builder's folder, and its jobs."""
+    folder = tmp_path_factory.mktemp("parts")
+    return folder, jobs_of(student, *samples, folder)
+
+
 def test_a_recipe_is_chosen_on_inputs_that_are_neither_calibrated_on_nor_reported(
-    student, samples, tmp_path
+    student, samples, made
 ):
-    calibrate, held_out = samples
-    jobs = jobs_of(student, calibrate, held_out, tmp_path)
+    _, held_out = samples
+    _, jobs = made
     pixels = held_out.pixels[PARITY_INPUTS:]
     assert np.array_equal(jobs["image"].validation["pixels"], pixels)
     mask = held_out.text_inputs["attention_mask"][PARITY_INPUTS:]
@@ -51,6 +65,7 @@ def test_a_recipe_is_chosen_on_inputs_that_are_neither_calibrated_on_nor_reporte
     for name in TOWERS:
         inputs = {key: value[PARITY_INPUTS:] for key, value in held_out.inputs(name).items()}
         assert np.array_equal(jobs[name].expected, float_embeddings(student.tower(name), inputs))
+        assert jobs[name].any_length == (name == "text")
         assert len(jobs[name].expected) == len(pixels) == len(mask) > 0
 
 
@@ -60,6 +75,26 @@ def test_calibration_inputs_also_choose_where_too_few_are_held_out(student, samp
     jobs = jobs_of(student, calibrate, few, tmp_path)
     assert np.array_equal(jobs["image"].validation["pixels"], calibrate.pixels)
     assert len(jobs["text"].expected) == len(calibrate.ids)
+
+
+def test_towers_read_a_phones_token_rows_and_are_compared_with_the_students_own(
+    student, samples, made
+):
+    calibrate, held_out = samples
+    common, job = made[0] / "common", made[1]["text"]
+    shape, bits = student.token_table.shape, student.text_spec.table_bits
+    phone = TokenTable(common / "token_table.bin", *shape, bits)
+    golden = np.load(common / job.golden.inputs["token_rows"].path)
+    for read, given in (
+        (job.samples["token_rows"], calibrate),
+        (job.validation["token_rows"], held_out[PARITY_INPUTS:]),
+        (golden, held_out[:2]),
+    ):
+        assert np.array_equal(read, phone(given.ids))
+        assert not np.array_equal(read, given.text_inputs["token_rows"])  # which are not rounded
+    expected = float_embeddings(student.tower("text"), held_out[:2].text_inputs)
+    found = np.load(common / job.golden.embeddings.path)
+    assert np.allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +205,86 @@ def test_bundles_share_rungs_and_steps_are_told_as_they_are_waited_for(
         low = [f"{name} {' '.join(rung)} is low." for name in TOWERS for rung in ladder]
         assert warned[chip] == low
         assert bundle.name == f"{student.name}-{bundle.target.id}"
-        assert bundle.array(bundle.sample).shape == (len(held_out.pixels), student.dim)
+        photos = float_embeddings(student.tower("image"), held_out.inputs("image"))
+        assert np.allclose(bundle.array(bundle.sample), photos, atol=1e-6)
+        facts, licence = bundle.student, bundle.student.licence_text
+        assert (facts.source, facts.preprocess) == (
+            student.source.weights,
+            student.source.preprocess,
+        )
+        assert (facts.sha256, facts.image_sha256) == (student.sha256(), student.image_sha256())
+        assert facts.licence == "CC-BY-4.0"
+        assert bundle.path(licence).read_text() == "Name the photographers."
         assert len(bundle.text.golden.texts) == len(bundle.array(bundle.text.golden.ids)) == 2
     assert made["SM8650"].target.htp_arch == 75 and made["cpu"].target.htp_arch is None
+
+
+def test_a_search_leaves_out_what_is_far_from_float_and_backends_build_what_it_chose(
+    student, samples, tmp_path, monkeypatch
+):
+    """Without a search: of each tower it takes the last recipe."""
+    calibrate, held_out = samples[0], samples[1][:2]
+    padded = dataclasses.replace(student.text_spec, attends_to_padding=True)
+    student = dataclasses.replace(student, text_spec=padded)
+    builder = BundleBuilder(
+        student, calibrate, held_out, tmp_path, allow_low_parity=False, simulated_inputs=2
+    )
+    assert not builder.jobs["text"].any_length  # it looks at its padding
+    data = DataFacts("photos", "val", 1, 2, "0" * 64)
+    found = PrecisionRecord(data, "a table", 0.5, 60.0, (), (), (), 7, "Because.")
+    tried, built = {}, {}
+
+    def recipe(name, precision, label, cosine, **more):
+        def load(path):
+            expected = float_embeddings(student.tower(name), held_out.inputs(name))
+            aside = np.roll(expected, 1, 1)
+            return lambda inputs: cosine * expected + (1 - cosine**2) ** 0.5 * aside
+
+        return Recipe(name, precision, label, 1, 1, tmp_path / label, load, **more)
+
+    recipes = {
+        "image": [recipe("image", "int8", "near", 1.0), recipe("image", "int8", "far", 0.1)],
+        "text": [recipe("text", "mixed", "few", 1.0, method="mse", four_bit_weights={"w"})],
+    }
+
+    class LastOfEach:
+        def __init__(self, recipes, meter, points):
+            tried.update({name: [recipe.label for recipe in recipes[name]] for name in recipes})
+            self.last = tuple(recipes[name][-1] for name in TOWERS)
+
+        def run(self):
+            return self.last
+
+        def record(self, chosen, ranked, judged_by):
+            assert (chosen, set(ranked)) == (self.last, set(TOWERS))
+            assert judged_by.startswith("the files that were written")
+            return found
+
+    def build(job, plan, target, folder, options):
+        built[job.name, plan.precision] = options
+        path = folder / f"{job.name}_{plan.precision}.onnx"
+        path.touch()
+        files = (FileRecord.of(folder, path),)
+        made = {"inputs": job.inputs, "outputs": (job.output,), "expected": job.golden.embeddings}
+        return Rung(runtime="onnx", precision=plan.precision, files=files, total_nodes=1, **made)
+
+    monkeypatch.setattr(bundle_builder, "sensitivities", lambda job: [job.name])
+    monkeypatch.setattr(bundle_builder, "recipes_for", lambda job, *about: recipes[job.name])
+    monkeypatch.setattr(bundle_builder, "Search", LastOfEach)
+    monkeypatch.setattr(bundle_builder, "backend", lambda runtime: build)
+    monkeypatch.setattr(builder.comparison, "start", lambda name, rung, *_: lambda: (rung, []))
+    target = find_target("cpu")
+    chosen, record = builder.choose_precisions(Budget(0.5, [], data, tmp_path / "kept"), target)
+    assert chosen == {"image": "int8", "text": "mixed"}
+    assert tried == {"image": ["near"], "text": ["few"]}
+    assert record.why.startswith("Because. Too far from float to be tried, by cosine: image far (")
+    assert record.why.count("Too far") == 1
+    bundle, _ = builder.build(BundleRequest(target, tmp_path, precisions=chosen), tmp_path)
+    assert bundle.precision == record
+    as_planned = RungOptions(keep_precision=True)
+    assert built == {
+        ("image", "int8"): as_planned,
+        ("image", "fp32"): as_planned,
+        ("text", "mixed"): RungOptions("mse", {"w"}, keep_precision=True),
+        ("text", "fp32"): as_planned,
+    }

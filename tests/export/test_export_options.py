@@ -20,7 +20,8 @@ from mcad_mobile.cli.command import app
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle, Parity
-from mcad_mobile.export import pipeline
+from mcad_mobile.errors import PhotoError
+from mcad_mobile.export import export_bundle, pipeline
 from mcad_mobile.export.aihub.compiler import CloudCompiler
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import Exported, ExportOptions
@@ -190,6 +191,29 @@ def test_captions_of_data_calibrate_texts_eight_for_a_photo(monkeypatch, tmp_pat
     asked = begun[0][1]
     assert (asked["allow_low_parity"], asked["simulated_inputs"]) == (True, 5)
     assert asked["rungs"] == 4  # int8 and fp32 of either tower, made once for both
+
+
+def test_python_passes_on_what_it_is_told_and_finds_no_photos_before_any_work(
+    monkeypatch, tmp_path
+):
+    told = []
+
+    def run(*about):
+        told.append(about)
+        return [Exported(tmp_path, [])]
+
+    monkeypatch.setattr(pipeline, "export", run)
+    own, student, steps = tmp_path / "own", SimpleNamespace(), lambda *step: None
+    own.mkdir()
+    options = {"student": student, "calibration": str(own), "samples": 5, "progress": steps}
+    with pytest.raises(PhotoError, match="own"):
+        export_bundle("SM8650", tmp_path / "b", **options)
+    assert not told
+    shutil.copy(packaged_photos()[0], own)
+    assert export_bundle("SM8650", tmp_path / "b", **options, allow_low_parity=True) == tmp_path
+    request = BundleRequest(find_target("SM8650"), tmp_path / "b")
+    asked = ExportOptions(own, 5, allow_low_parity=True)
+    assert told == [(student, [request], asked, steps)]
 
 
 def test_data_says_where_it_is_too_small_for_its_budget():

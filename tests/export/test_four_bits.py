@@ -19,6 +19,7 @@ from mcad_mobile.export.parity import evaluate_onnx
 from mcad_mobile.export.quantization.four_bits import (
     TOP,
     each_in_four_bits,
+    layers,
     pack,
     products,
     rounded,
@@ -126,6 +127,45 @@ def test_a_convolution_that_leaves_pixels_out_has_no_4_bits(stride, count, tmp_p
         nn.Sequential(*layers), "pixels", (1, WIDTH, SIDE, SIDE), tmp_path / "float.onnx"
     )
     assert len(products(onnx.load(path))) == count
+
+
+def weighted(*nodes: onnx.NodeProto, **shapes: tuple[int, ...]) -> onnx.ModelProto:
+    """A graph of constants of these shapes."""
+    held = [numpy_helper.from_array(np.zeros(shape, np.float32), name)
+            for name, shape in shapes.items()]  # fmt: skip
+    return helper.make_model(helper.make_graph(nodes, "graph", [], [], held))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "facts", "fits"),
+    [
+        ("MatMul", (32, 32), {}, True),
+        ("MatMul", (31, 34), {}, False),  # it is cut in two along its first axis
+        ("MatMul", (32, 31), {}, False),  # it is too small
+        ("MatMul", (2, 32, 32), {}, False),
+        ("Gemm", (32, 32), {"transB": 1}, True),
+        ("Gemm", (32, 32), {"transA": 1}, False),
+        ("Conv", (32, 32, 1, 1), {}, True),
+        ("Conv", (32, 32, 1, 1), {"group": 2}, False),
+        ("Conv", (32, 32, 3, 3), {}, False),
+        ("Add", (32, 32), {}, False),
+    ],
+)
+def test_what_can_have_4_bits_is_one_large_matrix_of_one_product(kind, shape, facts, fits):
+    node = helper.make_node(kind, ["x", "weight"], ["y"], **facts)
+    assert [*products(weighted(node, weight=shape))] == ["weight"] * fits
+    other = helper.make_node(kind, ["z", "weight"], ["w"], **facts)
+    assert not products(weighted(node, other, weight=shape))  # which would round it, too
+
+
+def test_a_layer_is_named_by_its_bias_where_the_exporter_numbered_its_weight():
+    nodes = [
+        helper.make_node("MatMul", ["x", "val_3"], ["y"]),
+        helper.make_node("Add", ["y", "layers.0.up.bias"], ["z"]),
+        helper.make_node("MatMul", ["z", "head.weight"], ["out"]),
+    ]
+    model = weighted(*nodes, val_3=(32, 32), **{"head.weight": (32, 32)})
+    assert layers(model) == {"val_3": "layers.0.up", "head.weight": "head"}
 
 
 def test_weights_that_have_4_bits_together_make_up_for_each_other(tower):

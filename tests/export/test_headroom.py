@@ -22,7 +22,12 @@ from mcad_mobile.export.backends.litert.flatbuffer import operators
 from mcad_mobile.export.backends.litert.quantize import quantize_litert
 from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
-from mcad_mobile.export.quantization.ranges import HEADROOM, ranges_with_headroom
+from mcad_mobile.export.quantization.ranges import (
+    HEADROOM,
+    cut,
+    histograms,
+    ranges_with_headroom,
+)
 from tests.support.pythons import needs_litert
 
 SIDE, WIDTH, TOKENS = 16, 64, 6
@@ -59,10 +64,11 @@ def random(generator, *shape):
 
 def test_activations_have_headroom_but_those_with_bounds_of_their_own(clipped):
     path, photos = clipped
-    seen = ranges_with_headroom(onnx.load(path), {"pixels": photos}, 16)
-    assert set(seen) == {"out"}  # not the pixels, and not what is cut
     out = OnnxTower(path)({"pixels": photos})
-    assert seen["out"] == pytest.approx((out.min() * HEADROOM[16], out.max() * HEADROOM[16]))
+    for bits, factor in ((8, 1.4), (16, 2)):  # 16 bits have one to spare
+        seen = ranges_with_headroom(onnx.load(path), {"pixels": photos}, bits)
+        assert set(seen) == {"out"}  # not the pixels, and not what is cut
+        assert seen["out"] == pytest.approx((out.min() * factor, out.max() * factor))
 
 
 @pytest.mark.parametrize(
@@ -93,6 +99,43 @@ class Cut(nn.Module):
         return made + made.mean((2, 3), keepdim=True)
 
 
+PIXELS = channels_last((TensorSpec("pixels", "float32", (1, 3, SIDE, SIDE), "NCHW"),))
+
+
+@pytest.fixture(scope="module")
+def cut_source(tmp_path_factory):
+    """The float .tflite of `Cut`."""
+    path = tmp_path_factory.mktemp("cut") / "float.tflite"
+    convert_litert(Cut().eval(), path, PIXELS)
+    return path
+
+
+def scales_and_tensors(source, out):
+    """The scales of a quantized `Cut`; and by name, of the float one: what its first product reads
+    and writes, what its second writes, and its sum."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    details = Interpreter(str(out)).get_tensor_details()
+    scales = {detail["name"]: detail["quantization"][0] for detail in details}
+    first, second = (
+        operator.tensors for operator in operators(source) if operator.name == "CONV_2D"
+    )
+    (addition,) = (operator.tensors for operator in operators(source) if operator.name == "ADD")
+    return scales, [first[0].name, first[-1].name, second[-1].name, addition[-1].name]
+
+
+def values_of_cut(pixels):
+    tower = Cut().eval()
+    cut = nn.functional.relu6(10 * tower.first(pixels))
+    return [pixels, cut, tower.second(cut), tower(pixels)]
+
+
+def step_of(least: float, largest: float, bits: int) -> float:
+    if bits == 16:  # symmetric
+        return 2 * max(-least, largest) / 65534
+    return (largest - least) / 255
+
+
 @needs_litert
 @pytest.mark.parametrize(
     ("precision", "stream", "bits", "headroom"),
@@ -103,34 +146,45 @@ class Cut(nn.Module):
     ],
 )
 @torch.no_grad()
-def test_a_tflite_has_the_same_headroom(precision, stream, bits, headroom, tmp_path):
+def test_a_tflite_has_the_same_headroom(precision, stream, bits, headroom, cut_source, tmp_path):
     """Of `bits` of products and of sums; 8-bit products beside a residual stream have none."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    tower = Cut().eval()
     pixels = torch.rand((4, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0)) * 2 - 1
-    specs = channels_last((TensorSpec("pixels", "float32", (1, 3, SIDE, SIDE), "NCHW"),))
-    source, out = tmp_path / "float.tflite", tmp_path / "integer.tflite"
-    convert_litert(tower, source, specs)
-    given = {"pixels": pixels.numpy()}
-    quantize_litert(source, out, given, specs, precision, stream=stream)
-    details = Interpreter(str(out)).get_tensor_details()
-    scales = {detail["name"]: detail["quantization"][0] for detail in details}
-    first, second = (
-        operator.tensors for operator in operators(source) if operator.name == "CONV_2D"
-    )
-    (addition,) = (operator.tensors for operator in operators(source) if operator.name == "ADD")
-    cut = nn.functional.relu6(10 * tower.first(pixels))
-    for name, values, wide, factor in (
-        (first[0].name + "_quantized" * stream, pixels, bits[0], 1.0),
-        (first[-1].name, cut, bits[0], 1.0),
-        (second[-1].name, tower.second(cut), bits[0], headroom),
-        (addition[-1].name, tower(pixels), bits[1], HEADROOM[bits[1]]),
+    out = tmp_path / "integer.tflite"
+    quantize_litert(cut_source, out, {"pixels": pixels.numpy()}, PIXELS, precision, stream=stream)
+    scales, names = scales_and_tensors(cut_source, out)
+    names[0] += "_quantized" * stream
+    wide = (bits[0], bits[0], bits[0], bits[1])
+    factors = (1.0, 1.0, headroom, HEADROOM[bits[1]])
+    for name, values, count, factor in zip(
+        names, values_of_cut(pixels), wide, factors, strict=True
     ):
         least, largest = min(float(values.min()), 0.0), float(values.max())
-        width = 2 * max(-least, largest) if wide == 16 else largest - least
-        steps = 65534 if wide == 16 else 255  # 16 bits are symmetric
-        assert scales[name] == pytest.approx(width * factor / steps, rel=1e-2)
+        assert scales[name] == pytest.approx(step_of(least, largest, count) * factor, rel=1e-2)
+
+
+@needs_litert
+@pytest.mark.parametrize("stream", [False, True])
+@torch.no_grad()
+def test_rare_values_of_8_bits_are_cut_and_those_of_a_16_bit_stream_are_not(
+    stream, cut_source, tmp_path
+):
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randn((64, 3, SIDE, SIDE), generator=generator)
+    pixels[-1, :2, 0, 0] = 30  # of 49,152 values
+    out = tmp_path / "integer.tflite"
+    given = {"pixels": pixels.numpy()}
+    quantize_litert(cut_source, out, given, PIXELS, "w8a8", "percentile", stream=stream)
+    scales, names = scales_and_tensors(cut_source, out)
+    names[0] += "_quantized" * stream
+    for number, (name, values) in enumerate(zip(names, values_of_cut(pixels), strict=True)):
+        least, largest = min(float(values.min()), 0.0), float(values.max())
+        if stream and number == 3:
+            expected = step_of(least, largest, 16) * HEADROOM[16]
+        else:
+            seen = histograms(lambda single: single, [{"x": row[None].numpy()} for row in values])
+            expected = step_of(*cut(seen["x"], "percentile"), 8)
+        assert scales[name] == pytest.approx(expected, rel=2e-2), number
+    assert scales[names[0]] < 30 / 255 / 2
 
 
 @pytest.mark.parametrize(("architecture", "headroom"), [(68, 1.0), (73, HEADROOM[16])])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import onnx
 import pytest
-import torch
 
 from mcad_mobile.engine.bundle import TensorSpec
-from mcad_mobile.export.backends.litert.convert import channels_last, equalize_channels
+from mcad_mobile.export.backends.litert.convert import channels_last
 from mcad_mobile.export.backends.litert.flatbuffer import operators
 from mcad_mobile.export.backends.litert.mediatek import refusals
 from mcad_mobile.export.backends.litert.quantize import (
@@ -17,7 +15,6 @@ from mcad_mobile.export.backends.litert.quantize import (
     quantize_tower,
 )
 from mcad_mobile.export.parity import float_embeddings, parity
-from mcad_mobile.export.quantization.residual_stream import find_stream, gains_by_matrix
 from mcad_mobile.export.tower_job import TowerJob
 from tests.export.test_residual_stream import bert, inputs_of_bert, specs
 from tests.support.pythons import needs_litert
@@ -36,26 +33,6 @@ def job(tmp_path_factory) -> TowerJob:
 
 def cosine_of(job: TowerJob, path) -> float:
     return parity(job.expected, load_quantized(job, path)(job.validation)).cosine_mean
-
-
-def test_a_tower_with_equalized_channels_computes_the_same(job):
-    model = onnx.load(job.cpu_onnx)
-    gains = gains_by_matrix(model, job.samples)
-    assert len(gains) == len(find_stream(model).products)
-    equalized = equalize_channels(job.module, gains)
-    given = [torch.from_numpy(value) for value in job.samples.values()]
-    with torch.no_grad():
-        expected, found = job.module(*given), equalized(*given)
-    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
-    loudest: list[torch.Tensor] = []
-    for module in equalized.modules():
-        if hasattr(module, "gains"):
-            module.linear.register_forward_hook(
-                lambda module, inputs, made: loudest.append(made.detach().abs().amax((0, 1)))
-            )
-    equalized(*given)
-    assert len(loudest) == len(gains)
-    assert all(loud.max() / loud.min() < 10 for loud in loudest)  # biases are not equalized
 
 
 def test_loud_channels_cost_w8a8_little_where_the_stream_has_16_bits(job, tmp_path):

@@ -7,26 +7,31 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from msgspec.structs import replace as replace_fields
 from typer.testing import CliRunner
 
+from mcad_mobile.base.progress import silent
 from mcad_mobile.cli.command import app
-from mcad_mobile.data.captions import load_captions
+from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.errors import ParityError
 from mcad_mobile.export import parity as validate
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export, missing_photos
+from mcad_mobile.export.precision import recall
 from mcad_mobile.export.precision.recall import EmbeddingCache, RecallMeter, budget_on, data_facts
 from mcad_mobile.export.precision.recipes import Recipe
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.evaluation import embed
 from mcad_mobile.students.load import load_student
+from mcad_mobile.students.protocol import Texts
 from tests.support.tiny_students import write_open_clip
 
 pytestmark = pytest.mark.usefixtures("traced_once")
@@ -266,6 +271,112 @@ def test_the_facts_of_a_data_set_cover_its_content(packaged_pairs):
     assert data_facts(packaged_pairs, photos[1:]).sha256 != facts.sha256
     other = [dataclasses.replace(photos[0], captions=("a dog", "dogs")), *photos[1:]]
     assert data_facts(packaged_pairs, other).sha256 != facts.sha256
+
+
+def test_the_facts_of_a_data_set_cover_the_photos_bytes(tmp_path):
+    photo = tmp_path / "a.jpg"
+    found = []
+    for content in (b"a cat", b"a dog"):
+        photo.write_bytes(content)
+        facts = data_facts(tmp_path, [CaptionedPhoto(photo, ("a pet", "an animal"), "val")])
+        assert (facts.name, facts.captions) == (tmp_path.name, 2)
+        found.append(facts.sha256)
+    assert found[0] != found[1]
+
+
+def test_embeddings_are_kept_for_one_student_on_one_data_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(recall, "cache_directory", lambda: tmp_path)
+    photo = tmp_path / "a.jpg"
+    photo.touch()
+    kept = set()
+    for caption in ("a cat", "a dog"):
+        photos = [CaptionedPhoto(photo, (caption,), "val")]
+        for name in "ab":
+            student = SimpleNamespace(sha256=lambda name=name: name * 64)
+            budget = budget_on(student, tmp_path, photos, 0.3)
+            assert (budget.points, budget.photos, budget.data.split) == (0.3, photos, "val")
+            kept.add(budget.kept)
+    assert len(kept) == 4
+
+
+PHOTOS = 4
+
+
+class Numbers:
+    """A student whose photo or text of a number has that unit vector."""
+
+    def sha256(self) -> str:
+        return "0" * 64
+
+    def preprocess(self, path: Path) -> np.ndarray:
+        return np.eye(PHOTOS, dtype=np.float32)[int(path.name)]
+
+    def read(self, texts: list[str]) -> Texts:
+        ids = np.array([[int(text)] for text in texts], np.int32)
+        ones = np.ones(ids.shape, np.float32)
+        return Texts(ids, np.eye(PHOTOS, dtype=np.float32)[ids], ones, ones)
+
+    def tower(self, name: str) -> torch.nn.Module:
+        class First(torch.nn.Module):
+            def forward(self, values, *rest):
+                return values.flatten(1)
+
+        return First()
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """Make a meter of four photos, whose token table has the last two rows swapped; and recipes of
+    towers that change what they are given, and note that they were loaded."""
+    photos = [CaptionedPhoto(Path(str(number)), (str(number),)) for number in range(PHOTOS)]
+    swapped = np.eye(PHOTOS, dtype=np.float32)[[0, 1, 3, 2]]
+    loaded: list[str] = []
+
+    def meter() -> RecallMeter:
+        cache = EmbeddingCache(tmp_path / "kept")
+        return RecallMeter(Numbers(), photos, None, swapped.__getitem__, cache, silent)
+
+    def recipe(tower, content, change, precision="int8") -> Recipe:
+        path = tmp_path / f"{tower} {content}"
+        path.write_text(path.name)
+
+        def load(path):
+            loaded.append(content)
+            return lambda inputs: change(next(iter(inputs.values())).reshape(-1, PHOTOS))
+
+        return Recipe(tower, precision, "label", 1, 1, path, load)
+
+    return meter, recipe, loaded
+
+
+def louder(rows):
+    """The same directions: the first photo is the longest, and its products are the largest."""
+    return rows * np.geomspace(100, 1, len(rows), dtype=np.float32)[:, None] + np.float32(0.1)
+
+
+def test_a_tower_s_drop_is_what_float_finds_and_it_does_not(numbers):
+    meter, recipe, loaded = numbers
+    same, mixed_up = recipe("image", "same", louder), recipe("image", "mixed", np.flipud)
+    text = recipe("text", "text", lambda rows: rows)
+    whole = recipe("text", "float", pytest.fail, precision="fp32")
+    measured = meter()
+    assert measured.loses_least([mixed_up, same]) is same
+    measured.embed([text, whole])
+    lost = {
+        name: measured.drop({recipe.tower: recipe}).points
+        for name, recipe in {"same": same, "mixed": mixed_up, "float": whole, "rows": text}.items()
+    }
+    third = 100 / 3  # of four photos all are among the first five
+    assert lost == pytest.approx({"same": 0, "mixed": third, "float": 0, "rows": third / 2})
+    assert loaded == ["mixed", "same", "text"]
+    # Another search goes on with what was kept, by the content of the files.
+    again = meter()
+    again.embed([same, mixed_up])
+    again.embed([text])
+    assert again.drop({"image": same, "text": text}).points == pytest.approx(third / 2)
+    assert loaded == ["mixed", "same", "text"]
+    again.embed([recipe("image", "new", np.flipud)])
+    assert loaded[3:] == ["new"]
 
 
 @pytest.mark.slow

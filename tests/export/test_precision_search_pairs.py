@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from mcad_mobile.base.progress import silent
-from mcad_mobile.engine.bundle import TOWERS, DataFacts, RecallAt
+from mcad_mobile.engine.bundle import TOWERS, DataFacts, RecallAt, WeightRecord
+from mcad_mobile.errors import ExportError
 from mcad_mobile.export.precision.recall import Drop
-from mcad_mobile.export.precision.recipes import Pair, Recipe, mixes, size
+from mcad_mobile.export.precision.recipes import Pair, Recipe, Sensitivity, mixes, size
 from mcad_mobile.export.precision.search import Search
 from mcad_mobile.students.evaluation import Retrieval
 
@@ -115,6 +116,56 @@ def test_weights_decide_what_is_smaller_and_not_what_a_format_adds():
     meter = Table(dict.fromkeys([image, *recipes], 0.0), {})
     _, chosen = Search({"image": [image], "text": recipes}, meter, 0.5).run()
     assert chosen.label == "few weights"
+
+
+def test_the_search_is_recorded_with_the_bits_of_each_weight_that_was_ranked():
+    def text(precision, four_bit_weights):
+        return Recipe("text", precision, precision, 10, 10, Path("text"), None,
+                      four_bit_weights=frozenset(four_bit_weights))  # fmt: skip
+
+    image = Recipe("image", "fp32", "fp32", 10, 10, Path("image"), None)
+    ranked = [Sensitivity("a.weight", "a", 100, 0.01), Sensitivity("b.weight", "b", 200, 0.02)]
+    for chosen, bits in (
+        (text("mixed", ["b.weight"]), [8, 4]),
+        (text("int8", []), [8, 8]),
+        (text("fp32", []), [32, 32]),
+    ):
+        meter = Table({image: 0.0, chosen: 0.1}, {})
+        search = Search({"image": [image], "text": [chosen]}, meter, 0.6)
+        record = search.record(search.run(), {"text": ranked}, "a table")
+        assert record.weights == (
+            WeightRecord("text", "a", 100, 0.01, bits[0]),
+            WeightRecord("text", "b", 200, 0.02, bits[1]),
+        )
+        assert (record.judged_by, record.max_recall_drop) == ("a table", 0.6)
+        assert (record.data, record.float_mean_recall) == (meter.data, 60.0)
+        (step,) = record.steps
+        assert (step.bytes, step.mean_recall, step.margin) == (20, 59.9, 0.3)
+        assert record.photos_to_tell == 25  # half the margin takes four times the 100 photos
+        assert "nothing smaller" in record.why
+
+
+def test_where_every_pair_loses_more_the_error_says_which_budget_would_do():
+    recipes = {
+        name: [Recipe(name, "mixed", label, size, size, Path(label), None) for label, size in sizes]
+        for name, sizes in (("image", [("i", 1)]), ("text", [("small", 1), ("large", 2)]))
+    }
+    (image,), (small, large) = recipes["image"], recipes["text"]
+    meter = Table({image: 0.2, small: 0.5, large: 0.321}, {}, margin=0.0)
+    with pytest.raises(ExportError, match=r"image i, text large loses least, 0\.52") as raised:
+        Search(recipes, meter, 0.5).run()
+    assert "--max-recall-drop 0.53," in raised.value.hint
+
+
+def test_of_pairs_of_one_size_the_one_of_fewer_activation_bits_comes_first():
+    def text(label, bits):
+        return Recipe("text", "mixed", label, 10, 10, Path(label), None, activation_bits=bits)
+
+    image = Recipe("image", "fp32", "fp32", 10, 10, Path("image"), None)
+    wide, narrow = text("wide", 16), text("narrow", 8)
+    meter = Table({image: 0.0, wide: 0.0, narrow: 0.1}, {})
+    _, chosen = Search({"image": [image], "text": [wide, narrow]}, meter, 0.5).run()
+    assert chosen is narrow
 
 
 def test_the_reason_names_what_is_smaller():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers.litert import dequantize, quantize
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
@@ -19,9 +22,16 @@ from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
 from mcad_mobile.export.bundle_builder import tower_specs
 from mcad_mobile.export.parity import check, float_embeddings, parity
-from mcad_mobile.export.quantization.calibration import load_samples
+from mcad_mobile.export.quantization.calibration import (
+    Samples,
+    captioned_samples,
+    load_samples,
+    missing_samples,
+)
+from mcad_mobile.export.quantization.smoothing import smooth
 from mcad_mobile.export.tower_job import corrected
 from mcad_mobile.students.load import load_student
+from mcad_mobile.students.protocol import Texts
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +78,96 @@ def test_photos_that_do_not_decode_are_passed_over_and_a_folder_of_them_is_an_er
     (tmp_path / "a.jpg").write_text("no")
     with pytest.raises(DataError, match=str(tmp_path)):
         load_samples(student, tmp_path, 4)
+
+
+class Reader:
+    """A student that sees a photo's mean, and the length of a text."""
+
+    def __init__(self):
+        self.preprocess = lambda path: self.pixels(Image.open(path))
+        self.preprocess.pixels = self.pixels
+
+    def pixels(self, image):
+        return np.full((3, 1, 1), np.asarray(image).mean() / 255, np.float32)
+
+    def read(self, texts):
+        ids = np.array([[len(text)] for text in texts], np.int32)
+        rows = np.ones((*ids.shape, 1), np.float32)
+        return Texts(ids, rows, rows[..., 0], rows[..., 0])
+
+
+@pytest.fixture
+def sorted_photos(tmp_path) -> list[CaptionedPhoto]:
+    """90 dark photos, then 90 bright ones; the captions of each third photo are of `test`."""
+    photos = []
+    for number in range(180):
+        path = tmp_path / f"{number:03}.png"
+        Image.new("RGB", (4, 4), (255 * (number >= 90),) * 3).save(path)
+        split = "train" if number % 3 else "test"
+        photos.append(CaptionedPhoto(path, (f"{split} {number}", "a photo"), split))
+    rows = [
+        f"{photo.path.name},{text},{photo.split}" for photo in photos for text in photo.captions
+    ]
+    (tmp_path / "captions.csv").write_text("\n".join(["photo,caption,split", *rows]))
+    return photos
+
+
+def test_a_folder_that_is_sorted_by_theme_is_sampled_all_over(sorted_photos, tmp_path):
+    calibrate, held_out = load_samples(Reader(), tmp_path, 8)
+    for samples in (calibrate, held_out):
+        assert 0.2 < samples.pixels.mean() < 0.8
+        assert {text.partition(" ")[0] for text in samples.texts} == {"train"}
+        numbers = [int(text.partition(" ")[2]) for text in samples.texts]
+        assert min(numbers) < 90 < max(numbers)
+    assert (len(calibrate.pixels), len(held_out.pixels)) == (8, 32)
+
+
+def test_data_gives_as_many_photos_and_first_captions_as_were_asked_for(sorted_photos):
+    found = captioned_samples(Reader(), sorted_photos, photos=5, texts=20)
+    assert (len(found.pixels), len(found.texts)) == (5, 20)
+    assert 0 < found.pixels.mean() < 1
+    assert len({*found.texts, "a photo"}) == 21
+    assert found.ids.ravel().tolist() == [len(text) for text in found.texts]
+
+
+@pytest.mark.parametrize(
+    ("photos", "texts", "said"),
+    [
+        (4, "abcd", None),
+        (4, "abca", "3 captions to"),
+        (3, "abcd", "3 photos to"),
+        (1, "aaaa", "1 photo and 1 caption to"),
+    ],
+)
+def test_too_few_samples_are_told(photos, texts, said):
+    pixels = np.zeros((photos, 3, 1, 1), np.float32)
+    found = missing_samples(Samples(pixels, np.zeros((4, 1), np.int32), {}, tuple(texts)), 4)
+    assert len(found) == (said is not None)
+    assert not found or f"4 samples were asked for; there were {said}" in found[0]
+
+
+def test_a_weight_that_two_products_share_is_not_smoothed_for_one_of_them():
+    kind, shape = onnx.TensorProto.FLOAT, (1, 2, 4)
+    nodes = [
+        helper.make_node("MatMul", ["rows", "shared"], ["once"]),
+        helper.make_node("MatMul", ["once", "shared"], ["twice"]),
+        helper.make_node("MatMul", ["twice", "own"], ["out"]),
+    ]
+    values = np.random.default_rng(0).normal(size=(2, 4, 4)).astype(np.float32)
+    held = [numpy_helper.from_array(x, n) for x, n in zip(values, ("shared", "own"), strict=True)]
+    ends = [[helper.make_tensor_value_info(name, kind, shape)] for name in ("rows", "out")]
+    graph = helper.make_graph(nodes, "graph", *ends, held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    rows = {"rows": np.array([[[1, 2, 300, 4], [5, 6, 700, 8]]], np.float32)}
+
+    def run():
+        session = ort.InferenceSession(model.SerializeToString())
+        return session.run(None, rows)[0]
+
+    before = run()
+    smooth(model, rows)
+    assert [node.op_type for node in model.graph.node].count("Mul") == 1
+    assert np.allclose(run(), before, rtol=1e-4)
 
 
 @pytest.mark.slow

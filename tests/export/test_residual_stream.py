@@ -13,10 +13,15 @@ from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers import normalize
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 from mcad_mobile.engine.towers.protocol import split_batch
+from mcad_mobile.export.backends.litert import convert
 from mcad_mobile.export.backends.onnx.convert import export_onnx
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
 from mcad_mobile.export.quantization.ranges import HEADROOM, activations, extremes
-from mcad_mobile.export.quantization.residual_stream import equalize_channels, find_stream
+from mcad_mobile.export.quantization.residual_stream import (
+    equalize_channels,
+    find_stream,
+    gains_by_matrix,
+)
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.published import RowTower, TextLayers
 from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
@@ -98,6 +103,28 @@ def test_equalized_channels_compute_the_same_in_float(tower, branches, request):
     assert len(equalized.graph.node) == len(model.graph.node) + branches
     expected = run(model, inputs)
     assert np.abs(run(equalized, inputs) - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@torch.no_grad()
+def test_a_torch_tower_with_equalized_channels_computes_the_same(post_norm):
+    """As LiteRT's converter takes it."""
+    path, inputs = post_norm
+    model, tower = onnx.load(path), bert()
+    gains = gains_by_matrix(model, inputs)
+    assert len(gains) == len(find_stream(model).products)
+    equalized = convert.equalize_channels(tower, gains)
+    given = [torch.from_numpy(value) for value in inputs.values()]
+    expected = tower(*given)
+    assert (equalized(*given) - expected).abs().max() < 1e-5 * expected.abs().max()
+    loudest: list[torch.Tensor] = []
+    for module in equalized.modules():
+        if hasattr(module, "gains"):
+            module.linear.register_forward_hook(
+                lambda module, inputs, made: loudest.append(made.detach().abs().amax((0, 1)))
+            )
+    equalized(*given)
+    assert len(loudest) == len(gains)
+    assert all(loud.max() / loud.min() < 10 for loud in loudest)  # biases are not equalized
 
 
 def test_channels_that_join_the_stream_are_equally_loud(post_norm):

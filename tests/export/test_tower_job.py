@@ -18,6 +18,8 @@ from mcad_mobile.engine.bundle import FileRecord, Golden, TensorSpec
 from mcad_mobile.engine.towers.litert import LiteRTTower
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 from mcad_mobile.export.backends import litert as litert_backend
+from mcad_mobile.export.backends import onnx as onnx_backend
+from mcad_mobile.export.backends import qnn as qnn_backend
 from mcad_mobile.export.backends.litert import flatbuffer
 from mcad_mobile.export.backends.litert import quantize as litert
 from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
@@ -242,6 +244,64 @@ def test_a_tower_is_quantized_for_dimensity_from_what_its_precision_needs(tmp_pa
     ]
 
 
+def test_a_tower_without_a_residual_stream_has_no_channels_to_equalize(tmp_path, monkeypatch):
+    job = job_of(Residual(1), tmp_path)
+    gains: dict[bytes, object] = {}
+    written = []
+
+    def write(module, path, specs, samples):
+        written.append(module)
+        path.touch()
+
+    monkeypatch.setattr(TowerJob, "cpu_onnx", "model")
+    monkeypatch.setattr(litert.onnx, "load", lambda path: path)
+    monkeypatch.setattr(litert, "gains_by_matrix", lambda model, samples: gains)
+    monkeypatch.setattr(litert, "equalize_channels", lambda module, gains: gains)
+    monkeypatch.setattr(litert, "convert_litert", write)
+    monkeypatch.setattr(litert, "quantize_litert", lambda *about, stream: streams.append(stream))
+    streams = []
+    for _ in range(2):
+        litert.quantize_tower(job, "w8a8")
+    gains[b"matrix"] = 2
+    for method in ("min-max", "mse"):
+        litert.quantize_tower(job, "w8a8", method)
+    assert written == [job.module, gains]  # each once
+    assert streams == [False, False, True, True]
+
+
+@pytest.mark.parametrize(("precision", "four"), [("int8", frozenset()), ("mixed", {"a"})])
+def test_a_backend_builds_what_its_options_say(tmp_path, monkeypatch, precision, four):
+    job = job_of(Residual(1), tmp_path)
+    monkeypatch.setattr(TowerJob, "cpu_onnx", tmp_path / "cpu.onnx")
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "tower", [], []))
+    onnx.save(model, job.cpu_onnx)
+    asked = []
+
+    def quantized(*about):
+        asked.append(about[1:])
+        return job.cpu_onnx
+
+    def compiled(quantized, out, target):
+        binary = out.with_suffix(".bin")
+        for file in (out, binary):
+            file.touch()
+        return [binary], 7
+
+    monkeypatch.setattr(onnx_backend, "choose_recipe", lambda tower: ("products", ("A note.",)))
+    monkeypatch.setattr(onnx_backend, "quantize_tower", quantized)
+    monkeypatch.setattr(qnn_backend, "quantize_tower", quantized)
+    monkeypatch.setattr(onnx_backend, "save_mapped", lambda model, out: out.write_bytes(b"") or out)
+    options = RungOptions("mse", frozenset({"a"}), compile_context=compiled)
+    target = find_target("SM8650")
+    cpu_rung = backend("onnx")(job, TowerPlan("onnx", precision), target, tmp_path, options)
+    npu_rung = backend("qnn")(job, TowerPlan("qnn", "w8a8"), target, tmp_path, options)
+    assert asked == [("products", four, "mse"), ("w8a8", 75, "mse")]
+    assert (cpu_rung.precision, cpu_rung.notes) == (precision, ("A note.",))
+    assert (npu_rung.npu_nodes, npu_rung.total_nodes) == (7, 7)
+    names = [f"image_qnn_w8a8.{suffix}" for suffix in ("onnx", "bin")]
+    assert [file.path for file in npu_rung.files] == names
+
+
 OPERATORS = [Operator("ADD", ()), Operator("SIN", ()), Operator("SIN", ())]
 SPEC = TensorSpec("pixels", "int8", (1, 8), "")
 REFUSES = (
@@ -352,6 +412,74 @@ def test_what_a_dimensity_supports_is_written_in_each_way(tmp_path, monkeypatch)
     assert steps == [("writing it", number, 6) for number in range(6)]
     monkeypatch.setattr(flatbuffer, "four_bits_of", lambda path: 0)
     assert written("dimensity-9400") == [*of_8_bits, of_16_bits[0]]
+    tower.name = "image"  # which LiteRT runs on a computer, by kernels of 8 bits
+    assert written("cpu-litert") == [("image", *about[1:]) for about in of_8_bits]
+
+
+def test_what_a_snapdragon_supports_is_compiled_in_each_way(tmp_path, monkeypatch):
+    weights = onnx.numpy_helper.from_array(np.zeros((10, 10), np.float32), "weights")
+    graph = onnx.helper.make_graph([], "tower", [], [], [weights])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "float.onnx")
+    tower = SimpleNamespace(
+        name="text",
+        float_onnx=tmp_path / "float.onnx",
+        work=tmp_path,
+        progress=lambda *step: None,
+    )
+    target = find_target("SM8650")
+
+    def compiled(quantized, out, chip):
+        assert chip == target
+        binary = out.with_suffix(".bin")
+        out.write_bytes(bytes(10))
+        binary.write_bytes(quantized.read_bytes())
+        return [binary], 1
+
+    def quantize(tower, precision, arch, method):
+        assert arch == target.htp_arch
+        path = tmp_path / f"{precision}-{method}"
+        path.write_bytes(bytes(len(method)))
+        return path
+
+    half = SimpleNamespace(numbers=np.zeros(60))
+    monkeypatch.setattr(qnn_backend, "compile_context", compiled)
+    monkeypatch.setattr(htp, "quantize_tower", quantize)
+    monkeypatch.setattr(cpu, "each_weight_in_four_bits", lambda tower: {"weights": half})
+    found = recipes_for(tower, target, [], min)
+    assert [(r.label, r.path.name, r.bytes, r.weight_bytes, r.activation_bits) for r in found] == [
+        ("w8a8", "w8a8-min-max", 17, 100, 8),
+        ("w8a8, ranges by percentile", "w8a8-percentile", 20, 100, 8),
+        ("w8a8, ranges by entropy", "w8a8-entropy", 17, 100, 8),
+        ("w8a8, ranges by mse", "w8a8-mse", 13, 100, 8),
+        ("w8a16", "w8a16-min-max", 17, 100, 16),
+        ("w4a16", "w4a16-min-max", 17, 70, 16),
+    ]
+
+
+def test_a_tower_is_quantized_for_a_snapdragon_once_for_all_chips_that_take_the_same_graph(
+    tmp_path, monkeypatch
+):
+    own = job_of(Residual(1), tmp_path)
+    job = dataclasses.replace(own, uncorrected=own)
+    calls = []
+
+    def quantize(model, path, samples, precision, arch, *, four, ranges):
+        calls.append((precision, arch, four, ranges))
+        path.write_text(f"{precision} {four} {ranges}")
+
+    monkeypatch.setattr(htp, "quantize_for_htp", quantize)
+    monkeypatch.setattr(htp, "all_weights_in_four_bits", lambda tower: "4" * (tower is own))
+    monkeypatch.setattr(TowerJob, "float_onnx", tmp_path / "float.onnx")
+    monkeypatch.setattr(TowerJob, "ranges", lambda tower, method: method)
+    for precision, method in (("w8a8", "min-max"), ("w8a8", "mse"), ("w8a16", "mse")):
+        for arch in (68, 69, 73, 81):
+            path = htp.quantize_tower(job, precision, arch, method)
+            assert path.read_text() == f"{precision} None {method if precision == 'w8a8' else None}"
+    assert htp.quantize_tower(job, "w4a16", 75, "mse").read_text() == "w4a16 4 None"
+    assert [(precision, arch) for precision, arch, _, _ in calls] == [
+        *[("w8a8", 68), ("w8a8", 73)] * 2,
+        *[("w8a16", 68), ("w8a16", 73), ("w4a16", 75)],
+    ]
 
 
 def test_a_tower_of_4_bits_keeps_its_uncorrected_and_one_of_8_does_not(tmp_path):

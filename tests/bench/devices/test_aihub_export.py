@@ -6,8 +6,9 @@ import io
 import zipfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
-import onnx
+import onnx.parser
 import pytest
 
 from mcad_mobile.engine.bundle import Bundle
@@ -110,6 +111,54 @@ def _zip(**files: bytes) -> bytes:
         for name, content in files.items():
             archive.writestr(f"job.onnx/model.{name}", content)
     return packed.getvalue()
+
+
+def _context(inputs: str) -> bytes:
+    """An EPContext model that reads these inputs, and its binary under a name of the cloud's."""
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 9, opset_import: ["" : 17, "com.microsoft" : 1]>
+        agraph ({inputs}) => (float[1, 64] y)
+        {{ y = com.microsoft.EPContext <ep_cache_context: string = "job_xyz.bin"> (pixels) }}"""
+    )
+    return _zip(onnx=model.SerializeToString(), bin=b"binary")
+
+
+def test_what_the_cloud_compiled_is_named_as_this_bundle_names_it(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
+    assert compiler.device.os == "15"
+    source, out = bundle.directory / "image.onnx", tmp_path / "image_qnn_w8a16.onnx"
+    cloud.archive = _context("float[1, 3, 32, 32] pixels")
+    (binary,), nodes = compiler.compile(source, out, ELITE)
+    assert (binary.name, binary.read_bytes()) == ("image_qnn_w8a16_qnn.bin", b"binary")
+    assert nodes == len(onnx.load(source).graph.node)
+    (node,) = onnx.load(out).graph.node
+    assert [item.s for item in node.attribute] == [binary.name.encode()]
+
+
+def test_a_model_of_the_cloud_with_other_inputs_is_told(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.archive = _context("float[1, 32, 32, 3] pixels")
+    compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
+    with pytest.raises(ExportError, match=r"32, 32, 3\]; the tower takes pixels .*3, 32, 32\]"):
+        compiler.compile(bundle.directory / "image.onnx", tmp_path / "image.onnx", ELITE)
+
+
+def test_a_phone_s_embeddings_come_with_where_its_layers_ran(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.compute_units = ["NPU"] * 4 + ["CPU", "GPU"]
+    compiler = CloudCompiler.open(ELITE, tmp_path / "jobs.json")
+    golden = bundle.image.golden
+    rung = msgspec.structs.replace(bundle.image.rungs[0], notes=("Of before.",))
+    inputs = {"pixels": bundle.array(golden.inputs["pixels"])}
+    embeddings, ran = compiler.run(bundle, rung, inputs)
+    assert np.allclose(embeddings, bundle.array(golden.embeddings), atol=1e-4)
+    assert (ran.npu_nodes, ran.total_nodes) == (4, 6)
+    before, note = ran.notes
+    assert before == "Of before." and "compared on a Samsung Galaxy S25" in note
 
 
 @pytest.mark.parametrize(
