@@ -317,10 +317,13 @@ def test_what_starts_anew_is_faster_and_norms_do_not_decay(text_tower):
     assert not any(left.requires_grad for left in student.module.text.pooler.parameters())
 
 
-def test_a_tokens_embedding_is_the_one_it_trained_with(text_tower):
+@pytest.mark.parametrize(("kind", "length"), [("bert", 40), ("xlm-roberta", 38)])
+def test_a_tokens_embedding_is_the_one_it_trained_with(kind, length, tmp_path):
     """The phone's tower, rows and tokenizer, against the libraries' modules."""
+    folder = write_text_tower(tmp_path, kind)
     torch.manual_seed(0)
-    made = trainable_towers(f"timm/test_vit+hf/{text_tower}", True, 24)
+    made = trainable_towers(f"timm/test_vit+hf/{folder}", True, 24)
+    assert made.as_exported.text_spec.length == length  # of 40 positions
     ids, mask = made.tokens(TEXTS)
     inputs = made.as_exported.read(TEXTS).inputs().values()
     with torch.no_grad():

@@ -39,6 +39,11 @@ def test_recall_is_what_a_plain_loop_finds():
         expected = recall_by_loop(images, texts, owners, k)
         assert getattr(result.text_to_image, f"r{k}") == pytest.approx(expected[0], abs=0.01)
         assert getattr(result.image_to_text, f"r{k}") == pytest.approx(expected[1], abs=0.01)
+    document = result.to_json()
+    six = [value for way in ("text_to_image", "image_to_text") for value in document[way].values()]
+    assert document["image_to_text"]["r1"] == result.image_to_text.r1 != result.text_to_image.r1
+    assert result.mean_recall == pytest.approx(np.mean(six))
+    assert (document["photos"], document["captions"]) == (60, len(owners))
 
 
 def test_perfect_embeddings_score_100_and_mr_is_the_mean_of_six():

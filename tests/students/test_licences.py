@@ -76,6 +76,7 @@ def test_the_card_beside_the_weights_has_the_last_word(tmp_path):
         ("base_license: gpl-3.0\nlicense: mit", "MIT"),
         ("license: [apache-2.0]", "Apache-2.0"),
         ("license: other\nlicense_name: apple-amlr", "apple-amlr"),
+        ("license: unknown\nlicense_name: apple-amlr", "apple-amlr"),
         ("license: apple-amlr\nlicense_name: apple-ascl", "apple-amlr"),
         ("license: openrail", "openrail"),
         ("tags: [x]", "Apache-2.0"),
@@ -90,6 +91,11 @@ def test_the_text_beside_the_weights_goes_with_them(tmp_path):
     assert weights_licence(tmp_path).text is None
     (tmp_path / "LICENSE.md").write_text("Do what you want.")
     assert weights_licence(tmp_path).text == tmp_path / "LICENSE.md"
+    for name in ("COPYING", "LICENCE.txt"):  # as others spell it
+        folder = tmp_path / name.lower()
+        folder.mkdir()
+        (folder / name).write_text("Do what you want.")
+        assert weights_licence(folder).text == folder / name
 
 
 def test_the_default_student_is_for_non_commercial_research():

@@ -16,6 +16,8 @@ import open_clip
 import pytest
 import torch
 import transformers
+from msgspec.structs import replace
+from safetensors.torch import load_file, save_file
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.text.tokenizer import Tokenizer
@@ -26,6 +28,7 @@ from tests.support.tiny_students import (
     HF,
     OPEN_CLIP,
     TEXTS,
+    edit,
     sentences_tokenizer,
     write_hf,
     write_named,
@@ -116,6 +119,8 @@ def test_rows_are_those_of_the_table_and_pooling_weighs_what_is_seen(pair):
     texts = pair.student.read([*TEXTS, "a " * 100])
     table = pair.student.token_table.numpy()
     assert table.shape[1] == pair.student.text_spec.width
+    if pair.kind == "chinese_clip":  # which knows more positions than it was trained with
+        assert texts.ids.shape[1] == 52
     assert np.array_equal(texts.rows, table[texts.ids])
     assert np.allclose(texts.pooling.sum(1), 1)
     assert (texts.mask[texts.pooling > 0] == 1).all()
@@ -172,6 +177,41 @@ def test_the_same_weights_behind_another_preprocess_are_another_student(tmp_path
     assert entry != other
 
 
+def test_photos_of_one_image_tower_have_one_identity_whatever_reads_the_texts(tmp_path):
+    first = write_hf(tmp_path / "first", "clip")
+    students = {"first": load_student(f"hf:{first}")}
+    for name, key in (
+        ("texts", "text_model.final_layer_norm.weight"),
+        ("photos", "vision_model.post_layernorm.weight"),
+        ("mean", ""),
+    ):
+        folder = shutil.copytree(first, tmp_path / name)
+        if key:
+            weights = load_file(folder / "model.safetensors")
+            weights[key] += 1
+            save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        else:
+            edit(folder / "preprocessor_config.json", "image_mean", value=[0.1, 0.2, 0.3])
+        students[name] = load_student(f"hf:{folder}")
+    photos = students["first"].image_sha256()
+    same = {name for name, student in students.items() if student.image_sha256() == photos}
+    assert same == {"first", "texts"}
+    assert len({student.sha256() for student in students.values()}) == 4
+
+
+def test_another_tokenizer_is_another_student_and_another_version_of_the_library_is_not(tmp_path):
+    folder = write_hf(tmp_path / "clip", "clip")
+    identities = [load_student(f"hf:{folder}").sha256()]
+    assert "transformers_version" in (folder / "config.json").read_text()
+    edit(folder / "config.json", "transformers_version", value="4.0.0")
+    identities.append(load_student(f"hf:{folder}").sha256())
+    vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    swapped = vocabulary | {"a": vocabulary["b"], "b": vocabulary["a"]}
+    edit(folder / "tokenizer.json", "model", "vocab", value=swapped)
+    identities.append(load_student(f"hf:{folder}").sha256())
+    assert identities[0] == identities[1] != identities[2]
+
+
 def prefix(pair):
     return "open_clip:local-dir:" if pair.library == "open_clip" else "hf:"
 
@@ -203,6 +243,30 @@ def test_the_licence_of_a_repository_of_open_clip_is_known_by_its_name(monkeypat
     assert load_student(f"open_clip:hf-hub:{repository}").source.licence.name == "MIT"
 
 
+def test_a_repository_of_transformers_names_the_student_and_its_licence(monkeypatch, tmp_path):
+    repository = "wkcn/TinyCLIP-ViT-8M-16-Text-3M-YFCC15M"
+    cached(monkeypatch, tmp_path, repository, "README.md")
+    (snapshot,) = tmp_path.glob("*/snapshots/abc")
+    shutil.copytree(write_hf(tmp_path / "clip", "clip"), snapshot, dirs_exist_ok=True)
+    student = load_student(f"hf:{repository}")
+    assert (student.name, student.source.licence.name) == (repository[5:], "MIT")
+
+
+def test_a_tag_of_open_clip_names_the_licence_and_a_file_of_weights_does_not(tmp_path):
+    folder = write_open_clip(tmp_path / "vit")
+    weights = folder / "open_clip_model.safetensors"
+    loaded = library.read_model(f"local-dir:{folder}")
+    for checkpoint, licence in (("openai", "MIT"), (str(weights), "unknown")):
+        spec = f"ViT-B-32:{checkpoint}"
+        named = dataclasses.replace(loaded.checkpoint, model="ViT-B-32", checkpoint=checkpoint)
+        model = copy.deepcopy(loaded.model)
+        student = library.as_student(
+            dataclasses.replace(loaded, spec=spec, checkpoint=named, model=model)
+        )
+        assert (student.name, student.source.weights) == ("ViT-B-32", f"open_clip:{spec}")
+        assert student.source.licence.name == licence
+
+
 def test_a_published_tag_brings_its_activation(monkeypatch, tmp_path):
     """OpenAI's weights of ViT-B-32 were trained with QuickGELU, which that name does not say."""
     name = "open_clip_model.safetensors"
@@ -212,16 +276,22 @@ def test_a_published_tag_brings_its_activation(monkeypatch, tmp_path):
     assert found.quick_gelu
 
 
-def test_a_model_that_is_trained_further_keeps_the_activation_of_its_tag(monkeypatch, tmp_path):
+def test_a_model_that_is_trained_further_keeps_its_preprocess_and_the_activation_of_its_tag(
+    monkeypatch, tmp_path
+):
     loaded = library.read_model(f"local-dir:{write_open_clip(tmp_path / 'vit')}")
     tagged = dataclasses.replace(loaded.checkpoint, quick_gelu=True)
     assert "quick_gelu" not in tagged.config
-    found = dataclasses.replace(loaded, checkpoint=tagged)
+    changes = {"resize": "longest", "interpolation": "bilinear", "fill": (9, 9, 9)}
+    preprocess = replace(loaded.preprocess, **changes, mean=(0.1, 0.2, 0.3))
+    found = dataclasses.replace(loaded, checkpoint=tagged, preprocess=preprocess)
     monkeypatch.setattr(library, "read_model", lambda *about: found)
     (tmp_path / "out").mkdir()
     library.trainable_open_clip("any", False).write(tmp_path / "out")
     written = json.loads((tmp_path / "out" / "open_clip_config.json").read_text())
     assert written["model_cfg"]["quick_gelu"]
+    monkeypatch.undo()
+    assert load_student(f"open_clip:local-dir:{tmp_path / 'out'}").preprocess == preprocess
 
 
 def test_clips_oldest_end_of_text_is_the_largest_id(tmp_path):

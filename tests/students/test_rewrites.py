@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.layers import Attention, AttentionPoolLatent
 from torch import nn
 from torch.nn import functional as F
 
@@ -82,6 +83,29 @@ def test_a_batch_norm_goes_into_its_convolution_only_where_nothing_else_reads_th
     assert torch.equal(folded.second.weight, net.second.weight)
 
 
+class Twice(nn.Module):
+    """A convolution that runs twice, and only once before the norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.norm(self.shared(F.relu(self.shared(x)))).mean((2, 3))
+
+
+@torch.no_grad()
+def test_a_convolution_that_runs_twice_keeps_its_weights(photos):
+    torch.manual_seed(0)
+    net = Twice()
+    settle(net, SIDE)
+    net.norm.running_mean.normal_()
+    folded = copy.deepcopy(net.eval())
+    fold_batch_norms(folded, photos[:1])
+    assert same(net, folded, photos)
+    assert torch.equal(folded.shared.weight, net.shared.weight)
+
+
 @pytest.mark.parametrize("name", ["resnet18", "test_efficientnet"])
 def test_the_norms_of_a_convolutional_tower_leave_nothing_behind(photos, name):
     """Of the second, whose norms hold their activations, these alone."""
@@ -128,6 +152,44 @@ def test_timms_attention_spelled_out_is_the_same(photos, name):
     assert not any(getattr(module, "fused_attn", False) for module in after.modules())
     spelled = any(isinstance(module, SpelledAttention) for module in after.modules())
     assert spelled == (not name.startswith("eva"))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"batch_first": False}, {"add_bias_kv": True}, {"add_zero_attn": True}]
+)
+@torch.no_grad()
+def test_multi_head_attention_of_another_kind_is_left_as_it_is(settings):
+    torch.manual_seed(0)
+    holder = nn.Sequential(nn.MultiheadAttention(32, 4, **({"batch_first": True} | settings)))
+    spread(holder)
+    x = torch.randn(3, 5, 32)
+    expected = holder[0](x, x, x)[0]
+    spell_attention(holder)
+    assert torch.allclose(holder[0](x, x, x)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Attention(32, 4, qk_norm=True, norm_layer=nn.LayerNorm),
+        lambda: Attention(32, 4, scale_norm=True, norm_layer=nn.LayerNorm),
+        lambda: AttentionPoolLatent(32, num_heads=4, latent_len=2, pool_type="avg"),
+        lambda: AttentionPoolLatent(32, num_heads=4, latent_len=2),
+        lambda: AttentionPoolLatent(32, num_heads=4, pool_type=""),
+        lambda: AttentionPoolLatent(32, num_heads=4, pos_embed="abs", feat_size=5),
+        lambda: AttentionPoolLatent(32, num_heads=4, qk_norm=True, norm_layer=nn.LayerNorm),
+    ],
+)
+@torch.no_grad()
+def test_attention_of_timm_with_more_to_it_computes_what_it_did(make):
+    torch.manual_seed(0)
+    holder = nn.Sequential(make()).eval()
+    spread(holder)
+    x = torch.randn(3, 5, 32)
+    expected = holder(x)
+    spell_attention_pooling(holder)
+    spell_attention(holder)
+    assert torch.allclose(holder(x), expected, atol=1e-5)
 
 
 @torch.no_grad()

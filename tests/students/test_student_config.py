@@ -63,6 +63,11 @@ def test_a_vocabulary_that_lies_elsewhere_is_refused_and_nothing_is_written(
     [
         ("tokenizer.specials", {}, "specials lack [PAD], [UNK], [CLS], [SEP]"),
         ("tokenizer.specials", {"[PAD]": 0}, "lack [UNK]"),
+        (
+            "tokenizer.specials",
+            {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 30522},
+            "token 30522 is none of the 30522",
+        ),
         ("tokenizer.length", 0, "0 in tokenizer.length"),
         ("tokenizer.length", 64, "tokenizer's length is 64, more than the 32"),
         ("tokenizer.pad", 30522, "token 30522 is none of the 30522"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import huggingface_hub
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -17,9 +20,14 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from mcad_mobile.errors import MissingExtra, StudentError, install_line
+from mcad_mobile.students import hub
 from mcad_mobile.students import open_clip as students
 from mcad_mobile.students.load import load_student
+from mcad_mobile.students.protocol import TextSpec
+from mcad_mobile.students.published import RowTower, TextLayers, read_ids
+from mcad_mobile.students.transformers import WEIGHTS
 from tests.support.tiny_students import (
+    edit,
     sentences_tokenizer,
     spread,
     write_config,
@@ -150,14 +158,72 @@ def test_weights_of_another_architecture_name_the_keys(tmp_path):
     refused(f"open_clip:{SMALLEST}:{path}", "size mismatch for ln_final.weight")
 
 
-def test_positions_of_another_length_are_not_stretched(vit, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "given", "own"),
+    [("positional_embedding", 64, 77), ("visual.positional_embedding", 26, 17)],
+)
+def test_positions_of_another_length_are_not_stretched(vit, tmp_path, name, given, own):
     folder = tmp_path / "longer"
     folder.mkdir()
     weights = load_file(vit / "open_clip_model.safetensors")
-    weights["positional_embedding"] = torch.randn(64, 64)
+    weights[name] = torch.randn(given, 64)
     save_file(weights, folder / "open_clip_model.safetensors")
     (folder / "open_clip_config.json").write_text((vit / "open_clip_config.json").read_text())
-    refused(f"open_clip:local-dir:{folder}", "positional_embedding of [64, 64]", "[77, 64]")
+    refused(f"open_clip:local-dir:{folder}", f"{name} of [{given}, 64]", f"[{own}, 64]")
+
+
+def test_a_snapshot_without_weights_is_no_student(no_route, tmp_path):
+    folder = tmp_path / "cache" / "models--org--clip"
+    snapshot = folder / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    (snapshot / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    refused("hf:org/clip", "cannot be reached", "hf download org/clip")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "proxies", "asked"),
+    [
+        ("https://hub.test", {}, [("hub.test", 443)]),
+        ("http://hub.test", {"ftp": "x"}, [("hub.test", 80)]),
+        ("http://hub.test:8080", {}, [("hub.test", 8080)]),
+        ("https://hub.test", {"https": "x"}, []),
+        ("https://hub.test", {"all": "x"}, []),
+    ],
+)
+def test_of_each_group_of_files_the_first_that_a_hub_has_is_fetched(
+    monkeypatch, tmp_path, endpoint, proxies, asked
+):
+    """Behind a proxy nothing but the client connects."""
+    connected, fetched = [], []
+
+    def connect(address, timeout):
+        connected.append(address)
+        return io.BytesIO()
+
+    def download(name, local_files_only=False, allow_patterns=()):
+        if local_files_only:
+            raise OSError("nothing is cached")
+        fetched.append((name, {*allow_patterns}))
+        return str(tmp_path)
+
+    class Api:
+        def model_info(self, name, timeout):
+            assert timeout < 60  # without one the client waits forever
+            names = ("config.json", "pytorch_model.bin", "model-1-of-2.safetensors")
+            return SimpleNamespace(siblings=[SimpleNamespace(rfilename=file) for file in names])
+
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    monkeypatch.setattr(hub, "getproxies", lambda: proxies)
+    assert hub.find_folder("org/clip", ["config.json"], WEIGHTS, ["absent.txt"]) == tmp_path
+    ((name, patterns),) = fetched
+    assert (name, connected) == ("org/clip", asked)
+    facts = {"*.json", "*.txt", "*.model", "README.md", "LICENSE*"}
+    assert patterns == {"config.json", "model-*.safetensors", "absent.txt", *facts}
 
 
 @pytest.mark.parametrize("library", ["transformers", "open_clip"])
@@ -251,6 +317,29 @@ def test_towers_of_different_width_are_an_error(tmp_path):
     for part in (model, processor, tokenizer):
         part.save_pretrained(tmp_path)
     refused(f"hf:{tmp_path}", "[1, 32]", "[1, 48]")
+
+
+def test_a_text_tower_that_pools_at_another_token_is_an_error(tmp_path):
+    folder = write_hf(tmp_path / "clip", "clip")
+    edit(folder / "config.json", "text_config", "eos_token_id", value=7)
+    refused(f"hf:{folder}", "pools at token 7", "tokenizer ends a text with")
+
+
+def test_a_siglip_without_a_pooling_head_is_an_error(tmp_path):
+    folder = write_hf(tmp_path / "siglip", "siglip")
+    edit(folder / "config.json", "vision_config", "vision_use_head", value=False)
+    refused(f"hf:{folder}", "no pooling head", "vision_use_head")
+
+
+def test_texts_that_a_tower_has_no_rows_or_no_positions_for_are_an_error():
+    table, spec = torch.zeros(5, 4), TextSpec(3, 4, "first")
+    read_ids(np.array([[4, 0, 0]]), None, table, spec)
+    with pytest.raises(StudentError, match="gives token 5, and the text tower has 5 tokens"):
+        read_ids(np.array([[5, 0, 0]]), None, table, spec)
+    parts = TextLayers(torch.zeros(3, 4), [], torch.nn.Identity())
+    RowTower(parts, mask_kind="nothing", length=3)
+    with pytest.raises(StudentError, match="up to 4 tokens, and its tower knows 3 positions"):
+        RowTower(parts, mask_kind="nothing", length=4)
 
 
 def test_a_tokenizer_of_another_model_is_an_error(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import struct
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from mcad_mobile.errors import StudentError
 from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.tokenizers.compile import charsmap_arrays, compile_tokenizer
 from mcad_mobile.students.tokenizers.convert import convert_tokenizer, read_sentencepiece
-from mcad_mobile.students.tokenizers.wordpiece import wordpiece_json
+from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig, wordpiece_json
 from tests.support.library_tokenizers import HOSTILE, VOCABULARY, libraries
 
 NAMES = (
@@ -169,6 +171,35 @@ def test_our_own_tokenizer_json_is_read_by_the_reference_library():
     for text in HOSTILE[:-1]:
         expected = reference.encode(text).ids
         assert ours(text).ids.tolist()[: len(expected)] == expected
+
+
+def test_a_vocabulary_of_capitals_keeps_them(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nDog\ndog\n")
+    specials = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}
+    for lowercase, dogs in ((True, [5, 5]), (False, [4, 5])):
+        config = WordPieceConfig(
+            file="vocab.txt", length=4, pad=0, specials=specials, lowercase=lowercase
+        )
+        tokens = Tokenizer(*config.compiled(tmp_path))("Dog dog")
+        assert tokens.ids.tolist() == [2, *dogs, 3]
+
+
+def test_a_tokenizer_that_phones_cannot_follow_is_refused_by_name(given):
+    library, _ = given["transformers CLIP"]
+    convert = partial(convert_tokenizer, length=77, pool="eos", attends_to_padding=False)
+    for name, value, why in (
+        ("truncation_side", "left", "truncation side .*'left'"),
+        ("pad_token", None, "padding .*no token"),
+    ):
+        other = copy.deepcopy(library.tokenizer)
+        setattr(other, name, value)
+        with pytest.raises(StudentError, match=why):
+            convert(other)
+    data = wordpiece_json(default_config().tokenizer, VOCABULARY.parent)
+    flags = dict.fromkeys(("lstrip", "rstrip", "normalized"), False)
+    data["added_tokens"] = [{"content": "[X]", "id": 5, "single_word": True, **flags}]
+    with pytest.raises(StudentError, match=r"'\[X\]', which stands for a single word"):
+        compile_tokenizer(data)
 
 
 def test_added_tokens_are_found_as_the_reference_library_finds_them():

@@ -120,6 +120,16 @@ def write_hf(folder: Path, kind: str, seed: int = 0) -> Path:
     return folder
 
 
+def edit(path: Path, *way: str, value: object) -> None:
+    """Put a value into a JSON file."""
+    document = json.loads(path.read_text())
+    holder: Any = document
+    for step in way[:-1]:
+        holder = holder[step]
+    holder[way[-1]] = value
+    path.write_text(json.dumps(document))
+
+
 def register_open_clip(folder: Path, name: str, kind: str = "vit") -> str:
     """Register a kind in OPEN_CLIP as an architecture of open_clip called `name`."""
     folder.mkdir(parents=True, exist_ok=True)
