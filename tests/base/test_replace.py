@@ -56,6 +56,7 @@ def kill_between_the_renames(out: Path, made: Path) -> None:
 def test_the_new_one_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     out = folder(tmp_path / "out", "old")
     for content in ("new", "newer"):
+        folder(set_aside(out), "of a run that was killed before it removed it")
         replace_folder(out, folder(tmp_path / "made", content))
         assert (out / "file").read_text() == content
         assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -265,6 +265,9 @@ def test_a_shard_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
         (tmp_path / "shards" / "new.partial").write_bytes(b"of a run that was killed")
         make("shards/new", b"12345")
         assert store.read("shards/new") == b"12345"
+        (tmp_path / "other").touch()  # by whoever may read other files of this process
+        modes = [(tmp_path / name).stat().st_mode & 0o044 for name in ("shards/new", "other")]
+        assert modes[0] == modes[1]
         assert flushed.pop() == ((tmp_path / "shards" / "new").stat().st_ino, 5)
         store.remove("shards/new")
 
