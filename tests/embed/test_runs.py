@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from mcad_mobile.embed import guard, on_ray, table
 from mcad_mobile.embed import run as embedding
+from mcad_mobile.embed import source as sources
 from mcad_mobile.embed import worker as worker_process
 from mcad_mobile.embed.guard import GuardedWorker
 from mcad_mobile.embed.job import (
@@ -495,6 +496,29 @@ def test_a_cluster_is_asked_as_the_options_say_and_progress_counts_photos_left_o
     assert asked == [(3, True, 1, 1, 4, "here:6379", 0.5)]
     assert seen == [("photos", 7, 7)]
     assert (made.embedded, made.manifest.photos, made.manifest.left_out) == (5, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("photos_a_shard", "sizes"),
+    [(100, [*[17] * 5, 15, 17, 13]), (15, [*[15] * 8, 10]), (1000, [*[17] * 7, 11])],
+)
+def test_a_list_is_cut_so_that_all_workers_have_work(
+    photos_a_shard, sizes, bundle, tmp_path, monkeypatch
+):
+    cut = []
+
+    def run_on_ray(setup, pieces, *about):
+        cut.extend(pieces)
+        return iter(())
+
+    monkeypatch.setattr(embedding, "run_on_ray", run_on_ray)
+    monkeypatch.setattr(sources, "_LOOKUP", 50)  # photos that are looked up together
+    paths = [f"/photos/{number}.jpg" for number in range(130)]
+    (tmp_path / "list.txt").write_text("\n".join(paths))
+    options = Options(workers=2, photos_a_shard=photos_a_shard, ray="auto", gpus=1)
+    embed(Source(str(tmp_path / "list.txt")), bundle, str(tmp_path / "out"), options)
+    assert [len(piece.keys) for piece in cut] == sizes
+    assert [key for piece in cut for key in piece.keys] == paths
 
 
 @pytest.mark.parametrize(
