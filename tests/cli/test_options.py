@@ -25,6 +25,7 @@ from mcad_mobile.cli import bench, embed, index
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.output import warn
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.embed import on_ray
 from mcad_mobile.embed import run as embedding
 from mcad_mobile.embed.source import Source
 from mcad_mobile.engine import engine
@@ -197,6 +198,8 @@ def test_bench_measures_what_was_asked_for(
             {},
             {"ray": "here:6379", "gpus": 0.25, "workers": 3},
         ),
+        # A worker for every five CPUs of the cluster.
+        (("--ray", "auto", "--threads", 5), {}, {"ray": "auto", "threads": 5, "workers": 2}),
     ],
 )
 def test_embed_runs_as_was_asked_for(
@@ -207,6 +210,8 @@ def test_embed_runs_as_was_asked_for(
     source: dict[str, Any],
     expected: dict[str, Any],
 ) -> None:
+    cluster = SimpleNamespace(cluster_resources=lambda: {"CPU": 12.0, "GPU": 1.0})
+    monkeypatch.setattr(on_ray, "connect", lambda address: cluster)
     monkeypatch.setattr(embed, "allowed_cores", lambda: 8)
     monkeypatch.setattr(embedding, "embed", calls)
     mcad("embed", "photos", "--bundle", bundle.directory, "--out", "shards", *options)

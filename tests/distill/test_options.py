@@ -24,7 +24,7 @@ from mcad_mobile.distill.text_only import TextRecipe
 from mcad_mobile.distill.trainees import StudentChoice, load_trainee
 from mcad_mobile.embed import on_ray
 from mcad_mobile.engine.bundle import RecallAt
-from mcad_mobile.errors import DataError, StudentError
+from mcad_mobile.errors import DataError, DiskError, StudentError
 from mcad_mobile.students import timm_transformers
 from mcad_mobile.students.evaluation import Retrieval
 from mcad_mobile.students.mcad import McadStudent
@@ -224,6 +224,17 @@ def test_what_distill_would_ignore_is_wrong_usage(told, options, message):
     done, *trained = told(*options)
     assert (done.exit_code, trained) == (2, [])
     assert message in " ".join(done.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("place", ["--out", "--cache"])
+def test_a_place_that_cannot_be_written_is_told_before_the_training(
+    told, packaged_pairs, tmp_path, place
+):
+    (tmp_path / "file").touch()
+    texts = ("--text-only", "--things", "t.tgz", "--extra-captions", "a")
+    for words in (("--data", packaged_pairs), texts):
+        done, *trained = told(*words, place, tmp_path / "file" / "below")
+        assert isinstance(done.exception, DiskError) and trained == []
 
 
 def test_a_text_tower_is_trained_as_was_asked_for(told, tmp_path, monkeypatch):

@@ -142,6 +142,17 @@ def test_every_answer_carries_the_headers(served: Server, path: str) -> None:
     policy = headers["content-security-policy"]
     assert "unsafe" not in policy and "http" not in policy and "*" not in policy
     assert policy.startswith("default-src 'none';")
+    for rule in ("base-uri", "form-action", "frame-ancestors", "trusted-types"):
+        assert f"; {rule} 'none'" in policy
+    assert "require-trusted-types-for 'script'" in policy
+    assert {
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+        "referrer-policy": "no-referrer",
+        "cross-origin-resource-policy": "same-origin",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-embedder-policy": "require-corp",
+    }.items() <= headers.items()
     assert "server" not in headers
 
 
@@ -279,3 +290,5 @@ def test_the_page_names_nothing_elsewhere(served: Server) -> None:
         assert status == 200
         assert headers["content-type"].split(";")[0] in ("text/javascript", "text/css")
         assert b"http" not in body.replace(b"http-", b"")
+    _, headers, _ = served.request("GET", "/static/icon.svg")
+    assert headers["content-type"] == "image/svg+xml"

@@ -359,6 +359,9 @@ def test_photos_are_given_as_large_as_they_are_wanted_and_as_they_are_kept(
         status, headers, body = await ask("GET", place.format(path_id(odd), "view"))
         assert (status, headers["content-type"]) == (404, "application/json")
         assert "caf?.jpg" in msgspec.json.decode(body)["error"]
+        _, _, body = await ask("POST", "/api/search", {})
+        names = {hit["name"] for hit in msgspec.json.decode(body)["hits"]}
+        assert names == {"wide.jpg", "caf\ufffd.jpg"}
 
     in_process(state, requests)
 
