@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import shutil
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from mcad_mobile.engine.engine import SearchEngine
@@ -451,6 +453,36 @@ def test_who_does_not_see_the_page_is_told(open_page: Open, served: Server) -> N
     item = page.get_by_role("listitem").first
     expect(item).to_have_attribute("aria-posinset", "1")
     expect(item).to_have_attribute("aria-setsize", str(answer["total"]))
+
+
+def test_photos_far_down_are_asked_for_in_pages(open_page: Open, served: Server) -> None:
+    page = open_page()
+    answer = served.search("a dog")
+    hits = [
+        {**answer["hits"][0], "id": f"{place:020x}", "name": f"{place}.jpg"} for place in range(200)
+    ]
+    asked: list[int] = []
+
+    def search(route: Any) -> None:
+        query = json.loads(route.request.post_data)
+        offset = query.get("offset", 0)
+        asked.append(offset)
+        shown = hits[offset : offset + query["limit"]]
+        route.fulfill(json={**answer, "hits": shown, "photos": 200, "total": 200})
+
+    pixel = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(pixel, "PNG")
+    page.route("**/api/search", search)
+    page.route("**/thumbnail", lambda route: route.fulfill(body=pixel.getvalue()))
+    page.locator("#query").fill("a dog")
+    expect(page.locator("#left .headline")).to_have_text("200 photos, nearest first")
+    page.locator("#query").press("ArrowDown")
+    page.keyboard.press("End")
+    last = page.locator('#left li[aria-posinset="200"]')
+    expect(last).to_be_in_viewport()
+    expect(last.locator(".name")).to_have_text("199.jpg")
+    assert 192 in asked and set(asked) <= {0, 64, 128, 192}
+    assert len(asked) == len(set(asked))
 
 
 _JOB = {
