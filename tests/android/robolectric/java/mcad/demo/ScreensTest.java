@@ -10,6 +10,7 @@ import static org.robolectric.Shadows.shadowOf;
 
 import android.app.AlertDialog;
 import android.app.DatePickerDialog;
+import android.app.job.JobScheduler;
 import android.content.ContentResolver;
 import android.content.Intent;
 import android.net.Uri;
@@ -21,6 +22,9 @@ import android.widget.DatePicker;
 import android.widget.GridView;
 import android.widget.TextView;
 import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.LocalDate;
 import java.time.format.DateTimeFormatter;
 import java.time.format.FormatStyle;
@@ -30,14 +34,17 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
+import java.util.stream.Stream;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.gallery.PhotoAccess;
 import mcad.gallery.Waiting;
+import mcad.platform.IndexService;
 import mcad.platform.MediaSearch;
 import mcad.robolectric.AppTestCase;
 import org.junit.Test;
 import org.robolectric.android.controller.ActivityController;
+import org.robolectric.android.controller.ServiceController;
 import org.robolectric.fakes.RoboMenuItem;
 import org.robolectric.shadows.ShadowAlertDialog;
 import org.robolectric.shadows.ShadowDialog;
@@ -284,6 +291,43 @@ public final class ScreensTest extends AppTestCase {
         close(search);
         assertTrue(loaders.isShutdown());
         assertEquals(0, listeners.size());
+    }
+
+    @Test
+    public void aPhotoThatIsTakenMeanwhileIsIndexed() throws IOException {
+        openSearch("china.jpg");
+        Uri images = MediaStore.Images.Media.EXTERNAL_CONTENT_URI;
+        waitFor("the watch", () -> shadowOf(app().getContentResolver()).getContentObservers(images).size() == 1);
+        JobScheduler jobs = app().getSystemService(JobScheduler.class);
+        waitFor("jobs for later", () -> jobs.getAllPendingJobs().size() == 2);
+        take("coffee.png");
+        waitFor("the new photo", () -> text(search.get(), R.id.progress).equals("2 photos can be searched"));
+    }
+
+    @Test
+    public void aQueryThatIsTooLongIsSaidToBeCutOff() throws IOException {
+        openSearch("china.jpg");
+        type("a house ".repeat(100), 1);
+        waitFor("the note", () -> text(search.get(), R.id.status).equals(
+            "1 photo found\n" + app().getString(R.string.truncated)));
+    }
+
+    @Test
+    public void aDamagedIndexIsBuiltAgainBySearching() throws IOException {
+        openSearch("china.jpg");
+        assertEquals(1, search().search("a house", 1).results().size());
+        try (Stream<Path> files = Files.walk(app().getNoBackupFilesDir().toPath())) {
+            Path segment = files.filter(file -> file.toString().endsWith(".mcs")).findFirst().get();
+            try (RandomAccessFile file = new RandomAccessFile(segment.toFile(), "rw")) {
+                file.setLength(file.length() - 1);
+            }
+        }
+        ((TextView) search.get().findViewById(R.id.query)).setText("a house");
+        waitFor("a run", () -> shadowOf(app()).peekNextStartedService() != null);
+        assertEquals(Words.failure(app(), McadException.Kind.DAMAGED), text(search.get(), R.id.message_text));
+        ServiceController<IndexService> service = startService();
+        waitFor("the end of the service", () -> shadowOf(service.get()).isStoppedBySelf());
+        assertEquals(1, search().search("a house", 1).results().size());
     }
 
     @Test

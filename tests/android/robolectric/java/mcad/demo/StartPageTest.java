@@ -139,6 +139,15 @@ public final class StartPageTest extends AppTestCase {
     }
 
     @Test
+    public void wordsThatFoundAPhotoWorthOpeningAreKnown() {
+        ((EditText) screen.findViewById(R.id.query)).setText("a cup on a table");
+        waitFor("the answer", () -> text(screen, R.id.status).endsWith("found"));
+        grid().performItemClick(grid().getChildAt(0), 0, 0);
+        screen.findViewById(R.id.clear).performClick();
+        waitFor("the history", () -> words().contains("a cup on a table"));
+    }
+
+    @Test
     public void whatWasSearchedForIsKnownUntilItIsForgotten() throws ReflectiveOperationException {
         search("a cat on a sofa");
         assertTrue(isShown(screen, R.id.clear));

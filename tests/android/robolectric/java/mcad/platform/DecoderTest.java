@@ -4,6 +4,7 @@ import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertTrue;
 
 import android.graphics.Bitmap;
+import android.os.Build;
 import java.io.FileInputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -16,6 +17,7 @@ import java.util.List;
 import mcad.engine.photos.Preprocess;
 import mcad.robolectric.AppTestCase;
 import org.junit.Test;
+import org.robolectric.annotation.Config;
 
 /** Photos as Android's decoders and the app turn them into a tower's input, beside those of Python. */
 public final class DecoderTest extends AppTestCase {
@@ -60,6 +62,23 @@ public final class DecoderTest extends AppTestCase {
             assertTrue(shown.getWidth() > shown.getHeight());
             assertTrue("orientation " + orientation, dark(shown, 0.1f) && !dark(shown, 0.9f));
         }
+    }
+
+    @Test
+    public void aLargePhotoIsShownSmaller() throws IOException {
+        Bitmap shown = BitmapDecoder.show(() -> new FileInputStream(FOLDER.resolve("large.jpg").toFile()), 200);
+        assertTrue(shown.getWidth() + " pixels", shown.getWidth() >= 200 && shown.getWidth() < 400);
+    }
+
+    /** They were decoded without rotation before. */
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.P)
+    public void photosThatAreDecodedOtherwiseThanBeforeAreEmbeddedAgain() {
+        BitmapDecoder decoder = new BitmapDecoder();
+        for (String kind : new String[] {"image/heic", "image/heif", "image/avif"}) {
+            assertEquals(1, decoder.revision(kind));
+        }
+        assertEquals(0, decoder.revision("image/jpeg"));
     }
 
     private static boolean dark(Bitmap bitmap, float across) {

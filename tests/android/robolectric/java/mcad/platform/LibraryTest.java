@@ -16,8 +16,14 @@ import java.io.RandomAccessFile;
 import java.lang.management.ManagementFactory;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.file.Files;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
 import mcad.engine.towers.Ladder;
 import mcad.gallery.Filter;
+import mcad.gallery.PhotoLibrary;
 import mcad.robolectric.AppTestCase;
 import org.junit.Before;
 import org.junit.Test;
@@ -52,6 +58,45 @@ public final class LibraryTest extends AppTestCase {
     }
 
     @Test
+    @Config(minSdk = Build.VERSION_CODES.Q)
+    public void theListTellsOfEachPhotoNewestFirst() throws IOException {
+        File older = changed("china.jpg", 1_000_000_000_000L);
+        File newer = changed("chelsea.png", 1_500_000_000_000L);
+        String first = photos.add(older, PRIMARY, "DCIM/Camera/", "image/jpeg", 5L).toString();
+        String second = photos.add(newer, PRIMARY, "Pictures/", "image/png", null).toString();
+        PhotoLibrary.Listing listing = new MediaPhotos(app()).list();
+        assertEquals(List.of(
+            new PhotoLibrary.Item(second, 1_500_000_000_000L, newer.length(), "image/png", "Pictures", 1_500_000_000_000L),
+            new PhotoLibrary.Item(first, 1_000_000_000_000L, older.length(), "image/jpeg", "DCIM/Camera", 5)),
+            listing.items());
+        assertTrue(listing.whole());
+    }
+
+    private static File changed(String name, long ms) throws IOException {
+        File file = new File(app().getCacheDir(), name);
+        Files.copy(packaged(name).toPath(), file.toPath());
+        assertTrue(file.setLastModified(ms));
+        return file;
+    }
+
+    /** Among more photos than one question may name. */
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.Q)
+    public void eachOfManyPhotosIsAskedFor() throws IOException {
+        String images = "content://media/" + PRIMARY + "/images/media/";
+        List<String> paths = new ArrayList<>();
+        for (int i = 0; i < 1001; i++) {
+            paths.add(images + (5000 + i));
+        }
+        Set<String> there = new HashSet<>();
+        for (int at : new int[] {0, 499, 500, 999, 1000}) {
+            paths.set(at, take("china.jpg").toString());
+            there.add(paths.get(at));
+        }
+        assertEquals(there, new MediaPhotos(app()).visible(paths));
+    }
+
+    @Test
     @Config(minSdk = Build.VERSION_CODES.R)
     public void photosThatHaveNotChangedAreNotListedAgain() throws IOException {
         take("china.jpg");
@@ -70,7 +115,7 @@ public final class LibraryTest extends AppTestCase {
     public void aPhotoWithoutAFolderIsInNoAlbumCalledNull() throws IOException {
         photos.add(packaged("china.jpg"), PRIMARY, null, "image/jpeg", null);
         index();
-        assertEquals(java.util.Set.of(""), search().folders().keySet());
+        assertEquals(Set.of(""), search().folders().keySet());
     }
 
     @Test
@@ -79,8 +124,13 @@ public final class LibraryTest extends AppTestCase {
         index();
         Ladder.LoadedRung tower = search().textTower();
         assertSame(tower, search().textTower());
+        app().onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_UI_HIDDEN);
+        assertSame(tower, search().textTower());
         app().onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_BACKGROUND);
-        assertNotSame(tower, search().textTower());
+        Ladder.LoadedRung again = search().textTower();
+        assertNotSame(tower, again);
+        app().onLowMemory();
+        assertNotSame(again, search().textTower());
         assertEquals(1, search().search("a house", 5, Filter.ALL).results().size());
     }
 

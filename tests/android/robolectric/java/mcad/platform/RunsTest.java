@@ -2,8 +2,10 @@ package mcad.platform;
 
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertNotEquals;
 import static org.junit.Assert.assertNotNull;
 import static org.junit.Assert.assertNull;
+import static org.junit.Assert.assertSame;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
 
@@ -22,7 +24,9 @@ import android.os.PowerManager;
 import android.os.Process;
 import java.io.IOException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import mcad.engine.base.Processes;
 import mcad.gallery.Waiting;
 import mcad.robolectric.AppTestCase;
@@ -32,6 +36,7 @@ import org.robolectric.Robolectric;
 import org.robolectric.android.controller.ServiceController;
 import org.robolectric.annotation.Config;
 import org.robolectric.shadow.api.Shadow;
+import org.robolectric.shadows.ShadowBuild;
 import org.robolectric.shadows.ShadowPowerManager;
 import org.robolectric.util.ReflectionHelpers;
 
@@ -82,11 +87,15 @@ public final class RunsTest extends AppTestCase {
     /** Android starts a job; it has ended when this returns. */
     private IndexJob runJob(int id) {
         IndexJob job = Robolectric.buildService(IndexJob.class).create().get();
-        JobParameters parameters = Shadow.newInstanceOf(JobParameters.class);
-        ReflectionHelpers.setField(parameters, "jobId", id);
-        job.onStartJob(parameters);
+        job.onStartJob(parameters(id));
         waitFor("the end of the job", () -> shadowOf(job).getIsJobFinished());
         return job;
+    }
+
+    private static JobParameters parameters(int id) {
+        JobParameters parameters = Shadow.newInstanceOf(JobParameters.class);
+        ReflectionHelpers.setField(parameters, "jobId", id);
+        return parameters;
     }
 
     private static int photosIndexed() {
@@ -255,6 +264,94 @@ public final class RunsTest extends AppTestCase {
         assertEquals(Waiting.POWER_SAVER, MediaSearch.waiting(app()));
         awaitEnd(indexNow()); // the user is asked for nothing
         assertEquals(PHOTOS.length, photosIndexed());
+    }
+
+    @Test
+    public void photosAreIndexedAtNightAndSoonAfterTheyCome() {
+        MediaSearch.keepUpToDate(app());
+        JobInfo nightly = job(NIGHTLY);
+        assertEquals(TimeUnit.HOURS.toMillis(12), nightly.getIntervalMillis());
+        assertTrue(nightly.isPeriodic() && nightly.isPersisted());
+        assertTrue(nightly.isRequireCharging() && nightly.isRequireDeviceIdle());
+        assertEquals(TimeUnit.SECONDS.toMillis(10), job(CHANGES).getTriggerContentUpdateDelay());
+        assertEquals(TimeUnit.MINUTES.toMillis(5), job(CHANGES).getTriggerContentMaxDelay());
+        MediaSearch.keepUpToDate(app());
+        assertSame("its twelve hours begin anew", nightly, job(NIGHTLY));
+        app().getSystemService(JobScheduler.class).cancel(CHANGES);
+        runJob(NIGHTLY);
+        assertNotNull(job(CHANGES));
+    }
+
+    @Test
+    public void waitingJobsFollowTheChoiceOfACharger() {
+        MediaSearch.keepUpToDate(app());
+        IndexJob.scheduleSoon(app(), 0);
+        assertTrue(job(SOON).isPersisted());
+        for (boolean only : new boolean[] {true, false}) {
+            MediaSearch.onlyWhileCharging(app(), only);
+            assertEquals(only, job(SOON).isRequireCharging());
+            assertEquals(only, job(CHANGES).isRequireCharging());
+        }
+    }
+
+    @Test
+    public void aJobThatAndroidStopsRunsAgainAndGoesOn() {
+        IndexJob job = Robolectric.buildService(IndexJob.class).create().get();
+        AtomicBoolean again = new AtomicBoolean();
+        afterOnePhoto(() -> again.set(job.onStopJob(parameters(SOON))));
+        job.onStartJob(parameters(SOON));
+        waitFor("the end of the job", () -> shadowOf(job).getIsJobFinished());
+        assertTrue(photosIndexed() < PHOTOS.length);
+        assertTrue(again.get() && shadowOf(job).getIsRescheduleNeeded());
+        job.onStartJob(parameters(SOON));
+        waitFor("the rest", () -> photosIndexed() == PHOTOS.length);
+    }
+
+    @Test
+    public void aJobIsThereInCaseARunDoesNotComeToItsEnd() {
+        AtomicLong ms = new AtomicLong();
+        afterOnePhoto(() -> ms.set(job(SOON).getMinLatencyMillis()));
+        awaitEnd(indexNow());
+        assertEquals(TimeUnit.MINUTES.toMillis(15), ms.get());
+        assertNull(job(SOON));
+        photos.fail(new IllegalStateException("the provider died"));
+        awaitEnd(indexNow());
+        assertNotNull(job(SOON));
+    }
+
+    @Test
+    public void aServiceThatMayNotRunLeavesItToAJob() {
+        ServiceController<IndexService> service = Robolectric.buildService(IndexService.class,
+            new Intent(app(), IndexService.class)).create();
+        shadowOf(service.get()).setThrowInStartForeground(new IllegalStateException("the day's hours are used up"));
+        service.startCommand(0, 1);
+        awaitEnd(service);
+        waitFor("the job", () -> job(SOON) != null);
+        assertEquals(0, photosIndexed());
+    }
+
+    @Test
+    public void aRungThatDiedIsTriedAgainByAnotherAppOrFirmware() {
+        AndroidDevice device = new AndroidDevice(app());
+        String before = device.environment();
+        shadowOf(app().getPackageManager()).getInternalMutablePackageInfo(app().getPackageName()).lastUpdateTime++;
+        String updated = device.environment();
+        assertNotEquals(before, updated);
+        ShadowBuild.setFingerprint("other/firmware");
+        assertNotEquals(updated, device.environment());
+    }
+
+    @Test
+    public void photosAreDecodedAtThePriorityOfTheRun() throws InterruptedException {
+        int before = Process.getThreadPriority(Process.myTid());
+        Process.setThreadPriority(7);
+        AtomicInteger found = new AtomicInteger();
+        Thread decode = new AndroidDevice(app()).threads().newThread(
+            () -> found.set(Process.getThreadPriority(Process.myTid())));
+        Process.setThreadPriority(before);
+        decode.start();
+        decode.join();
+        assertEquals(7, found.get());
     }
 
     @Test
