@@ -129,6 +129,8 @@ def test_more_and_less_by_mouse(open_page: Open, served: Server) -> None:
     page.get_by_role("button", name="Remove").click()
     for button, weight in (("Less like this", -1), ("More like this", 1)):
         page.locator("#left .photo").filter(has_text=first["name"]).click()
+        facts = (f"score {first['score']:.3f}", first["taken"], first["folder"])
+        expect(page.locator("#facts")).to_have_text(" \u00b7 ".join(facts))
         page.get_by_role("dialog").get_by_role("button", name=button).click()
         assert_soon(page, found(served, QUERY, {"photo": first["id"], "weight": weight}))
         page.get_by_role("button", name="Remove").click()
@@ -299,6 +301,10 @@ def test_messages_are_for_a_browser(open_page: Open) -> None:
     box = alert.bounding_box()
     assert box and box["x"] >= 0 and box["x"] + box["width"] <= WIDTHS["phone"][0]
     assert box["y"] >= 0
+    page.unroute("**/api/search")
+    page.route("**/api/search", lambda route: route.abort())
+    page.locator("#query").fill("a cat")
+    expect(alert).to_contain_text("The server does not answer.")
     open_page.heard.clear()  # type: ignore[attr-defined]
 
 
@@ -483,6 +489,34 @@ def test_photos_far_down_are_asked_for_in_pages(open_page: Open, served: Server)
     expect(last.locator(".name")).to_have_text("199.jpg")
     assert 192 in asked and set(asked) <= {0, 64, 128, 192}
     assert len(asked) == len(set(asked))
+
+
+def test_an_answer_is_shown_with_its_times_and_with_what_was_not_read(
+    open_page: Open, served: Server
+) -> None:
+    page = open_page()
+    ms = {"tokenize": 0.12, "text": 4.2, "scan": 1.04, "rescore": 0.48, "total": 5.84}
+    answers = [
+        {**served.search("a dog"), "ms": ms},
+        {**served.search("a dog"), "ms": None, "simulated": True, "unknown": ["\u72d7", "\u732b"]},
+        {**served.search("a dog"), "ms": ms, "truncated": True},
+    ]
+    page.route("**/api/search", lambda route: route.fulfill(json=answers.pop(0)))
+    numbers = page.locator("#left .numbers")
+    notes = page.locator("#left .note")
+    page.locator("#query").fill("a")
+    expect(numbers.locator(".total")).to_have_text("5.8 ms")
+    expect(numbers.locator(".stage-ms")).to_have_text(
+        ["tokenize 0.1", "text 4.2", "scan 1.0", "rescore 0.5"]
+    )
+    expect(notes).to_be_hidden()
+    page.locator("#query").fill("ab")
+    expect(numbers.get_by_text("simulated: its time means nothing")).to_be_visible()
+    expect(numbers.locator(".total")).to_be_hidden()
+    expect(notes).to_have_text("Words that the student cannot know: \u72d7, \u732b.")
+    page.locator("#query").fill("abc")
+    expect(notes).to_contain_text("Only the beginning of the text was read")
+    expect(numbers.get_by_text("simulated")).to_be_hidden()
 
 
 _JOB = {
