@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import io
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,8 +28,9 @@ from mcad_mobile.errors import MemoryUnavailable, PhotoError, PhotoIndexError, Q
 from mcad_mobile.serve import records
 from mcad_mobile.serve import state as serving
 from mcad_mobile.serve.indexes import path_id
-from mcad_mobile.serve.run import create_app, open_state
+from mcad_mobile.serve.run import open_state
 from mcad_mobile.serve.state import State
+from tests.support.servers import in_process
 from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
 
 Part = records.Part
@@ -53,45 +55,6 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
     made = open_state(bundles, indexes, [tmp_path / "photos-0"])
     yield made
     made.close()
-
-
-Answer = tuple[int, dict[str, str], bytes]
-
-
-def in_process(state: State, requests: Callable[..., Awaitable[None]]) -> None:
-    """Run a function, which is given one that asks the server and returns status, headers and
-    body; a request whose sender has `left` is one that nobody waits for."""
-    app = create_app(state)
-
-    async def ask(
-        method: str, path: str, body: object = b"", *, left: bool = False, **headers: str
-    ) -> Answer:
-        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        headers = {"content_type": "application/json", **headers}
-        given = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
-        scope = {"type": "http", "method": method, "path": path, "headers": given}
-        coming = [{"type": "http.request", "body": content}]
-        sent: list[Any] = []
-
-        async def receive() -> Any:
-            if coming:
-                return coming.pop()
-            if not left:
-                await asyncio.Event().wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        await app({**scope, "query_string": b""}, receive, send)
-        found = {name.decode(): text.decode() for name, text in sent[0]["headers"]}
-        return sent[0]["status"], found, b"".join(message["body"] for message in sent[1:])
-
-    async def run() -> None:
-        async with app.router.lifespan_context(app):
-            await requests(ask)
-
-    asyncio.run(run())
 
 
 def path_in(state: State, index: str, row: int = 0) -> str:
@@ -278,22 +241,25 @@ def test_a_request_is_prepared_with_all_that_it_says(
 
     monkeypatch.setattr(state, "prepare_query", note)
     words = (Part(text="a dog", weight=2.0),)
-    wanted = records.Filter(folder=path_id(str(Path(path_in(state, "index-0")).parent)))
-    left, right = ({"bundle": "one", "index": f"index-{number}"} for number in (0, 0))
+    wanted = records.Filter(after=datetime.date(2020, 1, 1))
+    left, right = ({"bundle": "one", "index": f"index-{number}"} for number in (0, 1))
 
     async def requests(ask: Any) -> None:
         query = {"parts": words, "filter": wanted}
+        sides = {"left": left, "right": right}
         kind = {"content_type": "Application/JSON; charset=utf-8"}
-        first, headers, _ = await ask(
+        status, headers, _ = await ask(
             "POST", "/api/search", {**query, **left, "exact": True}, **kind
         )
-        assert headers["cache-control"] == "no-store"
-        compared, *_ = await ask("POST", "/api/compare", {**query, "left": left, "right": right})
-        assert (first, compared) == (200, 200)
+        assert (status, headers["cache-control"]) == (200, "no-store")
+        assert (await ask("POST", "/api/compare", {**query, **sides}))[0] == 200
 
     in_process(state, requests)
-    side = ("one", None, "index-0")
-    assert prepared == [(side, words, wanted, True), *[(side, words, wanted)] * 2]
+    assert prepared == [
+        (("one", None, "index-0"), words, wanted, True),
+        (("one", None, "index-0"), words, wanted),
+        (("one", None, "index-1"), words, wanted),
+    ]
 
 
 def test_a_query_whose_sender_has_gone_is_not_answered_if_it_had_to_wait(

@@ -22,8 +22,8 @@ from mcad_mobile.errors import PhotoError, QueryError
 from mcad_mobile.serve import photos as thumbnails
 from mcad_mobile.serve.indexes import path_id
 from mcad_mobile.serve.photos import Thumbnails, Uploads, file_state
-from mcad_mobile.serve.run import create_app, open_state, take_port
-from tests.support.servers import TIMEOUT_S, Server, indexed, tiny
+from mcad_mobile.serve.run import open_state, take_port
+from tests.support.servers import TIMEOUT_S, Server, in_process, indexed, tiny
 
 Start = Callable[..., Server]
 
@@ -183,26 +183,13 @@ def test_a_photo_that_nobody_waits_for_is_not_decoded(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     state = open_state([few], [tmp_path / "bundle.index"])
-    app = create_app(state)
     photo = path_id(state.indexes["bundle.index"].snapshot.catalog.paths[0])
     path = f"/api/indexes/bundle.index/photos/{photo}/thumbnail"
-    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
-    sent: list[Any] = []
 
-    async def receive() -> dict[str, str]:
-        if waits:
-            await asyncio.Event().wait()
-        return {"type": "http.disconnect"}
+    async def requests(ask: Any) -> None:
+        assert (await ask("GET", path, left=not waits))[0] == (200 if waits else 499)
 
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    async def ask() -> None:
-        async with app.router.lifespan_context(app):
-            await app(scope, receive, send)
-
-    asyncio.run(ask())
-    assert sent[0]["status"] == (200 if waits else 499)
+    in_process(state, requests)
     assert len(kept(tmp_path / "cache")) == waits
 
 

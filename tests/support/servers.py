@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -9,16 +10,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.photos.folder import find_photos
+from mcad_mobile.serve.run import create_app
+from mcad_mobile.serve.state import State
 from tests.support.tiny_bundle import make_tiny_bundle
 
 TIMEOUT_S = 60
@@ -94,6 +98,45 @@ class Server:
             self.process.send_signal(signal.SIGINT)
         _, messages = self.process.communicate(timeout=TIMEOUT_S)
         return self.process.returncode, messages
+
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+def in_process(state: State, requests: Callable[..., Awaitable[None]]) -> None:
+    """Run a function, which is given one that asks the server and returns status, headers and
+    body; a request whose sender has `left` is one that nobody waits for."""
+    app = create_app(state)
+
+    async def ask(
+        method: str, path: str, body: object = b"", *, left: bool = False, **headers: str
+    ) -> Answer:
+        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        headers = {"content_type": "application/json", **headers}
+        given = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
+        scope = {"type": "http", "method": method, "path": path, "headers": given}
+        coming = [] if method == "GET" else [{"type": "http.request", "body": content}]
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            if coming:
+                return coming.pop()
+            if not left:
+                await asyncio.Event().wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app({**scope, "query_string": b""}, receive, send)
+        found = {name.decode(): text.decode() for name, text in sent[0]["headers"]}
+        return sent[0]["status"], found, b"".join(message["body"] for message in sent[1:])
+
+    async def run() -> None:
+        async with app.router.lifespan_context(app):
+            await requests(ask)
+
+    asyncio.run(run())
 
 
 def tiny(folder: Path, name: str, *, seed: int = 7) -> Bundle:
