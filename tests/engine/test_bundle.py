@@ -13,11 +13,24 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 
-from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, FileRecord, StudentFacts
+from mcad_mobile.engine.bundle import (
+    MANIFEST,
+    TOWERS,
+    Bundle,
+    FileRecord,
+    StudentFacts,
+    check_replaceable,
+)
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.towers import choose_rung, normalize
-from mcad_mobile.errors import BundleError, McadError, PhotoIndexError, RuntimeUnavailable
+from mcad_mobile.errors import (
+    BundleError,
+    ExportError,
+    McadError,
+    PhotoIndexError,
+    RuntimeUnavailable,
+)
 from mcad_mobile.students.load import default_directory
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -272,6 +285,17 @@ def test_a_broken_bundle_json_is_an_error_of_ours(bundle, text):
     (bundle.directory / MANIFEST).write_text(text)
     with pytest.raises(BundleError, match=MANIFEST):
         Bundle.load(bundle.directory)
+
+
+def test_nothing_but_a_bundle_is_replaced(bundle, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"a photo")
+    for place in (tmp_path / "new", tmp_path / "empty", bundle.directory):
+        check_replaceable(place)
+    for place in (tmp_path / "photos", tmp_path / "photos" / "a.jpg"):
+        with pytest.raises(ExportError, match=f"{place.name} exists and is not a bundle"):
+            check_replaceable(place)
 
 
 def test_a_folder_without_a_bundle_is_an_error_that_says_how_to_make_one(tmp_path):

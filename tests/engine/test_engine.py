@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from mcad_mobile.base import machine
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.engine.engine import SearchEngine, create_index, open_index
+from mcad_mobile.engine import engine as engines
+from mcad_mobile.engine.engine import SearchEngine, create_index, default_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import PhotoIndexError, QueryError, RuntimeUnavailable
 from tests.support.tiny_bundle import make_tiny_bundle, other_text_tower, text_rung_that_fails
@@ -37,6 +40,44 @@ def test_embeddings_have_unit_length(engine, photos):
     for embedding in (engine.embed_text("a dog"), engine.embed_photo(photos[0])):
         assert embedding.dtype == np.float32
         assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-5)
+
+
+def test_towers_are_chosen_as_the_engine_was_asked_to(engine, monkeypatch):
+    asked = []
+    monkeypatch.setattr(engines, "choose_rung", lambda *given, **more: asked.append((given, more)))
+    heard = print
+    chosen = SearchEngine(
+        engine.bundle, runtime="onnx", precision="int8", threads=3, fastest=True, warn=heard
+    )
+    _ = chosen.text_rung, chosen.image_rung, chosen.folder_rung
+    same = {"runtime": "onnx", "precision": "int8", "warn": heard}
+    assert asked == [
+        ((engine.bundle, "text"), same | {"threads": 3, "fastest": False}),
+        ((engine.bundle, "image"), same | {"threads": 3, "fastest": True}),
+        ((engine.bundle, "image"), same | {"threads": 1, "fastest": True}),
+    ]
+
+
+def test_the_times_of_an_emulated_processor_are_simulated(engine, index, monkeypatch):
+    assert not engine.search(index, "a dog").simulated
+    monkeypatch.setattr(machine, "emulator", lambda: "qemu-aarch64")
+    assert engine.search(index, "a dog").simulated
+    monkeypatch.undo()
+    engine.text_tower.simulated = True
+    assert engine.search(index, "a dog").simulated
+
+
+def test_an_index_lies_beside_the_bundle_whatever_it_is_called(engine, tmp_path, monkeypatch):
+    place = tmp_path / "bundle.index"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link").symlink_to(engine.bundle.directory)
+    monkeypatch.chdir(engine.bundle.directory)
+    for name in (engine.bundle.directory, Path(), tmp_path / "elsewhere" / "link"):
+        assert default_index(name) == place
+    student = replace(engine.bundle.student, name="a student")
+    made = open_index(replace(engine.bundle, student=student), create=True)
+    assert (made.student, made.student_sha256) == ("a student", student.image_sha256)
+    assert PhotoIndex.open(place).student == "a student"
 
 
 def test_a_tower_that_loads_and_then_fails_is_told(tmp_path):

@@ -77,6 +77,13 @@ def test_parts_count_by_how_much_they_tell_photos_apart_not_by_their_scores() ->
     assert abs(agreement(mixed, weak) - agreement(mixed, strong)) < 0.05
 
 
+def test_a_part_that_no_photo_differs_in_counts_as_if_they_differed_by_a_thousandth() -> None:
+    photos = np.pad(typical_photos(), ((0, 0), (0, 1)))
+    part, flat = photos[0], np.eye(65, dtype=np.float32)[64]
+    expected = unit(part / (photos @ part).std() + flat / 1e-3)
+    assert np.allclose(compose([part, flat], [1.0, 1.0], photos), expected, atol=1e-6)
+
+
 def test_parts_that_cancel_out_are_an_error() -> None:
     query = unit(np.ones(64))
     with pytest.raises(QueryError, match="cancel out"):

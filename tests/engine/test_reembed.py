@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mcad_mobile.base.files import set_aside
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
@@ -129,6 +130,14 @@ def test_photos_are_counted_by_what_became_of_them(
     assert (result.added, result.changed, result.unchanged) == (3, 1, 1)
     assert [skipped.path for skipped in result.skipped] == [str(broken)]
     assert result.gone == []
+
+
+def test_an_index_that_was_set_aside_when_its_process_died_is_put_back(
+    old: Path, new: SearchEngine
+) -> None:
+    old.rename(set_aside(old))
+    _, result = reembed_index(new, old, old)
+    assert (result.added, PhotoIndex.open(old).photos) == (6, 6)
 
 
 def test_an_index_of_a_third_student_is_not_overwritten(

@@ -121,6 +121,53 @@ def test_a_search_that_misses_one_photo_far_down_has_to_look_as_far(sample, axis
     assert sample_queries.fit_to_estimates(late).of(PHOTOS, 10) >= PHOTOS - 10
 
 
+@pytest.mark.parametrize(
+    ("lies_evenly", "enough", "too_many"), [(False, 10, 12), (True, 3, 5)], ids=["cone", "evenly"]
+)
+def test_a_share_of_the_best_photos_may_be_missed(
+    sample: np.ndarray, lies_evenly: bool, enough: int, too_many: int
+) -> None:
+    """Three of a thousand, or one where photos lie evenly; 358 queries have 3,580 best."""
+    if lies_evenly:
+        sample = unit(np.random.default_rng(3).standard_normal(sample.shape))
+    axis = unit(sample.mean(axis=0))
+    sample_queries = SampleQueries(sample, axis)
+
+    def missing(missed: int) -> int:
+        left = missed
+
+        def late(queries: np.ndarray) -> np.ndarray:
+            nonlocal left
+            scores = true_scores(sample, queries)
+            for row in scores[:left]:
+                row[np.argsort(row)[-2]] = -1
+            left -= min(left, len(scores))
+            return scores
+
+        return sample_queries.fit_to_estimates(late).of(PHOTOS, 10)
+
+    assert missing(enough) == 20
+    assert missing(too_many) > PHOTOS / 2
+
+
+def test_how_candidates_grow_is_measured_on_a_sample_of_thousands() -> None:
+    """The best come behind 147 photos, and behind 42 of one in eight."""
+    sample = photos_and_queries(4096, 1)[0]
+    first = [*range(0, 8 * 42, 8), *range(1, 8 * 105, 8)]
+    sample_queries = SampleQueries(sample, unit(sample.sum(axis=0)))
+
+    def late(queries: np.ndarray) -> np.ndarray:
+        scores = true_scores(sample, queries)
+        scores[:, first] = 2
+        return scores
+
+    count = sample_queries.fit_to_estimates(late)
+    assert count.exponent == pytest.approx(np.log(157 / 52) / np.log(8) + 0.05, abs=0.01)
+    assert count.growth == 0.5
+    exact = sample_queries.fit_to_estimates(partial(true_scores, sample))
+    assert (exact.exponent, exact.growth) == (0.45, pytest.approx(1, abs=0.02))
+
+
 def test_choosing_takes_little_more_memory_than_the_sample_has(sample, axis):
     many = np.concatenate([sample] * 6)
     tracemalloc.start()
@@ -146,6 +193,11 @@ def test_a_query_does_not_find_the_photo_that_it_was_made_from(sample, axis):
         return scores
 
     assert sample_queries.fit_to_estimates(blind).of(PHOTOS, 10) == 20
+
+
+def test_fewer_than_256_photos_are_not_tuned(sample, axis):
+    assert len(choose_tuning(sample[:256], axis, 256).bit_weights) == DIM
+    assert len(choose_tuning(sample[:255], axis, 255).bit_weights) == 0
 
 
 def test_searches_look_at_twice_the_candidates_that_were_measured(sample, axis, bits):

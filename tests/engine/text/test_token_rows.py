@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,31 @@ def test_a_token_that_the_table_lacks_is_an_error(tmp_path: Path) -> None:
     write_token_table(tmp_path / "table", np.ones((50, 12), np.float32), 16)
     with pytest.raises(BundleError, match="has 50 rows, and the tokenizer asks for others"):
         TokenTable(tmp_path / "table", 50, 12, 16)(np.array([[1, 50]]))
+
+
+@pytest.mark.parametrize("scale", [np.nan, np.inf, 2e6])
+def test_a_row_without_a_scale_is_damage(tmp_path: Path, scale: float) -> None:
+    write_token_table(tmp_path / "table", np.ones((50, 12), np.float32), 16)
+    with (tmp_path / "table").open("r+b") as file:
+        file.seek(4 * 7)
+        file.write(np.float32(scale).tobytes())
+    table = TokenTable(tmp_path / "table", 50, 12, 16)
+    assert table(np.array([6, 8])).shape == (2, 12)
+    with pytest.raises(BundleError, match="a row has no scale"):
+        table(np.array([6, 7]))
+
+
+def test_a_table_that_is_no_longer_used_is_closed(tmp_path: Path) -> None:
+    def held() -> int:
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return sum(link.readlink() == tmp_path / "table" for link in links)
+
+    write_token_table(tmp_path / "table", np.ones((50, 12), np.float32), 16)
+    table = TokenTable(tmp_path / "table", 50, 12, 16)
+    assert held() > 0
+    del table
+    gc.collect()
+    assert held() == 0
 
 
 def _resident(file: Path) -> int:

@@ -82,6 +82,7 @@ def test_a_text_that_is_too_long_is_cut_and_says_so(ours):
         ("the dog 狗东西 runs", ["狗东西"]),
         ("Mädchen café naïve résumé", []),
         ("antidisestablishmentarianism 3,000m x", []),
+        ("å я", []),  # a letter is spelled by itself
     ],
 )
 def test_words_that_no_tower_can_have_learned_are_named(ours, text, unknown):

@@ -17,7 +17,7 @@ from mcad_mobile.cli.doctor import examine_bundle
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Parity, Rung
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.towers import LoadedTower, choose_rung, ladder, load_rung
+from mcad_mobile.engine.towers import LoadedTower, choose_rung, ladder, load_rung, normalize
 from mcad_mobile.errors import ParityError, RuntimeUnavailable
 from mcad_mobile.export.parity import check_kernels
 from tests.support.tiny_bundle import (
@@ -79,6 +79,34 @@ def test_where_no_rung_is_right_each_reason_is_told(bundle: Bundle) -> None:
     text = replace(bundle.text, rungs=(wrong_here(bundle, "text"),))
     with pytest.raises(RuntimeUnavailable, match=r"No text tower .* int8: .*self-test"):
         choose_rung(replace(bundle, text=text), "text")
+
+
+def test_a_runtime_that_is_asked_for_is_tried_and_its_own_error_raised(bundle: Bundle) -> None:
+    first = bundle.image.rungs[0]
+    rungs = (replace(first, runtime="neuropilot", precision="w8a8"), *bundle.image.rungs)
+    changed = replace(bundle, image=replace(bundle.image, rungs=rungs))
+    with pytest.raises(RuntimeUnavailable, match="is compiled for the NPU of") as caught:
+        choose_rung(changed, "image", runtime="neuropilot")
+    assert caught.value.hint.startswith("Use --runtime litert")
+    assert choose_rung(changed, "image").rung == first
+
+
+def test_a_precision_is_taken_where_the_tower_has_it(bundle: Bundle) -> None:
+    first = replace(bundle.image.rungs[0], precision="int8")
+    changed = replace(bundle, image=replace(bundle.image, rungs=(first, *bundle.image.rungs)))
+    for asked, found in ((None, "int8"), ("fp32", "fp32"), ("w4a16", "int8")):
+        assert choose_rung(changed, "image", precision=asked).rung.precision == found
+
+
+def test_a_tower_agrees_as_well_as_its_worst_embedding(bundle: Bundle) -> None:
+    rung = bundle.image.rungs[0]
+    found = 3 * np.load(bundle.path(rung.expected))
+    assert ladder.agreement(bundle, rung, found) == pytest.approx(1)
+    found[0] *= -1
+    assert ladder.agreement(bundle, rung, found) == pytest.approx(-1)
+    for wrong in (found[:1], found[:, :-1], found[None], "embeddings", [[1.0], [1.0, 2.0]]):
+        assert np.isnan(ladder.agreement(bundle, rung, wrong))
+    assert not normalize(np.zeros((1, 4), np.float32)).any()
 
 
 @pytest.mark.parametrize(("cosine", "parity", "taken"), AGREEMENTS)
