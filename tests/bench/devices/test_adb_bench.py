@@ -8,12 +8,16 @@ import os
 import platform
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from mcad_mobile.base.machine import Memory
+from mcad_mobile.base.progress import silent
 from mcad_mobile.bench import run
 from mcad_mobile.bench.device import Spec
 from mcad_mobile.bench.devices import adb
@@ -24,7 +28,7 @@ from mcad_mobile.bench.devices.host import measured_parts
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import Bundle, TargetFacts
 from mcad_mobile.engine.native import LIBRARY
-from mcad_mobile.errors import BenchError
+from mcad_mobile.errors import BenchError, DeviceLost, RunnerCrashed
 from tests.support.adbd import PYTHON, Adbd, adbd, on_device
 from tests.support.phones import as_phone, quick, thermal, use
 
@@ -357,6 +361,29 @@ def test_a_board_is_measured_by_the_first_python_that_is_new_enough(
     shell.answers["find.spec"] = (0, '["numpy", "msgspec", "PIL"]')
     with pytest.raises(BenchError, match=r"python3\.11 lacks ai-edge-litert\."):
         measured_on(shell, AdbDevice(), android=False)
+
+
+@pytest.mark.parametrize(
+    ("state", "error"), [("device", RunnerCrashed), ("gone", DeviceLost)], ids=["crash", "lost"]
+)
+def test_a_run_that_breaks_off_is_a_crash_or_a_lost_device(
+    measured_on: Callable[..., Any], state: str, error: type[BenchError]
+) -> None:
+    """And an emulated process is known by its program, however it ends."""
+    modules = '["numpy", "msgspec", "PIL", "onnxruntime"]'
+    shell: Any = TableShell(python3=(0, "3 12\n"), find_spec=(0, modules), taskset=(0, ""))
+    _, launcher = measured_on(shell, AdbDevice(), android=False)
+    assert launcher.emulator == ""
+    program = "/usr/bin/qemu-aarch64"
+    probe = SimpleNamespace(memory=lambda pid: Memory(1.0, 2.0), program=program)
+    shell.command = lambda script: ["sh", "-c", "exit 3"]
+    shell.probe = lambda: nullcontext(probe)
+    shell.state = lambda: state
+    shell.error = lambda failure: DeviceLost(f"It {failure}.")
+    with pytest.raises(error) as caught:
+        launcher.launch({"mode": "search"}, silent)
+    assert state == "device" or caught.value.message == "It did not finish `search`."
+    assert launcher.emulator == "qemu-aarch64"
 
 
 def test_a_phone_s_runner_finds_its_libraries_and_sends_nothing(
