@@ -107,6 +107,8 @@ def test_grids_of_either_arithmetic_are_alike_and_bear_one_name():
     photos = [open_photo(path) for path in packaged_photos()[:4]]
     single, half = (GridTrunk.pretrained(0, name) for name in ("fp32", "bf16"))
     assert single.identity == half.identity
+    smaller = replace(single.preprocess, size=single.preprocess.size - 32)
+    assert GridTrunk("", single.module, smaller, "fp32").identity != single.identity
     exact, rounded = (
         torch.from_numpy(trunk.grids(photos)).float().flatten(1) for trunk in (single, half)
     )

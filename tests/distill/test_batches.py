@@ -48,6 +48,9 @@ def test_what_was_made_smaller_is_said_in_one_line():
 def test_what_processes_cannot_share_is_named():
     with pytest.raises(TrainingError, match="batch is 128, which 3 processes cannot share"):
         fit_batches(RECIPE, 6000, 3)
+    for name in ("extra_photos", "extra_captions", "names", "imagined"):
+        with pytest.raises(TrainingError, match=f"{name} is 7, which 2 processes cannot share"):
+            fit_batches(replace(RECIPE, **{name: 7}), 6000, 2)
     with pytest.raises(TrainingError, match="2 processes, but only 1 captioned photos"):
         fit_batches(RECIPE, 1, 2)
 

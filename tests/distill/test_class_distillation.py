@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from mcad_mobile.distill import class_distillation
 from mcad_mobile.distill.class_distillation import (
     TEMPLATES,
     ClassDistillation,
@@ -75,6 +76,40 @@ def test_every_photo_has_a_classifiers_probabilities_captioned_or_not(data, tmp_
     assert rows.min() == pytest.approx(np.log(1e-10), rel=1e-3)
 
 
+class Imagining(Colours):
+    """Sees one pixel of a photo; of a photo with captions it imagines the next colour."""
+
+    def __init__(self) -> None:
+        self.trunks = [self]
+
+    def cached(self, cache, photos, view):
+        def pixel(photos):
+            return np.stack([np.asarray(photo.resize((1, 1)), np.float16) for photo in photos])
+
+        return cache.of_photos(photos, view, "pixels", "pixels", pixel)
+
+    def classify_grids(self, grids):
+        return torch.from_numpy(grids[0][:, 0, 0].astype(np.float32) / 64).softmax(1)
+
+    def imagined(self, cache, photos):
+        sources = [self.cached(cache, photos, 0)]
+        return cache.of_features(sources, "turned", "", lambda rows: np.roll(rows[0], 1, -1))
+
+    def classify_imagined(self, grids):
+        return self.classify_grids([grids])
+
+
+def test_imagined_photos_are_one_more_view_of_the_captioned_ones(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(class_distillation, "LiteClassifier", Imagining)
+    cache = FeatureCache(tmp_path / "cache", lambda *step: None)
+    labels = class_labels(Imagining(), data, Views(2, 1), cache)
+    assert [len(view) for view in labels.photos.paired] == [3, 3, 3] == 3 * [len(labels.imagined)]
+    batch = Batch(np.array([0, 1, 2, 3]), np.array([0, 2, 2, 0]), np.array([0]), 1)
+    rows = labels.photos.of(batch)
+    assert rows[:3].argmax(1).tolist() == [0, 2, 0]  # red; green's next is blue, and blue's red
+    assert torch.allclose(rows.exp().sum(1), torch.ones(4), atol=1e-2)
+
+
 def test_a_classifier_is_asked_once(data, tmp_path):
     cache = FeatureCache(tmp_path / "cache", lambda *step: None)
     teacher = Colours()
@@ -117,6 +152,12 @@ def test_a_text_says_a_name_of_its_class_and_every_name_is_said():
             assert found
             rows[number].update(found)
     assert rows[2] == {"cup of coffee", "mug"}
+
+
+def test_the_best_name_of_a_class_is_said_most():
+    prompts = ClassPrompts([("zebra", "ox")], 1000, seed=0)
+    said = sum("zebra" in text for text in prompts.at(0)[1])
+    assert said / 1000 == pytest.approx(0.6 + 0.4 / 2, abs=0.05)
 
 
 def test_each_step_draws_its_templates_anew():

@@ -12,14 +12,17 @@ import torch
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.features import FeatureCache
+from mcad_mobile.distill.pretrained import load_imagenet_head
 from mcad_mobile.distill.teachers import load_classifier
 from mcad_mobile.distill.teachers.classifiers import (
     IMAGENET,
+    LibraryClassifier,
     LiteClassifier,
     imagenet_kinds,
     imagenet_names,
     load_timm,
     load_torchvision,
+    names_for,
     read_class_names,
 )
 from mcad_mobile.distill.teachers.prepare import reference_trunks
@@ -128,6 +131,7 @@ def test_an_imagined_photo_that_was_not_changed_shows_what_the_trunk_sees(lite, 
     whole = torch.from_numpy(np.asarray(lite.trunks[-1].cached(cache, NAMED, 0), np.float32))
     seen = lite.trunks[-1].module.head_conv(whole.permute(0, 3, 1, 2)).clamp(0, 6).mean((2, 3))
     assert torch.allclose(found, lite.heads[-1](seen).softmax(1), atol=2e-2)
+    assert torch.equal(lite.weights, load_imagenet_head(0).weight)  # of that trunk alone
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +186,26 @@ def test_another_checkpoint_is_another_identity(tmp_path):
         torch.save(model.state_dict(), tmp_path / "weights.pth")
         identities.add(load_torchvision("shufflenet_v2_x0_5", tmp_path / "weights.pth").identity)
     assert len(identities) == 2
+
+
+def test_other_preprocessing_is_another_identity(own_names):
+    def identity(size):
+        model = torch.nn.Linear(2, 3)
+        torch.nn.init.ones_(model.weight)
+        torch.nn.init.zeros_(model.bias)
+        return LibraryClassifier("x", model, None, {"size": size}, None, own_names, "cpu").identity
+
+    assert identity(32) == identity(32) != identity(64)
+
+
+def test_classes_are_named_by_the_file_or_by_imagenet_or_by_the_checkpoint(own_names):
+    own = (("cat", "tabby"), ("mug",), ("moped", "scooter"))
+    labels = ["tench, Tinca tinca", "cup", "dog"]
+    assert names_for(3, own_names, labels) == own
+    assert names_for(3, None, labels) == (("tench", "Tinca tinca"), ("cup",), ("dog",))
+    assert names_for(1000, None, ["x"] * 1000) is imagenet_names()
+    with pytest.raises(TeacherError, match="names of the classifier's 4 classes"):
+        names_for(4, None, labels)
 
 
 def test_classes_that_nobody_names_are_an_error_that_says_how_to_name_them(tmp_path):

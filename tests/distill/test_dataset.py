@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,6 +220,13 @@ def test_a_dataset_holds_pairs_before_extra_rows_and_each_captions_tokens(pairs,
         tokens = tokenizer(caption)
         assert np.array_equal(data.ids[row], tokens.ids)
         assert np.array_equal(data.mask[row], tokens.mask)
+    pairs_alone = data.pairs
+    assert (len(pairs_alone.photos), pairs_alone.captions) == (3, data.captions[:6])
+    assert pairs_alone.ids.equal(data.ids[:6]) and pairs_alone.mask.equal(data.mask[:6])
+    counts = data.token_counts()
+    red, square, green = (int(tokenizer(word).ids[1]) for word in ("red", "square", "green"))
+    assert counts[[red, square, green]].tolist() == [2, 2, 0]  # of captions with photos alone
+    assert counts.sum() == data.mask[:6].sum()
 
 
 def test_the_fingerprint_follows_captions_photos_and_who_owns_what(pairs, tokenizer, tmp_path):
@@ -237,7 +245,12 @@ def test_the_fingerprint_follows_captions_photos_and_who_owns_what(pairs, tokeni
     fingerprints.add(dataset(pairs, tokenizer, Extra((pairs[0].path,), extra.captions)).fingerprint)
     Image.effect_noise((64, 64), 90).save(first.path)
     fingerprints.add(dataset(pairs, tokenizer, extra).fingerprint)
-    assert len(fingerprints) == 6
+    # As long as it was, but written later.
+    later, bytes_before = first.path.stat().st_mtime_ns + 10**9, first.path.read_bytes()
+    first.path.write_bytes(bytes_before[:-1] + b"x")
+    os.utime(first.path, ns=(later, later))
+    fingerprints.add(dataset(pairs, tokenizer, extra).fingerprint)
+    assert len(fingerprints) == 7
 
 
 def test_extra_photos_and_captions_are_read_in_the_order_given(tmp_path):

@@ -12,6 +12,7 @@ from msgspec.structs import replace as replace_record
 from PIL import Image
 
 from mcad_mobile.data.augmentation import augment
+from mcad_mobile.distill import features
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, PhotoRows, by_length, photo_rows
 from mcad_mobile.distill.labels import single_labels
@@ -126,6 +127,21 @@ def test_view_0_is_the_photo_and_others_the_same_seeded_crops_for_every_model(ca
                 area = look.width * look.height / (whole.width * whole.height)
                 assert 0.47 < area <= 1  # half, but for whole pixels
                 assert look.size != whole.size or look != whole
+
+
+def test_a_cluster_crops_a_photo_as_this_process_does(photos, monkeypatch):
+    def on_a_cluster(address, worker, given, messages, count, *, ordered):
+        assert (address, count, ordered) == ("here:6379", 2, True)
+        return map(worker(*given), messages)
+
+    monkeypatch.setattr(features, "map_messages", on_a_cluster)
+    batches = [range(0, 2), range(2, 3)]
+    here, there = (
+        [*features.compute_views(photos, 1, Counted().photos, batches, ray)]
+        for ray in (None, "here:6379")
+    )
+    assert [len(rows) for rows in here] == [2, 1]
+    assert all(np.array_equal(left, right) for left, right in zip(here, there, strict=True))
 
 
 def test_a_photo_that_cannot_be_opened_is_named_and_leaves_nothing_behind(cache, photos):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torch.nn import functional as F
 
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Views
 from mcad_mobile.distill.fusion import Fusion, candidates
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
-from mcad_mobile.distill.run import find_rotation, interleave
+from mcad_mobile.distill.run import align_space, find_rotation, interleave
 from mcad_mobile.distill.teachers.protocol import Fused, TextStates
 
 
@@ -173,6 +176,39 @@ def test_a_space_is_rotated_to_where_the_student_lies():
     student = F.normalize(teachers @ space, dim=1) @ rotation
     found = find_rotation(F.normalize(teachers @ space, dim=1), student)
     assert torch.allclose(found, rotation, atol=1e-5)
+
+
+def test_teachers_and_names_move_together_to_where_a_trained_student_lies():
+    random = torch.Generator().manual_seed(0)
+    photos, texts = (F.normalize(torch.randn(n, 5, generator=random), dim=1) for n in (40, 70))
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=random))[0]
+    principal = torch.linalg.qr(torch.randn(5, 5, generator=random))[0]
+    before, _ = interleave(principal[:, :4], 2)
+
+    class Trained:
+        dim, has_a_space, module = 6, True, nn.Linear(1, 1)
+
+        def embed_photos(self, rows):
+            return F.normalize(rows @ before, dim=1) @ turn
+
+        def embed_captions(self, rows, mask):
+            return F.normalize(rows @ before, dim=1) @ turn
+
+    reader = SimpleNamespace(
+        photos=lambda batch: photos[batch.photos],
+        captions=lambda captions: (texts[captions], texts[captions]),
+    )
+    dual = SimpleNamespace(
+        principal=lambda dim: principal[:, :dim],
+        of=lambda batch: (photos[batch.photos], texts[batch.captions]),
+    )
+    data = SimpleNamespace(paired_photos=40, owner=np.arange(70) // 2)
+    space, names = align_space(Trained(), dual, reader, data, for_names=2)
+    assert torch.allclose(space, before @ turn, atol=1e-5)
+    assert torch.allclose(names @ names.T, torch.eye(2), atol=1e-5)
+    assert torch.allclose(names @ space.T, torch.zeros(2, 5), atol=1e-5)
+    Trained.has_a_space = False
+    assert align_space(Trained(), dual, reader, data, for_names=2)[0].equal(before)
 
 
 def test_captions_and_names_take_turns_so_that_a_narrower_student_keeps_both():

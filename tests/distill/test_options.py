@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from msgspec.structs import replace
 from torch import nn
 from typer.testing import CliRunner
@@ -20,8 +21,9 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill import run, teachers, text_only, trainees
 from mcad_mobile.distill.dataset import BatchSampler, Extra, Views
 from mcad_mobile.distill.recipe import Recipe, fit_batches
+from mcad_mobile.distill.result import Provenance
 from mcad_mobile.distill.text_only import TextRecipe
-from mcad_mobile.distill.trainees import StudentChoice, load_trainee
+from mcad_mobile.distill.trainees import StudentChoice, frozen_trunk, load_trainee
 from mcad_mobile.embed import on_ray
 from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import DataError, DiskError, StudentError
@@ -319,7 +321,13 @@ def test_a_run_trains_evaluates_and_saves_as_its_recipe_says(monkeypatch, packag
     student, evaluated, recorded, notes = Student(), [], [], []
     del loops[:]
     monkeypatch.setattr(run, "Loop", Trained)
-    monkeypatch.setattr(run, "load_trainee", lambda *chosen: student)
+    seeds = []
+
+    def load(*chosen):
+        seeds.append(torch.initial_seed())
+        return student
+
+    monkeypatch.setattr(run, "load_trainee", load)
     monkeypatch.setattr(run, "label", lambda *about: (None, None))
 
     def sample(*made_of):
@@ -340,8 +348,10 @@ def test_a_run_trains_evaluates_and_saves_as_its_recipe_says(monkeypatch, packag
     recipe = Recipe(
         teaching="none", epochs=10, batch=64, views=3, extra_views=2, extra_photos=5, names=6,
         extra_captions=7, most_extra_captions=4, warmup=0.3, weight_decay=0.07, seed=11,
-        arithmetic="fp32",
     )  # fmt: skip
+    monkeypatch.setattr(
+        run, "choose_arithmetic", lambda option: {"auto": "fp32"}.get(option, option)
+    )
     options = run.RunOptions(
         record=lambda step, values: recorded.append((step, values)), note=notes.append
     )
@@ -354,7 +364,9 @@ def test_a_run_trains_evaluates_and_saves_as_its_recipe_says(monkeypatch, packag
     assert (label, arithmetic, checkpoint) == ("student", "fp32", out / "checkpoint.pt")
     assert (schedule.epochs, schedule.steps_per_epoch) == (10, photos // batch)
     assert (schedule.warmup, schedule.weight_decay, schedule.seed) == (0.3, 0.07, 11)
+    assert seeds == [11]  # of a student's random weights
     assert groups == learner.groups and groups[0]["lr"] == recipe.tuned_lr
+    assert (groups[-1]["lr"], groups[-1]["weight_decay"]) == (recipe.head_lr, 0.0)  # temperatures
     assert learner.log_scale is not None and learner.log_soft_scale is None
     # Captions of photos, with four of those without; and the validation split as it is.
     assert student.readers == [
@@ -382,15 +394,34 @@ def test_a_run_trains_evaluates_and_saves_as_its_recipe_says(monkeypatch, packag
     assert training["val"]["photos"] == len(pairs[1])
     assert training["photos"] == {"captioned": photos, "extra": 2}
     assert training["captions"] == {"paired": 2 * photos, "extra": 4}
-    assert training["batches"]["batch"] == batch
+    assert (training["batches"]["batch"], training["arithmetic"]) == (batch, "fp32")
     assert (training["student"], training["teachers"]) == ("nothing", [])
     assert Recipe.load(out / "recipe.json") == fit_batches(recipe, photos, 1)
-    # The same run is not done again; one of another seed is.
-    again = run.train(material, out, recipe, tmp_path / "cache", lambda *step: None, options)
-    assert (len(loops), again.text_to_image) == (1, found.text_to_image)
+    # The same run is not done again, whatever its arithmetic; one of another seed is.
+    for same in (recipe, replace(recipe, arithmetic="bf16")):
+        again = run.train(material, out, same, tmp_path / "cache", lambda *step: None, options)
+        assert (len(loops), again.text_to_image) == (1, found.text_to_image)
     other = replace(recipe, seed=12)
     run.train(material, out, other, tmp_path / "cache", lambda *step: None, options)
     assert len(loops) == 2 and loops[1].made_of[4] != fingerprint
+    (out / "checkpoint.pt").touch()  # of a run that was cut off
+    run.train(material, out, other, tmp_path / "cache", lambda *step: None, options)
+    assert len(loops) == 3 and loops[2].made_of[4] == loops[1].made_of[4]
+
+
+def test_a_run_depends_on_the_names_of_its_classes() -> None:
+    data = SimpleNamespace(
+        fingerprint="f", paired_photos=1, photos=("a",), owner=[0], captions=("a",)
+    )
+    trainee: Any = SimpleNamespace(name="t", identity="i")
+
+    def run_of(*names: str, teacher: str = "c") -> str:
+        classes: Any = SimpleNamespace(identity=teacher, name="classifier", names=[names])
+        return Provenance.of(Recipe(), data, None, classes, trainee).facts["run"]
+
+    usual = run_of("dog", "hound")
+    assert run_of("dog", "hound") == usual
+    assert len({usual, run_of("dog"), run_of("dog", "hound", teacher="d")}) == 3
 
 
 def test_a_student_that_training_would_not_help_is_refused(tmp_path, monkeypatch):
@@ -425,6 +456,15 @@ class Loaded(Exception):
 
 def _loaded(*about):
     raise Loaded
+
+
+def test_names_of_classes_weigh_as_much_as_twenty_captions_in_a_new_student(monkeypatch):
+    weighed = []
+    monkeypatch.setattr(frozen_trunk, "load_minilm", lambda tower, counts: weighed.append(counts))
+    trained = frozen_trunk.FrozenTrunk.fresh("mine", 3 * torch.ones(30522))
+    word, rare = (int(trained.tokens([text])[0][0, 1]) for text in ("retriever", "rightly"))
+    assert weighed[0][word] >= 3 + 4 * 20 and weighed[0][rare] == 3
+    assert ((weighed[0] - 3) % 20 == 0).all()
 
 
 @pytest.mark.parametrize(("extra", "step"), [((), 8), (("a.jpg",), 11)])

@@ -4,6 +4,7 @@ and what they are asked later are the same scores. All but the trunks is random.
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.teachers import load_duals, load_single
+from mcad_mobile.distill.teachers import transformers as transformers_teachers
+from mcad_mobile.distill.teachers.open_clip import OpenClipTeacher
 from mcad_mobile.distill.teachers.protocol import TextStates
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import (
@@ -257,6 +260,37 @@ def test_open_clip_has_no_single_stream_teacher_and_no_nameless_one(spec):
     if spec != "open_clip:ViT-B-32":
         with pytest.raises(TeacherError, match="dual-stream"):
             load_duals([spec], "cpu")
+
+
+def test_a_teacher_of_a_library_is_loaded_by_its_name_and_weights(monkeypatch):
+    def loading(kind):
+        return lambda *about: (kind, *about)
+
+    monkeypatch.setattr(OpenClipTeacher, "load", loading("open_clip"))
+    for kind in ("TransformersDualTeacher", "BlipTeacher", "ViltTeacher"):
+        monkeypatch.setattr(transformers_teachers, kind, loading(kind))
+    monkeypatch.setattr(transformers_teachers, "model_type", lambda path: path)
+    specs = {
+        "open_clip:ViT-B-32": ("open_clip", "ViT-B-32", None, "cpu"),
+        "open_clip:ViT-B-32:openai": ("open_clip", "ViT-B-32", "openai", "cpu"),
+        "open_clip:local-dir:a": ("open_clip", "local-dir:a", None, "cpu"),
+        "open_clip:hf-hub:a/b": ("open_clip", "hf-hub:a/b", None, "cpu"),
+        "transformers:a:b": ("TransformersDualTeacher", "a:b", "cpu"),
+    }
+    assert load_duals([*specs], "cpu") == [*specs.values()]
+    for path, kind in (("vilt", "ViltTeacher"), ("blip", "BlipTeacher")):
+        assert load_single(f"transformers:{path}", "cpu") == (kind, path, "cpu")
+
+
+def test_a_reference_teacher_is_another_one_on_other_trunks_or_teachers(single):
+    def region_text(*trunks):
+        named = [SimpleNamespace(identity=name, arithmetic="fp32") for name in trunks]
+        return RegionTextTeacher(named, single.duals[0].model)
+
+    assert region_text("a", "b").identity == region_text("a", "b").identity
+    assert region_text("a", "b").identity != region_text("a", "c").identity
+    others = [WordRegionTeacher([region_text(name)], single.model) for name in "ab"]
+    assert others[0].identity != others[1].identity
 
 
 def test_the_reference_is_nobody_yet():

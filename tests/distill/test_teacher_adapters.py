@@ -286,6 +286,15 @@ def test_open_clips_identity_follows_weights(tiny_open_clip, tmp_path):
     before = OpenClipTeacher.load(name, str(weights)).identity
     assert OpenClipTeacher.load(name, str(weights)).identity == before
     assert OpenClipTeacher.load(name, str(tmp_path / "changed.pt")).identity != before
+    model, transform = open_clip.create_model_from_pretrained(name, str(weights))
+    tokenizer = open_clip.get_tokenizer(name)
+
+    def identity():
+        return OpenClipTeacher("x", model, transform, tokenizer, torch.device("cpu")).identity
+
+    assert identity() == before
+    model.visual.preprocess_cfg = {**model.visual.preprocess_cfg, "mean": (0.1, 0.2, 0.3)}
+    assert identity() != before
 
 
 def test_open_clip_without_good_weights_is_an_error_that_names_them(tiny_open_clip, tmp_path):

@@ -120,6 +120,22 @@ def test_a_step_is_reported_with_its_epoch(tmp_path):
     assert "; saved after epoch 1" in reports[4][0]
 
 
+def test_the_rate_rises_while_it_warms_up_and_falls_to_the_end(tmp_path):
+    model, rates = Dropped(), []
+    groups = [{"params": [*model.parameters()], "lr": 0.5}]
+    loop = Loop(model, groups, Schedule(2, 5, 0.4, 0.07, 0), tmp_path / "c.pt", "f", "t", "fp32")
+
+    def losses(forward, step):
+        (group,) = loop.optimizer.param_groups
+        assert group["weight_decay"] == 0.07
+        rates.append(group["lr"])
+        return {"near": forward()}
+
+    loop.run(losses, lambda *report: None)
+    assert rates[3] == pytest.approx(0.5) and rates[-1] < 1e-3
+    assert rates == sorted(rates[:4]) + sorted(rates[4:], reverse=True)
+
+
 def test_dropout_is_of_the_seed_and_the_step(tmp_path):
     first = dropped(tmp_path, seed=3)
     assert len({tuple(step) for step in first}) == 4
@@ -130,7 +146,10 @@ def test_dropout_is_of_the_seed_and_the_step(tmp_path):
 
 def test_new_heads_learn_faster_than_what_was_trained_before():
     student = load_student()
-    groups = FrozenTrunk(student, "ours", "x").groups(Recipe(head_lr=0.5, tuned_lr=0.25))
+    recipe = Recipe(head_lr=0.5, tuned_lr=0.25, head_dropout=0.375, text_dropout=0.125)
+    groups = FrozenTrunk(student, "ours", "x").groups(recipe)
+    dropped_out = [part.p for part in student.text.modules() if isinstance(part, nn.Dropout)]
+    assert student.image.head.dropout.p == 0.375 and {*dropped_out} == {0.125}
     rates = {id(weight): group["lr"] for group in groups for weight in group["params"]}
     names = {name for name, weight in student.named_parameters() if id(weight) in rates}
     heads = {name for name in names if name.startswith(("image.head.", "text.head."))}

@@ -152,6 +152,11 @@ class Backward(SimpleNamespace):
         return np.arange(rows), np.arange(rows)[::-1].copy()
 
 
+def with_mask(training: TeacherTraining, mask: torch.Tensor) -> TeacherTraining:
+    """The same training, of captions with these tokens."""
+    return replace(training, data=replace(training.data, ids=mask, mask=mask))
+
+
 def test_teachers_are_trained_at_the_rates_and_for_the_time_of_their_recipe(
     data: Dataset, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,10 +217,27 @@ def test_teachers_are_trained_at_the_rates_and_for_the_time_of_their_recipe(
     calls.clear()
     named = [SimpleNamespace(identity=name, trunks=list(trunks.values())) for name in "ab"]
     prepare.train_single(training, named)  # type: ignore[arg-type]
-    kind, rates, sampler, epochs, _, taught_by = calls.pop()
+    kind, rates, sampler, epochs, losses, taught_by = calls.pop()
     assert (kind, rates, epochs) == ("single-stream teacher", {"weight": 0.125}, 6)
     assert (sampler.batch, sampler.views, sampler.seed) == (1, Views(2, 0), 11)
     assert taught_by == ["a", "b"]
+    two = with_mask(training, torch.tensor([[1.0, 1, 1, 0], [1, 1, 0, 0]]))
+    prepare.train_single(two, named)  # type: ignore[arg-type]
+    losses = calls.pop()[4]
+    words = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(2))
+    monkeypatch.setattr(prepare, "encode_photos", lambda duals, grids: (sides[0], ["regions"]))
+    monkeypatch.setattr(prepare, "encode_texts", lambda duals, ids, mask: (sides[1], [words]))
+
+    def match(regions: Any, tokens: Any, mean: Any, dual: Any) -> torch.Tensor:
+        assert regions == ["regions"]
+        assert torch.equal(tokens[0], torch.cat([words[0, :3], words[1, :2]]))
+        # A caption's score is the mean of its own words'.
+        assert torch.allclose(mean.T, torch.tensor([[1 / 3] * 3 + [0] * 2, [0] * 3 + [0.5] * 2]))
+        assert torch.equal(dual, sides[0] @ sides[1].T)
+        return 5 * dual
+
+    (loss,) = losses(Backward(), match, batch).values()
+    assert loss == matching_loss(5 * sides[0] @ sides[1].T)
 
     similarity = torch.randn(2, 2, generator=torch.Generator().manual_seed(1))
     seen = torch.ones(2, 2, dtype=torch.bool)
@@ -259,12 +281,12 @@ def test_a_teacher_is_trained_again_only_if_what_it_depends_on_has_changed(
 
     def name(
         recipe: TeacherRecipe = TAUGHT, kind: str = "dual", start: float = 0.0, lr: float = 1.0,
-        seed: int = 11, epochs: int = 4, taught_by: tuple[str, ...] = (),
+        seed: int = 11, epochs: int = 4, taught_by: tuple[str, ...] = (), pairs: Any = data.pairs,
     ) -> str:  # fmt: skip
         model = nn.Linear(1, 1)
         nn.init.constant_(model.weight, start)
         nn.init.zeros_(model.bias)
-        training = TeacherTraining(data.pairs, recipe, cache, "fp32")
+        training = TeacherTraining(pairs, recipe, cache, "fp32")
         groups = [{"params": [*model.parameters()], "lr": lr}]
         sampler = training.sampler(2, seed)
         training.train(kind, model, groups, sampler, epochs, lambda *about: {}, taught_by)
@@ -281,8 +303,9 @@ def test_a_teacher_is_trained_again_only_if_what_it_depends_on_has_changed(
         name(seed=12),
         name(epochs=5),
         name(taught_by=("a",)),
+        name(pairs=replace(data.pairs, captions=("a", "b", "z"))),
     ]
-    assert len({usual, *changed}) == 8
+    assert len({usual, *changed}) == 9
 
 
 def unit(rows: int, dim: int, seed: int) -> torch.Tensor:
