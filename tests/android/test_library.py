@@ -175,7 +175,8 @@ def stood_in(tmp_path, monkeypatch):
 
     (tmp_path / "library-0.jar").write_bytes(b"classes of ONNX Runtime")
     found = Libraries([tmp_path / "library-0.jar"], {"arm64-v8a": {KERNELS: b"k", "a.so": b"a"}})
-    made = Parts(found, notices=[Entry("assets/n.txt", b"n")])
+    left_out = {"a rung": "a reason"}
+    made = Parts(found, left_out=left_out, notices=[Entry("assets/n.txt", b"n")])
     for module in (library, maven):
         monkeypatch.setattr(module, "gather_parts", lambda *about: made)
         monkeypatch.setattr(module, "compile_stubs", lambda folder: folder / "stubs")
@@ -188,7 +189,13 @@ def stood_in(tmp_path, monkeypatch):
 
 
 def test_an_archive_has_its_files_where_gradle_looks_for_them(stood_in, tmp_path):
+    stood_in.notes.append("A note.")
     built = build_library(None, tmp_path / "out" / "search.aar")
+    assert (built.notes, built.left_out) == (("A note.",), {"a rung": "a reason"})
+    assert built.bytes == built.archive.stat().st_size and built.sample is None
+    document = json.loads(built.sbom.read_text())
+    assert document["metadata"]["component"]["type"] == "library"
+    assert document["metadata"]["component"]["hashes"][0]["content"] == sha256_of(built.archive)
     with zipfile.ZipFile(built.archive) as package:
         files = {name: package.read(name) for name in package.namelist()}
         with zipfile.ZipFile(io.BytesIO(files.pop("classes.jar"))) as classes:
@@ -240,14 +247,23 @@ def test_the_sample_is_made_of_its_archive(stood_in, tmp_path, monkeypatch, extr
     monkeypatch.setattr(library, "link", link)
     monkeypatch.setattr(library, "write_apk", write_apk)
     monkeypatch.setattr(library, "sign_apk", sign_apk)
-    bundle = make_tiny_bundle(tmp_path / "tiny")
-    built = build_library(bundle, tmp_path / "search.aar", sample=tmp_path / "sample.apk")
+    bundle, out = make_tiny_bundle(tmp_path / "tiny"), tmp_path / "out"
+    built = build_library(bundle, out / "search.aar", sample=out / "sample.apk")
     assert built.sample.read_bytes() == b"signed"
     assert packed == {
         "lib/arm64-v8a/a.so": (b"a", extracted),
         f"lib/arm64-v8a/{KERNELS}": (b"k", extracted),
         "assets/n.txt": (b"n", True),
     }
+
+    def fail(*about):
+        raise BuildError("It cannot be signed.")
+
+    monkeypatch.setattr(library, "sign_apk", fail)
+    with pytest.raises(BuildError, match="cannot be signed"):
+        build_library(bundle, out / "other.aar", sample=out / "other.apk")
+    files = {"search.aar", "search.aar.cdx.json", "sample.apk"}
+    assert {path.name for path in out.iterdir()} == files  # all of a library, or nothing
 
 
 def test_for_an_app_s_own_photos_the_manifest_asks_for_nothing():

@@ -457,6 +457,14 @@ def test_an_app_bundle_has_its_files_where_google_play_wants_them(
     native = {"enabled": False, "alignment": "PAGE_ALIGNMENT_16K"}
     assert config == {"optimizations": {"uncompressNativeLibraries": native}}
     assert keys == [key, "debug"] and built.bytes == 6
+
+    def fail(*about: Any) -> None:
+        raise BuildError("It cannot be signed.")
+
+    monkeypatch.setattr(app, "sign_aab", fail)
+    with pytest.raises(BuildError, match="cannot be signed"):
+        app.build_app(bundle, tmp_path / "new" / "other.aab", aab=True)
+    assert [*(tmp_path / "new").iterdir()] == []  # neither the app nor its bill of materials
     for text in ("<nothing/>", "<manifest x>"):
         with pytest.raises(BuildError, match=r"The manifest of p has no <"):
             apk.complete_manifest(text, "p", extracted=False)

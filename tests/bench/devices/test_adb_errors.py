@@ -198,6 +198,18 @@ def test_a_device_that_is_lost_is_told_by_its_state(
         assert str(shell.error("did not end")).startswith(f"Device x was lost ({state}): it did")
 
 
+def test_a_large_file_may_take_longer_to_send_than_a_command(tmp_path: Path) -> None:
+    adb = program(tmp_path / "adb", "[ $3 = push ] && exec sleep 0.2; echo device")
+    small, large = tmp_path / "small", tmp_path / "large"
+    for path, size in ((small, 0), (large, 1 << 20)):  # four seconds by a slow cable
+        with path.open("wb") as sparse:
+            sparse.truncate(size)
+    shell = AdbShell(str(adb), "x", timeout_s=0.1)
+    shell.push_file(large, "/place")
+    with pytest.raises(BenchError, match="did not take small in 0 s"):
+        shell.push_file(small, "/place")
+
+
 def test_an_adb_that_fails_is_told_with_what_it_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
