@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from mcad_mobile.android.downloads import Artifact, fetch_unpinned
 from mcad_mobile.android.parts import BuildOptions, gather_parts
 from mcad_mobile.android.toolchain import compile_java
 from mcad_mobile.base.progress import silent
-from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.bundle import Bundle, FileRecord, TensorSpec
 from mcad_mobile.errors import BuildError
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
@@ -25,8 +27,9 @@ from mcad_mobile.students.load import load_student
 from tests.support.archives import archive
 from tests.support.framework import ClassFile, called_methods, read_class
 from tests.support.paths import ROOT
-from tests.support.probe import Probe
+from tests.support.probe import Probe, variant
 from tests.support.pythons import needs_litert
+from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.tiny_students import write_open_clip
 
 LIBRARY = [
@@ -34,6 +37,38 @@ LIBRARY = [
     for name in ("tensorflow-lite", "tensorflow-lite-api")
 ]
 STANDS_IN = ROOT / "tests" / "android" / "litert"
+ECHO = """
+package org.tensorflow.lite;
+
+import java.nio.ByteBuffer;
+import java.util.Map;
+
+public final class Interpreter {
+    public Interpreter(java.io.File model, Options options) {}
+
+    public String[] getSignatureKeys() {
+        return new String[] {"serving_default"};
+    }
+
+    public String[] getSignatureOutputs(String key) {
+        return new String[] {"output_0"};
+    }
+
+    public void runSignature(Map<String, Object> inputs, Map<String, Object> outputs, String key) {
+        ByteBuffer input = ((ByteBuffer) inputs.get("args_0")).duplicate();
+        ByteBuffer output = (ByteBuffer) outputs.get("output_0");
+        output.put(input.limit(input.position() + output.remaining()));
+    }
+
+    public void close() {}
+
+    public static class Options {
+        public Options setNumThreads(int threads) {
+            return this;
+        }
+    }
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +91,54 @@ def dimensity_like(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     request = BundleRequest(find_target("dimensity-8200"), folder / "bundle")
     (made,) = export(student, [request], ExportOptions(samples=4, allow_low_parity=True))
     return made.bundle
+
+
+@pytest.fixture(scope="module")
+def echo(java_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Probe]:
+    """An app whose LiteRT gives the first bytes of the input as its output."""
+    folder = tmp_path_factory.mktemp("echo")
+    source = folder / "java" / "org" / "tensorflow" / "lite" / "Interpreter.java"
+    source.parent.mkdir(parents=True)
+    source.write_text(ECHO)
+    probe = Probe(java_classes, folder, compile_java([folder / "java"], [], folder / "classes"))
+    yield probe
+    probe.close()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "float32"])
+def test_litert_is_given_what_its_input_stores_and_read_by_its_output_s_scale(
+    echo: Probe, tmp_path: Path, dtype: str
+) -> None:
+    tiny = make_tiny_bundle(tmp_path / "tiny")
+    whole = dtype != "float32"
+    scales = {"scale": 0.005, "zero_point": 3}, {"scale": 0.25, "zero_point": -7}
+    before, after = scales if whole else ({}, {})
+    size = tiny.preprocess.size
+    pixels = TensorSpec("pixels", dtype, (1, size, size, 3), "NHWC", **before)
+    embedding = TensorSpec("image_embedding", dtype, (1, tiny.dim), "ND", **after)
+
+    def run(photos: np.ndarray) -> np.ndarray:
+        values = photos.transpose(0, 2, 3, 1).reshape(len(photos), -1)[:, : tiny.dim]
+        if not whole:
+            return values
+        limits = np.iinfo(dtype)
+        steps = np.rint(values / np.float32(0.005)) + 3
+        return np.float32(0.25) * (np.clip(steps, limits.min, limits.max) + 7)
+
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    np.save(folder / "echo.npy", run(np.load(tiny.path(tiny.image.golden.inputs["pixels"]))))
+    rung = replace_struct(
+        tiny.image.rungs[0], runtime="litert", inputs=(pixels,), outputs=(embedding,),
+        expected=FileRecord.of(folder, folder / "echo.npy"),
+    )  # fmt: skip
+    image = replace_struct(tiny.image, rungs=(rung, *tiny.image.rungs))
+    bundle = variant(tiny, folder, image=image)
+    given = np.random.default_rng(1).uniform(-1, 1, (3, 3, size, size)).astype(np.float32)
+    (tmp_path / "pixels").write_bytes(given.tobytes())
+    found = echo.arrays("embed_pixels", bundle=bundle, pixels=tmp_path / "pixels")
+    assert echo.ask("choose_rung", bundle=bundle, tower="image")["provider"] == "LITERT"
+    assert np.array_equal(found, run(given))
 
 
 @needs_litert
