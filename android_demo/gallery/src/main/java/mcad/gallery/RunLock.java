@@ -21,7 +21,6 @@ final class RunLock {
         boolean interrupted = false;
         while (running) {
             stopped = true;
-            anotherPass = false;
             try {
                 wait();
             } catch (InterruptedException later) {
@@ -54,7 +53,6 @@ final class RunLock {
 
     synchronized void stop() {
         stopped = true;
-        anotherPass = false;
     }
 
     synchronized void join() throws InterruptedException {
