@@ -3,6 +3,7 @@ each verb is handed its result."""
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -35,7 +36,7 @@ from mcad_mobile.engine.photos.folder import LeftOut as OfNoPhotos
 from mcad_mobile.engine.photos.folder import Skipped
 from mcad_mobile.engine.reembed import ReembedResult
 from mcad_mobile.engine.sync import SyncResult
-from mcad_mobile.errors import AiHubError, McadError, PhotoError, ShardError
+from mcad_mobile.errors import AiHubError, DiskError, McadError, PhotoError, ShardError
 from mcad_mobile.serve import run as serving
 from mcad_mobile.students import load as students
 from tests.support.report_documents import measured
@@ -55,6 +56,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def mcad(*arguments: object) -> Done:
     return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def raise_(error: Exception) -> None:
+    raise error
 
 
 def document(*arguments: object) -> Any:
@@ -442,8 +447,18 @@ def test_a_bench_prints_writes_and_then_names_what_failed(
             patch.setitem(sys.modules, missing, None)
             assert mcad(*place, "--report", tmp_path / name).exit_code == code
     monkeypatch.setattr(bench, "measure", lambda *about: (documents, failures))
-    # The same of results that are kept.
+    # Where one of two places is full, the results reach the other.
     kept = tmp_path / "one.json"
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr(bench, "print_json", lambda found: raise_(full))
+        assert mcad(*place, "--json", "--report", tmp_path / "saved.json").exception is full
+        assert json.loads((tmp_path / "saved.json").read_text()) == documents[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", lambda *about: raise_(full))
+        failed = mcad("report", kept, "--out", tmp_path / "full.md")
+        assert isinstance(failed.exception, DiskError) and "full.md" in str(failed.exception)
+    # The same of results that are kept.
     assert mcad("report", kept).stdout == f"{reports.markdown(*documents)}\n"
     assert document("report", kept, kept) == documents * 2
     done = mcad("report", kept, "--out", tmp_path / "o.md", "--baseline", kept)

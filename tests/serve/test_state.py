@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
 import io
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -451,6 +453,17 @@ def test_why_a_new_bundle_is_not_served_is_told_until_it_is_replaced(state: Stat
         (False, True),
     ]
     assert [bool(info.why) for info in served.rungs()] == [False, True, False]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_photos_are_decoded_where_no_search_wants_the_processor(state: State) -> None:
+    async def priorities() -> list[int]:
+        ask = functools.partial(os.getpriority, os.PRIO_PROCESS, 0)
+        return [await state.run_on(pool, ask) for pool in (state.engines, state.decoders)]
+
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    searches, decoders = asyncio.run(priorities())
+    assert searches == ours and decoders >= min(ours + 1, 19)
 
 
 def test_engines_answer_one_call_after_the_other(state: State) -> None:
