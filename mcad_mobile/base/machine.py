@@ -107,7 +107,7 @@ def allowed_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         cores = os.cpu_count() or 1
     try:
         share, period = quota.read_text("ascii").split()
-        return min(cores, max(math.ceil(int(share) / int(period)), 1))
+        return min(cores, math.ceil(int(share) / int(period)))
     except (OSError, ValueError):  # no control groups, or no limit
         return cores
 

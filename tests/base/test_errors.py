@@ -34,6 +34,15 @@ def test_a_library_that_is_there_and_does_not_load_is_told(
     assert removes == (error != "ImportError")
 
 
+def test_an_error_is_its_message_and_a_line_that_says_what_to_do() -> None:
+    assert str(McadError("It is away.", "Wait.")) == "It is away.\n  Wait."
+    assert str(McadError("It is away.")) == "It is away."
+    crash = errors.RunnerCrashed(-11, "search", "loaded\nout of memory")
+    assert (crash.code, crash.step, crash.last_line) == (-11, "search", "out of memory")
+    assert "code -11 during `search`; its last lines:\nloaded\nout of memory" in crash.message
+    assert "code 3; its" in errors.RunnerCrashed(3, "", "x").message
+
+
 def test_export_with_a_torch_that_does_not_load_ends_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libtorch_cpu.so: cannot open')")

@@ -26,6 +26,8 @@ def test_those_who_name_one_lock_are_alone_in_turn(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(go) for _ in range(4)]:
             done.result()
+    with pytest.raises(ZeroDivisionError), locks.exclusive_lock(tmp_path / "lock"):
+        raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
 
 
