@@ -107,7 +107,7 @@ def read_selection(path: Path) -> set[str]:
         raise DataError(
             f"The selection {path} cannot be read: {error}.", "Give UTF-8 text, a key a line."
         ) from error
-    keys = {line.rstrip("\r") for line in lines} - {""}
+    keys = set(lines) - {""}
     if not keys:
         raise DataError(f"The selection {path} holds no key.", "Give UTF-8 text, a key a line.")
     return keys

@@ -224,6 +224,17 @@ def test_versions_are_told_of_us_of_python_and_of_what_is_installed() -> None:
     }
 
 
+def test_the_action_installs_what_every_export_needs() -> None:
+    (installed,) = re.findall(r"ACTION_PATH\[(\S+)\]", (ROOT / "action.yml").read_text("utf-8"))
+    needed = {
+        extra
+        for verb, extras in doctor._VERBS.items()
+        if verb.startswith("export --target")
+        for extra in extras
+    }
+    assert needed | {"students"} <= set(installed.split(","))
+
+
 def test_make_installs_every_extra_but_that_of_benchmarks() -> None:
     (line,) = re.findall(r"^EVERYTHING := (\S+)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
     assert set(line.split(",")) == set(EXTRAS) - {"peers"}

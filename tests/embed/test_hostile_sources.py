@@ -280,7 +280,7 @@ def of_tar(tmp_path, data):
 
 
 def test_links_in_a_tar_file_are_left_out_alone(tmp_path):
-    members = [member("a.jpg")]
+    members = [member("a.jpg"), member("a folder.jpg", b"", type=tarfile.DIRTYPE)]
     for number, kind in enumerate((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE)):
         members.append(member(f"{number}.jpg", b"", type=kind, linkname="a.jpg"))
     keys, left = of_tar(tmp_path, tar_of([*members, member("b.jpg")]))

@@ -271,6 +271,7 @@ def test_which_photos_need_not_be_read_again(tmp_path):
     facts = ShardFacts("mcad-shard/1", "s", "0" * 64, job.job, "p", "onnx", 2, 2, 1)
     stamps = np.array([[7, 1], [0, 2]], np.uint32)
     left = [LeftOut("broken", 8, "why", "decode"), LeftOut("away", 9, "why", "read")]
+    left.append(LeftOut("odd", 4, "why", "a cause of a later version"))
     rows = ShardRows(np.ones((2, 1), np.float32), ["a", "b"], stamps, left)
     data, name = shard_bytes(rows, 1, facts), "000001-0123456789abcdef.parquet"
     store.write(f"shards/{name}", data)
@@ -289,7 +290,13 @@ def test_which_photos_need_not_be_read_again(tmp_path):
     assert has("b", 5)  # whose stamp was not known
     assert has("broken", 8) and not has("broken", 9)
     assert not has("away", 9) and not has("other", 0) and not has("", 0)
+    assert not has("odd", 4)
     assert not KnownPhotos(store, []).has(["a"], [0])[0]
+    again = ShardRows(np.ones((1, 1), np.float32), ["a"], np.array([[6, 3]], np.uint32), [])
+    later = f"000002-{'0' * 16}.parquet"
+    store.write(f"shards/{later}", shard_bytes(again, 1, facts))
+    known = KnownPhotos(store, [record, replace(record, file=later, left_out=0)])
+    assert has("a", 6) and not has("a", 7)  # of two stamps the last one
 
 
 # Ends as the first line of a file says, which it takes away: ready, and dead at once; with photos
@@ -524,7 +531,7 @@ def test_a_list_is_cut_so_that_all_workers_have_work(
 @pytest.mark.parametrize(
     ("content", "keys"),
     [
-        (" ä b.jpg\r\n\nc.jpg".encode(), {" ä b.jpg", "c.jpg"}),
+        (" ä b.jpg \r\n\nc.jpg".encode(), {" ä b.jpg ", "c.jpg"}),
         (b"\n\r\n", "holds no key"),
         (b"caf\xe9.jpg", "cannot be read"),
         (None, "cannot be read: .*No such file"),

@@ -309,7 +309,7 @@ def test_names_that_lead_nowhere_say_so(tmp_path, photos, monkeypatch):
 
 def test_a_folder_of_several_kinds_asks_which_are_meant(tmp_path, paths):
     (tmp_path / "a.jpg").write_bytes(paths[0].read_bytes())
-    (tmp_path / "b.tar").write_bytes(tar_of(paths[:2]))
+    (tmp_path / "b.TAR").write_bytes(tar_of(paths[:2]))
     with pytest.raises(DataError, match="--kind"):
         cut(Source(str(tmp_path)))
     assert len(cut(Source(str(tmp_path), "webdataset"))) == 1
