@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -308,6 +310,15 @@ def test_saving_leaves_no_partial_file(bundle):
     assert Bundle.load(bundle.directory).name == "other"
     assert not list(bundle.directory.glob("*.partial"))
     assert not list(bundle.directory.glob(".*.partial"))
+
+
+def test_bundle_json_is_on_the_disk_before_it_has_its_name(bundle, monkeypatch):
+    done = []
+    fsync, rename = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append("flushed"), fsync(file)))
+    monkeypatch.setattr(Path, "replace", lambda *way: (done.append(way[1].name), rename(*way)))
+    bundle.save()
+    assert done == ["flushed", MANIFEST]
 
 
 def npy(array: np.ndarray) -> bytes:

@@ -365,6 +365,7 @@ def test_near_duplicates_have_the_least_cosine_that_is_asked_for(tmp_path: Path)
     with index.writer() as writer:
         writer.add(names(100, "a") + names(100, "b"), unit(np.concatenate([bases, near])))
     groups = {tuple(group) for group in index.near_duplicates(0.97)}
+    assert groups == {tuple(group) for group in index.near_duplicates()}
     pairs = list(zip(names(100, "a"), names(100, "b"), strict=True))
     assert not groups & {p for p, cosine in zip(pairs, cosines, strict=True) if cosine < 0.965}
     assert groups >= {p for p, cosine in zip(pairs, cosines, strict=True) if cosine > 0.975}

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -59,6 +60,12 @@ def test_a_library_of_another_version_is_an_error_that_names_both(
     filled(tmp_path / "index")
     monkeypatch.setattr(native, "LAYOUT", 99)
     assert_reported(tmp_path / "index", r"libmcad_search.so have layout \d+; .* needs layout 99")
+
+
+def test_a_search_without_memory_says_so() -> None:
+    kernel = native.Kernel(SimpleNamespace(mcad_rescore=lambda *arguments: -1), 0)
+    with pytest.raises(MemoryError, match="candidates of a search"):
+        kernel.rescore([native.RescoreTask()], 5)
 
 
 def test_importing_the_index_needs_no_library(tmp_path: Path) -> None:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index import PhotoIndex, RowFilter
+from mcad_mobile.engine.index import PhotoIndex, RescoreBudget, RowFilter
 from mcad_mobile.engine.index.bit_weights import quantize_query
-from mcad_mobile.engine.index.codes import rotate
-from mcad_mobile.engine.index.search import scan
+from mcad_mobile.engine.index.codes import rotate, split_query
+from mcad_mobile.engine.index.search import Candidates, rescore, scan
 from mcad_mobile.engine.index.segments import Segment
 from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
+from mcad_mobile.engine.native import Kernel, RescoreTask
 from mcad_mobile.errors import PhotoIndexError
 from tests.support.index_embeddings import (
     F32,
@@ -30,6 +31,7 @@ from tests.support.index_embeddings import (
     searching_by,
     unit,
 )
+from tests.support.kernel_oracle import Oracle
 
 Build = Callable[..., PhotoIndex]
 
@@ -290,6 +292,26 @@ def test_a_prescan_passes_on_what_is_nearest_by_its_own_bits(build: Build) -> No
                 assert found.distances.tolist() == distances.tolist()
 
 
+def test_segments_share_what_a_search_may_miss(build: Build) -> None:
+    photos, (query,) = photos_and_queries(400, 1)
+    segments = [live.segment for live in build(photos[:300], photos[300:]).segments]
+    assert [segment.photos for segment in segments] == [300, 100]
+    noted: list[RescoreTask] = []
+
+    class Noting(Oracle):
+        def rescore(self, tasks: Sequence[RescoreTask], k: int) -> int | None:
+            noted.extend(tasks)
+            return super().rescore(tasks, k)
+
+    budget = RescoreBudget(at_least=20, missed=0.5, missed_of_many=0.125, many=2)
+    hundred = Candidates(np.arange(100), np.arange(100, dtype=np.uint16), 0.25)
+    split = [split_query(rotate(query), segment.axis) for segment in segments]
+    rescore(segments, split, [hundred, hundred], 4, cast(Kernel, Noting()), budget)
+    # Of the second segment all are candidates.
+    assert [task.missed for task in noted] == [0.5 * 4 / 2, 0.125 * 4 / 2]
+    assert {(task.slope, task.at_least, task.count) for task in noted} == {(-0.5, 20, 100)}
+
+
 def test_results_come_from_all_segments(build: Build) -> None:
     photos, queries = photos_and_queries(7000, 30)
     index = build(photos[:5000], photos[5000:6500], photos[6500:])
@@ -328,9 +350,10 @@ def test_more_results_than_photos_gives_every_photo_once(build: Build) -> None:
     index = build(photos)
     with index.writer() as writer:
         writer.delete(["photo0/000003.jpg"])
-    hits = index.search(queries[0], k=1000)
-    assert sorted(hits.paths) == index.paths()
-    assert len(hits.scores) == 29
+    for k in (29, 1000, 2**61):
+        hits = index.search(queries[0], k=k)
+        assert sorted(hits.paths) == index.paths()
+        assert len(hits.scores) == 29
 
 
 @pytest.mark.long

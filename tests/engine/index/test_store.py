@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import io
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +101,19 @@ def test_replacing_thousands_within_one_commit_keeps_each_with_its_own(tmp_path:
     assert index.photos == 3000
     for row, photo in ((5, photos[3005]), (999, photos[3999]), (1000, photos[1000])):
         assert index.search(photo, k=1, exact=True).paths == [names(3000)[row]]
+
+
+def test_a_disk_that_takes_some_bytes_at_a_time_gets_them_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(io.FileIO):
+        def write(self, data: Any, /) -> int:
+            return super().write(bytes(data)[:1000])
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **how: Slow(tmp_path / "spool", "w+"))
+    index = filled(tmp_path / "index")
+    for path, photo in zip(names(50), photos_and_queries(50, 1)[0], strict=True):
+        assert index.embedding(path) @ photo > 0.999
 
 
 def test_deleting_counts_only_photos_that_were_there(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from mcad_mobile.engine.index.bit_weights import estimates, fit_bit_weights, mom
 from mcad_mobile.engine.index.cells import assign_cells, fit_centroids, order_cells
 from mcad_mobile.engine.index.codes import error_feedback, split
 from mcad_mobile.engine.index.tuning import (
+    CandidateCount,
+    RescoreBudget,
     SampleQueries,
     TuningLimits,
     choose_tuning,
@@ -193,6 +195,35 @@ def test_a_query_does_not_find_the_photo_that_it_was_made_from(sample, axis):
         return scores
 
     assert sample_queries.fit_to_estimates(blind).of(PHOTOS, 10) == 20
+
+
+@pytest.mark.parametrize(
+    ("factor", "exponent", "photos", "k", "expected"),
+    [
+        (1.0, 1.0, 5, 10, 5),
+        (0.0, 0.5, 100, 10, 20),  # twice as many as are asked for
+        (0.0, 0.5, 11, 10, 11),
+        (0.3, 0.5, 10_000, 10, 300),
+        (0.3001, 0.5, 10_000, 10, 301),
+        (9.0, 1.0, 10_000, 10, 10_000),
+    ],
+)
+def test_candidates_are_as_many_as_was_measured_and_as_there_are(
+    factor: float, exponent: float, photos: int, k: int, expected: int
+) -> None:
+    assert CandidateCount(factor, exponent, 1.0).of(photos, k) == expected
+
+
+def test_cells_hold_all_photos_where_they_were_not_measured() -> None:
+    count = CandidateCount(1.0, 0.5, 1.0)
+    assert (count.in_cells(2047, 10), count.in_cells(2048, 10)) == (2047, 453)
+
+
+def test_as_many_candidates_are_scored_as_show_how_large_errors_are() -> None:
+    budget = RescoreBudget()
+    counts = [(50, 10), (500, 10), (500, 100), (10_000, 10)]
+    assert [budget.minimum(*count) for count in counts] == [50, 128, 400, 1250]
+    assert (budget.may_miss(1000, 8000), budget.may_miss(1001, 8000)) == (1 / 64, 1 / 512)
 
 
 def test_fewer_than_256_photos_are_not_tuned(sample, axis):
