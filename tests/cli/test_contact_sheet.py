@@ -133,7 +133,8 @@ def test_the_page_is_opened_at_a_terminal_and_else_told_of(
     monkeypatch.setattr(verb, "sys", streams)
     monkeypatch.setattr(verb.webbrowser, "open", lambda page: opened.append(page) or opens)
     sheet = photo.parent / "bundle.search.html"
-    words = ["search", "a dog", "-b", str(bundle.directory)]
+    monkeypatch.chdir(bundle.directory)
+    words = ["search", "a dog", "-b", "."]
     assert CliRunner().invoke(app, words).exit_code == 0 and not sheet.exists()
     shown = CliRunner().invoke(app, [*words, "--show"])
     assert photo.name in shown.stdout

@@ -170,7 +170,8 @@ def test_bench_measures_what_was_asked_for(
     workload: Workload,
 ) -> None:
     monkeypatch.setattr(bench, "measure", calls)
-    mcad("bench", "--bundle", bundle.directory, *options)
+    monkeypatch.chdir(bundle.directory)
+    mcad("bench", "--bundle", ".", *options)
     ((_, name, found, asked, _), _), *_ = calls
     ledger = bundle.directory.with_name("bundle.aihub.json")
     assert (name, asked) == (device, workload)
@@ -310,7 +311,8 @@ def test_the_server_has_the_bundles_indexes_and_folders_that_were_named(
     monkeypatch.setattr(serving, "open_state", calls)
     place = ("serve", "--bundle", bundle.directory)
     mcad(*place)
-    others = ("--photos", photos, "--index", "i", "--threads", 3, "--runtime", "onnx")
+    monkeypatch.chdir(photos.parent)
+    others = ("--photos", photos.name, "--index", "i", "--threads", 3, "--runtime", "onnx")
     mcad(*place, "--port", 0, *others)
     assert ports == [8420, 0]
     own = bundle.directory.with_name("bundle.index").resolve()

@@ -129,11 +129,13 @@ def test_a_damaged_upload_is_a_photo_or_an_error(kind: str) -> None:
 
 
 def test_bundles_and_indexes_of_one_name_have_ids_of_their_own(
-    tmp_path: Path, photos: Path
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundles = [tiny(tmp_path / place, "same") for place in ("a", "b", "c")]
     index = indexed(bundles[0], photos)
-    state = open_state(bundles, [index])
+    monkeypatch.chdir(index)
+    state = open_state(bundles, [Path()])
+    assert list(state.indexes) == ["same.index"]
     assert list(state.bundles) == ["same", "same-2", "same-3"]
     assert [bundle.bundle.directory for bundle in state.bundles.values()] == [
         bundle.directory for bundle in bundles
