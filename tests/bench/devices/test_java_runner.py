@@ -93,8 +93,9 @@ def test_java_runner_times_an_index_up_to_its_commit(
 
 
 def test_board_takes_no_java_runner(board: Adbd, bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="takes no Java runner"):
-        AdbDevice(aars=(tmp_path / "qnn.aar",)).check(bundle)
+    for device in (AdbDevice(aars=(tmp_path / "qnn.aar",)), AdbDevice(runner=tmp_path)):
+        with pytest.raises(BenchError, match="takes no Java runner"):
+            device.check(bundle)
 
 
 def test_java_runner_fills_the_document_over_adb(
