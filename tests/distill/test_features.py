@@ -286,6 +286,7 @@ def training(cache, photos):
 
 def test_what_is_trained_on_other_views_is_trained_anew(training):
     """The fusion sees as many views as its student does, which no recipe of teachers says."""
+    weights = []
 
     def train(views: int) -> int:
         torch.manual_seed(0)
@@ -299,9 +300,13 @@ def test_what_is_trained_on_other_views_is_trained_anew(training):
         sampler = replace(training.sampler(2, 0), views=Views(views, 0))
         groups = [{"params": list(model.parameters()), "lr": 0.1}]
         training.train("fusion", model, groups, sampler, 1, losses)
+        weights.append((model.weight.item(), model.bias.item()))
         return steps
 
     assert [train(views) for views in (6, 6, 2, 2)] == [1, 0, 1, 0]
+    torch.manual_seed(0)
+    untrained = torch.nn.Linear(1, 1)
+    assert weights[0] == weights[1] != (untrained.weight.item(), untrained.bias.item())
 
 
 def test_what_is_trained_longer_or_faster_is_trained_anew(training):
