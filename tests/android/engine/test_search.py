@@ -52,23 +52,27 @@ def break_tokenizer(folder: Path, bundle: Bundle) -> Path:
 
 
 def need_litert(folder: Path, bundle: Bundle) -> Path:
-    rung = replace(bundle.text.rungs[0], runtime="litert")
-    return variant(bundle, folder, text=replace(bundle.text, rungs=(rung,)))
+    rung = replace(bundle.image.rungs[0], runtime="litert")
+    return variant(bundle, folder, image=replace(bundle.image, rungs=(rung,)))
 
 
 @pytest.mark.parametrize(
-    ("breaks", "kind"),
-    [(break_file, "BUNDLE"), (break_tokenizer, "TOWER"), (need_litert, "TOWER")],
+    ("breaks", "verb", "kind"),
+    [
+        (break_file, "search", "BUNDLE"),
+        (break_tokenizer, "search", "TOWER"),
+        (need_litert, "index", "TOWER"),
+    ],
 )
 def test_a_screen_is_told_what_kind_of_thing_is_broken(
-    probe, bundle, phone, tmp_path, breaks, kind
+    probe, bundle, phone, tmp_path, breaks, verb, kind
 ):
     folder = tmp_path / "broken"
     folder.mkdir()
-    broken = replace(bundle, directory=breaks(folder, bundle))
-    app = App(probe, broken, phone)
+    phone.take(NAMES[0])
+    app = App(probe, replace(bundle, directory=breaks(folder, bundle)), phone)
     with pytest.raises(EngineError) as error:
-        app.ask("search", words="a dog", k=1)
+        app.ask(verb, words="a dog", k=1)
     assert error.value.kind == kind
     app.close()
 
@@ -287,16 +291,6 @@ def test_an_app_that_is_closed_has_no_file_and_no_tower_open(probe, bundle, phon
     app.ask("search", words="a dog", k=3)
     assert app.ask("close", towers=True) == {"image": True, "text": True}
     assert not [path for path in probe.open_files if path.startswith(str(app.directory))]
-
-
-def test_runs_leave_no_thread(app, phone, probe):
-    phone.take("first.png")
-    app.index()
-    before = probe.threads
-    for number in range(10):
-        phone.take(f"{number}.png")
-        app.index()
-    assert probe.threads < before + 9
 
 
 def leave_note(app: App, phone: FakePhone, path: str) -> None:
