@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from mcad_mobile.cli.command import app
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle, Parity
-from mcad_mobile.errors import PhotoError
+from mcad_mobile.errors import ExportError, PhotoError
 from mcad_mobile.export import export_bundle, pipeline
 from mcad_mobile.export.aihub.compiler import CloudCompiler
 from mcad_mobile.export.bundle_builder import BundleRequest
@@ -191,6 +192,58 @@ def test_captions_of_data_calibrate_texts_eight_for_a_photo(monkeypatch, tmp_pat
     asked = begun[0][1]
     assert (asked["allow_low_parity"], asked["simulated_inputs"]) == (True, 5)
     assert asked["rungs"] == 4  # int8 and fp32 of either tower, made once for both
+
+
+def test_a_search_chooses_for_all_bundles_and_what_it_kept_goes_once_they_are_written(
+    monkeypatch, tmp_path
+):
+    """Without towers: each bundle is a tiny one."""
+    chosen = {"image": "int8", "text": "mixed"}
+    record = SimpleNamespace(
+        photos_to_tell=2, data=SimpleNamespace(photos=1, split="val"), max_recall_drop=0.5
+    )
+    budget = SimpleNamespace(kept=tmp_path / "kept")
+    budget.kept.mkdir()
+    asked, closed, steps, fails = [], [], [], {"snapdragon-8-elite"}
+
+    class Builder:
+        def __init__(self, *about, **options):
+            self.comparison = SimpleNamespace(close=lambda: closed.append(True))
+
+        def choose_precisions(self, *about):
+            asked.append(about)
+            return chosen, record
+
+        def build(self, request, out):
+            assert request.precisions == chosen
+            if request.target.id in fails:
+                raise ExportError("It does not compile.", "Try another chip.")
+            return make_tiny_bundle(out), [f"Of {request.target.id}."]
+
+    for name, stand_in in {
+        "BundleBuilder": Builder,
+        "require_compilers": lambda target, cloud: None,
+        "check_place": lambda *about: None,
+        "load_samples": lambda *about: ("calibrate", "held out"),
+        "missing_samples": lambda samples, count: [f"Of {count} there are few {samples}."],
+    }.items():
+        monkeypatch.setattr(pipeline, name, stand_in)
+    requests = [BundleRequest(find_target(chip), tmp_path / chip) for chip in ("cpu", "SM8750")]
+    run = partial(pipeline.export, "student", requests, ExportOptions(samples=7, budget=budget))
+    with pytest.raises(ExportError, match="does not compile"):
+        run()
+    assert budget.kept.exists() and closed == [True]
+    fails.clear()
+    done = run(lambda *step: steps.append(step))
+    assert not budget.kept.exists() and closed == [True, True]
+    assert asked == [(budget, requests[0].target)] * 2
+    assert steps[-1] == ("done", 1, 1)
+    for request, made in zip(requests, done, strict=True):
+        assert made.bundle.directory == request.out == Bundle.load(request.out).directory
+        few, photos, own = made.warnings
+        assert few == "Of 7 there are few calibrate."
+        assert "1 photos of split 'val' are too few" in photos
+        assert own == f"Of {request.target.id}."
 
 
 def test_python_passes_on_what_it_is_told_and_finds_no_photos_before_any_work(
