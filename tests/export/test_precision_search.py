@@ -350,8 +350,8 @@ def numbers(tmp_path):
 
 
 def louder(rows):
-    """The same directions: the first photo is the longest, and its products are the largest."""
-    return rows * np.geomspace(100, 1, len(rows), dtype=np.float32)[:, None] + np.float32(0.1)
+    """Each nearest to its own still, but the first has the largest products with all."""
+    return (rows + np.float32(0.5)) * np.geomspace(100, 1, len(rows), dtype=np.float32)[:, None]
 
 
 def test_a_tower_s_drop_is_what_float_finds_and_it_does_not(numbers):
