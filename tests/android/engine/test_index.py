@@ -196,7 +196,7 @@ def test_java_chooses_the_cheapest_search_on_both_sides_of_each_break_even(probe
     oracles = [Oracle(dim, counts), Oracle(dim, counts, cells, held)]
     changes = [oracle.changes(1000, 10**6) for oracle in oracles]
     assert all(changes)
-    photos = [n * share // 100 for n in chain(*changes) for share in (99, 101)]
+    photos = [n * share // 1000 for n in chain(*changes) for share in (999, 1001)]
     found = probe.ask("index_tunings", photos=photos, **given)["chosen"]
     expected = [[*oracle.choice(n)] for n in photos for oracle in oracles]
     assert found == [[bits, prescan or 0, cells] for bits, prescan, cells in expected]
