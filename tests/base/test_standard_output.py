@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -38,6 +39,29 @@ def test_a_block_is_quiet_and_what_is_around_it_is_heard(capfd: pytest.CaptureFi
     with pytest.warns(UserWarning, match="heard"):
         warnings.warn("heard", stacklevel=1)
     assert {path.name for path in Path("/proc/self/fd").iterdir()} == descriptors
+
+
+@pytest.mark.parametrize(("json_only", "out"), [(False, "M\\xfcll\n1\n"), (True, "1\n")])
+def test_results_are_printed_as_the_locale_can_and_beside_json_nothing_is(
+    json_only: bool, out: str
+) -> None:
+    code = (
+        "from mcad_mobile.base.standard_output import print_json, reserve_standard_output\n"
+        f"reserve_standard_output(json_only={json_only})\n"
+        "print('M\\xfcll')\n"
+        "print_json(1)\n"
+    )
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **ascii_only},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == out
+    assert done.stderr == ("M\\xfcll\n" if json_only else "")
 
 
 def test_only_the_descriptors_that_are_named_are_muted(capfd: pytest.CaptureFixture[str]) -> None:

@@ -418,10 +418,11 @@ def test_a_shard_is_written_after_the_list_of_what_it_lacks_and_counts_it(
     piece = PhotoList(tuple(paths), (0,) * 4)
     setup = Setup("b", str(tmp_path / "out"), job_of(bundle, "onnx", "fp32", 9), 7)
     model = BundleModel(bundle.directory, "onnx", "fp32", 1)
-    made = write_shard(setup, model, Task(piece), lambda event, number: None)
+    task = Task(piece, excluded=frozenset({0}))  # which killed two processes
+    made = write_shard(setup, model, task, lambda event, number: None)
     assert made.file == f"000007-{name_of(piece)}.parquet"
     assert written == [f"left-out/{made.file}", f"shards/{made.file}"]
-    assert (made.photos, made.left_out, made.unread) == (2, 2, 1)
+    assert (made.photos, made.left_out, made.unread) == (1, 3, 1)
     data = Store(setup.out).read(f"shards/{made.file}")
     facts = ShardFile(io.BytesIO(data), "a.parquet").facts
     assert ShardRecord.of(made.file, len(data), facts) == made
