@@ -251,8 +251,10 @@ def test_java_merges_the_segments_that_python_merges(java, tmp_path):
     pick, dim, known = random.Random(6), 8, 0
     pythons = PhotoIndex.create(tmp_path / "python", dim=dim, student="tiny", student_sha256=SHA)
     layouts = []
-    for count in (200, 60, 1, 10, 90, 30, 8, 300, 40, 3, 1400, 700, 100):
-        gone = pick.sample(names(known), known and pick.choice([0, known // 30, known // 6]))
+    # Photos added and deleted: with another size, order or limit some step merges otherwise.
+    steps = [(200, 0), (100, 0), (130, 0), (62, 0), (31, 0), (40, 15), (90, 10), (3, 60)]
+    for count, few in (*steps, (300, 0), (1600, 40), (100, 0), (20, 400)):
+        gone = pick.sample(names(known), few)
         paths, rows = names(known + count)[known:], unit(count, dim, seed=known)
         known += count
         java.change(paths, rows, delete=gone, dim=dim)
