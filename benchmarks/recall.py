@@ -1,9 +1,12 @@
-"""Measure Recall@K of the default student and its cpu bundle on Flickr8k and a part of it.
+"""Measure Recall@K of the default student and its cpu bundle.
 
-    python -m benchmarks.recall --data flickr8k --bundle build/cpu
+    python -m benchmarks.recall --data flickr8k --objects objects200 --coco coco_more \\
+        --bundle build/cpu
 
-Uses the whole test split, and its first 200 photos, which CI repeats in seconds. Fewer photos are
-easier to tell apart, so their recall is higher. Writes benchmarks/results/recall.json.
+Uses Flickr8k's test split, and its first 200 photos, which CI repeats in seconds: fewer photos are
+easier to tell apart, so their recall is higher. Then photos of 200 things, named by ImageNet's
+number of their class and searched by name, with whole and cut embeddings; and photos of COCO.
+Writes benchmarks/results/recall.json, from which `make docs` makes the tables of the model card.
 """
 
 from __future__ import annotations
@@ -11,49 +14,143 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmarks.main_job import provenance
 from mcad_mobile.base.requirements import tool_versions
-from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
+from mcad_mobile.distill.teachers.classifiers import IMAGENET, imagenet_kinds
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
-from mcad_mobile.students.evaluation import embed, embed_by_student
+from mcad_mobile.engine.towers import normalize
+from mcad_mobile.students.evaluation import EmbeddedPairs, embed, embed_by_student
 from mcad_mobile.students.load import load_student
 
 RESULT = Path(__file__).parent / "results" / "recall.json"
 PHOTOS = 200
 TOOLS = ("numpy", "torch", "onnxruntime")
+DIMS = (256, 128, 64)
+GROUPS = ("animal", "vehicle", "food", "clothing", "musical instrument")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--bundle", type=Path, required=True)
+    for name in ("data", "objects", "coco", "bundle"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
     given = parser.parse_args()
-    test = load_captions(given.data, "test")
+    test, things = load_captions(given.data, "test"), load_captions(given.objects, "test")
     student, engine = load_student(), SearchEngine(Bundle.load(given.bundle), runtime="onnx")
 
-    def recalls(photos: list[CaptionedPhoto]) -> dict[str, Any]:
-        return {
-            "float": embed_by_student(student, photos, _progress).retrieval().to_json(),
-            "cpu": embed(photos, engine.embed_photo, engine.embed_text, _progress)
-            .retrieval()
-            .to_json(),
-        }
+    def embed_float(photos: list[CaptionedPhoto]) -> EmbeddedPairs:
+        return embed_by_student(student, photos, _progress)
 
+    def embed_8_bit(photos: list[CaptionedPhoto]) -> EmbeddedPairs:
+        return embed(photos, engine.embed_photo, engine.embed_text, _progress)
+
+    whole, named = embed_float(test), embed_float(things)
     result = {
-        "date": time.strftime("%Y-%m-%d"),
-        "device": device_facts(),
-        "versions": tool_versions(TOOLS),
+        **provenance(tool_versions(TOOLS)),
         "student": student.sha256(),
-        **recalls(test[:PHOTOS]),
-        "whole": recalls(test),
+        "float": embed_float(test[:PHOTOS]).retrieval().to_json(),
+        "cpu": embed_8_bit(test[:PHOTOS]).retrieval().to_json(),
+        "whole": {
+            "float": whole.retrieval().to_json(),
+            "cpu": embed_8_bit(test).retrieval().to_json(),
+        },
+        "widths": {
+            str(dim): {
+                name: cut(pairs, dim).retrieval().to_json()
+                for name, pairs in (("flickr8k", whole), ("things", named))
+            }
+            for dim in DIMS
+        },
+        "groups": by_group(named, [photo.path.stem for photo in things]),
+        "coco": embed_8_bit(load_captions(given.coco, "train")).retrieval().to_json(),
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     print(json.dumps(result, indent=2))
+
+
+def cut(pairs: EmbeddedPairs, dim: int) -> EmbeddedPairs:
+    """Return embeddings cut to their first `dim` numbers, of unit length again."""
+    images, texts = (normalize(rows[:, :dim])[0] for rows in (pairs.images, pairs.texts))
+    return EmbeddedPairs(images, texts, pairs.owners)
+
+
+def by_group(pairs: EmbeddedPairs, synsets: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return R@1 in percent in both directions, by group of ImageNet's classes; `synsets` are the
+    photos' WordNet numbers (n01514668)."""
+    order = [line.split()[0] for line in IMAGENET.read_text("utf-8").splitlines()]
+    classes = {kind.names[0]: {*kind.classes} for kind in imagenet_kinds()}
+    numbers = np.array([order.index(synset) for synset in synsets])
+    scores = pairs.texts @ pairs.images.T
+    first = {
+        "name_to_photo": scores.argmax(1) == pairs.owners,
+        "photo_to_name": pairs.owners[scores.argmax(0)] == np.arange(len(synsets)),
+    }
+    left, found = np.ones(len(synsets), bool), {}
+    for group in (*GROUPS, "others"):
+        inside = left if group == "others" else np.isin(numbers, [*classes[group]])
+        found[group] = {
+            "photos": int(inside.sum()),
+            **{name: round(float(right[inside].mean() * 100), 1) for name, right in first.items()},
+        }
+        left = left & ~inside
+    return found
+
+
+def whole_table(result: dict[str, Any]) -> str:
+    """Return recall on Flickr8k's test split, in float and in 8 bits."""
+    names = {"float": "float", "cpu": "8 bits on the CPU (the fallback of every bundle)"}
+    ways = "text to image R@1 / 5 / 10 | image to text R@1 / 5 / 10"
+    lines = [f"| | {ways} | mR |", "|---|---|---|---|"]
+    for key, name in names.items():
+        row = result["whole"][key]
+        cells = (_three(row[way]) for way in ("text_to_image", "image_to_text"))
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['mean_recall']:.1f} |")
+    return "\n".join(lines)
+
+
+def widths_table(result: dict[str, Any]) -> str:
+    """Return recall with whole and cut embeddings."""
+    lines = [
+        "| numbers | mR | photo to name R@1 / 5 / 10 | name to photo R@1 / 5 / 10 |",
+        "|---|---|---|---|",
+    ]
+    for dim, row in result["widths"].items():
+        ways = (_three(row["things"][way]) for way in ("image_to_text", "text_to_image"))
+        lines.append(f"| {dim} | {row['flickr8k']['mean_recall']:.1f} | {' | '.join(ways)} |")
+    return "\n".join(lines)
+
+
+def groups_table(result: dict[str, Any]) -> str:
+    """Return R@1 of names by group of things."""
+    lines = ["| group | kinds | photo to name R@1 | name to photo R@1 |", "|---|---|---|---|"]
+    lines += [
+        f"| {name} | {row['photos']} | {row['photo_to_name']:.0f} | {row['name_to_photo']:.0f} |"
+        for name, row in result["groups"].items()
+    ]
+    return "\n".join(lines)
+
+
+def coco_table(result: dict[str, Any]) -> str:
+    """Return recall on photos of COCO, in 8 bits."""
+    row = result["coco"]
+    return "\n".join(
+        [
+            "| photos | captions | text to image R@1 / 5 / 10 |",
+            "|---|---|---|",
+            f"| {row['photos']:,} | {row['captions']:,} | {_three(row['text_to_image'])} |",
+        ]
+    )
+
+
+def _three(recalls: dict[str, float]) -> str:
+    return " / ".join(f"{recalls[k]:.1f}" for k in ("r1", "r5", "r10"))
 
 
 def _progress(step: str, done: int, total: int) -> None:

@@ -12,7 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.pages.benchmarks import benchmarks_page
-from scripts.pages.blocks import models_page, readme_page, students_page, targets_page
+from scripts.pages.blocks import (
+    models_page,
+    readme_page,
+    student_card,
+    students_page,
+    targets_page,
+)
 from scripts.pages.chips import chips_page
 from scripts.pages.command_line import cli_page
 from scripts.pages.llms import llms_page
@@ -27,6 +33,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/models.md": models_page,
     "docs/targets.md": targets_page,
     "llms.txt": llms_page,
+    "models/mcad-s/README.md": student_card,
 }
 
 

@@ -14,10 +14,8 @@ from benchmarks import index as index_benchmark
 from benchmarks import kernels as kernels_benchmark
 from benchmarks import languages as languages_benchmark
 from benchmarks import main_job as main_job_benchmark
-from benchmarks import million as million_benchmark
 from benchmarks import peers as peers_benchmark
 from benchmarks import serve as serve_benchmark
-from benchmarks import students as students_benchmark
 from benchmarks.arm import arm_table
 from scripts.pages.indexing import indexing
 from scripts.pages.results import footer, is_stored, made_with, stored
@@ -36,8 +34,6 @@ def benchmarks_page() -> str:
     sections: dict[str, Callable[[], list[str]]] = {
         "main_job": main_job,
         "peers": peers,
-        "students": students,
-        "million": million,
         "index": index,
         "kernels": kernels,
         "cold": cold,
@@ -92,41 +88,6 @@ def peers() -> list[str]:
                 + ", with libraries that no other process shares, the benchmark's own included."
             )
     return [*parts, "Re-run: `benchmarks/peers.py`."]
-
-
-def students() -> list[str]:
-    result = students_benchmark.stored()
-    measured = result["students"].values()
-    machines = sorted({_with_instructions(found["device"]) for found in measured})
-    return [
-        "## Published students",
-        "Architectures of open_clip and transformers with random weights, saved as checkpoints and "
-        f"exported for `cpu`, on {'; '.join(machines)}. "
-        "Time, memory, bytes and cosine hold for trained weights, too; recall is not measured. "
-        "Text towers: one text at a time on one thread, each row in its own process. Bold: the "
-        "tower in a bundle, with whose time the ratios compare. *library*: the text tower as the "
-        "library exports it, with 77 tokens (SigLIP 2: 64). MobileCLIP2 and SigLIP 2 were trained "
-        "to see padding, so all their rows include it. Whole search: "
-        f"`bench --synthetic {students_benchmark.PHOTOS}`.",
-        students_benchmark.table(result),
-        students_benchmark.verdict(result)
-        + " MobileCLIP2-S0 cannot reach 8 ms on one thread of this processor because of its"
-        + " padding ([Targets](targets.md#how-towers-are-quantized)).",
-        "\n".join(sorted({footer(found) for found in measured})),
-        "Re-run: `benchmarks/students.py`.",
-    ]
-
-
-def million() -> list[str]:
-    results = stored("million")
-    return [
-        "## A whole search among a million photos",
-        "The text tower and the index in one process, on one thread; medians of "
-        f"{results[-1]['runs']} runs.",
-        million_benchmark.table(results),
-        footer(results[-1]),
-        "Re-run: `benchmarks/million.py`.",
-    ]
 
 
 def index() -> list[str]:
@@ -284,7 +245,3 @@ def _gain(rows: list[dict[str, Any]]) -> str:
         )
     ]
     return "MCAD's gain over contrastive training: " + ", ".join(gains) + "."
-
-
-def _with_instructions(device: dict[str, Any]) -> str:
-    return f"{device['cpu']} ({', '.join(device['instruction_sets'])})"

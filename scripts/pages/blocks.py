@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import export_matrix
+from benchmarks import export_matrix, recall
 from benchmarks import peers as peers_benchmark
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.students.licences import published_weights
 from scripts.pages.models import models_table
-from scripts.pages.results import ROOT, stored
+from scripts.pages.results import ROOT, footer, stored
 
 _CLIP = "CLIP ViT-B/32"
 _TOWERS = (
@@ -43,6 +43,18 @@ def models_page() -> str:
 def students_page() -> str:
     page = (ROOT / "docs/for-model-people.md").read_text("utf-8")
     return _with_block(page, "licences", licences_table())
+
+
+def student_card() -> str:
+    page, result = (ROOT / "models/mcad-s/README.md").read_text("utf-8"), stored("recall")
+    for name, table in (
+        ("captions", recall.whole_table),
+        ("things", recall.widths_table),
+        ("groups", recall.groups_table),
+        ("coco", recall.coco_table),
+    ):
+        page = _with_block(page, name, ["", table(result), "", footer(result), ""])
+    return page
 
 
 def licences_table() -> list[str]:
