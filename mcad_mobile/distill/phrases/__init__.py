@@ -1,7 +1,7 @@
-"""Captions in many languages, composed from phrase books.
+"""Captions in many languages, composed from phrase books, and names of everyday things.
 
-A book (LANGUAGE.toml) has whole captions, and parts of sentences: who, with what, does what, and
-where. Item i of each list is a translation of item i of en.toml.
+A book (LANGUAGE.toml) has names, whole captions, and parts of sentences: who, with what, does what,
+and where. Item i of each list is a translation of item i of en.toml.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from numpy.random import Generator
 
-from mcad_mobile.distill.languages import ENGLISH
+from mcad_mobile.distill.languages import ENGLISH, Thing
 
 _FOLDER = Path(__file__).parent
 _SUBJECTS = ("people", "animals")
@@ -33,14 +33,15 @@ class PhraseBook:
     def __init__(self, language: str) -> None:
         lists = tomllib.loads((_FOLDER / f"{language}.toml").read_text("utf-8"))
         self._order: str = lists.pop("order")
+        self.names: list[str] = lists.pop("names")
         self._lists: dict[str, list[str]] = lists
 
     def sizes(self) -> dict[str, int]:
-        """How many items each list has."""
+        """How many items each list of phrases has."""
         return {name: len(items) for name, items in self._lists.items()}
 
     def texts(self) -> list[str]:
-        """All items."""
+        """All phrases."""
         return [item for items in self._lists.values() for item in items]
 
     def text(self, phrase: Phrase) -> str:
@@ -74,8 +75,18 @@ def languages_with_phrases() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
+def everyday_things(languages: Sequence[str]) -> list[Thing]:
+    """The things that the books name, in English and in those of `languages` that have a book."""
+    known = {ENGLISH, *languages} & {*languages_with_phrases()}
+    names = {language: phrase_book(language).names for language in sorted(known)}
+    return [
+        Thing({language: row[number] for language, row in names.items()}, {})
+        for number in range(len(names[ENGLISH]))
+    ]
+
+
 def draw_phrases(count: int, rng: Generator) -> Sequence[Phrase]:
-    """Draw random phrases: one in seven is a whole caption, one in seven a single part."""
+    """Draw random phrases: one in four is a whole caption, one in seven a single part."""
     sizes = phrase_book(ENGLISH).sizes()
 
     def item(name: str) -> tuple[str, int]:
@@ -83,9 +94,9 @@ def draw_phrases(count: int, rng: Generator) -> Sequence[Phrase]:
 
     def phrase() -> Phrase:
         who, kind = _SUBJECTS[int(rng.random() < 0.35)], rng.random()
-        if kind < 1 / 7:
+        if kind < 1 / 4:
             return Phrase((item("captions"),))
-        if kind < 2 / 7:
+        if kind < 1 / 4 + 1 / 7:
             return Phrase((item("where" if rng.random() < 0.3 else who),))
         parts = [item(who), item(f"{who}_do")]
         if rng.random() < 0.5:
