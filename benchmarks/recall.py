@@ -77,7 +77,7 @@ def main() -> None:
 
 def cut(pairs: EmbeddedPairs, dim: int) -> EmbeddedPairs:
     """Return embeddings cut to their first `dim` numbers, of unit length again."""
-    images, texts = (normalize(rows[:, :dim])[0] for rows in (pairs.images, pairs.texts))
+    images, texts = (normalize(rows[:, :dim]) for rows in (pairs.images, pairs.texts))
     return EmbeddedPairs(images, texts, pairs.owners)
 
 

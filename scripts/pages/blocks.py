@@ -53,8 +53,8 @@ def student_card() -> str:
         ("groups", recall.groups_table),
         ("coco", recall.coco_table),
     ):
-        page = _with_block(page, name, ["", table(result), "", footer(result), ""])
-    return page
+        page = _with_block(page, name, ["", table(result), ""])
+    return _with_block(page, "measured", ["", footer(result), ""])
 
 
 def licences_table() -> list[str]:
