@@ -174,8 +174,9 @@ def languages() -> list[str]:
         "The English and the multilingual text tower of the default student, in 8 bits on the CPU, "
         "with the same image tower. Captions: 40, written for this test, of photos in Flickr8k's "
         "validation split (1,000 photos), translated by a language model and not read by native "
-        "speakers. Things: names from Unicode CLDR that the tower was never taught in any "
-        "language, among 200 photos of objects. Re-run: `python -m benchmarks.languages`.",
+        "speakers. Names, among 200 photos of objects: everyday ones from the phrase book, which "
+        "the multilingual tower was taught, and names from Unicode CLDR that it was taught in no "
+        "language but English. Re-run: `python -m benchmarks.languages`.",
         languages_benchmark.table(result),
         footer(result),
     ]
