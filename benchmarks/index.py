@@ -10,7 +10,8 @@ cheapest value that reaches recall@10 >= 0.99, or at the most thorough.
 
 Each engine is built in one process and measured in another. Each result is stored at once in
 benchmarks/results/index/, so an interrupted run continues with the missing engines; --again
-measures those of --only again. Embeddings beyond the real ones are blends (benchmarks/blends.py).
+measures those of --only again. Embeddings of 512 dimensions (benchmarks/embed.py with two bundles)
+have results of their own. Embeddings beyond the real ones are blends (benchmarks/blends.py).
 """
 
 from __future__ import annotations
@@ -35,14 +36,19 @@ from benchmarks.index_engines import ENGINES, F32, Engine, K
 
 RESULTS = Path(__file__).parent / "results/index"
 SIZES = (10_000, 100_000, 1_000_000)
+DIM, WIDE = 256, 512
 GOAL = 0.99
 QUERIES = 300
 MEMORY_SEARCHES = 100
 ADDED = 100
 LONG_MS = 20_000
 TIMEOUT_S = 3600
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-PACKAGES = ("numpy", "faiss-cpu", "usearch", "sqlite-vec", "apsw")
+_POOLS = ("OMP", "OPENBLAS", "MKL", "RAYON")
+ONE_THREAD = {f"{pool}_NUM_THREADS": "1" for pool in _POOLS}
+PACKAGES = (
+    *("numpy", "faiss-cpu", "usearch", "turbovec", "tqdb"),
+    *("sqlite-vec", "sqliteai-vector", "apsw"),
+)
 
 
 def pss_mib() -> float:
@@ -210,9 +216,13 @@ def machine() -> dict[str, Any]:
     return {"cpu": models[0] if models else platform.machine(), "cores": os.cpu_count()}
 
 
-def stored(photos: int) -> list[dict[str, Any]]:
+def folder_of(photos: int, dim: int) -> Path:
+    return RESULTS / (str(photos) if dim == DIM else f"{photos}x{dim}")
+
+
+def stored(photos: int, dim: int) -> list[dict[str, Any]]:
     """Return the results of one size, in the order of ENGINES."""
-    files = [RESULTS / str(photos) / f"{name}.json" for name in ENGINES]
+    files = [folder_of(photos, dim) / f"{name}.json" for name in ENGINES]
     return [json.loads(file.read_text()) for file in files if file.exists()]
 
 
@@ -285,7 +295,7 @@ def main() -> None:
         work = (args.work / f"{sha256[:12]}-{photos}").resolve()
         statistics = prepare(images, texts, photos, work)
         for name in args.only:
-            file = RESULTS / str(photos) / f"{name}.json"
+            file = folder_of(photos, images.shape[1]) / f"{name}.json"
             known = json.loads(file.read_text()) if file.exists() else {}
             fresh = known.get("embeddings_sha256") == sha256
             if name in args.skip or (fresh and not args.again):
@@ -309,7 +319,7 @@ def main() -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(document, indent=1) + "\n")
             print(f"{photos:,} {as_markdown([document]).splitlines()[-1]}", file=sys.stderr)
-        print(f"\n{photos:,} photos\n\n{as_markdown(stored(photos))}")
+        print(f"\n{photos:,} photos\n\n{as_markdown(stored(photos, images.shape[1]))}")
         print(f"\n{statistics_markdown(statistics)}")
 
 

@@ -72,10 +72,12 @@ def plain_numpy() -> Engine:
     """A float32 matrix in a file, searched by a matrix product."""
 
     def build(photos: F32, folder: Path) -> None:
+        np.save(folder / "dim.npy", photos.shape[1])
         photos.tofile(folder / "photos.f32")
 
     def open_(folder: Path) -> Any:
-        return np.memmap(folder / "photos.f32", np.float32, "r").reshape(-1, 256)
+        rows = np.memmap(folder / "photos.f32", np.float32, "r")
+        return rows.reshape(-1, int(np.load(folder / "dim.npy")))
 
     def search(photos: Any, query: F32, setting: int) -> Sequence[int]:
         scores = photos @ query
@@ -229,6 +231,127 @@ def sqlite_vec() -> Engine:
     return Engine("sqlite-vec float32", build, connect, search, add, ("apsw", "sqlite_vec"))
 
 
+def sqlite_vector() -> Engine:
+    """A float32 column, searched by its quantized copy in memory, by cosine (sqlite.ai)."""
+    columns = "'photos', 'embedding'"
+
+    def connect(folder: Path) -> Any:
+        apsw = importlib.import_module("apsw")
+        connection = apsw.Connection(str(folder / "photos.sqlite"))
+        connection.enable_load_extension(True)
+        binaries = importlib.import_module("sqlite_vector.binaries")
+        connection.load_extension(str(Path(binaries.__path__[0]) / "vector"))
+        return connection
+
+    def open_(folder: Path) -> Any:
+        connection = connect(folder)
+        start(connection, int(np.load(folder / "dim.npy")))
+        connection.execute(f"select vector_quantize_preload({columns})")
+        return connection
+
+    def start(connection: Any, dim: int) -> None:
+        options = f"dimension={dim},type=FLOAT32,distance=COSINE"
+        connection.execute(f"select vector_init({columns}, '{options}')")
+
+    def insert(connection: Any, first: int, rows: F32) -> None:
+        with connection:
+            connection.executemany(
+                "insert into photos(id, embedding) values (?, ?)",
+                ((first + i, row.tobytes()) for i, row in enumerate(rows)),
+            )
+        connection.execute(f"select vector_quantize({columns})")
+
+    def build(photos: F32, folder: Path) -> None:
+        np.save(folder / "dim.npy", photos.shape[1])
+        connection = connect(folder)
+        connection.execute("create table photos(id integer primary key, embedding blob)")
+        start(connection, photos.shape[1])
+        insert(connection, 0, photos)
+        connection.close()
+
+    def search(connection: Any, query: F32, setting: int) -> Sequence[int]:
+        found = connection.execute(
+            f"select rowid from vector_quantize_scan({columns}, ?, ?)", (query.tobytes(), K)
+        )
+        return [int(row) for (row,) in found]
+
+    def add(connection: Any, rows: F32, folder: Path) -> None:
+        insert(connection, 90_000_000, rows)
+
+    libraries = ("apsw", "sqlite_vector.binaries")
+    return Engine("sqlite-vector, 8 bits", build, open_, search, add, libraries)
+
+
+def turbovec() -> Engine:
+    """TurboQuant in 4 bits, calibrated. 4 bits alone do not reach the goal, so numpy scores the
+    best candidates again, by float16 vectors in a file beside it, as tqdb does by itself."""
+
+    def write(index: Any, rows: F32, folder: Path) -> None:
+        index.add(np.ascontiguousarray(rows))
+        with (folder / "photos.f16").open("ab") as file:
+            file.write(rows.astype(np.float16).tobytes())
+
+    def build(photos: F32, folder: Path) -> None:
+        index = importlib.import_module("turbovec").TurboQuantIndex(photos.shape[1], bit_width=4)
+        sample = np.random.default_rng(0).choice(len(photos), 1024, replace=False)
+        index.calibrate(photos[np.sort(sample)])
+        for start in range(0, len(photos), _BATCH):
+            write(index, photos[start : start + _BATCH], folder)
+        index.sync(str(folder / "turbovec.index"))
+
+    def open_(folder: Path) -> Any:
+        path = str(folder / "turbovec.index")
+        index = importlib.import_module("turbovec").TurboQuantIndex.load(path)
+        return index, np.memmap(folder / "photos.f16", np.float16, "r").reshape(-1, index.dim)
+
+    def search(handle: Any, query: F32, setting: int) -> Sequence[int]:
+        index, rows = handle
+        ids = np.sort(index.search(query[None], setting)[1][0])
+        scores = rows[ids].astype(np.float32) @ query
+        return [int(i) for i in ids[np.argpartition(scores, -K)[-K:]]]
+
+    def add(handle: Any, rows: F32, folder: Path) -> None:
+        write(handle[0], rows, folder)
+        handle[0].sync(str(folder / "turbovec.index"))
+
+    return Engine(
+        "turbovec 4 bits + float16 re-scoring", build, open_, search, add, ("turbovec",),
+        (10, 20, 40, 80, 160, 320, 640), "candidates",
+    )  # fmt: skip
+
+
+def tqdb() -> Engine:
+    """TurboQuant in 4 bits, re-scored by the library from float16 vectors."""
+
+    def insert(database: Any, first: int, rows: F32) -> None:
+        names = [str(first + i) for i in range(len(rows))]
+        database.insert_batch(names, np.ascontiguousarray(rows))
+
+    def build(photos: F32, folder: Path) -> None:
+        with importlib.import_module("tqdb").Database.open(
+            str(folder / "tqdb"), photos.shape[1], bits=4, rerank=True, rerank_precision="f16"
+        ) as database:
+            for start in range(0, len(photos), _BATCH):
+                insert(database, start, photos[start : start + _BATCH])
+            database.checkpoint()
+
+    def open_(folder: Path) -> Any:
+        return importlib.import_module("tqdb").open(str(folder / "tqdb"))
+
+    def search(database: Any, query: F32, setting: int) -> Sequence[int]:
+        found = database.search(query, K, include=["id"], rerank_factor=setting)
+        return [int(row["id"]) for row in found]
+
+    def add(database: Any, rows: F32, folder: Path) -> None:
+        insert(database, 90_000_000, rows)
+        database.checkpoint()
+
+    return Engine(
+        "tqdb 4 bits + float16 re-scoring", build, open_, search, add, ("tqdb",),
+        (1, 2, 4, 8, 16, 32, 64), "rerank_factor",
+    )  # fmt: skip
+
+
 def lists(photos: int) -> int:
     """Return an inverted file's number of lists: by rule of thumb 4 * sqrt(N), up to 1024."""
     return min(int(4 * photos**0.5), 1024)
@@ -253,7 +376,10 @@ ENGINES: dict[str, Engine] = {
         (10, 25, 50, 100, 200, 400, 800),
         "k_factor_rf",
     ),
+    "turbovec": turbovec(),
+    "tqdb": tqdb(),
     "sqlite_vec": sqlite_vec(),
+    "sqlite_vector": sqlite_vector(),
     "usearch_b1": with_usearch("b1"),
     "usearch_i8": with_usearch("i8"),
     "faiss_hnsw": with_faiss("HNSW M=16", lambda n: "HNSW16", EXPANSIONS, "efSearch"),

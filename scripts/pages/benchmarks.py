@@ -91,14 +91,19 @@ def peers() -> list[str]:
 
 
 def index() -> list[str]:
-    sizes = {size: index_benchmark.stored(size) for size in index_benchmark.SIZES}
+    sizes = {
+        (dim, size): index_benchmark.stored(size, dim)
+        for dim in (index_benchmark.DIM, index_benchmark.WIDE)
+        for size in index_benchmark.SIZES
+    }
     documents = [document for found in sizes.values() for document in found]
     first = documents[0]
     loads = [load for document in documents for load in document["row"]["load_average"]]
     parts = [
         "## The index and its peers",
-        "Photo embeddings of 256 dimensions, interpolated between "
-        f"{first['blended_from']:,} real ones (Flickr8k by the default student), and "
+        "Photo embeddings, interpolated between "
+        f"{first['blended_from']:,} real ones (Flickr8k by the default student; those of 512 "
+        "dimensions are the embeddings of two students, joined), and "
         f"{first['queries']} real text queries, on one thread of {first['machine']['cpu']}. "
         "Recall is against exact float32 search. An engine with a setting runs at the cheapest "
         f"value that reaches {index_benchmark.GOAL}, or at its most thorough. Bytes count "
@@ -107,9 +112,9 @@ def index() -> list[str]:
         f"{min(loads):.1f} to {max(loads):.1f}; above 1, build times are too long. Re-run: "
         "`python -m benchmarks.index`.",
     ]
-    for size, found in sizes.items():
+    for (dim, size), found in sizes.items():
         if found:
-            parts += [f"### {size:,} photos", index_benchmark.as_markdown(found)]
+            parts += [f"### {size:,} photos, {dim} dimensions", index_benchmark.as_markdown(found)]
     return [
         *parts,
         "How much the interpolated embeddings resemble the real ones:",
