@@ -98,7 +98,6 @@ def index() -> list[str]:
     }
     documents = [document for found in sizes.values() for document in found]
     first = documents[0]
-    loads = [load for document in documents for load in document["row"]["load_average"]]
     parts = [
         "## The index and its peers",
         "Photo embeddings, interpolated between "
@@ -108,13 +107,18 @@ def index() -> list[str]:
         "Recall is against exact float32 search. An engine with a setting runs at the cheapest "
         f"value that reaches {index_benchmark.GOAL}, or at its most thorough. Bytes count "
         "everything on disk; ours include paths of 53 bytes. Memory is the PSS that importing the "
-        "library, opening the index and searching add. The load average was "
-        f"{min(loads):.1f} to {max(loads):.1f}; above 1, build times are too long. Re-run: "
-        "`python -m benchmarks.index`.",
+        "library, opening the index and searching add. At a load average above 1, times are too "
+        "long; compare rows of one table. Re-run: `python -m benchmarks.index`.",
     ]
     for (dim, size), found in sizes.items():
         if found:
-            parts += [f"### {size:,} photos, {dim} dimensions", index_benchmark.as_markdown(found)]
+            loads = [load for document in found for load in document["row"]["load_average"]]
+            dates = " to ".join(sorted({document["date"] for document in found}))
+            parts += [
+                f"### {size:,} photos, {dim} dimensions",
+                f"Measured {dates}, at a load average of {min(loads):.1f} to {max(loads):.1f}.",
+                index_benchmark.as_markdown(found),
+            ]
     return [
         *parts,
         "How much the interpolated embeddings resemble the real ones:",
