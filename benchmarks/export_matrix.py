@@ -2,12 +2,14 @@
 
     python -m benchmarks.export_matrix                      # all; hours on two cores
     python -m benchmarks.export_matrix MobileCLIP2-S0 RN50  # these
+    python -m benchmarks.export_matrix --search             # search of stored students again
 
 Writes benchmarks/results/export_matrix/STUDENT.json; each student runs in its own process, whose
 peak memory is recorded. Weights are random (random_students.py): recall is not measured. Nothing
 here ran on a phone: Snapdragon rungs are compiled for their chip and compared on the HTP simulator,
 on fewer inputs than `export` uses, since one takes up to a minute there. Wall time depends on other
-load, so processor time and the load average are recorded too.
+load, so processor time and the load average are recorded too. A search among 100,000 synthetic
+photos by this machine is timed as `bench` times it, best on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -43,34 +45,61 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("students", nargs="*")
     parser.add_argument("--simulated", type=int, default=_SIMULATED, help="inputs of a rung")
+    parser.add_argument("--search", action="store_true", help="measure only the search again")
     parser.add_argument("--student-alone", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.student_alone:
-        print(json.dumps(measure(arguments.student_alone, arguments.simulated)))
+        measure_one = searched if arguments.search else measure
+        print(json.dumps(measure_one(arguments.student_alone, arguments.simulated)))
         return
     from benchmarks.random_students import STUDENTS
 
-    for name in arguments.students or STUDENTS:
+    names = [found["student"] for found in stored()] if arguments.search else [*STUDENTS]
+    for name in arguments.students or names:
         print(name, file=sys.stderr, flush=True)
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "benchmarks.export_matrix",
-                "--student-alone",
-                name,
-                "--simulated",
-                str(arguments.simulated),
-            ],
-            stdout=subprocess.PIPE,
-            timeout=_LONGEST_S,
-            check=True,
-        )
+        command = [sys.executable, "-m", "benchmarks.export_matrix", "--student-alone", name]
+        command += ["--simulated", str(arguments.simulated)] + ["--search"] * arguments.search
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=_LONGEST_S, check=True)
         found = json.loads(done.stdout.splitlines()[-1])
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{re.sub(r'[^A-Za-z0-9.-]+', '-', name)}.json"
+        if arguments.search:
+            found = json.loads(path.read_text("utf-8")) | {"search": found}
         path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     print(table(stored()))
+
+
+def searched(name: str, simulated: int) -> dict[str, Any]:
+    """Export one student for the CPU alone, and time a search with it."""
+    from benchmarks.random_students import STUDENTS
+    from mcad_mobile.export.bundle_builder import BundleRequest
+    from mcad_mobile.export.pipeline import ExportOptions, export
+    from mcad_mobile.export.targets import find_target
+    from mcad_mobile.students.load import load_student
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "student"
+        folder.mkdir()
+        student = load_student(STUDENTS[name](folder))
+        request = BundleRequest(find_target("cpu"), Path(scratch) / "cpu")
+        options = ExportOptions(allow_low_parity=True, simulated_inputs=simulated)
+        export(student, [request], options)
+        return time_search(request.out)
+
+
+def time_search(bundle: Path) -> dict[str, Any]:
+    """Run `bench` with a cpu bundle: milliseconds, and MiB of the process that searches."""
+    command = [sys.executable, "-m", "mcad_mobile", "bench", "--bundle", str(bundle), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=_LONGEST_S, check=True)
+    found = json.loads(done.stdout)
+    return {
+        "date": found["created"][:10],
+        "device": found["device"],
+        "photos": found["index"]["photos"],
+        "waited_share": found["conditions"]["waited_share"],
+        "ms": {step: found["latency_ms"][step] for step in ("text", "total", "image")},
+        "peak_pss_mib": found["memory_mib"]["peak_pss"],
+    }
 
 
 def measure(name: str, simulated: int) -> dict[str, Any]:
@@ -132,6 +161,7 @@ def measure(name: str, simulated: int) -> dict[str, Any]:
                 for tower in TOWERS
             },
             "targets": {target: described(bundle) for target, bundle in bundles.items()},
+            "search": time_search(Path(scratch) / "cpu"),
         }
 
 

@@ -87,6 +87,20 @@ def siglip_student(vocabulary: int, patch: int, size: int) -> Write:
     return write
 
 
+def metaclip_2_student(folder: Path) -> str:
+    """Write a folder for `hf:` with MetaCLIP 2's smallest architecture, ViT-S/16 worldwide."""
+    tower = {"hidden_size": 384, "intermediate_size": 1536, "num_attention_heads": 6}
+    config = transformers.MetaClip2Config(
+        text_config={**tower, "num_hidden_layers": 12, "vocab_size": 901_629},
+        vision_config={**tower, "num_hidden_layers": 12, "patch_size": 16},
+        projection_dim=384,
+    )
+    tokenizer = sentences_tokenizer(folder, _PIECES)
+    config.text_config.eos_token_id = tokenizer.eos_token_id
+    processor = transformers.CLIPImageProcessorPil()
+    return _save(folder, transformers.MetaClip2Model, config, processor, tokenizer)
+
+
 def chinese_clip_student(folder: Path) -> str:
     """Write a folder for `hf:` with Chinese-CLIP, base size, but English BERT's vocabulary."""
     tokenizer = transformers.BertTokenizer(vocab=str(minilm_directory() / "vocab.txt"))
@@ -102,6 +116,7 @@ STUDENTS: dict[str, Write] = {
             "MobileCLIP2-S0",
             "MobileCLIP2-S2",
             "MobileCLIP2-S3",
+            "MobileCLIP2-S4",
             "MobileCLIP-S1",
             "MobileCLIP-B",
             "ViT-B-32",
@@ -126,6 +141,7 @@ STUDENTS: dict[str, Write] = {
     "SigLIP, transformers": siglip_student(32000, 16, 224),
     "SigLIP 2, transformers": siglip_student(256000, 16, 224),
     "Chinese-CLIP": chinese_clip_student,
+    "MetaCLIP-2-S16, transformers": metaclip_2_student,
 }
 
 

@@ -17,7 +17,7 @@ STAGE_NAMES = {
     "image": "Image tower",
 }
 NOT_MEASURED = "not measured"
-_BUSY_SHARE = 0.05
+BUSY_SHARE = 0.05
 _NBSP = "\u00a0"
 _STATUS = {"fail": "wrong vectors", "skip": "skipped"}
 
@@ -66,7 +66,7 @@ def busy(document: dict[str, Any]) -> str:
     ""."""
     waited = document["conditions"].get("waited_share")
     if waited is not None:
-        if waited <= _BUSY_SHARE:
+        if waited <= BUSY_SHARE:
             return ""
         return (
             f"The machine was busy: {100 * waited:.0f} % of the time went into waiting for a core, "
