@@ -45,6 +45,8 @@ _OPTIONS = (
     "--add-opens=java.base/jdk.internal.access=ALL-UNNAMED",
     "--add-opens=java.desktop/java.awt.font=ALL-UNNAMED",
     *("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1500m", "-ea"),
+    # With one compiler a JVM keeps 48 MB of code, which all tests of the app together exceed.
+    "-XX:ReservedCodeCacheSize=128m",
 )
 _TIMEOUT_S = 1200
 
