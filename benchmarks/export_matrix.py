@@ -49,8 +49,9 @@ def main() -> None:
     parser.add_argument("--student-alone", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.student_alone:
-        measure_one = searched if arguments.search else measure
-        print(json.dumps(measure_one(arguments.student_alone, arguments.simulated)))
+        name = arguments.student_alone
+        found = searched(name) if arguments.search else measure(name, arguments.simulated)
+        print(json.dumps(found))
         return
     from benchmarks.random_students import STUDENTS
 
@@ -69,22 +70,16 @@ def main() -> None:
     print(table(stored()))
 
 
-def searched(name: str, simulated: int) -> dict[str, Any]:
+def searched(name: str) -> dict[str, Any]:
     """Export one student for the CPU alone, and time a search with it."""
     from benchmarks.random_students import STUDENTS
-    from mcad_mobile.export.bundle_builder import BundleRequest
-    from mcad_mobile.export.pipeline import ExportOptions, export
-    from mcad_mobile.export.targets import find_target
-    from mcad_mobile.students.load import load_student
+    from mcad_mobile.export import export_bundle
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "student"
+        folder, bundle = Path(scratch) / "student", Path(scratch) / "cpu"
         folder.mkdir()
-        student = load_student(STUDENTS[name](folder))
-        request = BundleRequest(find_target("cpu"), Path(scratch) / "cpu")
-        options = ExportOptions(allow_low_parity=True, simulated_inputs=simulated)
-        export(student, [request], options)
-        return time_search(request.out)
+        export_bundle("cpu", bundle, student=STUDENTS[name](folder), allow_low_parity=True)
+        return time_search(bundle)
 
 
 def time_search(bundle: Path) -> dict[str, Any]:

@@ -192,22 +192,26 @@ def with_usearch(dtype: str) -> Engine:
     )
 
 
+def _connect(folder: Path, extension: str) -> Any:
+    connection = importlib.import_module("apsw").Connection(str(folder / "photos.sqlite"))
+    connection.enable_load_extension(True)
+    connection.load_extension(extension)
+    return connection
+
+
+def _insert(connection: Any, first: int, rows: F32) -> None:
+    with connection:
+        connection.executemany(
+            "insert into photos(rowid, embedding) values (?, ?)",
+            ((first + i, row.tobytes()) for i, row in enumerate(rows)),
+        )
+
+
 def sqlite_vec() -> Engine:
     """A float32 vec0 table, searched exhaustively by cosine."""
 
     def connect(folder: Path) -> Any:
-        apsw = importlib.import_module("apsw")
-        connection = apsw.Connection(str(folder / "photos.sqlite"))
-        connection.enable_load_extension(True)
-        connection.load_extension(importlib.import_module("sqlite_vec").loadable_path())
-        return connection
-
-    def insert(connection: Any, first: int, rows: F32) -> None:
-        with connection:
-            connection.executemany(
-                "insert into photos(rowid, embedding) values (?, ?)",
-                ((first + i, row.tobytes()) for i, row in enumerate(rows)),
-            )
+        return _connect(folder, importlib.import_module("sqlite_vec").loadable_path())
 
     def build(photos: F32, folder: Path) -> None:
         connection = connect(folder)
@@ -216,7 +220,7 @@ def sqlite_vec() -> Engine:
             f"embedding float[{photos.shape[1]}] distance_metric=cosine)"
         )
         for start in range(0, len(photos), _BATCH):
-            insert(connection, start, np.array(photos[start : start + _BATCH]))
+            _insert(connection, start, np.array(photos[start : start + _BATCH]))
         connection.close()
 
     def search(connection: Any, query: F32, setting: int) -> Sequence[int]:
@@ -226,7 +230,7 @@ def sqlite_vec() -> Engine:
         return [int(row) for (row,) in found]
 
     def add(connection: Any, rows: F32, folder: Path) -> None:
-        insert(connection, 90_000_000, rows)
+        _insert(connection, 90_000_000, rows)
 
     return Engine("sqlite-vec float32", build, connect, search, add, ("apsw", "sqlite_vec"))
 
@@ -236,12 +240,8 @@ def sqlite_vector() -> Engine:
     columns = "'photos', 'embedding'"
 
     def connect(folder: Path) -> Any:
-        apsw = importlib.import_module("apsw")
-        connection = apsw.Connection(str(folder / "photos.sqlite"))
-        connection.enable_load_extension(True)
         binaries = importlib.import_module("sqlite_vector.binaries")
-        connection.load_extension(str(Path(binaries.__path__[0]) / "vector"))
-        return connection
+        return _connect(folder, str(Path(binaries.__path__[0]) / "vector"))
 
     def open_(folder: Path) -> Any:
         connection = connect(folder)
@@ -254,11 +254,7 @@ def sqlite_vector() -> Engine:
         connection.execute(f"select vector_init({columns}, '{options}')")
 
     def insert(connection: Any, first: int, rows: F32) -> None:
-        with connection:
-            connection.executemany(
-                "insert into photos(id, embedding) values (?, ?)",
-                ((first + i, row.tobytes()) for i, row in enumerate(rows)),
-            )
+        _insert(connection, first, rows)
         connection.execute(f"select vector_quantize({columns})")
 
     def build(photos: F32, folder: Path) -> None:

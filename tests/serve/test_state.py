@@ -186,11 +186,8 @@ def test_thumbnails_are_made_ahead_while_nothing_else_is_done(
 
     monkeypatch.setattr(serving.asyncio, "sleep", sleep)
 
-    async def ahead() -> None:
-        with pytest.raises(asyncio.CancelledError):
-            await state.make_ahead()
-
-    asyncio.run(ahead())
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(state.make_ahead())
     # Until a second and a half after the last request, then while the job runs; then in between.
     assert naps == [0.9, 0.1, 1.0, 1.0]
     assert made == [path_in(state, "index-0", 1), path_in(state, "index-2")]
@@ -416,11 +413,8 @@ def test_what_changes_on_disk_is_looked_for_more_often_while_indexing(
 
     monkeypatch.setattr(serving.asyncio, "sleep", sleep)
 
-    async def follow() -> None:
-        with pytest.raises(asyncio.CancelledError):
-            await state.follow()
-
-    asyncio.run(follow())
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(state.follow())
     assert naps == [0.3, 1.0, 1.0]
     assert pruned == [0, 1]  # as it starts, and when they have grown
     assert followed == ["index-0", "index-1", "index-2"] * 3

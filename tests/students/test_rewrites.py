@@ -68,15 +68,20 @@ class Net(nn.Module):
         return self.vectors(self.alone(x + y + self.second_norm(y)).mean((2, 3)))
 
 
+def fold_norms(net: nn.Module, last: nn.Module, photos: torch.Tensor) -> nn.Module:
+    """Return `net` with its norms, of which `last` is not at rest, folded into convolutions."""
+    settle(net, SIDE)
+    last.running_mean.normal_()
+    folded = copy.deepcopy(net.eval())
+    fold_batch_norms(folded, photos[:1])
+    return folded
+
+
 @torch.no_grad()
 def test_a_batch_norm_goes_into_its_convolution_only_where_nothing_else_reads_that(photos):
     torch.manual_seed(0)
     net = Net()
-    settle(net, SIDE)
-    net.vectors.running_mean.normal_()
-    net.eval()
-    folded = copy.deepcopy(net)
-    fold_batch_norms(folded, photos[:1])
+    folded = fold_norms(net, net.vectors, photos)
     assert same(net, folded, photos)
     assert not any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in folded.modules())
     assert isinstance(folded.first_norm, nn.Identity)
@@ -98,10 +103,7 @@ class Twice(nn.Module):
 def test_a_convolution_that_runs_twice_keeps_its_weights(photos):
     torch.manual_seed(0)
     net = Twice()
-    settle(net, SIDE)
-    net.norm.running_mean.normal_()
-    folded = copy.deepcopy(net.eval())
-    fold_batch_norms(folded, photos[:1])
+    folded = fold_norms(net, net.norm, photos)
     assert same(net, folded, photos)
     assert torch.equal(folded.shared.weight, net.shared.weight)
 
