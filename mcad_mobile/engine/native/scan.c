@@ -266,24 +266,32 @@ static void measure_dot(const Scan *s, size_t start, size_t n, uint16_t *near) {
 static size_t scan_arm(const Scan *s, int level) { return scan(s, level == DOT ? measure_dot : measure_neon, NEON); }
 #endif
 
-/* Start reading the pages of `bytes` that are not in memory, without read-ahead and without waiting. */
-static void read_ahead(const void *start, size_t bytes, size_t page) {
+/* Start reading the pages of the spans of a column that are not in memory, without read-ahead and without waiting.
+ * Asking about the whole column at once saves a system call per span. */
+static void read_ahead(const Scan *s, const uint64_t *column, size_t page) {
     unsigned char known[1024];
-    uintptr_t at = (uintptr_t)start / page * page, end = (uintptr_t)start + bytes;
-    for (size_t most = page * sizeof known, size; at < end; at += size) {
-        size = end - at < most ? end - at : most;
-        if (!mincore((void *)at, size, (void *)known) && !memchr(known, 0, (size + page - 1) / page)) continue;
-        madvise((void *)at, size, MADV_WILLNEED);
+    uintptr_t first = (uintptr_t)(column + s->spans[0]) / page * page;
+    uintptr_t end = (uintptr_t)(column + s->spans[2 * s->span_count - 1]);
+    size_t span = 0;
+    for (uintptr_t at = first, next; at < end; at = next) {
+        next = end - at < page * sizeof known ? end : at + page * sizeof known;
+        if (mincore((void *)at, next - at, (void *)known)) memset(known, 0, sizeof known);
+        for (; span < s->span_count; span++) {
+            uintptr_t from = (uintptr_t)(column + s->spans[2 * span]) / page * page;
+            uintptr_t until = (uintptr_t)(column + s->spans[2 * span + 1]);
+            if (from >= next) break;
+            size_t begin = from < at ? 0 : (from - at) / page;
+            size_t size = (until < next ? until : next) - (at + begin * page);
+            if (memchr(known + begin, 0, (size + page - 1) / page))
+                madvise((void *)(at + begin * page), size, MADV_WILLNEED);
+            if (until > next) break;
+        }
     }
 }
 
 size_t mcad_scan(const Scan *s, int level) {
     size_t page = mcad_page();
-    for (size_t span = 0; span < s->span_count; span++)
-        for (size_t w = 0; w < s->words; w++) {
-            const uint64_t *column = s->columns + w * s->stride;
-            read_ahead(column + s->spans[2 * span], 8 * (s->spans[2 * span + 1] - s->spans[2 * span]), page);
-        }
+    for (size_t w = 0; w < s->words && s->span_count; w++) read_ahead(s, s->columns + w * s->stride, page);
 #if defined(__x86_64__)
     if (level == 2) return scan_avx512(s);
     if (level == 1) return scan_avx2(s);

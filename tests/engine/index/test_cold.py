@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from benchmarks.cold import PAGE, drop, pages_in_memory
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.tuning import TuningLimits
+from mcad_mobile.engine.native import load_kernel
 from tests.engine.index.test_damage import rewrite_manifest
 
 PHOTOS, DIM, K = 20_000, 128, 10
@@ -85,3 +88,27 @@ def test_all_results_are_asked_for_before_the_first_path_is_read(
     for part, least in (("rows", K), ("path_blocks", 2), ("paths", 2)):
         start, length = live.segment.parts[part].offset, live.segment.parts[part].length
         assert sum(start <= at < start + length for at, _ in asked) >= least
+
+
+@pytest.mark.parametrize("read_already", [False, True])
+def test_a_cold_scan_asks_for_its_pages_before_it_needs_them(
+    tmp_path: Path, read_already: bool
+) -> None:
+    """Pages that a scan waits for, one after the other, are the process's major faults."""
+    photos = 600_000  # a column has more pages than one call of mincore tells about
+    file = tmp_path / "column"
+    np.random.default_rng(0).integers(0, 2**63, photos, np.uint64).tofile(file)
+    drop(file)
+    if pages_in_memory(file):
+        pytest.skip(f"{file} lies in memory, not on a disk")
+    column = np.memmap(file, np.uint64, "r", shape=(1, photos))
+    column.base.madvise(mmap.MADV_RANDOM)  # type: ignore[union-attr]
+    spans = [range(700, 9_000), range(200_000, 207_000), range(500_000, 560_000)]
+    if read_already:
+        column[0, 199_000:202_000].sum()
+    query = np.array([[0], [2**64 - 1], [0]], np.uint64)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+    load_kernel().nearest(column, query, spans, 10)
+    waited = resource.getrusage(resource.RUSAGE_SELF).ru_majflt - before
+    assert waited <= 4
+    assert pages_in_memory(file) <= sum(len(span) * 8 // PAGE + 2 for span in spans)
