@@ -14,6 +14,9 @@
 #endif
 
 #define READ 65536
+/* Candidates this many bytes apart or less are read at once: no page lies between them, and a copy is faster than a
+ * system call. */
+#define GAP 4096
 #define AHEAD 4
 #define MOST_SIGNS 512
 /* One in TIMED reads is timed; one slower than SLOW_NS came from the disk. */
@@ -115,16 +118,16 @@ static void read_ahead(const Segment *s, const uint32_t *batch, size_t count) {
 BODY int score(const Segment *s, const Progress *progress, size_t count, Best *best, int level) {
     const uint32_t *batch = progress->batch;
     uint8_t buffer[READ + PADDING], signs[MOST_SIGNS + PADDING];
-    size_t most = READ / s->size, reads = 0;
+    size_t most = READ / s->size, gap = GAP / s->size + 1, reads = 0;
     int ahead = 0;
     for (size_t at = 0, run; at < count; at += run) {
-        size_t row = s->rows[batch[at]];
-        /* Words of rows far apart are in distant cache lines: prefetch them a few rows ahead. */
-        if (at + AHEAD < count)
-            for (size_t w = 0; w < s->words; w++)
-                __builtin_prefetch(s->columns + w * s->stride + s->rows[batch[at + AHEAD]]);
-        for (run = 1; run < most && at + run < count && s->rows[batch[at + run]] == row + run;) run++;
-        ssize_t wanted = (ssize_t)(run * s->size);
+        size_t row = s->rows[batch[at]], last = row;
+        for (run = 1; at + run < count; run++) {
+            size_t next = s->rows[batch[at + run]];
+            if (next - last > gap || next - row >= most) break;
+            last = next;
+        }
+        ssize_t wanted = (ssize_t)((last - row + 1) * s->size);
         int timed = !ahead && reads++ % TIMED == 0;
         int64_t began = timed ? nanoseconds() : 0;
         if (pread(s->file, buffer, wanted, s->offset + (int64_t)row * (int64_t)s->size) != wanted) return 0;
@@ -133,8 +136,13 @@ BODY int score(const Segment *s, const Progress *progress, size_t count, Best *b
             ahead = 1;
         }
         for (size_t i = 0; i < run; i++) {
-            const uint8_t *record = buffer + i * s->size, *tail = record + s->dim;
-            for (size_t w = 0; w < s->words; w++) memcpy(signs + 8 * w, s->columns + w * s->stride + row + i, 8);
+            size_t own = s->rows[batch[at + i]];
+            const uint8_t *record = buffer + (own - row) * s->size, *tail = record + s->dim;
+            /* Words of rows far apart are in distant cache lines: prefetch them a few rows ahead. */
+            if (at + i + AHEAD < count)
+                for (size_t w = 0; w < s->words; w++)
+                    __builtin_prefetch(s->columns + w * s->stride + s->rows[batch[at + i + AHEAD]]);
+            for (size_t w = 0; w < s->words; w++) memcpy(signs + 8 * w, s->columns + w * s->stride + own, 8);
             size_t left = s->dim / 8 - 8 * s->words;
             memcpy(signs + 8 * s->words, tail, left);
             int16_t projection;
