@@ -64,6 +64,12 @@ def test_a_terminal_gets_the_colours_of_words_and_no_other_command(
             assert output.coloured("yes", "green") == "yes"
 
 
+def test_colours_do_not_reach_a_file_or_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with printable_output():
+        print("\x1b[31mred\x1b[0m")
+    assert capsys.readouterr().out == "\\x1b[31mred\\x1b[0m\n"
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))

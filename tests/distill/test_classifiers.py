@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.features import FeatureCache
@@ -123,6 +125,20 @@ def test_an_imagined_photo_is_taken_for_something_else_and_is_the_same_every_tim
     assert (alike < 0.5).any() and torch.allclose(now.sum(1), torch.ones(len(NAMED)), atol=1e-4)
     again = lite.imagined(FeatureCache(tmp_path / "other", lambda *step: None), NAMED)
     assert np.array_equal(again, imagined)
+
+
+def test_imagined_photos_are_one_two_or_three_moves_of_a_fifth_away(lite):
+    """The grids' bytes seed the number of moves; these are the same on every machine."""
+    channels = lite.trunks[-1].shallower.grids([Image.new("RGB", (9, 9))]).shape[-1]
+    grids = np.random.default_rng(0).standard_normal((24, 7, 7, channels)).astype(np.float16)
+    cache = SimpleNamespace(
+        of_photos=lambda *about: grids, of_features=lambda rows, name, part, make: make(rows)
+    )
+    rows, moved = (x.reshape(24, -1).astype(np.float32) for x in (grids, lite.imagined(cache, [])))
+    shares = np.linalg.norm(moved - rows, axis=1) / np.linalg.norm(rows, axis=1)
+    assert shares.min() == pytest.approx(0.2, rel=0.01)  # one move
+    counts, _ = np.histogram(shares, [0, 0.25, 0.43, 0.61])
+    assert counts.min() > 24 / 6 and counts.sum() == 24
 
 
 def test_an_imagined_photo_that_was_not_changed_shows_what_the_trunk_sees(lite, tmp_path):

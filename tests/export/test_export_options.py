@@ -194,10 +194,39 @@ def test_captions_of_data_calibrate_texts_eight_for_a_photo(monkeypatch, tmp_pat
     assert asked["rungs"] == 4  # int8 and fp32 of either tower, made once for both
 
 
-def test_a_search_chooses_for_all_bundles_and_what_it_kept_goes_once_they_are_written(
-    monkeypatch, tmp_path
+@pytest.fixture
+def without_towers(monkeypatch):
+    for name, stand_in in {
+        "require_compilers": lambda target, cloud: None,
+        "check_place": lambda *about: None,
+        "load_samples": lambda *about: ("calibrate", "held out"),
+        "missing_samples": lambda samples, count: [f"Of {count} there are few {samples}."],
+    }.items():
+        monkeypatch.setattr(pipeline, name, stand_in)
+
+
+@pytest.mark.parametrize("error", [ExportError("It does not compile."), KeyboardInterrupt()])
+def test_an_export_that_fails_or_is_interrupted_leaves_no_part_of_a_bundle(
+    without_towers, error, monkeypatch, tmp_path
 ):
-    """Without towers: each bundle is a tiny one."""
+    class Builder:
+        def __init__(self, *about, **options):
+            self.comparison = SimpleNamespace(close=lambda: None)
+
+        def build(self, request, out):
+            (out / "image.onnx").touch()
+            raise error
+
+    monkeypatch.setattr(pipeline, "BundleBuilder", Builder)
+    with pytest.raises(type(error)):
+        pipeline.export("student", [BundleRequest(find_target("cpu"), tmp_path / "new" / "cpu")])
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_search_chooses_for_all_bundles_and_what_it_kept_goes_once_they_are_written(
+    without_towers, monkeypatch, tmp_path
+):
+    """Each bundle is a tiny one."""
     chosen = {"image": "int8", "text": "mixed"}
     record = SimpleNamespace(
         photos_to_tell=2, data=SimpleNamespace(photos=1, split="val"), max_recall_drop=0.5
@@ -220,14 +249,7 @@ def test_a_search_chooses_for_all_bundles_and_what_it_kept_goes_once_they_are_wr
                 raise ExportError("It does not compile.", "Try another chip.")
             return make_tiny_bundle(out), [f"Of {request.target.id}."]
 
-    for name, stand_in in {
-        "BundleBuilder": Builder,
-        "require_compilers": lambda target, cloud: None,
-        "check_place": lambda *about: None,
-        "load_samples": lambda *about: ("calibrate", "held out"),
-        "missing_samples": lambda samples, count: [f"Of {count} there are few {samples}."],
-    }.items():
-        monkeypatch.setattr(pipeline, name, stand_in)
+    monkeypatch.setattr(pipeline, "BundleBuilder", Builder)
     requests = [BundleRequest(find_target(chip), tmp_path / chip) for chip in ("cpu", "SM8750")]
     run = partial(pipeline.export, "student", requests, ExportOptions(samples=7, budget=budget))
     with pytest.raises(ExportError, match="does not compile"):
