@@ -235,6 +235,18 @@ def test_cells_lose_hardly_any_of_those_that_pass(java, probe, tmp_path, share):
     assert recall(within, exact) >= recall(without, exact) - 0.015
 
 
+@pytest.mark.parametrize(
+    ("counts", "enough", "after"),
+    [
+        ([-1, -1], 3, [1, -1, 3]),
+        ([-1, -1], 4, [2, 2, 3]),
+        ([-1, 4], 4, [1, -1, 4]),  # by an earlier search
+    ],
+)
+def test_what_a_filter_lets_through_in_a_cell_is_counted_once(probe, counts, enough, after):
+    assert probe.ask("index_probed", counts=counts, enough=enough) == after
+
+
 def test_where_few_pass_they_are_looked_at_one_by_one_in_some_cells(java):
     """Where one in twenty or fewer pass, and still enough that cells tell."""
     photos, queries = clustered(45_000), clustered(60, seed=3)

@@ -11,6 +11,7 @@ import subprocess
 import zlib
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,13 @@ def names(count: int, prefix: str = "photo") -> list[str]:
 def saved(path: Path, rows: np.ndarray) -> Path:
     path.write_bytes(np.ascontiguousarray(rows, "<f4").tobytes())
     return path
+
+
+def write_manifest(file: Path, document: dict[str, Any]) -> None:
+    text = json.dumps(document | {"crc32": "0" * 8}, separators=(",", ":"))
+    text = text.replace('"crc32":', '"crc32": ', 1)
+    assert text.startswith('{"crc32": "')
+    file.write_text(text.replace("0" * 8, f"{zlib.crc32(text.encode()):08x}", 1))
 
 
 class JavaIndex:
@@ -181,6 +189,22 @@ def test_java_looks_as_far_as_python_where_photos_lie_evenly(java, tmp_path):
         scanned.append((len(live.segment.bit_weights), prescan))
     assert looked_at[0] == pytest.approx(looked_at[1], rel=0.08)
     assert scanned[0] == scanned[1]
+
+
+def test_what_java_adds_is_searched_as_the_rest_was_tuned(java):
+    pythons = PhotoIndex.create(java.directory, dim=256, student="tiny", student_sha256=SHA)
+    with pythons.writer() as writer:
+        writer.add(names(600), unit(600, 256))
+    document = json.loads((java.directory / "manifest.json").read_text())
+    (entry,) = document["segments"]
+    entry["candidates"] = {"factor": 3.0, "exponent": 0.5, "growth": 1.0}
+    entry["prescan"] = {"bits": 64, "candidates": {"factor": 9.0, "exponent": 0.5, "growth": 1.0}}
+    write_manifest(java.directory / "manifest.json", document)
+    java.change(names(600, "more"), unit(600, 256, seed=1), dim=256)
+    for written in json.loads((java.directory / "manifest.json").read_text())["segments"]:
+        assert written["file"] != entry["file"]
+        assert written["candidates"] == entry["candidates"]
+        assert written["prescan"] == entry["prescan"]
 
 
 def test_java_chooses_the_cheapest_search_on_both_sides_of_each_break_even(probe, tmp_path):

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from mcad_mobile.android.aar import search_kernels
 from mcad_mobile.android.toolchain import JAVA, executable, java_home
 from mcad_mobile.engine.index import PhotoIndex, TuningLimits
 from mcad_mobile.engine.native import LIBRARY
-from tests.android.engine.test_index import SHA, JavaIndex, names, unit
+from tests.android.engine.test_index import SHA, JavaIndex, names, unit, write_manifest
 from tests.support.paths import ROOT
 from tests.support.probe import EngineError
 
@@ -82,13 +81,6 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document["segments"][1]["prescan"] = {"bits": 64, "candidates": few}
     write_manifest(file, document)
     return directory
-
-
-def write_manifest(file: Path, document: dict[str, Any]) -> None:
-    text = json.dumps(document | {"crc32": "0" * 8}, separators=(",", ":"))
-    text = text.replace('"crc32":', '"crc32": ', 1)
-    assert text.startswith('{"crc32": "')
-    file.write_text(text.replace("0" * 8, f"{zlib.crc32(text.encode()):08x}", 1))
 
 
 def kernel_probe(

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
 
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung
-from mcad_mobile.engine.towers.onnx import EXACT_KERNELS
+from mcad_mobile.engine.towers.onnx import EXACT_KERNELS, saturates
 from tests.android.engine.test_search import NAMES
 from tests.support.phone import App
 from tests.support.probe import Probe, variant
@@ -303,3 +303,7 @@ def test_towers_run_with_the_kernels_that_python_runs_them_with(probe):
         options = probe.ask("options", provider=provider)
         assert options["optimization.disable_specified_optimizers"] == "SkipLayerNormFusion"
         assert (EXACT_KERNELS in options.items()) == (provider == "EXACT_CPU")
+
+
+def test_java_finds_this_processors_overflows_where_python_finds_them(probe):
+    assert probe.ask("saturates") is saturates()

@@ -129,6 +129,13 @@ def test_an_index_that_does_not_open_again_is_tried_again_and_the_old_one_stays(
     assert found == [0, 1, 1, "INDEX", "INDEX", 2, 3]
 
 
+@pytest.mark.parametrize("before", [[], ["get"]], ids=["first", "later"])
+def test_an_index_whose_opening_meets_a_bug_is_opened_by_the_next_search(probe, tmp_path, before):
+    steps = [*before, "commit", "bug", "get"]
+    found = probe.ask("current_index", index=tmp_path / "index", steps=steps)
+    assert found == [*([0] if before else []), "bug", 1]
+
+
 READ = "android.permission.READ_EXTERNAL_STORAGE"
 IMAGES = "android.permission.READ_MEDIA_IMAGES"
 SELECTED = "android.permission.READ_MEDIA_VISUAL_USER_SELECTED"

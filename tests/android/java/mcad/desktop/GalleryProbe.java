@@ -245,20 +245,23 @@ final class GalleryProbe {
         return last;
     }
 
-    /** Photos in the index after each step: "get" it, or a "commit" from elsewhere, or one that does not "open". */
+    /** Photos in the index after each step: "get" it, or a "commit" from elsewhere, or one that does not open. */
     static Object currentIndex(JsonFields request) throws IOException {
         Path directory = Paths.get(request.string("index"));
-        boolean[] broken = {false};
+        String[] step = {""};
         List<Object> photos = new ArrayList<>();
         try (CurrentIndex current = new CurrentIndex(() -> {
-            if (broken[0]) {
+            if (step[0].equals("broken")) {
                 throw new FileNotFoundException("too many open files");
+            }
+            if (step[0].equals("bug")) {
+                throw new IllegalStateException();
             }
             return PhotoIndex.openOrCreate(directory, 8, "tiny", "0");
         })) {
-            for (String step : request.list("steps", String.class)) {
-                broken[0] = step.equals("broken");
-                if (step.equals("commit")) {
+            for (String next : request.list("steps", String.class)) {
+                step[0] = next;
+                if (next.equals("commit")) {
                     commit(directory, photos.size());
                     current.committed();
                     continue;
@@ -269,6 +272,8 @@ final class GalleryProbe {
                     photos.add(index.search(query, 10).paths().length);
                 } catch (McadException error) {
                     photos.add(error.kind.name());
+                } catch (IllegalStateException bug) {
+                    photos.add("bug");
                 }
             }
         }

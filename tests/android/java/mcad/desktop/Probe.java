@@ -121,6 +121,9 @@ final class Probe {
             case "index_cells":
                 return JsonFields.of("usual", IndexProbe.usualCells(), "nearest", IndexProbe.nearestCells(
                     new int[] {9, 1}, new int[] {5, 5}, new int[] {-5, 5}, new int[] {0, 0}, new int[] {-3, 2}));
+            case "index_probed":
+                return IndexProbe.probed(request.list("counts", Long.class).stream().mapToInt(Long::intValue).toArray(),
+                    request.integer("enough", 0, 10));
             case "index_tunings":
                 List<float[]> sample = SearchBenchmark.read(request.string("sample"), request.integer("dim", 1, 4096));
                 return IndexProbe.tunings(sample.subList(1, sample.size()), sample.get(0),
@@ -172,6 +175,8 @@ final class Probe {
                 return BaseProbe.memory(request);
             case "options":
                 return TowerProbe.options(request);
+            case "saturates":
+                return TowerProbe.saturates();
             case "qnn":
                 return TowerProbe.qnn(request);
             case "reductions":

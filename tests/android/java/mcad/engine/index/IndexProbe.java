@@ -1,12 +1,15 @@
 package mcad.engine.index;
 
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import mcad.engine.base.JsonFields;
+import mcad.engine.base.NativeLibrary;
 
 /** Lets the probe in at what the index keeps to itself. */
 public final class IndexProbe {
@@ -30,6 +33,22 @@ public final class IndexProbe {
             found.add(nearest.to(place));
         }
         return found;
+    }
+
+    /**
+     * Cells of 4 and 6 photos of which the even rows pass, probed last cell first: how many cells that took, and the
+     * counts after it.
+     */
+    public static List<Object> probed(int[] counts, int enough) throws IOException {
+        NativeLibrary.load();
+        ByteBuffer rows = ByteBuffer.allocateDirect(40).order(ByteOrder.LITTLE_ENDIAN);
+        for (int row = 0; row < 10; row++) {
+            rows.putInt(4 * row, row);
+        }
+        ByteBuffer even = ByteBuffer.allocateDirect(8).order(ByteOrder.LITTLE_ENDIAN).putLong(0, 0x155);
+        int took = Kernel.probe(rows, 10, new int[] {0, 4, 10}, even, ByteBuffer.allocateDirect(8), counts,
+            new int[] {1, 0}, enough);
+        return List.of(took, counts[0], counts[1]);
     }
 
     /** What is measured on a sample, and what is then chosen for each number of photos. */

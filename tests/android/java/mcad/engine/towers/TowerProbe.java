@@ -15,6 +15,10 @@ public final class TowerProbe {
         return OnnxTower.qnnSettings(new File("libQnnHtp.so"), request.flag("bulk"));
     }
 
+    public static boolean saturates() {
+        return Saturation.saturates();
+    }
+
     /** The options of a provider's session. */
     public static Object options(JsonFields request) throws IOException {
         Tower.Provider provider = Tower.Provider.valueOf(request.string("provider"));
