@@ -14,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import mcad.engine.photos.Photo;
 import mcad.engine.photos.Preprocess;
 import mcad.robolectric.AppTestCase;
 import org.junit.Test;
@@ -61,6 +62,17 @@ public final class DecoderTest extends AppTestCase {
             Bitmap shown = BitmapDecoder.show(() -> new FileInputStream(photo.toFile()), 200);
             assertTrue(shown.getWidth() > shown.getHeight());
             assertTrue("orientation " + orientation, dark(shown, 0.1f) && !dark(shown, 0.9f));
+        }
+    }
+
+    /** A JPEG by as much as its tower can do without, others to what a phone's memory holds. */
+    @Test
+    public void aLargePhotoIsReducedAsItIsDecoded() throws IOException {
+        BitmapDecoder decoder = new BitmapDecoder();
+        try (Photo jpeg = decoder.decode(() -> Files.newInputStream(FOLDER.resolve("large.jpg")), 256);
+                Photo png = decoder.decode(() -> Files.newInputStream(FOLDER.resolve("large.png")), 256)) {
+            assertEquals(9000 / 8, jpeg.width());
+            assertEquals(5400 / 2, png.width());
         }
     }
 
