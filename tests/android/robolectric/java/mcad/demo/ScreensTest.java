@@ -118,7 +118,7 @@ public final class ScreensTest extends AppTestCase {
         ((AlertDialog) ShadowDialog.getLatestDialog()).getButton(AlertDialog.BUTTON_POSITIVE).performClick();
         waitFor("the choice", () -> !search().chosenFolders().takes("DCIM/Camera"));
         assertTrue(search().chosenFolders().takes("a new folder"));
-        assertNotNull("a run for the choice", shadowOf(app()).getNextStartedService());
+        waitFor("a run for the choice", () -> shadowOf(app()).getNextStartedService() != null);
         choose(R.id.folders);
         waitFor("the dialog again", () -> ShadowDialog.getLatestDialog().isShowing());
         assertDialog(R.string.folders, "Camera (1)", false);
@@ -380,11 +380,14 @@ public final class ScreensTest extends AppTestCase {
             search().addListener(hold);
             run.start();
             int button = buttons[i];
-            waitFor("the button", () -> isShown(search.get(), button));
-            assertFalse(isShown(search.get(), R.id.go_on));
-            search.get().findViewById(button).performClick();
-            search().removeListener(hold);
-            gate.countDown();
+            try {
+                waitFor("the button", () -> isShown(search.get(), button));
+                assertFalse(isShown(search.get(), R.id.go_on));
+                search.get().findViewById(button).performClick();
+            } finally { // a run that is held would hold the end of a test that fails
+                search().removeListener(hold);
+                gate.countDown();
+            }
             run.join();
             Waiting end = ends[i];
             waitFor("the end", () -> MediaSearch.waiting(app()) == end);
