@@ -135,6 +135,9 @@ def test_a_filter_follows_the_index_and_the_phone_s_list(app, albums):
     assert "moved.png" in found(app, folders=["DCIM/Camera"])
     assert app.index()["added"] == 0
     assert "moved.png" in found(app, folders=["DCIM/Camera"])
+    albums.change(taken=albums.taken | {str(moved): 5_000_000})
+    app.ask("count")
+    assert found(app, from_ms=5_000_000, until_ms=5_000_001) == {"moved.png"}
 
 
 def test_what_the_list_told_outlives_the_process_and_a_torn_file(app, albums):
@@ -205,6 +208,7 @@ def test_some_folders_alone_are_indexed(app, albums):
     outcome = app.index()
     assert (outcome["added"], outcome["opened"]) == (6, 6)
     albums.take("New/1.png")
+    app.close()  # it is kept
     assert app.index()["added"] == 0
     (app.directory / "folders.json").write_text("torn off in the mid")
     app.close()
@@ -226,6 +230,8 @@ def test_forgetting_all_photos_forgets_their_folders(app, albums):
     app.index()
     app.ask("clear")
     assert not (app.directory / "metadata.bin").exists()
+    albums.take("New/1.png")
+    assert app.ask("folders")["New"] == 1
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,7 @@ def test_an_index_that_cannot_be_read_is_built_again(phone):
         manifest.write_text(damage)
         outcome = phone.run()
         assert (outcome["added"], outcome["photos"], outcome["finished"]) == (2, 2, True)
+        assert outcome["commits"] == [0, 2]  # a search lets go of what is damaged
         assert phone.indexed() == ["a.png", "b.png"]
         (segment,) = phone.directory.glob("segment-*.mcs")
         assert segment.name not in names  # a search may still have the one of before open

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import subprocess
+import threading
 import zlib
 from itertools import chain
 from pathlib import Path
@@ -360,6 +361,16 @@ def test_a_touched_file_keeps_its_embedding(java):
     assert cosine(embeddings[names(10)[3]], photos[3]) > 0.9999
 
 
+def test_a_moved_photo_takes_anothers_place_and_one_that_is_gone_moves_nowhere(java):
+    photos = unit(3, 64)
+    java.change(["a", "b", "c"], photos, dim=64)
+    answer = java.change(delete=["c"], dim=64, **{"from": ["a", "c", "a"], "to": ["b", "d", "e"]})
+    assert answer["moved"] == [True, False, False]
+    _, embeddings, stamps = java.read(verify=True)
+    assert stamps == {"b": [5, 6]}
+    assert cosine(embeddings["b"], photos[0]) > 0.9999
+
+
 def test_what_is_not_committed_never_happened(java):
     java.change(names(5), unit(5, 64), dim=64)
     before = sorted(path.name for path in java.directory.iterdir())
@@ -372,6 +383,48 @@ def test_a_second_writer_is_refused(java, probe):
     java.change(names(5), unit(5, 64), dim=64)
     with pytest.raises(EngineError, match="Another writer is at work"):
         probe.ask("index_second_writer", index=java.directory)
+
+
+def test_a_writer_that_meets_damage_keeps_no_lock(java, probe):
+    java.change(names(5), unit(5, 64), dim=64)
+    assert probe.ask("index_writer_again", index=java.directory) == "DAMAGED"
+
+
+def test_damage_is_not_merged_into_a_segment_with_a_good_checksum(java):
+    java.change(names(5), unit(5, 64), dim=64)
+    (segment,) = java.directory.glob("*.mcs")
+    data = segment.read_bytes()
+    segment.write_bytes(data[:-1] + b"?")
+    with pytest.raises(EngineError, match="CRC-32"):
+        java.change(names(9)[5:], unit(4, 64), dim=64)
+    segment.write_bytes(data)
+    assert java.read(verify=True)[0]["photos"] == 5
+
+
+def test_a_commit_that_comes_while_an_index_is_opened_is_opened(java):
+    """The manifest that is read is the one of before, whose segment is gone by then."""
+    java.change(names(5), unit(5, 64), dim=64)
+    manifest, newer = java.directory / "manifest.json", java.directory / "newer"
+    before = manifest.read_bytes()
+    java.change(names(7), unit(7, 64), dim=64)
+    manifest.rename(newer)
+    os.mkfifo(manifest)
+
+    def commit() -> None:
+        with manifest.open("wb") as read:  # when it is opened for reading
+            newer.replace(manifest)
+            read.write(before)
+
+    committing = threading.Thread(target=commit)
+    committing.start()
+    assert java.read()[0]["photos"] == 7
+    committing.join()
+
+
+def test_a_filter_does_not_take_an_index_for_the_one_that_was_in_its_place(java, probe):
+    paths = names(9)
+    answer = probe.ask("index_rows_of_another", index=java.directory, paths=paths)
+    assert answer == [True] * len(paths)
 
 
 def test_another_students_index_is_refused(java, probe):
@@ -388,6 +441,8 @@ def test_another_students_index_is_refused(java, probe):
         (np.zeros(64), "has length 0.0, not 1"),
         (np.full(64, np.nan), "has length NaN, not 1"),
         (np.full(64, 0.25), "has length 2.0, not 1"),
+        (np.full(64, 0.125 * 1.011), r"has length 1\.011\d*, not 1"),
+        (np.full(64, 0.125 * 0.989), r"has length 0\.98\d*, not 1"),
     ],
 )
 def test_vectors_that_are_no_embeddings_are_refused(java, vector, complaint):
@@ -396,6 +451,12 @@ def test_vectors_that_are_no_embeddings_are_refused(java, vector, complaint):
         java.search(vector[None].astype(np.float32), k=1)
     with pytest.raises(EngineError, match=complaint):
         java.change(["x"], vector[None].astype(np.float32), dim=64)
+
+
+def test_vectors_of_a_length_that_rounding_leaves_are_taken(java):
+    java.change(["x"], np.full((1, 64), 0.125 * 1.009, np.float32), dim=64)
+    (found,) = java.search(np.full((1, 64), 0.125 * 0.991, np.float32), k=1)
+    assert found["scores"] == pytest.approx([1], abs=0.01)
 
 
 def test_every_damaged_part_is_found(java, tmp_path):
@@ -442,6 +503,50 @@ def test_a_damaged_manifest_is_refused(java):
         manifest.write_text(changed[:11] + f"{zlib.crc32(blank):08x}" + changed[19:])
         with pytest.raises(EngineError, match=field):
             java.read()
+
+
+COUNT = {"factor": 1, "exponent": 1, "growth": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"deleted": [5, 5]}, "don't ascend"),
+        ({"deleted": [5, 4]}, "don't ascend"),
+        ({"deleted": [-1]}, "don't ascend"),
+        ({"deleted": [300]}, "don't ascend"),
+        ({"file": "../segment-00000002.mcs"}, "not the name of a segment"),
+        ({"file": "segment-2.mcs"}, "not the name of a segment"),
+        ({"candidates": COUNT | {"factor": -1}}, "not from 0 to 1000000.0"),
+        ({"candidates": COUNT | {"factor": 1.1e6}}, "not from 0 to 1000000.0"),
+        ({"candidates": COUNT | {"exponent": 1.1}}, "not from 0 to 1.0"),
+        ({"candidates": COUNT | {"growth": 1.1}}, "not from 0 to 1.0"),
+        ({"prescan": {"bits": 64, "candidates": COUNT}}, "not the 64 bits to scan first"),
+        ({"photos": 299}, "not the segment that the manifest names"),
+        ({"header_crc32": 1}, "not the segment that the manifest names"),
+        ({"cells": COUNT}, "differ over whether it has cells"),
+    ],
+)
+def test_a_manifest_that_its_segment_does_not_fit_is_refused_and_leaves_no_file_open(
+    java, probe, change, message
+):
+    java.change(names(300), unit(300, 64), dim=64)
+    manifest = java.directory / "manifest.json"
+    document = json.loads(manifest.read_text())
+    document["segments"][0] |= change
+    write_manifest(manifest, document)
+    with pytest.raises(EngineError, match=message):
+        java.read()
+    assert not [file for file in probe.open_files if file.startswith(str(java.directory))]
+
+
+@pytest.mark.parametrize(("dim", "message"), [(60, "not a multiple of 8"), (4104, "to 4096")])
+def test_a_manifest_of_no_possible_width_is_refused(java, dim, message):
+    java.change(names(3), unit(3, 64), dim=64)
+    manifest = java.directory / "manifest.json"
+    write_manifest(manifest, json.loads(manifest.read_text()) | {"dim": dim})
+    with pytest.raises(EngineError, match=message):
+        java.read()
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,24 @@ def test_photos_that_cannot_be_read_for_a_while_are_not_given_up(apps, old, new,
     assert not app.ask("state")["changing"]
 
 
+@pytest.mark.parametrize(("broken", "changing"), [(17, False), (18, True)])
+def test_a_quarter_of_the_photos_may_be_lost_in_a_change(apps, old, new, phone, broken, changing):
+    for photo in [*(phone.folder / OWN / "DCIM").iterdir()][:broken]:
+        photo.write_bytes(b"broken")
+    app = apps(new)
+    assert app.index()["skipped"] == broken
+    assert app.ask("state")["changing"] is changing
+
+
+def test_a_student_that_has_embedded_no_photo_is_not_waited_for(apps, bundle, new, phone):
+    app = apps(bundle)
+    assert search(app) == {}
+    phone.take(*NAMES[:3])
+    app = apps(new)
+    assert app.ask("bundle") == new.student.sha256
+    assert kept(app) == {"bundle", "rungs"}
+
+
 def test_folders_that_are_left_out_since_are_no_loss(apps, old, new, phone):
     phone.take("Camera/1.png")
     app = apps(new)

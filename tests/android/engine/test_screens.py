@@ -136,6 +136,11 @@ def test_an_index_whose_opening_meets_a_bug_is_opened_by_the_next_search(probe, 
     assert found == [*([0] if before else []), "bug", 1]
 
 
+def test_a_commit_that_comes_while_an_index_is_opened_is_not_missed(probe, tmp_path):
+    steps = ["meanwhile", "get", "get"]
+    assert probe.ask("current_index", index=tmp_path / "index", steps=steps) == [0, 1, 1]
+
+
 READ = "android.permission.READ_EXTERNAL_STORAGE"
 IMAGES = "android.permission.READ_MEDIA_IMAGES"
 SELECTED = "android.permission.READ_MEDIA_VISUAL_USER_SELECTED"

@@ -197,7 +197,8 @@ def test_after_a_run_that_ended_unforeseen_the_next_one_runs(app, phone):
     phone.take(*NAMES)
     with pytest.raises(AssertionError, match="broken"):
         app.index(broken=True)
-    assert app.ask("state")["running"] is False
+    state = app.ask("state")
+    assert (state["running"], state["left"]) == (False, len(NAMES))
     assert app.index()["left"] == 0
 
 
@@ -319,6 +320,42 @@ def test_a_photo_is_not_blamed_for_a_process_that_the_user_ended(
         app.ask("index_while", asked=0)  # a run that finds the note, and ends
     assert app.index()["skipped"] == skipped
     app.close()
+
+
+def test_a_photo_is_blamed_once_for_a_death_and_forgotten_when_it_is_gone(app, phone):
+    path = phone.take("a.png")
+    app.index()
+    changed = phone.take("a.png", "b.png", seed=1)
+    leave_note(app, phone, path)
+    for _ in range(2):
+        app.ask("index_while", asked=0)  # a run that ends before it decodes a photo
+    assert app.index()["skipped"] == 0
+    phone.delete("a.png")
+    leave_note(app, phone, changed)
+    app.index()
+    crashes = json.loads((app.index_directory / "crashes.json").read_text())
+    assert [photo["path"] for photo in crashes["photos"]] == [changed]
+
+
+def test_a_photo_that_is_listed_twice_is_indexed_once(app, phone):
+    phone.take("a.png", "b.png")
+    document = json.loads(phone.file.read_text())
+    document["volumes"][0]["order"] *= 2
+    phone.file.write_text(json.dumps(document))
+    assert [app.index()["added"] for _ in range(2)] == [2, 0]
+    assert len(app.indexed()) == 2
+
+
+def test_the_image_tower_of_a_search_is_given_back(app, phone):
+    """It is loaded again for the next photo, which is noted beside the rungs."""
+    phone.take("a.png")
+    app.index()
+    photo = phone.folder / OWN / "a.png"
+    loaded = []
+    for _ in range(3):
+        app.ask("like_file", photo=photo, k=1)
+        loaded.append((app.directory / "rungs").stat().st_mtime_ns)
+    assert loaded == sorted({*loaded})
 
 
 def test_a_decoder_that_hangs_costs_its_photo_alone(app, phone):

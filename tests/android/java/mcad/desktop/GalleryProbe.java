@@ -245,11 +245,15 @@ final class GalleryProbe {
         return last;
     }
 
-    /** Photos in the index after each step: "get" it, or a "commit" from elsewhere, or one that does not open. */
+    /**
+     * Photos in the index after each step: "get" it, or a "commit" from elsewhere, or one that comes "meanwhile", or one
+     * that does not open.
+     */
     static Object currentIndex(JsonFields request) throws IOException {
         Path directory = Paths.get(request.string("index"));
         String[] step = {""};
         List<Object> photos = new ArrayList<>();
+        CurrentIndex[] opening = {null};
         try (CurrentIndex current = new CurrentIndex(() -> {
             if (step[0].equals("broken")) {
                 throw new FileNotFoundException("too many open files");
@@ -257,8 +261,14 @@ final class GalleryProbe {
             if (step[0].equals("bug")) {
                 throw new IllegalStateException();
             }
-            return PhotoIndex.openOrCreate(directory, 8, "tiny", "0");
+            PhotoIndex opened = PhotoIndex.openOrCreate(directory, 8, "tiny", "0");
+            if (step[0].equals("meanwhile")) {
+                commit(directory, photos.size());
+                opening[0].committed();
+            }
+            return opened;
         })) {
+            opening[0] = current;
             for (String next : request.list("steps", String.class)) {
                 step[0] = next;
                 if (next.equals("commit")) {

@@ -134,6 +134,10 @@ final class Probe {
                 return paths;
             case "index_old_rows":
                 return oldRows(request);
+            case "index_rows_of_another":
+                return rowsOfAnother(request);
+            case "index_writer_again":
+                return writerAgain(request);
             case "index_second_writer":
                 return secondWriter(request);
             case "index_run":
@@ -388,7 +392,10 @@ final class Probe {
         return index.rows(new RowNumbers(key -> keys.contains(key) ? 1 : (int) (key & 1) - 1), number -> number == 1);
     }
 
-    /** One commit: photos to add with their embeddings, and to delete; "hold" leaves it uncommitted. */
+    /**
+     * One commit: photos to add with their embeddings, to delete, and to move "from" and "to"; "hold" leaves it
+     * uncommitted.
+     */
     private static Object indexChange(JsonFields request) throws IOException {
         Path directory = Paths.get(request.string("index"));
         int dim = request.integer("dim", 8, 4096);
@@ -413,10 +420,15 @@ final class Probe {
             for (String path : request.list("restamp", String.class)) {
                 writer.move(path, path, 5, 6);
             }
+            List<String> to = request.has("to") ? request.list("to", String.class) : Collections.emptyList();
+            List<Boolean> moved = new ArrayList<>();
+            for (String path : to) {
+                moved.add(writer.move(request.list("from", String.class).get(moved.size()), path, 5, 6));
+            }
             if (!request.has("hold")) {
                 writer.commit();
             }
-            return JsonFields.of("photos", index.photos(), "deleted", deleted);
+            return JsonFields.of("photos", index.photos(), "deleted", deleted, "moved", moved);
         }
     }
 
@@ -427,6 +439,43 @@ final class Probe {
             float[] query = new float[now.dim()];
             query[0] = 1;
             return now.search(query, 1, before.rows(new RowNumbers(key -> 1), number -> true)).paths().length;
+        }
+    }
+
+    /** Photos that pass, by one cache of numbers, before and after the directory gets another index with as many. */
+    private static Object rowsOfAnother(JsonFields request) throws IOException {
+        Path directory = Paths.get(request.string("index"));
+        RowNumbers numbers = new RowNumbers(key -> (int) (key & 1));
+        List<Object> found = new ArrayList<>();
+        for (String path : request.list("paths", String.class)) {
+            BundleInstaller.deleteTree(directory);
+            float[] embedding = {1, 0, 0, 0, 0, 0, 0, 0};
+            try (PhotoIndex index = PhotoIndex.openOrCreate(directory, 8, "tiny", "0")) {
+                try (IndexWriter writer = index.writer()) {
+                    writer.add(path, embedding, 1, 1);
+                    writer.commit();
+                }
+                int passing = index.search(embedding, 1, index.rows(numbers, odd -> odd == 1)).paths().length;
+                found.add(passing == (RowNumbers.key(path) & 1));
+            }
+        }
+        return found;
+    }
+
+    /** A writer that finds the manifest damaged, and one that comes when it is whole again. */
+    private static Object writerAgain(JsonFields request) throws IOException {
+        Path manifest = Paths.get(request.string("index")).resolve("manifest.json");
+        byte[] whole = Files.readAllBytes(manifest);
+        try (PhotoIndex index = PhotoIndex.open(manifest.getParent())) {
+            Files.write(manifest, new byte[0]);
+            try {
+                index.writer().close();
+                return "none was damaged";
+            } catch (McadException damaged) {
+                Files.write(manifest, whole);
+                index.writer().close();
+                return damaged.kind.name();
+            }
         }
     }
 
