@@ -180,8 +180,12 @@ def test_assets_become_a_verified_copy_once(probe, tiny, tmp_path):
     assert (installed / "image.onnx").stat().st_ino == before
 
     replace(tiny, name="newer").save()
+    torn = installed.with_name("bundle.partial")  # as a kill leaves it
+    torn.mkdir()
+    (torn / "large.onnx").touch()
     assert probe.ask("install", **{"from": tiny.directory}, bundle=installed) == {"name": "newer"}
     assert [path.name for path in installed.parent.iterdir()] == ["bundle"]
+    assert not (installed / "large.onnx").exists()
 
 
 def test_an_installed_bundle_that_lost_a_file_is_copied_again(probe, tiny, tmp_path):
@@ -315,6 +319,17 @@ def test_an_array_that_is_not_as_exported_is_refused(probe, tiny, tmp_path, dama
     other = variant(tiny, directory, image=replace(tiny.image, rungs=(rung,)))
     with pytest.raises(EngineError, match=r"not a float32 or int32 array as numpy\.save writes it"):
         probe.ask("choose_rung", bundle=other, tower="image")
+
+
+def test_an_array_of_a_later_numpy_format_is_read(probe, tiny, tmp_path):
+    directory, path = tmp_path / "b", tmp_path / "b" / "golden.npy"
+    directory.mkdir()
+    rung = tiny.image.rungs[0]
+    with path.open("wb") as file:
+        np.lib.format.write_array(file, np.load(tiny.path(rung.expected)), version=(2, 0))
+    rung = replace(rung, expected=FileRecord.of(directory, path))
+    other = variant(tiny, directory, image=replace(tiny.image, rungs=(rung,)))
+    assert probe.ask("choose_rung", bundle=other, tower="image")["cosine"] > 0.999
 
 
 def test_a_tower_runs_on_as_many_threads_as_it_is_given(probe, tiny, tmp_path):

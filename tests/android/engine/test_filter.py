@@ -140,6 +140,19 @@ def test_a_filter_follows_the_index_and_the_phone_s_list(app, albums):
     assert found(app, from_ms=5_000_000, until_ms=5_000_001) == {"moved.png"}
 
 
+def test_an_album_that_was_renamed_is_searched_by_its_new_name(app, albums):
+    app.index()
+    folder = albums.folder / "external_primary" / "DCIM/Camera"
+    folder.rename(folder.with_name("Kamera"))
+    photos, taken = albums.volumes["external_primary"], albums.taken
+    renamed = {number: path.replace("/Camera/", "/Kamera/") for number, path in photos.items()}
+    times = {path.replace("/Camera/", "/Kamera/"): ms for path, ms in taken.items()}
+    albums.change(volumes={"external_primary": renamed}, taken=times)
+    app.ask("count")
+    assert found(app, folders=["DCIM/Kamera"]) == files(albums, "DCIM/Kamera") != set()
+    assert found(app, folders=["DCIM/Camera"]) == set()
+
+
 def test_what_the_list_told_outlives_the_process_and_a_torn_file(app, albums):
     app.index()
     metadata = app.directory / "metadata.bin"

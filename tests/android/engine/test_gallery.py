@@ -212,6 +212,7 @@ def test_an_index_that_cannot_be_read_is_built_again(phone):
     phone.run()
     manifest = phone.directory / "manifest.json"
     names = {file.name for file in phone.directory.glob("segment-*.mcs")}
+    (phone.directory / f"segment-{'9' * 19}.mcs").touch()  # a number that Java has not
     for damage in ("{}", '{"crc32": "', ""):
         manifest.write_text(damage)
         outcome = phone.run()
@@ -228,6 +229,19 @@ def test_an_index_that_cannot_be_read_is_built_again(phone):
     segment.unlink()
     assert phone.run()["added"] == 2
     assert phone.indexed() == ["a.png", "b.png"]
+
+
+def test_damage_that_is_found_in_the_mid_of_a_run_is_built_again_and_counted_once(phone):
+    phone.take("a.png", "b.png")
+    phone.run()
+    (segment,) = phone.directory.glob("segment-*.mcs")
+    data = bytearray(segment.read_bytes())
+    data[4096] ^= 1  # of its axis, which is not looked at before segments are merged
+    segment.write_bytes(data)
+    phone.take("c.png", seed=1)
+    outcome = phone.run()
+    assert (outcome["added"], outcome["photos"]) == (3, 3)
+    assert phone.indexed() == ["a.png", "b.png", "c.png"]
 
 
 def test_an_index_that_another_writes_is_not_built_again(phone):

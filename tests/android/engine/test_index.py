@@ -320,6 +320,21 @@ def test_paths_of_any_letters_are_ordered_and_found_as_their_bytes(java, probe):
         assert found["paths"] == [path]
 
 
+def test_paths_of_every_length_come_back_and_no_others_are_taken(java):
+    paths = [*(f"{'x' * 300}{number:02}" for number in range(20)), "y" * 65_535, "z\udcff"]
+    java.change(paths, unit(len(paths), 64), dim=64)
+    assert [*java.read(verify=True)[1]] == paths == PhotoIndex.open(java.directory).paths()
+    refused = [
+        ("", "a path of 0 bytes"),
+        ("\u00e9" * 32_768, "a path of 65536 bytes"),
+        ("a\ud800", "half a surrogate pair"),
+        ("a\udc7f", "half a surrogate pair"),
+    ]
+    for path, message in refused:
+        with pytest.raises(EngineError, match=message):
+            java.change([path], unit(1, 64), dim=64)
+
+
 def test_what_a_killed_writer_left_is_in_nobodys_way(java):
     java.change(names(3), unit(3, 64), dim=64)
     for name in ("segment-00000003.mcs", "manifest.json.tmp", "notes.txt"):

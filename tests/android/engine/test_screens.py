@@ -45,6 +45,7 @@ def test_the_search_key_does_not_wait(probe):
     log, searched = search_box(probe, "dog", "submit", "work", 500, "work")
     assert searched == ["dog"]
     assert log == ["searching dog", "found dog"]
+    assert search_box(probe, "dog", 250, "submit", "work")[1] == ["dog"]  # nor twice
 
 
 def test_an_emptied_box_is_cleared_at_once(probe):

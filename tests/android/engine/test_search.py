@@ -319,6 +319,7 @@ def test_a_photo_is_not_blamed_for_a_process_that_the_user_ended(
         leave_note(app, phone, path)
         app.ask("index_while", asked=0)  # a run that finds the note, and ends
     assert app.index()["skipped"] == skipped
+    assert app.indexed() == ([] if skipped else [path])  # not as it was before
     app.close()
 
 

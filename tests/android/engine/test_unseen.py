@@ -115,6 +115,29 @@ def test_a_card_that_comes_back_with_other_numbers_is_known_again(app, phone):
     assert phone.path("card-1.png", CARD) in app.indexed()
 
 
+def test_a_stopped_run_over_a_renumbered_phone_costs_no_embedding(app, phone):
+    phone.take(*NAMES[:12])
+    app.index()
+    phone.renumber(version="2")
+    outcome = app.ask("index_some", photos=3)
+    assert (outcome["moved"], outcome["deleted"], outcome["left"]) == (3, 0, 9)
+    outcome = app.index()
+    assert (outcome["added"], outcome["moved"], outcome["photos"]) == (0, 9, 12)
+
+
+def test_a_card_that_was_renumbered_while_it_was_out_is_known_again(app, phone):
+    phone.take(*NAMES[:3])
+    phone.take("card-1.png", "card-2.png", "card-3.png", volume=CARD)
+    app.index()
+    phone.change(out={CARD})
+    phone.renumber(version="2")
+    app.index()
+    phone.change(out=set())
+    phone.renumber(CARD, version="2")
+    outcome = app.index()
+    assert (outcome["added"], outcome["moved"], outcome["photos"]) == (0, 3, 6)
+
+
 def test_a_renumbered_photo_that_was_edited_meanwhile_is_embedded(app, phone):
     phone.take(*NAMES[:6])
     app.index()
