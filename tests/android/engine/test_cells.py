@@ -326,6 +326,15 @@ def test_rows_of_cells_are_each_there_once_and_in_order(java, damaged, change):
         java.read(verify=True)
 
 
+def test_a_path_that_stands_twice_is_damage(java, damaged):
+    paths = damaged.part("paths", "u1")
+    at = paths.tobytes().index(b"1.jpg")  # behind what it shares with the path before it
+    paths[at] = ord("0")
+    damaged.save()
+    with pytest.raises(EngineError, match="its path of row 1 is out of order"):
+        java.read(verify=True)
+
+
 def test_a_search_that_meets_a_row_that_is_not_there_says_so(java, damaged):
     damaged.part("rows", "<u4")[:] += 2000
     damaged.save()

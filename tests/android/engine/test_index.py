@@ -192,6 +192,42 @@ def test_java_looks_as_far_as_python_where_photos_lie_evenly(java, tmp_path):
     assert scanned[0] == scanned[1]
 
 
+def test_an_index_is_tuned_from_its_256th_photo_on(java):
+    photos, tuned = unit(256, 64), []
+    for start, stop in ((0, 255), (255, 256)):
+        java.change(names(256)[start:stop], photos[start:stop], dim=64)
+        (live,) = PhotoIndex.open(java.directory).segments
+        tuned.append((live.segment.photos, len(live.segment.bit_weights)))
+    assert tuned == [(255, 0), (256, 64)]
+
+
+def test_photos_that_cancel_out_have_no_axis_and_are_found(java):
+    photos = np.repeat(unit(150, 64), 2, axis=0) * np.tile([[1], [-1]], (150, 1))
+    java.change(names(300), photos, dim=64)
+    for row in (0, 1, 299):
+        (found,) = java.search(photos[row : row + 1], k=1)
+        assert found["paths"] == [names(300)[row]]
+        assert found["scores"] == pytest.approx([1], abs=0.01)
+
+
+def test_a_prescan_passes_on_no_fewer_than_are_scored(java):
+    photos, queries = unit(1000, 256), unit(5, 256, seed=1)
+    index = PhotoIndex.create(java.directory, dim=256, student="tiny", student_sha256=SHA)
+    with index.writer() as writer:
+        writer.add(names(1000), photos)
+    document = json.loads((java.directory / "manifest.json").read_text())
+    few = {"factor": 2.0, "exponent": 0.0, "growth": 0.0}
+    document["segments"][0] |= {
+        "candidates": few | {"factor": 300.0},
+        "prescan": {"bits": 64, "candidates": few},
+    }
+    write_manifest(java.directory / "manifest.json", document)
+    index = PhotoIndex.open(java.directory)
+    for query, found in zip(queries, java.search(queries, k=50), strict=True):
+        assert found["paths"] == index.search(query, k=50).paths
+        assert len(found["paths"]) == 50
+
+
 def test_what_java_adds_is_searched_as_the_rest_was_tuned(java):
     pythons = PhotoIndex.create(java.directory, dim=256, student="tiny", student_sha256=SHA)
     with pythons.writer() as writer:
