@@ -105,6 +105,10 @@ def test_an_album_is_searched_alone(app, albums):
     file = albums.volumes["external_primary"][inside.split("/")[-1]]
     answer = app.ask("like_file", photo=file, k=50, folders=["DCIM/Camera"])["paths"]
     assert answer[0] == inside and len(answer) == 6
+    for verb, photo in (("like", {"path": inside}), ("like_file", {"photo": file})):
+        request = {**photo, "words": "a dog", "k": 50, "folders": ["Pictures/Screenshots"]}
+        answer = app.ask(verb, **request)["paths"]
+        assert len(answer) == 4 and in_folder(app, "Screenshots", answer)
 
 
 def test_a_time_is_searched_from_its_first_ms_to_before_its_last(app, albums):

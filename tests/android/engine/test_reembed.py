@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +13,7 @@ from msgspec.structs import replace
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, open_index
 from tests.android.engine.test_life import HOUR_MS
+from tests.android.engine.test_search import leave_note
 from tests.support.phone import OWN, App, FakePhone, killed
 from tests.support.probe import Probe, variant
 from tests.support.tiny_bundle import make_tiny_bundle, other_text_tower
@@ -319,25 +319,25 @@ def test_a_photo_that_killed_the_process_is_left_out_by_the_new_student_too(
     apps, old, bundle, new, phone
 ):
     app = apps(bundle)
-    poison = phone.folder / OWN / NAMES[0]
-    note = app.index_directory / "decoding.json"
     for _ in range(2):
-        stat = poison.stat()
-        note.write_text(
-            json.dumps(
-                {
-                    "path": phone.path(NAMES[0]),
-                    "modified_ms": stat.st_mtime_ns // 1_000_000,
-                    "bytes": stat.st_size,
-                    "kind": "image/png",
-                    "process": 0,
-                }
-            )
-        )
+        leave_note(app, phone, phone.path(NAMES[0]))
         app.index()
     app = apps(new)
     assert (app.index()["skipped"], app.ask("state")["changing"]) == (1, False)
     assert len(app.indexed()) == 69
+
+
+def test_a_photo_that_kills_the_process_meanwhile_stays_left_out(apps, old, bundle, new, phone):
+    app = apps(bundle)
+    leave_note(app, phone, phone.path(NAMES[1]))
+    app.index()
+    app = apps(new)
+    app.ask("index_some", photos=1)
+    for _ in range(2):
+        leave_note(app, phone, phone.path(NAMES[5]))
+        app.ask("index_some", photos=1)
+    app = apps(new)
+    assert app.index()["skipped"] == 1
 
 
 @pytest.mark.slow

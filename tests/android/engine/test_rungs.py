@@ -171,6 +171,14 @@ def test_only_the_first_use_of_a_tower_is_noted(bundle, probe, phone):
     app.close()
 
 
+def test_a_run_that_embeds_nothing_leaves_the_tower_told(bundle, probe, phone):
+    phone.take("a.png")
+    app = App(probe, bundle, phone)
+    assert [app.index()["added"] for _ in range(2)] == [1, 0]
+    assert app.ask("rungs")["image"]["runs"] == "onnx fp32 by CPU"
+    app.close()
+
+
 def test_another_firmware_or_app_tries_it_again(bundle, tmp_path, probe, phone):
     first = replace(bundle.image.rungs[0], precision="int8")
     image = replace(bundle.image, rungs=(first, *bundle.image.rungs))

@@ -85,6 +85,11 @@ def test_a_run_tells_its_times_in_ms(app, phone):
     times = app.ask("timings")
     assert times["photos"] == len(NAMES)
     assert 0.01 * len(NAMES) < times["ms"] < took_ms
+    started = time.monotonic()
+    app.ask("search", words="a dog", k=3)
+    took_ms = 1000 * (time.monotonic() - started)
+    times = app.ask("timings")
+    assert 0 < times["stages"] <= times["total"] < took_ms
 
 
 def test_photos_like_one_of_the_index_and_like_any_other(app, phone):
@@ -179,6 +184,12 @@ def test_a_run_that_takes_another_s_place_loses_nothing_of_it(app, phone):
     assert app.ask("state")["running"] is False
 
 
+def test_an_estimate_that_comes_meanwhile_asks_for_no_other_pass(app, phone):
+    phone.take(*NAMES)
+    (outcome,) = app.ask("interrupted", by="estimate")
+    assert (outcome["left"], app.ask("state")["lists"]) == (0, 1)
+
+
 def test_a_job_that_comes_meanwhile_holds_the_process_until_the_run_is_over(app, phone):
     phone.take(*NAMES)
     outcomes = app.ask("interrupted", by="job")
@@ -254,6 +265,8 @@ def test_no_pace_is_made_up_where_no_photo_can_be_decoded(app, phone):
     path = phone.take("a.png")
     Path(phone.volumes[OWN][path.rpartition("/")[2]]).write_bytes(b"no photo")
     assert app.ask("estimate")["per_minute"] == 0
+    app.index()
+    assert app.ask("state")["skipped"] == 1
 
 
 def test_words_refine_a_search_by_a_photo_as_python_does(app, phone, bundle):

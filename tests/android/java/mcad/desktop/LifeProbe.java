@@ -232,7 +232,10 @@ final class LifeProbe {
             }
             case "timings":
                 return JsonFields.of("photos", search.timings.count("image"), "ms",
-                    search.timings.sum("decode") + search.timings.sum("image"));
+                    search.timings.sum("decode") + search.timings.sum("image"), "total",
+                    search.timings.sum("total"), "stages",
+                    search.timings.sum("tokenize") + search.timings.sum("text") + search.timings.sum("scan")
+                        + search.timings.sum("rescore"));
             case "clearest":
                 return search.clearest(request.list("queries", String.class), request.integer("most", 1, 9));
             case "folders":
@@ -405,7 +408,8 @@ final class LifeProbe {
     }
 
     /**
-     * A run that is held over its first photo, while something else comes: "index", "instead", or a "job" that waits.
+     * A run that is held over its first photo, while something else comes: "index", "instead", an
+     * "estimate", or a "job" that waits.
      */
     private Object interrupted(JsonFields request) throws IOException {
         decoder.gate = new CountDownLatch(1);
@@ -418,6 +422,8 @@ final class LifeProbe {
             Thread second = null;
             if (request.string("by").equals("index")) {
                 outcomes.add(run(false));
+            } else if (request.string("by").equals("estimate")) {
+                search.estimate();
             } else {
                 boolean job = request.string("by").equals("job");
                 second = new Thread(() -> outcomes.add(job ? joined() : run(true)), "second");
