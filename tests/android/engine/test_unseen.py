@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,15 @@ def test_sixteen_photos_or_a_quarter_go_at_once_and_more_are_asked_for_again(
     assert app.index(ms=HOUR_MS)["photos"] == photos - (gone if at_once else 0)
     assert app.index(ms=2 * HOUR_MS - 1)["photos"] == photos - (gone if at_once else 0)
     assert app.index(ms=2 * HOUR_MS)["photos"] == photos - gone
+
+
+def test_a_quarter_of_all_photos_is_too_much_of_a_card_to_go_at_once(app, phone):
+    phone.take(*NAMES, *(f"more-{number}.png" for number in range(10)))
+    on_card = [f"card-{number}.png" for number in range(18)]
+    phone.take(*on_card, volume=CARD)
+    app.index()
+    phone.delete(*on_card[:17], volume=CARD)  # a quarter of all photos
+    assert app.index()["deleted"] == 0
 
 
 def test_photos_of_a_card_that_is_out_stay_and_are_not_found(app, phone):
@@ -136,6 +147,16 @@ def test_a_card_that_was_renumbered_while_it_was_out_is_known_again(app, phone):
     phone.renumber(CARD, version="2")
     outcome = app.index()
     assert (outcome["added"], outcome["moved"], outcome["photos"]) == (0, 3, 6)
+
+
+def test_a_touched_photo_beside_a_renumbered_card_costs_no_embedding(app, phone):
+    phone.take("touched.png")
+    phone.take("card-1.png", "card-2.png", "card-3.png", volume=CARD)
+    app.index()
+    os.utime(phone.folder / OWN / "touched.png", (1, 1))
+    phone.renumber(CARD, version="2")
+    outcome = app.index()
+    assert (outcome["added"], outcome["moved"], outcome["photos"]) == (0, 3, 4)
 
 
 def test_a_renumbered_photo_that_was_edited_meanwhile_is_embedded(app, phone):
