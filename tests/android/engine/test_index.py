@@ -504,6 +504,12 @@ def test_vectors_that_are_no_embeddings_are_refused(java, vector, complaint):
         java.change(["x"], vector[None].astype(np.float32), dim=64)
 
 
+def test_asking_for_no_results_is_refused(java):
+    java.change(names(5), unit(5, 64), dim=64)
+    with pytest.raises(EngineError, match="0 results were asked for"):
+        java.search(unit(1, 64), k=0)
+
+
 def test_vectors_of_a_length_that_rounding_leaves_are_taken(java):
     java.change(["x"], np.full((1, 64), 0.125 * 1.009, np.float32), dim=64)
     (found,) = java.search(np.full((1, 64), 0.125 * 0.991, np.float32), k=1)
