@@ -40,7 +40,7 @@ NAMES = {
     "⚽": ("ball", "Ball", "ボール"),
     "🌳": ("tree", "Baum", "木"),
     "🚲": ("bicycle", "Fahrrad", "自転車"),
-    "⛺": ("tent", "Zelt", "テント"),
+    "🔨": ("hammer", "Hammer", "ハンマー"),
 }
 CAPTIONS = ["A dog catches a ball.", "Two dogs sit by a tree.", "A bicycle in the rain"] * 4
 RECIPE = TextRecipe(
@@ -104,8 +104,8 @@ def test_things_that_tests_ask_for_are_taught_in_no_language(archive):
     things = read_things(archive, ["de", "ja"])
     assert [thing.english for thing in things] == [names[0] for names in NAMES.values()]
     assert things[0].names == {"en": "dog", "de": "Hund", "ja": "犬"}
-    assert {"tent", "tiger"} < {*HELD_OUT}
-    assert "tent" not in [thing.english for thing in without_held_out(things)]
+    assert {"hammer", "bison"} < {*HELD_OUT}
+    assert "hammer" not in [thing.english for thing in without_held_out(things)]
     assert len(without_held_out(things)) == len(things) - 1
 
 

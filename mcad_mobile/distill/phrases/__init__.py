@@ -86,7 +86,7 @@ def everyday_things(languages: Sequence[str]) -> list[Thing]:
 
 
 def draw_phrases(count: int, rng: Generator) -> Sequence[Phrase]:
-    """Draw random phrases: one in four is a whole caption, one in seven a single part."""
+    """Draw random phrases: half are whole captions, one in seven is a single part."""
     sizes = phrase_book(ENGLISH).sizes()
 
     def item(name: str) -> tuple[str, int]:
@@ -94,9 +94,9 @@ def draw_phrases(count: int, rng: Generator) -> Sequence[Phrase]:
 
     def phrase() -> Phrase:
         who, kind = _SUBJECTS[int(rng.random() < 0.35)], rng.random()
-        if kind < 1 / 4:
+        if kind < 1 / 2:
             return Phrase((item("captions"),))
-        if kind < 1 / 4 + 1 / 7:
+        if kind < 1 / 2 + 1 / 7:
             return Phrase((item("where" if rng.random() < 0.3 else who),))
         parts = [item(who), item(f"{who}_do")]
         if rng.random() < 0.5:
