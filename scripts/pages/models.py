@@ -75,7 +75,9 @@ def _row(spec: str, found: dict[str, Any] | None, result: Any) -> str:
 def _exported(found: dict[str, Any]) -> list[str]:
     targets = found["targets"]
     sizes = (
-        "\u00a0+\u00a0".join(f"{targets[chip]['towers'][name]['bytes'] / 1e6:.1f}" for name in TOWERS)
+        "\u00a0+\u00a0".join(
+            f"{targets[chip]['towers'][name]['bytes'] / 1e6:.1f}" for name in TOWERS
+        )
         for chip in ("SM8650", "cpu")
     )
     cosines = [
