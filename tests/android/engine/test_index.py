@@ -430,10 +430,12 @@ def test_what_is_not_committed_never_happened(java):
     assert sorted(path.name for path in java.directory.iterdir()) == before
 
 
-def test_a_second_writer_is_refused(java, probe):
+def test_a_second_writer_is_refused_and_the_first_keeps_its_lock(java, probe):
     java.change(names(5), unit(5, 64), dim=64)
-    with pytest.raises(EngineError, match="Another writer is at work"):
-        probe.ask("index_second_writer", index=java.directory)
+    for _ in range(2):  # the first lets go of it in the end
+        answer = probe.ask("index_second_writer", index=java.directory)
+        assert answer["refused"].startswith("Another writer is at work")
+        assert answer["locked"]
 
 
 def test_a_writer_that_meets_damage_keeps_no_lock(java, probe):

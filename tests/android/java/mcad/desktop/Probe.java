@@ -484,8 +484,15 @@ final class Probe {
         Path directory = Paths.get(request.string("index"));
         try (PhotoIndex index = PhotoIndex.open(directory); IndexWriter first = index.writer()) {
             first.delete("x");
-            index.writer().close();
-            return JsonFields.of("writers", 2);
+            String refused = "";
+            try {
+                index.writer().close();
+            } catch (McadException error) {
+                refused = error.getMessage();
+            }
+            String own = ".* POSIX +ADVISORY +WRITE " + ProcessHandle.current().pid() + " .*";
+            boolean locked = Files.readAllLines(Paths.get("/proc/locks")).stream().anyMatch(line -> line.matches(own));
+            return JsonFields.of("refused", refused, "locked", locked);
         }
     }
 

@@ -3,39 +3,55 @@ package mcad.engine.index;
 import java.io.Closeable;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
-import java.nio.channels.FileLock;
-import java.nio.channels.OverlappingFileLockException;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import mcad.engine.McadException;
 
 /** The directory's writer lock, released when its process ends. */
 final class WriterLock implements Closeable {
     private static final String NAME = "lock";
 
+    /** The locks of this process. Closing another channel of a locked file would release its lock on Linux. */
+    private static final Set<Path> HELD = ConcurrentHashMap.newKeySet();
+
+    private final Path file;
     private final FileChannel channel;
 
     /** McadException if another writer, in this process or another, holds it. */
     WriterLock(Path directory) throws IOException {
-        channel = FileChannel.open(directory.resolve(NAME), StandardOpenOption.CREATE, StandardOpenOption.WRITE);
-        FileLock lock;
+        file = directory.toRealPath().resolve(NAME);
+        if (!HELD.add(file)) {
+            throw held(directory);
+        }
+        FileChannel opened = null;
         try {
-            lock = channel.tryLock();
-        } catch (OverlappingFileLockException ours) {
-            lock = null;
-        } catch (IOException error) {
-            channel.close();
+            opened = FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE);
+            if (opened.tryLock() == null) {
+                throw held(directory);
+            }
+        } catch (IOException | RuntimeException error) {
+            HELD.remove(file);
+            if (opened != null) {
+                opened.close();
+            }
             throw error;
         }
-        if (lock == null) {
-            channel.close();
-            throw new McadException("Another writer is at work on the index " + directory + ".",
-                "Wait until it is done. Searching is possible meanwhile.");
-        }
+        channel = opened;
+    }
+
+    private static McadException held(Path directory) {
+        return new McadException("Another writer is at work on the index " + directory + ".",
+            "Wait until it is done. Searching is possible meanwhile.");
     }
 
     @Override
     public void close() throws IOException {
-        channel.close();
+        try {
+            channel.close();
+        } finally {
+            HELD.remove(file);
+        }
     }
 }
