@@ -599,6 +599,15 @@ def test_a_manifest_that_its_segment_does_not_fit_is_refused_and_leaves_no_file_
     assert not [file for file in probe.open_files if file.startswith(str(java.directory))]
 
 
+def test_a_manifest_that_names_a_segment_twice_is_refused(java):
+    java.change(names(3), unit(3, 64), dim=64)
+    manifest = java.directory / "manifest.json"
+    document = json.loads(manifest.read_text())
+    write_manifest(manifest, document | {"segments": 2 * document["segments"]})
+    with pytest.raises(EngineError, match="names a segment twice"):
+        java.read()
+
+
 @pytest.mark.parametrize(("dim", "message"), [(60, "not a multiple of 8"), (4104, "to 4096")])
 def test_a_manifest_of_no_possible_width_is_refused(java, dim, message):
     java.change(names(3), unit(3, 64), dim=64)
