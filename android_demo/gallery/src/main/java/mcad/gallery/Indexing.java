@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
  * @param done photos indexed, of {@code total}; both are -1 until counted
  * @param perMinute photos per minute in this run, or as measured by {@link PhotoSearch#estimate}; 0 if unknown
  * @param skipped photos that could not be read in the last run
- * @param rebuilt whether the index was damaged and is being rebuilt
+ * @param rebuilt whether the last run found the index damaged and built it anew
  * @param failure why the last run failed; null if it did not
  */
 public record Indexing(boolean running, boolean resting, boolean changing, int done, int total, double perMinute,
@@ -40,7 +40,7 @@ public record Indexing(boolean running, boolean resting, boolean changing, int d
     }
 
     Indexing at(int nowDone, int nowTotal, double throughput) {
-        return new Indexing(true, false, false, nowDone, nowTotal, throughput, 0, rebuilt, null);
+        return new Indexing(true, false, false, nowDone, nowTotal, throughput, 0, false, null);
     }
 
     Indexing resting(boolean hot) {
