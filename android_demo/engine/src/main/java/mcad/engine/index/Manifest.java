@@ -94,13 +94,11 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
                 START_OVER);
         }
         List<Entry> entries = new ArrayList<>();
-        Set<String> files = new HashSet<>();
-        for (JsonFields fields : data.objects("segments")) {
-            Entry entry = entry(fields);
-            if (!files.add(entry.file())) {
-                throw new McadException(where + " names a segment twice.", START_OVER);
-            }
-            entries.add(entry);
+        for (JsonFields entry : data.objects("segments")) {
+            entries.add(entry(entry));
+        }
+        if (entries.stream().map(Entry::file).distinct().count() < entries.size()) {
+            throw new McadException(where + " names a segment twice.", START_OVER);
         }
         int dim = data.integer("dim", 8, Segment.LARGEST_DIM);
         if (dim % 8 != 0) {
