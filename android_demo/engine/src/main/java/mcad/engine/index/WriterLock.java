@@ -8,6 +8,7 @@ import java.nio.file.StandardOpenOption;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import mcad.engine.McadException;
+import org.jspecify.annotations.Nullable;
 
 /** The directory's writer lock, released when its process ends. */
 final class WriterLock implements Closeable {
@@ -32,10 +33,7 @@ final class WriterLock implements Closeable {
                 throw held(directory);
             }
         } catch (IOException | RuntimeException error) {
-            HELD.remove(file);
-            if (opened != null) {
-                opened.close();
-            }
+            release(opened);
             throw error;
         }
         channel = opened;
@@ -48,8 +46,15 @@ final class WriterLock implements Closeable {
 
     @Override
     public void close() throws IOException {
+        release(channel);
+    }
+
+    /** The file is closed first, or that would release the lock of a writer that comes between. */
+    private void release(@Nullable FileChannel opened) throws IOException {
         try {
-            channel.close();
+            if (opened != null) {
+                opened.close();
+            }
         } finally {
             HELD.remove(file);
         }
