@@ -81,12 +81,6 @@ def peers() -> list[str]:
             peers_benchmark.verdict(towers),
             footer(towers),
         ]
-        if memory := towers.get("memory"):
-            parts.append(
-                f"Memory was measured on {memory['date']}, commit {memory['commit']}, "
-                + ", ".join(f"{name} {version}" for name, version in memory["versions"].items())
-                + ", with libraries that no other process shares, the benchmark's own included."
-            )
     return [*parts, "Re-run: `benchmarks/peers.py`."]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks import export_matrix, recall
-from benchmarks import peers as peers_benchmark
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.students.licences import published_weights
 from scripts.pages.models import models_table
@@ -86,8 +85,8 @@ def peers_table() -> list[str]:
     for tower, job in (("text", "embed a query"), ("image", "embed a photo")):
         for number, (*fields, name) in enumerate(_TOWERS):
             row = _tower_row(peers["rows"], tower, *fields)
-            memory = peers_benchmark.memory_of(row)
-            lines.append(f"| {'' if number else job} | {name} | {row['p50']:.2f} | {memory} | | |")
+            costs = f"{row['p50']:.2f} | {row['peak_pss_mib']:.0f}"
+            lines.append(f"| {'' if number else job} | {name} | {costs} | | |")
     for number, (engine, name) in enumerate(_INDEXES):
         row = stored(f"{folder}/{engine}")["row"]
         memory = row["library_pss_mib"] + row["searched_pss_mib"]
@@ -102,8 +101,7 @@ def peers_table() -> list[str]:
         *lines,
         "",
         f"One thread of a server, {cpu}, {peers['date']}. ms: the median. MiB: peak PSS of a "
-        f"process that runs the tower ({peers.get('memory', peers)['date']}); for an index, the "
-        "PSS that the library and 100 searches add.",
+        "process that runs the tower; for an index, the PSS that the library and 100 searches add.",
         "",
     ]
 
