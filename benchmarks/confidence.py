@@ -27,6 +27,7 @@ import msgspec
 import numpy as np
 from rich.progress import track
 
+from benchmarks.main_job import commit
 from mcad_mobile.base import machine
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.bundle import Bundle
@@ -146,6 +147,7 @@ def main() -> None:
     document = {
         "schema": "mcad-confidence/1",
         "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
         "machine": machine.summary(),
         "student": msgspec.to_builtins(engine.bundle.student),
         "captions": len(captions.texts),

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.distill_rows import ROWS, Row, evaluate_cached, teacher_rows
+from benchmarks.main_job import commit
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.cli.output import progress_bar
@@ -115,6 +116,7 @@ def run(
         "device": device_facts(),
         "versions": tool_versions(("torch", "accelerate")),
         "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
     }
     partial = path.with_suffix(".partial")
     partial.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.main_job import commit
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts
 
@@ -62,6 +63,7 @@ def row(student: Path, data: Path, wall_s: float, cpu_s: float, beside: str = ""
     training = json.loads((student / "training.json").read_text("utf-8"))
     return {
         "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
         "device": device_facts(),
         "versions": tool_versions(("torch", "accelerate")),
         "arithmetic": ", ".join(entry["arithmetic"] for entry in training["arithmetic"]),

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.main_job import commit
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 
@@ -132,6 +133,7 @@ def measure(name: str, simulated: int) -> dict[str, Any]:
         return {
             "student": name,
             "date": time.strftime("%Y-%m-%d"),
+            "commit": commit(),
             "device": device,
             "load_average_1m_after": round(os.getloadavg()[0], 2),
             "versions": bundles["cpu"].tools,

@@ -30,7 +30,7 @@ from typing import Any
 
 from PIL import Image, ImageChops
 
-from benchmarks.main_job import processor_of
+from benchmarks.main_job import commit, processor_of
 from mcad_mobile.base.machine import allowed_cores, process_memory
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts
@@ -71,7 +71,7 @@ def main() -> None:
         print(json.dumps(grow(given.bundle, given.grow)))
         return
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    facts = {"date": time.strftime("%Y-%m-%d"), "device": device_facts()}
+    facts = {"date": time.strftime("%Y-%m-%d"), "commit": commit(), "device": device_facts()}
     with tempfile.TemporaryDirectory() as scratch:
         if given.memory:
             rows = [grown(given.bundle, Path(scratch), photos) for photos in MEMORY_PHOTOS]

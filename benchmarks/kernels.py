@@ -28,6 +28,7 @@ from benchmarks.arm import arm_table, count_arm
 from benchmarks.blends import blend_batches
 from benchmarks.index import load_embeddings, machine
 from benchmarks.jvm import jvm_libraries
+from benchmarks.main_job import commit
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
 from mcad_mobile.bench.measure import percentiles
 from mcad_mobile.engine.index import PhotoIndex
@@ -143,6 +144,7 @@ def main() -> None:
     document = {
         "schema": "mcad-kernels/1",
         "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
         "machine": machine(),
         "load_average": os.getloadavg()[0],
         "versions": {"java": java[0]["java"], "python": platform.python_version()},

@@ -58,8 +58,8 @@ def main() -> None:
     print(table(result))
 
 
-def provenance(versions: dict[str, str]) -> dict[str, Any]:
-    """Return a result's date, commit and device. "+": the package differs from the commit."""
+def commit() -> str:
+    """Return the commit of this checkout; "+" after it: the package differs from the commit."""
     git = ("git", "-C", str(Path(__file__).parent))
     answers = [
         subprocess.run([*git, *command], capture_output=True, text=True, timeout=60, check=True)
@@ -69,9 +69,14 @@ def provenance(versions: dict[str, str]) -> dict[str, Any]:
         )
     ]
     head, changed = (done.stdout.strip() for done in answers)
+    return head + "+" * bool(changed)
+
+
+def provenance(versions: dict[str, str]) -> dict[str, Any]:
+    """Return a result's date, commit, device and versions."""
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "commit": head + "+" * bool(changed),
+        "commit": commit(),
         "device": device_facts(),
         "versions": versions,
     }

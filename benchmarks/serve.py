@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.main_job import commit
 from benchmarks.serve_page import QUERIES, STEPS, scroll, type_query, watch
 from mcad_mobile.base.machine import process_memory
 from mcad_mobile.base.requirements import tool_versions
@@ -69,6 +70,7 @@ def main() -> None:
 def fresh() -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(),
+        "commit": commit(),
         "photos": PHOTOS,
         "limit_ms": LIMIT_MS,
         "window": WINDOW,

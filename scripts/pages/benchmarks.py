@@ -18,7 +18,7 @@ from benchmarks import peers as peers_benchmark
 from benchmarks import serve as serve_benchmark
 from benchmarks.arm import arm_table
 from scripts.pages.indexing import indexing
-from scripts.pages.results import footer, is_stored, made_with, stored
+from scripts.pages.results import footer, is_stored, made_with, stored, when
 
 HEAD = [
     "# Benchmarks",
@@ -107,17 +107,17 @@ def index() -> list[str]:
     for (dim, size), found in sizes.items():
         if found:
             loads = [load for document in found for load in document["row"]["load_average"]]
-            dates = " to ".join(sorted({document["date"] for document in found}))
+            least, most = min(loads), max(loads)
             parts += [
                 f"### {size:,} photos, {dim} dimensions",
-                f"Measured {dates}, at a load average of {min(loads):.1f} to {max(loads):.1f}.",
+                f"Measured {when(found)}, at a load average of {least:.1f} to {most:.1f}.",
                 index_benchmark.as_markdown(found),
             ]
     return [
         *parts,
         "How much the interpolated embeddings resemble the real ones:",
         index_benchmark.statistics_markdown(first["statistics"]),
-        made_with(first["date"], first["machine"]["cpu"], first["versions"]),
+        made_with(documents, first["machine"]["cpu"]),
     ]
 
 
@@ -145,7 +145,7 @@ def kernels() -> list[str]:
         "estimates from a model, not measurements: 2 instructions per cycle at 2.6 GHz for an A76, "
         "1 at 2.0 GHz for an A55, and 1.5 or 4 \N{MICRO SIGN}s to read each record.",
         arm_table(arm),
-        made_with(result["date"], result["machine"]["cpu"], result["versions"]),
+        made_with([result], result["machine"]["cpu"]),
     ]
 
 
@@ -200,7 +200,7 @@ def confidence() -> list[str]:
         "answers pass, so we draw none and show results in order. `search --matches` uses a line "
         "of its own. Re-run: `python -m benchmarks.confidence`.",
         confidence_benchmark.as_markdown(result),
-        f"{result['date']}, {result['machine']}, student {result['student']['name']}.",
+        f"{when([result])}, {result['machine']}, student {result['student']['name']}.",
     ]
 
 
@@ -233,10 +233,17 @@ def ablation() -> list[str]:
         "Time of the recipe `mcad-extra` from scratch, including its teachers:",
         distill_recipe.as_markdown(stored("distill_recipe")),
         "Re-run: `benchmarks/distill_recipe.py`.",
-        "\n".join(
-            sorted({made_with(run["date"], run["device"]["cpu"], run["versions"]) for run in runs})
-        ),
+        *(made_with(same, same[0]["device"]["cpu"]) for same in _of_one_set_up(runs)),
     ]
+
+
+def _of_one_set_up(runs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Group runs by their day, processor and versions."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in sorted(runs, key=lambda run: run["date"]):
+        made = f"{run['date']} {run['device']['cpu']} {run['versions']}"
+        groups.setdefault(made, []).append(run)
+    return [*groups.values()]
 
 
 def _gain(rows: list[dict[str, Any]]) -> str:

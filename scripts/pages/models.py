@@ -10,6 +10,7 @@ from mcad_mobile.bench.report.rows import BUSY_SHARE
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.students.licences import weights_licence
 from scripts.check_result import stored_results
+from scripts.pages.results import when
 
 # Published weights of the architectures exported with random ones: their names in open_clip or on a
 # hub, with the prefix for `--student`.
@@ -53,7 +54,14 @@ def models_table() -> list[str]:
     searches = [found["search"] for found in export_matrix.stored()]
     servers = sorted({search["device"]["cpu"] for search in searches})
     dates = sorted({search["date"] for search in searches})
-    return ["", *lines, "", f"Server: {', '.join(servers)}, {dates[0]} to {dates[-1]}.", ""]
+    return [
+        "",
+        *lines,
+        "",
+        f"Server: {', '.join(servers)}, {dates[0]} to {dates[-1]}. Exports: "
+        f"{when(export_matrix.stored())}.",
+        "",
+    ]
 
 
 def _row(spec: str, found: dict[str, Any] | None, result: Any) -> str:

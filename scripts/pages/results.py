@@ -22,15 +22,22 @@ def is_stored(name: str) -> bool:
     return (RESULTS / f"{name}.json").is_file() or (RESULTS / name).is_dir()
 
 
-def made_with(date: str, machine: str, versions: dict[str, str], commit: str | None = None) -> str:
-    """Return the line with the date, machine, commit and versions of a result."""
-    at = f", commit {commit}" if commit else ""
-    shown = ", ".join(f"{name} {v}" for name, v in versions.items())
-    return f"Measured {date} on {machine}{at}; {shown}."
+def made_with(results: list[dict[str, Any]], machine: str) -> str:
+    """Return the line with the dates, machine, commits and versions of results of one machine."""
+    versions = ", ".join(f"{name} {v}" for name, v in results[0]["versions"].items())
+    return f"Measured {when(results)}, on {machine}; {versions}."
+
+
+def when(results: list[dict[str, Any]]) -> str:
+    """Return the first and last date of results, and their commits."""
+    dates = sorted({result["date"] for result in results})
+    commits = sorted({result["commit"] for result in results})
+    days = " to ".join(dict.fromkeys([dates[0], dates[-1]]))
+    return f"{days}, commit{'s' if commits[1:] else ''} {', '.join(commits)}"
 
 
 def footer(result: dict[str, Any]) -> str:
     """Return `made_with` of a result that describes its device."""
     device = result["device"]
     machine = f"{processor_of(device)}, {device['cores']} cores, {device['os']}"
-    return made_with(result["date"], machine, result["versions"], result.get("commit"))
+    return made_with([result], machine)
