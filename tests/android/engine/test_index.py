@@ -443,6 +443,18 @@ def test_a_writer_that_meets_damage_keeps_no_lock(java, probe):
     assert probe.ask("index_writer_again", index=java.directory) == "DAMAGED"
 
 
+def test_a_writer_that_cannot_begin_leaves_no_file_open_and_no_lock(java, probe):
+    java.change(names(5), unit(5, 64), dim=64)
+    stray = java.directory / "segment-00000099.mcs"
+    (stray / "full").mkdir(parents=True)
+    with pytest.raises(EngineError, match=r"segment-00000099\.mcs"):
+        java.change(names(6)[5:], unit(1, 64), dim=64)
+    assert not [file for file in probe.open_files if file.startswith(str(java.directory))]
+    shutil.rmtree(stray)
+    java.change(names(6)[5:], unit(1, 64), dim=64)
+    assert java.read()[0]["photos"] == 6
+
+
 def test_damage_is_not_merged_into_a_segment_with_a_good_checksum(java):
     java.change(names(5), unit(5, 64), dim=64)
     (segment,) = java.directory.glob("*.mcs")

@@ -32,20 +32,28 @@ public final class IndexWriter implements Closeable {
     IndexWriter(PhotoIndex index) throws IOException {
         this.index = index;
         lock = new WriterLock(index.directory);
+        List<LiveSegment> opened = List.of();
+        boolean begun = false;
         try {
             // A crashed writer may have renamed without flushing: make its commit durable before deleting files that
             // only the previous commit names.
             Fsync.directory(index.directory);
             PhotoIndex.Commit commit = PhotoIndex.load(index.directory);
+            opened = commit.segments();
             manifest = commit.manifest();
-            segments = commit.segments();
             filledBy = new TreeSet<>(manifest.filledBy());
             manifest.removeStrays(index.directory);
             spool = new Spool(index.directory, manifest.dim());
-        } catch (IOException | RuntimeException error) {
-            lock.close();
-            throw error;
+            begun = true;
+        } catch (IOException error) {
+            throw notWritten(error);
+        } finally {
+            if (!begun) {
+                PhotoIndex.closeAll(opened);
+                lock.close();
+            }
         }
+        segments = opened;
         for (LiveSegment live : segments) {
             BitSet rows = new BitSet();
             for (int row : live.deleted()) {
@@ -129,17 +137,20 @@ public final class IndexWriter implements Closeable {
         }
         try {
             write();
-        } catch (McadException ours) {
-            throw ours;
         } catch (IOException error) {
-            throw new McadException(McadException.Kind.STORAGE,
-                "The index " + index.directory + " could not be written: " + error + ".",
-                "Check free space; no photo that was indexed is lost.", error);
+            throw notWritten(error);
         }
         pending.clear();
         changed = false;
         index.reload();
         Manifest.read(index.directory).removeStrays(index.directory);
+    }
+
+    private IOException notWritten(IOException error) {
+        return error instanceof McadException ? error
+            : new McadException(McadException.Kind.STORAGE,
+                "The index " + index.directory + " could not be written: " + error + ".",
+                "Check free space; no photo that was indexed is lost.", error);
     }
 
     private void write() throws IOException {
@@ -203,11 +214,8 @@ public final class IndexWriter implements Closeable {
     /** Drops uncommitted changes. */
     @Override
     public void close() throws IOException {
-        try {
-            spool.close();
+        try (lock; spool) {
             PhotoIndex.closeAll(segments);
-        } finally {
-            lock.close();
         }
     }
 }
