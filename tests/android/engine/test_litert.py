@@ -44,7 +44,14 @@ import java.nio.ByteBuffer;
 import java.util.Map;
 
 public final class Interpreter {
-    public Interpreter(java.io.File model, Options options) {}
+    public Interpreter(java.io.File model, Options options) {
+        if (model.getName().equals("no_library.tflite")) {
+            throw new UnsatisfiedLinkError("no native library");
+        }
+        if (model.getName().equals("no_model.tflite")) {
+            throw new IllegalArgumentException("no model");
+        }
+    }
 
     public String[] getSignatureKeys() {
         return new String[] {"serving_default"};
@@ -95,7 +102,8 @@ def dimensity_like(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def echo(java_classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Probe]:
-    """An app whose LiteRT gives the first bytes of the input as its output."""
+    """An app whose LiteRT gives the first bytes of the input as its output, and refuses files of
+    two names."""
     folder = tmp_path_factory.mktemp("echo")
     source = folder / "java" / "org" / "tensorflow" / "lite" / "Interpreter.java"
     source.parent.mkdir(parents=True)
@@ -139,6 +147,24 @@ def test_litert_is_given_what_its_input_stores_and_read_by_its_output_s_scale(
     found = echo.arrays("embed_pixels", bundle=bundle, pixels=tmp_path / "pixels")
     assert echo.ask("choose_rung", bundle=bundle, tower="image")["provider"] == "LITERT"
     assert np.array_equal(found, run(given))
+
+
+@pytest.mark.parametrize("reason", ["no library", "no model"])
+def test_where_litert_cannot_load_a_rung_the_next_one_runs(
+    echo: Probe, tmp_path: Path, reason: str
+) -> None:
+    tiny, folder = make_tiny_bundle(tmp_path / "tiny"), tmp_path / "bundle"
+    model = folder / f"{reason.replace(' ', '_')}.tflite"
+    folder.mkdir()
+    model.touch()
+    rung = replace_struct(
+        tiny.image.rungs[0], runtime="litert", files=(FileRecord.of(folder, model),)
+    )
+    image = replace_struct(tiny.image, rungs=(rung, *tiny.image.rungs))
+    found = echo.ask("choose_rung", bundle=variant(tiny, folder, image=image), tower="image")
+    assert found["runtime"] == "onnx"
+    _, detail = found["skipped"][0]
+    assert f"LiteRT cannot load {model}" in detail and reason.split()[1] in detail
 
 
 @needs_litert
