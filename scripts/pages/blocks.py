@@ -8,7 +8,7 @@ from benchmarks import export_matrix, recall
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.students.licences import published_weights
 from scripts.pages.models import models_table
-from scripts.pages.results import ROOT, footer, stored
+from scripts.pages.results import ROOT, footer, stored, when
 
 _CLIP = "CLIP ViT-B/32"
 _TOWERS = (
@@ -115,7 +115,8 @@ def _tower_row(rows: list[dict[str, Any]], tower: str, *fields: str) -> dict[str
 
 def matrix_table() -> list[str]:
     """Return the table of students by chip."""
-    return export_matrix.as_markdown(export_matrix.stored())
+    found = export_matrix.stored()
+    return [*export_matrix.as_markdown(found), f"Measured {when(found)}.", ""]
 
 
 def qualcomm_table() -> list[str]:
