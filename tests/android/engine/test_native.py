@@ -193,6 +193,17 @@ def test_an_index_that_is_replaced_under_a_search_is_searched_to_the_end(
     assert not list(java.directory.iterdir())
 
 
+def test_a_segment_that_is_replaced_while_it_is_opened_is_refused_and_closed(
+    probe, tmp_path: Path
+) -> None:
+    java = JavaIndex(probe, tmp_path / "index", tmp_path)
+    java.change(names(3), unit(3, 64), dim=64)
+    (segment,) = java.directory.glob("*.mcs")
+    answer = probe.ask("index_replaced_segment", segment=segment)
+    assert answer == f"The index file {segment} cannot be opened twice."
+    assert str(segment) not in probe.open_files
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processor", ["cortex-a53", "cortex-a76"])
 def test_the_build_for_phones_finds_on_arm_what_python_finds(

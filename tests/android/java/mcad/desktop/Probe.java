@@ -136,6 +136,8 @@ final class Probe {
                 return oldRows(request);
             case "index_rows_of_another":
                 return rowsOfAnother(request);
+            case "index_replaced_segment":
+                return IndexProbe.replaced(Paths.get(request.string("segment")));
             case "index_writer_again":
                 return writerAgain(request);
             case "index_second_writer":

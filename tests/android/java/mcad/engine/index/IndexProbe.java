@@ -51,6 +51,20 @@ public final class IndexProbe {
         return List.of(took, counts[0], counts[1]);
     }
 
+    /** How the kernels refuse a segment that another took the place of while it was opened. */
+    public static String replaced(Path path) throws IOException {
+        NativeLibrary.load();
+        SegmentFile file = new SegmentFile(path);
+        try {
+            file.openForKernel(0);
+            return "opened";
+        } catch (IOException refused) {
+            return refused.getMessage();
+        } finally {
+            file.close();
+        }
+    }
+
     /** What is measured on a sample, and what is then chosen for each number of photos. */
     public static Map<String, Object> tunings(List<float[]> sample, float[] axis, List<Long> photos, int cellCount) {
         BitWeights.Fit fit = new BitWeights.Fit(sample, axis);
