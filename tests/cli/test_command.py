@@ -24,13 +24,13 @@ from tests.support.tiny_bundle import make_tiny_bundle
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    """A folder with the bundles build/older and build/several/newer, and an index of two photos
+    """A folder with the bundles build/older and build/a/newer, and an index of two photos
     for each."""
     folder = tmp_path_factory.mktemp("places")
     (folder / "photos").mkdir()
     for photo in packaged_photos()[:2]:
         (folder / "photos" / photo.name).write_bytes(photo.read_bytes())
-    for number, name in enumerate(("older", "several/newer")):
+    for number, name in enumerate(("older", "a/newer")):
         bundle = make_tiny_bundle(folder / "build" / name)
         os.utime(bundle.directory / "bundle.json", (1e9 + number, 1e9 + number))
         command = ["index", str(folder / "photos"), "--bundle", str(bundle.directory)]
@@ -76,12 +76,12 @@ def test_the_bundle_is_that_of_the_environment_or_the_newest(places, monkeypatch
     monkeypatch.delenv("MCAD_BUNDLE", raising=False)
     found = CliRunner().invoke(app, ["search", "a dog"])
     assert found.exit_code == 0
-    assert "build/several/newer" in found.stderr and "newest" in found.stderr
+    assert "build/a/newer" in found.stderr and "newest" in found.stderr
     monkeypatch.setenv("MCAD_BUNDLE", "build/older")
     found = CliRunner().invoke(app, ["search", "a dog", "--json"])
     assert json.loads(found.stdout)["query"] == "a dog"
     assert "build/older" in found.stderr and "MCAD_BUNDLE" in found.stderr
-    found = CliRunner().invoke(app, ["search", "a dog", "--bundle", "build/several/newer"])
+    found = CliRunner().invoke(app, ["search", "a dog", "--bundle", "build/a/newer"])
     assert found.exit_code == 0 and found.stderr == ""
 
 
