@@ -5,11 +5,11 @@
 
 Each draw indexes photos of the validation split; one photo in ten is of a thing. Its queries are
 all captions and names whose photo is in the index, captions of another dataset that name a thing in
-no caption of the split, and the names of the other things. Candidates for a line are the score
-itself, the score above the query's mean over photos at large, and the same in standard deviations.
-A candidate's line is set so that one in twenty right photos that rank first falls below it, for
-captions or for names, whichever line is lower. The last candidate is also judged at the threshold
-of `search --matches`. Writes benchmarks/results/confidence.json.
+no caption of the split, and the names of the other things. A threshold may be set for the score
+itself, the score above the query's mean over photos at large, or the same in standard deviations.
+It is set so that one in twenty right photos that rank first falls below it, for captions or for
+names, whichever threshold is lower. The last score is also judged at the threshold of `search
+--matches`. Writes benchmarks/results/confidence.json.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ bathroom kite tennis umbrella
 SIZES = (50, 250, 1000)
 THINGS_AMONG = 10  # one photo in ten is of a named thing
 DRAWS = 20
-MISSED = 0.05  # the share of right photos that a line may hide
+MISSED = 0.05  # the share of right photos that a threshold may hide
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]  # best score, scores at large -> score
 SCORES: dict[str, Score] = {
     "score": lambda best, at_large: best,
@@ -86,7 +86,7 @@ def absent_captions(
 def judged(
     captions: Embedded, names: Embedded, absent: np.ndarray, typical_photos: np.ndarray, size: int
 ) -> list[dict[str, Any]]:
-    """Return a row per candidate: its line, and the shares that it hides and lets pass."""
+    """Return a row per score: its threshold, and the shares that it hides and lets pass."""
     random = np.random.default_rng(0)
     groups: dict[str, list[np.ndarray]] = {}
 
@@ -118,9 +118,9 @@ def judged(
             group: score(found[:, 0], found[:, 1:])
             for group, found in ((key, np.concatenate(parts)) for key, parts in groups.items())
         }
-        line = min(float(np.quantile(of[group], MISSED)) for group in ("captions", "names"))
-        own = [("search --matches", MATCH_DEVIATIONS)] if name == "deviations" else []
-        for label, threshold in [(name, line), *own]:
+        own = min(float(np.quantile(of[group], MISSED)) for group in ("captions", "names"))
+        fixed = [("search --matches", MATCH_DEVIATIONS)] if name == "deviations" else []
+        for label, threshold in [(name, own), *fixed]:
             hidden = {group: float(np.mean(scores < threshold)) for group, scores in of.items()}
             shares = {
                 group: round(1 - share if "without" in group else share, 4)
@@ -166,7 +166,7 @@ def main() -> None:
 
 def as_markdown(document: dict[str, Any]) -> str:
     lines = [
-        "| photos | line drawn by | right captions hidden | right names hidden "
+        "| photos | threshold on | right captions hidden | right names hidden "
         "| captions without photo that pass | names without photo that pass |",
         "|---:|---|---:|---:|---:|---:|",
     ]

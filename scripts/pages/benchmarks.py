@@ -17,6 +17,7 @@ from benchmarks import main_job as main_job_benchmark
 from benchmarks import peers as peers_benchmark
 from benchmarks import serve as serve_benchmark
 from benchmarks.arm import arm_table
+from benchmarks.distill_rows import ROWS
 from scripts.pages.indexing import indexing
 from scripts.pages.results import footer, is_stored, made_with, stored, when
 
@@ -68,8 +69,9 @@ def main_job() -> list[str]:
 def peers() -> list[str]:
     parts = [
         "## The towers and their peers",
-        "One input at a time on one thread, each row in its own process. *Ours* is the default "
-        "student in each runtime; texts have no padding, except in LiteRT, which takes 32 tokens. "
+        "One input at a time on one thread, without tokenizing or decoding, each row in its own "
+        "process. *Ours* is the default student in each runtime; texts have no padding, except in "
+        "LiteRT, which takes 32 tokens. "
         "CLIP and MobileCLIP are open_clip's architectures in fp32 with random weights and texts "
         "of 77 tokens: time and memory are as with trained weights, recall is not compared. Bold: "
         "the first rung of a `cpu` bundle; the last column compares with its time. Cosine: the "
@@ -178,8 +180,10 @@ def languages() -> list[str]:
         "with the same image tower. Captions: 40, written for this test, of photos in Flickr8k's "
         "validation split (1,000 photos), translated by a language model and not read by native "
         "speakers. Names, among 200 photos of objects: everyday ones from the phrase book, which "
-        "the multilingual tower was taught, and names from Unicode CLDR that it was taught in no "
-        "language but English. Re-run: `python -m benchmarks.languages`.",
+        "the multilingual tower was taught, and names from Unicode CLDR that it was taught only in "
+        "English. The time of a text includes tokenizing, in a process that also holds the other "
+        f"tower, at a load average of {result['device']['load_average_1m']:.1f}. Re-run: `python "
+        "-m benchmarks.languages`.",
         languages_benchmark.table(result),
         footer(result),
     ]
@@ -189,16 +193,16 @@ def confidence() -> list[str]:
     result = stored("confidence")
     return [
         "## Can a score tell whether the first photo is right?",
-        "A line is a score below which results would be hidden. It may hide one in twenty of the "
-        "right photos that rank first; how many wrong answers does it let pass? Queries: "
+        "A threshold would hide results that score lower. It may hide one in twenty of the right "
+        "photos that rank first; how many wrong answers does it let pass? Queries: "
         f"{result['captions']:,} captions of the validation split whose photo is in the index, "
         f"{result['captions_without_photo']} captions that fit no photo in the index, and the "
         f"names of {result['names']} things. Photos of some of these things are a tenth of the "
         f"index; the other names fit no photo ({result['draws']} random draws). *Deviations*: how "
         "many standard deviations a score lies above the query's scores with the bundle's sample "
-        "photos, which does not change when photos are added. Every line lets too many wrong "
-        "answers pass, so we draw none and show results in order. `search --matches` uses a line "
-        "of its own. Re-run: `python -m benchmarks.confidence`.",
+        "photos, which does not change when photos are added. Every threshold lets too many wrong "
+        "answers pass, so results are shown in order, without one. `search --matches` has a "
+        "threshold of its own. Re-run: `python -m benchmarks.confidence`.",
         confidence_benchmark.as_markdown(result),
         f"{when([result])}, {result['machine']}, student {result['student']['name']}.",
     ]
@@ -218,12 +222,20 @@ def serve() -> list[str]:
 def ablation() -> list[str]:
     rows = distill_ablation.stored_rows()
     runs = distill_ablation.stored_runs()
+    variants = {row.name for row in ROWS if row.default and row.changes}
+    trained = (
+        "default and its variants train"
+        if any(row["name"] in variants for row in rows)
+        else "default student trains"
+    )
     return [
         "## What MCAD adds",
         "Recall on Flickr8k's test split (1,000 photos, 5,000 captions) in percent, with its "
         "standard deviation over seeds. All students have the same architecture and 30,000 "
-        "captioned pairs. The default and its variants train for 16 passes over 5 views, other "
-        "rows for 12 over 6. Teachers of neighbouring seeds share a member. Without a dual-stream "
+        f"captioned pairs. The {trained} for 16 passes over 5 views, other rows for 12 over 6. "
+        "Photos are read from cached float16 features, so the default student's recall differs "
+        "slightly from [its card's](../models/mcad-s/README.md#how-good-it-is). Teachers of "
+        "neighbouring seeds share a member. Without a dual-stream "
         "teacher, the contrastive loss weighs 1.0 instead of 0.1, with more dropout, which raises "
         "recall. "
         "`benchmarks/distill_rows.py` defines the rows; [Train a student](method.md) explains "
