@@ -1,4 +1,4 @@
-"""The measured process imports the lower rooms of this package, and nothing else of it."""
+"""The measured process imports the lower layers of this package, and nothing else of it."""
 
 from __future__ import annotations
 
