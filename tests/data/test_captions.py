@@ -111,6 +111,12 @@ def test_a_table_names_its_columns(tmp_path, name, text):
     assert photos_of(tmp_path, "test") == [(tmp_path / "b.jpg", ("cat",))]
 
 
+def test_a_caption_may_contain_a_tab(tmp_path):
+    (tmp_path / "captions.csv").write_text("photo,caption\na.jpg,a dog\tand a cat\n")
+    (tmp_path / "a.jpg").touch()
+    assert photos_of(tmp_path, "test") == [(tmp_path / "a.jpg", ("a dog\tand a cat",))]
+
+
 def test_rows_of_one_photo_are_its_captions_and_without_splits_all_is_test(tmp_path):
     text = "image,caption\na.jpg,one\nb.jpg,two\na.jpg,three\n"
     (tmp_path / "captions.txt").write_text(text)
