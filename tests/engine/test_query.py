@@ -325,6 +325,13 @@ def test_deleted_photos_are_no_duplicates(tmp_path: Path) -> None:
     assert all("photo/000010.jpg" not in group for group in index.near_duplicates(0.97))
 
 
+def test_exact_copies_are_near_duplicates_of_cosine_one(tmp_path: Path) -> None:
+    index, photos = duplicated(tmp_path)
+    with index.writer() as writer:
+        writer.add(["one.jpg", "other.jpg"], photos[[20, 20]])
+    assert ["one.jpg", "other.jpg"] in index.near_duplicates(1)
+
+
 def test_an_index_of_no_or_one_photo_has_no_duplicates(tmp_path: Path) -> None:
     index = create(tmp_path)
     assert index.near_duplicates() == []
