@@ -147,8 +147,7 @@ def install_line(extras: str = "", *, again: bool = False) -> str:
 
     wanted = f"[{extras}]" if extras else ""
     command = "pip install --force-reinstall" if again else "pip install"
-    checkout = Path(__file__).parents[1]
-    if (checkout / "pyproject.toml").is_file():
+    if (checkout := _checkout()) is not None:
         where = "." if checkout == Path.cwd() else str(checkout)
         return f"{command} -e {shlex.quote(where + wanted)}"
     try:
@@ -161,6 +160,19 @@ def install_line(extras: str = "", *, again: bool = False) -> str:
     if url.startswith("file:"):
         source = unquote(urlsplit(url).path) + wanted
     return f"{command} {shlex.quote(source)}"
+
+
+def update_hint() -> str:
+    """Return the hint to get a newer version; in a checkout, pip alone would not."""
+    if _checkout() is None:
+        return "Update mcad-mobile: pip install --upgrade mcad-mobile"
+    return f"Update mcad-mobile: git pull in {_checkout()}, then {install_line()}"
+
+
+def _checkout() -> Path | None:
+    """Return the folder of the sources, if this package runs from them."""
+    folder = Path(__file__).parents[1]
+    return folder if (folder / "pyproject.toml").is_file() else None
 
 
 def missing_extra(error: Exception, extra: str, module: str) -> MissingExtra:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from mcad_mobile.errors import McadError
+from mcad_mobile.errors import McadError, update_hint
 
 T = TypeVar("T")
 
@@ -45,7 +45,6 @@ _KINDS = {
 }
 # A step of a path as msgspec writes it: `.name`, `[3]`, or `[...]` for a key that it leaves out.
 _STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
-UPDATE = "Update mcad-mobile: pip install --upgrade mcad-mobile."
 _LONGEST = 60  # characters of a value in a message
 
 
@@ -98,7 +97,7 @@ def _check_schema(
     if newer and int(newer[1]) > int(version):
         raise error(
             f"{where} has schema {found!r}, of a newer mcad-mobile; this version reads {schema!r}.",
-            UPDATE,
+            update_hint(),
         )
     named = "names no schema" if found is None else f"has schema {_short(found)}"
     raise error(f"{where} {named}; this version reads {schema!r}.", hint)

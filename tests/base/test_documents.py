@@ -9,7 +9,7 @@ import pytest
 
 from mcad_mobile.base import documents
 from mcad_mobile.base.documents import Record, convert, decode, folder_kind, read_file
-from mcad_mobile.errors import BundleError
+from mcad_mobile.errors import BundleError, update_hint
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ class Document(Record, frozen=True):
         ('{"schema": "x/2", "size": 0}', "it has 0 in size, where a whole number >= 1 be", "Do."),
         ('{"schema": "x/2", "size": "%s"}' % ("a" * 99), f"has '{'a' * 59}... in size, ", "Do."),
         ('{"schema": "x/1", "size": 1}', "has schema 'x/1'; this version reads 'x/2'", "Older."),
-        ('{"schema": "x/3", "size": 1}', "has schema 'x/3', of a newer mcad-m", documents.UPDATE),
+        ('{"schema": "x/3", "size": 1}', "has schema 'x/3', of a newer mcad-m", update_hint()),
         ('{"schema": "y/3", "size": 1}', "has schema 'y/3'; this version reads", "Older."),
         ('{"size": 1}', "it names no schema; this version reads 'x/2'", "Older."),
         ("{", "it cannot be read as JSON", "Do."),

@@ -69,6 +69,9 @@ def test_an_extra_is_installed_from_the_checkout_that_runs(
     monkeypatch.chdir(tmp_path)
     assert install_line("export,serve") == f"pip install -e '{checkout}[export,serve]'"
     assert install_line("", again=True) == f"pip install --force-reinstall -e {checkout}"
+    assert errors.update_hint() == (
+        f"Update mcad-mobile: git pull in {checkout}, then pip install -e {checkout}"
+    )
 
 
 @pytest.mark.parametrize(

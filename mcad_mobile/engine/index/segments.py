@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.base.documents import UPDATE
 from mcad_mobile.engine.arrays import F32, I16, U8, U32, Rows, Stamps, Times, Words
 from mcad_mobile.engine.index.codes import MAX_DIM, Encoded
 from mcad_mobile.engine.index.paths import BLOCK, PathTable
-from mcad_mobile.errors import PhotoIndexError
+from mcad_mobile.errors import PhotoIndexError, update_hint
 
 ALIGNMENT = 4096
 MAGIC = b"MCADSEG1"
@@ -135,7 +134,7 @@ def _check_header(header: bytes, file: Path) -> bytes:
         raise PhotoIndexError(
             f"The index file {file} starts with {magic!r}, of a newer mcad-mobile; this version "
             f"reads {MAGIC!r}.",
-            UPDATE,
+            update_hint(),
         )
     if magic != MAGIC:
         raise damaged(file, f"it starts with {magic!r}, not with {MAGIC!r}")
