@@ -168,12 +168,13 @@ def fetch(wanted: Download, progress: Progress = silent) -> Path:
             for file in [wanted, *same_source]:
                 _take(file, source, Path(folder) / "member")
     except (BuildError, OSError, KeyError, zipfile.BadZipFile) as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason, advice = f"{type(error).__name__}: {error}", ""
         if isinstance(error, BuildError):
-            reason = error.message
+            reason, advice = error.message, error.hint
         raise BuildError(
             f"{wanted.name} could not be fetched: {reason}",
-            f"It is needed for {wanted.needed_for}: {wanted.how_to_get}.",
+            f"{advice or 'Check the network, and run it again.'}\n  {wanted.name} is needed for "
+            f"{wanted.needed_for}. You can also put it, from {wanted.source}, at {wanted.path}.",
         ) from error
     return wanted.path
 

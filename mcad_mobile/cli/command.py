@@ -62,7 +62,7 @@ def as_command(run: Callable[..., None], kept: str) -> Callable[..., None]:
             with printable_output():
                 run(kind(**values), **contexts)
         except McadError as error:
-            raise _with_own_paths(error, values) from None
+            raise _with_own_bundle(error, values.get("bundle")) from None
         except KeyboardInterrupt:
             print(f"interrupted: {kept}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
@@ -90,8 +90,8 @@ app = typer.Typer(
         "Turn a small image-text model into a bundle for a phone chip (export), index photos "
         "(index), find them by words (search), measure memory and latency (bench), and build an "
         "Android app (app) or library (library). Try a bundle on your own photos in a browser "
-        "(serve); embed more photos than one machine holds on a cluster (embed); train your own "
-        "model (distill).\n\n"
+        "(serve); embed a collection too large for one machine (embed); train your own model "
+        "(distill).\n\n"
         "\b\n"
         "  mcad-mobile export --target snapdragon --out build/sd\n"
         "  mcad-mobile index  ~/Pictures --bundle build/sd\n"
@@ -99,8 +99,8 @@ app = typer.Typer(
         "  mcad-mobile serve  --bundle build/sd\n"
         "  mcad-mobile bench  --bundle build/sd --synthetic 100000\n"
         "  mcad-mobile app    --bundle build/sd --out demo.apk --accept-licence NAME\n\n"
-        "`mcad-mobile demo` runs all of these but the app on photos that packages ship. "
-        "Exit codes: 0 done, 1 a clear error, 2 wrong usage, 130 interrupted. With --json, "
+        "`mcad-mobile demo` runs export, index, search and bench on sample photos from Python "
+        "packages. Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted. With --json, "
         "standard output holds one JSON document and nothing else."
     ),
 )
@@ -114,8 +114,8 @@ _VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (
         "export",
         export.export,
-        "Nothing was written; an older bundle at --out is unchanged. The same command starts "
-        "again and remembers the jobs that it submitted to AI Hub.",
+        "Finished bundles are in --out; an unfinished one changed nothing. The same command starts "
+        "again and remembers its AI Hub jobs.",
     ),
     (
         "index",
@@ -141,7 +141,7 @@ _VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ),
     ("app", android_app.app, _NO_PACKAGE),
     ("library", library.library, _NO_PACKAGE),
-    ("report", report.report, "What was not printed or written is not kept."),
+    ("report", report.report, "Unfinished output is lost."),
     ("eval", evaluate.evaluate, "Nothing is kept; the same command starts again."),
     (
         "distill",
@@ -168,11 +168,10 @@ def root(
         check_platform()
 
 
-def _with_own_paths(error: McadError, values: dict[str, Any]) -> McadError:
-    """Put this command's bundle and photos into the error's hint, and return the error."""
-    for name in ("bundle", "photos"):
-        if isinstance(path := values.get(name), Path):
-            error.hint = re.sub(rf"\b{name.upper()}\b", shlex.quote(str(path)), error.hint)
+def _with_own_bundle(error: McadError, bundle: object) -> McadError:
+    """Put this command's bundle into the error's hint, and return the error."""
+    if isinstance(bundle, Path):
+        error.hint = re.sub(r"\bBUNDLE\b", shlex.quote(str(bundle)), error.hint)
     return error
 
 

@@ -43,7 +43,7 @@ _VERBS = {
     "distill": ("distill",),
     "report, bench --report, search --show": ("report",),
     "serve": ("serve",),
-    "embed, index --from": ("embed",),
+    "embed, index --from SHARDS": ("embed",),
     "embed --ray, distill --ray": ("ray",),
     "bench --device aihub, export --via aihub": ("aihub",),
     _APP: ("android",),
@@ -187,7 +187,7 @@ def examine_index(directory: Path) -> Finding:
             index.verify()
             return Finding(name, f"whole, {index.photos} photos", "search", "")
     except PhotoIndexError as error:
-        return Finding(name, None, error.message, error.hint)
+        return Finding(name, None, "search", f"{error.message} {error.hint}")
 
 
 def _how_to_get(extras: str, only_on: str | None) -> str:
@@ -236,6 +236,6 @@ def doctor(options: DoctorOptions) -> None:
             print(f"  {finding.tool:{width}}  {finding.version}")
     missing = [finding for finding in findings if not finding.version]
     if missing:
-        print("\nWhat is missing, what it is for, and how to get it")
+        print("\nWhat is missing or does not work")
     for finding in missing:
         print(f"  {finding.tool}: {finding.needed_for}\n    {finding.how_to_get}")

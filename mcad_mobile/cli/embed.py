@@ -57,16 +57,16 @@ class EmbedOptions(BundleOptions, RuntimeOptions):
         metavar="ADDRESS",
     )
     gpus: float = option(
-        "--gpus", "On Ray, GPUs per worker; with 0.25, four share one.", default=0.0, min=0
+        "--gpus", "On Ray, GPUs per worker; with 0.25, four workers share one.", default=0.0, min=0
     )
-    photos_a_shard: int = option("--shard", "Most photos in a shard.", default=10_000, min=1)
+    photos_a_shard: int = option("--shard", "Maximum photos per shard.", default=10_000, min=1)
     resume: bool = option(
-        "--resume/--no-resume", "Continue the shards at --out, or refuse to.", default=True
+        "--resume/--no-resume", "Continue the shards at --out, or fail if any exist.", default=True
     )
 
 
 def embed(options: EmbedOptions) -> None:
-    """Embed more photos than one machine holds into shards.
+    """Embed a collection too large for one machine, into shards.
 
     One process, several and a Ray cluster write the same shards (Parquet: key, embedding, stamps;
     docs/embed.md). The same command continues an interrupted run, and embeds photos that are new or
@@ -80,7 +80,7 @@ def embed(options: EmbedOptions) -> None:
       mcad-mobile index --from s3://shards/2025 --bundle build/sd --select keys.txt
     """
     if options.gpus and options.ray is None:
-        raise typer.BadParameter("--gpus is for --ray; on this machine, use --runtime")
+        raise typer.BadParameter("--gpus needs --ray; without it, embed runs on the CPU")
     require("pyarrow", "embed")
     require("fsspec", "embed")
     from mcad_mobile.embed.run import Options, embed

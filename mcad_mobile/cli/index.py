@@ -52,15 +52,21 @@ class IndexOptions(IndexedOptions, RuntimeOptions):
     select: Path | None = option(
         "--select", "Only the photos with these keys, one per line. For shards.", metavar="FILE"
     )
-    drop_gone: bool = flag("--prune", "Also drop photos outside this folder whose files are gone.")
+    drop_gone: bool = flag(
+        "--prune",
+        "Drop all photos whose files are gone, in every folder, even on an unmounted drive or if "
+        "PHOTOS is empty.",
+    )
     rebuild: bool = flag(
         "--rebuild",
-        "No photos: write the index again, tuned on the photos that it holds, without embedding.",
+        "Without PHOTOS: write the index again, tuned on the photos that it holds, without "
+        "embedding.",
     )
-    verify: bool = flag("--verify", "No photos: read the whole index and name damaged files.")
+    verify: bool = flag("--verify", "Without PHOTOS: read the whole index and name damaged files.")
     repair: bool = flag(
         "--repair",
-        "No photos: drop damaged parts; the next run over the folder embeds those photos again.",
+        "Without PHOTOS: drop damaged parts; the next run over the folder embeds those photos "
+        "again.",
     )
     threads: int | None = option(
         "--threads", "CPU threads. Default: one per available core.", min=1
@@ -104,7 +110,8 @@ def index(options: IndexOptions, context: typer.Context) -> None:
     chosen = [name for name in alone if getattr(options, name.removeprefix("--"))]
     if chosen:
         if options.photos is not None or len(chosen) > 1:
-            raise typer.BadParameter(f"{chosen[0]} takes no photos and no other such option")
+            others = " or ".join(name for name in alone if name != chosen[0])
+            raise typer.BadParameter(f"use {chosen[0]} alone, without PHOTOS, {others}")
         alone[chosen[0]](options)
     elif options.origin is not None:
         of_index = _is_index(options.origin)

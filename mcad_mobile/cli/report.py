@@ -34,7 +34,7 @@ class JudgedOptions(Options):
         "--max-slowdown", "Largest allowed ratio to the baseline.", default=1.2, min=1.0
     )
     fail_on_target: bool = flag(
-        "--fail-on-target", "Exit code 1 if a target was missed or not measured."
+        "--fail-on-target", "Exit code 1 if 8 ms or 100 MiB is exceeded or not measured."
     )
 
     def read_baseline(self) -> dict[str, Any] | None:
@@ -129,11 +129,11 @@ def _check_baseline(
     worse = [regression for regression in larger if not regression.excuse]
     if worse:
         raise BenchError(
-            f"Worse than the baseline by more than {max_slowdown:g} times:\n    "
+            f"More than {max_slowdown:g} times the baseline:\n    "
             + "\n    ".join(map(str, worse)),
             "Measure again on a quiet machine before you believe it. " + busy(documents[0]),
         )
-    print(f"Nothing is worse than the baseline by {max_slowdown:g} times.", file=sys.stderr)
+    print(f"Nothing is more than {max_slowdown:g} times the baseline.", file=sys.stderr)
 
 
 def _check_targets(documents: Sequence[dict[str, Any]]) -> None:
@@ -145,4 +145,6 @@ def _check_targets(documents: Sequence[dict[str, Any]]) -> None:
     ]
     if missed:
         remarks = dict.fromkeys(filter(None, map(busy, documents)))
-        raise BenchError("\n    ".join(["Not within the targets:", *missed]), " ".join(remarks))
+        raise BenchError(
+            "\n    ".join(["Over the limits or not measured:", *missed]), " ".join(remarks)
+        )

@@ -62,7 +62,8 @@ class SearchOptions(IndexedOptions, TowerOptions):
     before: str | None = option("--before", "Only photos taken before this day.", metavar="DAY")
     duplicates: float | None = option(
         "--duplicates",
-        "No query: print groups of photos whose cosine is at least this, for example 0.97.",
+        "Without a query: print groups of photos whose cosine is at least this, more than 0.5 and "
+        "up to 1; for example 0.97.",
         metavar="COSINE",
     )
     exact: bool = flag("--exact", "Score every photo, not only the best candidates.")
@@ -113,7 +114,7 @@ def search(options: SearchOptions, context: typer.Context) -> None:
     if options.json:
         print_json(asdict(found))
     else:
-        _print(found, photos, rows, bundle.tokenizer.length, options.bundle)
+        _print(found, photos, rows, bundle.tokenizer.length, options)
 
 
 def _find(
@@ -129,15 +130,18 @@ def _find(
 
 
 def _print(
-    found: Found, photos: PhotoIndex, rows: RowFilter, query_length: int, bundle: Path
+    found: Found, photos: PhotoIndex, rows: RowFilter, query_length: int, options: SearchOptions
 ) -> None:
     for result in found.results:
         gone = coloured("  (gone)", "red") if result.gone else ""
         print(f"{coloured(f'{result.score:.3f}', 'green')}  {printable(result.path)}{gone}")
     if count := sum(result.gone for result in found.results):
+        places: list[str | Path] = ["--bundle", options.bundle]
+        if options.index is not None:
+            places += ["--index", options.index]
         print(
             f"({count} of these files {'is' if count == 1 else 'are'} gone; to drop such photos: "
-            f"mcad-mobile index PHOTOS --prune --bundle {shlex.quote(str(bundle))})"
+            f"mcad-mobile index PHOTOS --prune {shlex.join(map(str, places))})"
         )
     if not photos.photos:
         print("The index holds no photos.")
@@ -146,7 +150,7 @@ def _print(
     elif not found.results:
         print("No photo is left: all score below what --matches or --min-score asks for.")
     if found.unknown:
-        print(f"(no words to the student: {printable(', '.join(found.unknown))})")
+        print(f"(not understood by the model: {printable(', '.join(found.unknown))})")
     if found.truncated:
         print(f"(only the first {query_length} tokens of the query were read)")
 
@@ -160,7 +164,7 @@ def _rows(options: SearchOptions) -> RowFilter:
     if rows.after is not None and rows.before is not None and rows.after >= rows.before:
         raise QueryError(
             f"No photo was taken after {options.after} and before {options.before}.",
-            "Swap the dates.",
+            "Give --before a later day; for one day, the day after it.",
         )
     return rows
 
@@ -177,8 +181,8 @@ def _check_options(context: typer.Context, parts: list[Part], matches: bool) -> 
         raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
     elif matches and not (len(parts) == 1 and parts[0].weight > 0 and _is_text(parts[0])):
         raise typer.BadParameter(
-            "--matches is for one text: for other queries nobody knows which score means a match "
-            "(--min-score takes one of yours)"
+            "--matches is for one text: other queries have no known threshold (give your own: "
+            "--min-score)"
         )
 
 

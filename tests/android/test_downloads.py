@@ -106,7 +106,7 @@ def test_what_is_not_as_pinned_leaves_nothing_behind(files, changed, why):
     tool, _ = files
     with pytest.raises(BuildError, match=why) as raised:
         downloads.fetch(replace(tool, **changed))
-    assert "It is needed for app: `mcad-mobile app` fetches it" in raised.value.hint
+    assert "is needed for app. You can also put it, from " in raised.value.hint
     assert in_cache() == set()
 
 

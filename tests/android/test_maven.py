@@ -92,6 +92,14 @@ def test_without_mvn_the_error_says_how_to_get_it(monkeypatch, tmp_path):
     assert finding.version is None and finding.how_to_get.startswith("apt install maven")
 
 
+def test_without_mvn_a_pinned_file_is_an_error_with_that_advice(cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BuildError, match="mvn is not installed") as caught:
+        maven.fetch(maven.R8)
+    assert "To get it: apt install maven" in caught.value.hint
+    assert f"put it, from {maven.R8.source}, at {maven.R8.path}" in caught.value.hint
+
+
 def test_doctor_knows_the_version_of_mvn(mvn, monkeypatch):
     assert maven.MVN.version == "3.9.9"
     bold = "#!/bin/sh\nprintf '\\033[1mApache Maven 3.8.7\\033[m\\n'\n"

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -105,13 +106,17 @@ def test_words_without_quotes_are_searched_for(places):
 
 
 def test_a_hint_names_the_paths_of_the_command(places, tmp_path):
-    PhotoIndex.create(tmp_path / "my index", dim=64, student="other", student_sha256="1" * 64)
+    index, new = tmp_path / "my index", tmp_path / "new"
+    PhotoIndex.create(index, dim=64, student="other", student_sha256="1" * 64)
     bundle = make_tiny_bundle(tmp_path / "my bundle").directory
-    more = ["--bundle", str(bundle), "--index", str(tmp_path / "my index")]
-    for words, photos in ((["search", "dog"], "PHOTOS"), (["index", str(places)], places)):
-        result = CliRunner().invoke(app, [*words, *more])
-        assert isinstance(result.exception, PhotoIndexError)
-        assert f"mcad-mobile index {photos} --bundle '{bundle}'" in result.exception.hint
+    hint = f"mcad-mobile index --from '{index}' --bundle '{bundle}' --index "
+    for words in (["search", "dog"], ["index", str(places)]):
+        done = CliRunner().invoke(app, [*words, "--bundle", str(bundle), "--index", str(index)])
+        assert isinstance(done.exception, PhotoIndexError)
+        assert done.exception.hint.endswith(hint + "NEW")
+    # The command that it gives works.
+    done = CliRunner().invoke(app, shlex.split(f"{hint}{new}")[1:])
+    assert done.exit_code == 0 and PhotoIndex.exists(new)
 
 
 def test_a_photo_that_is_gone_is_dropped_by_the_command_that_is_shown(places, tmp_path):
@@ -241,7 +246,7 @@ def test_doctor_prints_what_works_what_is_there_and_how_to_get_the_rest(monkeypa
         f"  {'numpy':{len(name)}}  2.0",
         f"  {name}  whole, 0 photos",
         "",
-        "What is missing, what it is for, and how to get it",
+        "What is missing or does not work",
         "  mvn: app",
         "    apt install maven",
     ]
@@ -264,6 +269,12 @@ def test_doctor_prints_what_works_what_is_there_and_how_to_get_the_rest(monkeypa
         }
         for tower in ("image", "text")
     ]
+
+
+def test_doctor_says_with_an_index_that_does_not_open_what_to_do(tmp_path):
+    finding = doctor.examine_index(tmp_path / "none.index")
+    assert (finding.version, finding.needed_for) == (None, "search")
+    assert re.search(r"none\.index.*\. .*mcad-mobile index", finding.how_to_get)
 
 
 def test_chips_are_listed_under_what_their_bundles_hold():

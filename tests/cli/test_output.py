@@ -97,7 +97,7 @@ def test_results_are_told_with_what_is_odd_about_them(
         f"0.500  {there}\n"
         "0.250  /nowhere/c  (gone)\n"
         f"(2 of these files are gone; to drop such photos: {again})\n"
-        "(no words to the student: \u72d7, \u732b)\n"
+        "(not understood by the model: \u72d7, \u732b)\n"
         "(only the first 16 tokens of the query were read)\n"
     )
     assert asked.pop() == ([("a dog", 1.0), (Path(there), 1.0)], 4, True)
@@ -105,6 +105,10 @@ def test_results_are_told_with_what_is_odd_about_them(
         mcad("search", "a dog", "--min-score", 0.5, *place).stdout
     )
     assert asked.pop() == ([("a dog", 1.0)], 10, False)
+    own = bundle.directory.with_name("bundle.index")
+    assert f"such photos: {again} --index {own})" in (
+        mcad("search", "a dog", "--index", own, *place).stdout
+    )
     assert mcad("search", "a dog", "--min-score", 0.99, *place).stdout.splitlines()[0] == (
         "No photo is left: all score below what --matches or --min-score asks for."
     )
@@ -283,8 +287,8 @@ def test_photos_of_shards_are_taken_as_they_are(
         (("--from", "INDEX", "--prune"), "leave --prune out"),
         (("photos", "--select", "k"), "--select is for --from SHARDS"),
         ((), "give a folder of photos, or --from INDEX|SHARDS"),
-        (("photos", "--verify"), "--verify takes no photos and no other such option"),
-        (("--repair", "--rebuild"), "--rebuild takes no photos and no other such option"),
+        (("photos", "--verify"), "use --verify alone, without PHOTOS, --rebuild or --repair"),
+        (("--repair", "--rebuild"), "use --rebuild alone, without PHOTOS, --verify or --repair"),
     ],
 )
 def test_what_indexing_would_ignore_is_wrong_usage(
@@ -463,7 +467,7 @@ def test_a_bench_prints_writes_and_then_names_what_failed(
     assert document("report", kept, kept) == documents * 2
     done = mcad("report", kept, "--out", tmp_path / "o.md", "--baseline", kept)
     assert (done.stdout, (tmp_path / "o.md").read_text()) == ("", reports.markdown(*documents))
-    assert done.stderr == "Nothing is worse than the baseline by 1.2 times.\n"
+    assert done.stderr == "Nothing is more than 1.2 times the baseline.\n"
     (tmp_path / "two.json").write_text(json.dumps(documents * 2))
     two = tmp_path / "two.json"
     for words, message in (
@@ -566,7 +570,7 @@ def test_the_demo_does_one_verb_after_the_other_and_reports(
         (("library", "-o", "a", "--coordinates", "a:b:1"), "--coordinates is for --maven"),
         (("library", "--maven", "m", "--sample", "s"), "leave out --maven and --own-photos"),
         (("library", "-o", "a", "--own-photos", "--sample", "s"), "leave out --maven and --own-"),
-        (("embed", "p", "-o", "o", "--gpus", 1), "--gpus is for --ray"),
+        (("embed", "p", "-o", "o", "--gpus", 1), "--gpus needs --ray"),
         (("eval", "--data", "d", "--student", "s"), "give --student or --bundle, not both"),
         (("eval", "--data", "d", "--dim", 64), "--dim cuts a student"),
         (("search",), "give words, --like PHOTO, or --duplicates"),

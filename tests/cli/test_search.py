@@ -180,7 +180,7 @@ def test_only_photos_of_a_folder_and_of_a_time_are_found(
     ("arguments", "message"),
     [
         (("--after", "May"), "2024-05-01"),
-        (("--after", "2024-05-02", "--before", "2024-05-02"), "Swap the dates"),
+        (("--after", "2024-05-02", "--before", "2024-05-02"), "for one day, the day after it"),
     ],
 )
 def test_days_that_are_none_or_the_wrong_way_round_are_an_error(

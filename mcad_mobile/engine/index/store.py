@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -303,8 +304,9 @@ class PhotoIndex:
                 f"The index {self._directory} was built by student {self.student} (sha256 "
                 f"{self.student_sha256}, {self.dim} dimensions); this bundle's image tower has "
                 f"sha256 {sha256} and {dim} dimensions, so their embeddings can't be compared.",
-                f"Use the bundle it was built with, or delete {self._directory} and run "
-                "`mcad-mobile index PHOTOS --bundle BUNDLE` with this one.",
+                "Use the bundle it was built with, or embed its photos again into another folder: "
+                f"mcad-mobile index --from {shlex.quote(str(self._directory))} --bundle BUNDLE "
+                "--index NEW",
             )
 
     @contextmanager
