@@ -127,7 +127,7 @@ def pin(threads: int) -> list[int]:
     if not 1 <= threads <= len(allowed):
         raise BenchError(
             f"{threads} threads were asked for; this process may use {len(allowed)} cores.",
-            f"Use --threads 1 to {len(allowed)}.",
+            f"Give --threads a number from 1 to {len(allowed)}.",
         )
     if not pins:
         return []

@@ -275,7 +275,9 @@ def _documents(path: Path) -> list[BenchDocument]:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise BenchError(f"{path} does not exist.", "Make it: bench --json > FILE.") from None
+        raise BenchError(
+            f"{path} does not exist.", "Make it: mcad-mobile bench --json > FILE."
+        ) from None
     except OSError as error:
         raise BenchError(f"{path} cannot be read: {error}.", _HINT) from error
     parts = {str(path): raw}

@@ -37,7 +37,7 @@ class Thing:
 
 def read_things(archive: Path, languages: Sequence[str]) -> list[Thing]:
     """Read the things with an English name in npm's cldr-annotations-full. Raises DataError."""
-    hint = "Give the archive that `npm pack cldr-annotations-full` wrote."
+    hint = "Give the archive that `npm pack cldr-annotations-full@48.2.0` wrote."
     found: dict[str, Thing] = {}
     try:
         with tarfile.open(archive) as package:

@@ -31,8 +31,9 @@ class Shards:
         manifest = read_manifest(self.store)
         if manifest is None:
             raise ShardError(
-                f"There are no shards at {address}: no manifest.json in it.",
-                "Make them: mcad-mobile embed SOURCE --bundle BUNDLE --out SHARDS.",
+                f"Neither an index nor shards at {address}: no manifest.json.",
+                "Check the path, or make shards: mcad-mobile embed SOURCE --bundle BUNDLE "
+                "--out SHARDS.",
             )
         self.manifest: Manifest = manifest
         self._shards: tuple[ShardRecord, ...] = read_inventory(self.store, manifest).shards

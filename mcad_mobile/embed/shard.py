@@ -16,7 +16,7 @@ from mcad_mobile.embed.pieces import Photo
 from mcad_mobile.errors import MissingExtra, PhotoError
 
 _READERS = 4  # threads that wait for files and stores
-_KILLED = "It ended the process that had it in hand, twice."
+_KILLED = "It crashed two worker processes."
 Cause = Literal["decode", "read", "killed"]
 Note = Callable[[Literal["begun", "done"], int], None]
 

@@ -135,7 +135,7 @@ class McadStudent(nn.Module):
         if not LEAST_DIM <= dim <= self.dim or dim % 8:
             raise StudentError(
                 f"{self.name} cannot be cut to {dim} dimensions.",
-                f"Give a multiple of 8, from {LEAST_DIM} to {self.dim}.",
+                "Give a width that it was trained for: 128 or 64.",
             )
         config = msgspec.structs.replace(self.config, dim=dim)
         with torch.device("meta"):

@@ -93,7 +93,7 @@ def with_text_rung(bundle: Bundle, rung: Rung) -> Bundle:
     ("rung", "status", "why"),
     [
         (text_rung_that_fails, "skip", "cannot run .*fails.onnx: .*Reshape"),
-        (text_rung_of_integers, "fail", "is not an embedding"),
+        (text_rung_of_integers, "fail", "is not one embedding"),
     ],
 )
 def test_rung_that_fails_when_it_runs_is_recorded_and_the_next_is_measured(

@@ -61,7 +61,7 @@ def test_a_photo_that_kills_two_processes_is_left_out_and_listed_and_costs_no_ot
     document = run_json("embed", folder, *arguments)
     assert document["photos"] == 8
     assert [photo["path"] for photo in document["skipped"]] == [str(deadly)]
-    assert "ended the process" in document["skipped"][0]["why"]
+    assert "crashed two worker processes" in document["skipped"][0]["why"]
     assert len(pids(tmp_path / "deadly.held")) == 2
     found, expected = vectors(out), vectors(shards)
     assert sorted(found[str(folder / Path(key).name)].tobytes() for key in expected) == (

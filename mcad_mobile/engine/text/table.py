@@ -67,7 +67,7 @@ class Table:
         self.data = data
         self.starts: dict[str, int] = {}  # where in `data` each array begins
         self._arrays: dict[str, Any] = {}
-        subject = f"{where} is no tokenizer of ours: it"
+        subject = f"{where} is not an mcad-mobile tokenizer: it"
         if data[: len(MAGIC)] != MAGIC or len(data) < _START:
             raise BundleError(f"{subject} does not start with {MAGIC.decode()}.", EXPORT_AGAIN)
         (size,) = struct.unpack_from("<I", data, len(MAGIC))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mcad_mobile.engine.bundle import LEAST_PARITY, Bundle, Rung, TowerName
 from mcad_mobile.engine.towers.protocol import Inputs, LoadedTower, normalize
-from mcad_mobile.errors import EXPORT_AGAIN, MissingExtra, RuntimeUnavailable
+from mcad_mobile.errors import EXPORT_AGAIN, MissingExtra, RuntimeUnavailable, update_hint
 
 # The least cosine of a tower's embeddings here to its recorded ones. ONNX Runtime's and XNNPACK's
 # 8-bit arithmetic was bit-identical on all x86 and Arm processors that were tried
@@ -88,7 +88,7 @@ def load_rung(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False
         )
     raise RuntimeUnavailable(
         f"{bundle.directory} names runtime {rung.runtime!r}, which this version does not know.",
-        "Update mcad-mobile.",
+        update_hint(),
     )
 
 
@@ -219,8 +219,8 @@ def disagreement(rung: Rung, worst: float) -> str | None:
     if worst >= least:
         return None
     if np.isnan(worst):
-        return "what it puts out for the golden inputs is not an embedding of each"
+        return "its output is not one embedding for each golden input"
     return (
-        f"its embeddings of the golden inputs are wrong here: cosine {worst:.4f} to what its file "
-        f"says, where {least:.4g} is the least"
+        f"its golden-input embeddings are wrong here: cosine {worst:.4f} to the stored ones; at "
+        f"least {least:.4g} is needed"
     )

@@ -154,12 +154,12 @@ class AiHub:
 
     def state(self, job: str) -> Any:
         """Return AI Hub's status, with `code`, `message`, `finished` and `success`."""
-        with self._calling(f"tell how job {job} is"):
+        with self._calling(f"report the status of job {job}"):
             return self._client.get_job(job).get_status()
 
     def url(self, job: str) -> str:
         """Return the address of the job's web page."""
-        with self._calling(f"tell where job {job} is"):
+        with self._calling(f"give the address of job {job}"):
             return str(self._client.get_job(job).url)
 
     def compiled_model(self, job: str) -> str:
@@ -198,7 +198,7 @@ class AiHub:
         return found
 
     def _has(self, name: str, ask: Callable[[], bool]) -> bool:
-        with self._calling(f"tell whether it has {name}"):
+        with self._calling(f"check {name}"):
             try:
                 return ask()
             except self._hub.client.UserError as error:

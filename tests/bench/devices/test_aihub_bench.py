@@ -133,7 +133,7 @@ def test_wrong_vectors_of_a_phone_count_for_nothing_and_others_are_kept(
     assert document["device"]["model"] == S24
     assert document["latency_ms"]["text"]["p50"] > 0
     assert len(failures) == 2
-    assert all(f.startswith(S25) and "embeddings of the golden" in f for f in failures)
+    assert all(f.startswith(S25) and "golden-input embeddings" in f for f in failures)
 
 
 def test_phone_that_jobs_are_refused_for_leaves_the_others(
@@ -173,7 +173,7 @@ def test_rung_whose_job_fails_or_whose_vectors_are_wrong_leads_to_the_next(
     assert broken["status"] == "skip"
     assert re.search(r"job j\d+ failed: .*protobuf", broken["why"], re.IGNORECASE)
     assert wrong["status"] == "fail"
-    assert "embeddings of the golden inputs are wrong" in wrong["why"]
+    assert "golden-input embeddings are wrong" in wrong["why"]
     assert (right["rung"], right["status"]) == (2, "pass")
     assert document["jobs"]["image"]["inference"] in cloud.outputs
     assert document["runtime"]["image"]["bytes"] == bundle.image.rungs[0].bytes

@@ -122,7 +122,7 @@ def test_result_of_one_phone_is_printed_and_the_other_ends_it_with_1(
     assert json.loads(done.stdout)["device"]["model"] == S24
     output = " ".join(done.stderr.split())
     assert f"{S25}, text tower" in output
-    assert "embeddings of the golden inputs are wrong" in output
+    assert "golden-input embeddings are wrong" in output
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from mcad_mobile.export.tower_job import TowerJob
 
 _UNCOMPILED = (
-    "Accepted operators of a .tflite are those that MediaTek's compiler takes, by its list; it is "
-    "not compiled here, which would place them on the NPU. {} The demo app runs the ONNX rung; an "
-    "app with LiteRT can compile the .tflite as it starts, or run it on the CPU."
+    "The .tflite was not compiled for the NPU. Accepted operators are those on the list of "
+    "MediaTek's compiler. {} The demo app runs the ONNX rung; an app with LiteRT can compile the "
+    ".tflite as it starts, or run it on the CPU."
 )
 _NOT_RUN = (
-    "What is compiled for a Dimensity runs on that chip alone, and was not run here: its cosines "
-    "are those of the .tflite that it was compiled from."
+    "Files compiled for a Dimensity cannot run here: the cosines are those of the .tflite before "
+    "compiling."
 )
 
 
