@@ -52,7 +52,9 @@ class PackageOptions(Options):
     onnxruntime_aar: Path | None = option(
         "--onnxruntime-aar", "Your own build of ONNX Runtime for Android instead of ours."
     )
-    keep_float: bool = flag("--keep-float", "Keep float rungs behind 8-bit ones, 55 MB more.")
+    keep_float: bool = flag(
+        "--keep-float", "Keep float rungs behind 8-bit ones, four times their size."
+    )
     sbom: Path | None = option(
         "--sbom",
         "Where to write the bill of materials, CycloneDX as JSON. Default: beside --out, "
@@ -106,7 +108,7 @@ def app(options: AppOptions) -> None:
       adb install demo.apk
       mcad-mobile app --bundle build/siglip2 --npu --out demo.apk
       mcad-mobile app --bundle build/siglip2 --abi x86_64 --out emulator.apk
-      mcad-mobile app --bundle build/mcad-s --out demo.apk --accept-licence non-commercial-research
+      mcad-mobile app --bundle build/sd --out demo.apk --accept-licence non-commercial-research
     """
     from mcad_mobile.android.app import build_app
     from mcad_mobile.android.signing import own_key

@@ -71,7 +71,7 @@ class BenchOptions(JudgedOptions, BundleOptions, TowerOptions):
         min=1,
     )
     cool_down: float | None = option(
-        "--cool-down", "Least seconds between runs. Default: 15 for adb, 0 for host.", min=0
+        "--cool-down", "Minimum seconds between runs. Default: 15 for adb, 0 for host.", min=0
     )
     force: bool = flag("--force", "adb, aihub: try files that were made for another chip.")
     runner: Path | None = option(

@@ -29,7 +29,7 @@ TIMEOUT_S = 3600  # of one verb on a slow, busy machine
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
     photos: Path | None = option(
-        "--photos", "A folder of yours. Default: photos that Python packages ship."
+        "--photos", "A folder of photos. Default: sample photos from Python packages."
     )
     out: Path = option(
         "--out -o", "Where to write bundle, index and report.", default=Path("build/demo")

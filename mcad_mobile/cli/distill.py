@@ -72,7 +72,8 @@ class DistillOptions(Options):
     )
     things: Path | None = option(
         "--things",
-        "With --text-only: names of things, the archive from `npm pack cldr-annotations-full`.",
+        "With --text-only: names of things, the archive from `npm pack "
+        "cldr-annotations-full@48.2.0`.",
         metavar="FILE",
     )
     begin_with: str | None = option(
@@ -115,7 +116,7 @@ class DistillOptions(Options):
     recipe: Path | None = option("--recipe", "A recipe.json to start from; options override it.")
     epochs: int | None = option(
         "--epochs",
-        "Passes over the captioned photos, at most as many for teachers and their fusion.",
+        "Passes over the captioned photos; also the maximum for teachers and their fusion.",
         min=1,
     )
     seed: int | None = option("--seed", "The same seed, data and machine give the same student.")
@@ -165,7 +166,7 @@ def distill(options: DistillOptions, context: typer.Context) -> None:
       mcad-mobile distill --data mine --student open_clip:ViT-B-32-SigLIP2-256:webli -o models/s2
       mcad-mobile distill --smoke --out build/smoke
       mcad-mobile distill --text-only --student models/mcad-s --out models/many \\
-          --things cldr-annotations-full.tgz --extra-captions captions.txt
+          --things cldr-annotations-full-48.2.0.tgz --extra-captions captions.txt
     """
     _check_given(options, command_line_options(context))
     if options.text_only:

@@ -118,8 +118,9 @@ def export(options: ExportArguments) -> None:
     \b
       mcad-mobile export --target snapdragon --out build/sd
       mcad-mobile export --target SM8650 --out build/gen3 --calibration ~/Pictures
-      mcad-mobile export -t SM8650 -t dimensity -o build   # build/snapdragon-8-gen-3 and another
-      mcad-mobile export --student open_clip:ViT-B-32-SigLIP2-256:webli -t snapdragon -o build/s2
+      mcad-mobile export -t SM8650 -t dimensity -o build   # one folder per chip in build/
+      mcad-mobile export --student open_clip:ViT-B-32-SigLIP2-256:webli -t snapdragon \\
+          --out build/siglip2
       mcad-mobile export --text multilingual --target snapdragon --out build/sd
       mcad-mobile export -t cpu -o build/small --precision auto --max-recall-drop 0.5 --data DIR
     """
@@ -258,7 +259,7 @@ def _splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhot
 def _chips(options: ExportArguments) -> list[Target]:
     """Return each chip once, in the order in which they were named."""
     if options.every == bool(options.target):
-        raise typer.BadParameter("give --target CHIP, once or more often, or --all")
+        raise typer.BadParameter("give --target CHIP, one or more times, or --all")
     chips = all_targets() if options.every else map(find_target, options.target)
     return list({chip.id: chip for chip in chips}.values())
 

@@ -36,7 +36,8 @@ class ServeOptions(Options, TowerOptions):
     )
     photos: list[Path] = option(
         "--photos",
-        "A folder to index while the page is open. May be given more than once.",
+        "A folder to index with the first bundle while the page is open. May be given more than "
+        "once.",
         default=[],
     )
     port: int = option("--port", "0 for any free port.", default=8420, min=0, max=65535)
@@ -47,9 +48,9 @@ def serve(options: ServeOptions) -> None:
     """Try bundles on your own photos in a browser, before they go to a phone.
 
     \b
-      mcad-mobile serve --bundle build/cpu                        # search the index of the bundle
-      mcad-mobile serve --bundle build/cpu --photos ~/Pictures    # index a folder meanwhile
-      mcad-mobile serve --bundle build/cpu --bundle build/sd      # side by side
+      mcad-mobile serve --bundle build/sd                         # search the index of the bundle
+      mcad-mobile serve --bundle build/sd --photos ~/Pictures     # index a folder meanwhile
+      mcad-mobile serve --bundle build/sd --bundle build/siglip2  # side by side
 
     The page and its JSON API (described at /openapi.json) listen on 127.0.0.1, for this computer
     only. With --json, standard output holds the address as soon as it answers. Ctrl-C stops the

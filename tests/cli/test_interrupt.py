@@ -75,8 +75,12 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
             ("library", "-b", "x", "-o", "x.aar"),
             "--out",
         ),
-        ("mcad_mobile.cli.report:load_documents", ("report", "x.json"), "not printed"),
-        ("mcad_mobile.cli.report:load_documents", ("report", "x.json", "--json"), "not printed"),
+        ("mcad_mobile.cli.report:load_documents", ("report", "x.json"), "Unfinished output"),
+        (
+            "mcad_mobile.cli.report:load_documents",
+            ("report", "x.json", "--json"),
+            "Unfinished output",
+        ),
         ("mcad_mobile.cli.evaluate:load_captions", ("eval", "--data", "x"), "starts again"),
         (
             "mcad_mobile.cli.distill:require",
