@@ -106,7 +106,7 @@ class ServedBundle:
         if (found.student.image_sha256, found.dim) != self.student:
             self.note = (
                 f"It was replaced by one of another student, {found.student.name}. The old one is "
-                "served still: index again with the new one, and start the server anew."
+                "still served: index again with the new one, then restart the server."
             )
             return None
         self._loaded_state, self.note = state, None

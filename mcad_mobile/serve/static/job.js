@@ -20,7 +20,7 @@ export class Job {
     byId("bar").hidden = !this.running;
     if (this.running && job.total) byId("bar").value = job.done / job.total;
     if (this.running && !job.total) byId("bar").removeAttribute("value");
-    byId("progress").textContent = message || "Photos that came since are indexed when you ask for it.";
+    byId("progress").textContent = message || "To index new photos, press Index again.";
     byId("stop").hidden = !this.running && !folders;
     byId("stop").textContent = this.running ? "Stop" : "Index again";
     place.classList.toggle("running", this.running);

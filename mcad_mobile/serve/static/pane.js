@@ -176,7 +176,7 @@ export class Pane {
     this.remember(this.status);
     const notes = this.hint ? [this.hint] : [];
     const unknown = answer.unknown.slice(0, 9).map((word) => word.slice(0, 40));
-    if (unknown.length) notes.push(`Words that the student cannot know: ${unknown.join(", ")}.`);
+    if (unknown.length) notes.push(`Not understood by the model: ${unknown.join(", ")}.`);
     if (answer.truncated) notes.push("Only the beginning of the text was read: the text tower takes no more.");
     this.notes.textContent = notes.join(" ");
     hide(this.notes, !notes.length);

@@ -146,7 +146,7 @@ export class Parts {
     return element(
       "li",
       { class: sign ? "chip" : "chip against" },
-      button(sign ? "+" : "\u2212", `${name}: ${sign ? "wanted" : "not wanted"}. Turn round`, turn, "sign"),
+      button(sign ? "+" : "\u2212", `${name}: ${sign ? "wanted" : "not wanted"}. Reverse`, turn, "sign"),
       image ? element("img", { src: image, alt: "" }) : "",
       element("span", { text: name, title: name }),
       button(size === 0.5 ? "\u00bd\u00d7" : `${size}\u00d7`, `${name}: weight ${size}. Change`, weigh, "weight"),
