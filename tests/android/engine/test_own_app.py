@@ -73,7 +73,7 @@ def test_a_folder_that_is_not_there_drops_no_photo(own, tmp_path):
     paint(tmp_path / "own" / "red.png", "red")
     own.index()
     (tmp_path / "own").rename(tmp_path / "elsewhere")
-    with pytest.raises(EngineError, match="is no folder"):
+    with pytest.raises(EngineError, match="is not a folder"):
         own.index()
     (tmp_path / "elsewhere").rename(tmp_path / "own")
     assert own.index()["added"] == 0

@@ -27,7 +27,7 @@ public final class ImageIoDecoder implements PhotoDecoder {
             throw new McadException("The photo cannot be decoded: " + error + ".", "", error);
         }
         if (image == null) {
-            throw new McadException("The photo is of a kind that this JVM does not decode.", "");
+            throw new McadException("This JVM cannot decode the photo's format.", "");
         }
         return new Decoded(image, orientation);
     }

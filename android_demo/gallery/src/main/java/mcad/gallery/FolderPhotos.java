@@ -91,7 +91,7 @@ public final class FolderPhotos implements PhotoLibrary {
     public void checkAccess() throws IOException {
         if (!Files.isDirectory(folder)) { // otherwise the index would drop all photos
             throw new McadException(
-                McadException.Kind.PHOTOS, folder + " is no folder.", "Make it before you index.", null);
+                McadException.Kind.PHOTOS, folder + " is not a folder.", "Make it before you index.", null);
         }
     }
 }

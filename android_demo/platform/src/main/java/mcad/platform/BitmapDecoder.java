@@ -105,7 +105,7 @@ public final class BitmapDecoder implements PhotoDecoder {
         options.inJustDecodeBounds = true;
         read(source, options);
         if (options.outWidth <= 0 || options.outHeight <= 0) {
-            throw new McadException("The photo is of a kind that this phone does not decode.", "");
+            throw new McadException("This phone cannot decode the photo's format.", "");
         }
         options.inJustDecodeBounds = false;
         return options;

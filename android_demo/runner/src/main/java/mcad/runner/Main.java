@@ -56,7 +56,7 @@ public final class Main {
         JsonFields spec = JsonFields.parse(text, arguments[0], "Run it through: mcad-mobile bench --device adb.");
         if (!spec.string("schema").equals(SCHEMA)) {
             throw new McadException("The spec has schema '" + spec.string("schema") + "'; this runner reads '" + SCHEMA
-                + "'.", "Use a runner and a mcad-mobile of one version.");
+                + "'.", "Use a runner and an mcad-mobile of the same version.");
         }
         Map<String, Object> document;
         switch (spec.string("mode")) {

@@ -54,7 +54,8 @@ final class Table {
         } catch (NoSuchFileException error) {
             throw new McadException(file + " is missing.", EXPORT_AGAIN, error);
         } catch (IOException | RuntimeException error) {
-            throw new McadException(file + " is no tokenizer of ours: " + error.getMessage() + ".", EXPORT_AGAIN, error);
+            throw new McadException(
+                file + " is not an mcad-mobile tokenizer: " + error.getMessage() + ".", EXPORT_AGAIN, error);
         }
     }
 

@@ -136,8 +136,8 @@ public final class Ladder {
                 return loaded;
             }
             skipped.add(new Skipped(step.toString(), Reason.SELF_TEST, String.format(
-                Locale.ROOT, "self-test gave a cosine of %.4f to what its file says, under %.4f", cosine,
-                least)));
+                Locale.ROOT, "its golden-input embeddings are wrong here: cosine %.4f to the stored ones; at least "
+                    + "%.4f is needed", cosine, least)));
         } catch (McadException error) {
             skipped.add(new Skipped(step.toString(), Reason.FAILED, error.message));
         } finally {
@@ -179,7 +179,7 @@ public final class Ladder {
             File library = library(QNN_LIBRARY);
             if (library == null) {
                 throw new McadException(QNN_LIBRARY + " is not there",
-                    "Give the AAR that has it: --aar PATH, of mcad-mobile app and bench.");
+                    "Build the app with --npu, or give the AAR: --aar PATH (app, bench).");
             }
             qnn = OnnxTower.qnnSettings(library, bulk);
         }
