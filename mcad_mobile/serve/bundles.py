@@ -125,7 +125,7 @@ class ServedBundle:
 
 
 def _served_still(error: McadError) -> str:
-    return f"The one that was loaded is served still. {error.message}"
+    return f"The one that was loaded is still served. {error.message}"
 
 
 def _name(engine: SearchEngine) -> str:

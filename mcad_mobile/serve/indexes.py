@@ -176,7 +176,7 @@ class ServedIndex:
         """Switch to the commit on disk if it is new and can be read."""
         state = file_state(self.directory / NAME)
         if state is None:
-            self.note = f"{self.directory} is gone; what it held is served still."
+            self.note = f"{self.directory} is gone; what it held is still served."
         elif state == self._loaded_state:
             self.note = None
         else:

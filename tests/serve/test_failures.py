@@ -191,7 +191,7 @@ def test_a_bundle_that_is_broken_is_served_as_it_was_loaded(house: House) -> Non
     directory = house.bundles["broken"].directory
     (directory / "text.onnx").write_bytes(b"broken")
     os.utime(directory / "bundle.json")
-    assert "is served still" in house.note("bundles", "broken")
+    assert "is still served" in house.note("bundles", "broken")
     assert house.found(bundle="broken") == before
 
 

@@ -434,7 +434,7 @@ def test_why_a_new_bundle_is_not_served_is_told_until_it_is_replaced(state: Stat
 
     for _ in range(3):
         follow()
-        assert "is served still" in (served.note or "")
+        assert "is still served" in (served.note or "")
     assert served.engine().bundle is old and served.best == "onnx fp32"
     simulated = replace(rung, runtime="qnn", precision="w8a16")
     replace(old, text=replace(old.text, rungs=(simulated, npu, rung))).save()

@@ -1,4 +1,4 @@
-"""The search kernels on Arm give what numpy gives, bit by bit: plain C, NEON and dot product, each
+"""The search kernels on Arm give what numpy gives, bit for bit: plain C, NEON and dot product, each
 on emulated processors that have it."""
 
 from __future__ import annotations
