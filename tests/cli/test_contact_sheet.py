@@ -102,7 +102,7 @@ def test_a_photo_that_is_gone_has_its_name_and_nothing_found_is_a_page_too() -> 
 
 def test_words_that_were_not_read_are_told() -> None:
     page = Page(contact_sheet(found(unknown=("собака", "🐶"))))
-    assert "No words to the student: собака, 🐶." in page.text
+    assert "Not understood by the model: собака, 🐶." in page.text
     assert "longer than the student reads" not in page.text
     assert "longer than the student reads" in contact_sheet(found(truncated=True))
 
