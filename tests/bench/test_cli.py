@@ -107,6 +107,13 @@ def test_a_busy_machine_gives_a_warning(bench: Any) -> None:
     assert "busy" not in bench(measured()).stderr
 
 
+def test_a_cool_down_of_zero_is_not_the_devices_default(bench: Any) -> None:
+    bench(measured(), "--cool-down", 0)
+    assert bench.workload.cool_down_s == 0
+    bench(measured())
+    assert bench.workload.cool_down_s is None
+
+
 def test_a_baseline_raises_the_number_of_runs(bench: Any, bundle: Bundle, tmp_path: Path) -> None:
     before = tmp_path / "before.json"
     before.write_text(json.dumps(complete_document(bundle, measured(total=2.5))))

@@ -64,6 +64,16 @@ def test_the_emulators_embeddings_are_compared(
     assert arguments[-3:] == [str(root / "usr/bin/python3.13"), "-m", "mcad_mobile.bench.runner"]
 
 
+def test_the_emulator_tries_only_the_runtime_that_is_asked_for(
+    bundle: Bundle, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(root, monkeypatch)
+    device = EmulatorDevice(root, "cortex-a53")
+    assert device.measure_towers(bundle, "onnx")[1] == []
+    with pytest.raises(BenchError, match="has none of this runtime"):
+        device.measure_towers(bundle, "litert")
+
+
 def test_the_arm64_system_lies_in_the_users_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
