@@ -22,6 +22,7 @@ from mcad_mobile.distill.e5 import E5, LAYERS
 from mcad_mobile.distill.languages import (
     HELD_OUT,
     LANGUAGES,
+    Thing,
     read_things,
     without_held_out,
 )
@@ -125,6 +126,15 @@ def test_things_that_tests_ask_for_are_taught_in_no_language(archive):
     assert {"hammer", "bison"} < {*HELD_OUT}
     assert "hammer" not in [thing.english for thing in without_held_out(things)]
     assert len(without_held_out(things)) == len(things) - 1
+
+
+def test_a_thing_with_an_untaught_keyword_is_not_taught_either():
+    things = [
+        Thing({"en": "carpenter"}, {"en": ["saw", "claw hammer"]}),
+        Thing({"en": "claw hammer"}, {"en": []}),
+        Thing({"en": "hammerhead"}, {"en": ["shark"]}),
+    ]
+    assert without_held_out(things) == things[2:]
 
 
 @pytest.mark.parametrize(

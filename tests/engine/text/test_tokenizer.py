@@ -161,6 +161,13 @@ def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path, damage):
         Tokenizer(spec, path)
 
 
+def test_a_file_that_ends_within_an_array_is_refused_when_it_is_opened(tmp_path):
+    spec, file = default_config().tokenizer.compiled(MODEL)
+    (tmp_path / "tokenizer.bin").write_bytes(file[:-8])
+    with pytest.raises(BundleError, match="is cut off in its array"):
+        Tokenizer(spec, tmp_path / "tokenizer.bin")
+
+
 @contextmanager
 def within(seconds: int) -> Iterator[None]:
     """A loop without end is a failure, and no hang."""
