@@ -201,6 +201,9 @@ def test_libraries_that_phones_with_pages_of_16_kb_refuse_are_named(tmp_path):
     }
     (note,) = libraries(tmp_path, [ABI], [archive(tmp_path / "a.aar", files)]).notes
     assert note.startswith("a.aar: libSmall.so cannot be loaded by phones with pages of 16 KB")
+    mixed = {f"jni/{ABI}/libMixed.so": elf_library(empty=(4096,))}
+    (note,) = libraries(tmp_path, [ABI], [archive(tmp_path / "c.aar", mixed)]).notes
+    assert note.startswith("c.aar: libMixed.so cannot be loaded by phones with pages of 16 KB")
     fine = {f"jni/{ABI}/libLarge.so": elf_library()}
     assert libraries(tmp_path, [ABI], [archive(tmp_path / "b.aar", fine)]).notes == []
 

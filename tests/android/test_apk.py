@@ -280,6 +280,12 @@ def test_the_check_of_the_framework_can_fail():
     assert not java.has(Reference("java/nio/ByteBuffer", "flip", "()Ljava/nio/ByteBuffer;"))
 
 
+def test_no_letter_s_case_depends_on_the_user_s_language():
+    """In Turkish, "HEIC" in lower case is not "heic"."""
+    for file in android_demo().rglob("*.java"):
+        assert not re.search(r"\.to(Lower|Upper)Case\(\)", file.read_text("utf-8")), file
+
+
 def test_texts_are_resources_and_views_have_descriptions():
     main = android_demo() / "app" / "src" / "main"
     strings = set(

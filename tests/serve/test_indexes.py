@@ -24,13 +24,25 @@ from mcad_mobile.engine.photos.dates import moment
 from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import QueryError
 from mcad_mobile.serve import indexing
-from mcad_mobile.serve.indexes import Catalog, day, path_id
+from mcad_mobile.serve.indexes import Catalog, ServedIndex, day, path_id
 from mcad_mobile.serve.records import Filter
+from tests.support.index_embeddings import create
 
 NAMES = st.text("ab", min_size=1, max_size=2)
 PATHS = st.lists(st.lists(NAMES, min_size=1, max_size=4), max_size=12).map(
     lambda found: sorted({"/" + "/".join(parts) + ".jpg" for parts in found})
 )
+
+
+def test_a_folder_that_came_back_is_no_longer_said_to_be_gone(tmp_path: Path) -> None:
+    create(tmp_path / "index").close()
+    served = ServedIndex("one", tmp_path / "index")
+    (tmp_path / "index").rename(tmp_path / "unmounted")
+    served.follow()
+    assert served.note == f"{tmp_path / 'index'} is gone; what it held is still served."
+    (tmp_path / "unmounted").rename(tmp_path / "index")
+    served.follow()
+    assert served.note is None
 
 
 def catalog(paths: list[str], taken: list[int] | None = None) -> Catalog:

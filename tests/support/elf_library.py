@@ -7,10 +7,17 @@ import struct
 ARM64, X86_64, HEXAGON = 183, 62, 164  # machines of the ELF specification
 
 
-def elf_library(contents: bytes = b"", machine: int = ARM64, page: int = 16384) -> bytes:
-    """A 64-bit, little-endian file; its one segment, `contents`, is aligned to `page`."""
+def elf_library(
+    contents: bytes = b"", machine: int = ARM64, page: int = 16384, empty: tuple[int, ...] = ()
+) -> bytes:
+    """A 64-bit, little-endian file; its one segment, `contents`, is aligned to `page`. Empty
+    segments with the alignments `empty` come before."""
     header = struct.pack("<4sBBB9x", b"\x7fELF", 2, 1, 1)
-    header += struct.pack("<HHIQQQIHHHHHH", 3, machine, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    header += struct.pack(
+        "<HHIQQQIHHHHHH", 3, machine, 1, 0, 64, 0, 0, 64, 56, len(empty) + 1, 0, 0, 0
+    )
+    for alignment in empty:
+        header += struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, 0, 0, alignment)
     size = len(contents)
     return header + struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, size, size, page) + contents
 
