@@ -210,16 +210,17 @@ def test_photos_that_cancel_out_have_no_axis_and_are_found(java):
         assert found["scores"] == pytest.approx([1], abs=0.01)
 
 
-def test_a_prescan_passes_on_no_fewer_than_are_scored(java):
+@pytest.mark.parametrize(("scored", "passed_on"), [(300.0, 2.0), (60.0, 600.0)])
+def test_a_prescan_passes_on_no_fewer_than_are_scored(java, scored, passed_on):
     photos, queries = unit(1000, 256), unit(5, 256, seed=1)
     index = PhotoIndex.create(java.directory, dim=256, student="tiny", student_sha256=SHA)
     with index.writer() as writer:
         writer.add(names(1000), photos)
     document = json.loads((java.directory / "manifest.json").read_text())
-    few = {"factor": 2.0, "exponent": 0.0, "growth": 0.0}
+    constant = {"exponent": 0.0, "growth": 0.0}
     document["segments"][0] |= {
-        "candidates": few | {"factor": 300.0},
-        "prescan": {"bits": 64, "candidates": few},
+        "candidates": constant | {"factor": scored},
+        "prescan": {"bits": 64, "candidates": constant | {"factor": passed_on}},
     }
     write_manifest(java.directory / "manifest.json", document)
     index = PhotoIndex.open(java.directory)
