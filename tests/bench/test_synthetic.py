@@ -1,13 +1,23 @@
-"""Blends: many embeddings made from few real ones."""
+"""Blends: many embeddings made from few real ones; and photos like a phone's."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.blends import blend, blend_batches
-from mcad_mobile.bench.samples import cloud_batches
+from mcad_mobile.bench.samples import cloud_batches, sample_photos
 from tests.support.index_embeddings import photos_and_queries
+from tests.support.tiny_bundle import make_tiny_bundle
+
+
+def test_sample_photos_hold_as_much_as_a_phones(tmp_path: Path) -> None:
+    """A 12-megapixel photo of a phone is a JPEG of three to five megabytes."""
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    for photo in sample_photos(bundle, tmp_path, 2, (800, 600)):
+        assert 0.25 < photo.stat().st_size / (800 * 600) < 0.45
 
 
 def test_blends_are_unit_vectors_with_the_mean_and_the_spread_of_the_real_ones() -> None:
