@@ -102,6 +102,18 @@ def test_compiled_model_that_was_removed_is_compiled_again(
     assert second[0]["jobs"]["image"] == first[0]["jobs"]["image"]
 
 
+def test_a_refusal_without_a_status_is_not_taken_for_a_removed_model(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(client: object, model: str) -> None:
+        raise client_module.UserError("no reason given")
+
+    client_module = pytest.importorskip("qai_hub.client")
+    monkeypatch.setattr(client_module.Client, "get_model", refuse)
+    with pytest.raises(AiHubError, match="no reason given"):
+        AiHub().has_model("m1")
+
+
 def test_jobs_are_remembered_for_each_cloud_apart(
     cloud: Cloud, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
