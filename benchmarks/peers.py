@@ -44,12 +44,11 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(json.loads(options.measure.read_text()))))
         return
-    from benchmarks.peer_towers import prepare
-
     with tempfile.TemporaryDirectory() as folder:
-        # PSS counts half of what this process has loaded, too: it loads nothing.
+        # PSS divides a library's memory among the processes that have loaded it, so this one must
+        # not load what rows measure.
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            rows = pool.submit(prepare, Path(folder) / "models").result()
+            rows = pool.submit(_prepared, Path(folder) / "models").result()
         taken: list[list[dict[str, Any]]] = [[] for _ in rows]
         for run in range(options.runs):
             for number, row in enumerate(rows):
@@ -64,6 +63,12 @@ def main() -> None:
     }
     store(result, RESULT)
     print(table(result))
+
+
+def _prepared(folder: Path) -> list[Row]:
+    from benchmarks.peer_towers import prepare
+
+    return prepare(folder)
 
 
 def in_a_process(row: Row, folder: Path) -> dict[str, Any]:

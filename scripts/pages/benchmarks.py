@@ -19,7 +19,7 @@ from benchmarks import serve as serve_benchmark
 from benchmarks.arm import arm_table
 from benchmarks.distill_rows import ROWS
 from scripts.pages.indexing import indexing
-from scripts.pages.results import footer, is_stored, made_with, stored, when
+from scripts.pages.results import extent, footer, is_stored, made_with, stored, when
 
 HEAD = [
     "# Benchmarks",
@@ -109,10 +109,10 @@ def index() -> list[str]:
     for (dim, size), found in sizes.items():
         if found:
             loads = [load for document in found for load in document["row"]["load_average"]]
-            least, most = min(loads), max(loads)
+            busy = extent(f"{min(loads):.1f}", f"{max(loads):.1f}")
             parts += [
                 f"### {size:,} photos, {dim} dimensions",
-                f"Measured {when(found)}, at a load average of {least:.1f} to {most:.1f}.",
+                f"Measured {when(found)}, at a load average of {busy}.",
                 index_benchmark.as_markdown(found),
             ]
     return [

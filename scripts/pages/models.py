@@ -10,7 +10,7 @@ from mcad_mobile.bench.report.rows import BUSY_SHARE
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.students.licences import weights_licence
 from scripts.check_result import stored_results
-from scripts.pages.results import when
+from scripts.pages.results import extent, when
 
 # Published weights of the architectures exported with random ones: their names in open_clip or on a
 # hub, with the prefix for `--student`.
@@ -45,21 +45,21 @@ _COLUMNS = (
 
 def models_table() -> list[str]:
     """Return a row per published weights: our export, and others' measurements."""
+    exported = export_matrix.stored()
     measured = {result.weights: result for result in stored_results()}
     lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
-    for found in export_matrix.stored():
+    for found in exported:
         for spec in PUBLISHED[found["student"]]:
             lines.append(_row(spec, found, measured.pop(spec, None)))
     lines += [_row(spec, None, result) for spec, result in measured.items()]
-    searches = [found["search"] for found in export_matrix.stored()]
+    searches = [found["search"] for found in exported]
     servers = sorted({search["device"]["cpu"] for search in searches})
     dates = sorted({search["date"] for search in searches})
     return [
         "",
         *lines,
         "",
-        f"Server: {', '.join(servers)}, {dates[0]} to {dates[-1]}. Exports: "
-        f"{when(export_matrix.stored())}.",
+        f"Server: {', '.join(servers)}, {extent(dates[0], dates[-1])}. Exports: {when(exported)}.",
         "",
     ]
 

@@ -32,8 +32,12 @@ def when(results: list[dict[str, Any]]) -> str:
     """Return the first and last date of results, and their commits."""
     dates = sorted({result["date"] for result in results})
     commits = sorted({result["commit"] for result in results})
-    days = " to ".join(dict.fromkeys([dates[0], dates[-1]]))
-    return f"{days}, commit{'s' if commits[1:] else ''} {', '.join(commits)}"
+    return f"{extent(dates[0], dates[-1])}, commit{'s' if commits[1:] else ''} {', '.join(commits)}"
+
+
+def extent(least: str, most: str) -> str:
+    """Return "LEAST to MOST", or one of them if they are equal."""
+    return " to ".join(dict.fromkeys([least, most]))
 
 
 def footer(result: dict[str, Any]) -> str:
