@@ -101,7 +101,8 @@ def test_a_segment_cut_short_while_open_is_an_error_and_not_a_wrong_score(
     with file.open("r+b") as opened:
         opened.truncate(records.offset + 1000)
     monkeypatch.setattr(Segment, "check_size", lambda segment: None)
-    with pytest.raises(PhotoIndexError, match=r"is damaged: it ends before all of its records"):
+    ends = r"segment-00000002\.mcs is damaged: it ends before all of its records"
+    with pytest.raises(PhotoIndexError, match=ends):
         index.search(unit(np.ones(64)))
 
 
