@@ -164,9 +164,9 @@ def install_line(extras: str = "", *, again: bool = False) -> str:
 
 def update_hint() -> str:
     """Return the hint to get a newer version; in a checkout, pip alone would not."""
-    if _checkout() is None:
+    if (checkout := _checkout()) is None:
         return "Update mcad-mobile: pip install --upgrade mcad-mobile"
-    return f"Update mcad-mobile: git pull in {_checkout()}, then {install_line()}"
+    return f"Update mcad-mobile: git pull in {checkout}, then {install_line()}"
 
 
 def _checkout() -> Path | None:

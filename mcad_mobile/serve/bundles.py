@@ -101,7 +101,7 @@ class ServedBundle:
         try:
             found = Bundle.load(self.bundle.directory)
         except McadError as error:
-            self.note = _served_still(error)
+            self.note = _still_served(error)
             return None
         if (found.student.image_sha256, found.dim) != self.student:
             self.note = (
@@ -121,10 +121,10 @@ class ServedBundle:
             self.engine()
         except McadError as error:
             self.bundle, self._engines, self.best = old
-            self.note = self._refused = _served_still(error)
+            self.note = self._refused = _still_served(error)
 
 
-def _served_still(error: McadError) -> str:
+def _still_served(error: McadError) -> str:
     return f"The one that was loaded is still served. {error.message}"
 
 

@@ -49,8 +49,9 @@ public final class IndexWriter implements Closeable {
             throw notWritten(error);
         } finally {
             if (!begun) {
-                PhotoIndex.closeAll(opened);
-                lock.close();
+                try (lock) {
+                    PhotoIndex.closeAll(opened);
+                }
             }
         }
         segments = opened;
