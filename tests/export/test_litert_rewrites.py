@@ -18,8 +18,10 @@ from mcad_mobile.export.backends.litert.convert import (
     channels_last,
     convert_litert,
     integer_friendly,
+    stored_specs,
 )
 from mcad_mobile.export.backends.litert.flatbuffer import operators
+from mcad_mobile.export.backends.litert.quantize import quantize_litert
 from mcad_mobile.students.load import load_student
 from tests.support.pythons import needs_litert
 from tests.support.tiny_students import TEXTS, spread, write_hf, write_open_clip
@@ -97,6 +99,33 @@ def test_every_norm_that_is_known_is_spelled_out(norms, photos, tmp_path):
     friendly = integer_friendly(norms, [(torch.from_numpy(photos[:1]),)])
     assert not any(isinstance(module, nn.LayerNorm) for module in friendly.modules())
     assert isinstance(norms.channels, LayerNorm2d)  # of the copy alone
+
+
+class Wide(nn.Module):
+    """A convolution with more weights than ai-edge-quantizer takes at once."""
+
+    def __init__(self, **bias):
+        super().__init__()
+        self.wide = nn.Conv2d(3, 2900, 1)
+        self.square = nn.Conv2d(2900, 2901, 1, **bias)
+        self.head = nn.Linear(2901, 8)
+
+    def forward(self, x):
+        return self.head(self.square(self.wide(x)).relu().amax((2, 3)))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_tower_with_a_large_convolution_is_quantized(bias, photos, tmp_path):
+    torch.manual_seed(0)
+    tower = Wide(bias=bias).eval()
+    specs = channels_last((TensorSpec("pixels", "float32", (1, 3, SIDE, SIDE), "NCHW"),))
+    convert_litert(tower, tmp_path / "float.tflite", specs)
+    inputs, out = {"pixels": photos}, tmp_path / "quantized.tflite"
+    quantize_litert(tmp_path / "float.tflite", out, inputs, specs, "w8a16")
+    stored, output = stored_specs(out, specs, OUTPUT)
+    found, expected = LiteRTTower(out, stored, (output,))(inputs), float_of(tower, inputs)
+    spread_of_photos = np.abs(expected - expected.mean(0)).max()
+    np.testing.assert_allclose(found, expected, atol=0.05 * spread_of_photos)
 
 
 class Doubled(nn.LayerNorm):

@@ -5,6 +5,7 @@ rewritten to operators that stay integer."""
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,22 @@ from mcad_mobile.students.rewrites.replace import replace_modules
 _TOLERANCE = 1e-3  # of a norm's largest output; float32 sums depend on the order of additions
 _MAX_VARIANCE_RATIO = 32.0  # the largest ratio of variances that share a 16-bit scale
 _NEGLIGIBLE = 1e-3  # of a variance
+_MOST_BYTES = 32 * 2**20  # of a convolution's weights: ai-edge-quantizer 0.10 refuses more
 
 
 def integer_friendly(tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -> nn.Module:
-    """Return a copy of `tower` with gathers and decomposed norms that fit the `examples`."""
+    """Return a copy of `tower` with gathers, split large convolutions, and decomposed norms that
+    fit the `examples`."""
     tower = copy.deepcopy(tower).eval()
     norms = _decomposed_norms(tower, examples)
 
     def replacement(module: Any) -> nn.Module | None:
-        return _GatheredTable(module) if isinstance(module, nn.Embedding) else norms.get(module)
+        if isinstance(module, nn.Embedding):
+            return _GatheredTable(module)
+        if isinstance(module, nn.Conv2d) and module.groups == 1:
+            parts = math.ceil(module.weight.nbytes / _MOST_BYTES)
+            return _SplitConvolution(module, parts) if parts > 1 else None
+        return norms.get(module)
 
     replace_modules(tower, replacement)
     return tower
@@ -74,6 +82,24 @@ class _GatheredTable(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.weight.index_select(0, ids.reshape(-1)).reshape(*ids.shape, -1)
+
+
+class _SplitConvolution(nn.Module):
+    """A convolution as several, each with a share of its output channels."""
+
+    def __init__(self, source: nn.Conv2d, parts: int) -> None:
+        super().__init__()
+        weights = source.weight.chunk(parts)
+        biases = [None] * parts if source.bias is None else source.bias.chunk(parts)
+        self.parts = nn.ModuleList()
+        for weight, bias in zip(weights, biases, strict=True):
+            part = copy.deepcopy(source)
+            part.weight = nn.Parameter(weight)
+            part.bias = None if bias is None else nn.Parameter(bias)
+            self.parts.append(part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([part(x) for part in self.parts], 1)
 
 
 class _DecomposedNorm(nn.Module):
