@@ -113,8 +113,8 @@ ROWS = (
     ),
     Row(
         "half-names",
-        "the default with half as many numbers for names",
-        changes={"name_numbers": 64},
+        "the default with half of the numbers for names",
+        changes={"name_numbers": 128},
         extra=BOTH,
         default=True,
     ),

@@ -52,7 +52,7 @@ class Recipe(Record, frozen=True):
     """How a student is trained. A weight of zero turns a loss off."""
 
     teaching: Teaching = "dual"
-    epochs: Size = 16
+    epochs: Size = 20
     batch: Size = 128
     views: Size = 5
     extra_views: Size = 1
@@ -65,10 +65,10 @@ class Recipe(Record, frozen=True):
     temperature: Positive = 0.03  # of the teacher's similarities
     classifier: NotNegative = 2.0  # between photos and classes, both ways; 0: no classifier
     class_temperature: Positive = 2.0  # of the classifier's probabilities
-    called: NotNegative = 7.5  # between names and their classes
-    names: Size = 224  # of classes and kinds, per step
+    called: NotNegative = 12.5  # between names and their classes
+    names: Size = 448  # of classes and kinds, per step
     imagined: Count = 128  # photos per step, if the classifier can imagine them
-    name_numbers: Size = 128  # dimensions of an embedding for names; at most half
+    name_numbers: Size = 192  # dimensions of an embedding for names; at most three quarters
     widths: tuple[Size, ...] = (128, 64)  # narrower widths that the student can be cut to
     narrow: NotNegative = 0.25  # weight of the losses at each of `widths`
     candidates: Size = 6
@@ -77,6 +77,8 @@ class Recipe(Record, frozen=True):
     fusion_lr: Positive = 2e-4
     head_lr: Positive = 3e-3
     tuned_lr: Positive = 3e-4
+    # Of our student's image trunk. At tuned_lr it forgets classes that the photos do not show.
+    trunk_lr: Positive = 1e-4
     head_dropout: Dropout = 0.05
     text_dropout: Dropout = 0.0
     weight_decay: NotNegative = 0.05

@@ -189,7 +189,8 @@ class Run:
         recipe, class_labels = self.recipe, self.class_labels
         self.space = self.classes = None
         if self.labels:
-            for_names = min(recipe.name_numbers, self.trainee.dim // 2) if class_labels else 0
+            most = self.trainee.dim * 3 // 4
+            for_names = min(recipe.name_numbers, most) if class_labels else 0
             self.space, names = align_space(
                 self.trainee, self.labels.dual, self.reader, self.data, for_names
             )
@@ -309,10 +310,10 @@ def align_space(
 
 def interleave(principal: Tensor, for_names: int) -> tuple[Tensor, Tensor]:
     """Widen `principal` [D, C] to [D, C + for_names], and return the map of names too, [for_names,
-    C + for_names]. Dimensions of captions and names are interleaved, strongest first, so that a
-    student cut to its first dimensions keeps both."""
+    C + for_names]. Dimensions of captions and names alternate, strongest first, until one kind runs
+    out, so that a student cut to its first dimensions keeps both."""
     for_captions = principal.shape[1]
-    places = torch.cat([torch.arange(number) / number for number in (for_captions, for_names)])
+    places = torch.cat([torch.arange(for_captions), torch.arange(for_names)])
     interleaved = torch.eye(for_captions + for_names)[places.argsort(stable=True).argsort()]
     return principal @ interleaved[:for_captions], interleaved[for_captions:]
 

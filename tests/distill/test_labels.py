@@ -215,5 +215,8 @@ def test_captions_and_names_take_turns_so_that_a_narrower_student_keeps_both():
     captions, names = interleave(torch.eye(3), 3)
     assert captions.nonzero().tolist() == [[0, 0], [1, 2], [2, 4]]
     assert names.nonzero().tolist() == [[0, 1], [1, 3], [2, 5]]
+    captions, names = interleave(torch.eye(2), 4)  # once one kind runs out, the other is left
+    assert captions.nonzero().tolist() == [[0, 0], [1, 2]]
+    assert names.nonzero().tolist() == [[0, 1], [1, 3], [2, 4], [3, 5]]
     captions, names = interleave(torch.eye(3), 0)
     assert torch.equal(captions, torch.eye(3)) and names.shape == (0, 3)

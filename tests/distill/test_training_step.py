@@ -144,9 +144,10 @@ def test_dropout_is_of_the_seed_and_the_step(tmp_path):
     assert all(left != right for left, right in zip(dropped(tmp_path, seed=4), first, strict=True))
 
 
-def test_new_heads_learn_faster_than_what_was_trained_before():
+def test_new_heads_text_layers_and_the_image_trunk_learn_at_their_own_rates():
     student = load_student()
-    recipe = Recipe(head_lr=0.5, tuned_lr=0.25, head_dropout=0.375, text_dropout=0.125)
+    given = {"head_lr": 0.5, "tuned_lr": 0.25, "trunk_lr": 0.0625}
+    recipe = Recipe(head_dropout=0.375, text_dropout=0.125, **given)
     groups = FrozenTrunk(student, "ours", "x").groups(recipe)
     dropped_out = [part.p for part in student.text.modules() if isinstance(part, nn.Dropout)]
     assert student.image.head.dropout.p == 0.375 and {*dropped_out} == {0.125}
@@ -156,7 +157,8 @@ def test_new_heads_learn_faster_than_what_was_trained_before():
     assert heads and names - heads
     for name, weight in student.named_parameters():
         if name in names:
-            assert rates[id(weight)] == (0.5 if name in heads else 0.25), name
+            tower = 0.0625 if name.startswith("image.") else 0.25
+            assert rates[id(weight)] == (0.5 if name in heads else tower), name
 
 
 def test_a_student_is_evaluated_as_it_is_on_every_photo_and_caption_once():

@@ -24,10 +24,10 @@ EXPECTED = {
 # Mean and least cosine of the student in models/mcad-s, as measured: they change with it. Other
 # processors' kernels round otherwise, within the tolerance of the test.
 PARITY = {
-    ("image", "qnn", "w8a16"): (0.9995, 0.9992),  # of the golden inputs
-    ("text", "qnn", "w8a16"): (0.9994, 0.9992),
-    ("image", "onnx", "int8"): (0.9951, 0.9859),
-    ("text", "onnx", "int8"): (0.9953, 0.9894),
+    ("image", "qnn", "w8a16"): (0.9994, 0.9991),  # of the golden inputs
+    ("text", "qnn", "w8a16"): (0.9993, 0.9989),
+    ("image", "onnx", "int8"): (0.9943, 0.9809),
+    ("text", "onnx", "int8"): (0.9937, 0.9812),
     ("image", "onnx", "fp32"): (1.0, 1.0),
     ("text", "onnx", "fp32"): (1.0, 1.0),
 }

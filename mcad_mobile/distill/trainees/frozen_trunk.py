@@ -92,15 +92,17 @@ class FrozenTrunk:
         for module in text.modules():
             if isinstance(module, nn.Dropout):
                 module.p = recipe.text_dropout
-        tuned = [
+        trunk = [
             *image.blocks[-TRAINED_BLOCKS:].parameters(),
             *image.head_conv.parameters(),
-            *(value for name, value in text.named_parameters() if name[:5] != "head."),
         ]
-        tuned_ids = {id(parameter) for parameter in tuned}
-        trainable = [value for value in self._student.parameters() if value.requires_grad]
-        new = [value for value in trainable if id(value) not in tuned_ids]
-        return [{"params": new, "lr": recipe.head_lr}, {"params": tuned, "lr": recipe.tuned_lr}]
+        tuned = [value for name, value in text.named_parameters() if name[:5] != "head."]
+        new = [*image.head.parameters(), *text.head.parameters()]
+        return [
+            {"params": new, "lr": recipe.head_lr},
+            {"params": tuned, "lr": recipe.tuned_lr},
+            {"params": trunk, "lr": recipe.trunk_lr},
+        ]
 
     def save(self, directory: Path) -> None:
         self._student.save(directory)
