@@ -92,10 +92,7 @@ class FrozenTrunk:
         for module in text.modules():
             if isinstance(module, nn.Dropout):
                 module.p = recipe.text_dropout
-        trunk = [
-            *image.blocks[-TRAINED_BLOCKS:].parameters(),
-            *image.head_conv.parameters(),
-        ]
+        trunk = [*image.blocks[-TRAINED_BLOCKS:].parameters(), *image.head_conv.parameters()]
         tuned = [value for name, value in text.named_parameters() if name[:5] != "head."]
         new = [*image.head.parameters(), *text.head.parameters()]
         return [
