@@ -59,16 +59,19 @@ class ClassLabels:
 
 
 def class_labels(
-    teacher: ClassifierTeacher, data: Dataset, views: Views, cache: FeatureCache
+    teacher: ClassifierTeacher, data: Dataset, views: Views, cache: FeatureCache, share: float
 ) -> ClassLabels:
+    """`share`: see class_vectors; 0 leaves kinds out."""
+
     def logs(probabilities: Tensor) -> Tensor:
         return probabilities.clamp(min=_LEAST).log()
 
     encoder = PhotoEncoder(
         teacher.identity, "classifier on photos", lambda photos: logs(teacher.classify(photos))
     )
-    names = [*teacher.names, *(kind.names for kind in teacher.kinds)]
-    vectors = class_vectors(teacher.weights, teacher.kinds)
+    kinds = teacher.kinds if share else ()
+    names = [*teacher.names, *(kind.names for kind in kinds)]
+    vectors = class_vectors(teacher.weights, kinds, share)
     if not isinstance(teacher, LiteClassifier):
         rows = encoder.rows(data, views, cache)
         return ClassLabels(rows, names, vectors, teacher.name, teacher.identity)
@@ -85,7 +88,7 @@ def class_labels(
     return ClassLabels(rows, names, vectors, teacher.name, teacher.identity, imagined)
 
 
-def class_vectors(weights: Tensor, kinds: Sequence[Kind], share: float = 0.3) -> Tensor:
+def class_vectors(weights: Tensor, kinds: Sequence[Kind], share: float) -> Tensor:
     """Return vectors of C classes and then K kinds, [C + K, R] float32, R = min(C, F + K). Columns
     are principal components, so that the first k are the best k.
 

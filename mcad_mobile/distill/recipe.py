@@ -65,6 +65,7 @@ class Recipe(Record, frozen=True):
     temperature: Positive = 0.03  # of the teacher's similarities
     classifier: NotNegative = 2.0  # between photos and classes, both ways; 0: no classifier
     class_temperature: Positive = 2.0  # of the classifier's probabilities
+    kinds: NotNegative = 0.3  # how much a class's kinds count in its vector; 0: no kinds
     called: NotNegative = 12.5  # between names and their classes
     names: Size = 448  # of classes and kinds, per step
     imagined: Count = 128  # photos per step, if the classifier can imagine them

@@ -66,7 +66,7 @@ def data(tmp_path) -> Dataset:
 def test_every_photo_has_a_classifiers_probabilities_captioned_or_not(data, tmp_path):
     teacher = Colours()
     cache = FeatureCache(tmp_path / "cache", lambda *step: None)
-    labels = class_labels(teacher, data, Views(2, 1), cache)
+    labels = class_labels(teacher, data, Views(2, 1), cache, 0.3)
     batch = Batch(np.array([2, 0, 3]), np.array([0, 1, 0]), np.array([2, 0]), 2)
     rows = labels.photos.of(batch)
     assert rows.argmax(1).tolist() == [2, 0, 0]
@@ -102,7 +102,7 @@ class Imagining(Colours):
 def test_imagined_photos_are_one_more_view_of_the_captioned_ones(data, tmp_path, monkeypatch):
     monkeypatch.setattr(class_distillation, "LiteClassifier", Imagining)
     cache = FeatureCache(tmp_path / "cache", lambda *step: None)
-    labels = class_labels(Imagining(), data, Views(2, 1), cache)
+    labels = class_labels(Imagining(), data, Views(2, 1), cache, 0.3)
     assert [len(view) for view in labels.photos.paired] == [3, 3, 3] == 3 * [len(labels.imagined)]
     batch = Batch(np.array([0, 1, 2, 3]), np.array([0, 2, 2, 0]), np.array([0]), 1)
     rows = labels.photos.of(batch)
@@ -113,13 +113,13 @@ def test_imagined_photos_are_one_more_view_of_the_captioned_ones(data, tmp_path,
 def test_a_classifier_is_asked_once(data, tmp_path):
     cache = FeatureCache(tmp_path / "cache", lambda *step: None)
     teacher = Colours()
-    class_labels(teacher, data, Views(2, 1), cache)
+    class_labels(teacher, data, Views(2, 1), cache, 0.3)
     asked = teacher.asked
     assert asked == 7
-    class_labels(teacher, data, Views(2, 1), cache)
+    class_labels(teacher, data, Views(2, 1), cache, 0.3)
     assert teacher.asked == asked
     teacher.identity = "other colours"
-    class_labels(teacher, data, Views(2, 1), cache)
+    class_labels(teacher, data, Views(2, 1), cache, 0.3)
     assert teacher.asked == 2 * asked
 
 
@@ -209,7 +209,7 @@ def test_a_classifiers_losses_are_of_photos_and_classes_and_of_names_and_their_p
 
 def test_classes_that_look_alike_lie_near_each_other_and_kinds_amid_their_own():
     weights = torch.tensor([[5.0, 0, 0], [5, 1, 0], [0, 0, 5], [0, 1, 5]])
-    vectors = class_vectors(weights, [Kind(("left",), (0, 1)), Kind(("right",), (2, 3))])
+    vectors = class_vectors(weights, [Kind(("left",), (0, 1)), Kind(("right",), (2, 3))], 0.3)
     classes, kinds = F.normalize(vectors[:4], dim=1), vectors[4:]
     alike = classes @ classes.T
     assert alike[0, 1] > 0.8 and alike[2, 3] > 0.8 and alike[0, 2] < 0
@@ -221,15 +221,23 @@ def test_classes_that_look_alike_lie_near_each_other_and_kinds_amid_their_own():
 
 def test_classes_of_one_kind_lie_nearer_than_their_looks_say():
     weights = torch.eye(4)
-    apart = F.normalize(class_vectors(weights, []), dim=1)
-    together = F.normalize(class_vectors(weights, [Kind(("pair",), (0, 1))], share=1.0), dim=1)
+    apart = F.normalize(class_vectors(weights, [], 0.3), dim=1)
+    together = F.normalize(class_vectors(weights, [Kind(("pair",), (0, 1))], 1.0), dim=1)
     assert together[0] @ together[1] > apart[0] @ apart[1] + 0.2
     assert together[0] @ together[2] < together[0] @ together[1]
 
 
+def test_kinds_that_count_nothing_are_left_out(data, tmp_path):
+    cache = FeatureCache(tmp_path / "cache", lambda *step: None)
+    labels = class_labels(Colours(), data, Views(2, 1), cache, 0.0)
+    assert len(labels.names) == len(labels.vectors) == 3
+    with_kinds = class_labels(Colours(), data, Views(2, 1), cache, 0.3)
+    assert len(with_kinds.names) == len(with_kinds.vectors) == 4
+
+
 def test_a_photo_lies_amid_the_classes_that_it_may_show(data, tmp_path):
     cache = FeatureCache(tmp_path / "cache", lambda *step: None)
-    labels = class_labels(Colours(), data, Views(1, 1), cache)
+    labels = class_labels(Colours(), data, Views(1, 1), cache, 0.3)
     space = torch.eye(2, 4)  # two numbers of a student of four
     distillation = ClassDistillation(labels, Recipe(names=4, class_temperature=2.0), space)
     assert distillation.vectors.shape == (4, 4) and not distillation.vectors[:, 2:].any()

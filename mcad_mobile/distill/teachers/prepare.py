@@ -243,7 +243,7 @@ def label(
     if not recipe.classifier:
         return labels, None
     classifier = teachers.classifier or LiteClassifier(reference_trunks(arithmetic))
-    return labels, class_labels(classifier, data, views, cache)
+    return labels, class_labels(classifier, data, views, cache, recipe.kinds)
 
 
 def _label_by_teachers(
