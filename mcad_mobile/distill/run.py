@@ -310,10 +310,10 @@ def align_space(
 
 def interleave(principal: Tensor, for_names: int) -> tuple[Tensor, Tensor]:
     """Widen `principal` [D, C] to [D, C + for_names], and return the map of names too, [for_names,
-    C + for_names]. Dimensions of captions and names alternate, strongest first, until one kind runs
-    out, so that a student cut to its first dimensions keeps both."""
+    C + for_names]. Two dimensions of names follow each of captions, strongest first, until one kind
+    runs out, so that a student cut to its first dimensions keeps both."""
     for_captions = principal.shape[1]
-    places = torch.cat([torch.arange(for_captions), torch.arange(for_names)])
+    places = torch.cat([torch.arange(for_captions), torch.arange(for_names) / 2])
     interleaved = torch.eye(for_captions + for_names)[places.argsort(stable=True).argsort()]
     return principal @ interleaved[:for_captions], interleaved[for_captions:]
 

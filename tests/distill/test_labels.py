@@ -211,12 +211,14 @@ def test_teachers_and_names_move_together_to_where_a_trained_student_lies():
     assert align_space(Trained(), dual, reader, data, for_names=2)[0].equal(before)
 
 
-def test_captions_and_names_take_turns_so_that_a_narrower_student_keeps_both():
-    captions, names = interleave(torch.eye(3), 3)
-    assert captions.nonzero().tolist() == [[0, 0], [1, 2], [2, 4]]
-    assert names.nonzero().tolist() == [[0, 1], [1, 3], [2, 5]]
-    captions, names = interleave(torch.eye(2), 4)  # once one kind runs out, the other is left
-    assert captions.nonzero().tolist() == [[0, 0], [1, 2]]
-    assert names.nonzero().tolist() == [[0, 1], [1, 3], [2, 4], [3, 5]]
+def test_two_names_follow_each_caption_so_that_a_narrower_student_keeps_both():
+    captions, names = interleave(torch.eye(3), 5)
+    assert captions.nonzero().tolist() == [[0, 0], [1, 3], [2, 6]]
+    assert names.nonzero().tolist() == [[0, 1], [1, 2], [2, 4], [3, 5], [4, 7]]
+    captions, names = interleave(torch.eye(1), 4)  # once one kind runs out, the other is left
+    assert captions.nonzero().tolist() == [[0, 0]]
+    assert names.nonzero().tolist() == [[0, 1], [1, 2], [2, 3], [3, 4]]
+    captions, names = interleave(torch.eye(4), 2)
+    assert captions.nonzero().tolist() == [[0, 0], [1, 3], [2, 4], [3, 5]]
     captions, names = interleave(torch.eye(3), 0)
     assert torch.equal(captions, torch.eye(3)) and names.shape == (0, 3)
