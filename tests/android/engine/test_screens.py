@@ -253,6 +253,14 @@ def test_memory_is_told_also_where_the_kernel_does_not_add_it_up(probe, tmp_path
     assert probe.ask("memory", file=file)["rss"] == 3.0
 
 
+@pytest.mark.parametrize("told", ["", "Pss: 1024 kB\n", "Rss: 2048 kB\n"])
+def test_memory_that_the_kernel_does_not_tell_is_no_zero(probe, tmp_path, told):
+    file = tmp_path / "smaps"
+    file.write_text("1-2 r /x\n" + told)
+    with pytest.raises(EngineError, match="names no Pss or no Rss"):
+        probe.ask("memory", file=file)
+
+
 def test_the_panels_percentiles_are_those_of_the_last_200(probe):
     ms = np.random.default_rng(2).exponential(size=350)
     found = probe.ask("timings", ms=ms.tolist())
