@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.jvm import jvm_libraries
@@ -139,6 +140,13 @@ def test_kernels_of_another_version_than_the_engine_are_refused(java_classes, tm
     gcc(*COMPILE, source, "-o", library)
     with pytest.raises(AssertionError, match="are of another version than the engine"):
         kernel_probe(java_classes, library, ["arguments"])
+
+
+def test_a_prescan_that_passes_all_on_changes_no_distance(java_classes: Path) -> None:
+    found = kernel_probe(java_classes, LIBRARY, ["prescan"])
+    assert found["twice"] == found["once"]
+    places, distances = np.split(np.array(found["once"]), 2)
+    assert len({*places}) == 20 and len({*distances}) > 1
 
 
 def test_wrong_arguments_are_refused_before_memory_is_used(java_classes, sanitized) -> None:

@@ -18,7 +18,8 @@ import mcad.engine.photos.ResizeUses;
 
 /**
  * What the kernels make of damage: `damage INDEX WORK SEED ROUNDS` searches copies of an index with bytes changed,
- * `arguments` gives each function what it must refuse, `memory INDEX` lets each allocation fail. Prints what came of it.
+ * `arguments` gives each function what it must refuse, `memory INDEX` lets each allocation fail. `prescan` scans random
+ * photos with and without a prescan that passes all of them on. Prints what came of it.
  */
 public final class KernelProbe {
     private static final int HEADER = 4096;
@@ -33,6 +34,8 @@ public final class KernelProbe {
                 Integer.parseInt(arguments[4]));
         } else if (arguments[0].equals("arguments")) {
             System.out.println(JsonFields.write(JsonFields.of("accepted", arguments())));
+        } else if (arguments[0].equals("prescan")) {
+            prescan();
         } else {
             memory(Paths.get(arguments[1]));
         }
@@ -161,6 +164,20 @@ public final class KernelProbe {
             allow(-1);
         }
         System.out.println(JsonFields.write(JsonFields.of("failed", failed, "worked", worked, "left", left)));
+    }
+
+    private static void prescan() {
+        int photos = 300;
+        Random random = new Random(1);
+        ByteBuffer columns = bytes(2 * 8 * photos);
+        while (columns.hasRemaining()) {
+            columns.putLong(random.nextLong());
+        }
+        long[] query = random.longs(3 * 2).toArray();
+        int[] all = {0, photos};
+        int[] once = Kernel.nearest(columns, photos, query, all, null, 0, 0, 20);
+        int[] twice = Kernel.nearest(columns, photos, query, all, null, 1, photos, 20);
+        System.out.println(JsonFields.write(JsonFields.of("once", once, "twice", twice)));
     }
 
     private interface Use {
