@@ -19,7 +19,7 @@ from tests.support.robolectric import App
 
 pytestmark = pytest.mark.long
 
-SLOW = [pytest.param(level, marks=pytest.mark.slow) for level in (26, 34, 35, 36)]
+SLOW = [pytest.param(level, "", marks=pytest.mark.slow) for level in (26, 34, 35, 36)]
 
 
 @pytest.fixture(scope="session")
@@ -49,14 +49,15 @@ def pixels(cpu: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("level", [30, *SLOW])
+# Access to some photos alone came with API 34.
+@pytest.mark.parametrize(("level", "wanted"), [(30, ""), (34, "VolumesTest"), *SLOW])
 def test_the_app_on_androids_framework(
-    level: int, built: App, photos: Path, pixels: Path, tmp_path: Path
+    level: int, wanted: str, built: App, photos: Path, pixels: Path, tmp_path: Path
 ) -> None:
     java = robolectric.java_for(level)
     if java is None:
         pytest.skip(f"no JDK here runs Android of API {level}: it needs Java 21")
-    wanted = os.environ.get("ROBOLECTRIC", "")
+    wanted = os.environ.get("ROBOLECTRIC", wanted)
     classes = [name for name in robolectric.classes() if wanted in name]
     properties = {
         "mcad.photos": photos,

@@ -215,6 +215,10 @@ public final class ViewerTest extends AppTestCase {
         awaitYear(2022);
         assertEquals(app().getString(R.string.photo_gone), ShadowToast.getTextOfLatestToast());
         assertEquals(Activity.RESULT_OK, shadowOf(viewer.get()).getResultCode());
+        viewer.recreate(); // as when the screen is turned
+        awaitYear(2022);
+        swipe(20, 300);
+        awaitYear(2020);
     }
 
     @Test
