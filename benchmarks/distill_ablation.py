@@ -85,7 +85,7 @@ def run(
     with_things = "things" in pairs and not row.teacher
     if path.exists():
         stored = json.loads(path.read_text("utf-8"))
-        # Fields added to or removed from recipes since were off when earlier rows were measured.
+        # A field that recipes have gained since changes nothing by default.
         before_now = stored["recipe"].items()
         same = all(as_stored.get(name, value) == value for name, value in before_now)
         same = same and stored["extra"] == inputs["extra"]

@@ -43,8 +43,13 @@ class Row:
 
 
 ROWS = (
-    Row("dual-teacher", "dual-stream teachers alone", "dual"),
-    Row("single-teacher", f"single-stream teacher, re-ranking their top {RERANKED}", "single"),
+    Row("dual-teacher", "dual-stream teachers alone", "dual", extra=()),
+    Row(
+        "single-teacher",
+        f"single-stream teacher, re-ranking their top {RERANKED}",
+        "single",
+        extra=(),
+    ),
     Row(
         "contrastive",
         "student without teachers",
@@ -52,18 +57,18 @@ ROWS = (
         changes={"teaching": "none", "contrastive": 1.0, "head_dropout": 0.2, "text_dropout": 0.1},
         extra=(),
     ),
-    Row("no-classifier", "with dual-stream teachers", changes={"classifier": 0.0}),
+    Row("no-classifier", "student with dual-stream teachers", changes={"classifier": 0.0}),
     Row(
         "no-distribution",
-        "with dual-stream teachers, without the distribution loss",
+        "the same without the distribution loss",
         changes={"classifier": 0.0, "distribution": 0.0},
     ),
     Row(
         "no-feature",
-        "with dual-stream teachers, without the feature loss",
+        "the same without the feature loss",
         changes={"classifier": 0.0, "feature": 0.0},
     ),
-    Row("default", "with dual-stream teachers and the classifier: **the default student**"),
+    Row("default", "the default student: with dual-stream teachers and a classifier"),
     Row(
         "weights-alone",
         "the default without kinds and imagined photos",
