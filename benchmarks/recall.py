@@ -5,7 +5,8 @@
 
 Uses Flickr8k's test split, and its first 200 photos, which CI repeats in seconds: fewer photos are
 easier to tell apart, so their recall is higher. Then photos of 200 things, named by ImageNet's
-number of their class and searched by name, with whole and cut embeddings; and photos of COCO.
+number of their class and searched by name, with whole and cut embeddings; words for groups of
+things, searched among both; and photos of COCO.
 Writes benchmarks/results/recall.json, from which `make docs` makes the tables of the model card.
 """
 
@@ -13,28 +14,36 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.main_job import provenance
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
-from mcad_mobile.distill.teachers.classifiers import IMAGENET, imagenet_kinds
+from mcad_mobile.distill.teachers.classifiers import IMAGENET, imagenet_kinds, imagenet_names
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.towers import normalize
 from mcad_mobile.students.evaluation import EmbeddedPairs, embed, embed_by_student
 from mcad_mobile.students.load import load_student
+from mcad_mobile.students.protocol import Student
 
 RESULT = Path(__file__).parent / "results" / "recall.json"
 PHOTOS = 200
 TOOLS = ("numpy", "torch", "onnxruntime")
 DIMS = (256, 128, 64)
 GROUPS = ("animal", "vehicle", "food", "clothing", "musical instrument")
+WORDS = 40  # for groups of things: those that most photos show
 
 
 def main() -> None:
@@ -68,7 +77,8 @@ def main() -> None:
             }
             for dim in DIMS
         },
-        "groups": by_group(named, [photo.path.stem for photo in things]),
+        "groups": by_group(named, things),
+        "words": by_word(student, whole, named, right_for_words(test, things), test[0]),
         "coco": embed_8_bit(load_captions(given.coco, "train")).retrieval().to_json(),
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
@@ -81,18 +91,16 @@ def cut(pairs: EmbeddedPairs, dim: int) -> EmbeddedPairs:
     return EmbeddedPairs(images, texts, pairs.owners)
 
 
-def by_group(pairs: EmbeddedPairs, synsets: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return R@1 in percent in both directions, by group of ImageNet's classes; `synsets` are the
-    photos' WordNet numbers (n01514668)."""
-    order = [line.split()[0] for line in IMAGENET.read_text("utf-8").splitlines()]
+def by_group(pairs: EmbeddedPairs, photos: Sequence[CaptionedPhoto]) -> dict[str, dict[str, float]]:
+    """Return R@1 in percent in both directions, by group of ImageNet's classes."""
     classes = {kind.names[0]: {*kind.classes} for kind in imagenet_kinds()}
-    numbers = np.array([order.index(synset) for synset in synsets])
+    numbers = np.array([_class_of(photo) for photo in photos])
     scores = pairs.texts @ pairs.images.T
     first = {
         "name_to_photo": scores.argmax(1) == pairs.owners,
-        "photo_to_name": pairs.owners[scores.argmax(0)] == np.arange(len(synsets)),
+        "photo_to_name": pairs.owners[scores.argmax(0)] == np.arange(len(photos)),
     }
-    left, found = np.ones(len(synsets), bool), {}
+    left, found = np.ones(len(photos), bool), {}
     for group in (*GROUPS, "others"):
         inside = left if group == "others" else np.isin(numbers, [*classes[group]])
         found[group] = {
@@ -101,6 +109,43 @@ def by_group(pairs: EmbeddedPairs, synsets: Sequence[str]) -> dict[str, dict[str
         }
         left = left & ~inside
     return found
+
+
+def right_for_words(
+    captioned: Sequence[CaptionedPhoto], things: Sequence[CaptionedPhoto]
+) -> dict[str, NDArray[np.bool_]]:
+    """Return which photos [N] are right for each of the WORDS words that most photos show: those
+    whose captions name the group or something in it, then those of its classes."""
+    classes = np.array([_class_of(photo) for photo in things])
+    names, kinds, found = imagenet_names(), imagenet_kinds(), {}
+    for kind in kinds:
+        of_kind = {*kind.classes}
+        within = [other.names for other in kinds if of_kind.issuperset(other.classes)]
+        words = chain(*within, *(names[number] for number in kind.classes))
+        either = "|".join(re.escape(word.lower()) for word in words)
+        pattern = re.compile(rf"\b(?:{either})(?:s|es)?\b")
+        named = [any(pattern.search(text.lower()) for text in one.captions) for one in captioned]
+        found[kind.names[0]] = np.concatenate([named, np.isin(classes, [*kind.classes])])
+    most = sorted(found, key=lambda word: -int(found[word].sum()))[:WORDS]
+    return {word: found[word] for word in most}
+
+
+def by_word(
+    student: Student,
+    captioned: EmbeddedPairs,
+    things: EmbeddedPairs,
+    right: dict[str, NDArray[np.bool_]],
+    photo: CaptionedPhoto,
+) -> dict[str, dict[str, int]]:
+    """Return how many photos are right for each word, and how many of the first ten. The words are
+    embedded as if they were captions of `photo`."""
+    texts = embed_by_student(student, [replace(photo, captions=tuple(right))], _progress).texts
+    images = np.concatenate([captioned.images, things.images])
+    first = np.argsort(-(texts @ images.T), kind="stable")[:, :10]
+    return {
+        word: {"photos": int(photos.sum()), "of_ten": int(photos[ten].sum())}
+        for (word, photos), ten in zip(right.items(), first, strict=True)
+    }
 
 
 def whole_table(result: dict[str, Any]) -> str:
@@ -137,6 +182,16 @@ def groups_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def words_table(result: dict[str, Any]) -> str:
+    """Return how many of the first ten photos are right for a word, on average and in the order of
+    how many photos are right at all."""
+    rows = result["words"]
+    mean = np.mean([row["of_ten"] for row in rows.values()])
+    words = ", ".join(f"{word} {row['of_ten']}" for word, row in rows.items())
+    line = f"On average {mean:.1f} of the first ten photos are right: {words}."
+    return textwrap.fill(line, 118)
+
+
 def coco_table(result: dict[str, Any]) -> str:
     """Return recall on photos of COCO, in 8 bits."""
     row = result["coco"]
@@ -147,6 +202,17 @@ def coco_table(result: dict[str, Any]) -> str:
             f"| {row['photos']:,} | {row['captions']:,} | {_three(row['text_to_image'])} |",
         ]
     )
+
+
+def _class_of(photo: CaptionedPhoto) -> int:
+    """The number of the ImageNet class that a photo shows; its file is named by WordNet's number
+    (n01514668.jpg)."""
+    return _wordnet_numbers().index(photo.path.stem)
+
+
+@cache
+def _wordnet_numbers() -> list[str]:
+    return [line.split()[0] for line in IMAGENET.read_text("utf-8").splitlines()]
 
 
 def _three(recalls: dict[str, float]) -> str:

@@ -50,6 +50,7 @@ def student_card() -> str:
         ("captions", recall.whole_table),
         ("things", recall.widths_table),
         ("groups", recall.groups_table),
+        ("words", recall.words_table),
         ("coco", recall.coco_table),
     ):
         page = _with_block(page, name, ["", table(result), ""])
