@@ -1,5 +1,5 @@
-/* An allocator that gives no more than it is allowed to, and counts what is not freed: linked into a library whose calls
- * of malloc, calloc and free have these names. */
+/* An allocator that fails once, after as many allocations as it is allowed, and counts what is not freed: linked into a
+ * library whose calls of malloc, calloc and free have these names. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -10,7 +10,7 @@ static void *counted(void *block) {
     return block;
 }
 
-static int may(void) { return allowed < 0 || allowed-- > 0 || (allowed = 0); }
+static int may(void) { return allowed < 0 || allowed-- > 0; }
 
 void *probe_malloc(size_t size) { return may() ? counted(malloc(size)) : NULL; }
 void *probe_calloc(size_t count, size_t size) { return may() ? counted(calloc(count, size)) : NULL; }

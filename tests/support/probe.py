@@ -82,6 +82,11 @@ class Probe:
         return len(list(Path(f"/proc/{self._process.pid}/task").iterdir()))
 
     @property
+    def process(self) -> int:
+        """The JVM's process ID."""
+        return self._process.pid
+
+    @property
     def open_files(self) -> set[str]:
         """The paths of the files that the JVM has open."""
         links = Path(f"/proc/{self._process.pid}/fd").iterdir()

@@ -167,7 +167,8 @@ def test_what_python_refuses_java_refuses_in_the_same_words(probe, tiny):
     damage(edited(dim=0))
     damage(edited(tokenizer_file={}))
     damage(edited(sample={"path": "../x", "sha256": "", "bytes": 1}))
-    damage(edited(sample={"path": "/etc/passwd", "sha256": "", "bytes": 1}))
+    for path in ("/etc/passwd", "a/../../x", "..\\x", ""):
+        damage(edited(sample={"path": path, "sha256": "", "bytes": 1}))
 
 
 def test_assets_become_a_verified_copy_once(probe, tiny, tmp_path):

@@ -168,6 +168,8 @@ def test_what_the_list_told_outlives_the_process_and_a_torn_file(app, albums):
         metadata.write_bytes(content)
         app.close()
         assert len(found(app, folders=["DCIM/Camera"])) == 6
+        assert len(found(app, from_ms=1_000_002, until_ms=1_000_005)) == 3
+        assert app.ask("state")["lists"] == (content != whole)  # times that the phone is asked
     metadata.unlink()
     app.close()
     assert len(found(app, folders=["DCIM/Camera"])) == 6
@@ -203,6 +205,8 @@ def test_another_choice_of_folders_holds_before_the_next_run(app, albums):
     assert found(app) == files(albums, "DCIM/Camera") | {"lying about.png"}
     app.ask("choose_folders", only=True, names=["Pictures/Screenshots"])
     assert found(app) == files(albums, "Pictures/Screenshots")
+    app.ask("choose_folders", only=True, names=[])
+    assert found(app) == set()
 
 
 def test_the_latest_photos_come_first_without_those_that_are_left_out(app, albums):

@@ -125,6 +125,16 @@ def test_broken_photos_are_counted_and_stop_no_other(phone):
     assert phone.indexed() == ["a.png"]
 
 
+def test_a_changed_photo_that_cannot_be_read_for_now_stays(phone):
+    phone.take("a.png", "b.png")
+    phone.run()
+    (phone.photos / "b.png").unlink()
+    (phone.photos / "b.png").mkdir()  # it is listed, and each read fails
+    outcome = phone.run()
+    assert (outcome["skipped"], outcome["deleted"], outcome["photos"]) == (1, 0, 2)
+    assert phone.indexed() == ["a.png", "b.png"]
+
+
 def test_a_photo_too_large_for_the_memory_costs_no_other(phone):
     phone.take("a.png", "huge.png", "z.png")
     outcome = phone.run(large=str(phone.photos / "huge.png"))

@@ -69,6 +69,13 @@ def test_an_app_searches_its_own_photos_without_access_to_the_phone_s(own, tmp_p
     assert own.index()["deleted"] == 1
 
 
+def test_an_app_s_own_photos_are_of_all_kinds_that_a_phone_can_decode(own, tmp_path):
+    (tmp_path / "own").mkdir()
+    for kind in ("jpg", "jpeg", "png", "webp", "heic", "heif", "avif", "gif", "mp4", "txt"):
+        (tmp_path / "own" / f"photo.{kind}").touch()
+    assert own.ask("count")["total"] == 7
+
+
 def test_a_folder_that_is_not_there_drops_no_photo(own, tmp_path):
     paint(tmp_path / "own" / "red.png", "red")
     own.index()

@@ -4,6 +4,7 @@ to both."""
 from __future__ import annotations
 
 import json
+import threading
 import time
 import unicodedata
 from pathlib import Path
@@ -221,7 +222,16 @@ def test_a_run_ends_when_it_is_no_longer_wanted(app, phone):
     outcome = app.ask("index_while", asked=8)
     assert 0 < outcome["added"] < len(NAMES)
     assert outcome["left"] == len(NAMES) - outcome["added"]
+    # It had begun where the phone's list begins.
+    assert app.indexed() == [phone.path(name) for name in NAMES[: outcome["added"]]]
     assert app.index()["left"] == 0
+
+
+def test_photos_are_found_while_the_run_over_the_others_goes_on(app, phone):
+    phone.take(*(f"{number}.png" for number in range(70)))
+    reports = app.ask("index_searched")
+    assert sorted({*reports["searchable"]}) == [0, 64, 70]
+    assert reports["unwanted"] == 0  # once nobody listens
 
 
 def test_a_screen_that_comes_back_does_not_walk_through_the_photos_again(app, phone):
@@ -242,9 +252,11 @@ def test_a_screen_that_comes_back_does_not_walk_through_the_photos_again(app, ph
 
 def test_a_first_run_can_be_estimated_before_it_begins(app, phone):
     phone.take(*NAMES)
+    started = time.monotonic()
     state = app.ask("estimate")
+    took_s = time.monotonic() - started
     assert (state["running"], state["left"]) == (False, len(NAMES))
-    assert state["per_minute"] > 60
+    assert state["per_minute"] > 60 * 5 / took_s  # of six photos, without the first
     assert state["minutes"] == 1
     assert app.indexed() == []
     outcome = app.index()
@@ -384,6 +396,19 @@ def test_a_decoder_that_hangs_costs_its_photo_alone(app, phone):
     assert app.index()["added"] == 1
 
 
+def test_the_note_of_a_photo_names_the_process_that_decodes_it(app, phone, probe):
+    phone.take(NAMES[0])
+    (hangs,) = phone.volumes[OWN].values()
+    run = threading.Thread(target=app.index, kwargs={"hangs": hangs})
+    run.start()
+    note = app.index_directory / "decoding.json"
+    while run.is_alive() and not (note.exists() and note.stat().st_size):
+        time.sleep(0.01)
+    named = json.loads(note.read_text())["process"]
+    run.join()
+    assert named == probe.process
+
+
 def test_a_hot_phone_rests_and_goes_on_when_it_is_cool(app, phone, tmp_path):
     phone.take(*NAMES)
     phone.change(heat=3)
@@ -442,7 +467,9 @@ def test_what_is_left_is_told(app, phone):
         "changing": False,
         "done": -1,
         "total": -1,
+        "per_minute": 0,
     }
+    assert max(h["per_minute"] for h in heard) > 60
 
 
 def test_a_damaged_index_is_built_again_also_when_a_search_finds_it(app, phone):
@@ -464,6 +491,7 @@ def test_a_damaged_index_is_built_again_also_when_a_search_finds_it(app, phone):
     phone.change(access=True)
     outcome = app.index()
     assert (outcome["added"], outcome["rebuilt"], outcome["searchable"]) == (12, True, 12)
+    assert app.ask("state")["rebuilt"] is True
     assert len(app.ask("search", words="a dog", k=3)["paths"]) == 3
     assert app.index()["rebuilt"] is False
 
@@ -493,6 +521,7 @@ def test_the_index_can_be_forgotten(app, phone):
     for _ in range(2):
         assert app.ask("clear") == 0
         generations.append(json.loads(manifest.read_text())["generation"])
+    assert app.ask("state")["counted"] is False
     assert 2 < generations[0] < generations[1]  # no file gets the name of one that was there
     assert app.index()["added"] == len(NAMES)
 

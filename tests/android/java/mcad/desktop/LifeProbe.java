@@ -56,7 +56,8 @@ final class LifeProbe {
             Indexing state = search.indexing();
             synchronized (heard) {
                 heard.add(JsonFields.of("running", state.running(), "resting", state.resting(),
-                    "changing", state.changing(), "done", state.done(), "total", state.total()));
+                    "changing", state.changing(), "done", state.done(), "total", state.total(), "per_minute",
+                    state.perMinute()));
             }
         });
     }
@@ -277,6 +278,8 @@ final class LifeProbe {
                 return search.bundle().studentSha256;
             case "index_some":
                 return stopped(request.integer("photos", 1, 1 << 20));
+            case "index_searched":
+                return searchableMeanwhile();
             case "clear":
                 search.clear();
                 return search.photos();
@@ -347,6 +350,24 @@ final class LifeProbe {
         } finally {
             search.removeListener(listener);
         }
+    }
+
+    /** How many photos can be found at each report of a run, and how many reports came after they were given up. */
+    private Object searchableMeanwhile() throws IOException {
+        List<Object> searchable = new ArrayList<>();
+        Runnable listener = () -> {
+            try {
+                searchable.add(search.photos());
+            } catch (IOException error) {
+                throw new IllegalStateException(error);
+            }
+        };
+        search.addListener(listener);
+        search.index();
+        search.removeListener(listener);
+        int reports = searchable.size();
+        search.index();
+        return JsonFields.of("searchable", searchable, "unwanted", searchable.size() - reports);
     }
 
     /** Two searches that wait for one before them; the first of them is cancelled meanwhile. */

@@ -138,6 +138,8 @@ final class Probe {
                 return rowsOfAnother(request);
             case "index_replaced_segment":
                 return IndexProbe.replaced(Paths.get(request.string("segment")));
+            case "index_cut":
+                return IndexProbe.cut(Paths.get(request.string("index")));
             case "index_writer_again":
                 return writerAgain(request);
             case "index_second_writer":

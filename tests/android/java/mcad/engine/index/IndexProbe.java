@@ -6,8 +6,10 @@ import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import mcad.engine.McadException;
 import mcad.engine.base.JsonFields;
 import mcad.engine.base.NativeLibrary;
 
@@ -62,6 +64,27 @@ public final class IndexProbe {
             return refused.getMessage();
         } finally {
             file.close();
+        }
+    }
+
+    /** What a search says where the file of the last segment ends before its records, as only the kernels see it. */
+    public static String cut(Path directory) throws IOException {
+        PhotoIndex.Commit commit = PhotoIndex.load(directory);
+        Segment last = commit.segments().get(commit.segments().size() - 1).segment();
+        byte[] start = Arrays.copyOf(Files.readAllBytes(last.file.path), (int) last.recordsAt());
+        Files.delete(last.file.path);
+        Files.write(last.file.path, start);
+        Kernel.close(last.file.descriptor());
+        last.file.openForKernel((int) last.headerCrc);
+        float[] query = new float[last.dim];
+        query[0] = 1;
+        try {
+            new Search(commit.segments()).search(query, 5, true);
+            return "nothing";
+        } catch (McadException damaged) {
+            return damaged.message;
+        } finally {
+            PhotoIndex.closeAll(commit.segments());
         }
     }
 

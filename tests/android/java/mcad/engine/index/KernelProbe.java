@@ -150,12 +150,14 @@ public final class KernelProbe {
     private static void memory(Path directory) throws IOException {
         int failed = 0;
         int worked = 0;
+        int enough = -1;
         int left = 0;
         try (PhotoIndex index = PhotoIndex.open(directory)) {
             for (int allocations = 0; worked < 20; allocations++) {
                 allow(allocations);
                 try {
                     worked += searches(index) == 4 ? 1 : 0;
+                    enough = enough < 0 ? allocations : enough;
                 } catch (OutOfMemoryError error) {
                     failed++;
                 }
@@ -163,7 +165,7 @@ public final class KernelProbe {
             }
             allow(-1);
         }
-        System.out.println(JsonFields.write(JsonFields.of("failed", failed, "worked", worked, "left", left)));
+        System.out.println(JsonFields.write(JsonFields.of("failed", failed, "enough", enough, "left", left)));
     }
 
     private static void prescan() {
