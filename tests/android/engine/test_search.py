@@ -193,6 +193,12 @@ def test_an_estimate_that_comes_meanwhile_asks_for_no_other_pass(app, phone):
     assert (outcome["left"], app.ask("state")["lists"]) == (0, 1)
 
 
+def test_a_run_that_is_asked_for_during_an_estimate_is_made_after_it(app, phone):
+    phone.take(*NAMES)
+    app.ask("interrupted", by="job", estimate=True)
+    assert app.indexed() == sorted(phone.path(name) for name in NAMES)
+
+
 def test_a_job_that_comes_meanwhile_holds_the_process_until_the_run_is_over(app, phone):
     phone.take(*NAMES)
     outcomes = app.ask("interrupted", by="job")

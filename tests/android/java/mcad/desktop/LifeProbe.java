@@ -2,6 +2,7 @@ package mcad.desktop;
 
 import java.io.File;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
@@ -429,14 +430,15 @@ final class LifeProbe {
     }
 
     /**
-     * A run that is held over its first photo, while something else comes: "index", "instead", an
-     * "estimate", or a "job" that waits.
+     * A run, or an {@code estimate}, that is held over its first photo, while something else comes: "index", "instead",
+     * an "estimate", or a "job" that waits.
      */
     private Object interrupted(JsonFields request) throws IOException {
         decoder.gate = new CountDownLatch(1);
         decoder.reached = new CountDownLatch(1);
         List<Object> outcomes = Collections.synchronizedList(new ArrayList<>());
-        Thread first = new Thread(() -> outcomes.add(run(false)), "first");
+        Runnable held = request.has("estimate") ? this::estimate : () -> outcomes.add(run(false));
+        Thread first = new Thread(held, "first");
         first.start();
         try {
             decoder.reached.await();
@@ -470,6 +472,15 @@ final class LifeProbe {
         }
         decoder.reached = null;
         return outcomes;
+    }
+
+    private void estimate() {
+        try {
+            search.count();
+            search.estimate();
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
     }
 
     private Object joined() {

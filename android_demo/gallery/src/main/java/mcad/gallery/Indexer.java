@@ -78,7 +78,7 @@ final class Indexer {
 
     /** See {@link PhotoSearch#estimate}. */
     void estimate() throws IOException {
-        if (runLock.isRunning() || !runLock.begin(false)) {
+        if (!runLock.tryTask()) {
             return;
         }
         try (SearchEngine engine = newEngine()) {
@@ -116,7 +116,7 @@ final class Indexer {
 
     /** Stop an active run, then do the task while no run can begin. */
     void alone(Task task) throws IOException {
-        runLock.begin(true);
+        runLock.beginTask();
         try {
             task.run();
         } finally {

@@ -1,11 +1,12 @@
 package mcad.gallery;
 
 /**
- * Allows one run at a time. A caller that comes during a run makes it do another pass over the photos, or stops and
- * replaces it.
+ * Allows one run or task at a time. A caller that comes during a run makes it do another pass over the photos, or stops
+ * and replaces it; one that comes during a task waits.
  */
 final class RunLock {
     private boolean running;
+    private boolean isTask;
     private boolean anotherPass;
     private boolean stopped;
 
@@ -14,10 +15,31 @@ final class RunLock {
      * wait for its last commit, and begin.
      */
     synchronized boolean begin(boolean instead) {
-        if (running && !instead) {
+        if (running && !isTask && !instead) {
             anotherPass = true;
             return false;
         }
+        await();
+        isTask = false;
+        return true;
+    }
+
+    /** Stop an active run, and begin a task. */
+    synchronized void beginTask() {
+        await();
+        isTask = true;
+    }
+
+    /** Begin a task, unless a run or a task is active. */
+    synchronized boolean tryTask() {
+        if (running) {
+            return false;
+        }
+        beginTask();
+        return true;
+    }
+
+    private void await() {
         boolean interrupted = false;
         while (running) {
             stopped = true;
@@ -33,7 +55,6 @@ final class RunLock {
         running = true;
         anotherPass = false;
         stopped = false;
-        return true;
     }
 
     /** After a pass over all photos: whether to make another. If not, the run is over. */
