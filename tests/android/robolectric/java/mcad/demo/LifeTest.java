@@ -20,6 +20,8 @@ import android.widget.GridView;
 import android.widget.ImageView;
 import android.widget.TextView;
 import java.io.IOException;
+import java.time.LocalDate;
+import java.util.Set;
 import mcad.gallery.MediaPath;
 import mcad.gallery.PhotoAccess;
 import mcad.robolectric.AppTestCase;
@@ -71,7 +73,8 @@ public final class LifeTest extends AppTestCase {
     public void aTurnAndADeathKeepWordsPhotosAndFilter() throws ReflectiveOperationException {
         ActivityController<SearchActivity> screen = open(SearchActivity.class);
         type(screen.get(), "a cat");
-        shadowOf(screen.get()).clickMenuItem(R.id.this_year);
+        screen.get().searchFolders(Set.of("DCIM/Camera"));
+        screen.get().searchDays(LocalDate.now().minusDays(1), LocalDate.now());
         waitFor("the filter", () -> isShown(screen.get(), R.id.filtered));
         String filter = text(screen.get(), R.id.filtered);
 

@@ -15,6 +15,7 @@ import android.content.ContentResolver;
 import android.content.Intent;
 import android.net.Uri;
 import android.os.Build;
+import android.os.Looper;
 import android.provider.MediaStore;
 import android.provider.Settings;
 import android.view.MenuItem;
@@ -25,6 +26,7 @@ import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.time.LocalDate;
 import java.time.format.DateTimeFormatter;
 import java.time.format.FormatStyle;
@@ -305,6 +307,34 @@ public final class ScreensTest extends AppTestCase {
     }
 
     @Test
+    public void photosThatAreTakenBeforeTheFirstRunOrInAPauseAreLeft() throws IOException, InterruptedException {
+        allowPhotos();
+        take("china.jpg");
+        take("flower.jpg");
+        search = open(SearchActivity.class);
+        waitFor("the estimate", () -> search().indexing().minutesLeft() > 0 && !search().isIndexing());
+        Uri images = MediaStore.Images.Media.EXTERNAL_CONTENT_URI;
+        waitFor("the watch", () -> shadowOf(app().getContentResolver()).getContentObservers(images).size() == 1);
+        take("coffee.png");
+        awaitFollower();
+        assertEquals(0, search().photos());
+        search().indexInstead(() -> true);
+        MediaSearch.pause(app());
+        take("chelsea.png");
+        awaitFollower();
+        assertEquals(3, search().photos());
+    }
+
+    private static void awaitFollower() throws InterruptedException {
+        shadowOf(Looper.getMainLooper()).idleFor(Duration.ofSeconds(3));
+        for (Thread thread : Thread.getAllStackTraces().keySet()) {
+            if (thread.getName().equals("follow")) {
+                thread.join();
+            }
+        }
+    }
+
+    @Test
     public void aQueryThatIsTooLongIsSaidToBeCutOff() throws IOException {
         openSearch("china.jpg");
         type("a house ".repeat(100), 1);
@@ -405,6 +435,9 @@ public final class ScreensTest extends AppTestCase {
         String[] permissions = PhotoAccess.toRequest(Build.VERSION.SDK_INT);
         search = open(SearchActivity.class);
         waitFor("the welcome", () -> isShown(search.get(), R.id.message_button));
+        search.get().findViewById(R.id.message_button).performClick();
+        int request = shadowOf(search.get()).getLastRequestedPermission().requestCode;
+        search.get().onRequestPermissionsResult(request, new String[0], new int[0]); // the dialog was left
         for (boolean explained : new boolean[] {true, false}) { // the second is for good
             search.get().findViewById(R.id.message_button).performClick();
             for (String permission : permissions) {

@@ -89,6 +89,22 @@ public final class StartPageTest extends AppTestCase {
     }
 
     @Test
+    public void theLatestPhotosAreThoseOfTheFilter() {
+        screen.searchDays(LocalDate.of(2022, 1, 1), LocalDate.of(2022, 12, 31));
+        waitFor("one of three", () -> grid().getAdapter().getCount() == 1);
+        assertEquals("July 2022", text(screen, R.id.month));
+    }
+
+    @Test
+    public void photosTakenMeanwhileStandThereOnTheReturn() {
+        opened.pause();
+        take("flower.jpg", LocalDate.of(2024, 1, 7));
+        opened.resume();
+        waitFor("the new photo", () -> grid().getAdapter().getCount() == 4);
+        assertEquals("January 2024", text(screen, R.id.month));
+    }
+
+    @Test
     public void examplesAreShownAsSoonAsTheyAreFound() throws Exception {
         close(opened);
         awaitWorker();

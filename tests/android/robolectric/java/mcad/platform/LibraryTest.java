@@ -21,6 +21,7 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.function.Predicate;
 import mcad.engine.towers.Ladder;
 import mcad.gallery.Filter;
 import mcad.gallery.PhotoLibrary;
@@ -70,6 +71,24 @@ public final class LibraryTest extends AppTestCase {
             new PhotoLibrary.Item(first, 1_000_000_000_000L, older.length(), "image/jpeg", "DCIM/Camera", 5)),
             listing.items());
         assertTrue(listing.whole());
+    }
+
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.Q)
+    public void theLastTakenPhotosOfAllVolumesAreTheRecentOnes() throws IOException {
+        mount(CARD, false);
+        for (long takenMs = 1; takenMs <= 6; takenMs++) {
+            String volume = takenMs % 2 == 0 ? PRIMARY : CARD;
+            photos.add(packaged("china.jpg"), volume, "DCIM/", "image/jpeg", takenMs);
+        }
+        assertEquals(List.of(6L, 5L), recent(2, item -> true));
+        assertEquals(List.of(3L, 2L), recent(2, item -> item.takenMs() < 4));
+        photos.fail(CARD, new IllegalStateException("the card is just taken out"));
+        assertEquals(List.of(6L, 4L, 2L), recent(9, item -> true));
+    }
+
+    private static List<Long> recent(int most, Predicate<PhotoLibrary.Item> wanted) throws IOException {
+        return new MediaPhotos(app()).recent(most, wanted).stream().map(PhotoLibrary.Item::takenMs).toList();
     }
 
     private static File changed(String name, long ms) throws IOException {
@@ -145,6 +164,7 @@ public final class LibraryTest extends AppTestCase {
         new BitmapDecoder().decode(new MediaPhotos(app()).source(photo), 0).close();
         long allocated = threads.getThreadAllocatedBytes(Thread.currentThread().getId()) - before;
         assertTrue(allocated + " bytes", allocated < file.length() / 4);
+        assertEquals(1000, BitmapDecoder.show(new MediaPhotos(app()).source(photo), 600).getWidth());
     }
 
     private static File bitmap(int width, int height) throws IOException {

@@ -1,5 +1,6 @@
 package mcad.platform;
 
+import static org.junit.Assert.assertArrayEquals;
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertNotEquals;
@@ -13,6 +14,7 @@ import android.app.ActivityManager;
 import android.app.ApplicationExitInfo;
 import android.app.Notification;
 import android.app.PendingIntent;
+import android.app.Service;
 import android.app.job.JobInfo;
 import android.app.job.JobParameters;
 import android.app.job.JobScheduler;
@@ -22,6 +24,7 @@ import android.os.BatteryManager;
 import android.os.Build;
 import android.os.PowerManager;
 import android.os.Process;
+import android.provider.MediaStore;
 import java.io.IOException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -38,6 +41,7 @@ import org.robolectric.annotation.Config;
 import org.robolectric.shadow.api.Shadow;
 import org.robolectric.shadows.ShadowBuild;
 import org.robolectric.shadows.ShadowPowerManager;
+import org.robolectric.shadows.ShadowProcess;
 import org.robolectric.util.ReflectionHelpers;
 
 /** Runs in service and jobs: when they begin, what ends them, and what becomes of the rest. */
@@ -149,6 +153,15 @@ public final class RunsTest extends AppTestCase {
             runJob(id);
         }
         assertTrue("a job went on behind the user's back", photosIndexed() < PHOTOS.length);
+    }
+
+    @Test
+    public void theNotificationPauses() {
+        Intent pause = new Intent(app(), IndexService.class).setAction(IndexService.PAUSE);
+        ServiceController<IndexService> service = Robolectric.buildService(IndexService.class, pause).create();
+        assertEquals(Service.START_NOT_STICKY, service.get().onStartCommand(pause, 0, 1));
+        awaitEnd(service);
+        waitFor("the pause", () -> MediaSearch.waiting(app()) == Waiting.PAUSED);
     }
 
     /** Press a button of the notification; Android gives its intent to the service. */
@@ -316,7 +329,22 @@ public final class RunsTest extends AppTestCase {
         assertNull(job(SOON));
         photos.fail(new IllegalStateException("the provider died"));
         awaitEnd(indexNow());
-        assertNotNull(job(SOON));
+        assertEquals(TimeUnit.MINUTES.toMillis(15), job(SOON).getMinLatencyMillis());
+    }
+
+    @Test
+    public void theProcessOfARunIsKnownUntilItsEnd() {
+        ShadowProcess.setPid(GONE + 1);
+        allowPhotos(); // permissions are a process's
+        AtomicInteger during = new AtomicInteger();
+        afterOnePhoto(() -> during.set(processOfARun()));
+        awaitEnd(indexNow());
+        assertEquals(GONE + 1, during.get());
+        assertEquals(0, processOfARun());
+    }
+
+    private static int processOfARun() {
+        return app().getSharedPreferences("photo-search", Context.MODE_PRIVATE).getInt("runs-in-process", 0);
     }
 
     @Test
@@ -374,7 +402,9 @@ public final class RunsTest extends AppTestCase {
         take("rocket.jpg");
         runJob(CHANGES);
         assertEquals(PHOTOS.length + 1, photosIndexed());
-        assertNotNull(job(CHANGES).getTriggerContentUris());
+        assertArrayEquals(new JobInfo.TriggerContentUri[] {new JobInfo.TriggerContentUri(
+            MediaStore.Images.Media.EXTERNAL_CONTENT_URI, JobInfo.TriggerContentUri.FLAG_NOTIFY_FOR_DESCENDANTS)},
+            job(CHANGES).getTriggerContentUris());
         assertFalse(app().getSystemService(JobScheduler.class).getAllPendingJobs().stream().anyMatch(
             pending -> pending.getTriggerContentUris() != null && pending.getId() != CHANGES));
     }

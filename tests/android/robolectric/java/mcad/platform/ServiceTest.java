@@ -5,11 +5,16 @@ import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
 
+import android.app.Notification;
+import android.app.NotificationManager;
 import android.content.Intent;
 import android.os.Handler;
 import android.os.Looper;
 import android.os.PowerManager;
 import java.io.IOException;
+import java.time.Duration;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicBoolean;
 import mcad.robolectric.AppTestCase;
 import org.junit.Before;
@@ -17,6 +22,7 @@ import org.junit.Test;
 import org.robolectric.android.controller.ServiceController;
 import org.robolectric.annotation.Config;
 import org.robolectric.shadows.ShadowPowerManager;
+import org.robolectric.shadows.ShadowSystemClock;
 
 /** What Android does to a service while its run is on. */
 public final class ServiceTest extends AppTestCase {
@@ -58,6 +64,28 @@ public final class ServiceTest extends AppTestCase {
         service.destroy();
         int kept = search().photos();
         assertTrue(kept + " photos", kept >= 1 && kept < PHOTOS.length);
+    }
+
+    @Test
+    public void theNotificationFollowsTheRunWithoutASound() {
+        NotificationManager notifications = app().getSystemService(NotificationManager.class);
+        Set<String> shown = ConcurrentHashMap.newKeySet();
+        indexNow();
+        Notification first = shadowOf(service.get()).getLastForegroundNotification();
+        assertEquals(NotificationManager.IMPORTANCE_LOW,
+            notifications.getNotificationChannel(first.getChannelId()).getImportance());
+        int id = shadowOf(service.get()).getLastForegroundNotificationId();
+        search().addListener(() -> {
+            Notification now = shadowOf(notifications).getNotification(id);
+            if (now != null) {
+                shown.add(now.extras.getInt(Notification.EXTRA_PROGRESS) + "/"
+                    + now.extras.getInt(Notification.EXTRA_PROGRESS_MAX) + " "
+                    + now.extras.getString(Notification.EXTRA_TEXT).lines().findFirst().get());
+            }
+            ShadowSystemClock.advanceBy(Duration.ofSeconds(1));
+        });
+        waitFor("the end of the run", () -> shadowOf(service.get()).isStoppedBySelf());
+        assertTrue(shown.toString(), shown.contains("3/5 3 of 5 photos"));
     }
 
     @Test

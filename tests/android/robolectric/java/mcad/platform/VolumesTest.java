@@ -1,6 +1,7 @@
 package mcad.platform;
 
 import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertThrows;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
 
@@ -8,6 +9,7 @@ import android.net.Uri;
 import android.os.storage.StorageManager;
 import java.io.IOException;
 import java.util.List;
+import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.gallery.PhotoAccess;
 import mcad.robolectric.AppTestCase;
@@ -57,6 +59,18 @@ public final class VolumesTest extends AppTestCase {
         index();
         assertEquals(2, found().size());
         assertEquals(2, embedded());
+    }
+
+    @Test
+    public void withoutAccessNothingIsShownAndNothingForgotten() throws IOException {
+        take("coffee.png");
+        index();
+        shadowOf(app()).denyPermissions(PhotoAccess.READ_STORAGE, PhotoAccess.READ_IMAGES);
+        assertEquals(List.of(), found());
+        IOException refused = assertThrows(IOException.class, () -> search().index());
+        assertEquals(McadException.Kind.ACCESS, McadException.kind(refused));
+        allowPhotos();
+        assertEquals(1, found().size());
     }
 
     @Test

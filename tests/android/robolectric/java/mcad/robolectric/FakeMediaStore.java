@@ -18,6 +18,8 @@ import java.io.File;
 import java.io.FileNotFoundException;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collection;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -179,7 +181,7 @@ public final class FakeMediaStore extends ContentProvider {
         Set<Long> asked = ids(where);
         queries += id == null ? 1 : 0;
         MatrixCursor cursor = new MatrixCursor(columns);
-        for (Row row : rows.values()) {
+        for (Row row : ordered(order)) {
             boolean here = versions.containsKey(row.volume()) && !hidden.contains(row.id())
                 && (volume.equals("external") || volume.equals(row.volume()));
             if (here && (id == null || id == row.id()) && (asked == null || asked.contains(row.id()))) {
@@ -187,6 +189,20 @@ public final class FakeMediaStore extends ContentProvider {
             }
         }
         return cursor;
+    }
+
+    /** By number, or the last taken first. */
+    private Collection<Row> ordered(String order) {
+        if (order == null) {
+            return rows.values();
+        }
+        if (!order.equals("COALESCE(datetaken, 1000 * date_modified) DESC")) {
+            throw new IllegalArgumentException("The fake knows no other order than the last taken first: " + order);
+        }
+        List<Row> ordered = rows();
+        ordered.sort(Comparator.comparing(
+            (Row row) -> row.takenMs() == null ? row.file().lastModified() : row.takenMs()).reversed());
+        return ordered;
     }
 
     /** Of "_id IN (1,2)"; null without a condition. */
