@@ -11,23 +11,21 @@ final class RunLock {
     private boolean stopped;
 
     /**
-     * Begin a run; false if one is active, which will then make another pass. {@code instead}: stop the active run,
-     * wait for its last commit, and begin.
+     * Begin a run, after a task that is active; false if a run is active, which will then make another pass. {@code
+     * instead}: stop the active run, wait for its last commit, and begin.
      */
     synchronized boolean begin(boolean instead) {
         if (running && !isTask && !instead) {
             anotherPass = true;
             return false;
         }
-        await();
-        isTask = false;
+        take(false);
         return true;
     }
 
     /** Stop an active run, and begin a task. */
     synchronized void beginTask() {
-        await();
-        isTask = true;
+        take(true);
     }
 
     /** Begin a task, unless a run or a task is active. */
@@ -39,7 +37,7 @@ final class RunLock {
         return true;
     }
 
-    private void await() {
+    private void take(boolean forTask) {
         boolean interrupted = false;
         while (running) {
             stopped = true;
@@ -53,6 +51,7 @@ final class RunLock {
             Thread.currentThread().interrupt();
         }
         running = true;
+        isTask = forTask;
         anotherPass = false;
         stopped = false;
     }
