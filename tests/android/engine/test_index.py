@@ -19,7 +19,7 @@ import pytest
 
 from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
-from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index import PhotoIndex, search
 from mcad_mobile.engine.index.segments import open_segment
 from mcad_mobile.engine.index.tuning import CandidateCount
 from tests.support.paths import ROOT
@@ -159,6 +159,44 @@ def test_java_finds_in_pythons_index_what_python_finds(java, dim):
             expected = index.search(query, k=k)
             assert found["paths"] == expected.paths
             assert np.array_equal(np.float32(found["scores"]), expected.scores)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "k"),
+    [
+        (500, 1),  # 128 in any case
+        (501, 1),  # of the larger segment more than one photo in eight, where less may be missed
+        (500, 50),  # four per result
+        (1400, 1),  # one candidate in eight
+    ],
+)
+def test_java_scores_as_many_candidates_as_python(
+    java, probe, tmp_path, monkeypatch, candidates, k
+):
+    photos, queries = unit(5500, 64), unit(20, 64, seed=1)
+    index = PhotoIndex.create(java.directory, dim=64, student="tiny", student_sha256=SHA)
+    for start, stop in ((0, 4000), (4000, 5500)):
+        with index.writer() as writer:
+            writer.add(names(5500)[start:stop], photos[start:stop])
+    document = json.loads((java.directory / "manifest.json").read_text())
+    for entry in document["segments"]:
+        entry |= {"candidates": {"factor": candidates, "exponent": 0, "growth": 0}, "prescan": None}
+    write_manifest(java.directory / "manifest.json", document)
+    index, scored = PhotoIndex.open(java.directory), []
+    assert [live.segment.photos for live in index.segments] == [4000, 1500]
+    rescore = search.rescore
+
+    def counted(*arguments: Any) -> Any:
+        found = rescore(*arguments)
+        scored.append([len(places) for places, _ in found])
+        return found
+
+    monkeypatch.setattr(search, "rescore", counted)
+    for query in queries:
+        index.search(query, k=k)
+    given = saved(tmp_path / "queries.f32", queries)
+    assert probe.ask("index_scored", index=java.directory, queries=given, k=k) == scored
+    assert len({*map(tuple, scored)}) > 1  # queries differ in where scoring stops
 
 
 def test_what_java_measures_finds_what_exact_search_finds(java):

@@ -115,6 +115,8 @@ final class Probe {
                 return indexChange(request);
             case "index_scanned":
                 return scanned(request);
+            case "index_scored":
+                return scored(request);
             case "index_rewrite":
                 IndexProbe.rewrite(Paths.get(request.string("index")), Paths.get(request.string("out")));
                 return JsonFields.of();
@@ -384,6 +386,16 @@ final class Probe {
                 scanned.add(IndexProbe.scanned(index, query, request.integer("k", 1, Integer.MAX_VALUE)));
             }
             return scanned;
+        }
+    }
+
+    private static Object scored(JsonFields request) throws IOException {
+        try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
+            List<Object> scored = new ArrayList<>();
+            for (float[] query : SearchBenchmark.read(request.string("queries"), index.dim())) {
+                scored.add(IndexProbe.scored(index, query, request.integer("k", 1, Integer.MAX_VALUE)));
+            }
+            return scored;
         }
     }
 

@@ -143,6 +143,26 @@ public final class IndexProbe {
         }
     }
 
+    /** How many photos of each segment pass 2 scores. */
+    public static List<Object> scored(PhotoIndex index, float[] query, int k) throws IOException {
+        PhotoIndex.Commit commit = PhotoIndex.load(index.directory);
+        Search search = new Search(commit.segments());
+        float[] rotated = Kernel.rotated(query, false);
+        Candidates[] candidates = search.scan(rotated, k, false);
+        float[] cosines = search.rescore(rotated, candidates, k);
+        List<Object> scored = new ArrayList<>();
+        int at = 0;
+        for (Candidates ofSegment : candidates) {
+            int known = 0;
+            for (int end = at + ofSegment.places().length; at < end; at++) {
+                known += Float.isNaN(cosines[at]) ? 0 : 1;
+            }
+            scored.add(known);
+        }
+        PhotoIndex.closeAll(commit.segments());
+        return scored;
+    }
+
     /** How many photos the scan of a query looks at. */
     public static int scanned(PhotoIndex index, float[] query, int k) throws IOException {
         PhotoIndex.Commit commit = PhotoIndex.load(index.directory);

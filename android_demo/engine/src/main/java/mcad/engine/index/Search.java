@@ -37,10 +37,7 @@ final class Search {
     /** The {@code k} photos nearest to a rotated query of length 1. {@code exact}: score every photo. */
     Hits search(float[] rotated, int k, boolean exact) throws IOException {
         long started = System.nanoTime();
-        Candidates[] candidates = new Candidates[segments.size()];
-        for (int s = 0; s < candidates.length; s++) {
-            candidates[s] = scan(s, rotated, k, exact);
-        }
+        Candidates[] candidates = scan(rotated, k, exact);
         long scannedAt = System.nanoTime();
         long[] order = order(rescore(rotated, candidates, k));
         float[] scores = new float[Math.min(k, order.length)];
@@ -51,7 +48,15 @@ final class Search {
         return new Hits(paths, scores, (scannedAt - started) / MS, (System.nanoTime() - scannedAt) / MS);
     }
 
-    /** Pass 1: the places of a segment that pass 2 may score. */
+    /** Pass 1: the places of each segment that pass 2 may score. */
+    Candidates[] scan(float[] rotated, int k, boolean exact) throws IOException {
+        Candidates[] candidates = new Candidates[segments.size()];
+        for (int s = 0; s < candidates.length; s++) {
+            candidates[s] = scan(s, rotated, k, exact);
+        }
+        return candidates;
+    }
+
     private Candidates scan(int s, float[] rotated, int k, boolean exact) throws IOException {
         LiveSegment live = segments.get(s);
         Segment segment = live.segment();
@@ -85,7 +90,7 @@ final class Search {
     }
 
     /** Pass 2: cosines of all candidates, segment by segment; NaN if not among the best. */
-    private float[] rescore(float[] rotated, Candidates[] candidates, int k) throws IOException {
+    float[] rescore(float[] rotated, Candidates[] candidates, int k) throws IOException {
         int count = candidates.length;
         ByteBuffer[] columns = new ByteBuffer[count];
         long[] shapes = new long[5 * count];
