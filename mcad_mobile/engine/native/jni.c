@@ -153,7 +153,10 @@ EXPORT void Java_mcad_engine_index_Kernel_fetch(Env env, Object class, int32_t f
     (void)class;
     size_t count = length(&c, array);
     const int64_t *spans = numbers(&c, array, LONGS, sizeof *spans, count, "spans");
+    check(&c, file >= 0, "descriptor");
     check(&c, count % 2 == 0, "spans");
+    for (size_t i = 0; !c.failed && i < count; i += 2) /* a length of 0 would mean the rest of the file */
+        check(&c, spans[i] >= 0 && spans[i] < spans[i + 1], "spans");
 #ifdef POSIX_FADV_WILLNEED
     for (size_t i = 0; !c.failed && i < count; i += 2)
         posix_fadvise(file, spans[i], spans[i + 1] - spans[i], POSIX_FADV_WILLNEED);

@@ -217,6 +217,7 @@ public final class KernelProbe {
         uses.add(() -> Kernel.nearest(columns, 10, query, all, bytes(7), 0, 0, 3));
         uses.add(() -> Kernel.nearest(columns, 10, query, all, null, 2, 5, 3));
         uses.add(() -> Kernel.nearest(columns, 10, query, all, null, -1, 5, 3));
+        uses.add(() -> Kernel.nearest(columns, 10, query, all, null, 1, -1, 3));
         uses.add(() -> Kernel.nearest(columns, 10, query, all, null, 0, 0, -3));
         // rows, photos, starts, rowBits, placeBits, counts, order, enough
         uses.add(() -> Kernel.probe(null, 10, starts, bits, bits, new int[] {-1, -1}, all(2), 3));
@@ -234,6 +235,13 @@ public final class KernelProbe {
         uses.add(() -> Kernel.rotate(new float[4097], false));
         uses.add(() -> Kernel.rotate(null, true));
         uses.add(() -> Kernel.open(null, 0));
+        uses.add(() -> Kernel.readAlone(null));
+        uses.add(() -> Kernel.readAlone(ByteBuffer.allocate(8)));
+        uses.add(() -> Kernel.fetch(-1, new long[] {0, 5}));
+        for (long[] spans : new long[][] {null, {5}, {0, 5, 9}, {-1, 5}, {5, 5}, {9, 5}, {0, 5, 9, 8},
+            {Long.MIN_VALUE, Long.MAX_VALUE}}) {
+            uses.add(() -> Kernel.fetch(0, spans));
+        }
         // What stands at a place of these is wrong: descriptor, recordsAt, photos, words, atLeast.
         long[] right = {0, 0, 10, 1, 2};
         long[][] wrong = {{0, -1}, {0, 1L << 40}, {1, -1}, {1, Long.MAX_VALUE}, {2, 0}, {2, 1}, {2, 11}, {3, 2}, {3, -1},
