@@ -159,6 +159,8 @@ public final class LibraryTest extends AppTestCase {
     public void aLargeFileIsNotReadIntoTheHeap() throws IOException {
         File file = bitmap(4000, 4000);
         Uri photo = photos.add(file, PRIMARY, "DCIM/", "image/bmp", null);
+        Uri small = photos.add(bitmap(40, 40), PRIMARY, "DCIM/", "image/bmp", null);
+        new BitmapDecoder().decode(new MediaPhotos(app()).source(small), 0).close(); // the first decode loads classes
         ThreadMXBean threads = (ThreadMXBean) ManagementFactory.getThreadMXBean();
         long before = threads.getThreadAllocatedBytes(Thread.currentThread().getId());
         new BitmapDecoder().decode(new MediaPhotos(app()).source(photo), 0).close();
@@ -171,7 +173,7 @@ public final class LibraryTest extends AppTestCase {
         ByteBuffer header = ByteBuffer.allocate(54).order(ByteOrder.LITTLE_ENDIAN);
         header.put((byte) 'B').put((byte) 'M').putInt(54 + 3 * width * height).putInt(0).putInt(54).putInt(40)
             .putInt(width).putInt(height).putShort((short) 1).putShort((short) 24);
-        File file = new File(app().getCacheDir(), "large.bmp");
+        File file = new File(app().getCacheDir(), width + ".bmp");
         try (RandomAccessFile out = new RandomAccessFile(file, "rw")) {
             out.write(header.array());
             out.setLength(54 + 3L * width * height);
