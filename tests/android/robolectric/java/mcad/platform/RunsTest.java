@@ -227,7 +227,16 @@ public final class RunsTest extends AppTestCase {
         assertEquals(Processes.End.OTHER, device.end(200));
         exits(201, ApplicationExitInfo.REASON_SIGNALED);
         assertEquals(Processes.End.UNKNOWN, device.end(201));
-        assertEquals(Processes.End.UNKNOWN, device.end(0));
+    }
+
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.R)
+    public void theDeathOfAnotherProcessBlamesNobody() {
+        exits(GONE, ApplicationExitInfo.REASON_CRASH_NATIVE);
+        AndroidDevice device = new AndroidDevice(app());
+        assertEquals("of a process that nobody noted", Processes.End.UNKNOWN, device.end(0));
+        assertEquals("of a process that Android has forgotten", Processes.End.UNKNOWN, device.end(GONE + 1));
+        assertFalse(device.isEndedByUser(GONE));
     }
 
     @Test
