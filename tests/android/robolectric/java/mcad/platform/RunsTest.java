@@ -96,6 +96,18 @@ public final class RunsTest extends AppTestCase {
         return job;
     }
 
+    /** On a run's thread: a job comes, and this returns once the job waits or has ended. Returns whether it has ended. */
+    private static boolean endsDuringARun(IndexJob job, JobParameters parameters) {
+        job.onStartJob(parameters);
+        for (Thread thread : Thread.getAllStackTraces().keySet()) {
+            while (thread.getName().equals("index-job") && thread.isAlive()
+                    && thread.getState() != Thread.State.WAITING) {
+                Thread.onSpinWait();
+            }
+        }
+        return shadowOf(job).getIsJobFinished();
+    }
+
     private static JobParameters parameters(int id) {
         JobParameters parameters = Shadow.newInstanceOf(JobParameters.class);
         ReflectionHelpers.setField(parameters, "jobId", id);
@@ -327,6 +339,33 @@ public final class RunsTest extends AppTestCase {
         assertTrue(again.get() && shadowOf(job).getIsRescheduleNeeded());
         job.onStartJob(parameters(SOON));
         waitFor("the rest", () -> photosIndexed() == PHOTOS.length);
+    }
+
+    @Test
+    public void aJobThatComesDuringARunLastsUntilItsEnd() {
+        IndexJob job = Robolectric.buildService(IndexJob.class).create().get();
+        JobParameters parameters = parameters(SOON);
+        AtomicBoolean early = new AtomicBoolean();
+        afterOnePhoto(() -> early.set(endsDuringARun(job, parameters)));
+        awaitEnd(indexNow());
+        waitFor("the end of the job", () -> shadowOf(job).getIsJobFinished());
+        assertFalse("Android may freeze the process during the run", early.get());
+        assertFalse(shadowOf(job).getIsRescheduleNeeded());
+        assertEquals(PHOTOS.length, photosIndexed());
+    }
+
+    @Test
+    public void aJobThatCameDuringARunRunsAgainForWhatTheRunLeft() {
+        IndexJob job = Robolectric.buildService(IndexJob.class).create().get();
+        JobParameters parameters = parameters(SOON);
+        afterOnePhoto(() -> {
+            endsDuringARun(job, parameters);
+            search().stopIndexing();
+        });
+        awaitEnd(indexNow());
+        waitFor("the end of the job", () -> shadowOf(job).getIsJobFinished());
+        assertTrue(shadowOf(job).getIsRescheduleNeeded());
+        assertTrue(photosIndexed() < PHOTOS.length);
     }
 
     @Test
