@@ -18,7 +18,9 @@ import android.app.Service;
 import android.app.job.JobInfo;
 import android.app.job.JobParameters;
 import android.app.job.JobScheduler;
+import android.content.ComponentName;
 import android.content.Context;
+import android.content.ContextWrapper;
 import android.content.Intent;
 import android.os.BatteryManager;
 import android.os.Build;
@@ -404,6 +406,19 @@ public final class RunsTest extends AppTestCase {
         awaitEnd(service);
         waitFor("the job", () -> job(SOON) != null);
         assertEquals(0, photosIndexed());
+    }
+
+    @Test
+    public void whereNoServiceMayStartAJobIndexesAtOnce() {
+        MediaSearch.indexNow(new ContextWrapper(app()) {
+            @Override
+            public ComponentName startForegroundService(Intent service) {
+                throw new IllegalStateException("the app is in the background");
+            }
+        });
+        assertEquals(0, job(SOON).getMinLatencyMillis());
+        runJob(SOON);
+        assertEquals(PHOTOS.length, photosIndexed());
     }
 
     @Test
