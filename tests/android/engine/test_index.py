@@ -461,6 +461,13 @@ def test_a_moved_photo_takes_anothers_place_and_one_that_is_gone_moves_nowhere(j
     assert cosine(embeddings["b"], photos[0]) > 0.9999
 
 
+def test_deleting_a_photo_that_is_not_there_takes_back_no_other_change(java):
+    answer = java.change(["a", "b"], unit(2, 64), delete=["c"], dim=64)
+    assert (answer["deleted"], answer["photos"]) == (0, 2)
+    answer = java.change(delete=["a", "c"], dim=64)
+    assert (answer["deleted"], answer["photos"]) == (1, 1)
+
+
 def test_what_is_not_committed_never_happened(java):
     java.change(names(5), unit(5, 64), dim=64)
     before = sorted(path.name for path in java.directory.iterdir())
