@@ -45,6 +45,17 @@ def test_half_a_list_is_not_believed_within_the_hour(app, phone):
     assert (outcome["deleted"], outcome["photos"]) == (20, 20)
 
 
+@pytest.mark.parametrize("torn", ["", '{"versions":{"', '{"versions":{"external_primary":"1"}}'])
+def test_without_its_notes_of_the_library_a_run_goes_on_and_notes_anew(app, phone, torn):
+    phone.take(*NAMES)
+    app.index()
+    phone.delete(*NAMES[:20])
+    assert app.index(ms=0)["deleted"] == 0
+    (app.index_directory / "library.json").write_text(torn)
+    assert app.index(ms=HOUR_MS)["deleted"] == 0  # since when they are gone is not known
+    assert app.index(ms=2 * HOUR_MS)["deleted"] == 20
+
+
 def test_a_few_deleted_photos_go_at_once(app, phone):
     phone.take(*NAMES)
     app.index()
