@@ -124,6 +124,15 @@ def test_more_like_this_finds_what_python_finds_without_the_photo_itself(probe, 
         probe.ask("more_like", index=tmp_path / "index", path="gone.jpg", k=10)
 
 
+def test_more_like_one_of_many_copies_finds_as_many_as_were_asked_for(probe, tmp_path):
+    bundle = make_tiny_bundle(tmp_path / "tiny")
+    paths = [f"{number}.jpg" for number in range(9)]
+    with create_index(bundle, tmp_path / "index").writer() as writer:
+        writer.add(paths, np.full((9, bundle.dim), bundle.dim**-0.5, np.float32))
+    found = probe.ask("more_like", index=tmp_path / "index", path=paths[8], k=2)
+    assert found["paths"] == paths[:2]  # the photo itself is not among the first three
+
+
 def test_an_index_that_does_not_open_again_is_tried_again_and_the_old_one_stays(probe, tmp_path):
     steps = ["get", "commit", "get", "get", "commit", "broken", "broken", "get", "commit", "get"]
     found = probe.ask("current_index", index=tmp_path / "index", steps=steps)
