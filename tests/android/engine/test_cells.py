@@ -216,6 +216,21 @@ def test_fewer_photos_have_no_cells(java):
     assert [entry["cells"] for entry in manifest(java)["segments"]] == [None]
 
 
+@pytest.mark.parametrize(("photos", "cells"), [(799, 0), (800, 16)])
+def test_an_index_has_sixteen_cells_of_fifty_photos_or_none(java, photos, cells):
+    java.change(NAMES[:photos], clustered(photos), dim=DIM, cells_from=1)
+    assert segment(java).cells == cells
+
+
+@pytest.mark.parametrize("photos", [2047, 2048])
+def test_from_2048_photos_on_some_cells_are_scanned(java, photos):
+    java.change(NAMES[:photos], clustered(photos), **SMALL)
+    scanned = looked(java, clustered(5, seed=1))
+    (live,) = PhotoIndex.open(java.directory).segments
+    all_of_them = live.cells.in_cells(photos, K) == photos  # as Python has it
+    assert (scanned == photos) is all_of_them is (photos < 2048)
+
+
 @pytest.mark.parametrize("share", [1, 0.5, 0.1, 0.02, 0.001])
 def test_cells_lose_hardly_any_of_those_that_pass(java, probe, tmp_path, share):
     """Beside an index without cells."""
@@ -252,6 +267,7 @@ def test_where_few_pass_they_are_looked_at_one_by_one_in_some_cells(java):
     photos, queries = clustered(45_000), clustered(60, seed=3)
     paths = names(len(photos))
     java.change(paths, photos, **SMALL)
+    assert segment(java).cells == 256  # the most
     passing = np.arange(0, len(photos), 21)
     among = [paths[row] for row in passing]
     found = java.search(queries, k=K, among=among)
