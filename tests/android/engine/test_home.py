@@ -68,6 +68,7 @@ def test_index_now_asks_for_access_first(probe, access, refused, action):
 def test_minutes_left_are_whole_and_never_none_of_them(probe):
     running = {"running": True, "total": 1000}
     assert home(probe, **running, done=400, per_minute=60)["minutes"] == 10
+    assert home(probe, **running, done=360, per_minute=60)["minutes"] == 11  # of 10.7
     assert home(probe, **running, done=999, per_minute=60)["minutes"] == 1
     assert home(probe, **running, done=400, per_minute=0)["minutes"] == 0
     assert home(probe, **running, done=1000, per_minute=60)["minutes"] == 0
