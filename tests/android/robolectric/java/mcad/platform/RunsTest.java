@@ -18,6 +18,7 @@ import android.app.Service;
 import android.app.job.JobInfo;
 import android.app.job.JobParameters;
 import android.app.job.JobScheduler;
+import android.content.BroadcastReceiver;
 import android.content.ComponentName;
 import android.content.Context;
 import android.content.ContextWrapper;
@@ -455,6 +456,20 @@ public final class RunsTest extends AppTestCase {
         app().getSystemService(JobScheduler.class).cancel(CHANGES); // it is not persisted
         app().sendBroadcast(boot);
         waitFor("the trigger", () -> job(CHANGES) != null);
+    }
+
+    /** Android ends the process of a receiver that takes ten seconds. */
+    @Test
+    public void theStartOfThePhoneIsSaidToBeHandled() {
+        AtomicBoolean handled = new AtomicBoolean();
+        app().sendOrderedBroadcast(new Intent(Intent.ACTION_BOOT_COMPLETED).setPackage(app().getPackageName()), null,
+            new BroadcastReceiver() {
+                @Override
+                public void onReceive(Context context, Intent intent) {
+                    handled.set(true);
+                }
+            }, null, 0, null, null);
+        waitFor("the end of the broadcast", handled::get);
     }
 
     @Test
