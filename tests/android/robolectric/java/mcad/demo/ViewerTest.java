@@ -8,6 +8,7 @@ import static org.robolectric.Shadows.shadowOf;
 import android.app.Activity;
 import android.content.Intent;
 import android.graphics.Matrix;
+import android.graphics.RectF;
 import android.graphics.drawable.Drawable;
 import android.net.Uri;
 import android.os.Build;
@@ -136,6 +137,21 @@ public final class ViewerTest extends AppTestCase {
         assertEquals(1, photo().zoom(), 0);
         photo().getImageMatrix().getValues(values);
         assertEquals((photo().getWidth() - whole.getIntrinsicWidth() * fit) / 2, values[Matrix.MTRANS_X], 0.01);
+    }
+
+    @Test
+    public void theNextPhotoIsShownWhole() {
+        view(1);
+        doubleTap(SystemClock.uptimeMillis());
+        assertEquals(3, photo().zoom(), 0);
+        photo().performAccessibilityAction(AccessibilityNodeInfo.ACTION_SCROLL_FORWARD, null);
+        awaitYear(2022);
+        assertEquals(1, photo().zoom(), 0);
+        Drawable whole = photo().getDrawable();
+        RectF shown = new RectF(0, 0, whole.getIntrinsicWidth(), whole.getIntrinsicHeight());
+        photo().getImageMatrix().mapRect(shown);
+        assertEquals(photo().getWidth() / 2f, shown.centerX(), 0.01);
+        assertEquals(photo().getHeight() / 2f, shown.centerY(), 0.01);
     }
 
     /** Where a side begins whose middle was drawn and that was made three times as large around 50. */
