@@ -154,6 +154,50 @@ public final class ViewerTest extends AppTestCase {
         assertEquals(photo().getHeight() / 2f, shown.centerY(), 0.01);
     }
 
+    @Test
+    public void twoFingersZoomFromTheWholePhotoToSixTimesIt() {
+        view(1);
+        pinch(200, 300);
+        assertTrue(photo().zoom() + " times", photo().zoom() > 1.1 && photo().zoom() < 2);
+        for (int i = 0; i < 8; i++) {
+            pinch(200, 400);
+        }
+        assertEquals(6, photo().zoom(), 0);
+        for (int i = 0; i < 8; i++) {
+            pinch(400, 200);
+        }
+        assertEquals(1, photo().zoom(), 0);
+    }
+
+    /** Move two fingers, one above the other, from one distance in pixels to another. */
+    private void pinch(float from, float to) {
+        long down = SystemClock.uptimeMillis();
+        fingers(down, 0, MotionEvent.ACTION_DOWN, 1, from);
+        int second = 1 << MotionEvent.ACTION_POINTER_INDEX_SHIFT;
+        fingers(down, 10, MotionEvent.ACTION_POINTER_DOWN | second, 2, from);
+        for (int i = 1; i <= 10; i++) {
+            fingers(down, 10 + 10 * i, MotionEvent.ACTION_MOVE, 2, from + (to - from) * i / 10);
+        }
+        fingers(down, 120, MotionEvent.ACTION_POINTER_UP | second, 2, to);
+        fingers(down, 130, MotionEvent.ACTION_UP, 1, to);
+        idle();
+    }
+
+    private void fingers(long down, long ms, int action, int count, float distance) {
+        MotionEvent.PointerProperties[] ids = new MotionEvent.PointerProperties[count];
+        MotionEvent.PointerCoords[] places = new MotionEvent.PointerCoords[count];
+        for (int i = 0; i < count; i++) {
+            ids[i] = new MotionEvent.PointerProperties();
+            ids[i].id = i;
+            places[i] = new MotionEvent.PointerCoords();
+            places[i].x = 150;
+            places[i].y = 200 + (i - 0.5f) * distance;
+        }
+        MotionEvent event = MotionEvent.obtain(down, down + ms, action, count, ids, places, 0, 0, 1, 1, 0, 0, 0, 0);
+        photo().dispatchTouchEvent(event);
+        event.recycle();
+    }
+
     /** Where a side begins whose middle was drawn and that was made three times as large around 50. */
     private static float near(float room, float side) {
         float at = 50 - 3 * (50 - (room - side) / 2);
