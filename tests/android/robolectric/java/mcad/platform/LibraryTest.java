@@ -130,6 +130,17 @@ public final class LibraryTest extends AppTestCase {
     }
 
     @Test
+    @Config(minSdk = Build.VERSION_CODES.R)
+    public void aPhotoThatIsTakenDuringAListingIsInTheNextOne() throws IOException {
+        take("china.jpg");
+        photos.afterNextList(() -> take("coffee.png"));
+        search().count();
+        assertEquals(1, search().indexing().left());
+        search().count();
+        assertEquals(2, search().indexing().left());
+    }
+
+    @Test
     @Config(minSdk = Build.VERSION_CODES.Q)
     public void aPhotoWithoutAFolderIsInNoAlbumCalledNull() throws IOException {
         photos.add(packaged("china.jpg"), PRIMARY, null, "image/jpeg", null);

@@ -40,6 +40,7 @@ public final class FakeMediaStore extends ContentProvider {
     private RuntimeException failure;
     private long nextId = 1;
     private long generation = 1;
+    private Runnable afterList = () -> { };
     private int queries;
     private String asked = "";
 
@@ -111,6 +112,11 @@ public final class FakeMediaStore extends ContentProvider {
     /** What the user was asked for last, of how many photos, and what they become: "create_trash_request 1 ...". */
     public synchronized String asked() {
         return asked;
+    }
+
+    /** Do something once, after the next list of photos was read and before it is returned. */
+    public synchronized void afterNextList(Runnable task) {
+        afterList = task;
     }
 
     /** How many lists of photos were asked for so far. */
@@ -187,6 +193,11 @@ public final class FakeMediaStore extends ContentProvider {
             if (here && (id == null || id == row.id()) && (asked == null || asked.contains(row.id()))) {
                 cursor.addRow(Arrays.stream(columns).map(column -> value(row, column)).toArray());
             }
+        }
+        if (id == null && asked == null) {
+            Runnable task = afterList;
+            afterList = () -> { };
+            task.run();
         }
         return cursor;
     }
