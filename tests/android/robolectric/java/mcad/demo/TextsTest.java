@@ -13,6 +13,8 @@ import android.widget.ListView;
 import android.widget.TextView;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.HashMap;
@@ -68,6 +70,30 @@ public final class TextsTest extends AppTestCase {
         String cosine = String.format("self-test cosine %.4f", search().textTower().cosine());
         assertTrue(text, text.contains(cosine));
         assertFalse(isShown(screen, R.id.try_rungs));
+    }
+
+    @Test
+    public void aRungThatTheAppDiedOverIsTriedAgainAtATouch() throws IOException {
+        search().textTower().skipped().add(new Ladder.Skipped("onnx fp16 by CPU", Ladder.Reason.DIED, "")); // the app has one
+        Path died = Files.createFile(app().getNoBackupFilesDir().toPath().resolve("photo-search/rungs/rungs.json"));
+        NumbersActivity screen = open(NumbersActivity.class).get();
+        waitFor("the button", () -> isShown(screen, R.id.try_rungs));
+        String why = app().getString(R.string.rung_skipped, "onnx fp16 by CPU", app().getString(R.string.why_died));
+        assertTrue(textRung(screen), textRung(screen).endsWith("\n" + why));
+        screen.findViewById(R.id.try_rungs).performClick();
+        assertFalse(isShown(screen, R.id.try_rungs));
+        waitFor("another try", () -> !textRung(screen).contains(why));
+        assertFalse(Files.exists(died));
+        assertFalse(isShown(screen, R.id.try_rungs));
+    }
+
+    private static String textRung(Activity screen) {
+        ViewGroup list = screen.findViewById(R.id.rows);
+        int row = 0;
+        while (!text(list, row, R.id.name).equals(app().getString(R.string.rung_text))) {
+            row++;
+        }
+        return text(list, row, R.id.value);
     }
 
     private static String text(ViewGroup list, int row, int id) {
