@@ -13,16 +13,19 @@ import android.os.Looper;
 import android.os.PowerManager;
 import java.io.IOException;
 import java.time.Duration;
+import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicBoolean;
 import mcad.robolectric.AppTestCase;
 import org.junit.Before;
 import org.junit.Test;
+import org.robolectric.Robolectric;
 import org.robolectric.android.controller.ServiceController;
 import org.robolectric.annotation.Config;
 import org.robolectric.shadows.ShadowPowerManager;
 import org.robolectric.shadows.ShadowSystemClock;
+import org.robolectric.util.ReflectionHelpers;
 
 /** What Android does to a service while its run is on. */
 public final class ServiceTest extends AppTestCase {
@@ -102,6 +105,25 @@ public final class ServiceTest extends AppTestCase {
         assertFalse(held.isHeld());
         int kept = search().photos();
         assertTrue(kept + " photos", kept >= 1 && kept < PHOTOS.length);
+    }
+
+    @Test
+    public void aServiceThatIsDestroyedShowsNothingMore() {
+        List<Runnable> listeners = ReflectionHelpers.getField(ReflectionHelpers.getField(search(), "indexer"), "listeners");
+        service = Robolectric.buildService(IndexService.class).create();
+        assertEquals(1, listeners.size());
+        service.destroy();
+        assertEquals(0, listeners.size());
+        assertTrue(shadowOf(service.get()).isForegroundStopped());
+        assertTrue(shadowOf(service.get()).getNotificationShouldRemoved());
+    }
+
+    @Test
+    public void aServiceThatIsDestroyedLeavesTheRunOfAJobAlone() throws IOException {
+        service = Robolectric.buildService(IndexService.class).create();
+        afterOnePhoto(() -> service.destroy());
+        index();
+        assertEquals(PHOTOS.length, search().photos());
     }
 
     @Test
