@@ -93,6 +93,7 @@ public final class FirstRunTest extends AppTestCase {
         folders.getListView().performItemClick(null, 1, 1);
         folders.getButton(AlertDialog.BUTTON_POSITIVE).performClick();
         waitFor("one photo fewer", () -> text(activity, R.id.message_text).startsWith("1 photo:"));
+        assertNull("a run that nobody asked for", shadowOf(app()).peekNextStartedService());
         activity.findViewById(R.id.message_button).performClick();
         ServiceController<IndexService> service = startService();
         waitFor("the end of the service", () -> shadowOf(service.get()).isStoppedBySelf());

@@ -34,11 +34,13 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.stream.Stream;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
+import mcad.gallery.Folders;
 import mcad.gallery.PhotoAccess;
 import mcad.gallery.Waiting;
 import mcad.platform.IndexService;
@@ -128,6 +130,17 @@ public final class ScreensTest extends AppTestCase {
         ((AlertDialog) ShadowDialog.getLatestDialog()).getButton(AlertDialog.BUTTON_NEUTRAL).performClick();
         waitFor("the other choice", () -> search().chosenFolders().takes("DCIM/Camera"));
         assertFalse(search().chosenFolders().takes("a new folder"));
+    }
+
+    @Test
+    public void aFolderThatIsLeftOutLeavesTheResultsAtOnce() throws IOException {
+        photos.add(packaged("coffee.png"), PRIMARY, "Download/", "image/png", null);
+        openSearch("china.jpg");
+        type("a house", 2);
+        waitFor("both", () -> text(search.get(), R.id.status).equals("2 photos found"));
+        search.get().indexFolders(new Folders(false, Set.of("Download")));
+        waitFor("the other photo", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        assertNotNull("a run that drops it", shadowOf(app()).getNextStartedService());
     }
 
     private static void assertDialog(int title, String folder, boolean ticked) {
