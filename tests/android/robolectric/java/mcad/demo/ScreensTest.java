@@ -21,6 +21,7 @@ import android.provider.Settings;
 import android.view.MenuItem;
 import android.widget.DatePicker;
 import android.widget.GridView;
+import android.widget.ListView;
 import android.widget.TextView;
 import java.io.IOException;
 import java.io.RandomAccessFile;
@@ -141,6 +142,22 @@ public final class ScreensTest extends AppTestCase {
         search.get().indexFolders(new Folders(false, Set.of("Download")));
         waitFor("the other photo", () -> text(search.get(), R.id.status).equals("1 photo found"));
         assertNotNull("a run that drops it", shadowOf(app()).getNextStartedService());
+    }
+
+    @Test
+    public void albumsToSearchAreThoseThatAreIndexedWithTheSearchedOnesTicked() throws IOException {
+        photos.add(packaged("coffee.png"), PRIMARY, "Download/", "image/png", null);
+        photos.add(packaged("chelsea.png"), PRIMARY, "Pictures/", "image/png", null);
+        openSearch("china.jpg");
+        search().chooseFolders(new Folders(false, Set.of("Download")));
+        search.get().searchFolders(Set.of("Pictures"));
+        choose(R.id.albums);
+        waitFor("the dialog", () -> ShadowDialog.getLatestDialog() != null);
+        ListView albums = ((AlertDialog) ShadowDialog.getLatestDialog()).getListView();
+        assertEquals(2, albums.getCount());
+        assertDialog(R.string.albums, "Camera (1)", false);
+        assertEquals("Pictures (1)", albums.getItemAtPosition(1).toString());
+        assertTrue(albums.isItemChecked(1));
     }
 
     private static void assertDialog(int title, String folder, boolean ticked) {
