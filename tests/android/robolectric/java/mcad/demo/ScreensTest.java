@@ -15,6 +15,7 @@ import android.content.ContentResolver;
 import android.content.Intent;
 import android.net.Uri;
 import android.os.Build;
+import android.os.Bundle;
 import android.os.Looper;
 import android.provider.MediaStore;
 import android.provider.Settings;
@@ -158,6 +159,22 @@ public final class ScreensTest extends AppTestCase {
         assertDialog(R.string.albums, "Camera (1)", false);
         assertEquals("Pictures (1)", albums.getItemAtPosition(1).toString());
         assertTrue(albums.isItemChecked(1));
+    }
+
+    @Test
+    public void foldersThatAreReadAfterTheScreenWasLeftAreNotShown() throws Exception {
+        openSearch("china.jpg");
+        choose(R.id.albums);
+        StartPageTest.awaitWorker();
+        search.pause().stop().saveInstanceState(new Bundle());
+        idle(); // Android throws if a dialog is shown now
+        assertNull(ShadowDialog.getLatestDialog());
+        search.start().resume();
+        choose(R.id.folders);
+        StartPageTest.awaitWorker();
+        close(search);
+        idle();
+        assertNull(ShadowDialog.getLatestDialog());
     }
 
     private static void assertDialog(int title, String folder, boolean ticked) {

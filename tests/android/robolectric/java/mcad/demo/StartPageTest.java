@@ -121,7 +121,7 @@ public final class StartPageTest extends AppTestCase {
         assertTrue(words().toString(), english.containsAll(words()));
     }
 
-    private static void awaitWorker() throws InterruptedException {
+    static void awaitWorker() throws InterruptedException {
         CountDownLatch idle = new CountDownLatch(1);
         DemoApp.WORKER.execute(idle::countDown);
         idle.await();
