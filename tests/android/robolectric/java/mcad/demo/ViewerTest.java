@@ -12,6 +12,7 @@ import android.graphics.RectF;
 import android.graphics.drawable.Drawable;
 import android.net.Uri;
 import android.os.Build;
+import android.os.Bundle;
 import android.os.SystemClock;
 import android.view.ActionMode;
 import android.view.KeyEvent;
@@ -102,6 +103,29 @@ public final class ViewerTest extends AppTestCase {
         awaitYear(2020);
     }
 
+    @Test
+    public void aStrokeUpOrDownDoesNotLeaveThePhoto() {
+        view(1);
+        for (int to : new int[] {400, 10}) {
+            long down = SystemClock.uptimeMillis();
+            for (int i = 0; i <= 5; i++) {
+                int action = i == 0 ? MotionEvent.ACTION_DOWN : i == 5 ? MotionEvent.ACTION_UP : MotionEvent.ACTION_MOVE;
+                photo().dispatchTouchEvent(MotionEvent.obtain(
+                    down, down + 10 * i, action, 200 - 10 * i, 200 + (to - 200) * i / 5f, 0));
+            }
+        }
+        Bundle left = new Bundle();
+        viewer.saveInstanceState(left);
+        assertEquals(paths[1], left.getString(PhotoActivity.PATH));
+    }
+
+    private RectF shown() {
+        Drawable whole = photo().getDrawable();
+        RectF shown = new RectF(0, 0, whole.getIntrinsicWidth(), whole.getIntrinsicHeight());
+        photo().getImageMatrix().mapRect(shown);
+        return shown;
+    }
+
     private void doubleTap(long now) {
         for (int ms : new int[] {0, 100}) {
             for (int action : new int[] {MotionEvent.ACTION_DOWN, MotionEvent.ACTION_UP}) {
@@ -147,11 +171,8 @@ public final class ViewerTest extends AppTestCase {
         photo().performAccessibilityAction(AccessibilityNodeInfo.ACTION_SCROLL_FORWARD, null);
         awaitYear(2022);
         assertEquals(1, photo().zoom(), 0);
-        Drawable whole = photo().getDrawable();
-        RectF shown = new RectF(0, 0, whole.getIntrinsicWidth(), whole.getIntrinsicHeight());
-        photo().getImageMatrix().mapRect(shown);
-        assertEquals(photo().getWidth() / 2f, shown.centerX(), 0.01);
-        assertEquals(photo().getHeight() / 2f, shown.centerY(), 0.01);
+        assertEquals(photo().getWidth() / 2f, shown().centerX(), 0.01);
+        assertEquals(photo().getHeight() / 2f, shown().centerY(), 0.01);
     }
 
     @Test
