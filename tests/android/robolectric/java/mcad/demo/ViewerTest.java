@@ -119,6 +119,16 @@ public final class ViewerTest extends AppTestCase {
         assertEquals(paths[1], left.getString(PhotoActivity.PATH));
     }
 
+    @Test
+    public void aPhotoFitsIntoAWindowOfAnotherSize() {
+        view(1);
+        photo().layout(0, 0, 100, 300);
+        RectF shown = shown();
+        assertEquals(100, shown.width(), 0.01);
+        assertEquals(0, shown.left, 0.01);
+        assertEquals(150, shown.centerY(), 0.01);
+    }
+
     private RectF shown() {
         Drawable whole = photo().getDrawable();
         RectF shown = new RectF(0, 0, whole.getIntrinsicWidth(), whole.getIntrinsicHeight());
