@@ -256,6 +256,13 @@ public final class ViewerTest extends AppTestCase {
     }
 
     @Test
+    public void otherKeysAreTheScreens() {
+        view(1);
+        assertFalse(photo().dispatchKeyEvent(new KeyEvent(KeyEvent.ACTION_DOWN, KeyEvent.KEYCODE_DPAD_DOWN)));
+        assertFalse(photo().dispatchKeyEvent(new KeyEvent(KeyEvent.ACTION_DOWN, KeyEvent.KEYCODE_BACK)));
+    }
+
+    @Test
     public void aPhotoIsSharedAndOpenedByItsUri() {
         view(1);
         viewer.get().findViewById(R.id.share).performClick();
