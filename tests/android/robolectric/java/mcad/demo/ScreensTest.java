@@ -306,6 +306,18 @@ public final class ScreensTest extends AppTestCase {
     }
 
     @Test
+    public void otherWordsReplaceTheMessageOfASearchThatFailed() throws IOException {
+        openSearch("china.jpg");
+        photos.fail(new IllegalStateException("the provider died"));
+        ((TextView) search.get().findViewById(R.id.query)).setText("a house");
+        waitFor("the message", () -> isShown(search.get(), R.id.message_text));
+        photos.fail(null);
+        ((TextView) search.get().findViewById(R.id.query)).setText("a temple");
+        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        assertFalse(isShown(search.get(), R.id.message_text));
+    }
+
+    @Test
     public void aFirstRunThatFailedIsTriedAgainAtATouch() {
         allowPhotos();
         take("china.jpg");
