@@ -318,6 +318,17 @@ public final class ScreensTest extends AppTestCase {
     }
 
     @Test
+    public void theCountStandsThereUntilASearchAndAfterIt() throws IOException {
+        openSearch("china.jpg");
+        type("a house", 1);
+        waitFor("the answer alone", () -> text(search.get(), R.id.status).equals("1 photo found")
+            && text(search.get(), R.id.progress).isEmpty());
+        search.get().findViewById(R.id.clear).performClick();
+        assertEquals("", text(search.get(), R.id.status));
+        waitFor("the count", () -> text(search.get(), R.id.progress).equals("1 photo can be searched"));
+    }
+
+    @Test
     public void aFirstRunThatFailedIsTriedAgainAtATouch() {
         allowPhotos();
         take("china.jpg");
