@@ -377,6 +377,18 @@ public final class ScreensTest extends AppTestCase {
     }
 
     @Test
+    public void aScreenThatWasLeftInTheMidstOfAChangeFollowsTheNext() throws IOException {
+        openSearch("china.jpg");
+        take("coffee.png");
+        search().index(); // told to the screen, which shows it a quarter of a second later
+        search.pause().resume();
+        waitFor("the change", () -> text(search.get(), R.id.progress).equals("2 photos can be searched"));
+        take("chelsea.png");
+        search().index();
+        waitFor("the next", () -> text(search.get(), R.id.progress).equals("3 photos can be searched"));
+    }
+
+    @Test
     public void photosThatAreTakenBeforeTheFirstRunOrInAPauseAreLeft() throws IOException, InterruptedException {
         allowPhotos();
         take("china.jpg");
