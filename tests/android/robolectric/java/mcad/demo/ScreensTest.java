@@ -4,6 +4,7 @@ import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertNotNull;
 import static org.junit.Assert.assertNull;
+import static org.junit.Assert.assertSame;
 import static org.junit.Assert.assertThrows;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
@@ -20,6 +21,7 @@ import android.os.Looper;
 import android.provider.MediaStore;
 import android.provider.Settings;
 import android.view.MenuItem;
+import android.view.View;
 import android.widget.DatePicker;
 import android.widget.GridView;
 import android.widget.ListView;
@@ -557,6 +559,20 @@ public final class ScreensTest extends AppTestCase {
         String description = grid.getChildAt(0).getContentDescription().toString();
         assertTrue(description, description.startsWith("Photo 1 of 2, taken on "));
         assertFalse(description, description.contains(".png") || description.contains("content:"));
+    }
+
+    @Test
+    public void aTileThatIsUsedAgainIsDescribedAnew() throws IOException {
+        openSearch("china.jpg", "coffee.png");
+        type("a cup of coffee", 2);
+        GridView grid = search.get().findViewById(R.id.grid);
+        View tile = grid.getChildAt(0);
+        waitFor("the day", () -> String.valueOf(tile.getContentDescription()).startsWith("Photo 1 of 2, taken on "));
+        Thumbnails thumbnails = new Thumbnails(search.get()); // has loaded nothing yet
+        ReflectionHelpers.setField(grid.getAdapter(), "thumbnails", thumbnails);
+        assertSame(tile, grid.getAdapter().getView(1, tile, grid));
+        assertEquals("Photo 2 of 2", tile.getContentDescription().toString());
+        thumbnails.close();
     }
 
     @Test
