@@ -139,6 +139,26 @@ public final class LifeTest extends AppTestCase {
     }
 
     @Test
+    public void wordsAndAFilterRefineASearchByASharedPhoto() {
+        Intent send = new Intent(Intent.ACTION_SEND, null, app(), SearchActivity.class).setType("image/png");
+        send.setClipData(ClipData.newRawUri(null, chelsea));
+        SearchActivity screen = open(SearchActivity.class, send).get();
+        waitForTiles(screen, PHOTOS);
+        GridView grid = screen.findViewById(R.id.grid);
+        String plain = grid.getItemAtPosition(0).toString();
+        ((TextView) screen.findViewById(R.id.query)).setText("a cup of coffee");
+        waitFor("another score", () -> grid.getCount() == PHOTOS && !grid.getItemAtPosition(0).toString().equals(plain));
+        for (String words : new String[] {"a cup of coffee", ""}) {
+            ((TextView) screen.findViewById(R.id.query)).setText(words);
+            waitForTiles(screen, PHOTOS);
+            screen.searchDays(LocalDate.of(2001, 1, 1), LocalDate.of(2001, 1, 1));
+            waitForTiles(screen, 0);
+            screen.findViewById(R.id.filtered).performClick();
+            waitForTiles(screen, PHOTOS);
+        }
+    }
+
+    @Test
     public void aPhotoThatWasPickedOpensItsLikeOnAScreenOfItsOwn() {
         Activity screen = open(SearchActivity.class).get();
         shadowOf(screen).clickMenuItem(R.id.pick);
