@@ -31,6 +31,7 @@ import org.robolectric.Robolectric;
 import org.robolectric.RuntimeEnvironment;
 import org.robolectric.android.controller.ActivityController;
 import org.robolectric.annotation.Config;
+import org.robolectric.shadows.ShadowToast;
 
 /** Screens that are turned, left, killed and come back to; photos that other apps share and pickers give. */
 public final class LifeTest extends AppTestCase {
@@ -156,6 +157,14 @@ public final class LifeTest extends AppTestCase {
             screen.findViewById(R.id.filtered).performClick();
             waitForTiles(screen, PHOTOS);
         }
+    }
+
+    @Test
+    public void aPhoneWithoutAPickerSaysSo() {
+        Activity screen = open(SearchActivity.class).get();
+        shadowOf(app()).checkActivities(true);
+        shadowOf(screen).clickMenuItem(R.id.pick);
+        assertEquals(screen.getString(R.string.no_app), ShadowToast.getTextOfLatestToast());
     }
 
     @Test
