@@ -150,6 +150,7 @@ public final class StartPageTest extends AppTestCase {
         String example = words().get(0);
         ((ViewGroup) screen.findViewById(R.id.words)).getChildAt(0).performClick();
         assertEquals(example, text(screen, R.id.query));
+        assertEquals("more can be typed", example.length(), ((EditText) screen.findViewById(R.id.query)).getSelectionEnd());
         waitFor("the answer", () -> text(screen, R.id.status).endsWith("found"));
         assertTrue(words().isEmpty());
     }
