@@ -5,6 +5,7 @@ import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
 
+import android.database.DataSetObserver;
 import android.view.ViewGroup;
 import android.view.inputmethod.EditorInfo;
 import android.view.inputmethod.InputMethodManager;
@@ -102,6 +103,23 @@ public final class StartPageTest extends AppTestCase {
         opened.resume();
         waitFor("the new photo", () -> grid().getAdapter().getCount() == 4);
         assertEquals("January 2024", text(screen, R.id.month));
+    }
+
+    @Test
+    public void photosThatAreTheSameStandAsTheyStoodOnTheReturn() throws InterruptedException {
+        waitFor("examples", () -> words().size() >= 3);
+        grid().getAdapter().registerDataSetObserver(new DataSetObserver() {
+            @Override
+            public void onChanged() {
+                throw new AssertionError("all tiles are drawn anew");
+            }
+        });
+        opened.pause().resume();
+        for (int i = 0; i < 2; i++) { // the state of the index, then the photos
+            awaitWorker();
+            idle();
+        }
+        assertEquals(3, grid().getAdapter().getCount());
     }
 
     @Test
