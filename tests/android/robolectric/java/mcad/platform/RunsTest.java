@@ -458,6 +458,14 @@ public final class RunsTest extends AppTestCase {
         waitFor("the trigger", () -> job(CHANGES) != null);
     }
 
+    @Test
+    public void aTriggerIsSetAgainWhenItsRunFails() throws IOException {
+        index();
+        photos.fail(new IllegalStateException("the provider died"));
+        assertFalse(shadowOf(runJob(CHANGES)).getIsRescheduleNeeded());
+        assertNotNull(job(CHANGES));
+    }
+
     /** Android ends the process of a receiver that takes ten seconds. */
     @Test
     public void theStartOfThePhoneIsSaidToBeHandled() {
