@@ -103,6 +103,12 @@ def test_a_turned_screen_stays_where_it_was(probe):
     assert turned[6] == (90, 0)  # and another search begins at its top
 
 
+def test_a_grid_stays_where_it_was_when_photos_were_deleted(probe):
+    assert shown(probe, {"found": 90}, {"deleted": 30}, {"found": 89})[2] == (89, 30)
+    deleted = shown(probe, {"found": 90}, {"turned": 31}, {"deleted": 0}, {"found": 89})
+    assert deleted[3] == (89, 31)  # deleted before what was found was shown again
+
+
 def test_more_like_this_finds_what_python_finds_without_the_photo_itself(probe, tmp_path):
     bundle = make_tiny_bundle(tmp_path / "tiny")
     dim = bundle.dim

@@ -31,7 +31,7 @@ public final class ScreenProbe {
             indexing.minutesLeft());
     }
 
-    /** A grid after each event: "found" with so many photos, "turned" at a row, "clear". */
+    /** A grid after each event: "found" with so many photos, "turned" or "deleted" at a row, "clear". */
     public static Object shownResults(JsonFields request) throws IOException {
         ShownResults shown = new ShownResults();
         List<Object> states = new ArrayList<>();
@@ -46,6 +46,8 @@ public final class ScreenProbe {
                 at = shown.show(new SearchEngine.Found(results, new HashMap<>(), false));
             } else if (event.has("turned")) {
                 shown = new ShownResults(shown.row(event.integer("turned", 0, 1 << 20)));
+            } else if (event.has("deleted")) {
+                shown.stay(event.integer("deleted", 0, 1 << 20));
             } else {
                 shown.clear();
             }

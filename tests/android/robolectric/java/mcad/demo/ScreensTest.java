@@ -9,6 +9,7 @@ import static org.junit.Assert.assertThrows;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
 
+import android.app.Activity;
 import android.app.AlertDialog;
 import android.app.DatePickerDialog;
 import android.app.job.JobScheduler;
@@ -40,6 +41,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.ExecutorService;
 import java.util.stream.Stream;
 import mcad.engine.McadException;
@@ -463,6 +465,37 @@ public final class ScreensTest extends AppTestCase {
         waitFor("the same row", () -> turned.getFirstVisiblePosition() == first);
         ((ResultGrid) turned.getAdapter()).show(found);
         waitFor("the top, for the next search", () -> turned.getFirstVisiblePosition() == 0);
+    }
+
+    @Test
+    public void anotherSearchBeginsAtItsBestPhotoAndTheSameAfterADeletionWhereItStood() throws IOException {
+        openSearch("china.jpg");
+        type("a house", 1);
+        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        List<SearchEngine.Result> many = Collections.nCopies(300, search().search("a house", 1).results().get(0));
+        SearchEngine.Found found = new SearchEngine.Found(many, Map.of(), false);
+        GridView grid = search.get().findViewById(R.id.grid);
+        ResultGrid results = (ResultGrid) grid.getAdapter();
+        results.show(found);
+        idle();
+        grid.setSelection(150);
+        waitFor("the middle", () -> grid.getFirstVisiblePosition() > 100);
+        assertTrue("touched", grid.isInTouchMode());
+        int first = grid.getFirstVisiblePosition();
+        CountDownLatch answer = new CountDownLatch(1);
+        DemoApp.WORKER.submit(() -> answer.await(1, TimeUnit.MINUTES));
+        search.get().onActivityResult(PhotoActions.TRASH, Activity.RESULT_OK, null);
+        results.show(found);
+        idle();
+        assertEquals(first, grid.getFirstVisiblePosition());
+        answer.countDown();
+        waitFor("the answer", () -> results.getCount() == 1);
+        results.show(found);
+        idle();
+        grid.setSelection(150);
+        waitFor("the middle", () -> grid.getFirstVisiblePosition() > 100);
+        results.show(found);
+        waitFor("the top", () -> grid.getFirstVisiblePosition() == 0);
     }
 
     /** A run that is held after its first photo is ended by the buttons of the screen. */

@@ -33,6 +33,11 @@ final class ResultGrid extends BaseAdapter {
         saved.putInt(ROW, shown.row(grid.getFirstVisiblePosition()));
     }
 
+    /** The same search follows: its results are shown from the same row on. */
+    void stay() {
+        shown.stay(grid.getFirstVisiblePosition());
+    }
+
     void clear() {
         shown.clear();
         notifyDataSetChanged();
@@ -41,7 +46,8 @@ final class ResultGrid extends BaseAdapter {
     void show(SearchEngine.Found found) {
         int row = shown.show(found);
         notifyDataSetChanged();
-        grid.setSelection(row);
+        // After a touch, the layout that follows new data goes back to the old place.
+        grid.post(() -> grid.setSelection(row));
     }
 
     String[] paths() {

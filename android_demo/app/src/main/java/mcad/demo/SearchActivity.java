@@ -204,7 +204,8 @@ public final class SearchActivity extends Activity
         if (request == PICKED && photo != null) {
             startActivity(OtherPhoto.search(this, photo));
         } else if (result == RESULT_OK && (request == VIEWED || request == PhotoActions.TRASH)) {
-            ask(); // photos were deleted
+            results.stay(); // photos were deleted
+            ask();
             start.refresh();
             showState();
         }

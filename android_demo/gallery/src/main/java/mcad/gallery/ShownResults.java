@@ -4,12 +4,12 @@ import java.util.Collections;
 import java.util.List;
 import mcad.engine.SearchEngine;
 
-/** The results that a grid shows, and its position, which survives screen rotation. For the main thread. */
+/** The results that a grid shows, and the row to scroll to for new ones. For the main thread. */
 public final class ShownResults {
     private static final int NOWHERE = -1;
 
     private List<SearchEngine.Result> results = Collections.emptyList();
-    /** The row before the screen was rotated, until its results are found again. */
+    /** The row to stay at, until the same search is answered again. */
     private int row;
 
     public ShownResults() {
@@ -24,6 +24,11 @@ public final class ShownResults {
     /** The row to save with the screen; {@code first} is the first visible row. */
     public int row(int first) {
         return row == NOWHERE ? first : row;
+    }
+
+    /** The same search follows, as photos were deleted; {@code first} is the first visible row. */
+    public void stay(int first) {
+        row = row(first);
     }
 
     /** Replace the results; return the row to scroll to. */
