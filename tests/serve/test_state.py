@@ -449,6 +449,17 @@ def test_why_a_new_bundle_is_not_served_is_told_until_it_is_replaced(state: Stat
     assert [bool(info.why) for info in served.rungs()] == [False, True, False]
 
 
+def test_the_best_rung_of_a_new_bundle_is_served(state: State) -> None:
+    served = state.bundle("one")
+    (rung,) = served.bundle.text.rungs
+    text = replace(served.bundle.text, rungs=(replace(rung, precision="int8"), rung))
+    replace(served.bundle, text=text).save()
+    found = served.find_replacement()
+    assert found is not None and served.best == "onnx fp32"
+    served.change_over(found)
+    assert served.best == "onnx int8" and served.engine().text_rung.rung.precision == "int8"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
 def test_photos_are_decoded_where_no_search_wants_the_processor(state: State) -> None:
     async def priorities() -> list[int]:
