@@ -22,8 +22,8 @@ from scripts.pages.results import extent, footer, is_stored, made_with, stored, 
 
 HEAD = [
     "# Benchmarks",
-    "For people who compare: after this page you know the time, memory and recall that we "
-    "measured, on which machine, and how to measure again. No figure here is from a phone. `make "
+    "For people who compare: the time, memory and recall that we measured, on which machine, "
+    "and how to measure again. No figure here is from a phone. `make "
     "docs` writes this page from `benchmarks/results/`; `make bench DATA=DIR` measures again, with "
     "Flickr8k in the [Karpathy layout](data.md).",
 ]

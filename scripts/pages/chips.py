@@ -11,7 +11,7 @@ def chips_page() -> str:
     parts = [
         "# Chips",
         "",
-        "For people who export: after this page you know the name of your chip for `--target`.",
+        "For people who export: find the name of your chip for `--target`.",
         "It takes an id, a model or a name in any spelling, or a family: `cpu`, "
         + ", ".join(f"`{family}`" for family in families)
         + ".",
