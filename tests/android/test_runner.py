@@ -18,7 +18,12 @@ from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.towers import choose_rung, normalize
 from tests.support.probe import KERNELS, variant
-from tests.support.tiny_bundle import make_tiny_bundle, text_rung_of_integers, text_rung_that_fails
+from tests.support.tiny_bundle import (
+    make_tiny_bundle,
+    text_rung_of_infinities,
+    text_rung_of_integers,
+    text_rung_that_fails,
+)
 
 
 @pytest.fixture(scope="module")
@@ -105,16 +110,19 @@ def test_check_tries_each_rung_and_gives_its_embeddings(runner, bundle):
 
 
 def test_a_rung_that_fails_when_it_runs_stops_no_other(java_classes, tmp_path):
-    """One that ONNX Runtime fails on, and one that nobody foresaw: its output is no float."""
+    """One that ONNX Runtime fails on, one that nobody foresaw, whose output is no float, and one
+    that gives infinities, for which JSON has no number."""
     tiny = make_tiny_bundle(tmp_path / "tiny")
-    odd = (text_rung_that_fails(tiny), text_rung_of_integers(tiny))
+    odd = (text_rung_that_fails(tiny), text_rung_of_integers(tiny), text_rung_of_infinities(tiny))
     text = replace(tiny.text, rungs=(*odd, *tiny.text.rungs))
     bundle = Bundle.load(variant(tiny, tmp_path / "laddered", text=text))
     (tmp_path / "device").mkdir()
     runner = Runner(java_classes, bundle, tmp_path / "device")
-    document, _ = runner("check", rungs={"image": [], "text": [0, 1, 2]})
-    fails, integers, right = document["ladder"]["text"]
-    assert [rung["loaded"] for rung in (fails, integers, right)] == [False, False, True]
+    document, _ = runner("check", rungs={"image": [], "text": [0, 1, 2, 3]})
+    fails, integers, infinities, right = document["ladder"]["text"]
+    rungs = (fails, integers, infinities, right)
+    assert [rung["loaded"] for rung in rungs] == [False, False, True, True]
+    assert {value for row in infinities["embeddings"] for value in row} == {None}
     assert "Reshape" in fails["why"]
     assert "NullPointerException" in integers["why"]
 

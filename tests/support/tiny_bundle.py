@@ -218,11 +218,22 @@ def text_rung_of_integers(bundle: Bundle) -> Rung:
     return _odd_rung(bundle, "integers.onnx", nodes, TensorProto.INT32)
 
 
+def text_rung_of_infinities(bundle: Bundle) -> Rung:
+    """Return a text tower that runs, and divides by 0."""
+    nodes = [
+        helper.make_node("Sub", ["token_rows", "token_rows"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros", "one"], ["zero"], keepdims=0),
+        helper.make_node("Reciprocal", ["zero"], ["text_embedding"]),
+    ]
+    return _odd_rung(bundle, "infinities.onnx", nodes, TensorProto.FLOAT)
+
+
 def _odd_rung(bundle: Bundle, file: str, nodes: list[onnx.NodeProto], kind: int) -> Rung:
     rung, path = bundle.text.rungs[0], bundle.directory / file
     output = helper.make_tensor_value_info("text_embedding", kind, None)
-    last = [numpy_helper.from_array(np.array([-1], np.int64), "last")]
-    graph = helper.make_graph(nodes, path.stem, _text_inputs(bundle.dim), [output], last)
+    axes = {"last": -1, "one": 1}
+    values = [numpy_helper.from_array(np.array([axis]), name) for name, axis in axes.items()]
+    graph = helper.make_graph(nodes, path.stem, _text_inputs(bundle.dim), [output], values)
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), path
     )
