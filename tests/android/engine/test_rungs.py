@@ -225,6 +225,24 @@ def test_the_last_rung_is_tried_whatever_happened_over_it(
     app.close()
 
 
+def test_of_the_last_rung_only_the_last_way_to_run_it_is_tried_again(bundle, probe, phone):
+    phone.take("a.png")
+    app = App(probe, bundle, phone)
+    app.index()
+    app.close()
+    died = {
+        "environment": f"app 1, firmware 1 {bundle.student.sha256} {bundle.created}",
+        "died": ["text onnx fp32 by XNNPACK, CPU"],
+        "suspects": [],
+    }
+    (app.directory / "rungs" / "rungs.json").write_text(json.dumps(died))
+    app = App(probe, bundle, phone)
+    text = app.ask("rungs")["text"]
+    assert text["runs"] == "onnx fp32 by CPU"
+    assert [step.split(":")[0] for step in text["skipped"]] == ["DIED onnx fp32 by XNNPACK, CPU"]
+    app.close()
+
+
 @pytest.fixture
 def two_rungs(bundle, tmp_path) -> Bundle:
     """The first is what may be an NPU's."""
