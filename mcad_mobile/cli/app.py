@@ -53,17 +53,18 @@ class PackageOptions(Options):
         "--onnxruntime-aar", "Your own build of ONNX Runtime for Android instead of ours."
     )
     keep_float: bool = flag(
-        "--keep-float", "Keep float rungs behind 8-bit ones, four times their size."
+        "--keep-float",
+        "Also keep the float fallback of 8-bit towers; it is four times as large.",
     )
     sbom: Path | None = option(
         "--sbom",
-        "Where to write the bill of materials, CycloneDX as JSON. Default: beside --out, "
-        "demo.apk.cdx.json or mcad-search.aar.cdx.json.",
+        "Where to write the bill of materials, CycloneDX as JSON. Default: the name of the built "
+        "file plus .cdx.json, beside it.",
     )
     accept_licence: str | None = option(
         "--accept-licence",
-        "The licence that you have read and accept, by its name, of weights that not everyone may "
-        "ship (research only, no commercial use, unknown).",
+        "The name of the weights' licence, which you have read and accept. Needed for a "
+        "restrictive licence: research only, no commercial use, or unknown.",
         metavar="NAME",
     )
 
@@ -92,7 +93,7 @@ class AppOptions(PackageOptions, BundleOptions):
         "Sign with a key from this file, whose password is in MCAD_KEYSTORE_PASSWORD. Default: a "
         "debug key.",
     )
-    key_alias: str | None = option("--key-alias", "Which key of the keystore.")
+    key_alias: str | None = option("--key-alias", "The alias of the key in the keystore.")
 
 
 def app(options: AppOptions) -> None:
@@ -100,7 +101,7 @@ def app(options: AppOptions) -> None:
 
     You need a JDK and Maven, but no Android SDK. The first build fetches 190 MB of tools; if
     ANDROID_HOME names an SDK, its tools are used instead. The app runs on Android 8 and later.
-    Rungs that the app cannot run are left out and named. Weights that not everyone may ship, such
+    Rungs that the app cannot run are left out and named. Weights with a restrictive licence, such
     as the default student's, need --accept-licence.
 
     \b

@@ -90,8 +90,8 @@ class BenchOptions(JudgedOptions, BundleOptions, TowerOptions):
     )
     jobs: Path | None = option(
         "--jobs",
-        "aihub: a file that remembers submitted jobs. Default: BUNDLE.aihub.json. Without it, "
-        "everything is submitted again.",
+        "aihub: a file that records submitted jobs, so that they are not submitted twice. Default: "
+        "BUNDLE.aihub.json. If you delete it, all jobs are submitted again.",
     )
     dry_run: bool = flag("--dry-run", "aihub: print the jobs without submitting any.")
     report: Path | None = option("--report", "Also write a report: .html, .md or .json.")
@@ -101,9 +101,9 @@ def bench(options: BenchOptions, context: typer.Context) -> None:
     """Measure memory and latency of a search, and compare them with 100 MiB and 8 ms.
 
     A separate process does what a phone would do: load the text tower, open the index, search.
-    Memory is PSS, in which shared pages are divided among the processes that share them. Before any
-    number counts, each rung of the bundle's ladder embeds the golden inputs on the device; a rung
-    with wrong embeddings is skipped. A time from a simulator or an emulator is never reported.
+    Memory is PSS, in which shared pages are divided among the processes that share them. On the
+    device, each rung first embeds the test inputs stored in the bundle; a rung with wrong
+    embeddings is skipped. A time from a simulator or an emulator is never reported.
 
     \b
       mcad-mobile bench --bundle build/sd --synthetic 100000 --report build/bench.html
@@ -169,7 +169,7 @@ def _check_options(context: typer.Context, kind: str) -> None:
             )
     for first, second in _EXCLUDE_EACH_OTHER:
         if first in flags and second in flags:
-            raise typer.BadParameter(f"{flags[first]} and {flags[second]} exclude each other")
+            raise typer.BadParameter(f"{flags[first]} and {flags[second]} cannot be used together")
 
 
 def _print_jobs(device: object, bundle: Bundle, options: BenchOptions) -> None:

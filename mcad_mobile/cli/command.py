@@ -105,17 +105,17 @@ app = typer.Typer(
     ),
 )
 _NO_PACKAGE = (
-    "Nothing was written at --out. Completely fetched tools are kept; the same command starts "
-    "again."
+    "Nothing was written at --out. Downloads that finished are kept. Run the same command to start "
+    "over."
 )
 # Each verb, and what it keeps when it is interrupted.
 _VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
-    ("demo", demo.demo, "Finished files are in --out. The same command starts again."),
+    ("demo", demo.demo, "Finished files are in --out. Run the same command to start over."),
     (
         "export",
         export.export,
-        "Finished bundles are in --out; an unfinished one changed nothing. The same command starts "
-        "again and remembers its AI Hub jobs.",
+        "Finished bundles are in --out; an unfinished one changed nothing. Run the same command to "
+        "start over; it remembers its AI Hub jobs.",
     ),
     (
         "index",
@@ -136,13 +136,13 @@ _VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     (
         "bench",
         bench.bench,
-        "No measurement is kept; the same command starts again. Jobs that it submitted to AI Hub "
-        "continue there, and the same command waits for them.",
+        "No measurement is kept. Run the same command to start over. Jobs that it submitted to AI "
+        "Hub continue there, and the same command waits for them.",
     ),
     ("app", android_app.app, _NO_PACKAGE),
     ("library", library.library, _NO_PACKAGE),
     ("report", report.report, "Unfinished output is lost."),
-    ("eval", evaluate.evaluate, "Nothing is kept; the same command starts again."),
+    ("eval", evaluate.evaluate, "Nothing is kept. Run the same command to start over."),
     (
         "distill",
         distill.distill,

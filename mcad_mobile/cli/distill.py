@@ -89,11 +89,12 @@ class DistillOptions(Options):
     )
     teaching: Teaching | None = option(
         "--teaching",
-        "Which teachers; none: contrastive loss only.  [default: dual; mcad with --single-teacher]",
+        "Which teachers to learn from: dual-stream (dual), single-stream (single), both (mcad), or "
+        "none (contrastive loss only).  [default: dual; mcad with --single-teacher]",
     )
     dual_teacher: list[str] = option(
         "--dual-teacher",
-        "transformers:PATH or open_clip:NAME:PRETRAINED; may be repeated.",
+        "transformers:PATH or open_clip:NAME:CHECKPOINT; may be repeated.",
         default=["reference"],
         metavar="TEACHER",
     )
@@ -104,8 +105,8 @@ class DistillOptions(Options):
     )
     classifier: str = option(
         "--classifier",
-        "reference, timm:NAME[:FILE] or torchvision:NAME[:FILE]. If the recipe's classifier is 0, "
-        "none is used.",
+        "reference, timm:NAME[:FILE] or torchvision:NAME[:FILE]. No classifier is used if "
+        "`classifier` is 0 in the recipe.",
         default="reference",
     )
     class_names: Path | None = option(

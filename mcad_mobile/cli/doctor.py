@@ -86,7 +86,9 @@ def examine_verbs() -> list[Finding]:
     missing: dict[str, str | None] = {}
     known = requirements()
     if not known:
-        how = f"{install_line()}: the installed package lists what verbs need"
+        how = (
+            f"Cannot tell: mcad-mobile is not installed as a package. Install it: {install_line()}"
+        )
         return [Finding(verb, None, "", how) for verb in _VERBS]
     for requirement in known:
         if version_of(requirement.name) is None:
@@ -185,7 +187,7 @@ def examine_index(directory: Path) -> Finding:
     try:
         with PhotoIndex.open(directory) as index:
             index.verify()
-            return Finding(name, f"whole, {index.photos} photos", "search", "")
+            return Finding(name, f"intact, {index.photos} photos", "search", "")
     except PhotoIndexError as error:
         return Finding(name, None, "search", f"{error.message} {error.hint}")
 
@@ -207,8 +209,8 @@ class DoctorOptions(Options):
 def doctor(options: DoctorOptions) -> None:
     """Show which commands work here, what is installed, and how to get what is missing.
 
-    With --bundle, each rung of the bundle embeds its golden inputs; a rung with wrong embeddings on
-    this processor is named, with the reason.
+    With --bundle, each rung embeds the test inputs stored in the bundle; a rung with wrong
+    embeddings on this processor is named, with the reason.
 
     \b
       mcad-mobile doctor

@@ -126,7 +126,7 @@ def embed(options: EmbedOptions) -> None:
             print(f"  and {len(left_out) - _SHOWN} more: --json lists all")
     if left_out and not manifest.photos:
         raise PhotoError(
-            f"None of the {len(left_out)} photos of {options.source} has an embedding; the first: "
+            f"None of the {len(left_out)} photos in {options.source} could be embedded; the first: "
             f"{printable(left_out[0].why.splitlines()[0])}",
             "Give a source that holds photos.",
         )

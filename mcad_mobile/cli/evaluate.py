@@ -47,7 +47,9 @@ def evaluate(options: EvaluateOptions) -> None:
     if options.student is not None and options.bundle is not None:
         raise typer.BadParameter("give --student or --bundle, not both")
     if options.dim is not None and options.bundle is not None:
-        raise typer.BadParameter("--dim cuts a student; a bundle's width was chosen at export")
+        raise typer.BadParameter(
+            "--dim cannot be used with --bundle, whose width was fixed at export: leave it out"
+        )
     photos = load_captions(options.data, options.split)
     with progress_bar() as advance:
         if options.bundle is not None:

@@ -56,7 +56,8 @@ if TYPE_CHECKING:
 class ExportArguments(StudentOptions):
     out: Path = option(
         "--out -o",
-        "The bundle's folder, new or an older bundle; for several targets, a folder for bundles.",
+        "The bundle's folder. An existing bundle there is replaced. For several targets: a folder "
+        "that gets one bundle per chip.",
         default=...,
     )
     text: str | None = option(
@@ -104,7 +105,8 @@ class ExportArguments(StudentOptions):
     via: str | None = option(
         "--via",
         "Compile QNN files in Qualcomm AI Hub and compare them on a phone there: aihub, or "
-        'aihub:"Samsung Galaxy S25". Default: compile here and compare in the HTP simulator.',
+        'aihub:"Samsung Galaxy S25". Default: compile here and compare in Qualcomm\'s NPU '
+        "simulator.",
     )
 
 
@@ -114,6 +116,9 @@ def export(options: ExportArguments) -> None:
     Each tower is exported by itself, quantized with real photos and captions, compiled if the chip
     has a compiler, then read back from its file, run, and compared with the float student. Every
     bundle also holds an ONNX model that runs on any CPU. Files that bundles share are made once.
+
+    A bundle holds each tower in several versions (rungs), best first; a device uses the first that
+    runs and passes its self-test.
 
     \b
       mcad-mobile export --target snapdragon --out build/sd
@@ -226,8 +231,8 @@ def _precisions(
             raise typer.BadParameter("--precision auto measures recall: give --data DIR")
         if len({_graph_form(chip) for chip in chips}) > 1:
             raise typer.BadParameter(
-                "--precision auto chooses for chips that take the same files: one family, with "
-                f"Snapdragons before Hexagon v73 by themselves; not {listed}"
+                "--precision auto needs chips that run the same files. Export these separately: "
+                f"{listed} (one family at a time; Snapdragons older than Hexagon v73 on their own)"
             )
         return None
     if any(chip.family == "cpu" for chip in chips):

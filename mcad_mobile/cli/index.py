@@ -215,7 +215,7 @@ def _verify(options: IndexOptions) -> None:
     if options.json:
         print_json({"index": options.directory, "photos": photos, "whole": True})
     else:
-        print(f"{options.directory}: {photos} photos, whole")
+        print(f"{options.directory}: {photos} photos, intact")
 
 
 def _repair(options: IndexOptions) -> None:
@@ -240,8 +240,8 @@ def _check_options(context: typer.Context, of_index: bool) -> None:
     for name, shown in command_line_options(context).items():
         if name not in (_WITH_INDEX if of_index else _WITH_SHARDS):
             shown = "PHOTOS" if name == "photos" else shown
-            reason = "takes an index's photos" if of_index else "embeds nothing"
-            raise typer.BadParameter(f"--from {reason}: leave {shown} out")
+            origin = "INDEX" if of_index else "SHARDS"
+            raise typer.BadParameter(f"{shown} cannot be used with --from {origin}: leave it out")
 
 
 def print_result(

@@ -47,11 +47,11 @@ class LibraryOptions(PackageOptions):
 
 
 def library(options: LibraryOptions) -> None:
-    """Build the Android library for other apps: search over their user's photos.
+    """Build the Android library, which lets other apps search their users' photos.
 
     It is one archive with ONNX Runtime, keep rules and a manifest, or a Maven repository.
-    android_demo/README.md shows the ten lines that an app needs. Weights that not everyone may
-    ship, such as the default student's, need --accept-licence.
+    android_demo/README.md shows the ten lines that an app needs. Weights with a restrictive
+    licence, such as the default student's, need --accept-licence.
 
     \b
       mcad-mobile library --bundle build/siglip2 --out mcad-search.aar
@@ -65,8 +65,8 @@ def library(options: LibraryOptions) -> None:
         raise typer.BadParameter("give either --out FILE or --maven DIR")
     if options.sample is not None and (options.maven is not None or options.own_photos):
         raise typer.BadParameter(
-            "--sample searches the phone's photos with one archive: leave out --maven and "
-            "--own-photos"
+            "--sample needs a single archive that may read the phone's photos: leave out --maven "
+            "and --own-photos"
         )
     if options.maven is None and options.coordinates is not None:
         raise typer.BadParameter("--coordinates is for --maven DIR")

@@ -125,8 +125,8 @@ class TowerOptions(RuntimeOptions):
 class StudentOptions(Options):
     student: str | None = option(
         "--student",
-        "A folder that `distill` wrote, open_clip:NAME[:TAG|FILE], or hf:NAME_OR_FOLDER (CLIP, "
-        "SigLIP 2, TinyCLIP ...). Default: mcad-s.",
+        "A folder that `distill` wrote, open_clip:NAME[:CHECKPOINT] (a published tag or a file of "
+        "weights), or hf:NAME_OR_FOLDER (CLIP, SigLIP 2, TinyCLIP ...). Default: mcad-s.",
     )
     dim: int | None = option(
         "--dim",

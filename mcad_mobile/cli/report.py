@@ -45,7 +45,8 @@ class JudgedOptions(Options):
         documents = load_documents([self.baseline])
         if len(documents) != 1:
             raise BenchError(
-                f"{self.baseline} holds {len(documents)} results; a baseline is one.",
+                f"{self.baseline} holds {len(documents)} results; a baseline must hold "
+                "exactly one.",
                 "Give a file with one result.",
             )
         regressions(documents[0], documents[0], 1.0)

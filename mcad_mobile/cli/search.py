@@ -91,7 +91,7 @@ def search(options: SearchOptions, context: typer.Context) -> None:
     answers to queries that no photo matches (docs/benchmarks.md).
     DAY is in this machine's time zone and begins at midnight; a time works, too: 2024-05-01T18:30.
     A photo's time is what its camera wrote, or else when its file last changed.
-    If words contain an equals sign, add a weight behind them: "E=mc2=1".
+    If the words of an option contain an equals sign, add a weight after them: --plus "E=mc2=1".
     """
     parts = [
         *([Part(" ".join(options.query))] if options.query else []),
@@ -176,7 +176,7 @@ def _check_options(context: typer.Context, parts: list[Part], matches: bool) -> 
         for name, flag in options.items():
             if name not in _WITH_DUPLICATES:
                 shown = "a query" if name == "query" else flag
-                raise typer.BadParameter(f"--duplicates takes no query: leave {shown} out")
+                raise typer.BadParameter(f"--duplicates cannot be used with {shown}: leave it out")
     elif not parts:
         raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
     elif matches and not (len(parts) == 1 and parts[0].weight > 0 and _is_text(parts[0])):
@@ -207,7 +207,7 @@ def _parts(flag: str, values: list[str], sign: int, *, photos: bool = False) -> 
         if (photos and (weight is None or not content or Path(value).exists())) or not equals:
             content, weight = value, 1.0
         elif not content.strip():
-            raise typer.BadParameter(f"{flag} {value!r} has a weight and no words")
+            raise typer.BadParameter(f"{flag} {value!r} has a weight but no words")
         elif weight is None or not (math.isfinite(weight) and weight > 0):
             opposite = {"--plus": "--minus", "--minus": "--plus", "--like": "--unlike"}
             raise typer.BadParameter(

@@ -36,8 +36,7 @@ class ServeOptions(Options, TowerOptions):
     )
     photos: list[Path] = option(
         "--photos",
-        "A folder to index with the first bundle while the page is open. May be given more than "
-        "once.",
+        "A folder to index in the background with the first bundle. May be given more than once.",
         default=[],
     )
     port: int = option("--port", "0 for any free port.", default=8420, min=0, max=65535)
@@ -53,8 +52,7 @@ def serve(options: ServeOptions) -> None:
       mcad-mobile serve --bundle build/sd --bundle build/siglip2  # side by side
 
     The page and its JSON API (described at /openapi.json) listen on 127.0.0.1, for this computer
-    only. With --json, standard output holds the address as soon as it answers. Ctrl-C stops the
-    server.
+    only. With --json, the address is printed once the server is ready. Ctrl-C stops the server.
     """
     require("starlette", "serve")
     require("uvicorn", "serve")

@@ -164,7 +164,7 @@ def _members(name: str, file: Any) -> Iterator[Photo]:
 def _member(name: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> Photo:
     key = f"{name}/{member.name}"
     if key != (text := key.encode(errors="backslashreplace").decode()):
-        return _refused(text, f"{text}: its name is no text.")
+        return _refused(text, f"{text}: its name is not valid UTF-8.")
     if not member.isreg():
         return _refused(key, f"{key} is a link, and no file.")
     try:

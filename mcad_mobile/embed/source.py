@@ -162,7 +162,9 @@ def _walk(folder: Path, left_out: list[LeftOut]) -> Iterator[tuple[str, int]]:
         try:
             path.encode()
         except UnicodeEncodeError:
-            left_out.append(LeftOut(path, stamp, f"{path!r} is no text: rename it.", "read"))
+            left_out.append(
+                LeftOut(path, stamp, f"{path!r} is not valid UTF-8: rename the file.", "read")
+            )
             continue
         yield path, stamp
     left_out += [LeftOut(photo.path, 0, photo.why, "read") for photo in skipped]
@@ -183,7 +185,7 @@ def _lines(address: str, left_out: list[LeftOut]) -> Iterator[str]:
                     yield text
             except UnicodeDecodeError as error:
                 key = f"{address}:{number}"
-                left_out.append(LeftOut(key, 0, f"{key} is no text: {error}.", "read"))
+                left_out.append(LeftOut(key, 0, f"{key} is not valid UTF-8: {error}.", "read"))
 
 
 def _unknown(photos: Iterable[tuple[str, int]], known: KnownPhotos) -> Iterator[tuple[str, int]]:

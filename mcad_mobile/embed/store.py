@@ -123,7 +123,7 @@ def _store_error(where: str, error: Exception) -> McadError:
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     text = (type(error).__name__ + str(error)).lower()
     if isinstance(error, PermissionError) or any(sign in text for sign in _REFUSALS):
-        return StoreError(f"{where} refuses: {reason}.", _ALLOW)
+        return StoreError(f"{where} denied access: {reason}.", _ALLOW)
     if missing:
         return StoreError(f"There is nothing at {where}: {reason}.", _REACH)
     return StoreError(f"{where} cannot be reached: {reason}.", _REACH)

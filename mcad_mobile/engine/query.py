@@ -55,7 +55,8 @@ def compose(embeddings: Sequence[F32], weights: Sequence[float], typical_photos:
     length = float(np.sqrt(np.square(total, dtype=np.float64).sum()))
     if length < 1e-3:
         raise QueryError(
-            "The parts of the query cancel out.", "Ask for something else than you exclude."
+            "The parts of the query cancel out.",
+            "Search for something other than what you exclude.",
         )
     return total / np.float32(length)
 

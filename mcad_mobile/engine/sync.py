@@ -144,7 +144,8 @@ def sync_folder(
         if not work.count and not result.unchanged and not drop_gone:
             raise PhotoError(
                 f"No photos in {folder} (looked for {USUAL}, subfolders too).",
-                "Give a folder that holds photos; --prune drops those whose files are gone.",
+                "Give a folder that holds photos. To drop indexed photos whose files are gone, add "
+                "--prune.",
             )
         # The index keeps photos of hidden folders and of those that cannot be listed.
         unseen = {skip.path for skip in result.skipped}

@@ -41,7 +41,10 @@ def find_folder(name: str, *needed: Sequence[str]) -> Path:
     if path.is_dir():
         return path
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
-        raise StudentError(f"There is no folder {name}.", "Check the path, or give a hub's name.")
+        raise StudentError(
+            f"There is no folder {name}.",
+            "Check the path, or give a model's name on Hugging Face: OWNER/NAME.",
+        )
     hub = require("huggingface_hub", "students")
     cached = None
     with suppress(Exception):  # LocalEntryNotFoundError or a damaged cache: try to download

@@ -162,7 +162,7 @@ def find_checkpoint(open_clip: Any, spec: str, from_scratch: bool = False) -> Ch
         raise StudentError(
             f"{checkpoint!r} is neither a published checkpoint of {name} nor a file."
             if checkpoint
-            else f"Which weights of {name}?",
+            else f"open_clip:{name} does not say which weights to load.",
             f"Write open_clip:{name}:CHECKPOINT, a file of weights"
             + (f" or one of: {', '.join(near)}." if near else "; none are published."),
         )

@@ -244,7 +244,7 @@ def test_doctor_prints_what_works_what_is_there_and_how_to_get_the_rest(monkeypa
         "",
         "What is installed",
         f"  {'numpy':{len(name)}}  2.0",
-        f"  {name}  whole, 0 photos",
+        f"  {name}  intact, 0 photos",
         "",
         "What is missing or does not work",
         "  mvn: app",

@@ -103,8 +103,8 @@ def test_a_photo_that_is_gone_has_its_name_and_nothing_found_is_a_page_too() -> 
 def test_words_that_were_not_read_are_told() -> None:
     page = Page(contact_sheet(found(unknown=("собака", "🐶"))))
     assert "Not understood by the model: собака, 🐶." in page.text
-    assert "longer than the student reads" not in page.text
-    assert "longer than the student reads" in contact_sheet(found(truncated=True))
+    assert "longer than the model can read" not in page.text
+    assert "longer than the model can read" in contact_sheet(found(truncated=True))
 
 
 def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_a_damaged_index_is_named_by_verify_and_doctor_and_mended(
         "whole": True,
     }
     code, text = run("doctor", "--index", str(place))
-    assert code == 0 and "whole, 3 photos" in text
+    assert code == 0 and "intact, 3 photos" in text
     (segment,) = place.glob("*.mcs")
     raw = segment.read_bytes()
     segment.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))

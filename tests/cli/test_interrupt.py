@@ -67,7 +67,7 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("begins", "arguments", "message"),
     [
-        ("mcad_mobile.cli.export:find_target", ("export", "-t", "cpu", "-o", "x"), "starts again"),
+        ("mcad_mobile.cli.export:find_target", ("export", "-t", "cpu", "-o", "x"), "start over"),
         ("mcad_mobile.cli.bench:load_bundle", ("bench", "-b", "x"), "No measurement is kept"),
         ("mcad_mobile.cli.app:load_bundle", ("app", "-b", "x", "-o", "x.apk"), "--out"),
         (
@@ -81,7 +81,7 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
             ("report", "x.json", "--json"),
             "Unfinished output",
         ),
-        ("mcad_mobile.cli.evaluate:load_captions", ("eval", "--data", "x"), "starts again"),
+        ("mcad_mobile.cli.evaluate:load_captions", ("eval", "--data", "x"), "start over"),
         (
             "mcad_mobile.cli.distill:require",
             ("distill", "--data", "x", "-o", "y"),

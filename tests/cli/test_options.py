@@ -359,8 +359,8 @@ def test_progress_without_a_number_shows_none(
         (
             "mcad_mobile.bench.run.open_tower_device",
             ("bench",),
-            "No measurement is kept; the same command starts again. Jobs that it submitted to AI "
-            "Hub continue there, and the same command waits for them.",
+            "No measurement is kept. Run the same command to start over. Jobs that it submitted to "
+            "AI Hub continue there, and the same command waits for them.",
         ),
     ],
 )

@@ -280,11 +280,14 @@ def test_photos_of_shards_are_taken_as_they_are(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--from", "s3://a", "--threads", 2), "--from embeds nothing: leave --threads out"),
-        (("--from", "s3://a", "--runtime", "onnx"), "embeds nothing: leave --runtime out"),
-        (("--from", "INDEX", "--select", "k"), "takes an index's photos: leave --select out"),
-        (("--from", "INDEX", "photos"), "--from takes an index's photos: leave PHOTOS out"),
-        (("--from", "INDEX", "--prune"), "leave --prune out"),
+        (
+            ("--from", "s3://a", "--threads", 2),
+            "--threads cannot be used with --from SHARDS: leave",
+        ),
+        (("--from", "s3://a", "--runtime", "onnx"), "--runtime cannot be used with --from SHARDS"),
+        (("--from", "INDEX", "--select", "k"), "--select cannot be used with --from INDEX"),
+        (("--from", "INDEX", "photos"), "PHOTOS cannot be used with --from INDEX: leave it out"),
+        (("--from", "INDEX", "--prune"), "--prune cannot be used with --from INDEX"),
         (("photos", "--select", "k"), "--select is for --from SHARDS"),
         ((), "give a folder of photos, or --from INDEX|SHARDS"),
         (("photos", "--verify"), "use --verify alone, without PHOTOS, --rebuild or --repair"),
@@ -304,7 +307,7 @@ def test_what_indexing_would_ignore_is_wrong_usage(
 def test_an_index_is_verified_repaired_and_written_anew_in_a_sentence_each(bundle: Bundle) -> None:
     own = bundle.directory.with_name("bundle.index")
     place = ("-b", bundle.directory)
-    assert mcad("index", "--verify", *place).stdout == f"{own}: 3 photos, whole\n"
+    assert mcad("index", "--verify", *place).stdout == f"{own}: 3 photos, intact\n"
     assert mcad("index", "--repair", *place).stdout == (
         f"{own}: 3 photos; 0 were in damaged files and are dropped\n"
     )
@@ -345,7 +348,7 @@ def test_what_embedding_did_is_told(bundle: Bundle, monkeypatch: pytest.MonkeyPa
         assert done.exit_code == 0 and "more" not in done.stdout
     del results[0]
     assert str(mcad(*place).exception).splitlines()[0] == (
-        "None of the 21 photos of photos has an embedding; the first: Why 1."
+        "None of the 21 photos in photos could be embedded; the first: Why 1."
     )
 
 
@@ -572,7 +575,7 @@ def test_the_demo_does_one_verb_after_the_other_and_reports(
         (("library", "-o", "a", "--own-photos", "--sample", "s"), "leave out --maven and --own-"),
         (("embed", "p", "-o", "o", "--gpus", 1), "--gpus needs --ray"),
         (("eval", "--data", "d", "--student", "s"), "give --student or --bundle, not both"),
-        (("eval", "--data", "d", "--dim", 64), "--dim cuts a student"),
+        (("eval", "--data", "d", "--dim", 64), "--dim cannot be used with --bundle"),
         (("search",), "give words, --like PHOTO, or --duplicates"),
         (("report", "r.json", "-o", "page.pdf"), "a report ends in .html, .md or .json, not 'page"),
     ],

@@ -69,7 +69,7 @@ def test_a_weight_stands_behind_the_last_equals_sign(
         (("--minus", "ball=-1"), "a weight is more than 0 (the opposite is --plus)"),
         (("--plus", "ball=0"), "a weight is more than 0 (the opposite is --minus)"),
         (("--plus", "ball=nan"), "a weight is more than 0"),
-        (("--plus", "=3"), "--plus '=3' has a weight and no words"),
+        (("--plus", "=3"), "--plus '=3' has a weight but no words"),
         (("--like", "a.jpg=-2"), "a weight is more than 0 (the opposite is --unlike)"),
     ],
 )
@@ -110,13 +110,13 @@ def test_photos_may_have_equals_signs_in_their_names(bundle: Bundle, tmp_path: P
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("a dog",), "leave a query out"),
-        (("-k", "3"), "leave -k out"),
-        (("--plus", "snow"), "leave --plus out"),
-        (("--min-score", "0.3"), "leave --min-score out"),
-        (("--exact",), "leave --exact out"),
-        (("--matches",), "leave --matches out"),
-        (("--threads", "2"), "leave --threads out"),
+        (("a dog",), "cannot be used with a query: leave it out"),
+        (("-k", "3"), "cannot be used with -k: leave it out"),
+        (("--plus", "snow"), "cannot be used with --plus: leave it out"),
+        (("--min-score", "0.3"), "cannot be used with --min-score: leave it out"),
+        (("--exact",), "cannot be used with --exact: leave it out"),
+        (("--matches",), "cannot be used with --matches: leave it out"),
+        (("--threads", "2"), "cannot be used with --threads: leave it out"),
     ],
 )
 def test_duplicates_take_no_query_nor_what_belongs_to_one(

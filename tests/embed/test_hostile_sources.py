@@ -378,7 +378,7 @@ def test_a_line_that_is_no_text_is_left_out_and_listed(tmp_path, good):
     (tmp_path / "list.txt").write_bytes(good.encode() + b"\n\xff\xfe.jpg\n" + b"x" * 200_000)
     pieces, left = cut(Source(str(tmp_path / "list.txt")))
     assert pieces[0].keys[0] == good and all(len(key) < 100_000 for key in pieces[0].keys)
-    assert [photo.cause for photo in left] == ["read"] and "no text" in left[0].why
+    assert [photo.cause for photo in left] == ["read"] and "not valid UTF-8" in left[0].why
 
 
 def test_one_broken_table_among_others_is_left_out_and_listed(tmp_path):

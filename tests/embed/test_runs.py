@@ -216,7 +216,7 @@ def test_names_that_are_no_text_are_listed_where_there_is_nothing_else(tasks, bu
     (folder / "link.jpg").symlink_to("nowhere.jpg")
     result = embed(Source(str(folder)), bundle, str(tmp_path / "out"), Options())
     assert (result.embedded, [photo.cause for photo in result.left_out]) == (0, ["read"] * 2)
-    assert "is no text: rename it" in result.left_out[0].why
+    assert "is not valid UTF-8: rename" in result.left_out[0].why
     assert "link to none" in result.left_out[1].why
 
 

@@ -229,9 +229,9 @@ class CredentialsExpired(Exception):
 @pytest.mark.parametrize(
     ("where", "error", "kind", "message"),
     [
-        ("s3://b", PermissionError("no"), StoreError, r"s3://b refuses: no\.\n.*credentials"),
-        ("s3://b", RuntimeError("HTTP 403."), StoreError, r"s3://b refuses: HTTP 403\."),
-        ("s3://b", CredentialsExpired(), StoreError, "s3://b refuses: CredentialsExpired"),
+        ("s3://b", PermissionError("no"), StoreError, r"s3://b denied access: no\.\n.*credentials"),
+        ("s3://b", RuntimeError("HTTP 403."), StoreError, r"s3://b denied access: HTTP 403\."),
+        ("s3://b", CredentialsExpired(), StoreError, "s3://b denied access: CredentialsExpired"),
         ("s3://b", FileNotFoundError("b"), StoreError, r"nothing at s3://b: b\.\n.*the address"),
         ("s3://b", OSError("a\nb"), StoreError, r"s3://b cannot be reached: a b\.\n.*network"),
         ("/b", FileNotFoundError("b"), StoreError, "nothing at /b"),

@@ -33,7 +33,7 @@ def _load_dual(spec: str, device: str) -> DualStreamTeacher:
         return OpenClipTeacher.load(*_architecture_and_weights(name), device)
     raise TeacherError(
         f"{spec!r} is not a dual-stream teacher.",
-        "Write reference (alone), transformers:PATH, or open_clip:NAME:PRETRAINED.",
+        "Write reference (alone), transformers:PATH, or open_clip:NAME:CHECKPOINT.",
     )
 
 

@@ -40,8 +40,9 @@ PART = struct.Struct("<QQII")
 CRC = struct.Struct("<I")
 _NEWER_MAGIC = re.compile(rb"MCADSEG[2-9]")
 _REPAIR = (
-    "Keep what is whole, and index the photos again: mcad-mobile index --repair --bundle BUNDLE, "
-    "with --index DIR if it lies elsewhere."
+    "Drop the damaged parts: mcad-mobile index --repair --bundle BUNDLE (add --index DIR if the "
+    "index is not beside the bundle). Then embed those photos again: mcad-mobile index PHOTOS "
+    "--bundle BUNDLE"
 )
 
 

@@ -143,7 +143,7 @@ class PhotoIndex:
         if dim % 8 or not 8 <= dim <= MAX_DIM:
             raise PhotoIndexError(
                 f"An index of {dim} dimensions can't be made: not a multiple of 8 up to {MAX_DIM}.",
-                "Use a student whose embedding width is one (256, 384, 512, 768 ...).",
+                "Use a student of another embedding width, such as 256, 384, 512 or 768.",
             )
         if folder_kind(directory) == "a bundle":
             raise PhotoIndexError(

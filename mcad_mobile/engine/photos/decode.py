@@ -179,7 +179,7 @@ def _check_size(image: Image.Image, held: tuple[int, int], name: str) -> None:
         raise PhotoError(
             f"{name} has {width} x {height} pixels: a side is more than {MOST_ASPECT} times the "
             "other.",
-            "Cut it into parts.",
+            "Crop or split it.",
         )
 
 
@@ -201,7 +201,7 @@ def _has_many_scans(photo: bytes, name: str) -> bool:
         if segments > _MOST_SEGMENTS or scans > _MOST_SCANS:
             raise PhotoError(
                 f"{name} has more than {_MOST_SEGMENTS} segments or {_MOST_SCANS} scans.",
-                "Save it again by another program.",
+                "Save it again with another program.",
             )
         if scans:
             check_bytes(len(photo), f"{name}, which is progressive,", _MOST_OTHER_BYTES)
@@ -222,7 +222,7 @@ def _png_exif(photo: bytes, name: str) -> bytes:
             return exif
         at = end
     raise PhotoError(
-        f"{name} has more than {_MOST_CHUNKS} chunks.", "Save it again by another program."
+        f"{name} has more than {_MOST_CHUNKS} chunks.", "Save it again with another program."
     )
 
 
