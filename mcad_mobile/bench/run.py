@@ -121,7 +121,7 @@ def bench(
     """Measure memory and latency of `bundle` on `device`, by default this host, and return the
     mcad-bench/1 document. BenchError, PhotoIndexError."""
     device = device or HostDevice()
-    progress("asking the device what it is")
+    progress("identifying the device")
     device.check(bundle)
     with tempfile.TemporaryDirectory(prefix="mcad-bench-") as folder:
         spec, photos_source = _spec(bundle, workload, device, Path(folder), progress)
@@ -140,7 +140,7 @@ def _spec(
     photos."""
     photos: list[Path] = []
     if workload.index is None:
-        progress(f"blending {workload.synthetic:,} embeddings into an index")
+        progress(f"building an index of {workload.synthetic:,} synthetic photos")
         synthetic_index(bundle, folder / "index", workload.synthetic)
     else:
         photos = index_photos(bundle, workload.index, workload.decoded_photos)

@@ -120,8 +120,8 @@ class Session:
             printed = [tried["rung"] for tried in checked["ladder"].get(name, [])]
             if printed != numbers:
                 raise BenchError(
-                    f"The runner was to try the rungs {numbers} of the {name} tower, and reported "
-                    f"on {printed}.",
+                    f"The runner was asked to try rungs {numbers} of the {name} tower, but "
+                    f"reported on {printed}.",
                     "Use a runner and a mcad-mobile of the same version.",
                 )
         for name, tried in crashed:
@@ -202,7 +202,8 @@ class Session:
         )
         if foreign := output.foreign_modules:
             raise BenchError(
-                f"The measured process loaded {', '.join(foreign)}, which no phone loads.",
+                f"The measured process imported {', '.join(foreign)}, which no phone has, so its "
+                "memory would be wrong.",
                 "Find the import with: python -X importtime -m mcad_mobile.bench.runner.",
             )
         return watched

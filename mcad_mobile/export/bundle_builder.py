@@ -271,7 +271,7 @@ class BundleBuilder:
         )
         if name == "text":
             return own
-        progress("correcting its biases for 8 bits")
+        progress("correcting biases for 8 bits")
         module = corrected(module, torch.from_numpy(samples.pixels))
         work = self._new_folder(f"{name}-corrected")
         return replace(own, module=module, work=work, uncorrected=own)

@@ -48,8 +48,9 @@ def check(tower: str, runtime: str, measured: Parity, *, allow_low: bool) -> lis
     if measured.cosine_mean >= WARN_BELOW:
         return []
     message = (
-        f"The {runtime} {tower} tower is off the float student: cosine {measured.cosine_mean:.4f} "
-        f"on average, {measured.cosine_min:.4f} at worst, over {measured.inputs} real inputs"
+        f"The {runtime} {tower} tower differs too much from the float student: cosine "
+        f"{measured.cosine_mean:.4f} on average, {measured.cosine_min:.4f} at worst, over "
+        f"{measured.inputs} real inputs"
     )
     if too_low(measured) and not allow_low:
         raise ParityError(
@@ -77,9 +78,9 @@ def check_kernels(
         return
     worst = np.argmax(short)
     raise ParityError(
-        f"This processor's kernels give wrong embeddings for the {tower} tower {rung.runtime} "
-        f"{rung.precision}: cosine {kernels[worst]:.4f} to the same tower evaluated without them, "
-        f"which has {quantization[worst]:.4f} to the float student.",
+        f"On this processor, the runtime computes the {tower} tower ({rung.runtime} "
+        f"{rung.precision}) wrongly: its cosine to a reference evaluation is {kernels[worst]:.4f}. "
+        f"The reference's cosine to the float student is {quantization[worst]:.4f}.",
         "Report this with what `mcad-mobile doctor` prints, and export on another machine: "
         "--allow-low-parity does not help here.",
     )

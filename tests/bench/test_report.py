@@ -199,7 +199,7 @@ def test_ladder_lists_skipped_rungs_with_their_reason(bundle: Bundle) -> None:
     assert "wrong vectors: its embeddings are wrong here" in text
     assert "skipped: libQnnHtp.so is missing" in text
     assert "NPU 90, CPU 7" in text
-    assert "right, not used" in text
+    assert "correct, not used" in text
 
 
 def test_throttled_runs_are_listed_with_their_reason(bundle: Bundle) -> None:
@@ -220,7 +220,7 @@ def test_a_clock_capped_from_the_start_is_listed(bundle: Bundle) -> None:
 def test_emulated_result_has_parity_and_no_time(bundle: Bundle) -> None:
     document = complete_document(bundle, parity_of_an_emulator())
     text = text_of(document)
-    assert "Right embeddings: cosine 0.9980 or better" in text
+    assert "Embeddings correct: cosine 0.9980 or better" in text
     assert "emulated by qemu-aarch64" in text
     assert "No verdict against the targets" in text
     assert not re.search(r"\d (ms|MiB)\b", text)
@@ -352,5 +352,5 @@ def test_the_first_rung_that_is_right_is_the_one_used() -> None:
         ("text", "onnx int8", "wrong vectors: cosine too low", "0.5000", "GPU 2, CPU 1"),
         ("text", "onnx int8", "skipped: no such chip", "not measured", "not told"),
         ("text", "onnx int8", "used, low parity", "0.9988", "GPU 2, CPU 1"),
-        ("text", "onnx int8", "right, not used", "0.9988", "GPU 2, CPU 1"),
+        ("text", "onnx int8", "correct, not used", "0.9988", "GPU 2, CPU 1"),
     ]

@@ -53,7 +53,7 @@ def told_pairs(**drops: float) -> RecallRecord:
 
 def test_a_pair_of_rungs_that_loses_more_than_the_budget_has_a_warning():
     (sentence,) = recall_warnings(told_pairs(int8=0.5, fp32=0.51), 0.5)
-    assert "Photos embedded by onnx int8 and texts by onnx fp32 lose 0.51 ± 0.20" in sentence
+    assert "photos embedded by onnx int8 and texts by onnx fp32, mR is 0.51 ± 0.20" in sentence
 
 
 def test_a_bundle_tells_the_recall_of_its_own_rungs_alone(bundle):

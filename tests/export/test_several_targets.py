@@ -213,7 +213,7 @@ def test_python_is_given_the_bundle_and_what_is_doubtful_of_it_as_warnings(
 ):
     monkeypatch.setattr(parity, "WARN_BELOW", 1.1)
     out = tmp_path / "bundle"
-    with pytest.warns(UserWarning, match="is off the float student"):
+    with pytest.warns(UserWarning, match="differs too much from the float student"):
         bundle = export_bundle("cpu", str(out), student=student, samples=4, allow_low_parity=True)
     assert (bundle.directory, bundle.target.id) == (out, "cpu")
     assert Bundle.load(out).student == bundle.student

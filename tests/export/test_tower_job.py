@@ -185,7 +185,7 @@ def test_rare_large_activations_are_cut_where_floats_for_sums_do_not_help(tmp_pa
     path, notes = eight_bits(job)
     whole = cosine_of(job, tmp_path / "all.onnx")
     assert cosine_of(job, path) > 0.99 > whole
-    assert "rare large activations are cut" in notes[0]
+    assert "rare large activations are clipped" in notes[0]
     assert f"{whole:.3f}" in notes[0]
 
 
@@ -409,7 +409,7 @@ def test_what_a_dimensity_supports_is_written_in_each_way(tmp_path, monkeypatch)
         ("text", "w4a16", "w4a16", "min-max", 7, 60, 16),
     ]
     assert written("dimensity-9400") == [*of_8_bits, *of_16_bits]
-    assert steps == [("writing it", number, 6) for number in range(6)]
+    assert steps == [("writing candidates", number, 6) for number in range(6)]
     monkeypatch.setattr(flatbuffer, "four_bits_of", lambda path: 0)
     assert written("dimensity-9400") == [*of_8_bits, of_16_bits[0]]
     tower.name = "image"  # which LiteRT runs on a computer, by kernels of 8 bits

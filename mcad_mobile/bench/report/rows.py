@@ -40,7 +40,9 @@ def headline(document: dict[str, Any]) -> str:
         return capitalized(", ".join(medians))
     worst = min((rung["cosine_min"] for rung in measured_rungs(document).values()), default=None)
     return (
-        "Nothing was timed" if worst is None else f"Right embeddings: cosine {worst:.4f} or better"
+        "Nothing was timed"
+        if worst is None
+        else f"Embeddings correct: cosine {worst:.4f} or better"
     )
 
 
@@ -170,7 +172,7 @@ def ladder_rows(document: dict[str, Any]) -> list[Row]:
     used = measured_rungs(document)
     for name in TOWERS:
         for rung in document["ladder"].get(name, []):
-            passed = "used" if rung is used.get(name) else "right, not used"
+            passed = "used" if rung is used.get(name) else "correct, not used"
             status = _STATUS.get(rung["status"], passed)
             if document["bundle"]["towers"][name][rung["rung"]].get("low_parity"):
                 status = f"{status}, low parity"
@@ -230,7 +232,7 @@ def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("Device", _device(device)), ("System", f"{device['os']}{kernel}")]
     if device.get("memory_available_mib"):
         available, whole = device["memory_available_mib"], device["memory_mib"]
-        rows.append(("Memory of it", f"{available:,} of {whole:,} MiB available"))
+        rows.append(("Device memory", f"{available:,} of {whole:,} MiB available"))
     if facts["threads"]:
         numbers = ", ".join(map(str, facts["pinned_cores"]))
         pinned = (

@@ -88,7 +88,7 @@ class EndToEnd:
     ) -> PixelReader:
         """Decode each photo once, small, so that a broken one is reported now, not hours later."""
         for start in range(0, len(data.photos), _AT_ONCE):
-            cache.progress("photos looked at", start, len(data.photos))
+            cache.progress("photos checked", start, len(data.photos))
             batch = data.photos[start : start + _AT_ONCE]
             _by_all_cores(lambda photo: open_photo(photo, at_least=1).size, batch)
         return PixelReader(data, self._student.preprocess, *self._student.tokens([*data.captions]))

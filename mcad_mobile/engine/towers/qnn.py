@@ -31,7 +31,7 @@ class QnnTower:
             self._session = open_session(path, options)
         except Exception as error:  # onnxruntime's exceptions share no public base
             raise RuntimeUnavailable(
-                f"The HTP simulator cannot load {path}: {error}.",
+                f"Qualcomm's NPU simulator cannot load {path}: {error}.",
                 "Export the bundle again with the onnxruntime-qnn that is installed here.",
             ) from error
 

@@ -318,8 +318,9 @@ def rung_name(rung: Rung) -> str:
 def recall_warnings(record: RecallRecord, points: float) -> list[str]:
     """Return a warning for each pair that loses more than `points` of mR."""
     return [
-        f"Photos embedded by {pair.image} and texts by {pair.text} lose {pair.drop:.2f} ± "
-        f"{pair.margin:.2f} points of mR to the float student, of {points:g}."
+        f"With photos embedded by {pair.image} and texts by {pair.text}, mR is {pair.drop:.2f} ± "
+        f"{pair.margin:.2f} points below the float student's; the limit is {points:g} "
+        "(--max-recall-drop)."
         for pair in record.pairs
         if pair.drop > points
     ]

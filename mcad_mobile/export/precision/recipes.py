@@ -79,7 +79,7 @@ def sensitivities(tower: TowerJob) -> list[Sensitivity]:
     expected = _run(model, tower.work / "ranked.onnx", samples)
     found = []
     for number, (name, weight) in enumerate(four.items()):
-        tower.progress("4 bits in one weight", number, len(four))
+        tower.progress("trying 4 bits for one weight at a time", number, len(four))
         rounded = with_weights(model, {name: weight})
         cosines = (expected * _run(rounded, tower.work / "ranked.onnx", samples)).sum(1)
         loss = 1 - float(cosines.mean())
@@ -121,7 +121,7 @@ def _cpu_recipes(
     steps = len(methods) + len(counts)
 
     def quantized(step: int, label: str, count: int, method: CalibrationMethod) -> Recipe:
-        tower.progress("writing it", step, steps)
+        tower.progress("writing candidates", step, steps)
         weights = frozenset(weight.name for weight in ranked[:count])
         path = cpu.quantize_tower(tower, cpu_recipe, weights, method)
         bytes_ = path.stat().st_size
@@ -208,7 +208,7 @@ def _npu_ways(
         for method in (METHODS if _ACTIVATION_BITS[precision] == 8 else METHODS[:1])
     ]
     for number, (precision, method) in enumerate(ways):
-        tower.progress("writing it", number, len(ways))
+        tower.progress("writing candidates", number, len(ways))
         label, bits = _label(precision, method), _ACTIVATION_BITS[precision]
         recipe = partial(Recipe, tower.name, precision, label, method=method, activation_bits=bits)
         yield precision, method, recipe

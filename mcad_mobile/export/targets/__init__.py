@@ -107,7 +107,8 @@ def find_target(name: str) -> Target:
     for chip, why in no_targets.items():
         if _plain(name).endswith(_plain(chip)):
             raise TargetError(
-                f"There is no target for {chip}: what its NPU takes is not known ({why}).",
+                f"mcad-mobile cannot export for the NPU of {chip}: its requirements are not known "
+                f"({why}).",
                 "Export for its CPU: --target cpu.",
             )
     spellings = {

@@ -135,7 +135,7 @@ def test_result_of_one_phone_is_printed_and_the_other_ends_it_with_1(
         ("aihub:Samsung Galaxy S25", ["--repeats", "2"], "--repeats is for --device host or adb"),
         ("aihub:Samsung Galaxy S25", ["--cool-down", "1"], "--cool-down is for --device host or"),
         ("aihub:Samsung Galaxy S25", ["--compile", "qnn", "--runtime", "onnx"], "--compile and"),
-        ("host", ["--index", "x", "--synthetic", "9"], "--index and --synthetic exclude each"),
+        ("host", ["--index", "x", "--synthetic", "9"], "--index and --synthetic cannot be used"),
         ("host", ["--searches", "0"], "Invalid value for '--"),
         ("host", ["--synthetic", "0"], "Invalid value for '--"),
         ("host", ["--force"], "--force is for --device adb or aihub, not host"),
@@ -144,7 +144,7 @@ def test_result_of_one_phone_is_printed_and_the_other_ends_it_with_1(
         ("adb", ["--dry-run"], "--dry-run is for --device aihub, not adb"),
         ("toaster", ["--dry-run"], "--dry-run is for --device aihub, not toaster"),
         ("adb:SERIAL", ["--compile", "onnx"], "--compile is for --device aihub, not adb"),
-        ("adb", ["--runner", "x", "--aar", "y.aar"], "--runner and --aar exclude each other"),
+        ("adb", ["--runner", "x", "--aar", "y.aar"], "--runner and --aar cannot be used together"),
     ],
 )
 def test_option_that_would_be_ignored_is_wrong_usage(

@@ -252,7 +252,7 @@ def test_a_runner_that_loads_what_no_phone_loads_is_refused(bundle: Bundle, tmp_
     for name, output in outputs(bundle).items():
         told = {**output, "foreign_modules": ["torch"] if name == "search" else []}
         (tmp_path / name).write_text(json.dumps(told))
-    with pytest.raises(BenchError, match="process loaded torch, which no phone loads"):
+    with pytest.raises(BenchError, match="process imported torch, which no phone has"):
         measure(bundle, tmp_path)
 
 

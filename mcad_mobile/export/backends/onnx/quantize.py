@@ -46,7 +46,7 @@ _NOTES: dict[CpuRecipe, str] = {
     "everywhere": "",
     "products": "Depthwise convolutions and sums of the {} tower are float on CPUs",
     "inner_convolutions": "Depthwise convolutions of the {} tower, sums and the convolutions "
-    "before them are float on CPUs, and rare large activations are cut",
+    "before them are float on CPUs, and rare large activations are clipped",
 }
 _OPERATORS: dict[CpuRecipe, tuple[str, ...]] = {
     "everywhere": (),
