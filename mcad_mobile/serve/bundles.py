@@ -62,7 +62,7 @@ class ServedBundle:
             if name not in offered:
                 raise QueryError(
                     f"The bundle {self.id} has no text tower {name!r}.",
-                    "Ask for one that it lists.",
+                    "Reload the page, or see /api/status for those it has.",
                 )
             self._engines[name] = self._load(offered[name].runtime, offered[name].precision)
         return self._engines[name]
@@ -105,8 +105,9 @@ class ServedBundle:
             return None
         if (found.student.image_sha256, found.dim) != self.student:
             self.note = (
-                f"It was replaced by one of another student, {found.student.name}. The old one is "
-                "still served: index again with the new one, then restart the server."
+                "The bundle on disk was replaced by one of another student, "
+                f"{found.student.name}. The old one is still served. To use the new one, index "
+                "your photos with it and restart the server."
             )
             return None
         self._loaded_state, self.note = state, None
@@ -125,7 +126,10 @@ class ServedBundle:
 
 
 def _still_served(error: McadError) -> str:
-    return f"The one that was loaded is still served. {error.message}"
+    return (
+        f"The bundle on disk changed and cannot be loaded: {error.message} The one loaded before "
+        "is still served."
+    )
 
 
 def _name(engine: SearchEngine) -> str:

@@ -113,12 +113,14 @@ class Catalog:
         if wanted.folder is not None:
             if wanted.folder not in self.folders:
                 raise QueryError(
-                    f"The index has no folder {wanted.folder!r}.", "Ask for one that it lists."
+                    f"The index has no folder {wanted.folder!r}.",
+                    "Reload the page, or list the folders again.",
                 )
             folders = (self.folders[wanted.folder].path,)
         if wanted.after and wanted.before and wanted.after > wanted.before:
             raise QueryError(
-                f"No day is after {wanted.after} and before {wanted.before}.", "Swap the dates."
+                f"The last day ({wanted.before}) is before the first ({wanted.after}).",
+                "Swap the dates.",
             )
         return RowFilter(
             folders,

@@ -69,7 +69,8 @@ class IndexingJob:
         except _Stopped:
             self._state, self._message = "stopped", "Stopped. What was embedded so far is kept."
         except McadError as error:
-            hint = "" if "--" in error.hint else error.hint  # the page has no options
+            # The page has no options.
+            hint = f"In a terminal: {error.hint}" if "--" in error.hint else error.hint
             self._state, self._message = "failed", f"{error.message} {hint}".strip()
         except Exception as error:  # shown on the page; the server goes on
             self._state, self._message = "failed", f"{type(error).__name__}: {error}"

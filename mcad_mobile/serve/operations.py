@@ -296,7 +296,12 @@ async def read(request: Request, kind: type[T]) -> T:
     not a `kind`."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
-        raise Refused(415, f"The request's body is {content_type or 'of no kind'}.", "Send JSON.")
+        found = f"The request's Content-Type is {content_type}."
+        raise Refused(
+            415,
+            found if content_type else "The request has no Content-Type.",
+            "Send application/json.",
+        )
     async with asyncio.timeout(BODY_S):
         body = b"".join([chunk async for chunk in limited(request, REQUEST_BYTES)])
     return decode(body, kind, "The request", QueryError, "See /openapi.json.")

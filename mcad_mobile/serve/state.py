@@ -171,7 +171,7 @@ class State:
             row = catalog.row_of.get(name)
             if row is not None:
                 return catalog.paths[row]
-        raise QueryError(f"No index holds a photo {name!r}.", "Ask for one that was found.")
+        raise QueryError(f"No index holds a photo {name!r}.", "Search again.")
 
     def start_indexing(self, bundle: ServedBundle, index: ServedIndex) -> IndexingJob:
         """Index the folders that the server was started with. QueryError: there is none, or it is

@@ -290,14 +290,14 @@ def test_focus_stays_where_it_is(
 
 
 def test_messages_are_for_a_browser(open_page: Open) -> None:
-    """Without options of the command line, whole on a narrow screen, and readable for long."""
+    """Options of the command line are for a terminal; long ones fit on a narrow screen."""
     page = open_page(width="phone")
     long = f"The file {'x' * 3000} cannot be read."
     problem = {"error": long, "hint": "Give a folder: --photos DIR."}
     page.route("**/api/search", lambda route: route.fulfill(status=409, json=problem))
     page.locator("#query").fill("a dog")
     alert = page.get_by_role("alert")
-    expect(alert).to_have_text(long)
+    expect(alert).to_have_text(f"{long} In a terminal: Give a folder: --photos DIR.")
     box = alert.bounding_box()
     assert box and box["x"] >= 0 and box["x"] + box["width"] <= WIDTHS["phone"][0]
     assert box["y"] >= 0
@@ -511,11 +511,11 @@ def test_an_answer_is_shown_with_its_times_and_with_what_was_not_read(
     )
     expect(notes).to_be_hidden()
     page.locator("#query").fill("ab")
-    expect(numbers.get_by_text("simulated: its time means nothing")).to_be_visible()
+    expect(numbers.get_by_text("simulated, so no meaningful time")).to_be_visible()
     expect(numbers.locator(".total")).to_be_hidden()
     expect(notes).to_have_text("Not understood by the model: \u72d7, \u732b.")
     page.locator("#query").fill("abc")
-    expect(notes).to_contain_text("Only the beginning of the text was read")
+    expect(notes).to_contain_text("Only the beginning of the text was used")
     expect(numbers.get_by_text("simulated")).to_be_hidden()
 
 
@@ -529,7 +529,7 @@ _INDEX = {"photos": 1, "being_written": False, "folders_to_index": ["/p"], "note
 def test_indexing_is_told_in_words(open_page: Open) -> None:
     page = open_page()
     told = "Indexing Pictures: 5 of 6,000 photos \u00b7 12.5 a second"
-    another = "Another process is indexing: 1 photo of it so far can be found."
+    another = "Another process is indexing. 1 photo can be searched so far."
     for job, index, message, button in (
         ({**_JOB, "total": 0}, {}, "Looking through Pictures\u2026", "Stop"),
         (_JOB, {}, told, "Stop"),

@@ -240,12 +240,15 @@ def test_a_run_says_what_it_did_in_each_folder(run: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (PhotoError("No photos.", "Give a folder; --prune drops them."), "No photos."),
+        (
+            PhotoError("No photos.", "Give a folder; --prune drops them."),
+            "No photos. In a terminal: Give a folder; --prune drops them.",
+        ),
         (PhotoIndexError("Another writer.", "Wait for it."), "Another writer. Wait for it."),
         (ValueError("odd"), "ValueError: odd"),
     ],
 )
-def test_what_ends_a_run_is_said_without_the_command_lines_words(
+def test_what_ends_a_run_is_said_with_its_next_step(
     run: Callable[..., Any], error: Exception, message: str
 ) -> None:
     info = run(SyncResult(added=1), error)

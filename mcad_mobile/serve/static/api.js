@@ -2,8 +2,9 @@
 
 export class Problem extends Error {
   constructor(status, error, hint) {
-    // Hints of the command line and of the API are of no use on a page.
-    super(!hint || /--|openapi/.test(hint) ? error : `${error} ${hint}`);
+    // Hints of the API are of no use on a page; those of the command line are for a terminal.
+    const place = hint?.includes("--") ? "In a terminal: " : "";
+    super(!hint || hint.includes("openapi") ? error : `${error} ${place}${hint}`);
     this.status = status;
   }
 }

@@ -48,7 +48,7 @@ function running(job) {
 
 function ended(job, written, note) {
   if (note) return note;
-  if (written) return `Another process is indexing: ${count(written.photos, "photo")} of it so far can be found.`;
+  if (written) return `Another process is indexing. ${count(written.photos, "photo")} can be searched so far.`;
   if (!job) return "";
   return { done: `Indexed ${job.message}`, failed: `Indexing failed: ${job.message}` }[job.state] ?? job.message;
 }

@@ -31,7 +31,7 @@ export class Pane {
     this.headline = element("h2", { class: "headline" });
     this.total = element("span", { class: "total", hidden: true });
     this.stages = new Map(STAGES.map((name) => [name, element("span", { class: "stage-ms", hidden: true }, `${name} `, element("b"))]));
-    this.simulated = element("span", { text: "simulated: its time means nothing", hidden: true });
+    this.simulated = element("span", { text: "simulated, so no meaningful time", hidden: true });
     this.memory = element("span", { class: "memory", title: "Memory of this server's process (PSS)" });
     this.numbers = element("div", { class: "numbers" }, this.total, ...this.stages.values(), this.simulated, this.memory);
     this.notes = element("p", { class: "note", hidden: true });
@@ -61,7 +61,7 @@ export class Pane {
     this.status = status;
     const groups = status.bundles.map((bundle) => {
       const rungs = bundle.rungs.map((rung) => {
-        const suffix = rung.why ? " (not here)" : rung.simulated ? " (simulated)" : "";
+        const suffix = rung.why ? " (cannot run here)" : rung.simulated ? " (simulated)" : "";
         const value = JSON.stringify([bundle.id, rung.name]);
         const text = status.bundles.length > 1 ? `${bundle.id}: ${rung.name}${suffix}` : `${rung.name}${suffix}`;
         return element("option", { value, text, title: rung.why, disabled: Boolean(rung.why) });
@@ -154,7 +154,7 @@ export class Pane {
     if (this.status.job?.state === "running" && !index.photos) return "The first photos appear here in a moment";
     if (!index.photos) return "This index holds no photos";
     const days = after && before ? `from ${after} to ${before}` : after ? `from ${after} on` : before ? `until ${before}` : "";
-    const others = index.first_day ? `; there are photos from ${index.first_day} to ${index.last_day}` : "; no day is known of any photo";
+    const others = index.first_day ? `; there are photos from ${index.first_day} to ${index.last_day}` : "; no photo in this index has a date";
     return ["No photos", folder && "in this folder", days].filter(Boolean).join(" ") + (days ? others : "");
   }
 
@@ -177,7 +177,7 @@ export class Pane {
     const notes = this.hint ? [this.hint] : [];
     const unknown = answer.unknown.slice(0, 9).map((word) => word.slice(0, 40));
     if (unknown.length) notes.push(`Not understood by the model: ${unknown.join(", ")}.`);
-    if (answer.truncated) notes.push("Only the beginning of the text was read: the text tower takes no more.");
+    if (answer.truncated) notes.push("Only the beginning of the text was used: it is longer than the model can read.");
     this.notes.textContent = notes.join(" ");
     hide(this.notes, !notes.length);
   }
