@@ -300,7 +300,7 @@ public final class ScreensTest extends AppTestCase {
         photos.fail(new IllegalStateException("the provider died"));
         ((TextView) search.get().findViewById(R.id.query)).setText("a house");
         waitFor("the message", () -> isShown(search.get(), R.id.message_text));
-        assertEquals("It did not work: the phone's list of photos does not answer.", text(search.get(), R.id.message_text));
+        assertEquals("It did not work: the phone's photo library is not responding. Try again.", text(search.get(), R.id.message_text));
         assertEquals("Try again", text(search.get(), R.id.message_button));
         assertEquals("", text(search.get(), R.id.status));
         photos.fail(null);

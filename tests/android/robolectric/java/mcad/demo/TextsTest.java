@@ -130,7 +130,7 @@ public final class TextsTest extends AppTestCase {
 
     @Test
     public void eachFailureHasItsOwnWords() {
-        Map<McadException.Kind, Integer> kinds = new EnumMap<>(Map.of(McadException.Kind.ACCESS, R.string.denied,
+        Map<McadException.Kind, Integer> kinds = new EnumMap<>(Map.of(McadException.Kind.ACCESS, R.string.error_access,
             McadException.Kind.PHOTOS, R.string.error_photos, McadException.Kind.BUNDLE, R.string.error_bundle,
             McadException.Kind.TOWER, R.string.error_tower, McadException.Kind.INDEX, R.string.error_index,
             McadException.Kind.DAMAGED, R.string.error_damaged, McadException.Kind.STORAGE, R.string.error_storage,
@@ -156,10 +156,10 @@ public final class TextsTest extends AppTestCase {
     @Test
     public void theStateOfTheIndexIsToldInWords() {
         Indexing run = state(false, 4, 30);
-        assertEquals("4 of 10 photos\n30 a minute, about a minute left", Words.progress(app(), run));
+        assertEquals("4 of 10 photos\n30 photos a minute, about a minute left", Words.progress(app(), run));
         assertEquals("4 of 10 photos", Words.progress(app(), state(false, 4, 0)));
         assertEquals("4 of 10 photos\n" + app().getString(R.string.resting), Words.progress(app(), state(true, 4, 30)));
-        assertEquals("4 of 10 photos\n2 a minute, about 3 minutes left", Words.progress(app(), state(false, 4, 2)));
+        assertEquals("4 of 10 photos\n2 photos a minute, about 3 minutes left", Words.progress(app(), state(false, 4, 2)));
         String left = "4 photos can be searched\n6 photos are left to index";
         assertEquals(left, line(Home.Line.LEFT, run, Waiting.NO));
         assertEquals(left + "\n" + app().getString(R.string.waits_for_charger), line(Home.Line.LEFT, run, Waiting.CHARGER));

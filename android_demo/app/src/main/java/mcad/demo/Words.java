@@ -40,7 +40,7 @@ final class Words {
 
     private static int text(McadException.Kind kind) {
         return switch (kind) {
-            case ACCESS -> R.string.denied;
+            case ACCESS -> R.string.error_access;
             case PHOTOS -> R.string.error_photos;
             case BUNDLE -> R.string.error_bundle;
             case TOWER -> R.string.error_tower;
