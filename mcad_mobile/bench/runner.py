@@ -68,7 +68,7 @@ def check(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> dict[str, Any]:
-    from mcad_mobile.engine.towers import load_rung, why_not
+    from mcad_mobile.engine.towers import load_tower, why_not
     from mcad_mobile.engine.towers.ladder import golden_inputs
 
     rung = bundle.tower(name).rungs[number]
@@ -79,7 +79,7 @@ def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> 
         return {**tried, "why": reason}
     announce(checking(name, rung))
     try:
-        tower = load_rung(bundle, rung, spec["threads"])
+        tower = load_tower(bundle, rung, spec["threads"])
         embeddings = tower(golden_inputs(bundle, name))
     except McadError as error:
         return {**tried, "why": error.message}

@@ -109,7 +109,7 @@ def examine_bundle(bundle: Bundle) -> list[Finding]:
     """Run the self-test of each rung of a bundle: its worst cosine to the golden embeddings, or why
     it does not run here."""
     from mcad_mobile.engine.towers import why_not
-    from mcad_mobile.engine.towers.ladder import load_tested
+    from mcad_mobile.engine.towers.ladder import load_rung
 
     found = []
     for name in TOWERS:
@@ -117,7 +117,7 @@ def examine_bundle(bundle: Bundle) -> list[Finding]:
             passed, reason = None, why_not(rung)
             if reason is None:
                 try:
-                    tested = load_tested(bundle, name, rung)
+                    tested = load_rung(bundle, name, rung)
                     passed = f"cosine {tested.cosine:.4f} by {tested.tower.kernels}"
                 except McadError as error:
                     reason = error.message

@@ -26,7 +26,7 @@ from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import SCHEMA, ShardFacts, left_out_bytes, shard_bytes
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.towers import normalize
-from mcad_mobile.engine.towers.ladder import load_tested, rungs_of
+from mcad_mobile.engine.towers.ladder import load_rung, rungs_of
 from mcad_mobile.errors import McadError
 
 
@@ -97,7 +97,7 @@ class BundleModel:
         self.threads = threads
         bundle = Bundle.load(directory, verify=False)
         rung = rungs_of(bundle, "image", runtime, precision)[0]
-        loaded = load_tested(bundle, "image", rung, threads, gpu=gpu)
+        loaded = load_rung(bundle, "image", rung, threads, gpu=gpu)
         self.filled_by = str(loaded)
         self._tower = loaded.tower
         self._preprocess = bundle.preprocess

@@ -111,11 +111,11 @@ class SearchEngine:
 
     @cached_property
     def text_rung(self) -> LoadedRung:
-        return self._load_tower("text", self.threads)
+        return self._choose_rung("text", self.threads)
 
     @cached_property
     def image_rung(self) -> LoadedRung:
-        return self._load_tower("image", self.threads, fastest=self._fastest)
+        return self._choose_rung("image", self.threads, fastest=self._fastest)
 
     @cached_property
     def folder_rung(self) -> LoadedRung:
@@ -123,9 +123,9 @@ class SearchEngine:
         each."""
         if self.threads == 1:
             return self.image_rung
-        return self._load_tower("image", 1, fastest=self._fastest)
+        return self._choose_rung("image", 1, fastest=self._fastest)
 
-    def _load_tower(self, tower: TowerName, threads: int, *, fastest: bool = False) -> LoadedRung:
+    def _choose_rung(self, tower: TowerName, threads: int, *, fastest: bool = False) -> LoadedRung:
         return choose_rung(
             self.bundle,
             tower,

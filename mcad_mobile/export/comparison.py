@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung, TowerName
-from mcad_mobile.engine.towers import Inputs, LoadedTower, load_rung, normalize
+from mcad_mobile.engine.towers import Inputs, LoadedTower, load_tower, normalize
 from mcad_mobile.export import parity
 from mcad_mobile.export.aihub.compiler import CloudCompiler
 from mcad_mobile.export.precision.recipes import Recipe
@@ -71,11 +71,11 @@ class Comparison:
         if cloud is not None and rung.runtime == "qnn":
             embeddings, rung = cloud.run(bundle, rung, self._inputs[name])
         else:
-            tower = load_rung(bundle, rung)
+            tower = load_tower(bundle, rung)
             if tower.simulated:
                 # A simulator uses one core, so further threads each get a session of their own.
                 further = range(1, min(allowed_cores(), self._simulated_inputs))
-                towers = [tower, *(load_rung(bundle, rung) for _ in further)]
+                towers = [tower, *(load_tower(bundle, rung) for _ in further)]
 
                 def simulated() -> ComparedRung:
                     with self._simulator_lock:  # in parallel with builds, not with other simulators

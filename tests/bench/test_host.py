@@ -160,13 +160,13 @@ def test_a_simulated_rung_is_not_tried_even_if_its_runtime_is_named(
 CRASH = """
 import os, signal, sys
 from mcad_mobile.engine import towers
-load = towers.load_rung
-def load_rung(bundle, rung, threads=1):
+load = towers.load_tower
+def load_tower(bundle, rung, threads=1):
     if rung.precision in {precisions}:
         print("Fatal signal 11", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     return load(bundle, rung, threads)
-towers.load_rung = load_rung
+towers.load_tower = load_tower
 from mcad_mobile.bench import runner
 sys.exit(runner.main())
 """

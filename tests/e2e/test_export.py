@@ -11,7 +11,7 @@ import pytest
 
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.text.tokenizer import Tokenizer
-from mcad_mobile.engine.towers import choose_rung, load_rung, normalize
+from mcad_mobile.engine.towers import choose_rung, load_tower, normalize
 from mcad_mobile.engine.towers.onnx import EXACT_KERNELS, saturates
 from tests.support.exported import SIMULATED, mcad, mcad_json
 
@@ -81,7 +81,7 @@ def test_the_cpus_text_tower_leaves_padding_out(exported):
     session = ort.InferenceSession(bundle.path(rung.files[0]), options)
     cut = {key: value[:, :tokens] for key, value in inputs.items()}
     (alone,), (padded,) = session.run(None, cut), session.run(None, inputs)
-    found = load_rung(bundle, rung)(inputs)
+    found = load_tower(bundle, rung)(inputs)
     np.testing.assert_allclose(found, alone, atol=1e-5)
     # To 8 bits, padding shows: activations are scaled by their largest.
     assert (rung.precision == "fp32") == np.allclose(alone, padded, atol=1e-4)

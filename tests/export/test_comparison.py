@@ -56,7 +56,7 @@ def start(tmp_path, monkeypatch):
         return begin.comparison.start("image", rung, bundle, None)
 
     answer, begin.loaded, begin.other_chip = unit, 0, other_chip
-    monkeypatch.setattr(comparison, "load_rung", lambda bundle, rung: Simulated())
+    monkeypatch.setattr(comparison, "load_tower", lambda bundle, rung: Simulated())
     monkeypatch.setattr(comparison, "allowed_cores", lambda: 2)
     return begin
 
@@ -141,7 +141,7 @@ def compare(tmp_path, monkeypatch):
     def run(change=lambda rows: rows, cloud=None, **facts):
         rung = replace(bundle.image.rungs[0], **facts)
         tower = Tower(change(3 * expected))
-        monkeypatch.setattr(comparison, "load_rung", lambda bundle, rung: tower)
+        monkeypatch.setattr(comparison, "load_tower", lambda bundle, rung: tower)
         done = Comparison(
             inputs, {"image": expected}, allow_low_parity=True, simulated_inputs=COUNT
         )

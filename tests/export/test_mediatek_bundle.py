@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcad_mobile.engine.bundle import TOWERS, Bundle
-from mcad_mobile.engine.towers import choose_rung, load_rung, why_not
+from mcad_mobile.engine.towers import choose_rung, load_tower, why_not
 from mcad_mobile.errors import RuntimeUnavailable
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
@@ -49,7 +49,7 @@ def test_a_compiled_tower_leads_the_ladder_of_its_bundle(student, tmp_path, monk
         assert not any("not compiled" in note for note in integer.notes)
         assert "that chip alone" in why_not(compiled)
         with pytest.raises(RuntimeUnavailable, match=r"(?s)MT6991.*--runtime litert"):
-            load_rung(bundle, compiled)
+            load_tower(bundle, compiled)
     assert choose_rung(bundle, "image").rung == bundle.image.rungs[1]
     assert choose_rung(bundle, "text").rung == bundle.text.rungs[2]
 

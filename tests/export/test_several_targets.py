@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.engine.bundle import TOWERS, Bundle
-from mcad_mobile.engine.towers import load_rung
+from mcad_mobile.engine.towers import load_tower
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export import comparison, export_bundle, parity
 from mcad_mobile.export.backends import qnn
@@ -59,12 +59,12 @@ def watch(monkeypatch, off: dict[str, float]) -> Counter[str]:
     counts: Counter[str] = Counter()
 
     def load(bundle, rung):
-        tower = load_rung(bundle, rung)
+        tower = load_tower(bundle, rung)
         if not tower.simulated:
             return tower
         return Watched(tower, counts, bundle.target.chip, off.get(bundle.target.chip, 0.0))
 
-    monkeypatch.setattr(comparison, "load_rung", load)
+    monkeypatch.setattr(comparison, "load_tower", load)
     return counts
 
 

@@ -1,6 +1,6 @@
 """Towers in memory: one file per runtime, a protocol, the self-test and the ladder of rungs."""
 
-from mcad_mobile.engine.towers.ladder import LoadedRung, choose_rung, load_rung, why_not
+from mcad_mobile.engine.towers.ladder import LoadedRung, choose_rung, load_tower, why_not
 from mcad_mobile.engine.towers.protocol import Inputs, LoadedTower, normalize
 
 __all__ = [
@@ -8,7 +8,7 @@ __all__ = [
     "LoadedRung",
     "LoadedTower",
     "choose_rung",
-    "load_rung",
+    "load_tower",
     "normalize",
     "why_not",
 ]

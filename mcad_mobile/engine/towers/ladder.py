@@ -58,7 +58,7 @@ def why_not(rung: Rung) -> str | None:
     return None
 
 
-def load_rung(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False) -> LoadedTower:
+def load_tower(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False) -> LoadedTower:
     """Load a rung's tower; with `gpu`, an ONNX rung runs on CUDA. RuntimeUnavailable or
     MissingExtra if it cannot run here."""
     path = bundle.path(rung.files[0])
@@ -132,7 +132,7 @@ def choose_rung(
             reasons.append(f"{rung.runtime} {rung.precision}: {reason}")
             continue
         try:
-            loaded = load_tested(bundle, name, rung, threads)
+            loaded = load_rung(bundle, name, rung, threads)
         except (RuntimeUnavailable, MissingExtra) as error:
             if runtime is not None:
                 raise
@@ -153,12 +153,12 @@ def choose_rung(
     )
 
 
-def load_tested(
+def load_rung(
     bundle: Bundle, name: TowerName, rung: Rung, threads: int = 1, *, gpu: bool = False
 ) -> LoadedRung:
     """Load a rung and run its self-test. RuntimeUnavailable or MissingExtra if it fails or cannot
     run."""
-    tower = load_rung(bundle, rung, threads, gpu=gpu)
+    tower = load_tower(bundle, rung, threads, gpu=gpu)
     inputs = golden_inputs(bundle, name)
     try:
         cosine = agreement(bundle, rung, tower(inputs))

@@ -12,7 +12,7 @@ import onnx.parser
 import pytest
 
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.engine.towers import load_rung
+from mcad_mobile.engine.towers import load_tower
 from mcad_mobile.errors import AiHubError, ExportError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice
 from mcad_mobile.export.aihub.compiler import CloudCompiler
@@ -65,7 +65,7 @@ def test_command_compiles_a_bundle_there_and_compares_it_on_the_phone(
         assert named == {binary.name.encode()}
     # What was written runs here too.
     text = bundle.text
-    assert load_rung(bundle, text.rungs[0]) is not None
+    assert load_tower(bundle, text.rungs[0]) is not None
 
 
 def test_phone_with_another_chip_is_refused(cloud: Cloud, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from mcad_mobile.cli.doctor import examine_bundle
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Parity, Rung
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.towers import LoadedTower, choose_rung, ladder, load_rung, normalize
+from mcad_mobile.engine.towers import LoadedTower, choose_rung, ladder, load_tower, normalize
 from mcad_mobile.errors import ParityError, RuntimeUnavailable
 from mcad_mobile.export.parity import check_kernels
 from tests.support.tiny_bundle import (
@@ -140,7 +140,7 @@ def test_time_decides_between_two_runtimes_that_are_here(
     other_runtime = replace(first, runtime="litert")
     image = replace(slow_first.image, rungs=(other_runtime, first, *rest))
     monkeypatch.setattr(ladder, "why_not", lambda rung: here if rung == other_runtime else None)
-    monkeypatch.setattr(ladder, "load_rung", _by_onnxruntime)
+    monkeypatch.setattr(ladder, "load_tower", _by_onnxruntime)
     seconds = iter([2.0, 2.0, 1.0])
     monkeypatch.setattr(ladder, "time_tower", lambda *arguments: next(seconds))
     bundle = replace(slow_first, image=image)
@@ -148,7 +148,7 @@ def test_time_decides_between_two_runtimes_that_are_here(
 
 
 def _by_onnxruntime(bundle: Bundle, rung: Rung, threads: int = 1, **options: bool) -> LoadedTower:
-    return load_rung(bundle, replace(rung, runtime="onnx"), threads)
+    return load_tower(bundle, replace(rung, runtime="onnx"), threads)
 
 
 @pytest.mark.parametrize(("wrong", "precision"), [(True, "fp32"), (False, "int8")])
@@ -274,5 +274,5 @@ def test_a_gpu_that_is_not_there_is_one_error_and_no_cpu_in_disguise(bundle: Bun
         pytest.skip("there is a GPU here")
     rung = bundle.image.rungs[0]
     with pytest.raises(RuntimeUnavailable, match="onnxruntime-gpu"):
-        ladder.load_tested(bundle, "image", rung, gpu=True)
-    assert ladder.load_tested(bundle, "image", rung).tower.kernels == "CPU"
+        ladder.load_rung(bundle, "image", rung, gpu=True)
+    assert ladder.load_rung(bundle, "image", rung).tower.kernels == "CPU"

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.towers import ladder, litert, onnx
-from mcad_mobile.engine.towers.ladder import load_rung, time_tower, why_not
+from mcad_mobile.engine.towers.ladder import load_tower, time_tower, why_not
 from mcad_mobile.errors import RuntimeUnavailable
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -56,25 +56,25 @@ def test_quantized_rungs_have_exact_kernels_where_the_fast_ones_overflow(
 ) -> None:
     monkeypatch.setattr(onnx, "saturates", lambda: errs)
     rung = replace(bundle.image.rungs[0], precision=precision)
-    load_rung(bundle, rung, 3, gpu=gpu)
+    load_tower(bundle, rung, 3, gpu=gpu)
     assert made == [("onnx", (3,), {"exact_kernels": exact, "gpu": gpu})]
 
 
 def test_other_runtimes_get_what_they_need_of_the_bundle(bundle: Bundle, made: list[Any]) -> None:
     rung = replace(bundle.image.rungs[0], runtime="litert")
-    load_rung(bundle, rung, 2)
+    load_tower(bundle, rung, 2)
     assert made.pop() == ("litert", (rung.inputs, rung.outputs, 2), {})
     compiled = replace(rung, runtime="qnn")
     chip = replace(bundle.target, soc_model=57, htp_arch=75)
-    load_rung(replace(bundle, target=chip), compiled)
+    load_tower(replace(bundle, target=chip), compiled)
     assert made.pop() == ("qnn", (57, 75), {})
     for lacking in ({"soc_model": None}, {"htp_arch": None}):
         with pytest.raises(RuntimeUnavailable, match="for which Snapdragon"):
-            load_rung(replace(bundle, target=replace(chip, **lacking)), compiled)
+            load_tower(replace(bundle, target=replace(chip, **lacking)), compiled)
     with pytest.raises(RuntimeUnavailable, match="runs only there"):
-        load_rung(bundle, replace(rung, runtime="neuropilot"))
+        load_tower(bundle, replace(rung, runtime="neuropilot"))
     with pytest.raises(RuntimeUnavailable, match="'magic', which this version does not know"):
-        load_rung(bundle, replace(rung, runtime="magic"))
+        load_tower(bundle, replace(rung, runtime="magic"))
     assert made == []
 
 
