@@ -76,8 +76,7 @@ def build_app(
         made.replace(out)
     packed = parts.bundle or bundle
     rungs: dict[str, list[str]] = {
-        name: [f"{rung.runtime} {rung.precision}" for rung in packed.tower(name).rungs]
-        for name in TOWERS
+        name: [rung.name for rung in packed.tower(name).rungs] for name in TOWERS
     }
     notes = tuple(parts.libraries.notes)
     return BuiltApp(out, out.stat().st_size, rungs, parts.left_out, notes, sbom_path)

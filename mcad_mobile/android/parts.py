@@ -145,7 +145,7 @@ def pack_bundle(
                 kept.append(rung)
                 quantized |= _needs_no_float(rung)
             else:
-                left_out[f"{name} {rung.runtime} {rung.precision}"] = reason
+                left_out[f"{name} {rung.name}"] = reason
         if not kept:
             raise BuildError(
                 f"{bundle.directory} has no {name} tower that the app can run.",

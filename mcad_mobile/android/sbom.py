@@ -148,7 +148,7 @@ def _student(bundle: Bundle) -> Component:
 def _towers(bundle: Bundle) -> Iterable[Component]:
     for name in TOWERS:
         for rung in bundle.tower(name).rungs:
-            full_name = f"{name} tower {rung.runtime} {rung.precision}"
+            full_name = f"{name} tower {rung.name}"
             yield Component(
                 type=_MODEL,
                 bom_ref=full_name,

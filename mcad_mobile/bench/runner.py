@@ -50,7 +50,7 @@ def announce(name: str) -> None:
 
 def checking(name: TowerName, rung: Rung) -> str:
     """Return the step to announce before a rung is tried: it names the rung if it crashes."""
-    return f"checking {name} {rung.runtime} {rung.precision}"
+    return f"checking {name} {rung.name}"
 
 
 def check(spec: dict[str, Any]) -> dict[str, Any]:

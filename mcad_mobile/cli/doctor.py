@@ -121,7 +121,7 @@ def examine_bundle(bundle: Bundle) -> list[Finding]:
                     passed = f"cosine {tested.cosine:.4f} by {tested.tower.kernels}"
                 except McadError as error:
                     reason = error.message
-            tool = f"{name} tower {rung.runtime} {rung.precision}"
+            tool = f"{name} tower {rung.name}"
             found.append(Finding(tool, passed, f"search, index with {bundle.name}", reason or ""))
     return found
 

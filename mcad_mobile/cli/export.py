@@ -315,7 +315,7 @@ def _print(bundle: Bundle) -> None:
             rows.append(
                 [
                     name if number == 0 else "  fallback",
-                    f"{rung.runtime} {rung.precision}",
+                    rung.name,
                     f"{megabytes(rung.bytes)} MB",
                     rung.for_npu,
                     f"{rung.parity.cosine_mean:.4f}",

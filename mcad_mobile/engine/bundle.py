@@ -208,6 +208,10 @@ class Rung(Record, frozen=True):
     notes: tuple[str, ...] = ()
 
     @property
+    def name(self) -> str:
+        return f"{self.runtime} {self.precision}"
+
+    @property
     def bytes(self) -> int:
         return sum(file.bytes for file in self.files)
 
@@ -337,7 +341,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
     def low_parity(self) -> list[str]:
         """Return a sentence for each rung that was kept with --allow-low-parity."""
         return [
-            f"The {name} tower {rung.runtime} {rung.precision} was exported with low parity: its "
+            f"The {name} tower {rung.name} was exported with low parity: its "
             f"cosine to the float student is {rung.parity.cosine_mean:.4f}, where "
             f"{LEAST_PARITY} is asked for. It finds other photos than the student would."
             for name in TOWERS

@@ -78,9 +78,9 @@ def check_kernels(
         return
     worst = np.argmax(short)
     raise ParityError(
-        f"On this processor, the runtime computes the {tower} tower ({rung.runtime} "
-        f"{rung.precision}) wrongly: its cosine to a reference evaluation is {kernels[worst]:.4f}. "
-        f"The reference's cosine to the float student is {quantization[worst]:.4f}.",
+        f"On this processor, the runtime computes the {tower} tower ({rung.name}) wrongly: its "
+        f"cosine to a reference evaluation is {kernels[worst]:.4f}. The reference's cosine "
+        f"to the float student is {quantization[worst]:.4f}.",
         "Report this with what `mcad-mobile doctor` prints, and export on another machine: "
         "--allow-low-parity does not help here.",
     )

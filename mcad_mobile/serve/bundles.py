@@ -54,11 +54,11 @@ class ServedBundle:
         """
         if rung is None and self.best is None:
             engine = self._load(self._runtime, None)
-            self.best = _name(engine)
+            self.best = engine.text_rung.rung.name
             self._engines.setdefault(self.best, engine)
         name = rung or self.best or ""
         if name not in self._engines:
-            offered = {f"{r.runtime} {r.precision}": r for r in self.bundle.text.rungs}
+            offered = {rung.name: rung for rung in self.bundle.text.rungs}
             if name not in offered:
                 raise QueryError(
                     f"The bundle {self.id} has no text tower {name!r}.",
@@ -83,8 +83,8 @@ class ServedBundle:
         """The text tower's rungs, best first."""
         return [
             RungInfo(
-                name := f"{rung.runtime} {rung.precision}",
-                best=name == self.best,
+                rung.name,
+                best=rung.name == self.best,
                 simulated=rung.runtime == "qnn",
                 why=None if rung.runtime == "qnn" else why_not(rung),
             )
@@ -130,8 +130,3 @@ def _still_served(error: McadError) -> str:
         f"The bundle on disk changed and cannot be loaded: {error.message} The one loaded before "
         "is still served."
     )
-
-
-def _name(engine: SearchEngine) -> str:
-    rung = engine.text_rung.rung
-    return f"{rung.runtime} {rung.precision}"

@@ -143,12 +143,11 @@ class State:
             index = self.index(side.index)
             index.snapshot.index.check_student(*bundle.student)
         engine: SearchEngine = bundle.engine(side.rung)
-        rung = engine.text_rung.rung
         return PreparedQuery(
             engine=engine,
             snapshot=index.snapshot,
             bundle=bundle.id,
-            rung=f"{rung.runtime} {rung.precision}",
+            rung=engine.text_rung.rung.name,
             name=index.id,
             parts=tuple(self._part(part, index) for part in parts),
             filter=wanted,

@@ -50,7 +50,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 
 def ladder(bundle: Bundle) -> list[str]:
-    return [f"{rung.runtime} {rung.precision}" for rung in bundle.image.rungs]
+    return [rung.name for rung in bundle.image.rungs]
 
 
 def test_rungs_that_nothing_runs_or_needs_are_left_out_with_the_reason(
@@ -80,7 +80,7 @@ def test_rungs_that_nothing_runs_or_needs_are_left_out_with_the_reason(
     def without(*gone: str, **changes: Any) -> Bundle:
         rungs: list[Rung] = []
         for rung in bundle.image.rungs:
-            if f"{rung.runtime} {rung.precision}" not in gone:
+            if rung.name not in gone:
                 rungs.append(replace(rung, **changes) if rung.precision == "int8" else rung)
         return replace(bundle, image=replace(bundle.image, rungs=tuple(rungs)))
 

@@ -160,7 +160,7 @@ def test_bundles_share_rungs_and_steps_are_told_as_they_are_waited_for(
 
         def compared():
             simulated(f"{name} {rung.precision}", 1, 2)
-            return rung, [f"{name} {rung.runtime} {rung.precision} is low."]
+            return rung, [f"{name} {rung.name} is low."]
 
         return compared
 

@@ -102,7 +102,7 @@ class LoadedRung:
     cosine: float
 
     def __str__(self) -> str:
-        return f"{self.rung.runtime} {self.rung.precision} by {self.tower.kernels}"
+        return f"{self.rung.name} by {self.tower.kernels}"
 
 
 def choose_rung(
@@ -129,14 +129,14 @@ def choose_rung(
     compares = fastest and (len(runtimes) > 1 or kernels_overflow())
     for rung, reason in tried:
         if reason is not None:
-            reasons.append(f"{rung.runtime} {rung.precision}: {reason}")
+            reasons.append(f"{rung.name}: {reason}")
             continue
         try:
             loaded = load_rung(bundle, name, rung, threads)
         except (RuntimeUnavailable, MissingExtra) as error:
             if runtime is not None:
                 raise
-            reasons.append(f"{rung.runtime} {rung.precision}: {error.message}")
+            reasons.append(f"{rung.name}: {error.message}")
             warn(f"{error.message} The tower's next rung is used instead.")
             continue
         if not compares:
@@ -164,13 +164,13 @@ def load_rung(
         cosine = agreement(bundle, rung, tower(inputs))
     except (LookupError, TypeError, ValueError) as error:  # inputs of another tower
         raise RuntimeUnavailable(
-            f"The {name} tower {rung.runtime} {rung.precision} cannot be tested: {error}.",
+            f"The {name} tower {rung.name} cannot be tested: {error}.",
             EXPORT_AGAIN,
         ) from error
     why = disagreement(rung, cosine)
     if why is not None:
         raise RuntimeUnavailable(
-            f"The {name} tower {rung.runtime} {rung.precision} fails its self-test: {why}.",
+            f"The {name} tower {rung.name} fails its self-test: {why}.",
             "Update that runtime, or leave --runtime out: the next rung of the ladder may run.",
         )
     return LoadedRung(rung, tower, cosine)

@@ -28,7 +28,6 @@ from mcad_mobile.engine.bundle import (
     PairRecall,
     RecallRecord,
     Recalls,
-    Rung,
     TowerName,
 )
 from mcad_mobile.engine.engine import SearchEngine
@@ -271,7 +270,7 @@ def rung_recalls(
             embedded["image"].items(), embedded["text"].items()
         )
     }
-    return RungRecalls(found, (rung_name(engine.image_rung.rung), rung_name(engine.text_rung.rung)))
+    return RungRecalls(found, (engine.image_rung.rung.name, engine.text_rung.rung.name))
 
 
 def _by_rungs(
@@ -289,15 +288,15 @@ def _by_rungs(
             items, embed = [text for photo in photos for text in photo.captions], engine.embed_text
         for number, item in enumerate(items, 1):
             rows.append(embed(item))
-            progress(f"recall of {name}, {rung_name(rung)}", number, len(items))
-        found[rung_name(rung)] = np.stack(rows)
+            progress(f"recall of {name}, {rung.name}", number, len(items))
+        found[rung.name] = np.stack(rows)
     return found
 
 
 def shared_recall(record: RecallRecord, bundle: Bundle, measured: Bundle) -> RecallRecord | None:
     """Return a record's pairs that also hold for `bundle`; None if it lacks the chosen rungs."""
     rungs_of = {
-        name: {FLOAT, *(rung_name(rung) for rung in bundle.tower(name).rungs if rung in rungs)}
+        name: {FLOAT, *(rung.name for rung in bundle.tower(name).rungs if rung in rungs)}
         for name in TOWERS
         for rungs in [measured.tower(name).rungs]
     }
@@ -309,10 +308,6 @@ def shared_recall(record: RecallRecord, bundle: Bundle, measured: Bundle) -> Rec
         if pair.image in rungs_of["image"] and pair.text in rungs_of["text"]
     ]
     return replace(record, pairs=tuple(pairs))
-
-
-def rung_name(rung: Rung) -> str:
-    return f"{rung.runtime} {rung.precision}"
 
 
 def recall_warnings(record: RecallRecord, points: float) -> list[str]:

@@ -72,7 +72,7 @@ def statuses(ladder: Ladder) -> list[str]:
 
 def expected(bundle: Bundle) -> list[str]:
     return [
-        f"{name} {rung.runtime} {rung.precision} pass"
+        f"{name} {rung.name} pass"
         for name in TOWERS
         for rung in bundle.tower(name).rungs
         if (rung.runtime, rung.precision) != ("litert", "w8a16")
