@@ -19,7 +19,7 @@ _MAKE_ROOM = "Free some space, or choose a place on another disk (temporary file
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # ... and for a path that cannot be written. Other errors are not the disk's fault.
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR)
-_NONE_LEFT = 1 << 20
+_FULL_BELOW_BYTES = 1 << 20
 _PARTIAL = ".partial"
 
 
@@ -31,7 +31,7 @@ def check_writable(path: Path, needed: int = 0) -> None:
         with tempfile.TemporaryFile(prefix=".mcad-", dir=folder):
             pass
     except OSError as error:
-        raise refused(path, error) from error
+        raise as_disk_error(path, error) from error
     check_room(folder, needed)
 
 
@@ -55,7 +55,7 @@ def check_room(folder: Path, needed: int) -> None:
         )
 
 
-def refused(path: Path | None, error: OSError) -> DiskError:
+def as_disk_error(path: Path | None, error: OSError) -> DiskError:
     """Convert an `error` raised while writing `path` to a DiskError."""
     at = error.filename
     where = f" ({at})" if path is not None and at not in (None, str(path)) else ""
@@ -65,15 +65,15 @@ def refused(path: Path | None, error: OSError) -> DiskError:
     return DiskError(f"{name} cannot be {done}: {error.strerror or error}{where}.", hint)
 
 
-def trouble(path: Path | None, error: BaseException) -> DiskError | None:
+def disk_error(path: Path | None, error: BaseException) -> DiskError | None:
     """Return a DiskError if the disk caused the `error` that ended work on `path`, else None.
     Libraries report a full disk in many ways, so this checks the free space."""
     if isinstance(error, OSError) and error.errno in (*_FULL, *_REFUSED):
-        return refused(path, error)
+        return as_disk_error(path, error)
     if path is None or not isinstance(error, Exception):
         return None
     for folder in (path.absolute().parent, Path(tempfile.gettempdir())):
-        if folder.is_dir() and shutil.disk_usage(folder).free < _NONE_LEFT:
+        if folder.is_dir() and shutil.disk_usage(folder).free < _FULL_BELOW_BYTES:
             return DiskError(f"The disk of {folder} is full: {error}", _MAKE_ROOM)
     return None
 
@@ -81,7 +81,7 @@ def trouble(path: Path | None, error: BaseException) -> DiskError | None:
 def replace_folder(out: Path, made: Path) -> None:
     """Replace the folder `out` by `made` with two renames; put the old one back if that
     fails."""
-    old = set_aside(out)
+    old = aside_path(out)
     shutil.rmtree(old, ignore_errors=True)
     try:
         if out.exists():
@@ -98,10 +98,10 @@ def restore(out: Path) -> None:
     `replace_folder`."""
     if not out.exists():
         with suppress(OSError):
-            set_aside(out).rename(out)
+            aside_path(out).rename(out)
 
 
-def set_aside(out: Path) -> Path:
+def aside_path(out: Path) -> Path:
     """Return the path that holds the old `out` while it is replaced."""
     whole = out.absolute()
     return whole.parent / f".{whole.name}.old"

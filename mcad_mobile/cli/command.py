@@ -195,7 +195,7 @@ def main() -> None:
         give_up_results()
         sys.exit(0)
     except OSError as error:  # that no verb handled, such as a full disk
-        disk_error = files.trouble(None, error)
+        disk_error = files.disk_error(None, error)
         if disk_error is None:
             raise
         give_up_results()

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from mcad_mobile.base.files import check_file, refused
+from mcad_mobile.base.files import as_disk_error, check_file
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.bench.report import html, load_documents, markdown, regressions
 from mcad_mobile.bench.report.markdown import labels
@@ -112,7 +112,7 @@ def write_report(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
     except OSError as error:
-        raise refused(path, error) from error
+        raise as_disk_error(path, error) from error
 
 
 def _check_baseline(

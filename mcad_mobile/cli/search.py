@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from mcad_mobile.base.files import refused
+from mcad_mobile.base.files import as_disk_error
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.base.templates import render
 from mcad_mobile.cli.output import (
@@ -251,7 +251,7 @@ def write_contact_sheet(found: Found, path: Path) -> None:
     try:
         path.write_text(page, "utf-8", "xmlcharrefreplace")
     except OSError as error:
-        raise refused(path, error) from error
+        raise as_disk_error(path, error) from error
 
 
 def _print_duplicates(photos: PhotoIndex, least: float, json: bool) -> None:

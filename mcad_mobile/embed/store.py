@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mcad_mobile.base.files import Partial, refused, trouble
+from mcad_mobile.base.files import Partial, as_disk_error, disk_error
 from mcad_mobile.errors import McadError, MissingExtra, StoreError, require
 
 # Signs of a refusal in the errors of stores' libraries.
@@ -119,7 +119,7 @@ def _store_error(where: str, error: Exception) -> McadError:
     local = "://" not in where or where.startswith("file://")
     if local and not missing and isinstance(error, OSError):
         path = Path(where.removeprefix("file://"))
-        return trouble(path, error) or refused(path, error)
+        return disk_error(path, error) or as_disk_error(path, error)
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     text = (type(error).__name__ + str(error)).lower()
     if isinstance(error, PermissionError) or any(sign in text for sign in _REFUSALS):

@@ -150,7 +150,7 @@ def _replacing(out: Path) -> Iterator[Path]:
         yield partial
         replace_folder(out, partial)
     except BaseException as error:
-        disk_error = files.trouble(out, error)  # before removing the partial bundle makes room
+        disk_error = files.disk_error(out, error)  # before removing the partial bundle makes room
         shutil.rmtree(partial, ignore_errors=True)
         with suppress(OSError):  # a folder that holds other bundles stays
             for folder in new_parents:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mcad_mobile.base.files import check_file, check_room, check_writable, trouble
+from mcad_mobile.base.files import check_file, check_room, check_writable, disk_error
 from mcad_mobile.bench.run import complete_document
 from mcad_mobile.cli import bench as bench_verb
 from mcad_mobile.cli.command import app
@@ -64,18 +64,18 @@ def test_too_little_room_is_said_with_both_sides(tmp_path: Path) -> None:
 def test_only_what_a_disk_said_is_the_disks_fault(tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught:
         Path("/dev/full").write_text("x")
-    reported = trouble(tmp_path, caught.value)
+    reported = disk_error(tmp_path, caught.value)
     assert reported is not None
     assert "No space left on device" in str(reported)
     assert "Free some space" in reported.hint
-    assert trouble(tmp_path, ValueError("no")) is None
-    assert trouble(None, OSError(errno.ECONNRESET, "gone")) is None
+    assert disk_error(tmp_path, ValueError("no")) is None
+    assert disk_error(None, OSError(errno.ECONNRESET, "gone")) is None
 
 
 def test_a_full_disk_is_known_by_itself_whatever_a_library_says(disk: Path) -> None:
     program = (
-        "from pathlib import Path; from mcad_mobile.base.files import trouble; "
-        "print(trouble(Path('out').absolute(), RuntimeError('bad model')))"
+        "from pathlib import Path; from mcad_mobile.base.files import disk_error; "
+        "print(disk_error(Path('out').absolute(), RuntimeError('bad model')))"
     )
     done = run_on_disk(disk, "size=64k", "-c", program, first="head -c 1M /dev/zero > big; true")
     assert "is full: bad model" in done.stdout, done.stderr

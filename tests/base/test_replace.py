@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mcad_mobile.base import files
-from mcad_mobile.base.files import replace_folder, restore, set_aside
+from mcad_mobile.base.files import aside_path, replace_folder, restore
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BundleError, DiskError
 from tests.support.paths import ROOT
@@ -56,7 +56,7 @@ def kill_between_the_renames(out: Path, made: Path) -> None:
 def test_the_new_one_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     out = folder(tmp_path / "out", "old")
     for content in ("new", "newer"):
-        folder(set_aside(out), "of a run that was killed before it removed it")
+        folder(aside_path(out), "of a run that was killed before it removed it")
         replace_folder(out, folder(tmp_path / "made", content))
         assert (out / "file").read_text() == content
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -86,14 +86,14 @@ def test_a_bundle_that_was_set_aside_is_found_by_the_next_load(tmp_path: Path) -
     made = make_tiny_bundle(tmp_path / "bundle")
     kill_between_the_renames(made.directory, folder(tmp_path / ".bundle.partial", "new"))
     assert Bundle.load(made.directory).name == "tiny"
-    assert not set_aside(made.directory).exists()
+    assert not aside_path(made.directory).exists()
 
 
 def test_what_was_set_aside_is_put_back_only_where_nothing_stands(tmp_path: Path) -> None:
     out = tmp_path / "out"
     restore(out)
     assert not out.exists()
-    folder(set_aside(out), "old")
+    folder(aside_path(out), "old")
     folder(out, "new")
     restore(out)
     assert (out / "file").read_text() == "new"
@@ -123,25 +123,25 @@ def test_errors_of_a_disk_say_what_is_the_matter_and_others_are_not_the_disk_s(
         (error(errno.ENOSPC, "/b"), None, f"/b cannot be read or written: {full}."),
         (error(errno.ENOSPC), None, f"A file cannot be read or written: {full}."),
     ):
-        found = files.trouble(about, raised)
+        found = files.disk_error(about, raised)
         assert found is not None and found.message == message
         room = raised.errno == errno.ENOSPC
         assert found.hint.startswith("Free some space" if room else "Choose another place")
     for number in (errno.EDQUOT, errno.EFBIG):
-        assert files.refused(path, error(number)).hint.startswith("Free some space")
+        assert files.as_disk_error(path, error(number)).hint.startswith("Free some space")
     of_a_disk = (errno.EROFS, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR)
-    assert all(files.trouble(path, error(number)) for number in of_a_disk)
+    assert all(files.disk_error(path, error(number)) for number in of_a_disk)
     usage = shutil.disk_usage(tmp_path)._replace(free=(1 << 20) - 1)
     others = (ValueError("no"), error(errno.ENOENT, "/b"))
-    assert [files.trouble(path, raised) for raised in others] == [None, None]
+    assert [files.disk_error(path, raised) for raised in others] == [None, None]
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     # Libraries say it in their own words: where nothing is free, it is believed.
     for raised in others:
-        found = files.trouble(path, raised)
+        found = files.disk_error(path, raised)
         assert found is not None and found.message == f"The disk of {tmp_path} is full: {raised}"
-    assert files.trouble(path, KeyboardInterrupt()) is files.trouble(None, others[0]) is None
+    assert files.disk_error(path, KeyboardInterrupt()) is files.disk_error(None, others[0]) is None
     usage = usage._replace(free=1 << 20)
-    assert files.trouble(path, others[0]) is None
+    assert files.disk_error(path, others[0]) is None
 
 
 def test_room_and_places_are_checked_before_work(

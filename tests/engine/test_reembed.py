@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.base.files import set_aside
+from mcad_mobile.base.files import aside_path
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
@@ -135,7 +135,7 @@ def test_photos_are_counted_by_what_became_of_them(
 def test_an_index_that_was_set_aside_when_its_process_died_is_put_back(
     old: Path, new: SearchEngine
 ) -> None:
-    old.rename(set_aside(old))
+    old.rename(aside_path(old))
     _, result = reembed_index(new, old, old)
     assert (result.added, PhotoIndex.open(old).photos) == (6, 6)
 
