@@ -35,7 +35,7 @@ HELD_OUT = 32
 _LEAST_TEXTS = 4  # two to calibrate on, and two golden inputs
 
 # Mutes onnxruntime's advice on opset bumps and on preprocessing that our graphs do not need.
-quiet = partial(advice_muted, logging.ERROR)
+quantizer_advice_muted = partial(advice_muted, logging.ERROR)
 
 # By tensor, as onnxruntime's quantizer takes them
 Overrides = dict[str, list[dict[str, Any]]]

@@ -14,7 +14,7 @@ from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 from mcad_mobile.export.backends.onnx.convert import is_convolutional
 from mcad_mobile.export.parity import WARN_BELOW
-from mcad_mobile.export.quantization.calibration import Reader, quiet, range_overrides
+from mcad_mobile.export.quantization.calibration import Reader, quantizer_advice_muted, range_overrides
 from mcad_mobile.export.quantization.four_bits import (
     FourBits,
     each_in_four_bits,
@@ -139,7 +139,7 @@ def quantize_int8(
 ) -> None:
     """Quantize a float model by `recipe`, with `ranges` or the ranges of `inputs`."""
     source = with_weights(onnx.load(model), four) if four else str(model)
-    with quiet():
+    with quantizer_advice_muted():
         if recipe in AT_RUN_TIME:
             quantize_dynamic(
                 source,

@@ -15,7 +15,7 @@ from mcad_mobile.export.backends.onnx.quantize import all_weights_in_four_bits
 from mcad_mobile.export.quantization.calibration import (
     Overrides,
     Reader,
-    quiet,
+    quantizer_advice_muted,
     range_overrides,
     weights_per_channel,
 )
@@ -62,7 +62,7 @@ def quantize_for_htp(
     """Quantize a float model for HTPs of one `graph_form`, with ranges from `inputs`. w8a8 has
     8-bit activations in all products, within `ranges`, and a 16-bit residual stream; w8a16 and
     w4a16 have 16-bit activations; w4a16 has the weights `four` in 4 bits and the others in 8."""
-    with quiet():
+    with quantizer_advice_muted():
         narrow = precision == "w8a8"
         source: str | onnx.ModelProto = str(model)
         if narrow:
