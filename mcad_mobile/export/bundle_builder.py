@@ -138,8 +138,8 @@ class BundleBuilder:
             name: self._tower_job(name, calibrate, rest if rest.count(name) else calibrate)
             for name in TOWERS
         }
-        photos = float_embeddings(student.tower("image"), held_out.inputs("image"))
-        self._facts = self._shared_facts(photos)
+        photo_embeddings = float_embeddings(student.tower("image"), held_out.inputs("image"))
+        self._facts = self._shared_facts(photo_embeddings)
         self._chosen: dict[TowerName, Recipe] = {}
 
     def choose_precisions(
@@ -294,8 +294,8 @@ class BundleBuilder:
             **self._facts,
         )
 
-    def _shared_facts(self, photos: NDArray[np.float32]) -> dict[str, Any]:
-        """Return the fields that all bundles share; `photos` are embeddings [N, dim] for tuning."""
+    def _shared_facts(self, photo_embeddings: NDArray[np.float32]) -> dict[str, Any]:
+        """Return the fields that all bundles share; `photo_embeddings` are [N, dim] for tuning."""
         student, common = self._student, self._common
         tokenizer, file = student.tokenizer_file()
         (common / TOKENIZER).write_bytes(file)
@@ -317,7 +317,7 @@ class BundleBuilder:
             "tokenizer": tokenizer,
             "tokenizer_file": FileRecord.of(common, common / TOKENIZER),
             "token_table": TableRecord(table, tokens, width, student.text_spec.table_bits),
-            "sample": save_array(common, "golden/photo_sample.npy", photos),
+            "sample": save_array(common, "golden/photo_sample.npy", photo_embeddings),
             "tools": tool_versions(_TOOLS),
             "recall": None,
             "precision": None,

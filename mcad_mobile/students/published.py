@@ -158,7 +158,7 @@ def build_student(
 ) -> PublishedStudent:
     """Build a student; its identity hashes `model`, `facts` and the tokenizer."""
     spec, image = towers.text_spec, towers.image
-    photos = image_identity(image, preprocess)  # before it is rewritten
+    image_sha256 = image_identity(image, preprocess)  # before it is rewritten
     text = RowTower(towers.text, mask_kind=towers.mask_kind, length=spec.length)
     phone_tokenizer = convert_tokenizer(
         tokenizer, length=spec.length, pool=spec.pool, attends_to_padding=spec.attends_to_padding
@@ -174,7 +174,7 @@ def build_student(
         text=text,
         dim=_prepare_towers(image, text, spec, preprocess),
         identity=identity,
-        image_identity=photos,
+        image_identity=image_sha256,
         tokenize=tokenize,
         phone_tokenizer=phone_tokenizer,
     )

@@ -14,7 +14,11 @@ from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 from mcad_mobile.export.backends.onnx.convert import is_convolutional
 from mcad_mobile.export.parity import WARN_BELOW
-from mcad_mobile.export.quantization.calibration import Reader, quantizer_advice_muted, range_overrides
+from mcad_mobile.export.quantization.calibration import (
+    Reader,
+    quantizer_advice_muted,
+    range_overrides,
+)
 from mcad_mobile.export.quantization.four_bits import (
     FourBits,
     each_in_four_bits,
