@@ -95,7 +95,7 @@ def index_shards(
             done = min(result.added + result.changed + result.unchanged, total)
             progress("photos", done, total)
         for filler in shards.filled_by:
-            writer.filled_by(filler)
+            writer.record_filler(filler)
     result.skipped = [Skipped(key, "No shard has it.") for key in sorted(missing)]
     return result
 

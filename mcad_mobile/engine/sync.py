@@ -323,7 +323,7 @@ class _Batch:
                         np.array([photo.stamp for photo in added], np.uint32),
                         np.array([photo.minutes for photo in added], np.int32),
                     )
-                    writer.filled_by(self._rung)
+                    writer.record_filler(self._rung)
                 writer.move([(photo.path, photo.path, photo.stamp) for photo in touched])
                 writer.set_times({photo.path: photo.minutes for photo in touched})
             self.result.added += sum(not photo.known for photo in added)

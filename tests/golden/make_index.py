@@ -49,7 +49,7 @@ def main(directory: Path) -> None:
         stamps = np.arange(2 * CAMERA, dtype=np.uint32).reshape(-1, 2) * 7
         minutes = np.arange(CAMERA, dtype=np.int32) * 1000 + 28_000_000
         writer.add(camera, photos[:CAMERA], stamps, minutes)
-        writer.filled_by("onnx int8 by CPU")
+        writer.record_filler("onnx int8 by CPU")
     with index.writer() as writer:
         writer.add(ODD, photos[CAMERA:-1])
         writer.add([camera[10]], photos[-1:])

@@ -191,9 +191,9 @@ class IndexWriter:
         """Delete photos and return how many there were; unknown paths are skipped."""
         return len(self._take([path_to_bytes(path) for path in paths]))
 
-    def filled_by(self, arithmetic: str) -> None:
+    def record_filler(self, rung: str) -> None:
         """Record which tower embedded the added photos, and whose kernels ran it."""
-        self._filled_by.add(arithmetic)
+        self._filled_by.add(rung)
 
     def merge_all(self) -> None:
         """Merge all into one segment without tombstones, at commit."""

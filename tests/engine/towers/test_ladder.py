@@ -226,7 +226,7 @@ def test_an_index_notes_what_filled_it(bundle: Bundle, tmp_path: Path) -> None:
     SearchEngine(bundle).index_photos(index, photos[:1])
     assert PhotoIndex.open(tmp_path / "index").filled_by == ("onnx fp32 by CPU",)
     with index.writer() as writer:
-        writer.filled_by("litert w8a8 by XNNPACK")
+        writer.record_filler("litert w8a8 by XNNPACK")
         writer.delete([str(photos[0])])
     assert index.filled_by == ("litert w8a8 by XNNPACK", "onnx fp32 by CPU")
 
