@@ -252,7 +252,7 @@ class SearchEngine:
             )
         texts = [part.content for part in parts if isinstance(part.content, str)]
         photos = [part.content for part in parts if isinstance(part.content, Path)]
-        simulated = self._load_for(texts)
+        self._preload(texts)
         started = time.perf_counter()
         tokens = {text: self.tokenizer(text) for text in texts}
         tokenized = time.perf_counter()
@@ -274,7 +274,7 @@ class SearchEngine:
                 "total": (done - started) * 1e3,
             },
             truncated=any(token.truncated for token in tokens.values()),
-            simulated=simulated or bool(machine.emulator()),
+            simulated=bool(machine.emulator()) or (bool(texts) and self.text_tower.simulated),
             threshold=match_threshold(query, self.typical_photos) if plain else None,
             unknown=tuple(word for text in texts for word in self.tokenizer.unknown_words(text)),
         )
@@ -291,13 +291,11 @@ class SearchEngine:
         ]
         return compose(embeddings, [part.weight for part in parts], self.typical_photos)
 
-    def _load_for(self, texts: list[str]) -> bool:
-        """Load what a query needs before it is timed; return whether its time is simulated."""
+    def _preload(self, texts: list[str]) -> None:
+        """Load what a query needs, before it is timed."""
         _ = self.typical_photos
-        if not texts:
-            return False
-        _ = self.tokenizer, self.token_table
-        return self.text_tower.simulated
+        if texts:
+            _ = self.tokenizer, self.token_table, self.text_tower
 
     def _embedding_of(self, index: PhotoIndex, photo: Path) -> F32:
         for path in (photo, photo.resolve()):
