@@ -15,7 +15,8 @@ from mcad_mobile.base import machine
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.bundle import Bundle, TowerName
-from mcad_mobile.engine.index import PhotoIndex, RowFilter
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index.filters import ALL_ROWS, RowFilter
 from mcad_mobile.engine.query import Part, compose, match_threshold
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.text.tokenizer import Tokenizer, Tokens
@@ -25,9 +26,6 @@ from mcad_mobile.errors import QueryError
 if TYPE_CHECKING:
     from mcad_mobile.engine.photos.preprocess import Preprocess
     from mcad_mobile.engine.sync import SyncResult
-
-
-ALL_ROWS = RowFilter()
 
 
 @dataclass(frozen=True)

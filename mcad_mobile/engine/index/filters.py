@@ -30,6 +30,9 @@ class RowFilter:
     before: int | None = None
 
 
+ALL_ROWS = RowFilter()
+
+
 class FilteredRows:
     """The photos of a segment that pass a filter: rows in `span` whose bit is set in `row_bits`
     [ceil(N / 64) * 8] uint8, least significant first; all of them if that is None.

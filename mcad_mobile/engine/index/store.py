@@ -17,7 +17,7 @@ from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index.codes import MAX_DIM, NORM_TOLERANCE, decode, unrotate
 from mcad_mobile.engine.index.deterministic import lengths
 from mcad_mobile.engine.index.duplicates import duplicate_groups
-from mcad_mobile.engine.index.filters import LiveSegment, RowFilter
+from mcad_mobile.engine.index.filters import ALL_ROWS, LiveSegment, RowFilter
 from mcad_mobile.engine.index.manifest import (
     NAME,
     SCHEMA,
@@ -43,7 +43,6 @@ from mcad_mobile.engine.index.writer import IndexWriter
 from mcad_mobile.engine.native import load_kernel
 from mcad_mobile.errors import PhotoIndexError
 
-ALL_ROWS = RowFilter()
 Stamp = tuple[int, int]
 
 
