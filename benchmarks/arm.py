@@ -100,7 +100,7 @@ def instructions(driver: Path, case: tuple[int, bytes], level: int, folder: Path
 
 def count_arm(index: PhotoIndex, query: Array, k: int, work: Path) -> dict[str, Any]:
     """Count the instructions of a real search per scanned and per re-scored photo, by level."""
-    live = max(index.segments, key=lambda segment: segment.live)
+    live = max(index.segments, key=lambda segment: segment.photos)
     segment, kernel, rotated = live.segment, load_kernel(), rotate(query)
     filtered = live.filtered(RowFilter(), kernel)
     words, _ = quantize_query(live.bit_weights, rotated)
@@ -113,8 +113,8 @@ def count_arm(index: PhotoIndex, query: Array, k: int, work: Path) -> dict[str, 
     candidates = search.scan(live, filtered, rotated, k, kernel)
     parts = split_query(rotated, segment.axis)
     ((places, _),) = search.rescore([segment], [parts], [candidates], k, kernel, RescoreBudget())
-    offsets = segment.parts["records"].offset + places * segment.record
-    raw = segment.opened.read_each(offsets.tolist(), segment.record)
+    offsets = segment.parts["records"].offset + places * segment.record_size
+    raw = segment.opened.read_each(offsets.tolist(), segment.record_size)
     records = np.frombuffer(raw, np.uint8).reshape(len(places), -1)
     factors = (parts.projection_step, 0.0, 0.0)
     rescore = rescore_input(

@@ -35,7 +35,7 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
             f"Photos with a cosine of {least} are not near duplicates.",
             "Ask for more than 0.5, up to 1.",
         )
-    sizes = [live.live for live in segments]
+    sizes = [live.photos for live in segments]
     if sum(sizes) < 2:
         return []
     number = np.repeat(np.arange(len(segments)), sizes)
@@ -64,7 +64,7 @@ def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list
 
 def _codes(segments: Sequence[LiveSegment]) -> U8:
     """Return sign codes [N, D/8] of all live rows around one axis, that of the largest segment."""
-    axis = max(segments, key=lambda live: live.live).segment.axis
+    axis = max(segments, key=lambda live: live.photos).segment.axis
     parts = []
     for live in segments:
         rows, segment = live.live_rows(), live.segment

@@ -122,7 +122,8 @@ class LiveSegment:
         return self.segment.bit_weights.astype(np.float64)
 
     @property
-    def live(self) -> int:
+    def photos(self) -> int:
+        """Rows that are not deleted."""
         return self.segment.photos - len(self.deleted)
 
     def live_rows(self) -> Rows:

@@ -227,7 +227,7 @@ def repair_commit(directory: Path) -> int:
 def check_tuning(directory: Path, segments: Sequence[LiveSegment]) -> None:
     """Raise PhotoIndexError for a tuning that does not fit its segment, or was measured on too few
     of the photos: our writers leave none, and searches would miss more than promised."""
-    total = sum(live.live for live in segments)
+    total = sum(live.photos for live in segments)
     for live in segments:
         segment = live.segment
         if live.prescan and live.prescan.bits >= max(len(segment.bit_weights), 1):

@@ -123,7 +123,7 @@ def rescore(
             RescoreTask(
                 file=segment.opened.fileno(),
                 offset=segment.parts["records"].offset,
-                size=segment.record,
+                size=segment.record_size,
                 dim=len(query.residual),
                 words=len(segment.columns),
                 stride=segment.photos,

@@ -221,7 +221,7 @@ class Segment:
             raise damaged(self.file, "it was cut off while it was open")
 
     @property
-    def record(self) -> int:
+    def record_size(self) -> int:
         return record_bytes(len(self.axis), len(self.bit_weights))
 
     @cached_property
@@ -269,7 +269,7 @@ class Segment:
     def encoded_rows(self, rows: Rows) -> Encoded:
         """Read the numbers of `rows`, at least one, from the file."""
         places = self.places_of(rows)
-        base, size = self.parts["records"].offset, self.record
+        base, size = self.parts["records"].offset, self.record_size
         first, count = int(places[0]), len(places)
         if int(places[-1]) - first == count - 1 and (np.diff(places) == 1).all():
             raw = self.opened.read(base + first * size, count * size)

@@ -231,7 +231,7 @@ class PhotoIndex:
     @property
     def photos(self) -> int:
         """Number of photos, deleted ones not counted."""
-        return sum(live.live for live in self.segments)
+        return sum(live.photos for live in self.segments)
 
     @property
     def bytes_per_photo(self) -> float:

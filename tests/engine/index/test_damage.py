@@ -361,7 +361,7 @@ def test_a_tuning_of_less_than_a_sixteenth_of_the_photos_is_refused(tmp_path: Pa
         segment = SimpleNamespace(
             bit_weights=[0, 1], centroids=[], axis_photos=500, file=tmp_path / "a.mcs"
         )
-        return (SimpleNamespace(live=photos, prescan=None, cells=None, segment=segment),)
+        return (SimpleNamespace(photos=photos, prescan=None, cells=None, segment=segment),)
 
     check_tuning(tmp_path, holding(8000))
     with pytest.raises(PhotoIndexError, match=r"8001 photos.*500"):

@@ -77,7 +77,7 @@ def test_fewer_records_are_read_and_the_same_photos_found(
     read.clear()
     thorough = with_budget(folder, missed=-1)
     every = [thorough.search(query, K) for query in queries()]
-    allowed = sum(live.candidates.of(live.live, K) for live in index.segments)
+    allowed = sum(live.candidates.of(live.photos, K) for live in index.segments)
     assert records(read) == allowed * len(queries())
     assert read_for_few < 0.85 * records(read)
     kept = [len(set(a.paths) & set(b.paths)) / K for a, b in zip(few, every, strict=True)]
@@ -155,7 +155,7 @@ def test_where_bits_tell_little_less_is_left_out(
     with index.writer() as writer:
         writer.add(names(6000), even[:6000])
     (live,) = index.segments
-    assert live.candidates.of(live.live, K) > 6000 / 8
+    assert live.candidates.of(live.photos, K) > 6000 / 8
     kept = []
     for missed in (BUDGET.missed_of_many, BUDGET.missed):
         opened = with_budget(tmp_path / "index", missed_of_many=missed)
@@ -196,8 +196,8 @@ def test_one_segment_is_measured_by_the_best_of_all(
     far /= np.linalg.norm(far, axis=1, keepdims=True)
     with index.writer() as writer:
         writer.add(names(9_000, "other"), far[:9_000])
-    _, smaller = sorted(index.segments, key=lambda live: -live.live)
-    candidates = smaller.candidates.of(smaller.live, K)
+    _, smaller = sorted(index.segments, key=lambda live: -live.photos)
+    candidates = smaller.candidates.of(smaller.photos, K)
     sure = BUDGET.minimum(candidates, K)
     assert candidates > 2 * sure
     for query in photos[:20]:

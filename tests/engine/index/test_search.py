@@ -64,7 +64,7 @@ def rows(paths: list[str]) -> list[int]:
 
 
 def candidates(index: PhotoIndex, k: int) -> int:
-    return sum(live.candidates.of(live.live, k) for live in index.segments)
+    return sum(live.candidates.of(live.photos, k) for live in index.segments)
 
 
 def recall(found: list[list[int]], true: np.ndarray) -> float:
@@ -192,7 +192,7 @@ def test_a_file_that_ends_while_it_is_searched_is_an_error(
         index = PhotoIndex.open(tmp_path / "index")
         segment = index.segments[0].segment
         size = segment.file.stat().st_size
-        os.truncate(segment.file, segment.parts["records"].offset + segment.record)
+        os.truncate(segment.file, segment.parts["records"].offset + segment.record_size)
         with (
             searching_by(compiled),
             pytest.raises(PhotoIndexError, match="it ends before"),
@@ -258,7 +258,7 @@ def test_a_scan_with_tombstones_finds_what_exact_search_finds(
     index = PhotoIndex.open(tmp_path / "index")
     (live,) = index.segments
     assert len(live.deleted) == len(gone)
-    assert live.candidates.of(live.live, 10) < live.live / 4
+    assert live.candidates.of(live.photos, 10) < live.photos / 4
     pairs = [(index.search(query), index.search(query, exact=True)) for query in queries]
     same = [len(set(hits.paths) & set(exact.paths)) / 10 for hits, exact in pairs]
     assert np.mean(same) >= 0.99
