@@ -28,7 +28,7 @@ from mcad_mobile.cli.output import (
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, default_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.manifest import NAME
+from mcad_mobile.engine.index.manifest import MANIFEST
 from mcad_mobile.engine.photos.folder import has_photos
 from mcad_mobile.engine.reembed import reembed_index
 from mcad_mobile.engine.sync import SyncResult
@@ -232,7 +232,7 @@ def _is_index(origin: str) -> bool:
     """Whether --from names an index; otherwise it names shards, here or at an address. Both have a
     manifest.json. A damaged one is treated as an index's, so that its error is shown."""
     directory = Path(origin)
-    return PhotoIndex.exists(directory) and _SHARDS not in (directory / NAME).read_bytes()
+    return PhotoIndex.exists(directory) and _SHARDS not in (directory / MANIFEST).read_bytes()
 
 
 def _check_options(context: typer.Context, of_index: bool) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mcad_mobile.base.locks import held_by_someone
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
-from mcad_mobile.engine.index.manifest import LOCK_NAME, NAME
+from mcad_mobile.engine.index.manifest import LOCK_NAME, MANIFEST
 from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.engine.photos.dates import moment
 from mcad_mobile.errors import McadError, QueryError
@@ -166,7 +166,7 @@ class ServedIndex:
         self.id = name
         self.directory = directory
         self.note: str | None = None
-        self._loaded_state = file_state(directory / NAME)
+        self._loaded_state = file_state(directory / MANIFEST)
         self.snapshot = Snapshot.open(directory)
         self.student = (self.snapshot.index.student_sha256, self.snapshot.index.dim)
 
@@ -176,7 +176,7 @@ class ServedIndex:
 
     def follow(self) -> None:
         """Switch to the commit on disk if it is new and can be read."""
-        state = file_state(self.directory / NAME)
+        state = file_state(self.directory / MANIFEST)
         if state is None:
             self.note = f"{self.directory} is gone; what it held is still served."
         elif state == self._loaded_state:

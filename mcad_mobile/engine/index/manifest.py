@@ -26,7 +26,7 @@ from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
 from mcad_mobile.errors import PhotoIndexError
 
 SCHEMA = "mcad-index/1"
-NAME = "manifest.json"
+MANIFEST = "manifest.json"
 TEMPORARY = "manifest.json.tmp"
 LOCK_NAME = "lock"
 
@@ -80,7 +80,7 @@ def is_disposable(name: str) -> bool:
 
 def read_manifest(directory: Path) -> Manifest:
     """Read and check the manifest; PhotoIndexError when missing, damaged or of another schema."""
-    file = directory / NAME
+    file = directory / MANIFEST
     try:
         raw = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -88,7 +88,7 @@ def read_manifest(directory: Path) -> Manifest:
         raise PhotoIndexError(
             f"{directory} is not a photo index: it is {kind}."
             if kind
-            else f"There is no photo index at {directory} (no {NAME} in it).",
+            else f"There is no photo index at {directory} (no {MANIFEST} in it).",
             "Make one with: mcad-mobile index PHOTOS --bundle BUNDLE",
         ) from None
     # The schema first: another one may have another checksum.
@@ -121,7 +121,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
         os.fsync(out.fileno())
     # The names of segments must be on disk before the manifest that names them.
     sync_directory(directory)
-    temporary.replace(directory / NAME)
+    temporary.replace(directory / MANIFEST)
     sync_directory(directory)
 
 

@@ -19,7 +19,7 @@ from mcad_mobile.engine.index.deterministic import lengths
 from mcad_mobile.engine.index.duplicates import duplicate_groups
 from mcad_mobile.engine.index.filters import ALL_ROWS, LiveSegment, RowFilter
 from mcad_mobile.engine.index.manifest import (
-    NAME,
+    MANIFEST,
     SCHEMA,
     Commit,
     Manifest,
@@ -170,7 +170,7 @@ class PhotoIndex:
     def exists(directory: Path) -> bool:
         """Return whether the directory has an index, that is, a commit."""
         try:
-            return (directory / NAME).exists()
+            return (directory / MANIFEST).exists()
         except OSError:  # whoever opens it reports the error
             return False
 
