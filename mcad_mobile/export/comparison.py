@@ -17,8 +17,14 @@ from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung, TowerName
 from mcad_mobile.engine.towers import Inputs, LoadedTower, load_tower, normalize
-from mcad_mobile.export import parity
 from mcad_mobile.export.aihub.compiler import CloudCompiler
+from mcad_mobile.export.parity import (
+    check_kernels,
+    check_parity,
+    evaluate_reference,
+    measure_parity,
+    too_low,
+)
 from mcad_mobile.export.precision.recipes import Recipe
 from mcad_mobile.export.rungs import COMPILED_FROM
 
@@ -94,12 +100,12 @@ class Comparison:
             golden = embeddings[:GOLDEN_INPUTS]
             if rung.runtime != "qnn":
                 few = _rows(self._inputs[name], slice(GOLDEN_INPUTS))
-                reference = parity.evaluate_reference(rung, directory, few)
-                parity.check_kernels(name, rung, expected[:GOLDEN_INPUTS], reference, golden)
+                reference = evaluate_reference(rung, directory, few)
+                check_kernels(name, rung, expected[:GOLDEN_INPUTS], reference, golden)
             path = f"golden/{Path(rung.files[0].path).stem}_expected.npy"
             rung = replace(rung, expected=save_array(directory, path, normalize(golden)))
-        measured = parity.parity(expected, embeddings)
-        warnings = parity.check(name, rung.runtime, measured, allow_low=self._allow_low_parity)
+        measured = measure_parity(expected, embeddings)
+        warnings = check_parity(name, rung.runtime, measured, allow_low=self._allow_low_parity)
         return replace(rung, parity=measured), warnings
 
     def acceptable_recipes(
@@ -111,12 +117,12 @@ class Comparison:
         low = {}
         for recipe in recipes:
             embeddings = recipe.load(recipe.path)(self._inputs[name])
-            measured = parity.parity(self._expected[name], embeddings)
-            if parity.too_low(measured):
+            measured = measure_parity(self._expected[name], embeddings)
+            if too_low(measured):
                 low[recipe] = measured
         if len(low) == len(recipes):
             best = max(low, key=lambda recipe: low[recipe].cosine_mean)
-            parity.check(name, best.label, low[best], allow_low=False)
+            check_parity(name, best.label, low[best], allow_low=False)
         labels = [
             f"{recipe.label} ({measured.cosine_mean:.3f})" for recipe, measured in low.items()
         ]

@@ -32,7 +32,7 @@ def float_embeddings(tower: nn.Module, inputs: Inputs) -> NDArray[np.float32]:
     return normalize(tower.eval()(*arguments).numpy())
 
 
-def parity(expected: NDArray[np.float32], embeddings: NDArray[np.float32]) -> Parity:
+def measure_parity(expected: NDArray[np.float32], embeddings: NDArray[np.float32]) -> Parity:
     """Return the cosines of row pairs; both [N, dim], `expected` of unit length."""
     cosines = (expected * normalize(embeddings)).sum(1)
     return Parity(len(cosines), float(np.mean(cosines)), float(np.min(cosines)))
@@ -43,7 +43,7 @@ def too_low(measured: Parity) -> bool:
     return measured.cosine_mean < LEAST_PARITY
 
 
-def check(tower: str, runtime: str, measured: Parity, *, allow_low: bool) -> list[str]:
+def check_parity(tower: str, runtime: str, measured: Parity, *, allow_low: bool) -> list[str]:
     """Return a warning under 0.99 mean cosine; ParityError under 0.95 unless `allow_low`."""
     if measured.cosine_mean >= WARN_BELOW:
         return []

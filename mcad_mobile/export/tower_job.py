@@ -19,7 +19,7 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Golden, TensorSpec, TowerName
 from mcad_mobile.engine.towers import Inputs, LoadedTower
 from mcad_mobile.export.backends.onnx.convert import export_onnx
-from mcad_mobile.export.parity import parity
+from mcad_mobile.export.parity import measure_parity
 from mcad_mobile.export.quantization.four_bits import FourBits
 from mcad_mobile.export.quantization.ranges import (
     CalibrationMethod,
@@ -96,7 +96,9 @@ class TowerJob:
     def cosine(self, path: Path, load: Callable[[Path], LoadedTower]) -> float:
         """Return the mean cosine of a written model to float, computed once per file."""
         if path not in self._cosines:
-            self._cosines[path] = parity(self.expected, load(path)(self.validation)).cosine_mean
+            self._cosines[path] = measure_parity(
+                self.expected, load(path)(self.validation)
+            ).cosine_mean
         return self._cosines[path]
 
 

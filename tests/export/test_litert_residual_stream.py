@@ -14,7 +14,7 @@ from mcad_mobile.export.backends.litert.quantize import (
     quantize_litert,
     quantize_tower,
 )
-from mcad_mobile.export.parity import float_embeddings, parity
+from mcad_mobile.export.parity import float_embeddings, measure_parity
 from mcad_mobile.export.tower_job import TowerJob
 from tests.export.test_residual_stream import bert, inputs_of_bert, specs
 from tests.support.pythons import needs_litert
@@ -32,7 +32,7 @@ def job(tmp_path_factory) -> TowerJob:
 
 
 def cosine_of(job: TowerJob, path) -> float:
-    return parity(job.expected, load_quantized(job, path)(job.validation)).cosine_mean
+    return measure_parity(job.expected, load_quantized(job, path)(job.validation)).cosine_mean
 
 
 def test_loud_channels_cost_w8a8_little_where_the_stream_has_16_bits(job, tmp_path):

@@ -21,7 +21,7 @@ from mcad_mobile.export.backends.onnx.convert import export_onnx, is_convolution
 from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
 from mcad_mobile.export.bundle_builder import tower_specs
-from mcad_mobile.export.parity import check, float_embeddings, parity
+from mcad_mobile.export.parity import check_parity, float_embeddings, measure_parity
 from mcad_mobile.export.quantization.calibration import (
     Samples,
     captioned_samples,
@@ -181,7 +181,7 @@ def test_bias_correction_brings_the_8_bit_image_tower_closer_to_float(student, s
         export_onnx(module, tmp_path / f"{name}.onnx", inputs, output)
         quantized = tmp_path / f"{name}_int8.onnx"
         quantize_int8(tmp_path / f"{name}.onnx", quantized, calibrate.inputs("image"))
-        found[name] = parity(
+        found[name] = measure_parity(
             expected, OnnxTower(quantized, exact_kernels=saturates())(held_out.inputs("image"))
         )
     assert found["corrected"].cosine_mean > 0.99
@@ -229,7 +229,7 @@ def test_w8a16_weights_are_8_bit_per_channel_and_activations_16_bit(student, sam
 def test_parity_under_0_99_is_a_warning(mean, warned):
     expected = np.tile(np.array([[1, 0]], np.float32), (4, 1))
     found = np.tile(np.array([[mean, (1 - mean**2) ** 0.5]], np.float32), (4, 1))
-    warnings = check("image", "qnn", parity(expected, found), allow_low=False)
+    warnings = check_parity("image", "qnn", measure_parity(expected, found), allow_low=False)
     assert bool(warnings) == warned
 
 
@@ -237,26 +237,26 @@ def test_parity_is_judged_by_the_mean_and_tells_the_worst():
     expected = np.tile(np.array([[1, 0]], np.float32), (20, 1))
     found = expected.copy()
     found[7] = [0.9, 0.436]
-    one_bad = parity(expected, found)
+    one_bad = measure_parity(expected, found)
     assert (one_bad.inputs, round(one_bad.cosine_min, 3)) == (20, 0.9)
     assert one_bad.cosine_mean == pytest.approx(0.995, abs=1e-4)
-    assert check("image", "qnn", one_bad, allow_low=False) == []
+    assert check_parity("image", "qnn", one_bad, allow_low=False) == []
     found[:10] = [0.9, 0.436]
     found[0] = [0.8, 0.6]
-    half_bad = parity(expected, found)  # 0.945 on average
+    half_bad = measure_parity(expected, found)  # 0.945 on average
     with pytest.raises(ParityError, match=r"0\.94\d+ on average, 0\.8000 at worst, over 20"):
-        check("image", "qnn", half_bad, allow_low=False)
+        check_parity("image", "qnn", half_bad, allow_low=False)
     found[5:10] = expected[5:10]  # 0.97
-    (warning,) = check("image", "qnn", parity(expected, found), allow_low=False)
+    (warning,) = check_parity("image", "qnn", measure_parity(expected, found), allow_low=False)
     assert "0.8000 at worst" in warning
 
 
 def test_parity_under_0_95_is_an_error_unless_allowed():
     expected = np.array([[1, 0]], np.float32)
-    low = parity(expected, np.array([[0.9, 0.436]], np.float32))
+    low = measure_parity(expected, np.array([[0.9, 0.436]], np.float32))
     with pytest.raises(ParityError, match=r"(?s)0\.9.*--allow-low-parity"):
-        check("text", "litert", low, allow_low=False)
-    (warning,) = check("text", "litert", low, allow_low=True)
+        check_parity("text", "litert", low, allow_low=False)
+    (warning,) = check_parity("text", "litert", low, allow_low=True)
     assert "0.9" in warning
 
 

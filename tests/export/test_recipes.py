@@ -13,7 +13,7 @@ from mcad_mobile.engine.towers.litert import LiteRTTower
 from mcad_mobile.export.backends.litert import quantize as litert
 from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
 from mcad_mobile.export.backends.onnx import quantize as cpu
-from mcad_mobile.export.parity import parity
+from mcad_mobile.export.parity import measure_parity
 from mcad_mobile.export.precision import recipes
 from mcad_mobile.export.precision.recipes import recipes_for, sensitivities
 from mcad_mobile.export.quantization.four_bits import FourBits
@@ -150,7 +150,7 @@ def test_a_tflite_gets_the_ranges_as_well(job):
         path = litert.quantize_tower(job, "w8a8", method)
         (pixels,), output = stored_specs(path, channels_last(job.inputs), job.output)
         tower = LiteRTTower(path, (pixels,), (output,))
-        cosines[method] = parity(job.expected, tower(job.validation)).cosine_mean
+        cosines[method] = measure_parity(job.expected, tower(job.validation)).cosine_mean
         steps[method] = np.float32(pixels.scale)
     assert steps["percentile"] < steps["min-max"]
     assert cosines["percentile"] > cosines["min-max"]

@@ -27,7 +27,7 @@ from mcad_mobile.export.backends.litert.flatbuffer import Operator, four_bits_of
 from mcad_mobile.export.backends.onnx import quantize as cpu
 from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.backends.qnn import quantize as htp
-from mcad_mobile.export.parity import float_embeddings, parity
+from mcad_mobile.export.parity import float_embeddings, measure_parity
 from mcad_mobile.export.precision.recipes import recipes_for
 from mcad_mobile.export.quantization.four_bits import products, together_in_four_bits
 from mcad_mobile.export.rungs import RungOptions, TowerPlan, backend
@@ -115,7 +115,7 @@ def dimensity_rung(job: TowerJob, precision: str):
 
 
 def cosine_of(job: TowerJob, path) -> float:
-    return parity(
+    return measure_parity(
         job.expected, OnnxTower(path, exact_kernels=saturates())(job.validation)
     ).cosine_mean
 
@@ -161,7 +161,7 @@ def test_activations_are_smoothed_where_8_bits_of_a_transformer_cost_too_much(lo
     assert cosine_of(job, path) > 0.999 > 0.99 > plain
     assert cosine_of(job, mixed_bits(job, [])) == cosine_of(job, path)
     exact = OnnxTower(job.smoothed_onnx)(job.validation)
-    assert parity(job.expected, exact).cosine_min > 0.999999
+    assert measure_parity(job.expected, exact).cosine_min > 0.999999
     # Both products that read the loud channel read the same smoothed tensor.
     nodes = onnx.load(job.smoothed_onnx).graph.node
     assert sum(name.endswith("/smooth") for node in nodes for name in node.output) == 2
@@ -513,7 +513,7 @@ def test_a_tflite_holds_the_weights_of_4_bits_as_they_were_rounded_together(tmp_
     assert four_bits_of(path) == sum(weight.numbers.size for weight in four) // 2
     inputs, output = stored_specs(path, channels_last(own.inputs), own.output)
     tower = LiteRTTower(path, inputs, (output,))
-    assert parity(own.expected, tower(own.validation)).cosine_mean > 0.97
+    assert measure_parity(own.expected, tower(own.validation)).cosine_mean > 0.97
     for8 = dataclasses.replace(own, uncorrected=own)  # whose biases make up for 8 bits
     assert litert.quantize_tower(for8, "w4a16") == path
 
