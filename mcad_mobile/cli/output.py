@@ -164,7 +164,7 @@ def note(sentence: str) -> None:
 def load_bundle(directory: Path) -> Bundle:
     """Load a bundle and check its files. Warn about towers that were exported with low parity."""
     bundle = Bundle.load(directory)
-    for sentence in bundle.low_parity():
+    for sentence in bundle.low_parity_warnings():
         warn(sentence)
     return bundle
 

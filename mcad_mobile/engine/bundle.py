@@ -148,7 +148,6 @@ _INSTEAD = {
     "a file": "Give the folder that `mcad-mobile export` wrote.",
 }
 
-# Rungs below it are only written with --allow-low-parity.
 LEAST_PARITY = 0.95
 
 Cosine = Annotated[float, Meta(ge=-1.001, le=1.001)]
@@ -190,6 +189,11 @@ class Parity(Record, frozen=True):
     cosine_mean: Cosine
     cosine_min: Cosine
 
+    @property
+    def is_low(self) -> bool:
+        """Whether a rung with this parity is only written with --allow-low-parity."""
+        return self.cosine_mean < LEAST_PARITY
+
 
 class Rung(Record, frozen=True):
     """A way to run a tower; `npu_nodes` of `total_nodes` are for the chip's NPU (see `for_npu`);
@@ -226,7 +230,7 @@ class Rung(Record, frozen=True):
 
     @property
     def low_parity(self) -> bool:
-        return self.parity is not None and self.parity.cosine_mean < LEAST_PARITY
+        return self.parity is not None and self.parity.is_low
 
     def facts(self) -> dict[str, Any]:
         """Return what `export --json` and the benchmarks print about a rung whose parity was
@@ -338,7 +342,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         """
         return self.image if name == "image" else self.text
 
-    def low_parity(self) -> list[str]:
+    def low_parity_warnings(self) -> list[str]:
         """Return a sentence for each rung that was kept with --allow-low-parity."""
         return [
             f"The {name} tower {rung.name} was exported with low parity: its "
@@ -346,7 +350,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
             f"{LEAST_PARITY} is asked for. It finds other photos than the student would."
             for name in TOWERS
             for rung in self.tower(name).rungs
-            if rung.parity is not None and rung.low_parity
+            if rung.parity is not None and rung.parity.is_low
         ]
 
     def path(self, record: FileRecord) -> Path:

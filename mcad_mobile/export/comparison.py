@@ -23,7 +23,6 @@ from mcad_mobile.export.parity import (
     check_parity,
     evaluate_reference,
     measure_parity,
-    too_low,
 )
 from mcad_mobile.export.precision.recipes import Recipe
 from mcad_mobile.export.rungs import COMPILED_FROM
@@ -118,7 +117,7 @@ class Comparison:
         for recipe in recipes:
             embeddings = recipe.load(recipe.path)(self._inputs[name])
             measured = measure_parity(self._expected[name], embeddings)
-            if too_low(measured):
+            if measured.is_low:
                 low[recipe] = measured
         if len(low) == len(recipes):
             best = max(low, key=lambda recipe: low[recipe].cosine_mean)

@@ -38,11 +38,6 @@ def measure_parity(expected: NDArray[np.float32], embeddings: NDArray[np.float32
     return Parity(len(cosines), float(np.mean(cosines)), float(np.min(cosines)))
 
 
-def too_low(measured: Parity) -> bool:
-    """Whether a bundle refuses a rung with this parity."""
-    return measured.cosine_mean < LEAST_PARITY
-
-
 def check_parity(tower: str, runtime: str, measured: Parity, *, allow_low: bool) -> list[str]:
     """Return a warning under 0.99 mean cosine; ParityError under 0.95 unless `allow_low`."""
     if measured.cosine_mean >= WARN_BELOW:
@@ -52,7 +47,7 @@ def check_parity(tower: str, runtime: str, measured: Parity, *, allow_low: bool)
         f"{measured.cosine_mean:.4f} on average, {measured.cosine_min:.4f} at worst, over "
         f"{measured.inputs} real inputs"
     )
-    if too_low(measured) and not allow_low:
+    if measured.is_low and not allow_low:
         raise ParityError(
             f"{message}; at least {LEAST_PARITY} is needed.",
             "Calibrate on photos like your users' (--calibration DIR), "

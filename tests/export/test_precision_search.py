@@ -22,7 +22,6 @@ from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.errors import ParityError
-from mcad_mobile.export import parity as validate
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export, missing_photos
 from mcad_mobile.export.precision import recall
@@ -143,7 +142,7 @@ def test_the_recorded_recall_is_that_of_the_files(chosen, packaged_pairs):
 def test_a_tower_below_the_least_parity_is_not_chosen(chosen, make, monkeypatch):
     parity = {name: chosen.tower(name).rungs[0].parity.cosine_mean for name in TOWERS}
     least = min(parity.values()) + 1e-6
-    monkeypatch.setattr(validate, "LEAST_PARITY", least)
+    monkeypatch.setattr("mcad_mobile.engine.bundle.LEAST_PARITY", least)
     bundle = make(BUDGET, "accepted", allow_low_parity=False)
     assert all(bundle.tower(name).rungs[0].parity.cosine_mean >= least for name in TOWERS)
     tried = {(row.tower, row.precision) for row in bundle.precision.alone}
@@ -156,8 +155,9 @@ def test_a_tower_below_the_least_parity_is_not_chosen(chosen, make, monkeypatch)
 
 @pytest.mark.slow
 def test_a_tower_that_is_too_far_from_float_in_all_precisions_is_an_error(make, monkeypatch):
-    monkeypatch.setattr(validate, "LEAST_PARITY", 2.0)
-    monkeypatch.setattr(validate, "WARN_BELOW", 2.0)
+    for module in ("mcad_mobile.engine.bundle", "mcad_mobile.export.parity"):
+        monkeypatch.setattr(f"{module}.LEAST_PARITY", 2.0)
+    monkeypatch.setattr("mcad_mobile.export.parity.WARN_BELOW", 2.0)
     with pytest.raises(ParityError, match=r"fp32 image tower .* at least 2\.0 is needed"):
         make(BUDGET, "none", allow_low_parity=False)
 
