@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from mcad_mobile.data.captions import CaptionedPhoto
-from mcad_mobile.distill.dataset import Extra, Rows, Views, dataset
+from mcad_mobile.distill.dataset import Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.labels import dual_labels, single_labels
 from mcad_mobile.distill.pretrained import minilm_tokenizer
@@ -20,6 +20,7 @@ from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.distill.teachers.prepare import TeacherTraining, train_duals, train_single
 from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
 from mcad_mobile.distill.trainees.protocol import evaluate_trainee
+from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.students.evaluation import Retrieval, evaluate_similarity
 from mcad_mobile.students.mcad import McadStudent
 

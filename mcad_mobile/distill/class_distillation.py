@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
+from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows
 from mcad_mobile.distill.grids import PhotoEncoder
 from mcad_mobile.distill.losses import feature_loss, naming_loss, showing_loss
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.teachers.classifiers import LiteClassifier
 from mcad_mobile.distill.teachers.protocol import ClassifierTeacher, Kind
+from mcad_mobile.engine.arrays import Rows
 
 # {a}: the name after its article; {name}: the name alone.
 TEMPLATES = (

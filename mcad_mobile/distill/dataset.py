@@ -9,17 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
+from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.engine.photos.folder import find_photos
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError, McadError
 from mcad_mobile.students.mcad import default_config
-
-Rows = NDArray[np.intp]
 
 
 def content_of(photo: Path) -> str:

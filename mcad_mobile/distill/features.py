@@ -21,11 +21,12 @@ from torch import Tensor
 from mcad_mobile.base.files import Partial
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.augmentation import augment
-from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views, content_of
+from mcad_mobile.distill.dataset import Batch, Dataset, Views, content_of
 from mcad_mobile.distill.device import accelerator
 from mcad_mobile.embed.on_ray import map_messages
 from mcad_mobile.embed.pieces import PhotoList, photos_of
 from mcad_mobile.embed.shard import embed_shard
+from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.engine.photos.decode import open_bytes
 from mcad_mobile.errors import PhotoError
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Rows, Views
+from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Views
 from mcad_mobile.distill.features import (
     CaptionRows,
     FeatureCache,
@@ -31,6 +31,7 @@ from mcad_mobile.distill.teachers.protocol import (
 )
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
+from mcad_mobile.engine.arrays import Rows
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from mcad_mobile.base.files import Partial
 from mcad_mobile.base.progress import Progress
-from mcad_mobile.distill.dataset import Batch, Rows, restore_order
+from mcad_mobile.distill.dataset import Batch, restore_order
 from mcad_mobile.distill.device import accelerator, autocast
 from mcad_mobile.distill.recipe import Arithmetic
+from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.errors import TrainingError
 
 Forward = Callable[..., Any]  # a model's, in the loop's arithmetic

@@ -17,9 +17,10 @@ from torch.nn import functional as F
 from mcad_mobile.base.licences import UNKNOWN
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.data.augmentation import augment
-from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
+from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, Features
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
+from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import TrainingError

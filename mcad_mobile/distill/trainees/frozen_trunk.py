@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
+from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, by_length
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.distill.teachers.classifiers import imagenet_kinds, imagenet_names
+from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.mcad import McadStudent, default_config
 

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mcad_mobile.distill.dataset import Batch, Dataset, Rows, Views
+from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.device import device_of
 from mcad_mobile.distill.features import FeatureCache, Features
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
+from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.students.evaluation import Retrieval, evaluate_retrieval
 
 _PHOTOS_AT_ONCE, _CAPTIONS_AT_ONCE = 256, 512
