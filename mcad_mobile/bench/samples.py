@@ -50,7 +50,7 @@ def cloud_batches(sample: F32, n: int, seed: int = 0) -> Iterator[F32]:
 
 def real_embeddings(bundle: Bundle) -> F32:
     """Return the bundle's sample of photo embeddings [M, D] float32, each of length 1."""
-    real: F32 = np.load(bundle.path(bundle.sample)).astype(np.float32)
+    real: F32 = bundle.array(bundle.sample, bundle.dim).astype(np.float32)
     real /= np.linalg.norm(real, axis=1, keepdims=True)
     return real
 
@@ -83,7 +83,7 @@ def sample_photos(
     from PIL import Image
 
     width, height = size or PHOTO_SIZE
-    golden = np.load(bundle.path(bundle.image.golden.inputs["pixels"]))
+    golden = bundle.array(bundle.image.golden.inputs["pixels"])
     mean, std = (
         np.asarray(values, np.float32)[:, None, None]
         for values in (bundle.preprocess.mean, bundle.preprocess.std)

@@ -53,7 +53,7 @@ def judge_rung(bundle: Bundle, name: TowerName, tried: dict[str, Any]) -> dict[s
 
 def _same_tokens(bundle: Bundle, tokens: Any) -> bool:
     assert bundle.text.golden.ids is not None
-    expected = np.load(bundle.path(bundle.text.golden.ids))
+    expected = bundle.array(bundle.text.golden.ids)
     return bool(np.array_equal(expected, np.asarray(tokens)))
 
 

@@ -17,6 +17,7 @@ from mcad_mobile.bench.device import Parts
 from mcad_mobile.bench.measure import percentiles
 from mcad_mobile.bench.self_test import judge_rung, nothing_timed
 from mcad_mobile.engine.bundle import TOWERS, Bundle, Rung, TowerName
+from mcad_mobile.engine.towers.ladder import golden_inputs
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import AiHubError, BenchError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset
@@ -316,9 +317,7 @@ def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str:
 
 def _golden(bundle: Bundle, name: TowerName, rung: Rung) -> Dataset:
     """The golden inputs in the layout of the rung's file, an array per sample."""
-    records = bundle.tower(name).golden.inputs
-    inputs = {spec: np.load(bundle.path(records[spec])) for spec in records}
-    samples = split_batch(inputs)
+    samples = split_batch(golden_inputs(bundle, name))
     if rung.runtime == "litert":
         from mcad_mobile.engine.towers.litert import signature_arguments
 
