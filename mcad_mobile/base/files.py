@@ -107,6 +107,16 @@ def aside_path(out: Path) -> Path:
     return whole.parent / f".{whole.name}.old"
 
 
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write or replace a file: others see the old content or all of the new, even after a crash."""
+    partial = path.with_name(f".{path.name}{_PARTIAL}")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     import hashlib  # loads OpenSSL, 3 MiB that a search does not need

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -22,7 +21,7 @@ from mcad_mobile.base.documents import (
     decode,
     folder_kind,
 )
-from mcad_mobile.base.files import restore, sha256_of
+from mcad_mobile.base.files import restore, sha256_of, write_atomically
 from mcad_mobile.base.licences import UNKNOWN
 from mcad_mobile.engine.arrays import read_array
 from mcad_mobile.engine.photos.preprocess import Preprocess
@@ -380,12 +379,8 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         """
         fields = {name: getattr(self, name) for name in BundleDocument.__struct_fields__}
         encoded = msgspec.json.encode(BundleDocument(**fields))
-        partial = self.directory / f".{MANIFEST}.partial"
-        with partial.open("wb") as file:
-            file.write(msgspec.json.format(encoded, indent=2) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.directory / MANIFEST)
+        document = msgspec.json.format(encoded, indent=2) + b"\n"
+        write_atomically(self.directory / MANIFEST, document)
 
     def verify(self) -> None:
         """Compare every file with its checksum.

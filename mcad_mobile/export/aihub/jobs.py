@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.base.documents import Record, Word, decode
+from mcad_mobile.base.files import write_atomically
 from mcad_mobile.base.locks import exclusive_lock
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import AiHubError, AiHubRefused, require
@@ -112,10 +113,8 @@ class Ledger:
         self._clouds = read.clouds
 
     def _save(self) -> None:
-        partial = self.path.with_name(f".{self.path.name}.partial")
         document = {"schema": SCHEMA, "clouds": self._clouds}
-        partial.write_text(json.dumps(document, indent=2), "utf-8")
-        partial.replace(self.path)
+        write_atomically(self.path, json.dumps(document, indent=2).encode())
 
 
 @dataclass(frozen=True)
