@@ -17,7 +17,8 @@ from mcad_mobile.cli.output import (
     warn,
 )
 from mcad_mobile.engine.engine import default_index
-from mcad_mobile.errors import PhotoError, require
+from mcad_mobile.engine.photos.folder import no_folder
+from mcad_mobile.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def serve(options: ServeOptions) -> None:
     folders = [folder.resolve() for folder in options.photos]
     for folder in folders:
         if not folder.is_dir():
-            raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
+            raise no_folder(folder)
     with run.take_port(options.port) as listening:
         bundles = [load_bundle(bundle) for bundle in options.bundles]
         indexes = options.indexes or _default_indexes(options.bundles, bool(folders))

@@ -18,12 +18,19 @@ from numpy.typing import NDArray
 
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.threads import OrderedPool
-from mcad_mobile.data.photo_formats import USUAL
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.store import KnownPhoto, Membership, Stamp
 from mcad_mobile.engine.photos.dates import minutes_taken
 from mcad_mobile.engine.photos.decode import read_photo
-from mcad_mobile.engine.photos.folder import Leftovers, Skipped, is_gone, stat_or_none, walk
+from mcad_mobile.engine.photos.folder import (
+    Leftovers,
+    Skipped,
+    is_gone,
+    no_folder,
+    no_photos,
+    stat_or_none,
+    walk,
+)
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.towers import LoadedRung, normalize
 from mcad_mobile.errors import MissingExtra, PhotoError
@@ -127,7 +134,7 @@ def sync_folder(
     loses at most `commit_photos`; with `early_commits`, photos are found after 50 or a second."""
     folder = folder.resolve()
     if not folder.is_dir():
-        raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
+        raise no_folder(folder)
     result = SyncResult()
     with index.exclusive(), tempfile.TemporaryFile("w+", encoding="ascii") as file:
         work = Worklist(file)
@@ -142,8 +149,8 @@ def sync_folder(
                     work.put(path, stat, known.stamp if known else None)
         # An unmounted drive looks like an empty folder: keep its photos.
         if not work.count and not result.unchanged and not drop_gone:
-            raise PhotoError(
-                f"No photos in {folder} (looked for {USUAL}, subfolders too).",
+            raise no_photos(
+                folder,
                 "Give a folder that holds photos. To drop indexed photos whose files are gone, add "
                 "--prune.",
             )

@@ -15,6 +15,7 @@ from mcad_mobile.errors import PhotoError
 
 MOST_KINDS = 50
 MOST_PATHS = 1000  # listed of each kind
+_GIVE_ONE = "Give a folder that holds photos."
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,19 @@ def find_photos(folder: Path) -> list[Path]:
     """All photos below `folder`, as walk finds them, sorted. PhotoError if the folder is
     missing or holds none."""
     if not folder.is_dir():
-        raise PhotoError(f"No folder at {folder}.", "Give a folder that holds photos.")
+        raise no_folder(folder)
     photos = sorted(Path(path) for path, _ in walk(folder, []))
     if not photos:
-        raise PhotoError(
-            f"No photos in {folder} (looked for {USUAL}, subfolders too).",
-            "Give a folder that holds photos.",
-        )
+        raise no_photos(folder)
     return photos
+
+
+def no_folder(folder: Path) -> PhotoError:
+    return PhotoError(f"No folder at {folder}.", _GIVE_ONE)
+
+
+def no_photos(folder: Path, hint: str = _GIVE_ONE) -> PhotoError:
+    return PhotoError(f"No photos in {folder} (looked for {USUAL}, subfolders too).", hint)
 
 
 def walk(
