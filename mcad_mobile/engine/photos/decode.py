@@ -136,7 +136,7 @@ def opened(photo: bytes, name: str) -> Image.Image:
     check_bytes(len(photo), name, most // 2 if photo.startswith(b"P") else most)
     # Image.open refuses 179 megapixels or more, even of a JPEG that is decoded small.
     if photo.startswith(_LARGE[0]):
-        _has_many_scans(photo, name)
+        _has_many_scans(photo, name)  # raises PhotoError if decoding it would take long
         return JpegImagePlugin.JpegImageFile(io.BytesIO(photo))
     if photo[4:8] == b"ftyp" and photo[8:12] not in _AVIF_BRANDS:  # ISO/IEC 14496-12, 4.3
         register_heic()
