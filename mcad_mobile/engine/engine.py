@@ -96,29 +96,34 @@ class SearchEngine:
 
     @property
     def preprocess(self) -> Preprocess:
+        """What turns a photo into pixels [3, S, S] float32."""
         return self.bundle.preprocess
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
+        """What turns a text into tokens. BundleError if its file is damaged."""
         return Tokenizer(self.bundle.tokenizer, self.bundle.path(self.bundle.tokenizer_file))
 
     @cached_property
     def token_table(self) -> TokenTable:
+        """What turns token ids [L] into rows [L, W] float32. BundleError if its file is damaged."""
         table = self.bundle.token_table
         return TokenTable(self.bundle.path(table.file), table.tokens, table.width, table.bits)
 
     @cached_property
     def text_rung(self) -> LoadedRung:
+        """The rung that embeds texts. RuntimeUnavailable if none runs on this machine."""
         return self._choose_rung("text", self.threads)
 
     @cached_property
     def image_rung(self) -> LoadedRung:
+        """The rung that embeds photos. RuntimeUnavailable if none runs on this machine."""
         return self._choose_rung("image", self.threads, fastest=self._fastest)
 
     @cached_property
     def folder_rung(self) -> LoadedRung:
-        """The image tower for folders, where photos are embedded in parallel, on one thread
-        each."""
+        """The image rung for folders, where photos are embedded in parallel, on one thread each.
+        RuntimeUnavailable if none runs on this machine."""
         if self.threads == 1:
             return self.image_rung
         return self._choose_rung("image", 1, fastest=self._fastest)
@@ -136,10 +141,12 @@ class SearchEngine:
 
     @property
     def text_tower(self) -> LoadedTower:
+        """The tower of `text_rung`."""
         return self.text_rung.tower
 
     @property
     def image_tower(self) -> LoadedTower:
+        """The tower of `image_rung`."""
         return self.image_rung.tower
 
     def embed_text(self, text: str) -> F32:
@@ -213,6 +220,9 @@ class SearchEngine:
 
         Raises:
             QueryError: the query is empty.
+            PhotoIndexError: `k` is below 1, or the index is of another width, damaged or closed.
+            KernelError: the search kernels are missing.
+            RuntimeUnavailable: no text tower of the bundle runs on this machine.
         """
         return self.search_parts(index, [Part(query)], k, rows=rows, exact=exact)
 
@@ -243,6 +253,10 @@ class SearchEngine:
         Raises:
             QueryError: there is no part, a text is empty, or the parts cancel out.
             PhotoError: a photo cannot be decoded.
+            MissingExtra: a photo is HEIC, and the extra `heic` is not installed.
+            PhotoIndexError: `k` is below 1, or the index is of another width, damaged or closed.
+            KernelError: the search kernels are missing.
+            RuntimeUnavailable: no tower that is needed runs on this machine.
         """
         if not parts or not all(isinstance(part, Part) for part in parts):
             raise QueryError(
@@ -324,7 +338,9 @@ class SearchEngine:
 
         Raises:
             PhotoError: the folder is missing, or holds no photo.
-            PhotoIndexError: another writer is at work; the index is unchanged.
+            PhotoIndexError: another writer is at work, so the index is unchanged; or it is damaged,
+                closed, or cannot be written.
+            RuntimeUnavailable: no image tower of the bundle runs on this machine.
         """
         from mcad_mobile.engine.sync import sync_folder
 
@@ -344,7 +360,9 @@ class SearchEngine:
             Counts of photos, and those that were skipped because they cannot be decoded.
 
         Raises:
-            PhotoIndexError: another writer is at work; the index is unchanged.
+            PhotoIndexError: another writer is at work, so the index is unchanged; or it is damaged,
+                closed, or cannot be written.
+            RuntimeUnavailable: no image tower of the bundle runs on this machine.
         """
         from mcad_mobile.engine.sync import add_photos
 

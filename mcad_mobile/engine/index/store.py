@@ -135,9 +135,12 @@ class PhotoIndex:
             student: name of its student.
             limits: when the index is tuned, and what a search may leave out.
 
+        Returns:
+            The index, without photos.
+
         Raises:
-            PhotoIndexError: `dim` is invalid, or the directory is a bundle, has an index already or
-                cannot be written.
+            PhotoIndexError: `dim` is invalid; the directory is a bundle, has an index already or
+                cannot be written; or another writer is at work.
         """
         if dim % 8 or not 8 <= dim <= MAX_DIM:
             raise PhotoIndexError(
@@ -177,6 +180,13 @@ class PhotoIndex:
     @classmethod
     def open(cls, directory: Path | str, limits: TuningLimits = LIMITS) -> PhotoIndex:
         """Open the last commit of an index.
+
+        Args:
+            directory: the index.
+            limits: when writers tune the index, and what a search may leave out.
+
+        Returns:
+            The index, whose files are memory-mapped.
 
         Raises:
             PhotoIndexError: the index is missing, unreadable, damaged, or of an unknown schema.
@@ -249,7 +259,10 @@ class PhotoIndex:
         return self._commit[1]
 
     def paths(self) -> list[str]:
-        """Return the paths of all photos, sorted by their bytes.
+        """List the photos.
+
+        Returns:
+            The paths of all photos, sorted by their bytes.
 
         Raises:
             PhotoIndexError: a table of paths is damaged, or the index was closed.
@@ -258,8 +271,14 @@ class PhotoIndex:
         return [os.fsdecode(path) for path, _, _ in heapq.merge(*streams)]
 
     def dates(self) -> dict[str, int]:
-        """Return when each photo was taken, by path in the order of `paths`: minutes since 1970
-        (UTC), or NO_TIME."""
+        """List when each photo was taken.
+
+        Returns:
+            Minutes since 1970 (UTC), or NO_TIME, by path in the order of `paths`.
+
+        Raises:
+            PhotoIndexError: a table of paths is damaged, or the index was closed.
+        """
         streams = [segment_items(live, number) for number, live in enumerate(self.segments)]
         times = [live.segment.times.tolist() for live in self.segments]
         return {
@@ -271,8 +290,17 @@ class PhotoIndex:
         return Membership(self.segments)
 
     def embedding(self, path: str) -> F32 | None:
-        """Return the embedding [D] float32 of a photo, as stored and scaled to length 1; None when
-        the index lacks the photo."""
+        """Look up the embedding of a photo.
+
+        Args:
+            path: the photo's path, as `paths` lists it.
+
+        Returns:
+            [D] float32, as stored and scaled to length 1; None when the index lacks the photo.
+
+        Raises:
+            PhotoIndexError: the index is damaged, or was closed.
+        """
         for live in self.segments:
             for _, row in live.segment.paths.find([path_to_bytes(path)]):
                 if row not in live.deleted:
@@ -282,13 +310,16 @@ class PhotoIndex:
         return None
 
     def near_duplicates(self, least: float = 0.97) -> list[list[str]]:
-        """Return groups of photos that are nearly the same, largest group first.
+        """Group photos that are nearly the same.
 
         Args:
             least: each photo has at least this cosine to another of its group.
 
+        Returns:
+            Groups of two or more paths, each sorted, the largest group first.
+
         Raises:
-            PhotoIndexError: `least` is at most 0.5 or above 1.
+            PhotoIndexError: `least` is at most 0.5 or above 1, or the index is damaged or closed.
         """
         segments = self.segments
         return [
@@ -397,12 +428,27 @@ class PhotoIndex:
             writer.merge_all()
 
     def verify(self) -> None:
-        """Read the whole last commit on disk; PhotoIndexError names the file that is damaged."""
+        """Read the whole last commit on disk, and compare it with its checksums.
+
+        Raises:
+            PhotoIndexError: a file is damaged or missing; the first one is named.
+        """
         for live in load_commit(self._directory)[1]:
             live.segment.verify()
 
     def count(self, rows: RowFilter) -> int:
-        """Return how many photos pass a filter. KernelError when the search kernels are missing."""
+        """Count the photos that pass a filter.
+
+        Args:
+            rows: the filter.
+
+        Returns:
+            How many photos a search with this filter considers.
+
+        Raises:
+            PhotoIndexError: the index is damaged, or was closed.
+            KernelError: the search kernels are missing.
+        """
         kernel = load_kernel()
         return sum(live.filtered(rows, kernel).count for live in self.segments)
 
