@@ -89,6 +89,7 @@ class CandidateCount(Record, frozen=True):
     growth: Annotated[float, Meta(ge=0, le=1)]
 
     def of(self, photos: int, k: int) -> int:
+        """Return how many of `photos` are candidates for `k` results: 2 `k` or more, or all."""
         if photos <= k:
             return photos
         wanted = float(self.factor * photos**self.exponent * k**self.growth)
@@ -99,6 +100,7 @@ class CandidateCount(Record, frozen=True):
         return self.of(photos, k) if photos >= _CELLS_MEASURED_FROM else photos
 
     def times(self, factor: float) -> CandidateCount:
+        """Return a count of `factor` times as many candidates."""
         return CandidateCount(round(factor * self.factor, 3), self.exponent, self.growth)
 
 
@@ -127,9 +129,11 @@ class RescoreBudget:
     many: int = 8
 
     def minimum(self, candidates: int, k: int) -> int:
+        """Return how many of `candidates` pass 2 scores whatever it finds."""
         return min(candidates, max(self.at_least, self.per_result * k, candidates // self.part))
 
     def may_miss(self, candidates: int, photos: int) -> float:
+        """Return how many photos per result may be left out, of a segment of `photos`."""
         return self.missed_of_many if candidates > photos / self.many else self.missed
 
 
