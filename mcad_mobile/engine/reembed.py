@@ -55,8 +55,9 @@ def reembed_index(
         present = [Path(path) for path in batch if not is_gone(path)]
         result.gone += [path for path in batch if is_gone(path)]
         batch_result = add_photos(engine, index, present, _shifted(progress, done, total))
-        for name in ("added", "changed", "unchanged"):
-            setattr(result, name, getattr(result, name) + getattr(batch_result, name))
+        result.added += batch_result.added
+        result.changed += batch_result.changed
+        result.unchanged += batch_result.unchanged
         result.skipped += batch_result.skipped
         done += len(batch)
         progress("photos", done, total)
