@@ -71,7 +71,7 @@ final class Indexer {
                 if (outcome.finished() && reembedding.isComplete()) {
                     switchStudent.run();
                 }
-            } while (runLock.isAskedAgain());
+            } while (runLock.beginNextPassOrEnd());
             return outcome;
         }
     }

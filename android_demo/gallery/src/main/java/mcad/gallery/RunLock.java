@@ -56,14 +56,14 @@ final class RunLock {
         stopped = false;
     }
 
-    /** After a pass over all photos: whether to make another. If not, the run is over. */
-    synchronized boolean isAskedAgain() {
-        boolean goesOn = anotherPass && !stopped;
+    /** Begin another pass if one was asked for; else end the run. True if a pass begins. */
+    synchronized boolean beginNextPassOrEnd() {
+        boolean begins = anotherPass && !stopped;
         anotherPass = false;
-        if (!goesOn) {
+        if (!begins) {
             end();
         }
-        return goesOn;
+        return begins;
     }
 
     synchronized void end() {
