@@ -2,7 +2,7 @@ package mcad.gallery;
 
 /** Conditions that a run checks between two photos. */
 public interface Conditions {
-    /** Whether the run should stop. */
+    /** Whether the run should stop; once true, it stays true. */
     boolean isStopped();
 
     /** Android's thermal status, from 0 (none, or unknown) to 6 (shutdown): from 3 on, throttling is noticeable. */

@@ -164,10 +164,15 @@ public final class IndexRun {
             engine.imageTower(); // keeps loading out of the first photo's time
         }
         progress.done(done, total);
-        for (int start = 0; start < work.size() && !isStopped(conditions, progress); start += BATCH) {
+        for (int start = 0; start < work.size(); start += BATCH) {
+            restIfHot(conditions, progress);
+            if (conditions.isStopped()) {
+                break;
+            }
             try (IndexWriter writer = index.writer()) {
                 for (PhotoLibrary.Item item : work.subList(start, Math.min(start + BATCH, work.size()))) {
-                    if (isStopped(conditions, progress)) {
+                    restIfHot(conditions, progress);
+                    if (conditions.isStopped()) {
                         break;
                     }
                     add(writer, item, difference.changed.get(item.path()), movedPhotos);
@@ -183,8 +188,8 @@ public final class IndexRun {
         return new Outcome(added, moved, deleted, skipped, total - done, index.photos(), rebuilt);
     }
 
-    /** Whether to stop; waits first while the phone is hot. */
-    private static boolean isStopped(Conditions conditions, Progress progress) {
+    /** If the phone is hot, wait until it is cool or the run should stop. */
+    private static void restIfHot(Conditions conditions, Progress progress) {
         if (!conditions.isStopped() && conditions.heat() >= HOT) {
             progress.resting(true);
             while (!conditions.isStopped() && conditions.heat() > COOL) {
@@ -192,7 +197,6 @@ public final class IndexRun {
             }
             progress.resting(false);
         }
-        return conditions.isStopped();
     }
 
     private int stamp(PhotoLibrary.Item item) {

@@ -177,10 +177,15 @@ final class Indexer {
 
         @Override
         public boolean isStopped() {
+            stopUnlessWanted();
+            return runLock.isStopped();
+        }
+
+        /** Stop the run for good, even if it is wanted again later. */
+        private void stopUnlessWanted() {
             if (!wanted.getAsBoolean()) {
                 runLock.stop();
             }
-            return runLock.isStopped();
         }
 
         @Override
