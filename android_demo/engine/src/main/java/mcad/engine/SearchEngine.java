@@ -10,6 +10,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import mcad.engine.base.IoSupplier;
 import mcad.engine.base.Npy;
 import mcad.engine.base.Vectors;
 import mcad.engine.index.Hits;
@@ -219,18 +220,14 @@ public final class SearchEngine implements AutoCloseable {
         return ms;
     }
 
-    private interface Work<T> {
-        T run() throws IOException;
-    }
-
     /** Note the first use of a tower, which may still crash the process. */
-    private <T> T watched(String which, Ladder.LoadedRung loaded, Work<T> work) throws IOException {
+    private <T> T watched(String which, Ladder.LoadedRung loaded, IoSupplier<T> work) throws IOException {
         if (used.contains(which)) {
-            return work.run();
+            return work.get();
         }
         quarantine.begin(which, loaded.toString());
         try {
-            T done = work.run();
+            T done = work.get();
             used.add(which);
             quarantine.trust(which, loaded.toString());
             return done;

@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Set;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
+import mcad.engine.base.IoSupplier;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.index.RowNumbers;
 import mcad.engine.index.Rows;
@@ -41,11 +42,6 @@ final class Finder implements Closeable {
         SearchEngine.Found ask(PhotoIndex index, Rows rows, int count) throws IOException;
     }
 
-    /** A task for the search thread. */
-    interface Work<T> {
-        T run() throws IOException;
-    }
-
     Finder(PhotoSearch.Setup setup, InstalledStudents installed, ChosenPhotos photos, Timings timings) {
         this.setup = setup;
         this.installed = installed;
@@ -64,15 +60,15 @@ final class Finder implements Closeable {
     }
 
     /** Run with the searched student; if the previous student turns out broken, switch to this app's and run again. */
-    <T> T withFallback(Work<T> work) throws IOException {
+    <T> T withFallback(IoSupplier<T> work) throws IOException {
         try {
-            return work.run();
+            return work.get();
         } catch (McadException error) {
             if (installed.previous() == null || !BROKEN.contains(error.kind)) {
                 throw error;
             }
             switchStudent();
-            return work.run();
+            return work.get();
         }
     }
 

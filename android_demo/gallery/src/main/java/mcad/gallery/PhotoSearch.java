@@ -18,6 +18,7 @@ import mcad.engine.Bundle;
 import mcad.engine.BundleInstaller;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
+import mcad.engine.base.IoSupplier;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.engine.towers.Ladder;
@@ -91,7 +92,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         return later(searched(words, k, filter));
     }
 
-    private Finder.Work<SearchEngine.Found> searched(String words, int k, Filter filter) {
+    private IoSupplier<SearchEngine.Found> searched(String words, int k, Filter filter) {
         return () -> finder.find((index, rows, count) -> finder.engine().search(index, words, count, rows), k, filter);
     }
 
@@ -340,7 +341,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         });
     }
 
-    private <T> T call(Finder.Work<T> work) throws IOException {
+    private <T> T call(IoSupplier<T> work) throws IOException {
         try {
             return later(work).get();
         } catch (ExecutionException error) {
@@ -355,7 +356,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     }
 
     /** Run on the worker, unless cancelled before its turn. */
-    private <T> CompletableFuture<T> later(Finder.Work<T> work) {
+    private <T> CompletableFuture<T> later(IoSupplier<T> work) {
         CompletableFuture<T> answer = new CompletableFuture<>();
         worker.execute(() -> {
             if (!answer.isCancelled()) {
@@ -365,7 +366,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         return answer;
     }
 
-    private <T> T watched(Finder.Work<T> work) throws IOException {
+    private <T> T watched(IoSupplier<T> work) throws IOException {
         try {
             return finder.withFallback(work);
         } catch (McadException error) {
@@ -376,9 +377,9 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         }
     }
 
-    private static <T> void finish(CompletableFuture<T> answer, Finder.Work<T> work) {
+    private static <T> void finish(CompletableFuture<T> answer, IoSupplier<T> work) {
         try {
-            answer.complete(work.run());
+            answer.complete(work.get());
         } catch (IOException | RuntimeException | Error error) {
             answer.completeExceptionally(error);
         }
