@@ -97,12 +97,12 @@ public final class SearchEngine implements AutoCloseable {
     /** Embed words: [dim] float32, of unit length. */
     public float[] embedText(String query) throws IOException {
         Tokenizer.Tokens tokens = tokenizer().tokenize(query);
-        return watched("text", textTower(), () -> embed(textTower().tower(), tokenizer, tokens));
+        return withQuarantine("text", textTower(), () -> embed(textTower().tower(), tokenizer, tokens));
     }
 
     /** Embed pixels from the bundle's preprocess: [dim] float32, of unit length. */
     public float[] embedPixels(float[] pixels) throws IOException {
-        return watched("image", imageTower(),
+        return withQuarantine("image", imageTower(),
             () -> Vectors.normalized(imageTower().tower().run(Collections.singletonMap("pixels", pixels))));
     }
 
@@ -119,7 +119,7 @@ public final class SearchEngine implements AutoCloseable {
     /** As above, among {@code rows} only; null for all. */
     public Found search(PhotoIndex index, String query, int k, @Nullable Rows rows) throws IOException {
         warmUp();
-        return watched("text", text, () -> search(tokenizer, text.tower(), index, query, k, rows));
+        return withQuarantine("text", text, () -> search(tokenizer, text.tower(), index, query, k, rows));
     }
 
     /** As above, with a tokenizer and a text tower that are already loaded. */
@@ -220,8 +220,8 @@ public final class SearchEngine implements AutoCloseable {
         return ms;
     }
 
-    /** Note the first use of a tower, which may still crash the process. */
-    private <T> T watched(String which, Ladder.LoadedRung loaded, IoSupplier<T> work) throws IOException {
+    /** Quarantine the rung if the first use of its tower crashes the process. */
+    private <T> T withQuarantine(String which, Ladder.LoadedRung loaded, IoSupplier<T> work) throws IOException {
         if (used.contains(which)) {
             return work.get();
         }

@@ -360,13 +360,13 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         CompletableFuture<T> answer = new CompletableFuture<>();
         worker.execute(() -> {
             if (!answer.isCancelled()) {
-                finish(answer, () -> watched(work));
+                finish(answer, () -> withDamageReport(work));
             }
         });
         return answer;
     }
 
-    private <T> T watched(IoSupplier<T> work) throws IOException {
+    private <T> T withDamageReport(IoSupplier<T> work) throws IOException {
         try {
             return finder.withFallback(work);
         } catch (McadException error) {
