@@ -32,9 +32,9 @@ import mcad.engine.index.Hits;
 import mcad.engine.index.IndexProbe;
 import mcad.engine.index.IndexWriter;
 import mcad.engine.index.Membership;
+import mcad.engine.index.PassingRows;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.index.RowNumbers;
-import mcad.engine.index.Rows;
 import mcad.engine.photos.Exif;
 import mcad.engine.photos.PhotoBytes;
 import mcad.engine.photos.PhotoDecoder;
@@ -355,7 +355,7 @@ final class Probe {
         try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
             List<Object> all = new ArrayList<>();
             int k = request.integer("k", 0, Integer.MAX_VALUE);
-            Rows rows = request.has("among") ? rows(index, request.list("among", String.class)) : null;
+            PassingRows rows = request.has("among") ? rows(index, request.list("among", String.class)) : null;
             if (request.has("cut")) {
                 try (FileChannel file = FileChannel.open(Paths.get(request.string("cut")), StandardOpenOption.WRITE)) {
                     file.truncate(request.integer("bytes", 0, Integer.MAX_VALUE));
@@ -400,7 +400,7 @@ final class Probe {
     }
 
     /** Those of some paths; every other photo has a number, too, that does not pass. */
-    private static Rows rows(PhotoIndex index, List<String> paths) throws IOException {
+    private static PassingRows rows(PhotoIndex index, List<String> paths) throws IOException {
         Set<Long> keys = new HashSet<>();
         for (String path : paths) {
             keys.add(RowNumbers.key(path));

@@ -14,8 +14,8 @@ import mcad.engine.base.IoSupplier;
 import mcad.engine.base.Npy;
 import mcad.engine.base.Vectors;
 import mcad.engine.index.Hits;
+import mcad.engine.index.PassingRows;
 import mcad.engine.index.PhotoIndex;
-import mcad.engine.index.Rows;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.engine.text.Tokenizer;
 import mcad.engine.towers.Ladder;
@@ -117,7 +117,7 @@ public final class SearchEngine implements AutoCloseable {
     }
 
     /** As above, among {@code rows} only; null for all. */
-    public Found search(PhotoIndex index, String query, int k, @Nullable Rows rows) throws IOException {
+    public Found search(PhotoIndex index, String query, int k, @Nullable PassingRows rows) throws IOException {
         warmUp();
         return withQuarantine("text", text, () -> search(tokenizer, text.tower(), index, query, k, rows));
     }
@@ -129,7 +129,7 @@ public final class SearchEngine implements AutoCloseable {
     }
 
     private static Found search(Tokenizer tokenizer, Tower tower, PhotoIndex index, String query, int k,
-            Rows rows) throws IOException {
+            PassingRows rows) throws IOException {
         long started = System.nanoTime();
         Tokenizer.Tokens tokens = tokenizer.tokenize(query);
         long tokenized = System.nanoTime();
@@ -147,24 +147,27 @@ public final class SearchEngine implements AutoCloseable {
         return new Found(results, ms, tokens.truncated());
     }
 
-    private static Hits nearest(PhotoIndex index, float[] embedding, int k, @Nullable Rows rows) throws IOException {
+    private static Hits nearest(PhotoIndex index, float[] embedding, int k, @Nullable PassingRows rows)
+            throws IOException {
         return rows == null ? index.search(embedding, k) : index.search(embedding, k, rows);
     }
 
     /** The {@code k} photos nearest to an embedding [dim] of unit length, such as that of a photo not in the index. */
-    public static Found moreLike(PhotoIndex index, float[] embedding, int k, @Nullable Rows rows) throws IOException {
+    public static Found moreLike(PhotoIndex index, float[] embedding, int k, @Nullable PassingRows rows)
+            throws IOException {
         long started = System.nanoTime();
         Hits hits = nearest(index, embedding, k, rows);
         return new Found(results(hits), times(hits, started), false);
     }
 
     /** The {@code k} photos most like an indexed photo, without that photo. McadException if it is not indexed. */
-    public static Found moreLike(PhotoIndex index, String path, int k, @Nullable Rows rows) throws IOException {
+    public static Found moreLike(PhotoIndex index, String path, int k, @Nullable PassingRows rows) throws IOException {
         return without(path, moreLike(index, embedding(index, path), k + 1, rows), k);
     }
 
     /** Photos that are like an indexed photo and fit the words: like this photo, but at night. */
-    public Found moreLike(PhotoIndex index, String path, String words, int k, @Nullable Rows rows) throws IOException {
+    public Found moreLike(PhotoIndex index, String path, String words, int k, @Nullable PassingRows rows)
+            throws IOException {
         return without(path, moreLike(index, compose(embedding(index, path), words), k + 1, rows), k);
     }
 

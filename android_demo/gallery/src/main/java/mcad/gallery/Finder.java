@@ -10,9 +10,9 @@ import java.util.Set;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.base.IoSupplier;
+import mcad.engine.index.PassingRows;
 import mcad.engine.index.PhotoIndex;
 import mcad.engine.index.RowNumbers;
-import mcad.engine.index.Rows;
 import mcad.engine.photos.PhotoDecoder;
 
 /** The half of {@link PhotoSearch} that searches. Confined to the search thread. */
@@ -35,11 +35,12 @@ final class Finder implements Closeable {
     private volatile float duplicateThreshold = NO_DUPLICATES;
 
     /** Rows, with the filter and photos that they were computed for. */
-    private record CachedRows(PhotoIndex index, PhotoMetadata metadata, Filter filter, Folders chosen, Rows rows) {}
+    private record CachedRows(
+            PhotoIndex index, PhotoMetadata metadata, Filter filter, Folders chosen, PassingRows rows) {}
 
     /** Finds {@code count} photos among {@code rows}, or among all photos if null. */
     interface Query {
-        SearchEngine.Found ask(PhotoIndex index, Rows rows, int count) throws IOException;
+        SearchEngine.Found ask(PhotoIndex index, PassingRows rows, int count) throws IOException;
     }
 
     Finder(PhotoSearch.Setup setup, InstalledStudents installed, ChosenPhotos photos, Timings timings) {
@@ -118,7 +119,7 @@ final class Finder implements Closeable {
     /** Widen the query until {@code k} results are visible or there are no more. */
     SearchEngine.Found find(Query query, int k, Filter filter) throws IOException {
         PhotoIndex open = index.get(); // all attempts search one commit
-        Rows rows = rows(open, filter);
+        PassingRows rows = rows(open, filter);
         SearchEngine.Found first = null;
         for (int count = k;; count = (int) Math.min((long) count * WIDER, Integer.MAX_VALUE / 2)) {
             SearchEngine.Found found = query.ask(open, rows, count);
@@ -150,7 +151,7 @@ final class Finder implements Closeable {
     }
 
     /** The rows to search; null for all. Cached until the index, the phone's listing or the filter changes. */
-    private Rows rows(PhotoIndex open, Filter filter) throws IOException {
+    private PassingRows rows(PhotoIndex open, Filter filter) throws IOException {
         Folders chosen = photos.chosen();
         if (filter.isAll() && chosen.areAll()) {
             return null;
@@ -164,7 +165,7 @@ final class Finder implements Closeable {
             rowNumbers = new RowNumbers(metadata::number);
             numbered = metadata;
         }
-        Rows rows = open.rows(rowNumbers, number -> metadata.passes(number, filter, chosen));
+        PassingRows rows = open.rows(rowNumbers, number -> metadata.passes(number, filter, chosen));
         cachedRows = new CachedRows(open, metadata, filter, chosen, rows);
         return rows;
     }

@@ -128,7 +128,7 @@ public final class PhotoIndex implements Closeable {
      * As above, among {@code rows} only. Rows are filtered before candidates are counted, so the results are those of
      * an index of these photos alone. McadException if the rows are of another commit.
      */
-    public Hits search(float[] query, int k, Rows rows) throws IOException {
+    public Hits search(float[] query, int k, PassingRows rows) throws IOException {
         if (!rows.isOf(segments)) {
             throw new McadException("The rows are of another commit of the index.", "Ask the index for them again.");
         }
@@ -152,8 +152,8 @@ public final class PhotoIndex implements Closeable {
      * The photos of this commit whose number passes. {@code known} caches the numbers of each segment across commits,
      * which mostly share segments.
      */
-    public Rows rows(RowNumbers known, IntPredicate passes) throws IOException {
-        return Rows.of(segments, known.of(segments), passes);
+    public PassingRows rows(RowNumbers known, IntPredicate passes) throws IOException {
+        return PassingRows.of(segments, known.of(segments), passes);
     }
 
     /** The stored embedding [dim] of a photo, of about unit length; null if it is not indexed. */

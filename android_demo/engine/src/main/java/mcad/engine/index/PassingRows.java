@@ -9,17 +9,17 @@ import java.util.function.IntPredicate;
  * The photos of one commit that a search is restricted to: see {@link PhotoIndex#rows}. Valid while that commit is
  * open.
  */
-public final class Rows {
+public final class PassingRows {
     private final List<LiveSegment> segments;
     private final FilteredPlaces[] passing;
 
-    private Rows(List<LiveSegment> segments, FilteredPlaces[] passing) {
+    private PassingRows(List<LiveSegment> segments, FilteredPlaces[] passing) {
         this.segments = segments;
         this.passing = passing;
     }
 
     /** Live rows whose number passes; {@code numbers}: per segment, one per row, -1 for none. */
-    static Rows of(List<LiveSegment> segments, List<int[]> numbers, IntPredicate passes) throws IOException {
+    static PassingRows of(List<LiveSegment> segments, List<int[]> numbers, IntPredicate passes) throws IOException {
         FilteredPlaces[] passing = new FilteredPlaces[segments.size()];
         for (int s = 0; s < passing.length; s++) {
             int[] ofRows = numbers.get(s);
@@ -34,7 +34,7 @@ public final class Rows {
             }
             passing[s] = FilteredPlaces.among(segments.get(s).segment(), rows);
         }
-        return new Rows(segments, passing);
+        return new PassingRows(segments, passing);
     }
 
     /** The number of passing photos. */
