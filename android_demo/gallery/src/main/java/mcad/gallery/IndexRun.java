@@ -314,7 +314,7 @@ public final class IndexRun {
         timings.add("decode", (decoded - started) / 1e6);
         timings.add("image", (System.nanoTime() - decoded) / 1e6);
         writer.add(item.path(), embedding, stamp, content);
-        writer.filledBy(engine.imageTower().toString());
+        writer.recordFiller(engine.imageTower().toString());
         added++;
     }
 

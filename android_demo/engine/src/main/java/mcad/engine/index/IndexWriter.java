@@ -64,9 +64,9 @@ public final class IndexWriter implements Closeable {
         }
     }
 
-    /** Name the tower that embedded the added photos; the commit stores it. */
-    public void filledBy(String arithmetic) {
-        filledBy.add(arithmetic);
+    /** Record the rung that embedded the added photos; the commit stores it. */
+    public void recordFiller(String rung) {
+        filledBy.add(rung);
     }
 
     /** Add a photo whose time is unknown. */
