@@ -340,7 +340,7 @@ public final class ScreensTest extends AppTestCase {
         assertThrows(IOException.class, () -> search().index());
         search = open(SearchActivity.class);
         waitFor("the message", () -> isShown(search.get(), R.id.message_text));
-        assertEquals(Words.failure(app(), McadException.Kind.PHOTOS), text(search.get(), R.id.message_text));
+        assertEquals(Messages.failure(app(), McadException.Kind.PHOTOS), text(search.get(), R.id.message_text));
         assertEquals(app().getString(R.string.app_name), text(search.get(), R.id.message_title));
         assertEquals("Try again", text(search.get(), R.id.message_button));
         assertFalse(isShown(search.get(), R.id.message_folders));
@@ -440,7 +440,7 @@ public final class ScreensTest extends AppTestCase {
         }
         ((TextView) search.get().findViewById(R.id.query)).setText("a house");
         waitFor("a run", () -> shadowOf(app()).peekNextStartedService() != null);
-        assertEquals(Words.failure(app(), McadException.Kind.DAMAGED), text(search.get(), R.id.message_text));
+        assertEquals(Messages.failure(app(), McadException.Kind.DAMAGED), text(search.get(), R.id.message_text));
         ServiceController<IndexService> service = startService();
         waitFor("the end of the service", () -> shadowOf(service.get()).isStoppedBySelf());
         assertEquals(1, search().search("a house", 1).results().size());

@@ -136,19 +136,19 @@ public final class TextsTest extends AppTestCase {
             McadException.Kind.DAMAGED, R.string.error_damaged, McadException.Kind.STORAGE, R.string.error_storage,
             McadException.Kind.NOT_INDEXED, R.string.error_not_indexed, McadException.Kind.OTHER, R.string.error_other));
         for (McadException.Kind kind : McadException.Kind.values()) {
-            assertEquals("It did not work: " + app().getString(kinds.get(kind)), Words.failure(app(), kind));
+            assertEquals("It did not work: " + app().getString(kinds.get(kind)), Messages.failure(app(), kind));
         }
         Map<Ladder.Reason, Integer> reasons = Map.of(Ladder.Reason.NO_RUNTIME, R.string.why_no_runtime,
             Ladder.Reason.NO_LIBRARY, R.string.why_no_library, Ladder.Reason.FAILED, R.string.why_failed,
             Ladder.Reason.SELF_TEST, R.string.why_self_test, Ladder.Reason.DIED, R.string.why_died);
         for (Ladder.Reason reason : Ladder.Reason.values()) {
-            assertEquals((int) reasons.get(reason), Words.text(reason));
+            assertEquals((int) reasons.get(reason), Messages.text(reason));
         }
         Map<Home.Action, Integer> buttons = Map.of(Home.Action.NONE, R.string.index_now, Home.Action.INDEX,
             R.string.index_now, Home.Action.ASK_FOR_ACCESS, R.string.allow, Home.Action.SETTINGS, R.string.settings,
             Home.Action.TRY_AGAIN, R.string.try_again);
         for (Home.Action action : Home.Action.values()) {
-            assertEquals((int) buttons.get(action), Words.button(action));
+            assertEquals((int) buttons.get(action), Messages.button(action));
         }
     }
 
@@ -156,10 +156,12 @@ public final class TextsTest extends AppTestCase {
     @Test
     public void theStateOfTheIndexIsToldInWords() {
         Indexing run = state(false, 4, 30);
-        assertEquals("4 of 10 photos\n30 photos a minute, about a minute left", Words.progress(app(), run));
-        assertEquals("4 of 10 photos", Words.progress(app(), state(false, 4, 0)));
-        assertEquals("4 of 10 photos\n" + app().getString(R.string.resting), Words.progress(app(), state(true, 4, 30)));
-        assertEquals("4 of 10 photos\n2 photos a minute, about 3 minutes left", Words.progress(app(), state(false, 4, 2)));
+        assertEquals("4 of 10 photos\n30 photos a minute, about a minute left", Messages.progress(app(), run));
+        assertEquals("4 of 10 photos", Messages.progress(app(), state(false, 4, 0)));
+        assertEquals("4 of 10 photos\n" + app().getString(R.string.resting),
+            Messages.progress(app(), state(true, 4, 30)));
+        assertEquals("4 of 10 photos\n2 photos a minute, about 3 minutes left",
+            Messages.progress(app(), state(false, 4, 2)));
         String left = "4 photos can be searched\n6 photos are left to index";
         assertEquals(left, line(Home.Line.LEFT, run, Waiting.NO));
         assertEquals(left + "\n" + app().getString(R.string.waits_for_charger), line(Home.Line.LEFT, run, Waiting.CHARGER));
@@ -170,20 +172,20 @@ public final class TextsTest extends AppTestCase {
         assertEquals(found + "\n" + app().getString(R.string.stopped), line(Home.Line.SEARCHABLE, run, Waiting.STOPPED));
         assertEquals("", line(Home.Line.NONE, run, Waiting.STOPPED));
         Indexing failed = new Indexing(false, false, true, 4, 10, 0, 0, false, McadException.Kind.STORAGE);
-        assertEquals("4 photos can be searched\n" + Words.failure(app(), McadException.Kind.STORAGE) + "\n"
+        assertEquals("4 photos can be searched\n" + Messages.failure(app(), McadException.Kind.STORAGE) + "\n"
             + app().getString(R.string.changing), line(Home.Line.FAILED, failed, Waiting.NO));
         assertEquals("6 photos: indexing takes about 3 minutes.\n" + app().getString(R.string.not_indexed),
-            Words.panel(app(), Home.Panel.NOT_INDEXED, state(false, 4, 2), Waiting.NO));
+            Messages.panel(app(), Home.Panel.NOT_INDEXED, state(false, 4, 2), Waiting.NO));
         assertEquals("6 photos\n" + app().getString(R.string.paused),
-            Words.panel(app(), Home.Panel.NOT_INDEXED, state(false, 4, 0), Waiting.PAUSED));
+            Messages.panel(app(), Home.Panel.NOT_INDEXED, state(false, 4, 0), Waiting.PAUSED));
         assertEquals(app().getString(R.string.stopped),
-            Words.panel(app(), Home.Panel.NOT_INDEXED, state(false, 10, 2), Waiting.STOPPED));
+            Messages.panel(app(), Home.Panel.NOT_INDEXED, state(false, 10, 2), Waiting.STOPPED));
         assertEquals("2 photos could not be read and are left out.",
-            Words.panel(app(), Home.Panel.NONE_READABLE, run, Waiting.NO));
-        assertEquals(Words.failure(app(), McadException.Kind.STORAGE),
-            Words.panel(app(), Home.Panel.FAILED, failed, Waiting.NO));
-        assertEquals(app().getString(R.string.start_text), Words.panel(app(), Home.Panel.WELCOME, run, Waiting.NO));
-        assertEquals(app().getString(R.string.no_photos), Words.panel(app(), Home.Panel.NO_PHOTOS, run, Waiting.NO));
+            Messages.panel(app(), Home.Panel.NONE_READABLE, run, Waiting.NO));
+        assertEquals(Messages.failure(app(), McadException.Kind.STORAGE),
+            Messages.panel(app(), Home.Panel.FAILED, failed, Waiting.NO));
+        assertEquals(app().getString(R.string.start_text), Messages.panel(app(), Home.Panel.WELCOME, run, Waiting.NO));
+        assertEquals(app().getString(R.string.no_photos), Messages.panel(app(), Home.Panel.NO_PHOTOS, run, Waiting.NO));
     }
 
     private static Indexing state(boolean rests, int done, double perMinute) {
@@ -191,7 +193,7 @@ public final class TextsTest extends AppTestCase {
     }
 
     private static String line(Home.Line line, Indexing state, Waiting waiting) {
-        return Words.line(app(), line, state, waiting, 4);
+        return Messages.line(app(), line, state, waiting, 4);
     }
 
     @Test

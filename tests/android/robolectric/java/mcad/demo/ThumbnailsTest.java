@@ -65,7 +65,7 @@ public final class ThumbnailsTest extends AppTestCase {
     @Test
     public void aThumbnailIsDecodedOnce() {
         Bitmap first = await(china);
-        assertEquals(Words.day(981_200_000_000L), days.get(tile));
+        assertEquals(Messages.day(981_200_000_000L), days.get(tile));
         days.clear();
         photos.opened().clear();
         show(coffee);
@@ -73,7 +73,7 @@ public final class ThumbnailsTest extends AppTestCase {
         waitFor("the other", () -> shown(tile) != null);
         show(china);
         assertEquals(first, shown(tile));
-        assertEquals(Words.day(981_200_000_000L), days.get(tile));
+        assertEquals(Messages.day(981_200_000_000L), days.get(tile));
         assertEquals(Set.of("coffee.png"), photos.opened());
     }
 
@@ -87,7 +87,7 @@ public final class ThumbnailsTest extends AppTestCase {
         show(china);
         idle();
         assertEquals(first, shown(tile));
-        assertEquals(Words.day(981_200_000_000L), days.get(tile));
+        assertEquals(Messages.day(981_200_000_000L), days.get(tile));
     }
 
     @Test

@@ -337,7 +337,7 @@ public final class ViewerTest extends AppTestCase {
         shadowOf(viewer.get()).setThrowIntentSenderException(true);
         viewer.get().onOptionsItemSelected(new RoboMenuItem(R.id.delete));
         idle();
-        assertEquals(Words.failure(app(), McadException.Kind.OTHER), ShadowToast.getTextOfLatestToast());
+        assertEquals(Messages.failure(app(), McadException.Kind.OTHER), ShadowToast.getTextOfLatestToast());
         viewer.get().onActivityResult(PhotoActions.TRASH, Activity.RESULT_CANCELED, null);
         assertTrue(String.valueOf(viewer.get().getTitle()).contains("2021"));
         viewer.get().onActivityResult(PhotoActions.TRASH, Activity.RESULT_OK, null);

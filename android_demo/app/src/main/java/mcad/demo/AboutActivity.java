@@ -27,7 +27,7 @@ public final class AboutActivity extends DetailActivity {
         try {
             read(getAssets(), FOLDER, rows);
         } catch (IOException error) {
-            Words.log(error);
+            Messages.log(error);
         }
         if (rows.isEmpty()) {
             rows.add(getString(R.string.about_none));

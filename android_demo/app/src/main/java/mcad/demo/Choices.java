@@ -87,7 +87,7 @@ final class Choices {
             Folders chosen = search.chosenFolders();
             DemoApp.SCREEN.post(() -> FolderDialog.show(screen, true, albums, chosen::takes));
         } catch (IOException | RuntimeException error) {
-            Words.showError(screen, error);
+            Messages.showError(screen, error);
         }
     }
 
@@ -97,7 +97,7 @@ final class Choices {
                 search.chooseFolders(folders);
                 listener.foldersChanged();
             } catch (IOException | RuntimeException error) {
-                Words.showError(screen, error);
+                Messages.showError(screen, error);
             }
         });
     }

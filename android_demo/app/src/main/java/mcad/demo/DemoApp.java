@@ -28,7 +28,7 @@ public final class DemoApp extends Application implements IndexingNotice {
             Intent.FLAG_ACTIVITY_CLEAR_TOP | Intent.FLAG_ACTIVITY_SINGLE_TOP);
         notification.setSmallIcon(R.drawable.ic_notification)
             .setContentTitle(getString(R.string.indexing))
-            .setContentText(Words.progress(this, state))
+            .setContentText(Messages.progress(this, state))
             .setContentIntent(PendingIntent.getActivity(this, 0, open, PendingIntent.FLAG_IMMUTABLE))
             .addAction(action(R.string.pause, MediaSearch.pauseIntent(this)))
             .addAction(action(R.string.stop, MediaSearch.stopIntent(this)));

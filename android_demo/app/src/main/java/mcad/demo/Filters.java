@@ -91,9 +91,9 @@ final class Filters {
         }
         if (filter.isTimed()) {
             parts.add(screen.getString(R.string.taken,
-                filter.fromMs() == Long.MIN_VALUE ? screen.getString(R.string.any_time) : Words.day(filter.fromMs()),
+                filter.fromMs() == Long.MIN_VALUE ? screen.getString(R.string.any_time) : Messages.day(filter.fromMs()),
                 filter.untilMs() == Long.MAX_VALUE ? screen.getString(R.string.today)
-                    : Words.day(filter.untilMs() - 1)));
+                    : Messages.day(filter.untilMs() - 1)));
         }
         return parts.isEmpty() ? "" : screen.getString(R.string.filtered, String.join(", ", parts));
     }
@@ -110,7 +110,7 @@ final class Filters {
             List<Album> albums = Album.of(folders);
             DemoApp.SCREEN.post(() -> FolderDialog.show(screen, false, albums, filter.folders()::contains));
         } catch (IOException | RuntimeException error) {
-            Words.showError(screen, error);
+            Messages.showError(screen, error);
         }
     }
 }

@@ -54,7 +54,7 @@ public final class NumbersActivity extends DetailActivity {
             }
             rows.put(R.string.bundle, search.bundle().name);
         } catch (IOException | RuntimeException error) {
-            rows.put(R.string.bundle, Words.failure(this, Words.log(error)));
+            rows.put(R.string.bundle, Messages.failure(this, Messages.log(error)));
         }
         int again = died ? View.VISIBLE : View.GONE;
         DemoApp.SCREEN.post(() -> show(rows, again));
@@ -78,7 +78,7 @@ public final class NumbersActivity extends DetailActivity {
             try {
                 search.tryRungsAgain();
             } catch (IOException | RuntimeException error) {
-                Words.log(error);
+                Messages.log(error);
             }
             measure();
         });
@@ -99,7 +99,7 @@ public final class NumbersActivity extends DetailActivity {
             Memory now = Memory.now();
             return getString(R.string.memory_value, now.pss(), now.rss());
         } catch (McadException error) {
-            Words.log(error);
+            Messages.log(error);
             return getString(R.string.stage_none);
         }
     }
@@ -118,7 +118,7 @@ public final class NumbersActivity extends DetailActivity {
         StringBuilder text = new StringBuilder(getString(R.string.rung_value, loaded.tower().rung.runtime(),
             loaded.tower().rung.precision(), loaded.tower().provider.toString(), loaded.cosine()));
         for (Ladder.Skipped skipped : loaded.skipped()) {
-            String why = getString(Words.text(skipped.reason()));
+            String why = getString(Messages.text(skipped.reason()));
             text.append('\n').append(getString(R.string.rung_skipped, skipped.step(), why));
         }
         return text.toString();

@@ -33,7 +33,7 @@ final class PhotoActions {
         try {
             screen.startIntentSenderForResult(question.getIntentSender(), request, null, 0, 0, 0);
         } catch (IntentSender.SendIntentException error) {
-            Words.showError(screen, error);
+            Messages.showError(screen, error);
         }
     }
 

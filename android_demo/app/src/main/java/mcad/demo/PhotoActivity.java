@@ -96,7 +96,7 @@ public final class PhotoActivity extends DetailActivity {
         try {
             return BitmapDecoder.show(photos.open(wanted), SIDE);
         } catch (IOException | RuntimeException | OutOfMemoryError error) {
-            Words.log(error);
+            Messages.log(error);
             return null;
         }
     }
@@ -114,7 +114,7 @@ public final class PhotoActivity extends DetailActivity {
         favourite = loaded.favourite();
         invalidateOptionsMenu();
         if (loaded.item().isPresent()) {
-            String day = Words.day(loaded.item().get().takenMs());
+            String day = Messages.day(loaded.item().get().takenMs());
             setTitle(day);
             getActionBar().setSubtitle(Album.name(loaded.item().get().folder()));
             String description = getString(R.string.photo_of, day);

@@ -262,7 +262,7 @@ public final class SearchActivity extends Activity
                 search.count();
             }
         } catch (IOException | RuntimeException error) {
-            Words.log(error);
+            Messages.log(error);
         }
         DemoApp.SCREEN.post(this::showState);
     }
@@ -287,7 +287,7 @@ public final class SearchActivity extends Activity
                     search.warmUp();
                 }
             } catch (IOException | RuntimeException error) {
-                McadException.Kind kind = Words.log(error);
+                McadException.Kind kind = Messages.log(error);
                 DemoApp.SCREEN.post(() -> showFailure(kind));
             }
         });
@@ -317,7 +317,7 @@ public final class SearchActivity extends Activity
         ((CheckBox) findViewById(R.id.message_charging)).setChecked(choices.isOnlyCharging());
         if (home.panel() != Home.Panel.NONE) {
             int title = home.panel() == Home.Panel.FAILED ? R.string.app_name : R.string.start_title;
-            say(title, Words.panel(this, home.panel(), search.indexing(), waiting), Words.button(home.action()),
+            say(title, Messages.panel(this, home.panel(), search.indexing(), waiting), Messages.button(home.action()),
                 view -> act(home.action()));
             return;
         }
@@ -329,7 +329,7 @@ public final class SearchActivity extends Activity
         }
         // Not a live region: a screen reader would announce every photo.
         progress.setText(answered && !search.isIndexing() ? ""
-            : Words.line(this, home.line(), search.indexing(), waiting, indexed));
+            : Messages.line(this, home.line(), search.indexing(), waiting, indexed));
     }
 
     private void setVisible(int view, boolean visible) {
@@ -358,9 +358,9 @@ public final class SearchActivity extends Activity
             indexNow(); // rebuilds the index
         }
         if (answered) {
-            status.setText(Words.failure(this, kind));
+            status.setText(Messages.failure(this, kind));
         } else {
-            say(R.string.app_name, Words.failure(this, kind), R.string.try_again, view -> tryAgain());
+            say(R.string.app_name, Messages.failure(this, kind), R.string.try_again, view -> tryAgain());
         }
     }
 
@@ -441,7 +441,7 @@ public final class SearchActivity extends Activity
     @Override
     public void failed(String words, IOException error) {
         answered = false;
-        showFailure(Words.log(error));
+        showFailure(Messages.log(error));
     }
 
     private final class Chosen implements Choices.Listener {

@@ -76,7 +76,7 @@ final class StartPage {
                     show(recent, read());
                 }
             } catch (IOException | RuntimeException error) {
-                Words.log(error);
+                Messages.log(error);
             }
         });
     }
@@ -119,7 +119,7 @@ final class StartPage {
 
     private void showMonth(int first) {
         if (first < photos.size()) {
-            ((TextView) screen.findViewById(R.id.month)).setText(Words.month(photos.get(first).takenMs()));
+            ((TextView) screen.findViewById(R.id.month)).setText(Messages.month(photos.get(first).takenMs()));
         }
     }
 

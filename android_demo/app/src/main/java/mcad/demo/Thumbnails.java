@@ -62,7 +62,7 @@ final class Thumbnails {
             if (bitmap == null) {
                 return;
             }
-            Loaded loaded = new Loaded(bitmap, photos.item(path).map(item -> Words.day(item.takenMs())).orElse(""));
+            Loaded loaded = new Loaded(bitmap, photos.item(path).map(item -> Messages.day(item.takenMs())).orElse(""));
             cache.put(path, loaded);
             DemoApp.SCREEN.post(() -> {
                 if (path.equals(view.getTag())) {

@@ -17,10 +17,10 @@ import mcad.gallery.Indexing;
 import mcad.gallery.Waiting;
 
 /** Messages about errors and runs: on screen in the user's language; errors also go to the log in full. */
-final class Words {
+final class Messages {
     private static final String TAG = "mcad";
 
-    private Words() {}
+    private Messages() {}
 
     /** Log an error; returns its kind, for the screen. */
     static McadException.Kind log(Throwable error) {
