@@ -22,15 +22,14 @@ final class Messages {
 
     private Messages() {}
 
-    /** Log an error; returns its kind, for the screen. */
-    static McadException.Kind log(Throwable error) {
+    static void log(Throwable error) {
         Log.w(TAG, error);
-        return McadException.kind(error);
     }
 
     /** Log an error and show a toast; from any thread. */
     static void showError(Context context, Throwable error) {
-        String text = failure(context, log(error));
+        log(error);
+        String text = failure(context, McadException.kind(error));
         DemoApp.SCREEN.post(() -> Toast.makeText(context, text, Toast.LENGTH_LONG).show());
     }
 

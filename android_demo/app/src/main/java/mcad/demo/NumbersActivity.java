@@ -54,7 +54,8 @@ public final class NumbersActivity extends DetailActivity {
             }
             rows.put(R.string.bundle, search.bundle().name);
         } catch (IOException | RuntimeException error) {
-            rows.put(R.string.bundle, Messages.failure(this, Messages.log(error)));
+            Messages.log(error);
+            rows.put(R.string.bundle, Messages.failure(this, McadException.kind(error)));
         }
         int again = died ? View.VISIBLE : View.GONE;
         DemoApp.SCREEN.post(() -> show(rows, again));

@@ -287,8 +287,8 @@ public final class SearchActivity extends Activity
                     search.warmUp();
                 }
             } catch (IOException | RuntimeException error) {
-                McadException.Kind kind = Messages.log(error);
-                DemoApp.SCREEN.post(() -> showFailure(kind));
+                Messages.log(error);
+                DemoApp.SCREEN.post(() -> showFailure(McadException.kind(error)));
             }
         });
     }
@@ -441,7 +441,8 @@ public final class SearchActivity extends Activity
     @Override
     public void failed(String words, IOException error) {
         answered = false;
-        showFailure(Messages.log(error));
+        Messages.log(error);
+        showFailure(McadException.kind(error));
     }
 
     private final class Chosen implements Choices.Listener {
