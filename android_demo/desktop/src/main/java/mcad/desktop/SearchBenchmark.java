@@ -20,7 +20,7 @@ import mcad.engine.index.PhotoIndex;
  * (wall clock and CPU) and results, then the heap, and the time to open the index again.
  */
 final class SearchBenchmark {
-    private static final double MS = 1e6;
+    private static final double NS_PER_MS = 1e6;
     private static final int OPENED = 51;
 
     private SearchBenchmark() {}
@@ -44,8 +44,8 @@ final class SearchBenchmark {
             long busy = threads.getCurrentThreadCpuTime();
             long startNs = System.nanoTime();
             Hits hits = index.search(queries.get(i % queries.size()), k);
-            total.add((System.nanoTime() - startNs) / MS);
-            cpu.add((threads.getCurrentThreadCpuTime() - busy) / MS);
+            total.add((System.nanoTime() - startNs) / NS_PER_MS);
+            cpu.add((threads.getCurrentThreadCpuTime() - busy) / NS_PER_MS);
             scan.add(hits.scanMs());
             rescore.add(hits.rescoreMs());
             if (i < queries.size()) {
@@ -57,7 +57,7 @@ final class SearchBenchmark {
         for (int i = 0; i < OPENED; i++) {
             long startNs = System.nanoTime();
             PhotoIndex.open(Paths.get(arguments[0])).close();
-            opened[i] = (System.nanoTime() - startNs) / MS;
+            opened[i] = (System.nanoTime() - startNs) / NS_PER_MS;
         }
         Arrays.sort(opened);
         Runtime runtime = Runtime.getRuntime();

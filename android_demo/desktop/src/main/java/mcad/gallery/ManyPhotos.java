@@ -29,7 +29,7 @@ public final class ManyPhotos {
     private static final String START = "content://media/external_primary/images/media/";
     private static final int FOLDERS = 30;
     private static final int RESULTS = 120;
-    private static final double MS = 1e6;
+    private static final double NS_PER_MS = 1e6;
 
     private ManyPhotos() {}
 
@@ -138,6 +138,6 @@ public final class ManyPhotos {
     }
 
     private static double since(long nanoTime) {
-        return (System.nanoTime() - nanoTime) / MS;
+        return (System.nanoTime() - nanoTime) / NS_PER_MS;
     }
 }

@@ -39,7 +39,7 @@ public final class SearchEngine implements AutoCloseable {
         }
     }
 
-    private static final double MS = 1e6;
+    private static final double NS_PER_MS = 1e6;
     private static final double LEAST_SPREAD = 1e-3;
 
     public final Bundle bundle;
@@ -139,11 +139,11 @@ public final class SearchEngine implements AutoCloseable {
         List<Result> results = results(hits);
         long done = System.nanoTime();
         Map<String, Double> ms = new LinkedHashMap<>();
-        ms.put("tokenize", (tokenized - started) / MS);
-        ms.put("text", (embedded - tokenized) / MS);
+        ms.put("tokenize", (tokenized - started) / NS_PER_MS);
+        ms.put("text", (embedded - tokenized) / NS_PER_MS);
         ms.put("scan", hits.scanMs());
         ms.put("rescore", hits.rescoreMs());
-        ms.put("total", (done - started) / MS);
+        ms.put("total", (done - started) / NS_PER_MS);
         return new Found(results, ms, tokens.truncated());
     }
 
@@ -219,7 +219,7 @@ public final class SearchEngine implements AutoCloseable {
         Map<String, Double> ms = new HashMap<>();
         ms.put("scan", hits.scanMs());
         ms.put("rescore", hits.rescoreMs());
-        ms.put("total", (System.nanoTime() - started) / MS);
+        ms.put("total", (System.nanoTime() - started) / NS_PER_MS);
         return ms;
     }
 

@@ -27,6 +27,7 @@ public final class IndexRun {
     public static final int BATCH = 64;
 
     private static final int SAMPLE = 6;
+    private static final double NS_PER_MS = 1e6;
     private static final double MINUTE_NS = 60e9;
     private static final int HOT = 3;
     private static final int COOL = 1;
@@ -311,8 +312,8 @@ public final class IndexRun {
         }
         long decoded = System.nanoTime();
         float[] embedding = engine.embedPixels(pixels);
-        timings.add("decode", (decoded - started) / 1e6);
-        timings.add("image", (System.nanoTime() - decoded) / 1e6);
+        timings.add("decode", (decoded - started) / NS_PER_MS);
+        timings.add("image", (System.nanoTime() - decoded) / NS_PER_MS);
         writer.add(item.path(), embedding, stamp, content);
         writer.recordFiller(engine.imageTower().toString());
         added++;

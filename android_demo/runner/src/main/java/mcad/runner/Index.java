@@ -22,6 +22,7 @@ import mcad.engine.towers.Tower;
 /** Mode index: decodes and embeds each photo, then builds an index of all. */
 final class Index {
     private static final String[] DECODERS = {"mcad.platform.BitmapDecoder", "mcad.desktop.ImageIoDecoder"};
+    private static final double NS_PER_MS = 1e6;
 
     private final JsonFields spec;
 
@@ -54,8 +55,8 @@ final class Index {
             float[] pixels = bundle.preprocess.pixels(decoder, () -> Files.newInputStream(Paths.get(photo)));
             long decoded = System.nanoTime();
             tower.run(Collections.singletonMap("pixels", pixels));
-            decode.add((decoded - started) / 1e6);
-            image.add((System.nanoTime() - decoded) / 1e6);
+            decode.add((decoded - started) / NS_PER_MS);
+            image.add((System.nanoTime() - decoded) / NS_PER_MS);
         }
         double seconds = build(bundle, tower, decoder, photos);
         steps.take("after " + photos.size() + " photos");

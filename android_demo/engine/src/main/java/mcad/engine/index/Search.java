@@ -7,7 +7,7 @@ import java.util.List;
 
 /** Searches in two passes, both in {@link Kernel}: find the codes nearest to the query's, then score their photos. */
 final class Search {
-    private static final double MS = 1e6;
+    private static final double NS_PER_MS = 1e6;
     /**
      * The expected share of each result that pass 2 may miss when it stops early. The second value applies if more than
      * one photo in MANY is a candidate: codes then separate photos poorly, and misses add up.
@@ -45,7 +45,7 @@ final class Search {
             scores[i] = scoreOf(order[i]);
         }
         String[] paths = paths(candidates, order, scores.length);
-        return new Hits(paths, scores, (scannedAt - started) / MS, (System.nanoTime() - scannedAt) / MS);
+        return new Hits(paths, scores, (scannedAt - started) / NS_PER_MS, (System.nanoTime() - scannedAt) / NS_PER_MS);
     }
 
     /** Pass 1: the places of each segment that pass 2 may score. */
