@@ -147,7 +147,7 @@ public final class IndexProbe {
     public static List<Object> scored(PhotoIndex index, float[] query, int k) throws IOException {
         PhotoIndex.Commit commit = PhotoIndex.load(index.directory);
         Search search = new Search(commit.segments());
-        float[] rotated = Kernel.rotated(query, false);
+        float[] rotated = Kernel.rotated(query);
         Candidates[] candidates = search.scan(rotated, k, false);
         float[] cosines = search.rescore(rotated, candidates, k);
         List<Object> scored = new ArrayList<>();
@@ -168,7 +168,7 @@ public final class IndexProbe {
         PhotoIndex.Commit commit = PhotoIndex.load(index.directory);
         int scanned = 0;
         for (LiveSegment live : commit.segments()) {
-            int[] spans = Search.spans(live, FilteredPlaces.live(live), Kernel.rotated(query, false), k);
+            int[] spans = Search.spans(live, FilteredPlaces.live(live), Kernel.rotated(query), k);
             for (int i = 0; i < spans.length; i += 2) {
                 scanned += spans[i + 1] - spans[i];
             }

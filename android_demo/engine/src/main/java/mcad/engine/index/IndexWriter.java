@@ -81,7 +81,7 @@ public final class IndexWriter implements Closeable {
     public void add(String path, float[] embedding, int stamp, int contentStamp, int time) throws IOException {
         byte[] raw = PathBytes.of(path);
         index.checkLength(embedding, "The embedding of " + path);
-        float[] rotated = Kernel.rotated(Vectors.normalized(embedding), false);
+        float[] rotated = Kernel.rotated(Vectors.normalized(embedding));
         int row = spool.append(rotated);
         markDeleted(raw);
         pending.put(raw, new Pending(CommitSource.SPOOL, row, stamp, contentStamp, time));

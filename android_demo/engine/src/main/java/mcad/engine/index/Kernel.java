@@ -21,13 +21,21 @@ final class Kernel {
     /** Make page faults in a map read single pages, without read-ahead. */
     static native void readAlone(ByteBuffer map);
 
-    /** Rotate an embedding (docs/index-format.md), or undo the rotation if {@code back}. */
-    static float[] rotated(float[] vector, boolean back) {
+    /** The rotated embedding (docs/index-format.md). */
+    static float[] rotated(float[] vector) {
         float[] rotated = vector.clone();
-        rotate(rotated, back);
+        rotate(rotated, false);
         return rotated;
     }
 
+    /** The embedding that {@link #rotated} rotated. */
+    static float[] unrotated(float[] rotated) {
+        float[] vector = rotated.clone();
+        rotate(vector, true);
+        return vector;
+    }
+
+    /** Rotate in place, or undo the rotation if {@code back}. */
     static native void rotate(float[] vector, boolean back);
 
     /**

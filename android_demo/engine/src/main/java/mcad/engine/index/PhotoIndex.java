@@ -145,7 +145,7 @@ public final class PhotoIndex implements Closeable {
         if (k < 1) {
             throw new McadException(k + " results were asked for.", "Ask for 1 or more.");
         }
-        return by.search(Kernel.rotated(query, false), k, exact);
+        return by.search(Kernel.rotated(query), k, exact);
     }
 
     /**
@@ -164,7 +164,7 @@ public final class PhotoIndex implements Closeable {
             if (row >= 0 && !live.isDeleted(row)) {
                 Codes.Row numbers = new Codes.Row(dim());
                 numbers.read(live.segment(), live.segment().places.of(row), false);
-                return Kernel.rotated(numbers.decode(live.segment().axis), true);
+                return Kernel.unrotated(numbers.decode(live.segment().axis));
             }
         }
         return null;
