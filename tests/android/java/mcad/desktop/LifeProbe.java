@@ -180,9 +180,9 @@ final class LifeProbe {
             isClosed(bundle, "image", search.imageTower())) : true;
     }
 
-    private static boolean isClosed(Bundle bundle, String which, Ladder.LoadedRung loaded) throws IOException {
+    private static boolean isClosed(Bundle bundle, String tower, Ladder.LoadedRung loaded) throws IOException {
         try {
-            Ladder.runGolden(bundle, which, loaded.tower());
+            Ladder.runGolden(bundle, tower, loaded.tower());
             return false;
         } catch (IllegalStateException closed) {
             return true;

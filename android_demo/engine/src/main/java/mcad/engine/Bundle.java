@@ -175,8 +175,9 @@ public final class Bundle {
         return directory.resolve(file.path());
     }
 
-    public Tower tower(String which) {
-        return which.equals("image") ? image : text;
+    /** Tower "image" or "text". */
+    public Tower tower(String name) {
+        return name.equals("image") ? image : text;
     }
 
     /** All files that bundle.json names; a file named twice appears twice. */

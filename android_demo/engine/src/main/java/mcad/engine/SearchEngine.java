@@ -224,18 +224,18 @@ public final class SearchEngine implements AutoCloseable {
     }
 
     /** Quarantine the rung if the first use of its tower crashes the process. */
-    private <T> T withQuarantine(String which, Ladder.LoadedRung loaded, IoSupplier<T> work) throws IOException {
-        if (used.contains(which)) {
+    private <T> T withQuarantine(String tower, Ladder.LoadedRung loaded, IoSupplier<T> work) throws IOException {
+        if (used.contains(tower)) {
             return work.get();
         }
-        quarantine.begin(which, loaded.toString());
+        quarantine.begin(tower, loaded.toString());
         try {
             T done = work.get();
-            used.add(which);
-            quarantine.trust(which, loaded.toString());
+            used.add(tower);
+            quarantine.trust(tower, loaded.toString());
             return done;
         } finally {
-            quarantine.end(which);
+            quarantine.end(tower);
         }
     }
 

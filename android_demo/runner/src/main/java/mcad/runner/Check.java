@@ -35,21 +35,21 @@ final class Check {
         return JsonFields.of("ladder", ladder);
     }
 
-    private Map<String, Object> rung(String which, int number) throws McadException {
-        Bundle.Rung rung = Rungs.of(bundle, which, number);
-        Steps.announce("checking " + which + " " + rung.runtime() + " " + rung.precision());
+    private Map<String, Object> rung(String name, int number) throws McadException {
+        Bundle.Rung rung = Rungs.of(bundle, name, number);
+        Steps.announce("checking " + name + " " + rung.runtime() + " " + rung.precision());
         Map<String, Object> report = JsonFields.of("rung", number, "runtime", rung.runtime(), "precision",
             rung.precision());
         try (Tower tower = Rungs.load(bundle, rung, spec.integer("threads", 1, 1024))) {
             List<Object> embeddings = new ArrayList<>();
-            for (float[] embedding : Ladder.runGolden(bundle, which, tower)) {
+            for (float[] embedding : Ladder.runGolden(bundle, name, tower)) {
                 embeddings.add(listed(embedding));
             }
             report.put("loaded", true);
             report.put("provider", tower.provider.toString());
             report.put("nodes", nodes(tower));
             report.put("embeddings", embeddings);
-            if (which.equals("text")) {
+            if (name.equals("text")) {
                 report.put("tokens", tokens());
             }
         } catch (McadException error) {

@@ -78,10 +78,10 @@ public final class Ladder {
     }
 
     /** Choose and load a rung of tower "image" or "text". McadException with every reason if no rung runs. */
-    public LoadedRung chooseRung(String which) throws IOException {
+    public LoadedRung chooseRung(String tower) throws IOException {
         List<Skipped> skipped = new ArrayList<>();
-        Step last = last(bundle.tower(which));
-        for (Bundle.Rung rung : bundle.tower(which).rungs()) {
+        Step last = last(bundle.tower(tower));
+        for (Bundle.Rung rung : bundle.tower(tower).rungs()) {
             List<Step> steps = steps(rung);
             if (steps.isEmpty()) {
                 skipped.add(new Skipped(
@@ -89,11 +89,11 @@ public final class Ladder {
             }
             for (Step step : steps) {
                 // The last step is tried even if it crashed before: nothing comes after it.
-                if (!step.equals(last) && quarantine.holds(which, step.toString())) {
+                if (!step.equals(last) && quarantine.holds(tower, step.toString())) {
                     skipped.add(new Skipped(step.toString(), Reason.DIED, "the app died over it"));
                     continue;
                 }
-                LoadedRung loaded = attempt(which, step, skipped);
+                LoadedRung loaded = attempt(tower, step, skipped);
                 if (loaded != null) {
                     return loaded;
                 }
@@ -103,7 +103,7 @@ public final class Ladder {
         for (Skipped reason : skipped) {
             reasons.add(reason.toString());
         }
-        throw new McadException(McadException.Kind.TOWER, "No " + which + " tower of " + bundle.directory
+        throw new McadException(McadException.Kind.TOWER, "No " + tower + " tower of " + bundle.directory
             + " runs here: " + String.join("; ", reasons),
             "Export the bundle again: every bundle ends in an ONNX CPU model.", null);
     }
@@ -119,16 +119,16 @@ public final class Ladder {
     }
 
     /** The step's tower if it loads and passes its self-test; else null, with the reason added to {@code skipped}. */
-    private LoadedRung attempt(String which, Step step, List<Skipped> skipped) throws IOException {
+    private LoadedRung attempt(String name, Step step, List<Skipped> skipped) throws IOException {
         if (step.provider() == Tower.Provider.QNN && library(QNN_LIBRARY) == null) {
             skipped.add(new Skipped(step.toString(), Reason.NO_LIBRARY, QNN_LIBRARY + " is not there"));
             return null;
         }
         Tower tower = null;
-        quarantine.begin(which, step.toString());
+        quarantine.begin(name, step.toString());
         try {
             tower = load(step);
-            double cosine = selfTest(bundle, which, tower);
+            double cosine = selfTest(bundle, name, tower);
             double least = Math.min(LEAST_AGREEMENT, Math.max(LEAST_PARITY, step.rung().parity()));
             if (cosine >= least) {
                 LoadedRung loaded = new LoadedRung(tower, cosine, skipped);
@@ -144,7 +144,7 @@ public final class Ladder {
             if (tower != null) {
                 tower.close();
             }
-            quarantine.end(which);
+            quarantine.end(name);
         }
         return null;
     }
@@ -197,9 +197,9 @@ public final class Ladder {
     }
 
     /** The worst cosine between a tower's embeddings of its golden inputs and those stored for its rung. */
-    public static double selfTest(Bundle bundle, String which, Tower tower) throws IOException {
+    public static double selfTest(Bundle bundle, String name, Tower tower) throws IOException {
         Npy expected = Npy.read(bundle.path(tower.rung.expected()));
-        List<float[]> found = runGolden(bundle, which, tower);
+        List<float[]> found = runGolden(bundle, name, tower);
         double worst = 1;
         for (int i = 0; i < found.size(); i++) {
             worst = Math.min(worst, Vectors.cosine(found.get(i), expected.floats(i)));
@@ -208,10 +208,10 @@ public final class Ladder {
     }
 
     /** A tower's raw embeddings of its golden inputs. */
-    public static List<float[]> runGolden(Bundle bundle, String which, Tower tower) throws IOException {
+    public static List<float[]> runGolden(Bundle bundle, String name, Tower tower) throws IOException {
         Map<String, Npy> inputs = new LinkedHashMap<>();
         int rows = 0;
-        for (Map.Entry<String, Bundle.FileRecord> input : bundle.tower(which).golden().inputs().entrySet()) {
+        for (Map.Entry<String, Bundle.FileRecord> input : bundle.tower(name).golden().inputs().entrySet()) {
             Npy array = Npy.read(bundle.path(input.getValue()));
             inputs.put(input.getKey(), array);
             rows = array.rows();
