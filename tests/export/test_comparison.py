@@ -163,7 +163,7 @@ def test_kernels_that_are_wrong_here_are_an_error_whatever_parity_is_allowed(com
     def rolled(rows):
         return np.roll(rows, 1, 1)
 
-    with pytest.raises(ParityError, match="This processor's kernels"):
+    with pytest.raises(ParityError, match="On this processor, the runtime"):
         compare(rolled, precision="int8")
     _, warnings = compare(rolled, precision="fp32")
     assert len(warnings) == 1

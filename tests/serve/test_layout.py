@@ -167,11 +167,11 @@ def test_indexing_is_seen_and_stopped(
     open_page: Open, start: Callable[..., Server], tmp_path: Path, photos: Path
 ) -> None:
     (tmp_path / "photos").mkdir()
-    for number in range(6000):
+    for number in range(20_000):
         (tmp_path / "photos" / f"{number}.jpg").hardlink_to(next(photos.rglob("rocket.jpg")))
     bundle = tiny(tmp_path, "bundle")
     page = open_page(start("-b", bundle.directory, "--photos", tmp_path / "photos"))
-    expect(page.locator("#progress")).to_contain_text("of 6,000 photos")
+    expect(page.locator("#progress")).to_contain_text("of 20,000 photos")
     expect(page.get_by_role("progressbar")).to_be_visible()
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#progress")).to_contain_text("Stopped")

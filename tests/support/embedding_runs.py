@@ -27,7 +27,9 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "mcad_mobile", *map(str, arguments)]
 
 
-def run(*arguments: object, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: object, code: int = 0, cwd: Path | None = None, **more: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command, which must exit with `code`; `more` are environment variables."""
     done = subprocess.run(
         command(*arguments),
@@ -35,6 +37,7 @@ def run(*arguments: object, code: int = 0, **more: str) -> subprocess.CompletedP
         text=True,
         timeout=TIMEOUT_S,
         check=False,
+        cwd=cwd,
         env={**environment(), **more},
     )
     assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"

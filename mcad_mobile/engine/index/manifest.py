@@ -33,7 +33,10 @@ LOCK_NAME = "lock"
 _SEGMENT_NAME = re.compile(r"segment-[0-9]{8,}\.mcs")
 # The checksum covers the file with its own eight digits as zeros; they are always bytes 11 to 18.
 _CRC_AT = slice(len('{"crc32": "'), len('{"crc32": "') + 8)
-_DAMAGED = "Restore it from a backup, or delete the index directory and index the photos again."
+_DAMAGED = (
+    "It is damaged: restore it from a backup, or delete the index directory and index the photos "
+    "again."
+)
 _OTHER_SCHEMA = "Use the program that wrote it, or delete the directory and index the photos again."
 # A tuning serves up to this many times its photos. Writers retune at eight times.
 _MAX_GROWTH = 16

@@ -264,7 +264,7 @@ def test_an_index_of_another_schema_is_refused_and_left_as_it_is(
     ("magic", "message"),
     [
         (b"MCADSEG2", r"b'MCADSEG2', of a newer .* reads b'MCADSEG1'[\s\S]*Update mcad-mobile"),
-        (b"MCADSEGX", r"b'MCADSEGX', not with b'MCADSEG1'[\s\S]*index the photos again"),
+        (b"MCADSEGX", r"b'MCADSEGX', not with b'MCADSEG1'[\s\S]*index --repair"),
     ],
 )
 def test_a_segment_of_another_format_is_refused_and_left_as_it_is(
