@@ -31,10 +31,10 @@ def test_a_compiled_tower_leads_the_ladder_of_its_bundle(student, tmp_path, monk
         student,
         [BundleRequest(find_target("dimensity-9400"), tmp_path / "bundle")],
         ExportOptions(samples=4),
-        lambda step, done, total: steps.append((done, total)),
+        lambda step, done=0, total=0: steps.append((done, total)),
     )
-    assert steps == sorted(steps)
-    assert steps[-1] == (12, 12)
+    whole = [done for done, total in steps if total == 12]
+    assert whole == sorted(whole) and set(whole) == {*range(12)}
     bundle = Bundle.load(tmp_path / "bundle")
     for name in TOWERS:
         compiled, integer, last = bundle.tower(name).rungs
@@ -66,6 +66,6 @@ def test_without_the_sdk_a_bundle_has_the_rest_and_tells_what_is_missing(
         assert (integer.runtime, last.runtime) == ("litert", "onnx")
         assert integer.npu_nodes == integer.total_nodes > 20
         (note,) = integer.notes
-        assert "by its list" in note
+        assert "those on the list of MediaTek's compiler" in note
         assert "not compiled" in note
         assert "pip install ai-edge-litert-sdk-mediatek" in note

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, run
 from tests.support.phone import CARD, OWN
+from tests.support.probe import KERNELS
 
 HOUR_MS = 60 * 60 * 1000
 NAMES = [f"{number:03d}.png" for number in range(40)]
@@ -228,7 +229,7 @@ def test_a_run_over_100_000_known_photos_takes_no_more_memory_than_a_phone_spare
         classpath = ":".join(map(str, [java_classes, *jvm_libraries()]))
         main = ["-cp", classpath, "mcad.gallery.ManyPhotos"]
         arguments = [command, bundle.directory, tmp_path / "app", 100_000, embeddings]
-        return [float(word) for word in run(JAVA, [heap, *main, *arguments]).split()]
+        return [float(word) for word in run(JAVA, [heap, KERNELS, *main, *arguments]).split()]
 
     assert many("fill", "-Xmx256m") == [100_000]
     assert many("run", "-Xmx32m")[:3] == [100_000, 0, 0]
