@@ -90,9 +90,9 @@ def test_photos_of_a_bucket_become_shards_of_a_bucket_and_a_phones_index(
 def test_credentials_that_are_refused_are_one_error(tmp_path, bundle, photos, s3):
     wrong = {**s3, "AWS_SECRET_ACCESS_KEY": "wrong"}
     message = run("embed", *arguments(bundle, tmp_path / "out"), code=1, **wrong).stderr
-    assert "s3://photos/2025 refuses" in message and "Check the credentials" in message
+    assert "s3://photos/2025 denied access" in message and "Check the credentials" in message
     message = run("embed", *arguments(bundle, "s3://photos/other", photos), code=1, **wrong).stderr
-    assert "s3://photos/other refuses" in message
+    assert "s3://photos/other denied access" in message
 
 
 def test_a_store_that_is_away_is_one_error(tmp_path, bundle, photos, s3):
