@@ -96,7 +96,8 @@ def test_the_unit_of_a_cross_encoders_scores_does_not_matter(
         parts = []
         train(
             material, tmp_path / name, replace(RECIPE, teaching=teaching), cache / teaching,
-            silent, RunOptions(Teachers(duals, teacher), record=lambda _, values: parts.append(values)),
+            silent,
+            RunOptions(Teachers(duals, teacher), record=lambda _, values: parts.append(values)),
         )  # fmt: skip
         return [part["loss/distribution"] for part in parts if "loss/distribution" in part]
 
