@@ -448,16 +448,9 @@ public final class ScreensTest extends AppTestCase {
 
     @Test
     public void aGridOfManyRowsStandsWhereItStoodBeforeATurn() throws IOException {
-        openSearch("china.jpg");
-        type("a house", 1);
-        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
-        List<SearchEngine.Result> many = Collections.nCopies(300, search().search("a house", 1).results().get(0));
-        SearchEngine.Found found = new SearchEngine.Found(many, Map.of(), false);
+        SearchEngine.Found found = manyFound();
         GridView grid = search.get().findViewById(R.id.grid);
-        ((ResultGrid) grid.getAdapter()).show(found);
-        idle();
-        grid.setSelection(150);
-        waitFor("the middle", () -> grid.getFirstVisiblePosition() > 100);
+        showMiddle(grid, found);
         int first = grid.getFirstVisiblePosition();
         search.recreate();
         GridView turned = search.get().findViewById(R.id.grid);
@@ -469,17 +462,10 @@ public final class ScreensTest extends AppTestCase {
 
     @Test
     public void anotherSearchBeginsAtItsBestPhotoAndTheSameAfterADeletionWhereItStood() throws IOException {
-        openSearch("china.jpg");
-        type("a house", 1);
-        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
-        List<SearchEngine.Result> many = Collections.nCopies(300, search().search("a house", 1).results().get(0));
-        SearchEngine.Found found = new SearchEngine.Found(many, Map.of(), false);
+        SearchEngine.Found found = manyFound();
         GridView grid = search.get().findViewById(R.id.grid);
         ResultGrid results = (ResultGrid) grid.getAdapter();
-        results.show(found);
-        idle();
-        grid.setSelection(150);
-        waitFor("the middle", () -> grid.getFirstVisiblePosition() > 100);
+        showMiddle(grid, found);
         assertTrue("touched", grid.isInTouchMode());
         int first = grid.getFirstVisiblePosition();
         CountDownLatch answer = new CountDownLatch(1);
@@ -490,12 +476,25 @@ public final class ScreensTest extends AppTestCase {
         assertEquals(first, grid.getFirstVisiblePosition());
         answer.countDown();
         waitFor("the answer", () -> results.getCount() == 1);
+        showMiddle(grid, found);
         results.show(found);
+        waitFor("the top", () -> grid.getFirstVisiblePosition() == 0);
+    }
+
+    /** One photo 300 times, after a search for it. */
+    private SearchEngine.Found manyFound() throws IOException {
+        openSearch("china.jpg");
+        type("a house", 1);
+        waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
+        List<SearchEngine.Result> many = Collections.nCopies(300, search().search("a house", 1).results().get(0));
+        return new SearchEngine.Found(many, Map.of(), false);
+    }
+
+    private void showMiddle(GridView grid, SearchEngine.Found found) {
+        ((ResultGrid) grid.getAdapter()).show(found);
         idle();
         grid.setSelection(150);
         waitFor("the middle", () -> grid.getFirstVisiblePosition() > 100);
-        results.show(found);
-        waitFor("the top", () -> grid.getFirstVisiblePosition() == 0);
     }
 
     /** A run that is held after its first photo is ended by the buttons of the screen. */
