@@ -25,15 +25,20 @@ from rich.table import Table
 
 from benchmarks.distill_rows import ROWS, Row, evaluate_cached, teacher_rows
 from benchmarks.main_job import commit
+from benchmarks.recall import by_word, right_for_words
+from mcad_mobile.base.progress import silent
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts
 from mcad_mobile.cli.output import progress_bar
+from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import Extra, load_extra, load_pairs
 from mcad_mobile.distill.device import choose_arithmetic, keep_freed_memory
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.run import Material, train
+from mcad_mobile.students.evaluation import embed_by_student
 from mcad_mobile.students.load import load_student
+from mcad_mobile.students.protocol import Student
 
 RESULTS = Path(__file__).parent / "results" / "distill_ablation"
 COLUMNS = ("t2i R@1", "R@5", "R@10", "i2t R@1", "R@5", "R@10", "mR")
@@ -91,7 +96,7 @@ def run(
         same = same and stored["extra"] == inputs["extra"]
         if same and ("things" in stored or not with_things):
             return
-    things: dict[str, Any] = {}
+    of_things: dict[str, Any] = {}
     before = time.monotonic()
     arithmetic = choose_arithmetic(recipe.arithmetic)
     with progress_bar() as advance:
@@ -107,10 +112,12 @@ def run(
             student = load_student(str(out))
             found = evaluate_cached(student, pairs["test"], cache, arithmetic)
             if with_things:
-                things = evaluate_cached(student, pairs["things"], cache, arithmetic).to_json()
+                named = evaluate_cached(student, pairs["things"], cache, arithmetic)
+                words = general_words(student, pairs["test"], pairs["things"])
+                of_things = {"things": named.to_json(), "general_words": words}
     result = {
         **found.to_json(),
-        **({"things": things} if things else {}),
+        **of_things,
         "seconds": round(time.monotonic() - before),
         **inputs,
         "device": device_facts(),
@@ -122,6 +129,17 @@ def run(
     partial.parent.mkdir(parents=True, exist_ok=True)
     partial.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     partial.replace(path)
+
+
+def general_words(
+    student: Student, test: list[CaptionedPhoto], things: list[CaptionedPhoto]
+) -> float:
+    """Return how many of the first ten photos are right for a general word, on average (see
+    recall.py)."""
+    captioned, named = (embed_by_student(student, photos, silent) for photos in (test, things))
+    right = right_for_words(test, things)
+    of_ten = [row["of_ten"] for row in by_word(student, captioned, named, right, test[0]).values()]
+    return round(sum(of_ten) / len(of_ten), 2)
 
 
 def stored_runs() -> list[dict[str, Any]]:
@@ -142,6 +160,7 @@ def stored_rows() -> list[dict[str, Any]]:
                 raise SystemExit(f"{file} and {files[0]} are of different recipes: run one again")
         values = np.array([_seven(run) for run in runs])
         named = [_seven(run["things"]) for run in runs if "things" in run]
+        words = [run["general_words"] for run in runs if "general_words" in run]
         spread = _named(values.std(0, ddof=1)) if len(values) > 1 else None
         rows.append(
             {
@@ -151,6 +170,7 @@ def stored_rows() -> list[dict[str, Any]]:
                 "spread": spread,
                 "seeds": len(values),
                 **({"things": _named(np.array(named).mean(0))} if named else {}),
+                **({"general_words": float(np.mean(words))} if words else {}),
             }
         )
     return rows
@@ -173,11 +193,19 @@ def as_markdown(rows: list[dict[str, Any]]) -> str:
         both = " | ".join([" / ".join(cells[:3]), " / ".join(cells[3:6])])
         lines.append(f"| {row['row']} | {both} | {cells[6]} | {row['seeds']} |")
     if named := [row for row in rows if "things" in row]:
-        lines += ["", "Photos of kinds of things, by name:", "", *lines[:2]]
+        lines += [
+            "",
+            "Photos of kinds of things, by name. General words: how many of the first ten photos "
+            "are right ([how that is judged](../models/mcad-s/README.md#how-good-it-is)).",
+            "",
+            lines[0].replace("mR", "mR | general words"),
+            f"{lines[1]}---|",
+        ]
         for row in named:
             means = [f"{row['things'][key]:.1f}" for key in _KEYS]
             both = " | ".join([" / ".join(means[:3]), " / ".join(means[3:6])])
-            lines.append(f"| {row['row']} | {both} | {means[6]} | {row['seeds']} |")
+            words = f"{row['general_words']:.1f}" if "general_words" in row else ""
+            lines.append(f"| {row['row']} | {both} | {means[6]} | {words} | {row['seeds']} |")
     return "\n".join(lines)
 
 
