@@ -62,7 +62,7 @@ class Artifact:
             raise BuildError(f"mvn could not fetch {self}: {_reason(error.message)}") from error
         path = folder / self.file_name
         if not path.is_file():
-            raise BuildError(f"mvn fetched {self} and left no {self.file_name}.")
+            raise BuildError(f"mvn fetched {self}, but {self.file_name} is missing.")
         return path
 
 
@@ -209,6 +209,6 @@ def _take(file: Download, source: Path, scratch: Path) -> None:
             scratch.write_bytes(archive.read(file.member))
     found = sha256_of(scratch)
     if found != file.sha256:
-        raise BuildError(f"its sha256 is {found}, and {file.sha256} is pinned.")
+        raise BuildError(f"its sha256 is {found}; {file.sha256} was expected.")
     scratch.chmod(0o755 if file.systems else 0o644)
     scratch.replace(file.path)

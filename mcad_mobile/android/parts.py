@@ -24,7 +24,7 @@ QUALCOMM = "com.qualcomm.qti"
 NO_NPU = "nothing in the app can run it: give --npu, or by --aar what the NPU needs"
 NO_QNN = "the archives hold no {}"
 _NO_RUNTIME = "the app has no {}"
-_FLOAT = "behind an 8-bit rung; --keep-float keeps it"
+_FLOAT = "not needed beside an 8-bit rung; --keep-float keeps it"
 _LICENCE = "{} is under Qualcomm's own licence: read it before you give the app to others."
 # The signature of Qualcomm's compiler in a context binary: its version, and when it was built.
 _SIGNATURE = re.compile(rb"v(\d+\.\d+\.\d+)\.\d{12}")

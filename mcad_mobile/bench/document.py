@@ -216,7 +216,7 @@ class Targets(Record, frozen=True):
         if (memory.measured_mib is None) != (memory.passed is None) or (
             search.measured_ms is None
         ) != (search.passed is None):
-            raise ValueError("a target has a verdict without a measurement, or none with one")
+            raise ValueError("a target has a verdict but no measurement, or the reverse")
 
 
 class CloudJobs(Record, frozen=True):

@@ -111,7 +111,7 @@ def index(options: IndexOptions, context: typer.Context) -> None:
     if chosen:
         if options.photos is not None or len(chosen) > 1:
             others = " or ".join(name for name in alone if name != chosen[0])
-            raise typer.BadParameter(f"use {chosen[0]} alone, without PHOTOS, {others}")
+            raise typer.BadParameter(f"{chosen[0]} cannot be combined with PHOTOS, {others}")
         alone[chosen[0]](options)
     elif options.origin is not None:
         of_index = _is_index(options.origin)

@@ -210,8 +210,8 @@ def _list_shards(
             continue
         if facts.job != manifest.job:
             raise ShardError(
-                f"{store}/{SHARDS}/{name} is of job {facts.job}, by student {facts.student}, and "
-                f"not of {manifest.job}.",
+                f"{store}/{SHARDS}/{name} belongs to job {facts.job} of student {facts.student}, "
+                f"not to job {manifest.job}.",
                 _ELSEWHERE,
             )
         found.append(ShardRecord.of(name, size, facts))

@@ -156,7 +156,7 @@ def _members(name: str, file: Any) -> Iterator[Photo]:
             rest: Any = tar.fileobj
             while block := rest.read(1 << 16):  # tarfile takes a damaged header for the end
                 if block.strip(b"\0"):
-                    raise tarfile.ReadError("a header is none")
+                    raise tarfile.ReadError("a header is damaged")
     except Exception as error:  # of tarfile and of each compression
         yield _damaged(name, error)
 
@@ -166,7 +166,7 @@ def _member(name: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> Photo:
     if key != (text := key.encode(errors="backslashreplace").decode()):
         return _refused(text, f"{text}: its name is not valid UTF-8.")
     if not member.isreg():
-        return _refused(key, f"{key} is a link, and no file.")
+        return _refused(key, f"{key} is a link or a special file.")
     try:
         check_bytes(member.size, key)
     except PhotoError as error:

@@ -123,8 +123,8 @@ def missing_photos(record: PrecisionRecord) -> list[str]:
     if record.photos_to_tell <= record.data.photos:
         return []
     return [
-        f"{record.data.photos} photos of split {record.data.split!r} are too few to tell a drop of "
-        f"{record.max_recall_drop:g} points from none: {record.photos_to_tell} would do."
+        f"{record.data.photos} photos of split {record.data.split!r} are too few to detect a drop "
+        f"of {record.max_recall_drop:g} points; {record.photos_to_tell} would be enough."
     ]
 
 

@@ -360,5 +360,5 @@ def _short_name(spec: str) -> str:
 
 def _reason(error: Exception) -> str:
     if "weights_only" in str(error) or "Weights only load failed" in str(error):
-        return "reading it would run code that it brings along, and that is not done."
+        return "loading it would run code from the file, which mcad-mobile never does."
     return f"{type(error).__name__}: {short_message(error)}"

@@ -51,7 +51,7 @@ def apk(cpu: Exported, real_onnxruntime, tmp_path_factory) -> Path:
         "rungs": {"image": ["onnx int8"], "text": ["onnx int8"]},
         "left_out": dict.fromkeys(
             ("image onnx fp32", "text onnx fp32"),
-            "behind an 8-bit rung; --keep-float keeps it",
+            "not needed beside an 8-bit rung; --keep-float keeps it",
         ),
         "notes": [],
         "sbom": f"{out}.cdx.json",

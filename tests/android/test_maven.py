@@ -71,7 +71,7 @@ def test_mvn_is_asked_for_one_file_and_compares_checksums(mvn, tmp_path):
     assert "--update-snapshots" in call  # else mvn remembers that a file was missing
     Path(toolchain.executable(maven.MVN)).write_text("#!/bin/sh\n")
     path.unlink()
-    with pytest.raises(BuildError, match=r"left no qnn-runtime-2\.51\.0\.aar"):
+    with pytest.raises(BuildError, match=r"but qnn-runtime-2\.51\.0\.aar is missing"):
         RUNTIME.fetch(tmp_path)
 
 
@@ -120,7 +120,7 @@ def test_onnx_runtime_is_the_one_that_is_pinned(cache, mvn, tmp_path, monkeypatc
     )
     monkeypatch.setattr(downloads, "DOWNLOADS", (wanted,))
     mvn.publish(wanted.source, b"another file")
-    with pytest.raises(BuildError, match=r"its sha256 is .* is pinned") as caught:
+    with pytest.raises(BuildError, match=r"its sha256 is .* was expected") as caught:
         fetch(wanted)
     assert caught.value.message.startswith(
         "onnxruntime-android-qnn-1.29.0.aar could not be fetched"

@@ -27,7 +27,7 @@ ONNXRUNTIME, QUALCOMM = (
     Artifact("ms", "ort-qnn", "1.28", "aar"),
     Artifact("com.qualcomm.qti", "qnn-runtime", "2.41", "aar"),
 )
-FLOAT = "behind an 8-bit rung; --keep-float keeps it"
+FLOAT = "not needed beside an 8-bit rung; --keep-float keeps it"
 
 
 @pytest.fixture

@@ -290,8 +290,11 @@ def test_photos_of_shards_are_taken_as_they_are(
         (("--from", "INDEX", "--prune"), "--prune cannot be used with --from INDEX"),
         (("photos", "--select", "k"), "--select is for --from SHARDS"),
         ((), "give a folder of photos, or --from INDEX|SHARDS"),
-        (("photos", "--verify"), "use --verify alone, without PHOTOS, --rebuild or --repair"),
-        (("--repair", "--rebuild"), "use --rebuild alone, without PHOTOS, --verify or --repair"),
+        (("photos", "--verify"), "--verify cannot be combined with PHOTOS, --rebuild or --repair"),
+        (
+            ("--repair", "--rebuild"),
+            "--rebuild cannot be combined with PHOTOS, --verify or --repair",
+        ),
     ],
 )
 def test_what_indexing_would_ignore_is_wrong_usage(

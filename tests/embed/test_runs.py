@@ -261,7 +261,7 @@ def test_shards_that_are_damaged_or_gone_are_refused_and_made_again(
     foreign = f"shards/000009-{'0' * 16}.parquet"
     Store(str(out)).write(foreign, shard_bytes(rows, 64, facts))
     for use in (Shards, lambda out: embed(Source(str(photos)), bundle, out, Options())):
-        with pytest.raises(ShardError, match=f"{foreign} is of job another, by student s"):
+        with pytest.raises(ShardError, match=f"{foreign} belongs to job another of student s"):
             use(str(out))
 
 

@@ -238,11 +238,13 @@ def left_out(measured: dict[str, Any], *, fastest: bool) -> list[str]:
     pinned = ", ".join(map(str, measured["conditions"]["pinned_cores"]))
     if not fastest and pinned:
         sentences.append(
-            f"The fastest cores: the device tells no clocks, or has no taskset; core {pinned}, the "
-            "last that the runner may use, was pinned instead"
+            f"The fastest cores: the device does not report its clocks or has no taskset, so core "
+            f"{pinned}, the last that the runner may use, was pinned"
         )
     elif not fastest:
-        sentences.append("Pinned cores: the device tells no clocks or allows no pinning")
+        sentences.append(
+            "Pinned cores: the device does not report its clocks or does not allow pinning"
+        )
     if not measured["memory_mib"]["samples"]:
         sentences.append("Memory from outside the process: the device does not let it be read")
     if "unsupported" in measured["indexing"]:

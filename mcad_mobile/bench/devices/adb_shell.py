@@ -87,8 +87,8 @@ class AdbShell:
             return BenchError(f"Device {self.serial} {failure}.", "Reboot it, and try again.")
         return DeviceLost(
             f"Device {self.serial} was lost ({state}): it {failure}.",
-            "Reconnect it and run the same command again: what was pushed stays there, and what "
-            "the broken run left is removed then.",
+            "Reconnect it and run the same command again: files that were pushed are kept, and "
+            "leftovers of this run are removed.",
         )
 
     def state(self) -> str:
@@ -123,7 +123,7 @@ class AdbShell:
         for name in missing:
             if pushed.get(name) != wanted[name]:
                 raise BenchError(
-                    f"{name} arrived on the device with other bytes than were sent.",
+                    f"{name} was damaged on its way to the device.",
                     "Try another cable, and run the command again.",
                 )
         return missing
@@ -207,7 +207,7 @@ class Probe:
         try:
             return parse_smaps_rollup(rollup)
         except (ValueError, IndexError) as error:
-            raise ProcessLookupError("the device's /proc is not to be read") from error
+            raise ProcessLookupError("the device's /proc cannot be read") from error
 
     def _ask(self, script: str) -> str:
         stdin, stdout = self._process.stdin, self._process.stdout

@@ -136,7 +136,7 @@ def cloud_document(device: CloudDevice, towers: Mapping[TowerName, Descent]) -> 
             "kind": "aihub",
             "model": device.name,
             "soc": device.target.chip if device.target else device.chipset,
-            "cpu": f"{device.name} ({device.chipset or 'chip not told'})",
+            "cpu": f"{device.name} ({device.chipset or 'unknown chip'})",
             "os": f"Android {device.os}",
         },
         "tools": tool_versions(("qai-hub",)),

@@ -27,7 +27,7 @@ _MEMORY = (
     "Memory of a process that only searches, at each step. PSS divides a page among the "
     "processes that map it, the bench itself among them; RSS counts it whole"
 )
-_NO_MEMORY = "Memory: this system does not tell that of a process, as Linux does in /proc"
+_NO_MEMORY = "Memory: this system does not report a process's memory, as Linux does in /proc"
 NEVER_MEASURED = (
     "The first search after a restart, which reads the index from storage",
     "Energy",

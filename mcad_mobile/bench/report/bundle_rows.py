@@ -123,8 +123,8 @@ def _precision_rows(record: PrecisionRecord) -> dict[str, Any]:
         "pairs": {"head": PAIRS_HEAD, "rows": pair_rows(record)},
         "note": f"{record.why} Judged by {record.judged_by}. Tried on {_data(record.data)}; float "
         f"mR {record.float_mean_recall:.2f}. {len(record.steps)} pairs were measured; what is not "
-        f"shown is smaller, and in bundle.json. {record.photos_to_tell} photos tell a drop of "
-        f"{record.max_recall_drop:g} points from none.",
+        f"shown is smaller, and in bundle.json. It takes {record.photos_to_tell} photos to detect "
+        f"a drop of {record.max_recall_drop:g} points.",
         "charts": [sensitivity_chart(record, tower) for tower in sorted(towers)],
     }
 

@@ -218,7 +218,7 @@ def sensitivity_chart(record: PrecisionRecord, tower: str) -> Chart:
         axes.plot([0, 0], [-0.5, len(weights) - 0.5], color=_LINE, linewidth=0.8)
     return Chart(
         f"What 4 bits cost the {tower} tower",
-        "Cosine that 4 bits in one weight alone take off, beside its size; dark: has 4 bits now",
+        "Cosine lost when only this weight has 4 bits, beside its size; dark: stored in 4 bits",
         out[0],
     )
 

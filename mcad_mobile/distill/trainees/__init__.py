@@ -55,7 +55,7 @@ def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Recipe
         student = McadStudent.load(Path(choice.spec))
         if not isinstance(student.config.tokenizer, WordPieceConfig):
             raise StudentError(
-                f"{choice.spec} reads many languages, which photos with captions do not teach.",
+                f"{choice.spec} has a multilingual text tower, which photos cannot train.",
                 "Train the student that its image tower came from, then --text-only for that one.",
             )
         return FrozenTrunk(student, choice.spec, student.sha256())

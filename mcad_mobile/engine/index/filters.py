@@ -78,7 +78,7 @@ class FilteredRows:
             with self._probing:
                 probed = kernel.probe_cells(self._task, order, enough)
             if probed is None:
-                raise damaged(self._segment.file, "a place of it is of no row")
+                raise damaged(self._segment.file, "one of its places belongs to no row")
             cells = probed
         chosen = np.sort(order[:cells])
         chosen = chosen[self._from[chosen] < self._until[chosen]]

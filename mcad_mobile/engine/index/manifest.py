@@ -234,7 +234,10 @@ def check_tuning(directory: Path, segments: Sequence[LiveSegment]) -> None:
     for live in segments:
         segment = live.segment
         if live.prescan and live.prescan.bits >= max(len(segment.bit_weights), 1):
-            raise damaged(segment.file, f"it has not the {live.prescan.bits} bits of its prescan")
+            raise damaged(
+                segment.file,
+                f"it does not have the {live.prescan.bits} bits that its prescan needs",
+            )
         if (live.cells is None) != (len(segment.centroids) == 0):
             found = "has cells" if live.cells is None else "has no cells"
             raise damaged(segment.file, f"it {found}, unlike what the manifest says")

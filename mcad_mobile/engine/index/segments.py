@@ -82,7 +82,7 @@ class PositionedFile:
 
     def _whole(self, data: bytes, last: int, wanted: int) -> bytes:
         if len(data) != wanted:
-            raise damaged(self._file, f"it ends before all of what starts at byte {last}")
+            raise damaged(self._file, f"it ends inside the data that starts at byte {last}")
         return data
 
 

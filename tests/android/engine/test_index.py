@@ -638,7 +638,7 @@ COUNT = {"factor": 1, "exponent": 1, "growth": 1}
         ({"candidates": COUNT | {"factor": 1.1e6}}, "not from 0 to 1000000.0"),
         ({"candidates": COUNT | {"exponent": 1.1}}, "not from 0 to 1.0"),
         ({"candidates": COUNT | {"growth": 1.1}}, "not from 0 to 1.0"),
-        ({"prescan": {"bits": 64, "candidates": COUNT}}, "not the 64 bits to scan first"),
+        ({"prescan": {"bits": 64, "candidates": COUNT}}, "not have the 64 bits that its prescan"),
         ({"photos": 299}, "not the segment that the manifest names"),
         ({"header_crc32": 1}, "not the segment that the manifest names"),
         ({"cells": COUNT}, "differ over whether it has cells"),

@@ -230,7 +230,7 @@ def test_a_board_that_allows_no_pinning_says_so() -> None:
         "indexing": {"photos": 2},
     }
     assert left_out(measured, fastest=False) == [
-        "Pinned cores: the device tells no clocks or allows no pinning"
+        "Pinned cores: the device does not report its clocks or does not allow pinning"
     ]
     assert left_out(measured, fastest=True) == []
     nothing = {"memory_mib": {"samples": 0}, "indexing": {"unsupported": "it has no decoder"}}

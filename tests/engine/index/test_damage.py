@@ -411,7 +411,7 @@ def test_cells_that_hold_no_photos_are_found(
         with pytest.raises(PhotoIndexError, match=message):
             PhotoIndex.open(tmp_path).search(queries[0], 2000, exact=True)
         for compiled in levels():
-            with searching_by(compiled), pytest.raises(PhotoIndexError, match="of no row"):
+            with searching_by(compiled), pytest.raises(PhotoIndexError, match="belongs to no row"):
                 rows = RowFilter(before=2**20)
                 PhotoIndex.open(tmp_path).search(queries[0], 2000, rows=rows)
 

@@ -220,7 +220,7 @@ public final class PhotoIndex implements Closeable {
                     segments.add(new LiveSegment(segment, entry.deleted(), entry.candidates(), entry.prescan(), entry.cells()));
                     Prescan prescan = entry.prescan();
                     if (prescan != null && (prescan.bits() % 64 != 0 || prescan.bits() >= segment.scanned)) {
-                        throw segment.file.damaged("it has not the " + prescan.bits() + " bits to scan first");
+                        throw segment.file.damaged("it does not have the " + prescan.bits() + " bits that its prescan needs");
                     }
                     if (segment.photos != entry.photos() || segment.dim != manifest.dim()
                             || segment.headerCrc != entry.headerCrc()) {
