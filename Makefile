@@ -1,5 +1,5 @@
 # make demo    the main job, end to end, on real photos (PHOTOS=DIR for yours)
-# make test-fast  tests that need neither torch nor a JVM, in under a minute
+# make test-fast  tests that need neither torch nor a JVM, in about a minute
 # make test    all tests but the slow ones (TESTS_AT_ONCE=N processes);  make test-slow  the slow ones
 # make check   format, lint, types, layers, workflows, pages;  make fix   formats and sorts;  make docs   writes generated pages
 # make screens draws the screens of the app into build/screens, and three of them for its page

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a bare checkout, on Debian or Ubuntu: installs what is missing (asking for sudo if it must), exports, indexes,
+# From a bare checkout, on Debian 12 or later: installs what is missing (asking for sudo if it must), exports, indexes,
 # searches and measures. Safe to run again. PHOTOS=DIR scripts/demo.sh uses your photos.
 set -euo pipefail
 cd "$(dirname "$0")/.."

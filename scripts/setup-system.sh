@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# System packages for Debian and Ubuntu: what pip cannot bring. Installs what is missing and says so; asks for sudo
+# System packages for Debian 12 or later (Ubuntu 24.04 should work; nobody has tried it): what pip cannot bring. Installs what is missing and says so; asks for sudo
 # where that is needed, and for nothing where nothing is missing.
 #   scripts/setup-system.sh demo     for the main job
 #   scripts/setup-system.sh          also for `mcad-mobile app` and `bench --device adb`
@@ -10,7 +10,7 @@ set -euo pipefail
 wanted=${1:-app}
 case $wanted in demo | app | tests | slow) ;; *) echo "usage: $0 [demo|app|tests|slow]" >&2; exit 2 ;; esac
 if ! command -v apt-get >/dev/null; then
-    echo "There is no apt-get here: install by hand what $0 lists, or use Debian 12 or later, or Ubuntu 24.04 or later." >&2
+    echo "There is no apt-get here: install by hand what $0 lists, or use Debian 12 or later." >&2
     exit 1
 fi
 
