@@ -34,8 +34,6 @@ from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.engine.index import PhotoIndex
 
 RESULT = Path(__file__).parent / "results" / "cold.json"
-# The same measurement before searches prefetched their pages.
-BEFORE = RESULT.with_name("cold_before.json")
 SIZES = (100_000, 1_000_000)
 GOALS = {100_000: (5, 1_000), 1_000_000: (15, 3_500)}  # ms and pages
 QUERIES = 30

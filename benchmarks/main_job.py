@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.bench.measure import device_facts
+from mcad_mobile.cli.demo import collect_packaged_photos
 
 RESULT = Path(__file__).parent / "results" / "main_job.json"
 COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
@@ -39,6 +40,7 @@ def main() -> None:
             exports.append(time.perf_counter() - started)
         arguments = ("bench", "--bundle", str(bundle), "--synthetic", str(PHOTOS))
         benches = [mcad(*arguments) for _ in range(runs)]
+        searches = search_sample_photos(bundle)
     result = {
         **provenance(benches[0]["bundle"]["tools"]),
         "runs": runs,
@@ -53,9 +55,29 @@ def main() -> None:
         "peak_pss_mib": summary([run["memory_mib"]["peak_pss"] for run in benches]),
         "peak_rss_mib": summary([run["memory_mib"]["peak_rss"] for run in benches]),
         "waited_share": [run["conditions"].get("waited_share") for run in benches],
+        "searches": searches,
     }
     store(result, RESULT)
     print(table(result))
+
+
+def search_sample_photos(bundle: Path) -> list[dict[str, Any]]:
+    """Run README's searches: with this bundle, and with the multilingual text tower in the index
+    that this bundle made."""
+    photos, index = collect_packaged_photos(bundle.with_name("photos")), f"{bundle}.index"
+    mcad("index", str(photos), "--bundle", str(bundle))
+    other = bundle.with_name("multilingual")
+    mcad("export", "--text", "multilingual", "--target", "cpu", "--out", str(other))
+    found = []
+    for query, text_tower, first in (
+        ("a man taking a photo with a camera", bundle, "3"),
+        ("緑の目の猫", other, "1"),
+    ):
+        arguments = ("--bundle", str(text_tower), "--index", index, "-k", first)
+        results = mcad("search", query, *arguments)["results"]
+        hits = [{"photo": Path(hit["path"]).name, "score": hit["score"]} for hit in results]
+        found.append({"query": query, "results": hits})
+    return found
 
 
 def commit() -> str:
@@ -90,9 +112,12 @@ def store(result: dict[str, Any], path: Path) -> None:
 
 
 def processor_of(device: dict[str, Any]) -> str:
-    """Return the make, and whether it has VNNI, which decides the speed of 8-bit towers."""
-    vnni = "AVX-512 VNNI" in device["instruction_sets"]
-    return f"{device['cpu'].split('(')[0]}, {'VNNI' if vnni else 'no VNNI'}"
+    """Return the model and its instructions for 8-bit products, which decide the towers' speed."""
+    model = device["cpu"].replace("(R)", "").replace(" Processor", "")
+    for instructions in ("AMX int8", "AVX-512 VNNI", "AVX VNNI"):
+        if instructions in device["instruction_sets"]:
+            return f"{model}, {instructions.removesuffix(' int8')}"
+    return f"{model}, no VNNI"
 
 
 def stored(path: Path = RESULT) -> list[dict[str, Any]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
 from benchmarks import cold as cold_benchmark
 from benchmarks import confidence as confidence_benchmark
-from benchmarks import distill_ablation
+from benchmarks import distill_ablation, index_engines
 from benchmarks import index as index_benchmark
 from benchmarks import kernels as kernels_benchmark
 from benchmarks import languages as languages_benchmark
@@ -17,6 +16,7 @@ from benchmarks import main_job as main_job_benchmark
 from benchmarks import peers as peers_benchmark
 from benchmarks import serve as serve_benchmark
 from benchmarks.arm import arm_table
+from benchmarks.main_job import processor_of
 from scripts.pages.indexing import indexing
 from scripts.pages.results import extent, footer, is_stored, made_with, stored, when
 
@@ -25,7 +25,8 @@ HEAD = [
     "For people who compare: the time, memory and recall that we measured, on which machine, "
     "and how to measure again. No figure here is from a phone. `make "
     "docs` writes this page from `benchmarks/results/`; `make bench DATA=DIR` measures again, with "
-    "Flickr8k in the [Karpathy layout](data.md).",
+    "Flickr8k in the [Karpathy layout](data.md). A + after a commit: the package had changes that "
+    "were not committed yet.",
 ]
 
 
@@ -100,10 +101,11 @@ def index() -> list[str]:
         "dimensions are the embeddings of two students, joined), and "
         f"{first['queries']} real text queries, on one thread of {first['machine']['cpu']}. "
         "Recall is against exact float32 search. An engine with a setting runs at the cheapest "
-        f"value that reaches {index_benchmark.GOAL}, or at its most thorough. Bytes count "
-        "everything on disk; ours include paths of 53 bytes. Memory is the PSS that importing the "
-        "library, opening the index and searching add. At a load average above 1, times are too "
-        "long; compare rows of one table. Re-run: `python -m benchmarks.index`.",
+        f"value that reaches {index_benchmark.GOAL}, or at its most thorough. "
+        f"{index_engines.BUILT} Bytes count everything on disk; ours include paths of 53 bytes. "
+        "Memory is the PSS that importing the library, opening the index and searching add. At a "
+        "load average above 1, times are too long; compare rows of one table. Re-run: `python -m "
+        "benchmarks.index`.",
     ]
     for (dim, size), found in sizes.items():
         if found:
@@ -152,7 +154,6 @@ def kernels() -> list[str]:
 
 def cold() -> list[str]:
     (result, *_) = reversed(stored("cold"))
-    before = json.loads(cold_benchmark.BEFORE.read_text("utf-8"))
     load = result["device"]["load_average_1m"]
     return [
         "## The first search",
@@ -164,9 +165,6 @@ def cold() -> list[str]:
         "Samsung publishes for a phone's flash. Most pages lie side by side, which is faster. "
         "Re-run: `python -m benchmarks.cold --embeddings build/embeddings`.",
         cold_benchmark.table(result),
-        f"The same before searches prefetched their pages (commit {before['commit']}), by the same "
-        "script on the same day and machine:",
-        cold_benchmark.table(before),
         footer(result),
     ]
 
@@ -221,19 +219,22 @@ def serve() -> list[str]:
 def ablation() -> list[str]:
     rows = distill_ablation.stored_rows()
     runs = distill_ablation.stored_runs()
+    several = any(row["seeds"] > 1 for row in rows)
     return [
         "## What MCAD adds",
-        "Recall on Flickr8k's test split (1,000 photos, 5,000 captions) in percent, with its "
-        "standard deviation over seeds. All students have the same architecture and 30,000 "
-        "captioned pairs, and differ from the default recipe only as their row says. Without "
-        "teachers, the contrastive loss weighs 1.0 instead of 0.1, with more dropout, which raises "
-        "recall. Photos are read from cached float16 features, so the default student's recall "
-        "differs slightly from [its card's](../models/mcad-s/README.md#how-good-it-is). Teachers "
-        "of neighbouring seeds share a member. [Train a student](method.md) explains the parts; "
-        "`benchmarks/distill_rows.py` defines the rows. Re-run: `benchmarks/distill_ablation.py`.",
+        "Recall on Flickr8k's test split (1,000 photos, 5,000 captions) in percent"
+        f"{', with its standard deviation over seeds' * several}. All students have the same "
+        "architecture and 30,000 captioned pairs, and differ from the default recipe only as their "
+        "row says. Without teachers, the contrastive loss weighs 1.0 instead of 0.1, with more "
+        "dropout, which raises recall. Photos are read from cached float16 features, so the "
+        "default student's recall differs slightly from [its "
+        "card's](../models/mcad-s/README.md#how-good-it-is). "
+        f"{'Teachers of neighbouring seeds share a member. ' * several}"
+        "[Train a student](method.md) explains the parts; `benchmarks/distill_rows.py` defines the "
+        "rows. Re-run: `benchmarks/distill_ablation.py`.",
         distill_ablation.as_markdown(rows),
         _gain(rows),
-        *(made_with(same, same[0]["device"]["cpu"]) for same in _of_one_set_up(runs)),
+        *(made_with(same, processor_of(same[0]["device"])) for same in _of_one_set_up(runs)),
     ]
 
 

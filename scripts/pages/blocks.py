@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import export_matrix, recall
+from benchmarks import export_matrix, main_job, recall
+from benchmarks.main_job import processor_of
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.students.licences import published_weights
 from scripts.pages.models import models_table
-from scripts.pages.results import ROOT, footer, stored, when
+from scripts.pages.results import ROOT, footer, made_with, stored, when
 
 _CLIP = "CLIP ViT-B/32"
 _TOWERS = (
@@ -19,13 +20,25 @@ _TOWERS = (
 _INDEXES = (
     ("numpy", "numpy, float32"),
     ("sqlite_vec", "sqlite-vec, float32"),
-    ("faiss_hnsw", "faiss HNSW, M 16"),
+    ("faiss_hnsw", "faiss HNSW, M 16, efConstruction 40"),
     ("ours", "**mcad-mobile**"),
 )
 
 
 def readme_page() -> str:
-    return _with_block((ROOT / "README.md").read_text("utf-8"), "peers", peers_table())
+    page = (ROOT / "README.md").read_text("utf-8")
+    english, japanese = main_job.stored()[-1]["searches"]
+    page = _with_block(page, "search", search_block(english, "build/demo/snapdragon -k 3"))
+    other = "build/demo/multilingual --index build/demo/snapdragon.index -k 1"
+    page = _with_block(page, "other_language", search_block(japanese, other))
+    return _with_block(page, "peers", peers_table())
+
+
+def search_block(search: dict[str, Any], arguments: str) -> list[str]:
+    """Return a search among the demo's photos, as a terminal shows it."""
+    command = f'$ mcad-mobile search "{search["query"]}" --bundle {arguments}'
+    hits = [f"{hit['score']:.3f}  .../photos/{hit['photo']}" for hit in search["results"]]
+    return ["", *(f"    {line}" for line in (command, *hits)), ""]
 
 
 def targets_page() -> str:
@@ -80,29 +93,33 @@ def peers_table() -> list[str]:
     # All rows are from one processor.
     peers = next(result for result in stored("peers") if result["device"]["cpu"] == cpu)
     lines = [
-        "| task | system | ms | MiB | recall@10 | bytes per photo |",
-        "|---|---|---:|---:|---:|---:|",
+        "| task | system | ms | MiB in all | MiB added | recall@10 | bytes per photo |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for tower, job in (("text", "embed a query"), ("image", "embed a photo")):
         for number, (*fields, name) in enumerate(_TOWERS):
             row = _tower_row(peers["rows"], tower, *fields)
             costs = f"{row['p50']:.2f} | {row['peak_pss_mib']:.0f}"
-            lines.append(f"| {'' if number else job} | {name} | {costs} | | |")
-    for number, (engine, name) in enumerate(_INDEXES):
-        row = stored(f"{folder}/{engine}")["row"]
+            lines.append(f"| {'' if number else job} | {name} | {costs} | | | |")
+    indexes = [stored(f"{folder}/{engine}") for engine, _ in _INDEXES]
+    for number, (index, (_, name)) in enumerate(zip(indexes, _INDEXES, strict=True)):
+        row = index["row"]
         memory = row["library_pss_mib"] + row["searched_pss_mib"]
         job = "" if number else "find the ten nearest of a million photos"
         name += f", {row['setting']}" if row["setting"] else ""
         lines.append(
-            f"| {job} | {name} | {row['p50_ms']:.2f} | {memory:.0f} "
+            f"| {job} | {name} | {row['p50_ms']:.2f} | | {memory:.0f} "
             f"| {row['recall_at_10']:.3f} | {row['bytes_per_photo']:,.0f} |"
         )
     return [
         "",
         *lines,
         "",
-        f"One thread of a server, {cpu}, {peers['date']}. ms: the median. MiB: peak PSS of a "
-        "process that runs the tower; for an index, the PSS that the library and 100 searches add.",
+        "One thread of a server. ms: the median. MiB in all: peak PSS of the process that runs the "
+        "tower. MiB added: the PSS that the library and 100 searches add.",
+        "",
+        f"Towers: {made_with([peers], processor_of(peers['device']))}",
+        f"Indexes: {made_with(indexes, cpu)}",
         "",
     ]
 
