@@ -274,13 +274,17 @@ def test_weights_that_are_missing_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("model_type", "why"),
     [
-        *[("siglip2", "NaFlex"), ("blip", "together"), ("bert", "no rewrite")],
-        ("embedding_gemma2", "no image tower"),
+        *[("siglip2", "lists of patches"), ("blip", "together"), ("bert", "no rewrite")],
+        ("embedding_gemma2", "vision tower embeds no photo by itself"),
+        ("jina_clip", "code that comes with the checkpoint"),
     ],
 )
 def test_a_model_that_cannot_be_exported_is_refused_with_the_reason(tmp_path, model_type, why):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
-    refused(f"hf:{tmp_path}", model_type, why)
+    code = {"AutoConfig": "org/code--configuration.Config"}  # as in jina-clip's
+    config = {"model_type": model_type, "auto_map": code}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    error = refused(f"hf:{tmp_path}", f"is a {model_type} model", why)
+    assert "trust_remote_code" not in error
 
 
 def test_code_of_a_checkpoints_own_is_not_run(tmp_path):
@@ -293,11 +297,12 @@ def test_code_of_a_checkpoints_own_is_not_run(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("coca_ViT-B-32", "CoCa"), ("xlm-roberta-base-ViT-B-32", "xlm-roberta-base")],
+    [("coca_ViT-B-32", "CoCa"), ("xlm-roberta-base-ViT-B-32", "(xlm-roberta-base)")],
 )
 def test_towers_of_open_clip_that_cannot_be_exported_are_refused(tmp_path, name, why):
     (tmp_path / "w.pt").write_bytes(b"not read")
-    refused(f"open_clip:{name}:{tmp_path / 'w.pt'}", "cannot be exported", why)
+    error = refused(f"open_clip:{name}:{tmp_path / 'w.pt'}", "cannot be exported", why)
+    assert "MobileCLIP" not in error, "which is for research only"
 
 
 def test_a_model_of_open_clip_asked_for_as_transformers_is_pointed_there(vit):
