@@ -38,7 +38,7 @@ from mcad_mobile.students.rewrites.attention import linear
 
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
-# Models that cannot be exported, and why.
+# Models that cannot be exported, and why. docs/models.md lists them.
 _COCA = ("CoCa", "CoCa's text tower ends in a token of its own and a decoder that looks at photos")
 _FOREIGN_TEXT = (
     "CLIP with a text tower of transformers: NLLB, XLM-RoBERTa, RoBERTa, mT5",

@@ -32,7 +32,7 @@ from mcad_mobile.students.published import (
 )
 
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin")
-# Types that cannot be exported: their models and why.
+# Types that cannot be exported: their models and why. docs/models.md lists them.
 REFUSED = {
     "embedding_gemma2": (
         "EmbeddingGemma 2",

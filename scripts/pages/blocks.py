@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks import export_matrix, recall
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.students.licences import published_weights
-from scripts.pages.models import models_table
+from scripts.pages.models import models_table, refused_table
 from scripts.pages.results import ROOT, footer, stored, when
 
 _CLIP = "CLIP ViT-B/32"
@@ -36,7 +36,8 @@ def targets_page() -> str:
 
 def models_page() -> str:
     page = (ROOT / "docs/models.md").read_text("utf-8")
-    return _with_block(page, "models", models_table())
+    page = _with_block(page, "models", models_table())
+    return _with_block(page, "refused", refused_table())
 
 
 def students_page() -> str:

@@ -1,4 +1,4 @@
-"""The table of docs/models.md: our exports, and others' measurements."""
+"""The tables of docs/models.md: our exports, others' measurements, and what cannot be exported."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from benchmarks import export_matrix
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.bench.report.rows import BUSY_SHARE
 from mcad_mobile.engine.bundle import TOWERS
+from mcad_mobile.students import open_clip, transformers
 from mcad_mobile.students.licences import weights_licence
 from scripts.check_result import stored_results
 from scripts.pages.results import extent, when
@@ -62,6 +63,16 @@ def models_table() -> list[str]:
         f"Server: {', '.join(servers)}, {extent(dates[0], dates[-1])}. Exports: {when(exported)}.",
         "",
     ]
+
+
+def refused_table() -> list[str]:
+    """Return a row per kind of model that cannot be exported: the reasons that errors give."""
+    lines = ["", "| `--student` | model | why not |", "|---|---|---|"]
+    refused = {"hf": transformers.REFUSED.values(), "open_clip": open_clip.REFUSED}
+    for prefix, of_library in refused.items():
+        for models, why in dict.fromkeys(of_library):
+            lines.append(f"| `{prefix}:` | {models} | {why} |")
+    return [*lines, ""]
 
 
 def _row(spec: str, found: dict[str, Any] | None, result: Any) -> str:

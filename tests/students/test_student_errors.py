@@ -25,7 +25,8 @@ from mcad_mobile.students import open_clip as students
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.protocol import TextSpec
 from mcad_mobile.students.published import RowTower, TextLayers, read_ids
-from mcad_mobile.students.transformers import WEIGHTS
+from mcad_mobile.students.transformers import REFUSED, WEIGHTS
+from tests.support.paths import ROOT
 from tests.support.tiny_students import (
     edit,
     sentences_tokenizer,
@@ -303,6 +304,23 @@ def test_towers_of_open_clip_that_cannot_be_exported_are_refused(tmp_path, name,
     (tmp_path / "w.pt").write_bytes(b"not read")
     error = refused(f"open_clip:{name}:{tmp_path / 'w.pt'}", "cannot be exported", why)
     assert "MobileCLIP" not in error, "which is for research only"
+
+
+def test_the_page_of_models_gives_the_reasons_of_the_errors(tmp_path):
+    page = (ROOT / "docs/models.md").read_text("utf-8")
+    weights = tmp_path / "w.pt"
+    weights.write_bytes(b"not read")
+    names = ("coca_ViT-B-32", "xlm-roberta-base-ViT-B-32")
+    errors = [refused(f"open_clip:{name}:{weights}") for name in names]
+    folder = write_open_clip(tmp_path / "vit")
+    edit(folder / "open_clip_config.json", "model_cfg", "text_cfg", "pool_type", value="none")
+    errors.append(refused(f"open_clip:local-dir:{folder}"))
+    for model_type in REFUSED:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+        errors.append(refused(f"hf:{tmp_path}"))
+    for error in errors:
+        reason = error.partition("cannot be exported: ")[2].partition(".\n")[0]
+        assert f" | {reason.removesuffix(' (xlm-roberta-base)')} |" in page
 
 
 def test_a_model_of_open_clip_asked_for_as_transformers_is_pointed_there(vit):
