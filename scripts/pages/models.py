@@ -10,7 +10,7 @@ from mcad_mobile.bench.report.rows import BUSY_SHARE
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.students import open_clip, transformers
 from mcad_mobile.students.licences import weights_licence
-from scripts.check_result import stored_results
+from scripts.check_result import Result, stored_results
 from scripts.pages.results import extent, when
 
 # Published weights of the architectures exported with random ones: their names in open_clip or on a
@@ -40,19 +40,23 @@ PUBLISHED = {
 _COLUMNS = (
     *("`--student`", "licence", "image + text, MB: Snapdragon", "CPU", "worst cosine to float"),
     *("export: processor s", "server: search, ms", "peak MiB"),
-    *("mR", "phone: search, ms", "peak MiB", "measured by"),
+    *("mR", "phone: search, ms", "peak MiB", "measured by others"),
 )
 
 
 def models_table() -> list[str]:
-    """Return a row per published weights: our export, and others' measurements."""
+    """Return rows of published weights: our export, and a row for each of others' measurements."""
     exported = export_matrix.stored()
-    measured = {result.weights: result for result in stored_results()}
+    measured: dict[str, list[Result]] = {}
+    for result in stored_results():
+        measured.setdefault(result.weights, []).append(result)
     lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
     for found in exported:
+        cells = _exported(found)
         for spec in PUBLISHED[found["student"]]:
-            lines.append(_row(spec, found, measured.pop(spec, None)))
-    lines += [_row(spec, None, result) for spec, result in measured.items()]
+            lines += [_row(spec, cells, result) for result in measured.pop(spec, [None])]
+    for spec, results in measured.items():
+        lines += [_row(spec, [""] * 6, result) for result in results]
     searches = [found["search"] for found in exported]
     servers = sorted({search["device"]["cpu"] for search in searches})
     dates = sorted({search["date"] for search in searches})
@@ -75,15 +79,15 @@ def refused_table() -> list[str]:
     return [*lines, ""]
 
 
-def _row(spec: str, found: dict[str, Any] | None, result: Any) -> str:
+def _row(spec: str, exported: list[str], result: Result | None) -> str:
     licence = find_licence(weights_licence(None, spec.partition(":")[2]).name)
     cells = [f"`{spec}`", licence.name + (f", {licence.limit}" if licence.limit else "")]
-    cells += [""] * 6 if found is None else _exported(found)
+    cells += exported
     if result is None:
         cells += [""] * 4
     else:
         bench = result.bench
-        cells.append(f"{result.eval.mean_recall:.1f} ({result.data})")
+        cells.append(f"{result.eval.mean_recall:.1f} ({result.data}, {result.eval.runtime})")
         cells.append("" if bench is None else f"{bench.latency_ms.total.p50:.1f}")
         peak = None if bench is None else bench.memory_mib.peak_pss
         cells.append("" if peak is None else f"{peak:.0f}")
@@ -102,12 +106,14 @@ def _exported(found: dict[str, Any]) -> list[str]:
     cosines = [
         tower["cosine_min"] for chip in targets.values() for tower in chip["towers"].values()
     ]
-    return [*sizes, f"{min(cosines):.4f}", f"{found['processor_seconds']:.0f}", *_searched(found)]
-
-
-def _searched(found: dict[str, Any]) -> list[str]:
-    """Return milliseconds and MiB of a search; no time if other work delayed it."""
     search = found["search"]
-    busy = search["waited_share"] > BUSY_SHARE
-    ms = "" if busy else f"{search['ms']['total']['p50']:.1f}"
-    return [ms, f"{search['peak_pss_mib']:.0f}"]
+    ms = "" if _delayed(search) else f"{search['ms']['total']['p50']:.1f}"
+    return [
+        *sizes,
+        *(f"{min(cosines):.4f}", f"{found['processor_seconds']:.0f}"),
+        *(ms, f"{search['peak_pss_mib']:.0f}"),
+    ]
+
+
+def _delayed(search: dict[str, Any]) -> bool:
+    return bool(search["waited_share"] > BUSY_SHARE)
