@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 from benchmarks import export_matrix
@@ -50,23 +51,16 @@ def models_table() -> list[str]:
     measured: dict[str, list[Result]] = {}
     for result in stored_results():
         measured.setdefault(result.weights, []).append(result)
+    servers = sorted({found["search"]["device"]["cpu"] for found in exported})
+    letters = dict(zip(servers, string.ascii_uppercase, strict=False)) if servers[1:] else {}
     lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
     for found in exported:
-        cells = _exported(found)
+        cells = _exported(found, letters)
         for spec in PUBLISHED[found["student"]]:
             lines += [_row(spec, cells, result) for result in measured.pop(spec, [None])]
     for spec, results in measured.items():
         lines += [_row(spec, [""] * 6, result) for result in results]
-    searches = [found["search"] for found in exported]
-    servers = sorted({search["device"]["cpu"] for search in searches})
-    dates = sorted({search["date"] for search in searches})
-    return [
-        "",
-        *lines,
-        "",
-        f"Server: {', '.join(servers)}, {extent(dates[0], dates[-1])}. Exports: {when(exported)}.",
-        "",
-    ]
+    return ["", *lines, "", f"{_servers(exported, letters)} Exports: {when(exported)}.", ""]
 
 
 def refused_table() -> list[str]:
@@ -77,6 +71,24 @@ def refused_table() -> list[str]:
         for models, why in dict.fromkeys(of_library):
             lines.append(f"| `{prefix}:` | {models} | {why} |")
     return [*lines, ""]
+
+
+def _servers(exported: list[dict[str, Any]], letters: dict[str, str]) -> str:
+    """Return what ran the searches, and what letters and empty cells mean where there are some."""
+    searches = [found["search"] for found in exported]
+    dates = sorted({search["date"] for search in searches})
+    days = extent(dates[0], dates[-1])
+    if letters:
+        named = ", ".join(f"{letter} = {cpu}" for cpu, letter in letters.items())
+        note = f"Servers: {named}, {days}. Compare only times with the same letter."
+    else:
+        note = f"Server: {searches[0]['device']['cpu']}, {days}."
+    if any(map(_delayed, searches)):
+        note += (
+            " Where the time is missing, other work delayed the search (`waited_share` over "
+            f"{BUSY_SHARE})."
+        )
+    return note
 
 
 def _row(spec: str, exported: list[str], result: Result | None) -> str:
@@ -95,7 +107,7 @@ def _row(spec: str, exported: list[str], result: Result | None) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _exported(found: dict[str, Any]) -> list[str]:
+def _exported(found: dict[str, Any], letters: dict[str, str]) -> list[str]:
     targets = found["targets"]
     sizes = (
         "\u00a0+\u00a0".join(
@@ -107,7 +119,8 @@ def _exported(found: dict[str, Any]) -> list[str]:
         tower["cosine_min"] for chip in targets.values() for tower in chip["towers"].values()
     ]
     search = found["search"]
-    ms = "" if _delayed(search) else f"{search['ms']['total']['p50']:.1f}"
+    letter = letters.get(search["device"]["cpu"], "")
+    ms = "" if _delayed(search) else f"{search['ms']['total']['p50']:.1f} {letter}".strip()
     return [
         *sizes,
         *(f"{min(cosines):.4f}", f"{found['processor_seconds']:.0f}"),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from benchmarks import export_matrix
 from mcad_mobile.bench.run import complete_document
 from scripts import check_result
 from scripts.check_result import load_result
@@ -138,6 +139,36 @@ def test_each_file_is_checked_and_results_are_listed_by_the_names_of_their_files
     paths[2].write_text("{}")
     with pytest.raises(SystemExit, match=r"b\.json lacks by"):
         check_result.main()
+
+
+def exported(*servers: tuple[str, float]) -> list[dict[str, Any]]:
+    """Stored exports whose searches ran on these processors and waited for this share of time."""
+    found = [
+        json.loads((export_matrix.RESULTS / f"{name}.json").read_text("utf-8"))
+        for name in ("MobileCLIP2-S0", "RN50")[: len(servers)]
+    ]
+    for document, (cpu, waited) in zip(found, servers, strict=True):
+        document["search"]["device"]["cpu"] = cpu
+        document["search"]["waited_share"] = waited
+        document["search"]["ms"]["total"]["p50"] = 25.0
+    return found
+
+
+@pytest.mark.parametrize(
+    ("servers", "times", "said"),
+    [
+        ([("X", 0.0), ("X", 0.01)], ["25.0", "25.0"], "Server: X, "),
+        ([("Y", 0.0), ("X", 0.0)], ["25.0 B", "25.0 A"], "Servers: A = X, B = Y, "),
+        ([("X", 0.0), ("X", 0.06)], ["25.0", ""], "Server: X, "),
+    ],
+)
+def test_times_of_servers_that_cannot_be_compared_are_marked(servers, times, said, monkeypatch):
+    monkeypatch.setattr(export_matrix, "stored", lambda: exported(*servers))
+    *table, _, note, _ = models_table()
+    assert [row.split(" | ")[6] for row in table if "`open_clip:" in row] == times
+    assert note.startswith(said)
+    assert ("Compare only times with the same letter" in note) == ("Servers" in said)
+    assert ("other work delayed" in note) == ("" in times)
 
 
 def test_every_exported_student_and_every_stored_result_has_its_row():
