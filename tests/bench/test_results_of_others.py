@@ -13,10 +13,11 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks import export_matrix
+from benchmarks.random_students import STUDENTS
 from mcad_mobile.bench.run import complete_document
 from scripts import check_result
 from scripts.check_result import load_result
-from scripts.pages.models import models_table
+from scripts.pages.models import PUBLISHED, models_table
 from tests.support.paths import ROOT
 from tests.support.report_documents import measured
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -169,6 +170,10 @@ def test_times_of_servers_that_cannot_be_compared_are_marked(servers, times, sai
     assert note.startswith(said)
     assert ("Compare only times with the same letter" in note) == ("Servers" in said)
     assert ("other work delayed" in note) == ("" in times)
+
+
+def test_every_student_that_is_exported_with_random_weights_is_published_by_a_name():
+    assert {*PUBLISHED} == {*STUDENTS}
 
 
 def test_every_exported_student_and_every_stored_result_has_its_row():
