@@ -11,24 +11,55 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from msgspec import UNSET
+
 from mcad_mobile.base.documents import Count, Record, Sha256, Word, decode, read_file
 from mcad_mobile.bench.document import BenchDocument
 from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import BenchError, McadError
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "results" / "others"
-_HINT = "Copy the outputs of `eval --json` and `bench --json` as they are."
+_HINT = (
+    "Copy the outputs of `eval --bundle BUNDLE --json` and `bench --bundle BUNDLE --json` as they "
+    "are."
+)
 
 
 class EvaluatedStudent(Record, frozen=True):
-    """The student whose recall was measured."""
+    """The student whose recall was measured; `source` is what `export --student` was given."""
 
     name: Word
     sha256: Sha256
+    source: Word
+
+
+class EvaluatedBundle(Record, frozen=True):
+    """The bundle whose towers embedded."""
+
+    name: Word
+    created: Word
+
+
+class UsedRung(Record, frozen=True):
+    """What a tower ran on."""
+
+    runtime: Word
+    precision: Word
+
+
+class UsedRungs(Record, frozen=True):
+    """What both towers ran on."""
+
+    image: UsedRung
+    text: UsedRung
+
+    def __str__(self) -> str:
+        rungs = (f"{rung.runtime} {rung.precision}" for rung in (self.image, self.text))
+        return " and ".join(dict.fromkeys(rungs))
 
 
 class Evaluation(Record, frozen=True):
-    """The output of `eval --json`."""
+    """The output of `eval --bundle BUNDLE --json`. Without `--bundle`, it lacks two fields."""
 
     photos: Count
     captions: Count
@@ -36,6 +67,8 @@ class Evaluation(Record, frozen=True):
     image_to_text: RecallAt
     mean_recall: float
     student: EvaluatedStudent
+    bundle: EvaluatedBundle
+    runtime: UsedRungs
 
 
 class Result(Record, frozen=True):
@@ -58,9 +91,32 @@ class Result(Record, frozen=True):
         ]
         if abs(sum(six) / 6 - found.mean_recall) > 0.1:
             raise ValueError(f"mean_recall {found.mean_recall} is not the mean of six recalls")
-        measured = None if self.bench is None else self.bench.bundle.student.sha256
-        if measured not in (None, found.student.sha256):
+        _check_source("eval", found.student.source, self.weights)
+        if self.bench is not None:
+            self._check_bench(self.bench)
+
+    def _check_bench(self, bench: BenchDocument) -> None:
+        evaluated, bundle = self.eval, bench.bundle
+        if bundle.student.sha256 != evaluated.student.sha256:
             raise ValueError("eval and bench measured different students: their sha256 differ")
+        _check_source("bench", bundle.student.source, self.weights)
+        if (bundle.name, bundle.created) != (evaluated.bundle.name, evaluated.bundle.created):
+            raise ValueError("eval and bench measured different bundles: name or created differ")
+        if bench.device.kind != "adb":
+            raise ValueError(
+                f"bench measured a device of kind {bench.device.kind!r}, not a phone: measure with "
+                "`bench --device adb`, or leave bench out"
+            )
+        if bench.latency_ms.total is UNSET:
+            raise ValueError("bench timed no search: latency_ms has no total")
+
+
+def _check_source(verb: str, source: str, weights: str) -> None:
+    if source != weights:
+        raise ValueError(
+            f"weights is {weights!r}, and {verb} measured {source!r}: both must be what `export "
+            "--student` was given"
+        )
 
 
 def load_result(path: Path) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -20,6 +21,7 @@ from mcad_mobile.cli.output import (
 )
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.engine.towers.ladder import LoadedRung
 from mcad_mobile.students.evaluation import embed, embed_by_student
 
 
@@ -58,16 +60,23 @@ def evaluate(options: EvaluateOptions) -> None:
                 bundle, runtime=options.runtime, threads=options.threads, warn=warn
             )
             embedded = embed(photos, engine.embed_photo, engine.embed_text, advance)
-            evaluated = {"name": bundle.student.name, "sha256": bundle.student.sha256}
+            facts = bundle.student
+            of_student = {"name": facts.name, "sha256": facts.sha256, "source": facts.source}
+            evaluated: dict[str, Any] = {
+                "student": of_student,
+                "bundle": {"name": bundle.name, "created": bundle.created},
+                "runtime": {"image": _used(engine.image_rung), "text": _used(engine.text_rung)},
+            }
         else:
             from mcad_mobile.students.load import load_student
 
             student = load_student(options.student, options.dim)
             embedded = embed_by_student(student, photos, advance)
-            evaluated = {"name": student.name, "sha256": student.sha256()}
+            of_student = {"name": student.name, "sha256": student.sha256()}
+            evaluated = {"student": {**of_student, "source": student.source.weights}}
     result = embedded.retrieval()
     if options.json:
-        print_json({**result.to_json(), "student": evaluated})
+        print_json({**result.to_json(), **evaluated})
         return
     rows = [
         [way, f"{recall.r1:.1f}", f"{recall.r5:.1f}", f"{recall.r10:.1f}"]
@@ -82,3 +91,7 @@ def evaluate(options: EvaluateOptions) -> None:
         ["", "R@1 %", "R@5 %", "R@10 %"],
         rows,
     )
+
+
+def _used(loaded: LoadedRung) -> dict[str, str]:
+    return {"runtime": loaded.rung.runtime, "precision": loaded.rung.precision}

@@ -38,6 +38,14 @@ from mcad_mobile.students.rewrites.attention import linear
 
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+# Models that cannot be exported, and why. docs/models.md lists them.
+_COCA = ("CoCa", "CoCa's text tower ends in a token of its own and a decoder that looks at photos")
+_FOREIGN_TEXT = (
+    "CLIP with a text tower of transformers: NLLB, XLM-RoBERTa, RoBERTa, mT5",
+    "no rewrite of its text tower is known",
+)
+_UNPOOLED = ("models with `pool_type` none", "its text tower pools nothing")
+REFUSED = (_COCA, _FOREIGN_TEXT, _UNPOOLED)
 
 
 @dataclass(frozen=True)
@@ -219,17 +227,16 @@ def _config(found: Checkpoint) -> dict[str, Any]:
 
 def _refuse(spec: str, config: dict[str, Any]) -> None:
     text = config["text_cfg"]
-    why = None
+    tower = text.get("hf_model_name")
     if "multimodal_cfg" in config or text.get("embed_cls"):
-        why = "CoCa's text tower ends in a token of its own and a decoder that looks at photos"
-    elif text.get("hf_model_name"):
-        why = f"its text tower is {text['hf_model_name']}, for which no rewrite is known"
+        _, why = _COCA
+    elif tower:
+        why = f"{_FOREIGN_TEXT[1]} ({tower})"
     elif text.get("pool_type") == "none":
-        why = "its text tower pools nothing"
-    if why:
-        raise StudentError(
-            f"open_clip:{spec} cannot be exported: {why}.", "Give a CLIP, SigLIP or MobileCLIP."
-        )
+        _, why = _UNPOOLED
+    else:
+        return
+    raise StudentError(f"open_clip:{spec} cannot be exported: {why}.", "Give a CLIP or SigLIP.")
 
 
 def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:

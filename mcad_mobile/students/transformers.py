@@ -32,13 +32,30 @@ from mcad_mobile.students.published import (
 )
 
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin")
-_MIXED = "it looks at a photo and a text together, and has no embedding of either alone"
-_REFUSED = {
-    "siglip2": "its NaFlex tower takes photos of any shape as lists of patches, and a phone's "
-    "graph has one shape. Published SigLIP 2 of a fixed size has the type siglip",
-    "embedding_gemma2": "a photo becomes tokens of a text there, so it has no image tower: a phone "
-    "would run all of its text model for each photo",
-    **dict.fromkeys(("blip", "blip-2", "vilt", "albef", "flava", "bridgetower"), _MIXED),
+# Types that cannot be exported: their models and why. docs/models.md lists them.
+REFUSED = {
+    "embedding_gemma2": (
+        "EmbeddingGemma 2",
+        "its vision tower embeds no photo by itself: it makes tokens, and its text model would "
+        "have to read them for each photo",
+    ),
+    "jina_clip": (
+        "jina-clip v1 and v2",
+        "its towers are code that comes with the checkpoint, which mcad-mobile does not run",
+    ),
+    "siglip2": (
+        "SigLIP 2 NaFlex",
+        "its tower takes photos of any shape as lists of patches, and a phone's graph has one "
+        "shape. Published SigLIP 2 of a fixed size has the type siglip",
+    ),
+    **dict.fromkeys(
+        ("blip", "blip-2", "vilt", "albef", "flava", "bridgetower"),
+        (
+            "BLIP, BLIP-2, ViLT, ALBEF, FLAVA, BridgeTower",
+            "it has layers that read a photo and a text together, and no rewrite of it as two "
+            "towers is known",
+        ),
+    ),
 }
 # Chinese-CLIP was trained on captions of up to 52 tokens (cn_clip/clip/utils.py, tokenize); its
 # BERT has 512 positions, and a graph of that length would be needlessly slow.
@@ -256,16 +273,19 @@ def _config(transformers: Any, folder: Path, name: str) -> Any:
             f"{name} is a model of open_clip.", f"Write --student open_clip:hf-hub:{name}."
         )
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        # The type comes first: AutoConfig cannot read one whose code is in the checkpoint.
+        kind = transformers.PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
+        if kind not in REFUSED:
+            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            kind = config.model_type
     except Exception as error:
         raise StudentError(
             f"{name} has no configuration that transformers {transformers.__version__} can read: "
             f"{short_message(error)}",
             "Models with code of their own are not run. Give a CLIP, SigLIP or Chinese-CLIP.",
         ) from error
-    kind = config.model_type
     if kind not in _KINDS:
-        why = _REFUSED.get(kind, "no rewrite of it for phones is known")
+        _, why = REFUSED.get(kind, (kind, "no rewrite of it for phones is known"))
         raise StudentError(
             f"{name} is a {kind} model, which cannot be exported: {why}.",
             f"Give a model of type {', '.join(_KINDS)}, or one of open_clip.",

@@ -71,11 +71,11 @@ def peers() -> list[str]:
         "## The towers and their peers",
         "One input at a time on one thread, without tokenizing or decoding, each row in its own "
         "process. *Ours* is the default student in each runtime; texts have no padding, except in "
-        "LiteRT, which takes 32 tokens. "
-        "CLIP and MobileCLIP are open_clip's architectures in fp32 with random weights and texts "
-        "of 77 tokens: time and memory are as with trained weights, recall is not compared. Bold: "
-        "the first rung of a `cpu` bundle; the last column compares with its time. Cosine: the "
-        "worst of the bundle's test inputs against the float student.",
+        "LiteRT, which takes 32 tokens. CLIP and MobileCLIP (research only) are open_clip's "
+        "architectures in fp32 with random weights and texts of 77 tokens: time and memory are as "
+        "with trained weights, recall is not compared. Bold: the first rung of a `cpu` bundle; the "
+        "last column compares with its time. Cosine: the worst of the bundle's test inputs against "
+        "the float student.",
     ]
     for towers in reversed(stored("peers")):
         parts += [

@@ -8,7 +8,7 @@ from benchmarks import export_matrix, main_job, recall
 from benchmarks.main_job import processor_of
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.students.licences import published_weights
-from scripts.pages.models import models_table
+from scripts.pages.models import models_table, refused_table
 from scripts.pages.results import ROOT, footer, made_with, stored, when
 
 _CLIP = "CLIP ViT-B/32"
@@ -49,7 +49,8 @@ def targets_page() -> str:
 
 def models_page() -> str:
     page = (ROOT / "docs/models.md").read_text("utf-8")
-    return _with_block(page, "models", models_table())
+    page = _with_block(page, "models", models_table())
+    return _with_block(page, "refused", refused_table())
 
 
 def students_page() -> str:

@@ -1,15 +1,17 @@
-"""The table of docs/models.md: our exports, and others' measurements."""
+"""The tables of docs/models.md: our exports, others' measurements, and what cannot be exported."""
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 from benchmarks import export_matrix
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.bench.report.rows import BUSY_SHARE
 from mcad_mobile.engine.bundle import TOWERS
+from mcad_mobile.students import open_clip, transformers
 from mcad_mobile.students.licences import weights_licence
-from scripts.check_result import stored_results
+from scripts.check_result import Result, stored_results
 from scripts.pages.results import extent, when
 
 # Published weights of the architectures exported with random ones: their names in open_clip or on a
@@ -39,40 +41,65 @@ PUBLISHED = {
 _COLUMNS = (
     *("`--student`", "licence", "image + text, MB: Snapdragon", "CPU", "worst cosine to float"),
     *("export: processor s", "server: search, ms", "peak MiB"),
-    *("mR", "phone: search, ms", "peak MiB", "measured by"),
+    *("mR", "phone: search, ms", "peak MiB", "measured by others"),
 )
 
 
 def models_table() -> list[str]:
-    """Return a row per published weights: our export, and others' measurements."""
+    """Return rows of published weights: our export, and a row for each of others' measurements."""
     exported = export_matrix.stored()
-    measured = {result.weights: result for result in stored_results()}
+    measured: dict[str, list[Result]] = {}
+    for result in stored_results():
+        measured.setdefault(result.weights, []).append(result)
+    servers = sorted({found["search"]["device"]["cpu"] for found in exported})
+    letters = dict(zip(servers, string.ascii_uppercase, strict=False)) if servers[1:] else {}
     lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
     for found in exported:
+        cells = _exported(found, letters)
         for spec in PUBLISHED[found["student"]]:
-            lines.append(_row(spec, found, measured.pop(spec, None)))
-    lines += [_row(spec, None, result) for spec, result in measured.items()]
+            lines += [_row(spec, cells, result) for result in measured.pop(spec, [None])]
+    for spec, results in measured.items():
+        lines += [_row(spec, [""] * 6, result) for result in results]
+    return ["", *lines, "", f"{_servers(exported, letters)} Exports: {when(exported)}.", ""]
+
+
+def refused_table() -> list[str]:
+    """Return a row per kind of model that cannot be exported: the reasons that errors give."""
+    lines = ["", "| `--student` | model | why not |", "|---|---|---|"]
+    refused = {"hf": transformers.REFUSED.values(), "open_clip": open_clip.REFUSED}
+    for prefix, of_library in refused.items():
+        for models, why in dict.fromkeys(of_library):
+            lines.append(f"| `{prefix}:` | {models} | {why} |")
+    return [*lines, ""]
+
+
+def _servers(exported: list[dict[str, Any]], letters: dict[str, str]) -> str:
+    """Return what ran the searches, and what letters and empty cells mean where there are some."""
     searches = [found["search"] for found in exported]
-    servers = sorted({search["device"]["cpu"] for search in searches})
     dates = sorted({search["date"] for search in searches})
-    return [
-        "",
-        *lines,
-        "",
-        f"Server: {', '.join(servers)}, {extent(dates[0], dates[-1])}. Exports: {when(exported)}.",
-        "",
-    ]
+    days = extent(dates[0], dates[-1])
+    if letters:
+        named = ", ".join(f"{letter} = {cpu}" for cpu, letter in letters.items())
+        note = f"Servers: {named}, {days}. Compare only times with the same letter."
+    else:
+        note = f"Server: {searches[0]['device']['cpu']}, {days}."
+    if any(map(_delayed, searches)):
+        note += (
+            " Where the time is missing, other work delayed the search (`waited_share` over "
+            f"{BUSY_SHARE})."
+        )
+    return note
 
 
-def _row(spec: str, found: dict[str, Any] | None, result: Any) -> str:
+def _row(spec: str, exported: list[str], result: Result | None) -> str:
     licence = find_licence(weights_licence(None, spec.partition(":")[2]).name)
     cells = [f"`{spec}`", licence.name + (f", {licence.limit}" if licence.limit else "")]
-    cells += [""] * 6 if found is None else _exported(found)
+    cells += exported
     if result is None:
         cells += [""] * 4
     else:
         bench = result.bench
-        cells.append(f"{result.eval.mean_recall:.1f} ({result.data})")
+        cells.append(f"{result.eval.mean_recall:.1f} ({result.data}, {result.eval.runtime})")
         cells.append("" if bench is None else f"{bench.latency_ms.total.p50:.1f}")
         peak = None if bench is None else bench.memory_mib.peak_pss
         cells.append("" if peak is None else f"{peak:.0f}")
@@ -80,7 +107,7 @@ def _row(spec: str, found: dict[str, Any] | None, result: Any) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _exported(found: dict[str, Any]) -> list[str]:
+def _exported(found: dict[str, Any], letters: dict[str, str]) -> list[str]:
     targets = found["targets"]
     sizes = (
         "\u00a0+\u00a0".join(
@@ -91,12 +118,15 @@ def _exported(found: dict[str, Any]) -> list[str]:
     cosines = [
         tower["cosine_min"] for chip in targets.values() for tower in chip["towers"].values()
     ]
-    return [*sizes, f"{min(cosines):.4f}", f"{found['processor_seconds']:.0f}", *_searched(found)]
-
-
-def _searched(found: dict[str, Any]) -> list[str]:
-    """Return milliseconds and MiB of a search; no time if other work delayed it."""
     search = found["search"]
-    busy = search["waited_share"] > BUSY_SHARE
-    ms = "" if busy else f"{search['ms']['total']['p50']:.1f}"
-    return [ms, f"{search['peak_pss_mib']:.0f}"]
+    letter = letters.get(search["device"]["cpu"], "")
+    ms = "" if _delayed(search) else f"{search['ms']['total']['p50']:.1f} {letter}".strip()
+    return [
+        *sizes,
+        *(f"{min(cosines):.4f}", f"{found['processor_seconds']:.0f}"),
+        *(ms, f"{search['peak_pss_mib']:.0f}"),
+    ]
+
+
+def _delayed(search: dict[str, Any]) -> bool:
+    return bool(search["waited_share"] > BUSY_SHARE)

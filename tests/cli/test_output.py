@@ -606,6 +606,9 @@ def test_recall_is_told_both_ways_of_a_bundle_or_a_student(
         def __init__(self, *about: Any, **options: Any) -> None:
             assert about[0].name == "tiny"
             assert options == {"runtime": "onnx", "threads": 2, "warn": warn}
+            for name, precision in (("image", "int8"), ("text", "fp32")):
+                rung = SimpleNamespace(runtime="onnx", precision=precision)
+                setattr(self, f"{name}_rung", SimpleNamespace(rung=rung))
 
         def embed_photo(self, path: Path) -> Any:
             number = int(path.stem)
@@ -620,7 +623,8 @@ def test_recall_is_told_both_ways_of_a_bundle_or_a_student(
 
     def student(*asked: Any) -> Any:
         seen.append(asked)
-        return SimpleNamespace(name="mine", sha256=lambda: "ab")
+        source = SimpleNamespace(weights="hf:x")
+        return SimpleNamespace(name="mine", sha256=lambda: "ab", source=source)
 
     own = Engine.embed_text
     monkeypatch.setattr(evaluate, "load_captions", load)
@@ -647,8 +651,18 @@ def test_recall_is_told_both_ways_of_a_bundle_or_a_student(
         **{"photos": 8, "captions": 16, "mean_recall": 79.17},
         "text_to_image": {"r1": 75.0, "r5": 75.0, "r10": 100.0},
         "image_to_text": {"r1": 75.0, "r5": 75.0, "r10": 75.0},
-        "student": {"name": "tiny", "sha256": bundle.student.sha256},
+        "student": {
+            **{"name": "tiny", "sha256": bundle.student.sha256},
+            "source": bundle.student.source,
+        },
+        "bundle": {"name": "tiny", "created": bundle.created},
+        "runtime": {
+            "image": {"runtime": "onnx", "precision": "int8"},
+            "text": {"runtime": "onnx", "precision": "fp32"},
+        },
     }
     told = document(*place, "--student", "hf:x", "--dim", 64)
-    assert (told["mean_recall"], told["student"]) == (100.0, {"name": "mine", "sha256": "ab"})
+    of_student = {"name": "mine", "sha256": "ab", "source": "hf:x"}
+    assert (told["mean_recall"], told["student"]) == (100.0, of_student)
+    assert "bundle" not in told and "runtime" not in told
     assert seen[2:] == [(Path("d"), "test"), ("hf:x", 64)] and seen[0] == (Path("d"), "val")

@@ -312,6 +312,7 @@ NAMED = (
     "ViT-B-16",
 )
 NAMED = (*NAMED, "ViT-B-32-quickgelu", "RN50", "ViT-B-16-SigLIP", "ViT-B-32-SigLIP2-256")
+NAMED = (*NAMED, "PE-Core-T-16-384", "PE-Core-S-16-384", "MobileCLIP2-S3")
 
 
 @pytest.mark.slow

@@ -25,7 +25,8 @@ from mcad_mobile.students import open_clip as students
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.protocol import TextSpec
 from mcad_mobile.students.published import RowTower, TextLayers, read_ids
-from mcad_mobile.students.transformers import WEIGHTS
+from mcad_mobile.students.transformers import REFUSED, WEIGHTS
+from tests.support.paths import ROOT
 from tests.support.tiny_students import (
     edit,
     sentences_tokenizer,
@@ -274,13 +275,17 @@ def test_weights_that_are_missing_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("model_type", "why"),
     [
-        *[("siglip2", "NaFlex"), ("blip", "together"), ("bert", "no rewrite")],
-        ("embedding_gemma2", "no image tower"),
+        *[("siglip2", "lists of patches"), ("blip", "together"), ("bert", "no rewrite")],
+        ("embedding_gemma2", "vision tower embeds no photo by itself"),
+        ("jina_clip", "code that comes with the checkpoint"),
     ],
 )
 def test_a_model_that_cannot_be_exported_is_refused_with_the_reason(tmp_path, model_type, why):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
-    refused(f"hf:{tmp_path}", model_type, why)
+    code = {"AutoConfig": "org/code--configuration.Config"}  # as in jina-clip's
+    config = {"model_type": model_type, "auto_map": code}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    error = refused(f"hf:{tmp_path}", f"is a {model_type} model", why)
+    assert "trust_remote_code" not in error
 
 
 def test_code_of_a_checkpoints_own_is_not_run(tmp_path):
@@ -293,11 +298,29 @@ def test_code_of_a_checkpoints_own_is_not_run(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("coca_ViT-B-32", "CoCa"), ("xlm-roberta-base-ViT-B-32", "xlm-roberta-base")],
+    [("coca_ViT-B-32", "CoCa"), ("xlm-roberta-base-ViT-B-32", "(xlm-roberta-base)")],
 )
 def test_towers_of_open_clip_that_cannot_be_exported_are_refused(tmp_path, name, why):
     (tmp_path / "w.pt").write_bytes(b"not read")
-    refused(f"open_clip:{name}:{tmp_path / 'w.pt'}", "cannot be exported", why)
+    error = refused(f"open_clip:{name}:{tmp_path / 'w.pt'}", "cannot be exported", why)
+    assert "MobileCLIP" not in error, "which is for research only"
+
+
+def test_the_page_of_models_gives_the_reasons_of_the_errors(tmp_path):
+    page = (ROOT / "docs/models.md").read_text("utf-8")
+    weights = tmp_path / "w.pt"
+    weights.write_bytes(b"not read")
+    names = ("coca_ViT-B-32", "xlm-roberta-base-ViT-B-32")
+    errors = [refused(f"open_clip:{name}:{weights}") for name in names]
+    folder = write_open_clip(tmp_path / "vit")
+    edit(folder / "open_clip_config.json", "model_cfg", "text_cfg", "pool_type", value="none")
+    errors.append(refused(f"open_clip:local-dir:{folder}"))
+    for model_type in REFUSED:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+        errors.append(refused(f"hf:{tmp_path}"))
+    for error in errors:
+        reason = error.partition("cannot be exported: ")[2].partition(".\n")[0]
+        assert f" | {reason.removesuffix(' (xlm-roberta-base)')} |" in page
 
 
 def test_a_model_of_open_clip_asked_for_as_transformers_is_pointed_there(vit):
