@@ -29,6 +29,7 @@ from rich.progress import track
 
 from benchmarks.main_job import commit
 from mcad_mobile.base import machine
+from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
@@ -149,6 +150,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "commit": commit(),
         "machine": machine.summary(),
+        "versions": tool_versions(("onnxruntime", "numpy")),
         "student": msgspec.to_builtins(engine.bundle.student),
         "captions": len(captions.texts),
         "captions_without_photo": len(texts),

@@ -201,7 +201,7 @@ def confidence() -> list[str]:
         "answers pass, so results are shown in order, without one. `search --matches` has a "
         "threshold of its own. Re-run: `python -m benchmarks.confidence`.",
         confidence_benchmark.as_markdown(result),
-        f"{when([result])}, {result['machine']}, student {result['student']['name']}.",
+        made_with([result], result["machine"]),
     ]
 
 

@@ -9,7 +9,7 @@ from benchmarks.main_job import processor_of
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.students.licences import published_weights
 from scripts.pages.models import models_table, refused_table
-from scripts.pages.results import ROOT, footer, made_with, stored, when
+from scripts.pages.results import ROOT, footer, made_with, stored
 
 _CLIP = "CLIP ViT-B/32"
 _TOWERS = (
@@ -135,7 +135,8 @@ def _tower_row(rows: list[dict[str, Any]], tower: str, *fields: str) -> dict[str
 def matrix_table() -> list[str]:
     """Return the table of students by chip."""
     found = export_matrix.stored()
-    return [*export_matrix.as_markdown(found), f"Measured {when(found)}.", ""]
+    machines = " and ".join(sorted({processor_of(result["device"]) for result in found}))
+    return [*export_matrix.as_markdown(found), made_with(found, machines), ""]
 
 
 def qualcomm_table() -> list[str]:
@@ -160,4 +161,4 @@ def qualcomm_table() -> list[str]:
         times = [f"{ms[tower]:.1f} on {phone}" for phone, ms in theirs["ms"].items()]
         lines.append(f"| its ms | {', '.join(times)} | never on a phone |")
     lines += ["", f"[Theirs]({theirs['source']}): {theirs['runtime']}, read {theirs['read']}."]
-    return [*lines, ""]
+    return [*lines, f"Our export: {made_with([ours], processor_of(ours['device']))}", ""]
