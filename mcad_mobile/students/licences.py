@@ -17,7 +17,10 @@ from mcad_mobile.base.documents import Record, Word
 from mcad_mobile.base.licences import UNKNOWN, find_licence
 
 _TEXTS = ("LICENSE*", "LICENCE*", "COPYING*")
-_LICENCE_FIELD = re.compile(r"""^(license|license_name):[\s\["']*([^\s\]"',]+)""", re.MULTILINE)
+# A field's value ends before the next line that starts with a word.
+_FIELD = r"^{}:(.*(?:\n(?:[ \t-].*)?)*)"
+_COMMENT = re.compile(r"(^|[ \t])#.*", re.MULTILINE)
+_BETWEEN = re.compile(r"""[\n,\[\]()"'>|]|\s(?:and|or|with)\s""", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,26 @@ def published_weights() -> tuple[PublishedWeights, ...]:
 
 
 def _card_licence(folder: Path) -> str | None:
-    """Return the licence in a model card's front matter, if there is one."""
+    """Return the licence in a model card's front matter, if there is one; of several, the first
+    with a limit."""
     try:
         card = (folder / "README.md").read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         return None
     front = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
-    found = dict(_LICENCE_FIELD.findall(front[1])) if front else {}
-    name: str | None = found.get("license")
-    if name in ("other", UNKNOWN, None):
-        name = found.get("license_name")
-    return name
+    fields = _COMMENT.sub("", front[1]) if front else ""
+    named, specific = _named(fields, "license"), _named(fields, "license_name")
+    vague = {name for name in named if name.lower() in ("other", UNKNOWN)}
+    if specific and (vague or not named):
+        named = [*(name for name in named if name not in vague), *specific]
+    if named in ([], ["other"]):
+        return None
+    return next((name for name in named if find_licence(name).limit), named[0])
+
+
+def _named(fields: str, field: str) -> list[str]:
+    """Return the licences that a field names: one, a YAML list, or names joined by commas, AND, OR.
+    Read by hand, because no YAML library is required."""
+    values = re.findall(_FIELD.format(field), fields, re.MULTILINE)
+    items = (item.strip(" \t-") for value in values for item in _BETWEEN.split(value))
+    return [item for item in items if item]

@@ -79,12 +79,37 @@ def test_the_card_beside_the_weights_has_the_last_word(tmp_path):
         ("license: unknown\nlicense_name: apple-amlr", "apple-amlr"),
         ("license: apple-amlr\nlicense_name: apple-ascl", "apple-amlr"),
         ("license: openrail", "openrail"),
+        ("license: unknown", "unknown"),
+        ("license: other", "Apache-2.0"),
         ("tags: [x]", "Apache-2.0"),
     ):
         card.write_text(f"---\n{front}\n---\nlicense: of the text\n")
         assert weights_licence(tmp_path, "google/siglip2-base-patch16-224").name == name
     card.write_bytes(b"---\nlicense: \xff\n---\n")
     assert weights_licence(tmp_path).name == "unknown"
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "license: [mit, cc-by-nc-4.0]",
+        "license: apache-2.0,cc-by-nc-4.0",
+        "license: apache-2.0 AND cc-by-nc-4.0",
+        "license: (mit or 'cc-by-nc-4.0')",
+        "license:\n- mit\n- cc-by-nc-4.0\ntags: [x]",
+        "license:  # of code and weights\n\n  - mit\n# weights\n  - cc-by-nc-4.0",
+        "license: >-\n  cc-by-nc-4.0",
+        "license: [mit, other]\nlicense_name: cc-by-nc-4.0",
+    ],
+)
+def test_of_several_licences_in_a_card_the_most_restrictive_holds(front, tmp_path):
+    (tmp_path / "README.md").write_text(f"---\n{front}\nlanguage: en\n---\n")
+    assert weights_licence(tmp_path, "google/siglip2-base-patch16-224").name == "CC-BY-NC-4.0"
+
+
+def test_several_licences_that_let_everyone_ship_let_everyone_ship(tmp_path):
+    (tmp_path / "README.md").write_text("---\nlicense:\n- mit\n- apache-2.0\n---\n")
+    assert weights_licence(tmp_path).name == "MIT"
 
 
 def test_the_text_beside_the_weights_goes_with_them(tmp_path):
