@@ -30,6 +30,16 @@ PUBLISHED = {
     "google/embeddinggemma-300m": "gemma",
     "ViTamin-S:datacomp1b": "unknown",
     "somebody/a-clip": "unknown",
+    "timm/vit_base_patch32_clip_224.openai": "MIT",
+    "timm/resnet50_clip.openai": "MIT",
+    "timm/vit_base_patch32_clip_224.laion400m_e32": "MIT",
+    "timm/vit_base_patch32_clip_224.laion2b_e16": "MIT",
+    "timm/resnet101_clip.yfcc15m": "MIT",
+    "timm/vit_base_patch32_clip_224.metaclip_400m": "CC-BY-NC-4.0",
+    "timm/vit_base_patch16_clip_224.openai_ft_in1k": "unknown",  # trained on, with other photos
+    "apple/mobileclip2_b": "apple-amlr",
+    "apple/coreml-mobileclip": "apple-amlr",
+    "google/embeddinggemma-2": "unknown",
 }
 
 
