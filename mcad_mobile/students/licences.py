@@ -6,7 +6,7 @@ import functools
 import re
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
@@ -14,9 +14,10 @@ from pathlib import Path
 import msgspec
 
 from mcad_mobile.base.documents import Record, Word
-from mcad_mobile.base.licences import UNKNOWN, find_licence
+from mcad_mobile.base.licences import UNKNOWN, find_licence, licence_text
 
-_TEXTS = ("LICENSE*", "LICENCE*", "COPYING*")
+TEXTS = ("LICENSE*", "LICENCE*", "COPYING*")
+NOTICES = ("NOTICE*",)
 # A field's value ends before the next line that starts with a word.
 _FIELD = r"^{}:(.*(?:\n(?:[ \t-].*)?)*)"
 _COMMENT = re.compile(r"(^|[ \t])#.*", re.MULTILINE)
@@ -25,36 +26,53 @@ _BETWEEN = re.compile(r"""[\n,\[\]()"'>|]|\s(?:and|or|with)\s""", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class WeightsLicence:
-    """A licence's name, or "unknown", and the file with its text, if there is one."""
+    """A licence's name, or "unknown"; the files with its text and with the weights' NOTICE, if
+    there are any; and whose the copyright is, if it is known."""
 
     name: str = UNKNOWN
     text: Path | None = None
+    notice: Path | None = None
+    owner: str = ""
+
+    def document(self, source: str) -> bytes | None:
+        """Return the text that goes with the weights, which came from `source`, and behind it their
+        NOTICE; None if neither is known. BuildError: see licence_text."""
+        texts = [path.read_bytes() for path in (self.text, self.notice) if path is not None]
+        if self.text is None:
+            standard = licence_text(self.name, self.owner or f"the authors of {source}")
+            texts = [standard.encode(), *texts] if standard is not None else texts
+        return b"\n".join(texts) or None
 
 
 class PublishedWeights(Record, frozen=True):
-    """An entry of licences.toml: model family, name patterns, licence, page that states it."""
+    """An entry of licences.toml: model family, name patterns, licence, page that states it, and
+    whose the copyright is."""
 
     family: Word
     names: tuple[Word, ...]
     licence: Word
     page: Word
+    copyright: str = ""
 
 
 def weights_licence(folder: Path | None, *names: str) -> WeightsLicence:
     """Return the licence of the weights in `folder` (None: there are none), published as one of
     `names`, open_clip's (NAME:TAG) or a hub's."""
+    fitting = (
+        entry
+        for entry in published_weights()
+        if any(fnmatchcase(known, pattern) for known in names for pattern in entry.names)
+    )
+    published = next(fitting, None)
     name = None if folder is None else _card_licence(folder)
     if name is None:
-        fitting = (
-            entry.licence
-            for entry in published_weights()
-            if any(fnmatchcase(known, pattern) for known in names for pattern in entry.names)
-        )
-        name = next(fitting, UNKNOWN)
-    files: Iterable[Path] = (
-        () if folder is None else (path for kind in _TEXTS for path in sorted(folder.glob(kind)))
-    )
-    return WeightsLicence(find_licence(name).name, next(filter(Path.is_file, files), None))
+        name = UNKNOWN if published is None else published.licence
+    licence = WeightsLicence(find_licence(name).name)
+    if published is not None and published.licence == licence.name:
+        licence = replace(licence, owner=published.copyright)
+    if folder is None:
+        return licence
+    return replace(licence, text=_first(folder, TEXTS), notice=_first(folder, NOTICES))
 
 
 @functools.cache
@@ -62,6 +80,12 @@ def published_weights() -> tuple[PublishedWeights, ...]:
     """Return the entries of licences.toml."""
     text = resources.files("mcad_mobile.students").joinpath("licences.toml").read_text("utf-8")
     return msgspec.convert(tomllib.loads(text)["weights"], tuple[PublishedWeights, ...])
+
+
+def _first(folder: Path, patterns: Iterable[str]) -> Path | None:
+    """Return the first file that fits, in the order of the patterns."""
+    paths = (path for pattern in patterns for path in sorted(folder.glob(pattern)))
+    return next(filter(Path.is_file, paths), None)
 
 
 def _card_licence(folder: Path) -> str | None:

@@ -133,6 +133,39 @@ def test_the_text_beside_the_weights_goes_with_them(tmp_path):
         assert weights_licence(folder).text == folder / name
 
 
+@pytest.mark.parametrize(
+    ("name", "front", "parts"),
+    [
+        *[("wkcn/TinyCLIP-x", "mit", ("(c) Microsoft Corporation\n", "Permission is hereby"))],
+        *[("somebody/a-clip", "mit", ("(c) the authors of hf:mine\n", "Permission is hereby"))],
+        *[("wkcn/TinyCLIP-x", "bsd-3-clause", ("(c) the authors of hf:mine", "endorse"))],
+        *[("somebody/a-clip", "apache-2.0", ("Apache License", "END OF TERMS"))],
+    ],
+)
+def test_weights_without_a_text_get_that_of_their_licence(name, front, parts, tmp_path):
+    (tmp_path / "README.md").write_text(f"---\nlicense: {front}\n---\n")
+    text = weights_licence(tmp_path, name).document("hf:mine")
+    assert text is not None
+    for part in parts:
+        assert part in text.decode()
+
+
+def test_a_text_and_a_notice_beside_the_weights_go_with_them(tmp_path):
+    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    (tmp_path / "NOTICE.txt").write_text("By somebody.\n")
+    text = weights_licence(tmp_path).document("hf:mine")
+    assert text is not None and text.decode().endswith(
+        "limitations under the License.\n\nBy somebody.\n"
+    )
+    (tmp_path / "LICENSE").write_text("As they say.\n")
+    assert weights_licence(tmp_path).document("hf:mine") == b"As they say.\n\nBy somebody.\n"
+
+
+def test_a_licence_whose_text_is_not_known_has_none(tmp_path):
+    assert weights_licence(None, "MobileCLIP-S1:datacompdr").document("hf:mine") is None
+    assert weights_licence(None).document("hf:mine") is None
+
+
 def test_the_default_student_is_for_non_commercial_research():
     licence = load_student().source.licence
     assert licence.name == "non-commercial-research"
