@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from mcad_mobile.android.aar import Libraries
-from mcad_mobile.android.downloads import Artifact
+from mcad_mobile.android.downloads import QUALCOMM_LICENCE, Artifact
 from mcad_mobile.android.package import Entry
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.licences import (
@@ -69,7 +69,7 @@ def notices(
                 "onnxruntime/ThirdPartyNotices.txt for what it holds)"
             )
         elif archive.path in fetched:
-            lines.append(f"{fetched[archive.path]}: Qualcomm's own licence")
+            lines.append(f"{fetched[archive.path]}: {QUALCOMM_LICENCE}")
         else:
             lines.append(f"{archive.path.name}: the licence of whoever made it")
     if bundle is not None:
