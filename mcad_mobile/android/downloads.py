@@ -26,6 +26,8 @@ from mcad_mobile.errors import BuildError
 MVN = Tool(
     "mvn", "apt install maven  # macOS: brew install maven", "app, library", version_flag="-v"
 )
+# Of Qualcomm's runtime, as the POM of com.qualcomm.qti:qnn-runtime on Maven Central calls it.
+QUALCOMM_LICENCE = "Qualcomm AI Hub Model License"
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
 _TIMEOUT_S = 1800
 # mvn prints these before and after the reason for an error.

@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from mcad_mobile.android.aar import Libraries
-from mcad_mobile.android.downloads import Artifact
+from mcad_mobile.android.downloads import QUALCOMM_LICENCE, Artifact
 from mcad_mobile.android.package import Entry
 from mcad_mobile.base import VERSION
-from mcad_mobile.base.licences import UNKNOWN, Licence, find_licence
+from mcad_mobile.base.licences import (
+    UNKNOWN,
+    Licence,
+    find_licence,
+    licence_text,
+    missing_text,
+    own_text,
+)
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.errors import BuildError, install_line
+from mcad_mobile.errors import BuildError
 
 FOLDER = "assets/mcad-licences"  # the app's About screen reads it
 _TEXT = re.compile(r"(?i)(licen[cs]e|notice)(\.\w+)?")  # the name of a file in an archive
@@ -49,8 +55,8 @@ def notices(
     """Return as assets NOTICE.txt, which names every part and its licence, and the licence texts.
     BuildError if an installed package lacks its licence."""
     texts = {
-        "mcad-mobile/LICENSE": _own("LICENSE"),
-        "mcad-mobile/NOTICE": _own("NOTICE"),
+        "mcad-mobile/LICENSE": own_text("LICENSE").encode(),
+        "mcad-mobile/NOTICE": own_text("NOTICE").encode(),
         "onnxruntime/LICENSE": _onnxruntime("LICENSE"),
         "onnxruntime/ThirdPartyNotices.txt": _onnxruntime("ThirdPartyNotices.txt"),
     }
@@ -63,23 +69,31 @@ def notices(
                 "onnxruntime/ThirdPartyNotices.txt for what it holds)"
             )
         elif archive.path in fetched:
-            lines.append(f"{fetched[archive.path]}: Qualcomm's own licence")
+            lines.append(f"{fetched[archive.path]}: {QUALCOMM_LICENCE}")
         else:
             lines.append(f"{archive.path.name}: the licence of whoever made it")
     if bundle is not None:
-        student = bundle.student
-        if student.licence_text is not None:
-            texts["weights/LICENSE"] = bundle.path(student.licence_text).read_bytes()
-        lines.append(_weights_line(bundle, find_licence(student.licence)))
+        licence, text = find_licence(bundle.student.licence), _weights_text(bundle)
+        if text is not None:
+            texts["weights/LICENSE"] = text
+        lines.append(_weights_line(bundle, licence, "weights/LICENSE" if text else licence.page))
     notice = "This app holds:\n\n" + "".join(f"- {line}\n" for line in lines)
     entries = {"NOTICE.txt": notice.encode(), **texts}
     return [Entry(f"{FOLDER}/{name}", data) for name, data in sorted(entries.items())]
 
 
-def _weights_line(bundle: Bundle, licence: Licence) -> str:
+def _weights_text(bundle: Bundle) -> bytes | None:
+    """Return the text of the weights' licence, also for a bundle that was exported without it."""
+    student = bundle.student
+    if student.licence_text is not None:
+        return bundle.path(student.licence_text).read_bytes()
+    text = licence_text(student.licence, f"the authors of {student.source or student.name}")
+    return None if text is None else text.encode()
+
+
+def _weights_line(bundle: Bundle, licence: Licence, text: str) -> str:
     student = bundle.student
     weights = student.name if not student.source else f"{student.name} ({student.source})"
-    text = "weights/LICENSE" if student.licence_text is not None else licence.page
     limit = f", which {licence.limit}" if licence.limit else ""
     return f"the weights of {weights}: {licence.name}{limit}" + (f" ({text})" if text else "")
 
@@ -94,20 +108,6 @@ def _texts_inside(archive: Path) -> dict[str, bytes]:
         }
 
 
-def _own(name: str) -> bytes:
-    """Read one of our texts from the checkout or the installed wheel."""
-    checkout = Path(__file__).parents[2] / name
-    if checkout.is_file():
-        return checkout.read_bytes()
-    try:
-        text = distribution("mcad-mobile").read_text(f"licenses/{name}")
-    except PackageNotFoundError:
-        text = None
-    if text is None:
-        raise _missing(f"mcad-mobile's {name}")
-    return text.encode()
-
-
 def _onnxruntime(name: str) -> bytes:
     """Read a text of the Python package, which has the same native code as the Android archive."""
     package = find_spec("onnxruntime")
@@ -115,11 +115,4 @@ def _onnxruntime(name: str) -> bytes:
     try:
         return Path(package.origin).with_name(name).read_bytes()
     except OSError as error:
-        raise _missing(f"ONNX Runtime's {name}") from error
-
-
-def _missing(text: str) -> BuildError:
-    return BuildError(
-        f"{text} is missing from its package, and an app must carry it.",
-        f"Install again: {install_line(again=True)}.",
-    )
+        raise missing_text(f"ONNX Runtime's {name}") from error

@@ -11,7 +11,13 @@ from pathlib import Path
 import msgspec
 
 from mcad_mobile.android.aar import Libraries, libraries
-from mcad_mobile.android.downloads import ONNXRUNTIME_QNN, Artifact, fetch, fetch_unpinned
+from mcad_mobile.android.downloads import (
+    ONNXRUNTIME_QNN,
+    QUALCOMM_LICENCE,
+    Artifact,
+    fetch,
+    fetch_unpinned,
+)
 from mcad_mobile.android.notices import check_licence, notices
 from mcad_mobile.android.package import Entry
 from mcad_mobile.base.progress import Progress, silent
@@ -25,7 +31,7 @@ NO_NPU = "nothing in the app can run it: give --npu, or by --aar what the NPU ne
 NO_QNN = "the archives hold no {}"
 _NO_RUNTIME = "the app has no {}"
 _FLOAT = "not needed beside an 8-bit rung; --keep-float keeps it"
-_LICENCE = "{} is under Qualcomm's own licence: read it before you give the app to others."
+_LICENCE = "{} is under the {}: read it before you give the app to others."
 # The signature of Qualcomm's compiler in a context binary: its version, and when it was built.
 _SIGNATURE = re.compile(rb"v(\d+\.\d+\.\d+)\.\d{12}")
 
@@ -100,7 +106,9 @@ def gather_parts(
         progress=progress,
     )
     found.notes += [
-        _LICENCE.format(artifact) for artifact in fetched.values() if artifact.group == QUALCOMM
+        _LICENCE.format(artifact, QUALCOMM_LICENCE)
+        for artifact in fetched.values()
+        if artifact.group == QUALCOMM
     ]
     texts = notices(found, fetched, bundle)
     if bundle is None:

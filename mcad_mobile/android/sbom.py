@@ -16,11 +16,16 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from mcad_mobile.android.aar import Archive, Libraries
-from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, ONNXRUNTIME_QNN, Artifact
+from mcad_mobile.android.downloads import (
+    ONNXRUNTIME_AAR,
+    ONNXRUNTIME_QNN,
+    QUALCOMM_LICENCE,
+    Artifact,
+)
 from mcad_mobile.android.parts import Parts
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.files import sha256_of
-from mcad_mobile.base.licences import UNKNOWN, find_licence
+from mcad_mobile.base.licences import find_licence
 from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, FileRecord
 from mcad_mobile.engine.native.android import LIBRARY as KERNELS
 
@@ -101,7 +106,7 @@ def _archive(
     for path in archive.native:
         abi, _, name = path.partition("/")
         files.append(_file(f"lib/{path}", hashlib.sha256(found.native[abi][name]).hexdigest()))
-    licence = "Qualcomm AI Hub Model License" if artifact else None
+    licence = QUALCOMM_LICENCE if artifact else None
     if archive.onnxruntime is not None:
         licence = "MIT"
     component = Component(
@@ -141,7 +146,7 @@ def _student(bundle: Bundle) -> Component:
         name=student.name,
         version=student.sha256[:12],
         description=description,
-        licenses=_licences(bundle),
+        licenses=[_licence(student.licence)],
     )
 
 
@@ -154,14 +159,9 @@ def _towers(bundle: Bundle) -> Iterable[Component]:
                 bom_ref=full_name,
                 name=full_name,
                 version=bundle.student.sha256[:12],
-                licenses=_licences(bundle),
+                licenses=[_licence(bundle.student.licence)],
                 components=[_record(file) for file in rung.files],
             )
-
-
-def _licences(bundle: Bundle) -> list[DisjunctiveLicense]:
-    licence = bundle.student.licence
-    return [] if licence == UNKNOWN else [_licence(licence)]
 
 
 def _other_files(bundle: Bundle) -> Iterable[Component]:

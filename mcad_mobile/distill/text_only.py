@@ -46,6 +46,7 @@ from mcad_mobile.distill.languages import (
 )
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule
 from mcad_mobile.distill.losses import distribution_loss, feature_loss
+from mcad_mobile.distill.model_card import write_model_card
 from mcad_mobile.distill.phrases import (
     draw_phrases,
     everyday_things,
@@ -183,10 +184,8 @@ def train_text_tower(
     loop.run(lambda forward, step: texts.losses(forward, step, student.tokenizer), show)
     if accelerator().is_main_process:
         student.eval().save(out)
-        licence = material.student.source.licence.name
         about = f"The image tower of {material.student.name}, and a text tower of many languages."
-        card = f"---\nlicense: {licence}\n---\n{about}\n"
-        (out / "README.md").write_text(card, "utf-8")
+        write_model_card(out, about, material.student.source)
         finished.write_text(document, "utf-8")
     loop.finish()
     return McadStudent.load(out)

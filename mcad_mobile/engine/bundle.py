@@ -274,7 +274,8 @@ class TableRecord(Record, frozen=True):
 class StudentFacts(Record, frozen=True):
     """The towers' student. `sha256` identifies all that its embeddings depend on, `image_sha256`
     what photo embeddings depend on: bundles of the same `image_sha256` can search the same index.
-    `licence` is that of the weights, `licence_text` its file, if they came with one."""
+    `licence` is that of the weights, `licence_text` a file with its text and the weights' NOTICE,
+    if either is known."""
 
     name: Word
     sha256: Sha256

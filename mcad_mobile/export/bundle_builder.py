@@ -310,7 +310,7 @@ class BundleBuilder:
                 source=student.source.weights,
                 preprocess=student.source.preprocess,
                 licence=student.source.licence.name,
-                licence_text=self._licence_text(student.source.licence.text),
+                licence_text=self._licence_text(),
             ),
             "dim": student.dim,
             "preprocess": student.preprocess,
@@ -323,12 +323,13 @@ class BundleBuilder:
             "precision": None,
         }
 
-    def _licence_text(self, text: Path | None) -> FileRecord | None:
+    def _licence_text(self) -> FileRecord | None:
+        source, path = self._student.source, self._common / LICENCE_TEXT
+        text = source.licence.document(source.weights)
         if text is None:
             return None
-        copy = self._common / LICENCE_TEXT
-        shutil.copyfile(text, copy)
-        return FileRecord.of(self._common, copy)
+        path.write_bytes(text)
+        return FileRecord.of(self._common, path)
 
 
 def tower_specs(student: Student, name: TowerName) -> tuple[tuple[TensorSpec, ...], TensorSpec]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError, require
 from mcad_mobile.students.hub import find_folder, short_message
 from mcad_mobile.students.image_transforms import timm_preprocess
+from mcad_mobile.students.licences import WeightsLicence, weights_licence
 from mcad_mobile.students.protocol import Source, TextSpec, save_weights
 from mcad_mobile.students.published import (
     PublishedStudent,
@@ -94,6 +95,7 @@ class LoadedTowers:
     config: TowersConfig
     towers: Towers
     tokenizer: Any
+    licence: WeightsLicence = field(default_factory=WeightsLicence)
 
 
 def load_towers(folder: Path) -> PublishedStudent:
@@ -234,7 +236,7 @@ def _as_student(loaded: LoadedTowers) -> PublishedStudent:
     )
     return build_student(
         loaded.name,
-        Source(loaded.where, "timm's configuration of the image tower"),
+        Source(loaded.where, "timm's configuration of the image tower", loaded.licence),
         config.preprocess,
         StudentTowers(spec, table, nn.Sequential(towers.image, towers.image_map), parts, "padding"),
         loaded.tokenizer,
@@ -269,4 +271,5 @@ def _read(folder: Path) -> LoadedTowers:
         raise StudentError(
             f"The student in {folder} is damaged: {short_message(error)}", _HINT
         ) from error
-    return LoadedTowers(folder.resolve().name, str(folder), config, towers.eval(), tokenizer)
+    name, licence = folder.resolve().name, weights_licence(folder)
+    return LoadedTowers(name, str(folder), config, towers.eval(), tokenizer, licence)

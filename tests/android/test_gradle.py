@@ -8,11 +8,14 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 import zipfile
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from benchmarks.jvm import JSON_JVM
 from mcad_mobile.android.aar import libraries
@@ -22,6 +25,7 @@ from mcad_mobile.android.dex import MIN_SDK, compile_stubs
 from mcad_mobile.android.downloads import fetch
 from mcad_mobile.android.library import LIBRARY_MODULES, NAMESPACE, SAMPLE_PACKAGE
 from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
+from mcad_mobile.base.licences import find_licence
 from tests.support.tiny_bundle import make_tiny_bundle
 
 MODULES = (*APP_MODULES, "sample")
@@ -56,15 +60,24 @@ def test_no_app_of_these_sends_anything():
         assert (android_demo() / module / overlay / "AndroidManifest.xml").is_file()
 
 
+def test_gradle_lets_everyone_ship_the_weights_that_the_commands_let_everyone_ship():
+    table = tomllib.loads(resources.files("mcad_mobile.base").joinpath("licences.toml").read_text())
+    (names,) = re.findall(r"def shippable = \[(.*?)\]", said_by_hand("bundle.gradle"), re.S)
+    shippable = {name for name in table if not find_licence(name).limit}
+    assert {*re.findall(r"'(.+?)'", names)} == shippable
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     """A copy of the modules, compiled by Gradle."""
     if shutil.which("gradle") is None:
         pytest.skip("no gradle (Debian: apt install gradle)")
     folder = tmp_path_factory.mktemp("gradle") / "modules"
-    for name in ("build.gradle", "settings.gradle", "compile_only", *MODULES):
+    for name in ("build.gradle", "bundle.gradle", "settings.gradle", "compile_only", *MODULES):
         source = android_demo() / name
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, _in(folder, name))
+    for name in ("LICENSE", "NOTICE"):
+        (folder.parent / name).write_text(f"Our {name}.\n")
     _repository(folder / "maven", folder.parent)
     make_tiny_bundle(folder.parent / "tiny")
     compile_stubs(folder.parent)
@@ -123,7 +136,8 @@ def _artifact(maven: Path, place: str, jar: bytes) -> None:
     )
 
 
-def gradle(folder: Path, *tasks: str, **properties: object) -> None:
+def gradle(folder: Path, *tasks: str, error: str = "", **properties: object) -> None:
+    """Run tasks; with an `error`, they must fail and print it."""
     given = {
         "bundle": folder.parent / "tiny",
         "framework": folder.parent / "stubs",
@@ -141,7 +155,8 @@ def gradle(folder: Path, *tasks: str, **properties: object) -> None:
         timeout=600,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.returncode == 0) == (not error), done.stdout + done.stderr
+    assert error in done.stderr
 
 
 def read_report(folder: Path, module: str) -> Any:
@@ -173,10 +188,23 @@ def test_gradle_compiles_each_module_with_what_it_depends_on(built, tmp_path):
             "engine.jar",
             runtime,
         }
-        assets = built / app / "build" / "bundleAssets" / "bundle"
-        assert (assets / "bundle.json").read_bytes() == (
+        assets = built / app / "build" / "bundleAssets"
+        assert (assets / "bundle" / "bundle.json").read_bytes() == (
             built.parent / "tiny" / "bundle.json"
         ).read_bytes()
+        for name in ("LICENSE", "NOTICE"):
+            text = assets / "mcad-licences" / "mcad-mobile" / name
+            assert text.read_text() == f"Our {name}.\n"
+
+
+@pytest.mark.slow
+def test_gradle_refuses_weights_that_not_everyone_may_ship(built, tmp_path):
+    tiny = make_tiny_bundle(tmp_path / "tiny")
+    replace(tiny, student=replace(tiny.student, licence="apple-amlr")).save()
+    task, bundle = ":app:copyBundle", tiny.directory
+    gradle(built, task, bundle=bundle, error="add -PacceptLicence=apple-amlr")
+    gradle(built, task, bundle=bundle, acceptLicence="Apple-AMLR")
+    gradle(built, task, bundle=bundle, acceptLicence="MIT", error="weights of tiny is apple-amlr")
 
 
 @pytest.mark.slow

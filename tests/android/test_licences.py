@@ -20,15 +20,20 @@ from tests.support.tiny_bundle import make_tiny_bundle
 NOTICE = "assets/mcad-licences/NOTICE.txt"
 
 
-def under(licence: str, folder: Path) -> Bundle:
-    """A bundle whose weights are under a licence, with its text beside them."""
+def without_text(licence: str, folder: Path) -> Bundle:
+    """A bundle whose weights are under a licence, and came without its text."""
     tiny = make_tiny_bundle(folder / "tiny")
     student = replace(tiny.student, licence=licence)
-    made = Bundle.load(variant(tiny, folder / "bundle", student=student))
+    return Bundle.load(variant(tiny, folder / "bundle", student=student))
+
+
+def under(licence: str, folder: Path) -> Bundle:
+    """A bundle whose weights are under a licence, with its text beside them."""
+    made = without_text(licence, folder)
     text = made.directory / "LICENSE"
     text.write_text(f"The text of {licence}.\n")
     record = FileRecord.of(made.directory, text)
-    replace(made, student=replace(student, licence_text=record)).save()
+    replace(made, student=replace(made.student, licence_text=record)).save()
     return Bundle.load(made.directory)
 
 
@@ -73,6 +78,31 @@ def test_an_app_carries_the_licences_of_all_its_parts(tmp_path):
     }
     for name, part in texts.items():
         assert part in app.read(f"assets/mcad-licences/{name}"), name
+
+
+@pytest.mark.parametrize(
+    ("licence", "parts"),
+    [
+        ("MIT", ("Copyright (c) the authors of random weights", "Permission is hereby granted")),
+        ("Apache-2.0", ("Apache License", "END OF TERMS AND CONDITIONS")),
+    ],
+)
+def test_weights_that_came_without_a_licence_text_get_one(licence, parts, tmp_path):
+    bundle = without_text(licence, tmp_path)
+    app = build_app(bundle, tmp_path / "demo.apk").package
+    for path in (app, build_library(bundle, tmp_path / "search.aar").archive):
+        package = zipfile.ZipFile(path)
+        text = package.read("assets/mcad-licences/weights/LICENSE").decode()
+        assert all(part in text for part in parts)
+        assert f"{licence} (weights/LICENSE)" in package.read(NOTICE).decode()
+
+
+def test_a_licence_whose_text_is_not_known_is_named_with_its_page(tmp_path):
+    options = BuildOptions(accept_licence="CC-BY-NC-4.0")
+    bundle = without_text("CC-BY-NC-4.0", tmp_path)
+    library = zipfile.ZipFile(build_library(bundle, tmp_path / "search.aar", options).archive)
+    assert "assets/mcad-licences/weights/LICENSE" not in library.namelist()
+    assert "(https://spdx.org/licenses/CC-BY-NC-4.0.html)" in library.read(NOTICE).decode()
 
 
 def test_a_library_without_a_bundle_names_no_weights(tmp_path):

@@ -158,7 +158,7 @@ def check_npu_app(built: BuiltApp) -> None:
     assert built.rungs["text"] == ["qnn w8a16", "onnx fp32"] and built.left_out == {}
     (note,) = built.notes
     assert note.startswith("com.qualcomm.qti:qnn-runtime:")
-    assert "is under Qualcomm's own licence" in note
+    assert "is under the Qualcomm AI Hub Model License" in note
     with zipfile.ZipFile(built.package) as apk:
         native = {
             name.removeprefix(f"lib/{ABI}/"): read_elf(apk.read(name))
@@ -170,7 +170,7 @@ def check_npu_app(built: BuiltApp) -> None:
     assert {"libQnnHtp.so", "libQnnHtpV79Stub.so", "libQnnHtpV79Skel.so"} <= {*native}
     for name, elf in native.items():
         assert elf is not None and (elf.machine == HEXAGON or elf.page % PAGE == 0), name
-    assert f"{built.notes[0].split(' ')[0]}: Qualcomm's own licence" in notice
+    assert f"{built.notes[0].split(' ')[0]}: Qualcomm AI Hub Model License" in notice
 
 
 def test_what_the_npu_needs_is_fetched_for_the_compiler_that_made_the_rungs(

@@ -125,8 +125,8 @@ def test_parts_are_those_that_the_options_and_the_bundle_ask_for(
     npu = gathered(npu=True)
     assert asked.pop()[2] == [*fetched] and npu.fetched == fetched
     assert found.notes == [
-        "com.qualcomm.qti:qnn-runtime:2.41 is under Qualcomm's own licence: read it before you "
-        "give the app to others."
+        "com.qualcomm.qti:qnn-runtime:2.41 is under the Qualcomm AI Hub Model License: read it "
+        "before you give the app to others."
     ]
     names = [f"libQnnHtp{part}.so" for part in ("", "V75Stub", "V75Skel")]
     found.native[ABI] |= dict.fromkeys(["libonnxruntime_providers_qnn.so", *names], b"")
@@ -182,7 +182,7 @@ def test_the_notice_names_every_part_with_its_licence(bundle: Bundle, tmp_path: 
         f"- mcad-mobile {VERSION}, the search engine: Apache-2.0 (mcad-mobile/LICENSE)",
         "- ONNX Runtime 1.29.0, of Microsoft: MIT (onnxruntime/LICENSE; "
         "onnxruntime/ThirdPartyNotices.txt for what it holds)",
-        "- com.qualcomm.qti:qnn-runtime:2.41: Qualcomm's own licence",
+        "- com.qualcomm.qti:qnn-runtime:2.41: Qualcomm AI Hub Model License",
         "- own.aar: the licence of whoever made it",
         "- the weights of s: CC-BY-NC-4.0, which allows no commercial use "
         "(https://spdx.org/licenses/CC-BY-NC-4.0.html)",

@@ -129,16 +129,13 @@ def test_a_runtime_that_was_fetched_is_listed_with_its_maker_s_licence(tmp_path)
     assert found["licenses"] == [{"license": {"name": "Qualcomm AI Hub Model License"}}]
 
 
-def test_a_licence_that_nobody_told_is_not_made_up(tmp_path):
+def test_the_licence_of_the_weights_is_listed_also_if_it_is_unknown(tmp_path):
     tiny = make_tiny_bundle(tmp_path / "tiny")
     package = tmp_path / "demo.apk"
     package.write_bytes(b"an app")
     listed = tmp_path / "listed.json"
     serial_numbers = set()
-    for licence, listed_licence in (
-        ("unknown", None),
-        ("apple-amlr", {"name": "apple-amlr"}),
-    ):
+    for licence in ("unknown", "apple-amlr"):
         bundle = replace(tiny, student=replace(tiny.student, licence=licence))
         app = made_component(package, "demo.apk", "mcad.demo")
         parts, classes = Parts(Libraries(), bundle=bundle), {"classes.dex": b"dex"}
@@ -148,6 +145,5 @@ def test_a_licence_that_nobody_told_is_not_made_up(tmp_path):
         serial_numbers.add(document["serialNumber"])
         for model in document["components"]:
             if model["type"] == "machine-learning-model":
-                licences = [found["license"] for found in model.get("licenses", [])]
-                assert licences == ([listed_licence] if listed_licence else [])
+                assert model["licenses"] == [{"license": {"name": licence}}]
     assert len(serial_numbers) == 2  # one for each content

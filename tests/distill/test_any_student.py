@@ -13,6 +13,7 @@ import torch
 from msgspec.structs import replace
 from safetensors.torch import load_file
 
+from mcad_mobile.base.licences import find_licence
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.dataset import Batch, Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache, compute_views
@@ -161,16 +162,29 @@ def test_a_finished_run_is_not_done_again_and_its_student_trains_on(material, tm
     assert load_student(str(tmp_path / "t")).sha256() != load_student(str(tmp_path / "s")).sha256()
 
 
-def test_what_starts_from_weights_keeps_their_licence(material, tmp_path):
-    folder = write_hf(tmp_path / "start", "clip")
-    (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\nA model.\n")
-    for asked, licence in (
-        (StudentChoice(f"hf:{folder}"), "CC-BY-4.0"),
-        (StudentChoice(f"hf:{folder}", from_scratch=True), "unknown"),
-    ):
-        out = tmp_path / licence
-        train(material, out, replace(RECIPE, epochs=1), tmp_path, silent, RunOptions(student=asked))
-        assert load_student(str(out)).source.licence.name == licence
+@pytest.mark.parametrize(
+    ("front", "from_scratch", "licence"),
+    [("mit", False, "unknown"), ("apple-amlr", False, "apple-amlr"), ("mit", True, "unknown")],
+)
+def test_only_a_limit_of_the_weights_it_starts_from_is_the_student_s_licence(
+    front, from_scratch, licence, material, tmp_path
+):
+    """What it learns from has licences, too, and only the user knows them."""
+    folder, out = write_hf(tmp_path / "start", "clip"), tmp_path / "out"
+    (folder / "README.md").write_text(f"---\nlicense: {front}\n---\nA model.\n")
+    (folder / "LICENSE").write_text("Do what you want.")
+    student = StudentChoice(f"hf:{folder}", from_scratch=from_scratch)
+    once = replace(RECIPE, epochs=1)
+    train(material, out, once, tmp_path, silent, RunOptions(student=student))
+    assert load_student(str(out)).source.licence.name == licence
+    assert (out / "LICENSE").exists() != from_scratch
+    if from_scratch:
+        return
+    assert (out / "LICENSE").read_text() == "Do what you want."
+    card, named = out / "README.md", find_licence(front).name
+    assert f"weights that training started from: {named}." in card.read_text()
+    card.write_text(card.read_text().replace(f"license: {licence}", "license: cc-by-4.0"))
+    assert load_student(str(out)).source.licence.name == "CC-BY-4.0"
 
 
 def test_a_checkpoint_of_another_student_is_not_gone_on_with(material, tmp_path):

@@ -251,6 +251,9 @@ def test_a_tower_learns_names_in_other_languages_and_keeps_the_image_tower(train
     ids = [0, *library.encode("Hund und 犬 on a beach"), 2]
     assert student.tokenizer("Hund und 犬 on a beach").ids.tolist()[: len(ids)] == ids
     assert not (trained / "checkpoint.pt").exists()
+    licence, expected = student.source.licence, base.source.licence
+    assert licence.name == expected.name == "non-commercial-research"
+    assert licence.text.read_text() == expected.text.read_text()
 
 
 def test_a_run_that_is_complete_is_not_repeated(material, cache, trained):

@@ -30,6 +30,7 @@ def student(tmp_path_factory):
     folder = write_open_clip(tmp_path_factory.mktemp("builder") / "student")
     (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n")
     (folder / "LICENSE").write_text("Name the photographers.")
+    (folder / "NOTICE").write_text("By us.")
     return load_student(f"open_clip:local-dir:{folder}")
 
 
@@ -214,7 +215,7 @@ def test_bundles_share_rungs_and_steps_are_told_as_they_are_waited_for(
         )
         assert (facts.sha256, facts.image_sha256) == (student.sha256(), student.image_sha256())
         assert facts.licence == "CC-BY-4.0"
-        assert bundle.path(licence).read_text() == "Name the photographers."
+        assert bundle.path(licence).read_text() == "Name the photographers.\nBy us."
         assert len(bundle.text.golden.texts) == len(bundle.array(bundle.text.golden.ids)) == 2
     assert made["SM8650"].target.htp_arch == 75 and made["cpu"].target.htp_arch is None
 

@@ -30,6 +30,16 @@ PUBLISHED = {
     "google/embeddinggemma-300m": "gemma",
     "ViTamin-S:datacomp1b": "unknown",
     "somebody/a-clip": "unknown",
+    "timm/vit_base_patch32_clip_224.openai": "MIT",
+    "timm/resnet50_clip.openai": "MIT",
+    "timm/vit_base_patch32_clip_224.laion400m_e32": "MIT",
+    "timm/vit_base_patch32_clip_224.laion2b_e16": "MIT",
+    "timm/resnet101_clip.yfcc15m": "MIT",
+    "timm/vit_base_patch32_clip_224.metaclip_400m": "CC-BY-NC-4.0",
+    "timm/vit_base_patch16_clip_224.openai_ft_in1k": "unknown",  # trained on, with other photos
+    "apple/mobileclip2_b": "apple-amlr",
+    "apple/coreml-mobileclip": "apple-amlr",
+    "google/embeddinggemma-2": "unknown",
 }
 
 
@@ -79,12 +89,37 @@ def test_the_card_beside_the_weights_has_the_last_word(tmp_path):
         ("license: unknown\nlicense_name: apple-amlr", "apple-amlr"),
         ("license: apple-amlr\nlicense_name: apple-ascl", "apple-amlr"),
         ("license: openrail", "openrail"),
+        ("license: unknown", "unknown"),
+        ("license: other", "Apache-2.0"),
         ("tags: [x]", "Apache-2.0"),
     ):
         card.write_text(f"---\n{front}\n---\nlicense: of the text\n")
         assert weights_licence(tmp_path, "google/siglip2-base-patch16-224").name == name
     card.write_bytes(b"---\nlicense: \xff\n---\n")
     assert weights_licence(tmp_path).name == "unknown"
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "license: [mit, cc-by-nc-4.0]",
+        "license: apache-2.0,cc-by-nc-4.0",
+        "license: apache-2.0 AND cc-by-nc-4.0",
+        "license: (mit or 'cc-by-nc-4.0')",
+        "license:\n- mit\n- cc-by-nc-4.0\ntags: [x]",
+        "license:  # of code and weights\n\n  - mit\n# weights\n  - cc-by-nc-4.0",
+        "license: >-\n  cc-by-nc-4.0",
+        "license: [mit, other]\nlicense_name: cc-by-nc-4.0",
+    ],
+)
+def test_of_several_licences_in_a_card_the_most_restrictive_holds(front, tmp_path):
+    (tmp_path / "README.md").write_text(f"---\n{front}\nlanguage: en\n---\n")
+    assert weights_licence(tmp_path, "google/siglip2-base-patch16-224").name == "CC-BY-NC-4.0"
+
+
+def test_several_licences_that_let_everyone_ship_let_everyone_ship(tmp_path):
+    (tmp_path / "README.md").write_text("---\nlicense:\n- mit\n- apache-2.0\n---\n")
+    assert weights_licence(tmp_path).name == "MIT"
 
 
 def test_the_text_beside_the_weights_goes_with_them(tmp_path):
@@ -96,6 +131,39 @@ def test_the_text_beside_the_weights_goes_with_them(tmp_path):
         folder.mkdir()
         (folder / name).write_text("Do what you want.")
         assert weights_licence(folder).text == folder / name
+
+
+@pytest.mark.parametrize(
+    ("name", "front", "parts"),
+    [
+        *[("wkcn/TinyCLIP-x", "mit", ("(c) Microsoft Corporation\n", "Permission is hereby"))],
+        *[("somebody/a-clip", "mit", ("(c) the authors of hf:mine\n", "Permission is hereby"))],
+        *[("wkcn/TinyCLIP-x", "bsd-3-clause", ("(c) the authors of hf:mine", "endorse"))],
+        *[("somebody/a-clip", "apache-2.0", ("Apache License", "END OF TERMS"))],
+    ],
+)
+def test_weights_without_a_text_get_that_of_their_licence(name, front, parts, tmp_path):
+    (tmp_path / "README.md").write_text(f"---\nlicense: {front}\n---\n")
+    text = weights_licence(tmp_path, name).document("hf:mine")
+    assert text is not None
+    for part in parts:
+        assert part in text.decode()
+
+
+def test_a_text_and_a_notice_beside_the_weights_go_with_them(tmp_path):
+    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    (tmp_path / "NOTICE.txt").write_text("By somebody.\n")
+    text = weights_licence(tmp_path).document("hf:mine")
+    assert text is not None and text.decode().endswith(
+        "limitations under the License.\n\nBy somebody.\n"
+    )
+    (tmp_path / "LICENSE").write_text("As they say.\n")
+    assert weights_licence(tmp_path).document("hf:mine") == b"As they say.\n\nBy somebody.\n"
+
+
+def test_a_licence_whose_text_is_not_known_has_none(tmp_path):
+    assert weights_licence(None, "MobileCLIP-S1:datacompdr").document("hf:mine") is None
+    assert weights_licence(None).document("hf:mine") is None
 
 
 def test_the_default_student_is_for_non_commercial_research():

@@ -24,6 +24,7 @@ from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.students import open_clip as library
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.open_clip import find_checkpoint
+from mcad_mobile.students.timm_transformers import trainable_towers
 from tests.support.tiny_students import (
     HF,
     OPEN_CLIP,
@@ -33,6 +34,7 @@ from tests.support.tiny_students import (
     write_hf,
     write_named,
     write_open_clip,
+    write_text_tower,
 )
 
 REFUSED = ("embedding", "gather", "index", "argmax", "where", "eq", "batch_norm", "scaled_dot")
@@ -223,6 +225,13 @@ def test_the_licence_of_the_weights_is_read_from_their_card(tmp_path, library):
     (folder / "README.md").write_text("---\ntags: [clip]\nlicense: apple-amlr\n---\n# A card\n")
     prefix = "open_clip:local-dir:" if library == "open_clip" else "hf:"
     assert load_student(f"{prefix}{folder}").source.licence.name == "apple-amlr"
+
+
+def test_the_licence_of_joined_towers_is_read_from_their_card(tmp_path):
+    spec = f"timm/test_efficientnet+hf/{write_text_tower(tmp_path / 'text', 'bert')}"
+    trainable_towers(spec, from_scratch=True, dim=24).write(tmp_path / "student")
+    (tmp_path / "student" / "README.md").write_text("---\nlicense: apple-amlr\n---\n")
+    assert load_student(str(tmp_path / "student")).source.licence.name == "apple-amlr"
 
 
 def cached(monkeypatch, tmp_path, repository, name):

@@ -223,7 +223,8 @@ def test_of_each_group_of_files_the_first_that_a_hub_has_is_fetched(
     assert hub.find_folder("org/clip", ["config.json"], WEIGHTS, ["absent.txt"]) == tmp_path
     ((name, patterns),) = fetched
     assert (name, connected) == ("org/clip", asked)
-    facts = {"*.json", "*.txt", "*.model", "README.md", "LICENSE*"}
+    facts = {"*.json", "*.txt", "*.model", "README.md"}
+    facts |= {"LICENSE*", "LICENCE*", "COPYING*", "NOTICE*"}
     assert patterns == {"config.json", "model-*.safetensors", "absent.txt", *facts}
 
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mcad_mobile.base.licences import UNKNOWN
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, Features
+from mcad_mobile.distill.model_card import write_model_card
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.engine.photos.decode import open_photo
@@ -121,10 +121,9 @@ class EndToEnd:
 
     def save(self, directory: Path) -> None:
         self._student.write(directory)
-        licence = self._student.as_exported.source.licence.name
-        if licence != UNKNOWN and not self._from_scratch:
-            card = f"---\nlicense: {licence}\n---\nTrained by mcad-mobile from {self.name}.\n"
-            (directory / "README.md").write_text(card, "utf-8")
+        if not self._from_scratch:
+            about = f"Trained by mcad-mobile from {self.name}."
+            write_model_card(directory, about, self._student.as_exported.source)
 
 
 def _by_all_cores(work: Any, *inputs: Sequence[Any]) -> list[Any]:
