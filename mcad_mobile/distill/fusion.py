@@ -1,5 +1,5 @@
 """MCAD's fusion of single-stream features into the dual-stream teacher's. The student learns the
-fused features and similarities. docs/method.md says which parts are the paper's."""
+fused features and similarities. docs/distillation.md says which parts are the paper's."""
 
 from __future__ import annotations
 

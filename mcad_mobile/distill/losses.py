@@ -1,7 +1,7 @@
 """Losses as pure functions of similarities and embeddings.
 
 Shapes throughout: I images, T texts. Similarities are [I, T] float32; a candidate mask [I, T] bool
-marks the pairs that a teacher has scored. docs/method.md says which losses are MCAD's.
+marks the pairs that a teacher has scored. docs/distillation.md says which losses are MCAD's.
 """
 
 from __future__ import annotations

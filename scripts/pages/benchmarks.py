@@ -230,7 +230,7 @@ def ablation() -> list[str]:
         "default student's recall differs slightly from [its "
         "card's](../models/mcad-s/README.md#how-good-it-is). "
         f"{'Teachers of neighbouring seeds share a member. ' * several}"
-        "[Train a student](method.md) explains the parts; `benchmarks/distill_rows.py` defines the "
+        "[How distillation works](distillation.md) explains the parts; `benchmarks/distill_rows.py` defines the "
         "rows. Re-run: `benchmarks/distill_ablation.py`.",
         distill_ablation.as_markdown(rows),
         _gain(rows),
