@@ -230,8 +230,8 @@ def ablation() -> list[str]:
         "default student's recall differs slightly from [its "
         "card's](../models/mcad-s/README.md#how-good-it-is). "
         f"{'Teachers of neighbouring seeds share a member. ' * several}"
-        "[How distillation works](distillation.md) explains the parts; `benchmarks/distill_rows.py` "
-        "defines the rows. Re-run: `benchmarks/distill_ablation.py`.",
+        "[How distillation works](distillation.md) explains the parts; "
+        "`benchmarks/distill_rows.py` defines the rows. Re-run: `benchmarks/distill_ablation.py`.",
         distill_ablation.as_markdown(rows),
         _gain(rows),
         *(made_with(same, processor_of(same[0]["device"])) for same in _of_one_set_up(runs)),
