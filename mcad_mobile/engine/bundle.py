@@ -228,6 +228,11 @@ class Rung(Record, frozen=True):
         return f"{self.npu_nodes}/{self.total_nodes} {word}"
 
     @property
+    def slow_on_cpus(self) -> bool:
+        """Whether it has 16-bit activations, for which LiteRT has no fast CPU kernels."""
+        return self.runtime == "litert" and self.precision in ("w8a16", "w4a16")
+
+    @property
     def low_parity(self) -> bool:
         return self.parity is not None and self.parity.is_low
 

@@ -51,7 +51,7 @@ def why_not(rung: Rung) -> str | None:
         return "its chip is only simulated here, and simulated time is never a latency"
     if rung.runtime == "neuropilot":
         return "it is compiled for a Dimensity's NPU and runs only there"
-    if rung.runtime == "litert" and rung.precision in ("w8a16", "w4a16"):
+    if rung.slow_on_cpus:
         return "LiteRT has no fast CPU kernels for 16-bit activations: it is for the NPU"
     if rung.runtime == "litert" and importlib.util.find_spec("ai_edge_litert") is None:
         return "ai-edge-litert is not installed here"

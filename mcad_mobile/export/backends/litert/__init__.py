@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 _UNCOMPILED = (
     "The .tflite was not compiled for the NPU. Accepted operators are those on the list of "
-    "MediaTek's compiler. {} The demo app runs the ONNX rung; an app with LiteRT can compile the "
-    ".tflite as it starts, or run it on the CPU."
+    "MediaTek's compiler. {} Our app runs the ONNX rung; if it contains LiteRT, LiteRT's "
+    "Interpreter runs a w8a8 .tflite on the CPU."
 )
 _NOT_RUN = (
-    "Files compiled for a Dimensity cannot run here: the cosines are those of the .tflite before "
-    "compiling."
+    "Files compiled for a Dimensity cannot run here, nor in our app: the cosines are those of the "
+    ".tflite before compiling."
 )
 
 
