@@ -325,7 +325,7 @@ def _print(bundle: Bundle) -> None:
             notes.update(dict.fromkeys(rung.notes))
     print_table(
         f"{bundle.directory} for {bundle.target.id} ({bundle.target.chip})",
-        ["tower", "runs as", "size", "for the NPU", "cosine to float", "worst"],
+        ["tower", "runs as", "size", "operators", "cosine to float", "worst"],
         rows,
     )
     for note in notes:

@@ -195,8 +195,8 @@ class Parity(Record, frozen=True):
 
 
 class Rung(Record, frozen=True):
-    """A way to run a tower; `npu_nodes` of `total_nodes` are for the chip's NPU (see `for_npu`);
-    `notes` says what was left out and how to get it."""
+    """A way to run a tower; of `total_nodes`, `npu_nodes` are what `for_npu` says; `notes` says
+    what was left out and how to get it."""
 
     runtime: Word
     precision: Word
@@ -220,12 +220,13 @@ class Rung(Record, frozen=True):
 
     @property
     def for_npu(self) -> str:
-        """Nodes that a compiler placed on the NPU ("309/309 placed"), or operators of a .tflite
-        that the compiler's list accepts ("508/508 accepted"); "-" without an NPU."""
+        """Nodes that Qualcomm's compiler placed on the NPU ("309/309 on the NPU"), operators of a
+        .tflite that the list of MediaTek's compiler accepts ("508/508 on the compiler's list"), or
+        that it compiled ("508/508 compiled"); "-" without an NPU."""
         if not self.npu_nodes:
             return "-"
-        word = "accepted" if self.runtime == "litert" else "placed"
-        return f"{self.npu_nodes}/{self.total_nodes} {word}"
+        where = {"litert": "on the compiler's list", "neuropilot": "compiled"}
+        return f"{self.npu_nodes}/{self.total_nodes} {where.get(self.runtime, 'on the NPU')}"
 
     @property
     def slow_on_cpus(self) -> bool:
