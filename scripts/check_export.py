@@ -2,9 +2,9 @@
 
     python scripts/check_export.py export.json --min-cosine 0.98 --max-recall-drop 1
 
-A fault is an operator off the NPU (Dimensity: off the list of MediaTek's compiler, or not compiled
-by it), a cosine or recall under its limit, or a missing recall that has a limit. On GitHub, a table
-of the towers is added to the job's summary.
+A fault is an operator off the NPU (LiteRT: refused by the list of the chip's compiler, or not
+compiled by it), a cosine or recall under its limit, or a missing recall that has a limit. On
+GitHub, a table of the towers is added to the job's summary.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ HEAD = "| target | tower | runs as | operators | cosine | worst |\n|---|---|---|
 WHERE = {
     "qnn": "on the NPU",
     "neuropilot": "compiled",
-    "litert": "on the list of MediaTek's compiler",
+    "tpu": "compiled",
+    "litert": "accepted by the list of the chip's compiler",
     "onnx": "on the NPU",
 }
 

@@ -137,7 +137,7 @@ SCHEMA = "mcad-bundle/1"
 MANIFEST = "bundle.json"
 TOWERS: tuple[TowerName, ...] = ("image", "text")
 TowerName = Literal["image", "text"]
-Runtime = Literal["qnn", "neuropilot", "litert", "onnx"]
+Runtime = Literal["qnn", "neuropilot", "tpu", "litert", "onnx"]
 Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
 
 # Hints for when something else was given in place of a bundle.
@@ -221,11 +221,11 @@ class Rung(Record, frozen=True):
     @property
     def for_npu(self) -> str:
         """Nodes that Qualcomm's compiler placed on the NPU ("309/309 on the NPU"), operators of a
-        .tflite that the list of MediaTek's compiler accepts ("508/508 on the compiler's list"), or
-        that it compiled ("508/508 compiled"); "-" without an NPU."""
+        .tflite that the list of a compiler accepts ("508/508 accepted"), or that a compiler
+        compiled ("508/508 compiled"); "-" without an NPU."""
         if not self.npu_nodes:
             return "-"
-        where = {"litert": "on the compiler's list", "neuropilot": "compiled"}
+        where = {"litert": "accepted", "neuropilot": "compiled", "tpu": "compiled"}
         return f"{self.npu_nodes}/{self.total_nodes} {where.get(self.runtime, 'on the NPU')}"
 
     @property

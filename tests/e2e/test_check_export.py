@@ -164,9 +164,9 @@ def test_every_bundle_is_checked_alone_or_among_others(tmp_path, document):
         done = check(file, "--min-recall", "57.1")
         (text, recall) = done.stderr.splitlines()
         assert text.startswith(
-            f"dimensity-9300: {total} operators of the text tower are not on the "
+            f"dimensity-9300: {total} operators of the text tower are not accepted by the "
         )
-        assert "list of MediaTek's compiler" in text and "NPU" not in text
+        assert "list of the chip's compiler" in text and "NPU" not in text
         assert recall == "dimensity-9300: mR is 50.00, under 57.1."
     other["target"] = "cpu"  # which has no NPU
     file.write_text(json.dumps(other))
@@ -186,7 +186,7 @@ def test_the_summary_of_a_job_shows_the_towers(tmp_path, document, monkeypatch):
         in lines
     )
     (text,) = [line for line in lines if "| text | litert " in line]
-    assert " on the list of MediaTek's compiler |" in text and "NPU" not in text
+    assert " accepted by the list of the chip's compiler |" in text and "NPU" not in text
 
 
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))

@@ -92,7 +92,8 @@ def test_a_rung_tells_the_facts_of_the_contract(bundle):
     [
         ("qnn", "2/3 on the NPU"),
         ("neuropilot", "2/3 compiled"),
-        ("litert", "2/3 on the compiler's list"),
+        ("tpu", "2/3 compiled"),
+        ("litert", "2/3 accepted"),
     ],
 )
 def test_only_qualcomms_compiler_is_said_to_place_nodes_on_an_npu(bundle, runtime, text):

@@ -7,7 +7,7 @@ import pytest
 from mcad_mobile.engine.bundle import FileRecord, Parity, Rung
 from mcad_mobile.errors import TargetError
 from mcad_mobile.export import rungs
-from mcad_mobile.export.backends.litert import mediatek
+from mcad_mobile.export.backends.litert import vendors
 from mcad_mobile.export.targets import all_targets, find_target
 from tests.support.pythons import needs_litert
 
@@ -17,6 +17,9 @@ from tests.support.pythons import needs_litert
     [
         ("snapdragon", "snapdragon-8-elite"),
         ("dimensity", "dimensity-9400"),
+        ("tensor", "tensor-g5"),
+        ("Google Tensor G3", "tensor-g3"),
+        ("Tensor_G6", "tensor-g6"),
         ("cpu", "cpu"),
         ("SM8650", "snapdragon-8-gen-3"),
         ("sm8650", "snapdragon-8-gen-3"),
@@ -59,7 +62,9 @@ def test_a_name_like_no_chip_is_pointed_to_the_list():
 def test_every_chip_has_a_ladder_that_ends_on_the_cpu(target):
     first, *_, last = target.ladder
     assert last.runtime == "onnx"
-    npu = {"cpu": "onnx", "snapdragon": "qnn", "dimensity": "neuropilot"}[target.family]
+    npu = {"cpu": "onnx", "snapdragon": "qnn", "dimensity": "neuropilot", "tensor": "tpu"}[
+        target.family
+    ]
     known = target.neuropilot is not None if target.family == "dimensity" else not target.litert
     assert first.runtime == (npu if known else "litert")
     if target.family == "snapdragon":
@@ -106,7 +111,7 @@ def test_a_chip_that_litert_does_not_know_is_not_compiled_for():
     assert [plan.runtime for plan in left[0].ladder] == ["litert", "onnx"]
 
 
-@pytest.mark.parametrize("name", ["tensor-g5", "Google Tensor G3", "exynos-2500", "Exynos 2600"])
+@pytest.mark.parametrize("name", ["exynos-2500", "Exynos 2600"])
 def test_a_chip_whose_compiler_cannot_be_asked_is_refused_with_the_reason(name):
     with pytest.raises(TargetError, match=r"(?s)plugin.*SDK.*--target cpu"):
         find_target(name)
@@ -131,7 +136,7 @@ def test_an_export_needs_the_compilers_that_it_does_not_find_in_the_cloud(
 
 
 def test_rungs_whose_files_or_notes_differ_have_keys_of_their_own(monkeypatch):
-    monkeypatch.setattr(mediatek, "why_not_compiled", lambda target: None)
+    monkeypatch.setattr(vendors, "why_not_compiled", lambda target: None)
 
     def key(chip: str, runtime: str) -> tuple[str, ...]:
         plans = rungs.keyed_plans(find_target(chip))["image"]
