@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 
 from mcad_mobile.engine.bundle import FileRecord, Parity, Rung
@@ -111,9 +116,44 @@ def test_a_chip_that_litert_does_not_know_is_not_compiled_for():
     assert [plan.runtime for plan in left[0].ladder] == ["litert", "onnx"]
 
 
-@pytest.mark.parametrize("name", ["exynos-2500", "Exynos 2600"])
-def test_a_chip_whose_compiler_cannot_be_asked_is_refused_with_the_reason(name):
-    with pytest.raises(TargetError, match=r"(?s)plugin.*SDK.*--target cpu"):
+@needs_litert
+@pytest.mark.parametrize("plugin", ["google_tensor", "samsung", "intel_openvino"])
+def test_every_chip_of_litert_s_plugins_is_a_target_or_refused_by_name(plugin):
+    vendor = importlib.import_module(f"ai_edge_litert.aot.vendors.{plugin}.target")
+    chips = {chip.value for chip in vendor.SocModel if chip.value != "ALL"}
+    assert chips
+    found = set()
+    for chip in chips:
+        try:
+            found.add(find_target(chip).chip)
+        except TargetError as error:
+            assert "mcad-mobile cannot export for the NPU of" in error.message
+    assert found == (chips if plugin == "google_tensor" else set())
+
+
+@needs_litert
+def test_samsung_s_plugin_cannot_be_asked_since_it_does_not_load():
+    """When this fails, LiteRT has mended it: see what it accepts, and "Other NPUs" in
+    docs/targets.md."""
+    (folder,) = find_spec("ai_edge_litert").submodule_search_locations
+    plugin = Path(folder, "vendors/samsung/compiler/libLiteRtCompilerPlugin_Samsung.so")
+    assert plugin.is_file()
+    with pytest.raises(OSError, match=r"undefined symbol: .*flatbuffers.*ClassicLocale"):
+        ctypes.CDLL(str(plugin))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("exynos-2500", "knows only E9965"),
+        ("Exynos 2600", "does not load"),
+        ("S5E9965", "does not load"),
+        ("Intel Lunar Lake", "chip of laptops"),
+        ("PTL", "chip of laptops"),
+    ],
+)
+def test_a_chip_that_is_no_target_is_refused_with_the_reason(name, reason):
+    with pytest.raises(TargetError, match=rf"(?s)cannot export.*{reason}.*--target cpu"):
         find_target(name)
 
 

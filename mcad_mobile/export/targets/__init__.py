@@ -112,8 +112,7 @@ def find_target(name: str) -> Target:
     for chip, why in no_targets.items():
         if _plain(name).endswith(_plain(chip)):
             raise TargetError(
-                f"mcad-mobile cannot export for the NPU of {chip}: its requirements are not known "
-                f"({why}).",
+                f"mcad-mobile cannot export for the NPU of {chip}: {why}.",
                 "Export for its CPU: --target cpu.",
             )
     spellings = {
