@@ -2,8 +2,9 @@
 
     python scripts/check_export.py export.json --min-cosine 0.98 --max-recall-drop 1
 
-A fault is a node off the NPU, a cosine or recall under its limit, or a missing recall that has a
-limit. On GitHub, a table of the towers is added to the job's summary.
+A fault is an operator off the NPU (LiteRT: refused by the list of the chip's compiler, or not
+compiled by it), a cosine or recall under its limit, or a missing recall that has a limit. On
+GitHub, a table of the towers is added to the job's summary.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HEAD = "| target | tower | runs as | for the NPU | cosine | worst |\n|---|---|---|---|---|---|"
+HEAD = "| target | tower | runs as | operators | cosine | worst |\n|---|---|---|---|---|---|"
+# Where the counted operators are. Only Qualcomm's compiler tells what the NPU runs.
+WHERE = {
+    "qnn": "on the NPU",
+    "neuropilot": "compiled",
+    "tpu": "compiled",
+    "litert": "accepted by the list of the chip's compiler",
+    "onnx": "on the NPU",
+}
 
 
 def faults(document: dict[str, Any], limits: argparse.Namespace) -> list[str]:
@@ -24,8 +33,8 @@ def faults(document: dict[str, Any], limits: argparse.Namespace) -> list[str]:
     for name, tower in document["towers"].items():
         off = tower["total_nodes"] - tower["npu_nodes"]
         if off and not target.startswith("cpu"):
-            notes = " ".join(tower["notes"])
-            found.append(f"{target}: {off} nodes of the {name} tower are not on the NPU. {notes}")
+            where, notes = WHERE[tower["runtime"]], " ".join(tower["notes"])
+            found.append(f"{target}: {off} operators of the {name} tower are not {where}. {notes}")
         for figure, limit in (
             ("cosine_mean", limits.min_cosine),
             ("cosine_min", limits.min_worst_cosine),
@@ -49,13 +58,17 @@ def faults(document: dict[str, Any], limits: argparse.Namespace) -> list[str]:
 def table(documents: list[dict[str, Any]]) -> str:
     rows = [
         f"| {document['target']} | {name} | {tower['runtime']} {tower['precision']} | "
-        f"{tower['npu_nodes']} of {tower['total_nodes']}"
-        f"{' accepted' if tower['runtime'] == 'litert' else ''} | {tower['cosine_mean']:.4f} | "
-        f"{tower['cosine_min']:.4f} |"
+        f"{counted(tower)} | {tower['cosine_mean']:.4f} | {tower['cosine_min']:.4f} |"
         for document in documents
         for name, tower in document["towers"].items()
     ]
     return "\n".join([HEAD, *rows, ""])
+
+
+def counted(tower: dict[str, Any]) -> str:
+    if not tower["npu_nodes"]:
+        return "-"
+    return f"{tower['npu_nodes']} of {tower['total_nodes']} {WHERE[tower['runtime']]}"
 
 
 def main() -> None:

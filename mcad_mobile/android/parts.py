@@ -30,6 +30,7 @@ QUALCOMM = "com.qualcomm.qti"
 NO_NPU = "nothing in the app can run it: give --npu, or by --aar what the NPU needs"
 NO_QNN = "the archives hold no {}"
 _NO_RUNTIME = "the app has no {}"
+_SLOW = "LiteRT has no fast CPU kernels for 16-bit activations"
 _FLOAT = "not needed beside an 8-bit rung; --keep-float keeps it"
 _LICENCE = "{} is under the {}: read it before you give the app to others."
 # The signature of Qualcomm's compiler in a context binary: its version, and when it was built.
@@ -174,7 +175,7 @@ def _why_left_out(rung: Rung, no_npu: str | None, litert: bool, drop_float: bool
     if rung.runtime == "qnn":
         return no_npu
     if rung.runtime == "litert" and litert:
-        return None
+        return _SLOW if rung.slow_on_cpus else None
     if rung.runtime != "onnx":
         return _NO_RUNTIME.format({"litert": "LiteRT"}.get(rung.runtime, rung.runtime))
     return _FLOAT if drop_float and rung.precision == "fp32" else None

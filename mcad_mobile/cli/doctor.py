@@ -39,6 +39,7 @@ _VERBS = {
     "export --target cpu": ("export",),
     "export --target snapdragon": ("export", "snapdragon"),
     "export --target dimensity": ("export", "dimensity"),
+    "export --target tensor": ("export", "dimensity"),
     "eval": ("export",),
     "distill": ("distill",),
     "report, bench --report, search --show": ("report",),
@@ -49,7 +50,10 @@ _VERBS = {
     _APP: ("android",),
 }
 # No extra has it, since it downloads a vendor's SDK.
-_MEDIATEK = "ai-edge-litert-sdk-mediatek"
+_NPU_SDKS = {
+    "ai-edge-litert-sdk-mediatek": "Dimensity",
+    "ai-edge-litert-sdk-google-tensor": "Tensor",
+}
 
 
 @dataclass(frozen=True)
@@ -64,17 +68,19 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Find the processor, Python, and every tool that a verb can use, the most needed first."""
-    mediatek = f"pip install {_MEDIATEK}  # on an open network: it downloads the vendor's SDK"
     return [
         _examine_processor(),
         examine_kernels(),
         _examine_python(),
         *_examine_requirements(),
-        Finding(
-            _MEDIATEK,
-            version_of(_MEDIATEK),
-            "ahead-of-time compilation for Dimensity NPUs",
-            mediatek,
+        *(
+            Finding(
+                sdk,
+                version_of(sdk),
+                f"ahead-of-time compilation for {chips} NPUs",
+                f"pip install {sdk}  # on an open network: it downloads the vendor's SDK",
+            )
+            for sdk, chips in _NPU_SDKS.items()
         ),
         *_examine_build_tools(),
         *_examine_downloads(),

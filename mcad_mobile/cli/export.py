@@ -68,11 +68,13 @@ class ExportArguments(StudentOptions):
     target: list[str] = option(
         "--target -t",
         "A chip by id, model or name (snapdragon-8-gen-3, SM8650), or a family's default: "
-        "snapdragon, dimensity, cpu, cpu-litert. May be repeated. `mcad-mobile targets` lists "
-        "them.",
+        "snapdragon, dimensity, tensor, cpu, cpu-litert. May be repeated. `mcad-mobile targets` "
+        "lists them.",
         default=[],
         metavar="CHIP",
-        autocompletion=among(lambda: ["snapdragon", "dimensity", *(c.id for c in all_targets())]),
+        autocompletion=among(
+            lambda: ["snapdragon", "dimensity", "tensor", *(c.id for c in all_targets())]
+        ),
     )
     every: bool = flag("--all", "Make a bundle for every chip that `targets` lists.")
     calibration: Path | None = option(
@@ -325,7 +327,7 @@ def _print(bundle: Bundle) -> None:
             notes.update(dict.fromkeys(rung.notes))
     print_table(
         f"{bundle.directory} for {bundle.target.id} ({bundle.target.chip})",
-        ["tower", "runs as", "size", "for the NPU", "cosine to float", "worst"],
+        ["tower", "runs as", "size", "operators", "cosine to float", "worst"],
         rows,
     )
     for note in notes:

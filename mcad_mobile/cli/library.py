@@ -37,8 +37,8 @@ class LibraryOptions(PackageOptions):
     )
     litert: bool = flag(
         "--litert",
-        "Keep the bundle's LiteRT rungs. The app must add com.google.ai.edge.litert:litert, which "
-        "runs them on the CPU.",
+        "Keep the bundle's w8a8 LiteRT rungs. The app must add com.google.ai.edge.litert:litert, "
+        "which runs them on the CPU.",
     )
     sample: Path | None = option(
         "--sample",

@@ -137,7 +137,7 @@ SCHEMA = "mcad-bundle/1"
 MANIFEST = "bundle.json"
 TOWERS: tuple[TowerName, ...] = ("image", "text")
 TowerName = Literal["image", "text"]
-Runtime = Literal["qnn", "neuropilot", "litert", "onnx"]
+Runtime = Literal["qnn", "neuropilot", "tpu", "litert", "onnx"]
 Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
 
 # Hints for when something else was given in place of a bundle.
@@ -195,8 +195,8 @@ class Parity(Record, frozen=True):
 
 
 class Rung(Record, frozen=True):
-    """A way to run a tower; `npu_nodes` of `total_nodes` are for the chip's NPU (see `for_npu`);
-    `notes` says what was left out and how to get it."""
+    """A way to run a tower; of `total_nodes`, `npu_nodes` are what `for_npu` says; `notes` says
+    what was left out and how to get it."""
 
     runtime: Word
     precision: Word
@@ -220,12 +220,18 @@ class Rung(Record, frozen=True):
 
     @property
     def for_npu(self) -> str:
-        """Nodes that a compiler placed on the NPU ("309/309 placed"), or operators of a .tflite
-        that the compiler's list accepts ("508/508 accepted"); "-" without an NPU."""
+        """Nodes that Qualcomm's compiler placed on the NPU ("309/309 on the NPU"), operators of a
+        .tflite that the list of a compiler accepts ("508/508 accepted"), or that a compiler
+        compiled ("508/508 compiled"); "-" without an NPU."""
         if not self.npu_nodes:
             return "-"
-        word = "accepted" if self.runtime == "litert" else "placed"
-        return f"{self.npu_nodes}/{self.total_nodes} {word}"
+        where = {"litert": "accepted", "neuropilot": "compiled", "tpu": "compiled"}
+        return f"{self.npu_nodes}/{self.total_nodes} {where.get(self.runtime, 'on the NPU')}"
+
+    @property
+    def slow_on_cpus(self) -> bool:
+        """Whether it has 16-bit activations, for which LiteRT has no fast CPU kernels."""
+        return self.runtime == "litert" and self.precision in ("w8a16", "w4a16")
 
     @property
     def low_parity(self) -> bool:

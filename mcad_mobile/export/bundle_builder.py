@@ -69,6 +69,7 @@ _TOOLS = (
     "ai-edge-quantizer",
     "ai-edge-litert",
     "ai-edge-litert-sdk-mediatek",
+    "ai-edge-litert-sdk-google-tensor",
 )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mcad_mobile.export.tower_job import TowerJob
 
 # These rungs cannot run here, but have the integers of the rung that they are compiled from.
-COMPILED_FROM: dict[str, Runtime] = {"neuropilot": "litert"}
+COMPILED_FROM: dict[str, Runtime] = {"neuropilot": "litert", "tpu": "litert"}
 
 # (quantized ONNX model, EPContext model to write, target) -> context binaries, number of nodes
 CompileContext = Callable[[Path, Path, Target], tuple[list[Path], int]]
@@ -59,14 +59,14 @@ def tower_plans(
     name: TowerName, target: Target, precisions: Mapping[TowerName, Precision] | None = None
 ) -> list[TowerPlan]:
     """Return a tower's rungs that can be built here; `precisions` replaces the first one's."""
-    from mcad_mobile.export.backends.litert.mediatek import why_not_compiled
+    from mcad_mobile.export.backends.litert.vendors import why_not_compiled
 
     plans = [
         TowerPlan(plan.runtime, precision)
         for plan in target.ladder
         for precision in [plan.image if name == "image" else plan.text]
         if precision is not None
-        and (plan.runtime != "neuropilot" or why_not_compiled(target) is None)
+        and (plan.runtime not in COMPILED_FROM or why_not_compiled(target) is None)
     ]
     if precisions is None:
         return plans

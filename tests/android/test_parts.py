@@ -39,6 +39,8 @@ def bundle(tmp_path: Path) -> Bundle:
         ("qnn", "w8a16"),
         ("neuropilot", "w8a8"),
         ("litert", "w8a8"),
+        ("litert", "w8a16"),
+        ("litert", "w4a16"),
         ("litert", "fp32"),
         ("onnx", "int8"),
         ("onnx", "fp32"),
@@ -64,7 +66,8 @@ def test_rungs_that_nothing_runs_or_needs_are_left_out_with_the_reason(
         return ladder(copy), {name.removeprefix("image "): why for name, why in left_out.items()}
 
     mediatek = {"neuropilot w8a8": "the app has no neuropilot"}
-    litert = dict.fromkeys(("litert w8a8", "litert fp32"), "the app has no LiteRT")
+    slow = ("litert w8a16", "litert w4a16")
+    litert = dict.fromkeys(("litert w8a8", *slow, "litert fp32"), "the app has no LiteRT")
     assert packed() == (
         ["onnx int8"],
         {"qnn w8a16": "no NPU", **mediatek, **litert, "onnx fp32": FLOAT},
@@ -74,7 +77,11 @@ def test_rungs_that_nothing_runs_or_needs_are_left_out_with_the_reason(
     # LiteRT's own float rung is for what its 8 bits cannot do.
     assert packed(litert=True) == (
         ["litert w8a8", "litert fp32", "onnx int8"],
-        {"qnn w8a16": "no NPU", **mediatek, "onnx fp32": FLOAT},
+        {
+            **{"qnn w8a16": "no NPU", **mediatek},
+            **dict.fromkeys(slow, "LiteRT has no fast CPU kernels for 16-bit activations"),
+            "onnx fp32": FLOAT,
+        },
     )
 
     def without(*gone: str, **changes: Any) -> Bundle:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.long
 
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-FAMILIES = ("cpu", "snapdragon", "dimensity")
+FAMILIES = ("cpu", "snapdragon", "dimensity", "tensor")
 EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 
 
@@ -104,7 +104,7 @@ def test_what_is_made_for_another_platform_is_said_to_be(monkeypatch: pytest.Mon
         ("torch", {"demo", "eval", "distill", *map("export --target {}".format, FAMILIES)}),
         ("accelerate", {"distill"}),
         ("onnxruntime-qnn", {"demo", "export --target snapdragon"}),
-        ("ai-edge-litert", {"export --target dimensity"}),
+        ("ai-edge-litert", {"export --target dimensity", "export --target tensor"}),
         ("jinja2", {"demo", "report, bench --report, search --show"}),
         ("starlette", {"serve"}),
         ("qai-hub", {"bench --device aihub, export --via aihub"}),

@@ -164,11 +164,11 @@ def test_hits_are_small_photos_inside_the_page(bundle: Bundle, tmp_path: Path) -
 
 def test_page_describes_the_towers_when_it_has_the_bundle(bundle: Bundle) -> None:
     document = complete_document(bundle, measured())
-    assert "For the NPU" not in html(document)
+    assert "Operators" not in html(document)
     placed = replace(bundle.text.rungs[0], npu_nodes=bundle.text.rungs[0].total_nodes)
     bundle = replace(bundle, text=replace(bundle.text, rungs=(placed,)))
     text = Page(html(document, bundle=bundle)).text
-    assert f"{placed.npu_nodes}/{placed.total_nodes} placed" in text
+    assert f"{placed.npu_nodes}/{placed.total_nodes} on the NPU" in text
     assert "1.0000" in text
 
 

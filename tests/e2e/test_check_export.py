@@ -117,8 +117,8 @@ def test_a_node_that_left_the_npu_turns_it_red(tmp_path, document):
     done = check(saved(tmp_path, document))
     assert done.returncode == 1
     assert done.stderr == (
-        "snapdragon-8-elite: 2 nodes of the text tower are not on the NPU. Not on the NPU: Gather."
-        "\n"
+        "snapdragon-8-elite: 2 operators of the text tower are not on the NPU. Not on the NPU: "
+        "Gather.\n"
     )
 
 
@@ -156,13 +156,17 @@ def test_every_bundle_is_checked_alone_or_among_others(tmp_path, document):
     other = copy.deepcopy(document)
     other["target"] = "dimensity-9300"
     other["recall"]["exported"]["mean_recall"] = 50.0
-    other["towers"]["text"] |= {"npu_nodes": 0, "runtime": "litert"}
+    other["towers"]["text"] |= {"npu_nodes": 0, "runtime": "litert", "notes": []}
+    total = other["towers"]["text"]["total_nodes"]
     file = tmp_path / "export.json"
     for documents in ([document, other], other):
         file.write_text(json.dumps(documents))
         done = check(file, "--min-recall", "57.1")
         (text, recall) = done.stderr.splitlines()
-        assert text.startswith("dimensity-9300: ") and "of the text tower are not on" in text
+        assert text.startswith(
+            f"dimensity-9300: {total} operators of the text tower are not accepted by the "
+        )
+        assert "list of the chip's compiler" in text and "NPU" not in text
         assert recall == "dimensity-9300: mR is 50.00, under 57.1."
     other["target"] = "cpu"  # which has no NPU
     file.write_text(json.dumps(other))
@@ -177,9 +181,12 @@ def test_the_summary_of_a_job_shows_the_towers(tmp_path, document, monkeypatch):
     check(saved(tmp_path, document))
     lines = summary.read_text().splitlines()
     assert lines[0] == "of a step before"
-    assert "| snapdragon-8-elite | image | qnn w8a16 | 63 of 63 | 0.9991 | 0.9968 |" in lines
+    assert (
+        "| snapdragon-8-elite | image | qnn w8a16 | 63 of 63 on the NPU | 0.9991 | 0.9968 |"
+        in lines
+    )
     (text,) = [line for line in lines if "| text | litert " in line]
-    assert f" {document['towers']['text']['total_nodes']} accepted |" in text
+    assert " accepted by the list of the chip's compiler |" in text and "NPU" not in text
 
 
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))

@@ -89,9 +89,14 @@ def test_a_rung_tells_the_facts_of_the_contract(bundle):
 
 @pytest.mark.parametrize(
     ("runtime", "text"),
-    [("qnn", "2/3 placed"), ("neuropilot", "2/3 placed"), ("litert", "2/3 accepted")],
+    [
+        ("qnn", "2/3 on the NPU"),
+        ("neuropilot", "2/3 compiled"),
+        ("tpu", "2/3 compiled"),
+        ("litert", "2/3 accepted"),
+    ],
 )
-def test_only_a_compiler_places_nodes_on_an_npu(bundle, runtime, text):
+def test_only_qualcomms_compiler_is_said_to_place_nodes_on_an_npu(bundle, runtime, text):
     rung = replace(bundle.image.rungs[0], runtime=runtime, npu_nodes=2, total_nodes=3)
     assert rung.for_npu == text
     assert replace(rung, runtime="onnx", npu_nodes=0).for_npu == "-"

@@ -333,10 +333,10 @@ def test_a_bundle_is_told_with_its_rungs_their_notes_and_its_licence(made):
     done = made("-t", "SM8650")
     assert done.stdout.splitlines() == [
         f"{tiny.directory} for cpu ()",
-        "tower       runs as    size    for the NPU  cosine to float  worst",
-        f"image       qnn w8a16  {size}  2/3 placed   0.9877           0.8765",
-        f"  fallback  onnx fp32  {size}  -            1.0000           1.0000",
-        "text        onnx fp32  0.0 MB  -            1.0000           1.0000",
+        "tower       runs as    size    operators       cosine to float  worst",
+        f"image       qnn w8a16  {size}  2/3 on the NPU  0.9877           0.8765",
+        f"  fallback  onnx fp32  {size}  -               1.0000           1.0000",
+        "text        onnx fp32  0.0 MB  -               1.0000           1.0000",
         "A note.",
         "Another.",
         "Licence of the weights: non-commercial-research, which allows research and education "

@@ -8,28 +8,26 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
-from torch.nn import functional as F
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export.backends.litert.convert import channels_last, convert_litert
 from mcad_mobile.export.backends.litert.flatbuffer import Operator, Stored, operators
-from mcad_mobile.export.backends.litert.mediatek import (
+from mcad_mobile.export.backends.litert.quantize import quantize_litert
+from mcad_mobile.export.backends.litert.vendors import (
+    VENDORS,
     compile_for_npu,
     counted,
     refusal,
     refusals,
     why_not_compiled,
 )
-from mcad_mobile.export.backends.litert.quantize import quantize_litert
 from mcad_mobile.export.bundle_builder import tower_specs
 from mcad_mobile.export.targets import all_targets, find_target
 from mcad_mobile.students.load import load_student
 from tests.support.neuropilot_sdk import PACKAGE, install, uninstall, write_sdk
 from tests.support.pythons import needs_litert
+from tests.support.small_nets import Many, Net, Plain, write
 from tests.support.tiny_students import HF, OPEN_CLIP, TEXTS, write_hf, write_open_clip
 
 pytestmark = needs_litert
@@ -39,30 +37,8 @@ LIBRARIES = [
     pytest.param(pair, id=" ".join(pair), marks=() if pair in QUICK else pytest.mark.slow)
     for pair in ALL
 ]
+MEDIATEK = VENDORS["dimensity"]
 COMPILED_FOR = [target for target in all_targets() if target.neuropilot is not None]
-PIXELS = (TensorSpec("pixels", "float32", (1, 3, 16, 16), "NCHW"),)
-
-
-class Net(nn.Module):
-    """Two sines and a search for the largest, which the compiler leaves to the CPU, among what it
-    takes."""
-
-    def __init__(self):
-        super().__init__()
-        self.convolution, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
-
-    def forward(self, x):
-        x = torch.sin(torch.sin(self.convolution(x)).mean((2, 3)))
-        return self.head(x) + x.argmax(1).float()
-
-
-class Plain(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.convolution, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
-
-    def forward(self, x):
-        return self.head(F.gelu(self.convolution(x)).mean((2, 3)))
 
 
 @pytest.fixture(scope="module")
@@ -73,18 +49,6 @@ def sdk(tmp_path_factory):
 @pytest.fixture
 def installed(sdk, monkeypatch):
     install(monkeypatch, sdk)
-
-
-def write(net, path, precision=None):
-    """A .tflite of `net`, in float or quantized on noise."""
-    torch.manual_seed(0)
-    convert_litert(net, path, PIXELS)
-    if precision is None:
-        return path
-    noise = np.random.default_rng(0).random((4, 3, 16, 16), np.float32)
-    out = path.with_name(f"{precision}.tflite")
-    quantize_litert(path, out, {"pixels": noise}, PIXELS, precision)
-    return out
 
 
 def write_tower(student, tower, precision, folder):
@@ -119,13 +83,13 @@ def write_tower(student, tower, precision, folder):
 )
 def test_an_operator_is_taken_with_some_types_of_tensors(tensor, taken):
     of_floats = Stored("FLOAT32", "none")
-    recorded = refusal(Operator("ADD", (of_floats, tensor)))
+    recorded = refusal(Operator("ADD", (of_floats, tensor)), MEDIATEK)
     assert recorded == (None if taken else f"ADD of {tensor}")
 
 
 def test_operators_outside_the_list_are_named_and_counted(tmp_path):
     found = operators(write(Net(), tmp_path / "net.tflite"))
-    refused = refusals(found)
+    refused = refusals(found, MEDIATEK)
     assert refused == {"SIN": 2, "ARG_MAX": 1}
     assert counted(refused) == "SIN (2), ARG_MAX (1)"
     assert len(found) > refused.total()
@@ -143,7 +107,7 @@ def test_a_students_towers_hold_nothing_that_the_compiler_refuses(pair, tower, p
     else:
         student = load_student(f"open_clip:local-dir:{write_open_clip(tmp_path / 'student', kind)}")
     found = operators(write_tower(student, tower, precision, tmp_path))
-    assert not refusals(found), counted(refusals(found))
+    assert not refusals(found, MEDIATEK), counted(refusals(found, MEDIATEK))
     kinds = {tensor.dtype for operator in found for tensor in operator.tensors}
     assert "FLOAT32" not in kinds
     assert len(found) > 20
@@ -156,72 +120,13 @@ def test_a_students_towers_hold_nothing_that_the_compiler_refuses(pair, tower, p
 def test_the_list_is_that_of_litert_s_plugin(installed, tmp_path):
     """With a library of version 8 the plugin goes by its own list."""
     source = write(Many(), tmp_path / "many.tflite")
-    ours = Counter(op.name for op in operators(source) if refusal(op) is not None)
+    ours = Counter(op.name for op in operators(source) if refusal(op, MEDIATEK) is not None)
     target = find_target("dimensity-9400")
     left = compile_for_npu(source, tmp_path / "compiled.tflite", target)
     assert Counter(operator.name for operator in left) == ours
     taken = {op.name for op in operators(source)} - set(ours)
     assert len(ours) > 10
     assert len(taken) > 25
-
-
-class Many(nn.Module):
-    """Operators of every kind that a tower might have, side by side."""
-
-    def __init__(self):
-        super().__init__()
-        self.convolution = nn.Conv2d(3, 4, 3)
-        self.depthwise = nn.Conv2d(3, 3, 3, groups=3)
-        self.prelu = nn.PReLU(3)
-        self.linear = nn.Linear(16, 4)
-        self.transposed = nn.ConvTranspose2d(3, 4, 2, stride=2)
-
-    def forward(self, x):
-        y = x * 2 - 1
-        shifted = y + 3
-        return (
-            *(f(x) for f in (torch.abs, torch.neg, torch.exp, torch.sin, torch.cos, torch.floor)),
-            *(f(shifted) for f in (torch.log, torch.sqrt, torch.rsqrt, torch.ceil, torch.round)),
-            *(f(y) for f in (F.relu, F.relu6, F.elu, F.gelu, F.hardswish, F.sigmoid, torch.tanh)),
-            F.leaky_relu(y, 0.1),
-            self.prelu(y),
-            y.softmax(3),
-            y.log_softmax(3),
-            torch.maximum(x, y),
-            torch.minimum(x, y),
-            x / shifted,
-            (x > y).float(),
-            (x < y).float(),
-            (x >= y).float(),
-            torch.where(x > y, x, y),
-            x.argmax(1),
-            x.cumsum(1),
-            x.repeat(1, 2, 1, 1),
-            torch.stack([x, y], 1),
-            torch.cat([x, y], 1),
-            x.pow(3.0),
-            x.amax((2, 3)),
-            x.amin((2, 3)),
-            x.sum((2, 3)),
-            x.mean((2, 3)),
-            x.prod(3),
-            F.max_pool2d(x, 2),
-            F.avg_pool2d(x, 2),
-            F.pad(x, (1, 1, 1, 1)),
-            F.pad(x, (1, 1, 1, 1), value=2.0),
-            F.interpolate(x, scale_factor=2.0, mode="bilinear"),
-            F.interpolate(x, scale_factor=2.0, mode="nearest"),
-            x[:, :, 2:10, ::2],
-            x.transpose(1, 2),
-            x.reshape(1, -1),
-            torch.matmul(x, y.transpose(2, 3)),
-            x.index_select(3, torch.tensor([1, 3, 3])),
-            F.normalize(x.reshape(1, -1)),
-            self.convolution(x),
-            self.depthwise(x),
-            self.linear(x),
-            self.transposed(x),
-        )
 
 
 @pytest.fixture(scope="module", params=["w8a8", "w8a16"])
@@ -253,7 +158,7 @@ def test_the_default_students_towers_become_one_network_each(installed, tower, p
 def test_operators_that_the_compiler_refuses_stay_in_the_model(installed, tmp_path):
     source, out = write(Net(), tmp_path / "net.tflite"), tmp_path / "compiled.tflite"
     left = compile_for_npu(source, out, find_target("dimensity-9400"))
-    assert Counter(operator.name for operator in left) == refusals(operators(source))
+    assert Counter(operator.name for operator in left) == refusals(operators(source), MEDIATEK)
     assert {operator.name for operator in operators(out)} > {"DISPATCH_OP", "ARG_MAX"}
 
 

@@ -68,4 +68,5 @@ def test_without_the_sdk_a_bundle_has_the_rest_and_tells_what_is_missing(
         (note,) = integer.notes
         assert "those on the list of MediaTek's compiler" in note
         assert "not compiled" in note
+        assert "Our app runs the ONNX rung" in note and "runs a w8a8 .tflite on the CPU" in note
         assert "pip install ai-edge-litert-sdk-mediatek" in note

@@ -343,7 +343,7 @@ def test_a_tflite_tells_what_the_npu_runs_of_it(
         "quantize_tower": quantize,
         "compile_for_npu": compiled,
         "operators": lambda path: OPERATORS,
-        "refusals": lambda found: Counter(o.name for o in found if o.name == "SIN"),
+        "refusals": lambda found, vendor: Counter(o.name for o in found if o.name == "SIN"),
         "why_not_compiled": lambda target: "It needs.",
         "stored_specs": lambda *about: ((SPEC,), replace(SPEC, name=about[0].name)),
         "channels_last": lambda inputs: inputs,

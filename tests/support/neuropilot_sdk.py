@@ -33,13 +33,13 @@ def write_sdk(folder: Path, *flags: str) -> Path:
     return folder
 
 
-def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def install(monkeypatch: pytest.MonkeyPatch, folder: Path, package: str = PACKAGE) -> None:
     """For one test, make the package in `folder` importable."""
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setitem(sys.modules, PACKAGE, sys)  # so that monkeypatch restores the old entry
-    monkeypatch.delitem(sys.modules, PACKAGE)
+    monkeypatch.setitem(sys.modules, package, sys)  # so that monkeypatch restores the old entry
+    monkeypatch.delitem(sys.modules, package)
 
 
-def uninstall(monkeypatch: pytest.MonkeyPatch) -> None:
+def uninstall(monkeypatch: pytest.MonkeyPatch, package: str = PACKAGE) -> None:
     """For one test, hide the package."""
-    monkeypatch.setitem(sys.modules, PACKAGE, None)
+    monkeypatch.setitem(sys.modules, package, None)

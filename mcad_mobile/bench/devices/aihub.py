@@ -303,8 +303,8 @@ class AiHubDevice:
 
 def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str:
     """Why a compiled rung is not for this device, or "". Unknown chips are tried."""
-    if rung.runtime == "neuropilot":
-        return "it is compiled for a Dimensity, and Qualcomm's cloud has none"
+    if rung.runtime in ("neuropilot", "tpu"):
+        return "it is compiled for another vendor's NPU, which Qualcomm's cloud does not run"
     if rung.runtime != "qnn" or device.target is None:
         return ""
     made_for = find_target(bundle.target.id)

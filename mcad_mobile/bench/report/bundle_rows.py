@@ -10,7 +10,7 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle, DataFacts, PrecisionRecord
 
 ALONE_HEAD = ("Tower", "Precision", "MB", "Drop alone")
 PAIRS_HEAD = ("Image", "Text", "MB", "mR", "Drop", "Budget")
-_RUNGS_HEAD = ("Tower", "Runtime", "Precision", "Size, MB", "For the NPU", "Cosine mean", "min")
+_RUNGS_HEAD = ("Tower", "Runtime", "Precision", "Size, MB", "Operators", "Cosine mean", "min")
 _SMALLER_PAIRS = 5  # shown beside the chosen pair
 
 

@@ -49,9 +49,9 @@ def why_not(rung: Rung) -> str | None:
         return "this runner has no QNN runtime"
     if rung.runtime == "qnn":
         return "its chip is only simulated here, and simulated time is never a latency"
-    if rung.runtime == "neuropilot":
-        return "it is compiled for a Dimensity's NPU and runs only there"
-    if rung.runtime == "litert" and rung.precision in ("w8a16", "w4a16"):
+    if rung.runtime in ("neuropilot", "tpu"):
+        return "it is compiled for a phone's NPU and runs only there"
+    if rung.slow_on_cpus:
         return "LiteRT has no fast CPU kernels for 16-bit activations: it is for the NPU"
     if rung.runtime == "litert" and importlib.util.find_spec("ai_edge_litert") is None:
         return "ai-edge-litert is not installed here"
@@ -81,7 +81,7 @@ def load_tower(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = Fals
                 EXPORT_AGAIN,
             )
         return QnnTower(path, soc_model, htp_arch)
-    if rung.runtime == "neuropilot":
+    if rung.runtime in ("neuropilot", "tpu"):
         raise RuntimeUnavailable(
             f"{path} is compiled for the NPU of {bundle.target.chip} and runs only there.",
             "Use --runtime litert: the .tflite that it was compiled from.",

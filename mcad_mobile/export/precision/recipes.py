@@ -31,6 +31,7 @@ MEASURED_BY: dict[Family, str] = {
     "snapdragon": "the graphs that were compiled, by ONNX Runtime on this processor and not on an "
     "HTP",
     "dimensity": "the .tflite files, by LiteRT on this processor and not on an NPU",
+    "tensor": "the .tflite files, by LiteRT on this processor and not on an NPU",
 }
 _ACTIVATION_BITS = {"w8a8": 8, "w8a16": 16, "w4a16": 16}
 
@@ -183,7 +184,7 @@ def _htp_recipes(tower: TowerJob, target: Target) -> list[Recipe]:
 
 
 def _litert_recipes(tower: TowerJob, precisions: Sequence[Precision]) -> list[Recipe]:
-    """Return what LiteRT runs on the CPU, or compiles for a Dimensity's NPU."""
+    """Return what LiteRT runs on the CPU, or a vendor's compiler compiles for its NPU."""
     from mcad_mobile.export.backends.litert.flatbuffer import four_bits_of
     from mcad_mobile.export.backends.litert.quantize import load_quantized, quantize_tower
 

@@ -16,7 +16,7 @@ from mcad_mobile.base.documents import Record, Size, Word
 from mcad_mobile.engine.bundle import Precision, Runtime
 from mcad_mobile.errors import TargetError
 
-Family = Literal["cpu", "snapdragon", "dimensity"]
+Family = Literal["cpu", "snapdragon", "dimensity", "tensor"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ _LADDERS: dict[Family, tuple[RungPlan, ...]] = {
     "snapdragon": (RungPlan("qnn", "w8a16", "w8a16"), RungPlan("onnx", "int8", "int8")),
     "dimensity": (
         RungPlan("neuropilot", "w8a8", "w8a16"),
+        RungPlan("litert", "w8a8", "w8a16"),
+        RungPlan("onnx", "int8", "int8"),
+    ),
+    "tensor": (
+        RungPlan("tpu", "w8a8", "w8a16"),
         RungPlan("litert", "w8a8", "w8a16"),
         RungPlan("onnx", "int8", "int8"),
     ),
@@ -107,8 +112,7 @@ def find_target(name: str) -> Target:
     for chip, why in no_targets.items():
         if _plain(name).endswith(_plain(chip)):
             raise TargetError(
-                f"mcad-mobile cannot export for the NPU of {chip}: its requirements are not known "
-                f"({why}).",
+                f"mcad-mobile cannot export for the NPU of {chip}: {why}.",
                 "Export for its CPU: --target cpu.",
             )
     spellings = {

@@ -19,6 +19,7 @@ from mcad_mobile.android.parts import BuildOptions, gather_parts
 from mcad_mobile.android.toolchain import compile_java
 from mcad_mobile.base.progress import silent
 from mcad_mobile.engine.bundle import Bundle, FileRecord, TensorSpec
+from mcad_mobile.engine.towers import choose_rung
 from mcad_mobile.errors import BuildError
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
@@ -167,18 +168,36 @@ def test_where_litert_cannot_load_a_rung_the_next_one_runs(
     assert f"LiteRT cannot load {model}" in detail and reason.split()[1] in detail
 
 
+@pytest.mark.parametrize("precision", ["w8a16", "w4a16"])
+def test_litert_does_not_run_16_bit_activations_before_a_fast_rung(
+    echo: Probe, tmp_path: Path, precision: str
+) -> None:
+    tiny = make_tiny_bundle(tmp_path / "tiny")
+    rung = replace_struct(tiny.image.rungs[0], runtime="litert", precision=precision)
+    image = replace_struct(tiny.image, rungs=(rung, *tiny.image.rungs))
+    bundle = variant(tiny, tmp_path / "bundle", image=image)
+    found = echo.ask("choose_rung", bundle=bundle, tower="image")
+    assert found["runtime"] == "onnx"
+    assert found["skipped"][0] == [
+        "SLOW",
+        f"litert {precision} by LiteRT, CPU: LiteRT has no fast CPU kernels for 16-bit activations",
+    ]
+
+
 @needs_litert
 @pytest.mark.slow
-def test_where_an_app_has_litert_its_rung_runs_as_in_python(with_litert, probe, dimensity_like):
+@pytest.mark.parametrize(("name", "runtime"), [("image", "litert"), ("text", "onnx")])
+def test_where_an_app_has_litert_it_takes_the_same_rung_as_python(
+    with_litert, probe, dimensity_like, name, runtime
+):
     folder = dimensity_like.directory
-    for name in ("image", "text"):
-        assert dimensity_like.tower(name).rungs[0].runtime == "litert"
-        found = with_litert.ask("choose_rung", bundle=folder, tower=name)
-        assert (found["runtime"], found["provider"], found["skipped"]) == ("litert", "LITERT", [])
-        assert found["cosine"] > 0.9999  # to what its file gave in Python
-        without = probe.ask("choose_rung", bundle=folder, tower=name)
-        assert without["runtime"] == "onnx"
-        assert without["skipped"][0][0] == "NO_RUNTIME"
+    assert dimensity_like.tower(name).rungs[0].runtime == "litert"
+    found = with_litert.ask("choose_rung", bundle=folder, tower=name)
+    assert found["runtime"] == choose_rung(dimensity_like, name).rung.runtime == runtime
+    assert found["cosine"] > 0.9999  # to what its file gave in Python
+    without = probe.ask("choose_rung", bundle=folder, tower=name)
+    assert without["runtime"] == "onnx"
+    assert without["skipped"][0][0] == "NO_RUNTIME"
 
 
 @needs_litert

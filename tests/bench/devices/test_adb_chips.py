@@ -24,7 +24,7 @@ def test_chip_that_is_unknown_is_not_refused(board: Adbd, bundle: Bundle) -> Non
 @pytest.mark.parametrize(
     ("props", "made_for", "hint"),
     [
-        ({"ro.soc.model": "Tensor G4"}, "snapdragon-8-elite", "--target cpu"),
+        ({"ro.soc.model": "Tensor G4"}, "snapdragon-8-elite", "--target tensor-g4"),
         ({"ro.soc.model": "SM6375"}, "snapdragon-8-gen-3", "--target cpu"),
         ({"ro.soc.model": "SM7675"}, "snapdragon-8-gen-3", "--target snapdragon-7-plus-gen-3"),
         ({"ro.soc.model": "SM8650-AC"}, "snapdragon-8-elite", "--target snapdragon-8-gen-3"),

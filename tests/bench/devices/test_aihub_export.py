@@ -88,7 +88,7 @@ def test_chip_that_no_phone_there_has_is_told(cloud: Cloud) -> None:
         ("snapdragon-x-elite", "snapdragon-x-elite"),
         ("qcs8550-proxy", "qcs8550"),
         ("sa8775p", "sa8255p"),
-        ("google-tensor-g4", None),
+        ("google-tensor-g4", "tensor-g4"),
         ("", None),
     ],
 )

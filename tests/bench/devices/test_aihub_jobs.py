@@ -285,7 +285,7 @@ def test_what_a_job_is_made_of_is_in_its_key(tmp_path: Path) -> None:
         ("snapdragon-8-elite-for-galaxy", "snapdragon-8-elite"),
         ("snapdragon-8gen2-leading-version", "snapdragon-8-gen-2"),
         ("qcs6490-proxy", "qcs6490"),
-        ("google-tensor-g4", None),
+        ("google-tensor-g4", "tensor-g4"),
         ("", None),
     ],
 )

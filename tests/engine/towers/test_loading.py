@@ -86,6 +86,7 @@ def test_other_runtimes_get_what_they_need_of_the_bundle(bundle: Bundle, made: l
         ("qnn", "w8a16", "AMD64", "its chip is only simulated here"),
         ("qnn", "w8a16", "aarch64", "this runner has no QNN runtime"),
         ("neuropilot", "w8a8", "x86_64", "runs only there"),
+        ("tpu", "w8a8", "x86_64", "runs only there"),
         ("litert", "w8a16", "x86_64", "it is for the NPU"),
         ("litert", "w4a16", "x86_64", "it is for the NPU"),
         ("litert", "w8a8", "x86_64", "ai-edge-litert is not installed here"),

@@ -1,4 +1,4 @@
-"""The backend for LiteRT: integer flatbuffers for Dimensity NPUs and for CPUs."""
+"""The backend for LiteRT: integer flatbuffers for NPUs and for CPUs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from mcad_mobile.engine.bundle import FileRecord, Rung
 from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
 from mcad_mobile.export.backends.litert.flatbuffer import operators
-from mcad_mobile.export.backends.litert.mediatek import (
+from mcad_mobile.export.backends.litert.quantize import load_quantized, quantize_tower
+from mcad_mobile.export.backends.litert.vendors import (
+    VENDORS,
     compile_for_npu,
     counted,
     refusals,
     why_not_compiled,
 )
-from mcad_mobile.export.backends.litert.quantize import load_quantized, quantize_tower
 from mcad_mobile.export.parity import WARN_BELOW
 
 if TYPE_CHECKING:
@@ -25,20 +26,19 @@ if TYPE_CHECKING:
     from mcad_mobile.export.tower_job import TowerJob
 
 _UNCOMPILED = (
-    "The .tflite was not compiled for the NPU. Accepted operators are those on the list of "
-    "MediaTek's compiler. {} The demo app runs the ONNX rung; an app with LiteRT can compile the "
-    ".tflite as it starts, or run it on the CPU."
+    "The .tflite was not compiled for the NPU. Accepted operators are {}. {} Our app runs the ONNX "
+    "rung; if it contains LiteRT, LiteRT's Interpreter runs a w8a8 .tflite on the CPU."
 )
 _NOT_RUN = (
-    "Files compiled for a Dimensity cannot run here: the cosines are those of the .tflite before "
-    "compiling."
+    "Files compiled for a {} cannot run here, nor in our app: the cosines are those of the "
+    ".tflite before compiling."
 )
 
 
 def build(
     tower: TowerJob, plan: TowerPlan, target: Target, folder: Path, options: RungOptions
 ) -> Rung:
-    """Write a tower as an integer .tflite, compiled for the NPU if the runtime is neuropilot. A
+    """Write a tower as an integer .tflite, compiled for the NPU unless the runtime is litert. A
     tower for an NPU gets 16-bit activations if 8-bit ones lose too much."""
     precision = plan.precision
     notes: tuple[str, ...] = ()
@@ -50,11 +50,11 @@ def build(
             precision = "w8a16"
             quantized = quantize_tower(tower, precision, options.method)
             notes = (
-                f"The {tower.name} tower has 16-bit activations on Dimensity: with 8-bit ones its "
-                f"cosine is {cosine:.3f}.",
+                f"The {tower.name} tower has 16-bit activations on "
+                f"{target.family.capitalize()}: with 8-bit ones its cosine is {cosine:.3f}.",
             )
     out = folder / f"{tower.name}_{plan.runtime}_{precision}.tflite"
-    write = _compiled if plan.runtime == "neuropilot" else _uncompiled
+    write = _uncompiled if plan.runtime == "litert" else _compiled
     npu_nodes, npu_notes = write(tower, quantized, out, target)
     inputs, output = stored_specs(quantized, channels_last(tower.inputs), tower.output)
     return Rung(
@@ -77,14 +77,14 @@ def _uncompiled(
     shutil.copyfile(quantized, out)
     if target.family == "cpu":
         return 0, []
-    found = operators(out)
-    refused = refusals(found)
+    vendor, found = VENDORS[target.family], operators(out)
+    refused = refusals(found, vendor)
     reason = why_not_compiled(target)
-    notes = [] if reason is None else [_UNCOMPILED.format(reason)]
+    notes = [] if reason is None else [_UNCOMPILED.format(vendor.accepts, reason)]
     if refused:
         notes.append(
-            f"MediaTek's compiler does not take {refused.total()} of {len(found)} operators of the "
-            f"{tower.name} tower, by its list: {counted(refused)}. They stay on the CPU."
+            f"{vendor.name}'s compiler does not take {refused.total()} of {len(found)} operators "
+            f"of the {tower.name} tower, by its list: {counted(refused)}. They stay on the CPU."
         )
     return len(found) - refused.total(), notes
 
@@ -93,7 +93,7 @@ def _compiled(tower: TowerJob, quantized: Path, out: Path, target: Target) -> tu
     """Compile the model; return how many operators the NPU runs, and notes."""
     left = compile_for_npu(quantized, out, target)
     total = len(operators(quantized))
-    notes = [_NOT_RUN]
+    notes = [_NOT_RUN.format(target.family.capitalize())]
     if left:
         names = counted(Counter(operator.name for operator in left))
         notes.append(

@@ -1,4 +1,4 @@
-"""LiteRT quantization: full-integer flatbuffers for Dimensity NPUs."""
+"""LiteRT quantization: full-integer flatbuffers for NPUs."""
 
 from __future__ import annotations
 

@@ -54,6 +54,7 @@ final class Messages {
     static int text(Ladder.Reason why) {
         return switch (why) {
             case NO_RUNTIME -> R.string.why_no_runtime;
+            case SLOW -> R.string.why_slow;
             case NO_LIBRARY -> R.string.why_no_library;
             case FAILED -> R.string.why_failed;
             case SELF_TEST -> R.string.why_self_test;

@@ -14,7 +14,8 @@ import mcad.engine.base.Vectors;
 
 /**
  * Loads a tower's best rung that runs on this phone and passes the golden self-test. Rungs are tried in the bundle's
- * order: QNN if its library is present; ONNX models on XNNPACK where it has kernels, then on the CPU.
+ * order: QNN if its library is present; LiteRT with 8-bit activations if the app has it; ONNX models on XNNPACK where
+ * it has kernels, then on the CPU.
  */
 public final class Ladder {
     /**
@@ -26,7 +27,7 @@ public final class Ladder {
     private static final String QNN_LIBRARY = "libQnnHtp.so";
 
     /** Why a step was skipped. */
-    public enum Reason { NO_RUNTIME, NO_LIBRARY, FAILED, SELF_TEST, DIED }
+    public enum Reason { NO_RUNTIME, SLOW, NO_LIBRARY, FAILED, SELF_TEST, DIED }
 
     /** A skipped step; {@code detail} is English, for logs. */
     public record Skipped(String step, Reason reason, String detail) {
@@ -88,6 +89,11 @@ public final class Ladder {
                     rung.runtime() + " " + rung.precision(), Reason.NO_RUNTIME, "this app has no such runtime"));
             }
             for (Step step : steps) {
+                if (step.provider() == Tower.Provider.LITERT && rung.precision().endsWith("a16")) {
+                    skipped.add(new Skipped(step.toString(), Reason.SLOW,
+                        "LiteRT has no fast CPU kernels for 16-bit activations"));
+                    continue;
+                }
                 // The last step is tried even if it crashed before: nothing comes after it.
                 if (!step.equals(last) && quarantine.holds(tower, step.toString())) {
                     skipped.add(new Skipped(step.toString(), Reason.DIED, "the app died over it"));
