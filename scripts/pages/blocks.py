@@ -119,8 +119,8 @@ def peers_table() -> list[str]:
         "One thread of a server. ms: the median. MiB in all: peak PSS of the process that runs the "
         "tower. MiB added: the PSS that the library and 100 searches add.",
         "",
-        f"Towers: {made_with([peers], processor_of(peers['device']))}",
-        f"Indexes: {made_with(indexes, cpu)}",
+        f"- Towers. {made_with([peers], processor_of(peers['device']))}",
+        f"- Indexes. {made_with(indexes, cpu)}",
         "",
     ]
 
@@ -161,4 +161,4 @@ def qualcomm_table() -> list[str]:
         times = [f"{ms[tower]:.1f} on {phone}" for phone, ms in theirs["ms"].items()]
         lines.append(f"| its ms | {', '.join(times)} | never on a phone |")
     lines += ["", f"[Theirs]({theirs['source']}): {theirs['runtime']}, read {theirs['read']}."]
-    return [*lines, f"Our export: {made_with([ours], processor_of(ours['device']))}", ""]
+    return [*lines, f"Our export. {made_with([ours], processor_of(ours['device']))}", ""]
