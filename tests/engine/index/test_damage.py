@@ -434,7 +434,7 @@ def test_a_manifest_that_says_otherwise_than_its_segment_is_damaged(tmp_path: Pa
         prescan = {"bits": bits, "candidates": candidates}
         whole["segments"][0]["prescan"] = prescan
         rewrite_manifest(tmp_path / "index", whole)
-        with pytest.raises(PhotoIndexError, match=f"the {bits} bits of its prescan"):
+        with pytest.raises(PhotoIndexError, match=f"the {bits} bits that its prescan needs"):
             PhotoIndex.open(tmp_path / "index")
 
 
