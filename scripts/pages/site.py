@@ -19,7 +19,7 @@ OUTSIDE = (
     "benchmarks/README.md",
     *("android_demo/README.md", "android_demo/stubs/README.md"),
 )
-LINK = re.compile(r"(\]\()([^)#:]+)(#[^)]*)?(\))")
+LINK = re.compile(r"""(\]\(|<img src=")([^)#:"]+)(#[^)]*)?([)"])""")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,7 @@ from mcad_mobile.engine.bundle import (
     Tower,
 )
 from scripts import make_docs
+from scripts.pages.site import OUTSIDE, on_page_markdown
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.long
@@ -49,6 +51,15 @@ def test_links_between_pages_lead_somewhere():
         for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
             if not link.startswith(("http://", "https://")):
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_links_and_pictures_of_the_readme_lead_somewhere_on_the_site():
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="README.md"))
+    text = on_page_markdown((ROOT / "README.md").read_text("utf-8"), page, None, None)
+    found = re.findall(r"(?:\]\(|<img src=\")([^)#:\"]+)", text)
+    on_site = {*OUTSIDE, *(name for name in found if (ROOT / "docs" / name).exists())}
+    assert {"screens/found.webp", "quickstart.md", "CONTRIBUTING.md"} <= {*found}
+    assert {*found} <= on_site
 
 
 def test_messages_of_the_page_for_trouble_are_those_that_the_program_prints():
