@@ -131,7 +131,7 @@ def test_a_file_without_a_result_is_refused(
         (("device", "colour"), "red", "has device.colour, which this version does not know"),
         (("latency_ms", "total", "p50"), -1, "-1 in latency_ms.total.p50, where a number >= 0"),
         (("latency_ms", "thinking"), {}, "has latency_ms.thinking"),
-        (("targets", "search", "pass"), None, "a verdict without a measurement, or none with"),
+        (("targets", "search", "pass"), None, "a verdict but no measurement"),
         (("ladder", "text", 0, "rung"), 1, "rung 1 of the text tower, of 1"),
         (("memory_mib", "peak_rss"), None, "one of peak_pss and peak_rss is null"),
         (("device", "memory_available_mib"), 5, "has memory_available_mib, and lacks memory_mib"),

@@ -439,7 +439,7 @@ def test_a_student_that_training_would_not_help_is_refused(tmp_path, monkeypatch
     pieces = SentencePieceConfig(file=words.file, length=words.length)
     student.config = replace(student.config, tokenizer=pieces)
     monkeypatch.setattr(McadStudent, "load", lambda folder: student)
-    with pytest.raises(StudentError, match="reads many languages"):
+    with pytest.raises(StudentError, match="has a multilingual text tower"):
         load_trainee(StudentChoice(str(student.directory)), "mine", None, Recipe())
     (tmp_path / "config.json").write_text('{"schema": "mcad-towers/1"}')
     data = SimpleNamespace(photos=("a.jpg",), paired_photos=1)

@@ -293,7 +293,7 @@ def test_python_passes_on_what_it_is_told_and_finds_no_photos_before_any_work(
 
 def test_data_says_where_it_is_too_small_for_its_budget():
     data = SimpleNamespace(photos=100, split="val")
-    for needed, said in ((100, []), (101, ["101 would do"])):
+    for needed, said in ((100, []), (101, ["101 would be enough"])):
         record = SimpleNamespace(photos_to_tell=needed, data=data, max_recall_drop=0.5)
         found = pipeline.missing_photos(record)
         assert len(found) == len(said) and all(words in found[0] for words in said)

@@ -7,13 +7,13 @@ import pytest
 from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.export.backends.litert.convert import channels_last
 from mcad_mobile.export.backends.litert.flatbuffer import operators
-from mcad_mobile.export.backends.litert.mediatek import refusals
 from mcad_mobile.export.backends.litert.quantize import (
     float_litert,
     load_quantized,
     quantize_litert,
     quantize_tower,
 )
+from mcad_mobile.export.backends.litert.vendors import VENDORS, refusals
 from mcad_mobile.export.parity import float_embeddings, measure_parity
 from mcad_mobile.export.tower_job import TowerJob
 from tests.export.test_residual_stream import bert, inputs_of_bert, specs
@@ -50,7 +50,7 @@ def test_products_have_8_bits_and_sums_16_and_the_npu_takes_them_all(job):
     }
     assert kinds["FULLY_CONNECTED"] == kinds["BATCH_MATMUL"] == {"INT8"}
     assert kinds["ADD"] == kinds["MUL"] == {"INT16"}
-    assert not refusals(found)
+    assert not refusals(found, VENDORS["dimensity"])
 
 
 @pytest.mark.parametrize("method", ["percentile", "mse"])

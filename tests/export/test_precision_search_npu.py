@@ -12,7 +12,7 @@ from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.engine.towers.qnn import QnnTower
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export.backends import litert, qnn
-from mcad_mobile.export.backends.litert import mediatek
+from mcad_mobile.export.backends.litert import vendors
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.precision.recall import RecallMeter, budget_on
@@ -146,7 +146,7 @@ def test_where_all_precisions_of_an_npu_lose_more_nothing_is_written(make, monke
 @pytest.mark.slow
 @needs_litert
 def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, low_cosines, monkeypatch):
-    monkeypatch.setattr(mediatek, "why_not_compiled", lambda target: "no SDK.")
+    monkeypatch.setattr(vendors, "why_not_compiled", lambda target: "no SDK.")
     monkeypatch.setattr(litert, "why_not_compiled", lambda target: "no SDK.")
     built = built_methods(monkeypatch, litert)
     bundle = make("dimensity", 0.7)
@@ -195,7 +195,7 @@ def test_where_litert_runs_the_image_tower_a_text_tower_s_bits_are_mixed_as_on_a
 
 
 def test_the_source_of_a_compiled_rung_has_its_chosen_precision(monkeypatch):
-    monkeypatch.setattr(mediatek, "why_not_compiled", lambda target: None)
+    monkeypatch.setattr(vendors, "why_not_compiled", lambda target: None)
     chosen = {"image": "w8a16", "text": "w8a8"}
     for name, precision in chosen.items():
         plans = tower_plans(name, find_target("dimensity"), chosen)

@@ -393,7 +393,7 @@ def test_what_arrives_with_other_bytes_is_an_error(board: Adbd, tmp_path: Path) 
     (tmp_path / "photo").write_bytes(b"bytes")
     # The device's disk loses what is written to it: its own sum is of something else.
     board.stand_in("sha256sum", 'for f; do echo "$(printf %064d 0)  $f"; done')
-    with pytest.raises(BenchError, match=r"photo\.jpg arrived on the device with other bytes"):
+    with pytest.raises(BenchError, match=r"photo\.jpg was damaged on its way"):
         connect().push({"photo.jpg": tmp_path / "photo"})
     board.bare()
     connect().push({})

@@ -55,8 +55,10 @@ def test_any_changes_in_any_order_equal_a_dictionary(changes: list[Change]) -> N
         compacted.compact()
         assert_equal(compacted, model)
         again = compacted.search(query, k=100)
-        assert again.paths == hits.paths
+        # Photos with the same embedding may change places.
         assert np.allclose(again.scores, hits.scores, atol=1e-6)
+        scores = dict(zip(hits.paths, hits.scores, strict=True))
+        assert dict(zip(again.paths, again.scores, strict=True)) == pytest.approx(scores, abs=1e-6)
 
 
 @given(st.sets(st.binary(min_size=1, max_size=40).map(lambda b: b"shared/" * (len(b) % 60) + b)))
