@@ -102,7 +102,8 @@ def test_a_search_without_an_index_says_how_to_make_one(cpu, tmp_path):
         ("frobnicate",),
     ],
 )
-def test_wrong_usage_is_exit_code_2(arguments):
+def test_wrong_usage_is_exit_code_2(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where `search` finds no bundle under build/
     assert "Error" in mcad(*arguments, code=2) or "Usage" in mcad(*arguments, code=2)
 
 
