@@ -114,10 +114,9 @@ def store(result: dict[str, Any], path: Path) -> None:
 def processor_of(device: dict[str, Any]) -> str:
     """Return the model and its instructions for 8-bit products, which decide the towers' speed."""
     model = device["cpu"].replace("(R)", "").replace(" Processor", "")
-    for instructions in ("AMX int8", "AVX-512 VNNI", "AVX VNNI"):
-        if instructions in device["instruction_sets"]:
-            return f"{model}, {instructions.removesuffix(' int8')}"
-    return f"{model}, no VNNI"
+    kinds = ("AMX int8", "AVX-512 VNNI", "AVX VNNI")
+    found = [kind for kind in kinds if kind in device["instruction_sets"]]
+    return f"{model}, {', '.join(found) or 'no VNNI'}"
 
 
 def stored(path: Path = RESULT) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import string
 from typing import Any
 
 from benchmarks import export_matrix
+from benchmarks.main_job import processor_of
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.bench.report.rows import BUSY_SHARE
 from mcad_mobile.engine.bundle import TOWERS
@@ -51,7 +52,7 @@ def models_table() -> list[str]:
     measured: dict[str, list[Result]] = {}
     for result in stored_results():
         measured.setdefault(result.weights, []).append(result)
-    servers = sorted({found["search"]["device"]["cpu"] for found in exported})
+    servers = sorted({processor_of(found["search"]["device"]) for found in exported})
     letters = dict(zip(servers, string.ascii_uppercase, strict=False)) if servers[1:] else {}
     lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
     for found in exported:
@@ -79,10 +80,10 @@ def _servers(exported: list[dict[str, Any]], letters: dict[str, str]) -> str:
     dates = sorted({search["date"] for search in searches})
     days = extent(dates[0], dates[-1])
     if letters:
-        named = ", ".join(f"{letter} = {cpu}" for cpu, letter in letters.items())
-        note = f"Servers: {named}, {days}. Compare only times with the same letter."
+        named = "; ".join(f"{letter} = {server}" for server, letter in letters.items())
+        note = f"Servers: {named}; {days}. Compare only times with the same letter."
     else:
-        note = f"Server: {searches[0]['device']['cpu']}, {days}."
+        note = f"Server: {processor_of(searches[0]['device'])}, {days}."
     if any(map(_delayed, searches)):
         note += (
             " Where the time is missing, other work delayed the search (`waited_share` over "
@@ -119,7 +120,7 @@ def _exported(found: dict[str, Any], letters: dict[str, str]) -> list[str]:
         tower["cosine_min"] for chip in targets.values() for tower in chip["towers"].values()
     ]
     search = found["search"]
-    letter = letters.get(search["device"]["cpu"], "")
+    letter = letters.get(processor_of(search["device"]), "")
     ms = "" if _delayed(search) else f"{search['ms']['total']['p50']:.1f} {letter}".strip()
     return [
         *sizes,

@@ -142,6 +142,9 @@ def test_each_file_is_checked_and_results_are_listed_by_the_names_of_their_files
         check_result.main()
 
 
+X, OLD, Y = "X, AVX VNNI", "X, no VNNI", "Y, AVX VNNI"
+
+
 def exported(*servers: tuple[str, float]) -> list[dict[str, Any]]:
     """Stored exports whose searches ran on these processors and waited for this share of time."""
     found = [
@@ -149,7 +152,8 @@ def exported(*servers: tuple[str, float]) -> list[dict[str, Any]]:
         for name in ("MobileCLIP2-S0", "RN50")[: len(servers)]
     ]
     for document, (cpu, waited) in zip(found, servers, strict=True):
-        document["search"]["device"]["cpu"] = cpu
+        name, _, instructions = cpu.partition(", ")
+        document["search"]["device"] |= {"cpu": name, "instruction_sets": [instructions]}
         document["search"]["waited_share"] = waited
         document["search"]["ms"]["total"]["p50"] = 25.0
     return found
@@ -158,9 +162,10 @@ def exported(*servers: tuple[str, float]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("servers", "times", "said"),
     [
-        ([("X", 0.0), ("X", 0.01)], ["25.0", "25.0"], "Server: X, "),
-        ([("Y", 0.0), ("X", 0.0)], ["25.0 B", "25.0 A"], "Servers: A = X, B = Y, "),
-        ([("X", 0.0), ("X", 0.06)], ["25.0", ""], "Server: X, "),
+        ([(X, 0.0), (X, 0.01)], ["25.0", "25.0"], f"Server: {X}, "),
+        ([(Y, 0.0), (X, 0.0)], ["25.0 B", "25.0 A"], f"Servers: A = {X}; B = {Y}; "),
+        ([(OLD, 0.0), (X, 0.0)], ["25.0 B", "25.0 A"], f"Servers: A = {X}; B = {OLD}; "),
+        ([(X, 0.0), (X, 0.06)], ["25.0", ""], f"Server: {X}, "),
     ],
 )
 def test_times_of_servers_that_cannot_be_compared_are_marked(servers, times, said, monkeypatch):
