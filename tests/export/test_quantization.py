@@ -170,6 +170,30 @@ def test_a_weight_that_two_products_share_is_not_smoothed_for_one_of_them():
     assert np.allclose(run(), before, rtol=1e-4)
 
 
+def test_a_channel_that_is_quiet_in_the_samples_may_be_loud_later(tmp_path):
+    random = np.random.default_rng(0)
+    weights = random.normal(size=(64, 16)).astype(np.float32)
+    product = helper.make_node("MatMul", ["rows", "weights"], ["out"])
+    ends = [
+        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, 2, size))]
+        for name, size in (("rows", 64), ("out", 16))
+    ]
+    held = [numpy_helper.from_array(weights, "weights")]
+    model = helper.make_model(
+        helper.make_graph([product], "graph", *ends, held),
+        opset_imports=[helper.make_opsetid("", 18)], ir_version=9,
+    )  # fmt: skip
+    samples = random.normal(size=(8, 2, 64)).astype(np.float32)
+    samples[..., :8] *= 1e-4
+    samples[..., 63] *= 30
+    smooth(model, {"rows": samples})
+    onnx.save(model, tmp_path / "smoothed.onnx")
+    quantize_int8(tmp_path / "smoothed.onnx", tmp_path / "q.onnx", {"rows": samples}, "smoothed")
+    rows = random.normal(size=(1, 2, 64)).astype(np.float32)
+    found = ort.InferenceSession((tmp_path / "q.onnx").read_bytes()).run(None, {"rows": rows})[0]
+    assert np.abs(found - rows @ weights).max() < 0.05 * np.abs(rows @ weights).max()
+
+
 @pytest.mark.slow
 def test_bias_correction_brings_the_8_bit_image_tower_closer_to_float(student, samples, tmp_path):
     calibrate, held_out = samples

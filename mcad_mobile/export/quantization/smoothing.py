@@ -4,6 +4,9 @@ In trained transformers, a few channels are tens of times larger than the others
 a whole tensor, 8 bits leave the other channels few steps. So each channel is divided by a factor
 before the product, and its row of the weights is multiplied by it: the product stays the same, and
 the weights, which have a scale per output channel, take over most of the spread.
+
+Only outliers are smoothed. A channel that is quiet in all samples may be loud for a word that no
+sample has, and a factor for quiet channels would make it an outlier.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ from mcad_mobile.export.quantization.ranges import reader, singles
 # tower 0.7 is best: its mean cosine to float is 0.998; 0.993 at 0.5, 0.996 at 0.9.
 _STRENGTH = 0.7
 _LEAST = 1e-5  # so that a channel of zeros keeps a factor
+# Percentile of the channels' largest magnitudes from which they are outliers. For 56 single words,
+# the least cosine of mcad-s is 0.97 with 98; 0.95 with 99, 0.84 with 50, 0.81 with 0.
+_OUTLIERS = 98
 
 
 def smooth(model: onnx.ModelProto, samples: Inputs) -> None:
@@ -51,7 +57,8 @@ def smooth(model: onnx.ModelProto, samples: Inputs) -> None:
 def _largest(
     model: onnx.ModelProto, samples: Inputs, tensors: set[str]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the largest magnitude of each channel, [K], of tensors [..., K]."""
+    """Return the largest magnitude of each channel, [K], of tensors [..., K]; for all that are no
+    outliers the same."""
     read = reader(model, tensors)
     largest: dict[str, NDArray[np.float32]] = {}
     for single in singles(model, samples):
@@ -59,7 +66,10 @@ def _largest(
         for name in tensors:
             found = np.abs(values[name]).reshape(-1, values[name].shape[-1]).max(0)
             largest[name] = np.maximum(largest.get(name, found), found)
-    return largest
+    return {
+        name: np.maximum(found, np.percentile(found, _OUTLIERS, method="lower"))
+        for name, found in largest.items()
+    }
 
 
 def _move(largest: NDArray[np.float32], weights: list[onnx.TensorProto]) -> NDArray[np.float32]:
