@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.distill_rows import ROWS, Row, evaluate_cached, teacher_rows
 from benchmarks.main_job import commit
-from benchmarks.recall import by_word, right_for_words
+from benchmarks.recall import by_word, right_for_caption_words, right_for_words
 from mcad_mobile.base.progress import silent
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.measure import device_facts
@@ -113,8 +113,8 @@ def run(
             found = evaluate_cached(student, pairs["test"], cache, arithmetic)
             if with_things:
                 named = evaluate_cached(student, pairs["things"], cache, arithmetic)
-                words = general_words(student, pairs["test"], pairs["things"])
-                of_things = {"things": named.to_json(), "general_words": words}
+                words = search_words(student, pairs["test"], pairs["things"])
+                of_things = {"things": named.to_json(), **words}
     result = {
         **found.to_json(),
         **of_things,
@@ -131,15 +131,23 @@ def run(
     partial.replace(path)
 
 
-def general_words(
+def search_words(
     student: Student, test: list[CaptionedPhoto], things: list[CaptionedPhoto]
-) -> float:
-    """Return how many of the first ten photos are right for a general word, on average (see
-    recall.py)."""
-    captioned, named = (embed_by_student(student, photos, silent) for photos in (test, things))
-    right = right_for_words(test, things)
-    of_ten = [row["of_ten"] for row in by_word(student, captioned, named, right, test[0]).values()]
-    return round(sum(of_ten) / len(of_ten), 2)
+) -> dict[str, float]:
+    """Return how many of the first ten photos are right for a word, on average: general words, and
+    words of captions (see recall.py)."""
+    captioned, named = (
+        embed_by_student(student, photos, silent).images for photos in (test, things)
+    )
+    both = np.concatenate([captioned, named])
+    found = {
+        "general_words": by_word(student, both, right_for_words(test, things)),
+        "caption_words": by_word(student, captioned, right_for_caption_words(test)),
+    }
+    return {
+        name: round(float(np.mean([row["of_ten"] for row in rows.values()])), 2)
+        for name, rows in found.items()
+    }
 
 
 def stored_runs() -> list[dict[str, Any]]:
@@ -160,7 +168,11 @@ def stored_rows() -> list[dict[str, Any]]:
                 raise SystemExit(f"{file} and {files[0]} are of different recipes: run one again")
         values = np.array([_seven(run) for run in runs])
         named = [_seven(run["things"]) for run in runs if "things" in run]
-        words = [run["general_words"] for run in runs if "general_words" in run]
+        words = {
+            kind: float(np.mean([run[kind] for run in runs if kind in run]))
+            for kind in _WORDS
+            if any(kind in run for run in runs)
+        }
         spread = _named(values.std(0, ddof=1)) if len(values) > 1 else None
         rows.append(
             {
@@ -170,7 +182,7 @@ def stored_rows() -> list[dict[str, Any]]:
                 "spread": spread,
                 "seeds": len(values),
                 **({"things": _named(np.array(named).mean(0))} if named else {}),
-                **({"general_words": float(np.mean(words))} if words else {}),
+                **words,
             }
         )
     return rows
@@ -195,16 +207,17 @@ def as_markdown(rows: list[dict[str, Any]]) -> str:
     if named := [row for row in rows if "things" in row]:
         lines += [
             "",
-            "Photos of kinds of things, by name. General words: how many of the first ten photos "
-            "are right ([how that is judged](../models/mcad-s/README.md#how-good-it-is)).",
+            "Photos of kinds of things, by name. General words and words of captions: how many of "
+            "the first ten photos are right "
+            "([how that is judged](../models/mcad-s/README.md#how-good-it-is)).",
             "",
-            lines[0].replace("mR", "mR | general words"),
-            f"{lines[1]}---|",
+            lines[0].replace("mR", "mR | general words | words of captions"),
+            f"{lines[1]}---|---|",
         ]
         for row in named:
             means = [f"{row['things'][key]:.1f}" for key in _KEYS]
             both = " | ".join([" / ".join(means[:3]), " / ".join(means[3:6])])
-            words = f"{row['general_words']:.1f}" if "general_words" in row else ""
+            words = " | ".join(f"{row[kind]:.1f}" if kind in row else "" for kind in _WORDS)
             lines.append(f"| {row['row']} | {both} | {means[6]} | {words} | {row['seeds']} |")
     return "\n".join(lines)
 
@@ -214,6 +227,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [f"{mean[key]:.1f}" + (f" ± {spread[key]:.1f}" if spread else "") for key in _KEYS]
 
 
+_WORDS = ("general_words", "caption_words")
 _KEYS = ("t2i_r1", "t2i_r5", "t2i_r10", "i2t_r1", "i2t_r5", "i2t_r10", "mean_recall")
 
 

@@ -27,6 +27,8 @@ from mcad_mobile.students.mcad import McadStudent
 RERANKED = 32
 Teacher = Literal["dual", "single"]
 BOTH = ("photos", "captions")
+# Each class and kind is then named as often, and counts as much.
+_NO_WORDS = {"words": 0.0, "names": 448, "called": 12.5}
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,10 @@ ROWS = (
     Row("default", "the default student: with dual-stream teachers and a classifier"),
     Row(
         "weights-alone",
-        "the default without kinds and imagined photos",
-        changes={"kinds": 0.0, "imagined": 0},
+        "the default without kinds, imagined photos and words of captions",
+        changes={"kinds": 0.0, "imagined": 0, **_NO_WORDS},
     ),
+    Row("no-words", "the default without words of captions", changes=_NO_WORDS),
     Row("no-kinds", "the default without kinds", changes={"kinds": 0.0}),
     Row("no-imagined", "the default without imagined photos", changes={"imagined": 0}),
     Row("no-unpaired", "the default without unpaired data", extra=()),

@@ -1,5 +1,5 @@
-"""Distillation from a classifier: where its classes lie in the student's space, which photos show
-them, and prompts that name them."""
+"""Distillation of names: where a classifier's classes and captions' words lie in the student's
+space, which photos show them, and prompts that name them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mcad_mobile.distill.caption_words import find_directions, frequent_words, photos_described
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows
 from mcad_mobile.distill.grids import PhotoEncoder
 from mcad_mobile.distill.losses import feature_loss, naming_loss, showing_loss
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.teachers.classifiers import LiteClassifier
-from mcad_mobile.distill.teachers.protocol import ClassifierTeacher, Kind
+from mcad_mobile.distill.teachers.protocol import ClassifierTeacher, Kind, names_within
 from mcad_mobile.engine.arrays import Rows
 
 # {a}: the name after its article; {name}: the name alone.
@@ -41,6 +42,7 @@ TEMPLATES = (
     "a person with {a}",
     "a big {name}",
 )
+WORD_TEMPLATES = ("{name}", "{name}", "{a}", "the {name}", "a photo of {name}")
 _BEST_NAME_CHANCE = 0.6  # chance that a prompt uses the best name; otherwise any name is drawn
 _LEAST = 1e-10  # smaller probabilities are raised to it
 _SCALE = 28.0  # inverse temperature of similarities to classes, which take half of an embedding
@@ -57,6 +59,7 @@ class ClassLabels:
     name: str  # of the classifier
     identity: str
     imagined: Features | None = None  # [N, 7, 7, C'] float16
+    kinds: Sequence[Kind] = ()
 
 
 def class_labels(
@@ -75,7 +78,7 @@ def class_labels(
     vectors = class_vectors(teacher.weights, kinds, share)
     if not isinstance(teacher, LiteClassifier):
         rows = encoder.rows(data, views, cache)
-        return ClassLabels(rows, names, vectors, teacher.name, teacher.identity)
+        return ClassLabels(rows, names, vectors, teacher.name, teacher.identity, kinds=kinds)
     encoder = encoder.on_grids(teacher.trunks, lambda grids: logs(teacher.classify_grids(grids)))
     rows = encoder.rows(data, views, cache)
     imagined = teacher.imagined(cache, data.photos[: data.paired_photos])
@@ -86,7 +89,7 @@ def class_labels(
         lambda grids: logs(teacher.classify_imagined(grids[0])).half().numpy(),
     )
     rows = replace(rows, paired=(*rows.paired, imagined_rows))
-    return ClassLabels(rows, names, vectors, teacher.name, teacher.identity, imagined)
+    return ClassLabels(rows, names, vectors, teacher.name, teacher.identity, imagined, kinds)
 
 
 def class_vectors(weights: Tensor, kinds: Sequence[Kind], share: float) -> Tensor:
@@ -108,20 +111,25 @@ def class_vectors(weights: Tensor, kinds: Sequence[Kind], share: float) -> Tenso
 
 
 class ClassPrompts:
-    """Draws the `number` prompts of each step from the seed and the step alone. Every class is
-    named once before any class is repeated."""
+    """Draws the `number` prompts of each step from the seed and the step alone. Every class and
+    word is named once before any is repeated."""
 
-    def __init__(self, names: Sequence[Sequence[str]], number: int, seed: int) -> None:
+    def __init__(
+        self, names: Sequence[Sequence[str]], number: int, seed: int, words: Sequence[str] = ()
+    ) -> None:
         self.names = names
+        self.words = words
         self.number = number
         self.seed = seed
 
     def at(self, step: int) -> tuple[Rows, list[str]]:
-        """Return the class that each prompt names [T], and the prompts."""
+        """Return the class or, after all classes, the word that each prompt names [T], and the
+        prompts."""
         numbers = np.arange(step * self.number, (step + 1) * self.number)
-        rounds, places = np.divmod(numbers, len(self.names))
+        count = len(self.names) + len(self.words)
+        rounds, places = np.divmod(numbers, count)
         orders = {
-            turn: np.random.default_rng((self.seed, int(turn), 1)).permutation(len(self.names))
+            turn: np.random.default_rng((self.seed, int(turn), 1)).permutation(count)
             for turn in np.unique(rounds)
         }
         pairs = zip(rounds, places, strict=True)
@@ -130,6 +138,9 @@ class ClassPrompts:
         return classes, [self._text(random, int(number)) for number in classes]
 
     def _text(self, random: np.random.Generator, number: int) -> str:
+        if number >= len(self.names):
+            word = self.words[number - len(self.names)]
+            return fill_template(WORD_TEMPLATES[random.integers(len(WORD_TEMPLATES))], word)
         names = self.names[number]
         takes_best = random.random() < _BEST_NAME_CHANCE
         name = names[0 if takes_best else int(random.integers(len(names)))]
@@ -152,6 +163,21 @@ class ClassDistillation:
         self.prompts = ClassPrompts(labels.names, recipe.names, recipe.seed)
         numbers = F.normalize(labels.vectors[:, : len(space)], dim=1)
         self.vectors = numbers @ space[: numbers.shape[1]]
+
+    def add_words(self, data: Dataset, photos: Tensor, share: float) -> None:
+        """Name what captions say, too: words that they use, and kinds by `share`. photos: [N, D],
+        the targets of the paired photos."""
+        labels = self.labels
+        first = len(labels.names) - len(labels.kinds)
+        of_kinds = [names_within(kind, labels.kinds, labels.names) for kind in labels.kinds]
+        words = frequent_words(data, {name.lower() for names in labels.names for name in names})
+        described = photos_described([*of_kinds, *([word] for word in words)], data)
+        directions = find_directions(photos, described)
+        classes, kinds = self.vectors[:first], self.vectors[first:]
+        kinds = F.normalize(kinds + share * directions[: len(kinds)], dim=1)
+        self.vectors = torch.cat([classes, kinds, directions[len(kinds) :]])
+        prompts = self.prompts
+        self.prompts = ClassPrompts(labels.names, prompts.number, prompts.seed, words)
 
     def texts(self, step: int, rows: Rows) -> list[str]:
         """Return a step's prompts by row number."""

@@ -196,6 +196,8 @@ class Run:
             )
             if class_labels:
                 self.classes = ClassDistillation(class_labels, recipe, names)
+                if recipe.words:
+                    self.classes.add_words(self.data, self._photo_targets(), recipe.words)
         with_imagined = None
         if class_labels and class_labels.imagined is not None and recipe.imagined:
             with_imagined = self.reader.with_imagined(class_labels.imagined)
@@ -215,6 +217,14 @@ class Run:
             self.learner, self.learner.groups, schedule, self.out / "checkpoint.pt",
             self.provenance.fingerprint, "student", self.arithmetic,
         )  # fmt: skip
+
+    def _photo_targets(self) -> Tensor:
+        """The targets of all paired photos [N, D], uncropped."""
+        assert self.labels and self.classes and self.space is not None
+        photos = np.arange(self.data.paired_photos)
+        batch = Batch(photos, np.zeros_like(photos), photos[:0], 0)
+        captioned = F.normalize(self.labels.dual.view("paired") @ self.space, dim=1)
+        return F.normalize(captioned + self.classes.targets(batch, 0).mean_classes, dim=1)
 
     def _train(self) -> Retrieval:
         def read_photos(step: int) -> Tensor:

@@ -61,13 +61,14 @@ def students_page() -> str:
 def student_card() -> str:
     page, result = (ROOT / "models/mcad-s/README.md").read_text("utf-8"), stored("recall")
     for name, table in (
-        ("captions", recall.whole_table),
-        ("things", recall.widths_table),
-        ("groups", recall.groups_table),
-        ("words", recall.words_table),
-        ("coco", recall.coco_table),
+        ("captions", recall.whole_table(result)),
+        ("things", recall.widths_table(result)),
+        ("groups", recall.groups_table(result)),
+        ("words", recall.words_table(result["words"])),
+        ("caption_words", recall.words_table(result["caption_words"])),
+        ("coco", recall.coco_table(result)),
     ):
-        page = _with_block(page, name, ["", table(result), ""])
+        page = _with_block(page, name, ["", table, ""])
     return _with_block(page, "measured", ["", footer(result), ""])
 
 

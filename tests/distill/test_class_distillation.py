@@ -11,6 +11,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from mcad_mobile.distill import class_distillation
+from mcad_mobile.distill.caption_words import LEAST_PHOTOS, find_directions
 from mcad_mobile.distill.class_distillation import (
     TEMPLATES,
     ClassDistillation,
@@ -250,6 +251,43 @@ def test_a_photo_lies_amid_the_classes_that_it_may_show(data, tmp_path):
     assert torch.equal(targets.prompt_classes, distillation.vectors[torch.from_numpy(named)])
     assert sorted(named.tolist()) == [0, 1, 2, 3]  # the three classes and their kind
     assert any("warm" in text for text in texts)
+
+
+def test_words_of_captions_are_named_and_move_kinds_but_no_classes(tmp_path):
+    number = 4 * LEAST_PHOTOS
+    captions = ["a red one on a beach", "green", "blue", "a warm thing"] * LEAST_PHOTOS
+    data = Dataset(
+        tuple(tmp_path / f"{i}.png" for i in range(number)), tuple(captions), np.arange(number),
+        torch.zeros(number, 2), torch.ones(number, 2),
+    )  # fmt: skip
+    for path in data.photos:
+        Image.new("RGB", (8, 8), (200, 0, 0)).save(path)
+    cache = FeatureCache(tmp_path / "cache", lambda *step: None)
+    labels = class_labels(Colours(), data, Views(1, 1), cache, 0.3)
+    distillation = ClassDistillation(labels, Recipe(names=40), torch.eye(2, 4))
+    before = distillation.vectors
+    # Captions with "red" or "warm", which name the kind, are of photos with a large third number;
+    # those with "beach", of some with a large fourth.
+    photos = torch.zeros(number, 4)
+    photos[0::4, 2], photos[3::4, 2], photos[0::4, 3] = 1, 1, 1
+    distillation.add_words(data, photos, share=0.5)
+    named, texts = distillation.prompts.at(0)
+    words = ["beach", "on", "one", "thing"]  # "red" and the others are names
+    assert distillation.prompts.words == words
+    assert distillation.vectors.shape == (len(labels.names) + len(words), 4)
+    assert torch.equal(distillation.vectors[:3], before[:3])
+    described = torch.stack([photos[:, 2] > 0, photos[:, 3] > 0])
+    warm, beach = find_directions(photos, described)
+    assert warm[2] > 0.5 and beach[3] > 0.5
+    moved = F.normalize(before[3] + 0.5 * warm, dim=0)
+    assert torch.allclose(distillation.vectors[3:5], torch.stack([moved, beach]), atol=1e-5)
+    targets = distillation.targets(Batch(np.array([0]), np.array([0]), np.array([0]), 1), step=0)
+    assert targets.classes.shape == (3, 4)
+    assert torch.equal(targets.prompt_classes, distillation.vectors[torch.from_numpy(named)])
+    for row, text in zip(named, texts, strict=True):
+        if row >= 4:
+            assert words[row - 4] in text.split()
+    assert sorted(set(named.tolist())) == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 def test_cut_embeddings_have_unit_length_and_the_first_numbers():

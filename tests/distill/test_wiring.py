@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill import run
+from mcad_mobile.distill import caption_words, run
 from mcad_mobile.distill.class_distillation import ClassDistillation, ClassLabels, class_losses
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Extra, Views
 from mcad_mobile.distill.features import FeatureCache
@@ -28,7 +28,7 @@ from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.distill.run import interleave, paired_losses, teacher_losses
 from mcad_mobile.distill.teachers import prepare
 from mcad_mobile.distill.teachers.prepare import TeacherTraining
-from mcad_mobile.distill.teachers.protocol import Fused, Teachers
+from mcad_mobile.distill.teachers.protocol import Fused, Kind, Teachers
 from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import TeacherError
 from mcad_mobile.students.evaluation import Retrieval
@@ -392,12 +392,19 @@ def test_a_step_brings_together_what_captions_teachers_and_classes_say(
     )[0]
     labels: Any = SimpleNamespace(
         **{"identity": ("t",), "names": ("teacher",), "of": taught},
-        dual=SimpleNamespace(principal=lambda n: principal[:, :n], companions=lambda data: None),
+        dual=SimpleNamespace(
+            principal=lambda n: principal[:, :n],
+            companions=lambda data: None,
+            view=lambda photos: BY_TEACHERS[: paired if photos == "paired" else 0],
+        ),
     )
     photos = SimpleNamespace(of=lambda batch: SHOWN[batch.photos])
     names = [(f"thing {n}",) for n in range(CLASSES)]
-    vectors = torch.randn(CLASSES, 6, generator=torch.Generator().manual_seed(7))
-    classes = ClassLabels(photos, names, vectors, "c", "i", imagined)  # type: ignore[arg-type]
+    kind = Kind((packaged_photos()[0].stem,), (0, 1))
+    vectors = torch.randn(CLASSES + 1, 6, generator=torch.Generator().manual_seed(7))
+    classes = ClassLabels(
+        photos, [*names, kind.names], vectors, "c", "i", imagined, (kind,),  # type: ignore[arg-type]
+    )  # fmt: skip
     given = (labels if case != "captions" else None, classes if of_classes else None)
     samplers: list[BatchSampler] = []
 
@@ -406,6 +413,7 @@ def test_a_step_brings_together_what_captions_teachers_and_classes_say(
         return samplers[-1]
 
     kept.clear()
+    monkeypatch.setattr(caption_words, "LEAST_PHOTOS", 1)
     way = RecallAt(1.0, 5.0, 9.0)
     monkeypatch.setattr(run, "Loop", Step)
     monkeypatch.setattr(run, "BatchSampler", sample)
@@ -415,13 +423,14 @@ def test_a_step_brings_together_what_captions_teachers_and_classes_say(
     # At most three quarters of the numbers hold names.
     name_numbers, held = (7, 6) if case == "imagined" else (3, 3)
     recipe = Recipe(
-        batch=4, epochs=9, extra_photos=2, extra_captions=3, names=6, imagined=2,
-        name_numbers=name_numbers,
+        batch=4, epochs=9, extra_photos=2, extra_captions=3, names=96, imagined=2,
+        name_numbers=name_numbers, words=0.0 if case == "no reader of it" else 0.5,
         contrastive=0.5, distribution=2.0, feature=3.0, classifier=4.0, called=5.0, widths=(4,),
         narrow=0.25, temperature=0.5, initial_scale=7.0, class_temperature=2.0,
     )  # fmt: skip
     pairs = [load_captions(packaged_pairs, split) for split in ("train", "val")]
     extra = Extra(tuple(packaged_photos()[:2]), ("one", "two"))
+    paired = len(pairs[0])
     run.train(run.Material(*pairs, extra), tmp_path / "o", recipe, tmp_path, lambda *step: None)
     ((learner, found),) = kept
     (sampler,) = samplers
@@ -442,9 +451,17 @@ def test_a_step_brings_together_what_captions_teachers_and_classes_say(
         embeddings["text_target"] = F.normalize(by_teachers.text @ space, dim=1)
         if of_classes:
             distillation = ClassDistillation(classes, used, of_names)
+            if used.words:
+                everything = np.arange(paired)
+                all_photos = Batch(everything, everything * 0, everything[:0], 0)
+                shown = distillation.targets(all_photos, 0).mean_classes
+                by_captions = F.normalize(BY_TEACHERS[:paired] @ space, dim=1)
+                both = F.normalize(by_captions + shown, dim=1)
+                distillation.add_words(sampler.data, both, used.words)
+                assert len(distillation.vectors) > CLASSES + 1
             targets = distillation.targets(batch, 3)
             image_target = F.normalize(image_target + targets.mean_classes, dim=1)
-            tokens = student.tokens(distillation.texts(3, np.arange(6)))
+            tokens = student.tokens(distillation.texts(3, np.arange(96)))
             embeddings["names"] = student.embed_captions(*tokens).flip(0)
             embeddings |= {"classes": targets.classes, "name_target": targets.prompt_classes}
         embeddings["image_target"] = image_target

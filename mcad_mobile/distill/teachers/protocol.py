@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol, TypeVar
 
 import torch
@@ -104,6 +105,13 @@ class Kind:
 
     names: tuple[str, ...]
     classes: tuple[int, ...]
+
+
+def names_within(kind: Kind, kinds: Sequence[Kind], classes: Sequence[Sequence[str]]) -> list[str]:
+    """Return the names of a kind, of the kinds within it, and of its classes."""
+    of_kind = {*kind.classes}
+    within = [other.names for other in kinds if of_kind.issuperset(other.classes)]
+    return [*chain(*within, *(classes[number] for number in kind.classes))]
 
 
 @dataclass(frozen=True)
