@@ -87,7 +87,7 @@ def search(options: SearchOptions, context: typer.Context) -> None:
 
     Results are the nearest photos, best first, whether or not they show what was asked for.
     --matches leaves out photos below the query's `threshold`. It is often wrong: with the default
-    student, it hides 5 to 15 % of the right photos that rank first, and passes 12 to 82 % of the
+    student, it hides 4 to 16 % of the right photos that rank first, and passes 13 to 81 % of the
     answers to queries that no photo matches (docs/benchmarks.md).
     DAY is in this machine's time zone and begins at midnight; a time works, too: 2024-05-01T18:30.
     A photo's time is what its camera wrote, or else when its file last changed.
