@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -37,12 +37,18 @@ def photos_described(names: Sequence[Collection[str]], data: Dataset) -> Tensor:
     return torch.from_numpy((uses > 0) & (uses >= _LEAST_CAPTIONS * captions))
 
 
+def common_words(captions: Iterable[str], least: int) -> list[str]:
+    """Return the words of two or more letters that at least this many captions use, in order of
+    ABC."""
+    counts = Counter(word for caption in captions for word in set(_words(caption)))
+    return sorted(word for word, uses in counts.items() if uses >= least and len(word) > 1)
+
+
 def frequent_words(data: Dataset, known: Collection[str]) -> list[str]:
     """Return the words, other than those `known`, that describe enough photos, in order of ABC."""
-    counts = Counter(word for caption, _ in _paired_captions(data) for word in set(_words(caption)))
     forms = {form for name in known for form in (name, f"{name}s", f"{name}es")}
-    enough = [word for word, uses in counts.items() if uses >= LEAST_PHOTOS]
-    words = sorted(word for word in enough if len(word) > 1 and word not in forms)
+    common = common_words((caption for caption, _ in _paired_captions(data)), LEAST_PHOTOS)
+    words = [word for word in common if word not in forms]
     photos = photos_described([(word,) for word in words], data).sum(1)
     most = _MOST_PHOTOS * data.paired_photos
     pairs = zip(words, photos.tolist(), strict=True)

@@ -32,6 +32,7 @@ from mcad_mobile.base.documents import (
     read_file,
 )
 from mcad_mobile.base.progress import Progress
+from mcad_mobile.distill.caption_words import common_words
 from mcad_mobile.distill.dataset import load_extra
 from mcad_mobile.distill.device import accelerator, autocast, choose_arithmetic
 from mcad_mobile.distill.e5 import E5, LAYERS
@@ -54,7 +55,7 @@ from mcad_mobile.distill.phrases import (
     phrase_book,
 )
 from mcad_mobile.distill.recipe import ArithmeticOption, Seed
-from mcad_mobile.distill.teachers.classifiers import imagenet_names
+from mcad_mobile.distill.teachers.classifiers import imagenet_kinds, imagenet_names
 from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError, StudentError, require
@@ -67,6 +68,7 @@ from mcad_mobile.students.tokenizers.sentencepiece import (
 )
 
 MODEL = "tokenizer.model"
+_LEAST_CAPTIONS = 100  # that use a word, for it to be taught alone
 _PROMPTS = ("{}", "a {}", "a photo of a {}")
 
 
@@ -76,14 +78,14 @@ class TextRecipe(Record, frozen=True):
 
     frozen: Count = 4  # the first of e5's 12 layers
     # With 40,000 tokens, everyday words of these languages split into meaningless pieces.
-    vocab: Size = 80_000
+    vocab: Size = 72_000
     length: Size = 40
     steps: Size = 4000
     checkpoint: Size = 50  # steps between checkpoints
     most_captions: Size = 60_000
     most_phrases: Size = 20_000  # each in any language with a book
     names: Size = 112
-    prompts: Size = 72  # in English, of things and ImageNet's classes
+    prompts: Size = 72  # in English, of things, ImageNet's classes and kinds, and captions' words
     english: Size = 52
     phrases: Size = 112
     feature: NotNegative = 10.0
@@ -261,7 +263,9 @@ class _Texts:
         self._material, self._recipe = material, recipe
         captions = _draw(material.captions, recipe.most_captions, rng)
         classes = [name for names in imagenet_names() for name in names]
-        names = [*(thing.english for thing in things), *classes]
+        kinds = [name for kind in imagenet_kinds() for name in kind.names]
+        words = common_words(captions, _LEAST_CAPTIONS)
+        names = [*(thing.english for thing in things), *classes, *kinds, *words]
         self._prompts = len(names) * len(_PROMPTS)
         self._phrases = draw_phrases(recipe.most_phrases, rng)
         # Prompts of things come first: their mean is a thing's target. Phrases come last.

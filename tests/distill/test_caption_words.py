@@ -10,6 +10,7 @@ import torch
 
 from mcad_mobile.distill.caption_words import (
     LEAST_PHOTOS,
+    common_words,
     find_directions,
     frequent_words,
     photos_described,
@@ -65,6 +66,12 @@ def test_a_caption_counts_once_however_often_it_uses_a_name():
 def words_of(enough: str, few: str, **options) -> list[str]:
     photos = [[enough]] * LEAST_PHOTOS + [[few]] * (LEAST_PHOTOS - 1)
     return frequent_words(captioned(*photos, *[["x"]] * 2 * LEAST_PHOTOS, **options), ())
+
+
+def test_common_words_are_of_enough_captions():
+    captions = ["A dog, a dog!", "a Dog runs", "it runs", "dogs"]
+    assert common_words(captions, 2) == ["dog", "runs"]
+    assert common_words(captions, 1) == ["dog", "dogs", "it", "runs"]
 
 
 def test_words_that_describe_enough_photos_are_found_in_the_order_of_the_alphabet():

