@@ -8,8 +8,8 @@ Both are 8-bit cpu bundles with the same image tower. Measured are recall on Fli
 and for names of 200 things, in English; R@10 of captions in eleven languages among Flickr8k's
 validation split (tests/data/captions_in_languages.json, written for this test and translated by a
 language model); and R@5 among those 200 photos, of everyday names that the tower was taught in 64
-languages, and of names that it was taught only in English. Writes
-benchmarks/results/languages.json.
+languages, and of names that it was taught only in English. `bench` times a search in a process of
+its own. Writes benchmarks/results/languages.json.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.main_job import provenance, summary
+from benchmarks.main_job import PHOTOS, mcad, provenance, summary
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.distill.languages import ENGLISH, HELD_OUT, LANGUAGES, Thing, read_things
@@ -77,6 +77,7 @@ def main() -> None:
     result["captions"] = _captions(
         [photo.path.name for photo in val], np.stack([photos(photo.path) for photo in val]), engines
     )
+    result["search"] = {name: _search(getattr(given, name)) for name in engines}
     result["text_ms"] = {name: _text_ms(engine) for name, engine in engines.items()}
     result["text_bytes"] = {name: _text_bytes(e.bundle) for name, e in engines.items()}
     RESULT.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
@@ -116,7 +117,13 @@ def table(result: dict[str, Any]) -> str:
         lines.append(row(f"the same: the worst, {worst}", "", f"{others[worst]:.1f}"))
     ms = (f"{result['text_ms'][tower]['median']:.2f}" for tower in towers)
     size = (f"{result['text_bytes'][tower] / 1e6:.1f}" for tower in towers)
-    lines += [row("a text, with tokenizing, ms", *ms), row("tower, table, tokenizer, MB", *size)]
+    searches = [result["search"][tower] for tower in towers]
+    lines += [
+        row("a text, with tokenizing, ms", *ms),
+        row(f"a search among {PHOTOS:,} photos, ms", *(f"{one['p50_ms']:.2f}" for one in searches)),
+        row("the same: peak PSS, MiB", *(f"{one['peak_pss_mib']:.1f}" for one in searches)),
+        row("tower, table, tokenizer, MB", *size),
+    ]
     return "\n".join(lines)
 
 
@@ -135,6 +142,15 @@ def _others(found: dict[str, float]) -> dict[str, float]:
 
 def _mean(found: dict[str, float]) -> float:
     return float(np.mean([*found.values()]))
+
+
+def _search(bundle: Path) -> dict[str, float]:
+    """Return the median time of a search and the peak memory of a process that only searches."""
+    bench = mcad("bench", "--bundle", str(bundle), "--synthetic", str(PHOTOS))
+    return {
+        "p50_ms": bench["latency_ms"]["total"]["p50"],
+        "peak_pss_mib": bench["memory_mib"]["peak_pss"],
+    }
 
 
 def _text_ms(engine: SearchEngine) -> dict[str, float]:
