@@ -18,6 +18,7 @@ _MOST_PHOTOS = 0.4  # share of all photos: more have words like "with"
 _LEAST_CAPTIONS = 0.3  # share of a photo's captions that use a word which describes it
 _LONGEST_NAME = 3  # words
 _RIDGE = 1.0  # of the mean variance
+_LEAST_RIDGE = 1e-12  # if all photos are alike
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -38,14 +39,13 @@ def photos_described(names: Sequence[Collection[str]], data: Dataset) -> Tensor:
 
 
 def common_words(captions: Iterable[str], least: int) -> list[str]:
-    """Return the words of two or more letters that at least this many captions use, in order of
-    ABC."""
+    """Return the words of two or more letters that at least this many captions use, sorted."""
     counts = Counter(word for caption in captions for word in set(_words(caption)))
     return sorted(word for word, uses in counts.items() if uses >= least and len(word) > 1)
 
 
 def frequent_words(data: Dataset, known: Collection[str]) -> list[str]:
-    """Return the words, other than those `known`, that describe enough photos, in order of ABC."""
+    """Return the words, other than those `known`, that describe enough photos, sorted."""
     forms = {form for name in known for form in (name, f"{name}s", f"{name}es")}
     common = common_words((caption for caption, _ in _paired_captions(data)), LEAST_PHOTOS)
     words = [word for word in common if word not in forms]
@@ -66,7 +66,7 @@ def find_directions(photos: Tensor, described: Tensor) -> Tensor:
     rows, inside = photos.double(), described.double()
     centred = rows - rows.mean(0)
     covariance = centred.T @ centred / len(rows)
-    ridge = _RIDGE * covariance.trace() / len(covariance)
+    ridge = (_RIDGE * covariance.trace() / len(covariance)).clamp(min=_LEAST_RIDGE)
     covariance += ridge * torch.eye(len(covariance), dtype=torch.float64)
     means = inside @ centred / inside.sum(1, keepdim=True).clamp(min=1)
     directions = torch.linalg.solve(covariance, means.T).T

@@ -131,3 +131,9 @@ def test_words_of_too_few_photos_have_no_direction(photos):
     none = torch.zeros(400, dtype=torch.bool)
     found = find_directions(rows, torch.stack([few, enough, none, described]))
     assert found.norm(dim=1).tolist() == pytest.approx([0, 1, 0, 1])
+
+
+def test_photos_that_are_all_alike_have_no_direction():
+    described = torch.arange(2 * LEAST_PHOTOS) < LEAST_PHOTOS
+    found = find_directions(torch.ones(len(described), 4), described[None])
+    assert found.tolist() == [[0, 0, 0, 0]]
