@@ -27,8 +27,7 @@ def photos_described(names: Sequence[Collection[str]], data: Dataset) -> Tensor:
     entries: dict[str, set[int]] = {}
     for number, several in enumerate(names):
         for name in several:
-            words = " ".join(_words(name))
-            for form in (words, f"{words}s", f"{words}es"):
+            for form in _forms(name):
                 entries.setdefault(form, set()).add(number)
     uses = np.zeros((len(names), data.paired_photos), np.int32)
     for caption, photo in _paired_captions(data):
@@ -44,9 +43,9 @@ def common_words(captions: Iterable[str], least: int) -> list[str]:
     return sorted(word for word, uses in counts.items() if uses >= least and len(word) > 1)
 
 
-def frequent_words(data: Dataset, known: Collection[str]) -> list[str]:
+def words_to_teach(data: Dataset, known: Iterable[str]) -> list[str]:
     """Return the words, other than those `known`, that describe enough photos, sorted."""
-    forms = {form for name in known for form in (name, f"{name}s", f"{name}es")}
+    forms = {form for name in known for form in _forms(name)}
     common = common_words((caption for caption, _ in _paired_captions(data)), LEAST_PHOTOS)
     words = [word for word in common if word not in forms]
     photos = photos_described([(word,) for word in words], data).sum(1)
@@ -77,6 +76,12 @@ def find_directions(photos: Tensor, described: Tensor) -> Tensor:
 
 def _paired_captions(data: Dataset) -> Iterator[tuple[str, int]]:
     return zip(data.captions[: len(data.owner)], data.owner.tolist(), strict=True)
+
+
+def _forms(name: str) -> tuple[str, str, str]:
+    """A name as captions write it: in singular or plural."""
+    words = " ".join(_words(name))
+    return words, f"{words}s", f"{words}es"
 
 
 def _parts(caption: str) -> Iterator[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mcad_mobile.distill.caption_words import find_directions, frequent_words, photos_described
+from mcad_mobile.distill.caption_words import find_directions, photos_described, words_to_teach
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows
 from mcad_mobile.distill.grids import PhotoEncoder
@@ -42,7 +43,8 @@ TEMPLATES = (
     "a person with {a}",
     "a big {name}",
 )
-WORD_TEMPLATES = ("{name}", "{name}", "{a}", "the {name}", "a photo of {name}")
+# For words of captions. People type most of them alone.
+_WORD_TEMPLATES = ("{name}", "{name}", "{a}", "the {name}", "a photo of {name}")
 _BEST_NAME_CHANCE = 0.6  # chance that a prompt uses the best name; otherwise any name is drawn
 _LEAST = 1e-10  # smaller probabilities are raised to it
 _SCALE = 28.0  # inverse temperature of similarities to classes, which take half of an embedding
@@ -55,11 +57,11 @@ class ClassLabels:
 
     photos: PhotoRows  # rows [C] float16: log probabilities
     names: Sequence[Sequence[str]]  # of each class, then of each kind
+    kinds: Sequence[Kind]
     vectors: Tensor  # [C + K, R] float32: see class_vectors
     name: str  # of the classifier
     identity: str
     imagined: Features | None = None  # [N, 7, 7, C'] float16
-    kinds: Sequence[Kind] = ()
 
 
 def class_labels(
@@ -78,7 +80,7 @@ def class_labels(
     vectors = class_vectors(teacher.weights, kinds, share)
     if not isinstance(teacher, LiteClassifier):
         rows = encoder.rows(data, views, cache)
-        return ClassLabels(rows, names, vectors, teacher.name, teacher.identity, kinds=kinds)
+        return ClassLabels(rows, names, kinds, vectors, teacher.name, teacher.identity)
     encoder = encoder.on_grids(teacher.trunks, lambda grids: logs(teacher.classify_grids(grids)))
     rows = encoder.rows(data, views, cache)
     imagined = teacher.imagined(cache, data.photos[: data.paired_photos])
@@ -89,7 +91,7 @@ def class_labels(
         lambda grids: logs(teacher.classify_imagined(grids[0])).half().numpy(),
     )
     rows = replace(rows, paired=(*rows.paired, imagined_rows))
-    return ClassLabels(rows, names, vectors, teacher.name, teacher.identity, imagined, kinds)
+    return ClassLabels(rows, names, kinds, vectors, teacher.name, teacher.identity, imagined)
 
 
 def class_vectors(weights: Tensor, kinds: Sequence[Kind], share: float) -> Tensor:
@@ -140,7 +142,7 @@ class ClassPrompts:
     def _text(self, random: np.random.Generator, number: int) -> str:
         if number >= len(self.names):
             word = self.words[number - len(self.names)]
-            return fill_template(WORD_TEMPLATES[random.integers(len(WORD_TEMPLATES))], word)
+            return fill_template(_WORD_TEMPLATES[random.integers(len(_WORD_TEMPLATES))], word)
         names = self.names[number]
         takes_best = random.random() < _BEST_NAME_CHANCE
         name = names[0 if takes_best else int(random.integers(len(names)))]
@@ -165,12 +167,12 @@ class ClassDistillation:
         self.vectors = numbers @ space[: numbers.shape[1]]
 
     def add_words(self, data: Dataset, photos: Tensor, share: float) -> None:
-        """Name what captions say, too: words that they use, and kinds by `share`. photos: [N, D],
-        the targets of the paired photos."""
+        """Add prompts for words of captions, and move kinds by `share` toward the photos whose
+        captions name them. photos: [N, D], the targets of the paired photos."""
         labels = self.labels
         first = len(labels.names) - len(labels.kinds)
         of_kinds = [names_within(kind, labels.kinds, labels.names) for kind in labels.kinds]
-        words = frequent_words(data, {name.lower() for names in labels.names for name in names})
+        words = words_to_teach(data, chain(*labels.names))
         described = photos_described([*of_kinds, *([word] for word in words)], data)
         directions = find_directions(photos, described)
         classes, kinds = self.vectors[:first], self.vectors[first:]

@@ -18,7 +18,7 @@ from mcad_mobile.base.files import remove_partials
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill.class_distillation import ClassDistillation, class_losses
+from mcad_mobile.distill.class_distillation import ClassDistillation, ClassTargets, class_losses
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Extra, Views, dataset
 from mcad_mobile.distill.device import accelerator, choose_arithmetic
 from mcad_mobile.distill.features import FeatureCache
@@ -197,7 +197,7 @@ class Run:
             if class_labels:
                 self.classes = ClassDistillation(class_labels, recipe, names)
                 if recipe.words:
-                    self.classes.add_words(self.data, self._photo_targets(), recipe.words)
+                    self.classes.add_words(self.data, self._paired_targets(), recipe.words)
         with_imagined = None
         if class_labels and class_labels.imagined is not None and recipe.imagined:
             with_imagined = self.reader.with_imagined(class_labels.imagined)
@@ -218,13 +218,18 @@ class Run:
             self.provenance.fingerprint, "student", self.arithmetic,
         )  # fmt: skip
 
-    def _photo_targets(self) -> Tensor:
+    def _paired_targets(self) -> Tensor:
         """The targets of all paired photos [N, D], uncropped."""
-        assert self.labels and self.classes and self.space is not None
+        assert self.labels and self.classes
         photos = np.arange(self.data.paired_photos)
         batch = Batch(photos, np.zeros_like(photos), photos[:0], 0)
-        captioned = F.normalize(self.labels.dual.view("paired") @ self.space, dim=1)
-        return F.normalize(captioned + self.classes.targets(batch, 0).mean_classes, dim=1)
+        return self._image_target(self.labels.dual.view("paired"), self.classes.targets(batch, 0))
+
+    def _image_target(self, image: Tensor, targets: ClassTargets | None) -> Tensor:
+        """The targets [I, D] of photos, from the teachers' embeddings of them and their classes."""
+        assert self.space is not None
+        target = F.normalize(image @ self.space, dim=1)
+        return F.normalize(target + targets.mean_classes, dim=1) if targets else target
 
     def _train(self) -> Retrieval:
         def read_photos(step: int) -> Tensor:
@@ -260,13 +265,11 @@ class Run:
         if self.labels and self.space is not None:
             # Captions describe an imagined photo as they describe its source.
             labels = self.labels.of(batch.real, recipe.teaching)
-            image_target = F.normalize(labels.image @ self.space, dim=1)
             if self.classes:
                 targets = self.classes.targets(batch, step)
-                image_target = F.normalize(image_target + targets.mean_classes, dim=1)
                 embeddings["classes"] = targets.classes.to(device)
                 embeddings["name_target"] = targets.prompt_classes.to(device)
-            embeddings["image_target"] = image_target.to(device)
+            embeddings["image_target"] = self._image_target(labels.image, targets).to(device)
             embeddings["text_target"] = F.normalize(labels.text @ self.space, dim=1).to(device)
             labels = labels.to(device)
 

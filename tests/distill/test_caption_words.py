@@ -12,8 +12,8 @@ from mcad_mobile.distill.caption_words import (
     LEAST_PHOTOS,
     common_words,
     find_directions,
-    frequent_words,
     photos_described,
+    words_to_teach,
 )
 from mcad_mobile.distill.dataset import Dataset
 
@@ -65,7 +65,7 @@ def test_a_caption_counts_once_however_often_it_uses_a_name():
 
 def words_of(enough: str, few: str, **options) -> list[str]:
     photos = [[enough]] * LEAST_PHOTOS + [[few]] * (LEAST_PHOTOS - 1)
-    return frequent_words(captioned(*photos, *[["x"]] * 2 * LEAST_PHOTOS, **options), ())
+    return words_to_teach(captioned(*photos, *[["x"]] * 2 * LEAST_PHOTOS, **options), ())
 
 
 def test_common_words_are_of_enough_captions():
@@ -83,12 +83,12 @@ def test_words_that_describe_enough_photos_are_found_in_the_order_of_the_alphabe
 
 def test_a_word_of_most_photos_says_nothing_about_one():
     photos = [["the beach"]] * LEAST_PHOTOS + [["the hill"]] * 3 * LEAST_PHOTOS
-    assert frequent_words(captioned(*photos), ()) == ["beach"]
+    assert words_to_teach(captioned(*photos), ()) == ["beach"]
 
 
 def test_words_that_have_a_class_are_left_to_it():
     photos = [["dogs on a bench at a beach"]] * LEAST_PHOTOS + [["x"]] * 2 * LEAST_PHOTOS
-    found = frequent_words(captioned(*photos), {"dog", "bench"})
+    found = words_to_teach(captioned(*photos), {"dog", "bench"})
     assert found == ["at", "beach", "on"]
 
 

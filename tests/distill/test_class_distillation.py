@@ -31,7 +31,7 @@ from mcad_mobile.distill.losses import (
     showing_loss,
 )
 from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.teachers.protocol import Kind
+from mcad_mobile.distill.teachers.protocol import Kind, names_within
 
 NAMES = (("zebra",), ("ox", "oxen"), ("cup of coffee", "mug"), ("dog",), ("cat",))
 
@@ -251,6 +251,14 @@ def test_a_photo_lies_amid_the_classes_that_it_may_show(data, tmp_path):
     assert torch.equal(targets.prompt_classes, distillation.vectors[torch.from_numpy(named)])
     assert sorted(named.tolist()) == [0, 1, 2, 3]  # the three classes and their kind
     assert any("warm" in text for text in texts)
+
+
+def test_a_kind_has_its_own_names_those_of_kinds_within_and_those_of_its_classes():
+    dog, terrier = Kind(("dog", "hound"), (1, 2, 3)), Kind(("terrier",), (2, 3))
+    classes = [["cat"], ["husky"], ["airedale", "waterside terrier"], ["westie"]]
+    own = ["terrier", "airedale", "waterside terrier", "westie"]
+    assert names_within(terrier, (dog, terrier), classes) == own
+    assert names_within(dog, (dog, terrier), classes) == ["dog", "hound", own[0], "husky", *own[1:]]
 
 
 def test_words_of_captions_are_named_and_move_kinds_but_no_classes(tmp_path):

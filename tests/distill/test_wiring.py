@@ -403,7 +403,7 @@ def test_a_step_brings_together_what_captions_teachers_and_classes_say(
     kind = Kind((packaged_photos()[0].stem,), (0, 1))
     vectors = torch.randn(CLASSES + 1, 6, generator=torch.Generator().manual_seed(7))
     classes = ClassLabels(
-        photos, [*names, kind.names], vectors, "c", "i", imagined, (kind,),  # type: ignore[arg-type]
+        photos, [*names, kind.names], (kind,), vectors, "c", "i", imagined,  # type: ignore[arg-type]
     )  # fmt: skip
     given = (labels if case != "captions" else None, classes if of_classes else None)
     samplers: list[BatchSampler] = []
