@@ -27,7 +27,7 @@ from mcad_mobile.students.mcad import McadStudent
 RERANKED = 32
 Teacher = Literal["dual", "single"]
 BOTH = ("photos", "captions")
-# Each class and kind is then named as often, and counts as much.
+# With these, each class and kind is named as often as in the default, and counts as much.
 _NO_WORDS = {"words": 0.0, "names": 448, "called": 12.5}
 
 

@@ -57,8 +57,8 @@ def smooth(model: onnx.ModelProto, samples: Inputs) -> None:
 def _largest(
     model: onnx.ModelProto, samples: Inputs, tensors: set[str]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the largest magnitude of each channel, [K], of tensors [..., K]; for all that are no
-    outliers the same."""
+    """Return the largest magnitude of each channel, [K], of tensors [..., K]. Channels that are no
+    outliers all get the magnitude from which one is."""
     read = reader(model, tensors)
     largest: dict[str, NDArray[np.float32]] = {}
     for single in singles(model, samples):
