@@ -123,7 +123,7 @@ class DistillOptions(Options):
     seed: int | None = option("--seed", "The same seed, data and machine give the same student.")
     arithmetic: ArithmeticOption | None = option(
         "--arithmetic",
-        "For matrix products and convolutions; auto: bf16 if the device has instructions for it.  "
+        "For matrix products and convolutions; auto: bf16 where the device multiplies it faster.  "
         "[default: auto]",
     )
     smoke: bool = flag(

@@ -50,7 +50,7 @@ def to_product_type(rows: Tensor) -> Tensor:
 
 
 def choose_arithmetic(option: ArithmeticOption) -> Arithmetic:
-    """Return `option`; for "auto", bf16 if every process's device has instructions for it."""
+    """Return `option`; for "auto", bf16 if every process's device multiplies it faster."""
     if option != "auto":
         return option
     gather = require("accelerate.utils", "distill").gather_object
@@ -58,11 +58,14 @@ def choose_arithmetic(option: ArithmeticOption) -> Arithmetic:
 
 
 def multiplies_bfloat16(device: torch.device, cpuinfo: str | None = None) -> bool:
-    """Whether a device has bfloat16 instructions; emulated, it is no faster than float32."""
+    """Whether a device multiplies bfloat16 faster than float32. Emulated, it does not; nor do
+    Intel's AVX-512 units: 80 GFLOP/s beside 159 on one core of a Sapphire Rapids without AMX."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    sets = machine.instruction_sets(machine.cpuinfo() if cpuinfo is None else cpuinfo)
-    return device.type == "cpu" and not {"bf16", "AMX bf16"}.isdisjoint(sets)
+    facts = machine.cpuinfo() if cpuinfo is None else cpuinfo
+    sets = machine.instruction_sets(facts)
+    fast = "AMX bf16" in sets or ("bf16" in sets and "GenuineIntel" not in facts)
+    return device.type == "cpu" and fast
 
 
 def device_name(device: torch.device) -> str:

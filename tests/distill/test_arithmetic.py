@@ -39,16 +39,26 @@ def silent(*step):
     pass
 
 
-FLAGS = "processor\t: 0\nflags\t\t: sse4_1 avx2"
+AMD, INTEL = (
+    f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: sse4_1 avx2"
+    for vendor in ("AuthenticAMD", "GenuineIntel")
+)
 
 
 @pytest.mark.parametrize(
-    ("flags", "multiplies"),
-    [("", False), (" avx512_vnni", False), (" avx512_bf16", True), (" amx_tile amx_bf16", True)],
+    ("cpuinfo", "multiplies"),
+    [
+        (AMD, False),
+        (f"{AMD} avx512_vnni", False),
+        (f"{AMD} avx512_bf16", True),
+        (f"{INTEL} avx512_bf16", False),
+        (f"{INTEL} avx512_bf16 amx_tile amx_bf16", True),
+        ("processor\t: 0\nFeatures\t: asimd bf16", True),
+    ],
 )
-def test_bfloat16_is_for_processors_that_have_instructions_for_it(flags, multiplies):
-    assert multiplies_bfloat16(CPU, FLAGS + flags) is multiplies
-    assert not multiplies_bfloat16(torch.device("mps"), FLAGS + flags)
+def test_bfloat16_is_for_processors_that_multiply_it_faster(cpuinfo, multiplies):
+    assert multiplies_bfloat16(CPU, cpuinfo) is multiplies
+    assert not multiplies_bfloat16(torch.device("mps"), cpuinfo)
 
 
 def test_a_recipe_that_names_an_arithmetic_has_it_and_auto_asks_the_device():
