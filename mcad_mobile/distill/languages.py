@@ -70,9 +70,10 @@ def without_held_out(things: Sequence[Thing]) -> list[Thing]:
 def choose_pieces(
     pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iterable[str], count: int
 ) -> list[int]:
-    """Return the numbers of `count` pieces, ascending: all single characters of the scripts in
-    `texts`, then the pieces that `tokenizer`, which has all of them, finds in `texts`, then the
-    most likely others of these scripts. TrainingError if the characters exceed `count`."""
+    """Return the numbers of `count` pieces without capitals, ascending: all single characters of
+    the scripts in `texts`, then the pieces that `tokenizer` (it lowers texts and has all pieces)
+    finds in `texts`, then the most likely others of these scripts. TrainingError if the characters
+    exceed `count`."""
     used: Counter[int] = Counter()
     scripts: set[str] = set()
     for text in texts:
@@ -82,7 +83,9 @@ def choose_pieces(
     fits = [
         number
         for number, (piece, _) in enumerate(pieces)
-        if number >= len(SPECIALS) and scripts.issuperset(map(_script, piece.replace(MARK, "")))
+        if number >= len(SPECIALS)
+        and piece == piece.lower()
+        and scripts.issuperset(map(_script, piece.replace(MARK, "")))
     ]
     first = {number for number in fits if len(pieces[number][0]) == 1}
     if len(first) > count:

@@ -193,10 +193,15 @@ def train_text_tower(
     return McadStudent.load(out)
 
 
+def _tokenizer_config(file: str, length: int) -> SentencePieceConfig:
+    # e5 splits "Beagle" and "beagle" differently, and would have to learn every name twice.
+    return SentencePieceConfig(file=file, length=length, lowercase=True)
+
+
 def _e5_tokenizer(e5: E5, folder: Path, length: int) -> Tokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "e5.model").write_bytes(_model(e5, range(len(SPECIALS), len(e5.pieces))))
-    return Tokenizer(*SentencePieceConfig(file="e5.model", length=length).compiled(folder))
+    return Tokenizer(*_tokenizer_config("e5.model", length).compiled(folder))
 
 
 def _model(e5: E5, wanted: Sequence[int]) -> bytes:
@@ -221,7 +226,7 @@ def _start(
         base.config.text, vocab=len(rows), length=recipe.length, layers=LAYERS,
         embedding_rank=base.config.text.width, table_bits=4,
     )  # fmt: skip
-    tokenizer = SentencePieceConfig(file=MODEL, length=recipe.length)
+    tokenizer = _tokenizer_config(MODEL, recipe.length)
     config = msgspec.structs.replace(base.config, name=out.name, text=text, tokenizer=tokenizer)
     student = McadStudent(config, out)
     student.image.load_state_dict(base.image.state_dict())
@@ -310,11 +315,6 @@ class _Texts:
             *(name for _, name in names),
             *(self._english[row] for row in english),
             *(book.text(self._phrases[row]) for book, row in zip(books, phrases, strict=True)),
-        ]
-        # Few people type capitals.
-        lowered = rng.random(len(texts)) < 0.3
-        texts = [
-            text.lower() if is_low else text for text, is_low in zip(texts, lowered, strict=True)
         ]
         device = accelerator().device
         ids, mask = (torch.from_numpy(rows).to(device) for rows in tokenizer.batch(texts))

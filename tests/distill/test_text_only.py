@@ -273,8 +273,10 @@ def test_a_tower_learns_names_in_other_languages_and_keeps_the_image_tower(train
     assert (found * space).sum(1).mean() > 0.45
     library = sentencepiece.SentencePieceProcessor(model_file=str(trained / "tokenizer.model"))
     assert library.get_piece_size() == len(student.token_table)
-    ids = [0, *library.encode("Hund und 犬 on a beach"), 2]
-    assert student.tokenizer("Hund und 犬 on a beach").ids.tolist()[: len(ids)] == ids
+    pieces = [library.id_to_piece(number) for number in range(len(student.token_table))]
+    assert [piece for piece in pieces if piece != piece.lower()] == []
+    ids = [0, *library.encode("hund und 犬 on a beach"), 2]
+    assert student.tokenizer("Hund und 犬 on a BEACH").ids.tolist()[: len(ids)] == ids
     assert not (trained / "checkpoint.pt").exists()
     licence, expected = student.source.licence, base.source.licence
     assert licence.name == expected.name == "non-commercial-research"

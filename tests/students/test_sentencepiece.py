@@ -30,6 +30,15 @@ def test_texts_in_forty_languages_get_the_ids_of_the_library(folder, ours, count
     assert wrong == []
 
 
+def test_a_tokenizer_without_capitals_gives_the_ids_of_the_lowered_text(folder):
+    lowering = Tokenizer(*write_model(folder, lowercase=True).compiled(folder))
+    found = [*texts(1000), "A Beagle in İstanbul", "ΣΚΥΛΟΣ", *HOSTILE[:-1]]
+    wrong = [
+        text for text in found if lowering(text).ids.tolist() != reference_ids(folder, text.lower())
+    ]
+    assert wrong == []
+
+
 def test_hostile_texts_get_the_ids_of_the_library(folder, ours):
     for text in HOSTILE[:-1]:  # a lone surrogate is refused
         assert ours(text).ids.tolist() == reference_ids(folder, text), text[:80]

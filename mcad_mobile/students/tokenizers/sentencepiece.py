@@ -22,10 +22,12 @@ _NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3
 
 
 class SentencePieceConfig(Record, frozen=True, tag_field="kind", tag="sentencepiece"):
-    """The tokenizer in a student's config.json. `length` counts <s> and </s>."""
+    """The tokenizer in a student's config.json. `length` counts <s> and </s>; `lowercase` lowers
+    a text before the model reads it."""
 
     file: FileName
     length: Annotated[int, Meta(ge=2, le=2**12)]
+    lowercase: bool = False
 
     @property
     def last_special(self) -> int:
@@ -59,6 +61,7 @@ class SentencePieceConfig(Record, frozen=True, tag_field="kind", tag="sentencepi
         }
         # Normalizer::Normalize in SentencePiece's normalizer.cc
         steps = [
+            *([["lower_text"]] if self.lowercase else []),
             ["charsmap", "longest"],
             ["prepend", " "],
             ["join_blanks", " "],
