@@ -44,6 +44,17 @@ def test_a_query_that_was_cut_off_says_so(app, phone, bundle):
     assert app.ask("search", words="dog " * (most + 1), k=1)["truncated"] is True
 
 
+def test_words_that_the_student_cannot_know_are_named(app, phone):
+    phone.take(*NAMES[:2])
+    app.index()
+    assert app.ask("search", words="a dog", k=1)["unknown"] == []
+    assert app.ask("search", words="a dog 🐶 собака", k=1)["unknown"] == ["🐶", "собака"]
+    path = app.ask("search", words="a dog", k=1)["paths"][0]
+    like = app.ask("like", path=path, words="ночь " * 100, k=1)
+    assert (like["unknown"], like["truncated"]) == (["ночь"], True)
+    assert app.ask("like", path=path, k=1)["unknown"] == []
+
+
 def break_file(folder: Path, bundle: Bundle) -> Path:
     (folder / "text.onnx").write_bytes(b"broken")
     return variant(bundle, folder)

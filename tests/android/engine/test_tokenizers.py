@@ -88,6 +88,18 @@ def test_masks_and_pooling_weights_are_pythons(probe, given, name):
         assert answer["truncated"] == expected.truncated
 
 
+@pytest.mark.parametrize("name", [*USED, "many"])
+def test_unknown_words_are_pythons(probe, given, many, captions, name):
+    bundle = many if name == "many" else given[name][1]
+    ours = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
+    foreign = "собака and a κόκκινο كلب dog straße Ångström köpek", "狗东西 ᱥᱮᱛᱟ \x1c я å 🐶 🐶"
+    found = [*foreign, *HOSTILE[:-1], *captions[:200]]
+    answers = probe.ask("tokens", bundle=bundle.directory, texts=found)
+    expected = [ours.unknown_words(text) for text in found]
+    assert [answer["unknown"] for answer in answers] == expected
+    assert any(expected)
+
+
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Bundle:
     """A bundle with the tokenizer of many languages."""

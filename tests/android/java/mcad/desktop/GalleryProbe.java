@@ -12,6 +12,7 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
 import mcad.engine.Bundle;
@@ -202,7 +203,7 @@ final class GalleryProbe {
             if (query.equals("bug")) {
                 throw new IllegalStateException();
             }
-            return new SearchEngine.Found(Collections.emptyList(), Collections.emptyMap(), false);
+            return new SearchEngine.Found(List.of(), Map.of(), false, List.of());
         }, screen);
         typing[0] = box;
         for (JsonFields event : request.objects("events")) {
@@ -219,7 +220,7 @@ final class GalleryProbe {
             } else if (event.has("like")) {
                 box.ask(event.string("like"), path -> {
                     searched.add("like " + path);
-                    return new SearchEngine.Found(Collections.emptyList(), Collections.emptyMap(), false);
+                    return new SearchEngine.Found(List.of(), Map.of(), false, List.of());
                 });
             } else {
                 box.forget();

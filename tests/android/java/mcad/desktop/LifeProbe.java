@@ -533,7 +533,8 @@ final class LifeProbe {
             paths.add(result.path());
             scores.add(result.score());
         }
-        return JsonFields.of("paths", paths, "scores", scores, "truncated", found.truncated());
+        return JsonFields.of("paths", paths, "scores", scores, "truncated", found.truncated(), "unknown",
+            found.unknown());
     }
 
     private static Object rung(Ladder.LoadedRung loaded) {

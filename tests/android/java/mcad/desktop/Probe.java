@@ -222,7 +222,8 @@ final class Probe {
             for (float weight : tokens.pooling()) {
                 pooling.add(weight);
             }
-            all.add(JsonFields.of("ids", ids, "tokens", masked, "pooling", pooling, "truncated", tokens.truncated()));
+            all.add(JsonFields.of("ids", ids, "tokens", masked, "pooling", pooling, "truncated", tokens.truncated(),
+                "unknown", tokenizer.unknownWords(text)));
         }
         return all;
     }

@@ -5,6 +5,7 @@ import java.time.LocalDate;
 import java.time.ZoneId;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -43,7 +44,7 @@ public final class ScreenProbe {
                 for (int i = 0; i < photos; i++) {
                     results.add(new SearchEngine.Result("p" + i, 1 - i / (float) photos));
                 }
-                at = shown.show(new SearchEngine.Found(results, new HashMap<>(), false));
+                at = shown.show(new SearchEngine.Found(results, new HashMap<>(), false, Collections.emptyList()));
             } else if (event.has("turned")) {
                 shown = new ShownResults(shown.row(event.integer("turned", 0, 1 << 20)));
             } else if (event.has("deleted")) {

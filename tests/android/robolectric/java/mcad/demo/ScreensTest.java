@@ -429,6 +429,14 @@ public final class ScreensTest extends AppTestCase {
     }
 
     @Test
+    public void wordsThatTheStudentCannotKnowAreNamed() throws IOException {
+        openSearch("china.jpg");
+        type("a \u0434\u043e\u043c and a \ud83d\udc36", 1);
+        waitFor("the note", () -> text(search.get(), R.id.status).equals(
+            "1 photo found\nNot understood: \u0434\u043e\u043c, \ud83d\udc36"));
+    }
+
+    @Test
     public void aDamagedIndexIsBuiltAgainBySearching() throws IOException {
         openSearch("china.jpg");
         assertEquals(1, search().search("a house", 1).results().size());
@@ -487,7 +495,7 @@ public final class ScreensTest extends AppTestCase {
         type("a house", 1);
         waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
         List<SearchEngine.Result> many = Collections.nCopies(300, search().search("a house", 1).results().get(0));
-        return new SearchEngine.Found(many, Map.of(), false);
+        return new SearchEngine.Found(many, Map.of(), false, List.of());
     }
 
     private void showMiddle(GridView grid, SearchEngine.Found found) {

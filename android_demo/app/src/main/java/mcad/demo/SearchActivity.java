@@ -434,7 +434,13 @@ public final class SearchActivity extends Activity
         int photos = found.results().size();
         String text = photos == 0 ? getString(R.string.nothing_found)
             : getResources().getQuantityString(R.plurals.found, photos, photos);
-        status.setText(found.truncated() ? text + "\n" + getString(R.string.truncated) : text);
+        if (found.truncated()) {
+            text += "\n" + getString(R.string.truncated);
+        }
+        if (!found.unknown().isEmpty()) {
+            text += "\n" + getString(R.string.unknown_words, String.join(", ", found.unknown()));
+        }
+        status.setText(text);
         showState();
     }
 

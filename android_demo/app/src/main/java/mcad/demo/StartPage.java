@@ -112,7 +112,7 @@ final class StartPage {
         for (PhotoLibrary.Item item : recent) {
             results.add(new SearchEngine.Result(item.path(), 0));
         }
-        grid.show(new SearchEngine.Found(results, Collections.emptyMap(), false));
+        grid.show(new SearchEngine.Found(results, Collections.emptyMap(), false, Collections.emptyList()));
         screen.findViewById(R.id.month).setVisibility(recent.isEmpty() ? View.GONE : View.VISIBLE);
         showMonth(0);
     }

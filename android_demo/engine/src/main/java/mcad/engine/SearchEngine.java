@@ -30,12 +30,13 @@ public final class SearchEngine implements AutoCloseable {
 
     /**
      * Results, best first, and the milliseconds of each stage. {@code truncated}: the query was longer than the text
-     * tower's input, and its end was cut off.
+     * tower's input, and its end was cut off. {@code unknown}: its words that the student cannot know, such as words of
+     * another script.
      */
-    public record Found(List<Result> results, Map<String, Double> ms, boolean truncated) {
+    public record Found(List<Result> results, Map<String, Double> ms, boolean truncated, List<String> unknown) {
         /** This search with only these results. */
         public Found with(List<Result> shown) {
-            return new Found(shown, ms, truncated);
+            return new Found(shown, ms, truncated, unknown);
         }
     }
 
@@ -144,7 +145,7 @@ public final class SearchEngine implements AutoCloseable {
         ms.put("scan", hits.scanMs());
         ms.put("rescore", hits.rescoreMs());
         ms.put("total", (done - started) / NS_PER_MS);
-        return new Found(results, ms, tokens.truncated());
+        return new Found(results, ms, tokens.truncated(), tokenizer.unknownWords(query));
     }
 
     private static Hits nearest(PhotoIndex index, float[] embedding, int k, @Nullable PassingRows rows)
@@ -157,7 +158,7 @@ public final class SearchEngine implements AutoCloseable {
             throws IOException {
         long started = System.nanoTime();
         Hits hits = nearest(index, embedding, k, rows);
-        return new Found(results(hits), times(hits, started), false);
+        return new Found(results(hits), times(hits, started), false, Collections.emptyList());
     }
 
     /** The {@code k} photos most like an indexed photo, without that photo. McadException if it is not indexed. */
@@ -168,7 +169,15 @@ public final class SearchEngine implements AutoCloseable {
     /** Photos that are like an indexed photo and fit the words: like this photo, but at night. */
     public Found moreLike(PhotoIndex index, String path, String words, int k, @Nullable PassingRows rows)
             throws IOException {
-        return without(path, moreLike(index, compose(embedding(index, path), words), k + 1, rows), k);
+        return without(path, moreLike(index, embedding(index, path), words, k + 1, rows), k);
+    }
+
+    /** Photos that are like a photo with this embedding [dim] and fit the words. */
+    public Found moreLike(PhotoIndex index, float[] embedding, String words, int k, @Nullable PassingRows rows)
+            throws IOException {
+        Found found = moreLike(index, compose(embedding, words), k, rows);
+        boolean truncated = tokenizer().tokenize(words).truncated();
+        return new Found(found.results(), found.ms(), truncated, tokenizer().unknownWords(words));
     }
 
     private static float[] embedding(PhotoIndex index, String path) throws IOException {

@@ -60,7 +60,7 @@ public final class FakePhotoSearch implements PhotoFinder {
         }
         List<SearchEngine.Result> results = answers.getOrDefault(words, Collections.emptyList());
         return new SearchEngine.Found(
-            results.subList(0, Math.min(k, results.size())), Collections.emptyMap(), false);
+            results.subList(0, Math.min(k, results.size())), Collections.emptyMap(), false, Collections.emptyList());
     }
 
     @Override

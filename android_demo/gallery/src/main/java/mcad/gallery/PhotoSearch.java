@@ -152,8 +152,9 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     public SearchEngine.Found moreLike(PhotoDecoder.Source photo, String words, int k, Filter filter)
             throws IOException {
         return call(() -> {
-            float[] query = finder.engine().compose(finder.embed(photo), words);
-            return finder.find((index, rows, count) -> SearchEngine.moreLike(index, query, count, rows), k, filter);
+            float[] embedding = finder.embed(photo);
+            return finder.find(
+                (index, rows, count) -> finder.engine().moreLike(index, embedding, words, count, rows), k, filter);
         });
     }
 

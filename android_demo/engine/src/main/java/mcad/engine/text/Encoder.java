@@ -7,6 +7,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.function.UnaryOperator;
 import mcad.engine.McadException;
+import mcad.engine.base.JsonFields;
 import org.json.JSONArray;
 
 /** Turns a text into token ids by the steps of a tokenizer's file. Thread-safe. */
@@ -14,6 +15,10 @@ public final class Encoder {
     /** Special tokens around a text. */
     public final int[] before;
     public final int[] after;
+    /** The token of what the vocabulary lacks, or {@link Model#NONE}. */
+    final int unknown;
+    /** Whether words with few letters per token are no sign of a script that the tower has not learned. */
+    final boolean allowsSpelledWords;
 
     private final List<UnaryOperator<String>> prepare;
     private final List<UnaryOperator<String>> normalize;
@@ -32,6 +37,9 @@ public final class Encoder {
             normalize = Normalize.of(table.header.list("normalize", JSONArray.class), table);
             splits = Words.of(table.header.list("split", JSONArray.class));
             model = Model.of(table);
+            JsonFields header = table.header.object("model");
+            unknown = Model.id(header, "unk");
+            allowsSpelledWords = header.has("many_scripts") && header.flag("many_scripts");
             List<JSONArray> tokens = table.header.list("added", JSONArray.class);
             added = added(tokens, false);
             addedNormalized = added(tokens, true);

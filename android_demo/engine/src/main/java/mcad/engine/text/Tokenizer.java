@@ -4,7 +4,11 @@ import java.io.Closeable;
 import java.io.IOException;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.stream.Collectors;
 import mcad.engine.Bundle;
 import mcad.engine.McadException;
 
@@ -15,6 +19,9 @@ public final class Tokenizer implements Closeable {
      * of the token states in the embedding.
      */
     public record Tokens(int[] ids, float[] mask, float[] pooling, boolean truncated) {}
+
+    /** A word with fewer letters per token is spelled out: it is of a script that the vocabulary has no words of. */
+    private static final float LETTERS_PER_TOKEN = 1.5f;
 
     private final Bundle.TokenizerSpec spec;
     private final Encoder encoder;
@@ -63,6 +70,36 @@ public final class Tokenizer implements Closeable {
             Arrays.fill(mask, start, start + words, 1);
         }
         return new Tokens(ids, mask, pooling(ids, mask), encoded.length > room);
+    }
+
+    /**
+     * Words of {@code text} that no tower can have learned: the tokenizer has no token for a part of them, or spells
+     * them nearly letter by letter (English ones: Cyrillic). The same as in Python.
+     */
+    public List<String> unknownWords(String text) {
+        Set<String> words = new LinkedHashSet<>();
+        int start = 0;
+        for (int i = 0; i <= text.length(); i++) {
+            if (i == text.length() || Characters.isWordBreak(text.charAt(i))) {
+                if (start < i) {
+                    words.add(text.substring(start, i));
+                }
+                start = i + 1;
+            }
+        }
+        return words.stream().filter(this::isUnknown).collect(Collectors.toList());
+    }
+
+    private boolean isUnknown(String word) {
+        int[] ids = encoder.encode(word, spec.length());
+        boolean lacksToken = Arrays.stream(ids).anyMatch(id -> id == encoder.unknown);
+        if (lacksToken || encoder.allowsSpelledWords) {
+            return lacksToken;
+        }
+        int[] letters = word.codePoints().filter(Character::isLetter).toArray();
+        boolean spelled = letters.length > 1 && letters.length < LETTERS_PER_TOKEN * ids.length;
+        return spelled && word.codePoints().anyMatch(c -> c > 127)
+            && Arrays.stream(letters).noneMatch(Characters::isIdeograph);
     }
 
     private float[] pooling(int[] ids, float[] mask) {
