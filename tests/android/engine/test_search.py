@@ -552,14 +552,3 @@ def test_access_that_is_taken_back_is_told_and_costs_nothing(app, phone):
     assert app.ask("state")["failure"] == "ACCESS"
     phone.change(access=True)
     assert (app.index()["added"], app.ask("state")["failure"]) == (0, None)
-
-
-@pytest.mark.parametrize(
-    ("tokens", "english"), [(30_522, True), (49_408, True), (119_547, False), (250_002, False)]
-)
-def test_queries_are_english_where_the_vocabulary_has_room_for_no_more(
-    probe, bundle, tmp_path, tokens, english
-):
-    table = replace(bundle.token_table, tokens=tokens)
-    other = variant(bundle, tmp_path / "b", token_table=table)
-    assert probe.ask("bundle", bundle=other)["english"] is english

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import transformers
 from msgspec.structs import replace
 
 from mcad_mobile.engine.bundle import Bundle, FileRecord, TableRecord
@@ -121,6 +122,30 @@ def test_texts_in_forty_languages_get_the_ids_of_sentencepiece(probe, many, coun
         if answer["ids"] != reference_ids(many.directory, text.lower())
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("name", USED)
+def test_a_tokenizer_of_english_captions_is_english(probe, given, name):
+    _, bundle = given[name]
+    assert probe.ask("bundle", bundle=bundle.directory)["english"] is True
+
+
+def test_a_tokenizer_of_many_languages_is_not_english(probe, many):
+    assert probe.ask("bundle", bundle=many.directory)["english"] is False
+
+
+def test_a_small_vocabulary_of_chinese_is_not_english(probe, given, tmp_path):
+    # As large as Chinese-CLIP's, which is smaller than English BERT's.
+    ideographs = map(chr, range(0x4E00, 0xA000))
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *ideographs]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), "utf-8")
+    tokenizer = transformers.BertTokenizer(vocab=str(tmp_path / "vocab.txt"))
+    spec, file = convert_tokenizer(tokenizer, length=52, pool="first", attends_to_padding=False)
+    (tmp_path / "tokenizer.bin").write_bytes(file)
+    _, bundle = given["transformers Chinese-CLIP"]
+    record = FileRecord.of(tmp_path, tmp_path / "tokenizer.bin")
+    variant(bundle, tmp_path, tokenizer=spec, tokenizer_file=record)
+    assert probe.ask("bundle", bundle=tmp_path)["english"] is False
 
 
 def test_rows_of_4_bits_are_read_as_python_reads_them(probe, tmp_path):

@@ -15,6 +15,8 @@ import java.util.Locale;
 import java.util.Map;
 import mcad.engine.base.JsonFields;
 import mcad.engine.photos.Preprocess;
+import mcad.engine.text.Tokenizer;
+import org.jspecify.annotations.Nullable;
 
 /** An exported bundle: a directory with bundle.json (schema mcad-bundle/1) and the files that a search needs. */
 public final class Bundle {
@@ -103,6 +105,7 @@ public final class Bundle {
     public final TokenizerSpec tokenizer;
     public final TableRecord tokenTable;
     public final FileRecord sample;
+    private volatile @Nullable Boolean english;
 
     private Bundle(Path directory, JsonFields data) throws McadException {
         this.directory = directory;
@@ -163,12 +166,14 @@ public final class Bundle {
         return bundle;
     }
 
-    /**
-     * Whether queries must be in English. Bundles do not say, so the vocabulary's size decides: English ones are small
-     * (CLIP 49,408 tokens, BERT 30,522), multilingual ones start at 80,000 (mcad-m).
-     */
-    public boolean isEnglish() {
-        return tokenTable.tokens() <= 1 << 16;
+    /** Whether queries must be in English, by the tokenizer's vocabulary. McadException if its file cannot be read. */
+    public boolean isEnglish() throws IOException {
+        if (english == null) {
+            try (Tokenizer words = Tokenizer.of(this)) {
+                english = words.isEnglish();
+            }
+        }
+        return english;
     }
 
     public Path path(FileRecord file) {

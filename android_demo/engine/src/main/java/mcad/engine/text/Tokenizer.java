@@ -22,6 +22,12 @@ public final class Tokenizer implements Closeable {
 
     /** A word with fewer letters per token is spelled out: it is of a script that the vocabulary has no words of. */
     private static final float LETTERS_PER_TOKEN = 1.5f;
+    /** "Dog", or "beach", in Russian, Greek, Korean, Arabic, Hebrew, Hindi, Thai and Japanese. */
+    private static final String FOREIGN = "\u0441\u043e\u0431\u0430\u043a\u0430 \u03c3\u03ba\u03cd\u03bb\u03bf\u03c2 \uac15\uc544\uc9c0 "
+        + "\u0643\u0644\u0628 \u05db\u05dc\u05d1 \u0915\u0941\u0924\u094d\u0924\u093e \u0e2b\u0e21\u0e32 "
+        + "\u30d3\u30fc\u30c1";
+    /** "The dog on the beach". Chinese has a token for each letter. */
+    private static final String CHINESE = "\u6c99\u6ee9\u4e0a\u7684\u5c0f\u72d7";
 
     private final Bundle.TokenizerSpec spec;
     private final Encoder encoder;
@@ -90,9 +96,20 @@ public final class Tokenizer implements Closeable {
         return words.stream().filter(this::isUnknown).collect(Collectors.toList());
     }
 
+    /** Whether queries must be in English: the vocabulary has no words of other scripts. */
+    public boolean isEnglish() {
+        int[] chinese = encoder.encode(CHINESE, spec.length());
+        return unknownWords(FOREIGN).size() == FOREIGN.split(" ").length
+            && (lacksToken(chinese) || chinese.length > CHINESE.length());
+    }
+
+    private boolean lacksToken(int[] ids) {
+        return Arrays.stream(ids).anyMatch(id -> id == encoder.unknown);
+    }
+
     private boolean isUnknown(String word) {
         int[] ids = encoder.encode(word, spec.length());
-        boolean lacksToken = Arrays.stream(ids).anyMatch(id -> id == encoder.unknown);
+        boolean lacksToken = lacksToken(ids);
         if (lacksToken || encoder.allowsSpelledWords) {
             return lacksToken;
         }
