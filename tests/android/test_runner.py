@@ -180,7 +180,7 @@ def test_the_image_towers_time_is_without_decoding(runner, bundle, tmp_path):
         ("search", {"index": "/nowhere"}, "There is no photo index at /nowhere"),
         ("search", {"rung": {"text": 0}}, "libQnnHtp.so is not there"),
         ("search", {"rung": {"text": 7}}, "There is no rung 7"),
-        ("search", {"queries": []}, "lacks or misnames field queries"),
+        ("search", {"queries": []}, "has [] in queries, where at least one belongs"),
         ("index", {"photos": ["/nowhere.jpg"]}, "/nowhere.jpg cannot be decoded"),
     ],
 )

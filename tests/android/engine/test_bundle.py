@@ -127,7 +127,7 @@ def test_a_bundle_without_rungs_is_refused(probe, tiny):
     data = json.loads(path.read_text("utf-8"))
     data["text"]["rungs"] = []
     path.write_text(json.dumps(data))
-    with pytest.raises(EngineError, match="text lacks or misnames field rungs"):
+    with pytest.raises(EngineError, match=r"text has \[\] in rungs, where at least one belongs"):
         probe.ask("bundle", bundle=tiny.directory)
 
 
@@ -487,5 +487,13 @@ def test_json_that_is_not_an_object_is_refused(probe, text):
 def test_a_field_of_another_type_is_refused(probe, bundle, tmp_path, dim):
     document = json.loads((bundle.directory / "bundle.json").read_text("utf-8"))
     (tmp_path / "bundle.json").write_text(json.dumps({**document, "dim": dim}), "utf-8")
-    with pytest.raises(EngineError, match="field dim"):
+    wrong = "lacks dim" if dim is None else "has .+ in dim, where an integer belongs"
+    with pytest.raises(EngineError, match=wrong):
+        probe.ask("bundle", bundle=tmp_path)
+
+
+def test_a_number_out_of_range_is_named(probe, bundle, tmp_path):
+    document = json.loads((bundle.directory / "bundle.json").read_text("utf-8"))
+    (tmp_path / "bundle.json").write_text(json.dumps({**document, "dim": 0}), "utf-8")
+    with pytest.raises(EngineError, match="has 0 in dim, where an integer from 1 to 65536 belongs"):
         probe.ask("bundle", bundle=tmp_path)

@@ -628,16 +628,16 @@ COUNT = {"factor": 1, "exponent": 1, "growth": 1}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"deleted": [5, 5]}, "don't ascend"),
-        ({"deleted": [5, 4]}, "don't ascend"),
-        ({"deleted": [-1]}, "don't ascend"),
-        ({"deleted": [300]}, "don't ascend"),
-        ({"file": "../segment-00000002.mcs"}, "not the name of a segment"),
-        ({"file": "segment-2.mcs"}, "not the name of a segment"),
-        ({"candidates": COUNT | {"factor": -1}}, "not from 0 to 1000000.0"),
-        ({"candidates": COUNT | {"factor": 1.1e6}}, "not from 0 to 1000000.0"),
-        ({"candidates": COUNT | {"exponent": 1.1}}, "not from 0 to 1.0"),
-        ({"candidates": COUNT | {"growth": 1.1}}, "not from 0 to 1.0"),
+        ({"deleted": [5, 5]}, "where a list of its photos' rows, ascending, belongs"),
+        ({"deleted": [5, 4]}, "where a list of its photos' rows, ascending, belongs"),
+        ({"deleted": [-1]}, "where a list of its photos' rows, ascending, belongs"),
+        ({"deleted": [300]}, "where a list of its photos' rows, ascending, belongs"),
+        ({"file": "../segment-00000002.mcs"}, "where the name of a segment belongs"),
+        ({"file": "segment-2.mcs"}, "where the name of a segment belongs"),
+        ({"candidates": COUNT | {"factor": -1}}, "where a number from 0 to 1000000.0 belongs"),
+        ({"candidates": COUNT | {"factor": 1.1e6}}, "where a number from 0 to 1000000.0 belongs"),
+        ({"candidates": COUNT | {"exponent": 1.1}}, "where a number from 0 to 1.0 belongs"),
+        ({"candidates": COUNT | {"growth": 1.1}}, "where a number from 0 to 1.0 belongs"),
         ({"prescan": {"bits": 64, "candidates": COUNT}}, "not have the 64 bits that its prescan"),
         ({"photos": 299}, "not the segment that the manifest names"),
         ({"header_crc32": 1}, "not the segment that the manifest names"),
@@ -666,7 +666,7 @@ def test_a_manifest_that_names_a_segment_twice_is_refused(java):
         java.read()
 
 
-@pytest.mark.parametrize(("dim", "message"), [(60, "not a multiple of 8"), (4104, "to 4096")])
+@pytest.mark.parametrize(("dim", "message"), [(60, "a multiple of 8 belongs"), (4104, "to 4096")])
 def test_a_manifest_of_no_possible_width_is_refused(java, dim, message):
     java.change(names(3), unit(3, 64), dim=64)
     manifest = java.directory / "manifest.json"

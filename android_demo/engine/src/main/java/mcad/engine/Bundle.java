@@ -286,7 +286,7 @@ public final class Bundle {
             rungs.add(rung(rung));
         }
         if (rungs.isEmpty()) {
-            throw data.wrong("rungs", "there are none");
+            throw data.wrong("rungs", "at least one");
         }
         JsonFields golden = data.object("golden");
         Map<String, FileRecord> inputs = new LinkedHashMap<>();
@@ -305,7 +305,7 @@ public final class Bundle {
             files.add(record(file));
         }
         if (files.isEmpty()) {
-            throw data.wrong("files", "there are none");
+            throw data.wrong("files", "at least one");
         }
         return new Rung(data.string("runtime"), data.string("precision"), files, specs(data, "inputs"),
             specs(data, "outputs"), data.integer("total_nodes", 0, Integer.MAX_VALUE), record(data.object("expected")),
@@ -322,7 +322,7 @@ public final class Bundle {
             }
             float scale = spec.has("scale") ? (float) spec.number("scale") : 0;
             if (spec.has("scale") && scale <= 0) {
-                throw spec.wrong("scale", scale + " is not positive");
+                throw spec.wrong("scale", "a positive number");
             }
             int zero = spec.has("zero_point") ? spec.integer("zero_point", Integer.MIN_VALUE, Integer.MAX_VALUE) : 0;
             specs.add(new TensorSpec(
@@ -336,7 +336,7 @@ public final class Bundle {
         try {
             pool = Pool.valueOf(data.string("pool").toUpperCase(Locale.ROOT));
         } catch (IllegalArgumentException error) {
-            throw data.wrong("pool", data.string("pool") + " is not eos, first, last or mean");
+            throw data.wrong("pool", "eos, first, last or mean");
         }
         return new TokenizerSpec(file, data.integer("length", 2, 1 << 16),
             data.integer("pad", 0, Integer.MAX_VALUE), data.flag("pad_left"), data.flag("attends_to_padding"), pool,

@@ -44,7 +44,7 @@ final class Index {
         steps.take("image tower loaded");
         List<String> photos = spec.list("photos", String.class);
         if (photos.isEmpty()) {
-            throw spec.wrong("photos", "there are none");
+            throw spec.wrong("photos", "at least one");
         }
         embed(bundle, tower, decoder, photos.get(0));
         Steps.announce("timing");

@@ -35,7 +35,7 @@ final class Search {
         steps.take("text tower loaded");
         List<String> queries = spec.list("queries", String.class);
         if (queries.isEmpty()) {
-            throw spec.wrong("queries", "there are none");
+            throw spec.wrong("queries", "at least one");
         }
         int warmUp = spec.integer("memory_searches", 0, Integer.MAX_VALUE);
         int searches = spec.integer("searches", 1, Integer.MAX_VALUE);

@@ -18,6 +18,12 @@ import org.json.JSONTokener;
  * have with the same types may be called here.
  */
 public final class JsonFields {
+    /** Types of fields, and how error messages call them. */
+    private static final Map<Class<?>, String> TYPES = Map.of(String.class, "a string", Long.class, "an integer",
+        Number.class, "a number", Boolean.class, "true or false", JSONArray.class, "an array", JSONObject.class,
+        "an object");
+    private static final int LONGEST = 80;
+
     private final JSONObject object;
     private final String where;
     private final String hint;
@@ -100,7 +106,7 @@ public final class JsonFields {
     public int integer(String key, int least, int most) throws McadException {
         long value = integer(key);
         if (value < least || value > most) {
-            throw wrong(key, value + " is not " + least + " to " + most);
+            throw wrong(key, "an integer from " + least + " to " + most);
         }
         return (int) value;
     }
@@ -108,7 +114,7 @@ public final class JsonFields {
     public double number(String key) throws McadException {
         double value = typed(key, Number.class).doubleValue();
         if (Double.isInfinite(value)) {
-            throw wrong(key, "it is too large for a double");
+            throw wrong(key, "a number that fits a double");
         }
         return value;
     }
@@ -136,7 +142,7 @@ public final class JsonFields {
         for (int i = 0; i < array.length(); i++) {
             Object item = plain(array.opt(i));
             if (!type.isInstance(item)) {
-                throw wrong(key, item + " is not a " + type.getSimpleName());
+                throw wrong(key, "an array whose items are each " + TYPES.get(type));
             }
             found.add(type.cast(item));
         }
@@ -146,7 +152,7 @@ public final class JsonFields {
     private <T> T typed(String key, Class<T> type) throws McadException {
         Object value = value(key);
         if (!type.isInstance(value)) {
-            throw wrong(key, value == null ? "it is missing" : value + " is not a " + type.getSimpleName());
+            throw wrong(key, TYPES.get(type));
         }
         return type.cast(value);
     }
@@ -162,9 +168,17 @@ public final class JsonFields {
         return value instanceof Integer small ? (Object) small.longValue() : value;
     }
 
-    /** The error for a missing or wrong field. */
-    public McadException wrong(String key, String why) {
-        return new McadException(where + " lacks or misnames field " + key + ": " + why + ".", hint);
+    /** The error for a missing or wrong field; {@code right} is what belongs there, such as "an integer". */
+    public McadException wrong(String key, String right) {
+        Object value = value(key);
+        if (value == null) {
+            return new McadException(where + " lacks " + key + ".", hint);
+        }
+        String shown = value instanceof String ? "'" + value + "'" : value.toString();
+        if (shown.length() > LONGEST) {
+            shown = shown.substring(0, LONGEST) + "...";
+        }
+        return new McadException(where + " has " + shown + " in " + key + ", where " + right + " belongs.", hint);
     }
 
     /** The underlying object, as a value for {@link #write}. */

@@ -102,7 +102,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         }
         int dim = data.integer("dim", 8, Segment.LARGEST_DIM);
         if (dim % 8 != 0) {
-            throw data.wrong("dim", dim + " is not a multiple of 8");
+            throw data.wrong("dim", "a multiple of 8");
         }
         return new Manifest(data.integer("generation"), dim, data.string("student"), data.string("student_sha256"),
             entries, data.list("filled_by", String.class));
@@ -130,7 +130,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
     private static Entry entry(JsonFields data) throws McadException {
         String file = data.string("file");
         if (!file.matches(SEGMENT_NAME)) {
-            throw data.wrong("file", "'" + file + "' is not the name of a segment");
+            throw data.wrong("file", "the name of a segment");
         }
         int photos = data.integer("photos", 1, Integer.MAX_VALUE);
         List<Long> rows = data.list("deleted", Long.class);
@@ -139,7 +139,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         for (int i = 0; i < deleted.length; i++) {
             long row = rows.get(i);
             if (row <= before || row >= photos) {
-                throw data.wrong("deleted", "the rows don't ascend within the photos");
+                throw data.wrong("deleted", "a list of its photos' rows, ascending,");
             }
             before = row;
             deleted[i] = (int) row;
@@ -167,7 +167,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
     private static double within(JsonFields data, String key, double most) throws McadException {
         double value = data.number(key);
         if (!(value >= 0 && value <= most)) {
-            throw data.wrong(key, value + " is not from 0 to " + most);
+            throw data.wrong(key, "a number from 0 to " + most);
         }
         return value;
     }
