@@ -492,6 +492,18 @@ def test_a_field_of_another_type_is_refused(probe, bundle, tmp_path, dim):
         probe.ask("bundle", bundle=tmp_path)
 
 
+@pytest.mark.parametrize("bits", [3, 8, 17])
+def test_a_token_table_has_numbers_of_4_or_16_bits(probe, tiny, bits):
+    path = tiny.directory / "bundle.json"
+    document = json.loads(path.read_text("utf-8"))
+    document["token_table"]["bits"] = bits
+    path.write_text(json.dumps(document))
+    with pytest.raises(BundleError):
+        Bundle.load(tiny.directory)
+    with pytest.raises(EngineError, match=f"has {bits} in bits"):
+        probe.ask("bundle", bundle=tiny.directory)
+
+
 def test_a_number_out_of_range_is_named(probe, bundle, tmp_path):
     document = json.loads((bundle.directory / "bundle.json").read_text("utf-8"))
     (tmp_path / "bundle.json").write_text(json.dumps({**document, "dim": 0}), "utf-8")

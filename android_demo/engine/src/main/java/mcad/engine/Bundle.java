@@ -121,8 +121,12 @@ public final class Bundle {
         preprocess = Preprocess.of(data.object("preprocess"));
         tokenizer = tokenizerSpec(data.object("tokenizer"), record(data.object("tokenizer_file")));
         JsonFields table = data.object("token_table");
+        int bits = table.integer("bits", 4, 16);
+        if (bits != 4 && bits != 16) {
+            throw table.wrong("bits", "4 or 16");
+        }
         tokenTable = new TableRecord(record(table.object("file")), table.integer("tokens", 1, 1 << 24),
-            table.integer("width", 1, 1 << 14), table.integer("bits", 4, 16));
+            table.integer("width", 1, 1 << 14), bits);
         sample = record(data.object("sample"));
     }
 
