@@ -187,6 +187,7 @@ def test_the_image_towers_time_is_without_decoding(runner, bundle, tmp_path):
 def test_what_was_foreseen_is_an_error_with_words(runner, mode, changes, message):
     document, _ = runner(mode, code=1, **changes)
     assert message in document["error"]["what"]
+    assert document["error"]["hint"]
 
 
 def test_the_text_tower_is_the_one_that_python_runs(runner, bundle):

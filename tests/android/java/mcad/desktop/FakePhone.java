@@ -106,7 +106,7 @@ final class FakePhone implements PhotoLibrary {
     @Override
     public void checkAccess() throws IOException {
         if (!document().flag("access")) {
-            throw new McadException(McadException.Kind.ACCESS, "The app may not see photos.", "", null);
+            throw new McadException(McadException.Kind.ACCESS, "The app may not see photos.", "Allow it.", null);
         }
     }
 

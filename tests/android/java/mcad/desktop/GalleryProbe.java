@@ -72,7 +72,7 @@ final class GalleryProbe {
         @Override
         public void checkAccess() throws IOException {
             if (isRevoked()) {
-                throw new McadException(McadException.Kind.ACCESS, "Access was taken back.", "", null);
+                throw new McadException(McadException.Kind.ACCESS, "Access was taken back.", "Allow it.", null);
             }
         }
 
@@ -183,7 +183,7 @@ final class GalleryProbe {
 
         @Override
         public void failed(String query, IOException error) {
-            log.add("failed " + query);
+            log.add("failed " + query + ": " + ((McadException) error).hint);
         }
     }
 
@@ -198,7 +198,7 @@ final class GalleryProbe {
                 typing[0].type("next");
             }
             if (query.equals("broken")) {
-                throw new McadException("broken", "");
+                throw new McadException("broken", "Repair it.");
             }
             if (query.equals("bug")) {
                 throw new IllegalStateException();

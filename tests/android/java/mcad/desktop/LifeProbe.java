@@ -285,7 +285,7 @@ final class LifeProbe {
                 search.clear();
                 return search.photos();
             default:
-                throw new McadException("Unknown request.", "");
+                throw new McadException("Unknown request.", "Fix the test.");
         }
     }
 

@@ -64,7 +64,7 @@ final class Probe {
 
     private Object answer(String line) {
         try {
-            return answer(JsonFields.parse(line, "request", ""));
+            return answer(JsonFields.parse(line, "request", "Fix the test."));
         } catch (McadException error) {
             return JsonFields.of("error", error.message, "hint", error.hint, "kind", error.kind.name());
         } catch (IllegalArgumentException error) {
@@ -199,7 +199,7 @@ final class Probe {
                     "provider", loaded.tower().provider.name(), "cosine", loaded.cosine(), "skipped",
                     skipped(loaded));
             default:
-                throw new McadException("Unknown request.", "");
+                throw new McadException("Unknown request.", "Fix the test.");
         }
     }
 

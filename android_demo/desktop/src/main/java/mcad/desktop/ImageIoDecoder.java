@@ -14,6 +14,8 @@ import mcad.engine.photos.PhotoDecoder;
 
 /** Decodes the formats of javax.imageio (JPEG, PNG, GIF, BMP) at full size, for tests and the runner on a JVM. */
 public final class ImageIoDecoder implements PhotoDecoder {
+    private static final String AS_JPEG = "Save the photo as JPEG.";
+
     @Override
     public Photo decode(Source source, int atLeast) throws IOException {
         int orientation;
@@ -24,10 +26,10 @@ public final class ImageIoDecoder implements PhotoDecoder {
         try (InputStream in = source.open()) {
             image = ImageIO.read(in);
         } catch (RuntimeException error) {
-            throw new McadException("The photo cannot be decoded: " + error + ".", "", error);
+            throw new McadException("The photo cannot be decoded: " + error + ".", AS_JPEG, error);
         }
         if (image == null) {
-            throw new McadException("This JVM cannot decode the photo's format.", "");
+            throw new McadException("This JVM cannot decode the photo's format.", AS_JPEG);
         }
         return new Decoded(image, orientation);
     }

@@ -4,8 +4,8 @@ import java.io.IOException;
 import org.jspecify.annotations.Nullable;
 
 /**
- * An error that a user may see: {@link #message} says what went wrong and with which value, {@link #hint} what to do
- * next.
+ * An error that an app may show by its {@link #kind}. {@link #message} says what went wrong and with which value,
+ * {@link #hint} what to do next.
  */
 public final class McadException extends IOException {
     private static final long serialVersionUID = 1L;
@@ -31,6 +31,9 @@ public final class McadException extends IOException {
         OTHER
     }
 
+    private static final String STORAGE_OR_INSTALL =
+        "Free some storage and try again. If it fails again, install the app again.";
+
     public final Kind kind;
     public final String message;
     public final String hint;
@@ -43,8 +46,12 @@ public final class McadException extends IOException {
         this(Kind.OTHER, message, hint, cause);
     }
 
+    /** IllegalArgumentException without a hint: whoever reads the error needs one. */
     public McadException(Kind kind, String message, String hint, @Nullable Throwable cause) {
-        super(hint.isEmpty() ? message : message + "\n  " + hint, cause);
+        super(message + "\n  " + hint, cause);
+        if (hint.isEmpty()) {
+            throw new IllegalArgumentException("An error needs a hint: " + message);
+        }
         this.kind = kind;
         this.message = message;
         this.hint = hint;
@@ -53,9 +60,14 @@ public final class McadException extends IOException {
     /** The error as a McadException, of {@code kind} if it has none of its own. */
     public static McadException of(Kind kind, IOException error) {
         if (!(error instanceof McadException known)) {
-            return new McadException(kind, error.toString(), "", error);
+            return new McadException(kind, error + ".", STORAGE_OR_INSTALL, error);
         }
         return known.kind == Kind.OTHER ? new McadException(kind, known.message, known.hint, known) : known;
+    }
+
+    /** An error that nobody foresaw: in this library, or in what the app gave it. */
+    public static McadException unforeseen(Throwable cause) {
+        return new McadException("An unexpected error: " + cause + ".", "Report it with its stack trace.", cause);
     }
 
     /** The kind of any error. */

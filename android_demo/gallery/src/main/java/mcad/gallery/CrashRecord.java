@@ -122,7 +122,7 @@ final class CrashRecord {
 
     private JsonFields read(String name) throws IOException {
         byte[] raw = Files.readAllBytes(directory.resolve(name));
-        return JsonFields.parse(new String(raw, StandardCharsets.UTF_8), name, "");
+        return JsonFields.parse(new String(raw, StandardCharsets.UTF_8), name);
     }
 
     private void save(String name, Map<String, Object> fields) throws IOException {

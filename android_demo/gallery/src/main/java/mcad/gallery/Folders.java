@@ -34,7 +34,7 @@ public record Folders(boolean only, Set<String> names) {
     static Folders open(Path directory) {
         try {
             byte[] raw = Files.readAllBytes(directory.resolve(NAME));
-            JsonFields fields = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), NAME, "");
+            JsonFields fields = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), NAME);
             return new Folders(fields.flag("only"), new HashSet<>(fields.list("names", String.class)));
         } catch (IOException missingOrTorn) {
             return ALL;

@@ -35,7 +35,7 @@ final class LibraryState {
         LibraryState libraryState = new LibraryState(directory);
         try {
             byte[] raw = Files.readAllBytes(libraryState.file);
-            JsonFields fields = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), NAME, "");
+            JsonFields fields = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), NAME);
             JsonFields versions = fields.object("versions");
             for (String volume : versions.names()) {
                 libraryState.versions.put(volume, versions.string(volume));

@@ -17,6 +17,7 @@ import java.util.TreeMap;
 import java.util.zip.CRC32;
 import java.util.zip.CheckedInputStream;
 import java.util.zip.CheckedOutputStream;
+import mcad.engine.McadException;
 import mcad.engine.index.RowNumbers;
 
 /**
@@ -25,6 +26,7 @@ import mcad.engine.index.RowNumbers;
  */
 final class PhotoMetadata {
     private static final String NAME = "metadata.bin";
+    private static final String HINT = "The app writes it again when it lists the phone's photos.";
     private static final int MAGIC = 0x4d434631; // MCF1
     private static final int BUFFER = 1 << 16;
 
@@ -130,7 +132,7 @@ final class PhotoMetadata {
             int folders = in.readInt();
             long size = Files.size(file);
             if (magic != MAGIC || photos < 0 || folders < 0 || photos > size / 20 || folders > size / 2) {
-                throw new IOException(NAME + " is damaged.");
+                throw new McadException(file + " is damaged: its header is wrong.", HINT);
             }
             List<String> names = new ArrayList<>();
             for (int i = 0; i < folders; i++) {
@@ -144,7 +146,7 @@ final class PhotoMetadata {
             }
             long expected = crc.getValue();
             if (in.readLong() != expected) {
-                throw new IOException(NAME + " is damaged.");
+                throw new McadException(file + " is damaged: its checksum is wrong.", HINT);
             }
             return metadata;
         }

@@ -246,7 +246,8 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
 
     /** As {@link #index(BooleanSupplier)}, after stopping an active run; its batch is committed. */
     public IndexRun.Outcome indexInstead(BooleanSupplier wanted) throws IOException {
-        return indexer.index(true, wanted).orElseThrow(IllegalStateException::new);
+        return indexer.index(true, wanted).orElseThrow(
+            () -> new IllegalStateException("A run that replaces another did not start."));
     }
 
     @Override
@@ -349,10 +350,11 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
             if (error.getCause() instanceof IOException io) {
                 throw io;
             }
-            throw new IOException(error.getCause());
+            throw McadException.unforeseen(error.getCause());
         } catch (InterruptedException interrupted) {
             Thread.currentThread().interrupt();
-            throw new IOException(interrupted);
+            throw new McadException(
+                "The thread was interrupted before the answer came.", "Call it again.", interrupted);
         }
     }
 

@@ -2,6 +2,7 @@ package mcad.gallery;
 
 import java.io.IOException;
 import java.util.concurrent.Executor;
+import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 
 /**
@@ -110,7 +111,7 @@ public final class SearchBox {
         } catch (IOException error) {
             show(number, () -> listener.failed(query, error));
         } catch (RuntimeException error) {
-            show(number, () -> listener.failed(query, new IOException(error)));
+            show(number, () -> listener.failed(query, McadException.unforeseen(error)));
         }
     }
 

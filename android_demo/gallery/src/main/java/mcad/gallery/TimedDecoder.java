@@ -8,6 +8,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import mcad.engine.McadException;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.engine.photos.Preprocess;
 
@@ -40,7 +41,8 @@ final class TimedDecoder implements Closeable {
             if (error.getCause() instanceof Error fatal) {
                 throw fatal;
             }
-            throw error.getCause() instanceof IOException io ? io : new IOException(error.getCause());
+            throw error.getCause() instanceof IOException io ? io
+                : McadException.unforeseen(error.getCause());
         }
     }
 

@@ -105,7 +105,8 @@ public final class BitmapDecoder implements PhotoDecoder {
         options.inJustDecodeBounds = true;
         read(source, options);
         if (options.outWidth <= 0 || options.outHeight <= 0) {
-            throw new McadException("This phone cannot decode the photo's format.", "");
+            throw new McadException("The photo is damaged, or of a format that this phone cannot decode.",
+                "Save it as JPEG, on this phone or another.");
         }
         options.inJustDecodeBounds = false;
         return options;
@@ -121,13 +122,15 @@ public final class BitmapDecoder implements PhotoDecoder {
 
     private static Bitmap whole(Bitmap bitmap) throws McadException {
         if (bitmap == null) {
-            throw new McadException("The photo is damaged: it cannot be decoded.", "");
+            throw new McadException("The photo is damaged: it cannot be decoded.",
+                "Restore it from a backup, or leave it out.");
         }
         return bitmap;
     }
 
     private static McadException tooLarge(OutOfMemoryError error) {
-        return new McadException("The photo is too large for this phone's memory.", "", error);
+        return new McadException("The photo is too large for this phone's memory: " + error.getMessage() + ".",
+            "Save a smaller copy of it.", error);
     }
 
     private static Bitmap turned(Bitmap bitmap, int orientation) {

@@ -41,6 +41,7 @@ public final class MediaPhotos implements PhotoLibrary {
         HAS_VOLUMES ? MediaStore.Images.Media.RELATIVE_PATH : MediaStore.Images.Media.DATA};
     /** SQLite accepts a thousand values per query, and the provider adds some. */
     private static final int AT_ONCE = 500;
+    private static final String TRY_AGAIN = "Try again. If it fails again, restart the phone.";
 
     /** Sorts by the same date as {@link Item#takenMs}. */
     private static final String NEWEST_FIRST = "COALESCE(" + MediaStore.Images.Media.DATE_TAKEN + ", 1000 * "
@@ -103,7 +104,7 @@ public final class MediaPhotos implements PhotoLibrary {
     }
 
     private static McadException failed(Exception error) {
-        return new McadException(McadException.Kind.PHOTOS, "MediaStore failed: " + error + ".", "", error);
+        return new McadException(McadException.Kind.PHOTOS, "MediaStore failed: " + error + ".", TRY_AGAIN, error);
     }
 
     /** Android 11 and later count the changes of each volume, but not changes of the photos that the user selected. */
@@ -132,7 +133,8 @@ public final class MediaPhotos implements PhotoLibrary {
     private void read(Uri images, String where, String order, Predicate<Item> more) throws McadException {
         try (Cursor cursor = context.getContentResolver().query(images, COLUMNS, where, null, order)) {
             if (cursor == null) {
-                throw new McadException(McadException.Kind.PHOTOS, "MediaStore does not answer.", "", null);
+                throw new McadException(
+                    McadException.Kind.PHOTOS, "MediaStore does not answer a query of " + images + ".", TRY_AGAIN, null);
             }
             Map<String, String> once = new HashMap<>(); // share the strings of kinds and folders
             boolean wanted = true;
@@ -260,7 +262,8 @@ public final class MediaPhotos implements PhotoLibrary {
             try {
                 in = resolver.openInputStream(uri);
             } catch (RuntimeException error) { // access was revoked, or the provider failed
-                throw new IOException(error);
+                throw new McadException(
+                    uri + " cannot be opened: " + error + ".", "Check that the app may still see this photo.", error);
             }
             if (in == null) {
                 throw new FileNotFoundException(uri.toString());

@@ -99,7 +99,9 @@ final class Index {
             } catch (ReflectiveOperationException | LinkageError notHere) {
                 continue;
             } catch (IOException broken) {
-                throw new McadException(photos.get(0) + " cannot be decoded: " + broken.getMessage(), "");
+                throw new McadException(photos.get(0) + " cannot be decoded: "
+                    + (broken instanceof McadException known ? known.message : broken + "."),
+                    "Check that the photo is whole, or give the spec others.", broken);
             }
         }
         return null;

@@ -18,7 +18,7 @@ final class Rungs {
         List<Bundle.Rung> rungs = bundle.tower(tower).rungs();
         if (number < 0 || number >= rungs.size()) {
             throw new McadException("There is no rung " + number + " of the " + tower + " tower; it has "
-                + rungs.size() + ".", "");
+                + rungs.size() + ".", Main.SAME_VERSION);
         }
         return rungs.get(number);
     }
@@ -37,13 +37,14 @@ final class Rungs {
             try {
                 return ladder.load(step);
             } catch (McadException error) {
-                reasons.add(error.message + (error.hint.isEmpty() ? "" : ": " + error.hint));
+                reasons.add(error.message + ": " + error.hint);
             }
         }
         if (reasons.isEmpty()) {
             reasons = Collections.singletonList("this runner has no runtime '" + rung.runtime() + "'");
         }
-        throw new McadException(String.join("; ", reasons), "");
+        throw new McadException(String.join("; ", reasons),
+            "Measure another rung, or export the bundle again for this device.");
     }
 
     static Map<String, Object> summary(Bundle.Rung rung) {

@@ -50,6 +50,11 @@ public final class JsonFields {
         throw new McadException(where + " is not a JSON object.", hint);
     }
 
+    /** As above, for a file of the app itself that it writes again if it cannot read it. */
+    public static JsonFields parse(String text, String where) throws McadException {
+        return parse(text, where, "The app writes it again.");
+    }
+
     /** A document to write: a map with these keys and values, in order. */
     public static Map<String, Object> of(Object... keysAndValues) {
         Map<String, Object> map = new LinkedHashMap<>();

@@ -17,6 +17,7 @@ public record Memory(double pss, double rss) {
     private static final Path ROLLUP = Paths.get("/proc/self/smaps_rollup");
     /** The same figures per mapping: on every kernel, but slower to read. */
     private static final Path MAPPINGS = Paths.get("/proc/self/smaps");
+    private static final String HINT = "Measure on Android, or on Linux with the kernel option PROC_PAGE_MONITOR.";
 
     /** McadException if the kernel has neither file. */
     public static Memory now() throws McadException {
@@ -35,10 +36,10 @@ public record Memory(double pss, double rss) {
                 }
             }
         } catch (IOException error) {
-            throw new McadException(file + " cannot be read: " + error + ".", "", error);
+            throw new McadException(file + " cannot be read: " + error + ".", HINT, error);
         }
         if (pss == 0 || rss == 0) {
-            throw new McadException(file + " names no Pss or no Rss.", "");
+            throw new McadException(file + " names no Pss or no Rss.", HINT);
         }
         return new Memory(pss, rss);
     }

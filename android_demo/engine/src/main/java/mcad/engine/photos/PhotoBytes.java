@@ -56,7 +56,8 @@ public final class PhotoBytes implements PhotoDecoder.Source {
     public static ByteBuffer whole(PhotoDecoder.Source source) throws IOException {
         PhotoBytes read = source instanceof PhotoBytes held ? held : read(source, LEAST, Integer.MAX_VALUE / 2);
         if (read == null) {
-            throw new McadException("The photo's file is too large for this phone's memory.", "");
+            throw new McadException("The photo's file has more than " + Integer.MAX_VALUE / 2 + " bytes.",
+                "Save a smaller copy of it.");
         }
         return ByteBuffer.wrap(read.data, 0, read.length).slice();
     }

@@ -73,7 +73,7 @@ final class Table {
         ByteBuffer from = data.duplicate();
         ((Buffer) from).position(START);
         from.get(json);
-        return JsonFields.parse(new String(json, StandardCharsets.UTF_8), "its header", "");
+        return JsonFields.parse(new String(json, StandardCharsets.UTF_8), "its header", EXPORT_AGAIN);
     }
 
     private static int width(String type) throws IOException {

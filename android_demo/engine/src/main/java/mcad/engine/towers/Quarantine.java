@@ -136,7 +136,7 @@ public final class Quarantine {
     private JsonFields read(String name) {
         try {
             byte[] raw = Files.readAllBytes(directory.resolve(name));
-            JsonFields fields = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), name, "");
+            JsonFields fields = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), name);
             return fields.string("environment").equals(environment) ? fields : null;
         } catch (IOException missingOrTorn) {
             return null;
