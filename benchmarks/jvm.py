@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mcad_mobile.android.downloads import Artifact, Download, fetch
+from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, Artifact, Download, fetch
 
 ONNXRUNTIME_JVM = Download(
-    "onnxruntime-1.29.0.jar",
-    "1.29.0",
+    f"onnxruntime-{ONNXRUNTIME_AAR.version}.jar",
+    ONNXRUNTIME_AAR.version,
     "5933bbc0c6c4d89afc04bf7c11011de23a947509c1352e5bf5936e62a84e4d10",
     "tests and benchmarks of the Java engine on a JVM",
-    Artifact("com.microsoft.onnxruntime", "onnxruntime", "1.29.0"),
+    Artifact("com.microsoft.onnxruntime", "onnxruntime", ONNXRUNTIME_AAR.version),
 )
 JSON_JVM = Download(
     "json-20260814.jar",

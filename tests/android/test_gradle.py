@@ -22,7 +22,7 @@ from mcad_mobile.android.aar import libraries
 from mcad_mobile.android.apk import TARGET_SDK, complete_manifest, link
 from mcad_mobile.android.app import APP_MODULES, PACKAGE
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
-from mcad_mobile.android.downloads import fetch
+from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch
 from mcad_mobile.android.library import LIBRARY_MODULES, NAMESPACE, SAMPLE_PACKAGE
 from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
 from mcad_mobile.base.licences import find_licence
@@ -67,6 +67,12 @@ def test_gradle_lets_everyone_ship_the_weights_that_the_commands_let_everyone_sh
     assert {*re.findall(r"'(.+?)'", names)} == shippable
 
 
+def test_gradle_builds_with_the_releases_that_the_commands_fetch():
+    text = said_by_hand("build.gradle")
+    assert f"ext.onnxruntime = '{ONNXRUNTIME_AAR.version}'\n" in text
+    assert f"ext.json = '{JSON_JVM.version}'\n" in text
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     """A copy of the modules, compiled by Gradle."""
@@ -97,11 +103,8 @@ def _in(folder: Path, name: str) -> Path:
 def _repository(maven: Path, work: Path) -> None:
     """ONNX Runtime's classes, and plugins that do nothing by themselves."""
     (jar,) = libraries(work, ["arm64-v8a"]).jars
-    version = re.search(r"onnxruntime = '(.+)'", said_by_hand("build.gradle"))
-    assert version is not None
     for artifact in ("onnxruntime", "onnxruntime-android"):
-        _artifact(maven, f"{ONNXRUNTIME}/{artifact}/{version.group(1)}", jar.read_bytes())
-    assert f"ext.json = '{JSON_JVM.version}'" in said_by_hand("build.gradle")
+        _artifact(maven, f"{ONNXRUNTIME}/{artifact}/{ONNXRUNTIME_AAR.version}", jar.read_bytes())
     _artifact(maven, f"org/json/json/{JSON_JVM.version}", fetch(JSON_JVM).read_bytes())
     gradles = sorted(Path("/usr/share/gradle/lib").glob("*.jar"))
     for plugin in PLUGINS:
@@ -177,8 +180,7 @@ def test_gradle_compiles_each_module_with_what_it_depends_on(built, tmp_path):
         for path in classes.rglob("*.class")
     }
     assert found == {path.relative_to(whole).as_posix() for path in whole.rglob("*.class")}
-    version = said_by_hand("build.gradle").split("onnxruntime = '")[1].split("'")[0]
-    runtime = f"onnxruntime-android-{version}.jar"
+    runtime = f"onnxruntime-android-{ONNXRUNTIME_AAR.version}.jar"
     assert read_report(built, "engine")["runs"] == []  # an app chooses the runtime
     assert {*read_report(built, "platform")["runs"]} == {"gallery.jar", "engine.jar", runtime}
     for app in ("app", "sample"):
