@@ -21,6 +21,7 @@ from mcad_mobile.android import aar, downloads, sbom
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.native.android import COMPILE
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import BuildError
 from tests.support.archives import onnxruntime_stand_in, why_no_onnxruntime
@@ -140,7 +141,7 @@ def arm64_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.importorskip("ziglang")
     library = tmp_path_factory.mktemp("arm64") / "libmcad_search.so"
     compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-gnu.2.17"]
-    flags = ["-O3", "-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off"]
+    flags = [*COMPILE.split(), "-shared"]
     sources = sorted((Path(mcad_mobile.__file__).parent / "engine" / "native").glob("*.c"))
     command = [*compiler, *flags, *map(str, sources), "-lm", "-o", str(library)]
     subprocess.run(command, check=True, timeout=600)

@@ -30,6 +30,7 @@ from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import Watched, watch
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.engine.native import LIBRARY, LIBRARY_VARIABLE
+from mcad_mobile.engine.native.android import COMPILE
 from mcad_mobile.errors import BenchError, DeviceLost
 from mcad_mobile.export.targets import find_target
 
@@ -42,8 +43,7 @@ _LEAN = (
     *("__init__.py", "errors.py", "base/*.py", "data/*.py", "engine/*.py"),
     *("bench/__init__.py", "bench/runner.py"),
 )
-# As in mcad_mobile/engine/native/CMakeLists.txt.
-_COMPILE = "cc -O3 -std=gnu11 -fPIC -shared -ffp-contract=off"
+_COMPILE = f"cc {COMPILE} -shared"
 _MODULES = {"numpy": "numpy", "msgspec": "msgspec", "PIL": "pillow"}
 _RUNTIMES = {
     "onnx": ("onnxruntime", "onnxruntime"),

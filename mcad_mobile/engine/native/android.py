@@ -18,8 +18,10 @@ _API = 26
 _PAGE = 16384  # some phones have 16 KB pages since Android 15
 FOLDER = Path(__file__).parent
 CARRIED = FOLDER / "android"  # in wheels
-# As in CMakeLists.txt. No errno from math: Android's and Linux's differ.
-_COMPILE = "-c -O3 -std=gnu11 -fPIC -ffp-contract=off -fno-math-errno -g0"
+# The kernels' compiler options on every system; CMakeLists.txt repeats them for wheels.
+COMPILE = "-O3 -std=gnu11 -fPIC -ffp-contract=off"
+# No errno from math: Android's and Linux's differ.
+_COMPILE = f"-c {COMPILE} -fno-math-errno -g0"
 _LINK = (
     "-shared -s --build-id=none --no-undefined -z now -z relro "
     f"-z max-page-size={_PAGE} -z common-page-size={_PAGE}"
