@@ -23,7 +23,7 @@ public interface Device extends Processes {
         return 0;
     }
 
-    /** A decoder that takes longer than this hangs; the largest photos take slow phones a few seconds. */
+    /** After how many ms a decoder counts as hung; the largest photos take slow phones a few seconds. */
     default long decodingMs() {
         return 60_000;
     }

@@ -59,6 +59,6 @@ public interface PhotoLibrary {
     /** The subset of {@code paths} that the app can see now. */
     Set<String> visible(List<String> paths) throws IOException;
 
-    /** IOException if access to photos was revoked: a photo that fails to open is then not broken. */
+    /** Throw IOException if access to photos was revoked: a photo that cannot be opened may then be whole. */
     void checkAccess() throws IOException;
 }

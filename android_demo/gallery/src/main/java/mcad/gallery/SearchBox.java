@@ -10,7 +10,7 @@ import mcad.engine.SearchEngine;
  * not changed since. Call all methods on the main thread.
  */
 public final class SearchBox {
-    /** Pauses between letters of a word are seldom longer. */
+    /** How long, in ms, typing must pause before a search starts; pauses within a word are seldom longer. */
     public static final long REST_MS = 250;
 
     /** Runs a task later on the main thread. */

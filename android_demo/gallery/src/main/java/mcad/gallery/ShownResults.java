@@ -26,7 +26,7 @@ public final class ShownResults {
         return row == NOWHERE ? first : row;
     }
 
-    /** The same search follows, as photos were deleted; {@code first} is the first visible row. */
+    /** Keep the row for the same search, repeated after photos were deleted; {@code first} is the first visible row. */
     public void stay(int first) {
         row = row(first);
     }

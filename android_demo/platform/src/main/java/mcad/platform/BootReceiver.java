@@ -4,7 +4,7 @@ import android.content.BroadcastReceiver;
 import android.content.Context;
 import android.content.Intent;
 
-/** Lets the index follow the photos again after the phone was switched on. */
+/** Schedules the job that watches for changed photos again after a reboot, which drops it. */
 public final class BootReceiver extends BroadcastReceiver {
     @Override
     public void onReceive(Context context, Intent intent) {
