@@ -13,6 +13,7 @@ from mcad_mobile.cli.output import (
     StudentOptions,
     TowerOptions,
     among,
+    command_line_options,
     load_bundle,
     option,
     print_table,
@@ -39,7 +40,7 @@ class EvaluateOptions(StudentOptions, TowerOptions):
     )
 
 
-def evaluate(options: EvaluateOptions) -> None:
+def evaluate(options: EvaluateOptions, context: typer.Context) -> None:
     """Measure Recall@K in both directions, of a float student or of a bundle's towers.
 
     \b
@@ -52,6 +53,12 @@ def evaluate(options: EvaluateOptions) -> None:
         raise typer.BadParameter(
             "--dim cannot be used with --bundle, whose width was fixed at export: leave it out"
         )
+    flags = command_line_options(context)
+    for name in ("runtime", "threads"):
+        if name in flags and options.bundle is None:
+            raise typer.BadParameter(
+                f"{flags[name]} is for the towers of a bundle: add --bundle DIR, or leave it out"
+            )
     photos = load_captions(options.data, options.split)
     with progress_bar() as advance:
         if options.bundle is not None:

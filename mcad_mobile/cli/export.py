@@ -27,6 +27,7 @@ from mcad_mobile.cli.output import (
     StudentOptions,
     aihub_jobs,
     among,
+    command_line_options,
     flag,
     option,
     print_table,
@@ -112,7 +113,7 @@ class ExportArguments(StudentOptions):
     )
 
 
-def export(options: ExportArguments) -> None:
+def export(options: ExportArguments, context: typer.Context) -> None:
     """Turn a student into a bundle for a phone chip, or into one bundle for each of several chips.
 
     Each tower is exported by itself, quantized with real photos and captions, compiled if the chip
@@ -134,6 +135,10 @@ def export(options: ExportArguments) -> None:
     chips = _chips(options)
     _check_via(options, chips)
     precisions = _precisions(options, chips)
+    if options.data is None and "max_recall_drop" in command_line_options(context):
+        raise typer.BadParameter(
+            "--max-recall-drop is for the recall on --data: add --data DIR, or leave it out"
+        )
     several = options.every or len(options.target) > 1
     places = _places(options.out, chips) if several else [options.out]
     bundles, recalls = _run(options, chips, places, precisions)

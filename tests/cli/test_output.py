@@ -592,6 +592,25 @@ def test_options_that_exclude_each_other_are_wrong_usage(
     assert message in " ".join(done.output.replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("eval", "--data", "d", "--runtime", "onnx"), "--runtime is for the towers of a bundle"),
+        (("eval", "--data", "d", "--threads", 1), "--threads is for the towers of a bundle: add"),
+        (
+            ("export", "-t", "cpu", "-o", "o", "--max-recall-drop", 0.5),
+            "--max-recall-drop is for the recall on --data: add --data DIR, or leave it out",
+        ),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_wrong_usage(
+    words: tuple[object, ...], message: str
+) -> None:
+    done = mcad(*words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert message in " ".join(done.output.replace("│", " ").split())
+
+
 def test_recall_is_told_both_ways_of_a_bundle_or_a_student(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
