@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -137,11 +139,19 @@ class DeviceLost(BenchError):
 EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR."
 
 
+def name_bundle(error: McadError, bundles: Sequence[Path]) -> McadError:
+    """Write the path of the only bundle in use, if there is just one, into the commands of an
+    error's hint, and return the error: an index does not know where its bundle is."""
+    if len(bundles) == 1:
+        own = f"--bundle {shlex.quote(str(bundles[0]))}"
+        error.hint = error.hint.replace("--bundle BUNDLE", own)
+    return error
+
+
 def install_line(extras: str = "", *, again: bool = False) -> str:
     """Return the pip command that installs this package with `extras` from the same source: its
     checkout, the wheel or URL it was installed from, or its name."""
     import json
-    import shlex
     from importlib import metadata
     from urllib.parse import unquote, urlsplit
 

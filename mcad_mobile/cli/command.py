@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-import re
-import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import fields
 from inspect import Parameter, Signature
-from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 import typer
@@ -40,7 +37,7 @@ from mcad_mobile.cli import (
     targets,
 )
 from mcad_mobile.cli.output import coloured
-from mcad_mobile.errors import McadError
+from mcad_mobile.errors import McadError, name_bundle
 
 _LAST = " runtime threads json "  # options in the help of a verb
 _UsageError: Any = typer.BadParameter.__mro__[1]  # its base class, which typer does not export
@@ -62,7 +59,8 @@ def as_command(run: Callable[..., None], kept: str) -> Callable[..., None]:
             with printable_output():
                 run(kind(**values), **contexts)
         except McadError as error:
-            raise _with_own_bundle(error, values.get("bundle")) from None
+            bundles = values.get("bundles", [values.get("bundle")])
+            raise name_bundle(error, [path for path in bundles if path is not None]) from None
         except KeyboardInterrupt:
             print(f"interrupted: {kept}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
@@ -166,13 +164,6 @@ def root(
         raise typer.Exit
     if context.invoked_subcommand and not {"-h", "--help"} & set(sys.argv):
         check_platform()
-
-
-def _with_own_bundle(error: McadError, bundle: object) -> McadError:
-    """Put this command's bundle into the error's hint, and return the error."""
-    if isinstance(bundle, Path):
-        error.hint = re.sub(r"\bBUNDLE\b", shlex.quote(str(bundle)), error.hint)
-    return error
 
 
 def main() -> None:

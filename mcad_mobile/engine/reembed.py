@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -45,7 +46,8 @@ def reembed_index(
     elif source.student_sha256 == bundle.student.image_sha256:
         raise PhotoIndexError(
             f"The index {old} was made with this bundle's student already.",
-            "To take in new photos: mcad-mobile index PHOTOS --bundle BUNDLE",
+            "To take in new photos: mcad-mobile index PHOTOS --bundle "
+            f"{shlex.quote(str(bundle.directory))}",
         )
     exists = PhotoIndex.exists(target)
     index = open_index(bundle, target) if exists else create_index(bundle, target)

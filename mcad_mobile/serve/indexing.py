@@ -11,7 +11,7 @@ from mcad_mobile.base.machine import allowed_cores, lower_priority
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.engine.engine import SearchEngine, open_index
 from mcad_mobile.engine.sync import sync_folder
-from mcad_mobile.errors import McadError
+from mcad_mobile.errors import McadError, name_bundle
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex, path_text
 from mcad_mobile.serve.records import JobInfo
@@ -69,6 +69,7 @@ class IndexingJob:
         except _Stopped:
             self._state, self._message = "stopped", "Stopped. What was embedded so far is kept."
         except McadError as error:
+            name_bundle(error, [self._bundle.bundle.directory])
             # The page has no options.
             hint = f"In a terminal: {error.hint}" if "--" in error.hint else error.hint
             self._state, self._message = "failed", f"{error.message} {hint}".strip()

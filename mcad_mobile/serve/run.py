@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import shlex
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -25,7 +26,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import create_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import has_photos
-from mcad_mobile.errors import McadError, PhotoIndexError, PlatformError
+from mcad_mobile.errors import McadError, PhotoIndexError, PlatformError, name_bundle
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex
 from mcad_mobile.serve.operations import (
@@ -117,7 +118,8 @@ def _answering(
         except (ClientDisconnect, asyncio.CancelledError):  # or the server ends
             return Response(status_code=499)
         except McadError as error:
-            return error_response(error)
+            served = [bundle.bundle.directory for bundle in state.bundles.values()]
+            return error_response(name_bundle(error, served))
 
     return answer
 
@@ -167,7 +169,8 @@ def open_state(
             raise PhotoIndexError(
                 f"None of the indexes given holds embeddings of {bundle.bundle.student.name}, the "
                 f"student of {bundle.bundle.directory}.",
-                f"Make one: mcad-mobile index PHOTOS --bundle {bundle.bundle.directory}",
+                "Make one: mcad-mobile index PHOTOS --bundle "
+                f"{shlex.quote(str(bundle.bundle.directory))}",
             )
         bundle.engine()
     return State(served, opened, folders)

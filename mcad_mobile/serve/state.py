@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -178,7 +179,8 @@ class State:
         if not self.folders_to_index:
             raise QueryError(
                 "The server was started without a folder to index.",
-                "Start it with --photos DIR, or run: mcad-mobile index DIR --bundle BUNDLE",
+                "Start it with --photos DIR, or run: mcad-mobile index DIR --bundle "
+                f"{shlex.quote(str(bundle.bundle.directory))}",
             )
         if self.job is not None and self.job.running:
             raise QueryError("Indexing is under way.", "Wait for it, or stop it first.")

@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 from typer.testing import CliRunner
@@ -117,6 +118,18 @@ def test_a_hint_names_the_paths_of_the_command(places, tmp_path):
     # The command that it gives works.
     done = CliRunner().invoke(app, shlex.split(f"{hint}{new}")[1:])
     assert done.exit_code == 0 and PhotoIndex.exists(new)
+
+
+def test_a_server_without_an_index_says_how_to_make_one_for_its_bundle(tmp_path, monkeypatch):
+    monkeypatch.setattr("mcad_mobile.serve.run.take_port", nullcontext)
+    bundles = [make_tiny_bundle(tmp_path / name).directory for name in ("my bundle", "b")]
+    options = [word for bundle in bundles for word in ("--bundle", str(bundle))]
+    hint = "Make one with: mcad-mobile index PHOTOS --bundle "
+    done = CliRunner().invoke(app, ["serve", *options[:2]])
+    assert done.exception.hint == f"{hint}'{bundles[0]}'"
+    # With several bundles, it does not know whose index was meant.
+    done = CliRunner().invoke(app, ["serve", *options])
+    assert done.exception.hint == f"{hint}BUNDLE"
 
 
 def test_a_photo_that_is_gone_is_dropped_by_the_command_that_is_shown(places, tmp_path):

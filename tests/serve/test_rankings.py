@@ -212,7 +212,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
         monkeypatch.setattr(indexing, "open_index", lambda *arguments: None)
         monkeypatch.setattr(indexing, "SearchEngine", lambda *_, **more: options.append(more))
         monkeypatch.setattr(indexing, "allowed_cores", lambda: 4)
-        bundle: Any = SimpleNamespace(bundle=None)
+        bundle: Any = SimpleNamespace(bundle=SimpleNamespace(directory=Path("build/sd")))
         index: Any = SimpleNamespace(id="i", directory=tmp_path)
         folders = [tmp_path / name for name in "abc"[: len(outcomes)]]
         job = indexing.IndexingJob(bundle, index, folders)
@@ -245,6 +245,10 @@ def test_a_run_says_what_it_did_in_each_folder(run: Callable[..., Any]) -> None:
             "No photos. In a terminal: Give a folder; --prune drops them.",
         ),
         (PhotoIndexError("Another writer.", "Wait for it."), "Another writer. Wait for it."),
+        (
+            PhotoIndexError("Damaged.", "Repair it: mcad-mobile index --repair --bundle BUNDLE"),
+            "Damaged. In a terminal: Repair it: mcad-mobile index --repair --bundle build/sd",
+        ),
         (ValueError("odd"), "ValueError: odd"),
     ],
 )

@@ -153,8 +153,9 @@ def test_folders_are_indexed_once_at_a_time(state: State, monkeypatch: pytest.Mo
     state.start_indexing(bundle, index)
     assert len(begun) == 2
     state.folders_to_index.clear()
-    with pytest.raises(QueryError, match="without a folder"):
+    with pytest.raises(QueryError, match="without a folder") as caught:
         state.start_indexing(bundle, index)
+    assert caught.value.hint.endswith(f"--bundle {bundle.bundle.directory}")
 
 
 def test_thumbnails_are_made_ahead_while_nothing_else_is_done(
@@ -391,6 +392,15 @@ def test_indexing_is_begun_where_it_was_asked_for_and_stopped(
     in_process(state, requests)
     assert begun == [("one", "index-0"), ("two", "index-2"), ("one", "index-1")]
     assert len(stopped) == 2 and 1 < stopped[1] < 4  # as the server ends, in 5 seconds
+
+
+def test_a_hint_of_the_page_names_the_only_bundle(state: State) -> None:
+    async def requests(ask: Any) -> None:
+        _, _, body = await ask("POST", "/api/indexing", {"index": "index-2"})
+        assert f"--bundle {state.bundle(None).bundle.directory} --index NEW" in body.decode()
+
+    del state.bundles["two"]
+    in_process(state, requests)
 
 
 def test_what_changes_on_disk_is_looked_for_more_often_while_indexing(
