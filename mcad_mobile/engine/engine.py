@@ -68,7 +68,8 @@ class SearchEngine:
     """Embeds words and photos with a bundle's towers, and searches an index for them.
 
     A tower is loaded on first use and tested before that: a rung whose embeddings on this machine
-    differ from those recorded in the bundle is skipped.
+    differ from those recorded in the bundle is skipped. Several threads may use an engine at once;
+    if they start before a tower is loaded, each of them may load it.
 
     Args:
         bundle: the bundle whose towers are used.

@@ -15,8 +15,8 @@ from mcad_mobile.serve.records import RungInfo
 class ServedBundle:
     """A bundle and the engines of its rungs.
 
-    Engines are not thread-safe: call `engine`, and each engine, on one thread. `find_replacement`
-    may be called on another. `note` says why an older state of the bundle is served, if it is.
+    Call `engine` and `change_over` on one thread; `find_replacement` may be called on another.
+    `note` says why an older state of the bundle is served, if it is.
     """
 
     def __init__(

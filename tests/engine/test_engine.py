@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,14 @@ def test_results_are_those_of_a_plain_product_of_float_embeddings(engine, index,
     assert np.allclose([result.score for result in found.results], scores[best], atol=0.02)
     assert set(found.ms) == {"tokenize", "text", "scan", "rescore", "total"}
     assert found.ms["total"] >= found.ms["text"]
+
+
+def test_threads_share_an_engine_that_has_loaded_nothing_yet(engine, index, photos):
+    engine.index_photos(index, photos)
+    fresh, queries = SearchEngine(engine.bundle), [f"a dog number {n}" for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda query: fresh.search(index, query).results, queries))
+    assert found == [engine.search(index, query).results for query in queries]
 
 
 def test_each_stage_of_a_search_is_timed_apart_and_loading_is_not(
