@@ -16,7 +16,7 @@ from mcad_mobile.android.package import HEXAGON, MACHINES, PAGE, read_elf
 from mcad_mobile.base.files import Partial, cache_directory, sha256_of
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.native import android
-from mcad_mobile.errors import BuildError
+from mcad_mobile.errors import BuildError, install_line
 
 ABIS = tuple(android.PROCESSORS)
 OLDEST_ONNXRUNTIME = (1, 17)  # the oldest version tested
@@ -119,7 +119,10 @@ def search_kernels(abi: str, progress: Progress = silent) -> bytes:
             try:
                 kept.file.write(android.compile_kernels(abi))
             except subprocess.CalledProcessError as error:
-                raise BuildError(f"The search kernels do not compile:\n{error.stderr}") from error
+                raise BuildError(
+                    f"The search kernels do not compile:\n{error.stderr}",
+                    f"Install Zig again: {install_line('android', again=True)}",
+                ) from error
             for old in cache_directory().glob(f"kernels-{abi}-*.so"):
                 old.unlink(missing_ok=True)
             kept.finish()
@@ -154,7 +157,8 @@ def _read(path: Path, abis: Sequence[str]) -> tuple[bytes | None, dict[str, dict
             names = archive.namelist()
             if "AndroidManifest.xml" not in names:
                 raise BuildError(
-                    f"{path} is not an Android archive: it has no AndroidManifest.xml."
+                    f"{path} is not an Android archive: it has no AndroidManifest.xml.",
+                    "Give the path of a .aar.",
                 )
             native = {abi: _of_abi(archive, abi) for abi in abis}
             if not any(native.values()) and any(name.startswith("jni/") for name in names):
@@ -178,7 +182,9 @@ def _classes(jar: bytes, path: Path) -> list[str]:
         with zipfile.ZipFile(io.BytesIO(jar)) as classes:
             return [name for name in classes.namelist() if name.endswith(".class")]
     except zipfile.BadZipFile as error:
-        raise BuildError(f"The classes.jar of {path} cannot be read: {error}.") from error
+        raise BuildError(
+            f"The classes.jar of {path} cannot be read: {error}.", "Download the archive again."
+        ) from error
 
 
 def _onnxruntime(path: Path, native: dict[str, dict[str, bytes]]) -> str:
@@ -215,11 +221,15 @@ def _check_native(path: Path, native: dict[str, dict[str, bytes]]) -> list[str]:
         for name, data in files.items():
             elf = read_elf(data)
             if elf is None:
-                raise BuildError(f"The jni/{abi}/{name} of {path} is not a native library.")
+                raise BuildError(
+                    f"The jni/{abi}/{name} of {path} is not a native library.",
+                    "Download the archive again.",
+                )
             if elf.machine not in (MACHINES[abi], HEXAGON):
                 raise BuildError(
                     f"The jni/{abi}/{name} of {path} is for another processor (ELF machine "
-                    f"{elf.machine})."
+                    f"{elf.machine}).",
+                    f"Give an archive whose jni/{abi}/ has libraries for {abi}.",
                 )
             if "64" in abi and elf.machine != HEXAGON and elf.page % PAGE:
                 small.add(name)

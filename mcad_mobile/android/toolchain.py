@@ -120,11 +120,17 @@ def run(
             env=environment or dict(os.environ),
         )
     except subprocess.TimeoutExpired as error:
-        raise BuildError(f"{tool.name} took more than {timeout_s:.0f} s.") from error
+        raise BuildError(
+            f"{tool.name} took more than {timeout_s:.0f} s.",
+            "Run the command again when the machine is less busy.",
+        ) from error
     if done.returncode != 0:
         lines = _STYLE.sub("", done.stderr + done.stdout).strip().splitlines()
         shown = "\n".join(lines[:_SHOWN_LINES]) or "(it printed nothing)"
-        raise BuildError(f"{tool.name} failed with code {done.returncode}:\n{shown}")
+        raise BuildError(
+            f"{tool.name} failed with code {done.returncode}:\n{shown}",
+            f"Correct what {tool.name} names, and run the command again.",
+        )
     return done.stdout if output == "stdout" else done.stderr
 
 

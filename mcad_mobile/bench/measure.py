@@ -18,7 +18,10 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
     import numpy as np  # here, since device_facts() also runs where numpy is missing
 
     if not values:
-        raise BenchError("There are no measurements to take percentiles of.")
+        raise BenchError(
+            "There are no measurements to take percentiles of.",
+            "Report this, with the command and the device.",
+        )
     names = (f"p{percent}" for percent in _PERCENTILES)
     return dict(zip(names, np.percentile(values, _PERCENTILES).tolist(), strict=True))
 

@@ -170,7 +170,11 @@ def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
         seconds = time.perf_counter() - started
     steps.take(f"after {len(photos)} photos")
     if built.skipped:
-        raise BenchError(f"{built.skipped[0].path} was skipped: {built.skipped[0].why}")
+        path, why = built.skipped[0].path, built.skipped[0].why.splitlines()[0]
+        raise BenchError(
+            f"{path} was skipped: {why}",
+            "Index its folder again, and measure again; or leave --index out.",
+        )
     return {
         "steps": steps.taken,
         "samples_ms": {"decode": decode, "image": tower},

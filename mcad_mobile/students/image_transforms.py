@@ -15,7 +15,10 @@ from mcad_mobile.errors import StudentError, require
 from mcad_mobile.students.hub import read_open_clip_config
 
 _FIELDS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
-_FIXED = "Use a student whose photos are resized to one fixed square."
+_FIXED = (
+    "Use a student whose photos are resized to one fixed square, such as "
+    "open_clip:ViT-B-32-SigLIP2-256:webli (docs/models.md lists more)."
+)
 _PILLOW = {2: "bilinear", 3: "bicubic"}
 
 

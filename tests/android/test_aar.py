@@ -189,7 +189,7 @@ def test_an_archive_for_other_chips_is_refused(tmp_path):
     with pytest.raises(BuildError, match=r"jni/arm64-v8a/libA\.so .* another processor"):
         libraries(tmp_path, [ABI], [path])
     path = archive(tmp_path / "z.aar", {f"jni/{ABI}/libA.so": b"an error page"})
-    with pytest.raises(BuildError, match=r"libA\.so of .* is not a native library"):
+    with pytest.raises(BuildError, match=r"(?s)libA\.so of .* is not a native library.*Download"):
         libraries(tmp_path, [ABI], [path])
 
 

@@ -204,7 +204,7 @@ def test_a_failing_tool_shows_what_it_said(tmp_path):
     (tmp_path / "Broken.java").write_text("class Broken {")
     with pytest.raises(BuildError, match=r"(?s)javac failed with code 1:.*Broken\.java:1"):
         compile_java([tmp_path], [], tmp_path / "classes")
-    with pytest.raises(BuildError, match="took more than"):
+    with pytest.raises(BuildError, match=r"(?s)took more than.*Run the command again"):
         run(JAVAC, ["-version"], timeout_s=0.001)
     lines = "\\n".join(f"line {number}" for number in range(30))
     script = tmp_path / "tool"
@@ -215,6 +215,7 @@ def test_a_failing_tool_shows_what_it_said(tmp_path):
     first, *shown = caught.value.message.splitlines()
     assert first == "tool failed with code 3:"
     assert shown == [f"line {number}" for number in range(20)]
+    assert caught.value.hint == "Correct what tool names, and run the command again."
 
 
 def test_a_tool_runs_in_its_folder_and_environment(tmp_path, monkeypatch):

@@ -48,7 +48,7 @@ class HostDevice:
         if by := machine.emulator():
             raise BenchError(
                 f"This computer's processor is emulated by {by}, and emulated time is no device's.",
-                "bench_towers(bundle, EmulatedHost()) compares embeddings alone.",
+                "`mcad-mobile bench --device host` compares embeddings alone here.",
             )
 
     def measure(self, spec: Spec, progress: Progress = silent) -> dict[str, Any]:

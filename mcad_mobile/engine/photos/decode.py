@@ -85,7 +85,7 @@ def check_bytes(size: int, name: str, most: int = MOST_BYTES) -> None:
     if size > most:
         raise PhotoError(
             f"{name} has {size / 1e6:,.0f} MB; the limit is {most / 1e6:,.0f} MB.",
-            "Make it smaller.",
+            "Save a smaller copy of it, such as a JPEG that is not progressive.",
         )
 
 
@@ -117,13 +117,19 @@ def open_bytes(photo: bytes, name: str, *, at_least: int = 0) -> Image.Image:
     except McadError:
         raise
     except UnidentifiedImageError:
-        raise PhotoError(f"{name} is not an image that Pillow can read.") from None
+        raise PhotoError(
+            f"{name} is not an image that Pillow can read.", "Convert it to a JPEG or PNG."
+        ) from None
     except MemoryError:
         raise PhotoError(
-            f"There is not enough memory to decode {name}.", "Make it smaller."
+            f"There is not enough memory to decode {name}.",
+            "Close other programs, or save a smaller copy of it.",
         ) from None
     except Exception as error:  # Pillow's plugins raise anything on broken files
-        raise PhotoError(f"{name} cannot be decoded: {error}.") from error
+        raise PhotoError(
+            f"{name} cannot be decoded: {error}.",
+            "If another program shows it, save it again with that; else copy it from a backup.",
+        ) from error
 
 
 def opened(photo: bytes, name: str) -> Image.Image:

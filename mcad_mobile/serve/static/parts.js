@@ -104,7 +104,7 @@ export class Parts {
   async upload(file) {
     if (!file) return;
     if (this.limit && file.size > this.limit) {
-      complain(`${file.name} is larger than ${this.limit >> 20} MiB. Make it smaller.`);
+      complain(`${file.name} is larger than ${this.limit >> 20} MiB. Save it as a smaller JPEG.`);
       return;
     }
     try {
