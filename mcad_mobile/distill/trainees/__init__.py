@@ -48,7 +48,8 @@ def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Recipe
         return EndToEnd(_trainable(choice, recipe), trainee_name, per_process)
     if choice.from_scratch:
         raise StudentError(
-            "The default student's trunk is frozen: it would never learn from random weights.",
+            "The default student's trunk is frozen except for its last block: most of its random "
+            "weights would never learn.",
             "Leave --from-scratch out, or name another --student.",
         )
     if choice.spec is not None:
