@@ -12,16 +12,20 @@
 #define AVX512 FOR("avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,popcnt")
 #endif
 
+/* A photo of a segment has a row, its number in the order of paths, and a place, its number in the columns and records.
+ * Without cells, both are the same; with cells, the photos of a cell lie side by side. Scan and Segment know places alone:
+ * their rows are rows of the columns. */
+
 /* A scan of a segment, see scan.c. */
 typedef struct {
     const uint64_t *columns; /* [words][stride] */
     size_t stride;
-    const uint64_t *spans; /* [span_count][2]: first row, row after the last */
+    const uint64_t *spans; /* [span_count][2]: first place, place after the last */
     size_t span_count;
     const uint64_t *query; /* [3][words]: signs, weight 1, weight 2 */
-    const uint8_t *allowed; /* one bit per row of the segment, or NULL */
+    const uint8_t *allowed; /* one bit per place, or NULL if all pass */
     size_t words, wanted;
-    uint32_t *rows;      /* [wanted + 2 * BLOCK] */
+    uint32_t *rows;      /* [wanted + 2 * BLOCK]: places */
     uint16_t *distances; /* the same */
     uint32_t *histogram; /* [3 * 64 * words + 1], zeros */
 } Scan;
@@ -35,7 +39,7 @@ typedef struct {
     const uint64_t *columns;
     const double *residual;    /* [dim], of the query */
     double projection_step;    /* the cosine per projection step */
-    const uint32_t *rows;      /* [count], ascending: the candidates */
+    const uint32_t *rows;      /* [count]: places of the candidates, ascending */
     const uint16_t *distances; /* [count], or NULL if all are scored */
     size_t count, at_least;    /* the number of candidates, and of those always scored */
     double slope;              /* the cosine per unit of distance: negative */
