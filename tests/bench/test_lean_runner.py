@@ -13,7 +13,7 @@ import pytest
 from mcad_mobile.engine.engine import create_index
 from tests.support.tiny_bundle import make_tiny_bundle
 
-ROOMS = ("base", "data", "engine", "errors")
+LOWER_LAYERS = ("base", "data", "engine", "errors")
 OWN = {"mcad_mobile", "mcad_mobile.bench", "mcad_mobile.bench.runner"}
 PROGRAM = """
 import json, sys
@@ -39,16 +39,16 @@ def modules_after(*arguments: str) -> set[str]:
 
 def check_lean(modules: set[str]) -> None:
     ours = {name for name in modules if name.partition(".")[0] == "mcad_mobile"}
-    assert {name for name in ours - OWN if name.split(".")[1] not in ROOMS} == set()
+    assert {name for name in ours - OWN if name.split(".")[1] not in LOWER_LAYERS} == set()
     assert modules & {"torch", "onnx"} == set()
 
 
-def test_the_runner_imports_the_lower_rooms_alone() -> None:
+def test_the_runner_imports_the_lower_layers_alone() -> None:
     check_lean(modules_after())
 
 
 @pytest.mark.parametrize("mode", ["check", "search"])
-def test_a_measurement_imports_the_lower_rooms_alone(mode: str, tmp_path: Path) -> None:
+def test_a_measurement_imports_the_lower_layers_alone(mode: str, tmp_path: Path) -> None:
     bundle = make_tiny_bundle(tmp_path / "bundle")
     index = tmp_path / "index"
     create_index(bundle, index).close()
