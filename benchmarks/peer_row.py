@@ -1,4 +1,4 @@
-"""A tower that peers.py and students.py measure."""
+"""A tower that peers.py measures."""
 
 from __future__ import annotations
 
