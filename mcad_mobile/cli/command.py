@@ -39,14 +39,14 @@ from mcad_mobile.cli import (
 from mcad_mobile.cli.output import coloured
 from mcad_mobile.errors import McadError, name_bundle
 
-_LAST = " runtime threads json "  # options in the help of a verb
+_LAST = ("runtime", "threads", "json")  # options in the help of a command
 _UsageError: Any = typer.BadParameter.__mro__[1]  # its base class, which typer does not export
 INTERRUPTED = 130  # 128 and SIGINT's number, as shells have it
 
 
 def as_command(run: Callable[..., None], kept: str) -> Callable[..., None]:
-    """Return a function for typer whose parameters are the fields of a verb's options, those that
-    all verbs share last. An interrupt prints what is kept; typer would exit silently."""
+    """Return a function for typer whose parameters are the fields of a command's options, those
+    that many commands share last. An interrupt prints what is kept; typer would exit silently."""
     hints = get_type_hints(run)
     kind = hints.pop("options")
     context = {"context"} & set(hints)
@@ -68,7 +68,8 @@ def as_command(run: Callable[..., None], kept: str) -> Callable[..., None]:
     parameters = [
         Parameter(name, Parameter.KEYWORD_ONLY, annotation=typer.Context) for name in context
     ]
-    for option in sorted(fields(kind), key=lambda option: _LAST.find(f" {option.name} ")):
+    last = {name: place for place, name in enumerate(_LAST)}
+    for option in sorted(fields(kind), key=lambda option: last.get(option.name, -1)):
         default, annotation = option.metadata["parameter"], types[option.name]
         parameters.append(
             Parameter(option.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -106,8 +107,8 @@ _NO_PACKAGE = (
     "Nothing was written at --out. Downloads that finished are kept. Run the same command to start "
     "over."
 )
-# Each verb, and what it keeps when it is interrupted.
-_VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
+# Each command, and what it keeps when it is interrupted.
+_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("demo", demo.demo, "Finished files are in --out. Run the same command to start over."),
     (
         "export",
@@ -150,8 +151,8 @@ _VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("targets", targets.targets, "Nothing was changed."),
     ("doctor", doctor.doctor, "Nothing was changed."),
 )
-for _verb, _run, _kept in _VERBS:
-    app.command(_verb)(as_command(_run, _kept))
+for _name, _run, _kept in _COMMANDS:
+    app.command(_name)(as_command(_run, _kept))
 
 
 @app.callback(invoke_without_command=True)
@@ -185,7 +186,7 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output, such as head, has ended
         give_up_results()
         sys.exit(0)
-    except OSError as error:  # that no verb handled, such as a full disk
+    except OSError as error:  # that no command handled, such as a full disk
         disk_error = files.disk_error(None, error)
         if disk_error is None:
             raise

@@ -23,7 +23,7 @@ QUERIES = (
     "a cup of coffee",
     "a rocket",
 )
-TIMEOUT_S = 3600  # of one verb on a slow, busy machine
+TIMEOUT_S = 3600  # of one command on a slow, busy machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def search(query: str, bundle: Path) -> Found:
 
 
 def mcad(*arguments: str) -> str:
-    """Run a verb, and echo its command. Return its output, and print it unless it is JSON."""
+    """Run a command, and echo it. Return its output, and print it unless it is JSON."""
     print(f"$ mcad-mobile {shlex.join(arguments)}", flush=True)
     command = [sys.executable, "-P", "-m", "mcad_mobile", *arguments]
     try:

@@ -1,4 +1,4 @@
-"""mcad-mobile doctor: the tools that are installed, and the verbs and rungs that work here."""
+"""mcad-mobile doctor: the tools that are installed, and the commands and rungs that work here."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _EXTRAS = {
 }
 
 _APP = "app, library"
-# The extras that each verb needs.
-_VERBS = {
+# The extras that each command needs.
+_COMMANDS = {
     "demo": ("export", "snapdragon", "report"),
     "index, search, bench": (),
     "export --target cpu": ("export",),
@@ -67,7 +67,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Find the processor, Python, and every tool that a verb can use, the most needed first."""
+    """Find the processor, Python, and every tool that a command can use, the most needed first."""
     return [
         _examine_processor(),
         examine_kernels(),
@@ -87,27 +87,29 @@ def examine() -> list[Finding]:
     ]
 
 
-def examine_verbs() -> list[Finding]:
-    """Find which verbs work here (version "works"), and what the other verbs need."""
+def examine_commands() -> list[Finding]:
+    """Find which commands work here (version "works"), and what the others need."""
     missing: dict[str, str | None] = {}
     known = requirements()
     if not known:
         how = (
             f"Cannot tell: mcad-mobile is not installed as a package. Install it: {install_line()}"
         )
-        return [Finding(verb, None, "", how) for verb in _VERBS]
+        return [Finding(command, None, "", how) for command in _COMMANDS]
     for requirement in known:
         if version_of(requirement.name) is None:
             missing[requirement.extra] = requirement.only_on
+    missing_tools = [tool for tool in _examine_build_tools() if tool.version is None]
     found = []
-    for verb, extras in _VERBS.items():
+    for command, extras in _COMMANDS.items():
         lacking = [extra for extra in extras if extras_within(extra) & set(missing)]
         elsewhere = [missing[extra] for extra in lacking if missing.get(extra)]
-        how = _how_to_get(",".join(lacking), elsewhere[0] if elsewhere else None)
-        found.append(Finding(verb, None if lacking else "works", "", how if lacking else ""))
-    missing_tools = [tool for tool in _examine_build_tools() if tool.version is None]
-    if missing_tools and found[-1].version is not None:  # the last is _APP
-        found[-1] = Finding(_APP, None, "", missing_tools[0].how_to_get)
+        how = ""
+        if lacking:
+            how = _how_to_get(",".join(lacking), elsewhere[0] if elsewhere else None)
+        elif command == _APP and missing_tools:
+            how = missing_tools[0].how_to_get
+        found.append(Finding(command, None if how else "works", "", how))
     return found
 
 
@@ -223,20 +225,20 @@ def doctor(options: DoctorOptions) -> None:
       mcad-mobile doctor --bundle build/sd
       mcad-mobile doctor --index build/sd.index
     """
-    verbs, findings = examine_verbs(), examine()
+    commands, findings = examine_commands(), examine()
     if options.bundle is not None:
         findings += examine_bundle(load_bundle(options.bundle))
     if options.index is not None:
         findings.append(examine_index(options.index))
     if options.json:
-        print_json([asdict(finding) for finding in [*verbs, *findings]])
+        print_json([asdict(finding) for finding in [*commands, *findings]])
         return
     print("What works here")
-    for verb in verbs:
-        works = coloured("yes", "green") if verb.version else coloured("no ", "red")
-        print(f"  {works}  {verb.tool}")
-        if verb.how_to_get:
-            print(f"       {verb.how_to_get}")
+    for command in commands:
+        works = coloured("yes", "green") if command.version else coloured("no ", "red")
+        print(f"  {works}  {command.tool}")
+        if command.how_to_get:
+            print(f"       {command.how_to_get}")
     print("\nWhat is installed")
     width = max(len(finding.tool) for finding in findings)
     for finding in findings:

@@ -1,4 +1,4 @@
-"""What verbs share: options, results on standard output, and progress on standard error."""
+"""What commands share: options, results on standard output, and progress on standard error."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from mcad_mobile.engine.bundle import MANIFEST, Bundle
 
 
 def option(flags: str, help: str, default: Any = None, **settings: Any) -> Any:
-    """Declare a field of a verb's options. `flags` are like "--out -o"; a default `...` makes the
-    field required, and a function is called. `settings` are those of typer.Option."""
+    """Declare a field of a command's options. `flags` are like "--out -o"; a default `...` makes
+    the field required, and a function is called. `settings` are those of typer.Option."""
     return _field(typer.Option(default, *flags.split(), help=help, **settings), default)
 
 
 def argument(help: str, default: Any = None) -> Any:
-    """Declare a field of a verb's options that has no flag on the command line."""
+    """Declare a field of a command's options that has no flag on the command line."""
     return _field(typer.Argument(default, help=help), default)
 
 
@@ -87,7 +87,7 @@ def default_bundle() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options of a verb; command.py makes parameters of the fields."""
+    """The options of a command; command.py makes parameters of the fields."""
 
     json: bool = flag("--json", "Print one JSON document and nothing else.")
 

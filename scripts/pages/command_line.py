@@ -9,12 +9,12 @@ from mcad_mobile.cli.command import app
 
 
 def cli_page() -> str:
-    verbs = list(typer.main.get_group(app).commands)
+    commands = list(typer.main.get_group(app).commands)
     parts = [
         "# Command line\n\nFor people at a terminal: this is `--help` of every command. "
         "`make docs` writes it. For a first use, read the [quickstart](quickstart.md).\n"
     ]
-    for arguments in [[], *[[verb] for verb in verbs]]:
+    for arguments in [[], *[[command] for command in commands]]:
         name = " ".join(["mcad-mobile", *arguments])
         shown = CliRunner().invoke(
             app, [*arguments, "--help"], prog_name="mcad-mobile", terminal_width=96

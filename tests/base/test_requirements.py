@@ -57,7 +57,7 @@ def reported(
     )
     monkeypatch.setattr(requirements, "platform", platform)
     monkeypatch.setattr(doctor, "version_of", lambda name: None)
-    return {finding.tool: finding for finding in [*doctor.examine_verbs(), *doctor.examine()]}
+    return {finding.tool: finding for finding in [*doctor.examine_commands(), *doctor.examine()]}
 
 
 @pytest.mark.usefixtures("installed")
@@ -81,7 +81,7 @@ def test_extras_within_extras_are_followed() -> None:
 @pytest.mark.usefixtures("installed")
 def test_each_extra_of_users_has_its_reason() -> None:
     assert set(doctor._EXTRAS) == set(EXTRAS) - {"dev", "peers"} | {""}
-    assert {extra for extras in doctor._VERBS.values() for extra in extras} <= set(EXTRAS)
+    assert {extra for extras in doctor._COMMANDS.values() for extra in extras} <= set(EXTRAS)
 
 
 @pytest.mark.usefixtures("installed")
@@ -118,7 +118,7 @@ def test_a_verb_works_where_all_is_there_that_its_extras_bring(
     """An app needs tools of the system, too."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(doctor, "version_of", lambda name: None if name == absent else "1.0")
-    found = {finding.tool: finding for finding in doctor.examine_verbs()}
+    found = {finding.tool: finding for finding in doctor.examine_commands()}
     lacking = {tool for tool, finding in found.items() if finding.version is None}
     assert lacking == verbs | {"app, library"}
     assert found["app, library"].how_to_get.startswith("apt install default-jdk-headless")
@@ -139,8 +139,8 @@ def test_what_is_made_for_pythons_before_is_said_to_be(monkeypatch: pytest.Monke
 
 def test_a_checkout_that_is_not_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements.metadata, "requires", lambda name: None)
-    assert {finding.version for finding in doctor.examine_verbs()} == {None}
-    assert install_line() in doctor.examine_verbs()[0].how_to_get
+    assert {finding.version for finding in doctor.examine_commands()} == {None}
+    assert install_line() in doctor.examine_commands()[0].how_to_get
 
 
 def required() -> Iterator[tuple[str, ast.expr, ast.expr]]:
@@ -228,7 +228,7 @@ def test_the_action_installs_what_every_export_needs() -> None:
     (installed,) = re.findall(r"ACTION_PATH\[(\S+)\]", (ROOT / "action.yml").read_text("utf-8"))
     needed = {
         extra
-        for verb, extras in doctor._VERBS.items()
+        for verb, extras in doctor._COMMANDS.items()
         if verb.startswith("export --target")
         for extra in extras
     }

@@ -243,7 +243,7 @@ def test_doctor_prints_what_works_what_is_there_and_how_to_get_the_rest(monkeypa
         Finding("numpy", "2.0", "everything", "pip install numpy"),
         Finding("mvn", None, "app", "apt install maven"),
     ]
-    monkeypatch.setattr(doctor, "examine_verbs", lambda: verbs)
+    monkeypatch.setattr(doctor, "examine_commands", lambda: verbs)
     monkeypatch.setattr(doctor, "examine", lambda: [*tools])
     index = tmp_path / "some.index"
     PhotoIndex.create(index, dim=64, student="s", student_sha256="0" * 64).close()

@@ -1,4 +1,4 @@
-"""Reads a photo's file once and decodes it, within limits that hold for every verb.
+"""Reads a photo's file once and decodes it, within limits that hold for every command.
 
 A photo takes less than 1 GiB of memory and 20 seconds. A running decoder cannot be stopped, so its
 input is limited, by the measured cost of the worst files (test_limits.py).
