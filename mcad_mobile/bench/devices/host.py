@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.base import PACKAGE, machine
+from mcad_mobile.base.files import cache_directory
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device import MEMORY_SEARCHES, Parts, Places, Spec
 from mcad_mobile.bench.measure import device_facts
@@ -90,8 +91,7 @@ class EmulatedHost:
 
 def default_root() -> Path:
     """The folder in which `scripts/setup-root.sh arm64` installs an arm64 Python by default."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "mcad-mobile" / "arm64"
+    return cache_directory() / "arm64"
 
 
 @dataclass(frozen=True)
