@@ -148,6 +148,12 @@ def name_bundle(error: McadError, bundles: Sequence[Path]) -> McadError:
     return error
 
 
+def short_message(error: Exception) -> str:
+    """Return an error's first lines: torch lists every missing key."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:4])[:400]
+
+
 def install_line(extras: str = "", *, again: bool = False) -> str:
     """Return the pip command that installs this package with `extras` from the same source: its
     checkout, the wheel or URL it was installed from, or its name."""

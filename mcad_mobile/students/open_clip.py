@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from mcad_mobile.base.standard_output import advice_muted
 from mcad_mobile.engine.photos.preprocess import Preprocess
-from mcad_mobile.errors import StudentError, missing_extra, require
+from mcad_mobile.errors import StudentError, missing_extra, require, short_message
 from mcad_mobile.students.hub import (
     OPEN_CLIP_HINT,
     check_open_clip_name,
     find_folder,
     read_open_clip_config,
-    short_message,
 )
 from mcad_mobile.students.image_transforms import open_clip_preprocess
 from mcad_mobile.students.licences import WeightsLicence, weights_licence

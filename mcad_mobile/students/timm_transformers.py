@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from mcad_mobile.base.documents import Record, Word, decode
 from mcad_mobile.engine.photos.preprocess import Preprocess
-from mcad_mobile.errors import StudentError, require
-from mcad_mobile.students.hub import find_folder, short_message
+from mcad_mobile.errors import StudentError, require, short_message
+from mcad_mobile.students.hub import find_folder
 from mcad_mobile.students.image_transforms import timm_preprocess
 from mcad_mobile.students.licences import WeightsLicence, weights_licence
 from mcad_mobile.students.protocol import Source, TextSpec, save_weights

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcad_mobile.base.standard_output import quiet
-from mcad_mobile.errors import StudentError, missing_extra, require
-from mcad_mobile.students.hub import find_folder, short_message
+from mcad_mobile.errors import StudentError, missing_extra, require, short_message
+from mcad_mobile.students.hub import find_folder
 from mcad_mobile.students.image_transforms import transformers_preprocess
 from mcad_mobile.students.licences import weights_licence
 from mcad_mobile.students.protocol import Source, TextSpec
