@@ -30,11 +30,9 @@ from mcad_mobile.cli.output import (
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, SearchEngine, open_index
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
-from mcad_mobile.engine.photos.dates import moment
 from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.photos.thumbnails import inline_jpeg
 from mcad_mobile.engine.query import Part
-from mcad_mobile.errors import QueryError
 
 _SHEET_PX = 480  # sharp at the 240 CSS pixels that a photo of the contact sheet takes
 # --duplicates takes these options; it would ignore all others.
@@ -106,7 +104,7 @@ def search(options: SearchOptions, context: typer.Context) -> None:
     if options.duplicates is not None:
         _print_duplicates(photos, options.duplicates, options.json)
         return
-    rows = _rows(options)
+    rows = RowFilter.of(*options.folders, after=options.after, before=options.before)
     found = _find(options, bundle, photos, parts, rows)
     if options.show:
         place = options.bundle.resolve()
@@ -153,20 +151,6 @@ def _print(
         print(f"(not understood by the model: {printable(', '.join(found.unknown))})")
     if found.truncated:
         print(f"(only the first {query_length} tokens of the query were read)")
-
-
-def _rows(options: SearchOptions) -> RowFilter:
-    rows = RowFilter(
-        tuple(str(folder.expanduser().resolve()) for folder in options.folders),
-        None if options.after is None else moment(options.after),
-        None if options.before is None else moment(options.before),
-    )
-    if rows.after is not None and rows.before is not None and rows.after >= rows.before:
-        raise QueryError(
-            f"No photo was taken after {options.after} and before {options.before}.",
-            "Give --before a later day; for one day, the day after it.",
-        )
-    return rows
 
 
 def _check_options(context: typer.Context, parts: list[Part], matches: bool) -> None:

@@ -108,8 +108,18 @@ class Embedder(Protocol):
 
 @dataclass
 class SyncResult:
-    """What a run did, in photos. `skipped` could not be read or decoded; `left_out` are other files
-    by kind (folder.walk). Skipped and hidden photos stay in the index."""
+    """What a run did.
+
+    Attributes:
+        added: photos that are new in the index.
+        changed: photos whose files had changed, embedded again.
+        moved: photos that were found at another path, not embedded again.
+        removed: photos that are gone from the index.
+        unchanged: photos that were in the index as they are.
+        skipped: `path` and `why` of photos that could not be read or decoded; what the index holds
+            of them stays.
+        left_out: files that are not indexed, by kind: `count`, and the first `paths`.
+    """
 
     added: int = 0
     changed: int = 0

@@ -44,10 +44,11 @@ def run(code: str, folder: Path) -> str:
 
 
 def test_its_blocks_run_one_after_the_other(place: Path) -> None:
-    indexed, mixed, alone, wrong = (run(code, place) for code in OTHERS)
+    indexed, mixed, filtered, alone, wrong = (run(code, place) for code in OTHERS)
     assert indexed.startswith(f"{len(packaged_photos())} new, 0 gone, []")
     assert indexed.splitlines()[1].split()[1].endswith("chelsea.png")
     assert ".jpg" in mixed and "chelsea.png" not in mixed  # not among its own results
+    assert filtered.splitlines()[0] == "0 photos of May 2024"
     assert 0.2 < float(alone) < 1
     assert wrong.splitlines()[1].startswith("Export the bundle again")
 
@@ -77,7 +78,7 @@ def test_a_users_type_checker_sees_the_types(tmp_path: Path) -> None:
 
 
 def test_the_public_names_are_few_and_there() -> None:
-    assert len(mcad_mobile.__all__) <= 12
+    assert len(mcad_mobile.__all__) <= 16
     for name in mcad_mobile.__all__:
         assert getattr(mcad_mobile, name) is not None
         assert name == "__version__" or f"`{name}" in PAGE.read_text("utf-8"), name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -14,6 +15,7 @@ from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.segments import NO_TIME, Segment, damaged
 from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
 from mcad_mobile.engine.native import FilterTask, Kernel, address
+from mcad_mobile.errors import QueryError
 
 _KEPT_FILTERS = 8
 # Bits fill whole words, as the kernels may read words.
@@ -22,12 +24,43 @@ _WORD = 64
 
 @dataclass(frozen=True)
 class RowFilter:
-    """Photos in one of `folders` or below (anywhere without folders), taken at minute `after` or
-    later and before minute `before` since 1970 (UTC). Unknown times pass neither bound."""
+    """The photos that a search may find. Unknown times pass neither bound.
+
+    Attributes:
+        folders: photos in one of these folders or below, as the index writes paths; all without.
+        after: photos taken at this minute since 1970 (UTC) or later; None for no bound.
+        before: photos taken before this minute; None for no bound.
+    """
 
     folders: tuple[str, ...] = ()
     after: int | None = None
     before: int | None = None
+
+    @staticmethod
+    def of(*folders: Path | str, after: str | None = None, before: str | None = None) -> RowFilter:
+        """Make a filter of folders and dates.
+
+        Args:
+            folders: photos in one of these folders or below; in all folders if there is none.
+            after: the first day, like "2024-05-01" (from its local midnight), or an ISO 8601 time.
+            before: the day after the last one, likewise.
+
+        Returns:
+            The filter.
+
+        Raises:
+            QueryError: a date is none, or no time lies between the two.
+        """
+        from mcad_mobile.engine.photos.dates import moment
+
+        first, end = (None if date is None else moment(date) for date in (after, before))
+        if first is not None and end is not None and first >= end:
+            raise QueryError(
+                f"No photo was taken after {after} and before {before}.",
+                "Give a later day as the end; for one day, the day after it.",
+            )
+        paths = tuple(str(Path(folder).expanduser().resolve()) for folder in folders)
+        return RowFilter(paths, first, end)
 
 
 ALL_ROWS = RowFilter()

@@ -23,7 +23,14 @@ from mcad_mobile.engine.native import Kernel, RescoreTask, address
 
 @dataclass(frozen=True)
 class Hits:
-    """Best photos first: paths, and their cosines [len(paths)] float32; times in ms."""
+    """What a search by embedding found.
+
+    Attributes:
+        paths: K paths in the index, best first.
+        scores: their cosines with the query, [K] float32.
+        scan_ms: milliseconds of the scan, which chooses candidates by bits.
+        rescore_ms: milliseconds of scoring the candidates.
+    """
 
     paths: list[str]
     scores: F32

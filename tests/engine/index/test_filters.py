@@ -11,6 +11,8 @@ import pytest
 
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.index.segments import NO_TIME
+from mcad_mobile.engine.photos.dates import moment
+from mcad_mobile.errors import QueryError
 from tests.support.index_embeddings import F32, create, filled, kernels, names, photos_and_queries
 
 pytestmark = pytest.mark.long
@@ -42,6 +44,19 @@ def passing(paths: list[str], rows: RowFilter) -> list[int]:
         if inside and late and early:
             found.append(row)
     return found
+
+
+def test_a_filter_is_made_of_folders_and_dates_as_a_user_writes_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    made = RowFilter.of("~/a", Path("b/../c"), after="2024-05-01", before="2024-05-02T18:30")
+    folders = (str(tmp_path / "a"), str(tmp_path / "c"))
+    assert made == RowFilter(folders, moment("2024-05-01"), moment("2024-05-02T18:30"))
+    assert RowFilter.of() == RowFilter()
+    with pytest.raises(QueryError, match="for one day, the day after it"):
+        RowFilter.of(after="2024-05-01", before="2024-05-01")
 
 
 FILTERS = {
