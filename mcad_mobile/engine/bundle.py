@@ -335,7 +335,9 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
     """A folder with everything that a phone needs to search: towers, tokenizer, token table.
 
     Attributes:
-        directory: the folder. Other fields are those of bundle.json, see BundleDocument.
+        directory: the folder.
+
+    The other fields are those of bundle.json (docs/bundle.md).
     """
 
     directory: Path
@@ -345,11 +347,18 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
 
         Args:
             name: "image" or "text".
+
+        Returns:
+            Its `rungs`, best first, and `golden`: inputs with the embeddings to expect.
         """
         return self.image if name == "image" else self.text
 
     def low_parity_warnings(self) -> list[str]:
-        """Return a sentence for each rung that was kept with --allow-low-parity."""
+        """Name the rungs that were kept with --allow-low-parity.
+
+        Returns:
+            A sentence for each.
+        """
         return [
             f"The {name} tower {rung.name} was exported with low parity: its "
             f"cosine to the float student is {rung.parity.cosine_mean:.4f}, where "
@@ -360,15 +369,37 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         ]
 
     def path(self, record: FileRecord) -> Path:
-        """Return the path of a file that bundle.json names."""
+        """Find a file that bundle.json names.
+
+        Args:
+            record: the file, such as `token_table.file`.
+
+        Returns:
+            Its path.
+        """
         return self.directory / record.path
 
     def array(self, record: FileRecord, width: int | None = None) -> NDArray[Any]:
-        """Read an array file that bundle.json names, see read_array."""
+        """Read an array file that bundle.json names.
+
+        Args:
+            record: the file, such as `sample`.
+            width: how many numbers a row has to have; None for any shape.
+
+        Returns:
+            [N, ...] or [N, width], of the type in the file; all numbers are finite.
+
+        Raises:
+            BundleError: the file does not hold such an array.
+        """
         return read_array(self.path(record), width)
 
     def files(self) -> list[FileRecord]:
-        """Return every file that bundle.json names, as often as it names it."""
+        """List the files that bundle.json names.
+
+        Returns:
+            Every file, as often as bundle.json names it.
+        """
         found = [self.tokenizer_file, self.token_table.file, self.sample]
         for tower in (self.image, self.text):
             for rung in tower.rungs:

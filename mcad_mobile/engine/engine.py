@@ -30,8 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """A photo that was found: its path in the index, the cosine of its embedding with the query,
-    and whether its file no longer exists (only the command line checks)."""
+    """A photo that was found.
+
+    Attributes:
+        path: its path in the index.
+        score: the cosine of its embedding with the query.
+        gone: whether its file no longer exists; only the command line checks.
+    """
 
     path: str
     score: float
@@ -52,7 +57,8 @@ class Found:
             milliseconds say nothing about a device.
         threshold: the score from which `search --matches` takes a photo for a match, which is often
             wrong (docs/benchmarks.md); None unless the query is one text of positive weight.
-        unknown: words that no tower can have learned, see Tokenizer.unknown_words.
+        unknown: words that no tower can have learned: the tokenizer has no token for a part of
+            them, or spells them nearly letter by letter.
     """
 
     query: str
@@ -77,7 +83,8 @@ class SearchEngine:
             natively.
         precision: a precision of that runtime, such as "int8", for towers that have it.
         threads: CPU threads for one text or photo; in a folder, each takes its own photo.
-        fastest: choose the image tower's rung by time, see choose_rung.
+        fastest: time the image tower's rungs that run here, and use the fastest instead of the
+            bundle's first.
         warn: called with a sentence about each rung that is skipped.
     """
 
@@ -182,7 +189,17 @@ class SearchEngine:
         return self.embed_pixels(self.preprocess(Path(path)))
 
     def embed_pixels(self, pixels: F32) -> F32:
-        """Embed preprocessed pixels [3, S, S] float32; return [dim] float32 of unit length."""
+        """Embed a preprocessed photo.
+
+        Args:
+            pixels: [3, S, S] float32, as `preprocess` makes them.
+
+        Returns:
+            [dim] float32 of unit length.
+
+        Raises:
+            RuntimeUnavailable: no image tower of the bundle runs on this machine.
+        """
         return np.asarray(normalize(self.image_tower({"pixels": pixels[None]}))[0])
 
     def _embed_tokens(self, tokens: Tokens) -> F32:

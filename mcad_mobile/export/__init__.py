@@ -35,8 +35,8 @@ def export_bundle(
     Warnings about the bundle are issued as Python warnings.
 
     Args:
-        target: a chip by id, model or name ("snapdragon-8-gen-3", "SM8650"), a family ("cpu",
-            "snapdragon", "dimensity"), or a Target.
+        target: a Target; a chip's id, model or name ("snapdragon-8-gen-3", "SM8650"); or
+            "snapdragon", "dimensity", "tensor", "cpu" or "cpu-litert".
         out: the bundle's folder; a bundle there is replaced when the new one is complete.
         student: a loaded student, or what `load_student` takes; None for the default student.
         calibration: a folder of photos like your users'; None for photos of installed packages.

@@ -171,7 +171,14 @@ class PhotoIndex:
 
     @staticmethod
     def exists(directory: Path) -> bool:
-        """Return whether the directory has an index, that is, a commit."""
+        """Look for an index.
+
+        Args:
+            directory: where it would be.
+
+        Returns:
+            Whether the directory has one, that is, a commit.
+        """
         try:
             return (directory / MANIFEST).exists()
         except OSError:  # whoever opens it reports the error
@@ -286,7 +293,14 @@ class PhotoIndex:
         }
 
     def membership(self) -> Membership:
-        """Start to look photos up, to learn in the end which were not found."""
+        """Start to look photos up, to learn in the end which were not found.
+
+        Returns:
+            An object whose `find` looks paths up, and whose `missing` yields those not looked up.
+
+        Raises:
+            PhotoIndexError: the index is damaged, or was closed.
+        """
         return Membership(self.segments)
 
     def embedding(self, path: str) -> F32 | None:
@@ -328,7 +342,15 @@ class PhotoIndex:
         ]
 
     def check_student(self, sha256: str, dim: int) -> None:
-        """Raise PhotoIndexError, naming both sides, unless the index is of that student."""
+        """Check that embeddings of a student can be compared with those of the index.
+
+        Args:
+            sha256: identity of the student's image tower: `student.image_sha256` of a bundle.
+            dim: width of its embeddings.
+
+        Raises:
+            PhotoIndexError: the index is of another student or width; both are named.
+        """
         if (sha256, dim) != (self.student_sha256, self.dim):
             raise PhotoIndexError(
                 f"The index {self._directory} was built by student {self.student} (sha256 "
@@ -342,7 +364,14 @@ class PhotoIndex:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the writer's lock across several writers of this object, which start from the last
-        commit on disk; readers go on. PhotoIndexError if another writer is at work."""
+        commit on disk; readers go on.
+
+        Returns:
+            A context manager.
+
+        Raises:
+            PhotoIndexError: another writer is at work, or the index was closed.
+        """
         with self._locked():
             self._opened = load_commit(self._directory)
             self._lends_lock = True
@@ -371,9 +400,12 @@ class PhotoIndex:
 
         The writer starts from the last commit on disk, whoever made it.
 
+        Returns:
+            A context manager that gives the writer.
+
         Raises:
-            PhotoIndexError: another writer holds the lock, the index is damaged, or the disk
-                refuses to write.
+            PhotoIndexError: another writer holds the lock, the index is damaged or closed, or the
+                disk refuses to write.
         """
         with self._locked():
             # Flush a rename that a crashed writer could not, before deleting files that only the
@@ -390,6 +422,12 @@ class PhotoIndex:
     @classmethod
     def rebuild(cls, directory: Path) -> PhotoIndex:
         """Rewrite an index in one commit and one segment, with axis and tuning from its photos.
+
+        Args:
+            directory: the index.
+
+        Returns:
+            The rewritten index.
 
         Raises:
             PhotoIndexError: the index is missing, damaged or of another format, or another writer
@@ -423,7 +461,12 @@ class PhotoIndex:
         return repair_commit(directory)
 
     def compact(self) -> None:
-        """Merge all segments into one and drop the tombstones; scores do not change."""
+        """Merge all segments into one and drop the tombstones; scores do not change.
+
+        Raises:
+            PhotoIndexError: another writer holds the lock, the index is damaged or closed, or the
+                disk refuses to write.
+        """
         with self.writer() as writer:
             writer.merge_all()
 

@@ -87,7 +87,11 @@ class Target(Record, frozen=True):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the chip as `mcad-mobile targets --json` prints it."""
+        """Describe the chip as `mcad-mobile targets --json` prints it.
+
+        Returns:
+            What JSON can hold.
+        """
         precisions = {p for rung in self.ladder for p in (rung.image, rung.text) if p is not None}
         return {
             "id": self.id,
@@ -101,7 +105,11 @@ class Target(Record, frozen=True):
 
 
 def all_targets() -> list[Target]:
-    """Return every chip that a bundle can be made for, in the order of socs.toml."""
+    """List the chips.
+
+    Returns:
+        Every chip that a bundle can be made for, in the order of `mcad-mobile targets`.
+    """
     return [*_table()[0]]
 
 
