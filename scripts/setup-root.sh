@@ -74,7 +74,7 @@ if [ "$kind" = device ]; then
     # Where tests mount: the phone's folder for files, and this computer, for programs that stand in for a phone's.
     mkdir -p "$root/data/local/tmp" "$root/computer" "$root"/{proc,sys,dev,tmp}
 fi
-cp "$0" "$root"  # tells what it was made by; see tests/conftest.py
+cp "$0" "$root"  # records which version of this script made the folder; see tests/support/unpacked.py
 rm -rf "$made"
 mv "$root" "$made"
 echo "$made"
