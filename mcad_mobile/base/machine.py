@@ -94,7 +94,7 @@ def summary() -> str:
 
     if emulator():
         return name()
-    sets = ", ".join(instruction_sets(cpuinfo())) or "not told"
+    sets = ", ".join(instruction_sets(cpuinfo())) or "not reported"
     return f"{name()}, {platform.machine()}: {sets}"
 
 

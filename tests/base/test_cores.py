@@ -82,9 +82,9 @@ def test_a_processor_is_described_in_a_line(
         "AMX int8, AMX bf16",
         intel + "flags : avx2 fpu\n": "Intel Xeon, aarch64: AVX2",
         arm: "0xd40, aarch64: NEON, dot product, i8mm, bf16, SVE",
-        "Hardware : Qualcomm\n": "Qualcomm, aarch64: not told",
-        "processor : 0\n": "unknown, aarch64: not told",
-        "": "a chip, aarch64: not told",
+        "Hardware : Qualcomm\n": "Qualcomm, aarch64: not reported",
+        "processor : 0\n": "unknown, aarch64: not reported",
+        "": "a chip, aarch64: not reported",
     }
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     monkeypatch.setattr("platform.processor", lambda: "a chip")

@@ -350,7 +350,7 @@ def test_the_first_rung_that_is_right_is_the_one_used() -> None:
     assert measured_rungs(document) == {"text": document["ladder"]["text"][2]}
     assert ladder_rows(document) == [
         ("text", "onnx int8", "wrong vectors: cosine too low", "0.5000", "GPU 2, CPU 1"),
-        ("text", "onnx int8", "skipped: no such chip", "not measured", "not told"),
+        ("text", "onnx int8", "skipped: no such chip", "not measured", "not reported"),
         ("text", "onnx int8", "used, low parity", "0.9988", "GPU 2, CPU 1"),
         ("text", "onnx int8", "correct, not used", "0.9988", "GPU 2, CPU 1"),
     ]

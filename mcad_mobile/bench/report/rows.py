@@ -201,7 +201,7 @@ def measured_rungs(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def nodes(counts: dict[str, int] | None) -> str:
     """{"npu": 170, "gpu": 0, "cpu": 1} -> "NPU 170, CPU 1"."""
     if not counts:
-        return "not told"
+        return "not reported"
     return ", ".join(f"{unit.upper()} {count}" for unit, count in counts.items() if count) or "none"
 
 
@@ -221,7 +221,7 @@ def repeat_rows(document: dict[str, Any]) -> list[Row]:
 
 def _health(before: dict[str, Any], after: dict[str, Any], key: str, unit: str) -> str:
     if key not in before or key not in after:
-        return "not told"
+        return "not reported"
     return f"{before[key]:g} to {after[key]:g}{unit}"
 
 
