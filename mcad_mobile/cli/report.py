@@ -132,7 +132,8 @@ def _check_baseline(
         raise BenchError(
             f"More than {max_slowdown:g} times the baseline:\n    "
             + "\n    ".join(map(str, worse)),
-            "Measure again on a quiet machine before you believe it. " + busy(documents[0]),
+            "Other programs may have used the processor: measure again while the machine is idle. "
+            + busy(documents[0]),
         )
     print(f"Nothing is more than {max_slowdown:g} times the baseline.", file=sys.stderr)
 

@@ -20,8 +20,8 @@ _Limit = Annotated[int, Meta(ge=1, le=1000)]
 
 
 class Part(Record, frozen=True):
-    """Words, a photo of an index, or a photo that was uploaded, and how much it counts: below 0,
-    the less alike the better. Exactly one of `text`, `photo` and `upload` is given."""
+    """Words, a photo of an index, or a photo that was uploaded, and how much it counts: negative
+    weights rank similar photos lower. Exactly one of `text`, `photo` and `upload` is given."""
 
     text: _Words | None = None
     photo: _Id | None = None
