@@ -20,7 +20,7 @@ import msgspec
 
 from mcad_mobile.base.documents import decode, read_file
 from mcad_mobile.errors import StudentError, require
-from mcad_mobile.students.licences import NOTICES, TEXTS
+from mcad_mobile.students.weights_licences import NOTICES, TEXTS
 
 _CONNECT_S, _ANSWER_S = 5.0, 10.0
 OPEN_CLIP_HINT = "Give a folder that open_clip's push_to_hf_hub or a hub's download made."

@@ -22,12 +22,12 @@ from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
 from mcad_mobile.engine.text.tokenizer import Tokenizer, TokenizerSpec
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.efficientnet_lite import ImageTower
-from mcad_mobile.students.licences import weights_licence
 from mcad_mobile.students.protocol import Source, Texts, TextSpec, image_identity, save_weights
 from mcad_mobile.students.published import RowTower, TextLayers, read_ids
 from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
 from mcad_mobile.students.tokenizers.sentencepiece import SentencePieceConfig
 from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig
+from mcad_mobile.students.weights_licences import weights_licence
 
 SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import Pool, TokenizerSpec
-from mcad_mobile.students.licences import WeightsLicence
+from mcad_mobile.students.weights_licences import WeightsLicence
 
 
 def model_sha256(model: nn.Module, facts: Mapping[str, Any], *files: bytes) -> str:

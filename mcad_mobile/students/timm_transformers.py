@@ -20,7 +20,6 @@ from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError, require, short_message
 from mcad_mobile.students.hub import find_folder
 from mcad_mobile.students.image_transforms import timm_preprocess
-from mcad_mobile.students.licences import WeightsLicence, weights_licence
 from mcad_mobile.students.protocol import Source, TextSpec, save_weights
 from mcad_mobile.students.published import (
     PublishedStudent,
@@ -37,6 +36,7 @@ from mcad_mobile.students.transformers import (
     plain_config,
     tokenize_with,
 )
+from mcad_mobile.students.weights_licences import WeightsLicence, weights_licence
 
 SCHEMA = "mcad-towers/1"
 SPELLED = "towers:timm/NAME+hf/NAME_OR_FOLDER"

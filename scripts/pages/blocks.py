@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks import export_matrix, main_job, recall
 from benchmarks.main_job import processor_of
 from mcad_mobile.base.licences import find_licence
-from mcad_mobile.students.licences import published_weights
+from mcad_mobile.students.weights_licences import published_weights
 from scripts.pages.models import models_table, refused_table
 from scripts.pages.results import ROOT, footer, made_with, stored
 

@@ -11,7 +11,7 @@ from mcad_mobile.base.licences import find_licence
 from mcad_mobile.bench.report.rows import BUSY_SHARE
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.students import open_clip, transformers
-from mcad_mobile.students.licences import weights_licence
+from mcad_mobile.students.weights_licences import weights_licence
 from scripts.check_result import Result, stored_results
 from scripts.pages.results import extent, when
 

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 import pytest
 
 from mcad_mobile.base.licences import find_licence
-from mcad_mobile.students.licences import WeightsLicence, published_weights, weights_licence
 from mcad_mobile.students.load import default_directory, load_student
+from mcad_mobile.students.weights_licences import WeightsLicence, published_weights, weights_licence
 
 PUBLISHED = {
     "ViT-B-32:openai": "MIT",

@@ -1,4 +1,4 @@
-"""The licence of a student's weights: from the model card beside them, else licences.toml."""
+"""The licence of a student's weights, from the model card beside them or weights_licences.toml."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class WeightsLicence:
 
 
 class PublishedWeights(Record, frozen=True):
-    """An entry of licences.toml: model family, name patterns, licence, page that states it, and
-    whose the copyright is."""
+    """An entry of weights_licences.toml: model family, name patterns, licence, page that states it,
+    and whose the copyright is."""
 
     family: Word
     names: tuple[Word, ...]
@@ -77,9 +77,10 @@ def weights_licence(folder: Path | None, *names: str) -> WeightsLicence:
 
 @functools.cache
 def published_weights() -> tuple[PublishedWeights, ...]:
-    """Return the entries of licences.toml."""
-    text = resources.files("mcad_mobile.students").joinpath("licences.toml").read_text("utf-8")
-    return msgspec.convert(tomllib.loads(text)["weights"], tuple[PublishedWeights, ...])
+    """Return the entries of weights_licences.toml."""
+    file = resources.files("mcad_mobile.students") / "weights_licences.toml"
+    entries = tomllib.loads(file.read_text("utf-8"))["weights"]
+    return msgspec.convert(entries, tuple[PublishedWeights, ...])
 
 
 def _first(folder: Path, patterns: Iterable[str]) -> Path | None:
