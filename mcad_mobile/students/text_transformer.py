@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mcad_mobile.base.documents import Record
+from mcad_mobile.students.published import padding_scores
 
 # Added to the attention scores of padding. exp(-20) = 2e-9 hides a token as well as -1e9 would,
 # and costs a quantized softmax far less of its range.
@@ -96,7 +97,7 @@ class TextTower(nn.Module):
         """Return contextual token states [B, L, width]; those of padding are meaningless."""
         x = self.widen(self.token(input_ids)) + self.position[: input_ids.shape[1]]
         x = self.dropout(self.norm(x))
-        hidden_score = ((attention_mask - 1.0) * -MASKED_SCORE)[:, None, None, :]
+        hidden_score = padding_scores(attention_mask, MASKED_SCORE)
         for layer in self.layers:
             x = layer(x, hidden_score)
         return x  # type: ignore[no-any-return]
