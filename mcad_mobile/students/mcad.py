@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 import torch
 from msgspec import Meta
 from torch import Tensor, nn
@@ -123,9 +122,7 @@ class McadStudent(nn.Module):
         return RowTower(parts, mask_kind="padding", length=length, hidden_score=MASKED_SCORE).eval()
 
     def read(self, texts: list[str]) -> Texts:
-        tokens = [self.tokenizer(text) for text in texts]
-        ids, mask = np.stack([t.ids for t in tokens]), np.stack([t.mask for t in tokens])
-        return read_ids(ids, mask, self.token_table, self.text_spec)
+        return read_ids(*self.tokenizer.batch(texts), self.token_table, self.text_spec)
 
     def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
         return self.config.tokenizer.compiled(self.directory)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
-from mcad_mobile.engine.text.tokenizer import TokenizerSpec
+from mcad_mobile.engine.text.tokenizer import TokenizerSpec, pooling_weights
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.protocol import Source, Texts, TextSpec, image_identity, model_sha256
 from mcad_mobile.students.rewrites import for_export
@@ -187,23 +187,12 @@ def read_ids(ids: NDArray[Any], mask: NDArray[Any] | None, table: Tensor, spec: 
             f"The tokenizer gives token {ids.max()}, and the text tower has {len(table)} tokens.",
             "Tokenizer and weights do not belong together: give both of one checkpoint.",
         )
-    places = np.arange(ids.shape[1])
-    pooled = {
-        "eos": np.argmax(ids == spec.eos, 1),
-        "first": np.zeros(len(ids), np.intp),
-        "last": np.full(len(ids), ids.shape[1] - 1),
-    }.get(spec.pool)
-    if spec.attends_to_padding:
-        attended = np.ones(ids.shape, np.float32)
-    elif mask is not None:
+    attended = np.ones(ids.shape, np.float32)
+    if mask is not None and not spec.attends_to_padding:
         attended = mask.astype(np.float32)
-    else:
-        assert pooled is not None
-        attended = (places <= pooled[:, None]).astype(np.float32)
-    if pooled is None:
-        pooling = attended / attended.sum(1, keepdims=True)
-    else:
-        pooling = (places == pooled[:, None]).astype(np.float32)
+    pooling = pooling_weights(ids, attended, spec.pool, spec.eos)
+    if mask is None and not spec.attends_to_padding:
+        attended = 1 - pooling.cumsum(1) + pooling  # 1 up to the pooled token
     rows = table[torch.from_numpy(ids.astype(np.int64))].numpy()
     return Texts(ids.astype(np.int32), rows, attended, pooling)
 

@@ -138,6 +138,20 @@ class TokenizerSpec(Record, frozen=True):
             raise ValueError("pool is 'eos', and there is no eos")
 
 
+def pooling_weights(
+    ids: NDArray[Any], mask: NDArray[np.float32], pool: Pool, eos: int | None
+) -> NDArray[np.float32]:
+    """Token ids and mask [..., L] -> the weights of their states [..., L], which sum to 1."""
+    if pool == "mean":
+        return np.asarray(mask / mask.sum(-1, keepdims=True))
+    weights = np.zeros(ids.shape, np.float32)
+    if pool == "eos":
+        np.put_along_axis(weights, np.argmax(ids == eos, -1, keepdims=True), 1, -1)
+    else:
+        weights[..., 0 if pool == "first" else -1] = 1
+    return weights
+
+
 @dataclass(frozen=True)
 class Tokens:
     """A text: ids [L] int32, mask [L] float32 (1 where the tower attends), pooling [L] float32
@@ -183,7 +197,8 @@ class Tokenizer:
         unseen = [1.0 if spec.attends_to_padding else 0.0] * len(padding)
         ids = np.array([*padding, *row] if spec.pad_left else row + padding, np.int32)
         mask = np.array([*unseen, *seen] if spec.pad_left else seen + unseen, np.float32)
-        return Tokens(ids, mask, self._pooling(ids, mask), len(found) > room)
+        pooling = pooling_weights(ids, mask, spec.pool, spec.eos)
+        return Tokens(ids, mask, pooling, len(found) > room)
 
     def _ids(self, text: str, most: int) -> list[int]:
         try:
@@ -209,16 +224,6 @@ class Tokenizer:
         letters = [character for character in word if character.isalpha()]
         is_spelled = 1 < len(letters) < _LETTERS_A_TOKEN * len(ids)
         return is_spelled and not word.isascii() and not any(map(is_ideograph, letters))
-
-    def _pooling(self, ids: NDArray[np.int32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.spec.pool == "mean":
-            return np.asarray(mask / np.float32(np.count_nonzero(mask)))
-        pooling = np.zeros(len(ids), np.float32)
-        if self.spec.pool == "eos":
-            pooling[np.argmax(ids == self.spec.eos)] = 1
-        else:
-            pooling[0 if self.spec.pool == "first" else -1] = 1
-        return pooling
 
     def batch(self, texts: list[str]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Texts -> ids [B, L] int32 and masks [B, L] float32."""
