@@ -94,13 +94,13 @@ class DistillOptions(Options):
     )
     dual_teacher: list[str] = option(
         "--dual-teacher",
-        "transformers:PATH or open_clip:NAME:CHECKPOINT; may be repeated.",
+        "hf:NAME_OR_FOLDER or open_clip:NAME:CHECKPOINT; may be repeated.",
         default=["reference"],
         metavar="TEACHER",
     )
     single_teacher: str | None = option(
         "--single-teacher",
-        "reference, or transformers:PATH (BLIP, ViLT).  [default: reference, if --teaching "
+        "reference, or hf:NAME_OR_FOLDER (BLIP, ViLT).  [default: reference, if --teaching "
         "needs one]",
     )
     classifier: str = option(

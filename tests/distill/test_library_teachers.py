@@ -59,9 +59,9 @@ def test_distill_learns_from_teachers_given_by_name(
         [
             *("distill", "--data", str(packaged_pairs), "--out", str(tmp_path / "s")),
             *("--recipe", str(recipe), "--cache", str(cache), "--json"),
-            *("--dual-teacher", f"transformers:{checkpoints['clip']}"),
-            *("--dual-teacher", f"transformers:{checkpoints['other clip']}"),
-            *("--single-teacher", f"transformers:{checkpoints[single]}"),
+            *("--dual-teacher", f"hf:{checkpoints['clip']}"),
+            *("--dual-teacher", f"hf:{checkpoints['other clip']}"),
+            *("--single-teacher", f"hf:{checkpoints[single]}"),
         ],
     )
     assert done.exit_code == 0, done.output
@@ -89,8 +89,8 @@ class Louder:
 def test_the_unit_of_a_cross_encoders_scores_does_not_matter(
     teaching, checkpoints, material, cache, tmp_path
 ):
-    duals = load_duals([f"transformers:{checkpoints['clip']}"], "cpu")
-    single = load_single(f"transformers:{checkpoints['blip']}", "cpu")
+    duals = load_duals([f"hf:{checkpoints['clip']}"], "cpu")
+    single = load_single(f"hf:{checkpoints['blip']}", "cpu")
 
     def distribution_losses(teacher, name) -> list[float]:
         parts = []
@@ -109,10 +109,10 @@ def test_the_unit_of_a_cross_encoders_scores_does_not_matter(
 def test_another_teacher_or_more_candidates_make_another_fusion(
     checkpoints, material, cache, tmp_path
 ):
-    single = load_single(f"transformers:{checkpoints['blip']}", "cpu")
+    single = load_single(f"hf:{checkpoints['blip']}", "cpu")
 
     def fusions(dual: str, recipe: Recipe) -> set[Path]:
-        duals = load_duals([f"transformers:{checkpoints[dual]}"], "cpu")
+        duals = load_duals([f"hf:{checkpoints[dual]}"], "cpu")
         out = tmp_path / f"{dual}-{recipe.candidates}"
         train(material, out, recipe, cache / "fusions", silent, RunOptions(Teachers(duals, single)))
         return set((cache / "fusions").glob("fusion-*.safetensors"))

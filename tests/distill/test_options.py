@@ -113,8 +113,8 @@ def test_all_data_trains_and_the_first_evaluates(distill, packaged_pairs, tmp_pa
         *("--data", packaged_pairs, "--data", second, "--extra-photos", extra),
         *("--extra-captions", tmp_path / "more.txt", "--cache", tmp_path / "cache"),
         *("--student", "hf:x", "--from-scratch", "--ray", "auto")[:3],
-        *("--dual-teacher", "open_clip:a:b", "--dual-teacher", "transformers:c"),
-        *("--single-teacher", "transformers:d", "--classifier", "timm:e", "--class-names", "f"),
+        *("--dual-teacher", "open_clip:a:b", "--dual-teacher", "hf:c"),
+        *("--single-teacher", "hf:d", "--classifier", "timm:e", "--class-names", "f"),
     )
     assert (out, cache) == (tmp_path / "student", tmp_path / "cache")
     assert {photo.path.parents[1] for photo in material.train} == {packaged_pairs, second}
@@ -123,8 +123,8 @@ def test_all_data_trains_and_the_first_evaluates(distill, packaged_pairs, tmp_pa
     assert material.extra.captions == ("a dog", "a cat")
     assert [photo.parent for photo in material.extra.photos] == [extra]
     assert options.student == StudentChoice("hf:x", from_scratch=True)
-    assert options.teachers.dual == (["open_clip:a:b", "transformers:c"],)
-    assert options.teachers.single == ("transformers:d",)
+    assert options.teachers.dual == (["open_clip:a:b", "hf:c"],)
+    assert options.teachers.single == ("hf:d",)
     assert options.teachers.classifier == ("timm:e", Path("f"))
 
 

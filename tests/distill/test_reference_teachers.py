@@ -243,7 +243,7 @@ def test_fuse_is_its_formula_pair_by_pair(single):
     assert fused.scores.std() > 5e-2
 
 
-@pytest.mark.parametrize("spec", ["", "clip", "references", "transformers", "transformers:"])
+@pytest.mark.parametrize("spec", ["", "clip", "references", "hf", "hf:"])
 @pytest.mark.parametrize("load", [one_dual, load_single])
 def test_a_spec_that_names_no_teacher_is_an_error_that_names_it(load, spec):
     with pytest.raises(
@@ -275,11 +275,11 @@ def test_a_teacher_of_a_library_is_loaded_by_its_name_and_weights(monkeypatch):
         "open_clip:ViT-B-32:openai": ("open_clip", "ViT-B-32", "openai", "cpu"),
         "open_clip:local-dir:a": ("open_clip", "local-dir:a", None, "cpu"),
         "open_clip:hf-hub:a/b": ("open_clip", "hf-hub:a/b", None, "cpu"),
-        "transformers:a:b": ("TransformersDualTeacher", "a:b", "cpu"),
+        "hf:a:b": ("TransformersDualTeacher", "a:b", "cpu"),
     }
     assert load_duals([*specs], "cpu") == [*specs.values()]
     for path, kind in (("vilt", "ViltTeacher"), ("blip", "BlipTeacher")):
-        assert load_single(f"transformers:{path}", "cpu") == (kind, path, "cpu")
+        assert load_single(f"hf:{path}", "cpu") == (kind, path, "cpu")
 
 
 def test_a_reference_teacher_is_another_one_on_other_trunks_or_teachers(single):
@@ -308,5 +308,5 @@ def test_a_folder_without_a_checkpoint_is_an_error_that_names_it(load, tmp_path)
             folder.mkdir()
             (folder / "config.json").write_text(content, "utf-8")
         with pytest.raises(TeacherError, match="cannot be loaded") as error:
-            load(f"transformers:{folder}", "cpu")
+            load(f"hf:{folder}", "cpu")
         assert str(folder) in error.value.message

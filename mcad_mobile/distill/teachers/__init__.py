@@ -14,7 +14,7 @@ from mcad_mobile.errors import TeacherError
 
 
 def load_duals(specs: Sequence[str], device: str) -> list[DualStreamTeacher] | None:
-    """Load any number of `transformers:PATH` (CLIP, SigLIP) and `open_clip:NAME[:PRETRAINED]`, or
+    """Load any number of `hf:NAME_OR_FOLDER` (CLIP, SigLIP) and `open_clip:NAME[:CHECKPOINT]`, or
     return None for `reference` alone. Raises TeacherError."""
     if list(specs) == ["reference"]:
         return None
@@ -23,7 +23,7 @@ def load_duals(specs: Sequence[str], device: str) -> list[DualStreamTeacher] | N
 
 def _load_dual(spec: str, device: str) -> DualStreamTeacher:
     kind, _, name = spec.partition(":")
-    if kind == "transformers" and name:
+    if kind == "hf" and name:
         from mcad_mobile.distill.teachers.transformers import TransformersDualTeacher
 
         return TransformersDualTeacher(name, device)
@@ -33,7 +33,7 @@ def _load_dual(spec: str, device: str) -> DualStreamTeacher:
         return OpenClipTeacher.load(*_architecture_and_weights(name), device)
     raise TeacherError(
         f"{spec!r} is not a dual-stream teacher.",
-        "Write reference (alone), transformers:PATH, or open_clip:NAME:CHECKPOINT.",
+        "Write reference (alone), hf:NAME_OR_FOLDER, or open_clip:NAME:CHECKPOINT.",
     )
 
 
@@ -46,14 +46,14 @@ def _architecture_and_weights(name: str) -> tuple[str, str | None]:
 
 
 def load_single(spec: str, device: str) -> SingleStreamTeacher | None:
-    """Load `transformers:PATH` (BLIP, ViLT); None for `reference`. Raises TeacherError."""
+    """Load `hf:NAME_OR_FOLDER` (BLIP, ViLT); None for `reference`. Raises TeacherError."""
     kind, _, name = spec.partition(":")
     if spec == "reference":
         return None
-    if kind != "transformers" or not name:
+    if kind != "hf" or not name:
         raise TeacherError(
             f"{spec!r} is not a single-stream teacher.",
-            "Write reference, or transformers:PATH of a BLIP or ViLT checkpoint.",
+            "Write reference, or hf:NAME_OR_FOLDER of a BLIP or ViLT checkpoint.",
         )
     from mcad_mobile.distill.teachers import transformers
 
