@@ -60,7 +60,7 @@ def _known(name: str, checkpoint: str) -> tuple[dict[str, Any], str]:
     raise StudentError(
         f"The mean and std of {name} in {checkpoint or 'no checkpoint'} are not known: they {why}.",
         "Give a folder with the open_clip_config.json of the checkpoint: "
-        "--student open_clip:local-dir:FOLDER.",
+        "open_clip:local-dir:FOLDER.",
     )
 
 

@@ -113,8 +113,23 @@ def read_model(name: str, from_scratch: bool = False) -> LoadedModel:
     folder = find_folder(name, ["config.json"], *needed)
     config = _config(transformers, folder, name)
     kind, _ = _KINDS[config.model_type]
-    model = load_model(transformers, kind, folder, config, name, from_scratch)
+    return load_parts(transformers, kind, folder, config, name, from_scratch)
+
+
+def load_parts(
+    transformers: Any,
+    kind: str,
+    folder: Path,
+    config: Any,
+    name: str,
+    from_scratch: bool = False,
+    attention: str | None = "eager",
+) -> LoadedModel:
+    """Load class `kind` as `load_model` does, with its image processor and tokenizer."""
+    model = load_model(transformers, kind, folder, config, name, from_scratch, attention=attention)
     with loading(name, kind):
+        # transformers picks this backend itself without torchvision. With it, photos would be
+        # resized differently, and one identity would stand for two sets of features.
         processor = transformers.AutoImageProcessor.from_pretrained(
             folder, backend="pil", trust_remote_code=False
         )
@@ -130,12 +145,14 @@ def load_model(
     name: str,
     from_scratch: bool,
     optional: tuple[str, ...] = (),
+    attention: str | None = "eager",
 ) -> Any:
-    """Load class `kind` in eval mode, float32; weights with an `optional` prefix may be missing."""
+    """Load class `kind` in eval mode, float32; weights with an `optional` prefix may be missing.
+    `attention`: transformers' implementation; None for its default."""
     transformers.utils.logging.disable_progress_bar()
     with loading(name, kind):
         maker = getattr(transformers, kind)
-        options = {"dtype": torch.float32, "attn_implementation": "eager"}
+        options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": attention}
         if from_scratch:
             return maker._from_config(config, **options).eval()
         options |= {"trust_remote_code": False, "output_loading_info": True}

@@ -16,8 +16,8 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.teachers import load_duals, load_single
+from mcad_mobile.distill.teachers import open_clip as open_clip_teachers
 from mcad_mobile.distill.teachers import transformers as transformers_teachers
-from mcad_mobile.distill.teachers.open_clip import OpenClipTeacher
 from mcad_mobile.distill.teachers.protocol import TextStates
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import (
@@ -266,15 +266,13 @@ def test_a_teacher_of_a_library_is_loaded_by_its_name_and_weights(monkeypatch):
     def loading(kind):
         return lambda *about: (kind, *about)
 
-    monkeypatch.setattr(OpenClipTeacher, "load", loading("open_clip"))
+    monkeypatch.setattr(open_clip_teachers, "OpenClipTeacher", loading("open_clip"))
     for kind in ("TransformersDualTeacher", "BlipTeacher", "ViltTeacher"):
         monkeypatch.setattr(transformers_teachers, kind, loading(kind))
     monkeypatch.setattr(transformers_teachers, "model_type", lambda path: path)
     specs = {
-        "open_clip:ViT-B-32": ("open_clip", "ViT-B-32", None, "cpu"),
-        "open_clip:ViT-B-32:openai": ("open_clip", "ViT-B-32", "openai", "cpu"),
-        "open_clip:local-dir:a": ("open_clip", "local-dir:a", None, "cpu"),
-        "open_clip:hf-hub:a/b": ("open_clip", "hf-hub:a/b", None, "cpu"),
+        "open_clip:ViT-B-32:openai": ("open_clip", "ViT-B-32:openai", "cpu"),
+        "open_clip:local-dir:a": ("open_clip", "local-dir:a", "cpu"),
         "hf:a:b": ("TransformersDualTeacher", "a:b", "cpu"),
     }
     assert load_duals([*specs], "cpu") == [*specs.values()]
@@ -307,6 +305,6 @@ def test_a_folder_without_a_checkpoint_is_an_error_that_names_it(load, tmp_path)
         if content is not None:
             folder.mkdir()
             (folder / "config.json").write_text(content, "utf-8")
-        with pytest.raises(TeacherError, match="cannot be loaded") as error:
+        with pytest.raises(TeacherError, match=r"cannot be loaded|no folder") as error:
             load(f"hf:{folder}", "cpu")
         assert str(folder) in error.value.message

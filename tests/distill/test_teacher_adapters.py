@@ -9,6 +9,7 @@ import json
 import shutil
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from PIL import Image
@@ -24,7 +25,8 @@ from mcad_mobile.distill.teachers.transformers import (
 )
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.errors import TeacherError
-from tests.support.tiny_teachers import PATCH, SIDE, spread, write_checkpoint
+from tests.support.tiny_students import register_open_clip, write_open_clip
+from tests.support.tiny_teachers import PATCH, SIDE, write_checkpoint
 
 transformers = pytest.importorskip("transformers")
 open_clip = pytest.importorskip("open_clip")
@@ -215,7 +217,7 @@ def truncate(path: Path) -> None:
 
 CONFIG = "config.json"
 DAMAGES = {
-    "no folder": (shutil.rmtree, "cannot be loaded"),
+    "no folder": (shutil.rmtree, "no folder"),
     "no weights": (lambda folder: (folder / WEIGHTS).unlink(), "cannot be loaded"),
     "weights cut": (lambda folder: truncate(folder / WEIGHTS), "cannot be loaded"),
     "weight missing": (lambda folder: edit_weights(folder / WEIGHTS, dict.popitem), "lacks 1 "),
@@ -237,76 +239,66 @@ def test_a_missing_damaged_or_foreign_checkpoint_is_an_error_that_names_it(
     assert str(copy) in str(caught.value)
 
 
-def test_a_hub_id_out_of_reach_is_an_error_that_names_it():
-    with pytest.raises(TeacherError, match=r"(?s)nobody/no-such-model cannot.*\n  \S"):
+def test_a_hub_id_out_of_reach_is_an_error_that_names_it(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(TeacherError, match=r"(?s)nobody/no-such-model is neither.*\n  \S"):
         TransformersDualTeacher("nobody/no-such-model")
 
 
 @pytest.fixture(scope="module")
-def tiny_open_clip(tmp_path_factory) -> tuple[str, Path]:
-    """An architecture's name, registered with open_clip, and a file of weights."""
-    name, folder = "mcad-test-tiny", tmp_path_factory.mktemp("open_clip")
-    tower = {"layers": 2, "width": 32}
-    config = {
-        "embed_dim": 24,
-        "vision_cfg": {**tower, "head_width": 16, "image_size": SIDE, "patch_size": PATCH},
-        "text_cfg": {**tower, "heads": 2, "context_length": 16, "vocab_size": 49408},
-    }
-    (folder / f"{name}.json").write_text(json.dumps(config))
-    open_clip.add_model_config(folder / f"{name}.json")
-    torch.manual_seed(0)
-    model = open_clip.create_model(name)
-    spread(model)
-    torch.save(model.state_dict(), folder / "weights.pt")
-    return name, folder / "weights.pt"
+def tiny_open_clip(tmp_path_factory) -> Path:
+    return write_open_clip(tmp_path_factory.mktemp("open_clip") / "vit")
+
+
+def open_clip_teacher(folder: Path) -> OpenClipTeacher:
+    return OpenClipTeacher(f"local-dir:{folder}")
 
 
 @torch.no_grad()
 def test_open_clip_embeddings_are_its_own_of_unit_length(tiny_open_clip, photos):
-    name, weights = tiny_open_clip
+    name = f"local-dir:{tiny_open_clip}"
     model, _, transform = open_clip.create_model_and_transforms(name)
-    model.load_state_dict(torch.load(weights, weights_only=True))
     model.eval()
-    teacher = OpenClipTeacher.load(name, str(weights))
-    assert (teacher.name, teacher.dim) == ("mcad-test-tiny-weights.pt", 24)
+    teacher = open_clip_teacher(tiny_open_clip)
+    assert (teacher.name, teacher.dim) == ("vit", 48)
     pixels = torch.stack([transform(photo) for photo in photos])
     expected = model.encode_image(pixels, normalize=True)
     assert torch.allclose(teacher.embed_photos(photos), expected, atol=1e-5)
-    tokens = open_clip.SimpleTokenizer(context_length=16)(CAPTIONS)
-    expected = model.encode_text(tokens, normalize=True)
+    expected = model.encode_text(open_clip.get_tokenizer(name)(CAPTIONS), normalize=True)
     assert torch.allclose(teacher.embed_texts(CAPTIONS), expected, atol=1e-5)
-    assert teacher.embed_texts([]).shape == (0, 24)
+    assert teacher.embed_texts([]).shape == (0, 48)
 
 
-def test_open_clips_identity_follows_weights(tiny_open_clip, tmp_path):
-    name, weights = tiny_open_clip
-    changed = torch.load(weights, weights_only=True)
-    changed["text_projection"] += 1
-    torch.save(changed, tmp_path / "changed.pt")
-    before = OpenClipTeacher.load(name, str(weights)).identity
-    assert OpenClipTeacher.load(name, str(weights)).identity == before
-    assert OpenClipTeacher.load(name, str(tmp_path / "changed.pt")).identity != before
-    model, transform = open_clip.create_model_from_pretrained(name, str(weights))
-    tokenizer = open_clip.get_tokenizer(name)
+def test_open_clips_identity_follows_weights_and_preprocessing(tiny_open_clip, tmp_path):
+    before = open_clip_teacher(tiny_open_clip).identity
+    copy = shutil.copytree(tiny_open_clip, tmp_path / "copy")
+    assert open_clip_teacher(copy).identity == before
+    path = copy / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["preprocess_cfg"]["mean"] = [0.1, 0.2, 0.3]
+    path.write_text(json.dumps(config))
+    other_mean = open_clip_teacher(copy).identity
+    assert other_mean != before
+    weights = copy / "open_clip_model.safetensors"
+    edit_weights(weights, lambda weights: weights["text_projection"].add_(1))
+    assert open_clip_teacher(copy).identity not in (before, other_mean)
 
-    def identity():
-        return OpenClipTeacher("x", model, transform, tokenizer, torch.device("cpu")).identity
 
-    assert identity() == before
-    model.visual.preprocess_cfg = {**model.visual.preprocess_cfg, "mean": (0.1, 0.2, 0.3)}
-    assert identity() != before
+def test_a_mean_that_nobody_knows_is_not_guessed_for_a_teacher(tiny_open_clip, tmp_path):
+    name = register_open_clip(tmp_path, "mcad-test-teacher")
+    weights = tiny_open_clip / "open_clip_model.safetensors"
+    with pytest.raises(TeacherError, match=r"(?s)mean and std of mcad-test-teacher.*local-dir"):
+        OpenClipTeacher(f"{name}:{weights}")
 
 
 def test_open_clip_without_good_weights_is_an_error_that_names_them(tiny_open_clip, tmp_path):
-    name, weights = tiny_open_clip
-    cut = tmp_path / "cut.pt"
-    shutil.copy(weights, cut)
-    truncate(cut)
-    for pretrained in (str(cut), str(tmp_path / "none.pt")):
-        with pytest.raises(TeacherError, match=r"(?s)cannot be loaded.*\n  \S") as caught:
-            OpenClipTeacher.load(name, pretrained)
-        assert pretrained in str(caught.value)
-    with pytest.raises(TeacherError, match="mcad-test-tiny cannot be loaded"):
-        OpenClipTeacher.load(name)
-    with pytest.raises(TeacherError, match="no-such-net cannot be loaded"):
-        OpenClipTeacher.load("no-such-net")
+    copy = shutil.copytree(tiny_open_clip, tmp_path / "copy")
+    truncate(copy / "open_clip_model.safetensors")
+    specs = {
+        f"local-dir:{copy}": f"{copy} cannot be loaded",
+        "ViT-B-32:none.pt": "'none.pt' is neither a published checkpoint",
+        "no-such-net": "no model called 'no-such-net'",
+    }
+    for spec, message in specs.items():
+        with pytest.raises(TeacherError, match=rf"(?s){message}.*\n  \S"):
+            OpenClipTeacher(spec)

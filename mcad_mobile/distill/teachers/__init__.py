@@ -30,7 +30,7 @@ def _load_dual(spec: str, device: str) -> DualStreamTeacher:
     if kind == "open_clip" and name:
         from mcad_mobile.distill.teachers.open_clip import OpenClipTeacher
 
-        return OpenClipTeacher.load(*_architecture_and_weights(name), device)
+        return OpenClipTeacher(name, device)
     raise TeacherError(
         f"{spec!r} is not a dual-stream teacher.",
         "Write reference (alone), hf:NAME_OR_FOLDER, or open_clip:NAME:CHECKPOINT.",

@@ -3,60 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from mcad_mobile.distill.teachers.protocol import FeatureTeacher, cannot_load
-from mcad_mobile.errors import require
+from mcad_mobile.distill.teachers.protocol import FeatureTeacher, teacher_errors
+from mcad_mobile.students.open_clip import read_model
 from mcad_mobile.students.protocol import model_sha256
 
 
 class OpenClipTeacher(FeatureTeacher):
-    """One vector per photo and one per caption, from any model that open_clip can build."""
+    """One vector per photo and one per caption, from any model that open_clip can build. `spec`:
+    as of a student, NAME:CHECKPOINT, local-dir:DIR or hf-hub:ORG/REPO. Raises TeacherError."""
 
-    def __init__(
-        self, name: str, model: Any, transform: Any, tokenizer: Any, device: torch.device
-    ) -> None:
+    def __init__(self, spec: str, device: str = "cpu") -> None:
+        with teacher_errors():
+            loaded = read_model(spec, for_export=False)
         preprocessing = {
-            "image": model.visual.preprocess_cfg,
-            "tokenizer": type(tokenizer).__name__,
-            "text_length": tokenizer.context_length,
+            "image": loaded.preprocess.to_json(),
+            "tokenizer": type(loaded.tokenizer).__name__,
+            "text_length": loaded.tokenizer.context_length,
         }
-        self.name = name
-        self.identity = model_sha256(model, preprocessing)[:16]
-        self._model = model
-        self._transform = transform
-        self._tokenizer = tokenizer
-        self._device = device
+        parts = spec.removeprefix("local-dir:").removeprefix("hf-hub:").split(":")
+        self.name = "-".join(Path(part).name for part in parts)
+        self.identity = model_sha256(loaded.model, preprocessing)[:16]
+        self._model = loaded.model.to(device)
+        self._preprocess = loaded.preprocess
+        self._tokenizer = loaded.tokenizer
+        self._device = torch.device(device)
         # open_clip has no single place where every architecture states its width.
         with torch.no_grad():
             self.dim = self._text_features([""]).shape[1]
 
-    @staticmethod
-    def load(name: str, pretrained: str | None = None, device: str = "cpu") -> OpenClipTeacher:
-        """Load an architecture with `pretrained`, a file or a published tag, or a name with its own
-        weights. For a file, photos are preprocessed as for OpenAI's CLIP. Raises TeacherError."""
-        open_clip = require("open_clip", "students")
-        try:
-            model, transform = open_clip.create_model_from_pretrained(
-                name, pretrained, precision="fp32", device=device
-            )
-            tokenizer = open_clip.get_tokenizer(name)
-            parts = [name.split(":", 1)[-1], *([pretrained] if pretrained else [])]
-            short_name = "-".join(Path(part).name for part in parts)
-            return OpenClipTeacher(
-                short_name, model.eval(), transform, tokenizer, torch.device(device)
-            )
-        # Broad on purpose: json, safetensors, pickle, torch and the hub raise their own errors.
-        except Exception as error:
-            raise cannot_load(name, error, pretrained) from error
-
     def _photo_features(self, photos: list[Image.Image]) -> Tensor:
-        pixels = torch.stack([self._transform(photo) for photo in photos])
-        features: Tensor = self._model.encode_image(pixels.to(self._device))
+        pixels = np.stack([self._preprocess.pixels(photo) for photo in photos])
+        features: Tensor = self._model.encode_image(torch.from_numpy(pixels).to(self._device))
         return features
 
     def _text_features(self, captions: list[str]) -> Tensor:

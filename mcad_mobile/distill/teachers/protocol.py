@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol, TypeVar
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mcad_mobile.errors import TeacherError
+from mcad_mobile.errors import StudentError, TeacherError
 
 Item = TypeVar("Item")
 
@@ -168,6 +169,15 @@ class FeatureTeacher(ABC):
     @abstractmethod
     def _text_features(self, captions: list[str]) -> Tensor:
         """[B, dim] on any device, not normalized."""
+
+
+@contextmanager
+def teacher_errors() -> Iterator[None]:
+    """Raise a StudentError of a loader that students share as a TeacherError."""
+    try:
+        yield
+    except StudentError as error:
+        raise TeacherError(error.message, error.hint) from error
 
 
 def cannot_load(name: str, error: Exception, weights: object = None) -> TeacherError:

@@ -16,11 +16,13 @@ from mcad_mobile.distill.teachers.protocol import (
     FeatureTeacher,
     Fused,
     TextStates,
-    cannot_load,
     in_batches,
+    teacher_errors,
 )
 from mcad_mobile.errors import TeacherError, require
+from mcad_mobile.students.hub import find_folder
 from mcad_mobile.students.protocol import model_sha256
+from mcad_mobile.students.transformers import WEIGHTS, load_parts, loading
 
 _TEXT_LENGTH = 32  # tokens, if the model allows as many
 _PAIRS = 64  # scored together, so that memory does not grow with the number of pairs
@@ -43,50 +45,32 @@ def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Check
     """Load what save_pretrained() wrote, from a directory or a hub id, by the model class in
     `classes` for its `model_type`. TeacherError."""
     transformers = require("transformers", "students")
-    try:
-        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+    with teacher_errors():
+        folder, config = _read_config(transformers, path)
         if config.model_type not in classes:
             raise TeacherError(
                 f"{path} holds a {config.model_type} model, not one of: {', '.join(classes)}.",
                 "Load it with the teacher class of its type.",
             )
         kind = classes[config.model_type]
-        # transformers 5 would keep a half-precision checkpoint in half precision.
-        model, report = getattr(transformers, kind).from_pretrained(
-            path, config=config, dtype=torch.float32, output_loading_info=True
-        )
-        # transformers only logs missing weights and initializes them randomly.
-        if missing := sorted(report["missing_keys"]):
-            raise TeacherError(
-                f"{path} lacks {len(missing)} weights of {kind}, {missing[0]} among them.",
-                f"Give a checkpoint that was trained as {kind}.",
-            )
-        # transformers picks this backend itself without torchvision. With it, photos would be
-        # resized differently, and one identity would stand for two sets of features.
-        image_processor = transformers.AutoImageProcessor.from_pretrained(
-            path, backend="pil", trust_remote_code=False
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        preprocessing = {"image": image_processor.to_dict(), "vocabulary": tokenizer.get_vocab()}
-        identity = model_sha256(model, preprocessing)[:16]
-        model = model.eval().to(device)
-    except TeacherError:
-        raise
-    # Broad on purpose: json, safetensors, pickle, torch and the hub raise their own errors.
-    except Exception as error:
-        raise cannot_load(path, error) from error
-    name = Path(path).resolve().name
-    return Checkpoint(name, identity, model, image_processor, tokenizer, torch.device(device))
+        loaded = load_parts(transformers, kind, folder, config, path, attention=None)
+    processor, tokenizer = loaded.processor, loaded.tokenizer
+    preprocessing = {"image": processor.to_dict(), "vocabulary": tokenizer.get_vocab()}
+    identity = model_sha256(loaded.model, preprocessing)[:16]
+    name, model = Path(path).resolve().name, loaded.model.to(device)
+    return Checkpoint(name, identity, model, processor, tokenizer, torch.device(device))
 
 
 def model_type(path: str) -> str:
     """The `model_type` of the checkpoint at `path`. TeacherError if there is none."""
-    try:
-        transformers = require("transformers", "students")
-        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
-        return str(config.model_type)
-    except (OSError, ValueError) as error:
-        raise cannot_load(path, error) from error
+    with teacher_errors():
+        return str(_read_config(require("transformers", "students"), path)[1].model_type)
+
+
+def _read_config(transformers: Any, path: str) -> tuple[Path, Any]:
+    folder = find_folder(path, ["config.json"], WEIGHTS)
+    with loading(path, "a teacher"):
+        return folder, transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
 class TransformersDualTeacher(FeatureTeacher):
