@@ -131,7 +131,7 @@ class StudentOptions(Options):
     dim: int | None = option(
         "--dim",
         "Only the first DIM numbers of embeddings, for a smaller index. For students that were "
-        "trained for it (docs/distillation.md): 128 or 64.",
+        "trained for it (docs/distillation.md); mcad-s was for 128 and 64.",
     )
 
 

@@ -31,7 +31,7 @@ def load_student(spec: str | None = None, dim: int | None = None) -> Student:
             `open_clip:NAME` if only one checkpoint is published; `hf:NAME_OR_FOLDER`; None for
             the default student.
         dim: number of leading embedding dimensions to keep; None for all. Only students trained
-            by `distill` can be cut.
+            by `distill` can be cut, to widths that they were trained for.
 
     Returns:
         Both towers in eval mode on the CPU, rewritten for export, with tokenizer and preprocess.
@@ -42,16 +42,7 @@ def load_student(spec: str | None = None, dim: int | None = None) -> Student:
         MissingExtra: a library that the student needs is not installed.
     """
     student = _load_whole(spec)
-    if dim is None or dim == student.dim:
-        return student
-    cut = getattr(student, "cut", None)
-    if cut is None:
-        raise StudentError(
-            f"{student.name} has {student.dim} dimensions, and was not trained to be cut to {dim}.",
-            "Leave --dim out, or give a student that `mcad-mobile distill` trained.",
-        )
-    narrow: Student = cut(dim)
-    return narrow
+    return student if dim is None or dim == student.dim else student.cut(dim)
 
 
 def load_with_text(text: str, spec: str | None = None, dim: int | None = None) -> Student:

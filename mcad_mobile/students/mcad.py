@@ -14,7 +14,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor, nn
 
-from mcad_mobile.base.documents import Record, Word, decode, folder_kind
+from mcad_mobile.base.documents import Record, Size, Word, decode, folder_kind
 from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
@@ -32,11 +32,11 @@ SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"
 _TABLE, _SCALES = "text.token.weight", ".scales"
 _MATRIX = re.compile(r"text\.layers\..*(?<!norm)\.weight")
-LEAST_DIM = 64  # an index scans at least 64 bits
+_LEAST_DIM = 64  # an index scans at least 64 bits
 
 
-class StudentConfig(Record, frozen=True):
-    """A student's config.json."""
+class StudentConfig(Record, frozen=True, omit_defaults=True):
+    """A student's config.json. What was not in it is not written, so a copy has the same hash."""
 
     name: Word
     dim: Annotated[int, Meta(ge=1, le=2**12)]
@@ -44,6 +44,7 @@ class StudentConfig(Record, frozen=True):
     text: TextConfig
     preprocess: Preprocess
     tokenizer: WordPieceConfig | SentencePieceConfig
+    widths: tuple[Size, ...] = (128, 64)  # narrower ones that it was trained for
     schema: str = SCHEMA
 
     def __post_init__(self) -> None:
@@ -128,11 +129,13 @@ class McadStudent(nn.Module):
         return self.config.tokenizer.compiled(self.directory)
 
     def cut(self, dim: int) -> McadStudent:
-        """Return the student whose embeddings are the first `dim` numbers of this one's."""
-        if not LEAST_DIM <= dim <= self.dim or dim % 8:
+        trained = self.config.widths
+        widths = [width for width in trained if _LEAST_DIM <= width < self.dim and width % 8 == 0]
+        if dim not in widths:
+            own = ", ".join(str(width) for width in (self.dim, *widths))
             raise StudentError(
                 f"{self.name} cannot be cut to {dim} dimensions.",
-                "Give a width that it was trained for: 128 or 64.",
+                f"Give a width that it was trained for: {own}.",
             )
         config = msgspec.structs.replace(self.config, dim=dim)
         with torch.device("meta"):

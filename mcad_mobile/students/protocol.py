@@ -120,6 +120,10 @@ class Student(Protocol):
     def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
         """The tokenizer for phones, which gives the same ids as `read`."""
 
+    def cut(self, dim: int) -> Student:
+        """Return the student whose embeddings are the first `dim` numbers of this one's.
+        StudentError if it was not trained for that."""
+
     def sha256(self) -> str:
         """Hash everything that determines the embeddings."""
 

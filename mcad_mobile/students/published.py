@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -127,6 +127,12 @@ class PublishedStudent:
 
     def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
         return self.phone_tokenizer
+
+    def cut(self, dim: int) -> NoReturn:
+        raise StudentError(
+            f"{self.name} has {self.dim} dimensions, and was not trained to be cut to {dim}.",
+            "Leave --dim out, or give a student that `mcad-mobile distill` trained.",
+        )
 
     def sha256(self) -> str:
         return self.identity

@@ -24,6 +24,7 @@ from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.run import paired_losses, teacher_losses
 from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
 from mcad_mobile.distill.trainees.protocol import evaluate_trainee
+from mcad_mobile.errors import StudentError
 from mcad_mobile.students.load import load_student
 
 RECIPE = Recipe(contrastive=0.5, distribution=3.0, feature=11.0, temperature=0.25)
@@ -159,6 +160,18 @@ def test_new_heads_text_layers_and_the_image_trunk_learn_at_their_own_rates():
         if name in names:
             tower = 0.0625 if name.startswith("image.") else 0.25
             assert rates[id(weight)] == (0.5 if name in heads else tower), name
+
+
+def test_a_student_can_be_cut_to_the_widths_that_its_recipe_trained(tmp_path):
+    trainee = FrozenTrunk(load_student(), "ours", "x")
+    recipes = {"96": Recipe(widths=(128, 96, 32)), "none": Recipe(narrow=0)}
+    for name, recipe in recipes.items():
+        trainee.groups(recipe)
+        trainee.save(tmp_path / name)
+    assert load_student(str(tmp_path / "96"), 96).dim == 96
+    for name, own in (("96", "256, 128, 96"), ("none", "256")):
+        with pytest.raises(StudentError, match=rf"cut to 64 dim(?s:.)*for: {own}\.$"):
+            load_student(str(tmp_path / name), 64)
 
 
 def test_a_student_is_evaluated_as_it_is_on_every_photo_and_caption_once():

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -86,6 +87,8 @@ class FrozenTrunk:
         return F.normalize(by_length(self._student.text, ids, mask).float(), dim=-1)
 
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        widths = recipe.widths if recipe.narrow else ()
+        self._student.config = msgspec.structs.replace(self._student.config, widths=widths)
         image, text = self._student.image, self._student.text
         image.stem.requires_grad_(False)
         image.blocks[:-TRAINED_BLOCKS].requires_grad_(False)

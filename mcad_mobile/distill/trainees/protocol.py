@@ -63,7 +63,7 @@ class Trainee(Protocol):
 
     def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
         """Return AdamW's parameter groups, each with its peak `lr`. Called once, before training;
-        also freezes weights and sets dropout."""
+        also freezes weights, sets dropout and keeps the recipe's widths."""
         ...
 
     def save(self, directory: Path) -> None:
