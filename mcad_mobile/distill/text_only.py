@@ -101,7 +101,7 @@ class TextRecipe(Record, frozen=True):
     @staticmethod
     def load(path: Path) -> TextRecipe:
         """Read a JSON file of changed fields. Raises DataError."""
-        hint = "Give fields of TextRecipe (mcad_mobile/distill/text_only.py), as JSON."
+        hint = "Give keys of a text tower's recipe, which docs/data.md lists, as JSON."
         raw = read_file(path, DataError, hint)
         return decode(raw, TextRecipe, f"{path} is not a recipe: it", DataError, hint)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from msgspec.structs import replace
@@ -57,6 +59,19 @@ def distill(monkeypatch: pytest.MonkeyPatch, packaged_pairs: Path, tmp_path: Pat
         return calls[0]
 
     return call
+
+
+def test_every_key_of_a_text_towers_recipe_is_listed_with_its_default():
+    _, page = (ROOT / "docs" / "data.md").read_text("utf-8").split("### Text towers")
+    listed = dict(re.findall(r"^\| `([a-z_]+)` \| ([^|]*?) \|", page, re.M))
+    found = {key: json.loads(value.strip("`")) for key, value in listed.items()}
+    assert found == msgspec.to_builtins(TextRecipe())
+
+
+def test_a_text_towers_recipe_that_cannot_be_read_names_the_page_that_lists_its_keys(tmp_path):
+    (tmp_path / "recipe.json").write_text('{"epochs": 2}')
+    with pytest.raises(DataError, match=r"recipe\.json is not a recipe(?s:.)*docs/data\.md"):
+        TextRecipe.load(tmp_path / "recipe.json")
 
 
 def test_the_default_recipe_is_the_one_that_made_the_student_we_ship():
