@@ -72,6 +72,7 @@ def test_common_words_are_of_enough_captions():
     captions = ["A dog, a dog!", "a Dog runs", "it runs", "dogs"]
     assert common_words(captions, 2) == ["dog", "runs"]
     assert common_words(captions, 1) == ["dog", "dogs", "it", "runs"]
+    assert common_words(["a dog chases a dog"], 2) == []
 
 
 def test_words_that_describe_enough_photos_are_found_in_the_order_of_the_alphabet():
