@@ -220,6 +220,21 @@ def test_classes_that_look_alike_lie_near_each_other_and_kinds_amid_their_own():
     assert vectors[:4].square().sum(0).diff().max() < 1e-4
 
 
+def test_a_kind_lies_amid_its_classes_though_one_is_rare():
+    weights = torch.tensor([[5.0, 0, 0], [5, 1, 0], [5, 0, 1], [0, 0, 5]])
+    vectors = class_vectors(weights, [Kind(("mixed",), (0, 3))], 0.3)
+    common, rare = vectors[[0, 3]]
+    assert rare.norm() > 2 * common.norm()
+    amid = F.normalize(F.normalize(common, dim=0) + F.normalize(rare, dim=0), dim=0)
+    assert torch.allclose(vectors[4], amid, atol=1e-5)
+
+
+def test_what_all_classes_share_does_not_tell_them_apart():
+    weights, kinds = unit(5, 4, 0), [Kind(("pair",), (0, 1))]
+    found, moved = (class_vectors(rows, kinds, 0.3) for rows in (weights, weights + 3))
+    assert torch.allclose(moved @ moved.T, found @ found.T, atol=1e-4)
+
+
 def test_classes_of_one_kind_lie_nearer_than_their_looks_say():
     weights = torch.eye(4)
     apart = F.normalize(class_vectors(weights, [], 0.3), dim=1)
