@@ -15,12 +15,14 @@ from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill import features
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, PhotoRows, by_length, photo_rows
+from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import single_labels
 from mcad_mobile.distill.recipe import TeacherRecipe
 from mcad_mobile.distill.teachers.prepare import TeacherTraining
 from mcad_mobile.distill.teachers.protocol import TextStates
 from mcad_mobile.distill.teachers.region_text import RegionText
 from mcad_mobile.errors import PhotoError
+from mcad_mobile.students.load import load_student
 from mcad_mobile.students.text_transformer import TextConfig, TextTower
 
 CAPTIONS = [f"caption {number}" for number in range(1200)]  # three batches of the cache
@@ -127,6 +129,33 @@ def test_view_0_is_the_photo_and_others_the_same_seeded_crops_for_every_model(ca
                 area = look.width * look.height / (whole.width * whole.height)
                 assert 0.47 < area <= 1  # half, but for whole pixels
                 assert look.size != whole.size or look != whole
+
+
+def test_grids_serve_a_trunk_whose_later_blocks_were_trained_meanwhile():
+    student = load_student()
+
+    def identities() -> list[str]:
+        return [
+            GridTrunk("", student.image, student.preprocess, "fp32", dropped).identity
+            for dropped in (0, 1)
+        ]
+
+    whole, shallow = identities()
+    with torch.no_grad():
+        next(student.image.blocks[-1].parameters()).add_(1)
+    assert identities()[0] != whole and identities()[1] == shallow
+    with torch.no_grad():
+        next(student.image.blocks[-2].parameters()).add_(1)
+    assert identities()[1] != shallow
+
+
+def test_a_photo_is_cropped_alike_in_whatever_batch_it_is(photos):
+    whole, *parts = (
+        rows
+        for batches in ([range(3)], [range(2), range(2, 3)])
+        for rows in features.compute_views(photos, 1, Counted().photos, batches, None)
+    )
+    assert np.array_equal(np.concatenate(parts), whole)
 
 
 def test_a_cluster_crops_a_photo_as_this_process_does(photos, monkeypatch):
