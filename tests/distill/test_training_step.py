@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from mcad_mobile.distill.dataset import Batch
 from mcad_mobile.distill.fusion import JointLabels
-from mcad_mobile.distill.loop import Loop, Schedule
+from mcad_mobile.distill.loop import Loop, Prefetch, Schedule
 from mcad_mobile.distill.losses import (
     contrastive_loss,
     distribution_loss,
@@ -143,6 +144,22 @@ def test_dropout_is_of_the_seed_and_the_step(tmp_path):
     torch.rand(100)  # whatever else has drawn from chance meanwhile
     assert dropped(tmp_path, seed=3) == first
     assert all(left != right for left, right in zip(dropped(tmp_path, seed=4), first, strict=True))
+
+
+def test_photos_of_a_step_are_read_while_the_one_before_trains_and_none_beyond_the_last():
+    read, second = [], Event()
+
+    def make(step: int) -> torch.Tensor:
+        read.append(step)
+        if step == 1:
+            second.set()
+        return torch.tensor(step)
+
+    with Prefetch(make, 3) as photos_at:
+        assert photos_at(0) == 0
+        assert second.wait(60)
+        assert [int(photos_at(step)) for step in (1, 2)] == [1, 2]
+    assert read == [0, 1, 2]
 
 
 def test_new_heads_text_layers_and_the_image_trunk_learn_at_their_own_rates():
