@@ -25,7 +25,7 @@ from mcad_mobile.distill.fusion import JointLabels
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.losses import at_widths, contrastive_loss, matching_loss
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.distill.run import interleave, paired_losses, teacher_losses
+from mcad_mobile.distill.run import align_space, interleave, paired_losses, teacher_losses
 from mcad_mobile.distill.teachers import prepare
 from mcad_mobile.distill.teachers.prepare import TeacherTraining
 from mcad_mobile.distill.teachers.protocol import Fused, Kind, Teachers
@@ -484,3 +484,19 @@ def test_a_step_brings_together_what_captions_teachers_and_classes_say(
 
 def fit(recipe: Recipe, photos: int) -> Recipe:
     return run.fit_batches(recipe, photos, 1)
+
+
+def test_names_stay_apart_from_captions_in_the_space_that_a_student_has() -> None:
+    student = Student()
+    student.has_a_space = True
+    principal = torch.linalg.qr(unit(WIDE, WIDE, 6))[0]
+    dual: Any = SimpleNamespace(
+        principal=lambda n: principal[:, :n],
+        of=lambda batch: (BY_TEACHERS[batch.photos], WORDS[batch.captions]),
+    )
+    data: Any = SimpleNamespace(paired_photos=60, owner=np.arange(600))
+    space, names = align_space(student, dual, Reader(), data, 3)  # type: ignore[arg-type]
+    assert torch.allclose(names @ names.T, torch.eye(3), atol=1e-5)
+    assert torch.allclose(space @ names.T, torch.zeros(WIDE, 3), atol=1e-5)
+    unaligned, _ = interleave(principal[:, : DIM - 3], 3)
+    assert not torch.allclose(space, unaligned, atol=0.1)
