@@ -170,6 +170,29 @@ def test_a_weight_that_two_products_share_is_not_smoothed_for_one_of_them():
     assert np.allclose(run(), before, rtol=1e-4)
 
 
+def test_an_outlier_is_divided_by_what_all_samples_and_all_products_that_read_it_say():
+    weights = {"first": np.ones((4, 2), np.float32), "second": np.ones((4, 2), np.float32)}
+    weights["second"][3, 1] = -8
+    nodes = [helper.make_node("MatMul", ["rows", name], [f"{name} out"]) for name in weights]
+    outs = [
+        helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, (1, 2))
+        for node in nodes
+    ]
+    rows = helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, (1, 4))
+    held = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "graph", [rows], outs, held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    smooth(model, {"rows": np.array([[1, 1, 1, -100], [1, 1, 1, 10]], np.float32)})
+    (divided,) = (node for node in model.graph.node if node.op_type == "Mul")
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    factors = 1 / values[divided.input[1]]
+    assert np.prod(factors) == pytest.approx(1, rel=1e-4)
+    # Equation 4 of SmoothQuant, with a strength of 0.7.
+    assert factors[3] / factors[:3] == pytest.approx([100**0.7 / 8**0.3] * 3, rel=1e-4)
+    for name, value in weights.items():
+        assert np.allclose(values[name], value * factors[:, None])
+
+
 def test_a_channel_that_is_quiet_in_the_samples_may_be_loud_later(tmp_path):
     random = np.random.default_rng(0)
     weights = random.normal(size=(64, 16)).astype(np.float32)
