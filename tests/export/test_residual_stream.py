@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers import normalize
@@ -103,6 +103,29 @@ def test_equalized_channels_compute_the_same_in_float(tower, branches, request):
     assert len(equalized.graph.node) == len(model.graph.node) + branches
     expected = run(model, inputs)
     assert np.abs(run(equalized, inputs) - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_a_channel_that_is_silent_in_all_samples_is_a_thousandth_of_the_loudest():
+    weights = np.diag([1, 2, 0, 50]).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["rows", "weights"], ["branch"], name="product"),
+        helper.make_node("Add", ["rows", "branch"], ["stream"], name="join"),
+        helper.make_node("LayerNormalization", ["stream", "ones"], ["out"], name="norm"),
+    ]
+    ends = [
+        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, 4))]
+        for name in ("rows", "out")
+    ]
+    held = {"weights": weights, "ones": np.ones(4, np.float32)}
+    tensors = [numpy_helper.from_array(value, name) for name, value in held.items()]
+    graph = helper.make_graph(nodes, "graph", *ends, tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    samples = {"rows": np.array([[1, -1, 1, 1], [0.5, 0.5, 2, 0.5]], np.float32)}
+    (gains,) = gains_by_matrix(model, samples).values()
+    median = 1.5  # of 1, 2, 0.05 and 50
+    assert gains == pytest.approx(np.array([1, 2, 0.05, 50]) / median, rel=1e-5)
+    loud = {"rows": np.array([[1, 1, 1000, 1]], np.float32)}
+    assert np.allclose(run(equalize_channels(model, samples), loud), run(model, loud))
 
 
 @torch.no_grad()
