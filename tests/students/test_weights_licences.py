@@ -131,6 +131,8 @@ def test_the_text_beside_the_weights_goes_with_them(tmp_path):
         folder.mkdir()
         (folder / name).write_text("Do what you want.")
         assert weights_licence(folder).text == folder / name
+    (tmp_path / "COPYING").write_text("Do less.")
+    assert weights_licence(tmp_path).text == tmp_path / "LICENSE.md"
 
 
 @pytest.mark.parametrize(
