@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,7 +178,11 @@ def train_text_tower(
     learner = _Learner(student, recipe)
     per_epoch = min(recipe.checkpoint, recipe.steps)
     schedule = Schedule(
-        recipe.steps // per_epoch, per_epoch, recipe.warmup, recipe.weight_decay, recipe.seed
+        math.ceil(recipe.steps / per_epoch),
+        per_epoch,
+        recipe.warmup,
+        recipe.weight_decay,
+        recipe.seed,
     )
     loop = Loop(
         learner, learner.groups(recipe), schedule, checkpoint, document, "text tower",
