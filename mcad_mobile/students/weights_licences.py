@@ -102,7 +102,7 @@ def _card_licence(folder: Path) -> str | None:
     vague = {name for name in named if name.lower() in ("other", UNKNOWN)}
     if specific and (vague or not named):
         named = [*(name for name in named if name not in vague), *specific]
-    if named in ([], ["other"]):
+    if all(name.lower() == "other" for name in named):
         return None
     return next((name for name in named if find_licence(name).limit), named[0])
 

@@ -91,6 +91,7 @@ def test_the_card_beside_the_weights_has_the_last_word(tmp_path):
         ("license: openrail", "openrail"),
         ("license: unknown", "unknown"),
         ("license: other", "Apache-2.0"),
+        ("license: Other", "Apache-2.0"),
         ("tags: [x]", "Apache-2.0"),
     ):
         card.write_text(f"---\n{front}\n---\nlicense: of the text\n")
