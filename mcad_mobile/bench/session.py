@@ -235,7 +235,7 @@ def _peak(runs: Sequence[Watched]) -> dict[str, float | None]:
         return {"peak_pss": None, "peak_rss": None}
     return {
         f"peak_{kind}": max(
-            max(getattr(run.peak, kind), *(step[kind] for step in run.document["steps"]))
+            max([getattr(run.peak, kind), *(step[kind] for step in run.document["steps"])])
             for run in runs
         )
         for kind in ("pss", "rss")
