@@ -13,8 +13,8 @@
 #endif
 
 /* A photo of a segment has a row, its number in the order of paths, and a place, its number in the columns and records.
- * Without cells, both are the same; with cells, the photos of a cell lie side by side. Scan and Segment know places alone:
- * their rows are rows of the columns. */
+ * Without cells, both are the same; with cells, the photos of a cell lie side by side. Scan and Segment know places
+ * alone: their rows are rows of the columns. */
 
 /* A scan of a segment, see scan.c. */
 typedef struct {
