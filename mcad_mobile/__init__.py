@@ -24,10 +24,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.bundle import Bundle
-    from mcad_mobile.engine.engine import Found, Result, SearchEngine, open_index
-    from mcad_mobile.engine.index import Hits, PhotoIndex, RowFilter
+    from mcad_mobile.engine.engine import Found, SearchEngine, open_index
+    from mcad_mobile.engine.index import PhotoIndex
     from mcad_mobile.engine.query import Part
-    from mcad_mobile.engine.sync import SyncResult
     from mcad_mobile.errors import McadError
     from mcad_mobile.export import export_bundle
     from mcad_mobile.export.targets import Target, all_targets
@@ -36,14 +35,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Bundle",
     "Found",
-    "Hits",
     "McadError",
     "Part",
     "PhotoIndex",
-    "Result",
-    "RowFilter",
     "SearchEngine",
-    "SyncResult",
     "Target",
     "__version__",
     "all_targets",
@@ -55,14 +50,10 @@ __all__ = [
 _HOMES = {
     "Bundle": "engine.bundle",
     "Found": "engine.engine",
-    "Hits": "engine.index",
     "McadError": "errors",
     "Part": "engine.query",
     "PhotoIndex": "engine.index",
-    "Result": "engine.engine",
-    "RowFilter": "engine.index",
     "SearchEngine": "engine.engine",
-    "SyncResult": "engine.sync",
     "Target": "export.targets",
     "all_targets": "export.targets",
     "export_bundle": "export",

@@ -104,7 +104,7 @@ def search(options: SearchOptions, context: typer.Context) -> None:
     if options.duplicates is not None:
         _print_duplicates(photos, options.duplicates, options.json)
         return
-    rows = RowFilter.of(*options.folders, after=options.after, before=options.before)
+    rows = PhotoIndex.filter(*options.folders, after=options.after, before=options.before)
     found = _find(options, bundle, photos, parts, rows)
     if options.show:
         place = options.bundle.resolve()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -15,7 +14,6 @@ from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.segments import NO_TIME, Segment, damaged
 from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
 from mcad_mobile.engine.native import FilterTask, Kernel, address
-from mcad_mobile.errors import QueryError
 
 _KEPT_FILTERS = 8
 # Bits fill whole words, as the kernels may read words.
@@ -35,32 +33,6 @@ class RowFilter:
     folders: tuple[str, ...] = ()
     after: int | None = None
     before: int | None = None
-
-    @staticmethod
-    def of(*folders: Path | str, after: str | None = None, before: str | None = None) -> RowFilter:
-        """Make a filter of folders and dates.
-
-        Args:
-            folders: photos in one of these folders or below; in all folders if there is none.
-            after: the first day, like "2024-05-01" (from its local midnight), or an ISO 8601 time.
-            before: the day after the last one, likewise.
-
-        Returns:
-            The filter.
-
-        Raises:
-            QueryError: a date is none, or no time lies between the two.
-        """
-        from mcad_mobile.engine.photos.dates import moment
-
-        first, end = (None if date is None else moment(date) for date in (after, before))
-        if first is not None and end is not None and first >= end:
-            raise QueryError(
-                f"No photo was taken after {after} and before {before}.",
-                "Give a later day as the end; for one day, the day after it.",
-            )
-        paths = tuple(str(Path(folder).expanduser().resolve()) for folder in folders)
-        return RowFilter(paths, first, end)
 
 
 ALL_ROWS = RowFilter()

@@ -41,7 +41,7 @@ from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.engine.index.tuning import LIMITS, TuningLimits
 from mcad_mobile.engine.index.writer import IndexWriter
 from mcad_mobile.engine.native import load_kernel
-from mcad_mobile.errors import PhotoIndexError
+from mcad_mobile.errors import PhotoIndexError, QueryError
 
 Stamp = tuple[int, int]
 
@@ -478,6 +478,34 @@ class PhotoIndex:
         """
         for live in load_commit(self._directory)[1]:
             live.segment.verify()
+
+    @staticmethod
+    def filter(
+        *folders: Path | str, after: str | None = None, before: str | None = None
+    ) -> RowFilter:
+        """Choose the photos that a search may find, by folder and date.
+
+        Args:
+            folders: photos in one of these folders or below; in all folders if there is none.
+            after: the first day, like "2024-05-01" (from its local midnight), or an ISO 8601 time.
+            before: the day after the last one, likewise.
+
+        Returns:
+            What `search` and `count` take as `rows`.
+
+        Raises:
+            QueryError: a date is none, or no time lies between the two.
+        """
+        from mcad_mobile.engine.photos.dates import moment  # imports what decodes photos
+
+        first, end = (None if date is None else moment(date) for date in (after, before))
+        if first is not None and end is not None and first >= end:
+            raise QueryError(
+                f"No photo was taken after {after} and before {before}.",
+                "Give a later day as the end; for one day, the day after it.",
+            )
+        paths = tuple(str(Path(folder).expanduser().resolve()) for folder in folders)
+        return RowFilter(paths, first, end)
 
     def count(self, rows: RowFilter) -> int:
         """Count the photos that pass a filter.

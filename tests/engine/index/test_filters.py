@@ -51,12 +51,12 @@ def test_a_filter_is_made_of_folders_and_dates_as_a_user_writes_them(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    made = RowFilter.of("~/a", Path("b/../c"), after="2024-05-01", before="2024-05-02T18:30")
+    made = PhotoIndex.filter("~/a", Path("b/../c"), after="2024-05-01", before="2024-05-02T18:30")
     folders = (str(tmp_path / "a"), str(tmp_path / "c"))
     assert made == RowFilter(folders, moment("2024-05-01"), moment("2024-05-02T18:30"))
-    assert RowFilter.of() == RowFilter()
+    assert PhotoIndex.filter() == RowFilter()
     with pytest.raises(QueryError, match="for one day, the day after it"):
-        RowFilter.of(after="2024-05-01", before="2024-05-01")
+        PhotoIndex.filter(after="2024-05-01", before="2024-05-01")
 
 
 FILTERS = {
