@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,17 @@ from mcad_mobile.base.files import remove_partials
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill.class_distillation import ClassDistillation, ClassTargets, class_losses
+from mcad_mobile.distill.class_distillation import (
+    ClassDistillation,
+    ClassLabels,
+    ClassTargets,
+    class_losses,
+)
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Extra, Views, dataset
 from mcad_mobile.distill.device import accelerator, choose_arithmetic
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import JointLabels
-from mcad_mobile.distill.labels import DualLabels
+from mcad_mobile.distill.labels import DualLabels, Labels
 from mcad_mobile.distill.loop import (
     Forward,
     Loop,
@@ -95,7 +101,7 @@ def train(
     checkpoint leaves nothing at `out`. DataError, PhotoError, StudentError, TrainingError."""
     existed = out.exists()
     try:
-        return Run(material, out, recipe, cache_folder, show, options or RunOptions()).complete()
+        return _train(material, out, recipe, cache_folder, show, options or RunOptions())
     except McadError:
         if accelerator().is_main_process and not existed:
             with suppress(OSError):  # it does not exist, or is not empty
@@ -126,159 +132,163 @@ class PartTimer:
         return {part: round(seconds / 60, 2) for part, seconds in self._seconds.items()}
 
 
-class Run:
-    """One run of `train`. All stages share its attributes."""
+def _train(
+    material: Material,
+    out: Path,
+    recipe: Recipe,
+    cache_folder: Path,
+    show: Progress,
+    options: RunOptions,
+) -> Retrieval:
+    """Go through all stages, or return the result if this run was finished before."""
+    tokenizer, is_main = minilm_tokenizer(), accelerator().is_main_process
+    data = dataset(material.train, tokenizer, material.extra.limited(recipe.most_extra_captions))
+    held_out = dataset(material.val, tokenizer, Extra())
+    given, recipe = recipe, fit_batches(recipe, data.paired_photos, accelerator().num_processes)
+    if line := describe_changes(given, recipe, data.paired_photos):
+        options.note(line)
+    torch.manual_seed(recipe.seed)
+    trainee = load_trainee(options.student, out.name, data, recipe)
+    trainee.module.to(accelerator().device)
+    progress = PartTimer(show)
+    cache = FeatureCache(cache_folder, progress, options.ray)
+    arithmetic = choose_arithmetic(recipe.arithmetic)
+    views = Views(recipe.views, recipe.extra_views)
+    reader = trainee.reader(data, views, cache, arithmetic)
+    validation = trainee.reader(held_out, Views(1, 0), cache, arithmetic)
+    labels, class_labels = label(data, views, recipe, options.teachers, cache, arithmetic)
+    provenance = Provenance.of(recipe, data, labels, class_labels, trainee)
+    if finished := find_finished(out, provenance):
+        return finished
 
-    def __init__(
-        self,
-        material: Material,
-        out: Path,
+    targets = Targets.of(labels, class_labels, trainee, reader, data, recipe) if labels else None
+    imagined = class_labels.imagined if class_labels and recipe.imagined else None
+    with_imagined = None if imagined is None else reader.with_imagined(imagined)
+    torch.manual_seed(recipe.seed + 1)
+    learner = Learner(trainee, recipe, has_teachers=labels is not None)
+    sampler = BatchSampler(
+        data, recipe.batch, views, recipe.extra_photos, recipe.extra_captions, recipe.seed,
+        labels.dual.companions(data) if labels else None, recipe.imagined if with_imagined else 0,
+    )  # fmt: skip
+    schedule = Schedule(
+        recipe.epochs, sampler.steps_per_epoch, recipe.warmup, recipe.weight_decay, recipe.seed
+    )
+    loop = Loop(
+        learner, learner.groups, schedule, out / "checkpoint.pt", provenance.fingerprint,
+        "student", arithmetic,
+    )  # fmt: skip
+    training = StudentTraining(trainee, recipe, with_imagined or reader, sampler, loop, targets)
+    validate = partial(evaluate_trainee, trainee, validation, held_out)
+    found = training.run(validate, progress, options.record)
+    if is_main:
+        save(trainee, out, provenance, arithmetic, progress.minutes, found)
+    loop.finish()
+    if is_main:
+        remove_partials(cache.folder)
+    return found
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the teachers teach: their labels, which `space` [D, dim] maps to the student's space,
+    and their classes."""
+
+    labels: Labels
+    space: Tensor
+    classes: ClassDistillation | None = None
+
+    @staticmethod
+    def of(
+        labels: Labels,
+        class_labels: ClassLabels | None,
+        trainee: Trainee,
+        reader: Reader,
+        data: Dataset,
         recipe: Recipe,
-        cache_folder: Path,
-        show: Progress,
-        options: RunOptions,
-    ) -> None:
-        tokenizer = minilm_tokenizer()
-        extra = material.extra.limited(recipe.most_extra_captions)
-        self.data = dataset(material.train, tokenizer, extra)
-        self.held_out = dataset(material.val, tokenizer, Extra())
-        photos = self.data.paired_photos
-        self.recipe = fit_batches(recipe, photos, accelerator().num_processes)
-        if line := describe_changes(recipe, self.recipe, photos):
-            options.note(line)
-        self.out = out
-        self.options = options
-        self.record = options.record
-        torch.manual_seed(self.recipe.seed)
-        self.trainee = load_trainee(options.student, out.name, self.data, self.recipe)
-        self.device = accelerator().device
-        self.trainee.module.to(self.device)
-        self.progress = PartTimer(show)
-        self.cache = FeatureCache(cache_folder, self.progress, options.ray)
-        self.arithmetic = choose_arithmetic(self.recipe.arithmetic)
-        self.views = Views(self.recipe.views, self.recipe.extra_views)
+    ) -> Targets:
+        for_names = min(recipe.name_numbers, trainee.dim * 3 // 4) if class_labels else 0
+        space, names = align_space(trainee, labels.dual, reader, data, for_names)
+        if not class_labels:
+            return Targets(labels, space)
+        classes = ClassDistillation(class_labels, recipe, names)
+        targets = Targets(labels, space, classes)
+        if recipe.words:
+            photos = np.arange(data.paired_photos)
+            uncropped = classes.targets(Batch(photos, np.zeros_like(photos), photos[:0], 0), 0)
+            paired = targets.of_photos(labels.dual.view("paired"), uncropped)
+            classes.add_words(data, paired, recipe.words)
+        return targets
 
-    def complete(self) -> Retrieval:
-        """Go through all stages, or return the result if this run was finished before."""
-        read, is_main = self.trainee.reader, accelerator().is_main_process
-        self.reader = read(self.data, self.views, self.cache, self.arithmetic)
-        self.validation = read(self.held_out, Views(1, 0), self.cache, self.arithmetic)
-        self._label()
-        found = find_finished(self.out, self.provenance)
-        if found is None:
-            self._prepare_training()
-            found = self._train()
-            if is_main:
-                minutes = self.progress.minutes
-                save(self.trainee, self.out, self.provenance, self.arithmetic, minutes, found)
-            self.loop.finish()
-            if is_main:
-                remove_partials(self.cache.folder)
-        return found
-
-    def _label(self) -> None:
-        recipe, teachers, arithmetic = self.recipe, self.options.teachers, self.arithmetic
-        self.labels, self.class_labels = label(
-            self.data, self.views, recipe, teachers, self.cache, arithmetic
-        )
-        self.provenance = Provenance.of(
-            recipe, self.data, self.labels, self.class_labels, self.trainee
-        )
-
-    def _prepare_training(self) -> None:
-        recipe, class_labels = self.recipe, self.class_labels
-        self.space = self.classes = None
-        if self.labels:
-            most = self.trainee.dim * 3 // 4
-            for_names = min(recipe.name_numbers, most) if class_labels else 0
-            self.space, names = align_space(
-                self.trainee, self.labels.dual, self.reader, self.data, for_names
-            )
-            if class_labels:
-                self.classes = ClassDistillation(class_labels, recipe, names)
-                if recipe.words:
-                    self.classes.add_words(self.data, self._paired_targets(), recipe.words)
-        with_imagined = None
-        if class_labels and class_labels.imagined is not None and recipe.imagined:
-            with_imagined = self.reader.with_imagined(class_labels.imagined)
-        self.reader = with_imagined or self.reader
-        torch.manual_seed(recipe.seed + 1)
-        self.learner = Learner(self.trainee, recipe, has_teachers=self.labels is not None)
-        companions = self.labels.dual.companions(self.data) if self.labels else None
-        self.sampler = BatchSampler(
-            self.data, recipe.batch, self.views, recipe.extra_photos, recipe.extra_captions,
-            recipe.seed, companions, recipe.imagined if with_imagined else 0,
-        )  # fmt: skip
-        per_epoch = self.sampler.steps_per_epoch
-        schedule = Schedule(
-            recipe.epochs, per_epoch, recipe.warmup, recipe.weight_decay, recipe.seed
-        )
-        self.loop = Loop(
-            self.learner, self.learner.groups, schedule, self.out / "checkpoint.pt",
-            self.provenance.fingerprint, "student", self.arithmetic,
-        )  # fmt: skip
-
-    def _paired_targets(self) -> Tensor:
-        """The targets of all paired photos [N, D], uncropped."""
-        assert self.labels and self.classes
-        photos = np.arange(self.data.paired_photos)
-        batch = Batch(photos, np.zeros_like(photos), photos[:0], 0)
-        return self._image_target(self.labels.dual.view("paired"), self.classes.targets(batch, 0))
-
-    def _image_target(self, image: Tensor, targets: ClassTargets | None) -> Tensor:
+    def of_photos(self, photos: Tensor, classes: ClassTargets | None) -> Tensor:
         """The targets [I, D] of photos, from the teachers' embeddings of them and their classes."""
-        assert self.space is not None
-        target = F.normalize(image @ self.space, dim=1)
-        return F.normalize(target + targets.mean_classes, dim=1) if targets else target
+        target = F.normalize(photos @ self.space, dim=1)
+        return F.normalize(target + classes.mean_classes, dim=1) if classes else target
 
-    def _train(self) -> Retrieval:
+
+@dataclass(frozen=True)
+class StudentTraining:
+    """The steps that train a student."""
+
+    trainee: Trainee
+    recipe: Recipe
+    reader: Reader
+    sampler: BatchSampler
+    loop: Loop
+    targets: Targets | None
+
+    def run(
+        self, validate: Callable[[], Retrieval], progress: Progress, record: RecordMetrics
+    ) -> Retrieval:
+        """Train to the end, and return the last evaluation."""
+
         def read_photos(step: int) -> Tensor:
             return self.reader.photos(self.loop.share(self.sampler.at(step))[0])
 
         latest: list[Retrieval] = []
 
-        def evaluate(epoch: int) -> str:
+        def after_epoch(epoch: int) -> str:
             if epoch % math.ceil(self.recipe.epochs / _EVALUATIONS) and epoch < self.recipe.epochs:
                 return "saved"
-            latest[:] = [evaluate_trainee(self.trainee, self.validation, self.held_out)]
+            latest[:] = [validate()]
             recall = latest[0].mean_recall
-            self.record(self.loop.step, {"val/mean_recall": recall})
+            record(self.loop.step, {"val/mean_recall": recall})
             return f"val mR {recall:.1f}"
 
         with Prefetch(read_photos, self.loop.schedule.steps) as photos_at:
             self.loop.run(
                 lambda forward, step: self._losses(forward, step, photos_at(step)),
-                self.progress,
-                evaluate,
-                self.record,
+                progress,
+                after_epoch,
+                record,
             )
         if not latest:  # the run was interrupted after its last epoch
-            evaluate(self.recipe.epochs)
+            after_epoch(self.recipe.epochs)
         return latest[0]
 
     def _losses(self, forward: Forward, step: int, photos: Tensor) -> Losses:
         """The losses of one step. `photos`: this process's share, from the reader."""
         batch = self.sampler.at(step)
         embeddings = self._embed(forward, step, batch, photos)
-        recipe, device = self.recipe, self.device
-        labels = targets = None
-        if self.labels and self.space is not None:
+        recipe, device = self.recipe, accelerator().device
+        labels = classes = None
+        if self.targets:
             # Captions describe an imagined photo as they describe its source.
-            labels = self.labels.of(batch.real, recipe.teaching)
-            if self.classes:
-                targets = self.classes.targets(batch, step)
-                embeddings["classes"] = targets.classes.to(device)
-                embeddings["name_target"] = targets.prompt_classes.to(device)
-            embeddings["image_target"] = self._image_target(labels.image, targets).to(device)
-            embeddings["text_target"] = F.normalize(labels.text @ self.space, dim=1).to(device)
+            labels = self.targets.labels.of(batch.real, recipe.teaching)
+            if self.targets.classes:
+                classes = self.targets.classes.targets(batch, step)
+                embeddings["classes"] = classes.classes.to(device)
+                embeddings["name_target"] = classes.prompt_classes.to(device)
+            text = F.normalize(labels.text @ self.targets.space, dim=1)
+            embeddings["image_target"] = self.targets.of_photos(labels.image, classes).to(device)
+            embeddings["text_target"] = text.to(device)
             labels = labels.to(device)
 
         def at(embeddings: dict[str, Tensor], width: int) -> Losses:
             parts = paired_losses(embeddings, batch, recipe)
             if labels:
                 parts |= teacher_losses(embeddings, labels, recipe)
-            if targets:
-                rows = targets.log_probabilities.to(device)
+            if classes:
+                rows = classes.log_probabilities.to(device)
                 parts |= class_losses(embeddings, rows, recipe)
             return parts
 
@@ -291,13 +301,12 @@ class Run:
         share, photo_order, text_order = self.loop.share(batch)
         orders = {"image": photo_order, "text": text_order}
         ids, mask = self.reader.captions(share.captions)
-        if self.classes:
+        if self.targets and self.targets.classes:
             rows, orders["names"] = self.loop.share_rows(self.recipe.names)
-            names = self.trainee.tokens(self.classes.texts(step, rows))
+            names = self.trainee.tokens(self.targets.classes.texts(step, rows))
             ids, mask = torch.cat([ids, names[0]]), torch.cat([mask, names[1]])
-        embeddings = forward(
-            photos.to(self.device), ids.to(self.device), mask.to(self.device), len(share.captions)
-        )
+        inputs = (rows.to(accelerator().device) for rows in (photos, ids, mask))
+        embeddings = forward(*inputs, len(share.captions))
         return {
             name: gather(value)[orders[name]] if name in orders else value
             for name, value in embeddings.items()
