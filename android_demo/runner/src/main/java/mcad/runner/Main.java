@@ -24,7 +24,7 @@ import mcad.engine.base.JsonFields;
 public final class Main {
     static final String SCHEMA = "mcad-run/1";
     static final String VERSION = "0.1.0";
-    static final String SAME_VERSION = "Use a runner and an mcad-mobile of the same version.";
+    static final String SAME_RELEASE = "Use a runner and an mcad-mobile of the same version.";
 
     private Main() {}
 
@@ -57,7 +57,7 @@ public final class Main {
         JsonFields spec = JsonFields.parse(text, arguments[0], "Run it through: mcad-mobile bench --device adb.");
         if (!spec.string("schema").equals(SCHEMA)) {
             throw new McadException("The spec has schema '" + spec.string("schema") + "'; this runner reads '" + SCHEMA
-                + "'.", SAME_VERSION);
+                + "'.", SAME_RELEASE);
         }
         Map<String, Object> document;
         switch (spec.string("mode")) {
@@ -72,7 +72,7 @@ public final class Main {
                 break;
             default:
                 throw new McadException("The mode '" + spec.string("mode") + "' is not check, search or index.",
-                    SAME_VERSION);
+                    SAME_RELEASE);
         }
         document.put("pinned_cores", allowedCores());
         document.put("tools", JsonFields.of("runner", VERSION, "onnxruntime", onnxRuntime(), "java",

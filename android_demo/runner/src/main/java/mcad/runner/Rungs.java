@@ -18,7 +18,7 @@ final class Rungs {
         List<Bundle.Rung> rungs = bundle.tower(tower).rungs();
         if (number < 0 || number >= rungs.size()) {
             throw new McadException("There is no rung " + number + " of the " + tower + " tower; it has "
-                + rungs.size() + ".", Main.SAME_VERSION);
+                + rungs.size() + ".", Main.SAME_RELEASE);
         }
         return rungs.get(number);
     }
