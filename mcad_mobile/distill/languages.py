@@ -71,9 +71,9 @@ def choose_pieces(
     pieces: Sequence[tuple[str, float]], tokenizer: Tokenizer, texts: Iterable[str], count: int
 ) -> list[int]:
     """Return the numbers of `count` pieces without capitals, ascending: all single characters of
-    the scripts in `texts`, then the pieces that `tokenizer` (it lowers texts and has all pieces)
-    finds in `texts`, then the most likely others of these scripts. TrainingError if the characters
-    exceed `count`."""
+    the scripts in `texts`, then the pieces that `tokenizer` finds in `texts`, then the most likely
+    others of these scripts. `tokenizer` has all pieces and lowercases. TrainingError if the
+    characters exceed `count`."""
     used: Counter[int] = Counter()
     scripts: set[str] = set()
     for text in texts:

@@ -30,7 +30,7 @@ def test_texts_in_forty_languages_get_the_ids_of_the_library(folder, ours, count
     assert wrong == []
 
 
-def test_a_tokenizer_without_capitals_gives_the_ids_of_the_lowered_text(folder):
+def test_a_tokenizer_that_lowercases_gives_the_ids_of_the_lowercased_text(folder):
     lowering = Tokenizer(*write_model(folder, lowercase=True).compiled(folder))
     found = [*texts(1000), "A Beagle in İstanbul", "ΣΚΥΛΟΣ", *HOSTILE[:-1]]
     wrong = [

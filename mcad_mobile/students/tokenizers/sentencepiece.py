@@ -22,8 +22,8 @@ _NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3
 
 
 class SentencePieceConfig(Record, frozen=True, tag_field="kind", tag="sentencepiece"):
-    """The tokenizer in a student's config.json. `length` counts <s> and </s>; `lowercase` lowers
-    a text before the model reads it."""
+    """The tokenizer in a student's config.json. `length` counts <s> and </s>; with
+    `lowercase`, texts are lowercased before the model reads them."""
 
     file: FileName
     length: Annotated[int, Meta(ge=2, le=2**12)]
