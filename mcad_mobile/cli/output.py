@@ -130,8 +130,8 @@ class StudentOptions(Options):
     )
     dim: int | None = option(
         "--dim",
-        "Only the first DIM numbers of embeddings, for a smaller index. For students that were "
-        "trained for it (docs/distillation.md); mcad-s was for 128 and 64.",
+        "Only the first DIM numbers of embeddings, for a smaller index. The student must have been "
+        "trained for it (docs/distillation.md); mcad-s takes 128 or 64.",
     )
 
 
