@@ -182,8 +182,8 @@ def fetch(wanted: Download, progress: Progress = silent) -> Path:
 
 
 def fetch_unpinned(artifact: Artifact, progress: Progress = silent) -> Path:
-    """Return the cached file of an artifact whose version depends on the bundle, or fetch it. The
-    checksum of the first fetch is recorded and compared at later uses. BuildError."""
+    """Return the cached file of an artifact whose version depends on the bundle. It is fetched if
+    there is none, or if it has another checksum than when it was fetched. BuildError."""
     path = cache_directory() / artifact.file_name
     noted = path.with_name(f"{path.name}.sha256")
     if path.is_file() and noted.is_file() and sha256_of(path) == noted.read_text("ascii"):
