@@ -78,6 +78,13 @@ def test_extras_within_extras_are_followed() -> None:
     assert requirements.extras_within("heic") == {"heic"}
 
 
+def test_extras_are_followed_however_deep_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = [("all", "mcad-mobile[ray]"), ("ray", "mcad-mobile[embed]"), ("embed", "pyarrow>=19")]
+    wanted = [f"{specification}; extra == '{extra}'" for extra, specification in chain]
+    monkeypatch.setattr(requirements.metadata, "requires", lambda name: wanted)
+    assert requirements.extras_within("all") == {"all", "ray", "embed"}
+
+
 @pytest.mark.usefixtures("installed")
 def test_each_extra_of_users_has_its_reason() -> None:
     assert set(doctor._EXTRAS) == set(EXTRAS) - {"dev", "peers"} | {""}

@@ -212,6 +212,15 @@ def test_a_part_counts_only_with_the_whole_search(bundle: Bundle) -> None:
     assert counted(alone, changed(alone, text=2.5)) == ["text tower, median"]
 
 
+def test_a_part_does_not_count_with_a_search_whose_growth_is_negligible(bundle: Bundle) -> None:
+    before = changed(complete_document(bundle, measured()), total=2.0, text=1.0)
+    now = changed(before, total=2.45, text=1.8)
+    assert [(found.name, found.excuse) for found in regressions(before, now, 1.2)] == [
+        ("whole search, median", "no more than 0.5 ms"),
+        ("text tower, median", "the search as a whole is not worse"),
+    ]
+
+
 def test_a_growth_within_the_noise_of_both_is_no_regression(bundle: Bundle) -> None:
     quiet = complete_document(bundle, measured(total=2.5))
     slower = changed(quiet, total=4.0)

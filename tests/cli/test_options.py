@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -326,6 +327,21 @@ def test_the_server_has_the_bundles_indexes_and_folders_that_were_named(
     ]
     missing = mcad(*place, "--photos", photos / "none")
     assert "No folder at" in str(missing.exception)
+
+
+def test_a_folder_fills_one_new_index_however_many_bundles_there_are(
+    bundle: Bundle, photos: Path, tmp_path: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "take_port", nullcontext)
+    monkeypatch.setattr(serving, "open_state", calls)
+    copies = [shutil.copytree(bundle.directory, tmp_path / name) for name in ("a", "b")]
+    both = [f"--bundle={copy}" for copy in copies]
+    indexes = [engine.default_index(copy) for copy in copies]
+    mcad("serve", *both, "--photos", photos)
+    mcad("serve", *both)
+    indexes[1].mkdir()
+    mcad("serve", *both, "--photos", photos)
+    assert [opened for (_, opened, _), _ in calls] == [indexes[:1], indexes, indexes[1:]]
 
 
 def test_progress_without_a_number_shows_none(

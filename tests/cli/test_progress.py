@@ -57,6 +57,18 @@ def test_the_rate_of_a_stage_leaves_out_the_stages_before_it(
     assert capsys.readouterr().err.splitlines()[-1].endswith("student (123/552, 2.0/s, 4 min left)")
 
 
+def test_the_rate_of_a_run_leaves_out_what_was_done_before_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 0.0, 61.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with output.progress_bar() as advance:
+        for done in (800, 922):
+            advance("photos", done, 1000)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("photos (922/1000, 2.0/s, 1 min left)")
+
+
 def test_file_names_are_shown_on_one_line_of_text() -> None:
     assert output.printable("a\nb\t\udce9.jpg") == "a\\nb\\t\\xe9.jpg"
     assert output.printable("Müll/犬 🐕.jpg") == "Müll/犬 🐕.jpg"

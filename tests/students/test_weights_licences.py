@@ -60,6 +60,11 @@ def test_a_licence_says_why_weights_may_not_be_shipped(name, shippable):
     assert (find_licence(name).limit == "") == shippable
 
 
+def test_no_licence_is_an_unknown_one():
+    assert find_licence("") == find_licence("Unknown")
+    assert find_licence("").name == "unknown"
+
+
 def test_every_entry_of_the_table_has_a_known_licence_and_a_page():
     for entry in published_weights():
         licence = find_licence(entry.licence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,26 @@ def test_a_process_that_prints_without_end_is_ended(program: str) -> None:
     with pytest.raises(BenchError, match="printed more than 64 MiB"):
         watch(["sh", "-c", f"exec {program}"], timeout_s=60)
     assert time.monotonic() - started < 20
+
+
+def test_a_process_that_prints_too_much_at_its_very_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcad_mobile.bench.watch.MOST_BYTES", 1 << 20)
+    go = tmp_path / "go"
+    prints = """printf '{"x": "%02000000d"}' 0"""
+
+    def until_it_has_ended(process: int) -> Memory:
+        go.touch()
+        os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+        return Memory(1.0, 1.0)
+
+    with pytest.raises(BenchError, match="printed more than 1 MiB"):
+        watch(
+            ["sh", "-c", f"until [ -e {go} ]; do sleep 0.01; done; {prints}"],
+            timeout_s=60,
+            sample=until_it_has_ended,
+        )
 
 
 def test_what_a_process_has_started_ends_with_it(tmp_path: Path) -> None:
