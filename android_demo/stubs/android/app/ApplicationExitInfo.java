@@ -9,4 +9,5 @@ public final class ApplicationExitInfo {
     public static final int REASON_ANR = 6;
     public static final int REASON_USER_REQUESTED = 10;
     public native int getReason();
+    public native long getTimestamp();
 }

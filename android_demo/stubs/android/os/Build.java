@@ -17,5 +17,6 @@ public class Build {
         public static final int Q = 29;
         public static final int R = 30;
         public static final int TIRAMISU = 33;
+        public static final int UPSIDE_DOWN_CAKE = 34;
     }
 }

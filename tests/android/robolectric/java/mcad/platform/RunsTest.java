@@ -42,6 +42,7 @@ import org.robolectric.Robolectric;
 import org.robolectric.android.controller.ServiceController;
 import org.robolectric.annotation.Config;
 import org.robolectric.shadow.api.Shadow;
+import org.robolectric.shadows.ShadowActivityManager;
 import org.robolectric.shadows.ShadowBuild;
 import org.robolectric.shadows.ShadowPowerManager;
 import org.robolectric.shadows.ShadowProcess;
@@ -53,6 +54,7 @@ public final class RunsTest extends AppTestCase {
     private static final int SOON = 0x6d636102;
     private static final int CHANGES = 0x6d636103;
     private static final int GONE = 4711;
+    private static final long UPDATED_MS = 1_700_000_000_000L;
     private static final String[] PHOTOS = {"astronaut.png", "chelsea.png", "china.jpg", "coffee.png", "flower.jpg"};
 
     private final AtomicInteger nice = new AtomicInteger();
@@ -204,24 +206,37 @@ public final class RunsTest extends AppTestCase {
     @Test
     @Config(minSdk = Build.VERSION_CODES.R)
     public void aUserWhoEndsTheAppInARunHasStoppedIt() {
-        ended(ApplicationExitInfo.REASON_USER_REQUESTED);
+        ended(ApplicationExitInfo.REASON_USER_REQUESTED, UPDATED_MS + TimeUnit.MINUTES.toMillis(2));
         runJob(SOON);
         assertEquals(0, photosIndexed());
         assertEquals(Waiting.STOPPED, MediaSearch.waiting(app()));
     }
 
+    /** Later versions report another reason. */
+    @Test
+    @Config(minSdk = Build.VERSION_CODES.R, maxSdk = Build.VERSION_CODES.TIRAMISU)
+    public void aRunThatAnUpdateOfTheAppEndedGoesOn() {
+        ended(ApplicationExitInfo.REASON_USER_REQUESTED, UPDATED_MS - TimeUnit.SECONDS.toMillis(5));
+        runJob(SOON);
+        assertEquals(PHOTOS.length, photosIndexed());
+        assertEquals(Waiting.NO, MediaSearch.waiting(app()));
+    }
+
     @Test
     @Config(minSdk = Build.VERSION_CODES.R)
     public void aRunThatCrashedGoesOn() {
-        ended(ApplicationExitInfo.REASON_CRASH_NATIVE);
+        ended(ApplicationExitInfo.REASON_CRASH_NATIVE, UPDATED_MS);
         runJob(SOON);
         assertEquals(PHOTOS.length, photosIndexed());
     }
 
     /** The process before this one ended during a run. */
-    private static void ended(int reason) {
+    private static void ended(int reason, long ms) {
         app().getSharedPreferences("photo-search", Context.MODE_PRIVATE).edit().putInt("runs-in-process", GONE).commit();
-        exits(GONE, reason);
+        shadowOf(app().getPackageManager()).getInternalMutablePackageInfo("mcad.demo").lastUpdateTime = UPDATED_MS;
+        shadowOf(app().getSystemService(ActivityManager.class)).addApplicationExitInfo(
+            ShadowActivityManager.ApplicationExitInfoBuilder.newBuilder().setProcessName("mcad.demo").setPid(GONE)
+                .setReason(reason).setTimestamp(ms).build());
     }
 
     private static void exits(int process, int reason) {

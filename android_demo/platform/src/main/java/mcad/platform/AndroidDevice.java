@@ -9,13 +9,16 @@ import android.os.PowerManager;
 import android.os.Process;
 import android.util.Log;
 import java.nio.file.Path;
+import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.ThreadFactory;
+import java.util.concurrent.TimeUnit;
 import mcad.gallery.Device;
 
 /** The phone that this process runs on. */
 record AndroidDevice(Context context, String name) implements Device {
     private static final String MEDIA = "photo-search";
+    private static final long UPDATE_MS = TimeUnit.MINUTES.toMillis(1);
 
     AndroidDevice(Context context) {
         this(context, MEDIA);
@@ -29,13 +32,17 @@ record AndroidDevice(Context context, String name) implements Device {
     /** A rung that crashed the process may run with another version of the app or the phone's drivers. */
     @Override
     public String environment() {
-        long updated = 0;
+        return updatedMs() + " " + Build.FINGERPRINT;
+    }
+
+    /** When the app was last installed or updated. */
+    private long updatedMs() {
         try {
-            updated = context.getPackageManager().getPackageInfo(context.getPackageName(), 0).lastUpdateTime;
+            return context.getPackageManager().getPackageInfo(context.getPackageName(), 0).lastUpdateTime;
         } catch (PackageManager.NameNotFoundException impossible) {
             Log.w(MediaSearch.TAG, impossible);
+            return 0;
         }
-        return updated + " " + Build.FINGERPRINT;
     }
 
     /** 0 before Android 10, which lacks a thermal status. */
@@ -63,17 +70,25 @@ record AndroidDevice(Context context, String name) implements Device {
 
     /** Whether the user ended a process, for example from Android's list of running apps. */
     boolean isEndedByUser(int process) {
-        return reason(process) == ApplicationExitInfo.REASON_USER_REQUESTED;
+        if (reason(process) != ApplicationExitInfo.REASON_USER_REQUESTED) {
+            return false;
+        }
+        // Android 11 to 13 report an update of the app by the same reason.
+        return Build.VERSION.SDK_INT >= Build.VERSION_CODES.UPSIDE_DOWN_CAKE
+            || Math.abs(exits(process).get(0).getTimestamp() - updatedMs()) > UPDATE_MS;
     }
 
-    /** Android 11 and later keep the last sixteen exit reasons. */
     private int reason(int process) {
-        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.R || process == 0) { // for 0 Android returns the latest
-            return ApplicationExitInfo.REASON_UNKNOWN;
-        }
-        List<ApplicationExitInfo> exits =
-            context.getSystemService(ActivityManager.class).getHistoricalProcessExitReasons(null, process, 1);
+        List<ApplicationExitInfo> exits = exits(process);
         return exits.isEmpty() ? ApplicationExitInfo.REASON_UNKNOWN : exits.get(0).getReason();
+    }
+
+    /** How a process ended, or nothing: Android 11 and later keep the last sixteen exits. */
+    private List<ApplicationExitInfo> exits(int process) {
+        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.R || process == 0) { // for 0 Android returns the latest
+            return Collections.emptyList();
+        }
+        return context.getSystemService(ActivityManager.class).getHistoricalProcessExitReasons(null, process, 1);
     }
 
     @Override
