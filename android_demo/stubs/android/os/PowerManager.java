@@ -12,5 +12,6 @@ public final class PowerManager {
         public native void setReferenceCounted(boolean counted);
         public native void acquire(long timeout);
         public native void release();
+        public native boolean isHeld();
     }
 }

@@ -29,6 +29,7 @@ import android.os.PowerManager;
 import android.os.Process;
 import android.provider.MediaStore;
 import java.io.IOException;
+import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -46,6 +47,7 @@ import org.robolectric.shadows.ShadowActivityManager;
 import org.robolectric.shadows.ShadowBuild;
 import org.robolectric.shadows.ShadowPowerManager;
 import org.robolectric.shadows.ShadowProcess;
+import org.robolectric.shadows.ShadowSystemClock;
 import org.robolectric.util.ReflectionHelpers;
 
 /** Runs in service and jobs: when they begin, what ends them, and what becomes of the rest. */
@@ -301,6 +303,19 @@ public final class RunsTest extends AppTestCase {
         waitFor("work", () -> ShadowPowerManager.getLatestWakeLock().isHeld());
         awaitEnd(service);
         assertEquals(PHOTOS.length, photosIndexed());
+    }
+
+    @Test
+    public void theCpuStaysAwakeHoweverLongARunTakes() {
+        AtomicBoolean awake = new AtomicBoolean();
+        search().addListener(() -> {
+            if (search().indexing().done() == PHOTOS.length - 1) {
+                awake.set(ShadowPowerManager.getLatestWakeLock().isHeld());
+            }
+            ShadowSystemClock.advanceBy(Duration.ofHours(3));
+        });
+        awaitEnd(indexNow());
+        assertTrue(awake.get());
     }
 
     @Test

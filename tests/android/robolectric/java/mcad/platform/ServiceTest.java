@@ -92,6 +92,15 @@ public final class ServiceTest extends AppTestCase {
     }
 
     @Test
+    public void aServiceWithoutProgressLetsThePhoneSleep() {
+        service = Robolectric.buildService(IndexService.class).create();
+        assertTrue(ShadowPowerManager.getLatestWakeLock().isHeld());
+        ShadowSystemClock.advanceBy(Duration.ofMinutes(11));
+        assertFalse(ShadowPowerManager.getLatestWakeLock().isHeld());
+        service.destroy();
+    }
+
+    @Test
     public void aServiceThatIsDestroyedEndsItsRunAndGivesTheWakeLockBack() throws IOException {
         AtomicBoolean destroyed = new AtomicBoolean();
         afterOnePhoto(() -> screen.post(() -> {

@@ -35,8 +35,9 @@ public final class IndexService extends Service {
     private static final int NOTIFICATION = 0x6d636101;
     private static final long EVERY_MS = 1000;
     private static final long LATER_MS = TimeUnit.MINUTES.toMillis(15);
-    /** The daily limit of a service of this type. */
-    private static final long MOST_MS = TimeUnit.HOURS.toMillis(6);
+    /** Longer than any step of a run: if a run hangs, the phone may sleep. */
+    private static final long AWAKE_MS = TimeUnit.MINUTES.toMillis(10);
+    private static final long RENEW_MS = TimeUnit.MINUTES.toMillis(1);
     /** Lower than the main thread's. From 10 on, Android restricts a thread to the slow cores. */
     private static final int NICE = 5;
 
@@ -44,7 +45,7 @@ public final class IndexService extends Service {
     private PhotoSearch search;
     /** Android holds one for a job, but not for a service, so the CPU would sleep with the screen. */
     private PowerManager.WakeLock awake;
-    private boolean resting;
+    private long renewedMs;
     private long shownMs;
     private int runs;
     /** The ID of the last start, by which Android tells whether another came since. */
@@ -63,10 +64,10 @@ public final class IndexService extends Service {
         NotificationManager notifications = getSystemService(NotificationManager.class);
         notifications.createNotificationChannel(new NotificationChannel(
             CHANNEL, getApplicationInfo().loadLabel(getPackageManager()), NotificationManager.IMPORTANCE_LOW));
-        search.addListener(listener);
         awake = getSystemService(PowerManager.class).newWakeLock(PowerManager.PARTIAL_WAKE_LOCK, "mcad:indexing");
         awake.setReferenceCounted(false);
-        awake.acquire(MOST_MS);
+        awake.acquire(AWAKE_MS);
+        search.addListener(listener);
     }
 
     @Override
@@ -184,23 +185,24 @@ public final class IndexService extends Service {
     }
 
     private synchronized void showProgress() {
-        stayAwake(!search.indexing().resting());
+        if (over) {
+            return;
+        }
         long now = SystemClock.elapsedRealtime();
-        if (!over && search.isIndexing() && now - shownMs >= EVERY_MS) {
+        stayAwake(now);
+        if (search.isIndexing() && now - shownMs >= EVERY_MS) {
             shownMs = now;
             getSystemService(NotificationManager.class).notify(NOTIFICATION, notification());
         }
     }
 
-    /** Let the phone sleep while the run waits for it to cool down. */
-    private void stayAwake(boolean works) {
-        if (works == resting && !over) {
-            resting = !works;
-            if (resting) {
-                awake.release();
-            } else {
-                awake.acquire(MOST_MS);
-            }
+    /** Keep the CPU awake, but let the phone sleep while the run waits for it to cool down. */
+    private void stayAwake(long now) {
+        if (search.indexing().resting()) {
+            awake.release();
+        } else if (!awake.isHeld() || now - renewedMs >= RENEW_MS) {
+            renewedMs = now;
+            awake.acquire(AWAKE_MS);
         }
     }
 
