@@ -15,6 +15,6 @@ public abstract class Service extends android.content.ContextWrapper {
     public final native void startForeground(int id, Notification notification);
     public final native void startForeground(int id, Notification notification, int type);
     public final native void stopForeground(int how);
-    public final native void stopSelf();
+    public final native void stopSelf(int start);
     public final native boolean stopSelfResult(int start);
 }

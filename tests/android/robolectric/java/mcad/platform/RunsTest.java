@@ -180,6 +180,7 @@ public final class RunsTest extends AppTestCase {
         ServiceController<IndexService> service = Robolectric.buildService(IndexService.class, pause).create();
         assertEquals(Service.START_NOT_STICKY, service.get().onStartCommand(pause, 0, 1));
         awaitEnd(service);
+        assertEquals("a start that Android has not delivered yet goes on", 1, shadowOf(service.get()).getStopSelfId());
         waitFor("the pause", () -> MediaSearch.waiting(app()) == Waiting.PAUSED);
     }
 

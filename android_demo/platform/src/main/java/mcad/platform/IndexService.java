@@ -85,7 +85,7 @@ public final class IndexService extends Service {
             last = start;
             if (ends) {
                 if (runs == 0) {
-                    stopSelf(); // otherwise the active run does it
+                    stopSelf(start); // otherwise the active run does it
                 }
                 return START_NOT_STICKY;
             }
@@ -134,21 +134,19 @@ public final class IndexService extends Service {
             Log.w(MediaSearch.TAG, error);
             failed = true;
         }
-        int lastOfAll;
-        synchronized (this) {
+        synchronized (this) { // a start that comes now must not lose its mark and its job
             if (--runs > 0) {
                 return;
             }
-            lastOfAll = last;
-        }
-        MediaSearch.end(this);
-        if (finished) {
-            IndexJob.cancelSoon(this);
-        } else if (!failed) { // otherwise the job tries again: MediaStore may answer then
-            IndexJob.scheduleRest(this);
-        }
-        if (stopSelfResult(lastOfAll)) {
-            leave();
+            MediaSearch.end(this);
+            if (finished) {
+                IndexJob.cancelSoon(this);
+            } else if (!failed) { // otherwise the job tries again: MediaStore may answer then
+                IndexJob.scheduleRest(this);
+            }
+            if (stopSelfResult(last)) {
+                leave();
+            }
         }
     }
 
@@ -160,10 +158,10 @@ public final class IndexService extends Service {
 
     /** From Android 15 on: the day's hours are used up, and the service has seconds to stop. */
     @Override
-    public void onTimeout(int start, int type) {
+    public synchronized void onTimeout(int start, int type) {
         search.stopIndexing();
         leave();
-        stopSelf();
+        stopSelf(last);
     }
 
     @Override
