@@ -11,8 +11,11 @@ public final class BootReceiver extends BroadcastReceiver {
         if (Intent.ACTION_BOOT_COMPLETED.equals(intent.getAction())) {
             PendingResult result = goAsync();
             new Thread(() -> {
-                IndexJob.scheduleAgain(context);
-                result.finish();
+                try {
+                    IndexJob.scheduleAgain(context);
+                } finally {
+                    result.finish();
+                }
             }, "boot").start();
         }
     }
