@@ -151,7 +151,7 @@ public final class RunsTest extends AppTestCase {
         assertEquals(Waiting.PAUSED, MediaSearch.waiting(app()));
         long ms = job(SOON).getMinLatencyMillis();
         assertTrue(ms + " ms", ms > TimeUnit.MINUTES.toMillis(59) && ms <= TimeUnit.HOURS.toMillis(1));
-        runJob(CHANGES);
+        assertFalse(shadowOf(runJob(CHANGES)).getIsRescheduleNeeded());
         assertTrue("a job went on behind the user's back", photosIndexed() < PHOTOS.length);
         awaitEnd(indexNow());
         assertEquals(PHOTOS.length, photosIndexed());
@@ -327,7 +327,9 @@ public final class RunsTest extends AppTestCase {
             assertTrue(job(id).isRequireBatteryNotLow());
         }
         shadowOf(app().getSystemService(PowerManager.class)).setIsPowerSaveMode(true);
-        runJob(SOON);
+        for (int id : new int[] {SOON, CHANGES}) {
+            assertTrue("new photos wait for the night", shadowOf(runJob(id)).getIsRescheduleNeeded());
+        }
         assertEquals(0, photosIndexed());
         assertEquals(Waiting.POWER_SAVER, MediaSearch.waiting(app()));
         awaitEnd(indexNow()); // the user is asked for nothing

@@ -125,8 +125,11 @@ public final class IndexJob extends JobService {
     /** Run a job; true if it must run again. */
     private boolean index(int id, BooleanSupplier wanted) {
         try {
-            if (!wanted.getAsBoolean() || new MediaPhotos(this).access() == PhotoAccess.State.NONE) {
+            if (new MediaPhotos(this).access() == PhotoAccess.State.NONE) {
                 return false;
+            }
+            if (!wanted.getAsBoolean()) {
+                return MediaSearch.waiting(this) == Waiting.POWER_SAVER; // Android starts no job when it ends
             }
             PhotoSearch search = MediaSearch.of(this);
             if (id == CHANGES && search.photos() == 0) {
