@@ -1,7 +1,13 @@
 package mcad.platform;
 
 import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertThrows;
+import static org.junit.Assert.assertTrue;
 
+import android.content.ComponentName;
+import android.content.Context;
+import android.content.ContextWrapper;
+import android.content.Intent;
 import android.content.pm.PackageManager;
 import android.net.Uri;
 import java.io.IOException;
@@ -30,6 +36,19 @@ public final class OwnPhotosTest extends AppTestCase {
                 SearchEngine.Result::path).toList());
         }
         assertEquals(0, search().photos());
+    }
+
+    @Test
+    public void anAppWithoutTheServiceIsToldWhatToCall() {
+        Context without = new ContextWrapper(app()) {
+            @Override
+            public ComponentName startForegroundService(Intent service) {
+                return null; // as Android answers for a service that no manifest declares
+            }
+        };
+        IllegalStateException error =
+            assertThrows(IllegalStateException.class, () -> MediaSearch.indexNow(without));
+        assertTrue(error.getMessage(), error.getMessage().contains("indexLater()"));
     }
 
     @Test

@@ -2,6 +2,7 @@ package mcad.platform;
 
 import android.app.PendingIntent;
 import android.content.ComponentCallbacks2;
+import android.content.ComponentName;
 import android.content.Context;
 import android.content.Intent;
 import android.content.SharedPreferences;
@@ -106,15 +107,22 @@ public final class MediaSearch {
 
     /**
      * Index now, in a foreground service; call it from a visible screen. It ends a pause, but waits for a charger if
-     * the user chose so. An active run makes another pass. If Android allows no service, a job indexes as soon as it
-     * may.
+     * the user chose so. If the service is indexing already, that run makes another pass; a run of a job or of the app
+     * is stopped and replaced. If Android allows no service, a job indexes as soon as it may. IllegalStateException if
+     * the app was built without the service.
      */
     public static void indexNow(Context context) {
+        ComponentName service;
         try {
-            context.startForegroundService(new Intent(context, IndexService.class));
+            service = context.startForegroundService(new Intent(context, IndexService.class));
         } catch (IllegalStateException notAllowed) {
             Log.w(TAG, notAllowed);
             IndexJob.scheduleSoon(context, 0);
+            return;
+        }
+        if (service == null) {
+            throw new IllegalStateException("The app's manifest declares no IndexService, as in a library built with"
+                + " --own-photos. Call index() or indexLater() of the search that open() returned.");
         }
     }
 
