@@ -3,6 +3,7 @@ package mcad.kotlin
 
 import android.net.Uri
 import java.util.concurrent.CompletableFuture
+import java.util.concurrent.atomic.AtomicBoolean
 import kotlin.coroutines.resume
 import kotlin.coroutines.resumeWithException
 import kotlinx.coroutines.channels.awaitClose
@@ -33,14 +34,23 @@ class SuspendingSearch(private val finder: PhotoFinder) {
         awaitClose { finder.removeListener(listener) }
     }.conflate()
 
-    /** Index the photos and emit progress until done. Cancelling the collector stops the run. */
+    /**
+     * Index the photos and emit progress until done. Cancelling the collector stops the run. If a run is active, it
+     * makes another pass: the flow follows it to its end, and cancelling the collector does not stop it.
+     */
     fun index(): Flow<Indexing> = callbackFlow {
-        val listener = Runnable { trySend(finder.indexing()) }
+        val follows = AtomicBoolean()
+        val listener = Runnable {
+            val now = finder.indexing()
+            trySend(now)
+            if (follows.get() && !now.running()) close()
+        }
         finder.addListener(listener)
         val run = finder.indexLater()
-        run.whenComplete { _, error ->
+        run.whenComplete { outcome, error ->
+            follows.set(error == null && !outcome.isPresent)
             listener.run()
-            close(error)
+            if (!follows.get()) close(error)
         }
         awaitClose {
             finder.removeListener(listener)

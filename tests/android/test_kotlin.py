@@ -53,6 +53,7 @@ def test_coroutines_search_and_index_and_what_is_cancelled_ends(classpath, tmp_p
         "fake: [content://media/external/images/media/7], []",
         "fake: no more",
         "fake: 3 of 9, asked [a dog, a cat, a dog]",
+        "fake: the run of another ended at 9 of 9",
         "fake: cancelled",
         "cancelled after 1 of 3: all can be searched: false",
         "then 3 of 3, running: false",

@@ -10,6 +10,8 @@ import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.async
 import kotlinx.coroutines.flow.first
+import kotlinx.coroutines.flow.last
+import kotlinx.coroutines.flow.onEach
 import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withContext
@@ -73,8 +75,11 @@ private suspend fun fake() = runBlocking {
     }
     val reached = async { photos.indexing.first { it.done() == 3 } }
     val indexing = Indexing(true, false, false, 3, 9, 60.0, 0, false, null)
+    val ended = Indexing(false, false, false, 9, 9, 0.0, 0, false, null)
     withContext(Dispatchers.IO) { while (!reached.isCompleted) fake.become(indexing, 3) }
     println("fake: ${reached.await().done()} of 9, asked ${fake.asked()}")
+    val last = photos.index().onEach { if (it.running()) fake.become(ended, 9) }.last()
+    println("fake: the run of another ended at ${last.done()} of ${last.total()}")
     val never = async { photos.indexing.first { it.done() == 99 } }
     never.cancel()
     try {
