@@ -5,6 +5,7 @@ import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
 
+import android.app.Application;
 import android.app.Notification;
 import android.app.NotificationManager;
 import android.content.Intent;
@@ -114,6 +115,15 @@ public final class ServiceTest extends AppTestCase {
         assertFalse(held.isHeld());
         int kept = search().photos();
         assertTrue(kept + " photos", kept >= 1 && kept < PHOTOS.length);
+    }
+
+    @Test
+    @Config(application = Application.class)
+    public void anAppThatWordsNoNotificationShowsWhatGoesOn() {
+        indexNow();
+        Notification notification = shadowOf(service.get()).getLastForegroundNotification();
+        String text = notification.extras.getString(Notification.EXTRA_TEXT);
+        assertTrue(text, text.startsWith("Indexing photos"));
     }
 
     @Test

@@ -209,7 +209,7 @@ public final class IndexService extends Service {
         Notification.Builder builder = new Notification.Builder(this, CHANNEL)
             .setSmallIcon(android.R.drawable.stat_notify_sync)
             .setContentTitle(getApplicationInfo().loadLabel(getPackageManager()))
-            .setContentText(state.isCounted() ? state.done() + " / " + state.total() : null)
+            .setContentText("Indexing photos" + (state.isCounted() ? ": " + state.done() + " / " + state.total() : ""))
             .setProgress(Math.max(state.total(), 0), Math.max(state.done(), 0), !state.isCounted())
             .setOngoing(true);
         if (getApplication() instanceof IndexingNotice words) {
