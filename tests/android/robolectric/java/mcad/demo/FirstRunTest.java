@@ -9,14 +9,18 @@ import static org.robolectric.Shadows.shadowOf;
 
 import android.app.AlertDialog;
 import android.app.Notification;
+import android.content.ClipData;
 import android.content.Intent;
 import android.graphics.drawable.BitmapDrawable;
 import android.os.BatteryManager;
 import android.os.Build;
+import android.os.Looper;
 import android.widget.CheckBox;
 import android.widget.GridView;
 import android.widget.ImageView;
 import android.widget.TextView;
+import java.io.IOException;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import mcad.gallery.PhotoAccess;
@@ -76,6 +80,35 @@ public final class FirstRunTest extends AppTestCase {
         waitFor("a thumbnail", () -> ((ImageView) grid.getChildAt(0)).getDrawable() instanceof BitmapDrawable shown
             && shown.getBitmap() != null);
         waitFor("the answer", () -> text(activity, R.id.status).startsWith("5 photos"));
+    }
+
+    @Test
+    public void wordsThatAreTypedBeforeTheFirstRunAreSearchedForAfterIt() throws IOException {
+        take("china.jpg");
+        SearchActivity activity = open(SearchActivity.class).get();
+        waitFor("the welcome", () -> isShown(activity, R.id.message_button));
+        ((TextView) activity.findViewById(R.id.query)).setText("a house");
+        assertAnsweredAfterIndexing(activity);
+    }
+
+    @Test
+    public void aPhotoThatIsSharedBeforeTheFirstRunFindsItsLikeAfterIt() throws IOException {
+        Intent send = new Intent(Intent.ACTION_SEND, null, app(), SearchActivity.class).setType("image/jpeg");
+        send.setClipData(ClipData.newRawUri(null, take("china.jpg")));
+        assertAnsweredAfterIndexing(open(SearchActivity.class, send).get());
+    }
+
+    private void assertAnsweredAfterIndexing(SearchActivity activity) throws IOException {
+        idle();
+        shadowOf(Looper.getMainLooper()).idleFor(Duration.ofSeconds(1)); // the pause after which a search starts
+        waitFor("the welcome", () -> text(activity, R.id.message_text).equals(activity.getString(R.string.start_text)));
+        activity.findViewById(R.id.message_button).performClick();
+        answer(activity, PhotoAccess.toRequest(Build.VERSION.SDK_INT));
+        waitFor("the first run", () -> isShown(activity, R.id.message_folders));
+        assertEquals(0, ((GridView) activity.findViewById(R.id.grid)).getCount());
+        index();
+        waitFor("the answer", () -> text(activity, R.id.status).equals("1 photo found"));
+        assertFalse(isShown(activity, R.id.message));
     }
 
     @Test

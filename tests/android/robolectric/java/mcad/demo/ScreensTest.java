@@ -43,6 +43,7 @@ import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.ExecutorService;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Stream;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
@@ -307,6 +308,28 @@ public final class ScreensTest extends AppTestCase {
         search.get().findViewById(R.id.message_button).performClick();
         waitFor("the answer", () -> text(search.get(), R.id.status).equals("1 photo found"));
         assertFalse(isShown(search.get(), R.id.message_text));
+    }
+
+    @Test
+    public void theReasonOfASearchThatFailedStays() throws IOException, InterruptedException {
+        openSearch("china.jpg");
+        Intent unknown = new Intent(app(), SearchActivity.class)
+            .putExtra(SearchActivity.LIKE, "content://media/external_primary/images/media/999");
+        SearchActivity like = open(SearchActivity.class, unknown).get();
+        waitFor("the reason", () -> isShown(like, R.id.message_text));
+        for (int i = 0; i < 2; i++) { // the state of the index is shown after it, and at each photo of a run
+            StartPageTest.awaitWorker();
+            idle();
+            assertTrue(isShown(like, R.id.message_text));
+            index();
+            waitFor("the wait of the watcher", () -> !isWaiting(like));
+        }
+        assertEquals(Messages.failure(app(), McadException.Kind.NOT_INDEXED), text(like, R.id.message_text));
+    }
+
+    private static boolean isWaiting(SearchActivity screen) {
+        AtomicBoolean waiting = ReflectionHelpers.getField(ReflectionHelpers.getField(screen, "watcher"), "waiting");
+        return waiting.get();
     }
 
     @Test

@@ -42,6 +42,18 @@ public final class SearchActivity extends Activity
     private static final int PICKED = 1;
     private static final int VIEWED = 2;
 
+    /** What the screen shows below the query. */
+    private enum Page {
+        /** The latest photos, until a search begins. */
+        START,
+        /** A search or its answer, which the index's state must not replace. */
+        SEARCH,
+        /** Why a search failed, until the next one begins. */
+        FAILED,
+        /** Why nothing can be searched yet. Once photos can be, a query from before is searched for. */
+        PANEL
+    }
+
     private PhotoSearch search;
     private MediaPhotos photos;
     private Access access;
@@ -61,8 +73,7 @@ public final class SearchActivity extends Activity
     private String like;
     /** Searches for photos like it that also fit the words, if any. */
     private SearchBox.Searcher likeBy;
-    /** Whether the status describes a search, which the index's state must not replace. */
-    private boolean answered;
+    private Page page = Page.START;
     /** Whether a first run's duration was estimated. Worker thread only. */
     private boolean estimated;
     /** Prevents updates after each photo from queueing up. */
@@ -288,7 +299,7 @@ public final class SearchActivity extends Activity
                 }
             } catch (IOException | RuntimeException error) {
                 Messages.log(error);
-                DemoApp.SCREEN.post(() -> showFailure(McadException.kind(error)));
+                DemoApp.SCREEN.post(() -> showFailure(Page.PANEL, McadException.kind(error)));
             }
         });
     }
@@ -317,19 +328,26 @@ public final class SearchActivity extends Activity
         ((CheckBox) findViewById(R.id.message_charging)).setChecked(choices.isOnlyCharging());
         if (home.panel() != Home.Panel.NONE) {
             int title = home.panel() == Home.Panel.FAILED ? R.string.app_name : R.string.start_title;
-            say(title, Messages.panel(this, home.panel(), search.indexing(), waiting), Messages.button(home.action()),
-                view -> act(home.action()));
+            say(Page.PANEL, title, Messages.panel(this, home.panel(), search.indexing(), waiting),
+                Messages.button(home.action()), view -> act(home.action()));
             return;
         }
-        if (!answered) {
-            findViewById(R.id.message).setVisibility(View.GONE);
-            if (like == null && query.getText().toString().trim().isEmpty()) {
-                start.show(filters.filter());
-            }
+        if (page == Page.START || page == Page.PANEL) {
+            showPhotos(indexed);
         }
         // Not a live region: a screen reader would announce every photo.
-        progress.setText(answered && !search.isIndexing() ? ""
-            : Messages.line(this, home.line(), search.indexing(), waiting, indexed));
+        progress.setText(page == Page.START || search.isIndexing()
+            ? Messages.line(this, home.line(), search.indexing(), waiting, indexed) : "");
+    }
+
+    private void showPhotos(int indexed) {
+        findViewById(R.id.message).setVisibility(View.GONE);
+        if (like == null && query.getText().toString().trim().isEmpty()) {
+            page = Page.START;
+            start.show(filters.filter());
+        } else if (page == Page.PANEL && indexed > 0) {
+            ask();
+        }
     }
 
     private void setVisible(int view, boolean visible) {
@@ -352,15 +370,15 @@ public final class SearchActivity extends Activity
         }
     }
 
-    /** Show an error; earlier results stay. */
-    private void showFailure(McadException.Kind kind) {
+    /** Show an error as the next page; results of a search stay. */
+    private void showFailure(Page next, McadException.Kind kind) {
         if (kind == McadException.Kind.DAMAGED) {
             indexNow(); // rebuilds the index
         }
-        if (answered) {
+        if (page == Page.SEARCH) {
             status.setText(Messages.failure(this, kind));
         } else {
-            say(R.string.app_name, Messages.failure(this, kind), R.string.try_again, view -> tryAgain());
+            say(next, R.string.app_name, Messages.failure(this, kind), R.string.try_again, view -> tryAgain());
         }
     }
 
@@ -378,7 +396,7 @@ public final class SearchActivity extends Activity
         }
     }
 
-    private void say(int title, String text, int button, View.OnClickListener action) {
+    private void say(Page next, int title, String text, int button, View.OnClickListener action) {
         ((TextView) findViewById(R.id.message_title)).setText(title);
         ((TextView) findViewById(R.id.message_text)).setText(text);
         TextView press = findViewById(R.id.message_button);
@@ -387,7 +405,7 @@ public final class SearchActivity extends Activity
         findViewById(R.id.message).setVisibility(View.VISIBLE);
         start.hide();
         results.clear();
-        answered = false;
+        page = next;
         status.setText("");
         progress.setText("");
     }
@@ -414,7 +432,7 @@ public final class SearchActivity extends Activity
         setTitle(R.string.app_name);
         start.hide();
         results.clear();
-        answered = false;
+        page = Page.START;
         status.setText("");
         showState();
     }
@@ -422,7 +440,7 @@ public final class SearchActivity extends Activity
     @Override
     public void searching(String words) {
         setTitle(like == null ? R.string.app_name : R.string.like_title);
-        answered = true;
+        page = Page.SEARCH;
         start.hide();
         status.setText(R.string.searching);
     }
@@ -446,9 +464,9 @@ public final class SearchActivity extends Activity
 
     @Override
     public void failed(String words, IOException error) {
-        answered = false;
+        page = Page.FAILED;
         Messages.log(error);
-        showFailure(McadException.kind(error));
+        showFailure(page, McadException.kind(error));
     }
 
     private final class Chosen implements Choices.Listener {
