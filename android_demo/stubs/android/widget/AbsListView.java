@@ -4,6 +4,7 @@ import mcad.stubs.Unset;
 
 public abstract class AbsListView extends android.widget.AdapterView<ListAdapter> {
     public static final int CHOICE_MODE_MULTIPLE_MODAL = Unset.number();
+    public native int getChoiceMode();
     public native void setChoiceMode(int mode);
     public native void setMultiChoiceModeListener(MultiChoiceModeListener listener);
     public native boolean isItemChecked(int position);

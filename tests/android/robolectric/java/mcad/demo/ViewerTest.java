@@ -2,6 +2,7 @@ package mcad.demo;
 
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
 
@@ -391,16 +392,60 @@ public final class ViewerTest extends AppTestCase {
         }
     }
 
+    @Test
+    public void aSelectionEndsWhenOtherPhotosTakeTheirPlaces() {
+        ActivityController<SearchActivity> screen = open(SearchActivity.class);
+        GridView grid = screen.get().findViewById(R.id.grid);
+        waitFor("the photos", () -> grid.getChildCount() == paths.length);
+        select(grid);
+        screen.pause();
+        take("flower.jpg");
+        screen.resume();
+        waitFor("the new photo", () -> grid.getCount() == paths.length + 1);
+        assertEquals(0, grid.getCheckedItemCount());
+        assertNull(mode(grid));
+        select(grid);
+        ((TextView) screen.get().findViewById(R.id.query)).setText("a cat");
+        waitFor("the answer", () -> text(screen.get(), R.id.status).endsWith("found"));
+        assertEquals(0, grid.getCheckedItemCount());
+        assertNull(mode(grid));
+    }
+
+    @Test
+    public void aSelectionSurvivesATurnWithItsTitle() {
+        ActivityController<SearchActivity> screen = open(SearchActivity.class);
+        GridView grid = screen.get().findViewById(R.id.grid);
+        waitFor("the photos", () -> grid.getChildCount() == paths.length);
+        select(grid);
+        screen.recreate();
+        GridView turned = screen.get().findViewById(R.id.grid);
+        waitFor("the photos again", () -> turned.getChildCount() == paths.length);
+        assertEquals("2 photos", mode(turned).getTitle());
+        assertTrue(turned.isItemChecked(0) && turned.isItemChecked(2));
+        photos.remove(uri(turned, 1));
+        screen.pause().resume();
+        waitFor("one photo fewer", () -> turned.getCount() == paths.length - 1);
+        assertNull(mode(turned));
+    }
+
+    private static ActionMode mode(GridView grid) {
+        return ReflectionHelpers.getField(grid, "mChoiceActionMode");
+    }
+
+    private static void select(GridView grid) {
+        grid.setItemChecked(0, true);
+        grid.setItemChecked(2, true);
+        assertEquals("2 photos", mode(grid).getTitle());
+    }
+
     private static Uri uri(GridView grid, int position) {
         return Uri.parse(MediaPath.uri(((ResultGrid) grid.getAdapter()).path(position)));
     }
 
     /** Choose two photos, and what is done with them. */
     private static void press(GridView grid, int item) {
-        grid.setItemChecked(0, true);
-        grid.setItemChecked(2, true);
-        ActionMode mode = ReflectionHelpers.getField(grid, "mChoiceActionMode");
-        assertEquals("2 photos", mode.getTitle());
+        select(grid);
+        ActionMode mode = mode(grid);
         assertEquals(Build.VERSION.SDK_INT >= Build.VERSION_CODES.R, mode.getMenu().findItem(R.id.delete).isVisible());
         mode.getMenu().performIdentifierAction(item, 0);
     }

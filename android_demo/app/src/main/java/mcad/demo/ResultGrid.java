@@ -15,22 +15,29 @@ import mcad.gallery.ShownResults;
 /** The tiles of the grid. */
 final class ResultGrid extends BaseAdapter {
     private static final String ROW = "mcad.demo.ROW";
+    private static final String SELECTABLE = "mcad.demo.SELECTABLE";
 
     private final Context context;
     private final Thumbnails thumbnails;
     private final GridView grid;
     private final ShownResults shown;
+    /** The paths at the positions of a selection. A turned screen restores the selection before it shows photos. */
+    private String[] selectable;
 
     ResultGrid(Context context, GridView grid, Thumbnails thumbnails, Bundle saved) {
         this.context = context;
         this.grid = grid;
         this.thumbnails = thumbnails;
         shown = saved == null ? new ShownResults() : new ShownResults(saved.getInt(ROW, 0));
+        selectable = saved == null ? null : saved.getStringArray(SELECTABLE);
         grid.setAdapter(this);
     }
 
     void save(Bundle saved) {
         saved.putInt(ROW, shown.row(grid.getFirstVisiblePosition()));
+        if (grid.getCheckedItemCount() > 0) {
+            saved.putStringArray(SELECTABLE, paths());
+        }
     }
 
     /** The same search follows: its results are shown from the same row on. */
@@ -40,14 +47,24 @@ final class ResultGrid extends BaseAdapter {
 
     void clear() {
         shown.clear();
-        notifyDataSetChanged();
+        changed();
     }
 
     void show(SearchEngine.Found found) {
         int row = shown.show(found);
-        notifyDataSetChanged();
+        changed();
         // After a touch, the layout that follows new data goes back to the old place.
         grid.post(() -> grid.setSelection(row));
+    }
+
+    /** A selection is of positions: it ends when they show other photos. */
+    private void changed() {
+        String[] paths = paths();
+        if (!Arrays.equals(paths, selectable)) {
+            grid.setChoiceMode(grid.getChoiceMode()); // ends the action mode
+        }
+        selectable = paths;
+        notifyDataSetChanged();
     }
 
     String[] paths() {

@@ -31,11 +31,16 @@ record Selection(Activity screen, GridView grid, IntFunction<String> path) imple
     public boolean onCreateActionMode(ActionMode mode, Menu menu) {
         mode.getMenuInflater().inflate(R.menu.selected, menu);
         menu.findItem(R.id.delete).setVisible(PhotoActions.MAY_CHANGE);
+        count(mode); // after a turn, photos are selected already
         return true;
     }
 
     @Override
     public void onItemCheckedStateChanged(ActionMode mode, int position, long id, boolean checked) {
+        count(mode);
+    }
+
+    private void count(ActionMode mode) {
         int photos = grid.getCheckedItemCount();
         mode.setTitle(screen.getResources().getQuantityString(R.plurals.photos, photos, photos));
     }
