@@ -4,6 +4,7 @@ import android.content.DialogInterface;
 
 public class AlertDialog extends Dialog {
     public native void setMessage(CharSequence message);
+    public native android.widget.Button getButton(int which);
 
     public static class Builder {
         public Builder(android.content.Context context) {}

@@ -1,6 +1,10 @@
 package android.content;
 
+import mcad.stubs.Unset;
+
 public interface DialogInterface {
+    int BUTTON_NEUTRAL = Unset.number();
+
     interface OnClickListener {
         void onClick(DialogInterface dialog, int which);
     }

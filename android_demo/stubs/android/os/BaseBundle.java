@@ -1,6 +1,7 @@
 package android.os;
 
 public class BaseBundle {
+    public native boolean containsKey(String key);
     public native boolean getBoolean(String key, boolean otherwise);
     public native void putBoolean(String key, boolean value);
     public native int getInt(String key, int otherwise);

@@ -24,6 +24,7 @@ public class View {
     public native void setTag(Object tag);
     public native Object getTag();
     public native android.os.IBinder getWindowToken();
+    public native void setEnabled(boolean enabled);
     public native void setVisibility(int visibility);
     public native boolean post(Runnable task);
 

@@ -23,6 +23,7 @@ import android.provider.MediaStore;
 import android.provider.Settings;
 import android.view.MenuItem;
 import android.view.View;
+import android.widget.Button;
 import android.widget.DatePicker;
 import android.widget.GridView;
 import android.widget.ListView;
@@ -137,6 +138,50 @@ public final class ScreensTest extends AppTestCase {
         ((AlertDialog) ShadowDialog.getLatestDialog()).getButton(AlertDialog.BUTTON_NEUTRAL).performClick();
         waitFor("the other choice", () -> search().chosenFolders().takes("DCIM/Camera"));
         assertFalse(search().chosenFolders().takes("a new folder"));
+    }
+
+    @Test
+    public void aFolderThatIsNotThereNowStaysLeftOut() throws IOException {
+        openSearch("china.jpg");
+        search().chooseFolders(new Folders(false, Set.of("Card")));
+        askForFolders();
+        touchFolder();
+        button(AlertDialog.BUTTON_POSITIVE).performClick();
+        waitFor("the choice", () -> !search().chosenFolders().takes("DCIM/Camera"));
+        assertFalse(search().chosenFolders().takes("Card"));
+        assertTrue(search().chosenFolders().takes("a new folder"));
+    }
+
+    @Test
+    public void onlyFoldersThatAreTickedCanBeChosenOnceOneIs() throws IOException {
+        openSearch("china.jpg");
+        search().chooseFolders(new Folders(true, Set.of("Card")));
+        askForFolders();
+        assertFalse(button(AlertDialog.BUTTON_NEUTRAL).isEnabled());
+        touchFolder();
+        assertTrue(button(AlertDialog.BUTTON_NEUTRAL).isEnabled());
+        touchFolder();
+        search.recreate();
+        idle();
+        assertFalse(button(AlertDialog.BUTTON_NEUTRAL).isEnabled());
+        touchFolder();
+        button(AlertDialog.BUTTON_NEUTRAL).performClick();
+        waitFor("the choice", () -> search().chosenFolders().takes("DCIM/Camera"));
+        assertTrue("a folder that is not there now", search().chosenFolders().takes("Card"));
+        assertFalse(search().chosenFolders().takes("a new folder"));
+    }
+
+    private void askForFolders() {
+        choose(R.id.folders);
+        waitFor("the dialog", () -> ShadowDialog.getLatestDialog() != null);
+    }
+
+    private static void touchFolder() {
+        ((AlertDialog) ShadowDialog.getLatestDialog()).getListView().performItemClick(null, 0, 0);
+    }
+
+    private static Button button(int which) {
+        return ((AlertDialog) ShadowDialog.getLatestDialog()).getButton(which);
     }
 
     @Test

@@ -85,7 +85,7 @@ final class Choices {
         try {
             List<Album> albums = Album.of(search.folders());
             Folders chosen = search.chosenFolders();
-            DemoApp.SCREEN.post(() -> FolderDialog.show(screen, true, albums, chosen::takes));
+            DemoApp.SCREEN.post(() -> FolderDialog.index(screen, albums, chosen));
         } catch (IOException | RuntimeException error) {
             Messages.showError(screen, error);
         }

@@ -108,7 +108,7 @@ final class Filters {
             Map<String, Integer> folders = search.folders();
             folders.keySet().removeIf(folder -> !search.chosenFolders().takes(folder));
             List<Album> albums = Album.of(folders);
-            DemoApp.SCREEN.post(() -> FolderDialog.show(screen, false, albums, filter.folders()::contains));
+            DemoApp.SCREEN.post(() -> FolderDialog.search(screen, albums, filter.folders()));
         } catch (IOException | RuntimeException error) {
             Messages.showError(screen, error);
         }

@@ -4,7 +4,9 @@ import android.app.Activity;
 import android.app.AlertDialog;
 import android.app.Dialog;
 import android.app.DialogFragment;
+import android.content.DialogInterface;
 import android.os.Bundle;
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
@@ -22,7 +24,8 @@ public final class FolderDialog extends DialogFragment {
         void searchFolders(Set<String> folders);
     }
 
-    private static final String INDEXED = "indexed";
+    private static final String ONLY = "only";
+    private static final String OTHERS = "others";
     private static final String FOLDERS = "folders";
     private static final String LABELS = "labels";
     private static final String TICKS = "ticks";
@@ -30,8 +33,22 @@ public final class FolderDialog extends DialogFragment {
     private String[] folders;
     private boolean[] ticks;
 
-    /** Main thread only; {@code indexed}: choose folders to index, not to search. */
-    static void show(Activity screen, boolean indexed, List<Album> albums, Predicate<String> ticked) {
+    /** Choose folders to index. Main thread only. */
+    static void index(Activity screen, List<Album> albums, Folders chosen) {
+        Set<String> others = new HashSet<>(chosen.names()); // such as those of a card that is out
+        albums.forEach(album -> others.remove(album.folder()));
+        Bundle arguments = new Bundle();
+        arguments.putBoolean(ONLY, chosen.only());
+        arguments.putStringArray(OTHERS, others.toArray(new String[0]));
+        show(screen, albums, chosen::takes, arguments);
+    }
+
+    /** Choose folders to search. Main thread only. */
+    static void search(Activity screen, List<Album> albums, Set<String> searched) {
+        show(screen, albums, searched::contains, new Bundle());
+    }
+
+    private static void show(Activity screen, List<Album> albums, Predicate<String> ticked, Bundle arguments) {
         if (screen.isDestroyed() || screen.getFragmentManager().isStateSaved()) {
             return; // the user left while the folders were read
         }
@@ -44,8 +61,6 @@ public final class FolderDialog extends DialogFragment {
             labels[i] = screen.getString(R.string.album, album.name(), album.photos());
             ticks[i] = ticked.test(folders[i]);
         }
-        Bundle arguments = new Bundle();
-        arguments.putBoolean(INDEXED, indexed);
         arguments.putStringArray(FOLDERS, folders);
         arguments.putStringArray(LABELS, labels);
         arguments.putBooleanArray(TICKS, ticks);
@@ -60,18 +75,43 @@ public final class FolderDialog extends DialogFragment {
         ticks = (saved == null ? getArguments() : saved).getBooleanArray(TICKS).clone();
         Screen screen = (Screen) getActivity();
         AlertDialog.Builder dialog = new AlertDialog.Builder(getActivity())
-            .setMultiChoiceItems(getArguments().getStringArray(LABELS), ticks, (any, which, chosen) -> ticks[which] = chosen)
+            .setMultiChoiceItems(
+                getArguments().getStringArray(LABELS), ticks, (any, which, ticked) -> tick(which, ticked))
             .setNegativeButton(android.R.string.cancel, null);
-        if (getArguments().getBoolean(INDEXED, false)) {
+        if (getArguments().containsKey(ONLY)) {
             dialog.setTitle(R.string.folders)
-                .setPositiveButton(R.string.and_new_folders,
-                    (any, which) -> screen.indexFolders(new Folders(false, those(false))))
-                .setNeutralButton(R.string.only_these, (any, which) -> screen.indexFolders(new Folders(true, those(true))));
+                .setPositiveButton(R.string.and_new_folders, (any, which) -> screen.indexFolders(chosen(false)))
+                .setNeutralButton(R.string.only_these, (any, which) -> screen.indexFolders(chosen(true)));
         } else {
             dialog.setTitle(R.string.albums)
                 .setPositiveButton(android.R.string.ok, (any, which) -> screen.searchFolders(those(true)));
         }
         return dialog.create();
+    }
+
+    @Override
+    public void onStart() {
+        super.onStart(); // shows the dialog, which then has buttons
+        allowOnlyTicked();
+    }
+
+    private void tick(int folder, boolean ticked) {
+        ticks[folder] = ticked;
+        allowOnlyTicked();
+    }
+
+    /** Without a tick, nothing would be indexed. */
+    private void allowOnlyTicked() {
+        ((AlertDialog) getDialog()).getButton(DialogInterface.BUTTON_NEUTRAL).setEnabled(!those(true).isEmpty());
+    }
+
+    /** The ticked folders only, or all but those that are not; folders that are not listed stay as they were chosen. */
+    private Folders chosen(boolean only) {
+        Set<String> names = those(only);
+        if (only == getArguments().getBoolean(ONLY, false)) {
+            names.addAll(Arrays.asList(getArguments().getStringArray(OTHERS)));
+        }
+        return new Folders(only, names);
     }
 
     @Override
