@@ -7,9 +7,11 @@ import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
 
 import android.app.Activity;
+import android.content.ContentUris;
 import android.content.Intent;
 import android.graphics.Matrix;
 import android.graphics.RectF;
+import android.graphics.drawable.BitmapDrawable;
 import android.graphics.drawable.Drawable;
 import android.net.Uri;
 import android.os.Build;
@@ -23,6 +25,8 @@ import android.view.accessibility.AccessibilityNodeInfo;
 import android.widget.GridView;
 import android.widget.TextView;
 import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.LocalDate;
 import java.time.ZoneId;
 import java.util.ArrayList;
@@ -318,6 +322,30 @@ public final class ViewerTest extends AppTestCase {
         awaitYear(2022);
         swipe(20, 300);
         awaitYear(2020);
+    }
+
+    @Test
+    public void aPhotoThatCannotBeDecodedStaysAndSaysSo() throws IOException {
+        Path drawing = Files.writeString(app().getCacheDir().toPath().resolve("drawing.svg"), "<svg/>");
+        long ms = LocalDate.of(2023, 5, 4).atTime(12, 0).atZone(ZoneId.systemDefault()).toInstant().toEpochMilli();
+        Uri added = photos.add(drawing.toFile(), PRIMARY, "DCIM/Camera/", "image/svg+xml", ms);
+        String path = search().recent(1, mcad.gallery.Filter.ALL).get(0).path();
+        viewer = open(PhotoActivity.class, new Intent(app(), PhotoActivity.class)
+            .putExtra(PhotoActivity.PATH, paths[2]).putExtra(PhotoActivity.PATHS, new String[] {paths[2], path}));
+        awaitYear(2022);
+        swipe(300, 20);
+        awaitYear(2023);
+        assertEquals("This phone cannot show this photo.", ShadowToast.getTextOfLatestToast());
+        Drawable shown = photo().getDrawable();
+        assertTrue("no other photo", shown == null || ((BitmapDrawable) shown).getBitmap() == null);
+        doubleTap(SystemClock.uptimeMillis()); // there is nothing to zoom
+        viewer.get().findViewById(R.id.open).performClick();
+        Intent open = shadowOf(viewer.get()).getNextStartedActivity();
+        assertEquals(ContentUris.parseId(added), ContentUris.parseId(open.getData()));
+        photos.remove(added);
+        viewer.recreate();
+        awaitYear(2022);
+        assertEquals(app().getString(R.string.photo_gone), ShadowToast.getTextOfLatestToast());
     }
 
     @Test

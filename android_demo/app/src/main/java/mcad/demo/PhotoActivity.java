@@ -106,9 +106,12 @@ public final class PhotoActivity extends DetailActivity {
             return;
         }
         if (loaded.bitmap() == null) {
-            Toast.makeText(this, R.string.photo_gone, Toast.LENGTH_LONG).show();
-            remove();
-            return;
+            boolean gone = loaded.item().isEmpty();
+            Toast.makeText(this, gone ? R.string.photo_gone : R.string.photo_unreadable, Toast.LENGTH_LONG).show();
+            if (gone) {
+                remove();
+                return;
+            }
         }
         view.show(loaded.bitmap());
         favourite = loaded.favourite();
