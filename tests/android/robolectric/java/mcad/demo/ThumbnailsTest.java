@@ -16,6 +16,7 @@ import mcad.robolectric.AppTestCase;
 import org.junit.After;
 import org.junit.Before;
 import org.junit.Test;
+import org.robolectric.RuntimeEnvironment;
 import org.robolectric.util.ReflectionHelpers;
 
 /** The photos in tiles, which show one photo after another as the user scrolls. */
@@ -75,6 +76,23 @@ public final class ThumbnailsTest extends AppTestCase {
         assertEquals(first, shown(tile));
         assertEquals(Messages.day(981_200_000_000L), days.get(tile));
         assertEquals(Set.of("coffee.png"), photos.opened());
+    }
+
+    @Test
+    public void allScreensShareTheThumbnailsOfOneSize() {
+        Bitmap first = await(china);
+        photos.opened().clear();
+        Thumbnails another = new Thumbnails(app());
+        ImageView there = new ImageView(app());
+        another.show(there, china, days::put);
+        another.close();
+        assertEquals(first, shown(there));
+        RuntimeEnvironment.setQualifiers("w1280dp-h800dp-land-mdpi");
+        Thumbnails larger = new Thumbnails(app());
+        larger.show(there, china, days::put);
+        assertNull("of another size", shown(there));
+        waitFor("the thumbnail", () -> shown(there) != null);
+        larger.close();
     }
 
     @Test

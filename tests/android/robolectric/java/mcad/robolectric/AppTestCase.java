@@ -12,6 +12,7 @@ import android.os.Build;
 import android.os.Looper;
 import android.os.Process;
 import android.os.storage.StorageManager;
+import android.util.LruCache;
 import android.view.Menu;
 import android.view.View;
 import android.widget.PopupMenu;
@@ -39,6 +40,7 @@ import org.robolectric.annotation.Config;
 import org.robolectric.shadows.ShadowActivity;
 import org.robolectric.shadows.ShadowStorageManager;
 import org.robolectric.shadows.StorageVolumeBuilder;
+import org.robolectric.util.ReflectionHelpers;
 
 /**
  * A test of the app on Android's framework. To add one: extend this class in the package whose classes it needs, name
@@ -94,6 +96,7 @@ public abstract class AppTestCase {
         Field field = MediaSearch.class.getDeclaredField("instance");
         field.setAccessible(true);
         field.set(null, null);
+        ReflectionHelpers.<LruCache<?, ?>>getStaticField(Class.forName("mcad.demo.Thumbnails"), "CACHE").evictAll();
     }
 
     protected static Application app() {

@@ -15,21 +15,30 @@ import mcad.gallery.Tiles;
 import mcad.platform.BitmapDecoder;
 import mcad.platform.MediaPhotos;
 
-/** Loads thumbnails off the main thread, and caches them in an eighth of the app's memory. */
+/** Loads thumbnails off the main thread. All screens share a cache of an eighth of the app's memory. */
 final class Thumbnails {
     /** A loaded thumbnail, and the day on which the photo was taken. */
     private record Loaded(Bitmap bitmap, String day) {}
+
+    private record Key(String path, int side) {}
 
     /** Receives the day on which a view's photo was taken; empty if unknown. */
     interface Dated {
         void dated(ImageView view, String day);
     }
 
+    private static final int MOST_BYTES = (int) (Runtime.getRuntime().maxMemory() / 8);
+    private static final LruCache<Key, Loaded> CACHE = new LruCache<Key, Loaded>(MOST_BYTES) {
+        @Override
+        protected int sizeOf(Key key, Loaded loaded) {
+            return loaded.bitmap().getByteCount();
+        }
+    };
+
     private final Context context;
     private final MediaPhotos photos;
     private final int side;
     private final ExecutorService loaders = Executors.newFixedThreadPool(2);
-    private final LruCache<String, Loaded> cache;
 
     Thumbnails(Context context) {
         this.context = context;
@@ -37,18 +46,13 @@ final class Thumbnails {
         side = Tiles.side(context.getResources().getDisplayMetrics().widthPixels,
             context.getResources().getDimensionPixelSize(R.dimen.tile),
             context.getResources().getDimensionPixelSize(R.dimen.gap));
-        cache = new LruCache<String, Loaded>((int) (Runtime.getRuntime().maxMemory() / 8)) {
-            @Override
-            protected int sizeOf(String path, Loaded loaded) {
-                return loaded.bitmap().getByteCount();
-            }
-        };
     }
 
     /** Show a photo's thumbnail in a view, now or once loaded, unless the view shows another photo by then. */
     void show(ImageView view, String path, Dated dated) {
         view.setTag(path);
-        Loaded ready = cache.get(path);
+        Key key = new Key(path, side);
+        Loaded ready = CACHE.get(key);
         view.setImageBitmap(ready == null ? null : ready.bitmap());
         if (ready != null) {
             dated.dated(view, ready.day());
@@ -63,7 +67,7 @@ final class Thumbnails {
                 return;
             }
             Loaded loaded = new Loaded(bitmap, photos.item(path).map(item -> Messages.day(item.takenMs())).orElse(""));
-            cache.put(path, loaded);
+            CACHE.put(key, loaded);
             DemoApp.SCREEN.post(() -> {
                 if (path.equals(view.getTag())) {
                     view.setImageBitmap(loaded.bitmap());
