@@ -12,10 +12,14 @@ public interface Conditions {
 
     /** Wait while the phone cools down. */
     default void rest(long ms) {
+        boolean interrupted = Thread.interrupted(); // else each later sleep would end at once
         try {
             Thread.sleep(ms);
-        } catch (InterruptedException interrupted) {
-            Thread.currentThread().interrupt(); // the caller that interrupts also stops the run
+        } catch (InterruptedException now) {
+            interrupted = true;
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
         }
     }
 }
