@@ -8,11 +8,20 @@ public class Notification {
         }
     }
 
+    public abstract static class Style {
+    }
+
+    public static class BigTextStyle extends Style {
+        public BigTextStyle() {}
+        public native BigTextStyle bigText(CharSequence text);
+    }
+
     public static class Builder {
         public Builder(android.content.Context context, String channel) {}
         public native Builder setSmallIcon(int icon);
         public native Builder setContentTitle(CharSequence title);
         public native Builder setContentText(CharSequence text);
+        public native Builder setStyle(Style style);
         public native Builder setProgress(int max, int progress, boolean indeterminate);
         public native Builder setOngoing(boolean ongoing);
         public native Builder setContentIntent(android.app.PendingIntent intent);

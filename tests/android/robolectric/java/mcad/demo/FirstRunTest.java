@@ -61,6 +61,8 @@ public final class FirstRunTest extends AppTestCase {
         ServiceController<IndexService> service = startService();
         Notification notification = shadowOf(service.get()).getLastForegroundNotification();
         assertEquals(activity.getString(R.string.indexing), notification.extras.getString(Notification.EXTRA_TITLE));
+        assertEquals(notification.extras.getString(Notification.EXTRA_TEXT),
+            notification.extras.getString(Notification.EXTRA_BIG_TEXT));
         String far = notification.extras.getString(Notification.EXTRA_TEXT);
         assertTrue(far, far.equals(activity.getString(R.string.looking)) || far.contains(" of 5 photos"));
         assertEquals(List.of("Pause", "Stop"), Arrays.stream(notification.actions).map(action -> action.title).toList());

@@ -26,9 +26,11 @@ public final class DemoApp extends Application implements IndexingNotice {
         // Return to the existing search from any screen above it.
         Intent open = new Intent(this, SearchActivity.class).addFlags(
             Intent.FLAG_ACTIVITY_CLEAR_TOP | Intent.FLAG_ACTIVITY_SINGLE_TOP);
+        String text = Messages.progress(this, state);
         notification.setSmallIcon(R.drawable.ic_notification)
             .setContentTitle(getString(R.string.indexing))
-            .setContentText(Messages.progress(this, state))
+            .setContentText(text)
+            .setStyle(new Notification.BigTextStyle().bigText(text)) // without it, only the first line is shown
             .setContentIntent(PendingIntent.getActivity(this, 0, open, PendingIntent.FLAG_IMMUTABLE))
             .addAction(action(R.string.pause, MediaSearch.pauseIntent(this)))
             .addAction(action(R.string.stop, MediaSearch.stopIntent(this)));
