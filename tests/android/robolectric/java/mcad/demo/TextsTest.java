@@ -20,6 +20,7 @@ import java.util.EnumMap;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 import mcad.engine.McadException;
 import mcad.engine.towers.Ladder;
 import mcad.gallery.Home;
@@ -70,6 +71,23 @@ public final class TextsTest extends AppTestCase {
         String cosine = String.format("self-test cosine %.4f", search().textTower().cosine());
         assertTrue(text, text.contains(cosine));
         assertFalse(isShown(screen, R.id.try_rungs));
+    }
+
+    @Test
+    public void anIndexThatCannotBeReadIsNamedAsAnErrorAmongTheNumbers() throws Exception {
+        allowPhotos();
+        take("chelsea.png");
+        index();
+        search().close();
+        forget();
+        try (Stream<Path> files = Files.walk(app().getNoBackupFilesDir().toPath())) {
+            Files.write(files.filter(file -> file.toString().endsWith(".mcs")).findFirst().get(), new byte[9]);
+        }
+        ViewGroup list = open(NumbersActivity.class).get().findViewById(R.id.rows);
+        waitFor("the rows", () -> list.getChildCount() > 0);
+        int last = list.getChildCount() - 1;
+        assertEquals("Error", text(list, last, R.id.name));
+        assertEquals(Messages.failure(app(), McadException.Kind.DAMAGED), text(list, last, R.id.value));
     }
 
     @Test

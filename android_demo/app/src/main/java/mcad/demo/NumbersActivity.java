@@ -55,7 +55,7 @@ public final class NumbersActivity extends DetailActivity {
             rows.put(R.string.bundle, search.bundle().name);
         } catch (IOException | RuntimeException error) {
             Messages.log(error);
-            rows.put(R.string.bundle, Messages.failure(this, McadException.kind(error)));
+            rows.put(R.string.error, Messages.failure(this, McadException.kind(error)));
         }
         int again = died ? View.VISIBLE : View.GONE;
         DemoApp.SCREEN.post(() -> show(rows, again));
