@@ -181,7 +181,11 @@ public final class TextsTest extends AppTestCase {
             Messages.progress(app(), state(true, 4, 30)));
         assertEquals("4 of 10 photos\n2 photos a minute, about 3 minutes left",
             Messages.progress(app(), state(false, 4, 2)));
-        String left = "4 photos can be searched\n6 photos are left to index";
+        assertEquals("4 of 10 photos\n1 photo a minute, about 6 minutes left",
+            Messages.progress(app(), state(false, 4, 1)));
+        assertEquals("4 of 10 photos\n1 photo a minute, about 20 minutes left",
+            Messages.progress(app(), state(false, 4, 0.3)));
+        String left = "4 photos can be searched\n6 photos left to index";
         assertEquals(left, line(Home.Line.LEFT, run, Waiting.NO));
         assertEquals(left + "\n" + app().getString(R.string.waits_for_charger), line(Home.Line.LEFT, run, Waiting.CHARGER));
         assertEquals(left + "\n" + app().getString(R.string.waits_for_power), line(Home.Line.LEFT, run, Waiting.POWER_SAVER));

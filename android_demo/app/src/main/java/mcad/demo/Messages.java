@@ -115,8 +115,9 @@ final class Messages {
             return far + "\n" + context.getString(R.string.resting);
         }
         int minutes = state.minutesLeft();
-        return minutes == 0 ? far : far + "\n" + context.getResources().getQuantityString(
-            R.plurals.pace, minutes, Math.round(state.perMinute()), minutes);
+        int photos = Math.max(1, (int) Math.round(state.perMinute()));
+        return minutes == 0 ? far : far + "\n" + context.getResources().getQuantityString(R.plurals.pace, minutes,
+            context.getResources().getQuantityString(R.plurals.per_minute, photos, photos), minutes);
     }
 
     private static String indexed(Context context, int photos) {
