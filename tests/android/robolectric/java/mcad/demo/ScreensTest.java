@@ -347,7 +347,7 @@ public final class ScreensTest extends AppTestCase {
         photos.fail(new IllegalStateException("the provider died"));
         ((TextView) search.get().findViewById(R.id.query)).setText("a house");
         waitFor("the message", () -> isShown(search.get(), R.id.message_text));
-        assertEquals("It did not work: the phone's photo library is not responding. Try again.", text(search.get(), R.id.message_text));
+        assertEquals("Something went wrong: the phone's photo library is not responding. Try again.", text(search.get(), R.id.message_text));
         assertEquals("Try again", text(search.get(), R.id.message_button));
         assertEquals("", text(search.get(), R.id.status));
         photos.fail(null);
@@ -502,7 +502,7 @@ public final class ScreensTest extends AppTestCase {
         openSearch("china.jpg");
         type("a \u0434\u043e\u043c and a \ud83d\udc36", 1);
         waitFor("the note", () -> text(search.get(), R.id.status).equals(
-            "1 photo found\nNot understood: \u0434\u043e\u043c, \ud83d\udc36"));
+            "1 photo found\nWords not understood: \u0434\u043e\u043c, \ud83d\udc36"));
     }
 
     @Test

@@ -154,7 +154,7 @@ public final class TextsTest extends AppTestCase {
             McadException.Kind.DAMAGED, R.string.error_damaged, McadException.Kind.STORAGE, R.string.error_storage,
             McadException.Kind.NOT_INDEXED, R.string.error_not_indexed, McadException.Kind.OTHER, R.string.error_other));
         for (McadException.Kind kind : McadException.Kind.values()) {
-            assertEquals("It did not work: " + app().getString(kinds.get(kind)), Messages.failure(app(), kind));
+            assertEquals("Something went wrong: " + app().getString(kinds.get(kind)), Messages.failure(app(), kind));
         }
         Map<Ladder.Reason, Integer> reasons = Map.of(Ladder.Reason.NO_RUNTIME, R.string.why_no_runtime,
             Ladder.Reason.SLOW, R.string.why_slow,
