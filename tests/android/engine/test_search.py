@@ -338,6 +338,14 @@ def test_an_app_that_is_closed_has_no_file_and_no_tower_open(probe, bundle, phon
     assert not [path for path in probe.open_files if path.startswith(str(app.directory))]
 
 
+def test_a_closed_search_says_that_it_is_closed(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    app.ask("search", words="a dog", k=3)
+    closed = app.ask("closed")
+    assert closed == {"closings": 1, "errors": ["This search is closed."] * 4}
+
+
 def leave_note(app: App, phone: FakePhone, path: str) -> None:
     """As a process leaves it that dies while it decodes a photo."""
     stat = Path(phone.volumes[OWN][path.rpartition("/")[2]]).stat()

@@ -19,6 +19,7 @@ public abstract class Context {
     public abstract android.content.pm.PackageManager getPackageManager();
     public final native CharSequence getText(int id);
     public native void registerComponentCallbacks(ComponentCallbacks callbacks);
+    public native void unregisterComponentCallbacks(ComponentCallbacks callbacks);
     public final native String getString(int id);
     public final native String getString(int id, Object... arguments);
     public final native <T> T getSystemService(Class<T> type);

@@ -18,9 +18,12 @@ import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import mcad.engine.Bundle;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
+import mcad.engine.base.IoSupplier;
 import mcad.engine.base.JsonFields;
 import mcad.engine.photos.Photo;
 import mcad.engine.photos.PhotoDecoder;
@@ -258,9 +261,26 @@ final class LifeProbe {
             case "rungs":
                 return JsonFields.of("text", rung(search.textTower()), "image", rung(search.imageTower()));
             case "estimate":
-                search.count();
+                if (!request.has("uncounted")) {
+                    search.count();
+                }
                 search.estimate();
                 return state();
+            case "closed":
+                return closed();
+            case "index_unheard": {
+                Runnable broken = () -> {
+                    throw new IllegalStateException("a view was touched on the wrong thread");
+                };
+                search.addListener(broken);
+                try {
+                    return outcome(search.index());
+                } finally {
+                    search.removeListener(broken);
+                }
+            }
+            case "search_meanwhile":
+                return searchMeanwhile(request);
             case "search_later":
                 return searchLater(request);
             case "index_later":
@@ -371,24 +391,76 @@ final class LifeProbe {
         return JsonFields.of("searchable", searchable, "unwanted", searchable.size() - reports);
     }
 
+    /** What is answered by a search that was closed, and how often it told that it was. */
+    private Object closed() throws IOException {
+        int[] closings = {0};
+        search.onClose(() -> closings[0]++);
+        search.close();
+        search.close();
+        search.release();
+        List<Object> errors = new ArrayList<>();
+        for (IoSupplier<Object> call : List.<IoSupplier<Object>>of(
+                () -> search.search("a dog", 1), search::photos, search::index, () -> search.indexInstead(() -> true))) {
+            try {
+                errors.add(call.get());
+            } catch (McadException error) {
+                errors.add(error.message);
+            }
+        }
+        return JsonFields.of("closings", closings[0], "errors", errors);
+    }
+
+    /** A search while the app that shares a photo has not sent it yet. */
+    private Object searchMeanwhile(JsonFields request) throws IOException {
+        CountDownLatch reached = new CountDownLatch(1);
+        CountDownLatch gate = new CountDownLatch(1);
+        Path photo = Paths.get(request.string("photo"));
+        List<Object> like = new ArrayList<>();
+        Thread before = new Thread(() -> {
+            try {
+                like.add(found(search.moreLike(() -> {
+                    reached.countDown();
+                    await(gate);
+                    return Files.newInputStream(photo);
+                }, 1)));
+            } catch (IOException error) {
+                like.add(error.toString());
+            }
+        });
+        before.start();
+        await(reached);
+        Object meanwhile;
+        try {
+            meanwhile = found(search.searchLater("a dog", 1, Filter.ALL).get(20, TimeUnit.SECONDS));
+        } catch (ExecutionException | InterruptedException | TimeoutException error) {
+            meanwhile = error.toString();
+        }
+        gate.countDown();
+        try {
+            before.join();
+        } catch (InterruptedException error) {
+            throw new IOException(error);
+        }
+        return JsonFields.of("meanwhile", meanwhile, "like", like.get(0));
+    }
+
     /** Two searches that wait for one before them; the first of them is cancelled meanwhile. */
     private Object searchLater(JsonFields request) throws IOException {
         CountDownLatch reached = new CountDownLatch(1);
         CountDownLatch gate = new CountDownLatch(1);
+        decoder.reached = reached;
+        decoder.gate = gate;
         Path photo = Paths.get(request.string("photo"));
         Thread before = new Thread(() -> {
             try {
-                search.moreLike(() -> {
-                    reached.countDown();
-                    await(gate);
-                    return Files.newInputStream(photo);
-                }, 1);
+                search.moreLike(() -> Files.newInputStream(photo), 1);
             } catch (IOException error) {
                 throw new IllegalStateException(error);
             }
         });
         before.start();
         await(reached);
+        decoder.reached = null;
         CompletableFuture<SearchEngine.Found> cancelled = search.searchLater("a dog", 5, Filter.ALL);
         CompletableFuture<SearchEngine.Found> wanted =
             search.searchLater(request.string("words"), request.integer("k", 1, 1 << 20), filter(request));
@@ -431,7 +503,8 @@ final class LifeProbe {
 
     /**
      * A run, or an {@code estimate}, that is held over its first photo, while something else comes: "index", "instead",
-     * an "estimate", or a "job" that waits.
+     * an "estimate", a "job" that waits, the "question" whether it indexes; "again" stops it and indexes, "both" are two
+     * that index.
      */
     private Object interrupted(JsonFields request) throws IOException {
         decoder.gate = new CountDownLatch(1);
@@ -443,17 +516,25 @@ final class LifeProbe {
         try {
             decoder.reached.await();
             Thread second = null;
+            Thread third = null;
             if (request.string("by").equals("index")) {
                 outcomes.add(run(false));
             } else if (request.string("by").equals("estimate")) {
                 search.estimate();
+            } else if (request.string("by").equals("question")) {
+                outcomes.add(search.isIndexing());
+            } else if (request.string("by").equals("again")) {
+                search.stopIndexing();
+                second = waiting(() -> outcomes.add(run(false)));
+            } else if (request.string("by").equals("both")) {
+                second = waiting(() -> outcomes.add(run(false)));
+                third = waiting(() -> outcomes.add(run(false)));
             } else {
                 boolean job = request.string("by").equals("job");
-                second = new Thread(() -> outcomes.add(job ? joined() : run(true)), "second");
-                second.start();
-                while (second.isAlive() && second.getState() != Thread.State.WAITING) {
-                    Thread.onSpinWait();
+                if (request.has("heard")) {
+                    hearAfter(first, outcomes);
                 }
+                second = waiting(() -> outcomes.add(job ? joined() : run(true)));
             }
             if (request.has("then")) {
                 Files.copy(Paths.get(request.string("then")), Paths.get(request.string("phone")),
@@ -467,11 +548,41 @@ final class LifeProbe {
             if (second != null) {
                 second.join();
             }
+            if (third != null) {
+                third.join();
+            }
         } catch (InterruptedException error) {
             throw new IOException(error);
         }
         decoder.reached = null;
         return outcomes;
+    }
+
+    /** A thread that waits by now, or is through. */
+    private static Thread waiting(Runnable task) {
+        Thread thread = new Thread(task, "second");
+        thread.start();
+        while (thread.isAlive() && thread.getState() != Thread.State.WAITING) {
+            Thread.onSpinWait();
+        }
+        return thread;
+    }
+
+    /** Tell whether the second run is said to run, as it begins, once nothing more comes of the first. */
+    private void hearAfter(Thread first, List<Object> outcomes) {
+        Runnable[] listener = {null};
+        listener[0] = () -> {
+            if (Thread.currentThread().getName().equals("second")) {
+                search.removeListener(listener[0]);
+                try {
+                    first.join();
+                } catch (InterruptedException error) {
+                    throw new IllegalStateException(error);
+                }
+                outcomes.add(search.indexing().running());
+            }
+        };
+        search.addListener(listener[0]);
     }
 
     private void estimate() {
@@ -520,7 +631,8 @@ final class LifeProbe {
 
     private Object state() {
         Indexing state = search.indexing();
-        return JsonFields.of("per_minute", state.perMinute(), "minutes", state.minutesLeft(), "lists", phone.lists.get(), "running", state.running(), "changing", state.changing(), "counted",
+        return JsonFields.of("per_minute", state.perMinute(), "minutes", state.minutesLeft(), "lists", phone.lists.get(), "asked",
+            phone.asked.get(), "running", state.running(), "changing", state.changing(), "counted",
             state.isCounted(), "done", state.done(), "total",
             state.total(), "left", state.left(), "skipped", state.skipped(), "rebuilt", state.rebuilt(), "failure",
             state.failure() == null ? null : state.failure().name());

@@ -4,6 +4,8 @@ import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertThrows;
 import static org.junit.Assert.assertTrue;
 
+import android.content.ComponentCallbacks;
+import android.content.ComponentCallbacks2;
 import android.content.ComponentName;
 import android.content.Context;
 import android.content.ContextWrapper;
@@ -13,7 +15,9 @@ import android.net.Uri;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import mcad.engine.SearchEngine;
 import mcad.gallery.FolderPhotos;
 import mcad.gallery.PhotoAccess;
@@ -49,6 +53,35 @@ public final class OwnPhotosTest extends AppTestCase {
         IllegalStateException error =
             assertThrows(IllegalStateException.class, () -> MediaSearch.indexNow(without));
         assertTrue(error.getMessage(), error.getMessage().contains("indexLater()"));
+    }
+
+    @Test
+    public void aSearchThatWasClosedIsLeftAloneWhenAndroidNeedsMemory() throws IOException {
+        Set<ComponentCallbacks> registered = new HashSet<>();
+        Context context = new ContextWrapper(app()) {
+            @Override
+            public Context getApplicationContext() {
+                return this;
+            }
+
+            @Override
+            public void registerComponentCallbacks(ComponentCallbacks callback) {
+                registered.add(callback);
+            }
+
+            @Override
+            public void unregisterComponentCallbacks(ComponentCallbacks callback) {
+                registered.remove(callback);
+            }
+        };
+        Path folder = Files.createDirectories(app().getFilesDir().toPath().resolve("own"));
+        PhotoSearch own = MediaSearch.open(context, "own", new FolderPhotos(folder));
+        ComponentCallbacks2 callback = (ComponentCallbacks2) registered.iterator().next();
+        own.close();
+        own.close();
+        assertEquals(Set.of(), registered);
+        callback.onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_BACKGROUND); // it may already have been on its way
+        callback.onLowMemory();
     }
 
     @Test

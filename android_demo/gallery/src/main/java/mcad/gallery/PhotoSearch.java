@@ -9,9 +9,11 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.function.BooleanSupplier;
 import java.util.stream.Collectors;
 import mcad.engine.Bundle;
@@ -53,6 +55,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     private final ChosenPhotos photos;
     private final Finder finder;
     private final Indexer indexer;
+    private final List<Runnable> whenClosed = new CopyOnWriteArrayList<>();
 
     private PhotoSearch(Setup setup) {
         this.setup = setup;
@@ -217,7 +220,11 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
 
     /** Free the text tower's memory; the next search loads it again. Returns at once. */
     public void release() {
-        worker.execute(finder::closeEngine);
+        try {
+            worker.execute(finder::closeEngine);
+        } catch (RejectedExecutionException closed) {
+            // Its memory is already free.
+        }
     }
 
     /** Clear the quarantine: rungs that crashed the process are tried again when towers are next loaded. */
@@ -241,11 +248,13 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
 
     /** As {@link #index()}, but stop when {@code wanted}, checked before each photo, returns false. */
     public Optional<IndexRun.Outcome> index(BooleanSupplier wanted) throws IOException {
+        checkOpen();
         return indexer.index(false, wanted);
     }
 
     /** As {@link #index(BooleanSupplier)}, after stopping an active run; its batch is committed. */
     public IndexRun.Outcome indexInstead(BooleanSupplier wanted) throws IOException {
+        checkOpen();
         return indexer.index(true, wanted).orElseThrow(
             () -> new IllegalStateException("A run that replaces another did not start."));
     }
@@ -325,15 +334,38 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         indexer.report(Indexing.UNKNOWN, true);
     }
 
-    /** Stops an active run and waits for its end. */
+    /** Run a task when this search is closed: to undo what was done for it. */
+    public void onClose(Runnable task) {
+        whenClosed.add(task);
+    }
+
+    /**
+     * Stop an active run, wait for its end, and free the towers. Later searches and runs fail; closing again does
+     * nothing.
+     */
     @Override
-    public void close() throws IOException {
-        indexer.alone(() -> { });
-        call(() -> {
-            finder.close();
-            return null;
+    public synchronized void close() throws IOException {
+        if (worker.isShutdown()) {
+            return;
+        }
+        indexer.alone(() -> {
+            call(() -> {
+                finder.close();
+                return null;
+            });
+            worker.shutdown();
         });
-        worker.shutdown();
+        whenClosed.forEach(Runnable::run);
+    }
+
+    private void checkOpen() throws McadException {
+        if (worker.isShutdown()) {
+            throw closed();
+        }
+    }
+
+    private static McadException closed() {
+        return new McadException("This search is closed.", "Open another with MediaSearch.open.");
     }
 
     private void switchStudent() throws IOException {
@@ -361,11 +393,15 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     /** Run on the worker, unless cancelled before its turn. */
     private <T> CompletableFuture<T> later(IoSupplier<T> work) {
         CompletableFuture<T> answer = new CompletableFuture<>();
-        worker.execute(() -> {
-            if (!answer.isCancelled()) {
-                finish(answer, () -> withDamageReport(work));
-            }
-        });
+        try {
+            worker.execute(() -> {
+                if (!answer.isCancelled()) {
+                    finish(answer, () -> withDamageReport(work));
+                }
+            });
+        } catch (RejectedExecutionException shutDown) {
+            answer.completeExceptionally(closed());
+        }
         return answer;
     }
 

@@ -78,7 +78,9 @@ public final class MediaSearch {
         }
         PhotoSearch search = PhotoSearch.open(new PhotoSearch.Setup(path -> context.getAssets().open("bundle/" + path),
             Collections.singletonList(new File(libraries)), photos, new BitmapDecoder(), device));
-        context.registerComponentCallbacks(new TowerRelease(search));
+        TowerRelease release = new TowerRelease(search);
+        context.registerComponentCallbacks(release);
+        search.onClose(() -> context.unregisterComponentCallbacks(release));
         return search;
     }
 
