@@ -23,7 +23,7 @@ from mcad_mobile.engine.index import PhotoIndex, search
 from mcad_mobile.engine.index.segments import open_segment
 from mcad_mobile.engine.index.tuning import CandidateCount
 from tests.support.paths import ROOT
-from tests.support.probe import KERNELS, EngineError
+from tests.support.probe import KERNELS, EngineError, Probe
 from tests.support.tuning_oracle import Oracle
 
 GOLDEN = ROOT / "tests" / "golden" / "index"
@@ -99,6 +99,20 @@ class JavaIndex:
 @pytest.fixture
 def java(probe, tmp_path) -> JavaIndex:
     return JavaIndex(probe, tmp_path / "index", tmp_path)
+
+
+@pytest.mark.parametrize("room", [100, 1000])
+def test_full_storage_is_told_as_such_and_costs_no_commit(java_classes, tmp_path, room):
+    """There is no room for an embedding, or for a segment."""
+    probe = Probe(java_classes, tmp_path)
+    java = JavaIndex(probe, tmp_path / "index", tmp_path)
+    java.change(["a"], unit(1, 64), dim=64)
+    probe.limit_files(room)
+    with pytest.raises(EngineError, match="could not be written") as error:
+        java.change(["b"], unit(1, 64, seed=1), dim=64)
+    probe.close()
+    assert error.value.kind == "STORAGE"
+    assert [*PhotoIndex.open(java.directory).paths()] == ["a"]
 
 
 def test_the_golden_index_is_written_again_byte_for_byte(probe, tmp_path):

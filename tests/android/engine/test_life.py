@@ -202,8 +202,10 @@ def test_what_a_name_stands_for_is_on_the_disk_before_the_name(
     assert ("fsync", events[commits[-1]][1]) in last  # the manifest, under its other name
     assert ("fsync", index) in last
     assert ("fsync", index) in events[commits[-1] :]
-    note = events.index(("fsync", f"{directory}/rungs/trying-image.json"))
-    assert events[note + 1] == ("fsync", f"{directory}/rungs")
+    note = f"{directory}/rungs/trying-image.json"
+    flushed = events.index(("fsync", f"{note}.tmp"))
+    assert events[flushed + 1] == ("rename", f"{note}.tmp", note)
+    assert events[flushed + 2] == ("fsync", f"{directory}/rungs")
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from mcad_mobile.engine.query import compose
 from mcad_mobile.engine.text.normalize import SPACES
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from tests.support.phone import OWN, App, FakePhone
-from tests.support.probe import EngineError, variant
+from tests.support.probe import EngineError, Probe, variant
 
 NAMES = [f"{number:03d}.png" for number in range(12)]
 
@@ -344,6 +344,23 @@ def test_a_closed_search_says_that_it_is_closed(app, phone):
     app.ask("search", words="a dog", k=3)
     closed = app.ask("closed")
     assert closed == {"closings": 1, "errors": ["This search is closed."] * 4}
+
+
+def test_full_storage_is_told_as_such(java_classes, bundle, phone, tmp_path):
+    """There is no room for a note of the photo."""
+    phone.take(NAMES[0])
+    process = Probe(java_classes, tmp_path)
+    app = App(process, bundle, phone)
+    app.index()
+    phone.take(NAMES[1])
+    app.limit_files(50)
+    with pytest.raises(EngineError, match="could not be written") as error:
+        app.index()
+    assert error.value.kind == app.ask("state")["failure"] == "STORAGE"
+    with pytest.raises(EngineError) as error:
+        app.ask("choose_folders", only=False, names=["DCIM/Camera", "Pictures/Screenshots"])
+    assert error.value.kind == "STORAGE"
+    process.close()
 
 
 def leave_note(app: App, phone: FakePhone, path: str) -> None:

@@ -4,7 +4,6 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashMap;
@@ -13,6 +12,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import mcad.engine.McadException;
+import mcad.engine.base.AtomicFile;
 import mcad.engine.base.JsonFields;
 import mcad.engine.base.Processes;
 
@@ -96,7 +96,12 @@ final class CrashRecord {
     void decoding(PhotoLibrary.Item item) throws IOException {
         Map<String, Object> note = fields(File.of(item));
         note.put("process", processes.current());
-        save(NOTE, note);
+        Path file = directory.resolve(NOTE);
+        try {
+            Files.write(file, bytes(note)); // not flushed: there is one per photo, and a torn one counts as none
+        } catch (IOException error) {
+            throw AtomicFile.notWritten(file, error);
+        }
     }
 
     void decoded() throws IOException {
@@ -116,8 +121,7 @@ final class CrashRecord {
             fields.put("deaths", Math.min(crash.getValue(), MOST_DEATHS));
             photos.add(fields);
         }
-        save(LIST + ".tmp", JsonFields.of("photos", photos));
-        Files.move(directory.resolve(LIST + ".tmp"), directory.resolve(LIST), StandardCopyOption.ATOMIC_MOVE);
+        AtomicFile.write(directory.resolve(LIST), bytes(JsonFields.of("photos", photos)));
     }
 
     private JsonFields read(String name) throws IOException {
@@ -125,8 +129,8 @@ final class CrashRecord {
         return JsonFields.parse(new String(raw, StandardCharsets.UTF_8), name);
     }
 
-    private void save(String name, Map<String, Object> fields) throws IOException {
-        Files.write(directory.resolve(name), JsonFields.write(fields).getBytes(StandardCharsets.UTF_8));
+    private static byte[] bytes(Map<String, Object> fields) {
+        return JsonFields.write(fields).getBytes(StandardCharsets.UTF_8);
     }
 
     private static Map<String, Object> fields(File file) {

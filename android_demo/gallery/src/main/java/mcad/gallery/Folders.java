@@ -4,12 +4,12 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashSet;
 import java.util.Set;
 import java.util.TreeSet;
+import mcad.engine.base.AtomicFile;
 import mcad.engine.base.JsonFields;
 
 /**
@@ -43,9 +43,7 @@ public record Folders(boolean only, Set<String> names) {
 
     void save(Path directory) throws IOException {
         Files.createDirectories(directory);
-        Path partial = directory.resolve(NAME + ".tmp");
         String document = JsonFields.write(JsonFields.of("only", only, "names", new ArrayList<Object>(new TreeSet<>(names))));
-        Files.write(partial, document.getBytes(StandardCharsets.UTF_8));
-        Files.move(partial, directory.resolve(NAME), StandardCopyOption.ATOMIC_MOVE);
+        AtomicFile.write(directory.resolve(NAME), document.getBytes(StandardCharsets.UTF_8));
     }
 }

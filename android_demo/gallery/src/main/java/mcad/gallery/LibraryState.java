@@ -4,11 +4,12 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
+import mcad.engine.McadException;
+import mcad.engine.base.AtomicFile;
 import mcad.engine.base.JsonFields;
 
 /**
@@ -91,10 +92,8 @@ final class LibraryState {
         return nowMs - since >= BELIEVED_AFTER_MS;
     }
 
-    private void save() throws IOException {
+    private void save() throws McadException {
         Map<String, Object> document = JsonFields.of("versions", versions, "losses", losses);
-        Path partial = file.resolveSibling(NAME + ".tmp");
-        Files.write(partial, JsonFields.write(document).getBytes(StandardCharsets.UTF_8));
-        Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
+        AtomicFile.write(file, JsonFields.write(document).getBytes(StandardCharsets.UTF_8));
     }
 }

@@ -5,9 +5,9 @@ import java.io.BufferedOutputStream;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -18,6 +18,7 @@ import java.util.zip.CRC32;
 import java.util.zip.CheckedInputStream;
 import java.util.zip.CheckedOutputStream;
 import mcad.engine.McadException;
+import mcad.engine.base.AtomicFile;
 import mcad.engine.index.RowNumbers;
 
 /**
@@ -97,24 +98,25 @@ final class PhotoMetadata {
     }
 
     void save(Path directory) throws IOException {
-        Path partial = directory.resolve(NAME + ".tmp");
+        AtomicFile.write(directory.resolve(NAME), this::write);
+    }
+
+    private void write(OutputStream to) throws IOException {
         CRC32 crc = new CRC32();
-        try (DataOutputStream out = new DataOutputStream(new CheckedOutputStream(
-                new BufferedOutputStream(Files.newOutputStream(partial), BUFFER), crc))) {
-            out.writeInt(MAGIC);
-            out.writeInt(keys.length);
-            out.writeInt(names.size());
-            for (String name : names) {
-                out.writeUTF(name);
-            }
-            for (int i = 0; i < keys.length; i++) {
-                out.writeLong(keys[i]);
-                out.writeInt(folders[i]);
-                out.writeLong(taken[i]);
-            }
-            out.writeLong(crc.getValue());
+        DataOutputStream out = new DataOutputStream(new CheckedOutputStream(new BufferedOutputStream(to, BUFFER), crc));
+        out.writeInt(MAGIC);
+        out.writeInt(keys.length);
+        out.writeInt(names.size());
+        for (String name : names) {
+            out.writeUTF(name);
         }
-        Files.move(partial, directory.resolve(NAME), StandardCopyOption.ATOMIC_MOVE);
+        for (int i = 0; i < keys.length; i++) {
+            out.writeLong(keys[i]);
+            out.writeInt(folders[i]);
+            out.writeLong(taken[i]);
+        }
+        out.writeLong(crc.getValue());
+        out.flush();
     }
 
     static void delete(Path directory) throws IOException {

@@ -82,7 +82,12 @@ public final class IndexWriter implements Closeable {
         byte[] raw = PathBytes.of(path);
         index.checkLength(embedding, "The embedding of " + path);
         float[] rotated = Kernel.rotated(Vectors.normalized(embedding));
-        int row = spool.append(rotated);
+        int row;
+        try {
+            row = spool.append(rotated);
+        } catch (IOException error) {
+            throw notWritten(error);
+        }
         markDeleted(raw);
         pending.put(raw, new Pending(CommitSource.SPOOL, row, stamp, contentStamp, time));
         changed = true;

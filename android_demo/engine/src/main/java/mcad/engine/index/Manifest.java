@@ -1,15 +1,11 @@
 package mcad.engine.index;
 
 import java.io.IOException;
-import java.nio.ByteBuffer;
-import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
-import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -17,6 +13,7 @@ import java.util.Locale;
 import java.util.Set;
 import java.util.zip.CRC32;
 import mcad.engine.McadException;
+import mcad.engine.base.AtomicFile;
 import mcad.engine.base.Fsync;
 import mcad.engine.base.JsonFields;
 
@@ -172,7 +169,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         return value;
     }
 
-    /** Make this the last commit: write, flush file and directory, rename, flush the directory again. */
+    /** Make this the last commit. McadException of kind STORAGE if that fails. */
     void write(Path directory) throws IOException {
         List<Object> entries = new ArrayList<>();
         for (Entry entry : segments) {
@@ -191,19 +188,9 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
         byte[] raw = json.getBytes(StandardCharsets.UTF_8);
         byte[] crc = checksum(raw).getBytes(StandardCharsets.US_ASCII);
         System.arraycopy(crc, 0, raw, BEFORE_CRC.length(), crc.length);
-        Path temporary = directory.resolve(TEMPORARY);
-        try (FileChannel out = FileChannel.open(temporary, StandardOpenOption.CREATE, StandardOpenOption.WRITE,
-                StandardOpenOption.TRUNCATE_EXISTING)) {
-            ByteBuffer buffer = ByteBuffer.wrap(raw);
-            while (buffer.hasRemaining()) {
-                out.write(buffer);
-            }
-            out.force(true);
-        }
-        // The segments' directory entries must reach the disk before the rename.
+        // The segments' directory entries must reach the disk before the manifest that names them.
         Fsync.directory(directory);
-        Files.move(temporary, directory.resolve(NAME), StandardCopyOption.ATOMIC_MOVE);
-        Fsync.directory(directory);
+        AtomicFile.write(directory.resolve(NAME), raw);
     }
 
     private static String checksum(byte[] raw) {

@@ -4,11 +4,10 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.Map;
 import java.util.TreeSet;
-import mcad.engine.base.Fsync;
+import mcad.engine.base.AtomicFile;
 import mcad.engine.base.JsonFields;
 import mcad.engine.base.Processes;
 
@@ -118,18 +117,13 @@ public final class Quarantine {
     }
 
     private void save() throws IOException {
-        write(LIST + ".tmp", JsonFields.of("environment", environment, "died", new ArrayList<Object>(died), "suspects",
+        write(LIST, JsonFields.of("environment", environment, "died", new ArrayList<Object>(died), "suspects",
             new ArrayList<Object>(suspects)));
-        Files.move(directory.resolve(LIST + ".tmp"), directory.resolve(LIST), StandardCopyOption.ATOMIC_MOVE);
-        Fsync.directory(directory);
     }
 
     /** A driver may crash the whole phone, so the note must reach the disk. */
     private void write(String name, Map<String, Object> document) throws IOException {
-        Path file = directory.resolve(name);
-        Files.write(file, JsonFields.write(document).getBytes(StandardCharsets.UTF_8));
-        Fsync.file(file);
-        Fsync.directory(directory);
+        AtomicFile.write(directory.resolve(name), JsonFields.write(document).getBytes(StandardCharsets.UTF_8));
     }
 
     /** A file's fields; null if it is missing, torn or from another environment. */
