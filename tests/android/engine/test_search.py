@@ -514,6 +514,25 @@ def test_what_is_left_is_told(app, phone):
     assert max(h["per_minute"] for h in heard) > 60
 
 
+def test_photos_that_cannot_be_read_are_not_left_in_the_next_process(probe, bundle, phone):
+    phone.take(*NAMES)
+    for name in NAMES[:2]:
+        (phone.folder / OWN / name).write_bytes(b"no photo")
+    app = App(probe, bundle, phone)
+    app.index()
+    assert (app.ask("state")["left"], app.ask("state")["skipped"]) == (0, 2)
+    app.close()
+    app = App(probe, bundle, phone)
+    state = app.ask("count")
+    assert (state["left"], state["skipped"]) == (0, 2)
+    phone.delete(NAMES[0])
+    phone.take(NAMES[1], seed=1)  # it is another file by now
+    phone.take("new.png")
+    state = app.ask("count")
+    assert (state["left"], state["skipped"]) == (2, 0)
+    app.close()
+
+
 def test_a_damaged_index_is_built_again_also_when_a_search_finds_it(app, phone):
     phone.take(*NAMES)
     app.index()

@@ -68,7 +68,7 @@ public final class IndexRun {
     private CrashRecord crashes;
     private int added;
     private int moved;
-    private int skipped;
+    private final List<PhotoLibrary.Item> skipped = new ArrayList<>();
 
     public IndexRun(Path directory, SearchEngine engine, PhotoDecoder decoder, PhotoLibrary library, Timings timings,
             Device device) {
@@ -146,7 +146,7 @@ public final class IndexRun {
             throws IOException {
         added = 0;
         moved = 0;
-        skipped = 0;
+        skipped.clear();
         PhotoLibrary.Listing listing = library.list();
         progress.listed(listing);
         crashes = CrashRecord.open(directory, listing.items(), device);
@@ -186,7 +186,8 @@ public final class IndexRun {
         if (dropsLast && done == total) {
             deleted = drop(index, listing, difference, movedPhotos, libraryState);
         }
-        return new Outcome(added, moved, deleted, skipped, total - done, index.photos(), rebuilt);
+        libraryState.skipped(skipped, this::stamp);
+        return new Outcome(added, moved, deleted, skipped.size(), total - done, index.photos(), rebuilt);
     }
 
     /** If the phone is hot, wait until it is cool or the run should stop. */
@@ -231,7 +232,7 @@ public final class IndexRun {
                 work.add(item);
                 continue;
             }
-            skipped++;
+            skipped.add(item);
             Difference.KnownPhoto known = difference.changed.remove(item.path());
             if (known != null) {
                 difference.replaced.add(known); // what is stored is no longer this file
@@ -289,7 +290,7 @@ public final class IndexRun {
             content = Stamps.ofContent(source, decoder.revision(item.kind()));
         } catch (IOException unreadable) {
             library.checkAccess();
-            skipped++; // its content is unknown: the stored embedding stays
+            skipped.add(item); // its content is unknown: the stored embedding stays
             return;
         }
         int stamp = stamp(item);
@@ -304,7 +305,7 @@ public final class IndexRun {
         }
         float[] pixels = decode(item, source);
         if (pixels == null) {
-            skipped++;
+            skipped.add(item);
             if (before != null) {
                 writer.delete(item.path()); // what is stored is no longer this file
             }

@@ -130,9 +130,9 @@ final class Indexer {
     }
 
     /** Report a count of photos; ignored during a run, which keeps its own count. */
-    void counted(int known, int all) {
+    void counted(int known, int all, int unreadable) {
         if (!runLock.isRunning()) {
-            report(state.counted(known, all), false);
+            report(state.counted(known, all, unreadable), false);
         }
     }
 

@@ -64,7 +64,7 @@ public record Indexing(boolean running, boolean resting, boolean changing, int d
         return new Indexing(running, resting, changing, done, total, nowPerMinute, skipped, rebuilt, failure);
     }
 
-    Indexing counted(int known, int all) {
-        return new Indexing(running, resting, false, known, all, perMinute, skipped, rebuilt, failure);
+    Indexing counted(int known, int all, int unreadable) {
+        return new Indexing(running, resting, false, known, all, perMinute, unreadable, rebuilt, failure);
     }
 }

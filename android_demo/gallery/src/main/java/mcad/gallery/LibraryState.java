@@ -4,17 +4,21 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.ToIntFunction;
 import mcad.engine.McadException;
 import mcad.engine.base.AtomicFile;
 import mcad.engine.base.JsonFields;
+import mcad.engine.index.RowNumbers;
 
 /**
- * The phone's photo library as the last run saw it, in a file beside the index: the version of each volume, and the
- * volumes with a large loss of photos that is not confirmed yet. The file may be deleted.
+ * The phone's photo library as the last run saw it, in a file beside the index: the version of each volume, the volumes
+ * with a large loss of photos that is not confirmed yet, and the photos that could not be read. The file may be deleted.
  */
 final class LibraryState {
     /** This many photos, or a quarter of a volume if that is more, may vanish without confirmation by a second run. */
@@ -27,6 +31,8 @@ final class LibraryState {
     private final Path file;
     private final Map<String, String> versions = new HashMap<>();
     private final Map<String, Long> losses = new HashMap<>();
+    /** Hashed states of photos. */
+    private Set<Long> unreadable = new HashSet<>();
 
     private LibraryState(Path directory) {
         file = directory.resolve(NAME);
@@ -45,9 +51,11 @@ final class LibraryState {
             for (String volume : losses.names()) {
                 libraryState.losses.put(volume, losses.integer(volume));
             }
+            libraryState.unreadable.addAll(fields.list("unreadable", Long.class));
         } catch (IOException missingOrTorn) {
             libraryState.versions.clear();
             libraryState.losses.clear();
+            libraryState.unreadable.clear();
         }
         return libraryState;
     }
@@ -92,8 +100,30 @@ final class LibraryState {
         return nowMs - since >= BELIEVED_AFTER_MS;
     }
 
+    /** Whether the last run skipped this state of a photo. */
+    boolean isUnreadable(PhotoLibrary.Item item, int stamp) throws McadException {
+        return unreadable.contains(state(item, stamp));
+    }
+
+    /** Remember the photos that a run skipped, in place of those of the run before. */
+    void skipped(Collection<PhotoLibrary.Item> items, ToIntFunction<PhotoLibrary.Item> stamp) throws IOException {
+        Set<Long> now = new HashSet<>();
+        for (PhotoLibrary.Item item : items) {
+            now.add(state(item, stamp.applyAsInt(item)));
+        }
+        if (!unreadable.equals(now)) {
+            unreadable = now;
+            save();
+        }
+    }
+
+    private static long state(PhotoLibrary.Item item, int stamp) throws McadException {
+        return RowNumbers.key(item.path()) ^ stamp;
+    }
+
     private void save() throws McadException {
-        Map<String, Object> document = JsonFields.of("versions", versions, "losses", losses);
+        Map<String, Object> document =
+            JsonFields.of("versions", versions, "losses", losses, "unreadable", new ArrayList<Object>(unreadable));
         AtomicFile.write(file, JsonFields.write(document).getBytes(StandardCharsets.UTF_8));
     }
 }

@@ -15,6 +15,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.function.BooleanSupplier;
+import java.util.function.ToIntFunction;
 import java.util.stream.Collectors;
 import mcad.engine.Bundle;
 import mcad.engine.BundleInstaller;
@@ -281,8 +282,8 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     }
 
     /**
-     * Count the photos that are not indexed, for {@link #indexing}. Returns at once if nothing changed since the last
-     * count or run. A run keeps its own count.
+     * Count the photos that are not indexed, without those that the last run could not read, for {@link #indexing}.
+     * Returns at once if nothing changed since the last count or run. A run keeps its own count.
      */
     public void count() throws IOException {
         if (indexer.state().isCounted() && photos.isListed()) {
@@ -291,9 +292,18 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         PhotoLibrary.Listing listing = photos.list();
         int all = listing.items().size();
         try (PhotoIndex own = installed.own().openIndex()) { // its own handle: searches need not wait
-            Difference difference = Difference.of(photos, listing, own.membership(),
-                item -> Stamps.ofState(item, setup.decoder.revision(item.kind())));
-            indexer.counted(all - difference.work.size(), all);
+            ToIntFunction<PhotoLibrary.Item> stamp = item -> Stamps.ofState(item, setup.decoder.revision(item.kind()));
+            LibraryState lastRun = LibraryState.open(installed.own().index());
+            int left = 0;
+            int unreadable = 0;
+            for (PhotoLibrary.Item item : Difference.of(photos, listing, own.membership(), stamp).work) {
+                if (lastRun.isUnreadable(item, stamp.applyAsInt(item))) {
+                    unreadable++;
+                } else {
+                    left++;
+                }
+            }
+            indexer.counted(all - left, all, unreadable);
         }
     }
 
