@@ -587,6 +587,20 @@ def test_the_index_can_be_forgotten(app, phone):
     assert app.index()["added"] == len(NAMES)
 
 
+def test_forgetting_the_index_leaves_no_path_of_a_photo_on_the_disk(app, phone):
+    phone.take(*NAMES)
+    app.index(hangs=phone.volumes[OWN][[*phone.volumes[OWN]][1]])
+    leave_note(app, phone, phone.path(NAMES[0]))
+    assert {f.name for f in with_paths(app)} >= {"crashes.json", "decoding.json"}
+    app.ask("clear")
+    assert with_paths(app) == []
+
+
+def with_paths(app: App) -> list[Path]:
+    files = [file for file in app.directory.rglob("*") if file.is_file()]
+    return [file for file in files if b"content:" in file.read_bytes()]
+
+
 def test_access_that_is_taken_back_is_told_and_costs_nothing(app, phone):
     phone.take(*NAMES)
     app.index()

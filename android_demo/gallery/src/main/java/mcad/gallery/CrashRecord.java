@@ -83,6 +83,12 @@ final class CrashRecord {
         }
     }
 
+    /** Delete the record in {@code directory}, which holds paths of photos. */
+    static void delete(Path directory) throws IOException {
+        Files.deleteIfExists(directory.resolve(LIST));
+        Files.deleteIfExists(directory.resolve(NOTE));
+    }
+
     int deaths(PhotoLibrary.Item item) {
         Integer count = deaths.get(File.of(item));
         return count == null ? 0 : count;

@@ -334,11 +334,12 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         indexer.removeListener(listener);
     }
 
-    /** Delete the index and the cached folders and dates of the photos. */
+    /** Delete the index, the record of photos that crashed the app, and the cached folders and dates of the photos. */
     public void clear() throws IOException {
         indexer.alone(() -> {
             switchStudent();
             installed.own().recreateIndex();
+            CrashRecord.delete(installed.own().index());
             photos.forget();
         });
         indexer.report(Indexing.UNKNOWN, true);

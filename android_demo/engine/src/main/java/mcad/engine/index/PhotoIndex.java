@@ -68,8 +68,8 @@ public final class PhotoIndex implements Closeable {
     }
 
     /**
-     * Replace a damaged index by an empty one, whatever is there. If killed meanwhile, either the damaged or the empty
-     * one remains. McadException if a writer is active.
+     * Replace an index by an empty one, whatever is there, and delete its files. If killed meanwhile, either the old or
+     * the empty one remains. McadException if a writer is active.
      */
     public static synchronized PhotoIndex recreate(Path directory, int dim, String student, String sha256)
             throws IOException {
@@ -77,8 +77,10 @@ public final class PhotoIndex implements Closeable {
         try (WriterLock lock = new WriterLock(directory)) {
             // No file of the old index may have the name of a new file.
             long generation = 1 + Manifest.lastGeneration(directory);
-            new Manifest(generation, dim, student, sha256, Collections.emptyList(), Collections.emptyList())
-                .write(directory);
+            Manifest empty =
+                new Manifest(generation, dim, student, sha256, Collections.emptyList(), Collections.emptyList());
+            empty.write(directory);
+            empty.removeStrays(directory);
         }
         return open(directory);
     }
