@@ -198,6 +198,33 @@ def test_a_run_that_takes_another_s_place_loses_nothing_of_it(app, phone):
     assert app.ask("state")["running"] is False
 
 
+def test_a_run_that_takes_another_s_place_is_never_said_to_be_over(app, phone):
+    phone.take(*NAMES)
+    assert True in app.ask("interrupted", by="instead", heard=True)
+
+
+def test_a_run_that_is_asked_for_while_another_stops_is_made_after_it(app, phone):
+    """ "Pause", then "Index now", within one photo."""
+    phone.take(*NAMES)
+    stopped, again = app.ask("interrupted", by="again")
+    assert (stopped["added"], stopped["left"]) == (1, len(NAMES) - 1)
+    assert (again["added"], again["left"]) == (len(NAMES) - 1, 0)
+
+
+def test_two_runs_that_are_asked_for_during_an_estimate_do_not_stop_each_other(app, phone):
+    phone.take(*NAMES)
+    outcomes = app.ask("interrupted", by="both", estimate=True)
+    runs = [outcome for outcome in outcomes if outcome != "joined"]
+    assert {outcome["left"] for outcome in runs} == {0}
+    assert app.indexed() == sorted(phone.path(name) for name in NAMES)
+
+
+def test_an_estimate_is_no_run(app, phone):
+    phone.take(*NAMES)
+    assert app.ask("interrupted", by="question", estimate=True) == [False]
+    assert app.ask("interrupted", by="question")[0] is True
+
+
 def test_an_estimate_that_comes_meanwhile_asks_for_no_other_pass(app, phone):
     phone.take(*NAMES)
     (outcome,) = app.ask("interrupted", by="estimate")

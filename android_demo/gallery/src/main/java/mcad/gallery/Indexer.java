@@ -51,11 +51,12 @@ final class Indexer {
             ended = state.ended(outcome, total);
             return Optional.of(outcome);
         } catch (IOException | RuntimeException | Error error) {
-            runLock.end(); // on any error, or waiting callers would wait forever
             ended = state.failed(McadException.kind(error));
             throw error;
         } finally {
-            report(ended, true);
+            state = ended; // while no other run can have begun
+            runLock.end();
+            notifyListeners(true);
         }
     }
 
@@ -71,7 +72,7 @@ final class Indexer {
                 if (outcome.finished() && reembedding.isComplete()) {
                     switchStudent.run();
                 }
-            } while (runLock.beginNextPassOrEnd());
+            } while (runLock.beginNextPass());
             return outcome;
         }
     }
@@ -152,8 +153,18 @@ final class Indexer {
         listeners.remove(listener);
     }
 
-    void report(Indexing now, boolean mayBeMore) {
+    /** The index is empty. Call within a task, and {@link #notifyListeners} after it. */
+    void forget() {
+        state = Indexing.UNKNOWN;
+    }
+
+    private void report(Indexing now, boolean mayBeMore) {
         state = now;
+        notifyListeners(mayBeMore);
+    }
+
+    /** Call the listeners. */
+    void notifyListeners(boolean mayBeMore) {
         if (mayBeMore) {
             committed.run();
         }

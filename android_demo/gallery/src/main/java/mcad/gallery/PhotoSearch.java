@@ -315,6 +315,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         indexer.estimate();
     }
 
+    /** Whether a run is active. */
     public boolean isIndexing() {
         return indexer.isRunning();
     }
@@ -341,8 +342,9 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
             installed.own().recreateIndex();
             CrashRecord.delete(installed.own().index());
             photos.forget();
+            indexer.forget();
         });
-        indexer.report(Indexing.UNKNOWN, true);
+        indexer.notifyListeners(true);
     }
 
     /** Run a task when this search is closed: to undo what was done for it. */

@@ -2,45 +2,46 @@ package mcad.gallery;
 
 /**
  * Allows one run or task at a time. A caller that comes during a run makes it do another pass over the photos, or stops
- * and replaces it; one that comes during a task waits.
+ * and replaces it; one that comes during a task, or a run that stops or ends, waits.
  */
 final class RunLock {
-    private boolean running;
-    private boolean isTask;
+    private boolean active;
+    /** Whether a run is active that may make another pass. */
+    private boolean joinable;
     private boolean anotherPass;
     private boolean stopped;
 
     /**
-     * Begin a run, after a task that is active; false if a run is active, which will then make another pass. {@code
-     * instead}: stop the active run, wait for its last commit, and begin.
+     * Begin a run; false if one is active that will make another pass. {@code instead}: stop an active run, wait for
+     * its last commit, and begin.
      */
     synchronized boolean begin(boolean instead) {
-        if (running && !isTask && !instead) {
-            anotherPass = true;
-            return false;
-        }
-        take(false);
-        return true;
+        return take(true, !instead);
     }
 
     /** Stop an active run, and begin a task. */
     synchronized void beginTask() {
-        take(true);
+        take(false, false);
     }
 
     /** Begin a task, unless a run or a task is active. */
     synchronized boolean tryTask() {
-        if (running) {
+        if (active) {
             return false;
         }
         beginTask();
         return true;
     }
 
-    private void take(boolean forTask) {
+    /** Begin when nothing is active; false if an active run was joined. */
+    private boolean take(boolean forRun, boolean joins) {
         boolean interrupted = false;
-        while (running) {
-            stopped = true;
+        while (active) {
+            if (joins && joinable && !stopped) {
+                anotherPass = true;
+                break;
+            }
+            stopped |= !joins;
             try {
                 wait();
             } catch (InterruptedException later) {
@@ -50,24 +51,25 @@ final class RunLock {
         if (interrupted) {
             Thread.currentThread().interrupt();
         }
-        running = true;
-        isTask = forTask;
+        if (active) {
+            return false;
+        }
+        active = true;
+        joinable = forRun;
         anotherPass = false;
         stopped = false;
+        return true;
     }
 
-    /** Begin another pass if one was asked for; else end the run. True if a pass begins. */
-    synchronized boolean beginNextPassOrEnd() {
-        boolean begins = anotherPass && !stopped;
+    /** Begin another pass if one was asked for; else the run only has to {@link #end}. True if a pass begins. */
+    synchronized boolean beginNextPass() {
+        joinable = anotherPass && !stopped;
         anotherPass = false;
-        if (!begins) {
-            end();
-        }
-        return begins;
+        return joinable;
     }
 
     synchronized void end() {
-        running = false;
+        active = false;
         notifyAll();
     }
 
@@ -76,7 +78,7 @@ final class RunLock {
     }
 
     synchronized void join() throws InterruptedException {
-        while (running) {
+        while (active) {
             wait();
         }
     }
@@ -85,7 +87,8 @@ final class RunLock {
         return stopped;
     }
 
+    /** Whether a run, not a task, is active. */
     synchronized boolean isRunning() {
-        return running;
+        return active && joinable;
     }
 }
