@@ -225,6 +225,12 @@ def test_an_estimate_is_no_run(app, phone):
     assert app.ask("interrupted", by="question")[0] is True
 
 
+def test_a_listener_that_fails_stops_no_run(app, phone):
+    phone.take(*NAMES)
+    assert app.ask("index_unheard")["added"] == len(NAMES)
+    assert app.ask("state")["failure"] is None
+
+
 def test_an_estimate_that_comes_meanwhile_asks_for_no_other_pass(app, phone):
     phone.take(*NAMES)
     (outcome,) = app.ask("interrupted", by="estimate")

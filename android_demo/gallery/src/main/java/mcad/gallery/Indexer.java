@@ -5,12 +5,17 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.function.BooleanSupplier;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.towers.Ladder;
 
 /** The half of {@link PhotoSearch} that indexes: one run at a time, with progress reports. */
 final class Indexer {
+    /** On Android, it writes to logcat. */
+    private static final Logger LOG = Logger.getLogger("mcad");
+
     private final PhotoSearch.Setup setup;
     private final InstalledStudents installed;
     private final PhotoLibrary photos;
@@ -169,7 +174,11 @@ final class Indexer {
             committed.run();
         }
         for (Runnable listener : listeners) {
-            listener.run();
+            try {
+                listener.run();
+            } catch (RuntimeException error) { // an error in the app must not end a run
+                LOG.log(Level.WARNING, "A listener failed.", error);
+            }
         }
     }
 

@@ -44,7 +44,10 @@ public interface PhotoFinder {
     /** The progress of indexing. */
     Indexing indexing();
 
-    /** Add a listener, called on any thread when {@link #indexing} changes or more photos can be searched. */
+    /**
+     * Add a listener, called when {@link #indexing} changes or more photos can be searched. It is called on any thread,
+     * so an app posts to its main thread to change views; what the listener throws is only logged.
+     */
     void addListener(Runnable listener);
 
     void removeListener(Runnable listener);
