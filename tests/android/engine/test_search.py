@@ -641,5 +641,9 @@ def test_access_that_is_taken_back_is_told_and_costs_nothing(app, phone):
     with pytest.raises(EngineError, match="may not see photos"):
         app.index()
     assert app.ask("state")["failure"] == "ACCESS"
+    before = app.ask("state")["asked"]
+    with pytest.raises(EngineError, match="may not see photos"):
+        app.ask("search", words="a dog", k=1)
+    assert app.ask("state")["asked"] == before + 1
     phone.change(access=True)
     assert (app.index()["added"], app.ask("state")["failure"]) == (0, None)

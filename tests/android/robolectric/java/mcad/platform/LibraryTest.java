@@ -4,6 +4,7 @@ import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertNotSame;
 import static org.junit.Assert.assertSame;
+import static org.junit.Assert.assertThrows;
 import static org.junit.Assert.assertTrue;
 
 import android.content.ComponentCallbacks2;
@@ -22,6 +23,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.function.Predicate;
+import mcad.engine.McadException;
 import mcad.engine.towers.Ladder;
 import mcad.gallery.Filter;
 import mcad.gallery.PhotoLibrary;
@@ -85,6 +87,15 @@ public final class LibraryTest extends AppTestCase {
         assertEquals(List.of(3L, 2L), recent(2, item -> item.takenMs() < 4));
         photos.fail(CARD, new IllegalStateException("the card is just taken out"));
         assertEquals(List.of(6L, 4L, 2L), recent(9, item -> true));
+    }
+
+    @Test
+    public void aMediaStoreThatDoesNotAnswerIsNotTakenForOneWithoutPhotos() throws IOException {
+        take("china.jpg");
+        index();
+        photos.die();
+        IOException error = assertThrows(IOException.class, () -> search().search("a house", 5));
+        assertEquals(McadException.Kind.PHOTOS, McadException.kind(error));
     }
 
     private static List<Long> recent(int most, Predicate<PhotoLibrary.Item> wanted) throws IOException {

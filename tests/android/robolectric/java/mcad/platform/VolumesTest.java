@@ -15,6 +15,7 @@ import mcad.gallery.PhotoAccess;
 import mcad.robolectric.AppTestCase;
 import org.junit.Before;
 import org.junit.Test;
+import org.junit.function.ThrowingRunnable;
 import org.robolectric.annotation.Config;
 
 /** Cards that go and come, a MediaStore that begins anew, and access to some photos. */
@@ -66,9 +67,10 @@ public final class VolumesTest extends AppTestCase {
         take("coffee.png");
         index();
         shadowOf(app()).denyPermissions(PhotoAccess.READ_STORAGE, PhotoAccess.READ_IMAGES);
-        assertEquals(List.of(), found());
-        IOException refused = assertThrows(IOException.class, () -> search().index());
-        assertEquals(McadException.Kind.ACCESS, McadException.kind(refused));
+        for (ThrowingRunnable use : List.<ThrowingRunnable>of(VolumesTest::found, () -> search().index())) {
+            IOException refused = assertThrows(IOException.class, use);
+            assertEquals(McadException.Kind.ACCESS, McadException.kind(refused));
+        }
         allowPhotos();
         assertEquals(1, found().size());
     }

@@ -38,6 +38,7 @@ public final class FakeMediaStore extends ContentProvider {
     private final Map<String, String> versions = new LinkedHashMap<>();
     private final Map<String, RuntimeException> failures = new HashMap<>();
     private RuntimeException failure;
+    private boolean dead;
     private long nextId = 1;
     private long generation = 1;
     private Runnable afterList = () -> { };
@@ -109,6 +110,11 @@ public final class FakeMediaStore extends ContentProvider {
         changed();
     }
 
+    /** Answer no later question, as a provider whose process has died. */
+    public synchronized void die() {
+        dead = true;
+    }
+
     /** What the user was asked for last, of how many photos, and what they become: "create_trash_request 1 ...". */
     public synchronized String asked() {
         return asked;
@@ -170,6 +176,9 @@ public final class FakeMediaStore extends ContentProvider {
     @Override
     public synchronized Cursor query(Uri uri, String[] columns, String where, String[] values, String order) {
         check();
+        if (dead) {
+            return null;
+        }
         List<String> parts = uri.getPathSegments();
         if (parts.contains("version")) {
             MatrixCursor cursor = new MatrixCursor(new String[] {"version"});

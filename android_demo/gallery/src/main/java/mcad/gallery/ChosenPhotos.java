@@ -19,6 +19,7 @@ final class ChosenPhotos implements PhotoLibrary {
     private volatile Folders chosen;
     /** {@link PhotoLibrary#state} before the last list. */
     private volatile String listed = "";
+    private volatile boolean whole = true;
     private PhotoMetadata metadata;
 
     ChosenPhotos(PhotoLibrary all, Supplier<Path> directory) {
@@ -50,16 +51,22 @@ final class ChosenPhotos implements PhotoLibrary {
     @Override
     public Listing list() throws IOException {
         String state = all.state();
-        Listing whole = all.list();
-        keep(PhotoMetadata.of(whole.items()));
+        Listing visible = all.list();
+        keep(PhotoMetadata.of(visible.items()));
         Folders now = chosen();
-        List<Item> taken = new ArrayList<>(whole.items().size());
+        List<Item> taken = new ArrayList<>(visible.items().size());
         List<Item> leftOut = new ArrayList<>();
-        for (Item item : whole.items()) {
+        for (Item item : visible.items()) {
             (now.takes(item.folder()) ? taken : leftOut).add(item);
         }
         listed = state;
-        return new Listing(taken, whole.volumes(), whole.whole(), leftOut);
+        whole = visible.whole();
+        return new Listing(taken, visible.volumes(), visible.whole(), leftOut);
+    }
+
+    /** Whether the last listing was of all photos; true before the first in this process. */
+    boolean isWhole() {
+        return whole;
     }
 
     /** The metadata of the last listing, even if another process made it; lists the photos if there is none. */

@@ -116,7 +116,7 @@ final class Finder implements Closeable {
         }
     }
 
-    /** Widen the query until {@code k} results are visible or there are no more. */
+    /** Widen the query until {@code k} results are visible or there are no more. McadException without access. */
     SearchEngine.Found find(Query query, int k, Filter filter) throws IOException {
         PhotoIndex open = index.get(); // all attempts search one commit
         PassingRows rows = rows(open, filter);
@@ -125,6 +125,9 @@ final class Finder implements Closeable {
             SearchEngine.Found found = query.ask(open, rows, count);
             first = first == null ? found : first;
             List<SearchEngine.Result> visible = visible(open, found.results(), k);
+            if (visible.isEmpty() && !found.results().isEmpty()) {
+                setup.library().checkAccess(); // without it, no wider query helps
+            }
             if (visible.size() == k || found.results().size() < count) {
                 timings.addAll(first.ms());
                 return first.with(visible);
@@ -150,10 +153,13 @@ final class Finder implements Closeable {
         return visible;
     }
 
-    /** The rows to search; null for all. Cached until the index, the phone's listing or the filter changes. */
+    /**
+     * The rows to search; null for all. Cached until the index, the phone's listing or the filter changes. With access
+     * to selected photos only, most nearest photos would be invisible, and a query would be widened many times.
+     */
     private PassingRows rows(PhotoIndex open, Filter filter) throws IOException {
         Folders chosen = photos.chosen();
-        if (filter.isAll() && chosen.areAll()) {
+        if (filter.isAll() && chosen.areAll() && photos.isWhole()) {
             return null;
         }
         PhotoMetadata metadata = photos.metadata();

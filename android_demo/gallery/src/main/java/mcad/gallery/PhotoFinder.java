@@ -13,8 +13,8 @@ import mcad.engine.SearchEngine;
 public interface PhotoFinder {
     /**
      * The {@code k} photos nearest to {@code words}, among those that the app can see now and that pass the filter.
-     * McadException if there are no words, the text tower does not run, or the index cannot be read; kind DAMAGED means
-     * that the next run rebuilds the index.
+     * McadException if there are no words, the text tower does not run, the app may not see photos (kind ACCESS), or the
+     * index cannot be read; kind DAMAGED means that the next run rebuilds the index.
      */
     SearchEngine.Found search(String words, int k, Filter filter) throws IOException;
 

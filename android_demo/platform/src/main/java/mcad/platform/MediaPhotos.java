@@ -231,7 +231,10 @@ public final class MediaPhotos implements PhotoLibrary {
         }
         String where = ID + " IN (" + numbers + ")";
         try (Cursor cursor = context.getContentResolver().query(images, new String[] {ID}, where, null, null)) {
-            while (cursor != null && cursor.moveToNext()) {
+            if (cursor == null) { // else photos of a provider that has died would count as deleted
+                throw new IllegalStateException("MediaStore does not answer a query of " + images + ".");
+            }
+            while (cursor.moveToNext()) {
                 visible.add(paths.get(cursor.getLong(0)));
             }
         }
