@@ -379,6 +379,15 @@ def test_a_closed_search_says_that_it_is_closed(app, phone):
     assert closed == {"closings": 1, "errors": ["This search is closed."] * 4}
 
 
+def test_a_photo_that_is_slow_to_come_holds_up_no_other_search(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    photo = phone.folder / OWN / NAMES[3]
+    found = app.ask("search_meanwhile", photo=photo)
+    assert found["meanwhile"] == app.ask("search", words="a dog", k=1)
+    assert found["like"]["paths"] == [phone.path(NAMES[3])]
+
+
 def test_full_storage_is_told_as_such(java_classes, bundle, phone, tmp_path):
     """There is no room for a note of the photo."""
     phone.take(NAMES[0])

@@ -23,6 +23,7 @@ import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.base.IoSupplier;
 import mcad.engine.index.PhotoIndex;
+import mcad.engine.photos.PhotoBytes;
 import mcad.engine.photos.PhotoDecoder;
 import mcad.engine.towers.Ladder;
 import org.jspecify.annotations.Nullable;
@@ -123,8 +124,9 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
 
     /** As {@link #moreLike(PhotoDecoder.Source, int)}, among the photos that pass the filter. */
     public SearchEngine.Found moreLike(PhotoDecoder.Source photo, int k, Filter filter) throws IOException {
+        PhotoDecoder.Source read = read(photo);
         return call(() -> {
-            float[] embedding = finder.embed(photo);
+            float[] embedding = finder.embed(read);
             return finder.find(
                 (index, rows, count) -> SearchEngine.moreLike(index, embedding, count, rows), k, filter);
         });
@@ -155,11 +157,21 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
     /** Photos that are like {@code photo} and fit the words. */
     public SearchEngine.Found moreLike(PhotoDecoder.Source photo, String words, int k, Filter filter)
             throws IOException {
+        PhotoDecoder.Source read = read(photo);
         return call(() -> {
-            float[] embedding = finder.embed(photo);
+            float[] embedding = finder.embed(read);
             return finder.find(
                 (index, rows, count) -> finder.engine().moreLike(index, embedding, words, count, rows), k, filter);
         });
+    }
+
+    /** Read a photo on the caller's thread: another app may fetch it over a slow network, and searches must not wait. */
+    private static PhotoDecoder.Source read(PhotoDecoder.Source photo) throws IOException {
+        try {
+            return PhotoBytes.of(photo, 0);
+        } catch (RuntimeException error) { // thrown by the other app
+            throw McadException.unforeseen(error);
+        }
     }
 
     private SearchEngine.Found find(Finder.Query query, int k, Filter filter) throws IOException {
