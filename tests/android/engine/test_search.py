@@ -313,6 +313,11 @@ def test_a_first_run_can_be_estimated_before_it_begins(app, phone):
     assert (outcome["added"], outcome["left"]) == (len(NAMES), 0)
 
 
+def test_an_estimate_needs_no_index(app, phone):
+    phone.take(*NAMES)
+    assert app.ask("estimate", uncounted=True)["per_minute"] > 0
+
+
 def test_an_estimate_looks_at_a_few_photos_and_at_none_that_kills_the_process(app, phone):
     phone.take(*NAMES)
     app.ask("count")

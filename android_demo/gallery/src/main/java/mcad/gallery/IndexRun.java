@@ -1,6 +1,7 @@
 package mcad.gallery;
 
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -97,6 +98,7 @@ public final class IndexRun {
     /** Photos per minute, measured on the first few without storing them; 0 if fewer than two can be decoded. */
     double pace() throws IOException {
         PhotoLibrary.Listing listing = library.list();
+        Files.createDirectories(directory); // for the record of crashes: there may be no index yet
         crashes = CrashRecord.open(directory, listing.items(), device);
         engine.imageTower();
         long startedNs = 0;

@@ -191,6 +191,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
         return photos.metadata().folders();
     }
 
+    /** The choice of {@link #chooseFolders}. The first call reads a small file, so keep it off the main thread. */
     public Folders chosenFolders() {
         return photos.chosen();
     }
