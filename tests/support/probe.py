@@ -39,12 +39,17 @@ class Probe:
     command that watches it."""
 
     def __init__(
-        self, classes: Path, scratch: Path, *more: Path, under: Sequence[object] = ()
+        self,
+        classes: Path,
+        scratch: Path,
+        *more: Path,
+        under: Sequence[object] = (),
+        kernels: str = KERNELS,
     ) -> None:
         self._scratch = scratch
         classpath = ":".join(map(str, [classes, *more, *jvm_libraries()]))
         # ONNX Runtime unpacks its library to tmpdir; a killed JVM leaves it there.
-        options = [KERNELS, f"-Djava.io.tmpdir={scratch}", "-Xmx512m", "-ea", "-cp", classpath]
+        options = [kernels, f"-Djava.io.tmpdir={scratch}", "-Xmx512m", "-ea", "-cp", classpath]
         self._process = subprocess.Popen(
             [*map(str, under), executable(JAVA), *_LANGUAGE, *options, _MAIN],
             stdin=subprocess.PIPE,

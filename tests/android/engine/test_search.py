@@ -393,6 +393,18 @@ def test_a_photo_that_is_slow_to_come_holds_up_no_other_search(app, phone):
     assert found["like"]["paths"] == [phone.path(NAMES[3])]
 
 
+def test_phones_that_cannot_load_the_kernels_are_told_so(java_classes, bundle, phone, tmp_path):
+    phone.take(NAMES[0])
+    library = f"-Dmcad.search.library={tmp_path}/none.so"
+    process = Probe(java_classes, tmp_path, kernels=library)
+    app = App(process, bundle, phone)
+    for verb in ("search", "index"):
+        with pytest.raises(EngineError, match="could not be loaded") as error:
+            app.ask(verb, words="a dog", k=1)
+        assert error.value.kind == "TOWER"
+    process.close()
+
+
 def test_full_storage_is_told_as_such(java_classes, bundle, phone, tmp_path):
     """There is no room for a note of the photo."""
     phone.take(NAMES[0])

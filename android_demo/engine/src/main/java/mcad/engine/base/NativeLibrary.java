@@ -1,6 +1,7 @@
 package mcad.engine.base;
 
 import mcad.engine.McadException;
+import mcad.engine.McadException.Kind;
 
 /** The library in C (mcad_mobile/engine/native) that searches and resizes. */
 public final class NativeLibrary {
@@ -11,7 +12,7 @@ public final class NativeLibrary {
 
     private NativeLibrary() {}
 
-    /** Load the library. McadException where it is missing, or of another version. */
+    /** Load the library. McadException of kind TOWER where it is missing, as on 32-bit phones, or of another version. */
     public static synchronized void load() throws McadException {
         if (loaded) {
             return;
@@ -25,10 +26,12 @@ public final class NativeLibrary {
             }
             loaded = layout() == LAYOUT;
         } catch (UnsatisfiedLinkError error) {
-            throw new McadException("The search kernels could not be loaded: " + error.getMessage() + ".", "Install the app again.", error);
+            throw new McadException(Kind.TOWER, "The search kernels could not be loaded: " + error.getMessage() + ".",
+                "Install the app again. It needs a 64-bit phone.", error);
         }
         if (!loaded) {
-            throw new McadException("The search kernels are of another version than the engine.", "Build both again, from one mcad-mobile.");
+            throw new McadException(Kind.TOWER, "The search kernels are of another version than the engine.",
+                "Build both again, from one mcad-mobile.", null);
         }
     }
 
