@@ -40,7 +40,13 @@ final class LiteRtTower extends Tower {
     static Tower load(Bundle bundle, Bundle.Rung rung, int threads) throws McadException {
         File model = bundle.path(rung.files().get(0)).toFile();
         try {
-            return new LiteRtTower(rung, new Interpreter(model, new Interpreter.Options().setNumThreads(threads)));
+            Interpreter interpreter = new Interpreter(model, new Interpreter.Options().setNumThreads(threads));
+            try {
+                return new LiteRtTower(rung, interpreter);
+            } catch (RuntimeException | LinkageError error) {
+                interpreter.close();
+                throw error;
+            }
         } catch (RuntimeException | LinkageError error) {
             throw new McadException("LiteRT cannot load " + model + ": " + error.getMessage() + ".",
                 "The next rung of the ladder may run.", error);

@@ -50,7 +50,13 @@ final class OnnxTower extends Tower {
             throws McadException {
         String path = bundle.path(rung.files().get(0)).toString();
         try (OrtSession.SessionOptions options = options(provider, threads, qnn)) {
-            return new OnnxTower(rung, provider, OrtEnvironment.getEnvironment().createSession(path, options));
+            OrtSession session = OrtEnvironment.getEnvironment().createSession(path, options);
+            try {
+                return new OnnxTower(rung, provider, session);
+            } catch (OrtException | RuntimeException error) {
+                session.close();
+                throw error;
+            }
         } catch (OrtException | LinkageError error) {
             throw new McadException(
                 "ONNX Runtime cannot load " + path + " with " + provider + ": " + error.getMessage() + ".",
