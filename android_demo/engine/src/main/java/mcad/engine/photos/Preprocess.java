@@ -116,7 +116,10 @@ public final class Preprocess {
         if (orientation <= 1) {
             return rgb;
         }
-        boolean turned = orientation >= 5;
+        int degrees = Exif.degrees(orientation);
+        boolean turned = degrees % 180 != 0;
+        boolean columnsFromEnd = degrees >= 180 != Exif.mirrored(orientation);
+        boolean rowsFromEnd = degrees == 90 || degrees == 180;
         int width = turned ? rgb.height() : rgb.width();
         int height = turned ? rgb.width() : rgb.height();
         byte[] out = new byte[rgb.bytes().length];
@@ -125,13 +128,8 @@ public final class Preprocess {
             for (int x = 0; x < width; x++) {
                 int column = turned ? y : x;
                 int row = turned ? x : y;
-                // Bit masks of the orientations that read columns, then rows, from the end.
-                if ((1 << orientation & (1 << 2 | 1 << 3 | 1 << 7 | 1 << 8)) != 0) {
-                    column = rgb.width() - 1 - column;
-                }
-                if ((1 << orientation & (1 << 3 | 1 << 4 | 1 << 6 | 1 << 7)) != 0) {
-                    row = rgb.height() - 1 - row;
-                }
+                column = columnsFromEnd ? rgb.width() - 1 - column : column;
+                row = rowsFromEnd ? rgb.height() - 1 - row : row;
                 System.arraycopy(rgb.bytes(), (row * rgb.width() + column) * 3, out, to, 3);
                 to += 3;
             }
