@@ -19,7 +19,6 @@ final class ChosenPhotos implements PhotoLibrary {
     private volatile Folders chosen;
     /** {@link PhotoLibrary#state} before the last list. */
     private volatile String listed = "";
-    private volatile boolean whole = true;
     private PhotoMetadata metadata;
 
     ChosenPhotos(PhotoLibrary all, Supplier<Path> directory) {
@@ -51,22 +50,16 @@ final class ChosenPhotos implements PhotoLibrary {
     @Override
     public Listing list() throws IOException {
         String state = all.state();
-        Listing visible = all.list();
-        keep(PhotoMetadata.of(visible.items()));
+        Listing whole = all.list();
+        keep(PhotoMetadata.of(whole.items()));
         Folders now = chosen();
-        List<Item> taken = new ArrayList<>(visible.items().size());
+        List<Item> taken = new ArrayList<>(whole.items().size());
         List<Item> leftOut = new ArrayList<>();
-        for (Item item : visible.items()) {
+        for (Item item : whole.items()) {
             (now.takes(item.folder()) ? taken : leftOut).add(item);
         }
         listed = state;
-        whole = visible.whole();
-        return new Listing(taken, visible.volumes(), visible.whole(), leftOut);
-    }
-
-    /** Whether the last listing was of all photos; true before the first in this process. */
-    boolean isWhole() {
-        return whole;
+        return new Listing(taken, whole.volumes(), whole.whole(), leftOut);
     }
 
     /** The metadata of the last listing, even if another process made it; lists the photos if there is none. */

@@ -153,13 +153,10 @@ final class Finder implements Closeable {
         return visible;
     }
 
-    /**
-     * The rows to search; null for all. Cached until the index, the phone's listing or the filter changes. With access
-     * to selected photos only, most nearest photos would be invisible, and a query would be widened many times.
-     */
+    /** The rows to search; null for all. Cached until the index, the phone's listing or the filter changes. */
     private PassingRows rows(PhotoIndex open, Filter filter) throws IOException {
         Folders chosen = photos.chosen();
-        if (filter.isAll() && chosen.areAll() && photos.isWhole()) {
+        if (filter.isAll() && chosen.areAll()) {
             return null;
         }
         PhotoMetadata metadata = photos.metadata();
