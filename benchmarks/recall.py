@@ -6,7 +6,8 @@
 Uses Flickr8k's test split, and its first 200 photos, which CI repeats in seconds: fewer photos are
 easier to tell apart, so their recall is higher. Then photos of 200 things, named by ImageNet's
 number of their class and searched by name, with whole and cut embeddings; words for groups of
-things, searched among both; words of captions; and photos of COCO.
+things, searched among both; words of captions; and photos of COCO. The classifiers that taught the
+student name the same things, as a bound on what it could learn.
 Writes benchmarks/results/recall.json, from which `make docs` makes the tables of the model card.
 """
 
@@ -29,12 +30,25 @@ from numpy.typing import NDArray
 from benchmarks.main_job import provenance
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
-from mcad_mobile.distill.teachers.classifiers import IMAGENET, imagenet_kinds, imagenet_names
+from mcad_mobile.distill.teachers.classifiers import (
+    IMAGENET,
+    LiteClassifier,
+    imagenet_kinds,
+    imagenet_names,
+)
+from mcad_mobile.distill.teachers.prepare import reference_trunks
 from mcad_mobile.distill.teachers.protocol import names_within
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.towers import normalize
-from mcad_mobile.students.evaluation import EmbeddedPairs, embed, embed_by_student
+from mcad_mobile.students.evaluation import (
+    EmbeddedPairs,
+    Retrieval,
+    embed,
+    embed_by_student,
+    evaluate_similarity,
+)
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.protocol import Student
 
@@ -67,6 +81,7 @@ def main() -> None:
         return embed(photos, engine.embed_photo, engine.embed_text, _progress)
 
     whole, named = embed_float(test), embed_float(things)
+    grouped, probabilities = right_for_words(test, things), classify([*test, *things])
     result = {
         **provenance(tool_versions(TOOLS)),
         "student": student.sha256(),
@@ -84,9 +99,11 @@ def main() -> None:
             for dim in DIMS
         },
         "groups": by_group(named, things),
-        "words": by_word(
-            student, np.concatenate([whole.images, named.images]), right_for_words(test, things)
-        ),
+        "words": by_word(student, np.concatenate([whole.images, named.images]), grouped),
+        "classifiers": {
+            "things": name_by_class(probabilities[len(test) :], things).to_json(),
+            "words": by_class(probabilities, grouped),
+        },
         "caption_words": by_word(student, whole.images, right_for_caption_words(test)),
         "coco": embed_8_bit(load_captions(given.coco, "train")).retrieval().to_json(),
     }
@@ -156,7 +173,39 @@ def by_word(
     inputs = student.read(list(right)).inputs().values()
     with torch.no_grad():
         texts = student.tower("text")(*(torch.from_numpy(value) for value in inputs)).numpy()
-    first = np.argsort(-(texts @ images.T), kind="stable")[:, :10]
+    return _of_ten(texts @ images.T, right)
+
+
+def classify(photos: Sequence[CaptionedPhoto]) -> NDArray[np.float32]:
+    """Return the classifiers' probabilities [N, 1000] of ImageNet's classes."""
+    classifier, rows = LiteClassifier(reference_trunks("fp32")), []
+    for number, photo in enumerate(photos):
+        _progress("classify", number, len(photos))
+        rows.append(classifier.classify([open_photo(photo.path)]).numpy())
+    return np.concatenate(rows)
+
+
+def name_by_class(
+    probabilities: NDArray[np.float32], things: Sequence[CaptionedPhoto]
+) -> Retrieval:
+    """Return retrieval among photos of things, one each, by the probabilities of their classes."""
+    scores = probabilities[:, [_class_of(photo) for photo in things]].T
+    return evaluate_similarity(scores, scores, np.arange(len(things)))
+
+
+def by_class(
+    probabilities: NDArray[np.float32], right: dict[str, NDArray[np.bool_]]
+) -> dict[str, dict[str, int]]:
+    """Like by_word, if a photo scores the sum of its probabilities of a word's classes."""
+    kinds = {kind.names[0]: [*kind.classes] for kind in imagenet_kinds()}
+    return _of_ten(np.stack([probabilities[:, kinds[word]].sum(1) for word in right]), right)
+
+
+def _of_ten(
+    scores: NDArray[np.float32], right: dict[str, NDArray[np.bool_]]
+) -> dict[str, dict[str, int]]:
+    """For each word, how many photos are right, and how many of its ten best. scores: [T, N]."""
+    first = np.argsort(-scores, kind="stable")[:, :10]
     return {
         word: {"photos": int(photos.sum()), "of_ten": int(photos[ten].sum())}
         for (word, photos), ten in zip(right.items(), first, strict=True)
@@ -184,6 +233,9 @@ def widths_table(result: dict[str, Any]) -> str:
     for dim, row in result["widths"].items():
         ways = (_three(row["things"][way]) for way in ("image_to_text", "text_to_image"))
         lines.append(f"| {dim} | {row['flickr8k']['mean_recall']:.1f} | {' | '.join(ways)} |")
+    bound = result["classifiers"]["things"]
+    ways = (_three(bound[way]) for way in ("image_to_text", "text_to_image"))
+    lines.append(f"| the classifiers that taught it | | {' | '.join(ways)} |")
     return "\n".join(lines)
 
 
@@ -197,12 +249,23 @@ def groups_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def words_table(rows: dict[str, dict[str, int]]) -> str:
-    """Return how many of the first ten photos are right for a word, on average and for each."""
-    mean = np.mean([row["of_ten"] for row in rows.values()])
+def words_table(
+    rows: dict[str, dict[str, int]], of_classifiers: dict[str, dict[str, int]] | None = None
+) -> str:
+    """Return how many of the first ten photos are right for a word, on average and for each; and on
+    average for the classifiers."""
+
+    def mean(rows: dict[str, dict[str, int]]) -> str:
+        return f"{np.mean([row['of_ten'] for row in rows.values()]):.1f}"
+
     words = ", ".join(f"{word} {row['of_ten']}" for word, row in rows.items())
-    line = f"On average {mean:.1f} of the first ten photos are right: {words}."
-    return textwrap.fill(line, 118)
+    lines = [f"On average {mean(rows)} of the first ten photos are right: {words}."]
+    if of_classifiers:
+        lines.append(
+            f"The classifiers that taught the student find {mean(of_classifiers)}, if photos are "
+            "ranked by the sum of their probabilities of a word's classes."
+        )
+    return "\n\n".join(textwrap.fill(line, 118) for line in lines)
 
 
 def coco_table(result: dict[str, Any]) -> str:

@@ -64,7 +64,7 @@ def student_card() -> str:
         ("captions", recall.whole_table(result)),
         ("things", recall.widths_table(result)),
         ("groups", recall.groups_table(result)),
-        ("words", recall.words_table(result["words"])),
+        ("words", recall.words_table(result["words"], result["classifiers"]["words"])),
         ("caption_words", recall.words_table(result["caption_words"])),
         ("coco", recall.coco_table(result)),
     ):
