@@ -66,10 +66,12 @@ class Thumbnails:
         file = self._file(path, tag)
         try:
             content = file.read_bytes()
-            if time.time() - file.stat().st_mtime > _USED_S:
-                os.utime(file)  # the day of its last use
+            unmarked_s = time.time() - file.stat().st_mtime
         except OSError:
             return None
+        if unmarked_s > _USED_S:
+            with contextlib.suppress(OSError):  # a cache that can only be read serves all the same
+                os.utime(file)  # the day of its last use
         return content
 
     def has(self, path: str, tag: str) -> bool:

@@ -152,6 +152,22 @@ def test_where_none_can_be_kept_they_are_given_all_the_same(
     assert (status, Image.open(io.BytesIO(body)).format) == (200, "JPEG")
 
 
+def test_a_cache_that_can_only_be_read_serves_old_thumbnails(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = str(next(photos.rglob("coffee.png")))
+    made = Thumbnails().make(path, "state")
+    for file in kept(tmp_path):
+        os.utime(file, (0, 0))
+
+    def refuse(file: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert Thumbnails().find(path, "state") == made
+
+
 def test_what_was_used_longest_ago_goes_first(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
