@@ -6,8 +6,8 @@
 Uses Flickr8k's test split, and its first 200 photos, which CI repeats in seconds: fewer photos are
 easier to tell apart, so their recall is higher. Then photos of 200 things, named by ImageNet's
 number of their class and searched by name, with whole and cut embeddings; words for groups of
-things, searched among both; words of captions; and photos of COCO. The classifiers that taught the
-student name the same things, as a bound on what it could learn.
+things, searched among both; words of captions; and photos of COCO. For comparison, the
+classifiers that taught the student name the same things.
 Writes benchmarks/results/recall.json, from which `make docs` makes the tables of the model card.
 """
 
@@ -119,7 +119,7 @@ def cut(pairs: EmbeddedPairs, dim: int) -> EmbeddedPairs:
 
 def by_group(pairs: EmbeddedPairs, photos: Sequence[CaptionedPhoto]) -> dict[str, dict[str, float]]:
     """Return R@1 in percent in both directions, by group of ImageNet's classes."""
-    classes = {kind.names[0]: {*kind.classes} for kind in imagenet_kinds()}
+    classes = _classes_of_words()
     numbers = np.array([_class_of(photo) for photo in photos])
     scores = pairs.texts @ pairs.images.T
     first = {
@@ -128,7 +128,7 @@ def by_group(pairs: EmbeddedPairs, photos: Sequence[CaptionedPhoto]) -> dict[str
     }
     left, found = np.ones(len(photos), bool), {}
     for group in (*GROUPS, "others"):
-        inside = left if group == "others" else np.isin(numbers, [*classes[group]])
+        inside = left if group == "others" else np.isin(numbers, classes[group])
         found[group] = {
             "photos": int(inside.sum()),
             **{name: round(float(right[inside].mean() * 100), 1) for name, right in first.items()},
@@ -197,8 +197,8 @@ def by_class(
     probabilities: NDArray[np.float32], right: dict[str, NDArray[np.bool_]]
 ) -> dict[str, dict[str, int]]:
     """Like by_word, if a photo scores the sum of its probabilities of a word's classes."""
-    kinds = {kind.names[0]: [*kind.classes] for kind in imagenet_kinds()}
-    return _of_ten(np.stack([probabilities[:, kinds[word]].sum(1) for word in right]), right)
+    classes = _classes_of_words()
+    return _of_ten(np.stack([probabilities[:, classes[word]].sum(1) for word in right]), right)
 
 
 def _of_ten(
@@ -262,8 +262,8 @@ def words_table(
     lines = [f"On average {mean(rows)} of the first ten photos are right: {words}."]
     if of_classifiers:
         lines.append(
-            f"The classifiers that taught the student find {mean(of_classifiers)}, if photos are "
-            "ranked by the sum of their probabilities of a word's classes."
+            f"The classifiers that taught the student find {mean(of_classifiers)} of ten, if "
+            "photos are ranked by their probabilities of a word's classes, added up."
         )
     return "\n\n".join(textwrap.fill(line, 118) for line in lines)
 
@@ -278,6 +278,11 @@ def coco_table(result: dict[str, Any]) -> str:
             f"| {row['photos']:,} | {row['captions']:,} | {_three(row['text_to_image'])} |",
         ]
     )
+
+
+def _classes_of_words() -> dict[str, list[int]]:
+    """The numbers of the ImageNet classes that each word for a group covers."""
+    return {kind.names[0]: [*kind.classes] for kind in imagenet_kinds()}
 
 
 def _class_of(photo: CaptionedPhoto) -> int:
