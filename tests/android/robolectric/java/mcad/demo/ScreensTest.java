@@ -21,7 +21,6 @@ import android.os.Bundle;
 import android.os.Looper;
 import android.provider.MediaStore;
 import android.provider.Settings;
-import android.util.LruCache;
 import android.view.MenuItem;
 import android.view.View;
 import android.widget.Button;
@@ -671,13 +670,13 @@ public final class ScreensTest extends AppTestCase {
     }
 
     @Test
-    public void aTileThatIsUsedAgainIsDescribedAnew() throws IOException {
+    public void aTileThatIsUsedAgainIsDescribedAnew() throws Exception {
         openSearch("china.jpg", "coffee.png");
         type("a cup of coffee", 2);
         GridView grid = search.get().findViewById(R.id.grid);
         View tile = grid.getChildAt(0);
         waitFor("the day", () -> String.valueOf(tile.getContentDescription()).startsWith("Photo 1 of 2, taken on "));
-        ReflectionHelpers.<LruCache<?, ?>>getStaticField(Thumbnails.class, "CACHE").evictAll();
+        forgetThumbnails();
         Thumbnails thumbnails = new Thumbnails(search.get()); // has loaded nothing yet
         ReflectionHelpers.setField(grid.getAdapter(), "thumbnails", thumbnails);
         assertSame(tile, grid.getAdapter().getView(1, tile, grid));

@@ -96,6 +96,10 @@ public abstract class AppTestCase {
         Field field = MediaSearch.class.getDeclaredField("instance");
         field.setAccessible(true);
         field.set(null, null);
+        forgetThumbnails();
+    }
+
+    protected static void forgetThumbnails() throws ReflectiveOperationException {
         ReflectionHelpers.<LruCache<?, ?>>getStaticField(Class.forName("mcad.demo.Thumbnails"), "CACHE").evictAll();
     }
 

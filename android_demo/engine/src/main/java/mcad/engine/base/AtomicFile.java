@@ -9,6 +9,9 @@ import mcad.engine.McadException;
 
 /** Replaces small files whole: after a crash, a file has its old content or its new one. */
 public final class AtomicFile {
+    /** What the name of an unfinished file ends with. */
+    public static final String UNFINISHED = ".tmp";
+
     /** Writes a file's content. */
     public interface Content {
         void to(OutputStream out) throws IOException;
@@ -23,7 +26,7 @@ public final class AtomicFile {
 
     /** As above, for content that is better not held in memory. */
     public static void write(Path file, Content content) throws McadException {
-        Path partial = file.resolveSibling(file.getFileName() + ".tmp");
+        Path partial = file.resolveSibling(file.getFileName() + UNFINISHED);
         try {
             try (OutputStream out = Files.newOutputStream(partial)) {
                 content.to(out);

@@ -27,7 +27,6 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
     private static final String NEWER_SCHEMA = "mcad-index/([2-9]|[1-9][0-9]+)";
     static final String UPDATE = "Update this app.";
     static final String NAME = "manifest.json";
-    private static final String TEMPORARY = "manifest.json.tmp";
     private static final String SEGMENT_NAME = "segment-[0-9]{8,}\\.mcs";
     private static final int LONGEST_NAME = "segment-.mcs".length() + 18; // the digits that fit in a long
     /** The hint for an unusable index: it is a cache, which IndexRun rebuilds. */
@@ -53,7 +52,7 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
 
     /** Whether a file of this name may be deleted if no commit names it. */
     static boolean isDisposable(String name) {
-        return name.equals(TEMPORARY) || name.matches(SEGMENT_NAME);
+        return name.equals(NAME + AtomicFile.UNFINISHED) || name.matches(SEGMENT_NAME);
     }
 
     /** Read and check; McadException if it is missing, damaged or of another schema. */
