@@ -157,15 +157,22 @@ def open_state(
             _names([bundle.directory for bundle in bundles]), bundles, strict=True
         )
     ]
-    for directory in indexes:
-        if folders and not PhotoIndex.exists(directory) and any(map(has_photos, folders)):
-            create_index(bundles[0], directory)
-    opened = [
-        ServedIndex(name, directory)
-        for name, directory in zip(_names(indexes), indexes, strict=True)
-    ]
+    named = dict(zip(_names(indexes), indexes, strict=True))
+    created = {
+        name
+        for name, directory in named.items()
+        if folders and not PhotoIndex.exists(directory) and any(map(has_photos, folders))
+    }
+    opened = {
+        name: ServedIndex(name, directory)
+        for name, directory in named.items()
+        if name not in created
+    }
+    students = {index.student for index in opened.values()}
+    if created:
+        students.add(served[0].student)
     for bundle in served:
-        if not any(index.student == bundle.student for index in opened):
+        if bundle.student not in students:
             raise PhotoIndexError(
                 f"None of the indexes given holds embeddings of {bundle.bundle.student.name}, the "
                 f"student of {bundle.bundle.directory}.",
@@ -173,7 +180,10 @@ def open_state(
                 f"{shlex.quote(str(bundle.bundle.directory))}",
             )
         bundle.engine()
-    return State(served, opened, folders)
+    for name in created:
+        create_index(bundles[0], named[name])
+        opened[name] = ServedIndex(name, named[name])
+    return State(served, [opened[name] for name in named], folders)
 
 
 def take_port(port: int) -> socket.socket:

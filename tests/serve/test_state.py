@@ -223,6 +223,11 @@ def test_a_bundle_needs_an_index_of_its_student(tmp_path: Path) -> None:
     with pytest.raises(PhotoIndexError):
         open_state([one], [default_index(one.directory)], [tmp_path])
     shutil.copy(packaged_photos()[0], tmp_path)
+    # None is made for one bundle if another one lacks its own.
+    with pytest.raises(PhotoIndexError, match="None of the indexes given") as caught:
+        open_state([one, two], [default_index(one.directory)], [tmp_path])
+    assert f"--bundle {two.directory}" in caught.value.hint
+    assert not default_index(one.directory).exists()
     began = time.monotonic()
     state = open_state([one], [default_index(one.directory)], [tmp_path])
     assert state.index("one.index").snapshot.index.photos == 0
