@@ -318,7 +318,7 @@ def test_what_starts_anew_is_faster_and_norms_do_not_decay(text_tower):
     student = trainable_towers(f"timm/test_vit+hf/{text_tower}", True, 24)
     maps = (*student.module.image_map.parameters(), *student.module.text_map.parameters())
     recipe = replace(RECIPE, head_lr=0.5, tuned_lr=0.25, weight_decay=0.125)
-    groups = EndToEnd(dataclasses.replace(student, new=maps), "towers", 4).groups(recipe)
+    groups = EndToEnd(dataclasses.replace(student, new=maps), "towers", 4).prepare(recipe)
     reports = {
         id(left): (group["lr"], group["weight_decay"])
         for group in groups

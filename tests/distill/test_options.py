@@ -322,7 +322,7 @@ class Student:
         self.readers.append((data.paired_photos, len(data.captions), views, arithmetic))
         return SimpleNamespace(photos=lambda batch: None)
 
-    def groups(self, recipe):
+    def prepare(self, recipe):
         return [{"params": [*self.module.parameters()], "lr": recipe.tuned_lr}]
 
     def save(self, folder):

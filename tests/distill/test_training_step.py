@@ -166,7 +166,7 @@ def test_new_heads_text_layers_and_the_image_trunk_learn_at_their_own_rates():
     student = load_student()
     given = {"head_lr": 0.5, "tuned_lr": 0.25, "trunk_lr": 0.0625}
     recipe = Recipe(head_dropout=0.375, text_dropout=0.125, **given)
-    groups = FrozenTrunk(student, "ours", "x").groups(recipe)
+    groups = FrozenTrunk(student, "ours", "x").prepare(recipe)
     dropped_out = [part.p for part in student.text.modules() if isinstance(part, nn.Dropout)]
     assert student.image.head.dropout.p == 0.375 and {*dropped_out} == {0.125}
     rates = {id(weight): group["lr"] for group in groups for weight in group["params"]}
@@ -183,7 +183,7 @@ def test_a_student_can_be_cut_to_the_widths_that_its_recipe_trained(tmp_path):
     trainee = FrozenTrunk(load_student(), "ours", "x")
     recipes = {"96": Recipe(widths=(128, 96, 32)), "none": Recipe(narrow=0)}
     for name, recipe in recipes.items():
-        trainee.groups(recipe)
+        trainee.prepare(recipe)
         trainee.save(tmp_path / name)
     assert load_student(str(tmp_path / "96"), 96).dim == 96
     for name, own in (("96", "256, 128, 96"), ("none", "256")):

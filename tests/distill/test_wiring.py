@@ -350,7 +350,7 @@ class Student:
     def embed_captions(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return F.normalize(ids.roll(1, 1) * mask, dim=1)
 
-    def groups(self, recipe: Recipe) -> Any:
+    def prepare(self, recipe: Recipe) -> Any:
         return [{"params": [*self.module.parameters()], "lr": recipe.tuned_lr}]
 
     def save(self, folder: Path) -> None:

@@ -104,7 +104,7 @@ class EndToEnd:
     def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor:
         return F.normalize(self._student.text(ids, mask).float(), dim=-1)
 
-    def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+    def prepare(self, recipe: Recipe) -> list[dict[str, Any]]:
         """Published weights get a lower learning rate than new ones. Norms and biases do not decay
         (CLIP, arXiv 2103.00020, section 2.5)."""
         new = {id(parameter) for parameter in self._student.new}

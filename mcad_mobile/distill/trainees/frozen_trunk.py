@@ -86,7 +86,7 @@ class FrozenTrunk:
     def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor:
         return F.normalize(by_length(self._student.text, ids, mask).float(), dim=-1)
 
-    def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+    def prepare(self, recipe: Recipe) -> list[dict[str, Any]]:
         widths = recipe.widths if recipe.narrow else ()
         self._student.config = msgspec.structs.replace(self._student.config, widths=widths)
         image, text = self._student.image, self._student.text

@@ -61,9 +61,9 @@ class Trainee(Protocol):
 
     def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor: ...
 
-    def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        """Return AdamW's parameter groups, each with its peak `lr`. Called once, before training;
-        also freezes weights, sets dropout and keeps the recipe's widths."""
+    def prepare(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """Set the student up for training (frozen weights, dropout, widths), once, and return
+        AdamW's parameter groups, each with its peak `lr`."""
         ...
 
     def save(self, directory: Path) -> None:
@@ -77,7 +77,7 @@ class Learner(nn.Module):
     def __init__(self, trainee: Trainee, recipe: Recipe, *, has_teachers: bool) -> None:
         super().__init__()
         self._trainee = trainee
-        self.groups = trainee.groups(recipe)
+        self.groups = trainee.prepare(recipe)
         self.student = trainee.module
         start = math.log(recipe.initial_scale)
         self.log_scale = nn.Parameter(torch.tensor(start)) if recipe.contrastive else None
