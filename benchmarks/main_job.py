@@ -64,7 +64,8 @@ def main() -> None:
 def search_sample_photos(bundle: Path) -> list[dict[str, Any]]:
     """Run README's searches: with this bundle, and with the multilingual text tower in the index
     that this bundle made."""
-    photos, index = collect_packaged_photos(bundle.with_name("photos")), f"{bundle}.index"
+    photos = collect_packaged_photos(bundle.with_name("sample-photos"))
+    index = f"{bundle}.index"
     mcad("index", str(photos), "--bundle", str(bundle))
     other = bundle.with_name("multilingual")
     mcad("export", "--text", "multilingual", "--target", "cpu", "--out", str(other))

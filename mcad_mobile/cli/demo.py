@@ -50,9 +50,8 @@ def demo(options: DemoOptions) -> None:
     from mcad_mobile.bench.report.rows import verdict_rows
 
     bundle = options.out / options.target
-    folder = options.photos or collect_packaged_photos(options.out / "photos")
+    folder = options.photos or collect_packaged_photos(options.out / "sample-photos")
     mcad("export", "--target", options.target, "--out", str(bundle))
-    shutil.rmtree(bundle.with_name(f"{bundle.name}.index"), ignore_errors=True)
     mcad("index", str(folder), "--bundle", str(bundle))
     searches = [search(query, bundle) for query in QUERIES]
     report = options.out / "report.html"
@@ -75,8 +74,7 @@ def collect_packaged_photos(folder: Path) -> Path:
             "No installed package ships photos.",
             f"Give a folder: --photos DIR, or: {install_line('export')}.",
         )
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for photo in photos:
         shutil.copyfile(photo, folder / photo.name)
     return folder

@@ -509,10 +509,10 @@ def test_the_demo_does_one_verb_after_the_other_and_reports(
         if codes.get(verb) == 124:
             raise subprocess.TimeoutExpired(command, 3600)
         if verb == "index":
-            assert not (tmp_path / "out" / "cpu.index").exists()
-            assert words[0] != str(tmp_path / "out" / "photos") or len(
-                list((tmp_path / "out" / "photos").iterdir())
-            ) == len(packaged_photos())
+            samples = out / "sample-photos"
+            assert words[0] != str(samples) or {photo.name for photo in packaged_photos()} == {
+                photo.name for photo in samples.iterdir()
+            }
         return SimpleNamespace(returncode=codes.get(verb, 0), stdout=answers.get(verb, "told\n"))
 
     shown: list[tuple[Any, ...]] = []
@@ -527,9 +527,11 @@ def test_the_demo_does_one_verb_after_the_other_and_reports(
     monkeypatch.setattr(reports, "html", html)
     monkeypatch.setattr(demo.Bundle, "load", lambda path: path)
     out = tmp_path / "out"
-    (out / "cpu.index").mkdir(parents=True)
-    (out / "photos").mkdir()
-    (out / "photos" / "of an earlier run.jpg").touch()
+    # A folder of the user's, who has an index and photos in it.
+    own = [out / "cpu.index" / "manifest.json", out / "photos" / "flower.jpg"]
+    for file in own:
+        file.parent.mkdir(parents=True)
+        file.write_text("mine")
     done = mcad("demo", "-o", out, "-t", "cpu")
     assert done.exception is None
     place = ["--bundle", str(out / "cpu")]
@@ -537,7 +539,7 @@ def test_the_demo_does_one_verb_after_the_other_and_reports(
         ["-P", "-m", "mcad_mobile", *words]
         for words in (
             ["export", "--target", "cpu", "--out", str(out / "cpu")],
-            ["index", str(out / "photos"), *place],
+            ["index", str(out / "sample-photos"), *place],
             *(["search", query, *place, "-k", "3", "--json"] for query in demo.QUERIES),
             ["bench", *place, "--synthetic", "100000", "--json"],
         )
@@ -548,6 +550,7 @@ def test_the_demo_does_one_verb_after_the_other_and_reports(
     assert searches[0] == Found(demo.QUERIES[0], [Result(**results[0])], ms, truncated=False)
     assert (out / "report.html").read_text() == "the page"
     lines = done.stdout.splitlines()
+    assert [file.read_text() for file in own] == ["mine", "mine"]
     assert lines[:2] == [f"$ mcad-mobile export --target cpu --out {out / 'cpu'}", "told"]
     assert lines.count("  cat.jpg 0.26") == 5
     assert lines[-5:] == [
