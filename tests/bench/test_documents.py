@@ -248,6 +248,16 @@ def test_noise_is_that_between_the_runs_that_count(bundle: Bundle) -> None:
     assert counted(quiet, slower) == ["whole search, median"]
 
 
+def test_photos_are_embedded_in_one_run_however_often_searches_are_repeated(bundle: Bundle) -> None:
+    steady = changed(complete_document(bundle, measured()), image=10.0)
+    steady["conditions"]["repeats"] = [{"counted": True}] * 4
+    steady["samples_ms"]["image"] = [10.0, 10.1] * 3 + [11.0, 11.1] * 3 + [9.0, 9.1] * 6
+    # Quarters have medians of 10.05, 11.05, 9.05 and 9.05 ms, which deviate by 0.96 ms: 1.35 of
+    # both results, doubled.
+    assert counted(steady, changed(steady, image=12.6)) == []
+    assert counted(steady, changed(steady, image=12.8)) == ["image tower, median"]
+
+
 def test_a_figure_may_be_as_many_times_the_baseline_as_was_allowed(bundle: Bundle) -> None:
     before = changed(complete_document(bundle, measured()), total=5.0)
     assert regressions(before, changed(before, total=6.0), 1.2) == []

@@ -112,6 +112,8 @@ def _noise(document: dict[str, Any], stage: str) -> float:
     differences between runs count. More samples do not lower it. 0 without enough samples."""
     taken = document["samples_ms"].get(stage) or []
     runs = sum(run["counted"] for run in document["conditions"].get("repeats", [])) or 1
+    if stage == "image":  # only searches are repeated
+        runs = 1
     size = len(taken) // (_BLOCKS_A_RUN * runs)
     if size < 2:
         return 0.0
