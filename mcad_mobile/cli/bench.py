@@ -114,6 +114,8 @@ def bench(options: BenchOptions, context: typer.Context) -> None:
     _check_options(context, options.device.partition(":")[0])
     check_report(options.report)
     before = options.read_baseline()
+    if before and "," in options.device:
+        raise typer.BadParameter(f"--baseline is for one device, not {options.device}")
     bundle = load_bundle(options.bundle)
     device = DeviceOptions(
         ledger=options.jobs or aihub_jobs(options.bundle),

@@ -129,6 +129,8 @@ def test_a_baseline_raises_the_number_of_runs(bench: Any, bundle: Bundle, tmp_pa
     assert "no figure in common" in str(refused.exception)
     assert not hasattr(bench, "workload")  # it is known before anything is measured
     before.write_text(json.dumps(complete_document(bundle, measured(total=2.5))))
+    several = bench(measured(total=2.5), "--baseline", before, "--device", "aihub:A,B")
+    assert several.exit_code == 2 and not hasattr(bench, "workload")
     worse = bench(measured(total=4.0), "--baseline", before)
     assert "whole search, median: 4.00 ms" in str(worse.exception)
 

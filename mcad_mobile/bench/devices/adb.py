@@ -225,7 +225,7 @@ def _payload(spec: Spec) -> dict[str, Path]:
 
 
 def _photos(spec: Spec) -> dict[str, Path]:
-    """Number the photos, so that no file name leaves this computer."""
+    """Number the photos, so that any file name can be sent."""
     return {
         f"photos/photo-{number:03d}{path.suffix.lower()}": path
         for number, path in enumerate(spec.photos)
