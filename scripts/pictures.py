@@ -42,8 +42,12 @@ def main() -> None:
         ) as server:
             try:
                 assert server.stdout is not None
-                lines = iter(server.stdout.readline, "}\n")
-                search(browser, json.loads("".join(lines) + "}")["url"])
+                lines = []
+                for line in server.stdout:
+                    lines.append(line)
+                    if line == "}\n":
+                        break
+                search(browser, json.loads("".join(lines))["url"])
             finally:
                 server.terminate()
         browser.close()
