@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,8 @@ def serve(options: ServeOptions) -> None:
                 first = next(iter(state.bundles.values()))
                 state.start_indexing(first, state.indexes_of(first)[0])
             if options.browser:
-                webbrowser.open(address)
+                # A terminal's browser is waited for, while it waits for the page.
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
         run.serve(state, listening, ready)
 

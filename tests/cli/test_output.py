@@ -7,8 +7,10 @@ import errno
 import json
 import subprocess
 import sys
+import threading
 from contextlib import nullcontext
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
@@ -376,7 +378,8 @@ class State(SimpleNamespace):
 def test_a_server_that_answers_tells_its_address_and_begins_to_index(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state, opened, given = State(), [], []
+    state, opened, given = State(), Queue[tuple[str, bool]](), []
+    answered = threading.Event()
     listening = SimpleNamespace(getsockname=lambda: ("127.0.0.1", 8421))
 
     def open_state(bundles: Any, indexes: Any, *more: Any, **options: Any) -> State:
@@ -386,24 +389,31 @@ def test_a_server_that_answers_tells_its_address_and_begins_to_index(
     def serve(served: Any, port: Any, ready: Any) -> None:
         assert (served, port) == (state, listening)
         ready()
+        answered.set()
+
+    def browse(address: str) -> None:
+        """As a terminal's browser, which ends when the page has been read."""
+        opened.put((address, answered.wait(10)))
 
     monkeypatch.setattr(serving, "take_port", lambda port: nullcontext(listening))
     monkeypatch.setattr(serving, "open_state", open_state)
     monkeypatch.setattr(serving, "serve", serve)
-    monkeypatch.setattr(serve_verb.webbrowser, "open", opened.append)
+    monkeypatch.setattr(serve_verb.webbrowser, "open", browse)
     url = "http://127.0.0.1:8421/"
     none = tmp_path / "none"
     none.mkdir()
     place = ("serve", "-b", none / "x", "-b", bundle.directory)
     monkeypatch.setattr(serve_verb, "load_bundle", lambda path: SimpleNamespace(directory=path))
     assert mcad(*place).stdout == f"{url}  (1,234 photos; Ctrl-C stops it)\n"
-    assert (state.began, opened) == ([], [])
+    assert (state.began, opened.qsize()) == ([], 0)
+    answered.clear()
     assert document(*place, "--photos", tmp_path, "--open") == {
         "url": url,
         "bundles": ["b", "a"],
         "indexes": ["a.index", "b.index"],
     }
-    assert (state.began, opened) == ([("B", "index of B")], [url])
+    assert state.began == [("B", "index of B")]
+    assert opened.get(timeout=20) == (url, True)
     own = bundle.directory.with_name("bundle.index").resolve()
     # Of the bundles' own indexes those that exist; else all, or one that is made for the photos.
     assert [indexes for _, indexes in given] == [[own], [own]]
