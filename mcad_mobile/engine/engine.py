@@ -348,7 +348,8 @@ class SearchEngine:
             index: the index to update.
             folder: its new and changed photos, and those of its subfolders, are embedded; photos of
                 other folders stay as they are.
-            progress: receives "photos", the number done and the total.
+            progress: receives "photos", the number done and the total; while the folder is listed,
+                the number seen so far and 0.
             drop_gone: also drop photos of other folders whose files are gone.
 
         Returns:

@@ -157,6 +157,7 @@ def sync_folder(
                     result.unchanged += 1
                 else:
                     work.put(path, stat, known.stamp if known else None)
+            progress("photos", result.unchanged + work.count, 0)
         # An unmounted drive looks like an empty folder: keep its photos.
         if not work.count and not result.unchanged and not drop_gone:
             raise no_photos(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.towers import why_not
@@ -33,6 +34,7 @@ class ServedBundle:
         self.note: str | None = None
         self._refused: str | None = None
         self.best: str | None = None
+        self.generation = 1
         self._runtime, self._threads, self._warn = runtime, threads, warn
         self._engines: dict[str, SearchEngine] = {}
         self._loaded_state = file_state(bundle.directory / MANIFEST)
@@ -66,6 +68,16 @@ class ServedBundle:
                 )
             self._engines[name] = self._load(offered[name].runtime, offered[name].precision)
         return self._engines[name]
+
+    def indexing_engine(self) -> SearchEngine:
+        """Return an engine of its own for an indexing run. It leaves a core for searches."""
+        return SearchEngine(
+            self.bundle,
+            runtime=self._runtime,
+            threads=max(allowed_cores() - 1, 1),
+            fastest=True,
+            warn=self._warn,
+        )
 
     def _load(self, runtime: str | None, precision: str | None) -> SearchEngine:
         """Return an engine that holds in memory what a text query needs."""
@@ -123,6 +135,8 @@ class ServedBundle:
         except McadError as error:
             self.bundle, self._engines, self.best = old
             self.note = self._refused = _still_served(error)
+        else:
+            self.generation += 1
 
 
 def _still_served(error: McadError) -> str:

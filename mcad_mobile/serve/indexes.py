@@ -94,7 +94,9 @@ class Catalog:
             while folder not in found:
                 found.add(folder)
                 folder = os.path.dirname(folder)  # noqa: PTH120
-        depths = {folder: folder.rstrip(os.sep).count(os.sep) for folder in sorted(found)}
+        # By component: "2023/jan" comes before "2023 summer", though a space comes before a slash.
+        in_order = sorted(found, key=lambda folder: Path(folder).parts)
+        depths = {folder: folder.rstrip(os.sep).count(os.sep) for folder in in_order}
         return {
             path_id(folder): Folder(folder, depth - depths[top], self._rows_in(folder))
             for folder, depth in depths.items()

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mcad_mobile.base.machine import allowed_cores, lower_priority
+from mcad_mobile.base.machine import lower_priority
 from mcad_mobile.base.progress import Progress
-from mcad_mobile.engine.engine import SearchEngine, open_index
+from mcad_mobile.engine.engine import open_index
 from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.errors import McadError, name_bundle
 from mcad_mobile.serve.bundles import ServedBundle
@@ -64,28 +64,33 @@ class IndexingJob:
 
     def _run(self) -> None:
         lower_priority()
+        summaries, failures = [], []
         try:
-            summaries = [self._sync(folder) for folder in self._folders]
+            for folder in self._folders:
+                try:
+                    summaries.append(self._sync(folder))
+                except McadError as error:
+                    failures.append(self._sentences(error))
         except _Stopped:
             self._state, self._message = "stopped", "Stopped. What was embedded so far is kept."
-        except McadError as error:
-            name_bundle(error, [self._bundle.bundle.directory])
-            # The page has no options.
-            hint = f"In a terminal: {error.hint}" if "--" in error.hint else error.hint
-            self._state, self._message = "failed", f"{error.message} {hint}".strip()
         except Exception as error:  # shown on the page; the server goes on
             self._state, self._message = "failed", f"{type(error).__name__}: {error}"
         else:
-            self._state, self._message = "done", "; ".join(summaries)
+            self._state = "failed" if failures else "done"
+            self._message = " ".join([*dict.fromkeys(failures), "; ".join(summaries)]).strip()
+
+    def _sentences(self, error: McadError) -> str:
+        name_bundle(error, [self._bundle.bundle.directory])
+        # The page has no options.
+        hint = f"In a terminal: {error.hint}" if "--" in error.hint else error.hint
+        return f"{error.message} {hint}".strip()
 
     def _sync(self, folder: Path) -> str:
         """Index one folder with its own engine and its own view of the index, so that searches
         continue."""
         self._folder = folder
         self._done = self._total = 0
-        # Leave a core for searches.
-        threads = max(allowed_cores() - 1, 1)
-        engine = SearchEngine(self._bundle.bundle, threads=threads, fastest=True)
+        engine = self._bundle.indexing_engine()
         index = open_index(self._bundle.bundle, self._index.directory)
         found = sync_folder(engine, index, folder, self._progress(), early_commits=True)
         self._skipped += [f"{path_text(photo.path)}: {photo.why}" for photo in found.skipped]
@@ -104,9 +109,10 @@ class IndexingJob:
 
         def progress(step: str, done: int = 0, total: int = 0, /) -> None:
             nonlocal begun
-            if not begun:  # photos that were indexed before took no time
+            if total and not begun:  # photos that were indexed before took no time
                 begun, self._first, self._since = True, done, time.monotonic()
-            self._done, self._total = done, total
+            if total:  # not while the folder is read
+                self._done, self._total = done, total
             if self._stop.is_set():
                 raise _Stopped
 

@@ -25,7 +25,8 @@ from mcad_mobile.serve.state import State
 T = TypeVar("T")
 Handler = Callable[[State, Request], Awaitable[Response]]
 REQUEST_BYTES = 256 << 10  # a query of 20,000 characters, each escaped, fits
-BODY_S = 10.0  # to read the body of a request
+_BODY_S = 10.0  # to read the body of a request, and more if it comes at this rate:
+_SLOWEST = 128 << 10  # bytes a second: a photo may come through a tunnel
 _NOT_STORED = {"cache-control": "no-store"}
 _GONE = 404
 # Our other errors are 409: the server's files are damaged, or a rung does not run here.
@@ -184,9 +185,8 @@ async def compare(state: State, request: Request) -> Response:
 async def upload(state: State, request: Request) -> Response:
     async with request.app.state.uploading:
         with state.uploads.spool() as file:
-            async with asyncio.timeout(BODY_S):
-                async for chunk in limited(request, UPLOAD_BYTES):
-                    file.write(chunk)
+            async for chunk in limited(request, UPLOAD_BYTES):
+                file.write(chunk)
             name, taken = await state.run_on(state.decoders, state.uploads.take, file)
     return as_json(records.Upload(name, taken.width, taken.height), 201)
 
@@ -302,19 +302,30 @@ async def read(request: Request, kind: type[T]) -> T:
             found if content_type else "The request has no Content-Type.",
             "Send application/json.",
         )
-    async with asyncio.timeout(BODY_S):
-        body = b"".join([chunk async for chunk in limited(request, REQUEST_BYTES)])
+    body = b"".join([chunk async for chunk in limited(request, REQUEST_BYTES)])
     return decode(body, kind, "The request", QueryError, "See /openapi.json.")
 
 
 async def limited(request: Request, most: int) -> AsyncIterator[bytes]:
-    """Yield the body in chunks. Refused: it has more than `most` bytes."""
+    """Yield the body in chunks. Refused: it has more than `most` bytes, or comes too slowly."""
     large = Refused(413, f"The request's body has more than {most:,} bytes.", "Send less.")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
         raise large
-    size = 0
-    async for chunk in request.stream():
+    size, stream = 0, request.stream()
+    began = asyncio.get_running_loop().time()
+    while True:
+        try:
+            async with asyncio.timeout_at(began + _BODY_S + size / _SLOWEST):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise Refused(
+                408,
+                f"The request's body took over {_BODY_S + size / _SLOWEST:.0f} s.",
+                "Send it again.",
+            ) from None
+        if chunk is None:
+            return
         size += len(chunk)
         if size > most:
             raise large

@@ -131,12 +131,16 @@ class RungInfo(msgspec.Struct, frozen=True):
 
 
 class BundleInfo(msgspec.Struct, frozen=True):
+    """`generation` counts how often the bundle was loaded. `note` says why an older state of it is
+    served, if it is."""
+
     id: str
     path: str
     target: str
     student: str
     rungs: list[RungInfo]
     indexes: list[str]
+    generation: int
     note: str | None = None
 
 

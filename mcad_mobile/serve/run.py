@@ -30,7 +30,6 @@ from mcad_mobile.errors import McadError, PhotoIndexError, PlatformError, name_b
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex
 from mcad_mobile.serve.operations import (
-    BODY_S,
     OPERATIONS,
     Handler,
     Operation,
@@ -113,8 +112,6 @@ def _answering(
             return await run(state, request)
         except Refused as refused:
             return problem(refused.status, refused.error, refused.hint)
-        except TimeoutError:
-            return problem(408, f"The request's body took over {BODY_S:g} s.", "Send it again.")
         except (ClientDisconnect, asyncio.CancelledError):  # or the server ends
             return Response(status_code=499)
         except McadError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from mcad_mobile.engine.query import Part
 from mcad_mobile.serve.indexes import Catalog, Snapshot, day, path_text
 from mcad_mobile.serve.records import MOST_RESULTS, Answer, Comparison, Filter, Hit
 
-_FIRST = 64  # results of a query until the user scrolls beyond them
+_FIRST = 100  # results of a query until the user scrolls beyond them
 _KEPT = 8
 # Rows of the catalog with their scores, best first.
 Ranking = list[tuple[int, float]]
@@ -100,7 +101,8 @@ class Searcher:
     ) -> Ranking:
         """All results: the first page as it was shown, then the rest."""
         parts = tuple((str(part.content), part.weight) for part in query.parts)
-        key = (query.bundle, query.rung, query.snapshot, parts, rows, query.exact)
+        # A bundle that was replaced on disk has a new engine.
+        key = (weakref.ref(query.engine), query.snapshot, parts, rows, query.exact)
         if key not in self._long:
             shown = {row for row, _ in first}
             rest = [hit for hit in query.ranking(rows, total)[1] if hit[0] not in shown]

@@ -171,7 +171,9 @@ class State:
             row = catalog.row_of.get(name)
             if row is not None:
                 return catalog.paths[row]
-        raise QueryError(f"No index holds a photo {name!r}.", "Search again.")
+        raise QueryError(
+            f"No index holds a photo {name!r}.", "Remove it from the query, and search again."
+        )
 
     def start_indexing(self, bundle: ServedBundle, index: ServedIndex) -> IndexingJob:
         """Index the folders that the server was started with. QueryError: there is none, or it is
@@ -217,6 +219,7 @@ class State:
             student=bundle.bundle.student.name,
             rungs=bundle.rungs(),
             indexes=[index.id for index in self.indexes_of(bundle)],
+            generation=bundle.generation,
             note=bundle.note,
         )
 

@@ -71,6 +71,13 @@ def test_a_folder_holds_what_lies_below_it(paths: list[str]) -> None:
             assert folder.depth == len(Path(folder.path).relative_to(first.path).parts)
 
 
+def test_subfolders_follow_their_folder() -> None:
+    """Whatever characters its neighbours' names go on with."""
+    folders = ["/p/2023", "/p/2023/jan", "/p/2023 summer", "/p/2023-05"]
+    made = catalog([f"{folder}/a.jpg" for folder in sorted(folders)])
+    assert [folder.path for folder in made.folders.values()] == ["/p", *folders]
+
+
 def test_ids_are_of_paths_of_any_bytes() -> None:
     strange = os.fsdecode(b"/photos/caf\xe9.jpg")
     made = catalog(["/photos/caf\u00e9.jpg", strange])
@@ -148,11 +155,9 @@ def test_the_speed_of_a_run_leaves_out_the_photos_that_were_known_before(
 
     monkeypatch.setattr(indexing, "sync_folder", sync)
     monkeypatch.setattr(indexing, "time", SimpleNamespace(monotonic=lambda: now))
-    for name in ("SearchEngine", "open_index"):
-        monkeypatch.setattr(indexing, name, lambda *arguments, **options: None)
-    job = indexing.IndexingJob(
-        SimpleNamespace(bundle=None), SimpleNamespace(id="i", directory=tmp_path), [tmp_path]
-    )
+    monkeypatch.setattr(indexing, "open_index", lambda *arguments: None)
+    bundle = SimpleNamespace(bundle=None, indexing_engine=lambda: None)
+    job = indexing.IndexingJob(bundle, SimpleNamespace(id="i", directory=tmp_path), [tmp_path])
     assert reached.wait(10)
     info = job.info()
     go.set()

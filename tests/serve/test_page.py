@@ -171,6 +171,8 @@ def test_a_file_that_is_no_photo_is_told(open_page: Open, tmp_path: Path) -> Non
     page.set_input_files("#file", tmp_path / "letter.png")
     expect(page.get_by_role("alert")).to_contain_text("not a JPEG, PNG, WebP or HEIC")
     expect(page.locator(".chip")).to_have_count(0)
+    ask(page)  # no answer to another question takes it away
+    expect(page.get_by_role("alert")).to_be_visible()
     told_by_browser = "error: Failed to load resource: the server responded with a status of 422"
     assert [line.startswith(told_by_browser) for line in open_page.heard] == [True]  # type: ignore
     open_page.heard.clear()  # type: ignore[attr-defined]
@@ -242,6 +244,11 @@ def test_an_empty_range_of_days_is_explained(open_page: Open, served: Server) ->
     page.locator("#before").fill("1990-02-01")
     expect(headline).to_contain_text("No photos from 1990-01-01 to 1990-02-01")
     expect(headline).to_contain_text("photos from 2023-05-06 to ")
+    page.locator("#query").fill("a dog")
+    page.get_by_role("button", name="Side by side").click()
+    expect(page.locator("#right .headline")).to_contain_text("No photos from 1990-01-01")
+    page.get_by_role("button", name="Side by side").click()
+    page.locator("#query").fill("")
     page.locator("#after").fill("1990-03-01")
     expect(headline).to_contain_text("the last day is before the first")
     expect(page.locator("#left .note")).to_contain_text("Swap")
@@ -305,6 +312,9 @@ def test_messages_are_for_a_browser(open_page: Open) -> None:
     page.route("**/api/search", lambda route: route.abort())
     page.locator("#query").fill("a cat")
     expect(alert).to_contain_text("The server does not answer.")
+    page.unroute("**/api/search")
+    page.locator("#query").fill("a bird")
+    expect(alert).to_be_hidden(timeout=4000)  # earlier than it would go by itself
     open_page.heard.clear()  # type: ignore[attr-defined]
 
 
@@ -461,8 +471,9 @@ def test_who_does_not_see_the_page_is_told(open_page: Open, served: Server) -> N
     expect(item).to_have_attribute("aria-setsize", str(answer["total"]))
 
 
-def test_photos_far_down_are_asked_for_in_pages(open_page: Open, served: Server) -> None:
-    page = open_page()
+def find_200(page: Page, served: Server) -> list[int]:
+    """Answer searches with 0.jpg to 199.jpg. Returns the offsets that were asked for, as they are
+    asked."""
     answer = served.search("a dog")
     hits = [
         {**answer["hits"][0], "id": f"{place:020x}", "name": f"{place}.jpg"} for place in range(200)
@@ -479,9 +490,95 @@ def test_photos_far_down_are_asked_for_in_pages(open_page: Open, served: Server)
     pixel = io.BytesIO()
     Image.new("RGB", (1, 1)).save(pixel, "PNG")
     page.route("**/api/search", search)
-    page.route("**/thumbnail", lambda route: route.fulfill(body=pixel.getvalue()))
+    for picture in ("**/thumbnail", "**/view"):
+        page.route(picture, lambda route: route.fulfill(body=pixel.getvalue()))
     page.locator("#query").fill("a dog")
     expect(page.locator("#left .headline")).to_have_text("200 photos, nearest first")
+    return asked
+
+
+@pytest.mark.parametrize("changed", ["indexes", "bundles"])
+def test_the_viewer_goes_on_from_its_photo_when_the_page_asks_again(
+    open_page: Open, served: Server, changed: str
+) -> None:
+    """As it does when an index has grown, or a bundle was replaced."""
+    page = open_page()
+    asked = find_200(page, served)
+    page.locator("#left .photo").first.click()
+    for place in range(1, 71):
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#name")).to_have_text(f"{place}.jpg")
+    status = served.get("/api/status")
+    status[changed][0]["generation"] += 1
+    before = len(asked)
+    page.route("**/api/status", lambda route: route.fulfill(json=status))
+    wait_until(page, lambda: len(asked) > before)
+    page.evaluate("() => new Promise((then) => setTimeout(then, 50))")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#name")).to_have_text("71.jpg")
+    page.keyboard.press("Escape")
+    assert_focused(page, "71.jpg")
+
+
+def test_a_page_of_photos_that_fails_is_asked_for_again(open_page: Open, served: Server) -> None:
+    page = open_page()
+    find_200(page, served)
+    failed: list[Any] = []
+
+    def fail_once(route: Any) -> None:
+        if failed:
+            route.fallback()
+        else:
+            failed.append(route)
+            route.abort()
+
+    page.route("**/api/search", fail_once)
+    page.evaluate("scrollTo(0, 1e6)")
+    wait_until(page, lambda: bool(failed))
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.evaluate("scrollBy(0, -1)")
+    expect(page.locator('#left li[aria-posinset="200"]')).to_be_in_viewport()
+    open_page.heard.clear()  # type: ignore[attr-defined]
+
+
+def test_photos_are_shown_even_if_the_folders_come_late(open_page: Open, served: Server) -> None:
+    page = open_page()
+    page.goto("about:blank")
+    failed: list[Any] = []
+
+    def fail_once(route: Any) -> None:
+        if failed:
+            route.fallback()
+        else:
+            failed.append(route)
+            route.abort()
+
+    page.route("**/folders", fail_once)
+    page.goto(served.url)
+    expect(page.locator("#left .photo")).to_have_count(len(found(served, limit=1000)))
+    assert failed
+    open_page.heard.clear()  # type: ignore[attr-defined]
+
+
+def test_keys_that_an_input_method_takes_are_its_own(open_page: Open) -> None:
+    page = open_page()
+    ask(page, "neko")
+    page.evaluate(
+        """() => {
+            const composing = {isComposing: true, bubbles: true, cancelable: true};
+            for (const key of ["Escape", "ArrowDown"])
+                document.querySelector("#query").dispatchEvent(
+                    new KeyboardEvent("keydown", {key, ...composing}));
+        }"""
+    )
+    expect(page.locator("#query")).to_have_value("neko")
+    page.locator("#query").press("Escape")
+    expect(page.locator("#query")).to_have_value("")
+
+
+def test_photos_far_down_are_asked_for_in_pages(open_page: Open, served: Server) -> None:
+    page = open_page()
+    asked = find_200(page, served)
     page.locator("#query").press("ArrowDown")
     page.keyboard.press("End")
     last = page.locator('#left li[aria-posinset="200"]')
@@ -489,6 +586,9 @@ def test_photos_far_down_are_asked_for_in_pages(open_page: Open, served: Server)
     expect(last.locator(".name")).to_have_text("199.jpg")
     assert 192 in asked and set(asked) <= {0, 64, 128, 192}
     assert len(asked) == len(set(asked))
+    assert_focused(page, "199.jpg")  # which was not loaded when the key was pressed
+    page.keyboard.press("ArrowLeft")
+    assert_focused(page, "198.jpg")
 
 
 def test_an_answer_is_shown_with_its_times_and_with_what_was_not_read(
@@ -522,6 +622,7 @@ def test_an_answer_is_shown_with_its_times_and_with_what_was_not_read(
 _JOB = {
     **{"state": "running", "folder": "/home/me/Pictures", "done": 5, "total": 6000},
     **{"photos_per_s": 12.5, "left_s": None, "message": "Why."},
+    "skipped": ["/p/a.jpg: It is broken.", "/p/b.jpg: It is empty."],
 }
 _INDEX = {"photos": 1, "being_written": False, "folders_to_index": ["/p"], "note": None}
 
@@ -548,6 +649,12 @@ def test_indexing_is_told_in_words(open_page: Open) -> None:
                 new Job(() => {}).draw(status);
                 return ["progress", "stop"].map((id) => document.getElementById(id).textContent);
             }""",
-            {"job": job, "indexes": [{**_INDEX, **index}]},
+            {"job": job, "indexes": [{**_INDEX, **index}], "bundles": []},
         )
         assert shown == [message, button]
+        skipped = page.locator("#skipped")
+        if job and job["state"] != "running":
+            skipped.locator("summary").click()
+            assert skipped.get_by_role("listitem").all_inner_texts() == _JOB["skipped"]
+        else:
+            expect(skipped).to_be_hidden()

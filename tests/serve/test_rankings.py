@@ -79,13 +79,16 @@ def names(hits: Sequence[Hit]) -> list[str]:
     return [f"{hit.folder}/{hit.name}" for hit in hits]
 
 
-def test_the_first_64_are_searched_for_and_all_once_who_scrolls_on() -> None:
+def test_the_first_100_are_searched_for_and_all_once_who_scrolls_on() -> None:
     one, searcher = asked(paths_of(200)), Searcher()
     first = searcher.answer(one, 0, 64)
-    assert (one.engine.asked, len(first.hits), first.total) == ([64], 64, 200)
+    assert (one.engine.asked, len(first.hits), first.total) == ([100], 64, 200)
+    assert len(searcher.answer(one, 0, 100).hits) == 100
+    assert one.engine.asked == [100, 100]
     pages = [first, *(searcher.answer(one, offset, 64) for offset in (64, 128, 192))]
     assert names([hit for page in pages for hit in page.hits]) == list(one.engine.paths)
-    assert one.engine.asked == [64, 64, 200, 64, 64]  # all of it once, the first of each again
+    # All of it once, the first of each again.
+    assert one.engine.asked[2:] == [100, 200, 100, 100]
     assert (first.generation, first.rung, first.bundle, first.index) == (3, "onnx int8", "b", "i")
 
 
@@ -95,25 +98,31 @@ def test_the_first_64_are_searched_for_and_all_once_who_scrolls_on() -> None:
         {"parts": (Part("a cat"),)},
         {"parts": (Part("a dog", 0.5),)},
         {"exact": True},
-        {"rung": "onnx fp32"},
-        {"bundle": "other"},
         {"snapshot": None},
         {"filter": Filter(after=date(1960, 1, 1))},
     ],
 )
 def test_another_query_has_a_ranking_of_its_own(other: dict[str, Any]) -> None:
-    one, searcher = asked(paths_of(100)), Searcher()
+    one, searcher = asked(paths_of(128)), Searcher()
     searcher.answer(one, 64, 64)
     if "snapshot" in other:
-        other = {"snapshot": asked(paths_of(100)).snapshot}
+        other = {"snapshot": asked(paths_of(128)).snapshot}
     searcher.answer(replace(one, **other), 64, 64)
-    assert one.engine.asked == [64, 100] * 2
+    assert one.engine.asked == [100, 128] * 2
     searcher.answer(one, 64, 64)
-    assert one.engine.asked == [64, 100] * 2 + [64]
+    assert one.engine.asked == [100, 128] * 2 + [100]
+
+
+def test_a_bundle_that_was_replaced_has_rankings_of_its_own() -> None:
+    one, searcher = asked(paths_of(128)), Searcher()
+    searcher.answer(one, 64, 64)
+    paths = one.engine.paths[::-1]
+    new = replace(one, engine=cast(Any, Engine(paths)))
+    assert names(searcher.answer(new, 64, 64).hits) == paths[64:]
 
 
 def test_the_last_8_rankings_are_kept() -> None:
-    one, searcher = asked(paths_of(100)), Searcher()
+    one, searcher = asked(paths_of(128)), Searcher()
     queries = [replace(one, parts=(Part(f"query {number}"),)) for number in range(9)]
     for query in queries[:8]:
         searcher.answer(query, 64, 64)
@@ -121,9 +130,9 @@ def test_the_last_8_rankings_are_kept() -> None:
     searcher.answer(queries[8], 64, 64)
     del one.engine.asked[:]
     searcher.answer(queries[0], 64, 64)
-    assert one.engine.asked == [64]
+    assert one.engine.asked == [100]
     searcher.answer(queries[1], 64, 64)
-    assert one.engine.asked == [64, 64, 100]
+    assert one.engine.asked == [100, 100, 128]
 
 
 def test_ten_thousand_are_ranked_and_all_are_counted() -> None:
@@ -197,12 +206,12 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
     """A job over folders `a`, `b` ..., each with an outcome, that has ended."""
 
     def call(*outcomes: SyncResult | Exception) -> Any:
-        found, options = iter(outcomes), []
+        found, engines = iter(outcomes), []
 
         def sync(
             engine: Any, index: Any, folder: Path, progress: Progress, **more: bool
         ) -> SyncResult:
-            options.append(more)
+            assert (engine, more) == ("an engine", {"early_commits": True})
             outcome = next(found)
             if isinstance(outcome, Exception):
                 raise outcome
@@ -210,17 +219,15 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
 
         monkeypatch.setattr(indexing, "sync_folder", sync)
         monkeypatch.setattr(indexing, "open_index", lambda *arguments: None)
-        monkeypatch.setattr(indexing, "SearchEngine", lambda *_, **more: options.append(more))
-        monkeypatch.setattr(indexing, "allowed_cores", lambda: 4)
-        bundle: Any = SimpleNamespace(bundle=SimpleNamespace(directory=Path("build/sd")))
+        bundle: Any = SimpleNamespace(
+            bundle=SimpleNamespace(directory=Path("build/sd")),
+            indexing_engine=lambda: engines.append(1) or "an engine",
+        )
         index: Any = SimpleNamespace(id="i", directory=tmp_path)
         folders = [tmp_path / name for name in "abc"[: len(outcomes)]]
         job = indexing.IndexingJob(bundle, index, folders)
         job._thread.join(10)
-        assert not job.running
-        assert all(
-            more in ({"threads": 3, "fastest": True}, {"early_commits": True}) for more in options
-        )
+        assert not job.running and len(engines) == len(outcomes)
         return job.info()
 
     return call
@@ -252,11 +259,17 @@ def test_a_run_says_what_it_did_in_each_folder(run: Callable[..., Any]) -> None:
         (ValueError("odd"), "ValueError: odd"),
     ],
 )
-def test_what_ends_a_run_is_said_with_its_next_step(
+def test_what_fails_is_said_with_its_next_step(
     run: Callable[..., Any], error: Exception, message: str
 ) -> None:
-    info = run(SyncResult(added=1), error)
+    info = run(error)
     assert (info.state, info.message) == ("failed", message)
+
+
+def test_a_folder_that_cannot_be_indexed_holds_up_no_other(run: Callable[..., Any]) -> None:
+    absent = PhotoError("No photos.", "Give a folder.")
+    info = run(absent, SyncResult(added=1), absent)
+    assert (info.state, info.message) == ("failed", "No photos. Give a folder. b: 1 new")
 
 
 def test_the_time_left_is_told_after_a_second(
@@ -265,6 +278,7 @@ def test_the_time_left_is_told_after_a_second(
     clock, go = [0.0], threading.Event()
 
     def sync(engine: Any, index: Any, folder: Path, progress: Progress, **_: bool) -> SyncResult:
+        progress("photos", 500, 0)  # the folder is still listed
         progress("photos", 0, 30)
         progress("photos", 10, 30)
         begun.set()
@@ -274,9 +288,8 @@ def test_the_time_left_is_told_after_a_second(
     begun = threading.Event()
     monkeypatch.setattr(indexing, "sync_folder", sync)
     monkeypatch.setattr(indexing, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    for name in ("SearchEngine", "open_index"):
-        monkeypatch.setattr(indexing, name, lambda *arguments, **options: None)
-    bundle: Any = SimpleNamespace(bundle=None)
+    monkeypatch.setattr(indexing, "open_index", lambda *arguments: None)
+    bundle: Any = SimpleNamespace(bundle=None, indexing_engine=lambda: None)
     index: Any = SimpleNamespace(id="i", directory=tmp_path)
     job = indexing.IndexingJob(bundle, index, [tmp_path])
     assert begun.wait(10)
@@ -304,9 +317,8 @@ def test_a_run_that_is_stopped_keeps_its_last_photos_and_begins_no_other_folder(
             committed.append(folder)
 
     monkeypatch.setattr(indexing, "sync_folder", sync)
-    for name in ("SearchEngine", "open_index"):
-        monkeypatch.setattr(indexing, name, lambda *arguments, **options: None)
-    bundle: Any = SimpleNamespace(bundle=None)
+    monkeypatch.setattr(indexing, "open_index", lambda *arguments: None)
+    bundle: Any = SimpleNamespace(bundle=None, indexing_engine=lambda: None)
     index: Any = SimpleNamespace(id="i", directory=tmp_path)
     job = indexing.IndexingJob(bundle, index, [tmp_path / "a", tmp_path / "b"])
     assert begun.wait(10)

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +27,8 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index, default_index
 from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.errors import MemoryUnavailable, PhotoError, PhotoIndexError, QueryError
-from mcad_mobile.serve import records
+from mcad_mobile.serve import bundles as served_bundles
+from mcad_mobile.serve import operations, records
 from mcad_mobile.serve import state as serving
 from mcad_mobile.serve.indexes import path_id
 from mcad_mobile.serve.run import open_state
@@ -61,6 +62,39 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
 
 def path_in(state: State, index: str, row: int = 0) -> str:
     return state.indexes[index].snapshot.catalog.paths[row]
+
+
+@pytest.mark.parametrize(("slowest", "taken"), [(1, True), (10**9, False)])
+def test_a_body_has_the_more_time_the_more_of_it_has_come(
+    monkeypatch: pytest.MonkeyPatch, slowest: int, taken: bool
+) -> None:
+    monkeypatch.setattr(operations, "_BODY_S", 0.1)
+    monkeypatch.setattr(operations, "_SLOWEST", slowest)
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"x" * 1000
+        await asyncio.sleep(0.3)
+        yield b"y"
+
+    async def read() -> bytes:
+        request: Any = SimpleNamespace(headers={}, stream=stream)
+        return b"".join([chunk async for chunk in operations.limited(request, 2000)])
+
+    if taken:
+        assert asyncio.run(read()) == b"x" * 1000 + b"y"
+        return
+    with pytest.raises(operations.Refused) as refused:
+        asyncio.run(read())
+    assert refused.value.status == 408
+
+
+def test_indexing_uses_the_runtime_asked_for_and_leaves_a_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_tiny_bundle(tmp_path / "one")
+    monkeypatch.setattr(served_bundles, "allowed_cores", lambda: 4)
+    engine = served_bundles.ServedBundle("one", bundle, runtime="onnx").indexing_engine()
+    assert (engine.runtime, engine.threads) == ("onnx", 3)
 
 
 def test_what_is_not_named_is_the_first_of_the_same_student(state: State) -> None:
@@ -453,9 +487,11 @@ def test_why_a_new_bundle_is_not_served_is_told_until_it_is_replaced(state: Stat
     assert served.engine().bundle is old and served.best == "onnx fp32"
     simulated = replace(rung, runtime="qnn", precision="w8a16")
     replace(old, text=replace(old.text, rungs=(simulated, npu, rung))).save()
+    assert state.status().bundles[0].generation == 1
     for _ in range(2):
         follow()
         assert served.note is None and served.bundle is not old
+    assert state.status().bundles[0].generation == 2
     assert [(info.simulated, info.best) for info in served.rungs()] == [
         (True, False),
         (False, False),

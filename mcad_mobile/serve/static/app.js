@@ -140,7 +140,6 @@ async function look() {
 }
 
 async function draw(status) {
-  const first = !left.status;
   parts.limit = status.upload_limit_bytes;
   job.draw(status);
   const offered = JSON.stringify(status.bundles);
@@ -150,17 +149,15 @@ async function draw(status) {
     left.offer(status, best);
     right.offer(status, other);
     byId("compare").hidden = status.bundles.length < 2 && status.bundles[0].rungs.length < 2 && status.indexes.length < 2;
-    const notes = status.bundles.map((bundle) => bundle.note).filter(Boolean);
-    if (notes.length) complain(notes.join(" "));
   }
   for (const pane of panes) pane.remember(status);
-  const now = [...status.indexes.map((index) => `${index.id} ${index.generation}`), status.job?.state].join();
+  const now = [...status.indexes, ...status.bundles].map(({ id, generation }) => `${id} ${generation}`).concat(status.job?.state).join();
   if (now !== generations) {
-    generations = now;
     await offerFolders();
-    if (!first) search(false);
+    if (!generations) restore();
+    else search(false);
+    generations = now;
   }
-  if (first) restore();
 }
 
 // The best rung, and what it is most likely to be compared with.
@@ -194,7 +191,7 @@ async function offerFolders() {
 const typing = (target) => target.closest("input, select, textarea, dialog");
 
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.defaultPrevented) return;
   const { key, target } = event;
   if (target === parts.query) {
     if (key === "ArrowDown" && left.grid.focus(0)) event.preventDefault();

@@ -27,17 +27,20 @@ export function hide(place, is) {
 export const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
 let hiding = 0;
+let untilAnswered = false;
 
-export function complain(sentence) {
+// `search`: what failed is a search, so the next one's answer hides it.
+export function complain(sentence, { search = false } = {}) {
   const place = byId("alert");
   place.textContent = sentence;
   place.hidden = false;
+  untilAnswered = search;
   clearTimeout(hiding);
   hiding = setTimeout(() => (place.hidden = true), 6000 + 60 * sentence.length); // as long as it takes to read
 }
 
 export function calmDown() {
-  byId("alert").hidden = true;
+  if (untilAnswered) byId("alert").hidden = true;
 }
 
 // Only where it is not there: a browser lays out what has changed before it scrolls.

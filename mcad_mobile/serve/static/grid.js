@@ -36,6 +36,7 @@ export class Grid {
     this.shown = new Map(); // id -> {item, image, hit, drawn}
     this.images = new Images();
     this.current = 0;
+    this.end = 0; // the place after the last that is drawn
     this.asked = new Set();
     this.width = 0;
     this.above = 0; // from the document's top to the grid's, in pixels
@@ -74,7 +75,10 @@ export class Grid {
   // More of the same answer.
   add(offset, hits) {
     hits.forEach((hit, number) => (this.hits[offset + number] = hit));
-    this.draw();
+    // Keys may have gone where nothing was loaded yet.
+    const focused = document.activeElement?.closest?.("li[data-place]");
+    if (this.list.contains(focused) && Number(focused.dataset.place) !== this.current) this.focus(this.current);
+    else this.draw();
   }
 
   // Where the grid lies.
@@ -126,6 +130,7 @@ export class Grid {
     let [first, last] = this.range(Math.max(0, top - margin), Math.max(0, top + innerHeight + margin));
     first = Math.max(0, first);
     last = Math.min(last, this.total);
+    this.end = last;
     const wanted = new Map();
     for (let place = first; place < last; place++) {
       if (this.hits[place]) wanted.set(this.hits[place].id, place);
@@ -158,7 +163,7 @@ export class Grid {
     const focused = document.activeElement?.closest?.("li");
     for (const [id, held] of this.shown) {
       const { item, image } = held;
-      if (wanted.has(id) || (item === focused && this.hits[this.current]?.id === id)) continue;
+      if (wanted.has(id) || (item === focused && (this.hits[this.current]?.id ?? id) === id)) continue;
       this.shown.delete(id);
       this.images.drop(image);
       if (item === focused || !image.isConnected || this.images.loading.has(image)) item.remove();

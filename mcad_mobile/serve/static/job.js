@@ -1,7 +1,7 @@
 // Indexing while the page is open: how far it is, and its end.
 
 import * as api from "./api.js";
-import { byId, complain, count } from "./dom.js";
+import { byId, complain, count, element } from "./dom.js";
 
 export class Job {
   constructor(again) {
@@ -9,11 +9,11 @@ export class Job {
     byId("stop").addEventListener("click", () => this.press());
   }
 
-  draw({ job, indexes }) {
+  draw({ job, indexes, bundles }) {
     const place = byId("job");
     const written = indexes.find((index) => index.being_written);
     const folders = indexes.some((index) => index.folders_to_index.length);
-    const note = indexes.map((index) => index.note).find(Boolean);
+    const note = [...indexes, ...bundles].map((served) => served.note).find(Boolean);
     this.running = job?.state === "running";
     const message = this.running ? running(job) : ended(job, written, note);
     place.hidden = !message && !folders;
@@ -23,8 +23,18 @@ export class Job {
     byId("progress").textContent = message || "To index new photos, press Index again.";
     byId("stop").hidden = !this.running && !folders;
     byId("stop").textContent = this.running ? "Stop" : "Index again";
+    this.skip(this.running ? [] : job?.skipped ?? []);
     place.classList.toggle("running", this.running);
     place.classList.toggle("failed", job?.state === "failed" || Boolean(note));
+  }
+
+  // Photos that could not be read, and why.
+  skip(photos) {
+    const place = byId("skipped");
+    if (place.lastElementChild.childElementCount === photos.length) return;
+    place.hidden = !photos.length;
+    place.open = false;
+    place.lastElementChild.replaceChildren(...photos.map((text) => element("li", { text })));
   }
 
   async press() {

@@ -95,7 +95,7 @@ export class Pane {
     const { signal } = this.asking;
     try {
       // An index that grows: what is looked at stays.
-      const limit = anew ? FIRST : Math.min(this.grid.current + FIRST, 1000);
+      const limit = anew ? FIRST : Math.min(Math.max(this.grid.current + FIRST, this.grid.end), 1000);
       const answer = await api.search({ ...this.query(), ...this.side, limit }, signal);
       if (anew) scrollToTop();
       this.show(answer, anew);
@@ -107,7 +107,7 @@ export class Pane {
 
   failed(problem) {
     if (problem.name === "AbortError") return;
-    complain(problem.message);
+    complain(problem.message, { search: true });
     this.grid.draw();
   }
 
@@ -123,7 +123,9 @@ export class Pane {
       const answer = await api.search({ ...this.query(), ...this.side, offset, limit }, signal);
       this.grid.add(offset, answer.hits);
     } catch (problem) {
-      if (problem.name !== "AbortError") complain(problem.message);
+      if (problem.name === "AbortError") return;
+      this.grid.asked.delete(offset); // asked for again when it comes into view
+      complain(problem.message, { search: true });
     }
   }
 
@@ -228,10 +230,10 @@ function ordinal(number) {
 }
 
 function headline(answer, shared, total) {
+  if (!answer.photos) return "";
   if (shared !== null) {
     const differ = answer.hits.filter((hit) => hit.only_here).length;
     return differ ? `${differ} of the first ${total} only here` : `The same ${total} on both sides`;
   }
-  if (!answer.photos) return "";
   return answer.hits[0]?.score == null ? count(answer.photos, "photo") : `${count(answer.photos, "photo")}, nearest first`;
 }

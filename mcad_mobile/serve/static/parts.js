@@ -21,7 +21,7 @@ export class Parts {
       this.take();
     });
     words.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape") return;
+      if (event.key !== "Escape" || event.isComposing) return;
       event.stopPropagation();
       this.unwrite();
     });

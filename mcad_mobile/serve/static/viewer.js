@@ -28,14 +28,17 @@ export class Viewer {
   show(pane, place) {
     this.pane = pane;
     this.hit = pane.grid.hits[place];
+    this.last = place;
     this.draw();
     if (!this.dialog.open) this.dialog.showModal();
     byId("more").focus();
   }
 
-  // Where it is now: while an index grows, others come before it.
+  // Where it is now, or was last: while an index grows, others come before it.
   place() {
-    return Math.max(0, this.pane.grid.hits.findIndex((hit) => hit?.id === this.hit.id));
+    const place = this.pane.grid.hits.findIndex((hit) => hit?.id === this.hit.id);
+    if (place >= 0) this.last = place;
+    return this.last;
   }
 
   draw() {
@@ -56,6 +59,7 @@ export class Viewer {
     const place = this.place() + by;
     if (!grid.hits[place]) return;
     this.hit = grid.hits[place];
+    this.last = grid.current = place;
     const ahead = place + 20;
     if (ahead < grid.total && !grid.hits[ahead]) grid.ask(ahead);
     this.draw();
