@@ -31,6 +31,7 @@ from mcad_mobile.cli.output import (
     load_bundle,
     option,
     printable,
+    progress_bar,
     warn,
 )
 from mcad_mobile.cli.report import JudgedOptions, check_report, write_report
@@ -41,12 +42,16 @@ from mcad_mobile.errors import AiHubError
 _ONLY_FOR = {
     **dict.fromkeys(("synthetic", "index", "searches", "repeats"), ("host", "adb")),
     **dict.fromkeys(("cool_down", "threads", "fail_on_target"), ("host", "adb")),
-    **dict.fromkeys(("runner", "aar"), ("adb",)),
+    **dict.fromkeys(("runner", "aar", "npu"), ("adb",)),
     **dict.fromkeys(("compile_to", "jobs", "dry_run"), ("aihub",)),
     "force": ("adb", "aihub"),
 }
 _FOR_A_BASELINE = 3  # the fewest runs whose differences show the noise
-_EXCLUDE_EACH_OTHER = (("compile_to", "runtime"), ("runner", "aar"), ("index", "synthetic"))
+_EXCLUDE_EACH_OTHER = (
+    ("compile_to", "runtime"),
+    ("index", "synthetic"),
+    *(("runner", "aar"), ("runner", "npu"), ("aar", "npu")),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +88,11 @@ class BenchOptions(JudgedOptions, BundleOptions, TowerOptions):
         "Runtime with QNN. May be given more than once.",
         default=[],
     )
+    npu: bool = flag(
+        "--npu",
+        "adb: fetch what a bundle's Snapdragon rungs need: ONNX Runtime with QNN, and Qualcomm's "
+        "runtime, which has Qualcomm's own licence.",
+    )
     compile_to: Literal["qnn", "litert", "onnx"] | None = option(
         "--compile",
         "aihub: compile the bundle's float ONNX model there for each phone, instead of running "
@@ -107,7 +117,7 @@ def bench(options: BenchOptions, context: typer.Context) -> None:
 
     \b
       mcad-mobile bench --bundle build/sd --synthetic 100000 --report build/bench.html
-      mcad-mobile bench --bundle build/sd --device adb
+      mcad-mobile bench --bundle build/sd --device adb --npu
       mcad-mobile bench --bundle build/sd --device aihub:"Samsung Galaxy S25" --dry-run
       mcad-mobile bench --bundle build/sd --baseline old.json --max-slowdown 1.2
     """
@@ -117,12 +127,18 @@ def bench(options: BenchOptions, context: typer.Context) -> None:
     if before and "," in options.device:
         raise typer.BadParameter(f"--baseline is for one device, not {options.device}")
     bundle = load_bundle(options.bundle)
+    aars = tuple(options.aar)
+    if options.npu:
+        from mcad_mobile.android.parts import npu_archives
+
+        with progress_bar() as progress:
+            aars = tuple(npu_archives(bundle, progress))
     device = DeviceOptions(
         ledger=options.jobs or aihub_jobs(options.bundle),
         compile_to=options.compile_to,
         force=options.force,
         runner=options.runner,
-        aars=tuple(options.aar),
+        aars=aars,
     )
     if options.dry_run:
         _print_jobs(open_tower_device(options.device, device), bundle, options)

@@ -10,7 +10,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from mcad_mobile.bench.run import Workload, complete_document
+from mcad_mobile.android import parts
+from mcad_mobile.bench.run import DeviceOptions, Workload, complete_document
 from mcad_mobile.cli import bench as verb
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.bundle import Bundle
@@ -30,11 +31,12 @@ def bench(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Any:
     to measure."""
 
     class Bench:
+        device: DeviceOptions
         workload: Workload
 
         def __call__(self, found: dict[str, Any], *options: object) -> Result:
             def measure(*arguments: Any) -> tuple[list[dict[str, Any]], list[str]]:
-                self.workload = arguments[3]
+                self.device, self.workload = arguments[2:4]
                 return [complete_document(bundle, found)], []
 
             monkeypatch.setattr(verb, "measure", measure)
@@ -112,6 +114,22 @@ def test_a_cool_down_of_zero_is_not_the_devices_default(bench: Any) -> None:
     assert bench.workload.cool_down_s == 0
     bench(measured())
     assert bench.workload.cool_down_s is None
+
+
+def test_the_archives_for_the_npu_are_fetched_or_given(
+    bench: Any, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = {Path("onnxruntime-qnn.aar"): None, Path("qnn-runtime.aar"): None}
+    of: list[Path] = []
+    monkeypatch.setattr(
+        parts, "npu_archives", lambda made, progress: of.append(made.directory) or fetched
+    )
+    bench(measured(), "--device", "adb", "--npu")
+    assert (bench.device.aars, of) == (tuple(fetched), [bundle.directory])
+    bench(measured(), "--device", "adb", "--aar", "own.aar")
+    assert bench.device.aars == (Path("own.aar"),)
+    both = bench(measured(), "--device", "adb", "--npu", "--aar", "own.aar")
+    assert both.exit_code == bench(measured(), "--npu").exit_code == 2
 
 
 def test_a_baseline_raises_the_number_of_runs(bench: Any, bundle: Bundle, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ class AdbDevice:
         if not facts.android and (self.runner or self.aars):
             raise BenchError(
                 f"{facts.model or 'The device'} runs {facts.os}, which takes no Java runner.",
-                "Leave --runner and --aar out: a board is measured by its own Python.",
+                "Leave --runner, --aar and --npu out: a board is measured by its own Python.",
             )
         return shell, facts
 
