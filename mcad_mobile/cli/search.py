@@ -75,7 +75,7 @@ def search(options: SearchOptions, context: typer.Context) -> None:
 
     \b
       mcad-mobile search a dog on the beach
-      mcad-mobile search "our hotel in Lisbon" --bundle build/sd -k 3 --json
+      mcad-mobile search "a red car in the snow" --bundle build/sd -k 3 --json
       mcad-mobile search "a dog" --plus snow --minus "a ball=0.5" --bundle build/sd
       mcad-mobile search --like IMG_1234.jpg --minus people --bundle build/sd
       mcad-mobile search "a dog" --in ~/Pictures/2024 --after 2024-05-01 --before 2024-06-01 \\

@@ -16,6 +16,7 @@ def chips_page() -> str:
         + ", ".join(f"`{family}`" for family in families)
         + ".",
         "[Targets](targets.md) says what each family gets and how it is tested.",
+        "VTCM is the NPU's own fast memory.",
         "`make docs` writes this page from `mcad_mobile/export/targets/socs.toml`.",
         "",
     ]

@@ -23,6 +23,7 @@ LINES = {
 }
 SCREEN = """
 import android.content.Context;
+import android.os.Build;
 import java.util.concurrent.ExecutorService;
 import mcad.engine.SearchEngine;
 import mcad.gallery.*;
@@ -32,8 +33,9 @@ abstract class {name} extends android.app.Activity {{
     abstract void show(android.net.Uri uri, float score);
     abstract void report(Indexing state);
     void lines(Context context, ExecutorService background) {{
-{lines}
+{body}
     }}
+    {members}
 }}
 """
 
@@ -49,7 +51,8 @@ def classpath(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def compile_lines(lines: dict[str, str], classpath: list[Path], folder: Path) -> None:
     (folder / "java").mkdir()
     for number, text in enumerate(lines.values()):
-        screen = SCREEN.format(name=f"Screen{number}", lines=text)
+        body, override, members = text.partition("@Override")
+        screen = SCREEN.format(name=f"Screen{number}", body=body, members=override + members)
         (folder / "java" / f"Screen{number}.java").write_text(screen)
     compile_java([folder / "java"], classpath, folder / "classes")
 
