@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from mcad_mobile.base.documents import Bytes, Count, Record, Sha256, Size, Word, decode
 from mcad_mobile.base.files import remove_partials
+from mcad_mobile.embed.pieces import PhotoList, Piece, name_of
 from mcad_mobile.embed.shard import LeftOut
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import DamagedShard, ShardFacts, ShardFile, read_left_out
@@ -49,7 +51,8 @@ class ShardRecord(Record, frozen=True):
 
 class Manifest(Record, frozen=True):
     """The job of a folder of shards. `job` is a fingerprint of everything that decides an
-    embedding; `photos_a_shard` is how the first run divides files of many photos."""
+    embedding; `photos_a_shard` is how the first run divides files of many photos. `photos` and
+    `left_out` count a photo in each shard that lists it."""
 
     schema: str
     job: Word
@@ -150,10 +153,22 @@ class Inventory:
     shards: tuple[ShardRecord, ...]
     run: int
 
-    @property
-    def pieces(self) -> frozenset[str]:
-        """The pieces that are complete."""
-        return frozenset(shard.piece for shard in self.shards if not shard.unread)
+    def rest_of(self, piece: Piece) -> Piece | None:
+        """Return what is to embed of a piece: all of it, the photos that earlier runs could not
+        read, or None. A list stays as it is: it holds only photos that are not known."""
+        if isinstance(piece, PhotoList):
+            return piece
+        while (shard := self._by_piece.get(name_of(piece))) is not None:
+            if not shard.unread:
+                return None
+            if shard.unread == shard.photos + shard.left_out:  # no photo of it is done
+                return piece
+            piece = replace(piece, done=(*piece.done, shard.file))
+        return piece
+
+    @cached_property
+    def _by_piece(self) -> dict[str, ShardRecord]:
+        return {shard.piece: shard for shard in self.shards}
 
 
 def file_name(run: int, piece: str) -> str:
@@ -227,8 +242,24 @@ def open_shard(store: Store, name: str) -> Iterator[ShardFile]:
 
 def left_out_of(store: Store, shards: Iterable[ShardRecord]) -> Iterator[LeftOut]:
     for shard in shards:
-        if shard.left_out and (data := store.read(f"{LEFT_OUT}/{shard.file}")) is not None:
-            yield from read_left_out(data)
+        if shard.left_out:
+            yield from _left_out_in(store, shard.file)
+
+
+def _left_out_in(store: Store, file: str) -> list[LeftOut]:
+    data = store.read(f"{LEFT_OUT}/{file}")
+    return [] if data is None else read_left_out(data)
+
+
+def done_in(store: Store, file: str) -> Iterator[tuple[list[str], NDArray[np.uint32]]]:
+    """Yield keys and stat stamps of the photos that a shard holds, and of those that it lacks for
+    good. Photos that could not be read are tried again; broken ones only when they change."""
+    with open_shard(store, file) as shard:
+        for keys, stamps in shard.stamps():
+            yield keys, stamps[:, 0]
+    if shard.facts.left_out:
+        left = [photo for photo in _left_out_in(store, file) if photo.cause != "read"]
+        yield [photo.key for photo in left], np.array([photo.stamp for photo in left], np.uint32)
 
 
 class KnownPhotos:
@@ -238,14 +269,9 @@ class KnownPhotos:
         hashes: list[NDArray[np.uint64]] = []
         stamps: list[NDArray[np.uint32]] = []
         for record in shards:
-            with open_shard(store, record.file) as shard:
-                for keys, pairs in shard.stamps():
-                    hashes.append(_hashes(keys))
-                    stamps.append(pairs[:, 0])
-            # Photos that could not be read are tried again; broken ones only when they change.
-            left = [photo for photo in left_out_of(store, [record]) if photo.cause != "read"]
-            hashes.append(_hashes([photo.key for photo in left]))
-            stamps.append(np.array([photo.stamp for photo in left], np.uint32))
+            for keys, of_keys in done_in(store, record.file):
+                hashes.append(_hashes(keys))
+                stamps.append(of_keys)
         every = np.concatenate([*hashes, np.empty(0, np.uint64)])
         # Of a photo that was embedded twice, the last stamp counts.
         self._hashes, last = np.unique(every[::-1], return_index=True)

@@ -38,7 +38,8 @@ class PhotoList(msgspec.Struct, frozen=True, tag="listed"):
 
 class Rows(msgspec.Struct, frozen=True, tag="rows"):
     """Rows of a Parquet file. `photo` is the column of bytes, paths or URLs; `key` that of names
-    ("": the file and the row's number). `version` changes when the file does."""
+    ("": the file and the row's number). `version` changes when the file does; `done` are shards of
+    earlier runs, whose photos are not embedded again."""
 
     file: str
     version: str
@@ -46,13 +47,15 @@ class Rows(msgspec.Struct, frozen=True, tag="rows"):
     count: int
     photo: str
     key: str = ""
+    done: tuple[str, ...] = ()
 
 
 class Members(msgspec.Struct, frozen=True, tag="members"):
-    """The photos in a WebDataset shard, a tar file."""
+    """The photos in a WebDataset shard, a tar file; `version` and `done` as in Rows."""
 
     file: str
     version: str
+    done: tuple[str, ...] = ()
 
 
 Piece = PhotoList | Rows | Members
@@ -119,7 +122,10 @@ def _row(piece: Rows, batch: Any, row: int, number: int, reader: _Reader) -> Pho
         return _refused(key, f"{key} cannot be read: {error}.")
     if isinstance(photo, str):
         return Photo(photo if name is None else str(name), partial(reader, photo, 0))
-    return Photo(key if name is None else str(name), partial(_stored_bytes, photo))
+    key = key if name is None else str(name)
+    if photo is None:  # for good: a cell that is filled changes the file
+        return _refused(key, f"{key} cannot be read: its cell is empty.")
+    return Photo(key, partial(_stored_bytes, photo))
 
 
 def bytes_or_path(value: Any) -> bytes | str | None:
@@ -129,9 +135,7 @@ def bytes_or_path(value: Any) -> bytes | str | None:
     return value if isinstance(value, (bytes, str)) else None
 
 
-def _stored_bytes(photo: bytes | None) -> tuple[bytes, int]:
-    if photo is None:
-        raise OSError("its cell is empty")
+def _stored_bytes(photo: bytes) -> tuple[bytes, int]:
     return photo, 0
 
 
@@ -172,7 +176,7 @@ def _member(name: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> Photo:
     except PhotoError as error:
         return _refused(key, error.message)
     data = tar.extractfile(member)
-    return Photo(key, partial(_stored_bytes, data.read() if data else None))
+    return Photo(key, partial(_stored_bytes, data.read() if data else b""))
 
 
 def is_photo(name: str) -> bool:

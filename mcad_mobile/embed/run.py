@@ -90,12 +90,10 @@ def embed(
             )
         listed: list[LeftOut] = []
         pieces = source.pieces(
-            job.photos_a_shard,
-            lambda: KnownPhotos(store, inventory.shards),
-            inventory.pieces,
-            listed,
+            job.photos_a_shard, lambda: KnownPhotos(store, inventory.shards), listed
         )
-        missing = _split_lists([*pieces], options.workers)
+        rest = [rest for piece in pieces if (rest := inventory.rest_of(piece)) is not None]
+        missing = _split_lists(rest, options.workers)
         setup = Setup(
             str(bundle.directory.resolve()),
             out if store.folder is None else str(store.folder.absolute()),
@@ -200,10 +198,11 @@ def _run_here(
 
 
 def _photos_in(piece: Piece) -> int:
-    """Return the number of photos; 0 for a tar file, which must be read to count them."""
-    if isinstance(piece, Members):
-        return 0
-    return len(piece.keys) if isinstance(piece, PhotoList) else piece.count
+    """Return the number of photos; 0 for a tar file and for the rest of a piece, which must be read
+    to count them."""
+    if isinstance(piece, PhotoList):
+        return len(piece.keys)
+    return 0 if isinstance(piece, Members) or piece.done else piece.count
 
 
 class _Shards:
@@ -212,7 +211,8 @@ class _Shards:
     def __init__(self, store: Store, job: Manifest, shards: tuple[ShardRecord, ...]) -> None:
         self.new: list[ShardRecord] = []
         self._store, self._job = store, job
-        self._shards = {shard.piece: shard for shard in shards}
+        self._shards = {shard.file: shard for shard in shards}
+        self._empty = {shard.piece: shard for shard in shards if not shard.photos}
         self._saved = time.monotonic()
 
     @property
@@ -220,10 +220,11 @@ class _Shards:
         return self._job.with_shards(self._shards.values())
 
     def add(self, shard: ShardRecord) -> None:
-        before = self._shards.get(shard.piece)
-        self._shards[shard.piece] = shard
+        self._shards[shard.file] = shard
         self.new.append(shard)
-        if before is not None and before.file != shard.file:  # photos were unreadable then
+        before = self._empty.pop(shard.piece, None)
+        if before is not None:  # only its list of photos left out counted, and this one's is newer
+            del self._shards[before.file]
             self._store.remove(f"{SHARDS}/{before.file}")
             self._store.remove(f"{LEFT_OUT}/{before.file}")
         if time.monotonic() - self._saved > _SAVE_S:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from mcad_mobile.embed.job import KnownPhotos
-from mcad_mobile.embed.pieces import Members, PhotoList, Piece, Rows, is_photo, name_of
+from mcad_mobile.embed.pieces import Members, PhotoList, Piece, Rows, is_photo
 from mcad_mobile.embed.shard import LeftOut
 from mcad_mobile.embed.store import Store, is_local, open_address, reaching
 from mcad_mobile.engine.photos.folder import Skipped, walk
@@ -41,17 +41,16 @@ class Source:
         """Raise the errors of `pieces` now, except for standard input, which is read only once."""
         if self.address != "-":
             nothing = KnownPhotos(Store("memory://"), ())
-            next(self.pieces(1, lambda: nothing, frozenset(), []), None)
+            next(self.pieces(1, lambda: nothing, []), None)
 
     def pieces(
         self,
         at_once: int,
         known: Callable[[], KnownPhotos],
-        done: frozenset[str],
         left_out: list[LeftOut],
     ) -> Iterator[Piece]:
-        """Return pieces of `at_once` photos, without `known` photos and pieces whose names are
-        `done`; files whose names are not text go to `left_out`. McadError for a bad source."""
+        """Return pieces of `at_once` photos; lists hold no `known` photos, and files whose names
+        are not text go to `left_out`. McadError for a bad source."""
         kind = self.kind or self._kind()
         if kind in ("photos", "list"):
             found = self._listed(kind, left_out)
@@ -61,10 +60,9 @@ class Source:
             photos = chain([first], found) if first is not None else found
             return _cut(_unknown(photos, known()), at_once, self.address)
         files = self._files(".parquet" if kind == "parquet" else ".tar")
-        pieces: Iterator[Piece] = (Members(*file) for file in files)
         if kind == "parquet":
-            pieces = chain.from_iterable(self._rows(*file, at_once, left_out) for file in files)
-        return (piece for piece in pieces if name_of(piece) not in done)
+            return chain.from_iterable(self._rows(*file, at_once, left_out) for file in files)
+        return (Members(*file) for file in files)
 
     def _kind(self) -> Kind:
         if self.address == "-":

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from mcad_mobile import errors
 from mcad_mobile.base.standard_output import claim_standard_output
-from mcad_mobile.embed.job import LEFT_OUT, SHARDS, Manifest, ShardRecord, file_name
-from mcad_mobile.embed.pieces import Piece, name_of, photos_of
+from mcad_mobile.embed.job import LEFT_OUT, SHARDS, Manifest, ShardRecord, done_in, file_name
+from mcad_mobile.embed.pieces import PhotoList, Piece, name_of, photos_of
 from mcad_mobile.embed.shard import Note, embed_shard
 from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.table import SCHEMA, ShardFacts, left_out_bytes, shard_bytes
@@ -113,9 +113,10 @@ class BundleModel:
 def write_shard(setup: Setup, model: BundleModel, task: Task, note: Note) -> ShardRecord:
     """Embed a piece and write its shard, after the list of its photos that were left out."""
     store, job, name = Store(setup.out), setup.job, name_of(task.piece)
-    embedded = embed_shard(
-        model, photos_of(task.piece), excluded=task.excluded, isolated=task.isolated, note=note
-    )
+    earlier = () if isinstance(task.piece, PhotoList) else task.piece.done
+    done = {key for file in earlier for keys, _ in done_in(store, file) for key in keys}
+    photos = (photo for photo in photos_of(task.piece) if photo.key not in done)
+    embedded = embed_shard(model, photos, excluded=task.excluded, isolated=task.isolated, note=note)
     left_out = embedded.left_out
     facts = ShardFacts(
         schema=SCHEMA,

@@ -54,7 +54,7 @@ def embedded(piece):
 def cut(source, at_once=100):
     left = []
     nothing = KnownPhotos(Store("memory://nothing"), ())
-    return list(source.pieces(at_once, lambda: nothing, frozenset(), left)), left
+    return list(source.pieces(at_once, lambda: nothing, left)), left
 
 
 @pytest.fixture

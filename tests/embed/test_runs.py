@@ -73,31 +73,70 @@ def listed(tmp_path, photos):
     return write
 
 
-def test_a_photo_that_could_be_read_later_takes_the_place_of_its_row_that_was_missing(
+def test_rows_that_could_not_be_read_are_tried_again_alone_and_lose_no_embedding(
     tasks, bundle, photos, tmp_path
 ):
-    names = sorted(path.name for path in photos.iterdir())
-    paths = [str(tmp_path / name) for name in names]
-    for name in names[1:]:
-        (tmp_path / name).write_bytes((photos / name).read_bytes())
+    folder, away, out = tmp_path / "photos", tmp_path / "away", tmp_path / "out"
+    shutil.copytree(photos, folder)
+    paths = sorted(map(str, folder.iterdir()))
+    missing = (folder / paths[0]).read_bytes()
+    (folder / paths[0]).unlink()
+    parquet.write_table(arrow.table({"path": paths}), tmp_path / "photos.parquet")
+
+    def run():
+        del tasks[:]
+        options = Options(photos_a_shard=4)
+        made = embed(Source(str(tmp_path / "photos.parquet")), bundle, str(out), options)
+        files = {shard.file for shard in made.manifest.shards}
+        assert {path.name for path in (out / "shards").iterdir()} == files
+        return made.embedded, [photo.key for photo in made.left_out], made.manifest.photos
+
+    assert run() == (7, paths[:1], 7)
+    first = {path: path.stat().st_mtime_ns for path in (out / "shards").iterdir()}
+    for number in range(3):
+        if number == 2:
+            folder.rename(away)
+        assert run() == (0, paths[:1], 7)
+        assert [piece.first for piece in tasks] == [0]  # the other piece is whole
+        # A retry that embeds nothing takes the place of the one before.
+        assert [len([*(out / name).iterdir()]) for name in ("shards", "left-out")] == [3, 2]
+    away.rename(folder)
+    (folder / paths[0]).write_bytes(missing)
+    assert run() == (1, [], 8)
+    assert run() == (0, [], 8) and tasks == []
+    assert first.items() <= {p: p.stat().st_mtime_ns for p in (out / "shards").iterdir()}.items()
+    assert vectors(out).keys() == set(paths)
+    with pytest.raises(ShardError, match="holds 3 shards already"):
+        embed(Source(str(photos)), bundle, str(out), Options(resume=False))
+
+
+def test_a_table_none_of_whose_photos_could_be_read_is_embedded_when_they_are_back(
+    tasks, bundle, photos, tmp_path
+):
+    paths = [str(tmp_path / "photos" / path.name) for path in photos.iterdir()]
     parquet.write_table(arrow.table({"path": paths}), tmp_path / "photos.parquet")
     source, out = Source(str(tmp_path / "photos.parquet")), tmp_path / "out"
-    options = Options(photos_a_shard=4)
-    first = embed(source, bundle, str(out), options)
-    assert (first.embedded, [photo.key for photo in first.left_out]) == (7, paths[:1])
-    assert (first.manifest.photos, first.manifest.left_out) == (7, 1)
-    (tmp_path / names[0]).write_bytes((photos / names[0]).read_bytes())
-    del tasks[:]
-    second = embed(source, bundle, str(out), options)
-    assert [piece.first for piece in tasks] == [0]  # the other piece was whole
-    assert (second.embedded, second.left_out) == (4, [])
-    assert (second.manifest.photos, second.manifest.left_out) == (8, 0)
-    files = {shard.file for shard in second.manifest.shards}
-    assert {path.name for path in (out / "shards").iterdir()} == files
-    assert sorted(name[:6] for name in files) == ["000001", "000002"]
-    assert list((out / "left-out").iterdir()) == []
-    with pytest.raises(ShardError, match="holds 2 shards already"):
-        embed(source, bundle, str(out), Options(photos_a_shard=4, resume=False))
+    for _ in range(2):
+        assert len(embed(source, bundle, str(out), Options()).left_out) == 8
+    shutil.copytree(photos, tmp_path / "photos")
+    made = embed(source, bundle, str(out), Options()).manifest
+    assert (made.photos, made.left_out, len(made.shards)) == (8, 0, 1)
+    assert [*(out / "left-out").iterdir()] == []
+
+
+def test_the_photos_before_the_damage_of_a_tar_file_are_embedded_once(
+    tasks, bundle, photos, tmp_path
+):
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        for path in sorted(photos.iterdir()):
+            tar.add(path, path.name)
+    os.truncate(tmp_path / "set.tar", (tmp_path / "set.tar").stat().st_size * 2 // 3)
+    source, out = Source(str(tmp_path / "set.tar")), str(tmp_path / "out")
+    first = embed(source, bundle, out, Options())
+    again = embed(source, bundle, out, Options())
+    assert 0 < first.embedded == first.manifest.photos == again.manifest.photos
+    assert again.embedded == 0
+    assert [photo.key for photo in again.left_out] == [str(tmp_path / "set.tar")]
 
 
 @pytest.fixture
@@ -704,7 +743,7 @@ def test_a_job_is_what_decides_an_embedding(bundle):
 
 
 def test_what_can_never_be_read_is_not_asked_for_again(tmp_path):
-    """A link in a tar file is refused for good; an empty cell may be filled."""
+    """A link in a tar file, or an empty cell: to fill it changes its file."""
     with tarfile.open(tmp_path / "set.tar", "w") as tar:
         link = tarfile.TarInfo("a.jpg")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
@@ -715,5 +754,5 @@ def test_what_can_never_be_read_is_not_asked_for_again(tmp_path):
     cells = arrow.table({"jpg": arrow.array([None], arrow.binary())})
     parquet.write_table(cells, tmp_path / "t.parquet")
     (photo,) = photos_of(Rows(str(tmp_path / "t.parquet"), "", 0, 1, "jpg"))
-    with pytest.raises(OSError, match="its cell is empty"):
+    with pytest.raises(PhotoError, match="its cell is empty"):
         photo.read()

@@ -32,10 +32,10 @@ from mcad_mobile.errors import DataError, DiskError, MissingExtra, PhotoError, S
 from tests.support.embedding_runs import run_json, vectors
 
 
-def cut(source, at_once=3, done=frozenset()):
+def cut(source, at_once=3):
     left = []
     empty = lambda: KnownPhotos(Store("memory://nothing"), ())  # noqa: E731
-    return list(source.pieces(at_once, empty, done, left))
+    return list(source.pieces(at_once, empty, left))
 
 
 def keys(pieces):
@@ -89,7 +89,9 @@ def test_parquet_holds_photos_or_where_they_are(tmp_path, paths, kind):
     assert keys(pieces) == [str(name) for name in table["id"].to_pylist()]
     assert contents(pieces) == [path.read_bytes() for path in paths]
     # By its piece a range of rows is known another day, and nothing of it is read again.
-    assert cut(Source(str(file)), 3, frozenset(map(name_of, pieces[:2]))) == pieces[2:]
+    shards = [ShardRecord("a", name_of(piece), 9, 3, 0, 0, "onnx") for piece in pieces[:2]]
+    later = map(Inventory(tuple(shards), 2).rest_of, cut(Source(str(file)), at_once=3))
+    assert [*later] == [None, None, *pieces[2:]]
 
 
 def test_rows_without_names_are_called_by_their_file_and_number(tmp_path, paths):
@@ -105,7 +107,7 @@ def test_an_empty_cell_is_left_out_and_listed(tmp_path, paths, bundle):
     model = BundleModel(bundle.directory, "onnx", "fp32", 1)
     found = embed_shard(model, photos_of(cut(Source(str(file)))[0]))
     assert found.keys == [f"{file}#0"]
-    assert [(photo.key, photo.cause) for photo in found.left_out] == [(f"{file}#1", "read")]
+    assert [(photo.key, photo.cause) for photo in found.left_out] == [(f"{file}#1", "decode")]
 
 
 def tar_of(paths):
@@ -277,14 +279,6 @@ def test_others_may_read_shards_where_the_umask_lets_them(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o644
-
-
-def test_a_piece_of_which_a_photo_was_not_read_is_not_done():
-    records = [
-        ShardRecord("a.parquet", f"piece {unread}", 9, 5, unread, unread, "onnx")
-        for unread in (0, 1)
-    ]
-    assert Inventory(tuple(records), 2).pieces == {"piece 0"}
 
 
 def test_of_a_photo_that_was_embedded_twice_the_later_run_counts(memory):
