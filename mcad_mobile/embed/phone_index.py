@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,9 +48,14 @@ class Shards:
     def filled_by(self) -> list[str]:
         return sorted({shard.filled_by for shard in self._shards if shard.photos})
 
-    @property
-    def rows(self) -> int:
-        return sum(shard.photos for shard in self._shards)
+    def count_rows(self, wanted: set[str] | None = None) -> Counter[str]:
+        """Count the rows of each photo, or of each of those with the keys `wanted`."""
+        rows: Counter[str] = Counter()
+        for record in self._shards:
+            with open_shard(self.store, record.file) as shard:
+                for keys, _ in shard.stamps():
+                    rows.update(key for key in keys if wanted is None or key in wanted)
+        return rows
 
     def batches(self, wanted: set[str] | None = None) -> Iterator[Batch]:
         """Yield all photos, or those with the keys `wanted`; a photo's last row counts."""
@@ -64,39 +70,37 @@ def index_shards(
     wanted: set[str] | None = None,
     progress: Progress = silent,
 ) -> SyncResult:
-    """Add the photos of `shards`, or those with the keys `wanted`, that the index does not hold
-    with the same stamp, in one commit. PhotoIndexError, before any change, if it cannot."""
+    """Add the photos of `shards`, or those with the keys `wanted`, whose bytes the index does not
+    hold, in one commit; the others keep their dates. PhotoIndexError, before any change, if it
+    cannot."""
     index.check_student(shards.manifest.student_sha256, shards.manifest.dim)
-    result, missing = SyncResult(), set(wanted or ())
-    total = shards.rows if wanted is None else len(wanted)
-    seen: set[str] = set()
+    result, rows_left = SyncResult(), shards.count_rows(wanted)
+    missing = (wanted or set()) - rows_left.keys()
+    result.skipped = [Skipped(key, "No shard has it.") for key in sorted(missing)]
     with index.exclusive(), index.writer() as writer:
         membership = index.membership()
         for batch in shards.batches(wanted):
-            missing.difference_update(batch.keys)
             fresh = []
             for row, known in enumerate(membership.find(batch.keys)):
-                key, stamp = batch.keys[row], tuple(batch.stamps[row].tolist())
-                if key in seen:
-                    fresh.append(row)
+                key = batch.keys[row]
+                rows_left[key] -= 1
+                if rows_left[key]:  # a later row counts
                     continue
                 if known is None:
                     result.added += 1
-                elif known.stamp == stamp:
+                elif known.stamp[1] == batch.stamps[row, 1]:
                     result.unchanged += 1
                     continue
                 else:
                     result.changed += 1
                 fresh.append(row)
-                seen.add(key)
             writer.add(
                 [batch.keys[row] for row in fresh], batch.embeddings[fresh], batch.stamps[fresh]
             )
-            done = min(result.added + result.changed + result.unchanged, total)
-            progress("photos", done, total)
+            done = result.added + result.changed + result.unchanged
+            progress("photos", done, len(rows_left))
         for filler in shards.filled_by:
             writer.record_filler(filler)
-    result.skipped = [Skipped(key, "No shard has it.") for key in sorted(missing)]
     return result
 
 

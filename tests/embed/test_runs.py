@@ -280,7 +280,7 @@ def test_shards_that_are_damaged_or_gone_are_refused_and_made_again(
     unfinished = [out / folder / "a.parquet.partial" for folder in ("shards", "left-out")]
     for path in unfinished:
         path.write_bytes(b"PAR1")
-    assert Shards(str(out)).rows == 8
+    assert Shards(str(out)).count_rows().total() == 8
     first.write_bytes(first.read_bytes()[:-40])
     with pytest.raises(ShardError, match=f"{first.name} is half written"):
         Shards(str(out))
@@ -587,19 +587,43 @@ def test_a_selection_is_a_key_a_line(content, keys, tmp_path):
         read_selection(tmp_path / "keys")
 
 
-def test_an_index_takes_the_last_row_of_each_photo_and_only_what_it_lacks(tmp_path):
+@pytest.fixture
+def add(tmp_path):
+    """A job's shards, and how one is added: a photo is a row of the identity matrix."""
     store = Store(str(tmp_path / "shards"))
     job = Manifest("mcad-embed/1", "j", "s", "0" * 64, 64, "float32", "onnx", "fp32", 9)
     store.write("manifest.json", msgspec.json.encode(job))
 
-    def add(run, keys, stamps, places, filled_by="onnx fp32 by CPU"):
+    def write(run, keys, stamps, places, filled_by="onnx fp32 by CPU"):
         rows = np.eye(64, dtype=np.float32)[places]
         piece = f"{run:016x}"
         facts = ShardFacts("mcad-shard/1", "s", "0" * 64, "j", piece, filled_by, len(keys), 0, 0)
-        pairs = np.array([(stamp, stamp + 100) for stamp in stamps], np.uint32)
-        data = shard_bytes(ShardRows(rows, keys, pairs, []), 64, facts)
+        pairs = [stamp if isinstance(stamp, tuple) else (stamp, stamp + 100) for stamp in stamps]
+        data = shard_bytes(ShardRows(rows, keys, np.array(pairs, np.uint32), []), 64, facts)
         store.write(f"shards/{run:06d}-{piece}.parquet", data)
 
+    return write
+
+
+def test_photos_that_were_embedded_twice_keep_their_dates_in_an_index(tmp_path, add):
+    add(1, ["a", "b", "c", "c"], [1, 2, 3, 4], [0, 1, 2, 3])
+    add(2, ["a", "b"], [9, (8, 102)], [4, 5])  # a has other bytes, b only another time
+    index = PhotoIndex.create(tmp_path / "index", dim=64, student="s", student_sha256="0" * 64)
+    stamps = np.array([(9, 109), (2, 102), (4, 104)], np.uint32)
+    with index.writer() as writer:
+        writer.add(list("abc"), np.eye(64, dtype=np.float32)[[4, 1, 3]], stamps, np.arange(3))
+    result = index_shards(Shards(str(tmp_path / "shards")), index)
+    assert (result.added, result.changed, result.unchanged) == (0, 0, 3)
+    assert all(photo.timed for photo in index.membership().find(list("abc")))
+    add(3, ["a"], [1], [0])
+    for changed in (1, 0):
+        result = index_shards(Shards(str(tmp_path / "shards")), index)
+        assert (result.changed, result.unchanged) == (changed, 3 - changed)
+    timed = [photo.timed for photo in index.membership().find(list("abc"))]
+    assert timed == [False, True, True]
+
+
+def test_an_index_takes_the_last_row_of_each_photo_and_only_what_it_lacks(tmp_path, add):
     def take(wanted=None):
         steps = []
         shards = Shards(str(tmp_path / "shards"))
@@ -613,7 +637,7 @@ def test_an_index_takes_the_last_row_of_each_photo_and_only_what_it_lacks(tmp_pa
 
     index = PhotoIndex.create(tmp_path / "index", dim=64, student="s", student_sha256="0" * 64)
     add(1, ["a", "b", "c"], [1, 2, 3], [0, 1, 2])
-    assert take({"a", "zzz", "y", "x"}) == ((1, 0, 0), ["x", "y", "zzz"], (1, 4))
+    assert take({"a", "zzz", "y", "x"}) == ((1, 0, 0), ["x", "y", "zzz"], (1, 1))
     assert index.paths() == ["a"] and index.filled_by == ("onnx fp32 by CPU",)
     older = PhotoIndex.open(tmp_path / "index")
     assert take() == ((2, 0, 1), [], (3, 3))
@@ -621,9 +645,9 @@ def test_an_index_takes_the_last_row_of_each_photo_and_only_what_it_lacks(tmp_pa
     index = older  # which was opened before the others were added
     assert take() == ((0, 0, 3), [], (3, 3))
     add(2, ["a"], [1], [20], "onnx int8 by CPU")
-    assert take()[0] == (0, 0, 4) and index.filled_by == ("onnx fp32 by CPU",)
+    assert take()[0] == (0, 0, 3) and index.filled_by == ("onnx fp32 by CPU",)
     add(3, ["b", "c", "d"], [2, 9, 4], [11, 12, 13], "litert fp32 by CPU")
-    assert take()[0] == (1, 1, 5)
+    assert take()[0] == (1, 1, 2)
     assert [at(key) for key in "abcd"] == [0, 1, 12, 13]  # b has the stamp that is known
     assert index.filled_by == ("litert fp32 by CPU", "onnx fp32 by CPU", "onnx int8 by CPU")
     whole = PhotoIndex.create(tmp_path / "new", dim=64, student="s", student_sha256="0" * 64)
