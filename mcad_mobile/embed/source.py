@@ -15,7 +15,7 @@ from mcad_mobile.embed.job import KnownPhotos
 from mcad_mobile.embed.pieces import Members, PhotoList, Piece, Rows, is_photo
 from mcad_mobile.embed.shard import LeftOut
 from mcad_mobile.embed.store import Store, is_local, open_address, reaching
-from mcad_mobile.engine.photos.folder import Skipped, walk
+from mcad_mobile.engine.photos.folder import Skipped, stat_or_none, walk
 from mcad_mobile.errors import DataError, PhotoError, StoreError, require
 
 Kind = Literal["photos", "list", "parquet", "webdataset"]
@@ -84,7 +84,7 @@ class Source:
     def _listed(self, kind: Kind, left_out: list[LeftOut]) -> Iterator[tuple[str, int]]:
         """Photos and their stamps."""
         if kind == "list":
-            return ((line, 0) for line in _lines(self.address, left_out))
+            return ((line, _stamp(line)) for line in _lines(self.address, left_out))
         files, root = open_address(self.address)
         if not is_local(files):
             found = ((address, zlib.crc32(version.encode())) for address, version in self._all())
@@ -184,6 +184,11 @@ def _lines(address: str, left_out: list[LeftOut]) -> Iterator[str]:
             except UnicodeDecodeError as error:
                 key = f"{address}:{number}"
                 left_out.append(LeftOut(key, 0, f"{key} is not valid UTF-8: {error}.", "read"))
+
+
+def _stamp(line: str) -> int:
+    """The stat stamp of a local file; 0 for one that is not there, and for other addresses."""
+    return stat_or_none(Path(line.removeprefix("file://"))) or 0
 
 
 def _unknown(photos: Iterable[tuple[str, int]], known: KnownPhotos) -> Iterator[tuple[str, int]]:

@@ -259,6 +259,28 @@ def test_names_that_are_no_text_are_listed_where_there_is_nothing_else(tasks, bu
     assert "link to none" in result.left_out[1].why
 
 
+def test_a_local_file_of_a_list_is_embedded_again_only_when_it_changes(
+    tasks, bundle, photos, tmp_path
+):
+    first, second, third, *_ = sorted(photos.iterdir())
+    here = [tmp_path / name for name in ("a b.jpg", "b.jpg")]
+    for path in here:
+        shutil.copy(first, path)
+    lines = [str(here[0]), f"file://{here[1]}", str(second)]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+
+    def run():
+        return embed(Source(str(tmp_path / "list.txt")), bundle, str(tmp_path / "out"), Options())
+
+    assert (run().embedded, run().embedded) == (3, 0)
+    for path in here:
+        shutil.copy(third, path)
+    assert (run().embedded, tasks[-1].keys) == (2, (*lines[:2],))
+    here[0].unlink()  # it stays in the shards
+    made = run()
+    assert (made.embedded, made.left_out) == (0, [])
+
+
 def test_standard_input_is_a_list_in_which_a_photo_may_stand_twice(
     tasks, bundle, photos, tmp_path, monkeypatch
 ):
