@@ -154,7 +154,8 @@ class BundleWorker:
 def pack_bundle(bundle: Path) -> bytes:
     """Pack a bundle's files into one uncompressed archive."""
     archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as packed:
+    # Files may be dated before 1980, where a zip's dates begin.
+    with zipfile.ZipFile(archive, "w", strict_timestamps=False) as packed:
         loaded = Bundle.load(bundle, verify=False)
         for name in [MANIFEST, *dict.fromkeys(record.path for record in loaded.files())]:
             packed.write(bundle / name, name)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from types import SimpleNamespace
 
 import msgspec
@@ -546,6 +547,13 @@ def test_a_cluster_gets_the_bundle_and_the_pieces_with_what_a_worker_is_to_have(
     assert asked == [("here:6379", 3, 2, 0.0)]
     assert (made.embedded, seen[-1]) == (8, ("photos", 8, 8))
     assert same(vectors(tmp_path / "out"), vectors(shards))
+
+
+def test_a_bundle_whose_files_have_no_date_is_packed_for_a_cluster(bundle, tmp_path):
+    shutil.copytree(bundle.directory, tmp_path / "bundle")
+    os.utime(tmp_path / "bundle" / "bundle.json", (0, 0))
+    with zipfile.ZipFile(io.BytesIO(on_ray.pack_bundle(tmp_path / "bundle"))) as packed:
+        assert "bundle.json" in packed.namelist()
 
 
 def test_a_cluster_is_asked_as_the_options_say_and_progress_counts_photos_left_out(
