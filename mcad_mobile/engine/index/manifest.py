@@ -154,15 +154,14 @@ def _damaged(file: Path, detail: str) -> PhotoIndexError:
     return PhotoIndexError(f"The manifest {file} is damaged: {detail}.", _DAMAGED)
 
 
-def load_commit(directory: Path) -> Commit:
-    """Read the manifest and map its segments; retry if a commit replaced them meanwhile."""
-    try:
+def load_commit(directory: Path, *, tuned: bool = True) -> Commit:
+    """Read the manifest and map its segments; retry if a commit replaced them meanwhile. Unless
+    `tuned`, accept a tuning that does not fit the photos."""
+    with reading(directory):
         manifest = read_manifest(directory)
         while True:
             try:
                 segments = tuple(open_segments(directory, manifest))
-                check_tuning(directory, segments)
-                return _without_rows(manifest), segments
             except FileNotFoundError as error:
                 newer = read_manifest(directory)
                 if newer.generation == manifest.generation:
@@ -170,11 +169,10 @@ def load_commit(directory: Path) -> Commit:
                         Path(error.filename), "the manifest names it, and it is gone"
                     ) from None
                 manifest = newer
-    except OSError as error:
-        raise PhotoIndexError(
-            f"The index {directory} could not be read: {error}.",
-            "Check permissions and the limit of open files, then run it again.",
-        ) from error
+                continue
+            if tuned:
+                check_tuning(directory, segments)
+            return _without_rows(manifest), segments
 
 
 def open_segments(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
@@ -195,20 +193,11 @@ def _without_rows(manifest: Manifest) -> Manifest:
     return structs.replace(manifest, segments=tuple(entries))
 
 
-def load_for_rebuild(directory: Path) -> Commit:
-    """Read a commit whose tuning may not fit its photos."""
-    manifest = read_manifest(directory)
-    try:
-        return _without_rows(manifest), tuple(open_segments(directory, manifest))
-    except OSError as error:
-        gone = Path(error.filename or directory)
-        raise damaged(gone, f"the manifest names it, and {error}") from None
-
-
 def repair_commit(directory: Path) -> int:
-    """Commit without the segments that are damaged; return how many photos were in them."""
+    """Commit without the segments that are damaged or gone; return how many photos were in them.
+    PhotoIndexError, before any change, if a segment cannot be read: it may be whole."""
     read_manifest(directory)  # raises before a lock is made
-    with locked(directory):
+    with locked(directory), reading(directory):
         manifest = read_manifest(directory)
         whole, lost = [], 0
         for entry in manifest.segments:
@@ -216,7 +205,7 @@ def repair_commit(directory: Path) -> int:
                 (live,) = open_segments(directory, structs.replace(manifest, segments=(entry,)))
                 live.segment.verify()
                 whole.append(entry)
-            except (PhotoIndexError, OSError):
+            except (PhotoIndexError, FileNotFoundError):
                 lost += entry.photos - len(entry.deleted)
         if len(whole) < len(manifest.segments):
             generation = manifest.generation + 1
@@ -247,6 +236,18 @@ def check_tuning(directory: Path, segments: Sequence[LiveSegment]) -> None:
                 f"{segment.axis_photos}.",
                 f"Tune it again: mcad-mobile index --rebuild --bundle BUNDLE --index {directory}",
             )
+
+
+@contextmanager
+def reading(directory: Path) -> Iterator[None]:
+    """Turn the errors of files that are there and cannot be read into PhotoIndexError."""
+    try:
+        yield
+    except OSError as error:
+        raise PhotoIndexError(
+            f"The index {directory} could not be read: {error}.",
+            "Check permissions and the limit of open files, then run it again.",
+        ) from error
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from mcad_mobile.engine.index.filters import FilteredRows, LiveSegment, RowFilte
 from mcad_mobile.engine.index.segments import Segment, damaged
 from mcad_mobile.engine.index.tuning import RescoreBudget
 from mcad_mobile.engine.native import Kernel, RescoreTask, address
+from mcad_mobile.errors import PhotoIndexError
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,13 @@ def rescore(
         )
     failed = kernel.rescore(tasks, k)
     if failed is not None:
-        raise damaged(segments[failed].file, "it ends before all of its records")
+        segment = segments[failed]
+        if segment.cut_off:
+            raise damaged(segment.file, "it ends before all of its records")
+        raise PhotoIndexError(
+            f"The index file {segment.file} could not be read.",
+            "Check the disk that it is on, then search again.",
+        )
     known = [~np.isnan(cosines) for _, cosines in arrays]
     return [
         (chosen.places[scored], cosines[scored])

@@ -214,10 +214,15 @@ class Segment:
         """Rows of this segment, deleted ones included."""
         return len(self.times)
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the file is shorter than when it was opened."""
+        part = self.parts["paths"]
+        return os.fstat(self.opened.fileno()).st_size < part.offset + part.length
+
     def check_size(self) -> None:
         """PhotoIndexError if the file is shorter than when it was opened."""
-        part = self.parts["paths"]
-        if os.fstat(self.opened.fileno()).st_size < part.offset + part.length:
+        if self.cut_off:
             raise damaged(self.file, "it was cut off while it was open")
 
     @property

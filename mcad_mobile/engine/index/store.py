@@ -24,9 +24,9 @@ from mcad_mobile.engine.index.manifest import (
     Commit,
     Manifest,
     load_commit,
-    load_for_rebuild,
     locked,
     read_manifest,
+    reading,
     remove_strays,
     repair_commit,
     spool_file,
@@ -408,13 +408,7 @@ class PhotoIndex:
                 disk refuses to write.
         """
         with self._locked():
-            # Flush a rename that a crashed writer could not, before deleting files that only the
-            # commit before it names.
-            with writing(self._directory):
-                sync_directory(self._directory)
-            commit = load_commit(self._directory)
-            remove_strays(self._directory, commit[0])
-            with _open_writer(self._directory, commit, self._limits) as writer:
+            with _open_writer(self._directory, self._limits) as writer:
                 yield writer
             self._opened = load_commit(self._directory)
             remove_strays(self._directory, self._opened[0])
@@ -435,15 +429,11 @@ class PhotoIndex:
         """
         read_manifest(directory)  # raises before a lock is made
         with locked(directory):
-            with writing(directory):
-                sync_directory(directory)
-            commit = load_for_rebuild(directory)
-            # Files of a writer that was killed would be in the way.
-            remove_strays(directory, commit[0])
-            with _open_writer(directory, commit, LIMITS) as writer:
+            with _open_writer(directory, LIMITS, tuned=False) as writer:
                 writer.rebuild()
-            remove_strays(directory, read_manifest(directory))
-        return cls.open(directory)
+            commit = load_commit(directory)
+            remove_strays(directory, commit[0])
+        return cls(directory, *commit)
 
     @staticmethod
     def repair(directory: Path) -> int:
@@ -456,7 +446,8 @@ class PhotoIndex:
             How many photos were in them. They are embedded again when their folder is indexed.
 
         Raises:
-            PhotoIndexError: the manifest is missing or damaged, or another writer is at work.
+            PhotoIndexError: the manifest is missing or damaged, a file that may be intact cannot be
+                read, or another writer is at work.
         """
         return repair_commit(directory)
 
@@ -474,10 +465,11 @@ class PhotoIndex:
         """Read the whole last commit on disk, and compare it with its checksums.
 
         Raises:
-            PhotoIndexError: a file is damaged or missing; the first one is named.
+            PhotoIndexError: a file is damaged, missing or unreadable; the first one is named.
         """
-        for live in load_commit(self._directory)[1]:
-            live.segment.verify()
+        with reading(self._directory):
+            for live in load_commit(self._directory)[1]:
+                live.segment.verify()
 
     @staticmethod
     def filter(
@@ -568,9 +560,18 @@ class PhotoIndex:
 
 
 @contextmanager
-def _open_writer(directory: Path, commit: Commit, limits: TuningLimits) -> Iterator[IndexWriter]:
-    """Commit at the end of the block, unless it raises."""
-    manifest, segments = commit
+def _open_writer(
+    directory: Path, limits: TuningLimits, *, tuned: bool = True
+) -> Iterator[IndexWriter]:
+    """Start from the last commit, under the writer's lock; commit at the end of the block, unless
+    it raises."""
+    # Flush a rename that a crashed writer could not, before deleting files that only the commit
+    # before it names.
+    with writing(directory):
+        sync_directory(directory)
+    manifest, segments = load_commit(directory, tuned=tuned)
+    # Files of a writer that was killed would be in the way.
+    remove_strays(directory, manifest)
     with spool_file(directory) as spool:
         writer = IndexWriter(directory, manifest, segments, spool, limits)
         yield writer

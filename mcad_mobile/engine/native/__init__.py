@@ -158,7 +158,7 @@ class Kernel:
 
     def rescore(self, tasks: Sequence[RescoreTask], k: int) -> int | None:
         """Score the candidates that may be among the `k` best of all segments, see rescore.c.
-        Return the index of a segment whose file ends before a record; None if all are whole."""
+        Return the index of a segment of which a record cannot be read; None if all can be."""
         together = (RescoreTask * len(tasks))(*tasks)
         most = sum(task.count for task in tasks) + 1
         failed = self.library.mcad_rescore(together, len(tasks), min(k, most), self.level)

@@ -236,7 +236,7 @@ static int start(const Segment *s, Progress *progress) {
     return !s->distances || sort_by_distance(s, progress);
 }
 
-/* Return 0, or i + 1 if segment i ends before a record. */
+/* Return 0, or i + 1 if a record of segment i cannot be read. */
 BODY int rescore(const Segment *segments, Progress *progress, size_t count, Best *best, int level) {
     for (int more = 1; more;) {
         for (size_t i = 0; i < count; i++)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -18,6 +20,7 @@ import pytest
 from mcad_mobile.engine.index import PhotoIndex, RowFilter, segment_writer, segments
 from mcad_mobile.engine.index.manifest import check_tuning
 from mcad_mobile.engine.index.segments import PARTS, Segment, open_segment
+from mcad_mobile.engine.native import Kernel
 from mcad_mobile.errors import PhotoIndexError
 from tests.support.index_embeddings import (
     cells_from,
@@ -189,6 +192,39 @@ def test_repair_keeps_what_is_whole(tmp_path: Path, damage: str) -> None:
     with repaired.writer() as writer:
         writer.add(names(600)[500:], photos[500:])
     assert repaired.photos == 593
+
+
+@pytest.mark.parametrize(
+    ("call", "number"), [("open", errno.EACCES), ("open", errno.EMFILE), ("pread", errno.EIO)]
+)
+def test_a_segment_that_cannot_be_read_is_neither_dropped_nor_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    filled(tmp_path)
+    before = contents(tmp_path)
+    plain = getattr(os, call)
+
+    def refuse(file: Any, *arguments: Any) -> Any:
+        if call == "pread" or str(file).endswith(".mcs"):
+            raise OSError(number, os.strerror(number), str(file))
+        return plain(file, *arguments)
+
+    for use in (PhotoIndex.repair, PhotoIndex.rebuild, PhotoIndex.open):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, refuse)
+            with pytest.raises(PhotoIndexError, match=f"not be read: .*{os.strerror(number)}"):
+                use(tmp_path)
+        assert contents(tmp_path) == before
+    assert PhotoIndex.repair(tmp_path) == 0
+
+
+def test_a_record_that_cannot_be_read_is_not_called_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = filled(tmp_path)
+    monkeypatch.setattr(Kernel, "rescore", lambda *arguments: 0)
+    with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs could not be read"):
+        index.search(unit(np.ones(64)))
 
 
 def test_a_segment_of_another_index_is_refused(tmp_path: Path) -> None:
