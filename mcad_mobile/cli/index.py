@@ -92,7 +92,8 @@ def index(options: IndexOptions, context: typer.Context) -> None:
 
     The first run embeds all photos. Later runs embed new and changed photos, keep the embeddings of
     moved ones, and drop deleted ones; an interrupted run continues where it was. Photos of other
-    folders in the same index stay. Photos that do not decode are skipped and listed.
+    folders in the same index stay, and so do those of subfolders that are gone or empty, as on an
+    unmounted drive. Photos that do not decode are skipped and listed.
 
     These are left out and counted: files that are not photos, hidden files and folders (whose names
     start with a dot; to index such a folder, give its own path) and links to folders. A link to a
@@ -266,6 +267,12 @@ def print_result(
         f"{result.changed} changed, {result.moved} moved, {result.removed} gone, "
         f"{index.bytes_per_photo:.0f} bytes each, {format_speed(photos_per_s)}"
     )
+    if result.kept:
+        noun = "photo" if result.kept == 1 else "photos"
+        print(
+            f"  kept {result.kept:,} {noun} of folders that are gone or empty; "
+            "to drop such photos: --prune"
+        )
     print_skipped((photo.path, photo.why) for photo in result.skipped)
     for kind, left_out in sorted(result.left_out.items(), key=lambda item: -item[1].count):
         more = ", ..." if left_out.count > 1 else ""

@@ -347,10 +347,10 @@ class SearchEngine:
         Args:
             index: the index to update.
             folder: its new and changed photos, and those of its subfolders, are embedded; photos of
-                other folders stay as they are.
+                other folders, and of subfolders that are gone or empty, stay as they are.
             progress: receives "photos", the number done and the total; while the folder is listed,
                 the number seen so far and 0.
-            drop_gone: also drop photos of other folders whose files are gone.
+            drop_gone: drop all photos whose files are gone, in every folder.
 
         Returns:
             Counts of photos, and those that were skipped because they cannot be decoded.

@@ -1,5 +1,5 @@
 """Brings an index up to date with a folder: embeds new and changed photos, keeps moved ones, drops
-those that are gone. Each commit saves what was embedded so far."""
+those that are gone from folders that still hold photos. Each commit saves what was embedded."""
 
 from __future__ import annotations
 
@@ -119,6 +119,8 @@ class SyncResult:
         skipped: `path` and `why` of photos that could not be read or decoded; what the index holds
             of them stays.
         left_out: files that are not indexed, by kind: `count`, and the first `paths`.
+        kept: photos that stay in the index although their folder is gone or holds no photo any
+            more: it may be on a drive that is not mounted.
     """
 
     added: int = 0
@@ -128,6 +130,7 @@ class SyncResult:
     unchanged: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     left_out: Leftovers = field(default_factory=dict)
+    kept: int = 0
 
 
 def sync_folder(
@@ -150,7 +153,9 @@ def sync_folder(
         work = Worklist(file)
         membership = index.membership()
         photos = walk(folder, result.skipped, result.left_out)
+        folders: set[str] = set()  # those that hold a photo
         while batch := list(islice(photos, _LOOKUP)):
+            folders.update(path.rpartition(os.sep)[0] for path, _ in batch)
             stamps = membership.find([path for path, _ in batch])
             for (path, stat), known in zip(batch, stamps, strict=True):
                 if _is_unchanged(known, stat):
@@ -170,21 +175,26 @@ def sync_folder(
         closed = tuple(f"{path}{os.sep}" for path in unseen)
         inside = f"{str(folder).rstrip(os.sep)}{os.sep}"
         hidden = f"{os.sep}."  # indexed by a run on the hidden folder
-        gone = {
+        missing = {
             path: stamp
             for path, stamp in membership.missing(inside)
             if path not in unseen
             and not path.startswith(closed)
             and hidden not in path[len(inside) - 1 :]
         }
-        elsewhere = renamed_elsewhere(membership, work, inside)
-        moved_paths = _move_or_delete_gone(index, work, gone, elsewhere, result)
+        # Photos of an unmounted subfolder come back, but a renamed one's are here by another name.
+        gone = {path: missing[path] for path in missing if path.rpartition(os.sep)[0] in folders}
+        absent = {path: missing[path] for path in missing if path not in gone}
+        elsewhere = renamed_elsewhere(membership, work, inside) | absent
+        moves = _move_or_delete_gone(index, work, gone, elsewhere, result)
+        result.kept = len(absent.keys() - {old for old, _ in moves.values()})
         total = result.unchanged + work.count
-        todo = ((path, known) for path, _, known in work.items() if path not in moved_paths)
+        todo = ((path, known) for path, _, known in work.items() if path not in moves)
         embedded = _Batch(index, result, str(engine.folder_rung), commit_photos, early_commits)
         _embed_all(engine, todo, embedded, progress, total)
         if drop_gone:
             result.removed += prune(index)
+            result.kept = 0
     return result
 
 
@@ -227,19 +237,19 @@ def _move_or_delete_gone(
     gone: dict[str, Stamp],
     elsewhere: dict[str, Stamp],
     result: SyncResult,
-) -> set[str]:
+) -> dict[str, tuple[str, Stamp]]:
     """Move new photos that equal a gone one, here or `elsewhere`; drop the other photos gone from
-    here; return the new paths."""
+    here; return the moves as `moved` does."""
     if not gone and not elsewhere:
-        return set()
+        return {}
     moves = moved(work, elsewhere | gone)
     if not gone and not moves:
-        return set()
+        return {}
     with index.writer() as writer:
         writer.move([(old, new, stamp) for new, (old, stamp) in moves.items()])
         result.removed = writer.delete([*(gone.keys() - {old for old, _ in moves.values()})])
     result.moved = len(moves)
-    return set(moves)
+    return moves
 
 
 @dataclass(frozen=True)

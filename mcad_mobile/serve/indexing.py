@@ -100,6 +100,7 @@ class IndexingJob:
             "moved": found.moved,
             "gone": found.removed,
             "not readable": len(found.skipped),
+            "kept of folders that are gone or empty": found.kept,
         }
         changes = ", ".join(f"{number:,} {kind}" for kind, number in counts.items() if number)
         return f"{path_text(folder.name)}: {changes or 'nothing new'}"

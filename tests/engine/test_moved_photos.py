@@ -96,6 +96,30 @@ def test_the_photos_of_a_renamed_folder_are_known_again(engine, index, folder, e
     assert {name: after[name] for name in before} == before
 
 
+def test_the_photos_of_a_renamed_subfolder_are_known_again(engine, index, folder, embedded):
+    """Some of them: the others stay, since their folder may come back."""
+    sync_folder(engine, index, folder)
+    (folder / "beach").rename(folder / "sea")
+    lost, *_ = (folder / "sea").iterdir()
+    lost.unlink()
+    embedded.clear()
+    result = sync_folder(engine, index, folder)
+    assert (counts(result), result.kept, embedded) == ((0, 0, 2, 0, 3), 1, [])
+    assert index.paths() == sorted([*files(folder), str(folder / "beach" / lost.name)])
+
+
+def test_a_photo_that_moved_is_not_taken_for_one_of_a_folder_that_is_gone(engine, index, folder):
+    first = Path(files(folder)[-1])
+    assert first.parent == folder
+    (folder / "drive").mkdir()
+    absent = shutil.copy2(first, folder / "drive" / first.name)
+    sync_folder(engine, index, folder)
+    shutil.rmtree(folder / "drive")
+    first.rename(first.with_stem("renamed"))
+    assert counts(sync_folder(engine, index, folder)) == (0, 0, 1, 0, 5)
+    assert index.paths() == sorted([*files(folder), str(absent)])
+
+
 def test_a_copied_folder_takes_nothing_from_the_one_it_was_copied_from(
     engine, index, folder, tmp_path
 ):

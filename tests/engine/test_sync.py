@@ -189,6 +189,29 @@ def test_an_empty_or_missing_folder_drops_nothing_unless_pruned(engine, index, f
     assert index.photos == 0
 
 
+@pytest.mark.parametrize("how", ["gone", "empty"])
+def test_photos_of_a_subfolder_that_is_gone_or_empty_stay_until_pruned(
+    engine, index, folder, embedded, how
+):
+    """Like a drive that is not mounted: a run without it, and one when it is back."""
+    sync_folder(engine, index, folder)
+    before = files(folder)
+    (folder / "beach").rename(folder.parent / "drive")
+    if how == "empty":
+        (folder / "beach").mkdir()
+    embedded.clear()
+    result = sync_folder(engine, index, folder)
+    assert (counts(result), result.kept, index.paths()) == ((0, 0, 0, 0, 3), 3, before)
+    if how == "empty":
+        (folder / "beach").rmdir()
+    (folder.parent / "drive").rename(folder / "beach")
+    result = sync_folder(engine, index, folder)
+    assert (counts(result), result.kept, embedded) == ((0, 0, 0, 0, 6), 0, [])
+    shutil.rmtree(folder / "beach")
+    result = sync_folder(engine, index, folder, drop_gone=True)
+    assert (result.removed, result.kept, index.paths()) == (3, 0, files(folder))
+
+
 def test_photos_gone_here_and_elsewhere_are_counted_together(engine, index, folder, tmp_path):
     other = tmp_path / "other"
     other.mkdir()

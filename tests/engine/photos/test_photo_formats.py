@@ -181,7 +181,7 @@ def test_a_hidden_folder_is_indexed_when_it_is_named_and_then_left_alone(engine,
     assert sync_folder(engine, index, mixed / ".thumbnails").added == 1
     assert sync_folder(engine, index, mixed).removed == 0
     assert str(mixed / ".thumbnails/deeper/c.png") in index.paths()
-    (mixed / "sub/b.gif").unlink()
+    (mixed / "to a photo.png").unlink()
     assert sync_folder(engine, index, mixed).removed == 1
 
 
