@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from mcad_mobile.base.files import replace_folder, restore
 from mcad_mobile.base.progress import Progress, silent
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index.manifest import locked
 from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.sync import SyncResult, add_photos
-from mcad_mobile.errors import PhotoIndexError
+from mcad_mobile.errors import PhotoError, PhotoIndexError
 
 
 @dataclass
@@ -32,25 +35,25 @@ def reembed_index(
     batch_photos: int = 1000,
 ) -> tuple[PhotoIndex, ReembedResult]:
     """Embed the photos in the index `old` with `engine`'s student into an index at `directory`.
-    PhotoIndexError: `old` or `directory` is unsuitable, or a writer is at work."""
+    PhotoIndexError: `old` or `directory` is unsuitable, or a writer is at work. PhotoError: files
+    are gone and no photo is left to embed, so both indexes stay as they are."""
     # Built as BUNDLE.index.partial: the index at `directory`, which may be `old` itself, stays
     # searchable until the end, and an interrupted run resumes where it stopped.
     restore(directory)
     source = PhotoIndex.open(old)
     bundle = engine.bundle
     partial = directory.absolute().with_name(f"{directory.absolute().name}.partial")
-    target = partial
-    if PhotoIndex.exists(directory) and old.resolve() != directory.resolve():
-        open_index(bundle, directory)  # another student's is refused
-        target = directory
+    adds = PhotoIndex.exists(directory) and old.resolve() != directory.resolve()
+    if adds:
+        index = open_index(bundle, directory)  # another student's is refused
     elif source.student_sha256 == bundle.student.image_sha256:
         raise PhotoIndexError(
             f"The index {old} was made with this bundle's student already.",
             "To take in new photos: mcad-mobile index PHOTOS --bundle "
             f"{shlex.quote(str(bundle.directory))}",
         )
-    exists = PhotoIndex.exists(target)
-    index = open_index(bundle, target) if exists else create_index(bundle, target)
+    else:
+        index = _resume(bundle, partial, source)
     result, total, done = ReembedResult(), source.photos, 0
     paths = (path for path, _ in source.membership().missing(""))
     while batch := list(islice(paths, batch_photos)):
@@ -63,11 +66,32 @@ def reembed_index(
         result.skipped += batch_result.skipped
         done += len(batch)
         progress("photos", done, total)
-    if target == partial:
+    if result.gone and not (result.added or result.changed or result.unchanged):
+        raise PhotoError(
+            f"No photo of the index {old} could be embedded: {len(result.gone)} files are gone, "
+            f"such as {result.gone[0]}.",
+            "If they are on another drive, mount it. Then run this again.",
+        )
+    if not adds:
         index.close()
         replace_folder(directory, partial)
         index = open_index(bundle, directory)
     return index, result
+
+
+def _resume(bundle: Bundle, partial: Path, source: PhotoIndex) -> PhotoIndex:
+    """Open what an interrupted run left, or begin again if it was of another student or index, or
+    is damaged."""
+    if PhotoIndex.exists(partial):
+        try:
+            index = open_index(bundle, partial)
+            if set(source.paths()).issuperset(index.paths()):
+                return index
+        except PhotoIndexError:
+            pass  # nobody but us reads it
+        with locked(partial):  # its run may be at work
+            shutil.rmtree(partial)
+    return create_index(bundle, partial)
 
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:

@@ -16,7 +16,7 @@ from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.reembed import reembed_index
 from mcad_mobile.engine.sync import sync_folder
-from mcad_mobile.errors import PhotoIndexError
+from mcad_mobile.errors import PhotoError, PhotoIndexError
 from tests.support.tiny_bundle import make_tiny_bundle
 
 
@@ -116,6 +116,64 @@ def test_an_index_of_the_new_student_is_added_to(
     assert (result.added, index.photos) == (6, 7)
     with pytest.raises(PhotoIndexError, match="with this bundle's student already"):
         reembed_index(new, tmp_path / "new.index", tmp_path / "new.index")
+
+
+def interrupted(engine: SearchEngine, old: Path, directory: Path) -> Path:
+    """Leave a run that was stopped after some photos; return where it keeps them."""
+
+    def stop(step: str, done: int, total: int) -> None:
+        if done >= 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reembed_index(engine, old, directory, stop, batch_photos=1)
+    partial = directory.with_name(f"{directory.name}.partial")
+    assert PhotoIndex.open(partial).photos >= 2
+    return partial
+
+
+@pytest.mark.parametrize("place", ["old.index", "new.index"])
+def test_an_index_whose_photos_are_all_gone_is_not_replaced(
+    old: Path, new: SearchEngine, tmp_path: Path, place: str
+) -> None:
+    """Like those of a drive that is not mounted."""
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    with pytest.raises(PhotoError, match=r"6 files are gone, such as .*photos[\s\S]*mount it"):
+        reembed_index(new, old, tmp_path / place)
+    assert PhotoIndex.open(old).photos == 6
+    (tmp_path / "elsewhere").rename(tmp_path / "photos")
+    assert reembed_index(new, old, tmp_path / place)[1].added == 6
+
+
+def test_a_run_takes_over_nothing_from_an_interrupted_one_of_another_index(
+    old: Path, new: SearchEngine, tmp_path: Path
+) -> None:
+    partial = interrupted(new, old, tmp_path / "new.index")
+    other = PhotoIndex.create(
+        tmp_path / "other.index", dim=new.bundle.dim, student="old", student_sha256="2" * 64
+    )
+    sync_folder(new, other, shutil.copytree(tmp_path / "photos", tmp_path / "others"))
+    index, _ = reembed_index(new, tmp_path / "other.index", tmp_path / "new.index")
+    assert (index.paths(), partial.exists()) == (other.paths(), False)
+
+
+def test_a_run_begins_again_after_an_interrupted_one_of_another_student(
+    old: Path, new: SearchEngine, tmp_path: Path
+) -> None:
+    partial = old.with_name("old.index.partial")
+    PhotoIndex.create(partial, dim=new.bundle.dim, student="third", student_sha256="3" * 64)
+    index, result = reembed_index(new, old, old)
+    assert (result.added, index.photos, partial.exists()) == (6, 6, False)
+
+
+def test_what_another_run_is_at_work_on_is_not_deleted(
+    old: Path, new: SearchEngine, tmp_path: Path
+) -> None:
+    partial = tmp_path / "new.index.partial"
+    other = PhotoIndex.create(partial, dim=new.bundle.dim, student="third", student_sha256="3" * 64)
+    with other.exclusive(), pytest.raises(PhotoIndexError, match="Another writer is at work"):
+        reembed_index(new, old, tmp_path / "new.index")
+    assert PhotoIndex.open(partial).student == "third"
 
 
 def test_photos_are_counted_by_what_became_of_them(
