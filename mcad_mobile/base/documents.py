@@ -179,11 +179,19 @@ _FOLDERS = {
 }
 
 
+# How the manifest.json of shards says what it is; that of an index has another schema.
+SHARDS = b'"mcad-embed/'
+
+
 def folder_kind(path: Path) -> str:
-    """Return "a bundle", "a photo index", "a student", "a file", or "" for anything else."""
+    """Return "a bundle", "a photo index", "a folder of shards", "a student", "a file", or "" for
+    anything else."""
     try:
         if path.is_file():
             return "a file"
-        return next((kind for name, kind in _FOLDERS.items() if (path / name).is_file()), "")
+        found = next((name for name in _FOLDERS if (path / name).is_file()), "")
+        if found == "manifest.json" and SHARDS in (path / found).read_bytes():
+            return "a folder of shards"
+        return _FOLDERS.get(found, "")
     except OSError:  # reported by whoever opens the path
         return ""

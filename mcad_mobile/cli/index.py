@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from mcad_mobile.base.documents import folder_kind
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import (
@@ -28,13 +29,11 @@ from mcad_mobile.cli.output import (
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, default_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.manifest import MANIFEST
 from mcad_mobile.engine.photos.folder import has_photos
 from mcad_mobile.engine.reembed import reembed_index
 from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import PhotoError, ShardError, require
 
-_SHARDS = b'"mcad-embed/'  # in the manifest.json of shards
 # The options that --from INDEX and --from SHARDS take.
 _WITH_INDEX = ("origin", "bundle", "index", "runtime", "threads", "json")
 _WITH_SHARDS = ("origin", "select", "bundle", "index", "json")
@@ -230,10 +229,9 @@ def _repair(options: IndexOptions) -> None:
 
 
 def _is_index(origin: str) -> bool:
-    """Whether --from names an index; otherwise it names shards, here or at an address. Both have a
-    manifest.json. A damaged one is treated as an index's, so that its error is shown."""
-    directory = Path(origin)
-    return PhotoIndex.exists(directory) and _SHARDS not in (directory / MANIFEST).read_bytes()
+    """Whether --from names an index; otherwise it names shards, here or at an address. A damaged
+    manifest is treated as an index's, so that its error is shown."""
+    return folder_kind(Path(origin)) == "a photo index"
 
 
 def _check_options(context: typer.Context, of_index: bool) -> None:

@@ -143,6 +143,7 @@ Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
 # Hints for when something else was given in place of a bundle.
 _INSTEAD = {
     "a photo index": "Give the bundle that it was made with; an index is given by --index.",
+    "a folder of shards": "Give the bundle that they were made with; shards are given by --from.",
     "a student": "Make a bundle of it: mcad-mobile export --student DIR --target CHIP --out DIR.",
     "a file": "Give the folder that `mcad-mobile export` wrote.",
 }

@@ -85,3 +85,9 @@ def test_a_folder_is_known_by_its_file(name: str, kind: str, tmp_path: Path) -> 
     assert folder_kind(tmp_path) == kind
     assert folder_kind(tmp_path / name) == "a file"
     assert folder_kind(tmp_path / "nothing") == folder_kind(tmp_path / ("x" * 300)) == ""
+
+
+def test_shards_are_not_taken_for_an_index(tmp_path: Path) -> None:
+    """Both have a manifest.json."""
+    (tmp_path / "manifest.json").write_text('{"schema": "mcad-embed/1"}')
+    assert folder_kind(tmp_path) == "a folder of shards"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, structs
 
-from mcad_mobile.base.documents import Record, Size, decode, folder_kind
+from mcad_mobile.base.documents import SHARDS, Record, Size, decode, folder_kind
 from mcad_mobile.base.locks import lock
 from mcad_mobile.engine.index.codes import MAX_DIM
 from mcad_mobile.engine.index.filters import LiveSegment
@@ -102,7 +103,12 @@ def read_manifest(directory: Path) -> Manifest:
         PhotoIndexError,
         _DAMAGED,
         schema=SCHEMA,
-        schema_hint=_OTHER_SCHEMA,
+        schema_hint=(
+            "These are shards. Make an index of them: mcad-mobile index --from "
+            f"{shlex.quote(str(directory))} --bundle BUNDLE"
+            if SHARDS in raw
+            else _OTHER_SCHEMA
+        ),
     )
     blank = raw[: _CRC_AT.start] + b"0" * 8 + raw[_CRC_AT.stop :]
     crc = f"{zlib.crc32(blank):08x}"

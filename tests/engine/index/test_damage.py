@@ -284,6 +284,10 @@ def refused(directory: Path, index: PhotoIndex, message: str) -> None:
             r"'mcad-index/2', of a newer .* reads 'mcad-index/1'[\s\S]*Update mcad-mo",
         ),
         ("something-else/1", r"'something-else/1'; this version reads 'mcad-index/1'[\s\S]*again"),
+        (
+            "mcad-embed/1",
+            r"'mcad-embed/1'; [\s\S]* are shards\. .* index --from .* --bundle BUNDLE$",
+        ),
         (None, r"names no schema; this version reads 'mcad-index/1'[\s\S]*index the photos again"),
     ],
 )
