@@ -238,7 +238,7 @@ class SearchEngine:
 
         Raises:
             QueryError: the query is empty.
-            PhotoIndexError: `k` is below 1, or the index is of another width, damaged or closed.
+            PhotoIndexError: `k` is below 1, or the index is of another student, damaged or closed.
             KernelError: the search kernels are missing.
             RuntimeUnavailable: no text tower of the bundle runs on this machine.
         """
@@ -272,7 +272,7 @@ class SearchEngine:
             QueryError: there is no part, a text is empty, or the parts cancel out.
             PhotoError: a photo cannot be decoded.
             MissingExtra: a photo is HEIC, and the extra `heic` is not installed.
-            PhotoIndexError: `k` is below 1, or the index is of another width, damaged or closed.
+            PhotoIndexError: `k` is below 1, or the index is of another student, damaged or closed.
             KernelError: the search kernels are missing.
             RuntimeUnavailable: no tower that is needed runs on this machine.
         """
@@ -282,6 +282,7 @@ class SearchEngine:
             )
         texts = [part.content for part in parts if isinstance(part.content, str)]
         photos = [part.content for part in parts if isinstance(part.content, Path)]
+        self._check(index)
         self._preload(texts)
         started = time.perf_counter()
         tokens = {text: self.tokenizer(text) for text in texts}
@@ -308,6 +309,9 @@ class SearchEngine:
             threshold=match_threshold(query, self.typical_photos) if plain else None,
             unknown=tuple(word for text in texts for word in self.tokenizer.unknown_words(text)),
         )
+
+    def _check(self, index: PhotoIndex) -> None:
+        index.check_student(self.bundle.student.image_sha256, self.bundle.dim)
 
     def _compose(
         self, index: PhotoIndex, parts: Sequence[Part], tokens: Mapping[str, Tokens]
@@ -357,12 +361,13 @@ class SearchEngine:
 
         Raises:
             PhotoError: the folder is missing, or holds no photo.
-            PhotoIndexError: another writer is at work, so the index is unchanged; or it is damaged,
-                closed, or cannot be written.
+            PhotoIndexError: another writer is at work, so the index is unchanged; or it is of
+                another student, damaged, closed, or cannot be written.
             RuntimeUnavailable: no image tower of the bundle runs on this machine.
         """
         from mcad_mobile.engine.sync import sync_folder
 
+        self._check(index)
         return sync_folder(self, index, Path(folder), progress, drop_gone=drop_gone)
 
     def index_photos(
@@ -379,12 +384,13 @@ class SearchEngine:
             Counts of photos, and those that were skipped because they cannot be decoded.
 
         Raises:
-            PhotoIndexError: another writer is at work, so the index is unchanged; or it is damaged,
-                closed, or cannot be written.
+            PhotoIndexError: another writer is at work, so the index is unchanged; or it is of
+                another student, damaged, closed, or cannot be written.
             RuntimeUnavailable: no image tower of the bundle runs on this machine.
         """
         from mcad_mobile.engine.sync import add_photos
 
+        self._check(index)
         return add_photos(self, index, [Path(photo) for photo in photos], progress)
 
 

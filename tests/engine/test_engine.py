@@ -16,6 +16,7 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import engine as engines
 from mcad_mobile.engine.engine import SearchEngine, create_index, default_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.query import Part
 from mcad_mobile.errors import PhotoIndexError, QueryError, RuntimeUnavailable
 from tests.support.tiny_bundle import make_tiny_bundle, other_text_tower, text_rung_that_fails
 
@@ -144,6 +145,22 @@ def test_the_same_text_tower_of_another_image_tower_is_refused(engine, index, tm
     student = replace(engine.bundle.student, image_sha256="7" * 64)
     with pytest.raises(PhotoIndexError, match="image tower has sha256 7777"):
         open_index(replace(engine.bundle, student=student), tmp_path / "index")
+
+
+def test_an_index_of_another_student_is_neither_searched_nor_added_to(engine, photos, tmp_path):
+    """However it was opened."""
+    other = PhotoIndex.create(
+        tmp_path / "other", dim=engine.bundle.dim, student="other", student_sha256="7" * 64
+    )
+    for use in (
+        lambda: engine.search(other, "a dog"),
+        lambda: engine.search_parts(other, [Part(photos[0])]),
+        lambda: engine.index_photos(other, photos),
+        lambda: engine.index_folder(other, photos[0].parent),
+    ):
+        with pytest.raises(PhotoIndexError, match="was built by student other"):
+            use()
+    assert PhotoIndex.open(tmp_path / "other").photos == 0
 
 
 def test_photos_that_do_not_decode_are_skipped_and_listed(engine, index, photos):
