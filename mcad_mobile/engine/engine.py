@@ -377,7 +377,7 @@ class SearchEngine:
 
         Args:
             index: the index to add to; it loses none.
-            photos: photo files.
+            photos: photo files; the index stores absolute paths.
             progress: receives "photos", the number done and the total.
 
         Returns:
@@ -391,7 +391,7 @@ class SearchEngine:
         from mcad_mobile.engine.sync import add_photos
 
         self._check(index)
-        return add_photos(self, index, [Path(photo) for photo in photos], progress)
+        return add_photos(self, index, [Path(photo).absolute() for photo in photos], progress)
 
 
 def _as_line(parts: Sequence[Part]) -> str:

@@ -174,6 +174,13 @@ def test_photos_that_do_not_decode_are_skipped_and_listed(engine, index, photos)
     assert str(broken) not in index.paths()
 
 
+def test_photos_are_known_by_absolute_paths(engine, index, photos, monkeypatch):
+    monkeypatch.chdir(photos[0].parent)
+    engine.index_photos(index, [photos[0].name, *photos[1:]])
+    assert index.paths() == sorted(map(str, photos))
+    assert engine.index_folder(index, ".").unchanged == len(photos)
+
+
 def test_indexing_again_adds_only_what_is_new(engine, index, photos):
     engine.index_photos(index, photos[:4])
     seen = []
