@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
 
 import numpy as np
 
@@ -113,8 +114,8 @@ class PhotoIndex:
         self._directory = directory
         self._opened: Commit | None = (manifest, segments)
         self._limits = limits
-        # Whether `exclusive` holds the lock for the next writer.
-        self._lends_lock = False
+        # The thread for whose next writer `exclusive` holds the lock.
+        self._lends_to: int | None = None
 
     @classmethod
     def create(
@@ -363,8 +364,8 @@ class PhotoIndex:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the writer's lock across several writers of this object, which start from the last
-        commit on disk; readers go on.
+        """Hold the writer's lock across several writers of this object, in this thread, which start
+        from the last commit on disk; readers go on.
 
         Returns:
             A context manager.
@@ -374,25 +375,25 @@ class PhotoIndex:
         """
         with self._locked():
             self._opened = load_commit(self._directory)
-            self._lends_lock = True
+            self._lends_to = get_ident()
             try:
                 yield
             finally:
-                self._lends_lock = False
+                self._lends_to = None
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         _ = self._commit  # raises for a closed index
-        if not self._lends_lock:
+        if self._lends_to != get_ident():
             with locked(self._directory):
                 yield
             return
         # Lent to one writer at a time: a second one of this object is refused like any other.
-        self._lends_lock = False
+        self._lends_to = None
         try:
             yield
         finally:
-            self._lends_lock = True
+            self._lends_to = get_ident()
 
     @contextmanager
     def writer(self) -> Iterator[IndexWriter]:

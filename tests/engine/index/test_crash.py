@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,16 @@ def test_a_lock_that_is_held_over_several_commits_is_lent_to_one_writer_at_a_tim
         raise RuntimeError
     with other.exclusive():
         assert other.photos == 0
+
+
+def test_a_lock_is_lent_to_no_other_thread(tmp_path: Path) -> None:
+    index = filled(tmp_path)
+    with index.exclusive(), ThreadPoolExecutor(1) as pool:
+        with pytest.raises(PhotoIndexError, match="Another writer"):
+            pool.submit(index.compact).result()
+        index.compact()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(index.compact).result()
 
 
 def test_a_writer_in_another_process_is_refused_too(tmp_path: Path) -> None:
