@@ -150,7 +150,7 @@ def _index_folder(options: IndexOptions, photos: Path) -> None:
         raise PhotoError(
             f"None of the {len(result.skipped)} photos in {photos} could be read; the first: "
             f"{printable(result.skipped[0].why.splitlines()[0])}",
-            "Give a folder that holds photos. The index is unchanged.",
+            "Give a folder that holds photos.",
         )
 
 

@@ -146,7 +146,10 @@ def _print(
     elif not photos.count(rows):
         print("The index holds no photos of that folder and time.")
     elif not found.results:
-        print("No photo is left: all score below what --matches or --min-score asks for.")
+        if options.matches or options.min_score is not None:
+            print("No photo is left: all score below what --matches or --min-score asks for.")
+        else:
+            print("No photo is left but those of the query.")
     if found.unknown:
         print(f"(not understood by the model: {printable(', '.join(found.unknown))})")
     if found.truncated:

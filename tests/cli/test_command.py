@@ -126,10 +126,10 @@ def test_a_server_without_an_index_says_how_to_make_one_for_its_bundle(tmp_path,
     options = [word for bundle in bundles for word in ("--bundle", str(bundle))]
     hint = "Make one with: mcad-mobile index PHOTOS --bundle "
     done = CliRunner().invoke(app, ["serve", *options[:2]])
-    assert done.exception.hint == f"{hint}'{bundles[0]}'"
+    assert done.exception.hint == f"{hint}'{bundles[0]}' --index '{bundles[0]}.index'"
     # With several bundles, it does not know whose index was meant.
     done = CliRunner().invoke(app, ["serve", *options])
-    assert done.exception.hint == f"{hint}BUNDLE"
+    assert done.exception.hint == f"{hint}BUNDLE --index '{bundles[0]}.index'"
 
 
 def test_a_photo_that_is_gone_is_dropped_by_the_command_that_is_shown(places, tmp_path):

@@ -114,6 +114,11 @@ def test_results_are_told_with_what_is_odd_about_them(
     assert mcad("search", "a dog", "--min-score", 0.99, *place).stdout.splitlines()[0] == (
         "No photo is left: all score below what --matches or --min-score asks for."
     )
+    found.append(Found("q", [], ms, truncated=False))
+    assert mcad("search", "--like", there, *place).stdout == (
+        "No photo is left but those of the query.\n"
+    )
+    found.pop()
     assert mcad("search", "a dog", "--after", "2030-01-01", *place).stdout.splitlines()[4] == (
         "The index holds no photos of that folder and time."
     )
@@ -238,6 +243,7 @@ def test_where_no_photo_could_be_read_it_is_an_error_unless_some_were_known(
     assert failed.exception.message == (
         f"None of the 2 photos in {tmp_path} could be read; the first: It is cut off."
     )
+    assert failed.exception.hint == "Give a folder that holds photos."  # some may be removed
     assert "2 moved" not in failed.stdout and "0 moved" in failed.stdout
 
 
