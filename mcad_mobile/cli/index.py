@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,14 +30,10 @@ from mcad_mobile.cli.output import (
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, default_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.photos.folder import has_photos
+from mcad_mobile.engine.photos.folder import has_photos, no_folder, no_photos
 from mcad_mobile.engine.reembed import reembed_index
 from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import PhotoError, ShardError, require
-
-# The options that --from INDEX and --from SHARDS take.
-_WITH_INDEX = ("origin", "bundle", "index", "runtime", "threads", "json")
-_WITH_SHARDS = ("origin", "select", "bundle", "index", "json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,39 +103,37 @@ def index(options: IndexOptions, context: typer.Context) -> None:
       mcad-mobile index --rebuild --bundle build/sd         # tune it again
       mcad-mobile index --verify --bundle build/sd          # check every byte
     """
-    alone = {"--rebuild": _rebuild, "--verify": _verify, "--repair": _repair}
-    chosen = [name for name in alone if getattr(options, name.removeprefix("--"))]
-    if chosen:
-        if options.photos is not None or len(chosen) > 1:
-            others = " or ".join(name for name in alone if name != chosen[0])
-            raise typer.BadParameter(f"{chosen[0]} cannot be combined with PHOTOS, {others}")
-        alone[chosen[0]](options)
-    elif options.origin is not None:
-        of_index = _is_index(options.origin)
-        _check_options(context, of_index)
-        if of_index:
-            _reembed(options, Path(options.origin))
-        else:
-            _index_shards(options, options.origin)
-    elif options.photos is None:
-        raise typer.BadParameter(
-            "give a folder of photos, or --from INDEX|SHARDS", param_hint="PHOTOS"
-        )
-    elif options.select is not None:
-        raise typer.BadParameter("--select is for --from SHARDS: a folder is indexed whole")
-    else:
-        _index_folder(options, options.photos)
+    use = _use(options)
+    run, taken = _USES[use]
+    for name, shown in command_line_options(context).items():
+        if name not in (*taken, "bundle", "index", "json"):
+            shown = "PHOTOS" if name == "photos" else shown
+            raise typer.BadParameter(f"{shown} cannot be used with {use}: leave it out")
+    run(options)
 
 
-def _index_folder(options: IndexOptions, photos: Path) -> None:
+def _use(options: IndexOptions) -> str:
+    """Return which use of the command the options ask for, a key of _USES."""
+    for name in ("rebuild", "verify", "repair"):
+        if getattr(options, name):
+            return f"--{name}"
+    if options.origin is not None:
+        # A damaged manifest is treated as an index's, so that its error is shown.
+        is_index = folder_kind(Path(options.origin)) == "a photo index"
+        return "--from INDEX" if is_index else "--from SHARDS"
+    if options.photos is not None:
+        return "PHOTOS"
+    raise typer.BadParameter("give a folder of photos, or --from INDEX|SHARDS", param_hint="PHOTOS")
+
+
+def _index_folder(options: IndexOptions) -> None:
     """Make the index hold the photos of a folder as they are now."""
+    assert options.photos is not None
+    photos = options.photos
     started = time.perf_counter()
     bundle = load_bundle(options.bundle)
     if not PhotoIndex.exists(options.directory) and not has_photos(photos):
-        message = f"No photos in {photos}."
-        if not photos.is_dir():
-            message = f"{photos} {'is not a folder' if photos.exists() else 'does not exist'}."
-        raise PhotoError(message, "Give a folder that holds photos.")
+        raise no_photos(photos) if photos.is_dir() else no_folder(photos)
     index = open_index(bundle, options.directory, create=True)
     engine = options.engine(bundle)
     rung = str(engine.folder_rung)  # loaded and tested before any photo is
@@ -154,28 +149,30 @@ def _index_folder(options: IndexOptions, photos: Path) -> None:
         )
 
 
-def _reembed(options: IndexOptions, origin: Path) -> None:
+def _reembed(options: IndexOptions) -> None:
     """Embed the photos of another student's index into the index of this bundle."""
+    assert options.origin is not None
     engine = options.engine(load_bundle(options.bundle))
     started = time.perf_counter()
     rung = str(engine.folder_rung)  # loaded and tested before any photo is
     with progress_bar() as progress:
-        index, result = reembed_index(engine, origin, options.directory, progress)
+        index, result = reembed_index(engine, Path(options.origin), options.directory, progress)
     print_result(options, index, result, rung, time.perf_counter() - started)
     if not options.json:
         for path in result.gone:
             print(f"  gone {printable(path)}")
 
 
-def _index_shards(options: IndexOptions, address: str) -> None:
-    """Add the photos of the shards that `embed` wrote at `address` to the index."""
+def _index_shards(options: IndexOptions) -> None:
+    """Add the photos of the shards that `embed` wrote to the index."""
+    assert options.origin is not None
     bundle = load_bundle(options.bundle)
     require("pyarrow", "embed")
     from mcad_mobile.embed import phone_index
 
     started = time.perf_counter()
     wanted = None if options.select is None else phone_index.read_selection(options.select)
-    shards = phone_index.Shards(address)
+    shards = phone_index.Shards(options.origin)
     shards.check_student(bundle)
     index = open_index(bundle, options.directory, create=True)
     with progress_bar() as progress:
@@ -184,7 +181,7 @@ def _index_shards(options: IndexOptions, address: str) -> None:
     print_result(options, index, result, rungs, seconds)
     if result.skipped and not (result.added + result.changed + result.unchanged):
         raise ShardError(
-            f"None of the {len(result.skipped)} keys of {options.select} is in {address}.",
+            f"None of the {len(result.skipped)} keys of {options.select} is in {options.origin}.",
             "Give keys as the shards have them: docs/embed.md.",
         )
 
@@ -228,21 +225,6 @@ def _repair(options: IndexOptions) -> None:
         print(f"{options.directory}: {photos} photos; {lost} were in damaged files and are dropped")
 
 
-def _is_index(origin: str) -> bool:
-    """Whether --from names an index; otherwise it names shards, here or at an address. A damaged
-    manifest is treated as an index's, so that its error is shown."""
-    return folder_kind(Path(origin)) == "a photo index"
-
-
-def _check_options(context: typer.Context, of_index: bool) -> None:
-    """Raise BadParameter for an option that --from INDEX or --from SHARDS would ignore."""
-    for name, shown in command_line_options(context).items():
-        if name not in (_WITH_INDEX if of_index else _WITH_SHARDS):
-            shown = "PHOTOS" if name == "photos" else shown
-            origin = "INDEX" if of_index else "SHARDS"
-            raise typer.BadParameter(f"{shown} cannot be used with --from {origin}: leave it out")
-
-
 def print_result(
     options: IndexOptions, index: PhotoIndex, result: SyncResult, filled_by: str, seconds: float
 ) -> None:
@@ -275,3 +257,15 @@ def print_result(
     for kind, left_out in sorted(result.left_out.items(), key=lambda item: -item[1].count):
         more = ", ..." if left_out.count > 1 else ""
         print(f"  left out {left_out.count:,} ({kind}): {printable(left_out.paths[0])}{more}")
+
+
+# What runs each use of the command, and the options that it takes beside --bundle, --index and
+# --json; it would ignore all others.
+_USES: dict[str, tuple[Callable[[IndexOptions], None], tuple[str, ...]]] = {
+    "--rebuild": (_rebuild, ("rebuild",)),
+    "--verify": (_verify, ("verify",)),
+    "--repair": (_repair, ("repair",)),
+    "--from INDEX": (_reembed, ("origin", "runtime", "threads")),
+    "--from SHARDS": (_index_shards, ("origin", "select")),
+    "PHOTOS": (_index_folder, ("photos", "drop_gone", "runtime", "threads")),
+}

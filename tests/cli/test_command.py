@@ -70,7 +70,7 @@ def test_a_folder_that_is_missing_is_said_to_be(tmp_path):
     command = ["index", str(tmp_path / "nowhere"), "--bundle", str(bundle.directory)]
     result = CliRunner().invoke(app, command)
     assert isinstance(result.exception, PhotoError)
-    assert "nowhere does not exist" in result.exception.message
+    assert f"No folder at {tmp_path / 'nowhere'}" in result.exception.message
 
 
 def test_the_bundle_is_that_of_the_environment_or_the_newest(places, monkeypatch):

@@ -298,13 +298,13 @@ def test_photos_of_shards_are_taken_as_they_are(
         (("--from", "INDEX", "--select", "k"), "--select cannot be used with --from INDEX"),
         (("--from", "INDEX", "photos"), "PHOTOS cannot be used with --from INDEX: leave it out"),
         (("--from", "INDEX", "--prune"), "--prune cannot be used with --from INDEX"),
-        (("photos", "--select", "k"), "--select is for --from SHARDS"),
+        (("photos", "--select", "k"), "--select cannot be used with PHOTOS: leave it out"),
         ((), "give a folder of photos, or --from INDEX|SHARDS"),
-        (("photos", "--verify"), "--verify cannot be combined with PHOTOS, --rebuild or --repair"),
-        (
-            ("--repair", "--rebuild"),
-            "--rebuild cannot be combined with PHOTOS, --verify or --repair",
-        ),
+        (("photos", "--verify"), "PHOTOS cannot be used with --verify: leave it out"),
+        (("--repair", "--rebuild"), "--repair cannot be used with --rebuild: leave it out"),
+        (("--rebuild", "--prune"), "--prune cannot be used with --rebuild: leave it out"),
+        (("--verify", "--from", "INDEX"), "--from cannot be used with --verify: leave it out"),
+        (("--repair", "--threads", 2), "--threads cannot be used with --repair: leave it out"),
     ],
 )
 def test_what_indexing_would_ignore_is_wrong_usage(
