@@ -32,10 +32,11 @@ _EXTRAS = {
 }
 
 _APP = "app, library"
-# The extras that each command needs.
+# The extras that each command needs, beside a bare install.
 _COMMANDS = {
     "demo": ("export", "snapdragon", "report"),
-    "index, search, bench": (),
+    "index": (),
+    "search, bench": (),
     "export --target cpu": ("export",),
     "export --target snapdragon": ("export", "snapdragon"),
     "export --target dimensity": ("export", "dimensity"),
@@ -49,6 +50,8 @@ _COMMANDS = {
     "bench --device aihub, export --via aihub": ("aihub",),
     _APP: ("android",),
 }
+# The commands that search, by the kernels in C.
+_SEARCHING = ("demo", "search, bench", "serve")
 # No extra has it, since it downloads a vendor's SDK.
 _NPU_SDKS = {
     "ai-edge-litert-sdk-mediatek": "Dimensity",
@@ -99,14 +102,17 @@ def examine_commands() -> list[Finding]:
     for requirement in known:
         if version_of(requirement.name) is None:
             missing[requirement.extra] = requirement.only_on
+    kernels = examine_kernels()
     missing_tools = [tool for tool in _examine_build_tools() if tool.version is None]
     found = []
     for command, extras in _COMMANDS.items():
-        lacking = [extra for extra in extras if extras_within(extra) & set(missing)]
+        lacking = [extra for extra in ("", *extras) if extras_within(extra) & set(missing)]
         elsewhere = [missing[extra] for extra in lacking if missing.get(extra)]
         how = ""
         if lacking:
-            how = _how_to_get(",".join(lacking), elsewhere[0] if elsewhere else None)
+            how = _how_to_get(",".join(filter(None, lacking)), next(iter(elsewhere), None))
+        elif command in _SEARCHING and kernels.version is None:
+            how = kernels.how_to_get
         elif command == _APP and missing_tools:
             how = missing_tools[0].how_to_get
         found.append(Finding(command, None if how else "works", "", how))

@@ -136,6 +136,27 @@ def test_a_verb_works_where_all_is_there_that_its_extras_bring(
 
 
 @pytest.mark.usefixtures("installed")
+def test_no_verb_works_without_what_a_bare_install_brings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "version_of", lambda name: None if name == "onnxruntime" else "1.0")
+    found = {finding.tool: finding for finding in doctor.examine_commands()}
+    assert {finding.version for finding in found.values()} == {None}
+    assert found["index"].how_to_get == found["serve"].how_to_get == install_line()
+
+
+@pytest.mark.usefixtures("installed")
+def test_verbs_that_search_do_not_work_without_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = doctor.Finding("search kernels", None, "search", "Install it again.")
+    monkeypatch.setattr(doctor, "examine_kernels", lambda: kernels)
+    monkeypatch.setattr(doctor, "version_of", lambda name: "1.0")
+    lacking = {
+        finding.tool
+        for finding in doctor.examine_commands()
+        if finding.how_to_get == "Install it again."
+    }
+    assert lacking == {"demo", "search, bench", "serve"}
+
+
+@pytest.mark.usefixtures("installed")
 def test_what_is_made_for_pythons_before_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     new = reported("Linux", "x86_64", monkeypatch, python="3.14.0")
     only = "not available here: only for Python before 3.14"

@@ -65,7 +65,7 @@ def test_doctor_says_what_is_made_for_linux_alone(place: Path) -> None:
     done = run(place, "doctor", "--json")
     assert done.returncode == 0, done.stderr
     findings = {finding["tool"]: finding for finding in json.loads(done.stdout)}
-    assert findings["index, search, bench"]["version"] == "works"
+    assert {findings[verb]["version"] for verb in ("index", "search, bench")} == {"works"}
     assert "only for Linux x86_64" in findings["onnxruntime-qnn"]["how_to_get"]
 
 
