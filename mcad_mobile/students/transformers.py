@@ -133,8 +133,19 @@ def load_parts(
         processor = transformers.AutoImageProcessor.from_pretrained(
             folder, backend="pil", trust_remote_code=False
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = load_tokenizer(folder, config.model_type)
     return LoadedModel(name, folder, config, model, processor, tokenizer)
+
+
+def load_tokenizer(folder: Path, model_type: str) -> Any:
+    """Load the tokenizer in `folder`, as transformers does but for that of SigLIP 2."""
+    tokenizers = require("transformers.models.auto.tokenization_auto", "students")
+    loader = tokenizers.AutoTokenizer
+    declared = tokenizers.get_tokenizer_config(folder).get("tokenizer_class", "")
+    if model_type == "siglip" and declared.startswith("GemmaTokenizer"):
+        # SigLIP 2 was trained on lower-case texts, and Gemma's tokenizer keeps capitals.
+        loader = require("transformers", "students").Siglip2Tokenizer
+    return loader.from_pretrained(folder, trust_remote_code=False)
 
 
 def load_model(

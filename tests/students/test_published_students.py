@@ -303,6 +303,20 @@ def test_a_model_that_is_trained_further_keeps_its_preprocess_and_the_activation
     assert load_student(f"open_clip:local-dir:{tmp_path / 'out'}").preprocess == preprocess
 
 
+def test_siglip_2_reads_capitals_as_small_letters(tmp_path):
+    """Published checkpoints declare Gemma's tokenizer, which would keep them."""
+    write_hf(tmp_path, "siglip")
+    specials = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+    vocab = {piece: number for number, piece in enumerate([*specials, "▁", *"Aadgo"])}
+    transformers.GemmaTokenizer(
+        vocab=vocab, merges=[], add_bos_token=False, add_eos_token=True, padding_side="right"
+    ).save_pretrained(tmp_path)
+    student = load_student(f"hf:{tmp_path}")
+    small, capital = student.read(["a dog", "A dog"]).ids.tolist()
+    assert capital == small == [7, 5, 8, 10, 9, 1, *[0] * 58]
+    assert Tokenizer(*student.tokenizer_file())("A dog").ids.tolist() == small
+
+
 def test_clips_oldest_end_of_text_is_the_largest_id(tmp_path):
     folder = write_hf(tmp_path / "clip", "clip")
     config = json.loads((folder / "config.json").read_text())

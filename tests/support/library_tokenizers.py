@@ -18,6 +18,7 @@ import transformers
 from transformers.tokenization_utils_base import generate_merges
 
 from mcad_mobile.students.tokenizers.convert import read_sentencepiece
+from mcad_mobile.students.transformers import load_tokenizer
 from tests.support.paths import ROOT
 
 VOCABULARY = ROOT / "models" / "mcad-s" / "vocab.txt"
@@ -97,7 +98,7 @@ def libraries(folder: Path, captions: list[str]) -> dict[str, Library]:
         vocab=unigram.pieces, _spm_precompiled_charsmap=unigram.charsmap, extra_ids=0
     )
     t5.save_pretrained(folder / "t5")
-    gemma = _gemma(transformers.GemmaTokenizer, bpe)
+    gemma = _gemma(bpe)
     gemma.padding_side, gemma.add_bos_token, gemma.add_eos_token = "right", False, True
     gemma.save_pretrained(folder / "gemma")
     simple, wrapped = open_clip.tokenizer.SimpleTokenizer, open_clip.tokenizer.HFTokenizer
@@ -114,7 +115,7 @@ def libraries(folder: Path, captions: list[str]) -> dict[str, Library]:
         "transformers SigLIP": _transformers(
             transformers.SiglipTokenizer(str(folder / "unigram.model")), 64
         ),
-        "transformers SigLIP 2": _transformers(_gemma(transformers.Siglip2Tokenizer, bpe), 64),
+        "transformers SigLIP 2": _transformers(_siglip_2(folder / "siglip2", bpe), 64),
         "transformers Chinese-CLIP": _transformers(
             transformers.BertTokenizer(vocab=str(VOCABULARY)), 52
         ),
@@ -128,9 +129,18 @@ def _clip() -> Any:
     return transformers.CLIPTokenizer(vocab=vocab, merges=list(ours.bpe_ranks))
 
 
-def _gemma(kind: Any, model: Any) -> Any:
+def _gemma(model: Any, **options: Any) -> Any:
     vocab = {piece: number for number, (piece, _) in enumerate(model.pieces)}
-    return kind(vocab=vocab, merges=generate_merges(vocab, dict(model.pieces)))
+    merges = generate_merges(vocab, dict(model.pieces))
+    return transformers.GemmaTokenizer(vocab=vocab, merges=merges, **options)
+
+
+def _siglip_2(folder: Path, model: Any) -> Any:
+    """Load what the published checkpoints declare (transformers' convert_siglip_to_hf.py)."""
+    options = {"add_bos_token": False, "add_eos_token": True, "padding_side": "right"}
+    _gemma(model, **options, do_lower_case=True).save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "siglip"}')
+    return load_tokenizer(folder, "siglip")
 
 
 def _train(folder: Path, captions: list[str]) -> tuple[Any, Any]:
