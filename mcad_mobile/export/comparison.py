@@ -131,18 +131,20 @@ class Comparison:
     def _simulate(self, name: TowerName, towers: Sequence[LoadedTower]) -> NDArray[np.float32]:
         """Run equal towers in their simulator, which can take a minute per input. A chip that
         agrees with an earlier one on the golden inputs reuses its result for the other inputs."""
-        golden = np.concatenate(self._run(name, towers, range(GOLDEN_INPUTS)))
+        # A folder to calibrate on may hold fewer captions, or fewer photos that can be decoded.
+        numbers = range(min(self._simulated_inputs, len(self._expected[name])))
+        golden = np.concatenate(self._run(name, towers, numbers[:GOLDEN_INPUTS], len(numbers)))
         earlier = self._simulated.setdefault(name, [])
         for embeddings in earlier:
             difference = normalize(golden) - normalize(embeddings[:GOLDEN_INPUTS])
             if np.abs(difference).max() < _TOLERANCE:
                 return np.concatenate([golden, embeddings[GOLDEN_INPUTS:]])
-        rest = self._run(name, towers, range(GOLDEN_INPUTS, self._simulated_inputs))
+        rest = self._run(name, towers, numbers[GOLDEN_INPUTS:], len(numbers))
         earlier.append(np.concatenate([golden, *rest]))
         return earlier[-1]
 
     def _run(
-        self, name: TowerName, towers: Sequence[LoadedTower], numbers: Sequence[int]
+        self, name: TowerName, towers: Sequence[LoadedTower], numbers: Sequence[int], total: int
     ) -> list[NDArray[np.float32]]:
         """Return the embeddings [1, dim] of these inputs, each computed by the next free tower."""
         embeddings: dict[int, NDArray[np.float32]] = {}
@@ -154,7 +156,7 @@ class Comparison:
                     return
                 embeddings[number] = tower(_rows(self._inputs[name], slice(number, number + 1)))
                 done = numbers[0] + len(embeddings)
-                self._progress(f"{name} tower: simulated inputs", done, self._simulated_inputs)
+                self._progress(f"{name} tower: simulated inputs", done, total)
 
         futures = [_start_thread(partial(work, tower)) for tower in towers]
         wait(futures)

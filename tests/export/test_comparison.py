@@ -37,13 +37,14 @@ def start(tmp_path, monkeypatch):
         def __call__(self, inputs):
             return answer(int(inputs["pixels"][0, 0]))
 
-    def begin(function: Callable[[int], np.ndarray], steps: list | None = None):
+    def begin(
+        function: Callable[[int], np.ndarray], steps: list | None = None, inputs: int = COUNT
+    ):
         nonlocal answer
         answer = function
-        inputs = {"image": {"pixels": np.arange(COUNT, dtype=np.float32)[:, None]}}
         begin.comparison = Comparison(
-            inputs,
-            {"image": np.eye(COUNT, dtype=np.float32)},
+            {"image": {"pixels": np.arange(inputs, dtype=np.float32)[:, None]}},
+            {"image": np.eye(COUNT, dtype=np.float32)[:inputs]},
             allow_low_parity=False,
             simulated_inputs=COUNT,
             progress=lambda *step: None if steps is None else steps.append(step),
@@ -94,6 +95,14 @@ def test_inputs_are_simulated_beside_each_other_and_keep_their_order(start):
     assert rung.parity.cosine_min == 1.0
     assert (max(done for _, done, _ in steps), len(steps)) == (COUNT, COUNT)
     assert start.loaded == 2  # one for each core
+
+
+@pytest.mark.parametrize("inputs", [1, 2, COUNT - 1])
+def test_fewer_inputs_than_are_to_be_simulated_are_all_simulated(start, inputs):
+    steps: list[tuple] = []
+    rung, _ = start(unit, steps, inputs)()
+    assert (rung.parity.inputs, rung.parity.cosine_min) == (inputs, 1.0)
+    assert steps[-1][1:] == (inputs, inputs)
 
 
 def test_what_fails_in_a_simulator_fails_where_it_is_waited_for(start):
