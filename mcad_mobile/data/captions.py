@@ -38,14 +38,20 @@ def _read_text(file: Path) -> str:
 def read_caption_files(directory: Path) -> Iterator[CaptionedPhoto]:
     """Read photos that have a .txt file of the same name, one caption per line, from the folders
     train, val and test or from `directory` itself. DataError: a file is not text."""
+    for path, beside, split in _caption_files(directory):
+        lines = _read_text(beside).strip().split("\n")
+        yield CaptionedPhoto(path, tuple(line.strip() for line in lines), split)
+
+
+def _caption_files(directory: Path) -> Iterator[tuple[Path, Path, str]]:
+    """Yield photos, the text files beside them, and their splits."""
     splits = [name for name in _SPLITS if (directory / name).is_dir()]
     folders = {name: directory / name for name in splits} or {"test": directory}
     for split, folder in folders.items():
         for path in sorted(folder.rglob("*")):
             beside = path.with_suffix(".txt")
             if path.suffix.lower() in PHOTO_SUFFIXES and beside.is_file():
-                lines = _read_text(beside).strip().split("\n")
-                yield CaptionedPhoto(path, tuple(line.strip() for line in lines), split)
+                yield path, beside, split
 
 
 TABLES = ("captions.csv", "captions.tsv", "captions.txt")
@@ -149,8 +155,8 @@ def load_captions(directory: Path, split: str | None) -> list[CaptionedPhoto]:
 
 
 def has_captions(directory: Path) -> bool:
-    """Whether a folder has a captions table or Karpathy JSON."""
-    return bool(_sources(directory))
+    """Whether a folder has captions in one of the three layouts."""
+    return bool(_sources(directory)) or any(True for _ in _caption_files(directory))
 
 
 def _sources(directory: Path) -> list[Path]:

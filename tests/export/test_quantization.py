@@ -122,6 +122,19 @@ def test_a_folder_that_is_sorted_by_theme_is_sampled_all_over(sorted_photos, tmp
     assert (len(calibrate.pixels), len(held_out.pixels)) == (8, 32)
 
 
+def test_a_text_file_beside_each_photo_gives_its_captions_too(tmp_path):
+    for split, shade in (("train", 255), ("test", 0)):
+        folder = tmp_path / split
+        folder.mkdir()
+        Image.new("RGB", (4, 4), (shade,) * 3).save(folder / "a.png")
+        (folder / "a.txt").write_text(f"a photo for {split}")
+    calibrate, held_out = load_samples(Reader(), tmp_path, 8)
+    assert calibrate.pixels.min() == held_out.pixels.min() == 1
+    assert "a photo for train" in calibrate.texts
+    assert "a photo for test" not in calibrate.texts + held_out.texts
+    assert (len(set(calibrate.texts)), len(set(held_out.texts))) == (8, 32)
+
+
 def test_data_gives_as_many_photos_and_first_captions_as_were_asked_for(sorted_photos):
     found = captioned_samples(Reader(), sorted_photos, photos=5, texts=20)
     assert (len(found.pixels), len(found.texts)) == (5, 20)

@@ -32,7 +32,6 @@ from mcad_mobile.students.protocol import Student
 
 # Inputs of each tower to compare on and to choose between ways to quantize
 HELD_OUT = 32
-_LEAST_TEXTS = 4  # two to calibrate on, and two golden inputs
 
 # Mutes onnxruntime's advice on opset bumps and on preprocessing that our graphs do not need.
 quantizer_advice_muted = partial(advice_muted, logging.ERROR)
@@ -100,7 +99,7 @@ class Samples:
 
 def load_samples(student: Student, folder: Path | None, count: int) -> tuple[Samples, Samples]:
     """Return `count` inputs of each tower to calibrate on, and always the same 32 others."""
-    photos = _photos(folder)
+    photos, captions = _read_folder(folder) if folder is not None else (_packaged_photos(), [])
     most = 2 * max(count, HELD_OUT)
     pixels: list[NDArray[np.float32]] = []
     for view, number in map(divmod, range(2 * most), repeat(len(photos))):
@@ -110,7 +109,8 @@ def load_samples(student: Student, folder: Path | None, count: int) -> tuple[Sam
                 pixels.append(student.preprocess.pixels(image))
     if len(pixels) < 2:
         raise DataError(f"None of the photos in {folder} can be decoded.", "Give other photos.")
-    both = _samples(student, pixels, _texts(folder, most))
+    # Ours make up for what a folder lacks: two captions would calibrate a text tower badly.
+    both = _samples(student, pixels, [*captions, *_packaged_captions()][:most])
     return both[::2][:count], both[1::2][:HELD_OUT]
 
 
@@ -144,9 +144,7 @@ def missing_samples(samples: Samples, count: int) -> list[str]:
     ]
 
 
-def _photos(folder: Path | None) -> list[Path]:
-    if folder is not None:
-        return _spread(find_photos(folder))
+def _packaged_photos() -> list[Path]:
     photos = packaged_photos()
     if not photos:
         raise DataError(
@@ -156,17 +154,17 @@ def _photos(folder: Path | None) -> list[Path]:
     return photos
 
 
-def _texts(folder: Path | None, count: int) -> list[str]:
-    if folder is not None and has_captions(folder):
-        photos = load_captions(folder, None)
-        train = [photo for photo in photos if photo.split == "train"] or photos
-        captions = [photo.captions[0] for photo in train]
-    else:
-        ours = resources.files("mcad_mobile.export.quantization").joinpath("captions.txt")
-        captions = ours.read_text("utf-8").splitlines()
-    while len(captions) < _LEAST_TEXTS:
-        captions *= 2
-    return _spread(captions)[:count]
+def _read_folder(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the photos and captions of a folder: those of its train split, if it has one."""
+    captioned = load_captions(folder, None) if has_captions(folder) else []
+    train = [photo for photo in captioned if photo.split == "train"]
+    photos = [photo.path for photo in train] or find_photos(folder)
+    return _spread(photos), _spread([photo.captions[0] for photo in train or captioned])
+
+
+def _packaged_captions() -> list[str]:
+    file = resources.files("mcad_mobile.export.quantization").joinpath("captions.txt")
+    return _spread(file.read_text("utf-8").splitlines())
 
 
 def _spread(items: list[T]) -> list[T]:
