@@ -36,6 +36,9 @@ from tests.support.pythons import needs_litert
         ("Dimensity 1080", "dimensity-7050"),
         ("MT6878", "dimensity-7300"),
         ("SM8550-AC", "snapdragon-8-gen-2"),
+        ("SM8750-AC", "snapdragon-8-elite"),
+        ("MT6877V/TTZA", "dimensity-7050"),
+        ("mt6989w", "dimensity-9300"),
         ("Snapdragon 7+ Gen 3", "snapdragon-7-plus-gen-3"),
         ("Snapdragon 7 Gen 3", "snapdragon-7-gen-3"),
         ("Snapdragon 8s Gen 3", "snapdragon-8s-gen-3"),
@@ -56,6 +59,11 @@ def test_a_mistyped_family_is_among_the_nearest():
     with pytest.raises(TargetError) as caught:
         find_target("snapdragn")
     assert caught.value.hint.startswith("The nearest are: snapdragon, snapdragon-8")
+
+
+def test_a_longer_number_is_not_a_model_with_a_suffix():
+    with pytest.raises(TargetError, match="SM86500"):
+        find_target("SM86500")
 
 
 def test_a_name_like_no_chip_is_pointed_to_the_list():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,12 +77,8 @@ class Facts:
     @property
     def targets(self) -> list[Target]:
         """The chips in our table that this may be; several may share a platform's name."""
-        model = re.match(r"[A-Z]{2,3}\d{4}", self.soc)  # in SM8750-AC, MT6989W
-        for name in filter(None, (self.soc, model and model.group())):
-            try:
-                return [find_target(name)]
-            except TargetError:
-                continue
+        with suppress(TargetError):
+            return [find_target(self.soc)]
         return [target for target in all_targets() if target.platform == self.soc.lower()]
 
     def fastest_cores(self, threads: int) -> list[int]:

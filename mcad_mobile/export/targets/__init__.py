@@ -115,7 +115,8 @@ def all_targets() -> list[Target]:
 
 def find_target(name: str) -> Target:
     """Return the chip with this id, model or market name, in any spelling ("SM8650", "snapdragon 8
-    gen 3"), or the default of a family; TargetError lists the nearest names."""
+    gen 3"; a phone may report "MT6989W" or "MT6877V/TTZA"), or the default of a family.
+    TargetError lists the nearest names."""
     targets, families, no_targets = _table()
     for chip, why in no_targets.items():
         if _plain(name).endswith(_plain(chip)):
@@ -129,9 +130,10 @@ def find_target(name: str) -> Target:
         for spelling in (target.id, target.chip, *target.names)
     }
     spellings |= {family: spellings[_plain(default)] for family, default in families.items()}
-    found = spellings.get(_plain(name))
-    if found is not None:
-        return found
+    model = re.match(r"[a-z]{2,3}\d{4}(?!\d)", _plain(name))
+    for spelling in filter(None, (_plain(name), model and model.group())):
+        if spelling in spellings:
+            return spellings[spelling]
     near = difflib.get_close_matches(_plain(name), spellings, n=12, cutoff=0.3)
     names = [spelling if spelling in families else spellings[spelling].id for spelling in near]
     ids = list(dict.fromkeys(names))[:3]
