@@ -21,7 +21,14 @@ from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
 from mcad_mobile.engine.text.tokenizer import Tokenizer, TokenizerSpec
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.efficientnet_lite import ImageTower
-from mcad_mobile.students.protocol import Source, Texts, TextSpec, image_identity, save_weights
+from mcad_mobile.students.protocol import (
+    Source,
+    Texts,
+    TextSpec,
+    check_cut,
+    image_identity,
+    save_weights,
+)
 from mcad_mobile.students.published import RowTower, TextLayers, read_ids
 from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
 from mcad_mobile.students.tokenizers.sentencepiece import SentencePieceConfig
@@ -32,7 +39,6 @@ SCHEMA = "mcad-student/1"
 WEIGHTS = "model.safetensors"
 _TABLE, _SCALES = "text.token.weight", ".scales"
 _MATRIX = re.compile(r"text\.layers\..*(?<!norm)\.weight")
-_LEAST_DIM = 64  # an index scans at least 64 bits
 
 
 class StudentConfig(Record, frozen=True, omit_defaults=True):
@@ -129,14 +135,7 @@ class McadStudent(nn.Module):
         return self.config.tokenizer.compiled(self.directory)
 
     def cut(self, dim: int) -> McadStudent:
-        trained = self.config.widths
-        widths = [width for width in trained if _LEAST_DIM <= width < self.dim and width % 8 == 0]
-        if dim not in widths:
-            own = ", ".join(str(width) for width in (self.dim, *widths))
-            raise StudentError(
-                f"{self.name} cannot be cut to {dim} dimensions.",
-                f"Give a width that it was trained for: {own}.",
-            )
+        check_cut(self.name, dim, self.dim, self.config.widths)
         config = msgspec.structs.replace(self.config, dim=dim)
         with torch.device("meta"):
             narrow = McadStudent(config, self.directory)

@@ -31,6 +31,7 @@ from mcad_mobile.students.published import (
     TextLayers,
     Trainable,
     build_student,
+    trained_widths,
 )
 from mcad_mobile.students.rewrites.attention import linear
 from mcad_mobile.students.weights_licences import WeightsLicence, weights_licence
@@ -113,9 +114,10 @@ def read_model(spec: str, from_scratch: bool = False, *, for_export: bool = True
 def as_student(loaded: LoadedModel) -> PublishedStudent:
     """Convert to a student, rewriting the model in place."""
     spec, checkpoint, model = loaded.spec, loaded.checkpoint, loaded.model
+    widths = () if checkpoint.folder is None else trained_widths(checkpoint.folder)
     return build_student(
         _short_name(spec),
-        Source(f"open_clip:{spec}", loaded.preprocess_from, _licence(spec, checkpoint)),
+        Source(f"open_clip:{spec}", loaded.preprocess_from, _licence(spec, checkpoint), widths),
         loaded.preprocess,
         _towers(model, loaded.tokenizer, spec),
         loaded.tokenizer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import Pool, TokenizerSpec
+from mcad_mobile.errors import StudentError
 from mcad_mobile.students.weights_licences import WeightsLicence
+
+_LEAST_DIM = 64  # an index scans at least 64 bits
 
 
 def model_sha256(model: nn.Module, facts: Mapping[str, Any], *files: bytes) -> str:
@@ -45,6 +48,18 @@ def image_identity(image: nn.Module, preprocess: Preprocess) -> str:
     """Hash everything that photo embeddings depend on. Text towers trained for the same image
     tower can search the same index."""
     return model_sha256(image, preprocess.to_json())
+
+
+def check_cut(name: str, dim: int, whole: int, trained: Sequence[int]) -> None:
+    """Raise StudentError unless the student `name` of `whole` dimensions can be cut to `dim`, which
+    it was `trained` for and an index can hold."""
+    widths = [width for width in trained if _LEAST_DIM <= width < whole and width % 8 == 0]
+    if dim not in widths:
+        own = ", ".join(str(width) for width in (whole, *widths))
+        raise StudentError(
+            f"{name} cannot be cut to {dim} dimensions.",
+            f"Give a width that it was trained for: {own}.",
+        )
 
 
 # Inputs of every text tower, in this order.
@@ -81,11 +96,13 @@ class Texts:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a student came from: its weights, its photo preprocessing, and the weights' licence."""
+    """Where a student came from: its weights, its photo preprocessing, the weights' licence, and
+    the narrower `widths` that they were trained for."""
 
     weights: str
     preprocess: str
     licence: WeightsLicence = field(default_factory=WeightsLicence)
+    widths: tuple[int, ...] = ()
 
 
 class Student(Protocol):

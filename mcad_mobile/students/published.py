@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,7 +20,14 @@ from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec, pooling_weights
 from mcad_mobile.errors import StudentError
-from mcad_mobile.students.protocol import Source, Texts, TextSpec, image_identity, model_sha256
+from mcad_mobile.students.protocol import (
+    Source,
+    Texts,
+    TextSpec,
+    check_cut,
+    image_identity,
+    model_sha256,
+)
 from mcad_mobile.students.rewrites import for_export
 from mcad_mobile.students.tokenizers.convert import convert_tokenizer
 
@@ -128,10 +139,17 @@ class PublishedStudent:
     def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
         return self.phone_tokenizer
 
-    def cut(self, dim: int) -> NoReturn:
-        raise StudentError(
-            f"{self.name} has {self.dim} dimensions, and was not trained to be cut to {dim}.",
-            "Leave --dim out, or give a student that `mcad-mobile distill` trained.",
+    def cut(self, dim: int) -> PublishedStudent:
+        check_cut(self.name, dim, self.dim, self.source.widths)
+        text = copy.deepcopy(self.text)
+        text.head = nn.Sequential(text.head, _First(dim))
+        return replace(
+            self,
+            image=nn.Sequential(self.image, _First(dim)),
+            text=text,
+            dim=dim,
+            identity=hashlib.sha256(f"{dim} {self.identity}".encode()).hexdigest(),
+            image_identity=hashlib.sha256(f"{dim} {self.image_identity}".encode()).hexdigest(),
         )
 
     def sha256(self) -> str:
@@ -139,6 +157,32 @@ class PublishedStudent:
 
     def image_sha256(self) -> str:
         return self.image_identity
+
+
+class _First(nn.Module):
+    """Embeddings [B, D] -> their first `dim` numbers."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return embeddings[:, : self.dim]
+
+
+class _Recipe(msgspec.Struct, frozen=True):
+    """The fields of a recipe.json that say which narrower widths a student was trained for."""
+
+    widths: tuple[int, ...] = ()
+    narrow: float = 0.0
+
+
+def trained_widths(folder: Path) -> tuple[int, ...]:
+    """The narrower widths for which `distill`, if it wrote this folder, trained the student."""
+    with suppress(OSError, msgspec.MsgspecError):  # no recipe, or one of somebody else
+        recipe = msgspec.json.decode((folder / "recipe.json").read_bytes(), type=_Recipe)
+        return recipe.widths if recipe.narrow else ()
+    return ()
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from mcad_mobile.students.published import (
     TextLayers,
     Trainable,
     build_student,
+    trained_widths,
 )
 from mcad_mobile.students.transformers import (
     WEIGHTS,
@@ -96,6 +97,7 @@ class LoadedTowers:
     towers: Towers
     tokenizer: Any
     licence: WeightsLicence = field(default_factory=WeightsLicence)
+    widths: tuple[int, ...] = ()
 
 
 def load_towers(folder: Path) -> PublishedStudent:
@@ -236,7 +238,9 @@ def _as_student(loaded: LoadedTowers) -> PublishedStudent:
     )
     return build_student(
         loaded.name,
-        Source(loaded.where, "timm's configuration of the image tower", loaded.licence),
+        Source(
+            loaded.where, "timm's configuration of the image tower", loaded.licence, loaded.widths
+        ),
         config.preprocess,
         StudentTowers(spec, table, nn.Sequential(towers.image, towers.image_map), parts, "padding"),
         loaded.tokenizer,
@@ -272,4 +276,6 @@ def _read(folder: Path) -> LoadedTowers:
             f"The student in {folder} is damaged: {short_message(error)}", _HINT
         ) from error
     name, licence = folder.resolve().name, weights_licence(folder)
-    return LoadedTowers(name, str(folder), config, towers.eval(), tokenizer, licence)
+    return LoadedTowers(
+        name, str(folder), config, towers.eval(), tokenizer, licence, trained_widths(folder)
+    )

@@ -28,6 +28,7 @@ from mcad_mobile.students.published import (
     Tokenize,
     Trainable,
     build_student,
+    trained_widths,
 )
 from mcad_mobile.students.weights_licences import weights_licence
 
@@ -202,7 +203,7 @@ def as_student(loaded: LoadedModel) -> PublishedStudent:
     towers = towers_of(loaded.model, loaded.tokenizer)
     return build_student(
         folder.resolve().name if Path(name).exists() else name.rpartition("/")[2],
-        Source(f"hf:{name}", source, weights_licence(folder, name)),
+        Source(f"hf:{name}", source, weights_licence(folder, name), trained_widths(folder)),
         preprocess,
         towers,
         loaded.tokenizer,
