@@ -88,10 +88,10 @@ def trainable_transformers(name: str, from_scratch: bool) -> Trainable:
 
     def text(ids: Tensor, mask: Tensor) -> Tensor:
         if not masked:
-            return _pooled(model.get_text_features(input_ids=ids))
+            return model.get_text_features(input_ids=ids).pooler_output  # type: ignore[no-any-return]
         longest = int(mask.sum(1).max())
         kept = {"input_ids": ids[:, :longest], "attention_mask": mask[:, :longest].long()}
-        return _pooled(model.get_text_features(**kept))
+        return model.get_text_features(**kept).pooler_output  # type: ignore[no-any-return]
 
     def write(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def trainable_transformers(name: str, from_scratch: bool) -> Trainable:
     return Trainable(
         as_exported=as_student(replace(loaded, model=copy.deepcopy(model))),
         module=model,
-        image=lambda pixels: _pooled(model.get_image_features(pixel_values=pixels)),
+        image=lambda pixels: model.get_image_features(pixel_values=pixels).pooler_output,
         text=text,
         write=write,
         new=tuple(model.parameters()) if from_scratch else (),
@@ -211,12 +211,6 @@ def as_student(loaded: LoadedModel) -> PublishedStudent:
         loaded.model,
         {"config": plain_config(config), "preprocess": asdict(preprocess)},
     )
-
-
-def _pooled(output: Any) -> Tensor:
-    """transformers 4 returns the projected vectors, transformers 5 an output that holds them."""
-    features: Tensor = output if isinstance(output, Tensor) else output.pooler_output
-    return features
 
 
 def _clip(model: Any, tokenizer: Any) -> StudentTowers:
