@@ -59,9 +59,9 @@ _OPERATORS: dict[CpuRecipe, tuple[str, ...]] = {
 }
 
 
-def choose_recipe(tower: TowerJob, enough: float = WARN_BELOW) -> tuple[CpuRecipe, tuple[str, ...]]:
-    """Return the first recipe whose cosine to float is `enough`, else the best, and notes on it."""
-    recipes = tuple(_NOTES)
+def choose_recipe(tower: TowerJob) -> tuple[CpuRecipe, tuple[str, ...]]:
+    """Return the first recipe whose cosine to float is enough, else the best, and notes on it."""
+    recipes, enough = tuple(_NOTES), WARN_BELOW
     if not is_convolutional(tower.cpu_onnx):
         recipes, enough = AT_RUN_TIME, _NOT_SMOOTHED_FROM
     cosines: dict[CpuRecipe, float] = {}
