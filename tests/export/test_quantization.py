@@ -80,6 +80,18 @@ def test_photos_that_do_not_decode_are_passed_over_and_a_folder_of_them_is_an_er
         load_samples(student, tmp_path, 4)
 
 
+def test_biases_are_corrected_on_no_more_photos_than_fit_into_memory():
+    seen = []
+
+    class Tower(nn.Sequential):
+        def forward(self, pixels):
+            seen.append(len(pixels))
+            return super().forward(pixels)
+
+    corrected(Tower(nn.Conv2d(3, 4, 2)), torch.rand(512, 3, 4, 4))
+    assert set(seen) == {64}
+
+
 class Reader:
     """A student that sees a photo's mean, and the length of a text."""
 
