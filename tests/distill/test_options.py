@@ -465,6 +465,18 @@ def test_a_student_that_training_would_not_help_is_refused(tmp_path, monkeypatch
         load_trainee(StudentChoice(str(tmp_path)), "mine", data, Recipe())
 
 
+def test_a_student_trained_further_keeps_its_licence_and_is_called_as_its_folder(tmp_path):
+    start = McadStudent.load(ROOT / "models" / "mcad-s")
+    choice = StudentChoice(str(start.directory))
+    load_trainee(choice, "mine", None, Recipe()).save(tmp_path / "mine")
+    student = McadStudent.load(tmp_path / "mine")
+    assert student.name == "mine"
+    found, expected = student.source.licence, start.source.licence
+    assert found.name == expected.name == "non-commercial-research"
+    assert found.text.read_bytes() == expected.text.read_bytes()
+    assert f"from {start.directory}." in (tmp_path / "mine" / "README.md").read_text()
+
+
 class Loaded(Exception):
     """A library's student would be loaded."""
 

@@ -38,7 +38,7 @@ class StudentChoice:
 
 
 def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Recipe) -> Trainee:
-    """Load the student to train, seeded by torch; a new default student is called `name`.
+    """Load the student to train, seeded by torch; our network is then called `name`.
     StudentError if it cannot be loaded or exported; TrainingError if the recipe cannot train it."""
     if choice.kind != "mcad":
         trainee_name = f"{choice.spec}, from nothing" if choice.from_scratch else f"{choice.spec}"
@@ -59,7 +59,7 @@ def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Recipe
                 f"{choice.spec} has a multilingual text tower, which photos cannot train.",
                 "Train the student that its image tower came from, then --text-only for that one.",
             )
-        return FrozenTrunk(student, choice.spec, student.sha256())
+        return FrozenTrunk.further(student, name, choice.spec)
     return FrozenTrunk.fresh(name, data.token_counts())
 
 

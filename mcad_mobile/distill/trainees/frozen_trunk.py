@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, by_length
 from mcad_mobile.distill.grids import GridTrunk
+from mcad_mobile.distill.model_card import write_model_card
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.distill.teachers.classifiers import imagenet_kinds, imagenet_names
@@ -58,6 +59,12 @@ class FrozenTrunk:
         self.identity = identity
         self.dim = student.dim
         self._student = student
+
+    @staticmethod
+    def further(student: McadStudent, name: str, folder: str) -> FrozenTrunk:
+        """Start from a trained `student`, which came from `folder`; the result is called `name`."""
+        student.config = msgspec.structs.replace(student.config, name=name)
+        return FrozenTrunk(student, folder, student.sha256())
 
     @staticmethod
     def fresh(name: str, token_counts: Tensor) -> FrozenTrunk:
@@ -107,6 +114,9 @@ class FrozenTrunk:
 
     def save(self, directory: Path) -> None:
         self._student.save(directory)
+        if self.has_a_space:  # The licence of trained weights may hold for these, too.
+            about = f"Trained by mcad-mobile from {self.name}."
+            write_model_card(directory, about, self._student.source)
 
 
 def frozen_trunk(student: McadStudent, arithmetic: Arithmetic) -> GridTrunk:
