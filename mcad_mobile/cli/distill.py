@@ -200,7 +200,9 @@ def _train(options: DistillOptions) -> Retrieval | None:
         report(f"--smoke: {len(material.train)} photos, one pass: the student will find nothing")
     logs = options.tensorboard if is_main else None
     with progress_bar() as advance, _tensorboard(logs) as record:
-        run_options = RunOptions(teachers, student, options.ray, record, report)
+        run_options = RunOptions(
+            teachers, student, options.ray, record, report, may_replace=not options.smoke
+        )
         result = train(material, options.out, recipe, options.cache, advance, run_options)
     return result if is_main else None
 

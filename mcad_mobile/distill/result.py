@@ -19,7 +19,7 @@ from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.recipe import Arithmetic, Recipe, batch_sizes
 from mcad_mobile.distill.trainees.protocol import Trainee
 from mcad_mobile.engine.bundle import RecallAt
-from mcad_mobile.errors import TrainingError
+from mcad_mobile.errors import DataError, TrainingError
 from mcad_mobile.students.evaluation import Retrieval
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -87,16 +87,30 @@ class Provenance:
         return Provenance(recipe, fingerprint, facts)
 
 
-def find_finished(out: Path, provenance: Provenance) -> Retrieval | None:
+def check_out(out: Path, start: Path | None) -> None:
+    """Raise DataError if `out` is the folder of a student that training starts from."""
+    if start is not None and out.resolve() == start.resolve():
+        raise DataError(f"{out} is the student itself.", "Give --out another folder.")
+
+
+def find_finished(
+    out: Path, provenance: Provenance, *, may_replace: bool = True
+) -> Retrieval | None:
     """The validation result of the student at `out`; None unless this very run finished it.
-    TrainingError for a damaged training.json, because hours of training may lie there."""
+    TrainingError for a damaged training.json, because hours of training may lie there, and for
+    another run's unless this one `may_replace` it."""
     path = out / "training.json"
     if (out / "checkpoint.pt").exists() or not path.exists():
         return None
     hint = "Give another --out, or remove that file to train again."
     known = decode(path.read_bytes(), Training, path, TrainingError, hint)
     if known.run != provenance.facts["run"]:
-        return None
+        if may_replace:
+            return None
+        raise TrainingError(
+            f"{out} holds the student of another run, which --smoke would overwrite.",
+            "Give another --out.",
+        )
     val = known.val
     return Retrieval(val.photos, val.captions, val.text_to_image, val.image_to_text)
 

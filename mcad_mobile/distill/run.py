@@ -47,7 +47,7 @@ from mcad_mobile.distill.losses import (
 )
 from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import Recipe, describe_changes, fit_batches
-from mcad_mobile.distill.result import Provenance, find_finished, save
+from mcad_mobile.distill.result import Provenance, check_out, find_finished, save
 from mcad_mobile.distill.teachers.prepare import label
 from mcad_mobile.distill.teachers.protocol import Teachers
 from mcad_mobile.distill.trainees import StudentChoice, load_trainee
@@ -79,13 +79,15 @@ class Material:
 @dataclass(frozen=True)
 class RunOptions:
     """`ray`: the address of a cluster that encodes photos; `record` receives each step's losses and
-    `val/mean_recall`; `note` receives a line when the run deviates from the recipe."""
+    `val/mean_recall`; `note` receives a line when the run deviates from the recipe; `may_replace`:
+    whether a student that another run finished may be overwritten."""
 
     teachers: Teachers = field(default_factory=Teachers)
     student: StudentChoice = field(default_factory=StudentChoice)
     ray: str | None = None
     record: RecordMetrics = lambda step, values: None
     note: Callable[[str], None] = lambda line: None
+    may_replace: bool = True
 
 
 def train(
@@ -141,6 +143,7 @@ def _train(
     options: RunOptions,
 ) -> Retrieval:
     """Go through all stages, or return the result if this run was finished before."""
+    check_out(out, options.student.folder)
     tokenizer, is_main = minilm_tokenizer(), accelerator().is_main_process
     data = dataset(material.train, tokenizer, material.extra.limited(recipe.most_extra_captions))
     held_out = dataset(material.val, tokenizer, Extra())
@@ -158,7 +161,7 @@ def _train(
     validation = trainee.reader(held_out, Views(1, 0), cache, arithmetic)
     labels, class_labels = label(data, views, recipe, options.teachers, cache, arithmetic)
     provenance = Provenance.of(recipe, data, labels, class_labels, trainee)
-    if finished := find_finished(out, provenance):
+    if finished := find_finished(out, provenance, may_replace=options.may_replace):
         return finished
 
     targets = Targets.of(labels, class_labels, trainee, reader, data, recipe) if labels else None

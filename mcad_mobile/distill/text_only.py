@@ -55,7 +55,8 @@ from mcad_mobile.distill.phrases import (
     languages_with_phrases,
     phrase_book,
 )
-from mcad_mobile.distill.recipe import ArithmeticOption, Seed
+from mcad_mobile.distill.recipe import Arithmetic, ArithmeticOption, Seed, Share
+from mcad_mobile.distill.result import check_out
 from mcad_mobile.distill.teachers.classifiers import imagenet_kinds, imagenet_names
 from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
 from mcad_mobile.engine.text.tokenizer import Tokenizer
@@ -150,8 +151,7 @@ def train_text_tower(
     """Train a student with the same image tower into `out`. An interrupted run resumes from its
     last checkpoint; a finished one is not repeated. DataError, TrainingError, MissingExtra."""
     for student in filter(None, (material.student, material.begin_with)):
-        if out.resolve() == student.directory.resolve():
-            raise DataError(f"{out} is the student itself.", "Give --out another folder.")
+        check_out(out, student.directory)
     torch.manual_seed(recipe.seed)
     texts = _Texts(material, recipe)
     facts = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -28,7 +29,7 @@ from mcad_mobile.distill.text_only import TextRecipe
 from mcad_mobile.distill.trainees import StudentChoice, frozen_trunk, load_trainee
 from mcad_mobile.embed import on_ray
 from mcad_mobile.engine.bundle import RecallAt
-from mcad_mobile.errors import DataError, DiskError, StudentError
+from mcad_mobile.errors import DataError, DiskError, StudentError, TrainingError
 from mcad_mobile.students import timm_transformers
 from mcad_mobile.students.evaluation import Retrieval
 from mcad_mobile.students.mcad import McadStudent
@@ -417,6 +418,9 @@ def test_a_run_trains_evaluates_and_saves_as_its_recipe_says(monkeypatch, packag
         again = run.train(material, out, same, tmp_path / "cache", lambda *step: None, options)
         assert (len(loops), again.text_to_image) == (1, found.text_to_image)
     other = replace(recipe, seed=12)
+    keeping = dataclasses.replace(options, may_replace=False)  # as with --smoke
+    with pytest.raises(TrainingError, match="out holds the student of another run"):
+        run.train(material, out, other, tmp_path / "cache", lambda *step: None, keeping)
     run.train(material, out, other, tmp_path / "cache", lambda *step: None, options)
     assert len(loops) == 2 and loops[1].made_of[4] != fingerprint
     (out / "checkpoint.pt").touch()  # of a run that was cut off
@@ -475,6 +479,20 @@ def test_a_student_trained_further_keeps_its_licence_and_is_called_as_its_folder
     assert found.name == expected.name == "non-commercial-research"
     assert found.text.read_bytes() == expected.text.read_bytes()
     assert f"from {start.directory}." in (tmp_path / "mine" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("prefix", ["", "open_clip:local-dir:", "hf:"])
+def test_the_student_that_training_starts_from_is_not_overwritten(prefix, tmp_path):
+    options = run.RunOptions(student=StudentChoice(f"{prefix}{tmp_path}"))
+    with pytest.raises(DataError, match="is the student itself"):
+        run.train(None, tmp_path, Recipe(), tmp_path, lambda *step: None, options)
+
+
+def test_a_smoke_run_replaces_no_other_run(told, packaged_pairs):
+    found = [
+        told(*options)[1][1].may_replace for options in (("--data", packaged_pairs), ("--smoke",))
+    ]
+    assert found == [True, False]
 
 
 class Loaded(Exception):

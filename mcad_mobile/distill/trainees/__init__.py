@@ -30,6 +30,14 @@ class StudentChoice:
     def kind(self) -> str:
         return "mcad" if self.spec is None else parse_spec(self.spec)[0]
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds the student, if it is in one."""
+        if self.spec is None:
+            return None
+        folder = Path(parse_spec(self.spec)[1].removeprefix("local-dir:"))
+        return folder if folder.is_dir() else None
+
     def recipe(self) -> Recipe:
         """The default recipe for the student's kind."""
         if self.kind == "mcad":
