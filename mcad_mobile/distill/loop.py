@@ -140,9 +140,11 @@ class Loop:
     def _check(self, values: dict[str, float]) -> None:
         for name, value in values.items():
             if not math.isfinite(value):
+                advice = "Lower the learning rate in the recipe"
+                if self.checkpoint.exists():  # another recipe cannot go on with it
+                    advice += f", and delete {self.checkpoint} or give another --out"
                 raise TrainingError(
-                    f"The {name} loss is {value} at step {self.step + 1}.",
-                    "Lower the learning rate in the recipe; the last checkpoint is kept.",
+                    f"The {name} loss is {value} at step {self.step + 1}.", f"{advice}."
                 )
 
     def _save(self) -> None:

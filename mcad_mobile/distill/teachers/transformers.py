@@ -50,7 +50,7 @@ def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Check
         if config.model_type not in classes:
             raise TeacherError(
                 f"{path} holds a {config.model_type} model, not one of: {', '.join(classes)}.",
-                "Load it with the teacher class of its type.",
+                "--dual-teacher takes CLIP and SigLIP, --single-teacher takes BLIP and ViLT.",
             )
         kind = classes[config.model_type]
         loaded = load_parts(transformers, kind, folder, config, path, attention=None)
