@@ -67,11 +67,13 @@ class Loop:
         # Fused, because on CPUs the foreach variant takes an eighth of a step.
         optimizer = torch.optim.AdamW(groups, weight_decay=schedule.weight_decay, fused=True)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        # In a warm-up of exactly one step, torch would divide by the zero steps before its end.
+        of_one_step = schedule.warmup * schedule.steps == 1
         self.rates = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=[group["lr"] for group in groups],
             total_steps=schedule.steps,
-            pct_start=schedule.warmup,
+            pct_start=schedule.warmup * (1 - 1e-9 if of_one_step else 1),
         )
 
     def run(
@@ -135,7 +137,8 @@ class Loop:
 
     def _seed(self) -> int:
         rank: int = self.accelerator.process_index
-        return (self.schedule.seed * 1_000_003 + self.step) * 64 + rank
+        # Torch's seeds have 64 bits.
+        return ((self.schedule.seed * 1_000_003 + self.step) * 64 + rank) % 2**64
 
     def _check(self, values: dict[str, float]) -> None:
         for name, value in values.items():

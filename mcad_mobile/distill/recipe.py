@@ -24,8 +24,7 @@ from mcad_mobile.errors import DataError, TrainingError
 Teaching = Literal["mcad", "dual", "single", "none"]
 Arithmetic = Literal["fp32", "bf16"]
 ArithmeticOption = Literal["auto", "fp32", "bf16"]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Dropout = Annotated[float, Meta(ge=0, lt=1)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _STEPS = 4  # per epoch, if there are fewer photos than the recipe's batch
 _LEAST = 8  # pairs in a batch that is still useful
@@ -81,8 +80,8 @@ class Recipe(Record, frozen=True):
     tuned_lr: Positive = 3e-4
     # Of our student's image trunk. At tuned_lr it forgets classes that the photos do not show.
     trunk_lr: Positive = 1e-4
-    head_dropout: Dropout = 0.05
-    text_dropout: Dropout = 0.0
+    head_dropout: Share = 0.05
+    text_dropout: Share = 0.0
     weight_decay: NotNegative = 0.05
     warmup: Share = 0.1
     initial_scale: Positive = 20.0

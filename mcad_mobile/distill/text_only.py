@@ -96,7 +96,7 @@ class TextRecipe(Record, frozen=True):
     head_lr: Positive = 2e-3
     tuned_lr: Positive = 2e-4
     weight_decay: NotNegative = 0.01
-    warmup: Positive = 0.05
+    warmup: Share = 0.05
     arithmetic: ArithmeticOption = "auto"
     seed: Seed = 0
 

@@ -69,6 +69,13 @@ def test_every_key_of_a_text_towers_recipe_is_listed_with_its_default():
     assert found == msgspec.to_builtins(TextRecipe())
 
 
+@pytest.mark.parametrize("kind", [Recipe, TextRecipe])
+def test_a_warm_up_is_a_share_of_the_steps(kind, tmp_path):
+    (tmp_path / "recipe.json").write_text('{"warmup": 5}')
+    with pytest.raises(DataError, match="warmup"):
+        kind.load(tmp_path / "recipe.json")
+
+
 def test_a_text_towers_recipe_that_cannot_be_read_names_the_page_that_lists_its_keys(tmp_path):
     (tmp_path / "recipe.json").write_text('{"epochs": 2}')
     with pytest.raises(DataError, match=r"recipe\.json is not a recipe(?s:.)*docs/data\.md"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.run import paired_losses, teacher_losses
 from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
 from mcad_mobile.distill.trainees.protocol import evaluate_trainee
-from mcad_mobile.errors import StudentError
+from mcad_mobile.errors import StudentError, TrainingError
 from mcad_mobile.students.load import load_student
 
 RECIPE = Recipe(contrastive=0.5, distribution=3.0, feature=11.0, temperature=0.25)
@@ -136,6 +137,47 @@ def test_the_rate_rises_while_it_warms_up_and_falls_to_the_end(tmp_path):
     loop.run(losses, lambda *report: None)
     assert rates[3] == pytest.approx(0.5) and rates[-1] < 1e-3
     assert rates == sorted(rates[:4]) + sorted(rates[4:], reverse=True)
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0.1, 10), (0.05, 20), (0.5, 2)])
+def test_a_warm_up_of_one_step_begins_at_the_peak(warmup, steps, tmp_path):
+    model, rates = Dropped(), []
+    groups = [{"params": [*model.parameters()], "lr": 0.5}]
+    schedule = Schedule(1, steps, warmup, 0.0, 0)
+    loop = Loop(model, groups, schedule, tmp_path / "c.pt", "f", "t", "fp32")
+
+    def losses(forward, step):
+        rates.extend(loop.rates.get_last_lr())
+        return {"near": forward()}
+
+    loop.run(losses, lambda *report: None)
+    assert rates[0] == pytest.approx(0.5) and rates[-1] < 1e-3
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_the_largest_seed_that_a_recipe_takes_trains(tmp_path):
+    largest = 2**63 - 1
+    Recipe(seed=0).changed(seed=largest)
+    first = dropped(tmp_path, largest)
+    assert dropped(tmp_path, largest) == first != dropped(tmp_path, largest - 1)
+
+
+def test_a_loss_that_explodes_says_how_to_start_again(tmp_path):
+    model, checkpoint = Dropped(), tmp_path / "c.pt"
+    groups = [{"params": [*model.parameters()], "lr": 1e-3}]
+    schedule = Schedule(2, 1, 0.1, 0.0, 0)
+
+    def train(explodes: int) -> str:
+        loop = Loop(model, groups, schedule, checkpoint, "f", "t", "fp32")
+        with pytest.raises(TrainingError) as error:
+            loop.run(
+                lambda forward, step: {"near": forward() * (math.nan if step == explodes else 1)},
+                lambda *report: None,
+            )
+        return error.value.hint
+
+    assert train(0) == "Lower the learning rate in the recipe."
+    assert f"delete {checkpoint} or give another --out" in train(1)
 
 
 def test_dropout_is_of_the_seed_and_the_step(tmp_path):
