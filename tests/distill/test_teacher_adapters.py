@@ -188,7 +188,7 @@ def test_vilt_repeats_itself_to_the_bit_and_leaves_the_generator_alone(checkpoin
 
 
 @pytest.mark.parametrize("kind", LOADERS)
-def test_identity_follows_weights_and_preprocessing(checkpoints, tmp_path, kind):
+def test_identity_follows_weights_preprocessing_and_activation(checkpoints, tmp_path, kind):
     load = LOADERS[kind]
     before = load(str(checkpoints[kind])).identity
     assert len(bytes.fromhex(before)) == 8
@@ -200,7 +200,13 @@ def test_identity_follows_weights_and_preprocessing(checkpoints, tmp_path, kind)
     other_mean = load(str(copy)).identity
     assert other_mean != before
     edit_weights(copy / WEIGHTS, lambda weights: next(iter(weights.values())).add_(1))
-    assert load(str(copy)).identity not in (before, other_mean)
+    other_weights = load(str(copy)).identity
+    assert other_weights not in (before, other_mean)
+    config = json.loads((copy / CONFIG).read_text())
+    holder = config if kind == "vilt" else config["text_config"]
+    holder["hidden_act"] = "relu"
+    (copy / CONFIG).write_text(json.dumps(config))
+    assert load(str(copy)).identity not in (before, other_mean, other_weights)
 
 
 def edit_weights(path: Path, edit) -> None:
@@ -269,7 +275,7 @@ def test_open_clip_embeddings_are_its_own_of_unit_length(tiny_open_clip, photos)
     assert teacher.embed_texts([]).shape == (0, 48)
 
 
-def test_open_clips_identity_follows_weights_and_preprocessing(tiny_open_clip, tmp_path):
+def test_open_clips_identity_follows_weights_preprocessing_and_activation(tiny_open_clip, tmp_path):
     before = open_clip_teacher(tiny_open_clip).identity
     copy = shutil.copytree(tiny_open_clip, tmp_path / "copy")
     assert open_clip_teacher(copy).identity == before
@@ -281,7 +287,11 @@ def test_open_clips_identity_follows_weights_and_preprocessing(tiny_open_clip, t
     assert other_mean != before
     weights = copy / "open_clip_model.safetensors"
     edit_weights(weights, lambda weights: weights["text_projection"].add_(1))
-    assert open_clip_teacher(copy).identity not in (before, other_mean)
+    other_weights = open_clip_teacher(copy).identity
+    assert other_weights not in (before, other_mean)
+    config["model_cfg"]["quick_gelu"] = True
+    path.write_text(json.dumps(config))
+    assert open_clip_teacher(copy).identity not in (before, other_mean, other_weights)
 
 
 def test_a_mean_that_nobody_knows_is_not_guessed_for_a_teacher(tiny_open_clip, tmp_path):

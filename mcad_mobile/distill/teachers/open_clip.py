@@ -21,14 +21,16 @@ class OpenClipTeacher(FeatureTeacher):
     def __init__(self, spec: str, device: str = "cpu") -> None:
         with teacher_errors():
             loaded = read_model(spec, for_export=False)
-        preprocessing = {
+        checkpoint = loaded.checkpoint
+        facts = {
+            "config": {**checkpoint.config, "quick_gelu": checkpoint.quick_gelu},
             "image": loaded.preprocess.to_json(),
             "tokenizer": type(loaded.tokenizer).__name__,
             "text_length": loaded.tokenizer.context_length,
         }
         parts = spec.removeprefix("local-dir:").removeprefix("hf-hub:").split(":")
         self.name = "-".join(Path(part).name for part in parts)
-        self.identity = model_sha256(loaded.model, preprocessing)[:16]
+        self.identity = model_sha256(loaded.model, facts)[:16]
         self._model = loaded.model.to(device)
         self._preprocess = loaded.preprocess
         self._tokenizer = loaded.tokenizer

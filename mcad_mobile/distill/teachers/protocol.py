@@ -44,7 +44,7 @@ class DualStreamTeacher(Protocol):
     dim: int
 
     @property
-    def identity(self) -> str: ...  # a hash of weights and preprocessing
+    def identity(self) -> str: ...  # a hash of architecture, weights and preprocessing
 
     def embed_photos(self, photos: Sequence[Image.Image]) -> Tensor:
         """RGB photos -> [B, dim] float32 of unit length, on the CPU."""

@@ -22,7 +22,7 @@ from mcad_mobile.distill.teachers.protocol import (
 from mcad_mobile.errors import TeacherError, require
 from mcad_mobile.students.hub import find_folder
 from mcad_mobile.students.protocol import model_sha256
-from mcad_mobile.students.transformers import WEIGHTS, load_parts, loading
+from mcad_mobile.students.transformers import WEIGHTS, load_parts, loading, plain_config
 
 _TEXT_LENGTH = 32  # tokens, if the model allows as many
 _PAIRS = 64  # scored together, so that memory does not grow with the number of pairs
@@ -55,8 +55,12 @@ def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Check
         kind = classes[config.model_type]
         loaded = load_parts(transformers, kind, folder, config, path, attention=None)
     processor, tokenizer = loaded.processor, loaded.tokenizer
-    preprocessing = {"image": processor.to_dict(), "vocabulary": tokenizer.get_vocab()}
-    identity = model_sha256(loaded.model, preprocessing)[:16]
+    facts = {
+        "config": plain_config(config),
+        "image": processor.to_dict(),
+        "vocabulary": tokenizer.get_vocab(),
+    }
+    identity = model_sha256(loaded.model, facts)[:16]
     name, model = Path(path).resolve().name, loaded.model.to(device)
     return Checkpoint(name, identity, model, processor, tokenizer, torch.device(device))
 
