@@ -30,6 +30,7 @@ from mcad_mobile.distill.teachers.classifiers import (
 from mcad_mobile.distill.teachers.prepare import reference_trunks
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.errors import TeacherError, require
+from mcad_mobile.students.protocol import save_weights
 
 FILES = ("chelsea.png", "coffee.png", "motorcycle_left.png")
 NAMED = [path for path in packaged_photos() if path.name in FILES]
@@ -188,6 +189,15 @@ def test_timms_model_says_what_it_says_itself(classes, photos, own_names, tmp_pa
     assert torch.allclose(teacher.classify(photos), expected, atol=1e-6)
 
 
+def test_safetensors_of_timm_whose_head_is_not_the_last_by_name(own_names, tmp_path):
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("test_efficientnet", num_classes=3)
+    save_weights(model.state_dict(), tmp_path / "weights.safetensors")
+    spec = f"timm:test_efficientnet:{tmp_path / 'weights.safetensors'}"
+    teacher = load_classifier(spec, own_names, "cpu")
+    assert torch.equal(teacher.weights, model.classifier.weight)
+
+
 def test_another_checkpoint_is_another_identity(tmp_path):
     models = pytest.importorskip("torchvision.models")
     identities = set()
@@ -199,14 +209,15 @@ def test_another_checkpoint_is_another_identity(tmp_path):
     assert len(identities) == 2
 
 
-def test_other_preprocessing_is_another_identity(own_names):
-    def identity(size):
+def test_another_model_or_preprocessing_is_another_identity(own_names):
+    def identity(size, name="x"):
         model = torch.nn.Linear(2, 3)
         torch.nn.init.ones_(model.weight)
         torch.nn.init.zeros_(model.bias)
-        return LibraryClassifier("x", model, None, {"size": size}, None, own_names, "cpu").identity
+        return LibraryClassifier(name, model, None, {"size": size}, None, own_names, "cpu").identity
 
-    assert identity(32) == identity(32) != identity(64)
+    assert identity(32) == identity(32)
+    assert len({identity(32), identity(64), identity(32, "of another activation")}) == 3
 
 
 def test_classes_are_named_by_the_file_or_by_imagenet_or_by_the_checkpoint(own_names):

@@ -84,7 +84,8 @@ def names_for(classes: int, path: Path | None, labels: Sequence[str] | None = No
 
 
 class LibraryClassifier:
-    """A library's model, which returns logits [B, C], and its photo transform. See names_for."""
+    """A library's model, which returns logits [B, C], and its photo transform. `head` names its
+    last layer; None: the last weight is the head's. See names_for."""
 
     def __init__(
         self,
@@ -95,14 +96,16 @@ class LibraryClassifier:
         labels: Sequence[str] | None,
         class_names: Path | None,
         device: str,
+        head: str | None = None,
     ) -> None:
         self.name = name
-        self.identity = model_sha256(model, preprocessing)[:16]
-        self.names = names_for(_classes_of(model.state_dict()), class_names, labels)
+        self.identity = model_sha256(model, {"model": name, "preprocessing": preprocessing})[:16]
+        weights = _head_weight(model.state_dict(), head)
+        self.names = names_for(len(weights), class_names, labels)
         self._device = torch.device(device)
         self._model = model.eval().to(self._device)
         self.kinds = _kinds_of(self.names)
-        self.weights = _last_weight(model.state_dict()).float().flatten(1).cpu()
+        self.weights = weights.float().flatten(1).cpu()
         self._transform = transform
 
     def classify(self, photos: Sequence[Image.Image]) -> Tensor:
@@ -128,7 +131,7 @@ def load_torchvision(
             model, labels = models.get_model(name, weights=published), published.meta["categories"]
         else:
             state = torch.load(weights, map_location="cpu", weights_only=True)
-            model, labels = models.get_model(name, num_classes=_classes_of(state)), None
+            model, labels = models.get_model(name, num_classes=len(_head_weight(state))), None
             model.load_state_dict(state)
         transform = published.transforms()
     # Broad on purpose: pickle, torch, urllib and the registry all raise their own errors.
@@ -144,11 +147,11 @@ def load_timm(
     """Load a timm classifier by name, with published weights or a checkpoint's. TeacherError."""
     timm, data = require("timm", "students"), require("timm.data", "students")
     try:
-        if weights is None:
-            model = timm.create_model(name, pretrained=True)
-        else:
+        model = timm.create_model(name, pretrained=weights is None)
+        head = _timm_head(model)
+        if weights is not None:
             state = require("timm.models", "students").load_state_dict(str(weights), use_ema=False)
-            model = timm.create_model(name, num_classes=_classes_of(state))
+            model = timm.create_model(name, num_classes=len(_head_weight(state, head)))
             model.load_state_dict(state)
         config = data.resolve_model_data_config(model)
         transform = data.create_transform(**config, is_training=False)
@@ -156,16 +159,24 @@ def load_timm(
     except Exception as error:
         raise cannot_load(f"timm:{name}", error, weights) from error
     labels = (model.pretrained_cfg or {}).get("label_names") if weights is None else None
-    return LibraryClassifier(name, model, transform, config, labels, class_names, device)
+    return LibraryClassifier(name, model, transform, config, labels, class_names, device, head)
 
 
-def _classes_of(state: Mapping[str, Tensor]) -> int:
-    """The number of classes in a state dict's last weight."""
-    return len(_last_weight(state))
+def _timm_head(model: Any) -> str | None:
+    """The name of a timm model's last layer, if timm knows it. A distilled transformer has two."""
+    named: str | Sequence[str] | None = (model.pretrained_cfg or {}).get("classifier")
+    return named if named is None or isinstance(named, str) else named[0]
 
 
-def _last_weight(state: Mapping[str, Tensor]) -> Tensor:
-    weights = [value for name, value in state.items() if name.endswith("weight") and value.ndim > 1]
+def _head_weight(state: Mapping[str, Tensor], head: str | None = None) -> Tensor:
+    """The weight of the layer `head`, or of the last layer of a state dict in its model's order.
+    safetensors sorts names, so a file of it needs `head`."""
+    named = state if head is None else [f"{head}.weight"]
+    weights = [
+        state[name]
+        for name in named
+        if name.endswith("weight") and name in state and state[name].ndim > 1
+    ]
     if not weights:
         raise TeacherError(
             "The checkpoint contains no classifier weights.",
