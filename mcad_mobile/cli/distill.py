@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 _ONLY_TEXT = {"text_only", "things", "begin_with", "languages"}
 _OF_BOTH = {"out", "student", "extra_captions", "recipe", "seed", "arithmetic", "cache", "json"}
+# Teachers that a way of teaching does not use.
+_UNUSED: dict[Teaching, tuple[str, ...]] = {
+    "dual": ("single_teacher",),
+    "none": ("dual_teacher", "single_teacher", "classifier", "class_names"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,11 +174,12 @@ def distill(options: DistillOptions, context: typer.Context) -> None:
       mcad-mobile distill --text-only --student models/mcad-s --out models/many \\
           --things cldr-annotations-full-48.2.0.tgz --extra-captions captions.txt
     """
-    _check_given(options, command_line_options(context))
+    given = command_line_options(context)
+    _check_given(options, given)
     if options.text_only:
         _train_text_tower(options)
         return
-    result = _train(options)
+    result = _train(options, given)
     if result is None:
         return
     if options.json:
@@ -182,7 +188,7 @@ def distill(options: DistillOptions, context: typer.Context) -> None:
     print(f"{options.out}: mR {result.mean_recall:.1f} on the validation split")
 
 
-def _train(options: DistillOptions) -> Retrieval | None:
+def _train(options: DistillOptions, given: dict[str, str]) -> Retrieval | None:
     """Check, load and train. Return None in all processes except the main one."""
     _check(options)
     from mcad_mobile.distill.device import accelerator, keep_freed_memory
@@ -191,6 +197,7 @@ def _train(options: DistillOptions) -> Retrieval | None:
 
     student = StudentChoice(options.student, options.from_scratch)
     recipe = _recipe(options, student.recipe())
+    _check_teachers(options, recipe.teaching, given)
     material = _material(options)
     keep_freed_memory()
     teachers = _teachers(options)
@@ -238,6 +245,22 @@ def _check_given(options: DistillOptions, given: dict[str, str]) -> None:
             raise typer.BadParameter(f"--text-only does not use {shown}: leave it out")
         if not options.text_only and name in _ONLY_TEXT:
             raise typer.BadParameter(f"{shown} is for --text-only")
+
+
+def _check_teachers(options: DistillOptions, teaching: Teaching, given: dict[str, str]) -> None:
+    """Raise BadParameter for a teacher that `teaching` does not use, or for one that it lacks."""
+    for name in _UNUSED.get(teaching, ()):
+        if name in given:
+            raise typer.BadParameter(
+                f"the teaching {teaching!r} does not use {given[name]}: leave it out"
+            )
+    by_reference = options.single_teacher in (None, "reference")
+    if teaching in ("mcad", "single") and by_reference and options.dual_teacher != ["reference"]:
+        raise typer.BadParameter(
+            f"the teaching {teaching!r} needs one beside your --dual-teacher: the reference "
+            "single-stream teacher starts from the reference dual-stream teachers",
+            param_hint="--single-teacher",
+        )
 
 
 def _check(options: DistillOptions) -> None:

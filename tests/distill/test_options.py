@@ -237,6 +237,14 @@ def test_losses_are_written_where_tensorboard_reads_them(told, packaged_pairs, m
     ("options", "message"),
     [
         ((), "give --data DIR, or --smoke"),
+        (("--smoke", "--teaching", "none", "--classifier", "timm:x"), "does not use --classifier"),
+        (("--smoke", "--teaching", "none", "--class-names", "f"), "does not use --class-names"),
+        (
+            ("--smoke", "--teaching", "none", "--dual-teacher", "hf:x"),
+            "does not use --dual-teacher",
+        ),
+        (("--smoke", "--teaching", "dual", "--single-teacher", "hf:x"), "not use --single-teacher"),
+        (("--smoke", "--teaching", "mcad", "--dual-teacher", "hf:x"), "for --single-teacher: the"),
         (("--smoke", "--things", "t"), "--things is for --text-only"),
         (("--smoke", "--begin-with", "t"), "--begin-with is for --text-only"),
         (("--text-only", "--data", "d"), "--text-only does not use --data: leave it out"),

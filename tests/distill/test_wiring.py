@@ -133,6 +133,7 @@ def test_the_labels_of_a_run_are_those_of_its_teachers_and_its_classifier(
     ]
     with pytest.raises(TeacherError, match="not from foreign"):
         label("single", dual=own)
+    assert made == []  # before any photo is embedded
     assert label("single", classifier=0.0, dual=own, single=other)[0].identity == ("f", "o")
 
 

@@ -251,12 +251,15 @@ def _label_by_teachers(
 ) -> Labels:
     cache = training.cache
     duals = teachers.dual or train_duals(training, data.token_counts())
+    single = teachers.single
+    trains_single = single is None and recipe.teaching != "dual"
+    references = _require_reference_teachers(duals) if trains_single else []
     dual = dual_labels(duals, data, views, cache)
     identity = tuple(teacher.identity for teacher in duals)
     names = tuple(teacher.name for teacher in duals)
     if recipe.teaching == "dual":
         return Labels(dual, recipe.candidates, identity=identity, names=names)
-    single = teachers.single or train_single(training, _require_reference_teachers(duals))
+    single = single or train_single(training, references)
     labels = Labels(
         dual,
         recipe.candidates,
