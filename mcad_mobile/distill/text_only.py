@@ -173,8 +173,9 @@ def train_text_tower(
         e5 = E5.load()
         read_all = _e5_tokenizer(e5, cache, recipe.length)
         wanted = choose_pieces(e5.pieces, read_all, texts.distinct(), recipe.vocab - len(SPECIALS))
-        student = _start(material.student, e5, wanted, out, recipe)
-    texts.embed(FeatureCache(cache, show))
+        student = _start(material.student, e5, wanted, cache, out.name, recipe)
+    features = FeatureCache(cache, show)
+    texts.embed(features)
     learner = _Learner(student, recipe)
     per_epoch = min(recipe.checkpoint, recipe.steps)
     schedule = Schedule(
@@ -219,12 +220,14 @@ def _model(e5: E5, wanted: Sequence[int]) -> bytes:
 
 @torch.no_grad()
 def _start(
-    base: McadStudent, e5: E5, wanted: list[int], out: Path, recipe: TextRecipe
+    base: McadStudent, e5: E5, wanted: list[int], cache: Path, name: str, recipe: TextRecipe
 ) -> McadStudent:
     """Return `base` with e5 as its text tower and e5's rows for the pieces `wanted`, quantized as
-    they will be saved."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MODEL).write_bytes(_model(e5, wanted))
+    they will be saved. `cache` keeps its tokenizer."""
+    model = _model(e5, wanted)
+    folder = cache / f"tokenizer-{hashlib.sha256(model).hexdigest()[:24]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MODEL).write_bytes(model)
     scales, stored = rounded_rows(e5.token_rows([*range(len(SPECIALS)), *wanted]).numpy(), 4)
     rows = torch.from_numpy(unpacked(stored, 4) * scales[:, None])
     text = msgspec.structs.replace(
@@ -232,8 +235,8 @@ def _start(
         embedding_rank=base.config.text.width, table_bits=4,
     )  # fmt: skip
     tokenizer = _tokenizer_config(MODEL, recipe.length)
-    config = msgspec.structs.replace(base.config, name=out.name, text=text, tokenizer=tokenizer)
-    student = McadStudent(config, out)
+    config = msgspec.structs.replace(base.config, name=name, text=text, tokenizer=tokenizer)
+    student = McadStudent(config, folder)
     student.image.load_state_dict(base.image.state_dict())
     e5.fill(student.text)
     student.text.token.weight.copy_(rows)
