@@ -167,6 +167,7 @@ def train_text_tower(
         return McadStudent.load(out)
     if material.begin_with is not None:
         student = material.begin_with
+        _check_tokens(recipe, student)
         student.config = msgspec.structs.replace(student.config, name=out.name)
     else:
         show("choosing tokens")
@@ -197,6 +198,18 @@ def train_text_tower(
         finished.write_text(document, "utf-8")
     loop.finish()
     return McadStudent.load(out)
+
+
+def _check_tokens(recipe: TextRecipe, begun: McadStudent) -> None:
+    """Raise DataError if the recipe changes `vocab` or `length`: a tower keeps its own."""
+    own = {"vocab": begun.config.text.vocab, "length": begun.config.tokenizer.length}
+    for name, kept in own.items():
+        asked = getattr(recipe, name)
+        if asked not in (kept, getattr(TextRecipe(), name)):
+            raise DataError(
+                f"The recipe's {name} is {asked}, and the tower of --begin-with has {kept}.",
+                f"Leave {name} out of the recipe, or leave --begin-with out.",
+            )
 
 
 def _tokenizer_config(file: str, length: int) -> SentencePieceConfig:
