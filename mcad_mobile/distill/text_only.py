@@ -60,7 +60,7 @@ from mcad_mobile.distill.result import check_out
 from mcad_mobile.distill.teachers.classifiers import imagenet_kinds, imagenet_names
 from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
 from mcad_mobile.engine.text.tokenizer import Tokenizer
-from mcad_mobile.errors import DataError, StudentError, require
+from mcad_mobile.errors import DataError, StudentError, TrainingError, require
 from mcad_mobile.students.load import load_student, load_with_text
 from mcad_mobile.students.mcad import McadStudent
 from mcad_mobile.students.tokenizers.sentencepiece import (
@@ -150,6 +150,11 @@ def train_text_tower(
 ) -> McadStudent:
     """Train a student with the same image tower into `out`. An interrupted run resumes from its
     last checkpoint; a finished one is not repeated. DataError, TrainingError, MissingExtra."""
+    if (processes := accelerator().num_processes) > 1:
+        raise TrainingError(
+            f"--text-only trains in one process, not in {processes}.",
+            "Start it without `accelerate launch`.",
+        )
     for student in filter(None, (material.student, material.begin_with)):
         check_out(out, student.directory)
     torch.manual_seed(recipe.seed)
@@ -191,11 +196,10 @@ def train_text_tower(
         choose_arithmetic(recipe.arithmetic),
     )  # fmt: skip
     loop.run(lambda forward, step: texts.losses(forward, step, student.tokenizer), show)
-    if accelerator().is_main_process:
-        student.eval().save(out)
-        about = f"The image tower of {material.student.name}, and a text tower of many languages."
-        write_model_card(out, about, material.student.source)
-        finished.write_text(document, "utf-8")
+    student.eval().save(out)
+    about = f"The image tower of {material.student.name}, and a text tower of many languages."
+    write_model_card(out, about, material.student.source)
+    finished.write_text(document, "utf-8")
     loop.finish()
     return McadStudent.load(out)
 
@@ -316,7 +320,8 @@ class _Texts:
     def embed(self, cache: FeatureCache) -> None:
         """Compute all targets."""
         base = self._material.student
-        encode = _embed(base.tokenizer, base.text.eval())
+        arithmetic = choose_arithmetic(self._recipe.arithmetic)
+        encode = _embed(base.tokenizer, base.text.eval(), arithmetic)
         self._english_targets = cache.of_captions(
             self._english, base.sha256(), f"{base.name}: texts", encode
         )
@@ -364,9 +369,8 @@ def _unit(rows: Tensor) -> Tensor:
     return functional.normalize(rows.float(), dim=-1)
 
 
-def _embed(tokenizer: Tokenizer, tower: Forward) -> EncodeTexts:
+def _embed(tokenizer: Tokenizer, tower: Forward, arithmetic: Arithmetic) -> EncodeTexts:
     """A function from texts to unit-length embeddings [B, D] float16, as caches keep them."""
-    arithmetic = choose_arithmetic("auto")
 
     @torch.no_grad()
     def embed(texts: list[str]) -> Tensor:

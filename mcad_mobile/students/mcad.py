@@ -152,7 +152,7 @@ class McadStudent(nn.Module):
         weights = {name: value.half() for name, value in self.state_dict().items()}
         if self.config.text.table_bits == 4:
             for name in [_TABLE, *(name for name in weights if _MATRIX.fullmatch(name))]:
-                table = self.state_dict()[name].numpy()
+                table = self.state_dict()[name].cpu().numpy()
                 scales, rows = rounded_rows(table, 4 if name == _TABLE else 8)
                 weights[name] = torch.from_numpy(rows)
                 weights[name + _SCALES] = torch.from_numpy(scales)

