@@ -81,7 +81,7 @@ def read_table(file: Path) -> list[CaptionedPhoto]:
                     f"Line {reader.line_num} of {file} does not have {len(names)} columns.",
                     'Put a caption that contains a comma in quotes: "a dog, running".',
                 )
-            key = (row[photo].strip(), row.get("split", "test").strip())
+            key = (row[photo].strip(), row.get("split", "").strip() or "test")
             captions.setdefault(key, []).append(row[caption].strip())
     except csv.Error as error:
         raise DataError(f"{file}, after line {reader.line_num}: {error}.", _HINT) from error
@@ -116,19 +116,22 @@ class _Image(msgspec.Struct, frozen=True):
 
 class _Karpathy(msgspec.Struct, frozen=True):
     images: tuple[_Image, ...]
+    dataset: str = ""
 
 
 def read_karpathy(file: Path) -> list[CaptionedPhoto]:
     where = f"{file} is not Karpathy JSON: it"
     hint = "It needs images[].filename, images[].split and images[].sentences[].raw."
-    raw = _read_text(file).encode()
+    karpathy = decode(_read_text(file).encode(), _Karpathy, where, DataError, hint)
+    # Most of COCO's validation photos are usually trained on. The few of Flickr8k never are.
+    read_as = {"restval": "train"} if karpathy.dataset == "coco" else {}
     return [
         CaptionedPhoto(
             file.parent / "images" / image.filename,
             tuple(sentence.raw.strip() for sentence in image.sentences),
-            image.split,
+            read_as.get(image.split, image.split),
         )
-        for image in decode(raw, _Karpathy, where, DataError, hint).images
+        for image in karpathy.images
     ]
 
 

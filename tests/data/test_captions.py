@@ -111,6 +111,22 @@ def test_a_table_names_its_columns(tmp_path, name, text):
     assert photos_of(tmp_path, "test") == [(tmp_path / "b.jpg", ("cat",))]
 
 
+def test_a_blank_split_is_test(tmp_path):
+    (tmp_path / "captions.csv").write_text("photo,caption,split\na.jpg,one, \nb.jpg,two,val\n")
+    for photo in ("a.jpg", "b.jpg"):
+        (tmp_path / photo).touch()
+    assert photos_of(tmp_path, "test") == [(tmp_path / "a.jpg", ("one",))]
+
+
+@pytest.mark.parametrize(("dataset", "split"), [("coco", "train"), ("flickr8k", "restval")])
+def test_only_cocos_other_validation_photos_are_for_training(dataset, split, tmp_path):
+    write(tmp_path, [record("a.jpg", "one", split="restval")])
+    (tmp_path / "images" / "a.jpg").touch()
+    file = tmp_path / "dataset_x.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "dataset": dataset}))
+    assert [photo.split for photo in load_captions(tmp_path, None)] == [split]
+
+
 def test_a_caption_may_contain_a_tab(tmp_path):
     (tmp_path / "captions.csv").write_text("photo,caption\na.jpg,a dog\tand a cat\n")
     (tmp_path / "a.jpg").touch()
