@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -166,10 +167,12 @@ class Partial:
         self.file.close()
 
 
-def remove_partials(folder: Path) -> None:
-    """Remove the partial files in a folder that no process is writing."""
+def remove_partials(folder: Path, least_age_s: float = 0.0) -> None:
+    """Remove the partial files in a folder that no process is writing, and that did not change for
+    `least_age_s` seconds."""
     for partial in folder.glob(f"*{_PARTIAL}"):
         # Another run may be writing it, or may have just finished it.
         with suppress(FileNotFoundError), partial.open("r+b") as file:
-            if lock(file, wait=False) and is_still(partial, file):
+            age_s = time.time() - os.fstat(file.fileno()).st_mtime
+            if age_s >= least_age_s and lock(file, wait=False) and is_still(partial, file):
                 partial.unlink()

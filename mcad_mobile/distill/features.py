@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mcad_mobile.base.files import Partial
+from mcad_mobile.base.files import Partial, remove_partials
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Views, content_of
@@ -38,6 +38,7 @@ Item = TypeVar("Item")
 _PHOTOS_AT_ONCE = 64
 _CAPTIONS_AT_ONCE = 512
 _LENGTH_GROUPS = 4
+_ABANDONED_S = 7 * 24 * 3600.0
 
 
 class FeatureCache:
@@ -96,6 +97,10 @@ class FeatureCache:
         return self._stored(
             _digest(identity, *names), len(sources[0]), batched, part, _PHOTOS_AT_ONCE
         )
+
+    def remove_abandoned(self) -> None:
+        """Remove what interrupted runs left and did not go on with for a week."""
+        remove_partials(self.folder, _ABANDONED_S)
 
     def _stored(
         self, key: str, count: int, compute: EncodeBatches, part: str, at_once: int

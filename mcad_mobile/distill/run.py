@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mcad_mobile.base.files import remove_partials
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.data.packaged_photos import packaged_photos
@@ -187,7 +186,7 @@ def _train(
         save(trainee, out, provenance, arithmetic, progress.minutes, found)
     loop.finish()
     if is_main:
-        remove_partials(cache.folder)
+        cache.remove_abandoned()
     return found
 
 

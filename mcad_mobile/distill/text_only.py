@@ -201,6 +201,7 @@ def train_text_tower(
     write_model_card(out, about, material.student.source)
     finished.write_text(document, "utf-8")
     loop.finish()
+    features.remove_abandoned()
     return McadStudent.load(out)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -132,6 +133,16 @@ def test_who_waited_for_a_file_writes_one_of_its_own(tmp_path):
     assert seen == [b""]
     assert path.read_bytes() == b"second"
     assert [found.name for found in tmp_path.iterdir()] == ["teacher"]
+
+
+def test_a_run_keeps_what_another_one_may_still_go_on_with(cache):
+    cut_off(cache, 1)
+    (young,) = cache.folder.iterdir()
+    old = cache.folder / "old.npy.partial"
+    old.write_bytes(b"rows")
+    os.utime(old, (0, 0))
+    cache.remove_abandoned()
+    assert [*cache.folder.iterdir()] == [young]
 
 
 def test_partial_files_are_removed_but_for_those_that_someone_writes(cache):
