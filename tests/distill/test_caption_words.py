@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mcad_mobile.distill import caption_words
 from mcad_mobile.distill.caption_words import (
     LEAST_PHOTOS,
     common_words,
@@ -16,6 +17,7 @@ from mcad_mobile.distill.caption_words import (
     words_to_teach,
 )
 from mcad_mobile.distill.dataset import Dataset
+from mcad_mobile.engine.arrays import Rows
 
 
 def captioned(*photos: list[str], extra: tuple[str, ...] = ()) -> Dataset:
@@ -42,25 +44,26 @@ def captioned(*photos: list[str], extra: tuple[str, ...] = ()) -> Dataset:
 def test_a_name_describes_a_photo_whose_caption_has_it_in_singular_or_plural(caption, described):
     data = captioned([caption], ["nothing"])
     found = photos_described([("cat", "golden retriever", "box")], data)
-    assert found.tolist() == [[described, False]]
+    assert [photos.tolist() for photos in found] == [[0] if described else []]
 
 
 def test_each_entry_has_a_row_and_shares_names_with_others():
     data = captioned(["a dog"], ["a cat"], ["a dog and a cat"])
     found = photos_described([("dog", "cat"), ("cat",), ("horse",)], data)
-    assert found.int().tolist() == [[1, 1, 1], [0, 1, 1], [0, 0, 0]]
+    assert [photos.tolist() for photos in found] == [[0, 1, 2], [1, 2], []]
 
 
 def test_one_caption_in_five_is_too_few():
     others = ["a yard"] * 5
     once, twice = ["a dog", *others[1:]], ["a dog", "my dog", *others[2:]]
-    found = photos_described([("dog",)], captioned(once, twice, ["a dog", "a yard"]))
-    assert found.tolist() == [[False, True, True]]
+    (found,) = photos_described([("dog",)], captioned(once, twice, ["a dog", "a yard"]))
+    assert found.tolist() == [1, 2]
 
 
 def test_a_caption_counts_once_however_often_it_uses_a_name():
     data = captioned(["a dog chases a dog and dogs", "a", "b", "c", "d"])
-    assert photos_described([("dog", "dogs")], data).tolist() == [[False]]
+    (found,) = photos_described([("dog", "dogs")], data)
+    assert found.tolist() == []
 
 
 def words_of(enough: str, few: str, **options) -> list[str]:
@@ -104,9 +107,13 @@ def photos() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(rows).float(), torch.from_numpy(described)
 
 
+def numbers(described: torch.Tensor) -> Rows:
+    return described.nonzero()[:, 0].numpy()
+
+
 def test_a_direction_tells_the_photos_of_its_word_from_all_others(photos):
     rows, described = photos
-    (direction,) = find_directions(rows, described[None])
+    (direction,) = find_directions(rows, [numbers(described)])
     assert direction.dtype == torch.float32
     assert float(direction.norm()) == pytest.approx(1)
 
@@ -119,22 +126,27 @@ def test_a_direction_tells_the_photos_of_its_word_from_all_others(photos):
 
 def test_a_direction_does_not_depend_on_where_the_photos_lie(photos):
     rows, described = photos
-    moved = find_directions(rows + torch.tensor([5.0, -2.0, 0.0, 1.0]), described[None])
-    assert torch.allclose(moved, find_directions(rows, described[None]), atol=1e-3)
+    words = [numbers(described)]
+    moved = find_directions(rows + torch.tensor([5.0, -2.0, 0.0, 1.0]), words)
+    assert torch.allclose(moved, find_directions(rows, words), atol=1e-3)
+
+
+def test_directions_do_not_depend_on_how_many_words_are_summed_at_once(photos, monkeypatch):
+    rows, described = photos
+    words = [numbers(described), np.arange(30), np.arange(0), np.arange(90, 400)]
+    together = find_directions(rows, words)
+    for at_once in (1, 2, 3):
+        monkeypatch.setattr(caption_words, "_NUMBERS_AT_ONCE", at_once * len(rows))
+        assert torch.allclose(find_directions(rows, words), together, atol=1e-6)
 
 
 def test_words_of_too_few_photos_have_no_direction(photos):
     rows, described = photos
-    few = torch.zeros(400, dtype=torch.bool)
-    few[: LEAST_PHOTOS - 1] = True
-    enough = torch.zeros(400, dtype=torch.bool)
-    enough[:LEAST_PHOTOS] = True
-    none = torch.zeros(400, dtype=torch.bool)
-    found = find_directions(rows, torch.stack([few, enough, none, described]))
+    few, enough, none = np.arange(LEAST_PHOTOS - 1), np.arange(LEAST_PHOTOS), np.arange(0)
+    found = find_directions(rows, [few, enough, none, numbers(described)])
     assert found.norm(dim=1).tolist() == pytest.approx([0, 1, 0, 1])
 
 
 def test_photos_that_are_all_alike_have_no_direction():
-    described = torch.arange(2 * LEAST_PHOTOS) < LEAST_PHOTOS
-    found = find_directions(torch.ones(len(described), 4), described[None])
+    found = find_directions(torch.ones(2 * LEAST_PHOTOS, 4), [np.arange(LEAST_PHOTOS)])
     assert found.tolist() == [[0, 0, 0, 0]]

@@ -299,7 +299,7 @@ def test_words_of_captions_are_named_and_move_kinds_but_no_classes(tmp_path):
     assert distillation.prompts.words == words
     assert distillation.vectors.shape == (len(labels.names) + len(words), 4)
     assert torch.equal(distillation.vectors[:3], before[:3])
-    described = torch.stack([photos[:, 2] > 0, photos[:, 3] > 0])
+    described = [photos[:, column].nonzero()[:, 0].numpy() for column in (2, 3)]
     warm, beach = find_directions(photos, described)
     assert warm[2] > 0.5 and beach[3] > 0.5
     moved = F.normalize(before[3] + 0.5 * warm, dim=0)
