@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 
 KS = (1, 5, 10)
+# Of a slice of the texts to all photos: [m, N].
+Similarity = Callable[[slice], NDArray[np.float32]]
+_NUMBERS_AT_ONCE = 1 << 26  # of a similarity matrix: 256 MiB
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,11 @@ def evaluate_retrieval(
 ) -> Retrieval:
     """Compare images [N, D] and texts [M, D] of unit length; `photo_of_text` [M]. A photo's rank is
     that of its best caption (the convention of Karpathy and Fei-Fei, arXiv 1412.2306)."""
-    similarity = texts @ images.T
-    return evaluate_similarity(similarity, similarity, photo_of_text)
+
+    def similarity(texts_at: slice) -> NDArray[np.float32]:
+        return np.asarray(texts[texts_at] @ images.T)
+
+    return _evaluate(similarity, similarity, photo_of_text, len(images))
 
 
 def evaluate_similarity(
@@ -62,8 +68,17 @@ def evaluate_similarity(
 ) -> Retrieval:
     """Rank by two similarity matrices [M, N]: `of_texts` ranks photos for each text, `of_images`
     texts for each photo. They differ if candidates were re-ranked in each direction."""
-    captions, photos = of_texts.shape
-    text_ranks, image_ranks = _ranks(of_texts, of_images, photo_of_text)
+    return _evaluate(
+        lambda texts: of_texts[texts], lambda texts: of_images[texts], photo_of_text,
+        of_texts.shape[1],
+    )  # fmt: skip
+
+
+def _evaluate(
+    of_texts: Similarity, of_images: Similarity, photo_of_text: NDArray[np.intp], photos: int
+) -> Retrieval:
+    captions = len(photo_of_text)
+    text_ranks, image_ranks = _ranks(of_texts, of_images, photo_of_text, photos)
     found = np.zeros(photos)
     for k in KS:
         found += image_ranks < k
@@ -78,18 +93,24 @@ def evaluate_similarity(
 
 
 def _ranks(
-    of_texts: NDArray[np.float32], of_images: NDArray[np.float32], photo_of_text: NDArray[np.intp]
+    of_texts: Similarity, of_images: Similarity, photo_of_text: NDArray[np.intp], photos: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return zero-based ranks of each text's photo [M] and of each photo's best text [N]."""
-    rows = np.arange(len(photo_of_text))
-    own = of_texts[rows, photo_of_text]
-    # A tie counts against us: embeddings that all collapse to one point must score 0, not 100.
-    text_ranks = (of_texts >= own[:, None]).sum(1) - 1
-    best_own = np.full(of_images.shape[1], -np.inf, np.float32)
-    np.maximum.at(best_own, photo_of_text, of_images[rows, photo_of_text])
-    foreign = of_images.copy()
-    foreign[rows, photo_of_text] = -np.inf
-    image_ranks = (foreign >= best_own[None, :]).sum(0)
+    captions, at_once = len(photo_of_text), max(_NUMBERS_AT_ONCE // photos, 1)
+    blocks = [slice(start, start + at_once) for start in range(0, captions, at_once)]
+    text_ranks, image_ranks = np.zeros(captions, np.intp), np.zeros(photos, np.intp)
+    best_own = np.full(photos, -np.inf, np.float32)
+    for block in blocks:
+        owners = photo_of_text[block]
+        rows, similarity = np.arange(len(owners)), of_texts(block)
+        # A tie counts against us: embeddings that all collapse to one point must score 0, not 100.
+        text_ranks[block] = (similarity >= similarity[rows, owners][:, None]).sum(1) - 1
+        np.maximum.at(best_own, owners, of_images(block)[rows, owners])
+    for block in blocks:
+        owners = photo_of_text[block]
+        foreign = of_images(block).copy()
+        foreign[np.arange(len(owners)), owners] = -np.inf
+        image_ranks += (foreign >= best_own[None, :]).sum(0)
     return text_ranks, image_ranks
 
 

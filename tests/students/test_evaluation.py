@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from mcad_mobile.cli import evaluate
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.engine import SearchEngine
+from mcad_mobile.students import evaluation
 from mcad_mobile.students.evaluation import evaluate_retrieval
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -28,12 +29,26 @@ def recall_by_loop(images, texts, owners, k):
     return 100 * np.mean(found_photos), 100 * np.mean(found_captions)
 
 
-def test_recall_is_what_a_plain_loop_finds():
+def captioned(photos):
+    """Embeddings of photos and of their captions, which lie near them, and whose those are."""
     rng = np.random.default_rng(0)
-    images = unit(rng, 60, 8)
-    owners = np.repeat(np.arange(60), rng.integers(1, 6, 60))
+    images = unit(rng, photos, 8)
+    owners = np.repeat(np.arange(photos), rng.integers(1, 6, photos))
     noisy = images[owners] + rng.normal(size=(len(owners), 8)).astype(np.float32)
-    texts = noisy / np.linalg.norm(noisy, axis=1, keepdims=True)
+    return images, noisy / np.linalg.norm(noisy, axis=1, keepdims=True), owners
+
+
+@pytest.mark.parametrize("at_once", [60, 7 * 60 + 1])
+def test_recall_does_not_depend_on_how_many_texts_are_ranked_at_once(at_once, monkeypatch):
+    pairs = captioned(60)
+    together = evaluate_retrieval(*pairs)
+    monkeypatch.setattr(evaluation, "_NUMBERS_AT_ONCE", at_once)
+    found = evaluate_retrieval(*pairs)
+    assert found == together and np.array_equal(found.by_photo, together.by_photo)
+
+
+def test_recall_is_what_a_plain_loop_finds():
+    images, texts, owners = captioned(60)
     result = evaluate_retrieval(images, texts, owners)
     for k in (1, 5, 10):
         expected = recall_by_loop(images, texts, owners, k)
