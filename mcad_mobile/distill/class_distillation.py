@@ -65,9 +65,15 @@ class ClassLabels:
 
 
 def class_labels(
-    teacher: ClassifierTeacher, data: Dataset, views: Views, cache: FeatureCache, share: float
+    teacher: ClassifierTeacher,
+    data: Dataset,
+    views: Views,
+    cache: FeatureCache,
+    share: float,
+    imagines: bool = True,
 ) -> ClassLabels:
-    """`share`: see class_vectors; 0 leaves kinds out."""
+    """`share`: see class_vectors; 0 leaves kinds out. `imagines`: whether to imagine photos, if the
+    classifier can."""
 
     def logs(probabilities: Tensor) -> Tensor:
         return probabilities.clamp(min=_LEAST).log()
@@ -83,6 +89,8 @@ def class_labels(
         return ClassLabels(rows, names, kinds, vectors, teacher.name, teacher.identity)
     encoder = encoder.on_grids(teacher.trunks, lambda grids: logs(teacher.classify_grids(grids)))
     rows = encoder.rows(data, views, cache)
+    if not imagines:
+        return ClassLabels(rows, names, kinds, vectors, teacher.name, teacher.identity)
     imagined = teacher.imagined(cache, data.photos[: data.paired_photos])
     imagined_rows = cache.of_features(
         [imagined],

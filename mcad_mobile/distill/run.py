@@ -158,7 +158,8 @@ def _train(
     views = Views(recipe.views, recipe.extra_views)
     reader = trainee.reader(data, views, cache, arithmetic)
     validation = trainee.reader(held_out, Views(1, 0), cache, arithmetic)
-    labels, class_labels = label(data, views, recipe, options.teachers, cache, arithmetic)
+    imagines = recipe.imagined > 0 and options.student.kind == "mcad"
+    labels, class_labels = label(data, views, recipe, options.teachers, cache, arithmetic, imagines)
     provenance = Provenance.of(recipe, data, labels, class_labels, trainee)
     if finished := find_finished(out, provenance, may_replace=options.may_replace):
         return finished

@@ -105,6 +105,8 @@ def test_imagined_photos_are_one_more_view_of_the_captioned_ones(data, tmp_path,
     cache = FeatureCache(tmp_path / "cache", lambda *step: None)
     labels = class_labels(Imagining(), data, Views(2, 1), cache, 0.3)
     assert [len(view) for view in labels.photos.paired] == [3, 3, 3] == 3 * [len(labels.imagined)]
+    without = class_labels(Imagining(), data, Views(2, 1), cache, 0.3, imagines=False)
+    assert len(without.photos.paired) == 2 and without.imagined is None
     batch = Batch(np.array([0, 1, 2, 3]), np.array([0, 2, 2, 0]), np.array([0]), 1)
     rows = labels.photos.of(batch)
     assert rows[:3].argmax(1).tolist() == [0, 2, 0]  # red; green's next is blue, and blue's red

@@ -99,7 +99,7 @@ def test_the_labels_of_a_run_are_those_of_its_teachers_and_its_classifier(
     assert (len(training.data.photos), training.data.captions) == (3, ("a", "b", "c"))
     assert counts is COUNTS
     assert by_duals == ("dual labels", trained, data, views, cache)
-    assert by_classes == ("classes", "lite on trunks bf16", data, views, cache, 0.2)
+    assert by_classes == ("classes", "lite on trunks bf16", data, views, cache, 0.2, True)
     assert label("dual", classifier=0.0) == (dual, None)
     own = [Foreign(identity="f", name="foreign")]
     found, _ = label("dual", dual=own)

@@ -233,9 +233,11 @@ def label(
     teachers: Teachers,
     cache: FeatureCache,
     arithmetic: Arithmetic,
+    imagines: bool = True,
 ) -> tuple[Labels | None, ClassLabels | None]:
     """Return labels by the recipe's teachers, after training those that are not given, and by the
-    classifier; None for what the recipe does not ask for."""
+    classifier; None for what the recipe does not ask for. `imagines`: with imagined photos, if the
+    classifier can imagine them."""
     if recipe.teaching == "none":
         return None, None
     training = TeacherTraining(data.pairs, recipe.teachers, cache, arithmetic)
@@ -243,7 +245,7 @@ def label(
     if not recipe.classifier:
         return labels, None
     classifier = teachers.classifier or LiteClassifier(reference_trunks(arithmetic))
-    return labels, class_labels(classifier, data, views, cache, recipe.kinds)
+    return labels, class_labels(classifier, data, views, cache, recipe.kinds, imagines)
 
 
 def _label_by_teachers(

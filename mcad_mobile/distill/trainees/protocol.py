@@ -87,15 +87,15 @@ class Learner(nn.Module):
         self.groups.append({"params": scales, "lr": recipe.head_lr, "weight_decay": 0.0})
 
     def forward(
-        self, photos: Tensor, ids: Tensor, mask: Tensor, captions: int | None = None
+        self, photos: Tensor, ids: Tensor, mask: Tensor, captions: int
     ) -> dict[str, Tensor]:
-        """Embed I photos and T texts from a reader; the first `captions` texts (None: all) are
-        captions, the others name classes -> image [I, D], text and names [T, D] in all, of unit
+        """Embed I photos and T texts from a reader; the first `captions` texts are captions, the
+        others name classes -> image [I, D], text and names [T, D] in all, of unit
         length; scale and soft_scale [], if a loss needs them."""
         # Text first, so that its dropout does not depend on the image tower.
         text = self._trainee.embed_captions(ids, mask)
         out = {"image": self._trainee.embed_photos(photos), "text": text[:captions]}
-        if captions is not None and captions < len(text):
+        if captions < len(text):
             out["names"] = text[captions:]
         if self.log_scale is not None:
             out["scale"] = capped(self.log_scale)
