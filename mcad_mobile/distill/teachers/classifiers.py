@@ -4,7 +4,7 @@ from torchvision and timm, and the names of their classes."""
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,7 @@ def _timm_head(model: Any) -> str | None:
 def _head_weight(state: Mapping[str, Tensor], head: str | None = None) -> Tensor:
     """The weight of the layer `head`, or of the last layer of a state dict in its model's order.
     safetensors sorts names, so a file of it needs `head`."""
-    named = state if head is None else [f"{head}.weight"]
+    named: Iterable[str] = state if head is None else [f"{head}.weight"]
     weights = [
         state[name]
         for name in named
