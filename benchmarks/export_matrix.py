@@ -212,9 +212,10 @@ def as_markdown(results: list[dict[str, Any]]) -> list[str]:
     left = _left_out(results)
     return [
         "",
-        "Weights are random (seeded, `benchmarks/random_students.py`): placement, cosine, bytes,",
-        "time and memory are as with trained weights; recall is not measured. Nothing here ran on",
-        "a phone. One command exports each student for six targets.",
+        "Weights are random (seeded, `benchmarks/random_students.py`): placement, time and memory",
+        "are as with trained weights at the same precision. Trained weights have larger outliers,",
+        "so cosines may be lower, and `export` may choose 16 bits where it chose 8. Recall is not",
+        "measured. Nothing here ran on a phone. One command exports each student for six targets.",
         "",
         f"- Snapdragon: w8a16 for {', '.join(SNAPDRAGONS)}, compiled for each and run on the",
         f"  HTP simulator: the first chip on {_counts(first)} inputs, the others on 2, where their",
@@ -253,7 +254,7 @@ def _left_out(results: list[dict[str, Any]]) -> list[str]:
                 if rung["cosine_mean"] < WARN_BELOW:
                     lines.append(f"{name}cosine {rung['cosine_mean']:.4f}.")
     return lines and [
-        "What is off the NPU (Dimensity: off MediaTek's list), or under 0.99:",
+        "What is off the NPU (Dimensity: off MediaTek's list), or has a mean cosine under 0.99:",
         "",
         *lines,
     ]

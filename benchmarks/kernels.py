@@ -103,18 +103,13 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(document: dict[str, Any]) -> str:
-    before = document["java_before"]
-    busy = f"processor, load average {document['load_average']:.0f}"
     rows = (
-        ("Java's own loops, before", before["total"], f"clock, {before['date']}"),
-        ("C through JNI, on a JVM", document["jni"]["cpu"], busy),
-        ("C through ctypes, in Python", document["ctypes"]["cpu"], busy),
+        ("C through JNI, on a JVM", document["jni"]["cpu"]),
+        ("C through ctypes, in Python", document["ctypes"]["cpu"]),
     )
-    lines = ["| engine | search p50 ms | p90 ms | p99 ms | by |", "|---|---|---|---|---|"]
-    for name, times, how in rows:
-        lines.append(
-            f"| {name} | {times['p50']:.2f} | {times['p90']:.2f} | {times['p99']:.2f} | {how} |"
-        )
+    lines = ["| engine | search: processor p50 ms | p90 ms | p99 ms |", "|---|---|---|---|"]
+    for name, times in rows:
+        lines.append(f"| {name} | {times['p50']:.2f} | {times['p90']:.2f} | {times['p99']:.2f} |")
     return "\n".join(lines)
 
 
@@ -157,7 +152,6 @@ def main() -> None:
             "heap_limit_mib": HEAP_MIB,
             "limit_ms": LIMIT_MS,
         },
-        "java_before": stored["java_before"],
         "damaged_segments": stored["damaged_segments"],
         "jni": summary(java),
         "ctypes": summary(python),

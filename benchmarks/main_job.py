@@ -82,13 +82,13 @@ def search_sample_photos(bundle: Path) -> list[dict[str, Any]]:
 
 
 def commit() -> str:
-    """Return the commit of this checkout; "+" after it: the package differs from the commit."""
+    """Return the commit of this checkout; "+" after it: package or weights differ from it."""
     git = ("git", "-C", str(Path(__file__).parent))
     answers = [
         subprocess.run([*git, *command], capture_output=True, text=True, timeout=60, check=True)
         for command in (
             ("rev-parse", "--short", "HEAD"),
-            ("status", "--porcelain", "../mcad_mobile"),
+            ("status", "--porcelain", "../mcad_mobile", "../models"),
         )
     ]
     head, changed = (done.stdout.strip() for done in answers)

@@ -70,12 +70,13 @@ def peers() -> list[str]:
     parts = [
         "## The towers and their peers",
         "One input at a time on one thread, without tokenizing or decoding, each row in its own "
-        "process. *Ours* is the default student in each runtime; texts have no padding, except in "
-        "LiteRT, which takes 32 tokens. CLIP and MobileCLIP (research only) are open_clip's "
-        "architectures in fp32 with random weights and texts of 77 tokens: time and memory are as "
-        "with trained weights, recall is not compared. Bold: the first rung of a `cpu` bundle; the "
-        "last column compares with its time. Cosine: the worst of the bundle's test inputs against "
-        "the float student.",
+        "process. *Ours* is a default student in each runtime, trained earlier than today's and of "
+        "the same size; texts have no padding, except in LiteRT, which takes 32 tokens. ONNX "
+        "Runtime runs all models with our settings (no arena, no SkipLayerNorm fusion). CLIP and "
+        "MobileCLIP (research only) are open_clip's architectures in fp32 with random weights and "
+        "texts of 77 tokens: time and memory are as with trained weights, recall is not compared. "
+        "Bold: the first rung of a `cpu` bundle; the last column compares with its time. "
+        "Cosine: the worst of the bundle's test inputs against the float student.",
     ]
     for towers in reversed(stored("peers")):
         parts += [
@@ -97,15 +98,21 @@ def index() -> list[str]:
     parts = [
         "## The index and its peers",
         "Photo embeddings, interpolated between "
-        f"{first['blended_from']:,} real ones (Flickr8k by the default student; those of 512 "
-        "dimensions are the embeddings of two students, joined), and "
-        f"{first['queries']} real text queries, on one thread of {first['machine']['cpu']}. "
+        f"{first['blended_from']:,} real ones (Flickr8k by a default student, trained earlier than "
+        "today's and of the same architecture; those of 512 dimensions are the embeddings of two "
+        f"students, joined), and up to {first['queries']} real text queries (at least 100 where a "
+        f"search takes long), on one thread of {first['machine']['cpu']}. "
         "Recall is against exact float32 search. An engine with a setting runs at the cheapest "
-        f"value that reaches {index_benchmark.GOAL}, or at its most thorough. "
+        f"value that reaches {index_benchmark.GOAL}, or at the last that we tried: 8-bit "
+        "refinement and usearch's i8 may not reach it at any, and usearch's b1 is not re-scored. "
         f"{index_engines.BUILT} Bytes count everything on disk; ours include paths of 53 bytes. "
-        "Memory is the PSS that importing the library, opening the index and searching add. At a "
-        "load average above 1, times are too long; compare rows of one table. Re-run: `python -m "
-        "benchmarks.index`.",
+        "Memory is the PSS that importing the library, opening the index and all searches of the "
+        "run add; files that are mapped count, files that are read do not. Ours leaves out 2 MiB "
+        "of library, which the benchmark itself imports. Adding: our rows, numpy's and SQLite's "
+        "are synced to disk, those of faiss and usearch and turbovec's vectors are not, and "
+        "numpy's time includes writing out what was built before. sqlite-vec computes cosines, "
+        "which takes it longer than L2. At a load average above 1, times are too long; the rows of "
+        "a table ran at different loads. Re-run: `python -m benchmarks.index`.",
     ]
     for (dim, size), found in sizes.items():
         if found:
@@ -134,14 +141,14 @@ def kernels() -> list[str]:
         f"{setup['photos']:,} embeddings of {setup['dim']} dimensions, interpolated between "
         f"{setup['blended_from']:,} real ones, and {setup['queries']} real text queries, on one "
         f"thread of {result['machine']['cpu']} with {result['machine']['cores']} cores. Java and "
-        "Python took turns in one run. The machine was busy, so compare processor times. "
+        f"Python took turns in one run, at a load average of {result['load_average']:.1f}. "
         f"The goal is {setup['limit_ms']} ms with {setup['heap_limit_mib']} MB of heap: {p50} at "
         "the median, "
         f"{p99} at p99. The JVM's heap takes {jni['heap_mib']:.1f} MiB, its PSS is "
         f"{jni['pss_mib']:.0f} MiB, and opening the index takes {jni['open_ms']:.1f} ms. Both find "
-        f"the same photos. {damaged['rounds']:,} damaged indexes were searched under "
-        f"{damaged['checked_by']}: {damaged['opened']:,} could be opened, and none crashed the "
-        "process. Re-run: `python -m benchmarks.kernels`.",
+        f"the same photos. On 2026-11-29, {damaged['rounds']:,} damaged indexes were searched "
+        f"under {damaged['checked_by']}: {damaged['opened']:,} could be opened, and none crashed "
+        "the process. Re-run: `python -m benchmarks.kernels`.",
         kernels_benchmark.table(result),
         f"On Arm, for a search that scans {arm['scanned']:,} photos by {arm['words']} words "
         f"of 64 bits and scores {arm['scored']:,}, QEMU counted the instructions. The times are "
@@ -225,8 +232,9 @@ def ablation() -> list[str]:
         "Recall on Flickr8k's test split (1,000 photos, 5,000 captions) in percent"
         f"{', with its standard deviation over seeds' * several}. All students have the same "
         "architecture and 30,000 captioned pairs, and differ from the default recipe only as their "
-        "row says. Without teachers, the contrastive loss weighs 1.0 instead of 0.1, with more "
-        "dropout, which raises recall. Photos are read from cached float16 features, so the "
+        "row says, except that rows without words name fewer texts a step. Without teachers, the "
+        "contrastive loss weighs 1.0 instead of 0.1, with more dropout, which raises recall. "
+        "Photos are read from cached float16 features, so the "
         "default student's recall differs slightly from [its "
         "card's](../models/mcad-s/README.md#how-good-it-is). "
         f"{'Teachers of neighbouring seeds share a member. ' * several}"
@@ -249,5 +257,10 @@ def _of_one_set_up(runs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 def _gain(rows: list[dict[str, Any]]) -> str:
     recall = {row["name"]: row["mean"]["mean_recall"] for row in rows}
-    gain = recall["default"] - recall["contrastive"]
-    return f"The default student gains {gain:.1f} points of mR over training without teachers."
+    teachers = recall["no-classifier"] - recall["contrastive"]
+    names = recall["no-classifier"] - recall["default"]
+    return (
+        f"Dual-stream teachers gain {teachers:.1f} points of mR over training without teachers, "
+        "which also lacks the unpaired data. The classifier and the words of captions give "
+        f"{names:.1f} points of them back for names and single words."
+    )
