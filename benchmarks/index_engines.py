@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,6 @@ class Engine:
     libraries: tuple[str, ...] = ()
     settings: tuple[int, ...] = (0,)
     setting_name: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 def camera_path(number: int) -> str:
