@@ -152,7 +152,7 @@ def test_another_export_of_the_student_is_another_job(tmp_path, photos, shards):
         (("embed", "photos", "--bundle", "b"), "--out"),
         (("embed", "--bundle", "b", "--out", "shards"), "source"),
         (("embed", "photos", "--out", "shards"), "--bundle"),
-        (("index", "photos", "--bundle", "b", "--select", "k"), "--from"),
+        (("index", "photos", "--bundle", "b", "--select", "k"), "--select cannot be used"),
         (("index", "--bundle", "b"), "--from"),
         (
             ("index", "photos", "--from", "s", "--bundle", "b"),
