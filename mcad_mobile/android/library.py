@@ -26,11 +26,11 @@ LIBRARY_MODULES = ("engine", "gallery", "platform")
 NAMESPACE = "mcad.platform"
 SAMPLE_PACKAGE = "mcad.sample"
 _ANDROID = "http://schemas.android.com/apk/res/android"
-# Gradle checks these in an app that uses the archive: the manifest has an element of API 31, and
-# Android's plugin reads Java 17 classes only from version 8 on.
+# Gradle checks these in an app that uses the archive: records are in android.jar from API 34 on,
+# and Android's plugin reads Java 17 classes only from version 8 on.
 _AAR_METADATA = b"""aarFormatVersion=1.0
 aarMetadataVersion=1.0
-minCompileSdk=31
+minCompileSdk=34
 minCompileSdkExtension=0
 minAndroidGradlePluginVersion=8.0.0
 coreLibraryDesugaringEnabled=false

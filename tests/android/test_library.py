@@ -203,7 +203,7 @@ def test_an_archive_has_its_files_where_gradle_looks_for_them(stood_in, tmp_path
     manifest = files.pop("AndroidManifest.xml")
     assert manifest.decode() == library_manifest(own_photos=False)
     metadata = files.pop("META-INF/com/android/build/gradle/aar-metadata.properties")
-    assert b"minCompileSdk=31" in metadata
+    assert b"minCompileSdk=34" in metadata
     assert files == {
         "R.txt": b"",
         "proguard.txt": (android_demo() / "platform" / "consumer-rules.pro").read_bytes(),

@@ -83,7 +83,7 @@ def test_its_archive_holds_our_classes_kernels_bundle_and_licences_alone(files):
         metadata = package.read("META-INF/com/android/build/gradle/aar-metadata.properties")
     facts = dict(line.split("=") for line in metadata.decode().splitlines())
     assert facts["aarFormatVersion"] == facts["aarMetadataVersion"] == "1.0"
-    assert facts["minCompileSdk"] == "31"
+    assert facts["minCompileSdk"] == "34"
     Bundle.load(files.parents[4] / "unpacked" / "assets" / "bundle").verify()
 
 

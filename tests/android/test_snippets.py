@@ -27,7 +27,7 @@ import android.os.Build;
 import java.util.concurrent.ExecutorService;
 import mcad.engine.SearchEngine;
 import mcad.gallery.*;
-import mcad.platform.MediaSearch;
+import mcad.platform.*;
 
 abstract class {name} extends android.app.Activity {{
     abstract void show(android.net.Uri uri, float score);
