@@ -96,7 +96,12 @@ def gather_parts(
     if bundle is not None:
         check_licence(bundle, options.accept_licence)
     fetched: dict[Path, Artifact] = {}
-    if bundle and options.npu:
+    if options.npu:
+        if bundle is None:
+            raise BuildError(
+                "--npu needs a bundle: Qualcomm's runtime must have its compiler's version.",
+                "Give --bundle DIR, or the archives with --aar.",
+            )
         _check_npu(options)
         fetched = npu_archives(bundle, progress)
     found = libraries(

@@ -112,6 +112,7 @@ def run(
     try:
         done = subprocess.run(
             command,
+            stdin=subprocess.DEVNULL,  # a question, such as for a password, would never be seen
             capture_output=True,
             text=True,
             timeout=timeout_s,

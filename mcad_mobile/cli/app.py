@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import (
@@ -114,6 +116,8 @@ def app(options: AppOptions) -> None:
     from mcad_mobile.android.app import build_app
     from mcad_mobile.android.signing import own_key
 
+    if options.key_alias and options.keystore is None:
+        raise typer.BadParameter("--key-alias is of a key in a file: give --keystore, too")
     bundle = load_bundle(options.bundle)
     key = None if options.keystore is None else own_key(options.keystore, options.key_alias)
     build = options.build_options(options.r8)

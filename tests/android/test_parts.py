@@ -146,7 +146,7 @@ def test_parts_are_those_that_the_options_and_the_bundle_ask_for(
     assert "image litert w8a8" not in gathered().left_out
     assert "image onnx fp32" in gathered().left_out
     assert "image onnx fp32" not in gathered(keep_float=True).left_out
-    alone = gathered(None, npu=True)
+    alone = gathered(None)
     assert (alone.bundle, alone.fetched, alone.assets()) == (
         None,
         {},
@@ -155,6 +155,8 @@ def test_parts_are_those_that_the_options_and_the_bundle_ask_for(
     names = [entry.name for entry in plain.assets()]
     assert names[-1] == "assets/n.txt" and "assets/bundle/bundle.json" in names
     assert names[:-1] == sorted(names[:-1]) and len(names) == len({*names})
+    with pytest.raises(BuildError, match="--npu needs a bundle"):
+        gathered(None, npu=True)
     for options in ({"onnxruntime": Path("o")}, {"aars": (Path("a"),)}):
         with pytest.raises(BuildError, match="other archives were given"):
             gathered(npu=True, **options)

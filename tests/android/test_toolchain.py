@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import struct
 import zipfile
@@ -216,6 +217,20 @@ def test_a_failing_tool_shows_what_it_said(tmp_path):
     assert first == "tool failed with code 3:"
     assert shown == [f"line {number}" for number in range(20)]
     assert caught.value.hint == "Correct what tool names, and run the command again."
+
+
+def test_a_tool_that_asks_gets_no_answer_and_is_not_waited_for(tmp_path):
+    script = tmp_path / "tool"
+    script.write_text('#!/bin/sh\nread answer\necho "answered $answer"\n')
+    script.chmod(0o755)
+    ours, (terminal, nobody_types) = os.dup(0), os.pipe()
+    os.dup2(terminal, 0)
+    try:
+        assert run(script, [], timeout_s=10) == "answered \n"
+    finally:
+        os.dup2(ours, 0)
+        for descriptor in (ours, terminal, nobody_types):
+            os.close(descriptor)
 
 
 def test_a_tool_runs_in_its_folder_and_environment(tmp_path, monkeypatch):

@@ -266,6 +266,8 @@ def test_an_app_is_built_as_was_asked_for(
     own = ("--keystore", keys, "--key-alias", "mine", "--json")
     told = json.loads(mcad("app", "-b", bundle.directory, "-o", "demo.apk", *own).stdout)
     assert (told["package"], told["signed_by"]) == ("demo.apk", str(keys))
+    alone = mcad("app", "-b", bundle.directory, "-o", "demo.apk", "--key-alias", "mine")
+    assert alone.exit_code == 2 and len(calls) == 3
     assert calls == [
         ((Path("demo.apk"), BuildOptions()), None, False),
         ((Path("demo.aab"), whole), None, True),
