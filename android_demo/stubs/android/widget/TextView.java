@@ -7,6 +7,8 @@ public class TextView extends android.view.View {
     public final native void setText(CharSequence text);
     public final native void setText(int text);
     public final native void setHint(int hint);
+    public native void setSingleLine();
+    public native void setImeOptions(int options);
 
     public interface OnEditorActionListener {
         boolean onEditorAction(TextView view, int action, android.view.KeyEvent event);

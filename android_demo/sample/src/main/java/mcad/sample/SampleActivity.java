@@ -3,6 +3,7 @@ package mcad.sample;
 import android.app.Activity;
 import android.os.Build;
 import android.os.Bundle;
+import android.view.inputmethod.EditorInfo;
 import android.widget.EditText;
 import java.io.IOException;
 import mcad.gallery.PhotoAccess;
@@ -15,6 +16,8 @@ public final class SampleActivity extends Activity {
     protected void onCreate(Bundle saved) {
         super.onCreate(saved);
         EditText query = new EditText(this);
+        query.setSingleLine(); // several lines get a key for a new line, and none to search
+        query.setImeOptions(EditorInfo.IME_ACTION_SEARCH);
         query.setOnEditorActionListener((view, action, event) -> search(query));
         setContentView(query);
         requestPermissions(PhotoAccess.toRequest(Build.VERSION.SDK_INT), 1);
