@@ -251,7 +251,7 @@ public final class ScreensTest extends AppTestCase {
         last.updateDate(2002, 1, 3);
         last.getButton(AlertDialog.BUTTON_POSITIVE).performClick();
         idle();
-        assertFiltered(LocalDate.of(2001, 2, 3), "Feb 3, 2002");
+        assertFiltered("Feb 3, 2001 to Feb 3, 2002");
         choose(R.id.between);
         idle();
         for (int day : new int[] {9, 8}) { // a last day before the first is the first
@@ -259,7 +259,7 @@ public final class ScreensTest extends AppTestCase {
             ((DatePickerDialog) ShadowDialog.getLatestDialog()).getButton(AlertDialog.BUTTON_POSITIVE).performClick();
             idle();
         }
-        assertFiltered(LocalDate.of(2003, 12, 9), "Dec 9, 2003");
+        assertFiltered("Dec 9, 2003 to Dec 9, 2003");
     }
 
     private static void assertAsks(int message, LocalDate proposed) {
@@ -269,9 +269,12 @@ public final class ScreensTest extends AppTestCase {
         assertEquals(proposed, LocalDate.of(picker.getYear(), picker.getMonth() + 1, picker.getDayOfMonth()));
     }
 
-    private void assertFiltered(LocalDate first, String last) {
-        String day = first.format(DateTimeFormatter.ofLocalizedDate(FormatStyle.MEDIUM));
-        assertEquals("Only " + day + " to " + last + ". Tap to search all", text(search.get(), R.id.filtered));
+    private void assertFiltered(String period) {
+        assertEquals("Only " + period + ". Tap to search all", text(search.get(), R.id.filtered));
+    }
+
+    private static String day(LocalDate date) {
+        return date.format(DateTimeFormatter.ofLocalizedDate(FormatStyle.MEDIUM));
     }
 
     @Test
@@ -282,15 +285,15 @@ public final class ScreensTest extends AppTestCase {
         type("a house", 2);
         LocalDate now = LocalDate.now();
         choose(R.id.last_week);
-        assertFiltered(now.minusDays(6), "today");
+        assertFiltered("since " + day(now.minusDays(6)));
         waitFor("the photo of today", () -> text(search.get(), R.id.status).equals("1 photo found"));
         choose(R.id.last_month);
-        assertFiltered(now.minusDays(29), "today");
+        assertFiltered("since " + day(now.minusDays(29)));
         choose(R.id.this_year);
-        assertFiltered(now.withDayOfYear(1), "today");
+        assertFiltered("since " + day(now.withDayOfYear(1)));
         choose(R.id.last_year);
         LocalDate end = now.withDayOfYear(1).minusDays(1);
-        assertFiltered(end.withDayOfYear(1), end.format(DateTimeFormatter.ofLocalizedDate(FormatStyle.MEDIUM)));
+        assertFiltered(day(end.withDayOfYear(1)) + " to " + day(end));
         waitFor("none", () -> text(search.get(), R.id.status).equals(app().getString(R.string.nothing_found)));
         search.get().findViewById(R.id.filtered).performClick();
         assertFalse(isShown(search.get(), R.id.filtered));

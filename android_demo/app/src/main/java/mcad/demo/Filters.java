@@ -90,10 +90,9 @@ final class Filters {
             parts.add(screen.getResources().getQuantityString(R.plurals.in_albums, count, count));
         }
         if (filter.isTimed()) {
-            parts.add(screen.getString(R.string.taken,
-                filter.fromMs() == Long.MIN_VALUE ? screen.getString(R.string.any_time) : Messages.day(filter.fromMs()),
-                filter.untilMs() == Long.MAX_VALUE ? screen.getString(R.string.today)
-                    : Messages.day(filter.untilMs() - 1)));
+            String first = Messages.day(filter.fromMs());
+            parts.add(filter.untilMs() == Long.MAX_VALUE ? screen.getString(R.string.taken_since, first)
+                : screen.getString(R.string.taken, first, Messages.day(filter.untilMs() - 1)));
         }
         return parts.isEmpty() ? "" : screen.getString(R.string.filtered, String.join(", ", parts));
     }
