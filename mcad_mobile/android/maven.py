@@ -27,7 +27,7 @@ from mcad_mobile.android.package import Entry, write_package
 from mcad_mobile.android.parts import DEFAULTS, BuildOptions, gather_parts
 from mcad_mobile.android.toolchain import JAVADOC, document_java, main_sources
 from mcad_mobile.base import VERSION
-from mcad_mobile.base.files import check_writable, replace_folder
+from mcad_mobile.base.files import check_file, check_writable, replace_folder
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle
@@ -72,6 +72,9 @@ def build_maven(
         )
     folder = repository.joinpath(*artifact.group.split("."), artifact.name, artifact.version)
     check_writable(folder)
+    if options.sbom is not None:
+        check_file(options.sbom)
+        options.sbom.parent.mkdir(parents=True, exist_ok=True)
     there = next(parent for parent in folder.absolute().parents if parent.is_dir())
     with tempfile.TemporaryDirectory(prefix=".library-", dir=there) as scratch:
         work, made = Path(scratch), Path(scratch) / "made"
@@ -83,7 +86,9 @@ def build_maven(
         archive, stem = made / artifact.file_name, made / artifact.file_name.removesuffix(".aar")
         manifest = library_manifest(own_photos=options.own_photos)
         jar = write_archive(parts, manifest, classpath, work, archive, progress)
-        component = made_component(archive, artifact.name, artifact.group, kind="library")
+        component = made_component(
+            archive, artifact.name, artifact.group, version=artifact.version, kind="library"
+        )
         listed = options.sbom or Path(f"{stem}-cyclonedx.json")
         listed.write_bytes(sbom(component, parts, {"classes.jar": jar}, [mcad_mobile()]))
         _write_sources(Path(f"{stem}-sources.jar"))

@@ -64,7 +64,12 @@ def sbom(
 
 
 def made_component(
-    package: Path, name: str, identifier: str, *, kind: str = "application"
+    package: Path,
+    name: str,
+    identifier: str,
+    *,
+    version: str = VERSION,
+    kind: str = "application",
 ) -> Component:
     """Describe the finished package `name`; `kind` is its CycloneDX type."""
     return Component(
@@ -72,7 +77,7 @@ def made_component(
         bom_ref=name,
         group=identifier,
         name=name,
-        version=VERSION,
+        version=version,
         hashes=_hash(sha256_of(package)),
     )
 

@@ -122,7 +122,10 @@ def test_a_runtime_that_was_fetched_is_listed_with_its_maker_s_licence(tmp_path)
     artifact = downloads.Artifact("com.qualcomm.qti", "qnn-runtime", "2.41", "aar")
     parts = Parts(Libraries(archives=[runtime]), {runtime.path: artifact})
     listed = tmp_path / "listed.json"
-    listed.write_bytes(sbom(made_component(package, "demo.apk", "mcad.demo"), parts, {}, []))
+    made = made_component(package, "photos", "com.acme", version="2.3", kind="library")
+    listed.write_bytes(sbom(made, parts, {}, []))
+    whole = read(listed)["metadata"]["component"]
+    assert (whole["group"], whole["name"], whole["version"]) == ("com.acme", "photos", "2.3")
     (found,) = (part for part in read(listed)["components"] if part["name"] == "qnn-runtime")
     assert (found["group"], found["version"]) == ("com.qualcomm.qti", "2.41")
     assert found["purl"] == "pkg:maven/com.qualcomm.qti/qnn-runtime@2.41?type=aar"
