@@ -282,7 +282,7 @@ class SearchEngine:
             )
         texts = [part.content for part in parts if isinstance(part.content, str)]
         photos = [part.content for part in parts if isinstance(part.content, Path)]
-        self._check(index)
+        self._check_student(index)
         self._preload(texts)
         started = time.perf_counter()
         tokens = {text: self.tokenizer(text) for text in texts}
@@ -310,7 +310,7 @@ class SearchEngine:
             unknown=tuple(word for text in texts for word in self.tokenizer.unknown_words(text)),
         )
 
-    def _check(self, index: PhotoIndex) -> None:
+    def _check_student(self, index: PhotoIndex) -> None:
         index.check_student(self.bundle.student.image_sha256, self.bundle.dim)
 
     def _compose(
@@ -367,7 +367,7 @@ class SearchEngine:
         """
         from mcad_mobile.engine.sync import sync_folder
 
-        self._check(index)
+        self._check_student(index)
         return sync_folder(self, index, Path(folder), progress, drop_gone=drop_gone)
 
     def index_photos(
@@ -390,7 +390,7 @@ class SearchEngine:
         """
         from mcad_mobile.engine.sync import add_photos
 
-        self._check(index)
+        self._check_student(index)
         return add_photos(self, index, [Path(photo).absolute() for photo in photos], progress)
 
 
