@@ -93,7 +93,10 @@ class IndexingJob:
         engine = self._bundle.indexing_engine()
         index = open_index(self._bundle.bundle, self._index.directory)
         found = sync_folder(engine, index, folder, self._progress(), early_commits=True)
-        self._skipped += [f"{path_text(photo.path)}: {photo.why}" for photo in found.skipped]
+        self._skipped += [
+            path_text(photo.why if photo.path in photo.why else f"{photo.path}: {photo.why}")
+            for photo in found.skipped
+        ]
         counts = {
             "new": found.added,
             "changed": found.changed,

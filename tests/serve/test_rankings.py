@@ -234,14 +234,18 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
 
 
 def test_a_run_says_what_it_did_in_each_folder(run: Callable[..., Any]) -> None:
-    skipped = [Skipped(f"{number}.jpg", "It is broken.") for number in range(60)]
+    whole = Skipped("a.jpg", "a.jpg is broken.")  # it names its photo
+    skipped = [whole, *(Skipped(f"{number}.jpg", "It is broken.") for number in range(59))]
     info = run(SyncResult(1200, 2, 3, 4, 5, skipped, kept=6), SyncResult(unchanged=7))
     assert info.message == (
         "a: 1,200 new, 2 changed, 3 moved, 4 gone, 60 not readable, "
         "6 kept of folders that are gone or empty; b: nothing new"
     )
     assert (info.state, info.index, Path(info.folder).name) == ("done", "i", "b")
-    assert (len(info.skipped), info.skipped[0]) == (50, "0.jpg: It is broken.")
+    assert (len(info.skipped), info.skipped[:2]) == (
+        50,
+        ["a.jpg is broken.", "0.jpg: It is broken."],
+    )
     assert info.left_s is None
 
 
