@@ -520,19 +520,25 @@ def test_the_viewer_goes_on_from_its_photo_when_the_page_asks_again(
     assert_focused(page, "71.jpg")
 
 
-def test_a_page_of_photos_that_fails_is_asked_for_again(open_page: Open, served: Server) -> None:
-    page = open_page()
-    find_200(page, served)
+def fail_once(page: Page, address: str) -> list[Any]:
+    """Let the first request to `address` fail; it is in the list, once it has."""
     failed: list[Any] = []
 
-    def fail_once(route: Any) -> None:
+    def answer(route: Any) -> None:
         if failed:
             route.fallback()
         else:
             failed.append(route)
             route.abort()
 
-    page.route("**/api/search", fail_once)
+    page.route(address, answer)
+    return failed
+
+
+def test_a_page_of_photos_that_fails_is_asked_for_again(open_page: Open, served: Server) -> None:
+    page = open_page()
+    find_200(page, served)
+    failed = fail_once(page, "**/api/search")
     page.evaluate("scrollTo(0, 1e6)")
     wait_until(page, lambda: bool(failed))
     expect(page.get_by_role("alert")).to_be_visible()
@@ -545,16 +551,7 @@ def test_a_page_of_photos_that_fails_is_asked_for_again(open_page: Open, served:
 def test_photos_are_shown_even_if_the_folders_come_late(open_page: Open, served: Server) -> None:
     page = open_page()
     page.goto("about:blank")
-    failed: list[Any] = []
-
-    def fail_once(route: Any) -> None:
-        if failed:
-            route.fallback()
-        else:
-            failed.append(route)
-            route.abort()
-
-    page.route("**/folders", fail_once)
+    failed = fail_once(page, "**/folders")
     page.goto(served.url)
     expect(page.locator("#left .photo")).to_have_count(len(found(served, limit=1000)))
     assert failed
