@@ -84,19 +84,18 @@ def class_labels(
     kinds = teacher.kinds if share else ()
     names = [*teacher.names, *(kind.names for kind in kinds)]
     vectors = class_vectors(teacher.weights, kinds, share)
-    if not isinstance(teacher, LiteClassifier):
-        rows = encoder.rows(data, views, cache)
-        return ClassLabels(rows, names, kinds, vectors, teacher.name, teacher.identity)
-    encoder = encoder.on_grids(teacher.trunks, lambda grids: logs(teacher.classify_grids(grids)))
+    lite = teacher if isinstance(teacher, LiteClassifier) else None
+    if lite is not None:
+        encoder = encoder.on_grids(lite.trunks, lambda grids: logs(lite.classify_grids(grids)))
     rows = encoder.rows(data, views, cache)
-    if not imagines:
+    if lite is None or not imagines:
         return ClassLabels(rows, names, kinds, vectors, teacher.name, teacher.identity)
-    imagined = teacher.imagined(cache, data.photos[: data.paired_photos])
+    imagined = lite.imagined(cache, data.photos[: data.paired_photos])
     imagined_rows = cache.of_features(
         [imagined],
         teacher.identity,
         "classifier on imagined photos",
-        lambda grids: logs(teacher.classify_imagined(grids[0])).half().numpy(),
+        lambda grids: logs(lite.classify_imagined(grids[0])).half().numpy(),
     )
     rows = replace(rows, paired=(*rows.paired, imagined_rows))
     return ClassLabels(rows, names, kinds, vectors, teacher.name, teacher.identity, imagined)
