@@ -63,8 +63,8 @@ def build_app(
         path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".app-", dir=out.parent) as folder:
         work = Path(folder)
-        prepare(progress, options.r8)
-        tools = tool_components(used_tools(options.r8))
+        prepare(progress, options.r8, aab=aab)
+        tools = tool_components(used_tools(options.r8, aab=aab))
         parts = gather_parts(bundle, options, work, progress)
         made, dex = work / f"made{out.suffix}", _package(parts, options.r8, work, aab, progress)
         if aab:

