@@ -185,9 +185,9 @@ def languages() -> list[str]:
         "validation split (1,000 photos), translated by a language model and not read by native "
         "speakers. Names, among 200 photos of objects: everyday ones from the phrase book, which "
         "the multilingual tower was taught, and names from Unicode CLDR that it was taught only in "
-        "English. The time of a text includes tokenizing, in a process that also holds the other "
-        f"tower, at a load average of {result['device']['load_average_1m']:.1f}; a search runs in "
-        "a process of its own. Re-run: `python -m benchmarks.languages`.",
+        "English. Searches are of everyday queries, most of two to six words, in a process of "
+        f"their own, at a load average of {result['device']['load_average_1m']:.1f}. Re-run: "
+        "`python -m benchmarks.languages`.",
         languages_benchmark.table(result),
         footer(result),
     ]
