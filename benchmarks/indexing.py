@@ -33,7 +33,7 @@ from PIL import Image, ImageChops
 from benchmarks.main_job import commit, processor_of
 from mcad_mobile.base.machine import allowed_cores, process_memory
 from mcad_mobile.base.requirements import tool_versions
-from mcad_mobile.bench.measure import device_facts
+from mcad_mobile.bench.devices.host_facts import device_facts
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
 

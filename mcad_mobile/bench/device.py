@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
@@ -73,6 +73,7 @@ class Places:
     scratch: str
 
 
+@runtime_checkable
 class TowerDevice(Protocol):
     """Runs towers alone: a cloud that runs models, or an emulated processor."""
 

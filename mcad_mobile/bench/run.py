@@ -44,41 +44,33 @@ class DeviceOptions:
     aars: tuple[Path, ...] = ()
 
 
-def open_device(name: str, options: DeviceOptions) -> Device:
-    """Open "host", "adb" or "adb:SERIAL". BenchError: there is no such device."""
-    kind, _, serial = name.partition(":")
+def open_device(name: str, options: DeviceOptions) -> Device | TowerDevice:
+    """Open "host", "adb", "adb:SERIAL", "aihub:PHONE,PHONE" or "emulator". BenchError: there is no
+    such device."""
+    kind, _, detail = name.partition(":")
     if name == "host":
-        return HostDevice()
+        return EmulatedHost() if machine.emulator() else HostDevice()
+    if name == "emulator":
+        return EmulatorDevice()
     if kind == "adb":
         from mcad_mobile.bench.devices.adb import AdbDevice
 
-        return AdbDevice(serial or None, options.force, options.runner, options.aars)
+        return AdbDevice(detail or None, options.force, options.runner, options.aars)
+    if kind == "aihub":
+        from mcad_mobile.bench.devices.aihub import AiHubDevice
+
+        phones = tuple(filter(None, (phone.strip() for phone in detail.split(","))))
+        if not phones:
+            raise BenchError(
+                "No phone of AI Hub is named.",
+                'Name one or more: --device aihub:"Samsung Galaxy S25" '
+                "(`qai-hub list-devices` lists them).",
+            )
+        return AiHubDevice(phones, options.ledger, options.compile_to, options.force)
     raise BenchError(
         f"No device is called {name!r}.",
         "Use host, adb, adb:SERIAL (`adb devices` lists them), aihub:PHONE, or emulator.",
     )
-
-
-def open_tower_device(name: str, options: DeviceOptions) -> TowerDevice | None:
-    """Open "emulator", "aihub:PHONE,PHONE", or "host" if its processor is emulated. Return None for
-    the name of a device that runs whole searches."""
-    kind, _, names = name.partition(":")
-    if name == "host" and machine.emulator():
-        return EmulatedHost()
-    if name == "emulator":
-        return EmulatorDevice()
-    if kind != "aihub":
-        return None
-    from mcad_mobile.bench.devices.aihub import AiHubDevice
-
-    phones = tuple(filter(None, (phone.strip() for phone in names.split(","))))
-    if not phones:
-        raise BenchError(
-            "No phone of AI Hub is named.",
-            'Name one or more: --device aihub:"Samsung Galaxy S25" '
-            "(`qai-hub list-devices` lists them).",
-        )
-    return AiHubDevice(phones, options.ledger, options.compile_to, options.force)
 
 
 @dataclass(frozen=True)
@@ -106,10 +98,10 @@ def measure(
 ) -> Parts:
     """Measure on the device that `--device` names. Return a mcad-bench/1 document per device, and
     why devices have no document."""
-    towers = open_tower_device(device, options)
-    if towers is not None:
-        return bench_towers(bundle, towers, runtime=workload.runtime, progress=progress)
-    return [bench(bundle, workload, open_device(device, options), progress)], []
+    opened = open_device(device, options)
+    if isinstance(opened, TowerDevice):
+        return bench_towers(bundle, opened, runtime=workload.runtime, progress=progress)
+    return [bench(bundle, workload, opened, progress)], []
 
 
 def bench(

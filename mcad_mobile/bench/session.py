@@ -13,7 +13,7 @@ from mcad_mobile.base.documents import Count, convert
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device import MEMORY_SEARCHES, Mode, Places, Spec
 from mcad_mobile.bench.document import MiB, PerSecond, Samples, Step
-from mcad_mobile.bench.measure import percentiles
+from mcad_mobile.bench.percentiles import percentiles
 from mcad_mobile.bench.repeats import Health, Repeat, cool_down, counted_runs
 from mcad_mobile.bench.runner import checking
 from mcad_mobile.bench.self_test import Ladder, choose_rung, judge_ladder, used_rung

@@ -19,7 +19,7 @@ from mcad_mobile.bench.run import (
     DeviceOptions,
     Workload,
     measure,
-    open_tower_device,
+    open_device,
 )
 from mcad_mobile.cli.output import (
     BundleOptions,
@@ -141,7 +141,7 @@ def bench(options: BenchOptions, context: typer.Context) -> None:
         aars=aars,
     )
     if options.dry_run:
-        _print_jobs(open_tower_device(options.device, device), bundle, options)
+        _print_jobs(open_device(options.device, device), bundle, options)
         return
     workload = Workload(
         index=options.index,

@@ -375,7 +375,7 @@ def test_progress_without_a_number_shows_none(
             "Finished shards are kept. The same command continues from there.",
         ),
         (
-            "mcad_mobile.bench.run.open_tower_device",
+            "mcad_mobile.bench.run.open_device",
             ("bench",),
             "No measurement is kept. Run the same command to start over. Jobs that it submitted to "
             "AI Hub continue there, and the same command waits for them.",

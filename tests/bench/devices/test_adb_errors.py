@@ -28,7 +28,7 @@ from mcad_mobile.bench.devices.adb_shell import (
 )
 from mcad_mobile.bench.devices.aihub import AiHubDevice
 from mcad_mobile.bench.devices.host import HostDevice
-from mcad_mobile.bench.run import DeviceOptions, open_device, open_tower_device
+from mcad_mobile.bench.run import DeviceOptions, open_device
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BenchError, DeviceLost
 from tests.support.adbd import PYTHON, Adbd, adbd, on_device
@@ -102,8 +102,7 @@ def test_a_device_is_opened_by_its_name() -> None:
         assert open_device(name, DeviceOptions(Path("jobs.json"))) == AdbDevice(serial)
     options = DeviceOptions(Path("jobs.json"), "qnn", True, Path("runner"), (Path("q.aar"),))
     assert open_device("adb:x", options) == AdbDevice("x", True, Path("runner"), (Path("q.aar"),))
-    assert open_tower_device("adb:x", options) is None
-    assert open_tower_device("aihub: Galaxy S25 ,,S24", options) == AiHubDevice(
+    assert open_device("aihub: Galaxy S25 ,,S24", options) == AiHubDevice(
         ("Galaxy S25", "S24"), Path("jobs.json"), "qnn", True
     )
 

@@ -1,90 +1,17 @@
-"""Memory, percentiles and machine facts, and the process that they are measured in."""
+"""The process that is measured: its memory, its steps, and how it ends."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from mcad_mobile.base.machine import Memory
-from mcad_mobile.base.requirements import tool_versions
-from mcad_mobile.bench import measure, watch
+from mcad_mobile.bench import watch
 from mcad_mobile.errors import BenchError, MemoryUnavailable
-from tests.support.mounts import run_on_disk
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 10, 199, 200])
-def test_percentiles_are_numpys(count: int) -> None:
-    values = np.random.default_rng(count).exponential(size=count).tolist()
-    found = measure.percentiles(values)
-    expected = np.percentile(values, [50, 90, 99])
-    assert list(found) == ["p50", "p90", "p99"]
-    np.testing.assert_allclose(list(found.values()), expected, rtol=1e-12)
-
-
-def test_percentiles_of_nothing_are_an_error() -> None:
-    with pytest.raises(BenchError, match=r"(?s)no measurements.*Report this"):
-        measure.percentiles([])
-
-
-def test_device_facts_say_what_the_numbers_depend_on() -> None:
-    facts = measure.device_facts()
-    assert facts["kind"] == "host"
-    assert facts["cores"] == os.cpu_count()
-    assert all(facts[name] for name in ("cpu", "arch", "os", "kernel", "python", "memory_mib"))
-
-
-def test_versions_name_only_what_is_installed() -> None:
-    versions = tool_versions(["numpy", "no-such-package"])
-    assert versions["numpy"] == np.__version__
-    assert "mcad-mobile" in versions
-    assert "no-such-package" not in versions
-
-
-def test_facts_without_proc() -> None:
-    """As on macOS: an empty folder is mounted over it."""
-    code = (
-        "import json; from mcad_mobile.base.machine import core_wait_s; "
-        "from mcad_mobile.bench import measure; "
-        "print(json.dumps([measure.device_facts(), core_wait_s()]))"
-    )
-    done = run_on_disk(Path("/proc"), "size=64k", "-c", code)
-    facts, waited = json.loads(done.stdout)
-    assert waited is None
-    assert facts["cpu"] not in ("", "unknown")
-    assert facts["instruction_sets"] == []
-
-
-def test_facts_that_the_system_does_not_report_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load averages come from /proc in some C libraries, and have no place in others."""
-
-    def fails(*_: object) -> float:
-        raise OSError("Load averages are unobtainable")
-
-    monkeypatch.setattr(os, "getloadavg", fails)
-    monkeypatch.setattr(os, "sysconf", fails)
-    facts = measure.device_facts()
-    assert (facts["load_average_1m"], facts["memory_mib"]) == (None, None)
-    monkeypatch.delattr(os, "getloadavg")
-    monkeypatch.setattr(os, "sysconf", lambda _: -1)
-    facts = measure.device_facts()
-    assert (facts["load_average_1m"], facts["memory_mib"]) == (None, None)
-
-
-def test_memory_is_in_mib_and_the_load_is_that_of_the_last_minute(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    sizes = {"SC_PHYS_PAGES": 256 * 2000, "SC_PAGE_SIZE": 4096}
-    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.126, 5.0, 9.0))
-    facts = measure.device_facts()
-    assert (facts["memory_mib"], facts["load_average_1m"]) == (2000, 0.13)
 
 
 def python(code: str) -> list[str]:

@@ -1,29 +1,12 @@
-"""Percentiles, and the facts about this machine that measurements depend on."""
+"""Facts about this machine that measurements depend on."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
 from typing import Any
 
 from mcad_mobile.base import machine
-from mcad_mobile.errors import BenchError
-
-_PERCENTILES = (50, 90, 99)
-
-
-def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """{"p50", "p90", "p99"} of `values` in their own unit. BenchError if there are none."""
-    import numpy as np  # here, since device_facts() also runs where numpy is missing
-
-    if not values:
-        raise BenchError(
-            "There are no measurements to take percentiles of.",
-            "Report this, with the command and the device.",
-        )
-    names = (f"p{percent}" for percent in _PERCENTILES)
-    return dict(zip(names, np.percentile(values, _PERCENTILES).tolist(), strict=True))
 
 
 def device_facts() -> dict[str, Any]:
