@@ -155,6 +155,29 @@ def test_a_warm_up_of_one_step_begins_at_the_peak(warmup, steps, tmp_path):
     assert rates == sorted(rates, reverse=True)
 
 
+def test_an_interrupted_run_ends_as_one_that_never_stopped(tmp_path):
+    """In its weights, its momenta and its learning rates."""
+
+    def train(name: str, stops_at: int | None = None) -> tuple[list[float], list[float]]:
+        model, rates = Dropped(), []
+        groups = [{"params": [*model.parameters()], "lr": 0.1}]
+        loop = Loop(model, groups, Schedule(3, 2, 0.4, 0.0, 0), tmp_path / name, "f", "t", "fp32")
+
+        def losses(forward, step):
+            if step == stops_at:
+                raise KeyboardInterrupt
+            rates.append(loop.optimizer.param_groups[0]["lr"])
+            return {"near": forward().square()}
+
+        loop.run(losses, lambda *report: None)
+        return model.weight.tolist(), rates
+
+    weights, rates = train("whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped.pt", stops_at=3)
+    assert train("stopped.pt") == (weights, rates[2:])
+
+
 def test_the_largest_seed_that_a_recipe_takes_trains(tmp_path):
     largest = 2**63 - 1
     Recipe(seed=0).changed(seed=largest)
