@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 PAGE = 16384  # some devices with Android 15 or later have 16 KB pages
@@ -22,12 +20,6 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # of every entry, so that packages are reproduci
 _EXTRA_ID = 0xD935
 _EXTRA = struct.Struct("<HHH")
 _LOCAL_HEADER = 30
-# zlib's memory level and strategy: which compresses best depends on the file, weights or text.
-_DEFLATE_SETTINGS = (
-    (8, zlib.Z_DEFAULT_STRATEGY),
-    (9, zlib.Z_DEFAULT_STRATEGY),
-    (9, zlib.Z_FILTERED),
-)
 
 
 @dataclass(frozen=True)
@@ -65,13 +57,6 @@ class Entry:
     data: bytes
     deflated: bool = True
 
-    @cached_property
-    def packed(self) -> bytes:
-        """The bytes in the package: if deflated, the smallest result of zlib's settings."""
-        if not self.deflated:
-            return self.data
-        return min((_deflate(self.data, *setting) for setting in _DEFLATE_SETTINGS), key=len)
-
     @property
     def alignment(self) -> int:
         if self.deflated:
@@ -80,53 +65,17 @@ class Entry:
 
 
 def write_package(out: Path, entries: Iterable[Entry]) -> None:
-    """Write entries in order, except that small deflated ones fill the padding before native
-    libraries; those that do not fit come last."""
-    ordered = list(entries)
-    small = [entry for entry in ordered[1:] if entry.deflated and len(entry.data) < PAGE]
-    waiting = sorted(((len(entry.packed), entry.name) for entry in small), reverse=True)
-    named = {entry.name: entry for entry in small}
+    """Write entries in order, dated 1980, so that the same entries give the same bytes."""
     with zipfile.ZipFile(out, "w") as package:
-        for entry in ordered:
-            if entry.name in named:
-                continue
-            if entry.alignment == PAGE:
-                for size, name in list(waiting):
-                    padding = _zeros(package.start_dir, entry)
-                    if _LOCAL_HEADER + len(name.encode()) + size <= padding:
-                        _write(package, named[name])
-                        waiting.remove((size, name))
-            _write(package, entry)
-        for _, name in waiting:
-            _write(package, named[name])
-
-
-def _write(package: zipfile.ZipFile, entry: Entry) -> None:
-    info = zipfile.ZipInfo(entry.name, _EPOCH)
-    info.external_attr = 0o644 << 16
-    if entry.alignment > 1:
-        zeros = _zeros(package.start_dir, entry)
-        info.extra = _EXTRA.pack(_EXTRA_ID, 2 + zeros, entry.alignment) + bytes(zeros)
-    package.writestr(info, entry.packed)
-    if entry.deflated:
-        _mark_deflated(package, info, entry.data)
-    info.extra = b""  # the directory at the end needs no padding
-
-
-def _mark_deflated(package: zipfile.ZipFile, info: zipfile.ZipInfo, data: bytes) -> None:
-    """Correct the header of the last entry: zipfile cannot write data that is already deflated."""
-    info.compress_type = zipfile.ZIP_DEFLATED
-    info.file_size, info.CRC = len(data), zlib.crc32(data)
-    out = package.fp
-    assert out is not None  # it is open
-    out.seek(info.header_offset)
-    out.write(info.FileHeader())
-    out.seek(package.start_dir)
-
-
-def _deflate(data: bytes, memory: int, strategy: int) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, memory, strategy)
-    return packer.compress(data) + packer.flush()
+        for entry in entries:
+            info = zipfile.ZipInfo(entry.name, _EPOCH)
+            info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_DEFLATED if entry.deflated else zipfile.ZIP_STORED
+            if entry.alignment > 1:
+                zeros = _zeros(package.start_dir, entry)
+                info.extra = _EXTRA.pack(_EXTRA_ID, 2 + zeros, entry.alignment) + bytes(zeros)
+            package.writestr(info, entry.data)
+            info.extra = b""  # the directory at the end needs no padding
 
 
 def entries_of(archive: Path) -> list[Entry]:
