@@ -236,6 +236,15 @@ def test_some_folders_alone_are_indexed(app, albums):
     assert app.index()["added"] == 6
 
 
+def test_photos_of_an_emptied_folder_go_though_all_others_are_left_out(app, albums):
+    app.ask("choose_folders", only=True, names=["DCIM/Camera"])
+    assert app.index()["photos"] == 6
+    camera = files(albums, "DCIM/Camera")
+    albums.delete(*(f"DCIM/Camera/{name}" for name in camera))
+    outcome = app.index()
+    assert (outcome["deleted"], outcome["photos"]) == (6, 0)
+
+
 def test_a_photo_under_a_left_out_one_s_number_is_known_again(app, albums):
     """The phone numbered its photos anew while a folder was left out: none is embedded twice."""
     app.ask("choose_folders", only=False, names=["Pictures/Screenshots"])

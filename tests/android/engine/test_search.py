@@ -4,6 +4,7 @@ to both."""
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 import unicodedata
@@ -23,6 +24,7 @@ from tests.support.phone import OWN, App, FakePhone
 from tests.support.probe import EngineError, Probe, variant
 
 NAMES = [f"{number:03d}.png" for number in range(12)]
+BATCH = 64  # photos per commit
 
 
 @pytest.mark.parametrize("words", ["a dog on the beach", "nothing of the kind", "zebra"])
@@ -487,6 +489,17 @@ def test_the_image_tower_of_a_search_is_given_back(app, phone):
     assert loaded == sorted({*loaded})
 
 
+def test_a_photo_that_is_far_longer_than_wide_is_skipped_as_python_does(app, phone):
+    phone.take("long.png", "longer.png")
+    for name, width in (("long.png", 2000), ("longer.png", 2001)):
+        Image.new("RGB", (width, 20), "red").save(phone.folder / OWN / name)
+        os.utime(phone.folder / OWN / name, (1, 1))
+    phone.write()
+    outcome = app.index()
+    assert (outcome["added"], outcome["skipped"]) == (1, 1)
+    assert app.indexed() == [phone.path("long.png")]
+
+
 def test_a_decoder_that_hangs_costs_its_photo_alone(app, phone):
     phone.take(*NAMES)
     hangs = phone.volumes[OWN][[*phone.volumes[OWN]][1]]
@@ -592,16 +605,33 @@ def test_photos_that_cannot_be_read_are_not_left_in_the_next_process(probe, bund
     app.close()
 
 
-def test_a_damaged_index_is_built_again_also_when_a_search_finds_it(app, phone):
-    phone.take(*NAMES)
-    app.index()
-    app.ask("search", words="a dog", k=3)
+def damage_paths(app):
     app.close()
     (segment,) = app.index_directory.glob("segment-*.mcs")
     data = bytearray(segment.read_bytes())
     paths = data.rindex(b"content://media/")
     data[paths - 3 : paths] = b"\xff\xff\xff"  # a path that can't be
     segment.write_bytes(data)
+
+
+def test_what_a_run_built_again_before_it_failed_is_kept(app, phone):
+    names = [f"{number}.png" for number in range(BATCH + 6)]
+    phone.take(*names[:6])
+    app.index()
+    damage_paths(app)
+    with pytest.raises(EngineError, match="damaged"):
+        app.ask("search", words="a dog", k=3)
+    phone.take(*names[6:])
+    assert app.ask("index_until_error", photos=BATCH + 2) == "of a test"
+    outcome = app.index()
+    assert (outcome["added"], outcome["rebuilt"], outcome["photos"]) == (6, False, BATCH + 6)
+
+
+def test_a_damaged_index_is_built_again_also_when_a_search_finds_it(app, phone):
+    phone.take(*NAMES)
+    app.index()
+    app.ask("search", words="a dog", k=3)
+    damage_paths(app)
     with pytest.raises(EngineError, match=r"(?s)damaged.*builds the index again.*index --repair"):
         app.ask("search", words="a dog", k=3)
     # A run that fails before it has built the index again leaves that to the next.

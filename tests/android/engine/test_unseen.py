@@ -148,6 +148,23 @@ def test_a_stopped_run_over_a_renumbered_phone_costs_no_embedding(app, phone):
     assert (outcome["added"], outcome["moved"], outcome["photos"]) == (0, 9, 12)
 
 
+@pytest.mark.parametrize("photos", [1, 2, 3])
+def test_photos_that_were_renumbered_twice_keep_their_own_embeddings(app, phone, photos):
+    """The second time came before all photos of the first were known again."""
+    phone.take(*NAMES[:6])
+    app.index()
+    before = app.embeddings()
+    phone.renumber(version="2")
+    app.ask("index_some", photos=photos)
+    phone.volumes[OWN] = dict(reversed(phone.volumes[OWN].items()))  # the phone lists them so, too
+    phone.renumber(version="3")
+    outcome = app.index()
+    assert (outcome["photos"], outcome["left"]) == (6, 0)
+    after = app.embeddings()
+    for name in NAMES[:6]:
+        assert np.allclose(after[name], before[name], atol=1e-3)
+
+
 def test_a_card_that_was_renumbered_while_it_was_out_is_known_again(app, phone):
     phone.take(*NAMES[:3])
     phone.take("card-1.png", "card-2.png", "card-3.png", volume=CARD)

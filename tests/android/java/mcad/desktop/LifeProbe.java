@@ -299,6 +299,8 @@ final class LifeProbe {
                 return search.bundle().studentSha256;
             case "index_some":
                 return stopped(request.integer("photos", 1, 1 << 20));
+            case "index_until_error":
+                return failed(request.integer("photos", 1, 1 << 20));
             case "index_searched":
                 return searchableMeanwhile();
             case "clear":
@@ -368,6 +370,23 @@ final class LifeProbe {
         search.addListener(listener);
         try {
             return outcome(search.index());
+        } finally {
+            search.removeListener(listener);
+        }
+    }
+
+    /** A run for which memory runs out after {@code photos}. */
+    private Object failed(int photos) throws IOException {
+        Runnable listener = () -> {
+            if (search.indexing().running() && search.indexing().done() >= photos) {
+                throw new OutOfMemoryError("of a test");
+            }
+        };
+        search.addListener(listener);
+        try {
+            return outcome(search.index());
+        } catch (OutOfMemoryError error) {
+            return error.getMessage();
         } finally {
             search.removeListener(listener);
         }

@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.TimeoutException;
+import java.util.stream.Collectors;
 import mcad.engine.McadException;
 import mcad.engine.SearchEngine;
 import mcad.engine.index.IndexWriter;
@@ -42,6 +43,9 @@ public final class IndexRun {
 
         /** Called with the listing before the first photo is processed. */
         default void listed(PhotoLibrary.Listing listing) throws IOException {}
+
+        /** Called once an index that was built anew holds photos again. */
+        default void rebuilt() {}
 
         /** Called with true when the run waits for a hot phone to cool, with false when it goes on. */
         default void resting(boolean hot) {}
@@ -184,6 +188,9 @@ public final class IndexRun {
                 writer.commit();
             }
             progress.committed(index.photos());
+            if (rebuilt) {
+                progress.rebuilt();
+            }
         }
         if (dropsLast && done == total) {
             deleted = drop(index, listing, difference, movedPhotos, libraryState);
@@ -224,6 +231,9 @@ public final class IndexRun {
             }
             writer.commit();
         }
+        // A photo that was set aside under the same path in an earlier run was replaced.
+        Set<String> replaced = stale.stream().map(Difference.KnownPhoto::path).collect(Collectors.toSet());
+        difference.unlisted.removeIf(known -> replaced.contains(known.path()));
         difference.unlisted.addAll(stale);
     }
 
@@ -249,8 +259,10 @@ public final class IndexRun {
             LibraryState libraryState) throws IOException {
         Map<String, List<String>> lost = new HashMap<>();
         if (listing.whole()) {
-            for (PhotoLibrary.Item item : listing.items()) {
-                lost.computeIfAbsent(library.volume(item.path()), none -> new ArrayList<>()); // not of empty volumes
+            for (List<PhotoLibrary.Item> items : List.of(listing.items(), listing.leftOut())) {
+                for (PhotoLibrary.Item item : items) {
+                    lost.computeIfAbsent(library.volume(item.path()), none -> new ArrayList<>()); // not of empty volumes
+                }
             }
             for (Difference.KnownPhoto known : movedPhotos.unmatched()) {
                 List<String> ofVolume = lost.get(StalePaths.volume(library, known.path()));

@@ -73,7 +73,9 @@ final class Indexer {
             IndexRun.Outcome outcome;
             do {
                 outcome = newRun(engine).run(damaged, watch, watch);
-                damaged = false;
+                if (outcome.rebuilt()) {
+                    damaged = false;
+                }
                 if (outcome.finished() && reembedding.isComplete()) {
                     switchStudent.run();
                 }
@@ -88,7 +90,8 @@ final class Indexer {
             return;
         }
         try (SearchEngine engine = newEngine()) {
-            report(state.paced(newRun(engine).pace()), false);
+            double pace = newRun(engine).pace();
+            report(state.paced(pace), false);
         } finally {
             runLock.end();
         }
@@ -224,6 +227,11 @@ final class Indexer {
         @Override
         public void committed(int photos) {
             report(state, true);
+        }
+
+        @Override
+        public void rebuilt() {
+            damaged = false; // if the run fails now, what it has indexed is kept
         }
 
         @Override

@@ -11,6 +11,8 @@ import mcad.engine.base.JsonFields;
  * std for each of R, G, B. The reference is mcad_mobile/engine/photos/preprocess.py.
  */
 public final class Preprocess {
+    /** The longer side by the shorter one, as in mcad_mobile/engine/photos/decode.py. */
+    private static final int MOST_ASPECT = 100;
     private static final String UPDATE = "Update the app, or export the bundle again.";
 
     private enum Scale { SQUASH, SHORTEST, LONGEST }
@@ -65,8 +67,12 @@ public final class Preprocess {
         }
     }
 
-    /** Preprocess a decoded photo, which stays open. */
+    /** Preprocess a decoded photo, which stays open. McadException if it is extremely long. */
     public float[] pixels(Photo photo) throws McadException {
+        if (Math.max(photo.width(), photo.height()) > MOST_ASPECT * Math.min(photo.width(), photo.height())) {
+            throw new McadException("A photo has " + photo.width() + " x " + photo.height() + " pixels: a side is more than "
+                + MOST_ASPECT + " times the other.", "Crop or split it.");
+        }
         int[] scaled = scaled(photo.width(), photo.height());
         // Rotate after shrinking: a few thousand pixels instead of millions.
         Resize.Rgb small = upright(Resize.resize(photo, scaled[0], scaled[1], filter), photo.orientation());
