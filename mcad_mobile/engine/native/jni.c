@@ -335,8 +335,8 @@ static void fill(Call *c, Segment *s, const int64_t *shape, const double *factor
     s->distances = narrow;
 }
 
-/* Write the cosines of all candidates, segment by segment; NaN if not scored. Return 0, or s + 1 if the file of segment
- * s ends before a record. */
+/* Write the cosines of all candidates, segment by segment; NaN if not scored. Return 0, or s + 1 if a record of segment
+ * s could not be read. */
 EXPORT int32_t Java_mcad_engine_index_Kernel_rescore(
     Env env, Object class, Object columns, Object shapes, Object factors, Object residuals, Object places,
     Object distances, int32_t k, Object cosines) {

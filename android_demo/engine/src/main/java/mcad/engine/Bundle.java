@@ -189,7 +189,7 @@ public final class Bundle {
         return name.equals("image") ? image : text;
     }
 
-    /** All files that bundle.json names; a file named twice appears twice. */
+    /** All files that bundle.json names, but not the licence's text; a file named twice appears twice. */
     public List<FileRecord> files() {
         List<FileRecord> found = new ArrayList<>();
         found.add(tokenizer.file());

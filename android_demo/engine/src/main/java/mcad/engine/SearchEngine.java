@@ -97,7 +97,10 @@ public final class SearchEngine implements AutoCloseable {
 
     /** Embed words: [dim] float32, of unit length. */
     public float[] embedText(String query) throws IOException {
-        Tokenizer.Tokens tokens = tokenizer().tokenize(query);
+        return embed(tokenizer().tokenize(query));
+    }
+
+    private float[] embed(Tokenizer.Tokens tokens) throws IOException {
         return withQuarantine("text", textTower(), () -> embed(textTower().tower(), tokenizer, tokens));
     }
 
@@ -120,21 +123,25 @@ public final class SearchEngine implements AutoCloseable {
     /** As above, among {@code rows} only; null for all. */
     public Found search(PhotoIndex index, String query, int k, @Nullable PassingRows rows) throws IOException {
         warmUp();
-        return withQuarantine("text", text, () -> search(tokenizer, text.tower(), index, query, k, rows));
+        return search(tokenizer, this::embed, index, query, k, rows);
     }
 
     /** As above, with a tokenizer and a text tower that are already loaded. */
     public static Found search(Tokenizer tokenizer, Tower tower, PhotoIndex index, String query, int k)
             throws IOException {
-        return search(tokenizer, tower, index, query, k, null);
+        return search(tokenizer, tokens -> embed(tower, tokenizer, tokens), index, query, k, null);
     }
 
-    private static Found search(Tokenizer tokenizer, Tower tower, PhotoIndex index, String query, int k,
-            PassingRows rows) throws IOException {
+    private interface TextEmbedder {
+        float[] embed(Tokenizer.Tokens tokens) throws IOException;
+    }
+
+    private static Found search(Tokenizer tokenizer, TextEmbedder embedder, PhotoIndex index, String query, int k,
+            @Nullable PassingRows rows) throws IOException {
         long started = System.nanoTime();
         Tokenizer.Tokens tokens = tokenizer.tokenize(query);
         long tokenized = System.nanoTime();
-        float[] embedding = embed(tower, tokenizer, tokens);
+        float[] embedding = embedder.embed(tokens);
         long embedded = System.nanoTime();
         Hits hits = nearest(index, embedding, k, rows);
         List<Result> results = results(hits);

@@ -28,6 +28,7 @@ public final class IndexWriter implements Closeable {
     private final Spool spool;
     private final Set<String> filledBy;
     private boolean changed;
+    private boolean committed;
 
     IndexWriter(PhotoIndex index) throws IOException {
         this.index = index;
@@ -136,8 +137,14 @@ public final class IndexWriter implements Closeable {
         return found;
     }
 
-    /** Write one segment and the manifest that names it; without changes, do nothing. */
+    /**
+     * Write one segment and the manifest that names it; without changes, do nothing. IllegalStateException if this
+     * writer has committed: open another.
+     */
     public void commit() throws IOException {
+        if (committed) {
+            throw new IllegalStateException("A writer commits once.");
+        }
         if (!changed) {
             return;
         }
@@ -146,8 +153,7 @@ public final class IndexWriter implements Closeable {
         } catch (IOException error) {
             throw notWritten(error);
         }
-        pending.clear();
-        changed = false;
+        committed = true;
         index.reload();
         Manifest.read(index.directory).removeStrays(index.directory);
     }

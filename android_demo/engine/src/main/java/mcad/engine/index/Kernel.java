@@ -74,7 +74,7 @@ final class Kernel {
      * @param places the candidates, ascending
      * @param distances of the candidates; null if all are scored
      * @param cosines out: of all candidates of all segments; NaN if not computed
-     * @return 0, or s + 1 if the file of segment s ends before a record
+     * @return 0, or s + 1 if a record of segment s could not be read
      */
     static native int rescore(ByteBuffer[] columns, long[] shapes, double[] factors, double[][] residuals,
         int[][] places, int[][] distances, int k, float[] cosines);

@@ -119,7 +119,9 @@ final class Search {
         float[] cosines = new float[all];
         int failed = Kernel.rescore(columns, shapes, factors, residuals, places, distances, k, cosines);
         if (failed > 0) {
-            throw segments.get(failed - 1).segment().file.damaged("it ends before all of its records");
+            SegmentFile file = segments.get(failed - 1).segment().file;
+            file.checkSize();
+            throw file.unreadable();
         }
         return cosines;
     }

@@ -79,6 +79,12 @@ final class SegmentFile implements Closeable {
         return map;
     }
 
+    /** It could not be read, though it may be intact. */
+    McadException unreadable() {
+        return new McadException(McadException.Kind.INDEX, "The index file " + path + " could not be read.",
+            "Restart the phone, then search again.", null);
+    }
+
     McadException damaged(String detail) {
         return new McadException(
             McadException.Kind.DAMAGED, "The index file " + path + " is damaged: " + detail + ".", REBUILD, null);

@@ -2,7 +2,6 @@ package mcad.engine.text;
 
 import java.io.EOFException;
 import java.io.IOException;
-import java.nio.Buffer;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.DoubleBuffer;
@@ -30,7 +29,6 @@ final class Table {
     final JsonFields header;
     private final Map<String, ByteBuffer> arrays = new HashMap<>();
 
-    // In Java 8, ByteBuffer inherits position and limit from Buffer.
     /** McadException if the file is missing or damaged. */
     Table(Path file) throws IOException {
         try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
@@ -47,8 +45,8 @@ final class Table {
                     throw new EOFException("array " + name + " is cut off");
                 }
                 ByteBuffer part = data.duplicate();
-                ((Buffer) part).limit((int) last);
-                ((Buffer) part).position((int) first);
+                part.limit((int) last);
+                part.position((int) first);
                 arrays.put(name, part.slice());
             }
         } catch (NoSuchFileException error) {
@@ -71,7 +69,7 @@ final class Table {
         }
         byte[] json = new byte[size];
         ByteBuffer from = data.duplicate();
-        ((Buffer) from).position(START);
+        from.position(START);
         from.get(json);
         return JsonFields.parse(new String(json, StandardCharsets.UTF_8), "its header", EXPORT_AGAIN);
     }

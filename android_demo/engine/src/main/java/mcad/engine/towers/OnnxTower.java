@@ -50,7 +50,7 @@ final class OnnxTower extends Tower {
             throws McadException {
         String path = bundle.path(rung.files().get(0)).toString();
         try (OrtSession.SessionOptions options = options(provider, threads, qnn)) {
-            OrtSession session = OrtEnvironment.getEnvironment().createSession(path, options);
+            OrtSession session = session(path, provider, options);
             try {
                 return new OnnxTower(rung, provider, session);
             } catch (OrtException | RuntimeException error) {
@@ -61,6 +61,21 @@ final class OnnxTower extends Tower {
             throw new McadException(
                 "ONNX Runtime cannot load " + path + " with " + provider + ": " + error.getMessage() + ".",
                 "The next rung of the ladder may run.", error);
+        }
+    }
+
+    /** Open a model. In exact kernels, it may have to do without some fusions: see mcad_mobile/engine/towers/onnx.py. */
+    private static OrtSession session(String path, Provider provider, OrtSession.SessionOptions options)
+            throws OrtException {
+        OrtEnvironment environment = OrtEnvironment.getEnvironment();
+        try {
+            return environment.createSession(path, options);
+        } catch (OrtException error) {
+            if (provider != Provider.EXACT_CPU) {
+                throw error;
+            }
+            options.setOptimizationLevel(OrtSession.SessionOptions.OptLevel.BASIC_OPT);
+            return environment.createSession(path, options);
         }
     }
 
