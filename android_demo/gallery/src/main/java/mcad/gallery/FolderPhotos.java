@@ -1,9 +1,11 @@
 package mcad.gallery;
 
 import java.io.IOException;
+import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.nio.file.SimpleFileVisitor;
 import java.nio.file.attribute.BasicFileAttributes;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -12,8 +14,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
-import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import mcad.engine.McadException;
 import mcad.engine.photos.PhotoDecoder;
 
@@ -39,10 +39,7 @@ public final class FolderPhotos implements PhotoLibrary {
     @Override
     public Listing list() throws IOException {
         checkAccess();
-        List<Path> files;
-        try (Stream<Path> found = Files.walk(folder)) {
-            files = found.filter(file -> !kind(file).isEmpty()).sorted().collect(Collectors.toList());
-        }
+        List<Path> files = files();
         List<Item> items = new ArrayList<>(files.size());
         for (Path file : files) {
             try {
@@ -58,6 +55,29 @@ public final class FolderPhotos implements PhotoLibrary {
             }
         }
         return new Listing(items, Collections.singletonMap("", "1"), true);
+    }
+
+    private List<Path> files() throws IOException {
+        List<Path> files = new ArrayList<>();
+        Files.walkFileTree(folder, new SimpleFileVisitor<>() {
+            @Override
+            public FileVisitResult visitFile(Path file, BasicFileAttributes facts) {
+                if (!kind(file).isEmpty()) {
+                    files.add(file);
+                }
+                return FileVisitResult.CONTINUE;
+            }
+
+            @Override
+            public FileVisitResult visitFileFailed(Path file, IOException error) throws IOException {
+                if (error instanceof NoSuchFileException) {
+                    return FileVisitResult.CONTINUE; // deleted meanwhile
+                }
+                throw error;
+            }
+        });
+        Collections.sort(files);
+        return files;
     }
 
     /** The MIME type by file extension; empty if the file is no photo. */

@@ -15,6 +15,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.function.BooleanSupplier;
+import java.util.function.Function;
 import java.util.function.ToIntFunction;
 import java.util.stream.Collectors;
 import mcad.engine.Bundle;
@@ -124,12 +125,15 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
 
     /** As {@link #moreLike(PhotoDecoder.Source, int)}, among the photos that pass the filter. */
     public SearchEngine.Found moreLike(PhotoDecoder.Source photo, int k, Filter filter) throws IOException {
-        PhotoDecoder.Source read = read(photo);
-        return call(() -> {
-            float[] embedding = finder.embed(read);
-            return finder.find(
-                (index, rows, count) -> SearchEngine.moreLike(index, embedding, count, rows), k, filter);
-        });
+        return find(photo, embedding -> (index, rows, count) -> SearchEngine.moreLike(index, embedding, count, rows),
+            k, filter);
+    }
+
+    /** Photos that are like {@code photo} and fit the words. */
+    public SearchEngine.Found moreLike(PhotoDecoder.Source photo, String words, int k, Filter filter)
+            throws IOException {
+        return find(photo, embedding -> (index, rows, count) -> finder.engine().moreLike(
+            index, embedding, words, count, rows), k, filter);
     }
 
     /** The {@code most} last taken photos that pass the filter, newest first, indexed or not. */
@@ -154,17 +158,6 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
             .sorted(Comparator.comparing(margins::get).reversed()).limit(most).collect(Collectors.toList());
     }
 
-    /** Photos that are like {@code photo} and fit the words. */
-    public SearchEngine.Found moreLike(PhotoDecoder.Source photo, String words, int k, Filter filter)
-            throws IOException {
-        PhotoDecoder.Source read = read(photo);
-        return call(() -> {
-            float[] embedding = finder.embed(read);
-            return finder.find(
-                (index, rows, count) -> finder.engine().moreLike(index, embedding, words, count, rows), k, filter);
-        });
-    }
-
     /** Read a photo on the caller's thread: another app may fetch it over a slow network, and searches must not wait. */
     private static PhotoDecoder.Source read(PhotoDecoder.Source photo) throws IOException {
         try {
@@ -176,6 +169,13 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
 
     private SearchEngine.Found find(Finder.Query query, int k, Filter filter) throws IOException {
         return call(() -> finder.find(query, k, filter));
+    }
+
+    /** Search by a query that takes the photo's embedding. */
+    private SearchEngine.Found find(
+            PhotoDecoder.Source photo, Function<float[], Finder.Query> query, int k, Filter filter) throws IOException {
+        PhotoDecoder.Source read = read(photo);
+        return call(() -> finder.find(query.apply(finder.embed(read)), k, filter));
     }
 
     /**

@@ -14,6 +14,9 @@ import mcad.engine.photos.Preprocess;
 
 /** Decodes on a separate thread, which is abandoned if native code hangs, so that the run can go on. */
 final class TimedDecoder implements Closeable {
+    /** If Android freezes the process while it waits, only one slice passes. */
+    private static final long SLICE_MS = 1000;
+
     private final Preprocess preprocess;
     private final PhotoDecoder decoder;
     private final Device device;
@@ -48,12 +51,17 @@ final class TimedDecoder implements Closeable {
 
     /** Wait through interrupts, which do not concern the photo, and restore the flag for the caller. */
     private float[] await(Future<float[]> pixels) throws ExecutionException, TimeoutException {
-        long endNs = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(device.decodingMs());
+        long leftMs = device.decodingMs();
         boolean interrupted = false;
         try {
             while (true) {
                 try {
-                    return pixels.get(endNs - System.nanoTime(), TimeUnit.NANOSECONDS);
+                    return pixels.get(Math.min(leftMs, SLICE_MS), TimeUnit.MILLISECONDS);
+                } catch (TimeoutException slow) {
+                    leftMs -= SLICE_MS;
+                    if (leftMs <= 0) {
+                        throw slow;
+                    }
                 } catch (InterruptedException later) {
                     interrupted = true;
                 }
