@@ -7,8 +7,10 @@ import shutil
 import zlib
 from pathlib import Path
 
+from mcad_mobile.engine import sync
 from mcad_mobile.engine.photos.folder import stat_stamp
 from mcad_mobile.engine.sync import sync_folder
+from mcad_mobile.errors import PhotoError
 from tests.engine.test_sync import counts, files, paint
 from tests.support.index_embeddings import stamps_of
 
@@ -33,6 +35,36 @@ def test_a_moved_photo_keeps_its_embedding_and_a_copy_is_embedded(engine, index,
         stat_stamp(moved.stat()),
         zlib.crc32(moved.read_bytes()),
     )
+
+
+def test_a_photo_that_moved_counts_as_done_in_the_progress(engine, index, folder):
+    sync_folder(engine, index, folder)
+    first = Path(files(folder)[0])
+    first.rename(first.with_stem("renamed"))
+    steps = []
+    assert sync_folder(engine, index, folder, lambda *step: steps.append(step)).moved == 1
+    assert steps[-1] == ("photos", 6, 6)
+
+
+def test_a_moved_photo_that_cannot_be_read_hides_no_other_move(
+    engine, index, folder, embedded, monkeypatch
+):
+    sync_folder(engine, index, folder)
+    for path in map(Path, files(folder)):
+        path.rename(path.with_stem(f"renamed {path.stem}"))
+    asked, read = [], sync.read_photo
+
+    def refuse_the_first(path):
+        asked.append(path)
+        if path == asked[0]:
+            raise PhotoError(f"{path} cannot be read.")
+        return read(path)
+
+    monkeypatch.setattr(sync, "read_photo", refuse_the_first)
+    embedded.clear()
+    result = sync_folder(engine, index, folder)
+    assert (result.moved, embedded) == (5, [])
+    assert [skip.path for skip in result.skipped] == [asked[0]]
 
 
 def test_a_photo_moved_over_another_changes_it_and_hides_no_other_move(

@@ -118,6 +118,16 @@ def test_an_index_of_the_new_student_is_added_to(
         reembed_index(new, tmp_path / "new.index", tmp_path / "new.index")
 
 
+def test_a_second_run_finds_nothing_to_do_although_a_photo_is_gone(
+    old: Path, new: SearchEngine, tmp_path: Path
+) -> None:
+    gone = tmp_path / "photos" / packaged_photos()[2].name
+    gone.unlink()
+    reembed_index(new, old, tmp_path / "new.index")
+    _, result = reembed_index(new, old, tmp_path / "new.index")
+    assert (result.added, result.unchanged, result.gone) == (0, 5, [str(gone)])
+
+
 def interrupted(engine: SearchEngine, old: Path, directory: Path) -> Path:
     """Leave a run that was stopped after some photos; return where it keeps them."""
 

@@ -176,6 +176,19 @@ def test_photos_of_a_hidden_folder_stay_when_the_folder_above_is_indexed(
     assert str(folder / hidden / "secret.png") in index.paths()
 
 
+def test_a_photo_gone_from_a_hidden_folder_is_dropped_by_a_run_on_that_folder(
+    engine, index, folder
+):
+    hidden = folder / ".private"
+    hidden.mkdir()
+    for name in ("kept.png", "gone.png"):
+        paint(hidden / name, "red")
+    sync_folder(engine, index, hidden)
+    (hidden / "gone.png").unlink()
+    assert counts(sync_folder(engine, index, hidden)) == (0, 0, 0, 1, 1)
+    assert index.paths() == [str(hidden / "kept.png")]
+
+
 def test_an_empty_or_missing_folder_drops_nothing_unless_pruned(engine, index, folder):
     sync_folder(engine, index, folder)
     shutil.rmtree(folder)
@@ -210,6 +223,19 @@ def test_photos_of_a_subfolder_that_is_gone_or_empty_stay_until_pruned(
     shutil.rmtree(folder / "beach")
     result = sync_folder(engine, index, folder, drop_gone=True)
     assert (result.removed, result.kept, index.paths()) == (3, 0, files(folder))
+
+
+def test_a_link_to_a_photo_on_a_drive_that_is_not_mounted_stays(engine, index, folder, tmp_path):
+    (tmp_path / "drive").mkdir()
+    paint(tmp_path / "drive" / "a.png", "red")
+    link = folder / "link.png"
+    link.symlink_to(tmp_path / "drive" / "a.png")
+    sync_folder(engine, index, folder)
+    (tmp_path / "drive").rename(tmp_path / "not mounted")
+    result = sync_folder(engine, index, folder)
+    assert counts(result) == (0, 0, 0, 0, 6)
+    assert [skip.path for skip in result.skipped] == [str(link)]
+    assert str(link) in index.paths()
 
 
 def test_photos_gone_here_and_elsewhere_are_counted_together(engine, index, folder, tmp_path):
