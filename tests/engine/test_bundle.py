@@ -294,6 +294,13 @@ def test_a_broken_bundle_json_is_an_error_of_ours(bundle, text):
         Bundle.load(bundle.directory)
 
 
+def test_a_bundle_json_that_cannot_be_read_is_an_error_of_ours(bundle):
+    (bundle.directory / MANIFEST).unlink()
+    (bundle.directory / MANIFEST).mkdir()
+    with pytest.raises(BundleError, match=rf"{MANIFEST} cannot be read"):
+        Bundle.load(bundle.directory)
+
+
 def test_nothing_but_a_bundle_is_replaced(bundle, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "photos").mkdir()

@@ -101,6 +101,12 @@ def test_results_are_those_of_a_plain_product_of_float_embeddings(engine, index,
     assert found.ms["total"] >= found.ms["text"]
 
 
+def test_a_search_finds_ten_photos_unless_it_is_told_how_many(engine, index):
+    engine.index_photos(index, packaged_photos()[:12])
+    assert len(engine.search(index, "a dog").results) == 10
+    assert len(engine.search_parts(index, [Part("a dog")]).results) == 10
+
+
 def test_threads_share_an_engine_that_has_loaded_nothing_yet(engine, index, photos):
     engine.index_photos(index, photos)
     fresh, queries = SearchEngine(engine.bundle), [f"a dog number {n}" for n in range(8)]

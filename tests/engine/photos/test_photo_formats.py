@@ -208,6 +208,14 @@ def test_fifty_kinds_are_told_apart_and_the_others_together(tmp_path):
     assert left_out["other suffixes"].count == 10
 
 
+def test_of_a_kind_a_thousand_files_are_named_and_all_counted(tmp_path):
+    for number in range(1001):
+        (tmp_path / f"{number}.txt").touch()
+    left_out: folders.Leftovers = {}
+    assert list(folders.walk(tmp_path, [], left_out)) == []
+    assert (left_out[".txt"].count, len(left_out[".txt"].paths)) == (1001, 1000)
+
+
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="what was read is told by Linux")
 def test_each_file_is_read_once(engine, index, tmp_path):
     folder = tmp_path / "photos"

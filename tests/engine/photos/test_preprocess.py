@@ -362,6 +362,16 @@ def test_a_thumbnail_has_neither_side_larger_than_is_asked_for(
         assert small.size == size
 
 
+def test_a_thumbnail_differs_little_from_the_photo(photo: Image.Image, tmp_path: Path) -> None:
+    """Less than with a quarter of the quality, or with only the nearest pixels."""
+    photo.save(tmp_path / "a.png")
+    made = jpeg((tmp_path / "a.png").read_bytes(), "a.png", shorter=75)
+    with Image.open(io.BytesIO(made)) as small:
+        expected = photo.resize(small.size, Image.Resampling.BOX)
+        differences = np.asarray(small, np.float32) - np.asarray(expected, np.float32)
+    assert np.abs(differences).mean() < 5.1
+
+
 def test_a_thumbnail_of_a_large_jpeg_is_as_large_as_is_asked_for(tmp_path: Path) -> None:
     Image.new("RGB", (1600, 1200), "teal").save(tmp_path / "a.jpg")
     photo = (tmp_path / "a.jpg").read_bytes()
