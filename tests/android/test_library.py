@@ -202,8 +202,15 @@ def test_an_archive_has_its_files_where_gradle_looks_for_them(stood_in, tmp_path
             assert classes.read("a/A.class") == b"a class"
     manifest = files.pop("AndroidManifest.xml")
     assert manifest.decode() == library_manifest(own_photos=False)
-    metadata = files.pop("META-INF/com/android/build/gradle/aar-metadata.properties")
-    assert b"minCompileSdk=34" in metadata
+    metadata = files.pop("META-INF/com/android/build/gradle/aar-metadata.properties").decode()
+    assert dict(line.split("=") for line in metadata.splitlines()) == {
+        "aarFormatVersion": "1.0",
+        "aarMetadataVersion": "1.0",
+        "minCompileSdk": "34",
+        "minCompileSdkExtension": "0",
+        "minAndroidGradlePluginVersion": "8.0.0",
+        "coreLibraryDesugaringEnabled": "false",
+    }
     assert files == {
         "R.txt": b"",
         "proguard.txt": (android_demo() / "platform" / "consumer-rules.pro").read_bytes(),
@@ -211,6 +218,31 @@ def test_an_archive_has_its_files_where_gradle_looks_for_them(stood_in, tmp_path
         "jni/arm64-v8a/a.so": b"a",
         f"jni/arm64-v8a/{KERNELS}": b"k",
         "assets/n.txt": b"n",
+    }
+
+
+def test_gradle_s_metadata_says_what_each_file_of_a_maven_library_is(
+    stood_in, tmp_path, monkeypatch
+):
+    def document_java(sources, classpath, out):
+        out.mkdir()
+        (out / "index.html").touch()
+        return out
+
+    monkeypatch.setattr(maven, "JAVADOC", Tool("sh", "", "", ""))
+    monkeypatch.setattr(maven, "document_java", document_java)
+    built = maven.build_maven(None, tmp_path / "repository")
+    metadata = json.loads(built.archive.with_suffix(".module").read_text())
+    assert metadata["formatVersion"] == "1.1"
+    assert metadata["component"]["attributes"] == {"org.gradle.status": "release"}
+    external = {"org.gradle.dependency.bundling": "external"}
+    code = external | {"org.gradle.category": "library", "org.gradle.libraryelements": "aar"}
+    text = external | {"org.gradle.category": "documentation", "org.gradle.usage": "java-runtime"}
+    assert {variant["name"]: variant["attributes"] for variant in metadata["variants"]} == {
+        "api": code | {"org.gradle.usage": "java-api"},
+        "runtime": code | {"org.gradle.usage": "java-runtime"},
+        "sources": text | {"org.gradle.docstype": "sources"},
+        "javadoc": text | {"org.gradle.docstype": "javadoc"},
     }
 
 

@@ -19,7 +19,7 @@ from mcad_mobile.android.parts import BuildOptions, gather_parts, pack_bundle
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.progress import silent
 from mcad_mobile.engine.bundle import Bundle, Parity, Rung
-from mcad_mobile.errors import BuildError
+from mcad_mobile.errors import BuildError, BundleError
 from tests.support.tiny_bundle import make_tiny_bundle
 
 ABI = "arm64-v8a"
@@ -97,6 +97,14 @@ def test_rungs_that_nothing_runs_or_needs_are_left_out_with_the_reason(
     with pytest.raises(BuildError, match="has no image tower that the app can run") as raised:
         packed(without("onnx int8", "onnx fp32"))
     assert "every bundle ends in an ONNX CPU model" in raised.value.hint
+
+
+def test_a_bundle_with_a_damaged_file_is_not_packed(tmp_path: Path) -> None:
+    tiny = make_tiny_bundle(tmp_path / "tiny")
+    table = tiny.path(tiny.token_table.file)
+    table.write_bytes(table.read_bytes()[::-1])
+    with pytest.raises(BundleError, match=f"{table.name} is damaged"):
+        pack_bundle(tiny, tmp_path / "packed", keep_float=False, no_npu=None)
 
 
 def test_parts_are_those_that_the_options_and_the_bundle_ask_for(
@@ -196,6 +204,17 @@ def test_the_notice_names_every_part_with_its_licence(bundle: Bundle, tmp_path: 
         "- the weights of s: CC-BY-NC-4.0, which allows no commercial use "
         "(https://spdx.org/licenses/CC-BY-NC-4.0.html)",
     ]
+
+
+def test_licences_and_notices_inside_an_archive_are_shipped(tmp_path: Path) -> None:
+    texts = ("LICENSE", "META-INF/licence.md", "META-INF/Notice.txt", "NOTICE")
+    with zipfile.ZipFile(tmp_path / "own.aar", "w") as package:
+        for name in (*texts, "notices.json", "Notice.class.bin"):
+            package.writestr(name, f"of {name}")
+    archive = Archive(tmp_path / "own.aar", "0" * 64, None, ())
+    shipped = {entry.name: entry.data for entry in notices(Libraries(archives=[archive]), {}, None)}
+    found = {name: text for name, text in shipped.items() if "/own/" in name}
+    assert found == {f"assets/mcad-licences/own/{name}": f"of {name}".encode() for name in texts}
 
 
 @pytest.fixture
