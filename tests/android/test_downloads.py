@@ -110,11 +110,26 @@ def test_what_is_not_as_pinned_leaves_nothing_behind(files, changed, why):
     assert in_cache() == set()
 
 
+def test_a_source_that_is_no_archive_is_an_error_that_says_what_to_do(files, source):
+    """As the page of a network that wants a login first."""
+    source.written.write_text("<html>Log in</html>")
+    _, jar = files
+    with pytest.raises(BuildError, match=r"plain\.jar could not be fetched") as raised:
+        downloads.fetch(jar)
+    assert "is needed for app. You can also put it, from " in raised.value.hint
+    assert in_cache() == set()
+
+
 def test_a_wheel_that_is_not_as_pinned_is_refused_by_pip(tmp_path, monkeypatch):
+    """One as pinned is fetched alone, whatever it requires and whatever Python runs here."""
     wheel = tmp_path / "tools-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         info = "tools-1.0.dist-info"
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tools\nVersion: 1.0\n")
+        archive.writestr(
+            f"{info}/METADATA",
+            "Metadata-Version: 2.1\nName: tools\nVersion: 1.0\n"
+            "Requires-Dist: no-such-package\nRequires-Python: ==3.12.*\n",
+        )
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")

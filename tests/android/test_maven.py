@@ -139,6 +139,13 @@ def test_a_fetched_file_is_fetched_once_and_checked_at_every_use(cache, mvn):
     assert fetch_unpinned(RUNTIME).read_bytes() == first and len(mvn.calls) == 2
 
 
+def test_a_file_of_unknown_origin_in_the_cache_is_fetched(cache, mvn, tmp_path):
+    cache.mkdir(parents=True)
+    (cache / RUNTIME.file_name).write_bytes(b"put here by hand")
+    assert fetch_unpinned(RUNTIME).read_bytes() == (tmp_path / "runtime.aar").read_bytes()
+    assert len(mvn.calls) == 1
+
+
 def with_npu_rung(tmp_path: Path, compiled: bytes, htp_arch: int = 79) -> Bundle:
     """A tiny bundle whose text tower has a rung for a Snapdragon's NPU; `compiled` is in it."""
     tiny = make_tiny_bundle(tmp_path / "tiny")
