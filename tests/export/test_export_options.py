@@ -223,6 +223,24 @@ def test_an_export_that_fails_or_is_interrupted_leaves_no_part_of_a_bundle(
     assert [*tmp_path.iterdir()] == []
 
 
+def test_an_export_begins_anew_where_a_killed_one_left_a_part_of_a_bundle(
+    without_towers, monkeypatch, tmp_path
+):
+    class Builder:
+        def __init__(self, *about, **options):
+            self.comparison = SimpleNamespace(close=lambda: None)
+
+        def build(self, request, out):
+            assert not [*out.iterdir()]
+            return make_tiny_bundle(out), []
+
+    monkeypatch.setattr(pipeline, "BundleBuilder", Builder)
+    (tmp_path / ".cpu.partial").mkdir()
+    (tmp_path / ".cpu.partial" / "half.onnx").touch()
+    pipeline.export("student", [BundleRequest(find_target("cpu"), tmp_path / "cpu")])
+    assert [path.name for path in tmp_path.iterdir()] == ["cpu"]
+
+
 def test_a_search_chooses_for_all_bundles_and_what_it_kept_goes_once_they_are_written(
     without_towers, monkeypatch, tmp_path
 ):

@@ -17,7 +17,12 @@ from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers.litert import dequantize, quantize
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 from mcad_mobile.errors import DataError, ParityError
-from mcad_mobile.export.backends.onnx.convert import export_onnx, is_convolutional, multiply_adds
+from mcad_mobile.export.backends.onnx.convert import (
+    export_onnx,
+    is_convolutional,
+    multiply_adds,
+    save_mapped,
+)
 from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
 from mcad_mobile.export.bundle_builder import tower_specs
@@ -145,6 +150,13 @@ def test_a_text_file_beside_each_photo_gives_its_captions_too(tmp_path):
     assert "a photo for train" in calibrate.texts
     assert "a photo for test" not in calibrate.texts + held_out.texts
     assert (len(set(calibrate.texts)), len(set(held_out.texts))) == (8, 32)
+
+
+def test_photos_that_do_not_decode_cost_no_samples(tmp_path):
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "whole.png")
+    (tmp_path / "broken.jpg").write_text("no")
+    calibrate, held_out = load_samples(Reader(), tmp_path, 8)
+    assert (len(calibrate.pixels), len(held_out.pixels)) == (8, 32)
 
 
 def test_data_gives_as_many_photos_and_first_captions_as_were_asked_for(sorted_photos):
@@ -366,6 +378,18 @@ class Patches(nn.Module):
         tokens = self.patches(pixels).flatten(2).mT
         tokens = (tokens @ tokens.mT).softmax(2) @ tokens
         return self.narrow(self.wide(tokens)).mean(1)
+
+
+def test_weights_beside_a_model_are_readable_to_everyone(tmp_path):
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "weight"], ["y"])],
+        "tower",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 64])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 64])],
+        [numpy_helper.from_array(np.ones((64, 64), np.float32), "weight")],
+    )
+    weights = save_mapped(helper.make_model(graph), tmp_path / "tower.onnx")
+    assert weights.stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize("module", [Convolution, Patches])

@@ -170,6 +170,26 @@ def test_jobs_that_never_end_are_given_up_and_waited_for_again(
     assert len(cloud.jobs) == 1
 
 
+def test_a_later_command_waits_for_jobs_that_still_run(
+    cloud: Cloud, bundle: Bundle, tmp_path: Path
+) -> None:
+    cloud.running = 10**6
+    phone = AiHub().device(S25)
+    job = Job("tiny", phone, (bundle.directory / "image.onnx",), golden_pixels(bundle))
+
+    def later() -> Runner:
+        ledger = Ledger(tmp_path / "jobs.json", cloud.url)
+        return Runner(AiHub(), ledger, tmp_path, poll_s=0.0, timeout_s=0.0)
+
+    for _ in range(2):
+        with pytest.raises(AiHubError, match="did not finish"):
+            later().run([job])
+    cloud.running = 0
+    (outcome,) = later().run([job])
+    assert outcome.failure == ""
+    assert len(cloud.jobs) == 1
+
+
 def test_unreachable_cloud_is_told(
     cloud: Cloud, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
