@@ -15,7 +15,7 @@ from PIL import Image
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.pretrained import load_imagenet_head
-from mcad_mobile.distill.teachers import load_classifier
+from mcad_mobile.distill.teachers import classifiers, load_classifier
 from mcad_mobile.distill.teachers.classifiers import (
     IMAGENET,
     LibraryClassifier,
@@ -269,6 +269,14 @@ def test_a_checkpoint_that_cannot_be_loaded_is_an_error_that_names_it(library, c
     with pytest.raises(TeacherError, match="cannot be loaded") as error:
         load_classifier(f"{library}:{name}:{path}", None, "cpu")
     assert str(path) in error.value.message
+
+
+@pytest.mark.parametrize("name", ["local-dir:models/cats", "hf-hub:timm/resnet18.a1_in1k"])
+def test_a_name_with_a_colon_of_its_own_is_passed_on_whole(name, monkeypatch):
+    asked = []
+    monkeypatch.setattr(classifiers, "load_timm", lambda *given: asked.append(given))
+    load_classifier(f"timm:{name}", None, "cpu")
+    assert asked == [(name, None, None, "cpu")]
 
 
 @pytest.mark.parametrize("spec", ["", "timm", "timm:", "keras:ResNet50", "references"])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -143,6 +144,17 @@ def test_a_run_keeps_what_another_one_may_still_go_on_with(cache):
     os.utime(old, (0, 0))
     cache.remove_abandoned()
     assert [*cache.folder.iterdir()] == [young]
+
+
+def test_a_partial_file_is_kept_for_a_week(cache):
+    cache.folder.mkdir()
+    for days in (6, 8):
+        partial = cache.folder / f"{days} days old.npy.partial"
+        partial.write_bytes(b"rows")
+        changed = time.time() - days * 86_400
+        os.utime(partial, (changed, changed))
+    cache.remove_abandoned()
+    assert [path.name for path in cache.folder.iterdir()] == ["6 days old.npy.partial"]
 
 
 def test_partial_files_are_removed_but_for_those_that_someone_writes(cache):

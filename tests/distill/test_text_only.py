@@ -93,7 +93,11 @@ def material(archive, captions) -> TextMaterial:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+    """With what a run of long ago left."""
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "old.npy.partial").write_bytes(b"rows")
+    os.utime(folder / "old.npy.partial", (0, 0))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +216,15 @@ def test_pieces_of_the_texts_come_before_likelier_ones_of_their_script():
     assert choose_pieces(pieces, read, ["zebra!"], 9) == [4, 5, 7, 8]
     with pytest.raises(TrainingError, match="2 characters, more than 1"):
         choose_pieces(pieces, read, ["zebra!"], 1)
+
+
+@pytest.mark.parametrize("content", [None, b"no archive"])
+def test_an_archive_that_cannot_be_read_is_an_error_that_says_how_to_get_it(content, tmp_path):
+    if content is not None:
+        (tmp_path / "things.tgz").write_bytes(content)
+    with pytest.raises(DataError, match=r"things\.tgz cannot be read") as raised:
+        read_things(tmp_path / "things.tgz", ["de"])
+    assert "npm pack cldr-annotations-full" in raised.value.hint
 
 
 def test_things_that_tests_ask_for_are_taught_in_no_language(archive):
@@ -365,6 +378,10 @@ def test_a_tower_learns_names_in_other_languages_and_keeps_the_image_tower(train
     licence, expected = student.source.licence, base.source.licence
     assert licence.name == expected.name == "non-commercial-research"
     assert licence.text.read_text() == expected.text.read_text()
+
+
+def test_what_an_abandoned_run_left_in_the_cache_is_gone_after_training(trained, cache):
+    assert not [*cache.glob("*.partial")]
 
 
 def test_a_run_that_is_complete_is_not_repeated(material, cache, trained):
