@@ -111,6 +111,28 @@ def test_rows_that_could_not_be_read_are_tried_again_alone_and_lose_no_embedding
         embed(Source(str(photos)), bundle, str(out), Options(resume=False))
 
 
+def test_photos_of_a_table_that_come_back_one_after_another_are_embedded_once(
+    tasks, bundle, photos, tmp_path
+):
+    shutil.copytree(photos, tmp_path / "photos")
+    paths = sorted((tmp_path / "photos").iterdir())
+    table = arrow.table({"path": [str(path) for path in paths]})
+    parquet.write_table(table, tmp_path / "photos.parquet")
+    away = {path: path.read_bytes() for path in paths[:2]}
+    for path in away:
+        path.unlink()
+
+    def run():
+        source, out = Source(str(tmp_path / "photos.parquet")), str(tmp_path / "out")
+        made = embed(source, bundle, out, Options())
+        return made.embedded, made.manifest.photos
+
+    assert run() == (6, 6)
+    for whole, (path, content) in enumerate(away.items(), start=7):
+        path.write_bytes(content)
+        assert run() == (1, whole)
+
+
 def test_a_table_none_of_whose_photos_could_be_read_is_embedded_when_they_are_back(
     tasks, bundle, photos, tmp_path
 ):
@@ -176,6 +198,14 @@ def test_progress_counts_photos_and_the_manifest_is_saved_twice_a_minute(
     assert saved == [(36.0, 4), (72.0, 8), (72.0, 8)]
     assert (result.embedded, result.seconds) == (8, 72.0)
     assert read_manifest(Store(str(tmp_path / "out"))).photos == 8
+
+
+def test_progress_knows_from_the_start_how_many_rows_a_table_has(tasks, bundle, photos, tmp_path):
+    paths = [str(path) for path in photos.iterdir()]
+    parquet.write_table(arrow.table({"path": paths}), tmp_path / "photos.parquet")
+    source, out, seen = Source(str(tmp_path / "photos.parquet")), str(tmp_path / "out"), []
+    embed(source, bundle, out, Options(photos_a_shard=3), lambda *step: seen.append(step))
+    assert seen == [("photos", number, 8) for number in range(1, 9)]
 
 
 def test_a_run_that_fails_keeps_the_shards_that_are_done(
@@ -300,7 +330,7 @@ def test_shards_that_are_damaged_or_gone_are_refused_and_made_again(
     before = {shard.file: shard.photos for shard in read_manifest(Store(str(out))).shards}
     first, second, third = sorted((out / "shards").iterdir())
     (out / "left-out").mkdir()
-    unfinished = [out / folder / "a.parquet.partial" for folder in ("shards", "left-out")]
+    unfinished = [out / folder / f"{first.name}.partial" for folder in ("shards", "left-out")]
     for path in unfinished:
         path.write_bytes(b"PAR1")
     assert Shards(str(out)).count_rows().total() == 8

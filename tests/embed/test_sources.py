@@ -69,6 +69,11 @@ def test_a_list_names_photos_and_their_order(tmp_path, paths, bundle):
     assert found.keys == [str(paths[4]), str(paths[3])]
 
 
+def test_a_list_is_known_by_its_suffix_in_capitals_too(tmp_path, paths):
+    (tmp_path / "LIST.TXT").write_text(str(paths[0]))
+    assert keys(cut(Source(str(tmp_path / "LIST.TXT")))) == [str(paths[0])]
+
+
 def table_of(paths, kind):
     data = [path.read_bytes() for path in paths]
     named = [path.stem for path in paths]
@@ -128,6 +133,14 @@ def test_webdataset_shards_are_read_one_a_piece_and_their_captions_passed_over(t
     assert len(pieces) == 2
     assert keys(pieces) == [f"{tmp_path}/set-{i // 4}.tar/{p.name}" for i, p in enumerate(paths)]
     assert contents(pieces) == [path.read_bytes() for path in paths]
+
+
+@pytest.mark.parametrize(("pattern", "numbers"), [("set-?.tar", [0, 1]), ("set-[0].tar", [0])])
+def test_an_address_may_be_a_pattern(tmp_path, pattern, numbers):
+    for number in (0, 1, 10):
+        (tmp_path / f"set-{number}.tar").write_bytes(tar_of([]))
+    pieces = cut(Source(f"{tmp_path}/{pattern}"))
+    assert [piece.file for piece in pieces] == [f"{tmp_path}/set-{n}.tar" for n in numbers]
 
 
 def test_a_tar_file_that_is_cut_off_is_named_and_read_again_once_it_is_whole(

@@ -7,14 +7,18 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as parquet
 import pytest
 
+from mcad_mobile.embed.job import job_of
 from mcad_mobile.embed.table import ShardFile
+from mcad_mobile.embed.worker import Message, Ready, Setup
 from mcad_mobile.engine.photos.folder import stat_stamp
 from tests.support.embedding_runs import (
     command,
@@ -73,6 +77,34 @@ def test_a_photo_that_kills_two_processes_is_left_out_and_listed_and_costs_no_ot
     (left,) = (out / "left-out").iterdir()
     assert parquet.read_table(left)["stamp"].to_pylist() == [stat_stamp(deadly.stat())]
     assert parquet.read_table(left)["cause"].to_pylist() == ["killed"]
+
+
+def test_what_a_decoder_prints_is_no_message_of_its_process(tmp_path, bundle):
+    (tmp_path / "photos").mkdir()
+    odd_photo(tmp_path / "photos" / "talk.jpg", "talk", tmp_path / "talk")
+    arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out", "--workers", 1)
+    done = run("embed", tmp_path / "photos", *arguments, "--json")
+    assert "printed by a decoder" in done.stderr
+    assert json.loads(done.stdout)["photos"] == 1
+
+
+def test_a_worker_ends_when_its_input_does(tmp_path, bundle):
+    """As it does when the process that started it is killed."""
+    setup = Setup(str(bundle.directory), str(tmp_path), job_of(bundle, "onnx", "fp32", 9), 1)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "mcad_mobile.embed.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(),
+    )
+    try:
+        worker.stdin.write(msgspec.json.encode(setup) + b"\n")
+        worker.stdin.flush()
+        assert msgspec.json.decode(worker.stdout.readline(), type=Message) == Ready()
+        worker.communicate(timeout=60)
+    finally:
+        worker.kill()
+    assert worker.returncode == 0
 
 
 def test_an_interrupt_keeps_what_was_finished_and_leaves_no_process(

@@ -1,7 +1,8 @@
 """A decoder that a photo makes misbehave, in every process that has this folder on PYTHONPATH.
 
-A photo is a text of three lines: ODDPHOTO; `kill`, which ends the process, or `wait`, which goes on
-once a file exists; the path of that file. FILE.held lists the processes that held the photo.
+A photo is a text of three lines: ODDPHOTO; `kill`, which ends the process, `talk`, which prints as
+libraries in C do, or `wait`, which goes on once a file exists; the path of that file. FILE.held
+lists the processes that held the photo.
 """
 
 import os
@@ -25,7 +26,9 @@ class OddPhoto(ImageFile.ImageFile):
             held.write(f"{os.getpid()}\n")
         if action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        while not Path(where).exists():
+        if action == "talk":
+            os.write(1, b"printed by a decoder\n")
+        while action == "wait" and not Path(where).exists():
             time.sleep(0.02)
         self._mode, self._size = "RGB", (8, 8)
 
