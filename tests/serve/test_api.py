@@ -181,6 +181,11 @@ def test_large_photos_become_small(served: Server) -> None:
     assert (status, again[0], again[2]) == (200, 304, b"")
 
 
+@pytest.mark.parametrize("path", ["/", "/static/app.js", "/openapi.json"])
+def test_what_another_version_changes_is_asked_for_each_time(served: Server, path: str) -> None:
+    assert served.request("GET", path)[1]["cache-control"] == "no-cache"
+
+
 def test_the_openapi_document_is_valid(served: Server) -> None:
     document = served.get("/openapi.json")
     validate(document)

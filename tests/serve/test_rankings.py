@@ -421,3 +421,15 @@ def test_an_upload_is_known_by_its_bytes(kind: str, suffix: str) -> None:
     assert uploads.get(name) == taken
     uploads.close()
     assert not taken.path.exists()
+
+
+@pytest.mark.parametrize("brand", ["heix", "heim", "heis", "hevc", "mif1", "msf1"])
+def test_an_upload_may_be_of_any_brand_of_heif(brand: str) -> None:
+    uploads = Uploads()
+    with uploads.spool() as file:
+        Image.new("RGB", (64, 48)).save(file, "HEIF")  # whose brand is heic
+        file.seek(8)
+        file.write(brand.encode())
+        _, taken = uploads.take(file)
+    assert (taken.path.suffix, taken.width, taken.height) == (".heic", 64, 48)
+    uploads.close()

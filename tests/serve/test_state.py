@@ -31,7 +31,7 @@ from mcad_mobile.serve import bundles as served_bundles
 from mcad_mobile.serve import operations, records
 from mcad_mobile.serve import state as serving
 from mcad_mobile.serve.indexes import path_id
-from mcad_mobile.serve.run import open_state
+from mcad_mobile.serve.run import create_app, open_state
 from mcad_mobile.serve.state import State
 from tests.support.servers import in_process
 from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
@@ -431,6 +431,27 @@ def test_indexing_is_begun_where_it_was_asked_for_and_stopped(
     in_process(state, requests)
     assert begun == [("one", "index-0"), ("two", "index-2"), ("one", "index-1")]
     assert len(stopped) == 2 and 1 < stopped[1] < 4  # as the server ends, in 5 seconds
+
+
+def test_an_unexpected_error_is_answered_as_others_are(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(state, "status", fail)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/api/status", "headers": []}
+    with pytest.raises(ZeroDivisionError):  # which the server prints
+        asyncio.run(create_app(state)({**scope, "query_string": b""}, asyncio.Event().wait, send))
+    start, body = sent
+    told = msgspec.json.decode(body["body"], type=records.Problem)
+    assert (start["status"], told.error) == (500, "ZeroDivisionError: by zero")
+    assert told.hint == "Report this, with the request."
 
 
 def test_a_hint_of_the_page_names_the_only_bundle(state: State) -> None:

@@ -66,6 +66,21 @@ def test_they_are_made_while_nobody_asks_and_kept_for_the_next_server(
     assert thumbnail_of(start("-b", few.directory, cache=cache), "coffee.png") == (200, b"kept")
 
 
+def test_a_server_that_nobody_asks_makes_them_ahead(
+    few: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    state = open_state([few], [tmp_path / "bundle.index"])
+
+    async def requests(ask: Any) -> None:
+        until = time.monotonic() + TIMEOUT_S
+        while len(kept(tmp_path / "cache")) < 3:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.05)
+
+    in_process(state, requests)
+
+
 def test_a_photo_that_has_changed_gets_a_new_one(start: Start, few: Bundle, tmp_path: Path) -> None:
     server = start("-b", few.directory)
     hit = next(hit for hit in server.search()["hits"] if hit["name"] == "coffee.png")
