@@ -100,6 +100,14 @@ def test_a_photo_that_is_gone_has_its_name_and_nothing_found_is_a_page_too() -> 
     assert "0 photos" in Page(contact_sheet(found())).text
 
 
+def test_a_name_that_is_not_utf_8_is_shown_as_well_as_it_can_be(tmp_path: Path) -> None:
+    name = os.fsdecode(b"/nowhere/caf\xe9.jpg")
+    write_contact_sheet(found(Result(name, 0.1)), tmp_path / "sheet.html")
+    page = Page((tmp_path / "sheet.html").read_text("utf-8"))
+    assert "caf\ufffd.jpg cannot be read" in page.text
+    assert [link["href"] for link in page.named("a")] == ["file:///nowhere/caf%E9.jpg"]
+
+
 def test_words_that_were_not_read_are_told() -> None:
     page = Page(contact_sheet(found(unknown=("собака", "🐶"))))
     assert "Not understood by the model: собака, 🐶." in page.text

@@ -363,6 +363,21 @@ def test_a_board_is_measured_by_the_first_python_that_is_new_enough(
         measured_on(shell, AdbDevice(), android=False)
 
 
+def test_a_runner_is_pinned_to_the_fastest_cores(measured_on: Callable[..., Any]) -> None:
+    """By a mask in hexadecimal, as toybox and util-linux take it."""
+    modules = '["numpy", "msgspec", "PIL", "onnxruntime"]'
+    shell: Any = TableShell(python3=(0, "3 12\n"), find_spec=(0, modules), taskset=(0, ""))
+    _, launcher = measured_on(shell, AdbDevice(), android=False)
+    started: list[str] = []
+    shell.command = lambda script: started.append(script) or ["false"]
+    probe = SimpleNamespace(memory=lambda pid: Memory(1.0, 2.0), program="")
+    shell.probe = lambda: nullcontext(probe)
+    shell.state = lambda: "device"
+    with pytest.raises(RunnerCrashed):
+        launcher.launch({"mode": "search"}, silent)
+    assert launcher.cores == [5, 6] and "exec taskset 60 env" in started[0]
+
+
 @pytest.mark.parametrize(
     ("state", "error"), [("device", RunnerCrashed), ("gone", DeviceLost)], ids=["crash", "lost"]
 )

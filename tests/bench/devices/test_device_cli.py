@@ -175,6 +175,12 @@ def test_dry_run_prints_jobs_and_is_wrong_usage_elsewhere(
     run("bench", "-b", bundle.directory, "--dry-run", code=2)
 
 
+def test_a_dry_run_prints_a_line_for_each_job_that_names_its_phone(bundle: Bundle) -> None:
+    arguments = ["bench", "-b", str(bundle.directory), "--device", f"aihub:{S25},{S24}"]
+    lines = CliRunner().invoke(app, [*arguments, "--dry-run"]).stdout.splitlines()
+    assert [sum(f"  {phone}  " in line for line in lines) for phone in (S25, S24)] == [2, 2]
+
+
 def test_export_via_aihub_is_for_snapdragon(tmp_path: Path) -> None:
     run("export", "-t", "dimensity", "-o", tmp_path / "out", "--via", "aihub", code=2)
     run("export", "-t", "snapdragon", "-o", tmp_path / "out", "--via", "aws", code=2)
