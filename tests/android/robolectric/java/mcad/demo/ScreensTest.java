@@ -323,6 +323,11 @@ public final class ScreensTest extends AppTestCase {
         waitFor("one of two copies", () -> text(search.get(), R.id.status).equals("1 photo found"));
         press(R.id.only_charging);
         waitFor("the choice", () -> MediaSearch.isOnlyWhileCharging(app()));
+        ActivityController<SearchActivity> above = open(SearchActivity.class);
+        above.get().onOptionsItemSelected(new RoboMenuItem(R.id.hide_duplicates));
+        assertEquals("one choice for all screens", menu(above.get()).findItem(R.id.hide_duplicates).isChecked(),
+            isTicked(R.id.hide_duplicates));
+        close(above);
         close(search);
         forget();
         search = open(SearchActivity.class);

@@ -94,6 +94,9 @@ public final class StartPageTest extends AppTestCase {
         screen.searchDays(LocalDate.of(2022, 1, 1), LocalDate.of(2022, 12, 31));
         waitFor("one of three", () -> grid().getAdapter().getCount() == 1);
         assertEquals("July 2022", text(screen, R.id.month));
+        screen.searchDays(LocalDate.of(2019, 1, 1), LocalDate.of(2019, 12, 31));
+        waitFor("none", () -> grid().getAdapter().getCount() == 0);
+        assertFalse(isShown(screen, R.id.month));
     }
 
     @Test

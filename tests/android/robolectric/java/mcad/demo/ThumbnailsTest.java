@@ -79,6 +79,17 @@ public final class ThumbnailsTest extends AppTestCase {
     }
 
     @Test
+    public void theThumbnailOfAPhotoThatMayHaveBeenEditedIsDecodedAgain() {
+        await(china);
+        await(coffee);
+        Thumbnails.forget(china);
+        photos.opened().clear();
+        await(coffee);
+        await(china);
+        assertEquals(Set.of("china.jpg"), photos.opened());
+    }
+
+    @Test
     public void allScreensShareTheThumbnailsOfOneSize() {
         Bitmap first = await(china);
         photos.opened().clear();

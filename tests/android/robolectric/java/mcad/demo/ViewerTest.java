@@ -320,8 +320,24 @@ public final class ViewerTest extends AppTestCase {
         assertEquals(Activity.RESULT_OK, shadowOf(viewer.get()).getResultCode());
         viewer.recreate(); // as when the screen is turned
         awaitYear(2022);
+        assertEquals(Activity.RESULT_OK, shadowOf(viewer.get()).getResultCode());
         swipe(20, 300);
         awaitYear(2020);
+    }
+
+    @Test
+    public void aPhotoThatTheGalleryChangedIsLoadedAgainAndOneThatItDeletedIsNotShown() {
+        view(1);
+        viewer.get().findViewById(R.id.open).performClick();
+        Intent open = shadowOf(viewer.get()).getNextStartedActivity();
+        photos.opened().clear();
+        shadowOf(viewer.get()).receiveResult(open, Activity.RESULT_CANCELED, null);
+        waitFor("the photo again", () -> photos.opened().contains("coffee.png"));
+        assertEquals(Activity.RESULT_OK, shadowOf(viewer.get()).getResultCode());
+        viewer.get().findViewById(R.id.open).performClick();
+        photos.remove(Uri.parse(MediaPath.uri(paths[1])));
+        shadowOf(viewer.get()).receiveResult(shadowOf(viewer.get()).getNextStartedActivity(), Activity.RESULT_CANCELED, null);
+        awaitYear(2022);
     }
 
     @Test

@@ -5,6 +5,7 @@ import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertNotEquals;
 import static org.junit.Assert.assertNotNull;
+import static org.junit.Assert.assertNotSame;
 import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertSame;
 import static org.junit.Assert.assertTrue;
@@ -35,6 +36,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import mcad.engine.base.Processes;
+import mcad.gallery.PhotoSearch;
 import mcad.gallery.Waiting;
 import mcad.robolectric.AppTestCase;
 import org.junit.Before;
@@ -365,6 +367,13 @@ public final class RunsTest extends AppTestCase {
     }
 
     @Test
+    public void theChoiceOfAChargerAloneFollowsNoPhotos() {
+        MediaSearch.onlyWhileCharging(app(), true);
+        assertNull(job(CHANGES));
+        assertNull(job(SOON));
+    }
+
+    @Test
     public void aJobThatAndroidStopsRunsAgainAndGoesOn() {
         IndexJob job = Robolectric.buildService(IndexJob.class).create().get();
         AtomicBoolean again = new AtomicBoolean();
@@ -436,22 +445,35 @@ public final class RunsTest extends AppTestCase {
         ServiceController<IndexService> service = Robolectric.buildService(IndexService.class,
             new Intent(app(), IndexService.class)).create();
         shadowOf(service.get()).setThrowInStartForeground(new IllegalStateException("the day's hours are used up"));
+        MediaSearch.stop(app());
         service.startCommand(0, 1);
         awaitEnd(service);
         waitFor("the job", () -> job(SOON) != null);
         assertEquals(0, photosIndexed());
+        assertEquals("the user asked to go on", Waiting.NO, MediaSearch.waiting(app()));
     }
 
     @Test
-    public void whereNoServiceMayStartAJobIndexesAtOnce() {
+    public void whereNoServiceMayStartAJobIndexesAtOnceEvenAfterAPause() {
+        MediaSearch.pause(app());
+        assertTrue(job(SOON).getMinLatencyMillis() > 0);
         MediaSearch.indexNow(new ContextWrapper(app()) {
             @Override
             public ComponentName startForegroundService(Intent service) {
                 throw new IllegalStateException("the app is in the background");
             }
         });
-        assertEquals(0, job(SOON).getMinLatencyMillis());
+        waitFor("the job", () -> job(SOON).getMinLatencyMillis() == 0);
         runJob(SOON);
+        assertEquals(PHOTOS.length, photosIndexed());
+    }
+
+    @Test
+    public void aSearchThatTheAppClosedIsOpenedAnew() throws IOException {
+        PhotoSearch closed = search();
+        closed.close();
+        assertNotSame(closed, search());
+        awaitEnd(indexNow());
         assertEquals(PHOTOS.length, photosIndexed());
     }
 

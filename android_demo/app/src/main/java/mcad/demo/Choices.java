@@ -30,8 +30,9 @@ final class Choices {
     private final Activity screen;
     private final PhotoSearch search;
     private final Listener listener;
-    private volatile boolean hidesDuplicates;
-    private volatile boolean onlyCharging;
+    /** Shared by all screens: they apply to the whole app. */
+    private static volatile boolean hidesDuplicates;
+    private static volatile boolean onlyCharging;
 
     Choices(Activity screen, PhotoSearch search, Listener listener) {
         this.screen = screen;

@@ -31,6 +31,7 @@ public final class PhotoActivity extends DetailActivity {
     static final String PATHS = "mcad.demo.PATHS";
 
     private static final int SIDE = 1600;
+    private static final int OPENED = 13;
     private static final String ANY_IMAGE = "image/*";
 
     private final ExecutorService loader = Executors.newSingleThreadExecutor();
@@ -51,6 +52,9 @@ public final class PhotoActivity extends DetailActivity {
         path = saved == null ? getIntent().getStringExtra(PATH) : saved.getString(PATH);
         String[] found = saved == null ? getIntent().getStringArrayExtra(PATHS) : saved.getStringArray(PATHS);
         paths = new ArrayList<>(found == null ? Collections.singletonList(path) : Arrays.asList(found));
+        if (saved != null) {
+            setResult(RESULT_OK); // a photo may have been trashed before the screen turned
+        }
         view = findViewById(R.id.photo);
         view.onStep(this::step);
         findViewById(R.id.share).setOnClickListener(
@@ -171,6 +175,10 @@ public final class PhotoActivity extends DetailActivity {
         } else if (result == RESULT_OK && request == PhotoActions.FAVOURITE) {
             favourite = !favourite;
             invalidateOptionsMenu();
+        } else if (request == OPENED) { // the gallery may have edited or deleted it
+            Thumbnails.forget(path);
+            setResult(RESULT_OK);
+            load();
         }
     }
 
@@ -183,7 +191,7 @@ public final class PhotoActivity extends DetailActivity {
         Intent open = new Intent(Intent.ACTION_VIEW).setDataAndType(Uri.parse(MediaPath.uri(path)), ANY_IMAGE)
             .addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION);
         try {
-            startActivity(open);
+            startActivityForResult(open, OPENED);
         } catch (ActivityNotFoundException error) {
             Toast.makeText(this, R.string.no_app, Toast.LENGTH_LONG).show();
         }

@@ -19,6 +19,8 @@ import android.widget.Toast;
 import java.io.IOException;
 import java.time.LocalDate;
 import java.util.Set;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Consumer;
 import mcad.engine.McadException;
@@ -73,6 +75,8 @@ public final class SearchActivity extends Activity
     private String like;
     /** Searches for photos like it that also fit the words, if any. */
     private SearchBox.Searcher likeBy;
+    /** Reads a photo shared by another app, which may fetch it slowly: the worker must not wait. Otherwise null. */
+    private ExecutorService reader;
     private Page page = Page.START;
     /** Whether a first run's duration was estimated. Worker thread only. */
     private boolean estimated;
@@ -106,7 +110,12 @@ public final class SearchActivity extends Activity
         findViewById(R.id.go_on).setOnClickListener(view -> indexNow());
         findViewById(R.id.filtered).setOnClickListener(view -> filters.clear());
         showFilter();
-        box = new SearchBox(new ScreenScheduler(DemoApp.SCREEN), DemoApp.WORKER, DemoApp.SCREEN::post,
+        Uri shared = OtherPhoto.shared(getIntent());
+        if (shared != null) {
+            reader = Executors.newSingleThreadExecutor();
+        }
+        box = new SearchBox(
+            new ScreenScheduler(DemoApp.SCREEN), reader == null ? DemoApp.WORKER : reader, DemoApp.SCREEN::post,
             words -> likeBy == null ? search.search(words, DemoApp.RESULTS, filters.filter()) : likeBy.search(words),
             this);
         query = findViewById(R.id.query);
@@ -118,7 +127,6 @@ public final class SearchActivity extends Activity
             return action == EditorInfo.IME_ACTION_SEARCH;
         });
         findViewById(R.id.clear).setOnClickListener(view -> query.setText(""));
-        Uri shared = OtherPhoto.shared(getIntent());
         String path = getIntent().getStringExtra(LIKE);
         if (shared != null) {
             showLike(shared.toString(), words -> words.isEmpty()
@@ -160,6 +168,9 @@ public final class SearchActivity extends Activity
     @Override
     protected void onDestroy() {
         box.forget();
+        if (reader != null) {
+            reader.shutdownNow();
+        }
         thumbnails.close();
         super.onDestroy();
     }

@@ -104,8 +104,8 @@ final class StartPage {
     }
 
     private void showPhotos(List<PhotoLibrary.Item> recent) {
-        if (recent.equals(photos)) {
-            return;
+        if (!recent.isEmpty() && recent.equals(photos)) {
+            return; // they are on the screen
         }
         photos = recent;
         List<SearchEngine.Result> results = new ArrayList<>();

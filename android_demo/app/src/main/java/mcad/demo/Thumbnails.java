@@ -77,6 +77,15 @@ final class Thumbnails {
         });
     }
 
+    /** A photo may have been edited: load its thumbnail again when it is next shown. */
+    static void forget(String path) {
+        for (Key key : CACHE.snapshot().keySet()) {
+            if (key.path().equals(path)) {
+                CACHE.remove(key);
+            }
+        }
+    }
+
     void close() {
         loaders.shutdownNow();
     }

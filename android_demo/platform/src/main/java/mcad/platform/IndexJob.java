@@ -85,7 +85,9 @@ public final class IndexJob extends JobService {
     /** Apply the user's new choice of conditions to the waiting jobs. */
     static void reschedule(Context context) {
         JobScheduler scheduler = context.getSystemService(JobScheduler.class);
-        scheduler.schedule(changes(context));
+        if (scheduler.getPendingJob(CHANGES) != null) {
+            scheduler.schedule(changes(context));
+        }
         if (scheduler.getPendingJob(SOON) != null) {
             scheduleRest(context);
         }

@@ -77,7 +77,7 @@ public final class IndexService extends Service {
         if (ends) {
             new Thread(() -> end(action), "index-end").start();
         } else if (!isForeground()) {
-            new Thread(() -> IndexJob.scheduleSoon(this, 0), "index-later").start();
+            MediaSearch.indexByJob(this);
             ends = true;
         }
         boolean first;

@@ -50,8 +50,13 @@ public final class MediaSearch {
         if (instance == null) {
             Context context = any.getApplicationContext();
             instance = open(context, new MediaPhotos(context), new AndroidDevice(context));
+            instance.onClose(MediaSearch::closed);
         }
         return instance;
+    }
+
+    private static synchronized void closed() {
+        instance = null;
     }
 
     /**
@@ -119,13 +124,21 @@ public final class MediaSearch {
             service = context.startForegroundService(new Intent(context, IndexService.class));
         } catch (IllegalStateException notAllowed) {
             Log.w(TAG, notAllowed);
-            IndexJob.scheduleSoon(context, 0);
+            indexByJob(context);
             return;
         }
         if (service == null) {
             throw new IllegalStateException("The app's manifest declares no IndexService, as in a library built with"
                 + " --own-photos. Call index() or indexLater() of the search that open() returned.");
         }
+    }
+
+    /** Android allows no service: end any pause, and let a job index. */
+    static void indexByJob(Context context) {
+        new Thread(() -> {
+            choices(context).edit().putLong(UNTIL, 0).apply();
+            IndexJob.scheduleSoon(context, 0);
+        }, "index-later").start();
     }
 
     /** Stop an active run, and index nothing for an hour. */

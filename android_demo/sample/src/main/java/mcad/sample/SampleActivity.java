@@ -7,7 +7,7 @@ import android.view.inputmethod.EditorInfo;
 import android.widget.EditText;
 import java.io.IOException;
 import mcad.gallery.PhotoAccess;
-import mcad.gallery.PhotoSearch;
+import mcad.platform.MediaPhotos;
 import mcad.platform.MediaSearch;
 
 /** All that an app needs to search its user's photos: the results replace the typed text. */
@@ -20,21 +20,24 @@ public final class SampleActivity extends Activity {
         query.setImeOptions(EditorInfo.IME_ACTION_SEARCH);
         query.setOnEditorActionListener((view, action, event) -> search(query));
         setContentView(query);
-        requestPermissions(PhotoAccess.toRequest(Build.VERSION.SDK_INT), 1);
+        if (saved == null) { // not again when the screen turns
+            requestPermissions(PhotoAccess.toRequest(Build.VERSION.SDK_INT), 1);
+        }
     }
 
     @Override
     public void onRequestPermissionsResult(int request, String[] permissions, int[] answers) {
-        MediaSearch.indexNow(this);
+        if (new MediaPhotos(this).access() != PhotoAccess.State.NONE) {
+            MediaSearch.indexNow(this);
+        }
     }
 
     private boolean search(EditText query) {
-        PhotoSearch search = MediaSearch.of(this);
         String words = query.getText().toString();
         new Thread(() -> {
             String best;
             try {
-                best = search.search(words, 1).results().toString();
+                best = MediaSearch.of(this).search(words, 1).results().toString();
             } catch (IOException error) {
                 best = error.getMessage();
             }
