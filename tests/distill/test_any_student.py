@@ -344,3 +344,10 @@ def test_a_tokens_embedding_is_the_one_it_trained_with(kind, length, tmp_path):
         theirs = made.text(ids, mask)
         ours = made.as_exported.tower("text")(*map(torch.from_numpy, inputs))
     torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
+
+
+def test_a_text_tower_of_many_positions_reads_64_tokens(tmp_path):
+    """As many as captions need: a phone would compute all that BERT has."""
+    folder = write_text_tower(tmp_path, positions=100)
+    made = trainable_towers(f"timm/test_vit+hf/{folder}", True, 24)
+    assert made.as_exported.text_spec.length == 64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from mcad_mobile.errors import StudentError, TrainingError, require
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.load import default_directory, load_student, load_with_text
 from mcad_mobile.students.mcad import McadStudent, default_config
-from mcad_mobile.students.protocol import model_sha256
+from mcad_mobile.students.protocol import model_sha256, save_weights
 from mcad_mobile.students.text_transformer import TextConfig, TextTower
 from tests.support.tiny_students import write_hf
 
@@ -121,6 +122,12 @@ def test_a_saved_student_gives_the_same_embeddings_and_another_hash_with_other_w
         copy.text.head.bias += 1
     copy.save(tmp_path / "other")
     assert McadStudent.load(tmp_path / "other").sha256() != student.sha256()
+
+
+def test_other_accounts_can_read_saved_weights(tmp_path):
+    path = tmp_path / "student" / "model.safetensors"
+    save_weights({"weight": torch.zeros(1)}, path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_a_table_of_4_bits_is_saved_as_a_phone_reads_it(tmp_path):

@@ -216,6 +216,16 @@ def test_another_tokenizer_is_another_student_and_another_version_of_the_library
     assert identities[0] == identities[1] != identities[2]
 
 
+@pytest.mark.parametrize(
+    ("prefix", "write", "kind"),
+    [("open_clip:local-dir:", write_open_clip, "vit"), ("hf:", write_hf, "clip")],
+)
+def test_a_student_is_found_below_the_home_folder(prefix, write, kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "student", kind)
+    assert load_student(f"{prefix}~/student").dim == 48
+
+
 def prefix(pair):
     return "open_clip:local-dir:" if pair.library == "open_clip" else "hf:"
 

@@ -138,12 +138,15 @@ def register_open_clip(folder: Path, name: str, kind: str = "vit") -> str:
     return name
 
 
-def write_text_tower(folder: Path, kind: str = "bert", width: int = 32, seed: int = 0) -> Path:
+def write_text_tower(
+    folder: Path, kind: str = "bert", width: int = 32, seed: int = 0, positions: int = 40
+) -> Path:
     """Write a folder for the `hf/` of `towers:`."""
     torch.manual_seed(seed)
     t = transformers
     tower = {"hidden_size": width, "intermediate_size": 64}
-    tower |= {"num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 40}
+    tower |= {"num_hidden_layers": 2, "num_attention_heads": 2}
+    tower |= {"max_position_embeddings": positions}
     if kind == "bert":
         tokenizer: Any = t.BertTokenizer(vocab=str(minilm_directory() / "vocab.txt"))
         model = t.BertModel(t.BertConfig(vocab_size=len(tokenizer), **tower))
