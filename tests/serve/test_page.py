@@ -17,6 +17,7 @@ from playwright.sync_api import Page, expect
 
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.serve.photos import UPLOAD_BYTES
 from tests.support.browser import QUERY, WIDTHS, Open, ask, assert_focused, assert_soon, found
 from tests.support.servers import TIMEOUT_S, Server, indexed, tiny
 
@@ -107,6 +108,64 @@ def test_all_of_it_by_keyboard(open_page: Open, served: Server) -> None:
     expect(page.locator("#right .headline")).to_contain_text("both sides")
 
 
+def test_the_plus_key_begins_words_that_are_wanted_too(open_page: Open, served: Server) -> None:
+    page = open_page()
+    ask(page)
+    page.locator("#query").press("ArrowDown")
+    page.keyboard.press("+")
+    page.keyboard.type("snow")
+    page.keyboard.press("Enter")
+    assert_soon(page, found(served, QUERY, {"text": "snow"}))
+    expect(page.locator(".chip:not(.against)")).to_contain_text("snow")
+
+
+def test_keys_with_control_are_left_to_the_browser(open_page: Open) -> None:
+    page = open_page()
+    ask(page)
+    page.locator("#query").press("ArrowDown")
+    for key in ("Control+c", "Control+m"):
+        page.keyboard.press(key)
+        expect(page.locator("#right")).to_be_hidden()
+        expect(page.locator(".chip")).to_have_count(0)
+
+
+def test_the_viewer_by_mouse(open_page: Open, served: Server) -> None:
+    page = open_page()
+    ask(page)
+    expected = found(served, QUERY)
+    page.locator("#left .photo").first.click()
+    viewer = page.get_by_role("dialog")
+    previous, following, close = (
+        viewer.get_by_role("button", name=name)
+        for name in ("Previous photo", "Next photo", "Close")
+    )
+    expect(previous).to_be_disabled()
+    for button, place in ((following, 1), (previous, 0)):
+        button.click()
+        expect(page.locator("#name")).to_have_text(expected[place])
+    close.click()
+    expect(page.locator("#viewer")).to_be_hidden()
+    for day in ("#after", "#before"):
+        page.locator(day).fill("2023-05-06")
+    assert_soon(page, ["lying.jpg"])
+    page.locator("#left .photo").click()
+    expect(following).to_be_disabled()
+
+
+def test_more_and_less_by_keys_of_the_viewer(open_page: Open, served: Server) -> None:
+    page = open_page()
+    ask(page)
+    first = served.search(QUERY)["hits"][0]
+    for key, weight in (("m", 1), ("x", -1)):
+        assert_soon(page, found(served, QUERY))
+        page.locator("#left .photo").first.click()
+        expect(page.locator("#viewer")).to_be_visible()
+        page.keyboard.press(key)
+        assert_soon(page, found(served, QUERY, {"photo": first["id"], "weight": weight}))
+        expect(page.locator("#viewer")).to_be_hidden()
+        page.get_by_role("button", name="Remove").click()
+
+
 def test_more_and_less_by_mouse(open_page: Open, served: Server) -> None:
     page = open_page()
     ask(page)
@@ -136,6 +195,16 @@ def test_more_and_less_by_mouse(open_page: Open, served: Server) -> None:
         page.get_by_role("button", name="Remove").click()
 
 
+def test_more_and_then_less_like_a_photo_is_less_like_it(open_page: Open, served: Server) -> None:
+    page = open_page()
+    find_200(page, served)
+    for button in ("More like this", "Less like this"):
+        page.locator("#left .photo").first.click()
+        page.get_by_role("dialog").get_by_role("button", name=button).click()
+    expect(page.locator(".chip")).to_have_count(1)
+    expect(page.locator(".chip.against")).to_contain_text("0.jpg")
+
+
 _CARRY = """([kind, name, data]) => {
     const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
     const carried = new DataTransfer();
@@ -148,9 +217,7 @@ _CARRY = """([kind, name, data]) => {
 }"""
 
 
-@pytest.mark.parametrize(
-    "how", ["drop", *(pytest.param(how, marks=pytest.mark.slow) for how in ("paste", "choose"))]
-)
+@pytest.mark.parametrize("how", ["drop", "paste", pytest.param("choose", marks=pytest.mark.slow)])
 def test_a_photo_finds_photos(open_page: Open, served: Server, photos: Path, how: str) -> None:
     page = open_page()
     photo = next(photos.rglob("coffee.png"))
@@ -178,6 +245,17 @@ def test_a_file_that_is_no_photo_is_told(open_page: Open, tmp_path: Path) -> Non
     open_page.heard.clear()  # type: ignore[attr-defined]
 
 
+def test_a_photo_that_is_too_large_is_refused_with_the_limit(
+    open_page: Open, tmp_path: Path
+) -> None:
+    page = open_page()
+    with (tmp_path / "large.jpg").open("wb") as file:
+        file.truncate(UPLOAD_BYTES + 1)
+    page.set_input_files("#file", tmp_path / "large.jpg")
+    expect(page.get_by_role("alert")).to_contain_text("large.jpg is larger than 32 MiB")
+    expect(page.locator(".chip")).to_have_count(0)
+
+
 def test_folders_and_days_filter(open_page: Open, served: Server, photos: Path) -> None:
     page = open_page()
     page.locator("#folder").select_option(label=page.locator("#folder option").nth(1).inner_text())
@@ -190,6 +268,33 @@ def test_folders_and_days_filter(open_page: Open, served: Server, photos: Path) 
     assert_soon(page, ["lying.jpg"])
     page.get_by_role("button", name="Clear filters").click()
     expect(page.locator("#left .photo")).to_have_count(len(found(served, limit=1000)))
+
+
+def test_another_index_brings_its_photos_and_its_folders(
+    open_page: Open, start: Callable[..., Server], photos: Path, tmp_path: Path
+) -> None:
+    bundle = tiny(tmp_path, "bundle")
+    for name, folder in (("all", photos), ("some", photos / "here")):
+        indexed(bundle, folder).rename(tmp_path / name)
+    options = (f"--index={tmp_path / name}" for name in ("all", "some"))
+    server = start("-b", bundle.directory, *options)
+    page = open_page(server)
+    expect(page.locator("#folder option")).to_have_count(3)
+    page.locator("#left").get_by_label("Index", exact=True).select_option("some")
+    some = found(server, index="some", limit=1000)
+    assert_soon(page, some)
+    expect(page.locator("#folder option")).to_have_text([f"all ({len(some)})"])
+
+
+def test_side_by_side_stays_after_a_reload(open_page: Open) -> None:
+    page = open_page()
+    ask(page)
+    both = page.get_by_role("button", name="Side by side")
+    both.click()
+    page.wait_for_url("**compare=1*")
+    page.reload()
+    expect(page.locator("#right .headline")).to_contain_text("both sides")
+    expect(both).to_have_attribute("aria-pressed", "true")
 
 
 def test_back_and_reload_keep_words_parts_and_filters(open_page: Open, served: Server) -> None:
@@ -574,6 +679,25 @@ def test_keys_that_an_input_method_takes_are_its_own(open_page: Open) -> None:
     expect(page.locator("#query")).to_have_value("")
 
 
+def test_words_of_an_input_method_are_searched_for_when_they_are_whole(
+    open_page: Open, served: Server
+) -> None:
+    page = open_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate(
+        """(words) => {
+            const query = document.querySelector("#query");
+            query.value = words;
+            query.dispatchEvent(new InputEvent("input", {isComposing: true, bubbles: true}));
+            query.dispatchEvent(new CompositionEvent("compositionend", {bubbles: true}));
+        }""",
+        QUERY,
+    )
+    assert_soon(page, found(served, QUERY))
+    assert sum(url.endswith("/api/search") for url in asked) == 1
+
+
 def test_photos_far_down_are_asked_for_in_pages(open_page: Open, served: Server) -> None:
     page = open_page()
     asked = find_200(page, served)
@@ -615,6 +739,20 @@ def test_an_answer_is_shown_with_its_times_and_with_what_was_not_read(
     page.locator("#query").fill("abc")
     expect(notes).to_contain_text("Only the beginning of the text was used")
     expect(numbers.get_by_text("simulated")).to_be_hidden()
+
+
+def test_index_again_indexes_what_is_new(
+    open_page: Open, start: Callable[..., Server], photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    first, second, *_ = sorted(photos.rglob("*.*"))
+    shutil.copy(first, tmp_path / "photos")
+    bundle = tiny(tmp_path, "bundle")
+    page = open_page(start("-b", bundle.directory, "--photos", tmp_path / "photos"))
+    expect(page.locator("#left .photo")).to_have_count(1)
+    shutil.copy(second, tmp_path / "photos")
+    page.get_by_role("button", name="Index again").click()
+    expect(page.locator("#left .photo")).to_have_count(2)
 
 
 _JOB = {
