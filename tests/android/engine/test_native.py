@@ -190,7 +190,7 @@ def test_a_file_that_was_cut_short_under_a_search_is_an_exception(probe, tmp_pat
         java.search(unit(1, 64), k=5, cut=str(segment), bytes=5000)
 
 
-def test_a_segment_whose_records_end_too_soon_is_named_and_not_searched(
+def test_a_segment_whose_records_cannot_be_read_is_named_and_not_searched(
     probe, tmp_path: Path
 ) -> None:
     java = JavaIndex(probe, tmp_path / "index", tmp_path)
@@ -198,7 +198,7 @@ def test_a_segment_whose_records_end_too_soon_is_named_and_not_searched(
     java.change(names(305)[300:], unit(5, 64), dim=64)
     _, last = sorted(java.directory.glob("*.mcs"))
     answer = probe.ask("index_cut", index=java.directory)
-    assert answer == f"The index file {last} is damaged: it ends before all of its records."
+    assert answer == f"The index file {last} could not be read."
 
 
 def test_an_index_that_is_replaced_under_a_search_is_searched_to_the_end(
