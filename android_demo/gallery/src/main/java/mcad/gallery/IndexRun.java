@@ -44,7 +44,7 @@ public final class IndexRun {
         /** Called with the listing before the first photo is processed. */
         default void listed(PhotoLibrary.Listing listing) throws IOException {}
 
-        /** Called once an index that was built anew holds photos again. */
+        /** Called before the first photo, if a new index has replaced a damaged one. */
         default void rebuilt() {}
 
         /** Called with true when the run waits for a hot phone to cool, with false when it goes on. */
@@ -170,6 +170,9 @@ public final class IndexRun {
         if (!work.isEmpty() && !conditions.isStopped()) {
             engine.imageTower(); // keeps loading out of the first photo's time
         }
+        if (rebuilt) {
+            progress.rebuilt();
+        }
         progress.done(done, total);
         for (int start = 0; start < work.size(); start += BATCH) {
             restIfHot(conditions, progress);
@@ -188,9 +191,6 @@ public final class IndexRun {
                 writer.commit();
             }
             progress.committed(index.photos());
-            if (rebuilt) {
-                progress.rebuilt();
-            }
         }
         if (dropsLast && done == total) {
             deleted = drop(index, listing, difference, movedPhotos, libraryState);

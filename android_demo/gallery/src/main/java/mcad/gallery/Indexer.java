@@ -73,9 +73,6 @@ final class Indexer {
             IndexRun.Outcome outcome;
             do {
                 outcome = newRun(engine).run(damaged, watch, watch);
-                if (outcome.rebuilt()) {
-                    damaged = false;
-                }
                 if (outcome.finished() && reembedding.isComplete()) {
                     switchStudent.run();
                 }
@@ -231,7 +228,7 @@ final class Indexer {
 
         @Override
         public void rebuilt() {
-            damaged = false; // if the run fails now, what it has indexed is kept
+            damaged = false; // if the run fails from now on, what it has indexed is kept
         }
 
         @Override
