@@ -154,14 +154,21 @@ def test_jobs_that_take_their_time_are_waited_for(
     assert any("running inference" in line for line in heard)
 
 
+def tiny_job(bundle: Bundle) -> Job:
+    phone = AiHub().device(S25)
+    return Job("tiny", phone, (bundle.directory / "image.onnx",), golden_pixels(bundle))
+
+
+def runner_that_never_waits(cloud: Cloud, folder: Path) -> Runner:
+    ledger = Ledger(folder / "jobs.json", cloud.url)
+    return Runner(AiHub(), ledger, folder, poll_s=0.0, timeout_s=0.0)
+
+
 def test_jobs_that_never_end_are_given_up_and_waited_for_again(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
     cloud.running = 10**6
-    phone = AiHub().device(S25)
-    job = Job("tiny", phone, (bundle.directory / "image.onnx",), golden_pixels(bundle))
-    ledger = Ledger(tmp_path / "jobs.json", cloud.url)
-    runner = Runner(AiHub(), ledger, tmp_path, poll_s=0.0, timeout_s=0.0)
+    job, runner = tiny_job(bundle), runner_that_never_waits(cloud, tmp_path)
     with pytest.raises(AiHubError, match=r"did not finish j\d+ in 0 s"):
         runner.run([job])
     cloud.running = 0
@@ -174,18 +181,12 @@ def test_a_later_command_waits_for_jobs_that_still_run(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
     cloud.running = 10**6
-    phone = AiHub().device(S25)
-    job = Job("tiny", phone, (bundle.directory / "image.onnx",), golden_pixels(bundle))
-
-    def later() -> Runner:
-        ledger = Ledger(tmp_path / "jobs.json", cloud.url)
-        return Runner(AiHub(), ledger, tmp_path, poll_s=0.0, timeout_s=0.0)
-
+    job = tiny_job(bundle)
     for _ in range(2):
         with pytest.raises(AiHubError, match="did not finish"):
-            later().run([job])
+            runner_that_never_waits(cloud, tmp_path).run([job])
     cloud.running = 0
-    (outcome,) = later().run([job])
+    (outcome,) = runner_that_never_waits(cloud, tmp_path).run([job])
     assert outcome.failure == ""
     assert len(cloud.jobs) == 1
 
