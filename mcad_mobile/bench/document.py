@@ -138,7 +138,7 @@ class TriedLadders(Record, frozen=True):
 class UsedRung(Record, frozen=True):
     runtime: str
     precision: str
-    bytes: Bytes
+    bytes: Bytes | None
     provider: str | UnsetType | None = UNSET
     nodes: dict[str, Count] | UnsetType | None = UNSET
 

@@ -31,10 +31,11 @@ _STAGES = {"first_load": "load", "inference": "run"}
 
 @dataclass(frozen=True)
 class Measured:
-    """The rung of a tower that passed: its entry in the ladder, its size, and AI Hub's profile."""
+    """The rung of a tower that passed: its entry in the ladder, its size, and AI Hub's profile.
+    The size of a model that AI Hub compiled is unknown."""
 
     rung: dict[str, Any]
-    bytes: int
+    bytes: int | None
     jobs: dict[str, str | None]
     profile: dict[str, Any]
 
@@ -100,7 +101,8 @@ class Descent:
             return
         judged = self._record(judge_rung(self._bundle, self.tower, ran), job)
         if judged["status"] == "pass":
-            size = sum(file.stat().st_size for file in job.files)
+            sent = sum(file.stat().st_size for file in job.files)
+            size = sent if job.compile_options is None else None
             jobs = {"compile": outcome.compile or None, "inference": outcome.inference, "url": url}
             self.measured = Measured(judged, size, jobs, profile)
 
