@@ -36,19 +36,20 @@ from mcad_mobile.students.evaluation import EmbeddedPairs
 ROOT = Path(__file__).parent
 RESULT = ROOT / "results" / "languages.json"
 CAPTIONS = ROOT.parent / "tests" / "data" / "captions_in_languages.json"
+TOWERS = ("english", "many")
 Embed = Callable[[str], NDArray[np.float32]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("english", "many", "data", "objects", "things"):
+    for name in (*TOWERS, "data", "objects", "things"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     given = parser.parse_args()
     # Before this process loads the runtime: PSS counts a library that two processes use by halves.
-    search = {name: _search(getattr(given, name)) for name in ("english", "many")}
+    search = {name: _search(getattr(given, name)) for name in TOWERS}
     engines = {
         name: SearchEngine(Bundle.load(getattr(given, name)), runtime="onnx")
-        for name in ("english", "many")
+        for name in TOWERS
     }
     photos = engines["english"].embed_photo
     assert len({engine.bundle.student.image_sha256 for engine in engines.values()}) == 1
@@ -91,11 +92,10 @@ def table(result: dict[str, Any]) -> str:
         return f"| {name} | {english} | {many} |"
 
     lines = [row("", "English tower", "multilingual tower"), "|---|---|---|"]
-    towers = ("english", "many")
-    recalls = (f"{result['flickr8k'][tower]['mean_recall']:.1f}" for tower in towers)
+    recalls = (f"{result['flickr8k'][tower]['mean_recall']:.1f}" for tower in TOWERS)
     lines.append(row("Flickr8k's test split, mR", *recalls))
     for name, direction in (("photo to name", "image_to_text"), ("name to photo", "text_to_image")):
-        recalls = (f"{_first(result, tower, direction):.1f}" for tower in towers)
+        recalls = (f"{_first(result, tower, direction):.1f}" for tower in TOWERS)
         lines.append(row(f"200 things, {name}, R@1", *recalls))
     captions = result["captions"]
     lines.append(_row_of("40 captions, R@10: English", captions))
@@ -115,8 +115,8 @@ def table(result: dict[str, Any]) -> str:
         lines.append(row(f"the same: mean of {len(others)} others", "", f"{_mean(others):.1f}"))
         lines.append(row("the same: languages with 60 % of English", "", f"{enough}"))
         lines.append(row(f"the same: the worst, {worst}", "", f"{others[worst]:.1f}"))
-    size = (f"{result['text_bytes'][tower] / 1e6:.1f}" for tower in towers)
-    searches = [result["search"][tower] for tower in towers]
+    size = (f"{result['text_bytes'][tower] / 1e6:.1f}" for tower in TOWERS)
+    searches = [result["search"][tower] for tower in TOWERS]
     lines += [
         row(f"a search among {PHOTOS:,} photos, ms", *(f"{one['p50_ms']:.2f}" for one in searches)),
         row(
