@@ -48,8 +48,7 @@ def main() -> None:
     # Before this process loads the runtime: PSS counts a library that two processes use by halves.
     search = {name: _search(getattr(given, name)) for name in TOWERS}
     engines = {
-        name: SearchEngine(Bundle.load(getattr(given, name)), runtime="onnx")
-        for name in TOWERS
+        name: SearchEngine(Bundle.load(getattr(given, name)), runtime="onnx") for name in TOWERS
     }
     photos = engines["english"].embed_photo
     assert len({engine.bundle.student.image_sha256 for engine in engines.values()}) == 1
