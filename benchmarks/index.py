@@ -98,9 +98,19 @@ def run_search(engine: Engine, work: Path, folder: Path) -> dict[str, Any]:
         **found,
     }
     rows = np.load(work / "added.npy")
+    sync(folder)
     started = time.perf_counter()
     engine.add(handle, rows, folder)
+    sync(folder)
     return {**result, "add_ms": (time.perf_counter() - started) * 1e3}
+
+
+def sync(folder: Path) -> None:
+    """Wait until every file is on disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def timed(engine: Engine, handle: Any, queries: F32, truth: F32, setting: int) -> dict[str, Any]:

@@ -15,12 +15,13 @@ from msgspec import structs
 from torch import nn
 
 from benchmarks.peer_row import Row
+from benchmarks.random_students import STUDENTS
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TensorSpec, TowerName
 from mcad_mobile.export.backends.litert.convert import channels_last, convert_litert, stored_specs
 from mcad_mobile.export.backends.litert.quantize import quantize_litert
 from mcad_mobile.export.backends.onnx.convert import export_onnx
 from mcad_mobile.export.bundle_builder import BundleRequest, tower_specs
-from mcad_mobile.export.pipeline import export
+from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.quantization.calibration import load_samples
 from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
@@ -38,29 +39,41 @@ def ours(folder: Path) -> list[Row]:
     student = load_student(None)
     (exported,) = export(student, [BundleRequest(find_target("cpu"), folder / "cpu")])
     bundle = exported.bundle
-    rows = []
+    rows = in_bundle("ours", bundle, folder)
     for name in TOWERS:
-        inputs = folder / f"{name}.npz"
-        golden = bundle.tower(name).golden
-        np.savez(inputs, **{k: np.load(bundle.path(v)) for k, v in golden.inputs.items()})
-        common = {
-            "model": "ours",
-            "tower": name,
-            "inputs": str(inputs),
-            "expected": str(bundle.path(golden.embeddings)),
-        }
+        common = tested("ours", bundle, name, folder)
         module = str(folder / f"{name}.pt")
         torch.save(student.tower(name), module)
         rows.append(Row(runtime="torch", precision="fp32", file=module, **common))
-        for rung in bundle.tower(name).rungs:
-            file = str(bundle.path(rung.files[0]))
-            rows.append(Row(runtime="onnx", precision=rung.precision, file=file, **common))
         whole = folder / f"{name}_whole.onnx"
         specs, output = tower_specs(student, name)
         export_onnx(student.tower(name), whole, specs, output, any_length=name == "text")
         rows.append(Row(runtime="openvino", precision="fp32", file=str(whole), **common))
         rows += _litert(student, bundle, name, folder, common)
     return rows
+
+
+def in_bundle(model: str, bundle: Bundle, folder: Path) -> list[Row]:
+    """Return every rung of a cpu bundle."""
+    return [
+        Row(
+            runtime="onnx",
+            precision=rung.precision,
+            file=str(bundle.path(rung.files[0])),
+            **tested(model, bundle, name, folder),
+        )
+        for name in TOWERS
+        for rung in bundle.tower(name).rungs
+    ]
+
+
+def tested(model: str, bundle: Bundle, name: TowerName, folder: Path) -> dict[str, str]:
+    """Return the fields of a row that runs a tower on its bundle's test inputs."""
+    golden = bundle.tower(name).golden
+    inputs = folder / f"{name}.npz"
+    np.savez(inputs, **{key: np.load(bundle.path(file)) for key, file in golden.inputs.items()})
+    expected = str(bundle.path(golden.embeddings))
+    return {"model": model, "tower": name, "inputs": str(inputs), "expected": expected}
 
 
 def _litert(
@@ -96,9 +109,11 @@ def _weights_only(source: Path, out: Path) -> None:
 
 
 def architectures(folder: Path) -> list[Row]:
-    """Return other students' architectures with random weights: for time and memory, not recall."""
+    """Return other students' architectures with random weights, as open_clip runs them and as this
+    project exports them: for time and memory, not recall."""
     rows = []
     for label, name, pixels, tokens in ARCHITECTURES:
+        rows += _exported(label, name, folder / name)
         model = open_clip_model(name)
         dim = int(model.encode_text(torch.zeros(1, tokens, dtype=torch.long)).shape[1])
         taken: dict[str, tuple[str, Any]] = {
@@ -119,6 +134,14 @@ def architectures(folder: Path) -> list[Row]:
             rows.append(Row(runtime="torch", file=str(module), **common))
             rows.append(Row(runtime="onnx", file=str(file), **common))
     return rows
+
+
+def _exported(label: str, name: str, folder: Path) -> list[Row]:
+    (folder / "student").mkdir(parents=True)
+    student = load_student(STUDENTS[name](folder / "student"))
+    request = BundleRequest(find_target("cpu"), folder / "cpu")
+    (exported,) = export(student, [request], ExportOptions(allow_low_parity=True))
+    return in_bundle(f"{label}, our export", exported.bundle, folder)
 
 
 class Encoder(nn.Module):

@@ -70,13 +70,14 @@ def peers() -> list[str]:
     parts = [
         "## The towers and their peers",
         "One input at a time on one thread, without tokenizing or decoding, each row in its own "
-        "process. *Ours* is a default student in each runtime, trained earlier than today's and of "
-        "the same size; texts have no padding, except in LiteRT, which takes 32 tokens. ONNX "
-        "Runtime runs all models with our settings (no arena, no SkipLayerNorm fusion). CLIP and "
-        "MobileCLIP (research only) are open_clip's architectures in fp32 with random weights and "
-        "texts of 77 tokens: time and memory are as with trained weights, recall is not compared. "
-        "Bold: the first rung of a `cpu` bundle; the last column compares with its time. "
-        "Cosine: the worst of the bundle's test inputs against the float student.",
+        "process. *Ours* is the default student in each runtime; texts have no padding, except in "
+        "LiteRT, which takes 32 tokens. ONNX Runtime runs all models with our settings (no arena, "
+        "no SkipLayerNorm fusion). CLIP and MobileCLIP (research only) have random weights: time "
+        "and memory are as with trained weights, recall is not compared. They run as open_clip "
+        "runs them, in fp32 on texts of 77 tokens, and as this project exports them, in 8 bits and "
+        "fp32, CLIP on texts without padding. Bold: the first rung of a `cpu` bundle; the last "
+        "column compares with its time. Cosine: the worst of the bundle's test inputs against the "
+        "float student.",
     ]
     for towers in reversed(stored("peers")):
         parts += [
@@ -98,21 +99,18 @@ def index() -> list[str]:
     parts = [
         "## The index and its peers",
         "Photo embeddings, interpolated between "
-        f"{first['blended_from']:,} real ones (Flickr8k by a default student, trained earlier than "
-        "today's and of the same architecture; those of 512 dimensions are the embeddings of two "
-        f"students, joined), and up to {first['queries']} real text queries (at least 100 where a "
-        f"search takes long), on one thread of {first['machine']['cpu']}. "
-        "Recall is against exact float32 search. An engine with a setting runs at the cheapest "
-        f"value that reaches {index_benchmark.GOAL}, or at the last that we tried: 8-bit "
-        "refinement and usearch's i8 may not reach it at any, and usearch's b1 is not re-scored. "
+        f"{first['blended_from']:,} real ones (Flickr8k by the default student; those of 512 "
+        "dimensions are its embeddings and those of another seed, joined), and up to "
+        f"{first['queries']} real text queries (at least 100 where a search takes long), on one "
+        f"thread of {first['machine']['cpu']}. Recall is against exact float32 search. An engine "
+        "with a setting runs at the cheapest value that reaches "
+        f"{index_benchmark.GOAL}, or at the last that we tried. "
         f"{index_engines.BUILT} Bytes count everything on disk; ours include paths of 53 bytes. "
         "Memory is the PSS that importing the library, opening the index and all searches of the "
         "run add; files that are mapped count, files that are read do not. Ours leaves out 2 MiB "
-        "of library, which the benchmark itself imports. Adding: our rows, numpy's and SQLite's "
-        "are synced to disk, those of faiss and usearch and turbovec's vectors are not, and "
-        "numpy's time includes writing out what was built before. sqlite-vec computes cosines, "
-        "which takes it longer than L2. At a load average above 1, times are too long; the rows of "
-        "a table ran at different loads. Re-run: `python -m benchmarks.index`.",
+        "of library, which the benchmark itself imports. Adding ends when all files are synced to "
+        "disk. At a load average above 1, times are too long; the rows of a table ran at different "
+        "loads. Re-run: `python -m benchmarks.index`.",
     ]
     for (dim, size), found in sizes.items():
         if found:
