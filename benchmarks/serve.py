@@ -65,7 +65,7 @@ def main() -> None:
         if not options.add:
             document |= scrolled(serving, work / "scrolled")
     RESULT.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    print("\n".join([*paragraph(document), "", table(document)]))
+    print("\n\n".join([*paragraphs(document), table(document)]))
 
 
 def fresh() -> dict[str, Any]:
@@ -193,43 +193,34 @@ def median(runs: list[dict[str, Any]], name: str, key: str) -> float:
     return statistics.median(run[name][key] for run in runs)
 
 
-def paragraph(document: dict[str, Any]) -> list[str]:
-    """Describe the conditions of the table, and scrolling."""
+def paragraphs(document: dict[str, Any]) -> list[str]:
+    """Describe how the table was measured, and scrolling."""
     device, runs = document["device"], document["runs"]
-    first, again = document["scroll_cold"], document["scroll"]
+    cold, warm = document["scroll_cold"], document["scroll"]
     steps = {step: f"{median(runs, 'steps_ms', step):.0f}" for step in STEPS}
     loads = [load for run in runs for load in run["load_average"]]
+    shown = ", ".join(f"{run['shown_ms']['p50']:.0f}" for run in runs)
     answered, keys = (sum(run[name] for run in runs) for name in ("keys_answered", "keys"))
+    memory = statistics.median(run["server_pss_mib"] for run in runs)
     return [
-        f"{document['photos']:,} photos of 12 megapixels, {len(QUERIES)} queries typed key by key,",
-        f"each a first time and then again, in Chromium {document['chromium']}, drawn without a",
-        f"GPU, on {device['cpu']} ({device['cores']} cores, which server and browser share). Of",
-        f"each figure the median of {len(runs)} runs, each with a new server and browser (load",
-        f"average {min(loads):.1f} to {max(loads):.1f}). The goal is {document['limit_ms']} ms",
-        "from the last key to the results, with names and scores, on the screen, as the browser",
-        "itself tells it (Element Timing); pictures follow. The steps between, in ms from the",
-        f"key: the server is asked at {steps['sent']}, has answered at {steps['answered']}, the",
-        f"elements are built at {steps['built']}, the frame that lays them out begins at",
-        f"{steps['begun']}, and they are on the screen at {steps['shown']}. Of {keys:,} keys,",
-        f"{100 * answered / keys:.0f} % had their results on the screen before the next key's took",
-        "their place.",
-        "",
-        f"The runs' medians from the last key to the results: {medians(runs)} ms.",
-        "",
-        f"Scrolling {again['pixels_a_second']:,} pixels a second,",
-        f"{100 * again['over_two_frames']:.1f} % of {again['frames']} frames took more than 34 ms,",
-        f"and {100 * again['pictures_missing']:.0f} % of the pictures in the window were still to",
-        "come. That is with thumbnails that the server made while it was at rest; before, it was",
-        f"{100 * first['over_two_frames']:.1f} % of the frames and",
-        f"{100 * first['pictures_missing']:.0f} % of the pictures: so many files a second are not",
-        "decoded here. The server's process had",
-        f"{statistics.median(run['server_pss_mib'] for run in runs):.0f} MiB (PSS) in the end.",
+        f"{len(QUERIES)} queries among {document['photos']:,} photos of 12 megapixels, typed key "
+        f"by key, twice each. Figures are medians of {len(runs)} runs, each with a new server and "
+        f"browser, which share {device['cores']} cores of {device['cpu']} (load average "
+        f"{min(loads):.1f} to {max(loads):.1f}). Chromium {document['chromium']} draws without a "
+        f"GPU. The goal is {document['limit_ms']} ms from the last key until names and scores are "
+        "on the screen, as the browser reports it (Element Timing); the runs' medians are "
+        f"{shown} ms. Pictures follow.",
+        f"In ms after the key: the request leaves at {steps['sent']}, the answer arrives at "
+        f"{steps['answered']}, the page has built its elements at {steps['built']} and starts to "
+        f"lay them out at {steps['begun']}, and they are visible at {steps['shown']}. Of {keys:,} "
+        f"keys, {100 * answered / keys:.0f} % showed their results before those of the next key.",
+        f"While {warm['pixels_a_second']:,} pixels a second scroll past, "
+        f"{100 * warm['over_two_frames']:.1f} % of {warm['frames']} frames take more than 34 ms, "
+        f"and {100 * warm['pictures_missing']:.0f} % of the pictures in the window are missing. "
+        f"Before the server has made thumbnails, {100 * cold['over_two_frames']:.1f} % of the "
+        f"frames are late and {100 * cold['pictures_missing']:.0f} % of the pictures are missing: "
+        f"it cannot decode so many files a second. Its process takes {memory:.0f} MiB (PSS).",
     ]
-
-
-def medians(runs: list[dict[str, Any]]) -> str:
-    """Return each run's median, in order."""
-    return ", ".join(f"{run['shown_ms']['p50']:.0f}" for run in runs)
 
 
 def table(document: dict[str, Any]) -> str:

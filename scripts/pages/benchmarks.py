@@ -214,7 +214,7 @@ def serve() -> list[str]:
     result = stored("serve")
     return [
         "## The page of `serve`",
-        "\n".join(serve_benchmark.paragraph(result)),
+        *serve_benchmark.paragraphs(result),
         serve_benchmark.table(result),
         footer(result),
         "Re-run: `benchmarks/serve.py`.",
