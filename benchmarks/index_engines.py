@@ -184,7 +184,7 @@ def _insert(connection: Any, first: int, rows: F32) -> None:
 
 
 def sqlite_vec() -> Engine:
-    """A float32 vec0 table, searched exhaustively by L2, which takes it less time than cosine."""
+    """A float32 vec0 table, searched exhaustively by L2, its default."""
 
     def connect(folder: Path) -> Any:
         return _connect(folder, importlib.import_module("sqlite_vec").loadable_path())

@@ -39,9 +39,9 @@ def ours(folder: Path) -> list[Row]:
     student = load_student(None)
     (exported,) = export(student, [BundleRequest(find_target("cpu"), folder / "cpu")])
     bundle = exported.bundle
-    rows = in_bundle("ours", bundle, folder)
+    rows = bundle_rows("ours", bundle, folder)
     for name in TOWERS:
-        common = tested("ours", bundle, name, folder)
+        common = row_fields("ours", bundle, name, folder)
         module = str(folder / f"{name}.pt")
         torch.save(student.tower(name), module)
         rows.append(Row(runtime="torch", precision="fp32", file=module, **common))
@@ -53,21 +53,18 @@ def ours(folder: Path) -> list[Row]:
     return rows
 
 
-def in_bundle(model: str, bundle: Bundle, folder: Path) -> list[Row]:
+def bundle_rows(model: str, bundle: Bundle, folder: Path) -> list[Row]:
     """Return every rung of a cpu bundle."""
-    return [
-        Row(
-            runtime="onnx",
-            precision=rung.precision,
-            file=str(bundle.path(rung.files[0])),
-            **tested(model, bundle, name, folder),
-        )
-        for name in TOWERS
-        for rung in bundle.tower(name).rungs
-    ]
+    rows = []
+    for name in TOWERS:
+        common = row_fields(model, bundle, name, folder)
+        for rung in bundle.tower(name).rungs:
+            file = str(bundle.path(rung.files[0]))
+            rows.append(Row(runtime="onnx", precision=rung.precision, file=file, **common))
+    return rows
 
 
-def tested(model: str, bundle: Bundle, name: TowerName, folder: Path) -> dict[str, str]:
+def row_fields(model: str, bundle: Bundle, name: TowerName, folder: Path) -> dict[str, str]:
     """Return the fields of a row that runs a tower on its bundle's test inputs."""
     golden = bundle.tower(name).golden
     inputs = folder / f"{name}.npz"
@@ -141,7 +138,7 @@ def _exported(label: str, name: str, folder: Path) -> list[Row]:
     student = load_student(STUDENTS[name](folder / "student"))
     request = BundleRequest(find_target("cpu"), folder / "cpu")
     (exported,) = export(student, [request], ExportOptions(allow_low_parity=True))
-    return in_bundle(f"{label}, our export", exported.bundle, folder)
+    return bundle_rows(f"{label}, our export", exported.bundle, folder)
 
 
 class Encoder(nn.Module):
