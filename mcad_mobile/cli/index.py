@@ -32,7 +32,7 @@ from mcad_mobile.engine.engine import SearchEngine, default_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import has_photos, no_folder, no_photos
 from mcad_mobile.engine.reembed import reembed_index
-from mcad_mobile.engine.sync import SyncResult
+from mcad_mobile.engine.sync import SyncResult, prune
 from mcad_mobile.errors import PhotoError, ShardError, require
 
 
@@ -50,15 +50,17 @@ class IndexOptions(IndexedOptions, RuntimeOptions):
     )
     drop_gone: bool = flag(
         "--prune",
-        "Drop all photos whose files are gone, in every folder, even on an unmounted drive or if "
-        "PHOTOS is empty.",
+        "With or without PHOTOS: drop all photos whose files are gone, in every folder, even on an "
+        "unmounted drive.",
     )
     rebuild: bool = flag(
         "--rebuild",
         "Without PHOTOS: write the index again, tuned on the photos that it holds, without "
         "embedding.",
     )
-    verify: bool = flag("--verify", "Without PHOTOS: read the whole index and name damaged files.")
+    verify: bool = flag(
+        "--verify", "Without PHOTOS: read the whole index and name the first damaged file."
+    )
     repair: bool = flag(
         "--repair",
         "Without PHOTOS: drop damaged parts; the next run over the folder embeds those photos "
@@ -102,6 +104,7 @@ def index(options: IndexOptions, context: typer.Context) -> None:
       mcad-mobile index --from shards --bundle build/sd --index phone.index --select keys.txt
       mcad-mobile index --rebuild --bundle build/sd         # tune it again
       mcad-mobile index --verify --bundle build/sd          # check every byte
+      mcad-mobile index --prune --bundle build/sd           # drop photos whose files are gone
     """
     use = _use(options)
     run, taken = _USES[use]
@@ -123,6 +126,8 @@ def _use(options: IndexOptions) -> str:
         return "--from INDEX" if is_index else "--from SHARDS"
     if options.photos is not None:
         return "PHOTOS"
+    if options.drop_gone:
+        return "--prune"
     raise typer.BadParameter("give a folder of photos, or --from INDEX|SHARDS", param_hint="PHOTOS")
 
 
@@ -225,6 +230,16 @@ def _repair(options: IndexOptions) -> None:
         print(f"{options.directory}: {photos} photos; {lost} were in damaged files and are dropped")
 
 
+def _prune(options: IndexOptions) -> None:
+    """Drop the photos whose files are gone."""
+    with PhotoIndex.open(options.directory) as opened:
+        removed, photos = prune(opened), opened.photos
+    if options.json:
+        print_json({"index": options.directory, "photos": photos, "removed": removed})
+    else:
+        print(f"{options.directory}: {photos} photos, {removed} gone")
+
+
 def print_result(
     options: IndexOptions, index: PhotoIndex, result: SyncResult, filled_by: str, seconds: float
 ) -> None:
@@ -265,6 +280,7 @@ _USES: dict[str, tuple[Callable[[IndexOptions], None], tuple[str, ...]]] = {
     "--rebuild": (_rebuild, ("rebuild",)),
     "--verify": (_verify, ("verify",)),
     "--repair": (_repair, ("repair",)),
+    "--prune": (_prune, ("drop_gone",)),
     "--from INDEX": (_reembed, ("origin", "runtime", "threads")),
     "--from SHARDS": (_index_shards, ("origin", "select")),
     "PHOTOS": (_index_folder, ("photos", "drop_gone", "runtime", "threads")),

@@ -139,12 +139,12 @@ def _print(
             places += ["--index", options.index]
         print(
             f"({count} of these files {'is' if count == 1 else 'are'} gone; to drop such photos: "
-            f"mcad-mobile index PHOTOS --prune {shlex.join(map(str, places))})"
+            f"mcad-mobile index --prune {shlex.join(map(str, places))})"
         )
     if not photos.photos:
         print("The index holds no photos.")
     elif not photos.count(rows):
-        print("The index holds no photos of that folder and time.")
+        print("No photo of the index passes --in, --after and --before.")
     elif not found.results:
         if options.matches or options.min_score is not None:
             print("No photo is left: all score below what --matches or --min-score asks for.")

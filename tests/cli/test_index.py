@@ -49,9 +49,9 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def index(
-    folder: Path, bundle: Path, *options: str, code: str = COMMAND
+    photos: Path | str, bundle: Path, *options: str, code: str = COMMAND
 ) -> subprocess.CompletedProcess[str]:
-    arguments = ["index", str(folder), "--bundle", str(bundle), "--json", *options]
+    arguments = ["index", str(photos), "--bundle", str(bundle), "--json", *options]
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
@@ -96,6 +96,18 @@ def test_an_empty_folder_is_an_error_that_prune_is_the_way_out_of(
     assert (pruned["removed"], pruned["photos"]) == (3, 0)
     missing = index(tmp_path / "mistyped", bundle, "--prune")
     assert (missing.returncode, "No folder at" in missing.stderr) == (1, True)
+
+
+def test_photos_of_a_deleted_folder_are_dropped_by_prune_alone(folder: Path, bundle: Path) -> None:
+    document_of(index(folder, bundle))
+    first, *others = sorted(folder.iterdir())
+    for path in others:
+        path.unlink()
+    assert document_of(index("--prune", bundle))["removed"] == 2
+    first.unlink()
+    folder.rmdir()
+    pruned = document_of(index("--prune", bundle))
+    assert (pruned["removed"], pruned["photos"]) == (1, 0)
 
 
 # A run that stops at its second photo until it is told to go on.

@@ -173,7 +173,7 @@ def test_only_photos_of_a_folder_and_of_a_time_are_found(
     done = CliRunner().invoke(
         app, ["search", "a dog", "-b", str(bundle.directory), "--in", str(photos / "hills")]
     )
-    assert "no photos of that folder and time" in done.output
+    assert "No photo of the index passes --in" in done.output
 
 
 @pytest.mark.parametrize(
