@@ -42,8 +42,9 @@ def check_licence(bundle: Bundle, accepted: str | None) -> None:
             f"again; or, if you may ship them, add --accept-licence {UNKNOWN}.",
         )
     read = f"Read it ({licence.page}), and if" if licence.page else "If"
+    instead = f", and --accept-licence names {accepted}" if accepted else ""
     raise BuildError(
-        f"{whose[0].upper()}{whose[1:]} are under {licence.name}, which {licence.limit}.",
+        f"{whose[0].upper()}{whose[1:]} are under {licence.name}, which {licence.limit}{instead}.",
         f"{read} your use is allowed, add --accept-licence {licence.name}; or export a student "
         f"that everyone may ship: --student {_SHIPPABLE}.",
     )

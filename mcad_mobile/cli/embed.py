@@ -117,9 +117,8 @@ def embed(options: EmbedOptions) -> None:
         )
     else:
         print(
-            f"{options.out}: {manifest.photos} photos in {len(manifest.shards)} shards, "
-            f"{result.embedded} embedded now, {format_speed(photos_per_s)}, "
-            f"{run_options.workers} workers"
+            f"{options.out}: {manifest.photos} photos, {result.embedded} embedded now, "
+            f"{format_speed(photos_per_s)}"
         )
         print_skipped([(photo.key, photo.why) for photo in left_out[:_SHOWN]])
         if len(left_out) > _SHOWN:

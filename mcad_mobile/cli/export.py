@@ -242,9 +242,9 @@ def _precisions(
                 f"{listed} (one family at a time; Snapdragons older than Hexagon v73 on their own)"
             )
         return None
-    if any(chip.family == "cpu" for chip in chips):
+    if cpus := [chip.id for chip in chips if chip.family == "cpu"]:
         raise typer.BadParameter(
-            f"--precision {precision} is for chips with an NPU, and not for {listed}"
+            f"--precision {precision} is for chips with an NPU, and not for {', '.join(cpus)}"
         )
     return {"image": precision, "text": precision}
 

@@ -151,7 +151,10 @@ def load_captions(directory: Path, split: str | None) -> list[CaptionedPhoto]:
     if not photos:
         known = ", ".join(sorted({photo.split for photo in everything}))
         raise DataError(
-            f"{source} has no photo in split {split!r}.", f"It has: {known}." if known else _LAYOUT
+            f"{source} has no photo in split {split!r}.",
+            f"Its splits are: {known}. Photos without one count as test: docs/data.md."
+            if known
+            else _LAYOUT,
         )
     _check(photos, source)
     return photos

@@ -148,6 +148,8 @@ _INSTEAD = {
     "a file": "Give the folder that `mcad-mobile export` wrote.",
 }
 
+_MAKE_ONE = "Check the path, or make a bundle: mcad-mobile export --target CHIP --out DIR."
+
 LEAST_PARITY = 0.95
 
 Cosine = Annotated[float, Meta(ge=-1.001, le=1.001)]
@@ -463,7 +465,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
                 f"{directory} is not a bundle: it is {kind}."
                 if kind in _INSTEAD
                 else f"No bundle at {directory}: {path} is missing.",
-                _INSTEAD.get(kind, EXPORT_AGAIN),
+                _INSTEAD.get(kind, _MAKE_ONE),
             ) from None
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error}.", EXPORT_AGAIN) from error

@@ -119,6 +119,6 @@ def _not_here(name: str, why: str) -> StudentError:
     return StudentError(
         f"{name} is neither a folder nor in the cache of Hugging Face, and could not be fetched "
         f"({why}).",
-        f"Where there is a network: hf download {name}. Then copy its folder here and give that, "
-        "or point HF_HOME to the cache.",
+        f"Where there is a network, run: hf download {name}. Then copy the cache "
+        "(~/.cache/huggingface) here, or point HF_HOME to it.",
     )

@@ -58,10 +58,16 @@ def load_with_text(text: str, spec: str | None = None, dim: int | None = None) -
         A student with the image tower of `spec`.
 
     Raises:
-        StudentError: as in load_student, or `text` was trained for another image tower.
+        StudentError: as in load_student, or `text` is no folder, or was trained for another image
+            tower.
         MissingExtra: a library that the student needs is not installed.
     """
     folder = default_directory(_MULTILINGUAL_NAME) if text == MULTILINGUAL else Path(text)
+    if not folder.is_dir():
+        raise StudentError(
+            f"No text tower at {folder}: there is no such folder.",
+            f"Give a folder that `mcad-mobile distill --text-only` wrote, or {MULTILINGUAL!r}.",
+        )
     student, base = load_student(str(folder), dim), load_student(spec, dim)
     if student.image_sha256() != base.image_sha256():
         raise StudentError(

@@ -50,6 +50,9 @@ def test_weights_that_not_everyone_may_ship_are_refused(build, licence, tmp_path
         with pytest.raises(BuildError) as raised:
             build(bundle, out, BuildOptions(accept_licence=accepted))
         assert licence in raised.value.message or licence == "unknown"
+        assert ("--accept-licence names MIT" in raised.value.message) == (
+            accepted is not None and licence != "unknown"
+        )
         assert f"--accept-licence {licence}" in raised.value.hint
     assert not out.exists()
 

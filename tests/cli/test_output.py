@@ -93,7 +93,7 @@ def test_results_are_told_with_what_is_odd_about_them(
     place = ("-b", bundle.directory)
 
     found.append(Found("q", results, ms, truncated=True, unknown=("\u72d7", "\u732b")))
-    again = f"mcad-mobile index PHOTOS --prune --bundle {bundle.directory}"
+    again = f"mcad-mobile index --prune --bundle {bundle.directory}"
     assert mcad("search", "a dog", "--like", there, "-k", 4, "--exact", *place).stdout == (
         "0.988  /nowhere/a\\n.jpg  (gone)\n"
         f"0.500  {there}\n"
@@ -120,7 +120,7 @@ def test_results_are_told_with_what_is_odd_about_them(
     )
     found.pop()
     assert mcad("search", "a dog", "--after", "2030-01-01", *place).stdout.splitlines()[4] == (
-        "The index holds no photos of that folder and time."
+        "No photo of the index passes --in, --after and --before."
     )
     told = document("search", "a dog", *place)
     assert told["results"][0] == {"path": "/nowhere/a\n.jpg", "score": 0.98765, "gone": True}
@@ -345,7 +345,7 @@ def test_what_embedding_did_is_told(bundle: Bundle, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(embedding, "embed", lambda *about: results[0])
     place = ("embed", "photos", "-b", bundle.directory, "-o", "out", "--workers", 3)
     assert mcad(*place).stdout.splitlines() == [
-        "out: 40 photos in 2 shards, 30 embedded now, 7.5 photos/s, 3 workers",
+        "out: 40 photos, 30 embedded now, 7.5 photos/s",
         *(f"  skipped /{n}\\n.jpg: Why {n}." for n in range(20)),
         "  and 2 more: --json lists all",
     ]
@@ -621,6 +621,10 @@ def test_options_that_exclude_each_other_are_wrong_usage(
         (
             ("export", "-t", "cpu", "-o", "o", "--max-recall-drop", 0.5),
             "--max-recall-drop is for the recall on --data: add --data DIR, or leave it out",
+        ),
+        (
+            ("export", "-t", "snapdragon", "-t", "cpu", "-o", "o", "--precision", "w8a16"),
+            "--precision w8a16 is for chips with an NPU, and not for cpu",
         ),
     ],
 )

@@ -142,7 +142,7 @@ def test_rows_of_one_photo_are_its_captions_and_without_splits_all_is_test(tmp_p
     images = tmp_path / "images"
     expected = [(images / "a.jpg", ("one", "three")), (images / "b.jpg", ("two",))]
     assert photos_of(tmp_path, "test") == expected == photos_of(tmp_path, None)
-    with pytest.raises(DataError, match=r"'train'.*\n.*It has: test"):
+    with pytest.raises(DataError, match=r"'train'.*\n.*Its splits are: test"):
         load_captions(tmp_path, "train")
 
 

@@ -175,6 +175,8 @@ def test_a_text_tower_is_loaded_for_the_image_tower_that_it_was_trained_for(tmp_
     with pytest.raises(StudentError, match=r"trained for another image tower than that of mcad-s"):
         load_with_text(str(tmp_path / "photos"))
     assert load_with_text(str(tmp_path / "texts"), str(default_directory())).dim == base.dim
+    with pytest.raises(StudentError, match=r"No text tower at klingon(.|\n)*'multilingual'"):
+        load_with_text("klingon")
 
 
 def test_students_of_one_image_tower_share_its_identity_whatever_reads_the_texts(tmp_path):

@@ -93,7 +93,9 @@ def read_manifest(directory: Path) -> Manifest:
             f"{directory} is not a photo index: it is {kind}."
             if kind
             else f"There is no photo index at {directory} (no {MANIFEST} in it).",
-            f"Make one with: mcad-mobile index PHOTOS --bundle BUNDLE --index "
+            "Give the folder of an index, or leave --index out: an index lies beside its bundle."
+            if kind
+            else "Make one with: mcad-mobile index PHOTOS --bundle BUNDLE --index "
             f"{shlex.quote(str(directory))}",
         ) from None
     # The schema first: another one may have another checksum.

@@ -304,7 +304,9 @@ class Segment:
             for start in range(part.offset, end, CHUNK):
                 crc = zlib.crc32(self.opened.read(start, min(CHUNK, end - start)), crc)
             if crc != part.crc32:
-                raise damaged(self.file, f"its {name} have CRC-32 {crc:08x}, not {part.crc32:08x}")
+                raise damaged(
+                    self.file, f"the CRC-32 of its {name} is {crc:08x}, not {part.crc32:08x}"
+                )
         for before, path in pairwise(self.paths.slice(0, self.photos)):
             if before >= path:
                 raise damaged(self.file, f"its path {path!r} comes after {before!r}")

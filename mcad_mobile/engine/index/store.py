@@ -357,9 +357,8 @@ class PhotoIndex:
                 f"The index {self._directory} was built by student {self.student} (sha256 "
                 f"{self.student_sha256}, {self.dim} dimensions); this bundle's image tower has "
                 f"sha256 {sha256} and {dim} dimensions, so their embeddings can't be compared.",
-                "Use the bundle it was built with, or embed its photos again into another folder: "
-                f"mcad-mobile index --from {shlex.quote(str(self._directory))} --bundle BUNDLE "
-                "--index NEW",
+                "Use the bundle that it was built with, or embed its photos again: mcad-mobile "
+                f"index --from {shlex.quote(str(self._directory))} --bundle BUNDLE --index NEW",
             )
 
     @contextmanager

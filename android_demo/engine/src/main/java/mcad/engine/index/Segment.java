@@ -265,7 +265,7 @@ final class Segment implements Closeable {
             }
             if (crc.getValue() != crcs[part]) {
                 throw file.damaged(String.format(
-                    Locale.ROOT, "its %s have CRC-32 %08x, not %08x", Layout.PARTS[part], crc.getValue(), crcs[part]));
+                    Locale.ROOT, "the CRC-32 of its %s is %08x, not %08x", Layout.PARTS[part], crc.getValue(), crcs[part]));
             }
         }
         byte[] before = new byte[0];
