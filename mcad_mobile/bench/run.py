@@ -119,7 +119,7 @@ def bench(
         spec, photos_source = _spec(bundle, workload, device, Path(folder), progress)
         measured = device.measure(spec, progress)
     measured["index"]["source"] = str(
-        workload.index or "vectors that lie and spread as real photo embeddings do"
+        workload.index or "synthetic embeddings, distributed like those of real photos"
     )
     measured["indexing"]["source"] = photos_source
     return complete_document(bundle, measured)

@@ -164,7 +164,10 @@ def _result(document: dict[str, Any]) -> str:
         (("Latency, ms", *PERCENTILES), latency_rows(document)),
         (("Memory, MiB", "PSS", "RSS"), memory_rows(document)),
         (("Memory of a tower, MiB", "Peak, loading", "Peak, running"), tower_memory_rows(document)),
-        (("Tower", "Rung", "Self-test", "Worst cosine", "Nodes ran on"), ladder_rows(document)),
+        (
+            ("Tower", "Rung", "Self-test", "Worst cosine to its export", "Nodes ran on"),
+            ladder_rows(document),
+        ),
         (("", "Median, ms", "", "Temperature", "Battery"), repeats if len(repeats) > 1 else []),
     ):
         if rows:
