@@ -82,7 +82,7 @@ bench: .venv/installed-peers
 	$(BIN)/mcad-mobile export --target cpu --out build/cpu
 	$(BIN)/python -m benchmarks.embed --data "$(DATA)" --bundle build/cpu --out build/embeddings
 	$(BIN)/python -m benchmarks.serve --bundle build/cpu
-	$(BIN)/python -m benchmarks.index --embeddings build/embeddings
+	$(BIN)/python -m benchmarks.index --embeddings build/embeddings --again
 	$(BIN)/python -m benchmarks.kernels --images build/embeddings/images.npy --texts build/embeddings/texts.npy
 
 .venv/bin/pip:

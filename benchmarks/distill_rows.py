@@ -83,7 +83,7 @@ ROWS = (
     Row("no-unpaired", "the default without unpaired data", extra=()),
     Row(
         "half-names",
-        "the default with half of the numbers for names",
+        "the default with half of the embedding for names, not three quarters",
         changes={"name_numbers": 128},
     ),
     Row(

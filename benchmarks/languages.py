@@ -99,9 +99,11 @@ def table(result: dict[str, Any]) -> str:
     captions = result["captions"]
     lines.append(_row_of("40 captions, R@10: English", captions))
     others = _others(captions)
-    for language, recall in sorted(others.items(), key=lambda found: -found[1]):
-        lines.append(row(f"the same: {language}", "", f"{recall:.1f}"))
-    lines.append(row(f"the same: mean of {len(others)}", "", f"{_mean(others):.1f}"))
+    lines.append(
+        row(f"these captions in {len(others)} other languages, mean", "", f"{_mean(others):.1f}")
+    )
+    by_recall = sorted(others.items(), key=lambda found: -found[1])
+    each = ", ".join(f"{language} {recall:.1f}" for language, recall in by_recall)
     for key, kind in (
         ("everyday", "everyday names, taught"),
         ("names", "names that it was taught only in English"),
@@ -111,19 +113,23 @@ def table(result: dict[str, Any]) -> str:
         others = _others(names)
         enough = sum(recall >= 0.6 * names["english"] for recall in others.values())
         worst = min(others, key=lambda language: others[language])
-        lines.append(row(f"the same: mean of {len(others)} others", "", f"{_mean(others):.1f}"))
-        lines.append(row("the same: languages with 60 % of English", "", f"{enough}"))
-        lines.append(row(f"the same: the worst, {worst}", "", f"{others[worst]:.1f}"))
+        lines.append(
+            row(f"these names in {len(others)} other languages, mean", "", f"{_mean(others):.1f}")
+        )
+        lines.append(row(f"lowest of these ({worst})", "", f"{others[worst]:.1f}"))
+        lines.append(row("languages that reach 60 % of English", "", f"{enough}"))
     size = (f"{result['text_bytes'][tower] / 1e6:.1f}" for tower in TOWERS)
     searches = [result["search"][tower] for tower in TOWERS]
     lines += [
         row(f"a search among {PHOTOS:,} photos, ms", *(f"{one['p50_ms']:.2f}" for one in searches)),
         row(
-            "the same: its text, with tokenizing, ms",
+            "of this, tokenizing and the text tower, ms",
             *(f"{one['text_ms']:.2f}" for one in searches),
         ),
-        row("the same: peak PSS, MiB", *(f"{one['peak_pss_mib']:.1f}" for one in searches)),
+        row("peak PSS of the search, MiB", *(f"{one['peak_pss_mib']:.1f}" for one in searches)),
         row("tower, table, tokenizer, MB", *size),
+        "",
+        f"Captions by language: {each}.",
     ]
     return "\n".join(lines)
 

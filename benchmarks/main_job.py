@@ -58,7 +58,7 @@ def main() -> None:
         "searches": searches,
     }
     store(result, RESULT)
-    print(table(result))
+    print(table([result]))
 
 
 def search_sample_photos(bundle: Path) -> list[dict[str, Any]]:
@@ -145,25 +145,21 @@ def summary(values: list[float]) -> dict[str, float]:
     }
 
 
-def table(result: dict[str, Any]) -> str:
+def table(results: list[dict[str, Any]]) -> str:
+    """Return the medians of each machine's runs, with the least and the most."""
     rows = (
-        ("export for Snapdragon, s", EXPORT_LIMIT_S, result["export_snapdragon_s"]),
-        ("search, p50, ms", 8, result["search_p50_ms"]),
-        ("peak PSS, MiB", 100, result["peak_pss_mib"]),
-        ("peak RSS, MiB", "", result["peak_rss_mib"]),
+        ("export for Snapdragon, s", EXPORT_LIMIT_S, "export_snapdragon_s"),
+        ("search, p50, ms", 8, "search_p50_ms"),
+        ("peak PSS, MiB", 100, "peak_pss_mib"),
+        ("peak RSS, MiB", "", "peak_rss_mib"),
     )
-    lines = [
-        f"An export of the default student, and searches among {PHOTOS:,} photos on one thread; "
-        f"{result['runs']} runs, with a load average of {result['device']['load_average_1m']} on "
-        f"{result['device']['cores']} cores:",
-        "",
-        "| | limit | median | min | max |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {name} | {limit} | {value['median']} | {value['min']} | {value['max']} |"
-        for name, limit, value in rows
-    ]
+    machines = [processor_of(result["device"]) for result in results]
+    lines = [f"| | limit | {' | '.join(machines)} |", f"|---|---|{'---|' * len(results)}"]
+    for name, limit, key in rows:
+        found = [
+            f"{run[key]['median']} ({run[key]['min']} to {run[key]['max']})" for run in results
+        ]
+        lines.append(f"| {name} | {limit} | {' | '.join(found)} |")
     return "\n".join(lines)
 
 

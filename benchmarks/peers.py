@@ -172,15 +172,14 @@ def table(result: dict[str, Any]) -> str:
         rows = sorted((r for r in result["rows"] if r["tower"] == tower), key=lambda r: r["p50"])
         shipped = next(r for r in rows if _is_shipped(r))
         parts += [
-            f"| {tower} tower | runtime | worst cosine | p50 ms | p99 ms | peak PSS MiB | time |",
-            "|---|---|---:|---:|---:|---:|---:|",
+            f"| {tower} tower | runtime | p50 ms | p99 ms | peak PSS MiB | time |",
+            "|---|---|---:|---:|---:|---:|",
         ]
         for row in rows:
             mark = "**" if row is shipped else ""
-            cosine = "-" if row["cosine_min"] is None else f"{row['cosine_min']:.4f}"
             parts.append(
                 f"| {mark}{row['model']}{mark} | {NAMES[row['runtime']]} {row['precision']} | "
-                f"{cosine} | {row['p50']:.2f} | {row['p99']:.2f} | {row['peak_pss_mib']:.0f} | "
+                f"{row['p50']:.2f} | {row['p99']:.2f} | {row['peak_pss_mib']:.0f} | "
                 f"{row['p50'] / shipped['p50']:.2f}x |"
             )
         parts.append("")

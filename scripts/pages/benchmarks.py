@@ -24,7 +24,8 @@ HEAD = [
     "# Benchmarks",
     "For people who compare: the time, memory and recall that we measured, on which machine, "
     "and how to measure again. No figure here is from a phone. `make "
-    "docs` writes this page from `benchmarks/results/`; `make bench DATA=DIR` measures again, with "
+    "docs` writes this page from `benchmarks/results/`; `make bench DATA=DIR` measures the main "
+    "job, towers, index, kernels and `serve` again, with "
     "Flickr8k in the [Karpathy layout](data.md). A + after a commit: the package had changes that "
     "were not committed yet.",
 ]
@@ -57,10 +58,16 @@ def _wrapped(part: str) -> str:
 
 
 def main_job() -> list[str]:
-    jobs = reversed(main_job_benchmark.stored())
+    jobs = main_job_benchmark.stored()[::-1]
+    loads = ", ".join(str(job["device"]["load_average_1m"]) for job in jobs)
     return [
         "## The main job",
-        *(part for job in jobs for part in (main_job_benchmark.table(job), footer(job))),
+        "An export of the default student, and searches among "
+        f"{main_job_benchmark.PHOTOS:,} photos on one thread: medians of {jobs[0]['runs']} runs, "
+        "with the least and the most in parentheses. At a load average above the number of cores, "
+        f"times are too long; it was {loads}.",
+        main_job_benchmark.table(jobs),
+        *(footer(job) for job in jobs),
         "Memory is that of the process that searches. PSS divides shared pages among the processes "
         "that share them, RSS does not; the limit is for PSS. Re-run: `benchmarks/main_job.py`.",
     ]
@@ -76,8 +83,7 @@ def peers() -> list[str]:
         "and memory are as with trained weights, recall is not compared. They run as open_clip "
         "runs them, in fp32 on texts of 77 tokens, and as this project exports them, in 8 bits and "
         "fp32, CLIP on texts without padding. Bold: the first rung of a `cpu` bundle; the last "
-        "column compares with its time. Cosine: the worst of the bundle's test inputs against the "
-        "float student.",
+        "column compares with its time. [Models](models.md) says how far 8 bits move embeddings.",
     ]
     for towers in reversed(stored("peers")):
         parts += [
@@ -234,7 +240,8 @@ def ablation() -> list[str]:
         "contrastive loss weighs 1.0 instead of 0.1, with more dropout, which raises recall. "
         "Photos are read from cached float16 features, so the "
         "default student's recall differs slightly from [its "
-        "card's](../models/mcad-s/README.md#how-good-it-is). "
+        "card's](../models/mcad-s/README.md#how-good-it-is). Rows of one seed have seed 0 or 1: "
+        "judge their differences by the spread of the default's. "
         f"{'Teachers of neighbouring seeds share a member. ' * several}"
         "[How distillation works](distillation.md) explains the parts; "
         "`benchmarks/distill_rows.py` defines the rows. Re-run: `benchmarks/distill_ablation.py`.",

@@ -12,7 +12,7 @@ def chips_page() -> str:
         "# Chips",
         "",
         "For people who export: find the name of your chip for `--target`.",
-        "It takes an id, a model or a name in any spelling, or a family: `cpu`, "
+        "It takes an id, a model or a name in any spelling, or a family: `cpu`, `cpu-litert`, "
         + ", ".join(f"`{family}`" for family in families)
         + ".",
         "[Targets](targets.md) says what each family gets and how it is tested.",
