@@ -50,6 +50,15 @@ class Folder:
     rows: range
 
 
+def _lineage(folder: str) -> tuple[str, ...]:
+    """Return the folders that hold a folder, outermost first, and the folder itself. The outermost
+    is "", which holds all photos: keys of shards may be relative or addresses."""
+    lineage = [folder]
+    while (parent := os.path.dirname(lineage[0])) != lineage[0]:  # noqa: PTH120
+        lineage.insert(0, parent)
+    return tuple(lineage) if lineage[0] == "" else ("", *lineage)
+
+
 @dataclass(frozen=True)
 class Catalog:
     """N photos, sorted by the bytes of their paths. `taken` [N] int64: minutes since 1970 (UTC), or
@@ -88,21 +97,18 @@ class Catalog:
         holders = {os.path.dirname(path) for path in self.paths}  # noqa: PTH120  any bytes
         if not holders:
             return {}
-        top = os.path.commonpath(holders)
-        found = {top}
-        for folder in holders:
-            while folder not in found:
-                found.add(folder)
-                folder = os.path.dirname(folder)  # noqa: PTH120
+        lineages = list(map(_lineage, holders))
+        top = len(os.path.commonprefix(lineages))  # noqa: RUF071  of tuples
         # By component: "2023/jan" comes before "2023 summer", though a space comes before a slash.
-        in_order = sorted(found, key=lambda folder: Path(folder).parts)
-        depths = {folder: folder.rstrip(os.sep).count(os.sep) for folder in in_order}
+        in_order = sorted({line[:end] for line in lineages for end in range(top, len(line) + 1)})
         return {
-            path_id(folder): Folder(folder, depth - depths[top], self._rows_in(folder))
-            for folder, depth in depths.items()
+            path_id(folder): Folder(folder, len(above) + 1 - top, self._rows_in(folder))
+            for *above, folder in in_order
         }
 
     def _rows_in(self, folder: str) -> range:
+        if not folder:
+            return range(len(self.paths))
         start = os.fsencode(folder.rstrip(os.sep) + os.sep)
         end = start[:-1] + bytes([start[-1] + 1])
         first, last = (bisect_left(self.paths, at, key=os.fsencode) for at in (start, end))
@@ -118,7 +124,8 @@ class Catalog:
                     f"The index has no folder {wanted.folder!r}.",
                     "Reload the page, or list the folders again.",
                 )
-            folders = (self.folders[wanted.folder].path,)
+            path = self.folders[wanted.folder].path
+            folders = (path,) if path else ()
         if wanted.after and wanted.before and wanted.after > wanted.before:
             raise QueryError(
                 f"The last day ({wanted.before}) is before the first ({wanted.after}).",

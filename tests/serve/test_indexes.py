@@ -78,6 +78,38 @@ def test_subfolders_follow_their_folder() -> None:
     assert [folder.path for folder in made.folders.values()] == ["/p", *folders]
 
 
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (
+            ["/home/me/a.jpg", "more/b.jpg"],
+            [("", 0, 2), ("/", 1, 1), ("/home", 2, 1), ("/home/me", 3, 1), ("more", 1, 1)],
+        ),
+        (
+            ["s3://bucket/2025/a.jpg", "s3://bucket/2025/may/b.jpg"],
+            [("s3://bucket/2025", 0, 2), ("s3://bucket/2025/may", 1, 1)],
+        ),
+        (
+            ["https://here/a.jpg", "https://there/b.jpg"],
+            [("https:", 0, 2), ("https://here", 1, 1), ("https://there", 1, 1)],
+        ),
+        (["1", "2"], [("", 0, 2)]),
+    ],
+)
+def test_keys_of_shards_have_folders(
+    tmp_path: Path, keys: list[str], expected: list[tuple[str, int, int]]
+) -> None:
+    """Keys may be relative or addresses."""
+    with create(tmp_path / "index").writer() as writer:
+        writer.add(keys, np.eye(64, dtype=np.float32)[: len(keys)])
+    made = ServedIndex("one", tmp_path / "index").snapshot
+    folders = made.catalog.folders
+    assert [(each.path, each.depth, len(each.rows)) for each in folders.values()] == expected
+    for folder in folders.values():
+        passing = made.catalog.row_filter(Filter(folder=path_id(folder.path)))
+        assert made.index.count(passing) == made.catalog.passing(passing).sum() == len(folder.rows)
+
+
 def test_ids_are_of_paths_of_any_bytes() -> None:
     strange = os.fsdecode(b"/photos/caf\xe9.jpg")
     made = catalog(["/photos/caf\u00e9.jpg", strange])
