@@ -132,15 +132,16 @@ class ServedBundle:
         self.bundle, self._engines, self.best, self._refused = bundle, {}, None, None
         try:
             self.engine()
-        except McadError as error:
+        except Exception as error:  # an unexpected one, too
             self.bundle, self._engines, self.best = old
             self.note = self._refused = _still_served(error)
         else:
             self.generation += 1
 
 
-def _still_served(error: McadError) -> str:
+def _still_served(error: Exception) -> str:
+    why = error.message if isinstance(error, McadError) else f"{type(error).__name__}: {error}."
     return (
-        f"The bundle on disk changed and cannot be loaded: {error.message} The one loaded before "
+        f"The bundle on disk changed and cannot be loaded: {why} The one loaded before "
         "is still served."
     )

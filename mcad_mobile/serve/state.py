@@ -8,7 +8,7 @@ import contextlib
 import functools
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -69,11 +69,13 @@ class State:
             if self.thumbnails.needs_pruning:
                 await self.run_on(self._files, self.thumbnails.prune)
             for index in self.indexes.values():
-                await self.run_on(self._files, index.follow)
+                with _noting(index):
+                    await self.run_on(self._files, index.follow)
             for bundle in self.bundles.values():
-                found = await self.run_on(self._files, bundle.find_replacement)
-                if found is not None:
-                    await self.run_on(self.engines, bundle.change_over, found)
+                with _noting(bundle):
+                    found = await self.run_on(self._files, bundle.find_replacement)
+                    if found is not None:
+                        await self.run_on(self.engines, bundle.change_over, found)
             running = self.job is not None and self.job.running
             await asyncio.sleep(_FOLLOW_INDEXING_S if running else _FOLLOW_S)
 
@@ -248,6 +250,15 @@ class State:
         else:
             pss, rss = round(used.pss, 1), round(used.rss, 1)
         return records.MachineInfo(self._cpu, allowed_cores(), pss, rss)
+
+
+@contextlib.contextmanager
+def _noting(served: ServedIndex | ServedBundle) -> Iterator[None]:
+    """Make an unexpected error the note of what is served, so that the rest is followed on."""
+    try:
+        yield
+    except Exception as error:
+        served.note = f"An older state is served. {type(error).__name__}: {error}"
 
 
 def _named(named: dict[str, T], name: str, kind: str) -> T:

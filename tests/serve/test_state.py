@@ -25,6 +25,7 @@ from mcad_mobile.base import VERSION
 from mcad_mobile.base.machine import Memory
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index, default_index
+from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.errors import MemoryUnavailable, PhotoError, PhotoIndexError, QueryError
 from mcad_mobile.serve import bundles as served_bundles
@@ -488,6 +489,38 @@ def test_what_changes_on_disk_is_looked_for_more_often_while_indexing(
     assert naps == [0.3, 1.0, 1.0]
     assert pruned == [0, 1]  # as it starts, and when they have grown
     assert followed == ["index-0", "index-1", "index-2"] * 3
+
+
+def test_an_unexpected_error_is_noted_and_the_others_are_followed_on(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*about: Any, **more: Any) -> Any:
+        raise ZeroDivisionError("by zero")
+
+    rounds = []
+
+    async def sleep(seconds: float) -> None:
+        rounds.append(seconds)
+        if len(rounds) == 2:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(serving.asyncio, "sleep", sleep)
+    monkeypatch.setattr(state.index("index-0"), "follow", fail)
+    with PhotoIndex.open(state.index("index-1").directory).writer() as writer:
+        writer.add(["new.jpg"], np.eye(64, dtype=np.float32)[:1])
+    monkeypatch.setattr(state.bundle("one"), "find_replacement", fail)
+    monkeypatch.setattr(served_bundles, "SearchEngine", fail)
+    changed = state.bundle("two")
+    engine = changed.engine()
+    changed.bundle.save()
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(state.follow())
+    status = state.status()
+    notes = [each.note or "" for each in (status.indexes[0], *status.bundles)]
+    assert all("ZeroDivisionError: by zero" in note for note in notes)
+    assert changed.engine() is engine  # the old one
+    assert status.indexes[1].photos == 2 and status.indexes[1].note is None
 
 
 def test_why_a_new_bundle_is_not_served_is_told_until_it_is_replaced(state: State) -> None:
