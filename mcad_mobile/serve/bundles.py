@@ -9,7 +9,7 @@ from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.towers import why_not
 from mcad_mobile.errors import McadError, QueryError
-from mcad_mobile.serve.photos import file_state
+from mcad_mobile.serve.photos import FolderState, file_state, folder_state
 from mcad_mobile.serve.records import RungInfo
 
 
@@ -33,6 +33,7 @@ class ServedBundle:
         self.bundle = bundle
         self.note: str | None = None
         self._refused: str | None = None
+        self._tried: FolderState | None = None
         self.best: str | None = None
         self.generation = 1
         self._runtime, self._threads, self._warn = runtime, threads, warn
@@ -105,11 +106,15 @@ class ServedBundle:
 
     def find_replacement(self) -> Bundle | None:
         """Return the bundle that has replaced this one on disk, or None. If the new one cannot be
-        served, `note` says why."""
+        served, `note` says why, and it is read again after its files have changed."""
         state = file_state(self.bundle.directory / MANIFEST)
         if state == self._loaded_state:
-            self.note = self._refused
+            self.note, self._tried = self._refused, None
             return None
+        files = folder_state(self.bundle.directory)
+        if files == self._tried:
+            return None
+        self._tried = files
         try:
             found = Bundle.load(self.bundle.directory)
         except McadError as error:

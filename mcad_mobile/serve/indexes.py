@@ -21,7 +21,7 @@ from mcad_mobile.engine.index.manifest import LOCK_NAME, MANIFEST
 from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.engine.photos.dates import moment
 from mcad_mobile.errors import McadError, QueryError
-from mcad_mobile.serve.photos import file_state
+from mcad_mobile.serve.photos import FolderState, file_state, folder_state
 from mcad_mobile.serve.records import Filter
 
 
@@ -175,6 +175,7 @@ class ServedIndex:
         self.id = name
         self.directory = directory
         self.note: str | None = None
+        self._tried: FolderState | None = None
         self._loaded_state = file_state(directory / MANIFEST)
         self.snapshot = Snapshot.open(directory)
         self.student = (self.snapshot.index.student_sha256, self.snapshot.index.dim)
@@ -184,13 +185,16 @@ class ServedIndex:
         return held_by_someone(self.directory / LOCK_NAME)
 
     def follow(self) -> None:
-        """Switch to the commit on disk if it is new and can be read."""
+        """Switch to the commit on disk if it is new and can be read. One that cannot is read again
+        after its files have changed."""
         state = file_state(self.directory / MANIFEST)
         if state is None:
             self.note = f"{self.directory} is gone; what it held is still served."
+            self._tried = None
         elif state == self._loaded_state:
-            self.note = None
-        else:
+            self.note = self._tried = None
+        elif (files := folder_state(self.directory)) != self._tried:
+            self._tried = files
             try:
                 found = Snapshot.open(self.directory)
                 found.index.check_student(*self.student)

@@ -37,6 +37,8 @@ _FORMATS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
     (lambda head: head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS, ".heic"),
 )
 
+FolderState = dict[str, tuple[int, int, int]]
+
 
 def file_state(path: str | Path) -> str | None:
     """A text that changes when the file does; None if there is no readable file."""
@@ -45,6 +47,17 @@ def file_state(path: str | Path) -> str | None:
     except (OSError, ValueError):
         return None
     return f"{state.st_ino:x}-{state.st_mtime_ns:x}-{state.st_size:x}"
+
+
+def folder_state(folder: Path) -> FolderState:
+    """A value that changes when a file in the folder or below it does, or may be read now."""
+    found = {}
+    for parent, _, names in os.walk(folder):
+        for file in (Path(parent, name) for name in names):
+            with contextlib.suppress(OSError):  # it has just gone
+                state = file.stat()
+                found[str(file)] = state.st_ino, state.st_ctime_ns, state.st_size
+    return found
 
 
 class Thumbnails:

@@ -24,6 +24,7 @@ from PIL import Image
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.machine import Memory
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index, default_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.sync import sync_folder
@@ -31,7 +32,7 @@ from mcad_mobile.errors import MemoryUnavailable, PhotoError, PhotoIndexError, Q
 from mcad_mobile.serve import bundles as served_bundles
 from mcad_mobile.serve import operations, records
 from mcad_mobile.serve import state as serving
-from mcad_mobile.serve.indexes import path_id
+from mcad_mobile.serve.indexes import Snapshot, path_id
 from mcad_mobile.serve.run import create_app, open_state
 from mcad_mobile.serve.state import State
 from tests.support.servers import in_process
@@ -552,6 +553,42 @@ def test_why_a_new_bundle_is_not_served_is_told_until_it_is_replaced(state: Stat
         (False, True),
     ]
     assert [bool(info.why) for info in served.rungs()] == [False, True, False]
+
+
+def test_a_replacement_that_was_refused_is_read_again_after_its_files_have_changed(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when it is being copied, its manifest first."""
+    bundle, index = state.bundle("one"), state.index("index-0")
+    reads: list[Path] = []
+
+    def note(directory: Path, *, read: Callable[[Path], Any]) -> Any:
+        reads.append(directory)
+        return read(directory)
+
+    for kind, name in ((Bundle, "load"), (Snapshot, "open")):
+        monkeypatch.setattr(kind, name, functools.partial(note, read=getattr(kind, name)))
+    tower = bundle.bundle.directory / "text.onnx"
+    whole = tower.read_bytes()
+    tower.write_bytes(b"the first bytes")
+    (segment,) = index.directory.glob("*.mcs")
+    segment.rename(tmp_path / "on its way")
+    for directory in (bundle.bundle.directory, index.directory):
+        (manifest,) = directory.glob("*.json")
+        os.utime(manifest)
+
+    for _ in range(3):
+        index.follow()
+        assert bundle.find_replacement() is None
+        assert "older state is served" in (index.note or "")
+        assert "is still served" in (bundle.note or "")
+    assert reads == [index.directory, bundle.bundle.directory]
+
+    tower.write_bytes(whole)
+    (tmp_path / "on its way").rename(segment)
+    index.follow()
+    assert bundle.find_replacement() is not None
+    assert (index.note, bundle.note) == (None, None)
 
 
 def test_the_best_rung_of_a_new_bundle_is_served(state: State) -> None:
