@@ -17,7 +17,9 @@ from mcad_mobile.cli.output import (
     option,
     warn,
 )
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import default_index
+from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import no_folder
 from mcad_mobile.errors import require
 
@@ -66,7 +68,7 @@ def serve(options: ServeOptions) -> None:
             raise no_folder(folder)
     with run.take_port(options.port) as listening:
         bundles = [load_bundle(bundle) for bundle in options.bundles]
-        indexes = options.indexes or _default_indexes(options.bundles, bool(folders))
+        indexes = options.indexes or _default_indexes(bundles, bool(folders))
         state = run.open_state(
             bundles, indexes, folders, runtime=options.runtime, threads=options.threads, warn=warn
         )
@@ -91,8 +93,19 @@ def serve(options: ServeOptions) -> None:
         run.serve(state, listening, ready)
 
 
-def _default_indexes(bundles: list[Path], create: bool) -> list[Path]:
-    """Return the bundles' own indexes that exist; if none does, the first with `create`, or all."""
-    indexes = list(dict.fromkeys(map(default_index, bundles)))
+def _default_indexes(bundles: list[Bundle], create: bool) -> list[Path]:
+    """Return the bundles' own indexes that exist; with `create`, also the first bundle's if none of
+    them holds its student's embeddings; without, all if none exists."""
+    indexes = list(dict.fromkeys(default_index(bundle.directory) for bundle in bundles))
     existing = [index for index in indexes if index.is_dir()]
-    return existing or indexes[: 1 if create else len(indexes)]
+    if not create:
+        return existing or indexes
+    students = map(_student_of, filter(PhotoIndex.exists, existing))
+    if (bundles[0].student.image_sha256, bundles[0].dim) in students:
+        return existing
+    return list(dict.fromkeys([indexes[0], *existing]))
+
+
+def _student_of(index: Path) -> tuple[str, int]:
+    with PhotoIndex.open(index) as opened:
+        return opened.student_sha256, opened.dim

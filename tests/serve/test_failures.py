@@ -24,6 +24,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, open_index
 from mcad_mobile.engine.index import PhotoIndex
 from tests.support.servers import Server, indexed, tiny
+from tests.support.tiny_bundle import make_tiny_bundle
 
 Start = Callable[..., Server]
 _INDEXES = ("deleted", "damaged", "swapped")
@@ -264,6 +265,17 @@ def test_indexing_is_watched_and_what_comes_is_found(
     server.post("/api/indexing", {}, status=202)
     server.wait(lambda s: s["job"]["state"] == "done" and "1 gone" in s["job"]["message"])
     server.wait(lambda s: s["indexes"][0]["photos"] == there - 1)
+
+
+def test_photos_are_indexed_by_the_first_bundle_beside_an_index_of_another_student(
+    start: Start, tmp_path: Path, photos: Path
+) -> None:
+    fresh, other = tiny(tmp_path, "fresh"), make_tiny_bundle(tmp_path / "other", 32)
+    indexed(other, photos)
+    server = start("-b", fresh.directory, "-b", other.directory, "--photos", photos)
+    assert server.started["indexes"] == ["fresh.index", "other.index"]
+    server.wait(lambda s: s["job"] and s["job"]["state"] == "done")
+    server.wait(lambda s: s["indexes"][0]["photos"] == s["indexes"][1]["photos"])
 
 
 def test_indexing_that_is_stopped_keeps_what_it_has(
