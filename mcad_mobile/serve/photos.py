@@ -36,6 +36,8 @@ _FORMATS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
     (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", ".webp"),
     (lambda head: head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS, ".heic"),
 )
+_ORIENTATION = 0x0112  # EXIF's tag
+_LYING = (5, 6, 7, 8)  # its values for photos that are stored on their side
 
 FolderState = dict[str, tuple[int, int, int]]
 
@@ -140,7 +142,8 @@ class Thumbnails:
 
 @dataclass(frozen=True)
 class UploadedPhoto:
-    """An uploaded photo of `size` bytes, width and height in pixels, and its thumbnail as JPEG."""
+    """An uploaded photo of `size` bytes, its width and height in pixels when it is upright, and its
+    thumbnail as JPEG."""
 
     path: Path
     size: int
@@ -181,7 +184,8 @@ class Uploads:
         content = file.read()
         thumbnail = jpeg(content, "The photo", shorter=THUMBNAIL_PX)
         with opened(content, "The photo") as image:
-            width, height = image.size
+            lying = image.getexif().get(_ORIENTATION) in _LYING
+            width, height = image.size[::-1] if lying else image.size
         name = secrets.token_hex(10)
         path = Path(self._folder.name) / f"{name}{suffix}"
         size = path.write_bytes(content)

@@ -206,7 +206,8 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """A photo to search by. It is kept until others take its place, and never indexed."""
+    """A photo to search by, `width` x `height` pixels when it is upright. It is kept until others
+    take its place, and never indexed."""
 
     id: str
     width: int

@@ -373,7 +373,7 @@ def test_photos_are_given_as_large_as_they_are_wanted_and_as_they_are_kept(
     in_process(state, requests)
 
 
-def test_an_upload_is_told_with_its_size_and_shown_small_and_upright(state: State) -> None:
+def test_an_upload_is_measured_upright_and_shown_small_and_upright(state: State) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # on its side
     file = io.BytesIO()
@@ -382,7 +382,7 @@ def test_an_upload_is_told_with_its_size_and_shown_small_and_upright(state: Stat
     async def requests(ask: Any) -> None:
         status, _, body = await ask("POST", "/api/uploads", file.getvalue())
         told = msgspec.json.decode(body, type=records.Upload)
-        assert (status, told.width, told.height) == (201, 2000, 1000)
+        assert (status, told.width, told.height) == (201, 1000, 2000)
         status, headers, small = await ask("GET", f"/api/uploads/{told.id}/thumbnail")
         assert (status, headers["content-type"]) == (200, "image/jpeg")
         assert headers["cache-control"] == "no-store"
