@@ -25,7 +25,7 @@ from starlette.routing import Route
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import create_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.photos.folder import has_photos
+from mcad_mobile.engine.photos.folder import has_photos, no_photos
 from mcad_mobile.errors import McadError, PhotoIndexError, PlatformError, name_bundle
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex
@@ -147,6 +147,7 @@ def open_state(
 
     Raises:
         PhotoIndexError: An index does not exist, or a bundle has no index of its student.
+        PhotoError: An index does not exist, and `folders` hold no photo.
     """
     served = [
         ServedBundle(name, bundle, runtime=runtime, threads=threads, warn=warn)
@@ -156,10 +157,10 @@ def open_state(
     ]
     named = dict(zip(_names(indexes), indexes, strict=True))
     created = {
-        name
-        for name, directory in named.items()
-        if folders and not PhotoIndex.exists(directory) and any(map(has_photos, folders))
+        name for name, directory in named.items() if folders and not PhotoIndex.exists(directory)
     }
+    if created and not any(map(has_photos, folders)):
+        raise no_photos(folders[0])
     opened = {
         name: ServedIndex(name, directory)
         for name, directory in named.items()

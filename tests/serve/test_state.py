@@ -255,9 +255,6 @@ def test_a_bundle_needs_an_index_of_its_student(tmp_path: Path) -> None:
     with pytest.raises(PhotoIndexError, match="None of the indexes given") as caught:
         open_state([one], [tmp_path / "index"])
     assert f"mcad-mobile index PHOTOS --bundle {one.directory}" in caught.value.hint
-    # Without photos to fill it, none is made.
-    with pytest.raises(PhotoIndexError):
-        open_state([one], [default_index(one.directory)], [tmp_path])
     shutil.copy(packaged_photos()[0], tmp_path)
     # None is made for one bundle if another one lacks its own.
     with pytest.raises(PhotoIndexError, match="None of the indexes given") as caught:
@@ -269,6 +266,19 @@ def test_a_bundle_needs_an_index_of_its_student(tmp_path: Path) -> None:
     assert state.index("one.index").snapshot.index.photos == 0
     assert began <= state.last_request <= time.monotonic()
     state.close()
+
+
+def test_no_index_is_made_for_folders_without_photos(tmp_path: Path) -> None:
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    for name in ("empty", "more"):
+        (tmp_path / name).mkdir()
+    index, folders = default_index(bundle.directory), [tmp_path / "empty", tmp_path / "more"]
+    with pytest.raises(PhotoError, match=f"No photos in {folders[0]} "):
+        open_state([bundle], [index], folders)
+    assert not index.exists()
+    shutil.copy(packaged_photos()[0], folders[1])
+    open_state([bundle], [index], folders).close()
+    assert index.exists()
 
 
 def test_a_request_is_prepared_with_all_that_it_says(
