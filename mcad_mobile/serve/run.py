@@ -172,10 +172,10 @@ def open_state(
     for bundle in served:
         if bundle.student not in students:
             raise PhotoIndexError(
-                f"None of the indexes given holds embeddings of {bundle.bundle.student.name}, the "
+                f"No index that is served holds embeddings of {bundle.bundle.student.name}, the "
                 f"student of {bundle.bundle.directory}.",
                 "Make one: mcad-mobile index PHOTOS --bundle "
-                f"{shlex.quote(str(bundle.bundle.directory))}",
+                f"{shlex.quote(str(bundle.bundle.directory))}, or leave that bundle out.",
             )
         bundle.engine()
     for name in created:

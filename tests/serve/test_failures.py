@@ -117,7 +117,7 @@ def test_a_bundle_without_an_index_is_an_error_with_a_hint(tmp_path: Path) -> No
 def test_an_index_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     PhotoIndex.create(tmp_path / "other", dim=64, student="other", student_sha256="1" * 64)
     errors = refused("-b", bundle.directory, "--index", tmp_path / "other", "--port", 0)
-    assert "None of the indexes" in errors and "tiny" in errors
+    assert "No index that is served" in errors and "tiny" in errors
 
 
 @pytest.mark.slow

@@ -252,12 +252,13 @@ def test_engines_have_the_runtime_and_the_threads_that_were_asked_for(tmp_path: 
 def test_a_bundle_needs_an_index_of_its_student(tmp_path: Path) -> None:
     one, two = make_tiny_bundle(tmp_path / "one"), make_tiny_bundle(tmp_path / "two", 32)
     create_index(two, tmp_path / "index").close()
-    with pytest.raises(PhotoIndexError, match="None of the indexes given") as caught:
+    with pytest.raises(PhotoIndexError, match="No index that is served") as caught:
         open_state([one], [tmp_path / "index"])
-    assert f"mcad-mobile index PHOTOS --bundle {one.directory}" in caught.value.hint
+    make_one = f"Make one: mcad-mobile index PHOTOS --bundle {one.directory}"
+    assert caught.value.hint == f"{make_one}, or leave that bundle out."
     shutil.copy(packaged_photos()[0], tmp_path)
     # None is made for one bundle if another one lacks its own.
-    with pytest.raises(PhotoIndexError, match="None of the indexes given") as caught:
+    with pytest.raises(PhotoIndexError, match="No index that is served") as caught:
         open_state([one, two], [default_index(one.directory)], [tmp_path])
     assert f"--bundle {two.directory}" in caught.value.hint
     assert not default_index(one.directory).exists()
