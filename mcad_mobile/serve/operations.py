@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,7 +19,7 @@ from mcad_mobile.engine.photos.decode import read_photo
 from mcad_mobile.engine.photos.thumbnails import jpeg
 from mcad_mobile.errors import McadError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records
-from mcad_mobile.serve.photos import UPLOAD_BYTES, VIEW_PX, file_state
+from mcad_mobile.serve.photos import UPLOAD_BYTES, VIEW_PX, photo_state
 from mcad_mobile.serve.records import Problem
 from mcad_mobile.serve.state import State
 
@@ -251,8 +252,8 @@ async def _photo(
     make: Callable[[str, str], bytes],
 ) -> Response:
     """A photo of an index as JPEG; 304 if the browser has it in this state; 404 if no index holds
-    it, its file is gone, or it cannot be decoded. The browser may reuse it for a minute, since a
-    query that is edited back and forth shows the same photos again."""
+    it, its file is gone or not known, or it cannot be decoded. The browser may reuse it for a
+    minute, since a query that is edited back and forth shows the same photos again."""
     index = state.index(request.path_params["index"])
     try:
         path = state.photo(index, request.path_params["photo"])
@@ -260,11 +261,17 @@ async def _photo(
         raise Refused(_GONE, error.message, error.hint) from None
 
     def find_stored() -> tuple[str | None, bytes | None]:
-        tag = file_state(path)
+        tag = photo_state(path)
         return tag, None if tag is None else find(path, tag)
 
     tag, content = await state.run_on(state.quick, find_stored)
     if tag is None:
+        if not Path(path).is_absolute():
+            raise Refused(
+                _GONE,
+                f"{path} is no path on this computer, so the photo cannot be shown.",
+                "To see photos, index a folder that holds them.",
+            )
         raise Refused(_GONE, "The photo's file is gone.", "Index its folder again.")
     headers = {"cache-control": "private, max-age=60", "etag": f'"{tag}"'}
     if request.headers.get("if-none-match") == headers["etag"]:

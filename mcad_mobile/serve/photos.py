@@ -51,6 +51,12 @@ def file_state(path: str | Path) -> str | None:
     return f"{state.st_ino:x}-{state.st_mtime_ns:x}-{state.st_size:x}"
 
 
+def photo_state(key: str) -> str | None:
+    """Return the state of a photo's file; None for a key that is no absolute path, such as an
+    address or a name in shards: no file here is known to be that photo."""
+    return file_state(key) if Path(key).is_absolute() else None
+
+
 def folder_state(folder: Path) -> FolderState:
     """A value that changes when a file in the folder or below it does, or may be read now."""
     found = {}

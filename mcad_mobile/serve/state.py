@@ -10,8 +10,8 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TypeVar
+from pathlib import Path, PosixPath
+from typing import Self, TypeVar
 
 from mcad_mobile.base import VERSION, machine
 from mcad_mobile.base.machine import allowed_cores, lower_priority, process_memory
@@ -22,7 +22,7 @@ from mcad_mobile.serve import records
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex, Snapshot, path_id, path_text
 from mcad_mobile.serve.indexing import IndexingJob
-from mcad_mobile.serve.photos import MOST_KEPT, UPLOAD_BYTES, Thumbnails, Uploads, file_state
+from mcad_mobile.serve.photos import MOST_KEPT, UPLOAD_BYTES, Thumbnails, Uploads, photo_state
 from mcad_mobile.serve.search import PreparedQuery, Searcher
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class State:
             await asyncio.sleep(_FOLLOW_S)
 
     def _make_ahead(self, path: str) -> None:
-        tag = file_state(path)
+        tag = photo_state(path)
         if tag is not None and not self.thumbnails.has(path, tag):
             with contextlib.suppress(PhotoError, MissingExtra):
                 self.thumbnails.make(path, tag)
@@ -163,7 +163,16 @@ class State:
         if part.upload is not None:
             return Part(self.uploads.get(part.upload).path, part.weight)
         assert part.photo is not None
-        return Part(Path(self.photo(index, part.photo)), part.weight)
+        key = self.photo(index, part.photo)
+        if Path(key).is_absolute():
+            return Part(Path(key), part.weight)
+        if key not in index.snapshot.catalog.row_at:
+            raise QueryError(
+                f"The index {index.id} has no photo {path_text(key)}, which is no path on this "
+                "computer.",
+                "Remove it from the query, or search an index that has it.",
+            )
+        return Part(_Key(key), part.weight)
 
     def photo(self, index: ServedIndex, name: str) -> str:
         """Return the path of a photo in `index`, or else in any index. QueryError: no index holds
@@ -250,6 +259,23 @@ class State:
         else:
             pss, rss = round(used.pss, 1), round(used.rss, 1)
         return records.MachineInfo(self._cpu, allowed_cores(), pss, rss)
+
+
+class _Key(PosixPath):
+    """A photo's key, as the index writes it: pathlib drops a slash of "s3://"."""
+
+    key: str
+
+    def __new__(cls, key: str) -> Self:
+        made = super().__new__(cls, key)
+        made.key = key
+        return made
+
+    def __str__(self) -> str:
+        return self.key
+
+    def resolve(self, strict: bool = False) -> Self:
+        return self
 
 
 @contextlib.contextmanager

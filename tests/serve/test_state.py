@@ -130,6 +130,37 @@ def test_a_photo_of_another_index_can_be_searched_by(state: State) -> None:
         state.photo(state.index("index-0"), "none")
 
 
+@pytest.mark.parametrize("key", ["s3://bucket/2025/a.jpg", "a.jpg"])
+def test_a_photo_whose_key_is_no_path_is_found_by_and_never_looked_for(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """Photos of shards, whose keys may be addresses or relative."""
+    index = state.index("index-1")
+    with PhotoIndex.open(index.directory).writer() as writer:
+        writer.add([key], np.eye(64, dtype=np.float32)[:1])
+    index.follow()
+    monkeypatch.chdir(tmp_path)  # where there is a file by that name
+    file = tmp_path / key
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(packaged_photos()[0], file)
+
+    async def requests(ask: Any) -> None:
+        for kind in ("thumbnail", "view"):
+            place = f"/api/indexes/index-1/photos/{path_id(key)}/{kind}"
+            status, _, body = await ask("GET", place)
+            assert status == 404
+            assert f"{key} is no path on this computer" in body.decode()
+        query = {"parts": [{"photo": path_id(key)}], "index": "index-1"}
+        status, _, body = await ask("POST", "/api/search", query)
+        assert status == 200
+        hits = msgspec.json.decode(body, type=records.Answer).hits
+        assert [hit.id for hit in hits] == [path_id(path_in(state, "index-1"))]
+        status, _, body = await ask("POST", "/api/search", {**query, "index": "index-0"})
+        assert status == 422 and f"has no photo {key}" in body.decode()
+
+    in_process(state, requests)
+
+
 def test_the_status_names_what_is_served(
     state: State, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
