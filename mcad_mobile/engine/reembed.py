@@ -13,7 +13,7 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.manifest import locked
+from mcad_mobile.engine.index.manifest import locked, writing
 from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.sync import SyncResult, add_photos
 from mcad_mobile.errors import PhotoError, PhotoIndexError
@@ -37,23 +37,40 @@ def reembed_index(
     """Embed the photos in the index `old` with `engine`'s student into an index at `directory`.
     PhotoIndexError: `old` or `directory` is unsuitable, or a writer is at work. PhotoError: files
     are gone and no photo is left to embed, so both indexes stay as they are."""
-    # Built as BUNDLE.index.partial: the index at `directory`, which may be `old` itself, stays
-    # searchable until the end, and an interrupted run resumes where it stopped.
     restore(directory)
-    source = PhotoIndex.open(old)
-    bundle = engine.bundle
-    partial = directory.absolute().with_name(f"{directory.absolute().name}.partial")
-    adds = PhotoIndex.exists(directory) and old.resolve() != directory.resolve()
-    if adds:
+    source, bundle = PhotoIndex.open(old), engine.bundle
+    if PhotoIndex.exists(directory) and old.resolve() != directory.resolve():
         index = open_index(bundle, directory)  # another student's is refused
-    elif source.student_sha256 == bundle.student.image_sha256:
+        return index, _embed_photos(engine, source, index, progress, batch_photos)
+    if source.student_sha256 == bundle.student.image_sha256:
         raise PhotoIndexError(
             f"The index {old} was made with this bundle's student already.",
             "To take in new photos: mcad-mobile index PHOTOS --bundle "
             f"{shlex.quote(str(bundle.directory))}",
         )
-    else:
+    with writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    # Built as BUNDLE.index.partial: the index at `directory`, which may be `old` itself, stays
+    # searchable until the end, and an interrupted run resumes where it stopped. Whatever another
+    # writer committed to it meanwhile would be lost.
+    with locked(directory):
+        source = PhotoIndex.open(old)
+        partial = directory.absolute().with_name(f"{directory.absolute().name}.partial")
         index = _resume(bundle, partial, source)
+        result = _embed_photos(engine, source, index, progress, batch_photos)
+        index.close()
+        replace_folder(directory, partial)
+        return open_index(bundle, directory), result
+
+
+def _embed_photos(
+    engine: SearchEngine,
+    source: PhotoIndex,
+    index: PhotoIndex,
+    progress: Progress,
+    batch_photos: int,
+) -> ReembedResult:
+    """Add the photos of `source` to `index`. PhotoError if all are gone."""
     result, total, done = ReembedResult(), source.photos, 0
     paths = (path for path, _ in source.membership().missing(""))
     while batch := list(islice(paths, batch_photos)):
@@ -68,15 +85,11 @@ def reembed_index(
         progress("photos", done, total)
     if result.gone and not (result.added or result.changed or result.unchanged):
         raise PhotoError(
-            f"No photo of the index {old} could be embedded: {len(result.gone)} files are gone, "
-            f"such as {result.gone[0]}.",
+            f"No photo of the index could be embedded: {len(result.gone)} files are gone, such as "
+            f"{result.gone[0]}.",
             "If they are on another drive, mount it. Then run this again.",
         )
-    if not adds:
-        index.close()
-        replace_folder(directory, partial)
-        index = open_index(bundle, directory)
-    return index, result
+    return result
 
 
 def _resume(bundle: Bundle, partial: Path, source: PhotoIndex) -> PhotoIndex:

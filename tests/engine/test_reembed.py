@@ -6,14 +6,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from mcad_mobile.base.files import aside_path
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index
-from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index import PhotoIndex, manifest
 from mcad_mobile.engine.reembed import reembed_index
 from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.errors import PhotoError, PhotoIndexError
@@ -71,6 +73,55 @@ def test_it_takes_the_place_of_the_old_one_in_the_end(old: Path, new: SearchEngi
     assert seen[-1] == ("old", 6, 6)
     assert PhotoIndex.open(old).student_sha256 == index.student_sha256 != "2" * 64
     assert sorted(path.name for path in old.parent.iterdir() if "index" in path.name) == [old.name]
+
+
+def test_an_index_that_a_writer_is_at_work_on_is_not_replaced(old: Path, new: SearchEngine) -> None:
+    at_work = pytest.raises(PhotoIndexError, match="Another writer is at work")
+    with PhotoIndex.open(old).exclusive(), at_work:
+        reembed_index(new, old, old)
+    assert PhotoIndex.open(old).student == "old"
+
+
+@pytest.mark.parametrize("place", ["old.index", "new.index"])
+def test_no_other_writer_is_at_work_on_an_index_that_will_be_replaced(
+    old: Path, new: SearchEngine, place: str
+) -> None:
+    refused = []
+
+    def write(step: str, done: int, total: int) -> None:
+        with pytest.raises(PhotoIndexError, match="Another writer is at work"):
+            create_index(new.bundle, old.with_name(place))
+        refused.append(done)
+
+    reembed_index(new, old, old.with_name(place), write)
+    assert refused[-1] == 6
+
+
+def test_embeddings_of_the_old_student_are_not_added_to_the_index_that_took_its_place(
+    old: Path, new: SearchEngine
+) -> None:
+    before = PhotoIndex.open(old)
+    reembed_index(new, old, old)
+    for opened in (before.exclusive, before.writer):
+        with pytest.raises(PhotoIndexError, match="was built by student"), opened():
+            pass
+
+
+def test_a_writer_that_opened_the_lock_of_the_old_index_is_refused_by_that_of_the_new_one(
+    old: Path, new: SearchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as held:
+        lock = manifest.lock
+
+        def replaced_before(file: IO[bytes], *, wait: bool) -> bool:
+            monkeypatch.undo()
+            index, _ = reembed_index(new, old, old)
+            held.enter_context(index.exclusive())
+            return lock(file, wait=wait)
+
+        monkeypatch.setattr(manifest, "lock", replaced_before)
+        with pytest.raises(PhotoIndexError, match="Another writer is at work"):
+            PhotoIndex.rebuild(old)
 
 
 CHILD = """

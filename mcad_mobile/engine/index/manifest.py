@@ -19,7 +19,7 @@ import numpy as np
 from msgspec import Meta, structs
 
 from mcad_mobile.base.documents import SHARDS, Record, Size, decode, folder_kind
-from mcad_mobile.base.locks import lock
+from mcad_mobile.base.locks import is_still, lock
 from mcad_mobile.engine.index.codes import MAX_DIM
 from mcad_mobile.engine.index.filters import LiveSegment
 from mcad_mobile.engine.index.segments import damaged, open_segment
@@ -275,17 +275,22 @@ def writing(directory: Path) -> Iterator[None]:
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Hold the directory's writer lock; PhotoIndexError when another writer has it."""
-    with writing(directory):
-        file = (directory / LOCK_NAME).open("ab")
-    with file:
+    path = directory / LOCK_NAME
+    while True:
         with writing(directory):
-            free = lock(file, wait=False)
-        if not free:
-            raise PhotoIndexError(
-                f"Another writer is at work on the index {directory}.",
-                "Wait until it is done, then run this again. Searching is possible meanwhile.",
-            )
-        yield
+            file = path.open("ab")
+        with file:
+            with writing(directory):
+                free, current = lock(file, wait=False), is_still(path, file)
+            if not current:
+                continue  # another index took its place meanwhile
+            if not free:
+                raise PhotoIndexError(
+                    f"Another writer is at work on the index {directory}.",
+                    "Wait until it is done, then run this again. Searching is possible meanwhile.",
+                )
+            yield
+            return
 
 
 @contextmanager

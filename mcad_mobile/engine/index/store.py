@@ -370,7 +370,8 @@ class PhotoIndex:
             A context manager.
 
         Raises:
-            PhotoIndexError: another writer is at work, or the index was closed.
+            PhotoIndexError: another writer is at work, the index was closed, or another student's
+                has taken its place.
         """
         with self._locked():
             self._opened = load_commit(self._directory)
@@ -385,6 +386,9 @@ class PhotoIndex:
         _ = self._commit  # raises for a closed index
         if self._lends_to != get_ident():
             with locked(self._directory):
+                # The folder may hold another student's index by now: see reembed_index.
+                now = PhotoIndex(self._directory, read_manifest(self._directory), ())
+                now.check_student(self.student_sha256, self.dim)
                 yield
             return
         # Lent to one writer at a time: a second one of this object is refused like any other.
@@ -404,8 +408,8 @@ class PhotoIndex:
             A context manager that gives the writer.
 
         Raises:
-            PhotoIndexError: another writer holds the lock, the index is damaged or closed, or the
-                disk refuses to write.
+            PhotoIndexError: another writer holds the lock, the index is damaged or closed, another
+                student's has taken its place, or the disk refuses to write.
         """
         with self._locked():
             with _open_writer(self._directory, self._limits) as writer:
