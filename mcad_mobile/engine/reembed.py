@@ -13,7 +13,7 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.manifest import locked, writing
+from mcad_mobile.engine.index.manifest import check_replaceable, locked, writing
 from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.sync import SyncResult, add_photos
 from mcad_mobile.errors import PhotoError, PhotoIndexError
@@ -48,6 +48,7 @@ def reembed_index(
             "To take in new photos: mcad-mobile index PHOTOS --bundle "
             f"{shlex.quote(str(bundle.directory))}",
         )
+    check_replaceable(directory)
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
     # Built as BUNDLE.index.partial: the index at `directory`, which may be `old` itself, stays

@@ -75,6 +75,18 @@ def test_it_takes_the_place_of_the_old_one_in_the_end(old: Path, new: SearchEngi
     assert sorted(path.name for path in old.parent.iterdir() if "index" in path.name) == [old.name]
 
 
+@pytest.mark.parametrize("place", ["old.index", "pictures"])
+def test_a_folder_that_holds_something_else_is_not_replaced(
+    old: Path, new: SearchEngine, place: str
+) -> None:
+    folder = old.with_name(place)
+    folder.mkdir(exist_ok=True)
+    (folder / "holiday.jpg").touch()
+    with pytest.raises(PhotoIndexError, match=r"holiday\.jpg is no part of an index"):
+        reembed_index(new, old, folder)
+    assert (folder / "holiday.jpg").exists()
+
+
 def test_an_index_that_a_writer_is_at_work_on_is_not_replaced(old: Path, new: SearchEngine) -> None:
     at_work = pytest.raises(PhotoIndexError, match="Another writer is at work")
     with PhotoIndex.open(old).exclusive(), at_work:

@@ -82,6 +82,18 @@ def is_disposable(name: str) -> bool:
     return name == TEMPORARY or _SEGMENT_NAME.fullmatch(name) is not None
 
 
+def check_replaceable(directory: Path) -> None:
+    """Raise PhotoIndexError if replacing `directory` would remove what is no part of an index."""
+    with reading(directory):
+        entries = sorted(directory.iterdir()) if directory.exists() else []
+    for path in entries:
+        if path.name not in (MANIFEST, LOCK_NAME) and not is_disposable(path.name):
+            raise PhotoIndexError(
+                f"{path} is no part of an index, and would be deleted with the folder.",
+                "Give --index a new folder, or move that file to another one.",
+            )
+
+
 def read_manifest(directory: Path) -> Manifest:
     """Read and check the manifest; PhotoIndexError when missing, damaged or of another schema."""
     file = directory / MANIFEST
