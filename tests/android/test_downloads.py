@@ -143,6 +143,15 @@ def test_a_wheel_that_is_not_as_pinned_is_refused_by_pip(tmp_path, monkeypatch):
         replace(pinned, sha256="0" * 64).fetch(tmp_path / "fetched")
 
 
+def test_a_pip_of_the_current_folder_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pip.py").write_text("open('was run', 'w')")
+    with pytest.raises(BuildError, match="failed with code 1"):
+        downloads.Wheel("tools", "1.0", "0" * 64).fetch(tmp_path)
+    assert not (tmp_path / "was run").exists()
+
+
 def test_every_file_is_needed_for_a_verb_that_there_is_or_for_tests():
     verbs = set(get_command(app).commands)
     for file in downloads.DOWNLOADS:

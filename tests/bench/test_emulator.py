@@ -61,7 +61,8 @@ def test_the_emulators_embeddings_are_compared(
     arguments = called.read_text().splitlines()
     assert arguments[:4] == ["-cpu", "cortex-a53", "-L", str(root)]
     assert f"PYTHONHOME={root / 'usr'}" in arguments
-    assert arguments[-3:] == [str(root / "usr/bin/python3.13"), "-m", "mcad_mobile.bench.runner"]
+    python = str(root / "usr/bin/python3.13")
+    assert arguments[-4:] == [python, "-P", "-m", "mcad_mobile.bench.runner"]
 
 
 def test_the_emulator_tries_only_the_runtime_that_is_asked_for(

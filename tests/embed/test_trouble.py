@@ -88,6 +88,15 @@ def test_what_a_decoder_prints_is_no_message_of_its_process(tmp_path, bundle):
     assert json.loads(done.stdout)["photos"] == 1
 
 
+def test_python_files_of_the_current_folder_are_not_run(tmp_path, bundle, photos):
+    shutil.copy(min(photos.iterdir()), tmp_path)
+    for name in ("queue", "PIL", "mcad_mobile"):
+        (tmp_path / f"{name}.py").write_text("open('was run', 'w')")
+    run("embed", ".", "--bundle", bundle.directory, "--out", "out", "--workers", 1, cwd=tmp_path)
+    assert len(vectors(tmp_path / "out")) == 1
+    assert not (tmp_path / "was run").exists()
+
+
 def test_a_worker_ends_when_its_input_does(tmp_path, bundle):
     """As it does when the process that started it is killed."""
     setup = Setup(str(bundle.directory), str(tmp_path), job_of(bundle, "onnx", "fp32", 9), 1)

@@ -24,7 +24,7 @@ def environment() -> dict[str, str]:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "mcad_mobile", *map(str, arguments)]
+    return [sys.executable, "-P", "-m", "mcad_mobile", *map(str, arguments)]
 
 
 def run(

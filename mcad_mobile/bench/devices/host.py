@@ -110,7 +110,7 @@ class EmulatorDevice:
         """See TowerDevice. BenchError if the emulator is not set up, or no rung of a tower gives
         the right embeddings."""
         spec = Spec(bundle, Path(), (), (), runtime=runtime)
-        command = tuple(self.command("-m", "mcad_mobile.bench.runner"))
+        command = tuple(self.command("-P", "-m", "mcad_mobile.bench.runner"))
         launcher = HostLauncher(spec, Path(), self.timeout_s, command)
         device = {
             "kind": "emulator",
