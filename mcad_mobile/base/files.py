@@ -79,10 +79,27 @@ def disk_error(path: Path | None, error: BaseException) -> DiskError | None:
     return None
 
 
+def real_path(path: Path | str) -> Path:
+    """Return `path` absolute and without links; a loop of links stays, where resolve() fails."""
+    return Path(os.path.realpath(path))
+
+
+def check_movable(out: Path) -> None:
+    """Check that `replace_folder` can move the folder at `out`, if there is one. DiskError
+    otherwise."""
+    if Path.cwd().is_relative_to(real_path(out)):
+        why = "it is the current folder, or holds it"
+    elif out.is_mount():
+        why = "a disk is mounted there"
+    else:
+        return
+    raise DiskError(f"{out} cannot be replaced: {why}.", "Choose another folder.")
+
+
 def replace_folder(out: Path, made: Path) -> None:
-    """Replace the folder `out` by `made` with two renames; put the old one back if that
-    fails."""
-    old = aside_path(out)
+    """Replace the folder `out` by `made` with two renames; put the old one back if that fails. If
+    `out` is a link, replace the folder that it leads to, beside which `made` lies."""
+    out, old = real_path(out), aside_path(out)
     shutil.rmtree(old, ignore_errors=True)
     try:
         if out.exists():
@@ -99,12 +116,12 @@ def restore(out: Path) -> None:
     `replace_folder`."""
     if not out.exists():
         with suppress(OSError):
-            aside_path(out).rename(out)
+            aside_path(out).rename(real_path(out))
 
 
 def aside_path(out: Path) -> Path:
     """Return the path that holds the old `out` while it is replaced."""
-    whole = out.absolute()
+    whole = real_path(out)
     return whole.parent / f".{whole.name}.old"
 
 

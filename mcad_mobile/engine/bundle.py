@@ -21,7 +21,7 @@ from mcad_mobile.base.documents import (
     decode,
     folder_kind,
 )
-from mcad_mobile.base.files import restore, sha256_of, write_atomically
+from mcad_mobile.base.files import check_movable, restore, sha256_of, write_atomically
 from mcad_mobile.base.licences import UNKNOWN
 from mcad_mobile.engine.arrays import read_array
 from mcad_mobile.engine.photos.preprocess import Preprocess
@@ -499,7 +499,9 @@ def _check_present(bundle: Bundle, record: FileRecord) -> None:
 
 
 def check_replaceable(out: Path) -> None:
-    """Raise ExportError if replacing `out` would remove something that is not a bundle."""
+    """Raise ExportError if replacing `out` would remove something that is not a bundle, DiskError
+    if `out` cannot be replaced."""
+    check_movable(out)
     if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
         raise ExportError(
             f"{out} exists and is not a bundle: it would be overwritten.",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from mcad_mobile.base.files import replace_folder, restore
+from mcad_mobile.base.files import real_path, replace_folder, restore
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index, open_index
@@ -35,8 +35,8 @@ def reembed_index(
     batch_photos: int = 1000,
 ) -> tuple[PhotoIndex, ReembedResult]:
     """Embed the photos in the index `old` with `engine`'s student into an index at `directory`.
-    PhotoIndexError: `old` or `directory` is unsuitable, or a writer is at work. PhotoError: files
-    are gone and no photo is left to embed, so both indexes stay as they are."""
+    PhotoIndexError, DiskError: `old` or `directory` is unsuitable, or a writer is at work.
+    PhotoError: files are gone and no photo is left to embed, so both indexes stay as they are."""
     restore(directory)
     source, bundle = PhotoIndex.open(old), engine.bundle
     if PhotoIndex.exists(directory) and old.resolve() != directory.resolve():
@@ -56,7 +56,7 @@ def reembed_index(
     # writer committed to it meanwhile would be lost.
     with locked(directory):
         source = PhotoIndex.open(old)
-        partial = directory.absolute().with_name(f"{directory.absolute().name}.partial")
+        partial = real_path(directory).with_name(f"{real_path(directory).name}.partial")
         index = _resume(bundle, partial, source)
         result = _embed_photos(engine, source, index, progress, batch_photos)
         index.close()

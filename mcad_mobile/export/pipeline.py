@@ -142,9 +142,10 @@ def _load_samples(student: Student, options: ExportOptions) -> tuple[Samples, Sa
 def _replacing(out: Path) -> Iterator[Path]:
     """Yield an empty folder beside `out` that replaces it on success and is removed on failure.
     DiskError if the disk is at fault."""
-    partial = out.parent / f".{out.name}.partial"
+    whole = files.real_path(out)
+    partial = whole.parent / f".{whole.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    new_parents = [folder for folder in out.absolute().parents if not folder.exists()]
+    new_parents = [folder for folder in whole.parents if not folder.exists()]
     try:
         partial.mkdir(parents=True)
         yield partial

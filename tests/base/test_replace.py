@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mcad_mobile.base import files
-from mcad_mobile.base.files import aside_path, replace_folder, restore
+from mcad_mobile.base.files import aside_path, check_movable, replace_folder, restore
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BundleError, DiskError
 from tests.support.paths import ROOT
@@ -60,6 +60,34 @@ def test_the_new_one_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
         replace_folder(out, folder(tmp_path / "made", content))
         assert (out / "file").read_text() == content
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_link_stays_and_the_folder_that_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    target = folder(tmp_path / "v1", "old")
+    link = tmp_path / "current"
+    link.symlink_to("v1")
+    for content in ("new", "newer"):
+        replace_folder(link, folder(tmp_path / "made", content))
+        assert (target / "file").read_text() == content
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "v1"]
+        assert link.is_symlink()
+    kill_between_the_renames(link, folder(tmp_path / "made", "new"))
+    restore(link)
+    assert (target / "file").read_text() == "newer"
+
+
+def test_what_cannot_be_moved_is_refused_before_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for place in ("new", "../other"):
+        check_movable(Path(place))
+    for place in (".", "..", str(tmp_path)):
+        with pytest.raises(DiskError, match="cannot be replaced: it is the current folder, or"):
+            check_movable(Path(place))
+    with pytest.raises(DiskError, match="/dev cannot be replaced: a disk is mounted there"):
+        check_movable(Path("/dev"))
 
 
 @pytest.mark.parametrize("at", [1, 2])

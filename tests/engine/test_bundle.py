@@ -28,6 +28,7 @@ from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.towers import choose_rung, normalize
 from mcad_mobile.errors import (
     BundleError,
+    DiskError,
     ExportError,
     McadError,
     PhotoIndexError,
@@ -310,6 +311,12 @@ def test_nothing_but_a_bundle_is_replaced(bundle, tmp_path):
     for place in (tmp_path / "photos", tmp_path / "photos" / "a.jpg"):
         with pytest.raises(ExportError, match=f"{place.name} exists and is not a bundle"):
             check_replaceable(place)
+
+
+def test_the_current_folder_is_not_replaced(bundle, monkeypatch):
+    monkeypatch.chdir(bundle.directory)
+    with pytest.raises(DiskError, match=r"\. cannot be replaced: it is the current folder"):
+        check_replaceable(Path("."))  # noqa: PTH201
 
 
 def test_a_folder_without_a_bundle_is_an_error_that_says_how_to_make_one(tmp_path):

@@ -18,7 +18,7 @@ from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex, manifest
 from mcad_mobile.engine.reembed import reembed_index
 from mcad_mobile.engine.sync import sync_folder
-from mcad_mobile.errors import PhotoError, PhotoIndexError
+from mcad_mobile.errors import DiskError, PhotoError, PhotoIndexError
 from tests.support.tiny_bundle import make_tiny_bundle
 
 
@@ -134,6 +134,34 @@ def test_a_writer_that_opened_the_lock_of_the_old_index_is_refused_by_that_of_th
         monkeypatch.setattr(manifest, "lock", replaced_before)
         with pytest.raises(PhotoIndexError, match="Another writer is at work"):
             PhotoIndex.rebuild(old)
+
+
+def test_an_index_behind_a_link_is_replaced_and_the_link_stays(
+    old: Path, new: SearchEngine
+) -> None:
+    link = old.with_name("link.index")
+    old.rename(old.parent / "photos" / "far.index")
+    link.symlink_to("photos/far.index")
+    beside: set[str] = set()
+
+    def look(step: str, done: int, total: int) -> None:  # a rename does not cross disks
+        beside.update(path.name for path in (old.parent / "photos").glob("*.partial"))
+
+    reembed_index(new, link, link, look)
+    assert beside == {"far.index.partial"}
+    assert link.is_symlink()
+    assert PhotoIndex.open(link).student_sha256 == new.bundle.student.image_sha256
+    folders = [path.name for path in old.parent.rglob("*index*")]
+    assert sorted(folders) == ["far.index", "link.index"]
+
+
+def test_the_current_folder_is_not_replaced(
+    old: Path, new: SearchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(old)
+    with pytest.raises(DiskError, match="it is the current folder"):
+        reembed_index(new, old, Path())
+    assert PhotoIndex.open(old).student == "old"
 
 
 CHILD = """

@@ -241,6 +241,27 @@ def test_an_export_begins_anew_where_a_killed_one_left_a_part_of_a_bundle(
     assert [path.name for path in tmp_path.iterdir()] == ["cpu"]
 
 
+def test_a_bundle_behind_a_link_is_replaced_and_the_link_stays(
+    without_towers, monkeypatch, tmp_path
+):
+    class Builder:
+        def __init__(self, *about, **options):
+            self.comparison = SimpleNamespace(close=lambda: None)
+
+        def build(self, request, out):
+            assert out.parent == tmp_path / "disk"  # a rename does not cross disks
+            return make_tiny_bundle(out), []
+
+    monkeypatch.setattr(pipeline, "BundleBuilder", Builder)
+    make_tiny_bundle(tmp_path / "disk" / "v1", dim=16)
+    (tmp_path / "current").symlink_to("disk/v1")
+    for _ in range(2):
+        pipeline.export("student", [BundleRequest(find_target("cpu"), tmp_path / "current")])
+        assert (tmp_path / "current").is_symlink()
+        assert Bundle.load(tmp_path / "disk" / "v1").dim != 16
+    assert sorted(path.name for path in tmp_path.rglob(".*")) == []
+
+
 def test_a_search_chooses_for_all_bundles_and_what_it_kept_goes_once_they_are_written(
     without_towers, monkeypatch, tmp_path
 ):

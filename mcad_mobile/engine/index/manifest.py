@@ -19,6 +19,7 @@ import numpy as np
 from msgspec import Meta, structs
 
 from mcad_mobile.base.documents import SHARDS, Record, Size, decode, folder_kind
+from mcad_mobile.base.files import check_movable
 from mcad_mobile.base.locks import is_still, lock
 from mcad_mobile.engine.index.codes import MAX_DIM
 from mcad_mobile.engine.index.filters import LiveSegment
@@ -83,7 +84,9 @@ def is_disposable(name: str) -> bool:
 
 
 def check_replaceable(directory: Path) -> None:
-    """Raise PhotoIndexError if replacing `directory` would remove what is no part of an index."""
+    """Raise PhotoIndexError if replacing `directory` would remove what is no part of an index,
+    DiskError if it cannot be replaced."""
+    check_movable(directory)
     with reading(directory):
         entries = sorted(directory.iterdir()) if directory.exists() else []
     for path in entries:
