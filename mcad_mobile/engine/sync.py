@@ -76,8 +76,12 @@ def renamed_elsewhere(membership: Membership, work: Worklist, inside: str) -> di
 
 
 def moved(work: Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]]:
-    """Return new path -> (gone path, stamp) of photos that only moved."""
-    by_stamp: dict[Stamp, str] = {stamp: path for path, stamp in gone.items() if stamp != (0, 0)}
+    """Return new path -> (gone path, stamp) of photos that only moved. Of equal photos, the last of
+    `gone` are taken."""
+    by_stamp: dict[Stamp, list[str]] = {}
+    for path, stamp in gone.items():
+        if stamp != (0, 0):
+            by_stamp.setdefault(stamp, []).append(path)
     first_stamps = {stamp[0] for stamp in by_stamp}
     moves = {}
     for path, stat, known in work.items():
@@ -87,9 +91,8 @@ def moved(work: Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]
             stamp = read_photo(path).stamp()
         except PhotoError:
             continue
-        old = by_stamp.pop(stamp, None)
-        if old is not None:
-            moves[path] = (old, stamp)
+        if equal := by_stamp.get(stamp):
+            moves[path] = (equal.pop(), stamp)
     return moves
 
 

@@ -128,6 +128,18 @@ def test_the_photos_of_a_renamed_folder_are_known_again(engine, index, folder, e
     assert {name: after[name] for name in before} == before
 
 
+def test_every_copy_in_a_renamed_folder_is_known_again(engine, index, folder, embedded):
+    first = next((folder / "beach").iterdir())
+    for name in ("copy a", "copy b"):
+        shutil.copy2(first, first.with_stem(name))
+    sync_folder(engine, index, folder)
+    (folder / "beach").rename(folder / "sea")
+    embedded.clear()
+    result = sync_folder(engine, index, folder)
+    assert (result.moved, result.kept, embedded) == (5, 0, [])
+    assert index.paths() == files(folder)
+
+
 def test_the_photos_of_a_renamed_subfolder_are_known_again(engine, index, folder, embedded):
     """Some of them: the others stay, since their folder may come back."""
     sync_folder(engine, index, folder)

@@ -114,6 +114,18 @@ def test_photos_come_change_and_go(phone):
     assert open_index(phone.bundle, phone.directory).filled_by == ("onnx fp32 by CPU",)
 
 
+def test_every_copy_that_was_renamed_is_known_again(phone):
+    phone.take("a.png", "other.png")
+    for name in ("b.png", "c.png"):
+        shutil.copy2(phone.photos / "a.png", phone.photos / name)
+    phone.run()
+    for name in ("a.png", "b.png", "c.png", "other.png"):
+        (phone.photos / name).rename(phone.photos / f"moved-{name}")
+    outcome = phone.run()
+    assert (outcome["added"], outcome["deleted"], outcome["photos"]) == (0, 0, 4)
+    assert phone.indexed() == [f"moved-{name}" for name in ("a.png", "b.png", "c.png", "other.png")]
+
+
 def test_broken_photos_are_counted_and_stop_no_other(phone):
     phone.take("a.png", "z.png")
     (phone.photos / "broken.jpg").write_bytes(b"\xff\xd8 not a photo")

@@ -1,6 +1,8 @@
 package mcad.gallery;
 
+import java.util.ArrayDeque;
 import java.util.Collection;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -12,7 +14,7 @@ import java.util.function.ToIntFunction;
 /** Indexed photos whose path is no longer listed; matching stamps find those that moved to another path. */
 final class MovedPhotos {
     private final Map<String, Difference.KnownPhoto> unmatched = new LinkedHashMap<>();
-    private final Map<Long, Difference.KnownPhoto> byStamps = new HashMap<>();
+    private final Map<Long, Deque<Difference.KnownPhoto>> byStamps = new HashMap<>();
 
     /** An unlisted photo can be found if a photo of {@code work} has the same size and time. */
     MovedPhotos(List<Difference.KnownPhoto> unlisted, List<PhotoLibrary.Item> work, ToIntFunction<PhotoLibrary.Item> stamp) {
@@ -25,7 +27,8 @@ final class MovedPhotos {
         for (Difference.KnownPhoto known : unlisted) {
             unmatched.put(known.path(), known);
             if (wanted.contains(known.stamp()) && known.contentStamp() != 0) {
-                byStamps.put(key(known.stamp(), known.contentStamp()), known);
+                long key = key(known.stamp(), known.contentStamp());
+                byStamps.computeIfAbsent(key, stamps -> new ArrayDeque<>(1)).add(known);
             }
         }
     }
@@ -34,12 +37,14 @@ final class MovedPhotos {
         return !byStamps.isEmpty();
     }
 
-    /** The photo with these stamps, which then no longer counts as missing; null if there is none. */
+    /** A photo with these stamps, which then no longer counts as missing; null if there is none left. */
     Difference.KnownPhoto find(int stamp, int contentStamp) {
-        Difference.KnownPhoto found = byStamps.remove(key(stamp, contentStamp));
-        if (found != null) {
-            unmatched.remove(found.path());
+        Deque<Difference.KnownPhoto> equal = byStamps.get(key(stamp, contentStamp));
+        if (equal == null || equal.isEmpty()) {
+            return null;
         }
+        Difference.KnownPhoto found = equal.remove();
+        unmatched.remove(found.path());
         return found;
     }
 
