@@ -19,7 +19,10 @@ _MAKE_ROOM = "Free some space, or choose a place on another disk (temporary file
 # Error codes for a full disk, an exhausted quota or a file-size limit
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # ... and for a path that cannot be written. Other errors are not the disk's fault.
-_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR)
+_REFUSED = (
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.ELOOP),
+)
 _FULL_BELOW_BYTES = 1 << 20
 _PARTIAL = ".partial"
 

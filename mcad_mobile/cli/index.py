@@ -30,7 +30,7 @@ from mcad_mobile.cli.output import (
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, default_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.photos.folder import has_photos, no_folder, no_photos
+from mcad_mobile.engine.photos.folder import has_photos, is_folder, no_folder, no_photos
 from mcad_mobile.engine.reembed import reembed_index
 from mcad_mobile.engine.sync import SyncResult, prune
 from mcad_mobile.errors import PhotoError, ShardError, require
@@ -138,7 +138,7 @@ def _index_folder(options: IndexOptions) -> None:
     started = time.perf_counter()
     bundle = load_bundle(options.bundle)
     if not PhotoIndex.exists(options.directory) and not has_photos(photos):
-        raise no_photos(photos) if photos.is_dir() else no_folder(photos)
+        raise no_photos(photos) if is_folder(photos) else no_folder(photos)
     index = open_index(bundle, options.directory, create=True)
     engine = options.engine(bundle)
     rung = str(engine.folder_rung)  # loaded and tested before any photo is

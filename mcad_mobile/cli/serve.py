@@ -7,6 +7,7 @@ import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
 
+from mcad_mobile.base.files import real_path
 from mcad_mobile.base.standard_output import flush_results, print_json
 from mcad_mobile.cli.output import (
     Options,
@@ -20,7 +21,7 @@ from mcad_mobile.cli.output import (
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import default_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.photos.folder import no_folder
+from mcad_mobile.engine.photos.folder import is_folder, no_folder
 from mcad_mobile.errors import require
 
 
@@ -62,9 +63,9 @@ def serve(options: ServeOptions) -> None:
     require("uvicorn", "serve")
     from mcad_mobile.serve import run
 
-    folders = [folder.resolve() for folder in options.photos]
+    folders = [real_path(folder) for folder in options.photos]
     for folder in folders:
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise no_folder(folder)
     with run.take_port(options.port) as listening:
         bundles = [load_bundle(bundle) for bundle in options.bundles]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mcad_mobile.base import machine
+from mcad_mobile.base.files import real_path
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.bundle import Bundle, TowerName
@@ -289,7 +290,7 @@ class SearchEngine:
         tokenized = time.perf_counter()
         query = self._compose(index, parts, tokens)
         embedded_at = time.perf_counter()
-        own = {str(path) for photo in photos for path in (photo, photo.resolve())}
+        own = {str(path) for photo in photos for path in (photo, real_path(photo))}
         hits = index.search(query, k + len(own), rows=rows, exact=exact)
         done = time.perf_counter()
         results = map(Result, hits.paths, hits.scores.tolist())
@@ -332,7 +333,7 @@ class SearchEngine:
             _ = self.tokenizer, self.token_table, self.text_tower
 
     def _embedding_of(self, index: PhotoIndex, photo: Path) -> F32:
-        for path in (photo, photo.resolve()):
+        for path in (photo, real_path(photo)):
             held = index.embedding(str(path))
             if held is not None:
                 return held

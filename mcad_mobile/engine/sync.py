@@ -16,6 +16,7 @@ from typing import IO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mcad_mobile.base.files import real_path
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.threads import OrderedPool
 from mcad_mobile.engine.index import PhotoIndex
@@ -25,6 +26,7 @@ from mcad_mobile.engine.photos.decode import read_photo
 from mcad_mobile.engine.photos.folder import (
     Leftovers,
     Skipped,
+    is_folder,
     is_gone,
     no_folder,
     no_photos,
@@ -148,8 +150,8 @@ def sync_folder(
 ) -> SyncResult:
     """Like SearchEngine.index_folder, in memory that hardly grows with the number of files. A crash
     loses at most `commit_photos`; with `early_commits`, photos are found after 50 or a second."""
-    folder = folder.resolve()
-    if not folder.is_dir():
+    folder = real_path(folder)
+    if not is_folder(folder):
         raise no_folder(folder)
     result = SyncResult()
     with index.exclusive(), tempfile.TemporaryFile("w+", encoding="ascii") as file:

@@ -19,6 +19,7 @@ from mcad_mobile.cli import command, doctor
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.doctor import Finding
 from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.engine import create_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import PhotoError, PhotoIndexError
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -65,12 +66,17 @@ def test_the_version_names_the_program():
     assert CliRunner().invoke(app, ["--version"]).stdout == f"mcad-mobile {__version__}\n"
 
 
-def test_a_folder_that_is_missing_is_said_to_be(tmp_path):
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("name", ["nowhere", "a" * 300, "loop"])
+def test_a_folder_that_is_missing_is_said_to_be(tmp_path, name, first):
     bundle = make_tiny_bundle(tmp_path / "bundle")
-    command = ["index", str(tmp_path / "nowhere"), "--bundle", str(bundle.directory)]
+    if not first:
+        create_index(bundle, tmp_path / "bundle.index")
+    (tmp_path / "loop").symlink_to("loop")
+    command = ["index", str(tmp_path / name), "--bundle", str(bundle.directory)]
     result = CliRunner().invoke(app, command)
     assert isinstance(result.exception, PhotoError)
-    assert f"No folder at {tmp_path / 'nowhere'}" in result.exception.message
+    assert f"No folder at {tmp_path / name}" in result.exception.message
 
 
 def test_the_bundle_is_that_of_the_environment_or_the_newest(places, monkeypatch):
@@ -151,6 +157,7 @@ def test_a_photo_that_is_gone_is_dropped_by_the_command_that_is_shown(places, tm
         (("search", "--colour"), 2, "--colour"),
         (("search", "dog", "-k", "none", "--bundle", "x"), 2, "-k"),
         (("nothing",), 2, "nothing"),
+        (("search", "dog", "--bundle", "a" * 300), 1, "File name too long"),
     ],
 )
 def test_errors_are_json_on_standard_error_too(words, code, message):

@@ -170,6 +170,9 @@ def test_only_photos_of_a_folder_and_of_a_time_are_found(
     assert found(bundle, "--before", "2023-05-11") == ["0.jpg"]
     assert found(bundle, "--after", "2023-05-11", "--before", "2024-05-13") == ["1.jpg", "2.jpg"]
     assert found(bundle, "--in", str(photos / "city"), "--after", "2024-01-01") == ["2.jpg"]
+    Path("loop").symlink_to("loop")
+    for folder in ("hills", "loop", "~nosuchuser/sea"):
+        assert found(bundle, "--in", folder) == []
     done = CliRunner().invoke(
         app, ["search", "a dog", "-b", str(bundle.directory), "--in", str(photos / "hills")]
     )

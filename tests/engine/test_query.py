@@ -142,6 +142,13 @@ def test_a_link_to_a_photo_of_the_index_is_that_photo(engine, index, photos, tmp
     assert [result.path for result in found.results] == expected
 
 
+def test_a_link_to_itself_is_no_photo(engine, index, tmp_path):
+    loop = tmp_path / "loop.jpg"
+    loop.symlink_to(loop)
+    with pytest.raises(PhotoError, match=r"loop\.jpg cannot be read"):
+        engine.search_parts(index, [Part(loop)])
+
+
 def test_what_is_told_of_words_is_told_of_each_part(engine, index):
     parts = [Part("a dog"), Part("\u72d7 " + "dog " * 100), Part("\u732b", -1.0)]
     found = engine.search_parts(index, parts)

@@ -14,6 +14,7 @@ from threading import get_ident
 import numpy as np
 
 from mcad_mobile.base.documents import folder_kind
+from mcad_mobile.base.files import real_path
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index.codes import MAX_DIM, NORM_TOLERANCE, decode, unrotate
 from mcad_mobile.engine.index.deterministic import lengths
@@ -500,7 +501,11 @@ class PhotoIndex:
                 f"No photo was taken after {after} and before {before}.",
                 "Give a later day as the end; for one day, the day after it.",
             )
-        paths = tuple(str(Path(folder).expanduser().resolve()) for folder in folders)
+        # Path's expanduser() and resolve() fail for an unknown user and a loop of links.
+        paths = tuple(
+            str(real_path(os.path.expanduser(folder)))  # noqa: PTH111
+            for folder in folders
+        )
         return RowFilter(paths, first, end)
 
     def count(self, rows: RowFilter) -> int:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mcad_mobile.base.files import real_path
 from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES, USUAL, kind_of, suffix_of
 from mcad_mobile.errors import PhotoError
 
@@ -35,15 +36,20 @@ class LeftOut:
 Leftovers = dict[str, LeftOut]
 
 
+def is_folder(path: Path) -> bool:
+    """Say whether a folder is at `path`; False where Path.is_dir fails: the name is too long."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def has_photos(folder: Path) -> bool:
     """Say whether `folder` or a subfolder has a file with a photo's suffix."""
-    return folder.is_dir() and any(True for _ in walk(folder.resolve(), []))
+    return is_folder(folder) and any(True for _ in walk(real_path(folder), []))
 
 
 def find_photos(folder: Path) -> list[Path]:
     """All photos below `folder`, as walk finds them, sorted. PhotoError if the folder is
     missing or holds none."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise no_folder(folder)
     photos = sorted(Path(path) for path, _ in walk(folder, []))
     if not photos:
