@@ -290,7 +290,7 @@ class SearchEngine:
         tokenized = time.perf_counter()
         query = self._compose(index, parts, tokens)
         embedded_at = time.perf_counter()
-        own = {str(path) for photo in photos for path in (photo, real_path(photo))}
+        own = {key for photo in photos for key in _keys(photo)}
         hits = index.search(query, k + len(own), rows=rows, exact=exact)
         done = time.perf_counter()
         results = map(Result, hits.paths, hits.scores.tolist())
@@ -333,8 +333,8 @@ class SearchEngine:
             _ = self.tokenizer, self.token_table, self.text_tower
 
     def _embedding_of(self, index: PhotoIndex, photo: Path) -> F32:
-        for path in (photo, real_path(photo)):
-            held = index.embedding(str(path))
+        for key in _keys(photo):
+            held = index.embedding(key)
             if held is not None:
                 return held
         return self.embed_photo(photo)
@@ -393,6 +393,14 @@ class SearchEngine:
 
         self._check_student(index)
         return add_photos(self, index, [Path(photo).absolute() for photo in photos], progress)
+
+
+def _keys(photo: Path) -> list[str]:
+    """The paths under which an index may hold a photo: as it is written, absolute, as a walk of its
+    folder finds it, and that of the file which it links to."""
+    absolute = photo.absolute()
+    walked = real_path(absolute.parent) / absolute.name
+    return [*dict.fromkeys(map(str, (photo, absolute, walked, real_path(photo))))]
 
 
 def _as_line(parts: Sequence[Part]) -> str:

@@ -142,6 +142,20 @@ def test_a_link_to_a_photo_of_the_index_is_that_photo(engine, index, photos, tmp
     assert [result.path for result in found.results] == expected
 
 
+def test_a_link_in_an_indexed_folder_is_that_photo_wherever_it_is_named_from(
+    engine, index, photos, tmp_path, monkeypatch
+):
+    album = tmp_path / "album"
+    album.mkdir()
+    (album / "link.png").symlink_to(shutil.copy(photos[2], tmp_path / "copy.png"))
+    (tmp_path / "elsewhere").symlink_to(album)
+    engine.index_folder(index, album)
+    for folder, path in ((album, "link.png"), (tmp_path, "elsewhere/link.png")):
+        monkeypatch.chdir(folder)
+        results = engine.search_parts(index, [Part(Path(path))]).results
+        assert str(album / "link.png") not in [result.path for result in results]
+
+
 def test_a_link_to_itself_is_no_photo(engine, index, tmp_path):
     loop = tmp_path / "loop.jpg"
     loop.symlink_to(loop)
