@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from msgspec.structs import replace
 
 from mcad_mobile.base.files import check_writable
 from mcad_mobile.base.standard_output import print_json
@@ -225,7 +224,7 @@ def _train_text_tower(options: DistillOptions) -> None:
     for folder in (options.out, options.cache):
         check_writable(folder / "file")
     recipe = TextRecipe.load(options.recipe) if options.recipe else TextRecipe()
-    recipe = replace(recipe, **_given(options, "seed", "arithmetic"))
+    recipe = recipe.changed(**_given(options, "seed", "arithmetic"))
     languages = options.languages.split(",") if options.languages else []
     material = TextMaterial.read(
         options.student, options.extra_captions, options.things, languages, options.begin_with

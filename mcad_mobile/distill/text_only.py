@@ -29,6 +29,7 @@ from mcad_mobile.base.documents import (
     Positive,
     Record,
     Size,
+    convert,
     decode,
     read_file,
 )
@@ -99,6 +100,12 @@ class TextRecipe(Record, frozen=True):
     warmup: Share = 0.05
     arithmetic: ArithmeticOption = "auto"
     seed: Seed = 0
+
+    def changed(self, **options: Any) -> TextRecipe:
+        """Return a copy with other values. DataError for an invalid value."""
+        hint = "Change it in the recipe (--recipe) or by its option."
+        plain = {**msgspec.to_builtins(self), **options}
+        return convert(plain, TextRecipe, "The recipe", DataError, hint)
 
     @staticmethod
     def load(path: Path) -> TextRecipe:
