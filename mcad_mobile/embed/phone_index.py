@@ -107,7 +107,7 @@ def index_shards(
 def read_selection(path: Path) -> set[str]:
     """Read keys, one per line. DataError if the file cannot be read or has no key."""
     try:
-        lines = path.read_text("utf-8").split("\n")
+        lines = path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"The selection {path} cannot be read: {error}.", "Give UTF-8 text, a key a line."

@@ -179,7 +179,8 @@ def _lines(address: str, left_out: list[LeftOut]) -> Iterator[str]:
             if not (line := file.readline(_LINE)):
                 return
             try:
-                if text := line.decode().strip("\r\n"):
+                # Editors of Windows begin UTF-8 with a byte order mark.
+                if text := line.decode("utf-8-sig" if number == 1 else "utf-8").strip("\r\n"):
                     yield text
             except UnicodeDecodeError as error:
                 key = f"{address}:{number}"

@@ -633,6 +633,7 @@ def test_a_list_is_cut_so_that_all_workers_have_work(
     [
         (" ä b.jpg \r\n\nc.jpg".encode(), {" ä b.jpg ", "c.jpg"}),
         (b"\n\r\n", "holds no key"),
+        (b"\xef\xbb\xbfa.jpg\nb.jpg", {"a.jpg", "b.jpg"}),
         (b"caf\xe9.jpg", "cannot be read"),
         (None, "cannot be read: .*No such file"),
     ],

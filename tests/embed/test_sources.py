@@ -69,6 +69,11 @@ def test_a_list_names_photos_and_their_order(tmp_path, paths, bundle):
     assert found.keys == [str(paths[4]), str(paths[3])]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+    (tmp_path / "list.txt").write_text("a.jpg\n\ufeffb.jpg\n", "utf-8-sig")
+    assert keys(cut(Source(str(tmp_path / "list.txt")))) == ["a.jpg", "\ufeffb.jpg"]
+
+
 def test_a_list_is_known_by_its_suffix_in_capitals_too(tmp_path, paths):
     (tmp_path / "LIST.TXT").write_text(str(paths[0]))
     assert keys(cut(Source(str(tmp_path / "LIST.TXT")))) == [str(paths[0])]
