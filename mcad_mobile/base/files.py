@@ -87,6 +87,12 @@ def real_path(path: Path | str) -> Path:
     return Path(os.path.realpath(path))
 
 
+def is_address(path: str) -> bool:
+    """Say whether a photo's path is an address, such as s3://bucket/a.jpg. `Path` would change it:
+    it drops a slash."""
+    return "://" in path
+
+
 def check_movable(out: Path) -> None:
     """Check that `replace_folder` can move the folder at `out`, if there is one. DiskError
     otherwise."""

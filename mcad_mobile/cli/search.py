@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from mcad_mobile.base.files import as_disk_error
+from mcad_mobile.base.files import as_disk_error, is_address
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.base.templates import render
 from mcad_mobile.cli.output import (
@@ -32,7 +32,7 @@ from mcad_mobile.engine.engine import Found, SearchEngine, open_index
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.photos.thumbnails import inline_jpeg
-from mcad_mobile.engine.query import Part
+from mcad_mobile.engine.query import Part, PhotoKey
 
 _SHEET_PX = 480  # sharp at the 240 CSS pixels that a photo of the contact sheet takes
 # --duplicates takes these options; it would ignore all others.
@@ -53,7 +53,7 @@ class SearchOptions(IndexedOptions, TowerOptions):
     )
     matches: bool = flag("--matches", "Only photos that probably match. Often wrong, see above.")
     min_score: float | None = option("--min-score", "Only photos with this score or more.")
-    folders: list[Path] = option(
+    folders: list[str] = option(
         "--in", "Only photos in this folder or below; repeatable.", default=[], metavar="DIR"
     )
     after: str | None = option("--after", "Only photos taken on this day or later.", metavar="DAY")
@@ -201,7 +201,7 @@ def _parts(flag: str, values: list[str], sign: int, *, photos: bool = False) -> 
                 f"{flag} {value!r}: a weight is more than 0 (the opposite is "
                 f"{opposite.get(flag, '--like')})"
             )
-        yield Part(Path(content) if photos else content, sign * weight)
+        yield Part(PhotoKey(content) if photos else content, sign * weight)
 
 
 def _show(found: Found, sheet: Path) -> None:
@@ -223,7 +223,7 @@ def contact_sheet(found: Found) -> str:
         photos=[
             {
                 "name": Path(result.path).name,
-                "link": Path(result.path).absolute().as_uri(),
+                "link": "" if is_address(result.path) else Path(result.path).absolute().as_uri(),
                 "score": f"{result.score:.3f}",
                 "jpeg": inline_jpeg(Path(result.path), _SHEET_PX),
             }

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mcad_mobile.base import machine
-from mcad_mobile.base.files import real_path
+from mcad_mobile.base.files import is_address, real_path
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.bundle import Bundle, TowerName
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.filters import ALL_ROWS, RowFilter
-from mcad_mobile.engine.query import Part, compose, match_threshold
+from mcad_mobile.engine.query import Part, PhotoKey, compose, match_threshold
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.text.tokenizer import Tokenizer, Tokens
 from mcad_mobile.engine.towers import LoadedRung, LoadedTower, choose_rung, normalize
-from mcad_mobile.errors import QueryError
+from mcad_mobile.errors import PhotoError, QueryError
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.photos.preprocess import Preprocess
@@ -271,7 +271,7 @@ class SearchEngine:
 
         Raises:
             QueryError: there is no part, a text is empty, or the parts cancel out.
-            PhotoError: a photo cannot be decoded.
+            PhotoError: a photo cannot be decoded, or is an address that the index does not hold.
             MissingExtra: a photo is HEIC, and the extra `heic` is not installed.
             PhotoIndexError: `k` is below 1, or the index is of another student, damaged or closed.
             KernelError: the search kernels are missing.
@@ -282,7 +282,7 @@ class SearchEngine:
                 "The query is empty: it has no parts.", 'Give one or more, such as Part("a dog").'
             )
         texts = [part.content for part in parts if isinstance(part.content, str)]
-        photos = [part.content for part in parts if isinstance(part.content, Path)]
+        photos = [part.content for part in parts if not isinstance(part.content, str)]
         self._check_student(index)
         self._preload(texts)
         started = time.perf_counter()
@@ -332,12 +332,16 @@ class SearchEngine:
         if texts:
             _ = self.tokenizer, self.token_table, self.text_tower
 
-    def _embedding_of(self, index: PhotoIndex, photo: Path) -> F32:
+    def _embedding_of(self, index: PhotoIndex, photo: Path | PhotoKey) -> F32:
         for key in _keys(photo):
             held = index.embedding(key)
             if held is not None:
                 return held
-        return self.embed_photo(photo)
+        if is_address(str(photo)):
+            raise PhotoError(
+                f"The index holds no photo {photo}.", "Give its address as the index holds it."
+            )
+        return self.embed_photo(str(photo))
 
     def index_folder(
         self,
@@ -392,15 +396,15 @@ class SearchEngine:
         from mcad_mobile.engine.sync import add_photos
 
         self._check_student(index)
-        return add_photos(self, index, [Path(photo).absolute() for photo in photos], progress)
+        return add_photos(self, index, [str(Path(photo).absolute()) for photo in photos], progress)
 
 
-def _keys(photo: Path) -> list[str]:
+def _keys(photo: Path | PhotoKey) -> list[str]:
     """The paths under which an index may hold a photo: as it is written, absolute, as a walk of its
     folder finds it, and that of the file which it links to."""
-    absolute = photo.absolute()
+    absolute = Path(str(photo)).absolute()
     walked = real_path(absolute.parent) / absolute.name
-    return [*dict.fromkeys(map(str, (photo, absolute, walked, real_path(photo))))]
+    return [*dict.fromkeys(map(str, (photo, absolute, walked, real_path(absolute))))]
 
 
 def _as_line(parts: Sequence[Part]) -> str:

@@ -17,11 +17,22 @@ MATCH_DEVIATIONS = 3.25  # benchmarks/confidence.py measures what this hides and
 
 
 @dataclass(frozen=True)
+class PhotoKey:
+    """A photo by its path as it is written, which may be an address, such as s3://bucket/a.jpg."""
+
+    key: str
+
+    def __str__(self) -> str:
+        return self.key
+
+
+@dataclass(frozen=True)
 class Part:
     """A part of a query: words or a photo.
 
     Attributes:
-        content: words, or the path of a photo.
+        content: words, or the path of a photo; a PhotoKey (mcad_mobile.engine.query) if it is an
+            address.
         weight: how much it counts relative to the other parts; below 0, photos that are less like
             it score higher.
 
@@ -29,11 +40,11 @@ class Part:
         QueryError: the content or the weight is invalid.
     """
 
-    content: str | Path
+    content: str | Path | PhotoKey
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.content, str | Path):
+        if not isinstance(self.content, str | Path | PhotoKey):
             raise QueryError(
                 f"A part of a query is words or a photo's path, not {self.content!r}.",
                 'Write Part("a dog") or Part(Path("dog.jpg")).',

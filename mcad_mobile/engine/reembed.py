@@ -36,7 +36,7 @@ def reembed_index(
 ) -> tuple[PhotoIndex, ReembedResult]:
     """Embed the photos in the index `old` with `engine`'s student into an index at `directory`.
     PhotoIndexError, DiskError: `old` or `directory` is unsuitable, or a writer is at work.
-    PhotoError: files are gone and no photo is left to embed, so both indexes stay as they are."""
+    PhotoError: no photo is left to embed, so both indexes stay as they are."""
     restore(directory)
     source, bundle = PhotoIndex.open(old), engine.bundle
     if PhotoIndex.exists(directory) and old.resolve() != directory.resolve():
@@ -71,12 +71,13 @@ def _embed_photos(
     progress: Progress,
     batch_photos: int,
 ) -> ReembedResult:
-    """Add the photos of `source` to `index`. PhotoError if all are gone."""
+    """Add the photos of `source` to `index`. PhotoError if none can be read."""
     result, total, done = ReembedResult(), source.photos, 0
     paths = (path for path, _ in source.membership().missing(""))
     while batch := list(islice(paths, batch_photos)):
-        present = [Path(path) for path in batch if not is_gone(path)]
-        result.gone += [path for path in batch if is_gone(path)]
+        gone = {path for path in batch if is_gone(path)}
+        result.gone += [path for path in batch if path in gone]
+        present = [path for path in batch if path not in gone]
         batch_result = add_photos(engine, index, present, _shifted(progress, done, total))
         result.added += batch_result.added
         result.changed += batch_result.changed
@@ -84,11 +85,19 @@ def _embed_photos(
         result.skipped += batch_result.skipped
         done += len(batch)
         progress("photos", done, total)
-    if result.gone and not (result.added or result.changed or result.unchanged):
+    if result.added or result.changed or result.unchanged:
+        return result
+    if result.gone:
         raise PhotoError(
             f"No photo of the index could be embedded: {len(result.gone)} files are gone, such as "
             f"{result.gone[0]}.",
             "If they are on another drive, mount it. Then run this again.",
+        )
+    if result.skipped:
+        raise PhotoError(
+            "No photo of the index could be embedded, so both indexes stay as they are. The first: "
+            f"{result.skipped[0].why.splitlines()[0]}",
+            "For photos at addresses: mcad-mobile embed SOURCE --bundle BUNDLE --out SHARDS",
         )
     return result
 

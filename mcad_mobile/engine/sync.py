@@ -204,7 +204,7 @@ def sync_folder(
 
 
 def add_photos(
-    engine: Embedder, index: PhotoIndex, photos: Sequence[Path], progress: Progress = silent
+    engine: Embedder, index: PhotoIndex, photos: Sequence[str], progress: Progress = silent
 ) -> SyncResult:
     """Embed those of `photos` that are new to `index` or have changed, and drop none.
     PhotoIndexError if another writer is at work."""
@@ -212,11 +212,11 @@ def add_photos(
     with index.exclusive():
         membership = index.membership()
         todo: list[tuple[str, Stamp | None]] = []
-        for photo, known in zip(photos, membership.find([str(p) for p in photos]), strict=True):
-            if _is_unchanged(known, stat_or_none(photo)):
+        for photo, known in zip(photos, membership.find(photos), strict=True):
+            if _is_unchanged(known, stat_or_none(Path(photo))):
                 result.unchanged += 1
             else:
-                todo.append((str(photo), known.stamp if known else None))
+                todo.append((photo, known.stamp if known else None))
         batch = _Batch(index, result, str(engine.folder_rung), COMMIT_PHOTOS)
         _embed_all(engine, todo, batch, progress, len(photos))
     return result

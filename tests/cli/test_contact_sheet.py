@@ -100,6 +100,11 @@ def test_a_photo_that_is_gone_has_its_name_and_nothing_found_is_a_page_too() -> 
     assert "0 photos" in Page(contact_sheet(found())).text
 
 
+def test_a_photo_at_an_address_has_its_name_and_links_to_no_file() -> None:
+    page = Page(contact_sheet(found(Result("s3://bucket/a.jpg", 0.1))))
+    assert page.named("a") == [{"title": "a.jpg"}]
+
+
 def test_a_name_that_is_not_utf_8_is_shown_as_well_as_it_can_be(tmp_path: Path) -> None:
     name = os.fsdecode(b"/nowhere/caf\xe9.jpg")
     write_contact_sheet(found(Result(name, 0.1)), tmp_path / "sheet.html")

@@ -17,7 +17,8 @@ from mcad_mobile.cli.command import app
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index
-from mcad_mobile.errors import QueryError
+from mcad_mobile.engine.sync import prune
+from mcad_mobile.errors import PhotoError, QueryError
 from tests.support.paths import ROOT
 from tests.support.servers import tiny
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -205,6 +206,28 @@ def test_photos_whose_files_are_gone_are_marked_with_a_way_to_drop_them(
     (marked,) = [line for line in lines.splitlines() if "(gone)" in line]
     assert "3.jpg" in marked
     assert "--prune" in lines
+
+
+def test_photos_at_addresses_are_searched_for_by_them_and_never_gone(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    addresses = ["s3://bucket/2024/a.jpg", "s3://bucket/2025/a=b.jpg", "./list/c.jpg"]
+    local = str(packaged_photos()[0])
+    index = create_index(bundle, tmp_path / "index")
+    with index.writer() as writer:
+        writer.add([local, *addresses], np.eye(4, index.dim, dtype=np.float32))
+    at = ("--index", str(tmp_path / "index"))
+    for address in addresses:
+        results = search(bundle, "--like", address, *at)["results"]
+        assert {result["path"] for result in results} == {local, *addresses} - {address}
+        assert not any(result["gone"] for result in results)
+    results = search(bundle, "a dog", "--in", "s3://bucket/2024", *at)["results"]
+    assert [result["path"] for result in results] == addresses[:1]
+    missing = ["search", "--like", "s3://bucket/no.jpg", "-b", str(bundle.directory), *at]
+    done = CliRunner().invoke(app, missing)
+    assert isinstance(done.exception, PhotoError)
+    assert "holds no photo s3://bucket/no.jpg" in done.exception.message
+    assert (prune(index), index.photos) == (0, 4)
 
 
 def test_an_index_is_written_anew_without_its_photos(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pytest
 
 from mcad_mobile.base.files import aside_path
@@ -244,6 +245,15 @@ def test_an_index_whose_photos_are_all_gone_is_not_replaced(
     assert PhotoIndex.open(old).photos == 6
     (tmp_path / "elsewhere").rename(tmp_path / "photos")
     assert reembed_index(new, old, tmp_path / place)[1].added == 6
+
+
+def test_an_index_of_photos_at_addresses_is_not_replaced(old: Path, new: SearchEngine) -> None:
+    with PhotoIndex.open(old) as index, index.writer() as writer:
+        writer.delete(index.paths())
+        writer.add(["s3://bucket/a.jpg"], np.eye(1, index.dim, dtype=np.float32))
+    with pytest.raises(PhotoError, match="No photo at s3://bucket/a"):
+        reembed_index(new, old, old)
+    assert PhotoIndex.open(old).paths() == ["s3://bucket/a.jpg"]
 
 
 def test_a_run_takes_over_nothing_from_an_interrupted_one_of_another_index(

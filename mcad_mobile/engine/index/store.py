@@ -14,7 +14,7 @@ from threading import get_ident
 import numpy as np
 
 from mcad_mobile.base.documents import folder_kind
-from mcad_mobile.base.files import real_path
+from mcad_mobile.base.files import is_address, real_path
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index.codes import MAX_DIM, NORM_TOLERANCE, decode, unrotate
 from mcad_mobile.engine.index.deterministic import lengths
@@ -483,7 +483,8 @@ class PhotoIndex:
         """Choose the photos that a search may find, by folder and date.
 
         Args:
-            folders: photos in one of these folders or below; in all folders if there is none.
+            folders: photos in one of these folders or below; in all folders if there is none. They
+                may be addresses, such as s3://bucket/2025.
             after: the first day, like "2024-05-01" (from its local midnight), or an ISO 8601 time.
             before: the day after the last one, likewise.
 
@@ -503,8 +504,8 @@ class PhotoIndex:
             )
         # Path's expanduser() and resolve() fail for an unknown user and a loop of links.
         paths = tuple(
-            str(real_path(os.path.expanduser(folder)))  # noqa: PTH111
-            for folder in folders
+            path if is_address(path) else str(real_path(os.path.expanduser(path)))  # noqa: PTH111
+            for path in map(str, folders)
         )
         return RowFilter(paths, first, end)
 

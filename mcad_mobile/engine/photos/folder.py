@@ -129,7 +129,10 @@ def stat_or_none(path: Path) -> int | None:
 
 
 def is_gone(path: str) -> bool:
-    """Say whether no file exists; one that cannot be looked up may still exist."""
+    """Say whether no file exists; one that cannot be looked up may still exist. Nothing is known of
+    keys of shards that are addresses or relative."""
+    if not os.path.isabs(path):  # noqa: PTH117
+        return False
     try:
         os.stat(path)  # noqa: PTH116  a path of any bytes
         return False

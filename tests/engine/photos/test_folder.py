@@ -86,6 +86,11 @@ def test_stamps_are_the_checksums_that_the_format_says(tmp_path, size):
     assert [stamp for _, stamp in walk(tmp_path, [])] == [expected]
 
 
+@pytest.mark.parametrize("key", ["s3://bucket/a.jpg", "000001", "train-0.tar/a.jpg"])
+def test_nothing_is_known_of_keys_that_are_no_paths_here(key):
+    assert not is_gone(key)
+
+
 def test_a_file_is_gone_only_if_it_is_known_to_be(tmp_path, monkeypatch):
     path = tmp_path / "a.jpg"
     path.write_bytes(b"")
