@@ -10,13 +10,13 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PosixPath
-from typing import Self, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from mcad_mobile.base import VERSION, machine
 from mcad_mobile.base.machine import allowed_cores, lower_priority, process_memory
 from mcad_mobile.engine.engine import SearchEngine
-from mcad_mobile.engine.query import Part
+from mcad_mobile.engine.query import Part, PhotoKey
 from mcad_mobile.errors import BenchError, MissingExtra, PhotoError, QueryError
 from mcad_mobile.serve import records
 from mcad_mobile.serve.bundles import ServedBundle
@@ -164,15 +164,13 @@ class State:
             return Part(self.uploads.get(part.upload).path, part.weight)
         assert part.photo is not None
         key = self.photo(index, part.photo)
-        if Path(key).is_absolute():
-            return Part(Path(key), part.weight)
-        if key not in index.snapshot.catalog.row_at:
+        if not Path(key).is_absolute() and key not in index.snapshot.catalog.row_at:
             raise QueryError(
                 f"The index {index.id} has no photo {path_text(key)}, which is no path on this "
                 "computer.",
                 "Remove it from the query, or search an index that has it.",
             )
-        return Part(_Key(key), part.weight)
+        return Part(PhotoKey(key), part.weight)
 
     def photo(self, index: ServedIndex, name: str) -> str:
         """Return the path of a photo in `index`, or else in any index. QueryError: no index holds
@@ -259,23 +257,6 @@ class State:
         else:
             pss, rss = round(used.pss, 1), round(used.rss, 1)
         return records.MachineInfo(self._cpu, allowed_cores(), pss, rss)
-
-
-class _Key(PosixPath):
-    """A photo's key, as the index writes it: pathlib drops a slash of "s3://"."""
-
-    key: str
-
-    def __new__(cls, key: str) -> Self:
-        made = super().__new__(cls, key)
-        made.key = key
-        return made
-
-    def __str__(self) -> str:
-        return self.key
-
-    def resolve(self, strict: bool = False) -> Self:
-        return self
 
 
 @contextlib.contextmanager
