@@ -144,6 +144,10 @@ def test_a_changed_byte_of_any_file_is_found_also_of_rungs_that_are_only_fallen_
         )
         tower = replace(bundle.tower(name), rungs=(rung, second))
         bundle = replace(bundle, **{name: tower})
+    licence = directory / "LICENSE"
+    licence.write_text("Name the photographers.")
+    student = replace(bundle.student, licence_text=FileRecord.of(directory, licence))
+    bundle = replace(bundle, student=student)
     bundle.save()
     assert Bundle.load(directory) == bundle
     rest = {path.name for path in directory.iterdir()} - {MANIFEST}
