@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -406,6 +407,31 @@ def test_a_tower_goes_on_from_another_one(archive, captions, cache, trained, tmp
     assert kept == [True] * RECIPE.frozen + [False] * (LAYERS - RECIPE.frozen)
     with pytest.raises(DataError, match="is the student itself"):
         train_text_tower(given, trained, few, cache, lambda *_: None)
+
+
+def test_a_run_that_begins_with_another_tower_is_another_run(
+    material, cache, trained, tmp_path, monkeypatch
+):
+    student, out = McadStudent.load(trained), tmp_path / "out"
+    shutil.copytree(trained, out)
+    facts = json.loads((out / "training.json").read_text())
+    begun = replace(material, begin_with=student)
+    facts["begin_with"] = student.sha256()
+    (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    assert train_text_tower(begun, out, RECIPE, cache, lambda *_: None).directory == out
+
+    def of_captions(self, *about):
+        raise StopError
+
+    monkeypatch.setattr(text_only.FeatureCache, "of_captions", of_captions)
+    with torch.no_grad():
+        student.text.head.bias += 1
+    student.save(tmp_path / "other")
+    for other in (McadStudent.load(tmp_path / "other"), None):
+        with pytest.raises(StopError):
+            train_text_tower(
+                replace(material, begin_with=other), out, RECIPE, cache, lambda *_: None
+            )
 
 
 def test_the_student_itself_is_not_overwritten(material, cache):
