@@ -51,6 +51,8 @@ def test_the_search_key_does_not_wait(probe):
 def test_an_emptied_box_is_cleared_at_once(probe):
     log, searched = search_box(probe, "dog", 100, "type:", 500, "work")
     assert (log, searched) == (["cleared"], [])
+    log, searched = search_box(probe, "dog", 250, "type:", "work")
+    assert (log, searched) == (["searching dog", "cleared"], [])
 
 
 def test_spaces_are_no_new_query(probe):
