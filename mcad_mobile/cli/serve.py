@@ -96,17 +96,20 @@ def serve(options: ServeOptions) -> None:
 
 def _default_indexes(bundles: list[Bundle], create: bool) -> list[Path]:
     """Return the bundles' own indexes that exist; with `create`, also the first bundle's if none of
-    them holds its student's embeddings; without, all if none exists."""
+    them holds its student's embeddings, or will; without, all if none exists."""
     indexes = list(dict.fromkeys(default_index(bundle.directory) for bundle in bundles))
     existing = [index for index in indexes if index.is_dir()]
     if not create:
         return existing or indexes
-    students = map(_student_of, filter(PhotoIndex.exists, existing))
-    if (bundles[0].student.image_sha256, bundles[0].dim) in students:
+    wanted = bundles[0].student.image_sha256, bundles[0].dim
+    if any(_student_of(index) in (wanted, None) for index in existing):
         return existing
     return list(dict.fromkeys([indexes[0], *existing]))
 
 
-def _student_of(index: Path) -> tuple[str, int]:
+def _student_of(index: Path) -> tuple[str, int] | None:
+    """Return the student's hash and width; None for an empty folder."""
+    if not PhotoIndex.exists(index):
+        return None
     with PhotoIndex.open(index) as opened:
         return opened.student_sha256, opened.dim

@@ -36,6 +36,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, Result, create_index
 from mcad_mobile.engine.photos.folder import LeftOut as OfNoPhotos
 from mcad_mobile.engine.photos.folder import Skipped
+from mcad_mobile.engine.query import PhotoKey
 from mcad_mobile.engine.reembed import ReembedResult
 from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import AiHubError, DiskError, McadError, PhotoError, ShardError
@@ -102,7 +103,7 @@ def test_results_are_told_with_what_is_odd_about_them(
         "(not understood by the model: \u72d7, \u732b)\n"
         "(only the first 16 tokens of the query were read)\n"
     )
-    assert asked.pop() == ([("a dog", 1.0), (Path(there), 1.0)], 4, True)
+    assert asked.pop() == ([("a dog", 1.0), (PhotoKey(there), 1.0)], 4, True)
     assert f"(1 of these files is gone; to drop such photos: {again})" in (
         mcad("search", "a dog", "--min-score", 0.5, *place).stdout
     )
@@ -411,7 +412,7 @@ def test_a_server_that_answers_tells_its_address_and_begins_to_index(
     none = tmp_path / "none"
     none.mkdir()
     place = ("serve", "-b", none / "x", "-b", bundle.directory)
-    monkeypatch.setattr(serve_verb, "load_bundle", lambda path: SimpleNamespace(directory=path))
+    monkeypatch.setattr(serve_verb, "load_bundle", lambda path: replace(bundle, directory=path))
     assert mcad(*place).stdout == f"{url}  (1,234 photos; Ctrl-C stops it)\n"
     assert (state.began, opened.qsize()) == ([], 0)
     answered.clear()

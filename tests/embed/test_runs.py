@@ -431,7 +431,7 @@ def worker(monkeypatch, bundle, tmp_path):
     plan = tmp_path / "plan"
 
     def popen(command, **options):
-        assert command[1:] == ["-m", "mcad_mobile.embed.worker"]
+        assert command[1:] == ["-P", "-m", "mcad_mobile.embed.worker"]
         assert options.pop("start_new_session")  # an interrupt is for its parent
         monkeypatch.setattr(guard, "_SILENT_S", 60.0)
         return subprocess.Popen([sys.executable, "-c", WORKER, plan, *arguments], **options)
