@@ -204,6 +204,7 @@ def test_gradle_refuses_weights_that_not_everyone_may_ship(built, tmp_path):
     tiny = make_tiny_bundle(tmp_path / "tiny")
     replace(tiny, student=replace(tiny.student, licence="apple-amlr")).save()
     task, bundle = ":app:copyBundle", tiny.directory
+    gradle(built, task, bundle=tmp_path / "none", error="none. Make one with mcad-mobile export")
     gradle(built, task, bundle=bundle, error="add -PacceptLicence=apple-amlr")
     gradle(built, task, bundle=bundle, acceptLicence="Apple-AMLR")
     gradle(built, task, bundle=bundle, acceptLicence="MIT", error="weights of tiny is apple-amlr")
