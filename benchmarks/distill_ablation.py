@@ -164,7 +164,7 @@ def stored_rows() -> list[dict[str, Any]]:
             continue
         runs = [json.loads(file.read_text("utf-8")) for file in files]
         for file, run in zip(files, runs, strict=True):
-            if not _same_recipe(run, runs[0]):
+            if _but_for_seeds(run) != _but_for_seeds(runs[0]):
                 raise SystemExit(f"{file} and {files[0]} are of different recipes: run one again")
         values = np.array([_seven(run) for run in runs])
         named = [_seven(run["things"]) for run in runs if "things" in run]
@@ -231,16 +231,12 @@ _WORDS = ("general_words", "caption_words")
 _KEYS = ("t2i_r1", "t2i_r5", "t2i_r10", "i2t_r1", "i2t_r5", "i2t_r10", "mean_recall")
 
 
-def _same_recipe(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Say whether runs differ only in seeds, or in fields that recipes gained between them."""
-    first, second = (_but_for_seeds(run["recipe"]) for run in (one, other))
-    shared = first.keys() & second.keys()
-    return one["extra"] == other["extra"] and all(first[key] == second[key] for key in shared)
-
-
-def _but_for_seeds(recipe: dict[str, Any]) -> dict[str, Any]:
-    teachers = recipe.get("teachers")
-    return {**recipe, "seed": None, "teachers": teachers and {**teachers, "seed": None}}
+def _but_for_seeds(run: dict[str, Any]) -> dict[str, Any]:
+    """A field that is off counts as absent, since recipes gained some after the first runs."""
+    recipe = {name: value for name, value in run["recipe"].items() if value and name != "seed"}
+    if "teachers" in recipe:
+        recipe["teachers"] = {**recipe["teachers"], "seed": None}
+    return {"recipe": recipe, "extra": run["extra"]}
 
 
 def _named(seven: np.ndarray[Any, Any]) -> dict[str, float]:
