@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from PIL import ExifTags
+
 from mcad_mobile.base.files import cache_directory
 from mcad_mobile.engine.photos.decode import opened, read_photo
 from mcad_mobile.engine.photos.thumbnails import jpeg
@@ -36,8 +38,7 @@ _FORMATS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
     (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", ".webp"),
     (lambda head: head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS, ".heic"),
 )
-_ORIENTATION = 0x0112  # EXIF's tag
-_LYING = (5, 6, 7, 8)  # its values for photos that are stored on their side
+_LYING = (5, 6, 7, 8)  # EXIF's orientations of photos that are stored on their side
 
 FolderState = dict[str, tuple[int, int, int]]
 
@@ -190,7 +191,7 @@ class Uploads:
         content = file.read()
         thumbnail = jpeg(content, "The photo", shorter=THUMBNAIL_PX)
         with opened(content, "The photo") as image:
-            lying = image.getexif().get(_ORIENTATION) in _LYING
+            lying = image.getexif().get(ExifTags.Base.Orientation) in _LYING
             width, height = image.size[::-1] if lying else image.size
         name = secrets.token_hex(10)
         path = Path(self._folder.name) / f"{name}{suffix}"

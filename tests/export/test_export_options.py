@@ -223,18 +223,27 @@ def test_an_export_that_fails_or_is_interrupted_leaves_no_part_of_a_bundle(
     assert [*tmp_path.iterdir()] == []
 
 
-def test_an_export_begins_anew_where_a_killed_one_left_a_part_of_a_bundle(
-    without_towers, monkeypatch, tmp_path
-):
+def tiny_builder(check):
+    """A builder that checks the folder it is given, and makes a tiny bundle there."""
+
     class Builder:
         def __init__(self, *about, **options):
             self.comparison = SimpleNamespace(close=lambda: None)
 
         def build(self, request, out):
-            assert not [*out.iterdir()]
+            check(out)
             return make_tiny_bundle(out), []
 
-    monkeypatch.setattr(pipeline, "BundleBuilder", Builder)
+    return Builder
+
+
+def test_an_export_begins_anew_where_a_killed_one_left_a_part_of_a_bundle(
+    without_towers, monkeypatch, tmp_path
+):
+    def check(out):
+        assert not [*out.iterdir()]
+
+    monkeypatch.setattr(pipeline, "BundleBuilder", tiny_builder(check))
     (tmp_path / ".cpu.partial").mkdir()
     (tmp_path / ".cpu.partial" / "half.onnx").touch()
     pipeline.export("student", [BundleRequest(find_target("cpu"), tmp_path / "cpu")])
@@ -244,15 +253,10 @@ def test_an_export_begins_anew_where_a_killed_one_left_a_part_of_a_bundle(
 def test_a_bundle_behind_a_link_is_replaced_and_the_link_stays(
     without_towers, monkeypatch, tmp_path
 ):
-    class Builder:
-        def __init__(self, *about, **options):
-            self.comparison = SimpleNamespace(close=lambda: None)
+    def check(out):
+        assert out.parent == tmp_path / "disk"  # a rename does not cross disks
 
-        def build(self, request, out):
-            assert out.parent == tmp_path / "disk"  # a rename does not cross disks
-            return make_tiny_bundle(out), []
-
-    monkeypatch.setattr(pipeline, "BundleBuilder", Builder)
+    monkeypatch.setattr(pipeline, "BundleBuilder", tiny_builder(check))
     make_tiny_bundle(tmp_path / "disk" / "v1", dim=16)
     (tmp_path / "current").symlink_to("disk/v1")
     for _ in range(2):
