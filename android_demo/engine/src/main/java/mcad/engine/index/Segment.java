@@ -264,8 +264,8 @@ final class Segment implements Closeable {
                 crc.update(file.read(offsets[part] + start, length).array(), 0, length);
             }
             if (crc.getValue() != crcs[part]) {
-                throw file.damaged(String.format(
-                    Locale.ROOT, "the CRC-32 of its %s is %08x, not %08x", Layout.PARTS[part], crc.getValue(), crcs[part]));
+                throw file.damaged(String.format(Locale.ROOT, "the CRC-32 of its %s is %08x, not %08x",
+                    Layout.PARTS[part], crc.getValue(), crcs[part]));
             }
         }
         byte[] before = new byte[0];
