@@ -49,6 +49,7 @@ def reembed_index(
             f"{shlex.quote(str(bundle.directory))}",
         )
     check_replaceable(directory)
+    is_new = not directory.exists()
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
     # Built as BUNDLE.index.partial: the index at `directory`, which may be `old` itself, stays
@@ -58,7 +59,14 @@ def reembed_index(
         source = PhotoIndex.open(old)
         partial = real_path(directory).with_name(f"{real_path(directory).name}.partial")
         index = _resume(bundle, partial, source)
-        result = _embed_photos(engine, source, index, progress, batch_photos)
+        try:
+            result = _embed_photos(engine, source, index, progress, batch_photos)
+        except PhotoError:
+            if index.photos == 0:
+                shutil.rmtree(partial)
+            if is_new:
+                shutil.rmtree(directory)
+            raise
         index.close()
         replace_folder(directory, partial)
         return open_index(bundle, directory), result

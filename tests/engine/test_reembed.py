@@ -243,6 +243,7 @@ def test_an_index_whose_photos_are_all_gone_is_not_replaced(
     with pytest.raises(PhotoError, match=r"6 files are gone, such as .*photos[\s\S]*mount it"):
         reembed_index(new, old, tmp_path / place)
     assert PhotoIndex.open(old).photos == 6
+    assert {path.name for path in tmp_path.glob("*.index*")} == {"old.index"}
     (tmp_path / "elsewhere").rename(tmp_path / "photos")
     assert reembed_index(new, old, tmp_path / place)[1].added == 6
 
