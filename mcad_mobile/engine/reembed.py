@@ -64,7 +64,7 @@ def reembed_index(
         except PhotoError:
             if index.photos == 0:
                 shutil.rmtree(partial)
-            if is_new:
+            if is_new and not PhotoIndex.exists(directory):  # another process may have made one
                 shutil.rmtree(directory)
             raise
         index.close()
