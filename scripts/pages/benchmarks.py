@@ -240,7 +240,7 @@ def ablation() -> list[str]:
         "contrastive loss weighs 1.0 instead of 0.1, with more dropout, which raises recall. "
         "Photos are read from cached float16 features, so the "
         "default student's recall differs slightly from [its "
-        "card's](../models/mcad-s/README.md#how-good-it-is). Rows of one seed have seed 0 or 1: "
+        "card's](../models/mcad-s/README.md#how-good-it-is). Rows of one seed have seed 0: "
         "judge their differences by the spread of the default's. "
         f"{'Teachers of neighbouring seeds share a member. ' * several}"
         "[How distillation works](distillation.md) explains the parts; "
