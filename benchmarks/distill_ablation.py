@@ -36,7 +36,7 @@ from mcad_mobile.distill.device import choose_arithmetic, keep_freed_memory
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.run import Material, train
-from mcad_mobile.students.evaluation import embed_by_student
+from mcad_mobile.recall import embed_by_student
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.protocol import Student
 

@@ -21,7 +21,7 @@ from mcad_mobile.distill.teachers.prepare import TeacherTraining, train_duals, t
 from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
 from mcad_mobile.distill.trainees.protocol import evaluate_trainee
 from mcad_mobile.engine.arrays import Rows
-from mcad_mobile.students.evaluation import Retrieval, evaluate_similarity
+from mcad_mobile.recall import Retrieval, evaluate_similarity
 from mcad_mobile.students.mcad import McadStudent
 
 RERANKED = 32

@@ -31,7 +31,7 @@ from mcad_mobile.distill.languages import ENGLISH, HELD_OUT, LANGUAGES, Thing, r
 from mcad_mobile.distill.phrases import everyday_things, languages_with_phrases
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
-from mcad_mobile.students.evaluation import EmbeddedPairs
+from mcad_mobile.recall import EmbeddedPairs
 
 ROOT = Path(__file__).parent
 RESULT = ROOT / "results" / "languages.json"

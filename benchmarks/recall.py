@@ -42,7 +42,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.towers import normalize
-from mcad_mobile.students.evaluation import (
+from mcad_mobile.recall import (
     EmbeddedPairs,
     Retrieval,
     embed,

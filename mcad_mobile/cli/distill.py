@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mcad_mobile.distill.loop import RecordMetrics
     from mcad_mobile.distill.run import Material
     from mcad_mobile.distill.teachers.protocol import Teachers
-    from mcad_mobile.students.evaluation import Retrieval
+    from mcad_mobile.recall import Retrieval
 
 _ONLY_TEXT = {"text_only", "things", "begin_with", "languages"}
 _OF_BOTH = {"out", "student", "extra_captions", "recipe", "seed", "arithmetic", "cache", "json"}

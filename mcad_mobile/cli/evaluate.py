@@ -23,7 +23,7 @@ from mcad_mobile.cli.output import (
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.towers.ladder import LoadedRung
-from mcad_mobile.students.evaluation import embed, embed_by_student
+from mcad_mobile.recall import embed, embed_by_student
 
 
 @dataclass(frozen=True, kw_only=True)

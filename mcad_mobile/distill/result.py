@@ -20,7 +20,7 @@ from mcad_mobile.distill.recipe import Arithmetic, Recipe, batch_sizes
 from mcad_mobile.distill.trainees.protocol import Trainee
 from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import DataError, TrainingError
-from mcad_mobile.students.evaluation import Retrieval
+from mcad_mobile.recall import Retrieval
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
 

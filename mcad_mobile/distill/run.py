@@ -58,7 +58,7 @@ from mcad_mobile.distill.trainees.protocol import (
     evaluate_trainee,
 )
 from mcad_mobile.errors import DataError, McadError, install_line
-from mcad_mobile.students.evaluation import Retrieval
+from mcad_mobile.recall import Retrieval
 
 _ALIGNED_ROWS = 1000  # photos and captions: a rotation of 512 dimensions has 131,000 angles
 _EVALUATIONS = 4  # on the validation split per run: each takes a quarter of an epoch's time

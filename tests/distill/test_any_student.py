@@ -27,7 +27,7 @@ from mcad_mobile.distill.trainees.end_to_end import EndToEnd
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import TrainingError
-from mcad_mobile.students.evaluation import embed_by_student
+from mcad_mobile.recall import embed_by_student
 from mcad_mobile.students.image_transforms import timm_preprocess
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.mcad import default_config

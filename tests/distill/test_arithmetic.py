@@ -25,7 +25,7 @@ from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.loop import Loop, Schedule
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.engine.photos.decode import open_photo
-from mcad_mobile.students.evaluation import evaluate_retrieval
+from mcad_mobile.recall import evaluate_retrieval
 from mcad_mobile.students.load import load_student
 
 CPU = torch.device("cpu")

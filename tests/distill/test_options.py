@@ -30,8 +30,8 @@ from mcad_mobile.distill.trainees import StudentChoice, frozen_trunk, load_train
 from mcad_mobile.embed import on_ray
 from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import DataError, DiskError, StudentError, TrainingError
+from mcad_mobile.recall import Retrieval
 from mcad_mobile.students import timm_transformers
-from mcad_mobile.students.evaluation import Retrieval
 from mcad_mobile.students.mcad import McadStudent
 from mcad_mobile.students.tokenizers.sentencepiece import SentencePieceConfig
 from tests.support.paths import ROOT

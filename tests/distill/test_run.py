@@ -21,7 +21,7 @@ from mcad_mobile.distill.run import PartTimer, RunOptions, train
 from mcad_mobile.distill.trainees import StudentChoice
 from mcad_mobile.distill.trainees.frozen_trunk import embed_grids, frozen_trunk
 from mcad_mobile.errors import PhotoError, StudentError, TrainingError
-from mcad_mobile.students.evaluation import embed_by_student
+from mcad_mobile.recall import embed_by_student
 from mcad_mobile.students.load import load_student
 
 TEACHERS = TeacherRecipe(views=1, members=2, batch=4, epochs=1, single_batch=4, single_epochs=1)

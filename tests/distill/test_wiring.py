@@ -31,7 +31,7 @@ from mcad_mobile.distill.teachers.prepare import TeacherTraining
 from mcad_mobile.distill.teachers.protocol import Fused, Kind, Teachers
 from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import TeacherError
-from mcad_mobile.students.evaluation import Retrieval
+from mcad_mobile.recall import Retrieval
 
 COUNTS = torch.arange(5.0)
 TAUGHT = TeacherRecipe(

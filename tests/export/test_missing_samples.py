@@ -9,7 +9,7 @@ import pytest
 
 from mcad_mobile.engine.towers import normalize
 from mcad_mobile.export.precision.recall import recall_drop
-from mcad_mobile.students.evaluation import evaluate_retrieval
+from mcad_mobile.recall import evaluate_retrieval
 
 
 def two_towers(photos: int, noise: float, seed: int = 0):

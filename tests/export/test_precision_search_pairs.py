@@ -14,7 +14,7 @@ from mcad_mobile.errors import ExportError
 from mcad_mobile.export.precision.recall import Drop
 from mcad_mobile.export.precision.recipes import Pair, Recipe, Sensitivity, mixes, size
 from mcad_mobile.export.precision.search import Search
-from mcad_mobile.students.evaluation import Retrieval
+from mcad_mobile.recall import Retrieval
 
 
 class Table:

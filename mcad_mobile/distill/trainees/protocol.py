@@ -16,7 +16,7 @@ from mcad_mobile.distill.features import FeatureCache, Features
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.engine.arrays import Rows
-from mcad_mobile.students.evaluation import Retrieval, evaluate_retrieval
+from mcad_mobile.recall import Retrieval, evaluate_retrieval
 
 _PHOTOS_AT_ONCE, _CAPTIONS_AT_ONCE = 256, 512
 

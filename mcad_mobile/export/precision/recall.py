@@ -35,7 +35,7 @@ from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.towers import Inputs, normalize
 from mcad_mobile.export.parity import float_embeddings
 from mcad_mobile.export.precision.recipes import Recipe
-from mcad_mobile.students.evaluation import EmbeddedPairs, Retrieval, evaluate_retrieval
+from mcad_mobile.recall import EmbeddedPairs, Retrieval, evaluate_retrieval
 from mcad_mobile.students.protocol import Student
 
 Embeddings = NDArray[np.float32]  # [N, dim] of unit length

@@ -52,15 +52,19 @@ class Retrieval:
 
 
 def evaluate_retrieval(
-    images: NDArray[np.float32], texts: NDArray[np.float32], photo_of_text: NDArray[np.intp]
+    images: NDArray[np.float32],
+    texts: NDArray[np.float32],
+    photo_of_text: NDArray[np.intp],
+    numbers_at_once: int = _NUMBERS_AT_ONCE,
 ) -> Retrieval:
     """Compare images [N, D] and texts [M, D] of unit length; `photo_of_text` [M]. A photo's rank is
-    that of its best caption (the convention of Karpathy and Fei-Fei, arXiv 1412.2306)."""
+    that of its best caption (the convention of Karpathy and Fei-Fei, arXiv 1412.2306). At most
+    `numbers_at_once` similarities are in memory."""
 
     def similarity(texts_at: slice) -> NDArray[np.float32]:
         return np.asarray(texts[texts_at] @ images.T)
 
-    return _evaluate(similarity, similarity, photo_of_text, len(images))
+    return _evaluate(similarity, similarity, photo_of_text, len(images), numbers_at_once)
 
 
 def evaluate_similarity(
@@ -75,10 +79,15 @@ def evaluate_similarity(
 
 
 def _evaluate(
-    of_texts: Similarity, of_images: Similarity, photo_of_text: NDArray[np.intp], photos: int
+    of_texts: Similarity,
+    of_images: Similarity,
+    photo_of_text: NDArray[np.intp],
+    photos: int,
+    numbers_at_once: int = _NUMBERS_AT_ONCE,
 ) -> Retrieval:
     captions = len(photo_of_text)
-    text_ranks, image_ranks = _ranks(of_texts, of_images, photo_of_text, photos)
+    texts_at_once = max(numbers_at_once // photos, 1)
+    text_ranks, image_ranks = _ranks(of_texts, of_images, photo_of_text, photos, texts_at_once)
     found = np.zeros(photos)
     for k in KS:
         found += image_ranks < k
@@ -93,10 +102,14 @@ def _evaluate(
 
 
 def _ranks(
-    of_texts: Similarity, of_images: Similarity, photo_of_text: NDArray[np.intp], photos: int
+    of_texts: Similarity,
+    of_images: Similarity,
+    photo_of_text: NDArray[np.intp],
+    photos: int,
+    at_once: int,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return zero-based ranks of each text's photo [M] and of each photo's best text [N]."""
-    captions, at_once = len(photo_of_text), max(_NUMBERS_AT_ONCE // photos, 1)
+    captions = len(photo_of_text)
     blocks = [slice(start, start + at_once) for start in range(0, captions, at_once)]
     text_ranks, image_ranks = np.zeros(captions, np.intp), np.zeros(photos, np.intp)
     best_own = np.full(photos, -np.inf, np.float32)

@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 from mcad_mobile.cli import evaluate
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.engine import SearchEngine
-from mcad_mobile.students import evaluation
-from mcad_mobile.students.evaluation import evaluate_retrieval
+from mcad_mobile.recall import evaluate_retrieval
 from tests.support.tiny_bundle import make_tiny_bundle
 
 
@@ -39,11 +38,10 @@ def captioned(photos):
 
 
 @pytest.mark.parametrize("at_once", [60, 7 * 60 + 1])
-def test_recall_does_not_depend_on_how_many_texts_are_ranked_at_once(at_once, monkeypatch):
+def test_recall_does_not_depend_on_how_many_texts_are_ranked_at_once(at_once):
     pairs = captioned(60)
     together = evaluate_retrieval(*pairs)
-    monkeypatch.setattr(evaluation, "_NUMBERS_AT_ONCE", at_once)
-    found = evaluate_retrieval(*pairs)
+    found = evaluate_retrieval(*pairs, numbers_at_once=at_once)
     assert found == together and np.array_equal(found.by_photo, together.by_photo)
 
 
