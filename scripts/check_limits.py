@@ -1,0 +1,59 @@
+"""Print the project's figures with their limits; exit with 1 above one: `make check`.
+
+What `make docs` writes does not count: whole pages, and blocks between its two comments.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FAILS = False  # True when each part of the redesign has landed
+_GENERATED_PAGES = ("benchmarks.md", "chips.md", "cli.md")
+_GENERATED_BLOCK = re.compile(r"<!-- (\w+): made by `make docs` -->.*?<!-- \1: end -->", re.DOTALL)
+
+
+def figures(root: Path) -> dict[str, tuple[int, int]]:
+    """Return the figure and the limit of each rule."""
+    package, tests = (_files(root / name, "py") for name in ("mcad_mobile", "tests"))
+    pages = [page for page in _files(root / "docs", "md") if page.name not in _GENERATED_PAGES]
+    replaced = sum(path.read_text("utf-8").count("monkeypatch.setattr(") for path in tests)
+    return {
+        "lines of Python in mcad_mobile": (_lines(package), 33_000),
+        "files of Python in mcad_mobile": (len(package), 215),
+        "lines of Java in android_demo": (_lines(_files(root / "android_demo", "java")), 16_500),
+        "lines in benchmarks": (_lines(_files(root / "benchmarks", "py", "c")), 4_000),
+        "lines in scripts": (_lines(_files(root / "scripts", "py", "sh")), 1_200),
+        "lines of Python in tests": (_lines(tests), 51_300),
+        "calls of monkeypatch.setattr in tests": (replaced, 200),
+        "words in hand-written docs": (_words(pages), 16_000),
+        "words in README.md": (_words([root / "README.md"]), 500),
+    }
+
+
+def _files(folder: Path, *suffixes: str) -> list[Path]:
+    return [path for suffix in suffixes for path in folder.rglob(f"*.{suffix}")]
+
+
+def _lines(paths: list[Path]) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in paths)
+
+
+def _words(pages: list[Path]) -> int:
+    return sum(len(_GENERATED_BLOCK.sub("", page.read_text("utf-8")).split()) for page in pages)
+
+
+def main(root: Path = ROOT, fails: bool = FAILS) -> None:
+    found = figures(root)
+    for name, (figure, limit) in found.items():
+        print(f"{figure:>6,} of {limit:>6,} {name}")
+    over = [f"{n - limit:,} {name}" for name, (n, limit) in found.items() if n > limit]
+    if over:
+        print(f"Above the limits by {', '.join(over)}: whoever adds, cuts.", file=sys.stderr)
+        sys.exit(fails)
+
+
+if __name__ == "__main__":
+    main()
