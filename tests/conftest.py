@@ -17,7 +17,7 @@ import pytest
 from pytest_socket import disable_socket, enable_socket
 
 import mcad_mobile
-from mcad_mobile.android import aar, downloads, sbom
+from mcad_mobile.android import downloads, native_libraries, sbom
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
@@ -88,7 +88,7 @@ def onnxruntime_aar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         return
     stand_in = onnxruntime_stand_in(tmp_path_factory.mktemp("onnxruntime"))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (aar, downloads, sbom):
+        for module in (native_libraries, downloads, sbom):
             patch.setattr(module, "ONNXRUNTIME_AAR", stand_in)
         yield downloads.fetch(stand_in)
 

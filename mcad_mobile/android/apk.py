@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from mcad_mobile.android.build_tools import aapt2, provide
 from mcad_mobile.android.dex import MIN_SDK
 from mcad_mobile.android.downloads import FRAMEWORK
-from mcad_mobile.android.package import Entry, entries_of, write_package
-from mcad_mobile.android.packaged import aapt2, provide
+from mcad_mobile.android.zip_package import Entry, entries_of, write_package
 from mcad_mobile.base import VERSION
 from mcad_mobile.errors import BuildError
 

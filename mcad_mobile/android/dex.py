@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mcad_mobile.android.build_tools import d8, provide, sdk_file
 from mcad_mobile.android.downloads import R8
-from mcad_mobile.android.packaged import d8, provide, sdk_file
 from mcad_mobile.android.toolchain import (
     JAVAC,
     android_demo,

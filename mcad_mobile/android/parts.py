@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-from mcad_mobile.android.aar import Libraries, libraries
 from mcad_mobile.android.downloads import (
     ONNXRUNTIME_QNN,
     QUALCOMM_LICENCE,
@@ -18,8 +17,9 @@ from mcad_mobile.android.downloads import (
     fetch,
     fetch_unpinned,
 )
+from mcad_mobile.android.native_libraries import Libraries, libraries
 from mcad_mobile.android.notices import check_licence, notices
-from mcad_mobile.android.package import Entry
+from mcad_mobile.android.zip_package import Entry
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, Rung, Tower
 from mcad_mobile.errors import BuildError

@@ -15,13 +15,13 @@ from cyclonedx.model.tool import ToolRepository
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
-from mcad_mobile.android.aar import Archive, Libraries
 from mcad_mobile.android.downloads import (
     ONNXRUNTIME_AAR,
     ONNXRUNTIME_QNN,
     QUALCOMM_LICENCE,
     Artifact,
 )
+from mcad_mobile.android.native_libraries import Archive, Libraries
 from mcad_mobile.android.parts import Parts
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.files import sha256_of

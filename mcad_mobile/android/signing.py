@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mcad_mobile.android.build_tools import apksigner
 from mcad_mobile.android.dex import MIN_SDK
-from mcad_mobile.android.packaged import apksigner
 from mcad_mobile.android.toolchain import JARSIGNER, KEYTOOL, run
 from mcad_mobile.base.files import cache_directory
 from mcad_mobile.errors import BuildError

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
 from mcad_mobile.base.documents import Bytes, Count, NotNegative, Record, Size, decode
-from mcad_mobile.bench.device import RESULT_SCHEMA
+from mcad_mobile.bench.device_protocol import RESULT_SCHEMA
 from mcad_mobile.engine.bundle import TOWERS, Cosine, Dim, StudentFacts, TargetFacts
 from mcad_mobile.errors import BenchError
 

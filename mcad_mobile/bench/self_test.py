@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mcad_mobile.bench.device import Spec
+from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 from mcad_mobile.engine.towers.ladder import agreement, disagreement
 from mcad_mobile.errors import BenchError

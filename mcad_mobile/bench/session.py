@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from mcad_mobile.base.documents import Count, convert
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.device import MEMORY_SEARCHES, Mode, Places, Spec
+from mcad_mobile.bench.device_protocol import MEMORY_SEARCHES, Mode, Places, Spec
 from mcad_mobile.bench.document import MiB, PerSecond, Samples, Step
 from mcad_mobile.bench.percentiles import percentiles
 from mcad_mobile.bench.repeats import Health, Repeat, cool_down, counted_runs

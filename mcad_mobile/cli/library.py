@@ -58,8 +58,8 @@ def library(options: LibraryOptions) -> None:
       mcad-mobile library --bundle build/siglip2 --maven build/maven
       mcad-mobile library --bundle build/siglip2 --out mcad-search.aar --sample sample.apk
     """
-    from mcad_mobile.android.library import build_library
-    from mcad_mobile.android.maven import COORDINATES, build_maven
+    from mcad_mobile.android.library_aar import build_library
+    from mcad_mobile.android.library_maven import COORDINATES, build_maven
 
     if (options.out is None) == (options.maven is None):
         raise typer.BadParameter("give either --out FILE or --maven DIR")

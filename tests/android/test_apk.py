@@ -11,12 +11,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from mcad_mobile.android.build_tools import aapt2, apksigner, bundletool
 from mcad_mobile.android.dex import compile_stubs
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
-from mcad_mobile.android.package import PAGE
-from mcad_mobile.android.packaged import aapt2, apksigner, bundletool
 from mcad_mobile.android.signing import PASSWORD_VARIABLE, own_key, sign_apk
 from mcad_mobile.android.toolchain import KEYTOOL, android_demo, run
+from mcad_mobile.android.zip_package import PAGE
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import BuildError
 from mcad_mobile.students.load import default_directory

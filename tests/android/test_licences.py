@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.android.app import build_app
-from mcad_mobile.android.library import build_library
-from mcad_mobile.android.maven import build_maven
+from mcad_mobile.android.demo_app import build_app
+from mcad_mobile.android.library_aar import build_library
+from mcad_mobile.android.library_maven import build_maven
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BuildError

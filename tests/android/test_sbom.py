@@ -15,8 +15,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 from msgspec.structs import replace
 
 from mcad_mobile.android import downloads
-from mcad_mobile.android.aar import Archive, Libraries
-from mcad_mobile.android.app import BuiltApp, build_app
+from mcad_mobile.android.demo_app import BuiltApp, build_app
+from mcad_mobile.android.native_libraries import Archive, Libraries
 from mcad_mobile.android.parts import BuildOptions, Parts
 from mcad_mobile.android.sbom import made_component, sbom
 from mcad_mobile.engine.bundle import Bundle

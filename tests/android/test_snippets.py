@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.dex import compile_stubs
-from mcad_mobile.android.library import LIBRARY_MODULES
+from mcad_mobile.android.library_aar import LIBRARY_MODULES
 from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
 from mcad_mobile.errors import BuildError
 from tests.support.kotlin import compile_kotlin

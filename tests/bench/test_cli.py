@@ -11,7 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from mcad_mobile.android import parts
-from mcad_mobile.bench.run import DeviceOptions, Workload, complete_document
+from mcad_mobile.bench.measurement import DeviceOptions, Workload, complete_document
 from mcad_mobile.cli import bench as verb
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.bundle import Bundle

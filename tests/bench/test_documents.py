@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from mcad_mobile.base.documents import Record
+from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.bench.report import html, load_documents, markdown, regressions
 from mcad_mobile.bench.report.markdown import HEAD, cautions, comparison_rows, labels
-from mcad_mobile.bench.run import complete_document
 from mcad_mobile.cli import main
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError

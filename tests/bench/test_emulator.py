@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcad_mobile.base import PACKAGE
-from mcad_mobile.bench.device import Spec
+from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.bench.devices.host import EmulatorDevice, HostLauncher
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError

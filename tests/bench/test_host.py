@@ -15,11 +15,11 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 
-from mcad_mobile.bench import run, runner, samples
-from mcad_mobile.bench.device import Spec
+from mcad_mobile.bench import measurement, runner, samples
+from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.bench.devices import host
+from mcad_mobile.bench.measurement import Workload
 from mcad_mobile.bench.report import markdown
-from mcad_mobile.bench.run import Workload
 from mcad_mobile.bench.samples import PHOTO_SIZE
 from mcad_mobile.bench.self_test import Ladder, choose_rung, judge_ladder
 from mcad_mobile.bench.session import Session
@@ -59,7 +59,9 @@ def test_bench_fills_the_document(
     heard: list[str] = []
     (tmp_path / "numpy.py").write_text("raise ImportError('the user has a numpy.py')")
     monkeypatch.chdir(tmp_path)
-    document = run.bench(bundle, Workload(synthetic=2000, searches=20), progress=heard.append)
+    document = measurement.bench(
+        bundle, Workload(synthetic=2000, searches=20), progress=heard.append
+    )
     assert json.loads(json.dumps(document)) == document
     assert document["schema"] == "mcad-bench/1"
     assert document["device"]["kind"] == "host"
@@ -100,7 +102,9 @@ def test_rung_that_fails_when_it_runs_is_recorded_and_the_next_is_measured(
     tmp_path: Path, rung: Callable[[Bundle], Rung], status: str, why: str
 ) -> None:
     tiny = make_tiny_bundle(tmp_path / "bundle")
-    document = run.bench(with_text_rung(tiny, rung(tiny)), Workload(synthetic=300, searches=1))
+    document = measurement.bench(
+        with_text_rung(tiny, rung(tiny)), Workload(synthetic=300, searches=1)
+    )
     first, second = document["ladder"]["text"]
     assert (first["status"], second["status"]) == (status, "pass")
     assert re.search(why, first["why"])
@@ -206,7 +210,7 @@ def test_crash_before_any_rung_is_an_error(tmp_path: Path) -> None:
 
 
 def test_peak_is_at_least_every_step(bundle: Bundle) -> None:
-    memory = run.bench(bundle, Workload(synthetic=300, searches=1))["memory_mib"]
+    memory = measurement.bench(bundle, Workload(synthetic=300, searches=1))["memory_mib"]
     for part in (memory, memory["indexing"]):
         for step in part["steps"]:
             assert part["peak_pss"] >= step["pss"]
@@ -255,7 +259,7 @@ def test_real_index_is_measured_with_its_own_photos(bundle: Bundle, tmp_path: Pa
     real = samples.real_embeddings(bundle)
     with index.writer() as writer:
         writer.add([*map(str, photos), "/gone.jpg"], real[:4])
-    document = run.bench(bundle, Workload(index=tmp_path / "index", searches=5))
+    document = measurement.bench(bundle, Workload(index=tmp_path / "index", searches=5))
     assert document["index"] == {
         "photos": 4,
         "bytes_per_photo": pytest.approx(index.bytes_per_photo, abs=1e-3),
@@ -269,7 +273,7 @@ def test_index_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) -> 
     other = replace(bundle, student=replace(bundle.student, image_sha256="f" * 64))
     create_index(other, tmp_path / "index")
     with pytest.raises(PhotoIndexError, match="student"):
-        run.bench(bundle, Workload(index=tmp_path / "index"))
+        measurement.bench(bundle, Workload(index=tmp_path / "index"))
 
 
 @pytest.mark.parametrize(
@@ -290,10 +294,10 @@ def test_repeats_and_cool_down_default_to_the_devices(
     monkeypatch.setattr(host.HostDevice, "measure", measure)
     device = host.HostDevice(repeats=3, cool_down_s=7.5)
     with pytest.raises(Seen) as seen:
-        run.bench(bundle, Workload(synthetic=100, **asked), device)
+        measurement.bench(bundle, Workload(synthetic=100, **asked), device)
     assert seen.value.args == rest
     with pytest.raises(Seen) as seen:
-        run.bench(bundle, Workload(synthetic=100))
+        measurement.bench(bundle, Workload(synthetic=100))
     assert seen.value.args == (1, 0.0)
 
 
@@ -316,14 +320,14 @@ def test_what_is_measured_is_what_was_asked_for(
     monkeypatch.setattr(host.HostDevice, "measure", measure)
     monkeypatch.setattr(host.EmulatorDevice, "measure_towers", measure_towers)
     asked = Workload(synthetic=90, searches=7, threads=2, runtime="onnx", decoded_photos=3)
-    options = run.DeviceOptions(Path("jobs.json"))
+    options = measurement.DeviceOptions(Path("jobs.json"))
     with pytest.raises(Seen) as seen:
-        run.measure(bundle, "host", options, asked)
+        measurement.measure(bundle, "host", options, asked)
     (spec,) = seen.value.args
     assert (spec.searches, spec.threads, spec.runtime, len(spec.photos)) == (7, 2, "onnx", 3)
-    assert spec.queries == (*bundle.text.golden.texts, *run.QUERIES)
+    assert spec.queries == (*bundle.text.golden.texts, *measurement.QUERIES)
     with pytest.raises(Seen) as seen:
-        run.measure(bundle, "emulator", options, asked)
+        measurement.measure(bundle, "emulator", options, asked)
     assert seen.value.args == ("onnx",)
 
 
@@ -351,7 +355,7 @@ def test_a_system_that_tells_no_memory_says_so(
 
 def test_more_threads_than_cores_is_the_runners_own_error(bundle: Bundle) -> None:
     with pytest.raises(BenchError, match="99 threads"):
-        run.bench(bundle, Workload(synthetic=100, threads=99))
+        measurement.bench(bundle, Workload(synthetic=100, threads=99))
 
 
 FOREIGN = ("faiss", "matplotlib", "rich", "tokenizers", "torch", "typer")

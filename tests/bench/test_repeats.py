@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from mcad_mobile.base.machine import Memory
 from mcad_mobile.bench import session
-from mcad_mobile.bench.device import Places, Spec
+from mcad_mobile.bench.device_protocol import Places, Spec
 from mcad_mobile.bench.repeats import Health, Repeat, cool_down, counted_runs
 from mcad_mobile.bench.self_test import choose_rung, judge_ladder
 from mcad_mobile.bench.watch import Watched

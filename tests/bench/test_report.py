@@ -11,10 +11,10 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 
+from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.bench.report import html, markdown
 from mcad_mobile.bench.report.charts import sensitivity_chart
 from mcad_mobile.bench.report.rows import ladder_rows, measured_rungs
-from mcad_mobile.bench.run import complete_document
 from mcad_mobile.engine.bundle import Bundle, WeightRecord
 from mcad_mobile.engine.engine import Found, Result
 from tests.support.report_documents import (

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.bench.report import html
-from mcad_mobile.bench.run import complete_document
 from tests.support import system_chromium
 from tests.support.report_documents import measured, parity_of_an_emulator
 from tests.support.tiny_bundle import make_tiny_bundle

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from benchmarks import export_matrix
 from benchmarks.random_students import STUDENTS
-from mcad_mobile.bench.run import complete_document
+from mcad_mobile.bench.measurement import complete_document
 from scripts import check_result
 from scripts.check_result import load_result
 from scripts.pages.models import PUBLISHED, models_table

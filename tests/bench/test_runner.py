@@ -11,7 +11,7 @@ import pytest
 
 from mcad_mobile.base.machine import Memory
 from mcad_mobile.bench import runner, samples
-from mcad_mobile.bench.device import Places, Spec
+from mcad_mobile.bench.device_protocol import Places, Spec
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, SearchEngine, create_index
 from mcad_mobile.errors import BenchError, MemoryUnavailable, PhotoError

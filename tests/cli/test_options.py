@@ -14,14 +14,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from mcad_mobile.android import app as android_app
-from mcad_mobile.android import library as android_library
-from mcad_mobile.android import maven
-from mcad_mobile.android.app import BuiltApp
-from mcad_mobile.android.library import BuiltLibrary
+from mcad_mobile.android import demo_app, library_aar, library_maven
+from mcad_mobile.android.demo_app import BuiltApp
+from mcad_mobile.android.library_aar import BuiltLibrary
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.android.signing import Key
-from mcad_mobile.bench.run import DeviceOptions, Workload
+from mcad_mobile.bench.measurement import DeviceOptions, Workload
 from mcad_mobile.cli import bench, embed, index
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.output import warn
@@ -249,7 +247,7 @@ def test_an_app_is_built_as_was_asked_for(
             {"text qnn w8a16": "no NPU"}, ("Read the licence.",), Path("demo.cdx.json"),
         )  # fmt: skip
 
-    monkeypatch.setattr(android_app, "build_app", build)
+    monkeypatch.setattr(demo_app, "build_app", build)
     done = mcad("app", "-b", bundle.directory, "-o", "demo.apk")
     assert done.stdout.splitlines() == [
         "demo.apk: 2.5 MB, signed by debug key",
@@ -286,8 +284,8 @@ def test_a_library_is_built_as_was_asked_for(
         made = (Path("a.aar"), 1_250_000, {}, (), Path("a.cdx.json"))
         return BuiltLibrary(*made, options.get("sample"), coordinates)
 
-    monkeypatch.setattr(android_library, "build_library", build)
-    monkeypatch.setattr(maven, "build_maven", build)
+    monkeypatch.setattr(library_aar, "build_library", build)
+    monkeypatch.setattr(library_maven, "build_maven", build)
     done = mcad("library", "-o", "a.aar", "--sample", "sample.apk")
     assert "a.aar: 1.2 MB" in done.stdout
     assert "sample.apk: an app built from it" in done.stdout
@@ -301,7 +299,7 @@ def test_a_library_is_built_as_was_asked_for(
     assert calls == [
         (Path("a.aar"), BuildOptions(), Path("sample.apk")),
         (Path("a.aar"), own, None),
-        (Path("m"), maven.COORDINATES, BuildOptions(), None),
+        (Path("m"), library_maven.COORDINATES, BuildOptions(), None),
         *[(Path("m"), "a:b:1", BuildOptions(litert=True), None)] * 2,
     ]
 
@@ -375,7 +373,7 @@ def test_progress_without_a_number_shows_none(
             "Finished shards are kept. The same command continues from there.",
         ),
         (
-            "mcad_mobile.bench.run.open_device",
+            "mcad_mobile.bench.measurement.open_device",
             ("bench",),
             "No measurement is kept. Run the same command to start over. Jobs that it submitted to "
             "AI Hub continue there, and the same command waits for them.",

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from mcad_mobile.bench import report as reports
-from mcad_mobile.bench.run import complete_document
+from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.cli import bench, demo, evaluate, index, report, search
 from mcad_mobile.cli import serve as serve_verb
 from mcad_mobile.cli.command import app

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mcad_mobile.base.standard_output import escape_unprintable, printable_output
-from mcad_mobile.bench.run import complete_document
+from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.cli import main, output
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.bundle import Bundle

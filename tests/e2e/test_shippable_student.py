@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mcad_mobile.android.app import build_app
-from mcad_mobile.android.library import build_library
+from mcad_mobile.android.demo_app import build_app
+from mcad_mobile.android.library_aar import build_library
 from mcad_mobile.android.notices import FOLDER as LICENCES
 from mcad_mobile.engine.bundle import Bundle
 from tests.e2e.test_distill_processes import CLI, run

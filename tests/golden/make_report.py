@@ -14,11 +14,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.bench.report import (
     html,
     markdown,
 )
-from mcad_mobile.bench.run import complete_document
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found
 from tests.support.report_documents import (

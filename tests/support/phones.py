@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from mcad_mobile.bench.run import Workload
+from mcad_mobile.bench.measurement import Workload
 from tests.support.adbd import CHECKOUT, PYTHON, Adbd
 
 PHONE = {

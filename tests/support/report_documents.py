@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.bench.report import html
-from mcad_mobile.bench.run import complete_document
 from mcad_mobile.engine.bundle import (
     Bundle,
     DataFacts,

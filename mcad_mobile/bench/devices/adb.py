@@ -15,12 +15,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from mcad_mobile.android.runner import runner_files
+from mcad_mobile.android.java_runner import runner_files
 from mcad_mobile.base import PACKAGE
 from mcad_mobile.base.documents import decode
 from mcad_mobile.base.machine import emulator_among
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.device import Places, Spec
+from mcad_mobile.bench.device_protocol import Places, Spec
 from mcad_mobile.bench.devices.adb_facts import Facts, read_facts, read_health
 from mcad_mobile.bench.devices.adb_shell import ROOT, RUN, AdbShell, connect
 from mcad_mobile.bench.devices.host import NEVER_MEASURED, measured_parts

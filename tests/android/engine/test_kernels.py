@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
-from mcad_mobile.bench.device import Places, Spec
+from mcad_mobile.bench.device_protocol import Places, Spec
 from mcad_mobile.bench.self_test import Ladder, judge_ladder
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from tests.support.exported import Exported

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks.jvm import jvm_libraries
-from mcad_mobile.android.aar import search_kernels
+from mcad_mobile.android.native_libraries import search_kernels
 from mcad_mobile.android.toolchain import JAVA, executable, java_home
 from mcad_mobile.engine.index import PhotoIndex, TuningLimits
 from mcad_mobile.engine.native import LIBRARY

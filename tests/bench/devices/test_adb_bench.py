@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from mcad_mobile.base.machine import Memory
 from mcad_mobile.base.progress import silent
-from mcad_mobile.bench import run
-from mcad_mobile.bench.device import Spec
+from mcad_mobile.bench import measurement
+from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.bench.devices import adb
 from mcad_mobile.bench.devices.adb import AdbDevice, left_out
 from mcad_mobile.bench.devices.adb_facts import Core, Facts, read_health
@@ -37,7 +37,7 @@ STAGES = {"tokenize", "text", "scan", "rescore", "total", "decode", "image"}
 
 def test_board_fills_the_document(board: Adbd, bundle: Bundle) -> None:
     heard: list[str] = []
-    document = run.bench(bundle, quick(repeats=2), AdbDevice(), progress=heard.append)
+    document = measurement.bench(bundle, quick(repeats=2), AdbDevice(), progress=heard.append)
     assert json.loads(json.dumps(document)) == document
     assert document["schema"] == "mcad-bench/1"
     assert (document["device"]["kind"], document["device"]["system"]) == ("adb", "linux")
@@ -64,17 +64,17 @@ def test_a_board_with_another_processor_compiles_the_kernels_itself(
         'case "$*" in *"rescore.c rotate.c scan.c -o libmcad_search.so -lm") '
         f"exec cp {compiled} libmcad_search.so;; esac; exit 1",
     )
-    document = run.bench(bundle, quick(repeats=1), AdbDevice())
+    document = measurement.bench(bundle, quick(repeats=1), AdbDevice())
     assert set(document["latency_ms"]) == STAGES
     board.stand_in("cc", "echo no such header; exit 1")
     with pytest.raises(BenchError, match="compiled on the board: no such header") as caught:
-        run.bench(bundle, quick(repeats=1), AdbDevice())
+        measurement.bench(bundle, quick(repeats=1), AdbDevice())
     assert "Install a C compiler on the board" in caught.value.hint
 
 
 @pytest.mark.slow
 def test_nothing_is_left_running_or_lying_in_run(board: Adbd, bundle: Bundle) -> None:
-    run.bench(bundle, quick(repeats=1), AdbDevice())
+    measurement.bench(bundle, quick(repeats=1), AdbDevice())
     assert not (board.root / "run").exists()
     assert (board.root / "bundle" / "bundle.json").is_file()
 
@@ -101,7 +101,7 @@ def test_second_run_pushes_nothing_and_a_changed_file_alone_is_pushed_again(
 
 @pytest.mark.slow
 def test_fastest_core_is_pinned(board: Adbd, bundle: Bundle) -> None:
-    document = run.bench(bundle, quick(repeats=1), AdbDevice())
+    document = measurement.bench(bundle, quick(repeats=1), AdbDevice())
     assert document["device"]["core_max_mhz"] == {"0": 3200, "1": 1800}
     assert document["conditions"]["pinned_cores"] == [0]
 
@@ -115,7 +115,7 @@ def test_memory_is_sampled_from_outside_too(
         "python3",
         f'case "$*" in *runner*spec.json) {_fake_runner()};; *) exec {PYTHON} "$@";; esac',
     )
-    document = run.bench(bundle, quick(repeats=1), AdbDevice())
+    document = measurement.bench(bundle, quick(repeats=1), AdbDevice())
     assert document["memory_mib"]["steps"][0]["pss"] == 0.5
     assert document["memory_mib"]["peak_pss"] > 60
 
@@ -147,7 +147,7 @@ def test_phone_says_what_it_is_and_runs_the_java_command_line(
         .read_text()
         .replace("exec ", f"cp $(dirname $spec)/scratch/called {on_device(phone.folder)}; exec "),
     )
-    document = run.bench(bundle, quick(repeats=1), AdbDevice(runner=runner_folder))
+    document = measurement.bench(bundle, quick(repeats=1), AdbDevice(runner=runner_folder))
     device = document["device"]
     assert device["cpu"] == "samsung SM-S931B (SM8750)"
     assert (device["os"], device["abi"]) == ("Android 15 (API 35)", "arm64-v8a")
@@ -172,7 +172,7 @@ def test_throttled_run_is_left_out_and_told(
         f"sh -c 'echo x >> {counter}; n=$(wc -l < {counter}); "
         'if [ $n -ge 4 ]; then echo "Thermal Status: 2"; else echo "Thermal Status: 0"; fi\'',
     )
-    document = run.bench(bundle, quick(repeats=2), AdbDevice(runner=runner_folder))
+    document = measurement.bench(bundle, quick(repeats=2), AdbDevice(runner=runner_folder))
     first, second = document["conditions"]["repeats"]
     assert first["counted"] and not second["counted"]
     assert (second["before"]["thermal_status"], second["after"]["thermal_status"]) == (0, 2)
@@ -201,7 +201,7 @@ def test_android_emulator_gets_parity_only(
     phone: Adbd, bundle: Bundle, runner_folder: Path, props: dict[str, str]
 ) -> None:
     as_phone(phone, **props)
-    document = run.bench(bundle, quick(repeats=1), AdbDevice(runner=runner_folder))
+    document = measurement.bench(bundle, quick(repeats=1), AdbDevice(runner=runner_folder))
     assert document["ladder"]["text"][0]["status"] == "pass"
     assert document["device"]["emulator"].startswith("Android Emulator")
     assert document["latency_ms"] == document["samples_ms"] == {}
@@ -216,7 +216,7 @@ def test_board_without_clocks_says_which_core_was_pinned_instead(
     (tmp_path / "cores" / "cpu0").mkdir(parents=True)
     with adbd(device_system, tmp_path / "adbd", cores=tmp_path / "cores") as device:
         use(device, monkeypatch)
-        document = run.bench(bundle, quick(repeats=1), AdbDevice())
+        document = measurement.bench(bundle, quick(repeats=1), AdbDevice())
     (last,) = document["conditions"]["pinned_cores"]
     assert last == max(os.sched_getaffinity(0))
     (sentence,) = (line for line in document["not_measured"] if "cores" in line)
@@ -419,7 +419,7 @@ def test_a_phone_s_runner_finds_its_libraries_and_sends_nothing(
 @pytest.mark.slow
 def test_memory_that_nobody_saw_from_outside_is_not_claimed(board: Adbd, bundle: Bundle) -> None:
     def from_outside() -> tuple[bool, bool]:
-        document = run.bench(bundle, quick(repeats=1), AdbDevice())
+        document = measurement.bench(bundle, quick(repeats=1), AdbDevice())
         assert document["memory_mib"]["peak_pss"] > 10
         return (
             any("sampled from outside" in line for line in document["measured"]),
@@ -438,7 +438,7 @@ def test_phone_of_another_chip_is_refused_and_force_measures_what_runs(
     made_for = TargetFacts("snapdragon-8-gen-3", 57, 75, "SM8650", "Hexagon v75")
     other = replace(bundle, target=made_for)
     with pytest.raises(BenchError, match="made for snapdragon-8-gen-3") as caught:
-        run.bench(other, quick(), AdbDevice(runner=runner_folder))
+        measurement.bench(other, quick(), AdbDevice(runner=runner_folder))
     assert "--target snapdragon-8-elite" in caught.value.hint
     forced = AdbDevice(runner=runner_folder, force=True)
-    assert run.bench(other, quick(repeats=1), forced)["latency_ms"]["total"]["p50"] > 0
+    assert measurement.bench(other, quick(repeats=1), forced)["latency_ms"]["total"]["p50"] > 0

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.base.machine import Memory
-from mcad_mobile.bench import run
+from mcad_mobile.bench import measurement
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.adb_shell import (
     ROOT,
@@ -28,7 +28,7 @@ from mcad_mobile.bench.devices.adb_shell import (
 )
 from mcad_mobile.bench.devices.aihub import AiHubDevice
 from mcad_mobile.bench.devices.host import HostDevice
-from mcad_mobile.bench.run import DeviceOptions, open_device
+from mcad_mobile.bench.measurement import DeviceOptions, open_device
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BenchError, DeviceLost
 from tests.support.adbd import PYTHON, Adbd, adbd, on_device
@@ -270,14 +270,14 @@ def test_device_that_is_lost_is_told_and_the_next_run_cleans_up(
         daemon = device.daemons.pop(device.serial)
         (device.folder / "adbd.pid").write_text(str(daemon.pid))
         with pytest.raises(DeviceLost, match="was lost") as caught:
-            run.bench(bundle, quick(), AdbDevice(runner=runner_folder))
+            measurement.bench(bundle, quick(), AdbDevice(runner=runner_folder))
         assert "what was pushed stays" in caught.value.hint
         assert (device.root / "run" / "spec.json").is_file()
         daemon.wait(timeout=30)
         device.adb("disconnect")
         as_phone(device)
         device.start()
-        again = run.bench(bundle, quick(repeats=1), AdbDevice(runner=runner_folder))
+        again = measurement.bench(bundle, quick(repeats=1), AdbDevice(runner=runner_folder))
         assert again["device"]["pushed_files"] == 0
         assert not (device.root / "run").exists()
 
@@ -353,7 +353,7 @@ def test_full_device_is_told_before_anything_is_sent(
     with adbd(device_system, tmp_path / "adbd", room="8m") as device:
         use(device, monkeypatch)
         with pytest.raises(BenchError, match=r"no room: \d+ MiB are needed") as caught:
-            run.bench(bundle, quick(), AdbDevice())
+            measurement.bench(bundle, quick(), AdbDevice())
         assert "--synthetic" in caught.value.hint
 
 
@@ -403,13 +403,13 @@ def test_board_with_an_old_python_or_none_says_so(board: Adbd, bundle: Bundle) -
     for name in ("python3.11", "python3.12", "python3.13", "python3.14"):
         board.stand_in(name, "exit 127")
     with pytest.raises(BenchError, match=r"no Python 3\.11 or later \(python3 is 3\.9\)"):
-        run.bench(bundle, quick(), AdbDevice())
+        measurement.bench(bundle, quick(), AdbDevice())
 
 
 def test_board_without_libraries_names_the_pip_command(board: Adbd, bundle: Bundle) -> None:
     board.stand_in("python3", f'exec {PYTHON} -S "$@"')
     with pytest.raises(BenchError, match="lacks numpy, msgspec, pillow, onnxruntime") as caught:
-        run.bench(bundle, quick(), AdbDevice())
+        measurement.bench(bundle, quick(), AdbDevice())
     assert "python3 -m pip install numpy msgspec pillow onnxruntime" in caught.value.hint
 
 
@@ -418,7 +418,7 @@ def test_runner_that_crashes_shows_its_last_lines(
 ) -> None:
     phone.stand_in("app_process", "echo 'Fatal signal 11 (SIGSEGV)' >&2; exit 139")
     with pytest.raises(BenchError, match=r"code 139(.|\n)*SIGSEGV"):
-        run.bench(bundle, quick(), AdbDevice(runner=runner_folder))
+        measurement.bench(bundle, quick(), AdbDevice(runner=runner_folder))
     assert not (phone.root / "run").exists()
 
 
@@ -436,7 +436,7 @@ def test_rung_that_crashes_the_runner_on_the_phone_is_left_out(
         "fi"
     )
     phone.stand_in("app_process", APP_PROCESS.replace("unset", f"{crash}\nunset", 1))
-    document = run.bench(bundle, quick(repeats=1), AdbDevice(runner=runner_folder))
+    document = measurement.bench(bundle, quick(repeats=1), AdbDevice(runner=runner_folder))
     crashed, passed = document["ladder"]["text"]
     assert crashed["why"] == "the process crashed with code 139: Fatal signal 11 (SIGSEGV)"
     assert passed["status"] == "pass"
@@ -447,7 +447,7 @@ def test_phone_without_a_runner_says_where_one_comes_from(
 ) -> None:
     for missing in (r"runner\.jar", r"lib/arm64-v8a/\*\.so"):
         with pytest.raises(BenchError, match=rf"{missing} is missing"):
-            run.bench(bundle, quick(), AdbDevice(runner=tmp_path))
+            measurement.bench(bundle, quick(), AdbDevice(runner=tmp_path))
         (tmp_path / "runner.jar").touch()
 
 
@@ -462,7 +462,7 @@ def test_rung_that_gives_wrong_vectors_is_skipped_and_reported(
     original = (bundle.directory / "bundle.json").read_bytes()
     doubled.save()
     try:
-        document = run.bench(doubled, quick(repeats=1), AdbDevice())
+        document = measurement.bench(doubled, quick(repeats=1), AdbDevice())
     finally:
         (bundle.directory / "bundle.json").write_bytes(original)
         (bundle.directory / "other.onnx").unlink()

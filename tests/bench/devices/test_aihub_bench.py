@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from mcad_mobile.bench.devices.aihub import Descent, Measured, cloud_document
 from mcad_mobile.bench.document import load_documents
-from mcad_mobile.bench.run import bench_towers
+from mcad_mobile.bench.measurement import bench_towers
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TargetFacts
 from mcad_mobile.errors import AiHubError, BenchError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice

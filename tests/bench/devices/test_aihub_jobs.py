@@ -16,7 +16,7 @@ import numpy as np
 import onnx.parser
 import pytest
 
-from mcad_mobile.bench.run import bench_towers
+from mcad_mobile.bench.measurement import bench_towers
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import AiHubError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset

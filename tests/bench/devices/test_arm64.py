@@ -16,10 +16,10 @@ import pytest
 from typer.testing import CliRunner
 
 from mcad_mobile.base import machine
-from mcad_mobile.bench import run
+from mcad_mobile.bench import measurement
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.host import EmulatorDevice
-from mcad_mobile.bench.run import Workload
+from mcad_mobile.bench.measurement import Workload
 from mcad_mobile.cli.command import app
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
@@ -91,7 +91,7 @@ def test_bench_on_an_emulated_computer_is_of_embeddings_alone(bundle: Bundle) ->
 @pytest.mark.usefixtures("emulated")
 def test_emulated_computer_is_not_timed_from_python_either(bundle: Bundle) -> None:
     with pytest.raises(BenchError, match="emulated by qemu-aarch64"):
-        run.bench(bundle, Workload(synthetic=100))
+        measurement.bench(bundle, Workload(synthetic=100))
 
 
 @pytest.mark.usefixtures("emulated")
@@ -110,13 +110,13 @@ def test_index_and_search_on_an_emulated_computer_tell_no_time_as_real(
 
 def test_emulator_that_is_not_set_up_says_how(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="not set up") as caught:
-        run.bench_towers(bundle, EmulatorDevice(root=tmp_path))
+        measurement.bench_towers(bundle, EmulatorDevice(root=tmp_path))
     assert "scripts/setup-root.sh arm64" in caught.value.hint
 
 
 @pytest.mark.slow
 def test_emulated_towers_give_the_same_embeddings_and_no_time(arm64: Path, bundle: Bundle) -> None:
-    (document,), failures = run.bench_towers(bundle, EmulatorDevice(root=arm64))
+    (document,), failures = measurement.bench_towers(bundle, EmulatorDevice(root=arm64))
     assert failures == []
     assert document["device"]["arch"] == "aarch64"
     assert document["device"]["emulator"] == "qemu-aarch64"
@@ -165,7 +165,7 @@ def test_arm64_board_over_adb_is_found_out_to_be_emulated(
     arm64_board: Adbd, bundle: Bundle
 ) -> None:
     """The lean runner goes to the board as it would to a real one; its time does not count."""
-    document = run.bench(bundle, quick(), AdbDevice())
+    document = measurement.bench(bundle, quick(), AdbDevice())
     assert document["device"]["arch"] == "aarch64"
     assert document["device"]["emulator"] == "qemu-aarch64"
     assert document["ladder"]["text"][0]["cosine_min"] > 0.99999

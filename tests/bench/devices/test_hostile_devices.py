@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from mcad_mobile.base.machine import Memory
 from mcad_mobile.base.progress import Progress
-from mcad_mobile.bench import run
-from mcad_mobile.bench.device import Places, Spec
+from mcad_mobile.bench import measurement
+from mcad_mobile.bench.device_protocol import Places, Spec
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.adb_facts import read_facts, read_health
 from mcad_mobile.bench.devices.adb_shell import connect
+from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.bench.repeats import Health
-from mcad_mobile.bench.run import complete_document
 from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import Watched, watch
 from mcad_mobile.engine.bundle import TOWERS, Bundle
@@ -88,7 +88,7 @@ def test_a_board_whose_facts_have_no_end_is_refused(board: Adbd, bundle: Bundle)
 def test_a_runner_that_prints_without_end_is_ended(board: Adbd, bundle: Bundle) -> None:
     board.stand_in("python3", f'case "$*" in *spec.json) exec yes;; *) exec {PYTHON} "$@";; esac')
     with pytest.raises(BenchError, match="printed more than 64 MiB"):
-        run.bench(bundle, quick(repeats=1), AdbDevice())
+        measurement.bench(bundle, quick(repeats=1), AdbDevice())
     assert not (board.root / "run").exists()
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
-from mcad_mobile.bench import run
-from mcad_mobile.bench.device import Places, Spec
+from mcad_mobile.bench import measurement
+from mcad_mobile.bench.device_protocol import Places, Spec
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import Bundle
@@ -109,7 +109,7 @@ def test_java_runner_fills_the_document_over_adb(
         f"unset LD_LIBRARY_PATH CLASSPATH\nwhile [ $1 != / ]; do shift; done; shift\n"
         f'exec /{java.relative_to(device_system)} {kernels} -cp {path} "$@"',
     )
-    document = run.bench(bundle, quick(repeats=2), AdbDevice(runner=runner_folder))
+    document = measurement.bench(bundle, quick(repeats=2), AdbDevice(runner=runner_folder))
     assert json.loads(json.dumps(document)) == document
     for name in ("image", "text"):
         assert document["ladder"][name][0]["status"] == "pass"

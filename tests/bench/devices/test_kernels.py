@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 import mcad_mobile
-from mcad_mobile.bench.device import Spec
+from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.bench.devices.host import EmulatorDevice, HostLauncher
 from mcad_mobile.bench.self_test import Ladder
 from mcad_mobile.bench.session import Session

@@ -11,14 +11,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mcad_mobile.android import app, library, maven
-from mcad_mobile.android.aar import Libraries
+from mcad_mobile.android import demo_app, library_aar, library_maven
 from mcad_mobile.android.apk import link
+from mcad_mobile.android.build_tools import aapt2, apksigner
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
 from mcad_mobile.android.downloads import R8, fetch
-from mcad_mobile.android.library import build_library, library_manifest, merge_manifests
-from mcad_mobile.android.package import PAGE, Entry
-from mcad_mobile.android.packaged import aapt2, apksigner
+from mcad_mobile.android.library_aar import build_library, library_manifest, merge_manifests
+from mcad_mobile.android.native_libraries import Libraries
 from mcad_mobile.android.parts import BuildOptions, Parts
 from mcad_mobile.android.toolchain import (
     JAVA,
@@ -28,6 +27,7 @@ from mcad_mobile.android.toolchain import (
     main_sources,
     run,
 )
+from mcad_mobile.android.zip_package import PAGE, Entry
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.native.android import LIBRARY as KERNELS
@@ -177,14 +177,14 @@ def stood_in(tmp_path, monkeypatch):
     found = Libraries([tmp_path / "library-0.jar"], {"arm64-v8a": {KERNELS: b"k", "a.so": b"a"}})
     left_out = {"a rung": "a reason"}
     made = Parts(found, left_out=left_out, notices=[Entry("assets/n.txt", b"n")])
-    for module in (library, maven):
+    for module in (library_aar, library_maven):
         monkeypatch.setattr(module, "gather_parts", lambda *about: made)
         monkeypatch.setattr(module, "compile_stubs", lambda folder: folder / "stubs")
-    monkeypatch.setattr(library, "compile_java", compile_java)
-    monkeypatch.setattr(library, "run_d8", run_d8)
-    monkeypatch.setattr(library, "prepare", lambda progress: None)
-    monkeypatch.setattr(library, "debug_key", lambda: "debug")
-    monkeypatch.setattr(maven, "JAVADOC", Tool("no-such-javadoc", "", "", ""))
+    monkeypatch.setattr(library_aar, "compile_java", compile_java)
+    monkeypatch.setattr(library_aar, "run_d8", run_d8)
+    monkeypatch.setattr(library_aar, "prepare", lambda progress: None)
+    monkeypatch.setattr(library_aar, "debug_key", lambda: "debug")
+    monkeypatch.setattr(library_maven, "JAVADOC", Tool("no-such-javadoc", "", "", ""))
     return found
 
 
@@ -229,9 +229,9 @@ def test_gradle_s_metadata_says_what_each_file_of_a_maven_library_is(
         (out / "index.html").touch()
         return out
 
-    monkeypatch.setattr(maven, "JAVADOC", Tool("sh", "", "", ""))
-    monkeypatch.setattr(maven, "document_java", document_java)
-    built = maven.build_maven(None, tmp_path / "repository")
+    monkeypatch.setattr(library_maven, "JAVADOC", Tool("sh", "", "", ""))
+    monkeypatch.setattr(library_maven, "document_java", document_java)
+    built = library_maven.build_maven(None, tmp_path / "repository")
     metadata = json.loads(built.archive.with_suffix(".module").read_text())
     assert metadata["formatVersion"] == "1.1"
     assert metadata["component"]["attributes"] == {"org.gradle.status": "release"}
@@ -251,7 +251,7 @@ def test_a_library_asks_for_no_more_than_its_apps_photos_need(stood_in, tmp_path
     options = BuildOptions(own_photos=own_photos)
     for built in (
         build_library(None, tmp_path / "search.aar", options),
-        maven.build_maven(None, tmp_path / "repository", options=options),
+        library_maven.build_maven(None, tmp_path / "repository", options=options),
     ):
         with zipfile.ZipFile(built.archive) as package:
             asks = b"uses-permission" in package.read("AndroidManifest.xml")
@@ -276,9 +276,9 @@ def test_the_sample_is_made_of_its_archive(stood_in, tmp_path, monkeypatch, extr
         assert key == "debug"
         out.write_bytes(b"signed")
 
-    monkeypatch.setattr(library, "link", link)
-    monkeypatch.setattr(library, "write_apk", write_apk)
-    monkeypatch.setattr(library, "sign_apk", sign_apk)
+    monkeypatch.setattr(library_aar, "link", link)
+    monkeypatch.setattr(library_aar, "write_apk", write_apk)
+    monkeypatch.setattr(library_aar, "sign_apk", sign_apk)
     bundle, out = make_tiny_bundle(tmp_path / "tiny"), tmp_path / "out"
     built = build_library(bundle, out / "search.aar", sample=out / "sample.apk")
     assert built.sample.read_bytes() == b"signed"
@@ -291,7 +291,7 @@ def test_the_sample_is_made_of_its_archive(stood_in, tmp_path, monkeypatch, extr
     def fail(*about):
         raise BuildError("It cannot be signed.")
 
-    monkeypatch.setattr(library, "sign_apk", fail)
+    monkeypatch.setattr(library_aar, "sign_apk", fail)
     with pytest.raises(BuildError, match="cannot be signed"):
         build_library(bundle, out / "other.aar", sample=out / "other.apk")
     files = {"search.aar", "search.aar.cdx.json", "sample.apk"}
@@ -372,7 +372,7 @@ def test_the_same_sources_make_the_same_bytes_without_a_bundle_too(archive, tmp_
 
 
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_built(tmp_path, monkeypatch):
-    for module in (library, maven, app):
+    for module in (library_aar, library_maven, demo_app):
         monkeypatch.setattr(module, "gather_parts", lambda *about: pytest.fail("built"))
         monkeypatch.setattr(module, "prepare", lambda *about: None, raising=False)
     bundle, folder = make_tiny_bundle(tmp_path / "tiny"), tmp_path / "a folder.aar"
@@ -384,9 +384,9 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_built(tmp_pat
         lambda: build_library(None, folder),
         lambda: build_library(None, packed, listed),
         lambda: build_library(bundle, packed, sample=tmp_path / "a folder.apk"),
-        lambda: maven.build_maven(None, tmp_path / "file"),
-        lambda: app.build_app(bundle, tmp_path / "a folder.apk"),
-        lambda: app.build_app(bundle, tmp_path / "demo.apk", listed),
+        lambda: library_maven.build_maven(None, tmp_path / "file"),
+        lambda: demo_app.build_app(bundle, tmp_path / "a folder.apk"),
+        lambda: demo_app.build_app(bundle, tmp_path / "demo.apk", listed),
     ):
         with pytest.raises(DiskError):
             build()

@@ -11,12 +11,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from mcad_mobile.android.apk import complete_manifest, link, write_apk
+from mcad_mobile.android.build_tools import prepare
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs, run_d8
-from mcad_mobile.android.package import Entry, write_package
-from mcad_mobile.android.packaged import prepare
 from mcad_mobile.android.parts import DEFAULTS, BuildOptions, Parts, gather_parts
 from mcad_mobile.android.signing import debug_key, sign_apk
 from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
+from mcad_mobile.android.zip_package import Entry, write_package
 from mcad_mobile.base.files import check_file
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle

@@ -13,11 +13,11 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.android import downloads
-from mcad_mobile.android.aar import libraries
-from mcad_mobile.android.app import build_app
-from mcad_mobile.android.package import Elf, read_elf
-from mcad_mobile.android.packaged import aapt2
+from mcad_mobile.android.build_tools import aapt2
+from mcad_mobile.android.demo_app import build_app
+from mcad_mobile.android.native_libraries import libraries
 from mcad_mobile.android.parts import BuildOptions
+from mcad_mobile.android.zip_package import Elf, read_elf
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
 from tests.support.archives import (

@@ -14,7 +14,7 @@ import msgspec
 from mcad_mobile.base import machine
 from mcad_mobile.base.documents import convert
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.device import RESULT_SCHEMA, Device, Parts, Spec, TowerDevice
+from mcad_mobile.bench.device_protocol import RESULT_SCHEMA, Device, Parts, Spec, TowerDevice
 from mcad_mobile.bench.devices.host import EmulatedHost, EmulatorDevice, HostDevice
 from mcad_mobile.bench.document import BenchDocument
 from mcad_mobile.bench.samples import index_photos, sample_photos, synthetic_index

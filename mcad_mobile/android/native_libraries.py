@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch
-from mcad_mobile.android.package import HEXAGON, MACHINES, PAGE, read_elf
+from mcad_mobile.android.zip_package import HEXAGON, MACHINES, PAGE, read_elf
 from mcad_mobile.base.files import Partial, cache_directory, sha256_of
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.native import android

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mcad_mobile.android import downloads, maven, toolchain
+from mcad_mobile.android import downloads, library_maven, toolchain
 from mcad_mobile.android.dex import compile_stubs
 from mcad_mobile.android.downloads import MVN, Artifact, Download, fetch
-from mcad_mobile.android.library import BuiltLibrary
-from mcad_mobile.android.maven import build_maven
+from mcad_mobile.android.library_aar import BuiltLibrary
+from mcad_mobile.android.library_maven import build_maven
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.android.toolchain import compile_java, main_sources, run
 from mcad_mobile.base import VERSION
@@ -215,7 +215,7 @@ def test_a_new_build_takes_the_place_of_the_last_under_one_s_own_name(tmp_path, 
     assert first.archive == folder / "search-1.2-rc1.aar" and first.notes == ()
     before = first.archive.read_bytes()
     (folder / "stale").write_text("of a build before")
-    monkeypatch.setattr(maven, "JAVADOC", toolchain.Tool("no-such-javadoc", "", "", ""))
+    monkeypatch.setattr(library_maven, "JAVADOC", toolchain.Tool("no-such-javadoc", "", "", ""))
     second = build()
     assert second.archive.read_bytes() == before
     assert second.notes == ("The JDK has no javadoc: the library has no API pages.",)
