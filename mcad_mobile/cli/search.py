@@ -51,7 +51,6 @@ class SearchOptions(IndexedOptions, TowerOptions):
     unlike: list[str] = option(
         "--unlike", "Less like this photo.", default=[], metavar="PHOTO[=WEIGHT]"
     )
-    matches: bool = flag("--matches", "Only photos that probably match. Often wrong, see above.")
     min_score: float | None = option("--min-score", "Only photos with this score or more.")
     folders: list[str] = option(
         "--in", "Only photos in this folder or below; repeatable.", default=[], metavar="DIR"
@@ -84,9 +83,6 @@ def search(options: SearchOptions, context: typer.Context) -> None:
       mcad-mobile search --duplicates 0.97 --bundle build/sd
 
     Results are the nearest photos, best first, whether or not they show what was asked for.
-    --matches leaves out photos below the query's `threshold`. It is often wrong: with the default
-    student, it hides 4 to 16 % of the right photos that rank first, and passes 13 to 81 % of the
-    answers to queries that no photo matches (docs/benchmarks.md).
     DAY is in this machine's time zone and begins at midnight; a time works, too: 2024-05-01T18:30.
     A photo's time is what its camera wrote, or else when its file last changed.
     If the words of an option contain an equals sign, add a weight after them: --plus "E=mc2=1".
@@ -98,7 +94,7 @@ def search(options: SearchOptions, context: typer.Context) -> None:
         *_parts("--like", options.like, 1, photos=True),
         *_parts("--unlike", options.unlike, -1, photos=True),
     ]
-    _check_options(context, parts, options.matches)
+    _check_options(context, parts)
     bundle = load_bundle(options.bundle)
     photos = open_index(bundle, options.index)
     if options.duplicates is not None:
@@ -121,9 +117,9 @@ def _find(
     """Search, and drop results below the lowest score that was asked for."""
     engine = SearchEngine(bundle, runtime=options.runtime, threads=options.threads, warn=warn)
     found = engine.search_parts(photos, parts, options.k, rows=rows, exact=options.exact)
-    limits = (options.min_score, found.threshold if options.matches else None)
-    least = max((limit for limit in limits if limit is not None), default=-2.0)
-    results = [replace(r, gone=is_gone(r.path)) for r in found.results if r.score >= least]
+    least = options.min_score
+    results = [r for r in found.results if least is None or r.score >= least]
+    results = [replace(r, gone=is_gone(r.path)) for r in results]
     return replace(found, results=results)
 
 
@@ -146,8 +142,8 @@ def _print(
     elif not photos.count(rows):
         print("No photo of the index passes --in, --after and --before.")
     elif not found.results:
-        if options.matches or options.min_score is not None:
-            print("No photo is left: all score below what --matches or --min-score asks for.")
+        if options.min_score is not None:
+            print("No photo is left: all score below --min-score.")
         else:
             print("No photo is left but those of the query.")
     if found.unknown:
@@ -156,7 +152,7 @@ def _print(
         print(f"(only the first {query_length} tokens of the query were read)")
 
 
-def _check_options(context: typer.Context, parts: list[Part], matches: bool) -> None:
+def _check_options(context: typer.Context, parts: list[Part]) -> None:
     """Refuse, as wrong usage, a search for nothing, and options that would be ignored."""
     options = command_line_options(context)
     if "duplicates" in options:
@@ -166,15 +162,6 @@ def _check_options(context: typer.Context, parts: list[Part], matches: bool) -> 
                 raise typer.BadParameter(f"--duplicates cannot be used with {shown}: leave it out")
     elif not parts:
         raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
-    elif matches and not (len(parts) == 1 and parts[0].weight > 0 and _is_text(parts[0])):
-        raise typer.BadParameter(
-            "--matches is for one text: other queries have no known threshold (give your own: "
-            "--min-score)"
-        )
-
-
-def _is_text(part: Part) -> bool:
-    return isinstance(part.content, str)
 
 
 def _parts(flag: str, values: list[str], sign: int, *, photos: bool = False) -> Iterator[Part]:

@@ -113,7 +113,7 @@ def test_results_are_told_with_what_is_odd_about_them(
         mcad("search", "a dog", "--index", own, *place).stdout
     )
     assert mcad("search", "a dog", "--min-score", 0.99, *place).stdout.splitlines()[0] == (
-        "No photo is left: all score below what --matches or --min-score asks for."
+        "No photo is left: all score below --min-score."
     )
     found.append(Found("q", [], ms, truncated=False))
     assert mcad("search", "--like", there, *place).stdout == (
@@ -125,7 +125,7 @@ def test_results_are_told_with_what_is_odd_about_them(
     )
     told = document("search", "a dog", *place)
     assert told["results"][0] == {"path": "/nowhere/a\n.jpg", "score": 0.98765, "gone": True}
-    assert (told["truncated"], told["unknown"], told["threshold"]) == (True, ["狗", "猫"], None)
+    assert (told["truncated"], told["unknown"]) == (True, ["狗", "猫"])
     empty = bundle.directory.with_name("empty.index")
     create_index(bundle, empty).close()
     found.append(Found("q", [], ms, truncated=False))

@@ -20,7 +20,6 @@ from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.sync import prune
 from mcad_mobile.errors import PhotoError, QueryError
 from tests.support.paths import ROOT
-from tests.support.servers import tiny
 from tests.support.tiny_bundle import make_tiny_bundle
 
 
@@ -80,23 +79,10 @@ def test_what_is_no_weight_is_not_searched_for(
     assert message in refused(bundle, "a dog", *options)
 
 
-def test_of_two_least_scores_the_greater_counts(tmp_path: Path) -> None:
-    bundle = tiny(tmp_path, "bundle")
-    asked = SearchEngine(bundle).embed_text("a dog")
-    other = np.random.default_rng(5).normal(size=asked.shape)
-    other /= np.linalg.norm(other)
-    rows = np.array([asked * share + other * (1 - share) for share in np.linspace(0, 1, 20)])
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    with create_index(bundle, tmp_path / "bundle.index").writer() as writer:
-        writer.add([f"/{number}.jpg" for number in range(20)], rows.astype(np.float32))
-    whole = search(bundle, "a dog", "-k", "100")
-    threshold, scores = whole["threshold"], [result["score"] for result in whole["results"]]
-    matching = sum(score >= threshold for score in scores)
-    assert 1 < matching < len(scores)
-    for least in (scores[0], (scores[0] + threshold) / 2, scores[-1]):
-        found = search(bundle, "a dog", "-k", "100", "--matches", "--min-score", str(least))
-        expected = [score for score in scores if score >= max(least, threshold)]
-        assert [result["score"] for result in found["results"]] == expected
+def test_photos_below_the_least_score_are_left_out(bundle: Bundle) -> None:
+    scores = [result["score"] for result in search(bundle, "a dog")["results"]]
+    found = search(bundle, "a dog", "--min-score", str(scores[1]))["results"]
+    assert [result["score"] for result in found] == scores[:2]
 
 
 def test_photos_may_have_equals_signs_in_their_names(bundle: Bundle, tmp_path: Path) -> None:
@@ -116,7 +102,6 @@ def test_photos_may_have_equals_signs_in_their_names(bundle: Bundle, tmp_path: P
         (("--plus", "snow"), "cannot be used with --plus: leave it out"),
         (("--min-score", "0.3"), "cannot be used with --min-score: leave it out"),
         (("--exact",), "cannot be used with --exact: leave it out"),
-        (("--matches",), "cannot be used with --matches: leave it out"),
         (("--threads", "2"), "cannot be used with --threads: leave it out"),
     ],
 )
@@ -125,14 +110,6 @@ def test_duplicates_take_no_query_nor_what_belongs_to_one(
 ) -> None:
     assert message in refused(bundle, "--duplicates", "0.97", *options)
     assert search(bundle, "--duplicates", "0.97")["photos"] == 4
-
-
-@pytest.mark.parametrize(
-    "options", [("a dog", "--plus", "snow"), ("--like", "a.jpg"), ("--minus", "snow")]
-)
-def test_matches_are_known_of_one_text_only(bundle: Bundle, options: tuple[str, ...]) -> None:
-    assert "--matches is for one text" in refused(bundle, *options, "--matches")
-    assert search(bundle, "--plus", "a dog", "--matches")["threshold"] is not None
 
 
 @pytest.fixture

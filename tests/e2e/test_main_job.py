@@ -99,12 +99,10 @@ def test_queries_of_several_parts_and_duplicates(indexed, photos):
     assert len(like["results"]) == document["photos"] - 1
     assert str(cat) not in [result["path"] for result in like["results"]]
     mixed = mcad_json("search", "a cat", "--minus", "green eyes=0.5", "--bundle", bundle)
-    assert mixed["threshold"] is None
-    plain = mcad_json("search", "a parked motorcycle", "--bundle", bundle, "--matches")
+    assert len(mixed["results"]) == 10
+    plain = mcad_json("search", "a parked motorcycle", "--bundle", bundle)
     best = [result["path"] for result in plain["results"]]
     assert best[:1] == [str(photos / "motorcycle_left.png")]
-    assert len(best) < 10
-    assert all(result["score"] >= plain["threshold"] for result in plain["results"])
     nothing = mcad_json("search", "a cat", "--bundle", bundle, "--min-score", "0.99")
     assert nothing["results"] == []
     assert "No photo is left" in mcad("search", "a cat", "--bundle", bundle, "--min-score", "0.99")
