@@ -103,8 +103,8 @@ def measure(name: str, simulated: int) -> dict[str, Any]:
     from benchmarks.random_students import STUDENTS
     from mcad_mobile.export.bundle_builder import BundleRequest
     from mcad_mobile.export.pipeline import ExportOptions, export
-    from mcad_mobile.export.targets import find_target
     from mcad_mobile.students.load import load_student
+    from mcad_mobile.targets import find_target
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "student"

@@ -23,8 +23,8 @@ from mcad_mobile.export.backends.onnx.convert import export_onnx
 from mcad_mobile.export.bundle_builder import BundleRequest, tower_specs
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.quantization.calibration import load_samples
-from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import find_target
 
 # (label, open_clip's name, pixels, tokens)
 ARCHITECTURES = (

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from mcad_mobile.engine.query import Part
     from mcad_mobile.errors import McadError
     from mcad_mobile.export import export_bundle
-    from mcad_mobile.export.targets import Target, all_targets
     from mcad_mobile.students.load import load_student
+    from mcad_mobile.targets import Target, all_targets
 
 __all__ = [
     "Bundle",
@@ -54,8 +54,8 @@ _HOMES = {
     "Part": "engine.query",
     "PhotoIndex": "engine.index",
     "SearchEngine": "engine.engine",
-    "Target": "export.targets",
-    "all_targets": "export.targets",
+    "Target": "targets",
+    "all_targets": "targets",
     "export_bundle": "export",
     "load_student": "students.load",
     "open_index": "engine.engine",

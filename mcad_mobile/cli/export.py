@@ -45,8 +45,8 @@ from mcad_mobile.engine.bundle import (
 )
 from mcad_mobile.errors import ExportError, require
 from mcad_mobile.export import check_arguments
-from mcad_mobile.export.targets import Target, all_targets, find_target
 from mcad_mobile.recall import embed_by_student
+from mcad_mobile.targets import Target, all_targets, find_target
 
 if TYPE_CHECKING:
     from mcad_mobile.export.aihub.compiler import CloudCompiler

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import Options, print_table
-from mcad_mobile.export.targets import all_targets
+from mcad_mobile.targets import all_targets
 
 
 def targets(options: Options) -> None:

@@ -11,13 +11,13 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import check_replaceable
 from mcad_mobile.engine.photos.folder import find_photos
 from mcad_mobile.errors import require
-from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import check_spec, load_student
+from mcad_mobile.targets import find_target
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.bundle import Bundle
-    from mcad_mobile.export.targets import Target
     from mcad_mobile.students.protocol import Student
+    from mcad_mobile.targets import Target
 
 
 def export_bundle(

@@ -53,9 +53,9 @@ from mcad_mobile.export.rungs import (
     tower_plans,
     with_source_facts,
 )
-from mcad_mobile.export.targets import Target
 from mcad_mobile.export.tower_job import TowerJob, corrected
 from mcad_mobile.students.protocol import TEXT_INPUTS, Student
+from mcad_mobile.targets import Target
 
 TABLE = "token_table.bin"
 TOKENIZER = "tokenizer.bin"

@@ -14,7 +14,7 @@ from mcad_mobile.base.standard_output import quiet
 from mcad_mobile.engine.bundle import TOWERS, Precision, Rung, Runtime, TowerName
 from mcad_mobile.errors import require
 from mcad_mobile.export.quantization.ranges import CalibrationMethod
-from mcad_mobile.export.targets import Target
+from mcad_mobile.targets import Target
 
 if TYPE_CHECKING:
     from mcad_mobile.export.tower_job import TowerJob

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcad_mobile.export.targets import all_targets
+from mcad_mobile.targets import all_targets
 
 
 def chips_page() -> str:
@@ -17,7 +17,7 @@ def chips_page() -> str:
         + ".",
         "[Targets](targets.md) says what each family gets and how it is tested.",
         "VTCM is the NPU's own fast memory.",
-        "`make docs` writes this page from `mcad_mobile/export/targets/socs.toml`.",
+        "`make docs` writes this page from `mcad_mobile/targets/chips.toml`.",
         "",
     ]
     for family in families:

@@ -17,8 +17,8 @@ from mcad_mobile.errors import ExportError
 from mcad_mobile.export.backends.onnx.convert import export_onnx
 from mcad_mobile.export.backends.qnn import compile_context
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
-from mcad_mobile.export.targets import all_targets, find_target
 from mcad_mobile.students.efficientnet_lite import Block
+from mcad_mobile.targets import all_targets, find_target
 
 SNAPDRAGONS = [target for target in all_targets() if target.family == "snapdragon"]
 FIRST_OF_ITS_ARCHITECTURE = {t.htp_arch: t for t in reversed(SNAPDRAGONS)}.values()

@@ -19,7 +19,7 @@ LEAN = [
     "engine.towers.litert",
     "engine.towers.onnx",
     "engine.towers.qnn",
-    "export.targets",
+    "targets",
     "cli",
 ]
 

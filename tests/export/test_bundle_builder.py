@@ -19,9 +19,9 @@ from mcad_mobile.export.precision.recall import Budget
 from mcad_mobile.export.precision.recipes import Recipe
 from mcad_mobile.export.quantization.calibration import load_samples
 from mcad_mobile.export.rungs import RungOptions
-from mcad_mobile.export.targets import find_target
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import find_target
 from tests.support.tiny_students import write_open_clip
 
 

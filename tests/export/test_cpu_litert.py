@@ -13,9 +13,9 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.towers import choose_rung
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
-from mcad_mobile.export.targets import find_target
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import find_target
 from tests.support.exported import mcad_json
 from tests.support.pythons import needs_litert
 from tests.support.tiny_students import write_open_clip

@@ -27,9 +27,9 @@ from mcad_mobile.export.aihub.compiler import CloudCompiler
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import Exported, ExportOptions
 from mcad_mobile.export.precision import recall
-from mcad_mobile.export.targets import find_target
 from mcad_mobile.recall import EmbeddedPairs
 from mcad_mobile.students import load
+from mcad_mobile.targets import find_target
 from tests.support.paths import ROOT
 from tests.support.report_documents import precisions_chosen
 from tests.support.tiny_bundle import make_tiny_bundle

@@ -20,8 +20,8 @@ from mcad_mobile.export.backends.litert.vendors import (
 )
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
-from mcad_mobile.export.targets import all_targets, find_target
 from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import all_targets, find_target
 from tests.support.neuropilot_sdk import install, uninstall
 from tests.support.pythons import needs_litert
 from tests.support.small_nets import Many, Plain, write

@@ -23,8 +23,8 @@ from mcad_mobile.export.backends.litert.vendors import (
     why_not_compiled,
 )
 from mcad_mobile.export.bundle_builder import tower_specs
-from mcad_mobile.export.targets import all_targets, find_target
 from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import all_targets, find_target
 from tests.support.neuropilot_sdk import PACKAGE, install, uninstall, write_sdk
 from tests.support.pythons import needs_litert
 from tests.support.small_nets import Many, Net, Plain, write

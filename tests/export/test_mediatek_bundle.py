@@ -9,8 +9,8 @@ from mcad_mobile.engine.towers import choose_rung, load_tower, why_not
 from mcad_mobile.errors import RuntimeUnavailable
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
-from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import find_target
 from tests.support.neuropilot_sdk import install, uninstall, write_sdk
 from tests.support.pythons import needs_litert
 from tests.support.tiny_students import write_hf

@@ -27,10 +27,10 @@ from mcad_mobile.export.pipeline import ExportOptions, export, missing_photos
 from mcad_mobile.export.precision import recall
 from mcad_mobile.export.precision.recall import EmbeddingCache, RecallMeter, budget_on, data_facts
 from mcad_mobile.export.precision.recipes import Recipe
-from mcad_mobile.export.targets import find_target
 from mcad_mobile.recall import embed
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.protocol import Texts
+from mcad_mobile.targets import find_target
 from tests.support.tiny_students import write_open_clip
 
 pytestmark = pytest.mark.usefixtures("traced_once")

@@ -17,9 +17,9 @@ from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.precision.recall import RecallMeter, budget_on
 from mcad_mobile.export.rungs import tower_plans
-from mcad_mobile.export.targets import find_target
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import find_target
 from tests.support.pythons import needs_litert
 from tests.support.tiny_students import write_open_clip
 

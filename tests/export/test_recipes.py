@@ -18,7 +18,7 @@ from mcad_mobile.export.precision import recipes
 from mcad_mobile.export.precision.recipes import recipes_for, sensitivities
 from mcad_mobile.export.quantization.four_bits import FourBits
 from mcad_mobile.export.quantization.ranges import METHODS
-from mcad_mobile.export.targets import find_target
+from mcad_mobile.targets import find_target
 from tests.export.test_tower_job import Residual, cosine_of, job_of
 from tests.support.pythons import needs_litert
 

@@ -234,7 +234,7 @@ def test_the_stream_has_headroom_and_8_bit_products_have_none(post_norm, tmp_pat
 def test_every_node_of_it_runs_on_the_npu(chip, post_norm, tmp_path):
     from mcad_mobile.engine.towers.qnn import QnnTower
     from mcad_mobile.export.backends.qnn import compile_context
-    from mcad_mobile.export.targets import find_target
+    from mcad_mobile.targets import find_target
 
     path, inputs = post_norm
     target = find_target(chip)

@@ -70,7 +70,7 @@ def test_every_node_runs_on_the_npu_of_a_snapdragon(student, tower, tmp_path):
     from mcad_mobile.engine.towers.qnn import QnnTower
     from mcad_mobile.export.backends.qnn import compile_context
     from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
-    from mcad_mobile.export.targets import find_target
+    from mcad_mobile.targets import find_target
 
     inputs, target = inputs_of(student, tower), find_target("SM8750")
     output = TensorSpec("embedding", "float32", (1, student.dim), "ND")

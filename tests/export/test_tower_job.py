@@ -31,8 +31,8 @@ from mcad_mobile.export.parity import float_embeddings, measure_parity
 from mcad_mobile.export.precision.recipes import recipes_for
 from mcad_mobile.export.quantization.four_bits import products, together_in_four_bits
 from mcad_mobile.export.rungs import RungOptions, TowerPlan, backend
-from mcad_mobile.export.targets import find_target
 from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.targets import find_target
 from tests.support.pythons import needs_litert
 
 pytestmark = pytest.mark.usefixtures("traced_once")

@@ -69,7 +69,7 @@ def run_model(
 def _to_context_binary(folder: Path, name: str, content: bytes, target_id: str) -> bytes:
     """Compile with the real compiler that onnxruntime-qnn contains."""
     from mcad_mobile.export.backends.qnn import compile_context
-    from mcad_mobile.export.targets import find_target
+    from mcad_mobile.targets import find_target
 
     model = unpack(folder / "source", name, content)
     out = folder / "job.onnx"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.base.locks import exclusive_lock
-from mcad_mobile.export.targets import find_target
+from mcad_mobile.targets import find_target
 
 COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
 # The command, but the HTP simulator gets only the golden inputs, at two seconds of a core each.

@@ -32,7 +32,7 @@ from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.engine.native import LIBRARY, LIBRARY_VARIABLE
 from mcad_mobile.engine.native.android import COMPILE
 from mcad_mobile.errors import BenchError, DeviceLost
-from mcad_mobile.export.targets import find_target
+from mcad_mobile.targets import find_target
 
 _RUNNER = f"{ROOT}/runner"
 _PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")

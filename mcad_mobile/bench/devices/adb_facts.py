@@ -14,7 +14,7 @@ from mcad_mobile.bench.devices.adb_shell import AdbShell
 from mcad_mobile.bench.document import DeviceFacts, HealthFacts
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.errors import BenchError, TargetError
-from mcad_mobile.export.targets import Target, all_targets, find_target
+from mcad_mobile.targets import Target, all_targets, find_target
 
 _MARK = "@@"
 _ODD = "Look at what the device says by `adb shell`: getprop, dumpsys, /proc, /sys."

@@ -22,7 +22,7 @@ from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import AiHubError, BenchError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset
 from mcad_mobile.export.aihub.jobs import TARGET_RUNTIMES, Job, Ledger, Outcome, Runner, describe
-from mcad_mobile.export.targets import find_target
+from mcad_mobile.targets import find_target
 
 # The precision of a float model that AI Hub compiled: an NPU computes in half precision.
 _COMPILED_PRECISION = {"qnn": "fp16", "litert": "fp32", "onnx": "fp32"}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile.errors import AiHubError, AiHubRefused, TargetError, require
-from mcad_mobile.export.targets import Target, find_target
+from mcad_mobile.targets import Target, find_target
 
 Dataset = Mapping[str, Sequence[NDArray[Any]]]  # input or output -> one array per sample
 

@@ -19,8 +19,8 @@ from mcad_mobile.export.backends.onnx import quantize as cpu
 from mcad_mobile.export.quantization.four_bits import layers, with_weights
 from mcad_mobile.export.quantization.ranges import METHODS, CalibrationMethod
 from mcad_mobile.export.rungs import tower_plans
-from mcad_mobile.export.targets import Family, Target
 from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.targets import Family, Target
 
 _SENSITIVITY_SAMPLES = 16
 # Parts of what 4 bits can save. Finer steps differ by less recall than 1000 photos can resolve.

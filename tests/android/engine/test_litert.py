@@ -23,8 +23,8 @@ from mcad_mobile.engine.towers import choose_rung
 from mcad_mobile.errors import BuildError
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
-from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import find_target
 from tests.support.archives import archive
 from tests.support.framework import ClassFile, called_methods, read_class
 from tests.support.paths import ROOT

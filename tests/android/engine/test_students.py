@@ -10,8 +10,8 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
-from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import find_target
 from tests.support.exported import mcad_json
 from tests.support.tiny_students import OPEN_CLIP, write_hf, write_open_clip
 

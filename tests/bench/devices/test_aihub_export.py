@@ -18,8 +18,8 @@ from mcad_mobile.export.aihub.client import AiHub, CloudDevice
 from mcad_mobile.export.aihub.compiler import CloudCompiler
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
-from mcad_mobile.export.targets import find_target
 from mcad_mobile.students.load import load_student
+from mcad_mobile.targets import find_target
 from tests.support.aihub_cloud import TOKEN, Cloud
 from tests.support.exported import mcad_json
 from tests.support.tiny_students import write_open_clip

@@ -22,8 +22,8 @@ from mcad_mobile.export.parity import WARN_BELOW
 
 if TYPE_CHECKING:
     from mcad_mobile.export.rungs import RungOptions, TowerPlan
-    from mcad_mobile.export.targets import Target
     from mcad_mobile.export.tower_job import TowerJob
+    from mcad_mobile.targets import Target
 
 _UNCOMPILED = (
     "The .tflite was not compiled for the NPU. Accepted operators are {}. {} Our app runs the ONNX "

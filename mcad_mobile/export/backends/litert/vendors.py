@@ -20,7 +20,7 @@ from typing import Any
 from mcad_mobile.base.standard_output import quiet
 from mcad_mobile.errors import ExportError, require
 from mcad_mobile.export.backends.litert.flatbuffer import Operator, operators
-from mcad_mobile.export.targets import Family, Target
+from mcad_mobile.targets import Family, Target
 
 _COMPILED = "DISPATCH_OP"  # the custom operator that runs a compiled network
 
@@ -34,7 +34,7 @@ class Vendor:
         sdk: the vendor's name for its SDK.
         package: the package on PyPI that downloads the SDK when it is installed.
         library: the file of the SDK that the plugin loads.
-        plugin: LiteRT's name of the plugin, and of our list of operators in export/targets.
+        plugin: LiteRT's name of the plugin, and of our list PLUGIN_operators.toml.
         accepts: which operators its list accepts, as the end of a sentence.
     """
 
@@ -165,7 +165,7 @@ def _reason(error: ValueError) -> str:
 @functools.cache
 def _facts(plugin: str) -> dict[str, Any]:
     """Return a plugin's list: the operators that it accepts, and their types if it has such."""
-    file = resources.files("mcad_mobile.export.targets").joinpath(f"{plugin}.toml")
+    file = resources.files(__package__).joinpath(f"{plugin}_operators.toml")
     facts = tomllib.loads(file.read_text("utf-8"))
     if "refused" in facts:
         schema = require("ai_edge_litert.schema_py_generated", "dimensity").BuiltinOperator

@@ -13,8 +13,8 @@ from mcad_mobile.export.backends.onnx.quantize import choose_recipe, quantize_to
 
 if TYPE_CHECKING:
     from mcad_mobile.export.rungs import RungOptions, TowerPlan
-    from mcad_mobile.export.targets import Target
     from mcad_mobile.export.tower_job import TowerJob
+    from mcad_mobile.targets import Target
 
 
 def build(

@@ -12,7 +12,7 @@ from mcad_mobile.engine.towers.qnn import open_session, session_options
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export.backends.onnx.convert import is_conversion, node_count
 from mcad_mobile.export.backends.qnn.quantize import quantize_tower
-from mcad_mobile.export.targets import Target
+from mcad_mobile.targets import Target
 
 if TYPE_CHECKING:
     from mcad_mobile.export.rungs import RungOptions, TowerPlan

@@ -48,7 +48,7 @@ _LADDERS: dict[Family, tuple[RungPlan, ...]] = {
 
 
 class Target(Record, frozen=True):
-    """A chip in socs.toml.
+    """A chip in chips.toml.
 
     Attributes:
         id: its name in commands.
@@ -148,7 +148,7 @@ def _plain(name: str) -> str:
 @functools.cache
 def _table() -> tuple[tuple[Target, ...], dict[Family, str], dict[str, str]]:
     """Return the chips, the default of each family, and why other chips are not targets."""
-    text = resources.files("mcad_mobile.export.targets").joinpath("socs.toml").read_text("utf-8")
+    text = resources.files("mcad_mobile.targets").joinpath("chips.toml").read_text("utf-8")
     chips = tomllib.loads(text)
     defaults = msgspec.convert(chips.pop("defaults"), dict[Family, str])
     no_targets = chips.pop("no_targets")

@@ -1,0 +1,57 @@
+"""Which rungs a target's bundle gets, what they need, and which chips share them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcad_mobile.engine.bundle import FileRecord, Parity, Rung
+from mcad_mobile.export import rungs
+from mcad_mobile.export.backends.litert import vendors
+from mcad_mobile.targets import find_target
+
+
+@pytest.mark.parametrize(
+    ("chip", "cloud", "needed"),
+    [
+        ("snapdragon-8-elite", False, {("onnxruntime_qnn", "snapdragon")}),
+        ("snapdragon-8-elite", True, set()),
+        ("dimensity-9400", False, {("litert_torch", "dimensity")}),
+        ("cpu", False, set()),
+    ],
+)
+def test_an_export_needs_the_compilers_that_it_does_not_find_in_the_cloud(
+    chip, cloud, needed, monkeypatch
+):
+    asked = set()
+    monkeypatch.setattr(rungs, "require", lambda module, extra: asked.add((module, extra)))
+    rungs.require_compilers(find_target(chip), cloud=cloud)
+    assert asked == needed
+
+
+def test_rungs_whose_files_or_notes_differ_have_keys_of_their_own(monkeypatch):
+    monkeypatch.setattr(vendors, "why_not_compiled", lambda target: None)
+
+    def key(chip: str, runtime: str) -> tuple[str, ...]:
+        plans = rungs.keyed_plans(find_target(chip))["image"]
+        return next(key for key, plan in plans.items() if plan.runtime == runtime)
+
+    # The notes of a .tflite say which SDK would compile it.
+    by_sdk = [key(chip, "litert") for chip in ("MT6991", "MT6993", "MT6896", "cpu-litert")]
+    assert len(set(by_sdk)) == len(by_sdk)
+    assert key("MT6989", "litert") == by_sdk[0]
+    for runtime, chips in (("neuropilot", ("MT6991", "MT6989")), ("qnn", ("SM8650", "SM8550"))):
+        assert len({key(chip, runtime) for chip in chips}) == 2
+    assert len({key(chip, "onnx") for chip in ("MT6991", "SM8650", "cpu")}) == 1
+
+
+def test_what_cannot_run_here_has_the_facts_of_its_source():
+    def rung(runtime, cosine):
+        record = FileRecord(f"{runtime}.npy", "0" * 64, 1)
+        return Rung(runtime=runtime, precision="w8a8", files=(), inputs=(), outputs=(),
+                    expected=record, total_nodes=1, parity=Parity(16, cosine, cosine))  # fmt: skip
+
+    compiled, source, last = rung("neuropilot", 0.1), rung("litert", 0.98), rung("onnx", 0.99)
+    found = rungs.with_source_facts([compiled, source, last])
+    assert found[1:] == (source, last)
+    assert (found[0].runtime, found[0].parity) == ("neuropilot", source.parity)
+    assert found[0].expected == source.expected
