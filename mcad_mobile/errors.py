@@ -1,12 +1,75 @@
-"""One error tree. Each message says what went wrong, with which value, and what to do next."""
+"""One error tree. Each error says what went wrong, with which value, and what to do next: in a
+sentence, or by a remedy that the face which shows the error puts into words."""
 
 from __future__ import annotations
 
 import importlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
+
+
+class Remedy(Enum):
+    """A next step for which each face has its own words: `cli/wording.py` gives commands and
+    options, `serve/wording.py` what to press. The sentence here is for everybody else. Called with
+    the values that the words need, a remedy becomes advice."""
+
+    EXPORT_AGAIN = "Export the bundle again."
+    EXPORT_BUNDLE = "Check the path, or export a bundle."
+    EXPORT_STUDENT = "Export a bundle of it."
+    GIVE_BUNDLE_OF_INDEX = "Give the bundle that the index was made with."
+    GIVE_BUNDLE_OF_SHARDS = "Give the bundle that the shards were made with."
+    GIVE_EXPORTED_FOLDER = "Give the folder that an export wrote."
+    CHOOSE_BUNDLE_FOLDER = "Choose a new folder, or one that holds a bundle."
+    GIVE_INDEX = "Give the folder of an index; an index lies beside its bundle."
+    MAKE_INDEX = "Check the path, or index photos first."
+    INDEX_WITH_BUNDLE = "Index photos with that bundle, or leave it out."
+    INDEX_SHARDS = "These are shards: make an index of them."
+    INDEX_FOLDER = "To take in new photos, index their folder."
+    EMBED_ADDRESSES = "Photos at addresses are embedded into shards, and an index is made of those."
+    CHOOSE_INDEX_FOLDER = "Choose a new folder for the index, or move that file to another one."
+    MOVE_INDEX = "Choose another folder for the index; usually, it lies beside its bundle."
+    TUNE_INDEX = "Tune the index again."
+    REPAIR_INDEX = "Drop the damaged parts of the index. Then index those photos again."
+    EMBED_AGAIN = (
+        "Use the bundle that the index was built with, or embed its photos again into a new index."
+    )
+    DROP_GONE = (
+        "Give a folder that holds photos, or ask for indexed photos whose files are gone to be "
+        "dropped."
+    )
+    USE_LITERT = "Use its LiteRT rung: the .tflite that it was compiled from."
+    USE_NEXT_RUNG = "Update that runtime, or let the next rung of the ladder run."
+    USE_NO_GPU = (
+        "Install onnxruntime-gpu in place of onnxruntime where there is a GPU, or use no GPU."
+    )
+
+    def __call__(self, **values: object) -> Advice:
+        return Advice(self, values)
+
+
+class Advice(NamedTuple):
+    """A remedy, and the values that its words may name: paths, a student, a number."""
+
+    remedy: Remedy
+    values: dict[str, object]
+
+
+Hint = str | Remedy | Advice
+
+
+class _Values(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return name.upper()
+
+
+def fill(words: str, values: Mapping[str, object]) -> str:
+    """Write `values`, quoted for a shell, into the braces of `words`. A value that is missing is
+    named in capitals."""
+    return words.format_map(_Values({name: shlex.quote(str(values[name])) for name in values}))
 
 
 class McadError(Exception):
@@ -14,13 +77,21 @@ class McadError(Exception):
 
     Attributes:
         message: what went wrong, with the offending value, as a sentence.
-        hint: the next step to take, as a sentence; "" if there is none.
+        hint: the next step to take, as a sentence for every face; "" if there is none.
+        remedy: that step as data, if each face has its own words for it.
+        values: what those words may name. Whoever shows the error may add what it knows.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        self.message = message
-        self.hint = hint
-        super().__init__(f"{message}\n  {hint}" if hint else message)
+    def __init__(self, message: str, hint: Hint = "") -> None:
+        self.message, self.hint = message, ""
+        self.remedy: Remedy | None = None
+        self.values: dict[str, object] = {}
+        if isinstance(hint, str):
+            self.hint = hint
+        else:
+            self.remedy, self.values = hint() if isinstance(hint, Remedy) else hint
+            self.hint = fill(self.remedy.value, self.values)
+        super().__init__(f"{message}\n  {self.hint}" if self.hint else message)
 
 
 class MissingExtra(McadError):
@@ -134,18 +205,6 @@ class AiHubRefused(AiHubError):
 
 class DeviceLost(BenchError):
     """A device disconnected during a measurement."""
-
-
-EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR."
-
-
-def name_bundle(error: McadError, bundles: Sequence[Path]) -> McadError:
-    """Write the path of the only bundle in use, if there is just one, into the commands of an
-    error's hint, and return the error: an index does not know where its bundle is."""
-    if len(bundles) == 1:
-        own = f"--bundle {shlex.quote(str(bundles[0]))}"
-        error.hint = error.hint.replace("--bundle BUNDLE", own)
-    return error
 
 
 def short_message(error: Exception) -> str:

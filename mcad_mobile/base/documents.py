@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from mcad_mobile.errors import McadError, update_hint
+from mcad_mobile.errors import Hint, McadError, update_hint
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ _STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
 _LONGEST = 60  # characters of a value in a message
 
 
-def read_file(path: Path, error: type[McadError], hint: str) -> bytes:
+def read_file(path: Path, error: type[McadError], hint: Hint) -> bytes:
     """Return a file's bytes, or raise `error` with the reason and `hint`."""
     try:
         return path.read_bytes()
@@ -61,10 +61,10 @@ def decode(
     kind: type[T],
     where: object,
     error: type[McadError],
-    hint: str,
+    hint: Hint,
     *,
     schema: str = "",
-    schema_hint: str = "",
+    schema_hint: Hint = "",
 ) -> T:
     """Decode `raw` as a `kind`, or raise `error`, whose message starts with `where` and whose hint
     is `hint` (for a schema other than `schema`, `schema_hint` if given)."""
@@ -78,7 +78,7 @@ def decode(
         raise error(f"{where} cannot be read as JSON: {broken}.", hint) from broken
 
 
-def convert(data: object, kind: type[T], where: object, error: type[McadError], hint: str) -> T:
+def convert(data: object, kind: type[T], where: object, error: type[McadError], hint: Hint) -> T:
     """Like `decode`, for parsed data: TOML, options."""
     try:
         return msgspec.convert(data, kind)
@@ -87,7 +87,7 @@ def convert(data: object, kind: type[T], where: object, error: type[McadError], 
 
 
 def _check_schema(
-    raw: bytes, where: object, schema: str, error: type[McadError], hint: str
+    raw: bytes, where: object, schema: str, error: type[McadError], hint: Hint
 ) -> None:
     found = msgspec.json.decode(raw, type=_Head).schema
     if found == schema:

@@ -127,7 +127,7 @@ def pin(threads: int) -> list[int]:
     if not 1 <= threads <= len(allowed):
         raise BenchError(
             f"{threads} threads were asked for; this process may use {len(allowed)} cores.",
-            f"Give --threads a number from 1 to {len(allowed)}.",
+            f"Use from 1 to {len(allowed)} threads.",
         )
     if not pins:
         return []
@@ -165,7 +165,7 @@ def process_memory(pid: int | None = None) -> Memory:
             raise ProcessLookupError(f"process {pid} has ended") from error
         raise MemoryUnavailable(
             f"{path} does not exist, so memory cannot be measured.",
-            "Measure it on Linux, or on a phone with --device adb.",
+            "Measure it on Linux, or on a phone over adb.",
         ) from error
 
 

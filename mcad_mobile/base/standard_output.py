@@ -151,7 +151,7 @@ def reserve_standard_output(*, json_only: bool) -> None:
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document, the only output of a command with --json. Paths become text."""
+    """Print one JSON document, the only output of a command that prints JSON. Paths become text."""
     print(json.dumps(document, indent=2, default=os.fspath), file=_results or sys.stdout)
 
 

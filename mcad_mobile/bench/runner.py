@@ -204,7 +204,11 @@ def main() -> int:
                 os.environ[variable] = str(spec["threads"])
             found = {**MODES[spec["mode"]](spec), "pinned_cores": cores}
         except McadError as error:
-            json.dump({"error": {"what": error.message, "hint": error.hint}}, out)
+            import msgspec  # no part of what is measured
+
+            from mcad_mobile.base.reported import ReportedError
+
+            out.write(msgspec.json.encode({"error": ReportedError.of(error)}).decode())
             return 1
         foreign = [name for name in FOREIGN if name in sys.modules]
         json.dump({**found, "foreign_modules": foreign}, out)

@@ -13,11 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
-from msgspec import field
-
-from mcad_mobile.base.documents import Record, convert
+from mcad_mobile.base.documents import convert
 from mcad_mobile.base.machine import Memory, process_memory
 from mcad_mobile.base.progress import Progress, silent
+from mcad_mobile.base.reported import ReportedError
 from mcad_mobile.bench.runner import STEP
 from mcad_mobile.errors import BenchError, MemoryUnavailable, RunnerCrashed
 
@@ -28,11 +27,6 @@ SAMPLE_TIMING_S = 0.1
 MOST_BYTES = 64 * 2**20  # of a process's output: its document takes a few MiB
 _TAIL_LINES, _LONGEST_LINE = 12, 65536
 _SAME_VERSION = "Use a runner and a mcad-mobile of the same version."
-
-
-class _RunnerError(Record, frozen=True):
-    message: str = field(name="what")
-    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,9 +130,9 @@ def _read_document(printed: bytes, returncode: int, err: IO[bytes]) -> dict[str,
         found, reason = None, f"its standard output is no JSON in UTF-8: {error}"
     if isinstance(found, dict) and "error" in found:
         reported = convert(
-            found["error"], _RunnerError, "The runner's error", BenchError, _SAME_VERSION
+            found["error"], ReportedError, "The runner's error", BenchError, _SAME_VERSION
         )
-        raise BenchError(reported.message, reported.hint)
+        raise reported.error(BenchError)
     if returncode != 0 or not isinstance(found, dict):
         steps = [line.removeprefix(STEP) for line in _lines(err) if line.startswith(STEP)]
         why = f"\n{reason}" if returncode == 0 else ""

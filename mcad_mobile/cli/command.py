@@ -37,7 +37,8 @@ from mcad_mobile.cli import (
     targets,
 )
 from mcad_mobile.cli.output import coloured
-from mcad_mobile.errors import McadError, name_bundle
+from mcad_mobile.cli.wording import hint_of
+from mcad_mobile.errors import McadError
 
 _LAST = ("runtime", "threads", "json")  # options in the help of a command
 _UsageError: Any = typer.BadParameter.__mro__[1]  # its base class, which typer does not export
@@ -60,7 +61,9 @@ def as_command(run: Callable[..., None], kept: str) -> Callable[..., None]:
                 run(kind(**values), **contexts)
         except McadError as error:
             bundles = values.get("bundles", [values.get("bundle")])
-            raise name_bundle(error, [path for path in bundles if path is not None]) from None
+            if len(bundles) == 1 and bundles[0] is not None:  # an index does not know its bundle
+                error.values.setdefault("bundle", bundles[0])
+            raise
         except KeyboardInterrupt:
             print(f"interrupted: {kept}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
@@ -179,7 +182,7 @@ def main() -> None:
             flush_results()  # while its errors can still be printed
         sys.exit(code)
     except McadError as error:
-        _fail(error.message, error.hint, as_json)
+        _fail(error.message, hint_of(error), as_json)
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -10,6 +10,7 @@ from mcad_mobile.base import machine
 from mcad_mobile.base.requirements import extras_within, requirements, tried_pythons, version_of
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.output import Options, coloured, load_bundle, option
+from mcad_mobile.cli.wording import hint_of
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import KernelError, McadError, PhotoIndexError, install_line
@@ -156,7 +157,7 @@ def examine_kernels() -> Finding:
     try:
         return Finding("search kernels", load_kernel().name, "search", "")
     except KernelError as error:
-        return Finding("search kernels", None, "search", error.hint)
+        return Finding("search kernels", None, "search", hint_of(error))
 
 
 def _examine_build_tools() -> list[Finding]:
@@ -207,7 +208,7 @@ def examine_index(directory: Path) -> Finding:
             index.verify()
             return Finding(name, f"intact, {index.photos} photos", "search", "")
     except PhotoIndexError as error:
-        return Finding(name, None, "search", f"{error.message} {error.hint}")
+        return Finding(name, None, "search", f"{error.message} {hint_of(error)}")
 
 
 def _how_to_get(extras: str, only_on: str | None) -> str:

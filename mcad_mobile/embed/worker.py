@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile import errors
+from mcad_mobile.base.reported import ReportedError
 from mcad_mobile.base.standard_output import claim_standard_output
 from mcad_mobile.embed.job import LEFT_OUT, SHARDS, Manifest, ShardRecord, done_in, file_name
 from mcad_mobile.embed.pieces import PhotoList, Piece, name_of, photos_of
@@ -70,17 +71,16 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """A McadError ended the task; `kind` is the name of its class."""
 
     kind: str
-    message: str
-    hint: str
+    reported: ReportedError
 
     @staticmethod
     def of(error: McadError) -> Failed:
-        return Failed(type(error).__name__, error.message, error.hint)
+        return Failed(type(error).__name__, ReportedError.of(error))
 
     def error(self) -> McadError:
         """The error, to be raised in another process."""
         kind = getattr(errors, self.kind, McadError)
-        return (kind if issubclass(kind, McadError) else McadError)(self.message, self.hint)
+        return self.reported.error(kind if issubclass(kind, McadError) else McadError)
 
 
 Message = Ready | PhotoEvent | Finished | Failed

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.errors import EXPORT_AGAIN, BundleError
+from mcad_mobile.errors import BundleError, Remedy
 
 U8 = npt.NDArray[np.uint8]
 I16 = npt.NDArray[np.int16]
@@ -45,6 +45,7 @@ def read_array(path: Path, width: int | None = None) -> npt.NDArray[Any]:
         right, found = False, f"cannot be read: {error}"
     if not right:
         raise BundleError(
-            f"{path} {found}; finite numbers [N, {width or '...'}] belong there.", EXPORT_AGAIN
+            f"{path} {found}; finite numbers [N, {width or '...'}] belong there.",
+            Remedy.EXPORT_AGAIN,
         )
     return array

@@ -26,7 +26,7 @@ from mcad_mobile.base.licences import UNKNOWN
 from mcad_mobile.engine.arrays import read_array
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
-from mcad_mobile.errors import EXPORT_AGAIN, BundleError, ExportError
+from mcad_mobile.errors import BundleError, ExportError, Remedy
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Points = Annotated[float, Meta(ge=-100, le=100)]
@@ -140,15 +140,13 @@ TowerName = Literal["image", "text"]
 Runtime = Literal["qnn", "neuropilot", "tpu", "litert", "onnx"]
 Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
 
-# Hints for when something else was given in place of a bundle.
+# Remedies for when something else was given in place of a bundle.
 _INSTEAD = {
-    "a photo index": "Give the bundle that it was made with; an index is given by --index.",
-    "a folder of shards": "Give the bundle that they were made with; shards are given by --from.",
-    "a student": "Make a bundle of it: mcad-mobile export --student DIR --target CHIP --out DIR.",
-    "a file": "Give the folder that `mcad-mobile export` wrote.",
+    "a photo index": Remedy.GIVE_BUNDLE_OF_INDEX,
+    "a folder of shards": Remedy.GIVE_BUNDLE_OF_SHARDS,
+    "a student": Remedy.EXPORT_STUDENT,
+    "a file": Remedy.GIVE_EXPORTED_FOLDER,
 }
-
-_MAKE_ONE = "Check the path, or make a bundle: mcad-mobile export --target CHIP --out DIR."
 
 LEAST_PARITY = 0.95
 
@@ -193,7 +191,7 @@ class Parity(Record, frozen=True):
 
     @property
     def is_low(self) -> bool:
-        """Whether a rung with this parity is only written with --allow-low-parity."""
+        """Whether a rung with this parity is only written when low parity is allowed."""
         return self.cosine_mean < LEAST_PARITY
 
 
@@ -241,7 +239,7 @@ class Rung(Record, frozen=True):
         return self.parity is not None and self.parity.is_low
 
     def facts(self) -> dict[str, Any]:
-        """Return what `export --json` and the benchmarks print about a rung whose parity was
+        """Return what an export and the benchmarks report about a rung whose parity was
         measured."""
         assert self.parity is not None
         return {
@@ -357,7 +355,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         return self.image if name == "image" else self.text
 
     def low_parity_warnings(self) -> list[str]:
-        """Name the rungs that were kept with --allow-low-parity.
+        """Name the rungs that were kept although their parity is low.
 
         Returns:
             A sentence for each.
@@ -433,7 +431,8 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
             path = self.path(record)
             if sha256_of(path) != record.sha256:
                 raise BundleError(
-                    f"{path} is damaged: its sha256 is not the one in {MANIFEST}.", EXPORT_AGAIN
+                    f"{path} is damaged: its sha256 is not the one in {MANIFEST}.",
+                    Remedy.EXPORT_AGAIN,
                 )
 
     @staticmethod
@@ -441,7 +440,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         """Read and check a bundle.
 
         Args:
-            directory: the folder that `mcad-mobile export` wrote.
+            directory: the folder that an export wrote.
             verify: compare every file with its checksum. This reads megabytes: a process that is
                 short of memory does it once, not at each start.
 
@@ -465,11 +464,13 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
                 f"{directory} is not a bundle: it is {kind}."
                 if kind in _INSTEAD
                 else f"No bundle at {directory}: {path} is missing.",
-                _INSTEAD.get(kind, _MAKE_ONE),
+                _INSTEAD.get(kind, Remedy.EXPORT_BUNDLE)(student=directory),
             ) from None
         except OSError as error:
-            raise BundleError(f"{path} cannot be read: {error}.", EXPORT_AGAIN) from error
-        document = decode(raw, BundleDocument, path, BundleError, EXPORT_AGAIN, schema=SCHEMA)
+            raise BundleError(f"{path} cannot be read: {error}.", Remedy.EXPORT_AGAIN) from error
+        document = decode(
+            raw, BundleDocument, path, BundleError, Remedy.EXPORT_AGAIN, schema=SCHEMA
+        )
         bundle = Bundle(directory=directory, **msgspec.structs.asdict(document))
         for record in bundle.files():
             _check_present(bundle, record)
@@ -489,12 +490,12 @@ def _check_present(bundle: Bundle, record: FileRecord) -> None:
     try:
         size = path.stat().st_size if path.is_file() else None
     except OSError as error:  # a name that is too long, a folder that may not be read
-        raise BundleError(f"{path} cannot be read: {error}.", EXPORT_AGAIN) from error
+        raise BundleError(f"{path} cannot be read: {error}.", Remedy.EXPORT_AGAIN) from error
     if size is None:
-        raise BundleError(f"{path} is missing from the bundle.", EXPORT_AGAIN)
+        raise BundleError(f"{path} is missing from the bundle.", Remedy.EXPORT_AGAIN)
     if size != record.bytes:
         raise BundleError(
-            f"{path} has {size} bytes, not the {record.bytes} of {MANIFEST}.", EXPORT_AGAIN
+            f"{path} has {size} bytes, not the {record.bytes} of {MANIFEST}.", Remedy.EXPORT_AGAIN
         )
 
 
@@ -505,5 +506,5 @@ def check_replaceable(out: Path) -> None:
     if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
         raise ExportError(
             f"{out} exists and is not a bundle: it would be overwritten.",
-            "Give --out a new folder, or one that holds a bundle.",
+            Remedy.CHOOSE_BUNDLE_FOLDER,
         )

@@ -56,8 +56,8 @@ class Found:
             ignored.
         simulated: whether a simulator ran the text tower, or an emulator this process; then the
             milliseconds say nothing about a device.
-        threshold: the score from which `search --matches` takes a photo for a match, which is often
-            wrong (docs/benchmarks.md); None unless the query is one text of positive weight.
+        threshold: the score from which a search for matches takes a photo for a match, which is
+            often wrong (docs/benchmarks.md); None unless the query is one text of positive weight.
         unknown: words that no tower can have learned: the tokenizer has no token for a part of
             them, or spells them nearly letter by letter.
     """

@@ -73,7 +73,7 @@ def compose(embeddings: Sequence[F32], weights: Sequence[float], typical_photos:
 
 
 def match_threshold(query: F32, typical_photos: F32) -> float:
-    """Return the cosine from which `search --matches` takes a photo as a match for `query` [D]:
+    """Return the cosine from which a search for matches takes a photo as a match for `query` [D]:
     MATCH_DEVIATIONS standard deviations above its mean cosine with `typical_photos` [M, D]."""
     scores = dot(typical_photos, query).astype(np.float64)
     return float(scores.mean() + MATCH_DEVIATIONS * scores.std())

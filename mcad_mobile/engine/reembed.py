@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,7 +15,7 @@ from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.manifest import check_replaceable, locked, writing
 from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.sync import SyncResult, add_photos
-from mcad_mobile.errors import PhotoError, PhotoIndexError
+from mcad_mobile.errors import PhotoError, PhotoIndexError, Remedy
 
 
 @dataclass
@@ -45,8 +44,7 @@ def reembed_index(
     if source.student_sha256 == bundle.student.image_sha256:
         raise PhotoIndexError(
             f"The index {old} was made with this bundle's student already.",
-            "To take in new photos: mcad-mobile index PHOTOS --bundle "
-            f"{shlex.quote(str(bundle.directory))}",
+            Remedy.INDEX_FOLDER(bundle=bundle.directory),
         )
     check_replaceable(directory)
     is_new = not directory.exists()
@@ -105,7 +103,7 @@ def _embed_photos(
         raise PhotoError(
             "No photo of the index could be embedded, so both indexes stay as they are. The first: "
             f"{result.skipped[0].why.splitlines()[0]}",
-            "For photos at addresses: mcad-mobile embed SOURCE --bundle BUNDLE --out SHARDS",
+            Remedy.EMBED_ADDRESSES,
         )
     return result
 

@@ -35,7 +35,7 @@ from mcad_mobile.engine.photos.folder import (
 )
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.towers import LoadedRung, normalize
-from mcad_mobile.errors import MissingExtra, PhotoError
+from mcad_mobile.errors import MissingExtra, PhotoError, Remedy
 
 COMMIT_PHOTOS = 1000  # the most that a crash loses; enough for a segment
 COMMIT_S = 20.0
@@ -170,11 +170,7 @@ def sync_folder(
             progress("photos", result.unchanged + work.count, 0)
         # An unmounted drive looks like an empty folder: keep its photos.
         if not work.count and not result.unchanged and not drop_gone:
-            raise no_photos(
-                folder,
-                "Give a folder that holds photos. To drop indexed photos whose files are gone, add "
-                "--prune.",
-            )
+            raise no_photos(folder, Remedy.DROP_GONE)
         # The index keeps photos of hidden folders and of those that cannot be listed.
         unseen = {skip.path for skip in result.skipped}
         closed = tuple(f"{path}{os.sep}" for path in unseen)

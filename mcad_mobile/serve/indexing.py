@@ -11,10 +11,11 @@ from mcad_mobile.base.machine import lower_priority
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.engine.engine import open_index
 from mcad_mobile.engine.sync import sync_folder
-from mcad_mobile.errors import McadError, name_bundle
+from mcad_mobile.errors import McadError
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex, path_text
 from mcad_mobile.serve.records import JobInfo
+from mcad_mobile.serve.wording import hint_of
 
 _MOST_SKIPPED = 50  # names on the page
 
@@ -70,7 +71,8 @@ class IndexingJob:
                 try:
                     summaries.append(self._sync(folder))
                 except McadError as error:
-                    failures.append(self._sentences(error))
+                    hint = hint_of(error, [self._bundle.bundle.directory])
+                    failures.append(f"{error.message} {hint}".strip())
         except _Stopped:
             self._state, self._message = "stopped", "Stopped. What was embedded so far is kept."
         except Exception as error:  # shown on the page; the server goes on
@@ -78,12 +80,6 @@ class IndexingJob:
         else:
             self._state = "failed" if failures else "done"
             self._message = " ".join([*dict.fromkeys(failures), "; ".join(summaries)]).strip()
-
-    def _sentences(self, error: McadError) -> str:
-        name_bundle(error, [self._bundle.bundle.directory])
-        # The page has no options.
-        hint = f"In a terminal: {error.hint}" if "--" in error.hint else error.hint
-        return f"{error.message} {hint}".strip()
 
     def _sync(self, folder: Path) -> str:
         """Index one folder with its own engine and its own view of the index, so that searches

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from mcad_mobile.serve import records
 from mcad_mobile.serve.photos import UPLOAD_BYTES, VIEW_PX, photo_state
 from mcad_mobile.serve.records import Problem
 from mcad_mobile.serve.state import State
+from mcad_mobile.serve.wording import hint_of
 
 T = TypeVar("T")
 Handler = Callable[[State, Request], Awaitable[Response]]
@@ -353,5 +354,5 @@ def problem(status_code: int, error: str, hint: str = "") -> Response:
     return response
 
 
-def error_response(error: McadError) -> Response:
-    return problem(_STATUS.get(type(error), 409), error.message, error.hint)
+def error_response(error: McadError, bundles: Sequence[Path]) -> Response:
+    return problem(_STATUS.get(type(error), 409), error.message, hint_of(error, bundles))

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import shlex
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -26,7 +25,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import create_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import has_photos, no_photos
-from mcad_mobile.errors import McadError, PhotoIndexError, PlatformError, name_bundle
+from mcad_mobile.errors import McadError, PhotoIndexError, PlatformError, Remedy
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex
 from mcad_mobile.serve.operations import (
@@ -116,7 +115,7 @@ def _answering(
             return Response(status_code=499)
         except McadError as error:
             served = [bundle.bundle.directory for bundle in state.bundles.values()]
-            return error_response(name_bundle(error, served))
+            return error_response(error, served)
 
     return answer
 
@@ -174,8 +173,7 @@ def open_state(
             raise PhotoIndexError(
                 f"No index that is served holds embeddings of {bundle.bundle.student.name}, the "
                 f"student of {bundle.bundle.directory}.",
-                "Make one: mcad-mobile index PHOTOS --bundle "
-                f"{shlex.quote(str(bundle.bundle.directory))}, or leave that bundle out.",
+                Remedy.INDEX_WITH_BUNDLE(bundle=bundle.bundle.directory),
             )
         bundle.engine()
     for name in created:
@@ -200,8 +198,8 @@ def take_port(port: int) -> socket.socket:
         reason = "is in use" if error.errno == errno.EADDRINUSE else "cannot be taken"
         raise PlatformError(
             f"Port {port} of {ADDRESS} {reason}: {os.strerror(error.errno or 0)}.",
-            "Choose another one from 1024 on, or 0 for any that is free: --port 0. Another "
-            "`mcad-mobile serve` may be running.",
+            "Choose another one from 1024 on, or 0 for any that is free. Another server of bundles "
+            "may be running.",
         ) from None
     return listening
 

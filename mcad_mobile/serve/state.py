@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from mcad_mobile.base import VERSION, machine
 from mcad_mobile.base.machine import allowed_cores, lower_priority, process_memory
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.query import Part, PhotoKey
-from mcad_mobile.errors import BenchError, MissingExtra, PhotoError, QueryError
+from mcad_mobile.errors import BenchError, MissingExtra, PhotoError, QueryError, Remedy
 from mcad_mobile.serve import records
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex, Snapshot, path_id, path_text
@@ -190,8 +189,7 @@ class State:
         if not self.folders_to_index:
             raise QueryError(
                 "The server was started without a folder to index.",
-                "Start it with --photos DIR, or run: mcad-mobile index DIR --bundle "
-                f"{shlex.quote(str(bundle.bundle.directory))}",
+                Remedy.INDEX_FOLDER(bundle=bundle.bundle.directory),
             )
         if self.job is not None and self.job.running:
             raise QueryError("Indexing is under way.", "Wait for it, or stop it first.")

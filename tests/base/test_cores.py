@@ -62,7 +62,7 @@ def test_where_nothing_can_be_pinned_all_cores_may_be_used(monkeypatch: pytest.M
     assert (allowed_cores(Path("none")), pin(3)) == (3, [])
     with pytest.raises(BenchError, match="may use 3 cores") as raised:
         pin(4)
-    assert raised.value.hint == "Give --threads a number from 1 to 3."
+    assert raised.value.hint == "Use from 1 to 3 threads."
     niced: list[int] = []
     monkeypatch.setattr(os, "nice", niced.append)
     for system, expected in (("darwin", []), ("linux", [5])):

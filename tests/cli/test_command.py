@@ -18,6 +18,7 @@ from mcad_mobile import __version__
 from mcad_mobile.cli import command, doctor
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.doctor import Finding
+from mcad_mobile.cli.wording import hint_of
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import create_index
 from mcad_mobile.engine.index import PhotoIndex
@@ -120,7 +121,7 @@ def test_a_hint_names_the_paths_of_the_command(places, tmp_path):
     for words in (["search", "dog"], ["index", str(places)]):
         done = CliRunner().invoke(app, [*words, "--bundle", str(bundle), "--index", str(index)])
         assert isinstance(done.exception, PhotoIndexError)
-        assert done.exception.hint.endswith(hint + "NEW")
+        assert hint_of(done.exception).endswith(hint + "NEW")
     # The command that it gives works.
     done = CliRunner().invoke(app, shlex.split(f"{hint}{new}")[1:])
     assert done.exit_code == 0 and PhotoIndex.exists(new)
@@ -132,10 +133,10 @@ def test_a_server_without_an_index_says_how_to_make_one_for_its_bundle(tmp_path,
     options = [word for bundle in bundles for word in ("--bundle", str(bundle))]
     hint = "Make one with: mcad-mobile index PHOTOS --bundle "
     done = CliRunner().invoke(app, ["serve", *options[:2]])
-    assert done.exception.hint == f"{hint}'{bundles[0]}' --index '{bundles[0]}.index'"
+    assert hint_of(done.exception) == f"{hint}'{bundles[0]}' --index '{bundles[0]}.index'"
     # With several bundles, it does not know whose index was meant.
     done = CliRunner().invoke(app, ["serve", *options])
-    assert done.exception.hint == f"{hint}BUNDLE --index '{bundles[0]}.index'"
+    assert hint_of(done.exception) == f"{hint}BUNDLE --index '{bundles[0]}.index'"
 
 
 def test_a_photo_that_is_gone_is_dropped_by_the_command_that_is_shown(places, tmp_path):

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from mcad_mobile.base.reported import ReportedError
 from mcad_mobile.embed import on_ray
 from mcad_mobile.embed.job import job_of, write_manifest
 from mcad_mobile.embed.on_ray import BundleWorker, pack_bundle
@@ -183,7 +184,7 @@ def test_the_first_error_of_an_actor_ends_the_run(fake_ray, monkeypatch, bundle,
             assert packed == pack_bundle(bundle.directory)
 
         def __call__(self, message):
-            return msgspec.json.encode(Failed("StoreError", "It is away.", "Wait."))
+            return msgspec.json.encode(Failed("StoreError", ReportedError("It is away.", "Wait.")))
 
     monkeypatch.setattr(on_ray, "BundleWorker", Failing)
     given = Setup(str(bundle.directory), "out", job_of(bundle, "onnx", "fp32", 10), 1, threads=2)

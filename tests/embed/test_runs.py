@@ -19,6 +19,7 @@ import pyarrow.parquet as parquet
 import pytest
 from msgspec.structs import replace
 
+from mcad_mobile.base.reported import ReportedError
 from mcad_mobile.embed import guard, on_ray, table
 from mcad_mobile.embed import run as embedding
 from mcad_mobile.embed import source as sources
@@ -51,9 +52,11 @@ from mcad_mobile.embed.worker import (
 )
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import (
+    BundleError,
     DataError,
     PhotoError,
     PhotoIndexError,
+    Remedy,
     RuntimeUnavailable,
     ShardError,
     StoreError,
@@ -426,7 +429,12 @@ def worker(monkeypatch, bundle, tmp_path):
     """A guarded worker whose processes go by a plan; and the tasks that they were given."""
     record = ShardRecord("f", "p", 1, 1, 0, 0, "onnx")
     photo = [PhotoEvent("begun", 99), PhotoEvent("done", 99)]
-    lines = [Ready(), Finished(record), *photo, Failed("StoreError", "It is away.", "Wait.")]
+    lines = [
+        Ready(),
+        Finished(record),
+        *photo,
+        Failed("StoreError", ReportedError("It is away.", "Wait.")),
+    ]
     arguments = [msgspec.json.encode(line).decode() for line in lines]
     plan = tmp_path / "plan"
 
@@ -524,7 +532,10 @@ def test_a_shard_is_written_after_the_list_of_what_it_lacks_and_counts_it(
 def test_errors_cross_processes_as_what_they_are():
     error = Failed.of(StoreError("It is away.", "Wait.")).error()
     assert (type(error), error.message, error.hint) == (StoreError, "It is away.", "Wait.")
-    odd = Failed("SystemExit", "what", "hint").error()
+    damaged = BundleError("It is damaged.", Remedy.EXPORT_STUDENT(student="a b"))
+    told = Failed.of(damaged).error()
+    assert (told.remedy, told.values) == (Remedy.EXPORT_STUDENT, {"student": "a b"})
+    odd = Failed("SystemExit", ReportedError("what", "hint")).error()
     assert type(odd).__name__ == "McadError"
 
 

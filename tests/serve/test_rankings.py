@@ -24,7 +24,7 @@ from mcad_mobile.engine.index import RowFilter
 from mcad_mobile.engine.photos.folder import Skipped
 from mcad_mobile.engine.query import Part
 from mcad_mobile.engine.sync import SyncResult
-from mcad_mobile.errors import PhotoError, PhotoIndexError
+from mcad_mobile.errors import PhotoError, PhotoIndexError, Remedy
 from mcad_mobile.serve import indexing
 from mcad_mobile.serve import photos as thumbnails
 from mcad_mobile.serve.indexes import Catalog, Snapshot, day, path_id
@@ -252,14 +252,11 @@ def test_a_run_says_what_it_did_in_each_folder(run: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (
-            PhotoError("No photos.", "Give a folder; --prune drops them."),
-            "No photos. In a terminal: Give a folder; --prune drops them.",
-        ),
         (PhotoIndexError("Another writer.", "Wait for it."), "Another writer. Wait for it."),
         (
-            PhotoIndexError("Damaged.", "Repair it: mcad-mobile index --repair --bundle BUNDLE"),
-            "Damaged. In a terminal: Repair it: mcad-mobile index --repair --bundle build/sd",
+            PhotoIndexError("Damaged.", Remedy.REPAIR_INDEX(index="my index")),
+            "Damaged. Drop the damaged parts in a terminal: mcad-mobile index --repair --bundle "
+            "build/sd --index 'my index'. Then press Index again.",
         ),
         (ValueError("odd"), "ValueError: odd"),
     ],

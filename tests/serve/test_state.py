@@ -28,7 +28,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index, default_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.sync import sync_folder
-from mcad_mobile.errors import MemoryUnavailable, PhotoError, PhotoIndexError, QueryError
+from mcad_mobile.errors import MemoryUnavailable, PhotoError, PhotoIndexError, QueryError, Remedy
 from mcad_mobile.serve import bundles as served_bundles
 from mcad_mobile.serve import operations, records
 from mcad_mobile.serve import state as serving
@@ -222,7 +222,7 @@ def test_folders_are_indexed_once_at_a_time(state: State, monkeypatch: pytest.Mo
     state.folders_to_index.clear()
     with pytest.raises(QueryError, match="without a folder") as caught:
         state.start_indexing(bundle, index)
-    assert caught.value.hint.endswith(f"--bundle {bundle.bundle.directory}")
+    assert caught.value.remedy == Remedy.INDEX_FOLDER
 
 
 def test_thumbnails_are_made_ahead_while_nothing_else_is_done(
@@ -285,13 +285,13 @@ def test_a_bundle_needs_an_index_of_its_student(tmp_path: Path) -> None:
     create_index(two, tmp_path / "index").close()
     with pytest.raises(PhotoIndexError, match="No index that is served") as caught:
         open_state([one], [tmp_path / "index"])
-    make_one = f"Make one: mcad-mobile index PHOTOS --bundle {one.directory}"
-    assert caught.value.hint == f"{make_one}, or leave that bundle out."
+    assert caught.value.remedy == Remedy.INDEX_WITH_BUNDLE
+    assert caught.value.values == {"bundle": one.directory}
     shutil.copy(packaged_photos()[0], tmp_path)
     # None is made for one bundle if another one lacks its own.
     with pytest.raises(PhotoIndexError, match="No index that is served") as caught:
         open_state([one, two], [default_index(one.directory)], [tmp_path])
-    assert f"--bundle {two.directory}" in caught.value.hint
+    assert caught.value.values == {"bundle": two.directory}
     assert not default_index(one.directory).exists()
     began = time.monotonic()
     state = open_state([one], [default_index(one.directory)], [tmp_path])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from mcad_mobile.engine.index.codes import MAX_DIM
 from mcad_mobile.engine.index.filters import LiveSegment
 from mcad_mobile.engine.index.segments import damaged, open_segment
 from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
-from mcad_mobile.errors import PhotoIndexError
+from mcad_mobile.errors import PhotoIndexError, Remedy
 
 SCHEMA = "mcad-index/1"
 MANIFEST = "manifest.json"
@@ -93,7 +92,7 @@ def check_replaceable(directory: Path) -> None:
         if path.name not in (MANIFEST, LOCK_NAME) and not is_disposable(path.name):
             raise PhotoIndexError(
                 f"{path} is no part of an index, and would be deleted with the folder.",
-                "Give --index a new folder, or move that file to another one.",
+                Remedy.CHOOSE_INDEX_FOLDER,
             )
 
 
@@ -108,10 +107,7 @@ def read_manifest(directory: Path) -> Manifest:
             f"{directory} is not a photo index: it is {kind}."
             if kind
             else f"There is no photo index at {directory} (no {MANIFEST} in it).",
-            "Give the folder of an index, or leave --index out: an index lies beside its bundle."
-            if kind
-            else "Make one with: mcad-mobile index PHOTOS --bundle BUNDLE --index "
-            f"{shlex.quote(str(directory))}",
+            Remedy.GIVE_INDEX if kind else Remedy.MAKE_INDEX(index=directory),
         ) from None
     # The schema first: another one may have another checksum.
     manifest = decode(
@@ -121,12 +117,7 @@ def read_manifest(directory: Path) -> Manifest:
         PhotoIndexError,
         _DAMAGED,
         schema=SCHEMA,
-        schema_hint=(
-            "These are shards. Make an index of them: mcad-mobile index --from "
-            f"{shlex.quote(str(directory))} --bundle BUNDLE"
-            if SHARDS in raw
-            else _OTHER_SCHEMA
-        ),
+        schema_hint=Remedy.INDEX_SHARDS(shards=directory) if SHARDS in raw else _OTHER_SCHEMA,
     )
     blank = raw[: _CRC_AT.start] + b"0" * 8 + raw[_CRC_AT.stop :]
     crc = f"{zlib.crc32(blank):08x}"
@@ -258,7 +249,7 @@ def check_tuning(directory: Path, segments: Sequence[LiveSegment]) -> None:
             raise PhotoIndexError(
                 f"The index {directory} holds {total} photos, and was tuned for "
                 f"{segment.axis_photos}.",
-                f"Tune it again: mcad-mobile index --rebuild --bundle BUNDLE --index {directory}",
+                Remedy.TUNE_INDEX(index=directory),
             )
 
 

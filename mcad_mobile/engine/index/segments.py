@@ -21,7 +21,7 @@ import numpy.typing as npt
 from mcad_mobile.engine.arrays import F32, I16, U8, U32, Rows, Stamps, Times, Words
 from mcad_mobile.engine.index.codes import MAX_DIM, Encoded
 from mcad_mobile.engine.index.paths import BLOCK, PathTable
-from mcad_mobile.errors import PhotoIndexError, update_hint
+from mcad_mobile.errors import PhotoIndexError, Remedy, update_hint
 
 ALIGNMENT = 4096
 MAGIC = b"MCADSEG1"
@@ -39,11 +39,6 @@ HEAD = struct.Struct("<8sIIQQII")
 PART = struct.Struct("<QQII")
 CRC = struct.Struct("<I")
 _NEWER_MAGIC = re.compile(rb"MCADSEG[2-9]")
-_REPAIR = (
-    "Drop the damaged parts: mcad-mobile index --repair --bundle BUNDLE (add --index DIR if the "
-    "index is not beside the bundle). Then embed those photos again: mcad-mobile index PHOTOS "
-    "--bundle BUNDLE"
-)
 
 
 class PositionedFile:
@@ -126,7 +121,9 @@ def unpack_records(records: U8, columns: Words) -> Encoded:
 
 
 def damaged(file: Path, detail: str) -> PhotoIndexError:
-    return PhotoIndexError(f"The index file {file} is damaged: {detail}.", _REPAIR)
+    return PhotoIndexError(
+        f"The index file {file} is damaged: {detail}.", Remedy.REPAIR_INDEX(index=file.parent)
+    )
 
 
 def _check_header(header: bytes, file: Path) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +42,7 @@ from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.engine.index.tuning import LIMITS, TuningLimits
 from mcad_mobile.engine.index.writer import IndexWriter
 from mcad_mobile.engine.native import load_kernel
-from mcad_mobile.errors import PhotoIndexError, QueryError
+from mcad_mobile.errors import PhotoIndexError, QueryError, Remedy
 
 Stamp = tuple[int, int]
 
@@ -152,7 +151,7 @@ class PhotoIndex:
         if folder_kind(directory) == "a bundle":
             raise PhotoIndexError(
                 f"{directory} is a bundle; an index needs a folder of its own.",
-                "Give --index another folder, or leave it out: an index lies beside its bundle.",
+                Remedy.MOVE_INDEX,
             )
         with writing(directory):
             made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
@@ -358,8 +357,7 @@ class PhotoIndex:
                 f"The index {self._directory} was built by student {self.student} (sha256 "
                 f"{self.student_sha256}, {self.dim} dimensions); this bundle's image tower has "
                 f"sha256 {sha256} and {dim} dimensions, so their embeddings can't be compared.",
-                "Use the bundle that it was built with, or embed its photos again: mcad-mobile "
-                f"index --from {shlex.quote(str(self._directory))} --bundle BUNDLE --index NEW",
+                Remedy.EMBED_AGAIN(index=self._directory),
             )
 
     @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mcad_mobile.base.files import real_path
 from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES, USUAL, kind_of, suffix_of
-from mcad_mobile.errors import PhotoError
+from mcad_mobile.errors import PhotoError, Remedy
 
 MOST_KINDS = 50
 MOST_PATHS = 1000  # listed of each kind
@@ -61,7 +61,7 @@ def no_folder(folder: Path) -> PhotoError:
     return PhotoError(f"No folder at {folder}.", _GIVE_ONE)
 
 
-def no_photos(folder: Path, hint: str = _GIVE_ONE) -> PhotoError:
+def no_photos(folder: Path, hint: str | Remedy = _GIVE_ONE) -> PhotoError:
     return PhotoError(f"No photos in {folder} (looked for {USUAL}, subfolders too).", hint)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mcad_mobile.base.documents import Bytes, Count, Record, decode
-from mcad_mobile.errors import EXPORT_AGAIN, BundleError
+from mcad_mobile.errors import BundleError, Remedy
 
 MAGIC = b"MCADTOK1"
 _START = len(MAGIC) + 4
@@ -69,14 +69,16 @@ class Table:
         self._arrays: dict[str, Any] = {}
         subject = f"{where} is not an mcad-mobile tokenizer: it"
         if data[: len(MAGIC)] != MAGIC or len(data) < _START:
-            raise BundleError(f"{subject} does not start with {MAGIC.decode()}.", EXPORT_AGAIN)
+            raise BundleError(
+                f"{subject} does not start with {MAGIC.decode()}.", Remedy.EXPORT_AGAIN
+            )
         (size,) = struct.unpack_from("<I", data, len(MAGIC))
         base = _START + size
-        self.header = decode(data[_START:base], Header, subject, BundleError, EXPORT_AGAIN)
+        self.header = decode(data[_START:base], Header, subject, BundleError, Remedy.EXPORT_AGAIN)
         for name, (kind, offset, count) in self.header.arrays.items():
             first, last = base + offset, base + offset + count * _BYTES[kind]
             if last > len(data):
-                raise BundleError(f"{subject} is cut off in its array {name}.", EXPORT_AGAIN)
+                raise BundleError(f"{subject} is cut off in its array {name}.", Remedy.EXPORT_AGAIN)
             self._arrays[name] = memoryview(data)[first:last].cast(kind)
             self.starts[name] = first
 
@@ -86,9 +88,9 @@ class Table:
             with path.open("rb") as file:
                 return Table(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), str(path))
         except FileNotFoundError:
-            raise BundleError(f"{path} is missing.", EXPORT_AGAIN) from None
+            raise BundleError(f"{path} is missing.", Remedy.EXPORT_AGAIN) from None
         except (OSError, ValueError) as error:  # an empty file cannot be mapped
-            raise BundleError(f"{path} cannot be read: {error}.", EXPORT_AGAIN) from error
+            raise BundleError(f"{path} cannot be read: {error}.", Remedy.EXPORT_AGAIN) from error
 
     def array(self, name: str) -> memoryview:
         """Return an array by its name; an empty one if the file lacks it."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.errors import EXPORT_AGAIN, BundleError
+from mcad_mobile.errors import BundleError, Remedy
 
 _MOST_SCALE = 1e6
 
@@ -38,13 +38,13 @@ class TokenTable:
                 self._scales = np.asarray(np.memmap(path, "<f4", mode="r", shape=(tokens,)))
         except (OSError, ValueError) as error:
             raise BundleError(
-                f"The token table {path} cannot be read: {error}.", EXPORT_AGAIN
+                f"The token table {path} cannot be read: {error}.", Remedy.EXPORT_AGAIN
             ) from error
         if size != needed:
             raise BundleError(
                 f"The token table {path} has {size} bytes, not the {needed} of {tokens} rows of "
                 f"{width}.",
-                EXPORT_AGAIN,
+                Remedy.EXPORT_AGAIN,
             )
 
     def __del__(self) -> None:
@@ -62,7 +62,7 @@ class TokenTable:
             raise BundleError(
                 f"The token table has {len(self._scales)} rows, and the tokenizer asks for others: "
                 f"{error}.",
-                EXPORT_AGAIN,
+                Remedy.EXPORT_AGAIN,
             ) from error
         first, length = 4 * len(self._scales), self._length
         offsets = [first + length * token for token in places]
@@ -71,7 +71,7 @@ class TokenTable:
             raise BundleError(
                 f"The token table {self._path} is damaged: a row has no scale, or it ends before a "
                 "row that it had.",
-                EXPORT_AGAIN,
+                Remedy.EXPORT_AGAIN,
             )
         kind = stored_kind(self._bits)
         stored = np.frombuffer(data, kind).reshape(len(places), length // kind.itemsize)

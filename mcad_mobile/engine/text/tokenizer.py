@@ -18,7 +18,7 @@ from mcad_mobile.engine.text.models import model_of
 from mcad_mobile.engine.text.normalize import Step, is_ideograph, step_of
 from mcad_mobile.engine.text.table import Table
 from mcad_mobile.engine.text.words import split_of
-from mcad_mobile.errors import EXPORT_AGAIN, BundleError, QueryError
+from mcad_mobile.errors import BundleError, QueryError, Remedy
 
 # How many times longer a text may become: Unicode's forms turn one character into 18.
 _MOST_GROWTH = 32
@@ -46,7 +46,7 @@ class Encoder:
         except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
             raise BundleError(
                 f"The tokenizer has a part that this version does not read: {error}.",
-                f"Update mcad-mobile, or: {EXPORT_AGAIN}",
+                "Update mcad-mobile, or export the bundle again.",
             ) from error
 
     def __call__(self, text: str, most: int) -> list[int]:
@@ -174,7 +174,7 @@ class Tokenizer:
         if spec.length < frame:
             raise BundleError(
                 f"The tokenizer frames a text in {frame} tokens, and its length is {spec.length}.",
-                EXPORT_AGAIN,
+                Remedy.EXPORT_AGAIN,
             )
 
     def __call__(self, text: str) -> Tokens:
@@ -209,7 +209,7 @@ class Tokenizer:
             return ids
         except (AttributeError, LookupError, ArithmeticError, TypeError, ValueError) as error:
             raise BundleError(
-                f"The tokenizer is damaged: {type(error).__name__} {error}.", EXPORT_AGAIN
+                f"The tokenizer is damaged: {type(error).__name__} {error}.", Remedy.EXPORT_AGAIN
             ) from error
 
     def unknown_words(self, text: str) -> list[str]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mcad_mobile.engine.bundle import LEAST_PARITY, Bundle, Rung, TowerName
 from mcad_mobile.engine.towers.protocol import Inputs, LoadedTower, normalize
-from mcad_mobile.errors import EXPORT_AGAIN, MissingExtra, RuntimeUnavailable, update_hint
+from mcad_mobile.errors import MissingExtra, Remedy, RuntimeUnavailable, update_hint
 
 # The least cosine of a tower's embeddings here to its recorded ones. ONNX Runtime's and XNNPACK's
 # 8-bit arithmetic was bit-identical on all x86 and Arm processors that were tried
@@ -78,13 +78,13 @@ def load_tower(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = Fals
         if soc_model is None or htp_arch is None:
             raise RuntimeUnavailable(
                 f"{bundle.directory} does not say for which Snapdragon {path.name} is compiled.",
-                EXPORT_AGAIN,
+                Remedy.EXPORT_AGAIN,
             )
         return QnnTower(path, soc_model, htp_arch)
     if rung.runtime in ("neuropilot", "tpu"):
         raise RuntimeUnavailable(
             f"{path} is compiled for the NPU of {bundle.target.chip} and runs only there.",
-            "Use --runtime litert: the .tflite that it was compiled from.",
+            Remedy.USE_LITERT,
         )
     raise RuntimeUnavailable(
         f"{bundle.directory} names runtime {rung.runtime!r}, which this version does not know.",
@@ -165,13 +165,13 @@ def load_rung(
     except (LookupError, TypeError, ValueError) as error:  # inputs of another tower
         raise RuntimeUnavailable(
             f"The {name} tower {rung.name} cannot be tested: {error}.",
-            EXPORT_AGAIN,
+            Remedy.EXPORT_AGAIN,
         ) from error
     why = disagreement(rung, cosine)
     if why is not None:
         raise RuntimeUnavailable(
             f"The {name} tower {rung.name} fails its self-test: {why}.",
-            "Update that runtime, or leave --runtime out: the next rung of the ladder may run.",
+            Remedy.USE_NEXT_RUNG,
         )
     return LoadedRung(rung, tower, cosine)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers.protocol import Inputs, split_batch
-from mcad_mobile.errors import EXPORT_AGAIN, RuntimeUnavailable, require
+from mcad_mobile.errors import Remedy, RuntimeUnavailable, require
 
 
 class LiteRTTower:
@@ -51,7 +51,7 @@ class LiteRTTower:
             return interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
             raise RuntimeUnavailable(
-                f"LiteRT cannot load {self._path}: {error}.", EXPORT_AGAIN
+                f"LiteRT cannot load {self._path}: {error}.", Remedy.EXPORT_AGAIN
             ) from error
 
     def __call__(self, inputs: Inputs) -> NDArray[np.float32]:
@@ -66,7 +66,7 @@ class LiteRTTower:
             (output,) = run(**signature_arguments(inputs, self._inputs)).values()
         except (ValueError, RuntimeError) as error:
             raise RuntimeUnavailable(
-                f"LiteRT cannot run {self._path}: {error}.", EXPORT_AGAIN
+                f"LiteRT cannot run {self._path}: {error}.", Remedy.EXPORT_AGAIN
             ) from error
         self._idle.append(run)
         return dequantize(output, self._output)

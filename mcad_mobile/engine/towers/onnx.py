@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mcad_mobile.engine.towers.protocol import Inputs, split_batch, without_padding
-from mcad_mobile.errors import RuntimeUnavailable
+from mcad_mobile.errors import Remedy, RuntimeUnavailable
 
 # Makes ONNX Runtime use exact 8-bit kernels. It is documented to change nothing on processors with
 # VNNI, but measured there, the image tower takes 2.5 times as long. So it is set only if needed.
@@ -76,8 +76,7 @@ class OnnxTower:
         if gpu and _CUDA not in ort.get_available_providers():
             raise RuntimeUnavailable(
                 f"ONNX Runtime {ort.__version__} has no {_CUDA} here.",
-                "Install onnxruntime-gpu in place of onnxruntime where there is a GPU, or leave "
-                "--gpus out.",
+                Remedy.USE_NO_GPU,
             )
         try:
             self._session = _session(path, options, provider, exact_kernels)

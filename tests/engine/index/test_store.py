@@ -15,7 +15,7 @@ import pytest
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.merge import plan_merge
 from mcad_mobile.engine.index.segments import NO_TIME
-from mcad_mobile.errors import PhotoIndexError
+from mcad_mobile.errors import PhotoIndexError, Remedy
 from tests.support.index_embeddings import (
     SHA,
     create,
@@ -64,8 +64,12 @@ def test_a_width_that_has_no_whole_code_bytes_is_refused(tmp_path: Path, dim: in
 
 def test_a_directory_without_an_index_says_how_to_make_one(tmp_path: Path) -> None:
     for directory in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(PhotoIndexError, match="mcad-mobile index"):
+        with pytest.raises(PhotoIndexError) as raised:
             PhotoIndex.open(directory)
+        assert (raised.value.remedy, raised.value.values) == (
+            Remedy.MAKE_INDEX,
+            {"index": directory},
+        )
 
 
 def test_adding_a_path_again_replaces_its_photo(tmp_path: Path) -> None:
@@ -325,8 +329,9 @@ def test_another_student_is_refused_with_both_sides_named(tmp_path: Path) -> Non
     index.check_student(SHA, 64)
     with pytest.raises(PhotoIndexError) as other:
         index.check_student("cd" * 32, 64)
-    for part in (SHA, "cd" * 32, "tiny", "mcad-mobile index"):
+    for part in (SHA, "cd" * 32, "tiny"):
         assert part in str(other.value)
+    assert other.value.remedy == Remedy.EMBED_AGAIN
     with pytest.raises(PhotoIndexError, match=r"64 dimensions.*and 512 dimensions"):
         index.check_student(SHA, 512)
 

@@ -18,7 +18,7 @@ from mcad_mobile.engine.bundle import Bundle, FileRecord, Parity, Rung
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.towers import LoadedTower, choose_rung, ladder, load_tower, normalize
-from mcad_mobile.errors import ParityError, RuntimeUnavailable
+from mcad_mobile.errors import ParityError, Remedy, RuntimeUnavailable
 from mcad_mobile.export.parity import check_kernels
 from tests.support.tiny_bundle import (
     AGREEMENTS,
@@ -87,7 +87,7 @@ def test_a_runtime_that_is_asked_for_is_tried_and_its_own_error_raised(bundle: B
     changed = replace(bundle, image=replace(bundle.image, rungs=rungs))
     with pytest.raises(RuntimeUnavailable, match="is compiled for the NPU of") as caught:
         choose_rung(changed, "image", runtime="neuropilot")
-    assert caught.value.hint.startswith("Use --runtime litert")
+    assert caught.value.remedy == Remedy.USE_LITERT
     assert choose_rung(changed, "image").rung == first
 
 
