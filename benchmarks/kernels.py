@@ -5,8 +5,7 @@
 `images.npy` [M, D] and `texts.npy` [Q, D] are float32, L2-normalized, real embeddings of one
 student (benchmarks/embed.py); photos are blended up to --photos. Python writes the index; a JVM
 with 64 MB of heap and Python search it in turn, on one thread. QEMU and Zig count the instructions
-of the same search on Arm; times on phones are modelled from them. Stored figures of Java's former
-loops, and of the damaged segments that `make test-slow` searches, are kept. Writes
+of the same search on Arm; times on phones are modelled from them. Writes
 benchmarks/results/kernels.json.
 """
 
@@ -124,7 +123,6 @@ def main() -> None:
     arguments = parser.parse_args()
     images, texts = load_embeddings(arguments.images), load_embeddings(arguments.texts)
     queries = texts[np.random.default_rng(0).choice(len(texts), arguments.queries, replace=False)]
-    stored = json.loads(RESULTS.read_text())
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         at = arguments.index or work / "index"
@@ -152,7 +150,6 @@ def main() -> None:
             "heap_limit_mib": HEAP_MIB,
             "limit_ms": LIMIT_MS,
         },
-        "damaged_segments": stored["damaged_segments"],
         "jni": summary(java),
         "ctypes": summary(python),
         "arm": arm,

@@ -13,7 +13,7 @@ from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index.deterministic import dot
 from mcad_mobile.errors import QueryError
 
-MATCH_DEVIATIONS = 3.25  # benchmarks/confidence.py measures what this hides and lets pass
+MATCH_DEVIATIONS = 3.25
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import cold as cold_benchmark
-from benchmarks import confidence as confidence_benchmark
 from benchmarks import distill_ablation, index_engines
 from benchmarks import index as index_benchmark
 from benchmarks import kernels as kernels_benchmark
@@ -40,7 +39,6 @@ def benchmarks_page() -> str:
         "kernels": kernels,
         "cold": cold,
         "languages": languages,
-        "confidence": confidence,
         "indexing": indexing,
         "serve": serve,
         "distill_ablation": ablation,
@@ -138,7 +136,6 @@ def index() -> list[str]:
 def kernels() -> list[str]:
     result = stored("kernels")
     setup, jni, arm = result["setup"], result["jni"], result["arm"]
-    damaged = result["damaged_segments"]
     p50, p99 = ("met" if jni["cpu"][p] <= setup["limit_ms"] else "missed" for p in ("p50", "p99"))
     return [
         "## The kernels through Java, through Python, and on Arm",
@@ -150,9 +147,7 @@ def kernels() -> list[str]:
         "the median, "
         f"{p99} at p99. The JVM's heap takes {jni['heap_mib']:.1f} MiB, its PSS is "
         f"{jni['pss_mib']:.0f} MiB, and opening the index takes {jni['open_ms']:.1f} ms. Both find "
-        f"the same photos. On 2026-11-29, {damaged['rounds']:,} damaged indexes were searched "
-        f"under {damaged['checked_by']}: {damaged['opened']:,} could be opened, and none crashed "
-        "the process. Re-run: `python -m benchmarks.kernels`.",
+        "the same photos. Re-run: `python -m benchmarks.kernels`.",
         kernels_benchmark.table(result),
         f"On Arm, for a search that scans {arm['scanned']:,} photos by {arm['words']} words "
         f"of 64 bits and scores {arm['scored']:,}, QEMU counted the instructions. The times are "
@@ -194,25 +189,6 @@ def languages() -> list[str]:
         "`python -m benchmarks.languages`.",
         languages_benchmark.table(result),
         footer(result),
-    ]
-
-
-def confidence() -> list[str]:
-    result = stored("confidence")
-    return [
-        "## Can a score tell whether the first photo is right?",
-        "A threshold would hide results that score lower. It may hide one in twenty of the right "
-        "photos that rank first; how many wrong answers does it let pass? Queries: "
-        f"{result['captions']:,} captions of the validation split whose photo is in the index, "
-        f"{result['captions_without_photo']} captions that fit no photo in the index, and the "
-        f"names of {result['names']} things. Photos of some of these things are a tenth of the "
-        f"index; the other names fit no photo ({result['draws']} random draws). *Deviations*: how "
-        "many standard deviations a score lies above the query's scores with the bundle's sample "
-        "photos, which does not change when photos are added. Every threshold lets too many wrong "
-        "answers pass, so results are shown in order, without one. `search --matches` has a "
-        "threshold of its own. Re-run: `python -m benchmarks.confidence`.",
-        confidence_benchmark.as_markdown(result),
-        made_with([result], result["machine"]),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The tables of docs/models.md: our exports, others' measurements, and what cannot be exported."""
+"""The tables of docs/models.md: our exports, and what cannot be exported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from mcad_mobile.bench.report.rows import BUSY_SHARE
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.students import open_clip, transformers
 from mcad_mobile.students.weights_licences import weights_licence
-from scripts.check_result import Result, stored_results
 from scripts.pages.results import extent, when
 
 # Published weights of the architectures exported with random ones: their names in open_clip or on a
@@ -42,25 +41,18 @@ PUBLISHED = {
 _COLUMNS = (
     *("`--student`", "licence", "image + text, MB: Snapdragon", "CPU", "worst cosine to float"),
     *("export: processor s", "server: search, ms", "peak MiB"),
-    *("mR", "phone: search, ms", "peak MiB", "measured by others"),
 )
 
 
 def models_table() -> list[str]:
-    """Return rows of published weights: our export, and a row for each of others' measurements."""
+    """Return a row for each of the published weights: what our export of its architecture took."""
     exported = export_matrix.stored()
-    measured: dict[str, list[Result]] = {}
-    for result in stored_results():
-        measured.setdefault(result.weights, []).append(result)
     servers = sorted({processor_of(found["search"]["device"]) for found in exported})
     letters = dict(zip(servers, string.ascii_uppercase, strict=False)) if servers[1:] else {}
     lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
     for found in exported:
         cells = _exported(found, letters)
-        for spec in PUBLISHED[found["student"]]:
-            lines += [_row(spec, cells, result) for result in measured.pop(spec, [None])]
-    for spec, results in measured.items():
-        lines += [_row(spec, [""] * 6, result) for result in results]
+        lines += [_row(spec, cells) for spec in PUBLISHED[found["student"]]]
     return ["", *lines, "", f"{_servers(exported, letters)} Exports: {when(exported)}.", ""]
 
 
@@ -92,19 +84,9 @@ def _servers(exported: list[dict[str, Any]], letters: dict[str, str]) -> str:
     return note
 
 
-def _row(spec: str, exported: list[str], result: Result | None) -> str:
+def _row(spec: str, exported: list[str]) -> str:
     licence = find_licence(weights_licence(None, spec.partition(":")[2]).name)
-    cells = [f"`{spec}`", licence.name + (f", {licence.limit}" if licence.limit else "")]
-    cells += exported
-    if result is None:
-        cells += [""] * 4
-    else:
-        bench = result.bench
-        cells.append(f"{result.eval.mean_recall:.1f} ({result.data}, {result.eval.runtime})")
-        cells.append("" if bench is None else f"{bench.latency_ms.total.p50:.1f}")
-        peak = None if bench is None else bench.memory_mib.peak_pss
-        cells.append("" if peak is None else f"{peak:.0f}")
-        cells.append(f"[{result.by}]({result.page})")
+    cells = [f"`{spec}`", licence.name + (f", {licence.limit}" if licence.limit else ""), *exported]
     return f"| {' | '.join(cells)} |"
 
 

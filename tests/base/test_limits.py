@@ -26,7 +26,7 @@ def house(tmp_path: Path) -> Path:
     write(tmp_path / "benchmarks/a.c", "a\nb\n")
     write(tmp_path / "scripts/a.sh", "a\n")
     write(tmp_path / "tests/test_a.py", "monkeypatch.setattr(a, b)\nmonkeypatch.setenv(a, b)\n")
-    write(tmp_path / "docs/page.md", f"three more words\n{BLOCK}and one\n")
+    write(tmp_path / "docs/page.md", f"three | more words - \n{BLOCK}and one\n")
     write(tmp_path / "docs/adr/1.md", "decided\n")
     write(tmp_path / "docs/cli.md", "a page that make docs writes\n")
     write(tmp_path / "README.md", f"{BLOCK}read me\n{BLOCK}")
