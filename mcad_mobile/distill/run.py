@@ -77,13 +77,12 @@ class Material:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """`ray`: the address of a cluster that encodes photos; `record` receives each step's losses and
-    `val/mean_recall`; `note` receives a line when the run deviates from the recipe; `may_replace`:
-    whether a student that another run finished may be overwritten."""
+    """`record` receives each step's losses and `val/mean_recall`; `note` receives a line when the
+    run deviates from the recipe; `may_replace`: whether a student that another run finished may be
+    overwritten."""
 
     teachers: Teachers = field(default_factory=Teachers)
     student: StudentChoice = field(default_factory=StudentChoice)
-    ray: str | None = None
     record: RecordMetrics = lambda step, values: None
     note: Callable[[str], None] = lambda line: None
     may_replace: bool = True
@@ -153,7 +152,7 @@ def _train(
     trainee = load_trainee(options.student, out.name, data, recipe)
     trainee.module.to(accelerator().device)
     progress = PartTimer(show)
-    cache = FeatureCache(cache_folder, progress, options.ray)
+    cache = FeatureCache(cache_folder, progress)
     arithmetic = choose_arithmetic(recipe.arithmetic)
     views = Views(recipe.views, recipe.extra_views)
     reader = trainee.reader(data, views, cache, arithmetic)

@@ -45,48 +45,44 @@ def connect(address: str) -> Any:
     return ray
 
 
-def map_messages(
-    address: str,
-    worker: type,
-    arguments: tuple[Any, ...],
-    messages: Sequence[bytes],
-    workers: int,
-    *,
-    cpus: int = 1,
-    gpus: float = 0.0,
-    ordered: bool = False,
-) -> Iterator[bytes]:
-    """Yield the answers of at most `workers` actors `worker(*arguments)` to `messages`.
-    ClusterError if there is no cluster, no room for one actor in it, or its work fails."""
+def run_on_ray(
+    setup: Setup, pieces: Sequence[Piece], workers: int, address: str, gpus: float = 0.0
+) -> Iterator[ShardRecord]:
+    """Yield the shards of `pieces` as they are finished, by at most `workers` actors with
+    `setup.threads` CPUs and `gpus` GPUs each. The bundle is sent with the job. The first error of a
+    worker ends the run. ClusterError if there is no cluster, no room for one actor in it, or its
+    work fails."""
     ray, data = connect(address), require("ray.data", "ray")
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # hide the plan of each execution
     resources = ray.cluster_resources()
-    for kind, number in (("CPU", float(cpus)), ("GPU", gpus)):
+    for kind, number in (("CPU", float(setup.threads)), ("GPU", gpus)):
         if resources.get(kind, 0.0) < number:
             raise ClusterError(
                 f"The cluster at {address} has {resources.get(kind, 0.0):g} {kind}s; a worker asks "
                 f"for {number:g}.",
                 "Ask for fewer --threads or --gpus, or add nodes.",
             )
-    context = data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = ordered
-    references = [ray.put(argument) for argument in arguments]
-    # One task per message, so that a lost node costs one message for each of its actors.
+    data.DataContext.get_current().enable_progress_bars = False
+    job = (msgspec.json.encode(setup), pack_bundle(Path(setup.bundle)))
+    # One task per piece, so that a lost node costs one piece for each of its actors.
     rows = data.from_items(
-        [{"message": message} for message in messages], override_num_blocks=len(messages)
+        [{"piece": msgspec.json.encode(piece)} for piece in pieces],
+        override_num_blocks=len(pieces),
     )
     answers = rows.map_batches(
         _Actor,
         batch_size=1,
-        compute=data.ActorPoolStrategy(min_size=1, max_size=min(workers, len(messages))),
-        fn_constructor_args=(worker, references),
-        num_cpus=cpus,
+        compute=data.ActorPoolStrategy(min_size=1, max_size=min(workers, len(pieces))),
+        fn_constructor_args=([ray.put(part) for part in job],),
+        num_cpus=setup.threads,
         num_gpus=gpus or None,
     )
     try:
         for row in answers.iter_rows():
-            yield row["answer"]
+            message = msgspec.json.decode(row["answer"], type=Finished | Failed)
+            if isinstance(message, Failed):
+                raise message.error()
+            yield message.shard
     except ray.exceptions.RayError as error:
         raise ClusterError(
             f"The cluster at {address} gave up: {' '.join(str(error).split())[-600:]}",
@@ -95,35 +91,18 @@ def map_messages(
 
 
 class _Actor:
-    def __init__(self, worker: type, references: list[Any]) -> None:
+    def __init__(self, job: list[Any]) -> None:
         import ray
 
-        self._worker = worker(*ray.get(references))
+        self._worker = BundleWorker(*ray.get(job))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        (message,) = batch["message"]
-        return {"answer": [self._worker(message)]}
+        (piece,) = batch["piece"]
+        return {"answer": [self._worker(piece)]}
 
-
-def run_on_ray(
-    setup: Setup, pieces: Sequence[Piece], workers: int, address: str, gpus: float = 0.0
-) -> Iterator[ShardRecord]:
-    """Yield the shards of `pieces` as they are finished, by actors with `setup.threads` CPUs and
-    `gpus` GPUs each. The bundle is sent with the job. The first error of a worker ends the run."""
-    answers = map_messages(
-        address,
-        BundleWorker,
-        (msgspec.json.encode(setup), pack_bundle(Path(setup.bundle))),
-        [msgspec.json.encode(piece) for piece in pieces],
-        workers,
-        cpus=setup.threads,
-        gpus=gpus,
-    )
-    for answer in answers:
-        message = msgspec.json.decode(answer, type=Finished | Failed)
-        if isinstance(message, Failed):
-            raise message.error()
-        yield message.shard
+    def __del__(self) -> None:  # by Ray, when the actor ends
+        if hasattr(self, "_worker"):
+            self._worker.stop()
 
 
 class BundleWorker:

@@ -52,12 +52,10 @@ class Batch:
 def shard_bytes(embedded: ShardRows, dim: int, facts: ShardFacts) -> bytes:
     """Encode a shard as a Parquet file, with a checksum on each page."""
     arrow = require("pyarrow", "embed")
-    rows = np.empty(0) if embedded.rows is None else embedded.rows
-    numbers = rows.astype(np.float32, copy=False).reshape(-1)
     table = arrow.table(
         {
             "key": arrow.array(embedded.keys, arrow.string()),
-            "embedding": arrow.FixedSizeListArray.from_arrays(numbers, dim),
+            "embedding": arrow.FixedSizeListArray.from_arrays(embedded.rows.reshape(-1), dim),
             "stat_stamp": arrow.array(embedded.stamps[:, 0]),
             "content_stamp": arrow.array(embedded.stamps[:, 1]),
         }

@@ -11,7 +11,7 @@ import queue
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -89,8 +89,6 @@ Message = Ready | PhotoEvent | Finished | Failed
 class BundleModel:
     """Embeds photos as SearchEngine does, with the job's rung. RuntimeUnavailable."""
 
-    at_once = 1  # towers are exported for one photo, as phones use them
-
     def __init__(
         self, directory: Path, runtime: str, precision: str, threads: int, *, gpu: bool = False
     ) -> None:
@@ -102,12 +100,13 @@ class BundleModel:
         self._tower = loaded.tower
         self._preprocess = bundle.preprocess
 
-    def prepare(self, photo: bytes, number: int, key: str) -> NDArray[np.float32]:
+    def prepare(self, photo: bytes, key: str) -> NDArray[np.float32]:
         return self._preprocess.decoded(photo, key)
 
-    def rows(self, prepared: list[Any]) -> NDArray[np.float32]:
-        each = [normalize(self._tower({"pixels": pixels[None]})) for pixels in prepared]
-        return np.concatenate(each)
+    def row(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
+        # Towers are exported for one photo, as phones use them.
+        row: NDArray[np.float32] = normalize(self._tower({"pixels": prepared[None]}))[0]
+        return row
 
 
 def write_shard(setup: Setup, model: BundleModel, task: Task, note: Note) -> ShardRecord:

@@ -115,8 +115,8 @@ def test_what_is_made_for_another_platform_is_said_to_be(monkeypatch: pytest.Mon
         ("jinja2", {"demo", "report, bench --report, search --show"}),
         ("starlette", {"serve"}),
         ("qai-hub", {"bench --device aihub, export --via aihub"}),
-        ("pyarrow", {"embed, index --from SHARDS", "embed --ray, distill --ray"}),
-        ("ray", {"embed --ray, distill --ray"}),
+        ("pyarrow", {"embed, index --from SHARDS", "embed --ray"}),
+        ("ray", {"embed --ray"}),
     ],
 )
 def test_a_verb_works_where_all_is_there_that_its_extras_bring(

@@ -12,9 +12,14 @@ from msgspec.structs import replace as replace_record
 from PIL import Image
 
 from mcad_mobile.data.augmentation import augment
-from mcad_mobile.distill import features
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
-from mcad_mobile.distill.features import FeatureCache, PhotoRows, by_length, photo_rows
+from mcad_mobile.distill.features import (
+    FeatureCache,
+    PhotoRows,
+    by_length,
+    compute_view,
+    photo_rows,
+)
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import single_labels
 from mcad_mobile.distill.recipe import TeacherRecipe
@@ -151,26 +156,10 @@ def test_grids_serve_a_trunk_whose_later_blocks_were_trained_meanwhile():
 
 def test_a_photo_is_cropped_alike_in_whatever_batch_it_is(photos):
     whole, *parts = (
-        rows
-        for batches in ([range(3)], [range(2), range(2, 3)])
-        for rows in features.compute_views(photos, 1, Counted().photos, batches, None)
+        compute_view(photos[first:end], 1, first, Counted().photos)
+        for first, end in ((0, 3), (0, 2), (2, 3))
     )
     assert np.array_equal(np.concatenate(parts), whole)
-
-
-def test_a_cluster_crops_a_photo_as_this_process_does(photos, monkeypatch):
-    def on_a_cluster(address, worker, given, messages, count, *, ordered):
-        assert (address, count, ordered) == ("here:6379", 2, True)
-        return map(worker(*given), messages)
-
-    monkeypatch.setattr(features, "map_messages", on_a_cluster)
-    batches = [range(0, 2), range(2, 3)]
-    here, there = (
-        [*features.compute_views(photos, 1, Counted().photos, batches, ray)]
-        for ray in (None, "here:6379")
-    )
-    assert [len(rows) for rows in here] == [2, 1]
-    assert all(np.array_equal(left, right) for left, right in zip(here, there, strict=True))
 
 
 def test_a_photo_that_cannot_be_opened_is_named_and_leaves_nothing_behind(cache, photos):

@@ -27,7 +27,6 @@ from mcad_mobile.distill.recipe import Recipe, fit_batches
 from mcad_mobile.distill.result import Provenance
 from mcad_mobile.distill.text_only import TextRecipe
 from mcad_mobile.distill.trainees import StudentChoice, frozen_trunk, load_trainee
-from mcad_mobile.embed import on_ray
 from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import DataError, DiskError, StudentError, TrainingError
 from mcad_mobile.recall import Retrieval
@@ -135,7 +134,7 @@ def test_all_data_trains_and_the_first_evaluates(distill, packaged_pairs, tmp_pa
     material, out, _, cache, options = distill(
         *("--data", packaged_pairs, "--data", second, "--extra-photos", extra),
         *("--extra-captions", tmp_path / "more.txt", "--cache", tmp_path / "cache"),
-        *("--student", "hf:x", "--from-scratch", "--ray", "auto")[:3],
+        *("--student", "hf:x", "--from-scratch"),
         *("--dual-teacher", "open_clip:a:b", "--dual-teacher", "hf:c"),
         *("--single-teacher", "hf:d", "--classifier", "timm:e", "--class-names", "f"),
     )
@@ -185,11 +184,11 @@ def told(monkeypatch, tmp_path):
     return call
 
 
-def test_the_result_of_a_run_is_told(told, packaged_pairs, tmp_path, monkeypatch):
+def test_the_result_of_a_run_is_told(told, packaged_pairs, tmp_path):
     data = ("--data", packaged_pairs)
-    done, (_, asked) = told(*data)
+    done, _ = told(*data)
     assert done.stdout == f"{tmp_path / 'student'}: mR 35.0 on the validation split\n"
-    assert asked.ray is None and "smoke" not in done.stderr
+    assert "smoke" not in done.stderr
     done, _ = told(*data, "--json")
     assert json.loads(done.stdout) == {
         "student": str(tmp_path / "student"),
@@ -203,10 +202,6 @@ def test_the_result_of_a_run_is_told(told, packaged_pairs, tmp_path, monkeypatch
     assert {len(photo.captions) for photo in [*material.train, *material.val]} == {1}
     told_of = f"--smoke: {len(material.train)} photos, one pass: the student will find nothing"
     assert told_of in done.stderr
-    connected = []
-    monkeypatch.setattr(on_ray, "connect", connected.append)
-    _, (_, asked) = told(*data, "--ray", "here:6379")
-    assert (connected, asked.ray) == (["here:6379"], "here:6379")
 
 
 def test_losses_are_written_where_tensorboard_reads_them(told, packaged_pairs, monkeypatch):

@@ -13,14 +13,14 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from mcad_mobile.base.reported import ReportedError
 from mcad_mobile.embed import on_ray
 from mcad_mobile.embed.job import job_of, write_manifest
 from mcad_mobile.embed.on_ray import BundleWorker, pack_bundle
 from mcad_mobile.embed.pieces import Members, PhotoList
 from mcad_mobile.embed.store import Store
-from mcad_mobile.embed.worker import Failed, Setup
+from mcad_mobile.embed.worker import Setup
 from mcad_mobile.errors import ClusterError, McadError, StoreError
 from tests.support.embedding_runs import environment, odd_photo, run, same, vectors
 from tests.support.paths import ROOT
@@ -39,38 +39,6 @@ PATIENT = {
 }
 
 
-def answer(worker, piece):
-    return msgspec.json.decode(worker(msgspec.json.encode(piece)))
-
-
-def test_an_actor_lays_the_bundle_out_embeds_and_tells_errors_as_they_are(
-    tmp_path, monkeypatch, bundle, photos, shards
-):
-    """What an actor does, without a cluster."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    job = job_of(bundle, "onnx", "fp32", 10)
-    setup = Setup("elsewhere", str(tmp_path / "out"), job, 1)
-    worker = BundleWorker(msgspec.json.encode(setup), pack_bundle(bundle.directory))
-    keys = tuple(map(str, sorted(photos.iterdir())))
-    shard = answer(worker, PhotoList(keys, (0,) * len(keys)))["shard"]
-    assert shard["photos"] == 8
-    write_manifest(Store(str(tmp_path / "out")), job)
-    assert same(vectors(tmp_path / "out"), vectors(shards))
-    failed = answer(worker, Members(str(tmp_path / "none.tar"), ""))
-    assert failed["kind"] == "StoreError" and "none.tar" in failed["message"]
-    worker.stop()
-
-
-class Echo:
-    """A worker that answers in capitals, with what it was made of."""
-
-    def __init__(self, *made_of):
-        self.made_of = b"".join(made_of)
-
-    def __call__(self, message):
-        return message.upper() + self.made_of
-
-
 class FakeRay(SimpleNamespace):
     """Ray with a cluster of 4 CPUs and 1 GPU, as far as its work and its connection are asked for:
     it works in this process, and is away if `away` is set."""
@@ -81,8 +49,8 @@ class FakeRay(SimpleNamespace):
 
     def __init__(self):
         super().__init__(initialized=False, asked=[], dialled=[], broken=False, away=False)
-        self.context = SimpleNamespace(execution_options=SimpleNamespace(preserve_order=None))
-        self.DataContext = SimpleNamespace(get_current=lambda: self.context)
+        self.actor = None
+        self.DataContext = SimpleNamespace(get_current=SimpleNamespace)
         self.ActorPoolStrategy = lambda **sizes: sizes
 
     def is_initialized(self):
@@ -122,7 +90,7 @@ class FakeRay(SimpleNamespace):
         for item in self.items:
             if self.broken:
                 raise self.exceptions.RayError("a node\nis lost")
-            (answer,) = self.actor({"message": [item["message"]]})["answer"]
+            (answer,) = self.actor({"piece": [item["piece"]]})["answer"]
             yield {"answer": answer}
 
 
@@ -132,7 +100,8 @@ def fake_ray(monkeypatch):
     for module in ("ray", "ray.data"):
         monkeypatch.setitem(sys.modules, module, fake)
     monkeypatch.setattr(on_ray, "socket", fake)
-    return fake
+    yield fake
+    fake.actor = None
 
 
 @pytest.mark.parametrize(
@@ -156,43 +125,30 @@ def test_no_cluster_at_an_address_is_known_without_ray(fake_ray):
     assert fake_ray.asked == []
 
 
-def test_actors_get_what_they_are_made_of_and_the_cluster_what_they_need(fake_ray):
-    arguments = ("auto", Echo, (b"1", b"2"), [b"a", b"b"])
-    found = on_ray.map_messages(*arguments, 5, cpus=4, gpus=1.0, ordered=True)
-    assert list(found) == [b"A12", b"B12"]
+def test_a_cluster_embeds_as_one_process_does_and_is_asked_for_what_workers_need(
+    fake_ray, bundle, photos, shards, tmp_path
+):
+    job, keys = job_of(bundle, "onnx", "fp32", 10), sorted(map(str, photos.iterdir()))
+    setup = Setup(str(bundle.directory), str(tmp_path / "out"), job, 1, threads=2)
+    write_manifest(Store(setup.out), job)
+    pieces = [PhotoList((key,), (0,)) for key in keys]
+    assert sum(shard.photos for shard in on_ray.run_on_ray(setup, pieces, 3, "auto")) == 8
+    assert same(vectors(tmp_path / "out"), vectors(shards))
     assert fake_ray.asked[1:] == [
-        {"compute": {"min_size": 1, "max_size": 2}, "num_cpus": 4, "num_gpus": 1.0}
+        {"compute": {"min_size": 1, "max_size": 3}, "num_cpus": 2, "num_gpus": None}
     ]
-    assert fake_ray.context.execution_options.preserve_order is True
-    assert list(on_ray.map_messages(*arguments, 1)) == [b"A12", b"B12"]
+    away = [Members(str(tmp_path / "none.tar"), "")]
+    with pytest.raises(StoreError, match=r"none\.tar"):  # an actor's own error
+        list(on_ray.run_on_ray(setup, away, 3, "auto", 1.0))
     assert fake_ray.asked[2:] == [
-        {"compute": {"min_size": 1, "max_size": 1}, "num_cpus": 1, "num_gpus": None}
+        {"compute": {"min_size": 1, "max_size": 1}, "num_cpus": 2, "num_gpus": 1.0}
     ]
-    assert fake_ray.context.execution_options.preserve_order is False
-    for more, message in (({"cpus": 5}, "4 CPUs; .* for 5"), ({"gpus": 1.5}, "1 GPUs; .* 1.5")):
+    for asked, gpus, message in ((5, 0, "4 CPUs; .* for 5"), (1, 1.5, "1 GPUs; .* 1.5")):
         with pytest.raises(ClusterError, match=message):
-            next(on_ray.map_messages(*arguments, 1, **more))
+            next(on_ray.run_on_ray(replace(setup, threads=asked), away, 1, "auto", gpus))
     fake_ray.broken = True
     with pytest.raises(ClusterError, match="gave up: a node is lost"):
-        next(on_ray.map_messages(*arguments, 1))
-
-
-def test_the_first_error_of_an_actor_ends_the_run(fake_ray, monkeypatch, bundle, tmp_path):
-    class Failing:
-        def __init__(self, setup, packed):
-            assert msgspec.json.decode(setup, type=Setup) == given
-            assert packed == pack_bundle(bundle.directory)
-
-        def __call__(self, message):
-            return msgspec.json.encode(Failed("StoreError", ReportedError("It is away.", "Wait.")))
-
-    monkeypatch.setattr(on_ray, "BundleWorker", Failing)
-    given = Setup(str(bundle.directory), "out", job_of(bundle, "onnx", "fp32", 10), 1, threads=2)
-    with pytest.raises(StoreError, match="away"):
-        list(on_ray.run_on_ray(given, [Members("a.tar", "")], 3, "auto", 0.5))
-    assert fake_ray.asked[1:] == [
-        {"compute": {"min_size": 1, "max_size": 1}, "num_cpus": 2, "num_gpus": 0.5}
-    ]
+        next(on_ray.run_on_ray(setup, away, 1, "auto"))
 
 
 def test_an_actors_bundle_lies_in_a_private_folder_of_its_own(tmp_path, monkeypatch, bundle):
@@ -234,7 +190,7 @@ def test_a_node_that_is_killed_loses_no_photo_and_changes_no_vector(tmp_path, bu
         shutil.copy(path, folder / f"again-{number}{path.suffix}")
     odd_photo(folder / "held.jpg", "wait", go)
     (folder / "broken.jpg").write_bytes(b"no photo")
-    arguments = [bundle.directory, folder, tmp_path / "ray", go, *sorted(photos.iterdir())]
+    arguments = [bundle.directory, folder, tmp_path / "ray", go]
     done = subprocess.run(
         [sys.executable, ROOT / "tests" / "support" / "cluster_run.py", *map(str, arguments)],
         capture_output=True,
@@ -251,4 +207,3 @@ def test_a_node_that_is_killed_loses_no_photo_and_changes_no_vector(tmp_path, bu
     assert [Path(photo["key"]).name for photo in document["left_out"]] == ["broken.jpg"]
     run("embed", folder, "--bundle", bundle.directory, "--out", tmp_path / "local", "--workers", 1)
     assert same(vectors(tmp_path / "ray"), vectors(tmp_path / "local"))
-    assert document["features"], "teachers' features differ between the cluster and one process"

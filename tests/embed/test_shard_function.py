@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -15,22 +15,19 @@ from mcad_mobile.errors import MissingExtra, PhotoError
 
 @dataclass
 class Lengths:
-    """A model whose row is a photo's length, and that is asked for `at_once` rows at most."""
+    """A model whose row is a photo's length."""
 
-    at_once: int = 3
     threads: int = 2
-    asked: list[int] = field(default_factory=list)
 
-    def prepare(self, photo: bytes, number: int, key: str) -> bytes:
+    def prepare(self, photo: bytes, key: str) -> bytes:
         if photo.startswith(b"no photo"):
             raise PhotoError(f"{key} is no photo.")
         if photo.startswith(b"heic"):
             raise MissingExtra(f"{key} needs a library.", "Install it.")
         return photo
 
-    def rows(self, prepared):
-        self.asked.append(len(prepared))
-        return np.array([[len(photo)] for photo in prepared], np.float32)
+    def row(self, prepared):
+        return np.array([len(prepared)], np.float32)
 
 
 def unreadable():
@@ -60,16 +57,13 @@ class Hand:
             self.most[photo] = max(self.most.get(photo, 0), len(self.now))
 
 
-@pytest.mark.parametrize(("at_once", "threads"), [(1, 1), (3, 2), (64, 4)])
-def test_rows_come_in_the_order_of_the_photos_and_batches_are_no_larger_than_asked(
-    at_once, threads
-):
-    model, hand = Lengths(at_once, threads), Hand()
-    found = embed_shard(model, photos(), note=hand)
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_rows_come_in_the_order_of_the_photos(threads):
+    hand = Hand()
+    found = embed_shard(Lengths(threads), photos(), note=hand)
     assert found.keys == [f"p{n}" for n in range(1, 9)]
     assert found.rows.tolist() == [[n] for n in range(1, 9)]
     assert found.stamps.tolist() == [[100 + n, zlib.crc32(b"x" * n)] for n in range(1, 9)]
-    assert max(model.asked) <= at_once and sum(model.asked) == 8
     assert hand.now == set() and hand.most.keys() == set(range(8))
 
 
@@ -101,11 +95,12 @@ def test_photos_that_have_no_row_are_named_with_the_reason():
 
 
 def test_no_photo_has_no_rows():
-    assert embed_shard(Lengths(), []).rows is None
+    found = embed_shard(Lengths(), [])
+    assert (len(found.rows), found.keys, found.stamps.shape) == (0, [], (0, 2))
 
 
 def test_an_error_of_the_model_ends_the_shard():
     model = Lengths()
-    model.rows = lambda prepared: 1 / 0
+    model.row = lambda prepared: 1 / 0
     with pytest.raises(ZeroDivisionError):
         embed_shard(model, photos())

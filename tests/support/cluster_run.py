@@ -1,7 +1,7 @@
 """A Ray cluster of a head and two nodes on this machine. While a job runs, the node that is
-decoding a photo is killed; then teachers' features are computed on the other node.
+decoding a photo is killed.
 
-    python cluster_run.py BUNDLE SOURCE OUT GO PHOTO...
+    python cluster_run.py BUNDLE SOURCE OUT GO
 
 OUT/result.json holds the outcome. The photo whose decoder waits for the file GO writes its process
 to GO.held.
@@ -17,11 +17,9 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import ray
 from ray.cluster_utils import Cluster
 
-from mcad_mobile.distill.features import compute_views
 from mcad_mobile.embed.run import Options, embed
 from mcad_mobile.embed.source import Source
 from mcad_mobile.engine.bundle import Bundle
@@ -64,12 +62,8 @@ def ports() -> dict[str, int]:
     return numbers
 
 
-def thumbnails(photos):
-    return np.stack([np.asarray(photo.resize((4, 4))) for photo in photos]).astype(np.float16)
-
-
 def main() -> None:
-    bundle, source, out, go, *photos = sys.argv[1:]
+    bundle, source, out, go = sys.argv[1:]
     sizes = {"object_store_memory": STORE_BYTES}
     cluster = Cluster(
         initialize_head=True,
@@ -85,17 +79,11 @@ def main() -> None:
     options = Options(workers=2, photos_a_shard=2, ray=cluster.address)
     result = embed(Source(source), Bundle.load(bundle), out, options)
     killer.join(DEADLINE_S)
-    paths = [Path(photo) for photo in photos]
-    batches = [range(0, 3), range(3, len(paths))]
-    places = (cluster.address, None)
-    features = [compute_views(paths, 1, thumbnails, batches, place) for place in places]
-    there, here = (np.concatenate(list(rows)) for rows in features)
     document = {
         "killed": len(killed),
         "nodes": sum(node["Alive"] for node in ray.nodes()),
         "embedded": result.embedded,
         "left_out": [asdict(item) for item in result.left_out],
-        "features": bool(np.array_equal(there, here)),
     }
     (Path(out) / "result.json").write_text(json.dumps(document))
     ray.shutdown()

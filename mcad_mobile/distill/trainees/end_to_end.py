@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
-from mcad_mobile.distill.features import FeatureCache, Features
+from mcad_mobile.distill.features import FeatureCache, Features, on_all_cores
 from mcad_mobile.distill.model_card import write_model_card
 from mcad_mobile.distill.recipe import Arithmetic, Recipe
 from mcad_mobile.engine.arrays import Rows
@@ -43,7 +40,7 @@ class PixelReader:
 
     def photos(self, batch: Batch) -> Tensor:
         """[I, 3, S, S]."""
-        pixels = _by_all_cores(self._pixels, batch.photos.tolist(), batch.views.tolist())
+        pixels = on_all_cores(self._pixels, batch.photos.tolist(), batch.views.tolist())
         return torch.from_numpy(np.stack(pixels))
 
     def captions(self, captions: Rows) -> tuple[Tensor, Tensor]:
@@ -91,7 +88,7 @@ class EndToEnd:
         for start in range(0, len(data.photos), _AT_ONCE):
             cache.progress("photos checked", start, len(data.photos))
             batch = data.photos[start : start + _AT_ONCE]
-            _by_all_cores(lambda photo: open_photo(photo, at_least=1).size, batch)
+            on_all_cores(lambda photo: open_photo(photo, at_least=1).size, batch)
         return PixelReader(data, self._student.preprocess, *self._student.tokens([*data.captions]))
 
     def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
@@ -124,8 +121,3 @@ class EndToEnd:
         if not self._from_scratch:
             about = f"Trained by mcad-mobile from {self.name}."
             write_model_card(directory, about, self._student.as_exported.source)
-
-
-def _by_all_cores(work: Any, *inputs: Sequence[Any]) -> list[Any]:
-    with ThreadPoolExecutor(allowed_cores()) as pool:
-        return list(pool.map(work, *inputs))
