@@ -1,5 +1,5 @@
-"""Decodes untrusted UTF-8 JSON into frozen types. msgspec checks every field; an error names the
-field's path, its value and the type that belongs there."""
+"""Decodes untrusted UTF-8 JSON into frozen types. msgspec checks every field; its message names the
+field's path and the type that belongs there."""
 
 from __future__ import annotations
 
@@ -33,21 +33,6 @@ class _Head(msgspec.Struct):
     schema: Any = None
 
 
-# msgspec's type names in plain words
-_KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "an object",
-    "null": "null",
-}
-# A step of a path as msgspec writes it: `.name`, `[3]`, or `[...]` for a key that it leaves out.
-_STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
-_LONGEST = 60  # characters of a value in a message
-
-
 def read_file(path: Path, error: type[McadError], hint: Hint) -> bytes:
     """Return a file's bytes, or raise `error` with the reason and `hint`."""
     try:
@@ -73,7 +58,7 @@ def decode(
             _check_schema(raw, where, schema, error, schema_hint or hint)
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as wrong:
-        raise error(f"{where} {_describe(str(wrong), raw, kind)}.", hint) from wrong
+        raise error(f"{where} is invalid: {wrong}.", hint) from wrong
     except (msgspec.MsgspecError, ValueError, RecursionError) as broken:
         raise error(f"{where} cannot be read as JSON: {broken}.", hint) from broken
 
@@ -83,7 +68,7 @@ def convert(data: object, kind: type[T], where: object, error: type[McadError], 
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as wrong:
-        raise error(f"{where} {_describe(str(wrong), data, kind)}.", hint) from wrong
+        raise error(f"{where} is invalid: {wrong}.", hint) from wrong
 
 
 def _check_schema(
@@ -99,76 +84,8 @@ def _check_schema(
             f"{where} has schema {found!r}, of a newer mcad-mobile; this version reads {schema!r}.",
             update_hint(),
         )
-    named = "names no schema" if found is None else f"has schema {_short(found)}"
+    named = "names no schema" if found is None else f"has schema {found!r:.60}"
     raise error(f"{where} {named}; this version reads {schema!r}.", hint)
-
-
-def _describe(message: str, document: object, kind: Any) -> str:
-    """Turn msgspec's "Expected `int`, got `str` - at `$.a[0].b`" into the end of a sentence that
-    includes the value at fault."""
-    problem, _, tail = message.partition(" - at `")
-    place = tail.removeprefix("key in `").rstrip("`").removeprefix("$")
-    value = "something"
-    try:
-        if isinstance(document, bytes):
-            document = msgspec.json.decode(document)
-        found, place = _found(document, place, kind, message)
-        value = _short(found)
-    except (msgspec.MsgspecError, LookupError, TypeError, ValueError, RecursionError):
-        pass  # the text after the first error may not be JSON
-    place = place.removeprefix(".")
-    if named := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", problem):
-        field = f"{place}.{named[2]}" if place else named[2]
-        missing = named[1] == "missing required"
-        return f"lacks {field}" if missing else f"has {field}, which this version does not know"
-    there = f"has {value} in {place}" if place else f"holds {value}"
-    if problem.startswith("Invalid enum value"):
-        return f"{there}, which this version does not know"
-    if "out of range" in problem or tail.startswith("key in"):
-        return f"{there}: {problem}"
-    if not problem.startswith("Expected "):  # raised by a type's __post_init__
-        return f"cannot be right{f' in {place}' if place else ''}: {problem}"
-    wanted = problem.removeprefix("Expected ").partition(", got ")[0]
-    wanted = re.sub(r"`([^`]+)`", lambda kinds: _in_words(kinds[1]), wanted)
-    return f"{there}, where {wanted} belongs"
-
-
-def _in_words(kinds: str) -> str:
-    return " or ".join(_KINDS.get(kind, kind) for kind in kinds.split(" | "))
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-def _found(document: Any, place: str, kind: Any, message: str) -> tuple[Any, str]:
-    """Return the value at a path, and the path with the keys that msgspec left out."""
-    value, path = document, ""
-    for name, number in _STEP.findall(place):
-        if number == "...":
-            name = _key_at_fault(document, value, kind, message)
-        value = value[name if name else int(number)]
-        path += f".{name}" if name else f"[{number}]"
-    return value, path
-
-
-def _key_at_fault(document: Any, holder: dict[str, Any], kind: Any, message: str) -> str:
-    """Find the key that causes `message`, by trying each key alone."""
-    members = dict(holder)
-    try:
-        for key, member in members.items():
-            holder.clear()
-            holder[key] = member
-            try:
-                msgspec.convert(document, kind)
-            except msgspec.ValidationError as error:
-                if str(error) == message:
-                    return key
-    finally:
-        holder.clear()
-        holder.update(members)
-    raise LookupError(message)
 
 
 # The file that identifies each kind of folder.
@@ -177,8 +94,6 @@ _FOLDERS = {
     "manifest.json": "a photo index",
     "model.safetensors": "a student",
 }
-
-
 # How the manifest.json of shards says what it is; that of an index has another schema.
 SHARDS = b'"mcad-embed/'
 

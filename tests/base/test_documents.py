@@ -47,11 +47,15 @@ class Document(Record, frozen=True):
 @pytest.mark.parametrize(
     ("raw", "message", "hint"),
     [
-        ('{"schema": "x/2", "size": 0}', "it has 0 in size, where a whole number >= 1 be", "Do."),
-        ('{"schema": "x/2", "size": "%s"}' % ("a" * 99), f"has '{'a' * 59}... in size, ", "Do."),
+        (
+            '{"schema": "x/2", "size": 0}',
+            "it is invalid: Expected `int` >= 1 - at `$.size`.",
+            "Do.",
+        ),
         ('{"schema": "x/1", "size": 1}', "has schema 'x/1'; this version reads 'x/2'", "Older."),
         ('{"schema": "x/3", "size": 1}', "has schema 'x/3', of a newer mcad-m", update_hint()),
         ('{"schema": "y/3", "size": 1}', "has schema 'y/3'; this version reads", "Older."),
+        ('{"schema": "%s"}' % ("a" * 99), f"has schema '{'a' * 59}; this version", "Older."),
         ('{"size": 1}', "it names no schema; this version reads 'x/2'", "Older."),
         ("{", "it cannot be read as JSON", "Do."),
     ],

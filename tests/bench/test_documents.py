@@ -64,18 +64,19 @@ def test_a_missing_field_is_named_with_its_file(bundle: Bundle, tmp_path: Path) 
         try:
             markdown(*load_documents([path]))
         except BenchError as error:
-            field = "".join(f"[{n}]" if isinstance(n, int) else f".{n}" for n in place)[1:]
-            assert str(path) in str(error)
-            if f"{path} lacks {field}." in str(error):
-                named.add(field)
+            *above, field = place
+            holder = "".join(f"[{n}]" if isinstance(n, int) else f".{n}" for n in above)
+            where = f" - at `${holder}`" if above else ""
+            if f"{path} is invalid: Object missing required field `{field}`{where}." in str(error):
+                named.add(f"{holder}.{field}")
     assert {
-        "device",
-        "device.cpu",
-        "targets.search.limit_ms",
-        "memory_mib.steps[1].pss",
-        "latency_ms.total.p90",
-        "ladder.text[0].cosine_min",
-        "conditions.repeats[0].counted",
+        ".device",
+        ".device.cpu",
+        ".targets.search.limit_ms",
+        ".memory_mib.steps[1].pss",
+        ".latency_ms.total.p90",
+        ".ladder.text[0].cosine_min",
+        ".conditions.repeats[0].counted",
     } <= named
 
 
@@ -98,7 +99,7 @@ def test_lists_of_results_are_read_and_others_refused(bundle: Bundle, tmp_path: 
     for name, message in (
         ("other.json", "mcad-bundle/1"),
         ("broken.json", "cannot be read"),
-        ("short.json", "lacks created"),
+        ("short.json", "missing required field `created`"),
         ("gone.json", "does not exist"),
     ):
         with pytest.raises(BenchError, match=message):
@@ -127,10 +128,10 @@ def test_a_file_without_a_result_is_refused(
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (("device", "cores"), "4", "has '4' in device.cores, where a whole number belongs"),
-        (("device", "colour"), "red", "has device.colour, which this version does not know"),
-        (("latency_ms", "total", "p50"), -1, "-1 in latency_ms.total.p50, where a number >= 0"),
-        (("latency_ms", "thinking"), {}, "has latency_ms.thinking"),
+        (("device", "cores"), "4", "`int`, got `str` - at `$.device.cores`"),
+        (("device", "colour"), "red", "unknown field `colour` - at `$.device`"),
+        (("latency_ms", "total", "p50"), -1, ">= 0.0 - at `$.latency_ms.total.p50`"),
+        (("latency_ms", "thinking"), {}, "unknown field `thinking` - at `$.latency_ms`"),
         (("targets", "search", "pass"), None, "a verdict but no measurement"),
         (("ladder", "text", 0, "rung"), 1, "rung 1 of the text tower, of 1"),
         (("memory_mib", "peak_rss"), None, "one of peak_pss and peak_rss is null"),

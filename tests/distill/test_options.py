@@ -275,7 +275,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_training(
 def test_a_seed_below_zero_is_refused_before_the_training(told, words):
     done, *trained = told(*words, "--seed", "-1")
     assert isinstance(done.exception, DataError) and trained == []
-    assert "-1 in seed" in done.exception.message
+    assert "`$.seed`" in done.exception.message
 
 
 def test_a_text_tower_is_trained_as_was_asked_for(told, tmp_path, monkeypatch):

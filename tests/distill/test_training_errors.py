@@ -123,5 +123,5 @@ def test_a_damaged_folder_of_towers_is_named(material, tmp_path):
     with pytest.raises(StudentError, match="is damaged"):
         load_student(str(tmp_path / "s"))
     (tmp_path / "s" / "config.json").write_text('{"schema": "mcad-towers/1", "image": 3}')
-    with pytest.raises(StudentError, match="has 3 in image"):
+    with pytest.raises(StudentError, match=r"`\$\.image`"):
         load_student(str(tmp_path / "s"))

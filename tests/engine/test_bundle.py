@@ -220,33 +220,27 @@ def put(*steps, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("tokenizer", value=...), r"lacks tokenizer\."),
-        (put("student", "sha256", value=...), r"lacks student\.sha256\."),
-        (put("text", "golden", "inputs", "pooling", "bytes", value=...), "pooling.bytes"),
-        (put("tokenizer", "length", value=0), r"has 0 in tokenizer\.length, where .* >= 2"),
-        (put("sample", "path", value=5), r"has 5 in sample\.path, where text belongs"),
-        (put("preprocess", "interpolation", value="lanczos"), r"'lanczos' in preprocess\.interp"),
-        (put("preprocess", "std", 1, value=0.0), r"has 0\.0 in preprocess\.std\[1\], where .* > 0"),
-        (put("preprocess", "mean", value=[0.5]), r"has \[0\.5\] in preprocess\.mean"),
-        (put("text", "rungs", value=[]), r"has \[\] in text\.rungs, where a list of length >= 1"),
-        (put("image", "rungs", 0, "files", value=[]), r"has \[\] in image\.rungs\[0\]\.files"),
-        (
-            put("image", "rungs", 0, "files", 0, "sha256", value="A"),
-            r"has 'A' in image\.rungs\[0\]\.files\[0\]\.sha256",
-        ),
-        (put("image", "speed", value=9), r"has image\.speed, which this version does not know"),
-        (put("directory", value="/tmp"), "has directory, which this version does not know"),
-        (put("dim", value=True), "has True in dim, where a whole number"),
-        (put("dim", value=0), "has 0 in dim, where .* >= 1"),
-        (put("dim", value=2**16 + 1), "has 65537 in dim, where .* <= 65536"),
+        (put("tokenizer", value=...), "missing required field `tokenizer`"),
+        (put("student", "sha256", value=...), r"missing .* `sha256` - at `\$\.student`"),
+        (put("text", "golden", "inputs", "pooling", "bytes", value=...), "missing .* `bytes`"),
+        (put("tokenizer", "length", value=0), r">= 2 - at `\$\.tokenizer\.length`"),
+        (put("sample", "path", value=5), r"`str`, got `int` - at `\$\.sample\.path`"),
+        (put("preprocess", "interpolation", value="lanczos"), r"'lanczos' - at .*interpolation"),
+        (put("preprocess", "std", 1, value=0.0), r"> 0\.0 - at `\$\.preprocess\.std\[1\]`"),
+        (put("preprocess", "mean", value=[0.5]), r"of length 3.* - at `\$\.preprocess\.mean`"),
+        (put("text", "rungs", value=[]), r"of length >= 1 - at `\$\.text\.rungs`"),
+        (put("image", "rungs", 0, "files", value=[]), r"at `\$\.image\.rungs\[0\]\.files`"),
+        (put("image", "rungs", 0, "files", 0, "sha256", value="A"), r"files\[0\]\.sha256`"),
+        (put("image", "speed", value=9), r"unknown field `speed` - at `\$\.image`"),
+        (put("directory", value="/tmp"), "unknown field `directory`"),
+        (put("dim", value=True), r"`int`, got `bool` - at `\$\.dim`"),
+        (put("dim", value=0), r">= 1 - at `\$\.dim`"),
+        (put("dim", value=2**16 + 1), r"<= 65536 - at `\$\.dim`"),
         (put("tokenizer", "pool", value="eos"), "pool is 'eos', and there is no eos"),
-        (
-            put("text", "golden", "inputs", "pooling", value=[]),
-            r"\[\] in text\.golden\.inputs\.pool",
-        ),
+        (put("text", "golden", "inputs", "pooling", value=[]), r"at `\$\.text\.golden\.inputs"),
     ],
 )
-def test_a_field_that_is_wrong_is_named_with_its_value(bundle, change, message):
+def test_a_field_that_is_wrong_is_named(bundle, change, message):
     edit(bundle, change)
     with pytest.raises(BundleError, match=rf"{MANIFEST} .*{message}") as caught:
         Bundle.load(bundle.directory)
@@ -260,7 +254,7 @@ def test_no_other_tokenizer_is_opened_than_the_one_that_was_verified(bundle):
     with pytest.raises(BundleError, match=r"other\.bin is damaged"):
         Bundle.load(bundle.directory)
     edit(bundle, put("tokenizer", "file", value="other.bin"))
-    with pytest.raises(BundleError, match=r"tokenizer\.file, which this version does not know"):
+    with pytest.raises(BundleError, match=r"unknown field `file` - at `\$\.tokenizer`"):
         Bundle.load(bundle.directory)
 
 

@@ -106,8 +106,12 @@ def places(part: Any, steps: Steps = ()) -> Iterator[tuple[Steps, Any]]:
 
 
 def spelled(steps: Steps) -> str:
-    """As a message spells a place: image.rungs[0].runtime."""
-    return "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps).removeprefix(".")
+    """As msgspec spells a place: $.image.rungs[0].runtime, and [...] for a key of a map."""
+    place = "$"
+    for before, step in zip((None, *steps), steps, strict=False):
+        in_map = before in MAPS and isinstance(step, str)
+        place += "[...]" if in_map else f"[{step}]" if isinstance(step, int) else f".{step}"
+    return f"`{place}`"
 
 
 def is_map(steps: Steps, value: Any) -> bool:
@@ -148,7 +152,8 @@ def test_a_field_that_is_gone_is_named(bundle: Bundle, document: dict[str, Any])
         elif steps == ("schema",):
             assert "names no schema" in refused
         else:
-            assert f" lacks {spelled(steps)}." in refused
+            assert f"missing required field `{steps[-1]}`" in refused
+            assert len(steps) == 1 or f" - at {spelled(steps[:-1])}" in refused
             without_default.add(steps)
     assert len(without_default) > 200
 
@@ -170,10 +175,10 @@ def test_a_value_of_another_kind_is_named_with_its_place(
 
             refused = message(bundle.directory, document, steps, put)
             place = spelled(steps)
-            named = [f" in {place},", f" lacks {place}."]
-            if place == "schema":
-                named = [" names no schema; " if other is None else f" has schema {other!r}; "]
-            assert any(words in refused for words in named), (place, other, refused)
+            named = f" - at {place}"
+            if place == "`$.schema`":
+                named = " names no schema; " if other is None else f" has schema {other!r}; "
+            assert named in refused, (place, other, refused)
             tried += 1
     assert tried > 1000
 
@@ -189,6 +194,8 @@ def test_an_unknown_field_is_named_at_each_level(bundle: Bundle, document: dict[
             holder[name] = 1
 
         refused = message(bundle.directory, document, place, put)
-        assert spelled(place) in refused
-        if not is_map(steps, levels[steps]):
-            assert f" has {spelled(place)}, which this version does not know" in refused
+        if is_map(steps, levels[steps]):
+            assert spelled(place) in refused
+        else:
+            assert "unknown field `unheard_of`" in refused
+            assert not steps or f" - at {spelled(steps)}" in refused

@@ -116,9 +116,9 @@ def test_a_chip_cannot_write_to_the_terminal(phone: Adbd, bundle: Bundle) -> Non
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ({"memory": f"MemTotal: {10**17} kB\n"}, "in memory_mib"),
-        ({"memory": f"MemTotal: {'9' * 9000} kB\n"}, "in memory_mib"),
-        ({"cores": f"0 {10**15} 1\n"}, "in core_max_mhz.0"),
+        ({"memory": f"MemTotal: {10**17} kB\n"}, "memory_mib`"),
+        ({"memory": f"MemTotal: {'9' * 9000} kB\n"}, "memory_mib`"),
+        ({"cores": f"0 {10**15} 1\n"}, "core_max_mhz"),
     ],
 )
 def test_an_absurd_fact_is_named(answers: dict[str, str], message: str) -> None:
@@ -129,10 +129,10 @@ def test_an_absurd_fact_is_named(answers: dict[str, str], message: str) -> None:
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ({"battery": "  level: 250\n"}, "250 in battery_percent"),
-        ({"thermal": f"Thermal Status: {'9' * 5000}\n"}, "in thermal_status"),
-        ({"thermal": f"mValue={'9' * 400}.0, mType=3, \n"}, "in temperature_c"),
-        ({"zones": f"cpu {10**12}\n"}, "in temperature_c"),
+        ({"battery": "  level: 250\n"}, r"at `\$\.battery_percent`"),
+        ({"thermal": f"Thermal Status: {'9' * 5000}\n"}, "thermal_status`"),
+        ({"thermal": f"mValue={'9' * 400}.0, mType=3, \n"}, "temperature_c`"),
+        ({"zones": f"cpu {10**12}\n"}, "temperature_c`"),
     ],
 )
 def test_an_absurd_health_is_named(answers: dict[str, str], message: str) -> None:
@@ -251,11 +251,11 @@ def test_a_runner_s_mutated_output_is_a_result_or_a_sentence(
 @pytest.mark.parametrize(
     ("mode", "place", "value", "message"),
     [
-        ("search", "photos", 10**30, "in photos"),
-        ("search", "bytes_per_photo", float("nan"), "in bytes_per_photo"),
-        ("search", "waited_share", 7, "in waited_share"),
-        ("search", "samples_ms", {"total": [1.0]}, r"lacks samples_ms\.tokenize"),
-        ("index", "photos_per_s", -1, "in photos_per_s"),
+        ("search", "photos", 10**30, r"at `\$\.photos`"),
+        ("search", "bytes_per_photo", float("nan"), "bytes_per_photo`"),
+        ("search", "waited_share", 7, "waited_share`"),
+        ("search", "samples_ms", {"total": [1.0]}, "missing required field `tokenize`"),
+        ("index", "photos_per_s", -1, "photos_per_s`"),
         ("check", "ladder", {"image": []}, "rungs"),
     ],
 )

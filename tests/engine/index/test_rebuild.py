@@ -36,7 +36,7 @@ def test_a_missing_tuning_is_damage(tmp_path: Path, field: str) -> None:
     entry.pop(field)
     rewrite_manifest(tmp_path, {"segments": [entry]})
     for use in (PhotoIndex.open, PhotoIndex.rebuild):
-        with pytest.raises(PhotoIndexError, match=rf"lacks segments\[0\]\.{field}"):
+        with pytest.raises(PhotoIndexError, match=rf"missing required field `{field}`"):
             use(tmp_path)
 
 
