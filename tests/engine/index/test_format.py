@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
 import struct
 import zlib
@@ -23,7 +22,7 @@ from tests.support.index_embeddings import kernels, names, photos_and_queries, s
 from tests.support.kernel_oracle import scores as scores_by
 from tests.support.paths import ROOT
 
-DOC = ROOT / "docs/index-format.md"
+EXAMPLE = ROOT / "tests/golden/index-example.mcs"
 GOLDEN = ROOT / "tests" / "golden/index"
 
 AXIS = np.array([0.5, 0.5, 0.5, 0.5, 0, 0, 0, 0], np.float32)
@@ -32,20 +31,6 @@ PHOTOS = np.array(
 )
 NO_BIT_WEIGHTS = np.empty((0, 8), np.float32)
 QUERY = np.array([0.5, -0.5, 0.5, 0.5, 0, 0, 0, 0], np.float32)
-
-
-def documented_bytes() -> bytes:
-    """Put the hex dump of the page together; lines that it leaves out are zeros."""
-    text = DOC.read_text()
-    size = re.search(r"The file has (\d+) bytes", text)
-    dump = re.search(r"```hex\n(.*?)```", text, re.DOTALL)
-    assert size and dump
-    raw = bytearray(int(size[1]))
-    for line in dump[1].splitlines():
-        offset, *values = line.split()
-        data = bytes.fromhex("".join(values))
-        raw[int(offset, 16) : int(offset, 16) + len(data)] = data
-    return bytes(raw)
 
 
 def rotated_as_documented(vector: list[float]) -> list[float]:
@@ -137,7 +122,7 @@ def write_example(file: Path) -> None:
 
 def test_the_worked_example_of_the_page_is_what_we_write(tmp_path: Path) -> None:
     write_example(tmp_path / "example.mcs")
-    assert (tmp_path / "example.mcs").read_bytes() == documented_bytes()
+    assert (tmp_path / "example.mcs").read_bytes() == EXAMPLE.read_bytes()
 
 
 def test_the_worked_example_of_the_page_scores_as_the_page_says() -> None:
@@ -147,7 +132,7 @@ def test_the_worked_example_of_the_page_scores_as_the_page_says() -> None:
     for kernel in kernels():
         found = scores_by(kernel, query, encoded)
         assert np.allclose(found, [0.624453, 0.000252], atol=1e-6)
-    found = as_documented(documented_bytes(), QUERY.tolist())
+    found = as_documented(EXAMPLE.read_bytes(), QUERY.tolist())
     assert [*found] == ["Müll/a.jpg".encode(), "Müll/b.jpg".encode()]
     assert [stamps for _, stamps in found.values()] == [(1, 2), (0xDEADBEEF, 0)]
     assert [s for s, _ in found.values()] == pytest.approx([0.624453, 0.000252], abs=1e-6)
