@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scripts.pages.benchmarks import benchmarks_page
 from scripts.pages.blocks import (
+    decisions_page,
     models_page,
     readme_page,
     student_card,
@@ -26,6 +27,7 @@ from scripts.pages.results import ROOT
 
 PAGES: dict[str, Callable[[], str]] = {
     "README.md": readme_page,
+    "docs/adr/README.md": decisions_page,
     "docs/benchmarks.md": benchmarks_page,
     "docs/chips.md": chips_page,
     "docs/cli.md": cli_page,

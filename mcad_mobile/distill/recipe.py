@@ -33,61 +33,63 @@ _LEAST = 8  # pairs in a batch that is still useful
 class TeacherRecipe(Record, frozen=True):
     """Everything the reference teachers depend on besides the data."""
 
-    views: Size = 5
-    members: Size = 2  # dual-stream teachers, each with its own seed
-    batch: Size = 128
-    epochs: Size = 12
-    head_lr: Positive = 2e-3
-    tuned_lr: Positive = 2.5e-4
-    single_batch: Size = 128
-    single_epochs: Size = 3
-    single_lr: Positive = 5e-4
-    weight_decay: NotNegative = 0.05
-    warmup: Share = 0.1
-    seed: Seed = 0
+    views: Size = 5  # crops of each photo
+    members: Size = 2  # dual-stream teachers
+    batch: Size = 128  # pairs per step
+    epochs: Size = 12  # of dual-stream teachers
+    head_lr: Positive = 2e-3  # of their heads
+    tuned_lr: Positive = 2.5e-4  # of their towers
+    single_batch: Size = 128  # pairs per step of the single-stream teacher
+    single_epochs: Size = 3  # its epochs
+    single_lr: Positive = 5e-4  # its learning rate
+    weight_decay: NotNegative = 0.05  # AdamW's
+    warmup: Share = 0.1  # share of the steps in which the learning rate rises
+    seed: Seed = 0  # distill --seed sets both
 
 
 class Recipe(Record, frozen=True):
     """How a student is trained. A weight of zero turns a loss off."""
 
-    teaching: Teaching = "dual"
-    epochs: Size = 20
-    batch: Size = 128
-    views: Size = 5
-    extra_views: Size = 1
-    extra_photos: Count = 64  # per step, if there are any
-    extra_captions: Count = 128  # per step, if there are any
-    most_extra_captions: Count = 32_000  # drawn at random from those given; teachers embed them
-    contrastive: NotNegative = 0.1
-    distribution: NotNegative = 2.0
-    feature: NotNegative = 10.0
-    temperature: Positive = 0.03  # of the teacher's similarities
-    classifier: NotNegative = 2.0  # between photos and classes, both ways; 0: no classifier
+    teaching: Teaching = (
+        "dual"  # mcad: dual- and single-stream teachers; none: contrastive loss only
+    )
+    epochs: Size = 20  # passes over the captioned photos
+    batch: Size = 128  # captioned photos per step
+    views: Size = 5  # crops of each captioned photo, including the whole photo
+    extra_views: Size = 1  # the same without captions
+    extra_photos: Count = 64  # photos without captions per step
+    extra_captions: Count = 128  # captions without photos per step
+    most_extra_captions: Count = 32_000  # the most that are used, drawn at random
+    contrastive: NotNegative = 0.1  # weight of the contrastive loss
+    distribution: NotNegative = 2.0  # weight of the distribution loss
+    feature: NotNegative = 10.0  # weight of the feature loss
+    temperature: Positive = 0.03  # of the teachers' similarities
+    classifier: NotNegative = 2.0  # weight of naming and showing; 0 uses no classifier
     class_temperature: Positive = 2.0  # of the classifier's probabilities
-    kinds: NotNegative = 0.3  # how much a class's kinds count in its vector; 0: no kinds
-    called: NotNegative = 16.0  # between names and their classes
-    words: NotNegative = 0.5  # how much captions count in a kind's vector; 0: teach no words
-    names: Size = 576  # of classes, kinds and words, per step
-    imagined: Count = 128  # photos per step, if the classifier can imagine them
-    name_numbers: Size = 192  # dimensions of an embedding for names; at most three quarters
-    widths: tuple[Size, ...] = (128, 64)  # narrower widths that the student can be cut to
-    narrow: NotNegative = 0.25  # weight of the losses at each of `widths`
-    candidates: Size = 6
-    fusion_epochs: Size = 1
+    kinds: NotNegative = 0.3  # share of a class's kinds ("dog") in its vector
+    called: NotNegative = 16.0  # weight of the loss on names
+    words: NotNegative = 0.5  # share of captions in a kind's vector; 0 teaches no words of captions
+    names: Size = 576  # names of classes, kinds or words per step
+    imagined: Count = 128  # imagined photos per step
+    name_numbers: Size = 192  # numbers of an embedding that hold names; at most three quarters
+    widths: tuple[Size, ...] = (128, 64)  # narrower widths of embeddings
+    narrow: NotNegative = 0.25  # weight of all losses at each narrower width
+    candidates: Size = 6  # captions per photo that the single-stream teacher reads
+    fusion_epochs: Size = 1  # passes that train the fusion
     # Five times this rate tells more pairs apart, but with features that no student can learn.
-    fusion_lr: Positive = 2e-4
-    head_lr: Positive = 3e-3
-    tuned_lr: Positive = 3e-4
+    fusion_lr: Positive = 2e-4  # learning rate of the fusion
+    head_lr: Positive = 3e-3  # of new layers; 0.0005 for another --student
+    tuned_lr: Positive = 3e-4  # of published weights; 0.00003 for another --student
     # Of our student's image trunk. At tuned_lr it forgets classes that the photos do not show.
-    trunk_lr: Positive = 1e-4
-    head_dropout: Share = 0.05
-    text_dropout: Share = 0.0
-    weight_decay: NotNegative = 0.05
-    warmup: Share = 0.1
-    initial_scale: Positive = 20.0
-    arithmetic: ArithmeticOption = "auto"  # auto: bf16 if that is faster
-    projection: Count = 256  # width that both `towers:` are mapped to; 0: no maps
-    seed: Seed = 0
+    trunk_lr: Positive = 1e-4  # of our student's image trunk
+    head_dropout: Share = 0.05  # dropout of our student's heads
+    text_dropout: Share = 0.0  # dropout of its text tower
+    weight_decay: NotNegative = 0.05  # AdamW's
+    warmup: Share = 0.1  # share of the steps in which the learning rate rises
+    initial_scale: Positive = 20.0  # first inverse temperature of the contrastive loss
+    arithmetic: ArithmeticOption = "auto"  # of matrix products; auto: bf16 where that is faster
+    projection: Count = 256  # width of the linear maps of towers:...; 0 for none
+    seed: Seed = 0  # of everything random
     teachers: TeacherRecipe = TeacherRecipe()
 
     def to_json(self) -> dict[str, Any]:

@@ -79,27 +79,27 @@ class TextRecipe(Record, frozen=True):
     """How a text tower is trained: frozen layers, texts of each kind per step, weights of losses.
     The token table is not trained."""
 
-    frozen: Count = 4  # the first of e5's 12 layers
+    frozen: Count = 4  # how many of e5's first layers are not trained
     # With 40,000 tokens, everyday words of these languages split into meaningless pieces.
-    vocab: Size = 72_000
-    length: Size = 40
-    steps: Size = 2800
+    vocab: Size = 72_000  # tokens of the vocabulary
+    length: Size = 40  # the most tokens of a text
+    steps: Size = 2800  # rounded up to whole checkpoints
     checkpoint: Size = 50  # steps between checkpoints
-    most_captions: Size = 60_000
-    most_phrases: Size = 20_000  # each in any language with a book
-    names: Size = 96
-    prompts: Size = 80  # in English, of things, ImageNet's classes and kinds, and captions' words
-    english: Size = 84
-    phrases: Size = 104
-    feature: NotNegative = 10.0
-    distribution: NotNegative = 2.0
-    temperature: Positive = 0.05
-    head_lr: Positive = 2e-3
-    tuned_lr: Positive = 2e-4
-    weight_decay: NotNegative = 0.01
-    warmup: Share = 0.05
-    arithmetic: ArithmeticOption = "auto"
-    seed: Seed = 0
+    most_captions: Size = 60_000  # the most captions that are used, drawn at random
+    most_phrases: Size = 20_000  # the most phrases, each in any language of the phrase book
+    names: Size = 96  # names of things per step
+    prompts: Size = 80  # English prompts per step
+    english: Size = 84  # English captions and phrases per step
+    phrases: Size = 104  # phrases in other languages per step
+    feature: NotNegative = 10.0  # weight of the feature loss
+    distribution: NotNegative = 2.0  # weight of the distribution loss
+    temperature: Positive = 0.05  # of its similarities
+    head_lr: Positive = 2e-3  # of the head
+    tuned_lr: Positive = 2e-4  # of the trained layers
+    weight_decay: NotNegative = 0.01  # AdamW's
+    warmup: Share = 0.05  # share of the steps in which the learning rate rises
+    arithmetic: ArithmeticOption = "auto"  # of matrix products; auto: bf16 where that is faster
+    seed: Seed = 0  # of everything random
 
     def changed(self, **options: Any) -> TextRecipe:
         """Return a copy with other values. DataError for an invalid value."""
@@ -110,7 +110,7 @@ class TextRecipe(Record, frozen=True):
     @staticmethod
     def load(path: Path) -> TextRecipe:
         """Read a JSON file of changed fields. Raises DataError."""
-        hint = "Give keys of a text tower's recipe, which docs/data.md lists, as JSON."
+        hint = "Give keys of TextRecipe (docs/data.md) as JSON."
         raw = read_file(path, DataError, hint)
         return decode(raw, TextRecipe, f"{path} is not a recipe: it", DataError, hint)
 

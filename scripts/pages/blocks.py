@@ -42,6 +42,19 @@ def search_block(search: dict[str, Any], arguments: str) -> list[str]:
     return ["", *(f"    {line}" for line in (command, *hits)), ""]
 
 
+def decisions_page() -> str:
+    """Return the list of decision records, by the titles of their pages."""
+    folder = ROOT / "docs/adr"
+    records = sorted(folder.glob("[0-9]*.md"))
+    titles = [path.read_text("utf-8").partition("\n")[0].removeprefix("# ADR ") for path in records]
+    lines = [
+        f"- [{title.replace(':', '.', 1)}]({path.name})"
+        for title, path in zip(titles, records, strict=True)
+    ]
+    page = (folder / "README.md").read_text("utf-8")
+    return _with_block(page, "records", ["", *lines, ""])
+
+
 def targets_page() -> str:
     page = (ROOT / "docs/targets.md").read_text("utf-8")
     page = _with_block(page, "export_matrix", matrix_table())

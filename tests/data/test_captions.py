@@ -10,9 +10,7 @@ import pytest
 
 from mcad_mobile.data import packaged_photos
 from mcad_mobile.data.captions import has_captions, load_captions
-from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.errors import DataError
-from tests.support.paths import ROOT
 
 
 def write(folder, images, name="dataset_x.json"):
@@ -229,15 +227,6 @@ def test_folders_called_train_val_and_test_are_splits(tmp_path):
     for split in ("train", "val", "test"):
         expected = [(tmp_path / split / name, (split,)) for name in ("a.jpg", "b.jpg")]
         assert photos_of(tmp_path, split) == expected
-
-
-def test_every_key_of_a_recipe_is_told_with_its_default():
-    page, _ = (ROOT / "docs" / "data.md").read_text("utf-8").split("### Text towers")
-    reported = dict(re.findall(r"^\| `([a-z_.]+)` \| ([^|]*?) \|", page, re.M))
-    recipe = json.loads(json.dumps(Recipe().to_json()))
-    recipe |= {f"teachers.{key}": value for key, value in recipe.pop("teachers").items()}
-    assert reported.pop("teachers") == ""
-    assert {key: json.loads(value.strip("`")) for key, value in reported.items()} == recipe
 
 
 def test_a_folder_that_is_not_there_is_not_said_to_be_empty(tmp_path):
