@@ -9,11 +9,10 @@ from benchmarks.main_job import processor_of
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.students.weights_licences import published_weights
 from scripts.pages.models import models_table, refused_table
-from scripts.pages.results import ROOT, footer, made_with, stored
+from scripts.pages.results import ROOT, footer, made_with, stored, when
 
 _CLIP = "CLIP ViT-B/32"
 _TOWERS = (
-    (_CLIP, "torch", "fp32", f"{_CLIP}, fp32, 77 tokens, PyTorch"),
     (_CLIP, "onnx", "fp32", f"{_CLIP}, fp32, 77 tokens, ONNX Runtime"),
     (f"{_CLIP}, our export", "onnx", "int8", f"{_CLIP}, exported by mcad-mobile in 8 bits"),
     ("ours", "onnx", "int8", "**our student, 8 bits**"),
@@ -135,8 +134,7 @@ def peers_table() -> list[str]:
         "or decoding the photo. MiB in all: peak PSS of the process that runs the tower. MiB "
         "added: the PSS that the library, opening the index and the searches of the run add.",
         "",
-        f"- Towers. {made_with([peers], processor_of(peers['device']))}",
-        f"- Indexes. {made_with(indexes, cpu)}",
+        f"Measured {when([peers, *indexes])}, on {cpu}. [Versions](docs/benchmarks.md).",
         "",
     ]
 
