@@ -9,6 +9,7 @@ import pytest
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.errors import install_line
+from tests.support.variants import first_of
 
 RUN = """
 import sys
@@ -28,25 +29,32 @@ def run_without(missing, *arguments):
 
 @pytest.mark.parametrize(
     ("missing", "extra", "arguments"),
-    [
-        ("torch", "export", ("export", "-t", "cpu", "-o", "OUT")),
-        ("onnx", "export", ("export", "-t", "cpu", "-o", "OUT")),
-        ("onnxruntime_qnn", "snapdragon", ("export", "-t", "snapdragon", "-o", "OUT")),
-        ("torch", "export", ("eval", "--data", "PAIRS", "--split", "val")),
-        ("torch", "distill", ("distill", "--data", "PAIRS", "--out", "OUT")),
-        ("matplotlib", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
-        ("jinja2", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
-        ("starlette", "serve", ("serve", "-b", "BUNDLE")),
-        ("uvicorn", "serve", ("serve", "-b", "BUNDLE")),
-        ("qai_hub", "aihub", ("bench", "-b", "BUNDLE", "--device", "aihub:Samsung Galaxy S25")),
-        ("pyarrow", "embed", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT")),
-        ("fsspec", "embed", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT")),
-        ("ray", "ray", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT", "--ray", "auto")),
-        ("cyclonedx", "android", ("app", "-b", "BUNDLE", "-o", "OUT/demo.apk")),
-        ("cyclonedx", "android", ("library", "-b", "BUNDLE", "-o", "OUT/search.aar")),
-        ("pyarrow", "embed", ("index", "--from", "OUT", "-b", "BUNDLE")),
-        ("onnxruntime_qnn", "snapdragon", ("index", "PHOTOS", "-b", "BUNDLE", "--runtime", "qnn")),
-    ],
+    first_of(
+        run=7,
+        values=[
+            ("torch", "export", ("export", "-t", "cpu", "-o", "OUT")),
+            ("onnxruntime_qnn", "snapdragon", ("export", "-t", "snapdragon", "-o", "OUT")),
+            ("matplotlib", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
+            ("starlette", "serve", ("serve", "-b", "BUNDLE")),
+            ("pyarrow", "embed", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT")),
+            ("ray", "ray", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT", "--ray", "auto")),
+            ("cyclonedx", "android", ("app", "-b", "BUNDLE", "-o", "OUT/demo.apk")),
+            ("onnx", "export", ("export", "-t", "cpu", "-o", "OUT")),
+            ("torch", "export", ("eval", "--data", "PAIRS", "--split", "val")),
+            ("torch", "distill", ("distill", "--data", "PAIRS", "--out", "OUT")),
+            ("jinja2", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
+            ("uvicorn", "serve", ("serve", "-b", "BUNDLE")),
+            ("qai_hub", "aihub", ("bench", "-b", "BUNDLE", "--device", "aihub:Samsung Galaxy S25")),
+            ("fsspec", "embed", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT")),
+            ("cyclonedx", "android", ("library", "-b", "BUNDLE", "-o", "OUT/search.aar")),
+            ("pyarrow", "embed", ("index", "--from", "OUT", "-b", "BUNDLE")),
+            (
+                "onnxruntime_qnn",
+                "snapdragon",
+                ("index", "PHOTOS", "-b", "BUNDLE", "--runtime", "qnn"),
+            ),
+        ],
+    ),
 )
 def test_the_error_names_the_pip_command(
     snapdragon, packaged_pairs, tmp_path, missing, extra, arguments

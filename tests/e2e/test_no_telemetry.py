@@ -60,16 +60,16 @@ def run(folder: Path, *command: str) -> tuple[list[str], list[Path]]:
 # Every verb that loads ONNX Runtime.
 _VERBS = [
     "index PHOTOS --bundle BUNDLE",
-    "index --from OLD --bundle BUNDLE --index NEW",
     "search a dog --bundle BUNDLE",
-    "search --like PHOTO --bundle BUNDLE",
     "bench --synthetic 1000 --searches 20 --bundle BUNDLE",
-    "doctor --bundle BUNDLE",
     "embed PHOTOS --bundle BUNDLE --out SHARDS --workers 2",
     "serve --bundle BUNDLE --photos PHOTOS --port 0",
-    "eval --data PAIRS --split val --bundle BUNDLE",
 ]
 _SLOW_VERBS = [
+    "index --from OLD --bundle BUNDLE --index NEW",
+    "search --like PHOTO --bundle BUNDLE",
+    "doctor --bundle BUNDLE",
+    "eval --data PAIRS --split val --bundle BUNDLE",
     "export --target cpu --out EXPORTED",
     "distill --smoke --out STUDENT --cache CACHE",
     "demo --target cpu --out DEMO",

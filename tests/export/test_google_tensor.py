@@ -27,6 +27,7 @@ from tests.support.pythons import needs_litert
 from tests.support.small_nets import Many, Plain, write
 from tests.support.tensor_sdk import PACKAGE, write_sdk
 from tests.support.tiny_students import write_hf
+from tests.support.variants import first_of
 
 pytestmark = needs_litert
 GOOGLE = VENDORS["tensor"]
@@ -67,7 +68,7 @@ def test_the_list_is_that_of_litert_s_plugin(installed, tmp_path):
     assert {operator.name for operator in left} == {"REDUCE_PROD"}
 
 
-@pytest.mark.parametrize("target", TENSORS, ids=lambda target: target.id)
+@pytest.mark.parametrize("target", first_of(TENSORS), ids=lambda target: target.id)
 def test_a_model_is_compiled_for_every_tensor(installed, target, tmp_path):
     out = tmp_path / "compiled.tflite"
     assert why_not_compiled(target) is None

@@ -25,6 +25,7 @@ from mcad_mobile.export.backends.litert.quantize import quantize_litert
 from mcad_mobile.students.load import load_student
 from tests.support.pythons import needs_litert
 from tests.support.tiny_students import TEXTS, spread, write_hf, write_open_clip
+from tests.support.variants import first_of
 
 pytestmark = needs_litert
 SIDE = 16
@@ -114,7 +115,7 @@ class Wide(nn.Module):
         return self.head(self.square(self.wide(x)).relu().amax((2, 3)))
 
 
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("bias", first_of([True, False]))
 def test_a_tower_with_a_large_convolution_is_quantized(bias, photos, tmp_path):
     torch.manual_seed(0)
     tower = Wide(bias=bias).eval()

@@ -24,6 +24,7 @@ from benchmarks.arm import (
 )
 from mcad_mobile.engine.native import RescoreTask, address
 from tests.support.kernel_oracle import Oracle
+from tests.support.variants import first_of
 
 # The level of each: NEON alone, or with dot product.
 PROCESSORS = {"cortex-a53": 1, "cortex-a76": 2, "neoverse-n2": 2, "max": 2}
@@ -169,7 +170,7 @@ def cases() -> list[Case]:
     return made
 
 
-@pytest.mark.parametrize("processor", PROCESSORS)
+@pytest.mark.parametrize("processor", first_of(PROCESSORS, run=2))
 def test_every_level_gives_what_numpy_gives(
     driver: Path, cases: list[Case], tmp_path: Path, processor: str
 ) -> None:

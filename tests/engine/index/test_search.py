@@ -32,6 +32,7 @@ from tests.support.index_embeddings import (
     unit,
 )
 from tests.support.kernel_oracle import Oracle
+from tests.support.variants import first_of
 
 Build = Callable[..., PhotoIndex]
 
@@ -94,7 +95,8 @@ def test_exact_search_agrees_with_faiss_flat(build: Build) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("dim", "least"), [(8, 0.8), (40, 0.95), (48, 0.95), (96, 0.95), (200, 0.95), (384, 0.95)]
+    ("dim", "least"),
+    first_of([(40, 0.95), (8, 0.8), (48, 0.95), (96, 0.95), (200, 0.95), (384, 0.95)]),
 )
 def test_widths_that_are_not_whole_words_are_scanned_too(
     build: Build, dim: int, least: float
@@ -164,7 +166,7 @@ def test_photos_that_a_scan_looks_at_first_may_be_nearer_than_others(near: int) 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("dim", [40, 64, 200, 256, 520])
+@pytest.mark.parametrize("dim", first_of([40, 256, 64, 200, 520], run=2))
 def test_an_index_gives_the_same_results_by_every_kernel(build: Build, dim: int) -> None:
     photos, queries = photos_and_queries(5000, 20, dim=dim)
     index = build(photos)
@@ -244,9 +246,7 @@ GONE = {
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    "part", [*GONE][:2] + [pytest.param(part, marks=pytest.mark.slow) for part in [*GONE][2:]]
-)
+@pytest.mark.parametrize("part", first_of(GONE))
 def test_a_scan_with_tombstones_finds_what_exact_search_finds(
     build: Build, tmp_path: Path, part: str
 ) -> None:
