@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import typer
 
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.output import (
-    BundleOptions,
-    Options,
-    flag,
-    load_bundle,
-    option,
-    progress_bar,
-    warn,
-)
-
-if TYPE_CHECKING:
-    from mcad_mobile.android.parts import BuildOptions
+from mcad_mobile.cli.options import BundlePath, Json, exclude
+from mcad_mobile.cli.output import load_bundle, progress_bar, warn
 
 
 class Abi(StrEnum):
@@ -30,75 +20,85 @@ class Abi(StrEnum):
     x86_64 = "x86_64"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PackageOptions(Options):
-    """Options of apps and of libraries."""
-
-    abi: list[Abi] = option(
+# Options of apps and of libraries.
+Abis = Annotated[
+    list[Abi],
+    typer.Option(
         "--abi",
-        "Processors to build for: arm64-v8a (phones), x86_64 (emulators, CI). May be given more "
-        "than once.",
-        default=[Abi.arm64],
-    )
-    aar: list[Path] = option(
+        help="Processors to build for: arm64-v8a (phones), x86_64 (emulators, CI). May be given "
+        "more than once.",
+    ),
+]
+Archives = Annotated[
+    list[Path],
+    typer.Option(
         "--aar",
-        "An Android archive to merge: Qualcomm's qnn-runtime, an ONNX Runtime with QNN. May be "
-        "given more than once.",
-        default=[],
-    )
-    npu: bool = flag(
+        help="An Android archive to merge: Qualcomm's qnn-runtime, an ONNX Runtime with QNN. May "
+        "be given more than once.",
+    ),
+]
+Npu = Annotated[
+    bool,
+    typer.Option(
         "--npu",
-        "Fetch what a bundle's Snapdragon rungs need: ONNX Runtime with QNN, and Qualcomm's "
+        help="Fetch what a bundle's Snapdragon rungs need: ONNX Runtime with QNN, and Qualcomm's "
         "runtime, which has Qualcomm's own licence.",
-    )
-    onnxruntime_aar: Path | None = option(
-        "--onnxruntime-aar", "Your own build of ONNX Runtime for Android instead of ours."
-    )
-    keep_float: bool = flag(
+    ),
+]
+OnnxRuntimeArchive = Annotated[
+    Path | None,
+    typer.Option(
+        "--onnxruntime-aar", help="Your own build of ONNX Runtime for Android instead of ours."
+    ),
+]
+KeepFloat = Annotated[
+    bool,
+    typer.Option(
         "--keep-float",
-        "Also keep the float fallback of 8-bit towers; it is four times as large.",
-    )
-    sbom: Path | None = option(
+        help="Also keep the float fallback of 8-bit towers; it is four times as large.",
+    ),
+]
+Sbom = Annotated[
+    Path | None,
+    typer.Option(
         "--sbom",
-        "Where to write the bill of materials, CycloneDX as JSON. Default: the name of the built "
-        "file plus .cdx.json, beside it.",
-    )
-    accept_licence: str | None = option(
+        help="Where to write the bill of materials, CycloneDX as JSON. Default: the name of the "
+        "built file plus .cdx.json, beside it.",
+    ),
+]
+AcceptLicence = Annotated[
+    str | None,
+    typer.Option(
         "--accept-licence",
-        "The name of the weights' licence, which you have read and accept. Needed for a "
-        "restrictive licence: research only, no commercial use, or unknown.",
         metavar="NAME",
-    )
-
-    def build_options(self, r8: Path | None = None) -> BuildOptions:
-        from mcad_mobile.android.parts import BuildOptions
-
-        return BuildOptions(
-            abis=tuple(self.abi),
-            aars=tuple(self.aar),
-            onnxruntime=self.onnxruntime_aar,
-            r8=r8,
-            npu=self.npu,
-            keep_float=self.keep_float,
-            sbom=self.sbom,
-            accept_licence=self.accept_licence,
-        )
+        help="The name of the weights' licence, which you have read and accept. Needed for a "
+        "restrictive licence: research only, no commercial use, or unknown.",
+    ),
+]
 
 
-@dataclass(frozen=True, kw_only=True)
-class AppOptions(PackageOptions, BundleOptions):
-    out: Path = option("--out -o", "The app: demo.apk, or demo.aab with --aab.", default=...)
-    aab: bool = flag("--aab", "Build an Android App Bundle for Google Play.")
-    r8: Path | None = option("--r8", "Your own r8.jar, whose D8 makes the dex file.")
-    keystore: Path | None = option(
-        "--keystore",
-        "Sign with a key from this file, whose password is in MCAD_KEYSTORE_PASSWORD. Default: a "
-        "debug key.",
-    )
-    key_alias: str | None = option("--key-alias", "The alias of the key in the keystore.")
-
-
-def app(options: AppOptions) -> None:
+def app(
+    *,
+    context: typer.Context,
+    bundle: BundlePath,
+    abi: Abis = [Abi.arm64],
+    aar: Archives = [],
+    npu: Npu = False,
+    onnxruntime_aar: OnnxRuntimeArchive = None,
+    keep_float: KeepFloat = False,
+    sbom: Sbom = None,
+    accept_licence: AcceptLicence = None,
+    out: Path = typer.Option(..., "--out", "-o", help="The app: demo.apk, or demo.aab with --aab."),
+    aab: bool = typer.Option(False, "--aab", help="Build an Android App Bundle for Google Play."),
+    r8: Path | None = typer.Option(None, help="Your own r8.jar, whose D8 makes the dex file."),
+    keystore: Path | None = typer.Option(
+        None,
+        help="Sign with a key from this file, whose password is in MCAD_KEYSTORE_PASSWORD. "
+        "Default: a debug key.",
+    ),
+    key_alias: str | None = typer.Option(None, help="The alias of the key in the keystore."),
+    json: Json = False,
+) -> None:
     """Build the Android demo app with a bundle inside: search your own photos, offline.
 
     You need a JDK and Maven, but no Android SDK. The first build fetches 190 MB of tools; if
@@ -114,17 +114,27 @@ def app(options: AppOptions) -> None:
       mcad-mobile app --bundle build/sd --out demo.apk --accept-licence non-commercial-research
     """
     from mcad_mobile.android.demo_app import build_app
+    from mcad_mobile.android.parts import BuildOptions
     from mcad_mobile.android.signing import own_key
 
-    if options.key_alias and options.keystore is None:
-        raise typer.BadParameter("--key-alias is of a key in a file: give --keystore, too")
-    bundle = load_bundle(options.bundle)
-    key = None if options.keystore is None else own_key(options.keystore, options.key_alias)
-    build = options.build_options(options.r8)
+    if keystore is None:
+        exclude(context, "without --keystore", "key_alias")
+    build = BuildOptions(
+        abis=tuple(abi),
+        aars=tuple(aar),
+        onnxruntime=onnxruntime_aar,
+        r8=r8,
+        npu=npu,
+        keep_float=keep_float,
+        sbom=sbom,
+        accept_licence=accept_licence,
+    )
+    loaded = load_bundle(bundle)
+    key = None if keystore is None else own_key(keystore, key_alias)
     with progress_bar() as progress:
-        built = build_app(bundle, options.out, build, key=key, aab=options.aab, progress=progress)
-    signed_by = str(options.keystore or "debug key")
-    if options.json:
+        built = build_app(loaded, out, build, key=key, aab=aab, progress=progress)
+    signed_by = str(keystore or "debug key")
+    if json:
         print_json({**asdict(built), "signed_by": signed_by})
         return
     print(f"{built.package}: {megabytes(built.bytes)} MB, signed by {signed_by}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -21,20 +20,25 @@ from mcad_mobile.bench.measurement import (
 )
 from mcad_mobile.bench.report import markdown
 from mcad_mobile.bench.report.rows import busy
-from mcad_mobile.cli.output import (
-    BundleOptions,
-    TowerOptions,
-    aihub_jobs,
+from mcad_mobile.cli.options import (
+    BundlePath,
+    Json,
+    RuntimeName,
+    Threads,
     among,
-    command_line_options,
-    flag,
-    load_bundle,
-    option,
-    printable,
-    progress_bar,
-    warn,
+    at_most_one,
+    exclude,
 )
-from mcad_mobile.cli.report import JudgedOptions, check_report, write_report
+from mcad_mobile.cli.output import aihub_jobs, load_bundle, printable, progress_bar, warn
+from mcad_mobile.cli.report import (
+    Baseline,
+    FailOnTarget,
+    MaxSlowdown,
+    check_report,
+    judge,
+    read_baseline,
+    write_report,
+)
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import AiHubError
 
@@ -47,67 +51,71 @@ _ONLY_FOR = {
     "force": ("adb", "aihub"),
 }
 _FOR_A_BASELINE = 3  # the fewest runs whose differences show the noise
-_EXCLUDE_EACH_OTHER = (
-    ("compile_to", "runtime"),
-    ("index", "synthetic"),
-    *(("runner", "aar"), ("runner", "npu"), ("aar", "npu")),
-)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchOptions(JudgedOptions, BundleOptions, TowerOptions):
-    device: str = option(
-        "--device",
-        "host (this computer); adb or adb:SERIAL (a phone or board); aihub:PHONE[,PHONE] "
-        "(Qualcomm's cloud; a name or a chipset); emulator (arm64, parity only).",
-        default="host",
+def bench(
+    *,
+    context: typer.Context,
+    bundle: BundlePath,
+    baseline: Baseline = None,
+    max_slowdown: MaxSlowdown = 1.2,
+    fail_on_target: FailOnTarget = False,
+    device: str = typer.Option(
+        "host",
         autocompletion=among(lambda: ("host", "adb", "emulator", "aihub:")),
-    )
-    synthetic: int | None = option(
-        "--synthetic",
-        "Search among this many synthetic photos, spread like real embeddings. Default: 100000.",
+        help="host (this computer); adb or adb:SERIAL (a phone or board); aihub:PHONE[,PHONE] "
+        "(Qualcomm's cloud; a name or a chipset); emulator (arm64, parity only).",
+    ),
+    synthetic: int | None = typer.Option(
+        None,
         min=1,
-    )
-    index: Path | None = option("--index", "Search this real index instead.")
-    searches: int = option("--searches", "How many searches to time.", default=200, min=1)
-    repeats: int | None = option(
-        "--repeats",
-        "Runs of the searches. Default: 3 for adb and with --baseline, else 1.",
-        min=1,
-    )
-    cool_down: float | None = option(
-        "--cool-down", "Minimum seconds between runs. Default: 15 for adb, 0 for host.", min=0
-    )
-    force: bool = flag("--force", "adb, aihub: try files that were made for another chip.")
-    runner: Path | None = option(
-        "--runner", "adb: a folder with a built Java runner (docs/bench.md)."
-    )
-    aar: list[Path] = option(
-        "--aar",
-        "adb: an Android archive to merge into the runner: Qualcomm's qnn-runtime, an ONNX "
+        help="Search among this many synthetic photos, spread like real embeddings. Default: "
+        "100000.",
+    ),
+    index: Path | None = typer.Option(None, help="Search this real index instead."),
+    searches: int = typer.Option(200, min=1, help="How many searches to time."),
+    repeats: int | None = typer.Option(
+        None, min=1, help="Runs of the searches. Default: 3 for adb and with --baseline, else 1."
+    ),
+    cool_down: float | None = typer.Option(
+        None, min=0, help="Minimum seconds between runs. Default: 15 for adb, 0 for host."
+    ),
+    force: bool = typer.Option(
+        False, "--force", help="adb, aihub: try files that were made for another chip."
+    ),
+    runner: Path | None = typer.Option(
+        None, help="adb: a folder with a built Java runner (docs/bench.md)."
+    ),
+    aar: list[Path] = typer.Option(
+        [],
+        help="adb: an Android archive to merge into the runner: Qualcomm's qnn-runtime, an ONNX "
         "Runtime with QNN. May be given more than once.",
-        default=[],
-    )
-    npu: bool = flag(
+    ),
+    npu: bool = typer.Option(
+        False,
         "--npu",
-        "adb: fetch what a bundle's Snapdragon rungs need: ONNX Runtime with QNN, and Qualcomm's "
-        "runtime, which has Qualcomm's own licence.",
-    )
-    compile_to: Literal["qnn", "litert", "onnx"] | None = option(
+        help="adb: fetch what a bundle's Snapdragon rungs need: ONNX Runtime with QNN, and "
+        "Qualcomm's runtime, which has Qualcomm's own licence.",
+    ),
+    compile_to: Literal["qnn", "litert", "onnx"] | None = typer.Option(
+        None,
         "--compile",
-        "aihub: compile the bundle's float ONNX model there for each phone, instead of running "
-        "the bundle's files.",
-    )
-    jobs: Path | None = option(
-        "--jobs",
-        "aihub: a file that records submitted jobs, so that they are not submitted twice. Default: "
-        "BUNDLE.aihub.json. If you delete it, all jobs are submitted again.",
-    )
-    dry_run: bool = flag("--dry-run", "aihub: print the jobs without submitting any.")
-    report: Path | None = option("--report", "Also write a report: .html, .md or .json.")
-
-
-def bench(options: BenchOptions, context: typer.Context) -> None:
+        help="aihub: compile the bundle's float ONNX model there for each phone, instead of "
+        "running the bundle's files.",
+    ),
+    jobs: Path | None = typer.Option(
+        None,
+        help="aihub: a file that records submitted jobs, so that they are not submitted twice. "
+        "Default: BUNDLE.aihub.json. If you delete it, all jobs are submitted again.",
+    ),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="aihub: print the jobs without submitting any."
+    ),
+    report: Path | None = typer.Option(None, help="Also write a report: .html, .md or .json."),
+    runtime: RuntimeName = None,
+    threads: Threads = 1,
+    json: Json = False,
+) -> None:
     """Measure memory and latency of a search, and compare them with 100 MiB and 8 ms.
 
     A separate process does what a phone would do: load the text tower, open the index, search.
@@ -121,79 +129,66 @@ def bench(options: BenchOptions, context: typer.Context) -> None:
       mcad-mobile bench --bundle build/sd --device aihub:"Samsung Galaxy S25" --dry-run
       mcad-mobile bench --bundle build/sd --baseline old.json --max-slowdown 1.2
     """
-    _check_options(context, options.device.partition(":")[0])
-    check_report(options.report)
-    before = options.read_baseline()
-    if before and "," in options.device:
-        raise typer.BadParameter(f"--baseline is for one device, not {options.device}")
-    bundle = load_bundle(options.bundle)
-    aars = tuple(options.aar)
-    if options.npu:
+    kind = device.partition(":")[0]
+    ignored = [name for name, kinds in _ONLY_FOR.items() if kind not in kinds]
+    exclude(context, f"with --device {kind}", *ignored)
+    at_most_one(context, "compile_to", "runtime")
+    at_most_one(context, "index", "synthetic")
+    at_most_one(context, "runner", "aar", "npu")
+    check_report(report)
+    before = read_baseline(baseline)
+    if before and "," in device:
+        raise typer.BadParameter(f"--baseline is for one device, not {device}")
+    loaded = load_bundle(bundle)
+    aars = tuple(aar)
+    if npu:
         from mcad_mobile.android.parts import npu_archives
 
         with progress_bar() as progress:
-            aars = tuple(npu_archives(bundle, progress))
-    device = DeviceOptions(
-        ledger=options.jobs or aihub_jobs(options.bundle),
-        compile_to=options.compile_to,
-        force=options.force,
-        runner=options.runner,
-        aars=aars,
-    )
-    if options.dry_run:
-        _print_jobs(open_device(options.device, device), bundle, options)
+            aars = tuple(npu_archives(loaded, progress))
+    ledger = jobs or aihub_jobs(bundle)
+    options = DeviceOptions(ledger, compile_to, force, runner, aars)
+    if dry_run:
+        _print_jobs(open_device(device, options), loaded, runtime, json)
         return
     workload = Workload(
-        index=options.index,
-        synthetic=options.synthetic or DEFAULT_PHOTOS,
-        searches=options.searches,
-        threads=options.threads,
-        runtime=options.runtime,
-        repeats=options.repeats or (_FOR_A_BASELINE if before else None),
-        cool_down_s=options.cool_down,
+        index=index,
+        synthetic=synthetic or DEFAULT_PHOTOS,
+        searches=searches,
+        threads=threads,
+        runtime=runtime,
+        repeats=repeats or (_FOR_A_BASELINE if before else None),
+        cool_down_s=cool_down,
     )
     with Console(file=terminal_errors()).status("starting") as status:
         documents, failures = measure(
-            bundle,
-            options.device,
+            loaded,
             device,
+            options,
             workload,
             lambda step, *_: status.update(Text(printable(step))),
         )
     for warning in filter(None, map(busy, documents)):
         warn(warning)
     try:  # if the disk is full, the results still reach the other place
-        if options.json:
+        if json:
             print_json(documents if len(documents) != 1 else documents[0])
         elif documents:
             print(markdown(*documents))
     finally:
-        if options.report is not None and documents:
-            write_report(options.report, documents, bundle)
+        if report is not None and documents:
+            write_report(report, documents, loaded)
     if failures:
         raise AiHubError(
             "\n  ".join(failures), "Run the same command again; it keeps the jobs that succeeded."
         )
-    options.judge(before, documents)
+    judge(documents, before, max_slowdown, fail_on_target)
 
 
-def _check_options(context: typer.Context, kind: str) -> None:
-    """Refuse options that would be ignored."""
-    flags = command_line_options(context)
-    for name, kinds in _ONLY_FOR.items():
-        if name in flags and kind not in kinds:
-            raise typer.BadParameter(
-                f"{flags[name]} is for --device {' or '.join(kinds)}, not {kind}"
-            )
-    for first, second in _EXCLUDE_EACH_OTHER:
-        if first in flags and second in flags:
-            raise typer.BadParameter(f"{flags[first]} and {flags[second]} cannot be used together")
-
-
-def _print_jobs(device: object, bundle: Bundle, options: BenchOptions) -> None:
+def _print_jobs(device: object, bundle: Bundle, runtime: str | None, json: bool) -> None:
     assert isinstance(device, AiHubDevice)  # --dry-run is for aihub alone
-    planned = device.dry_run(bundle, options.runtime)
-    if options.json:
+    planned = device.dry_run(bundle, runtime)
+    if json:
         print_json(planned)
         return
     for job in planned:

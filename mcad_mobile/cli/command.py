@@ -6,11 +6,10 @@ import functools
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import fields
-from inspect import Parameter, Signature
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from mcad_mobile.base import VERSION, files
 from mcad_mobile.base.locks import check_platform
@@ -40,27 +39,21 @@ from mcad_mobile.cli.output import coloured
 from mcad_mobile.cli.wording import hint_of
 from mcad_mobile.errors import McadError
 
-_LAST = ("runtime", "threads", "json")  # options in the help of a command
-_UsageError: Any = typer.BadParameter.__mro__[1]  # its base class, which typer does not export
 INTERRUPTED = 130  # 128 and SIGINT's number, as shells have it
 
 
-def as_command(run: Callable[..., None], kept: str) -> Callable[..., None]:
-    """Return a function for typer whose parameters are the fields of a command's options, those
-    that many commands share last. An interrupt prints what is kept; typer would exit silently."""
-    hints = get_type_hints(run)
-    kind = hints.pop("options")
-    context = {"context"} & set(hints)
-    types = get_type_hints(kind)
+def guarded(run: Callable[..., None], kept: str) -> Callable[..., None]:
+    """Return a command that prints printable text only, whose errors name its bundle, and that says
+    what is kept when it is interrupted; typer would exit silently."""
 
     @functools.wraps(run)
     def command(**values: Any) -> None:
-        contexts = {name: values.pop(name) for name in context}
         try:
             with printable_output():
-                run(kind(**values), **contexts)
+                run(**values)
         except McadError as error:
-            bundles = values.get("bundles", [values.get("bundle")])
+            bundle = values.get("bundle")
+            bundles = bundle if isinstance(bundle, list) else [bundle]
             if len(bundles) == 1 and bundles[0] is not None:  # an index does not know its bundle
                 error.values.setdefault("bundle", bundles[0])
             raise
@@ -68,16 +61,6 @@ def as_command(run: Callable[..., None], kept: str) -> Callable[..., None]:
             print(f"interrupted: {kept}", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
 
-    parameters = [
-        Parameter(name, Parameter.KEYWORD_ONLY, annotation=typer.Context) for name in context
-    ]
-    last = {name: place for place, name in enumerate(_LAST)}
-    for option in sorted(fields(kind), key=lambda option: last.get(option.name, -1)):
-        default, annotation = option.metadata["parameter"], types[option.name]
-        parameters.append(
-            Parameter(option.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        )
-    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     return command
 
 
@@ -155,7 +138,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("doctor", doctor.doctor, "Nothing was changed."),
 )
 for _name, _run, _kept in _COMMANDS:
-    app.command(_name)(as_command(_run, _kept))
+    app.command(_name)(guarded(_run, _kept))
 
 
 @app.callback(invoke_without_command=True)
@@ -170,22 +153,21 @@ def root(
         check_platform()
 
 
-def main() -> None:
-    """Entry point: a McadError becomes a message on standard error (with --json, a line of JSON)
-    and exit code 1."""
+def run(command: Callable[..., Any] = app) -> NoReturn:
+    """Run the command line, and exit: a McadError becomes a message on standard error (with --json,
+    a line of JSON) and exit code 1."""
     as_json = "--json" in sys.argv
     reserve_standard_output(json_only=as_json)
     try:
         try:
-            code = app(standalone_mode=not as_json)
+            code = command(standalone_mode=not as_json)
         finally:
             flush_results()  # while its errors can still be printed
         sys.exit(code)
     except McadError as error:
         _fail(error.message, hint_of(error), as_json)
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     except BrokenPipeError:  # the reader of our output, such as head, has ended
         give_up_results()
         sys.exit(0)
@@ -195,7 +177,7 @@ def main() -> None:
             raise
         give_up_results()
         _fail(disk_error.message, disk_error.hint, as_json)
-    except _UsageError as error:  # typer prints it itself without --json
+    except TyperException as error:  # typer prints it itself without --json
         _fail(error.format_message(), "See --help.", as_json, error.exit_code)
 
 

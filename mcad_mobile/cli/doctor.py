@@ -6,10 +6,13 @@ import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import typer
+
 from mcad_mobile.base import machine
 from mcad_mobile.base.requirements import extras_within, requirements, tried_pythons, version_of
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.output import Options, coloured, load_bundle, option
+from mcad_mobile.cli.options import Json
+from mcad_mobile.cli.output import coloured, load_bundle
 from mcad_mobile.cli.wording import hint_of
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.index import PhotoIndex
@@ -217,15 +220,14 @@ def _how_to_get(extras: str, only_on: str | None) -> str:
     return install_line(extras)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DoctorOptions(Options):
-    bundle: Path | None = option(
-        "--bundle -b", "Also test each rung of this bundle on this machine."
-    )
-    index: Path | None = option("--index", "Also read every byte of this index.")
-
-
-def doctor(options: DoctorOptions) -> None:
+def doctor(
+    *,
+    bundle: Path | None = typer.Option(
+        None, "--bundle", "-b", help="Also test each rung of this bundle on this machine."
+    ),
+    index: Path | None = typer.Option(None, help="Also read every byte of this index."),
+    json: Json = False,
+) -> None:
     """Show which commands work here, what is installed, and how to get what is missing.
 
     With --bundle, each rung embeds the test inputs stored in the bundle; a rung with wrong
@@ -237,11 +239,11 @@ def doctor(options: DoctorOptions) -> None:
       mcad-mobile doctor --index build/sd.index
     """
     commands, findings = examine_commands(), examine()
-    if options.bundle is not None:
-        findings += examine_bundle(load_bundle(options.bundle))
-    if options.index is not None:
-        findings.append(examine_index(options.index))
-    if options.json:
+    if bundle is not None:
+        findings += examine_bundle(load_bundle(bundle))
+    if index is not None:
+        findings.append(examine_index(index))
+    if json:
         print_json([asdict(finding) for finding in [*commands, *findings]])
         return
     print("What works here")

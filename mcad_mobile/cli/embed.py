@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import typer
 
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.standard_output import print_json
+from mcad_mobile.cli.options import BundlePath, Json, RuntimeName, exclude
 from mcad_mobile.cli.output import (
-    BundleOptions,
-    RuntimeOptions,
-    argument,
     format_speed,
     load_bundle,
-    option,
     photos_per_second,
     print_skipped,
     printable,
@@ -27,45 +23,45 @@ from mcad_mobile.errors import PhotoError, require
 _SHOWN = 20  # how many photos without an embedding are printed
 
 
-@dataclass(frozen=True, kw_only=True)
-class EmbedOptions(BundleOptions, RuntimeOptions):
-    source: str = argument(
-        "A folder, a list of paths (.txt, or - for standard input), Parquet files or WebDataset "
-        "shards (.tar); here, or at s3://, gs://, hf:// or another address that fsspec opens. "
-        "Patterns (*.parquet) name several files.",
-        default=...,
-    )
-    out: str = option(
-        "--out -o", "Where to write the shards: a folder, or an address.", default=...
-    )
-    kind: Literal["photos", "list", "parquet", "webdataset"] | None = option(
-        "--kind", "What SOURCE is.  [default: by its files' names]"
-    )
-    photo_column: str | None = option(
-        "--photo-column", "In Parquet, the column of photos' bytes, paths or URLs."
-    )
-    key_column: str | None = option("--key-column", "In Parquet, the column of photos' names.")
-    workers: int | None = option(
-        "--workers",
-        "Processes, or actors of a cluster.  [default: all cores divided by --threads]",
+def embed(
+    *,
+    context: typer.Context,
+    bundle: BundlePath,
+    source: str = typer.Argument(
+        ...,
+        help="A folder, a list of paths (.txt, or - for standard input), Parquet files or "
+        "WebDataset shards (.tar); here, or at s3://, gs://, hf:// or another address that fsspec "
+        "opens. Patterns (*.parquet) name several files.",
+    ),
+    out: str = typer.Option(
+        ..., "--out", "-o", help="Where to write the shards: a folder, or an address."
+    ),
+    kind: Literal["photos", "list", "parquet", "webdataset"] | None = typer.Option(
+        None, help="What SOURCE is.  [default: by its files' names]"
+    ),
+    photo_column: str | None = typer.Option(
+        None, help="In Parquet, the column of photos' bytes, paths or URLs."
+    ),
+    key_column: str | None = typer.Option(None, help="In Parquet, the column of photos' names."),
+    workers: int | None = typer.Option(
+        None,
         min=1,
-    )
-    threads: int = option("--threads", "CPU threads per worker.", default=1, min=1)
-    ray: str | None = option(
-        "--ray",
-        "A Ray cluster: HOST:6379, ray://HOST:10001, or auto, from one of its machines.",
+        help="Processes, or actors of a cluster.  [default: all cores divided by --threads]",
+    ),
+    ray: str | None = typer.Option(
+        None,
         metavar="ADDRESS",
-    )
-    gpus: float = option(
-        "--gpus", "On Ray, GPUs per worker; with 0.25, four workers share one.", default=0.0, min=0
-    )
-    photos_a_shard: int = option("--shard", "Maximum photos per shard.", default=10_000, min=1)
-    resume: bool = option(
-        "--resume/--no-resume", "Continue the shards at --out, or fail if any exist.", default=True
-    )
-
-
-def embed(options: EmbedOptions) -> None:
+        help="A Ray cluster: HOST:6379, ray://HOST:10001, or auto, from one of its machines.",
+    ),
+    gpus: float = typer.Option(
+        0.0, min=0, help="On Ray, GPUs per worker; with 0.25, four workers share one."
+    ),
+    shard: int = typer.Option(10_000, min=1, help="Maximum photos per shard."),
+    resume: bool = typer.Option(True, help="Continue the shards at --out, or fail if any exist."),
+    runtime: RuntimeName = None,
+    threads: int = typer.Option(1, min=1, help="CPU threads per worker."),
+    json: Json = False,
+) -> None:
     """Embed a collection too large for one machine, into shards.
 
     One process, several and a Ray cluster write the same shards (Parquet: key, embedding, stamps;
@@ -79,32 +75,31 @@ def embed(options: EmbedOptions) -> None:
       mcad-mobile embed "s3://sets/train-*.tar" --bundle build/sd --out shards
       mcad-mobile index --from s3://shards/2025 --bundle build/sd --select keys.txt
     """
-    if options.gpus and options.ray is None:
-        raise typer.BadParameter("--gpus needs --ray; without it, embed runs on the CPU")
+    if ray is None:
+        exclude(context, "without --ray", "gpus")
     require("pyarrow", "embed")
     require("fsspec", "embed")
     from mcad_mobile.embed.run import Options, embed
     from mcad_mobile.embed.source import Source
 
     run_options = Options(
-        workers=options.workers or max(1, _processors(options.ray) // options.threads),
-        threads=options.threads,
-        photos_a_shard=options.photos_a_shard,
-        runtime=options.runtime,
-        ray=options.ray,
-        gpus=options.gpus,
-        resume=options.resume,
+        workers=workers or max(1, _processors(ray) // threads),
+        threads=threads,
+        photos_a_shard=shard,
+        runtime=runtime,
+        ray=ray,
+        gpus=gpus,
+        resume=resume,
     )
-    source = Source(options.source, options.kind, options.photo_column, options.key_column)
+    photos = Source(source, kind, photo_column, key_column)
     with progress_bar() as progress:
-        bundle = load_bundle(options.bundle)
-        result = embed(source, bundle, options.out, run_options, progress, warn)
+        result = embed(photos, load_bundle(bundle), out, run_options, progress, warn)
     manifest, left_out = result.manifest, result.left_out
     photos_per_s = photos_per_second(result.embedded, result.seconds)
-    if options.json:
+    if json:
         print_json(
             {
-                "shards": options.out,
+                "shards": out,
                 "student": manifest.student,
                 "job": manifest.job,
                 "files": len(manifest.shards),
@@ -117,7 +112,7 @@ def embed(options: EmbedOptions) -> None:
         )
     else:
         print(
-            f"{options.out}: {manifest.photos} photos, {result.embedded} embedded now, "
+            f"{out}: {manifest.photos} photos, {result.embedded} embedded now, "
             f"{format_speed(photos_per_s)}"
         )
         print_skipped([(photo.key, photo.why) for photo in left_out[:_SHOWN]])
@@ -125,7 +120,7 @@ def embed(options: EmbedOptions) -> None:
             print(f"  and {len(left_out) - _SHOWN} more: --json lists all")
     if left_out and not manifest.photos:
         raise PhotoError(
-            f"None of the {len(left_out)} photos in {options.source} could be embedded; the first: "
+            f"None of the {len(left_out)} photos in {source} could be embedded; the first: "
             f"{printable(left_out[0].why.splitlines()[0])}",
             "Give a source that holds photos.",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,17 +23,8 @@ from mcad_mobile.bench.report.bundle_rows import (
     matrix_rows,
     pair_rows,
 )
-from mcad_mobile.cli.output import (
-    StudentOptions,
-    aihub_jobs,
-    among,
-    command_line_options,
-    flag,
-    option,
-    print_table,
-    progress_bar,
-    warn,
-)
+from mcad_mobile.cli.options import Dim, Json, StudentName, among, exclude
+from mcad_mobile.cli.output import aihub_jobs, print_table, progress_bar, warn
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.bundle import (
     MANIFEST,
@@ -45,7 +36,7 @@ from mcad_mobile.engine.bundle import (
 )
 from mcad_mobile.errors import ExportError, require
 from mcad_mobile.export import check_arguments
-from mcad_mobile.recall import embed_by_student
+from mcad_mobile.recall import EmbeddedPairs, embed_by_student
 from mcad_mobile.targets import Target, all_targets, find_target
 
 if TYPE_CHECKING:
@@ -53,67 +44,75 @@ if TYPE_CHECKING:
     from mcad_mobile.export.precision.recall import RungRecalls
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportArguments(StudentOptions):
-    out: Path = option(
-        "--out -o",
-        "The bundle's folder. An existing bundle there is replaced. For several targets: a folder "
-        "that gets one bundle per chip.",
-        default=...,
-    )
-    text: str | None = option(
-        "--text",
-        "Another text tower for the same image tower: multilingual, which reads 68 languages, or a "
-        "folder that `distill --text-only` wrote. Indexes stay valid.",
-    )
-    target: list[str] = option(
-        "--target -t",
-        "A chip by id, model or name (snapdragon-8-gen-3, SM8650), or a family's default: "
+def _chip_names() -> list[str]:
+    return ["snapdragon", "dimensity", "tensor", *(chip.id for chip in all_targets())]
+
+
+def export(
+    *,
+    context: typer.Context,
+    student: StudentName = None,
+    dim: Dim = None,
+    out: Path = typer.Option(
+        ...,
+        "--out",
+        "-o",
+        help="The bundle's folder. An existing bundle there is replaced. For several targets: a "
+        "folder that gets one bundle per chip.",
+    ),
+    text: str | None = typer.Option(
+        None,
+        help="Another text tower for the same image tower: multilingual, which reads 68 languages, "
+        "or a folder that `distill --text-only` wrote. Indexes stay valid.",
+    ),
+    target: list[str] = typer.Option(
+        [],
+        "--target",
+        "-t",
+        metavar="CHIP",
+        autocompletion=among(_chip_names),
+        help="A chip by id, model or name (snapdragon-8-gen-3, SM8650), or a family's default: "
         "snapdragon, dimensity, tensor, cpu, cpu-litert. May be repeated. `mcad-mobile targets` "
         "lists them.",
-        default=[],
-        metavar="CHIP",
-        autocompletion=among(
-            lambda: ["snapdragon", "dimensity", "tensor", *(c.id for c in all_targets())]
-        ),
-    )
-    every: bool = flag("--all", "Make a bundle for every chip that `targets` lists.")
-    calibration: Path | None = option(
-        "--calibration",
-        "A folder of photos like your users'. Default: photos of installed packages.",
-    )
-    samples: int = option("--samples", "Photos and captions to calibrate on.", default=32, min=2)
-    data: Path | None = option(
-        "--data",
-        "A folder of photos with captions (docs/data.md). Its test split shows how much recall the "
-        "export loses.",
-    )
-    precision: Literal["auto", "w8a8", "w8a16", "w4a16"] | None = option(
-        "--precision",
-        "auto: the smallest towers whose recall on --data stays within --max-recall-drop. w8a8, "
-        "w8a16 or w4a16: for an NPU. Default: the target's own (docs/targets.md).",
-    )
-    max_recall_drop: float = option(
-        "--max-recall-drop",
-        "Points of mean recall (mR) that --precision auto may lose on --data, standard error "
-        "included. Warns if photos and texts embedded by different rungs lose more.",
-        default=0.5,
+    ),
+    every: bool = typer.Option(
+        False, "--all", help="Make a bundle for every chip that `targets` lists."
+    ),
+    calibration: Path | None = typer.Option(
+        None, help="A folder of photos like your users'. Default: photos of installed packages."
+    ),
+    samples: int = typer.Option(32, min=2, help="Photos and captions to calibrate on."),
+    data: Path | None = typer.Option(
+        None,
+        help="A folder of photos with captions (docs/data.md). Its test split shows how much "
+        "recall the export loses.",
+    ),
+    precision: Literal["auto", "w8a8", "w8a16", "w4a16"] | None = typer.Option(
+        None,
+        help="auto: the smallest towers whose recall on --data stays within --max-recall-drop. "
+        "w8a8, w8a16 or w4a16: for an NPU. Default: the target's own (docs/targets.md).",
+    ),
+    max_recall_drop: float = typer.Option(
+        0.5,
         metavar="POINTS",
         min=0.01,
         max=100,
-    )
-    allow_low_parity: bool = flag(
-        "--allow-low-parity", "Keep towers whose mean cosine to the float student is under 0.95."
-    )
-    via: str | None = option(
-        "--via",
-        "Compile QNN files in Qualcomm AI Hub and compare them on a phone there: aihub, or "
+        help="Points of mean recall (mR) that --precision auto may lose on --data, standard error "
+        "included. Warns if photos and texts embedded by different rungs lose more.",
+    ),
+    allow_low_parity: bool = typer.Option(
+        False,
+        "--allow-low-parity",
+        help="Keep towers whose mean cosine to the float student is under 0.95.",
+    ),
+    via: str | None = typer.Option(
+        None,
+        help="Compile QNN files in Qualcomm AI Hub and compare them on a phone there: aihub, or "
         'aihub:"Samsung Galaxy S25". Default: compile here and compare in Qualcomm\'s NPU '
         "simulator.",
-    )
-
-
-def export(options: ExportArguments, context: typer.Context) -> None:
+    ),
+    json: Json = False,
+) -> None:
     """Turn a student into a bundle for a phone chip, or into one bundle for each of several chips.
 
     Each tower is exported by itself, quantized with real photos and captions, compiled if the chip
@@ -132,86 +131,87 @@ def export(options: ExportArguments, context: typer.Context) -> None:
       mcad-mobile export --text multilingual --target snapdragon --out build/sd
       mcad-mobile export -t cpu -o build/small --precision auto --max-recall-drop 0.5 --data DIR
     """
-    chips = _chips(options)
-    _check_via(options, chips)
-    precisions = _precisions(options, chips)
-    if options.data is None and "max_recall_drop" in command_line_options(context):
-        raise typer.BadParameter(
-            "--max-recall-drop is for the recall on --data: add --data DIR, or leave it out"
+    if every == bool(target):
+        raise typer.BadParameter("give --target CHIP, one or more times, or --all")
+    named = all_targets() if every else map(find_target, target)
+    chips = list({chip.id: chip for chip in named}.values())
+    _check_via(via, precision, chips)
+    precisions = _precisions(precision, data, chips)
+    if data is None:
+        exclude(context, "without --data", "max_recall_drop")
+    several = every or len(target) > 1
+    places = _places(out, chips) if several else [out]
+    photos = [] if data is None else load_captions(data, "test")
+    measure_on, calibrate_on = _splits(data) if precision == "auto" else ([], [])
+    check_arguments(student, places, calibration)
+    from mcad_mobile.export.bundle_builder import BundleRequest
+    from mcad_mobile.export.pipeline import ExportOptions
+    from mcad_mobile.export.pipeline import export as run
+    from mcad_mobile.export.precision.recall import budget_on
+    from mcad_mobile.students.load import load_student, load_with_text
+
+    recalls = None
+    with progress_bar() as advance:
+        loaded = load_with_text(text, student, dim) if text else load_student(student, dim)
+        by_student = embed_by_student(loaded, photos, advance) if photos else None
+        requests = [
+            BundleRequest(chip, place, _cloud(via, chip, place, advance), precisions)
+            for chip, place in zip(chips, places, strict=True)
+        ]
+        budget = None
+        if data is not None and measure_on:
+            budget = budget_on(loaded, data, measure_on, max_recall_drop)
+        export_options = ExportOptions(
+            calibration=calibration,
+            samples=samples,
+            calibrate_on=calibrate_on if calibration is None else (),
+            allow_low_parity=allow_low_parity,
+            budget=budget,
         )
-    several = options.every or len(options.target) > 1
-    places = _places(options.out, chips) if several else [options.out]
-    bundles, recalls = _run(options, chips, places, precisions)
-    if options.json:
+        exported = run(loaded, requests, export_options, advance)
+        bundles = [made.bundle for made in exported]
+        warnings = [warning for made in exported for warning in made.warnings]
+        if data is not None and by_student is not None:
+            recalls, bundles, more = _measure_recall(
+                bundles, data, photos, by_student, max_recall_drop, advance
+            )
+            warnings += more
+    for warning in dict.fromkeys(warnings):
+        warn(warning)
+    if json:
         documents = [_document(bundle, recalls) for bundle in bundles]
         print_json(documents if several else documents[0])
         return
     for bundle in bundles:
         _print(bundle)
     if recalls is not None:
-        _print_recall(options.data, recalls, bundles[0])
+        _print_recall(data, recalls, bundles[0])
 
 
-def _run(
-    options: ExportArguments,
-    chips: Sequence[Target],
-    places: Sequence[Path],
-    precisions: dict[TowerName, Precision] | None,
-) -> tuple[list[Bundle], RungRecalls | None]:
-    """Export the bundles, and measure their recall on --data, which is saved in them."""
-    data = options.data
-    photos = [] if data is None else load_captions(data, "test")
-    measure_on, calibrate_on = _splits(data) if options.precision == "auto" else ([], [])
-    check_arguments(options.student, places, options.calibration)
-    from mcad_mobile.export.bundle_builder import BundleRequest
-    from mcad_mobile.export.pipeline import ExportOptions
-    from mcad_mobile.export.pipeline import export as run
+def _measure_recall(
+    bundles: list[Bundle],
+    data: Path,
+    photos: list[CaptionedPhoto],
+    by_student: EmbeddedPairs,
+    drop: float,
+    advance: Progress,
+) -> tuple[RungRecalls, list[Bundle], list[str]]:
+    """Measure the recall of the first bundle's rungs, and save it in all bundles. Return it, the
+    bundles as they are now, and warnings of rungs that lose more than `drop` points."""
     from mcad_mobile.export.precision import recall
-    from mcad_mobile.students.load import load_student, load_with_text
 
-    drop = options.max_recall_drop
-    recalls = None
-    with progress_bar() as advance:
-        if options.text is None:
-            student = load_student(options.student, options.dim)
-        else:
-            student = load_with_text(options.text, options.student, options.dim)
-        by_student = embed_by_student(student, photos, advance) if photos else None
-        requests = [
-            BundleRequest(chip, place, _cloud(options.via, chip, place, advance), precisions)
-            for chip, place in zip(chips, places, strict=True)
-        ]
-        budget = None
-        if data is not None and measure_on:
-            budget = recall.budget_on(student, data, measure_on, drop)
-        export_options = ExportOptions(
-            calibration=options.calibration,
-            samples=options.samples,
-            calibrate_on=calibrate_on if options.calibration is None else (),
-            allow_low_parity=options.allow_low_parity,
-            budget=budget,
-        )
-        exported = run(student, requests, export_options, advance)
-        bundles = [made.bundle for made in exported]
-        warnings = [warning for made in exported for warning in made.warnings]
-        if data is not None and by_student is not None:
-            first = bundles[0]
-            recalls = recall.rung_recalls(first, photos, by_student, advance)
-            record = recalls.record(recall.data_facts(data, photos))
-            bundles = [
-                replace_fields(bundle, recall=recall.shared_recall(record, bundle, first))
-                for bundle in bundles
-            ]
-            for bundle in bundles:
-                bundle.save()
-            warnings += recall.recall_warnings(record, drop)
-    for warning in dict.fromkeys(warnings):
-        warn(warning)
-    return bundles, recalls
+    recalls = recall.rung_recalls(bundles[0], photos, by_student, advance)
+    record = recalls.record(recall.data_facts(data, photos))
+    saved = [
+        replace_fields(bundle, recall=recall.shared_recall(record, bundle, bundles[0]))
+        for bundle in bundles
+    ]
+    for bundle in saved:
+        bundle.save()
+    return recalls, saved, recall.recall_warnings(record, drop)
 
 
-def _check_via(options: ExportArguments, chips: Sequence[Target]) -> None:
-    via = options.via
+def _check_via(via: str | None, precision: str | None, chips: Sequence[Target]) -> None:
     if via is None:
         return
     if via.partition(":")[0] != "aihub" or any(chip.family != "snapdragon" for chip in chips):
@@ -219,22 +219,23 @@ def _check_via(options: ExportArguments, chips: Sequence[Target]) -> None:
             f"--via takes aihub or aihub:PHONE, and compiles for Snapdragon chips; not {via!r} "
             f"for {', '.join(chip.id for chip in chips)}"
         )
-    if options.precision == "auto":
+    if precision == "auto":
         raise typer.BadParameter(
             "--precision auto runs on this machine: give it or --via, not both"
         )
 
 
 def _precisions(
-    options: ExportArguments, chips: Sequence[Target]
+    precision: Literal["auto", "w8a8", "w8a16", "w4a16"] | None,
+    data: Path | None,
+    chips: Sequence[Target],
 ) -> dict[TowerName, Precision] | None:
     """Return the precisions that `--precision` names; None if the target or a search decides."""
-    precision = options.precision
     if precision is None:
         return None
     listed = ", ".join(chip.id for chip in chips)
     if precision == "auto":
-        if options.data is None:
+        if data is None:
             raise typer.BadParameter("--precision auto measures recall: give --data DIR")
         if len({_graph_form(chip) for chip in chips}) > 1:
             raise typer.BadParameter(
@@ -266,14 +267,6 @@ def _splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhot
         name: [photo for photo in photos if photo.split == name] for name in ("train", "val")
     }
     return by_split["val"] or load_captions(data, "test"), by_split["train"]
-
-
-def _chips(options: ExportArguments) -> list[Target]:
-    """Return each chip once, in the order in which they were named."""
-    if options.every == bool(options.target):
-        raise typer.BadParameter("give --target CHIP, one or more times, or --all")
-    chips = all_targets() if options.every else map(find_target, options.target)
-    return list({chip.id: chip for chip in chips}.values())
 
 
 def _places(out: Path, chips: Sequence[Target]) -> list[Path]:

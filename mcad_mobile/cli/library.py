@@ -2,51 +2,73 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
 
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.app import PackageOptions, print_parts
-from mcad_mobile.cli.output import flag, load_bundle, option, progress_bar
+from mcad_mobile.cli.app import (
+    Abi,
+    Abis,
+    AcceptLicence,
+    Archives,
+    KeepFloat,
+    Npu,
+    OnnxRuntimeArchive,
+    Sbom,
+    print_parts,
+)
+from mcad_mobile.cli.options import Json, exclude
+from mcad_mobile.cli.output import load_bundle, progress_bar
 
 
-@dataclass(frozen=True, kw_only=True)
-class LibraryOptions(PackageOptions):
-    out: Path | None = option("--out -o", "The archive: mcad-search.aar.")
-    maven: Path | None = option(
-        "--maven",
-        "Instead of --out: a folder for a Maven repository, with sources, API pages, and ONNX "
-        "Runtime as a dependency.",
+def library(
+    *,
+    context: typer.Context,
+    abi: Abis = [Abi.arm64],
+    aar: Archives = [],
+    npu: Npu = False,
+    onnxruntime_aar: OnnxRuntimeArchive = None,
+    keep_float: KeepFloat = False,
+    sbom: Sbom = None,
+    accept_licence: AcceptLicence = None,
+    out: Path | None = typer.Option(None, "--out", "-o", help="The archive: mcad-search.aar."),
+    maven: Path | None = typer.Option(
+        None,
         metavar="DIR",
-    )
-    coordinates: str | None = option(
-        "--coordinates",
-        "Its Maven coordinates. Default: mcad.mobile:mcad-search:VERSION.",
+        help="Instead of --out: a folder for a Maven repository, with sources, API pages, and ONNX "
+        "Runtime as a dependency.",
+    ),
+    coordinates: str | None = typer.Option(
+        None,
         metavar="GROUP:NAME:VERSION",
-    )
-    bundle: Path | None = option(
-        "--bundle -b", "A bundle to include as assets. Default: none; the app brings its own."
-    )
-    own_photos: bool = flag(
+        help="Its Maven coordinates. Default: mcad.mobile:mcad-search:VERSION.",
+    ),
+    bundle: Path | None = typer.Option(
+        None,
+        "--bundle",
+        "-b",
+        help="A bundle to include as assets. Default: none; the app brings its own.",
+    ),
+    own_photos: bool = typer.Option(
+        False,
         "--own-photos",
-        "For an app that searches only its own photos: the manifest has no permission, no service "
-        "and no job.",
-    )
-    litert: bool = flag(
+        help="For an app that searches only its own photos: the manifest has no permission, no "
+        "service and no job.",
+    ),
+    litert: bool = typer.Option(
+        False,
         "--litert",
-        "Keep the bundle's w8a8 LiteRT rungs. The app must add com.google.ai.edge.litert:litert, "
-        "which runs them on the CPU.",
-    )
-    sample: Path | None = option(
-        "--sample",
-        "Also build a small app from the archive, to try it out: sample.apk.",
-    )
-
-
-def library(options: LibraryOptions) -> None:
+        help="Keep the bundle's w8a8 LiteRT rungs. The app must add com.google.ai.edge.litert:"
+        "litert, which runs them on the CPU.",
+    ),
+    sample: Path | None = typer.Option(
+        None, help="Also build a small app from the archive, to try it out: sample.apk."
+    ),
+    json: Json = False,
+) -> None:
     """Build the Android library, which lets other apps search their users' photos.
 
     It is one archive with ONNX Runtime, keep rules and a manifest, or a Maven repository.
@@ -60,27 +82,34 @@ def library(options: LibraryOptions) -> None:
     """
     from mcad_mobile.android.library_aar import build_library
     from mcad_mobile.android.library_maven import COORDINATES, build_maven
+    from mcad_mobile.android.parts import BuildOptions
 
-    if (options.out is None) == (options.maven is None):
-        raise typer.BadParameter("give either --out FILE or --maven DIR")
-    if options.sample is not None and (options.maven is not None or options.own_photos):
-        raise typer.BadParameter(
-            "--sample needs a single archive that may read the phone's photos: leave out --maven "
-            "and --own-photos"
-        )
-    if options.maven is None and options.coordinates is not None:
-        raise typer.BadParameter("--coordinates is for --maven DIR")
-    bundle = None if options.bundle is None else load_bundle(options.bundle)
-    build = replace(options.build_options(), own_photos=options.own_photos, litert=options.litert)
+    if maven is None:
+        exclude(context, "without --maven", "coordinates")
+    else:
+        exclude(context, "with --maven", "out", "sample")
+    if own_photos:  # the sample searches the phone's photos
+        exclude(context, "with --own-photos", "sample")
+    loaded = None if bundle is None else load_bundle(bundle)
+    build = BuildOptions(
+        abis=tuple(abi),
+        aars=tuple(aar),
+        onnxruntime=onnxruntime_aar,
+        npu=npu,
+        keep_float=keep_float,
+        sbom=sbom,
+        accept_licence=accept_licence,
+        own_photos=own_photos,
+        litert=litert,
+    )
     with progress_bar() as progress:
-        if options.out is not None:
-            built = build_library(
-                bundle, options.out, build, sample=options.sample, progress=progress
-            )
-        elif options.maven is not None:
-            coordinates = options.coordinates or COORDINATES
-            built = build_maven(bundle, options.maven, coordinates, build, progress=progress)
-    if options.json:
+        if maven is not None:
+            built = build_maven(loaded, maven, coordinates or COORDINATES, build, progress=progress)
+        elif out is not None:
+            built = build_library(loaded, out, build, sample=sample, progress=progress)
+        else:
+            raise typer.BadParameter("give either --out FILE or --maven DIR")
+    if json:
         print_json(asdict(built))
         return
     print(f"{built.archive}: {megabytes(built.bytes)} MB")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import shutil
@@ -10,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,118 +29,8 @@ from rich.text import Text
 
 from mcad_mobile.base import machine
 from mcad_mobile.base.progress import Progress
-from mcad_mobile.base.standard_output import escape_unprintable, terminal_errors
-from mcad_mobile.engine.bundle import MANIFEST, Bundle
-
-
-def option(flags: str, help: str, default: Any = None, **settings: Any) -> Any:
-    """Declare a field of a command's options. `flags` are like "--out -o"; a default `...` makes
-    the field required, and a function is called. `settings` are those of typer.Option."""
-    return _field(typer.Option(default, *flags.split(), help=help, **settings), default)
-
-
-def argument(help: str, default: Any = None) -> Any:
-    """Declare a field of a command's options that has no flag on the command line."""
-    return _field(typer.Argument(default, help=help), default)
-
-
-def _field(parameter: Any, default: Any) -> Any:
-    metadata = {"parameter": parameter}
-    if default is ... or callable(default):
-        return field(metadata=metadata)
-    if isinstance(default, list):
-        return field(default_factory=default.copy, metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-flag = functools.partial(option, default=False)
-
-
-def among(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """Let a shell complete a value that is often one of these."""
-
-    def complete(incomplete: str) -> list[str]:
-        return [value for value in values() if value.startswith(incomplete)]
-
-    return complete
-
-
-def default_bundle() -> Path:
-    """The bundle that MCAD_BUNDLE names, or the newest under build/; standard error says which."""
-    if any(name.endswith("_MOBILE_COMPLETE") for name in os.environ):  # for a shell's completion
-        return Path("build")
-    named = os.environ.get("MCAD_BUNDLE")
-    found = [path for level in ("*", "*/*") for path in Path("build").glob(f"{level}/{MANIFEST}")]
-    if not named and not found:
-        raise typer.BadParameter(
-            "give --bundle DIR, or set MCAD_BUNDLE; there is no bundle under build/. To make one: "
-            "mcad-mobile export --target snapdragon --out build/sd",
-            param_hint="--bundle",
-        )
-    newest = max(found, key=lambda path: path.stat().st_mtime, default=Path()).parent
-    bundle = Path(named) if named else newest
-    note(f"the bundle is {bundle} ({'MCAD_BUNDLE' if named else 'the newest under build/'})")
-    return bundle
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The options of a command; command.py makes parameters of the fields."""
-
-    json: bool = flag("--json", "Print one JSON document and nothing else.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BundleOptions(Options):
-    bundle: Path = option(
-        "--bundle -b",
-        "The bundle, as written by `export`. Default: MCAD_BUNDLE, or the newest under build/.",
-        default=default_bundle,
-        show_default=False,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexedOptions(BundleOptions):
-    index: Path | None = option("--index", "The index's folder. Default: BUNDLE.index.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RuntimeOptions:
-    runtime: str | None = option(
-        "--runtime",
-        "onnx, litert, or qnn (simulated). Default: the best that this machine runs natively.",
-        autocompletion=among(lambda: ("onnx", "litert", "qnn")),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TowerOptions(RuntimeOptions):
-    threads: int = option("--threads", "CPU threads.", default=1, min=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentOptions(Options):
-    student: str | None = option(
-        "--student",
-        "A folder that `distill` wrote, open_clip:NAME[:CHECKPOINT] (a published tag or a file of "
-        "weights), or hf:NAME_OR_FOLDER (CLIP, SigLIP 2, TinyCLIP ...). Default: mcad-s.",
-    )
-    dim: int | None = option(
-        "--dim",
-        "Only the first DIM numbers of embeddings, for a smaller index. The student must have been "
-        "trained for it (docs/distillation.md); mcad-s takes 128 or 64.",
-    )
-
-
-def command_line_options(context: typer.Context) -> dict[str, str]:
-    """The parameters that the command line sets: name -> flag ("drop_gone": "--prune")."""
-    flags = {}
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "COMMANDLINE":
-            flags[parameter.name or ""] = parameter.opts[0]
-    return flags
+from mcad_mobile.base.standard_output import escape_unprintable, print_json, terminal_errors
+from mcad_mobile.engine.bundle import Bundle
 
 
 def coloured(text: str, colour: str, stream: TextIO | None = None) -> str:
@@ -173,6 +61,14 @@ def aihub_jobs(bundle: Path) -> Path:
     """The file beside a bundle that remembers its AI Hub jobs."""
     bundle = bundle.resolve()
     return bundle.with_name(f"{bundle.name}.aihub.json")
+
+
+def print_result(document: Any, text: str, json: bool) -> None:
+    """Print a command's result: with --json the document, else the text."""
+    if json:
+        print_json(document)
+    else:
+        print(text)
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -226,12 +122,12 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
+def progress_bar(clock: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
     """Show a bar on standard error, which disappears when the work is done. In a log, print a line
     every minute instead, and so none for shorter work."""
     console = Console(file=terminal_errors())
     if not console.is_terminal:
-        yield _line_a_minute()
+        yield _line_a_minute(clock)
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -266,14 +162,14 @@ class _Stage:
         return new
 
 
-def _line_a_minute() -> Progress:
-    started = printed = time.monotonic()
+def _line_a_minute(clock: Callable[[], float]) -> Progress:
+    started = printed = clock()
     first = 0
     stage = _Stage()
 
     def advance(step: str, done: int = 0, total: int = 0, /) -> None:
         nonlocal printed, started, first
-        now = time.monotonic()
+        now = clock()
         if stage.is_new(done, total):
             started, first = now, done
         if now - printed >= 60:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,73 +15,86 @@ from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.bench.report import html, load_documents, markdown, regressions
 from mcad_mobile.bench.report.markdown import labels
 from mcad_mobile.bench.report.rows import busy, verdict_rows
-from mcad_mobile.cli.output import Options, argument, flag, option
+from mcad_mobile.cli.options import Json
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError, require
 
 _ENDINGS = (".html", ".md", ".json")
 
 
-@dataclass(frozen=True, kw_only=True)
-class JudgedOptions(Options):
-    """Options that can make results end in exit code 1."""
-
-    baseline: Path | None = option(
-        "--baseline", "An earlier result. Exit code 1 if time or memory grew too much."
-    )
-    max_slowdown: float = option(
-        "--max-slowdown", "Largest allowed ratio to the baseline.", default=1.2, min=1.0
-    )
-    fail_on_target: bool = flag(
-        "--fail-on-target", "Exit code 1 if 8 ms or 100 MiB is exceeded or not measured."
-    )
-
-    def read_baseline(self) -> dict[str, Any] | None:
-        """Read the baseline before any work. BenchError: it does not hold one result, or nothing in
-        it can be compared."""
-        if self.baseline is None:
-            return None
-        documents = load_documents([self.baseline])
-        if len(documents) != 1:
-            raise BenchError(
-                f"{self.baseline} holds {len(documents)} results; a baseline must hold "
-                "exactly one.",
-                "Give a file with one result.",
-            )
-        regressions(documents[0], documents[0], 1.0)
-        return documents[0]
-
-    def judge(self, before: dict[str, Any] | None, documents: Sequence[dict[str, Any]]) -> None:
-        """Raise BenchError if something is worse than in the baseline, or a target was missed."""
-        if before is not None:
-            _check_baseline(before, documents, self.max_slowdown)
-        if self.fail_on_target:
-            _check_targets(documents)
+# Options that can make results end in exit code 1.
+Baseline = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline", help="An earlier result. Exit code 1 if time or memory grew too much."
+    ),
+]
+MaxSlowdown = Annotated[
+    float, typer.Option("--max-slowdown", min=1.0, help="Largest allowed ratio to the baseline.")
+]
+FailOnTarget = Annotated[
+    bool,
+    typer.Option(
+        "--fail-on-target", help="Exit code 1 if 8 ms or 100 MiB is exceeded or not measured."
+    ),
+]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReportOptions(JudgedOptions):
-    results: list[Path] = argument("Files of `bench --json`.", default=...)
-    out: Path | None = option("--out -o", "A page (.html), Markdown (.md) or JSON (.json).")
-
-
-def report(options: ReportOptions) -> None:
+def report(
+    *,
+    baseline: Baseline = None,
+    max_slowdown: MaxSlowdown = 1.2,
+    fail_on_target: FailOnTarget = False,
+    results: list[Path] = typer.Argument(..., help="Files of `bench --json`."),
+    out: Path | None = typer.Option(
+        None, "--out", "-o", help="A page (.html), Markdown (.md) or JSON (.json)."
+    ),
+    json: Json = False,
+) -> None:
     """Show results of `bench`, one or several side by side, and check for regressions.
 
     \b
       mcad-mobile report s24.json s25.json --out phones.html
       mcad-mobile report today.json --baseline main.json --max-slowdown 1.2
     """
-    check_report(options.out)
-    before = options.read_baseline()
-    documents = load_documents(options.results)
-    if options.json:
+    check_report(out)
+    before = read_baseline(baseline)
+    documents = load_documents(results)
+    if json:
         print_json(documents)
-    elif options.out is None:
+    elif out is None:
         print(markdown(*documents))
-    if options.out is not None:
-        write_report(options.out, documents)
-    options.judge(before, documents)
+    if out is not None:
+        write_report(out, documents)
+    judge(documents, before, max_slowdown, fail_on_target)
+
+
+def read_baseline(path: Path | None) -> dict[str, Any] | None:
+    """Read the baseline before any work. BenchError: it does not hold one result, or nothing in it
+    can be compared."""
+    if path is None:
+        return None
+    documents = load_documents([path])
+    if len(documents) != 1:
+        raise BenchError(
+            f"{path} holds {len(documents)} results; a baseline must hold exactly one.",
+            "Give a file with one result.",
+        )
+    regressions(documents[0], documents[0], 1.0)
+    return documents[0]
+
+
+def judge(
+    documents: Sequence[dict[str, Any]],
+    before: dict[str, Any] | None,
+    max_slowdown: float,
+    fail_on_target: bool,
+) -> None:
+    """Raise BenchError if something is worse than in the baseline, or a target was missed."""
+    if before is not None:
+        _check_baseline(before, documents, max_slowdown)
+    if fail_on_target:
+        _check_targets(documents)
 
 
 def check_report(path: Path | None) -> None:
@@ -107,7 +119,7 @@ def write_report(
     elif path.suffix == ".md":
         text = markdown(*documents)
     else:
-        text = json.dumps(documents[0] if len(documents) == 1 else documents, indent=2)
+        text = dumps(documents[0] if len(documents) == 1 else documents, indent=2)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")

@@ -7,7 +7,7 @@ import shlex
 import sys
 import webbrowser
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import typer
@@ -15,19 +15,15 @@ import typer
 from mcad_mobile.base.files import as_disk_error, is_address
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.base.templates import render
-from mcad_mobile.cli.output import (
-    IndexedOptions,
-    TowerOptions,
-    argument,
-    coloured,
-    command_line_options,
-    flag,
-    load_bundle,
-    option,
-    printable,
-    warn,
+from mcad_mobile.cli.options import (
+    BundlePath,
+    IndexPath,
+    Json,
+    RuntimeName,
+    Threads,
+    allow_only,
 )
-from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.cli.output import coloured, load_bundle, printable, warn
 from mcad_mobile.engine.engine import Found, SearchEngine, open_index
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.photos.folder import is_gone
@@ -35,41 +31,45 @@ from mcad_mobile.engine.photos.thumbnails import inline_jpeg
 from mcad_mobile.engine.query import Part, PhotoKey
 
 _SHEET_PX = 480  # sharp at the 240 CSS pixels that a photo of the contact sheet takes
-# --duplicates takes these options; it would ignore all others.
-_WITH_DUPLICATES = {"bundle", "index", "duplicates", "json"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class SearchOptions(IndexedOptions, TowerOptions):
-    query: list[str] = argument("What the photo shows, in words.", default=[])
-    k: int = option("-k", "How many photos to return.", default=10, min=1)
-    plus: list[str] = option("--plus", "Also this.", default=[], metavar="TEXT[=WEIGHT]")
-    minus: list[str] = option("--minus", "But not this.", default=[], metavar="TEXT[=WEIGHT]")
-    like: list[str] = option(
-        "--like", "More like this photo.", default=[], metavar="PHOTO[=WEIGHT]"
-    )
-    unlike: list[str] = option(
-        "--unlike", "Less like this photo.", default=[], metavar="PHOTO[=WEIGHT]"
-    )
-    min_score: float | None = option("--min-score", "Only photos with this score or more.")
-    folders: list[str] = option(
-        "--in", "Only photos in this folder or below; repeatable.", default=[], metavar="DIR"
-    )
-    after: str | None = option("--after", "Only photos taken on this day or later.", metavar="DAY")
-    before: str | None = option("--before", "Only photos taken before this day.", metavar="DAY")
-    duplicates: float | None = option(
-        "--duplicates",
-        "Without a query: print groups of photos whose cosine is at least this, more than 0.5 and "
-        "up to 1; for example 0.97.",
+def search(
+    *,
+    context: typer.Context,
+    bundle: BundlePath,
+    index: IndexPath = None,
+    query: list[str] = typer.Argument([], help="What the photo shows, in words."),
+    k: int = typer.Option(10, "-k", min=1, help="How many photos to return."),
+    plus: list[str] = typer.Option([], metavar="TEXT[=WEIGHT]", help="Also this."),
+    minus: list[str] = typer.Option([], metavar="TEXT[=WEIGHT]", help="But not this."),
+    like: list[str] = typer.Option([], metavar="PHOTO[=WEIGHT]", help="More like this photo."),
+    unlike: list[str] = typer.Option([], metavar="PHOTO[=WEIGHT]", help="Less like this photo."),
+    min_score: float | None = typer.Option(None, help="Only photos with this score or more."),
+    folders: list[str] = typer.Option(
+        [], "--in", metavar="DIR", help="Only photos in this folder or below; repeatable."
+    ),
+    after: str | None = typer.Option(
+        None, metavar="DAY", help="Only photos taken on this day or later."
+    ),
+    before: str | None = typer.Option(
+        None, metavar="DAY", help="Only photos taken before this day."
+    ),
+    duplicates: float | None = typer.Option(
+        None,
         metavar="COSINE",
-    )
-    exact: bool = flag("--exact", "Score every photo, not only the best candidates.")
-    show: bool = flag(
-        "--show", "Also write the results to a page, BUNDLE.search.html, and open it."
-    )
-
-
-def search(options: SearchOptions, context: typer.Context) -> None:
+        help="Without a query: print groups of photos whose cosine is at least this, more than 0.5 "
+        "and up to 1; for example 0.97.",
+    ),
+    exact: bool = typer.Option(
+        False, "--exact", help="Score every photo, not only the best candidates."
+    ),
+    show: bool = typer.Option(
+        False, "--show", help="Also write the results to a page, BUNDLE.search.html, and open it."
+    ),
+    runtime: RuntimeName = None,
+    threads: Threads = 1,
+    json: Json = False,
+) -> None:
     """Find photos by words, by photos, or by both.
 
     \b
@@ -87,81 +87,64 @@ def search(options: SearchOptions, context: typer.Context) -> None:
     A photo's time is what its camera wrote, or else when its file last changed.
     If the words of an option contain an equals sign, add a weight after them: --plus "E=mc2=1".
     """
-    parts = [
-        *([Part(" ".join(options.query))] if options.query else []),
-        *_parts("--plus", options.plus, 1),
-        *_parts("--minus", options.minus, -1),
-        *_parts("--like", options.like, 1, photos=True),
-        *_parts("--unlike", options.unlike, -1, photos=True),
-    ]
-    _check_options(context, parts)
-    bundle = load_bundle(options.bundle)
-    photos = open_index(bundle, options.index)
-    if options.duplicates is not None:
-        _print_duplicates(photos, options.duplicates, options.json)
+    if duplicates is not None:
+        allow_only(context, "with --duplicates", "bundle", "index", "duplicates", "json")
+        _print_duplicates(open_index(load_bundle(bundle), index), duplicates, json)
         return
-    rows = PhotoIndex.filter(*options.folders, after=options.after, before=options.before)
-    found = _find(options, bundle, photos, parts, rows)
-    if options.show:
-        place = options.bundle.resolve()
+    parts = [
+        *([Part(" ".join(query))] if query else []),
+        *_parts("--plus", plus, 1),
+        *_parts("--minus", minus, -1),
+        *_parts("--like", like, 1, photos=True),
+        *_parts("--unlike", unlike, -1, photos=True),
+    ]
+    if not parts:
+        raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
+    loaded = load_bundle(bundle)
+    photos = open_index(loaded, index)
+    rows = PhotoIndex.filter(*folders, after=after, before=before)
+    engine = SearchEngine(loaded, runtime=runtime, threads=threads, warn=warn)
+    found = engine.search_parts(photos, parts, k, rows=rows, exact=exact)
+    least = -math.inf if min_score is None else min_score
+    results = [replace(r, gone=is_gone(r.path)) for r in found.results if r.score >= least]
+    found = replace(found, results=results)
+    if show:
+        place = bundle.resolve()
         _show(found, place.with_name(f"{place.name}.search.html"))
-    if options.json:
+    if json:
         print_json(asdict(found))
-    else:
-        _print(found, photos, rows, bundle.tokenizer.length, options)
-
-
-def _find(
-    options: SearchOptions, bundle: Bundle, photos: PhotoIndex, parts: list[Part], rows: RowFilter
-) -> Found:
-    """Search, and drop results below the lowest score that was asked for."""
-    engine = SearchEngine(bundle, runtime=options.runtime, threads=options.threads, warn=warn)
-    found = engine.search_parts(photos, parts, options.k, rows=rows, exact=options.exact)
-    least = options.min_score
-    results = [r for r in found.results if least is None or r.score >= least]
-    results = [replace(r, gone=is_gone(r.path)) for r in results]
-    return replace(found, results=results)
-
-
-def _print(
-    found: Found, photos: PhotoIndex, rows: RowFilter, query_length: int, options: SearchOptions
-) -> None:
-    for result in found.results:
+        return
+    for result in results:
         gone = coloured("  (gone)", "red") if result.gone else ""
         print(f"{coloured(f'{result.score:.3f}', 'green')}  {printable(result.path)}{gone}")
-    if count := sum(result.gone for result in found.results):
-        places: list[str | Path] = ["--bundle", options.bundle]
-        if options.index is not None:
-            places += ["--index", options.index]
+    if count := sum(result.gone for result in results):
         print(
             f"({count} of these files {'is' if count == 1 else 'are'} gone; to drop such photos: "
-            f"mcad-mobile index --prune {shlex.join(map(str, places))})"
+            f"{_prune_command(bundle, index)})"
         )
-    if not photos.photos:
-        print("The index holds no photos.")
-    elif not photos.count(rows):
-        print("No photo of the index passes --in, --after and --before.")
-    elif not found.results:
-        if options.min_score is not None:
-            print("No photo is left: all score below --min-score.")
-        else:
-            print("No photo is left but those of the query.")
+    if not results:
+        print(_why_nothing(photos, rows, min_score))
     if found.unknown:
         print(f"(not understood by the model: {printable(', '.join(found.unknown))})")
     if found.truncated:
-        print(f"(only the first {query_length} tokens of the query were read)")
+        print(f"(only the first {loaded.tokenizer.length} tokens of the query were read)")
 
 
-def _check_options(context: typer.Context, parts: list[Part]) -> None:
-    """Refuse, as wrong usage, a search for nothing, and options that would be ignored."""
-    options = command_line_options(context)
-    if "duplicates" in options:
-        for name, flag in options.items():
-            if name not in _WITH_DUPLICATES:
-                shown = "a query" if name == "query" else flag
-                raise typer.BadParameter(f"--duplicates cannot be used with {shown}: leave it out")
-    elif not parts:
-        raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
+def _prune_command(bundle: Path, index: Path | None) -> str:
+    places: list[str | Path] = ["--bundle", bundle]
+    if index is not None:
+        places += ["--index", index]
+    return f"mcad-mobile index --prune {shlex.join(map(str, places))}"
+
+
+def _why_nothing(photos: PhotoIndex, rows: RowFilter, min_score: float | None) -> str:
+    if not photos.photos:
+        return "The index holds no photos."
+    if not photos.count(rows):
+        return "No photo of the index passes --in, --after and --before."
+    if min_score is not None:
+        return "No photo is left: all score below --min-score."
+    return "No photo is left but those of the query."
 
 
 def _parts(flag: str, values: list[str], sign: int, *, photos: bool = False) -> Iterator[Part]:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import threading
 import webbrowser
-from dataclasses import dataclass
 from pathlib import Path
+
+import typer
 
 from mcad_mobile.base.files import real_path
 from mcad_mobile.base.standard_output import flush_results, print_json
-from mcad_mobile.cli.output import (
-    Options,
-    TowerOptions,
-    default_bundle,
-    flag,
-    load_bundle,
-    option,
-    warn,
-)
+from mcad_mobile.cli.options import Json, RuntimeName, Threads, default_bundle
+from mcad_mobile.cli.output import load_bundle, warn
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import default_index
 from mcad_mobile.engine.index import PhotoIndex
@@ -25,30 +19,33 @@ from mcad_mobile.engine.photos.folder import is_folder, no_folder
 from mcad_mobile.errors import require
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServeOptions(Options, TowerOptions):
-    bundles: list[Path] = option(
-        "--bundle -b",
-        "A bundle. May be given more than once. Default: MCAD_BUNDLE, or the newest under build/.",
-        default=lambda: [default_bundle()],
+def serve(
+    *,
+    bundle: list[Path] = typer.Option(
+        ...,
+        "--bundle",
+        "-b",
+        default_factory=lambda: [default_bundle()],
         show_default=False,
-    )
-    indexes: list[Path] = option(
-        "--index",
-        "An index's folder. May be given more than once. Default: BUNDLE.index of each bundle "
+        help="A bundle. May be given more than once. Default: MCAD_BUNDLE, or the newest under "
+        "build/.",
+    ),
+    index: list[Path] = typer.Option(
+        [],
+        help="An index's folder. May be given more than once. Default: BUNDLE.index of each bundle "
         "that has one.",
-        default=[],
-    )
-    photos: list[Path] = option(
-        "--photos",
-        "A folder to index in the background with the first bundle. May be given more than once.",
-        default=[],
-    )
-    port: int = option("--port", "0 for any free port.", default=8420, min=0, max=65535)
-    browser: bool = flag("--open", "Open the page in the default browser.")
-
-
-def serve(options: ServeOptions) -> None:
+    ),
+    photos: list[Path] = typer.Option(
+        [],
+        help="A folder to index in the background with the first bundle. May be given more than "
+        "once.",
+    ),
+    port: int = typer.Option(8420, min=0, max=65535, help="0 for any free port."),
+    browser: bool = typer.Option(False, "--open", help="Open the page in the default browser."),
+    runtime: RuntimeName = None,
+    threads: Threads = 1,
+    json: Json = False,
+) -> None:
     """Try bundles on your own photos in a browser, before they go to a phone.
 
     \b
@@ -63,31 +60,31 @@ def serve(options: ServeOptions) -> None:
     require("uvicorn", "serve")
     from mcad_mobile.serve import run
 
-    folders = [real_path(folder) for folder in options.photos]
+    folders = [real_path(folder) for folder in photos]
     for folder in folders:
         if not is_folder(folder):
             raise no_folder(folder)
-    with run.take_port(options.port) as listening:
-        bundles = [load_bundle(bundle) for bundle in options.bundles]
-        indexes = options.indexes or _default_indexes(bundles, bool(folders))
+    with run.take_port(port) as listening:
+        bundles = [load_bundle(directory) for directory in bundle]
+        indexes = index or _default_indexes(bundles, bool(folders))
         state = run.open_state(
-            bundles, indexes, folders, runtime=options.runtime, threads=options.threads, warn=warn
+            bundles, indexes, folders, runtime=runtime, threads=threads, warn=warn
         )
         address = f"http://{run.ADDRESS}:{listening.getsockname()[1]}/"
 
         def ready() -> None:
-            if options.json:
+            if json:
                 print_json(
                     {"url": address, "bundles": [*state.bundles], "indexes": [*state.indexes]}
                 )
             else:
-                photos = sum(index.snapshot.index.photos for index in state.indexes.values())
-                print(f"{address}  ({photos:,} photos; Ctrl-C stops it)")
+                count = sum(served.snapshot.index.photos for served in state.indexes.values())
+                print(f"{address}  ({count:,} photos; Ctrl-C stops it)")
             flush_results()
             if folders:
                 first = next(iter(state.bundles.values()))
                 state.start_indexing(first, state.indexes_of(first)[0])
-            if options.browser:
+            if browser:
                 # A terminal's browser is waited for, while it waits for the page.
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 

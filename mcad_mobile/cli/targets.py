@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.output import Options, print_table
+from mcad_mobile.cli.options import Json
+from mcad_mobile.cli.output import print_table
 from mcad_mobile.targets import all_targets
 
 
-def targets(options: Options) -> None:
+def targets(*, json: Json = False) -> None:
     """List the chips that a bundle can be made for, with the runtimes in their bundles."""
     documents = [target.to_json() for target in all_targets()]
-    if options.json:
+    if json:
         print_json(documents)
         return
     ladders: dict[str, list[list[str]]] = {}

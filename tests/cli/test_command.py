@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-from contextlib import nullcontext
 
 import pytest
 from typer.testing import CliRunner
@@ -17,7 +16,6 @@ from typer.testing import CliRunner
 from mcad_mobile import __version__
 from mcad_mobile.cli import command, doctor
 from mcad_mobile.cli.command import app
-from mcad_mobile.cli.doctor import Finding
 from mcad_mobile.cli.wording import hint_of
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import create_index
@@ -127,15 +125,14 @@ def test_a_hint_names_the_paths_of_the_command(places, tmp_path):
     assert done.exit_code == 0 and PhotoIndex.exists(new)
 
 
-def test_a_server_without_an_index_says_how_to_make_one_for_its_bundle(tmp_path, monkeypatch):
-    monkeypatch.setattr("mcad_mobile.serve.run.take_port", nullcontext)
+def test_a_server_without_an_index_says_how_to_make_one_for_its_bundle(tmp_path, socket_enabled):
     bundles = [make_tiny_bundle(tmp_path / name).directory for name in ("my bundle", "b")]
     options = [word for bundle in bundles for word in ("--bundle", str(bundle))]
     hint = "Make one with: mcad-mobile index PHOTOS --bundle "
-    done = CliRunner().invoke(app, ["serve", *options[:2]])
+    done = CliRunner().invoke(app, ["serve", "--port", "0", *options[:2]])
     assert hint_of(done.exception) == f"{hint}'{bundles[0]}' --index '{bundles[0]}.index'"
     # With several bundles, it does not know whose index was meant.
-    done = CliRunner().invoke(app, ["serve", *options])
+    done = CliRunner().invoke(app, ["serve", "--port", "0", *options])
     assert hint_of(done.exception) == f"{hint}BUNDLE --index '{bundles[0]}.index'"
 
 
@@ -176,7 +173,6 @@ def test_errors_are_json_on_standard_error_too(words, code, message):
     ("error", "code", "told"),
     [
         (BrokenPipeError(), 0, ""),  # `head` has seen enough
-        (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "Free some space"),
         (
             PhotoError("It is cut off.", "Give another."),
@@ -186,24 +182,20 @@ def test_errors_are_json_on_standard_error_too(words, code, message):
         (PhotoError("It is cut off."), 1, "error: It is cut off.\n"),
     ],
 )
-def test_the_exit_code_says_how_a_command_ended(monkeypatch, capsys, error, code, told):
+def test_the_exit_code_says_how_a_command_ended(capsys, error, code, told):
     def end(**options):
         raise error
 
-    monkeypatch.setattr(command, "app", end)
-    monkeypatch.setattr(sys, "argv", ["mcad-mobile"])
     with pytest.raises(SystemExit) as ended:
-        command.main()
+        command.run(end)
     printed = capsys.readouterr()
     assert (ended.value.code, printed.out) == (code, "")
     assert told in printed.err and bool(told) == bool(printed.err)
 
 
-def test_an_error_of_the_program_itself_is_not_hidden(monkeypatch):
-    monkeypatch.setattr(command, "app", lambda **options: open("/nowhere"))  # noqa: PTH123, SIM115
-    monkeypatch.setattr(sys, "argv", ["mcad-mobile"])
+def test_an_error_of_the_program_itself_is_not_hidden():
     with pytest.raises(FileNotFoundError):
-        command.main()
+        command.run(lambda **options: open("/nowhere"))  # noqa: PTH123, SIM115
 
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
@@ -247,51 +239,41 @@ def test_values_complete_in_the_shell(line, expected, monkeypatch, tmp_path):
     assert done.stderr == ""
 
 
-def test_doctor_prints_what_works_what_is_there_and_how_to_get_the_rest(monkeypatch, tmp_path):
-    verbs = [Finding("serve", "works", "", ""), Finding("embed", None, "", "pip install it")]
-    tools = [
-        Finding("numpy", "2.0", "everything", "pip install numpy"),
-        Finding("mvn", None, "app", "apt install maven"),
-    ]
-    monkeypatch.setattr(doctor, "examine_commands", lambda: verbs)
-    monkeypatch.setattr(doctor, "examine", lambda: [*tools])
+def test_doctor_prints_what_works_what_is_there_and_how_to_get_the_rest(tmp_path):
+    bundle = make_tiny_bundle(tmp_path / "bundle").directory
     index = tmp_path / "some.index"
     PhotoIndex.create(index, dim=64, student="s", student_sha256="0" * 64).close()
-    done = CliRunner().invoke(app, ["doctor", "--index", str(index)])
-    name = f"index {index}"
-    assert done.stdout.splitlines() == [
-        "What works here",
-        "  yes  serve",
-        "  no   embed",
-        "       pip install it",
-        "",
-        "What is installed",
-        f"  {'numpy':{len(name)}}  2.0",
-        f"  {name}  intact, 0 photos",
-        "",
-        "What is missing or does not work",
-        "  mvn: app",
-        "    apt install maven",
-    ]
-    documents = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
-    assert [document["tool"] for document in documents] == ["serve", "embed", "numpy", "mvn"]
-    assert documents[3] == {
-        "tool": "mvn",
-        "version": None,
-        "needed_for": "app",
-        "how_to_get": "apt install maven",
-    }
-    bundle = make_tiny_bundle(tmp_path / "bundle")
-    tested = CliRunner().invoke(app, ["doctor", "--bundle", str(bundle.directory), "--json"])
-    assert json.loads(tested.stdout)[4:] == [
+    words = ["doctor", "--index", str(index), "--bundle", str(bundle)]
+    documents = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert documents[-3:] == [
+        *(
+            {
+                "tool": f"{tower} tower onnx fp32",
+                "version": "cosine 1.0000 by CPU",
+                "needed_for": "search, index with tiny",
+                "how_to_get": "",
+            }
+            for tower in ("image", "text")
+        ),
         {
-            "tool": f"{tower} tower onnx fp32",
-            "version": "cosine 1.0000 by CPU",
-            "needed_for": "search, index with tiny",
+            "tool": f"index {index}",
+            "version": "intact, 0 photos",
+            "needed_for": "search",
             "how_to_get": "",
-        }
-        for tower in ("image", "text")
+        },
     ]
+    lines = CliRunner().invoke(app, words).stdout.splitlines()
+    width = max(len(document["tool"]) for document in documents)
+    start = lines.index("What is installed")
+    for document in documents:
+        tool, version, how = document["tool"], document["version"], document["how_to_get"]
+        if f"  yes  {tool}" in lines[:start] or f"  no   {tool}" in lines[:start]:
+            assert (f"  yes  {tool}" in lines) == (version == "works")
+            assert not how or f"       {how}" in lines[:start]
+        elif version:
+            assert f"  {tool:{width}}  {version}" in lines[start:]
+        else:
+            assert lines[lines.index(f"  {tool}: {document['needed_for']}") + 1] == f"    {how}"
 
 
 def test_doctor_says_with_an_index_that_does_not_open_what_to_do(tmp_path):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,18 +16,16 @@ from mcad_mobile.android.demo_app import BuiltApp
 from mcad_mobile.android.library_aar import BuiltLibrary
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.android.signing import Key
+from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.bench.measurement import DeviceOptions, Workload
-from mcad_mobile.cli import bench, embed, index
+from mcad_mobile.cli import bench, index
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.output import warn
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.embed import on_ray
 from mcad_mobile.embed import run as embedding
 from mcad_mobile.embed.source import Source
 from mcad_mobile.engine import engine
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.serve import run as serving
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -99,7 +94,7 @@ def test_towers_are_chosen_as_was_asked_for(
     assert (given["fastest"], given["precision"]) == (fastest, None)
 
 
-@pytest.mark.parametrize(("option", "threads"), [((), 6), (("--threads", 2), 2)])
+@pytest.mark.parametrize(("option", "threads"), [((), allowed_cores()), (("--threads", 99), 99)])
 def test_photos_are_embedded_on_all_cores_or_on_as_many_threads_as_asked(
     bundle: Bundle,
     photos: Path,
@@ -108,25 +103,9 @@ def test_photos_are_embedded_on_all_cores_or_on_as_many_threads_as_asked(
     option: tuple[object, ...],
     threads: int,
 ) -> None:
-    monkeypatch.setattr(index, "allowed_cores", lambda: 6)
     monkeypatch.setattr(index, "SearchEngine", calls)
     mcad("index", photos, "--bundle", bundle.directory, *option)
     assert [given["threads"] for _, given in calls] == [threads]
-
-
-@pytest.mark.parametrize("again", [False, True])
-def test_the_speed_of_indexing_is_told_in_photos_a_second(
-    bundle: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch, again: bool
-) -> None:
-    origin = photos.parent / "origin"  # of another student
-    old = PhotoIndex.create(origin, dim=bundle.dim, student="old", student_sha256="2" * 64)
-    sync_folder(engine.SearchEngine(bundle), old, photos)
-    clock = iter([1000.0, 1004.0])
-    monkeypatch.setattr(index, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    source = ("--from", origin) if again else (photos,)
-    place = ("--bundle", bundle.directory, "--index", photos.parent / "index")
-    done = mcad("index", *source, *place, "--json")
-    assert json.loads(done.stdout)["photos_per_s"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -180,9 +159,8 @@ def test_bench_measures_what_was_asked_for(
 @pytest.mark.parametrize(
     ("options", "source", "expected"),
     [
-        ((), {}, {"workers": 8}),
-        (("--threads", 3), {}, {"workers": 2, "threads": 3}),
-        (("--threads", 16), {}, {"workers": 1, "threads": 16}),
+        ((), {}, {"workers": allowed_cores()}),
+        (("--threads", 999), {}, {"workers": 1, "threads": 999}),
         (
             ("--workers", 5, "--shard", 7, "--runtime", "onnx", "--no-resume"),
             {},
@@ -198,8 +176,6 @@ def test_bench_measures_what_was_asked_for(
             {},
             {"ray": "here:6379", "gpus": 0.25, "workers": 3},
         ),
-        # A worker for every five CPUs of the cluster.
-        (("--ray", "auto", "--threads", 5), {}, {"ray": "auto", "threads": 5, "workers": 2}),
     ],
 )
 def test_embed_runs_as_was_asked_for(
@@ -210,9 +186,6 @@ def test_embed_runs_as_was_asked_for(
     source: dict[str, Any],
     expected: dict[str, Any],
 ) -> None:
-    cluster = SimpleNamespace(cluster_resources=lambda: {"CPU": 12.0, "GPU": 1.0})
-    monkeypatch.setattr(on_ray, "connect", lambda address: cluster)
-    monkeypatch.setattr(embed, "allowed_cores", lambda: 8)
     monkeypatch.setattr(embedding, "embed", calls)
     mcad("embed", "photos", "--bundle", bundle.directory, "--out", "shards", *options)
     (((found, _, out, asked, *_), _),) = calls
@@ -305,92 +278,34 @@ def test_a_library_is_built_as_was_asked_for(
 
 
 def test_the_server_has_the_bundles_indexes_and_folders_that_were_named(
-    bundle: Bundle, photos: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle,
+    photos: Path,
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+    socket_enabled: None,
 ) -> None:
-    ports = []
-    monkeypatch.setattr(serving, "take_port", lambda port: nullcontext(ports.append(port)))
+    """Without --index: of the bundles' own indexes those that exist; if none does, all, or for
+    --photos that of the first bundle."""
     monkeypatch.setattr(serving, "open_state", calls)
-    place = ("serve", "--bundle", bundle.directory)
-    mcad(*place)
     monkeypatch.chdir(photos.parent)
+    copies = [shutil.copytree(bundle.directory, photos.parent / name) for name in ("a", "b")]
+    both = [f"--bundle={copy}" for copy in copies]
+    indexes = [engine.default_index(copy) for copy in copies]
     others = ("--photos", photos.name, "--index", "i", "--threads", 3, "--runtime", "onnx")
-    mcad(*place, "--port", 0, *others)
-    assert ports == [8420, 0]
-    own = bundle.directory.with_name("bundle.index").resolve()
-    assert [arguments[1:] for arguments, _ in calls] == [
-        ([own], []),
+    for options in (both, [*both, "--photos", photos], [both[0], *others]):
+        mcad("serve", "--port", 0, *options)
+    indexes[1].mkdir()
+    mcad("serve", "--port", 0, *both, "--photos", photos)
+    assert [(opened, folders) for (_, opened, folders), _ in calls] == [
+        (indexes, []),
+        (indexes[:1], [photos.resolve()]),
         ([Path("i")], [photos.resolve()]),
+        (indexes[1:], [photos.resolve()]),
     ]
-    assert [given for _, given in calls] == [
+    assert [made.directory for made in calls[0][0][0]] == copies
+    assert [given for _, given in calls[1:3]] == [
         {"runtime": None, "threads": 1, "warn": warn},
         {"runtime": "onnx", "threads": 3, "warn": warn},
     ]
-    missing = mcad(*place, "--photos", photos / "none")
+    missing = mcad("serve", "--port", 0, *both, "--photos", photos / "none")
     assert "No folder at" in str(missing.exception)
-
-
-def test_a_folder_fills_one_new_index_however_many_bundles_there_are(
-    bundle: Bundle, photos: Path, tmp_path: Path, calls: Calls, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serving, "take_port", nullcontext)
-    monkeypatch.setattr(serving, "open_state", calls)
-    copies = [shutil.copytree(bundle.directory, tmp_path / name) for name in ("a", "b")]
-    both = [f"--bundle={copy}" for copy in copies]
-    indexes = [engine.default_index(copy) for copy in copies]
-    mcad("serve", *both, "--photos", photos)
-    mcad("serve", *both)
-    indexes[1].mkdir()
-    mcad("serve", *both, "--photos", photos)
-    assert [opened for (_, opened, _), _ in calls] == [indexes[:1], indexes, indexes[1:]]
-
-
-def test_progress_without_a_number_shows_none(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from mcad_mobile.cli import output
-
-    clock = iter([0.0, 0.0, 61.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    with output.progress_bar() as advance:
-        advance("loading")
-        advance("tracing")
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith(" tracing")
-
-
-@pytest.mark.parametrize(
-    ("begins", "arguments", "kept"),
-    [
-        (
-            "mcad_mobile.serve.run.take_port",
-            ("serve",),
-            "Photos embedded so far are in the index. Uploaded photos are deleted.",
-        ),
-        ("mcad_mobile.cli.search.open_index", ("search", "a dog"), "Nothing was changed."),
-        (
-            "mcad_mobile.embed.run.embed",
-            ("embed", "photos", "--out", "shards"),
-            "Finished shards are kept. The same command continues from there.",
-        ),
-        (
-            "mcad_mobile.bench.measurement.open_device",
-            ("bench",),
-            "No measurement is kept. Run the same command to start over. Jobs that it submitted to "
-            "AI Hub continue there, and the same command waits for them.",
-        ),
-    ],
-)
-def test_an_interrupt_says_what_is_kept(
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
-    begins: str,
-    arguments: tuple[str, ...],
-    kept: str,
-) -> None:
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(begins, interrupt)
-    done = mcad(*arguments, "--bundle", bundle.directory)
-    assert (done.exit_code, done.stdout) == (130, "")
-    assert done.stderr.splitlines()[-1] == f"interrupted: {kept}"

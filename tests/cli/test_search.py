@@ -94,24 +94,6 @@ def test_photos_may_have_equals_signs_in_their_names(bundle: Bundle, tmp_path: P
     assert unlike["query"] == f"+1 'a dog' -2 {str(photo)!r} -1 {str(photo)!r}"
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("a dog",), "cannot be used with a query: leave it out"),
-        (("-k", "3"), "cannot be used with -k: leave it out"),
-        (("--plus", "snow"), "cannot be used with --plus: leave it out"),
-        (("--min-score", "0.3"), "cannot be used with --min-score: leave it out"),
-        (("--exact",), "cannot be used with --exact: leave it out"),
-        (("--threads", "2"), "cannot be used with --threads: leave it out"),
-    ],
-)
-def test_duplicates_take_no_query_nor_what_belongs_to_one(
-    bundle: Bundle, options: tuple[str, ...], message: str
-) -> None:
-    assert message in refused(bundle, "--duplicates", "0.97", *options)
-    assert search(bundle, "--duplicates", "0.97")["photos"] == 4
-
-
 @pytest.fixture
 def gallery(tmp_path: Path) -> tuple[Bundle, Path]:
     """Four photos in two folders, of May 2023 and May 2024."""

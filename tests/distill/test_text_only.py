@@ -270,7 +270,7 @@ def test_an_option_that_text_only_does_not_use_is_refused(unused, archive, tmp_p
     texts = ["--text-only", "--things", str(archive), "--extra-captions", "captions.txt"]
     result = CliRunner().invoke(app, ["distill", "-o", str(tmp_path / "out"), *texts, *unused])
     assert result.exit_code == 2
-    assert f"--text-only does not use {unused[0]}: leave it out" in result.stderr
+    assert f"{unused[0]} cannot be used with --text-only: leave it out" in result.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -279,7 +279,7 @@ def test_an_option_of_text_only_is_refused_without_it(option, tmp_path):
     arguments = ["distill", "--smoke", "-o", str(tmp_path / "out"), option, "x"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    assert f"{option} is for --text-only" in result.stderr
+    assert f"{option} cannot be used without --text-only" in result.stderr
 
 
 def test_phrase_books_do_not_name_what_tests_ask_for():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from mcad_mobile.cli.index import IndexOptions, print_result
+from mcad_mobile.cli.index import print_sync
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.data.photo_formats import FORMATS, PHOTO_SUFFIXES
 from mcad_mobile.engine.engine import SearchEngine
@@ -170,7 +170,7 @@ def test_what_is_left_out_is_counted_by_kind_and_named(engine, index, mixed):
 
 def test_index_prints_how_much_of_each_kind_it_left_out(engine, index, mixed, capsys, tmp_path):
     result = sync_folder(engine, index, mixed)
-    print_result(IndexOptions(bundle=tmp_path), index, result, "onnx", 1.0)
+    print_sync(tmp_path, index, result, "onnx", 1.0, json=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("  left out 2 (")
     assert any(line == f"  left out 1 (.dng): {mixed / 'raw.DNG'}" for line in lines)
