@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -82,11 +81,9 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
             "Unfinished output",
         ),
         ("mcad_mobile.cli.evaluate:load_captions", ("eval", "--data", "x"), "start over"),
-        (
-            "mcad_mobile.cli.distill:require",
-            ("distill", "--data", "x", "-o", "y"),
-            "continues from",
-        ),
+        ("mcad_mobile.cli.distill:require", ("distill", "--data", "x", "-o", "y"), "continues"),
+        ("mcad_mobile.cli.search:load_bundle", ("search", "x", "-b", "x"), "Nothing was changed."),
+        ("mcad_mobile.cli.embed:load_bundle", ("embed", "x", "-b", "x", "-o", "y"), "Finished sha"),
     ],
 )
 def test_an_interrupted_verb_says_what_is_kept(
@@ -112,6 +109,28 @@ def test_an_interrupted_index_keeps_what_it_says_it_keeps(tmp_path: Path) -> Non
     assert PhotoIndex.open(tmp_path / "bundle.index").photos == 1
 
 
+# A Ctrl-C as soon as a module is imported.
+AT_IMPORT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+module = sys.argv.pop(1)
+sys.meta_path.insert(0, Interrupt())
+from mcad_mobile.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "numpy", "mcad_mobile.cli.serve"])
+def test_an_interrupt_while_the_program_is_still_imported_is_no_traceback(module: str) -> None:
+    done = python(AT_IMPORT, module, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 def test_help_is_given_where_there_are_no_file_locks_and_the_rest_refused() -> None:
     for arguments in ((), ("index",)):
         helped = python(WITHOUT_FCNTL, *arguments, "--help")
@@ -121,9 +140,3 @@ def test_help_is_given_where_there_are_no_file_locks_and_the_rest_refused() -> N
     assert refused.returncode == 1
     assert re.match("error: mcad-mobile runs on Linux and macOS.*\n.*WSL", refused.stderr)
     assert "Traceback" not in refused.stderr
-
-
-def test_signals_number_is_in_the_exit_code() -> None:
-    from mcad_mobile.cli.command import INTERRUPTED as code
-
-    assert code == 128 + signal.SIGINT
