@@ -6,18 +6,18 @@ import base64
 import io
 import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from mcad_mobile.cli import search as verb
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.search import contact_sheet, write_contact_sheet
-from mcad_mobile.engine.engine import Found, Result, SearchEngine, create_index
+from mcad_mobile.engine.engine import Found, Result
 from mcad_mobile.errors import DiskError
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -126,31 +126,34 @@ def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("terminal", "opens", "asked", "told"),
-    [(True, True, 1, False), (True, False, 1, True), (False, True, 0, True)],
+    ("terminal", "opens", "asked"), [(True, True, True), (True, False, True), (False, True, False)]
 )
 def test_the_page_is_opened_at_a_terminal_and_else_told_of(
-    photo: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    terminal: bool,
-    opens: bool,
-    asked: int,
-    told: bool,
+    photo: Path, terminal: bool, opens: bool, asked: bool
 ) -> None:
-    bundle = make_tiny_bundle(photo.parent / "bundle")
-    index = create_index(bundle, photo.parent / "bundle.index")
-    SearchEngine(bundle).index_photos(index, [photo])
-    opened: list[str] = []
-    errors = io.StringIO()
-    streams = SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: terminal), stderr=errors)
-    monkeypatch.setattr(verb, "sys", streams)
-    monkeypatch.setattr(verb.webbrowser, "open", lambda page: opened.append(page) or opens)
+    bundle = make_tiny_bundle(photo.parent / "bundle").directory
+    assert CliRunner().invoke(app, ["index", str(photo.parent), "-b", str(bundle)]).exit_code == 0
+    browser, opened = photo.parent / "browser", photo.parent / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1" >> {opened}\nexit {0 if opens else 1}\n')
+    browser.chmod(0o755)
+    ours, theirs = os.openpty()
     sheet = photo.parent / "bundle.search.html"
-    monkeypatch.chdir(bundle.directory)
-    words = ["search", "a dog", "-b", "."]
+    words = ["search", "a dog", "-b", str(bundle)]
     assert CliRunner().invoke(app, words).exit_code == 0 and not sheet.exists()
-    shown = CliRunner().invoke(app, [*words, "--show"])
-    assert photo.name in shown.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", "mcad_mobile", *words, "--show"],
+        stdout=theirs if terminal else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "BROWSER": f"{browser} %s"},
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    os.close(theirs)
+    if terminal:
+        assert photo.name in os.read(ours, 10_000).decode()
+    os.close(ours)
     assert photo.as_uri() in sheet.read_text("utf-8")
-    assert opened == [sheet.as_uri()] * asked
-    assert errors.getvalue() == (f"The page is {sheet}\n" if told else "")
+    assert (opened.read_text() if asked else "") == (f"{sheet.as_uri()}\n" if asked else "")
+    assert opened.exists() == asked
+    assert done.stderr == ("" if asked and opens else f"The page is {sheet}\n")

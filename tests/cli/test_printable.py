@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import unicodedata
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from typer.testing import CliRunner
 
 from mcad_mobile.base.standard_output import escape_unprintable, printable_output
 from mcad_mobile.bench.measurement import complete_document
-from mcad_mobile.cli import main, output
-from mcad_mobile.cli.command import app
+from mcad_mobile.cli import output
+from mcad_mobile.cli.command import app, run
 from mcad_mobile.engine.bundle import Bundle
 from tests.support.report_documents import measured
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -50,18 +52,21 @@ def test_all_that_is_printed_meanwhile_is_escaped(capsys: pytest.CaptureFixture[
 
 
 def test_a_terminal_gets_the_colours_of_words_and_no_other_command(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    with printable_output():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    with redirect_stdout(Terminal()) as terminal, printable_output():
         print(f"{output.coloured('yes', 'green')} {HOSTILE}")
-    printed = capsys.readouterr().out
+    printed = terminal.getvalue()
     assert printed.startswith("\x1b[32myes\x1b[0m \\x1b]0;owned")
     assert all(map(is_text, printed.replace("\x1b[32m", "").replace("\x1b[0m", "")))
     for name, value in (("TERM", "dumb"), ("NO_COLOR", "1")):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
-            assert output.coloured("yes", "green") == "yes"
+            assert output.coloured("yes", "green", Terminal()) == "yes"
 
 
 def test_colours_do_not_reach_a_file_or_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,15 +101,12 @@ def test_a_result_is_reported_in_printable_text(hostile_result: Path, tmp_path: 
     assert all(map(is_text, page.read_text("utf-8")))
 
 
-def test_an_error_is_printable(
-    hostile_result: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_is_printable(hostile_result: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = json.loads(hostile_result.read_text())
     document["device"][HOSTILE] = 1
     hostile_result.write_text(json.dumps(document))
-    monkeypatch.setattr("sys.argv", ["mcad-mobile", "report", str(hostile_result)])
     with pytest.raises(SystemExit):
-        main()
+        run(lambda **options: app(["report", str(hostile_result)], **options))
     printed = capsys.readouterr().err
     assert "owned" in printed and all(map(is_text, printed))
 
