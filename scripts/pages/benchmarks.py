@@ -16,7 +16,6 @@ from benchmarks import peers as peers_benchmark
 from benchmarks import serve as serve_benchmark
 from benchmarks.arm import arm_table
 from benchmarks.main_job import processor_of
-from scripts.pages.indexing import indexing
 from scripts.pages.results import extent, footer, is_stored, made_with, stored, when
 
 HEAD = [
@@ -39,7 +38,6 @@ def benchmarks_page() -> str:
         "kernels": kernels,
         "cold": cold,
         "languages": languages,
-        "indexing": indexing,
         "serve": serve,
         "distill_ablation": ablation,
     }
