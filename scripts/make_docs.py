@@ -11,31 +11,24 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from scripts.pages import blocks
 from scripts.pages.benchmarks import benchmarks_page
-from scripts.pages.blocks import (
-    decisions_page,
-    models_page,
-    readme_page,
-    student_card,
-    students_page,
-    targets_page,
-)
 from scripts.pages.chips import chips_page
 from scripts.pages.command_line import cli_page
 from scripts.pages.llms import llms_page
 from scripts.pages.results import ROOT
 
 PAGES: dict[str, Callable[[], str]] = {
-    "README.md": readme_page,
-    "docs/adr/README.md": decisions_page,
+    "README.md": blocks.readme_page,
+    "docs/adr/README.md": blocks.decisions_page,
     "docs/benchmarks.md": benchmarks_page,
     "docs/chips.md": chips_page,
     "docs/cli.md": cli_page,
-    "docs/for-model-people.md": students_page,
-    "docs/models.md": models_page,
-    "docs/targets.md": targets_page,
+    "docs/for-model-people.md": blocks.students_page,
+    "docs/models.md": blocks.models_page,
+    "docs/targets.md": blocks.targets_page,
     "llms.txt": llms_page,
-    "models/mcad-s/README.md": student_card,
+    "models/mcad-s/README.md": blocks.student_card,
 }
 
 

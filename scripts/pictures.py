@@ -42,11 +42,7 @@ def main() -> None:
         ) as server:
             try:
                 assert server.stdout is not None
-                lines = []
-                for line in server.stdout:
-                    lines.append(line)
-                    if line == "}\n":
-                        break
+                lines = [*iter(server.stdout.readline, "}\n"), "}"]
                 search(browser, json.loads("".join(lines))["url"])
             finally:
                 server.terminate()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable
 from typing import Any
 
 from benchmarks import cold as cold_benchmark
-from benchmarks import distill_ablation, index_engines
+from benchmarks import distill_ablation as ablation_benchmark
 from benchmarks import index as index_benchmark
+from benchmarks import index_engines
 from benchmarks import kernels as kernels_benchmark
 from benchmarks import languages as languages_benchmark
 from benchmarks import main_job as main_job_benchmark
@@ -31,26 +30,10 @@ HEAD = [
 
 def benchmarks_page() -> str:
     """Return the page. A benchmark without a stored result has no section."""
-    sections: dict[str, Callable[[], list[str]]] = {
-        "main_job": main_job,
-        "peers": peers,
-        "index": index,
-        "kernels": kernels,
-        "cold": cold,
-        "languages": languages,
-        "serve": serve,
-        "distill_ablation": ablation,
-    }
-    found = (section for name, section in sections.items() if is_stored(name))
-    parts = [*HEAD, *(part for section in found for part in section())]
-    return "\n\n".join(map(_wrapped, parts)) + "\n"
-
-
-def _wrapped(part: str) -> str:
-    """Wrap a one-line paragraph; leave headings and tables alone."""
-    if "\n" in part or part.startswith("#"):
-        return part
-    return textwrap.fill(part, 96, break_long_words=False, break_on_hyphens=False)
+    sections = (main_job, peers, index, kernels, cold, languages, serve, distill_ablation)
+    found = (section() for section in sections if is_stored(section.__name__))
+    parts = [*HEAD, *(part for section in found for part in section)]
+    return "\n\n".join(parts) + "\n"
 
 
 def main_job() -> list[str]:
@@ -201,9 +184,9 @@ def serve() -> list[str]:
     ]
 
 
-def ablation() -> list[str]:
-    rows = distill_ablation.stored_rows()
-    runs = distill_ablation.stored_runs()
+def distill_ablation() -> list[str]:
+    rows = ablation_benchmark.stored_rows()
+    runs = ablation_benchmark.stored_runs()
     several = any(row["seeds"] > 1 for row in rows)
     return [
         "## What MCAD adds",
@@ -219,7 +202,7 @@ def ablation() -> list[str]:
         f"{'Teachers of neighbouring seeds share a member. ' * several}"
         "[How distillation works](distillation.md) explains the parts; "
         "`benchmarks/distill_rows.py` defines the rows. Re-run: `benchmarks/distill_ablation.py`.",
-        distill_ablation.as_markdown(rows),
+        ablation_benchmark.as_markdown(rows),
         _gain(rows),
         *(made_with(same, processor_of(same[0]["device"])) for same in _of_one_set_up(runs)),
     ]
@@ -229,8 +212,7 @@ def _of_one_set_up(runs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Group runs by their day, processor and versions."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for run in sorted(runs, key=lambda run: run["date"]):
-        made = f"{run['date']} {run['device']['cpu']} {run['versions']}"
-        groups.setdefault(made, []).append(run)
+        groups.setdefault(f"{run['date']} {run['device']['cpu']} {run['versions']}", []).append(run)
     return [*groups.values()]
 
 

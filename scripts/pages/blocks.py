@@ -45,11 +45,8 @@ def decisions_page() -> str:
     """Return the list of decision records, by the titles of their pages."""
     folder = ROOT / "docs/adr"
     records = sorted(folder.glob("[0-9]*.md"))
-    titles = [path.read_text("utf-8").partition("\n")[0].removeprefix("# ADR ") for path in records]
-    lines = [
-        f"- [{title.replace(':', '.', 1)}]({path.name})"
-        for title, path in zip(titles, records, strict=True)
-    ]
+    titles = {path.name: path.read_text("utf-8").partition("\n")[0] for path in records}
+    lines = [f"- [{t[6:].replace(':', '.', 1)}]({name})" for name, t in titles.items()]
     page = (folder / "README.md").read_text("utf-8")
     return _with_block(page, "records", ["", *lines, ""])
 
@@ -112,8 +109,9 @@ def peers_table() -> list[str]:
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     for tower, job in (("text", "embed a query"), ("image", "embed a photo")):
-        for number, (*fields, name) in enumerate(_TOWERS):
-            row = _tower_row(peers["rows"], tower, *fields)
+        for number, (model, runtime, precision, name) in enumerate(_TOWERS):
+            wanted = {"model": model, "tower": tower, "runtime": runtime, "precision": precision}
+            row = next(row for row in peers["rows"] if wanted.items() <= row.items())
             costs = f"{row['p50']:.2f} | {row['peak_pss_mib']:.0f}"
             lines.append(f"| {'' if number else job} | {name} | {costs} | | | |")
     indexes = [stored(f"{folder}/{engine}") for engine, _ in _INDEXES]
@@ -137,13 +135,6 @@ def peers_table() -> list[str]:
         f"Measured {when([peers, *indexes])}, on {cpu}. [Versions](docs/benchmarks.md).",
         "",
     ]
-
-
-def _tower_row(rows: list[dict[str, Any]], tower: str, *fields: str) -> dict[str, Any]:
-    model, runtime, precision = fields
-    wanted = {"model": model, "tower": tower, "runtime": runtime, "precision": precision}
-    (row,) = (row for row in rows if wanted.items() <= row.items())
-    return row
 
 
 def matrix_table() -> list[str]:

@@ -48,7 +48,7 @@ def models_table() -> list[str]:
     """Return a row for each of the published weights: what our export of its architecture took."""
     exported = export_matrix.stored()
     servers = sorted({processor_of(found["search"]["device"]) for found in exported})
-    letters = dict(zip(servers, string.ascii_uppercase, strict=False)) if servers[1:] else {}
+    letters = dict(zip(servers, string.ascii_uppercase, strict=False))
     lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
     for found in exported:
         cells = _exported(found, letters)
@@ -67,15 +67,11 @@ def refused_table() -> list[str]:
 
 
 def _servers(exported: list[dict[str, Any]], letters: dict[str, str]) -> str:
-    """Return what ran the searches, and what letters and empty cells mean where there are some."""
+    """Return what ran the searches, and what empty cells mean where there are some."""
     searches = [found["search"] for found in exported]
     dates = sorted({search["date"] for search in searches})
-    days = extent(dates[0], dates[-1])
-    if letters:
-        named = "; ".join(f"{letter} = {server}" for server, letter in letters.items())
-        note = f"Servers: {named}; {days}. Compare only times with the same letter."
-    else:
-        note = f"Server: {processor_of(searches[0]['device'])}, {days}."
+    named = "; ".join(f"{letter} = {server}" for server, letter in letters.items())
+    note = f"Servers: {named}; {extent(dates[0], dates[-1])}. Compare only times of one server."
     if any(map(_delayed, searches)):
         note += (
             " Where the time is missing, other work delayed the search (`waited_share` over "
@@ -102,8 +98,8 @@ def _exported(found: dict[str, Any], letters: dict[str, str]) -> list[str]:
         tower["cosine_min"] for chip in targets.values() for tower in chip["towers"].values()
     ]
     search = found["search"]
-    letter = letters.get(processor_of(search["device"]), "")
-    ms = "" if _delayed(search) else f"{search['ms']['total']['p50']:.1f} {letter}".strip()
+    letter = letters[processor_of(search["device"])]
+    ms = "" if _delayed(search) else f"{search['ms']['total']['p50']:.1f} {letter}"
     return [
         *sizes,
         *(f"{min(cosines):.4f}", f"{found['processor_seconds']:.0f}"),

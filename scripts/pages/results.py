@@ -24,16 +24,12 @@ def is_stored(name: str) -> bool:
 
 def made_with(results: list[dict[str, Any]], machine: str) -> str:
     """Return the line with the dates, machine, commits and versions of results of one machine."""
-    return f"Measured {when(results)}, on {machine}; {versions_of(results)}."
-
-
-def versions_of(results: list[dict[str, Any]]) -> str:
-    """Return what the results were made with: each tool and its versions."""
     found: dict[str, dict[str, None]] = {}
     for result in results:
         for name, version in result["versions"].items():
             found.setdefault(name, {})[version] = None
-    return ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items())
+    versions = ", ".join(f"{name} {' and '.join(each)}" for name, each in found.items())
+    return f"Measured {when(results)}, on {machine}; {versions}."
 
 
 def when(results: list[dict[str, Any]]) -> str:

@@ -56,4 +56,4 @@ def test_a_figure_above_its_limit_is_named_with_how_much_is_too_much(house: Path
     with pytest.raises(SystemExit) as stopped:
         main(house, fails=True)
     assert stopped.value.code == 1
-    assert "by 7 words in README.md: whoever adds, cuts." in capsys.readouterr().err
+    assert "Too much by 7: words in README.md" in capsys.readouterr().err
