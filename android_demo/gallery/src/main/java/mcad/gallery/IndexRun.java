@@ -157,14 +157,14 @@ public final class IndexRun {
         progress.listed(listing);
         crashes = CrashRecord.open(directory, listing.items(), device);
         LibraryState libraryState = LibraryState.open(directory);
-        Difference difference = Difference.of(library, listing, index.membership(), this::stamp);
-        setStaleAside(index, difference, libraryState.renumbered(listing.volumes()));
+        ChangedPhotos changes = ChangedPhotos.of(library, listing, index.membership(), this::stamp);
+        setStaleAside(index, changes, libraryState.renumbered(listing.volumes()));
         libraryState.seen(listing.volumes());
-        List<PhotoLibrary.Item> work = withoutExcluded(difference);
-        MovedPhotos movedPhotos = new MovedPhotos(difference.unlisted, work, this::stamp);
+        List<PhotoLibrary.Item> work = withoutExcluded(changes);
+        MovedPhotos movedPhotos = new MovedPhotos(changes.unlisted, work, this::stamp);
         // Photos that may have moved are dropped only after all listed photos were read.
         boolean dropsLast = movedPhotos.anyMayBeFound();
-        int deleted = dropsLast ? 0 : drop(index, listing, difference, movedPhotos, libraryState);
+        int deleted = dropsLast ? 0 : drop(index, listing, changes, movedPhotos, libraryState);
         int total = listing.items().size();
         int done = total - work.size();
         if (!work.isEmpty() && !conditions.isStopped()) {
@@ -185,7 +185,7 @@ public final class IndexRun {
                     if (conditions.isStopped()) {
                         break;
                     }
-                    add(writer, item, difference.changed.get(item.path()), movedPhotos);
+                    add(writer, item, changes.changed.get(item.path()), movedPhotos);
                     progress.done(++done, total);
                 }
                 writer.commit();
@@ -193,7 +193,7 @@ public final class IndexRun {
             progress.committed(index.photos());
         }
         if (dropsLast && done == total) {
-            deleted = drop(index, listing, difference, movedPhotos, libraryState);
+            deleted = drop(index, listing, changes, movedPhotos, libraryState);
         }
         libraryState.skipped(skipped, this::stamp);
         return new Outcome(added, moved, deleted, skipped.size(), total - done, index.photos(), rebuilt);
@@ -215,39 +215,39 @@ public final class IndexRun {
     }
 
     /** On renumbered volumes, a changed photo is most likely another photo: see {@link StalePaths}. */
-    private void setStaleAside(PhotoIndex index, Difference difference, Set<String> renumbered) throws IOException {
+    private void setStaleAside(PhotoIndex index, ChangedPhotos changes, Set<String> renumbered) throws IOException {
         if (renumbered.isEmpty()) {
             return;
         }
-        List<Difference.KnownPhoto> stale = new ArrayList<>();
+        List<ChangedPhotos.KnownPhoto> stale = new ArrayList<>();
         try (IndexWriter writer = index.writer()) {
-            for (Difference.KnownPhoto known : new ArrayList<>(difference.changed.values())) {
+            for (ChangedPhotos.KnownPhoto known : new ArrayList<>(changes.changed.values())) {
                 if (renumbered.contains(library.volume(known.path()))) {
                     String stalePath = StalePaths.path(known.path());
                     writer.move(known.path(), stalePath, known.stamp(), known.contentStamp());
-                    stale.add(new Difference.KnownPhoto(stalePath, known.stamp(), known.contentStamp()));
-                    difference.changed.remove(known.path());
+                    stale.add(new ChangedPhotos.KnownPhoto(stalePath, known.stamp(), known.contentStamp()));
+                    changes.changed.remove(known.path());
                 }
             }
             writer.commit();
         }
         // A photo that was set aside under the same path in an earlier run was replaced.
-        Set<String> replaced = stale.stream().map(Difference.KnownPhoto::path).collect(Collectors.toSet());
-        difference.unlisted.removeIf(known -> replaced.contains(known.path()));
-        difference.unlisted.addAll(stale);
+        Set<String> replaced = stale.stream().map(ChangedPhotos.KnownPhoto::path).collect(Collectors.toSet());
+        changes.unlisted.removeIf(known -> replaced.contains(known.path()));
+        changes.unlisted.addAll(stale);
     }
 
-    private List<PhotoLibrary.Item> withoutExcluded(Difference difference) {
+    private List<PhotoLibrary.Item> withoutExcluded(ChangedPhotos changes) {
         List<PhotoLibrary.Item> work = new ArrayList<>();
-        for (PhotoLibrary.Item item : difference.work) {
+        for (PhotoLibrary.Item item : changes.work) {
             if (!crashes.isExcluded(item)) {
                 work.add(item);
                 continue;
             }
             skipped.add(item);
-            Difference.KnownPhoto known = difference.changed.remove(item.path());
+            ChangedPhotos.KnownPhoto known = changes.changed.remove(item.path());
             if (known != null) {
-                difference.replaced.add(known); // what is stored is no longer this file
+                changes.replaced.add(known); // what is stored is no longer this file
             }
         }
         work.sort(Comparator.comparingInt(crashes::deaths));
@@ -255,7 +255,7 @@ public final class IndexRun {
     }
 
     /** Delete the photos that are gone; return their number. */
-    private int drop(PhotoIndex index, PhotoLibrary.Listing listing, Difference difference, MovedPhotos movedPhotos,
+    private int drop(PhotoIndex index, PhotoLibrary.Listing listing, ChangedPhotos changes, MovedPhotos movedPhotos,
             LibraryState libraryState) throws IOException {
         Map<String, List<String>> lost = new HashMap<>();
         if (listing.whole()) {
@@ -264,7 +264,7 @@ public final class IndexRun {
                     lost.computeIfAbsent(library.volume(item.path()), none -> new ArrayList<>()); // not of empty volumes
                 }
             }
-            for (Difference.KnownPhoto known : movedPhotos.unmatched()) {
+            for (ChangedPhotos.KnownPhoto known : movedPhotos.unmatched()) {
                 List<String> ofVolume = lost.get(StalePaths.volume(library, known.path()));
                 if (ofVolume != null) {
                     ofVolume.add(known.path());
@@ -273,12 +273,12 @@ public final class IndexRun {
         }
         List<String> gone = new ArrayList<>();
         for (Map.Entry<String, List<String>> volume : lost.entrySet()) {
-            int indexed = difference.photosPerVolume.getOrDefault(volume.getKey(), 0);
+            int indexed = changes.photosPerVolume.getOrDefault(volume.getKey(), 0);
             if (libraryState.isConfirmed(volume.getKey(), volume.getValue().size(), indexed, device.nowMs())) {
                 gone.addAll(volume.getValue());
             }
         }
-        for (Difference.KnownPhoto known : difference.replaced) {
+        for (ChangedPhotos.KnownPhoto known : changes.replaced) {
             gone.add(known.path());
         }
         int deleted = 0;
@@ -294,8 +294,8 @@ public final class IndexRun {
     }
 
     /** A broken file must not stop the run: it counts as skipped, and the next run tries it again. */
-    private void add(IndexWriter writer, PhotoLibrary.Item item, Difference.KnownPhoto before, MovedPhotos movedPhotos)
-            throws IOException {
+    private void add(IndexWriter writer, PhotoLibrary.Item item, ChangedPhotos.KnownPhoto before,
+            MovedPhotos movedPhotos) throws IOException {
         long started = System.nanoTime();
         PhotoDecoder.Source source;
         int content;
@@ -312,7 +312,7 @@ public final class IndexRun {
             writer.move(item.path(), item.path(), stamp, content);
             return;
         }
-        Difference.KnownPhoto elsewhere = before == null ? movedPhotos.find(stamp, content) : null;
+        ChangedPhotos.KnownPhoto elsewhere = before == null ? movedPhotos.find(stamp, content) : null;
         if (elsewhere != null && writer.move(elsewhere.path(), item.path(), stamp, content)) {
             moved++;
             return;

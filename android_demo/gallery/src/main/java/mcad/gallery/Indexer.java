@@ -32,7 +32,7 @@ final class Indexer {
 
     /**
      * {@code committed} is called when more photos may be searchable; {@code switchStudent} when searches should use
-     * this app's student (see {@link Reembedding}).
+     * this app's student (see {@link StudentSwitch}).
      */
     Indexer(PhotoSearch.Setup setup, InstalledStudents installed, PhotoLibrary photos, Timings timings, Runnable committed,
             Task switchStudent) {
@@ -68,12 +68,12 @@ final class Indexer {
     /** Go over all photos, and again if a caller asked meanwhile. */
     private IndexRun.Outcome run(BooleanSupplier wanted) throws IOException {
         try (SearchEngine engine = newEngine()) {
-            Reembedding reembedding = new Reembedding(installed, setup.device());
-            Watch watch = new Watch(engine, reembedding, wanted);
+            StudentSwitch studentSwitch = new StudentSwitch(installed, setup.device());
+            Watch watch = new Watch(engine, studentSwitch, wanted);
             IndexRun.Outcome outcome;
             do {
                 outcome = newRun(engine).run(damaged, watch, watch);
-                if (outcome.finished() && reembedding.isComplete()) {
+                if (outcome.finished() && studentSwitch.isComplete()) {
                     switchStudent.run();
                 }
             } while (runLock.beginNextPass());
@@ -185,13 +185,13 @@ final class Indexer {
     /** The conditions of a run, and the reports of its progress. */
     private final class Watch implements Conditions, IndexRun.Progress {
         private final SearchEngine engine;
-        private final Reembedding reembedding;
+        private final StudentSwitch studentSwitch;
         private final BooleanSupplier wanted;
         private final Throughput throughput = new Throughput();
 
-        Watch(SearchEngine engine, Reembedding reembedding, BooleanSupplier wanted) {
+        Watch(SearchEngine engine, StudentSwitch studentSwitch, BooleanSupplier wanted) {
             this.engine = engine;
-            this.reembedding = reembedding;
+            this.studentSwitch = studentSwitch;
             this.wanted = wanted;
         }
 
@@ -233,7 +233,7 @@ final class Indexer {
 
         @Override
         public void listed(PhotoLibrary.Listing listing) throws IOException {
-            if (reembedding.isStale(listing)) {
+            if (studentSwitch.isStale(listing)) {
                 switchStudent.run();
             }
         }

@@ -13,18 +13,19 @@ import java.util.function.ToIntFunction;
 
 /** Indexed photos whose path is no longer listed; matching stamps find those that moved to another path. */
 final class MovedPhotos {
-    private final Map<String, Difference.KnownPhoto> unmatched = new LinkedHashMap<>();
-    private final Map<Long, Deque<Difference.KnownPhoto>> byStamps = new HashMap<>();
+    private final Map<String, ChangedPhotos.KnownPhoto> unmatched = new LinkedHashMap<>();
+    private final Map<Long, Deque<ChangedPhotos.KnownPhoto>> byStamps = new HashMap<>();
 
     /** An unlisted photo can be found if a photo of {@code work} has the same size and time. */
-    MovedPhotos(List<Difference.KnownPhoto> unlisted, List<PhotoLibrary.Item> work, ToIntFunction<PhotoLibrary.Item> stamp) {
+    MovedPhotos(List<ChangedPhotos.KnownPhoto> unlisted, List<PhotoLibrary.Item> work,
+            ToIntFunction<PhotoLibrary.Item> stamp) {
         Set<Integer> wanted = new HashSet<>();
         if (!unlisted.isEmpty()) {
             for (PhotoLibrary.Item item : work) {
                 wanted.add(stamp.applyAsInt(item));
             }
         }
-        for (Difference.KnownPhoto known : unlisted) {
+        for (ChangedPhotos.KnownPhoto known : unlisted) {
             unmatched.put(known.path(), known);
             if (wanted.contains(known.stamp()) && known.contentStamp() != 0) {
                 long key = key(known.stamp(), known.contentStamp());
@@ -38,17 +39,17 @@ final class MovedPhotos {
     }
 
     /** A photo with these stamps, which then no longer counts as missing; null if there is none left. */
-    Difference.KnownPhoto find(int stamp, int contentStamp) {
-        Deque<Difference.KnownPhoto> equal = byStamps.get(key(stamp, contentStamp));
+    ChangedPhotos.KnownPhoto find(int stamp, int contentStamp) {
+        Deque<ChangedPhotos.KnownPhoto> equal = byStamps.get(key(stamp, contentStamp));
         if (equal == null || equal.isEmpty()) {
             return null;
         }
-        Difference.KnownPhoto found = equal.remove();
+        ChangedPhotos.KnownPhoto found = equal.remove();
         unmatched.remove(found.path());
         return found;
     }
 
-    Collection<Difference.KnownPhoto> unmatched() {
+    Collection<ChangedPhotos.KnownPhoto> unmatched() {
         return unmatched.values();
     }
 

@@ -309,7 +309,7 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
             LibraryState lastRun = LibraryState.open(installed.own().index());
             int left = 0;
             int unreadable = 0;
-            for (PhotoLibrary.Item item : Difference.of(photos, listing, own.membership(), stamp).work) {
+            for (PhotoLibrary.Item item : ChangedPhotos.of(photos, listing, own.membership(), stamp).work) {
                 if (lastRun.isUnreadable(item, stamp.applyAsInt(item))) {
                     unreadable++;
                 } else {

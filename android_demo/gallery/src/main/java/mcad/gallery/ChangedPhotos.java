@@ -10,8 +10,8 @@ import java.util.Map;
 import java.util.function.ToIntFunction;
 import mcad.engine.index.Membership;
 
-/** The difference between a listing and an index, difference in one pass over both, sorted by path. */
-final class Difference {
+/** Decides which listed photos need embedding, for the first time or again, in one pass over listing and index. */
+final class ChangedPhotos {
     /** An indexed photo and its stamps. */
     record KnownPhoto(String path, int stamp, int contentStamp) {}
 
@@ -26,17 +26,17 @@ final class Difference {
     /** The number of indexed photos per volume. */
     final Map<String, Integer> photosPerVolume = new HashMap<>();
 
-    private Difference() {}
+    private ChangedPhotos() {}
 
-    static Difference of(PhotoLibrary library, PhotoLibrary.Listing listing, Membership membership,
+    static ChangedPhotos of(PhotoLibrary library, PhotoLibrary.Listing listing, Membership membership,
             ToIntFunction<PhotoLibrary.Item> stamp) throws IOException {
-        Difference difference = new Difference();
+        ChangedPhotos changes = new ChangedPhotos();
         BitSet work = new BitSet();
         List<PhotoLibrary.Item> items = listing.items();
         Integer[] byPath = new Integer[items.size() + listing.leftOut().size()];
         Arrays.setAll(byPath, i -> i);
         Arrays.sort(byPath, (a, b) -> Membership.order(item(listing, a).path(), item(listing, b).path()));
-        boolean more = difference.advance(library, membership);
+        boolean more = changes.advance(library, membership);
         String before = "";
         for (int number : byPath) {
             PhotoLibrary.Item item = item(listing, number);
@@ -46,8 +46,8 @@ final class Difference {
             before = item.path();
             int order = -1;
             while (more && (order = membership.compareTo(item.path())) < 0) {
-                difference.unlisted.add(known(membership));
-                more = difference.advance(library, membership);
+                changes.unlisted.add(known(membership));
+                more = changes.advance(library, membership);
             }
             boolean leftOut = number >= items.size();
             if (!more || order != 0) {
@@ -57,20 +57,20 @@ final class Difference {
             if (leftOut) {
                 // With another stamp, the entry may describe another photo that has moved elsewhere.
                 boolean same = membership.stamp() == stamp.applyAsInt(item);
-                (same ? difference.replaced : difference.unlisted).add(known(membership));
+                (same ? changes.replaced : changes.unlisted).add(known(membership));
             } else if (membership.stamp() != stamp.applyAsInt(item)) {
-                difference.changed.put(item.path(), known(membership));
+                changes.changed.put(item.path(), known(membership));
                 work.set(number);
             }
-            more = difference.advance(library, membership);
+            more = changes.advance(library, membership);
         }
-        for (; more; more = difference.advance(library, membership)) {
-            difference.unlisted.add(known(membership));
+        for (; more; more = changes.advance(library, membership)) {
+            changes.unlisted.add(known(membership));
         }
         for (int i = work.nextSetBit(0); i >= 0; i = work.nextSetBit(i + 1)) {
-            difference.work.add(items.get(i));
+            changes.work.add(items.get(i));
         }
-        return difference;
+        return changes;
     }
 
     /** Numbers from {@code items().size()} on are left-out photos. */

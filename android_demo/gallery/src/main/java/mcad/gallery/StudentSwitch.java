@@ -7,14 +7,14 @@ import mcad.engine.index.Membership;
 import mcad.engine.index.PhotoIndex;
 
 /** Decides when searches switch to a new student after an update: once a run has embedded all photos with it. */
-final class Reembedding {
+final class StudentSwitch {
     private static final String ALL = "";
 
     private final InstalledStudents installed;
     private final Device device;
     private PhotoLibrary.Listing listing;
 
-    Reembedding(InstalledStudents installed, Device device) {
+    StudentSwitch(InstalledStudents installed, Device device) {
         this.installed = installed;
         this.device = device;
     }
