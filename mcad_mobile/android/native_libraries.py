@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch
-from mcad_mobile.android.zip_package import HEXAGON, MACHINES, PAGE, read_elf
+from mcad_mobile.android.zip_package import PAGE
 from mcad_mobile.base.files import Partial, cache_directory, sha256_of
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.native import android
-from mcad_mobile.errors import BuildError, install_line
+from mcad_mobile.errors import BuildError, install_line, require
 
 ABIS = tuple(android.PROCESSORS)
 OLDEST_ONNXRUNTIME = (1, 17)  # the oldest version tested
@@ -27,6 +27,14 @@ _VERSION = re.compile(rb"VERS_(\d+)\.(\d+)\.(\d+)")
 # ONNX Runtime's QNN provider is either built in and looks up this symbol, or a separate library.
 _QNN_BUILT_IN, _QNN_BESIDE = b"QnnInterface_getProviders", "libonnxruntime_providers_qnn.so"
 _QNN = "libQnnHtp.so"
+# The names of Android's processors in ELF headers.
+MACHINES = {
+    "arm64-v8a": "EM_AARCH64",
+    "armeabi-v7a": "EM_ARM",
+    "x86_64": "EM_X86_64",
+    "x86": "EM_386",
+}
+HEXAGON = "EM_QDSP6"  # Qualcomm's DSP: its code is among the libraries, but Android never maps it
 
 
 @dataclass(frozen=True)
@@ -211,6 +219,27 @@ def _onnxruntime(path: Path, native: dict[str, dict[str, bytes]]) -> str:
             f"The engine needs {oldest} or later.",
         )
     return ".".join(map(str, version))
+
+
+@dataclass(frozen=True)
+class Elf:
+    """An ELF file's machine, and the smallest alignment, in bytes, of the segments that a loader
+    maps (`page`)."""
+
+    machine: str
+    page: int
+
+
+def read_elf(data: bytes) -> Elf | None:
+    """Read the headers of a little-endian library; None if `data` is not one. MissingExtra without
+    [android]."""
+    elffile = require("elftools.elf.elffile", "android")
+    try:
+        elf = elffile.ELFFile(io.BytesIO(data))
+        pages = [segment["p_align"] for segment in elf.iter_segments("PT_LOAD")]
+    except (elffile.ELFError, OverflowError):  # an offset beyond what a file can have
+        return None
+    return Elf(elf["e_machine"], min(pages, default=0)) if elf.little_endian else None
 
 
 def _check_native(path: Path, native: dict[str, dict[str, bytes]]) -> list[str]:

@@ -15,9 +15,8 @@ from msgspec.structs import replace
 from mcad_mobile.android import downloads
 from mcad_mobile.android.build_tools import aapt2
 from mcad_mobile.android.demo_app import build_app
-from mcad_mobile.android.native_libraries import libraries
+from mcad_mobile.android.native_libraries import MACHINES, Elf, libraries, read_elf
 from mcad_mobile.android.parts import BuildOptions
-from mcad_mobile.android.zip_package import Elf, read_elf
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
 from tests.support.archives import (
@@ -212,11 +211,9 @@ def test_the_pages_of_real_libraries_are_read(tmp_path):
     if reason := why_no_onnxruntime():
         pytest.skip(reason)
     with zipfile.ZipFile(downloads.fetch(downloads.ONNXRUNTIME_AAR)) as aar:
-        machines = {"arm64-v8a": 183, "armeabi-v7a": 40, "x86": 3, "x86_64": 62}
-        for abi, machine in machines.items():
+        for abi, machine in MACHINES.items():
             elf = read_elf(aar.read(f"jni/{abi}/libonnxruntime4j_jni.so"))
-            assert elf is not None
-            assert (elf.machine, elf.page) == (machine, 16384)
+            assert elf == Elf(machine, 16384)
     here = Path(sys.executable).resolve().read_bytes()
     elf = read_elf(here)
     assert elf is None or elf.page in (4096, 65536)  # None on a Mac
@@ -227,20 +224,21 @@ def test_the_pages_of_real_libraries_are_read(tmp_path):
 
 def test_a_library_is_little_endian_of_32_or_64_bits():
     wide = elf_library(b"code", X86_64, 4096)
-    assert read_elf(wide) == Elf(X86_64, 4096)
+    assert read_elf(wide) == Elf("EM_X86_64", 4096)
     header = struct.pack("<4sBBB9xHHIIIIIHHHHHH", b"\x7fELF", 1, 1, 1, 3, 40, 1, 0, 52, *[0] * 8)
     header = header[:42] + struct.pack("<HH", 32, 2) + header[46:]
     parts = [
         struct.pack("<8I", kind, 0, 0, 0, 0, 0, 0, page) for kind, page in ((2, 4), (1, 65536))
     ]
     narrow = header + b"".join(parts)
-    assert read_elf(narrow) == Elf(40, 65536)
+    assert read_elf(narrow) == Elf("EM_ARM", 65536)
     for whole in (wide, narrow):
         others = {0: 0x7E, 4: 3, 5: 2}  # no library, of another width, big-endian
         for place, byte in others.items():
             assert read_elf(whole[:place] + bytes([byte]) + whole[place + 1 :]) is None
         assert read_elf(whole[:63]) is None
     assert read_elf(narrow[:-1]) is None  # its table of parts is cut off
+    assert read_elf(wide[:39] + b"\xff" + wide[40:]) is None  # and far beyond the end of any file
 
 
 @pytest.mark.slow
@@ -274,9 +272,9 @@ def test_an_app_for_emulators_has_their_libraries(tmp_path):
     built = build_app(tiny, tmp_path / "both.apk", BuildOptions(abis=("x86_64", ABI)))
     assert "native-code: 'arm64-v8a' 'x86_64'" in aapt2(["dump", "badging", built.package])
     apk = zipfile.ZipFile(built.package)
-    for abi, machine in (("x86_64", X86_64), (ABI, 183)):
+    for abi in ("x86_64", ABI):
         elf = read_elf(apk.read(f"lib/{abi}/libonnxruntime.so"))
-        assert elf is not None and elf.machine == machine
+        assert elf is not None and elf.machine == MACHINES[abi]
     alone = build_app(tiny, tmp_path / "emulator.apk", BuildOptions(abis=("x86_64",)))
     names = zipfile.ZipFile(alone.package).namelist()
     assert {name.split("/")[1] for name in names if name.startswith("lib/")} == {"x86_64"}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import struct
+
+from elftools.elf.elffile import ELFFile
 
 ARM64, X86_64, HEXAGON = 183, 62, 164  # machines of the ELF specification
 
@@ -25,24 +28,14 @@ def elf_library(
 def dynamic_strings(data: bytes) -> dict[str, set[str]]:
     """Return what a 64-bit library tells a loader: its name, the libraries it needs, and the
     functions it exports and imports."""
-    table = struct.unpack_from("<Q", data, 40)[0]
-    size, count = struct.unpack_from("<HH", data, 58)
-    sections = [struct.unpack_from("<4xIQQQQI", data, table + size * i) for i in range(count)]
+    elf = ELFFile(io.BytesIO(data))
     found: dict[str, set[str]] = {"name": set(), "needs": set(), "exports": set(), "imports": set()}
-    for kind, _, _, offset, length, link in sections:
-        strings = sections[link][3]
-
-        def text(at: int, strings: int = strings) -> str:
-            return data[strings + at : data.index(b"\0", strings + at)].decode()
-
-        if kind == 6:  # SHT_DYNAMIC: tags and values
-            for tag, value in struct.iter_unpack("<QQ", data[offset : offset + length]):
-                if tag in (1, 14):  # DT_NEEDED, DT_SONAME
-                    found["needs" if tag == 1 else "name"].add(text(value))
-        if kind == 11:  # SHT_DYNSYM
-            for name, _, _, home, _, _ in struct.iter_unpack(
-                "<IBBHQQ", data[offset : offset + length]
-            ):
-                if name:
-                    found["exports" if home else "imports"].add(text(name))
+    for tag in elf.get_section_by_name(".dynamic").iter_tags():
+        if tag.entry.d_tag == "DT_NEEDED":
+            found["needs"].add(tag.needed)
+        if tag.entry.d_tag == "DT_SONAME":
+            found["name"].add(tag.soname)
+    for symbol in elf.get_section_by_name(".dynsym").iter_symbols():
+        if symbol.name:
+            found["exports" if symbol["st_value"] else "imports"].add(symbol.name)
     return found
