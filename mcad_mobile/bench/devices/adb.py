@@ -22,7 +22,7 @@ from mcad_mobile.base.machine import emulator_among
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device_protocol import Places, Spec
 from mcad_mobile.bench.devices.adb_facts import Facts, read_facts, read_health
-from mcad_mobile.bench.devices.adb_shell import ROOT, RUN, AdbShell, connect
+from mcad_mobile.bench.devices.adb_shell import NOTE_PROCESS, ROOT, RUN, AdbShell, connect
 from mcad_mobile.bench.devices.host import NEVER_MEASURED, measured_parts
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.self_test import parity_only
@@ -171,7 +171,7 @@ class _Launcher:
             file.flush()
             self.shell.push_file(Path(file.name), f"{RUN}/spec.json")
         pinned = f"taskset {_core_mask(self.cores)} " if self.cores else ""
-        script = f"cd {RUN} && echo $$ > pid && exec {pinned}{self.command} {RUN}/spec.json"
+        script = f"cd {RUN} && {NOTE_PROCESS} && exec {pinned}{self.command} {RUN}/spec.json"
         with self.shell.probe() as probe:
             try:
                 return watch(

@@ -35,6 +35,9 @@ _HINTS = {
     "offline": "Reconnect the cable, or: adb reconnect offline.",
     "no permissions": "Let your user open USB devices (udev rules, group plugdev), then reconnect.",
 }
+_STARTED = "sed 's/.*) //' 2>/dev/null < /proc/{}/stat | cut -d ' ' -f 20"  # ticks since the boot
+# Notes in a shell of the device which process it is, by id and start: ids are used again.
+NOTE_PROCESS = f"echo $$ $({_STARTED.format('$$')}) > {RUN}/pid"
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,8 @@ class AdbShell:
     def clean(self) -> None:
         """End the process of an earlier run, and remove its files. Pushed files stay."""
         self.run(
-            f"read -r pid 2>/dev/null < {RUN}/pid\n"
-            'if [ -n "$pid" ] && grep -q mcad /proc/$pid/cmdline 2>/dev/null; then\n'
-            "  kill -9 $pid\nfi\n"
+            f"read -r pid started 2>/dev/null < {RUN}/pid\n"
+            f'[ "$started" ] && [ "$({_STARTED.format("$pid")})" = "$started" ] && kill -9 "$pid"\n'
             f"rm -rf {RUN}"
         )
 
@@ -198,7 +200,7 @@ class Probe:
         """Return the process's memory, or raise ProcessLookupError. `local_pid` is ignored."""
         answer = self._ask(
             # `read` stops after one line; $(cat ...) would collect endless output.
-            f'{{ read -r p || [ "$p" ]; }} 2>/dev/null < {RUN}/pid && '
+            f'{{ read -r p started || [ "$p" ]; }} 2>/dev/null < {RUN}/pid && '
             "readlink /proc/$p/exe && cat /proc/$p/smaps_rollup; echo :end"
         )
         program, _, rollup = answer.partition("\n")

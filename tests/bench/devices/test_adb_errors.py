@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,9 @@ from mcad_mobile.base.machine import Memory
 from mcad_mobile.bench import measurement
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.adb_shell import (
+    NOTE_PROCESS,
     ROOT,
+    RUN,
     AdbShell,
     AttachedDevice,
     Probe,
@@ -324,27 +327,24 @@ def test_adb_server_that_does_not_answer_is_told(
     assert "adb kill-server" in caught.value.hint
 
 
-def test_process_that_a_lost_run_left_is_ended(board: Adbd) -> None:
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_process_that_a_lost_run_left_is_ended_and_no_other_with_its_number(
+    board: Adbd, later: int
+) -> None:
+    """The number may be used again, by a process that started later."""
     shell = connect()
-    shell.run("mkdir -p /data/local/tmp/mcad-mobile/run; mkfifo /data/local/tmp/fifo")
-    # A shell whose command line has our name in it, as the runner's has.
-    shell.run(
-        "sh -c 'read line <&9' mcad 9<>/data/local/tmp/fifo >/dev/null 2>&1 & "
-        "echo $! > /data/local/tmp/mcad-mobile/run/pid"
-    )
-    pid = int((board.root / "run" / "pid").read_text())
-    board.adb("shell", f"until grep -q mcad /proc/{pid}/cmdline; do :; done")
+    left = shlex.quote(f"{NOTE_PROCESS}; exec sleep 600")
+    shell.run(f"mkdir -p {RUN}; sh -c {left} >/dev/null 2>&1 & until [ -s {RUN}/pid ]; do :; done")
+    pid, started = shell.run(f"cat {RUN}/pid").split()
+    shell.run(f"until grep -q '(sleep)' /proc/{pid}/stat; do :; done")
+    shell.run(f"echo {pid} {int(started) - later} > {RUN}/pid")
     shell.clean()
-    assert shell.ask(f"grep -q mcad /proc/{pid}/cmdline")[0] != 0
-
-
-def test_process_of_others_that_took_the_number_is_left_alone(board: Adbd) -> None:
-    shell = connect()
-    shell.run("mkdir -p /data/local/tmp/mcad-mobile/run")
-    shell.run("sleep 600 >/dev/null 2>&1 & echo $! > /data/local/tmp/mcad-mobile/run/pid")
-    pid = (board.root / "run" / "pid").read_text().strip()
-    shell.clean()
-    assert shell.ask(f"kill {pid}")[0] == 0
+    if later:
+        assert shell.run(f"cut -d ' ' -f 3 /proc/{pid}/stat").strip() == "S"
+        shell.run(f"kill -9 {pid}")
+    # Nobody may reap it: then it stays as a zombie.
+    shell.run(f"while grep -q ') [^Z]' /proc/{pid}/stat 2>/dev/null; do sleep 0.01; done")
+    assert not (board.root / "run").exists()
 
 
 def test_full_device_is_told_before_anything_is_sent(
