@@ -32,7 +32,7 @@ def link(
     arguments: list[object] = ["link", "-o", linked, "-I", provide(FRAMEWORK)]
     arguments += ["--manifest", manifest_path, "--java", work / "generated", "--auto-add-overlay"]
     arguments += ["--min-sdk-version", MIN_SDK, "--target-sdk-version", TARGET_SDK]
-    arguments += ["--version-code", _version_code(), "--version-name", VERSION]
+    arguments += ["--version-code", version_code(VERSION), "--version-name", VERSION]
     arguments += ["--proto-format"] if proto else []
     arguments += ["--proguard", keep_rules] if keep_rules is not None else []
     if resources is not None:
@@ -76,7 +76,7 @@ def write_apk(out: Path, linked: Path, dex: bytes, entries: Iterable[Entry]) -> 
     write_package(out, [*resources, Entry("classes.dex", dex), *entries])
 
 
-def _version_code() -> int:
+def version_code(version: str) -> int:
     """Return a number that grows with every release: 1.2.3 -> 10203."""
-    major, minor, patch = (int(part) for part in VERSION.split(".")[:3])
+    major, minor, patch = (int(part) for part in version.split(".")[:3])
     return major * 10_000 + minor * 100 + patch

@@ -13,6 +13,7 @@ from mcad_mobile.android.toolchain import compile_java, main_sources
 from mcad_mobile.base.locks import exclusive_lock
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
+from tests.support.fake_android_tools import FakeAndroidTools
 from tests.support.phone import App, FakePhone
 from tests.support.probe import Probe
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -29,6 +30,13 @@ def _onnxruntime(onnxruntime_aar: Path) -> None:
 def _no_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Builds are by the pinned tools, whatever this machine has."""
     monkeypatch.delenv("ANDROID_HOME", raising=False)
+
+
+@pytest.fixture
+def tools(
+    tmp_path: Path, onnxruntime_aar: Path, _no_sdk: None, monkeypatch: pytest.MonkeyPatch
+) -> FakeAndroidTools:
+    return FakeAndroidTools(tmp_path / "sdk", onnxruntime_aar, monkeypatch)
 
 
 @pytest.fixture(scope="session")

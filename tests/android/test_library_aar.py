@@ -11,29 +11,31 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mcad_mobile.android import demo_app, library_aar, library_maven
 from mcad_mobile.android.apk import link
 from mcad_mobile.android.build_tools import aapt2, apksigner
+from mcad_mobile.android.demo_app import build_app
 from mcad_mobile.android.dex import MIN_SDK, compile_stubs
 from mcad_mobile.android.downloads import R8, fetch
 from mcad_mobile.android.library_aar import build_library, library_manifest, merge_manifests
-from mcad_mobile.android.native_libraries import Libraries
-from mcad_mobile.android.parts import BuildOptions, Parts
+from mcad_mobile.android.library_maven import build_maven
+from mcad_mobile.android.native_libraries import search_kernels
+from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.android.toolchain import (
     JAVA,
-    Tool,
     android_demo,
     compile_java,
     main_sources,
     run,
 )
-from mcad_mobile.android.zip_package import PAGE, Entry
+from mcad_mobile.android.zip_package import PAGE
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.native.android import LIBRARY as KERNELS
 from mcad_mobile.errors import BuildError, DiskError
-from tests.support.archives import data_offset
+from tests.support.archives import archive as pack
+from tests.support.archives import data_offset, onnxruntime_archive
 from tests.support.dex_file import Dex, read_dex
+from tests.support.elf_library import elf_library
 from tests.support.exported import mcad_json
 from tests.support.framework import Framework, Java8
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -160,46 +162,26 @@ def check(dex: Dex) -> None:
 
 
 @pytest.fixture
-def stood_in(tmp_path, monkeypatch):
-    """A library is built without its tools: what was compiled is one class."""
-
-    def compile_java(sources, classpath, out):
-        (out / "a").mkdir(parents=True)
-        (out / "a" / "A.class").write_bytes(b"a class")
-        return out
-
-    def run_d8(inputs, stubs, folder):
-        assert [path.name for path in inputs] == ["A.class", "classes.jar", "library-0.jar"]
-        (folder / "classes.dex").write_bytes(b"dex")
-        return folder / "classes.dex"
-
-    (tmp_path / "library-0.jar").write_bytes(b"classes of ONNX Runtime")
-    found = Libraries([tmp_path / "library-0.jar"], {"arm64-v8a": {KERNELS: b"k", "a.so": b"a"}})
-    left_out = {"a rung": "a reason"}
-    made = Parts(found, left_out=left_out, notices=[Entry("assets/n.txt", b"n")])
-    for module in (library_aar, library_maven):
-        monkeypatch.setattr(module, "gather_parts", lambda *about: made)
-        monkeypatch.setattr(module, "compile_stubs", lambda folder: folder / "stubs")
-    monkeypatch.setattr(library_aar, "compile_java", compile_java)
-    monkeypatch.setattr(library_aar, "run_d8", run_d8)
-    monkeypatch.setattr(library_aar, "prepare", lambda progress: None)
-    monkeypatch.setattr(library_aar, "debug_key", lambda: "debug")
-    monkeypatch.setattr(library_maven, "JAVADOC", Tool("no-such-javadoc", "", "", ""))
-    return found
+def own(tools, tmp_path) -> Path:
+    """A small ONNX Runtime; the tools are fake."""
+    return onnxruntime_archive(tmp_path / "own.aar")
 
 
-def test_an_archive_has_its_files_where_gradle_looks_for_them(stood_in, tmp_path):
-    stood_in.notes.append("A note.")
-    built = build_library(None, tmp_path / "out" / "search.aar")
-    assert (built.notes, built.left_out) == (("A note.",), {"a rung": "a reason"})
+def test_an_archive_has_its_files_where_gradle_looks_for_them(own, tmp_path):
+    small = elf_library(page=4096)
+    other = pack(tmp_path / "other.aar", {"jni/arm64-v8a/a.so": small})
+    options = BuildOptions(onnxruntime=own, aars=(other,))
+    built = build_library(None, tmp_path / "out" / "search.aar", options)
+    (note,) = built.notes
+    assert note.startswith("other.aar: a.so cannot be loaded")
     assert built.bytes == built.archive.stat().st_size and built.sample is None
     document = json.loads(built.sbom.read_text())
     assert document["metadata"]["component"]["type"] == "library"
     assert document["metadata"]["component"]["hashes"][0]["content"] == sha256_of(built.archive)
     with zipfile.ZipFile(built.archive) as package:
         files = {name: package.read(name) for name in package.namelist()}
-        with zipfile.ZipFile(io.BytesIO(files.pop("classes.jar"))) as classes:
-            assert classes.read("a/A.class") == b"a class"
+    with zipfile.ZipFile(io.BytesIO(files.pop("classes.jar"))) as classes:
+        assert classes.read("a/A.class") == b"a class"
     manifest = files.pop("AndroidManifest.xml")
     assert manifest.decode() == library_manifest(own_photos=False)
     metadata = files.pop("META-INF/com/android/build/gradle/aar-metadata.properties").decode()
@@ -211,27 +193,23 @@ def test_an_archive_has_its_files_where_gradle_looks_for_them(stood_in, tmp_path
         "minAndroidGradlePluginVersion": "8.0.0",
         "coreLibraryDesugaringEnabled": "false",
     }
-    assert files == {
-        "R.txt": b"",
-        "proguard.txt": (android_demo() / "platform" / "consumer-rules.pro").read_bytes(),
-        "libs/library-0.jar": b"classes of ONNX Runtime",
-        "jni/arm64-v8a/a.so": b"a",
-        f"jni/arm64-v8a/{KERNELS}": b"k",
-        "assets/n.txt": b"n",
-    }
+    assets = [name for name in files if name.startswith("assets/")]
+    assert {name.split("/")[1] for name in assets} == {"mcad-licences"}
+    with zipfile.ZipFile(own) as archive:
+        names = ("jni/arm64-v8a/libonnxruntime.so", "jni/arm64-v8a/libonnxruntime4j_jni.so")
+        assert {name: data for name, data in files.items() if name not in assets} == {
+            "R.txt": b"",
+            "proguard.txt": (android_demo() / "platform" / "consumer-rules.pro").read_bytes(),
+            "libs/library-1.jar": archive.read("classes.jar"),
+            "jni/arm64-v8a/a.so": small,
+            f"jni/arm64-v8a/{KERNELS}": search_kernels("arm64-v8a"),
+            **{name: archive.read(name) for name in names},
+        }
 
 
-def test_gradle_s_metadata_says_what_each_file_of_a_maven_library_is(
-    stood_in, tmp_path, monkeypatch
-):
-    def document_java(sources, classpath, out):
-        out.mkdir()
-        (out / "index.html").touch()
-        return out
-
-    monkeypatch.setattr(library_maven, "JAVADOC", Tool("sh", "", "", ""))
-    monkeypatch.setattr(library_maven, "document_java", document_java)
-    built = library_maven.build_maven(None, tmp_path / "repository")
+def test_gradle_s_metadata_says_what_each_file_of_a_maven_library_is(tools, tmp_path):
+    built = build_maven(None, tmp_path / "repository")
+    assert built.notes == ()
     metadata = json.loads(built.archive.with_suffix(".module").read_text())
     assert metadata["formatVersion"] == "1.1"
     assert metadata["component"]["attributes"] == {"org.gradle.status": "release"}
@@ -247,11 +225,12 @@ def test_gradle_s_metadata_says_what_each_file_of_a_maven_library_is(
 
 
 @pytest.mark.parametrize("own_photos", [True, False])
-def test_a_library_asks_for_no_more_than_its_apps_photos_need(stood_in, tmp_path, own_photos):
-    options = BuildOptions(own_photos=own_photos)
+def test_a_library_asks_for_no_more_than_its_apps_photos_need(own, tmp_path, own_photos):
     for built in (
-        build_library(None, tmp_path / "search.aar", options),
-        library_maven.build_maven(None, tmp_path / "repository", options=options),
+        build_library(
+            None, tmp_path / "a.aar", BuildOptions(own_photos=own_photos, onnxruntime=own)
+        ),
+        build_maven(None, tmp_path / "m", options=BuildOptions(own_photos=own_photos)),
     ):
         with zipfile.ZipFile(built.archive) as package:
             asks = b"uses-permission" in package.read("AndroidManifest.xml")
@@ -259,41 +238,33 @@ def test_a_library_asks_for_no_more_than_its_apps_photos_need(stood_in, tmp_path
 
 
 @pytest.mark.parametrize("extracted", [True, False])
-def test_the_sample_is_made_of_its_archive(stood_in, tmp_path, monkeypatch, extracted):
-    stood_in.extracted = extracted
-    packed = {}
-
-    def link(work, manifest):
-        assert "mcad.platform.IndexService" in manifest and "uses-sdk" not in manifest
-        assert f'android:extractNativeLibs="{"true" if extracted else "false"}"' in manifest
-        return work / "linked.apk"
-
-    def write_apk(out, linked, dex, entries):
-        packed.update({entry.name: (entry.data, entry.deflated) for entry in entries})
-        assert dex == b"dex"
-
-    def sign_apk(unsigned, out, key):
-        assert key == "debug"
-        out.write_bytes(b"signed")
-
-    monkeypatch.setattr(library_aar, "link", link)
-    monkeypatch.setattr(library_aar, "write_apk", write_apk)
-    monkeypatch.setattr(library_aar, "sign_apk", sign_apk)
+def test_the_sample_is_made_of_its_archive(own, tools, tmp_path, extracted):
+    archives = (pack(tmp_path / "other.aar", {"assets/a.txt": b""}),) if extracted else ()
+    options = BuildOptions(onnxruntime=own, aars=archives)
     bundle, out = make_tiny_bundle(tmp_path / "tiny"), tmp_path / "out"
-    built = build_library(bundle, out / "search.aar", sample=out / "sample.apk")
+    built = build_library(bundle, out / "search.aar", options, sample=out / "sample.apk")
     assert built.sample.read_bytes() == b"signed"
-    assert packed == {
-        "lib/arm64-v8a/a.so": (b"a", extracted),
-        f"lib/arm64-v8a/{KERNELS}": (b"k", extracted),
-        "assets/n.txt": (b"n", True),
-    }
-
-    def fail(*about):
-        raise BuildError("It cannot be signed.")
-
-    monkeypatch.setattr(library_aar, "sign_apk", fail)
-    with pytest.raises(BuildError, match="cannot be signed"):
-        build_library(bundle, out / "other.aar", sample=out / "other.apk")
+    manifest = (tools.folder / "AndroidManifest.xml").read_text()
+    assert "mcad.platform.IndexService" in manifest and "uses-sdk" not in manifest
+    assert f'android:extractNativeLibs="{"true" if extracted else "false"}"' in manifest
+    (by_d8,) = (call for call in tools.calls() if "com.android.tools.r8.D8" in call)
+    compiled = [Path(word).name for word in by_d8 if word.endswith((".class", ".jar"))]
+    assert compiled[-3:] == ["A.class", "classes.jar", f"library-{len(archives)}.jar"]
+    package, library = (
+        zipfile.ZipFile(tools.folder / "unsigned.apk"),
+        zipfile.ZipFile(built.archive),
+    )
+    assert package.read("classes.dex") == b"dex"
+    for start, place, deflated in (("jni/", "lib/", extracted), ("assets/", "assets/", True)):
+        names = [name for name in library.namelist() if name.startswith(start)]
+        assert names
+        for name in names:
+            packed = package.getinfo(name.replace(start, place, 1))
+            assert package.read(packed) == library.read(name)
+            assert (packed.compress_type == zipfile.ZIP_DEFLATED) is deflated
+    tools.fail("java")
+    with pytest.raises(BuildError, match="java does not work"):
+        build_library(bundle, out / "other.aar", options, sample=out / "other.apk")
     files = {"search.aar", "search.aar.cdx.json", "sample.apk"}
     assert {path.name for path in out.iterdir()} == files  # all of a library, or nothing
 
@@ -371,10 +342,7 @@ def test_the_same_sources_make_the_same_bytes_without_a_bundle_too(archive, tmp_
     assert parts == {"mcad-engine", "onnxruntime-android"}
 
 
-def test_a_place_that_cannot_be_written_is_told_before_anything_is_built(tmp_path, monkeypatch):
-    for module in (library_aar, library_maven, demo_app):
-        monkeypatch.setattr(module, "gather_parts", lambda *about: pytest.fail("built"))
-        monkeypatch.setattr(module, "prepare", lambda *about: None, raising=False)
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_built(tools, tmp_path):
     bundle, folder = make_tiny_bundle(tmp_path / "tiny"), tmp_path / "a folder.aar"
     folder.mkdir()
     (tmp_path / "file").touch()
@@ -384,12 +352,13 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_built(tmp_pat
         lambda: build_library(None, folder),
         lambda: build_library(None, packed, listed),
         lambda: build_library(bundle, packed, sample=tmp_path / "a folder.apk"),
-        lambda: library_maven.build_maven(None, tmp_path / "file"),
-        lambda: demo_app.build_app(bundle, tmp_path / "a folder.apk"),
-        lambda: demo_app.build_app(bundle, tmp_path / "demo.apk", listed),
+        lambda: build_maven(None, tmp_path / "file"),
+        lambda: build_app(bundle, tmp_path / "a folder.apk"),
+        lambda: build_app(bundle, tmp_path / "demo.apk", listed),
     ):
         with pytest.raises(DiskError):
             build()
+    assert tools.calls() == []
 
 
 @pytest.mark.parametrize(

