@@ -17,7 +17,7 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device_protocol import RESULT_SCHEMA, Device, Parts, Spec, TowerDevice
 from mcad_mobile.bench.devices.host import EmulatedHost, EmulatorDevice, HostDevice
 from mcad_mobile.bench.document import BenchDocument
-from mcad_mobile.bench.samples import index_photos, sample_photos, synthetic_index
+from mcad_mobile.bench.samples import PHOTO_SIZE, index_photos, sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BenchError
 
@@ -87,6 +87,7 @@ class Workload:
     repeats: int | None = None
     cool_down_s: float | None = None
     decoded_photos: int = 24
+    photo_size: tuple[int, int] = PHOTO_SIZE
 
 
 def measure(
@@ -139,7 +140,7 @@ def _spec(
     source = "photos of the index"
     if not photos:
         progress(f"making {workload.decoded_photos} photos to decode")
-        photos = sample_photos(bundle, folder, workload.decoded_photos)
+        photos = sample_photos(bundle, folder, workload.decoded_photos, workload.photo_size)
         source = "the bundle's golden photos, enlarged to 12-megapixel JPEG files with grain"
     repeats, cool_down_s = workload.repeats, workload.cool_down_s
     spec = Spec(

@@ -17,7 +17,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcad_mobile.base.machine import core_wait_s, pin, process_memory
+from mcad_mobile.base import machine
 from mcad_mobile.base.standard_output import claim_standard_output
 from mcad_mobile.errors import BenchError, McadError, MemoryUnavailable
 
@@ -39,7 +39,7 @@ class Steps:
 
     def take(self, name: str) -> None:
         with contextlib.suppress(MemoryUnavailable):
-            now = process_memory()
+            now = machine.process_memory()
             self.taken.append({"step": name, "pss": now.pss, "rss": now.rss})
         announce(name)
 
@@ -121,7 +121,7 @@ def measure_search(spec: dict[str, Any]) -> dict[str, Any]:
     steps.take(f"after {spec['memory_searches']} searches")
     announce("timing")
     asked = islice(queries, spec["searches"])
-    started, waited = time.perf_counter(), core_wait_s()
+    started, waited = time.perf_counter(), machine.core_wait_s()
     timed = [engine.search(index, query, spec["k"]).ms for query in asked]
     share = _share_waited(waited, time.perf_counter() - started)
     return {
@@ -136,7 +136,7 @@ def measure_search(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _share_waited(before: float | None, seconds: float) -> float | None:
     """The share of `seconds` in which this thread had no core, though it was ready to run."""
-    now = core_wait_s()
+    now = machine.core_wait_s()
     return None if before is None or now is None else min((now - before) / seconds, 1.0)
 
 
@@ -198,7 +198,7 @@ def main() -> int:
             Path(sys.argv[1]).read_text("utf-8") if sys.argv[1:] else sys.stdin.read()
         )
         try:
-            cores = pin(spec["threads"])
+            cores = machine.pin(spec["threads"])
             # Set before numpy is imported, whose BLAS allocates a buffer per thread.
             for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
                 os.environ[variable] = str(spec["threads"])

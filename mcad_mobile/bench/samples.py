@@ -76,13 +76,13 @@ def index_photos(bundle: Bundle, directory: Path, count: int) -> list[Path]:
 
 
 def sample_photos(
-    bundle: Bundle, directory: Path, count: int, size: tuple[int, int] | None = None
+    bundle: Bundle, directory: Path, count: int, size: tuple[int, int] = PHOTO_SIZE
 ) -> list[Path]:
-    """Write `count` JPEG photos of `size` (width, height; 12 megapixels by default): the bundle's
+    """Write `count` JPEG photos of `size` (width, height): the bundle's
     golden photos in turn, enlarged, with grain. A decoder takes as long as for a phone's photos."""
     from PIL import Image
 
-    width, height = size or PHOTO_SIZE
+    width, height = size
     golden = bundle.array(bundle.image.golden.inputs["pixels"])
     mean, std = (
         np.asarray(values, np.float32)[:, None, None]

@@ -147,13 +147,28 @@ class Session:
         repeats = self._searches(numbers)
         counted, records = counted_runs(repeats)
         indexing = self._launch("index", numbers)
-        found = counted[0].watched.document
+        documents = [repeat.watched.document for repeat in counted]
+        found = documents[0]
+        cores = found["pinned_cores"]
+        waited = [
+            each["waited_share"] for each in documents if each.get("waited_share") is not None
+        ]
         samples = {
-            stage: [ms for repeat in counted for ms in repeat.watched.document["samples_ms"][stage]]
+            stage: [ms for each in documents for ms in each["samples_ms"][stage]]
             for stage in found["samples_ms"]
         }
         document: dict[str, Any] = {
-            "conditions": {**self._conditions(found, records), **_largest_waited_share(counted)},
+            "conditions": {
+                "threads": self.spec.threads,
+                # A runner reports its allowed cores. If it has more than threads, none is pinned.
+                "pinned_cores": cores if len(cores) <= self.spec.threads else [],
+                "searches": self.spec.searches,
+                "warm_up_searches": MEMORY_SEARCHES,
+                "results_per_search": self.spec.k,
+                "page_cache": "warm",
+                "repeats": records,
+                **({"waited_share": max(waited)} if waited else {}),
+            },
             "ladder": ladder,
             "runtime": {
                 name: {**used_rung(self.spec.bundle, name, rung), "provider": rung["provider"]}
@@ -207,26 +222,6 @@ class Session:
                 "Find the import with: python -X importtime -m mcad_mobile.bench.runner.",
             )
         return watched
-
-    def _conditions(self, found: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
-        cores = found["pinned_cores"]
-        return {
-            "threads": self.spec.threads,
-            # A runner reports its allowed cores; if there are more than threads, none is pinned.
-            "pinned_cores": cores if len(cores) <= self.spec.threads else [],
-            "searches": self.spec.searches,
-            "warm_up_searches": MEMORY_SEARCHES,
-            "results_per_search": self.spec.k,
-            "page_cache": "warm",
-            "repeats": runs,
-        }
-
-
-def _largest_waited_share(counted: Sequence[Repeat]) -> dict[str, float]:
-    """Return the largest share of a run's timed searches spent waiting for a core, if known."""
-    shares = [repeat.watched.document.get("waited_share") for repeat in counted]
-    known = [share for share in shares if share is not None]
-    return {"waited_share": max(known)} if known else {}
 
 
 def _peak(runs: Sequence[Watched]) -> dict[str, float | None]:

@@ -31,13 +31,14 @@ def root(tmp_path: Path) -> Path:
 
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """In qemu's place: it notes how it is called, and this Python runs what the other would."""
-    called, program = tmp_path / "called", tmp_path / "qemu"
+    called, program = tmp_path / "called", tmp_path / "bin" / "qemu-aarch64"
+    program.parent.mkdir()
     program.write_text(
         f'#!/bin/sh\nprintf "%s\\n" "$@" > {called}\nexec {sys.executable} -m '
         "mcad_mobile.bench.runner\n"
     )
     program.chmod(0o755)
-    monkeypatch.setattr("shutil.which", lambda name: str(program))
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     return called
 
 
@@ -99,7 +100,7 @@ def test_a_missing_part_of_the_emulator_is_named(
     stand_in(root, monkeypatch)
     with pytest.raises(BenchError, match=r"an arm64 Python in .*/nothing is missing"):
         EmulatorDevice(root / "nothing").measure_towers(bundle)
-    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setenv("PATH", str(root))
     with pytest.raises(BenchError, match="qemu-aarch64 is missing") as raised:
         EmulatorDevice(root).measure_towers(bundle)
     assert "scripts/setup-root.sh arm64" in raised.value.hint

@@ -23,7 +23,6 @@ from mcad_mobile.bench.report import markdown
 from mcad_mobile.bench.samples import PHOTO_SIZE
 from mcad_mobile.bench.self_test import Ladder, choose_rung, judge_ladder
 from mcad_mobile.bench.session import Session
-from mcad_mobile.engine import towers
 from mcad_mobile.engine.bundle import Bundle, Rung
 from mcad_mobile.engine.engine import create_index
 from mcad_mobile.engine.index import PhotoIndex
@@ -43,9 +42,8 @@ SEARCH_STEPS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def small_photos(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "PHOTO_SIZE", (160, 120))
+def small(**asked: Any) -> Workload:
+    return Workload(photo_size=(160, 120), **asked)
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +57,7 @@ def test_bench_fills_the_document(
     heard: list[str] = []
     (tmp_path / "numpy.py").write_text("raise ImportError('the user has a numpy.py')")
     monkeypatch.chdir(tmp_path)
-    document = measurement.bench(
-        bundle, Workload(synthetic=2000, searches=20), progress=heard.append
-    )
+    document = measurement.bench(bundle, small(synthetic=2000, searches=20), progress=heard.append)
     assert json.loads(json.dumps(document)) == document
     assert document["schema"] == "mcad-bench/1"
     assert document["device"]["kind"] == "host"
@@ -102,9 +98,7 @@ def test_rung_that_fails_when_it_runs_is_recorded_and_the_next_is_measured(
     tmp_path: Path, rung: Callable[[Bundle], Rung], status: str, why: str
 ) -> None:
     tiny = make_tiny_bundle(tmp_path / "bundle")
-    document = measurement.bench(
-        with_text_rung(tiny, rung(tiny)), Workload(synthetic=300, searches=1)
-    )
+    document = measurement.bench(with_text_rung(tiny, rung(tiny)), small(synthetic=300, searches=1))
     first, second = document["ladder"]["text"]
     assert (first["status"], second["status"]) == (status, "pass")
     assert re.search(why, first["why"])
@@ -119,46 +113,25 @@ def test_embeddings_of_different_lengths_are_wrong_and_no_more(bundle: Bundle) -
     assert (judged["status"], judged["cosine_min"]) == ("fail", None)
 
 
-@pytest.mark.parametrize(
-    ("machine", "why"),
-    [("x86_64", "only simulated here"), ("aarch64", "this runner has no QNN runtime")],
-)
-def test_qnn_is_simulated_only_where_there_is_a_simulator(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, machine: str, why: str
-) -> None:
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    assert why in (why_not(replace(bundle.text.rungs[0], runtime="qnn")) or "")
-
-
-@pytest.mark.parametrize(("asked", "tried"), [(None, False), ("onnx", True)])
-def test_a_slow_rung_is_tried_only_if_its_runtime_is_named(
-    bundle: Bundle,
+def test_a_slow_rung_is_tried_only_if_its_runtime_is_named_and_a_simulated_one_never(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    asked: str | None,
-    tried: bool,
-) -> None:
-    monkeypatch.setattr(towers, "why_not", lambda rung: "it is slow here")
-    spec = Spec(bundle, tmp_path / "index", ("a dog",), (), runtime=asked)
-    places = host.HostLauncher(spec, tmp_path, timeout_s=60).places
-    given = {**spec.document("check", places), "rungs": {"text": [0]}}
-    (found,) = runner.check(given)["ladder"]["text"]
-    assert found["loaded"] == tried
-    assert found.get("why") == (None if tried else "it is slow here")
-    if tried:
-        assert bundle.text.golden.ids is not None
-        assert found["tokens"] == np.load(bundle.path(bundle.text.golden.ids)).tolist()
-
-
-def test_a_simulated_rung_is_not_tried_even_if_its_runtime_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = make_tiny_bundle(tmp_path / "bundle")
-    bundle = with_text_rung(tiny, replace(tiny.text.rungs[0], runtime="qnn"))
-    monkeypatch.setattr(towers, "why_not", lambda rung: "it is simulated")
-    given = {"bundle": str(bundle.directory), "threads": 1, "runtime": "qnn"}
-    (found,) = runner.check({**given, "rungs": {"text": [0]}})["ladder"]["text"]
-    assert (found["loaded"], found["why"]) == (False, "it is simulated")
+    slow = replace(tiny.text.rungs[0], runtime="litert", precision="w8a16")
+    simulated = replace(slow, runtime="qnn")
+    bundle = with_text_rung(with_text_rung(tiny, slow), simulated)
+
+    def tried(number: int, runtime: str | None = None) -> dict[str, Any]:
+        given = {"bundle": str(bundle.directory), "threads": 1, "runtime": runtime}
+        (found,) = runner.check({**given, "rungs": {"text": [number]}})["ladder"]["text"]
+        return found
+
+    assert tried(0)["why"] == tried(0, "qnn")["why"] == why_not(simulated)
+    assert tried(1)["why"] == why_not(slow) is not None
+    assert tried(1, "litert")["why"] not in ("", why_not(slow))  # its file is no LiteRT model
+    loaded = tried(2)
+    assert loaded["loaded"] and tiny.text.golden.ids is not None
+    assert loaded["tokens"] == np.load(tiny.path(tiny.text.golden.ids)).tolist()
 
 
 CRASH = """
@@ -210,7 +183,7 @@ def test_crash_before_any_rung_is_an_error(tmp_path: Path) -> None:
 
 
 def test_peak_is_at_least_every_step(bundle: Bundle) -> None:
-    memory = measurement.bench(bundle, Workload(synthetic=300, searches=1))["memory_mib"]
+    memory = measurement.bench(bundle, small(synthetic=300, searches=1))["memory_mib"]
     for part in (memory, memory["indexing"]):
         for step in part["steps"]:
             assert part["peak_pss"] >= step["pss"]
@@ -254,12 +227,12 @@ def test_the_image_towers_time_is_without_decoding(bundle: Bundle, tmp_path: Pat
 
 
 def test_real_index_is_measured_with_its_own_photos(bundle: Bundle, tmp_path: Path) -> None:
-    photos = samples.sample_photos(bundle, tmp_path, 3)
+    photos = samples.sample_photos(bundle, tmp_path, 3, size=(160, 120))
     index = create_index(bundle, tmp_path / "index")
     real = samples.real_embeddings(bundle)
     with index.writer() as writer:
         writer.add([*map(str, photos), "/gone.jpg"], real[:4])
-    document = measurement.bench(bundle, Workload(index=tmp_path / "index", searches=5))
+    document = measurement.bench(bundle, small(index=tmp_path / "index", searches=5))
     assert document["index"] == {
         "photos": 4,
         "bytes_per_photo": pytest.approx(index.bytes_per_photo, abs=1e-3),
@@ -273,89 +246,64 @@ def test_index_of_another_student_is_refused(bundle: Bundle, tmp_path: Path) -> 
     other = replace(bundle, student=replace(bundle.student, image_sha256="f" * 64))
     create_index(other, tmp_path / "index")
     with pytest.raises(PhotoIndexError, match="student"):
-        measurement.bench(bundle, Workload(index=tmp_path / "index"))
+        measurement.bench(bundle, small(index=tmp_path / "index"))
 
 
-@pytest.mark.parametrize(
-    ("asked", "rest"), [({}, (3, 7.5)), ({"repeats": 2, "cool_down_s": 0.0}, (2, 0.0))]
-)
-def test_repeats_and_cool_down_default_to_the_devices(
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
-    asked: dict[str, Any],
-    rest: tuple[int, float],
-) -> None:
-    class Seen(Exception):
+class Seen(Exception):
+    """What a device was to measure."""
+
+
+class Device:
+    """Rests 7.5 s between three runs, and measures nothing."""
+
+    repeats, cool_down_s = 3, 7.5
+
+    def check(self, bundle: Bundle) -> None:
         pass
 
-    def measure(device: host.HostDevice, spec: Spec, progress: object) -> None:
-        raise Seen(spec.repeats, spec.cool_down_s)
-
-    monkeypatch.setattr(host.HostDevice, "measure", measure)
-    device = host.HostDevice(repeats=3, cool_down_s=7.5)
-    with pytest.raises(Seen) as seen:
-        measurement.bench(bundle, Workload(synthetic=100, **asked), device)
-    assert seen.value.args == rest
-    with pytest.raises(Seen) as seen:
-        measurement.bench(bundle, Workload(synthetic=100))
-    assert seen.value.args == (1, 0.0)
-
-
-def test_what_is_measured_is_what_was_asked_for(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Seen(Exception):
-        pass
-
-    def measure(device: host.HostDevice, spec: Spec, progress: object) -> None:
+    def measure(self, spec: Spec, progress: object) -> dict[str, Any]:
         assert PhotoIndex.open(spec.index).photos == 90
         assert all(photo.is_file() for photo in spec.photos)
         raise Seen(spec)
 
-    def measure_towers(
-        device: host.EmulatorDevice, of: Bundle, runtime: str, heard: object
-    ) -> None:
+    def measure_towers(self, bundle: Bundle, runtime: str, progress: object) -> Any:
         raise Seen(runtime)
 
-    monkeypatch.setattr(host.HostDevice, "measure", measure)
-    monkeypatch.setattr(host.EmulatorDevice, "measure_towers", measure_towers)
-    asked = Workload(synthetic=90, searches=7, threads=2, runtime="onnx", decoded_photos=3)
-    options = measurement.DeviceOptions(Path("jobs.json"))
-    with pytest.raises(Seen) as seen:
-        measurement.measure(bundle, "host", options, asked)
-    (spec,) = seen.value.args
-    assert (spec.searches, spec.threads, spec.runtime, len(spec.photos)) == (7, 2, "onnx", 3)
-    assert spec.queries == (*bundle.text.golden.texts, *measurement.QUERIES)
-    with pytest.raises(Seen) as seen:
-        measurement.measure(bundle, "emulator", options, asked)
-    assert seen.value.args == ("onnx",)
+
+def test_what_is_measured_is_what_was_asked_for(bundle: Bundle) -> None:
+    asked = {"synthetic": 90, "searches": 7, "threads": 2, "runtime": "onnx", "decoded_photos": 3}
+
+    def spec(**rest: Any) -> Spec:
+        with pytest.raises(Seen) as seen:
+            measurement.bench(bundle, small(**asked, **rest), Device())
+        (found,) = seen.value.args
+        return found
+
+    found = spec()
+    assert (found.searches, found.threads, found.runtime, len(found.photos)) == (7, 2, "onnx", 3)
+    assert found.queries == (*bundle.text.golden.texts, *measurement.QUERIES)
+    assert (found.repeats, found.cool_down_s) == (3, 7.5)  # the device's own
+    found = spec(repeats=2, cool_down_s=0.0)
+    assert (found.repeats, found.cool_down_s) == (2, 0.0)
+    with pytest.raises(Seen, match="onnx"):
+        measurement.bench_towers(bundle, Device(), runtime="onnx")
 
 
-def test_a_system_that_tells_no_memory_says_so(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def measured(peak: float | None) -> dict[str, Any]:
-        return {
-            "conditions": {"repeats": [{"counted": True}]},
-            "memory_mib": {"peak_pss": peak, "samples": 0},
-            "indexing": {"unsupported": "no"},
-        }
-
-    monkeypatch.setattr(Session, "check", lambda session: ({}, {}))
-    spec = Spec(bundle, Path(), (), ())
-    for peak in (61.0, None):
-        monkeypatch.setattr(Session, "measure", lambda session, ladder, peak=peak: measured(peak))
-        document = host.HostDevice().measure(spec)
-        told, missing = (
-            any(text.startswith("Memory") for text in document[name])
-            for name in ("measured", "not_measured")
-        )
-        assert (told, missing) == (peak is not None, peak is None)
+@pytest.mark.parametrize("peak", [61.0, None])
+def test_a_system_that_tells_no_memory_says_so(bundle: Bundle, peak: float | None) -> None:
+    found = {
+        "conditions": {"repeats": [{"counted": True}]},
+        "memory_mib": {"peak_pss": peak, "samples": 0},
+        "indexing": {"unsupported": "no"},
+    }
+    told = host.told(Spec(bundle, Path(), (), ()), found)
+    named = [any(text.startswith("Memory") for text in told[name]) for name in told]
+    assert named == [peak is not None, peak is None]
 
 
 def test_more_threads_than_cores_is_the_runners_own_error(bundle: Bundle) -> None:
     with pytest.raises(BenchError, match="99 threads"):
-        measurement.bench(bundle, Workload(synthetic=100, threads=99))
+        measurement.bench(bundle, small(synthetic=100, threads=99))
 
 
 FOREIGN = ("faiss", "matplotlib", "rich", "tokenizers", "torch", "typer")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import chain, count
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, count, repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,21 +37,38 @@ def given(bundle: Bundle, tmp_path: Path) -> dict[str, Any]:
     return {**spec.document("search", places), "memory_searches": 5, **RUNGS}
 
 
-@pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def grown() -> Iterator[Memory]:
     """A process that grows by a MiB each time one looks."""
-    grown = iter(range(10, 100))
+    for pss in count(10.0):
+        yield Memory(pss, pss + 0.5)
 
-    def now() -> Memory:
-        pss = float(next(grown))
-        return Memory(pss, pss + 0.5)
 
-    monkeypatch.setattr(runner, "process_memory", now)
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets what the clock and the system say, in order."""
+
+    def set_system(
+        clock: Iterable[float],
+        waited: Iterable[float | None] = repeat(None),
+        memory: Iterable[Memory] | None = None,
+    ) -> None:
+        ticks, waits, grows = iter(clock), iter(waited), iter(grown() if memory is None else memory)
+
+        def process_memory() -> Memory:
+            for now in grows:
+                return now
+            raise MemoryUnavailable("There is no such file.", "Use Linux.")
+
+        said = SimpleNamespace(process_memory=process_memory, core_wait_s=lambda: next(waits))
+        monkeypatch.setattr(runner, "machine", said)
+        monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+
+    return set_system
 
 
 def test_searches_are_timed_after_those_that_warm_up(
     given: dict[str, Any],
-    memory: None,
+    system: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -62,10 +80,8 @@ def test_searches_are_timed_after_those_that_warm_up(
         ms = {stage: float(len(searched)) for stage in runner.STAGES}
         return Found(query, [], {**ms, "total": 10.0 + len(searched)}, truncated=False)
 
-    clock, waited = iter([100.0, 104.0]), iter([3.0, 4.0])
     monkeypatch.setattr(SearchEngine, "search", search)
-    monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    monkeypatch.setattr(runner, "core_wait_s", lambda: next(waited))
+    system([100.0, 104.0], waited=[3.0, 4.0])
     found = runner.MODES["search"](given)
     assert searched == [(QUERIES[number % 3], 7) for number in range(5 + 4)]
     assert found["samples_ms"]["total"] == [16.0, 17.0, 18.0, 19.0]
@@ -82,13 +98,12 @@ def test_searches_are_timed_after_those_that_warm_up(
 
 
 def test_decoding_and_tower_are_timed_apart_and_the_index_as_a_whole(
-    given: dict[str, Any], memory: None, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, Any], system: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stamps = [0.0, 0.002, 0.003, 1.0, 1.004, 1.006, 2.0, 2.006, 2.009, 10.0, 11.5]
-    clock = chain(stamps, count(20.0))
     warmed = []
     monkeypatch.setattr(SearchEngine, "embed_photo", lambda engine, photo: warmed.append(photo))
-    monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    system(chain(stamps, count(20.0)))
     found = runner.MODES["index"](given)
     assert warmed[:1] == [Path(given["photos"][0])]
     assert found["samples_ms"]["decode"] == pytest.approx([2.0, 4.0, 6.0])
@@ -106,13 +121,9 @@ def test_decoding_and_tower_are_timed_apart_and_the_index_as_a_whole(
 
 
 def test_what_a_system_does_not_tell_is_left_out(
-    given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    given: dict[str, Any], system: Callable[..., None]
 ) -> None:
-    def nothing() -> Memory:
-        raise MemoryUnavailable("There is no such file.", "Use Linux.")
-
-    monkeypatch.setattr(runner, "process_memory", nothing)
-    monkeypatch.setattr(runner, "core_wait_s", lambda: None)
+    system(count(1.0), memory=[])
     found = runner.MODES["search"](given)
     assert found["steps"] == [] and "waited_share" not in found
     with pytest.raises(BenchError, match="simulated time is never a latency"):

@@ -53,4 +53,11 @@ def use(device: Adbd, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def quick(repeats: int | None = None) -> Workload:
     """Return a workload that takes seconds."""
-    return Workload(synthetic=500, searches=10, repeats=repeats, cool_down_s=0.0, decoded_photos=3)
+    return Workload(
+        synthetic=500,
+        searches=10,
+        repeats=repeats,
+        cool_down_s=0.0,
+        decoded_photos=3,
+        photo_size=(160, 120),
+    )

@@ -59,19 +59,21 @@ class HostDevice:
             session = Session(HostLauncher(spec, Path(scratch), self.timeout_s), spec, progress)
             ladder, tools = session.check()
             measured = session.measure(ladder)
-        memory_known = measured["memory_mib"]["peak_pss"] is not None
-        return {
-            "device": device,
-            "tools": tools,
-            **measured,
-            "measured": [*([_MEMORY] if memory_known else []), *measured_parts(spec, measured)],
-            "not_measured": [
-                "A phone: these are this machine's numbers, on its CPU",
-                "NPU latency: there is no NPU here, and simulated time is never a latency",
-                *([] if memory_known else [_NO_MEMORY]),
-                *NEVER_MEASURED,
-            ],
-        }
+        return {"device": device, "tools": tools, **measured, **told(spec, measured)}
+
+
+def told(spec: Spec, measured: dict[str, Any]) -> dict[str, list[str]]:
+    """The document's "measured" and "not_measured"."""
+    memory_known = measured["memory_mib"]["peak_pss"] is not None
+    return {
+        "measured": [*([_MEMORY] if memory_known else []), *measured_parts(spec, measured)],
+        "not_measured": [
+            "A phone: these are this machine's numbers, on its CPU",
+            "NPU latency: there is no NPU here, and simulated time is never a latency",
+            *([] if memory_known else [_NO_MEMORY]),
+            *NEVER_MEASURED,
+        ],
+    }
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,12 @@ import pytest
 import qai_hub.util.session as client_session
 from pytest_socket import enable_socket, socket_allow_hosts
 
-from mcad_mobile.bench import samples
 from mcad_mobile.engine.bundle import Bundle
 from tests.support.adbd import Adbd, adbd, why_no_adbd
 from tests.support.aihub_cloud import Cloud
 from tests.support.phones import as_phone, use
 from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.unpacked import unpacked_system
-
-
-@pytest.fixture(autouse=True)
-def small_photos(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "PHOTO_SIZE", (160, 120))
 
 
 @pytest.fixture(scope="session")

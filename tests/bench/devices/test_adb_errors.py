@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -110,33 +111,46 @@ def test_a_device_is_opened_by_its_name() -> None:
     )
 
 
+@dataclass(frozen=True)
+class Listed(AdbShell):
+    """A device that has the files `there` (name -> SHA-256), and says by `df` how much room it
+    has. It keeps the scripts that it was to run, and the names of the files that it was sent."""
+
+    there: dict[str, str] = field(default_factory=dict)
+    df: str = ""
+    scripts: list[str] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+
+    def run(self, script: str, *, timeout_s: float | None = None) -> str:
+        self.scripts.append(script)
+        if script.startswith("df -k "):
+            return self.df
+        if "sha256sum" in script:
+            return "".join(f"{digest}  ./{name}\n" for name, digest in self.there.items())
+        return ""
+
+    def push_file(self, path: Path, place: str) -> None:
+        self.sent.append(place.removeprefix(f"{ROOT}/"))
+        self.there[self.sent[-1]] = sha256_of(path)
+
+
 def test_files_that_are_not_wanted_any_more_go_from_a_device_fifty_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     there = {f"old {number:03}": "0" * 64 for number in range(101)}
     (tmp_path / "new").write_bytes(b"new")
     there |= {"same": sha256_of(tmp_path / "new"), "changed": "1" * 64}
-    scripts: list[str] = []
-    told: list[str] = []
-    asked: list[object] = []
-
-    def push_file(shell: AdbShell, local: Path, place: str) -> None:
-        there[place.removeprefix(f"{ROOT}/")] = sha256_of(local)
-
-    monkeypatch.setattr(AdbShell, "run", lambda shell, script, **_: scripts.append(script) or "")
-    monkeypatch.setattr(AdbShell, "_hashes", lambda shell: there)
-    monkeypatch.setattr(AdbShell, "_check_room", lambda shell, size: asked.append(size))
-    monkeypatch.setattr(AdbShell, "push_file", push_file)
+    shell, told = Listed("adb", "serial", there=there), []
     files = dict.fromkeys(("same", "changed", "a/b"), tmp_path / "new")
-    assert AdbShell("adb", "serial").push(files, told.append) == ["changed", "a/b"]
-    removed = [script for script in scripts if "rm -f" in script]
+    assert shell.push(files, told.append) == shell.sent == ["changed", "a/b"]
+    removed = [script for script in shell.scripts if "rm -f" in script]
     names = [[*re.findall(r"'old (\d+)'", script)] for script in removed]
     assert [len(found) for found in names] == [49, 50, 2]  # after "changed"
     assert [number for found in names for number in found] == [
         f"{number:03}" for number in range(101)
     ]
-    assert asked == [6] and told == ["pushing changed (1 of 2)", "pushing a/b (2 of 2)"]
-    assert f"mkdir -p -- {ROOT}/. {ROOT}/a" in scripts
+    assert told == ["pushing changed (1 of 2)", "pushing a/b (2 of 2)"]
+    assert f"mkdir -p -- {ROOT}/. {ROOT}/a" in shell.scripts
 
 
 DF = "Filesystem 1K-blocks Used Available Use% Mounted on\n"
@@ -153,26 +167,20 @@ DF = "Filesystem 1K-blocks Used Available Use% Mounted on\n"
     ],
 )
 def test_what_does_not_fit_is_told_before_it_is_sent(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listed: str, megabytes: int, fits: bool
+    tmp_path: Path, listed: str, megabytes: int, fits: bool
 ) -> None:
     file = tmp_path / "index"
     with file.open("wb") as sparse:
         sparse.truncate(megabytes << 20)
-    there = {"index": sha256_of(file)}
-    hashes = iter([{} if megabytes else there, there])
-    sent: list[str] = []
-    monkeypatch.setattr(
-        AdbShell, "run", lambda shell, script, **_: listed if script.startswith("df -k ") else ""
+    shell = Listed(
+        "adb", "serial", there={} if megabytes else {"index": sha256_of(file)}, df=listed
     )
-    monkeypatch.setattr(AdbShell, "_hashes", lambda shell: next(hashes))
-    monkeypatch.setattr(AdbShell, "push_file", lambda shell, local, place: sent.append(place))
-    shell = AdbShell("adb", "serial")
     if not fits:
         with pytest.raises(BenchError, match=r"31 MiB are needed in .*, 29 MiB are free"):
             shell.push({"index": file})
     else:
         shell.push({"index": file})
-    assert sent == ([f"{ROOT}/index"] if fits and megabytes else [])
+    assert shell.sent == (["index"] if fits and megabytes else [])
 
 
 def program(path: Path, script: str) -> Path:

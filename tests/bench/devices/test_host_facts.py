@@ -15,6 +15,10 @@ from tests.support.mounts import run_on_disk
 def test_device_facts_say_what_the_numbers_depend_on() -> None:
     facts = device_facts()
     assert facts["kind"] == "host"
+    pages, size = (os.sysconf(f"SC_{name}") for name in ("PHYS_PAGES", "PAGE_SIZE"))
+    assert facts["memory_mib"] == pages * size >> 20
+    assert facts["load_average_1m"] == pytest.approx(os.getloadavg()[0], abs=0.5)
+    assert facts["load_average_1m"] == round(facts["load_average_1m"], 2)
     assert facts["cores"] == os.cpu_count()
     assert all(facts[name] for name in ("cpu", "arch", "os", "kernel", "python", "memory_mib"))
 
@@ -28,32 +32,19 @@ def test_facts_without_proc() -> None:
     )
     done = run_on_disk(Path("/proc"), "size=64k", "-c", code)
     facts, waited = json.loads(done.stdout)
-    assert waited is None
+    assert waited is None and facts["load_average_1m"] is None
     assert facts["cpu"] not in ("", "unknown")
     assert facts["instruction_sets"] == []
 
 
-def test_facts_that_the_system_does_not_report_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load averages come from /proc in some C libraries, and have no place in others."""
+def test_memory_that_the_system_does_not_report_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And some systems have no load average at all."""
 
-    def fails(*_: object) -> float:
-        raise OSError("Load averages are unobtainable")
+    def fails(_: object) -> int:
+        raise OSError("no such limit")
 
-    monkeypatch.setattr(os, "getloadavg", fails)
-    monkeypatch.setattr(os, "sysconf", fails)
-    facts = device_facts()
-    assert (facts["load_average_1m"], facts["memory_mib"]) == (None, None)
     monkeypatch.delattr(os, "getloadavg")
-    monkeypatch.setattr(os, "sysconf", lambda _: -1)
-    facts = device_facts()
-    assert (facts["load_average_1m"], facts["memory_mib"]) == (None, None)
-
-
-def test_memory_is_in_mib_and_the_load_is_that_of_the_last_minute(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    sizes = {"SC_PHYS_PAGES": 256 * 2000, "SC_PAGE_SIZE": 4096}
-    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.126, 5.0, 9.0))
-    facts = device_facts()
-    assert (facts["memory_mib"], facts["load_average_1m"]) == (2000, 0.13)
+    for sysconf in (fails, lambda _: -1):
+        monkeypatch.setattr(os, "sysconf", sysconf)
+        facts = device_facts()
+        assert (facts["load_average_1m"], facts["memory_mib"]) == (None, None)

@@ -23,7 +23,7 @@ from mcad_mobile.bench.devices.adb_shell import connect
 from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.session import Session
-from mcad_mobile.bench.watch import Watched, watch
+from mcad_mobile.bench.watch import MOST_BYTES, Watched, watch
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BenchError
 from tests.base.test_untrusted_documents import mutations
@@ -48,18 +48,17 @@ def test_a_process_that_prints_without_end_is_ended(program: str) -> None:
 
 
 def test_a_process_that_prints_too_much_at_its_very_end_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("mcad_mobile.bench.watch.MOST_BYTES", 1 << 20)
     go = tmp_path / "go"
-    prints = """printf '{"x": "%02000000d"}' 0"""
+    prints = f"head -c {MOST_BYTES + 1} /dev/zero"
 
     def until_it_has_ended(process: int) -> Memory:
         go.touch()
         os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
         return Memory(1.0, 1.0)
 
-    with pytest.raises(BenchError, match="printed more than 1 MiB"):
+    with pytest.raises(BenchError, match="printed more than 64 MiB"):
         watch(
             ["sh", "-c", f"until [ -e {go} ]; do sleep 0.01; done; {prints}"],
             timeout_s=60,

@@ -50,7 +50,7 @@ def test_libraries_of_an_archive_reach_the_phone_and_its_npu_once(
     noted = tmp_path / "environment"
     phone.stand_in("app_process", f"env > {on_device(noted)}\n{APP_PROCESS}")
     synthetic_index(bundle, tmp_path / "index", 300)
-    photos = tuple(sample_photos(bundle, tmp_path, 2))
+    photos = tuple(sample_photos(bundle, tmp_path, 2, (160, 120)))
     spec = Spec(bundle, tmp_path / "index", ("a dog",), photos, searches=1)
     first = AdbDevice(aars=(qnn,)).measure(spec)
     lib = "/data/local/tmp/mcad-mobile/runner/lib"
@@ -68,7 +68,7 @@ def test_java_runner_times_an_index_up_to_its_commit(
     bundle: Bundle, classes: Path, tmp_path: Path
 ) -> None:
     """On this computer. The index is gone in the end: the kernel tells what was in its folder."""
-    photos = tuple(sample_photos(bundle, tmp_path, 3))
+    photos = tuple(sample_photos(bundle, tmp_path, 3, (160, 120)))
     folder, scratch = tmp_path / "scratch" / "index", str(tmp_path / "scratch")
     folder.mkdir(parents=True)
     places = Places(str(bundle.directory), "none", tuple(map(str, photos)), scratch)
