@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.android import build_tools, dex, downloads, java_runner
+from mcad_mobile.android import build_tools, dex, downloads
 from mcad_mobile.android.demo_app import build_app
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
 from mcad_mobile.android.java_runner import runner_files
-from mcad_mobile.android.native_libraries import Libraries
 from mcad_mobile.android.toolchain import (
     JAVAC,
     Tool,
@@ -31,7 +30,15 @@ from mcad_mobile.android.zip_package import Entry, write_package
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.cli.doctor import examine
 from mcad_mobile.errors import BuildError
-from tests.support.archives import HTP, data_offset, why_no_onnxruntime
+from tests.support.archives import (
+    ABI,
+    HTP,
+    archive,
+    data_offset,
+    onnxruntime_archive,
+    why_no_onnxruntime,
+)
+from tests.support.elf_library import elf_library
 from tests.support.tiny_bundle import make_tiny_bundle
 
 
@@ -130,34 +137,31 @@ def test_an_sdk_that_is_too_old_or_is_none_gives_no_tools(sdk, monkeypatch):
             assert build_tools.provide(tool) == tool.path
 
 
-def test_the_tools_of_a_build_are_one_s_own_d8_or_ours(tmp_path, monkeypatch):
+def test_a_build_needs_its_own_tools_alone(tools, tmp_path, monkeypatch):
     own = tmp_path / "own.jar"
     own.write_bytes(b"a jar")
-    monkeypatch.setattr(build_tools, "d8_version", lambda r8: "9.9")
-    named = {name: version for name, version, _ in build_tools.used_tools(own, aab=False)}
-    assert named["own.jar"] == "9.9" and downloads.R8.name not in named
-    ours = {name: version for name, version, _ in build_tools.used_tools(None, aab=False)}
-    assert ours[downloads.R8.name] == downloads.R8.version and "own.jar" not in ours
-    fetched = []
-    monkeypatch.setattr(build_tools, "provide", lambda tool, progress: fetched.append(tool.name))
-    build_tools.prepare(silent, own)
-    assert fetched and downloads.R8.name not in fetched
+
+    def used(r8: Path | None, aab: bool = False) -> dict[str, str]:
+        return {name: version for name, version, _ in build_tools.used_tools(r8, aab=aab)}
+
+    bundletool = downloads.BUNDLETOOL.name
+    assert used(own)["own.jar"] == "9.9" and "d8.jar" not in used(own)
+    assert used(None)["d8.jar"] == "36.0.0" and bundletool not in used(None)
+    assert bundletool in used(None, aab=True)
+    # What is missing cannot be fetched: neither by mvn nor by pip.
+    monkeypatch.setenv("PATH", str(tools.bin))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    (tools.cache / bundletool).unlink()
     build_tools.prepare(silent)
-    assert downloads.R8.name in fetched
-    fetched.clear()
+    with pytest.raises(BuildError, match=bundletool):
+        build_tools.prepare(silent, aab=True)
+    (tools.tools / "lib" / "d8.jar").unlink()
+    build_tools.prepare(silent, own)
+    with pytest.raises(BuildError, match=downloads.R8.name):
+        build_tools.prepare(silent)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildError, match="java is not installed"):
         build_tools.prepare(silent)
-    assert fetched == []
-
-
-@pytest.mark.parametrize("aab", [False, True])
-def test_bundletool_is_fetched_only_for_an_app_bundle(aab, monkeypatch):
-    fetched = []
-    monkeypatch.setattr(build_tools, "provide", lambda tool, progress: fetched.append(tool))
-    build_tools.prepare(silent, aab=aab)
-    used = [name for name, *_ in build_tools.used_tools(None, aab=aab)]
-    assert (downloads.BUNDLETOOL in fetched) == (downloads.BUNDLETOOL.name in used) == aab
 
 
 def test_one_s_own_d8_is_used(tmp_path):
@@ -309,16 +313,20 @@ def test_the_runner_has_the_libraries_of_given_archives(tmp_path):
     assert "lib/libQnnHtp.so" not in runner_files("arm64-v8a")
 
 
-def test_of_each_abi_the_last_runner_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native = {abi: {"liba.so": b"first"} for abi in ("arm64-v8a", "x86_64")}
-    monkeypatch.setattr(java_runner, "libraries", lambda *about, **more: Libraries(native=native))
-    monkeypatch.setattr(java_runner, "build_dex", lambda *about, **more: b"dex")
-    other, first = runner_files("x86_64"), runner_files("arm64-v8a")
-    native["arm64-v8a"] = {"liba.so": b"second"}
-    second = runner_files("arm64-v8a")
-    assert second["lib/liba.so"].read_bytes() == b"second"
-    assert not first["runner.jar"].exists() and other["runner.jar"].exists()
+def test_of_each_abi_the_last_runner_is_kept(tools, tmp_path):
+    other = tools.cache / "runner-x86_64-0"
+    other.mkdir()
+    own = onnxruntime_archive(tmp_path / "own.aar")
+
+    def build(data: bytes) -> Path:
+        given = archive(tmp_path / f"{data.decode()}.aar", {f"jni/{ABI}/a.so": elf_library(data)})
+        files = runner_files(ABI, [own, given])
+        assert files["lib/a.so"].read_bytes() == elf_library(data)
+        return files["runner.jar"]
+
+    first = build(b"first")
+    assert build(b"first") == first != build(b"other")
+    assert not first.exists() and other.is_dir()
 
 
 def test_stored_files_begin_where_they_can_be_mapped(tmp_path):

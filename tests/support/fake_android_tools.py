@@ -59,18 +59,18 @@ class FakeAndroidTools:
     ) -> None:
         self.folder = folder
         self.cache = folder / "cache" / "mcad-mobile"
-        self._bin = folder / "bin"
-        for made in (self._bin, self.cache):
+        self.bin = folder / "bin"
+        for made in (self.bin, self.cache):
             made.mkdir(parents=True)
         script = _SCRIPT.replace("JAVAC", executable(JAVAC)).replace("FOLDER", str(folder))
         for name in _PROGRAMS:
-            (self._bin / name).write_text(script)
-            (self._bin / name).chmod(0o755)
+            (self.bin / name).write_text(script)
+            (self.bin / name).chmod(0o755)
         self.tools = folder / "build-tools" / "36.0.0"
         for path in ("lib/d8.jar", "lib/apksigner.jar"):
             (self.tools / path).parent.mkdir(parents=True, exist_ok=True)
             (self.tools / path).write_bytes(path.encode())
-        (self.tools / "aapt2").symlink_to(self._bin / "aapt2")
+        (self.tools / "aapt2").symlink_to(self.bin / "aapt2")
         self.framework = folder / "platforms" / "android-36" / "android.jar"
         self.framework.parent.mkdir(parents=True)
         self.framework.touch()
@@ -83,7 +83,7 @@ class FakeAndroidTools:
             (self.cache / path.name).symlink_to(path)
         monkeypatch.setenv("XDG_CACHE_HOME", str(self.cache.parent))
         monkeypatch.setenv("ANDROID_HOME", str(folder))
-        monkeypatch.setenv("PATH", f"{self._bin}:{os.environ['PATH']}")
+        monkeypatch.setenv("PATH", f"{self.bin}:{os.environ['PATH']}")
 
     def calls(self) -> list[list[str]]:
         """What was called since the last time, as words."""
