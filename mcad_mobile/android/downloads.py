@@ -61,17 +61,13 @@ class Artifact:
         try:
             run(MVN, arguments, timeout_s=timeout_s, folder=folder)
         except BuildError as error:
-            raise BuildError(f"mvn could not fetch {self}: {_reason(error.message)}") from error
+            lines = [line for line in error.message.splitlines() if line.startswith("[ERROR]")]
+            reason = _HELP.sub("", _GOAL.sub("", lines[0])) if lines else error.message
+            raise BuildError(f"mvn could not fetch {self}: {reason}") from error
         path = folder / self.file_name
         if not path.is_file():
             raise BuildError(f"mvn fetched {self}, but {self.file_name} is missing.")
         return path
-
-
-def _reason(output: str) -> str:
-    """The first error that mvn printed."""
-    lines = [line for line in output.splitlines() if line.startswith("[ERROR]")]
-    return _HELP.sub("", _GOAL.sub("", lines[0])) if lines else output
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,14 +91,14 @@ def build_maven(
         )
         listed = options.sbom or Path(f"{stem}-cyclonedx.json")
         listed.write_bytes(sbom(component, parts, {"classes.jar": jar}, [mcad_mobile()]))
-        _write_sources(Path(f"{stem}-sources.jar"))
+        _write_jar(Path(f"{stem}-sources.jar"), map(main_sources, LIBRARY_MODULES))
         notes = [*whole.libraries.notes]
         if shutil.which(JAVADOC.name) is None:
             notes.append("The JDK has no javadoc: the library has no API pages.")
         else:
             progress("writing the API pages")
             pages = document_java(map(main_sources, LIBRARY_MODULES), classpath, work / "pages")
-            _write_jar(Path(f"{stem}-javadoc.jar"), pages)
+            _write_jar(Path(f"{stem}-javadoc.jar"), [pages])
         assert isinstance(ONNXRUNTIME_AAR.source, Artifact)
         needed = [*parts.fetched.values()] or [ONNXRUNTIME_AAR.source]
         Path(f"{stem}.pom").write_bytes(_pom(artifact, needed, bundle))
@@ -141,20 +141,14 @@ def _without_dependencies(found: Libraries) -> Libraries:
     )
 
 
-def _write_sources(out: Path) -> None:
-    sources = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for folder in map(main_sources, LIBRARY_MODULES)
-        for path in folder.rglob("*.java")
+def _write_jar(out: Path, folders: Iterable[Path]) -> None:
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file()
     }
-    write_package(out, [Entry(name, data) for name, data in sorted(sources.items())])
-
-
-def _write_jar(out: Path, folder: Path) -> None:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    write_package(
-        out, [Entry(path.relative_to(folder).as_posix(), path.read_bytes()) for path in files]
-    )
+    write_package(out, [Entry(name, files[name].read_bytes()) for name in sorted(files)])
 
 
 def _pom(artifact: Artifact, needed: Sequence[Artifact], bundle: Bundle | None) -> bytes:

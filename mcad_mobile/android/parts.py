@@ -157,7 +157,9 @@ def pack_bundle(
             reason = _why_left_out(rung, no_npu, litert, quantized and not keep_float)
             if reason is None:
                 kept.append(rung)
-                quantized |= _needs_no_float(rung)
+                quantized |= (
+                    rung.runtime == "onnx" and rung.precision != "fp32" and not rung.low_parity
+                )
             else:
                 left_out[f"{name} {rung.name}"] = reason
         if not kept:
@@ -184,10 +186,6 @@ def _why_left_out(rung: Rung, no_npu: str | None, litert: bool, drop_float: bool
     if rung.runtime != "onnx":
         return _NO_RUNTIME.format({"litert": "LiteRT"}.get(rung.runtime, rung.runtime))
     return _FLOAT if drop_float and rung.precision == "fp32" else None
-
-
-def _needs_no_float(rung: Rung) -> bool:
-    return rung.runtime == "onnx" and rung.precision != "fp32" and not rung.low_parity
 
 
 def _check_npu(options: BuildOptions) -> None:

@@ -16,7 +16,7 @@ from mcad_mobile.base.documents import convert
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device_protocol import RESULT_SCHEMA, Device, Parts, Spec, TowerDevice
 from mcad_mobile.bench.devices.host import EmulatedHost, EmulatorDevice, HostDevice
-from mcad_mobile.bench.document import BenchDocument
+from mcad_mobile.bench.document import BenchDocument, TowerFacts
 from mcad_mobile.bench.samples import PHOTO_SIZE, index_photos, sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BenchError
@@ -117,44 +117,38 @@ def bench(
     progress("identifying the device")
     device.check(bundle)
     with tempfile.TemporaryDirectory(prefix="mcad-bench-") as folder:
-        spec, photos_source = _spec(bundle, workload, device, Path(folder), progress)
+        index, photos, photos_source = workload.index, [], "photos of the index"
+        if index is None:
+            index = Path(folder) / "index"
+            progress(f"building an index of {workload.synthetic:,} synthetic photos")
+            synthetic_index(bundle, index, workload.synthetic)
+        else:
+            photos = index_photos(bundle, index, workload.decoded_photos)
+        if not photos:
+            count = workload.decoded_photos
+            progress(f"making {count} photos to decode")
+            photos = sample_photos(bundle, Path(folder), count, workload.photo_size)
+            photos_source = (
+                "the bundle's golden photos, enlarged to 12-megapixel JPEG files with grain"
+            )
+        repeats, cool_down_s = workload.repeats, workload.cool_down_s
+        spec = Spec(
+            bundle=bundle,
+            index=index,
+            queries=(*bundle.text.golden.texts, *QUERIES),
+            photos=tuple(photos),
+            searches=workload.searches,
+            threads=workload.threads,
+            runtime=workload.runtime,
+            repeats=device.repeats if repeats is None else repeats,
+            cool_down_s=device.cool_down_s if cool_down_s is None else cool_down_s,
+        )
         measured = device.measure(spec, progress)
     measured["index"]["source"] = str(
         workload.index or "synthetic embeddings, distributed like those of real photos"
     )
     measured["indexing"]["source"] = photos_source
     return complete_document(bundle, measured)
-
-
-def _spec(
-    bundle: Bundle, workload: Workload, device: Device, folder: Path, progress: Progress
-) -> tuple[Spec, str]:
-    """Return the spec of a workload, with missing files created in `folder`, and the source of its
-    photos."""
-    photos: list[Path] = []
-    if workload.index is None:
-        progress(f"building an index of {workload.synthetic:,} synthetic photos")
-        synthetic_index(bundle, folder / "index", workload.synthetic)
-    else:
-        photos = index_photos(bundle, workload.index, workload.decoded_photos)
-    source = "photos of the index"
-    if not photos:
-        progress(f"making {workload.decoded_photos} photos to decode")
-        photos = sample_photos(bundle, folder, workload.decoded_photos, workload.photo_size)
-        source = "the bundle's golden photos, enlarged to 12-megapixel JPEG files with grain"
-    repeats, cool_down_s = workload.repeats, workload.cool_down_s
-    spec = Spec(
-        bundle=bundle,
-        index=workload.index or folder / "index",
-        queries=(*bundle.text.golden.texts, *QUERIES),
-        photos=tuple(photos),
-        searches=workload.searches,
-        threads=workload.threads,
-        runtime=workload.runtime,
-        repeats=device.repeats if repeats is None else repeats,
-        cool_down_s=device.cool_down_s if cool_down_s is None else cool_down_s,
-    )
-    return spec, source
 
 
 def bench_towers(
@@ -209,12 +203,7 @@ def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
         "tools": bundle.tools,
         "towers": {
             name: [
-                {
-                    "runtime": rung.runtime,
-                    "precision": rung.precision,
-                    "bytes": rung.bytes,
-                    "low_parity": rung.low_parity,
-                }
+                {fact: getattr(rung, fact) for fact in TowerFacts.__struct_fields__}
                 for rung in bundle.tower(name).rungs
             ]
             for name in TOWERS

@@ -68,6 +68,7 @@ def check(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> dict[str, Any]:
+    from mcad_mobile.engine.text.tokenizer import Tokenizer
     from mcad_mobile.engine.towers import load_tower, why_not
     from mcad_mobile.engine.towers.ladder import golden_inputs
 
@@ -85,21 +86,19 @@ def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> 
         return {**tried, "why": error.message}
     except Exception as error:  # runtimes' errors share no base class
         return {**tried, "why": f"it fails on the golden inputs: {type(error).__name__}: {error}"}
+    tokenizer = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
     return {
         **tried,
         "loaded": True,
         "provider": tower.kernels,
         "nodes": {"npu": 0, "gpu": 0, "cpu": rung.total_nodes},  # other processors are not used
         "embeddings": embeddings.tolist(),
-        **({"tokens": _tokens(bundle)} if name == "text" else {}),
+        **(
+            {"tokens": [tokenizer(text).ids.tolist() for text in bundle.text.golden.texts]}
+            if name == "text"
+            else {}
+        ),
     }
-
-
-def _tokens(bundle: Bundle) -> list[list[int]]:
-    from mcad_mobile.engine.text.tokenizer import Tokenizer
-
-    tokenizer = Tokenizer(bundle.tokenizer, bundle.path(bundle.tokenizer_file))
-    return [tokenizer(text).ids.tolist() for text in bundle.text.golden.texts]
 
 
 def measure_search(spec: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 from mcad_mobile.android.build_tools import aapt2, apksigner, bundletool
 from mcad_mobile.android.dex import compile_stubs
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
+from mcad_mobile.android.native_libraries import read_elf
 from mcad_mobile.android.signing import PASSWORD_VARIABLE, own_key, sign_apk
 from mcad_mobile.android.toolchain import KEYTOOL, android_demo, run
 from mcad_mobile.android.zip_package import PAGE
@@ -166,21 +167,12 @@ def test_native_libraries_can_be_mapped_with_pages_of_16_kb(apk):
         assert info.compress_type == zipfile.ZIP_STORED
         assert data_offset(apk, info) % PAGE == 0
         assert raw[data_offset(apk, info) :][:4] == b"\x7fELF"  # it does begin there
-        assert _least_segment_alignment(zipfile.ZipFile(apk).read(info)) >= PAGE
+        elf = read_elf(zipfile.ZipFile(apk).read(info))
+        assert elf is not None and elf.page >= PAGE
     resources = zipfile.ZipFile(apk).getinfo("resources.arsc")
     assert resources.compress_type == zipfile.ZIP_STORED
     assert data_offset(apk, resources) % 4 == 0
     assert raw[data_offset(apk, resources) :][:4] == b"\x02\0\x0c\0"  # RES_TABLE_TYPE, its header
-
-
-def _least_segment_alignment(elf: bytes) -> int:
-    """Of the parts of a 64-bit library that a loader maps (program headers of type 1)."""
-    table = int.from_bytes(elf[32:40], "little")
-    size, count = (int.from_bytes(elf[at : at + 2], "little") for at in (54, 56))
-    headers = [elf[table + size * i : table + size * (i + 1)] for i in range(count)]
-    return min(
-        int.from_bytes(header[48:56], "little") for header in headers if header[:4] == b"\1\0\0\0"
-    )
 
 
 def test_assets_are_the_bundle_and_the_licences(apk, cpu, tmp_path):

@@ -22,6 +22,7 @@ from mcad_mobile.base.files import cache_directory
 from mcad_mobile.engine.native import android
 from mcad_mobile.errors import BuildError
 from tests.support.elf_library import dynamic_strings
+from tests.support.fake_android_tools import FakeAndroidTools
 from tests.support.tiny_bundle import make_tiny_bundle
 
 ABIS = ("arm64-v8a", "x86_64")
@@ -64,7 +65,7 @@ def test_a_phone_of_android_8_loads_it_and_one_with_large_pages(
 
 
 def test_packages_hold_the_bytes_that_any_build_gives(
-    built: dict[str, Path], tmp_path: Path
+    built: dict[str, Path], tools: FakeAndroidTools, tmp_path: Path
 ) -> None:
     bundle = make_tiny_bundle(tmp_path / "bundle")
     options = BuildOptions(abis=ABIS)
@@ -80,7 +81,7 @@ def test_packages_hold_the_bytes_that_any_build_gives(
 
 
 def test_without_zig_a_build_says_what_to_install_and_a_wheel_needs_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tools: FakeAndroidTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(android, "has_compiler", lambda: False)
     with pytest.raises(BuildError, match="no search kernels for arm64-v8a") as caught:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from mcad_mobile.android import downloads, toolchain
+from mcad_mobile.android import downloads
 from mcad_mobile.android.dex import compile_stubs
 from mcad_mobile.android.downloads import MVN, Artifact, Download, fetch
 from mcad_mobile.android.library_aar import BuiltLibrary
@@ -206,7 +207,7 @@ def own_cache(folder: Path) -> Path:
     return cache
 
 
-def test_a_new_build_takes_the_place_of_the_last_under_one_s_own_name(tmp_path, monkeypatch):
+def test_a_new_build_takes_the_place_of_the_last_under_one_s_own_name(tools, tmp_path, monkeypatch):
     def build() -> BuiltLibrary:
         return build_maven(None, tmp_path / "repository", "org.example:search:1.2-rc1")
 
@@ -215,10 +216,10 @@ def test_a_new_build_takes_the_place_of_the_last_under_one_s_own_name(tmp_path, 
     assert first.archive == folder / "search-1.2-rc1.aar" and first.notes == ()
     before = first.archive.read_bytes()
     (folder / "stale").write_text("of a build before")
-    (tmp_path / "bin").mkdir()
-    for tool in (toolchain.JAVA, toolchain.JAVAC):  # a JDK without javadoc
-        (tmp_path / "bin" / tool.name).symlink_to(toolchain.executable(tool))
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (tools.bin / "javadoc").unlink()  # a JDK without javadoc
+    for program in ("bash", "cp", "mkdir"):
+        (tools.bin / program).symlink_to(shutil.which(program))
+    monkeypatch.setenv("PATH", str(tools.bin))
     second = build()
     assert second.archive.read_bytes() == before
     assert second.notes == ("The JDK has no javadoc: the library has no API pages.",)

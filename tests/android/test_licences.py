@@ -14,11 +14,18 @@ from mcad_mobile.android.library_maven import build_maven
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BuildError
+from tests.support.archives import onnxruntime_archive
 from tests.support.probe import variant
 from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.variants import first_of
 
 NOTICE = "assets/mcad-licences/NOTICE.txt"
+
+
+@pytest.fixture
+def own(tools, tmp_path) -> Path:
+    """A small ONNX Runtime; the tools are fake."""
+    return onnxruntime_archive(tmp_path / "own.aar", b"VERS_1.29.0")
 
 
 def without_text(licence: str, folder: Path) -> Bundle:
@@ -58,9 +65,9 @@ def test_weights_that_not_everyone_may_ship_are_refused(build, licence, tmp_path
     assert not out.exists()
 
 
-def test_what_is_accepted_by_name_is_built_and_named(tmp_path):
+def test_what_is_accepted_by_name_is_built_and_named(own, tmp_path):
     bundle = under("apple-amlr", tmp_path)
-    options = BuildOptions(accept_licence="Apple-AMLR")
+    options = BuildOptions(accept_licence="Apple-AMLR", onnxruntime=own)
     library = zipfile.ZipFile(build_library(bundle, tmp_path / "search.aar", options).archive)
     notice = library.read(NOTICE).decode()
     assert "weights of tiny (random weights): apple-amlr, which allows research only" in notice
@@ -68,9 +75,9 @@ def test_what_is_accepted_by_name_is_built_and_named(tmp_path):
     assert text == b"The text of apple-amlr.\n"
 
 
-def test_an_app_carries_the_licences_of_all_its_parts(tmp_path):
-    bundle = make_tiny_bundle(tmp_path / "tiny")
-    app = zipfile.ZipFile(build_app(bundle, tmp_path / "demo.apk").package)
+def test_an_app_carries_the_licences_of_all_its_parts(own, tmp_path):
+    bundle, options = make_tiny_bundle(tmp_path / "tiny"), BuildOptions(onnxruntime=own)
+    app = zipfile.ZipFile(build_app(bundle, tmp_path / "demo.apk", options).package)
     notice = app.read(NOTICE).decode()
     for line in ("the search engine: Apache-2.0", "ONNX Runtime 1.29.0", "the weights of tiny"):
         assert line in notice
@@ -96,24 +103,25 @@ def test_an_app_carries_the_licences_of_all_its_parts(tmp_path):
         ]
     ),
 )
-def test_weights_that_came_without_a_licence_text_get_one(licence, parts, tmp_path):
-    bundle = without_text(licence, tmp_path)
-    app = build_app(bundle, tmp_path / "demo.apk").package
-    for path in (app, build_library(bundle, tmp_path / "search.aar").archive):
+def test_weights_that_came_without_a_licence_text_get_one(licence, parts, own, tmp_path):
+    bundle, options = without_text(licence, tmp_path), BuildOptions(onnxruntime=own)
+    app = build_app(bundle, tmp_path / "demo.apk", options).package
+    for path in (app, build_library(bundle, tmp_path / "search.aar", options).archive):
         package = zipfile.ZipFile(path)
         text = package.read("assets/mcad-licences/weights/LICENSE").decode()
         assert all(part in text for part in parts)
         assert f"{licence} (weights/LICENSE)" in package.read(NOTICE).decode()
 
 
-def test_a_licence_whose_text_is_not_known_is_named_with_its_page(tmp_path):
-    options = BuildOptions(accept_licence="CC-BY-NC-4.0")
+def test_a_licence_whose_text_is_not_known_is_named_with_its_page(own, tmp_path):
+    options = BuildOptions(accept_licence="CC-BY-NC-4.0", onnxruntime=own)
     bundle = without_text("CC-BY-NC-4.0", tmp_path)
     library = zipfile.ZipFile(build_library(bundle, tmp_path / "search.aar", options).archive)
     assert "assets/mcad-licences/weights/LICENSE" not in library.namelist()
     assert "(https://spdx.org/licenses/CC-BY-NC-4.0.html)" in library.read(NOTICE).decode()
 
 
-def test_a_library_without_a_bundle_names_no_weights(tmp_path):
-    library = zipfile.ZipFile(build_library(None, tmp_path / "search.aar").archive)
+def test_a_library_without_a_bundle_names_no_weights(own, tmp_path):
+    options = BuildOptions(onnxruntime=own)
+    library = zipfile.ZipFile(build_library(None, tmp_path / "search.aar", options).archive)
     assert "weights" not in library.read(NOTICE).decode()

@@ -9,10 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 from msgspec.structs import replace as with_fields
-from typer.testing import CliRunner
 
 from benchmarks.jvm import JSON_JVM
-from mcad_mobile.android import demo_app, downloads, toolchain
+from mcad_mobile.android import downloads, toolchain
 from mcad_mobile.android import downloads as maven
 from mcad_mobile.android import parts as npu
 from mcad_mobile.android.demo_app import BuiltApp, build_app
@@ -22,7 +21,6 @@ from mcad_mobile.android.native_libraries import HEXAGON, read_elf
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.android.zip_package import PAGE
 from mcad_mobile.base.files import sha256_of
-from mcad_mobile.cli.command import app
 from mcad_mobile.cli.doctor import examine
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BuildError
@@ -173,7 +171,6 @@ def check_npu_app(built: BuiltApp) -> None:
             if name.startswith("lib/")
         }
         notice = apk.read("assets/mcad-licences/NOTICE.txt").decode()
-        assert read_dex(apk.read("classes.dex")).classes >= {"mcad/engine/towers/Tower"}
     assert {"libQnnHtp.so", "libQnnHtpV79Stub.so", "libQnnHtpV79Skel.so"} <= {*native}
     for name, elf in native.items():
         assert elf is not None and (elf.machine == HEXAGON or elf.page % PAGE == 0), name
@@ -181,38 +178,32 @@ def check_npu_app(built: BuiltApp) -> None:
 
 
 def test_what_the_npu_needs_is_fetched_for_the_compiler_that_made_the_rungs(
-    mvn, tmp_path, monkeypatch
+    tools, mvn, tmp_path, monkeypatch
 ):
-    bundle = with_npu_rung(tmp_path, SIGNED)
+    bundle, npu_options = with_npu_rung(tmp_path, SIGNED), BuildOptions(npu=True)
     own = onnxruntime_archive(tmp_path / "ort.aar", b"VERS_1.29.0 QnnInterface_getProviders")
     source = replace(npu.ONNXRUNTIME_QNN.source, version="0.0.1")
     pinned = replace(npu.ONNXRUNTIME_QNN, name="test-qnn.aar", sha256=sha256_of(own), source=source)
     mvn.publish(source, own.read_bytes())
     monkeypatch.setattr(npu, "ONNXRUNTIME_QNN", pinned)
-    try:
-        built = build_app(bundle, tmp_path / "a.apk", BuildOptions(npu=True))
-        check_npu_app(built)
-        package = zipfile.ZipFile(built.package)
-        assert "assets/bundle/text_qnn.bin" in package.namelist()
-        text = package.read("assets/mcad-licences/qnn-runtime-2.51.0/META-INF/LICENSE.txt")
-        assert text == b"Qualcomm's terms"
-        library = build_maven(bundle, tmp_path / "repository", options=BuildOptions(npu=True))
-        assert library.left_out == {}
-        with zipfile.ZipFile(library.archive) as package:
-            native = [name for name in package.namelist() if name.endswith(".so")]
-        assert native == [f"jni/{ABI}/libmcad_search.so"]
-        needed = ElementTree.parse(library.archive.with_suffix(".pom")).iterfind(".//{*}dependency")
-        names = [dependency.findtext("{*}artifactId") for dependency in needed]
-        assert names == ["onnxruntime-android-qnn", "qnn-runtime"]
-        other = build_app(
-            with_npu_rung(tmp_path / "other", SIGNED, htp_arch=75),
-            tmp_path / "other.apk",
-            BuildOptions(npu=True),
-        )
-        assert other.left_out == {"text qnn w8a16": "the archives hold no libQnnHtpV75Stub.so"}
-    finally:
-        for name in (pinned.name, RUNTIME.file_name, f"{RUNTIME.file_name}.sha256"):
-            (downloads.cache_directory() / name).unlink(missing_ok=True)
+    built = build_app(bundle, tmp_path / "a.apk", npu_options)
+    check_npu_app(built)
+    package = zipfile.ZipFile(built.package)
+    assert "assets/bundle/text_qnn.bin" in package.namelist()
+    text = package.read("assets/mcad-licences/qnn-runtime-2.51.0/META-INF/LICENSE.txt")
+    assert text == b"Qualcomm's terms"
+    library = build_maven(bundle, tmp_path / "repository", options=npu_options)
+    assert library.left_out == {}
+    with zipfile.ZipFile(library.archive) as package:
+        native = [name for name in package.namelist() if name.endswith(".so")]
+    assert native == [f"jni/{ABI}/libmcad_search.so"]
+    needed = ElementTree.parse(library.archive.with_suffix(".pom")).iterfind(".//{*}dependency")
+    names = [dependency.findtext("{*}artifactId") for dependency in needed]
+    assert names == ["onnxruntime-android-qnn", "qnn-runtime"]
+    other = with_npu_rung(tmp_path / "other", SIGNED, htp_arch=75)
+    assert build_app(other, tmp_path / "other.apk", npu_options).left_out == {
+        "text qnn w8a16": "the archives hold no libQnnHtpV75Stub.so"
+    }
 
 
 @pytest.mark.slow
@@ -225,10 +216,13 @@ def test_what_microsoft_and_qualcomm_publish_makes_an_app_for_the_npu(tmp_path):
         npu.npu_archives(bundle)
     except BuildError as error:
         pytest.skip(f"It is not to be had here: {error.message}")
-    check_npu_app(build_app(bundle, tmp_path / "demo.apk", BuildOptions(npu=True)))
+    built = build_app(bundle, tmp_path / "demo.apk", BuildOptions(npu=True))
+    check_npu_app(built)
+    with zipfile.ZipFile(built.package) as apk:
+        assert read_dex(apk.read("classes.dex")).classes >= {"mcad/engine/towers/Tower"}
 
 
-def test_the_npu_s_runtime_is_fetched_only_if_it_is_asked_for(mvn, tmp_path):
+def test_the_npu_s_runtime_is_fetched_only_if_it_is_asked_for(tools, mvn, tmp_path):
     bundle = with_npu_rung(tmp_path, SIGNED)
     emulator = build_app(bundle, tmp_path / "b.apk", BuildOptions(abis=("x86_64",)))
     assert emulator.rungs["text"] == ["onnx fp32"] and mvn.calls == []
@@ -254,18 +248,3 @@ def test_a_real_bundle_names_the_compiler_that_is_installed(snapdragon: Exported
     assert npu.qnn_runtime(Bundle.load(snapdragon.directory)) == replace(
         RUNTIME, version=qnn_version
     )
-
-
-def test_the_command_asks_for_the_npu_s_runtime_by_an_option(tmp_path, monkeypatch):
-    asked: list[BuildOptions] = []
-
-    def build(bundle: Bundle, out: Path, options: BuildOptions, **rest: object) -> None:
-        asked.append(options)
-        raise BuildError("enough")
-
-    monkeypatch.setattr(demo_app, "build_app", build)
-    bundle = make_tiny_bundle(tmp_path / "tiny").directory
-    base = ["app", "--bundle", str(bundle), "--out", str(tmp_path / "a.apk")]
-    CliRunner().invoke(app, [*base, "--npu"])
-    CliRunner().invoke(app, base)
-    assert [options.npu for options in asked] == [True, False]

@@ -94,7 +94,7 @@ def test_parts_are_named_with_versions_licences_and_where_they_were_published(bu
     assert set(depends["demo.apk"]) == named
 
 
-def test_what_the_user_gave_is_listed_as_it_is(bundle, tmp_path):
+def test_what_the_user_gave_is_listed_as_it_is(bundle, tools, tmp_path):
     own = onnxruntime_archive(tmp_path / "own.aar", b"VERS_1.30.2")
     qnn = qnn_archive(tmp_path / "qnn.aar")
     listed = tmp_path / "lists" / "parts.json"

@@ -32,7 +32,6 @@ from mcad_mobile.cli.doctor import examine
 from mcad_mobile.errors import BuildError
 from tests.support.archives import (
     ABI,
-    HTP,
     archive,
     data_offset,
     onnxruntime_archive,
@@ -301,19 +300,7 @@ def test_the_runner_is_built_once_for_an_abi():
         runner_files("mips")
 
 
-def test_the_runner_has_the_libraries_of_given_archives(tmp_path):
-    aar = tmp_path / "qnn.aar"
-    with zipfile.ZipFile(aar, "w") as archive:
-        archive.writestr("AndroidManifest.xml", "<manifest/>")
-        archive.writestr("jni/arm64-v8a/libQnnHtp.so", HTP)
-    plain = runner_files("arm64-v8a")["runner.jar"].read_bytes()
-    files = runner_files("arm64-v8a", [aar])
-    assert files["lib/libQnnHtp.so"].read_bytes() == HTP
-    assert files["runner.jar"].read_bytes() == plain
-    assert "lib/libQnnHtp.so" not in runner_files("arm64-v8a")
-
-
-def test_of_each_abi_the_last_runner_is_kept(tools, tmp_path):
+def test_a_runner_has_the_given_libraries_and_of_each_abi_the_last_is_kept(tools, tmp_path):
     other = tools.cache / "runner-x86_64-0"
     other.mkdir()
     own = onnxruntime_archive(tmp_path / "own.aar")
@@ -327,6 +314,7 @@ def test_of_each_abi_the_last_runner_is_kept(tools, tmp_path):
     first = build(b"first")
     assert build(b"first") == first != build(b"other")
     assert not first.exists() and other.is_dir()
+    assert "lib/a.so" not in runner_files(ABI, [own])
 
 
 def test_stored_files_begin_where_they_can_be_mapped(tmp_path):

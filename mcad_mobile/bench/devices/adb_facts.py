@@ -157,7 +157,9 @@ def read_health(shell: AdbShell) -> Health:
     skin = re.search(r"mValue=(-?\d+(?:\.\d+)?), mType=3\b", output["thermal"])
     level = re.search(r"^\s*level: (\d+)", output["battery"], flags=re.MULTILINE)
     tenths = re.search(r"^\s*temperature: (\d+)", output["battery"], flags=re.MULTILINE)
-    hottest = _hottest_zone(output["zones"])
+    # The CPUs' zones are in thousandths of a degree.
+    zones = re.findall(r"^\S*cpu\S* (\d+)$", output["zones"], flags=re.MULTILINE | re.IGNORECASE)
+    hottest = max(map(_number, zones)) / 1000 if zones else None
     temperature = float(skin[1]) if skin else _number(tenths[1]) / 10 if tenths else hottest
     capped = {
         str(core.number): core.allowed_mhz
@@ -211,12 +213,6 @@ def _board_chip(soc: str, compatible: str) -> str:
         if re.fullmatch(r"(SM|MT|QCS|QCM|SA)\d{3,5}\w*", chip):
             return chip
     return ""
-
-
-def _hottest_zone(output: str) -> float | None:
-    """The highest temperature of the CPUs' zones, which are in thousandths of a degree."""
-    zones = re.findall(r"^(\S*cpu\S*) (\d+)$", output, flags=re.MULTILINE | re.IGNORECASE)
-    return max(_number(value) for _, value in zones) / 1000 if zones else None
 
 
 def _number(digits: str) -> int:

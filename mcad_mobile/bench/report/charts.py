@@ -124,7 +124,9 @@ def _latency_chart(document: dict[str, Any]) -> str:
             axes.text(0, number + 0.36, name, color=_INK, weight=weight)
         _named(axes, len(shown) + 0.03, latency[shown[-1]], right)
         bottom = len(shown) + 0.36
-        for tick in _ticks(right):
+        spacings = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 1e9)
+        spacing = next(spacing for spacing in spacings if right / spacing <= 9)
+        for tick in (round(float(x), 3) for x in np.arange(0, right, spacing)):
             axes.text(tick, bottom, f"{tick:g}", ha="center", va="top", **_NOTE)
             axes.plot([tick, tick], [0, len(shown)], color=_LINE, linewidth=0.6, zorder=0)
         if limit:
@@ -163,11 +165,6 @@ def _named(axes: Any, y: float, percentiles: dict[str, float], right: float) -> 
         at.append(("p90", p90, "center"))
     for name, x, side in at:
         axes.text(x, y, name, ha=side, va="top", **_NOTE)
-
-
-def _ticks(right: float) -> list[float]:
-    step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 1e9) if right / s <= 9)
-    return [round(float(x), 3) for x in np.arange(0, right, step)]
 
 
 def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Chart]:

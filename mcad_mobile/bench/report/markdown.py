@@ -40,33 +40,31 @@ def labels(documents: Sequence[dict[str, Any]]) -> list[str]:
     """Unique labels: the bundle's name and, as far as needed, device, towers, photos, and the times
     of export and measurement; a number if all of these are equal."""
     names = [str(document["bundle"]["name"]) for document in documents]
-    for describe in (device_name, _towers, _photos, _exported, _measured):
+    for details in zip(*map(_details, documents), strict=True):
         if len(set(names)) == len(names):
             return names
-        details = [describe(document) for document in documents]
         if len(set(details)) > 1:
             names = [", ".join(filter(None, pair)) for pair in zip(names, details, strict=True)]
     unique = len(set(names)) == len(names)
     return names if unique else [f"{n}. {name}" for n, name in enumerate(names, start=1)]
 
 
-def _towers(document: dict[str, Any]) -> str:
+def _details(document: dict[str, Any]) -> tuple[str, ...]:
+    """What a label may add to the bundle's name, in this order."""
     rungs = document["runtime"].values()
-    return " and ".join(dict.fromkeys(f"{rung['runtime']} {rung['precision']}" for rung in rungs))
-
-
-def _photos(document: dict[str, Any]) -> str:
     photos = document["index"].get("photos")
-    return f"{photos:,} photos" if photos else ""
-
-
-def _exported(document: dict[str, Any]) -> str:
-    """ "2026-11-25T18:04:05+00:00" -> "exported 2026-11-25 18:04:05"."""
-    return f"exported {document['bundle']['created'][:19].replace('T', ' ')}"
-
-
-def _measured(document: dict[str, Any]) -> str:
-    return f"measured {document['created'][:19].replace('T', ' ')}"
+    # "2026-11-25T18:04:05+00:00" -> "2026-11-25 18:04:05"
+    exported, measured = (
+        created[:19].replace("T", " ")
+        for created in (document["bundle"]["created"], document["created"])
+    )
+    return (
+        device_name(document),
+        " and ".join(dict.fromkeys(f"{rung['runtime']} {rung['precision']}" for rung in rungs)),
+        f"{photos:,} photos" if photos else "",
+        f"exported {exported}",
+        f"measured {measured}",
+    )
 
 
 def comparison_rows(documents: Sequence[dict[str, Any]]) -> list[Row]:

@@ -55,12 +55,13 @@ def html(
         },
         searches=_thumbnails(searches, photo_root or Path()),
         bundle=None if bundle is None else bundle_section(bundle),
-        measured="; ".join(dict.fromkeys(map(_measured, documents))),
+        measured="; ".join(
+            dict.fromkeys(
+                f"{document['created']} with mcad-mobile {document['tools'].get('mcad-mobile', '')}"
+                for document in documents
+            )
+        ),
     )
-
-
-def _measured(document: dict[str, Any]) -> str:
-    return f"{document['created']} with mcad-mobile {document['tools'].get('mcad-mobile', '')}"
 
 
 def _thumbnails(searches: Sequence[Found], root: Path) -> list[dict[str, Any]]:

@@ -82,24 +82,17 @@ def busy(document: dict[str, Any]) -> str:
 
 def summary(document: dict[str, Any]) -> str:
     """The verdict and the circumstances, as sentences."""
-    return f"{_verdict_sentence(document)} {_circumstances(document)}"
-
-
-def _circumstances(document: dict[str, Any]) -> str:
     device = document["device"]
+    kinds = {"host": "this computer, not a phone", "aihub": "Qualcomm AI Hub", "adb": "over adb"}
+    kind = kinds.get(device["kind"], str(device["kind"]))
+    if device.get("emulator"):  # an emulated processor is always named as such
+        kind = f"emulated by {device['emulator']}"
     photos, threads = document["index"].get("photos"), document["conditions"]["threads"]
     parts = [f"{photos:,} photos"] if photos else []
     parts += [counted(threads, "thread")] if threads else []
-    parts.append(f"on {device['cpu']} ({_kind(device)})")
-    return f"{', '.join(parts)}.".replace("photos, on", "photos on")
-
-
-def _kind(device: dict[str, Any]) -> str:
-    """The kind of device; an emulated processor is always named as such."""
-    if device.get("emulator"):
-        return f"emulated by {device['emulator']}"
-    kinds = {"host": "this computer, not a phone", "aihub": "Qualcomm AI Hub", "adb": "over adb"}
-    return kinds.get(device["kind"], str(device["kind"]))
+    parts.append(f"on {device['cpu']} ({kind})")
+    circumstances = f"{', '.join(parts)}.".replace("photos, on", "photos on")
+    return f"{_verdict_sentence(document)} {circumstances}"
 
 
 def device_name(document: dict[str, Any]) -> str:
@@ -156,14 +149,13 @@ def tower_memory_rows(document: dict[str, Any]) -> list[Row]:
     return [
         (
             f"{capitalized(name)} tower",
-            *(_range(peaks.get(stage)) for stage in ("load_peak", "run_peak")),
+            *(
+                NOT_MEASURED if bounds is None else f"{bounds[0]:.0f} to {bounds[1]:.0f}"
+                for bounds in (peaks.get("load_peak"), peaks.get("run_peak"))
+            ),
         )
         for name, peaks in towers.items()
     ]
-
-
-def _range(bounds: list[float] | None) -> str:
-    return NOT_MEASURED if bounds is None else f"{bounds[0]:.0f} to {bounds[1]:.0f}"
 
 
 def ladder_rows(document: dict[str, Any]) -> list[Row]:
