@@ -50,6 +50,14 @@ def test_board_fills_the_document(board: Adbd, bundle: Bundle) -> None:
     assert document["ladder"]["text"][0]["status"] == "pass"
     assert document["ladder"]["text"][0]["cosine_min"] > 0.9999
     assert "text tower loaded" in heard
+    assert any("sampled from outside" in line for line in document["measured"])
+    assert not any("from outside" in line for line in document["not_measured"])
+    # The first of the two cores is the faster one.
+    assert document["device"]["core_max_mhz"] == {"0": 3200, "1": 1800}
+    assert document["conditions"]["pinned_cores"] == [0]
+    # Nothing is left running or lying in `run`.
+    assert not (board.root / "run").exists()
+    assert (board.root / "bundle" / "bundle.json").is_file()
 
 
 @pytest.mark.slow
@@ -73,13 +81,6 @@ def test_a_board_with_another_processor_compiles_the_kernels_itself(
 
 
 @pytest.mark.slow
-def test_nothing_is_left_running_or_lying_in_run(board: Adbd, bundle: Bundle) -> None:
-    measurement.bench(bundle, quick(repeats=1), AdbDevice())
-    assert not (board.root / "run").exists()
-    assert (board.root / "bundle" / "bundle.json").is_file()
-
-
-@pytest.mark.slow
 def test_second_run_pushes_nothing_and_a_changed_file_alone_is_pushed_again(
     board: Adbd, bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -97,13 +98,6 @@ def test_second_run_pushes_nothing_and_a_changed_file_alone_is_pushed_again(
         bundle.directory / "tokenizer.bin"
     ).read_bytes()
     assert not (board.root / "bundle" / "stale.bin").exists()
-
-
-@pytest.mark.slow
-def test_fastest_core_is_pinned(board: Adbd, bundle: Bundle) -> None:
-    document = measurement.bench(bundle, quick(repeats=1), AdbDevice())
-    assert document["device"]["core_max_mhz"] == {"0": 3200, "1": 1800}
-    assert document["conditions"]["pinned_cores"] == [0]
 
 
 @pytest.mark.slow
@@ -418,17 +412,11 @@ def test_a_phone_s_runner_finds_its_libraries_and_sends_nothing(
 
 @pytest.mark.slow
 def test_memory_that_nobody_saw_from_outside_is_not_claimed(board: Adbd, bundle: Bundle) -> None:
-    def from_outside() -> tuple[bool, bool]:
-        document = measurement.bench(bundle, quick(repeats=1), AdbDevice())
-        assert document["memory_mib"]["peak_pss"] > 10
-        return (
-            any("sampled from outside" in line for line in document["measured"]),
-            any("from outside" in line for line in document["not_measured"]),
-        )
-
-    assert from_outside() == (True, False)
     board.stand_in("cat", 'case "$*" in *smaps_rollup*) exit 1;; *) exec /bin/cat "$@";; esac')
-    assert from_outside() == (False, True)
+    document = measurement.bench(bundle, quick(repeats=1), AdbDevice())
+    assert document["memory_mib"]["peak_pss"] > 10
+    assert not any("sampled from outside" in line for line in document["measured"])
+    assert any("from outside" in line for line in document["not_measured"])
 
 
 @pytest.mark.slow
