@@ -24,9 +24,9 @@ class Spec:
     `runtime` None leaves the choice of a rung to the ladder."""
 
     bundle: Bundle
-    index: Path
-    queries: tuple[str, ...]
-    photos: tuple[Path, ...]
+    index: Path = Path()
+    queries: tuple[str, ...] = ()
+    photos: tuple[Path, ...] = ()
     searches: int = 200
     threads: int = 1
     runtime: str | None = None

@@ -90,7 +90,7 @@ def test_the_measured_process_finds_this_package_before_the_users_own(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "/of/the/user")
-    environment = HostLauncher(Spec(bundle, Path(), (), ()), Path(), 60).environment
+    environment = HostLauncher(Spec(bundle), Path(), 60).environment
     assert environment["PYTHONPATH"].split(os.pathsep) == [str(PACKAGE.parent), "/of/the/user"]
 
 

@@ -296,7 +296,7 @@ def test_a_system_that_tells_no_memory_says_so(bundle: Bundle, peak: float | Non
         "memory_mib": {"peak_pss": peak, "samples": 0},
         "indexing": {"unsupported": "no"},
     }
-    told = host.told(Spec(bundle, Path(), (), ()), found)
+    told = host.told(Spec(bundle), found)
     named = [any(text.startswith("Memory") for text in told[name]) for name in told]
     assert named == [peak is not None, peak is None]
 

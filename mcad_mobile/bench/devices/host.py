@@ -128,9 +128,8 @@ class EmulatedHost:
         self, bundle: Bundle, runtime: str | None = None, progress: Progress = silent
     ) -> Parts:
         """See TowerDevice. BenchError if no rung of a tower gives the right embeddings."""
-        spec = Spec(bundle, Path(), (), (), runtime=runtime)
-        launcher = HostLauncher(spec, Path(), self.timeout_s)
-        return [_emulated_part(launcher, device_facts(), machine.emulator(), progress)], []
+        launcher = HostLauncher(Spec(bundle, runtime=runtime), Path(), self.timeout_s)
+        return _compare_embeddings(launcher, device_facts(), machine.emulator(), progress)
 
 
 def default_root() -> Path:
@@ -153,9 +152,8 @@ class EmulatorDevice:
     ) -> Parts:
         """See TowerDevice. BenchError if the emulator is not set up, or no rung of a tower gives
         the right embeddings."""
-        spec = Spec(bundle, Path(), (), (), runtime=runtime)
         command = tuple(self.command("-P", "-m", "mcad_mobile.bench.runner"))
-        launcher = HostLauncher(spec, Path(), self.timeout_s, command)
+        launcher = HostLauncher(Spec(bundle, runtime=runtime), Path(), self.timeout_s, command)
         device = {
             "kind": "emulator",
             "cpu": f"emulated Arm {self.processor}",
@@ -164,7 +162,7 @@ class EmulatorDevice:
             "os": "Debian packages for arm64",
             "kernel": "of this computer",
         }
-        return [_emulated_part(launcher, device, _QEMU, progress)], []
+        return _compare_embeddings(launcher, device, _QEMU, progress)
 
     def command(self, *arguments: str) -> list[str]:
         """The command that runs the emulated Python with these arguments. BenchError: the emulator
@@ -184,12 +182,12 @@ class EmulatorDevice:
         return [*emulated, *arguments]
 
 
-def _emulated_part(
+def _compare_embeddings(
     launcher: HostLauncher, device: dict[str, Any], emulator: str, progress: Progress
-) -> dict[str, Any]:
+) -> Parts:
     ladder, tools = Session(launcher, launcher.spec, progress).check()
     fields = {"device": device, "tools": tools}
-    return parity_only(launcher.spec, fields, ladder, emulator=emulator)
+    return [parity_only(launcher.spec, fields, ladder, emulator=emulator)], []
 
 
 def measured_parts(spec: Spec, measured: dict[str, Any]) -> list[str]:

@@ -30,7 +30,7 @@ def bundle(cpu: Exported) -> Bundle:
 def check(emulated_java: list[str], classes: Path, bundle: Bundle, folder: Path) -> Ladder:
     """The Java runner's self-test of the first rungs, by a JVM on an emulated processor."""
     places = Places(str(bundle.directory), "", (), "")
-    spec = Spec(bundle, Path(), (), ()).document("check", places)
+    spec = Spec(bundle).document("check", places)
     spec["rungs"] = {name: [0] for name in TOWERS}
     (folder / "spec.json").write_text(json.dumps(spec))
     command = [*emulated_java, *QUICK, "-cp", ":".join(map(str, [classes, *jvm_libraries()]))]

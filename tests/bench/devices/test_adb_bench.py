@@ -235,7 +235,7 @@ def test_a_board_that_allows_no_pinning_says_so() -> None:
 
 
 def test_what_was_timed_is_told_with_its_number(bundle: Bundle) -> None:
-    spec = Spec(bundle, Path(), (), (), searches=30)
+    spec = Spec(bundle, searches=30)
 
     def parts(counted: list[bool], samples: int, indexing: dict[str, Any]) -> list[str]:
         repeats = [{"counted": each} for each in counted]

@@ -56,7 +56,7 @@ def check_on_x86(qemu: str, processor: str, bundle: Bundle) -> Ladder:
     python = str(Path(sys.executable).resolve())
     command = [qemu, "-cpu", processor, python, "-m", "mcad_mobile.bench.runner"]
     command[1:1] = ["-E", f"PYTHONPATH={os.pathsep.join(paths)}"]
-    spec = Spec(bundle, Path(), (), ())
+    spec = Spec(bundle)
     return Session(HostLauncher(spec, Path(), 600, tuple(command)), spec).check()[0]
 
 
@@ -133,7 +133,7 @@ def test_without_exact_kernels_a_processor_without_vnni_is_found_out(
     python = str(Path(sys.executable).resolve())
     command = [qemu_x86, "-E", f"PYTHONPATH={os.pathsep.join(paths)}", "-cpu", "Haswell-noTSX"]
     command += [python, "-m", "mcad_mobile.bench.runner"]
-    spec = Spec(bundle, Path(), (), ())
+    spec = Spec(bundle)
     ladder = Session(HostLauncher(spec, Path(), 600, tuple(command)), spec).check()[0]
     for rungs in ladder.values():
         assert [rung["status"] for rung in rungs] == ["fail"]
