@@ -55,12 +55,16 @@ public final class Picture {
         return windows;
     }
 
-    /** Write it as a PNG into the folder mcad.screens, below the name of the API level. */
+    /** Draw it, and write it as a PNG into the folder mcad.screens if there is one: that takes longer. */
     public static void save(Activity screen, String look, String name) throws IOException {
-        File folder = new File(System.getProperty("mcad.screens"), look);
-        Files.createDirectories(folder.toPath());
-        try (OutputStream out = Files.newOutputStream(new File(folder, name + ".png").toPath())) {
-            of(screen).compress(Bitmap.CompressFormat.PNG, 100, out);
+        Bitmap picture = of(screen);
+        String screens = System.getProperty("mcad.screens");
+        if (screens != null) {
+            File folder = new File(screens, look);
+            Files.createDirectories(folder.toPath());
+            try (OutputStream out = Files.newOutputStream(new File(folder, name + ".png").toPath())) {
+                picture.compress(Bitmap.CompressFormat.PNG, 100, out);
+            }
         }
     }
 }
