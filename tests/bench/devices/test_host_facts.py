@@ -38,13 +38,14 @@ def test_facts_without_proc() -> None:
 
 
 def test_memory_that_the_system_does_not_report_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And some systems have no load average at all."""
+    """Load averages come from /proc in some C libraries, and have no place in others."""
 
-    def fails(_: object) -> int:
-        raise OSError("no such limit")
+    def fails(*_: object) -> int:
+        raise OSError("It is unobtainable.")
 
-    monkeypatch.delattr(os, "getloadavg")
+    monkeypatch.setattr(os, "getloadavg", fails)
     for sysconf in (fails, lambda _: -1):
         monkeypatch.setattr(os, "sysconf", sysconf)
         facts = device_facts()
         assert (facts["load_average_1m"], facts["memory_mib"]) == (None, None)
+        monkeypatch.delattr(os, "getloadavg", raising=False)
