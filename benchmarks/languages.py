@@ -28,13 +28,14 @@ from benchmarks.main_job import PHOTOS, mcad, provenance
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.distill.languages import ENGLISH, HELD_OUT, LANGUAGES, Thing, read_things
-from mcad_mobile.distill.phrases import everyday_things, languages_with_phrases
+from mcad_mobile.distill.phrases import everyday_things, read_books
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.recall import EmbeddedPairs
 
 ROOT = Path(__file__).parent
 RESULT = ROOT / "results" / "languages.json"
+PHRASES = ROOT.parent / "models" / "mcad-m" / "phrases"
 CAPTIONS = ROOT.parent / "tests" / "data" / "captions_in_languages.json"
 TOWERS = ("english", "many")
 Embed = Callable[[str], NDArray[np.float32]]
@@ -67,8 +68,9 @@ def main() -> None:
         print(key, file=sys.stderr, flush=True)
     # `images` still holds the photos of objects200.
     shown = [_name(photo.captions[0]) for photo in split]
+    books = read_books(PHRASES, LANGUAGES)
     for key, things, languages in (
-        ("everyday", everyday_things(LANGUAGES), languages_with_phrases()),
+        ("everyday", everyday_things(books), sorted(books)),
         ("names", _held_out(given.things), LANGUAGES),
     ):
         result[key] = _names(

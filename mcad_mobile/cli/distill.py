@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mcad_mobile.distill.run import Material
     from mcad_mobile.distill.teachers.protocol import Teachers
 
-_ONLY_TEXT = ("text_only", "things", "begin_with", "languages")
+_ONLY_TEXT = ("text_only", "things", "phrases", "begin_with", "languages")
 _OF_BOTH = ("out", "student", "extra_captions", "recipe", "seed", "arithmetic", "cache", "json")
 # Teachers that a way of teaching does not use.
 _UNUSED: dict[Teaching, tuple[str, ...]] = {
@@ -67,6 +67,12 @@ def distill(
         metavar="FILE",
         help="With --text-only: names of things, the archive from `npm pack "
         "cldr-annotations-full@48.2.0`.",
+    ),
+    phrases: Path | None = typer.Option(
+        None,
+        metavar="DIR",
+        help="With --text-only: a folder of phrase books, which form captions in many languages, "
+        "as models/mcad-m/phrases is in a checkout.  [default: names of things alone]",
     ),
     begin_with: str | None = typer.Option(
         None,
@@ -153,7 +159,8 @@ def distill(
       mcad-mobile distill --data mine --student open_clip:ViT-B-32-SigLIP2-256:webli -o models/s2
       mcad-mobile distill --smoke --out build/smoke
       mcad-mobile distill --text-only --student models/mcad-s --out models/many \\
-          --things cldr-annotations-full-48.2.0.tgz --extra-captions captions.txt
+          --things cldr-annotations-full-48.2.0.tgz --phrases models/mcad-m/phrases \\
+          --extra-captions captions.txt
     """
     if text_only:
         allow_only(context, "with --text-only", *_ONLY_TEXT, *_OF_BOTH)
@@ -165,7 +172,7 @@ def distill(
         text_recipe = TextRecipe.load(recipe) if recipe else TextRecipe()
         text_recipe = text_recipe.changed(**_given(seed=seed, arithmetic=arithmetic))
         named = languages.split(",") if languages else []
-        texts = TextMaterial.read(student, extra_captions, things, named, begin_with)
+        texts = TextMaterial.read(student, extra_captions, things, named, phrases, begin_with)
         with progress_bar() as advance:
             train_text_tower(texts, out, text_recipe, cache, advance)
         print_result({"student": out}, f"{out}: {len(texts.languages)} languages", json)
@@ -257,12 +264,13 @@ def _changed(
 def _material(
     data: list[Path], extra_photos: list[Path], extra_captions: list[Path], smoke: bool
 ) -> Material:
+    from mcad_mobile.data.packaged_photos import packaged_photos
     from mcad_mobile.distill.dataset import load_extra, load_pairs
     from mcad_mobile.distill.run import Material, limit_to_smoke, packaged_pairs
 
     extra = load_extra(extra_photos, extra_captions)
     if not data:
-        return Material(*packaged_pairs(), extra)
+        return Material(*packaged_pairs(packaged_photos()), extra)
     train, val = load_pairs(data, "train"), load_pairs(data[:1], "val")
     material = Material(train, val, extra)
     return limit_to_smoke(material) if smoke else material

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
-from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.class_distillation import (
     ClassDistillation,
     ClassLabels,
@@ -405,11 +404,11 @@ def limit_to_smoke(material: Material) -> Material:
     )
 
 
-def packaged_pairs() -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
+def packaged_pairs(photos: list[Path]) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
     """Photos from packages, captioned by file name: three in four, and the held-out rest."""
     pairs = [
         CaptionedPhoto(path, (f"a photo of {path.stem.replace('_', ' ')}",), "train")
-        for path in packaged_photos()
+        for path in photos
     ]
     if len(pairs) < 4:
         raise DataError(

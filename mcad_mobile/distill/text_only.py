@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,10 @@ from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule
 from mcad_mobile.distill.losses import distribution_loss, feature_loss
 from mcad_mobile.distill.model_card import write_model_card
 from mcad_mobile.distill.phrases import (
+    PhraseBook,
     draw_phrases,
     everyday_things,
-    languages_with_phrases,
-    phrase_book,
+    read_books,
 )
 from mcad_mobile.distill.recipe import Arithmetic, ArithmeticOption, Seed, Share
 from mcad_mobile.distill.result import check_out
@@ -117,13 +117,14 @@ class TextRecipe(Record, frozen=True):
 
 @dataclass(frozen=True)
 class TextMaterial:
-    """The student whose space is learned, English captions, things in `languages`, and the student
-    whose text tower to start from; None for e5."""
+    """The student whose space is learned, English captions, things in `languages`, phrase books by
+    language, if any, and the student whose text tower to start from; None for e5."""
 
     student: McadStudent
     captions: Sequence[str]
     things: Sequence[Thing]
     languages: Sequence[str]
+    books: Mapping[str, PhraseBook] = field(default_factory=dict)
     begin_with: McadStudent | None = None
 
     @staticmethod
@@ -132,10 +133,12 @@ class TextMaterial:
         captions: list[Path],
         archive: Path,
         languages: Sequence[str],
+        phrases: Path | None = None,
         begin_with: str | None = None,
     ) -> TextMaterial:
-        """Read caption files, and things in `languages`, by default LANGUAGES: the archive's except
-        those held out for tests, and the phrase books'. Raises DataError, StudentError."""
+        """Read caption files, phrase books from the folder `phrases`, and things in `languages`, by
+        default LANGUAGES: the archive's except those held out for tests, and the books'. Raises
+        DataError, StudentError."""
         loaded = load_student(student)
         if not isinstance(loaded, McadStudent):
             raise StudentError(
@@ -145,11 +148,12 @@ class TextMaterial:
         chosen = languages or LANGUAGES
         if not {*chosen} - {ENGLISH}:
             raise DataError("English is the only language.", "Name others, too: de,ja,zh-Hant.")
-        things = [*without_held_out(read_things(archive, chosen)), *everyday_things(chosen)]
+        books = {} if phrases is None else read_books(phrases, chosen)
+        things = [*without_held_out(read_things(archive, chosen)), *everyday_things(books)]
         start = None if begin_with is None else load_with_text(begin_with, student)
         assert start is None or isinstance(start, McadStudent)
         english = load_extra([], captions).captions
-        return TextMaterial(loaded, english, things, chosen, start)
+        return TextMaterial(loaded, english, things, chosen, books, start)
 
 
 def train_text_tower(
@@ -305,15 +309,15 @@ class _Texts:
         words = common_words(captions, _LEAST_CAPTIONS)
         names = [*(thing.english for thing in things), *classes, *kinds, *words]
         self._prompts = len(names) * len(_PROMPTS)
-        self._phrases = draw_phrases(recipe.most_phrases, rng)
+        english = material.books.get(ENGLISH)
+        self._phrases = draw_phrases(english.sizes(), recipe.most_phrases, rng) if english else []
         # Prompts of things come first: their mean is a thing's target. Phrases come last.
         self._english = [
             *(prompt.format(name) for name in names for prompt in _PROMPTS),
             *captions,
-            *map(phrase_book(ENGLISH).text, self._phrases),
+            *(english.text(phrase) for phrase in self._phrases if english),
         ]
-        with_books = {*languages_with_phrases()} & {*material.languages} - {ENGLISH}
-        self._books = [phrase_book(language) for language in sorted(with_books)]
+        self._books = [book for name, book in material.books.items() if name != ENGLISH]
         self._names = [
             (number, thing.names[language])
             for number, thing in enumerate(things)

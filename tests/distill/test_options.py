@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import sys
@@ -13,24 +12,19 @@ from typing import Any
 import pytest
 import torch
 from msgspec.structs import replace
-from torch import nn
 from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
-from mcad_mobile.data.captions import load_captions
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill import run, teachers, text_only, trainees
-from mcad_mobile.distill.dataset import BatchSampler, Extra, Views
-from mcad_mobile.distill.recipe import Recipe, fit_batches
+from mcad_mobile.distill import run, teachers, text_only
+from mcad_mobile.distill.recipe import Recipe
 from mcad_mobile.distill.result import Provenance
 from mcad_mobile.distill.text_only import TextRecipe
 from mcad_mobile.distill.trainees import StudentChoice, frozen_trunk, load_trainee
 from mcad_mobile.engine.bundle import RecallAt
-from mcad_mobile.errors import DataError, DiskError, StudentError, TrainingError
+from mcad_mobile.errors import DataError, DiskError, StudentError
 from mcad_mobile.recall import Retrieval
-from mcad_mobile.students import timm_transformers
 from mcad_mobile.students.mcad import McadStudent
-from mcad_mobile.students.tokenizers.sentencepiece import SentencePieceConfig
 from tests.support.paths import ROOT
 
 SMALL = Recipe().changed(**run.smoke_changes(Recipe()))
@@ -38,23 +32,37 @@ TAUGHT = Recipe().teachers
 
 
 @pytest.fixture
-def distill(monkeypatch: pytest.MonkeyPatch, packaged_pairs: Path, tmp_path: Path) -> Any:
-    """Runs the command, and returns what it was to train, by which teachers."""
+def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Runs the command, where training has a result; and what it was to train."""
+    given: list[Any] = []
+
+    def train(material, out, recipe, cache, show, asked):
+        given.append((material, out, recipe, cache, asked))
+        asked.record(3, {"loss": 0.5, "val": 2.0})
+        return Retrieval(9, 18, RecallAt(10.0, 20.0, 30.0), RecallAt(40.0, 50.0, 60.0))
+
+    monkeypatch.setattr(run, "train", train)
+    for name in ("load_duals", "load_single", "load_classifier"):
+        monkeypatch.setattr(teachers, name, lambda *arguments: arguments[:-1])
 
     def call(*options: object) -> Any:
-        calls = []
-
-        def train(material, out, recipe, cache, show, given):
-            calls.append((material, out, recipe, cache, given))
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(run, "train", train)
-        for name in ("load_duals", "load_single", "load_classifier"):
-            monkeypatch.setattr(teachers, name, lambda *arguments: arguments[:-1])
+        given.clear()
         command = ["distill", "--out", tmp_path / "student", *options]
-        done = CliRunner().invoke(app, [str(word) for word in command])
-        assert calls, done.output
-        return calls[0]
+        if "--cache" not in options:
+            command += ["--cache", tmp_path / "cache"]
+        return CliRunner().invoke(app, [str(word) for word in command]), *given
+
+    return call
+
+
+@pytest.fixture
+def distill(told: Any) -> Any:
+    """Returns what a run was to train."""
+
+    def call(*options: object) -> Any:
+        done, *given = told(*options)
+        assert given, done.output
+        return given[0]
 
     return call
 
@@ -141,9 +149,9 @@ def test_all_data_trains_and_the_first_evaluates(distill, packaged_pairs, tmp_pa
     assert options.teachers.classifier == ("timm:e", Path("f"))
 
 
-def test_without_options_teachers_are_our_own_and_files_lie_under_build(distill, packaged_pairs):
-    material, _, _, cache, options = distill("--data", packaged_pairs)
-    assert (options.student, cache) == (StudentChoice(), Path("build/distill"))
+def test_without_options_teachers_are_our_own(distill, packaged_pairs):
+    material, *_, options = distill("--data", packaged_pairs)
+    assert options.student == StudentChoice()
     taught_by = options.teachers
     assert (taught_by.dual, taught_by.single) == ((["reference"],), ("reference",))
     assert taught_by.classifier == ("reference", None)
@@ -151,28 +159,6 @@ def test_without_options_teachers_are_our_own_and_files_lie_under_build(distill,
     packaged, *_ = distill("--smoke")
     assert len(packaged.val) == len(packaged.train) // 3
     assert all(photo.captions[0].startswith("a photo of ") for photo in packaged.train)
-
-
-@pytest.fixture
-def told(monkeypatch, tmp_path):
-    """Runs the command, where training has a result; and what it was to train with."""
-
-    def call(*options: object) -> Any:
-        given = []
-
-        def train(material, out, recipe, cache, show, asked):
-            given.append((material, asked))
-            asked.record(3, {"loss": 0.5, "val": 2.0})
-            return Retrieval(9, 18, RecallAt(10.0, 20.0, 30.0), RecallAt(40.0, 50.0, 60.0))
-
-        monkeypatch.setattr(run, "train", train)
-        for name in ("load_duals", "load_single", "load_classifier"):
-            monkeypatch.setattr(teachers, name, lambda *arguments: arguments[:-1])
-        place = ["--out", tmp_path / "student", "--cache", tmp_path / "cache"]
-        command = ["distill", *place, *options]
-        return CliRunner().invoke(app, [str(word) for word in command]), *given
-
-    return call
 
 
 def test_the_result_of_a_run_is_told(told, packaged_pairs, tmp_path):
@@ -189,7 +175,7 @@ def test_the_result_of_a_run_is_told(told, packaged_pairs, tmp_path):
             "image_to_text": {"r1": 40.0, "r5": 50.0, "r10": 60.0},
         },
     }
-    done, (material, _) = told(*data, "--smoke")
+    done, (material, *_) = told(*data, "--smoke")
     assert {len(photo.captions) for photo in [*material.train, *material.val]} == {1}
     told_of = f"--smoke: {len(material.train)} photos, one pass: the student will find nothing"
     assert told_of in done.stderr
@@ -296,155 +282,30 @@ def test_a_text_tower_is_trained_as_was_asked_for(told, tmp_path, monkeypatch):
     captions = [Path("a"), Path("b")]
     assert done.stdout == f"{out}: 2 languages\n"
     assert calls == [
-        (None, captions, Path("t.tgz"), [], None),
+        (None, captions, Path("t.tgz"), [], None, None),
         (Material, out, TextRecipe(), cache),
     ]
     (tmp_path / "r.json").write_text('{"steps": 7}')
-    more = ("--student", "s", "--languages", "de,ja", "--begin-with", "w", "--seed", 5)
+    more = (
+        "--student",
+        "s",
+        "--languages",
+        "de,ja",
+        "--begin-with",
+        "w",
+        "--seed",
+        5,
+        "--phrases",
+        "p",
+    )
     (done,) = told(
         *needed, *more, "--arithmetic", "fp32", "--recipe", tmp_path / "r.json", "--json"
     )
     assert json.loads(done.stdout) == {"student": str(out)}
     assert calls[2:] == [
-        ("s", captions, Path("t.tgz"), ["de", "ja"], "w"),
+        ("s", captions, Path("t.tgz"), ["de", "ja"], Path("p"), "w"),
         (Material, out, TextRecipe(steps=7, seed=5, arithmetic="fp32"), cache),
     ]
-
-
-class Trained:
-    """A loop that trains nothing: it has an end of each epoch, and keeps what it was made of."""
-
-    def __init__(self, *made_of: Any) -> None:
-        self.made_of = made_of
-        self.schedule = made_of[2]
-        self.step, self.ended, self.finished = 0, [], False
-        loops.append(self)
-
-    def run(self, losses, progress, after_epoch, record) -> None:
-        for epoch in range(1, self.schedule.epochs + 1):
-            self.step += self.schedule.steps_per_epoch
-            self.ended.append(after_epoch(epoch))
-
-    def finish(self) -> None:
-        self.finished = True
-
-
-class Student:
-    """A trainee of nothing."""
-
-    name, identity, dim, has_a_space = "nothing", "n", 16, False
-
-    def __init__(self) -> None:
-        self.module = nn.Linear(2, 2)
-        self.readers: list[Any] = []
-
-    def reader(self, data, views, cache, arithmetic):
-        self.readers.append((data.paired_photos, len(data.captions), views, arithmetic))
-        return SimpleNamespace(photos=lambda batch: None)
-
-    def prepare(self, recipe):
-        return [{"params": [*self.module.parameters()], "lr": recipe.tuned_lr}]
-
-    def save(self, folder):
-        folder.mkdir(exist_ok=True)
-
-
-loops: list[Trained] = []
-
-
-def test_a_run_trains_evaluates_and_saves_as_its_recipe_says(monkeypatch, packaged_pairs, tmp_path):
-    student, evaluated, recorded, notes = Student(), [], [], []
-    del loops[:]
-    monkeypatch.setattr(run, "Loop", Trained)
-    seeds = []
-
-    def load(*chosen):
-        seeds.append(torch.initial_seed())
-        return student
-
-    monkeypatch.setattr(run, "load_trainee", load)
-    monkeypatch.setattr(run, "label", lambda *about: (None, None))
-
-    def sample(*made_of):
-        samplers.append(BatchSampler(*made_of))
-        return samplers[-1]
-
-    samplers = []
-    monkeypatch.setattr(run, "BatchSampler", sample)
-
-    def evaluate(trainee, reader, data):
-        evaluated.append(loops[0].step)
-        way = RecallAt(1.0, 5.0, len(evaluated))
-        return Retrieval(data.paired_photos, len(data.captions), way, way)
-
-    monkeypatch.setattr(run, "evaluate_trainee", evaluate)
-    pairs = [load_captions(packaged_pairs, split) for split in ("train", "val")]
-    extra = Extra(tuple(packaged_photos()[:2]), tuple(f"caption {n}" for n in range(9)))
-    recipe = Recipe(
-        teaching="none", epochs=10, batch=64, views=3, extra_views=2, extra_photos=5, names=6,
-        extra_captions=7, most_extra_captions=4, warmup=0.3, weight_decay=0.07, seed=11,
-    )  # fmt: skip
-    monkeypatch.setattr(
-        run, "choose_arithmetic", lambda option: {"auto": "fp32"}.get(option, option)
-    )
-    options = run.RunOptions(
-        record=lambda step, values: recorded.append((step, values)), note=notes.append
-    )
-    material = run.Material(*pairs, extra)
-    out = tmp_path / "out"
-    found = run.train(material, out, recipe, tmp_path / "cache", lambda *step: None, options)
-    (loop,) = loops
-    photos, batch = len(pairs[0]), 8
-    learner, groups, schedule, checkpoint, fingerprint, label, arithmetic = loop.made_of
-    assert (label, arithmetic, checkpoint) == ("student", "fp32", out / "checkpoint.pt")
-    assert (schedule.epochs, schedule.steps_per_epoch) == (10, photos // batch)
-    assert (schedule.warmup, schedule.weight_decay, schedule.seed) == (0.3, 0.07, 11)
-    assert seeds == [11]  # of a student's random weights
-    assert groups == learner.groups and groups[0]["lr"] == recipe.tuned_lr
-    assert (groups[-1]["lr"], groups[-1]["weight_decay"]) == (recipe.head_lr, 0.0)  # temperatures
-    assert learner.log_scale is not None and learner.log_soft_scale is None
-    # Captions of photos, with four of those without; and the validation split as it is.
-    assert student.readers == [
-        (photos, 2 * photos + 4, Views(3, 2), "fp32"),
-        (len(pairs[1]), 2 * len(pairs[1]), Views(1, 0), "fp32"),
-    ]
-    # At most four evaluations but for the last epoch's.
-    steps = schedule.steps_per_epoch
-    assert evaluated == [3 * steps, 6 * steps, 9 * steps, 10 * steps]
-    assert [ended for ended in loop.ended if ended != "saved"] == [
-        f"val mR {(6 + number) / 3:.1f}" for number in (1, 2, 3, 4)
-    ]
-    recalls = [values["val/mean_recall"] for _, values in recorded]
-    assert [step for step, _ in recorded] == evaluated and recalls[-1] == found.mean_recall
-    assert notes == [
-        f"there are {photos} captioned photos, too few for the recipe: batch is {batch}, not 64, "
-        f"teachers.batch is {batch}, not 128, teachers.single_batch is {batch}, not 128"
-    ]
-    (sampler,) = samplers
-    assert (sampler.batch, sampler.views, sampler.seed) == (batch, Views(3, 2), 11)
-    assert (sampler.extra_photos, sampler.extra_captions) == (5, 7)
-    assert (sampler.companions, sampler.imagined) == (None, 0)
-    assert loop.finished
-    training = json.loads((out / "training.json").read_text())
-    assert training["val"]["photos"] == len(pairs[1])
-    assert training["photos"] == {"captioned": photos, "extra": 2}
-    assert training["captions"] == {"paired": 2 * photos, "extra": 4}
-    assert (training["batches"]["batch"], training["arithmetic"]) == (batch, "fp32")
-    assert (training["student"], training["teachers"]) == ("nothing", [])
-    assert Recipe.load(out / "recipe.json") == fit_batches(recipe, photos, 1)
-    # The same run is not done again, whatever its arithmetic; one of another seed is.
-    for same in (recipe, replace(recipe, arithmetic="bf16")):
-        again = run.train(material, out, same, tmp_path / "cache", lambda *step: None, options)
-        assert (len(loops), again.text_to_image) == (1, found.text_to_image)
-    other = replace(recipe, seed=12)
-    keeping = dataclasses.replace(options, may_replace=False)  # as with --smoke
-    with pytest.raises(TrainingError, match="out holds the student of another run"):
-        run.train(material, out, other, tmp_path / "cache", lambda *step: None, keeping)
-    run.train(material, out, other, tmp_path / "cache", lambda *step: None, options)
-    assert len(loops) == 2 and loops[1].made_of[4] != fingerprint
-    (out / "checkpoint.pt").touch()  # of a run that was cut off
-    run.train(material, out, other, tmp_path / "cache", lambda *step: None, options)
-    assert len(loops) == 3 and loops[2].made_of[4] == loops[1].made_of[4]
 
 
 def test_a_run_depends_on_the_names_of_its_classes() -> None:
@@ -462,30 +323,20 @@ def test_a_run_depends_on_the_names_of_its_classes() -> None:
     assert len({usual, run_of("dog"), run_of("dog", "hound", teacher="d")}) == 3
 
 
-def test_a_student_that_training_would_not_help_is_refused(tmp_path, monkeypatch):
-    refused = [
-        (StudentChoice(from_scratch=True), "trunk is frozen"),
-        (StudentChoice(str(ROOT / "models" / "mcad-s"), from_scratch=True), "trunk is frozen"),
-    ]
-    for choice, reason in refused:
-        with pytest.raises(StudentError, match=reason):
-            load_trainee(choice, "mine", None, Recipe())
-    student = McadStudent.load(ROOT / "models" / "mcad-s")
-    words = student.config.tokenizer
-    trained = load_trainee(StudentChoice(str(student.directory)), "mine", None, Recipe())
-    assert trained.has_a_space and trained.identity == student.sha256()
-    pieces = SentencePieceConfig(file=words.file, length=words.length)
-    student.config = replace(student.config, tokenizer=pieces)
-    monkeypatch.setattr(McadStudent, "load", lambda folder: student)
-    with pytest.raises(StudentError, match="has a multilingual text tower"):
-        load_trainee(StudentChoice(str(student.directory)), "mine", None, Recipe())
+def test_a_student_that_training_would_not_help_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"schema": "mcad-towers/1"}')
-    data = SimpleNamespace(photos=("a.jpg",), paired_photos=1)
-    monkeypatch.setattr(timm_transformers, "trainable_folder", _loaded)
-    with pytest.raises(StudentError, match="starts from none"):
-        load_trainee(StudentChoice(str(tmp_path), from_scratch=True), "mine", data, Recipe())
-    with pytest.raises(Loaded):
-        load_trainee(StudentChoice(str(tmp_path)), "mine", data, Recipe())
+    models, data = ROOT / "models", SimpleNamespace(photos=("a.jpg",), paired_photos=1)
+    for choice, reason in (
+        (StudentChoice(from_scratch=True), "trunk is frozen"),
+        (StudentChoice(str(models / "mcad-s"), from_scratch=True), "trunk is frozen"),
+        (StudentChoice(str(models / "mcad-m")), "has a multilingual text tower"),
+        (StudentChoice(str(tmp_path), from_scratch=True), "starts from none"),
+    ):
+        with pytest.raises(StudentError, match=reason):
+            load_trainee(choice, "mine", data, Recipe())
+    student = McadStudent.load(models / "mcad-s")
+    trained = load_trainee(StudentChoice(str(student.directory)), "mine", data, Recipe())
+    assert trained.has_a_space and trained.identity == student.sha256()
 
 
 def test_a_student_trained_further_keeps_its_licence_and_is_called_as_its_folder(tmp_path):
@@ -509,17 +360,9 @@ def test_the_student_that_training_starts_from_is_not_overwritten(prefix, tmp_pa
 
 def test_a_smoke_run_replaces_no_other_run(told, packaged_pairs):
     found = [
-        told(*options)[1][1].may_replace for options in (("--data", packaged_pairs), ("--smoke",))
+        told(*options)[1][-1].may_replace for options in (("--data", packaged_pairs), ("--smoke",))
     ]
     assert found == [True, False]
-
-
-class Loaded(Exception):
-    """A library's student would be loaded."""
-
-
-def _loaded(*about):
-    raise Loaded
 
 
 def test_names_of_classes_weigh_as_much_as_twenty_captions_in_a_new_student(monkeypatch):
@@ -531,24 +374,11 @@ def test_names_of_classes_weigh_as_much_as_twenty_captions_in_a_new_student(monk
     assert ((weighed[0] - 3) % 20 == 0).all()
 
 
-@pytest.mark.parametrize(("extra", "step"), [((), 8), (("a.jpg",), 11)])
-def test_a_library_s_student_knows_how_many_photos_a_step_has(monkeypatch, extra, step):
-    monkeypatch.setattr(trainees, "_trainable", lambda choice, recipe: "trainable")
-    monkeypatch.setattr(trainees, "EndToEnd", lambda *about: about)
-    data = SimpleNamespace(photos=("b.jpg", *extra), paired_photos=1)
-    recipe = Recipe(batch=8, extra_photos=3)
-    for from_scratch, name in ((False, "hf:x"), (True, "hf:x, from nothing")):
-        choice = StudentChoice("hf:x", from_scratch)
-        assert load_trainee(choice, "mine", data, recipe) == ("trainable", name, step)
-
-
-def test_packaged_photos_are_enough_from_four_on(monkeypatch):
+def test_packaged_photos_are_enough_from_four_on():
     paths = [Path(f"a_{number}.jpg") for number in range(8)]
     for count, split in ((4, (3, 1)), (8, (6, 2))):
-        monkeypatch.setattr(run, "packaged_photos", lambda count=count: paths[:count])
-        train, held_out = run.packaged_pairs()
+        train, held_out = run.packaged_pairs(paths[:count])
         assert (len(train), len(held_out)) == split
         assert held_out[0].captions == ("a photo of a 3",)
-    monkeypatch.setattr(run, "packaged_photos", lambda: paths[:3])
     with pytest.raises(DataError, match="no photos to try it on"):
-        run.packaged_pairs()
+        run.packaged_pairs(paths[:3])

@@ -30,7 +30,7 @@ from mcad_mobile.distill.languages import (
     read_things,
     without_held_out,
 )
-from mcad_mobile.distill.phrases import Phrase, draw_phrases, languages_with_phrases, phrase_book
+from mcad_mobile.distill.phrases import Phrase, draw_phrases, everyday_things, read_books
 from mcad_mobile.distill.text_only import TextMaterial, TextRecipe, train_text_tower
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError, TrainingError
@@ -39,7 +39,9 @@ from mcad_mobile.students.mcad import McadStudent
 from mcad_mobile.students.text_transformer import TextConfig, TextTower
 from mcad_mobile.students.tokenizers.sentencepiece import SPECIALS
 from tests.support.many_languages import LENGTH, write_model
+from tests.support.paths import ROOT
 
+PHRASES = ROOT / "models" / "mcad-m" / "phrases"
 NAMES = {
     "🐕": ("dog", "Hund", "犬"),
     "🐈": ("cat", "Katze", "猫"),
@@ -80,6 +82,11 @@ def archive(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def books():
+    return read_books(PHRASES, LANGUAGES)
+
+
+@pytest.fixture(scope="module")
 def captions(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("captions") / "captions.txt"
     path.write_text("\n".join(CAPTIONS) + "\n")
@@ -88,7 +95,7 @@ def captions(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def material(archive, captions) -> TextMaterial:
-    given = TextMaterial.read(None, [captions], archive, ["en", "de", "ja"])
+    given = TextMaterial.read(None, [captions], archive, ["en", "de", "ja"], PHRASES)
     return replace(given, things=given.things[: len(NAMES) - 1])
 
 
@@ -274,7 +281,7 @@ def test_an_option_that_text_only_does_not_use_is_refused(unused, archive, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("option", ["--things", "--begin-with", "--languages"])
+@pytest.mark.parametrize("option", ["--things", "--phrases", "--begin-with", "--languages"])
 def test_an_option_of_text_only_is_refused_without_it(option, tmp_path):
     arguments = ["distill", "--smoke", "-o", str(tmp_path / "out"), option, "x"]
     result = CliRunner().invoke(app, arguments)
@@ -282,20 +289,21 @@ def test_an_option_of_text_only_is_refused_without_it(option, tmp_path):
     assert f"{option} cannot be used without --text-only" in result.stderr
 
 
-def test_phrase_books_do_not_name_what_tests_ask_for():
-    book = phrase_book("en")
+def test_phrase_books_do_not_name_what_tests_ask_for(books):
+    book = books["en"]
     named = [t for t in [*book.texts(), *book.names] for name in HELD_OUT if name in t]
     assert named == []
 
 
 def test_everyday_things_are_taught_beside_those_of_the_archive(archive):
-    things = TextMaterial.read(None, [], archive, ["de", "ja"]).things
+    things = TextMaterial.read(None, [], archive, ["de", "ja"], PHRASES).things
+    assert things[5:] == everyday_things(read_books(PHRASES, ["de", "ja"]))
     (bicycle,) = (thing for thing in things[5:] if thing.english == "bicycle")
     assert bicycle.names == {"en": "bicycle", "de": "Fahrrad", "ja": "自転車"}
 
 
-def test_half_of_the_phrases_are_captions_and_parts_of_the_others_fit_together():
-    phrases = draw_phrases(2000, np.random.default_rng(0))
+def test_half_of_the_phrases_are_captions_and_parts_of_the_others_fit_together(books):
+    phrases = draw_phrases(books["en"].sizes(), 2000, np.random.default_rng(0))
     drawn = [tuple(name for name, _ in phrase.items) for phrase in phrases]
     assert drawn.count(("captions",)) == pytest.approx(1000, abs=80)
     single = [names for names in drawn if len(names) == 1 and names != ("captions",)]
@@ -308,17 +316,14 @@ def test_half_of_the_phrases_are_captions_and_parts_of_the_others_fit_together()
     }
 
 
-@pytest.mark.parametrize("language", languages_with_phrases())
-def test_a_phrase_book_translates_every_item(language):
-    book, english = phrase_book(language), phrase_book("en")
-    assert language in LANGUAGES
-    assert book.sizes() == english.sizes()
-    assert len(book.names) == len(english.names)
+@pytest.mark.parametrize("language", sorted(path.stem for path in PHRASES.iterdir()))
+def test_a_phrase_book_translates_every_item(language, books):
+    book, english = books[language], books["en"]  # a list of another length is an error
     assert all(text.strip() == text != "" for text in [*book.texts(), *book.names])
     # A list that slipped by one has a text twice.
     assert len({*book.texts()}) > 0.93 * len({*english.texts()})
     assert len({*book.names}) > 0.85 * len({*english.names})
-    for phrase in draw_phrases(200, np.random.default_rng(0)):
+    for phrase in draw_phrases(english.sizes(), 200, np.random.default_rng(0)):
         text = book.text(phrase)
         assert text and not re.search(r"[{}|]|  ", text), text
 
@@ -332,9 +337,41 @@ def test_a_phrase_book_translates_every_item(language):
         ("ar", "امرأة بقبعة تركض على الشاطئ"),
     ],
 )
-def test_sentences_of_a_phrase_book_are_put_together_as_a_language_does(language, text):
+def test_sentences_of_a_phrase_book_are_put_together_as_a_language_does(language, text, books):
     items = (("people", 1), ("people_with", 16), ("people_do", 1), ("where", 0))
-    assert phrase_book(language).text(Phrase(items)) == text
+    assert books[language].text(Phrase(items)) == text
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("en.toml", None, r"en\.toml cannot be read"),
+        ("de.toml", "order = 1", r"de\.toml is no phrase book"),
+        ("de.toml", "order", r"de\.toml is not TOML"),
+        ("de.toml", ("{with} ", ""), "does not have who, with, does and where"),
+        ("de.toml", ('"ein Mann", ', ""), "people, and the English book"),
+    ],
+)
+def test_a_phrase_book_that_cannot_be_used_is_an_error_that_names_it(
+    file, content, message, tmp_path
+):
+    folder = shutil.copytree(PHRASES, tmp_path / "phrases")
+    text = (folder / file).read_text()
+    (folder / file).unlink()
+    if content is not None:
+        changed = content if isinstance(content, str) else text.replace(*content, 1)
+        assert changed != text
+        (folder / file).write_text(changed)
+    with pytest.raises(DataError, match=message):
+        read_books(folder, ["de"])
+
+
+def test_without_phrase_books_a_tower_learns_names_and_captions_alone(material, cache, tmp_path):
+    own = {"vocab": TextRecipe().vocab, "length": TextRecipe().length}
+    few = msgspec.structs.replace(RECIPE, **own, steps=1, checkpoint=1, frozen=2)
+    plain = replace(material, books={}, begin_with=load_student())
+    train_text_tower(plain, tmp_path / "out", few, cache, lambda *_: None)
+    assert load_student(str(tmp_path / "out")).image_sha256() == load_student().image_sha256()
 
 
 def test_a_tower_learns_captions_of_the_phrase_book(material, cache, tmp_path):
@@ -395,7 +432,7 @@ def test_a_tower_goes_on_from_another_one(archive, captions, cache, trained, tmp
     """With its tokens, and from what it knows; the one before stays as it is."""
     few = msgspec.structs.replace(RECIPE, steps=2, checkpoint=2)
     before, second = McadStudent.load(trained), tmp_path / "second"
-    given = TextMaterial.read(None, [captions], archive, ["en", "de"], str(trained))
+    given = TextMaterial.read(None, [captions], archive, ["en", "de"], PHRASES, str(trained))
     train_text_tower(given, second, few, cache, lambda *_: None)
     after = McadStudent.load(second)
     assert after.name == "second" and McadStudent.load(trained).sha256() == before.sha256()
