@@ -13,11 +13,14 @@ import torch
 from msgspec.structs import replace
 
 from benchmarks.distill_rows import evaluate_cached
-from mcad_mobile.distill.dataset import Extra
+from mcad_mobile.distill.dataset import Extra, dataset
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.losses import showing_loss
+from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
 from mcad_mobile.distill.run import PartTimer, RunOptions, train
+from mcad_mobile.distill.teachers.prepare import TeacherTraining, train_duals
+from mcad_mobile.distill.teachers.region_text import RegionText
 from mcad_mobile.distill.trainees import StudentChoice
 from mcad_mobile.distill.trainees.frozen_trunk import embed_grids, frozen_trunk
 from mcad_mobile.errors import PhotoError, StudentError, TrainingError
@@ -101,7 +104,6 @@ def test_what_a_student_was_made_of_lies_beside_it(distilled, unpaired):
     ]
 
 
-@pytest.mark.slow
 def test_a_finished_run_is_not_done_again_but_another_one_is(unpaired, cache, tmp_path):
     out, recipe, steps = tmp_path / "small", replace(RECIPE, teaching="none", epochs=1), []
 
@@ -112,6 +114,9 @@ def test_a_finished_run_is_not_done_again_but_another_one_is(unpaired, cache, tm
     done = len(steps)
     assert train(unpaired, out, recipe, cache, silent, RunOptions(record=count)) == first
     assert len(steps) == done
+    keeping = RunOptions(may_replace=False)  # as with --smoke
+    with pytest.raises(TrainingError, match="small holds the student of another run"):
+        train(unpaired, out, replace(recipe, seed=1), cache, silent, keeping)
     train(unpaired, out, replace(recipe, seed=1), cache, silent, RunOptions(record=count))
     assert len(steps) == 2 * done
 
@@ -269,11 +274,15 @@ def test_few_photos_are_trained_in_smaller_batches_which_are_told_and_kept(
     material, cache, tmp_path
 ):
     reports, recipe = [], replace(RECIPE, teaching="none", batch=256, epochs=1)
+    captions = Extra((), tuple(f"caption {number}" for number in range(9)))
+    material = dataclasses.replace(material, extra=captions)
+    recipe = replace(recipe, most_extra_captions=4)
     out = tmp_path / "small"
     train(material, out, recipe, cache, silent, RunOptions(note=reports.append))
     (line,) = reports
     assert "12 captioned photos" in line and "batch is 8, not 256" in line
-    assert json.loads((out / "training.json").read_text())["batches"]["batch"] == 8
+    training = json.loads((out / "training.json").read_text())
+    assert (training["batches"]["batch"], training["captions"]["extra"]) == (8, 4)
     assert Recipe.load(out / "recipe.json") == replace(recipe, batch=8)
 
 
@@ -309,9 +318,37 @@ def test_the_last_epoch_is_evaluated_whatever_their_number(material, cache, tmp_
 
     recipe = replace(RECIPE, teaching="none", classifier=0.0, views=1, epochs=5)
     result = train(material, tmp_path / "s", recipe, cache, silent, RunOptions(record=record))
-    steps = 5 * (len(material.train) // recipe.batch)
-    assert max(recalls) == steps
-    assert result.mean_recall == recalls[steps]
+    steps = len(material.train) // recipe.batch
+    assert [*recalls] == [2 * steps, 4 * steps, 5 * steps]  # at most four times but for the last
+    assert result.mean_recall == recalls[5 * steps]
+
+
+def test_each_setting_of_a_recipe_makes_another_student(unpaired, cache, tmp_path):
+    recipe = replace(RECIPE, teaching="none", epochs=1)
+    changes = (
+        {}, {"warmup": 0.6}, {"weight_decay": 5.0}, {"views": 1}, {"head_dropout": 0.5},
+        {"head_lr": 1e-5}, {"tuned_lr": 1e-6}, {"trunk_lr": 1e-6}, {"text_dropout": 0.5},
+        {"seed": 1}, {"initial_scale": 5.0}, {"contrastive": 1e-3},
+    )  # fmt: skip
+    for number, change in enumerate(changes):
+        train(unpaired, tmp_path / f"{number}", replace(recipe, **change), cache, silent)
+    for number in range(1, len(changes)):
+        assert not same_weights(tmp_path / "0", tmp_path / f"{number}"), changes[number]
+
+
+def test_heads_of_the_reference_teachers_learn_at_a_rate_of_their_own(material, cache):
+    data = dataset(material.train, minilm_tokenizer(), Extra())
+    recipe = replace(TEACHERS, members=1, head_lr=1e-12, tuned_lr=1e-3, seed=3)
+    training = TeacherTraining(data, recipe, FeatureCache(cache, silent), "fp32")
+    (teacher,) = train_duals(training, data.token_counts())
+    torch.manual_seed(3)
+    start = RegionText.pretrained(teacher.trunks, data.token_counts()).state_dict()
+    moved = {
+        name: (value - start[name]).abs().max() > 1e-6
+        for name, value in teacher.model.state_dict().items()
+    }
+    assert not any(moved[name] for name in moved if name.startswith(("head.", "text.head.")))
+    assert moved["region.0.weight"] and moved["text.layers.0.up.weight"]
 
 
 @pytest.mark.parametrize("spec", [None, "student"])
