@@ -31,14 +31,14 @@ from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.devices.host import device_facts
 from mcad_mobile.cli.output import progress_bar
 from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.distill.accelerator import choose_arithmetic, keep_freed_memory
 from mcad_mobile.distill.dataset import Extra, load_extra, load_pairs
-from mcad_mobile.distill.device import choose_arithmetic, keep_freed_memory
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.run import Material, train
+from mcad_mobile.distill.recipe import StudentRecipe
+from mcad_mobile.distill.train_student import Material, train
 from mcad_mobile.recall import embed_by_student
 from mcad_mobile.students.load import load_student
-from mcad_mobile.students.protocol import Student
+from mcad_mobile.students.student import Student
 
 RESULTS = Path(__file__).parent / "results" / "distill_ablation"
 COLUMNS = ("t2i R@1", "R@5", "R@10", "i2t R@1", "R@5", "R@10", "mR")
@@ -66,7 +66,7 @@ def main() -> None:
         for kind in row.extra if row.name in arguments.row else ():
             if not getattr(extra, kind):
                 parser.error(f"row {row.name} needs --extra-{kind}, or leave it out of --row")
-    start = Recipe.load(arguments.recipe) if arguments.recipe else Recipe()
+    start = StudentRecipe.load(arguments.recipe) if arguments.recipe else StudentRecipe()
     for seed in arguments.seed:
         for row in ROWS:
             if row.name in arguments.row:
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def run(
-    row: Row, seed: int, start: Recipe, pairs: dict[str, Any], extra: Extra, work: Path
+    row: Row, seed: int, start: StudentRecipe, pairs: dict[str, Any], extra: Extra, work: Path
 ) -> None:
     """Measure one row and seed: recall on the test split, the inputs, and the seconds taken. Does
     nothing if that is stored."""

@@ -16,10 +16,10 @@ from mcad_mobile.distill.dataset import Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.labels import dual_labels, single_labels
 from mcad_mobile.distill.pretrained import minilm_tokenizer
-from mcad_mobile.distill.recipe import Arithmetic, Recipe
+from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe
 from mcad_mobile.distill.teachers.prepare import TeacherTraining, train_duals, train_single
 from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
-from mcad_mobile.distill.trainees.protocol import evaluate_trainee
+from mcad_mobile.distill.trainees.trainee import evaluate_trainee
 from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.recall import Retrieval, evaluate_similarity
 from mcad_mobile.students.mcad import McadStudent
@@ -39,7 +39,7 @@ class Row:
     changes: dict[str, Any] = field(default_factory=dict)
     extra: tuple[str, ...] = BOTH  # unpaired data
 
-    def recipe(self, base: Recipe, seed: int) -> Recipe:
+    def recipe(self, base: StudentRecipe, seed: int) -> StudentRecipe:
         """Return the recipe of this row for a seed; `base` is the default recipe."""
         teachers = replace(base.teachers, seed=seed)
         return replace(base, seed=seed, teachers=teachers, **self.changes)
@@ -105,7 +105,7 @@ def evaluate_cached(
 
 def teacher_rows(
     teacher: Teacher,
-    recipe: Recipe,
+    recipe: StudentRecipe,
     train: list[CaptionedPhoto],
     test: list[CaptionedPhoto],
     cache: FeatureCache,

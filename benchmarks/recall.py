@@ -37,7 +37,7 @@ from mcad_mobile.distill.teachers.classifiers import (
     imagenet_names,
 )
 from mcad_mobile.distill.teachers.prepare import reference_trunks
-from mcad_mobile.distill.teachers.protocol import names_within
+from mcad_mobile.distill.teachers.teacher import names_within
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.photos.decode import open_photo
@@ -50,7 +50,7 @@ from mcad_mobile.recall import (
     evaluate_similarity,
 )
 from mcad_mobile.students.load import load_student
-from mcad_mobile.students.protocol import Student
+from mcad_mobile.students.student import Student
 
 RESULT = Path(__file__).parent / "results" / "recall.json"
 PHOTOS = 200

@@ -17,7 +17,7 @@ from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.engine.towers import normalize
 
 if TYPE_CHECKING:
-    from mcad_mobile.students.protocol import Student
+    from mcad_mobile.students.student import Student
 
 
 KS = (1, 5, 10)

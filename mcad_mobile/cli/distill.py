@@ -12,13 +12,13 @@ import typer
 from mcad_mobile.base.files import check_writable
 from mcad_mobile.cli.options import Json, allow_only, exclude
 from mcad_mobile.cli.output import note, print_result, progress_bar
-from mcad_mobile.distill.recipe import ArithmeticOption, Recipe, Teaching
+from mcad_mobile.distill.recipe import ArithmeticOption, StudentRecipe, Teaching
 from mcad_mobile.errors import require
 
 if TYPE_CHECKING:
     from mcad_mobile.distill.loop import RecordMetrics
-    from mcad_mobile.distill.run import Material
-    from mcad_mobile.distill.teachers.protocol import Teachers
+    from mcad_mobile.distill.teachers.teacher import Teachers
+    from mcad_mobile.distill.train_student import Material
 
 _ONLY_TEXT = ("text_only", "things", "phrases", "begin_with", "languages")
 _OF_BOTH = ("out", "student", "extra_captions", "recipe", "seed", "arithmetic", "cache", "json")
@@ -181,12 +181,12 @@ def distill(
     if not data and not smoke:
         raise typer.BadParameter("give --data DIR, or --smoke", param_hint="--data")
     _check_now(out, cache)
-    from mcad_mobile.distill.device import accelerator, keep_freed_memory
-    from mcad_mobile.distill.run import RunOptions, train
+    from mcad_mobile.distill.accelerator import accelerator, keep_freed_memory
+    from mcad_mobile.distill.train_student import RunOptions, train
     from mcad_mobile.distill.trainees import StudentChoice
 
     choice = StudentChoice(student, from_scratch)
-    start = Recipe.load(recipe, choice.recipe()) if recipe else choice.recipe()
+    start = StudentRecipe.load(recipe, choice.recipe()) if recipe else choice.recipe()
     if single_teacher and start.teaching == "dual":
         teaching = teaching or "mcad"
     made = _changed(start, smoke, teaching, arithmetic, epochs, seed)
@@ -240,15 +240,15 @@ def _check_now(out: Path, cache: Path) -> None:
 
 
 def _changed(
-    start: Recipe,
+    start: StudentRecipe,
     smoke: bool,
     teaching: Teaching | None,
     arithmetic: ArithmeticOption | None,
     epochs: int | None,
     seed: int | None,
-) -> Recipe:
+) -> StudentRecipe:
     """Return the recipe with the changes that these options make."""
-    from mcad_mobile.distill.run import smoke_changes
+    from mcad_mobile.distill.train_student import smoke_changes
 
     if smoke:
         start = start.changed(**smoke_changes(start))
@@ -266,7 +266,7 @@ def _material(
 ) -> Material:
     from mcad_mobile.data.packaged_photos import packaged_photos
     from mcad_mobile.distill.dataset import load_extra, load_pairs
-    from mcad_mobile.distill.run import Material, limit_to_smoke, packaged_pairs
+    from mcad_mobile.distill.train_student import Material, limit_to_smoke, packaged_pairs
 
     extra = load_extra(extra_photos, extra_captions)
     if not data:
@@ -279,9 +279,9 @@ def _material(
 def _teachers(
     dual: list[str], single: str | None, classifier: str, class_names: Path | None
 ) -> Teachers:
-    from mcad_mobile.distill.device import accelerator
+    from mcad_mobile.distill.accelerator import accelerator
     from mcad_mobile.distill.teachers import load_classifier, load_duals, load_single
-    from mcad_mobile.distill.teachers.protocol import Teachers
+    from mcad_mobile.distill.teachers.teacher import Teachers
 
     device = str(accelerator().device)
     return Teachers(

@@ -79,7 +79,7 @@ def embed(
         exclude(context, "without --ray", "gpus")
     require("pyarrow", "embed")
     require("fsspec", "embed")
-    from mcad_mobile.embed.run import Options, embed
+    from mcad_mobile.embed.make_shards import Options, embed
     from mcad_mobile.embed.source import Source
 
     run_options = Options(

@@ -17,9 +17,9 @@ from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows
 from mcad_mobile.distill.grids import PhotoEncoder
 from mcad_mobile.distill.losses import feature_loss, naming_loss, showing_loss
-from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.recipe import StudentRecipe
 from mcad_mobile.distill.teachers.classifiers import LiteClassifier
-from mcad_mobile.distill.teachers.protocol import ClassifierTeacher, Kind, names_within
+from mcad_mobile.distill.teachers.teacher import ClassifierTeacher, Kind, names_within
 from mcad_mobile.engine.arrays import Rows
 
 # {a}: the name after its article; {name}: the name alone.
@@ -166,7 +166,7 @@ class ClassDistillation:
     """A classifier's labels, prompts that name its classes, and the class vectors in the student's
     space. `space` [R, D] maps the first R numbers of a class vector to it."""
 
-    def __init__(self, labels: ClassLabels, recipe: Recipe, space: Tensor) -> None:
+    def __init__(self, labels: ClassLabels, recipe: StudentRecipe, space: Tensor) -> None:
         self.labels = labels
         self.temperature = recipe.class_temperature
         self.prompts = ClassPrompts(labels.names, recipe.names, recipe.seed)
@@ -214,7 +214,7 @@ class ClassTargets:
 
 
 def class_losses(
-    embeddings: dict[str, Tensor], log_probabilities: Tensor, recipe: Recipe
+    embeddings: dict[str, Tensor], log_probabilities: Tensor, recipe: StudentRecipe
 ) -> dict[str, Tensor]:
     """`embeddings`, all of unit length: photos `image` [I, D], prompts `names` [T, D], their
     targets `name_target` [T, D], and class vectors `classes` [C, D]. log_probabilities: [I, C]."""

@@ -21,8 +21,8 @@ from mcad_mobile.base.files import Partial, remove_partials
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.augmentation import augment
+from mcad_mobile.distill.accelerator import accelerator
 from mcad_mobile.distill.dataset import Batch, Dataset, Views, content_of
-from mcad_mobile.distill.device import accelerator
 from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.engine.photos.decode import open_photo
 

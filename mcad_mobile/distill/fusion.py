@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mcad_mobile.distill.teachers.protocol import Fused
+from mcad_mobile.distill.teachers.teacher import Fused
 
 
 @dataclass(frozen=True)

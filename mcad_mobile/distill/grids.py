@@ -12,15 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from mcad_mobile.distill.accelerator import accelerator, autocast, device_of
 from mcad_mobile.distill.dataset import Dataset, Views
-from mcad_mobile.distill.device import accelerator, autocast, device_of
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, half, photo_rows
 from mcad_mobile.distill.pretrained import load_imagenet
 from mcad_mobile.distill.recipe import Arithmetic
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.students.efficientnet_lite import LITE0, Trunk, scaled
 from mcad_mobile.students.mcad import default_config
-from mcad_mobile.students.protocol import model_sha256
+from mcad_mobile.students.student import model_sha256
 
 _STAGES = {0: LITE0, 2: scaled(width=1.1, depth=1.2)}
 

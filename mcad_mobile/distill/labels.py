@@ -22,14 +22,14 @@ from mcad_mobile.distill.features import (
 from mcad_mobile.distill.fusion import Fusion, JointLabels, candidates
 from mcad_mobile.distill.grids import PhotoEncoder
 from mcad_mobile.distill.recipe import Teaching
-from mcad_mobile.distill.teachers.protocol import (
+from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
+from mcad_mobile.distill.teachers.teacher import (
     DualStreamTeacher,
     Fused,
     SingleStreamTeacher,
     TextStates,
     concatenate_teachers,
 )
-from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 from mcad_mobile.engine.arrays import Rows
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from mcad_mobile.base.files import Partial
 from mcad_mobile.base.progress import Progress
+from mcad_mobile.distill.accelerator import accelerator, autocast
 from mcad_mobile.distill.dataset import Batch, restore_order
-from mcad_mobile.distill.device import accelerator, autocast
 from mcad_mobile.distill.recipe import Arithmetic
 from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.errors import TrainingError

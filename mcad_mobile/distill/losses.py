@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.recipe import StudentRecipe
 
 _MAX_SCALE = 100.0  # CLIP's cap on the inverse temperature (arXiv 2103.00020, section 2.5)
 
@@ -27,7 +27,7 @@ def at_widths(
     losses: Callable[[dict[str, Tensor], int], dict[str, Tensor]],
     embeddings: dict[str, Tensor],
     dim: int,
-    recipe: Recipe,
+    recipe: StudentRecipe,
 ) -> dict[str, Tensor]:
     """Add to `losses(embeddings, width)` of whole embeddings [B, dim] those of their first numbers
     at each narrower width of the recipe, times its `narrow`."""

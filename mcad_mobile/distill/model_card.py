@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mcad_mobile.base.licences import UNKNOWN, find_licence
-from mcad_mobile.students.protocol import Source
+from mcad_mobile.students.student import Source
 
 
 def write_model_card(folder: Path, about: str, start: Source) -> None:

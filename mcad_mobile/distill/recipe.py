@@ -47,7 +47,7 @@ class TeacherRecipe(Record, frozen=True):
     seed: Seed = 0  # distill --seed sets both
 
 
-class Recipe(Record, frozen=True):
+class StudentRecipe(Record, frozen=True):
     """How a student is trained. A weight of zero turns a loss off."""
 
     teaching: Teaching = (
@@ -96,10 +96,10 @@ class Recipe(Record, frozen=True):
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 
-    def changed(self, **options: Any) -> Recipe:
+    def changed(self, **options: Any) -> StudentRecipe:
         """Return a copy with other values. DataError for an invalid value."""
         hint = "Change it in the recipe (--recipe) or by its option."
-        return convert({**self.to_json(), **options}, Recipe, "The recipe", DataError, hint)
+        return convert({**self.to_json(), **options}, StudentRecipe, "The recipe", DataError, hint)
 
     def at_most(self, epochs: int) -> dict[str, Any]:
         """Changes for `epochs` passes of the student, at most as many of teachers and fusion."""
@@ -115,11 +115,11 @@ class Recipe(Record, frozen=True):
         }
 
     @staticmethod
-    def load(path: Path, start: Recipe | None = None) -> Recipe:
+    def load(path: Path, start: StudentRecipe | None = None) -> StudentRecipe:
         """Read a recipe.json, or only the fields that differ from `start`. Raises DataError."""
         hint = "Start from the recipe.json that lies beside a trained student."
         raw = read_file(path, DataError, hint)
-        found = decode(raw, Recipe, f"{path} is not a recipe: it", DataError, hint)
+        found = decode(raw, StudentRecipe, f"{path} is not a recipe: it", DataError, hint)
         if start is None:
             return found
         changes = msgspec.json.decode(raw)
@@ -127,7 +127,7 @@ class Recipe(Record, frozen=True):
         return start.changed(**changes, teachers=teachers)
 
 
-def batch_sizes(recipe: Recipe) -> dict[str, int]:
+def batch_sizes(recipe: StudentRecipe) -> dict[str, int]:
     """Batch sizes by their names in the recipe."""
     teachers = recipe.teachers
     return {
@@ -137,7 +137,7 @@ def batch_sizes(recipe: Recipe) -> dict[str, int]:
     }
 
 
-def fit_batches(recipe: Recipe, photos: int, world: int) -> Recipe:
+def fit_batches(recipe: StudentRecipe, photos: int, world: int) -> StudentRecipe:
     """Cut batches larger than the number of captioned `photos` to a quarter of it, but at least 8.
     TrainingError if `world` processes cannot share photos and sizes evenly."""
     shared = ("extra_photos", "extra_captions", "names", "imagined")
@@ -167,7 +167,7 @@ def fit_batches(recipe: Recipe, photos: int, world: int) -> Recipe:
     return replace(recipe, batch=fitted(recipe.batch), teachers=teachers)
 
 
-def describe_changes(recipe: Recipe, used: Recipe, photos: int) -> str:
+def describe_changes(recipe: StudentRecipe, used: StudentRecipe, photos: int) -> str:
     """Describe the batches that were made smaller, in one line; "" if there are none."""
     sizes = zip(batch_sizes(recipe).items(), batch_sizes(used).values(), strict=True)
     changed = [f"{name} is {now}, not {asked}" for (name, asked), now in sizes if now != asked]

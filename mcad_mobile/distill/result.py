@@ -12,12 +12,12 @@ import torch
 from msgspec import Meta, field
 
 from mcad_mobile.base.documents import Count, NotNegative, Record, decode
+from mcad_mobile.distill.accelerator import accelerator, device_name
 from mcad_mobile.distill.class_distillation import ClassLabels
 from mcad_mobile.distill.dataset import Dataset
-from mcad_mobile.distill.device import accelerator, device_name
 from mcad_mobile.distill.labels import Labels
-from mcad_mobile.distill.recipe import Arithmetic, Recipe, batch_sizes
-from mcad_mobile.distill.trainees.protocol import Trainee
+from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe, batch_sizes
+from mcad_mobile.distill.trainees.trainee import Trainee
 from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import DataError, TrainingError
 from mcad_mobile.recall import Retrieval
@@ -55,13 +55,13 @@ class Provenance:
     """The origin of a student. `fingerprint` omits the arithmetic, which may change when a run
     resumes."""
 
-    recipe: Recipe
+    recipe: StudentRecipe
     fingerprint: str
     facts: dict[str, Any]  # for training.json; `run` hashes the fingerprint
 
     @staticmethod
     def of(
-        recipe: Recipe,
+        recipe: StudentRecipe,
         data: Dataset,
         labels: Labels | None,
         classes: ClassLabels | None,

@@ -34,9 +34,9 @@ from mcad_mobile.base.documents import (
     read_file,
 )
 from mcad_mobile.base.progress import Progress
+from mcad_mobile.distill.accelerator import accelerator, autocast, choose_arithmetic
 from mcad_mobile.distill.caption_words import common_words
 from mcad_mobile.distill.dataset import load_extra
-from mcad_mobile.distill.device import accelerator, autocast, choose_arithmetic
 from mcad_mobile.distill.e5 import E5, LAYERS
 from mcad_mobile.distill.features import EncodeTexts, FeatureCache, by_length, half
 from mcad_mobile.distill.languages import (

@@ -18,8 +18,8 @@ from mcad_mobile.base.documents import Bytes, Count, Record, Sha256, Size, Word,
 from mcad_mobile.base.files import remove_partials
 from mcad_mobile.embed.pieces import PhotoList, Piece, name_of
 from mcad_mobile.embed.shard import LeftOut
-from mcad_mobile.embed.store import Store
-from mcad_mobile.embed.table import DamagedShard, ShardFacts, ShardFile, read_left_out
+from mcad_mobile.embed.shard_files import DamagedShard, ShardFacts, ShardFile, read_left_out
+from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.towers.ladder import rungs_of
 from mcad_mobile.errors import ShardError
@@ -49,7 +49,7 @@ class ShardRecord(Record, frozen=True):
         )
 
 
-class Manifest(Record, frozen=True):
+class ShardsManifest(Record, frozen=True):
     """The job of a folder of shards. `job` is a fingerprint of everything that decides an
     embedding; `photos_a_shard` is how the first run divides files of many photos. `photos` and
     `left_out` count a photo in each shard that lists it."""
@@ -67,7 +67,7 @@ class Manifest(Record, frozen=True):
     left_out: Count = 0
     shards: tuple[ShardRecord, ...] = ()
 
-    def with_shards(self, shards: Iterable[ShardRecord]) -> Manifest:
+    def with_shards(self, shards: Iterable[ShardRecord]) -> ShardsManifest:
         ordered = tuple(sorted(shards, key=lambda shard: shard.file))
         return replace(
             self,
@@ -77,7 +77,7 @@ class Manifest(Record, frozen=True):
         )
 
 
-def job_of(bundle: Bundle, runtime: str, precision: str, photos_a_shard: int) -> Manifest:
+def job_of(bundle: Bundle, runtime: str, precision: str, photos_a_shard: int) -> ShardsManifest:
     """The job of embedding with a rung of a bundle's image tower. RuntimeUnavailable."""
     rung = rungs_of(bundle, "image", runtime, precision)[0]
     identity = (
@@ -89,7 +89,7 @@ def job_of(bundle: Bundle, runtime: str, precision: str, photos_a_shard: int) ->
         rung.precision,
         tuple(file.sha256 for file in rung.files),
     )
-    return Manifest(
+    return ShardsManifest(
         schema=SCHEMA,
         job=hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:16],
         student=bundle.student.name,
@@ -102,16 +102,16 @@ def job_of(bundle: Bundle, runtime: str, precision: str, photos_a_shard: int) ->
     )
 
 
-def read_manifest(store: Store) -> Manifest | None:
+def read_manifest(store: Store) -> ShardsManifest | None:
     """Read the manifest of a folder of shards; None if there is none. ShardError."""
     raw = store.read(MANIFEST)
     if raw is None:
         return None
     hint = f"Remove {MANIFEST}: the shards say the same, and it is written anew."
-    return decode(raw, Manifest, f"{store}/{MANIFEST}", ShardError, hint, schema=SCHEMA)
+    return decode(raw, ShardsManifest, f"{store}/{MANIFEST}", ShardError, hint, schema=SCHEMA)
 
 
-def claim_folder(store: Store, job: Manifest) -> Manifest:
+def claim_folder(store: Store, job: ShardsManifest) -> ShardsManifest:
     """Begin a job in a folder, or continue it. ShardError if it has shards of another job."""
     found = read_manifest(store)
     if found is None and store.create(MANIFEST, _encoded(job)):
@@ -127,7 +127,7 @@ def claim_folder(store: Store, job: Manifest) -> Manifest:
     return found
 
 
-def check_student(store: Store, shards: Manifest, name: str, sha256: str, dim: int) -> None:
+def check_student(store: Store, shards: ShardsManifest, name: str, sha256: str, dim: int) -> None:
     """Raise ShardError, naming both students, unless the shards are of this student."""
     if (shards.student_sha256, shards.dim) != (sha256, dim):
         raise ShardError(
@@ -138,11 +138,11 @@ def check_student(store: Store, shards: Manifest, name: str, sha256: str, dim: i
         )
 
 
-def write_manifest(store: Store, manifest: Manifest) -> None:
+def write_manifest(store: Store, manifest: ShardsManifest) -> None:
     store.write(MANIFEST, _encoded(manifest))
 
 
-def _encoded(manifest: Manifest) -> bytes:
+def _encoded(manifest: ShardsManifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
 
 
@@ -175,7 +175,7 @@ def file_name(run: int, piece: str) -> str:
     return f"{run:06d}-{piece}.parquet"
 
 
-def read_inventory(store: Store, manifest: Manifest) -> Inventory:
+def read_inventory(store: Store, manifest: ShardsManifest) -> Inventory:
     """List the shards in a folder: those in the manifest by their size, others by their footer.
     ShardError if one is half written, of another job, or gone."""
     inventory, damaged = _list_shards(store, manifest)
@@ -190,7 +190,9 @@ def read_inventory(store: Store, manifest: Manifest) -> Inventory:
     return inventory
 
 
-def repair_inventory(store: Store, manifest: Manifest, warn: Callable[[str], None]) -> Inventory:
+def repair_inventory(
+    store: Store, manifest: ShardsManifest, warn: Callable[[str], None]
+) -> Inventory:
     """As read_inventory, but remove damaged shards, with a warning, and unfinished files."""
     if store.folder is not None:
         for folder in (SHARDS, LEFT_OUT):
@@ -203,7 +205,7 @@ def repair_inventory(store: Store, manifest: Manifest, warn: Callable[[str], Non
 
 
 def _list_shards(
-    store: Store, manifest: Manifest
+    store: Store, manifest: ShardsManifest
 ) -> tuple[Inventory, list[tuple[str, ShardError]]]:
     known = {shard.file: shard for shard in manifest.shards}
     found: list[ShardRecord] = []

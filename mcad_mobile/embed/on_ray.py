@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from mcad_mobile.embed.guard import GuardedWorker
-from mcad_mobile.embed.job import Manifest, ShardRecord, job_of
+from mcad_mobile.embed.job import ShardRecord, ShardsManifest, job_of
 from mcad_mobile.embed.pieces import Piece
 from mcad_mobile.embed.worker import Failed, Finished, Setup
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
@@ -141,7 +141,7 @@ def pack_bundle(bundle: Path) -> bytes:
     return archive.getvalue()
 
 
-def _unpack_checked(archive: bytes, folder: Path, job: Manifest) -> None:
+def _unpack_checked(archive: bytes, folder: Path, job: ShardsManifest) -> None:
     with zipfile.ZipFile(io.BytesIO(archive)) as packed:
         packed.extractall(folder)
     bundle = Bundle.load(folder)

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.embed.job import (
-    Manifest,
     ShardRecord,
+    ShardsManifest,
     check_student,
     open_shard,
     read_inventory,
     read_manifest,
 )
-from mcad_mobile.embed.store import Store
-from mcad_mobile.embed.table import Batch
+from mcad_mobile.embed.shard_files import ShardBatch
+from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import Skipped
@@ -36,7 +36,7 @@ class Shards:
                 "Check the path, or make shards: mcad-mobile embed SOURCE --bundle BUNDLE "
                 "--out SHARDS.",
             )
-        self.manifest: Manifest = manifest
+        self.manifest: ShardsManifest = manifest
         self._shards: tuple[ShardRecord, ...] = read_inventory(self.store, manifest).shards
 
     def check_student(self, bundle: Bundle) -> None:
@@ -57,7 +57,7 @@ class Shards:
                     rows.update(key for key in keys if wanted is None or key in wanted)
         return rows
 
-    def batches(self, wanted: set[str] | None = None) -> Iterator[Batch]:
+    def batches(self, wanted: set[str] | None = None) -> Iterator[ShardBatch]:
         """Yield all photos, or those with the keys `wanted`; a photo's last row counts."""
         for record in sorted(self._shards, key=lambda record: record.file):
             with open_shard(self.store, record.file) as shard:

@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 import msgspec
 
 from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES, suffix_of
-from mcad_mobile.embed.store import open_address, reaching
+from mcad_mobile.embed.shard_store import open_address, reaching
 from mcad_mobile.engine.photos.decode import MOST_BYTES, check_bytes, read_photo
 from mcad_mobile.engine.photos.folder import stat_stamp
 from mcad_mobile.errors import PhotoError, require

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from mcad_mobile.embed.job import KnownPhotos
 from mcad_mobile.embed.pieces import Members, PhotoList, Piece, Rows, is_photo
 from mcad_mobile.embed.shard import LeftOut
-from mcad_mobile.embed.store import Store, is_local, open_address, reaching
+from mcad_mobile.embed.shard_store import Store, is_local, open_address, reaching
 from mcad_mobile.engine.photos.folder import Skipped, stat_or_none, walk
 from mcad_mobile.errors import DataError, PhotoError, StoreError, require
 

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from mcad_mobile import errors
 from mcad_mobile.base.reported import ReportedError
 from mcad_mobile.base.standard_output import claim_standard_output
-from mcad_mobile.embed.job import LEFT_OUT, SHARDS, Manifest, ShardRecord, done_in, file_name
+from mcad_mobile.embed.job import LEFT_OUT, SHARDS, ShardRecord, ShardsManifest, done_in, file_name
 from mcad_mobile.embed.pieces import PhotoList, Piece, name_of, photos_of
 from mcad_mobile.embed.shard import Note, embed_shard
-from mcad_mobile.embed.store import Store
-from mcad_mobile.embed.table import SCHEMA, ShardFacts, left_out_bytes, shard_bytes
+from mcad_mobile.embed.shard_files import SCHEMA, ShardFacts, left_out_bytes, shard_bytes
+from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.towers import normalize
 from mcad_mobile.engine.towers.ladder import load_rung, rungs_of
@@ -36,7 +36,7 @@ class Setup(msgspec.Struct, frozen=True):
 
     bundle: str
     out: str
-    job: Manifest
+    job: ShardsManifest
     run: int
     threads: int = 1
     gpu: bool = False

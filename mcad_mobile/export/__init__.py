@@ -16,7 +16,7 @@ from mcad_mobile.targets import find_target
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.bundle import Bundle
-    from mcad_mobile.students.protocol import Student
+    from mcad_mobile.students.student import Student
     from mcad_mobile.targets import Target
 
 

@@ -54,7 +54,7 @@ from mcad_mobile.export.rungs import (
     with_source_facts,
 )
 from mcad_mobile.export.tower_job import TowerJob, corrected
-from mcad_mobile.students.protocol import TEXT_INPUTS, Student
+from mcad_mobile.students.student import TEXT_INPUTS, Student
 from mcad_mobile.targets import Target
 
 TABLE = "token_table.bin"

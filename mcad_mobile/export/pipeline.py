@@ -27,7 +27,7 @@ from mcad_mobile.export.quantization.calibration import (
     missing_samples,
 )
 from mcad_mobile.export.rungs import keyed_plans, require_compilers
-from mcad_mobile.students.protocol import Student
+from mcad_mobile.students.student import Student
 
 # Captions to calibrate on for each photo: a caption has far fewer tokens than a tower takes
 _TEXTS_PER_PHOTO = 8

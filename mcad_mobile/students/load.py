@@ -14,7 +14,7 @@ from mcad_mobile.errors import StudentError, require
 from mcad_mobile.students.hub import check_open_clip_name, find_folder
 
 if TYPE_CHECKING:
-    from mcad_mobile.students.protocol import Student
+    from mcad_mobile.students.student import Student
 
 DEFAULT_NAME = "mcad-s"
 MULTILINGUAL = "multilingual"  # `--text` name of the default student's second text tower

@@ -21,7 +21,8 @@ from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
 from mcad_mobile.engine.text.tokenizer import Tokenizer, TokenizerSpec
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.efficientnet_lite import ImageTower
-from mcad_mobile.students.protocol import (
+from mcad_mobile.students.published import RowTower, TextLayers, read_ids
+from mcad_mobile.students.student import (
     Source,
     Texts,
     TextSpec,
@@ -29,7 +30,6 @@ from mcad_mobile.students.protocol import (
     image_identity,
     save_weights,
 )
-from mcad_mobile.students.published import RowTower, TextLayers, read_ids
 from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
 from mcad_mobile.students.tokenizers.sentencepiece import SentencePieceConfig
 from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig

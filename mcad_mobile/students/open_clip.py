@@ -23,7 +23,6 @@ from mcad_mobile.students.hub import (
     read_open_clip_config,
 )
 from mcad_mobile.students.image_transforms import open_clip_preprocess
-from mcad_mobile.students.protocol import Source, TextSpec, save_weights
 from mcad_mobile.students.published import (
     MaskKind,
     PublishedStudent,
@@ -34,6 +33,7 @@ from mcad_mobile.students.published import (
     trained_widths,
 )
 from mcad_mobile.students.rewrites.attention import linear
+from mcad_mobile.students.student import Source, TextSpec, save_weights
 from mcad_mobile.students.weights_licences import WeightsLicence, weights_licence
 
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

@@ -20,7 +20,8 @@ from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec, pooling_weights
 from mcad_mobile.errors import StudentError
-from mcad_mobile.students.protocol import (
+from mcad_mobile.students.rewrites import for_export
+from mcad_mobile.students.student import (
     Source,
     Texts,
     TextSpec,
@@ -28,8 +29,7 @@ from mcad_mobile.students.protocol import (
     image_identity,
     model_sha256,
 )
-from mcad_mobile.students.rewrites import for_export
-from mcad_mobile.students.tokenizers.convert import convert_tokenizer
+from mcad_mobile.students.tokenizers.from_library import convert_tokenizer
 
 # Texts -> ids [B, L] of any integer type, and a token mask [B, L] or None
 Tokenize = Callable[[list[str]], tuple[NDArray[Any], NDArray[Any] | None]]
@@ -170,7 +170,7 @@ class _First(nn.Module):
         return embeddings[:, : self.dim]
 
 
-class _Recipe(msgspec.Struct, frozen=True):
+class _TrainedWidths(msgspec.Struct, frozen=True):
     """The fields of a recipe.json that say which narrower widths a student was trained for."""
 
     widths: tuple[int, ...] = ()
@@ -180,7 +180,7 @@ class _Recipe(msgspec.Struct, frozen=True):
 def trained_widths(folder: Path) -> tuple[int, ...]:
     """The narrower widths for which `distill`, if it wrote this folder, trained the student."""
     with suppress(OSError, msgspec.MsgspecError):  # no recipe, or one of somebody else
-        recipe = msgspec.json.decode((folder / "recipe.json").read_bytes(), type=_Recipe)
+        recipe = msgspec.json.decode((folder / "recipe.json").read_bytes(), type=_TrainedWidths)
         return recipe.widths if recipe.narrow else ()
     return ()
 

@@ -20,7 +20,6 @@ from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError, require, short_message
 from mcad_mobile.students.hub import find_folder
 from mcad_mobile.students.image_transforms import timm_preprocess
-from mcad_mobile.students.protocol import Source, TextSpec, save_weights
 from mcad_mobile.students.published import (
     PublishedStudent,
     StudentTowers,
@@ -29,6 +28,7 @@ from mcad_mobile.students.published import (
     build_student,
     trained_widths,
 )
+from mcad_mobile.students.student import Source, TextSpec, save_weights
 from mcad_mobile.students.transformers import (
     WEIGHTS,
     known_length,

@@ -20,7 +20,6 @@ from mcad_mobile.base.standard_output import quiet
 from mcad_mobile.errors import StudentError, missing_extra, require, short_message
 from mcad_mobile.students.hub import find_folder
 from mcad_mobile.students.image_transforms import transformers_preprocess
-from mcad_mobile.students.protocol import Source, TextSpec
 from mcad_mobile.students.published import (
     PublishedStudent,
     StudentTowers,
@@ -30,6 +29,7 @@ from mcad_mobile.students.published import (
     build_student,
     trained_widths,
 )
+from mcad_mobile.students.student import Source, TextSpec
 from mcad_mobile.students.weights_licences import weights_licence
 
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin")

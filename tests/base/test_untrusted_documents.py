@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.bench.report import load_documents, markdown, regressions
 from mcad_mobile.data.captions import load_captions
-from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.recipe import StudentRecipe
 from mcad_mobile.distill.result import Provenance, find_finished
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.index.manifest import read_manifest
@@ -135,7 +135,7 @@ def student_reader(folder: Path) -> Reader:
 
 def recipe_reader(folder: Path) -> Reader:
     shutil.copy(MODEL / "recipe.json", folder)
-    return Reader(folder / "recipe.json", lambda: Recipe.load(folder / "recipe.json"))
+    return Reader(folder / "recipe.json", lambda: StudentRecipe.load(folder / "recipe.json"))
 
 
 def training_reader(folder: Path) -> Reader:
@@ -152,7 +152,7 @@ def training_reader(folder: Path) -> Reader:
         **val,
     }
     (folder / "training.json").write_text(json.dumps(whole))
-    provenance = Provenance(Recipe(), "", {"run": "1" * 24})
+    provenance = Provenance(StudentRecipe(), "", {"run": "1" * 24})
     return Reader(folder / "training.json", lambda: find_finished(folder, provenance))
 
 

@@ -22,7 +22,7 @@ from mcad_mobile.cli import bench, index
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.output import warn
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.embed import run as embedding
+from mcad_mobile.embed import make_shards as embedding
 from mcad_mobile.embed.source import Source
 from mcad_mobile.engine import engine
 from mcad_mobile.engine.bundle import Bundle

@@ -8,7 +8,7 @@ import pytest
 
 from mcad_mobile.distill.dataset import load_pairs
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.run import Material
+from mcad_mobile.distill.train_student import Material
 from tests.support.tiny_students import write_text_tower
 
 

@@ -18,10 +18,10 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.dataset import Batch, Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache, compute_views
 from mcad_mobile.distill.pretrained import minilm_directory
-from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.distill.run import Material, RunOptions, train
+from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe
 from mcad_mobile.distill.teachers import load_duals
-from mcad_mobile.distill.teachers.protocol import Teachers
+from mcad_mobile.distill.teachers.teacher import Teachers
+from mcad_mobile.distill.train_student import Material, RunOptions, train
 from mcad_mobile.distill.trainees import StudentChoice
 from mcad_mobile.distill.trainees.end_to_end import EndToEnd
 from mcad_mobile.engine.photos.decode import open_photo
@@ -40,7 +40,7 @@ from tests.support.tiny_students import (
     write_text_tower,
 )
 
-RECIPE = Recipe(
+RECIPE = StudentRecipe(
     teaching="none",
     epochs=2,
     batch=4,

@@ -18,19 +18,19 @@ from torch.nn.modules.module import (
 )
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill import run
-from mcad_mobile.distill.device import choose_arithmetic, multiplies_bfloat16
+from mcad_mobile.distill import train_student as run
+from mcad_mobile.distill.accelerator import choose_arithmetic, multiplies_bfloat16
 from mcad_mobile.distill.fusion import Fusion
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.loop import Loop, Schedule
-from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
+from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.recall import evaluate_retrieval
 from mcad_mobile.students.load import load_student
 
 CPU = torch.device("cpu")
 TEACHERS = TeacherRecipe(views=1, members=1, batch=4, epochs=1, single_batch=4, single_epochs=1)
-RECIPE = Recipe(
+RECIPE = StudentRecipe(
     teaching="mcad", epochs=2, batch=4, views=1, candidates=2, names=8, teachers=TEACHERS
 )
 

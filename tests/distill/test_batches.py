@@ -6,13 +6,13 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.distill.recipe import Recipe, TeacherRecipe, describe_changes, fit_batches
+from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe, describe_changes, fit_batches
 from mcad_mobile.errors import DataError, TrainingError
 
-RECIPE = Recipe(teachers=TeacherRecipe(single_batch=32))
+RECIPE = StudentRecipe(teachers=TeacherRecipe(single_batch=32))
 
 
-def sizes(recipe: Recipe) -> tuple[int, int, int]:
+def sizes(recipe: StudentRecipe) -> tuple[int, int, int]:
     return recipe.batch, recipe.teachers.batch, recipe.teachers.single_batch
 
 
@@ -56,18 +56,18 @@ def test_what_processes_cannot_share_is_named():
 
 
 def test_one_epoch_is_one_of_all_that_trains():
-    once = Recipe().changed(**Recipe(fusion_epochs=3).at_most(1))
+    once = StudentRecipe().changed(**StudentRecipe(fusion_epochs=3).at_most(1))
     assert (once.epochs, once.fusion_epochs) == (1, 1)
     assert (once.teachers.epochs, once.teachers.single_epochs) == (1, 1)
-    more = Recipe().changed(**Recipe().at_most(30))
-    assert more == replace(Recipe(), epochs=30)  # longer for the student alone
+    more = StudentRecipe().changed(**StudentRecipe().at_most(30))
+    assert more == replace(StudentRecipe(), epochs=30)  # longer for the student alone
 
 
 def test_a_recipe_file_overrides_what_it_starts_from_and_nothing_else(tmp_path):
     (tmp_path / "recipe.json").write_text('{"epochs": 3, "teachers": {"views": 2}}')
-    start = Recipe(head_lr=5e-4, teachers=TeacherRecipe(members=1))
+    start = StudentRecipe(head_lr=5e-4, teachers=TeacherRecipe(members=1))
     expected = replace(start, epochs=3, teachers=replace(start.teachers, views=2))
-    assert Recipe.load(tmp_path / "recipe.json", start) == expected
+    assert StudentRecipe.load(tmp_path / "recipe.json", start) == expected
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_a_recipe_file_overrides_what_it_starts_from_and_nothing_else(tmp_path):
 def test_what_is_not_a_recipe_is_named(content, tmp_path):
     (tmp_path / "recipe.json").write_text(content)
     with pytest.raises(DataError, match=r"recipe\.json is not a recipe"):
-        Recipe.load(tmp_path / "recipe.json")
+        StudentRecipe.load(tmp_path / "recipe.json")

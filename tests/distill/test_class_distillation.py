@@ -30,8 +30,8 @@ from mcad_mobile.distill.losses import (
     naming_loss,
     showing_loss,
 )
-from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.teachers.protocol import Kind, names_within
+from mcad_mobile.distill.recipe import StudentRecipe
+from mcad_mobile.distill.teachers.teacher import Kind, names_within
 
 NAMES = (("zebra",), ("ox", "oxen"), ("cup of coffee", "mug"), ("dog",), ("cat",))
 
@@ -199,7 +199,7 @@ def log_probabilities() -> torch.Tensor:
 def test_a_classifiers_losses_are_of_photos_and_classes_and_of_names_and_their_places(
     embeddings, log_probabilities
 ):
-    parts = class_losses(embeddings, log_probabilities, Recipe(classifier=3.0, called=2.0))
+    parts = class_losses(embeddings, log_probabilities, StudentRecipe(classifier=3.0, called=2.0))
     logits = 28 * embeddings["image"] @ embeddings["classes"].T
     assert {name: float(part) for name, part in parts.items()} == pytest.approx(
         {
@@ -257,7 +257,7 @@ def test_a_photo_lies_amid_the_classes_that_it_may_show(data, tmp_path):
     cache = FeatureCache(tmp_path / "cache", lambda *step: None)
     labels = class_labels(Colours(), data, Views(1, 1), cache, 0.3)
     space = torch.eye(2, 4)  # two numbers of a student of four
-    distillation = ClassDistillation(labels, Recipe(names=4, class_temperature=2.0), space)
+    distillation = ClassDistillation(labels, StudentRecipe(names=4, class_temperature=2.0), space)
     assert distillation.vectors.shape == (4, 4) and not distillation.vectors[:, 2:].any()
     batch = Batch(np.array([0, 3]), np.array([0, 0]), np.array([0]), 1)
     targets = distillation.targets(batch, step=0)
@@ -289,7 +289,7 @@ def test_words_of_captions_are_named_and_move_kinds_but_no_classes(tmp_path):
         Image.new("RGB", (8, 8), (200, 0, 0)).save(path)
     cache = FeatureCache(tmp_path / "cache", lambda *step: None)
     labels = class_labels(Colours(), data, Views(1, 1), cache, 0.3)
-    distillation = ClassDistillation(labels, Recipe(names=40), torch.eye(2, 4))
+    distillation = ClassDistillation(labels, StudentRecipe(names=40), torch.eye(2, 4))
     before = distillation.vectors
     # Captions with "red" or "warm", which name the kind, are of photos with a large third number;
     # those with "beach", of some with a large fourth.
@@ -330,17 +330,17 @@ def test_losses_count_at_every_width_with_the_recipes_weight(embeddings):
         assert embeddings["scale"] == 9.0
         return {"width": torch.tensor(float(width))}
 
-    recipe = Recipe(widths=(3, 2), narrow=0.5)
+    recipe = StudentRecipe(widths=(3, 2), narrow=0.5)
     assert float(at_widths(losses, embeddings, 4, recipe)["width"]) == 4 + 0.5 * 3 + 0.5 * 2
     assert widths == [(4, 4, 4), (3, 3, 3), (2, 2, 2)]
     widths.clear()
-    at_widths(losses, embeddings, 4, Recipe(widths=(8, 4), narrow=0.5))
-    at_widths(losses, embeddings, 4, Recipe(widths=(2,), narrow=0.0))
+    at_widths(losses, embeddings, 4, StudentRecipe(widths=(8, 4), narrow=0.5))
+    at_widths(losses, embeddings, 4, StudentRecipe(widths=(2,), narrow=0.0))
     assert widths == [(4, 4, 4)] * 2
 
 
 def test_a_classifiers_losses_are_taken_at_narrower_widths_too(embeddings, log_probabilities):
-    recipe = Recipe(widths=(2,), narrow=1.0)
+    recipe = StudentRecipe(widths=(2,), narrow=1.0)
     both = at_widths(
         lambda embeddings, width: class_losses(embeddings, log_probabilities, recipe),
         embeddings,

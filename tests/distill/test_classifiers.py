@@ -30,7 +30,7 @@ from mcad_mobile.distill.teachers.classifiers import (
 from mcad_mobile.distill.teachers.prepare import reference_trunks
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.errors import TeacherError, require
-from mcad_mobile.students.protocol import save_weights
+from mcad_mobile.students.student import save_weights
 
 FILES = ("chelsea.png", "coffee.png", "motorcycle_left.png")
 NAMED = [path for path in packaged_photos() if path.name in FILES]

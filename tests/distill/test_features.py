@@ -24,8 +24,8 @@ from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import single_labels
 from mcad_mobile.distill.recipe import TeacherRecipe
 from mcad_mobile.distill.teachers.prepare import TeacherTraining
-from mcad_mobile.distill.teachers.protocol import TextStates
 from mcad_mobile.distill.teachers.region_text import RegionText
+from mcad_mobile.distill.teachers.teacher import TextStates
 from mcad_mobile.errors import PhotoError
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.text_transformer import TextConfig, TextTower

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from mcad_mobile.distill.fusion import Fusion, candidates
-from mcad_mobile.distill.teachers.protocol import Fused
+from mcad_mobile.distill.teachers.teacher import Fused
 
 IMAGES, TEXTS, DIM, FUSED = 5, 7, 6, 4
 

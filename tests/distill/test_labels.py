@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Views
 from mcad_mobile.distill.fusion import Fusion, candidates
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
-from mcad_mobile.distill.run import align_space, find_rotation, interleave
-from mcad_mobile.distill.teachers.protocol import Fused, TextStates
+from mcad_mobile.distill.teachers.teacher import Fused, TextStates
+from mcad_mobile.distill.train_student import align_space, find_rotation, interleave
 
 
 class Dual:

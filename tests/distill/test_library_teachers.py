@@ -11,15 +11,15 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
-from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.distill.run import RunOptions, train
+from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe
 from mcad_mobile.distill.teachers import load_duals, load_single
-from mcad_mobile.distill.teachers.protocol import Fused, Teachers
+from mcad_mobile.distill.teachers.teacher import Fused, Teachers
+from mcad_mobile.distill.train_student import RunOptions, train
 from tests.support.tiny_teachers import write_checkpoint
 
 # More views than the student's: of photos that teachers are not trained on, none are kept.
 TEACHERS = TeacherRecipe(views=3, batch=4, single_batch=4)
-RECIPE = Recipe(
+RECIPE = StudentRecipe(
     teaching="mcad",
     epochs=1, batch=4, views=1, candidates=2, names=8, teachers=TEACHERS,
     arithmetic="fp32",  # where two are as fast, runs that are compared may choose differently
@@ -111,7 +111,7 @@ def test_another_teacher_or_more_candidates_make_another_fusion(
 ):
     single = load_single(f"hf:{checkpoints['blip']}", "cpu")
 
-    def fusions(dual: str, recipe: Recipe) -> set[Path]:
+    def fusions(dual: str, recipe: StudentRecipe) -> set[Path]:
         duals = load_duals([f"hf:{checkpoints[dual]}"], "cpu")
         out = tmp_path / f"{dual}-{recipe.candidates}"
         train(material, out, recipe, cache / "fusions", silent, RunOptions(Teachers(duals, single)))

@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill import run, teachers, text_only
-from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill import teachers, text_only
+from mcad_mobile.distill import train_student as run
+from mcad_mobile.distill.recipe import StudentRecipe
 from mcad_mobile.distill.result import Provenance
 from mcad_mobile.distill.text_only import TextRecipe
 from mcad_mobile.distill.trainees import StudentChoice, frozen_trunk, load_trainee
@@ -27,8 +28,8 @@ from mcad_mobile.recall import Retrieval
 from mcad_mobile.students.mcad import McadStudent
 from tests.support.paths import ROOT
 
-SMALL = Recipe().changed(**run.smoke_changes(Recipe()))
-TAUGHT = Recipe().teachers
+SMALL = StudentRecipe().changed(**run.smoke_changes(StudentRecipe()))
+TAUGHT = StudentRecipe().teachers
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def distill(told: Any) -> Any:
     return call
 
 
-@pytest.mark.parametrize("kind", [Recipe, TextRecipe])
+@pytest.mark.parametrize("kind", [StudentRecipe, TextRecipe])
 def test_a_warm_up_is_a_share_of_the_steps(kind, tmp_path):
     (tmp_path / "recipe.json").write_text('{"warmup": 5}')
     with pytest.raises(DataError, match="warmup"):
@@ -81,21 +82,24 @@ def test_a_text_towers_recipe_that_cannot_be_read_names_the_page_that_lists_its_
 
 
 def test_the_default_recipe_is_the_one_that_made_the_student_we_ship():
-    assert Recipe.load(ROOT / "models" / "mcad-s" / "recipe.json") == Recipe()
+    assert StudentRecipe.load(ROOT / "models" / "mcad-s" / "recipe.json") == StudentRecipe()
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ((), Recipe()),
-        (("--teaching", "none"), Recipe(teaching="none")),
-        (("--arithmetic", "fp32"), Recipe(arithmetic="fp32")),
-        (("--single-teacher", "reference"), Recipe(teaching="mcad")),
-        (("--single-teacher", "reference", "--teaching", "single"), Recipe(teaching="single")),
-        (("--seed", 5), Recipe(seed=5, teachers=replace(TAUGHT, seed=5))),
+        ((), StudentRecipe()),
+        (("--teaching", "none"), StudentRecipe(teaching="none")),
+        (("--arithmetic", "fp32"), StudentRecipe(arithmetic="fp32")),
+        (("--single-teacher", "reference"), StudentRecipe(teaching="mcad")),
+        (
+            ("--single-teacher", "reference", "--teaching", "single"),
+            StudentRecipe(teaching="single"),
+        ),
+        (("--seed", 5), StudentRecipe(seed=5, teachers=replace(TAUGHT, seed=5))),
         (
             ("--epochs", 2, "--seed", 5),
-            Recipe(
+            StudentRecipe(
                 epochs=2,
                 seed=5,
                 teachers=replace(TAUGHT, epochs=2, single_epochs=2, seed=5),
@@ -106,8 +110,8 @@ def test_the_default_recipe_is_the_one_that_made_the_student_we_ship():
             ("--smoke", "--epochs", 3, "--seed", 1),
             replace(SMALL, epochs=3, seed=1, teachers=replace(SMALL.teachers, seed=1)),
         ),
-        (("--student", "open_clip:x"), Recipe(head_lr=5e-4, tuned_lr=3e-5)),
-        (("--recipe", "RECIPE", "--teaching", "none"), Recipe(views=3, teaching="none")),
+        (("--student", "open_clip:x"), StudentRecipe(head_lr=5e-4, tuned_lr=3e-5)),
+        (("--recipe", "RECIPE", "--teaching", "none"), StudentRecipe(views=3, teaching="none")),
     ],
 )  # fmt: skip
 def test_options_change_the_recipe(distill, packaged_pairs, tmp_path, options, expected):
@@ -120,7 +124,7 @@ def test_options_change_the_recipe(distill, packaged_pairs, tmp_path, options, e
 def test_a_smoke_run_has_few_of_everything():
     assert (SMALL.views, SMALL.extra_views, SMALL.batch, SMALL.candidates) == (1, 1, 32, 2)
     assert (SMALL.names, SMALL.imagined, SMALL.teachers.members) == (16, 16, 1)
-    fewer = Recipe(batch=8, candidates=1, names=4, imagined=2)
+    fewer = StudentRecipe(batch=8, candidates=1, names=4, imagined=2)
     assert fewer.changed(**run.smoke_changes(fewer)).batch == 8
 
 
@@ -316,7 +320,7 @@ def test_a_run_depends_on_the_names_of_its_classes() -> None:
 
     def run_of(*names: str, teacher: str = "c") -> str:
         classes: Any = SimpleNamespace(identity=teacher, name="classifier", names=[names])
-        return Provenance.of(Recipe(), data, None, classes, trainee).facts["run"]
+        return Provenance.of(StudentRecipe(), data, None, classes, trainee).facts["run"]
 
     usual = run_of("dog", "hound")
     assert run_of("dog", "hound") == usual
@@ -333,16 +337,16 @@ def test_a_student_that_training_would_not_help_is_refused(tmp_path):
         (StudentChoice(str(tmp_path), from_scratch=True), "starts from none"),
     ):
         with pytest.raises(StudentError, match=reason):
-            load_trainee(choice, "mine", data, Recipe())
+            load_trainee(choice, "mine", data, StudentRecipe())
     student = McadStudent.load(models / "mcad-s")
-    trained = load_trainee(StudentChoice(str(student.directory)), "mine", data, Recipe())
+    trained = load_trainee(StudentChoice(str(student.directory)), "mine", data, StudentRecipe())
     assert trained.has_a_space and trained.identity == student.sha256()
 
 
 def test_a_student_trained_further_keeps_its_licence_and_is_called_as_its_folder(tmp_path):
     start = McadStudent.load(ROOT / "models" / "mcad-s")
     choice = StudentChoice(str(start.directory))
-    load_trainee(choice, "mine", None, Recipe()).save(tmp_path / "mine")
+    load_trainee(choice, "mine", None, StudentRecipe()).save(tmp_path / "mine")
     student = McadStudent.load(tmp_path / "mine")
     assert student.name == "mine"
     found, expected = student.source.licence, start.source.licence
@@ -355,7 +359,7 @@ def test_a_student_trained_further_keeps_its_licence_and_is_called_as_its_folder
 def test_the_student_that_training_starts_from_is_not_overwritten(prefix, tmp_path):
     options = run.RunOptions(student=StudentChoice(f"{prefix}{tmp_path}"))
     with pytest.raises(DataError, match="is the student itself"):
-        run.train(None, tmp_path, Recipe(), tmp_path, lambda *step: None, options)
+        run.train(None, tmp_path, StudentRecipe(), tmp_path, lambda *step: None, options)
 
 
 def test_a_smoke_run_replaces_no_other_run(told, packaged_pairs):

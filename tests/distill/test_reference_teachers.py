@@ -18,8 +18,8 @@ from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.teachers import load_duals, load_single
 from mcad_mobile.distill.teachers import open_clip as open_clip_teachers
 from mcad_mobile.distill.teachers import transformers as transformers_teachers
-from mcad_mobile.distill.teachers.protocol import TextStates
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
+from mcad_mobile.distill.teachers.teacher import TextStates
 from mcad_mobile.distill.teachers.word_region import (
     WordRegion,
     WordRegionTeacher,

@@ -17,10 +17,10 @@ from mcad_mobile.distill.dataset import Extra, dataset
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.losses import showing_loss
 from mcad_mobile.distill.pretrained import minilm_tokenizer
-from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.distill.run import PartTimer, RunOptions, train
+from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe
 from mcad_mobile.distill.teachers.prepare import TeacherTraining, train_duals
 from mcad_mobile.distill.teachers.region_text import RegionText
+from mcad_mobile.distill.train_student import PartTimer, RunOptions, train
 from mcad_mobile.distill.trainees import StudentChoice
 from mcad_mobile.distill.trainees.frozen_trunk import embed_grids, frozen_trunk
 from mcad_mobile.errors import PhotoError, StudentError, TrainingError
@@ -28,7 +28,7 @@ from mcad_mobile.recall import embed_by_student
 from mcad_mobile.students.load import load_student
 
 TEACHERS = TeacherRecipe(views=1, members=2, batch=4, epochs=1, single_batch=4, single_epochs=1)
-RECIPE = Recipe(
+RECIPE = StudentRecipe(
     teaching="mcad",
     epochs=2, batch=4, views=2, extra_photos=2, extra_captions=4, candidates=2, names=8,
     imagined=3, teachers=TEACHERS,
@@ -84,7 +84,7 @@ def same_weights(entry: Path, other: Path) -> bool:
 def test_a_distilled_student_loads_and_its_recipe_repeats_it(distilled):
     out, parts = distilled
     assert load_student(str(out)).config.name == "small"
-    assert Recipe.load(out / "recipe.json") == RECIPE
+    assert StudentRecipe.load(out / "recipe.json") == RECIPE
     assert {f"loss/{name}" for name in ("contrastive", "distribution", "feature", *NAMED)} == set(
         parts[0]
     )
@@ -283,7 +283,7 @@ def test_few_photos_are_trained_in_smaller_batches_which_are_told_and_kept(
     assert "12 captioned photos" in line and "batch is 8, not 256" in line
     training = json.loads((out / "training.json").read_text())
     assert (training["batches"]["batch"], training["captions"]["extra"]) == (8, 4)
-    assert Recipe.load(out / "recipe.json") == replace(recipe, batch=8)
+    assert StudentRecipe.load(out / "recipe.json") == replace(recipe, batch=8)
 
 
 def test_a_photo_that_does_not_decode_leaves_nothing_behind(material, cache, tmp_path):

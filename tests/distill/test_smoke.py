@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from mcad_mobile.cli.command import app
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import Extra
-from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.run import Material, limit_to_smoke, smoke_changes
+from mcad_mobile.distill.recipe import StudentRecipe
+from mcad_mobile.distill.train_student import Material, limit_to_smoke, smoke_changes
 
 
 @pytest.mark.slow
@@ -26,7 +26,7 @@ def test_a_smoke_run_without_data_goes_through_every_part_and_says_what_it_is(tm
     assert json.loads(done.stdout)["val"]["photos"] == 4
     training = json.loads((out / "training.json").read_text())
     assert len(training["teachers"]) == 3
-    recipe = Recipe.load(out / "recipe.json")
+    recipe = StudentRecipe.load(out / "recipe.json")
     assert recipe.teaching == "mcad"  # what a single-stream teacher is for
     assert (recipe.epochs, recipe.seed, recipe.teachers.seed) == (5, 3, 3)
     assert (recipe.teachers.epochs, recipe.teachers.members, recipe.views) == (1, 1, 1)
@@ -42,7 +42,7 @@ def test_a_smoke_run_takes_the_first_of_everything_with_one_caption():
 
 
 def test_a_smoke_run_is_one_pass_of_all_that_trains():
-    recipe = Recipe()
+    recipe = StudentRecipe()
     small = recipe.changed(**smoke_changes(recipe))
     passes = (
         small.epochs,

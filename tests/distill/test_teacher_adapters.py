@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.teachers.open_clip import OpenClipTeacher
-from mcad_mobile.distill.teachers.protocol import TextStates
+from mcad_mobile.distill.teachers.teacher import TextStates
 from mcad_mobile.distill.teachers.transformers import (
     BlipTeacher,
     TransformersDualTeacher,

@@ -22,14 +22,14 @@ from mcad_mobile.distill.losses import (
     distribution_loss,
     feature_loss,
 )
-from mcad_mobile.distill.recipe import Recipe
-from mcad_mobile.distill.run import paired_losses, teacher_losses
+from mcad_mobile.distill.recipe import StudentRecipe
+from mcad_mobile.distill.train_student import paired_losses, teacher_losses
 from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
-from mcad_mobile.distill.trainees.protocol import evaluate_trainee
+from mcad_mobile.distill.trainees.trainee import evaluate_trainee
 from mcad_mobile.errors import StudentError, TrainingError
 from mcad_mobile.students.load import load_student
 
-RECIPE = Recipe(contrastive=0.5, distribution=3.0, feature=11.0, temperature=0.25)
+RECIPE = StudentRecipe(contrastive=0.5, distribution=3.0, feature=11.0, temperature=0.25)
 
 
 def unit(rows: int, dim: int, seed: int) -> torch.Tensor:
@@ -180,7 +180,7 @@ def test_an_interrupted_run_ends_as_one_that_never_stopped(tmp_path):
 
 def test_the_largest_seed_that_a_recipe_takes_trains(tmp_path):
     largest = 2**63 - 1
-    Recipe(seed=0).changed(seed=largest)
+    StudentRecipe(seed=0).changed(seed=largest)
     first = dropped(tmp_path, largest)
     assert dropped(tmp_path, largest) == first != dropped(tmp_path, largest - 1)
 
@@ -230,7 +230,7 @@ def test_photos_of_a_step_are_read_while_the_one_before_trains_and_none_beyond_t
 def test_new_heads_text_layers_and_the_image_trunk_learn_at_their_own_rates():
     student = load_student()
     given = {"head_lr": 0.5, "tuned_lr": 0.25, "trunk_lr": 0.0625}
-    recipe = Recipe(head_dropout=0.375, text_dropout=0.125, **given)
+    recipe = StudentRecipe(head_dropout=0.375, text_dropout=0.125, **given)
     groups = FrozenTrunk(student, "ours", "x").prepare(recipe)
     dropped_out = [part.p for part in student.text.modules() if isinstance(part, nn.Dropout)]
     assert student.image.head.dropout.p == 0.375 and {*dropped_out} == {0.125}
@@ -246,7 +246,7 @@ def test_new_heads_text_layers_and_the_image_trunk_learn_at_their_own_rates():
 
 def test_a_student_can_be_cut_to_the_widths_that_its_recipe_trained(tmp_path):
     trainee = FrozenTrunk(load_student(), "ours", "x")
-    recipes = {"96": Recipe(widths=(128, 96, 32)), "none": Recipe(narrow=0)}
+    recipes = {"96": StudentRecipe(widths=(128, 96, 32)), "none": StudentRecipe(narrow=0)}
     for name, recipe in recipes.items():
         trainee.prepare(recipe)
         trainee.save(tmp_path / name)

@@ -23,18 +23,18 @@ from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import JointLabels
 from mcad_mobile.distill.losses import at_widths
 from mcad_mobile.distill.pretrained import minilm_tokenizer
-from mcad_mobile.distill.recipe import Recipe, TeacherRecipe
-from mcad_mobile.distill.run import (
+from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe
+from mcad_mobile.distill.teachers import prepare
+from mcad_mobile.distill.teachers.prepare import TeacherTraining
+from mcad_mobile.distill.teachers.teacher import Kind, Teachers
+from mcad_mobile.distill.train_student import (
     StudentTraining,
     Targets,
     interleave,
     paired_losses,
     teacher_losses,
 )
-from mcad_mobile.distill.teachers import prepare
-from mcad_mobile.distill.teachers.prepare import TeacherTraining
-from mcad_mobile.distill.teachers.protocol import Kind, Teachers
-from mcad_mobile.distill.trainees.protocol import Learner
+from mcad_mobile.distill.trainees.trainee import Learner
 from mcad_mobile.errors import TeacherError
 
 TAUGHT = TeacherRecipe(views=2, batch=2, seed=11)
@@ -55,7 +55,12 @@ def test_the_reference_single_stream_teacher_is_refused_beside_foreign_teachers(
     foreign: Any = SimpleNamespace(identity="f", name="foreign")
     with pytest.raises(TeacherError, match="not from foreign"):  # before any photo is embedded
         prepare.label(
-            PAIRS, Views(1, 0), Recipe(teaching=teaching), Teachers(dual=[foreign]), cache, "fp32"
+            PAIRS,
+            Views(1, 0),
+            StudentRecipe(teaching=teaching),
+            Teachers(dual=[foreign]),
+            cache,
+            "fp32",
         )
 
 
@@ -147,7 +152,7 @@ class Student:
     def embed_captions(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return F.normalize(ids.roll(1, 1) * mask, dim=1)
 
-    def prepare(self, recipe: Recipe) -> Any:
+    def prepare(self, recipe: StudentRecipe) -> Any:
         return [{"params": [*self.module.parameters()], "lr": recipe.tuned_lr}]
 
 
@@ -187,7 +192,7 @@ def test_a_step_brings_together_what_captions_teachers_and_classes_say(case: str
     classes = ClassLabels(photos, [*names, kind.names], (kind,), vectors, "c", "i", imagined)
     # At most three quarters of the numbers hold names.
     name_numbers, held = (7, 6) if case == "imagined" else (3, 3)
-    used = Recipe(
+    used = StudentRecipe(
         batch=4, epochs=9, names=96, name_numbers=name_numbers, words=0.5, contrastive=0.5,
         distribution=2.0, feature=3.0, classifier=4.0, called=5.0, widths=(4,), narrow=0.25,
         temperature=0.5, initial_scale=7.0, class_temperature=2.0,
@@ -203,7 +208,7 @@ def test_a_step_brings_together_what_captions_teachers_and_classes_say(case: str
         labels, classes if of_classes else None, student, Reader(), data, used
     ) if case != "captions" else None  # fmt: skip
     learner = Learner(student, used, has_teachers=made is not None)
-    loop: Any = Step(model=learner, schedule=SimpleNamespace(steps=9))
+    loop: Any = Step(model=learner, schedule=SimpleNamespace(steps=9), step=0)
     training = StudentTraining(student, used, Reader(), sampler, loop, made)
     recall: Any = SimpleNamespace(mean_recall=1.0)
     training.run(lambda: recall, lambda *step: None, lambda *about: None)

@@ -202,7 +202,7 @@ loop.finish()
 UNLIKE = """
 import os, sys
 from pathlib import Path
-from mcad_mobile.distill import device
+from mcad_mobile.distill import accelerator as device
 
 device.multiplies_bfloat16 = lambda _: os.environ["RANK"] == "0"
 (Path(sys.argv[1]) / os.environ["RANK"]).write_text(device.choose_arithmetic("auto"))

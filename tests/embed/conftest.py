@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.embed import run as embedding
+from mcad_mobile.embed import make_shards as embedding
 from mcad_mobile.embed.worker import BundleModel, Task, write_shard
 from mcad_mobile.engine.bundle import Bundle
 from tests.support.embedding_runs import run

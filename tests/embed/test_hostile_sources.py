@@ -24,8 +24,8 @@ from pytest_socket import enable_socket, socket_allow_hosts
 from mcad_mobile.embed.job import KnownPhotos
 from mcad_mobile.embed.pieces import Members, PhotoList, Rows, photos_of
 from mcad_mobile.embed.shard import embed_shard
+from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.embed.source import Source
-from mcad_mobile.embed.store import Store
 from mcad_mobile.engine.photos.decode import MOST_BYTES, check_bytes
 from mcad_mobile.errors import StoreError
 from tests.support.embedding_runs import run_json

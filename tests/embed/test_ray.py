@@ -19,7 +19,7 @@ from mcad_mobile.embed import on_ray
 from mcad_mobile.embed.job import job_of, write_manifest
 from mcad_mobile.embed.on_ray import BundleWorker, pack_bundle
 from mcad_mobile.embed.pieces import Members, PhotoList
-from mcad_mobile.embed.store import Store
+from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.embed.worker import Setup
 from mcad_mobile.errors import ClusterError, McadError, StoreError
 from tests.support.embedding_runs import environment, odd_photo, run, same, vectors

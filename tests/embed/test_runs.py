@@ -20,26 +20,27 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.base.reported import ReportedError
-from mcad_mobile.embed import guard, on_ray, table
-from mcad_mobile.embed import run as embedding
+from mcad_mobile.embed import guard, on_ray
+from mcad_mobile.embed import make_shards as embedding
+from mcad_mobile.embed import shard_files as table
 from mcad_mobile.embed import source as sources
 from mcad_mobile.embed import worker as worker_process
 from mcad_mobile.embed.guard import GuardedWorker
 from mcad_mobile.embed.job import (
     KnownPhotos,
-    Manifest,
     ShardRecord,
+    ShardsManifest,
     claim_folder,
     job_of,
     read_manifest,
 )
+from mcad_mobile.embed.make_shards import Options, embed
 from mcad_mobile.embed.phone_index import Shards, index_shards, read_selection
 from mcad_mobile.embed.pieces import Members, PhotoList, Rows, name_of, photos_of
-from mcad_mobile.embed.run import Options, embed
 from mcad_mobile.embed.shard import LeftOut, ShardRows
+from mcad_mobile.embed.shard_files import ShardFacts, ShardFile, left_out_bytes, shard_bytes
+from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.embed.source import Source
-from mcad_mobile.embed.store import Store
-from mcad_mobile.embed.table import ShardFacts, ShardFile, left_out_bytes, shard_bytes
 from mcad_mobile.embed.worker import (
     BundleModel,
     Failed,
@@ -362,7 +363,7 @@ def test_shards_that_are_damaged_or_gone_are_refused_and_made_again(
 
 def test_which_photos_need_not_be_read_again(tmp_path):
     store = Store(str(tmp_path / "shards"))
-    job = Manifest("mcad-embed/1", "j", "s", "0" * 64, 1, "float32", "onnx", "fp32", 9)
+    job = ShardsManifest("mcad-embed/1", "j", "s", "0" * 64, 1, "float32", "onnx", "fp32", 9)
     facts = ShardFacts("mcad-shard/1", "s", "0" * 64, job.job, "p", "onnx", 2, 2, 1)
     stamps = np.array([[7, 1], [0, 2]], np.uint32)
     left = [LeftOut("broken", 8, "why", "decode"), LeftOut("away", 9, "why", "read")]
@@ -663,7 +664,7 @@ def test_a_selection_is_a_key_a_line(content, keys, tmp_path):
 def add(tmp_path):
     """A job's shards, and how one is added: a photo is a row of the identity matrix."""
     store = Store(str(tmp_path / "shards"))
-    job = Manifest("mcad-embed/1", "j", "s", "0" * 64, 64, "float32", "onnx", "fp32", 9)
+    job = ShardsManifest("mcad-embed/1", "j", "s", "0" * 64, 64, "float32", "onnx", "fp32", 9)
     store.write("manifest.json", msgspec.json.encode(job))
 
     def write(run, keys, stamps, places, filled_by="onnx fp32 by CPU"):
@@ -763,7 +764,7 @@ def test_documents_of_another_version_are_refused(tmp_path):
     rows = ShardRows(np.ones((1, 1), np.float32), ["a"], np.zeros((1, 2), np.uint32), [])
     with pytest.raises(ShardError, match="'mcad-shard/2', of a newer mcad-mobile"):
         ShardFile(io.BytesIO(shard_bytes(rows, 1, facts)), "a.parquet")
-    job = Manifest("mcad-embed/2", "j", "s", "0" * 64, 1, "float32", "onnx", "fp32", 9)
+    job = ShardsManifest("mcad-embed/2", "j", "s", "0" * 64, 1, "float32", "onnx", "fp32", 9)
     store = Store(str(tmp_path))
     store.write("manifest.json", msgspec.json.encode(job))
     with pytest.raises(ShardError, match="'mcad-embed/2', of a newer mcad-mobile"):
@@ -771,7 +772,7 @@ def test_documents_of_another_version_are_refused(tmp_path):
 
 
 def test_of_two_first_runs_at_once_one_begins_the_job_and_both_go_by_it(tmp_path):
-    job = Manifest("mcad-embed/1", "j", "s", "0" * 64, 1, "float32", "onnx", "fp32", 9)
+    job = ShardsManifest("mcad-embed/1", "j", "s", "0" * 64, 1, "float32", "onnx", "fp32", 9)
 
     class Late(Store):
         def create(self, name, data):

@@ -19,14 +19,14 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry as registry
 
-from mcad_mobile.embed import run as embedding
-from mcad_mobile.embed.job import Inventory, KnownPhotos, Manifest, ShardRecord, file_name
+from mcad_mobile.embed import make_shards as embedding
+from mcad_mobile.embed.job import Inventory, KnownPhotos, ShardRecord, ShardsManifest, file_name
 from mcad_mobile.embed.phone_index import Shards
 from mcad_mobile.embed.pieces import Rows, name_of, photos_of
 from mcad_mobile.embed.shard import ShardRows, embed_shard
+from mcad_mobile.embed.shard_files import ShardFacts, shard_bytes
+from mcad_mobile.embed.shard_store import Store, reaching
 from mcad_mobile.embed.source import Source
-from mcad_mobile.embed.store import Store, reaching
-from mcad_mobile.embed.table import ShardFacts, shard_bytes
 from mcad_mobile.embed.worker import BundleModel
 from mcad_mobile.errors import DataError, DiskError, MissingExtra, PhotoError, StoreError
 from tests.support.embedding_runs import run_json, vectors
@@ -301,7 +301,7 @@ def test_others_may_read_shards_where_the_umask_lets_them(tmp_path):
 
 def test_of_a_photo_that_was_embedded_twice_the_later_run_counts(memory):
     store = Store(memory)
-    job = Manifest("mcad-embed/1", "j", "s", "0" * 64, 1, "float32", "onnx", "fp32", 9)
+    job = ShardsManifest("mcad-embed/1", "j", "s", "0" * 64, 1, "float32", "onnx", "fp32", 9)
     assert store.create("manifest.json", msgspec.json.encode(job))
     for run_number, piece in ((1, "f" * 16), (2, "0" * 16)):
         facts = ShardFacts("mcad-shard/1", "s", "0" * 64, "j", piece, "onnx", 1, 0, 0)

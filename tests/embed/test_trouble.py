@@ -17,7 +17,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from mcad_mobile.embed.job import job_of
-from mcad_mobile.embed.table import ShardFile
+from mcad_mobile.embed.shard_files import ShardFile
 from mcad_mobile.embed.worker import Message, Ready, Setup
 from mcad_mobile.engine.photos.folder import stat_stamp
 from tests.support.embedding_runs import (

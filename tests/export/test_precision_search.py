@@ -29,7 +29,7 @@ from mcad_mobile.export.precision.recall import EmbeddingCache, RecallMeter, bud
 from mcad_mobile.export.precision.recipes import Recipe
 from mcad_mobile.recall import embed
 from mcad_mobile.students.load import load_student
-from mcad_mobile.students.protocol import Texts
+from mcad_mobile.students.student import Texts
 from mcad_mobile.targets import find_target
 from tests.support.tiny_students import write_open_clip
 

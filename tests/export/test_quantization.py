@@ -36,7 +36,7 @@ from mcad_mobile.export.quantization.calibration import (
 from mcad_mobile.export.quantization.smoothing import smooth
 from mcad_mobile.export.tower_job import corrected
 from mcad_mobile.students.load import load_student
-from mcad_mobile.students.protocol import Texts
+from mcad_mobile.students.student import Texts
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from mcad_mobile.errors import StudentError, TrainingError, require
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.load import default_directory, load_student, load_with_text
 from mcad_mobile.students.mcad import McadStudent, default_config
-from mcad_mobile.students.protocol import model_sha256, save_weights
+from mcad_mobile.students.student import model_sha256, save_weights
 from mcad_mobile.students.text_transformer import TextConfig, TextTower
 from tests.support.tiny_students import write_hf
 

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.recipe import StudentRecipe
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students import open_clip as library
@@ -320,7 +320,7 @@ def test_a_student_of_a_library_is_cut_to_the_widths_of_its_recipe(tmp_path):
     spec = f"timm/test_efficientnet+hf/{write_text_tower(tmp_path / 'text', 'bert')}"
     folder = tmp_path / "student"
     trainable_towers(spec, from_scratch=True, dim=96).write(folder)
-    (folder / "recipe.json").write_text(json.dumps(Recipe().to_json()))
+    (folder / "recipe.json").write_text(json.dumps(StudentRecipe().to_json()))
     whole, narrow = load_student(str(folder)), load_student(str(folder), 64)
     assert narrow.dim == 64
     texts = [torch.from_numpy(value) for value in whole.read(TEXTS).inputs().values()]
@@ -330,7 +330,7 @@ def test_a_student_of_a_library_is_cut_to_the_widths_of_its_recipe(tmp_path):
         assert torch.equal(narrow.tower(name)(*inputs), whole.tower(name)(*inputs)[:, :64])
     assert whole.sha256() != narrow.sha256()
     assert whole.image_sha256() != narrow.image_sha256()
-    (folder / "recipe.json").write_text(json.dumps(Recipe(narrow=0.0).to_json()))
+    (folder / "recipe.json").write_text(json.dumps(StudentRecipe(narrow=0.0).to_json()))
     with pytest.raises(StudentError, match=r"cannot be cut to 64 (?s:.)*trained for: 96\."):
         load_student(str(folder), 64)
 

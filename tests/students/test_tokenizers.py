@@ -23,8 +23,8 @@ from mcad_mobile.engine.text.table import Table, write_table
 from mcad_mobile.engine.text.tokenizer import Tokenizer, TokenizerSpec
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.mcad import default_config
-from mcad_mobile.students.tokenizers.compile import charsmap_arrays, compile_tokenizer
-from mcad_mobile.students.tokenizers.convert import convert_tokenizer, read_sentencepiece
+from mcad_mobile.students.tokenizers.from_library import convert_tokenizer, read_sentencepiece
+from mcad_mobile.students.tokenizers.tokenizer_json import charsmap_arrays, compile_tokenizer
 from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig, wordpiece_json
 from tests.support.library_tokenizers import HOSTILE, VOCABULARY, libraries
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from mcad_mobile.embed.run import Options, embed
+from mcad_mobile.embed.make_shards import Options, embed
 from mcad_mobile.embed.source import Source
 from mcad_mobile.engine.bundle import Bundle
 

@@ -17,7 +17,7 @@ import sentencepiece
 import transformers
 from transformers.tokenization_utils_base import generate_merges
 
-from mcad_mobile.students.tokenizers.convert import read_sentencepiece
+from mcad_mobile.students.tokenizers.from_library import read_sentencepiece
 from mcad_mobile.students.transformers import load_tokenizer
 from tests.support.paths import ROOT
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from benchmarks.random_weights import CAPTIONS, sentences_tokenizer, settle, spread
 from mcad_mobile.distill.pretrained import minilm_directory
-from mcad_mobile.students.tokenizers.convert import read_sentencepiece
+from mcad_mobile.students.tokenizers.from_library import read_sentencepiece
 from tests.support.tiny_teachers import letters_tokenizer
 
 TEXTS = CAPTIONS.splitlines()[:4]

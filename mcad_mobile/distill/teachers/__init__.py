@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mcad_mobile.distill.teachers.protocol import (
+from mcad_mobile.distill.teachers.teacher import (
     ClassifierTeacher,
     DualStreamTeacher,
     SingleStreamTeacher,

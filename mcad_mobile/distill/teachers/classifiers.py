@@ -15,14 +15,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mcad_mobile.distill.accelerator import autocast, device_of
 from mcad_mobile.distill.dataset import read_lines
-from mcad_mobile.distill.device import autocast, device_of
 from mcad_mobile.distill.features import FeatureCache, Features
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.pretrained import load_imagenet_head
-from mcad_mobile.distill.teachers.protocol import Kind, cannot_load, in_batches
+from mcad_mobile.distill.teachers.teacher import Kind, cannot_load, in_batches
 from mcad_mobile.errors import TeacherError, require
-from mcad_mobile.students.protocol import model_sha256
+from mcad_mobile.students.student import model_sha256
 
 IMAGENET = Path(__file__).parent / "imagenet_names.txt"
 KINDS = Path(__file__).parent / "imagenet_kinds.txt"

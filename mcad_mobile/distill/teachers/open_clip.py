@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mcad_mobile.distill.teachers.protocol import FeatureTeacher, teacher_errors
+from mcad_mobile.distill.teachers.teacher import FeatureTeacher, teacher_errors
 from mcad_mobile.students.open_clip import read_model
-from mcad_mobile.students.protocol import model_sha256
+from mcad_mobile.students.student import model_sha256
 
 
 class OpenClipTeacher(FeatureTeacher):

@@ -14,19 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from mcad_mobile.base.files import Partial
+from mcad_mobile.distill.accelerator import accelerator, autocast
 from mcad_mobile.distill.class_distillation import ClassLabels, class_labels
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Views
-from mcad_mobile.distill.device import accelerator, autocast
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import Fusion
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
-from mcad_mobile.distill.recipe import Arithmetic, Recipe, TeacherRecipe
+from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe, TeacherRecipe
 from mcad_mobile.distill.teachers.classifiers import LiteClassifier
-from mcad_mobile.distill.teachers.protocol import DualStreamTeacher, Fused, Teachers
 from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
+from mcad_mobile.distill.teachers.teacher import DualStreamTeacher, Fused, Teachers
 from mcad_mobile.distill.teachers.word_region import (
     WordRegion,
     WordRegionTeacher,
@@ -199,7 +199,7 @@ def train_single(
     return WordRegionTeacher(duals, model)
 
 
-def train_fusion(training: TeacherTraining, labels: Labels, recipe: Recipe) -> Fusion:
+def train_fusion(training: TeacherTraining, labels: Labels, recipe: StudentRecipe) -> Fusion:
     """Train the fusion to pick out the matched pairs by s'_ij, with both teachers frozen."""
     teachers = training.recipe
     torch.manual_seed(teachers.seed)
@@ -229,7 +229,7 @@ def train_fusion(training: TeacherTraining, labels: Labels, recipe: Recipe) -> F
 def label(
     data: Dataset,
     views: Views,
-    recipe: Recipe,
+    recipe: StudentRecipe,
     teachers: Teachers,
     cache: FeatureCache,
     arithmetic: Arithmetic,
@@ -249,7 +249,11 @@ def label(
 
 
 def _label_by_teachers(
-    data: Dataset, views: Views, recipe: Recipe, teachers: Teachers, training: TeacherTraining
+    data: Dataset,
+    views: Views,
+    recipe: StudentRecipe,
+    teachers: Teachers,
+    training: TeacherTraining,
 ) -> Labels:
     cache = training.cache
     duals = teachers.dual or train_duals(training, data.token_counts())

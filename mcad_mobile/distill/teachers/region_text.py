@@ -12,14 +12,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mcad_mobile.distill.device import autocast, device_of
+from mcad_mobile.distill.accelerator import autocast, device_of
 from mcad_mobile.distill.features import Features, by_length
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.pretrained import load_minilm, minilm_tokenizer
-from mcad_mobile.distill.teachers.protocol import unit_rows
+from mcad_mobile.distill.teachers.teacher import unit_rows
 from mcad_mobile.students.efficientnet_lite import FEATURES, Head
-from mcad_mobile.students.protocol import model_sha256
+from mcad_mobile.students.student import model_sha256
 from mcad_mobile.students.text_transformer import TextConfig, TextTower
 
 DIM = 256

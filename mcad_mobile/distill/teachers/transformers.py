@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mcad_mobile.distill.teachers.protocol import (
+from mcad_mobile.distill.teachers.teacher import (
     FeatureTeacher,
     Fused,
     TextStates,
@@ -21,7 +21,7 @@ from mcad_mobile.distill.teachers.protocol import (
 )
 from mcad_mobile.errors import TeacherError, require
 from mcad_mobile.students.hub import find_folder
-from mcad_mobile.students.protocol import model_sha256
+from mcad_mobile.students.student import model_sha256
 from mcad_mobile.students.transformers import WEIGHTS, load_parts, loading, plain_config
 
 _TEXT_LENGTH = 32  # tokens, if the model allows as many

@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mcad_mobile.distill.device import autocast, device_of, to_product_type
+from mcad_mobile.distill.accelerator import autocast, device_of, to_product_type
 from mcad_mobile.distill.features import Features
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.losses import capped
-from mcad_mobile.distill.teachers.protocol import Fused, TextStates, concatenate_teachers
 from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
-from mcad_mobile.students.protocol import model_sha256
+from mcad_mobile.distill.teachers.teacher import Fused, TextStates, concatenate_teachers
+from mcad_mobile.students.student import model_sha256
 
 _SHARPNESS = 10.0  # SCAN's lambda_1 is 9, on Flickr30k
 _PAIRS_AT_ONCE = 512

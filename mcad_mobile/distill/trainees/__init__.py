@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mcad_mobile.distill.accelerator import accelerator
 from mcad_mobile.distill.dataset import Dataset
-from mcad_mobile.distill.device import accelerator
-from mcad_mobile.distill.recipe import Recipe
+from mcad_mobile.distill.recipe import StudentRecipe
 from mcad_mobile.distill.trainees.end_to_end import NEW_LR, TUNED_LR, EndToEnd
 from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
-from mcad_mobile.distill.trainees.protocol import Trainee
+from mcad_mobile.distill.trainees.trainee import Trainee
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.load import parse_spec
 from mcad_mobile.students.mcad import McadStudent
@@ -38,14 +38,14 @@ class StudentChoice:
         folder = Path(parse_spec(self.spec)[1].removeprefix("local-dir:"))
         return folder if folder.is_dir() else None
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> StudentRecipe:
         """The default recipe for the student's kind."""
         if self.kind == "mcad":
-            return Recipe()
-        return Recipe(head_lr=NEW_LR, tuned_lr=TUNED_LR)
+            return StudentRecipe()
+        return StudentRecipe(head_lr=NEW_LR, tuned_lr=TUNED_LR)
 
 
-def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Recipe) -> Trainee:
+def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: StudentRecipe) -> Trainee:
     """Load the student to train, seeded by torch; our network is then called `name`.
     StudentError if it cannot be loaded or exported; TrainingError if the recipe cannot train it."""
     if choice.kind != "mcad":
@@ -71,7 +71,7 @@ def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Recipe
     return FrozenTrunk.fresh(name, data.token_counts())
 
 
-def _trainable(choice: StudentChoice, recipe: Recipe) -> Trainable:
+def _trainable(choice: StudentChoice, recipe: StudentRecipe) -> Trainable:
     kind, rest = parse_spec(choice.spec)
     if kind == "open_clip":
         from mcad_mobile.students.open_clip import trainable_open_clip

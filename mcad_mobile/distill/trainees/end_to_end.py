@@ -16,7 +16,7 @@ from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, Features, on_all_cores
 from mcad_mobile.distill.model_card import write_model_card
-from mcad_mobile.distill.recipe import Arithmetic, Recipe
+from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe
 from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.photos.preprocess import Preprocess
@@ -101,7 +101,7 @@ class EndToEnd:
     def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor:
         return F.normalize(self._student.text(ids, mask).float(), dim=-1)
 
-    def prepare(self, recipe: Recipe) -> list[dict[str, Any]]:
+    def prepare(self, recipe: StudentRecipe) -> list[dict[str, Any]]:
         """Published weights get a lower learning rate than new ones. Norms and biases do not decay
         (CLIP, arXiv 2103.00020, section 2.5)."""
         new = {id(parameter) for parameter in self._student.new}

@@ -18,7 +18,7 @@ from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, by_l
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.model_card import write_model_card
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
-from mcad_mobile.distill.recipe import Arithmetic, Recipe
+from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe
 from mcad_mobile.distill.teachers.classifiers import imagenet_kinds, imagenet_names
 from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.students.efficientnet_lite import ImageTower
@@ -93,7 +93,7 @@ class FrozenTrunk:
     def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor:
         return F.normalize(by_length(self._student.text, ids, mask).float(), dim=-1)
 
-    def prepare(self, recipe: Recipe) -> list[dict[str, Any]]:
+    def prepare(self, recipe: StudentRecipe) -> list[dict[str, Any]]:
         widths = recipe.widths if recipe.narrow else ()
         self._student.config = msgspec.structs.replace(self._student.config, widths=widths)
         image, text = self._student.image, self._student.text

@@ -36,7 +36,7 @@ from mcad_mobile.engine.towers import Inputs, normalize
 from mcad_mobile.export.parity import float_embeddings
 from mcad_mobile.export.precision.recipes import Recipe
 from mcad_mobile.recall import EmbeddedPairs, Retrieval, evaluate_retrieval
-from mcad_mobile.students.protocol import Student
+from mcad_mobile.students.student import Student
 
 Embeddings = NDArray[np.float32]  # [N, dim] of unit length
 

@@ -28,7 +28,7 @@ from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import DataError, PhotoError, install_line
 from mcad_mobile.export.quantization.ranges import Ranges
-from mcad_mobile.students.protocol import Student
+from mcad_mobile.students.student import Student
 
 # Inputs of each tower to compare on and to choose between ways to quantize
 HELD_OUT = 32

@@ -12,8 +12,8 @@ from msgspec import Meta
 
 from mcad_mobile.base.documents import FileName, Record
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
-from mcad_mobile.students.tokenizers.compile import MARK, Json, compile_tokenizer
-from mcad_mobile.students.tokenizers.convert import UNIGRAM, read_sentencepiece
+from mcad_mobile.students.tokenizers.from_library import UNIGRAM, read_sentencepiece
+from mcad_mobile.students.tokenizers.tokenizer_json import MARK, Json, compile_tokenizer
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")  # the first ids, as in XLM-RoBERTa
 START, PAD, END, UNKNOWN = range(4)

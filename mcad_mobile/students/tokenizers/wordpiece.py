@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from mcad_mobile.base.documents import Count, FileName, Record
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
-from mcad_mobile.students.tokenizers.compile import compile_tokenizer
+from mcad_mobile.students.tokenizers.tokenizer_json import compile_tokenizer
 
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 

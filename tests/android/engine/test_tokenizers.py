@@ -13,7 +13,7 @@ from mcad_mobile.engine.bundle import Bundle, FileRecord, TableRecord
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.text.token_rows import TokenTable, write_token_table
 from mcad_mobile.engine.text.tokenizer import Pool, Tokenizer
-from mcad_mobile.students.tokenizers.convert import convert_tokenizer
+from mcad_mobile.students.tokenizers.from_library import convert_tokenizer
 from tests.support.library_tokenizers import HOSTILE, Library, libraries
 from tests.support.many_languages import reference_ids, texts, write_model
 from tests.support.probe import EngineError, variant

@@ -10,7 +10,7 @@ import pytest
 # Blocks that malloc maps, of 64 MB. Some versions of glibc use some places in turn: past them.
 FAULTS = """
 import resource, torch
-from mcad_mobile.distill.device import keep_freed_memory
+from mcad_mobile.distill.accelerator import keep_freed_memory
 if {keep}:
     keep_freed_memory()
 for _ in range(12):

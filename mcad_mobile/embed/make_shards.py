@@ -17,8 +17,8 @@ from mcad_mobile.embed.job import (
     LEFT_OUT,
     SHARDS,
     KnownPhotos,
-    Manifest,
     ShardRecord,
+    ShardsManifest,
     claim_folder,
     job_of,
     left_out_of,
@@ -29,8 +29,8 @@ from mcad_mobile.embed.job import (
 from mcad_mobile.embed.on_ray import run_on_ray
 from mcad_mobile.embed.pieces import Members, PhotoList, Piece
 from mcad_mobile.embed.shard import LeftOut
+from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.embed.source import Source
-from mcad_mobile.embed.store import Store
 from mcad_mobile.embed.worker import Setup
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
@@ -61,7 +61,7 @@ class EmbedResult:
     """The result of a run: how many photos it `embedded` and which it left out; the manifest also
     counts the photos of earlier runs."""
 
-    manifest: Manifest
+    manifest: ShardsManifest
     embedded: int
     seconds: float
     left_out: list[LeftOut]
@@ -121,7 +121,7 @@ def embed(
 
 
 def _rung(
-    bundle: Bundle, earlier: Manifest | None, options: Options, warn: Callable[[str], None]
+    bundle: Bundle, earlier: ShardsManifest | None, options: Options, warn: Callable[[str], None]
 ) -> tuple[str, str]:
     """Choose the runtime and precision of all workers: with GPUs the float rung, which this machine
     need not run; else those of an `earlier` run; else the best rung of this machine."""
@@ -208,7 +208,7 @@ def _photos_in(piece: Piece) -> int:
 class _Shards:
     """The shards of the job, saved in the manifest at intervals."""
 
-    def __init__(self, store: Store, job: Manifest, shards: tuple[ShardRecord, ...]) -> None:
+    def __init__(self, store: Store, job: ShardsManifest, shards: tuple[ShardRecord, ...]) -> None:
         self.new: list[ShardRecord] = []
         self._store, self._job = store, job
         self._shards = {shard.file: shard for shard in shards}
@@ -216,7 +216,7 @@ class _Shards:
         self._saved = time.monotonic()
 
     @property
-    def manifest(self) -> Manifest:
+    def manifest(self) -> ShardsManifest:
         return self._job.with_shards(self._shards.values())
 
     def add(self, shard: ShardRecord) -> None:

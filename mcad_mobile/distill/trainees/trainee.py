@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mcad_mobile.distill.accelerator import device_of
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
-from mcad_mobile.distill.device import device_of
 from mcad_mobile.distill.features import FeatureCache, Features
 from mcad_mobile.distill.losses import capped
-from mcad_mobile.distill.recipe import Arithmetic, Recipe
+from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe
 from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.recall import Retrieval, evaluate_retrieval
 
@@ -61,7 +61,7 @@ class Trainee(Protocol):
 
     def embed_captions(self, ids: Tensor, mask: Tensor) -> Tensor: ...
 
-    def prepare(self, recipe: Recipe) -> list[dict[str, Any]]:
+    def prepare(self, recipe: StudentRecipe) -> list[dict[str, Any]]:
         """Set the student up for training (frozen weights, dropout, widths), once, and return
         AdamW's parameter groups, each with its peak `lr`."""
         ...
@@ -74,7 +74,7 @@ class Trainee(Protocol):
 class Learner(nn.Module):
     """A trainee with the temperatures that its recipe asks for."""
 
-    def __init__(self, trainee: Trainee, recipe: Recipe, *, has_teachers: bool) -> None:
+    def __init__(self, trainee: Trainee, recipe: StudentRecipe, *, has_teachers: bool) -> None:
         super().__init__()
         self._trainee = trainee
         self.groups = trainee.prepare(recipe)

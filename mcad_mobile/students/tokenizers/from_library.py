@@ -11,7 +11,7 @@ from typing import Any
 from mcad_mobile.engine.text.normalize import ASCII_PUNCTUATION
 from mcad_mobile.engine.text.tokenizer import Pool, TokenizerSpec
 from mcad_mobile.errors import StudentError
-from mcad_mobile.students.tokenizers.compile import (
+from mcad_mobile.students.tokenizers.tokenizer_json import (
     CLIP,
     MARK,
     Json,

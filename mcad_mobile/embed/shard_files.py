@@ -41,7 +41,7 @@ class ShardFacts(Record, frozen=True):
 
 
 @dataclass(frozen=True)
-class Batch:
+class ShardBatch:
     """Rows of a shard: embeddings [B, D] float32 of unit length, stamps [B, 2] uint32."""
 
     keys: list[str]
@@ -107,7 +107,7 @@ class ShardFile:
             for batch in self._parquet.iter_batches(_GROUP, columns=columns, use_threads=False):
                 yield batch["key"].to_pylist(), _stamps(batch)
 
-    def batches(self, wanted: set[str] | None = None) -> Iterator[Batch]:
+    def batches(self, wanted: set[str] | None = None) -> Iterator[ShardBatch]:
         """Yield all rows, or those with the keys `wanted`, skipping row groups without any."""
         with self._reading():
             for group in range(self._parquet.num_row_groups):
@@ -154,12 +154,12 @@ def _stamps(batch: Any) -> NDArray[np.uint32]:
     return np.stack(columns, 1).astype(np.uint32, copy=False)
 
 
-def _batch(batch: Any, wanted: set[str] | None) -> Batch:
+def _batch(batch: Any, wanted: set[str] | None) -> ShardBatch:
     keys = batch["key"].to_pylist()
     flat = batch["embedding"].flatten().to_numpy(zero_copy_only=False)
     embeddings = flat.reshape(len(keys), -1).astype(np.float32, copy=False)
     stamps = _stamps(batch)
     if wanted is None:
-        return Batch(keys, embeddings, stamps)
+        return ShardBatch(keys, embeddings, stamps)
     rows = [row for row, key in enumerate(keys) if key in wanted]
-    return Batch([keys[row] for row in rows], embeddings[rows], stamps[rows])
+    return ShardBatch([keys[row] for row in rows], embeddings[rows], stamps[rows])

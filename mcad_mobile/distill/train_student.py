@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
+from mcad_mobile.distill.accelerator import accelerator, choose_arithmetic
 from mcad_mobile.distill.class_distillation import (
     ClassDistillation,
     ClassLabels,
@@ -24,7 +25,6 @@ from mcad_mobile.distill.class_distillation import (
     class_losses,
 )
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Extra, Views, dataset
-from mcad_mobile.distill.device import accelerator, choose_arithmetic
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.fusion import JointLabels
 from mcad_mobile.distill.labels import DualLabels, Labels
@@ -44,12 +44,12 @@ from mcad_mobile.distill.losses import (
     feature_loss,
 )
 from mcad_mobile.distill.pretrained import minilm_tokenizer
-from mcad_mobile.distill.recipe import Recipe, describe_changes, fit_batches
+from mcad_mobile.distill.recipe import StudentRecipe, describe_changes, fit_batches
 from mcad_mobile.distill.result import Provenance, check_out, find_finished, save
 from mcad_mobile.distill.teachers.prepare import label
-from mcad_mobile.distill.teachers.protocol import Teachers
+from mcad_mobile.distill.teachers.teacher import Teachers
 from mcad_mobile.distill.trainees import StudentChoice, load_trainee
-from mcad_mobile.distill.trainees.protocol import (
+from mcad_mobile.distill.trainees.trainee import (
     Learner,
     Reader,
     Trainee,
@@ -90,7 +90,7 @@ class RunOptions:
 def train(
     material: Material,
     out: Path,
-    recipe: Recipe,
+    recipe: StudentRecipe,
     cache_folder: Path,
     show: Progress,
     options: RunOptions | None = None,
@@ -134,7 +134,7 @@ class PartTimer:
 def _train(
     material: Material,
     out: Path,
-    recipe: Recipe,
+    recipe: StudentRecipe,
     cache_folder: Path,
     show: Progress,
     options: RunOptions,
@@ -205,7 +205,7 @@ class Targets:
         trainee: Trainee,
         reader: Reader,
         data: Dataset,
-        recipe: Recipe,
+        recipe: StudentRecipe,
     ) -> Targets:
         for_names = min(recipe.name_numbers, trainee.dim * 3 // 4) if class_labels else 0
         space, names = align_space(trainee, labels.dual, reader, data, for_names)
@@ -231,7 +231,7 @@ class StudentTraining:
     """The steps that train a student."""
 
     trainee: Trainee
-    recipe: Recipe
+    recipe: StudentRecipe
     reader: Reader
     sampler: BatchSampler
     loop: Loop
@@ -349,7 +349,7 @@ def find_rotation(teachers: Tensor, student: Tensor) -> Tensor:
     return rotation
 
 
-def paired_losses(embeddings: dict[str, Tensor], batch: Batch, recipe: Recipe) -> Losses:
+def paired_losses(embeddings: dict[str, Tensor], batch: Batch, recipe: StudentRecipe) -> Losses:
     """The contrastive loss of a batch's pairs. `embeddings`: see Learner.forward."""
     if not recipe.contrastive:
         return {}
@@ -357,7 +357,9 @@ def paired_losses(embeddings: dict[str, Tensor], batch: Batch, recipe: Recipe) -
     return {"contrastive": recipe.contrastive * contrastive_loss(image, text, embeddings["scale"])}
 
 
-def teacher_losses(embeddings: dict[str, Tensor], labels: JointLabels, recipe: Recipe) -> Losses:
+def teacher_losses(
+    embeddings: dict[str, Tensor], labels: JointLabels, recipe: StudentRecipe
+) -> Losses:
     """The losses that pull a batch to the teachers' labels. `embeddings`: see Learner.forward, with
     their targets `image_target` and `text_target`."""
     image, text = embeddings["image"], embeddings["text"]
@@ -377,7 +379,7 @@ def teacher_losses(embeddings: dict[str, Tensor], labels: JointLabels, recipe: R
     return parts
 
 
-def smoke_changes(recipe: Recipe) -> dict[str, object]:
+def smoke_changes(recipe: StudentRecipe) -> dict[str, object]:
     """Changes to `recipe` for the shortest run that still goes through every part of it."""
     passes = recipe.at_most(1)
     return {
