@@ -73,6 +73,7 @@ def recall(found: list[list[int]], true: np.ndarray) -> float:
     return float(np.mean([len(set(f) & set(t.tolist())) / len(t) for f, t in pairs]))
 
 
+@pytest.mark.long
 def test_two_passes_find_the_ten_nearest_of_exact_float_search(build: Build) -> None:
     photos, queries = photos_and_queries(20_000, 100, dim=256)
     index = build(photos)
@@ -183,6 +184,7 @@ def test_an_index_gives_the_same_results_by_every_kernel(build: Build, dim: int)
                 assert np.array_equal(found.scores, expected.scores)
 
 
+@pytest.mark.long
 def test_a_file_that_ends_while_it_is_searched_is_an_error(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +223,7 @@ def test_a_photo_is_its_own_nearest(build: Build) -> None:
     ]
 
 
+@pytest.mark.long
 def test_deleted_photos_are_never_returned(build: Build) -> None:
     photos, queries = photos_and_queries(4000, 20, dim=256)
     index = build(photos)
@@ -322,6 +325,7 @@ def test_results_come_from_all_segments(build: Build) -> None:
     assert np.mean(hit) >= 0.98
 
 
+@pytest.mark.long
 def test_small_segments_of_a_large_index_are_searched(build: Build) -> None:
     photos, _ = photos_and_queries(6001, 1)
     index = build(photos[:6000], photos[6000:])
@@ -377,6 +381,7 @@ def test_the_opposite_of_the_query_comes_last(build: Build) -> None:
     assert 5000 not in rows(index.search(query, k=50).paths)
 
 
+@pytest.mark.long
 def test_equal_photos_are_all_found(build: Build) -> None:
     photos, _ = photos_and_queries(4000, 1, dim=256)
     photos[1000:3000] = photos[1000]

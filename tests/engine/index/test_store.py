@@ -284,6 +284,7 @@ def test_compacting_a_single_segment_drops_its_tombstones(tmp_path: Path) -> Non
     assert index.paths() == names(50)[1:]
 
 
+@pytest.mark.long
 def test_photos_added_one_by_one_stay_in_few_segments_and_keep_their_scores(tmp_path: Path) -> None:
     photos, queries = photos_and_queries(300, 5)
     index = create(tmp_path)
@@ -297,6 +298,7 @@ def test_photos_added_one_by_one_stay_in_few_segments_and_keep_their_scores(tmp_
         assert np.abs(hits.scores - true).max() < 3e-3
 
 
+@pytest.mark.long
 def test_three_photos_first_and_many_later_are_coded_around_the_many(tmp_path: Path) -> None:
     photos, queries = photos_and_queries(8003, 30)
     index = create(tmp_path)

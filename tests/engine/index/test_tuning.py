@@ -170,6 +170,7 @@ def test_how_candidates_grow_is_measured_on_a_sample_of_thousands() -> None:
     assert (exact.exponent, exact.growth) == (0.45, pytest.approx(1, abs=0.02))
 
 
+@pytest.mark.long
 def test_choosing_takes_little_more_memory_than_the_sample_has(sample, axis):
     many = np.concatenate([sample] * 6)
     tracemalloc.start()
@@ -260,6 +261,7 @@ def test_a_prescan_and_cells_have_half_as_much_again(sample, axis):
     assert prescan.candidates == measured.times(1.5)
 
 
+@pytest.mark.long
 def test_the_cheapest_search_is_chosen_on_both_sides_of_each_break_even() -> None:
     few = photos_and_queries(300, 1, dim=256)[0]
     axis = unit(few.sum(axis=0))
