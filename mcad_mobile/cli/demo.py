@@ -61,7 +61,7 @@ def demo(
     print_table(
         f"\nAt {count:,} photos, one thread, on this computer ({cpu}), not a phone:",
         ["", "limit", "measured", ""],
-        [list(row) for row in verdict_rows(document)],
+        verdict_rows(document),
     )
 
 

@@ -344,13 +344,13 @@ def _print_search(record: PrecisionRecord) -> None:
     print_table(
         f"Tried on {data.name} {data.split}: {data.photos} photos, {data.captions} captions; float "
         f"mR {record.float_mean_recall:.2f}, budget {record.max_recall_drop:g} points",
-        list(ALONE_HEAD),
-        [list(row) for row in alone_rows(record)],
+        ALONE_HEAD,
+        alone_rows(record),
     )
     print_table(
         f"{len(record.steps)} pairs were measured, the smallest first:",
-        list(PAIRS_HEAD),
-        [list(row) for row in pair_rows(record)],
+        PAIRS_HEAD,
+        pair_rows(record),
     )
     print(f"{record.why} Judged by {record.judged_by}.")
 
@@ -362,7 +362,7 @@ def _print_recall(data: Path | None, recalls: RungRecalls, bundle: Bundle) -> No
         ways = (found.text_to_image, found.image_to_text)
         values = [value for way in ways for value in (way.r1, way.r5, way.r10)]
         rows.append([name, *(f"{value:.1f}" for value in values), f"{found.mean_recall:.2f}"])
-    heads = [f"{way} R@{k}" for way in ("photos,", "texts,") for k in (1, 5, 10)]
+    heads = [f"{way}\nR@{k}" for way in ("photos", "texts") for k in (1, 5, 10)]
     print_table(
         f"{data} test: {student.photos} photos, {student.captions} captions",
         ["", *heads, "mR"],
@@ -371,6 +371,6 @@ def _print_recall(data: Path | None, recalls: RungRecalls, bundle: Bundle) -> No
     assert bundle.recall is not None
     print_table(
         "mR with photos embedded by one rung and texts by another",
-        list(matrix_head(bundle.recall)),
-        [list(row) for row in matrix_rows(bundle.recall)],
+        matrix_head(bundle.recall),
+        matrix_rows(bundle.recall),
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +11,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import typer
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,6 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from mcad_mobile.base import machine
@@ -71,27 +69,16 @@ def print_result(document: Any, text: str, json: bool) -> None:
         print(text)
 
 
-def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print each row as a line, or as a block if the terminal is too narrow for a line. Cells are
-    never broken, so that commands in them can be copied."""
-    print(title)
-    widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
-    lines = ["  ".join(map(set_cell_size, row, widths)).rstrip() for row in (columns, *rows)]
-    if max(map(cell_len, lines)) <= terminal_width():
-        print("\n".join(lines))
-        return
-    for first, *rest in rows:
-        print(first)
-        for column, cell in zip(columns[1:], rest, strict=True):
-            if cell:
-                print(f"  {column}: {cell}")
-
-
-def terminal_width() -> float:
-    """Columns of the terminal at standard output; infinite for a pipe or a file."""
-    if "COLUMNS" in os.environ or sys.stdout.isatty():
-        return shutil.get_terminal_size().columns
-    return math.inf
+def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table as wide as its cells, which are never broken: commands in them can be copied
+    from a narrow terminal, too."""
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(color_system=None, width=sys.maxsize)
+    with console.capture() as capture:
+        console.print(table)
+    print(title, *map(str.rstrip, capture.get().splitlines()), sep="\n")
 
 
 def photos_per_second(photos: int, seconds: float) -> float | None:
