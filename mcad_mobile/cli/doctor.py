@@ -75,37 +75,43 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Find the processor, Python, and every tool that a command can use, the most needed first."""
+    from mcad_mobile.android import downloads
+
+    tried = tried_pythons()
+    python = platform.python_version() + (f" (tried on {tried})" if tried else "")
+    packages: dict[str, Finding] = {}
+    for requirement in requirements():
+        name, needed_for = requirement.name, _EXTRAS.get(requirement.extra)
+        if needed_for is not None and name not in packages:
+            how = _how_to_get(requirement.extra, requirement.only_on)
+            packages[name] = Finding(name, version_of(name), needed_for, how)
+    for name, chips in _NPU_SDKS.items():
+        needed_for = f"ahead-of-time compilation for {chips} NPUs"
+        how = f"pip install {name}  # on an open network: it downloads the vendor's SDK"
+        packages[name] = Finding(name, version_of(name), needed_for, how)
     return [
         _examine_processor(),
         examine_kernels(),
-        _examine_python(),
-        *_examine_requirements(),
-        *(
-            Finding(
-                sdk,
-                version_of(sdk),
-                f"ahead-of-time compilation for {chips} NPUs",
-                f"pip install {sdk}  # on an open network: it downloads the vendor's SDK",
-            )
-            for sdk, chips in _NPU_SDKS.items()
-        ),
+        Finding("python", python, "", ""),
+        *packages.values(),
         *_examine_build_tools(),
-        *_examine_downloads(),
+        *(
+            Finding(file.name, "cached" if file.present else None, file.needed_for, file.how_to_get)
+            for file in downloads.DOWNLOADS
+            if file.runs_here
+        ),
     ]
 
 
 def examine_commands() -> list[Finding]:
     """Find which commands work here (version "works"), and what the others need."""
-    missing: dict[str, str | None] = {}
     known = requirements()
     if not known:
         how = (
             f"Cannot tell: mcad-mobile is not installed as a package. Install it: {install_line()}"
         )
         return [Finding(command, None, "", how) for command in _COMMANDS]
-    for requirement in known:
-        if version_of(requirement.name) is None:
-            missing[requirement.extra] = requirement.only_on
+    missing = {x.extra: x.only_on for x in known if version_of(x.name) is None}
     kernels = examine_kernels()
     missing_tools = [tool for tool in _examine_build_tools() if tool.version is None]
     found = []
@@ -176,33 +182,6 @@ def _examine_build_tools() -> list[Finding]:
     return [Finding(tool.name, tool.version, tool.needed_for, tool.how_to_get) for tool in tools]
 
 
-def _examine_downloads() -> list[Finding]:
-    from mcad_mobile.android import downloads
-
-    return [
-        Finding(file.name, "cached" if file.present else None, file.needed_for, file.how_to_get)
-        for file in downloads.DOWNLOADS
-        if file.runs_here
-    ]
-
-
-def _examine_python() -> Finding:
-    tried = tried_pythons()
-    return Finding(
-        "python", platform.python_version() + (f" (tried on {tried})" if tried else ""), "", ""
-    )
-
-
-def _examine_requirements() -> list[Finding]:
-    found: dict[str, Finding] = {}
-    for requirement in requirements():
-        needed_for = _EXTRAS.get(requirement.extra)
-        if needed_for is not None:
-            name, how = requirement.name, _how_to_get(requirement.extra, requirement.only_on)
-            found.setdefault(name, Finding(name, version_of(name), needed_for, how))
-    return list(found.values())
-
-
 def examine_index(directory: Path) -> Finding:
     """Compare every byte of an index with its checksums."""
     name = f"index {directory}"
@@ -215,9 +194,7 @@ def examine_index(directory: Path) -> Finding:
 
 
 def _how_to_get(extras: str, only_on: str | None) -> str:
-    if only_on:
-        return f"not available here: only for {only_on}"
-    return install_line(extras)
+    return f"not available here: only for {only_on}" if only_on else install_line(extras)
 
 
 def doctor(

@@ -263,10 +263,8 @@ def _splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhot
     Without a `val` split it measures on `test`, which also serves for the reported recall."""
     assert data is not None
     photos = load_captions(data, None)
-    by_split = {
-        name: [photo for photo in photos if photo.split == name] for name in ("train", "val")
-    }
-    return by_split["val"] or load_captions(data, "test"), by_split["train"]
+    val, train = ([x for x in photos if x.split == name] for name in ("val", "train"))
+    return val or load_captions(data, "test"), train
 
 
 def _places(out: Path, chips: Sequence[Target]) -> list[Path]:
@@ -309,19 +307,12 @@ def _document(bundle: Bundle, recalls: RungRecalls | None) -> dict[str, Any]:
 def _print(bundle: Bundle) -> None:
     rows = []
     notes: dict[str, None] = {}
-    for name in TOWERS:
-        for number, rung in enumerate(bundle.tower(name).rungs):
+    for tower in TOWERS:
+        for number, rung in enumerate(bundle.tower(tower).rungs):
             assert rung.parity is not None
-            rows.append(
-                [
-                    name if number == 0 else "  fallback",
-                    rung.name,
-                    f"{megabytes(rung.bytes)} MB",
-                    rung.for_npu,
-                    f"{rung.parity.cosine_mean:.4f}",
-                    f"{rung.parity.cosine_min:.4f}",
-                ]
-            )
+            name = "  fallback" if number else tower
+            cosines = (f"{x:.4f}" for x in (rung.parity.cosine_mean, rung.parity.cosine_min))
+            rows.append([name, rung.name, f"{megabytes(rung.bytes)} MB", rung.for_npu, *cosines])
             notes.update(dict.fromkeys(rung.notes))
     print_table(
         f"{bundle.directory} for {bundle.target.id} ({bundle.target.chip})",
