@@ -21,6 +21,7 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import create_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import PhotoError, PhotoIndexError
+from tests.support.processes import run_command, run_python
 from tests.support.tiny_bundle import make_tiny_bundle
 
 
@@ -38,18 +39,6 @@ def places(tmp_path_factory):
         command = ["index", str(folder / "photos"), "--bundle", str(bundle.directory)]
         assert CliRunner().invoke(app, command).exit_code == 0
     return folder
-
-
-def run(*words, code="-m mcad_mobile", **environment):
-    """In a process of its own."""
-    return subprocess.run(
-        [sys.executable, *code.split(" ", 1), *map(str, words)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("words", [["-h"], ["search", "-h"], ["export", "-h"]])
@@ -159,12 +148,12 @@ def test_a_photo_that_is_gone_is_dropped_by_the_command_that_is_shown(places, tm
     ],
 )
 def test_errors_are_json_on_standard_error_too(words, code, message):
-    done = run(*words, "--json")
+    done = run_command(*words, "--json")
     assert (done.returncode, done.stdout) == (code, "")
     error = json.loads(done.stderr.splitlines()[-1])
     assert message in error["error"]
     assert error["hint"]
-    plain = run(*words)
+    plain = run_command(*words)
     assert plain.returncode == code
     assert message in plain.stderr and not plain.stderr.startswith("{")
 
@@ -210,7 +199,7 @@ def test_errors_are_coloured_on_a_terminal_alone(no_color, coloured):
     assert done.returncode == 1
     assert ("\x1b[31merror:" in shown) == coloured
     assert ("\x1b" in shown) == coloured
-    assert "\x1b" not in run("search", "dog", "--bundle", "nowhere").stderr
+    assert "\x1b" not in run_command("search", "dog", "--bundle", "nowhere").stderr
 
 
 @pytest.mark.parametrize(
@@ -227,11 +216,13 @@ def test_errors_are_coloured_on_a_terminal_alone(no_color, coloured):
 def test_values_complete_in_the_shell(line, expected, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     words = f"mcad-mobile {line}"
-    done = run(
-        code="-c import sys; sys.argv = ['mcad-mobile']; from mcad_mobile.cli import main; main()",
-        _MCAD_MOBILE_COMPLETE="complete_bash",
-        COMP_WORDS=words,
-        COMP_CWORD=str(len(words.split()) - 1),
+    done = run_python(
+        *("-c", "import sys; sys.argv = ['mcad-mobile']; from mcad_mobile.cli import main; main()"),
+        env={
+            "_MCAD_MOBILE_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        },
     )
     offered = done.stdout.split()
     assert expected in offered

@@ -17,6 +17,7 @@ from mcad_mobile.cli.command import app
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.index import PhotoIndex
 from tests.support.paths import ROOT
+from tests.support.processes import run_python
 from tests.support.tiny_bundle import make_tiny_bundle
 
 pytestmark = pytest.mark.long
@@ -51,15 +52,8 @@ def bundle(tmp_path: Path) -> Path:
 def index(
     photos: Path | str, bundle: Path, *options: str, code: str = COMMAND
 ) -> subprocess.CompletedProcess[str]:
-    arguments = ["index", str(photos), "--bundle", str(bundle), "--json", *options]
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
+    arguments = ("index", photos, "--bundle", bundle, "--json", *options)
+    return run_python("-c", code, *arguments, env={"OMP_NUM_THREADS": "1"})
 
 
 def document_of(done: subprocess.CompletedProcess[str]) -> dict[str, object]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.index import PhotoIndex
-from tests.support.paths import ROOT
+from tests.support.processes import run_python
 from tests.support.tiny_bundle import make_tiny_bundle
 
 pytestmark = pytest.mark.long
@@ -52,17 +49,6 @@ main()
 """
 
 
-def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
-
-
 @pytest.mark.parametrize(
     ("begins", "arguments", "message"),
     [
@@ -89,7 +75,7 @@ def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 def test_an_interrupted_verb_says_what_is_kept(
     begins: str, arguments: tuple[str, ...], message: str
 ) -> None:
-    done = python(INTERRUPTED, begins, *arguments)
+    done = run_python("-c", INTERRUPTED, begins, *arguments)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr.startswith("interrupted: ")
     assert message in done.stderr
@@ -103,7 +89,7 @@ def test_an_interrupted_index_keeps_what_it_says_it_keeps(tmp_path: Path) -> Non
     for number, path in enumerate(packaged_photos()[:3]):
         (photos / f"{number}{path.suffix}").write_bytes(path.read_bytes())
     begins = "mcad_mobile.engine.sync:sync_folder"
-    done = python(INTERRUPTED, begins, "index", photos, "-b", tmp_path / "bundle")
+    done = run_python("-c", INTERRUPTED, begins, "index", photos, "-b", tmp_path / "bundle")
     assert done.returncode == 130, done.stderr
     assert "interrupted: Photos embedded so far are in the index" in done.stderr
     assert PhotoIndex.open(tmp_path / "bundle.index").photos == 1
@@ -127,16 +113,16 @@ main()
 
 @pytest.mark.parametrize("module", ["typer", "numpy", "mcad_mobile.cli.serve"])
 def test_an_interrupt_while_the_program_is_still_imported_is_no_traceback(module: str) -> None:
-    done = python(AT_IMPORT, module, "--version")
+    done = run_python("-c", AT_IMPORT, module, "--version")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 def test_help_is_given_where_there_are_no_file_locks_and_the_rest_refused() -> None:
     for arguments in ((), ("index",)):
-        helped = python(WITHOUT_FCNTL, *arguments, "--help")
+        helped = run_python("-c", WITHOUT_FCNTL, *arguments, "--help")
         assert (helped.returncode, helped.stderr) == (0, "")
         assert "Usage" in helped.stdout
-    refused = python(WITHOUT_FCNTL, "index", "x", "-b", "y")
+    refused = run_python("-c", WITHOUT_FCNTL, "index", "x", "-b", "y")
     assert refused.returncode == 1
     assert re.match("error: mcad-mobile runs on Linux and macOS.*\n.*WSL", refused.stderr)
     assert "Traceback" not in refused.stderr

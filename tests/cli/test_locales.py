@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.index import PhotoIndex
+from tests.support.processes import run_python
 from tests.support.tiny_bundle import make_tiny_bundle
 
 pytestmark = pytest.mark.long
@@ -53,13 +53,8 @@ def locale(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 def command(environment: Mapping[str, str], *arguments: object) -> bytes:
-    done = subprocess.run(
-        [sys.executable, "-m", "mcad_mobile", *(os.fsencode(str(a)) for a in arguments)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
+    words = ("-m", "mcad_mobile", *arguments)
+    done = run_python(*words, env={"OMP_NUM_THREADS": "1", **environment}, text=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     return done.stdout
 

@@ -255,6 +255,8 @@ def test_an_option_that_would_be_ignored_is_wrong_usage(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("export", "Missing option '--out' / '-o'"),
+        ("export -t cpu -o x --samples 1", "1 is not in the range x>=2"),
         ("library", "give either --out FILE or --maven DIR"),
         ("index -b BUNDLE", "give a folder of photos, or --from INDEX|SHARDS"),
         ("search -b BUNDLE", "give words, --like PHOTO, or --duplicates"),

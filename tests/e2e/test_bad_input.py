@@ -12,46 +12,15 @@ from mcad_mobile.engine.index import PhotoIndex
 from tests.support.exported import mcad
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    for path in packaged_photos()[:3]:
-        shutil.copy(path, folder)
-    return folder
-
-
-def test_a_missing_student(tmp_path):
-    message = mcad(
-        "export", "--target", "cpu", "--student", tmp_path / "no", "--out", tmp_path / "b", code=1
-    )
-    assert message.startswith("error: No student")
-    assert not (tmp_path / "b").exists()
-
-
 def test_a_foreign_student(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "clip"}')
-    message = mcad(
-        "export", "--target", "cpu", "--student", tmp_path, "--out", tmp_path / "b", code=1
-    )
-    assert "foreign" in message
-
-
-def test_an_unknown_chip_with_the_nearest_names(tmp_path):
-    message = mcad("export", "--target", "snapdragon-8-gen-4", "--out", tmp_path / "b", code=1)
-    assert "'snapdragon-8-gen-4'" in message
-    assert "snapdragon-8-gen-3" in message
+    words = ("export", "--target", "cpu", "--student", tmp_path, "--out", tmp_path / "b")
+    assert "foreign" in mcad(*words, code=1)
 
 
 def test_an_empty_photo_folder(cpu, tmp_path):
     assert "No photos in" in mcad("index", tmp_path, "--bundle", cpu.directory, code=1)
     assert not cpu.directory.with_name("cpu.index").exists()
-
-
-def test_a_missing_calibration_folder(tmp_path):
-    message = mcad(
-        "export", "-t", "cpu", "-o", tmp_path / "b", "--calibration", tmp_path / "no", code=1
-    )
-    assert "No folder at" in message
 
 
 def test_a_bundle_with_a_wrong_checksum(cpu, tmp_path):
@@ -66,45 +35,17 @@ def test_a_bundle_with_a_wrong_checksum(cpu, tmp_path):
 
 
 @pytest.mark.parametrize("differs", ["model", "width"])
-def test_an_index_built_by_another_student_is_refused_and_kept(cpu, tmp_path, photos, differs):
+def test_an_index_built_by_another_student_is_refused_and_kept(cpu, tmp_path, differs):
     known = json.loads((cpu.directory / "bundle.json").read_text())
     width = 128 if differs == "width" else known["dim"]
     sha256 = "0" * 64 if differs == "model" else known["student"]["sha256"]
     index = tmp_path / "index"
     PhotoIndex.create(index, dim=width, student="other", student_sha256=sha256)
     before = {path: path.read_bytes() for path in index.iterdir() if path.is_file()}
-    for verb in (("index", photos), ("search", "a dog")):
+    for verb in (("index", packaged_photos()[0].parent), ("search", "a dog")):
         message = mcad(*verb, "--bundle", cpu.directory, "--index", index, code=1)
-        assert "other" in message
-        assert str(width) in message
+        assert "other" in message and str(width) in message
     assert {path: path.read_bytes() for path in index.iterdir() if path.is_file()} == before
-
-
-def test_an_empty_query(cpu, photos, tmp_path):
-    index = tmp_path / "index"
-    mcad("index", photos, "--bundle", cpu.directory, "--index", index)
-    message = mcad("search", "  ", "--bundle", cpu.directory, "--index", index, code=1)
-    assert "empty" in message
-
-
-def test_a_search_without_an_index_says_how_to_make_one(cpu, tmp_path):
-    message = mcad("search", "a", "--bundle", cpu.directory, "--index", tmp_path / "no", code=1)
-    assert "mcad-mobile index" in message
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("export",),
-        ("search", "a dog"),
-        ("export", "--target", "cpu", "--out", "x", "--samples", "1"),
-        ("bench", "--bundle", "x", "--report", "report.pdf"),
-        ("frobnicate",),
-    ],
-)
-def test_wrong_usage_is_exit_code_2(arguments, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # where `search` finds no bundle under build/
-    assert "Error" in mcad(*arguments, code=2) or "Usage" in mcad(*arguments, code=2)
 
 
 def test_an_export_that_fails_leaves_the_bundle_that_was_there(cpu, tmp_path):

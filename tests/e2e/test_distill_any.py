@@ -4,16 +4,13 @@ and called again, and on two at once."""
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.students.load import load_student
-from tests.e2e.test_distill_processes import CLI, LAUNCH, ONE_THREAD, run
+from tests.e2e.test_distill_processes import CLI, LAUNCH, kill_when, run
 from tests.support.exported import mcad_json
 from tests.support.tiny_students import write_hf, write_open_clip, write_text_tower
 
@@ -69,14 +66,7 @@ def test_killed_at_a_checkpoint_and_called_again_it_trains_the_same_student(
     straight, killed = tmp_path / "straight" / "s", tmp_path / "killed" / "s"
     run([*CLI, *distill(packaged_pairs, tmp_path, straight, *spec)])
     command = [*CLI, *distill(packaged_pairs, tmp_path, killed, *spec)]
-    process = subprocess.Popen(
-        command, env=ONE_THREAD, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 200
-    while not (killed / "checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(60) == -signal.SIGKILL
+    kill_when((killed / "checkpoint.pt").exists, command)
     assert not (killed / "training.json").exists()
     run(command)
     assert load_student(str(straight)).sha256() == load_student(str(killed)).sha256()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +45,26 @@ def distill(data: Path, work: Path, out: Path, *more: str) -> list[str]:
     return ["distill", *where, *recipe, "--json", *more]
 
 
-def run(command: list[str]) -> str:
+def run(command: list[str], fails: bool = False) -> str:
+    """Return what the command prints, or its errors if it is to fail."""
     done = subprocess.run(
         command, env=ONE_THREAD, capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert (done.returncode != 0) == fails, done.stderr
+    return done.stderr if fails else done.stdout
+
+
+def kill_when(ready: Callable[[], bool], command: list[str]) -> None:
+    """Start a command, and kill it as soon as it is that far."""
+    process = subprocess.Popen(
+        command, env=ONE_THREAD, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 200
+    while not ready():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL
 
 
 def same_weights(first_folder: Path, second_folder: Path) -> bool:
@@ -65,17 +80,7 @@ def test_killed_at_a_checkpoint_and_called_again_it_trains_the_same_student(
     printed = json.loads(run([*CLI, *distill(packaged_pairs, work, straight)]))
     assert printed["val"]["photos"] == 4
 
-    process = subprocess.Popen(
-        [*CLI, *distill(packaged_pairs, work, killed)],
-        env=ONE_THREAD,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 200
-    while not (killed / "checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(60) == -signal.SIGKILL
+    kill_when((killed / "checkpoint.pt").exists, [*CLI, *distill(packaged_pairs, work, killed)])
     assert not (killed / "model.safetensors").exists()
 
     assert json.loads(run([*CLI, *distill(packaged_pairs, work, killed)]))["val"] == printed["val"]
@@ -108,16 +113,11 @@ def test_killed_inside_a_view_it_goes_on_there_and_leaves_no_partial_file(noise,
         return [*CLI, "distill", "--data", str(noise), "--recipe", str(recipe), *where]
 
     run(command("straight"))
-    process = subprocess.Popen(
-        command("killed"), env=ONE_THREAD, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
     cache = tmp_path / "killed" / "cache"
-    deadline = time.monotonic() + 200
-    while not any(rows_of(path) >= 64 for path in cache.glob("*.npy.partial")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    process.kill()
-    assert process.wait(60) == -signal.SIGKILL
+    kill_when(
+        lambda: any(rows_of(path) >= 64 for path in cache.glob("*.npy.partial")),
+        command("killed"),
+    )
     (partial,) = cache.glob("*.npy.partial")
     kept, number = rows_of(partial), partial.stat().st_ino
     assert 64 <= kept < 196
@@ -160,12 +160,8 @@ def test_a_batch_that_processes_cannot_share_is_named(packaged_pairs, work, tmp_
     recipe = tmp_path / "recipe.json"
     recipe.write_text(json.dumps({**RECIPE, "batch": 3}))
     command = [*LAUNCH, "2", "-m", "mcad_mobile", *distill(packaged_pairs, work, tmp_path / "s")]
-    done = subprocess.run(
-        [*command, "--recipe", str(recipe)],
-        env=ONE_THREAD, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "batch is 3, which 2 processes cannot share evenly" in done.stderr
+    errors = run([*command, "--recipe", str(recipe)], fails=True)
+    assert "batch is 3, which 2 processes cannot share evenly" in errors
 
 
 LINEAR = """

@@ -4,7 +4,6 @@ in for a Mac, and is none: other libraries, another file system and another link
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,9 +29,12 @@ sys.platform = "darwin"
 NO_PROC = "mount -t tmpfs none /proc && mount -t tmpfs none /sys"
 
 
-def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: object) -> str:
     first = f"{NO_PROC} && export PYTHONPATH=$PYTHONPATH:{folder}/site"
-    return run_on_disk(folder / "disk", "size=64m", "-m", "mcad_mobile", *arguments, first=first)
+    command = ("-m", "mcad_mobile", *arguments)
+    done = run_on_disk(folder / "disk", "size=64m", *command, first=first)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -47,33 +49,29 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for photo in packaged_photos()[:2]:
         (folder / "photos" / photo.name).write_bytes(photo.read_bytes())
     at = ("-b", folder / "bundle", "--index", folder / "index")
-    done = run(folder, "index", folder / "photos", *at, "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["added"] == 2
+    printed = run(folder, "index", folder / "photos", *at, "--json")
+    assert json.loads(printed)["added"] == 2
     return folder
 
 
 def test_search_finds_what_index_has_put_there(place: Path) -> None:
     at = ("-b", place / "bundle", "--index", place / "index")
-    done = run(place, "search", "a dog", *at, "-k", "2", "--json")
-    assert done.returncode == 0, done.stderr
-    found = {Path(result["path"]).name for result in json.loads(done.stdout)["results"]}
+    printed = run(place, "search", "a dog", *at, "-k", "2", "--json")
+    found = {Path(result["path"]).name for result in json.loads(printed)["results"]}
     assert found == {photo.name for photo in packaged_photos()[:2]}
 
 
 def test_doctor_says_what_is_made_for_linux_alone(place: Path) -> None:
-    done = run(place, "doctor", "--json")
-    assert done.returncode == 0, done.stderr
-    findings = {finding["tool"]: finding for finding in json.loads(done.stdout)}
+    printed = run(place, "doctor", "--json")
+    findings = {finding["tool"]: finding for finding in json.loads(printed)}
     assert {findings[verb]["version"] for verb in ("index", "search, bench")} == {"works"}
     assert "only for Linux x86_64" in findings["onnxruntime-qnn"]["how_to_get"]
 
 
 def test_bench_takes_times_and_says_that_memory_is_not_told_there(place: Path) -> None:
     at = ("-b", place / "bundle", "--index", place / "index")
-    done = run(place, "bench", *at, "--searches", "5", "--json")
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+    printed = run(place, "bench", *at, "--searches", "5", "--json")
+    document = json.loads(printed)
     assert document["device"]["os"] == "Darwin"
     assert document["latency_ms"]["total"]["p50"] > 0
     assert document["conditions"]["pinned_cores"] == []
@@ -82,6 +80,6 @@ def test_bench_takes_times_and_says_that_memory_is_not_told_there(place: Path) -
     assert document["targets"]["memory"]["pass"] is None
     assert not any("PSS" in line for line in document["measured"])
     assert any(line.startswith("Memory: ") for line in document["not_measured"])
-    (place / "bench.json").write_text(done.stdout)
+    (place / "bench.json").write_text(printed)
     shown = run(place, "report", place / "bench.json")
-    assert "| Memory, peak PSS | 100 MiB | not measured | not measured |" in shown.stdout
+    assert "| Memory, peak PSS | 100 MiB | not measured | not measured |" in shown

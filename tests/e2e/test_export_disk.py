@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.mounts import run_on_disk
+from tests.support.processes import run_command
 
-COMMAND = (sys.executable, "-m", "mcad_mobile", "export", "-t", "cpu")
 # As if the room had gone after it was looked at.
 FILLS_UP = """
 import sys
@@ -42,14 +39,9 @@ def test_a_disk_that_fills_up_is_told_and_nothing_is_left(tmp_path: Path, megaby
 
 @pytest.mark.slow
 def test_fewer_samples_than_were_asked_for_are_told_by_their_number(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*COMMAND, "--samples", "50", "-o", str(tmp_path / "emoji \N{GRINNING FACE}")],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=True,
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-    )
+    place = tmp_path / "emoji \N{GRINNING FACE}"
+    words = ("export", "-t", "cpu", "--samples", 50, "-o", place)
+    done = run_command(*words, check=True, env={"PYTHONIOENCODING": "ascii"})
     assert "warning: 50 samples were asked for; there were" in done.stderr
     assert "captions to calibrate on" in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.errors import install_line
+from tests.support.processes import run_python
 from tests.support.variants import first_of
 
 RUN = """
 import sys
 sys.modules.update(dict.fromkeys({missing!r}))  # None there makes an import fail
 from mcad_mobile.cli import main
-sys.argv = ["mcad-mobile", *{arguments!r}]
+sys.argv = {words!r}
 main()
 """
 
 
 def run_without(missing, *arguments):
-    program = RUN.format(missing=missing, arguments=[str(argument) for argument in arguments])
-    return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False
-    )
+    words = ["mcad-mobile", *map(str, arguments)]
+    return run_python("-c", RUN.format(missing=missing, words=words))
 
 
 @pytest.mark.parametrize(
@@ -96,16 +92,8 @@ def test_a_wrong_name_or_folder_is_told_before_torch_is_imported(tmp_path, argum
     other.mkdir()
     (other / "thesis.odt").touch()
     resolved = [str(other) if part == "OTHER" else part for part in arguments]
-    if "--target" not in resolved:
-        resolved += ["--target", "cpu"]
-    if "--out" not in resolved:
-        resolved += ["--out", str(tmp_path / "out")]
-    done = run_without(["torch"], "export", *resolved)
+    place = ("--target", "cpu", "--out", tmp_path / "out")
+    done = run_without(["torch"], "export", *place, *resolved)
     assert done.returncode == 1, done.stderr
     assert message in " ".join(done.stderr.split())
     assert not (tmp_path / "out").exists()
-
-
-def test_doctor_says_how_to_get_what_is_missing():
-    done = run_without([], "doctor", "--json")
-    assert f'"how_to_get": "{install_line("snapdragon")}"' in done.stdout

@@ -23,11 +23,8 @@ def folder(tmp_path_factory) -> Path:
     (folder / "photos").mkdir()
     for photo in packaged_photos()[:2]:
         shutil.copy(photo, folder / "photos")
-    older = replace(make_tiny_bundle(folder / "other"), name="older")
-    older = replace(older, student=replace(older.student, name="older", image_sha256="1" * 64))
-    engine = SearchEngine(older)
-    index = create_index(older, folder / "old")
-    engine.index_folder(index, folder / "photos")
+    older = replace(bundle, student=replace(bundle.student, name="older", image_sha256="1" * 64))
+    SearchEngine(older).index_folder(create_index(older, folder / "old"), folder / "photos")
     SearchEngine(bundle).index_folder(open_index(bundle, create=True), folder / "photos")
     return folder
 

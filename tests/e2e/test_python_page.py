@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import mcad_mobile
 from mcad_mobile.data.packaged_photos import packaged_photos
 from tests.support.exported import Exported
 from tests.support.paths import ROOT
+from tests.support.processes import run_python
 
 PAGE = ROOT / "docs" / "python.md"
 EXPORT, *OTHERS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
@@ -31,14 +30,7 @@ def place(cpu: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(code: str, folder: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    done = run_python("-W", "error", "-c", code, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -65,14 +57,8 @@ def test_a_users_type_checker_sees_the_types(tmp_path: Path) -> None:
     for number, code in enumerate([EXPORT, *OTHERS]):
         (tmp_path / f"block_{number}.py").write_text(code)
     (tmp_path / "wrong.py").write_text("import mcad_mobile\nmcad_mobile.Bundle.load(5)\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", "."],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    mypy = ("-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", ".")
+    done = run_python(*mypy, cwd=tmp_path)
     assert len(done.stdout.splitlines()) == 2, done.stdout + done.stderr
     assert 'wrong.py:2: error: Argument 1 to "load" of "Bundle"' in done.stdout
 

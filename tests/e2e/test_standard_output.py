@@ -152,11 +152,9 @@ def test_what_people_read_is_on_standard_output_without_json(places: dict[str, s
 def test_qualcomms_library_greets_nobody(snapdragon: Exported, tmp_path: Path) -> None:
     index = str(tmp_path / "index")
     photos = str(packaged_photos()[0].parent)
-    common = ("--bundle", str(snapdragon.directory), "--index", index, "--json")
-    assert run_alone(sys.executable, "-m", "mcad_mobile", "index", photos, *common).returncode == 0
-    arguments = ("search", "a cat", *common, "--runtime", "qnn")
-    done = run_alone(sys.executable, "-m", "mcad_mobile", *arguments)
-    assert done.returncode == 0, done.stderr
+    places = {"BUNDLE": str(snapdragon.directory), "INDEX": index, "PHOTOS": photos}
+    run_verb("index PHOTOS --bundle BUNDLE --index INDEX", places)
+    done = run_verb("search cat --bundle BUNDLE --index INDEX --json --runtime qnn", places)
     assert json.loads(done.stdout)["simulated"] is True
     assert "LIBNATIVE" not in done.stderr
 
