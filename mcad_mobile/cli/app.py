@@ -11,7 +11,7 @@ import typer
 
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.options import BundlePath, Json, exclude
+from mcad_mobile.cli.options import BundlePath, Json, exclude, flag, optional, required
 from mcad_mobile.cli.output import load_bundle, progress_bar, warn
 
 
@@ -88,15 +88,14 @@ def app(
     keep_float: KeepFloat = False,
     sbom: Sbom = None,
     accept_licence: AcceptLicence = None,
-    out: Path = typer.Option(..., "--out", "-o", help="The app: demo.apk, or demo.aab with --aab."),
-    aab: bool = typer.Option(False, "--aab", help="Build an Android App Bundle for Google Play."),
-    r8: Path | None = typer.Option(None, help="Your own r8.jar, whose D8 makes the dex file."),
-    keystore: Path | None = typer.Option(
-        None,
+    out: Path = required("--out", "-o", help="The app: demo.apk, or demo.aab with --aab."),
+    aab: bool = flag("--aab", help="Build an Android App Bundle for Google Play."),
+    r8: Path | None = optional(help="Your own r8.jar, whose D8 makes the dex file."),
+    keystore: Path | None = optional(
         help="Sign with a key from this file, whose password is in MCAD_KEYSTORE_PASSWORD. "
-        "Default: a debug key.",
+        "Default: a debug key."
     ),
-    key_alias: str | None = typer.Option(None, help="The alias of the key in the keystore."),
+    key_alias: str | None = optional(help="The alias of the key in the keystore."),
     json: Json = False,
 ) -> None:
     """Build the Android demo app with a bundle inside: search your own photos, offline.

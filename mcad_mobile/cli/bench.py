@@ -28,6 +28,9 @@ from mcad_mobile.cli.options import (
     among,
     at_most_one,
     exclude,
+    flag,
+    optional,
+    several,
 )
 from mcad_mobile.cli.output import aihub_jobs, load_bundle, printable, progress_bar, warn
 from mcad_mobile.cli.report import (
@@ -66,52 +69,41 @@ def bench(
         help="host (this computer); adb or adb:SERIAL (a phone or board); aihub:PHONE[,PHONE] "
         "(Qualcomm's cloud; a name or a chipset); emulator (arm64, parity only).",
     ),
-    synthetic: int | None = typer.Option(
-        None,
+    synthetic: int | None = optional(
         min=1,
         help="Search among this many synthetic photos, spread like real embeddings. Default: "
         "100000.",
     ),
-    index: Path | None = typer.Option(None, help="Search this real index instead."),
+    index: Path | None = optional(help="Search this real index instead."),
     searches: int = typer.Option(200, min=1, help="How many searches to time."),
-    repeats: int | None = typer.Option(
-        None, min=1, help="Runs of the searches. Default: 3 for adb and with --baseline, else 1."
+    repeats: int | None = optional(
+        min=1, help="Runs of the searches. Default: 3 for adb and with --baseline, else 1."
     ),
-    cool_down: float | None = typer.Option(
-        None, min=0, help="Minimum seconds between runs. Default: 15 for adb, 0 for host."
+    cool_down: float | None = optional(
+        min=0, help="Minimum seconds between runs. Default: 15 for adb, 0 for host."
     ),
-    force: bool = typer.Option(
-        False, "--force", help="adb, aihub: try files that were made for another chip."
-    ),
-    runner: Path | None = typer.Option(
-        None, help="adb: a folder with a built Java runner (docs/bench.md)."
-    ),
-    aar: list[Path] = typer.Option(
-        [],
+    force: bool = flag("--force", help="adb, aihub: try files that were made for another chip."),
+    runner: Path | None = optional(help="adb: a folder with a built Java runner (docs/bench.md)."),
+    aar: list[Path] = several(
         help="adb: an Android archive to merge into the runner: Qualcomm's qnn-runtime, an ONNX "
-        "Runtime with QNN. May be given more than once.",
+        "Runtime with QNN. May be given more than once."
     ),
-    npu: bool = typer.Option(
-        False,
+    npu: bool = flag(
         "--npu",
         help="adb: fetch what a bundle's Snapdragon rungs need: ONNX Runtime with QNN, and "
         "Qualcomm's runtime, which has Qualcomm's own licence.",
     ),
-    compile_to: Literal["qnn", "litert", "onnx"] | None = typer.Option(
-        None,
+    compile_to: Literal["qnn", "litert", "onnx"] | None = optional(
         "--compile",
         help="aihub: compile the bundle's float ONNX model there for each phone, instead of "
         "running the bundle's files.",
     ),
-    jobs: Path | None = typer.Option(
-        None,
+    jobs: Path | None = optional(
         help="aihub: a file that records submitted jobs, so that they are not submitted twice. "
-        "Default: BUNDLE.aihub.json. If you delete it, all jobs are submitted again.",
+        "Default: BUNDLE.aihub.json. If you delete it, all jobs are submitted again."
     ),
-    dry_run: bool = typer.Option(
-        False, "--dry-run", help="aihub: print the jobs without submitting any."
-    ),
-    report: Path | None = typer.Option(None, help="Also write a report: .html, .md or .json."),
+    dry_run: bool = flag("--dry-run", help="aihub: print the jobs without submitting any."),
+    report: Path | None = optional(help="Also write a report: .html, .md or .json."),
     runtime: RuntimeName = None,
     threads: Threads = 1,
     json: Json = False,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import typer
 
+from mcad_mobile.cli.options import optional
 from mcad_mobile.cli.output import print_table
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
@@ -29,8 +30,8 @@ TIMEOUT_S = 3600  # of one command on a slow, busy machine
 
 def demo(
     *,
-    photos: Path | None = typer.Option(
-        None, help="A folder of photos. Default: sample photos from Python packages."
+    photos: Path | None = optional(
+        help="A folder of photos. Default: sample photos from Python packages."
     ),
     out: Path = typer.Option(
         Path("build/demo"), "--out", "-o", help="Where to write bundle, index and report."

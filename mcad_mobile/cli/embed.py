@@ -8,7 +8,7 @@ import typer
 
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.options import BundlePath, Json, RuntimeName, exclude
+from mcad_mobile.cli.options import BundlePath, Json, RuntimeName, exclude, optional, required
 from mcad_mobile.cli.output import (
     format_speed,
     load_bundle,
@@ -33,23 +33,18 @@ def embed(
         "WebDataset shards (.tar); here, or at s3://, gs://, hf:// or another address that fsspec "
         "opens. Patterns (*.parquet) name several files.",
     ),
-    out: str = typer.Option(
-        ..., "--out", "-o", help="Where to write the shards: a folder, or an address."
+    out: str = required("--out", "-o", help="Where to write the shards: a folder, or an address."),
+    kind: Literal["photos", "list", "parquet", "webdataset"] | None = optional(
+        help="What SOURCE is.  [default: by its files' names]"
     ),
-    kind: Literal["photos", "list", "parquet", "webdataset"] | None = typer.Option(
-        None, help="What SOURCE is.  [default: by its files' names]"
+    photo_column: str | None = optional(
+        help="In Parquet, the column of photos' bytes, paths or URLs."
     ),
-    photo_column: str | None = typer.Option(
-        None, help="In Parquet, the column of photos' bytes, paths or URLs."
+    key_column: str | None = optional(help="In Parquet, the column of photos' names."),
+    workers: int | None = optional(
+        min=1, help="Processes, or actors of a cluster.  [default: all cores divided by --threads]"
     ),
-    key_column: str | None = typer.Option(None, help="In Parquet, the column of photos' names."),
-    workers: int | None = typer.Option(
-        None,
-        min=1,
-        help="Processes, or actors of a cluster.  [default: all cores divided by --threads]",
-    ),
-    ray: str | None = typer.Option(
-        None,
+    ray: str | None = optional(
         metavar="ADDRESS",
         help="A Ray cluster: HOST:6379, ray://HOST:10001, or auto, from one of its machines.",
     ),

@@ -8,7 +8,17 @@ from typing import Any
 import typer
 
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.options import Dim, Json, RuntimeName, StudentName, Threads, among, exclude
+from mcad_mobile.cli.options import (
+    Dim,
+    Json,
+    RuntimeName,
+    StudentName,
+    Threads,
+    among,
+    exclude,
+    optional,
+    required,
+)
 from mcad_mobile.cli.output import load_bundle, print_table, progress_bar, warn
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine.engine import SearchEngine
@@ -21,9 +31,9 @@ def evaluate(
     context: typer.Context,
     student: StudentName = None,
     dim: Dim = None,
-    data: Path = typer.Option(..., help="A folder of photos with captions: docs/data.md."),
-    bundle: Path | None = typer.Option(
-        None, "--bundle", "-b", help="Evaluate this bundle's towers instead of a student."
+    data: Path = required(help="A folder of photos with captions: docs/data.md."),
+    bundle: Path | None = optional(
+        "--bundle", "-b", help="Evaluate this bundle's towers instead of a student."
     ),
     split: str = typer.Option(
         "test",

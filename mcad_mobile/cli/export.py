@@ -23,7 +23,17 @@ from mcad_mobile.bench.report.bundle_rows import (
     matrix_rows,
     pair_rows,
 )
-from mcad_mobile.cli.options import Dim, Json, StudentName, among, exclude
+from mcad_mobile.cli.options import (
+    Dim,
+    Json,
+    StudentName,
+    among,
+    exclude,
+    flag,
+    optional,
+    required,
+    several,
+)
 from mcad_mobile.cli.output import aihub_jobs, print_table, progress_bar, warn
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.bundle import (
@@ -53,20 +63,17 @@ def export(
     context: typer.Context,
     student: StudentName = None,
     dim: Dim = None,
-    out: Path = typer.Option(
-        ...,
+    out: Path = required(
         "--out",
         "-o",
         help="The bundle's folder. An existing bundle there is replaced. For several targets: a "
         "folder that gets one bundle per chip.",
     ),
-    text: str | None = typer.Option(
-        None,
+    text: str | None = optional(
         help="Another text tower for the same image tower: multilingual, which reads 68 languages, "
-        "or a folder that `distill --text-only` wrote. Indexes stay valid.",
+        "or a folder that `distill --text-only` wrote. Indexes stay valid."
     ),
-    target: list[str] = typer.Option(
-        [],
+    target: list[str] = several(
         "--target",
         "-t",
         metavar="CHIP",
@@ -75,22 +82,18 @@ def export(
         "snapdragon, dimensity, tensor, cpu, cpu-litert. May be repeated. `mcad-mobile targets` "
         "lists them.",
     ),
-    every: bool = typer.Option(
-        False, "--all", help="Make a bundle for every chip that `targets` lists."
-    ),
-    calibration: Path | None = typer.Option(
-        None, help="A folder of photos like your users'. Default: photos of installed packages."
+    every: bool = flag("--all", help="Make a bundle for every chip that `targets` lists."),
+    calibration: Path | None = optional(
+        help="A folder of photos like your users'. Default: photos of installed packages."
     ),
     samples: int = typer.Option(32, min=2, help="Photos and captions to calibrate on."),
-    data: Path | None = typer.Option(
-        None,
+    data: Path | None = optional(
         help="A folder of photos with captions (docs/data.md). Its test split shows how much "
-        "recall the export loses.",
+        "recall the export loses."
     ),
-    precision: Literal["auto", "w8a8", "w8a16", "w4a16"] | None = typer.Option(
-        None,
+    precision: Literal["auto", "w8a8", "w8a16", "w4a16"] | None = optional(
         help="auto: the smallest towers whose recall on --data stays within --max-recall-drop. "
-        "w8a8, w8a16 or w4a16: for an NPU. Default: the target's own (docs/targets.md).",
+        "w8a8, w8a16 or w4a16: for an NPU. Default: the target's own (docs/targets.md)."
     ),
     max_recall_drop: float = typer.Option(
         0.5,
@@ -100,16 +103,14 @@ def export(
         help="Points of mean recall (mR) that --precision auto may lose on --data, standard error "
         "included. Warns if photos and texts embedded by different rungs lose more.",
     ),
-    allow_low_parity: bool = typer.Option(
-        False,
+    allow_low_parity: bool = flag(
         "--allow-low-parity",
         help="Keep towers whose mean cosine to the float student is under 0.95.",
     ),
-    via: str | None = typer.Option(
-        None,
+    via: str | None = optional(
         help="Compile QNN files in Qualcomm AI Hub and compare them on a phone there: aihub, or "
         'aihub:"Samsung Galaxy S25". Default: compile here and compare in Qualcomm\'s NPU '
-        "simulator.",
+        "simulator."
     ),
     json: Json = False,
 ) -> None:

@@ -12,7 +12,15 @@ import typer
 from mcad_mobile.base.documents import folder_kind
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.cli.options import BundlePath, IndexPath, Json, RuntimeName, allow_only
+from mcad_mobile.cli.options import (
+    BundlePath,
+    IndexPath,
+    Json,
+    RuntimeName,
+    allow_only,
+    flag,
+    optional,
+)
 from mcad_mobile.cli.output import (
     format_speed,
     load_bundle,
@@ -41,45 +49,35 @@ def index(
     bundle: BundlePath,
     index: IndexPath = None,
     photos: Path | None = typer.Argument(None, help="A folder of photos; subfolders are read too."),
-    origin: str | None = typer.Option(
-        None,
+    origin: str | None = optional(
         "--from",
         metavar="INDEX|SHARDS",
         help="Instead of a folder: another student's index, whose photos are embedded again, or "
         "shards that `embed` wrote, here or at an address, whose embeddings are taken as they are.",
     ),
-    select: Path | None = typer.Option(
-        None,
-        metavar="FILE",
-        help="Only the photos with these keys, one per line. For shards.",
+    select: Path | None = optional(
+        metavar="FILE", help="Only the photos with these keys, one per line. For shards."
     ),
-    drop_gone: bool = typer.Option(
-        False,
+    drop_gone: bool = flag(
         "--prune",
         help="With or without PHOTOS: drop all photos whose files are gone, in every folder, even "
         "on an unmounted drive.",
     ),
-    rebuild: bool = typer.Option(
-        False,
+    rebuild: bool = flag(
         "--rebuild",
         help="Without PHOTOS: write the index again, tuned on the photos that it holds, without "
         "embedding.",
     ),
-    verify: bool = typer.Option(
-        False,
-        "--verify",
-        help="Without PHOTOS: read the whole index and name the first damaged file.",
+    verify: bool = flag(
+        "--verify", help="Without PHOTOS: read the whole index and name the first damaged file."
     ),
-    repair: bool = typer.Option(
-        False,
+    repair: bool = flag(
         "--repair",
         help="Without PHOTOS: drop damaged parts; the next run over the folder embeds those photos "
         "again.",
     ),
     runtime: RuntimeName = None,
-    threads: int | None = typer.Option(
-        None, min=1, help="CPU threads. Default: one per available core."
-    ),
+    threads: int | None = optional(min=1, help="CPU threads. Default: one per available core."),
     json: Json = False,
 ) -> None:
     """Bring the index of a bundle up to date with a folder of photos.

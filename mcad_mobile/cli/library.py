@@ -20,7 +20,7 @@ from mcad_mobile.cli.app import (
     Sbom,
     print_parts,
 )
-from mcad_mobile.cli.options import Json, exclude
+from mcad_mobile.cli.options import Json, exclude, flag, optional
 from mcad_mobile.cli.output import load_bundle, progress_bar
 
 
@@ -34,38 +34,33 @@ def library(
     keep_float: KeepFloat = False,
     sbom: Sbom = None,
     accept_licence: AcceptLicence = None,
-    out: Path | None = typer.Option(None, "--out", "-o", help="The archive: mcad-search.aar."),
-    maven: Path | None = typer.Option(
-        None,
+    out: Path | None = optional("--out", "-o", help="The archive: mcad-search.aar."),
+    maven: Path | None = optional(
         metavar="DIR",
         help="Instead of --out: a folder for a Maven repository, with sources, API pages, and ONNX "
         "Runtime as a dependency.",
     ),
-    coordinates: str | None = typer.Option(
-        None,
+    coordinates: str | None = optional(
         metavar="GROUP:NAME:VERSION",
         help="Its Maven coordinates. Default: mcad.mobile:mcad-search:VERSION.",
     ),
-    bundle: Path | None = typer.Option(
-        None,
+    bundle: Path | None = optional(
         "--bundle",
         "-b",
         help="A bundle to include as assets. Default: none; the app brings its own.",
     ),
-    own_photos: bool = typer.Option(
-        False,
+    own_photos: bool = flag(
         "--own-photos",
         help="For an app that searches only its own photos: the manifest has no permission, no "
         "service and no job.",
     ),
-    litert: bool = typer.Option(
-        False,
+    litert: bool = flag(
         "--litert",
         help="Keep the bundle's w8a8 LiteRT rungs. The app must add com.google.ai.edge.litert:"
         "litert, which runs them on the CPU.",
     ),
-    sample: Path | None = typer.Option(
-        None, help="Also build a small app from the archive, to try it out: sample.apk."
+    sample: Path | None = optional(
+        help="Also build a small app from the archive, to try it out: sample.apk."
     ),
     json: Json = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,6 +12,12 @@ import typer
 
 from mcad_mobile.cli.output import note
 from mcad_mobile.engine.bundle import MANIFEST
+
+# Options by what they are without being given.
+required = functools.partial(typer.Option, ...)
+optional = functools.partial(typer.Option, None)
+flag = functools.partial(typer.Option, False)
+several = functools.partial(typer.Option, [])
 
 
 def among(values: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:

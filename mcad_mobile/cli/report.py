@@ -15,7 +15,7 @@ from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.bench.report import html, load_documents, markdown, regressions
 from mcad_mobile.bench.report.markdown import labels
 from mcad_mobile.bench.report.rows import busy, verdict_rows
-from mcad_mobile.cli.options import Json
+from mcad_mobile.cli.options import Json, optional
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError, require
 
@@ -46,8 +46,8 @@ def report(
     max_slowdown: MaxSlowdown = 1.2,
     fail_on_target: FailOnTarget = False,
     results: list[Path] = typer.Argument(..., help="Files of `bench --json`."),
-    out: Path | None = typer.Option(
-        None, "--out", "-o", help="A page (.html), Markdown (.md) or JSON (.json)."
+    out: Path | None = optional(
+        "--out", "-o", help="A page (.html), Markdown (.md) or JSON (.json)."
     ),
     json: Json = False,
 ) -> None:

@@ -22,6 +22,9 @@ from mcad_mobile.cli.options import (
     RuntimeName,
     Threads,
     allow_only,
+    flag,
+    optional,
+    several,
 )
 from mcad_mobile.cli.output import coloured, load_bundle, printable, warn
 from mcad_mobile.engine.engine import Found, SearchEngine, open_index
@@ -40,31 +43,24 @@ def search(
     index: IndexPath = None,
     query: list[str] = typer.Argument([], help="What the photo shows, in words."),
     k: int = typer.Option(10, "-k", min=1, help="How many photos to return."),
-    plus: list[str] = typer.Option([], metavar="TEXT[=WEIGHT]", help="Also this."),
-    minus: list[str] = typer.Option([], metavar="TEXT[=WEIGHT]", help="But not this."),
-    like: list[str] = typer.Option([], metavar="PHOTO[=WEIGHT]", help="More like this photo."),
-    unlike: list[str] = typer.Option([], metavar="PHOTO[=WEIGHT]", help="Less like this photo."),
-    min_score: float | None = typer.Option(None, help="Only photos with this score or more."),
-    folders: list[str] = typer.Option(
-        [], "--in", metavar="DIR", help="Only photos in this folder or below; repeatable."
+    plus: list[str] = several(metavar="TEXT[=WEIGHT]", help="Also this."),
+    minus: list[str] = several(metavar="TEXT[=WEIGHT]", help="But not this."),
+    like: list[str] = several(metavar="PHOTO[=WEIGHT]", help="More like this photo."),
+    unlike: list[str] = several(metavar="PHOTO[=WEIGHT]", help="Less like this photo."),
+    min_score: float | None = optional(help="Only photos with this score or more."),
+    folders: list[str] = several(
+        "--in", metavar="DIR", help="Only photos in this folder or below; repeatable."
     ),
-    after: str | None = typer.Option(
-        None, metavar="DAY", help="Only photos taken on this day or later."
-    ),
-    before: str | None = typer.Option(
-        None, metavar="DAY", help="Only photos taken before this day."
-    ),
-    duplicates: float | None = typer.Option(
-        None,
+    after: str | None = optional(metavar="DAY", help="Only photos taken on this day or later."),
+    before: str | None = optional(metavar="DAY", help="Only photos taken before this day."),
+    duplicates: float | None = optional(
         metavar="COSINE",
         help="Without a query: print groups of photos whose cosine is at least this, more than 0.5 "
         "and up to 1; for example 0.97.",
     ),
-    exact: bool = typer.Option(
-        False, "--exact", help="Score every photo, not only the best candidates."
-    ),
-    show: bool = typer.Option(
-        False, "--show", help="Also write the results to a page, BUNDLE.search.html, and open it."
+    exact: bool = flag("--exact", help="Score every photo, not only the best candidates."),
+    show: bool = flag(
+        "--show", help="Also write the results to a page, BUNDLE.search.html, and open it."
     ),
     runtime: RuntimeName = None,
     threads: Threads = 1,

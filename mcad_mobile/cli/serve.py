@@ -10,7 +10,15 @@ import typer
 
 from mcad_mobile.base.files import real_path
 from mcad_mobile.base.standard_output import flush_results, print_json
-from mcad_mobile.cli.options import Json, RuntimeName, Threads, default_bundle
+from mcad_mobile.cli.options import (
+    Json,
+    RuntimeName,
+    Threads,
+    default_bundle,
+    flag,
+    required,
+    several,
+)
 from mcad_mobile.cli.output import load_bundle, warn
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import default_index
@@ -21,8 +29,7 @@ from mcad_mobile.errors import require
 
 def serve(
     *,
-    bundle: list[Path] = typer.Option(
-        ...,
+    bundle: list[Path] = required(
         "--bundle",
         "-b",
         default_factory=lambda: [default_bundle()],
@@ -30,18 +37,16 @@ def serve(
         help="A bundle. May be given more than once. Default: MCAD_BUNDLE, or the newest under "
         "build/.",
     ),
-    index: list[Path] = typer.Option(
-        [],
+    index: list[Path] = several(
         help="An index's folder. May be given more than once. Default: BUNDLE.index of each bundle "
-        "that has one.",
+        "that has one."
     ),
-    photos: list[Path] = typer.Option(
-        [],
+    photos: list[Path] = several(
         help="A folder to index in the background with the first bundle. May be given more than "
-        "once.",
+        "once."
     ),
     port: int = typer.Option(8420, min=0, max=65535, help="0 for any free port."),
-    browser: bool = typer.Option(False, "--open", help="Open the page in the default browser."),
+    browser: bool = flag("--open", help="Open the page in the default browser."),
     runtime: RuntimeName = None,
     threads: Threads = 1,
     json: Json = False,
