@@ -14,8 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
+from mcad_mobile.cli.wording import hint_of
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.errors import McadError
 from tests.support.paths import ROOT
 from tests.support.processes import run_python
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -172,7 +174,8 @@ def test_a_damaged_index_is_named_by_verify_and_doctor_and_mended(
 
     def run(*arguments: str) -> tuple[int, str]:
         done = runner.invoke(app, [*arguments])
-        return done.exit_code, f"{done.output}{done.exception}"
+        hint = hint_of(done.exception) if isinstance(done.exception, McadError) else ""
+        return done.exit_code, f"{done.output}{done.exception}{hint}"
 
     assert run("index", "--verify", *where, "--json")[0] == 0
     assert json.loads(runner.invoke(app, ["index", "--verify", *where, "--json"]).stdout) == {
