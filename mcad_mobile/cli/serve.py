@@ -63,19 +63,19 @@ def serve(
     """
     require("starlette", "serve")
     require("uvicorn", "serve")
-    from mcad_mobile.serve import run
+    from mcad_mobile.serve import server
 
     folders = [real_path(folder) for folder in photos]
     for folder in folders:
         if not is_folder(folder):
             raise no_folder(folder)
-    with run.take_port(port) as listening:
+    with server.take_port(port) as listening:
         bundles = [load_bundle(directory) for directory in bundle]
         indexes = index or _default_indexes(bundles, bool(folders))
-        state = run.open_state(
+        state = server.open_state(
             bundles, indexes, folders, runtime=runtime, threads=threads, warn=warn
         )
-        address = f"http://{run.ADDRESS}:{listening.getsockname()[1]}/"
+        address = f"http://{server.ADDRESS}:{listening.getsockname()[1]}/"
 
         def ready() -> None:
             if json:
@@ -93,7 +93,7 @@ def serve(
                 # A terminal's browser is waited for, while it waits for the page.
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
-        run.serve(state, listening, ready)
+        server.serve(state, listening, ready)
 
 
 def _default_indexes(bundles: list[Bundle], create: bool) -> list[Path]:

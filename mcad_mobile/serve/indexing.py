@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mcad_mobile.base.machine import lower_priority
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.engine.engine import open_index
-from mcad_mobile.engine.sync import sync_folder
+from mcad_mobile.engine.sync import SyncResult, sync_folder
 from mcad_mobile.errors import McadError
 from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex, path_text
@@ -24,17 +24,40 @@ class _Stopped(Exception):
     """Raised inside sync_folder, which commits its photos and re-raises it."""
 
 
+# Brings an index up to date with a folder.
+Sync = Callable[[ServedBundle, ServedIndex, Path, Progress], SyncResult]
+
+
+def sync_served(
+    bundle: ServedBundle, index: ServedIndex, folder: Path, progress: Progress
+) -> SyncResult:
+    """Index one folder with its own engine and its own view of the index, so that searches
+    continue."""
+    engine = bundle.indexing_engine()
+    view = open_index(bundle.bundle, index.directory)
+    return sync_folder(engine, view, folder, progress, early_commits=True)
+
+
 class IndexingJob:
     """One run over folders, for one index. A stopped run keeps the photos that it has embedded."""
 
-    def __init__(self, bundle: ServedBundle, index: ServedIndex, folders: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        bundle: ServedBundle,
+        index: ServedIndex,
+        folders: Sequence[Path],
+        *,
+        sync: Sync = sync_served,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._bundle, self._index, self._folders = bundle, index, folders
+        self._sync, self._clock = sync, clock
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="indexing", daemon=True)
         self._state, self._message = "running", ""
         self._folder = folders[0]
         self._done = self._total = self._first = 0
-        self._since = time.monotonic()
+        self._since = clock()
         self._skipped: list[str] = []
         self._thread.start()
 
@@ -48,7 +71,7 @@ class IndexingJob:
         self._thread.join(wait_s)
 
     def info(self) -> JobInfo:
-        took = time.monotonic() - self._since
+        took = self._clock() - self._since
         rate = (self._done - self._first) / took if took > 0 else 0.0
         known = self._state == "running" and rate > 0 and took > 1
         return JobInfo(
@@ -69,7 +92,7 @@ class IndexingJob:
         try:
             for folder in self._folders:
                 try:
-                    summaries.append(self._sync(folder))
+                    summaries.append(self._index_folder(folder))
                 except McadError as error:
                     hint = hint_of(error, [self._bundle.bundle.directory])
                     failures.append(f"{error.message} {hint}".strip())
@@ -81,14 +104,10 @@ class IndexingJob:
             self._state = "failed" if failures else "done"
             self._message = " ".join([*dict.fromkeys(failures), "; ".join(summaries)]).strip()
 
-    def _sync(self, folder: Path) -> str:
-        """Index one folder with its own engine and its own view of the index, so that searches
-        continue."""
+    def _index_folder(self, folder: Path) -> str:
         self._folder = folder
         self._done = self._total = 0
-        engine = self._bundle.indexing_engine()
-        index = open_index(self._bundle.bundle, self._index.directory)
-        found = sync_folder(engine, index, folder, self._progress(), early_commits=True)
+        found = self._sync(self._bundle, self._index, folder, self._progress())
         self._skipped += [
             path_text(photo.why if photo.path in photo.why else f"{photo.path}: {photo.why}")
             for photo in found.skipped
@@ -110,7 +129,7 @@ class IndexingJob:
         def progress(step: str, done: int = 0, total: int = 0, /) -> None:
             nonlocal begun
             if total and not begun:  # photos that were indexed before took no time
-                begun, self._first, self._since = True, done, time.monotonic()
+                begun, self._first, self._since = True, done, self._clock()
             if total:  # not while the folder is read
                 self._done, self._total = done, total
             if self._stop.is_set():

@@ -314,8 +314,11 @@ async def read(request: Request, kind: type[T]) -> T:
     return decode(body, kind, "The request", QueryError, "See /openapi.json.")
 
 
-async def limited(request: Request, most: int) -> AsyncIterator[bytes]:
-    """Yield the body in chunks. Refused: it has more than `most` bytes, or comes too slowly."""
+async def limited(
+    request: Request, most: int, *, body_s: float = _BODY_S, slowest: float = _SLOWEST
+) -> AsyncIterator[bytes]:
+    """Yield the body in chunks. Refused: it has more than `most` bytes, or takes longer than
+    `body_s` and what comes at `slowest` bytes a second."""
     large = Refused(413, f"The request's body has more than {most:,} bytes.", "Send less.")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
@@ -324,12 +327,12 @@ async def limited(request: Request, most: int) -> AsyncIterator[bytes]:
     began = asyncio.get_running_loop().time()
     while True:
         try:
-            async with asyncio.timeout_at(began + _BODY_S + size / _SLOWEST):
+            async with asyncio.timeout_at(began + body_s + size / slowest):
                 chunk = await anext(stream, None)
         except TimeoutError:
             raise Refused(
                 408,
-                f"The request's body took over {_BODY_S + size / _SLOWEST:.0f} s.",
+                f"The request's body took over {body_s + size / slowest:.0f} s.",
                 "Send it again.",
             ) from None
         if chunk is None:

@@ -76,7 +76,8 @@ class Thumbnails:
     threads and processes may use the directory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, px: int = THUMBNAIL_PX, kept_bytes: int = KEPT_BYTES) -> None:
+        self._px, self._kept_bytes = px, kept_bytes
         self._folder = cache_directory() / "thumbnails"
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -101,7 +102,7 @@ class Thumbnails:
 
     def make(self, path: str, tag: str) -> bytes:
         """Make a thumbnail and store it. PhotoError and MissingExtra as open_photo."""
-        content = jpeg(read_photo(path).data, path, shorter=THUMBNAIL_PX)
+        content = jpeg(read_photo(path).data, path, shorter=self._px)
         file = self._file(path, tag)
         with contextlib.suppress(OSError):
             file.parent.mkdir(mode=0o700, exist_ok=True)
@@ -118,7 +119,7 @@ class Thumbnails:
 
     @property
     def needs_pruning(self) -> bool:
-        return self._added > KEPT_BYTES // 8
+        return self._added > self._kept_bytes // 8
 
     def prune(self) -> None:
         """Remove thumbnails that were not used for 60 days, and the least recently used ones beyond
@@ -127,7 +128,7 @@ class Thumbnails:
         now, size = time.time(), 0
         for used, length, name in sorted(self._list_files(), reverse=True):
             size += length
-            if size > KEPT_BYTES or now - used > _KEPT_S:
+            if size > self._kept_bytes or now - used > _KEPT_S:
                 with contextlib.suppress(OSError):
                     os.unlink(name)  # noqa: PTH108  there are very many
 
@@ -142,7 +143,7 @@ class Thumbnails:
         return found
 
     def _file(self, path: str, tag: str) -> Path:
-        key = os.fsencode(path) + b"\0" + f"{tag} {THUMBNAIL_PX}".encode()
+        key = os.fsencode(path) + b"\0" + f"{tag} {self._px}".encode()
         name = hashlib.blake2b(key, digest_size=16).hexdigest()
         return self._folder / name[:2] / f"{name[2:]}.jpg"
 

@@ -22,7 +22,7 @@ from mcad_mobile.serve.bundles import ServedBundle
 from mcad_mobile.serve.indexes import ServedIndex, Snapshot, path_id, path_text
 from mcad_mobile.serve.indexing import IndexingJob
 from mcad_mobile.serve.photos import MOST_KEPT, UPLOAD_BYTES, Thumbnails, Uploads, photo_state
-from mcad_mobile.serve.search import PreparedQuery, Searcher
+from mcad_mobile.serve.rankings import PreparedQuery, Searcher
 
 T = TypeVar("T")
 DECODERS = 2

@@ -26,7 +26,7 @@ from mcad_mobile.embed import make_shards as embedding
 from mcad_mobile.embed.source import Source
 from mcad_mobile.engine import engine
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.serve import run as serving
+from mcad_mobile.serve import server as serving
 from tests.support.tiny_bundle import make_tiny_bundle
 
 

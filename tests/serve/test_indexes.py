@@ -6,11 +6,9 @@ import datetime
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,12 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcad_mobile.base.locks import held_by_someone
-from mcad_mobile.base.progress import Progress
 from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.engine.photos.dates import moment
-from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import QueryError
-from mcad_mobile.serve import indexing
 from mcad_mobile.serve.indexes import Catalog, ServedIndex, day, path_id
 from mcad_mobile.serve.records import Filter
 from tests.support.index_embeddings import create
@@ -166,32 +161,3 @@ def test_a_lock_is_seen_and_left_alone(tmp_path: Path) -> None:
     assert not held_by_someone(file)
     assert not held_by_someone(tmp_path / "nothing")
     assert not held_by_someone(file, table=tmp_path / "no table")
-
-
-def test_the_speed_of_a_run_leaves_out_the_photos_that_were_known_before(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    now = 100.0
-    reached, go = threading.Event(), threading.Event()
-
-    def sync(
-        engine: object, index: object, folder: Path, progress: Progress, **_: bool
-    ) -> SyncResult:
-        nonlocal now
-        progress("photos", 1000, 1010)
-        now += 2
-        progress("photos", 1006, 1010)
-        reached.set()
-        go.wait(10)
-        return SyncResult()
-
-    monkeypatch.setattr(indexing, "sync_folder", sync)
-    monkeypatch.setattr(indexing, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(indexing, "open_index", lambda *arguments: None)
-    bundle = SimpleNamespace(bundle=None, indexing_engine=lambda: None)
-    job = indexing.IndexingJob(bundle, SimpleNamespace(id="i", directory=tmp_path), [tmp_path])
-    assert reached.wait(10)
-    info = job.info()
-    go.set()
-    job.stop(10)
-    assert (info.done, info.photos_per_s, info.left_s) == (1006, 3.0, 1.3)

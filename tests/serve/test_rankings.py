@@ -26,11 +26,10 @@ from mcad_mobile.engine.query import Part
 from mcad_mobile.engine.sync import SyncResult
 from mcad_mobile.errors import PhotoError, PhotoIndexError, Remedy
 from mcad_mobile.serve import indexing
-from mcad_mobile.serve import photos as thumbnails
 from mcad_mobile.serve.indexes import Catalog, Snapshot, day, path_id
 from mcad_mobile.serve.photos import Thumbnails, Uploads, file_state
+from mcad_mobile.serve.rankings import PreparedQuery, Searcher
 from mcad_mobile.serve.records import Filter, Hit
-from mcad_mobile.serve.search import PreparedQuery, Searcher
 
 WORDS = (Part("a dog"),)
 pillow_heif.register_heif_opener()
@@ -201,33 +200,29 @@ def test_a_photo_is_looked_for_four_times_as_far_on_the_other_side() -> None:
     assert (same.shared, len(same.right.hits)) == (3, 3)
 
 
+def job_over(folders: list[Path], sync: Any, **more: Any) -> indexing.IndexingJob:
+    bundle: Any = SimpleNamespace(bundle=SimpleNamespace(directory=Path("build/sd")))
+    return indexing.IndexingJob(
+        bundle, cast(Any, SimpleNamespace(id="i")), folders, sync=sync, **more
+    )
+
+
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+def run(tmp_path: Path) -> Callable[..., Any]:
     """A job over folders `a`, `b` ..., each with an outcome, that has ended."""
 
     def call(*outcomes: SyncResult | Exception) -> Any:
-        found, engines = iter(outcomes), []
+        found = iter(outcomes)
 
-        def sync(
-            engine: Any, index: Any, folder: Path, progress: Progress, **more: bool
-        ) -> SyncResult:
-            assert (engine, more) == ("an engine", {"early_commits": True})
+        def sync(*about: Any) -> SyncResult:
             outcome = next(found)
             if isinstance(outcome, Exception):
                 raise outcome
             return outcome
 
-        monkeypatch.setattr(indexing, "sync_folder", sync)
-        monkeypatch.setattr(indexing, "open_index", lambda *arguments: None)
-        bundle: Any = SimpleNamespace(
-            bundle=SimpleNamespace(directory=Path("build/sd")),
-            indexing_engine=lambda: engines.append(1) or "an engine",
-        )
-        index: Any = SimpleNamespace(id="i", directory=tmp_path)
-        folders = [tmp_path / name for name in "abc"[: len(outcomes)]]
-        job = indexing.IndexingJob(bundle, index, folders)
+        job = job_over([tmp_path / name for name in "abc"[: len(outcomes)]], sync)
         job._thread.join(10)
-        assert not job.running and len(engines) == len(outcomes)
+        assert not job.running and not list(found)
         return job.info()
 
     return call
@@ -274,12 +269,10 @@ def test_a_folder_that_cannot_be_indexed_holds_up_no_other(run: Callable[..., An
     assert (info.state, info.message) == ("failed", "No photos. Give a folder. b: 1 new")
 
 
-def test_the_time_left_is_told_after_a_second(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    clock, go = [0.0], threading.Event()
+def test_the_time_left_is_told_after_a_second(tmp_path: Path) -> None:
+    clock, begun, go = [0.0], threading.Event(), threading.Event()
 
-    def sync(engine: Any, index: Any, folder: Path, progress: Progress, **_: bool) -> SyncResult:
+    def sync(bundle: Any, index: Any, folder: Path, progress: Progress) -> SyncResult:
         progress("photos", 500, 0)  # the folder is still listed
         progress("photos", 0, 30)
         progress("photos", 10, 30)
@@ -287,13 +280,7 @@ def test_the_time_left_is_told_after_a_second(
         go.wait(10)
         return SyncResult()
 
-    begun = threading.Event()
-    monkeypatch.setattr(indexing, "sync_folder", sync)
-    monkeypatch.setattr(indexing, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(indexing, "open_index", lambda *arguments: None)
-    bundle: Any = SimpleNamespace(bundle=None, indexing_engine=lambda: None)
-    index: Any = SimpleNamespace(id="i", directory=tmp_path)
-    job = indexing.IndexingJob(bundle, index, [tmp_path])
+    job = job_over([tmp_path], sync, clock=lambda: clock[0])
     assert begun.wait(10)
     told = []
     for clock[0] in (0.0, 1.0, 4.0):
@@ -303,12 +290,31 @@ def test_the_time_left_is_told_after_a_second(
     assert told == [(0.0, None), (10.0, None), (2.5, 8.0)]
 
 
+def test_the_speed_of_a_run_leaves_out_the_photos_that_were_known_before(tmp_path: Path) -> None:
+    clock, reached, go = [100.0], threading.Event(), threading.Event()
+
+    def sync(bundle: Any, index: Any, folder: Path, progress: Progress) -> SyncResult:
+        progress("photos", 1000, 1010)
+        clock[0] += 2
+        progress("photos", 1006, 1010)
+        reached.set()
+        go.wait(10)
+        return SyncResult()
+
+    job = job_over([tmp_path], sync, clock=lambda: clock[0])
+    assert reached.wait(10)
+    info = job.info()
+    go.set()
+    job.stop(10)
+    assert (info.done, info.photos_per_s, info.left_s) == (1006, 3.0, 1.3)
+
+
 def test_a_run_that_is_stopped_keeps_its_last_photos_and_begins_no_other_folder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     begun, last_commit, committed, priorities = threading.Event(), threading.Event(), [], []
 
-    def sync(engine: Any, index: Any, folder: Path, progress: Progress, **_: bool) -> SyncResult:
+    def sync(bundle: Any, index: Any, folder: Path, progress: Progress) -> SyncResult:
         priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         begun.set()
         try:
@@ -318,11 +324,7 @@ def test_a_run_that_is_stopped_keeps_its_last_photos_and_begins_no_other_folder(
             last_commit.wait(10)
             committed.append(folder)
 
-    monkeypatch.setattr(indexing, "sync_folder", sync)
-    monkeypatch.setattr(indexing, "open_index", lambda *arguments: None)
-    bundle: Any = SimpleNamespace(bundle=None, indexing_engine=lambda: None)
-    index: Any = SimpleNamespace(id="i", directory=tmp_path)
-    job = indexing.IndexingJob(bundle, index, [tmp_path / "a", tmp_path / "b"])
+    job = job_over([tmp_path / "a", tmp_path / "b"], sync)
     assert begun.wait(10)
     job.stop()
     assert job.running and job.info().state == "running"
@@ -348,15 +350,13 @@ def test_thumbnails_are_pruned_as_they_grow_and_used_ones_once_a_day(
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
     assert held.find(path, f"{tag}0") is None  # of another state
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(thumbnails, "THUMBNAIL_PX", 100)
-        assert held.find(path, tag) is None  # of another size
-    monkeypatch.setattr(thumbnails, "KEPT_BYTES", 8 * len(content))
-    assert not held.needs_pruning
-    monkeypatch.setattr(thumbnails, "KEPT_BYTES", 8 * len(content) - 8)
-    assert held.needs_pruning
-    held.prune()
-    assert not held.needs_pruning
+    assert Thumbnails(px=100).find(path, tag) is None  # of another size
+    for kept, grown in ((8 * len(content), False), (8 * len(content) - 8, True)):
+        growing = Thumbnails(kept_bytes=kept)
+        growing.make(path, tag)
+        assert growing.needs_pruning == grown
+        growing.prune()
+        assert not growing.needs_pruning
     for hours, touched in ((23, False), (25, True)):
         used = time.time() - hours * 3600
         os.utime(file, (used, used))

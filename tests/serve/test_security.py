@@ -101,8 +101,8 @@ def test_a_link_from_elsewhere_may_open_the_page_and_nothing_else(served: Server
     assert served.request("POST", "/api/indexing", b"{}", **page)[0] == 403
 
 
-@pytest.mark.parametrize(("port", "answered"), [(80, True), (8080, False)])
-def test_port_80_is_the_one_that_browsers_leave_out(port: int, answered: bool) -> None:
+def status_by_guard(port: int, *headers: tuple[bytes, bytes]) -> int:
+    """The status that a request with `headers` is answered with by a guard of `port`."""
     sent: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -111,12 +111,27 @@ def test_port_80_is_the_one_that_browsers_leave_out(port: int, answered: bool) -
     async def send(message: Any) -> None:
         sent.append(message)
 
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers}
+    asyncio.run(Guard(app, port)(scope, asyncio.Event().wait, send))
+    status: int = sent[0]["status"]
+    return status
+
+
+@pytest.mark.parametrize(("port", "status"), [(80, 200), (8080, 421)])
+def test_port_80_is_the_one_that_browsers_leave_out(port: int, status: int) -> None:
     for name in (b"127.0.0.1", b"localhost"):
-        headers = [(b"host", name), (b"origin", b"http://" + name)]
-        scope = {"type": "http", "method": "GET", "path": "/", "headers": headers}
-        asyncio.run(Guard(app, port)(scope, asyncio.Event().wait, send))
-        assert (sent[0]["status"] == 200) == answered
-        del sent[:]
+        headers = (b"host", name), (b"origin", b"http://" + name)
+        assert status_by_guard(port, *headers) == status
+
+
+def test_a_request_has_one_host() -> None:
+    """Also where the server's library lets others through."""
+    ours, other = (b"host", b"127.0.0.1:8080"), (b"host", b"evil.example")
+    assert [status_by_guard(8080, *hosts) for hosts in ([ours], [ours, other], [])] == [
+        200,
+        421,
+        421,
+    ]
 
 
 def test_a_form_of_another_page_cannot_be_a_request(served: Server) -> None:

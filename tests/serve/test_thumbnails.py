@@ -19,10 +19,9 @@ from PIL import Image
 
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import PhotoError, QueryError
-from mcad_mobile.serve import photos as thumbnails
 from mcad_mobile.serve.indexes import path_id
 from mcad_mobile.serve.photos import Thumbnails, Uploads, file_state
-from mcad_mobile.serve.run import open_state, take_port
+from mcad_mobile.serve.server import open_state, take_port
 from tests.support.servers import TIMEOUT_S, Server, in_process, indexed, tiny
 
 Start = Callable[..., Server]
@@ -205,8 +204,7 @@ def test_what_was_used_longest_ago_goes_first(
     assert left() == {"coffee.png", "chelsea.png", "rocket.jpg"}
     path, tag, _ = made["rocket.jpg"]
     assert held.find(path, tag)  # which counts as used
-    monkeypatch.setattr(thumbnails, "KEPT_BYTES", made["rocket.jpg"][2] + made["coffee.png"][2])
-    held.prune()
+    Thumbnails(kept_bytes=made["rocket.jpg"][2] + made["coffee.png"][2]).prune()
     assert left() == {"coffee.png", "rocket.jpg"}
 
 

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.photos.folder import find_photos
-from mcad_mobile.serve.run import create_app
+from mcad_mobile.serve.server import create_app
 from mcad_mobile.serve.state import State
 from tests.support.tiny_bundle import make_tiny_bundle
 

@@ -198,8 +198,7 @@ def take_port(port: int) -> socket.socket:
         reason = "is in use" if error.errno == errno.EADDRINUSE else "cannot be taken"
         raise PlatformError(
             f"Port {port} of {ADDRESS} {reason}: {os.strerror(error.errno or 0)}.",
-            "Choose another one from 1024 on, or 0 for any that is free. Another server of bundles "
-            "may be running.",
+            Remedy.CHOOSE_PORT,
         ) from None
     return listening
 
