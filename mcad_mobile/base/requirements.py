@@ -3,79 +3,21 @@
 from __future__ import annotations
 
 import platform
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from mcad_mobile.base import VERSION
 
+if TYPE_CHECKING:  # a process that is measured does not read requirements
+    import packaging.requirements
+
 _PACKAGE = "mcad-mobile"
-# PEP 508, such as "onnxruntime-qnn>=2.7; platform_system == 'Linux' and extra == 'snapdragon'".
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_EXTRAS = re.compile(r"\[([^\]]*)\]")
-_CONDITION = re.compile(r"(\w+) == [\"']([^\"']+)[\"']")
-_BEFORE = re.compile(r"python_version < [\"']3\.(\d+)[\"']")
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """A distribution that an extra installs ("" is a bare install); `only_on` names the platform
-    or Pythons that it needs if this machine does not match, else None."""
-
-    name: str
-    extra: str
-    only_on: str | None = None
-
-
-def requirements() -> list[Requirement]:
-    """Return every distribution with each extra that installs it; [] in a checkout on
-    PYTHONPATH."""
-    return [read for read in map(_read, _lines()) if read.name != _PACKAGE]
-
-
-def extras_within(extra: str) -> set[str]:
-    """Return the extra and those it includes ("distill" includes "export")."""
-    found = {extra}
-    for line in _lines():
-        read, inside = _read(line), _EXTRAS.search(line.partition(";")[0])
-        if (read.name, read.extra) == (_PACKAGE, extra) and inside:
-            found |= {more for name in inside[1].split(",") for more in extras_within(name.strip())}
-    return found
-
-
-def _lines() -> list[str]:
-    try:
-        return metadata.requires(_PACKAGE) or []
-    except metadata.PackageNotFoundError:
-        return []
-
-
-def tried_pythons() -> str:
-    """Return the Python releases that the package was tested on: "3.11, 3.12"."""
-    try:
-        classifiers = metadata.metadata(_PACKAGE).get_all("Classifier") or []
-    except metadata.PackageNotFoundError:
-        return ""
-    found = (
-        re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line) for line in classifiers
-    )
-    return ", ".join(match[1] for match in found if match)
-
-
-def _read(line: str) -> Requirement:
-    specification, _, marker = line.partition(";")
-    name = _NAME.match(specification.strip())
-    assert name is not None, line
-    conditions = dict(_CONDITION.findall(marker))
-    here = {"platform_system": platform.system(), "platform_machine": platform.machine()}
-    wanted = {key: value for key, value in conditions.items() if key in here}
-    foreign = any(here[key] != value for key, value in wanted.items())
-    only_on = " ".join(wanted.values()) if foreign else None
-    before = _BEFORE.search(marker)
-    if before and int(platform.python_version_tuple()[1]) >= int(before[1]):
-        only_on = f"Python before 3.{before[1]}"
-    return Requirement(name[0], conditions.get("extra", ""), only_on)
+_PYTHON = "Programming Language :: Python :: "
+# Where every requirement can be installed.
+_PLATFORM = {"platform_system": "Linux", "platform_machine": "x86_64"}
+_OLDEST = {"python_version": "3.11"}
 
 
 def version_of(distribution: str) -> str | None:
@@ -94,3 +36,78 @@ def tool_versions(distributions: Iterable[str]) -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version for name, version in found.items() if version is not None},
     }
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A distribution that an extra installs ("" is a bare install); `only_on` names the platform
+    or Pythons that it needs if this machine does not match, else None."""
+
+    name: str
+    extra: str
+    only_on: str | None = None
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What the package requires (PEP 508) with its extras, the Pythons that it was tried on,
+    markers of `environment` that are not this machine's, and how to look up what is installed."""
+
+    requires: Sequence[str] = ()
+    extras: Sequence[str] = ()
+    pythons: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    version_of: Callable[[str], str | None] = version_of
+
+    @staticmethod
+    def here() -> Installation:
+        """Return this package's, which is empty in a checkout on PYTHONPATH."""
+        try:
+            found = metadata.metadata(_PACKAGE)
+        except metadata.PackageNotFoundError:
+            return Installation()
+        named = [line.removeprefix(_PYTHON) for line in found.get_all("Classifier") or []]
+        return Installation(
+            found.get_all("Requires-Dist") or [],
+            found.get_all("Provides-Extra") or [],
+            [name for name in named if name.startswith("3.")],
+        )
+
+    def requirements(self) -> list[Requirement]:
+        """Return every distribution with each extra that installs it."""
+        return [
+            Requirement(wanted.name, extra, self._only_on(wanted, extra))
+            for extra, wanted in self._by_extra()
+            if wanted.name != _PACKAGE
+        ]
+
+    def extras_within(self, extra: str) -> set[str]:
+        """Return the extra and those it includes ("distill" includes "export")."""
+        inside = {extra}
+        for its, wanted in self._by_extra():
+            if (wanted.name, its) == (_PACKAGE, extra):
+                inside = inside.union(*map(self.extras_within, wanted.extras))
+        return inside
+
+    def _by_extra(self) -> Iterator[tuple[str, packaging.requirements.Requirement]]:
+        from packaging.requirements import Requirement as Wanted
+
+        for wanted in map(Wanted, self.requires):
+            extras = ("",) if self._fits(wanted, "", **_PLATFORM, **_OLDEST) else self.extras
+            for extra in extras:
+                if self._fits(wanted, extra, **_PLATFORM, **_OLDEST):
+                    yield extra, wanted
+
+    def _fits(
+        self, wanted: packaging.requirements.Requirement, extra: str, **environment: str
+    ) -> bool:
+        markers = {**self.environment, **environment, "extra": extra}
+        return wanted.marker is None or wanted.marker.evaluate(markers)
+
+    def _only_on(self, wanted: packaging.requirements.Requirement, extra: str) -> str | None:
+        if self._fits(wanted, extra):
+            return None
+        if not self._fits(wanted, extra, **_OLDEST):
+            return " ".join(_PLATFORM.values())
+        fitting = [name for name in self.pythons if self._fits(wanted, extra, python_version=name)]
+        return f"Python {', '.join(fitting)}"

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mcad_mobile.base import machine
-from mcad_mobile.base.requirements import extras_within, requirements, tried_pythons, version_of
+from mcad_mobile.base.requirements import Installation
 from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.options import Json, optional
 from mcad_mobile.cli.output import coloured, load_bundle
@@ -71,22 +71,22 @@ class Finding:
     how_to_get: str
 
 
-def examine() -> list[Finding]:
+def examine(here: Installation) -> list[Finding]:
     """Find the processor, Python, and every tool that a command can use, the most needed first."""
     from mcad_mobile.android import downloads
 
-    tried = tried_pythons()
+    tried = ", ".join(here.pythons)
     python = platform.python_version() + (f" (tried on {tried})" if tried else "")
     packages: dict[str, Finding] = {}
-    for requirement in requirements():
+    for requirement in here.requirements():
         name, needed_for = requirement.name, _EXTRAS.get(requirement.extra)
         if needed_for is not None and name not in packages:
             how = _how_to_get(requirement.extra, requirement.only_on)
-            packages[name] = Finding(name, version_of(name), needed_for, how)
+            packages[name] = Finding(name, here.version_of(name), needed_for, how)
     for name, chips in _NPU_SDKS.items():
         needed_for = f"ahead-of-time compilation for {chips} NPUs"
         how = f"pip install {name}  # on an open network: it downloads the vendor's SDK"
-        packages[name] = Finding(name, version_of(name), needed_for, how)
+        packages[name] = Finding(name, here.version_of(name), needed_for, how)
     return [
         _examine_processor(),
         examine_kernels(),
@@ -101,20 +101,20 @@ def examine() -> list[Finding]:
     ]
 
 
-def examine_commands() -> list[Finding]:
+def examine_commands(here: Installation) -> list[Finding]:
     """Find which commands work here (version "works"), and what the others need."""
-    known = requirements()
+    known = here.requirements()
     if not known:
         how = (
             f"Cannot tell: mcad-mobile is not installed as a package. Install it: {install_line()}"
         )
         return [Finding(command, None, "", how) for command in _COMMANDS]
-    missing = {x.extra: x.only_on for x in known if version_of(x.name) is None}
+    missing = {x.extra: x.only_on for x in known if here.version_of(x.name) is None}
     kernels = examine_kernels()
     missing_tools = [tool for tool in _examine_build_tools() if tool.version is None]
     found = []
     for command, extras in _COMMANDS.items():
-        lacking = [extra for extra in ("", *extras) if extras_within(extra) & set(missing)]
+        lacking = [extra for extra in ("", *extras) if here.extras_within(extra) & set(missing)]
         elsewhere = [missing[extra] for extra in lacking if missing.get(extra)]
         how = ""
         if lacking:
@@ -213,7 +213,8 @@ def doctor(
       mcad-mobile doctor --bundle build/sd
       mcad-mobile doctor --index build/sd.index
     """
-    commands, findings = examine_commands(), examine()
+    here = Installation.here()
+    commands, findings = examine_commands(here), examine(here)
     if bundle is not None:
         findings += examine_bundle(load_bundle(bundle))
     if index is not None:

@@ -7,7 +7,7 @@ import functools
 import platform
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +18,8 @@ from packaging.requirements import Requirement as Read
 from packaging.utils import canonicalize_name
 
 from mcad_mobile.android import downloads
-from mcad_mobile.base import machine, requirements
+from mcad_mobile.base import machine
+from mcad_mobile.base.requirements import Installation, tool_versions
 from mcad_mobile.cli import doctor
 from mcad_mobile.errors import install_line
 from tests.support.paths import ROOT
@@ -42,68 +43,78 @@ def lines() -> list[str]:
     return found
 
 
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requirements.metadata, "requires", lambda name: lines())
-
-
-def reported(
-    system: str, machine: str, monkeypatch: pytest.MonkeyPatch, python: str = "3.13.5"
-) -> dict[str, Any]:
-    platform = SimpleNamespace(
-        system=lambda: system,
-        machine=lambda: machine,
-        python_version_tuple=lambda: tuple(python.split(".")),
+def installation(installed: Callable[[str], bool], **environment: str) -> Installation:
+    """This package where `installed` says which distributions there are."""
+    return Installation(
+        lines(),
+        list(EXTRAS),
+        ["3.11", "3.12", "3.13", "3.14"],
+        {"python_version": "3.13", **environment},
+        lambda name: "1.0" if installed(name) else None,
     )
-    monkeypatch.setattr(requirements, "platform", platform)
-    monkeypatch.setattr(doctor, "version_of", lambda name: None)
-    return {finding.tool: finding for finding in [*doctor.examine_commands(), *doctor.examine()]}
 
 
-@pytest.mark.usefixtures("installed")
+def found_on(system: str, machine: str, python: str = "3.13") -> dict[str, Any]:
+    """What doctor finds on another machine, where nothing is installed."""
+    here = installation(
+        lambda name: False,
+        platform_system=system,
+        platform_machine=machine,
+        python_version=python,
+    )
+    findings = [*doctor.examine_commands(here), *doctor.examine(here)]
+    return {finding.tool: finding for finding in findings}
+
+
+def commands_where(installed: Callable[[str], bool]) -> dict[str, Any]:
+    return {found.tool: found for found in doctor.examine_commands(installation(installed))}
+
+
+def test_this_package_is_read_from_its_metadata() -> None:
+    here = Installation.here()
+    assert {"export", "dev"} <= set(here.extras) and "3.11" in here.pythons
+    assert {"numpy", "torch"} <= {wanted.name for wanted in here.requirements()}
+    assert here.version_of("numpy") == metadata.version("numpy")
+
+
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_brings_what_pyproject_says(extra: str) -> None:
-    linux = {"platform_system": "Linux", "platform_machine": "x86_64", "python_version": "3.11"}
-    environment = {"extra": extra, **linux}
-    read = [Read(line) for line in lines()]
-    wanted = {r.name for r in read if r.marker and r.marker.evaluate(environment)}
-    found = {r.name for r in requirements.requirements() if r.extra == extra}
-    assert found == wanted - {"mcad-mobile"}
+    found = {r.name for r in installation(bool).requirements() if r.extra == extra}
+    assert found == {Read(line).name for line in EXTRAS[extra]} - {"mcad-mobile"}
 
 
-@pytest.mark.usefixtures("installed")
 def test_extras_within_extras_are_followed() -> None:
-    assert requirements.extras_within("students") == {"students", "export"}
-    assert requirements.extras_within("dev") == {"dev", "serve", "embed", "ray", "android"}
-    assert requirements.extras_within("heic") == {"heic"}
-
-
-def test_extras_are_followed_however_deep_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = installation(bool)
+    assert here.extras_within("students") == {"students", "export"}
+    assert here.extras_within("dev") == {"dev", "serve", "embed", "ray", "android"}
+    assert here.extras_within("heic") == {"heic"}
     chain = [("all", "mcad-mobile[ray]"), ("ray", "mcad-mobile[embed]"), ("embed", "pyarrow>=19")]
-    wanted = [f"{specification}; extra == '{extra}'" for extra, specification in chain]
-    monkeypatch.setattr(requirements.metadata, "requires", lambda name: wanted)
-    assert requirements.extras_within("all") == {"all", "ray", "embed"}
+    deep = [f"{specification}; extra == '{extra}'" for extra, specification in chain]
+    assert Installation(deep, ["all", "ray", "embed"]).extras_within("all") == {
+        *("all", "ray", "embed")
+    }
 
 
-@pytest.mark.usefixtures("installed")
 def test_each_extra_of_users_has_its_reason() -> None:
     assert set(doctor._EXTRAS) == set(EXTRAS) - {"dev", "peers"} | {""}
     assert {extra for extras in doctor._COMMANDS.values() for extra in extras} <= set(EXTRAS)
 
 
-@pytest.mark.usefixtures("installed")
-def test_what_is_made_for_another_platform_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    mac = reported("Darwin", "arm64", monkeypatch)
-    only = "not available here: only for Linux x86_64"
-    assert mac["onnxruntime-qnn"].how_to_get == mac["demo"].how_to_get == only
+def test_what_is_made_for_another_platform_or_python_is_said_to_be() -> None:
+    mac = found_on("Darwin", "arm64")
+    only = "not available here: only for {}".format
+    assert mac["onnxruntime-qnn"].how_to_get == mac["demo"].how_to_get == only("Linux x86_64")
     assert mac["serve"].how_to_get == install_line("serve")
-    here = reported("Linux", "x86_64", monkeypatch)
+    here = found_on("Linux", "x86_64")
     assert here["onnxruntime-qnn"].how_to_get == install_line("snapdragon")
     assert here["demo"].how_to_get == install_line("export,snapdragon,report")
     assert here["distill"].how_to_get == install_line("distill")
+    assert here["litert-torch"].how_to_get == install_line("dimensity")
+    new = found_on("Linux", "x86_64", "3.14")
+    for tool in ("litert-torch", "export --target dimensity"):
+        assert new[tool].how_to_get == only("Python 3.11, 3.12, 3.13")
 
 
-@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     ("absent", "verbs"),
     [
@@ -124,8 +135,7 @@ def test_a_verb_works_where_all_is_there_that_its_extras_bring(
 ) -> None:
     """An app needs tools of the system, too."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(doctor, "version_of", lambda name: None if name == absent else "1.0")
-    found = {finding.tool: finding for finding in doctor.examine_commands()}
+    found = commands_where(lambda name: name != absent)
     lacking = {tool for tool, finding in found.items() if finding.version is None}
     assert lacking == verbs | {"app, library"}
     assert found["app, library"].how_to_get.startswith("apt install default-jdk-headless")
@@ -135,40 +145,24 @@ def test_a_verb_works_where_all_is_there_that_its_extras_bring(
         assert found["distill"].how_to_get == install_line("distill")
 
 
-@pytest.mark.usefixtures("installed")
-def test_no_verb_works_without_what_a_bare_install_brings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "version_of", lambda name: None if name == "onnxruntime" else "1.0")
-    found = {finding.tool: finding for finding in doctor.examine_commands()}
+def test_no_verb_works_without_what_a_bare_install_brings() -> None:
+    found = commands_where(lambda name: name != "onnxruntime")
     assert {finding.version for finding in found.values()} == {None}
     assert found["index"].how_to_get == found["serve"].how_to_get == install_line()
 
 
-@pytest.mark.usefixtures("installed")
 def test_verbs_that_search_do_not_work_without_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = doctor.Finding("search kernels", None, "search", "Install it again.")
     monkeypatch.setattr(doctor, "examine_kernels", lambda: kernels)
-    monkeypatch.setattr(doctor, "version_of", lambda name: "1.0")
-    lacking = {
-        finding.tool
-        for finding in doctor.examine_commands()
-        if finding.how_to_get == "Install it again."
-    }
+    found = commands_where(bool)
+    lacking = {tool for tool in found if found[tool].how_to_get == "Install it again."}
     assert lacking == {"demo", "search, bench", "serve"}
 
 
-@pytest.mark.usefixtures("installed")
-def test_what_is_made_for_pythons_before_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    new = reported("Linux", "x86_64", monkeypatch, python="3.14.0")
-    only = "not available here: only for Python before 3.14"
-    assert new["litert-torch"].how_to_get == new["export --target dimensity"].how_to_get == only
-    here = reported("Linux", "x86_64", monkeypatch)
-    assert here["litert-torch"].how_to_get == install_line("dimensity")
-
-
-def test_a_checkout_that_is_not_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requirements.metadata, "requires", lambda name: None)
-    assert {finding.version for finding in doctor.examine_commands()} == {None}
-    assert install_line() in doctor.examine_commands()[0].how_to_get
+def test_a_checkout_that_is_not_installed_says_so() -> None:
+    commands = doctor.examine_commands(Installation())
+    assert {finding.version for finding in commands} == {None}
+    assert install_line() in commands[0].how_to_get
 
 
 def required() -> Iterator[tuple[str, ast.expr, ast.expr]]:
@@ -245,7 +239,7 @@ def test_every_extra_that_a_text_names_exists() -> None:
 
 
 def test_versions_are_told_of_us_of_python_and_of_what_is_installed() -> None:
-    assert requirements.tool_versions(["numpy", "no such distribution"]) == {
+    assert tool_versions(["numpy", "no such distribution"]) == {
         "mcad-mobile": PYPROJECT["project"]["version"],
         "python": platform.python_version(),
         "numpy": metadata.version("numpy"),
@@ -278,6 +272,6 @@ def test_doctor_tells_which_kernels_a_processor_gets(overflows, kernels, monkeyp
         for name, present, runs in (("a", True, True), ("b", False, True), ("c", True, False))
     ]
     monkeypatch.setattr(downloads, "DOWNLOADS", files)
-    processor, *_, first, second = doctor.examine()
+    processor, *_, first, second = doctor.examine(Installation())
     assert processor.version == f"{machine.summary()}; {kernels}"
     assert [(file.tool, file.version) for file in (first, second)] == [("a", "cached"), ("b", None)]
