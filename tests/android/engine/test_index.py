@@ -707,7 +707,7 @@ def test_an_index_of_another_schema_is_refused_and_left_as_it_is(java, schema, m
     ("magic", "message"),
     [
         (b"MCADSEG2", r"'MCADSEG2', of a newer .* reads 'MCADSEG1'.*Update this app"),
-        (b"MCADSEGX", r"'MCADSEGX', not with 'MCADSEG1'.*`mcad-mobile index --repair`"),
+        (b"MCADSEGX", r"'MCADSEGX', not with 'MCADSEG1'.*repair it there"),
     ],
 )
 def test_a_segment_of_another_format_is_refused_and_left_as_it_is(java, magic, message):

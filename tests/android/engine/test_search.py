@@ -632,7 +632,7 @@ def test_a_damaged_index_is_built_again_also_when_a_search_finds_it(app, phone):
     app.index()
     app.ask("search", words="a dog", k=3)
     damage_paths(app)
-    with pytest.raises(EngineError, match=r"(?s)damaged.*builds the index again.*index --repair"):
+    with pytest.raises(EngineError, match=r"(?s)damaged.*builds the index again.*repair it there"):
         app.ask("search", words="a dog", k=3)
     # A run that fails before it has built the index again leaves that to the next.
     phone.change(access=False)

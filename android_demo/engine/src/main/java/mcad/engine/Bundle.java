@@ -1,5 +1,7 @@
 package mcad.engine;
 
+import static mcad.engine.McadException.EXPORT_AGAIN;
+
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
@@ -25,7 +27,6 @@ public final class Bundle {
     public static final String SCHEMA = FAMILY + VERSION;
     public static final String MANIFEST = "bundle.json";
 
-    private static final String EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR.";
     private static final String UPDATE = "Update mcad-mobile, and the app that reads the bundle.";
     private static final int CHUNK = 1 << 16;
 

@@ -31,6 +31,9 @@ public final class McadException extends IOException {
         OTHER
     }
 
+    /** What helps against a damaged bundle. An app's developer does it, with the tool that made the bundle. */
+    public static final String EXPORT_AGAIN = "Export the bundle again.";
+
     private static final String STORAGE_OR_INSTALL =
         "Free some storage and try again. If it fails again, install the app again.";
 

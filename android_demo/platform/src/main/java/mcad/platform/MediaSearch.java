@@ -128,8 +128,8 @@ public final class MediaSearch {
             return;
         }
         if (service == null) {
-            throw new IllegalStateException("The app's manifest declares no IndexService, as in a library built with"
-                + " --own-photos. Call index() or indexLater() of the search that open() returned.");
+            throw new IllegalStateException("The app's manifest declares no IndexService, as in a library for an"
+                + " app's own photos. Call index() or indexLater() of the search that open() returned.");
         }
     }
 

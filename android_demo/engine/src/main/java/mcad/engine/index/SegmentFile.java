@@ -14,8 +14,8 @@ import mcad.engine.McadException;
 
 /** A segment's file, read at offsets or mapped; it stays readable after deletion. */
 final class SegmentFile implements Closeable {
-    static final String REBUILD = Manifest.START_OVER + " If it was copied from a computer, run "
-        + "`mcad-mobile index --repair` there, and copy it again.";
+    static final String REBUILD = Manifest.START_OVER + " If it was copied from a computer, repair it "
+        + "there, and copy it again.";
 
     final Path path;
     final FileChannel channel;

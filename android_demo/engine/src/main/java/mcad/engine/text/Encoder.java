@@ -46,7 +46,7 @@ public final class Encoder {
         } catch (McadException | RuntimeException error) {
             throw new McadException(
                 "The tokenizer has a part that this version does not read: " + error.getMessage() + ".",
-                "Update the app, or: " + Table.EXPORT_AGAIN, error);
+                "Update the app, or export the bundle again.", error);
         }
     }
 

@@ -1,5 +1,7 @@
 package mcad.engine.text;
 
+import static mcad.engine.McadException.EXPORT_AGAIN;
+
 import java.io.EOFException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -24,7 +26,6 @@ import mcad.engine.base.JsonFields;
 final class Table {
     private static final byte[] MAGIC = "MCADTOK1".getBytes(StandardCharsets.US_ASCII);
     private static final int START = MAGIC.length + 4;
-    static final String EXPORT_AGAIN = "Export the bundle again: mcad-mobile export --target CHIP --out DIR.";
 
     final JsonFields header;
     private final Map<String, ByteBuffer> arrays = new HashMap<>();

@@ -185,7 +185,7 @@ public final class Ladder {
             File library = library(QNN_LIBRARY);
             if (library == null) {
                 throw new McadException(QNN_LIBRARY + " is not there",
-                    "Build the app with --npu, or give the AAR: --aar PATH (app, bench).");
+                    "Build the app for the NPU, or with the archive that holds it.");
             }
             qnn = OnnxTower.qnnSettings(library, bulk);
         }
