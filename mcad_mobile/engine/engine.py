@@ -18,7 +18,7 @@ from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.bundle import Bundle, TowerName
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.filters import ALL_ROWS, RowFilter
-from mcad_mobile.engine.query import Part, PhotoKey, compose, match_threshold
+from mcad_mobile.engine.query import Part, PhotoKey, compose
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.text.tokenizer import Tokenizer, Tokens
 from mcad_mobile.engine.towers import LoadedRung, LoadedTower, choose_rung, normalize
@@ -56,8 +56,6 @@ class Found:
             ignored.
         simulated: whether a simulator ran the text tower, or an emulator this process; then the
             milliseconds say nothing about a device.
-        threshold: the score from which a search for matches takes a photo for a match, which is
-            often wrong (docs/benchmarks.md); None unless the query is one text of positive weight.
         unknown: words that no tower can have learned: the tokenizer has no token for a part of
             them, or spells them nearly letter by letter.
     """
@@ -67,7 +65,6 @@ class Found:
     ms: dict[str, float]
     truncated: bool
     simulated: bool = False
-    threshold: float | None = None
     unknown: tuple[str, ...] = ()
 
 
@@ -294,7 +291,6 @@ class SearchEngine:
         hits = index.search(query, k + len(own), rows=rows, exact=exact)
         done = time.perf_counter()
         results = map(Result, hits.paths, hits.scores.tolist())
-        plain = len(parts) == len(texts) == 1 and parts[0].weight > 0
         return Found(
             query=_as_line(parts),
             results=[result for result in results if result.path not in own][:k],
@@ -307,7 +303,6 @@ class SearchEngine:
             },
             truncated=any(token.truncated for token in tokens.values()),
             simulated=bool(machine.emulator()) or (bool(texts) and self.text_tower.simulated),
-            threshold=match_threshold(query, self.typical_photos) if plain else None,
             unknown=tuple(word for text in texts for word in self.tokenizer.unknown_words(text)),
         )
 

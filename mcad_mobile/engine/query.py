@@ -1,4 +1,4 @@
-"""Queries: weighted words and photos, and the score from which a photo is a match."""
+"""Queries: weighted words and photos."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import numpy as np
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index.deterministic import dot
 from mcad_mobile.errors import QueryError
-
-MATCH_DEVIATIONS = 3.25
 
 
 @dataclass(frozen=True)
@@ -70,10 +68,3 @@ def compose(embeddings: Sequence[F32], weights: Sequence[float], typical_photos:
             "Search for something other than what you exclude.",
         )
     return total / np.float32(length)
-
-
-def match_threshold(query: F32, typical_photos: F32) -> float:
-    """Return the cosine from which a search for matches takes a photo as a match for `query` [D]:
-    MATCH_DEVIATIONS standard deviations above its mean cosine with `typical_photos` [M, D]."""
-    scores = dot(typical_photos, query).astype(np.float64)
-    return float(scores.mean() + MATCH_DEVIATIONS * scores.std())

@@ -1,4 +1,4 @@
-"""Queries of several parts, the threshold for no match, near duplicates."""
+"""Queries of several parts, and near duplicates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import duplicates
-from mcad_mobile.engine.query import MATCH_DEVIATIONS, Part, compose, match_threshold
+from mcad_mobile.engine.query import Part, compose
 from mcad_mobile.errors import PhotoError, PhotoIndexError, QueryError
 from tests.support.index_embeddings import create, names, photos_and_queries, unit
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -106,7 +106,6 @@ def test_more_like_a_photo_of_the_index_leaves_it_out_and_needs_no_decoding(engi
     found = engine.search_parts(index, [Part(photos[2])], 3)
     assert [result.path for result in found.results] == expected
     assert str(photos[2]) not in [result.path for result in found.results]
-    assert found.threshold is None
 
 
 def test_more_like_a_photo_that_is_not_in_the_index_decodes_it(engine, index, photos, tmp_path):
@@ -167,35 +166,11 @@ def test_what_is_told_of_words_is_told_of_each_part(engine, index):
     parts = [Part("a dog"), Part("\u72d7 " + "dog " * 100), Part("\u732b", -1.0)]
     found = engine.search_parts(index, parts)
     assert (found.truncated, found.unknown) == (True, ("\u72d7", "\u732b"))
-    assert engine.search_parts(index, [Part("a dog", -1.0)]).threshold is None
 
 
 def test_nothing_to_search_for_is_an_error(engine, index):
     with pytest.raises(QueryError, match="empty"):
         engine.search_parts(index, [])
-
-
-def test_the_threshold_follows_what_a_query_scores_at_large() -> None:
-    photos = typical_photos()
-    query = unit(photos[0] + photos[1])
-    scores = photos.astype(np.float64) @ query
-    expected = scores.mean() + MATCH_DEVIATIONS * scores.std()
-    assert match_threshold(query, photos) == pytest.approx(expected, abs=1e-6)
-    mean = unit(photos.mean(axis=0))
-    assert match_threshold(mean, photos) > match_threshold(-mean, photos) + 0.3
-
-
-def test_the_threshold_stays_where_it_is_when_photos_are_added(engine, photos, tmp_path) -> None:
-    index = create_index(engine.bundle, tmp_path / "more")
-    engine.index_photos(index, photos[:2])
-    before = engine.search(index, "a dog").threshold
-    engine.index_photos(index, photos)
-    assert engine.search(index, "a dog").threshold == before
-
-
-def test_a_plain_search_has_a_threshold_and_others_have_none(engine, index, photos):
-    assert engine.search(index, "a dog").threshold is not None
-    assert engine.search_parts(index, [Part("a dog"), Part("snow")]).threshold is None
 
 
 def duplicated(tmp_path: Path, n: int = 3000):

@@ -16,7 +16,7 @@ import numpy as np
 from mcad_mobile.engine.index import PhotoIndex, store
 from mcad_mobile.engine.index.codes import error_feedback
 from mcad_mobile.engine.photos.preprocess import Preprocess
-from mcad_mobile.engine.query import compose, match_threshold
+from mcad_mobile.engine.query import compose
 
 _HALF = (0.5, 0.5, 0.5)
 
@@ -43,7 +43,6 @@ def probe(given: Path, out: Path) -> dict[str, Any]:
             _bits(compose(list(pair), [1, -0.5], typical_photos)) for pair in _pairs(photos)
         ],
         "feedback": zlib.crc32(error_feedback(photos - photos.mean(axis=0)).tobytes()),
-        "threshold": match_threshold(queries[0], typical_photos).hex(),
         "photos": {photo.name: _pixels(photo) for photo in sorted((given / "photos").iterdir())},
     }
 
