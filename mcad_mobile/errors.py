@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import msgspec
+
 
 class Remedy(Enum):
     """A next step for which each face has its own words: `cli/wording.py` gives commands and
@@ -46,6 +48,25 @@ class Remedy(Enum):
     USE_NO_GPU = (
         "Install onnxruntime-gpu in place of onnxruntime where there is a GPU, or use no GPU."
     )
+
+    GIVE_TEXT_TOWER = "Give the folder of a text tower that was trained, or 'multilingual'."
+    TRAIN_TEXT_TOWER = "Give the student that the text tower was trained for, or train another one."
+    TRAIN_TOWERS = "Train it, and give the folder of the result."
+    GIVE_STUDENT = (
+        "Give a student that was trained, or none; a foreign model is named hf:DIR or "
+        "open_clip:NAME."
+    )
+    ALLOW_LOW_PARITY = "Calibrate on photos like your users', or allow low parity."
+    EXPORT_ELSEWHERE = (
+        "Report this with the versions of your tools, and export on another machine: to allow low "
+        "parity does not help here."
+    )
+    ALLOW_RECALL_DROP = (
+        "Allow a drop of {points} points, give more photos than {photos} in split {split}, or "
+        "calibrate on photos like your users'."
+    )
+    LIST_TARGETS = "all_targets() lists all."
+    CHOOSE_PORT = "Choose another port from 1024 on, or 0 for any that is free."
 
     def __call__(self, **values: object) -> Advice:
         return Advice(self, values)
@@ -92,6 +113,30 @@ class McadError(Exception):
             self.remedy, self.values = hint() if isinstance(hint, Remedy) else hint
             self.hint = fill(self.remedy.value, self.values)
         super().__init__(f"{message}\n  {self.hint}" if self.hint else message)
+
+
+class ReportedError(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An error on its way to another process: its message, and its hint or its remedy with the
+    values that its words need."""
+
+    message: str = msgspec.field(name="what")
+    hint: str = ""
+    remedy: str = ""
+    values: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @staticmethod
+    def of(error: McadError) -> ReportedError:
+        return ReportedError(
+            error.message,
+            error.hint,
+            error.remedy.name if error.remedy else "",
+            {name: str(value) for name, value in error.values.items()},
+        )
+
+    def error(self, kind: type[McadError]) -> McadError:
+        """The error as a `kind`, to be raised here. Another version's remedy is its sentence."""
+        known = Remedy.__members__.get(self.remedy)
+        return kind(self.message, known(**self.values) if known else self.hint)
 
 
 class MissingExtra(McadError):

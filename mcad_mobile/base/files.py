@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from mcad_mobile.base.locks import is_still, lock
+from mcad_mobile.base.locks import is_still, lock, open_locked
 from mcad_mobile.errors import DiskError
 
 _CHOOSE = "Choose another place, or change its permissions."
@@ -173,13 +173,8 @@ class Partial:
         self.file: BinaryIO
 
     def __enter__(self) -> Partial:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            self.file = os.fdopen(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
-            lock(self.file)
-            if is_still(self.partial, self.file):
-                return self
-            self.file.close()  # another process finished it meanwhile
+        self.file = open_locked(self.partial)
+        return self
 
     def finish(self) -> None:
         self.file.flush()

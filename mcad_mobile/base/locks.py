@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from mcad_mobile.errors import PlatformError
 
@@ -55,19 +55,25 @@ def is_still(path: Path, file: IO[Any]) -> bool:
         return False
 
 
+def open_locked(path: Path) -> BinaryIO:
+    """Open a file to read and write it, made if there is none, and wait until no other process
+    holds its lock. PlatformError if the system has no such locks."""
+    check_platform()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+        lock(file)
+        if is_still(path, file):
+            return file
+        file.close()  # another process removed or renamed it meanwhile
+
+
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
     """Run this block in one process at a time, among those that use the same lock file
     `path`."""
-    check_platform()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with path.open("ab") as file:
-            lock(file)
-            if not is_still(path, file):
-                continue  # another process removed it meanwhile
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
+    with open_locked(path):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

@@ -136,11 +136,11 @@ def pin(threads: int) -> list[int]:
     return cores
 
 
-def core_wait_s() -> float | None:
-    """Return the seconds that this thread was ready to run but had no core; None where they are
-    not counted. Source: /proc/thread-self/schedstat, second field, ns."""
+def core_wait_s(counts: Path = Path("/proc/thread-self/schedstat")) -> float | None:
+    """Return the seconds that this thread was ready to run but had no core: the second number of
+    `counts`, in ns; None where they are not counted."""
     try:
-        return int(Path("/proc/thread-self/schedstat").read_text("ascii").split()[1]) / 1e9
+        return int(counts.read_text("ascii").split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return None
 

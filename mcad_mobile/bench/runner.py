@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcad_mobile.base import machine
 from mcad_mobile.base.standard_output import claim_standard_output
-from mcad_mobile.errors import BenchError, McadError, MemoryUnavailable
+from mcad_mobile.errors import BenchError, McadError, MemoryUnavailable, ReportedError
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.bundle import Bundle, Rung, TowerName
@@ -203,9 +203,7 @@ def main() -> int:
                 os.environ[variable] = str(spec["threads"])
             found = {**MODES[spec["mode"]](spec), "pinned_cores": cores}
         except McadError as error:
-            import msgspec  # no part of what is measured
-
-            from mcad_mobile.base.reported import ReportedError
+            import msgspec
 
             out.write(msgspec.json.encode({"error": ReportedError.of(error)}).decode())
             return 1

@@ -62,6 +62,37 @@ WORDS = {
     Remedy.USE_NO_GPU: (
         "Install onnxruntime-gpu in place of onnxruntime where there is a GPU, or leave --gpus out."
     ),
+    Remedy.GIVE_TEXT_TOWER: (
+        "Give a folder that `mcad-mobile distill --text-only` wrote, or 'multilingual'."
+    ),
+    Remedy.TRAIN_TEXT_TOWER: (
+        "Give --student the folder that the text tower was trained for, or train another one: "
+        "mcad-mobile distill --text-only."
+    ),
+    Remedy.TRAIN_TOWERS: (
+        "Train it: mcad-mobile distill --student {student}; then give its folder."
+    ),
+    Remedy.GIVE_STUDENT: (
+        "Give a student that `mcad-mobile distill` wrote, or none; a foreign model is named hf:DIR "
+        "or open_clip:NAME."
+    ),
+    Remedy.ALLOW_LOW_PARITY: (
+        "Calibrate on photos like your users' (--calibration DIR), or accept it with "
+        "--allow-low-parity."
+    ),
+    Remedy.EXPORT_ELSEWHERE: (
+        "Report this with what `mcad-mobile doctor` prints, and export on another machine: "
+        "--allow-low-parity does not help here."
+    ),
+    Remedy.ALLOW_RECALL_DROP: (
+        "Give --max-recall-drop {points}, more photos than {photos} in split {split}, or calibrate "
+        "on photos like your users' (--calibration DIR)."
+    ),
+    Remedy.LIST_TARGETS: "`mcad-mobile targets` lists all.",
+    Remedy.CHOOSE_PORT: (
+        "Choose another one from 1024 on, or 0 for any that is free: --port 0. Another "
+        "`mcad-mobile serve` may be running."
+    ),
 }
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from mcad_mobile.engine.bundle import LEAST_PARITY, Parity, Rung
 from mcad_mobile.engine.towers import Inputs, normalize
 from mcad_mobile.engine.towers.ladder import LEAST_AGREEMENT
-from mcad_mobile.errors import ParityError
+from mcad_mobile.errors import ParityError, Remedy
 from mcad_mobile.export.quantization.ranges import singles
 
 WARN_BELOW = 0.99
@@ -50,8 +50,7 @@ def check_parity(tower: str, runtime: str, measured: Parity, *, allow_low: bool)
     if measured.is_low and not allow_low:
         raise ParityError(
             f"{message}; at least {LEAST_PARITY} is needed.",
-            "Calibrate on photos like your users' (--calibration DIR), "
-            "or accept it with --allow-low-parity.",
+            Remedy.ALLOW_LOW_PARITY,
         )
     return [f"{message}."]
 
@@ -76,8 +75,7 @@ def check_kernels(
         f"On this processor, the runtime computes the {tower} tower ({rung.name}) wrongly: its "
         f"cosine to a reference evaluation is {kernels[worst]:.4f}. The reference's cosine "
         f"to the float student is {quantization[worst]:.4f}.",
-        "Report this with what `mcad-mobile doctor` prints, and export on another machine: "
-        "--allow-low-parity does not help here.",
+        Remedy.EXPORT_ELSEWHERE,
     )
 
 

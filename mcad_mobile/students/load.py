@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mcad_mobile.errors import StudentError, require
+from mcad_mobile.errors import Remedy, StudentError, require
 from mcad_mobile.students.hub import check_open_clip_name, find_folder
 
 if TYPE_CHECKING:
     from mcad_mobile.students.student import Student
 
 DEFAULT_NAME = "mcad-s"
-MULTILINGUAL = "multilingual"  # `--text` name of the default student's second text tower
+MULTILINGUAL = "multilingual"  # the name of the default student's second text tower
 _MULTILINGUAL_NAME = "mcad-m"
-KINDS = ("open_clip", "hf", "towers")  # prefixes of `--student`, unless it is a folder
+KINDS = ("open_clip", "hf", "towers")  # prefixes of a student, unless it is a folder
 
 
 def load_student(spec: str | None = None, dim: int | None = None) -> Student:
@@ -49,8 +49,8 @@ def load_with_text(text: str, spec: str | None = None, dim: int | None = None) -
     """Load a student with another text tower.
 
     Args:
-        text: the folder that `distill --text-only` wrote, or "multilingual" for the default
-            student's second text tower.
+        text: the folder of a text tower that was trained for another student, or "multilingual"
+            for the default student's second text tower.
         spec: the student whose image tower `text` belongs to, as in load_student.
         dim: as in load_student.
 
@@ -66,15 +66,14 @@ def load_with_text(text: str, spec: str | None = None, dim: int | None = None) -
     if not folder.is_dir():
         raise StudentError(
             f"No text tower at {folder}: there is no such folder.",
-            f"Give a folder that `mcad-mobile distill --text-only` wrote, or {MULTILINGUAL!r}.",
+            Remedy.GIVE_TEXT_TOWER,
         )
     student, base = load_student(str(folder), dim), load_student(spec, dim)
     if student.image_sha256() != base.image_sha256():
         raise StudentError(
             f"The text tower of {student.name} was trained for another image tower than that of "
             f"{base.name}.",
-            "Give --student the folder that the text tower was trained for, or train another one: "
-            "mcad-mobile distill --text-only.",
+            Remedy.TRAIN_TEXT_TOWER,
         )
     return student
 
@@ -112,13 +111,12 @@ def check_spec(spec: str | None) -> tuple[str, str]:
     elif kind == "towers" and not Path(rest).is_dir():
         raise StudentError(
             f"towers:{rest} has never been trained: its towers share no space.",
-            f"Train it: mcad-mobile distill --student towers:{rest}; then give its folder.",
+            Remedy.TRAIN_TOWERS(student=f"towers:{rest}"),
         )
     elif not Path(rest).is_dir():
         raise StudentError(
             f"No student at {rest}: there is no such folder.",
-            "Give a student that `mcad-mobile distill` wrote, or none; a foreign model is named "
-            "hf:DIR or open_clip:NAME.",
+            Remedy.GIVE_STUDENT,
         )
     return kind, rest
 
@@ -167,5 +165,5 @@ def default_directory(name: str = DEFAULT_NAME) -> Path:
             return candidate
     raise StudentError(
         f"The student {name} is not here (looked in {package} and {checkout}).",
-        "Install mcad-mobile again, or name a student: --student DIR.",
+        "Install mcad-mobile again, or name a student.",
     )

@@ -19,7 +19,7 @@ from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
 from mcad_mobile.engine.text.tokenizer import Tokenizer, TokenizerSpec
-from mcad_mobile.errors import StudentError
+from mcad_mobile.errors import Remedy, StudentError
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.published import RowTower, TextLayers, read_ids
 from mcad_mobile.students.student import (
@@ -209,10 +209,7 @@ class McadStudent(nn.Module):
 def read_config(directory: Path) -> StudentConfig:
     """Read a student's config.json. StudentError if it is missing, foreign or damaged."""
     path = directory / "config.json"
-    hint = (
-        "Give a student that `mcad-mobile distill` wrote, or none; a foreign model is named "
-        "hf:DIR or open_clip:NAME."
-    )
+    hint = Remedy.GIVE_STUDENT
     try:
         raw = path.read_bytes()
     except FileNotFoundError:

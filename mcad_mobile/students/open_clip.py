@@ -156,8 +156,8 @@ def find_checkpoint(open_clip: Any, spec: str, from_scratch: bool = False) -> Ch
     if from_scratch:
         if checkpoint:
             raise StudentError(
-                f"open_clip:{spec} names weights, and --from-scratch starts from none.",
-                f"Give open_clip:{name}, or leave --from-scratch out.",
+                f"open_clip:{spec} names weights, and training from scratch starts from none.",
+                f"Give open_clip:{name}, or train from those weights.",
             )
         return Checkpoint(name, config, "", None, None, quick_gelu)
     if not checkpoint and len(tags) == 1:

@@ -41,7 +41,7 @@ from mcad_mobile.students.weights_licences import WeightsLicence, weights_licenc
 
 SCHEMA = "mcad-towers/1"
 SPELLED = "towers:timm/NAME+hf/NAME_OR_FOLDER"
-_HINT = "Give a folder that `mcad-mobile distill --student towers:...` wrote."
+_HINT = "Give a folder that a training of towers:... wrote."
 # Captions have about twenty tokens; BERT's 512 positions are too many to compute on a phone.
 _LONGEST = 64
 _TIMM_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -179,7 +179,7 @@ def _image(name: str, from_scratch: bool) -> _Image:
             tags = timm.list_models(f"{architecture}.*", pretrained=True)
             raise StudentError(
                 f"timm has no published weights of {name}.",
-                f"Give one of: {', '.join(tags)}." if tags else "Start from none: --from-scratch.",
+                f"Give one of: {', '.join(tags)}." if tags else "Train from scratch.",
             )
         files = _TIMM_WEIGHTS
         if own := published.hf_hub_filename:

@@ -292,9 +292,7 @@ class _ImageTower(nn.Module):
 def _config(transformers: Any, folder: Path, name: str) -> Any:
     """Read the model's configuration. StudentError for a type that cannot be exported."""
     if not (folder / "config.json").is_file() and (folder / "open_clip_config.json").is_file():
-        raise StudentError(
-            f"{name} is a model of open_clip.", f"Write --student open_clip:hf-hub:{name}."
-        )
+        raise StudentError(f"{name} is a model of open_clip.", f"Name it open_clip:hf-hub:{name}.")
     try:
         # The type comes first: AutoConfig cannot read one whose code is in the checkpoint.
         kind = transformers.PreTrainedConfig.get_config_dict(folder)[0].get("model_type")

@@ -14,7 +14,7 @@ import msgspec
 
 from mcad_mobile.base.documents import Record, Size, Word
 from mcad_mobile.engine.bundle import Precision, Runtime
-from mcad_mobile.errors import TargetError
+from mcad_mobile.errors import Remedy, TargetError
 
 Family = Literal["cpu", "snapdragon", "dimensity", "tensor"]
 
@@ -122,7 +122,7 @@ def find_target(name: str) -> Target:
         if _plain(name).endswith(_plain(chip)):
             raise TargetError(
                 f"mcad-mobile cannot export for the NPU of {chip}: {why}.",
-                "Export for its CPU: --target cpu.",
+                "Export for its CPU: the target cpu.",
             )
     spellings = {
         _plain(spelling): target
@@ -137,8 +137,8 @@ def find_target(name: str) -> Target:
     near = difflib.get_close_matches(_plain(name), spellings, n=12, cutoff=0.3)
     names = [spelling if spelling in families else spellings[spelling].id for spelling in near]
     ids = list(dict.fromkeys(names))[:3]
-    nearest = f"The nearest are: {', '.join(ids)}. " if ids else ""
-    raise TargetError(f"No chip is called {name!r}.", f"{nearest}`mcad-mobile targets` lists all.")
+    nearest = f" The nearest are: {', '.join(ids)}." if ids else ""
+    raise TargetError(f"No chip is called {name!r}.{nearest}", Remedy.LIST_TARGETS)
 
 
 def _plain(name: str) -> str:

@@ -6,9 +6,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mcad_mobile.base.reported import ReportedError
 from mcad_mobile.cli import wording as command_line
-from mcad_mobile.errors import BenchError, BundleError, McadError, PhotoIndexError, Remedy
+from mcad_mobile.errors import (
+    BenchError,
+    BundleError,
+    McadError,
+    PhotoIndexError,
+    Remedy,
+    ReportedError,
+)
 from mcad_mobile.serve import wording as page
 from tests.support.paths import ROOT
 

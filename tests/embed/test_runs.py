@@ -19,7 +19,6 @@ import pyarrow.parquet as parquet
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.base.reported import ReportedError
 from mcad_mobile.embed import guard, on_ray
 from mcad_mobile.embed import make_shards as embedding
 from mcad_mobile.embed import shard_files as table
@@ -58,6 +57,7 @@ from mcad_mobile.errors import (
     PhotoError,
     PhotoIndexError,
     Remedy,
+    ReportedError,
     RuntimeUnavailable,
     ShardError,
     StoreError,

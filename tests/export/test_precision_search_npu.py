@@ -10,7 +10,7 @@ import pytest
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.engine.towers.qnn import QnnTower
-from mcad_mobile.errors import ExportError
+from mcad_mobile.errors import ExportError, Remedy
 from mcad_mobile.export.backends import litert, qnn
 from mcad_mobile.export.backends.litert import vendors
 from mcad_mobile.export.bundle_builder import BundleRequest
@@ -139,7 +139,8 @@ def test_where_all_precisions_of_an_npu_lose_more_nothing_is_written(make, monke
     monkeypatch.setitem(CUTS, "mse", 0.0)
     with pytest.raises(ExportError, match=r"image w8a16, text w8a16 loses least, 0\.51") as raised:
         make("snapdragon", 0.5)
-    assert "--max-recall-drop 0.51" in raised.value.hint
+    assert raised.value.remedy == Remedy.ALLOW_RECALL_DROP
+    assert raised.value.values["points"] == "0.51"
     assert not (tmp_path / "bundle").exists()
 
 

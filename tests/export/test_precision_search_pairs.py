@@ -10,7 +10,7 @@ import pytest
 
 from mcad_mobile.base.progress import silent
 from mcad_mobile.engine.bundle import TOWERS, DataFacts, RecallAt, WeightRecord
-from mcad_mobile.errors import ExportError
+from mcad_mobile.errors import ExportError, Remedy
 from mcad_mobile.export.precision.recall import Drop
 from mcad_mobile.export.precision.recipes import Pair, Recipe, Sensitivity, mixes, size
 from mcad_mobile.export.precision.search import Search
@@ -154,7 +154,8 @@ def test_where_every_pair_loses_more_the_error_says_which_budget_would_do():
     meter = Table({image: 0.2, small: 0.5, large: 0.321}, {}, margin=0.0)
     with pytest.raises(ExportError, match=r"image i, text large loses least, 0\.52") as raised:
         Search(recipes, meter, 0.5).run()
-    assert "--max-recall-drop 0.53," in raised.value.hint
+    assert raised.value.remedy == Remedy.ALLOW_RECALL_DROP
+    assert raised.value.values["points"] == "0.53"
 
 
 def test_of_pairs_of_one_size_the_one_of_fewer_activation_bits_comes_first():

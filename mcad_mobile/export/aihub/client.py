@@ -87,7 +87,7 @@ class AiHub:
         if not found:
             raise AiHubError(
                 f"AI Hub has no phone with {target.id} ({target.chip}).",
-                "`qai-hub list-devices` lists what it has; or leave --via out to compile here.",
+                "`qai-hub list-devices` lists what it has; or compile here.",
             )
         return max(found, key=_os_version)
 

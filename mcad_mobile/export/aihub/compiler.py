@@ -45,7 +45,7 @@ class CloudCompiler:
             raise ExportError(
                 f"{found.name} has {found.chipset or 'an unknown chip'}, and the bundle is "
                 f"for {target.id} ({target.chip}).",
-                "Leave the phone out (--via aihub), or export for its chip.",
+                "Leave the phone out, or export for its chip.",
             )
         return CloudCompiler(hub, found, ledger)
 
@@ -57,7 +57,7 @@ class CloudCompiler:
             if outcome.failure:
                 raise ExportError(
                     f"{out.name} does not compile for {target.chip} in AI Hub: {outcome.failure}.",
-                    "Change the operators that it names, or leave --via out to compile here.",
+                    "Change the operators that it names, or compile here.",
                 )
             archive = self.hub.download_model(outcome.model, Path(scratch))
             binary = _unpack(archive, out)
@@ -80,7 +80,7 @@ class CloudCompiler:
         if outcome.failure:
             raise ExportError(
                 f"{files[0].name} does not run on {self.device.name}: {outcome.failure}.",
-                "Export again without --via aihub to look at it in the simulator.",
+                "Export again without AI Hub to look at it in the simulator.",
             )
         embeddings = self.hub.output(outcome.inference)
         return embeddings.astype(np.float32), self._described(rung, outcome)

@@ -314,8 +314,7 @@ def recall_warnings(record: RecallRecord, points: float) -> list[str]:
     """Return a warning for each pair that loses more than `points` of mR."""
     return [
         f"With photos embedded by {pair.image} and texts by {pair.text}, mR is {pair.drop:.2f} ± "
-        f"{pair.margin:.2f} points below the float student's; the limit is {points:g} "
-        "(--max-recall-drop)."
+        f"{pair.margin:.2f} points below the float student's; the limit is {points:g}."
         for pair in record.pairs
         if pair.drop > points
     ]

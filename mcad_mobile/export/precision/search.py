@@ -17,7 +17,7 @@ from mcad_mobile.engine.bundle import (
     TowerName,
     WeightRecord,
 )
-from mcad_mobile.errors import ExportError
+from mcad_mobile.errors import ExportError, Remedy
 from mcad_mobile.export.precision.recall import Drop, RecallMeter
 from mcad_mobile.export.precision.recipes import Pair, Recipe, Sensitivity, size
 
@@ -50,9 +50,11 @@ class Search:
         raise ExportError(
             f"No pair of precisions is expected to lose at most {self.budget:g} points of mR on "
             f"other photos: {least}.",
-            f"Give --max-recall-drop {math.ceil(points * 100) / 100:g}, more photos than "
-            f"{self.meter.data.photos} in split {self.meter.data.split!r}, or calibrate on photos "
-            "like your users' (--calibration DIR).",
+            Remedy.ALLOW_RECALL_DROP(
+                points=f"{math.ceil(points * 100) / 100:g}",
+                photos=self.meter.data.photos,
+                split=self.meter.data.split,
+            ),
         )
 
     def record(

@@ -140,7 +140,7 @@ def missing_samples(samples: Samples, count: int) -> list[str]:
         return []
     return [
         f"{count} samples were asked for; there were {' and '.join(few)} to calibrate on "
-        "(--calibration DIR takes more; with captions, as docs/data.md says)."
+        "(a folder of your own gives more; with captions, as docs/data.md says)."
     ]
 
 
@@ -149,7 +149,7 @@ def _packaged_photos() -> list[Path]:
     if not photos:
         raise DataError(
             "There are no photos to calibrate on.",
-            f"Give a folder: --calibration DIR, or: {install_line('export')}.",
+            f"Give a folder to calibrate on, or: {install_line('export')}.",
         )
     return photos
 

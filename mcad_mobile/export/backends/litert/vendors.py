@@ -145,7 +145,7 @@ def compile_for_npu(model: Path, out: Path, target: Target) -> list[Operator]:
     if len(left) == len(found):
         raise ExportError(
             f"{vendor.name}'s compiler accepted no operator of {model.name} for {target.chip}.",
-            "Report this, with the versions that `mcad-mobile doctor` prints.",
+            "Report this, with the versions that `doctor` prints.",
         )
     return left
 

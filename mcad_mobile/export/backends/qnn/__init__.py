@@ -58,11 +58,11 @@ def compile_context(model: Path, out: Path, target: Target) -> tuple[list[Path],
             raise ExportError(
                 f"{len(left)} nodes of {out.stem} cannot run on {target.npu} "
                 f"({target.chip}): {', '.join(left)}.",
-                "Change these operators in the tower, or export for --target cpu.",
+                "Change these operators in the tower, or export for the target cpu.",
             ) from error
         raise ExportError(
             f"{out.stem} does not compile for {target.chip}: {error}.",
-            "Try another chip, or export for --target cpu.",
+            "Try another chip, or export for the target cpu.",
         ) from error
     return sorted(out.parent.glob(f"{out.stem}*.bin")), node_count(model)
 
