@@ -8,7 +8,7 @@ from typing import IO
 
 import pytest
 
-from mcad_mobile.base import locks
+from mcad_mobile.base import files, locks
 from mcad_mobile.errors import PlatformError
 
 
@@ -47,6 +47,32 @@ def test_a_lock_file_that_went_while_it_was_waited_for_is_none(
     monkeypatch.setattr(locks, "lock", gone_the_first_time)
     with locks.exclusive_lock(path), path.open("ab") as other:
         assert not lock(other, wait=False)
+
+
+def test_partial_files_are_removed_when_they_are_old_and_nobody_writes_them(
+    tmp_path: Path,
+) -> None:
+    with files.Partial(tmp_path / "written"), files.Partial(tmp_path / "left") as left:
+        left.file.write(b"what an interrupted run wrote")
+        left.file.flush()
+        files.remove_partials(tmp_path)
+        assert len(list(tmp_path.iterdir())) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["left.partial"]
+    files.remove_partials(tmp_path, least_age_s=3600)
+    assert [path.name for path in tmp_path.iterdir()] == ["left.partial"]
+    files.remove_partials(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_held_while_a_process_has_its_lock(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    inode = (tmp_path / "lock").stat().st_ino
+    table = tmp_path / "locks"
+    for at, held in ((f"08:01:{inode}", True), (f"{inode}:01:77", False), ("08:01:77", False)):
+        table.write_text(f"1: FLOCK  ADVISORY  WRITE 1234 {at} 0 EOF\n")
+        assert locks.held_by_someone(tmp_path / "lock", table) == held
+    assert not locks.held_by_someone(tmp_path / "lock", tmp_path / "none")
+    assert not locks.held_by_someone(tmp_path / "none", table)
 
 
 def test_a_lock_that_another_has_is_not_waited_for_when_not_asked_to(tmp_path: Path) -> None:

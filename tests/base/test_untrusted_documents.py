@@ -40,22 +40,8 @@ MODEL = ROOT / "models" / "mcad-s"
 
 ODD: list[Any] = [
     *(None, True, "", "../x", "/etc/passwd", "a/\0b", "\u202e", "x" * 300, "NaN"),
-    *(
-        0,
-        -1,
-        1,
-        2,
-        2**31,
-        2**53 + 1,
-        -(2**63),
-        2**64,
-        10**400,
-        0.5,
-        -0.0,
-        1e308,
-        math.nan,
-        math.inf,
-    ),
+    *(0, -1, 1, 2, 2**31, 2**53 + 1, -(2**63), 2**64, 10**400),
+    *(0.5, -0.0, 1e308, math.nan, math.inf),
     *([], {}, [[]], {"": {}}, [None], {"schema": "mcad-bundle/1"}),
     "DEEP",
 ]
@@ -220,14 +206,17 @@ def below(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def check_mutations(name: str, tmp_path: Path, examples: int) -> None:
+@pytest.mark.parametrize("name", READERS)
+def test_a_mutated_document_is_read_or_refused_and_nothing_is_written(
+    name: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "inner" / "folder"
     folder.mkdir(parents=True)
     reader = READERS[name](folder)
     reader.read()
     before = below(tmp_path)
 
-    @settings(FUZZ, max_examples=examples)
+    @FUZZ
     @given(raw=mutations(reader.document))
     def check(raw: bytes) -> None:
         reader.path.write_bytes(raw)
@@ -240,19 +229,6 @@ def check_mutations(name: str, tmp_path: Path, examples: int) -> None:
     check()
     reader.path.write_bytes(before[reader.path])
     assert below(tmp_path) == before
-
-
-@pytest.mark.parametrize("name", READERS)
-def test_a_mutated_document_is_read_or_refused_and_nothing_is_written(
-    name: str, tmp_path: Path
-) -> None:
-    check_mutations(name, tmp_path, 120)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", READERS)
-def test_a_thousand_mutations_of_a_document_are_read_or_refused(name: str, tmp_path: Path) -> None:
-    check_mutations(name, tmp_path, 1000)
 
 
 def test_a_mutated_table_of_captions_is_read_or_refused(tmp_path: Path) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,14 +93,6 @@ def test_a_photo_that_became_older_is_embedded_again(engine, index, folder, embe
     embedded.clear()
     assert counts(sync_folder(engine, index, folder)) == (0, 1, 0, 0, 5)
     assert embedded == [first]
-
-
-def test_a_clock_that_is_set_back_delays_no_commit(engine, index, folder, monkeypatch):
-    seconds = itertools.count(10**6, -3600)
-    monkeypatch.setattr(time, "time", lambda: next(seconds))
-    monkeypatch.setattr(sync, "COMMIT_S", 0.0)
-    sync_folder(engine, index, folder)
-    assert index.generation == 1 + 6
 
 
 def test_a_photo_that_changed_within_a_second_is_embedded_again(engine, index, folder, embedded):
@@ -286,7 +276,7 @@ def test_a_subfolder_that_cannot_be_listed_keeps_its_photos(engine, index, folde
     assert [(skip.path, "Permission denied" in skip.why) for skip in result.skipped] == [
         (str(folder / "beach"), True)
     ]
-    assert index.photos == 6
+    assert (index.photos, result.kept) == (6, 0)  # it is known to be there
 
 
 def test_files_that_are_no_photos_are_skipped_and_listed(engine, index, folder):
