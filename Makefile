@@ -61,7 +61,7 @@ docs: .venv/installed-everything
 	$(BIN)/python -m scripts.make_docs
 
 screens: .venv/installed-everything
-	ROBOLECTRIC=PicturesTest $(BIN)/pytest tests/android/robolectric/test_app.py -k 30
+	ROBOLECTRIC=PicturesTest $(BIN)/pytest tests/android/robolectric/test_app.py -k 30-Screens
 	$(BIN)/python -m scripts.screens
 
 # What is pinned already stays unless a range in pyproject.toml excludes it; UPGRADE=--upgrade takes the newest.

@@ -24,10 +24,10 @@ from mcad_mobile.base.files import sha256_of
 from mcad_mobile.cli.doctor import examine
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BuildError
+from tests.android.fake_mvn import FakeMvn
 from tests.support.archives import ABI, onnxruntime_archive, qnn_archive
 from tests.support.dex_file import read_dex
 from tests.support.exported import Exported
-from tests.support.fake_mvn import FakeMvn
 from tests.support.probe import variant
 from tests.support.tiny_bundle import make_tiny_bundle
 

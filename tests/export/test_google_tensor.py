@@ -22,10 +22,10 @@ from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import all_targets, find_target
+from tests.export.tensor_sdk import PACKAGE, write_sdk
 from tests.support.neuropilot_sdk import install, uninstall
 from tests.support.pythons import needs_litert
 from tests.support.small_nets import Many, Plain, write
-from tests.support.tensor_sdk import PACKAGE, write_sdk
 from tests.support.tiny_students import write_hf
 from tests.support.variants import first_of
 

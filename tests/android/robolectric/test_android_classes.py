@@ -13,7 +13,7 @@ from mcad_mobile.android.demo_app import APP_MODULES, PACKAGE
 from mcad_mobile.android.dex import compile_stubs
 from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
 from mcad_mobile.errors import BuildError
-from tests.support import robolectric
+from tests.android.robolectric import built_app as robolectric
 from tests.support.framework import called_methods
 
 pytestmark = pytest.mark.long

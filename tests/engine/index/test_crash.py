@@ -12,7 +12,7 @@ import pytest
 
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import PhotoIndexError
-from tests.support.child import start_python
+from tests.engine.index.child import start_python
 from tests.support.index_embeddings import names, photos_and_queries, unit
 
 pytestmark = pytest.mark.long

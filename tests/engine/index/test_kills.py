@@ -16,9 +16,9 @@ import pytest
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.manifest import read_manifest
 from mcad_mobile.errors import PhotoIndexError
-from tests.support.child import start_python
+from tests.engine.index.child import start_python
+from tests.engine.index.index_model import DIM, Model, applied, assert_equal, holds, random_change
 from tests.support.index_embeddings import names, photos_and_queries
-from tests.support.index_model import DIM, Model, applied, assert_equal, holds, random_change
 
 pytestmark = pytest.mark.long
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.long
 CHANGES = """
 import sys
 from pathlib import Path
-from tests.support.index_model import apply, random_change
+from tests.engine.index.index_model import apply, random_change
 from mcad_mobile.engine.index import PhotoIndex
 
 index = PhotoIndex.open(Path(sys.argv[1]))

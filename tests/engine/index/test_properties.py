@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.paths import PathPacker, PathTable
-from tests.support.index_model import DIM, Change, Model, applied, apply, assert_equal, embedding
+from tests.engine.index.index_model import (
+    DIM,
+    Change,
+    Model,
+    applied,
+    apply,
+    assert_equal,
+    embedding,
+)
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.long
@@ -87,7 +95,7 @@ def test_any_paths_come_out_of_a_table_as_they_went_in(paths: set[bytes]) -> Non
 
 def test_no_change_of_bytes_makes_a_reader_crash_hang_or_read_outside(tmp_path: Path) -> None:
     golden = ROOT / "tests" / "golden/index"
-    mutations = ROOT / "tests/support/index_mutations.py"
+    mutations = ROOT / "tests/engine/index/mutations.py"
     done = subprocess.run(
         [sys.executable, str(mutations), str(golden), str(tmp_path / "work"), "1", "1200"],
         capture_output=True,

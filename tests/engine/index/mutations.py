@@ -1,4 +1,4 @@
-"""Mutation sweep: python index_mutations.py GOLDEN WORK SEED ROUNDS
+"""Mutation sweep: python mutations.py GOLDEN WORK SEED ROUNDS
 
 Changes bytes of an index, updates the checksums of header and manifest so that they do not catch
 it, and calls all that a reader can. Only PhotoIndexError may be raised. Prints how many mutants
