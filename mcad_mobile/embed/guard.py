@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -20,14 +20,21 @@ _DEATHS = 2  # over the same photo, until it is left out; the first may be chanc
 _IDLE_DEATHS = 3  # with no photo in hand
 _SILENT_S = 900.0  # no photo takes longer
 _STOP_S = 30.0
+# -P: do not import a queue.py from the user's folder.
+_WORKER = (sys.executable, "-P", "-m", "mcad_mobile.embed.worker")
 
 
 class GuardedWorker:
     """Writes shards in a process that may die (worker.py). Its piece then starts anew, and the
     photos that it held are handled one at a time; one over which two processes died is left out."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(
+        self, setup: Setup, command: Sequence[str] = _WORKER, silent_s: float = _SILENT_S
+    ) -> None:
+        """`silent_s`: a process without a message for so long is ended."""
         self._setup = setup
+        self._command = command
+        self.silent_s = silent_s
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._listener: threading.Thread
@@ -94,8 +101,7 @@ class GuardedWorker:
             return not self._stopped
         self._lines = queue.SimpleQueue()
         self._process = subprocess.Popen(
-            # -P: do not import a queue.py from the user's folder.
-            [sys.executable, "-P", "-m", "mcad_mobile.embed.worker"],
+            self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the parent process
@@ -125,7 +131,7 @@ class GuardedWorker:
     def _next(self) -> Message | None:
         """The next message; None if the process has died, or is silent for too long."""
         try:
-            line = self._lines.get(timeout=_SILENT_S)
+            line = self._lines.get(timeout=self.silent_s)
         except queue.Empty:
             line = b""
         if not line.endswith(b"\n"):  # the process died, perhaps in the middle of a line

@@ -16,10 +16,11 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.embed import on_ray
-from mcad_mobile.embed.job import job_of, write_manifest
+from mcad_mobile.embed.job import job_of
+from mcad_mobile.embed.make_shards import Options, embed
 from mcad_mobile.embed.on_ray import BundleWorker, pack_bundle
-from mcad_mobile.embed.pieces import Members, PhotoList
-from mcad_mobile.embed.shard_store import Store
+from mcad_mobile.embed.pieces import Members
+from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.worker import Setup
 from mcad_mobile.errors import ClusterError, McadError, StoreError
 from tests.support.embedding_runs import environment, odd_photo, run, same, vectors
@@ -128,12 +129,15 @@ def test_no_cluster_at_an_address_is_known_without_ray(fake_ray):
 def test_a_cluster_embeds_as_one_process_does_and_is_asked_for_what_workers_need(
     fake_ray, bundle, photos, shards, tmp_path
 ):
-    job, keys = job_of(bundle, "onnx", "fp32", 10), sorted(map(str, photos.iterdir()))
-    setup = Setup(str(bundle.directory), str(tmp_path / "out"), job, 1, threads=2)
-    write_manifest(Store(setup.out), job)
-    pieces = [PhotoList((key,), (0,)) for key in keys]
-    assert sum(shard.photos for shard in on_ray.run_on_ray(setup, pieces, 3, "auto")) == 8
-    assert same(vectors(tmp_path / "out"), vectors(shards))
+    folder, out, seen = tmp_path / "photos", tmp_path / "out", []
+    shutil.copytree(photos, folder)
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    options = Options(workers=3, threads=2, photos_a_shard=3, ray="auto")
+    made = embed(Source(str(folder)), bundle, str(out), options, lambda *step: seen.append(step))
+    assert (made.embedded, made.manifest.left_out, seen[-1]) == (8, 1, ("photos", 9, 9))
+    found = {Path(key).name: row for key, row in vectors(out).items()}
+    assert same(found, {Path(key).name: row for key, row in vectors(shards).items()})
+    setup = Setup(str(bundle.directory), str(out), job_of(bundle, "onnx", "fp32", 10), 1, threads=2)
     assert fake_ray.asked[1:] == [
         {"compute": {"min_size": 1, "max_size": 3}, "num_cpus": 2, "num_gpus": None}
     ]

@@ -6,7 +6,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -19,11 +18,8 @@ import pyarrow.parquet as parquet
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.embed import guard, on_ray
 from mcad_mobile.embed import make_shards as embedding
-from mcad_mobile.embed import shard_files as table
-from mcad_mobile.embed import source as sources
-from mcad_mobile.embed import worker as worker_process
+from mcad_mobile.embed import on_ray
 from mcad_mobile.embed.guard import GuardedWorker
 from mcad_mobile.embed.job import (
     KnownPhotos,
@@ -426,7 +422,7 @@ for word in first.split():
 
 
 @pytest.fixture
-def worker(monkeypatch, bundle, tmp_path):
+def worker(bundle, tmp_path):
     """A guarded worker whose processes go by a plan; and the tasks that they were given."""
     record = ShardRecord("f", "p", 1, 1, 0, 0, "onnx")
     photo = [PhotoEvent("begun", 99), PhotoEvent("done", 99)]
@@ -439,20 +435,13 @@ def worker(monkeypatch, bundle, tmp_path):
     arguments = [msgspec.json.encode(line).decode() for line in lines]
     plan = tmp_path / "plan"
 
-    def popen(command, **options):
-        assert command[1:] == ["-P", "-m", "mcad_mobile.embed.worker"]
-        assert options.pop("start_new_session")  # an interrupt is for its parent
-        monkeypatch.setattr(guard, "_SILENT_S", 60.0)
-        return subprocess.Popen([sys.executable, "-c", WORKER, plan, *arguments], **options)
-
-    monkeypatch.setattr(guard, "subprocess", SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE))
-
-    def call(*steps, photo_done=lambda: None):
+    def call(*steps, photo_done=lambda guarded: None):
         plan.write_text("\n".join(steps))
         setup = Setup(str(bundle.directory), str(tmp_path), job_of(bundle, "onnx", "fp32", 9), 1)
-        guarded = GuardedWorker(setup)
+        guarded = GuardedWorker(setup, (sys.executable, "-c", WORKER, str(plan), *arguments), 60.0)
         try:
-            shard = guarded(PhotoList(("a", "b", "c"), (0, 0, 0)), photo_done)
+            piece = PhotoList(("a", "b", "c"), (0, 0, 0))
+            shard = guarded(piece, lambda: photo_done(guarded))
         finally:
             guarded.stop()
         tasks = (tmp_path / "plan.tasks").read_text().splitlines()
@@ -470,13 +459,13 @@ def test_a_photo_over_which_two_processes_die_is_left_out_and_one_is_tried_alone
 
 def test_a_photo_that_is_done_counts_and_is_no_suspect(worker):
     done = []
-    _, tasks = worker("0 1 1. 2 2.", "done", photo_done=lambda: done.append(1))
+    _, tasks = worker("0 1 1. 2 2.", "done", photo_done=done.append)
     assert (len(done), tasks) == (2, [(set(), set()), (set(), {0})])
 
 
-def test_a_process_that_falls_silent_is_ended_and_its_photo_tried_alone(worker, monkeypatch):
-    def lose_patience():
-        monkeypatch.setattr(guard, "_SILENT_S", 0.05)
+def test_a_process_that_falls_silent_is_ended_and_its_photo_tried_alone(worker):
+    def lose_patience(guarded):
+        guarded.silent_s = 0.05
 
     _, tasks = worker("0 1 0. silent done", "done", photo_done=lose_patience)
     assert tasks == [(set(), set()), (set(), {1})]
@@ -494,26 +483,16 @@ def test_a_process_that_refuses_its_setup_ends_the_run_with_its_error(worker):
         worker("refuses", "done")
 
 
-def test_a_worker_that_was_stopped_starts_no_process(bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(guard, "subprocess", None)
-    guarded = GuardedWorker(Setup("b", "out", job_of(bundle, "onnx", "fp32", 9), 1))
+def test_a_worker_that_was_stopped_starts_no_process(bundle):
+    setup = Setup("b", "out", job_of(bundle, "onnx", "fp32", 9), 1)
+    guarded = GuardedWorker(setup, ("/no/such/program",))
     guarded.stop()
     with pytest.raises(ShardError):
         guarded(PhotoList(("a",), (0,)))
 
 
-def test_a_shard_is_written_after_the_list_of_what_it_lacks_and_counts_it(
-    bundle, photos, tmp_path, monkeypatch
-):
+def test_a_shard_is_written_after_the_list_of_what_it_lacks_and_counts_it(bundle, photos, tmp_path):
     """A process that dies in between leaves no shard whose list is missing."""
-    written = []
-    write = Store.write
-
-    def noted(store, name, data):
-        written.append(name)
-        write(store, name, data)
-
-    monkeypatch.setattr(Store, "write", noted)
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     paths = [*sorted(map(str, photos.iterdir()))[:2], "/nowhere.jpg", str(tmp_path / "broken.jpg")]
     piece = PhotoList(tuple(paths), (0,) * 4)
@@ -522,7 +501,8 @@ def test_a_shard_is_written_after_the_list_of_what_it_lacks_and_counts_it(
     task = Task(piece, excluded=frozenset({0}))  # which killed two processes
     made = write_shard(setup, model, task, lambda event, number: None)
     assert made.file == f"000007-{name_of(piece)}.parquet"
-    assert written == [f"left-out/{made.file}", f"shards/{made.file}"]
+    first, second = (tmp_path / "out" / name / made.file for name in ("left-out", "shards"))
+    assert first.stat().st_mtime_ns < second.stat().st_mtime_ns
     assert (made.photos, made.left_out, made.unread) == (1, 3, 1)
     data = Store(setup.out).read(f"shards/{made.file}")
     facts = ShardFile(io.BytesIO(data), "a.parquet").facts
@@ -540,55 +520,13 @@ def test_errors_cross_processes_as_what_they_are():
     assert type(odd).__name__ == "McadError"
 
 
-def test_a_worker_loads_the_bundle_as_its_setup_says_or_tells_why_not(bundle, monkeypatch):
-    asked, sent = [], io.BytesIO()
-
-    def model(*arguments, **options):
-        asked.append((arguments, options))
-        raise RuntimeUnavailable("It does not load.", "Update it.")
-
-    setup = Setup(str(bundle.directory), "out", job_of(bundle, "onnx", "fp32", 9), 1, 3, gpu=True)
-    monkeypatch.setattr(worker_process, "BundleModel", model)
-    monkeypatch.setattr(worker_process, "claim_standard_output", lambda: 1)
-    monkeypatch.setattr(
-        worker_process, "_listen", lambda lines: lines.put(msgspec.json.encode(setup))
-    )
-    process = SimpleNamespace(fdopen=lambda *about, **how: sent, _exit=sys.exit)
-    monkeypatch.setattr(worker_process, "os", process)
-    with pytest.raises(SystemExit) as ended:
-        worker_process.main()
-    assert ended.value.code == 0
-    assert asked == [((bundle.directory, "onnx", "fp32", 3), {"gpu": True})]
-    told = msgspec.json.decode(sent.getvalue(), type=Failed).error()
-    assert isinstance(told, RuntimeUnavailable) and told.hint == "Update it."
-
-
 def test_a_worker_that_is_to_use_a_gpu_does_not_use_the_processor(bundle):
+    """And its process tells why."""
+    setup = Setup(str(bundle.directory), "out", job_of(bundle, "onnx", "fp32", 9), 1, 3, gpu=True)
+    guarded = GuardedWorker(setup)
     with pytest.raises(RuntimeUnavailable, match="CUDA"):
-        BundleModel(bundle.directory, "onnx", "fp32", 1, gpu=True)
-
-
-def test_a_cluster_gets_the_bundle_and_the_pieces_with_what_a_worker_is_to_have(
-    bundle, photos, tmp_path, monkeypatch, shards
-):
-    """As Ray's actors do it, in this process."""
-    asked = []
-
-    def map_messages(address, worker, arguments, messages, workers, *, cpus, gpus):
-        asked.append((address, workers, cpus, gpus))
-        actor = worker(*arguments)
-        yield from map(actor, messages)
-        actor.stop()
-
-    monkeypatch.setattr(on_ray, "map_messages", map_messages)
-    options = Options(workers=3, threads=2, photos_a_shard=3, ray="here:6379")
-    seen = []
-    made = embed(
-        Source(str(photos)), bundle, str(tmp_path / "out"), options, lambda *step: seen.append(step)
-    )
-    assert asked == [("here:6379", 3, 2, 0.0)]
-    assert (made.embedded, seen[-1]) == (8, ("photos", 8, 8))
-    assert same(vectors(tmp_path / "out"), vectors(shards))
+        guarded(PhotoList(("a",), (0,)))
+    guarded.stop()
 
 
 def test_a_bundle_whose_files_have_no_date_is_packed_for_a_cluster(bundle, tmp_path):
@@ -598,46 +536,20 @@ def test_a_bundle_whose_files_have_no_date_is_packed_for_a_cluster(bundle, tmp_p
         assert "bundle.json" in packed.namelist()
 
 
-def test_a_cluster_is_asked_as_the_options_say_and_progress_counts_photos_left_out(
-    bundle, tmp_path, monkeypatch
-):
-    asked, seen = [], []
-
-    def run_on_ray(setup, pieces, workers, address, gpus):
-        asked.append((setup.threads, setup.gpu, setup.run, len(pieces), workers, address, gpus))
-        yield ShardRecord("f", "p", 1, 5, 2, 0, "onnx fp32 by CUDA")
-
-    monkeypatch.setattr(embedding, "run_on_ray", run_on_ray)
-    (tmp_path / "set.tar").touch()  # how many photos are in it is not known before it is read
-    options = Options(workers=4, threads=3, ray="here:6379", gpus=0.5)
-    source, out = Source(str(tmp_path / "set.tar")), str(tmp_path / "out")
-    made = embed(source, bundle, out, options, lambda *step: seen.append(step))
-    assert asked == [(3, True, 1, 1, 4, "here:6379", 0.5)]
-    assert seen == [("photos", 7, 7)]
-    assert (made.embedded, made.manifest.photos, made.manifest.left_out) == (5, 5, 2)
-
-
 @pytest.mark.parametrize(
     ("photos_a_shard", "sizes"),
     [(100, [*[17] * 5, 15, 17, 13]), (15, [*[15] * 8, 10]), (1000, [*[17] * 7, 11])],
 )
 def test_a_list_is_cut_so_that_all_workers_have_work(
-    photos_a_shard, sizes, bundle, tmp_path, monkeypatch
+    photos_a_shard, sizes, tasks, bundle, tmp_path
 ):
-    cut = []
-
-    def run_on_ray(setup, pieces, *about):
-        cut.extend(pieces)
-        return iter(())
-
-    monkeypatch.setattr(embedding, "run_on_ray", run_on_ray)
-    monkeypatch.setattr(sources, "_LOOKUP", 50)  # photos that are looked up together
-    paths = [f"/photos/{number}.jpg" for number in range(130)]
+    paths = [f"{tmp_path}/{number:03}.jpg" for number in range(130)]
     (tmp_path / "list.txt").write_text("\n".join(paths))
-    options = Options(workers=2, photos_a_shard=photos_a_shard, ray="auto", gpus=1)
+    options = Options(workers=2, photos_a_shard=photos_a_shard)
     embed(Source(str(tmp_path / "list.txt")), bundle, str(tmp_path / "out"), options)
-    assert [len(piece.keys) for piece in cut] == sizes
-    assert [key for piece in cut for key in piece.keys] == paths
+    cut = sorted(piece.keys for piece in tasks)
+    assert [len(keys) for keys in cut] == sizes
+    assert [key for keys in cut for key in keys] == paths
 
 
 @pytest.mark.parametrize(
@@ -746,17 +658,20 @@ def test_bytes_that_have_changed_are_an_error_of_the_shard_however_it_is_read():
             list(use(ShardFile(io.BytesIO(changed), "a.parquet")))
 
 
-def test_chosen_rows_are_read_from_all_groups_of_a_shard(monkeypatch):
-    monkeypatch.setattr(table, "_GROUP", 2)
-    facts = ShardFacts("mcad-shard/1", "s", "0" * 64, "j", "p", "onnx", 7, 0, 0)
-    keys, stamps = list("abcdefg"), np.arange(14, dtype=np.uint32).reshape(7, 2)
-    data = shard_bytes(ShardRows(np.eye(7, dtype=np.float32), keys, stamps, []), 7, facts)
-    for wanted, rows in (({"b", "e", "g", "z"}, [1, 4, 6]), (None, range(7))):
+def test_chosen_rows_are_read_from_all_groups_of_a_shard():
+    rows = 2500  # a group has 1000
+    facts = ShardFacts("mcad-shard/1", "s", "0" * 64, "j", "p", "onnx", rows, 0, 0)
+    keys, stamps = [str(n) for n in range(rows)], np.arange(2 * rows, dtype=np.uint32)
+    embeddings = np.arange(2 * rows, dtype=np.float32).reshape(-1, 2)
+    data = shard_bytes(ShardRows(embeddings, keys, stamps.reshape(-1, 2), []), 2, facts)
+    for wanted, found in (({"1", "1500", "2499", "z"}, [1, 1500, 2499]), ({"7"}, [7])):
         batches = list(ShardFile(io.BytesIO(data), "a.parquet").batches(wanted))
-        assert [key for batch in batches for key in batch.keys] == [keys[row] for row in rows]
-        embeddings = np.concatenate([batch.embeddings for batch in batches])
-        assert embeddings.argmax(1).tolist() == list(rows)
-        assert np.array_equal(np.concatenate([b.stamps for b in batches]), stamps[list(rows)])
+        assert [key for batch in batches for key in batch.keys] == [keys[row] for row in found]
+        read = np.concatenate([batch.embeddings for batch in batches])
+        assert read.tolist() == embeddings[found].tolist()
+        assert np.concatenate([b.stamps for b in batches])[:, 0].tolist() == [2 * n for n in found]
+    whole = list(ShardFile(io.BytesIO(data), "a.parquet").batches())
+    assert [key for batch in whole for key in batch.keys] == keys
 
 
 def test_documents_of_another_version_are_refused(tmp_path):
