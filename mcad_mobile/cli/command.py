@@ -70,24 +70,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help=(
-        "Image-text search on phones.\n\n"
-        "Turn a small image-text model into a bundle for a phone chip (export), index photos "
-        "(index), find them by words (search), measure memory and latency (bench), and build an "
-        "Android app (app) or library (library). Try a bundle on your own photos in a browser "
-        "(serve); embed a collection too large for one machine (embed); train your own model "
-        "(distill).\n\n"
-        "\b\n"
-        "  mcad-mobile export --target snapdragon --out build/sd\n"
-        "  mcad-mobile index  ~/Pictures --bundle build/sd\n"
-        '  mcad-mobile search "a dog on the beach" --bundle build/sd\n'
-        "  mcad-mobile serve  --bundle build/sd\n"
-        "  mcad-mobile bench  --bundle build/sd --synthetic 100000\n"
-        "  mcad-mobile app    --bundle build/sd --out demo.apk --accept-licence NAME\n\n"
-        "`mcad-mobile demo` runs export, index, search and bench on sample photos from Python "
-        "packages. Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted. With --json, "
-        "standard output holds one JSON document and nothing else."
-    ),
 )
 _NO_PACKAGE = (
     "Nothing was written at --out. Downloads that finished are kept. Run the same command to start "
@@ -146,6 +128,25 @@ def root(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print name and version, and exit."),
 ) -> None:
+    """Image-text search on phones.
+
+    Turn a small image-text model into a bundle for a phone chip (export), index photos (index),
+    find them by words (search), measure memory and latency (bench), and build an Android app (app)
+    or library (library). Try a bundle on your own photos in a browser (serve); embed a collection
+    too large for one machine (embed); train your own model (distill).
+
+    \b
+      mcad-mobile export --target snapdragon --out build/sd
+      mcad-mobile index  ~/Pictures --bundle build/sd
+      mcad-mobile search "a dog on the beach" --bundle build/sd
+      mcad-mobile serve  --bundle build/sd
+      mcad-mobile bench  --bundle build/sd --synthetic 100000
+      mcad-mobile app    --bundle build/sd --out demo.apk --accept-licence NAME
+
+    `mcad-mobile demo` runs export, index, search and bench on sample photos from Python packages.
+    Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted. With --json, standard output holds
+    one JSON document and nothing else.
+    """
     if version:
         print(f"mcad-mobile {VERSION}")
         raise typer.Exit

@@ -105,8 +105,7 @@ def search(
     results = [replace(r, gone=is_gone(r.path)) for r in found.results if r.score >= least]
     found = replace(found, results=results)
     if show:
-        place = bundle.resolve()
-        _show(found, place.with_name(f"{place.name}.search.html"))
+        _show(found, bundle.resolve())
     if json:
         print_json(asdict(found))
         return
@@ -114,9 +113,10 @@ def search(
         gone = coloured("  (gone)", "red") if result.gone else ""
         print(f"{coloured(f'{result.score:.3f}', 'green')}  {printable(result.path)}{gone}")
     if count := sum(result.gone for result in results):
+        places = ["--bundle", str(bundle), *([] if index is None else ["--index", str(index)])]
         print(
             f"({count} of these files {'is' if count == 1 else 'are'} gone; to drop such photos: "
-            f"{_prune_command(bundle, index)})"
+            f"mcad-mobile index --prune {shlex.join(places)})"
         )
     if not results:
         print(_why_nothing(photos, rows, min_score))
@@ -124,13 +124,6 @@ def search(
         print(f"(not understood by the model: {printable(', '.join(found.unknown))})")
     if found.truncated:
         print(f"(only the first {loaded.tokenizer.length} tokens of the query were read)")
-
-
-def _prune_command(bundle: Path, index: Path | None) -> str:
-    places: list[str | Path] = ["--bundle", bundle]
-    if index is not None:
-        places += ["--index", index]
-    return f"mcad-mobile index --prune {shlex.join(map(str, places))}"
 
 
 def _why_nothing(photos: PhotoIndex, rows: RowFilter, min_score: float | None) -> str:
@@ -162,15 +155,16 @@ def _parts(flag: str, values: list[str], sign: int, *, photos: bool = False) -> 
         elif not content.strip():
             raise typer.BadParameter(f"{flag} {value!r} has a weight but no words")
         elif weight is None or not (math.isfinite(weight) and weight > 0):
-            opposite = {"--plus": "--minus", "--minus": "--plus", "--like": "--unlike"}
+            pairs = {"--plus": "--minus", "--like": "--unlike"}
+            opposite = (pairs | {other: one for one, other in pairs.items()})[flag]
             raise typer.BadParameter(
-                f"{flag} {value!r}: a weight is more than 0 (the opposite is "
-                f"{opposite.get(flag, '--like')})"
+                f"{flag} {value!r}: a weight is more than 0 (the opposite is {opposite})"
             )
         yield Part(PhotoKey(content) if photos else content, sign * weight)
 
 
-def _show(found: Found, sheet: Path) -> None:
+def _show(found: Found, bundle: Path) -> None:
+    sheet = bundle.with_name(f"{bundle.name}.search.html")
     write_contact_sheet(found, sheet)
     if not (sys.stdout.isatty() and webbrowser.open(sheet.as_uri())):
         print(f"The page is {sheet}", file=sys.stderr)
