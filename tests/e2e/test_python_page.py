@@ -42,7 +42,7 @@ def test_its_blocks_run_one_after_the_other(place: Path) -> None:
     assert ".jpg" in mixed and "chelsea.png" not in mixed  # not among its own results
     assert filtered.splitlines()[0] == "0 photos of May 2024"
     assert 0.2 < float(alone) < 1
-    assert wrong.splitlines()[1].startswith("Check the path, or make a bundle")
+    assert wrong.splitlines()[1] == "Check the path, or export a bundle."
 
 
 @pytest.mark.slow

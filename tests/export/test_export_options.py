@@ -447,8 +447,8 @@ def test_recall_on_data_is_measured_told_and_kept_in_the_bundles(
         line.split()
         for line in (
             f"{data} test: 8 photos, {len(owners)} captions",
-            "photos photos photos texts texts texts mR",
-            "R@1 R@5 R@10 R@1 R@5 R@10",
+            "photos photos photos texts texts texts",
+            "R@1 R@5 R@10 R@1 R@5 R@10 mR",
             f"float student {whole} {whole} 100.00",
             f"CPU rungs {lost} 79.17",
             "mR with photos embedded by one rung and texts by another",
