@@ -64,6 +64,7 @@ def test_a_phone_of_android_8_loads_it_and_one_with_large_pages(
     }
 
 
+@pytest.mark.slow
 def test_packages_hold_the_bytes_that_any_build_gives(
     built: dict[str, Path], tools: FakeAndroidTools, tmp_path: Path
 ) -> None:

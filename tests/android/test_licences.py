@@ -113,6 +113,7 @@ def test_weights_that_came_without_a_licence_text_get_one(licence, parts, own, t
         assert f"{licence} (weights/LICENSE)" in package.read(NOTICE).decode()
 
 
+@pytest.mark.slow
 def test_a_licence_whose_text_is_not_known_is_named_with_its_page(own, tmp_path):
     options = BuildOptions(accept_licence="CC-BY-NC-4.0", onnxruntime=own)
     bundle = without_text("CC-BY-NC-4.0", tmp_path)
@@ -121,6 +122,7 @@ def test_a_licence_whose_text_is_not_known_is_named_with_its_page(own, tmp_path)
     assert "(https://spdx.org/licenses/CC-BY-NC-4.0.html)" in library.read(NOTICE).decode()
 
 
+@pytest.mark.slow
 def test_a_library_without_a_bundle_names_no_weights(own, tmp_path):
     options = BuildOptions(onnxruntime=own)
     library = zipfile.ZipFile(build_library(None, tmp_path / "search.aar", options).archive)

@@ -177,6 +177,7 @@ def check_npu_app(built: BuiltApp) -> None:
     assert f"{built.notes[0].split(' ')[0]}: Qualcomm AI Hub Model License" in notice
 
 
+@pytest.mark.slow
 def test_what_the_npu_needs_is_fetched_for_the_compiler_that_made_the_rungs(
     tools, mvn, tmp_path, monkeypatch
 ):

@@ -104,6 +104,7 @@ def sdk(tmp_path, monkeypatch) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_the_tools_of_an_installed_sdk_are_used_and_named(sdk, tmp_path, monkeypatch):
     ours = {
         downloads.R8,

@@ -309,6 +309,7 @@ def test_a_student_of_ours_is_trained_further_from_where_it_was(
     assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in before)
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_evaluated_whatever_their_number(material, cache, tmp_path):
     recalls = {}
 

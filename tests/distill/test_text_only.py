@@ -383,6 +383,7 @@ def test_a_tower_learns_captions_of_the_phrase_book(material, cache, tmp_path):
     assert (found @ space.T).argmax(1).tolist() == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(
     material, cache, trained, tmp_path
 ):
@@ -428,6 +429,7 @@ def test_a_run_that_is_complete_is_not_repeated(material, cache, trained):
     assert (trained / "model.safetensors").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_tower_goes_on_from_another_one(archive, captions, cache, trained, tmp_path):
     """With its tokens, and from what it knows; the one before stays as it is."""
     few = msgspec.structs.replace(RECIPE, steps=2, checkpoint=2)
@@ -446,6 +448,7 @@ def test_a_tower_goes_on_from_another_one(archive, captions, cache, trained, tmp
         train_text_tower(given, trained, few, cache, lambda *_: None)
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_with_another_tower_is_another_run(
     material, cache, trained, tmp_path, monkeypatch
 ):

@@ -12,6 +12,7 @@ from mcad_mobile.engine.index import PhotoIndex
 from tests.support.exported import mcad
 
 
+@pytest.mark.slow
 def test_a_foreign_student(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "clip"}')
     words = ("export", "--target", "cpu", "--student", tmp_path, "--out", tmp_path / "b")

@@ -60,9 +60,9 @@ _VERBS = [
     "search a dog --bundle BUNDLE",
     "bench --synthetic 1000 --searches 20 --bundle BUNDLE",
     "embed PHOTOS --bundle BUNDLE --out SHARDS --workers 2",
-    "serve --bundle BUNDLE --photos PHOTOS --port 0",
 ]
 _SLOW_VERBS = [
+    "serve --bundle BUNDLE --photos PHOTOS --port 0",
     "index --from OLD --bundle BUNDLE --index NEW",
     "search --like PHOTO --bundle BUNDLE",
     "doctor --bundle BUNDLE",

@@ -81,6 +81,7 @@ def test_a_norm_goes_over_the_axes_of_the_librarys_class(norms, photos, tmp_path
     assert_same(found, float_of(norms, {"pixels": photos}))
 
 
+@pytest.mark.slow
 def test_a_litert_tower_may_be_called_from_several_threads_at_once(norms, photos, tmp_path):
     specs = channels_last((TensorSpec("pixels", "float32", (1, 3, SIDE, SIDE), "NCHW"),))
     convert_litert(norms, tmp_path / "norms.tflite", specs)

@@ -20,6 +20,7 @@ from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.serve.photos import UPLOAD_BYTES
 from tests.support.browser import QUERY, WIDTHS, Open, ask, assert_focused, assert_soon, found
 from tests.support.servers import TIMEOUT_S, Server, indexed, tiny
+from tests.support.variants import first_of
 
 
 def test_what_is_typed_is_found(open_page: Open, served: Server) -> None:
@@ -602,7 +603,7 @@ def find_200(page: Page, served: Server) -> list[int]:
     return asked
 
 
-@pytest.mark.parametrize("changed", ["indexes", "bundles"])
+@pytest.mark.parametrize("changed", first_of(["indexes", "bundles"]))
 def test_the_viewer_goes_on_from_its_photo_when_the_page_asks_again(
     open_page: Open, served: Server, changed: str
 ) -> None:

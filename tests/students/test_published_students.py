@@ -392,6 +392,7 @@ def test_full_size_architectures_by_name_are_the_librarys(tmp_path, name):
         assert torch.cosine_similarity(found, expected).min() > 1 - 1e-5
 
 
+@pytest.mark.slow
 def test_a_student_of_transformers_is_loaded_without_a_library_s_advice(tmp_path):
     """In a process of its own: torchao gives it once, as it is imported."""
     folder = write_hf(tmp_path / "clip", "clip")

@@ -262,6 +262,7 @@ def test_what_a_filter_lets_through_in_a_cell_is_counted_once(probe, counts, eno
     assert probe.ask("index_probed", counts=counts, enough=enough) == after
 
 
+@pytest.mark.slow
 def test_where_few_pass_they_are_looked_at_one_by_one_in_some_cells(java):
     """Where one in twenty or fewer pass, and still enough that cells tell."""
     photos, queries = clustered(45_000), clustered(60, seed=3)

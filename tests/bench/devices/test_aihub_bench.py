@@ -65,7 +65,7 @@ def test_both_towers_are_measured_on_several_phones_in_one_go(
     ("runtime", "theirs"),
     [
         ("onnx", "onnx"),
-        pytest.param("litert", "tflite", marks=needs_litert),
+        pytest.param("litert", "tflite", marks=[needs_litert, pytest.mark.slow]),
         ("qnn", "precompiled_qnn_onnx"),
     ],
 )

@@ -66,6 +66,7 @@ def test_report_checks_a_baseline_by_its_exit_code(result: Path, tmp_path: Path)
     run("report", tmp_path / "slower.json", *allowed)
 
 
+@pytest.mark.slow
 def test_report_writes_one_page_of_several_results(result: Path, tmp_path: Path) -> None:
     page, text = tmp_path / "both.html", tmp_path / "both.md"
     run("report", result, result, "--out", page)

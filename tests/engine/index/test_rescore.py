@@ -185,6 +185,7 @@ def test_a_large_error_is_no_less_probable_than_it_is_thought() -> None:
     assert (bound[deviations >= 0] <= 8 * tail[deviations >= 0]).all()
 
 
+@pytest.mark.slow
 def test_one_segment_is_measured_by_the_best_of_all(
     tmp_path: Path, read: list[tuple[Any, int]]
 ) -> None:

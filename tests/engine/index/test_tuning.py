@@ -170,7 +170,7 @@ def test_how_candidates_grow_is_measured_on_a_sample_of_thousands() -> None:
     assert (exact.exponent, exact.growth) == (0.45, pytest.approx(1, abs=0.02))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_choosing_takes_little_more_memory_than_the_sample_has(sample, axis):
     many = np.concatenate([sample] * 6)
     tracemalloc.start()
