@@ -460,7 +460,7 @@ def test_recall_on_data_is_measured_told_and_kept_in_the_bundles(
     warned = [line for line in done.stderr.splitlines() if "points below" in line]
     assert (
         len(warned) == 2
-        and "20.83 ± 26.73 points below the float student's; the limit is 2 " in warned[0]
+        and "20.83 ± 26.73 points below the float student's; the limit is 2" in warned[0]
     )
     assert [bundle.name for bundle in saved] == ["first", "tiny"]
     for bundle in saved:
