@@ -62,8 +62,6 @@ def test_it_indexes_searches_and_is_measured(phone_bundle, tmp_path):
         path.name for path in photos.iterdir()
     }
     measured = mcad_json("bench", "--bundle", phone_bundle, "--synthetic", 1000)
-    assert measured["schema"] == "mcad-bench/1"
-    assert measured["index"]["photos"] == 1000
     # The NPU's rung is not timed here: the next one is.
     assert [rung["status"] for rung in measured["ladder"]["text"]] == ["skip", "pass"]
     assert measured["latency_ms"]["text"]["p50"] > 0
