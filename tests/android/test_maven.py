@@ -21,6 +21,7 @@ from mcad_mobile.android.native_libraries import HEXAGON, read_elf
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.android.zip_package import PAGE
 from mcad_mobile.base.files import sha256_of
+from mcad_mobile.base.requirements import Installation
 from mcad_mobile.cli.doctor import examine
 from mcad_mobile.engine.bundle import Bundle, FileRecord
 from mcad_mobile.errors import BuildError
@@ -86,7 +87,7 @@ def test_without_mvn_the_error_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildError, match=r"mvn is not installed.*\n.*apt install maven"):
         RUNTIME.fetch(tmp_path)
-    (finding,) = (finding for finding in examine() if finding.tool == "mvn")
+    (finding,) = (finding for finding in examine(Installation()) if finding.tool == "mvn")
     assert finding.version is None and finding.how_to_get.startswith("apt install maven")
 
 

