@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -281,11 +281,19 @@ class SearchEngine:
         texts = [part.content for part in parts if isinstance(part.content, str)]
         photos = [part.content for part in parts if not isinstance(part.content, str)]
         self._check_student(index)
-        self._preload(texts)
+        _ = self.typical_photos  # loaded before the query is timed
+        if texts:
+            _ = self.tokenizer, self.token_table, self.text_tower
         started = time.perf_counter()
         tokens = {text: self.tokenizer(text) for text in texts}
         tokenized = time.perf_counter()
-        query = self._compose(index, parts, tokens)
+        embeddings = [
+            self._embed_tokens(tokens[part.content])
+            if isinstance(part.content, str)
+            else self._embedding_of(index, part.content)
+            for part in parts
+        ]
+        query = compose(embeddings, [part.weight for part in parts], self.typical_photos)
         embedded_at = time.perf_counter()
         own = {key for photo in photos for key in _keys(photo)}
         hits = index.search(query, k + len(own), rows=rows, exact=exact)
@@ -308,24 +316,6 @@ class SearchEngine:
 
     def _check_student(self, index: PhotoIndex) -> None:
         index.check_student(self.bundle.student.image_sha256, self.bundle.dim)
-
-    def _compose(
-        self, index: PhotoIndex, parts: Sequence[Part], tokens: Mapping[str, Tokens]
-    ) -> F32:
-        """Combine parts, whose texts are tokenized, into a query [dim]."""
-        embeddings = [
-            self._embed_tokens(tokens[part.content])
-            if isinstance(part.content, str)
-            else self._embedding_of(index, part.content)
-            for part in parts
-        ]
-        return compose(embeddings, [part.weight for part in parts], self.typical_photos)
-
-    def _preload(self, texts: list[str]) -> None:
-        """Load what a query needs, before it is timed."""
-        _ = self.typical_photos
-        if texts:
-            _ = self.tokenizer, self.token_table, self.text_tower
 
     def _embedding_of(self, index: PhotoIndex, photo: Path | PhotoKey) -> F32:
         for key in _keys(photo):

@@ -122,17 +122,16 @@ class Searcher:
         marked = [
             replace(
                 answer,
-                hits=[_placed(hit, other_places.get(hit.id), limit) for hit in answer.hits[:limit]],
+                hits=[
+                    replace(hit, elsewhere=place, only_here=place is None or place > limit)
+                    for hit in answer.hits[:limit]
+                    for place in [other_places.get(hit.id)]
+                ],
             )
             for answer, other_places in zip(answers, reversed(places), strict=True)
         ]
         shared = sum(not hit.only_here for hit in marked[0].hits)
         return Comparison(left=marked[0], right=marked[1], shared=shared)
-
-
-def _placed(hit: Hit, elsewhere: int | None, limit: int) -> Hit:
-    only_here = elsewhere is None or elsewhere > limit
-    return replace(hit, elsewhere=elsewhere, only_here=only_here)
 
 
 def _hit(catalog: Catalog, row: int, score: float | None = None) -> Hit:

@@ -197,11 +197,17 @@ class State:
         return self.job
 
     def status(self) -> records.Status:
+        try:
+            used = process_memory()
+        except BenchError:
+            pss = rss = None
+        else:
+            pss, rss = round(used.pss, 1), round(used.rss, 1)
         return records.Status(
             version=VERSION,
             bundles=list(map(self._bundle_info, self.bundles.values())),
             indexes=list(map(self._index_info, self.indexes.values())),
-            machine=self._machine(),
+            machine=records.MachineInfo(self._cpu, allowed_cores(), pss, rss),
             upload_limit_bytes=UPLOAD_BYTES,
             job=None if self.job is None else self.job.info(),
         )
@@ -246,15 +252,6 @@ class State:
             folders_to_index=[path_text(str(folder)) for folder in self.folders_to_index],
             note=index.note,
         )
-
-    def _machine(self) -> records.MachineInfo:
-        try:
-            used = process_memory()
-        except BenchError:
-            pss = rss = None
-        else:
-            pss, rss = round(used.pss, 1), round(used.rss, 1)
-        return records.MachineInfo(self._cpu, allowed_cores(), pss, rss)
 
 
 @contextlib.contextmanager
