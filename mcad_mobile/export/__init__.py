@@ -30,7 +30,7 @@ def export_bundle(
     allow_low_parity: bool = False,
     progress: Progress = silent,
 ) -> Bundle:
-    """Write a bundle for one chip, as `mcad-mobile export` does, and load it.
+    """Write a bundle for one chip, as the command does, and load it.
 
     Warnings about the bundle are issued as Python warnings.
 

@@ -87,7 +87,7 @@ class Target(Record, frozen=True):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Describe the chip as `mcad-mobile targets --json` prints it.
+        """Describe the chip as the list of targets in JSON has it.
 
         Returns:
             What JSON can hold.
@@ -108,7 +108,7 @@ def all_targets() -> list[Target]:
     """List the chips.
 
     Returns:
-        Every chip that a bundle can be made for, in the order of `mcad-mobile targets`.
+        Every chip that a bundle can be made for, in the order of the table.
     """
     return [*_table()[0]]
 

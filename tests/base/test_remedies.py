@@ -54,8 +54,8 @@ def test_a_remedy_of_another_version_is_its_sentence() -> None:
     assert (error.hint, error.remedy) == ("Wait.", None)
 
 
-@pytest.mark.parametrize("room", ["base", "engine"])
-def test_lower_layers_name_no_command_and_no_option(room: str) -> None:
+@pytest.mark.parametrize("room", ["base", "data", "engine", "targets", "students", "export"])
+def test_what_python_and_serve_show_names_no_command_and_no_option(room: str) -> None:
     help_texts = (ROOT / "docs" / "cli.md").read_text("utf-8")
     options = set(re.findall(r"^ +(?:-\w, )?(--[a-z][a-z0-9-]+)", help_texts, re.MULTILINE))
     commands = set(re.findall(r"^Usage: mcad-mobile ([a-z]+)", help_texts, re.MULTILINE))

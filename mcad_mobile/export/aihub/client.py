@@ -212,7 +212,7 @@ class AiHub:
 
     @contextlib.contextmanager
     def _calling(self, doing: str) -> Iterator[None]:
-        """Translate the client's errors, and drop its prints: standard output is for --json."""
+        """Translate the client's errors, and drop its prints: standard output is for JSON."""
         client = self._hub.client
         try:
             with contextlib.redirect_stdout(io.StringIO()):

@@ -5,7 +5,7 @@ for a wider range. 8 bits do not, but a convolutional tower gains from a little 
 values make a transformer's ranges wide enough.
 
 Methods: with 8 bits, a narrower range can gain more by finer steps than it loses by cutting values
-off. Which method is best depends on the tower; recall decides (`--precision auto`).
+off. Which method is best depends on the tower; recall decides (precision "auto").
 """
 
 from __future__ import annotations
