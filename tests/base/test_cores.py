@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,15 +10,13 @@ import pytest
 from mcad_mobile.base import machine
 from mcad_mobile.base.machine import allowed_cores, pin
 from mcad_mobile.errors import BenchError
+from tests.support.processes import run_python
 
 
 def test_the_affinity_counts() -> None:
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
     code += "from mcad_mobile.base.machine import allowed_cores; print(allowed_cores())"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout.strip() == "1"
+    assert run_python("-c", code, check=True).stdout.strip() == "1"
 
 
 @pytest.mark.parametrize(
@@ -65,13 +61,7 @@ def test_where_nothing_can_be_pinned_all_cores_may_be_used(monkeypatch: pytest.M
 
 def test_a_thread_gives_way_to_others() -> None:
     code = "import os; from mcad_mobile.base.machine import lower_priority; lower_priority(); "
-    done = subprocess.run(
-        [sys.executable, "-c", code + "print(os.nice(0))"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = run_python("-c", code + "print(os.nice(0))", check=True)
     assert int(done.stdout) == min(os.nice(0) + 5, 19)
 
 

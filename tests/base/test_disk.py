@@ -4,9 +4,7 @@ and nothing left behind."""
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,7 @@ from mcad_mobile.cli.command import app
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import DiskError
 from tests.support.mounts import mcad_on_disk, run_on_disk
-from tests.support.paths import ROOT
+from tests.support.processes import run_command
 from tests.support.report_documents import measured
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -73,15 +71,8 @@ def test_a_full_disk_is_known_by_itself_whatever_a_library_says(disk: Path) -> N
 
 def test_standard_output_on_a_full_disk_is_told() -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "mcad_mobile", "targets", "--json"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=120,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
+        streams = {"capture_output": False, "stdout": full, "stderr": subprocess.PIPE}
+        done = run_command("targets", "--json", **streams)
     assert done.returncode == 1
     assert "A file cannot be read or written: No space left" in json.loads(done.stderr)["error"]
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ import pytest
 import mcad_mobile
 from mcad_mobile import errors
 from mcad_mobile.errors import McadError, MissingExtra, install_line, require
+from tests.support.processes import run_python
 
 
 @pytest.mark.parametrize("error", ["OSError", "RuntimeError", "AttributeError", "ImportError"])
@@ -83,13 +81,6 @@ def test_an_extra_is_installed_from_where_the_package_came(
     (facts / "METADATA").write_text("Name: mcad-mobile\nVersion: 0.1.0\n")
     if origin:
         (facts / "direct_url.json").write_text(origin)
-    done = subprocess.run(
-        [sys.executable, "-c", "from mcad_mobile.errors import *; print(install_line('export'))"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    code = "from mcad_mobile.errors import *; print(install_line('export'))"
+    done = run_python("-c", code, env={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path, check=True)
     assert done.stdout.strip() == line

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 
 import mcad_mobile
 from mcad_mobile.errors import install_line
+from tests.support.processes import run_python
 
 # What the extras bring, hidden as where none is installed.
 BASE_INSTALL = """
@@ -55,13 +54,7 @@ def public_functions() -> Iterator[Any]:
 
 
 def test_a_base_install_has_every_name() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", BASE_INSTALL],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    done = run_python("-c", BASE_INSTALL, check=True)
     hints = [line for line in done.stdout.splitlines() if line.startswith("MissingExtra ")]
     assert len(hints) == 2
     assert all(install_line("export") in hint for hint in hints)

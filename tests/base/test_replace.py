@@ -6,8 +6,6 @@ import errno
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from mcad_mobile.base import files
 from mcad_mobile.base.files import aside_path, check_movable, replace_folder, restore
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BundleError, DiskError
-from tests.support.paths import ROOT
+from tests.support.processes import run_python
 from tests.support.tiny_bundle import make_tiny_bundle
 
 # Killed between the two renames.
@@ -43,13 +41,7 @@ def folder(path: Path, content: str) -> Path:
 
 
 def kill_between_the_renames(out: Path, made: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(out), str(made)],
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == -signal.SIGKILL
+    assert run_python("-c", KILLED, out, made).returncode == -signal.SIGKILL
     assert not out.exists()
 
 

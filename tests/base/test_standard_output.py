@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mcad_mobile.base.standard_output import STDOUT, advice_muted, muted, quiet
+from tests.support.processes import run_python
 
 
 def talk(words: str) -> None:
@@ -52,14 +52,7 @@ def test_results_are_printed_as_the_locale_can_and_beside_json_nothing_is(
         "print_json(1)\n"
     )
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **ascii_only},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = run_python("-c", code, env=ascii_only, check=True)
     assert done.stdout == out
     assert done.stderr == ("M\\xfcll\n" if json_only else "")
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+
+from tests.support.processes import run_python
 
 LEAN = [
     "engine.bundle",
@@ -30,7 +29,4 @@ def test_a_clean_interpreter_imports_it_without_torch(module):
         f"import mcad_mobile.{module}, sys; "
         "print(*{'torch', 'onnx', 'litert_torch', 'matplotlib'} & set(sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
-    )
-    assert done.stdout.strip() == ""
+    assert run_python("-c", program, check=True).stdout.strip() == ""

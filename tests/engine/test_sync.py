@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +21,7 @@ from mcad_mobile.engine.sync import prune, sync_folder
 from mcad_mobile.errors import PhotoError, PhotoIndexError, Remedy
 from tests.support.index_embeddings import stamps_of
 from tests.support.paths import ROOT
+from tests.support.processes import run_python
 
 
 def files(folder):
@@ -448,13 +447,7 @@ def test_two_hundred_thousand_files_are_listed_in_bounded_memory(tmp_path):
         shutil.copy2(item, target)
         for name in names[number : number + 50_000]:
             os.link(target, name)
-    done = subprocess.run(
-        [sys.executable, "-c", LISTING, str(tmp_path / "index"), str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
+    done = run_python("-c", LISTING, tmp_path / "index", folder, check=True)
     unchanged, removed, grown_mib = json.loads(done.stdout)
     assert (unchanged, removed) == (200_000, 1)
     # The names alone are 20 MB as Python strings; the index is mapped besides.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,14 @@ from openapi_spec_validator import validate
 from PIL import Image
 
 from mcad_mobile.engine.engine import SearchEngine, create_index
+from tests.support.processes import run_command
 from tests.support.servers import Server, tiny
 
 
 def command_line(server: Server, *arguments: object) -> list[tuple[str, float]]:
     """Names and scores by `mcad-mobile search` with the first bundle and its index."""
     bundle = server.get("/api/status")["bundles"][0]["path"]
-    command = [sys.executable, "-m", "mcad_mobile", "search", *map(str, arguments), "-b", bundle]
-    done = subprocess.run(
-        [*command, "-k", "8", "--json"], capture_output=True, text=True, timeout=120, check=True
-    )
+    done = run_command("search", *arguments, "-b", bundle, "-k", 8, "--json", check=True)
     results = json.loads(done.stdout)["results"]
     return [(Path(result["path"]).name, result["score"]) for result in results]
 

@@ -6,8 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +21,7 @@ from mcad_mobile.base.machine import process_memory
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, open_index
 from mcad_mobile.engine.index import PhotoIndex
+from tests.support.processes import run_command
 from tests.support.servers import Server, indexed, tiny
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -89,8 +88,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iterator[Ho
 
 
 def refused(*arguments: object) -> str:
-    command = [sys.executable, "-m", "mcad_mobile", "serve", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = run_command("serve", *arguments)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -126,9 +124,7 @@ def test_photos_that_come_and_go_are_followed(start: Start, bundle: Bundle, tmp_
     server = start("-b", bundle.directory)
     before = server.get("/api/status")["indexes"][0]
     (tmp_path / "photos" / "here" / "camera.png").unlink()
-    command = [sys.executable, "-m", "mcad_mobile", "index", str(tmp_path / "photos")]
-    command += ["-b", str(bundle.directory)]
-    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    run_command("index", tmp_path / "photos", "-b", bundle.directory, check=True)
     after = server.wait(lambda s: s["indexes"][0]["generation"] > before["generation"])
     assert after["indexes"][0]["photos"] == before["photos"] - 1
     assert "camera.png" not in [hit["name"] for hit in server.search("a", limit=1000)["hits"]]

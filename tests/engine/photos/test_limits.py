@@ -7,8 +7,6 @@ import json
 import os
 import random
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +24,7 @@ from mcad_mobile.engine.photos.decode import MOST_ASPECT, open_bytes, open_photo
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.sync import sync_folder
 from mcad_mobile.errors import McadError, PhotoError
+from tests.support.processes import run_python
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -57,13 +56,7 @@ print(json.dumps([found, grown, time.process_time() - started]))
 
 def cost(file: Path, resize: str = "squash") -> tuple[str, float, float]:
     """The reason for which a photo is refused ("" if it is not), MiB and seconds."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", COST, str(file), resize],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
+    done = run_python("-W", "ignore", "-c", COST, file, resize, check=True)
     why, mib, seconds = json.loads(done.stdout)
     assert mib < 1024 and seconds < 20, f"{file.name}: {mib:.0f} MiB, {seconds:.1f} s, {why}"
     return why, mib, seconds
