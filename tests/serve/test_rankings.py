@@ -420,6 +420,18 @@ def test_an_upload_is_known_by_its_bytes(kind: str, suffix: str) -> None:
     assert not taken.path.exists()
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_of_an_upload_is_that_of_the_upright_photo(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    uploads = Uploads()
+    with uploads.spool() as file:
+        Image.new("RGB", (64, 48)).save(file, "JPEG", exif=exif)
+        _, taken = uploads.take(file)
+    assert (taken.width, taken.height) == ((48, 64) if orientation > 4 else (64, 48))
+    uploads.close()
+
+
 @pytest.mark.parametrize("brand", ["heix", "heim", "heis", "hevc", "mif1", "msf1"])
 def test_an_upload_may_be_of_any_brand_of_heif(brand: str) -> None:
     uploads = Uploads()
