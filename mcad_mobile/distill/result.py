@@ -6,12 +6,12 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
+import msgspec
 import torch
-from msgspec import Meta, field
 
-from mcad_mobile.base.documents import Count, NotNegative, Record, decode
+from mcad_mobile.base.documents import Count, decode
 from mcad_mobile.distill.accelerator import accelerator, device_name
 from mcad_mobile.distill.class_distillation import ClassLabels
 from mcad_mobile.distill.dataset import Dataset
@@ -22,32 +22,19 @@ from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import DataError, TrainingError
 from mcad_mobile.recall import Retrieval
 
-Percent = Annotated[float, Meta(ge=0, le=100)]
 
-
-class _Validation(Record, frozen=True):
+class _Validation(msgspec.Struct, frozen=True):
     photos: Count
     captions: Count
     text_to_image: RecallAt
     image_to_text: RecallAt
-    mean_recall: Percent
 
 
-class Training(Record, frozen=True):
-    """training.json. Only `val` and `torch` are required."""
+class _Training(msgspec.Struct, frozen=True):
+    """The fields of training.json that are read."""
 
     val: _Validation
-    torch: str
-    photos: dict[str, Count] = field(default_factory=dict)
-    captions: dict[str, Count] = field(default_factory=dict)
-    batches: dict[str, Count] = field(default_factory=dict)
-    student: str = ""
-    data: str = ""
-    teachers: tuple[str, ...] = ()
     run: str = ""
-    arithmetic: str = ""
-    device: str = ""
-    minutes: dict[str, NotNegative] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,7 +90,7 @@ def find_finished(
     if (out / "checkpoint.pt").exists() or not path.exists():
         return None
     hint = "Give another --out, or remove that file to train again."
-    known = decode(path.read_bytes(), Training, path, TrainingError, hint)
+    known = decode(path.read_bytes(), _Training, path, TrainingError, hint)
     if known.run != provenance.facts["run"]:
         if may_replace:
             return None

@@ -49,7 +49,6 @@ from mcad_mobile.distill.languages import (
 )
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule
 from mcad_mobile.distill.losses import distribution_loss, feature_loss
-from mcad_mobile.distill.model_card import write_model_card
 from mcad_mobile.distill.phrases import (
     PhraseBook,
     draw_phrases,
@@ -69,6 +68,7 @@ from mcad_mobile.students.tokenizers.sentencepiece import (
     SentencePieceConfig,
     sentencepiece_model,
 )
+from mcad_mobile.students.weights_licences import write_model_card
 
 MODEL = "tokenizer.model"
 _LEAST_CAPTIONS = 100  # that use a word, for it to be taught alone
@@ -209,7 +209,8 @@ def train_text_tower(
     loop.run(lambda forward, step: texts.losses(forward, step, student.tokenizer), show)
     student.eval().save(out)
     about = f"The image tower of {material.student.name}, and a text tower of many languages."
-    write_model_card(out, about, material.student.source)
+    start = material.student.source
+    write_model_card(out, about, start.weights, start.licence)
     finished.write_text(document, "utf-8")
     loop.finish()
     features.remove_abandoned()

@@ -1,4 +1,5 @@
-"""The licence of a student's weights, from the model card beside them or weights_licences.toml."""
+"""The licence of a student's weights: from the model card beside them or weights_licences.toml, and
+into the card of a student that is trained from them."""
 
 from __future__ import annotations
 
@@ -113,3 +114,21 @@ def _named(fields: str, field: str) -> list[str]:
     values = re.findall(_FIELD.format(field), fields, re.MULTILINE)
     items = (item.strip(" \t-") for value in values for item in _BETWEEN.split(value))
     return [item for item in items if item]
+
+
+def write_model_card(folder: Path, about: str, weights: str, start: WeightsLicence) -> None:
+    """Write the card of a student trained from `weights` with the licence `start`, and that
+    licence's text.
+
+    A limit of their licence holds for the student, too. Without one its licence is unknown: the
+    photos and captions that it was trained on have licences, too, which only the user knows.
+    """
+    licence = find_licence(start.name)
+    card = f"---\nlicense: {licence.name if licence.limit else UNKNOWN}\n---\n{about}\n\n"
+    card += f"The licence of the weights that training started from: {licence.name}.\n"
+    if not licence.limit:
+        card += "Name yours above, as `license:`, if your photos and captions allow one.\n"
+    (folder / "README.md").write_text(card, "utf-8")
+    text = start.document(weights)
+    if text is not None:
+        (folder / "LICENSE").write_bytes(text)

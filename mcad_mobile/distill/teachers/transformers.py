@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,40 +28,31 @@ _PAIRS = 64  # scored together, so that memory does not grow with the number of 
 _CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel"}
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A transformers checkpoint, ready to run: the model in eval mode, float32, on `device`."""
+class _Checkpoint:
+    """What save_pretrained() wrote, in a directory or published under a hub's name: a model in eval
+    mode, float32, on `device`, of the class in `classes` for its `model_type`. TeacherError."""
 
-    name: str
-    identity: str
-    model: Any
-    image_processor: Any
-    tokenizer: Any
-    device: torch.device
-
-
-def load_checkpoint(path: str, classes: Mapping[str, str], device: str) -> Checkpoint:
-    """Load what save_pretrained() wrote, from a directory or a hub id, by the model class in
-    `classes` for its `model_type`. TeacherError."""
-    transformers = require("transformers", "students")
-    with teacher_errors():
-        folder, config = _read_config(transformers, path)
-        if config.model_type not in classes:
-            raise TeacherError(
-                f"{path} holds a {config.model_type} model, not one of: {', '.join(classes)}.",
-                "--dual-teacher takes CLIP and SigLIP, --single-teacher takes BLIP and ViLT.",
-            )
-        kind = classes[config.model_type]
-        loaded = load_parts(transformers, kind, folder, config, path, attention=None)
-    processor, tokenizer = loaded.processor, loaded.tokenizer
-    facts = {
-        "config": plain_config(config),
-        "image": processor.to_dict(),
-        "vocabulary": tokenizer.get_vocab(),
-    }
-    identity = model_sha256(loaded.model, facts)[:16]
-    name, model = Path(path).resolve().name, loaded.model.to(device)
-    return Checkpoint(name, identity, model, processor, tokenizer, torch.device(device))
+    def __init__(self, path: str, classes: Mapping[str, str], device: str) -> None:
+        transformers = require("transformers", "students")
+        with teacher_errors():
+            folder, config = _read_config(transformers, path)
+            if config.model_type not in classes:
+                raise TeacherError(
+                    f"{path} holds a {config.model_type} model, not one of: {', '.join(classes)}.",
+                    "--dual-teacher takes CLIP and SigLIP, --single-teacher takes BLIP and ViLT.",
+                )
+            kind = classes[config.model_type]
+            loaded = load_parts(transformers, kind, folder, config, path, attention=None)
+        self._processor, self._tokenizer = loaded.processor, loaded.tokenizer
+        facts = {
+            "config": plain_config(config),
+            "image": loaded.processor.to_dict(),
+            "vocabulary": loaded.tokenizer.get_vocab(),
+        }
+        self.name = Path(path).resolve().name
+        self.identity = model_sha256(loaded.model, facts)[:16]
+        self._device = torch.device(device)
+        self._model = loaded.model.to(device)
 
 
 def model_type(path: str) -> str:
@@ -77,63 +67,55 @@ def _read_config(transformers: Any, path: str) -> tuple[Path, Any]:
         return folder, transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
-class TransformersDualTeacher(FeatureTeacher):
+class TransformersDualTeacher(_Checkpoint, FeatureTeacher):
     """CLIP or SigLIP; SigLIP 2 of a fixed resolution has the model type of SigLIP."""
 
     def __init__(self, path: str, device: str = "cpu") -> None:
-        self._checkpoint = checkpoint = load_checkpoint(path, _CLASSES, device)
-        self.name = checkpoint.name
-        self.identity = checkpoint.identity
-        config = checkpoint.model.config
+        super().__init__(path, _CLASSES, device)
+        config = self._model.config
         self._is_siglip = config.model_type == "siglip"
         self._text_length: int = config.text_config.max_position_embeddings
         self.dim = config.text_config.projection_size if self._is_siglip else config.projection_dim
 
     def _photo_features(self, photos: list[Image.Image]) -> Tensor:
-        inputs = self._checkpoint.image_processor(images=photos, return_tensors="pt")
-        pixels = inputs["pixel_values"].to(self._checkpoint.device)
-        features: Tensor = self._checkpoint.model.get_image_features(
-            pixel_values=pixels
-        ).pooler_output
+        inputs = self._processor(images=photos, return_tensors="pt")
+        pixels = inputs["pixel_values"].to(self._device)
+        features: Tensor = self._model.get_image_features(pixel_values=pixels).pooler_output
         return features
 
     def _text_features(self, captions: list[str]) -> Tensor:
-        inputs = self._checkpoint.tokenizer(
+        inputs = self._tokenizer(
             captions,
             padding="max_length" if self._is_siglip else True,
             truncation=True,
             max_length=self._text_length,
             return_tensors="pt",
-        ).to(self._checkpoint.device)
+        ).to(self._device)
         # SigLIP gets no mask: it was trained to attend to padding and pools at the last position.
         mask = None if self._is_siglip else inputs["attention_mask"]
-        features: Tensor = self._checkpoint.model.get_text_features(
+        features: Tensor = self._model.get_text_features(
             input_ids=inputs["input_ids"], attention_mask=mask
         ).pooler_output
         return features
 
 
-class _PairTeacher(ABC):
+class _PairTeacher(_Checkpoint, ABC):
     """Base of BLIP and ViLT: token ids as text states, and pairs scored in chunks."""
 
     cosines = False  # logits
 
-    def __init__(self, checkpoint: Checkpoint, text_config: Any, fused_dim: int) -> None:
-        self.name = checkpoint.name
-        self.identity = checkpoint.identity
-        self.fused_dim = fused_dim
-        self._checkpoint = checkpoint
-        self._model = checkpoint.model
-        self._device = checkpoint.device
-        positions: int = text_config.max_position_embeddings
-        self._text_length = min(_TEXT_LENGTH, positions)
+    def __init__(self, path: str, classes: Mapping[str, str], device: str) -> None:
+        super().__init__(path, classes, device)
+        text = getattr(self._model.config, "text_config", self._model.config)
+        self.fused_dim: int = text.hidden_size
+        self._text_length = min(_TEXT_LENGTH, text.max_position_embeddings)
 
     def text_states(self, captions: Sequence[str]) -> TextStates:
         """Captions -> token ids [M, L] int64 and their mask on the CPU, cut to L."""
         if not captions:
             empty = torch.empty(0, self._text_length)
             return TextStates(empty.long(), empty)
-        inputs = self._checkpoint.tokenizer(
+        inputs = self._tokenizer(
             list(captions),
             padding="max_length",
             truncation=True,
@@ -170,10 +152,8 @@ class BlipTeacher(_PairTeacher):
     matching head reads; the score is the head's logit for "match" minus that for "no match"."""
 
     def __init__(self, path: str, device: str = "cpu") -> None:
-        checkpoint = load_checkpoint(path, {"blip": "BlipForImageTextRetrieval"}, device)
-        config = checkpoint.model.config
-        super().__init__(checkpoint, config.text_config, config.text_config.hidden_size)
-        vision = config.vision_config
+        super().__init__(path, {"blip": "BlipForImageTextRetrieval"}, device)
+        vision = self._model.config.vision_config
         self._photo_shape = ((vision.image_size // vision.patch_size) ** 2 + 1, vision.hidden_size)
 
     def photo_states(self, photos: Sequence[Image.Image]) -> Tensor:
@@ -182,7 +162,7 @@ class BlipTeacher(_PairTeacher):
         return in_batches(self._vision_states, photos, empty)
 
     def _vision_states(self, photos: list[Image.Image]) -> Tensor:
-        inputs = self._checkpoint.image_processor(images=photos, return_tensors="pt")
+        inputs = self._processor(images=photos, return_tensors="pt")
         pixels = inputs["pixel_values"].to(self._device)
         states: Tensor = self._model.vision_model(pixel_values=pixels).last_hidden_state
         return states
@@ -202,12 +182,10 @@ class ViltTeacher(_PairTeacher):
     the score. Photos are squashed to the square that its positions were learned for."""
 
     def __init__(self, path: str, device: str = "cpu") -> None:
-        checkpoint = load_checkpoint(path, {"vilt": "ViltForImageAndTextRetrieval"}, device)
-        config = checkpoint.model.config
-        super().__init__(checkpoint, config, config.hidden_size)
-        self._side: int = config.image_size
+        super().__init__(path, {"vilt": "ViltForImageAndTextRetrieval"}, device)
+        self._side: int = self._model.config.image_size
         # A positive limit makes the model look at a random choice of patches.
-        config.max_image_length = -1
+        self._model.config.max_image_length = -1
 
     def photo_states(self, photos: Sequence[Image.Image]) -> Tensor:
         """RGB photos -> normalized pixels, [B, side * side, 3] float16."""
@@ -215,7 +193,7 @@ class ViltTeacher(_PairTeacher):
         return in_batches(self._pixels, photos, empty)
 
     def _pixels(self, photos: list[Image.Image]) -> Tensor:
-        processor = self._checkpoint.image_processor
+        processor = self._processor
         squares = [photo.resize((self._side, self._side), processor.resample) for photo in photos]
         inputs = processor(images=squares, do_resize=False, return_tensors="pt")
         pixels: Tensor = inputs["pixel_values"]

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, Features, on_all_cores
-from mcad_mobile.distill.model_card import write_model_card
 from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe
 from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import TrainingError
 from mcad_mobile.students.published import Trainable, freeze_unused
+from mcad_mobile.students.weights_licences import write_model_card
 
 # Default peak learning rates: WiSE-FT's for fine-tuning a CLIP (arXiv 2109.01903), and CLIP's own
 # from scratch (arXiv 2103.00020, table 20).
@@ -119,5 +119,8 @@ class EndToEnd:
     def save(self, directory: Path) -> None:
         self._student.write(directory)
         if not self._from_scratch:
-            about = f"Trained by mcad-mobile from {self.name}."
-            write_model_card(directory, about, self._student.as_exported.source)
+            about, start = (
+                f"Trained by mcad-mobile from {self.name}.",
+                self._student.as_exported.source,
+            )
+            write_model_card(directory, about, start.weights, start.licence)

@@ -16,13 +16,13 @@ from torch.nn import functional as F
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, by_length
 from mcad_mobile.distill.grids import GridTrunk
-from mcad_mobile.distill.model_card import write_model_card
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
 from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe
 from mcad_mobile.distill.teachers.classifiers import imagenet_kinds, imagenet_names
 from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.students.efficientnet_lite import ImageTower
 from mcad_mobile.students.mcad import McadStudent, default_config
+from mcad_mobile.students.weights_licences import write_model_card
 
 TRAINED_BLOCKS = 1  # last blocks of the image tower; training two would take three times as long
 TRUNK = "EfficientNet-Lite0"
@@ -115,8 +115,8 @@ class FrozenTrunk:
     def save(self, directory: Path) -> None:
         self._student.save(directory)
         if self.has_a_space:  # The licence of trained weights may hold for these, too.
-            about = f"Trained by mcad-mobile from {self.name}."
-            write_model_card(directory, about, self._student.source)
+            about, start = f"Trained by mcad-mobile from {self.name}.", self._student.source
+            write_model_card(directory, about, start.weights, start.licence)
 
 
 def frozen_trunk(student: McadStudent, arithmetic: Arithmetic) -> GridTrunk:
