@@ -19,7 +19,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -188,7 +187,9 @@ def train_text_tower(
     else:
         show("choosing tokens")
         e5 = E5.load()
-        read_all = _e5_tokenizer(e5, cache, recipe.length)
+        cache.mkdir(parents=True, exist_ok=True)
+        (cache / "e5.model").write_bytes(_model(e5, range(len(SPECIALS), len(e5.pieces))))
+        read_all = Tokenizer(*_tokenizer_config("e5.model", recipe.length).compiled(cache))
         wanted = choose_pieces(e5.pieces, read_all, texts.distinct(), recipe.vocab - len(SPECIALS))
         student = _start(material.student, e5, wanted, cache, out.name, recipe)
     features = FeatureCache(cache, show)
@@ -232,12 +233,6 @@ def _check_tokens(recipe: TextRecipe, begun: McadStudent) -> None:
 def _tokenizer_config(file: str, length: int) -> SentencePieceConfig:
     # e5 splits "Beagle" and "beagle" differently, and would have to learn every name twice.
     return SentencePieceConfig(file=file, length=length, lowercase=True)
-
-
-def _e5_tokenizer(e5: E5, folder: Path, length: int) -> Tokenizer:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "e5.model").write_bytes(_model(e5, range(len(SPECIALS), len(e5.pieces))))
-    return Tokenizer(*_tokenizer_config("e5.model", length).compiled(folder))
 
 
 def _model(e5: E5, wanted: Sequence[int]) -> bytes:
@@ -304,7 +299,8 @@ class _Texts:
         rng = np.random.default_rng(recipe.seed)
         things = self._things = material.things
         self._material, self._recipe = material, recipe
-        captions = _draw(material.captions, recipe.most_captions, rng)
+        drawn = rng.permutation(len(material.captions))[: recipe.most_captions]
+        captions = [material.captions[number] for number in drawn]
         classes = [name for names in imagenet_names() for name in names]
         kinds = [name for kind in imagenet_kinds() for name in kind.names]
         words = common_words(captions, _LEAST_CAPTIONS)
@@ -371,11 +367,6 @@ class _Texts:
             "feature": recipe.feature * feature_loss(embeddings, targets),
             "distribution": recipe.distribution * divergence,
         }
-
-
-def _draw(texts: Sequence[str], limit: int, rng: Generator) -> list[str]:
-    """Draw `limit` of the texts at random, or all."""
-    return [texts[number] for number in rng.permutation(len(texts))[:limit]]
 
 
 def _unit(rows: Tensor) -> Tensor:

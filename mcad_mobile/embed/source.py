@@ -84,7 +84,9 @@ class Source:
     def _listed(self, kind: Kind, left_out: list[LeftOut]) -> Iterator[tuple[str, int]]:
         """Photos and their stamps."""
         if kind == "list":
-            return ((line, _stamp(line)) for line in _lines(self.address, left_out))
+            lines = _lines(self.address, left_out)
+            # A file that is not there, or at another address, has no stamp.
+            return ((line, stat_or_none(Path(line.removeprefix("file://"))) or 0) for line in lines)
         files, root = open_address(self.address)
         if not is_local(files):
             found = ((address, zlib.crc32(version.encode())) for address, version in self._all())
@@ -185,11 +187,6 @@ def _lines(address: str, left_out: list[LeftOut]) -> Iterator[str]:
             except UnicodeDecodeError as error:
                 key = f"{address}:{number}"
                 left_out.append(LeftOut(key, 0, f"{key} is not valid UTF-8: {error}.", "read"))
-
-
-def _stamp(line: str) -> int:
-    """The stat stamp of a local file; 0 for one that is not there, and for other addresses."""
-    return stat_or_none(Path(line.removeprefix("file://"))) or 0
 
 
 def _unknown(photos: Iterable[tuple[str, int]], known: KnownPhotos) -> Iterator[tuple[str, int]]:

@@ -78,9 +78,8 @@ def load_open_clip(spec: str) -> PublishedStudent:
     return as_student(read_model(spec))
 
 
-def trainable_open_clip(spec: str, from_scratch: bool) -> Trainable:
-    """Load the same model for training: its weights, or random ones if `from_scratch`."""
-    loaded = read_model(spec, from_scratch)
+def trainable_open_clip(loaded: LoadedModel, from_scratch: bool) -> Trainable:
+    """Return the same model for training, whose weights are random if `from_scratch`."""
     model = loaded.model
 
     def write(directory: Path) -> None:

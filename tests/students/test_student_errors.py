@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from mcad_mobile.students import open_clip as students
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.published import RowTower, TextLayers, read_ids
 from mcad_mobile.students.student import TextSpec
-from mcad_mobile.students.transformers import REFUSED, WEIGHTS
+from mcad_mobile.students.transformers import REFUSED, WEIGHTS, loading
 from tests.support.paths import ROOT
 from tests.support.tiny_students import (
     edit,
@@ -76,25 +77,6 @@ def test_an_unknown_name_lists_the_nearest():
 def test_an_unknown_checkpoint_lists_those_that_are_published():
     refused("open_clip:ViT-B-32:laion2b_e17", "laion2b_e17", "laion2b_e16")
     refused("open_clip:ViT-B-32:/nowhere/weights.pt", "/nowhere/weights.pt")
-
-
-def test_weights_are_fetched_only_for_a_student_that_starts_from_them(vit, monkeypatch):
-    asked = []
-
-    def find_folder(name, *needed):
-        asked.append((name, needed))
-        return vit
-
-    monkeypatch.setattr(students, "find_folder", find_folder)
-    found, anew = (
-        students.find_checkpoint(open_clip, "hf-hub:org/name", from_scratch)
-        for from_scratch in (False, True)
-    )
-    assert found.weights == vit / "open_clip_model.safetensors" and anew.weights is None
-    assert asked == [
-        ("org/name", (["open_clip_config.json"], students._WEIGHTS)),
-        ("org/name", (["open_clip_config.json"],)),
-    ]
 
 
 def test_a_name_with_many_checkpoints_asks_which():
@@ -183,6 +165,21 @@ def test_a_snapshot_without_weights_is_no_student(no_route, tmp_path):
     refused("hf:org/clip", "cannot be reached", "hf download org/clip")
 
 
+def test_weights_are_fetched_only_for_a_student_that_starts_from_them(no_route, vit, tmp_path):
+    folder = tmp_path / "cache" / "models--org--clip"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("abc")
+    shutil.copytree(
+        vit, folder / "snapshots" / "abc", ignore=lambda *_: ["open_clip_model.safetensors"]
+    )
+    anew = students.find_checkpoint(open_clip, "hf-hub:org/clip", from_scratch=True)
+    assert anew.weights is None and anew.config
+    refused("open_clip:hf-hub:org/clip", "hf download org/clip")
+    shutil.copy(vit / "open_clip_model.safetensors", folder / "snapshots" / "abc")
+    found = students.find_checkpoint(open_clip, "hf-hub:org/clip")
+    assert found.weights == folder / "snapshots" / "abc" / "open_clip_model.safetensors"
+
+
 @pytest.mark.parametrize(
     ("endpoint", "proxies", "asked"),
     [
@@ -219,7 +216,11 @@ def test_of_each_group_of_files_the_first_that_a_hub_has_is_fetched(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     monkeypatch.setattr(socket, "create_connection", connect)
-    monkeypatch.setattr(hub, "getproxies", lambda: proxies)
+    for scheme in ("http", "https", "all", "ftp"):
+        for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper()):
+            monkeypatch.delenv(name, raising=False)
+    for scheme, proxy in proxies.items():
+        monkeypatch.setenv(f"{scheme}_proxy", proxy)
     assert hub.find_folder("org/clip", ["config.json"], WEIGHTS, ["absent.txt"]) == tmp_path
     ((name, patterns),) = fetched
     assert (name, connected) == ("org/clip", asked)
@@ -228,19 +229,16 @@ def test_of_each_group_of_files_the_first_that_a_hub_has_is_fetched(
     assert patterns == {"config.json", "model-*.safetensors", "absent.txt", *facts}
 
 
-@pytest.mark.parametrize("library", ["transformers", "open_clip"])
-def test_a_library_that_a_student_asks_for_is_a_missing_extra(library, vit, tmp_path, monkeypatch):
+def test_a_library_that_a_student_asks_for_is_a_missing_extra(vit, monkeypatch):
     def missing(*arguments, **options):
         raise ImportError("it requires the SentencePiece library, which was not found")
 
-    spec = f"open_clip:local-dir:{vit}"
     monkeypatch.setattr(open_clip, "create_model", missing)
-    if library == "transformers":
-        spec = f"hf:{write_hf(tmp_path / 'clip', 'clip')}"
-        monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", missing)
     with pytest.raises(MissingExtra, match="SentencePiece") as caught:
-        load_student(spec)
+        load_student(f"open_clip:local-dir:{vit}")
     assert install_line("students") in caught.value.hint
+    with pytest.raises(MissingExtra, match="SentencePiece"), loading("clip", "CLIPModel"):
+        missing()
 
 
 class Trap:

@@ -50,10 +50,6 @@ def imagenet_kinds() -> tuple[Kind, ...]:
     return tuple(kinds)
 
 
-def _kinds_of(names: ClassNames) -> tuple[Kind, ...]:
-    return imagenet_kinds() if names is imagenet_names() else ()
-
-
 def _names(line: str) -> tuple[str, ...]:
     return tuple(name for part in line.split(";") if (name := part.strip()))
 
@@ -104,7 +100,7 @@ class LibraryClassifier:
         self.names = names_for(len(weights), class_names, labels)
         self._device = torch.device(device)
         self._model = model.eval().to(self._device)
-        self.kinds = _kinds_of(self.names)
+        self.kinds = imagenet_kinds() if self.names is imagenet_names() else ()
         self.weights = weights.float().flatten(1).cpu()
         self._transform = transform
 

@@ -74,9 +74,10 @@ def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Studen
 def _trainable(choice: StudentChoice, recipe: StudentRecipe) -> Trainable:
     kind, rest = parse_spec(choice.spec)
     if kind == "open_clip":
-        from mcad_mobile.students.open_clip import trainable_open_clip
+        from mcad_mobile.students.open_clip import read_model, trainable_open_clip
 
-        return trainable_open_clip(rest, choice.from_scratch)
+        loaded = read_model(rest, choice.from_scratch)
+        return trainable_open_clip(loaded, choice.from_scratch)
     if kind == "hf":
         from mcad_mobile.students.transformers import trainable_transformers
 
