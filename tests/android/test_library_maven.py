@@ -236,10 +236,6 @@ def test_what_cannot_be_made_leaves_nothing_behind(tmp_path):
     for own in (BuildOptions(onnxruntime=tmp_path / "a"), BuildOptions(aars=(tmp_path / "a",))):
         with pytest.raises(BuildError, match="ONNX Runtime is a dependency"):
             build_maven(None, tmp_path / "repository", options=own)
-    assert [*tmp_path.iterdir()] == []
-
-
-def test_where_the_bill_of_materials_goes_is_checked_before_anything_is_built(tmp_path):
     with pytest.raises(DiskError, match="is a folder"):
         build_maven(None, tmp_path / "repository", options=BuildOptions(sbom=tmp_path))
     assert [*tmp_path.iterdir()] == []

@@ -241,17 +241,6 @@ def test_a_library_is_little_endian_of_32_or_64_bits():
     assert read_elf(wide[:39] + b"\xff" + wide[40:]) is None  # and far beyond the end of any file
 
 
-@pytest.mark.slow
-def test_what_nothing_in_the_app_can_run_is_left_out(snapdragon_like, qnn_runtime, tmp_path):
-    alone = build_app(snapdragon_like, tmp_path / "demo.apk")
-    assert alone.rungs["text"] == ["onnx fp32"]
-    assert alone.left_out["text litert w8a8"] == "the app has no LiteRT"
-    assert "give --npu" in alone.left_out["text qnn w8a16"]
-    no_qnn = build_app(snapdragon_like, tmp_path / "demo.apk", BuildOptions(aars=(qnn_runtime,)))
-    assert no_qnn.rungs["text"] == ["onnx fp32"]
-    assert "no ONNX Runtime with QNN" in no_qnn.left_out["text qnn w8a16"]
-
-
 def test_the_app_carries_a_merged_npu_runtime_as_files(
     snapdragon_like, qnn_runtime, onnxruntime_qnn, tmp_path
 ):

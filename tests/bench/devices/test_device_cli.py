@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from mcad_mobile.bench.samples import real_embeddings, sample_photos
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import create_index
 from tests.support.adbd import Adbd
 from tests.support.aihub_cloud import S24, S25, TOKEN, Cloud
 
@@ -38,11 +40,15 @@ def run(
 
 @pytest.fixture(scope="module")
 def result(_device: Adbd, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A result over adb, measured by the command, with photos of 12 megapixels as it makes them."""
-    path = tmp_path_factory.mktemp("result") / "board.json"
-    quick = ("--synthetic", "300", "--searches", "5", "--repeats", "1")
+    """A result over adb, measured by the command with an index of three small photos."""
+    folder = tmp_path_factory.mktemp("result")
+    photos = sample_photos(bundle, folder, 3, (160, 120))
+    with create_index(bundle, folder / "index").writer() as writer:
+        writer.add([*map(str, photos)], real_embeddings(bundle)[:3])
+    quick = ("--index", folder / "index", "--searches", "5", "--repeats", "1")
     over = ("--device", f"adb:{_device.serial}")
     done = run("bench", "-b", bundle.directory, *over, *quick, "--json", device=_device)
+    path = folder / "board.json"
     path.write_text(done.stdout)
     return path
 
