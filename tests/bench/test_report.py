@@ -19,7 +19,6 @@ from mcad_mobile.engine.bundle import Bundle, WeightRecord
 from mcad_mobile.engine.engine import Found, Result
 from tests.support.report_documents import (
     Page,
-    counted,
     lines_and_texts,
     measured,
     parity_of_an_emulator,
@@ -114,16 +113,6 @@ def test_page_is_well_formed_and_loads_nothing(bundle: Bundle) -> None:
     assert not re.search(r"url\((?!#)|@import", text)
 
 
-def test_page_shows_both_charts_in_the_colours_of_the_page(bundle: Bundle) -> None:
-    text = html(complete_document(bundle, measured()))
-    charts = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
-    assert len(charts) == 2
-    for chart, limit in zip(charts, ("100 MiB", "8 ms"), strict=True):
-        assert limit in chart
-        assert "var(--accent)" in chart
-        assert not re.search(r"#[0-9a-f]{6}", chart)
-
-
 def test_page_distinguishes_pass_and_fail(bundle: Bundle) -> None:
     page = Page(html(complete_document(bundle, measured(peak=120.0, total=3.0))))
     verdicts = [a["class"] for _, a in page.tags if "verdict" in (a.get("class") or "")]
@@ -166,32 +155,6 @@ def test_page_describes_the_towers_when_it_has_the_bundle(bundle: Bundle) -> Non
     assert "1.0000" in text
 
 
-def test_markdown_states_verdicts_and_what_was_not_measured(bundle: Bundle) -> None:
-    text = markdown(complete_document(bundle, measured(total=9.0)))
-    assert "| Search, median | 8 ms | 9.00 ms | fail |" in text
-    assert "| Memory, peak PSS | 100 MiB | 64.0 MiB | pass |" in text
-    assert "- On a phone; NPU latency" in text
-
-
-def test_every_chart_has_a_text_alternative(bundle: Bundle) -> None:
-    page = Page(html(complete_document(bundle, measured(peak=64.0, total=2.5))))
-    alternatives = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
-    assert len(alternatives) == 2
-    assert "runtime loaded 40.0" in alternatives[0] and "peak 64.0" in alternatives[0]
-    assert "whole search p50 2.50, p90 3.00, p99 4.00" in alternatives[1]
-
-
-def test_throttled_runs_and_a_clock_capped_from_the_start_are_listed(bundle: Bundle) -> None:
-    found = measured()
-    found["conditions"]["repeats"] = [counted(2.5), counted(3.9, "thermal status 2")]
-    found["conditions"]["repeats"][0]["before"]["capped"] = {"7": 2400}
-    document = complete_document(bundle, found)
-    text = text_of(document)
-    assert "1 of 2 runs throttled" in text and "core 7 at 2,400 MHz" in text
-    assert "left out: thermal status 2" in text
-    assert "left out: thermal status 2" in markdown(document)
-
-
 def test_emulated_result_has_parity_and_no_time(bundle: Bundle) -> None:
     document = complete_document(bundle, parity_of_an_emulator())
     text = text_of(document)
@@ -232,27 +195,6 @@ def test_no_limit_is_drawn_through_a_label(bundle: Bundle, total: float) -> None
             assert not [y for x, y in texts if low < y < high and x <= left]
 
 
-def test_charts_name_their_marks(bundle: Bundle) -> None:
-    """No legend: PSS and RSS stand in the chart of memory, percentiles at their marks, and each
-    bar of a comparison has its result's name above it."""
-    left, right = (
-        complete_document(bundle, measured()),
-        complete_document(replace(bundle, name="other"), measured(total=9.0)),
-    )
-    page = html(left, right)
-    bars, peaks, memory, latency, *_ = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
-    written = [re.findall(r"<text[^>]*>([^<]*)</text>", c) for c in (bars, peaks, memory, latency)]
-    for chart in written[:2]:
-        assert [text.split()[0] for text in chart if text.split()[0] in ("tiny", "other")] == [
-            "tiny",
-            "other",
-        ]
-    assert written[0].count("p99") == 2
-    assert {"PSS", "RSS"} <= set(written[2])
-    assert {"p50", "p90", "p99"} <= set(written[3])
-    assert "thin line" not in page and "mark at" not in page
-
-
 def test_memory_near_its_limit_is_labelled_beside_the_line(bundle: Bundle) -> None:
     for last in (99.0, 101.0, 103.0, 105.0):
         found = measured(peak=last + 1)
@@ -279,16 +221,6 @@ def test_the_weights_that_cost_most_are_drawn_by_the_ends_of_their_names(bundle:
         str(number) for number in range(49, 9, -1)
     ]
     assert {len(text) for text in drawn} == {54}
-
-
-def test_the_peak_is_marked_over_the_last_step_alone(bundle: Bundle) -> None:
-    document = complete_document(bundle, measured())
-    (chart, _) = re.findall(r"<svg.*?</svg>", html(document), flags=re.DOTALL)
-    ((first, _, end, _),) = lines_and_texts(chart)[0]
-    ((left, _, right, _),) = lines_and_texts(chart, "ink")[0]
-    step = (end - first) / len(document["memory_mib"]["steps"])
-    assert right == pytest.approx(end, abs=0.1)
-    assert right - step < left < right - 0.9 * step
 
 
 def test_a_busy_machine_is_noted_beside_the_verdict(bundle: Bundle) -> None:
