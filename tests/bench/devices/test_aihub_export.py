@@ -83,6 +83,8 @@ def test_chip_that_no_phone_there_has_is_told(cloud: Cloud) -> None:
     [
         ("snapdragon-8-elite-for-galaxy", "snapdragon-8-elite"),
         ("snapdragon-8gen2", "snapdragon-8-gen-2"),
+        ("snapdragon-8gen2-leading-version", "snapdragon-8-gen-2"),
+        ("qcs6490-proxy", "qcs6490"),
         ("snapdragon-888", "snapdragon-888"),
         ("snapdragon-7gen4", "snapdragon-7-gen-4"),
         ("snapdragon-x-elite", "snapdragon-x-elite"),

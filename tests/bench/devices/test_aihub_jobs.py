@@ -164,26 +164,13 @@ def runner_that_never_waits(cloud: Cloud, folder: Path) -> Runner:
     return Runner(AiHub(), ledger, folder, poll_s=0.0, timeout_s=0.0)
 
 
-def test_jobs_that_never_end_are_given_up_and_waited_for_again(
-    cloud: Cloud, bundle: Bundle, tmp_path: Path
-) -> None:
-    cloud.running = 10**6
-    job, runner = tiny_job(bundle), runner_that_never_waits(cloud, tmp_path)
-    with pytest.raises(AiHubError, match=r"did not finish j\d+ in 0 s"):
-        runner.run([job])
-    cloud.running = 0
-    (outcome,) = runner.run([job])
-    assert outcome.failure == ""
-    assert len(cloud.jobs) == 1
-
-
-def test_a_later_command_waits_for_jobs_that_still_run(
+def test_jobs_that_never_end_are_given_up_and_waited_for_by_a_later_command(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
     cloud.running = 10**6
     job = tiny_job(bundle)
     for _ in range(2):
-        with pytest.raises(AiHubError, match="did not finish"):
+        with pytest.raises(AiHubError, match=r"did not finish j\d+ in 0 s"):
             runner_that_never_waits(cloud, tmp_path).run([job])
     cloud.running = 0
     (outcome,) = runner_that_never_waits(cloud, tmp_path).run([job])
@@ -298,21 +285,6 @@ def test_what_a_job_is_made_of_is_in_its_key(tmp_path: Path) -> None:
     assert {job.compile_key() for job in run_otherwise} == {job.compile_key()}
     every = (job, *compiled_otherwise, *run_otherwise)
     assert len({job.inference_key() for job in every}) == len(every)
-
-
-@pytest.mark.parametrize(
-    ("chipset", "target"),
-    [
-        ("snapdragon-8-elite-for-galaxy", "snapdragon-8-elite"),
-        ("snapdragon-8gen2-leading-version", "snapdragon-8-gen-2"),
-        ("qcs6490-proxy", "qcs6490"),
-        ("google-tensor-g4", "tensor-g4"),
-        ("", None),
-    ],
-)
-def test_chip_is_known_by_the_name_that_it_is_sold_under(chipset: str, target: str | None) -> None:
-    found = CloudDevice("phone", "15", chipset).target
-    assert (found and found.id) == target
 
 
 @pytest.mark.parametrize("written", ["{}", '{"schema": "mcad-aihub-jobs/1", "clouds": {}}'])
