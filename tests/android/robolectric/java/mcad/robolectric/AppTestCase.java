@@ -20,11 +20,14 @@ import android.widget.TextView;
 import java.io.File;
 import java.io.IOException;
 import java.lang.reflect.Field;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
 import java.util.function.BooleanSupplier;
+import java.util.stream.Stream;
 import mcad.gallery.PhotoAccess;
 import mcad.gallery.PhotoSearch;
 import mcad.platform.IndexService;
@@ -45,7 +48,8 @@ import org.robolectric.util.ReflectionHelpers;
 /**
  * A test of the app on Android's framework. To add one: extend this class in the package whose classes it needs, name
  * it {@code ...Test}, and write JUnit 4 methods; it is found by its name. Each test begins with an app that was just
- * installed: no access, no index, one volume without photos ({@link #photos}), and ends with no run on.
+ * installed: no access, no index, one volume without photos ({@link #photos}), and ends with no run on. All but the
+ * first find the bundle copied already, which would take most of their time.
  *
  * <p>{@link #open} shows a screen and {@link #close} leaves it; {@link #answer} answers what it asked for. Android
  * starts no service here: {@link #startService} does what {@code indexNow} asked Android for. Threads of the app are
@@ -62,13 +66,18 @@ public abstract class AppTestCase {
     private static final Set<String> RUNS =
         Set.of("index-service", "index-job", "index-later", "index-end", "follow", "look");
     private static final Duration LONGEST = Duration.ofMinutes(2);
+    /** The bundle as the first test had it installed: compared with its checksums, and flushed to the disk. */
+    private static Path installed;
 
     protected FakeMediaStore photos;
     private final List<ActivityController<?>> screens = new ArrayList<>();
     private final List<ServiceController<IndexService>> services = new ArrayList<>();
 
     @Before
-    public final void install() {
+    public final void install() throws IOException {
+        if (installed != null) {
+            copyTree(installed, bundle());
+        }
         app().getApplicationInfo().nativeLibraryDir = app().getCodeCacheDir().getPath(); // without an NPU's libraries
         photos = Robolectric.setupContentProvider(FakeMediaStore.class, "media");
         mount(PRIMARY, true);
@@ -89,6 +98,23 @@ public abstract class AppTestCase {
         }
         search().close();
         forget();
+        if (installed == null && Files.isDirectory(bundle())) {
+            installed = Files.createTempDirectory("bundle").resolve("installed");
+            copyTree(bundle(), installed);
+        }
+    }
+
+    private static Path bundle() {
+        return app().getNoBackupFilesDir().toPath().resolve("photo-search/bundle");
+    }
+
+    private static void copyTree(Path from, Path to) throws IOException {
+        Files.createDirectories(to.getParent());
+        try (Stream<Path> files = Files.walk(from)) {
+            for (Path file : (Iterable<Path>) files::iterator) {
+                Files.copy(file, to.resolve(from.relativize(file).toString()));
+            }
+        }
     }
 
     /** What is left when the process ends: what is on the disk. */
