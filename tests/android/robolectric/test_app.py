@@ -64,9 +64,12 @@ def test_the_app_on_androids_framework(
     if java is None:
         pytest.skip(f"no JDK here runs Android of API {level}: it needs Java 21")
     properties = {"mcad.photos": photos, "mcad.pixels": pixels}
-    if asked := os.environ.get("ROBOLECTRIC"):
-        wanted = asked
+    asked = os.environ.get("ROBOLECTRIC")
+    if (
+        asked or level != 30
+    ):  # pictures take longer, and are kept for `make screens` and by slow tests
         properties["mcad.screens"] = ROOT / "build" / "screens" / str(level)
+    wanted = asked or wanted
     named, test, method = wanted.partition("#")
     classes = [f"{name}{test}{method}" for name in robolectric.classes() if re.search(named, name)]
     ran, failures = built.run(classes, level, java, tmp_path, properties)

@@ -55,12 +55,16 @@ public final class Picture {
         return windows;
     }
 
-    /** Draw it, and write it as a PNG into the folder mcad.screens if there is one: that takes longer. */
+    /** Whether there is a folder for them, mcad.screens: by {@code make screens}, and in slow tests. */
+    public static boolean areKept() {
+        return System.getProperty("mcad.screens") != null;
+    }
+
+    /** Draw it, and write it as a PNG if pictures are kept, which takes longer. */
     public static void save(Activity screen, String look, String name) throws IOException {
         Bitmap picture = of(screen);
-        String screens = System.getProperty("mcad.screens");
-        if (screens != null) {
-            File folder = new File(screens, look);
+        if (areKept()) {
+            File folder = new File(System.getProperty("mcad.screens"), look);
             Files.createDirectories(folder.toPath());
             try (OutputStream out = Files.newOutputStream(new File(folder, name + ".png").toPath())) {
                 picture.compress(Bitmap.CompressFormat.PNG, 100, out);
