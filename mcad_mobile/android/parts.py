@@ -22,6 +22,8 @@ from mcad_mobile.android.notices import check_licence, notices
 from mcad_mobile.android.zip_package import Entry
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, Rung, Tower
+from mcad_mobile.engine.towers import runtime_of
+from mcad_mobile.engine.towers.litert import SLOW_16_BITS
 from mcad_mobile.errors import BuildError
 
 ABI = "arm64-v8a"  # the ABI of phones, and the only one Qualcomm publishes its runtime for
@@ -29,8 +31,8 @@ ASSETS = "assets/bundle"
 QUALCOMM = "com.qualcomm.qti"
 NO_NPU = "nothing in the app can run it: give --npu, or by --aar what the NPU needs"
 NO_QNN = "the archives hold no {}"
+_FOR_SNAPDRAGONS = "Qualcomm's runtime"
 _NO_RUNTIME = "the app has no {}"
-_SLOW = "LiteRT has no fast CPU kernels for 16-bit activations"
 _FLOAT = "not needed beside an 8-bit rung; --keep-float keeps it"
 _LICENCE = "{} is under the {}: read it before you give the app to others."
 # The signature of Qualcomm's compiler in a context binary: its version, and when it was built.
@@ -158,7 +160,7 @@ def pack_bundle(
             if reason is None:
                 kept.append(rung)
                 quantized |= (
-                    rung.runtime == "onnx" and rung.precision != "fp32" and not rung.low_parity
+                    runtime_of(rung).on_any_cpu and rung.precision != "fp32" and not rung.low_parity
                 )
             else:
                 left_out[f"{name} {rung.name}"] = reason
@@ -179,13 +181,19 @@ def pack_bundle(
 
 
 def _why_left_out(rung: Rung, no_npu: str | None, litert: bool, drop_float: bool) -> str | None:
-    if rung.runtime == "qnn":
-        return no_npu
-    if rung.runtime == "litert" and litert:
-        return _SLOW if rung.slow_on_cpus else None
-    if rung.runtime != "onnx":
-        return _NO_RUNTIME.format({"litert": "LiteRT"}.get(rung.runtime, rung.runtime))
-    return _FLOAT if drop_float and rung.precision == "fp32" else None
+    runtime = runtime_of(rung)
+    reasons = {
+        "ONNX Runtime": None,
+        _FOR_SNAPDRAGONS: no_npu,
+        **({"LiteRT": None} if litert else {}),
+    }
+    if runtime.in_app not in reasons:
+        return _NO_RUNTIME.format(runtime.label)
+    if runtime.slow_on_cpus(rung):
+        return SLOW_16_BITS
+    if drop_float and runtime.on_any_cpu and rung.precision == "fp32":
+        return _FLOAT
+    return reasons[runtime.in_app]
 
 
 def _check_npu(options: BuildOptions) -> None:
@@ -222,7 +230,7 @@ def qnn_runtime(bundle: Bundle) -> Artifact | None:
         bundle.path(file)
         for name in TOWERS
         for rung in bundle.tower(name).rungs
-        if rung.runtime == "qnn"
+        if runtime_of(rung).in_app == _FOR_SNAPDRAGONS
         for file in rung.files
     ]
     if not files:

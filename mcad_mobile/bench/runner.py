@@ -8,6 +8,7 @@ search. A phone that searches has not loaded the image tower, so mode "index" is
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -69,14 +70,14 @@ def check(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _try(spec: dict[str, Any], bundle: Bundle, name: TowerName, number: int) -> dict[str, Any]:
     from mcad_mobile.engine.text.tokenizer import Tokenizer
-    from mcad_mobile.engine.towers import load_tower, why_not
+    from mcad_mobile.engine.towers import load_tower, runtime_of, why_not
     from mcad_mobile.engine.towers.ladder import golden_inputs
 
     rung = bundle.tower(name).rungs[number]
     tried = {"rung": number, "runtime": rung.runtime, "precision": rung.precision, "loaded": False}
     reason = why_not(rung)
     # Try a slow rung if its runtime is named, but never a simulated one.
-    if reason is not None and (spec.get("runtime") is None or rung.runtime == "qnn"):
+    if reason is not None and (spec.get("runtime") is None or runtime_of(rung).simulated):
         return {**tried, "why": reason}
     announce(checking(name, rung))
     try:
@@ -225,16 +226,14 @@ def _engine(spec: dict[str, Any], name: TowerName) -> SearchEngine:
     from msgspec.structs import replace
 
     from mcad_mobile.engine.engine import SearchEngine
+    from mcad_mobile.engine.towers import runtime_of
 
     bundle = _bundle(spec)
     tower, number = bundle.tower(name), spec["rung"][name]
     rung = tower.rungs[number]
     alone = replace(tower, rungs=(rung,))
     bundle = replace(bundle, image=alone) if name == "image" else replace(bundle, text=alone)
-    if rung.runtime == "litert":
-        import ai_edge_litert.interpreter  # noqa: F401
-    else:
-        import onnxruntime  # noqa: F401
+    importlib.import_module(runtime_of(rung).library)
     return SearchEngine(bundle, runtime=rung.runtime, threads=spec["threads"])
 
 

@@ -44,6 +44,7 @@ from mcad_mobile.engine.bundle import (
     PrecisionRecord,
     TowerName,
 )
+from mcad_mobile.engine.towers import runtime_of
 from mcad_mobile.errors import ExportError, require
 from mcad_mobile.export import check_arguments
 from mcad_mobile.recall import EmbeddedPairs, embed_by_student
@@ -215,7 +216,7 @@ def _measure_recall(
 def _check_via(via: str | None, precision: str | None, chips: Sequence[Target]) -> None:
     if via is None:
         return
-    if via.partition(":")[0] != "aihub" or any(chip.family != "snapdragon" for chip in chips):
+    if via.partition(":")[0] != "aihub" or any(chip.soc_model is None for chip in chips):
         raise typer.BadParameter(
             f"--via takes aihub or aihub:PHONE, and compiles for Snapdragon chips; not {via!r} "
             f"for {', '.join(chip.id for chip in chips)}"
@@ -244,7 +245,7 @@ def _precisions(
                 f"{listed} (one family at a time; Snapdragons older than Hexagon v73 on their own)"
             )
         return None
-    if cpus := [chip.id for chip in chips if chip.family == "cpu"]:
+    if cpus := [chip.id for chip in chips if not chip.has_npu]:
         raise typer.BadParameter(
             f"--precision {precision} is for chips with an NPU, and not for {', '.join(cpus)}"
         )
@@ -313,7 +314,15 @@ def _print(bundle: Bundle) -> None:
             assert rung.parity is not None
             name = "  fallback" if number else tower
             cosines = (f"{x:.4f}" for x in (rung.parity.cosine_mean, rung.parity.cosine_min))
-            rows.append([name, rung.name, f"{megabytes(rung.bytes)} MB", rung.for_npu, *cosines])
+            rows.append(
+                [
+                    name,
+                    rung.name,
+                    f"{megabytes(rung.bytes)} MB",
+                    runtime_of(rung).for_npu(rung),
+                    *cosines,
+                ]
+            )
             notes.update(dict.fromkeys(rung.notes))
     print_table(
         f"{bundle.directory} for {bundle.target.id} ({bundle.target.chip})",

@@ -137,7 +137,6 @@ SCHEMA = "mcad-bundle/1"
 MANIFEST = "bundle.json"
 TOWERS: tuple[TowerName, ...] = ("image", "text")
 TowerName = Literal["image", "text"]
-Runtime = Literal["qnn", "neuropilot", "tpu", "litert", "onnx"]
 Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
 
 # Remedies for when something else was given in place of a bundle.
@@ -196,8 +195,8 @@ class Parity(Record, frozen=True):
 
 
 class Rung(Record, frozen=True):
-    """A way to run a tower; of `total_nodes`, `npu_nodes` are what `for_npu` says; `notes` says
-    what was left out and how to get it."""
+    """A way to run a tower; of `total_nodes`, the NPU gets `npu_nodes`; `notes` says what was left
+    out and how to get it."""
 
     runtime: Word
     precision: Word
@@ -218,21 +217,6 @@ class Rung(Record, frozen=True):
     @property
     def bytes(self) -> int:
         return sum(file.bytes for file in self.files)
-
-    @property
-    def for_npu(self) -> str:
-        """Nodes that Qualcomm's compiler placed on the NPU ("309/309 on the NPU"), operators of a
-        .tflite that the list of a compiler accepts ("508/508 accepted"), or that a compiler
-        compiled ("508/508 compiled"); "-" without an NPU."""
-        if not self.npu_nodes:
-            return "-"
-        where = {"litert": "accepted", "neuropilot": "compiled", "tpu": "compiled"}
-        return f"{self.npu_nodes}/{self.total_nodes} {where.get(self.runtime, 'on the NPU')}"
-
-    @property
-    def slow_on_cpus(self) -> bool:
-        """Whether it has 16-bit activations, for which LiteRT has no fast CPU kernels."""
-        return self.runtime == "litert" and self.precision in ("w8a16", "w4a16")
 
     @property
     def low_parity(self) -> bool:

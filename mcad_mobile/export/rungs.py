@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from mcad_mobile.base.standard_output import quiet
-from mcad_mobile.engine.bundle import TOWERS, Precision, Rung, Runtime, TowerName
+from mcad_mobile.engine.bundle import TOWERS, Precision, Rung, TowerName
 from mcad_mobile.errors import require
 from mcad_mobile.export.quantization.ranges import CalibrationMethod
 from mcad_mobile.targets import Target
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mcad_mobile.export.tower_job import TowerJob
 
 # These rungs cannot run here, but have the integers of the rung that they are compiled from.
-COMPILED_FROM: dict[str, Runtime] = {"neuropilot": "litert", "tpu": "litert"}
+COMPILED_FROM: dict[str, str] = {"neuropilot": "litert", "tpu": "litert"}
 
 # (quantized ONNX model, EPContext model to write, target) -> context binaries, number of nodes
 CompileContext = Callable[[Path, Path, Target], tuple[list[Path], int]]
@@ -29,7 +29,7 @@ CompileContext = Callable[[Path, Path, Target], tuple[list[Path], int]]
 class TowerPlan(NamedTuple):
     """One way to run one tower."""
 
-    runtime: Runtime
+    runtime: str
     precision: Precision
 
 
@@ -48,7 +48,7 @@ class RungOptions:
 BuildRung = Callable[["TowerJob", TowerPlan, Target, Path, RungOptions], Rung]
 
 
-def backend(runtime: Runtime) -> BuildRung:
+def backend(runtime: str) -> BuildRung:
     """Return the function that builds rungs of `runtime`, and import its libraries now."""
     name = COMPILED_FROM.get(runtime, runtime)
     build: BuildRung = importlib.import_module(f"mcad_mobile.export.backends.{name}").build

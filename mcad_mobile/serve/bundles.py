@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.engine.engine import SearchEngine
-from mcad_mobile.engine.towers import why_not
+from mcad_mobile.engine.towers import runtime_of, why_not
 from mcad_mobile.errors import McadError, QueryError
 from mcad_mobile.serve.photos import FolderState, file_state, folder_state
 from mcad_mobile.serve.records import RungInfo
@@ -98,8 +98,8 @@ class ServedBundle:
             RungInfo(
                 rung.name,
                 best=rung.name == self.best,
-                simulated=rung.runtime == "qnn",
-                why=None if rung.runtime == "qnn" else why_not(rung),
+                simulated=runtime_of(rung).simulated,
+                why=None if runtime_of(rung).simulated else why_not(rung),
             )
             for rung in self.bundle.text.rungs
         ]

@@ -1,4 +1,4 @@
-"""Targets: chips, and the ladder of runtimes and precisions in the bundles for each chip."""
+"""Targets: the chips of chips.toml, found by any of their names."""
 
 from __future__ import annotations
 
@@ -6,45 +6,31 @@ import difflib
 import functools
 import re
 import tomllib
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
 
 import msgspec
 
 from mcad_mobile.base.documents import Record, Size, Word
-from mcad_mobile.engine.bundle import Precision, Runtime
+from mcad_mobile.engine.bundle import Precision
 from mcad_mobile.errors import Remedy, TargetError
 
 Family = Literal["cpu", "snapdragon", "dimensity", "tensor"]
 
 
-@dataclass(frozen=True)
-class RungPlan:
+class RungPlan(Record, frozen=True):
     """A runtime, and each tower's precision in it (docs/targets.md); None: no such rung."""
 
-    runtime: Runtime
-    image: Precision | None
-    text: Precision | None
+    runtime: Word
+    image: Precision | None = None
+    text: Precision | None = None
 
 
-_BY_LITERT = RungPlan("litert", "w8a8", None)  # on CPUs, ONNX Runtime is faster for texts
-# First rung: the best for the chip. Last rung: an ONNX CPU model, which runs anywhere.
-# A text tower's activations have outliers that 8 bits cannot hold (see docs/targets.md).
-_LADDERS: dict[Family, tuple[RungPlan, ...]] = {
-    "cpu": (RungPlan("onnx", "int8", "int8"), RungPlan("onnx", "fp32", "fp32")),
-    "snapdragon": (RungPlan("qnn", "w8a16", "w8a16"), RungPlan("onnx", "int8", "int8")),
-    "dimensity": (
-        RungPlan("neuropilot", "w8a8", "w8a16"),
-        RungPlan("litert", "w8a8", "w8a16"),
-        RungPlan("onnx", "int8", "int8"),
-    ),
-    "tensor": (
-        RungPlan("tpu", "w8a8", "w8a16"),
-        RungPlan("litert", "w8a8", "w8a16"),
-        RungPlan("onnx", "int8", "int8"),
-    ),
-}
+class _Family(Record, frozen=True):
+    """What the chips of a family share: the one that its name stands for, and their rungs."""
+
+    default: Word
+    ladder: tuple[RungPlan, ...]
 
 
 class Target(Record, frozen=True):
@@ -56,13 +42,13 @@ class Target(Record, frozen=True):
         chip: its model number.
         names: other names that users may give.
         npu: the name of its NPU.
-        family: decides its ladder.
+        family: the chips that are exported for alike.
+        ladder: its rungs, best first. A bundle has those whose compilers are installed.
         platform: what Android's ro.board.platform may say instead of the chip (Snapdragon only).
         soc_model: QNN's number of the chip (Snapdragon only).
         htp_arch: QNN's number of its NPU's architecture (Snapdragon only).
         vtcm_mb: memory of its NPU in MiB (Snapdragon only).
         neuropilot: the version of MediaTek's SDK that compiles for it; None if none does.
-        litert: whether LiteRT, if installed, runs the image tower on this CPU.
     """
 
     id: Word
@@ -71,20 +57,17 @@ class Target(Record, frozen=True):
     names: tuple[Word, ...]
     npu: Word
     family: Family
+    ladder: tuple[RungPlan, ...]
     platform: Word | None = None
     soc_model: Size | None = None
     htp_arch: Size | None = None
     vtcm_mb: Size | None = None
     neuropilot: Word | None = None
-    litert: bool = False
 
     @property
-    def ladder(self) -> tuple[RungPlan, ...]:
-        """The chip's rungs, best first. A bundle has those whose compilers are installed."""
-        plans = (_BY_LITERT, *_LADDERS[self.family]) if self.litert else _LADDERS[self.family]
-        return tuple(
-            plan for plan in plans if plan.runtime != "neuropilot" or self.neuropilot is not None
-        )
+    def has_npu(self) -> bool:
+        """Whether its bundles have rungs for an NPU."""
+        return self.npu != "none"
 
     def to_json(self) -> dict[str, Any]:
         """Describe the chip as the list of targets in JSON has it.
@@ -129,7 +112,7 @@ def find_target(name: str) -> Target:
         for target in targets
         for spelling in (target.id, target.chip, *target.names)
     }
-    spellings |= {family: spellings[_plain(default)] for family, default in families.items()}
+    spellings |= {name: spellings[_plain(family.default)] for name, family in families.items()}
     model = re.match(r"[a-z]{2,3}\d{4}(?!\d)", _plain(name))
     for spelling in filter(None, (_plain(name), model and model.group())):
         if spelling in spellings:
@@ -146,11 +129,14 @@ def _plain(name: str) -> str:
 
 
 @functools.cache
-def _table() -> tuple[tuple[Target, ...], dict[Family, str], dict[str, str]]:
-    """Return the chips, the default of each family, and why other chips are not targets."""
+def _table() -> tuple[tuple[Target, ...], dict[Family, _Family], dict[str, str]]:
+    """Return the chips, the families, and why other chips are not targets."""
     text = resources.files("mcad_mobile.targets").joinpath("chips.toml").read_text("utf-8")
     chips = tomllib.loads(text)
-    defaults = msgspec.convert(chips.pop("defaults"), dict[Family, str])
-    no_targets = chips.pop("no_targets")
-    targets = ({"id": name, **facts} for name, facts in chips.items())
-    return tuple(msgspec.convert(facts, Target) for facts in targets), defaults, no_targets
+    shared, no_targets = chips.pop("families"), chips.pop("no_targets")
+    targets = (
+        {"id": name, "ladder": shared[facts["family"]]["ladder"], **facts}
+        for name, facts in chips.items()
+    )
+    families = msgspec.convert(shared, dict[Family, _Family])
+    return tuple(msgspec.convert(facts, Target) for facts in targets), families, no_targets

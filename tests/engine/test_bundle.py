@@ -25,7 +25,7 @@ from mcad_mobile.engine.bundle import (
 )
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.towers import choose_rung, normalize
+from mcad_mobile.engine.towers import choose_rung, normalize, runtime_of
 from mcad_mobile.errors import (
     BundleError,
     DiskError,
@@ -100,8 +100,9 @@ def test_a_rung_tells_the_facts_of_the_contract(bundle):
 )
 def test_only_qualcomms_compiler_is_said_to_place_nodes_on_an_npu(bundle, runtime, text):
     rung = replace(bundle.image.rungs[0], runtime=runtime, npu_nodes=2, total_nodes=3)
-    assert rung.for_npu == text
-    assert replace(rung, runtime="onnx", npu_nodes=0).for_npu == "-"
+    assert runtime_of(rung).for_npu(rung) == text
+    without = replace(rung, runtime="onnx", npu_nodes=0)
+    assert runtime_of(without).for_npu(without) == "-"
 
 
 def test_what_is_not_told_of_a_student_is_empty(bundle):

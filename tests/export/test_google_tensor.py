@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from mcad_mobile.engine.bundle import TOWERS
-from mcad_mobile.engine.towers import choose_rung, load_tower, why_not
+from mcad_mobile.engine.towers import choose_rung, load_tower, runtime_of, why_not
 from mcad_mobile.errors import ExportError, Remedy, RuntimeUnavailable
 from mcad_mobile.export.backends.litert.flatbuffer import Operator, Stored, operators
 from mcad_mobile.export.backends.litert.vendors import (
@@ -30,7 +30,7 @@ from tests.support.tiny_students import write_hf
 from tests.support.variants import first_of
 
 pytestmark = needs_litert
-GOOGLE = VENDORS["tensor"]
+GOOGLE = VENDORS["Google"]
 TENSORS = [target for target in all_targets() if target.family == "tensor"]
 
 
@@ -111,7 +111,7 @@ def test_a_bundle_for_a_tensor_says_what_was_checked(sdk, tmp_path, monkeypatch,
             assert "pip install ai-edge-litert-sdk-google-tensor" in note
             continue
         (rung,) = compiled
-        assert (rung.runtime, rung.for_npu[-8:]) == ("tpu", "compiled")
+        assert (rung.runtime, runtime_of(rung).for_npu(rung)[-8:]) == ("tpu", "compiled")
         assert (rung.parity, rung.expected) == (integer.parity, integer.expected)
         assert "for a Tensor cannot run here" in rung.notes[0]
         assert "runs only there" in why_not(rung)

@@ -50,7 +50,7 @@ def test_products_have_8_bits_and_sums_16_and_the_npu_takes_them_all(job):
     }
     assert kinds["FULLY_CONNECTED"] == kinds["BATCH_MATMUL"] == {"INT8"}
     assert kinds["ADD"] == kinds["MUL"] == {"INT16"}
-    assert not refusals(found, VENDORS["dimensity"])
+    assert not refusals(found, VENDORS["MediaTek"])
 
 
 @pytest.mark.parametrize("method", ["percentile", "mse"])

@@ -38,7 +38,7 @@ LIBRARIES = [
     pytest.param(pair, id=" ".join(pair), marks=() if pair in QUICK else pytest.mark.slow)
     for pair in ALL
 ]
-MEDIATEK = VENDORS["dimensity"]
+MEDIATEK = VENDORS["MediaTek"]
 COMPILED_FOR = [target for target in all_targets() if target.neuropilot is not None]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mcad_mobile.engine.towers import RUNTIMES
 from mcad_mobile.errors import TargetError
 from mcad_mobile.targets import all_targets, find_target
 from tests.support.pythons import needs_litert
@@ -75,8 +76,9 @@ def test_every_chip_has_a_ladder_that_ends_on_the_cpu(target):
     npu = {"cpu": "onnx", "snapdragon": "qnn", "dimensity": "neuropilot", "tensor": "tpu"}[
         target.family
     ]
-    known = target.neuropilot is not None if target.family == "dimensity" else not target.litert
-    assert first.runtime == (npu if known else "litert")
+    uncompiled = target.id in ("cpu-litert", "dimensity-8200")
+    assert first.runtime == ("litert" if uncompiled else npu)
+    assert all(plan.runtime in RUNTIMES for plan in target.ladder)
     if target.family == "snapdragon":
         assert target.soc_model and target.htp_arch and target.vtcm_mb
 

@@ -28,9 +28,10 @@ from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.self_test import parity_only
 from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import Watched, watch
-from mcad_mobile.engine.bundle import MANIFEST, Bundle
+from mcad_mobile.engine.bundle import MANIFEST, Bundle, Rung
 from mcad_mobile.engine.native import LIBRARY, LIBRARY_VARIABLE
 from mcad_mobile.engine.native.android import COMPILE
+from mcad_mobile.engine.towers import runtime_of
 from mcad_mobile.errors import BenchError, DeviceLost
 from mcad_mobile.targets import find_target
 
@@ -45,10 +46,6 @@ _LEAN = (
 )
 _COMPILE = f"cc {COMPILE} -shared"
 _MODULES = {"numpy": "numpy", "msgspec": "msgspec", "PIL": "pillow"}
-_RUNTIMES = {
-    "onnx": ("onnxruntime", "onnxruntime"),
-    "litert": ("ai_edge_litert", "ai-edge-litert"),
-}
 
 
 @dataclass(frozen=True)
@@ -196,7 +193,7 @@ def check_chip(bundle: Bundle, facts: Facts) -> None:
     the self-test leaves out rungs that do not run."""
     made_for = find_target(bundle.target.id)
     targets = facts.targets
-    if made_for.family == "cpu" or made_for in targets or facts.emulator or not facts.soc:
+    if not made_for.has_npu or made_for in targets or facts.emulator or not facts.soc:
         return
     chip = " or ".join(f"{target.id} ({target.chip})" for target in targets) or facts.soc
     export_for = targets[0].id if targets else "cpu"
@@ -305,7 +302,7 @@ def _python_runner(shell: AdbShell, facts: Facts, scratch: Path, spec: Spec) -> 
     """Zip the parts of this package that the board's own Python needs. BenchError: that Python
     lacks a library, or every runtime of the bundle."""
     python = _python(shell)
-    _check_libraries(shell, python, [rung.runtime for rung in spec.bundle.text.rungs])
+    _check_libraries(shell, python, spec.bundle.text.rungs)
     archive = scratch / "mcad_mobile.zip"
     with zipfile.ZipFile(archive, "w") as out:
         for path in sorted(PACKAGE.rglob("*.py")):
@@ -356,8 +353,9 @@ def _python(shell: AdbShell) -> str:
     )
 
 
-def _check_libraries(shell: AdbShell, python: str, runtimes: Sequence[str]) -> None:
-    wanted = dict(_RUNTIMES[runtime] for runtime in runtimes if runtime in _RUNTIMES)
+def _check_libraries(shell: AdbShell, python: str, rungs: Sequence[Rung]) -> None:
+    runtimes = [runtime for runtime in map(runtime_of, rungs) if runtime.runs_here]
+    wanted = {runtime.library.split(".")[0]: runtime.package for runtime in runtimes}
     code = (
         "import importlib.util, json; "
         f"print(json.dumps([m for m in {[*_MODULES, *wanted]!r} if importlib.util.find_spec(m)]))"

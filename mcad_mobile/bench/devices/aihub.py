@@ -17,6 +17,7 @@ from mcad_mobile.bench.device_protocol import Parts
 from mcad_mobile.bench.percentiles import percentiles
 from mcad_mobile.bench.self_test import judge_rung, nothing_timed
 from mcad_mobile.engine.bundle import TOWERS, Bundle, Rung, TowerName
+from mcad_mobile.engine.towers import runtime_of
 from mcad_mobile.engine.towers.ladder import golden_inputs
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import AiHubError, BenchError
@@ -121,10 +122,8 @@ class Descent:
     ) -> NDArray[np.float32]:
         stored = hub.output(outcome.inference)
         rung = self._bundle.tower(self.tower).rungs[number]
-        if job.compile_options is None and rung.runtime == "litert":
-            from mcad_mobile.engine.towers.litert import dequantize
-
-            return dequantize(stored, rung.outputs[0])
+        if job.compile_options is None:
+            return runtime_of(rung).real_output(stored, rung.outputs[0])
         return stored.astype(np.float32)
 
 
@@ -305,9 +304,10 @@ class AiHubDevice:
 
 def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str:
     """Why a compiled rung is not for this device, or "". Unknown chips are tried."""
-    if rung.runtime in ("neuropilot", "tpu"):
+    runtime = runtime_of(rung)
+    if runtime.for_one_chip and runtime.name not in TARGET_RUNTIMES:
         return "it is compiled for another vendor's NPU, which Qualcomm's cloud does not run"
-    if rung.runtime != "qnn" or device.target is None:
+    if not runtime.for_one_chip or device.target is None:
         return ""
     made_for = find_target(bundle.target.id)
     if device.target.id == made_for.id:
@@ -320,8 +320,5 @@ def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str:
 def _golden(bundle: Bundle, name: TowerName, rung: Rung) -> Dataset:
     """The golden inputs in the layout of the rung's file, an array per sample."""
     samples = split_batch(golden_inputs(bundle, name))
-    if rung.runtime == "litert":
-        from mcad_mobile.engine.towers.litert import signature_arguments
-
-        samples = [signature_arguments(sample, rung.inputs) for sample in samples]
+    samples = [runtime_of(rung).stored_inputs(sample, rung.inputs) for sample in samples]
     return {key: [sample[key] for sample in samples] for key in samples[0]}

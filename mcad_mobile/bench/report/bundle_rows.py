@@ -7,6 +7,7 @@ from typing import Any
 from mcad_mobile.base.files import megabytes
 from mcad_mobile.bench.report.charts import sensitivity_chart
 from mcad_mobile.engine.bundle import TOWERS, Bundle, DataFacts, PrecisionRecord, RecallRecord
+from mcad_mobile.engine.towers import runtime_of
 
 ALONE_HEAD = ("Tower", "Precision", "MB", "Drop alone")
 PAIRS_HEAD = ("Image", "Text", "MB", "mR", "Drop", "Budget")
@@ -77,7 +78,7 @@ def bundle_section(bundle: Bundle) -> dict[str, Any]:
             rung.runtime,
             rung.precision,
             megabytes(rung.bytes),
-            rung.for_npu,
+            runtime_of(rung).for_npu(rung),
             f"{rung.parity.cosine_mean:.4f}" if rung.parity else "not measured",
             f"{rung.parity.cosine_min:.4f}" if rung.parity else "",
         )

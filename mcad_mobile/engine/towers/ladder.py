@@ -3,8 +3,6 @@ are right here."""
 
 from __future__ import annotations
 
-import importlib.util
-import platform
 import timeit
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,13 +13,13 @@ from numpy.typing import NDArray
 
 from mcad_mobile.engine.bundle import LEAST_PARITY, Bundle, Rung, TowerName
 from mcad_mobile.engine.towers.protocol import Inputs, LoadedTower, normalize
-from mcad_mobile.errors import MissingExtra, Remedy, RuntimeUnavailable, update_hint
+from mcad_mobile.engine.towers.runtimes import runtime_of
+from mcad_mobile.errors import MissingExtra, Remedy, RuntimeUnavailable
 
 # The least cosine of a tower's embeddings here to its recorded ones. ONNX Runtime's and XNNPACK's
 # 8-bit arithmetic was bit-identical on all x86 and Arm processors that were tried
 # (test_kernels.py), and `expected` includes the cost of quantization.
 LEAST_AGREEMENT = 0.999
-_SIMULATOR_MACHINES = ("x86_64", "AMD64")  # for which Qualcomm has a simulator
 _TRIES = 3
 _FASTER = 0.9  # of the time of the best rung so far; else the better precision is kept
 
@@ -45,51 +43,13 @@ def rungs_of(
 
 def why_not(rung: Rung) -> str | None:
     """Return why a rung is not chosen automatically on this machine, or None."""
-    if rung.runtime == "qnn" and platform.machine() not in _SIMULATOR_MACHINES:
-        return "this runner has no QNN runtime"
-    if rung.runtime == "qnn":
-        return "its chip is only simulated here, and simulated time is never a latency"
-    if rung.runtime in ("neuropilot", "tpu"):
-        return "it is compiled for a phone's NPU and runs only there"
-    if rung.slow_on_cpus:
-        return "LiteRT has no fast CPU kernels for 16-bit activations: it is for the NPU"
-    if rung.runtime == "litert" and importlib.util.find_spec("ai_edge_litert") is None:
-        return "ai-edge-litert is not installed here"
-    return None
+    return runtime_of(rung).why_not(rung)
 
 
 def load_tower(bundle: Bundle, rung: Rung, threads: int = 1, *, gpu: bool = False) -> LoadedTower:
     """Load a rung's tower; with `gpu`, an ONNX rung runs on CUDA. RuntimeUnavailable or
     MissingExtra if it cannot run here."""
-    path = bundle.path(rung.files[0])
-    if rung.runtime == "onnx":
-        from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
-
-        exact = rung.precision != "fp32" and not gpu and saturates()
-        return OnnxTower(path, threads, exact_kernels=exact, gpu=gpu)
-    if rung.runtime == "litert":
-        from mcad_mobile.engine.towers.litert import LiteRTTower
-
-        return LiteRTTower(path, rung.inputs, rung.outputs, threads)
-    if rung.runtime == "qnn":
-        from mcad_mobile.engine.towers.qnn import QnnTower
-
-        soc_model, htp_arch = bundle.target.soc_model, bundle.target.htp_arch
-        if soc_model is None or htp_arch is None:
-            raise RuntimeUnavailable(
-                f"{bundle.directory} does not say for which Snapdragon {path.name} is compiled.",
-                Remedy.EXPORT_AGAIN,
-            )
-        return QnnTower(path, soc_model, htp_arch)
-    if rung.runtime in ("neuropilot", "tpu"):
-        raise RuntimeUnavailable(
-            f"{path} is compiled for the NPU of {bundle.target.chip} and runs only there.",
-            Remedy.USE_LITERT,
-        )
-    raise RuntimeUnavailable(
-        f"{bundle.directory} names runtime {rung.runtime!r}, which this version does not know.",
-        update_hint(),
-    )
+    return runtime_of(rung).load(bundle, rung, threads, gpu)
 
 
 @dataclass(frozen=True)
@@ -105,6 +65,12 @@ class LoadedRung:
         return f"{self.rung.name} by {self.tower.kernels}"
 
 
+def time_tower(bundle: Bundle, name: TowerName, tower: LoadedTower) -> float:
+    """Return the shortest time in s of a few runs over the golden inputs."""
+    inputs = golden_inputs(bundle, name)
+    return min(timeit.repeat(lambda: tower(inputs), number=1, repeat=_TRIES))
+
+
 def choose_rung(
     bundle: Bundle,
     name: TowerName,
@@ -114,19 +80,21 @@ def choose_rung(
     threads: int = 1,
     fastest: bool = False,
     warn: Callable[[str], None] = lambda sentence: None,
+    measure: Callable[[Bundle, TowerName, LoadedTower], float] = time_tower,
 ) -> LoadedRung:
-    """Load the first of `rungs_of` that runs here and passes the self-test, or the `fastest`; call
-    `warn` for each that fails. RuntimeUnavailable, with all reasons, if none passes."""
+    """Load the first of `rungs_of` that runs here and passes the self-test, or the `fastest`, as
+    `measure` finds; call `warn` for each that fails. RuntimeUnavailable, with all reasons, if none
+    passes."""
     passed: list[tuple[float, LoadedRung]] = []
     reasons: list[str] = []
     tried = [
         (rung, None if runtime is not None else why_not(rung))
         for rung in rungs_of(bundle, name, runtime, precision)
     ]
-    runtimes = {rung.runtime for rung, reason in tried if reason is None}
+    runtimes = {runtime_of(rung) for rung, reason in tried if reason is None}
     # Which of two runtimes is faster depends on the processor; exact 8-bit kernels may be slower
     # than floats.
-    compares = fastest and (len(runtimes) > 1 or kernels_overflow())
+    compares = fastest and (len(runtimes) > 1 or any(found.overflows() for found in runtimes))
     for rung, reason in tried:
         if reason is not None:
             reasons.append(f"{rung.name}: {reason}")
@@ -141,7 +109,7 @@ def choose_rung(
             continue
         if not compares:
             return loaded
-        passed.append((time_tower(bundle, name, loaded.tower), loaded))
+        passed.append((measure(bundle, name, loaded.tower), loaded))
     if passed:
         best = passed[0]
         for candidate in passed[1:]:
@@ -174,19 +142,6 @@ def load_rung(
             Remedy.USE_NEXT_RUNG,
         )
     return LoadedRung(rung, tower, cosine)
-
-
-def kernels_overflow() -> bool:
-    """Say whether ONNX Runtime's fast 8-bit kernels give wrong sums on this processor."""
-    from mcad_mobile.engine.towers.onnx import saturates  # a process may run LiteRT alone
-
-    return saturates()
-
-
-def time_tower(bundle: Bundle, name: TowerName, tower: LoadedTower) -> float:
-    """Return the shortest time in s of a few runs over the golden inputs."""
-    inputs = golden_inputs(bundle, name)
-    return min(timeit.repeat(lambda: tower(inputs), number=1, repeat=_TRIES))
 
 
 def golden_inputs(bundle: Bundle, name: TowerName) -> Inputs:

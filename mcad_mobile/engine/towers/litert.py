@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.engine.bundle import TensorSpec
-from mcad_mobile.engine.towers.protocol import Inputs, split_batch
+from mcad_mobile.engine.bundle import Bundle, Rung, TensorSpec
+from mcad_mobile.engine.towers.protocol import Inputs, Runtime, split_batch
 from mcad_mobile.errors import Remedy, RuntimeUnavailable, require
+
+SLOW_16_BITS = "LiteRT has no fast CPU kernels for 16-bit activations"
 
 
 class LiteRTTower:
@@ -101,3 +104,52 @@ def dequantize(stored: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.floa
         return stored.astype(np.float32, copy=False)
     centred = stored.astype(np.float32) - np.float32(spec.zero_point or 0)
     return centred * np.float32(spec.scale)
+
+
+class LiteRT(Runtime):
+    """Integer .tflite models."""
+
+    name, label = "litert", "LiteRT"
+    library, package = "ai_edge_litert.interpreter", "ai-edge-litert"
+    in_app = "LiteRT"
+    counts = "accepted"
+
+    def why_not(self, rung: Rung) -> str | None:
+        if self.slow_on_cpus(rung):
+            return f"{SLOW_16_BITS}: it is for the NPU"
+        if importlib.util.find_spec("ai_edge_litert") is None:
+            return f"{self.package} is not installed here"
+        return None
+
+    def load(self, bundle: Bundle, rung: Rung, threads: int, gpu: bool) -> LiteRTTower:
+        return LiteRTTower(bundle.path(rung.files[0]), rung.inputs, rung.outputs, threads)
+
+    def slow_on_cpus(self, rung: Rung) -> bool:
+        return rung.precision in ("w8a16", "w4a16")
+
+    def stored_inputs(self, inputs: Inputs, specs: tuple[TensorSpec, ...]) -> Inputs:
+        return signature_arguments(inputs, specs)
+
+    def real_output(self, stored: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.float32]:
+        return dequantize(stored, spec)
+
+
+class CompiledFromLiteRT(Runtime):
+    """What a vendor's compiler makes of a .tflite for the NPU of one chip."""
+
+    source = LiteRT.name
+    for_one_chip = True
+    counts = "compiled"
+
+    def __init__(self, name: str, label: str) -> None:
+        self.name, self.label = name, label
+
+    def why_not(self, rung: Rung) -> str | None:
+        return "it is compiled for a phone's NPU and runs only there"
+
+    def load(self, bundle: Bundle, rung: Rung, threads: int, gpu: bool) -> LiteRTTower:
+        raise RuntimeUnavailable(
+            f"{bundle.path(rung.files[0])} is compiled for the NPU of {bundle.target.chip} and "
+            "runs only there.",
+            Remedy.USE_LITERT,
+        )

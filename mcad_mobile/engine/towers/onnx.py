@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mcad_mobile.engine.towers.protocol import Inputs, split_batch, without_padding
+from mcad_mobile.engine.bundle import Bundle, Rung
+from mcad_mobile.engine.towers.protocol import Inputs, Runtime, split_batch, without_padding
 from mcad_mobile.errors import Remedy, RuntimeUnavailable
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 # Makes ONNX Runtime use exact 8-bit kernels. It is documented to change nothing on processors with
 # VNNI, but measured there, the image tower takes 2.5 times as long. So it is set only if needed.
@@ -35,6 +38,8 @@ def saturates() -> bool:
     AVX-512 but no VNNI (AMD Zen 1 to 3, Intel Haswell to Comet Lake and Skylake-X)."""
     # Tested by computing the largest sum, in about 5 ms: emulators and virtual machines run
     # instructions that they do not report.
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False
@@ -62,6 +67,8 @@ class OnnxTower:
     def __init__(
         self, path: Path, threads: int = 1, *, exact_kernels: bool = False, gpu: bool = False
     ) -> None:
+        import onnxruntime as ort
+
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -71,7 +78,7 @@ class OnnxTower:
         if exact_kernels:
             options.add_session_config_entry(*EXACT_KERNELS)
         self.kernels = "CUDA" if gpu else "CPU, exact kernels" if exact_kernels else "CPU"
-        self._path = path
+        self._cannot = f"ONNX Runtime {ort.__version__} cannot {{}} {path}: {{}}."
         provider: Any = (_CUDA, {"use_tf32": "0"}) if gpu else "CPUExecutionProvider"
         if gpu and _CUDA not in ort.get_available_providers():
             raise RuntimeUnavailable(
@@ -84,7 +91,7 @@ class OnnxTower:
                 raise RuntimeError("CUDA could not be started")
         except Exception as error:  # onnxruntime's exceptions share no public base
             raise RuntimeUnavailable(
-                f"ONNX Runtime {ort.__version__} cannot load {path}: {error}.",
+                self._cannot.format("load", error),
                 "Export the bundle again, or install a newer onnxruntime.",
             ) from error
         shapes = [tensor.shape for tensor in self._session.get_inputs()]
@@ -98,7 +105,7 @@ class OnnxTower:
             outputs = [self._session.run(None, single)[0] for single in singles]
         except Exception as error:
             raise RuntimeUnavailable(
-                f"ONNX Runtime {ort.__version__} cannot run {self._path}: {error}.",
+                self._cannot.format("run", error),
                 "Export the bundle again, or install a newer onnxruntime.",
             ) from error
         return np.concatenate(outputs).astype(np.float32, copy=False)
@@ -107,6 +114,8 @@ class OnnxTower:
 def _session(path: Path, options: ort.SessionOptions, provider: Any, exact_kernels: bool) -> Any:
     """Open a model. ONNX Runtime 1.32 has no exact kernels for a weight that several products
     share: those products then run in floats, slower but as exact."""
+    import onnxruntime as ort
+
     try:
         return ort.InferenceSession(path, options, providers=[provider])
     except Exception:
@@ -114,3 +123,20 @@ def _session(path: Path, options: ort.SessionOptions, provider: Any, exact_kerne
             raise
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         return ort.InferenceSession(path, options, providers=[provider])
+
+
+class OnnxRuntime(Runtime):
+    """ONNX models; only they run on CUDA."""
+
+    name, label = "onnx", "ONNX Runtime"
+    library, package = "onnxruntime", "onnxruntime"
+    in_app = "ONNX Runtime"
+    on_any_cpu = True
+
+    def load(self, bundle: Bundle, rung: Rung, threads: int, gpu: bool) -> OnnxTower:
+        exact = rung.precision != "fp32" and not gpu and saturates()
+        path = bundle.path(rung.files[0])
+        return OnnxTower(path, threads, exact_kernels=exact, gpu=gpu)
+
+    def overflows(self) -> bool:
+        return saturates()

@@ -105,7 +105,7 @@ def recipes_for(
         return _cpu_recipes(tower, ranked, loses_least)
     if runtime == "qnn":
         return _htp_recipes(tower, target)
-    if target.family == "cpu":  # LiteRT's fast kernels for CPUs have 8-bit activations
+    if not target.has_npu:  # LiteRT's fast kernels for CPUs have 8-bit activations
         return _litert_recipes(tower, ["w8a8"])
     return _litert_recipes(tower, ["w8a8", "w8a16", "w4a16"])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,9 @@ from mcad_mobile.cli.doctor import examine_bundle
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Parity, Rung
 from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.towers import LoadedTower, choose_rung, ladder, load_tower, normalize
+from mcad_mobile.engine.towers import RUNTIMES, choose_rung, normalize
+from mcad_mobile.engine.towers.ladder import agreement, load_rung
+from mcad_mobile.engine.towers.onnx import OnnxRuntime
 from mcad_mobile.errors import ParityError, Remedy, RuntimeUnavailable
 from mcad_mobile.export.parity import check_kernels
 from tests.support.tiny_bundle import (
@@ -101,11 +102,11 @@ def test_a_precision_is_taken_where_the_tower_has_it(bundle: Bundle) -> None:
 def test_a_tower_agrees_as_well_as_its_worst_embedding(bundle: Bundle) -> None:
     rung = bundle.image.rungs[0]
     found = 3 * np.load(bundle.path(rung.expected))
-    assert ladder.agreement(bundle, rung, found) == pytest.approx(1)
+    assert agreement(bundle, rung, found) == pytest.approx(1)
     found[0] *= -1
-    assert ladder.agreement(bundle, rung, found) == pytest.approx(-1)
+    assert agreement(bundle, rung, found) == pytest.approx(-1)
     for wrong in (found[:1], found[:, :-1], found[None], "embeddings", [[1.0], [1.0, 2.0]]):
-        assert np.isnan(ladder.agreement(bundle, rung, wrong))
+        assert np.isnan(agreement(bundle, rung, wrong))
     assert not normalize(np.zeros((1, 4), np.float32)).any()
 
 
@@ -122,57 +123,63 @@ def test_a_rung_may_be_as_far_from_its_file_as_that_is_from_float(
     assert taken or f"cosine {cosine:.4f}" in heard[0]
 
 
+class Fake(OnnxRuntime):
+    """Runs every rung by ONNX Runtime; `here`: why it is not chosen; `wrong`: it overflows."""
+
+    def __init__(self, here: str | None = None, *, wrong: bool = False) -> None:
+        self.here, self.wrong = here, wrong
+
+    def why_not(self, rung: Rung) -> str | None:
+        return self.here
+
+    def overflows(self) -> bool:
+        return self.wrong
+
+
 @pytest.fixture
-def slow_first(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bundle]:
-    """Two right image rungs of a runtime, the first of which takes twice the second's time."""
+def slow_first(bundle: Bundle) -> Bundle:
+    """Two right image rungs of one runtime."""
     first = replace(bundle.image.rungs[0], precision="int8")
-    seconds = iter([2.0, 1.0])
-    monkeypatch.setattr(ladder, "time_tower", lambda *arguments: next(seconds))
-    yield replace(bundle, image=replace(bundle.image, rungs=(first, *bundle.image.rungs)))
+    return replace(bundle, image=replace(bundle.image, rungs=(first, *bundle.image.rungs)))
+
+
+def chosen(bundle: Bundle, *seconds: float, fastest: bool = True) -> str:
+    """The precision that is chosen if the image towers take so long, best first."""
+    left = iter(seconds)
+    measure = lambda *tower: next(left)  # noqa: E731
+    return choose_rung(bundle, "image", fastest=fastest, measure=measure).rung.precision
 
 
 @pytest.mark.parametrize(("here", "precision"), [(None, "fp32"), ("not installed", "int8")])
 def test_time_decides_between_two_runtimes_that_are_here(
     slow_first: Bundle, monkeypatch: pytest.MonkeyPatch, here: str | None, precision: str
 ) -> None:
-    monkeypatch.setattr(ladder, "kernels_overflow", lambda: False)
+    monkeypatch.setitem(RUNTIMES, "onnx", Fake())
+    monkeypatch.setitem(RUNTIMES, "litert", Fake(here))
     first, *rest = slow_first.image.rungs
-    other_runtime = replace(first, runtime="litert")
-    image = replace(slow_first.image, rungs=(other_runtime, first, *rest))
-    monkeypatch.setattr(ladder, "why_not", lambda rung: here if rung == other_runtime else None)
-    monkeypatch.setattr(ladder, "load_tower", _by_onnxruntime)
-    seconds = iter([2.0, 2.0, 1.0])
-    monkeypatch.setattr(ladder, "time_tower", lambda *arguments: next(seconds))
-    bundle = replace(slow_first, image=image)
-    assert choose_rung(bundle, "image", fastest=True).rung.precision == precision
+    image = replace(slow_first.image, rungs=(replace(first, runtime="litert"), first, *rest))
+    assert chosen(replace(slow_first, image=image), 2.0, 2.0, 1.0) == precision
 
 
-def _by_onnxruntime(bundle: Bundle, rung: Rung, threads: int = 1, **options: bool) -> LoadedTower:
-    return load_tower(bundle, replace(rung, runtime="onnx"), threads)
-
-
-@pytest.mark.parametrize(("wrong", "precision"), [(True, "fp32"), (False, "int8")])
+@pytest.mark.parametrize(
+    ("wrong", "seconds", "fastest", "precision"),
+    [
+        (True, (2.0, 1.0), True, "fp32"),
+        (False, (2.0, 1.0), True, "int8"),
+        (True, (1.0, 0.95), True, "int8"),  # only a little faster
+        (True, (2.0, 1.0), False, "int8"),  # a search spends no time on choosing
+    ],
+)
 def test_between_rungs_of_one_runtime_time_decides_where_its_fast_kernels_are_wrong(
-    slow_first: Bundle, monkeypatch: pytest.MonkeyPatch, wrong: bool, precision: str
+    slow_first: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: bool,
+    seconds: tuple[float, ...],
+    fastest: bool,
+    precision: str,
 ) -> None:
-    monkeypatch.setattr(ladder, "kernels_overflow", lambda: wrong)
-    assert choose_rung(slow_first, "image", fastest=True).rung.precision == precision
-
-
-def test_a_rung_that_is_only_a_little_faster_does_not_replace_the_better_one(
-    slow_first: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ladder, "kernels_overflow", lambda: True)
-    seconds = iter([1.0, 0.95])
-    monkeypatch.setattr(ladder, "time_tower", lambda *arguments: next(seconds))
-    assert choose_rung(slow_first, "image", fastest=True).rung.precision == "int8"
-
-
-def test_a_search_does_not_spend_time_on_choosing(
-    slow_first: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ladder, "kernels_overflow", lambda: True)
-    assert choose_rung(slow_first, "image").rung.precision == "int8"
+    monkeypatch.setitem(RUNTIMES, "onnx", Fake(wrong=wrong))
+    assert chosen(slow_first, *seconds, fastest=fastest) == precision
 
 
 @pytest.mark.parametrize(
@@ -274,5 +281,5 @@ def test_a_gpu_that_is_not_there_is_one_error_and_no_cpu_in_disguise(bundle: Bun
         pytest.skip("there is a GPU here")
     rung = bundle.image.rungs[0]
     with pytest.raises(RuntimeUnavailable, match="onnxruntime-gpu"):
-        ladder.load_rung(bundle, "image", rung, gpu=True)
-    assert ladder.load_rung(bundle, "image", rung).tower.kernels == "CPU"
+        load_rung(bundle, "image", rung, gpu=True)
+    assert load_rung(bundle, "image", rung).tower.kernels == "CPU"

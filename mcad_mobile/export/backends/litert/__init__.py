@@ -44,7 +44,7 @@ def build(
     notes: tuple[str, ...] = ()
     tower.progress("converting and quantizing")
     quantized = quantize_tower(tower, precision, options.method)
-    if precision == "w8a8" and not options.keep_precision and target.family != "cpu":
+    if precision == "w8a8" and not options.keep_precision and target.has_npu:
         cosine = tower.cosine(quantized, lambda path: load_quantized(tower, path))
         if cosine < WARN_BELOW:
             precision = "w8a16"
@@ -75,9 +75,9 @@ def _uncompiled(
 ) -> tuple[int, list[str]]:
     """Copy the model; return how many operators the NPU's compiler takes, and notes."""
     shutil.copyfile(quantized, out)
-    if target.family == "cpu":
+    if not target.has_npu:
         return 0, []
-    vendor, found = VENDORS[target.family], operators(out)
+    vendor, found = VENDORS[target.vendor], operators(out)
     refused = refusals(found, vendor)
     reason = why_not_compiled(target)
     notes = [] if reason is None else [_UNCOMPILED.format(vendor.accepts, reason)]

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from mcad_mobile.base.standard_output import quiet
+from mcad_mobile.engine.towers import RUNTIMES
 from mcad_mobile.errors import ExportError, require
 from mcad_mobile.export.backends.litert.flatbuffer import Operator, operators
-from mcad_mobile.targets import Family, Target
+from mcad_mobile.targets import Target
 
 _COMPILED = "DISPATCH_OP"  # the custom operator that runs a compiled network
 
@@ -50,8 +51,8 @@ class Vendor:
         return f"pip install {self.package}, on an open network"
 
 
-VENDORS: dict[Family, Vendor] = {
-    "dimensity": Vendor(
+VENDORS = {
+    "MediaTek": Vendor(
         "MediaTek",
         "NeuroPilot SDK",
         "ai-edge-litert-sdk-mediatek",
@@ -59,7 +60,7 @@ VENDORS: dict[Family, Vendor] = {
         "mediatek",
         "those on the list of MediaTek's compiler",
     ),
-    "tensor": Vendor(
+    "Google": Vendor(
         "Google",
         "Tensor ML SDK",
         "ai-edge-litert-sdk-google-tensor",
@@ -100,8 +101,8 @@ def counted(refused: Counter[str]) -> str:
 
 def why_not_compiled(target: Target) -> str | None:
     """Return why nothing can be compiled here for `target`, and how to change that, or None."""
-    vendor = VENDORS[target.family]
-    if target.family == "dimensity" and target.neuropilot is None:
+    vendor = VENDORS[target.vendor]
+    if not any(RUNTIMES[plan.runtime].source for plan in target.ladder):
         return f"LiteRT's compiler does not know {target.chip}."
     module = vendor.package.replace("-", "_")
     if importlib.util.find_spec(module) is None:
@@ -122,7 +123,7 @@ def why_not_compiled(target: Target) -> str | None:
 
 def compile_for_npu(model: Path, out: Path, target: Target) -> list[Operator]:
     """Compile an integer .tflite to `out`; return the operators that stay on the CPU."""
-    vendor = VENDORS[target.family]
+    vendor = VENDORS[target.vendor]
     compiler = require("ai_edge_litert.aot.aot_compile", "dimensity")
     plugin = f"ai_edge_litert.aot.vendors.{vendor.plugin}"
     require(f"{plugin}.{vendor.plugin}_backend", "dimensity")  # registers itself
