@@ -52,7 +52,7 @@ from mcad_mobile.targets import Target, all_targets, find_target
 
 if TYPE_CHECKING:
     from mcad_mobile.export.aihub.compiler import CloudCompiler
-    from mcad_mobile.export.precision.recall import RungRecalls
+    from mcad_mobile.export.precision.recall_drop import RungRecalls
 
 
 def _chip_names() -> list[str]:
@@ -200,17 +200,17 @@ def _measure_recall(
 ) -> tuple[RungRecalls, list[Bundle], list[str]]:
     """Measure the recall of the first bundle's rungs, and save it in all bundles. Return it, the
     bundles as they are now, and warnings of rungs that lose more than `drop` points."""
-    from mcad_mobile.export.precision import recall
+    from mcad_mobile.export.precision import recall_drop
 
-    recalls = recall.rung_recalls(bundles[0], photos, by_student, advance)
-    record = recalls.record(recall.data_facts(data, photos))
+    recalls = recall_drop.rung_recalls(bundles[0], photos, by_student, advance)
+    record = recalls.record(recall_drop.data_facts(data, photos))
     saved = [
-        replace_fields(bundle, recall=recall.shared_recall(record, bundle, bundles[0]))
+        replace_fields(bundle, recall=recall_drop.shared_recall(record, bundle, bundles[0]))
         for bundle in bundles
     ]
     for bundle in saved:
         bundle.save()
-    return recalls, saved, recall.recall_warnings(record, drop)
+    return recalls, saved, recall_drop.recall_warnings(record, drop)
 
 
 def _check_via(via: str | None, precision: str | None, chips: Sequence[Target]) -> None:
@@ -255,9 +255,9 @@ def _precisions(
 def _graph_form(chip: Target) -> tuple[str, int]:
     """Return what decides which quantized graphs a chip takes."""
     require("onnxruntime", "export")
-    from mcad_mobile.export.backends.qnn.quantize import graph_form
+    from mcad_mobile.export.rungs import graph_form
 
-    return chip.family, 0 if chip.htp_arch is None else graph_form(chip.htp_arch)
+    return graph_form(chip)
 
 
 def _splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:

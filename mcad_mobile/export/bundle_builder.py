@@ -33,6 +33,8 @@ from mcad_mobile.engine.bundle import (
 )
 from mcad_mobile.engine.text.token_rows import TokenTable, write_token_table
 from mcad_mobile.export.aihub.compiler import CloudCompiler
+from mcad_mobile.export.backends import backend
+from mcad_mobile.export.backends.backend import RungOptions, TowerPlan
 from mcad_mobile.export.comparison import (
     GOLDEN_INPUTS,
     PARITY_INPUTS,
@@ -41,14 +43,11 @@ from mcad_mobile.export.comparison import (
     save_array,
 )
 from mcad_mobile.export.parity import float_embeddings
-from mcad_mobile.export.precision.recall import Budget, EmbeddingCache, RecallMeter
-from mcad_mobile.export.precision.recipes import MEASURED_BY, Recipe, recipes_for, sensitivities
-from mcad_mobile.export.precision.search import Search
+from mcad_mobile.export.precision.candidates import Candidate
+from mcad_mobile.export.precision.recall_drop import Budget, EmbeddingCache, RecallMeter
+from mcad_mobile.export.precision.smallest_pair import Search
 from mcad_mobile.export.quantization.calibration import Samples
 from mcad_mobile.export.rungs import (
-    RungOptions,
-    TowerPlan,
-    backend,
     keyed_plans,
     tower_plans,
     with_source_facts,
@@ -141,7 +140,7 @@ class BundleBuilder:
         }
         photo_embeddings = float_embeddings(student.tower("image"), held_out.inputs("image"))
         self._facts = self._shared_facts(photo_embeddings)
-        self._chosen: dict[TowerName, Recipe] = {}
+        self._chosen: dict[TowerName, Candidate] = {}
 
     def choose_precisions(
         self, budget: Budget, target: Target
@@ -151,28 +150,29 @@ class BundleBuilder:
         meter = RecallMeter(
             self._student, budget.photos, budget.data, self._table, cache, self._progress
         )
-        ranked = {
-            name: sensitivities(job)
-            for name, job in self.jobs.items()
-            if tower_plans(name, target)[0].runtime == "onnx"
-        }
-        recipes = {
-            name: recipes_for(job, target, ranked.get(name, ()), meter.loses_least)
+        written = {
+            name: backend(tower_plans(name, target)[0].runtime).candidates(
+                job, target, meter.loses_least
+            )
             for name, job in self.jobs.items()
         }
+        ranked = {name: weights for name, (_, weights) in written.items()}
         # Even a tower that is far from its student tells a few photos apart.
         acceptable = {
-            name: self.comparison.acceptable_recipes(name, recipes[name]) for name in TOWERS
+            name: self.comparison.acceptable(name, candidates)
+            for name, (candidates, _) in written.items()
         }
         tried = {name: found for name, (found, _) in acceptable.items()}
         search = Search(tried, meter, budget.points)
         chosen = search.run()
-        self._chosen = {recipe.tower: recipe for recipe in chosen}
-        record = search.record(chosen, ranked, MEASURED_BY[target.family])
+        self._chosen = {candidate.tower: candidate for candidate in chosen}
+        record = search.record(
+            chosen, ranked, backend(target.ladder[0].runtime).measured_by(target)
+        )
         left_out = "".join(sentence for _, sentence in acceptable.values())
         record = structs.replace(record, why=record.why + left_out)
         self._facts["precision"] = record
-        return {recipe.tower: recipe.precision for recipe in chosen}, record
+        return {candidate.tower: candidate.precision for candidate in chosen}, record
 
     def build(self, request: BundleRequest, out: Path) -> tuple[Bundle, list[str]]:
         """Write a bundle's files, except bundle.json, to the empty folder `out`; return the bundle
@@ -191,7 +191,7 @@ class BundleBuilder:
             if plan.precision == "fp32":
                 job = job.uncorrected or job
             options = self._options(name, plan, request)
-            rung = backend(plan.runtime)(job, plan, request.target, folder, options)
+            rung = backend(plan.runtime).build(job, plan, request.target, folder, options)
             alone = self._bundle(folder, request.target, {name: (rung,)})
             job.progress("comparing with float")
             compared = self.comparison.start(name, rung, alone, request.cloud)

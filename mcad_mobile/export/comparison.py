@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung, TowerName
-from mcad_mobile.engine.towers import Inputs, LoadedTower, load_tower, normalize
+from mcad_mobile.engine.towers import Inputs, LoadedTower, load_tower, normalize, runtime_of
 from mcad_mobile.export.aihub.compiler import CloudCompiler
+from mcad_mobile.export.backends import backend
 from mcad_mobile.export.parity import (
     check_kernels,
     check_parity,
-    evaluate_reference,
     measure_parity,
 )
-from mcad_mobile.export.precision.recipes import Recipe
-from mcad_mobile.export.rungs import COMPILED_FROM
+from mcad_mobile.export.precision.candidates import Candidate
 
 GOLDEN_INPUTS = 2
 PARITY_INPUTS = 16
@@ -70,10 +69,10 @@ class Comparison:
     ) -> Callable[[], ComparedRung]:
         """Start to compare a rung of `bundle`; return a function that waits for the result, or
         raises ParityError. A rung that this machine cannot run is returned unchanged."""
-        if rung.runtime in COMPILED_FROM:
+        if runtime_of(rung).source:  # it cannot run, but has the integers of its source
             return lambda: (rung, [])
         finish = partial(self._finish, name, bundle.directory)
-        if cloud is not None and rung.runtime == "qnn":
+        if cloud is not None and backend(rung.runtime).in_cloud:
             embeddings, rung = cloud.run(bundle, rung, self._inputs[name])
         else:
             tower = load_tower(bundle, rung)
@@ -97,9 +96,9 @@ class Comparison:
         expected = self._expected[name][: len(embeddings)]
         if rung.precision != "fp32":
             golden = embeddings[:GOLDEN_INPUTS]
-            if rung.runtime != "qnn":
-                few = _rows(self._inputs[name], slice(GOLDEN_INPUTS))
-                reference = evaluate_reference(rung, directory, few)
+            few = _rows(self._inputs[name], slice(GOLDEN_INPUTS))
+            reference = backend(rung.runtime).reference(rung, directory, few)
+            if reference is not None:
                 check_kernels(name, rung, expected[:GOLDEN_INPUTS], reference, golden)
             path = f"golden/{Path(rung.files[0].path).stem}_expected.npy"
             rung = replace(rung, expected=save_array(directory, path, normalize(golden)))
@@ -107,26 +106,28 @@ class Comparison:
         warnings = check_parity(name, rung.runtime, measured, allow_low=self._allow_low_parity)
         return replace(rung, parity=measured), warnings
 
-    def acceptable_recipes(
-        self, name: TowerName, recipes: Sequence[Recipe]
-    ) -> tuple[list[Recipe], str]:
-        """Return the recipes whose parity is high enough, and a sentence on the others."""
+    def acceptable(
+        self, name: TowerName, candidates: Sequence[Candidate]
+    ) -> tuple[list[Candidate], str]:
+        """Return the candidates whose parity is high enough, and a sentence on the others."""
         if self._allow_low_parity:
-            return list(recipes), ""
+            return list(candidates), ""
         low = {}
-        for recipe in recipes:
-            embeddings = recipe.load(recipe.path)(self._inputs[name])
+        for candidate in candidates:
+            embeddings = candidate.load(candidate.path)(self._inputs[name])
             measured = measure_parity(self._expected[name], embeddings)
             if measured.is_low:
-                low[recipe] = measured
-        if len(low) == len(recipes):
-            best = max(low, key=lambda recipe: low[recipe].cosine_mean)
+                low[candidate] = measured
+        if len(low) == len(candidates):
+            best = max(low, key=lambda candidate: low[candidate].cosine_mean)
             check_parity(name, best.label, low[best], allow_low=False)
         labels = [
-            f"{recipe.label} ({measured.cosine_mean:.3f})" for recipe, measured in low.items()
+            f"{candidate.label} ({measured.cosine_mean:.3f})" for candidate, measured in low.items()
         ]
         left_out = f" Too far from float to be tried, by cosine: {name} {', '.join(labels)}."
-        return [recipe for recipe in recipes if recipe not in low], left_out if low else ""
+        return [
+            candidate for candidate in candidates if candidate not in low
+        ], left_out if low else ""
 
     def _simulate(self, name: TowerName, towers: Sequence[LoadedTower]) -> NDArray[np.float32]:
         """Run equal towers in their simulator, which can take a minute per input. A chip that

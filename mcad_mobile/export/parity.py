@@ -3,26 +3,18 @@ compute what the tower's file describes? A user can accept low parity, but not w
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import onnx
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 from torch import nn
 
 from mcad_mobile.engine.bundle import LEAST_PARITY, Parity, Rung
 from mcad_mobile.engine.towers import Inputs, normalize
 from mcad_mobile.engine.towers.ladder import LEAST_AGREEMENT
 from mcad_mobile.errors import ParityError, Remedy
-from mcad_mobile.export.quantization.ranges import singles
 
 WARN_BELOW = 0.99
 _ROUNDING = 3  # two correct evaluations may differ by this many times the cost of rounding
-# Makes ONNX Runtime keep each QuantizeLinear and DequantizeLinear, and compute in float between.
-_IN_FLOAT = ("session.disable_quant_qdq", "1")
 
 
 @torch.no_grad()
@@ -77,57 +69,6 @@ def check_kernels(
         f"to the float student is {quantization[worst]:.4f}.",
         Remedy.EXPORT_ELSEWHERE,
     )
-
-
-def evaluate_reference(rung: Rung, directory: Path, inputs: Inputs) -> NDArray[np.float32]:
-    """Return a quantized rung's embeddings, by kernels other than those that will run it."""
-    file = directory / rung.files[0].path
-    if rung.runtime == "litert":
-        from mcad_mobile.engine.towers.litert import LiteRTTower
-
-        return normalize(LiteRTTower(file, rung.inputs, rung.outputs, xnnpack=False)(inputs))
-    return evaluate_onnx(file, inputs)
-
-
-def evaluate_onnx(path: Path, inputs: Inputs) -> NDArray[np.float32]:
-    """Return embeddings of a quantized ONNX model, its integer products computed in float, because
-    8-bit kernels differ between processors."""
-    model = onnx.load(path)
-    _multiply_in_float(model.graph)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry(*_IN_FLOAT)
-    session = ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    outputs = [session.run(None, single)[0] for single in singles(model, inputs)]
-    return normalize(np.concatenate(outputs))
-
-
-def _multiply_in_float(graph: onnx.GraphProto) -> None:
-    """Replace each MatMulInteger with a MatMul. A sum of 8-bit products has little more than 24
-    bits, so float32 loses only the last few."""
-    nodes: list[onnx.NodeProto] = []
-    for node in graph.node:
-        if node.op_type != "MatMulInteger":
-            nodes.append(node)
-            continue
-        factors = []
-        for side in (0, 1):
-            name = f"{node.name}/{side}"
-            nodes.append(_to_float(node.input[side], f"{name}/float"))
-            nodes.append(_to_float(node.input[side + 2], f"{name}/zero"))
-            nodes.append(helper.make_node("Sub", [f"{name}/float", f"{name}/zero"], [name]))
-            factors.append(name)
-        product = f"{node.name}/product"
-        nodes.append(helper.make_node("MatMul", factors, [product]))
-        nodes.append(helper.make_node("Cast", [product], node.output, to=TensorProto.INT32))
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def _to_float(value: str, name: str) -> onnx.NodeProto:
-    return helper.make_node("Cast", [value], [name], to=TensorProto.FLOAT)
 
 
 def _cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.engine.bundle import TOWERS, Bundle, PrecisionRecord, check_replaceable
 from mcad_mobile.export.bundle_builder import BundleBuilder, BundleRequest
 from mcad_mobile.export.comparison import PARITY_INPUTS
-from mcad_mobile.export.precision.recall import Budget
+from mcad_mobile.export.precision.recall_drop import Budget
 from mcad_mobile.export.quantization.calibration import (
     Samples,
     captioned_samples,

@@ -2,75 +2,32 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
 from mcad_mobile.base.standard_output import quiet
 from mcad_mobile.engine.bundle import TOWERS, Precision, Rung, TowerName
+from mcad_mobile.engine.towers import RUNTIMES, runtime_of
 from mcad_mobile.errors import require
-from mcad_mobile.export.quantization.ranges import CalibrationMethod
+from mcad_mobile.export.backends import backend
+from mcad_mobile.export.backends.backend import TowerPlan
 from mcad_mobile.targets import Target
-
-if TYPE_CHECKING:
-    from mcad_mobile.export.tower_job import TowerJob
-
-# These rungs cannot run here, but have the integers of the rung that they are compiled from.
-COMPILED_FROM: dict[str, str] = {"neuropilot": "litert", "tpu": "litert"}
-
-# (quantized ONNX model, EPContext model to write, target) -> context binaries, number of nodes
-CompileContext = Callable[[Path, Path, Target], tuple[list[Path], int]]
-
-
-class TowerPlan(NamedTuple):
-    """One way to run one tower."""
-
-    runtime: str
-    precision: Precision
-
-
-@dataclass(frozen=True)
-class RungOptions:
-    """How a backend builds a rung; with `keep_precision`, it must not widen the precision."""
-
-    method: CalibrationMethod = "min-max"
-    four_bit_weights: frozenset[str] = frozenset()
-    keep_precision: bool = False
-    compile_context: CompileContext | None = None
-
-
-# Convert, quantize and compile a tower to files in the folder. Until the rung has run, its expected
-# embeddings are the float student's.
-BuildRung = Callable[["TowerJob", TowerPlan, Target, Path, RungOptions], Rung]
-
-
-def backend(runtime: str) -> BuildRung:
-    """Return the function that builds rungs of `runtime`, and import its libraries now."""
-    name = COMPILED_FROM.get(runtime, runtime)
-    build: BuildRung = importlib.import_module(f"mcad_mobile.export.backends.{name}").build
-    return build
 
 
 def tower_plans(
     name: TowerName, target: Target, precisions: Mapping[TowerName, Precision] | None = None
 ) -> list[TowerPlan]:
     """Return a tower's rungs that can be built here; `precisions` replaces the first one's."""
-    from mcad_mobile.export.backends.litert.vendors import why_not_compiled
-
     plans = [
         TowerPlan(plan.runtime, precision)
         for plan in target.ladder
         for precision in [plan.image if name == "image" else plan.text]
-        if precision is not None
-        and (plan.runtime not in COMPILED_FROM or why_not_compiled(target) is None)
+        if precision is not None and backend(plan.runtime).can_build(plan.runtime, target)
     ]
     if precisions is None:
         return plans
-    source = COMPILED_FROM.get(plans[0].runtime)
+    source = RUNTIMES[plans[0].runtime].source
     return [
         TowerPlan(plan.runtime, precisions[name]) if number == 0 or plan.runtime == source else plan
         for number, plan in enumerate(plans)
@@ -81,11 +38,10 @@ def keyed_plans(
     target: Target, precisions: Mapping[TowerName, Precision] | None = None
 ) -> dict[TowerName, dict[tuple[str, ...], TowerPlan]]:
     """Return the rungs of a bundle by tower and key; equal keys mean equal files and notes."""
-    # The notes of an uncompiled .tflite name the SDK that would compile it, unless it is for CPUs.
-    compilers = {"litert": target.neuropilot or target.family, "onnx": "any"}
 
     def key(name: TowerName, plan: TowerPlan) -> tuple[str, ...]:
-        return name, plan.runtime, plan.precision, compilers.get(plan.runtime, target.id)
+        shared_by = backend(plan.runtime).shared_by(plan.runtime, target)
+        return name, plan.runtime, plan.precision, shared_by
 
     return {
         name: {key(name, plan): plan for plan in tower_plans(name, target, precisions)}
@@ -96,11 +52,15 @@ def keyed_plans(
 def require_compilers(target: Target, *, cloud: bool) -> None:
     """Raise MissingExtra if a compiler for one of the target's rungs is not installed."""
     for plan in target.ladder:
-        with quiet():
-            if plan.runtime == "qnn" and not cloud:
-                require("onnxruntime_qnn", "snapdragon")
-            elif plan.runtime == "litert":
-                require("litert_torch", "dimensity")
+        made_by = backend(plan.runtime)
+        if made_by.compiler is not None and not (cloud and made_by.in_cloud):
+            with quiet():
+                require(*made_by.compiler)
+
+
+def graph_form(target: Target) -> tuple[str, int]:
+    """Return what decides which quantized graphs a chip takes."""
+    return target.family, backend(target.ladder[0].runtime).graph_form(target)
 
 
 def with_source_facts(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
@@ -108,9 +68,9 @@ def with_source_facts(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
     by_runtime = {rung.runtime: rung for rung in rungs}
 
     def complete(rung: Rung) -> Rung:
-        if rung.runtime not in COMPILED_FROM:
+        source = by_runtime.get(runtime_of(rung).source)
+        if source is None:
             return rung
-        source = by_runtime[COMPILED_FROM[rung.runtime]]
         return replace(rung, parity=source.parity, expected=source.expected)
 
     return tuple(map(complete, rungs))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Golden, TensorSpec, TowerName
 from mcad_mobile.engine.towers import Inputs, LoadedTower
-from mcad_mobile.export.backends.onnx.convert import export_onnx
+from mcad_mobile.export.float_onnx import export_onnx
 from mcad_mobile.export.parity import measure_parity
 from mcad_mobile.export.quantization.four_bits import FourBits
 from mcad_mobile.export.quantization.ranges import (

@@ -15,9 +15,9 @@ from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers import normalize
 from mcad_mobile.engine.towers.qnn import QnnTower
 from mcad_mobile.errors import ExportError
-from mcad_mobile.export.backends.onnx.convert import export_onnx
 from mcad_mobile.export.backends.qnn import compile_context
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
+from mcad_mobile.export.float_onnx import export_onnx
 from mcad_mobile.students.efficientnet_lite import Block
 from mcad_mobile.targets import all_targets, find_target
 

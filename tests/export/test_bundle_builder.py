@@ -12,16 +12,17 @@ from mcad_mobile.engine.bundle import TOWERS, DataFacts, FileRecord, PrecisionRe
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.errors import MissingExtra, install_line
 from mcad_mobile.export import bundle_builder, export_bundle, pipeline
+from mcad_mobile.export.backends.backend import RungOptions
 from mcad_mobile.export.bundle_builder import BundleBuilder, BundleRequest
 from mcad_mobile.export.comparison import PARITY_INPUTS
 from mcad_mobile.export.parity import float_embeddings
-from mcad_mobile.export.precision.recall import Budget
-from mcad_mobile.export.precision.recipes import Recipe
+from mcad_mobile.export.precision.candidates import Candidate
+from mcad_mobile.export.precision.recall_drop import Budget
 from mcad_mobile.export.quantization.calibration import load_samples
-from mcad_mobile.export.rungs import RungOptions
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
+from tests.support.backends import replace_methods
 from tests.support.tiny_students import write_open_clip
 
 
@@ -165,7 +166,8 @@ def test_bundles_share_rungs_and_steps_are_told_as_they_are_waited_for(
 
         return compared
 
-    monkeypatch.setattr(bundle_builder, "backend", lambda runtime: build)
+    for runtime in ("onnx", "qnn"):
+        replace_methods(monkeypatch, runtime, build=build)
     monkeypatch.setattr(builder.comparison, "start", start)
     del steps[:]
     made, warned = {}, {}
@@ -223,7 +225,7 @@ def test_bundles_share_rungs_and_steps_are_told_as_they_are_waited_for(
 def test_a_search_leaves_out_what_is_far_from_float_and_backends_build_what_it_chose(
     student, samples, tmp_path, monkeypatch
 ):
-    """Without a search: of each tower it takes the last recipe."""
+    """Without a search: of each tower it takes the last candidate."""
     calibrate, held_out = samples[0], samples[1][:2]
     padded = dataclasses.replace(student.text_spec, attends_to_padding=True)
     student = dataclasses.replace(student, text_spec=padded)
@@ -235,23 +237,25 @@ def test_a_search_leaves_out_what_is_far_from_float_and_backends_build_what_it_c
     found = PrecisionRecord(data, "a table", 0.5, 60.0, (), (), (), 7, "Because.")
     tried, built = {}, {}
 
-    def recipe(name, precision, label, cosine, **more):
+    def candidate(name, precision, label, cosine, **more):
         def load(path):
             expected = float_embeddings(student.tower(name), held_out.inputs(name))
             aside = np.roll(expected, 1, 1)
             return lambda inputs: cosine * expected + (1 - cosine**2) ** 0.5 * aside
 
-        return Recipe(name, precision, label, 1, 1, tmp_path / label, load, **more)
+        return Candidate(name, precision, label, 1, 1, tmp_path / label, load, **more)
 
-    recipes = {
-        "image": [recipe("image", "int8", "near", 1.0), recipe("image", "int8", "far", 0.1)],
-        "text": [recipe("text", "mixed", "few", 1.0, method="mse", four_bit_weights={"w"})],
+    candidates = {
+        "image": [candidate("image", "int8", "near", 1.0), candidate("image", "int8", "far", 0.1)],
+        "text": [candidate("text", "mixed", "few", 1.0, method="mse", four_bit_weights={"w"})],
     }
 
     class LastOfEach:
-        def __init__(self, recipes, meter, points):
-            tried.update({name: [recipe.label for recipe in recipes[name]] for name in recipes})
-            self.last = tuple(recipes[name][-1] for name in TOWERS)
+        def __init__(self, candidates, meter, points):
+            tried.update(
+                {name: [candidate.label for candidate in candidates[name]] for name in candidates}
+            )
+            self.last = tuple(candidates[name][-1] for name in TOWERS)
 
         def run(self):
             return self.last
@@ -269,10 +273,13 @@ def test_a_search_leaves_out_what_is_far_from_float_and_backends_build_what_it_c
         made = {"inputs": job.inputs, "outputs": (job.output,), "expected": job.golden.embeddings}
         return Rung(runtime="onnx", precision=plan.precision, files=files, total_nodes=1, **made)
 
-    monkeypatch.setattr(bundle_builder, "sensitivities", lambda job: [job.name])
-    monkeypatch.setattr(bundle_builder, "recipes_for", lambda job, *about: recipes[job.name])
+    replace_methods(
+        monkeypatch,
+        "onnx",
+        build=build,
+        candidates=lambda job, *about: (candidates[job.name], [job.name]),
+    )
     monkeypatch.setattr(bundle_builder, "Search", LastOfEach)
-    monkeypatch.setattr(bundle_builder, "backend", lambda runtime: build)
     monkeypatch.setattr(builder.comparison, "start", lambda name, rung, *_: lambda: (rung, []))
     target = find_target("cpu")
     chosen, record = builder.choose_precisions(Budget(0.5, [], data, tmp_path / "kept"), target)

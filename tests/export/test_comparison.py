@@ -14,7 +14,7 @@ from mcad_mobile.engine.towers import normalize
 from mcad_mobile.errors import ParityError
 from mcad_mobile.export import comparison
 from mcad_mobile.export.comparison import GOLDEN_INPUTS, Comparison
-from mcad_mobile.export.precision.recipes import Recipe
+from mcad_mobile.export.precision.candidates import Candidate
 from tests.support.tiny_bundle import make_tiny_bundle
 
 COUNT = 6
@@ -192,11 +192,11 @@ def test_a_cloud_runs_what_was_compiled_for_the_npu_alone(compare):
     assert npu.parity.cosine_min == pytest.approx(1, abs=1e-6)
 
 
-def test_where_every_recipe_is_too_far_from_float_the_nearest_is_told_unless_that_is_allowed():
+def test_where_every_candidate_is_too_far_from_float_the_nearest_is_told_unless_that_is_allowed():
     expected = np.eye(COUNT, dtype=np.float32)
     inputs = {"image": {"pixels": expected}}
-    recipes = [
-        Recipe("image", "int8", label, 1, 1, Path(label), lambda path, rows=rows: Tower(rows))
+    candidates = [
+        Candidate("image", "int8", label, 1, 1, Path(label), lambda path, rows=rows: Tower(rows))
         for label, rows in (("far", np.roll(expected, 1, 1)), ("less far", expected + 0.5))
     ]
     strict, loose = (
@@ -204,8 +204,8 @@ def test_where_every_recipe_is_too_far_from_float_the_nearest_is_told_unless_tha
         for allowed in (False, True)
     )
     with pytest.raises(ParityError, match="The less far image tower"):
-        strict.acceptable_recipes("image", recipes)
-    assert loose.acceptable_recipes("image", recipes) == (recipes, "")
+        strict.acceptable("image", candidates)
+    assert loose.acceptable("image", candidates) == (candidates, "")
 
 
 def test_an_end_waits_for_the_inputs_that_are_simulated_and_begins_no_other(start):

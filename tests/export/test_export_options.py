@@ -26,7 +26,7 @@ from mcad_mobile.export import export_bundle, pipeline
 from mcad_mobile.export.aihub.compiler import CloudCompiler
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import Exported, ExportOptions
-from mcad_mobile.export.precision import recall
+from mcad_mobile.export.precision import recall_drop
 from mcad_mobile.recall import EmbeddedPairs
 from mcad_mobile.students import load
 from mcad_mobile.targets import find_target
@@ -436,7 +436,7 @@ def test_recall_on_data_is_measured_told_and_kept_in_the_bundles(
             self.image_rung = self.text_rung = SimpleNamespace(rung=bundle.text.rungs[0])
             self.embed_photo = self.embed_text = by_engine.__getitem__
 
-    monkeypatch.setattr(recall, "SearchEngine", Engine)
+    monkeypatch.setattr(recall_drop, "SearchEngine", Engine)
     monkeypatch.setattr("mcad_mobile.cli.export.embed_by_student", lambda *about: student)
     monkeypatch.setattr(Bundle, "save", lambda bundle: saved.append(bundle))
     done = made("-t", "SM8650", "-t", "SM8750", "--data", data, "--max-recall-drop", 2, bundles=2)

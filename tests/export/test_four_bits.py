@@ -13,9 +13,9 @@ from torch import nn
 from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers import normalize
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
-from mcad_mobile.export.backends.onnx.convert import export_onnx
 from mcad_mobile.export.backends.onnx.quantize import quantize_int8
-from mcad_mobile.export.parity import evaluate_onnx
+from mcad_mobile.export.backends.onnx.reference import evaluate_onnx
+from mcad_mobile.export.float_onnx import export_onnx
 from mcad_mobile.export.quantization.four_bits import (
     TOP,
     each_in_four_bits,

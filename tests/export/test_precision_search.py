@@ -24,9 +24,13 @@ from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.errors import ParityError
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export, missing_photos
-from mcad_mobile.export.precision import recall
-from mcad_mobile.export.precision.recall import EmbeddingCache, RecallMeter, budget_on, data_facts
-from mcad_mobile.export.precision.recipes import Recipe
+from mcad_mobile.export.precision.candidates import Candidate
+from mcad_mobile.export.precision.recall_drop import (
+    EmbeddingCache,
+    RecallMeter,
+    budget_on,
+    data_facts,
+)
 from mcad_mobile.recall import embed
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.student import Texts
@@ -59,7 +63,7 @@ def make(student, packaged_pairs, tmp_path_factory):
 
     def dearer(self, towers):
         found = real(self, towers)
-        count = sum(len(packed(recipe.path)) for recipe in towers.values())
+        count = sum(len(packed(candidate.path)) for candidate in towers.values())
         return replace(found, points=found.points + EACH * count, margin=0.0)
 
     def run(points: float, out: str, allow_low_parity: bool = True) -> Bundle:
@@ -284,7 +288,7 @@ def test_the_facts_of_a_data_set_cover_the_photos_bytes(tmp_path):
 
 
 def test_embeddings_are_kept_for_one_student_on_one_data_set(tmp_path, monkeypatch):
-    monkeypatch.setattr(recall, "cache_directory", lambda: tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     photo = tmp_path / "a.jpg"
     photo.touch()
     kept = set()
@@ -325,8 +329,8 @@ class Numbers:
 
 @pytest.fixture
 def numbers(tmp_path):
-    """Make a meter of four photos, whose token table has the last two rows swapped; and recipes of
-    towers that change what they are given, and note that they were loaded."""
+    """Make a meter of four photos, whose token table has the last two rows swapped; and candidates
+    of towers that change what they are given, and note that they were loaded."""
     photos = [CaptionedPhoto(Path(str(number)), (str(number),)) for number in range(PHOTOS)]
     swapped = np.eye(PHOTOS, dtype=np.float32)[[0, 1, 3, 2]]
     loaded: list[str] = []
@@ -335,7 +339,7 @@ def numbers(tmp_path):
         cache = EmbeddingCache(tmp_path / "kept")
         return RecallMeter(Numbers(), photos, None, swapped.__getitem__, cache, silent)
 
-    def recipe(tower, content, change, precision="int8") -> Recipe:
+    def candidate(tower, content, change, precision="int8") -> Candidate:
         path = tmp_path / f"{tower} {content}"
         path.write_text(path.name)
 
@@ -343,9 +347,9 @@ def numbers(tmp_path):
             loaded.append(content)
             return lambda inputs: change(next(iter(inputs.values())).reshape(-1, PHOTOS))
 
-        return Recipe(tower, precision, "label", 1, 1, path, load)
+        return Candidate(tower, precision, "label", 1, 1, path, load)
 
-    return meter, recipe, loaded
+    return meter, candidate, loaded
 
 
 def louder(rows):
@@ -354,16 +358,21 @@ def louder(rows):
 
 
 def test_a_tower_s_drop_is_what_float_finds_and_it_does_not(numbers):
-    meter, recipe, loaded = numbers
-    same, mixed_up = recipe("image", "same", louder), recipe("image", "mixed", np.flipud)
-    text = recipe("text", "text", lambda rows: rows)
-    whole = recipe("text", "float", pytest.fail, precision="fp32")
+    meter, candidate, loaded = numbers
+    same, mixed_up = candidate("image", "same", louder), candidate("image", "mixed", np.flipud)
+    text = candidate("text", "text", lambda rows: rows)
+    whole = candidate("text", "float", pytest.fail, precision="fp32")
     measured = meter()
     assert measured.loses_least([mixed_up, same]) is same
     measured.embed([text, whole])
     lost = {
-        name: measured.drop({recipe.tower: recipe}).points
-        for name, recipe in {"same": same, "mixed": mixed_up, "float": whole, "rows": text}.items()
+        name: measured.drop({candidate.tower: candidate}).points
+        for name, candidate in {
+            "same": same,
+            "mixed": mixed_up,
+            "float": whole,
+            "rows": text,
+        }.items()
     }
     third = 100 / 3  # of four photos all are among the first five
     assert lost == pytest.approx({"same": 0, "mixed": third, "float": 0, "rows": third / 2})
@@ -374,7 +383,7 @@ def test_a_tower_s_drop_is_what_float_finds_and_it_does_not(numbers):
     again.embed([text])
     assert again.drop({"image": same, "text": text}).points == pytest.approx(third / 2)
     assert loaded == ["mixed", "same", "text"]
-    again.embed([recipe("image", "new", np.flipud)])
+    again.embed([candidate("image", "new", np.flipud)])
     assert loaded[3:] == ["new"]
 
 
@@ -388,9 +397,9 @@ def test_data_that_is_too_small_to_tell_the_budget_is_said_so(chosen):
 
 
 def test_progress_counts_through_all_recipes_of_a_tower(student, packaged_pairs, tmp_path):
-    def recipe(name: str) -> Recipe:
+    def candidate(name: str) -> Candidate:
         (tmp_path / name).write_text(name)
-        return Recipe("image", "int8", name, 1, 1, tmp_path / name, lambda path: of_ones)
+        return Candidate("image", "int8", name, 1, 1, tmp_path / name, lambda path: of_ones)
 
     def of_ones(inputs):
         return np.ones((len(inputs["pixels"]), 8), np.float32)
@@ -399,7 +408,7 @@ def test_progress_counts_through_all_recipes_of_a_tower(student, packaged_pairs,
     steps: list[tuple[str, int, int]] = []
     cache = EmbeddingCache(tmp_path / "kept")
     meter = RecallMeter(student, photos, None, None, cache, lambda *step: steps.append(step))
-    meter.embed([recipe("first"), recipe("other")])
+    meter.embed([candidate("first"), candidate("other")])
     done = [count for _, count, _ in steps]
     assert done == sorted(done)
     assert steps[-1] == ("recall of image, other", 2 * len(photos), 2 * len(photos))

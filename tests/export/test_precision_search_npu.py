@@ -11,15 +11,15 @@ from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.engine.towers.qnn import QnnTower
 from mcad_mobile.errors import ExportError, Remedy
-from mcad_mobile.export.backends import litert, qnn
-from mcad_mobile.export.backends.litert import vendors
+from mcad_mobile.export.backends import backend
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
-from mcad_mobile.export.precision.recall import RecallMeter, budget_on
+from mcad_mobile.export.precision.recall_drop import RecallMeter, budget_on
 from mcad_mobile.export.rungs import tower_plans
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
+from tests.support.backends import replace_methods
 from tests.support.pythons import needs_litert
 from tests.support.tiny_students import write_open_clip
 
@@ -72,16 +72,16 @@ def make(student, packaged_pairs, tmp_path, monkeypatch):
     return run
 
 
-def built_methods(monkeypatch, backend) -> dict[str, str]:
+def built_methods(monkeypatch, runtime) -> dict[str, str]:
     """By tower, the calibration method of the rungs that this backend builds from now on."""
     found: dict[str, str] = {}
-    build = backend.build
+    build = backend(runtime).build
 
     def noted(tower, plan, target, folder, options):
         found[tower.name] = options.method
         return build(tower, plan, target, folder, options)
 
-    monkeypatch.setattr(backend, "build", noted)
+    replace_methods(monkeypatch, runtime, build=noted)
     return found
 
 
@@ -101,7 +101,7 @@ def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypa
         return run(self, inputs)
 
     monkeypatch.setattr(QnnTower, "__call__", counted)
-    built = built_methods(monkeypatch, qnn)
+    built = built_methods(monkeypatch, "qnn")
     bundle = make("snapdragon", 0.7)
     record = bundle.precision
     assert built == dict.fromkeys(TOWERS, "mse")
@@ -147,9 +147,8 @@ def test_where_all_precisions_of_an_npu_lose_more_nothing_is_written(make, monke
 @pytest.mark.slow
 @needs_litert
 def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, low_cosines, monkeypatch):
-    monkeypatch.setattr(vendors, "why_not_compiled", lambda target: "no SDK.")
-    monkeypatch.setattr(litert, "why_not_compiled", lambda target: "no SDK.")
-    built = built_methods(monkeypatch, litert)
+    replace_methods(monkeypatch, "neuropilot", can_build=lambda runtime, target: False)
+    built = built_methods(monkeypatch, "litert")
     bundle = make("dimensity", 0.7)
     assert built == dict.fromkeys(TOWERS, "mse")
     for name in TOWERS:
@@ -196,7 +195,7 @@ def test_where_litert_runs_the_image_tower_a_text_tower_s_bits_are_mixed_as_on_a
 
 
 def test_the_source_of_a_compiled_rung_has_its_chosen_precision(monkeypatch):
-    monkeypatch.setattr(vendors, "why_not_compiled", lambda target: None)
+    replace_methods(monkeypatch, "neuropilot", can_build=lambda runtime, target: True)
     chosen = {"image": "w8a16", "text": "w8a8"}
     for name, precision in chosen.items():
         plans = tower_plans(name, find_target("dimensity"), chosen)

@@ -11,9 +11,10 @@ import pytest
 from mcad_mobile.base.progress import silent
 from mcad_mobile.engine.bundle import TOWERS, DataFacts, RecallAt, WeightRecord
 from mcad_mobile.errors import ExportError, Remedy
-from mcad_mobile.export.precision.recall import Drop
-from mcad_mobile.export.precision.recipes import Pair, Recipe, Sensitivity, mixes, size
-from mcad_mobile.export.precision.search import Search
+from mcad_mobile.export.backends.onnx.candidates import mixes
+from mcad_mobile.export.precision.candidates import Candidate, Pair, Sensitivity, size
+from mcad_mobile.export.precision.recall_drop import Drop
+from mcad_mobile.export.precision.smallest_pair import Search
 from mcad_mobile.recall import Retrieval
 
 
@@ -21,10 +22,10 @@ class Table:
     """A meter whose towers lose what a table says: alone, and more or less beside each other."""
 
     def __init__(
-        self, alone: dict[Recipe, float], together: dict[Pair, float], margin: float = 0.3
+        self, alone: dict[Candidate, float], together: dict[Pair, float], margin: float = 0.3
     ) -> None:
         self.alone, self.together, self.margin = alone, together, margin
-        self.embedded: list[Recipe] = []
+        self.embedded: list[Candidate] = []
         self.data = DataFacts("photos", "val", 100, 500, "0" * 64)
         recall = RecallAt(60.0, 60.0, 60.0)
         self.float_retrieval = Retrieval(100, 500, recall, recall, np.full(100, 60.0))
@@ -34,14 +35,14 @@ class Table:
 
     def drop(self, towers):
         assert set(towers.values()) <= set(self.embedded)
-        found = sum(self.alone[recipe] for recipe in towers.values())
+        found = sum(self.alone[candidate] for candidate in towers.values())
         return Drop(found + self.together.get(tuple(towers.values()), 0.0), self.margin, 100)
 
     def progress(self, step, done, total):
         assert done < total
 
 
-def table_of_recipes(seed: int) -> tuple[dict[str, list[Recipe]], Table]:
+def table_of_recipes(seed: int) -> tuple[dict[str, list[Candidate]], Table]:
     """Float, 8 bits, three mixes and 4 bits of towers of unlike sizes, which lose more or less by
     chance, mixes sometimes more than 4 bits do."""
     rng = np.random.default_rng(seed)
@@ -50,7 +51,7 @@ def table_of_recipes(seed: int) -> tuple[dict[str, list[Recipe]], Table]:
         whole = int(rng.integers(10, 30)) * 10**6
         shares = {"fp32": 1, "int8": 1 / 4, "a": 1 / 5, "b": 1 / 6, "c": 1 / 7, "w4": 1 / 8}
         candidates[name] = [
-            Recipe(
+            Candidate(
                 name,
                 "fp32" if label == "fp32" else "mixed",
                 label,
@@ -61,13 +62,13 @@ def table_of_recipes(seed: int) -> tuple[dict[str, list[Recipe]], Table]:
             )
             for label, share in shares.items()
         ]
-        alone |= {recipe: max(0.0, rng.normal(0.3, 0.4)) for recipe in candidates[name][1:]}
+        alone |= {candidate: max(0.0, rng.normal(0.3, 0.4)) for candidate in candidates[name][1:]}
         alone[candidates[name][0]] = 0.0
     pairs = product(candidates["image"], candidates["text"])
     together = {
         pair: rng.normal(0, 0.1)
         for pair in pairs
-        if "fp32" not in {recipe.label for recipe in pair}
+        if "fp32" not in {candidate.label for candidate in pair}
     }
     return candidates, Table(alone, together)
 
@@ -98,32 +99,32 @@ def test_what_was_measured_is_recorded_the_smallest_first():
 
 def test_of_pairs_of_one_size_the_one_whose_towers_lose_less_alone_comes_first():
     def tower(name, label, lost):
-        return Recipe(name, "mixed", label, 10, 10, Path(label), None), lost
+        return Candidate(name, "mixed", label, 10, 10, Path(label), None), lost
 
     rows = [tower("image", "dear", 0.4), tower("image", "cheap", 0.1), tower("text", "text", 0.0)]
     meter = Table(dict(rows), {})
-    recipes = [recipe for recipe, _ in rows]
-    chosen = Search({"image": recipes[:2], "text": recipes[2:]}, meter, 0.5).run()
+    candidates = [candidate for candidate, _ in rows]
+    chosen = Search({"image": candidates[:2], "text": candidates[2:]}, meter, 0.5).run()
     assert chosen[0].label == "cheap"
 
 
 def test_weights_decide_what_is_smaller_and_not_what_a_format_adds():
     def text(label, bytes_, weight_bytes):
-        return Recipe("text", "mixed", label, bytes_, weight_bytes, Path(label), None)
+        return Candidate("text", "mixed", label, bytes_, weight_bytes, Path(label), None)
 
-    image = Recipe("image", "fp32", "fp32", 10, 10, Path("image"), None)
-    recipes = [text("small file", 100, 120), text("few weights", 110, 90)]
-    meter = Table(dict.fromkeys([image, *recipes], 0.0), {})
-    _, chosen = Search({"image": [image], "text": recipes}, meter, 0.5).run()
+    image = Candidate("image", "fp32", "fp32", 10, 10, Path("image"), None)
+    candidates = [text("small file", 100, 120), text("few weights", 110, 90)]
+    meter = Table(dict.fromkeys([image, *candidates], 0.0), {})
+    _, chosen = Search({"image": [image], "text": candidates}, meter, 0.5).run()
     assert chosen.label == "few weights"
 
 
 def test_the_search_is_recorded_with_the_bits_of_each_weight_that_was_ranked():
     def text(precision, four_bit_weights):
-        return Recipe("text", precision, precision, 10, 10, Path("text"), None,
+        return Candidate("text", precision, precision, 10, 10, Path("text"), None,
                       four_bit_weights=frozenset(four_bit_weights))  # fmt: skip
 
-    image = Recipe("image", "fp32", "fp32", 10, 10, Path("image"), None)
+    image = Candidate("image", "fp32", "fp32", 10, 10, Path("image"), None)
     ranked = [Sensitivity("a.weight", "a", 100, 0.01), Sensitivity("b.weight", "b", 200, 0.02)]
     for chosen, bits in (
         (text("mixed", ["b.weight"]), [8, 4]),
@@ -146,23 +147,25 @@ def test_the_search_is_recorded_with_the_bits_of_each_weight_that_was_ranked():
 
 
 def test_where_every_pair_loses_more_the_error_says_which_budget_would_do():
-    recipes = {
-        name: [Recipe(name, "mixed", label, size, size, Path(label), None) for label, size in sizes]
+    candidates = {
+        name: [
+            Candidate(name, "mixed", label, size, size, Path(label), None) for label, size in sizes
+        ]
         for name, sizes in (("image", [("i", 1)]), ("text", [("small", 1), ("large", 2)]))
     }
-    (image,), (small, large) = recipes["image"], recipes["text"]
+    (image,), (small, large) = candidates["image"], candidates["text"]
     meter = Table({image: 0.2, small: 0.5, large: 0.321}, {}, margin=0.0)
     with pytest.raises(ExportError, match=r"image i, text large loses least, 0\.52") as raised:
-        Search(recipes, meter, 0.5).run()
+        Search(candidates, meter, 0.5).run()
     assert raised.value.remedy == Remedy.ALLOW_RECALL_DROP
     assert raised.value.values["points"] == "0.53"
 
 
 def test_of_pairs_of_one_size_the_one_of_fewer_activation_bits_comes_first():
     def text(label, bits):
-        return Recipe("text", "mixed", label, 10, 10, Path(label), None, activation_bits=bits)
+        return Candidate("text", "mixed", label, 10, 10, Path(label), None, activation_bits=bits)
 
-    image = Recipe("image", "fp32", "fp32", 10, 10, Path("image"), None)
+    image = Candidate("image", "fp32", "fp32", 10, 10, Path("image"), None)
     wide, narrow = text("wide", 16), text("narrow", 8)
     meter = Table({image: 0.0, wide: 0.0, narrow: 0.1}, {})
     _, chosen = Search({"image": [image], "text": [wide, narrow]}, meter, 0.5).run()
@@ -174,7 +177,7 @@ def test_the_reason_names_what_is_smaller():
     search = Search(candidates, meter, 0.5)
     chosen = search.run()
     record = search.record(chosen, {}, "a table")
-    number = next(i for i, recipe in enumerate(record.steps) if recipe.within)
+    number = next(i for i, candidate in enumerate(record.steps) if candidate.within)
     least = min(record.steps[:number], key=lambda step: step.drop)
     for sentence in (
         f"{size(chosen) / 1e6:.1f} MB",
@@ -188,18 +191,18 @@ class Sampled:
     """A meter that sees what each text tower loses on one sample of photos: its true loss, and an
     error that the sample's standard error is the size of."""
 
-    def __init__(self, truth: dict[Recipe, float], random: np.random.Generator) -> None:
+    def __init__(self, truth: dict[Candidate, float], random: np.random.Generator) -> None:
         deviation, self.photos = 8.0, 1000  # of points by photo, as int8 loses on Flickr8k
         error = deviation / self.photos**0.5
         shared = random.normal(0, error / 2**0.5)
         self.margin = 1.96 * error
         self.seen = {
-            recipe: lost + shared + random.normal(0, error / 2**0.5)
-            for recipe, lost in truth.items()
+            candidate: lost + shared + random.normal(0, error / 2**0.5)
+            for candidate, lost in truth.items()
         }
         self.progress = silent
 
-    def embed(self, recipes):
+    def embed(self, candidates):
         pass
 
     def drop(self, towers):
@@ -211,17 +214,19 @@ def test_the_choice_loses_what_the_budget_allows_on_other_photos_too():
     budget, true_losses, by_sample_alone = 0.5, [], []
     for seed in range(100):
         random = np.random.default_rng(seed)
-        image = Recipe("image", "fp32", "fp32", 1, 1, Path("image"), None)
+        image = Candidate("image", "fp32", "fp32", 1, 1, Path("image"), None)
         texts = [
-            Recipe("text", "mixed", str(size), size, size, Path("text"), None)
+            Candidate("text", "mixed", str(size), size, size, Path("text"), None)
             for size in range(1, 41)
         ]
         # The larger, the less it loses, but for some.
-        truth = {recipe: 1.6 - recipe.bytes / 25 + random.normal(0, 0.15) for recipe in texts}
+        truth = {
+            candidate: 1.6 - candidate.bytes / 25 + random.normal(0, 0.15) for candidate in texts
+        }
         meter = Sampled(truth, random)
         _, chosen = Search({"image": [image], "text": texts}, meter, budget).run()
         true_losses.append(truth[chosen])
-        lucky = next(recipe for recipe in texts if meter.seen[recipe] <= budget)
+        lucky = next(candidate for candidate in texts if meter.seen[candidate] <= budget)
         by_sample_alone.append(truth[lucky])
     assert np.mean(by_sample_alone) > budget + 0.05  # so many within the budget are by luck
     assert np.mean(true_losses) <= budget
@@ -229,10 +234,10 @@ def test_the_choice_loses_what_the_budget_allows_on_other_photos_too():
 
 
 def test_a_drop_that_is_recorded_as_the_budget_is_within_it():
-    recipes = [Recipe(name, "mixed", "small", 1, 1, Path("small"), None) for name in TOWERS]
-    drops = dict(zip(recipes, (0.1, 0.2), strict=True))  # 0.1 + 0.2 is more than 0.3
+    candidates = [Candidate(name, "mixed", "small", 1, 1, Path("small"), None) for name in TOWERS]
+    drops = dict(zip(candidates, (0.1, 0.2), strict=True))  # 0.1 + 0.2 is more than 0.3
     meter = Table(drops, {}, margin=0.0)
-    search = Search({recipe.tower: [recipe] for recipe in recipes}, meter, 0.3)
+    search = Search({candidate.tower: [candidate] for candidate in candidates}, meter, 0.3)
     (step,) = search.record(search.run(), {}, "a table").steps
     assert (step.drop, step.within) == (0.3, True)
 

@@ -14,8 +14,8 @@ from mcad_mobile.engine.towers import normalize
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.export.backends.litert import convert
-from mcad_mobile.export.backends.onnx.convert import export_onnx
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
+from mcad_mobile.export.float_onnx import export_onnx
 from mcad_mobile.export.quantization.ranges import HEADROOM, activations, extremes
 from mcad_mobile.export.quantization.residual_stream import (
     equalize_channels,

@@ -22,7 +22,7 @@ from mcad_mobile.engine.bundle import (
     Recalls,
     Tower,
 )
-from mcad_mobile.export.precision.recall import data_facts, recall_warnings, shared_recall
+from mcad_mobile.export.precision.recall_drop import data_facts, recall_warnings, shared_recall
 from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.tiny_students import write_open_clip
 

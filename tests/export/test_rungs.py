@@ -6,8 +6,8 @@ import pytest
 
 from mcad_mobile.engine.bundle import FileRecord, Parity, Rung
 from mcad_mobile.export import rungs
-from mcad_mobile.export.backends.litert import vendors
 from mcad_mobile.targets import find_target
+from tests.support.backends import replace_methods
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_an_export_needs_the_compilers_that_it_does_not_find_in_the_cloud(
 
 
 def test_rungs_whose_files_or_notes_differ_have_keys_of_their_own(monkeypatch):
-    monkeypatch.setattr(vendors, "why_not_compiled", lambda target: None)
+    replace_methods(monkeypatch, "neuropilot", can_build=lambda runtime, target: True)
 
     def key(chip: str, runtime: str) -> tuple[str, ...]:
         plans = rungs.keyed_plans(find_target(chip))["image"]

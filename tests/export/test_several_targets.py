@@ -15,11 +15,11 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.towers import load_tower
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export import comparison, export_bundle, parity
-from mcad_mobile.export.backends import qnn
 from mcad_mobile.export.bundle_builder import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
+from tests.support.backends import replace_methods
 from tests.support.exported import mcad, mcad_json
 from tests.support.pythons import needs_litert
 from tests.support.tiny_students import write_open_clip
@@ -184,7 +184,7 @@ def test_a_bundle_that_is_done_stays_when_the_next_fails(student, tmp_path, monk
     def fails(*arguments):
         raise ExportError("the chip is not known", "try another")
 
-    monkeypatch.setattr(qnn, "build", fails)
+    replace_methods(monkeypatch, "qnn", build=fails)
     requests = [BundleRequest(find_target(chip), tmp_path / chip) for chip in ("cpu", "SM8650")]
     with pytest.raises(ExportError, match="the chip is not known"):
         export(student, requests, ExportOptions(samples=4, allow_low_parity=True))
@@ -196,7 +196,7 @@ def test_nothing_is_left_where_no_bundle_was_made(student, tmp_path, monkeypatch
     def fails(*arguments):
         raise ExportError("the chip is not known", "try another")
 
-    monkeypatch.setattr(qnn, "build", fails)
+    replace_methods(monkeypatch, "qnn", build=fails)
     (tmp_path / "there").mkdir()
     for out in (tmp_path / "new" / "er" / "sd", tmp_path / "there" / "sd"):
         with pytest.raises(ExportError, match="the chip is not known"):

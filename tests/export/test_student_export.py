@@ -10,7 +10,7 @@ import torch
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers.protocol import normalize, split_batch, without_padding
-from mcad_mobile.export.backends.onnx.convert import export_onnx
+from mcad_mobile.export.float_onnx import export_onnx
 from mcad_mobile.students.load import load_student
 from tests.support.tiny_students import CAPTIONS, HF, OPEN_CLIP, write_hf, write_open_clip
 

@@ -20,7 +20,7 @@ from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice
 from mcad_mobile.export.aihub.jobs import TARGET_RUNTIMES, Job, Ledger, Outcome, Runner
-from mcad_mobile.export.backends.onnx.convert import node_count
+from mcad_mobile.export.float_onnx import node_count
 from mcad_mobile.targets import Target
 
 _OPTIONS = f"--target_runtime {TARGET_RUNTIMES['qnn']}"

@@ -5,11 +5,16 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mcad_mobile.engine.bundle import FileRecord, Rung
+import numpy as np
+from numpy.typing import NDArray
+
+from mcad_mobile.engine.bundle import Precision, Rung, TensorSpec
+from mcad_mobile.engine.towers import RUNTIMES, Inputs, LoadedTower, normalize
+from mcad_mobile.engine.towers.litert import LiteRTTower
+from mcad_mobile.export.backends.backend import Backend, Compiled, Quantized, RungOptions
 from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
-from mcad_mobile.export.backends.litert.flatbuffer import operators
+from mcad_mobile.export.backends.litert.flatbuffer import four_bits_of, operators
 from mcad_mobile.export.backends.litert.quantize import load_quantized, quantize_tower
 from mcad_mobile.export.backends.litert.vendors import (
     VENDORS,
@@ -19,11 +24,8 @@ from mcad_mobile.export.backends.litert.vendors import (
     why_not_compiled,
 )
 from mcad_mobile.export.parity import WARN_BELOW
-
-if TYPE_CHECKING:
-    from mcad_mobile.export.rungs import RungOptions, TowerPlan
-    from mcad_mobile.export.tower_job import TowerJob
-    from mcad_mobile.targets import Target
+from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.targets import Target
 
 _UNCOMPILED = (
     "The .tflite was not compiled for the NPU. Accepted operators are {}. {} Our app runs the ONNX "
@@ -35,68 +37,101 @@ _NOT_RUN = (
 )
 
 
-def build(
-    tower: TowerJob, plan: TowerPlan, target: Target, folder: Path, options: RungOptions
-) -> Rung:
-    """Write a tower as an integer .tflite, compiled for the NPU unless the runtime is litert. A
-    tower for an NPU gets 16-bit activations if 8-bit ones lose too much."""
-    precision = plan.precision
-    notes: tuple[str, ...] = ()
-    tower.progress("converting and quantizing")
-    quantized = quantize_tower(tower, precision, options.method)
-    if precision == "w8a8" and not options.keep_precision and target.has_npu:
-        cosine = tower.cosine(quantized, lambda path: load_quantized(tower, path))
-        if cosine < WARN_BELOW:
-            precision = "w8a16"
-            quantized = quantize_tower(tower, precision, options.method)
-            notes = (
-                f"The {tower.name} tower has 16-bit activations on "
-                f"{target.family.capitalize()}: with 8-bit ones its cosine is {cosine:.3f}.",
+class LiteRTBackend(Backend):
+    """Writes integer .tflite files, and compiles them for the NPUs of other runtimes."""
+
+    compiler = ("litert_torch", "dimensity")
+    suffix = "tflite"
+
+    def quantize(
+        self, tower: TowerJob, precision: Precision, target: Target, options: RungOptions
+    ) -> Quantized:
+        """A tower for an NPU gets 16-bit activations if 8-bit ones lose too much."""
+        tower.progress("converting and quantizing")
+        path = quantize_tower(tower, precision, options.method)
+        if precision != "w8a8" or options.keep_precision or not target.has_npu:
+            return Quantized(path, precision)
+        cosine = tower.cosine(path, lambda path: load_quantized(tower, path))
+        if cosine >= WARN_BELOW:
+            return Quantized(path, precision)
+        note = (
+            f"The {tower.name} tower has 16-bit activations on {target.family.capitalize()}: with "
+            f"8-bit ones its cosine is {cosine:.3f}."
+        )
+        return Quantized(quantize_tower(tower, "w8a16", options.method), "w8a16", (note,))
+
+    def compile(
+        self,
+        tower: TowerJob,
+        quantized: Path,
+        out: Path,
+        runtime: str,
+        target: Target,
+        options: RungOptions,
+    ) -> Compiled:
+        if RUNTIMES[runtime].source:
+            return self._for_npu(tower, quantized, out, target)
+        shutil.copyfile(quantized, out)
+        found = operators(out)
+        if not target.has_npu:
+            return Compiled((out,), len(found))
+        vendor, reason = VENDORS[target.vendor], why_not_compiled(target)
+        refused = refusals(found, vendor)
+        notes = [] if reason is None else [_UNCOMPILED.format(vendor.accepts, reason)]
+        if refused:
+            notes.append(
+                f"{vendor.name}'s compiler does not take {refused.total()} of {len(found)} "
+                f"operators of the {tower.name} tower, by its list: {counted(refused)}. They stay "
+                "on the CPU."
             )
-    out = folder / f"{tower.name}_{plan.runtime}_{precision}.tflite"
-    write = _uncompiled if plan.runtime == "litert" else _compiled
-    npu_nodes, npu_notes = write(tower, quantized, out, target)
-    inputs, output = stored_specs(quantized, channels_last(tower.inputs), tower.output)
-    return Rung(
-        runtime=plan.runtime,
-        precision=precision,
-        files=(FileRecord.of(folder, out),),
-        inputs=inputs,
-        outputs=(output,),
-        expected=tower.golden.embeddings,
-        total_nodes=len(operators(quantized)),
-        npu_nodes=npu_nodes,
-        notes=(*notes, *npu_notes),
-    )
+        return Compiled((out,), len(found), len(found) - refused.total(), tuple(notes))
+
+    def _for_npu(self, tower: TowerJob, quantized: Path, out: Path, target: Target) -> Compiled:
+        left = compile_for_npu(quantized, out, target)
+        total = len(operators(quantized))
+        notes = [_NOT_RUN.format(target.family.capitalize())]
+        if left:
+            names = counted(Counter(operator.name for operator in left))
+            notes.append(
+                f"{len(left)} of {total} operators of the {tower.name} tower stay on the CPU: "
+                f"{names}."
+            )
+        return Compiled((out,), total, total - len(left), tuple(notes))
+
+    def specs(self, tower: TowerJob, quantized: Path) -> tuple[tuple[TensorSpec, ...], TensorSpec]:
+        return stored_specs(quantized, channels_last(tower.inputs), tower.output)
+
+    def load(self, tower: TowerJob, quantized: Path) -> LoadedTower:
+        return load_quantized(tower, quantized)
+
+    def reference(self, rung: Rung, directory: Path, inputs: Inputs) -> NDArray[np.float32]:
+        file = directory / rung.files[0].path
+        return normalize(LiteRTTower(file, rung.inputs, rung.outputs, xnnpack=False)(inputs))
+
+    def can_build(self, runtime: str, target: Target) -> bool:
+        return not RUNTIMES[runtime].source or why_not_compiled(target) is None
+
+    def shared_by(self, runtime: str, target: Target) -> str:
+        """The notes of an uncompiled .tflite name the SDK that would compile it, unless it is for
+        CPUs."""
+        return target.id if RUNTIMES[runtime].source else target.neuropilot or target.family
+
+    def measured_by(self, target: Target) -> str:
+        if not target.has_npu:
+            return "the files that were written, by the runtimes that they are for"
+        return "the .tflite files, by LiteRT on this processor and not on an NPU"
+
+    def precisions(self, target: Target) -> tuple[Precision, ...]:
+        """LiteRT's fast kernels for CPUs have 8-bit activations."""
+        return super().precisions(target) if target.has_npu else ("w8a8",)
+
+    def sizes(
+        self, tower: TowerJob, quantized: Path, precision: Precision, target: Target
+    ) -> tuple[int, int] | None:
+        halved = four_bits_of(quantized)
+        if precision == "w4a16" and not halved:  # the converter changed all such weights
+            return None
+        return quantized.stat().st_size, halved
 
 
-def _uncompiled(
-    tower: TowerJob, quantized: Path, out: Path, target: Target
-) -> tuple[int, list[str]]:
-    """Copy the model; return how many operators the NPU's compiler takes, and notes."""
-    shutil.copyfile(quantized, out)
-    if not target.has_npu:
-        return 0, []
-    vendor, found = VENDORS[target.vendor], operators(out)
-    refused = refusals(found, vendor)
-    reason = why_not_compiled(target)
-    notes = [] if reason is None else [_UNCOMPILED.format(vendor.accepts, reason)]
-    if refused:
-        notes.append(
-            f"{vendor.name}'s compiler does not take {refused.total()} of {len(found)} operators "
-            f"of the {tower.name} tower, by its list: {counted(refused)}. They stay on the CPU."
-        )
-    return len(found) - refused.total(), notes
-
-
-def _compiled(tower: TowerJob, quantized: Path, out: Path, target: Target) -> tuple[int, list[str]]:
-    """Compile the model; return how many operators the NPU runs, and notes."""
-    left = compile_for_npu(quantized, out, target)
-    total = len(operators(quantized))
-    notes = [_NOT_RUN.format(target.family.capitalize())]
-    if left:
-        names = counted(Counter(operator.name for operator in left))
-        notes.append(
-            f"{len(left)} of {total} operators of the {tower.name} tower stay on the CPU: {names}."
-        )
-    return total - len(left), notes
+BACKEND = LiteRTBackend()

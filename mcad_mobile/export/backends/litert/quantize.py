@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -35,9 +35,7 @@ from mcad_mobile.export.quantization.ranges import (
     is_photo,
 )
 from mcad_mobile.export.quantization.residual_stream import gains_by_matrix
-
-if TYPE_CHECKING:
-    from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.export.tower_job import TowerJob
 
 SIGNATURE = "serving_default"
 _ACTIVATIONS = ("RELU", "RELU6", "LOGISTIC", "SOFTMAX", "TANH")
@@ -133,11 +131,11 @@ def quantize_litert(
                 least, largest = (np.full_like(found[name]["min"], end) for end in ends)
                 found[name] = {"min": least, "max": largest}
         activations = 8 if precision == "w8a8" else 16
-        job = quantizer.Quantizer(str(model), _recipe(activations, narrow, stream))
+        job = quantizer.Quantizer(str(model), _settings(activations, narrow, stream))
         job.quantize(found).export_model(str(out), overwrite=True)
 
 
-def _recipe(activations: int, narrow: Sequence[str], stream: bool) -> Any:
+def _settings(activations: int, narrow: Sequence[str], stream: bool) -> Any:
     """Return the quantizer's recipe; with `stream`, only products have `activations` bits."""
     manager = require("ai_edge_quantizer.recipe_manager", "dimensity").RecipeManager()
     operations = require("ai_edge_quantizer.qtyping", "dimensity").TFLOperationName
@@ -150,7 +148,7 @@ def _recipe(activations: int, narrow: Sequence[str], stream: bool) -> Any:
         for operation in (operations.FULLY_CONNECTED, operations.CONV_2D):
             scope = f"^{re.escape(output)};$"
             manager.add_static_config(scope, operation, activations, 4, algorithm_key=recovery)
-    return manager.get_quantization_recipe()
+    return manager.get_quantization_settings()
 
 
 def with_four_bits(model: Path, out: Path, weights: Mapping[bytes, FourBits]) -> tuple[str, ...]:

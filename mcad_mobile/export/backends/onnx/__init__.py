@@ -3,39 +3,75 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from mcad_mobile.engine.bundle import FileRecord, Rung
-from mcad_mobile.export.backends.onnx.convert import node_count, save_mapped
-from mcad_mobile.export.backends.onnx.quantize import choose_recipe, quantize_tower
+from mcad_mobile.engine.bundle import Precision, Rung
+from mcad_mobile.engine.towers import Inputs, LoadedTower
+from mcad_mobile.export.backends.backend import (
+    Backend,
+    Compiled,
+    LosesLeast,
+    Quantized,
+    RungOptions,
+)
+from mcad_mobile.export.backends.onnx.candidates import cpu_candidates, sensitivities
+from mcad_mobile.export.backends.onnx.quantize import (
+    choose_scheme,
+    load_quantized,
+    quantize_tower,
+)
+from mcad_mobile.export.backends.onnx.reference import evaluate_onnx
+from mcad_mobile.export.float_onnx import node_count, save_mapped
+from mcad_mobile.export.precision.candidates import Candidate, Sensitivity
+from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.targets import Target
 
-if TYPE_CHECKING:
-    from mcad_mobile.export.rungs import RungOptions, TowerPlan
-    from mcad_mobile.export.tower_job import TowerJob
-    from mcad_mobile.targets import Target
+
+class OnnxBackend(Backend):
+    """Writes ONNX models with the weights in a file beside them."""
+
+    def quantize(
+        self, tower: TowerJob, precision: Precision, target: Target, options: RungOptions
+    ) -> Quantized:
+        if precision == "fp32":
+            return Quantized(tower.cpu_onnx, precision)
+        four_bits = options.four_bit_weights if precision == "mixed" else frozenset()
+        scheme, notes = choose_scheme(tower)
+        path = quantize_tower(tower, scheme, four_bits, options.method)
+        return Quantized(path, precision, notes)
+
+    def compile(
+        self,
+        tower: TowerJob,
+        quantized: Path,
+        out: Path,
+        runtime: str,
+        target: Target,
+        options: RungOptions,
+    ) -> Compiled:
+        weights = save_mapped(onnx.load(quantized), out)
+        return Compiled((out, weights), node_count(tower.cpu_onnx))
+
+    def load(self, tower: TowerJob, quantized: Path) -> LoadedTower:
+        return load_quantized(quantized)
+
+    def reference(self, rung: Rung, directory: Path, inputs: Inputs) -> NDArray[np.float32]:
+        return evaluate_onnx(directory / rung.files[0].path, inputs)
+
+    def shared_by(self, runtime: str, target: Target) -> str:
+        return "any"
+
+    def measured_by(self, target: Target) -> str:
+        return "the files that were written, by the runtimes that they are for"
+
+    def candidates(
+        self, tower: TowerJob, target: Target, loses_least: LosesLeast
+    ) -> tuple[list[Candidate], list[Sensitivity]]:
+        ranked = sensitivities(tower)
+        return cpu_candidates(tower, ranked, loses_least), ranked
 
 
-def build(
-    tower: TowerJob, plan: TowerPlan, target: Target, folder: Path, options: RungOptions
-) -> Rung:
-    """Write a tower as an ONNX model to `folder`, its weights in a file beside it."""
-    out = folder / f"{tower.name}_onnx_{plan.precision}.onnx"
-    model = tower.cpu_onnx
-    notes: tuple[str, ...] = ()
-    if plan.precision != "fp32":
-        four_bits = options.four_bit_weights if plan.precision == "mixed" else frozenset()
-        recipe, notes = choose_recipe(tower)
-        model = quantize_tower(tower, recipe, four_bits, options.method)
-    weights = save_mapped(onnx.load(model), out)
-    return Rung(
-        runtime="onnx",
-        precision=plan.precision,
-        files=(FileRecord.of(folder, out), FileRecord.of(folder, weights)),
-        inputs=tower.inputs,
-        outputs=(tower.output,),
-        expected=tower.golden.embeddings,
-        total_nodes=node_count(tower.cpu_onnx),
-        notes=notes,
-    )
+BACKEND = OnnxBackend()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import onnx
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
-from mcad_mobile.export.backends.onnx.convert import is_convolutional
+from mcad_mobile.export.float_onnx import is_convolutional
 from mcad_mobile.export.parity import WARN_BELOW
 from mcad_mobile.export.quantization.calibration import (
     Reader,
@@ -28,9 +28,7 @@ from mcad_mobile.export.quantization.four_bits import (
     with_weights,
 )
 from mcad_mobile.export.quantization.ranges import CalibrationMethod, Ranges, ranges_with_headroom
-
-if TYPE_CHECKING:
-    from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.export.tower_job import TowerJob
 
 # dynamic: weights only, with activations quantized at run time, for transformers.
 # smoothed: the same, after activations are smoothed.
@@ -41,37 +39,37 @@ if TYPE_CHECKING:
 # inner_convolutions: convolutions over all channels that no addition follows. The activations of
 #     matrix products are quantized at run time. A range is the average of each sample's extremes:
 #     the extremes of all samples are rare, and leave the other values few steps.
-CpuRecipe = Literal["dynamic", "smoothed", "everywhere", "products", "inner_convolutions"]
-AT_RUN_TIME: tuple[CpuRecipe, ...] = ("dynamic", "smoothed")
+CpuScheme = Literal["dynamic", "smoothed", "everywhere", "products", "inner_convolutions"]
+AT_RUN_TIME: tuple[CpuScheme, ...] = ("dynamic", "smoothed")
 _NOT_SMOOTHED_FROM = 0.999  # mean cosine to float: smoothing costs a multiplication per product
 
-# The recipes of a convolutional tower in the order in which they are tried, and the note of each
-_NOTES: dict[CpuRecipe, str] = {
+# The schemes of a convolutional tower in the order in which they are tried, and the note of each
+_NOTES: dict[CpuScheme, str] = {
     "everywhere": "",
     "products": "Depthwise convolutions and sums of the {} tower are float on CPUs",
     "inner_convolutions": "Depthwise convolutions of the {} tower, sums and the convolutions "
     "before them are float on CPUs, and rare large activations are clipped",
 }
-_OPERATORS: dict[CpuRecipe, tuple[str, ...]] = {
+_OPERATORS: dict[CpuScheme, tuple[str, ...]] = {
     "everywhere": (),
     "products": ("Conv", "MatMul", "Gemm"),
     "inner_convolutions": ("Conv",),
 }
 
 
-def choose_recipe(tower: TowerJob) -> tuple[CpuRecipe, tuple[str, ...]]:
-    """Return the first recipe whose cosine to float is enough, else the best, and notes on it."""
-    recipes, enough = tuple(_NOTES), WARN_BELOW
+def choose_scheme(tower: TowerJob) -> tuple[CpuScheme, tuple[str, ...]]:
+    """Return the first scheme whose cosine to float is enough, else the best, and notes on it."""
+    schemes, enough = tuple(_NOTES), WARN_BELOW
     if not is_convolutional(tower.cpu_onnx):
-        recipes, enough = AT_RUN_TIME, _NOT_SMOOTHED_FROM
-    cosines: dict[CpuRecipe, float] = {}
-    for recipe in recipes:
-        path = tower.work / f"int8_{recipe}.onnx"
+        schemes, enough = AT_RUN_TIME, _NOT_SMOOTHED_FROM
+    cosines: dict[CpuScheme, float] = {}
+    for scheme in schemes:
+        path = tower.work / f"int8_{scheme}.onnx"
         if not path.exists():
-            tower.progress(f"quantizing to 8 bits ({recipe.replace('_', ' ')})")
-            quantize_int8(_float_model(tower, recipe), path, tower.samples, recipe)
-        cosines[recipe] = tower.cosine(path, load_quantized)
-        if cosines[recipe] >= enough:
+            tower.progress(f"quantizing to 8 bits ({scheme.replace('_', ' ')})")
+            quantize_int8(_float_model(tower, scheme), path, tower.samples, scheme)
+        cosines[scheme] = tower.cosine(path, load_quantized)
+        if cosines[scheme] >= enough:
             break
     best = max(cosines, key=cosines.__getitem__)
     if not _NOTES.get(best):
@@ -80,20 +78,20 @@ def choose_recipe(tower: TowerJob) -> tuple[CpuRecipe, tuple[str, ...]]:
     return best, (f"{note}: with 8 bits everywhere its cosine is {cosines['everywhere']:.3f}.",)
 
 
-def _float_model(tower: TowerJob, recipe: CpuRecipe) -> Path:
-    return tower.smoothed_onnx if recipe == "smoothed" else tower.cpu_onnx
+def _float_model(tower: TowerJob, scheme: CpuScheme) -> Path:
+    return tower.smoothed_onnx if scheme == "smoothed" else tower.cpu_onnx
 
 
 def quantize_tower(
     tower: TowerJob,
-    recipe: CpuRecipe,
+    scheme: CpuScheme,
     four_bits: frozenset[str] = frozenset(),
     method: CalibrationMethod = "min-max",
 ) -> Path:
-    """Return the tower quantized by `recipe`, written once, with `four_bits` in 4 bits."""
-    source = _float_model(tower, recipe)
-    ranges = None if recipe in AT_RUN_TIME else tower.ranges(method)
-    stem = f"int8_{recipe}"
+    """Return the tower quantized by `scheme`, written once, with `four_bits` in 4 bits."""
+    source = _float_model(tower, scheme)
+    ranges = None if scheme in AT_RUN_TIME else tower.ranges(method)
+    stem = f"int8_{scheme}"
     if ranges is not None:
         stem = f"{stem}_{method}"
     if four_bits:
@@ -106,14 +104,14 @@ def quantize_tower(
         if four_bits:
             model = onnx.load(source)
             rounded = together_in_four_bits(model, tower.samples, four_bits, tower.progress)
-        quantize_int8(source, path, tower.samples, recipe, four=rounded, ranges=ranges)
+        quantize_int8(source, path, tower.samples, scheme, four=rounded, ranges=ranges)
     return path
 
 
 def each_weight_in_four_bits(tower: TowerJob) -> dict[str, FourBits]:
     """Return the 8-bit tower's weights, each rounded to 4 bits as if it were the only one."""
     if "each" not in tower.rounded:
-        eight_bits = onnx.load(quantize_tower(tower, choose_recipe(tower)[0]))
+        eight_bits = onnx.load(quantize_tower(tower, choose_scheme(tower)[0]))
         names = {tensor.name for tensor in eight_bits.graph.initializer}
         found = each_in_four_bits(onnx.load(tower.cpu_onnx), tower.samples, tower.progress)
         tower.rounded["each"] = {
@@ -136,15 +134,15 @@ def quantize_int8(
     model: Path,
     out: Path,
     inputs: Inputs,
-    recipe: CpuRecipe = "everywhere",
+    scheme: CpuScheme = "everywhere",
     *,
     four: Mapping[str, FourBits] | None = None,
     ranges: Ranges | None = None,
 ) -> None:
-    """Quantize a float model by `recipe`, with `ranges` or the ranges of `inputs`."""
+    """Quantize a float model by `scheme`, with `ranges` or the ranges of `inputs`."""
     source = with_weights(onnx.load(model), four) if four else str(model)
     with quantizer_advice_muted():
-        if recipe in AT_RUN_TIME:
+        if scheme in AT_RUN_TIME:
             quantize_dynamic(
                 source,
                 str(out),
@@ -153,21 +151,21 @@ def quantize_int8(
                 extra_options=_extra_options(four),
             )
         else:
-            if recipe != "inner_convolutions" and not ranges:
+            if scheme != "inner_convolutions" and not ranges:
                 ranges = ranges_with_headroom(onnx.load(model), inputs, 8)
             quantize_static(
                 source,
                 str(out),
                 Reader(inputs),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(_OPERATORS[recipe]),
-                nodes_to_exclude=_float_nodes(model, recipe),
+                op_types_to_quantize=list(_OPERATORS[scheme]),
+                nodes_to_exclude=_float_nodes(model, scheme),
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                extra_options=_extra_options(four, ranges, average=recipe == "inner_convolutions"),
+                extra_options=_extra_options(four, ranges, average=scheme == "inner_convolutions"),
             )
-        if recipe == "inner_convolutions":
+        if scheme == "inner_convolutions":
             float_weights = {tensor.name for tensor in onnx.load(out).graph.initializer}
             left = {name: weight for name, weight in (four or {}).items() if name in float_weights}
             quantize_dynamic(
@@ -200,8 +198,8 @@ def _extra_options(
     return {**options, "CalibMovingAverage": True} if average else options
 
 
-def _float_nodes(model: Path, recipe: CpuRecipe) -> list[str]:
-    if recipe == "everywhere":
+def _float_nodes(model: Path, scheme: CpuScheme) -> list[str]:
+    if scheme == "everywhere":
         return []
     graph = onnx.load(model, load_external_data=False).graph
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
@@ -210,7 +208,7 @@ def _float_nodes(model: Path, recipe: CpuRecipe) -> list[str]:
         for node in convolutions
         if any(item.name == "group" and item.i > 1 for item in node.attribute)
     ]
-    if recipe == "products":
+    if scheme == "products":
         return depthwise
     summed = {name for node in graph.node if node.op_type == "Add" for name in node.input}
     return [*depthwise, *(node.name for node in convolutions if node.output[0] in summed)]

@@ -3,42 +3,73 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import onnxruntime as ort
 
-from mcad_mobile.engine.bundle import FileRecord, Rung
+from mcad_mobile.engine.bundle import Precision
+from mcad_mobile.engine.towers import LoadedTower
 from mcad_mobile.engine.towers.qnn import open_session, session_options
 from mcad_mobile.errors import ExportError
-from mcad_mobile.export.backends.onnx.convert import is_conversion, node_count
-from mcad_mobile.export.backends.qnn.quantize import quantize_tower
+from mcad_mobile.export.backends.backend import Backend, Compiled, Quantized, RungOptions
+from mcad_mobile.export.backends.onnx.quantize import each_weight_in_four_bits, load_quantized
+from mcad_mobile.export.backends.qnn.quantize import graph_form, quantize_tower
+from mcad_mobile.export.float_onnx import is_conversion, node_count
+from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.targets import Target
 
-if TYPE_CHECKING:
-    from mcad_mobile.export.rungs import RungOptions, TowerPlan
-    from mcad_mobile.export.tower_job import TowerJob
+
+class QnnBackend(Backend):
+    """Quantizes towers, and compiles them to EPContext models with a binary beside them."""
+
+    compiler = ("onnxruntime_qnn", "snapdragon")
+    in_cloud = True
+
+    def quantize(
+        self, tower: TowerJob, precision: Precision, target: Target, options: RungOptions
+    ) -> Quantized:
+        assert target.htp_arch is not None
+        tower.progress("quantizing")
+        path = quantize_tower(tower, precision, target.htp_arch, options.method)
+        return Quantized(path, precision)
+
+    def compile(
+        self,
+        tower: TowerJob,
+        quantized: Path,
+        out: Path,
+        runtime: str,
+        target: Target,
+        options: RungOptions,
+    ) -> Compiled:
+        tower.progress(f"compiling for {target.npu}")
+        binaries, nodes = (options.compile_context or compile_context)(quantized, out, target)
+        return Compiled((out, *binaries), nodes, nodes)
+
+    def load(self, tower: TowerJob, quantized: Path) -> LoadedTower:
+        return load_quantized(quantized)  # the HTP's simulator takes too long
+
+    def graph_form(self, target: Target) -> int:
+        assert target.htp_arch is not None
+        return graph_form(target.htp_arch)
+
+    def measured_by(self, target: Target) -> str:
+        return "the graphs that were compiled, by ONNX Runtime on this processor and not on an HTP"
+
+    def sizes(
+        self, tower: TowerJob, quantized: Path, precision: Precision, target: Target
+    ) -> tuple[int, int]:
+        folder = tower.work / f"{quantized.stem}-compiled"
+        folder.mkdir(exist_ok=True)
+        context = folder / f"{tower.name}_qnn_{precision}.onnx"  # its files contain this name
+        binaries, _ = compile_context(quantized, context, target)
+        saved = 0
+        if precision == "w4a16":
+            weights = each_weight_in_four_bits(tower).values()
+            saved = sum(weight.numbers.size for weight in weights) // 2
+        return sum(file.stat().st_size for file in (context, *binaries)), saved
 
 
-def build(
-    tower: TowerJob, plan: TowerPlan, target: Target, folder: Path, options: RungOptions
-) -> Rung:
-    """Quantize a tower, and compile it to an EPContext model and a binary beside it."""
-    assert target.htp_arch is not None
-    tower.progress("quantizing")
-    quantized = quantize_tower(tower, plan.precision, target.htp_arch, options.method)
-    out = folder / f"{tower.name}_qnn_{plan.precision}.onnx"
-    tower.progress(f"compiling for {target.npu}")
-    binaries, nodes = (options.compile_context or compile_context)(quantized, out, target)
-    return Rung(
-        runtime="qnn",
-        precision=plan.precision,
-        files=tuple(FileRecord.of(folder, file) for file in (out, *binaries)),
-        inputs=tower.inputs,
-        outputs=(tower.output,),
-        expected=tower.golden.embeddings,
-        total_nodes=nodes,
-        npu_nodes=nodes,
-    )
+BACKEND = QnnBackend()
 
 
 def compile_context(model: Path, out: Path, target: Target) -> tuple[list[Path], int]:

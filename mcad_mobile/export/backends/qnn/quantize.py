@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
 from onnxruntime.quantization import QuantType, quantize
@@ -22,9 +22,7 @@ from mcad_mobile.export.quantization.calibration import (
 from mcad_mobile.export.quantization.four_bits import FourBits, with_weights
 from mcad_mobile.export.quantization.ranges import CalibrationMethod, Ranges, ranges_with_headroom
 from mcad_mobile.export.quantization.residual_stream import equalize_channels, find_stream, readers
-
-if TYPE_CHECKING:
-    from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.export.tower_job import TowerJob
 
 SIGNED_FACTORS_FROM = 73  # this architecture multiplies signed 16-bit factors in full precision
 _SIGNED = {"quant_type": QuantType.QInt16, "symmetric": True}

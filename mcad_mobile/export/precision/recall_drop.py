@@ -1,4 +1,4 @@
-"""Measure on captioned photos how much recall exported towers lose: the recipes of a search, and
+"""Measure on captioned photos how much recall exported towers lose: the candidates of a search, and
 the rungs of a bundle."""
 
 from __future__ import annotations
@@ -32,16 +32,15 @@ from mcad_mobile.engine.bundle import (
 )
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.text.token_rows import TokenTable
-from mcad_mobile.engine.towers import Inputs, normalize
+from mcad_mobile.engine.towers import Inputs, normalize, runtime_of
 from mcad_mobile.export.parity import float_embeddings
-from mcad_mobile.export.precision.recipes import Recipe
+from mcad_mobile.export.precision.candidates import Candidate
 from mcad_mobile.recall import EmbeddedPairs, Retrieval, evaluate_retrieval
 from mcad_mobile.students.student import Student
 
 Embeddings = NDArray[np.float32]  # [N, dim] of unit length
 
 FLOAT = "float"  # the float student, beside the names of rungs
-_RUN_HERE = ("onnx", "litert")  # NPU rungs run only on their chips, or in a slow simulator
 _CONFIDENCE = 1.96  # standard errors on each side, for 95 %
 _AT_ONCE = {"image": 16, "text": 64}
 
@@ -129,7 +128,7 @@ class EmbeddingCache:
 
 @dataclass(frozen=True)
 class RecallMeter:
-    """Measures the recall of recipes on `photos`, with token rows from `table`, as on a phone."""
+    """Measures candidates' recall on `photos`, with token rows from `table`, as on a phone."""
 
     student: Student
     photos: Sequence[CaptionedPhoto]
@@ -137,31 +136,31 @@ class RecallMeter:
     table: TokenTable
     cache: EmbeddingCache
     progress: Progress
-    _embeddings: dict[Recipe, Embeddings] = field(default_factory=dict)
+    _embeddings: dict[Candidate, Embeddings] = field(default_factory=dict)
 
-    def embed(self, recipes: Sequence[Recipe]) -> None:
-        """Embed the photos or captions with each of these recipes of one tower."""
-        for number, recipe in enumerate(recipes):
-            name, place = recipe.tower, (number, len(recipes))
-            if recipe.precision == "fp32":
-                self._embeddings[recipe] = self._float[name]
+    def embed(self, candidates: Sequence[Candidate]) -> None:
+        """Embed the photos or captions with each of these candidates of one tower."""
+        for number, candidate in enumerate(candidates):
+            name, place = candidate.tower, (number, len(candidates))
+            if candidate.precision == "fp32":
+                self._embeddings[candidate] = self._float[name]
                 continue
-            key = f"{sha256_of(recipe.path)}-{name}"
-            load = partial(recipe.load, recipe.path)
-            found = self._embedded(name, key, load, self.table, recipe.label, place)
-            self._embeddings[recipe] = normalize(found)
+            key = f"{sha256_of(candidate.path)}-{name}"
+            load = partial(candidate.load, candidate.path)
+            found = self._embedded(name, key, load, self.table, candidate.label, place)
+            self._embeddings[candidate] = normalize(found)
 
-    def drop(self, towers: Mapping[TowerName, Recipe]) -> Drop:
+    def drop(self, towers: Mapping[TowerName, Candidate]) -> Drop:
         """Return the drop of these towers, embedded before; a tower that is missing is float."""
-        found = {name: self._embeddings[recipe] for name, recipe in towers.items()}
+        found = {name: self._embeddings[candidate] for name, candidate in towers.items()}
         return recall_drop(self.float_retrieval, self._retrieval({**self._float, **found}))
 
-    def loses_least(self, recipes: Sequence[Recipe]) -> Recipe:
-        """Return the recipe of one tower that loses least while the other tower is in float."""
-        if len(recipes) == 1:
-            return recipes[0]
-        self.embed(recipes)
-        return min(recipes, key=lambda recipe: self.drop({recipe.tower: recipe}).points)
+    def loses_least(self, candidates: Sequence[Candidate]) -> Candidate:
+        """Return the candidate of one tower that loses least while the other tower is in float."""
+        if len(candidates) == 1:
+            return candidates[0]
+        self.embed(candidates)
+        return min(candidates, key=lambda candidate: self.drop({candidate.tower: candidate}).points)
 
     @cached_property
     def float_retrieval(self) -> Retrieval:
@@ -279,7 +278,7 @@ def _by_rungs(
     """Return the embeddings of the photos, or of their captions, from each rung that runs here."""
     found = {}
     for rung in bundle.tower(name).rungs:
-        if rung.runtime not in _RUN_HERE:
+        if not runtime_of(rung).runs_here:  # only on its chip, or in a slow simulator
             continue
         engine, rows = SearchEngine(bundle, runtime=rung.runtime, precision=rung.precision), []
         items: list[Any] = [photo.path for photo in photos]

@@ -1,5 +1,5 @@
 """The search for the smallest pair of towers that loses no more recall than a user allows: each
-recipe with the other tower in float, then pairs from the smallest up, until one is good enough."""
+candidate with the other tower in float, then pairs from the smallest up, until one is enough."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ from mcad_mobile.engine.bundle import (
     WeightRecord,
 )
 from mcad_mobile.errors import ExportError, Remedy
-from mcad_mobile.export.precision.recall import Drop, RecallMeter
-from mcad_mobile.export.precision.recipes import Pair, Recipe, Sensitivity, size
+from mcad_mobile.export.precision.candidates import Candidate, Pair, Sensitivity, size
+from mcad_mobile.export.precision.recall_drop import Drop, RecallMeter
 
 
 @dataclass
 class Search:
-    """Finds the smallest pair of `recipes` that loses at most `budget` points of mR, as measured by
-    `meter`, plus one standard error."""
+    """Finds the smallest pair of `candidates` that loses at most `budget` points of mR, as measured
+    by `meter`, plus one standard error."""
 
-    recipes: Mapping[TowerName, Sequence[Recipe]]
+    candidates: Mapping[TowerName, Sequence[Candidate]]
     meter: RecallMeter
     budget: float
-    _alone: dict[Recipe, Drop] = field(default_factory=dict)
+    _alone: dict[Candidate, Drop] = field(default_factory=dict)
     _drops: dict[Pair, Drop] = field(default_factory=dict)
 
     def run(self) -> Pair:
         """Return the pair. ExportError if every pair loses more."""
         for name in TOWERS:
-            self.meter.embed(self.recipes[name])
+            self.meter.embed(self.candidates[name])
         self._alone = {
-            recipe: self._drop(recipe) for name in TOWERS for recipe in self.recipes[name]
+            candidate: self._drop(candidate)
+            for name in TOWERS
+            for candidate in self.candidates[name]
         }
-        pairs = sorted(product(self.recipes["image"], self.recipes["text"]), key=self._rank)
+        pairs = sorted(product(self.candidates["image"], self.candidates["text"]), key=self._rank)
         for number, pair in enumerate(pairs):
             self.meter.progress("recall of pairs of towers", number, len(pairs))
             self._drops[pair] = self._drop(*pair)
@@ -68,25 +70,29 @@ class Search:
             float_mean_recall=round(self._float_recall, 3),
             weights=tuple(
                 WeightRecord(
-                    recipe.tower, weight.layer, weight.numbers, weight.loss, _bits(recipe, weight)
+                    candidate.tower,
+                    weight.layer,
+                    weight.numbers,
+                    weight.loss,
+                    _bits(candidate, weight),
                 )
-                for recipe in chosen
-                for weight in ranked.get(recipe.tower, ())
+                for candidate in chosen
+                for weight in ranked.get(candidate.tower, ())
             ),
             alone=tuple(
                 SingleTowerRecord(
-                    recipe.tower, recipe.label, recipe.bytes, lost.points, lost.margin
+                    candidate.tower, candidate.label, candidate.bytes, lost.points, lost.margin
                 )
-                for recipe, lost in self._alone.items()
+                for candidate, lost in self._alone.items()
             ),
             steps=tuple(self._step(pair) for pair in self._drops),  # the smallest first
             photos_to_tell=self._drops[chosen].photos_to_tell(self.budget),
             why=self._why(chosen),
         )
 
-    def _drop(self, *recipes: Recipe) -> Drop:
+    def _drop(self, *candidates: Candidate) -> Drop:
         """Return the drop of these towers, rounded as it is recorded."""
-        lost = self.meter.drop({recipe.tower: recipe for recipe in recipes})
+        lost = self.meter.drop({candidate.tower: candidate for candidate in candidates})
         return replace(lost, points=round(lost.points, 3), margin=round(lost.margin, 3))
 
     def _within(self, pair: Pair) -> bool:
@@ -95,9 +101,9 @@ class Search:
     def _rank(self, pair: Pair) -> tuple[float, ...]:
         """Order by bytes of weights, since formats add different amounts, then by bits and loss."""
         return (
-            sum(recipe.weight_bytes for recipe in pair),
-            sum(recipe.activation_bits for recipe in pair),
-            sum(self._alone[recipe].points for recipe in pair),
+            sum(candidate.weight_bytes for candidate in pair),
+            sum(candidate.activation_bits for candidate in pair),
+            sum(self._alone[candidate].points for candidate in pair),
         )
 
     @property
@@ -107,7 +113,7 @@ class Search:
     def _step(self, pair: Pair) -> StepRecord:
         lost = self._drops[pair]
         return StepRecord(
-            **{recipe.tower: recipe.label for recipe in pair},
+            **{candidate.tower: candidate.label for candidate in pair},
             bytes=size(pair),
             mean_recall=round(self._float_recall - lost.points, 3),
             drop=lost.points,
@@ -137,7 +143,7 @@ def _in_words(lost: Drop) -> str:
     return f"{lost.points:.2f} (on other photos about {lost.expected:.2f})"
 
 
-def _bits(recipe: Recipe, weight: Sensitivity) -> int:
-    if recipe.precision == "fp32":
+def _bits(candidate: Candidate, weight: Sensitivity) -> int:
+    if candidate.precision == "fp32":
         return 32
-    return 4 if weight.name in recipe.four_bit_weights else 8
+    return 4 if weight.name in candidate.four_bit_weights else 8
