@@ -101,7 +101,7 @@ def time_search(bundle: Path) -> dict[str, Any]:
 def measure(name: str, simulated: int) -> dict[str, Any]:
     """Export one student for all targets in one command."""
     from benchmarks.random_students import STUDENTS
-    from mcad_mobile.export.bundle_builder import BundleRequest
+    from mcad_mobile.export.build import BundleRequest
     from mcad_mobile.export.pipeline import ExportOptions, export
     from mcad_mobile.students.load import load_student
     from mcad_mobile.targets import find_target

@@ -19,9 +19,10 @@ from benchmarks.random_students import STUDENTS
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TensorSpec, TowerName
 from mcad_mobile.export.backends.litert.convert import channels_last, convert_litert, stored_specs
 from mcad_mobile.export.backends.litert.quantize import quantize_litert
-from mcad_mobile.export.bundle_builder import BundleRequest, tower_specs
+from mcad_mobile.export.build import BundleRequest
 from mcad_mobile.export.float_onnx import export_onnx
 from mcad_mobile.export.pipeline import ExportOptions, export
+from mcad_mobile.export.prepare import tower_specs
 from mcad_mobile.export.quantization.calibration import load_samples
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 from msgspec.structs import asdict, astuple
 from numpy.typing import NDArray
 
+from mcad_mobile.base.documents import Record
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
-from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.engine.towers import normalize
 
 if TYPE_CHECKING:
@@ -21,9 +22,18 @@ if TYPE_CHECKING:
 
 
 KS = (1, 5, 10)
+Percent = Annotated[float, Meta(ge=0, le=100)]
 # Of a slice of the texts to all photos: [m, N].
 Similarity = Callable[[slice], NDArray[np.float32]]
 _NUMBERS_AT_ONCE = 1 << 26  # of a similarity matrix: 256 MiB
+
+
+class RecallAt(Record, frozen=True):
+    """In percent."""
+
+    r1: Percent
+    r5: Percent
+    r10: Percent
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,6 @@ from mcad_mobile.base.files import megabytes
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.bench.report.bundle_rows import (
-    ALONE_HEAD,
-    PAIRS_HEAD,
-    alone_rows,
-    matrix_head,
-    matrix_rows,
-    pair_rows,
-)
 from mcad_mobile.cli.options import (
     Dim,
     Json,
@@ -41,17 +33,27 @@ from mcad_mobile.engine.bundle import (
     TOWERS,
     Bundle,
     Precision,
-    PrecisionRecord,
     TowerName,
 )
 from mcad_mobile.engine.towers import runtime_of
 from mcad_mobile.errors import ExportError, require
 from mcad_mobile.export import check_arguments
+from mcad_mobile.export.export_report import (
+    ALONE_HEAD,
+    PAIRS_HEAD,
+    ExportReport,
+    PrecisionRecord,
+    alone_rows,
+    matrix_head,
+    matrix_rows,
+    pair_rows,
+)
 from mcad_mobile.recall import EmbeddedPairs, embed_by_student
 from mcad_mobile.targets import Target, all_targets, find_target
 
 if TYPE_CHECKING:
     from mcad_mobile.export.aihub.compiler import CloudCompiler
+    from mcad_mobile.export.pipeline import Exported
     from mcad_mobile.export.precision.recall_drop import RungRecalls
 
 
@@ -146,10 +148,10 @@ def export(
     photos = [] if data is None else load_captions(data, "test")
     measure_on, calibrate_on = _splits(data) if precision == "auto" else ([], [])
     check_arguments(student, places, calibration)
-    from mcad_mobile.export.bundle_builder import BundleRequest
+    from mcad_mobile.export.build import BundleRequest
     from mcad_mobile.export.pipeline import ExportOptions
     from mcad_mobile.export.pipeline import export as run
-    from mcad_mobile.export.precision.recall import budget_on
+    from mcad_mobile.export.precision.recall_drop import budget_on
     from mcad_mobile.students.load import load_student, load_with_text
 
     recalls = None
@@ -171,45 +173,47 @@ def export(
             budget=budget,
         )
         exported = run(loaded, requests, export_options, advance)
-        bundles = [made.bundle for made in exported]
         warnings = [warning for made in exported for warning in made.warnings]
         if data is not None and by_student is not None:
-            recalls, bundles, more = _measure_recall(
-                bundles, data, photos, by_student, max_recall_drop, advance
+            recalls, exported, more = _measure_recall(
+                exported, data, photos, by_student, max_recall_drop, advance
             )
             warnings += more
     for warning in dict.fromkeys(warnings):
         warn(warning)
     if json:
-        documents = [_document(bundle, recalls) for bundle in bundles]
+        documents = [_document(made, recalls) for made in exported]
         print_json(documents if several else documents[0])
         return
-    for bundle in bundles:
-        _print(bundle)
+    for made in exported:
+        _print(made.bundle)
+        if made.report.precision is not None:
+            _print_search(made.report.precision)
     if recalls is not None:
-        _print_recall(data, recalls, bundles[0])
+        _print_recall(data, recalls, exported[0].report)
 
 
 def _measure_recall(
-    bundles: list[Bundle],
+    exported: list[Exported],
     data: Path,
     photos: list[CaptionedPhoto],
     by_student: EmbeddedPairs,
     drop: float,
     advance: Progress,
-) -> tuple[RungRecalls, list[Bundle], list[str]]:
-    """Measure the recall of the first bundle's rungs, and save it in all bundles. Return it, the
-    bundles as they are now, and warnings of rungs that lose more than `drop` points."""
+) -> tuple[RungRecalls, list[Exported], list[str]]:
+    """Measure the recall of the first bundle's rungs, and save it in all reports. Return it, the
+    exports with these reports, and warnings of rungs that lose more than `drop` points."""
     from mcad_mobile.export.precision import recall_drop
 
-    recalls = recall_drop.rung_recalls(bundles[0], photos, by_student, advance)
+    first = exported[0].bundle
+    recalls = recall_drop.rung_recalls(first, photos, by_student, advance)
     record = recalls.record(recall_drop.data_facts(data, photos))
-    saved = [
-        replace_fields(bundle, recall=recall_drop.shared_recall(record, bundle, bundles[0]))
-        for bundle in bundles
-    ]
-    for bundle in saved:
-        bundle.save()
+    saved = []
+    for made in exported:
+        shared = recall_drop.shared_recall(record, made.bundle, first)
+        report = replace_fields(made.report, recall=shared)
+        report.save(made.bundle.directory)
+        saved.append(replace(made, report=report))
     return recalls, saved, recall_drop.recall_warnings(record, drop)
 
 
@@ -287,7 +291,8 @@ def _cloud(via: str | None, chip: Target, out: Path, progress: Progress) -> Clou
     return replace(found, progress=progress)
 
 
-def _document(bundle: Bundle, recalls: RungRecalls | None) -> dict[str, Any]:
+def _document(made: Exported, recalls: RungRecalls | None) -> dict[str, Any]:
+    bundle, report = made.bundle, made.report
     document = {
         "bundle": bundle.directory,
         "target": bundle.target.id,
@@ -299,10 +304,10 @@ def _document(bundle: Bundle, recalls: RungRecalls | None) -> dict[str, Any]:
         document["recall"] = {
             "float": recalls.float_student.to_json(),
             "exported": recalls.exported.to_json(),
-            "pairs": [] if bundle.recall is None else msgspec.to_builtins(bundle.recall.pairs),
+            "pairs": [] if report.recall is None else msgspec.to_builtins(report.recall.pairs),
         }
-    if bundle.precision is not None:
-        document["precision"] = msgspec.to_builtins(bundle.precision)
+    if report.precision is not None:
+        document["precision"] = msgspec.to_builtins(report.precision)
     return document
 
 
@@ -336,8 +341,6 @@ def _print(bundle: Bundle) -> None:
     if licence.limit:
         print(f", which {licence.limit}; an app needs --accept-licence {licence.name}", end="")
     print(".")
-    if bundle.precision is not None:
-        _print_search(bundle.precision)
 
 
 def _print_search(record: PrecisionRecord) -> None:
@@ -356,7 +359,7 @@ def _print_search(record: PrecisionRecord) -> None:
     print(f"{record.why} Judged by {record.judged_by}.")
 
 
-def _print_recall(data: Path | None, recalls: RungRecalls, bundle: Bundle) -> None:
+def _print_recall(data: Path | None, recalls: RungRecalls, report: ExportReport) -> None:
     student = recalls.float_student
     rows = []
     for name, found in (("float student", student), ("CPU rungs", recalls.exported)):
@@ -369,9 +372,9 @@ def _print_recall(data: Path | None, recalls: RungRecalls, bundle: Bundle) -> No
         ["", *heads, "mR"],
         rows,
     )
-    assert bundle.recall is not None
+    assert report.recall is not None
     print_table(
         "mR with photos embedded by one rung and texts by another",
-        matrix_head(bundle.recall),
-        matrix_rows(bundle.recall),
+        matrix_head(report.recall),
+        matrix_rows(report.recall),
     )

@@ -18,9 +18,8 @@ from mcad_mobile.distill.dataset import Dataset
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe, batch_sizes
 from mcad_mobile.distill.trainees.trainee import Trainee
-from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import DataError, TrainingError
-from mcad_mobile.recall import Retrieval
+from mcad_mobile.recall import RecallAt, Retrieval
 
 
 class _Validation(msgspec.Struct, frozen=True):

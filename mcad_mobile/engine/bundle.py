@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from mcad_mobile.base.documents import (
     Bytes,
     Count,
-    NotNegative,
     Positive,
     Record,
     Sha256,
@@ -27,111 +26,6 @@ from mcad_mobile.engine.arrays import read_array
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec
 from mcad_mobile.errors import BundleError, ExportError, Remedy
-
-Percent = Annotated[float, Meta(ge=0, le=100)]
-Points = Annotated[float, Meta(ge=-100, le=100)]
-
-
-class DataFacts(Record, frozen=True):
-    """The split of a captioned dataset on which recall was measured; `sha256` covers its photos'
-    bytes and captions."""
-
-    name: Word
-    split: Word
-    photos: Size
-    captions: Size
-    sha256: Sha256
-
-
-class RecallAt(Record, frozen=True):
-    """In percent."""
-
-    r1: Percent
-    r5: Percent
-    r10: Percent
-
-
-class Recalls(Record, frozen=True):
-    """Recall in both directions, and the mean of all six."""
-
-    text_to_image: RecallAt
-    image_to_text: RecallAt
-    mean_recall: Percent
-
-
-class PairRecall(Record, frozen=True):
-    """Mean recall (mR) of photos by `image` and texts by `text`: rungs, or the float student."""
-
-    image: Word
-    text: Word
-    mean_recall: Percent
-    drop: Points
-    margin: NotNegative
-
-
-class RecallRecord(Record, frozen=True):
-    """Recall of the float student and of the bundle's rungs `image` and `text`. `drop` is mR lost,
-    in points, `margin` half the width of its 95 % interval. `pairs`: all pairs of image and text
-    rungs, float included."""
-
-    image: Word
-    text: Word
-    data: DataFacts
-    exact: Recalls = msgspec.field(name="float")
-    exported: Recalls
-    drop: Points
-    margin: NotNegative
-    pairs: tuple[PairRecall, ...] = ()
-
-
-class WeightRecord(Record, frozen=True):
-    """A weight that could have 4 bits; `loss` is how much that alone lowers the tower's cosine to
-    float."""
-
-    tower: Word
-    name: Word
-    numbers: Size
-    loss: float
-    bits: Annotated[int, Meta(ge=4, le=32)]
-
-
-class SingleTowerRecord(Record, frozen=True):
-    """An exported tower, measured with the other tower in float."""
-
-    tower: Word
-    precision: Word
-    bytes: Bytes
-    drop: Points
-    margin: NotNegative
-
-
-class StepRecord(Record, frozen=True):
-    """A pair of towers that was exported, loaded and measured."""
-
-    image: Word
-    text: Word
-    bytes: Bytes
-    mean_recall: Percent
-    drop: Points
-    margin: NotNegative
-    within: bool
-
-
-class PrecisionRecord(Record, frozen=True):
-    """How precisions were chosen on `data`, for a drop of at most `max_recall_drop` points of mR:
-    the weights that could have fewer bits, each tower alone, and the measured pairs, smallest
-    first. `photos_to_tell`: how many photos it takes to detect a drop of that size."""
-
-    data: DataFacts
-    judged_by: Word
-    max_recall_drop: NotNegative
-    float_mean_recall: Percent
-    weights: tuple[WeightRecord, ...]
-    alone: tuple[SingleTowerRecord, ...]
-    steps: tuple[StepRecord, ...]
-    photos_to_tell: Count
-    why: str
-
 
 SCHEMA = "mcad-bundle/1"
 MANIFEST = "bundle.json"
@@ -297,7 +191,8 @@ class Tower(Record, frozen=True):
 
 class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
     """The fields of bundle.json, in their order on disk, after `schema`. `dim` is the width of the
-    embeddings, which towers do not normalize; `sample` holds those of photos [M, dim] float32."""
+    embeddings, which towers do not normalize; `sample` holds those of photos [M, dim] float32.
+    `recall` and `precision` are of older versions, which had no export_report.json."""
 
     name: str
     created: str
@@ -312,8 +207,8 @@ class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
     token_table: TableRecord
     sample: FileRecord
     tools: dict[str, str]
-    recall: RecallRecord | None
-    precision: PrecisionRecord | None
+    recall: dict[str, Any] | None = None
+    precision: dict[str, Any] | None = None
 
 
 class Bundle(BundleDocument, frozen=True, kw_only=True):

@@ -61,7 +61,7 @@ def export_bundle(
     if isinstance(student, Path):
         student = str(student)
     check_arguments(student, [Path(out)], folder)
-    from mcad_mobile.export.bundle_builder import BundleRequest
+    from mcad_mobile.export.build import BundleRequest
     from mcad_mobile.export.pipeline import ExportOptions, export
 
     loaded = load_student(student) if student is None or isinstance(student, str) else student

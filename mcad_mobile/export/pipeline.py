@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,14 @@ from mcad_mobile.base import files
 from mcad_mobile.base.files import check_room, check_writable, replace_folder, restore
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.data.captions import CaptionedPhoto
-from mcad_mobile.engine.bundle import TOWERS, Bundle, PrecisionRecord, check_replaceable
-from mcad_mobile.export.bundle_builder import BundleBuilder, BundleRequest
-from mcad_mobile.export.comparison import PARITY_INPUTS
+from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName, check_replaceable
+from mcad_mobile.export.build import Builder, BundleRequest, build
+from mcad_mobile.export.compare import PARITY_INPUTS, Simulator, Standard
+from mcad_mobile.export.export_report import ExportReport, PrecisionRecord
+from mcad_mobile.export.precision.candidates import Candidate
 from mcad_mobile.export.precision.recall_drop import Budget
+from mcad_mobile.export.precision.smallest_pair import choose_precisions
+from mcad_mobile.export.prepare import Steps, prepare
 from mcad_mobile.export.quantization.calibration import (
     Samples,
     captioned_samples,
@@ -48,10 +53,11 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle that was written, and warnings for its user."""
+    """A bundle that was written, warnings for its user, and what is in the report beside it."""
 
     bundle: Bundle
     warnings: list[str]
+    report: ExportReport
 
 
 def export(
@@ -68,32 +74,39 @@ def export(
         restore(request.out)
         check_place(student, request)
     progress("reading photos and captions to calibrate on")
-    calibrate, held_out, warned = _load_samples(student, options)
-    plans = [keyed_plans(request.target, request.precisions) for request in requests]
-    exported = []
+    calibrate, held_out, warned = calibration_samples(student, options)
+    plans = [
+        keyed
+        for request in requests
+        for keyed in keyed_plans(request.target, request.precisions).values()
+    ]
+    steps = Steps(progress, 2 * len({key for keyed in plans for key in keyed}))
+    exported, report = [], ExportReport()
+    chosen: dict[TowerName, Candidate] = {}
     with tempfile.TemporaryDirectory(prefix="mcad-") as scratch, ExitStack() as on_exit:
-        builder = BundleBuilder(
-            student,
-            calibrate,
-            held_out,
-            Path(scratch),
-            allow_low_parity=options.allow_low_parity,
-            simulated_inputs=options.simulated_inputs,
-            progress=progress,
-            rungs=len({key for towers in plans for keyed in towers.values() for key in keyed}),
-        )
-        on_exit.callback(builder.comparison.close)
+        prepared = prepare(student, calibrate, held_out, Path(scratch), steps)
+        standard = Standard(prepared.compared, prepared.expected, options.allow_low_parity)
         if options.budget is not None:
-            chosen, record = builder.choose_precisions(options.budget, requests[0].target)
-            requests = [dataclasses.replace(request, precisions=chosen) for request in requests]
+            target = requests[0].target
+            chosen, record = choose_precisions(prepared, standard, options.budget, target, progress)
+            precisions = {name: candidate.precision for name, candidate in chosen.items()}
+            requests = [dataclasses.replace(one, precisions=precisions) for one in requests]
             warned += missing_photos(record)
+            report = ExportReport(precision=record)
+        simulator = Simulator(options.simulated_inputs, progress)
+        background = on_exit.enter_context(ThreadPoolExecutor(1))
+        on_exit.callback(background.shutdown, cancel_futures=True)
+        on_exit.callback(simulator.stop)
+        builder = Builder(prepared, Path(scratch), standard, simulator, background, steps, chosen)
         for request in requests:
-            with _replacing(request.out) as partial:
-                bundle, bundle_warnings = builder.build(request, partial)
+            with replacing(request.out) as partial:
+                bundle, bundle_warnings = build(builder, request, partial)
                 bundle.save()
+                if report.precision is not None:
+                    report.save(partial)
                 Bundle.load(partial)
             written = structs.replace(bundle, directory=request.out)
-            exported.append(Exported(written, [*warned, *bundle_warnings]))
+            exported.append(Exported(written, [*warned, *bundle_warnings], report))
     if options.budget is not None:
         shutil.rmtree(options.budget.kept, ignore_errors=True)  # the search is complete
     progress("done", 1, 1)
@@ -128,7 +141,9 @@ def missing_photos(record: PrecisionRecord) -> list[str]:
     ]
 
 
-def _load_samples(student: Student, options: ExportOptions) -> tuple[Samples, Samples, list[str]]:
+def calibration_samples(
+    student: Student, options: ExportOptions
+) -> tuple[Samples, Samples, list[str]]:
     count = options.samples
     calibrate, held_out = load_samples(student, options.calibration, count)
     if not options.calibrate_on:
@@ -139,7 +154,7 @@ def _load_samples(student: Student, options: ExportOptions) -> tuple[Samples, Sa
 
 
 @contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
+def replacing(out: Path) -> Iterator[Path]:
     """Yield an empty folder beside `out` that replaces it on success and is removed on failure.
     DiskError if the disk is at fault."""
     whole = files.real_path(out)

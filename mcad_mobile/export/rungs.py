@@ -10,7 +10,7 @@ from mcad_mobile.base.standard_output import quiet
 from mcad_mobile.engine.bundle import TOWERS, Precision, Rung, TowerName
 from mcad_mobile.engine.towers import RUNTIMES, runtime_of
 from mcad_mobile.errors import require
-from mcad_mobile.export.backends import backend
+from mcad_mobile.export.backends import backend_of
 from mcad_mobile.export.backends.backend import TowerPlan
 from mcad_mobile.targets import Target
 
@@ -23,7 +23,7 @@ def tower_plans(
         TowerPlan(plan.runtime, precision)
         for plan in target.ladder
         for precision in [plan.image if name == "image" else plan.text]
-        if precision is not None and backend(plan.runtime).can_build(plan.runtime, target)
+        if precision is not None and backend_of(plan.runtime).can_build(plan.runtime, target)
     ]
     if precisions is None:
         return plans
@@ -40,7 +40,7 @@ def keyed_plans(
     """Return the rungs of a bundle by tower and key; equal keys mean equal files and notes."""
 
     def key(name: TowerName, plan: TowerPlan) -> tuple[str, ...]:
-        shared_by = backend(plan.runtime).shared_by(plan.runtime, target)
+        shared_by = backend_of(plan.runtime).shared_by(plan.runtime, target)
         return name, plan.runtime, plan.precision, shared_by
 
     return {
@@ -52,7 +52,7 @@ def keyed_plans(
 def require_compilers(target: Target, *, cloud: bool) -> None:
     """Raise MissingExtra if a compiler for one of the target's rungs is not installed."""
     for plan in target.ladder:
-        made_by = backend(plan.runtime)
+        made_by = backend_of(plan.runtime)
         if made_by.compiler is not None and not (cloud and made_by.in_cloud):
             with quiet():
                 require(*made_by.compiler)
@@ -60,7 +60,7 @@ def require_compilers(target: Target, *, cloud: bool) -> None:
 
 def graph_form(target: Target) -> tuple[str, int]:
     """Return what decides which quantized graphs a chip takes."""
-    return target.family, backend(target.ladder[0].runtime).graph_form(target)
+    return target.family, backend_of(target.ladder[0].runtime).graph_form(target)
 
 
 def with_source_facts(rungs: Sequence[Rung]) -> tuple[Rung, ...]:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from mcad_mobile.base.files import megabytes
-from mcad_mobile.bench.report.bundle_rows import (
+from mcad_mobile.export.export_report import (
+    DataFacts,
+    PairRecall,
+    PrecisionRecord,
+    RecallRecord,
+    Recalls,
+    SingleTowerRecord,
+    StepRecord,
     alone_rows,
     matrix_head,
     matrix_rows,
     pair_rows,
 )
-from mcad_mobile.engine.bundle import (
-    DataFacts,
-    PairRecall,
-    PrecisionRecord,
-    RecallAt,
-    RecallRecord,
-    Recalls,
-    SingleTowerRecord,
-    StepRecord,
-)
+from mcad_mobile.recall import RecallAt
 
 DATA = DataFacts("photos", "val", 120, 600, "0" * 64)
 

@@ -15,8 +15,9 @@ from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.bench.report import html, markdown
 from mcad_mobile.bench.report.charts import sensitivity_chart
 from mcad_mobile.bench.report.rows import ladder_rows, measured_rungs
-from mcad_mobile.engine.bundle import Bundle, WeightRecord
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, Result
+from mcad_mobile.export.export_report import WeightRecord, read_report
 from tests.support.report_documents import (
     Page,
     lines_and_texts,
@@ -215,7 +216,7 @@ def test_the_weights_that_cost_most_are_drawn_by_the_ends_of_their_names(bundle:
         WeightRecord("image", f"{'blocks.' * 12}{number}", 9, number / 1000, 8)
         for number in range(50)
     )
-    record = replace(precisions_chosen(bundle).precision, weights=weights)
+    record = replace(read_report(precisions_chosen(bundle)).precision, weights=weights)
     drawn = re.findall(r"<text[^>]*>(\u2026[^<]*)</text>", sensitivity_chart(record, "image").svg)
     assert [text.removesuffix(", 9").rpartition(".")[2] for text in drawn] == [
         str(number) for number in range(49, 9, -1)

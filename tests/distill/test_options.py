@@ -22,9 +22,8 @@ from mcad_mobile.distill.recipe import StudentRecipe
 from mcad_mobile.distill.result import Provenance
 from mcad_mobile.distill.text_only import TextRecipe
 from mcad_mobile.distill.trainees import StudentChoice, frozen_trunk, load_trainee
-from mcad_mobile.engine.bundle import RecallAt
 from mcad_mobile.errors import DataError, DiskError, StudentError
-from mcad_mobile.recall import Retrieval
+from mcad_mobile.recall import RecallAt, Retrieval
 from mcad_mobile.students.mcad import McadStudent
 from tests.support.paths import ROOT
 

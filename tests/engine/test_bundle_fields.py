@@ -11,19 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.engine.bundle import (
-    MANIFEST,
-    Bundle,
-    DataFacts,
-    PairRecall,
-    PrecisionRecord,
-    RecallAt,
-    RecallRecord,
-    Recalls,
-    SingleTowerRecord,
-    StepRecord,
-    WeightRecord,
-)
+from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import BundleError
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -44,11 +32,19 @@ OPTIONAL = {
     ),
     *("preprocess.resize_to", "preprocess.centre", "preprocess.fill"),
     *("tokenizer.pad_left", "tokenizer.attends_to_padding", "tokenizer.pool", "tokenizer.eos"),
-    *("recall.pairs",),
 }
 # Fields that may be null. Each of them is an object or a number otherwise.
-NULLABLE = ("recall", "precision", "parity", "ids", "licence_text")
-NULLABLE += ("soc_model", "htp_arch", "scale", "zero_point", "resize_to", "eos")
+NULLABLE = (
+    "parity",
+    "ids",
+    "licence_text",
+    "soc_model",
+    "htp_arch",
+    "scale",
+    "zero_point",
+    "resize_to",
+    "eos",
+)
 # Objects whose names are data: they have no fields.
 MAPS = ("tools", "inputs")
 OF_EACH_KIND: tuple[Any, ...] = (None, True, 7, "x", [], {})
@@ -58,9 +54,6 @@ OF_EACH_KIND: tuple[Any, ...] = (None, True, 7, "x", [], {})
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle that holds a record of each kind, and two rungs of a tower."""
     tiny = make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
-    data = DataFacts("photos", "val", 120, 600, "0" * 64)
-    recalls = Recalls(RecallAt(20, 40, 60), RecallAt(30, 50, 70), 45.0)
-    pair = PairRecall("onnx mixed", "float", 44.5, 0.5, 0.25)
     (rung,) = tiny.image.rungs
     integers = replace(rung.inputs[0], dtype="int8", scale=0.1, zero_point=-128)
     lower = replace(rung, precision="int8", inputs=(integers,), npu_nodes=2, notes=("A note.",))
@@ -68,18 +61,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         tiny,
         student=replace(tiny.student, licence_text=tiny.sample),
         image=replace(tiny.image, rungs=(rung, lower)),
-        recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21, (pair,)),
-        precision=PrecisionRecord(
-            data=data,
-            judged_by="the files",
-            max_recall_drop=0.5,
-            float_mean_recall=56.0,
-            weights=(WeightRecord("image", "stem", 9216, 0.0042, 8),),
-            alone=(SingleTowerRecord("text", "int8", 4 << 20, 0.5, 0.2),),
-            steps=(StepRecord("int8", "int8", 9 << 20, 55.25, 0.75, 0.4, True),),
-            photos_to_tell=300,
-            why="Because.",
-        ),
     )
     full.save()
     return full
@@ -89,7 +70,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def document(bundle: Bundle) -> Iterator[dict[str, Any]]:
     path = bundle.directory / MANIFEST
     written = path.read_bytes()
-    yield json.loads(written)
+    found = json.loads(written)
+    del found["recall"], found["precision"]  # of older versions; the report tells what they hold
+    yield found
     path.write_bytes(written)
 
 
@@ -155,7 +138,7 @@ def test_a_field_that_is_gone_is_named(bundle: Bundle, document: dict[str, Any])
             assert f"missing required field `{steps[-1]}`" in refused
             assert len(steps) == 1 or f" - at {spelled(steps[:-1])}" in refused
             without_default.add(steps)
-    assert len(without_default) > 200
+    assert len(without_default) > 150
 
 
 def test_a_value_of_another_kind_is_named_with_its_place(
@@ -180,13 +163,13 @@ def test_a_value_of_another_kind_is_named_with_its_place(
                 named = " names no schema; " if other is None else f" has schema {other!r}; "
             assert named in refused, (place, other, refused)
             tried += 1
-    assert tried > 1000
+    assert tried > 700
 
 
 def test_an_unknown_field_is_named_at_each_level(bundle: Bundle, document: dict[str, Any]) -> None:
     levels: dict[Steps, Any] = {(): document, **dict(places(document))}
     objects = [steps for steps, value in levels.items() if isinstance(value, dict)]
-    assert len(objects) > 50
+    assert len(objects) > 40
     for steps in objects:
         place = (*steps, "unheard_of")
 

@@ -11,7 +11,7 @@ import pytest
 from mcad_mobile.android.parts import pack_bundle
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.towers import choose_rung
-from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.build import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.students.load import load_student

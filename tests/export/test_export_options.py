@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +23,8 @@ from mcad_mobile.engine.bundle import Bundle, Parity
 from mcad_mobile.errors import ExportError, PhotoError
 from mcad_mobile.export import export_bundle, pipeline
 from mcad_mobile.export.aihub.compiler import CloudCompiler
-from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.build import BundleRequest
+from mcad_mobile.export.export_report import ExportReport, read_report
 from mcad_mobile.export.pipeline import Exported, ExportOptions
 from mcad_mobile.export.precision import recall_drop
 from mcad_mobile.recall import EmbeddedPairs
@@ -33,6 +33,7 @@ from mcad_mobile.targets import find_target
 from tests.support.paths import ROOT
 from tests.support.report_documents import precisions_chosen
 from tests.support.tiny_bundle import make_tiny_bundle
+from tests.support.tiny_students import write_open_clip
 
 SHIPPED = str(ROOT / "models" / "mcad-s")
 
@@ -166,149 +167,42 @@ def test_room_is_asked_for_what_cannot_be_less(
     ]
 
 
-def test_captions_of_data_calibrate_texts_eight_for_a_photo(monkeypatch, tmp_path):
-    class Begun(Exception):
-        pass
-
-    def build(*about, **options):
-        begun.append((about[:3], options))
-        raise Begun
-
-    begun = []
-    monkeypatch.setattr(pipeline, "check_place", lambda *about: None)
-    monkeypatch.setattr(pipeline, "BundleBuilder", build)
-    monkeypatch.setattr(pipeline, "missing_samples", lambda *about: [])
-    monkeypatch.setattr(pipeline, "load_samples", lambda *about: (about, "held out"))
-    monkeypatch.setattr(pipeline, "captioned_samples", lambda *about, **sizes: (about, sizes))
-    requests = [BundleRequest(find_target(chip), tmp_path / chip) for chip in ("cpu", "cpu")]
-    own = ExportOptions(Path("own"), 4, allow_low_parity=True, simulated_inputs=5)
-    for options in (own, ExportOptions(samples=4, calibrate_on=["photo"])):
-        with pytest.raises(Begun):
-            pipeline.export("student", requests, options)
-    first, second = [about for about, _ in begun]
-    assert first == ("student", ("student", Path("own"), 4), "held out")
-    captioned = (("student", ["photo"]), {"photos": 4, "texts": 32})
-    assert second == ("student", captioned, "held out")
-    asked = begun[0][1]
-    assert (asked["allow_low_parity"], asked["simulated_inputs"]) == (True, 5)
-    assert asked["rungs"] == 4  # int8 and fp32 of either tower, made once for both
-
-
-@pytest.fixture
-def without_towers(monkeypatch):
-    for name, stand_in in {
-        "require_compilers": lambda target, cloud: None,
-        "check_place": lambda *about: None,
-        "load_samples": lambda *about: ("calibrate", "held out"),
-        "missing_samples": lambda samples, count: [f"Of {count} there are few {samples}."],
-    }.items():
-        monkeypatch.setattr(pipeline, name, stand_in)
-
-
 @pytest.mark.parametrize("error", [ExportError("It does not compile."), KeyboardInterrupt()])
-def test_an_export_that_fails_or_is_interrupted_leaves_no_part_of_a_bundle(
-    without_towers, error, monkeypatch, tmp_path
-):
-    class Builder:
-        def __init__(self, *about, **options):
-            self.comparison = SimpleNamespace(close=lambda: None)
-
-        def build(self, request, out):
-            (out / "image.onnx").touch()
-            raise error
-
-    monkeypatch.setattr(pipeline, "BundleBuilder", Builder)
-    with pytest.raises(type(error)):
-        pipeline.export("student", [BundleRequest(find_target("cpu"), tmp_path / "new" / "cpu")])
+def test_an_export_that_fails_or_is_interrupted_leaves_no_part_of_a_bundle(error, tmp_path):
+    with pytest.raises(type(error)), pipeline.replacing(tmp_path / "new" / "cpu") as partial:
+        (partial / "image.onnx").touch()
+        raise error
     assert [*tmp_path.iterdir()] == []
 
 
-def tiny_builder(check):
-    """A builder that checks the folder it is given, and makes a tiny bundle there."""
-
-    class Builder:
-        def __init__(self, *about, **options):
-            self.comparison = SimpleNamespace(close=lambda: None)
-
-        def build(self, request, out):
-            check(out)
-            return make_tiny_bundle(out), []
-
-    return Builder
-
-
-def test_an_export_begins_anew_where_a_killed_one_left_a_part_of_a_bundle(
-    without_towers, monkeypatch, tmp_path
-):
-    def check(out):
-        assert not [*out.iterdir()]
-
-    monkeypatch.setattr(pipeline, "BundleBuilder", tiny_builder(check))
+def test_an_export_begins_anew_where_a_killed_one_left_a_part_of_a_bundle(tmp_path):
     (tmp_path / ".cpu.partial").mkdir()
     (tmp_path / ".cpu.partial" / "half.onnx").touch()
-    pipeline.export("student", [BundleRequest(find_target("cpu"), tmp_path / "cpu")])
+    with pipeline.replacing(tmp_path / "cpu") as partial:
+        assert not [*partial.iterdir()]
     assert [path.name for path in tmp_path.iterdir()] == ["cpu"]
 
 
-def test_a_bundle_behind_a_link_is_replaced_and_the_link_stays(
-    without_towers, monkeypatch, tmp_path
-):
-    def check(out):
-        assert out.parent == tmp_path / "disk"  # a rename does not cross disks
-
-    monkeypatch.setattr(pipeline, "BundleBuilder", tiny_builder(check))
+def test_a_bundle_behind_a_link_is_replaced_and_the_link_stays(tmp_path):
     make_tiny_bundle(tmp_path / "disk" / "v1", dim=16)
     (tmp_path / "current").symlink_to("disk/v1")
     for _ in range(2):
-        pipeline.export("student", [BundleRequest(find_target("cpu"), tmp_path / "current")])
+        with pipeline.replacing(tmp_path / "current") as partial:
+            assert partial.parent == tmp_path / "disk"  # a rename does not cross disks
+            make_tiny_bundle(partial)
         assert (tmp_path / "current").is_symlink()
         assert Bundle.load(tmp_path / "disk" / "v1").dim != 16
     assert sorted(path.name for path in tmp_path.rglob(".*")) == []
 
 
-def test_a_search_chooses_for_all_bundles_and_what_it_kept_goes_once_they_are_written(
-    without_towers, monkeypatch, tmp_path
-):
-    """Each bundle is a tiny one."""
-    chosen = {"image": "int8", "text": "mixed"}
-    record = SimpleNamespace(
-        photos_to_tell=2, data=SimpleNamespace(photos=1, split="val"), max_recall_drop=0.5
-    )
-    budget = SimpleNamespace(kept=tmp_path / "kept")
-    budget.kept.mkdir()
-    asked, closed, steps, fails = [], [], [], {"snapdragon-8-elite"}
-
-    class Builder:
-        def __init__(self, *about, **options):
-            self.comparison = SimpleNamespace(close=lambda: closed.append(True))
-
-        def choose_precisions(self, *about):
-            asked.append(about)
-            return chosen, record
-
-        def build(self, request, out):
-            assert request.precisions == chosen
-            if request.target.id in fails:
-                raise ExportError("It does not compile.", "Try another chip.")
-            return make_tiny_bundle(out), [f"Of {request.target.id}."]
-
-    monkeypatch.setattr(pipeline, "BundleBuilder", Builder)
-    requests = [BundleRequest(find_target(chip), tmp_path / chip) for chip in ("cpu", "SM8750")]
-    run = partial(pipeline.export, "student", requests, ExportOptions(samples=7, budget=budget))
-    with pytest.raises(ExportError, match="does not compile"):
-        run()
-    assert budget.kept.exists() and closed == [True]
-    fails.clear()
-    done = run(lambda *step: steps.append(step))
-    assert not budget.kept.exists() and closed == [True, True]
-    assert asked == [(budget, requests[0].target)] * 2
-    assert steps[-1] == ("done", 1, 1)
-    for request, made in zip(requests, done, strict=True):
-        assert made.bundle.directory == request.out == Bundle.load(request.out).directory
-        few, photos, own = made.warnings
-        assert few == "Of 7 there are few calibrate."
-        assert "1 photos of split 'val' are too few" in photos
-        assert own == f"Of {request.target.id}."
+def test_captions_of_data_calibrate_texts_eight_for_a_photo(packaged_pairs, tmp_path):
+    student = load.load_student(f"open_clip:local-dir:{write_open_clip(tmp_path / 'student')}")
+    photos = load_captions(packaged_pairs, None)
+    own = pipeline.calibration_samples(student, ExportOptions(samples=4))
+    given = pipeline.calibration_samples(student, ExportOptions(samples=4, calibrate_on=photos))
+    assert [(len(one.pixels), len(one.ids)) for one, _, _ in (own, given)] == [(4, 4), (4, 32)]
+    assert {photo.captions[0] for photo in photos} >= {*given[0].texts}
+    assert np.array_equal(own[1].pixels, given[1].pixels)  # what is compared on stays
 
 
 def test_python_passes_on_what_it_is_told_and_finds_no_photos_before_any_work(
@@ -318,7 +212,7 @@ def test_python_passes_on_what_it_is_told_and_finds_no_photos_before_any_work(
 
     def run(*about):
         told.append(about)
-        return [Exported(tmp_path, [])]
+        return [Exported(tmp_path, [], ExportReport())]
 
     monkeypatch.setattr(pipeline, "export", run)
     own, student, steps = tmp_path / "own", SimpleNamespace(), lambda *step: None
@@ -356,11 +250,12 @@ def made(monkeypatch, tmp_path) -> Any:
     tiny = replace(tiny, student=replace(tiny.student, licence="non-commercial-research"))
 
     def call(*options: object, bundles: int = 1, measured: bool = False) -> Any:
-        whole = precisions_chosen(tiny)
         all_made = [*[replace(tiny, name="first")] * (bundles - 1), tiny]
-        if measured:
-            all_made[-1] = replace(tiny, precision=whole.precision)
-        results = [Exported(bundle, ["Beware.", f"Of {bundle.name}."]) for bundle in all_made]
+        chosen = read_report(precisions_chosen(tiny)).precision if measured else None
+        report = ExportReport(precision=chosen)
+        results = [
+            Exported(bundle, ["Beware.", f"Of {bundle.name}."], report) for bundle in all_made
+        ]
         monkeypatch.setattr(pipeline, "export", lambda *about: results)
         monkeypatch.setattr(load, "load_student", lambda *about: "student")
         done = CliRunner().invoke(app, ["export", "-o", str(tmp_path / "o"), *map(str, options)])
@@ -424,7 +319,6 @@ def test_recall_on_data_is_measured_told_and_kept_in_the_bundles(
     photos = load_captions(data, "test")
     owners = np.repeat(np.arange(8), [len(photo.captions) for photo in photos])
     student = EmbeddedPairs(rows, rows[owners], owners)
-    saved = []
     by_engine = {photo.path: swapped[number] for number, photo in enumerate(photos)}
     by_engine |= {
         text: rows[number] for number, photo in enumerate(photos) for text in photo.captions
@@ -438,7 +332,6 @@ def test_recall_on_data_is_measured_told_and_kept_in_the_bundles(
 
     monkeypatch.setattr(recall_drop, "SearchEngine", Engine)
     monkeypatch.setattr("mcad_mobile.cli.export.embed_by_student", lambda *about: student)
-    monkeypatch.setattr(Bundle, "save", lambda bundle: saved.append(bundle))
     done = made("-t", "SM8650", "-t", "SM8750", "--data", data, "--max-recall-drop", 2, bundles=2)
     # A tie counts as a loss: the two photos come last among 8, and their captions among 16.
     whole, lost = "100.0 100.0 100.0", "75.0 75.0 100.0 75.0 75.0 75.0"
@@ -462,16 +355,14 @@ def test_recall_on_data_is_measured_told_and_kept_in_the_bundles(
         len(warned) == 2
         and "20.83 ± 26.73 points below the float student's; the limit is 2" in warned[0]
     )
-    assert [bundle.name for bundle in saved] == ["first", "tiny"]
-    for bundle in saved:
-        kept = bundle.recall
-        assert (kept.image, kept.text) == ("onnx fp32", "onnx fp32")
-        assert (kept.drop, kept.margin) == (20.833, 26.732)
-        assert (kept.data.name, kept.data.split, kept.data.photos) == ("data", "test", 8)
-        assert (kept.exact.mean_recall, kept.exported.text_to_image.r1) == (100.0, 75.0)
-        assert [(pair.image, pair.text) for pair in kept.pairs] == [
-            (image, text) for image in ("float", "onnx fp32") for text in ("float", "onnx fp32")
-        ]
+    kept = read_report(made.tiny).recall
+    assert (kept.image, kept.text) == ("onnx fp32", "onnx fp32")
+    assert (kept.drop, kept.margin) == (20.833, 26.732)
+    assert (kept.data.name, kept.data.split, kept.data.photos) == ("data", "test", 8)
+    assert (kept.exact.mean_recall, kept.exported.text_to_image.r1) == (100.0, 75.0)
+    assert [(pair.image, pair.text) for pair in kept.pairs] == [
+        (image, text) for image in ("float", "onnx fp32") for text in ("float", "onnx fp32")
+    ]
     (told,) = json.loads(f"[{made('-t', 'SM8650', '--data', data, '--json').stdout}]")
     assert told["recall"]["float"]["mean_recall"] == 100.0
     assert told["recall"]["exported"]["text_to_image"] == {"r1": 75.0, "r5": 75.0, "r10": 100.0}

@@ -18,7 +18,7 @@ from mcad_mobile.export.backends.litert.vendors import (
     refusals,
     why_not_compiled,
 )
-from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.build import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import all_targets, find_target

@@ -22,7 +22,7 @@ from mcad_mobile.export.backends.litert.vendors import (
     refusals,
     why_not_compiled,
 )
-from mcad_mobile.export.bundle_builder import tower_specs
+from mcad_mobile.export.prepare import tower_specs
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import all_targets, find_target
 from tests.support.neuropilot_sdk import PACKAGE, install, uninstall, write_sdk

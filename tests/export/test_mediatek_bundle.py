@@ -7,7 +7,7 @@ import pytest
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.towers import choose_rung, load_tower, why_not
 from mcad_mobile.errors import Remedy, RuntimeUnavailable
-from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.build import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target

@@ -22,7 +22,8 @@ from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.errors import ParityError
-from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.build import BundleRequest
+from mcad_mobile.export.export_report import read_report
 from mcad_mobile.export.pipeline import ExportOptions, export, missing_photos
 from mcad_mobile.export.precision.candidates import Candidate
 from mcad_mobile.export.precision.recall_drop import (
@@ -149,12 +150,12 @@ def test_a_tower_below_the_least_parity_is_not_chosen(chosen, make, monkeypatch)
     monkeypatch.setattr("mcad_mobile.engine.bundle.LEAST_PARITY", least)
     bundle = make(BUDGET, "accepted", allow_low_parity=False)
     assert all(bundle.tower(name).rungs[0].parity.cosine_mean >= least for name in TOWERS)
-    tried = {(row.tower, row.precision) for row in bundle.precision.alone}
+    tried = {(row.tower, row.precision) for row in read_report(bundle).precision.alone}
     left_out = {(row.tower, row.precision) for row in chosen.precision.alone} - tried
     first = next(step for step in chosen.precision.steps if step.within)
     lowest = min(TOWERS, key=lambda name: parity[name])
     assert (lowest, getattr(first, lowest)) in left_out
-    assert all(f"{recorded} (" in bundle.precision.why for _, recorded in left_out)
+    assert all(f"{recorded} (" in read_report(bundle).precision.why for _, recorded in left_out)
 
 
 @pytest.mark.slow
@@ -178,8 +179,8 @@ def test_where_even_8_bits_cost_too_much_towers_stay_float(student, make, monkey
     bundle = make(BUDGET, "float")
     for name in TOWERS:
         assert [rung.precision for rung in bundle.tower(name).rungs] == ["fp32"]
-    assert next(step for step in bundle.precision.steps if step.within).drop == 0
-    assert {weight.bits for weight in bundle.precision.weights} == {32}
+    assert next(step for step in read_report(bundle).precision.steps if step.within).drop == 0
+    assert {weight.bits for weight in read_report(bundle).precision.weights} == {32}
 
 
 @pytest.mark.slow
@@ -214,7 +215,7 @@ def test_a_search_that_was_cut_goes_on_and_chooses_the_same(chosen, make, monkey
 def test_a_bundle_without_data_tells_of_none(cpu):
     document = json.loads((cpu.directory / "bundle.json").read_text())
     assert document["recall"] is None and document["precision"] is None
-    assert Bundle.load(cpu.directory).precision is None
+    assert read_report(Bundle.load(cpu.directory)).precision is None
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.engine.towers.qnn import QnnTower
 from mcad_mobile.errors import ExportError, Remedy
-from mcad_mobile.export.backends import backend
-from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.backends import backend_of
+from mcad_mobile.export.build import BundleRequest
+from mcad_mobile.export.export_report import read_report
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.export.precision.recall_drop import RecallMeter, budget_on
 from mcad_mobile.export.rungs import tower_plans
@@ -75,7 +76,7 @@ def make(student, packaged_pairs, tmp_path, monkeypatch):
 def built_methods(monkeypatch, runtime) -> dict[str, str]:
     """By tower, the calibration method of the rungs that this backend builds from now on."""
     found: dict[str, str] = {}
-    build = backend(runtime).build
+    build = backend_of(runtime).build
 
     def noted(tower, plan, target, folder, options):
         found[tower.name] = options.method
@@ -103,7 +104,7 @@ def test_a_snapdragon_gets_the_fewest_bits_that_the_budget_allows(make, monkeypa
     monkeypatch.setattr(QnnTower, "__call__", counted)
     built = built_methods(monkeypatch, "qnn")
     bundle = make("snapdragon", 0.7)
-    record = bundle.precision
+    record = read_report(bundle).precision
     assert built == dict.fromkeys(TOWERS, "mse")
     for name in TOWERS:
         npu, cpu = bundle.tower(name).rungs
@@ -154,12 +155,14 @@ def test_a_dimensity_gets_what_recall_chose_whatever_its_cosine(make, low_cosine
     for name in TOWERS:
         rung, cpu = bundle.tower(name).rungs
         assert (rung.runtime, rung.precision, cpu.precision) == ("litert", "w8a8", "int8")
-        alone = {row.precision: row for row in bundle.precision.alone if row.tower == name}
+        alone = {
+            row.precision: row for row in read_report(bundle).precision.alone if row.tower == name
+        }
         assert set(alone) == {*CUT, "w8a16", "w4a16"}
         assert alone["w4a16"].bytes < alone["w8a16"].bytes
         assert alone["w8a8"].bytes == rung.files[0].bytes
         assert not any("16-bit activations" in note for note in rung.notes)
-    assert "by LiteRT" in bundle.precision.judged_by
+    assert "by LiteRT" in read_report(bundle).precision.judged_by
 
 
 @pytest.mark.slow
@@ -182,7 +185,7 @@ def test_where_litert_runs_the_image_tower_a_text_tower_s_bits_are_mixed_as_on_a
     for precision in ("fp32", "int8", "mixed"):
         monkeypatch.setitem(COSTS, precision, 0.1)
     bundle = make("cpu-litert", 0.5)
-    alone = bundle.precision.alone
+    alone = read_report(bundle).precision.alone
     tried = {name: [row.precision for row in alone if row.tower == name] for name in TOWERS}
     assert set(tried["image"]) == CUT
     assert tried["text"][:2] == ["fp32", "int8"]
@@ -191,7 +194,7 @@ def test_where_litert_runs_the_image_tower_a_text_tower_s_bits_are_mixed_as_on_a
     }
     assert recorded["image"] == [("litert", "w8a8"), ("onnx", "int8"), ("onnx", "fp32")]
     assert recorded["text"] == [("onnx", "mixed"), ("onnx", "fp32")]
-    assert {weight.tower for weight in bundle.precision.weights} == {"text"}
+    assert {weight.tower for weight in read_report(bundle).precision.weights} == {"text"}
 
 
 def test_the_source_of_a_compiled_rung_has_its_chosen_precision(monkeypatch):

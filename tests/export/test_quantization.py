@@ -19,7 +19,6 @@ from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 from mcad_mobile.errors import DataError, ParityError
 from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.backends.qnn.quantize import quantize_for_htp
-from mcad_mobile.export.bundle_builder import tower_specs
 from mcad_mobile.export.float_onnx import (
     export_onnx,
     is_convolutional,
@@ -27,6 +26,7 @@ from mcad_mobile.export.float_onnx import (
     save_mapped,
 )
 from mcad_mobile.export.parity import check_parity, float_embeddings, measure_parity
+from mcad_mobile.export.prepare import tower_specs
 from mcad_mobile.export.quantization.calibration import (
     Samples,
     captioned_samples,

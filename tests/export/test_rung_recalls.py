@@ -13,16 +13,16 @@ from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
 from mcad_mobile.data.captions import load_captions
-from mcad_mobile.engine.bundle import (
-    Bundle,
+from mcad_mobile.engine.bundle import Bundle, Tower
+from mcad_mobile.export.export_report import (
     DataFacts,
     PairRecall,
-    RecallAt,
     RecallRecord,
     Recalls,
-    Tower,
+    read_report,
 )
 from mcad_mobile.export.precision.recall_drop import data_facts, recall_warnings, shared_recall
+from mcad_mobile.recall import RecallAt
 from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.tiny_students import write_open_clip
 
@@ -81,7 +81,7 @@ def test_recall_float_and_exported_is_kept_with_the_bundle(packaged_pairs, tmp_p
         app, ["export", "--target", "cpu", "--out", str(out), "--json", *given]
     )
     assert result.exit_code == 0, result.output
-    document, recall = json.loads(result.stdout)["recall"], Bundle.load(out).recall
+    document, recall = json.loads(result.stdout)["recall"], read_report(Bundle.load(out)).recall
     for way in ("text_to_image", "image_to_text"):
         assert document["float"][way] == to_builtins(getattr(recall.exact, way))
         assert document["exported"][way] == to_builtins(getattr(recall.exported, way))

@@ -12,10 +12,11 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.engine.bundle import TOWERS, Bundle
-from mcad_mobile.engine.towers import load_tower
+from mcad_mobile.engine.towers import RUNTIMES
+from mcad_mobile.engine.towers.qnn import Qnn
 from mcad_mobile.errors import ExportError
-from mcad_mobile.export import comparison, export_bundle, parity
-from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export import export_bundle, parity
+from mcad_mobile.export.build import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
@@ -58,13 +59,13 @@ def watch(monkeypatch, off: dict[str, float]) -> Counter[str]:
     """How many inputs the simulator of each chip is given, from now on."""
     counts: Counter[str] = Counter()
 
-    def load(bundle, rung):
-        tower = load_tower(bundle, rung)
-        if not tower.simulated:
-            return tower
-        return Watched(tower, counts, bundle.target.chip, off.get(bundle.target.chip, 0.0))
+    class Watching(Qnn):
+        def load(self, bundle, rung, threads, gpu):
+            tower = super().load(bundle, rung, threads, gpu)
+            chip = bundle.target.chip
+            return Watched(tower, counts, chip, off.get(chip, 0.0))
 
-    monkeypatch.setattr(comparison, "load_tower", load)
+    monkeypatch.setitem(RUNTIMES, "qnn", Watching())
     return counts
 
 

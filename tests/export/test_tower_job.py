@@ -17,7 +17,7 @@ from torch import nn
 from mcad_mobile.engine.bundle import FileRecord, Golden, TensorSpec
 from mcad_mobile.engine.towers.litert import LiteRTTower
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
-from mcad_mobile.export.backends import backend
+from mcad_mobile.export.backends import backend_of
 from mcad_mobile.export.backends import litert as litert_backend
 from mcad_mobile.export.backends.backend import Quantized, RungOptions, TowerPlan
 from mcad_mobile.export.backends.litert import quantize as litert
@@ -110,7 +110,7 @@ def mixed_bits(job: TowerJob, names):
 
 def dimensity_rung(job: TowerJob, precision: str):
     plan, target = TowerPlan("litert", precision), find_target("dimensity-8200")
-    return backend("litert").build(job, plan, target, job.work, RungOptions())
+    return backend_of("litert").build(job, plan, target, job.work, RungOptions())
 
 
 def cosine_of(job: TowerJob, path) -> float:
@@ -230,10 +230,12 @@ def test_a_backend_builds_what_its_options_say(tmp_path, precision):
 
     options = RungOptions("mse", frozenset({name}), compile_context=compiled)
     target = find_target("SM8650")
-    cpu_rung = backend("onnx").build(job, TowerPlan("onnx", precision), target, tmp_path, options)
+    cpu_rung = backend_of("onnx").build(
+        job, TowerPlan("onnx", precision), target, tmp_path, options
+    )
     written = onnx.load(tmp_path / cpu_rung.files[0].path).graph.initializer
     assert (f"{name}_quantized/packed" in {t.name for t in written}) == (precision == "mixed")
-    npu_rung = backend("qnn").build(job, TowerPlan("qnn", "w8a8"), target, tmp_path, options)
+    npu_rung = backend_of("qnn").build(job, TowerPlan("qnn", "w8a8"), target, tmp_path, options)
     assert (npu_rung.npu_nodes, npu_rung.total_nodes) == (7, 7)
     names = [f"image_qnn_w8a8.{suffix}" for suffix in ("onnx", "bin")]
     assert [file.path for file in npu_rung.files] == names
@@ -295,7 +297,7 @@ def test_a_tflite_tells_what_the_npu_runs_of_it(
         output=SPEC,
         golden=SimpleNamespace(embeddings="golden/image.npy"),
     )
-    rung = backend(runtime).build(
+    rung = backend_of(runtime).build(
         tower,
         TowerPlan(runtime, "w8a8"),
         find_target(family),
@@ -343,7 +345,7 @@ def test_a_tower_is_written_in_each_way_that_a_chip_supports(
         return len(path.name), 0
 
     replace_methods(monkeypatch, runtime, quantize=quantize, sizes=sizes)
-    found, ranked = backend(runtime).candidates(tower, find_target(chip), min)
+    found, ranked = backend_of(runtime).candidates(tower, find_target(chip), min)
     methods = {
         precision: METHODS if precision == "w8a8" else ("min-max",) for precision in precisions
     }

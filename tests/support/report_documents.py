@@ -4,6 +4,7 @@ the resulting page, read back."""
 from __future__ import annotations
 
 import re
+import shutil
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,18 +12,19 @@ from msgspec.structs import replace
 
 from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.bench.report import html
-from mcad_mobile.engine.bundle import (
-    Bundle,
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.export.export_report import (
     DataFacts,
+    ExportReport,
     PairRecall,
     PrecisionRecord,
-    RecallAt,
     RecallRecord,
     Recalls,
     SingleTowerRecord,
     StepRecord,
     WeightRecord,
 )
+from mcad_mobile.recall import RecallAt
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "path", "use"}
 
@@ -127,15 +129,14 @@ def of_phone(bundle: Bundle, name: str) -> dict[str, Any]:
 
 
 def precisions_chosen(bundle: Bundle) -> Bundle:
-    """Return the bundle with measured recall and searched precisions."""
+    """Return a copy of the bundle with measured recall and searched precisions."""
     data = DataFacts("photos", "val", 120, 600, "0" * 64)
     recalls = Recalls(RecallAt(20, 40, 60), RecallAt(30, 50, 70), 45.0)
     pairs = tuple(
         PairRecall(image, text, 45 - lost, lost, 0.1)
         for image, text, lost in (("float", "float", 0.0), ("onnx mixed", "float", 1.25))
     )
-    return replace(
-        bundle,
+    report = ExportReport(
         recall=RecallRecord("onnx mixed", "onnx int8", data, recalls, recalls, 0.33, 0.21, pairs),
         precision=PrecisionRecord(
             data,
@@ -156,6 +157,10 @@ def precisions_chosen(bundle: Bundle) -> Bundle:
             "Because of this.",
         ),
     )
+    folder = bundle.directory.with_name(f"{bundle.directory.name}-chosen")
+    shutil.copytree(bundle.directory, folder, dirs_exist_ok=True)
+    report.save(folder)
+    return replace(bundle, directory=folder)
 
 
 class Page(HTMLParser):

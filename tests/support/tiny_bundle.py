@@ -168,8 +168,6 @@ def make_tiny_bundle(directory: Path, dim: int = 64, seed: int = 7) -> Bundle:
         ),
         sample=_array(directory, "sample.npy", sample),
         tools={"onnx": onnx.__version__},
-        recall=None,
-        precision=None,
     )
     bundle.save()
     return bundle

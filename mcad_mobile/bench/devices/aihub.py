@@ -274,7 +274,11 @@ class AiHubDevice:
         """The rungs from the top: the number of each, and why it cannot run there, or ""."""
         ladder = list(enumerate(bundle.tower(name).rungs))
         if self.compile_to:
-            rungs = [(n, "") for n, r in ladder if (r.runtime, r.precision) == ("onnx", "fp32")]
+            rungs = [
+                (number, "")
+                for number, rung in ladder
+                if runtime_of(rung).on_any_cpu and rung.precision == "fp32"
+            ]
             missing = "float ONNX model to compile from"
             hint = "Use a bundle of `mcad-mobile export --target cpu`."
         else:

@@ -19,7 +19,7 @@ from mcad_mobile.bench.report.rows import NOT_MEASURED, PERCENTILES, STAGE_NAMES
 from mcad_mobile.errors import require
 
 if TYPE_CHECKING:
-    from mcad_mobile.engine.bundle import PrecisionRecord
+    from mcad_mobile.export.export_report import PrecisionRecord
 
 # Each colour is replaced by a CSS variable of the page, so that one drawing serves light and dark.
 _COLOURS = {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 BACKENDS: dict[str, Backend] = {}  # by runtime, as they are imported
 
 
-def backend(runtime: str) -> Backend:
+def backend_of(runtime: str) -> Backend:
     """Return what builds rungs of `runtime`, and import its libraries now: the BACKEND of the
     folder with its name, or with the name of the runtime that it compiles the files of."""
     if runtime not in BACKENDS:

@@ -21,18 +21,11 @@ from numpy.typing import NDArray
 from mcad_mobile.base.files import cache_directory, sha256_of
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
-from mcad_mobile.engine.bundle import (
-    TOWERS,
-    Bundle,
-    DataFacts,
-    PairRecall,
-    RecallRecord,
-    Recalls,
-    TowerName,
-)
+from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.towers import Inputs, normalize, runtime_of
+from mcad_mobile.export.export_report import DataFacts, PairRecall, RecallRecord, Recalls
 from mcad_mobile.export.parity import float_embeddings
 from mcad_mobile.export.precision.candidates import Candidate
 from mcad_mobile.recall import EmbeddedPairs, Retrieval, evaluate_retrieval

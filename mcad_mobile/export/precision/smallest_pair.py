@@ -8,18 +8,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
+from msgspec import structs
+
 from mcad_mobile.base.files import megabytes
-from mcad_mobile.engine.bundle import (
-    TOWERS,
+from mcad_mobile.base.progress import Progress
+from mcad_mobile.engine.bundle import TOWERS, TowerName
+from mcad_mobile.errors import ExportError, Remedy
+from mcad_mobile.export.backends import backend_of
+from mcad_mobile.export.compare import Standard
+from mcad_mobile.export.export_report import (
     PrecisionRecord,
     SingleTowerRecord,
     StepRecord,
-    TowerName,
     WeightRecord,
 )
-from mcad_mobile.errors import ExportError, Remedy
+from mcad_mobile.export.parity import check_parity, measure_parity
 from mcad_mobile.export.precision.candidates import Candidate, Pair, Sensitivity, size
-from mcad_mobile.export.precision.recall_drop import Drop, RecallMeter
+from mcad_mobile.export.precision.recall_drop import Budget, Drop, EmbeddingCache, RecallMeter
+from mcad_mobile.export.prepare import Prepared
+from mcad_mobile.export.rungs import tower_plans
+from mcad_mobile.targets import Target
 
 
 @dataclass
@@ -147,3 +155,48 @@ def _bits(candidate: Candidate, weight: Sensitivity) -> int:
     if candidate.precision == "fp32":
         return 32
     return 4 if weight.name in candidate.four_bit_weights else 8
+
+
+def choose_precisions(
+    prepared: Prepared, standard: Standard, budget: Budget, target: Target, progress: Progress
+) -> tuple[dict[TowerName, Candidate], PrecisionRecord]:
+    """Search for the smallest first rungs for `target`; return their candidates, and a record."""
+    cache = EmbeddingCache(budget.kept)
+    meter = RecallMeter(
+        prepared.student, budget.photos, budget.data, prepared.table, cache, progress
+    )
+    ranked, tried, left_out = {}, {}, ""
+    for name, job in prepared.jobs.items():
+        made_by = backend_of(tower_plans(name, target)[0].runtime)
+        candidates, ranked[name] = made_by.candidates(job, target, meter.loses_least)
+        # Even a tower that is far from its student tells a few photos apart.
+        tried[name], sentence = acceptable(name, candidates, standard)
+        left_out += sentence
+    search = Search(tried, meter, budget.points)
+    chosen = search.run()
+    measured_by = backend_of(target.ladder[0].runtime).measured_by(target)
+    record = search.record(chosen, ranked, measured_by)
+    record = structs.replace(record, why=record.why + left_out)
+    return {candidate.tower: candidate for candidate in chosen}, record
+
+
+def acceptable(
+    name: TowerName, candidates: Sequence[Candidate], standard: Standard
+) -> tuple[list[Candidate], str]:
+    """Return the candidates whose parity is high enough, and a sentence on the others. ParityError
+    if there are none."""
+    if standard.allow_low_parity:
+        return list(candidates), ""
+    low = {}
+    for candidate in candidates:
+        embeddings = candidate.load(candidate.path)(standard.inputs[name])
+        measured = measure_parity(standard.expected[name], embeddings)
+        if measured.is_low:
+            low[candidate] = measured
+    if len(low) == len(candidates):
+        best = max(low, key=lambda candidate: low[candidate].cosine_mean)
+        check_parity(name, best.label, low[best], allow_low=False)
+    labels = [f"{candidate.label} ({found.cosine_mean:.3f})" for candidate, found in low.items()]
+    left_out = f" Too far from float to be tried, by cosine: {name} {', '.join(labels)}."
+    enough = [candidate for candidate in candidates if candidate not in low]
+    return enough, left_out if low else ""

@@ -21,7 +21,7 @@ from mcad_mobile.base.progress import silent
 from mcad_mobile.engine.bundle import Bundle, FileRecord, TensorSpec
 from mcad_mobile.engine.towers import choose_rung
 from mcad_mobile.errors import BuildError
-from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.build import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target

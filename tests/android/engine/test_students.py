@@ -8,7 +8,7 @@ import pytest
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index
-from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.build import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target

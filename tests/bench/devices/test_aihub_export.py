@@ -16,7 +16,7 @@ from mcad_mobile.engine.towers import load_tower
 from mcad_mobile.errors import AiHubError, ExportError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice
 from mcad_mobile.export.aihub.compiler import CloudCompiler
-from mcad_mobile.export.bundle_builder import BundleRequest
+from mcad_mobile.export.build import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target

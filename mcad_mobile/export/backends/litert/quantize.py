@@ -148,7 +148,7 @@ def _settings(activations: int, narrow: Sequence[str], stream: bool) -> Any:
         for operation in (operations.FULLY_CONNECTED, operations.CONV_2D):
             scope = f"^{re.escape(output)};$"
             manager.add_static_config(scope, operation, activations, 4, algorithm_key=recovery)
-    return manager.get_quantization_settings()
+    return manager.get_quantization_recipe()
 
 
 def with_four_bits(model: Path, out: Path, weights: Mapping[bytes, FourBits]) -> tuple[str, ...]:

@@ -4,62 +4,82 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.engine.towers import normalize
+from mcad_mobile.base.machine import allowed_cores
+from mcad_mobile.engine.towers import RUNTIMES, normalize
+from mcad_mobile.engine.towers.onnx import OnnxRuntime
 from mcad_mobile.errors import ParityError
-from mcad_mobile.export import comparison
-from mcad_mobile.export.comparison import GOLDEN_INPUTS, Comparison
+from mcad_mobile.export.compare import (
+    GOLDEN_INPUTS,
+    Simulator,
+    Standard,
+    Stopped,
+    compare_simulated,
+)
+from mcad_mobile.export.compare import compare as compare_rung
 from mcad_mobile.export.precision.candidates import Candidate
+from mcad_mobile.export.precision.smallest_pair import acceptable
 from tests.support.tiny_bundle import make_tiny_bundle
 
 COUNT = 6
 WAIT_S = 60
 
 
+class Simulated(OnnxRuntime):
+    """A simulator that answers an input's number by a function; it counts the towers it loads."""
+
+    name, simulated, loaded = "qnn", True, 0
+
+    def __init__(self) -> None:
+        self.answer = unit
+
+    def load(self, bundle, rung, threads, gpu):
+        self.loaded += 1
+        return lambda inputs: self.answer(int(inputs["pixels"][0, 0]))
+
+
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Begin to compare a rung whose simulator answers an input's number by a function; each
-    expected embedding is the unit vector of that number."""
+    """Begin to compare a simulated rung; each expected embedding is the unit vector of its input's
+    number."""
     bundle = make_tiny_bundle(tmp_path / "bundle")
     rung = replace(bundle.image.rungs[0], runtime="qnn", precision="w8a16")
-
-    class Simulated:
-        simulated = True
-
-        def __init__(self):
-            begin.loaded += 1
-
-        def __call__(self, inputs):
-            return answer(int(inputs["pixels"][0, 0]))
+    runtime = Simulated()
+    monkeypatch.setitem(RUNTIMES, "qnn", runtime)
+    pool = ThreadPoolExecutor(1)
 
     def begin(
         function: Callable[[int], np.ndarray], steps: list | None = None, inputs: int = COUNT
     ):
-        nonlocal answer
-        answer = function
-        begin.comparison = Comparison(
+        told = steps if steps is not None else []
+        begin.simulator = Simulator(COUNT, lambda *step: told.append(step))
+        begin.standard = Standard(
             {"image": {"pixels": np.arange(inputs, dtype=np.float32)[:, None]}},
             {"image": np.eye(COUNT, dtype=np.float32)[:inputs]},
-            allow_low_parity=False,
-            simulated_inputs=COUNT,
-            progress=lambda *step: None if steps is None else steps.append(step),
         )
-        return begin.comparison.start("image", rung, bundle, None)
+        return begin.other_chip(function)
 
     def other_chip(function: Callable[[int], np.ndarray]):
-        nonlocal answer
-        answer = function
-        return begin.comparison.start("image", rung, bundle, None)
+        runtime.answer = function
+        towers = begin.simulator.load(bundle, rung)
+        about = ("image", rung, bundle, towers, begin.standard, begin.simulator)
+        future = pool.submit(compare_simulated, *about)
 
-    answer, begin.loaded, begin.other_chip = unit, 0, other_chip
-    monkeypatch.setattr(comparison, "load_tower", lambda bundle, rung: Simulated())
-    monkeypatch.setattr(comparison, "allowed_cores", lambda: 2)
-    return begin
+        def wait():
+            with begin.simulator.shown():
+                return future.result(WAIT_S)
+
+        return wait
+
+    begin.other_chip, begin.runtime = other_chip, runtime
+    yield begin
+    pool.shutdown()
 
 
 def unit(number: int) -> np.ndarray:
@@ -81,6 +101,7 @@ def test_other_work_goes_on_while_a_simulator_runs(start):
     assert (rung.parity.inputs, rung.parity.cosine_min, warnings) == (COUNT, 1.0, [])
 
 
+@pytest.mark.skipif(allowed_cores() < 2, reason="needs two cores")
 def test_inputs_are_simulated_beside_each_other_and_keep_their_order(start):
     later = threading.Event()
     steps: list[tuple] = []
@@ -93,8 +114,8 @@ def test_inputs_are_simulated_beside_each_other_and_keep_their_order(start):
 
     rung, _ = start(first_waits_for_the_next, steps)()
     assert rung.parity.cosine_min == 1.0
-    assert (max(done for _, done, _ in steps), len(steps)) == (COUNT, COUNT)
-    assert start.loaded == 2  # one for each core
+    assert steps[-1] == ("image tower: simulated inputs", COUNT, COUNT)
+    assert start.runtime.loaded == min(allowed_cores(), COUNT)  # one for each core
 
 
 @pytest.mark.parametrize("inputs", [1, 2, COUNT - 1])
@@ -139,6 +160,16 @@ class Tower:
         return self.embeddings[: len(next(iter(inputs.values())))]
 
 
+class Answers(OnnxRuntime):
+    """A runtime whose tower gives these embeddings."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def load(self, bundle, rung, threads, gpu):
+        return Tower(self.embeddings)
+
+
 @pytest.fixture
 def compare(tmp_path, monkeypatch):
     """Compare a rung of the tiny bundle that gives these embeddings here; any parity will do."""
@@ -146,15 +177,14 @@ def compare(tmp_path, monkeypatch):
     golden = bundle.image.golden
     inputs = {"image": {"pixels": bundle.array(golden.inputs["pixels"])}}
     expected = normalize(bundle.array(golden.embeddings))
+    runtime = Answers("onnx")
+    monkeypatch.setitem(RUNTIMES, "onnx", runtime)
 
     def run(change=lambda rows: rows, cloud=None, **facts):
         rung = replace(bundle.image.rungs[0], **facts)
-        tower = Tower(change(3 * expected))
-        monkeypatch.setattr(comparison, "load_tower", lambda bundle, rung: tower)
-        done = Comparison(
-            inputs, {"image": expected}, allow_low_parity=True, simulated_inputs=COUNT
-        )
-        return done.start("image", rung, bundle, cloud)()
+        runtime.embeddings = change(3 * expected)
+        standard = Standard(inputs, {"image": expected}, allow_low_parity=True)
+        return compare_rung("image", rung, bundle, cloud, standard)
 
     run.bundle, run.inputs, run.expected = bundle, inputs["image"], expected
     return run
@@ -200,15 +230,18 @@ def test_where_every_candidate_is_too_far_from_float_the_nearest_is_told_unless_
         for label, rows in (("far", np.roll(expected, 1, 1)), ("less far", expected + 0.5))
     ]
     strict, loose = (
-        Comparison(inputs, {"image": expected}, allow_low_parity=allowed, simulated_inputs=COUNT)
-        for allowed in (False, True)
+        Standard(inputs, {"image": expected}, allow_low_parity=allowed) for allowed in (False, True)
     )
     with pytest.raises(ParityError, match="The less far image tower"):
-        strict.acceptable("image", candidates)
-    assert loose.acceptable("image", candidates) == (candidates, "")
+        acceptable("image", candidates, strict)
+    assert acceptable("image", candidates, loose) == (candidates, "")
+    near = Candidate("image", "int8", "near", 1, 1, Path(), lambda path: Tower(expected))
+    enough, left_out = acceptable("image", [near, *candidates], strict)
+    assert enough == [near]
+    assert left_out.startswith(" Too far from float to be tried, by cosine: image far (0.000), ")
 
 
-def test_an_end_waits_for_the_inputs_that_are_simulated_and_begins_no_other(start):
+def test_an_end_begins_no_other_input(start):
     begun, go_on = threading.Event(), threading.Event()
     asked = []
 
@@ -218,13 +251,10 @@ def test_an_end_waits_for_the_inputs_that_are_simulated_and_begins_no_other(star
         assert go_on.wait(WAIT_S)
         return unit(number)
 
-    start(slow)
+    wait = start(slow)
     assert begun.wait(WAIT_S)
-    end = threading.Thread(target=start.comparison.close)
-    end.start()
-    end.join(0.05)
-    assert end.is_alive()  # an input is being simulated
+    start.simulator.stop()
     go_on.set()
-    end.join(WAIT_S)
-    assert not end.is_alive()
-    assert len(asked) <= 2  # threads
+    with pytest.raises(Stopped):
+        wait()
+    assert len(asked) <= allowed_cores()
