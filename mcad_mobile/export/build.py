@@ -12,11 +12,12 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle, Precision, Rung, TowerName
 from mcad_mobile.engine.towers import runtime_of
 from mcad_mobile.export.aihub.compiler import CloudCompiler
 from mcad_mobile.export.backends import backend_of
-from mcad_mobile.export.backends.backend import RungOptions, TowerPlan
+from mcad_mobile.export.backends.backend import RungOrder, TowerPlan
 from mcad_mobile.export.compare import ComparedRung, Simulator, Standard, compare, compare_simulated
 from mcad_mobile.export.precision.candidates import Candidate
 from mcad_mobile.export.prepare import Prepared, Steps
 from mcad_mobile.export.rungs import keyed_plans, with_source_facts
+from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.targets import Target
 
 Key = tuple[str, ...]  # of rungs with equal files and notes
@@ -92,14 +93,17 @@ def build(builder: Builder, request: BundleRequest, out: Path) -> tuple[Bundle, 
     return prepared.bundle(out, request.target, rungs), warnings
 
 
-def rung_options(chosen: Candidate | None, plan: TowerPlan, request: BundleRequest) -> RungOptions:
-    """Return how a rung is built: as a search chose, if it is the precision that it chose."""
-    options = RungOptions(keep_precision=request.precisions is not None)
+def rung_order(
+    job: TowerJob, plan: TowerPlan, request: BundleRequest, chosen: Candidate | None
+) -> RungOrder:
+    """Return how to make a rung: as a search chose, if it is of the precision that it chose."""
+    order = RungOrder(job, *plan, request.target, keep_precision=request.precisions is not None)
     if chosen is not None and chosen.precision == plan.precision:
-        options = RungOptions(chosen.method, chosen.four_bit_weights, keep_precision=True)
+        weights = chosen.four_bit_weights
+        order = replace(order, method=chosen.method, four_bit_weights=weights, keep_precision=True)
     if request.cloud is not None:
-        options = replace(options, compile_context=request.cloud.compile)
-    return options
+        order = replace(order, compile_context=request.cloud.compile)
+    return order
 
 
 def _build_rung(
@@ -115,8 +119,8 @@ def _build_rung(
     job = builder.prepared.jobs[name]
     if plan.precision == "fp32":
         job = job.uncorrected or job
-    options = rung_options(builder.chosen.get(name), plan, request)
-    rung = backend_of(plan.runtime).build(job, plan, request.target, folder, options)
+    order = rung_order(job, plan, request, builder.chosen.get(name))
+    rung = backend_of(plan.runtime).build(order, folder)
     alone = builder.prepared.bundle(folder, request.target, {name: (rung,)})
     job.progress("comparing with float")
     simulator, standard = builder.simulator, builder.standard

@@ -16,8 +16,8 @@ from mcad_mobile.engine.towers.onnx import OnnxRuntime
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import MissingExtra, install_line
 from mcad_mobile.export import export_bundle, pipeline
-from mcad_mobile.export.backends.backend import RungOptions, TowerPlan
-from mcad_mobile.export.build import Builder, BundleRequest, build, rung_options
+from mcad_mobile.export.backends.backend import TowerPlan
+from mcad_mobile.export.build import Builder, BundleRequest, build, rung_order
 from mcad_mobile.export.compare import PARITY_INPUTS, Simulator, Standard
 from mcad_mobile.export.parity import float_embeddings
 from mcad_mobile.export.precision.candidates import Candidate
@@ -146,15 +146,17 @@ def test_bundles_share_rungs_and_steps_are_told_in_their_order(
 
             return lambda inputs: np.concatenate([run(one) for one in split_batch(inputs)])
 
-    def build_rung(job, plan, target, folder, options):
+    def build_rung(order, folder):
+        job = order.tower
         corrected = job is prepared.jobs[job.name] and job.uncorrected is not None
-        built.append((job.name, *plan, target.id, corrected, options.keep_precision))
-        path = folder / f"{job.name}_{plan.runtime}_{plan.precision}.onnx"
+        about = (job.name, order.runtime, order.precision, order.target.id)
+        built.append((*about, corrected, order.keep_precision))
+        path = folder / f"{job.name}_{order.runtime}_{order.precision}.onnx"
         path.write_text(job.name)
         job.progress("converting")
         return Rung(
-            runtime=plan.runtime,
-            precision=plan.precision,
+            runtime=order.runtime,
+            precision=order.precision,
             files=(FileRecord.of(folder, path),),
             inputs=job.inputs,
             outputs=(job.output,),
@@ -237,11 +239,12 @@ def test_backends_build_what_a_search_chose(tmp_path):
     }
     precisions = {name: candidate.precision for name, candidate in chosen.items()}
     asked = BundleRequest(find_target("cpu"), tmp_path, precisions=precisions)
-    as_planned = RungOptions(keep_precision=True)
-    for name, plan, options in (
-        ("image", TowerPlan("onnx", "int8"), as_planned),
-        ("image", TowerPlan("onnx", "fp32"), as_planned),
-        ("text", TowerPlan("onnx", "mixed"), RungOptions("mse", {"w"}, keep_precision=True)),
-        ("text", TowerPlan("onnx", "fp32"), as_planned),
+    for name, precision, method, weights in (
+        ("image", "int8", "min-max", set()),
+        ("image", "fp32", "min-max", set()),
+        ("text", "mixed", "mse", {"w"}),
+        ("text", "fp32", "min-max", set()),
     ):
-        assert rung_options(chosen.get(name), plan, asked) == options
+        order = rung_order(None, TowerPlan("onnx", precision), asked, chosen.get(name))
+        assert (order.method, order.four_bit_weights) == (method, weights)
+        assert (order.runtime, order.precision, order.keep_precision) == ("onnx", precision, True)

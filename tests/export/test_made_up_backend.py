@@ -30,11 +30,12 @@ class MadeUpBackend(Backend):
 
     suffix = "madeup"
 
-    def quantize(self, tower, precision, target, options):
-        return Quantized(tower.float_onnx, precision)
+    def quantize(self, order):
+        return Quantized(order.tower.float_onnx, order.precision)
 
-    def compile(self, tower, quantized, out, runtime, target, options):
-        return Compiled((shutil.copyfile(quantized, out),), 1, notes=(f"Made for {target.chip}.",))
+    def compile(self, order, quantized, out):
+        note = f"Made for {order.target.chip}."
+        return Compiled((shutil.copyfile(quantized, out),), 1, notes=(note,))
 
     def load(self, tower, quantized):
         return OnnxTower(quantized)

@@ -78,9 +78,9 @@ def built_methods(monkeypatch, runtime) -> dict[str, str]:
     found: dict[str, str] = {}
     build = backend_of(runtime).build
 
-    def noted(tower, plan, target, folder, options):
-        found[tower.name] = options.method
-        return build(tower, plan, target, folder, options)
+    def noted(order, folder):
+        found[order.tower.name] = order.method
+        return build(order, folder)
 
     replace_methods(monkeypatch, runtime, build=noted)
     return found

@@ -19,7 +19,7 @@ from mcad_mobile.engine.towers.litert import LiteRTTower
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 from mcad_mobile.export.backends import backend_of
 from mcad_mobile.export.backends import litert as litert_backend
-from mcad_mobile.export.backends.backend import Quantized, RungOptions, TowerPlan
+from mcad_mobile.export.backends.backend import Quantized, RungOrder
 from mcad_mobile.export.backends.litert import quantize as litert
 from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
 from mcad_mobile.export.backends.litert.flatbuffer import Operator, four_bits_of
@@ -109,8 +109,8 @@ def mixed_bits(job: TowerJob, names):
 
 
 def dimensity_rung(job: TowerJob, precision: str):
-    plan, target = TowerPlan("litert", precision), find_target("dimensity-8200")
-    return backend_of("litert").build(job, plan, target, job.work, RungOptions())
+    order = RungOrder(job, "litert", precision, find_target("dimensity-8200"))
+    return backend_of("litert").build(order, job.work)
 
 
 def cosine_of(job: TowerJob, path) -> float:
@@ -228,14 +228,14 @@ def test_a_backend_builds_what_its_options_say(tmp_path, precision):
             file.touch()
         return [binary], 7
 
-    options = RungOptions("mse", frozenset({name}), compile_context=compiled)
+    how = {"method": "mse", "four_bit_weights": frozenset({name}), "compile_context": compiled}
     target = find_target("SM8650")
-    cpu_rung = backend_of("onnx").build(
-        job, TowerPlan("onnx", precision), target, tmp_path, options
-    )
+    order = RungOrder(job, "onnx", precision, target, **how)
+    cpu_rung = backend_of("onnx").build(order, tmp_path)
     written = onnx.load(tmp_path / cpu_rung.files[0].path).graph.initializer
     assert (f"{name}_quantized/packed" in {t.name for t in written}) == (precision == "mixed")
-    npu_rung = backend_of("qnn").build(job, TowerPlan("qnn", "w8a8"), target, tmp_path, options)
+    order = RungOrder(job, "qnn", "w8a8", target, **how)
+    npu_rung = backend_of("qnn").build(order, tmp_path)
     assert (npu_rung.npu_nodes, npu_rung.total_nodes) == (7, 7)
     names = [f"image_qnn_w8a8.{suffix}" for suffix in ("onnx", "bin")]
     assert [file.path for file in npu_rung.files] == names
@@ -297,13 +297,8 @@ def test_a_tflite_tells_what_the_npu_runs_of_it(
         output=SPEC,
         golden=SimpleNamespace(embeddings="golden/image.npy"),
     )
-    rung = backend_of(runtime).build(
-        tower,
-        TowerPlan(runtime, "w8a8"),
-        find_target(family),
-        tmp_path,
-        SimpleNamespace(method="mse", keep_precision=keep),
-    )
+    order = RungOrder(tower, runtime, "w8a8", find_target(family), "mse", keep_precision=keep)
+    rung = backend_of(runtime).build(order, tmp_path)
     assert (rung.files[0].path, rung.runtime, rung.expected) == (file, runtime, "golden/image.npy")
     assert (tmp_path / file).read_text() == rung.precision
     assert (rung.inputs, rung.outputs[0].name) == ((SPEC,), f"{rung.precision}_mse")
@@ -335,12 +330,12 @@ def test_a_tower_is_written_in_each_way_that_a_chip_supports(
         progress=lambda step, done=0, total=0: steps.append((step, done, total)),
     )
 
-    def quantize(tower, precision, target, options):
-        assert options.keep_precision and target == find_target(chip)
-        return Quantized(tmp_path / f"{precision}-{options.method}", precision)
+    def quantize(order):
+        assert order.keep_precision and order.target == find_target(chip)
+        return Quantized(tmp_path / f"{order.precision}-{order.method}", order.precision)
 
-    def sizes(tower, path, precision, target):
-        if precision == "w4a16":
+    def sizes(order, path):
+        if order.precision == "w4a16":
             return (len(path.name), 40) if halves else None
         return len(path.name), 0
 

@@ -34,9 +34,13 @@ class TowerPlan(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RungOptions:
-    """How a backend builds a rung; with `keep_precision`, it must not widen the precision."""
+class RungOrder:
+    """A rung to make. With `keep_precision`, a backend must not widen the precision."""
 
+    tower: TowerJob
+    runtime: str
+    precision: Precision
+    target: Target
     method: CalibrationMethod = "min-max"
     four_bit_weights: frozenset[str] = frozenset()
     keep_precision: bool = False
@@ -73,17 +77,15 @@ class Backend:
     in_cloud = False
     suffix = "onnx"
 
-    def build(
-        self, tower: TowerJob, plan: TowerPlan, target: Target, folder: Path, options: RungOptions
-    ) -> Rung:
-        """Write a tower's rung to `folder`. Until it has run, its expected embeddings are the float
+    def build(self, order: RungOrder, folder: Path) -> Rung:
+        """Write a rung to `folder`. Until it has run, its expected embeddings are the float
         student's."""
-        quantized = self.quantize(tower, plan.precision, target, options)
-        out = folder / f"{tower.name}_{plan.runtime}_{quantized.precision}.{self.suffix}"
-        compiled = self.compile(tower, quantized.path, out, plan.runtime, target, options)
+        tower, quantized = order.tower, self.quantize(order)
+        out = folder / f"{tower.name}_{order.runtime}_{quantized.precision}.{self.suffix}"
+        compiled = self.compile(order, quantized.path, out)
         inputs, output = self.specs(tower, quantized.path)
         return Rung(
-            runtime=plan.runtime,
+            runtime=order.runtime,
             precision=quantized.precision,
             files=tuple(FileRecord.of(folder, file) for file in compiled.files),
             inputs=inputs,
@@ -94,21 +96,11 @@ class Backend:
             notes=(*quantized.notes, *compiled.notes),
         )
 
-    def quantize(
-        self, tower: TowerJob, precision: Precision, target: Target, options: RungOptions
-    ) -> Quantized:
+    def quantize(self, order: RungOrder) -> Quantized:
         """Convert and quantize a tower, once for all chips that take the same file."""
         raise NotImplementedError
 
-    def compile(
-        self,
-        tower: TowerJob,
-        quantized: Path,
-        out: Path,
-        runtime: str,
-        target: Target,
-        options: RungOptions,
-    ) -> Compiled:
+    def compile(self, order: RungOrder, quantized: Path, out: Path) -> Compiled:
         """Write a quantized tower to `out`, and what lies beside it, as the runtime takes it."""
         raise NotImplementedError
 
@@ -145,9 +137,7 @@ class Backend:
         """Return what a search tries."""
         return ("w8a8", "w8a16", "w4a16")
 
-    def sizes(
-        self, tower: TowerJob, quantized: Path, precision: Precision, target: Target
-    ) -> tuple[int, int] | None:
+    def sizes(self, order: RungOrder, quantized: Path) -> tuple[int, int] | None:
         """Return how many bytes of a bundle a quantized tower takes, and how many its 4-bit weights
         save; None if it is not worth trying."""
         raise NotImplementedError
@@ -157,9 +147,8 @@ class Backend:
     ) -> tuple[list[Candidate], list[Sensitivity]]:
         """Write a tower in each way that the runtime supports on `target`; also return the weights
         that could have 4 bits, if each is decided on alone."""
-        numbers = sum(
-            math.prod(tensor.dims) for tensor in onnx.load(tower.float_onnx).graph.initializer
-        )
+        weights = onnx.load(tower.float_onnx).graph.initializer
+        numbers = sum(math.prod(tensor.dims) for tensor in weights)
         ways: list[tuple[Precision, CalibrationMethod]] = [
             (precision, method)
             for precision in self.precisions(target)
@@ -168,23 +157,20 @@ class Backend:
         found = []
         for number, (precision, method) in enumerate(ways):
             tower.progress("writing candidates", number, len(ways))
-            options = RungOptions(method, keep_precision=True)
-            path = self.quantize(tower, precision, target, options).path
-            sizes = self.sizes(tower, path, precision, target)
-            if sizes is None:
-                continue
-            size, saved = sizes
-            found.append(
-                Candidate(
+            order = RungOrder(tower, "", precision, target, method, keep_precision=True)
+            path = self.quantize(order).path
+            sizes = self.sizes(order, path)
+            if sizes is not None:
+                candidate = Candidate(
                     tower.name,
                     precision,
                     label(precision, method),
-                    size,
-                    numbers - saved,
+                    sizes[0],
+                    numbers - sizes[1],
                     path,
                     lambda path: self.load(tower, path),
                     method=method,
                     activation_bits=_ACTIVATION_BITS[precision],
                 )
-            )
+                found.append(candidate)
         return found, []

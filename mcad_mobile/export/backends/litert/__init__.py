@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mcad_mobile.engine.bundle import Precision, Rung, TensorSpec
 from mcad_mobile.engine.towers import RUNTIMES, Inputs, LoadedTower, normalize
 from mcad_mobile.engine.towers.litert import LiteRTTower
-from mcad_mobile.export.backends.backend import Backend, Compiled, Quantized, RungOptions
+from mcad_mobile.export.backends.backend import Backend, Compiled, Quantized, RungOrder
 from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
 from mcad_mobile.export.backends.litert.flatbuffer import four_bits_of, operators
 from mcad_mobile.export.backends.litert.quantize import load_quantized, quantize_tower
@@ -43,13 +43,12 @@ class LiteRTBackend(Backend):
     compiler = ("litert_torch", "dimensity")
     suffix = "tflite"
 
-    def quantize(
-        self, tower: TowerJob, precision: Precision, target: Target, options: RungOptions
-    ) -> Quantized:
+    def quantize(self, order: RungOrder) -> Quantized:
         """A tower for an NPU gets 16-bit activations if 8-bit ones lose too much."""
+        tower, precision, target = order.tower, order.precision, order.target
         tower.progress("converting and quantizing")
-        path = quantize_tower(tower, precision, options.method)
-        if precision != "w8a8" or options.keep_precision or not target.has_npu:
+        path = quantize_tower(tower, precision, order.method)
+        if precision != "w8a8" or order.keep_precision or not target.has_npu:
             return Quantized(path, precision)
         cosine = tower.cosine(path, lambda path: load_quantized(tower, path))
         if cosine >= WARN_BELOW:
@@ -58,19 +57,12 @@ class LiteRTBackend(Backend):
             f"The {tower.name} tower has 16-bit activations on {target.family.capitalize()}: with "
             f"8-bit ones its cosine is {cosine:.3f}."
         )
-        return Quantized(quantize_tower(tower, "w8a16", options.method), "w8a16", (note,))
+        return Quantized(quantize_tower(tower, "w8a16", order.method), "w8a16", (note,))
 
-    def compile(
-        self,
-        tower: TowerJob,
-        quantized: Path,
-        out: Path,
-        runtime: str,
-        target: Target,
-        options: RungOptions,
-    ) -> Compiled:
-        if RUNTIMES[runtime].source:
-            return self._for_npu(tower, quantized, out, target)
+    def compile(self, order: RungOrder, quantized: Path, out: Path) -> Compiled:
+        tower, target = order.tower, order.target
+        if RUNTIMES[order.runtime].source:
+            return self._for_npu(order, quantized, out)
         shutil.copyfile(quantized, out)
         found = operators(out)
         if not target.has_npu:
@@ -86,7 +78,8 @@ class LiteRTBackend(Backend):
             )
         return Compiled((out,), len(found), len(found) - refused.total(), tuple(notes))
 
-    def _for_npu(self, tower: TowerJob, quantized: Path, out: Path, target: Target) -> Compiled:
+    def _for_npu(self, order: RungOrder, quantized: Path, out: Path) -> Compiled:
+        tower, target = order.tower, order.target
         left = compile_for_npu(quantized, out, target)
         total = len(operators(quantized))
         notes = [_NOT_RUN.format(target.family.capitalize())]
@@ -125,11 +118,9 @@ class LiteRTBackend(Backend):
         """LiteRT's fast kernels for CPUs have 8-bit activations."""
         return super().precisions(target) if target.has_npu else ("w8a8",)
 
-    def sizes(
-        self, tower: TowerJob, quantized: Path, precision: Precision, target: Target
-    ) -> tuple[int, int] | None:
+    def sizes(self, order: RungOrder, quantized: Path) -> tuple[int, int] | None:
         halved = four_bits_of(quantized)
-        if precision == "w4a16" and not halved:  # the converter changed all such weights
+        if order.precision == "w4a16" and not halved:  # the converter changed all such weights
             return None
         return quantized.stat().st_size, halved
 

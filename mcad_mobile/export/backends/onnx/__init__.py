@@ -8,14 +8,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mcad_mobile.engine.bundle import Precision, Rung
+from mcad_mobile.engine.bundle import Rung
 from mcad_mobile.engine.towers import Inputs, LoadedTower
 from mcad_mobile.export.backends.backend import (
     Backend,
     Compiled,
     LosesLeast,
     Quantized,
-    RungOptions,
+    RungOrder,
 )
 from mcad_mobile.export.backends.onnx.candidates import cpu_candidates, sensitivities
 from mcad_mobile.export.backends.onnx.quantize import (
@@ -33,27 +33,17 @@ from mcad_mobile.targets import Target
 class OnnxBackend(Backend):
     """Writes ONNX models with the weights in a file beside them."""
 
-    def quantize(
-        self, tower: TowerJob, precision: Precision, target: Target, options: RungOptions
-    ) -> Quantized:
+    def quantize(self, order: RungOrder) -> Quantized:
+        tower, precision = order.tower, order.precision
         if precision == "fp32":
             return Quantized(tower.cpu_onnx, precision)
-        four_bits = options.four_bit_weights if precision == "mixed" else frozenset()
+        four_bits = order.four_bit_weights if precision == "mixed" else frozenset()
         scheme, notes = choose_scheme(tower)
-        path = quantize_tower(tower, scheme, four_bits, options.method)
-        return Quantized(path, precision, notes)
+        return Quantized(quantize_tower(tower, scheme, four_bits, order.method), precision, notes)
 
-    def compile(
-        self,
-        tower: TowerJob,
-        quantized: Path,
-        out: Path,
-        runtime: str,
-        target: Target,
-        options: RungOptions,
-    ) -> Compiled:
+    def compile(self, order: RungOrder, quantized: Path, out: Path) -> Compiled:
         weights = save_mapped(onnx.load(quantized), out)
-        return Compiled((out, weights), node_count(tower.cpu_onnx))
+        return Compiled((out, weights), node_count(order.tower.cpu_onnx))
 
     def load(self, tower: TowerJob, quantized: Path) -> LoadedTower:
         return load_quantized(quantized)

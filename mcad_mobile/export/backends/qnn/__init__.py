@@ -6,11 +6,10 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from mcad_mobile.engine.bundle import Precision
 from mcad_mobile.engine.towers import LoadedTower
 from mcad_mobile.engine.towers.qnn import open_session, session_options
 from mcad_mobile.errors import ExportError
-from mcad_mobile.export.backends.backend import Backend, Compiled, Quantized, RungOptions
+from mcad_mobile.export.backends.backend import Backend, Compiled, Quantized, RungOrder
 from mcad_mobile.export.backends.onnx.quantize import each_weight_in_four_bits, load_quantized
 from mcad_mobile.export.backends.qnn.quantize import graph_form, quantize_tower
 from mcad_mobile.export.float_onnx import is_conversion, node_count
@@ -24,25 +23,16 @@ class QnnBackend(Backend):
     compiler = ("onnxruntime_qnn", "snapdragon")
     in_cloud = True
 
-    def quantize(
-        self, tower: TowerJob, precision: Precision, target: Target, options: RungOptions
-    ) -> Quantized:
-        assert target.htp_arch is not None
-        tower.progress("quantizing")
-        path = quantize_tower(tower, precision, target.htp_arch, options.method)
-        return Quantized(path, precision)
+    def quantize(self, order: RungOrder) -> Quantized:
+        assert order.target.htp_arch is not None
+        order.tower.progress("quantizing")
+        path = quantize_tower(order.tower, order.precision, order.target.htp_arch, order.method)
+        return Quantized(path, order.precision)
 
-    def compile(
-        self,
-        tower: TowerJob,
-        quantized: Path,
-        out: Path,
-        runtime: str,
-        target: Target,
-        options: RungOptions,
-    ) -> Compiled:
-        tower.progress(f"compiling for {target.npu}")
-        binaries, nodes = (options.compile_context or compile_context)(quantized, out, target)
+    def compile(self, order: RungOrder, quantized: Path, out: Path) -> Compiled:
+        order.tower.progress(f"compiling for {order.target.npu}")
+        compile_it = order.compile_context or compile_context
+        binaries, nodes = compile_it(quantized, out, order.target)
         return Compiled((out, *binaries), nodes, nodes)
 
     def load(self, tower: TowerJob, quantized: Path) -> LoadedTower:
@@ -55,16 +45,14 @@ class QnnBackend(Backend):
     def measured_by(self, target: Target) -> str:
         return "the graphs that were compiled, by ONNX Runtime on this processor and not on an HTP"
 
-    def sizes(
-        self, tower: TowerJob, quantized: Path, precision: Precision, target: Target
-    ) -> tuple[int, int]:
-        folder = tower.work / f"{quantized.stem}-compiled"
+    def sizes(self, order: RungOrder, quantized: Path) -> tuple[int, int]:
+        folder = order.tower.work / f"{quantized.stem}-compiled"
         folder.mkdir(exist_ok=True)
-        context = folder / f"{tower.name}_qnn_{precision}.onnx"  # its files contain this name
-        binaries, _ = compile_context(quantized, context, target)
+        context = folder / f"{order.tower.name}_qnn_{order.precision}.onnx"  # it is in its files
+        binaries, _ = compile_context(quantized, context, order.target)
         saved = 0
-        if precision == "w4a16":
-            weights = each_weight_in_four_bits(tower).values()
+        if order.precision == "w4a16":
+            weights = each_weight_in_four_bits(order.tower).values()
             saved = sum(weight.numbers.size for weight in weights) // 2
         return sum(file.stat().st_size for file in (context, *binaries)), saved
 
