@@ -116,19 +116,24 @@ def export(
 def check_place(student: Student, request: BundleRequest) -> None:
     """Raise ExportError if `out` holds something else, DiskError if the weights would not fit."""
     check_replaceable(request.out)
+    bundle, scratch = least_room(student, request)
+    check_writable(request.out, bundle)
+    check_room(Path(tempfile.gettempdir()), scratch)
+
+
+def least_room(student: Student, request: BundleRequest) -> tuple[int, int]:
+    """Return how many bytes a bundle takes, and a tower as float ONNX. It is no more than is
+    needed, so that nothing that fits is refused: a weight takes a byte, or four in a float rung."""
     weights = {
         name: sum(weight.numel() for weight in student.tower(name).parameters()) for name in TOWERS
     }
-    # No more than is needed, so that nothing that fits is refused: a weight takes one byte, or four
-    # in a float rung.
     rungs = sum(
         weights[name] * (4 if plan.precision == "fp32" else 1)
         for name, plans in keyed_plans(request.target, request.precisions).items()
         for plan in plans.values()
     )
     table = student.token_table.numel() * student.text_spec.table_bits // 8
-    check_writable(request.out, rungs + table)
-    check_room(Path(tempfile.gettempdir()), 4 * max(weights.values()))  # a tower as float ONNX
+    return rungs + table, 4 * max(weights.values())
 
 
 def missing_photos(record: PrecisionRecord) -> list[str]:

@@ -63,7 +63,7 @@ def test_rungs_that_nothing_runs_or_needs_are_left_out_with_the_reason(
         assert ladder(loaded) == ladder(copy) and loaded.text == bundle.text
         return ladder(copy), {name.removeprefix("image "): why for name, why in left_out.items()}
 
-    mediatek = {"neuropilot w8a8": "the app has no neuropilot"}
+    mediatek = {"neuropilot w8a8": "the app has no NeuroPilot"}
     slow = ("litert w8a16", "litert w4a16")
     litert = dict.fromkeys(("litert w8a8", *slow, "litert fp32"), "the app has no LiteRT")
     assert packed() == (

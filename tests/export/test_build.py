@@ -105,10 +105,10 @@ def test_a_missing_compiler_is_an_error_before_any_work(
     student, tmp_path, monkeypatch, chip, module, extra
 ):
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setattr(pipeline, "load_samples", lambda *given: pytest.fail("work was begun"))
-    request = BundleRequest(find_target(chip), tmp_path / "bundle")
+    request, steps = BundleRequest(find_target(chip), tmp_path / "bundle"), []
     with pytest.raises(MissingExtra) as raised:
-        pipeline.export(student, [request])
+        pipeline.export(student, [request], progress=lambda *step: steps.append(step))
+    assert not steps
     assert install_line(extra) in raised.value.hint
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import onnxruntime as ort
@@ -10,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.engine.towers import litert, onnx, qnn
+from mcad_mobile.engine.towers import onnx, qnn
 from mcad_mobile.engine.towers.ladder import load_tower, time_tower, why_not
 from mcad_mobile.errors import RuntimeUnavailable
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -73,10 +76,11 @@ def test_a_rung_that_is_not_chosen_by_itself_says_why(
     reason: str | None,
 ) -> None:
     monkeypatch.setattr(qnn.platform, "machine", lambda: machine)
-    monkeypatch.setattr(litert.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     found = why_not(replace(bundle.image.rungs[0], runtime=runtime, precision=precision))
     assert found == reason or (found is not None and reason is not None and reason in found)
-    monkeypatch.setattr(litert.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", ModuleType("ai_edge_litert"))
+    sys.modules["ai_edge_litert"].__spec__ = ModuleSpec("ai_edge_litert", None)
     assert why_not(replace(bundle.image.rungs[0], runtime="litert", precision="w8a8")) is None
 
 
