@@ -123,7 +123,7 @@ class PrecisionRecord(Record, frozen=True):
 
 
 class ExportReport(Record, frozen=True):
-    """`recall` is measured with `--data`, `precision` chosen with `--precision auto`."""
+    """`recall` of captioned photos that were given, and how a search chose `precision`."""
 
     recall: RecallRecord | None = None
     precision: PrecisionRecord | None = None
