@@ -100,7 +100,7 @@ def chosen(make):
 
 @pytest.mark.slow
 def test_the_smallest_pair_that_was_measured_within_is_what_is_written(chosen):
-    record = chosen.precision
+    record = read_report(chosen).precision
     found = next(step for step in record.steps if step.within)
     assert all(step.within == (step.drop <= BUDGET) for step in record.steps)
     assert any(not step.within for step in record.steps)
@@ -124,7 +124,7 @@ def test_the_smallest_pair_that_was_measured_within_is_what_is_written(chosen):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TOWERS)
 def test_weights_whose_bytes_cost_least_come_first(chosen, name):
-    weights = [weight for weight in chosen.precision.weights if weight.tower == name]
+    weights = [weight for weight in read_report(chosen).precision.weights if weight.tower == name]
     each = [weight.loss / weight.numbers for weight in weights]
     assert weights
     assert each == sorted(each)
@@ -137,10 +137,10 @@ def test_the_recorded_recall_is_that_of_the_files(chosen, packaged_pairs):
     photos = load_captions(packaged_pairs, "val")
     engine = SearchEngine(chosen, runtime="onnx")
     found = embed(photos, engine.embed_photo, engine.embed_text, lambda *_: None).retrieval()
-    last = next(step for step in chosen.precision.steps if step.within)
-    four = sum(weight.bits == 4 for weight in chosen.precision.weights)
+    last = next(step for step in read_report(chosen).precision.steps if step.within)
+    four = sum(weight.bits == 4 for weight in read_report(chosen).precision.weights)
     assert last.mean_recall + EACH * four == pytest.approx(found.mean_recall, abs=0.01)
-    assert chosen.precision.data.photos == len(photos)
+    assert read_report(chosen).precision.data.photos == len(photos)
 
 
 @pytest.mark.slow
@@ -151,8 +151,8 @@ def test_a_tower_below_the_least_parity_is_not_chosen(chosen, make, monkeypatch)
     bundle = make(BUDGET, "accepted", allow_low_parity=False)
     assert all(bundle.tower(name).rungs[0].parity.cosine_mean >= least for name in TOWERS)
     tried = {(row.tower, row.precision) for row in read_report(bundle).precision.alone}
-    left_out = {(row.tower, row.precision) for row in chosen.precision.alone} - tried
-    first = next(step for step in chosen.precision.steps if step.within)
+    left_out = {(row.tower, row.precision) for row in read_report(chosen).precision.alone} - tried
+    first = next(step for step in read_report(chosen).precision.steps if step.within)
     lowest = min(TOWERS, key=lambda name: parity[name])
     assert (lowest, getattr(first, lowest)) in left_out
     assert all(f"{recorded} (" in read_report(bundle).precision.why for _, recorded in left_out)
@@ -206,7 +206,7 @@ def test_a_search_that_was_cut_goes_on_and_chooses_the_same(chosen, make, monkey
     again = make(BUDGET, "again")
     # What was computed before the cut was kept: nothing is computed twice.
     assert len(computed) == len(set(computed)) > 4
-    assert again.precision == chosen.precision
+    assert again.precision == read_report(chosen).precision
     for name in TOWERS:
         files = [bundle.tower(name).rungs[0].files for bundle in (chosen, again)]
         assert files[0] == files[1]
@@ -390,7 +390,7 @@ def test_a_tower_s_drop_is_what_float_finds_and_it_does_not(numbers):
 
 @pytest.mark.slow
 def test_data_that_is_too_small_to_tell_the_budget_is_said_so(chosen):
-    record = replace_fields(chosen.precision, photos_to_tell=10**6)
+    record = replace_fields(read_report(chosen).precision, photos_to_tell=10**6)
     (sentence,) = missing_photos(record)
     assert str(record.data.photos) in sentence
     assert "1000000 would do" in sentence
