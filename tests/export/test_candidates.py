@@ -11,7 +11,7 @@ from mcad_mobile.engine.towers.litert import LiteRTTower
 from mcad_mobile.export.backends.litert import quantize as litert
 from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
 from mcad_mobile.export.backends.onnx import quantize as cpu
-from mcad_mobile.export.backends.onnx.candidates import cpu_candidates, sensitivities
+from mcad_mobile.export.backends.onnx.mixed_precision import cpu_candidates, sensitivities
 from mcad_mobile.export.parity import measure_parity
 from mcad_mobile.export.quantization.ranges import METHODS
 from tests.export.test_tower_job import LoudChannel, Residual, cosine_of, job_of

@@ -199,27 +199,9 @@ def test_captions_of_data_calibrate_texts_eight_for_a_photo(packaged_pairs, tmp_
     assert np.array_equal(own[1].pixels, given[1].pixels)  # what is compared on stays
 
 
-def test_python_passes_on_what_it_is_told_and_finds_no_photos_before_any_work(
-    monkeypatch, tmp_path
-):
-    told = []
-
-    def run(*about):
-        told.append(about)
-        return [Exported(tmp_path, [], ExportReport())]
-
-    monkeypatch.setattr(pipeline, "export", run)
-    own, student, steps = tmp_path / "own", SimpleNamespace(), lambda *step: None
-    own.mkdir()
-    options = {"student": student, "calibration": str(own), "samples": 5, "progress": steps}
+def test_python_finds_no_photos_before_any_work(tmp_path):
     with pytest.raises(PhotoError, match="own"):
-        export_bundle("SM8650", tmp_path / "b", **options)
-    assert not told
-    shutil.copy(packaged_photos()[0], own)
-    assert export_bundle("SM8650", tmp_path / "b", **options, allow_low_parity=True) == tmp_path
-    request = BundleRequest(find_target("SM8650"), tmp_path / "b")
-    asked = ExportOptions(own, 5, allow_low_parity=True)
-    assert told == [(student, [request], asked, steps)]
+        export_bundle("SM8650", tmp_path / "b", student="of no kind", calibration=tmp_path / "own")
 
 
 def test_data_says_where_it_is_too_small_for_its_budget():

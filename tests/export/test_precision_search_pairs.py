@@ -11,7 +11,7 @@ import pytest
 from mcad_mobile.base.progress import silent
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.errors import ExportError, Remedy
-from mcad_mobile.export.backends.onnx.candidates import mixes
+from mcad_mobile.export.backends.onnx.mixed_precision import mixes
 from mcad_mobile.export.export_report import DataFacts, WeightRecord
 from mcad_mobile.export.precision.candidates import Candidate, Pair, Sensitivity, size
 from mcad_mobile.export.precision.recall_drop import Drop

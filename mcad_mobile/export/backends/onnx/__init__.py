@@ -17,7 +17,7 @@ from mcad_mobile.export.backends.backend import (
     Quantized,
     RungOrder,
 )
-from mcad_mobile.export.backends.onnx.candidates import cpu_candidates, sensitivities
+from mcad_mobile.export.backends.onnx.mixed_precision import cpu_candidates, sensitivities
 from mcad_mobile.export.backends.onnx.quantize import (
     choose_scheme,
     load_quantized,
