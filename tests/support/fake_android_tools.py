@@ -18,7 +18,10 @@ from tests.support.archives import ABI
 _PROGRAMS = ("java", "javac", "javadoc", "keytool", "jarsigner", "aapt2")
 _SCRIPT = r"""#!/usr/bin/env bash
 program=${0##*/} last='' out=''
-case "$program $*" in "javac "*-version*) exec JAVAC "$@" ;; esac
+case "$program $*" in
+    javac*-XshowSettings*) echo "    java.home = FOLDER/jdk" >&2; exit ;;
+    javac*-version*) exec JAVAC "$@" ;;
+esac
 cd FOLDER
 printf '%s\0' "$program" "$@" >> calls
 echo >> calls
@@ -76,6 +79,9 @@ class FakeAndroidTools:
         with zipfile.ZipFile(folder / "linked.zip", "w") as linked:
             for name in ("AndroidManifest.xml", "resources.arsc", "resources.pb"):
                 linked.writestr(name, name)
+        (folder / "jdk" / "lib").mkdir(parents=True)
+        with zipfile.ZipFile(folder / "jdk" / "lib" / "ct.sym", "w") as symbols:
+            symbols.writestr("GH/java.base/java/lang/Object.sig", bytes(16))
         search_kernels(ABI)
         kernels = cache_directory().glob("kernels-*.so")
         for path in (onnxruntime_aar, downloads.fetch(downloads.BUNDLETOOL), *kernels):
