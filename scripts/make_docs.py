@@ -37,13 +37,13 @@ def stale_pages(root: Path = ROOT) -> list[str]:
     return [name for name, page in PAGES.items() if (root / name).read_text("utf-8") != page()]
 
 
-def main() -> None:
-    if sys.argv[1:] == ["--check"]:
-        stale = stale_pages()
+def main(arguments: list[str], root: Path = ROOT) -> None:
+    if arguments == ["--check"]:
+        stale = stale_pages(root)
         sys.exit("\n".join(f"{name} is out of date: run make docs" for name in stale) or 0)
     for name, page in PAGES.items():
-        (ROOT / name).write_text(page(), "utf-8")
+        (root / name).write_text(page(), "utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

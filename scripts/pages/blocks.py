@@ -59,7 +59,7 @@ def targets_page() -> str:
 
 def models_page() -> str:
     page = (ROOT / "docs/models.md").read_text("utf-8")
-    page = _with_block(page, "models", models_table())
+    page = _with_block(page, "models", models_table(export_matrix.stored()))
     return _with_block(page, "refused", refused_table())
 
 

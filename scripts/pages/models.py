@@ -5,7 +5,6 @@ from __future__ import annotations
 import string
 from typing import Any
 
-from benchmarks import export_matrix
 from benchmarks.main_job import processor_of
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.bench.report.rows import BUSY_SHARE
@@ -44,9 +43,8 @@ _COLUMNS = (
 )
 
 
-def models_table() -> list[str]:
+def models_table(exported: list[dict[str, Any]]) -> list[str]:
     """Return a row for each of the published weights: what our export of its architecture took."""
-    exported = export_matrix.stored()
     servers = sorted({processor_of(found["search"]["device"]) for found in exported})
     letters = dict(zip(servers, string.ascii_uppercase, strict=False))
     lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]

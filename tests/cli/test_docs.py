@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -30,19 +29,15 @@ def test_generated_pages_are_up_to_date():
     assert make_docs.stale_pages() == [], "run make docs"
 
 
-def test_check_names_the_page_that_differs_and_how_to_write_it(monkeypatch, tmp_path):
+def test_check_names_the_page_that_differs_and_how_to_write_it(tmp_path):
     for name in make_docs.PAGES:
         copy = tmp_path / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes((ROOT / name).read_bytes())
     chips = tmp_path / "docs" / "chips.md"
     chips.write_text(chips.read_text("utf-8").replace("SM8750", "SM8751"), "utf-8")
-    stale = make_docs.stale_pages(tmp_path)
-    assert stale == ["docs/chips.md"]
-    monkeypatch.setattr(make_docs, "stale_pages", lambda: stale)
-    monkeypatch.setattr(sys, "argv", ["make_docs", "--check"])
     with pytest.raises(SystemExit) as stopped:
-        make_docs.main()
+        make_docs.main(["--check"], tmp_path)
     assert stopped.value.code == "docs/chips.md is out of date: run make docs"
 
 
