@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from msgspec.structs import replace as replace_record
 from PIL import Image
 
 from mcad_mobile.data.augmentation import augment
@@ -325,27 +324,6 @@ def test_what_is_trained_on_other_views_is_trained_anew(training):
     torch.manual_seed(0)
     untrained = torch.nn.Linear(1, 1)
     assert weights[0] == weights[1] != (untrained.weight.item(), untrained.bias.item())
-
-
-def test_what_is_trained_longer_or_faster_is_trained_anew(training):
-    def train(epochs: int, rate: float, decay: float = 0.05) -> int:
-        torch.manual_seed(0)
-        model, steps = torch.nn.Linear(1, 1), 0
-
-        def losses(loop, forward, batch):
-            nonlocal steps
-            steps += 1
-            return {"loss": forward(torch.ones(2, 1)).mean()}
-
-        groups = [{"params": list(model.parameters()), "lr": rate}]
-        recipe = replace_record(training.recipe, weight_decay=decay)
-        other = replace(training, recipe=recipe)
-        other.train("dual", model, groups, training.sampler(2, 0), epochs, losses)
-        return steps
-
-    assert [train(1, 0.1), train(1, 0.1)] == [1, 0]
-    assert [train(2, 0.1), train(1, 0.2), train(1, 0.1, 0.0)] == [2, 1, 1]
-    assert [train(2, 0.1), train(1, 0.2), train(1, 0.1)] == [0, 0, 0]
 
 
 def test_a_teacher_is_the_same_whatever_its_token_tables_last_digits_were(training):

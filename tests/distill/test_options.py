@@ -123,6 +123,8 @@ def test_options_change_the_recipe(distill, packaged_pairs, tmp_path, options, e
 def test_a_smoke_run_has_few_of_everything():
     assert (SMALL.views, SMALL.extra_views, SMALL.batch, SMALL.candidates) == (1, 1, 32, 2)
     assert (SMALL.names, SMALL.imagined, SMALL.teachers.members) == (16, 16, 1)
+    assert (SMALL.epochs, SMALL.fusion_epochs) == (1, 1)
+    assert (SMALL.teachers.epochs, SMALL.teachers.single_epochs) == (1, 1)
     fewer = StudentRecipe(batch=8, candidates=1, names=4, imagined=2)
     assert fewer.changed(**run.smoke_changes(fewer)).batch == 8
 

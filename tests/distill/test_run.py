@@ -23,7 +23,7 @@ from mcad_mobile.distill.teachers.region_text import RegionText
 from mcad_mobile.distill.train_student import PartTimer, RunOptions, train
 from mcad_mobile.distill.trainees import StudentChoice
 from mcad_mobile.distill.trainees.frozen_trunk import embed_grids, frozen_trunk
-from mcad_mobile.errors import PhotoError, StudentError, TrainingError
+from mcad_mobile.errors import PhotoError, TrainingError
 from mcad_mobile.recall import embed_by_student
 from mcad_mobile.students.load import load_student
 
@@ -345,14 +345,6 @@ def test_heads_of_the_reference_teachers_learn_at_a_rate_of_their_own(material, 
     }
     assert not any(moved[name] for name in moved if name.startswith(("head.", "text.head.")))
     assert moved["region.0.weight"] and moved["text.layers.0.up.weight"]
-
-
-@pytest.mark.parametrize("spec", [None, "student"])
-def test_ours_is_not_trained_from_nothing(spec, material, distilled, cache, tmp_path):
-    asked = StudentChoice(spec and str(distilled[0]), from_scratch=True)
-    with pytest.raises(StudentError, match="trunk is frozen"):
-        train(material, tmp_path / "small", RECIPE, cache, silent, RunOptions(student=asked))
-    assert not (tmp_path / "small").exists()
 
 
 def test_a_loss_that_explodes_stops_the_run_and_names_itself(material, cache, tmp_path):

@@ -11,7 +11,7 @@ from mcad_mobile.cli.command import app
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.dataset import Extra
 from mcad_mobile.distill.recipe import StudentRecipe
-from mcad_mobile.distill.train_student import Material, limit_to_smoke, smoke_changes
+from mcad_mobile.distill.train_student import Material, limit_to_smoke
 
 
 @pytest.mark.slow
@@ -39,21 +39,3 @@ def test_a_smoke_run_takes_the_first_of_everything_with_one_caption():
     assert [photo.captions for photo in subset.train] == [(f"{n}",) for n in range(200)]
     assert len(subset.val) == 50
     assert (len(subset.extra.photos), len(subset.extra.captions)) == (200, 200)
-
-
-def test_a_smoke_run_is_one_pass_of_all_that_trains():
-    recipe = StudentRecipe()
-    small = recipe.changed(**smoke_changes(recipe))
-    passes = (
-        small.epochs,
-        small.fusion_epochs,
-        small.teachers.epochs,
-        small.teachers.single_epochs,
-    )
-    assert passes == (1, 1, 1, 1)
-
-
-def test_without_data_and_without_smoke_the_option_is_named(tmp_path):
-    done = CliRunner().invoke(app, ["distill", "--out", str(tmp_path / "s")])
-    assert done.exit_code == 2
-    assert "--data" in done.output
