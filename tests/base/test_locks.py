@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -64,15 +66,24 @@ def test_partial_files_are_removed_when_they_are_old_and_nobody_writes_them(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_held_while_a_process_has_its_lock(tmp_path: Path) -> None:
-    (tmp_path / "lock").touch()
-    inode = (tmp_path / "lock").stat().st_ino
-    table = tmp_path / "locks"
-    for at, held in ((f"08:01:{inode}", True), (f"{inode}:01:77", False), ("08:01:77", False)):
-        table.write_text(f"1: FLOCK  ADVISORY  WRITE 1234 {at} 0 EOF\n")
-        assert locks.held_by_someone(tmp_path / "lock", table) == held
-    assert not locks.held_by_someone(tmp_path / "lock", tmp_path / "none")
-    assert not locks.held_by_someone(tmp_path / "none", table)
+def test_a_lock_is_seen_and_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    file.touch()
+    assert not locks.held_by_someone(file)
+    hold = (
+        "import sys; from mcad_mobile.base.locks import lock\n"
+        "with open(sys.argv[1], 'ab') as file: lock(file); print('held', flush=True); input()"
+    )
+    command = [sys.executable, "-c", hold, str(file)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        assert locks.held_by_someone(file)
+        process.communicate("\n", timeout=30)
+    assert not locks.held_by_someone(file)
+    assert not locks.held_by_someone(tmp_path / "nothing")
+    assert not locks.held_by_someone(file, table=tmp_path / "no table")
 
 
 def test_a_lock_that_another_has_is_not_waited_for_when_not_asked_to(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class House:
         index = indexed(first, folder / "photos")
         for name in _INDEXES:
             shutil.copytree(index, folder / name)
-        names = ("replaced", "broken", "another", "elsewhere")
+        names = ("replaced", "another", "elsewhere")
         self.bundles = {"first": first, **{name: tiny(folder, name) for name in names}}
         elsewhere = self.bundles["elsewhere"]
         rung = replace(elsewhere.text.rungs[0], runtime="neuropilot", precision="w8a16")
@@ -181,15 +181,6 @@ def test_a_bundle_that_is_replaced_is_changed_over_to(house: House, tmp_path: Pa
     scores = [score for _, score in house.found(bundle="replaced")[:10]]
     assert scores == pytest.approx(expected, abs=1e-6)
     assert house.status("bundles", "replaced")["note"] is None
-
-
-def test_a_bundle_that_is_broken_is_served_as_it_was_loaded(house: House) -> None:
-    before = house.found(bundle="broken")
-    directory = house.bundles["broken"].directory
-    (directory / "text.onnx").write_bytes(b"broken")
-    os.utime(directory / "bundle.json")
-    assert "is still served" in house.note("bundles", "broken")
-    assert house.found(bundle="broken") == before
 
 
 def test_a_query_of_ten_thousand_characters_is_answered(served: Server) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcad_mobile.base.locks import held_by_someone
 from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.engine.photos.dates import moment
 from mcad_mobile.errors import QueryError
@@ -141,23 +138,3 @@ def test_days_are_counted_whole() -> None:
     ]
     with pytest.raises(QueryError, match=r"last day .* before the first"):
         made.row_filter(Filter(after=leap, before=datetime.date(2024, 2, 28)))
-
-
-def test_a_lock_is_seen_and_left_alone(tmp_path: Path) -> None:
-    file = tmp_path / "lock"
-    file.touch()
-    assert not held_by_someone(file)
-    hold = (
-        "import sys; from mcad_mobile.base.locks import lock\n"
-        "with open(sys.argv[1], 'ab') as file: lock(file); print('held', flush=True); input()"
-    )
-    command = [sys.executable, "-c", hold, str(file)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None and process.stdout.readline() == "held\n"
-        assert held_by_someone(file)
-        process.communicate("\n", timeout=30)
-    assert not held_by_someone(file)
-    assert not held_by_someone(tmp_path / "nothing")
-    assert not held_by_someone(file, table=tmp_path / "no table")

@@ -49,22 +49,6 @@ def kept(cache: Path) -> list[Path]:
     return list((cache / "mcad-mobile" / "thumbnails").rglob("*.jpg"))
 
 
-@pytest.mark.slow
-def test_they_are_made_while_nobody_asks_and_kept_for_the_next_server(
-    start: Start, few: Bundle, tmp_path: Path
-) -> None:
-    """In files that only this user can read."""
-    cache = tmp_path / "cache"
-    server = start("-b", few.directory, cache=cache)
-    server.wait(lambda _: len(kept(cache)) == 3)
-    server.stop()
-    places = [cache / "mcad-mobile" / "thumbnails", *kept(cache)]
-    assert [place.stat().st_mode & 0o077 for place in places] == [0] * 4
-    for file in kept(cache):
-        file.write_bytes(b"kept")
-    assert thumbnail_of(start("-b", few.directory, cache=cache), "coffee.png") == (200, b"kept")
-
-
 def test_a_server_that_nobody_asks_makes_them_ahead(
     few: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,14 +175,6 @@ def test_index_prints_how_much_of_each_kind_it_left_out(engine, index, mixed, ca
     assert len(lines) == 8
 
 
-def test_a_hidden_folder_is_indexed_when_it_is_named_and_then_left_alone(engine, index, mixed):
-    assert sync_folder(engine, index, mixed / ".thumbnails").added == 1
-    assert sync_folder(engine, index, mixed).removed == 0
-    assert str(mixed / ".thumbnails/deeper/c.png") in index.paths()
-    (mixed / "to a photo.png").unlink()
-    assert sync_folder(engine, index, mixed).removed == 1
-
-
 def test_fifty_kinds_are_told_apart_and_the_others_together(tmp_path):
     for number in range(60):
         (tmp_path / f"a.x{number}").write_bytes(b"")
