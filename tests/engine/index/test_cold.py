@@ -46,6 +46,7 @@ def vectors(count: int) -> F32:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+@pytest.mark.long
 def test_a_cold_search_reads_columns_and_few_records(folder: Path) -> None:
     (segment,) = folder.glob("*.mcs")
     with PhotoIndex.open(folder) as index:

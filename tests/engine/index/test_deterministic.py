@@ -163,6 +163,7 @@ def test_of_equal_photos_the_first_are_found(tmp_path: Path) -> None:
             assert index.search(query, k=20).paths == names(520)[500:]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dim", [64, 256])
 def test_what_a_scan_weighs_does_not_depend_on_the_order_of_photos(dim: int) -> None:
     photos, queries = photos_and_queries(3000, 5, dim=dim)

@@ -83,6 +83,7 @@ def test_two_passes_find_the_ten_nearest_of_exact_float_search(build: Build) -> 
     assert recall(found, true) >= 0.99
 
 
+@pytest.mark.long
 def test_exact_search_agrees_with_faiss_flat(build: Build) -> None:
     photos, queries = photos_and_queries(3000, 50, dim=256)
     index = build(photos)
@@ -371,6 +372,7 @@ def test_many_results_are_as_good_as_few(build: Build) -> None:
         assert len(true & set(rows(hits.paths))) >= 0.97 * 150
 
 
+@pytest.mark.long
 def test_the_opposite_of_the_query_comes_last(build: Build) -> None:
     """256 differing bits overflow a byte: a count that wraps to 0 would put it first."""
     query = unit(np.where(np.arange(256) % 3 == 0, 1.0, -1.0))
