@@ -326,6 +326,7 @@ def test_what_is_trained_on_other_views_is_trained_anew(training):
     assert weights[0] == weights[1] != (untrained.weight.item(), untrained.bias.item())
 
 
+@pytest.mark.slow
 def test_a_teacher_is_the_same_whatever_its_token_tables_last_digits_were(training):
     """They depend on the number of threads, and half an hour of training on them."""
 

@@ -171,6 +171,7 @@ def test_a_tower_to_begin_with_keeps_its_tokens(name, own, material, tmp_path):
         train_text_tower(begun, tmp_path / "o", recipe, tmp_path, lambda *_: None)
 
 
+@pytest.mark.slow
 def test_an_error_before_training_leaves_nothing_at_the_students_place(
     material, cache, tmp_path, monkeypatch
 ):

@@ -84,6 +84,7 @@ def dropped_norm(model: onnx.ModelProto) -> None:
     norm.op_type = "Identity"
 
 
+@pytest.mark.slow
 def test_a_healthy_export_passes(student, tmp_path, monkeypatch):
     done = check(exported(student, tmp_path, monkeypatch, lambda model: None))
     assert (done.returncode, done.stderr) == (0, "")

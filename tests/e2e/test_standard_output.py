@@ -149,6 +149,7 @@ def test_what_people_read_is_on_standard_output_without_json(places: dict[str, s
     assert (len(greetings), len(found)) == (2, 1)
 
 
+@pytest.mark.slow
 def test_qualcomms_library_greets_nobody(snapdragon: Exported, tmp_path: Path) -> None:
     index = str(tmp_path / "index")
     photos = str(packaged_photos()[0].parent)

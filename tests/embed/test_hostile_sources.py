@@ -116,6 +116,7 @@ def test_the_sources_own_store_is_opened(opened):
     assert found.keys == ["memory://own/a.jpg"] and found.stamps.tolist()[0][0] == 7
 
 
+@pytest.mark.slow
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(st.text(max_size=40), st.sampled_from(["", "trap://", "::", "file://", "/", "\0", "trap::"]))
 def test_no_text_in_a_row_ends_a_shard(text, start):
