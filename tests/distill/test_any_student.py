@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.dataset import Batch, Extra, Views, dataset
-from mcad_mobile.distill.features import FeatureCache, compute_views
+from mcad_mobile.distill.features import FeatureCache, compute_view
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe
 from mcad_mobile.distill.teachers import load_duals
@@ -300,7 +300,7 @@ def test_photos_are_cropped_as_the_teachers_saw_them(material, text_tower, tmp_p
     rows, views = np.array([3, 5, len(material.train) + 1]), np.array([0, 2, 1])
     found = reader.photos(Batch(rows, views, rows[:0], 0)).numpy()
     for mine, row, view in zip(found, rows, views, strict=True):
-        # What a frozen trunk or a teacher is handed of the same view, by looks.py.
+        # What a frozen trunk or a teacher is handed of the same view.
         few = data.photos[: data.paired_photos] if row < data.paired_photos else extra.photos
         place = int(row) if row < data.paired_photos else int(row) - data.paired_photos
         seen = []
@@ -309,7 +309,7 @@ def test_photos_are_cropped_as_the_teachers_saw_them(material, text_tower, tmp_p
             seen.extend(student.preprocess.pixels(photo) for photo in photos)
             return np.zeros((len(photos), 1), np.float16)
 
-        list(compute_views(few, int(view), keep, [range(place, place + 1)], None))
+        compute_view(few[place : place + 1], int(view), place, keep)
         # A JPEG may be decoded smaller here.
         assert np.abs(mine - seen[0]).mean() < 0.1
 
