@@ -14,11 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.engine.index import PhotoIndex, search
-from mcad_mobile.engine.index.bit_weights import quantize_query
 from mcad_mobile.engine.index.codes import rotate, split_query
 from mcad_mobile.engine.index.filters import RowFilter
-from mcad_mobile.engine.index.tuning import RescoreBudget
-from mcad_mobile.engine.native import LIBRARY, load_kernel
+from mcad_mobile.engine.native import LIBRARY, TuningLimits, load_kernel
 
 SCAN, RESCORE = 1, 2
 HERE = Path(__file__).parent
@@ -32,7 +30,7 @@ Array = npt.NDArray[Any]
 def compile_driver(folder: Path) -> Path:
     """Compile kernel_driver.c and the kernels for Arm with Zig into a static program."""
     program, native = folder / "driver", LIBRARY.parent
-    sources = [native / f"{name}.c" for name in ("scan", "rescore", "level")]
+    sources = [path for path in native.glob("*.c") if path.name != "jni.c"]
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-static"]
     command += ["-O3", "-std=gnu11", "-ffp-contract=off", f"-I{native}", "-o", program]
     _run([*command, *sources, HERE / "kernel_driver.c"])
@@ -66,7 +64,7 @@ def rescore_input(
     factors: tuple[float, float, float],
 ) -> bytes:
     """Return a segment for `Kernel.rescore` with all its records [N, R] in the driver's format;
-    `factors` are the projection step, the slope and how much may be missed."""
+    `factors` are the projection step, the step and how much may be missed per result."""
     count = at_least if distances is None else len(rows)
     head = whole(len(residual), len(columns), len(records), count, at_least, k)
     head += whole(distances is not None) + np.array(factors, "<f8").tobytes()
@@ -103,7 +101,7 @@ def count_arm(index: PhotoIndex, query: Array, k: int, work: Path) -> dict[str, 
     live = max(index.segments, key=lambda segment: segment.photos)
     segment, kernel, rotated = live.segment, load_kernel(), rotate(query)
     filtered = live.filtered(RowFilter(), kernel)
-    words, _ = quantize_query(live.bit_weights, rotated)
+    words, _ = kernel.quantize(segment.bit_weights, rotated)
     spans = search.places_to_scan(live, filtered, rotated, k, kernel)
     bits = words.shape[1] if live.prescan is None else live.prescan.bits // 64
     columns = np.concatenate([segment.columns[:bits, s.start : s.stop] for s in spans], axis=1)
@@ -112,7 +110,7 @@ def count_arm(index: PhotoIndex, query: Array, k: int, work: Path) -> dict[str, 
     scan = scan_input(np.ascontiguousarray(columns), asked, [range(scanned)], wanted)
     candidates = search.scan(live, filtered, rotated, k, kernel)
     parts = split_query(rotated, segment.axis)
-    ((places, _),) = search.rescore([segment], [parts], [candidates], k, kernel, RescoreBudget())
+    ((places, _),) = search.rescore([segment], [parts], [candidates], k, kernel, TuningLimits())
     offsets = segment.parts["records"].offset + places * segment.record_size
     raw = segment.opened.read_each(offsets.tolist(), segment.record_size)
     records = np.frombuffer(raw, np.uint8).reshape(len(places), -1)

@@ -56,12 +56,16 @@ static void rescore(int level, int repeats) {
     s.words = (size_t)whole();
     s.stride = (size_t)whole();
     s.count = (size_t)whole();
-    s.at_least = (size_t)whole();
+    Limits limits;
+    mcad_limits(&limits);
+    limits.at_least = (size_t)whole();
+    limits.per_result = 1;
+    limits.part = SIZE_MAX;
     size_t k = (size_t)whole();
     int near = (int)whole();
     s.projection_step = real();
-    s.slope = real();
-    s.missed = real();
+    s.step = real();
+    limits.missed = limits.missed_of_many = real();
     s.residual = take(s.dim, 8);
     s.columns = take(s.words * s.stride, 8);
     s.rows = take(s.count, 4);
@@ -72,7 +76,7 @@ static void rescore(int level, int repeats) {
     if (fseek(in, (long)(s.stride * s.size), SEEK_CUR)) exit(2);
     s.cosines = calloc(s.count + 1, 4);
     int64_t status = 0;
-    for (int i = 0; i < repeats; i++) status = mcad_rescore(&s, 1, k, level);
+    for (int i = 0; i < repeats; i++) status = mcad_rescore(&s, 1, k, &limits, level);
     put(&status, 1, 8);
     put(s.cosines, s.count, 4);
 }

@@ -12,16 +12,15 @@ import json
 import math
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import numpy as np
 
-from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index import PhotoIndex, TuningLimits
 from mcad_mobile.engine.index.codes import rotate
 from mcad_mobile.engine.index.paths import path_to_bytes
-from tests.support.index_embeddings import F32, cells_from, names, stamps_of
+from tests.support.index_embeddings import F32, names, stamps_of
 
 HERE = Path(__file__).parent
 DIM, CAMERA, QUERIES = 64, 300, 3
@@ -41,7 +40,7 @@ def main(directory: Path) -> None:
     photos, queries = embeddings(CAMERA + len(ODD) + 1, 1), embeddings(QUERIES, 2)
     camera = names(CAMERA, "DCIM/Camera")
     # Cells of fewer photos than usual keep the files small.
-    limits = replace(cells_from(CAMERA), photos_per_cell=15)
+    limits = TuningLimits(cells_from=CAMERA, cells_gain=0.0, photos_per_cell=15)
     index = PhotoIndex.create(
         directory, dim=DIM, student_sha256="ab" * 32, student="golden", limits=limits
     )

@@ -15,10 +15,9 @@ from unittest.mock import patch
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.engine.index import PhotoIndex, TuningLimits, store
-from mcad_mobile.engine.index.tuning import LIMITS
+from mcad_mobile.engine.index import PhotoIndex, TuningLimits, codes, store, tuning
 from mcad_mobile.engine.native import Kernel, load_kernel
-from tests.support.kernel_oracle import Oracle
+from tests.support.kernel_oracle import ORACLE, Oracle
 
 F32 = npt.NDArray[np.float32]
 SHA = "ab" * 32
@@ -48,7 +47,7 @@ def names(n: int, prefix: str = "photo") -> list[str]:
     return [f"{prefix}/{i:06d}.jpg" for i in range(n)]
 
 
-def create(directory: Path, dim: int = 64, limits: TuningLimits = LIMITS) -> PhotoIndex:
+def create(directory: Path, dim: int = 64, limits: TuningLimits | None = None) -> PhotoIndex:
     return PhotoIndex.create(directory, dim=dim, student_sha256=SHA, student="tiny", limits=limits)
 
 
@@ -68,9 +67,6 @@ def filled(directory: Path, n: int = 50) -> PhotoIndex:
     return index
 
 
-ORACLE = Oracle()
-
-
 def levels() -> list[Kernel]:
     """Return the kernels at every instruction level of this processor."""
     best = load_kernel()
@@ -86,4 +82,14 @@ def kernels() -> list[Kernel | Oracle]:
 def searching_by(kernel: Any) -> Iterator[None]:
     """Search indexes with this kernel."""
     with patch.object(store, "load_kernel", lambda: kernel):
+        yield
+
+
+@contextmanager
+def coding_by(kernel: Kernel) -> Iterator[None]:
+    """Tune indexes and encode photos with this kernel."""
+    with (
+        patch.object(tuning, "load_kernel", lambda: kernel),
+        patch.object(codes, "load_kernel", lambda: kernel),
+    ):
         yield

@@ -1,4 +1,4 @@
-"""A reference for the search kernels, in numpy: slow, and obviously right.
+"""A reference for the C code of the index, in numpy: slow, and obviously right.
 
 `Oracle` has the methods of `mcad_mobile.engine.native.Kernel`, and takes the same structures.
 """
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.engine.index.codes import Encoded, Query
-from mcad_mobile.engine.index.deterministic import units
-from mcad_mobile.engine.native import FilterTask, RescoreTask, address
+from mcad_mobile.engine.index.codes import Query, record_size
+from mcad_mobile.engine.index.deterministic import UNIT, units
+from mcad_mobile.engine.native import FilterTask, RescoreTask, TuningLimits, address
 
 # As in rescore.c: the growth of each round, and the unit of errors.
 _MORE = 2
@@ -92,8 +92,25 @@ class Oracle:
         within[part] = (times[part] >= first) & (times[part] <= last)
         bits |= np.packbits(within, bitorder="little")
 
-    def rescore(self, tasks: Sequence[RescoreTask], k: int) -> int | None:
-        segments = [_Segment(task) for task in tasks]
+    def quantize(self, bit_weights: Array, query: Array) -> tuple[Array, float]:
+        weights = bit_weights.astype(np.float64) @ units(query)
+        sizes, typical = np.abs(weights), sqrt(np.square(weights).sum() / len(weights))
+        levels, cosine = np.zeros(len(weights)), 0.0
+        for tried in range(13 if typical else 0):
+            by_step = np.minimum(np.rint(sizes / ((0.25 + 0.05 * tried) * typical)), 3)
+            squares = max(float(np.square(by_step).sum()), 1.0)
+            if by_step @ sizes / sqrt(squares) > cosine:
+                levels, cosine = by_step, float(by_step @ sizes / sqrt(squares))
+        bits = np.array([weights > 0, levels.astype(int) & 1, levels.astype(int) >> 1])
+        words = np.packbits(bits, axis=1, bitorder="little").view("<u8")
+        return words, float(levels @ sizes / max(np.square(levels).sum(), 1.0)) * UNIT
+
+    def order_cells(self, query: Array, centroids: Array) -> Array:
+        products = np.rint(query * np.float64(2048)).astype(np.int64) @ centroids.T.astype(np.int64)
+        return np.argsort(-products, kind="stable")
+
+    def rescore(self, tasks: Sequence[RescoreTask], k: int, limits: TuningLimits) -> int | None:
+        segments = [_Segment(task, limits, k, len(tasks)) for task in tasks]
         while True:
             for number, segment in enumerate(segments):
                 if not segment.score_wanted():
@@ -108,8 +125,10 @@ class Oracle:
 class _Segment:
     """A segment's candidates, nearest first; `scores` are those of the first ones."""
 
-    def __init__(self, task: RescoreTask) -> None:
-        self._task, self._wanted = task, task.at_least
+    def __init__(self, task: RescoreTask, limits: TuningLimits, k: int, segments: int) -> None:
+        self._task, self._wanted = task, task.count
+        most = limits.missed_of_many if task.count > task.stride / limits.many else limits.missed
+        self._missed = most * k / segments
         self._cosines = array_at(task.cosines, np.float32, task.count)
         self._cosines[:] = np.nan
         self._order = np.arange(task.count)
@@ -118,7 +137,9 @@ class _Segment:
         if task.distances:
             distances = array_at(task.distances, np.uint16, task.count)
             self._order = np.argsort(distances, kind="stable")
-            self._estimates = distances[self._order].astype(np.float64) * task.slope
+            self._estimates = distances[self._order].astype(np.float64) * (-2 * task.step)
+            least = max(limits.at_least, limits.per_result * k, task.count // limits.part)
+            self._wanted = min(task.count, least)
 
     def score_wanted(self) -> bool:
         """Score the wanted candidates; False if the file ends before a record."""
@@ -154,7 +175,7 @@ class _Segment:
             mean, deviation = spread(self.scores - self._estimates[:scored])
             expected = above((beaten - mean - self._estimates[scored:]) / deviation)
             beyond = np.cumsum(expected[::-1])[::-1]
-            missed = int(np.count_nonzero(beyond > self._task.missed))
+            missed = int(np.count_nonzero(beyond > self._missed))
             self._wanted = scored + min(_MORE * scored, missed)
         return self._wanted > scored
 
@@ -182,20 +203,10 @@ def array_at(address: int | None, dtype: Any, count: int) -> Array:
     return np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
 
 
-def scores(kernel: Any, query: Query, photos: Encoded) -> Array:
-    """Return a kernel's cosines [B] float32 of encoded photos, from a file of records."""
-    count, dim = photos.magnitudes.shape
-    record = np.dtype(
-        [
-            ("magnitudes", "u1", dim),
-            ("codes", "u1", dim // 8),
-            ("projection", "<i2"),
-            ("scale", "<u2"),
-        ]
-    )
-    records = np.empty(count, record)
-    records["magnitudes"], records["codes"] = photos.magnitudes, photos.codes
-    records["projection"], records["scale"] = photos.projections, photos.scales
+def scores(kernel: Any, query: Query, records: Array) -> Array:
+    """Return a kernel's cosines [B] float32 of whole records [B, R], from a file of them."""
+    count, dim = len(records), len(query.residual)
+    assert records.shape[1] == record_size(dim)
     residual = np.ascontiguousarray(query.residual)
     rows, cosines = np.arange(count, dtype=np.uint32), np.empty(count, np.float32)
     with tempfile.TemporaryFile() as file:
@@ -203,15 +214,17 @@ def scores(kernel: Any, query: Query, photos: Encoded) -> Array:
         file.flush()
         task = RescoreTask(
             file=file.fileno(),
-            size=record.itemsize,
+            size=records.shape[1],
             dim=dim,
             stride=count,
             residual=address(residual),
             projection_step=query.projection_step,
             rows=address(rows),
             count=count,
-            at_least=count,
             cosines=address(cosines),
         )
-        assert kernel.rescore([task], 1) is None
+        assert kernel.rescore([task], 1, TuningLimits()) is None
     return cosines
+
+
+ORACLE = Oracle()

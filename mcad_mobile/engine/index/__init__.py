@@ -3,6 +3,6 @@
 from mcad_mobile.engine.index.filters import RowFilter
 from mcad_mobile.engine.index.search import Hits
 from mcad_mobile.engine.index.store import PhotoIndex
-from mcad_mobile.engine.index.tuning import RescoreBudget, TuningLimits
+from mcad_mobile.engine.native import TuningLimits
 
-__all__ = ["Hits", "PhotoIndex", "RescoreBudget", "RowFilter", "TuningLimits"]
+__all__ = ["Hits", "PhotoIndex", "RowFilter", "TuningLimits"]

@@ -70,10 +70,10 @@ def _codes(segments: Sequence[LiveSegment]) -> U8:
         rows, segment = live.live_rows(), live.segment
         same = np.array_equal(segment.axis, axis)
         for block in blocks(len(rows)):
-            photos = segment.encoded_rows(rows[block])
+            records = segment.records_of(rows[block])
             if not same:
-                photos = encode(decode(photos, segment.axis), axis)
-            parts.append(photos.codes)
+                records = encode(decode(records, segment.axis), axis)
+            parts.append(np.ascontiguousarray(records[:, len(axis) : -4]))
     return np.concatenate(parts)
 
 
@@ -101,11 +101,8 @@ def _first_copies(segments: Sequence[LiveSegment], codes: U8) -> Rows:
 def _digests(live: LiveSegment, rows: Rows) -> Iterator[bytes]:
     from hashlib import blake2b  # loads OpenSSL, which a search does not need
 
-    photos = live.segment.encoded_rows(rows)
-    for numbers in zip(
-        photos.codes, photos.projections, photos.scales, photos.magnitudes, strict=True
-    ):
-        yield blake2b(b"".join(part.tobytes() for part in numbers), digest_size=16).digest()
+    for record in live.segment.records_of(rows):
+        yield blake2b(record.tobytes(), digest_size=16).digest()
 
 
 def _similar_codes(codes: U8, least: float) -> Iterator[tuple[Rows, Rows]]:

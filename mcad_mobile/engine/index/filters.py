@@ -9,7 +9,7 @@ from threading import Lock
 
 import numpy as np
 
-from mcad_mobile.engine.arrays import F64, U8, Rows
+from mcad_mobile.engine.arrays import U8, Rows
 from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.segments import NO_TIME, Segment, damaged
 from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
@@ -121,10 +121,6 @@ class LiveSegment:
     prescan: Prescan | None = None
     cells: CandidateCount | None = None
     _filters: dict[RowFilter, FilteredRows] = field(default_factory=dict, repr=False, compare=False)
-
-    @cached_property
-    def bit_weights(self) -> F64:
-        return self.segment.bit_weights.astype(np.float64)
 
     @property
     def photos(self) -> int:

@@ -11,49 +11,18 @@ from itertools import islice, repeat
 
 import numpy as np
 
-from mcad_mobile.engine.arrays import F32, I16, U16, Rows, Stamps, Times
-from mcad_mobile.engine.index.cells import assign_cells
-from mcad_mobile.engine.index.codes import Encoded, decode, encode, split
+from mcad_mobile.engine.arrays import F32, I16, U8, U16, Rows, Stamps, Times
+from mcad_mobile.engine.index.codes import decode, encode, record_size
 from mcad_mobile.engine.index.deterministic import blocks
 from mcad_mobile.engine.index.filters import LiveSegment
 from mcad_mobile.engine.index.segment_writer import Batch, CellSizes
 from mcad_mobile.engine.index.segments import NO_TIME, Segment
-from mcad_mobile.engine.index.tuning import LIMITS, MIN_TUNED
+from mcad_mobile.engine.index.tuning import assign_cells
 
 # A photo to write: its path, the number of its source, its row there.
 Item = tuple[bytes, int, int]
 
 _BATCH = 1024
-# A segment with more than one deleted row in eight is rewritten: opening it reads its tombstones,
-# and every scan reads their rows.
-_MAX_DELETED = 1 / 8
-
-
-def plan_merge(
-    live: Sequence[int],
-    deleted: Sequence[int],
-    added: int,
-    axis_photos: int,
-    axis_growth: int = LIMITS.axis_growth,
-) -> tuple[list[int], bool]:
-    """Decide which segments, of `live` and `deleted` rows each, merge with the `added` new photos,
-    and whether the axis is computed anew.
-
-    All merge when the index has `axis_growth` times the `axis_photos` that its axis is based on.
-    Else those with too many deleted rows do, and every segment at most twice as large as all that
-    merged before it. So sizes at least double: an index of N photos has at most log2 N segments,
-    and a photo is copied about as often.
-    """
-    total = sum(live) + added
-    if total >= MIN_TUNED and total >= axis_growth * axis_photos:
-        return list(range(len(live))), True
-    merged = {i for i, alive in enumerate(live) if deleted[i] > _MAX_DELETED * (alive + deleted[i])}
-    size = added + sum(live[i] for i in merged)
-    for i in sorted(range(len(live)), key=lambda i: live[i]):
-        if i not in merged and live[i] <= 2 * size:
-            merged.add(i)
-            size += live[i]
-    return sorted(merged), False
 
 
 class Spool:
@@ -105,7 +74,7 @@ def read_embeddings(source: Source, rows: Rows) -> F32:
     """Return the rotated embeddings [B, D] float32 of rows, ascending."""
     if isinstance(source, Spool):
         return source.rows(rows)
-    return decode(source.encoded_rows(rows), source.axis)
+    return decode(source.records_of(rows), source.axis)
 
 
 @dataclass(frozen=True)
@@ -149,11 +118,11 @@ def assign_rows(
         for block in blocks(len(rows)):
             part = rows[block]
             if known:
-                cells = known.cells_of(part)
+                of_rows[number][part] = known.cells_of(part)
             else:
-                cells = assign_cells(split(read_embeddings(source, part), axis)[1], centroids)
-            of_rows[number][part] = cells
-            sizes += np.bincount(cells, minlength=len(centroids))
+                embeddings = read_embeddings(source, part)
+                of_rows[number][part] = assign_cells(embeddings, axis, centroids)
+            sizes += np.bincount(of_rows[number][part], minlength=len(centroids))
     return of_rows, CellSizes(centroids, sizes)
 
 
@@ -188,15 +157,10 @@ class Merger:
             yield self._batch(items)
 
     def _batch(self, items: list[Item]) -> Batch:
-        count, dim = len(items), len(self.axis)
+        count = len(items)
         numbers = np.array([item[1] for item in items])
         rows = np.array([item[2] for item in items], np.intp)
-        encoded = Encoded(
-            codes=np.empty((count, dim // 8), np.uint8),
-            projections=np.empty(count, np.int16),
-            scales=np.empty(count, np.uint16),
-            magnitudes=np.empty((count, dim), np.uint8),
-        )
+        records = np.empty((count, record_size(len(self.axis))), np.uint8)
         stamps = np.empty((count, 2), np.uint32)
         times = np.full(count, NO_TIME, np.int32)
         cells = None if self.cells is None else np.empty(count, np.intp)
@@ -204,9 +168,7 @@ class Merger:
             at = np.flatnonzero(numbers == number)
             at = at[np.argsort(rows[at])]
             source = self.sources[number]
-            part = self._encode(source, rows[at])
-            encoded.codes[at], encoded.projections[at] = part.codes, part.projections
-            encoded.scales[at], encoded.magnitudes[at] = part.scales, part.magnitudes
+            records[at] = self._encode(source, rows[at])
             stamps[at] = source.stamps(rows[at])
             times[at] = source.times[rows[at]]
             if self.cells is not None and cells is not None:
@@ -216,10 +178,10 @@ class Merger:
             for i, path in enumerate(paths):
                 stamps[i] = self.new_stamps.get(path, stamps[i])
                 times[i] = self.new_times.get(path, times[i])
-        return Batch(encoded, stamps, times, paths, cells)
+        return Batch(records, stamps, times, paths, cells)
 
-    def _encode(self, source: Source, rows: Rows) -> Encoded:
+    def _encode(self, source: Source, rows: Rows) -> U8:
         """Encode rows, ascending; those of a segment with the same axis are copied."""
         if isinstance(source, Segment) and np.array_equal(source.axis, self.axis):
-            return source.encoded_rows(rows)
+            return source.records_of(rows)
         return encode(read_embeddings(source, rows), self.axis, self.feedback)

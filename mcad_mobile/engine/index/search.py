@@ -12,13 +12,10 @@ from itertools import accumulate
 import numpy as np
 
 from mcad_mobile.engine.arrays import F32, Distances, Rows
-from mcad_mobile.engine.index.bit_weights import quantize_query
-from mcad_mobile.engine.index.cells import order_cells
 from mcad_mobile.engine.index.codes import Query, rotate, split_query
 from mcad_mobile.engine.index.filters import FilteredRows, LiveSegment, RowFilter
 from mcad_mobile.engine.index.segments import Segment, damaged
-from mcad_mobile.engine.index.tuning import RescoreBudget
-from mcad_mobile.engine.native import Kernel, RescoreTask, address
+from mcad_mobile.engine.native import Kernel, RescoreTask, TuningLimits, address
 from mcad_mobile.errors import PhotoIndexError
 
 
@@ -57,7 +54,7 @@ def search_segments(
     rows: RowFilter,
     exact: bool,
     kernel: Kernel,
-    budget: RescoreBudget,
+    limits: TuningLimits,
 ) -> Hits:
     """Return the `k` photos that pass `rows` with the highest cosine to `query` [D] float32,
     L2-normalized; `exact` scores every such photo by its bytes."""
@@ -72,7 +69,7 @@ def search_segments(
     scanned_at = time.perf_counter()
 
     queries = [split_query(rotated, segment.axis) for segment in opened]
-    scored = rescore(opened, queries, candidates, k, kernel, budget)
+    scored = rescore(opened, queries, candidates, k, kernel, limits)
     scores = np.concatenate([np.empty(0, np.float32), *(cosines for _, cosines in scored)])
     best = top_positions(scores, k)
     paths = _paths(opened, [places for places, _ in scored], best)
@@ -87,7 +84,7 @@ def scan(
     columns, count = live.segment.columns, live.candidates.of(filtered.count, k)
     if count >= filtered.count or not len(columns):
         return Candidates(filtered.places(kernel))
-    words, step = quantize_query(live.bit_weights, rotated)
+    words, step = kernel.quantize(live.segment.bit_weights, rotated)
     spans = places_to_scan(live, filtered, rotated, k, kernel)
     if live.prescan is None:
         return Candidates(*kernel.nearest(columns, words, spans, count, filtered.allowed), step)
@@ -108,7 +105,7 @@ def places_to_scan(
     without cells."""
     if live.cells is None:
         return [filtered.span]
-    order = order_cells(rotated[None], live.segment.directions)[0]
+    order = kernel.order_cells(rotated, live.segment.centroids)
     return filtered.probe(order, live.cells.in_cells(filtered.count, k), kernel)
 
 
@@ -118,7 +115,7 @@ def rescore(
     candidates: Sequence[Candidates],
     k: int,
     kernel: Kernel,
-    budget: RescoreBudget,
+    limits: TuningLimits,
 ) -> list[tuple[Rows, F32]]:
     """Pass 2: score candidates by their bytes while one may be among the best, see rescore.c;
     return for each segment the places that were scored, ascending, and their cosines float32."""
@@ -141,13 +138,11 @@ def rescore(
                 rows=address(rows),
                 distances=None if chosen.distances is None else address(chosen.distances),
                 count=count,
-                at_least=count if chosen.distances is None else budget.minimum(count, k),
-                slope=-2 * chosen.step,
-                missed=budget.may_miss(count, segment.photos) * k / len(segments),
+                step=chosen.step,
                 cosines=address(cosines),
             )
         )
-    failed = kernel.rescore(tasks, k)
+    failed = kernel.rescore(tasks, k, limits)
     if failed is not None:
         segment = segments[failed]
         if segment.cut_off:

@@ -12,8 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.engine.arrays import F32, I16, Rows, Stamps, Times
-from mcad_mobile.engine.index.codes import Encoded
+from mcad_mobile.engine.arrays import F32, I16, U8, Rows, Stamps, Times
 from mcad_mobile.engine.index.paths import PathPacker
 from mcad_mobile.engine.index.segments import (
     ALIGNMENT,
@@ -31,10 +30,10 @@ from mcad_mobile.engine.index.segments import (
 
 @dataclass(frozen=True)
 class Batch:
-    """B photos of a new segment, by ascending path; stamps [B, 2] uint32, times [B] int32, minutes
-    since 1970 or NO_TIME; cells [B], if there are any."""
+    """B photos of a new segment, by ascending path: whole records [B, R] uint8, stamps [B, 2]
+    uint32, times [B] int32, minutes since 1970 or NO_TIME; cells [B], if there are any."""
 
-    encoded: Encoded
+    records: U8
     stamps: Stamps
     times: Times
     paths: Sequence[bytes]
@@ -70,7 +69,7 @@ def write_segment(
         parts.append("bit_weights", bit_weights.astype("<f4"))
         row = 0
         for batch in batches:
-            records, columns = pack_records(batch.encoded, scan_bits)
+            records, columns = pack_records(batch.records, dim, scan_bits)
             runs: Iterable[tuple[Rows, int]] = [(np.arange(len(records)), row)]
             if places and batch.cells is not None:
                 runs = places.runs(batch.cells, row)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.engine.arrays import F32, I16, U8, U32, Rows, Stamps, Times, Words
-from mcad_mobile.engine.index.codes import MAX_DIM, Encoded
+from mcad_mobile.engine.index.codes import MAX_DIM, record_size
 from mcad_mobile.engine.index.paths import BLOCK, PathTable
 from mcad_mobile.errors import PhotoIndexError, Remedy, update_hint
 
@@ -91,33 +91,22 @@ class Part:
 
 
 def record_bytes(dim: int, scan_bits: int) -> int:
-    """Bytes of a record: magnitudes, code bits not in columns, projection, scale."""
-    return dim + (dim - scan_bits) // 8 + 4
+    """Bytes of a stored record: a whole one less the bits in columns."""
+    return record_size(dim) - scan_bits // 8
 
 
-def pack_records(encoded: Encoded, scan_bits: int) -> tuple[U8, Words]:
-    """Return records [B, R] uint8 and columns [S/64, B] uint64 of B photos, S = `scan_bits`."""
-    head, tail = encoded.codes[:, : scan_bits // 8], encoded.codes[:, scan_bits // 8 :]
-    numbers = [
-        part.astype(kind).view(np.uint8).reshape(-1, 2)
-        for part, kind in ((encoded.projections, "<i2"), (encoded.scales, "<u2"))
-    ]
-    records = np.concatenate([encoded.magnitudes, tail, *numbers], axis=1)
-    return records, np.ascontiguousarray(head).view("<u8").T
+def pack_records(whole: U8, dim: int, scan_bits: int) -> tuple[U8, Words]:
+    """Return stored records [B, R] uint8 and columns [S/64, B] uint64 of whole records, S =
+    `scan_bits`."""
+    head = slice(dim, dim + scan_bits // 8)
+    records = np.concatenate([whole[:, : head.start], whole[:, head.stop :]], axis=1)
+    return records, np.ascontiguousarray(whole[:, head]).view("<u8").T
 
 
-def unpack_records(records: U8, columns: Words) -> Encoded:
+def unpack_records(records: U8, dim: int, columns: Words) -> U8:
     """Invert `pack_records`."""
     head = np.ascontiguousarray(columns.T).view(np.uint8).reshape(len(records), -1)
-    numbers_at = records.shape[1] - 4
-    dim = (numbers_at + head.shape[1]) * 8 // 9
-    numbers = records[:, numbers_at:].copy()
-    return Encoded(
-        codes=np.concatenate([head, records[:, dim:numbers_at]], axis=1),
-        projections=numbers[:, :2].view("<i2")[:, 0],
-        scales=numbers[:, 2:].copy().view("<u2")[:, 0],
-        magnitudes=records[:, :dim],
-    )
+    return np.concatenate([records[:, :dim], head, records[:, dim:]], axis=1)
 
 
 def damaged(file: Path, detail: str) -> PhotoIndexError:
@@ -177,14 +166,14 @@ class Segment:
     """One open segment of N photos by ascending path; the arrays are read-only memory maps.
 
     Rows are in the order of paths; columns and records are in the order of places. With C cells
-    (cells.py), places are in the order of cells; without (C = 0), places are rows.
+    (native/cells.c), places are in the order of cells; without (C = 0), places are rows.
 
     Records, stamps and paths are read by position: a search needs few of them, but as a page fault
     maps 16 pages, nearly all (27 MB at 100,000 photos) would count as the process's memory.
 
     Attributes:
         axis: [D] float32, the direction of the mean of `axis_photos` photos.
-        bit_weights: [S, D] float32, see bit_weights.py.
+        bit_weights: [S, D] float32, see native/bit_weights.c.
         centroids: [C, D] int16 in steps of 2^-11.
         starts: [C + 1] uint32, the first place of each cell, and N.
         rows: [N] uint32, the row of each place; empty without cells.
@@ -227,10 +216,6 @@ class Segment:
         return record_bytes(len(self.axis), len(self.bit_weights))
 
     @cached_property
-    def directions(self) -> F32:
-        return self.centroids.astype(np.float32)
-
-    @cached_property
     def _places(self) -> Rows:
         places = np.full(self.photos, -1, np.intp)
         places[self.rows_at(np.arange(self.photos))] = np.arange(self.photos)
@@ -268,8 +253,8 @@ class Segment:
     def cells_of(self, rows: Rows) -> Rows:
         return self.starts.searchsorted(self.places_of(rows), side="right") - 1
 
-    def encoded_rows(self, rows: Rows) -> Encoded:
-        """Read the numbers of `rows`, at least one, from the file."""
+    def records_of(self, rows: Rows) -> U8:
+        """Read the whole records of `rows`, at least one, from the file."""
         places = self.places_of(rows)
         base, size = self.parts["records"].offset, self.record_size
         first, count = int(places[0]), len(places)
@@ -277,9 +262,8 @@ class Segment:
             raw = self.opened.read(base + first * size, count * size)
         else:
             raw = self.opened.read_each((base + places * size).tolist(), size)
-        return unpack_records(
-            np.frombuffer(raw, np.uint8).reshape(count, size), self.columns[:, places]
-        )
+        records = np.frombuffer(raw, np.uint8).reshape(count, size)
+        return unpack_records(records, len(self.axis), self.columns[:, places])
 
     def stamps(self, rows: Rows) -> Stamps:
         """Read the stamps [B, 2] uint32 of `rows`, ascending and at least one."""

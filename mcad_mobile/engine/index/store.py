@@ -39,9 +39,8 @@ from mcad_mobile.engine.index.merge import segment_items
 from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.search import Hits, search_segments
 from mcad_mobile.engine.index.segments import NO_TIME
-from mcad_mobile.engine.index.tuning import LIMITS, TuningLimits
 from mcad_mobile.engine.index.writer import IndexWriter
-from mcad_mobile.engine.native import load_kernel
+from mcad_mobile.engine.native import TuningLimits, load_kernel
 from mcad_mobile.errors import PhotoIndexError, QueryError, Remedy
 
 Stamp = tuple[int, int]
@@ -108,7 +107,7 @@ class PhotoIndex:
         directory: Path,
         manifest: Manifest,
         segments: tuple[LiveSegment, ...],
-        limits: TuningLimits = LIMITS,
+        limits: TuningLimits | None = None,
     ) -> None:
         """Hold a commit that was read; use `open` or `create` instead."""
         self._directory = directory
@@ -125,7 +124,7 @@ class PhotoIndex:
         dim: int,
         student_sha256: str,
         student: str,
-        limits: TuningLimits = LIMITS,
+        limits: TuningLimits | None = None,
     ) -> PhotoIndex:
         """Make an empty index and commit it.
 
@@ -186,7 +185,7 @@ class PhotoIndex:
             return False
 
     @classmethod
-    def open(cls, directory: Path | str, limits: TuningLimits = LIMITS) -> PhotoIndex:
+    def open(cls, directory: Path | str, limits: TuningLimits | None = None) -> PhotoIndex:
         """Open the last commit of an index.
 
         Args:
@@ -319,8 +318,8 @@ class PhotoIndex:
         for live in self.segments:
             for _, row in live.segment.paths.find([path_to_bytes(path)]):
                 if row not in live.deleted:
-                    encoded = live.segment.encoded_rows(np.array([row]))
-                    embedding = unrotate(decode(encoded, live.segment.axis)[0])
+                    records = live.segment.records_of(np.array([row]))
+                    embedding = unrotate(decode(records, live.segment.axis)[0])
                     return np.asarray(embedding / lengths(embedding), np.float32)
         return None
 
@@ -432,7 +431,7 @@ class PhotoIndex:
         """
         read_manifest(directory)  # raises before a lock is made
         with locked(directory):
-            with _open_writer(directory, LIMITS, tuned=False) as writer:
+            with _open_writer(directory, None, tuned=False) as writer:
                 writer.rebuild()
             commit = load_commit(directory)
             remove_strays(directory, commit[0])
@@ -563,13 +562,13 @@ class PhotoIndex:
             rows=rows,
             exact=exact,
             kernel=load_kernel(),
-            budget=self._limits.rescore,
+            limits=self._limits or TuningLimits(),
         )
 
 
 @contextmanager
 def _open_writer(
-    directory: Path, limits: TuningLimits, *, tuned: bool = True
+    directory: Path, limits: TuningLimits | None, *, tuned: bool = True
 ) -> Iterator[IndexWriter]:
     """Start from the last commit, under the writer's lock; commit at the end of the block, unless
     it raises."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import RawIOBase
 from pathlib import Path
@@ -11,8 +11,13 @@ import numpy as np
 from msgspec import structs
 
 from mcad_mobile.engine.arrays import F32, Rows, Stamps, Times
-from mcad_mobile.engine.index.codes import NORM_TOLERANCE, error_feedback, rotate, split
-from mcad_mobile.engine.index.deterministic import blocks, lengths
+from mcad_mobile.engine.index.codes import (
+    NORM_TOLERANCE,
+    error_feedback,
+    mean_direction,
+    prepare,
+)
+from mcad_mobile.engine.index.deterministic import blocks
 from mcad_mobile.engine.index.filters import LiveSegment
 from mcad_mobile.engine.index.manifest import (
     Manifest,
@@ -24,11 +29,9 @@ from mcad_mobile.engine.index.manifest import (
 from mcad_mobile.engine.index.merge import (
     Item,
     Merger,
-    PhotoSample,
     Source,
     Spool,
     assign_rows,
-    plan_merge,
     read_embeddings,
     segment_items,
 )
@@ -36,24 +39,19 @@ from mcad_mobile.engine.index.paths import MAX_LENGTH, path_to_bytes
 from mcad_mobile.engine.index.segment_writer import write_segment
 from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.engine.index.tuning import (
-    LIMITS,
-    MIN_TUNED,
     Cells,
     Tuning,
-    TuningLimits,
     choose_tuning,
-    sample_size,
+    feedback_step,
+    plan_merge,
+    sample_step,
     untuned,
 )
+from mcad_mobile.engine.native import TuningLimits
 from mcad_mobile.errors import PhotoIndexError
 
 # Old path, new path, stamp.
 Move = tuple[str, str, tuple[int, int]]
-
-# The least and most photos for a covariance, and the width up to which it is worthwhile.
-_FEEDBACK_FROM = 256
-_FEEDBACK_SAMPLE = 4096
-_FEEDBACK_DIM = 1024
 
 
 def validate_paths(paths: Sequence[str]) -> list[bytes]:
@@ -67,17 +65,16 @@ def validate_paths(paths: Sequence[str]) -> list[bytes]:
     return raw
 
 
-def validate_embeddings(paths: Sequence[str], embeddings: F32, dim: int) -> F32:
-    """Return embeddings [N, D] float32, scaled to length 1. PhotoIndexError for another shape, or a
-    length that is off by more than a quantized tower's rounding."""
+def prepare_embeddings(paths: Sequence[str], embeddings: F32, dim: int) -> F32:
+    """Return embeddings [N, D] float32, scaled to length 1 and rotated. PhotoIndexError for another
+    shape, or a length that is off by more than a quantized tower's rounding."""
     if embeddings.shape != (len(paths), dim):
         raise PhotoIndexError(
             f"{len(paths)} paths came with embeddings of shape {list(embeddings.shape)}; this "
             f"index takes [{len(paths)}, {dim}].",
             "Embed the photos with the bundle that the index was made with.",
         )
-    rows = np.asarray(embeddings, np.float32)
-    norms = lengths(rows).astype(np.float32)
+    rows, norms = prepare(embeddings)
     wrong = np.flatnonzero(~(np.abs(norms - 1) <= NORM_TOLERANCE))
     if len(wrong):
         first = int(wrong[0])
@@ -86,8 +83,7 @@ def validate_embeddings(paths: Sequence[str], embeddings: F32, dim: int) -> F32:
             f"({len(wrong)} of {len(paths)} are like that).",
             "Give L2-normalized float32 embeddings without NaN or infinity.",
         )
-    scaled: F32 = rows / norms[:, None]
-    return scaled
+    return rows
 
 
 @dataclass(frozen=True)
@@ -109,12 +105,12 @@ class IndexWriter:
         manifest: Manifest,
         segments: Sequence[LiveSegment],
         spool: RawIOBase,
-        limits: TuningLimits = LIMITS,
+        limits: TuningLimits | None = None,
     ) -> None:
         self._directory = directory
         self._manifest = manifest
         self._segments = segments
-        self._limits = limits
+        self._limits = limits or TuningLimits()
         self._spool = Spool(spool, manifest.dim)
         # Photos to write: number of the source (the spool comes after the segments) and row.
         self._pending: dict[bytes, tuple[int, int]] = {}
@@ -142,7 +138,7 @@ class IndexWriter:
         than 65535 bytes, or an embedding is not of length 1 (within 0.01).
         """
         raw = validate_paths(paths)
-        rows = validate_embeddings(paths, embeddings, self._manifest.dim)
+        rows = prepare_embeddings(paths, embeddings, self._manifest.dim)
         if stamps is None:
             stamps = np.zeros((len(raw), 2), np.uint32)
         if times is None:
@@ -150,7 +146,7 @@ class IndexWriter:
         first = self._spool.count
         with writing(self._directory):
             self._spool.append(
-                rotate(rows),
+                rows,
                 stamps.astype(np.uint32).reshape(len(raw), 2),
                 times.astype(np.int32).reshape(len(raw)),
             )
@@ -217,8 +213,8 @@ class IndexWriter:
         ]
         frame = self._frame_in_use(live)
         deleted, added = [len(rows) for rows in self._deleted], len(self._pending)
-        growth = self._limits.axis_growth
-        merged, new_axis = plan_merge(live, deleted, added, frame.axis_photos, growth)
+        axis_photos = 0 if self._new_frame else frame.axis_photos
+        merged, new_axis = plan_merge(live, deleted, added, axis_photos, self._limits)
         if self._merge_all:
             merged = list(range(len(live)))
         entries = [
@@ -234,7 +230,7 @@ class IndexWriter:
             for i in {number for number, _ in written} - {len(self._segments)}:
                 # Copying unchecked bytes would give damaged data a valid checksum.
                 self._segments[i].segment.verify()
-            if new_axis or (self._new_frame and photos >= MIN_TUNED):
+            if new_axis:
                 frame = self._new_frame_of(written, photos)
             merger = Merger(
                 self._sources(),
@@ -300,48 +296,48 @@ class IndexWriter:
         return _Frame(segment.axis, segment.axis_photos, tuning)
 
     def _new_frame_of(self, written: Sequence[tuple[int, Rows]], photos: int) -> _Frame:
-        """Compute the axis, the direction of the mean of all photos (zeros if they cancel out), and
-        choose a tuning on a sample."""
-        dim, sources = self._manifest.dim, self._sources()
-        total = np.zeros(dim, np.float64)
-        for i, rows in written:
+        """Compute the axis, the direction of the mean of all photos, and choose a tuning on a
+        sample: every n-th row of each source."""
+        axis = mean_direction(self._embeddings(written), self._manifest.dim)
+        step = sample_step(photos, self._manifest.dim)
+        sample = [(number, rows[::step]) for number, rows in written]
+        count = sum(len(rows) for _, rows in sample)
+        tuning = choose_tuning(self._embeddings(sample), count, axis, photos, self._limits)
+        return _Frame(axis, photos, tuning)
+
+    def _embeddings(self, written: Sequence[tuple[int, Rows]]) -> Iterator[F32]:
+        """Yield the rotated embeddings of rows of sources, block by block."""
+        sources = self._sources()
+        for number, rows in written:
             for block in blocks(len(rows)):
-                total += read_embeddings(sources[i], rows[block]).sum(axis=0, dtype=np.float64)
-        length = np.sqrt(np.square(total).sum())
-        axis = (total / length if length > 0 else total).astype(np.float32)
-        step = -(-photos // sample_size(dim))
-        places = [(np.full(len(rows[::step]), i), rows[::step]) for i, rows in written]
-        number, row = np.concatenate(places, axis=1)
-        sample = PhotoSample(sources, number, row, dim)
-        return _Frame(axis, photos, choose_tuning(sample, axis, photos, self._limits))
+                yield read_embeddings(sources[number], rows[block])
 
     def _written_rows(
         self, merged: Sequence[int], pending: Sequence[Item]
     ) -> list[tuple[int, Rows]]:
-        """Return the rows that a commit writes, ascending, by the number of their source. A source
-        comes twice if some of its rows have moved."""
-        written = [(i, self._current(i).live_rows()) for i in merged]
-        for i in {item[1] for item in pending}:
-            rows = np.array([row for _, source, row in pending if source == i], np.intp)
-            written.append((i, np.sort(rows)))
-        return written
+        """Return the rows that a commit writes, ascending, by the number of their source."""
+        of_source: dict[int, list[int]] = {}
+        for _, number, row in pending:
+            of_source.setdefault(number, []).append(row)
+        for number in merged:
+            of_source.setdefault(number, []).extend(self._current(number).live_rows().tolist())
+        return [
+            (number, np.sort(np.array(rows, np.intp)))
+            for number, rows in sorted(of_source.items())
+            if rows
+        ]
 
     def _feedback(self, axis: F32, live: Sequence[int], pending: Sequence[Item]) -> F32 | None:
-        """Return the feedback for rounding, from the largest segment or, if they are more, from the
-        new photos. None for few photos, or for so many dimensions that it would be slow."""
+        """Return the feedback for rounding, from a sample of the largest segment or, if they are
+        more, of the new photos; None if it is not worthwhile."""
         spool = len(self._segments)
         number = int(np.argmax([*live, len(pending)]))
         if number == spool:
-            rows = np.array([row for _, source, row in pending if source == spool], np.intp)
+            rows = np.sort(np.array([row for _, at, row in pending if at == spool], np.intp))
         else:
             rows = self._current(number).live_rows()
-        if len(rows) < _FEEDBACK_FROM or len(axis) > _FEEDBACK_DIM:
-            return None
-        rows = np.sort(rows[:: -(-len(rows) // _FEEDBACK_SAMPLE)])
-        source, residuals = self._sources()[number], np.empty((len(rows), len(axis)), np.float32)
-        for block in blocks(len(rows)):
-            residuals[block] = split(read_embeddings(source, rows[block]), axis)[1]
-        return error_feedback(residuals)
+        step = feedback_step(len(rows), len(axis))
+        return error_feedback(self._embeddings([(number, rows[::step])]), axis) if step else None
 
     def _take(self, raw: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
         """Remove the photos at these paths, committed or pending; return where each is."""

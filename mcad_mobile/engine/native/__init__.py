@@ -1,4 +1,4 @@
-"""The search kernels: the C loops beside this file, called through ctypes."""
+"""The C code beside this file, called through ctypes: search, tuning, and the numbers of photos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.engine.arrays import U8, Distances, Rows, Times, Words
+from mcad_mobile.engine.arrays import F32, I16, U8, Distances, Rows, Times, Words
 from mcad_mobile.errors import KernelError
 
 # The environment variable that names another library, as none loads from a zip file.
@@ -25,13 +25,14 @@ LEVELS = (
     else ("plain", "AVX2", "AVX-512 VPOPCNTDQ")
 )
 # Version of the structures' layout in the C sources.
-LAYOUT = 6
+LAYOUT = 7
 
 _INSTALL = (
     "Install mcad-mobile again; in a checkout by `pip install --no-deps -e .`, which needs a C "
     "compiler."
 )
 _BLOCK = 2048
+_MOST_RESULTS = 2**31
 _Nothing = ctypes.c_char * 0
 # Letters for C's types.
 _TYPES: dict[str, Any] = {
@@ -46,7 +47,27 @@ _SIGNATURES = {  # result and arguments
     "mcad_scan": (ctypes.c_size_t, "pi"),
     "mcad_probe_cells": (ctypes.c_int64, "ppssi"),
     "mcad_filter_times": (None, "pssuupi"),
-    "mcad_rescore": (ctypes.c_int, "pssi"),
+    "mcad_rescore": (ctypes.c_int, "psspi"),
+    "mcad_prepare": (ctypes.c_int, "pssp"),
+    "mcad_rotate": (ctypes.c_int, "pssi"),
+    "mcad_encode": (ctypes.c_int, "psspppi"),
+    "mcad_decode": (None, "psspp"),
+    "mcad_split_query": (ctypes.c_double, "pspp"),
+    "mcad_add_up": (None, "pssp"),
+    "mcad_axis": (None, "psp"),
+    "mcad_add_covariance": (ctypes.c_int, "pssppi"),
+    "mcad_feedback": (ctypes.c_int, "pspi"),
+    "mcad_quantize_query": (ctypes.c_double, "pspsp"),
+    "mcad_assign_cells": (ctypes.c_int, "pssppspi"),
+    "mcad_order_cells": (ctypes.c_int, "pspsp"),
+    "mcad_limits": (None, "p"),
+    "mcad_count": (ctypes.c_size_t, "pss"),
+    "mcad_count_in_cells": (ctypes.c_size_t, "pss"),
+    "mcad_plan_merge": (ctypes.c_int, "ppsllpp"),
+    "mcad_sample_step": (ctypes.c_size_t, "ss"),
+    "mcad_feedback_step": (ctypes.c_size_t, "ss"),
+    "mcad_shrink": (None, "psp"),
+    "mcad_tune": (ctypes.c_int, "ppi"),
     "mcad_level": (ctypes.c_int, ""),
     "mcad_layout": (ctypes.c_int, ""),
 }
@@ -62,6 +83,42 @@ def _fields(text: str) -> list[tuple[str, Any]]:
     return [(name, _TYPES[letter]) for letter, _, name in (f.partition(":") for f in text.split())]
 
 
+class Count(ctypes.Structure):
+    """The three numbers of `CandidateCount`."""
+
+    _fields_ = _fields("d:factor d:exponent d:growth")
+
+
+class TuningLimits(ctypes.Structure):
+    """When an index is tuned, and what a search may leave out: see `Limits` in kernel.h. Fields
+    that are not named are as usual."""
+
+    _fields_ = _fields(
+        "s:axis_growth s:cells_from s:photos_per_cell d:cells_gain s:at_least s:per_result s:part "
+        "s:many d:missed d:missed_of_many"
+    )
+
+    def __init__(self, **changed: float) -> None:
+        super().__init__()
+        load_kernel().library.mcad_limits(ctypes.byref(self))
+        for name, value in changed.items():
+            setattr(self, name, value)
+
+
+class TuneTask(ctypes.Structure):
+    """A sample, and how an index of it is searched, see tune.c."""
+
+    _fields_ = [
+        *_fields(
+            "p:sample s:count s:dim p:axis s:photos p:bit_weights p:centroids s:scan_bits "
+            "s:prescan_bits s:cells"
+        ),
+        ("candidates", Count),
+        ("prescan", Count),
+        ("in_cells", Count),
+    ]
+
+
 class _ScanTask(ctypes.Structure):
     _fields_ = _fields(
         "p:columns s:stride p:spans s:span_count p:query p:allowed s:words s:wanted p:rows "
@@ -74,7 +131,7 @@ class RescoreTask(ctypes.Structure):
 
     _fields_ = _fields(
         "i:file l:offset s:size s:dim s:words s:stride p:columns p:residual d:projection_step "
-        "p:rows p:distances s:count s:at_least d:slope d:missed p:cosines"
+        "p:rows p:distances s:count d:step p:cosines"
     )
 
 
@@ -156,15 +213,46 @@ class Kernel:
             times.ctypes.data, rows.start, rows.stop, first, last - first, address(bits), self.level
         )
 
-    def rescore(self, tasks: Sequence[RescoreTask], k: int) -> int | None:
+    def rescore(self, tasks: Sequence[RescoreTask], k: int, limits: TuningLimits) -> int | None:
         """Score the candidates that may be among the `k` best of all segments, see rescore.c.
         Return the index of a segment of which a record cannot be read; None if all can be."""
         together = (RescoreTask * len(tasks))(*tasks)
-        most = sum(task.count for task in tasks) + 1
-        failed = self.library.mcad_rescore(together, len(tasks), min(k, most), self.level)
-        if failed < 0:
-            raise MemoryError("There is no memory for the candidates of a search.")
+        failed: int = self.library.mcad_rescore(
+            together, len(tasks), min(k, _MOST_RESULTS), ctypes.byref(limits), self.level
+        )
+        require_memory(failed >= 0)
         return failed - 1 if failed else None
+
+    def quantize(self, bit_weights: F32, query: F32) -> tuple[Words, float]:
+        """Quantize L q of a rotated query [D] for the scan; return the words [3, S/64] uint64 for
+        `nearest`, and the step: each unit of distance lowers the estimate of q.x by twice the
+        step."""
+        bits, dim = bit_weights.shape
+        words = np.empty((3, bits // 64), np.uint64)
+        step: float = self.library.mcad_quantize_query(
+            bit_weights.ctypes.data, bits, query.ctypes.data, dim, address(words)
+        )
+        return words, step
+
+    def order_cells(self, query: F32, centroids: I16) -> Rows:
+        """Return the cells [C] in the order in which a rotated query [D] scans them."""
+        order = np.empty(len(centroids), np.int64)
+        require_memory(
+            self.library.mcad_order_cells(
+                query.ctypes.data,
+                len(query),
+                centroids.ctypes.data,
+                len(order),
+                order.ctypes.data,
+            )
+        )
+        return order
+
+
+def require_memory(done: object) -> None:
+    """Raise MemoryError unless a function of the library is `done`."""
+    if not done:
+        raise MemoryError("There is no memory for the index.")
 
 
 @lru_cache(maxsize=1)

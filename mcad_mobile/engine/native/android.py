@@ -30,9 +30,8 @@ _LINK = (
 IMPORTS = {
     "libc.so": (
         "calloc clock_gettime close free getauxval madvise malloc memchr memcpy memset mincore "
-        "open posix_fadvise pread"
+        "open posix_fadvise pread qsort"
     ),
-    "libm.so": "cos exp rint sin sincos",
 }
 
 

@@ -24,7 +24,9 @@ enum {
     DOUBLES = 206,
     SET_BYTES = 208,
     SET_INTS = 211,
+    SET_LONGS = 212,
     SET_FLOATS = 213,
+    SET_DOUBLES = 214,
     BUFFER_ADDRESS = 230,
     BUFFER_CAPACITY = 231,
 };
@@ -32,7 +34,6 @@ enum {
 #define CALL(env, number, type) ((type)(*(env))[number])
 typedef void Region(Env, Object, int32_t, int32_t, void *);
 
-#define MOST_DIM 4096
 #define CRC_AT 4092
 #define BLOCKS (2 * 2048)
 
@@ -169,14 +170,278 @@ EXPORT void Java_mcad_engine_index_Kernel_close(Env env, Object class, int32_t f
     if (file >= 0) close(file);
 }
 
+/* Whether rows of so many numbers have a width that an index may have. */
+static int check_dim(Call *c, size_t dim) { return check(c, dim % 8 == 0 && dim > 0 && dim <= MOST_DIM, "dim"); }
+
+/* A copy of rows of `dim` numbers; their number goes to `count`. */
+static float *rows_of(Call *c, Object array, size_t dim, size_t *count) {
+    size_t all = length(c, array);
+    *count = check_dim(c, dim) ? all / dim : 0;
+    return check(c, all % (c->failed ? 1 : dim) == 0, "rows") ? numbers(c, array, FLOATS, sizeof(float), all, "rows")
+                                                             : NULL;
+}
+
+static void set(Call *c, Object array, int region, size_t count, void *from) {
+    if (!c->failed) CALL(c->env, region, Region *)(c->env, array, 0, (int32_t)count, from);
+}
+
+/* Scale an embedding to length 1 and rotate it; return the length that it had. */
+EXPORT float Java_mcad_engine_index_Kernel_prepare(Env env, Object class, Object vector) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    float found = 0;
+    size_t dim = length(&c, vector), count;
+    float *copy = rows_of(&c, vector, dim, &count);
+    if (copy && !mcad_prepare(copy, 1, dim, &found)) no_memory(&c);
+    set(&c, vector, SET_FLOATS, dim, copy);
+    finish(&c);
+    return found;
+}
+
 EXPORT void Java_mcad_engine_index_Kernel_rotate(Env env, Object class, Object vector, uint8_t back) {
     Call c = {env, 0, NULL};
     (void)class;
-    size_t dim = length(&c, vector);
-    check(&c, dim > 0 && dim <= MOST_DIM, "vector");
-    float *copy = numbers(&c, vector, FLOATS, sizeof *copy, dim, "vector");
-    if (copy && !mcad_rotate(copy, dim, back)) no_memory(&c);
-    if (!c.failed) CALL(env, SET_FLOATS, Region *)(env, vector, 0, (int32_t)dim, copy);
+    size_t dim = length(&c, vector), count;
+    float *copy = rows_of(&c, vector, dim, &count);
+    if (copy && !mcad_rotate(copy, 1, dim, back)) no_memory(&c);
+    set(&c, vector, SET_FLOATS, dim, copy);
+    finish(&c);
+}
+
+/* Encode rows as whole records; `feedback` [dim][dim] may be NULL. */
+EXPORT void Java_mcad_engine_index_Kernel_encode(
+    Env env, Object class, Object rows, Object axis, Object feedback, Object records) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t dim = length(&c, axis), count, size = dim + dim / 8 + 4;
+    const float *given = rows_of(&c, rows, dim, &count);
+    const float *around = numbers(&c, axis, FLOATS, sizeof *around, dim, "axis");
+    const float *shares = feedback && !c.failed ? buffer(&c, feedback, dim * dim * sizeof *shares, "feedback") : NULL;
+    check(&c, length(&c, records) == count * size, "records");
+    uint8_t *made = take(&c, count * size + 1, 1);
+    if (!c.failed && !mcad_encode(given, count, dim, around, shares, made, mcad_level())) no_memory(&c);
+    set(&c, records, SET_BYTES, count * size, made);
+    finish(&c);
+}
+
+/* Decode whole records to rows. */
+EXPORT void Java_mcad_engine_index_Kernel_decode(Env env, Object class, Object records, Object axis, Object rows) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t dim = length(&c, axis), size = dim + dim / 8 + 4, count = length(&c, records) / size;
+    check_dim(&c, dim);
+    const uint8_t *given = numbers(&c, records, BYTES, 1, count * size, "records");
+    const float *around = numbers(&c, axis, FLOATS, sizeof *around, dim, "axis");
+    check(&c, length(&c, rows) == count * dim, "rows");
+    float *made = take(&c, count * dim + 1, sizeof *made);
+    if (!c.failed) mcad_decode(given, count, dim, around, made);
+    set(&c, rows, SET_FLOATS, count * dim, made);
+    finish(&c);
+}
+
+/* Split a rotated query by an axis: its residual, and its cosine per projection step. */
+EXPORT double Java_mcad_engine_index_Kernel_split(Env env, Object class, Object query, Object axis, Object residual) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    double step = 0;
+    size_t dim = length(&c, axis);
+    check_dim(&c, dim);
+    const float *given = numbers(&c, query, FLOATS, sizeof *given, dim, "query");
+    const float *around = numbers(&c, axis, FLOATS, sizeof *around, dim, "axis");
+    check(&c, length(&c, residual) == dim, "residual");
+    double *rest = take(&c, dim, sizeof *rest);
+    if (!c.failed) step = mcad_split_query(given, dim, around, rest);
+    set(&c, residual, SET_DOUBLES, dim, rest);
+    finish(&c);
+    return step;
+}
+
+EXPORT void Java_mcad_engine_index_Kernel_addUp(Env env, Object class, Object rows, Object total) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t dim = length(&c, total), count;
+    const float *given = rows_of(&c, rows, dim, &count);
+    double *sum = numbers(&c, total, DOUBLES, sizeof *sum, dim, "total");
+    if (!c.failed) mcad_add_up(given, count, dim, sum);
+    set(&c, total, SET_DOUBLES, dim, sum);
+    finish(&c);
+}
+
+EXPORT void Java_mcad_engine_index_Kernel_axis(Env env, Object class, Object total, Object axis) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t dim = length(&c, axis);
+    check_dim(&c, dim);
+    const double *sum = numbers(&c, total, DOUBLES, sizeof *sum, dim, "total");
+    float *made = take(&c, dim, sizeof *made);
+    if (!c.failed) mcad_axis(sum, dim, made);
+    set(&c, axis, SET_FLOATS, dim, made);
+    finish(&c);
+}
+
+EXPORT void Java_mcad_engine_index_Kernel_addCovariance(
+    Env env, Object class, Object rows, Object axis, Object covariance) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t dim = length(&c, axis), count;
+    const float *given = rows_of(&c, rows, dim, &count);
+    const float *around = numbers(&c, axis, FLOATS, sizeof *around, dim, "axis");
+    double *sum = c.failed ? NULL : buffer(&c, covariance, dim * dim * sizeof *sum, "covariance");
+    if (!c.failed && !mcad_add_covariance(given, count, dim, around, sum, mcad_level())) no_memory(&c);
+    finish(&c);
+}
+
+/* Return whether rounding by `shares` is worthwhile. */
+EXPORT uint8_t Java_mcad_engine_index_Kernel_feedback(
+    Env env, Object class, Object covariance, int32_t dim, Object shares) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    int useful = 0;
+    size_t width = (size_t)dim;
+    check_dim(&c, width);
+    double *sum = c.failed ? NULL : buffer(&c, covariance, width * width * sizeof *sum, "covariance");
+    float *made = c.failed ? NULL : buffer(&c, shares, width * width * sizeof *made, "shares");
+    if (!c.failed && (useful = mcad_feedback(sum, width, made, mcad_level())) < 0) no_memory(&c);
+    finish(&c);
+    return useful > 0;
+}
+
+EXPORT int32_t Java_mcad_engine_index_Kernel_feedbackStep(Env env, Object class, int32_t photos, int32_t dim) {
+    (void)env, (void)class;
+    return photos < 0 || dim <= 0 ? 0 : (int32_t)mcad_feedback_step((size_t)photos, (size_t)dim);
+}
+
+EXPORT int32_t Java_mcad_engine_index_Kernel_sampleStep(Env env, Object class, int32_t photos, int32_t dim) {
+    (void)env, (void)class;
+    return photos <= 0 || dim <= 0 ? 1 : (int32_t)mcad_sample_step((size_t)photos, (size_t)dim);
+}
+
+EXPORT int32_t Java_mcad_engine_index_Kernel_cellsFrom(Env env, Object class) {
+    Limits limits;
+    (void)env, (void)class;
+    mcad_limits(&limits);
+    return (int32_t)limits.cells_from;
+}
+
+EXPORT int32_t Java_mcad_engine_index_Kernel_count(
+    Env env, Object class, double factor, double exponent, double growth, int32_t photos, int32_t k, uint8_t in_cells) {
+    Count count = {factor, exponent, growth};
+    size_t n = photos > 0 ? (size_t)photos : 0, results = k > 0 ? (size_t)k : 1;
+    (void)env, (void)class;
+    return (int32_t)(in_cells ? mcad_count_in_cells(&count, n, results) : mcad_count(&count, n, results));
+}
+
+/* `merged`: whether each segment is merged; return whether the axis is computed anew. */
+EXPORT uint8_t Java_mcad_engine_index_Kernel_planMerge(
+    Env env, Object class, Object live, Object deleted, int64_t added, int64_t axis_photos, Object merged) {
+    Call c = {env, 0, NULL};
+    Limits limits;
+    (void)class;
+    int anew = 0;
+    size_t count = length(&c, merged);
+    const int64_t *rows = numbers(&c, live, LONGS, sizeof *rows, count, "live");
+    const int64_t *gone = numbers(&c, deleted, LONGS, sizeof *gone, count, "deleted");
+    uint8_t *chosen = take(&c, count + 1, 1);
+    mcad_limits(&limits);
+    if (!c.failed) anew = mcad_plan_merge(rows, gone, count, added, axis_photos, &limits, chosen);
+    set(&c, merged, SET_BYTES, count, chosen);
+    finish(&c);
+    return (uint8_t)anew;
+}
+
+/* Add rows to a sample from its row `at` on. */
+EXPORT void Java_mcad_engine_index_Kernel_shrink(
+    Env env, Object class, Object rows, int32_t dim, Object sample, int32_t at) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t count, width = (size_t)dim, before = (size_t)at * width;
+    const float *given = rows_of(&c, rows, width, &count);
+    check(&c, at >= 0, "at");
+    int16_t *all = c.failed ? NULL : buffer(&c, sample, (before + count * width) * sizeof *all, "sample");
+    if (!c.failed) mcad_shrink(given, count * width, all + before);
+    finish(&c);
+}
+
+/* `counts`: bits to scan, bits of a prescan and cells, then the three numbers of each of three counts. */
+EXPORT void Java_mcad_engine_index_Kernel_tune(
+    Env env, Object class, Object sample, int32_t count, Object axis, int32_t photos, int32_t cells_from,
+    uint8_t at_any_cost, Object bit_weights, Object centroids, Object counts) {
+    Call c = {env, 0, NULL};
+    Limits limits;
+    (void)class;
+    size_t dim = length(&c, axis), scanned = dim < MOST_SCANNED ? dim : MOST_SCANNED;
+    check_dim(&c, dim);
+    check(&c, count >= 0 && photos >= 0 && cells_from >= 0, "photos");
+    Tune t = {.count = (size_t)count, .dim = dim, .photos = (size_t)photos};
+    t.axis = numbers(&c, axis, FLOATS, sizeof *t.axis, dim, "axis");
+    if (!c.failed) t.sample = buffer(&c, sample, t.count * dim * sizeof *t.sample, "sample");
+    if (!c.failed) t.bit_weights = buffer(&c, bit_weights, scanned * dim * sizeof *t.bit_weights, "bitWeights");
+    if (!c.failed) t.centroids = buffer(&c, centroids, MOST_CELLS * dim * sizeof *t.centroids, "centroids");
+    check(&c, length(&c, counts) == 12, "counts");
+    mcad_limits(&limits);
+    limits.cells_from = (size_t)cells_from;
+    if (at_any_cost) limits.cells_gain = 0;
+    if (!c.failed && !mcad_tune(&t, &limits, mcad_level())) no_memory(&c);
+    double found[12] = {(double)t.scan_bits, (double)t.prescan_bits, (double)t.cells};
+    memcpy(found + 3, &t.candidates, sizeof t.candidates);
+    memcpy(found + 6, &t.prescan, sizeof t.prescan);
+    memcpy(found + 9, &t.in_cells, sizeof t.in_cells);
+    set(&c, counts, SET_DOUBLES, 12, found);
+    finish(&c);
+}
+
+/* Quantize a rotated query by bit weights [words.length / 3 * 64][dim]; return the step. */
+EXPORT double Java_mcad_engine_index_Kernel_quantize(
+    Env env, Object class, Object bit_weights, Object query, Object words) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    double step = 0;
+    size_t dim = length(&c, query), all = length(&c, words), bits = all / 3 * 64;
+    check_dim(&c, dim);
+    check(&c, all % 3 == 0 && bits > 0 && bits <= dim, "words");
+    const float *given = numbers(&c, query, FLOATS, sizeof *given, dim, "query");
+    const float *weights = c.failed ? NULL : buffer(&c, bit_weights, bits * dim * sizeof *weights, "bitWeights");
+    uint64_t *made = take(&c, all + 1, sizeof *made);
+    if (!c.failed) step = mcad_quantize_query(weights, bits, given, dim, made);
+    set(&c, words, SET_LONGS, all, made);
+    finish(&c);
+    return step;
+}
+
+/* Find the cell of each row. */
+EXPORT void Java_mcad_engine_index_Kernel_assignCells(
+    Env env, Object class, Object rows, Object axis, Object centroids, int32_t cells, Object of_rows) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t dim = length(&c, axis), count;
+    const float *given = rows_of(&c, rows, dim, &count);
+    const float *around = numbers(&c, axis, FLOATS, sizeof *around, dim, "axis");
+    check(&c, cells > 0 && cells <= UINT16_MAX, "cells");
+    const int16_t *centres = c.failed ? NULL : buffer(&c, centroids, (size_t)cells * dim * sizeof *centres, "centroids");
+    check(&c, length(&c, of_rows) == count, "ofRows");
+    uint16_t *found = take(&c, count + 1, sizeof *found);
+    int32_t *wide = take(&c, count + 1, sizeof *wide);
+    if (!c.failed && !mcad_assign_cells(given, count, dim, around, centres, (size_t)cells, found, mcad_level()))
+        no_memory(&c);
+    for (size_t i = 0; i < count && !c.failed; i++) wide[i] = found[i];
+    set(&c, of_rows, SET_INTS, count, wide);
+    finish(&c);
+}
+
+/* List all cells in the order in which a rotated query scans them. */
+EXPORT void Java_mcad_engine_index_Kernel_orderCells(
+    Env env, Object class, Object query, Object centroids, Object order) {
+    Call c = {env, 0, NULL};
+    (void)class;
+    size_t dim = length(&c, query), cells = length(&c, order);
+    check_dim(&c, dim);
+    const float *given = numbers(&c, query, FLOATS, sizeof *given, dim, "query");
+    const int16_t *centres = c.failed ? NULL : buffer(&c, centroids, cells * dim * sizeof *centres, "centroids");
+    int64_t *found = take(&c, cells + 1, sizeof *found);
+    int32_t *narrow = take(&c, cells + 1, sizeof *narrow);
+    if (!c.failed && !mcad_order_cells(given, dim, centres, cells, found)) no_memory(&c);
+    for (size_t i = 0; i < cells && !c.failed; i++) narrow[i] = (int32_t)found[i];
+    set(&c, order, SET_INTS, cells, narrow);
     finish(&c);
 }
 
@@ -294,10 +559,10 @@ EXPORT int32_t Java_mcad_engine_index_Kernel_probe(
     return (int32_t)probed;
 }
 
-/* Per segment: descriptor, offset of its records, photos, words of its columns, candidates always scored; cosine per
- * projection step, slope, and how many of the best may be missed. */
-enum { DESCRIPTOR, RECORDS_AT, PHOTOS, WORDS, AT_LEAST, SHAPES };
-enum { PROJECTION_STEP, SLOPE, MISSED, FACTORS };
+/* Per segment: descriptor, offset of its records, photos, words of its columns; cosine per projection step, and half of
+ * that per unit of distance. */
+enum { DESCRIPTOR, RECORDS_AT, PHOTOS, WORDS, SHAPES };
+enum { PROJECTION_STEP, STEP, FACTORS };
 
 /* `of`: columns, its query's residual, its candidates' places and distances (NULL if all are scored). */
 static void fill(Call *c, Segment *s, const int64_t *shape, const double *factors, const Object of[4]) {
@@ -309,18 +574,14 @@ static void fill(Call *c, Segment *s, const int64_t *shape, const double *factor
     check(c, shape[RECORDS_AT] >= 0 && shape[RECORDS_AT] <= INT64_MAX / 4, "recordsAt");
     check(c, shape[PHOTOS] > 0 && shape[PHOTOS] <= INT32_MAX, "photos");
     check(c, shape[WORDS] >= 0 && (uint64_t)shape[WORDS] <= s->dim / 64, "words");
-    size_t least = distances && s->count ? 1 : distances ? 0 : s->count;
-    check(c, shape[AT_LEAST] >= (int64_t)least && (uint64_t)shape[AT_LEAST] <= s->count, "atLeast");
     if (c->failed) return;
     s->file = (int)shape[DESCRIPTOR];
     s->offset = shape[RECORDS_AT];
     s->stride = (size_t)shape[PHOTOS];
     s->words = (size_t)shape[WORDS];
-    s->at_least = (size_t)shape[AT_LEAST];
     s->size = s->dim + s->dim / 8 - 8 * s->words + 4;
     s->projection_step = factors[PROJECTION_STEP];
-    s->slope = factors[SLOPE];
-    s->missed = factors[MISSED];
+    s->step = factors[STEP];
     s->residual = numbers(c, residual, DOUBLES, sizeof *s->residual, s->dim, "residual");
     if (s->words) s->columns = buffer(c, columns, 8 * s->words * s->stride, "columns");
     int32_t *rows = numbers(c, places, INTS, sizeof *rows, s->count, "places");
@@ -360,7 +621,9 @@ EXPORT int32_t Java_mcad_engine_index_Kernel_rescore(
     }
     check(&c, known == all, "cosines");
     if (!c.failed) {
-        status = mcad_rescore(segments, count, (size_t)k < all + 1 ? (size_t)k : all + 1, mcad_level());
+        Limits limits;
+        mcad_limits(&limits);
+        status = mcad_rescore(segments, count, (size_t)k, &limits, mcad_level());
         if (status < 0) no_memory(&c);
     }
     if (!c.failed) CALL(env, SET_FLOATS, Region *)(env, cosines, 0, (int32_t)all, scores);

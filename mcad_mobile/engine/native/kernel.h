@@ -10,7 +10,19 @@
 #define FOR(features) static __attribute__((target(features), noinline))
 #define AVX2 FOR("avx2,popcnt")
 #define AVX512 FOR("avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,popcnt")
+/* Compile a function for each level; AT_LEVEL names the one to call. */
+#define EACH_LEVEL(result, name, parameters, arguments) \
+    static result name##_plain parameters { return name arguments; } \
+    AVX2 result name##_avx2 parameters { return name arguments; } \
+    AVX512 result name##_avx512 parameters { return name arguments; }
+#define AT_LEVEL(name, level) ((level) == 2 ? name##_avx512 : (level) == 1 ? name##_avx2 : name##_plain)
+#else
+#define EACH_LEVEL(result, name, parameters, arguments) \
+    static result name##_plain parameters { return name arguments; }
+#define AT_LEVEL(name, level) ((void)(level), name##_plain)
 #endif
+
+#define MOST_DIM 4096
 
 /* A photo of a segment has a row, its number in the order of paths, and a place, its number in the columns and records.
  * Without cells, both are the same; with cells, the photos of a cell lie side by side. Scan and Segment know places
@@ -41,9 +53,8 @@ typedef struct {
     double projection_step;    /* the cosine per projection step */
     const uint32_t *rows;      /* [count]: places of the candidates, ascending */
     const uint16_t *distances; /* [count], or NULL if all are scored */
-    size_t count, at_least;    /* the number of candidates, and of those always scored */
-    double slope;              /* the cosine per unit of distance: negative */
-    double missed;             /* how many of the best k the unscored candidates may be expected to hold */
+    size_t count;
+    double step;               /* each unit of distance lowers the cosine by twice this */
     float *cosines;            /* [count], NaN if not scored */
 } Segment;
 
@@ -70,10 +81,69 @@ void mcad_resize_row(uint32_t *argb, size_t width, const Taps *, uint8_t *rgb);
 /* Rows of `stride` bytes to `taps->size` rows; `sums` has room for a row. */
 void mcad_resize_columns(const uint8_t *rows, size_t stride, const Taps *, int32_t *sums, uint8_t *out);
 
+/* Of n photos, factor * n ^ exponent * k ^ growth are candidates for k results. */
+typedef struct {
+    double factor, exponent, growth;
+} Count;
+
+/* When an index is tuned, and what a search may leave out. */
+typedef struct {
+    size_t axis_growth;     /* axis and tuning are computed anew when the photos have grown so many times */
+    size_t cells_from;      /* the fewest photos of a segment with cells */
+    size_t photos_per_cell; /* of the sample, that share a centroid */
+    double cells_gain;      /* how many times cheaper cells must make a search (ADR 16) */
+    /* Pass 2 scores the nearest `at_least`, `per_result` * k, or one candidate in `part`, whichever is most: these show
+     * how large errors are. Then it goes on until at most `missed` photos per result are expected among the rest, or
+     * `missed_of_many` if more than one photo in `many` is a candidate. */
+    size_t at_least, per_result, part, many;
+    double missed, missed_of_many;
+} Limits;
+
+/* A sample of photos, and how an index of them is best searched, see tune.c. */
+typedef struct {
+    const int16_t *sample; /* [count][dim]: rotated photos, see `mcad_shrink` */
+    size_t count, dim;
+    const float *axis;
+    size_t photos; /* of the index */
+    float *bit_weights; /* out: [scan_bits][dim], with room for MOST_SCANNED */
+    int16_t *centroids; /* out: [cells][dim], with room for MOST_CELLS */
+    size_t scan_bits, prescan_bits, cells; /* out; the last two are 0 for none */
+    Count candidates, prescan, in_cells;   /* out */
+} Tune;
+
+#define MOST_SCANNED 1024
+#define MOST_CELLS 256
+
+int mcad_prepare(float *rows, size_t count, size_t dim, float *lengths);
+int mcad_rotate(float *rows, size_t count, size_t dim, int back);
+int mcad_encode(const float *rows, size_t count, size_t dim, const float *axis, const float *feedback, uint8_t *records,
+                int level);
+void mcad_decode(const uint8_t *records, size_t count, size_t dim, const float *axis, float *rows);
+double mcad_split_query(const float *query, size_t dim, const float *axis, double *residual);
+void mcad_add_up(const float *rows, size_t count, size_t dim, double *total);
+void mcad_axis(const double *total, size_t dim, float *axis);
+int mcad_add_covariance(const float *rows, size_t count, size_t dim, const float *axis, double *covariance, int level);
+int mcad_feedback(double *covariance, size_t dim, float *shares, int level);
+
+double mcad_quantize_query(const float *bit_weights, size_t bits, const float *query, size_t dim, uint64_t *words);
+int mcad_assign_cells(const float *rows, size_t count, size_t dim, const float *axis, const int16_t *centroids,
+                      size_t cells, uint16_t *of_rows, int level);
+int mcad_order_cells(const float *query, size_t dim, const int16_t *centroids, size_t cells, int64_t *order);
+
+void mcad_limits(Limits *);
+size_t mcad_count(const Count *, size_t photos, size_t k);
+size_t mcad_count_in_cells(const Count *, size_t photos, size_t k);
+int mcad_plan_merge(const int64_t *live, const int64_t *deleted, size_t segments, int64_t added, int64_t axis_photos,
+                    const Limits *, uint8_t *merged);
+size_t mcad_sample_step(size_t photos, size_t dim);
+size_t mcad_feedback_step(size_t photos, size_t dim);
+void mcad_shrink(const float *rows, size_t numbers, int16_t *sample);
+int mcad_tune(Tune *, const Limits *, int level);
+
+void mcad_distances(const Scan *, uint16_t *near, int level);
 size_t mcad_scan(const Scan *, int level);
-int mcad_rescore(const Segment *, size_t count, size_t k, int level);
+int mcad_rescore(const Segment *, size_t count, size_t k, const Limits *, int level);
 int64_t mcad_probe_cells(const Filter *, const int64_t *order, size_t cells, size_t enough, int level);
-int mcad_rotate(float *vector, size_t dim, int back);
 int mcad_layout(void);
 size_t mcad_page(void);
 int mcad_level(void);

@@ -2,7 +2,7 @@
 #include "kernel.h"
 
 /* The version of the structures' layout: __init__.py refuses a library with another one. */
-int mcad_layout(void) { return 6; }
+int mcad_layout(void) { return 7; }
 
 #if defined(__x86_64__)
 #include <cpuid.h>

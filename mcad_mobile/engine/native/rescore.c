@@ -2,9 +2,9 @@
  * Bit distances predict cosines, up to a constant and an error. The nearest candidates are scored first: they show the
  * constant, the size of errors, and the cosine to beat. Then more are scored, nearest first, while one of the rest is
  * likely to beat it. So a query reads only the records that it needs, and at most as many as the index allows
- * (tuning.py). */
+ * (tune.c). */
 #include "kernel.h"
-#include <math.h>
+#include "exact.h"
 #include <fcntl.h>
 #include <stdlib.h>
 #include <time.h>
@@ -34,6 +34,8 @@ typedef struct {
     uint32_t *order, *batch;
     uint8_t *marks; /* per candidate: whether it is in the batch */
     size_t scored, wanted;
+    double slope;  /* the cosine per unit of distance: negative */
+    double missed; /* how many of the best k the unscored candidates may be expected to hold */
 #if defined(__aarch64__)
     Digits digits; /* of the query's residual; `wide` is NULL if it has none */
 #endif
@@ -65,7 +67,6 @@ static void keep(Best *b, float cosine) {
 
 typedef int32_t Ints __attribute__((vector_size(32)));
 typedef uint32_t Lanes __attribute__((vector_size(32)));
-typedef double Doubles __attribute__((vector_size(64)));
 
 /* An exact sum of products, so its order does not matter. Shifts spread bytes over lanes, because compilers convert
  * them one by one. */
@@ -177,7 +178,7 @@ static int wants_more(const Segment *s, Progress *progress, double beaten) {
     if (progress->scored == last) return 0;
     for (size_t i = 0; i < progress->scored; i++) {
         size_t at = progress->order[i];
-        double error = rint(((double)s->cosines[at] - s->distances[at] * s->slope) * (1 / UNIT));
+        double error = whole(((double)s->cosines[at] - s->distances[at] * progress->slope) * (1 / UNIT));
         sum += error;
         squares += error * error;
     }
@@ -187,12 +188,12 @@ static int wants_more(const Segment *s, Progress *progress, double beaten) {
     for (; last > progress->scored; last--) {
         size_t distance = s->distances[progress->order[last - 1]];
         if (distance != before) { /* many candidates share a distance */
-            double z = (beaten - mean * UNIT - (double)distance * s->slope) / deviation;
-            expected = z < 0 ? 1 : exp(z * z * -0.5) * 0.5;
+            double z = (beaten - mean * UNIT - (double)distance * progress->slope) / deviation;
+            expected = z < 0 ? 1 : natural_power(z * z * -0.5) * 0.5;
             before = distance;
         }
         beyond += expected;
-        if (beyond > s->missed) break;
+        if (beyond > progress->missed) break;
     }
     size_t rest = last - progress->scored;
     progress->wanted += rest < GROWTH * progress->scored ? rest : GROWTH * progress->scored;
@@ -212,9 +213,18 @@ static int sort_by_distance(const Segment *s, Progress *progress) {
     return 1;
 }
 
+/* Set how many candidates are scored whatever they show, and how many photos may be missed, of k in `segments`. */
+static void set_budget(const Segment *s, Progress *progress, size_t segments, size_t k, const Limits *limits) {
+    size_t least = s->count / limits->part;
+    least = least < limits->at_least ? limits->at_least : least;
+    least = least / limits->per_result < k ? limits->per_result * k : least;
+    progress->wanted = s->distances && least < s->count ? least : s->count;
+    int many = s->count > s->stride / limits->many;
+    progress->missed = (many ? limits->missed_of_many : limits->missed) * (double)k / (double)segments;
+    progress->slope = -2 * s->step;
+}
+
 static int start(const Segment *s, Progress *progress) {
-    progress->scored = 0;
-    progress->wanted = s->at_least;
     progress->order = malloc((s->count + 1) * sizeof *progress->order);
     progress->batch = malloc((s->count + 1) * sizeof *progress->batch);
     progress->marks = calloc(s->count + 1, 1);
@@ -273,11 +283,16 @@ static Rescore *const rescores[] = {rescore_plain};
 #endif
 
 /* As `rescore`; -1 if memory runs out. */
-int mcad_rescore(const Segment *segments, size_t count, size_t k, int level) {
+int mcad_rescore(const Segment *segments, size_t count, size_t k, const Limits *limits, int level) {
     Progress *progress = calloc(count + 1, sizeof *progress);
-    Best best = {malloc(k * sizeof(float)), 0, k};
+    size_t all = 1;
+    for (size_t i = 0; i < count; i++) all += segments[i].count;
+    Best best = {malloc((k < all ? k : all) * sizeof(float)), 0, k < all ? k : all};
     int done = progress && best.best ? 0 : -1;
-    for (size_t i = 0; i < count && !done; i++) done = start(segments + i, progress + i) ? 0 : -1;
+    for (size_t i = 0; i < count && !done; i++) {
+        set_budget(segments + i, progress + i, count, k, limits);
+        done = start(segments + i, progress + i) ? 0 : -1;
+    }
     if (!done) done = rescores[level](segments, progress, count, &best);
     for (size_t i = 0; progress && i < count; i++) {
         free(progress[i].order);

@@ -266,6 +266,19 @@ static void measure_dot(const Scan *s, size_t start, size_t n, uint16_t *near) {
 static size_t scan_arm(const Scan *s, int level) { return scan(s, level == DOT ? measure_dot : measure_neon, NEON); }
 #endif
 
+/* The distances of all `stride` photos, without a choice: for tuning. */
+void mcad_distances(const Scan *s, uint16_t *near, int level) {
+    Measure *measure = measure_plain;
+#if defined(__x86_64__)
+    if (level > 0) measure = level == 2 ? measure_avx512 : measure_avx2;
+#elif defined(__aarch64__)
+    if (level > 0) measure = level == DOT ? measure_dot : measure_neon;
+#endif
+    (void)level;
+    for (size_t start = 0; start < s->stride; start += BLOCK)
+        measure(s, start, s->stride - start < BLOCK ? s->stride - start : BLOCK, near + start);
+}
+
 /* Start reading the pages of the spans of a column that are not in memory, without read-ahead and without waiting.
  * Asking about the whole column at once saves a system call per span. */
 static void read_ahead(const Scan *s, const uint64_t *column, size_t page) {

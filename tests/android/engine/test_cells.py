@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.cells import assign_cells
 from mcad_mobile.engine.index.codes import rotate
-from mcad_mobile.engine.index.tuning import LIMITS
 from tests.android.engine.test_index import JavaIndex, cosine, names, unit
 from tests.support.index_embeddings import cells_from, create
 from tests.support.probe import EngineError
@@ -199,14 +197,6 @@ def test_a_merge_rounds_no_photo_twice(java):
     for old, new in zip(before, java.search(queries, k=PHOTOS, exact=True), strict=True):
         scores = dict(zip(new["paths"], new["scores"], strict=True))
         assert old["scores"] == [scores[path] for path in old["paths"]]
-
-
-def test_java_has_cells_where_python_has_them_and_of_two_as_near_the_first(probe):
-    answer = probe.ask("index_cells")
-    assert answer["usual"] == [LIMITS.cells_from, LIMITS.cells_gain]
-    residuals = np.array([[9, 1], [5, 5], [-5, 5], [0, 0], [-3, 2]], np.float32) / 2048
-    centroids = np.array([[4, 0], [0, 4], [-4, 0]], np.int16)
-    assert answer["nearest"] == assign_cells(residuals, centroids).tolist() == [0, 0, 1, 0, 2]
 
 
 def test_fewer_photos_have_no_cells(java):

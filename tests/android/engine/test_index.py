@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import threading
 import zlib
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,10 @@ import pytest
 
 from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
-from mcad_mobile.engine.index import PhotoIndex, search
+from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.segments import open_segment
-from mcad_mobile.engine.index.tuning import CandidateCount
 from tests.support.paths import ROOT
 from tests.support.probe import KERNELS, EngineError, Probe
-from tests.support.tuning_oracle import Oracle
 
 GOLDEN = ROOT / "tests" / "golden" / "index"
 SHA = "ab" * 32
@@ -175,44 +172,6 @@ def test_java_finds_in_pythons_index_what_python_finds(java, dim):
             assert np.array_equal(np.float32(found["scores"]), expected.scores)
 
 
-@pytest.mark.parametrize(
-    ("candidates", "k"),
-    [
-        (500, 1),  # 128 in any case
-        (501, 1),  # of the larger segment more than one photo in eight, where less may be missed
-        (500, 50),  # four per result
-        (1400, 1),  # one candidate in eight
-    ],
-)
-def test_java_scores_as_many_candidates_as_python(
-    java, probe, tmp_path, monkeypatch, candidates, k
-):
-    photos, queries = unit(5500, 64), unit(20, 64, seed=1)
-    index = PhotoIndex.create(java.directory, dim=64, student="tiny", student_sha256=SHA)
-    for start, stop in ((0, 4000), (4000, 5500)):
-        with index.writer() as writer:
-            writer.add(names(5500)[start:stop], photos[start:stop])
-    document = json.loads((java.directory / "manifest.json").read_text())
-    for entry in document["segments"]:
-        entry |= {"candidates": {"factor": candidates, "exponent": 0, "growth": 0}, "prescan": None}
-    write_manifest(java.directory / "manifest.json", document)
-    index, scored = PhotoIndex.open(java.directory), []
-    assert [live.segment.photos for live in index.segments] == [4000, 1500]
-    rescore = search.rescore
-
-    def counted(*arguments: Any) -> Any:
-        found = rescore(*arguments)
-        scored.append([len(places) for places, _ in found])
-        return found
-
-    monkeypatch.setattr(search, "rescore", counted)
-    for query in queries:
-        index.search(query, k=k)
-    given = saved(tmp_path / "queries.f32", queries)
-    assert probe.ask("index_scored", index=java.directory, queries=given, k=k) == scored
-    assert len({*map(tuple, scored)}) > 1  # queries differ in where scoring stops
-
-
 def test_what_java_measures_finds_what_exact_search_finds(java):
     photos, queries = unit(9000, 128), unit(40, 128, seed=1)
     java.change(names(9000), photos, dim=128)
@@ -225,32 +184,6 @@ def test_what_java_measures_finds_what_exact_search_finds(java):
         assert found["paths"] == index.search(query, k=10).paths
         shared.append(len({*found["paths"]} & {*index.search(query, k=10, exact=True).paths}))
     assert np.mean(shared) >= 9.9
-
-
-def test_java_looks_as_far_as_python_where_photos_lie_evenly(java, tmp_path):
-    photos = np.random.default_rng(0).standard_normal((4000, 256)).astype(np.float32)
-    photos /= np.linalg.norm(photos, axis=1, keepdims=True)
-    java.change(names(4000), photos, dim=256)
-    pythons = PhotoIndex.create(tmp_path / "python", dim=256, student="tiny", student_sha256=SHA)
-    with pythons.writer() as writer:
-        writer.add(names(4000), photos)
-    looked_at, scanned = [], []
-    for index in (PhotoIndex.open(java.directory), pythons):
-        (live,) = index.segments
-        looked_at.append(live.candidates.of(4000, 10))
-        prescan = None if live.prescan is None else live.prescan.bits
-        scanned.append((len(live.segment.bit_weights), prescan))
-    assert looked_at[0] == pytest.approx(looked_at[1], rel=0.08)
-    assert scanned[0] == scanned[1]
-
-
-def test_an_index_is_tuned_from_its_256th_photo_on(java):
-    photos, tuned = unit(256, 64), []
-    for start, stop in ((0, 255), (255, 256)):
-        java.change(names(256)[start:stop], photos[start:stop], dim=64)
-        (live,) = PhotoIndex.open(java.directory).segments
-        tuned.append((live.segment.photos, len(live.segment.bit_weights)))
-    assert tuned == [(255, 0), (256, 64)]
 
 
 def test_photos_that_cancel_out_have_no_axis_and_are_found(java):
@@ -297,25 +230,6 @@ def test_what_java_adds_is_searched_as_the_rest_was_tuned(java):
         assert written["prescan"] == entry["prescan"]
 
 
-def test_java_chooses_the_cheapest_search_on_both_sides_of_each_break_even(probe, tmp_path):
-    dim, cells = 256, 16  # of 50 photos each
-    sample = unit(50 * cells, dim)
-    axis = sample.mean(axis=0)
-    rows = np.concatenate([axis[None] / np.linalg.norm(axis), sample])
-    given = {"sample": saved(tmp_path / "sample", rows), "dim": dim, "cells": cells}
-    measured = probe.ask("index_tunings", photos=[], **given)
-    bits = range(64, dim + 1, 64)
-    counts = dict(zip(bits, (CandidateCount(*count) for count in measured["counts"]), strict=True))
-    held = CandidateCount(*measured["held"]).times(1.5)
-    oracles = [Oracle(dim, counts), Oracle(dim, counts, cells, held)]
-    changes = [oracle.changes(1000, 10**6) for oracle in oracles]
-    assert all(changes)
-    photos = [n * share // 1000 for n in chain(*changes) for share in (999, 1001)]
-    found = probe.ask("index_tunings", photos=photos, **given)["chosen"]
-    expected = [[*oracle.choice(n)] for n in photos for oracle in oracles]
-    assert found == [[bits, prescan or 0, cells] for bits, prescan, cells in expected]
-
-
 def test_python_finds_in_javas_index_what_java_finds(java):
     photos, queries = unit(3000, 256), unit(20, 256, seed=1)
     for start, stop in ((0, 200), (200, 2500), (2500, 3000)):
@@ -358,31 +272,6 @@ def test_both_write_one_index_in_turn(java, probe):
         assert answer["bytes_per_photo"] == pytest.approx(index.bytes_per_photo)
         for path, row in model.items():
             assert cosine(embeddings[path], row) > 0.9999
-
-
-def test_java_merges_the_segments_that_python_merges(java, tmp_path):
-    """So segments stay few, and an axis is computed anew as the index grows."""
-    pick, dim, known = random.Random(6), 8, 0
-    pythons = PhotoIndex.create(tmp_path / "python", dim=dim, student="tiny", student_sha256=SHA)
-    layouts = []
-    # Photos added and deleted: with another size, order or limit some step merges otherwise.
-    steps = [(200, 0), (100, 0), (130, 0), (62, 0), (31, 0), (40, 15), (90, 10), (3, 60)]
-    for count, few in (*steps, (300, 0), (1600, 40), (100, 0), (20, 400)):
-        gone = pick.sample(names(known), few)
-        paths, rows = names(known + count)[known:], unit(count, dim, seed=known)
-        known += count
-        java.change(paths, rows, delete=gone, dim=dim)
-        with pythons.writer() as writer:
-            writer.add(paths, rows)
-            writer.delete(gone)
-        for index in (PhotoIndex.open(java.directory), pythons):
-            lives = index.segments
-            layouts.append(
-                [(x.segment.photos, len(x.deleted), x.segment.axis_photos) for x in lives]
-            )
-    assert layouts[::2] == layouts[1::2]
-    assert max(map(len, layouts)) > 2
-    assert len({axis for layout in layouts for _, _, axis in layout}) > 2
 
 
 def test_times_of_photos_outlive_javas_changes(java):
@@ -433,25 +322,6 @@ def test_what_a_killed_writer_left_is_in_nobodys_way(java):
     left = {file.name for file in java.directory.iterdir() if file.read_bytes() == b"left"}
     assert left == {"notes.txt"}
     assert not (java.directory / "manifest.json.tmp").exists()
-
-
-def test_java_writes_the_bytes_that_python_writes(java, tmp_path):
-    """Without an axis no rounding differs but at the edge of a step; all else is equal."""
-    photos = unit(100, 256)
-    paths = [f"Ferien/Café {number}/{'x' * number}.jpg" for number in range(100)]
-    java.change(paths, photos, dim=256)
-    other = PhotoIndex.create(tmp_path / "py", dim=256, student="tiny", student_sha256=SHA)
-    stamps = np.stack([np.arange(100), np.full(100, 7)], axis=1).astype(np.uint32)
-    with other.writer() as writer:
-        writer.add(paths, photos, stamps)
-    mine = (java.directory / "segment-00000002.mcs").read_bytes()
-    theirs = (tmp_path / "py" / "segment-00000002.mcs").read_bytes()
-    assert len(mine) == len(theirs)
-    different = [
-        at for at in range(4096, len(mine)) if mine[at] != theirs[at]
-    ]  # behind the header, whose checksums follow from the rest
-    assert len(different) < 100 * 256 / 1000
-    assert all(abs(mine[at] - theirs[at]) <= 1 for at in different)
 
 
 def test_a_touched_file_keeps_its_embedding(java):
@@ -624,7 +494,7 @@ def test_a_damaged_manifest_is_refused(java):
     java.change(names(3), unit(3, 64), dim=64)
     manifest = java.directory / "manifest.json"
     text = manifest.read_text()
-    for damaged in (text.replace('"photos":3', '"photos":2'), text[:40], "[]", ""):
+    for damaged in (text.replace('"photos": 3', '"photos": 2'), text[:40], "[]", ""):
         manifest.write_text(damaged)
         with pytest.raises(EngineError):
             java.read()

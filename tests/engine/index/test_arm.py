@@ -22,7 +22,7 @@ from benchmarks.arm import (
     whole,
     write_cases,
 )
-from mcad_mobile.engine.native import RescoreTask, address
+from mcad_mobile.engine.native import RescoreTask, TuningLimits, address
 from tests.support.kernel_oracle import Oracle
 from tests.support.variants import first_of
 
@@ -115,7 +115,10 @@ def rescore_case(
     least = int(random.integers(1, count + 1)) if near else count
     k = int(random.integers(1, 20))
     # Fractions would vanish beside a projection.
-    step, slope, missed = 0.0 if shift else random.normal() * 1e-5, -0.001, 0.05
+    projection, step = 0.0 if shift else random.normal() * 1e-5, 0.0005
+    limits = TuningLimits(
+        at_least=least, per_result=1, part=2**63, missed=0.05, missed_of_many=0.05
+    )
     cosines = np.empty(count, np.float32)
     with tempfile.TemporaryFile() as file:
         file.write(records.tobytes())
@@ -128,16 +131,14 @@ def rescore_case(
             stride=photos,
             columns=address(columns) if words else None,
             residual=address(residual),
-            projection_step=step,
+            projection_step=projection,
             rows=address(rows),
             distances=address(distances) if near else None,
             count=count,
-            at_least=least,
-            slope=slope,
-            missed=missed,
+            step=step,
             cosines=address(cosines),
         )
-        assert Oracle().rescore([task], k) is None
+        assert Oracle().rescore([task], k, limits) is None
     given = rescore_input(
         columns,
         records,
@@ -146,7 +147,7 @@ def rescore_case(
         distances if near else None,
         at_least=least,
         k=k,
-        factors=(step, slope, missed),
+        factors=(projection, step, 0.05),
     )
     return Case(RESCORE, given, whole(0) + cosines.tobytes())
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex, RowFilter, TuningLimits, merge
-from mcad_mobile.engine.index.cells import assign_cells, fit_centroids, order_cells
-from mcad_mobile.engine.index.codes import decode, split
+from mcad_mobile.engine.index.codes import decode, rotate
 from mcad_mobile.engine.index.filters import FilteredRows
 from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.segments import Segment, open_segment
+from mcad_mobile.engine.index.tuning import assign_cells
 from mcad_mobile.engine.native import Kernel
 from tests.support.index_embeddings import (
     F32,
@@ -33,6 +33,7 @@ from tests.support.index_embeddings import (
     stamps_of,
     unit,
 )
+from tests.support.tuning_oracle import split
 
 pytestmark = pytest.mark.long
 
@@ -78,8 +79,8 @@ def test_each_photo_is_in_the_cell_whose_centroid_is_nearest(
     segment.verify()
     assert len(segment.centroids) == 256
     places = np.arange(PHOTOS)
-    encoded = segment.encoded_rows(segment.rows_at(places))
-    residuals = split(decode(encoded, segment.axis), segment.axis)[1]
+    records = segment.records_of(segment.rows_at(places))
+    residuals = split(decode(records, segment.axis), segment.axis)[1]
     centroids = segment.centroids / np.float64(2048)
     distances = (
         np.square(residuals).sum(axis=1)[:, None]
@@ -124,7 +125,7 @@ FILTERS = {
 def test_all_kernels_look_into_the_same_cells(gallery: tuple[Path, F32, F32], which: str) -> None:
     rows, _ = FILTERS[which]
     (live,) = PhotoIndex.open(gallery[0]).segments
-    orders = order_cells(gallery[2][:10], live.segment.directions)
+    orders = [ORACLE.order_cells(rotate(q), live.segment.centroids) for q in gallery[2][:10]]
     index, asked = (
         PhotoIndex.open(gallery[0]),
         [(q, k) for q in gallery[2][:10] for k in (1, 10, 99)],
@@ -218,9 +219,9 @@ def test_cells_live_through_changes_and_merges(
 ) -> None:
     looked_up = []
 
-    def noted(residuals: F32, centroids: Any) -> Any:
-        looked_up.append(len(residuals))
-        return assign_cells(residuals, centroids)
+    def noted(rows: F32, *around: Any) -> Any:
+        looked_up.append(len(rows))
+        return assign_cells(rows, *around)
 
     photos, queries = photos_and_queries(9000, 20, dim=DIM)
     paths = names(9000)
@@ -280,20 +281,3 @@ def test_where_all_directions_matter_alike_there_are_no_cells(tmp_path: Path) ->
         writer.add(names(6000), white)
     (live,) = index.segments
     assert live.cells is None
-
-
-def test_cells_are_the_same_whatever_the_order_of_sums() -> None:
-    photos, queries = photos_and_queries(3000, 9, dim=256)
-    residuals = split(photos, unit(photos.sum(axis=0)))[1]
-    turned = np.random.default_rng(0).permutation(256)
-    centroids = fit_centroids(residuals, 50)
-    assert len(centroids) == 60
-    assert np.array_equal(fit_centroids(residuals[:, turned], 50), centroids[:, turned])
-    cells = assign_cells(residuals, centroids)
-    assert np.array_equal(cells, assign_cells(residuals[:, turned], centroids[:, turned]))
-    assert np.array_equal(cells[:1], assign_cells(residuals[:1], centroids))
-    floats = centroids.astype(np.float32)
-    orders = order_cells(queries, floats)
-    assert np.array_equal(orders, order_cells(queries[:, turned], floats[:, turned]))
-    products = np.rint(queries * 2048).astype(np.int64) @ centroids.T.astype(np.int64)
-    assert np.array_equal(orders, np.argsort(-products, axis=1, kind="stable"))

@@ -14,8 +14,7 @@ import pytest
 from benchmarks.cold import PAGE, drop, pages_in_memory
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.tuning import TuningLimits
-from mcad_mobile.engine.native import load_kernel
+from mcad_mobile.engine.native import TuningLimits, load_kernel
 from tests.engine.index.test_damage import rewrite_manifest
 
 PHOTOS, DIM, K = 20_000, 128, 10

@@ -10,22 +10,24 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.bit_weights import quantize_query
 from mcad_mobile.engine.index.codes import (
-    Encoded,
     Query,
+    decode,
     encode,
     error_feedback,
+    prepare,
     rotate,
-    round_to_odd,
-    split,
     split_query,
 )
 from mcad_mobile.engine.index.deterministic import dot, lengths
-from mcad_mobile.engine.index.tuning import choose_tuning
+from mcad_mobile.engine.native import load_kernel
+from tests.support import codes_oracle
 from tests.support.index_embeddings import (
+    ORACLE,
+    coding_by,
     create,
     kernels,
+    levels,
     names,
     photos_and_queries,
     searching_by,
@@ -37,8 +39,8 @@ DIMS = (8, 96, 256, 768)
 ZEROS = np.zeros(4096, np.float32)
 
 
-def residuals(photos: np.ndarray) -> np.ndarray:
-    return split(photos, unit(photos.sum(axis=0)))[1]
+def feedback_of(photos: np.ndarray) -> np.ndarray | None:
+    return error_feedback([photos[:700], photos[700:]], unit(photos.sum(axis=0)))
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -53,43 +55,57 @@ def test_a_product_is_the_exact_sum_of_what_is_multiplied(dim: int) -> None:
 
 
 @pytest.mark.parametrize("dim", DIMS)
-def test_a_photo_alone_is_encoded_as_it_is_among_others(dim: int) -> None:
+def test_photos_are_encoded_as_by_numpy_alone_or_among_others_at_every_level(dim: int) -> None:
     photos, _ = photos_and_queries(600, 1, dim=dim)
-    axis, feedback = unit(photos.sum(axis=0)), error_feedback(residuals(photos))
-    together = encode(photos, axis, feedback)
-    for row in range(0, 600, 7):
-        alone = encode(photos[row : row + 1], axis, feedback)
-        assert np.array_equal(alone.magnitudes[0], together.magnitudes[row])
-        assert np.array_equal(alone.codes[0], together.codes[row])
-        assert (alone.projections[0], alone.scales[0]) == (
-            together.projections[row],
-            together.scales[row],
-        )
+    axis, feedback = unit(photos.sum(axis=0)), feedback_of(photos)
+    for shares in (None, feedback):
+        expected = codes_oracle.encode(photos, axis, shares)
+        assert np.array_equal(encode(photos, axis, shares), expected)
+        for row in range(0, 600, 7):
+            assert np.array_equal(encode(photos[[row]], axis, shares)[0], expected[row])
+        for kernel in levels():
+            with coding_by(kernel):
+                assert np.array_equal(encode(photos, axis, shares), expected)
+    step = np.abs(photos).max(axis=1, keepdims=True) / 256
+    assert (np.abs(decode(expected, axis) - photos) <= 8 * step).all()
 
 
-def test_shares_of_errors_do_not_depend_on_the_order_of_photos() -> None:
+def test_embeddings_are_scaled_to_length_1_and_rotated() -> None:
+    photos, _ = photos_and_queries(9, 1, dim=136)
+    rows, found = prepare(photos * np.float32(1.009))
+    assert found == pytest.approx(1.009, abs=1e-6)
+    assert np.allclose(rows, rotate(photos), atol=1e-6)
+    assert np.array_equal(prepare(photos[3:4])[0][0], prepare(photos)[0][3])
+
+
+def test_shares_of_errors_are_those_of_numpy_in_any_order_at_every_level() -> None:
     photos, _ = photos_and_queries(3000, 1, dim=256)
-    shares, again = error_feedback(residuals(photos)), error_feedback(residuals(photos)[::-1])
+    axis, shares = unit(photos.sum(axis=0)), feedback_of(photos)
     assert shares is not None
-    assert again is not None
-    assert np.array_equal(again, shares)
-    # What an inverse says beyond that, each kernel says otherwise.
+    expected = codes_oracle.error_feedback(photos, axis)
+    assert np.abs(shares - expected).max() <= 1 / 256
+    assert np.mean(shares == expected) > 0.999
     assert np.array_equal(shares * 256, np.rint(shares * 256))
     assert np.count_nonzero(shares) > 10_000
+    for kernel in levels():
+        with coding_by(kernel):
+            again = error_feedback([photos[::-1].copy()], axis)
+            assert again is not None and np.array_equal(again, shares)
 
 
 def test_photos_that_lie_everywhere_alike_are_rounded_one_by_one() -> None:
     """What a sample of them says of one coordinate by the others is noise."""
     even = unit(np.random.default_rng(0).normal(size=(3000, 256)))
-    assert error_feedback(residuals(even)) is None
-    assert error_feedback(np.zeros((300, 64), np.float32)) is None
+    assert feedback_of(even) is None
+    assert error_feedback([np.zeros((300, 64), np.float32)], ZEROS[:64]) is None
 
 
-def reordered(query: Query, photos: Encoded, order: np.ndarray) -> tuple[Query, Encoded]:
-    bits = np.unpackbits(photos.codes, axis=1, bitorder="little")[:, order]
+def reordered(query: Query, records: np.ndarray, order: np.ndarray) -> tuple[Query, np.ndarray]:
+    dim = len(order)
+    bits = np.unpackbits(records[:, dim:-4], axis=1, bitorder="little")[:, order]
     codes = np.packbits(bits, axis=1, bitorder="little")
-    turned = Query(query.projection, query.residual[order])
-    return turned, Encoded(codes, photos.projections, photos.scales, photos.magnitudes[:, order])
+    turned = Query(query.projection_step, query.residual[order])
+    return turned, np.concatenate([records[:, :dim][:, order], codes, records[:, -4:]], axis=1)
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -111,29 +127,11 @@ def test_a_score_keeps_what_is_left_when_all_else_cancels_out() -> None:
     half[::3] *= np.float32(1e-11)
     query = np.concatenate([half, -half[::-1]])
     query[7], query[248] = 2.0**-20 + 2.0**-36, -(2.0**-20)
-    tiny = Encoded(
-        codes=np.full((1, 32), 255, np.uint8),
-        projections=np.zeros(1, np.int16),
-        scales=np.ones(1, np.uint16),
-        magnitudes=np.full((1, 256), 255, np.uint8),
-    )
+    tiny = np.full((1, 256 + 32 + 4), 255, np.uint8)
+    tiny[0, -4:] = [0, 0, 1, 0]
     for kernel in kernels():
         found = scores_by(kernel, split_query(query, ZEROS[:256]), tiny)
         assert found[0] == 511 * 2.0**-36 * 2.0**-24
-
-
-def test_what_makes_up_for_errors_of_other_coordinates_is_exact() -> None:
-    """By the last bit too much would round to the odd number on the other side."""
-    random = np.random.default_rng(0)
-    first = random.uniform(-100, 100, (500, 32)).astype(np.float32)
-    shares = random.integers(-64, 64, (32, 32)) / 256
-    errors = first - round_to_odd(first, None, 511)
-    made_up = np.rint(errors * np.float64(128)) / 128 @ shares
-    feedback = np.eye(64, dtype=np.float32)
-    feedback[:32, 32:] = shares
-    even = 2 * random.integers(-50, 50, (500, 32))
-    values = np.concatenate([first, (made_up + even).astype(np.float32)], axis=1)
-    assert np.array_equal(round_to_odd(values, feedback, 511)[:, 32:], even - 1)
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -163,20 +161,21 @@ def test_of_equal_photos_the_first_are_found(tmp_path: Path) -> None:
             assert index.search(query, k=20).paths == names(520)[500:]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("dim", [64, 256])
-def test_what_a_scan_weighs_does_not_depend_on_the_order_of_photos(dim: int) -> None:
-    photos, queries = photos_and_queries(3000, 5, dim=dim)
-    axis = unit(photos.sum(axis=0))
-    chosen = choose_tuning(photos, axis, 3000)
-    turned = choose_tuning(photos[::-1], axis, 3000)
-    assert len(chosen.bit_weights) >= 64
-    assert np.array_equal(turned.bit_weights, chosen.bit_weights)
-    # A product with what is stored is exact, and so are the words.
-    assert np.array_equal(chosen.bit_weights * 2**16, np.rint(chosen.bit_weights * 2**16))
-    order = np.random.default_rng(0).permutation(dim)
+@pytest.mark.parametrize("dim", [64, 200, 768])
+def test_queries_are_quantized_and_cells_ordered_as_by_numpy(dim: int) -> None:
+    random, queries = np.random.default_rng(dim), photos_and_queries(1, 20, dim=dim)[1]
+    # Multiples of 2^-16, as a tuning's are, so that no product is rounded.
+    bit_weights = np.rint(random.normal(size=(dim // 64 * 64, dim)) * 2**12) / 2**16
+    bit_weights = bit_weights.astype(np.float32)
+    centroids = random.integers(-300, 300, (70, dim)).astype(np.int16)
+    centroids[40:] = centroids[:30]  # ties
+    kernel = load_kernel()
     for query in queries:
-        words, step = quantize_query(chosen.bit_weights, query)
-        again, same_step = quantize_query(chosen.bit_weights[:, order], query[order])
-        assert np.array_equal(again, words)
-        assert same_step == step
+        words, step = kernel.quantize(bit_weights, query)
+        expected, expected_step = ORACLE.quantize(bit_weights, query)
+        assert np.array_equal(words, expected)
+        assert step == pytest.approx(expected_step, rel=1e-12)
+        order = kernel.order_cells(query, centroids)
+        assert np.array_equal(order, ORACLE.order_cells(query, centroids))
+    words, step = kernel.quantize(np.zeros_like(bit_weights), query)
+    assert not words.any() and step == 0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.codes import Encoded, decode, encode, rotate, split_query, unrotate
+from mcad_mobile.engine.index.codes import decode, encode, rotate, split_query, unrotate
 from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.segment_writer import Batch, write_segment
 from mcad_mobile.engine.index.segments import NO_TIME, open_segment
@@ -128,7 +128,7 @@ def test_the_worked_example_of_the_page_is_what_we_write(tmp_path: Path) -> None
 def test_the_worked_example_of_the_page_scores_as_the_page_says() -> None:
     encoded = encode(PHOTOS, AXIS)
     query = split_query(QUERY, AXIS)
-    assert float(query.projection) == 0.5
+    assert query.projection_step == pytest.approx(0.5 / 32767)
     for kernel in kernels():
         found = scores_by(kernel, query, encoded)
         assert np.allclose(found, [0.624453, 0.000252], atol=1e-6)
@@ -271,9 +271,8 @@ def test_rows_come_out_as_they_went_in_whether_adjacent_or_apart(
     segment = open_segment(file)
     assert segment.times.tolist() == taken.tolist()
     for rows in (np.array([7]), np.arange(50, 90), np.array([0, 3, 4, 199])):
-        read = segment.encoded_rows(rows)
-        for field in Encoded.__dataclass_fields__:
-            assert np.array_equal(getattr(read, field), getattr(written, field)[rows])
+        read = segment.records_of(rows)
+        assert np.array_equal(read, written[rows])
         assert [segment.paths.at(int(row)).decode() for row in rows] == [
             names(200)[row] for row in rows
         ]

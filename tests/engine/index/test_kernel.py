@@ -50,6 +50,7 @@ def test_a_library_that_does_not_load_is_an_error_at_the_first_search(
     library = tmp_path / "libmcad_search.so"
     if content is not None:
         library.write_bytes(content)
+    native.load_kernel.cache_clear()
     monkeypatch.setattr(native, "LIBRARY", library)
     assert_reported(tmp_path / "index", "could not be loaded: .*libmcad_search.so")
 
@@ -58,14 +59,15 @@ def test_a_library_of_another_version_is_an_error_that_names_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled(tmp_path / "index")
+    native.load_kernel.cache_clear()
     monkeypatch.setattr(native, "LAYOUT", 99)
     assert_reported(tmp_path / "index", r"libmcad_search.so have layout \d+; .* needs layout 99")
 
 
 def test_a_search_without_memory_says_so() -> None:
     kernel = native.Kernel(SimpleNamespace(mcad_rescore=lambda *arguments: -1), 0)
-    with pytest.raises(MemoryError, match="candidates of a search"):
-        kernel.rescore([native.RescoreTask()], 5)
+    with pytest.raises(MemoryError, match="no memory"):
+        kernel.rescore([native.RescoreTask()], 5, native.TuningLimits())
 
 
 def test_importing_the_index_needs_no_library(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index import PhotoIndex, RescoreBudget, TuningLimits, search
+from mcad_mobile.engine.index import PhotoIndex, TuningLimits, search
 from mcad_mobile.engine.index.codes import rotate, split_query
 from mcad_mobile.engine.index.filters import RowFilter
 from tests.support.index_embeddings import ORACLE, SHA, kernels, levels, names, photos_and_queries
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.long
 
 
 PHOTOS, DIM, K = 40_000, 128, 10
-BUDGET = RescoreBudget()
+BUDGET = TuningLimits()
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def index(folder: Path) -> PhotoIndex:
 
 
 def with_budget(folder: Path, **budget: float) -> PhotoIndex:
-    return PhotoIndex.open(folder, TuningLimits(rescore=RescoreBudget(**budget)))
+    return PhotoIndex.open(folder, TuningLimits(**budget))
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_one_segment_is_measured_by_the_best_of_all(
         writer.add(names(9_000, "other"), far[:9_000])
     _, smaller = sorted(index.segments, key=lambda live: -live.photos)
     candidates = smaller.candidates.of(smaller.photos, K)
-    sure = BUDGET.minimum(candidates, K)
+    sure = max(BUDGET.at_least, candidates // BUDGET.part)
     assert candidates > 2 * sure
     for query in photos[:20]:
         read.clear()

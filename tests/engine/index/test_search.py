@@ -5,21 +5,20 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index import PhotoIndex, RescoreBudget, RowFilter
-from mcad_mobile.engine.index.bit_weights import quantize_query
+from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.index.codes import rotate, split_query
 from mcad_mobile.engine.index.search import Candidates, rescore, scan
 from mcad_mobile.engine.index.segments import Segment
 from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
-from mcad_mobile.engine.native import Kernel, RescoreTask
+from mcad_mobile.engine.native import TuningLimits
 from mcad_mobile.errors import PhotoIndexError
 from tests.support.index_embeddings import (
     F32,
@@ -31,7 +30,6 @@ from tests.support.index_embeddings import (
     searching_by,
     unit,
 )
-from tests.support.kernel_oracle import Oracle
 from tests.support.variants import first_of
 
 Build = Callable[..., PhotoIndex]
@@ -285,7 +283,7 @@ def test_a_prescan_passes_on_what_is_nearest_by_its_own_bits(build: Build) -> No
         prescan = Prescan(64, CandidateCount(measured / 10, 0.0, 1.0))
         prescanned = replace(live, prescan=prescan)
         for rotated in map(rotate, queries):
-            words, step = quantize_query(live.bit_weights, rotated)
+            words, step = ORACLE.quantize(live.segment.bit_weights, rotated)
             passed, _ = ORACLE.nearest(columns[:1], words[:, :1], [range(400)], passed_on)
             kept, distances = ORACLE.nearest(columns[:, passed], words, [range(passed_on)], 50)
             for compiled in levels():
@@ -300,20 +298,19 @@ def test_segments_share_what_a_search_may_miss(build: Build) -> None:
     photos, (query,) = photos_and_queries(400, 1)
     segments = [live.segment for live in build(photos[:300], photos[300:]).segments]
     assert [segment.photos for segment in segments] == [300, 100]
-    noted: list[RescoreTask] = []
-
-    class Noting(Oracle):
-        def rescore(self, tasks: Sequence[RescoreTask], k: int) -> int | None:
-            noted.extend(tasks)
-            return super().rescore(tasks, k)
-
-    budget = RescoreBudget(at_least=20, missed=0.5, missed_of_many=0.125, many=2)
-    hundred = Candidates(np.arange(100), np.arange(100, dtype=np.uint16), 0.25)
+    # Of the second segment all are candidates. Distances tell nothing, so each of the rest counts.
+    hundred = Candidates(np.arange(100), np.arange(100, dtype=np.uint16), 1e-9)
     split = [split_query(rotate(query), segment.axis) for segment in segments]
-    rescore(segments, split, [hundred, hundred], 4, cast(Kernel, Noting()), budget)
-    # Of the second segment all are candidates.
-    assert [task.missed for task in noted] == [0.5 * 4 / 2, 0.125 * 4 / 2]
-    assert {(task.slope, task.at_least, task.count) for task in noted} == {(-0.5, 20, 100)}
+    counts = {}
+    for missed, of_many in ((20.0, 0.0), (0.0, 20.0), (0.0, 0.0)):
+        limits = TuningLimits(at_least=20, missed=missed, missed_of_many=of_many, many=2)
+        for kernel in kernels():
+            found = rescore(segments, split, [hundred, hundred], 4, kernel, limits)
+            counts.setdefault((missed, of_many), set()).add(tuple(len(p) for p, _ in found))
+    ((few, all_of_many),) = counts[20.0, 0.0]
+    ((all_of_few, many),) = counts[0.0, 20.0]
+    assert counts[0.0, 0.0] == {(100, 100)} == {(all_of_few, all_of_many)}
+    assert few < 100 and many < 100
 
 
 def test_results_come_from_all_segments(build: Build) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.merge import plan_merge
 from mcad_mobile.engine.index.segments import NO_TIME
+from mcad_mobile.engine.index.tuning import plan_merge
 from mcad_mobile.errors import PhotoIndexError, Remedy
 from tests.support.index_embeddings import (
     SHA,

@@ -1,201 +1,113 @@
-"""Tuning are measured on a sample some rows at a time: as on all at once, in little memory."""
+"""What C chooses for an index is what numpy chooses, and how many photos each step looks at."""
 
 from __future__ import annotations
 
-import tracemalloc
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index.bit_weights import estimates, fit_bit_weights, moments
-from mcad_mobile.engine.index.cells import assign_cells, fit_centroids, order_cells
-from mcad_mobile.engine.index.codes import error_feedback, split
-from mcad_mobile.engine.index.tuning import (
-    CandidateCount,
-    RescoreBudget,
-    SampleQueries,
-    TuningLimits,
-    choose_tuning,
-    evenness,
-)
-from tests.support.index_embeddings import photos_and_queries, unit
-from tests.support.tuning_oracle import Oracle
-
-DIM, PHOTOS = 128, 2500  # neither a whole number of blocks, nor one
+from mcad_mobile.engine.index.tuning import CandidateCount, Tuning, choose_tuning, plan_merge
+from mcad_mobile.engine.native import TuningLimits
+from tests.support.index_embeddings import F32, coding_by, levels, photos_and_queries, unit
+from tests.support.tuning_oracle import SampleTuning, number
 
 
-@pytest.fixture(scope="module")
-def sample() -> np.ndarray:
-    """In a cone, and spread over few directions, none of them a coordinate."""
-    random = np.random.default_rng(5)
-    directions = random.standard_normal((16, DIM))
-    rows = random.standard_normal((PHOTOS, 16)) @ directions + random.standard_normal(DIM) * 3
-    rows += 0.5 * random.standard_normal(rows.shape)
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+def blocks(rows: F32) -> Iterator[F32]:
+    for start in range(0, len(rows), 700):
+        yield rows[start : start + 700]
 
 
-@pytest.fixture(scope="module")
-def axis(sample: np.ndarray) -> np.ndarray:
-    mean = sample.mean(axis=0)
-    return mean / np.linalg.norm(mean)
+def tuned(rows: F32, photos: int, limits: TuningLimits | None = None) -> Tuning:
+    return choose_tuning(blocks(rows), len(rows), axis_of(rows), photos, limits)
 
 
-@pytest.fixture(scope="module")
-def bits(sample: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    return (split(sample, axis)[1] > 0).astype(np.uint8)
+def axis_of(rows: F32) -> F32:
+    return unit(rows.sum(axis=0, dtype=np.float64))
 
 
-def test_moments_are_those_of_all_photos_at_once(sample, bits):
-    gram, cross = moments(sample, bits)
-    signs = bits * 2.0 - 1
-    assert np.array_equal(gram, signs.T @ signs / PHOTOS)
-    assert np.allclose(cross, signs.T @ (sample - sample.mean(axis=0)) / PHOTOS, atol=1e-5)
+def assert_same(found: Tuning, expected: Tuning) -> None:
+    assert np.array_equal(found.bit_weights, expected.bit_weights)
+    assert (found.candidates, found.prescan) == (expected.candidates, expected.prescan)
+    assert (found.cells is None) == (expected.cells is None)
+    if found.cells and expected.cells:
+        assert np.array_equal(found.cells.centroids, expected.cells.centroids)
+        assert found.cells.candidates == expected.cells.candidates
 
 
-def test_estimates_of_all_photos_are_those_of_each(sample, bits):
-    bit_weights = fit_bit_weights(moments(sample, bits), 64)
-    found = estimates(bit_weights, bits[:, :64], sample[:3])
-    for photo in (0, 1023, 1024, PHOTOS - 1):
-        alone = estimates(bit_weights, bits[[photo], :64], sample[:3])
-        assert np.array_equal(found[:, photo], alone[:, 0])
+def even(count: int, dim: int) -> F32:
+    return unit(np.random.default_rng(3).standard_normal((count, dim)))
 
 
-def test_rounding_errors_go_by_all_photos(sample, axis):
-    rests = split(sample, axis)[1]
-    shares = error_feedback(rests)
-    assert np.array_equal(shares, error_feedback(np.roll(rests, 700, axis=0)))
-    assert not np.array_equal(shares, error_feedback(rests[:2048]))
+@dataclass(frozen=True)
+class Case:
+    rows: F32
+    is_even: bool = False
+    per_cell: int = 20
 
 
-def true_scores(sample: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    return queries.astype(np.float64) @ sample.astype(np.float64).T
+CASES = {
+    # Neither a whole number of steps nor of words of the generator.
+    "a cone": Case(photos_and_queries(2500, 1, dim=136)[0]),
+    "evenly": Case(even(1500, 128), is_even=True),
+    # A sample in which the exponent is measured, and photos that are fitted are one in two.
+    "thousands": Case(photos_and_queries(4500, 1, dim=64)[0], per_cell=100),
+    "the fewest": Case(photos_and_queries(256, 1, dim=256)[0], per_cell=16),
+}
 
 
-@pytest.mark.parametrize("dim", [128, 512])
-def test_evenness_is_the_share_of_dimensions_that_matter(dim):
-    random = np.random.default_rng(2)
-    for share in (1.0, 0.5, 0.125):
-        rows = random.standard_normal((192, dim)).astype(np.float32)
-        rows[:, int(share * dim) :] = 0
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        assert evenness(rows) == pytest.approx(share, rel=0.1)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_c_tunes_as_numpy_does_at_every_level_and_break_even(case: Case) -> None:
+    oracle = SampleTuning(case.rows, axis_of(case.rows))
+    assert (oracle.evenness > 0.4) == case.is_even
+    limits = TuningLimits(cells_from=10_000, photos_per_cell=case.per_cell)
+    choose = oracle.chooser(limits)
+    chosen: set[tuple[int, int, bool]] = set()
+    for photos in np.unique(np.geomspace(1000, 10**7, 25).astype(int)).tolist():
+        expected = choose(photos)
+        assert_same(tuned(case.rows, photos, limits), expected)
+        chosen.add(
+            (
+                len(expected.bit_weights),
+                expected.prescan.bits if expected.prescan else 0,
+                expected.cells is not None,
+            )
+        )
+    assert len(chosen) > 1
+    for kernel in levels():
+        with coding_by(kernel):
+            assert_same(tuned(case.rows, 10**6, limits), choose(10**6))
 
 
-def cosines_with_own(sample: np.ndarray) -> np.ndarray:
-    """Of queries that were turned, in the photos' rests."""
-    axis = np.eye(DIM, dtype=np.float32)[0]
-    sample = sample - (sample @ axis)[:, None] * axis
-    sample /= np.linalg.norm(sample, axis=1, keepdims=True)
-    queries = SampleQueries(sample, axis).queries
-    own, turned = queries[: len(queries) // 2], queries[len(queries) // 2 :]
-    return (own * turned).sum(axis=1)
+def test_what_is_chosen_does_not_depend_on_blocks() -> None:
+    rows = photos_and_queries(900, 1)[0]
+    whole = choose_tuning([rows], len(rows), axis_of(rows), 5000)
+    assert_same(tuned(rows, 5000), whole)
 
 
-def test_queries_are_turned_further_where_photos_lie_evenly(sample):
-    few = cosines_with_own(sample)
-    even = cosines_with_own(
-        np.random.default_rng(3).standard_normal((PHOTOS, DIM)).astype(np.float32)
-    )
-    assert np.median(few) == pytest.approx(np.cos(np.radians(45)), abs=0.05)
-    assert np.median(even) == pytest.approx(np.cos(np.radians(76)), abs=0.05)
+def test_cells_must_be_worth_it_and_have_fifty_photos() -> None:
+    rows = photos_and_queries(1000, 1)[0]
+    cells = {
+        gain: tuned(rows, 10**5, TuningLimits(cells_gain=gain, photos_per_cell=20)).cells
+        for gain in (0.0, 1e6)
+    }
+    assert cells[0.0] and cells[1e6] is None
+    for count, found in ((799, False), (800, True)):
+        tuning = tuned(rows[:count], 10**5, TuningLimits(cells_gain=0.0))
+        assert (tuning.cells is not None) == found
 
 
-def test_a_search_by_true_scores_looks_at_no_more_than_it_finds(sample, axis):
-    sample_queries = SampleQueries(sample, axis)
-    exact = sample_queries.fit_to_estimates(partial(true_scores, sample))
-    # Ten photos for ten results, 0.02 * 2500 ^ 0.5 * 10, and about eight times as many for 80.
-    assert (exact.factor, exact.exponent) == (0.02, 0.5) and exact.of(PHOTOS, 10) == 20
-    assert exact.growth == pytest.approx(1, abs=0.02)
-    upside_down = sample_queries.fit_to_estimates(lambda queries: -true_scores(sample, queries))
-    assert upside_down.of(PHOTOS, 10) >= PHOTOS - 10
+def test_fewer_than_256_photos_and_64_dimensions_are_not_tuned() -> None:
+    rows = photos_and_queries(256, 1)[0]
+    assert len(tuned(rows, 256).bit_weights) == 64
+    assert len(tuned(rows[:255], 255).bit_weights) == 0
+    assert len(tuned(even(300, 56), 300).bit_weights) == 0
 
 
-def test_a_search_that_misses_one_photo_far_down_has_to_look_as_far(sample, axis):
-    sample_queries = SampleQueries(sample, axis)
-
-    def late(queries: np.ndarray) -> np.ndarray:
-        scores = true_scores(sample, queries)
-        best = np.argsort(scores, axis=1)[:, -2]  # the last is the query itself, of half of them
-        np.put_along_axis(scores, best[:, None], -1, axis=1)
-        return scores
-
-    assert sample_queries.fit_to_estimates(late).of(PHOTOS, 10) >= PHOTOS - 10
-
-
-@pytest.mark.parametrize(
-    ("lies_evenly", "enough", "too_many"), [(False, 10, 12), (True, 3, 5)], ids=["cone", "evenly"]
-)
-def test_a_share_of_the_best_photos_may_be_missed(
-    sample: np.ndarray, lies_evenly: bool, enough: int, too_many: int
-) -> None:
-    """Three of a thousand, or one where photos lie evenly; 358 queries have 3,580 best."""
-    if lies_evenly:
-        sample = unit(np.random.default_rng(3).standard_normal(sample.shape))
-    axis = unit(sample.mean(axis=0))
-    sample_queries = SampleQueries(sample, axis)
-
-    def missing(missed: int) -> int:
-        left = missed
-
-        def late(queries: np.ndarray) -> np.ndarray:
-            nonlocal left
-            scores = true_scores(sample, queries)
-            for row in scores[:left]:
-                row[np.argsort(row)[-2]] = -1
-            left -= min(left, len(scores))
-            return scores
-
-        return sample_queries.fit_to_estimates(late).of(PHOTOS, 10)
-
-    assert missing(enough) == 20
-    assert missing(too_many) > PHOTOS / 2
-
-
-def test_how_candidates_grow_is_measured_on_a_sample_of_thousands() -> None:
-    """The best come behind 147 photos, and behind 42 of one in eight."""
-    sample = photos_and_queries(4096, 1)[0]
-    first = [*range(0, 8 * 42, 8), *range(1, 8 * 105, 8)]
-    sample_queries = SampleQueries(sample, unit(sample.sum(axis=0)))
-
-    def late(queries: np.ndarray) -> np.ndarray:
-        scores = true_scores(sample, queries)
-        scores[:, first] = 2
-        return scores
-
-    count = sample_queries.fit_to_estimates(late)
-    assert count.exponent == pytest.approx(np.log(157 / 52) / np.log(8) + 0.05, abs=0.01)
-    assert count.growth == 0.5
-    exact = sample_queries.fit_to_estimates(partial(true_scores, sample))
-    assert (exact.exponent, exact.growth) == (0.45, pytest.approx(1, abs=0.02))
-
-
-@pytest.mark.slow
-def test_choosing_takes_little_more_memory_than_the_sample_has(sample, axis):
-    many = np.concatenate([sample] * 6)
-    tracemalloc.start()
-    try:
-        choose_tuning(many, axis, 6 * PHOTOS)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < many.size + (16 << 20)  # a byte of bits a number, and blocks
-
-
-def test_a_query_does_not_find_the_photo_that_it_was_made_from(sample, axis):
-    """Whatever the estimate says of that photo, in each block of queries."""
-    sample_queries = SampleQueries(sample, axis)
-    step = -(-PHOTOS // 192)
-    own = np.concatenate([np.arange(0, PHOTOS, step)] * 2)
-    asked = iter(range(0, len(own), 32))
-
-    def blind(queries: np.ndarray) -> np.ndarray:
-        scores = true_scores(sample, queries)
-        start = next(asked)
-        scores[np.arange(len(queries)), own[start : start + 32]] = -1
-        return scores
-
-    assert sample_queries.fit_to_estimates(blind).of(PHOTOS, 10) == 20
+def test_photos_that_are_all_the_same_are_tuned() -> None:
+    rows = np.repeat(photos_and_queries(1, 1)[0], 500, axis=0)
+    assert tuned(rows, 500).candidates.of(500, 10) == 500
 
 
 @pytest.mark.parametrize(
@@ -204,7 +116,7 @@ def test_a_query_does_not_find_the_photo_that_it_was_made_from(sample, axis):
         (1.0, 1.0, 5, 10, 5),
         (0.0, 0.5, 100, 10, 20),  # twice as many as are asked for
         (0.0, 0.5, 11, 10, 11),
-        (0.3, 0.5, 10_000, 10, 300),
+        (0.2999, 0.5, 10_000, 10, 300),
         (0.3001, 0.5, 10_000, 10, 301),
         (9.0, 1.0, 10_000, 10, 10_000),
     ],
@@ -215,78 +127,25 @@ def test_candidates_are_as_many_as_was_measured_and_as_there_are(
     assert CandidateCount(factor, exponent, 1.0).of(photos, k) == expected
 
 
+def test_counts_are_those_of_the_formula() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(2000):
+        count = CandidateCount(*np.round(random.random(3) * [3, 1, 1], 3).tolist())
+        photos, k = int(random.integers(1, 10**7)), int(random.integers(1, 1000))
+        assert abs(count.of(photos, k) - number(count, photos, k)) <= 1
+
+
 def test_cells_hold_all_photos_where_they_were_not_measured() -> None:
     count = CandidateCount(1.0, 0.5, 1.0)
     assert (count.in_cells(2047, 10), count.in_cells(2048, 10)) == (2047, 453)
 
 
-def test_as_many_candidates_are_scored_as_show_how_large_errors_are() -> None:
-    budget = RescoreBudget()
-    counts = [(50, 10), (500, 10), (500, 100), (10_000, 10)]
-    assert [budget.minimum(*count) for count in counts] == [50, 128, 400, 1250]
-    assert (budget.may_miss(1000, 8000), budget.may_miss(1001, 8000)) == (1 / 64, 1 / 512)
+def test_limits_that_are_not_named_are_as_usual() -> None:
+    usual, changed = TuningLimits(), TuningLimits(cells_from=5)
+    assert (usual.axis_growth, usual.cells_from, usual.at_least) == (8, 1 << 16, 128)
+    assert (changed.axis_growth, changed.cells_from) == (8, 5)
 
 
-def test_fewer_than_256_photos_are_not_tuned(sample, axis):
-    assert len(choose_tuning(sample[:256], axis, 256).bit_weights) == DIM
-    assert len(choose_tuning(sample[:255], axis, 255).bit_weights) == 0
-
-
-def test_searches_look_at_twice_the_candidates_that_were_measured(sample, axis, bits):
-    """Words may be harder to place than photos are."""
-    few = sample[:600]
-    tuning = choose_tuning(few, axis, PHOTOS)
-    scanned = bits[:600, : len(tuning.bit_weights)]
-    measured = SampleQueries(few, axis).fit_to_estimates(
-        partial(estimates, tuning.bit_weights, scanned)
-    )
-    assert tuning.candidates == measured.times(2)
-    assert tuning.candidates.factor == pytest.approx(2 * measured.factor, abs=0.001)
-
-
-def test_a_prescan_and_cells_have_half_as_much_again(sample, axis):
-    few = sample[:600]
-    queries, residuals = SampleQueries(few, axis), split(few, axis)[1]
-    signs = (residuals > 0).astype(np.uint8)
-    cells = choose_tuning(
-        few, axis, 5_000_000, TuningLimits(cells_from=1, cells_gain=0.0, photos_per_cell=20)
-    ).cells
-    order = order_cells(queries.queries, cells.centroids.astype(np.float32))
-    held = queries.fit_to_cells(order, assign_cells(residuals, cells.centroids))
-    assert cells.candidates == held.times(1.5)
-    prescan = choose_tuning(few, axis, 5_000_000, TuningLimits(cells_from=10**9)).prescan
-    assert prescan.bits == 64
-    weights = fit_bit_weights(moments(few, signs), 64)
-    measured = queries.fit_to_estimates(partial(estimates, weights, signs[:, :64]))
-    assert prescan.candidates == measured.times(1.5)
-
-
-@pytest.mark.long
-def test_the_cheapest_search_is_chosen_on_both_sides_of_each_break_even() -> None:
-    few = photos_and_queries(300, 1, dim=256)[0]
-    axis = unit(few.sum(axis=0))
-    queries, residuals = SampleQueries(few, axis), split(few, axis)[1]
-    signs = (residuals > 0).astype(np.uint8)
-    fitted = moments(few, signs)
-    counts = {
-        bits: queries.fit_to_estimates(
-            partial(estimates, fit_bit_weights(fitted, bits), signs[:, :bits])
-        )
-        for bits in (64, 128, 192, 256)
-    }
-    centroids = fit_centroids(residuals, 15)
-    order = order_cells(queries.queries, centroids.astype(np.float32))
-    held = queries.fit_to_cells(order, assign_cells(residuals, centroids)).times(1.5)
-    with_cells = Oracle(256, counts, len(centroids), held)
-    for oracle, limits in (
-        (Oracle(256, counts), TuningLimits(cells_from=10**12)),
-        (with_cells, TuningLimits(cells_from=1, photos_per_cell=15)),
-    ):
-        changes = oracle.changes(1000, 10**6)
-        assert changes
-        for change in changes:
-            for photos in (int(change * 0.999), int(change * 1.001)):
-                found = choose_tuning(few, axis, photos, limits)
-                prescan = found.prescan.bits if found.prescan else None
-                chosen = (len(found.bit_weights), prescan, found.cells is not None)
-                assert chosen == oracle.choice(photos), photos
+def test_an_axis_is_computed_at_256_photos_and_eight_times_as_many() -> None:
+    assert [plan_merge([255], [0], added, 0)[1] for added in (0, 1)] == [False, True]
+    assert [plan_merge([2000], [0], added, 256)[1] for added in (47, 48)] == [False, True]

@@ -115,21 +115,12 @@ final class Probe {
                 return indexChange(request);
             case "index_scanned":
                 return scanned(request);
-            case "index_scored":
-                return scored(request);
             case "index_rewrite":
                 IndexProbe.rewrite(Paths.get(request.string("index")), Paths.get(request.string("out")));
                 return JsonFields.of();
-            case "index_cells":
-                return JsonFields.of("usual", IndexProbe.usualCells(), "nearest", IndexProbe.nearestCells(
-                    new int[] {9, 1}, new int[] {5, 5}, new int[] {-5, 5}, new int[] {0, 0}, new int[] {-3, 2}));
             case "index_probed":
                 return IndexProbe.probed(request.list("counts", Long.class).stream().mapToInt(Long::intValue).toArray(),
                     request.integer("enough", 0, 10));
-            case "index_tunings":
-                List<float[]> sample = SearchBenchmark.read(request.string("sample"), request.integer("dim", 1, 4096));
-                return IndexProbe.tunings(sample.subList(1, sample.size()), sample.get(0),
-                    request.list("photos", Long.class), request.integer("cells", 1, 256));
             case "index_order":
                 List<String> paths = new ArrayList<>(request.list("paths", String.class));
                 paths.sort(Membership::order);
@@ -387,16 +378,6 @@ final class Probe {
                 scanned.add(IndexProbe.scanned(index, query, request.integer("k", 1, Integer.MAX_VALUE)));
             }
             return scanned;
-        }
-    }
-
-    private static Object scored(JsonFields request) throws IOException {
-        try (PhotoIndex index = PhotoIndex.open(Paths.get(request.string("index")))) {
-            List<Object> scored = new ArrayList<>();
-            for (float[] query : SearchBenchmark.read(request.string("queries"), index.dim())) {
-                scored.add(IndexProbe.scored(index, query, request.integer("k", 1, Integer.MAX_VALUE)));
-            }
-            return scored;
         }
     }
 

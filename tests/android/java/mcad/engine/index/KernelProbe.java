@@ -234,6 +234,53 @@ public final class KernelProbe {
         uses.add(() -> Kernel.rotate(new float[0], false));
         uses.add(() -> Kernel.rotate(new float[4097], false));
         uses.add(() -> Kernel.rotate(null, true));
+        float[] row = new float[64];
+        ByteBuffer square = bytes(8 * 64 * 64);
+        uses.add(() -> Kernel.rotate(new float[60], false));
+        uses.add(() -> Kernel.prepare(new float[60]));
+        uses.add(() -> Kernel.prepare(null));
+        uses.add(() -> Kernel.encode(new float[65], row, null, new byte[76]));
+        uses.add(() -> Kernel.encode(null, row, null, new byte[76]));
+        uses.add(() -> Kernel.encode(row, null, null, new byte[76]));
+        uses.add(() -> Kernel.encode(row, row, bytes(4 * 64 * 64 - 1), new byte[76]));
+        uses.add(() -> Kernel.encode(row, row, null, new byte[75]));
+        uses.add(() -> Kernel.encode(row, row, null, null));
+        uses.add(() -> Kernel.decode(new byte[77], row, row));
+        uses.add(() -> Kernel.decode(new byte[76], row, new float[63]));
+        uses.add(() -> Kernel.decode(new byte[76], null, row));
+        uses.add(() -> Kernel.split(new float[63], row, new double[64]));
+        uses.add(() -> Kernel.split(row, row, new double[63]));
+        uses.add(() -> Kernel.addUp(new float[65], new double[64]));
+        uses.add(() -> Kernel.addUp(row, null));
+        uses.add(() -> Kernel.axis(new double[63], row));
+        uses.add(() -> Kernel.axis(new double[64], null));
+        uses.add(() -> Kernel.addCovariance(new float[65], row, square));
+        uses.add(() -> Kernel.addCovariance(row, row, bytes(8 * 64 * 64 - 1)));
+        uses.add(() -> Kernel.feedback(bytes(8 * 64 * 64 - 1), 64, square));
+        uses.add(() -> Kernel.feedback(square, 64, bytes(4 * 64 * 64 - 1)));
+        uses.add(() -> Kernel.feedback(square, -64, square));
+        uses.add(() -> Kernel.shrink(new float[65], 64, bytes(128), 0));
+        uses.add(() -> Kernel.shrink(row, 64, bytes(128), 1));
+        uses.add(() -> Kernel.shrink(row, 64, bytes(128), -1));
+        uses.add(() -> Kernel.shrink(row, 0, bytes(128), 0));
+        uses.add(() -> tune(bytes(127), 1, row, bytes(4 * 64 * 64), bytes(2 * 256 * 64), 12));
+        uses.add(() -> tune(bytes(128), -1, row, bytes(4 * 64 * 64), bytes(2 * 256 * 64), 12));
+        uses.add(() -> tune(bytes(128), 1, new float[60], bytes(4 * 64 * 64), bytes(2 * 256 * 64), 12));
+        uses.add(() -> tune(bytes(128), 1, row, bytes(4 * 64 * 64 - 1), bytes(2 * 256 * 64), 12));
+        uses.add(() -> tune(bytes(128), 1, row, bytes(4 * 64 * 64), bytes(2 * 256 * 64 - 1), 12));
+        uses.add(() -> tune(bytes(128), 1, row, bytes(4 * 64 * 64), bytes(2 * 256 * 64), 11));
+        uses.add(() -> Kernel.planMerge(new long[1], new long[2], 1, 1, new byte[2]));
+        uses.add(() -> Kernel.planMerge(new long[2], null, 1, 1, new byte[2]));
+        uses.add(() -> Kernel.assignCells(new float[65], row, bytes(128), 1, new int[1]));
+        uses.add(() -> Kernel.assignCells(row, row, bytes(127), 1, new int[1]));
+        uses.add(() -> Kernel.assignCells(row, row, bytes(128), 0, new int[1]));
+        uses.add(() -> Kernel.assignCells(row, row, bytes(128), 1, new int[2]));
+        uses.add(() -> Kernel.orderCells(row, bytes(127), new int[1]));
+        uses.add(() -> Kernel.orderCells(new float[60], bytes(128), new int[1]));
+        uses.add(() -> Kernel.quantize(bytes(4 * 64 * 64 - 1), row, new long[3]));
+        uses.add(() -> Kernel.quantize(bytes(4 * 64 * 64), row, new long[4]));
+        uses.add(() -> Kernel.quantize(bytes(8 * 64 * 64), row, new long[6]));
+        uses.add(() -> Kernel.quantize(bytes(4 * 64 * 64), null, new long[3]));
         uses.add(() -> Kernel.open(null, 0));
         uses.add(() -> Kernel.readAlone(null));
         uses.add(() -> Kernel.readAlone(ByteBuffer.allocate(8)));
@@ -242,10 +289,9 @@ public final class KernelProbe {
             {Long.MIN_VALUE, Long.MAX_VALUE}}) {
             uses.add(() -> Kernel.fetch(0, spans));
         }
-        // What stands at a place of these is wrong: descriptor, recordsAt, photos, words, atLeast.
-        long[] right = {0, 0, 10, 1, 2};
-        long[][] wrong = {{0, -1}, {0, 1L << 40}, {1, -1}, {1, Long.MAX_VALUE}, {2, 0}, {2, 1}, {2, 11}, {3, 2}, {3, -1},
-            {4, 0}, {4, 4}};
+        // What stands at a place of these is wrong: descriptor, recordsAt, photos, words.
+        long[] right = {0, 0, 10, 1};
+        long[][] wrong = {{0, -1}, {0, 1L << 40}, {1, -1}, {1, Long.MAX_VALUE}, {2, 0}, {2, 1}, {2, 11}, {3, 2}, {3, -1}};
         for (long[] change : wrong) {
             long[] shape = right.clone();
             shape[(int) change[0]] = change[1];
@@ -263,11 +309,10 @@ public final class KernelProbe {
         uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[2], 1, 3));
         uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[] {0, 65536, 0}, 1, 3));
         uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[] {0, -1, 0}, 1, 3));
-        uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, null, 1, 3)); // all are scored then, not 2
         uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[3], 0, 3));
         uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[3], 1, 2));
         uses.add(() -> rescore(columns, right, 64, new int[] {1, 2, 9}, new int[3], 1, 4));
-        uses.add(() -> rescore(columns, new long[4], 64, new int[] {1, 2, 9}, new int[3], 1, 3));
+        uses.add(() -> rescore(columns, new long[3], 64, new int[] {1, 2, 9}, new int[3], 1, 3));
         ResizeUses.wrong().forEach(use -> uses.add(use::run));
         List<Integer> accepted = new ArrayList<>();
         for (int use = 0; use < uses.size(); use++) {
@@ -287,8 +332,13 @@ public final class KernelProbe {
         return order;
     }
 
+    private static void tune(ByteBuffer sample, int count, float[] axis, ByteBuffer bitWeights, ByteBuffer centroids,
+            int counts) {
+        Kernel.tune(sample, count, axis, 1, 1, false, bitWeights, centroids, new double[counts]);
+    }
+
     private static void rescore(ByteBuffer columns, long[] shape, int dim, int[] places, int[] distances, int k, int all) {
-        Kernel.rescore(new ByteBuffer[] {columns}, shape, new double[3], new double[][] {new double[dim]},
+        Kernel.rescore(new ByteBuffer[] {columns}, shape, new double[2], new double[][] {new double[dim]},
             new int[][] {places}, new int[][] {distances}, k, new float[all]);
     }
 }

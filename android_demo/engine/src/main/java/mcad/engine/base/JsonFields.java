@@ -87,6 +87,36 @@ public final class JsonFields {
         return out.toString();
     }
 
+    /** As {@link #write}, byte for byte as Python writes such a document: a space after each comma and colon. */
+    public static void writeLine(Object document, StringBuilder out) {
+        if (document instanceof Map<?, ?> map) {
+            String before = "{";
+            for (Map.Entry<?, ?> field : map.entrySet()) {
+                writeLine(field.getKey(), out.append(before));
+                writeLine(field.getValue(), out.append(": "));
+                before = ", ";
+            }
+            out.append(map.isEmpty() ? "{}" : "}");
+        } else if (document instanceof List<?> list) {
+            String before = "";
+            out.append('[');
+            for (Object item : list) {
+                writeLine(item, out.append(before));
+                before = ", ";
+            }
+            out.append(']');
+        } else if (document instanceof String text) {
+            out.append('"');
+            for (char c : text.toCharArray()) {
+                int at = "\"\\\b\f\n\r\t".indexOf(c);
+                out.append(at >= 0 ? "\\" + "\"\\bfnrt".charAt(at) : c < ' ' ? String.format("\\u%04x", (int) c) : "" + c);
+            }
+            out.append('"');
+        } else {
+            out.append(document);
+        }
+    }
+
     /** Whether the field exists and is not null. */
     public boolean has(String key) {
         return value(key) != null;

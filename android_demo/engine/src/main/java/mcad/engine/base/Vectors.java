@@ -2,8 +2,6 @@ package mcad.engine.base;
 
 /** Linear algebra for embeddings. */
 public final class Vectors {
-    private static final double DOT_STEPS = 1 << 26;
-
     private Vectors() {}
 
     /** The vector at unit length; a zero vector stays zero. */
@@ -22,18 +20,6 @@ public final class Vectors {
             sum += (double) a[i] * b[i];
         }
         return sum;
-    }
-
-    /**
-     * The dot product of two unit vectors, their values first rounded to multiples of 2^-26: the sum is exact, so every
-     * order of additions, and mcad_mobile/engine/index/codes.py, gives the same result.
-     */
-    public static double deterministicDot(float[] a, float[] b) {
-        double sum = 0;
-        for (int i = 0; i < a.length; i++) {
-            sum += Math.rint(a[i] * DOT_STEPS) * Math.rint(b[i] * DOT_STEPS);
-        }
-        return sum / (DOT_STEPS * DOT_STEPS);
     }
 
     /** The cosine of two vectors; 0 if one of them is zero. */

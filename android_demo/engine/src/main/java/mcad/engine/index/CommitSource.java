@@ -1,6 +1,7 @@
 package mcad.engine.index;
 
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
@@ -9,138 +10,201 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 
-/** The photos that a commit writes: live rows of the merged segments, and pending photos. */
+/**
+ * The photos that a commit writes: live rows of the merged segments, and pending photos, which are rows of a segment or
+ * of the spool. The spool is the source after the last segment.
+ */
 final class CommitSource {
-    static final int SPOOL = -1;
+    private static final int BLOCK = 256;
 
     private final List<LiveSegment> segments;
     private final List<BitSet> deleted;
     private final TreeMap<byte[], Pending> pending;
     private final Spool spool;
     private final int dim;
-    private final Codes.Row numbers;
+    private final byte[] merged;
+    /** The rows of each source that are written. */
+    private final List<BitSet> written = new ArrayList<>();
 
-    /** A photo to write: the number of its segment, or SPOOL, its row there, its stamps and its time. */
+    /** A photo to write: the number of its source, its row there, its stamps and its time. */
     record Pending(int source, int row, int stamp, int contentStamp, int time) {}
 
-    CommitSource(List<LiveSegment> segments, List<BitSet> deleted, TreeMap<byte[], Pending> pending, Spool spool, int dim) {
+    private interface Block {
+        void take(float[] rows) throws IOException;
+    }
+
+    /** {@code merged}: 1 for each segment that is merged. */
+    CommitSource(List<LiveSegment> segments, List<BitSet> deleted, TreeMap<byte[], Pending> pending, Spool spool, int dim,
+            byte[] merged) {
         this.segments = segments;
         this.deleted = deleted;
         this.pending = pending;
         this.spool = spool;
         this.dim = dim;
-        numbers = new Codes.Row(dim);
+        this.merged = merged;
+        for (int s = 0; s <= segments.size(); s++) {
+            written.add(s < segments.size() && merged[s] != 0 ? live(s) : new BitSet());
+        }
+        for (Pending item : pending.values()) {
+            written.get(item.source).set(item.row);
+        }
+    }
+
+    private BitSet live(int s) {
+        BitSet rows = (BitSet) deleted.get(s).clone();
+        rows.flip(0, segments.get(s).segment().photos);
+        return rows;
+    }
+
+    /** The number of photos. */
+    int photos() {
+        return written.stream().mapToInt(BitSet::cardinality).sum();
+    }
+
+    /** Otherwise damaged bytes would be copied under a valid checksum. */
+    void verify() throws IOException {
+        for (int s = 0; s < segments.size(); s++) {
+            if (!written.get(s).isEmpty()) {
+                segments.get(s).segment().verify();
+            }
+        }
     }
 
     /** The direction of the mean of all photos; zeros if they cancel out. */
     float[] newAxis() throws IOException {
         double[] total = new double[dim];
-        for (int s = 0; s < segments.size(); s++) {
-            int photos = segments.get(s).segment().photos;
-            for (int row = next(s, 0); row < photos; row = next(s, row + 1)) {
-                addTo(total, decoded(s, row, true));
-            }
+        for (int source = 0; source < written.size(); source++) {
+            read(source, written.get(source), 1, rows -> Kernel.addUp(rows, total));
         }
-        for (Pending item : pending.values()) {
-            addTo(total, embedding(item));
-        }
-        double square = 0;
-        for (double value : total) {
-            square += value * value;
-        }
-        float[] axis = new float[total.length];
-        for (int i = 0; i < axis.length; i++) {
-            axis[i] = square > 0 ? (float) (total[i] / Math.sqrt(square)) : 0;
-        }
+        float[] axis = new float[dim];
+        Kernel.axis(total, axis);
         return axis;
     }
 
-    private static void addTo(double[] total, float[] row) {
-        for (int i = 0; i < total.length; i++) {
-            total[i] += row[i];
+    /** The cheapest tuning, from every n-th row of each source. */
+    Tuning tuning(float[] axis, int cellsFrom, boolean atAnyCost) throws IOException {
+        int step = Kernel.sampleStep(photos(), dim);
+        int count = 0;
+        for (BitSet rows : written) {
+            count += (rows.cardinality() + step - 1) / step;
+        }
+        ByteBuffer sample = Tuning.bytes(2 * count * dim);
+        int[] at = {0};
+        for (int source = 0; source < written.size(); source++) {
+            read(source, written.get(source), step, rows -> {
+                Kernel.shrink(rows, dim, sample, at[0]);
+                at[0] += rows.length / dim;
+            });
+        }
+        return Tuning.choose(sample, count, axis, photos(), cellsFrom, atAnyCost);
+    }
+
+    /** What compensates for rounding errors, from a sample of a source; null if that is not worthwhile. */
+    ByteBuffer feedback(float[] axis, int source) throws IOException {
+        BitSet rows = source < segments.size() ? live(source) : written.get(source);
+        int step = Kernel.feedbackStep(rows.cardinality(), dim);
+        if (step == 0) {
+            return null;
+        }
+        ByteBuffer covariance = Tuning.bytes(8 * dim * dim);
+        ByteBuffer shares = Tuning.bytes(4 * dim * dim);
+        read(source, rows, step, block -> Kernel.addCovariance(block, axis, covariance));
+        return Kernel.feedback(covariance, dim, shares) ? shares : null;
+    }
+
+    /** Read the embeddings of every {@code step}-th of some rows, ascending, in blocks. */
+    private void read(int source, BitSet rows, int step, Block block) throws IOException {
+        int[] chosen = rows.stream().toArray();
+        int[] next = new int[BLOCK];
+        for (int at = 0, count = 0; at < chosen.length; at += step) {
+            next[count++] = chosen[at];
+            if (count == BLOCK || at + step >= chosen.length) {
+                block.take(embeddings(source, Arrays.copyOf(next, count)));
+                count = 0;
+            }
         }
     }
 
-    /** Rotated embeddings of every n-th of {@code photos} photos. */
-    List<float[]> sample(int photos) throws IOException {
-        int step = Math.max(1, -Math.floorDiv(-photos, TuningChoice.sampleSize(dim)));
-        List<float[]> sample = new ArrayList<>();
-        int seen = 0;
-        for (int s = 0; s < segments.size(); s++) {
-            for (int row = next(s, 0); row < segments.get(s).segment().photos; row = next(s, row + 1)) {
-                if (seen++ % step == 0) {
-                    sample.add(decoded(s, row, false));
-                }
-            }
-        }
-        for (Pending item : pending.values()) {
-            if (seen++ % step == 0) {
-                sample.add(embedding(item));
-            }
-        }
-        return sample;
+    private float[] embeddings(int source, int... rows) throws IOException {
+        return source < segments.size() ? Records.decoded(segments.get(source).segment(), rows) : spool.read(rows);
     }
 
     /** The cell of each photo in the order in which {@link #merge} writes them: at most 65,535 cells fit in a char. */
-    char[] cells(boolean[] merged, float[] axis, Cells cells, int photos) throws IOException {
-        boolean[] hasCells = new boolean[segments.size()];
-        for (int s = 0; s < hasCells.length; s++) {
-            Segment segment = segments.get(s).segment();
-            hasCells[s] = Arrays.equals(segment.axis, axis) && cells.isSame(segment.cells);
-        }
-        char[] cellOfPhoto = new char[photos];
-        int[] steps = new int[dim];
-        Cells.Nearest nearest = cells.new Nearest();
-        MergedRows rows = new MergedRows(merged);
+    char[] cells(float[] axis, Tuning tuning) throws IOException {
+        char[] cellOfPhoto = new char[photos()];
+        int[] found = new int[1];
+        MergedRows rows = new MergedRows();
         for (int at = 0; rows.next(); at++) {
             Pending item = rows.item;
-            if (item.source != SPOOL && hasCells[item.source]) {
-                PlaceTable places = segments.get(item.source).segment().places;
-                cellOfPhoto[at] = (char) places.cellOf(places.of(item.row));
+            Segment segment = item.source < segments.size() ? segments.get(item.source).segment() : null;
+            if (segment != null && segment.centroids.equals(tuning.centroids())) {
+                found[0] = segment.places.cellOf(segment.places.of(item.row));
             } else {
-                Cells.residual(embedding(item), axis, steps);
-                cellOfPhoto[at] = (char) nearest.to(steps);
+                Kernel.assignCells(embeddings(item.source, item.row), axis, tuning.centroids(), tuning.cells(), found);
             }
+            cellOfPhoto[at] = (char) found[0];
         }
         return cellOfPhoto;
     }
 
-    /** Write the rows of the merged segments and the pending photos, by ascending path. */
-    void merge(boolean[] merged, float[] axis, SegmentWriter out) throws IOException {
-        MergedRows rows = new MergedRows(merged);
+    /** Write the photos by ascending path. */
+    void merge(float[] axis, ByteBuffer feedback, SegmentWriter out) throws IOException {
+        Batch batch = new Batch(axis, feedback, out);
+        MergedRows rows = new MergedRows();
         while (rows.next()) {
-            Pending item = rows.item;
-            encode(item, axis);
-            out.add(rows.path, numbers, item.time, item.stamp, item.contentStamp);
+            batch.add(rows.path, rows.item);
         }
+        batch.write();
     }
 
-    /** A row with the same axis is copied, so that no photo is rounded twice. */
-    private void encode(Pending item, float[] axis) throws IOException {
-        if (item.source != SPOOL && Arrays.equals(segments.get(item.source).segment().axis, axis)) {
-            read(item.source, item.row, true);
-        } else {
-            numbers.encode(embedding(item), axis);
+    /** Photos to encode at once. */
+    private final class Batch {
+        private final int size = Records.size(dim);
+        private final float[] axis;
+        private final ByteBuffer feedback;
+        private final SegmentWriter out;
+        private final byte[][] paths = new byte[BLOCK][];
+        private final Pending[] items = new Pending[BLOCK];
+        private final byte[] records = new byte[BLOCK * size];
+        private final int[] encoded = new int[BLOCK];
+        private final float[] embeddings = new float[BLOCK * dim];
+        private int count;
+        private int toEncode;
+
+        Batch(float[] axis, ByteBuffer feedback, SegmentWriter out) {
+            this.axis = axis;
+            this.feedback = feedback;
+            this.out = out;
         }
-    }
 
-    private float[] embedding(Pending item) throws IOException {
-        return item.source == SPOOL ? spool.read(item.row) : decoded(item.source, item.row, true);
-    }
+        /** A row with the same axis is copied, so that no photo is rounded twice. */
+        void add(byte[] path, Pending item) throws IOException {
+            Segment segment = item.source < segments.size() ? segments.get(item.source).segment() : null;
+            if (segment != null && Arrays.equals(segment.axis, axis)) {
+                Records.read(segment, segment.places.of(item.row), segment.places.areRows(), records, count * size);
+            } else {
+                System.arraycopy(embeddings(item.source, item.row), 0, embeddings, toEncode * dim, dim);
+                encoded[toEncode++] = count;
+            }
+            paths[count] = path;
+            items[count++] = item;
+            if (count == BLOCK) {
+                write();
+            }
+        }
 
-    private float[] decoded(int s, int row, boolean dense) throws IOException {
-        read(s, row, dense);
-        return numbers.decode(segments.get(s).segment().axis);
-    }
-
-    /** {@code dense}: many rows follow in ascending order; without cells, so do their places. */
-    private void read(int s, int row, boolean dense) throws IOException {
-        Segment segment = segments.get(s).segment();
-        numbers.read(segment, segment.places.of(row), dense && segment.places.areRows());
-    }
-
-    private int next(int s, int row) {
-        return deleted.get(s).nextClearBit(row);
+        void write() throws IOException {
+            byte[] made = new byte[toEncode * size];
+            Kernel.encode(Arrays.copyOf(embeddings, toEncode * dim), axis, feedback, made);
+            for (int i = 0; i < toEncode; i++) {
+                System.arraycopy(made, i * size, records, encoded[i] * size, size);
+            }
+            for (int i = 0; i < count; i++) {
+                out.add(paths[i], records, i * size, items[i].time, items[i].stamp, items[i].contentStamp);
+            }
+            count = 0;
+            toEncode = 0;
+        }
     }
 
     /** Walks merged segments and pending photos by ascending path. */
@@ -151,9 +215,9 @@ final class CommitSource {
         private final Iterator<Map.Entry<byte[], Pending>> pendingEntries = pending.entrySet().iterator();
         private Map.Entry<byte[], Pending> pendingNext;
 
-        MergedRows(boolean[] merged) throws IOException {
+        MergedRows() throws IOException {
             for (int s = 0; s < merged.length; s++) {
-                if (merged[s]) {
+                if (merged[s] != 0) {
                     cursors.add(new Cursor(s));
                 }
             }
@@ -197,7 +261,7 @@ final class CommitSource {
         }
 
         void advance() throws IOException {
-            row = next(segment, row + 1);
+            row = deleted.get(segment).nextClearBit(row + 1);
             Segment rows = segments.get(segment).segment();
             path = row < rows.photos ? rows.paths.at(row) : null;
         }

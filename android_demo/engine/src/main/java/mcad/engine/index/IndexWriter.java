@@ -2,16 +2,15 @@ package mcad.engine.index;
 
 import java.io.Closeable;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.BitSet;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import mcad.engine.McadException;
 import mcad.engine.base.Fsync;
-import mcad.engine.base.Vectors;
 import mcad.engine.index.CommitSource.Pending;
 
 /**
@@ -81,8 +80,7 @@ public final class IndexWriter implements Closeable {
      */
     public void add(String path, float[] embedding, int stamp, int contentStamp, int time) throws IOException {
         byte[] raw = PathBytes.of(path);
-        index.checkLength(embedding, "The embedding of " + path);
-        float[] rotated = Kernel.rotated(Vectors.normalized(embedding));
+        float[] rotated = index.prepared(embedding, "The embedding of " + path);
         int row;
         try {
             row = spool.append(rotated);
@@ -90,7 +88,7 @@ public final class IndexWriter implements Closeable {
             throw notWritten(error);
         }
         markDeleted(raw);
-        pending.put(raw, new Pending(CommitSource.SPOOL, row, stamp, contentStamp, time));
+        pending.put(raw, new Pending(segments.size(), row, stamp, contentStamp, time));
         changed = true;
     }
 
@@ -166,8 +164,8 @@ public final class IndexWriter implements Closeable {
     }
 
     private void write() throws IOException {
-        int[] live = new int[segments.size()];
-        int[] dead = new int[segments.size()];
+        long[] live = new long[segments.size()];
+        long[] dead = new long[segments.size()];
         int largest = -1;
         for (int s = 0; s < live.length; s++) {
             dead[s] = deleted.get(s).cardinality();
@@ -179,41 +177,33 @@ public final class IndexWriter implements Closeable {
         float[] axis = largest < 0 ? new float[manifest.dim()] : segments.get(largest).segment().axis;
         long axisPhotos = largest < 0 ? 0 : segments.get(largest).segment().axisPhotos;
         Tuning tuning = largest < 0 ? Tuning.none() : Tuning.of(segments.get(largest));
-        MergePlan plan = MergePlan.of(live, dead, pending.size(), axisPhotos);
-        int photos = pending.size();
+        byte[] merged = new byte[live.length];
+        boolean newAxis = Kernel.planMerge(live, dead, pending.size(), axisPhotos, merged);
         List<Manifest.Entry> entries = new ArrayList<>();
-        Set<Integer> sources = new HashSet<>();
         for (int s = 0; s < live.length; s++) {
-            if (plan.merged()[s]) {
-                photos += live[s];
-                sources.add(s);
-            } else {
+            if (merged[s] == 0) {
                 entries.add(manifest.segments().get(s).without(deleted.get(s).stream().toArray()));
             }
         }
-        for (Pending item : pending.values()) {
-            sources.add(item.source());
-        }
-        sources.remove(CommitSource.SPOOL);
         long generation = manifest.generation() + 1;
+        CommitSource source = new CommitSource(segments, deleted, pending, spool, manifest.dim(), merged);
+        int photos = source.photos();
         if (photos > 0) {
-            for (int s : sources) {
-                // Otherwise damaged bytes would be copied under a valid checksum.
-                segments.get(s).segment().verify();
-            }
-            CommitSource source = new CommitSource(segments, deleted, pending, spool, manifest.dim());
-            if (plan.newAxis()) {
+            source.verify();
+            if (newAxis) {
                 axis = source.newAxis();
                 axisPhotos = photos;
-                tuning = TuningChoice.of(source.sample(photos), axis, photos, index.cellRule());
+                tuning = source.tuning(axis, index.cellsFrom, index.cellsAtAnyCost);
             }
-            if (photos < index.cellRule().photos()) {
+            if (photos < index.cellsFrom) {
                 tuning = tuning.withoutCells();
             }
-            char[] cells = tuning.cells() == null ? null : source.cells(plan.merged(), axis, tuning.cells(), photos);
+            char[] cells = tuning.cells() == 0 ? null : source.cells(axis, tuning);
+            int sampled = largest < 0 || pending.size() > live[largest] ? segments.size() : largest;
+            ByteBuffer feedback = source.feedback(axis, sampled);
             String name = Manifest.segmentName(generation);
             try (SegmentWriter out = new SegmentWriter(index.directory.resolve(name), axis, tuning, cells, photos)) {
-                source.merge(plan.merged(), axis, out);
+                source.merge(axis, feedback, out);
                 long crc = out.finish(axisPhotos);
                 entries.add(new Manifest.Entry(name, photos, crc, new int[0], tuning.candidates(),
                     tuning.prescan(), tuning.cellCandidates()));

@@ -3,7 +3,8 @@ package mcad.engine.index;
 import java.nio.ByteBuffer;
 
 /**
- * The search kernels in C (mcad_mobile/engine/native), shared with Python. They check their arguments:
+ * The C code of the index (mcad_mobile/engine/native), shared with Python: it decides how an index is tuned and
+ * searched, and computes the numbers of photos. Functions check their arguments:
  * IllegalArgumentException names a wrong one, OutOfMemoryError means that memory ran out. Buffers are direct; bits are
  * least significant first.
  */
@@ -38,6 +39,63 @@ final class Kernel {
     /** Rotate in place, or undo the rotation if {@code back}. */
     static native void rotate(float[] vector, boolean back);
 
+    /** Scale an embedding to length 1 and rotate it, in place; the length that it had. */
+    static native float prepare(float[] vector);
+
+    /** Encode rotated embeddings around an axis as whole {@link Records}; {@code feedback} [D][D] floats, or null. */
+    static native void encode(float[] rows, float[] axis, ByteBuffer feedback, byte[] records);
+
+    /** The rotated embeddings that whole records stand for. */
+    static native void decode(byte[] records, float[] axis, float[] rows);
+
+    /** Split a rotated query by an axis: writes its residual, returns its cosine per step of a projection. */
+    static native double split(float[] query, float[] axis, double[] residual);
+
+    /** Add rotated embeddings to {@code total} [D], from which {@link #axis} computes the direction of their mean. */
+    static native void addUp(float[] rows, double[] total);
+
+    static native void axis(double[] total, float[] axis);
+
+    /** Add rotated embeddings to a covariance [D][D] of doubles, from which {@link #feedback} follows. */
+    static native void addCovariance(float[] rows, float[] axis, ByteBuffer covariance);
+
+    /** Overwrites the covariance; {@code shares} [D][D] floats. False if rounding by them is not worthwhile. */
+    static native boolean feedback(ByteBuffer covariance, int dim, ByteBuffer shares);
+
+    /** The sample for feedback is one photo in so many; 0 if it is not worthwhile. */
+    static native int feedbackStep(int photos, int dim);
+
+    /** The sample for tuning is one photo in so many. */
+    static native int sampleStep(int photos, int dim);
+
+    /** Write rotated embeddings to a sample [count][D] of shorts, from row {@code at} on. */
+    static native void shrink(float[] rows, int dim, ByteBuffer sample, int at);
+
+    /** See {@link Tuning#choose}. */
+    static native void tune(ByteBuffer sample, int count, float[] axis, int photos, int cellsFrom, boolean atAnyCost,
+        ByteBuffer bitWeights, ByteBuffer centroids, double[] counts);
+
+    /** The fewest photos of a segment with cells. */
+    static native int cellsFrom();
+
+    /** See {@link CandidateCount}. */
+    static native int count(double factor, double exponent, double growth, int photos, int k, boolean inCells);
+
+    /**
+     * Set to 1 which segments, of {@code live} and {@code deleted} rows each, a commit merges with its new photos; true
+     * if the axis is computed anew. {@code axisPhotos}: how many photos the axis is from.
+     */
+    static native boolean planMerge(long[] live, long[] deleted, long added, long axisPhotos, byte[] merged);
+
+    /** The cells of rotated embeddings. */
+    static native void assignCells(float[] rows, float[] axis, ByteBuffer centroids, int cells, int[] ofRows);
+
+    /** All cells, in the order in which a rotated query probes them. */
+    static native void orderCells(float[] query, ByteBuffer centroids, int[] order);
+
+    /** Quantize a rotated query to {@code words} for {@link #nearest}; half of the cosine per unit of distance. */
+    static native double quantize(ByteBuffer bitWeights, float[] query, long[] words);
+
     /**
      * Pass 1: the places of a segment with the least weighted distance from a query.
      *
@@ -67,9 +125,8 @@ final class Kernel {
      * Pass 2: cosines from the records of candidates, while one may still be among the {@code k} best.
      *
      * @param columns of each segment
-     * @param shapes five per segment: descriptor, offset of its records, photos, words W, candidates always scored
-     * @param factors three per segment: cosine per projection step, cosine per distance step, results that may be
-     *     missed
+     * @param shapes four per segment: descriptor, offset of its records, photos, words W
+     * @param factors two per segment: cosine per projection step, half of the cosine per unit of distance
      * @param residuals of the query, [D] per segment
      * @param places the candidates, ascending
      * @param distances of the candidates; null if all are scored

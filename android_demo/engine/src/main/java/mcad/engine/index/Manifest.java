@@ -181,10 +181,10 @@ record Manifest(long generation, int dim, String student, String studentSha256, 
                     : JsonFields.of("bits", entry.prescan().bits(), "candidates", json(entry.prescan().candidates())),
                 "cells", json(entry.cells())));
         }
-        String fields = JsonFields.write(JsonFields.of("schema", SCHEMA, "generation", generation, "dim", dim,
-            "student", student, "student_sha256", studentSha256, "segments", entries, "filled_by", filledBy));
-        String json = BEFORE_CRC + NO_CRC + "\", " + fields.substring(1) + "\n";
-        byte[] raw = json.getBytes(StandardCharsets.UTF_8);
+        StringBuilder json = new StringBuilder();
+        JsonFields.writeLine(JsonFields.of("crc32", NO_CRC, "schema", SCHEMA, "generation", generation, "dim", dim,
+            "student", student, "student_sha256", studentSha256, "segments", entries, "filled_by", filledBy), json);
+        byte[] raw = json.append('\n').toString().getBytes(StandardCharsets.UTF_8);
         byte[] crc = checksum(raw).getBytes(StandardCharsets.US_ASCII);
         System.arraycopy(crc, 0, raw, BEFORE_CRC.length(), crc.length);
         // The segments' directory entries must reach the disk before the manifest that names them.

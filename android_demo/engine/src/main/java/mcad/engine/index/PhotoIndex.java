@@ -11,7 +11,6 @@ import java.util.List;
 import java.util.function.IntPredicate;
 import mcad.engine.McadException;
 import mcad.engine.base.NativeLibrary;
-import mcad.engine.base.Vectors;
 
 /**
  * A photo index: a directory of immutable segments and a manifest that names the current ones, in the format that
@@ -24,8 +23,9 @@ public final class PhotoIndex implements Closeable {
     static final double NORM_TOLERANCE = 1e-2;
 
     final Path directory;
-    /** When the writer puts photos into cells. */
-    private CellRule cellRule = CellRule.USUAL;
+    /** The fewest photos of a segment with cells, and whether it has them at any cost: tests allow cells of few. */
+    int cellsFrom = Kernel.cellsFrom();
+    boolean cellsAtAnyCost;
     private Manifest manifest;
     private List<LiveSegment> segments;
     private Search search;
@@ -85,15 +85,6 @@ public final class PhotoIndex implements Closeable {
         return open(directory);
     }
 
-    CellRule cellRule() {
-        return cellRule;
-    }
-
-    /** For tests: allows cells with fewer photos. */
-    void cellRule(CellRule rule) {
-        cellRule = rule;
-    }
-
     public int dim() {
         return manifest.dim();
     }
@@ -143,7 +134,7 @@ public final class PhotoIndex implements Closeable {
     }
 
     private synchronized Hits search(float[] query, int k, boolean exact, Search by) throws IOException {
-        checkLength(query, "The query");
+        prepared(query, "The query");
         if (k < 1) {
             throw new McadException(k + " results were asked for.", "Ask for 1 or more.");
         }
@@ -164,9 +155,7 @@ public final class PhotoIndex implements Closeable {
         for (LiveSegment live : segments) {
             int row = live.segment().paths.find(raw);
             if (row >= 0 && !live.isDeleted(row)) {
-                Codes.Row numbers = new Codes.Row(dim());
-                numbers.read(live.segment(), live.segment().places.of(row), false);
-                return Kernel.unrotated(numbers.decode(live.segment().axis));
+                return Kernel.unrotated(Records.decoded(live.segment(), row));
             }
         }
         return null;
@@ -184,17 +173,19 @@ public final class PhotoIndex implements Closeable {
         }
     }
 
-    /** McadException unless {@code vector} has this index's dimension and length 1. */
-    void checkLength(float[] vector, String name) throws McadException {
+    /** A vector, scaled to length 1 and rotated; McadException unless it has this index's dimension and length 1. */
+    float[] prepared(float[] vector, String name) throws McadException {
         if (vector.length != dim()) {
             throw new McadException(name + " has " + vector.length + " dimensions; this index takes " + dim() + ".",
                 "Use the bundle that the index was made with.");
         }
-        double norm = Math.sqrt(Vectors.dot(vector, vector));
+        float[] rotated = vector.clone();
+        float norm = Kernel.prepare(rotated);
         if (!(Math.abs(norm - 1) <= NORM_TOLERANCE)) {
             throw new McadException(name + " has length " + norm + ", not 1.",
                 "Give embeddings of unit length without NaN or infinity.");
         }
+        return rotated;
     }
 
     /** Move to the last commit on disk. */
@@ -228,7 +219,7 @@ public final class PhotoIndex implements Closeable {
                             || segment.headerCrc != entry.headerCrc()) {
                         throw segment.file.damaged("it is not the segment that the manifest names");
                     }
-                    if ((entry.cells() == null) != (segment.cells == null)) {
+                    if ((entry.cells() == null) != segment.places.areRows()) {
                         throw segment.file.damaged("it and the manifest differ over whether it has cells");
                     }
                 }

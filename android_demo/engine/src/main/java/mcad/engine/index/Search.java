@@ -8,17 +8,6 @@ import java.util.List;
 /** Searches in two passes, both in {@link Kernel}: find the codes nearest to the query's, then score their photos. */
 final class Search {
     private static final double NS_PER_MS = 1e6;
-    /**
-     * The expected share of each result that pass 2 may miss when it stops early. The second value applies if more than
-     * one photo in MANY is a candidate: codes then separate photos poorly, and misses add up.
-     */
-    private static final double MISSED = 1 / 64.0;
-    private static final double MISSED_OF_MANY = 1 / 512.0;
-    private static final double MANY = 8;
-    /** The largest of these is always scored: AT_LEAST candidates, PER_RESULT per result, one in PART. */
-    private static final int AT_LEAST = 128;
-    private static final int PER_RESULT = 4;
-    private static final int PART = 8;
 
     private final List<LiveSegment> segments;
     /** The photos of each segment that may be found; null until needed, if there is no filter. */
@@ -69,16 +58,17 @@ final class Search {
         if (exact || count >= photos || segment.scanned == 0) {
             return new Candidates(filtered[s].all(), null, 0);
         }
-        QuantizedQuery query = BitWeights.quantize(segment.bitWeights, rotated);
+        long[] query = new long[3 * segment.scanned / 64];
+        double step = Kernel.quantize(segment.bitWeights, rotated, query);
         int[] spans = spans(live, filtered[s], rotated, k);
         Prescan prescan = live.prescan();
         int words = prescan == null ? 0 : prescan.bits() / 64;
         int prescanned = prescan == null ? 0 : Math.max(count, prescan.candidates().of(photos, k));
-        int[] found = Kernel.nearest(segment.columnBytes, segment.photos, query.words(), spans, filtered[s].allowed(),
+        int[] found = Kernel.nearest(segment.columnBytes, segment.photos, query, spans, filtered[s].allowed(),
             words, prescanned, count);
         int half = found.length / 2;
         return new Candidates(
-            Arrays.copyOf(found, half), Arrays.copyOfRange(found, half, found.length), query.step());
+            Arrays.copyOf(found, half), Arrays.copyOfRange(found, half, found.length), step);
     }
 
     /** The places that a scan reads, as from, until, from, ...: the nearest cells that hold enough, or all. */
@@ -86,35 +76,32 @@ final class Search {
         if (live.cells() == null) {
             return new int[] {0, live.segment().photos};
         }
-        return filtered.spans(live.segment().cells.order(rotated), live.cells().inCells(filtered.count(), k));
+        int[] order = new int[live.segment().places.cells()];
+        Kernel.orderCells(rotated, live.segment().centroids, order);
+        return filtered.spans(order, live.cells().inCells(filtered.count(), k));
     }
 
     /** Pass 2: cosines of all candidates, segment by segment; NaN if not among the best. */
     float[] rescore(float[] rotated, Candidates[] candidates, int k) throws IOException {
         int count = candidates.length;
         ByteBuffer[] columns = new ByteBuffer[count];
-        long[] shapes = new long[5 * count];
-        double[] factors = new double[3 * count];
+        long[] shapes = new long[4 * count];
+        double[] factors = new double[2 * count];
         double[][] residuals = new double[count][];
         int[][] places = new int[count][];
         int[][] distances = new int[count][];
         int all = 0;
         for (int s = 0; s < count; s++) {
             Segment segment = segments.get(s).segment();
-            Codes.Query query = new Codes.Query(rotated, segment.axis);
             columns[s] = segment.columnBytes;
-            residuals[s] = query.residual;
+            residuals[s] = new double[rotated.length];
             places[s] = candidates[s].places();
             distances[s] = candidates[s].distances();
-            int found = places[s].length;
-            all += found;
-            int least = Math.max(Math.max(AT_LEAST, found / PART), (int) Math.min((long) PER_RESULT * k, found));
-            long[] shape = {segment.file.descriptor(), segment.recordsAt(), segment.photos, segment.scanned / 64,
-                distances[s] == null ? found : Math.min(found, least)};
-            System.arraycopy(shape, 0, shapes, 5 * s, 5);
-            factors[3 * s] = query.projectionStep;
-            factors[3 * s + 1] = -2 * candidates[s].step();
-            factors[3 * s + 2] = (found > segment.photos / MANY ? MISSED_OF_MANY : MISSED) * k / count;
+            all += places[s].length;
+            long[] shape = {segment.file.descriptor(), segment.recordsAt(), segment.photos, segment.scanned / 64};
+            System.arraycopy(shape, 0, shapes, 4 * s, 4);
+            factors[2 * s] = Kernel.split(rotated, segment.axis, residuals[s]);
+            factors[2 * s + 1] = candidates[s].step();
         }
         float[] cosines = new float[all];
         int failed = Kernel.rescore(columns, shapes, factors, residuals, places, distances, k, cosines);

@@ -39,6 +39,7 @@ final class Segment implements Closeable {
     static final int NO_TIME = Integer.MIN_VALUE;
     static final int CRC_AT = ALIGNMENT - 4;
     static final int LARGEST_DIM = 4096;
+    private static final int MOST_CELLS = 65_535;
     private static final String NEWER_MAGIC = "MCADSEG[2-9]";
     private static final int CHUNK = 1 << 18;
     private static final int WINDOW = 64;
@@ -51,14 +52,14 @@ final class Segment implements Closeable {
     final float[] axis;
     /** Bits of a code that a scan reads, a multiple of 64; 0 if all photos are scored. */
     final int scanned;
-    /** See {@link BitWeights}; [scanned][dim], row-major. */
-    final float[] bitWeights;
+    /** [scanned][dim] floats, row-major. */
+    final ByteBuffer bitWeights;
+    /** [cells][dim] shorts. */
+    final ByteBuffer centroids;
     /** [scanned / 64][photos], row-major. */
     final LongBuffer columns;
     /** The columns, for {@link Kernel}. */
     final ByteBuffer columnBytes;
-    /** Null if places are rows. */
-    final Cells cells;
     final PlaceTable places;
     final IntBuffer times;
     final IntBuffer stamps;
@@ -70,6 +71,7 @@ final class Segment implements Closeable {
     private final long[] crcs = new long[Layout.PARTS.length];
     private final ByteBuffer row;
     private final byte[] window;
+    private final byte[] stored;
     private int windowStart = -1;
     private int windowRows;
 
@@ -117,9 +119,8 @@ final class Segment implements Closeable {
         }
         axis = new float[dim];
         file.read(offsets[AXIS], 4 * dim).asFloatBuffer().get(axis);
-        bitWeights = new float[scanned * dim];
-        file.read(offsets[BIT_WEIGHTS], 4 * bitWeights.length).asFloatBuffer().get(bitWeights);
-        cells = cellCount == 0 ? null : readCells(cellCount);
+        bitWeights = map(BIT_WEIGHTS);
+        centroids = map(CENTROIDS);
         places = cellCount == 0 ? PlaceTable.ofRows(file, photos)
             : PlaceTable.ofCells(file, offsets[STARTS], cellCount, offsets[ROWS], photos);
         columnBytes = map(COLUMNS);
@@ -129,6 +130,7 @@ final class Segment implements Closeable {
         paths = new PathTable(file, photos, map(PATH_BLOCKS).asLongBuffer(), offsets[PATHS], lengths[PATHS]);
         row = ByteBuffer.allocateDirect(record).order(ByteOrder.LITTLE_ENDIAN);
         window = new byte[WINDOW * record];
+        stored = new byte[record];
     }
 
     /** {@code offset}, rounded up to a multiple of 4096. */
@@ -167,17 +169,11 @@ final class Segment implements Closeable {
         long most = Integer.MAX_VALUE / Math.max(dim / 8, 8);
         if (dim % 8 != 0 || dim < 8 || dim > LARGEST_DIM || header.getInt(12) != Layout.PARTS.length || photos < 1
                 || photos > most || scanned % 64 != 0 || scanned < 0 || scanned > dim || cellCount < 0
-                || cellCount > Cells.MOST) {
+                || cellCount > MOST_CELLS) {
             throw file.damaged("its header says " + dim + " dimensions, " + header.getInt(12) + " parts, " + photos
                 + " photos, " + scanned + " bits to scan, " + cellCount + " cells");
         }
         return header;
-    }
-
-    private Cells readCells(int count) throws IOException {
-        short[] centroids = new short[count * dim];
-        file.read(offsets[CENTROIDS], 2 * centroids.length).asShortBuffer().get(centroids);
-        return new Cells(centroids, dim);
     }
 
     /** Magnitudes, the code's bits that are not in columns, projection and scale. */
@@ -197,32 +193,28 @@ final class Segment implements Closeable {
         return offsets[RECORDS];
     }
 
-    /** Read the record at a place into {@code out}. */
-    void record(int index, byte[] out) throws IOException {
-        row.clear();
-        file.readInto(row, offsets[RECORDS] + (long) index * record);
-        row.get(out);
-    }
-
-    /** As {@code record}, for places in ascending order: reads many at once. */
-    void recordInOrder(int index, byte[] out) throws IOException {
-        if (index < windowStart || index >= windowStart + windowRows || windowStart < 0) {
-            windowStart = index;
-            windowRows = Math.min(WINDOW, photos - index);
-            records(index, windowRows, window);
+    /** The stored record at a place, valid until the next call; {@code dense}: reads many at once. */
+    byte[] record(int place, boolean dense) throws IOException {
+        if (!dense) {
+            row.clear();
+            file.readInto(row, offsets[RECORDS] + (long) place * record);
+            row.get(stored);
+            return stored;
         }
-        System.arraycopy(window, (index - windowStart) * record, out, 0, record);
-    }
-
-    /** Read the records of {@code count} places from {@code first} on. */
-    private void records(int first, int count, byte[] out) throws IOException {
-        file.read(offsets[RECORDS] + (long) first * record, count * record).get(out, 0, count * record);
+        if (place < windowStart || place >= windowStart + windowRows || windowStart < 0) {
+            windowStart = place;
+            windowRows = Math.min(WINDOW, photos - place);
+            int bytes = windowRows * record;
+            file.read(offsets[RECORDS] + (long) place * record, bytes).get(window, 0, bytes);
+        }
+        System.arraycopy(window, (place - windowStart) * record, stored, 0, record);
+        return stored;
     }
 
     /** The paths of the photos at a few places. Reads that miss the cache are issued together, not one by one. */
     String[] pathsAt(int[] chosen) throws IOException {
         long[] spans = new long[2 * chosen.length];
-        if (cells != null) {
+        if (!places.areRows()) {
             for (int i = 0; i < chosen.length; i++) {
                 spans[2 * i] = offsets[ROWS] + 4L * chosen[i];
                 spans[2 * i + 1] = spans[2 * i] + 4;

@@ -32,11 +32,11 @@ final class SegmentWriter implements Closeable {
     /** {@code cells}: the cell of each row, in the order of {@link #add}; null without cells. */
     SegmentWriter(Path file, float[] axis, Tuning tuning, char[] cells, int photos) throws IOException {
         dim = axis.length;
-        scanned = tuning.bitWeights().length / dim;
+        scanned = tuning.scanned();
         this.photos = photos;
         parts = new Part[Layout.PARTS.length];
         channel = FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.READ, StandardOpenOption.WRITE);
-        long[] lengths = Layout.lengths(dim, scanned, cells == null ? 0 : tuning.cells().count, photos);
+        long[] lengths = Layout.lengths(dim, scanned, cells == null ? 0 : tuning.cells(), photos);
         long offset = Segment.ALIGNMENT;
         for (int part = 0; part < parts.length; part++) {
             parts[part] = new Part(offset);
@@ -49,21 +49,20 @@ final class SegmentWriter implements Closeable {
         for (float value : axis) {
             parts[Segment.AXIS].room(4).putFloat(value);
         }
-        for (float value : tuning.bitWeights()) {
-            parts[Segment.BIT_WEIGHTS].room(4).putFloat(value);
-        }
-        sorted = cells == null ? null : new Sorted(cells, tuning.cells());
+        parts[Segment.BIT_WEIGHTS].write(tuning.bitWeights());
+        sorted = cells == null ? null : new Sorted(cells, tuning);
     }
 
-    void add(byte[] path, Codes.Row row, int time, int stamp, int contentStamp) throws IOException {
+    /** {@code records}: whole ones, of which the row's starts {@code at} some byte. */
+    void add(byte[] path, byte[] records, int at, int time, int stamp, int contentStamp) throws IOException {
         if (PathBytes.compare(lastPath, path) >= 0) {
             throw new IllegalArgumentException(
                 PathBytes.toString(path) + " does not come after " + PathBytes.toString(lastPath));
         }
         if (sorted == null) {
-            addInOrder(row);
+            addInOrder(records, at);
         } else {
-            sorted.add(row);
+            sorted.add(records, at);
         }
         parts[Segment.TIMES].room(4).putInt(time);
         parts[Segment.STAMPS].room(8).putInt(stamp).putInt(contentStamp);
@@ -79,14 +78,12 @@ final class SegmentWriter implements Closeable {
         rows++;
     }
 
-    private void addInOrder(Codes.Row row) throws IOException {
+    private void addInOrder(byte[] records, int at) throws IOException {
         for (int word = 0; word < columns.length; word++) {
-            columns[word].write(row.code, 8 * word, 8);
+            columns[word].write(records, at + dim + 8 * word, 8);
         }
-        Part records = parts[Segment.RECORDS];
-        records.write(row.magnitudes, 0, dim);
-        records.write(row.code, scanned / 8, (dim - scanned) / 8);
-        records.room(4).putShort(row.projection).putShort(row.scale);
+        parts[Segment.RECORDS].write(records, at, dim);
+        parts[Segment.RECORDS].write(records, at + dim + scanned / 8, Records.size(dim) - dim - scanned / 8);
     }
 
     /** Write the header and flush everything to disk; return the header's CRC-32. */
@@ -140,11 +137,11 @@ final class SegmentWriter implements Closeable {
         private final ByteBuffer record =
             ByteBuffer.allocateDirect(Segment.recordBytes(dim, scanned)).order(ByteOrder.LITTLE_ENDIAN);
 
-        Sorted(char[] ofRows, Cells cells) throws IOException {
+        Sorted(char[] ofRows, Tuning tuning) throws IOException {
             this.ofRows = ofRows;
-            this.cells = cells.count;
+            cells = tuning.cells();
             rowsAt = new int[(int) photos];
-            next = new int[cells.count];
+            next = new int[cells];
             for (char cell : ofRows) {
                 next[cell]++;
             }
@@ -155,23 +152,21 @@ final class SegmentWriter implements Closeable {
                 next[cell] = start - next[cell];
             }
             parts[Segment.STARTS].room(4).putInt(start);
-            for (short value : cells.centroids()) {
-                parts[Segment.CENTROIDS].room(2).putShort(value);
-            }
+            parts[Segment.CENTROIDS].write(tuning.centroids());
         }
 
-        void add(Codes.Row row) throws IOException {
+        void add(byte[] records, int at) throws IOException {
             int place = next[ofRows[rows]]++;
             rowsAt[place] = rows;
             for (int word = 0; word < words.length; word++) {
                 long bits = 0;
                 for (int i = 7; i >= 0; i--) {
-                    bits = bits << 8 | row.code[8 * word + i] & 0xff;
+                    bits = bits << 8 | records[at + dim + 8 * word + i] & 0xff;
                 }
                 words[word][place] = bits;
             }
             record.clear();
-            record.put(row.magnitudes).put(row.code, scanned / 8, (dim - scanned) / 8).putShort(row.projection).putShort(row.scale);
+            record.put(records, at, dim).put(records, at + dim + scanned / 8, record.remaining());
             record.flip();
             writeFully(record, parts[Segment.RECORDS].offset + (long) place * record.capacity());
         }
@@ -217,6 +212,12 @@ final class SegmentWriter implements Closeable {
                 buffer.put(data, at, length);
                 at += length;
             }
+        }
+
+        void write(ByteBuffer data) throws IOException {
+            byte[] copy = new byte[data.limit()];
+            data.duplicate().get(copy);
+            write(copy, 0, copy.length);
         }
 
         /** Add bytes written directly to the file to length and checksum, in file order. */

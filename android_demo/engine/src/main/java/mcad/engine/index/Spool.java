@@ -33,15 +33,18 @@ final class Spool implements Closeable {
         return rows++;
     }
 
-    float[] read(int row) throws IOException {
-        bytes.clear();
-        long at = (long) row * bytes.capacity();
-        while (bytes.hasRemaining() && file.read(bytes, at + bytes.position()) >= 0) {
-            // until it is full
+    /** The embeddings of rows, one after the other. */
+    float[] read(int... rows) throws IOException {
+        float[] numbers = new float[rows.length * bytes.capacity() / 4];
+        for (int i = 0; i < rows.length; i++) {
+            bytes.clear();
+            long at = (long) rows[i] * bytes.capacity();
+            while (bytes.hasRemaining() && file.read(bytes, at + bytes.position()) >= 0) {
+                // until it is full
+            }
+            bytes.flip();
+            bytes.asFloatBuffer().get(numbers, i * bytes.capacity() / 4, bytes.capacity() / 4);
         }
-        bytes.flip();
-        float[] numbers = new float[bytes.capacity() / 4];
-        bytes.asFloatBuffer().get(numbers);
         return numbers;
     }
 
