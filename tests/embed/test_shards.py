@@ -28,8 +28,7 @@ def held(directory):
     """What an index holds of each photo, but when it was taken, which no shard knows."""
     with PhotoIndex.open(directory) as index:
         (live,) = index.segments
-        encoded = live.segment.encoded_rows(np.arange(live.segment.photos))
-        numbers = [column.tolist() for column in vars(encoded).values()]
+        numbers = live.segment.records_of(np.arange(live.segment.photos)).tolist()
         return live.segment.axis.tolist(), index.paths(), stamps_of(index), numbers
 
 
