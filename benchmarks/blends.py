@@ -8,10 +8,16 @@ length 1 (benchmarks/index.py prints both).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.index_engines import camera_path
 from mcad_mobile.engine.arrays import F32
+
+if TYPE_CHECKING:
+    from mcad_mobile.engine.index import PhotoIndex
 
 _BATCH = 4096
 
@@ -48,6 +54,21 @@ def blend(real: F32, n: int, seed: int = 0) -> F32:
         rows[start : start + len(batch)] = batch
         start += len(batch)
     return rows
+
+
+def blended_index(real: F32, n: int, folder: Path) -> PhotoIndex:
+    """Create an index of `n` blends, with paths as long as a phone's."""
+    from mcad_mobile.engine.index import PhotoIndex  # not above: index.py measures its memory
+
+    index = PhotoIndex.create(
+        folder, dim=real.shape[1], student="benchmark", student_sha256="0" * 64
+    )
+    done = 0
+    with index.writer() as writer:
+        for batch in blend_batches(real, n):
+            writer.add([camera_path(done + i) for i in range(len(batch))], batch)
+            done += len(batch)
+    return index
 
 
 def _covariance_root(real: F32) -> F32:

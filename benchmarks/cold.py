@@ -27,8 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.blends import blend_batches
-from benchmarks.index_engines import camera_path
+from benchmarks.blends import blended_index
 from benchmarks.main_job import provenance, store
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.engine.index import PhotoIndex
@@ -60,7 +59,7 @@ def main() -> None:
         for size in given.sizes:
             index = (given.keep or Path(scratch)) / f"index-{size}"
             if not index.exists():
-                build(np.load(given.embeddings / "images.npy"), size, index)
+                blended_index(np.load(given.embeddings / "images.npy"), size, index)
             files = [file for file in index.iterdir() if file.suffix == ".mcs"]
             runs = [cold(given, index, files, query) for query in queries]
             rows.append(
@@ -116,17 +115,6 @@ def spread(values: list[float]) -> dict[str, float]:
     }
 
 
-def build(real: Any, size: int, folder: Path) -> None:
-    index = PhotoIndex.create(
-        folder, dim=real.shape[1], student_sha256="0" * 64, student="benchmark"
-    )
-    done = 0
-    with index.writer() as writer:
-        for batch in blend_batches(real, size):
-            writer.add([camera_path(done + i) for i in range(len(batch))], batch)
-            done += len(batch)
-
-
 def cold(given: Any, index: Path, files: list[Path], query: int) -> dict[str, float]:
     """Run one query in a process that starts with none of the files in memory."""
     command = [sys.executable, "-m", "benchmarks.cold", "--embeddings", str(given.embeddings)]
@@ -157,7 +145,7 @@ def measure(folder: Path, query: Any) -> None:
 
     with tempfile.TemporaryDirectory() as scratch:  # load and run all code once
         small = Path(scratch) / "index"
-        build(np.tile(query, (300, 1)), 300, small)
+        blended_index(np.tile(query, (300, 1)), 300, small)
         PhotoIndex.open(small).search(query, K)
     wait("ready")
     started = time.perf_counter()

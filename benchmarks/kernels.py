@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arm import arm_table, count_arm
-from benchmarks.blends import blend_batches
+from benchmarks.blends import blended_index
 from benchmarks.index import load_embeddings, machine
 from benchmarks.jvm import jvm_libraries
 from benchmarks.main_job import commit
@@ -42,22 +42,6 @@ LIMIT_MS = 8.0
 RESULTS = Path(__file__).parent / "results/kernels.json"
 # Wall times, and processor time, which is comparable even on a busy machine.
 STAGES = ("scan", "rescore", "total", "cpu")
-
-
-def build(images: np.ndarray, photos: int, directory: Path) -> PhotoIndex:
-    index = PhotoIndex.create(
-        directory, dim=images.shape[1], student="benchmark", student_sha256="0" * 64
-    )
-    done = 0
-    with index.writer() as writer:
-        for batch in blend_batches(images, photos):
-            writer.add([camera(done + i) for i in range(len(batch))], batch)
-            done += len(batch)
-    return index
-
-
-def camera(number: int) -> str:
-    return f"/storage/emulated/0/DCIM/Camera/IMG_{number:08d}.jpg"
 
 
 def run_java(index: Path, queries: np.ndarray, work: Path) -> dict[str, Any]:
@@ -126,7 +110,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         at = arguments.index or work / "index"
-        index = PhotoIndex.open(at) if at.exists() else build(images, arguments.photos, at)
+        index = PhotoIndex.open(at) if at.exists() else blended_index(images, arguments.photos, at)
         java, python = [], []
         for _ in range(ROUNDS):
             java.append(run_java(at, queries, work))
