@@ -36,13 +36,13 @@ PHOTO = b"a photo"
 class Bytes:
     """A model whose row is a photo's length."""
 
-    threads, at_once = 2, 3
+    threads = 2
 
-    def prepare(self, photo, number, key):
+    def prepare(self, photo, key):
         return photo
 
-    def rows(self, prepared):
-        return np.array([[len(photo)] for photo in prepared])
+    def row(self, prepared):
+        return np.array([len(prepared)])
 
 
 def embedded(piece):
@@ -404,13 +404,14 @@ def test_a_command_goes_on_past_all_of_it(tmp_path, bundle, photos):
 
 def test_a_photo_that_memory_does_not_hold_is_left_out(monkeypatch):
     class Full(Bytes):
-        def prepare(self, photo, number, key):
-            if number:
+        def prepare(self, photo, key):
+            if key == keys[1]:
                 raise MemoryError
             return photo
 
-    fsspec.filesystem("memory").pipe_file("/own/a.jpg", PHOTO)
-    keys = ("memory://own/a.jpg", "memory://own/a.jpg#")
-    found = embed_shard(Full(), photos_of(PhotoList((keys[0], keys[0]), (0, 0), "memory://own")))
+    keys = ("memory://own/a.jpg", "memory://own/b.jpg")
+    for name in ("a", "b"):
+        fsspec.filesystem("memory").pipe_file(f"/own/{name}.jpg", PHOTO)
+    found = embed_shard(Full(), photos_of(PhotoList(keys, (0, 0), "memory://own")))
     assert found.keys == [keys[0]] and found.left_out[0].cause == "decode"
-    assert found.left_out[0].why == f"{keys[0]} takes more memory than there is."
+    assert found.left_out[0].why == f"{keys[1]} takes more memory than there is."
