@@ -166,12 +166,19 @@ def test_a_checkout_that_is_not_installed_says_so() -> None:
 
 
 def required() -> Iterator[tuple[str, ast.expr, ast.expr]]:
-    """Each call of `require` in the package: where it stands, its module and its extra."""
+    """Each call of `require` in the package, and each backend's `compiler`: where it stands, its
+    module and its extra."""
     for file in sorted((ROOT / "mcad_mobile").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":
-                assert len(node.args) == 2, f"{file}:{node.lineno}: a module and an extra, by place"
-                yield f"{file.name}:{node.lineno}", node.args[0], node.args[1]
+            match node:
+                case ast.Call(ast.Name("require"), [ast.Starred(ast.Attribute(_, "compiler"))]):
+                    continue
+                case ast.Call(ast.Name("require"), [module, extra]):
+                    yield f"{file.name}:{node.lineno}", module, extra
+                case ast.Call(ast.Name("require")):
+                    pytest.fail(f"{file}:{node.lineno}: name a module and an extra, by place")
+                case ast.Assign([ast.Name("compiler")], ast.Tuple([module, extra])):
+                    yield f"{file.name}:{node.lineno}", module, extra
 
 
 def brought_by(extra: str) -> set[str]:
