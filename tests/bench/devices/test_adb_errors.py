@@ -282,7 +282,7 @@ def test_device_that_is_lost_is_told_and_the_next_run_cleans_up(
         (device.folder / "adbd.pid").write_text(str(daemon.pid))
         with pytest.raises(DeviceLost, match="was lost") as caught:
             measurement.bench(bundle, quick(), AdbDevice(runner=runner_folder))
-        assert "what was pushed stays" in caught.value.hint
+        assert "files that were pushed are kept" in caught.value.hint
         assert (device.root / "run" / "spec.json").is_file()
         daemon.wait(timeout=30)
         device.adb("disconnect")
