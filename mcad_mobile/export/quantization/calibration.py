@@ -110,7 +110,9 @@ def load_samples(student: Student, folder: Path | None, count: int) -> tuple[Sam
     if len(pixels) < 2:
         raise DataError(f"None of the photos in {folder} can be decoded.", "Give other photos.")
     # Ours make up for what a folder lacks: two captions would calibrate a text tower badly.
-    both = _samples(student, pixels, [*captions, *_packaged_captions()][:most])
+    ours = resources.files("mcad_mobile.export.quantization").joinpath("captions.txt")
+    captions += _spread(ours.read_text("utf-8").splitlines())
+    both = _samples(student, pixels, captions[:most])
     return both[::2][:count], both[1::2][:HELD_OUT]
 
 
@@ -160,11 +162,6 @@ def _read_folder(folder: Path) -> tuple[list[Path], list[str]]:
     train = [photo for photo in captioned if photo.split == "train"]
     photos = [photo.path for photo in train] or find_photos(folder)
     return _spread(photos), _spread([photo.captions[0] for photo in train or captioned])
-
-
-def _packaged_captions() -> list[str]:
-    file = resources.files("mcad_mobile.export.quantization").joinpath("captions.txt")
-    return _spread(file.read_text("utf-8").splitlines())
 
 
 def _spread(items: list[T]) -> list[T]:

@@ -169,8 +169,11 @@ def _decomposed_norms(
     def observe(norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         (x,) = inputs
         possible = candidates.get(norm, _decompositions(norm, x))
+        tolerance = _TOLERANCE * output.abs().max()
         candidates[norm] = [
-            decomposed for decomposed in possible if _close(decomposed.observe(x), output)
+            decomposed
+            for decomposed in possible
+            if (decomposed.observe(x) - output).abs().max() <= tolerance
         ]
 
     norms = [module for module in tower.modules() if isinstance(module, nn.LayerNorm)]
@@ -183,10 +186,6 @@ def _decomposed_norms(
     for decomposed in chosen.values():
         decomposed.calibrate()
     return chosen
-
-
-def _close(candidate: Tensor, output: Tensor) -> bool:
-    return bool((candidate - output).abs().max() <= _TOLERANCE * output.abs().max())
 
 
 def _decompositions(norm: Any, x: Tensor) -> list[_DecomposedNorm]:
@@ -207,28 +206,26 @@ def convert_litert(
     with quiet():
         litert_torch = require("litert_torch", "dimensity")
         last = [index for index, spec in enumerate(inputs) if spec.layout == "NHWC"]
-        arguments = tuple(_random(spec) for spec in inputs)
+        arguments = tuple(
+            torch.rand(spec.shape, generator=torch.Generator().manual_seed(0)).to(
+                getattr(torch, spec.dtype)
+            )
+            for spec in inputs
+        )
         channels_first = tuple(
             value.permute(0, 3, 1, 2) if index in last else value
             for index, value in enumerate(arguments)
         )
-        examples = [channels_first] if samples is None else _tensors(samples, inputs)
+        examples = [channels_first]
+        if samples is not None:
+            examples = [
+                tuple(torch.from_numpy(single[spec.name]) for spec in inputs)
+                for single in split_batch(samples)
+            ]
         module = integer_friendly(tower, examples)
         if last:
             module = litert_torch.to_channel_last_io(module, args=last)
         litert_torch.convert(module.eval(), arguments).export(str(out))
-
-
-def _tensors(samples: Inputs, inputs: tuple[TensorSpec, ...]) -> list[tuple[torch.Tensor, ...]]:
-    return [
-        tuple(torch.from_numpy(single[spec.name]) for spec in inputs)
-        for single in split_batch(samples)
-    ]
-
-
-def _random(spec: TensorSpec) -> torch.Tensor:
-    values = torch.rand(spec.shape, generator=torch.Generator().manual_seed(0))
-    return values.to(getattr(torch, spec.dtype))
 
 
 def channels_last(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

@@ -55,7 +55,9 @@ def quantize_tower(tower: TowerJob, precision: str, method: CalibrationMethod = 
     if precision == "w8a8":
         source, stream = _equalized_litert(tower)
     elif precision == "w4a16":
-        source, narrow = _four_bits_litert(tower)
+        four = by_values(onnx.load(tower.float_onnx), all_weights_in_four_bits(tower))
+        float_model, source = source, tower.work / "four_bits.tflite"
+        narrow = with_four_bits(float_model, source, four)
     specs = channels_last(tower.inputs)
     quantize_litert(source, path, tower.samples, specs, precision, method, narrow, stream=stream)
     return path
@@ -87,12 +89,6 @@ def _equalized_litert(tower: TowerJob) -> tuple[Path, bool]:
     return path, True
 
 
-def _four_bits_litert(tower: TowerJob) -> tuple[Path, tuple[str, ...]]:
-    path = tower.work / "four_bits.tflite"
-    weights = by_values(onnx.load(tower.float_onnx), all_weights_in_four_bits(tower))
-    return path, with_four_bits(float_litert(tower), path, weights)
-
-
 def quantize_litert(
     model: Path,
     out: Path,
@@ -121,7 +117,8 @@ def quantize_litert(
         found = observed.get_calibration_results()
         eight = set(found) if precision == "w8a8" else set()
         if stream:
-            eight &= _of_products(model)
+            products = [one for one in operators(model) if one.name in _PRODUCTS]
+            eight &= {tensor.name for product in products for tensor in product.tensors}
         wider, bounded = {16: set(found) - eight, 8: set() if stream else eight}, _bounded(model)
         for bits, names in wider.items():
             for name in names - bounded:
@@ -167,12 +164,6 @@ def with_four_bits(model: Path, out: Path, weights: Mapping[bytes, FourBits]) ->
             products.append(graph.tensors[operator.outputs[0]].name.decode())
     files.write_model(read, str(out))
     return tuple(products)
-
-
-def _of_products(model: Path) -> set[str]:
-    """Return the tensors of a float .tflite that a product reads or writes."""
-    products = [operator for operator in operators(model) if operator.name in _PRODUCTS]
-    return {tensor.name for operator in products for tensor in operator.tensors}
 
 
 def _bounded(model: Path) -> set[str]:
