@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Table:
         assert done < total
 
 
-def table_of_recipes(seed: int) -> tuple[dict[str, list[Candidate]], Table]:
+def table_of_candidates(seed: int) -> tuple[dict[str, list[Candidate]], Table]:
     """Float, 8 bits, three mixes and 4 bits of towers of unlike sizes, which lose more or less by
     chance, mixes sometimes more than 4 bits do."""
     rng = np.random.default_rng(seed)
@@ -77,7 +78,7 @@ def table_of_recipes(seed: int) -> tuple[dict[str, list[Candidate]], Table]:
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("budget", [0.2, 0.65])
 def test_no_pair_within_the_budget_is_smaller_than_the_choice(seed, budget):
-    candidates, meter = table_of_recipes(seed)
+    candidates, meter = table_of_candidates(seed)
     chosen = Search(candidates, meter, budget).run()
 
     def lost(pair):
@@ -89,7 +90,7 @@ def test_no_pair_within_the_budget_is_smaller_than_the_choice(seed, budget):
 
 
 def test_what_was_measured_is_recorded_the_smallest_first():
-    candidates, meter = table_of_recipes(1)
+    candidates, meter = table_of_candidates(1)
     search = Search(candidates, meter, 0.5)
     record = search.record(search.run(), {}, "a table")
     assert [step.bytes for step in record.steps] == sorted(step.bytes for step in record.steps)
@@ -98,26 +99,21 @@ def test_what_was_measured_is_recorded_the_smallest_first():
     assert alone == {(row.tower, row.label): round(meter.alone[row], 3) for row in meter.alone}
 
 
-def test_of_pairs_of_one_size_the_one_whose_towers_lose_less_alone_comes_first():
-    def tower(name, label, lost):
-        return Candidate(name, "mixed", label, 10, 10, Path(label), None), lost
-
-    rows = [tower("image", "dear", 0.4), tower("image", "cheap", 0.1), tower("text", "text", 0.0)]
-    meter = Table(dict(rows), {})
-    candidates = [candidate for candidate, _ in rows]
-    chosen = Search({"image": candidates[:2], "text": candidates[2:]}, meter, 0.5).run()
-    assert chosen[0].label == "cheap"
-
-
-def test_weights_decide_what_is_smaller_and_not_what_a_format_adds():
-    def text(label, bytes_, weight_bytes):
-        return Candidate("text", "mixed", label, bytes_, weight_bytes, Path(label), None)
-
+@pytest.mark.parametrize(
+    ("worse", "better", "lost"),
+    [
+        ({}, {}, (0.4, 0.1)),  # of one size, the one that loses less alone
+        ({"bytes": 90}, {"weight_bytes": 90}, (0.0, 0.0)),  # not what a format adds
+        ({"activation_bits": 16}, {"activation_bits": 8}, (0.0, 0.1)),
+    ],
+)
+def test_weights_decide_what_is_smaller_then_activation_bits_then_what_is_lost(worse, better, lost):
     image = Candidate("image", "fp32", "fp32", 10, 10, Path("image"), None)
-    candidates = [text("small file", 100, 120), text("few weights", 110, 90)]
-    meter = Table(dict.fromkeys([image, *candidates], 0.0), {})
-    _, chosen = Search({"image": [image], "text": candidates}, meter, 0.5).run()
-    assert chosen.label == "few weights"
+    text = Candidate("text", "mixed", "text", 100, 100, Path("text"), None)
+    texts = [replace(text, **facts) for facts in (worse, better)]
+    meter = Table({image: 0.0, **dict(zip(texts, lost, strict=True))}, {})
+    _, chosen = Search({"image": [image], "text": texts}, meter, 0.5).run()
+    assert chosen is texts[1]
 
 
 def test_the_search_is_recorded_with_the_bits_of_each_weight_that_was_ranked():
@@ -162,19 +158,8 @@ def test_where_every_pair_loses_more_the_error_says_which_budget_would_do():
     assert raised.value.values["points"] == "0.53"
 
 
-def test_of_pairs_of_one_size_the_one_of_fewer_activation_bits_comes_first():
-    def text(label, bits):
-        return Candidate("text", "mixed", label, 10, 10, Path(label), None, activation_bits=bits)
-
-    image = Candidate("image", "fp32", "fp32", 10, 10, Path("image"), None)
-    wide, narrow = text("wide", 16), text("narrow", 8)
-    meter = Table({image: 0.0, wide: 0.0, narrow: 0.1}, {})
-    _, chosen = Search({"image": [image], "text": [wide, narrow]}, meter, 0.5).run()
-    assert chosen is narrow
-
-
 def test_the_reason_names_what_is_smaller():
-    candidates, meter = table_of_recipes(1)
+    candidates, meter = table_of_candidates(1)
     search = Search(candidates, meter, 0.5)
     chosen = search.run()
     record = search.record(chosen, {}, "a table")
