@@ -12,9 +12,8 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle, Precision, Rung, TowerName
 from mcad_mobile.engine.towers import runtime_of
 from mcad_mobile.export.aihub.compiler import CloudCompiler
 from mcad_mobile.export.backends import backend_of
-from mcad_mobile.export.backends.backend import RungOrder, TowerPlan
+from mcad_mobile.export.backends.backend import Candidate, RungOrder, TowerPlan
 from mcad_mobile.export.compare import ComparedRung, Simulator, Standard, compare, compare_simulated
-from mcad_mobile.export.precision.candidates import Candidate
 from mcad_mobile.export.prepare import Prepared, Steps
 from mcad_mobile.export.rungs import keyed_plans, with_source_facts
 from mcad_mobile.export.tower_job import TowerJob

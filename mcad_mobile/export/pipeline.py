@@ -18,10 +18,10 @@ from mcad_mobile.base.files import check_room, check_writable, replace_folder, r
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName, check_replaceable
+from mcad_mobile.export.backends.backend import Candidate
 from mcad_mobile.export.build import Builder, BundleRequest, build
 from mcad_mobile.export.compare import PARITY_INPUTS, Simulator, Standard
 from mcad_mobile.export.export_report import ExportReport, PrecisionRecord
-from mcad_mobile.export.precision.candidates import Candidate
 from mcad_mobile.export.precision.recall_drop import Budget
 from mcad_mobile.export.precision.smallest_pair import choose_precisions
 from mcad_mobile.export.prepare import Steps, prepare

@@ -16,11 +16,10 @@ from mcad_mobile.engine.towers.onnx import OnnxRuntime
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import MissingExtra, install_line
 from mcad_mobile.export import export_bundle, pipeline
-from mcad_mobile.export.backends.backend import TowerPlan
+from mcad_mobile.export.backends.backend import Candidate, TowerPlan
 from mcad_mobile.export.build import Builder, BundleRequest, build, rung_order
 from mcad_mobile.export.compare import PARITY_INPUTS, Simulator, Standard
 from mcad_mobile.export.parity import float_embeddings
-from mcad_mobile.export.precision.candidates import Candidate
 from mcad_mobile.export.prepare import Prepared, Steps, prepare
 from mcad_mobile.export.quantization.calibration import load_samples
 from mcad_mobile.students.load import load_student

@@ -15,6 +15,7 @@ from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.engine.towers import RUNTIMES, normalize
 from mcad_mobile.engine.towers.onnx import OnnxRuntime
 from mcad_mobile.errors import ParityError
+from mcad_mobile.export.backends.backend import Candidate
 from mcad_mobile.export.compare import (
     GOLDEN_INPUTS,
     Simulator,
@@ -23,7 +24,6 @@ from mcad_mobile.export.compare import (
     compare_simulated,
 )
 from mcad_mobile.export.compare import compare as compare_rung
-from mcad_mobile.export.precision.candidates import Candidate
 from mcad_mobile.export.precision.smallest_pair import acceptable
 from tests.support.tiny_bundle import make_tiny_bundle
 

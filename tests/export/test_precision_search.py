@@ -22,10 +22,10 @@ from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.errors import ParityError
+from mcad_mobile.export.backends.backend import Candidate
 from mcad_mobile.export.build import BundleRequest
 from mcad_mobile.export.export_report import read_report
 from mcad_mobile.export.pipeline import ExportOptions, export, missing_photos
-from mcad_mobile.export.precision.candidates import Candidate
 from mcad_mobile.export.precision.recall_drop import (
     EmbeddingCache,
     RecallMeter,

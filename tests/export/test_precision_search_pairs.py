@@ -12,11 +12,11 @@ import pytest
 from mcad_mobile.base.progress import silent
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.errors import ExportError, Remedy
+from mcad_mobile.export.backends.backend import Candidate, Sensitivity
 from mcad_mobile.export.backends.onnx.mixed_precision import mixes
 from mcad_mobile.export.export_report import DataFacts, WeightRecord
-from mcad_mobile.export.precision.candidates import Candidate, Pair, Sensitivity, size
 from mcad_mobile.export.precision.recall_drop import Drop
-from mcad_mobile.export.precision.smallest_pair import Search
+from mcad_mobile.export.precision.smallest_pair import Pair, Search, size
 from mcad_mobile.recall import RecallAt, Retrieval
 
 

@@ -12,9 +12,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mcad_mobile.engine.bundle import FileRecord, Precision, Rung, TensorSpec
+from mcad_mobile.engine.bundle import FileRecord, Precision, Rung, TensorSpec, TowerName
 from mcad_mobile.engine.towers import Inputs, LoadedTower
-from mcad_mobile.export.precision.candidates import Candidate, Sensitivity, label
 from mcad_mobile.export.quantization.ranges import METHODS, CalibrationMethod
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.targets import Target
@@ -23,7 +22,6 @@ _ACTIVATION_BITS = {"w8a8": 8, "w8a16": 16, "w4a16": 16}
 
 # (quantized ONNX model, EPContext model to write, target) -> context binaries, number of nodes
 CompileContext = Callable[[Path, Path, Target], tuple[list[Path], int]]
-LosesLeast = Callable[[Sequence[Candidate]], Candidate]
 
 
 class TowerPlan(NamedTuple):
@@ -62,6 +60,41 @@ class Compiled(NamedTuple):
     nodes: int
     npu_nodes: int = 0
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A tower that was written to `path` in one precision, and how to `load` it. Candidates are
+    ranked by `weight_bytes`, then by `activation_bits`."""
+
+    tower: TowerName
+    precision: Precision
+    label: str
+    bytes: int
+    weight_bytes: int
+    path: Path
+    load: Callable[[Path], LoadedTower]
+    method: CalibrationMethod = "min-max"
+    four_bit_weights: frozenset[str] = frozenset()
+    activation_bits: int = 0
+
+
+LosesLeast = Callable[[Sequence[Candidate]], Candidate]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How much mean cosine to float a tower loses if the weight `name` has 4 bits."""
+
+    name: str
+    layer: str
+    numbers: int
+    loss: float
+
+
+def label(precision: str, method: CalibrationMethod) -> str:
+    """Return a candidate's name in tables."""
+    return precision if method == "min-max" else f"{precision}, ranges by {method}"
 
 
 class Backend:

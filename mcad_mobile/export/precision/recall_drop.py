@@ -25,9 +25,9 @@ from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.towers import Inputs, normalize, runtime_of
+from mcad_mobile.export.backends.backend import Candidate
 from mcad_mobile.export.export_report import DataFacts, PairRecall, RecallRecord, Recalls
 from mcad_mobile.export.parity import float_embeddings
-from mcad_mobile.export.precision.candidates import Candidate
 from mcad_mobile.recall import EmbeddedPairs, Retrieval, evaluate_retrieval
 from mcad_mobile.students.student import Student
 

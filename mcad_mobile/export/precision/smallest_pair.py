@@ -15,6 +15,7 @@ from mcad_mobile.base.progress import Progress
 from mcad_mobile.engine.bundle import TOWERS, TowerName
 from mcad_mobile.errors import ExportError, Remedy
 from mcad_mobile.export.backends import backend_of
+from mcad_mobile.export.backends.backend import Candidate, Sensitivity
 from mcad_mobile.export.compare import Standard
 from mcad_mobile.export.export_report import (
     PrecisionRecord,
@@ -23,11 +24,17 @@ from mcad_mobile.export.export_report import (
     WeightRecord,
 )
 from mcad_mobile.export.parity import check_parity, measure_parity
-from mcad_mobile.export.precision.candidates import Candidate, Pair, Sensitivity, size
 from mcad_mobile.export.precision.recall_drop import Budget, Drop, EmbeddingCache, RecallMeter
 from mcad_mobile.export.prepare import Prepared
 from mcad_mobile.export.rungs import tower_plans
 from mcad_mobile.targets import Target
+
+Pair = tuple[Candidate, Candidate]  # image tower, text tower
+
+
+def size(pair: Pair) -> int:
+    """Return how many bytes of a bundle two towers take."""
+    return sum(candidate.bytes for candidate in pair)
 
 
 @dataclass

@@ -12,10 +12,12 @@ from mcad_mobile.engine.bundle import Rung
 from mcad_mobile.engine.towers import Inputs, LoadedTower
 from mcad_mobile.export.backends.backend import (
     Backend,
+    Candidate,
     Compiled,
     LosesLeast,
     Quantized,
     RungOrder,
+    Sensitivity,
 )
 from mcad_mobile.export.backends.onnx.mixed_precision import cpu_candidates, sensitivities
 from mcad_mobile.export.backends.onnx.quantize import (
@@ -25,7 +27,6 @@ from mcad_mobile.export.backends.onnx.quantize import (
 )
 from mcad_mobile.export.backends.onnx.reference import evaluate_onnx
 from mcad_mobile.export.float_onnx import node_count, save_mapped
-from mcad_mobile.export.precision.candidates import Candidate, Sensitivity
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.targets import Target
 

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from mcad_mobile.engine.towers import Inputs, normalize
 from mcad_mobile.engine.towers.onnx import OnnxTower
-from mcad_mobile.export.backends.backend import LosesLeast
+from mcad_mobile.export.backends.backend import Candidate, LosesLeast, Sensitivity, label
 from mcad_mobile.export.backends.onnx import quantize as cpu
-from mcad_mobile.export.precision.candidates import Candidate, Sensitivity, label
 from mcad_mobile.export.quantization.four_bits import layers, with_weights
 from mcad_mobile.export.quantization.ranges import METHODS, CalibrationMethod
 from mcad_mobile.export.tower_job import TowerJob
