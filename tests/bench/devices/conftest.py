@@ -11,8 +11,8 @@ import qai_hub.util.session as client_session
 from pytest_socket import enable_socket, socket_allow_hosts
 
 from mcad_mobile.engine.bundle import Bundle
+from tests.bench.devices.aihub_cloud import Cloud
 from tests.support.adbd import Adbd, adbd, why_no_adbd
-from tests.support.aihub_cloud import Cloud
 from tests.support.phones import as_phone, use
 from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.unpacked import unpacked_system

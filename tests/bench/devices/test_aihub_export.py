@@ -20,7 +20,7 @@ from mcad_mobile.export.build import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
-from tests.support.aihub_cloud import TOKEN, Cloud
+from tests.bench.devices.aihub_cloud import TOKEN, Cloud
 from tests.support.exported import mcad_json
 from tests.support.tiny_students import write_open_clip
 

@@ -21,7 +21,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import AiHubError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset
 from mcad_mobile.export.aihub.jobs import Job, Ledger, Runner
-from tests.support.aihub_cloud import S25, TOKEN, Cloud, device
+from tests.bench.devices.aihub_cloud import S25, TOKEN, Cloud, device
 
 
 def golden_pixels(bundle: Bundle) -> Dataset:

@@ -15,8 +15,8 @@ from mcad_mobile.bench.samples import real_embeddings, sample_photos
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import create_index
+from tests.bench.devices.aihub_cloud import S24, S25, TOKEN, Cloud
 from tests.support.adbd import Adbd
-from tests.support.aihub_cloud import S24, S25, TOKEN, Cloud
 
 COMMAND = str(Path(sys.executable).with_name("mcad-mobile"))
 

@@ -22,7 +22,7 @@ from qai_hub import public_api_pb2 as pb
 from qai_hub.util.dataset_entries_converters import dataset_entries_to_h5, h5_to_dataset_entries
 
 from mcad_mobile.bench.devices.aihub import AiHubDevice
-from tests.support.aihub_compilers import compiled, run_model
+from tests.bench.devices.aihub_compilers import compiled, run_model
 
 S25, S24 = "Samsung Galaxy S25", "Samsung Galaxy S24"
 TOKEN = "tok-3fd2c0ffee-secret"
