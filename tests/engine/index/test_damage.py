@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcad_mobile.engine.index import PhotoIndex, RowFilter, segment_writer, segments
+from mcad_mobile.engine.index import PhotoIndex, RowFilter, segments
+from mcad_mobile.engine.index.filters import ALL_ROWS, LiveSegment
 from mcad_mobile.engine.index.manifest import check_tuning
-from mcad_mobile.engine.index.segments import PARTS, Segment, open_segment
-from mcad_mobile.engine.native import Kernel
+from mcad_mobile.engine.index.search import Hits, search_segments
+from mcad_mobile.engine.index.segments import PARTS, open_segment
+from mcad_mobile.engine.native import TuningLimits
 from mcad_mobile.errors import PhotoIndexError
 from tests.support.index_embeddings import (
     cells_from,
@@ -32,6 +34,7 @@ from tests.support.index_embeddings import (
     searching_by,
     unit,
 )
+from tests.support.kernel_oracle import Oracle
 from tests.support.paths import ROOT
 
 
@@ -94,19 +97,25 @@ def test_a_segment_cut_short_is_refused_on_opening(tmp_path: Path, length: int) 
         PhotoIndex.open(tmp_path)
 
 
-def test_a_segment_cut_short_while_open_is_an_error_and_not_a_wrong_score(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def search_by(kernel: Any, segments: tuple[LiveSegment, ...]) -> Hits:
+    """Score all photos of segments, whose sizes were looked at before."""
+    query, limits = unit(np.ones(64)), TuningLimits()
+    return search_segments(
+        segments, query, 10, rows=ALL_ROWS, exact=True, kernel=kernel, limits=limits
+    )
+
+
+def test_a_segment_cut_short_while_open_is_an_error_and_not_a_wrong_score(tmp_path: Path) -> None:
     """Also when that happens after its size was looked at."""
-    index = filled(tmp_path, n=400)
+    opened_before = filled(tmp_path, n=400).segments
     (file,) = tmp_path.glob("*.mcs")
     records = open_segment(file).parts["records"]
     with file.open("r+b") as opened:
         opened.truncate(records.offset + 1000)
-    monkeypatch.setattr(Segment, "check_size", lambda segment: None)
     ends = r"segment-00000002\.mcs is damaged: it ends before all of its records"
-    with pytest.raises(PhotoIndexError, match=ends):
-        index.search(unit(np.ones(64)))
+    for kernel in levels():
+        with pytest.raises(PhotoIndexError, match=ends):
+            search_by(kernel, opened_before)
 
 
 # Searches an index while its only segment is cut off at a byte.
@@ -218,13 +227,13 @@ def test_a_segment_that_cannot_be_read_is_neither_dropped_nor_called_damaged(
     assert PhotoIndex.repair(tmp_path) == 0
 
 
-def test_a_record_that_cannot_be_read_is_not_called_damage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index = filled(tmp_path)
-    monkeypatch.setattr(Kernel, "rescore", lambda *arguments: 0)
+def test_a_record_that_cannot_be_read_is_not_called_damage(tmp_path: Path) -> None:
+    class Unreadable(Oracle):
+        def rescore(self, *_: Any) -> int | None:
+            return 0
+
     with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs could not be read"):
-        index.search(unit(np.ones(64)))
+        search_by(Unreadable(), filled(tmp_path).segments)
 
 
 def test_a_segment_of_another_index_is_refused(tmp_path: Path) -> None:
@@ -478,26 +487,19 @@ def test_a_manifest_that_says_otherwise_than_its_segment_is_damaged(tmp_path: Pa
             PhotoIndex.open(tmp_path / "index")
 
 
-def test_checksums_do_not_depend_on_how_much_is_read_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Parts of large indexes have more bytes than are read at once."""
-    filled(tmp_path / "whole", n=400)
-    with PhotoIndex.open(tmp_path / "whole") as index:
-        monkeypatch.setattr(segments, "CHUNK", 1000)
-        monkeypatch.setattr(segment_writer, "CHUNK", 1000)
-        index.verify()
-    filled(tmp_path / "chunked", n=400)
-    (whole,), (chunked,) = ((tmp_path / n).glob("*.mcs") for n in ("whole", "chunked"))
-    assert whole.read_bytes() == chunked.read_bytes()
-    monkeypatch.undo()
-    with PhotoIndex.open(tmp_path / "chunked") as index:
-        index.verify()
-        records = open_segment(chunked).parts["records"]
-    last = records.offset + records.length - 1
-    content = bytearray(chunked.read_bytes())
-    content[last] ^= 1
-    chunked.write_bytes(content)
-    monkeypatch.setattr(segments, "CHUNK", 1000)
-    with PhotoIndex.open(tmp_path / "chunked") as index, pytest.raises(PhotoIndexError):
-        index.verify()
+def test_parts_of_more_bytes_than_are_read_at_once_have_one_checksum(tmp_path: Path) -> None:
+    photos, _ = photos_and_queries(2500, 1, dim=512)
+    index = create(tmp_path, 512)
+    with index.writer() as writer:
+        writer.add(names(2500), photos)
+    (live,) = index.segments
+    records = live.segment.parts["records"]
+    assert records.length > segments.CHUNK
+    content = bytearray(live.segment.file.read_bytes())
+    part = content[records.offset : records.offset + records.length]
+    assert zlib.crc32(part) == records.crc32
+    index.verify()
+    content[records.offset + records.length - 1] ^= 1
+    live.segment.file.write_bytes(content)
+    with PhotoIndex.open(tmp_path) as damaged, pytest.raises(PhotoIndexError):
+        damaged.verify()

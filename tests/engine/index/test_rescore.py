@@ -12,7 +12,16 @@ import pytest
 from mcad_mobile.engine.index import PhotoIndex, TuningLimits, search
 from mcad_mobile.engine.index.codes import rotate, split_query
 from mcad_mobile.engine.index.filters import RowFilter
-from tests.support.index_embeddings import ORACLE, SHA, kernels, levels, names, photos_and_queries
+from mcad_mobile.engine.native import load_kernel
+from tests.support.index_embeddings import (
+    F32,
+    ORACLE,
+    SHA,
+    kernels,
+    levels,
+    names,
+    photos_and_queries,
+)
 from tests.support.kernel_oracle import above, spread
 from tests.support.variants import first_of
 
@@ -44,43 +53,34 @@ def with_budget(folder: Path, **budget: float) -> PhotoIndex:
     return PhotoIndex.open(folder, TuningLimits(**budget))
 
 
-@pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, int]]:
-    """Of which segment each search has scored photos, and how many."""
-    counts: list[tuple[Any, int]] = []
-    before = search.rescore
-
-    def counted(segments: Any, *arguments: Any) -> Any:
-        found = before(segments, *arguments)
-        for segment, (places, scores) in zip(segments, found, strict=True):
-            assert (np.diff(places) > 0).all()
-            assert len(places) == len(scores)
-            counts.append((segment, len(places)))
-        return found
-
-    monkeypatch.setattr(search, "rescore", counted)
-    return counts
-
-
-def records(read: list[tuple[Any, int]]) -> int:
-    return sum(count for _, count in read)
+def scored(index: PhotoIndex, query: F32, limits: TuningLimits = BUDGET) -> list[int]:
+    """Return how many photos of each segment a search scores."""
+    kernel, rotated, live = load_kernel(), rotate(query), index.segments
+    segments = [entry.segment for entry in live]
+    split = [split_query(rotated, segment.axis) for segment in segments]
+    nearest = [
+        search.scan(entry, entry.filtered(RowFilter(), kernel), rotated, K, kernel)
+        for entry in live
+    ]
+    found = search.rescore(segments, split, nearest, K, kernel, limits)
+    for places, scores in found:
+        assert (np.diff(places) > 0).all()
+        assert len(places) == len(scores)
+    return [len(places) for places, _ in found]
 
 
 def queries() -> Any:
     return photos_and_queries(1, 60, dim=DIM)[1]
 
 
-def test_fewer_records_are_read_and_the_same_photos_found(
-    index: PhotoIndex, folder: Path, read: list[tuple[Any, int]]
-) -> None:
+def test_fewer_records_are_read_and_the_same_photos_found(index: PhotoIndex, folder: Path) -> None:
     few = [index.search(query, K) for query in queries()]
-    read_for_few = records(read)
-    read.clear()
     thorough = with_budget(folder, missed=-1)
     every = [thorough.search(query, K) for query in queries()]
-    allowed = sum(live.candidates.of(live.photos, K) for live in index.segments)
-    assert records(read) == allowed * len(queries())
-    assert read_for_few < 0.85 * records(read)
+    allowed = [live.candidates.of(live.photos, K) for live in index.segments]
+    for query in queries()[:3]:
+        assert scored(index, query, TuningLimits(missed=-1)) == allowed
+    assert sum(sum(scored(index, query)) for query in queries()) < 0.85 * sum(allowed) * 60
     kept = [len(set(a.paths) & set(b.paths)) / K for a, b in zip(few, every, strict=True)]
     assert np.mean(kept) >= 0.998
 
@@ -146,9 +146,7 @@ def test_copies_of_one_photo_which_err_alike_are_all_scored(tmp_path: Path) -> N
             assert len(found[0][0]) == 2000
 
 
-def test_where_bits_tell_little_less_is_left_out(
-    tmp_path: Path, read: list[tuple[Any, int]]
-) -> None:
+def test_where_bits_tell_little_less_is_left_out(tmp_path: Path) -> None:
     """Photos and queries that are even on the sphere: more than one of eight is a candidate."""
     even = np.random.default_rng(3).normal(size=(6_100, DIM)).astype(np.float32)
     even /= np.linalg.norm(even, axis=1, keepdims=True)
@@ -160,9 +158,9 @@ def test_where_bits_tell_little_less_is_left_out(
     kept = []
     for missed in (BUDGET.missed_of_many, BUDGET.missed):
         opened = with_budget(tmp_path / "index", missed_of_many=missed)
-        read.clear()
         found = [set(opened.search(query, K).paths) for query in even[6000:]]
-        kept.append((records(read), found))
+        limits = TuningLimits(missed_of_many=missed)
+        kept.append((sum(sum(scored(opened, query, limits)) for query in even[6000:]), found))
     assert kept[0][0] > 1.1 * kept[1][0]
     exact = [set(index.search(query, K, exact=True).paths) for query in even[6000:]]
     assert np.mean([len(a & b) / K for a, b in zip(kept[0][1], exact, strict=True)]) >= 0.995
@@ -186,9 +184,7 @@ def test_a_large_error_is_no_less_probable_than_it_is_thought() -> None:
 
 
 @pytest.mark.slow
-def test_one_segment_is_measured_by_the_best_of_all(
-    tmp_path: Path, read: list[tuple[Any, int]]
-) -> None:
+def test_one_segment_is_measured_by_the_best_of_all(tmp_path: Path) -> None:
     """A segment in which nothing is near costs the rows that are scored in any case."""
     photos, _ = photos_and_queries(30_000, 1, dim=DIM)
     index = PhotoIndex.create(tmp_path / "index", dim=DIM, student_sha256=SHA, student="tiny")
@@ -198,12 +194,12 @@ def test_one_segment_is_measured_by_the_best_of_all(
     far /= np.linalg.norm(far, axis=1, keepdims=True)
     with index.writer() as writer:
         writer.add(names(9_000, "other"), far[:9_000])
-    _, smaller = sorted(index.segments, key=lambda live: -live.photos)
+    smaller = index.segments[1]
+    assert smaller.segment.photos == 9_000
     candidates = smaller.candidates.of(smaller.photos, K)
     sure = max(BUDGET.at_least, candidates // BUDGET.part)
     assert candidates > 2 * sure
     for query in photos[:20]:
-        read.clear()
         found = index.search(query, K)
         assert all(path.startswith("near") for path in found.paths)
-        assert [count for segment, count in read if segment.photos == 9_000] == [sure]
+        assert scored(index, query)[1] == sure

@@ -16,7 +16,6 @@ import pytest
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.index.codes import rotate, split_query
 from mcad_mobile.engine.index.search import Candidates, rescore, scan
-from mcad_mobile.engine.index.segments import Segment
 from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
 from mcad_mobile.engine.native import TuningLimits
 from mcad_mobile.errors import PhotoIndexError
@@ -181,27 +180,6 @@ def test_an_index_gives_the_same_results_by_every_kernel(build: Build, dim: int)
                     found = index.search(query, exact=exact)
                 assert found.paths == expected.paths
                 assert np.array_equal(found.scores, expected.scores)
-
-
-@pytest.mark.long
-def test_a_file_that_ends_while_it_is_searched_is_an_error(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After its size was looked at."""
-    monkeypatch.setattr(Segment, "check_size", lambda segment: None)
-    photos, queries = photos_and_queries(5000, 1, dim=256)
-    build(photos)
-    for compiled in levels():
-        index = PhotoIndex.open(tmp_path / "index")
-        segment = index.segments[0].segment
-        size = segment.file.stat().st_size
-        os.truncate(segment.file, segment.parts["records"].offset + segment.record_size)
-        with (
-            searching_by(compiled),
-            pytest.raises(PhotoIndexError, match="it ends before"),
-        ):
-            index.search(queries[0], exact=True)
-        os.truncate(segment.file, size)
 
 
 def test_scores_are_cosines_best_first(build: Build) -> None:

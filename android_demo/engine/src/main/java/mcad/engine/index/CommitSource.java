@@ -132,17 +132,31 @@ final class CommitSource {
     /** The cell of each photo in the order in which {@link #merge} writes them: at most 65,535 cells fit in a char. */
     char[] cells(float[] axis, Tuning tuning) throws IOException {
         char[] cellOfPhoto = new char[photos()];
-        int[] found = new int[1];
+        boolean[] hasCells = new boolean[segments.size() + 1];
+        for (int s = 0; s < segments.size(); s++) {
+            hasCells[s] = segments.get(s).segment().centroids.equals(tuning.centroids());
+        }
+        float[] block = new float[BLOCK * dim];
+        int[] unknown = new int[BLOCK];
+        int count = 0;
         MergedRows rows = new MergedRows();
         for (int at = 0; rows.next(); at++) {
             Pending item = rows.item;
-            Segment segment = item.source < segments.size() ? segments.get(item.source).segment() : null;
-            if (segment != null && segment.centroids.equals(tuning.centroids())) {
-                found[0] = segment.places.cellOf(segment.places.of(item.row));
+            if (hasCells[item.source]) {
+                PlaceTable places = segments.get(item.source).segment().places;
+                cellOfPhoto[at] = (char) places.cellOf(places.of(item.row));
             } else {
-                Kernel.assignCells(embeddings(item.source, item.row), axis, tuning.centroids(), tuning.cells(), found);
+                System.arraycopy(embeddings(item.source, item.row), 0, block, count * dim, dim);
+                unknown[count++] = at;
             }
-            cellOfPhoto[at] = (char) found[0];
+            if (count == BLOCK || at == cellOfPhoto.length - 1) {
+                int[] found = new int[count];
+                Kernel.assignCells(Arrays.copyOf(block, count * dim), axis, tuning.centroids(), tuning.cells(), found);
+                for (int i = 0; i < count; i++) {
+                    cellOfPhoto[unknown[i]] = (char) found[i];
+                }
+                count = 0;
+            }
         }
         return cellOfPhoto;
     }
