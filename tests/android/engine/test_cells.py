@@ -6,14 +6,12 @@ import json
 import struct
 import zlib
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.engine.index.codes import rotate
 from tests.android.engine.test_index import JavaIndex, cosine, names, unit
 from tests.support.index_embeddings import cells_from, create
 from tests.support.probe import EngineError
@@ -142,24 +140,6 @@ def test_scores_are_those_of_an_index_without_cells(whole, java):
     assert whole.read(verify=True)[2] == java.read()[2]
 
 
-def test_a_photo_lies_in_the_cell_whose_centroid_is_nearest(whole):
-    written = segment(whole)
-    assert manifest(whole)["segments"][0]["cells"]
-    assert written.cells == 120  # of 6000 photos, 50 a cell
-    starts, rows = written.part("starts", "<u4"), written.part("rows", "<u4")
-    assert starts[0] == 0 and starts[-1] == PHOTOS and (np.diff(starts.astype(int)) >= 0).all()
-    assert sorted(rows) == [*range(PHOTOS)]
-    centroids = written.part("centroids", "<i2").reshape(-1, DIM).astype(np.int64)
-    axis = written.part("axis", "<f4")
-    x = np.stack([rotate(row) for row in clustered(PHOTOS)])
-    z = np.rint(2048 * (x - np.outer(x @ axis, axis))).astype(np.int64)
-    nearest = np.argmax(z @ centroids.T - np.square(centroids).sum(axis=1) // 2, axis=1)
-    cells = np.repeat(np.arange(written.cells), np.diff(starts.astype(int)))
-    assert (nearest[rows] == cells).mean() > 0.999  # rounding apart
-    for start, stop in pairwise(starts):
-        assert (np.diff(rows[start:stop].astype(int)) > 0).all()
-
-
 def test_changes_survive_merging_against_a_plain_dictionary(java):
     photos = clustered(PHOTOS)
     model = dict(zip(NAMES[:4000], photos[:4000], strict=True))
@@ -186,30 +166,6 @@ def test_changes_survive_merging_against_a_plain_dictionary(java):
     assert recall(exact, true) >= 0.98
     assert recall(java.search(queries, k=K), exact) >= 0.99
     assert looked(java, queries) < len(model) / 2
-
-
-def test_a_merge_rounds_no_photo_twice(java):
-    photos, queries = clustered(PHOTOS), clustered(20, seed=1)
-    java.change(NAMES[:4000], photos[:4000], **SMALL)
-    before = java.search(queries, k=4000, exact=True)
-    java.change(NAMES[4000:], photos[4000:], **SMALL)
-    assert len(manifest(java)["segments"]) == 1
-    for old, new in zip(before, java.search(queries, k=PHOTOS, exact=True), strict=True):
-        scores = dict(zip(new["paths"], new["scores"], strict=True))
-        assert old["scores"] == [scores[path] for path in old["paths"]]
-
-
-def test_fewer_photos_have_no_cells(java):
-    java.change(NAMES[:900], clustered(900), **SMALL)
-    assert [entry["cells"] for entry in manifest(java)["segments"]] == [None]
-    java.change(NAMES, clustered(PHOTOS), dim=DIM)  # too few for the usual rule
-    assert [entry["cells"] for entry in manifest(java)["segments"]] == [None]
-
-
-@pytest.mark.parametrize(("photos", "cells"), [(799, 0), (800, 16)])
-def test_an_index_has_sixteen_cells_of_fifty_photos_or_none(java, photos, cells):
-    java.change(NAMES[:photos], clustered(photos), dim=DIM, cells_from=1)
-    assert segment(java).cells == cells
 
 
 @pytest.mark.parametrize("photos", [2047, 2048])

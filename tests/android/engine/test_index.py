@@ -172,20 +172,6 @@ def test_java_finds_in_pythons_index_what_python_finds(java, dim):
             assert np.array_equal(np.float32(found["scores"]), expected.scores)
 
 
-def test_what_java_measures_finds_what_exact_search_finds(java):
-    photos, queries = unit(9000, 128), unit(40, 128, seed=1)
-    java.change(names(9000), photos, dim=128)
-    index = PhotoIndex.open(java.directory)
-    (live,) = index.segments
-    assert len(live.segment.bit_weights) >= 64
-    assert live.candidates.of(9000, 10) < 9000 / 3
-    shared = []
-    for query, found in zip(queries, java.search(queries, k=10), strict=True):
-        assert found["paths"] == index.search(query, k=10).paths
-        shared.append(len({*found["paths"]} & {*index.search(query, k=10, exact=True).paths}))
-    assert np.mean(shared) >= 9.9
-
-
 def test_photos_that_cancel_out_have_no_axis_and_are_found(java):
     photos = np.repeat(unit(150, 64), 2, axis=0) * np.tile([[1], [-1]], (150, 1))
     java.change(names(300), photos, dim=64)

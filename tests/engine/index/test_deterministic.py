@@ -20,6 +20,7 @@ from mcad_mobile.engine.index.codes import (
     split_query,
 )
 from mcad_mobile.engine.index.deterministic import dot, lengths
+from mcad_mobile.engine.index.tuning import assign_cells
 from mcad_mobile.engine.native import load_kernel
 from tests.support import codes_oracle
 from tests.support.index_embeddings import (
@@ -179,3 +180,12 @@ def test_queries_are_quantized_and_cells_ordered_as_by_numpy(dim: int) -> None:
         assert np.array_equal(order, ORACLE.order_cells(query, centroids))
     words, step = kernel.quantize(np.zeros_like(bit_weights), query)
     assert not words.any() and step == 0
+
+
+def test_of_two_cells_as_near_the_first_is_taken() -> None:
+    rows, centroids = np.zeros((5, 8), np.float32), np.zeros((3, 8), np.int16)
+    rows[:, :2] = np.array([[9, 1], [5, 5], [-5, 5], [0, 0], [-3, 2]]) / 2048
+    centroids[:, :2] = [[4, 0], [0, 4], [-4, 0]]
+    for kernel in levels():
+        with coding_by(kernel):
+            assert assign_cells(rows, ZEROS[:8], centroids).tolist() == [0, 0, 1, 0, 2]
