@@ -85,7 +85,11 @@ class DeviceFacts(Record, frozen=True):
     pushed_files: Count | UnsetType = UNSET
 
 
-class HealthFacts(Record, frozen=True):
+class Health(Record, frozen=True):
+    """A device's heat and power, as far as it reports them. `thermal_status` is Android's (0: none,
+    1: light throttling, up to 6); `capped` maps cores whose clock is held under their maximum to
+    the allowed MHz."""
+
     thermal_status: Count | UnsetType = UNSET
     temperature_c: Annotated[float, Meta(ge=-273, le=1000)] | UnsetType = UNSET
     battery_percent: Annotated[int, Meta(ge=0, le=100)] | UnsetType = UNSET
@@ -96,8 +100,8 @@ class RepeatFacts(Record, frozen=True):
     p50_ms: Ms
     counted: bool
     why: str
-    before: HealthFacts
-    after: HealthFacts
+    before: Health
+    after: Health
 
 
 class Conditions(Record, frozen=True):

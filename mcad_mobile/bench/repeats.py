@@ -5,9 +5,12 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
+from mcad_mobile.bench.document import Health
 from mcad_mobile.bench.watch import Watched
 from mcad_mobile.errors import BenchError
 
@@ -16,21 +19,6 @@ from mcad_mobile.errors import BenchError
 _SLOWDOWN = 1.15
 _POLL_S = 5.0
 _LONGEST_COOL_DOWN_S = 300.0
-
-
-@dataclass(frozen=True)
-class Health:
-    """A device's heat and power; None where it does not report them. `thermal_status` is Android's
-    (0: none, 1: light throttling, up to 6); `capped` maps cores whose clock is held under their
-    maximum to the allowed MHz."""
-
-    thermal_status: int | None = None
-    temperature_c: float | None = None
-    battery_percent: int | None = None
-    capped: dict[str, int] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -63,20 +51,16 @@ def _throttled(repeat: Repeat, first: Health) -> str:
     return ""
 
 
-def _slowed(repeat: Repeat, fastest_ms: float) -> str:
-    if repeat.median_ms <= _SLOWDOWN * fastest_ms:
-        return ""
-    return f"{100 * (repeat.median_ms / fastest_ms - 1):.0f} % slower than the fastest run"
-
-
 def counted_runs(repeats: Sequence[Repeat]) -> tuple[list[Repeat], list[dict[str, Any]]]:
     """Return the runs that count, and a record of every run, as the document's "repeats" lists it.
     BenchError: the device throttled in every run."""
     hot = [_throttled(repeat, repeats[0].before) for repeat in repeats]
     cool = [repeat.median_ms for repeat, why in zip(repeats, hot, strict=True) if not why]
     counted, records = [], []
-    for repeat, why_hot in zip(repeats, hot, strict=True):
-        why = why_hot or _slowed(repeat, min(cool))
+    for repeat, why in zip(repeats, hot, strict=True):
+        if not why and repeat.median_ms > _SLOWDOWN * min(cool):
+            slower = 100 * (repeat.median_ms / min(cool) - 1)
+            why = f"{slower:.0f} % slower than the fastest run"
         if not why:
             counted.append(repeat)
         records.append(
@@ -84,8 +68,8 @@ def counted_runs(repeats: Sequence[Repeat]) -> tuple[list[Repeat], list[dict[str
                 "p50_ms": repeat.median_ms,
                 "counted": not why,
                 "why": why,
-                "before": repeat.before.to_json(),
-                "after": repeat.after.to_json(),
+                "before": msgspec.to_builtins(repeat.before),
+                "after": msgspec.to_builtins(repeat.after),
             }
         )
     if not counted:

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from mcad_mobile.base.machine import Memory
 from mcad_mobile.bench import session
 from mcad_mobile.bench.device_protocol import Places, Spec
-from mcad_mobile.bench.repeats import Health, Repeat, cool_down, counted_runs
+from mcad_mobile.bench.document import Health
+from mcad_mobile.bench.repeats import Repeat, cool_down, counted_runs
 from mcad_mobile.bench.self_test import choose_rung, judge_ladder
 from mcad_mobile.bench.watch import Watched
 from mcad_mobile.engine.bundle import Bundle, Parity

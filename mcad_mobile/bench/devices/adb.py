@@ -15,6 +15,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mcad_mobile.android.java_runner import runner_files
 from mcad_mobile.base import PACKAGE
 from mcad_mobile.base.documents import decode
@@ -24,7 +26,7 @@ from mcad_mobile.bench.device_protocol import Places, Spec
 from mcad_mobile.bench.devices.adb_facts import Facts, read_facts, read_health
 from mcad_mobile.bench.devices.adb_shell import NOTE_PROCESS, ROOT, RUN, AdbShell, connect
 from mcad_mobile.bench.devices.host import NEVER_MEASURED, measured_parts
-from mcad_mobile.bench.repeats import Health
+from mcad_mobile.bench.document import Health
 from mcad_mobile.bench.self_test import parity_only
 from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import Watched, watch
@@ -74,7 +76,7 @@ class AdbDevice:
         facts = read_facts(shell)
         if not self.force:
             check_chip(bundle, facts)
-        if not facts.android and (self.runner or self.aars):
+        if facts.system != "android" and (self.runner or self.aars):
             raise BenchError(
                 f"{facts.model or 'The device'} runs {facts.os}, which takes no Java runner.",
                 "Leave --runner, --aar and --npu out: a board is measured by its own Python.",
@@ -86,13 +88,13 @@ class AdbDevice:
         shell, facts = self._connect(spec.bundle)
         shell.clean()
         with tempfile.TemporaryDirectory(prefix="mcad-bench-") as scratch:
-            if facts.android:
+            if facts.system == "android":
                 runner = _java_runner(facts.abi, self.runner, self.aars, progress)
             else:
                 runner = _python_runner(shell, facts, Path(scratch), spec)
             try:
                 pushed = shell.push({**_payload(spec), **runner.files}, progress)
-                device = {**facts.to_json(), "pushed_files": len(pushed)}
+                device = {**msgspec.to_builtins(facts), "pushed_files": len(pushed)}
                 return self._measure(shell, facts, device, runner, spec, progress)
             finally:
                 with contextlib.suppress(DeviceLost):  # that error is being raised already
@@ -110,7 +112,9 @@ class AdbDevice:
         cores = facts.fastest_cores(spec.threads)
         if cores and shell.ask(f"taskset {_core_mask(cores)} true")[0]:
             cores = []  # the device does not allow pinning
-        launcher = _Launcher(shell, spec, runner.command, cores, self.timeout_s, facts.emulator)
+        launcher = _Launcher(
+            shell, spec, runner.command, cores, self.timeout_s, facts.emulator or ""
+        )
         session = Session(launcher, spec, progress)
         ladder, tools = session.check()
         fields = {"device": device, "tools": tools}
@@ -132,7 +136,7 @@ class AdbDevice:
             "not_measured": [
                 *left_out(measured, fastest=bool(cores)),
                 "The Android app: this is a process of the shell user, without an interface"
-                if facts.android
+                if facts.system == "android"
                 else "Other load: the board did nothing else meanwhile, as far as we know",
                 *NEVER_MEASURED,
             ],

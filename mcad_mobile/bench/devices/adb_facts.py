@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from mcad_mobile.base import machine
-from mcad_mobile.base.documents import convert
+from mcad_mobile.base.documents import Count, convert
 from mcad_mobile.base.standard_output import escape_unprintable
 from mcad_mobile.bench.devices.adb_shell import AdbShell
-from mcad_mobile.bench.document import DeviceFacts, HealthFacts
-from mcad_mobile.bench.repeats import Health
+from mcad_mobile.bench.document import DeviceFacts, Health
 from mcad_mobile.errors import BenchError, TargetError
 from mcad_mobile.targets import Target, all_targets, find_target
 
@@ -45,34 +43,15 @@ _HEALTH = {
 }
 
 
-@dataclass(frozen=True)
-class Core:
-    """Clocks in MHz; `allowed_mhz` is under `max_mhz` while a governor caps it."""
-
-    number: int
-    max_mhz: int
-    allowed_mhz: int
-
-
-@dataclass(frozen=True)
-class Facts:
+class Facts(DeviceFacts, frozen=True, kw_only=True):
     """`soc` is the chip's model as the system names it ("SM8750"), or its platform's name
-    ("kalama"), or "" if unknown; `emulator` is the program that emulates a phone, or ""."""
+    ("kalama"), or "" if unknown; `emulator` is the program that emulates a phone."""
 
-    android: bool
     model: str
     soc: str
     arch: str
     abi: str
-    os: str
-    kernel: str
-    memory_mib: int
-    memory_available_mib: int
-    cores: tuple[Core, ...] = ()
-    core_count: int = 0
-    instruction_sets: tuple[str, ...] = ()
-    build: str = ""
-    emulator: str = ""
+    core_max_mhz: dict[str, Count]
 
     @property
     def targets(self) -> list[Target]:
@@ -84,70 +63,55 @@ class Facts:
     def fastest_cores(self, threads: int) -> list[int]:
         """Return the `threads` cores with the highest clock, the last ones among equals; none if
         clocks are unknown."""
-        ordered = sorted(self.cores, key=lambda core: (core.max_mhz, core.number))
-        return sorted(core.number for core in ordered[-threads:])
-
-    def to_json(self) -> dict[str, Any]:
-        """The document's "device"."""
-        chip = self.soc or "unknown chip"
-        names = ("model", "soc", "arch", "abi", "memory_mib", "memory_available_mib", "os")
-        return {
-            "kind": "adb",
-            "system": "android" if self.android else "linux",
-            "cpu": f"{self.model} ({chip})" if self.model else chip,
-            "instruction_sets": list(self.instruction_sets),
-            "cores": self.core_count,
-            "core_max_mhz": {str(core.number): core.max_mhz for core in self.cores},
-            **{name: getattr(self, name) for name in (*names, "kernel", "build")},
-        }
+        ordered = sorted((mhz, int(core)) for core, mhz in self.core_max_mhz.items())
+        return sorted(core for _, core in ordered[-threads:])
 
 
 def read_facts(shell: AdbShell) -> Facts:
     """Read the facts of an Android device, which has properties, or of a Linux board. BenchError:
     the device reports an impossible number."""
-    facts = _facts(shell)
-    convert(facts.to_json(), DeviceFacts, "The device", BenchError, _ODD)
-    return facts
-
-
-def _facts(shell: AdbShell) -> Facts:
     output = _ask(shell, _FACTS)
     props = dict(re.findall(r"^\[(.+?)\]: \[(.*)\]$", output["props"], flags=re.MULTILINE))
-    arch = output["machine"].strip()
     memory = dict(re.findall(r"^(\w+):\s+(\d+) kB", output["memory"], flags=re.MULTILINE))
-    cores = _cores(output["cores"])
-    common: dict[str, Any] = {
-        "arch": arch,
-        "instruction_sets": tuple(machine.instruction_sets(output["cpuinfo"])),
+    facts: dict[str, Any] = {
+        "kind": "adb",
+        "arch": output["machine"].strip(),
+        "instruction_sets": machine.instruction_sets(output["cpuinfo"]),
         "kernel": output["kernel"].strip(),
         "memory_mib": _number(memory.get("MemTotal", "0")) // 1024,
         "memory_available_mib": _number(memory.get("MemAvailable", "0")) // 1024,
-        "cores": cores,
-        "core_count": len(re.findall(r"^\d+ ", output["cores"], flags=re.MULTILINE))
+        "core_max_mhz": {core: top for core, top, _ in _cores(output["cores"])},
+        "cores": len(re.findall(r"^\d+ ", output["cores"], flags=re.MULTILINE))
         or output["cpuinfo"].count("processor\t"),
     }
     if "ro.build.version.sdk" in props:
         version, sdk = props.get("ro.build.version.release", "?"), props["ro.build.version.sdk"]
-        maker = props.get("ro.product.manufacturer", "")
-        return Facts(
-            android=True,
-            model=f"{maker} {props.get('ro.product.model', '')}".strip(),
-            soc=props.get("ro.soc.model", "") or props.get("ro.board.platform", ""),
-            abi=props.get("ro.product.cpu.abi", ""),
-            os=f"Android {version} (API {sdk})",
-            build=props.get("ro.build.fingerprint", ""),
-            emulator=_emulator(props),
-            **common,
-        )
-    name = re.search(r'^PRETTY_NAME="?(.*?)"?$', output["release"], flags=re.MULTILINE)
-    return Facts(
-        android=False,
-        model=output["model"].strip(),
-        soc=_board_chip(output["soc"], output["compatible"]),
-        abi=arch,
-        os=name.group(1) if name else "Linux",
-        **common,
-    )
+        maker, hardware = props.get("ro.product.manufacturer", ""), props.get("ro.hardware", "")
+        facts |= {
+            "system": "android",
+            "model": f"{maker} {props.get('ro.product.model', '')}".strip(),
+            "soc": props.get("ro.soc.model", "") or props.get("ro.board.platform", ""),
+            "abi": props.get("ro.product.cpu.abi", ""),
+            "os": f"Android {version} (API {sdk})",
+            "build": props.get("ro.build.fingerprint", ""),
+        }
+        # Android's own emulators identify themselves only in their properties.
+        in_qemu = "1" in map(props.get, ("ro.kernel.qemu", "ro.boot.qemu"))
+        if in_qemu or hardware in _EMULATED_HARDWARE:
+            facts["emulator"] = f"Android Emulator ({hardware or 'qemu'})"
+    else:
+        name = re.search(r'^PRETTY_NAME="?(.*?)"?$', output["release"], flags=re.MULTILINE)
+        facts |= {
+            "system": "linux",
+            "model": output["model"].strip(),
+            "soc": _board_chip(output["soc"], output["compatible"]),
+            "abi": facts["arch"],
+            "os": name.group(1) if name else "Linux",
+            "build": "",
+        }
+    chip = facts["soc"] or "unknown chip"
+    facts["cpu"] = f"{facts['model']} ({chip})" if facts["model"] else chip
+    return convert(facts, Facts, "The device", BenchError, _ODD)
 
 
 def read_health(shell: AdbShell) -> Health:
@@ -160,28 +124,14 @@ def read_health(shell: AdbShell) -> Health:
     # The CPUs' zones are in thousandths of a degree.
     zones = re.findall(r"^\S*cpu\S* (\d+)$", output["zones"], flags=re.MULTILINE | re.IGNORECASE)
     hottest = max(map(_number, zones)) / 1000 if zones else None
-    temperature = float(skin[1]) if skin else _number(tenths[1]) / 10 if tenths else hottest
-    capped = {
-        str(core.number): core.allowed_mhz
-        for core in _cores(output["cores"])
-        if core.allowed_mhz < core.max_mhz
+    reported = {
+        "thermal_status": _number(status[1]) if status else None,
+        "temperature_c": float(skin[1]) if skin else _number(tenths[1]) / 10 if tenths else hottest,
+        "battery_percent": _number(level[1]) if level else None,
+        "capped": {core: cap for core, top, cap in _cores(output["cores"]) if cap < top} or None,
     }
-    health = Health(
-        thermal_status=_number(status[1]) if status else None,
-        temperature_c=temperature,
-        battery_percent=_number(level[1]) if level else None,
-        capped=capped or None,
-    )
-    convert(health.to_json(), HealthFacts, "The device's health", BenchError, _ODD)
-    return health
-
-
-def _emulator(props: dict[str, str]) -> str:
-    """Android's own emulators identify themselves only in their properties."""
-    hardware = props.get("ro.hardware", "")
-    if hardware in _EMULATED_HARDWARE or "1" in map(props.get, ("ro.kernel.qemu", "ro.boot.qemu")):
-        return f"Android Emulator ({hardware or 'qemu'})"
-    return ""
+    known = {name: value for name, value in reported.items() if value is not None}
+    return convert(known, Health, "The device's health", BenchError, _ODD)
 
 
 def _ask(shell: AdbShell, commands: dict[str, str]) -> dict[str, str]:
@@ -197,11 +147,12 @@ def _ask(shell: AdbShell, commands: dict[str, str]) -> dict[str, str]:
     return found
 
 
-def _cores(output: str) -> tuple[Core, ...]:
-    """Parse lines of "NUMBER MAX_KHZ ALLOWED_KHZ"; cores without a clock are left out."""
+def _cores(output: str) -> list[tuple[str, int, int]]:
+    """Each core's number, its highest clock and the one that it may have now, in MHz, from lines of
+    "NUMBER MAX_KHZ ALLOWED_KHZ"; cores without a clock are left out."""
     rows = re.findall(r"^(\d{1,3}) (\d+) (\d+)$", output, flags=re.MULTILINE)
-    found = [Core(int(n), _number(top) // 1000, _number(cap) // 1000) for n, top, cap in rows]
-    return tuple(sorted(found, key=lambda core: core.number))
+    found = [(str(int(n)), _number(top) // 1000, _number(cap) // 1000) for n, top, cap in rows]
+    return sorted(found, key=lambda core: int(core[0]))
 
 
 def _board_chip(soc: str, compatible: str) -> str:

@@ -22,7 +22,7 @@ from mcad_mobile.bench import measurement
 from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.bench.devices import adb
 from mcad_mobile.bench.devices.adb import AdbDevice, left_out
-from mcad_mobile.bench.devices.adb_facts import Core, Facts, read_health
+from mcad_mobile.bench.devices.adb_facts import Facts, read_health
 from mcad_mobile.bench.devices.adb_shell import connect
 from mcad_mobile.bench.devices.host import measured_parts
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
@@ -290,7 +290,7 @@ def measured_on(
     photos = (tmp_path / "My Holiday.JPG", tmp_path / "b.png")
     rungs = [replace(bundle.text.rungs[0], runtime=name) for name in ("litert", "onnx")]
     laddered = replace(bundle, text=replace(bundle.text, rungs=tuple(rungs)))
-    cores = (Core(0, 1800, 1800), Core(5, 3000, 3000), Core(6, 3300, 3300))
+    clocks = {"0": 1800, "5": 3000, "6": 3300}
     launchers: list[Any] = []
 
     class Figures:
@@ -309,11 +309,11 @@ def measured_on(
             }
 
     def measure(shell: TableShell, device: AdbDevice, **facts: Any) -> tuple[dict[str, Any], Any]:
-        about = {"model": "m", "soc": "", "abi": "arm64-v8a", "os": "o", "kernel": "k"}
-        about |= {"memory_mib": 1, "memory_available_mib": 1, "arch": platform.machine()}
+        about = {"kind": "adb", "cpu": "c", "model": "m", "soc": "", "abi": "arm64-v8a", "os": "o"}
+        about |= {"arch": platform.machine()}
         monkeypatch.setattr(adb, "connect", lambda serial: shell)
         monkeypatch.setattr(
-            adb, "read_facts", lambda _: Facts(**{**about, "cores": cores, **facts})
+            adb, "read_facts", lambda _: Facts(**{**about, "core_max_mhz": clocks, **facts})
         )
         monkeypatch.setattr(adb, "Session", Figures)
         spec = Spec(laddered, tmp_path / "index", (), photos, threads=2)
@@ -329,7 +329,7 @@ def test_a_board_is_measured_by_the_first_python_that_is_new_enough(
     shell = TableShell(
         python3=(0, "3 10\n"), python3_11=(0, "3 11\n"), find_spec=(0, modules), taskset=(0, "")
     )
-    document, launcher = measured_on(shell, AdbDevice(), android=False)
+    document, launcher = measured_on(shell, AdbDevice(), system="linux")
     assert launcher.command.endswith(" python3.11 -m mcad_mobile.bench.runner")
     assert launcher.cores == [5, 6]
     assert shell.done == ["clean", "push", "clean"]
@@ -341,27 +341,27 @@ def test_a_board_is_measured_by_the_first_python_that_is_new_enough(
     assert document["device"]["pushed_files"] == len(shell.files)
     assert not any(text.startswith("Pinned cores") for text in document["not_measured"])
     shell.answers["taskset"] = (1, "not allowed")
-    document, launcher = measured_on(shell, AdbDevice(), android=False)
+    document, launcher = measured_on(shell, AdbDevice(), system="linux")
     assert launcher.cores == [] and document["not_measured"][0].startswith("Pinned cores")
     # Kernels of another processor are compiled there, or nothing is searched.
     shell.answers["cc"] = (0, "")
-    _, launcher = measured_on(shell, AdbDevice(), android=False, arch="riscv64")
+    _, launcher = measured_on(shell, AdbDevice(), system="linux", arch="riscv64")
     assert f"-kernels/{LIBRARY.name} python3.11" in launcher.command
     assert f"runner/{LIBRARY.name}" not in shell.files and "scan.c" in shell.done
     shell.answers["cc"] = (1, "no such header")
     with pytest.raises(BenchError, match="compiled on the board: no such header") as caught:
-        measured_on(shell, AdbDevice(), android=False, arch="riscv64")
+        measured_on(shell, AdbDevice(), system="linux", arch="riscv64")
     assert "Install a C compiler" in caught.value.hint and shell.done[-1] == "clean"
     shell.answers["find.spec"] = (0, '["numpy", "msgspec", "PIL"]')
     with pytest.raises(BenchError, match=r"python3\.11 lacks ai-edge-litert\."):
-        measured_on(shell, AdbDevice(), android=False)
+        measured_on(shell, AdbDevice(), system="linux")
 
 
 def test_a_runner_is_pinned_to_the_fastest_cores(measured_on: Callable[..., Any]) -> None:
     """By a mask in hexadecimal, as toybox and util-linux take it."""
     modules = '["numpy", "msgspec", "PIL", "onnxruntime"]'
     shell: Any = TableShell(python3=(0, "3 12\n"), find_spec=(0, modules), taskset=(0, ""))
-    _, launcher = measured_on(shell, AdbDevice(), android=False)
+    _, launcher = measured_on(shell, AdbDevice(), system="linux")
     started: list[str] = []
     shell.command = lambda script: started.append(script) or ["false"]
     probe = SimpleNamespace(memory=lambda pid: Memory(1.0, 2.0), program="")
@@ -381,7 +381,7 @@ def test_a_run_that_breaks_off_is_a_crash_or_a_lost_device(
     """And an emulated process is known by its program, however it ends."""
     modules = '["numpy", "msgspec", "PIL", "onnxruntime"]'
     shell: Any = TableShell(python3=(0, "3 12\n"), find_spec=(0, modules), taskset=(0, ""))
-    _, launcher = measured_on(shell, AdbDevice(), android=False)
+    _, launcher = measured_on(shell, AdbDevice(), system="linux")
     assert launcher.emulator == ""
     program = "/usr/bin/qemu-aarch64"
     probe = SimpleNamespace(memory=lambda pid: Memory(1.0, 2.0), program=program)
@@ -399,7 +399,7 @@ def test_a_phone_s_runner_finds_its_libraries_and_sends_nothing(
     measured_on: Callable[..., Any], runner_folder: Path
 ) -> None:
     shell = TableShell(taskset=(0, ""))
-    document, launcher = measured_on(shell, AdbDevice(runner=runner_folder), android=True)
+    document, launcher = measured_on(shell, AdbDevice(runner=runner_folder), system="android")
     lib = "/data/local/tmp/mcad-mobile/runner/lib"
     assert {
         *("ORT_DISABLE_TELEMETRY=1", f"ADSP_LIBRARY_PATH={lib}", f"LD_LIBRARY_PATH={lib}"),

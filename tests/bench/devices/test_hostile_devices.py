@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,8 +21,8 @@ from mcad_mobile.bench.device_protocol import Places, Spec
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.adb_facts import read_facts, read_health
 from mcad_mobile.bench.devices.adb_shell import connect
+from mcad_mobile.bench.document import Health
 from mcad_mobile.bench.measurement import complete_document
-from mcad_mobile.bench.repeats import Health
 from mcad_mobile.bench.session import Session
 from mcad_mobile.bench.watch import MOST_BYTES, Watched, watch
 from mcad_mobile.engine.bundle import TOWERS, Bundle
@@ -109,7 +110,8 @@ def test_a_chip_cannot_write_to_the_terminal(phone: Adbd, bundle: Bundle) -> Non
     facts = read_facts(connect())
     assert facts.model == "samsung SM\\x1b]0;owned\\x07\\x1b[2J"
     assert facts.soc.startswith("SM6375")
-    assert all(text.isprintable() for text in facts.to_json().values() if isinstance(text, str))
+    texts = (value for value in msgspec.to_builtins(facts).values() if isinstance(value, str))
+    assert all(map(str.isprintable, texts))
 
 
 @pytest.mark.parametrize(
@@ -170,9 +172,9 @@ def test_mutated_facts_are_printable_or_refused(data: st.DataObject) -> None:
         until = data.draw(st.integers(at, min(at + 12, len(answers[name]))))
         answers[name] = answers[name][:at] + data.draw(CELLS) + answers[name][until:]
     shell = Shell(**answers)
-    for read in (lambda: read_facts(shell).to_json(), lambda: read_health(shell).to_json()):
+    for read in (read_facts, read_health):
         try:
-            found = read()
+            found = msgspec.to_builtins(read(shell))
         except BenchError:
             continue
         assert "\x1b" not in str(found) and json.loads(json.dumps(found)) == found
