@@ -31,6 +31,12 @@ _COLOURS = {
     "#060606": "var(--limit)",
 }
 _INK, _MUTED, _LINE, _ACCENT, _PALE, _LIMIT = _COLOURS
+_NOT_FOR_PAGES = re.compile(
+    r"<(metadata|style)\b.*?</\1>"
+    r'|\sxmlns(:\w+)?="[^"]*"'
+    r'|\sid="(figure|axes|patch|text|line2d|PathCollection)_\d+"',
+    re.DOTALL,
+)
 
 _WIDTH_IN = 4.7  # at 72 units per inch, so that text stays readable on a phone
 _FONT = 9.2
@@ -53,17 +59,13 @@ class Chart:
 
 def result_charts(document: dict[str, Any]) -> list[Chart]:
     """Memory and latency of one result, as far as they were measured."""
-    drawn = []
-    if document["memory_mib"]["steps"]:
-        svg = _memory_chart(document)
-        drawn.append(Chart("Where the memory goes", "MiB from step to step", svg))
-    if document["latency_ms"]:
-        note = "Distribution of each stage, ms, and its median"
-        drawn.append(Chart("Where the time goes", note, _latency_chart(document)))
-    return drawn
+    return [
+        *([_memory_chart(document)] if document["memory_mib"]["steps"] else []),
+        *([_latency_chart(document)] if document["latency_ms"] else []),
+    ]
 
 
-def _memory_chart(document: dict[str, Any]) -> str:
+def _memory_chart(document: dict[str, Any]) -> Chart:
     """PSS from step to step, MiB, with RSS as a thin line above it, the peak, and the limit."""
     steps, limit = document["memory_mib"]["steps"], document["targets"]["memory"]["limit_mib"]
     peak = document["memory_mib"]["peak_pss"]
@@ -96,10 +98,10 @@ def _memory_chart(document: dict[str, Any]) -> str:
         axes.text(len(steps), above, f"peak {peak:.1f}", **bold)
         _limit(axes, [0, len(steps)], [limit, limit])
         axes.text(0.06, limit - 0.015 * top, f"limit {limit:g} MiB", color=_LIMIT, va="top")
-    return out[0]
+    return Chart("Where the memory goes", "MiB from step to step", out[0])
 
 
-def _latency_chart(document: dict[str, Any]) -> str:
+def _latency_chart(document: dict[str, Any]) -> Chart:
     """Distributions of the stages' milliseconds on a shared axis, with marks at percentiles, and
     the limit if a whole search was measured."""
     latency, samples = document["latency_ms"], document["samples_ms"]
@@ -133,7 +135,7 @@ def _latency_chart(document: dict[str, Any]) -> str:
             for number in range(len(shown)):  # along the distributions, and not through their names
                 _limit(axes, [limit, limit], [number + 0.44, number + 1.0])
             axes.text(limit, -0.08, f"limit {limit:g} ms", color=_LIMIT, ha="center", va="bottom")
-    return out[0]
+    return Chart("Where the time goes", "Distribution of each stage, ms, and its median", out[0])
 
 
 def _ridge(
@@ -173,10 +175,10 @@ def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Chart]:
     latencies = [document["latency_ms"] for document in documents]
     targets = documents[0]["targets"]
     names = list(map(_shortened, labels(documents)))
-    charts = []
     titles = {"total": "Median search"}
     if any(latency and "total" not in latency for latency in latencies):
         titles |= {"text": "Median of the text tower", "image": "Median of the image tower"}
+    charts = []
     for stage, title in titles.items():
         medians, marks = (
             [latency.get(stage, {}).get(percentile) for latency in latencies]
@@ -184,13 +186,11 @@ def comparison_charts(documents: Sequence[dict[str, Any]]) -> list[Chart]:
         )
         limit = targets["search"]["limit_ms"] if stage == "total" else None
         if any(marks):
-            bars = _bars(names, medians, marks, limit, title, "{:.2f} ms")
-            charts.append(Chart(title, "ms", bars))
+            charts.append(_bars(names, medians, marks, limit, (title, "ms"), "{:.2f} ms"))
     peaks = [document["memory_mib"]["peak_pss"] for document in documents]
     if any(peaks):
-        limit, title = targets["memory"]["limit_mib"], "Peak memory"
-        bars = _bars(names, peaks, [None] * len(peaks), limit, title, "{:.1f} MiB")
-        charts.append(Chart(title, "PSS, MiB", bars))
+        limit, head = targets["memory"]["limit_mib"], ("Peak memory", "PSS, MiB")
+        charts.append(_bars(names, peaks, [None] * len(peaks), limit, head, "{:.1f} MiB"))
     return charts
 
 
@@ -230,16 +230,16 @@ def _bars(
     values: Sequence[float | None],
     marks: Sequence[float | None],
     limit: float | None,
-    title: str,
+    head: tuple[str, str],
     style: str,
-) -> str:
+) -> Chart:
     """A bar per result, with a mark at its 99th percentile if it has one. `style` formats values
     and ends with the unit."""
     figures = [NOT_MEASURED if value is None else style.format(value) for value in values]
     listed = "; ".join(map(" ".join, zip(names, figures, strict=True)))
     right = max(limit or 0.0, *(x or 0.0 for x in (*values, *marks))) * 1.12
     limit_text = f"limit {limit:g} {style.split()[-1]}" if limit else ""
-    alternative = "; ".join(filter(None, (f"{title}: {listed}", limit_text)))
+    alternative = "; ".join(filter(None, (f"{head[0]}: {listed}", limit_text)))
     row, top = 0.44, 0.3
     with _axes(row * len(names) + top, f"{alternative}.") as (axes, out):
         axes.set(xlim=(0, right), ylim=(len(names), -top / row))
@@ -257,7 +257,7 @@ def _bars(
                 _limit(axes, [limit, limit], [number + 0.5, number + 0.9])
         if limit:
             axes.text(limit, -0.1, limit_text, color=_LIMIT, ha="center", va="bottom")
-    return out[0]
+    return Chart(*head, out[0])
 
 
 def _clear_below(y: float, limit: float, height: float) -> float:
@@ -302,14 +302,10 @@ def _axes(height: float, alternative: str) -> Iterator[tuple[Any, list[str]]]:
 
 def _for_page(svg: str, alternative: str) -> str:
     """Return only the <svg> element, with the page's colours and font, as wide as its container."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
-    svg = re.sub(r"\sid=\"(figure|axes|patch|text|line2d|PathCollection)_\d+\"", "", svg)
-    svg = svg.replace("'DejaVu Sans'", "inherit")
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(alternative)}"', 1)
+    svg = _NOT_FOR_PAGES.sub("", svg[svg.index("<svg") :]).replace("'DejaVu Sans'", "inherit")
+    start, close, drawing = svg.partition(">")
+    start = re.sub(r' (height|width)="[^"]*"', "", start.removeprefix("<svg"))
+    svg = f'<svg role="img" aria-label="{escape(alternative)}"{start}{close}{drawing}'
     for colour, variable in _COLOURS.items():
         svg = svg.replace(colour, variable)
     return svg.strip()

@@ -80,9 +80,7 @@ def comparison_rows(documents: Sequence[dict[str, Any]]) -> list[Row]:
                 device_name(document),
                 f"{photos:,}" if photos else "-",
                 *(
-                    _ratio(
-                        value, first[name] if number else None, ".1f" if name == "peak" else ".2f"
-                    )
+                    "-" if value is None else _ratio(value, first[name] if number else None, name)
                     for name, value in _compared(document).items()
                 ),
             )
@@ -120,17 +118,15 @@ def cautions(documents: Sequence[dict[str, Any]]) -> list[str]:
     return reasons
 
 
-def _ratio(value: float | None, first: float | None, style: str) -> str:
-    if value is None:
-        return "-"
-    return f"{value:{style}} ({value / first:.2f}x)" if first else f"{value:{style}}"
+def _ratio(value: float, first: float | None, name: str) -> str:
+    figure = f"{value:.1f}" if name == "peak" else f"{value:.2f}"
+    return f"{figure} ({value / first:.2f}x)" if first else figure
 
 
 def _verdicts(document: dict[str, Any]) -> str:
-    found = [verdict(document["targets"][name]) for name in ("search", "memory")]
-    if NOT_MEASURED in found:
-        return NOT_MEASURED
-    return "pass" if set(found) == {"pass"} else "fail"
+    """The worst verdict of the two targets."""
+    found = {verdict(document["targets"][name]) for name in ("search", "memory")}
+    return next(worst for worst in (NOT_MEASURED, "fail", "pass") if worst in found)
 
 
 def markdown(*documents: dict[str, Any]) -> str:

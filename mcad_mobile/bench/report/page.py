@@ -91,28 +91,22 @@ def _tiles(document: dict[str, Any]) -> list[dict[str, str]]:
         return []
     latency, rss = document["latency_ms"].get("total"), document["memory_mib"]["peak_rss"]
     p99 = f"p99 {latency['p99']:.2f} ms" if latency else ""
-    beside = "" if rss is None else f"RSS {rss:.1f} MiB"
-    time_row, memory_row = rows.verdict_rows(document)
-    return [
-        _tile(time_row, search["measured_ms"], search["limit_ms"], p99),
-        _tile(memory_row, memory["measured_mib"], memory["limit_mib"], beside),
-    ]
-
-
-def _tile(row: rows.Row, measured: float | None, limit: float, beside: str) -> dict[str, str]:
-    name, limit_text, figure, verdict = row
-    value, unit = figure.split(maxsplit=1)
-    share = None if measured is None else 100 * measured / limit
-    of_limit = "limit" if share is None else f"{share:.0f} % of the limit of"
-    return {
-        "name": name,
-        "verdict": verdict,
-        "kind": verdict.partition(" ")[0],
-        "value": value,
-        "unit": unit,
-        "width": f"{min(share or 0, 100):.1f}",
-        "note": "; ".join(filter(None, (f"{of_limit} {limit_text}", beside))),
-    }
+    measured = (
+        (search["measured_ms"], search["limit_ms"], p99),
+        (memory["measured_mib"], memory["limit_mib"], "" if rss is None else f"RSS {rss:.1f} MiB"),
+    )
+    tiles = []
+    for row, (figure, limit, beside) in zip(rows.verdict_rows(document), measured, strict=True):
+        share = None if figure is None else 100 * figure / limit
+        of_limit = "limit" if share is None else f"{share:.0f} % of the limit of"
+        tiles.append(
+            {
+                **dict(zip(("name", "limit", "figure", "verdict"), row, strict=True)),
+                "width": f"{min(share or 0, 100):.1f}",
+                "note": "; ".join(filter(None, (f"{of_limit} {row[1]}", beside))),
+            }
+        )
+    return tiles
 
 
 def _splits(document: dict[str, Any]) -> list[dict[str, Any]]:

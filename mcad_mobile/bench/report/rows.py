@@ -102,18 +102,14 @@ def device_name(document: dict[str, Any]) -> str:
 
 def verdict_rows(document: dict[str, Any]) -> list[Row]:
     """(name, limit, measured, "pass", "fail" or "not measured")."""
-    memory, search = document["targets"]["memory"], document["targets"]["search"]
+    search, memory = document["targets"]["search"], document["targets"]["memory"]
+    time, peak = _figure(search["measured_ms"], ".2f", " ms"), memory["measured_mib"]
     return [
-        (
-            "Search, median",
-            f"{search['limit_ms']:g} ms",
-            _figure(search["measured_ms"], ".2f", " ms"),
-            verdict(search),
-        ),
+        ("Search, median", f"{search['limit_ms']:g} ms", time, verdict(search)),
         (
             "Memory, peak PSS",
             f"{memory['limit_mib']:g} MiB",
-            _figure(memory["measured_mib"], ".1f", " MiB"),
+            _figure(peak, ".1f", " MiB"),
             verdict(memory),
         ),
     ]
@@ -182,12 +178,13 @@ def ladder_rows(document: dict[str, Any]) -> list[Row]:
 
 def measured_rungs(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The first rung of each tower that passed the self-test."""
-    found: dict[str, dict[str, Any]] = {}
-    for name in TOWERS:
-        passed = [r for r in document["ladder"].get(name, []) if r["status"] == "pass"]
-        if passed:
-            found[name] = passed[0]
-    return found
+    passed = (
+        (name, rung)
+        for name in TOWERS
+        for rung in reversed(document["ladder"].get(name, []))
+        if rung["status"] == "pass"
+    )
+    return dict(passed)  # of a tower, the last pair stays
 
 
 def nodes(counts: dict[str, int] | None) -> str:
