@@ -69,11 +69,11 @@ def used_tools(r8: Path | None, *, aab: bool) -> list[tuple[str, str, str]]:
     D8 comes from the user's `r8`, or is ours. BuildError if `r8` is a jar without D8."""
     used = []
     for tool in _tools(r8, aab):
-        own = sdk_file(tool)
-        version = own.relative_to(os.environ["ANDROID_HOME"]).parts[1] if own else tool.version
-        used.append(
-            (own.name, version, sha256_of(own)) if own else (tool.name, version, tool.sha256)
-        )
+        if own := sdk_file(tool):
+            version = own.relative_to(os.environ["ANDROID_HOME"]).parts[1]
+            used.append((own.name, version, sha256_of(own)))
+        else:
+            used.append((tool.name, tool.version, tool.sha256))
     if r8 is not None:
         used.append((r8.name, d8_version(r8), sha256_of(r8)))
     return used

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from mcad_mobile.android.toolchain import (
     library_classes,
     main_sources,
 )
-from mcad_mobile.base.files import cache_directory, sha256_of
+from mcad_mobile.base.files import cache_directory, fingerprint, sha256_of
 from mcad_mobile.base.progress import Progress, silent
 
 MIN_SDK = 26
@@ -42,8 +41,14 @@ def build_dex(
     sources = [*map(main_sources, modules), *generated]
     own = r8 or sdk_file(R8)
     compiler = R8.sha256 if own is None else sha256_of(own)
-    fingerprint = _fingerprint(compiler, [*sources, android_demo() / "stubs"], jars)
-    kept = cache_directory() / f"{'-'.join(modules)}-{fingerprint}.dex"
+    files = (
+        path.relative_to(folder).as_posix().encode() + path.read_bytes()
+        for folder in [*sources, android_demo() / "stubs"]
+        for path in sorted(folder.rglob("*.java"))
+    )
+    tools = f"{compiler} {JAVAC.version}".encode()
+    made_of = fingerprint([tools, *files, *(jar.read_bytes() for jar in jars)])
+    kept = cache_directory() / f"{'-'.join(modules)}-{made_of}.dex"
     if kept.is_file():
         return kept.read_bytes()
     progress("compiling Java")
@@ -69,14 +74,3 @@ def run_d8(inputs: Iterable[Path], stubs: Path, folder: Path, r8: Path | None = 
     options = ["--release", "--min-api", MIN_SDK, "--lib", library, "--classpath", stubs]
     d8([*options, "--output", out, *inputs], r8)
     return out / "classes.dex"
-
-
-def _fingerprint(d8_sha256: str, sources: Sequence[Path], jars: Sequence[Path]) -> str:
-    """Hash the sources, the jars and the compilers."""
-    digest = hashlib.sha256(f"{d8_sha256} {JAVAC.version}".encode())
-    for folder in sources:
-        for path in sorted(folder.rglob("*.java")):
-            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
-    for jar in jars:
-        digest.update(jar.read_bytes())
-    return digest.hexdigest()[:16]

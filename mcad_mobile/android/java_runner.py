@@ -3,7 +3,6 @@ libraries."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from mcad_mobile.android.dex import build_dex
 from mcad_mobile.android.native_libraries import ABIS, libraries
 from mcad_mobile.android.zip_package import Entry, write_package
-from mcad_mobile.base.files import cache_directory
+from mcad_mobile.base.files import cache_directory, fingerprint
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BuildError
 
@@ -33,7 +32,8 @@ def runner_files(
         found = libraries(Path(scratch), [abi], aars, progress=progress)
         native = found.native[abi]
         dex = build_dex(RUNNER_MODULES, found.jars, Path(scratch), progress=progress)
-        folder = cache_directory() / f"runner-{abi}-{_fingerprint(dex, native)}"
+        made_of = fingerprint([dex, *(n.encode() + data for n, data in sorted(native.items()))])
+        folder = cache_directory() / f"runner-{abi}-{made_of}"
         if not folder.is_dir():
             made = Path(scratch) / "made"
             write_package(_make_folder(made) / "runner.jar", [Entry("classes.dex", dex)])
@@ -44,13 +44,6 @@ def runner_files(
             made.rename(folder)
     placed = sorted((folder / "lib").iterdir())
     return {"runner.jar": folder / "runner.jar", **{f"lib/{path.name}": path for path in placed}}
-
-
-def _fingerprint(dex: bytes, native: dict[str, bytes]) -> str:
-    digest = hashlib.sha256(dex)
-    for name, data in sorted(native.items()):
-        digest.update(name.encode() + data)
-    return digest.hexdigest()[:16]
 
 
 def _make_folder(folder: Path) -> Path:

@@ -39,11 +39,7 @@ _POM = "http://maven.apache.org/POM/4.0.0"
 # With this comment in a POM, Gradle reads the metadata beside it.
 _HAS_METADATA = "do_not_remove: published-with-gradle-metadata"
 _CHECKSUMS = ("md5", "sha1", "sha256", "sha512")
-_LIBRARY = {
-    "org.gradle.category": "library",
-    "org.gradle.dependency.bundling": "external",
-    "org.gradle.libraryelements": "aar",
-}
+_LIBRARY = {"org.gradle.category": "library", "org.gradle.libraryelements": "aar"}
 
 
 def build_maven(
@@ -194,26 +190,16 @@ def _metadata(artifact: Artifact, needed: Sequence[Artifact], folder: Path) -> d
         {"group": other.group, "module": other.name, "version": {"requires": other.version}}
         for other in needed
     ]
-    stem = artifact.file_name.removesuffix(".aar")
+    archive = folder / artifact.file_name
     variants = [
-        {
-            "name": name,
-            "attributes": _LIBRARY | {"org.gradle.usage": usage},
-            "dependencies": dependencies,
-            "files": [_file(folder / artifact.file_name)],
-        }
-        for name, usage in (("api", "java-api"), ("runtime", "java-runtime"))
+        _variant(name, archive, f"java-{name}", _LIBRARY) | {"dependencies": dependencies}
+        for name in ("api", "runtime")
     ]
     for kind in ("sources", "javadoc"):
-        path = folder / f"{stem}-{kind}.jar"
+        path = archive.with_name(f"{archive.stem}-{kind}.jar")
         if path.is_file():
-            attributes = {
-                "org.gradle.category": "documentation",
-                "org.gradle.dependency.bundling": "external",
-                "org.gradle.docstype": kind,
-                "org.gradle.usage": "java-runtime",
-            }
-            variants.append({"name": kind, "attributes": attributes, "files": [_file(path)]})
+            about = {"org.gradle.category": "documentation", "org.gradle.docstype": kind}
+            variants.append(_variant(kind, path, "java-runtime", about))
     return {
         "formatVersion": "1.1",
         "component": {
@@ -226,9 +212,10 @@ def _metadata(artifact: Artifact, needed: Sequence[Artifact], folder: Path) -> d
     }
 
 
-def _file(path: Path) -> dict[str, Any]:
-    name = {"name": path.name, "url": path.name, "size": path.stat().st_size}
-    return name | _checksums(path)
+def _variant(name: str, path: Path, usage: str, about: dict[str, str]) -> dict[str, Any]:
+    bundling = {"org.gradle.dependency.bundling": "external", "org.gradle.usage": usage}
+    file = {"name": path.name, "url": path.name, "size": path.stat().st_size} | _checksums(path)
+    return {"name": name, "attributes": about | bundling, "files": [file]}
 
 
 def _checksums(path: Path) -> dict[str, str]:

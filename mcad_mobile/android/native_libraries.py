@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch
 from mcad_mobile.android.zip_package import PAGE
-from mcad_mobile.base.files import Partial, cache_directory, sha256_of
+from mcad_mobile.base.files import Partial, cache_directory, fingerprint, sha256_of
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.native import android
 from mcad_mobile.errors import BuildError, install_line, require
@@ -118,10 +117,8 @@ def search_kernels(abi: str, progress: Progress = silent) -> bytes:
             f"This installation has no search kernels for {abi}, and no compiler for them.",
             "Install Zig, which compiles them: pip install ziglang",
         )
-    digest = hashlib.sha256()
-    for path in android.sources():
-        digest.update(path.name.encode() + path.read_bytes())
-    with Partial(cache_directory() / f"kernels-{abi}-{digest.hexdigest()[:16]}.so") as kept:
+    made_of = fingerprint(path.name.encode() + path.read_bytes() for path in android.sources())
+    with Partial(cache_directory() / f"kernels-{abi}-{made_of}.so") as kept:
         if not kept.path.is_file():
             progress(f"compiling the search kernels for {abi}")
             try:
@@ -168,7 +165,11 @@ def _read(path: Path, abis: Sequence[str]) -> tuple[bytes | None, dict[str, dict
                     f"{path} is not an Android archive: it has no AndroidManifest.xml.",
                     "Give the path of a .aar.",
                 )
-            native = {abi: _of_abi(archive, abi) for abi in abis}
+            native: dict[str, dict[str, bytes]] = {abi: {} for abi in abis}
+            for name in names:
+                folder, _, library = name.removeprefix("jni/").partition("/")
+                if name.startswith("jni/") and folder in native and library.endswith(".so"):
+                    native[folder][library] = archive.read(name)
             if not any(native.values()) and any(name.startswith("jni/") for name in names):
                 raise BuildError(
                     f"{path} has no native library for {', '.join(abis)}.",
@@ -177,12 +178,6 @@ def _read(path: Path, abis: Sequence[str]) -> tuple[bytes | None, dict[str, dict
             return archive.read("classes.jar") if "classes.jar" in names else None, native
     except (OSError, zipfile.BadZipFile) as error:
         raise BuildError(f"{path} cannot be read: {error}.", "Give the path of a .aar.") from error
-
-
-def _of_abi(archive: zipfile.ZipFile, abi: str) -> dict[str, bytes]:
-    prefix = f"jni/{abi}/"
-    names = [name for name in archive.namelist() if name.startswith(prefix)]
-    return {name.removeprefix(prefix): archive.read(name) for name in names if name[-3:] == ".so"}
 
 
 def _classes(jar: bytes, path: Path) -> list[str]:

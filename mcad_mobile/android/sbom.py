@@ -106,7 +106,10 @@ def _engine(classes: Mapping[str, bytes], native: Mapping[str, Mapping[str, byte
 def _archive(
     number: int, archive: Archive, found: Libraries, fetched: Mapping[Path, Artifact]
 ) -> Component:
-    artifact = _published(archive, fetched)
+    # Known by its checksum, or by where it was fetched from.
+    published = {known.sha256: known.source for known in (ONNXRUNTIME_QNN, ONNXRUNTIME_AAR)}
+    artifact = published.get(archive.sha256) or fetched.get(archive.path)
+    assert artifact is None or isinstance(artifact, Artifact)
     files = []
     for path in archive.native:
         abi, _, name = path.partition("/")
@@ -130,14 +133,6 @@ def _archive(
             "maven", artifact.group, artifact.name, artifact.version, qualifiers=kind
         )
     return component
-
-
-def _published(archive: Archive, fetched: Mapping[Path, Artifact]) -> Artifact | None:
-    """Return the archive's Maven artifact, known by its checksum or where it was fetched from."""
-    for known in (ONNXRUNTIME_QNN, ONNXRUNTIME_AAR):
-        if known.sha256 == archive.sha256 and isinstance(known.source, Artifact):
-            return known.source
-    return fetched.get(archive.path)
 
 
 def _student(bundle: Bundle) -> Component:

@@ -41,7 +41,8 @@ def write_package(out: Path, entries: Iterable[Entry]) -> None:
             info.external_attr = 0o644 << 16
             info.compress_type = zipfile.ZIP_DEFLATED if entry.deflated else zipfile.ZIP_STORED
             if entry.alignment > 1:
-                zeros = _zeros(package.start_dir, entry)
+                start = package.start_dir + _LOCAL_HEADER + len(entry.name.encode()) + _EXTRA.size
+                zeros = -start % entry.alignment
                 info.extra = _EXTRA.pack(_EXTRA_ID, 2 + zeros, entry.alignment) + bytes(zeros)
             package.writestr(info, entry.data)
             info.extra = b""  # the directory at the end needs no padding
@@ -55,9 +56,3 @@ def entries_of(archive: Path) -> list[Entry]:
             for info in source.infolist()
             if not info.is_dir()
         ]
-
-
-def _zeros(offset: int, entry: Entry) -> int:
-    """Bytes of padding for an entry whose local header begins at `offset`."""
-    start = offset + _LOCAL_HEADER + len(entry.name.encode("utf-8")) + _EXTRA.size
-    return -start % entry.alignment
