@@ -112,7 +112,14 @@ class Session:
                 checked = self._launch("check", {"rungs": rungs}).document
                 break
             except RunnerCrashed as crash:
-                name, number = self._crashed_rung(rungs, crash)
+                steps = {
+                    checking(name, self.spec.bundle.tower(name).rungs[number]): (name, number)
+                    for name, numbers in rungs.items()
+                    for number in reversed(numbers)  # of two alike, the first is meant
+                }
+                if crash.step not in steps:
+                    raise
+                name, number = steps[crash.step]
                 rungs[name].remove(number)
                 why = f"the process crashed with code {crash.code}: {crash.last_line}"
                 crashed.append((name, {"rung": number, "loaded": False, "why": why}))
@@ -129,16 +136,6 @@ class Session:
             checked["ladder"][name].sort(key=lambda rung: rung["rung"])
         return judge_ladder(self.spec.bundle, checked), checked.get("tools", {})
 
-    def _crashed_rung(
-        self, rungs: dict[TowerName, list[int]], crash: RunnerCrashed
-    ) -> tuple[TowerName, int]:
-        """Return the rung that was tried when the process ended, or raise `crash` if none was."""
-        for name, numbers in rungs.items():
-            for number in numbers:
-                if crash.step == checking(name, self.spec.bundle.tower(name).rungs[number]):
-                    return name, number
-        raise crash
-
     def measure(self, ladder: Ladder) -> dict[str, Any]:
         """Search and index with the first rung of each tower that passed. Return the part of a
         device's document that is the same for all kinds of devices."""
@@ -150,9 +147,8 @@ class Session:
         documents = [repeat.watched.document for repeat in counted]
         found = documents[0]
         cores = found["pinned_cores"]
-        waited = [
-            each["waited_share"] for each in documents if each.get("waited_share") is not None
-        ]
+        shares = (each.get("waited_share") for each in documents)
+        waited = [share for share in shares if share is not None]
         samples = {
             stage: [ms for each in documents for ms in each["samples_ms"][stage]]
             for stage in found["samples_ms"]

@@ -21,7 +21,7 @@ from mcad_mobile.engine.towers import runtime_of
 from mcad_mobile.engine.towers.ladder import golden_inputs
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import AiHubError, BenchError
-from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset
+from mcad_mobile.export.aihub.client import AiHub, CloudDevice
 from mcad_mobile.export.aihub.jobs import TARGET_RUNTIMES, Job, Ledger, Outcome, Runner, describe
 from mcad_mobile.targets import find_target
 
@@ -89,11 +89,12 @@ class Descent:
             return
         try:
             profile = hub.profile(outcome.inference)
+            units = [layer["compute_unit"].lower() for layer in profile["execution_detail"]]
             ran = {
                 "rung": number,
                 "loaded": True,
                 "provider": "Qualcomm AI Hub",
-                "nodes": _nodes(profile),
+                "nodes": {unit: units.count(unit) for unit in ("npu", "gpu", "cpu")},
                 "embeddings": self._embeddings(hub, number, job, outcome),
             }
             url = hub.url(outcome.inference)
@@ -113,7 +114,10 @@ class Descent:
 
     def _record(self, judged: dict[str, Any], job: Job | None) -> dict[str, Any]:
         if job is not None and job.compile_options is not None:
-            judged |= _compiled(job.compile_options)
+            # AI Hub compiled another model than the bundle's rung.
+            theirs = job.compile_options.split()[-1]
+            (runtime,) = (ours for ours, name in TARGET_RUNTIMES.items() if name == theirs)
+            judged |= {"runtime": runtime, "precision": _COMPILED_PRECISION[runtime]}
         self.tried.append(judged)
         return judged
 
@@ -179,13 +183,6 @@ def cloud_document(device: CloudDevice, towers: Mapping[TowerName, Descent]) -> 
     }
 
 
-def _compiled(options: str) -> dict[str, str]:
-    """Runtime and precision of a model that AI Hub compiled; they differ from the bundle's rung."""
-    theirs = options.split()[-1]
-    (runtime,) = (ours for ours, name in TARGET_RUNTIMES.items() if name == theirs)
-    return {"runtime": runtime, "precision": _COMPILED_PRECISION[runtime]}
-
-
 def _times(profile: dict[str, Any]) -> list[float]:
     """Return the time of every inference in ms; an old profile has only one, an estimate."""
     summary = profile["execution_summary"]
@@ -195,18 +192,14 @@ def _times(profile: dict[str, Any]) -> list[float]:
 
 def _memory(profile: dict[str, Any]) -> dict[str, list[float] | None]:
     """The process's peak memory while it loads and while it runs, each a range in MiB."""
-    summary = profile["execution_summary"]
-    found: dict[str, list[float] | None] = {}
-    for theirs, ours in _STAGES.items():
-        bounds = summary.get(f"{theirs}_memory_peak_range")
-        known = isinstance(bounds, (tuple, list))
-        found[f"{ours}_peak"] = [size / 2**20 for size in bounds] if known else None
-    return found
-
-
-def _nodes(profile: dict[str, Any]) -> dict[str, int]:
-    units = [layer["compute_unit"].lower() for layer in profile["execution_detail"]]
-    return {unit: units.count(unit) for unit in ("npu", "gpu", "cpu")}
+    ranges = {
+        f"{ours}_peak": profile["execution_summary"].get(f"{theirs}_memory_peak_range")
+        for theirs, ours in _STAGES.items()
+    }
+    return {
+        name: [size / 2**20 for size in bounds] if isinstance(bounds, (tuple, list)) else None
+        for name, bounds in ranges.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -296,12 +289,14 @@ class AiHubDevice:
     def _job(self, bundle: Bundle, descent: Descent, number: int) -> Job:
         """The job that runs a rung's files on the golden inputs, compiled there if asked for."""
         rung = bundle.tower(descent.tower).rungs[number]
+        runtime, golden = runtime_of(rung), split_batch(golden_inputs(bundle, descent.tower))
+        samples = [runtime.stored_inputs(sample, rung.inputs) for sample in golden]
         compiled = self.compile_to and f"--target_runtime {TARGET_RUNTIMES[self.compile_to]}"
         return Job(
             f"{bundle.name} {descent.tower}",
             descent.device,
             tuple(bundle.path(record) for record in rung.files),
-            _golden(bundle, descent.tower, rung),
+            {key: [sample[key] for sample in samples] for key in samples[0]},
             compiled,
         )
 
@@ -319,10 +314,3 @@ def _other_chip(bundle: Bundle, rung: Rung, device: CloudDevice) -> str:
     return (
         f"its context binary was made for {made_for.chip}, {device.name} has {device.target.chip}"
     )
-
-
-def _golden(bundle: Bundle, name: TowerName, rung: Rung) -> Dataset:
-    """The golden inputs in the layout of the rung's file, an array per sample."""
-    samples = split_batch(golden_inputs(bundle, name))
-    samples = [runtime_of(rung).stored_inputs(sample, rung.inputs) for sample in samples]
-    return {key: [sample[key] for sample in samples] for key in samples[0]}

@@ -47,12 +47,11 @@ def regressions(
     the noise; the text tower's also if the whole search is not worse. BenchError: the documents
     differ in device, number of photos or threads, or share no figure.
     """
-    then_by_name, now_by_name = _circumstances(baseline), _circumstances(current)
-    for name, then in then_by_name.items():
-        today = now_by_name[name]
-        if then != today:
+    now = _circumstances(current)
+    for name, then in _circumstances(baseline).items():
+        if then != now[name]:
             raise BenchError(
-                f"The baseline cannot be compared: {name} was {then} and is {today} now.",
+                f"The baseline cannot be compared: {name} was {then} and is {now[name]} now.",
                 "Measure the baseline again under the same circumstances.",
             )
     figures = _figures(baseline, current)
@@ -81,22 +80,20 @@ def _figures(baseline: dict[str, Any], current: dict[str, Any]) -> dict[str, Reg
         )
         if before is not None and after is not None:
             noise = math.hypot(_noise(baseline, stage), _noise(current, stage))
-            figure = Regression(f"{name}, median", "ms", before, after)
-            found[stage] = replace(figure, excuse=_negligible(figure, noise))
+            found[stage] = _compared(f"{name}, median", "ms", before, after, noise)
     before, after = (document["memory_mib"]["peak_pss"] for document in (baseline, current))
     if before is not None and after is not None:
-        figure = Regression("memory, peak PSS", "MiB", before, after)
-        found["memory"] = replace(figure, excuse=_negligible(figure, 0.0))
+        found["memory"] = _compared("memory, peak PSS", "MiB", before, after)
     return found
 
 
-def _negligible(figure: Regression, noise: float) -> str:
-    growth, floor = figure.current - figure.baseline, _FLOORS[figure.unit]
-    if growth <= floor:
-        return f"no more than {floor:g} {figure.unit}"
-    if growth <= _SIGMAS * noise:
-        return f"within the noise of both, {_SIGMAS * noise:.2f} {figure.unit}"
-    return ""
+def _compared(name: str, unit: str, before: float, after: float, noise: float = 0.0) -> Regression:
+    excuse, growth = "", after - before
+    if growth <= _FLOORS[unit]:
+        excuse = f"no more than {_FLOORS[unit]:g} {unit}"
+    elif growth <= _SIGMAS * noise:
+        excuse = f"within the noise of both, {_SIGMAS * noise:.2f} {unit}"
+    return Regression(name, unit, before, after, excuse)
 
 
 def _circumstances(document: dict[str, Any]) -> dict[str, Any]:
