@@ -63,7 +63,12 @@ def notices(
     }
     lines = [f"mcad-mobile {VERSION}, the search engine: Apache-2.0 (mcad-mobile/LICENSE)"]
     for archive in found.archives:
-        texts |= _texts_inside(archive.path)
+        with zipfile.ZipFile(archive.path) as package:
+            texts |= {
+                f"{archive.path.stem}/{name}": package.read(name)
+                for name in package.namelist()
+                if _TEXT.fullmatch(PurePosixPath(name).name)
+            }
         if archive.onnxruntime is not None:
             lines.append(
                 f"ONNX Runtime {archive.onnxruntime}, of Microsoft: MIT (onnxruntime/LICENSE; "
@@ -97,16 +102,6 @@ def _weights_line(bundle: Bundle, licence: Licence, text: str) -> str:
     weights = student.name if not student.source else f"{student.name} ({student.source})"
     limit = f", which {licence.limit}" if licence.limit else ""
     return f"the weights of {weights}: {licence.name}{limit}" + (f" ({text})" if text else "")
-
-
-def _texts_inside(archive: Path) -> dict[str, bytes]:
-    """Return the licence and notice files inside an Android archive."""
-    with zipfile.ZipFile(archive) as package:
-        return {
-            f"{archive.stem}/{name}": package.read(name)
-            for name in package.namelist()
-            if _TEXT.fullmatch(PurePosixPath(name).name)
-        }
 
 
 def _onnxruntime(name: str) -> bytes:

@@ -46,7 +46,7 @@ def sbom(
     and it has no date."""
     components = [
         _engine(classes, parts.libraries.native),
-        *(_file(entry.name, hashlib.sha256(entry.data).hexdigest()) for entry in parts.notices),
+        *(_packed(entry.name, entry.data) for entry in parts.notices),
         *(
             _archive(number, archive, parts.libraries, parts.fetched)
             for number, archive in enumerate(parts.libraries.archives)
@@ -89,9 +89,8 @@ def tool_components(used: Iterable[tuple[str, str, str]]) -> list[Component]:
 
 
 def _engine(classes: Mapping[str, bytes], native: Mapping[str, Mapping[str, bytes]]) -> Component:
-    packed = {f"lib/{abi}/{KERNELS}": files[KERNELS] for abi, files in native.items()}
-    contents = {**classes, **packed}.items()
-    files = [_file(name, hashlib.sha256(data).hexdigest()) for name, data in contents]
+    kernels = {f"lib/{abi}/{KERNELS}": files[KERNELS] for abi, files in native.items()}
+    files = [_packed(name, data) for name, data in {**classes, **kernels}.items()]
     return Component(
         type=ComponentType.LIBRARY,
         bom_ref=_ENGINE,
@@ -110,10 +109,8 @@ def _archive(
     published = {known.sha256: known.source for known in (ONNXRUNTIME_QNN, ONNXRUNTIME_AAR)}
     artifact = published.get(archive.sha256) or fetched.get(archive.path)
     assert artifact is None or isinstance(artifact, Artifact)
-    files = []
-    for path in archive.native:
-        abi, _, name = path.partition("/")
-        files.append(_file(f"lib/{path}", hashlib.sha256(found.native[abi][name]).hexdigest()))
+    taken = (path.partition("/") for path in archive.native)
+    files = [_packed(f"lib/{abi}/{name}", found.native[abi][name]) for abi, _, name in taken]
     licence = QUALCOMM_LICENCE if artifact else None
     if archive.onnxruntime is not None:
         licence = "MIT"
@@ -171,6 +168,10 @@ def _other_files(bundle: Bundle) -> Iterable[Component]:
     files = {file.path: file for file in bundle.files() if file.path not in towers}
     manifest = _file(f"assets/bundle/{MANIFEST}", sha256_of(bundle.directory / MANIFEST))
     return [manifest, *(_record(file) for _, file in sorted(files.items()))]
+
+
+def _packed(name: str, data: bytes) -> Component:
+    return _file(name, hashlib.sha256(data).hexdigest())
 
 
 def _record(file: FileRecord) -> Component:

@@ -87,13 +87,18 @@ def _memory_chart(document: dict[str, Any]) -> Chart:
             middle = number + 0.5
             name = textwrap.fill(capitalized(step["step"]), 11)
             axes.text(middle, -0.03 * top, name, ha="center", va="top", **_NOTE)
-            y, figure = _clear_below(step["pss"] - 0.02 * top, limit, text), f"{step['pss']:.1f}"
-            axes.text(middle, y, figure, color=_INK, ha="center", va="top")
+            y = step["pss"] - 0.02 * top
+            if y - text <= limit <= y + 0.2 * text:  # the limit's line would cross the figure
+                y = limit - 0.2 * text
+            axes.text(middle, y, f"{step['pss']:.1f}", color=_INK, ha="center", va="top")
         axes.text(0.06, rss[0] + 0.015 * top, "RSS", va="bottom", **_NOTE)
         inside = {"ha": "right", "va": "bottom", "fontsize": _SMALL}
         axes.text(len(steps) - 0.06, 0.02 * top, "PSS", color=_ACCENT, **inside)
         axes.plot([len(steps) - 0.96, len(steps)], [peak, peak], color=_INK, linewidth=2)
-        above = _clear_above(peak + 0.02 * top, (rss[-1], limit), text)
+        above = peak + 0.02 * top
+        for line in sorted((rss[-1], limit)):
+            if above - 0.2 * text <= line <= above + text:
+                above = line + 0.2 * text
         bold = {"color": _INK, "weight": "bold", "ha": "right", "va": "bottom"}
         axes.text(len(steps), above, f"peak {peak:.1f}", **bold)
         _limit(axes, [0, len(steps)], [limit, limit])
@@ -258,19 +263,6 @@ def _bars(
         if limit:
             axes.text(limit, -0.1, limit_text, color=_LIMIT, ha="center", va="bottom")
     return Chart(*head, out[0])
-
-
-def _clear_below(y: float, limit: float, height: float) -> float:
-    """Return `y`, or a place below the line at `limit` if text below `y` would cross it."""
-    return y if not y - height <= limit <= y + 0.2 * height else limit - 0.2 * height
-
-
-def _clear_above(y: float, lines: Sequence[float], height: float) -> float:
-    """Return `y`, or a place above the lines that text above `y` would cross."""
-    for line in sorted(lines):
-        if y - 0.2 * height <= line <= y + height:
-            y = line + 0.2 * height
-    return y
 
 
 def _limit(axes: Any, x: Sequence[float], y: Sequence[float]) -> None:
