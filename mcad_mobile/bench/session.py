@@ -183,8 +183,8 @@ class Session:
             samples.update(indexing.document["samples_ms"])
             facts = ("photos", "photos_per_s")
             document["indexing"] = {key: indexing.document[key] for key in facts}
-            steps = {"steps": indexing.document["steps"]}
-            document["memory_mib"]["indexing"] = {**_peak([indexing]), **steps}
+            steps = indexing.document["steps"]
+            document["memory_mib"]["indexing"] = {**_peak([indexing]), "steps": steps}
         document["samples_ms"] = samples
         document["latency_ms"] = {stage: percentiles(taken) for stage, taken in samples.items()}
         return document

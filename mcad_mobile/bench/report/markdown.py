@@ -73,10 +73,11 @@ def comparison_rows(documents: Sequence[dict[str, Any]]) -> list[Row]:
     first = _compared(documents[0])
     for number, (label, document) in enumerate(zip(labels(documents), documents, strict=True)):
         photos = document["index"].get("photos")
+        found = {verdict(document["targets"][name]) for name in ("search", "memory")}
         rows.append(
             (
                 label,
-                _verdicts(document),
+                next(worst for worst in (NOT_MEASURED, "fail", "pass") if worst in found),
                 device_name(document),
                 f"{photos:,}" if photos else "-",
                 *(
@@ -121,12 +122,6 @@ def cautions(documents: Sequence[dict[str, Any]]) -> list[str]:
 def _ratio(value: float, first: float | None, name: str) -> str:
     figure = f"{value:.1f}" if name == "peak" else f"{value:.2f}"
     return f"{figure} ({value / first:.2f}x)" if first else figure
-
-
-def _verdicts(document: dict[str, Any]) -> str:
-    """The worst verdict of the two targets."""
-    found = {verdict(document["targets"][name]) for name in ("search", "memory")}
-    return next(worst for worst in (NOT_MEASURED, "fail", "pass") if worst in found)
 
 
 def markdown(*documents: dict[str, Any]) -> str:
