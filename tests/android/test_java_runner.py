@@ -88,7 +88,7 @@ def test_check_tries_each_rung_and_gives_its_embeddings(runner, bundle):
     qnn, text = document["ladder"]["text"]
     assert qnn["loaded"] is False
     assert "libQnnHtp.so is not there" in qnn["why"]
-    assert "--aar PATH (app, bench)" in qnn["why"]
+    assert "the archive that holds it" in qnn["why"]
     assert (text["loaded"], text["provider"], text["runtime"]) == (True, "CPU", "onnx")
     assert text["nodes"] == {"npu": 0, "gpu": 0, "cpu": bundle.text.rungs[1].total_nodes}
     for name, found in (("image", image), ("text", text)):
