@@ -29,12 +29,9 @@ class WordPiece:
         self._longest = model["longest"]
 
     def __call__(self, word: str) -> list[int]:
-        find = self._strings.find
-        whole = find(word.encode()) if len(word) <= self._longest else -1
-        if whole >= 0:
-            return [whole]
         if len(word) > self._longest:
             return self._unknown
+        find = self._strings.find
         ids: list[int] = []
         start = 0
         while start < len(word):
@@ -104,9 +101,11 @@ class Bpe:
         queue: list[tuple[int, int, int, int]] = []
 
         def offer(at: int, second: int) -> None:
-            found = self._pair(symbols[at], symbols[second])
-            if found >= 0:
-                heappush(queue, (self._rank[found], at, found, symbols[at]))
+            left, right = symbols[at], symbols[second]
+            end = self._rows[left + 1]
+            found = bisect_left(self._right, right, self._rows[left], end)
+            if found < end and self._right[found] == right:
+                heappush(queue, (self._rank[found], at, found, left))
 
         for at in range(last):
             offer(at, at + 1)
@@ -125,12 +124,6 @@ class Bpe:
             if before[at] >= 0:
                 offer(before[at], at)
         return [symbol for symbol in symbols if symbol >= 0]
-
-    def _pair(self, left: int, right: int) -> int:
-        """A merge's index in the arrays, or -1."""
-        start, end = self._rows[left], self._rows[left + 1]
-        at = bisect_left(self._right, right, start, end)
-        return at if at < end and self._right[at] == right else -1
 
 
 # The best path that ends at a character: its score, where its last piece starts, and the piece.

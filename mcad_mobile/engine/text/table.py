@@ -6,7 +6,7 @@ the pages that they touch are read. Little-endian throughout:
 
     0   8 bytes   magic "MCADTOK1"
     8   uint32    bytes of the header
-    12  header    JSON in UTF-8: the steps (see compile.py), "arrays": {name: [type, offset, count]}
+    12  header    JSON in UTF-8: the steps, "arrays": {name: [type, offset, count]}
     ... arrays    each at a multiple of 8, counted from the end of the header, itself padded to 8
 """
 

@@ -192,11 +192,10 @@ class Tokenizer:
         room = spec.length - len(encode.before) - len(encode.after)
         found = self._ids(text, room)
         row = [*encode.before, *found[:room], *encode.after]
-        padding, words = [spec.pad] * (spec.length - len(row)), len(row)
-        seen = [1.0] * words
-        unseen = [1.0 if spec.attends_to_padding else 0.0] * len(padding)
-        ids = np.array([*padding, *row] if spec.pad_left else row + padding, np.int32)
-        mask = np.array([*unseen, *seen] if spec.pad_left else seen + unseen, np.float32)
+        ids = np.full(spec.length, spec.pad, np.int32)
+        mask = np.full(spec.length, spec.attends_to_padding, np.float32)
+        tokens = slice(spec.length - len(row), None) if spec.pad_left else slice(len(row))
+        ids[tokens], mask[tokens] = row, 1
         pooling = pooling_weights(ids, mask, spec.pool, spec.eos)
         return Tokens(ids, mask, pooling, len(found) > room)
 
