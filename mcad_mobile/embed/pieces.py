@@ -119,13 +119,13 @@ def _row(piece: Rows, batch: Any, row: int, number: int, reader: _Reader) -> Pho
         photo = bytes_or_path(batch[piece.photo][row].as_py())
         name = batch[piece.key][row].as_py() if piece.key else None
     except Exception as error:  # bytes that are not text, and others
-        return _refused(key, f"{key} cannot be read: {error}.")
+        return _unreadable(key, PhotoError(f"{key} cannot be read: {error}."))
     if isinstance(photo, str):
         return Photo(photo if name is None else str(name), partial(reader, photo, 0))
     key = key if name is None else str(name)
     if photo is None:  # for good: a cell that is filled changes the file
-        return _refused(key, f"{key} cannot be read: its cell is empty.")
-    return Photo(key, partial(_stored_bytes, photo))
+        return _unreadable(key, PhotoError(f"{key} cannot be read: its cell is empty."))
+    return Photo(key, lambda: (photo, 0))
 
 
 def bytes_or_path(value: Any) -> bytes | str | None:
@@ -135,20 +135,15 @@ def bytes_or_path(value: Any) -> bytes | str | None:
     return value if isinstance(value, (bytes, str)) else None
 
 
-def _stored_bytes(photo: bytes) -> tuple[bytes, int]:
-    return photo, 0
+def _unreadable(key: str, error: Exception) -> Photo:
+    def read() -> tuple[bytes, int]:
+        raise error
 
-
-def _refused(key: str, why: str) -> Photo:
-    return Photo(key, partial(_raise, PhotoError(why)))
-
-
-def _raise(error: Exception) -> tuple[bytes, int]:
-    raise error
+    return Photo(key, read)
 
 
 def _damaged(key: str, error: object) -> Photo:
-    return Photo(key, partial(_raise, OSError(f"it is damaged from here on, {error}")))
+    return _unreadable(key, OSError(f"it is damaged from here on, {error}"))
 
 
 def _members(name: str, file: Any) -> Iterator[Photo]:
@@ -168,15 +163,16 @@ def _members(name: str, file: Any) -> Iterator[Photo]:
 def _member(name: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> Photo:
     key = f"{name}/{member.name}"
     if key != (text := key.encode(errors="backslashreplace").decode()):
-        return _refused(text, f"{text}: its name is not valid UTF-8.")
+        return _unreadable(text, PhotoError(f"{text}: its name is not valid UTF-8."))
     if not member.isreg():
-        return _refused(key, f"{key} is a link or a special file.")
+        return _unreadable(key, PhotoError(f"{key} is a link or a special file."))
     try:
         check_bytes(member.size, key)
     except PhotoError as error:
-        return _refused(key, error.message)
-    data = tar.extractfile(member)
-    return Photo(key, partial(_stored_bytes, data.read() if data else b""))
+        return _unreadable(key, PhotoError(error.message))
+    file = tar.extractfile(member)
+    data = file.read() if file else b""
+    return Photo(key, lambda: (data, 0))
 
 
 def is_photo(name: str) -> bool:
@@ -197,10 +193,8 @@ class _Reader:
             return _file(key)
         protocol = protocol.lower()
         if protocol not in ("file", "http", "https", self._source_protocol) or "::" in key:
-            allowed = ", ".join(
-                dict.fromkeys(["file", "http", "https", self._source_protocol or "file"])
-            )
-            raise PhotoError(f"{key} is not opened: addresses may begin with {allowed}.")
+            allowed = dict.fromkeys(["file", "http", "https", self._source_protocol or "file"])
+            raise PhotoError(f"{key} is not opened: addresses may begin with {', '.join(allowed)}.")
         try:
             if protocol == "file":
                 return _file(open_address(key)[1])

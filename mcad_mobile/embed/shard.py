@@ -107,10 +107,7 @@ def embed_shard(
     )
 
 
-@dataclass(frozen=True)
-class _Read:
-    data: bytes
-    stat: int
+_Read = tuple[bytes, int]  # a photo's bytes and its stat stamp
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ _Result = _Read | _Decoded | LeftOut
 
 def _read(photo: Photo) -> _Read | LeftOut:
     try:
-        return _Read(*photo.read())
+        return photo.read()
     except OSError as error:
         return LeftOut(photo.key, 0, f"{photo.key} cannot be read: {error}.", "read")
     except PhotoError as error:
@@ -132,10 +129,11 @@ def _read(photo: Photo) -> _Read | LeftOut:
 
 
 def _decoded(model: Model, key: str, read: _Result) -> _Decoded | LeftOut:
-    if not isinstance(read, _Read):
+    if not isinstance(read, tuple):
         return read
+    data, stat = read
     try:
-        return _Decoded(model.prepare(read.data, key), (read.stat, zlib.crc32(read.data)))
+        return _Decoded(model.prepare(data, key), (stat, zlib.crc32(data)))
     except (PhotoError, MissingExtra, MemoryError) as error:
         reason = str(error) or f"{key} takes more memory than there is."
-        return LeftOut(key, read.stat, reason, "decode")
+        return LeftOut(key, stat, reason, "decode")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 import msgspec
@@ -66,13 +66,10 @@ def shard_bytes(embedded: ShardRows, dim: int, facts: ShardFacts) -> bytes:
 def left_out_bytes(left_out: list[LeftOut]) -> bytes:
     """Encode photos without a row as a Parquet file."""
     arrow = require("pyarrow", "embed")
-    names = ("key", "stamp", "why", "cause")
-    kinds = (arrow.string(), arrow.uint32(), arrow.string(), arrow.string())
-    columns = {
-        name: arrow.array([getattr(photo, name) for photo in left_out], kind)
-        for name, kind in zip(names, kinds, strict=True)
-    }
-    return _parquet(arrow.table(columns))
+    text = arrow.string()
+    columns = [("key", text), ("stamp", arrow.uint32()), ("why", text), ("cause", text)]
+    rows = [asdict(photo) for photo in left_out]
+    return _parquet(arrow.Table.from_pylist(rows, arrow.schema(columns)))
 
 
 def read_left_out(data: bytes) -> list[LeftOut]:
@@ -134,15 +131,14 @@ class ShardFile:
 def _parquet(table: Any) -> bytes:
     parquet = require("pyarrow.parquet", "embed")
     file = io.BytesIO()
+    has_floats = "embedding" in table.schema.names
     parquet.write_table(
         table,
         file,
         row_group_size=_GROUP,
         compression="zstd",
         # Floats compress only if their bytes are grouped by significance.
-        use_byte_stream_split=["embedding.list.element"]
-        if "embedding" in table.schema.names
-        else False,
+        use_byte_stream_split=["embedding.list.element"] if has_floats else False,
         use_dictionary=False,
         write_page_checksum=True,
     )

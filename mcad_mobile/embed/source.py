@@ -150,10 +150,8 @@ class Source:
 
 
 def _version(info: dict[str, Any]) -> str:
-    for name in ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created"):
-        if info.get(name):
-            return f"{info['size']} {info[name]}"
-    return ""
+    names = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+    return next((f"{info['size']} {info[name]}" for name in names if info.get(name)), "")
 
 
 def _walk(folder: Path, left_out: list[LeftOut]) -> Iterator[tuple[str, int]]:
