@@ -26,15 +26,12 @@ def open_clip_preprocess(
     config: Mapping[str, Any], name: str, checkpoint: str, from_scratch: bool = False
 ) -> tuple[Preprocess, str]:
     """Return the preprocess of `model.visual.preprocess_cfg`, and the source of its numbers."""
-    if from_scratch and not name.startswith("local-dir:"):
-        return _to_preprocess(config, {}), "open_clip's default"
-    known, source = _known(name, checkpoint)
-    return _to_preprocess(config, known), source
-
-
-def _to_preprocess(config: Mapping[str, Any], known: Mapping[str, Any]) -> Preprocess:
+    known: dict[str, Any] = {}
+    source = "open_clip's default"
+    if name.startswith("local-dir:") or not from_scratch:
+        known, source = _known(name, checkpoint)
     found = {**{key: config[key] for key in _FIELDS if key in config}, **known}
-    return _checked(
+    preprocess = _checked(
         size=_side(config["size"], "size"),
         resize=found.get("resize_mode") or "shortest",
         # open_clip's "random" is for training; at inference it resizes bicubically.
@@ -44,6 +41,7 @@ def _to_preprocess(config: Mapping[str, Any], known: Mapping[str, Any]) -> Prepr
         centre="round",
         fill=_three(found.get("fill_color") or 0),
     )
+    return preprocess, source
 
 
 def _known(name: str, checkpoint: str) -> tuple[dict[str, Any], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,26 @@ def load_student(spec: str | None = None, dim: int | None = None) -> Student:
             or cannot be cut to `dim`.
         MissingExtra: a library that the student needs is not installed.
     """
-    student = _load_whole(spec)
+    kind, rest = check_spec(spec)
+    for module in ("torch", "safetensors"):
+        require(module, "export")
+    student: Student
+    if kind == "open_clip":
+        from mcad_mobile.students.open_clip import load_open_clip
+
+        student = load_open_clip(rest)
+    elif kind == "hf":
+        from mcad_mobile.students.transformers import load_transformers
+
+        student = load_transformers(rest)
+    elif kind == "towers":
+        from mcad_mobile.students.timm_transformers import load_towers
+
+        student = load_towers(Path(rest))
+    else:
+        from mcad_mobile.students.mcad import McadStudent
+
+        student = McadStudent.load(Path(rest))
     return student if dim is None or dim == student.dim else student.cut(dim)
 
 
@@ -76,27 +96,6 @@ def load_with_text(text: str, spec: str | None = None, dim: int | None = None) -
             Remedy.TRAIN_TEXT_TOWER,
         )
     return student
-
-
-def _load_whole(spec: str | None) -> Student:
-    kind, rest = check_spec(spec)
-    for module in ("torch", "safetensors"):
-        require(module, "export")
-    if kind == "open_clip":
-        from mcad_mobile.students.open_clip import load_open_clip
-
-        return load_open_clip(rest)
-    if kind == "hf":
-        from mcad_mobile.students.transformers import load_transformers
-
-        return load_transformers(rest)
-    if kind == "towers":
-        from mcad_mobile.students.timm_transformers import load_towers
-
-        return load_towers(Path(rest))
-    from mcad_mobile.students.mcad import McadStudent
-
-    return McadStudent.load(Path(rest))
 
 
 def check_spec(spec: str | None) -> tuple[str, str]:
@@ -136,7 +135,10 @@ def parse_spec(spec: str | None) -> tuple[str, str]:
         )
     if (folder / "open_clip_config.json").is_file():
         return "open_clip", f"local-dir:{folder}"
-    head = _head(folder / "config.json")
+    head = _Head()
+    # A file that cannot be read is reported when the student is loaded.
+    with suppress(msgspec.MsgspecError, OSError, ValueError):
+        head = msgspec.json.decode((folder / "config.json").read_bytes(), type=_Head)
     if head.schema.startswith("mcad-towers/"):
         return "towers", str(folder)
     return ("hf" if head.model_type else "mcad"), str(folder)
@@ -147,13 +149,6 @@ class _Head(msgspec.Struct, frozen=True):
 
     schema: str = ""
     model_type: str = ""
-
-
-def _head(path: Path) -> _Head:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Head)
-    except (msgspec.MsgspecError, OSError, ValueError):  # reported when the student is loaded
-        return _Head()
 
 
 def default_directory(name: str = DEFAULT_NAME) -> Path:

@@ -90,23 +90,20 @@ def spell_attention(tower: nn.Module) -> None:
 
 def _spelled(module: Any) -> nn.Module | None:
     if isinstance(module, nn.MultiheadAttention):
-        return _of_multihead(module)
+        if not module.batch_first or module.bias_k is not None or module.add_zero_attn:
+            return None
+        weights: tuple[Tensor, ...]
+        if module.in_proj_weight is not None:
+            weights = module.in_proj_weight.chunk(3)
+        else:
+            weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+        query, key, value = _maps(weights, module.in_proj_bias)
+        return _Multihead(query, key, value, module.out_proj, module.num_heads)
     if is_of(module, "timm", "Attention") and _plain(module):
         kind = _TimmGrid if module.__class__.__module__ == "timm.models.fastvit" else _Timm
         query, key, value = _maps(module.qkv.weight.chunk(3), module.qkv.bias)
         return kind(query, key, value, module.proj, module.num_heads)
     return None
-
-
-def _of_multihead(module: nn.MultiheadAttention) -> nn.Module | None:
-    if not module.batch_first or module.bias_k is not None or module.add_zero_attn:
-        return None
-    if module.in_proj_weight is not None:
-        weights = module.in_proj_weight.chunk(3)
-    else:
-        weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
-    query, key, value = _maps(weights, module.in_proj_bias)
-    return _Multihead(query, key, value, module.out_proj, module.num_heads)
 
 
 def _plain(module: Any) -> bool:
@@ -180,9 +177,8 @@ def spell_attention_pooling(tower: nn.Module) -> None:
 @torch.no_grad()
 def _spelled_pooling(module: Any) -> nn.Module | None:
     if is_of(module, "timm", "AttentionPoolLatent") and _is_siglips(module):
-        width = module.kv.in_features
         key, value = module.kv.weight.chunk(2)
-        bias = None if module.kv.bias is None else module.kv.bias[width:]
+        bias = None if module.kv.bias is None else module.kv.bias[module.kv.in_features :]
         residual = nn.Sequential(module.norm, module.mlp)
         probe = module.q(module.latent[0, 0])
         return ProbePool(probe, key, linear(value, bias), module.proj, module.num_heads, residual)

@@ -30,15 +30,14 @@ def fold_batch_norms(tower: nn.Module, *example: Tensor) -> None:
         if convolution := before.get(id(norm)):
             folded = fuse_conv_bn_eval(convolution, norm)
             convolution.weight, convolution.bias = folded.weight, folded.bias
-    replace_modules(tower, lambda module: _replacement(module, id(module) in before))
 
+    def replacement(module: Any) -> nn.Module | None:
+        if not isinstance(module, _Norm):
+            return None
+        activation: nn.Module = getattr(module, "act", nn.Identity())  # timm's norms include it
+        return activation if id(module) in before else nn.Sequential(_Scale(module), activation)
 
-def _replacement(module: Any, folded: bool) -> nn.Module | None:
-    """Return a norm's replacement. timm's norms include their activation."""
-    if not isinstance(module, _Norm):
-        return None
-    activation = getattr(module, "act", nn.Identity())
-    return activation if folded else nn.Sequential(_Scale(module), activation)
+    replace_modules(tower, replacement)
 
 
 class _Scale(nn.Module):
@@ -47,9 +46,11 @@ class _Scale(nn.Module):
     def __init__(self, norm: Any) -> None:
         super().__init__()
         scale = torch.rsqrt(norm.running_var + norm.eps)
-        scale = scale if norm.weight is None else scale * norm.weight
+        if norm.weight is not None:
+            scale = scale * norm.weight
         shift = -norm.running_mean * scale
-        shift = shift if norm.bias is None else shift + norm.bias
+        if norm.bias is not None:
+            shift = shift + norm.bias
         trailing_axes = (1, 1) if isinstance(norm, nn.BatchNorm2d) else ()
         self.register_buffer("scale", scale.reshape(-1, *trailing_axes))
         self.register_buffer("shift", shift.reshape(-1, *trailing_axes))

@@ -6,7 +6,9 @@ from __future__ import annotations
 import base64
 import struct
 from array import array
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any
 
 from mcad_mobile.engine.text.models import NONE
@@ -213,15 +215,19 @@ def _unigram(data: Json, arrays: Arrays) -> Json:
     )
     arrays["scores"] = ("d", array("d", scores).tobytes())
     if data.get("byte_fallback"):
-        arrays["byte_ids"] = ("I", _byte_tokens(numbers))
+        arrays["byte_ids"] = _byte_tokens(numbers)
     # The cost of an unknown character: kUnkPenalty in SentencePiece's unigram_model.cc.
     unknown = {"unk": data["unk_id"], "unk_score": min(scores) - 10.0}
     return {"kind": "unigram", **unknown, "many_scripts": data.get("many_scripts", False)}
 
 
-def _byte_tokens(numbers: dict[str, int]) -> bytes:
-    """Return the ids of tokens <0x00> to <0xFF>, as uint32."""
-    return array("I", (numbers.get(f"<0x{byte:02X}>", NONE) for byte in range(256))).tobytes()
+def _byte_tokens(numbers: dict[str, int]) -> tuple[Kind, bytes]:
+    """Return the ids of tokens <0x00> to <0xFF>."""
+    return _uint32(numbers.get(f"<0x{byte:02X}>", NONE) for byte in range(256))
+
+
+def _uint32(values: Iterable[int]) -> tuple[Kind, bytes]:
+    return "I", array("I", values).tobytes()
 
 
 def _bpe(data: Json, arrays: Arrays, of_bytes: bool, whole: dict[str, int]) -> Json:
@@ -233,16 +239,15 @@ def _bpe(data: Json, arrays: Arrays, of_bytes: bool, whole: dict[str, int]) -> J
     if of_bytes:
         letters = _byte_letters()
         for name, end in (("byte_ids", ""), ("byte_last_ids", suffix)):
-            found = array("I", (vocab.get(letter + end, NONE) for letter in letters))
-            arrays[name] = ("I", found.tobytes())
+            arrays[name] = _uint32(vocab.get(letter + end, NONE) for letter in letters)
     elif suffix:
         raise refuse("model", f"BPE of characters with the suffix {suffix!r}")
     else:
         single = sorted((ord(token), number) for token, number in vocab.items() if len(token) == 1)
-        arrays["chars"] = ("I", array("I", (code for code, _ in single)).tobytes())
-        arrays["char_ids"] = ("I", array("I", (number for _, number in single)).tobytes())
+        arrays["chars"] = _uint32(code for code, _ in single)
+        arrays["char_ids"] = _uint32(number for _, number in single)
         if data.get("byte_fallback"):
-            arrays["byte_ids"] = ("I", _byte_tokens(vocab))
+            arrays["byte_ids"] = _byte_tokens(vocab)
     arrays |= _merges(data["merges"], vocab)
     unknown = data.get("unk_token")
     return {
@@ -260,16 +265,13 @@ def _merges(merges: list[Any], vocab: dict[str, int]) -> Arrays:
         left, right = merge.split(" ") if isinstance(merge, str) else merge
         found[vocab[left], vocab[right]] = (rank, vocab[left + right])
     pairs = sorted(found)
-    rows = array("I", bytes(4 * (max(vocab.values()) + 2)))
-    for left, _ in pairs:
-        rows[left + 1] += 1
-    for number in range(1, len(rows)):
-        rows[number] += rows[number - 1]
+    count = Counter(left for left, _ in pairs)
     return {
-        "merge_rows": ("I", rows.tobytes()),
-        "merge_right": ("I", array("I", (right for _, right in pairs)).tobytes()),
-        "merge_rank": ("I", array("I", (found[pair][0] for pair in pairs)).tobytes()),
-        "merge_into": ("I", array("I", (found[pair][1] for pair in pairs)).tobytes()),
+        # Where the pairs of each left token begin, and behind the last one's, where they end.
+        "merge_rows": _uint32(accumulate(count[n] for n in range(-1, max(vocab.values()) + 1))),
+        "merge_right": _uint32(right for _, right in pairs),
+        "merge_rank": _uint32(found[pair][0] for pair in pairs),
+        "merge_into": _uint32(found[pair][1] for pair in pairs),
     }
 
 
