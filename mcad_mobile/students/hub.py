@@ -7,8 +7,8 @@ import difflib
 import re
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,11 +19,13 @@ from urllib.request import getproxies
 import msgspec
 
 from mcad_mobile.base.documents import decode, read_file
-from mcad_mobile.errors import StudentError, require
+from mcad_mobile.base.standard_output import quiet
+from mcad_mobile.errors import McadError, StudentError, missing_extra, require, short_message
 from mcad_mobile.students.weights_licences import NOTICES, TEXTS
 
 _CONNECT_S, _ANSWER_S = 5.0, 10.0
 OPEN_CLIP_HINT = "Give a folder that open_clip's push_to_hf_hub or a hub's download made."
+_SAVED = "Give a folder that save_pretrained() wrote, with weights, processor and tokenizer."
 _CONFIG = "open_clip_config.json"
 _FACTS = ("*.json", "*.txt", "*.model", "README.md", *TEXTS, *NOTICES)
 
@@ -69,6 +71,35 @@ def find_folder(name: str, *needed: Sequence[str]) -> Path:
     except Exception as error:
         first = next(iter(str(error).splitlines()), "")
         raise _not_here(name, f"{type(error).__name__}: {first}") from error
+
+
+def find_weights(repository: str, names: Sequence[str], own: str = "") -> Path:
+    """Return a repository's file of weights: the one that it calls `own`, rather as safetensors, or
+    else the first of `names`."""
+    if own:
+        names = (str(Path(own).with_suffix(".safetensors")), own)
+    folder = find_folder(repository, names)
+    return next(folder / name for name in names if (folder / name).is_file())
+
+
+@contextmanager
+def loading(name: str, kind: str = "", hint: str = _SAVED) -> Iterator[None]:
+    """Turn the errors of a library that loads `name`, as a `kind`, into StudentError or, if a part
+    of it is not installed, MissingExtra."""
+    try:
+        with quiet():  # warnings from the libraries' imports: torchao, pytree
+            yield
+    except McadError:
+        raise
+    except ImportError as error:  # a library that a tokenizer or a model needs
+        raise missing_extra(error, "students", kind or name) from error
+    # Broad on purpose: json, safetensors, pickle, torch and timm all raise their own errors.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {short_message(error)}"
+        if "weights_only" in str(error) or "Weights only load failed" in str(error):
+            reason = "loading it would run code from the file, which mcad-mobile never does."
+        what = f"{name} cannot be loaded{f' as {kind}' if kind else ''}"
+        raise StudentError(f"{what}: {reason}", hint) from error
 
 
 def read_open_clip_config(folder: Path) -> OpenClipConfig:

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from mcad_mobile.base.standard_output import advice_muted
 from mcad_mobile.engine.photos.preprocess import Preprocess
-from mcad_mobile.errors import StudentError, missing_extra, require, short_message
+from mcad_mobile.errors import StudentError, require
 from mcad_mobile.students.hub import (
     OPEN_CLIP_HINT,
     check_open_clip_name,
     find_folder,
+    find_weights,
+    loading,
     read_open_clip_config,
 )
 from mcad_mobile.students.image_transforms import open_clip_preprocess
@@ -53,11 +55,10 @@ class Checkpoint:
     """An architecture and the weights to load into it."""
 
     model: str  # name in open_clip's factory
-    config: dict[str, Any]
+    config: dict[str, Any]  # with the activation that the weights were trained with
     checkpoint: str  # a published tag or a file
     weights: Path | None  # None: random
     folder: Path | None  # may hold its tokenizer
-    quick_gelu: bool
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def trainable_open_clip(loaded: LoadedModel, from_scratch: bool) -> Trainable:
     model = loaded.model
 
     def write(directory: Path) -> None:
-        config = _config(loaded.checkpoint)
+        config = loaded.checkpoint.config
         write_open_clip(directory, model, loaded.tokenizer, config, loaded.preprocess)
 
     return Trainable(
@@ -122,7 +123,7 @@ def as_student(loaded: LoadedModel) -> PublishedStudent:
         loaded.tokenizer,
         lambda texts: (loaded.tokenizer(texts).numpy(), None),
         model,
-        {"config": _config(checkpoint), "preprocess": asdict(loaded.preprocess)},
+        {"config": checkpoint.config, "preprocess": asdict(loaded.preprocess)},
     )
 
 
@@ -131,11 +132,8 @@ def _licence(spec: str, found: Checkpoint) -> WeightsLicence:
         return WeightsLicence()
     if found.weights == Path(found.checkpoint).expanduser():  # a file, not a tag
         return weights_licence(found.weights.parent)
-    name = (
-        spec.removeprefix("hf-hub:")
-        if not found.checkpoint
-        else f"{found.model}:{found.checkpoint}"
-    )
+    tag = f"{found.model}:{found.checkpoint}"
+    name = tag if found.checkpoint else spec.removeprefix("hf-hub:")
     return weights_licence(found.weights.parent, name)
 
 
@@ -150,7 +148,7 @@ def find_checkpoint(open_clip: Any, spec: str, from_scratch: bool = False) -> Ch
     name, _, checkpoint = spec.partition(":")
     name = name.replace("/", "-")
     config = open_clip.get_model_config(name)
-    quick_gelu = config.get("quick_gelu", False)
+    config.setdefault("quick_gelu", False)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if from_scratch:
         if checkpoint:
@@ -158,14 +156,14 @@ def find_checkpoint(open_clip: Any, spec: str, from_scratch: bool = False) -> Ch
                 f"open_clip:{spec} names weights, and training from scratch starts from none.",
                 f"Give open_clip:{name}, or train from those weights.",
             )
-        return Checkpoint(name, config, "", None, None, quick_gelu)
+        return Checkpoint(name, config, "", None, None)
     if not checkpoint and len(tags) == 1:
         checkpoint = tags[0]
     if checkpoint in tags:
         published = open_clip.get_pretrained_cfg(name, checkpoint)
         weights = _published_weights(open_clip, published)
-        quick_gelu = published.get("quick_gelu", quick_gelu)
-        return Checkpoint(name, config, checkpoint, weights, weights.parent, quick_gelu)
+        config["quick_gelu"] = published.get("quick_gelu", config["quick_gelu"])
+        return Checkpoint(name, config, checkpoint, weights, weights.parent)
     weights = Path(checkpoint).expanduser()
     if not checkpoint or not weights.is_file():
         near = difflib.get_close_matches(checkpoint, tags, 5, 0.0) if checkpoint else tags
@@ -176,7 +174,7 @@ def find_checkpoint(open_clip: Any, spec: str, from_scratch: bool = False) -> Ch
             f"Write open_clip:{name}:CHECKPOINT, a file of weights"
             + (f" or one of: {', '.join(near)}." if near else "; none are published."),
         )
-    return Checkpoint(name, config, checkpoint, weights, weights.parent, quick_gelu)
+    return Checkpoint(name, config, checkpoint, weights, weights.parent)
 
 
 def write_open_clip(
@@ -204,8 +202,8 @@ def _in_folder(folder: Path, from_scratch: bool = False) -> Checkpoint:
         raise StudentError(
             f"{folder} contains no open_clip weights.", f"It needs {' or '.join(_WEIGHTS)}."
         )
-    quick_gelu = bool(config.get("quick_gelu", False))
-    return Checkpoint(f"local-dir:{folder}", config, "", weights, folder, quick_gelu)
+    config["quick_gelu"] = bool(config.get("quick_gelu", False))
+    return Checkpoint(f"local-dir:{folder}", config, "", weights, folder)
 
 
 def _published_weights(open_clip: Any, config: dict[str, Any]) -> Path:
@@ -218,13 +216,7 @@ def _published_weights(open_clip: Any, config: dict[str, Any]) -> Path:
                 "Fetch it where there is a network, and give the file: open_clip:NAME:FILE.",
             ) from error
     repository, _, file = config["hf_hub"].rpartition("/")
-    names = _WEIGHTS if not file else (str(Path(file).with_suffix(".safetensors")), file)
-    folder = find_folder(repository, names)
-    return next(folder / name for name in names if (folder / name).is_file())
-
-
-def _config(found: Checkpoint) -> dict[str, Any]:
-    return {**found.config, "quick_gelu": found.quick_gelu}
+    return find_weights(repository, _WEIGHTS, file)
 
 
 def _refuse(spec: str, config: dict[str, Any]) -> None:
@@ -242,31 +234,22 @@ def _refuse(spec: str, config: dict[str, Any]) -> None:
 
 
 def _build(open_clip: Any, found: Checkpoint, spec: str) -> Any:
-    try:
-        with advice_muted(logging.CRITICAL):  # warnings about weights that are loaded later
-            model = open_clip.create_model(
-                found.model,
-                # open_clip finds a folder's weights itself.
-                pretrained=None if ":" in found.model or not found.weights else str(found.weights),
-                load_weights=found.weights is not None,
-                precision="fp32",
-                force_quick_gelu=found.quick_gelu,
-                pretrained_text=False,
-                require_pretrained=found.weights is not None,
-                weights_only=True,
-            )
-            if found.weights:
-                _check_positions(model, found.weights)
-    except StudentError:
-        raise
-    except ImportError as error:
-        raise missing_extra(error, "students", f"open_clip:{spec}") from error
-    # Broad on purpose: json, safetensors, pickle, torch and timm all raise their own errors.
-    except Exception as error:
-        raise StudentError(
-            f"open_clip:{spec} cannot be loaded: {_reason(error)}",
-            "Give weights of this very architecture, as safetensors or a state dict of tensors.",
-        ) from error
+    hint = "Give weights of this very architecture, as safetensors or a state dict of tensors."
+    # Muted: warnings about weights that are loaded later.
+    with loading(f"open_clip:{spec}", hint=hint), advice_muted(logging.CRITICAL):
+        model = open_clip.create_model(
+            found.model,
+            # open_clip finds a folder's weights itself.
+            pretrained=None if ":" in found.model or not found.weights else str(found.weights),
+            load_weights=found.weights is not None,
+            precision="fp32",
+            force_quick_gelu=bool(found.config["quick_gelu"]),
+            pretrained_text=False,
+            require_pretrained=found.weights is not None,
+            weights_only=True,
+        )
+        if found.weights:
+            _check_positions(model, found.weights)
     return model.eval()
 
 
@@ -293,7 +276,9 @@ def _towers(model: Any, tokenizer: Any, spec: str) -> StudentTowers:
     if pool == "argmax":
         # CLIP pools at the largest id, which is its end-of-text token.
         pool, eos = "eos", len(table) - 1
-        if (end := _end(tokenizer)) != eos:
+        inner = getattr(tokenizer, "tokenizer", None)
+        end = tokenizer.eot_token_id if inner is None else inner.eos_token_id
+        if end != eos:
             raise StudentError(
                 f"open_clip:{spec} pools at the largest of {len(table)} tokens, and its tokenizer "
                 f"ends a text with {end}.",
@@ -302,11 +287,14 @@ def _towers(model: Any, tokenizer: Any, spec: str) -> StudentTowers:
     elif pool == "eos":
         eos = getattr(text, "eos_id", None) or model.text_eos_id
     attends = not causal or pool == "last"
+    head = text.text_projection
+    if not isinstance(head, nn.Module):
+        head = nn.Identity() if head is None else linear(head.T, None)
     text_spec = TextSpec(text.context_length, table.shape[1], pool, eos, attends_to_padding=attends)
     parts = TextLayers(
         text.positional_embedding,
         [_Block(block) for block in text.transformer.resblocks],
-        _projection(text.text_projection),
+        head,
         after=text.ln_final,
     )
     mask_kind: MaskKind = "future" if causal else "nothing"
@@ -324,12 +312,6 @@ class _Block(nn.Module):
         return self.block(x, attn_mask=scores)  # type: ignore[no-any-return]
 
 
-def _projection(projection: Any) -> nn.Module:
-    if projection is None:
-        return nn.Identity()
-    return projection if isinstance(projection, nn.Module) else linear(projection.T, None)
-
-
 def _tokenizer(open_clip: Any, found: Checkpoint) -> Any:
     """Return open_clip's tokenizer, or transformers', from beside the weights or by name."""
     text = found.config["text_cfg"]
@@ -339,35 +321,16 @@ def _tokenizer(open_clip: Any, found: Checkpoint) -> Any:
     beside = found.folder or Path()
     if not any((beside / file).is_file() for file in _TOKENIZER):
         beside = find_folder(name, _TOKENIZER)
-    try:
+    with loading(f"The tokenizer in {beside}", hint=f"Give one of {name}, beside the weights."):
         return require("open_clip.tokenizer", "students").HFTokenizer(
             str(beside),
             context_length=text.get("context_length", 77),
             tokenizer_mode=text.get("tokenizer_mode"),
             **text.get("tokenizer_kwargs", {}),
         )
-    except ImportError as error:
-        raise missing_extra(error, "students", "the tokenizer's library") from error
-    except Exception as error:
-        raise StudentError(
-            f"The tokenizer in {beside} cannot be loaded: {_reason(error)}",
-            f"Give one of {name}, beside the weights.",
-        ) from error
-
-
-def _end(tokenizer: Any) -> int | None:
-    inner = getattr(tokenizer, "tokenizer", None)
-    end = tokenizer.eot_token_id if inner is None else inner.eos_token_id
-    return None if end is None else int(end)
 
 
 def _short_name(spec: str) -> str:
     if spec.startswith(("local-dir:", "hf-hub:")):
         return Path(spec.partition(":")[2]).resolve().name
     return spec.partition(":")[0].replace("/", "-")
-
-
-def _reason(error: Exception) -> str:
-    if "weights_only" in str(error) or "Weights only load failed" in str(error):
-        return "loading it would run code from the file, which mcad-mobile never does."
-    return f"{type(error).__name__}: {short_message(error)}"

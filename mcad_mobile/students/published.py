@@ -196,6 +196,7 @@ class StudentTowers:
     mask_kind: MaskKind
 
 
+@torch.no_grad()
 def build_student(
     name: str,
     source: Source,
@@ -206,14 +207,29 @@ def build_student(
     model: nn.Module,
     facts: dict[str, Any],
 ) -> PublishedStudent:
-    """Build a student; its identity hashes `model`, `facts` and the tokenizer."""
-    spec, image = towers.text_spec, towers.image
+    """Build a student, rewriting both towers in place; its identity hashes `model`, `facts` and the
+    tokenizer."""
+    spec = towers.text_spec
+    image = towers.image.eval().requires_grad_(False)
     image_sha256 = image_identity(image, preprocess)  # before it is rewritten
     text = RowTower(towers.text, mask_kind=towers.mask_kind, length=spec.length)
+    text.eval().requires_grad_(False)
     phone_tokenizer = convert_tokenizer(
         tokenizer, length=spec.length, pool=spec.pool, attends_to_padding=spec.attends_to_padding
     )
     identity = model_sha256(model, facts, phone_tokenizer[1])
+    pixels = torch.zeros(1, 3, preprocess.size, preprocess.size)
+    rows, first = torch.zeros(1, spec.length, spec.width), torch.zeros(1, spec.length)
+    first[:, 0] = 1
+    for_export(image, pixels)
+    for_export(text, rows, first, first)
+    photo, query = image(pixels), text(rows, first, first)
+    if photo.shape != query.shape:
+        raise StudentError(
+            f"The image tower gives {list(photo.shape)} and the text tower {list(query.shape)}: "
+            "they share no space.",
+            "Give a checkpoint of a dual encoder, whose towers were trained together.",
+        )
     return PublishedStudent(
         name=name,
         source=source,
@@ -222,7 +238,7 @@ def build_student(
         token_table=towers.token_table.detach(),
         image=image,
         text=text,
-        dim=_prepare_towers(image, text, spec, preprocess),
+        dim=int(photo.shape[1]),
         identity=identity,
         image_identity=image_sha256,
         tokenize=tokenize,
@@ -245,29 +261,6 @@ def read_ids(ids: NDArray[Any], mask: NDArray[Any] | None, table: Tensor, spec: 
         attended = 1 - pooling.cumsum(1) + pooling  # 1 up to the pooled token
     rows = table[torch.from_numpy(ids.astype(np.int64))].numpy()
     return Texts(ids.astype(np.int32), rows, attended, pooling)
-
-
-@torch.no_grad()
-def _prepare_towers(
-    image: nn.Module, text: nn.Module, spec: TextSpec, preprocess: Preprocess
-) -> int:
-    """Rewrite both towers for export, in place, and return the width of their embeddings."""
-    image.eval().requires_grad_(False)
-    text.eval().requires_grad_(False)
-    pixels = torch.zeros(1, 3, preprocess.size, preprocess.size)
-    first = torch.zeros(1, spec.length)
-    first[:, 0] = 1
-    rows = torch.zeros(1, spec.length, spec.width)
-    for_export(image, pixels)
-    for_export(text, rows, first, first)
-    photo, query = image(pixels), text(rows, first, first)
-    if photo.shape != query.shape:
-        raise StudentError(
-            f"The image tower gives {list(photo.shape)} and the text tower {list(query.shape)}: "
-            "they share no space.",
-            "Give a checkpoint of a dual encoder, whose towers were trained together.",
-        )
-    return int(photo.shape[1])
 
 
 @dataclass(frozen=True)

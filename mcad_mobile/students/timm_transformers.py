@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mcad_mobile.base.documents import Record, Word, decode
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.errors import StudentError, require, short_message
-from mcad_mobile.students.hub import find_folder
+from mcad_mobile.students.hub import find_folder, find_weights, loading
 from mcad_mobile.students.image_transforms import timm_preprocess
 from mcad_mobile.students.published import (
     PublishedStudent,
@@ -33,7 +33,6 @@ from mcad_mobile.students.transformers import (
     WEIGHTS,
     known_length,
     load_model,
-    loading,
     plain_config,
     tokenize_with,
 )
@@ -68,11 +67,14 @@ class TowersConfig(Record, frozen=True):
 class Towers(nn.Module):
     """Both towers as the libraries' own modules."""
 
-    def __init__(self, image: nn.Module, text: Any, widths: tuple[int, int], dim: int) -> None:
-        """`dim` 0: no maps."""
+    def __init__(self, image: nn.Module, text: Any, size: int, dim: int) -> None:
+        """`size`: the side of photos; `dim` 0: no maps."""
         super().__init__()
-        self.image, self.text = image, text
-        maps = [nn.Linear(width, dim, bias=False) if dim else nn.Identity() for width in widths]
+        self.image, self.text = image.eval(), text
+        with torch.no_grad():  # some architectures widen the last grid's `num_features`
+            width = image(torch.zeros(1, 3, size, size)).shape[1]
+        self.widths = int(width), int(text.config.hidden_size)
+        maps = [nn.Linear(own, dim, bias=False) if dim else nn.Identity() for own in self.widths]
         self.image_map, self.text_map = maps
 
     def embed_photos(self, pixels: Tensor) -> Tensor:
@@ -114,9 +116,10 @@ def trainable_towers(spec: str, from_scratch: bool, dim: int) -> Trainable:
             f"Write {SPELLED}, as in "
             "towers:timm/mobilenetv4_conv_small+hf/sentence-transformers/all-MiniLM-L6-v2.",
         )
-    image = _image(timm_name, from_scratch)
+    image, preprocess = _image(timm_name, from_scratch)
     text, tokenizer = _text(hf_name, from_scratch)
-    widths = image.width, int(text.config.hidden_size)
+    towers = Towers(image, text, preprocess.size, dim).eval()
+    widths = towers.widths
     if not dim and widths[0] != widths[1]:
         raise StudentError(
             f"{timm_name} gives {widths[0]} numbers for a photo, and {hf_name} {widths[1]} for a "
@@ -124,13 +127,12 @@ def trainable_towers(spec: str, from_scratch: bool, dim: int) -> Trainable:
             'Give "projection" in the recipe a width, such as 256.',
         )
     config = TowersConfig(
-        image=image.name,
-        preprocess=image.preprocess,
+        image=timm_name,
+        preprocess=preprocess,
         length=min(_LONGEST, known_length(tokenizer, text.config) - _first_place(text)),
         dim=dim or widths[0],
         projected=bool(dim),
     )
-    towers = Towers(image.module, text, widths, dim).eval()
     new = [*towers.image_map.parameters(), *towers.text_map.parameters()]
     if from_scratch:
         new = list(towers.parameters())
@@ -154,15 +156,7 @@ def _trainable(loaded: LoadedTowers, new: list[nn.Parameter]) -> Trainable:
     )
 
 
-@dataclass(frozen=True)
-class _Image:
-    name: str
-    module: nn.Module
-    width: int
-    preprocess: Preprocess
-
-
-def _image(name: str, from_scratch: bool) -> _Image:
+def _image(name: str, from_scratch: bool) -> tuple[nn.Module, Preprocess]:
     timm = require("timm", "students")
     architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
@@ -181,23 +175,12 @@ def _image(name: str, from_scratch: bool) -> _Image:
                 f"timm has no published weights of {name}.",
                 f"Give one of: {', '.join(tags)}." if tags else "Train from scratch.",
             )
-        files = _TIMM_WEIGHTS
-        if own := published.hf_hub_filename:
-            files = (str(Path(own).with_suffix(".safetensors")), own)
-        folder = find_folder(published.hf_hub_id, files)
-        file = next(path for path in map(folder.joinpath, files) if path.is_file())
+        file = find_weights(published.hf_hub_id, _TIMM_WEIGHTS, published.hf_hub_filename or "")
         source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     with loading(name, "an image tower"):
-        module = timm.create_model(name, num_classes=0, **source).eval()
+        module = timm.create_model(name, num_classes=0, **source)
         config = timm.data.resolve_model_data_config(module)
-    preprocess = timm_preprocess(config)
-    return _Image(name, module, _width(module, preprocess), preprocess)
-
-
-@torch.no_grad()
-def _width(module: nn.Module, preprocess: Preprocess) -> int:
-    """Measure the output width: some architectures widen the last grid's `num_features`."""
-    return int(module(torch.zeros(1, 3, preprocess.size, preprocess.size)).shape[1])
+    return module, timm_preprocess(config)
 
 
 def _text(name: str, from_scratch: bool) -> tuple[Any, Any]:
@@ -268,8 +251,8 @@ def _read(folder: Path) -> LoadedTowers:
     text, tokenizer = _text(str(folder / "text"), from_scratch=True)
     try:
         image = timm.create_model(config.image, num_classes=0)
-        widths = _width(image.eval(), config.preprocess), int(text.config.hidden_size)
-        towers = Towers(image, text, widths, config.dim if config.projected else 0)
+        dim = config.dim if config.projected else 0
+        towers = Towers(image, text, config.preprocess.size, dim)
         towers.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, SafetensorError, RuntimeError, LookupError, ValueError) as error:
         raise StudentError(

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from msgspec.structs import asdict
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mcad_mobile.base.standard_output import quiet
-from mcad_mobile.errors import StudentError, missing_extra, require, short_message
-from mcad_mobile.students.hub import find_folder
+from mcad_mobile.errors import StudentError, require, short_message
+from mcad_mobile.students.hub import find_folder, loading
 from mcad_mobile.students.image_transforms import transformers_preprocess
 from mcad_mobile.students.published import (
     PublishedStudent,
@@ -84,14 +82,13 @@ def trainable_transformers(name: str, from_scratch: bool) -> Trainable:
     """Load the same model for training: its weights, or random ones if `from_scratch`."""
     loaded = read_model(name, from_scratch)
     model = loaded.model
-    masked = model.config.model_type != "siglip"  # which was trained to attend to padding
 
     def text(ids: Tensor, mask: Tensor) -> Tensor:
-        if not masked:
-            return model.get_text_features(input_ids=ids).pooler_output  # type: ignore[no-any-return]
-        longest = int(mask.sum(1).max())
-        kept = {"input_ids": ids[:, :longest], "attention_mask": mask[:, :longest].long()}
-        return model.get_text_features(**kept).pooler_output  # type: ignore[no-any-return]
+        given = {"input_ids": ids}
+        if model.config.model_type != "siglip":  # which was trained to attend to padding
+            longest = int(mask.sum(1).max())
+            given = {"input_ids": ids[:, :longest], "attention_mask": mask[:, :longest].long()}
+        return model.get_text_features(**given).pooler_output  # type: ignore[no-any-return]
 
     def write(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -178,21 +175,6 @@ def load_model(
             f"Give a checkpoint that was trained as {kind}.",
         )
     return model
-
-
-@contextmanager
-def loading(name: str, kind: str) -> Iterator[None]:
-    try:
-        with quiet():  # warnings from transformers' imports: torchao, pytree
-            yield
-    except ImportError as error:  # a library that a tokenizer or a model needs
-        raise missing_extra(error, "students", kind) from error
-    # Broad on purpose: json, safetensors, pickle and torch all raise their own errors.
-    except Exception as error:
-        raise StudentError(
-            f"{name} cannot be loaded as {kind}: {type(error).__name__}: {short_message(error)}",
-            "Give a folder that save_pretrained() wrote, with weights, processor and tokenizer.",
-        ) from error
 
 
 def as_student(loaded: LoadedModel) -> PublishedStudent:
@@ -332,11 +314,9 @@ def tokenize_with(tokenizer: Any, spec: TextSpec) -> Tokenize:
 def plain_config(config: Any) -> dict[str, Any]:
     """Return a configuration without the fields that do not affect embeddings."""
     apart = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
-    data = json.loads(config.to_json_string(use_diff=False))
-    return {
-        key: {k: v for k, v in value.items() if k not in apart}
-        if isinstance(value, dict)
-        else value
-        for key, value in data.items()
-        if key not in apart
-    }
+
+    def kept(fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in fields.items() if name not in apart}
+
+    plain: dict[str, Any] = json.loads(config.to_json_string(use_diff=False), object_hook=kept)
+    return plain

@@ -294,15 +294,16 @@ def test_a_published_tag_brings_its_activation(monkeypatch, tmp_path):
     cached(monkeypatch, tmp_path, "timm/vit_base_patch32_clip_224.openai", name)
     found = find_checkpoint(open_clip, "ViT-B-32:openai")
     assert found.weights.read_bytes() == b"weights"
-    assert found.quick_gelu
+    assert found.config["quick_gelu"]
 
 
 def test_a_model_that_is_trained_further_keeps_its_preprocess_and_the_activation_of_its_tag(
     tmp_path,
 ):
     loaded = library.read_model(f"local-dir:{write_open_clip(tmp_path / 'vit')}")
-    tagged = dataclasses.replace(loaded.checkpoint, quick_gelu=True)
-    assert "quick_gelu" not in tagged.config
+    assert not loaded.checkpoint.config["quick_gelu"]
+    config = {**loaded.checkpoint.config, "quick_gelu": True}
+    tagged = dataclasses.replace(loaded.checkpoint, config=config)
     changes = {"resize": "longest", "interpolation": "bilinear", "fill": (9, 9, 9)}
     preprocess = replace(loaded.preprocess, **changes, mean=(0.1, 0.2, 0.3))
     found = dataclasses.replace(loaded, checkpoint=tagged, preprocess=preprocess)

@@ -23,10 +23,11 @@ from safetensors.torch import load_file, save_file
 from mcad_mobile.errors import MissingExtra, StudentError, install_line
 from mcad_mobile.students import hub
 from mcad_mobile.students import open_clip as students
+from mcad_mobile.students.hub import loading
 from mcad_mobile.students.load import load_student
 from mcad_mobile.students.published import RowTower, TextLayers, read_ids
 from mcad_mobile.students.student import TextSpec
-from mcad_mobile.students.transformers import REFUSED, WEIGHTS, loading
+from mcad_mobile.students.transformers import REFUSED, WEIGHTS
 from tests.support.paths import ROOT
 from tests.support.tiny_students import (
     edit,

@@ -21,9 +21,8 @@ class OpenClipTeacher(FeatureTeacher):
     def __init__(self, spec: str, device: str = "cpu") -> None:
         with teacher_errors():
             loaded = read_model(spec, for_export=False)
-        checkpoint = loaded.checkpoint
         facts = {
-            "config": {**checkpoint.config, "quick_gelu": checkpoint.quick_gelu},
+            "config": loaded.checkpoint.config,
             "image": loaded.preprocess.to_json(),
             "tokenizer": type(loaded.tokenizer).__name__,
             "text_length": loaded.tokenizer.context_length,

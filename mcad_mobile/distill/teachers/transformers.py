@@ -19,9 +19,9 @@ from mcad_mobile.distill.teachers.teacher import (
     teacher_errors,
 )
 from mcad_mobile.errors import TeacherError, require
-from mcad_mobile.students.hub import find_folder
+from mcad_mobile.students.hub import find_folder, loading
 from mcad_mobile.students.student import model_sha256
-from mcad_mobile.students.transformers import WEIGHTS, load_parts, loading, plain_config
+from mcad_mobile.students.transformers import WEIGHTS, load_parts, plain_config
 
 _TEXT_LENGTH = 32  # tokens, if the model allows as many
 _PAIRS = 64  # scored together, so that memory does not grow with the number of pairs
