@@ -39,7 +39,7 @@ PUBLISHED = {
     "timm/vit_base_patch16_clip_224.openai_ft_in1k": "unknown",  # trained on, with other photos
     "apple/mobileclip2_b": "apple-amlr",
     "apple/coreml-mobileclip": "apple-amlr",
-    "google/embeddinggemma-2": "unknown",
+    "google/embeddinggemma-2": "Apache-2.0",
 }
 
 
