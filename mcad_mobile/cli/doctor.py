@@ -6,6 +6,8 @@ import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import typer
+
 from mcad_mobile.base import machine
 from mcad_mobile.base.requirements import Installation
 from mcad_mobile.base.standard_output import print_json
@@ -200,7 +202,9 @@ def doctor(
     bundle: Path | None = optional(
         "--bundle", "-b", help="Also test each rung of this bundle on this machine."
     ),
-    index: Path | None = optional(help="Also read every byte of this index."),
+    index: Path | None = optional(
+        help="Also read every byte of this index; exit with 1 unless it is intact."
+    ),
     json: Json = False,
 ) -> None:
     """Show which commands work here, what is installed, and how to get what is missing.
@@ -219,9 +223,10 @@ def doctor(
         findings += examine_bundle(load_bundle(bundle))
     if index is not None:
         findings.append(examine_index(index))
+    damaged = index is not None and findings[-1].version is None
     if json:
         print_json([asdict(finding) for finding in [*commands, *findings]])
-        return
+        raise typer.Exit(damaged)
     print("What works here")
     for command in commands:
         works = coloured("yes", "green") if command.version else coloured("no ", "red")
@@ -238,3 +243,4 @@ def doctor(
         print("\nWhat is missing or does not work")
     for finding in missing:
         print(f"  {finding.tool}: {finding.needed_for}\n    {finding.how_to_get}")
+    raise typer.Exit(damaged)

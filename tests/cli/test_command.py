@@ -267,6 +267,13 @@ def test_doctor_prints_what_works_what_is_there_and_how_to_get_the_rest(tmp_path
             assert lines[lines.index(f"  {tool}: {document['needed_for']}") + 1] == f"    {how}"
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_doctor_fails_where_there_is_no_index(tmp_path, options):
+    done = CliRunner().invoke(app, ["doctor", "--index", str(tmp_path), *options])
+    assert done.exit_code == 1
+    assert "no photo index" in done.stdout
+
+
 def test_doctor_says_with_an_index_that_does_not_open_what_to_do(tmp_path):
     finding = doctor.examine_index(tmp_path / "none.index")
     assert (finding.version, finding.needed_for) == (None, "search")

@@ -191,7 +191,7 @@ def test_a_damaged_index_is_named_by_verify_and_doctor_and_mended(
     code, text = run("index", "--verify", *where)
     assert code == 1 and segment.name in text and "--repair" in text
     code, text = run("doctor", "--index", str(place))
-    assert code == 0 and segment.name in text and "--repair" in text
+    assert code == 1 and segment.name in text and "--repair" in text
     done = runner.invoke(app, ["index", "--repair", *where, "--json"])
     assert json.loads(done.stdout) == {"index": str(place), "photos": 0, "dropped": 3}
     index(folder, bundle)
