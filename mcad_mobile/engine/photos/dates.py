@@ -31,11 +31,16 @@ def moment(text: str) -> int:
     """Return a date like "2024-05-01" (its local midnight) or an ISO 8601 time in minutes since
     1970."""
     try:
-        return int(datetime.fromisoformat(text).astimezone(UTC).timestamp() // _MINUTE_S)
-    except (ValueError, OverflowError, OSError):
+        when = datetime.fromisoformat(text)
+    except ValueError:
         raise QueryError(
             f"{text!r} is not a date.", "Write it like 2024-05-01, or 2024-05-01T18:30."
         ) from None
+    try:
+        seconds = when.timestamp()
+    except (ValueError, OverflowError, OSError):  # the calendar's first or last day, in local time
+        seconds = when.replace(tzinfo=UTC).timestamp()
+    return int(seconds // _MINUTE_S)
 
 
 def _by_camera(photo: bytes) -> int | None:

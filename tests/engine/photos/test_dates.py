@@ -93,9 +93,24 @@ def test_a_day_begins_at_midnight_here(lisbon: None) -> None:
     assert moment("2024-07-01T18:30+02:00") == minutes(2024, 7, 1, 16, 30)
 
 
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_the_first_and_the_last_day_of_the_calendar_are_days(
+    zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert moment("0001-01-01") == minutes(1, 1, 1)
+        assert abs(moment("9999-12-31T23:59") - minutes(9999, 12, 31, 23, 59)) < 24 * 60
+        assert moment("9999-12-31T23:59-05:00") == minutes(9999, 12, 31, 23, 59) + 5 * 60
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "yesterday", "2024-13-01", "01.05.2024", "2024", "9999-12-31T23:59-05:00"],
+    ["", "yesterday", "2024-13-01", "01.05.2024", "2024", "0000-01-01", "10000-01-01"],
 )
 def test_what_is_no_day_is_an_error_that_shows_one(text: str) -> None:
     with pytest.raises(QueryError, match="2024-05-01"):
