@@ -118,7 +118,8 @@ def _leave(left_out: Leftovers, kind: str, path: str) -> None:
 
 def stat_stamp(stat: os.stat_result) -> int:
     """CRC-32 of size (uint64) and time of last change in ms (int64): docs/index-format.md."""
-    return zlib.crc32(struct.pack("<Qq", stat.st_size, stat.st_mtime_ns // 1_000_000))
+    milliseconds = stat.st_mtime_ns // 1_000_000 % 2**64  # file systems hold seconds of 64 bits
+    return zlib.crc32(struct.pack("<QQ", stat.st_size, milliseconds))
 
 
 def stat_or_none(path: Path) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mcad_mobile.engine.photos.dates import minutes_taken
 from mcad_mobile.engine.photos.decode import read_photo
 from mcad_mobile.engine.photos.folder import (
     Leftovers,
@@ -84,6 +85,18 @@ def test_stamps_are_the_checksums_that_the_format_says(tmp_path, size):
     assert stat_stamp(path.stat()) == expected == stat_or_none(path)
     assert read_photo(str(path)).stamp() == (expected, zlib.crc32(data))
     assert [stamp for _, stamp in walk(tmp_path, [])] == [expected]
+
+
+@pytest.mark.parametrize("seconds", [-(2**63), -(2**60), -1, 2**60, 2**63 - 1])
+def test_a_file_of_any_time_has_a_stamp_and_a_date(seconds):
+    def at(seconds: int) -> os.stat_result:
+        nanoseconds = {"st_mtime": float(seconds), "st_mtime_ns": seconds * 10**9}
+        return os.stat_result((0,) * 10, {"st_atime": 0.0, "st_ctime": 0.0, **nanoseconds})
+
+    milliseconds = (seconds * 1000 % 2**64).to_bytes(8, "little")
+    assert stat_stamp(at(seconds)) == zlib.crc32(bytes(8) + milliseconds)
+    assert stat_stamp(at(seconds)) != stat_stamp(at(seconds - 1))
+    assert abs(minutes_taken(b"", at(seconds))) < 2**31
 
 
 @pytest.mark.parametrize("key", ["s3://bucket/a.jpg", "000001", "train-0.tar/a.jpg"])
