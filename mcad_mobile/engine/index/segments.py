@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.engine.arrays import F32, I16, U8, U32, Rows, Stamps, Times, Words
-from mcad_mobile.engine.index.codes import MAX_DIM, record_size
+from mcad_mobile.engine.index.codes import MAX_DIM, NORM_TOLERANCE, record_size
 from mcad_mobile.engine.index.paths import BLOCK, PathTable
 from mcad_mobile.errors import PhotoIndexError, Remedy, update_hint
 
@@ -30,6 +30,8 @@ PARTS = (
     *("columns", "records", "times", "stamps", "path_blocks", "paths"),
 )
 MAX_CELLS = 65535
+# A fit to photos of length 1, whose regularization keeps weights below 4.
+_MOST_BIT_WEIGHT = 100
 # The time of a photo whose time is not known.
 NO_TIME = -(2**31)
 
@@ -338,12 +340,19 @@ def open_segment(file: Path) -> Segment:
     starts = view("starts", "<u4", cells + 1 if cells else 0)
     if cells and (starts[0] or starts[-1] != photos or (starts[1:] < starts[:-1]).any()):
         raise damaged(file, f"its {cells} cells do not hold its {photos} photos")
+    axis, bit_weights = view("axis", "<f4", dim), view("bit_weights", "<f4", scan_bits, dim)
+    length = float(np.linalg.norm(axis.astype(np.float64)))
+    if not (length == 0 or abs(length - 1) <= NORM_TOLERANCE):  # NaN is refused, too
+        raise damaged(file, f"its axis has length {length}, not 1")
+    least, most = bit_weights.min(initial=0), bit_weights.max(initial=0)
+    if not -_MOST_BIT_WEIGHT <= least <= most <= _MOST_BIT_WEIGHT:
+        raise damaged(file, f"its bit weights go from {least} to {most}")
     return Segment(
         file=file,
         header_crc32=CRC.unpack_from(header, ALIGNMENT - CRC.size)[0],
         axis_photos=axis_photos,
-        axis=view("axis", "<f4", dim),
-        bit_weights=view("bit_weights", "<f4", scan_bits, dim),
+        axis=axis,
+        bit_weights=bit_weights,
         centroids=view("centroids", "<i2", cells, dim),
         starts=starts,
         rows=view("rows", "<u4", photos if cells else 0),

@@ -20,6 +20,7 @@ from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.segments import open_segment
+from tests.support.damaged_index import plant_number
 from tests.support.paths import ROOT
 from tests.support.probe import KERNELS, EngineError, Probe
 
@@ -473,6 +474,17 @@ def test_every_damaged_part_is_found(java, tmp_path):
         java.read()
     segment.unlink()
     with pytest.raises(EngineError, match="it is gone"):
+        java.read()
+
+
+@pytest.mark.parametrize(("part", "said"), [("axis", "its axis"), ("bit_weights", "a bit weight")])
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e38])
+def test_numbers_that_no_writer_makes_are_refused_though_all_checksums_fit(
+    java, part, said, number
+):
+    shutil.copytree(ROOT / "tests" / "golden" / "index", java.directory, dirs_exist_ok=True)
+    plant_number(java.directory, part, number)
+    with pytest.raises(EngineError, match=f"is damaged: .*{said}"):
         java.read()
 
 

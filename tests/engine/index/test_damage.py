@@ -24,6 +24,7 @@ from mcad_mobile.engine.index.search import Hits, search_segments
 from mcad_mobile.engine.index.segments import PARTS, open_segment
 from mcad_mobile.engine.native import TuningLimits
 from mcad_mobile.errors import PhotoIndexError
+from tests.support.damaged_index import plant_number, rewrite_manifest
 from tests.support.index_embeddings import (
     cells_from,
     create,
@@ -38,14 +39,6 @@ from tests.support.kernel_oracle import Oracle
 from tests.support.paths import ROOT
 
 
-def rewrite_manifest(directory: Path, change: dict[str, object]) -> None:
-    """Change fields of a manifest and give it the checksum that fits."""
-    file = directory / "manifest.json"
-    document = {**json.loads(file.read_text()), **change, "crc32": "0" * 8}
-    blank = json.dumps(document).encode()
-    file.write_bytes(blank.replace(b"00000000", f"{zlib.crc32(blank):08x}".encode(), 1))
-
-
 def test_a_changed_byte_in_any_part_is_found_and_the_file_named(tmp_path: Path) -> None:
     index = filled(tmp_path)
     index.verify()
@@ -54,7 +47,7 @@ def test_a_changed_byte_in_any_part_is_found_and_the_file_named(tmp_path: Path) 
     # One byte in each part: axis, records, taken, stamps, ..., paths.
     for offset in (*range(4096, len(good), 4096), len(good) - 1):
         file.write_bytes(good[:offset] + bytes([good[offset] ^ 1]) + good[offset + 1 :])
-        with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs.*CRC-32"):
+        with pytest.raises(PhotoIndexError, match=r"segment-00000002\.mcs is damaged"):
             index.verify()
     file.write_bytes(good)
     index.verify()
@@ -70,6 +63,17 @@ def test_damage_is_not_merged_into_a_segment_with_a_good_checksum(tmp_path: Path
         opened.write(b"?")
     with pytest.raises(PhotoIndexError, match="CRC-32"):
         index.compact()
+
+
+@pytest.mark.parametrize("part", ["axis", "bit_weights"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e38, -200])
+def test_numbers_that_no_writer_makes_are_refused_though_all_checksums_fit(
+    tmp_path: Path, part: str, number: float
+) -> None:
+    directory = shutil.copytree(ROOT / "tests" / "golden" / "index", tmp_path / "index")
+    plant_number(directory, part, number)
+    with pytest.raises(PhotoIndexError, match=rf"is damaged: its {part[:3]}"):
+        PhotoIndex.open(directory)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import java.io.Closeable;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
 import java.nio.LongBuffer;
 import java.nio.charset.StandardCharsets;
@@ -40,6 +41,7 @@ final class Segment implements Closeable {
     static final int CRC_AT = ALIGNMENT - 4;
     static final int LARGEST_DIM = 4096;
     private static final int MOST_CELLS = 65_535;
+    private static final float MOST_BIT_WEIGHT = 100;
     private static final String NEWER_MAGIC = "MCADSEG[2-9]";
     private static final int CHUNK = 1 << 18;
     private static final int WINDOW = 64;
@@ -120,6 +122,7 @@ final class Segment implements Closeable {
         axis = new float[dim];
         file.read(offsets[AXIS], 4 * dim).asFloatBuffer().get(axis);
         bitWeights = map(BIT_WEIGHTS);
+        checkNumbers();
         centroids = map(CENTROIDS);
         places = cellCount == 0 ? PlaceTable.ofRows(file, photos)
             : PlaceTable.ofCells(file, offsets[STARTS], cellCount, offsets[ROWS], photos);
@@ -131,6 +134,24 @@ final class Segment implements Closeable {
         row = ByteBuffer.allocateDirect(record).order(ByteOrder.LITTLE_ENDIAN);
         window = new byte[WINDOW * record];
         stored = new byte[record];
+    }
+
+    /** McadException for numbers that no writer makes: an axis not of length 1, bit weights of another size. */
+    private void checkNumbers() throws McadException {
+        double squares = 0;
+        for (float number : axis) {
+            squares += (double) number * number;
+        }
+        if (squares != 0 && !(Math.abs(squares - 1) <= 0.02)) {
+            throw file.damaged("its axis has length " + Math.sqrt(squares) + ", not 1");
+        }
+        FloatBuffer weights = bitWeights.order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer();
+        while (weights.hasRemaining()) {
+            float weight = weights.get();
+            if (!(Math.abs(weight) <= MOST_BIT_WEIGHT)) {
+                throw file.damaged("it has a bit weight of " + weight);
+            }
+        }
     }
 
     /** {@code offset}, rounded up to a multiple of 4096. */
