@@ -79,6 +79,8 @@ class Guard:
         hosts = headers.get("host", [])
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             return 421, "This server answers to 127.0.0.1 and localhost alone."
+        if "content-length" in headers and "transfer-encoding" in headers:  # where does it end?
+            return 400, "A request has a Content-Length or a Transfer-Encoding, not both."
         origins = headers.get("origin", [])
         if any(origin.lower() not in self._origins for origin in origins):
             return 403, "This server answers to its own page alone."

@@ -220,6 +220,15 @@ def test_an_upload_without_content_length_is_cut(served: Server) -> None:
     assert refused
 
 
+def test_a_request_whose_body_ends_in_two_places_is_refused_and_hung_up_on(served: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    lengths = {"Content-Length": "2", "Transfer-Encoding": "chunked", "Content-Type": _JSON}
+    connection.request("POST", "/api/search", b"2\r\n{}\r\n0\r\n\r\n", lengths)
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("connection")) == (400, "close")
+    connection.close()
+
+
 def test_a_request_may_not_be_large(served: Server) -> None:
     for size, expected in ((REQUEST_BYTES, 200), (REQUEST_BYTES + 1, 413)):
         for kind in (bytes, lambda body: iter([body])):  # without a length, it is sent in chunks
