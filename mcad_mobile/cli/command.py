@@ -145,7 +145,8 @@ def root(
 
     `mcad-mobile demo` runs export, index, search and bench on sample photos from Python packages.
     Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted. With --json, standard output holds
-    one JSON document and nothing else.
+    one JSON document and nothing else; after an error it is empty, and standard error ends with a
+    line of JSON.
     """
     if version:
         print(f"mcad-mobile {VERSION}")

@@ -158,6 +158,11 @@ def test_errors_are_json_on_standard_error_too(words, code, message):
     assert message in plain.stderr and not plain.stderr.startswith("{")
 
 
+def test_the_help_says_that_errors_are_not_the_document_of_json():
+    told = " ".join(run_command("--help").stdout.split())
+    assert "after an error it is empty, and standard error ends with a line of JSON." in told
+
+
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
