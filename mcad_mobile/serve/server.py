@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import os
 import socket
@@ -44,6 +45,7 @@ ADDRESS = "127.0.0.1"
 _WAITING = 1024  # connections that are not accepted yet
 _GRACE_S = 1  # together with the last commit of a job, less than 5 seconds
 _HEAD_S = 5.0  # for the head of a request
+_M_MMAP_THRESHOLD = -3  # malloc.h
 _UPLOADS_AT_ONCE = 16  # more of them wait in the network's buffers
 _MEDIA_TYPES = {
     "css": "text/css",
@@ -205,6 +207,9 @@ def take_port(port: int) -> socket.socket:
 
 def serve(state: State, listening: socket.socket, ready: Callable[[], None]) -> None:
     """Serve until interrupted. `ready` is called once requests are answered."""
+    # Else glibc raises this limit, and keeps the memory of the largest photo that was decoded.
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_M_MMAP_THRESHOLD, 8 << 20)
     port = listening.getsockname()[1]
     config = uvicorn.Config(
         Guard(create_app(state), port),

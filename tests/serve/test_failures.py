@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from PIL import Image
 
 from mcad_mobile.base.files import replace_folder
 from mcad_mobile.base.machine import process_memory
@@ -231,6 +233,16 @@ def test_two_hundred_uploads_at_once_are_all_taken(
         names = list(pool.map(lambda _: server.upload(photo), range(200)))
     assert len(set(names)) == 200
     assert process_memory(server.process.pid).pss - before < 100
+
+
+def test_the_memory_of_large_uploads_is_given_back(start: Start, bundle: Bundle) -> None:
+    server = start("-b", bundle.directory)
+    before = process_memory(server.process.pid).pss
+    for mode in ("RGB", "RGBA"):
+        photo = io.BytesIO()
+        Image.new(mode, (6000, 4000), "red").save(photo, "PNG", compress_level=1)
+        assert server.request("POST", "/api/uploads", photo.getvalue())[0] == 201
+    assert process_memory(server.process.pid).pss - before < 50  # 200 MB are decoded
 
 
 def test_indexing_is_watched_and_what_comes_is_found(
