@@ -153,6 +153,22 @@ public final class ScreensTest extends AppTestCase {
     }
 
     @Test
+    public void aFolderThatIsNotListedIsNotTakenOverByTheOtherKindOfChoice() throws IOException {
+        openSearch("china.jpg");
+        search().chooseFolders(new Folders(false, Set.of("Card")));
+        askForFolders();
+        button(AlertDialog.BUTTON_NEUTRAL).performClick();
+        waitFor("only the ticked", () -> !search().chosenFolders().takes("a new folder"));
+        assertFalse("it was left out", search().chosenFolders().takes("Card"));
+        search().chooseFolders(new Folders(true, Set.of("Card")));
+        choose(R.id.folders);
+        waitFor("the dialog again", () -> ShadowDialog.getLatestDialog().isShowing());
+        button(AlertDialog.BUTTON_POSITIVE).performClick();
+        waitFor("all but the others", () -> search().chosenFolders().takes("a new folder"));
+        assertTrue("it was chosen", search().chosenFolders().takes("Card"));
+    }
+
+    @Test
     public void onlyFoldersThatAreTickedCanBeChosenOnceOneIs() throws IOException {
         openSearch("china.jpg");
         search().chooseFolders(new Folders(true, Set.of("Card")));
