@@ -11,8 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-import msgspec
-
 
 class Remedy(Enum):
     """A next step for which each face has its own words: `cli/wording.py` gives commands and
@@ -113,30 +111,6 @@ class McadError(Exception):
             self.remedy, self.values = hint() if isinstance(hint, Remedy) else hint
             self.hint = fill(self.remedy.value, self.values)
         super().__init__(f"{message}\n  {self.hint}" if self.hint else message)
-
-
-class ReportedError(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An error on its way to another process: its message, and its hint or its remedy with the
-    values that its words need."""
-
-    message: str = msgspec.field(name="what")
-    hint: str = ""
-    remedy: str = ""
-    values: dict[str, str] = msgspec.field(default_factory=dict)
-
-    @staticmethod
-    def of(error: McadError) -> ReportedError:
-        return ReportedError(
-            error.message,
-            error.hint,
-            error.remedy.name if error.remedy else "",
-            {name: str(value) for name, value in error.values.items()},
-        )
-
-    def error(self, kind: type[McadError]) -> McadError:
-        """The error as a `kind`, to be raised here. Another version's remedy is its sentence."""
-        known = Remedy.__members__.get(self.remedy)
-        return kind(self.message, known(**self.values) if known else self.hint)
 
 
 class MissingExtra(McadError):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from mcad_mobile.errors import Hint, McadError, update_hint
+from mcad_mobile.errors import Hint, McadError, Remedy, update_hint
 
 T = TypeVar("T")
 
@@ -27,6 +27,30 @@ FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\Z")]
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A frozen part of a document; unknown fields are errors."""
+
+
+class ReportedError(Record, frozen=True, omit_defaults=True):
+    """An error on its way to another process: its message, and its hint or its remedy with the
+    values that its words need."""
+
+    message: str = msgspec.field(name="what")
+    hint: str = ""
+    remedy: str = ""
+    values: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @staticmethod
+    def of(error: McadError) -> ReportedError:
+        return ReportedError(
+            error.message,
+            error.hint,
+            error.remedy.name if error.remedy else "",
+            {name: str(value) for name, value in error.values.items()},
+        )
+
+    def error(self, kind: type[McadError]) -> McadError:
+        """The error as a `kind`, to be raised here. Another version's remedy is its sentence."""
+        known = Remedy.__members__.get(self.remedy)
+        return kind(self.message, known(**self.values) if known else self.hint)
 
 
 class _Head(msgspec.Struct):

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcad_mobile.base import machine
+from mcad_mobile.base.documents import ReportedError
 from mcad_mobile.base.standard_output import claim_standard_output
-from mcad_mobile.errors import BenchError, McadError, MemoryUnavailable, ReportedError
+from mcad_mobile.errors import BenchError, McadError, MemoryUnavailable
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.bundle import Bundle, Rung, TowerName

@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
-from mcad_mobile.base.documents import convert
+from mcad_mobile.base.documents import ReportedError, convert
 from mcad_mobile.base.machine import Memory, process_memory
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.runner import STEP
-from mcad_mobile.errors import BenchError, MemoryUnavailable, ReportedError, RunnerCrashed
+from mcad_mobile.errors import BenchError, MemoryUnavailable, RunnerCrashed
 
 # Reading a process's memory map holds one of its locks. So it is sampled often while it loads, when
 # peaks are short, and rarely while it is timed.

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcad_mobile import errors
+from mcad_mobile.base.documents import ReportedError
 from mcad_mobile.base.standard_output import claim_standard_output
 from mcad_mobile.embed.job import LEFT_OUT, SHARDS, ShardRecord, ShardsManifest, done_in, file_name
 from mcad_mobile.embed.pieces import PhotoList, Piece, name_of, photos_of
@@ -27,7 +28,7 @@ from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.towers import normalize
 from mcad_mobile.engine.towers.ladder import load_rung, rungs_of
-from mcad_mobile.errors import McadError, ReportedError
+from mcad_mobile.errors import McadError
 
 
 class Setup(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mcad_mobile.base.documents import ReportedError
 from mcad_mobile.cli import wording as command_line
 from mcad_mobile.errors import (
     BenchError,
@@ -13,7 +14,6 @@ from mcad_mobile.errors import (
     McadError,
     PhotoIndexError,
     Remedy,
-    ReportedError,
 )
 from mcad_mobile.serve import wording as page
 from tests.support.paths import ROOT

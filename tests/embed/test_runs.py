@@ -18,6 +18,7 @@ import pyarrow.parquet as parquet
 import pytest
 from msgspec.structs import replace
 
+from mcad_mobile.base.documents import ReportedError
 from mcad_mobile.embed import make_shards as embedding
 from mcad_mobile.embed import on_ray
 from mcad_mobile.embed.guard import GuardedWorker
@@ -53,7 +54,6 @@ from mcad_mobile.errors import (
     PhotoError,
     PhotoIndexError,
     Remedy,
-    ReportedError,
     RuntimeUnavailable,
     ShardError,
     StoreError,
