@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FAILS = False  # True when each part of the redesign has landed
 _GENERATED_PAGES = ("benchmarks.md", "chips.md", "cli.md")
 _GENERATED_BLOCK = re.compile(r"<!-- (\w+): made by `make docs` -->.*?<!-- \1: end -->", re.DOTALL)
 
@@ -21,12 +20,13 @@ def figures(root: Path) -> dict[str, tuple[int, int]]:
     pages = [page for page in _files(root / "docs", "md") if page.name not in _GENERATED_PAGES]
     replaced = sum(path.read_text("utf-8").count("monkeypatch.setattr(") for path in tests)
     return {
-        "lines of Python in mcad_mobile": (_lines(package), 33_000),
-        "files of Python in mcad_mobile": (len(package), 215),
+        # What the redesign has reached in these three; it goes on to 33,000, 215 and 51,300.
+        "lines of Python in mcad_mobile": (_lines(package), 37_350),
+        "files of Python in mcad_mobile": (len(package), 237),
+        "lines of Python in tests": (_lines(tests), 54_800),
         "lines of Java in android_demo": (_lines(_files(root / "android_demo", "java")), 16_500),
         "lines in benchmarks": (_lines(_files(root / "benchmarks", "py", "c")), 4_000),
         "lines in scripts": (_lines(_files(root / "scripts", "py", "sh")), 1_200),
-        "lines of Python in tests": (_lines(tests), 51_300),
         "calls of monkeypatch.setattr in tests": (replaced, 200),
         "words in hand-written docs": (_words(pages), 16_000),
         "words in README.md": (_words([root / "README.md"]), 500),
@@ -46,14 +46,14 @@ def _words(pages: list[Path]) -> int:
     return sum(len(re.findall(r"\S*[^\W_]\S*", text)) for text in by_hand)
 
 
-def main(root: Path = ROOT, fails: bool = FAILS) -> None:
+def main(root: Path = ROOT) -> None:
     over = ""
     for name, (figure, limit) in figures(root).items():
         print(f"{figure:>6,} of {limit:>6,} {name}")
         over += f"Too much by {figure - limit:,}: {name}\n" * (figure > limit)
     if over:
         print(f"{over}Whoever adds, cuts.", file=sys.stderr)
-        sys.exit(fails)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -50,10 +50,10 @@ def test_what_is_written_by_hand_counts_and_nothing_else(house: Path) -> None:
 
 def test_a_figure_above_its_limit_is_named_with_how_much_is_too_much(house: Path, capsys) -> None:
     write(house / "README.md", "word " * 500)
-    main(house, fails=True)
+    main(house)
     assert "500 of    500 words in README.md" in capsys.readouterr().out
     write(house / "README.md", "word " * 507)
     with pytest.raises(SystemExit) as stopped:
-        main(house, fails=True)
+        main(house)
     assert stopped.value.code == 1
     assert "Too much by 7: words in README.md" in capsys.readouterr().err
