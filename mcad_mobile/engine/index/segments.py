@@ -341,9 +341,9 @@ def open_segment(file: Path) -> Segment:
     if cells and (starts[0] or starts[-1] != photos or (starts[1:] < starts[:-1]).any()):
         raise damaged(file, f"its {cells} cells do not hold its {photos} photos")
     axis, bit_weights = view("axis", "<f4", dim), view("bit_weights", "<f4", scan_bits, dim)
-    length = float(np.linalg.norm(axis.astype(np.float64)))
-    if not (length == 0 or abs(length - 1) <= NORM_TOLERANCE):  # NaN is refused, too
-        raise damaged(file, f"its axis has length {length}, not 1")
+    norm = float(np.linalg.norm(axis.astype(np.float64)))
+    if not (norm == 0 or abs(norm - 1) <= NORM_TOLERANCE):  # NaN is refused, too
+        raise damaged(file, f"its axis has length {norm}, not 1")
     least, most = bit_weights.min(initial=0), bit_weights.max(initial=0)
     if not -_MOST_BIT_WEIGHT <= least <= most <= _MOST_BIT_WEIGHT:
         raise damaged(file, f"its bit weights go from {least} to {most}")
