@@ -21,6 +21,7 @@ def jpeg(
 
     # open_bytes keeps at least twice `at_least` pixels, so half of the size is enough.
     image = open_bytes(photo, name, at_least=(shorter or longer or 0) // 2)
+    image.info.clear()  # Pillow would write the photo's comment
     scales = [1.0]
     scales += [shorter / min(image.size)] if shorter else []
     scales += [longer / max(image.size)] if longer else []
