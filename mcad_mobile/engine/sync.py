@@ -40,6 +40,7 @@ from mcad_mobile.errors import MissingExtra, PhotoError, Remedy
 COMMIT_PHOTOS = 1000  # the most that a crash loses; enough for a segment
 COMMIT_S = 20.0
 _EARLY_PHOTOS, _EARLY_S = 50, 1.0
+_SAVED_S = 2.0, 5.0  # from the start; what is embedded by then is written, and again by a commit
 _LOOKUP = 1024
 _AHEAD = 16  # photos per thread that may be embedded during a commit
 
@@ -327,6 +328,7 @@ class _Batch:
         self._index, self._rung, self._commit_photos = index, rung, commit_photos
         # Each commit makes a segment, so early commits become rarer and rarer.
         self._limits = (_EARLY_PHOTOS, _EARLY_S) if early_commits else (commit_photos, COMMIT_S)
+        self._saves = [] if early_commits else [*_SAVED_S]
         self._last_commit = time.monotonic()
         self._photos: list[_EmbeddedPhoto] = []
 
@@ -336,28 +338,37 @@ class _Batch:
             return
         self._photos.append(photo)
         photos, seconds = self._limits
-        if len(self._photos) >= photos or time.monotonic() - self._last_commit >= seconds:
+        waited = time.monotonic() - self._last_commit
+        if len(self._photos) >= photos or waited >= seconds:
             self.commit()
             self._limits = min(2 * photos, self._commit_photos), min(2 * seconds, COMMIT_S)
+        elif self._saves and waited >= self._saves[0]:
+            del self._saves[0]
+            self._write()  # a commit writes these photos again, as if they came then
 
     def commit(self) -> None:
-        added = [photo for photo in self._photos if photo.embedding is not None]
-        touched = [photo for photo in self._photos if photo.embedding is None]
         if self._photos:
-            with self._index.writer() as writer:
-                if added:
-                    writer.add(
-                        [photo.path for photo in added],
-                        np.array([photo.embedding for photo in added], np.float32),
-                        np.array([photo.stamp for photo in added], np.uint32),
-                        np.array([photo.minutes for photo in added], np.int32),
-                    )
-                    writer.record_filler(self._rung)
-                writer.move([(photo.path, photo.path, photo.stamp) for photo in touched])
-                writer.set_times({photo.path: photo.minutes for photo in touched})
+            added = self._write()
             self.result.added += sum(not photo.known for photo in added)
             self.result.changed += sum(photo.known for photo in added)
-            self.result.unchanged += len(touched)
+            self.result.unchanged += len(self._photos) - len(added)
             # Not earlier: photos whose commit was interrupted are committed at the end.
             self._photos = []
         self._last_commit = time.monotonic()
+
+    def _write(self) -> list[_EmbeddedPhoto]:
+        """Write all photos to the index; return those that have an embedding."""
+        added = [photo for photo in self._photos if photo.embedding is not None]
+        touched = [photo for photo in self._photos if photo.embedding is None]
+        with self._index.writer() as writer:
+            if added:
+                writer.add(
+                    [photo.path for photo in added],
+                    np.array([photo.embedding for photo in added], np.float32),
+                    np.array([photo.stamp for photo in added], np.uint32),
+                    np.array([photo.minutes for photo in added], np.int32),
+                )
+                writer.record_filler(self._rung)
+            writer.move([(photo.path, photo.path, photo.stamp) for photo in touched])
+            writer.set_times({photo.path: photo.minutes for photo in touched})
+        return added

@@ -459,7 +459,7 @@ def test_two_hundred_thousand_files_are_listed_in_bounded_memory(tmp_path):
     [
         ({}, 0.0, [130]),  # a thousand, or 20 seconds
         ({"commit_photos": 60}, 0.0, [60, 120, 130]),
-        ({}, 0.5, [41, 81, 121, 130]),
+        ({}, 0.5, [5, 11, 41, 81, 121, 130]),  # early on, after 2 and 5 seconds, too
         ({"early_commits": True}, 0.0, [50, 130]),  # 50, then 100 more, 200 more ...
         ({"early_commits": True, "commit_photos": 60}, 0.0, [50, 110, 130]),
         # After a second, then two, four, eight, sixteen, and twenty from then on.

@@ -314,6 +314,20 @@ def test_three_photos_first_and_many_later_are_coded_around_the_many(tmp_path: P
     assert np.mean(same) >= 0.98
 
 
+def test_photos_saved_early_and_added_again_leave_the_segment_of_one_commit(tmp_path: Path) -> None:
+    """So that a run may save what it has, at no cost to what is found."""
+    rows = unit(np.random.default_rng(4).normal(size=(600, 64)).astype(np.float32))
+    segments = []
+    for number, commits in enumerate(([600], [100, 300, 600])):
+        index = create(tmp_path / str(number))
+        for photos in commits:
+            with index.writer() as writer:
+                writer.add(names(photos), rows[:photos])
+        last = max((tmp_path / str(number)).glob("*.mcs"))
+        segments.append(last.read_bytes())
+    assert segments[0] == segments[1]
+
+
 def test_merges_take_small_and_half_dead_segments_only() -> None:
     assert plan_merge([10_000, 400, 40], [0, 0, 0], 30, 10_000)[0] == [2]
     assert plan_merge([10_000, 140, 40], [0, 0, 0], 30, 10_000)[0] == [1, 2]
