@@ -1,10 +1,11 @@
-"""Checks before writing files, atomic replacement, locked partial files, and hashes."""
+"""Checks before reading and writing files, atomic replacement, locked partial files, hashes."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterable
@@ -26,6 +27,36 @@ _REFUSED = (
 )
 _FULL_BELOW_BYTES = 1 << 20
 _PARTIAL = ".partial"
+
+
+class UnusualFileError(OSError):
+    """A file that no writer of ours leaves: a link, no regular file, or one that is too large."""
+
+
+def open_regular(path: Path) -> int:
+    """Open a regular file to read and return its descriptor, without waiting for the other end of a
+    pipe. UnusualFileError for anything else, such as a link."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UnusualFileError(errno.ELOOP, "It is a link", str(path)) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnusualFileError(errno.EINVAL, "It is not a regular file", str(path))
+    return descriptor
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Return the bytes of a regular file of up to `most`. UnusualFileError for another file, or a
+    link."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise UnusualFileError(errno.EFBIG, f"It has {size} bytes, over {most}", str(path))
+        return file.read(size)  # no more: another program may be writing it
 
 
 def check_writable(path: Path, needed: int = 0) -> None:

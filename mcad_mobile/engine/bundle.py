@@ -20,7 +20,14 @@ from mcad_mobile.base.documents import (
     decode,
     folder_kind,
 )
-from mcad_mobile.base.files import check_movable, restore, sha256_of, write_atomically
+from mcad_mobile.base.files import (
+    check_movable,
+    read_regular,
+    real_path,
+    restore,
+    sha256_of,
+    write_atomically,
+)
 from mcad_mobile.base.licences import UNKNOWN
 from mcad_mobile.engine.arrays import read_array
 from mcad_mobile.engine.photos.preprocess import Preprocess
@@ -29,6 +36,7 @@ from mcad_mobile.errors import BundleError, ExportError, Remedy
 
 SCHEMA = "mcad-bundle/1"
 MANIFEST = "bundle.json"
+_MOST_MANIFEST_BYTES = 1 << 24  # exports write up to 100 KB
 TOWERS: tuple[TowerName, ...] = ("image", "text")
 TowerName = Literal["image", "text"]
 Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
@@ -336,7 +344,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         if not path.exists():
             restore(directory)
         try:
-            raw = path.read_bytes()
+            raw = read_regular(path, _MOST_MANIFEST_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             kind = folder_kind(directory)
             raise BundleError(
@@ -359,13 +367,14 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
 
 
 def _check_present(bundle: Bundle, record: FileRecord) -> None:
-    parts = PurePosixPath(record.path)
-    if parts.is_absolute() or ".." in parts.parts or "\\" in record.path or "\0" in record.path:
+    parts, path = PurePosixPath(record.path), bundle.path(record)
+    leaves = parts.is_absolute() or ".." in parts.parts or bool({"\\", "\0"} & set(record.path))
+    # Links inside the bundle are followed.
+    if leaves or not real_path(path).is_relative_to(real_path(bundle.directory)):
         raise BundleError(
             f"{bundle.directory / MANIFEST} names {record.path!r}, which leaves the bundle.",
             "Do not use this bundle: it was not written by mcad-mobile.",
         )
-    path = bundle.path(record)
     try:
         size = path.stat().st_size if path.is_file() else None
     except OSError as error:  # a name that is too long, a folder that may not be read

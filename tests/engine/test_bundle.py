@@ -185,6 +185,43 @@ def test_a_path_that_leaves_the_directory_is_refused(bundle, path):
         Bundle.load(bundle.directory)
 
 
+@pytest.mark.parametrize("where", ["the file", "its folder"])
+def test_a_link_that_leaves_the_directory_is_refused(bundle, tmp_path, where):
+    path = "sample.npy"
+    if where == "its folder":
+        path = f"out/{path}"
+        (bundle.directory / "out").symlink_to(tmp_path)
+    inside = bundle.path(bundle.sample)
+    outside = inside.rename(tmp_path / "sample.npy")
+    if where == "the file":
+        inside.symlink_to(outside)
+        path = bundle.sample.path
+    edit(bundle, lambda data: data["sample"].update(path=path))
+    with pytest.raises(BundleError, match="leaves the bundle"):
+        Bundle.load(bundle.directory)
+
+
+def test_a_link_inside_the_directory_is_followed(bundle):
+    path = bundle.path(bundle.sample)
+    path.symlink_to(path.rename(path.with_name("renamed")).name)
+    assert Bundle.load(bundle.directory) == bundle
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "sparse", "link"])
+def test_a_bundle_json_that_no_export_leaves_is_refused(bundle, tmp_path, kind):
+    manifest = bundle.directory / MANIFEST
+    outside = manifest.rename(tmp_path / "outside.json")
+    if kind == "pipe":
+        os.mkfifo(manifest)
+    elif kind == "sparse":
+        with manifest.open("wb") as file:
+            file.truncate(1 << 33)
+    else:
+        manifest.symlink_to("/dev/zero" if kind == "endless" else outside)
+    with pytest.raises(BundleError, match=rf"{MANIFEST} cannot be read: .* It (is|has)"):
+        Bundle.load(bundle.directory)
+
+
 @pytest.mark.parametrize("schema", ["mcad-bundle/0", None, "other", "other/1", 2, "mcad-bundle/x"])
 def test_an_older_or_foreign_schema_is_to_be_exported_again(bundle, schema):
     edit(bundle, lambda data: data.update(schema=schema))

@@ -11,14 +11,14 @@ from contextlib import ExitStack, contextmanager
 from io import RawIOBase
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import msgspec
 import numpy as np
 from msgspec import Meta, structs
 
 from mcad_mobile.base.documents import SHARDS, Record, Size, decode, folder_kind
-from mcad_mobile.base.files import check_movable
+from mcad_mobile.base.files import UnusualFileError, check_movable, read_regular
 from mcad_mobile.base.locks import is_still, lock
 from mcad_mobile.engine.index.codes import MAX_DIM
 from mcad_mobile.engine.index.filters import LiveSegment
@@ -39,6 +39,8 @@ _DAMAGED = (
     "again."
 )
 _OTHER_SCHEMA = "Use the program that wrote it, or delete the directory and index the photos again."
+# Twelve bytes for each of 20 million deleted photos; writers merge a segment long before.
+_MOST_MANIFEST_BYTES = 1 << 28
 # A tuning serves up to this many times its photos. Writers retune at eight times.
 _MAX_GROWTH = 16
 
@@ -100,7 +102,7 @@ def read_manifest(directory: Path) -> Manifest:
     """Read and check the manifest; PhotoIndexError when missing, damaged or of another schema."""
     file = directory / MANIFEST
     try:
-        raw = file.read_bytes()
+        raw = read_regular(file, _MOST_MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         kind = folder_kind(directory)
         raise PhotoIndexError(
@@ -109,6 +111,8 @@ def read_manifest(directory: Path) -> Manifest:
             else f"There is no photo index at {directory} (no {MANIFEST} in it).",
             Remedy.GIVE_INDEX if kind else Remedy.MAKE_INDEX(index=directory),
         ) from None
+    except UnusualFileError as error:
+        raise _damaged(file, str(error)) from None
     # The schema first: another one may have another checksum.
     manifest = decode(
         raw,
@@ -133,7 +137,8 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     blank = msgspec.json.format(encoded, indent=0) + b"\n"
     crc = f"{zlib.crc32(blank):08x}".encode()
     temporary = directory / TEMPORARY
-    with temporary.open("wb") as out:
+    with _opened_to_write(temporary) as out:
+        out.truncate()
         out.write(blank[: _CRC_AT.start] + crc + blank[_CRC_AT.stop :])
         out.flush()
         os.fsync(out.fileno())
@@ -141,6 +146,12 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     sync_directory(directory)
     temporary.replace(directory / MANIFEST)
     sync_directory(directory)
+
+
+def _opened_to_write(path: Path) -> BinaryIO:
+    """Open a file, made if there is none; follow no link, and wait for no pipe."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
 def sync_directory(directory: Path) -> None:
@@ -284,7 +295,7 @@ def locked(directory: Path) -> Iterator[None]:
     path = directory / LOCK_NAME
     while True:
         with writing(directory):
-            file = path.open("ab")
+            file = _opened_to_write(path)
         with file:
             with writing(directory):
                 free, current = lock(file, wait=False), is_still(path, file)

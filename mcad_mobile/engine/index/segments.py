@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mcad_mobile.base.files import UnusualFileError, open_regular
 from mcad_mobile.engine.arrays import F32, I16, U8, U32, Rows, Stamps, Times, Words
 from mcad_mobile.engine.index.codes import MAX_DIM, NORM_TOLERANCE, record_size
 from mcad_mobile.engine.index.paths import BLOCK, PathTable
@@ -48,7 +49,10 @@ class PositionedFile:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._descriptor = os.open(file, os.O_RDONLY)
+        try:
+            self._descriptor = open_regular(file)
+        except UnusualFileError as error:
+            raise damaged(file, str(error)) from None
         if hasattr(os, "posix_fadvise"):
             # A search reads scattered records: reading ahead is not worth it.
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,6 +76,57 @@ def test_numbers_that_no_writer_makes_are_refused_though_all_checksums_fit(
     plant_number(directory, part, number)
     with pytest.raises(PhotoIndexError, match=rf"is damaged: its {part[:3]}"):
         PhotoIndex.open(directory)
+
+
+def make_endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def move_out(path: Path) -> None:
+    """Put a link in the place of a file, to the same bytes in another folder."""
+    path.symlink_to(shutil.copy(ROOT / "tests/golden/index" / path.name, path.parent.parent))
+
+
+def make_sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 33)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "segment-00000002.mcs"])
+@pytest.mark.parametrize("put", [os.mkfifo, make_endless, move_out, make_sparse])
+def test_files_that_no_writer_leaves_are_damage(
+    tmp_path: Path, name: str, put: Callable[[Path], None]
+) -> None:
+    directory = shutil.copytree(ROOT / "tests" / "golden" / "index", tmp_path / "index")
+    (directory / name).unlink()
+    put(directory / name)
+    with pytest.raises(PhotoIndexError, match=rf"{re.escape(name)} is damaged"):
+        PhotoIndex.open(directory)
+    if name != "manifest.json":
+        assert PhotoIndex.repair(directory) > 0
+        PhotoIndex.open(directory).verify()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_lock_that_no_writer_leaves_is_refused(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "index").mkdir()
+    lock = tmp_path / "index" / "lock"
+    if kind == "pipe":
+        os.mkfifo(lock)
+    else:
+        lock.symlink_to(tmp_path / "made")
+    with pytest.raises(PhotoIndexError, match="could not be written"):
+        create(tmp_path / "index")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_commit_writes_through_no_link(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"mine")
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "manifest.json.tmp").symlink_to(tmp_path / "secret")
+    with pytest.raises(PhotoIndexError, match="could not be written"):
+        create(tmp_path / "index")
+    assert (tmp_path / "secret").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize(
