@@ -206,7 +206,7 @@ def test_a_search_that_was_cut_goes_on_and_chooses_the_same(chosen, make, monkey
     again = make(BUDGET, "again")
     # What was computed before the cut was kept: nothing is computed twice.
     assert len(computed) == len(set(computed)) > 4
-    assert again.precision == read_report(chosen).precision
+    assert read_report(again).precision == read_report(chosen).precision
     for name in TOWERS:
         files = [bundle.tower(name).rungs[0].files for bundle in (chosen, again)]
         assert files[0] == files[1]
@@ -393,7 +393,7 @@ def test_data_that_is_too_small_to_tell_the_budget_is_said_so(chosen):
     record = replace_fields(read_report(chosen).precision, photos_to_tell=10**6)
     (sentence,) = missing_photos(record)
     assert str(record.data.photos) in sentence
-    assert "1000000 would do" in sentence
+    assert "1000000" in sentence
     assert missing_photos(replace_fields(record, photos_to_tell=record.data.photos)) == []
 
 
