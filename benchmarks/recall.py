@@ -181,7 +181,8 @@ def classify(photos: Sequence[CaptionedPhoto]) -> NDArray[np.float32]:
     classifier, rows = LiteClassifier(reference_trunks("fp32")), []
     for number, photo in enumerate(photos):
         _progress("classify", number, len(photos))
-        rows.append(classifier.classify([open_photo(photo.path)]).numpy())
+        grids = [trunk.grids([open_photo(photo.path)]) for trunk in classifier.trunks]
+        rows.append(classifier.classify(grids).numpy())
     return np.concatenate(rows)
 
 

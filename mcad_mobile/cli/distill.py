@@ -84,16 +84,17 @@ def distill(
     dual_teacher: list[str] = typer.Option(
         ["reference"],
         metavar="TEACHER",
-        help="hf:NAME_OR_FOLDER or open_clip:NAME:CHECKPOINT; may be repeated.",
+        help="hf:NAME_OR_FOLDER, open_clip:NAME:CHECKPOINT or a folder that distill wrote; may be "
+        "repeated.",
     ),
     single_teacher: str | None = optional(
-        help="reference, or hf:NAME_OR_FOLDER (BLIP, ViLT).  [default: reference, if --teaching "
-        "needs one]"
+        help="reference, or hf:NAME_OR_FOLDER (BLIP).  [default: reference, if --teaching needs "
+        "one]"
     ),
     classifier: str = typer.Option(
         "reference",
-        help="reference, timm:NAME[:FILE] or torchvision:NAME[:FILE]. No classifier is used if "
-        "`classifier` is 0 in the recipe.",
+        help="reference, or timm:NAME[:FILE]. No classifier is used if `classifier` is 0 in the "
+        "recipe.",
     ),
     class_names: Path | None = optional(
         metavar="FILE",
@@ -260,7 +261,8 @@ def _teachers(
     dual: list[str], single: str | None, classifier: str, class_names: Path | None
 ) -> Teachers:
     from mcad_mobile.distill.accelerator import accelerator
-    from mcad_mobile.distill.teachers import load_classifier, load_duals, load_single
+    from mcad_mobile.distill.teachers.classifiers import load_classifier
+    from mcad_mobile.distill.teachers.library import load_duals, load_single
     from mcad_mobile.distill.teachers.teacher import Teachers
 
     device = str(accelerator().device)

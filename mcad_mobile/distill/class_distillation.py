@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from mcad_mobile.distill.caption_words import find_directions, photos_described, words_to_teach
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows
-from mcad_mobile.distill.grids import PhotoEncoder
+from mcad_mobile.distill.grids import encode_photos
 from mcad_mobile.distill.losses import feature_loss, naming_loss, showing_loss
 from mcad_mobile.distill.recipe import StudentRecipe
 from mcad_mobile.distill.teachers.classifiers import LiteClassifier
@@ -78,24 +78,21 @@ def class_labels(
     def logs(probabilities: Tensor) -> Tensor:
         return probabilities.clamp(min=_LEAST).log()
 
-    encoder = PhotoEncoder(
-        teacher.identity, "classifier on photos", lambda photos: logs(teacher.classify(photos))
-    )
     kinds = teacher.kinds if share else ()
     names = [*teacher.names, *(kind.names for kind in kinds)]
     vectors = class_vectors(teacher.weights, kinds, share)
-    lite = teacher if isinstance(teacher, LiteClassifier) else None
-    if lite is not None:
-        encoder = encoder.on_grids(lite.trunks, lambda grids: logs(lite.classify_grids(grids)))
-    rows = encoder.rows(data, views, cache)
-    if lite is None or not imagines:
+    rows = encode_photos(
+        lambda photos: logs(teacher.classify(photos)), teacher.trunks, teacher.identity,
+        "classifier on photos", data, views, cache,
+    )  # fmt: skip
+    if not (imagines and isinstance(teacher, LiteClassifier)):
         return ClassLabels(rows, names, kinds, vectors, teacher.name, teacher.identity)
-    imagined = lite.imagined(cache, data.photos[: data.paired_photos])
+    imagined = teacher.imagined(cache, data.photos[: data.paired_photos])
     imagined_rows = cache.of_features(
         [imagined],
         teacher.identity,
         "classifier on imagined photos",
-        lambda grids: logs(lite.classify_imagined(grids[0])).half().numpy(),
+        lambda grids: logs(teacher.classify_imagined(grids[0])).half().numpy(),
     )
     rows = replace(rows, paired=(*rows.paired, imagined_rows))
     return ClassLabels(rows, names, kinds, vectors, teacher.name, teacher.identity, imagined)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,32 +103,25 @@ class GridTrunk:
         return photo_rows(data, views, lambda photos, view: self.cached(cache, photos, view))
 
 
-@dataclass(frozen=True)
-class PhotoEncoder:
-    """A frozen model that encodes photos from pixels or, on top of trunks, from cached grids."""
+def encode_photos(
+    encode: Callable[[list[Any]], Tensor],
+    trunks: Sequence[GridTrunk],
+    identity: str,
+    part: str,
+    data: Dataset,
+    views: Views,
+    cache: FeatureCache,
+) -> PhotoRows:
+    """Encode each photo of `data` by a frozen model to float16 rows: from the photos or, if there
+    are `trunks`, from each trunk's cached grids [B, 7, 7, C_n]. `part`: of the run."""
 
-    identity: str
-    part: str  # part of the run, for progress
-    encode: Callable[[list[Image.Image]], Tensor]
-    trunks: Sequence[GridTrunk] = ()
-    encode_grids: Callable[[list[Features]], Tensor] | None = None
+    def of_view(photos: Sequence[Path], view: int) -> Features:
+        if not trunks:
+            return cache.of_photos(photos, view, identity, part, half(encode))
+        grids = [trunk.cached(cache, photos, view) for trunk in trunks]
+        return cache.of_features(grids, identity, part, half(encode))
 
-    def on_grids(
-        self, trunks: Sequence[GridTrunk], encode_grids: Callable[[list[Features]], Tensor]
-    ) -> PhotoEncoder:
-        """Return the same model, encoding each trunk's grids [B, 7, 7, C_n]."""
-        return replace(self, trunks=trunks, encode_grids=encode_grids)
-
-    def rows(self, data: Dataset, views: Views, cache: FeatureCache) -> PhotoRows:
-        """Encode each photo of `data` to float16 rows."""
-
-        def of_view(photos: Sequence[Path], view: int) -> Features:
-            if self.encode_grids is None:
-                return cache.of_photos(photos, view, self.identity, self.part, half(self.encode))
-            grids = [trunk.cached(cache, photos, view) for trunk in self.trunks]
-            return cache.of_features(grids, self.identity, self.part, half(self.encode_grids))
-
-        return photo_rows(data, views, of_view)
+    return photo_rows(data, views, of_view)
 
 
 def _half(grid: Tensor) -> Features:

@@ -20,9 +20,8 @@ from mcad_mobile.distill.features import (
     half,
 )
 from mcad_mobile.distill.fusion import Fusion, JointLabels, candidates
-from mcad_mobile.distill.grids import PhotoEncoder
+from mcad_mobile.distill.grids import encode_photos
 from mcad_mobile.distill.recipe import Teaching
-from mcad_mobile.distill.teachers.region_text import RegionTextTeacher
 from mcad_mobile.distill.teachers.teacher import (
     DualStreamTeacher,
     Fused,
@@ -30,7 +29,6 @@ from mcad_mobile.distill.teachers.teacher import (
     TextStates,
     concatenate_teachers,
 )
-from mcad_mobile.distill.teachers.word_region import WordRegionTeacher
 from mcad_mobile.engine.arrays import Rows
 
 
@@ -174,14 +172,14 @@ def _dual_rows(
     teacher: DualStreamTeacher, data: Dataset, views: Views, cache: FeatureCache
 ) -> tuple[PhotoRows, CaptionRows]:
     identity, part = teacher.identity, "dual-stream teachers on"
-    encoder = PhotoEncoder(identity, f"{part} photos", teacher.embed_photos)
-    if isinstance(teacher, RegionTextTeacher):
-        encoder = encoder.on_grids(teacher.trunks, teacher.embed_grids)
+    photos = encode_photos(
+        teacher.embed_photos, teacher.trunks, identity, f"{part} photos", data, views, cache
+    )
 
     def of_captions(captions: Sequence[str]) -> Features:
         return cache.of_captions(captions, identity, f"{part} captions", half(teacher.embed_texts))
 
-    return encoder.rows(data, views, cache), caption_rows(data, of_captions)
+    return photos, caption_rows(data, of_captions)
 
 
 def single_labels(
@@ -189,9 +187,9 @@ def single_labels(
 ) -> SingleLabels:
     """A teacher's states of all photos and captions, computed or read from the cache."""
     identity, part = teacher.identity, "single-stream teacher on"
-    encoder = PhotoEncoder(identity, f"{part} photos", teacher.photo_states)
-    if isinstance(teacher, WordRegionTeacher):
-        encoder = encoder.on_grids(teacher.trunks, teacher.grid_states)
+    photos = encode_photos(
+        teacher.photo_states, teacher.trunks, identity, f"{part} photos", data, views, cache
+    )
 
     # One array holds states and mask, side by side, so that a caption is encoded once.
     def states_and_mask(captions: Sequence[str]) -> Features:
@@ -202,7 +200,6 @@ def single_labels(
     def of_captions(captions: Sequence[str]) -> Features:
         return cache.of_captions(captions, identity, f"{part} captions", states_and_mask)
 
-    photos, captions = encoder.rows(data, views, cache), caption_rows(data, of_captions)
     example = teacher.text_states(data.captions[:1])
     shape, length = tuple(example.states.shape[1:]), example.mask.shape[1]
-    return SingleLabels(teacher, photos, captions, shape, length)
+    return SingleLabels(teacher, photos, caption_rows(data, of_captions), shape, length)

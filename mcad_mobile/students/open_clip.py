@@ -97,12 +97,11 @@ def trainable_open_clip(loaded: LoadedModel, from_scratch: bool) -> Trainable:
     )
 
 
-def read_model(spec: str, from_scratch: bool = False, *, for_export: bool = True) -> LoadedModel:
-    """Load a model. StudentError if it cannot be loaded or, where it is `for_export`, exported."""
+def read_model(spec: str, from_scratch: bool = False) -> LoadedModel:
+    """Load a model. StudentError if it cannot be loaded or exported."""
     open_clip = require("open_clip", "students")
     found = find_checkpoint(open_clip, spec, from_scratch)
-    if for_export:
-        _refuse(spec, found.config)
+    _refuse(spec, found.config)
     model = _build(open_clip, found, spec)
     tokenizer = _tokenizer(open_clip, found)
     preprocess, source = open_clip_preprocess(

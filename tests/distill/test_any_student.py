@@ -19,7 +19,7 @@ from mcad_mobile.distill.dataset import Batch, Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache, compute_view
 from mcad_mobile.distill.pretrained import minilm_directory
 from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe
-from mcad_mobile.distill.teachers import load_duals
+from mcad_mobile.distill.teachers.library import load_duals
 from mcad_mobile.distill.teachers.teacher import Teachers
 from mcad_mobile.distill.train_student import Material, RunOptions, train
 from mcad_mobile.distill.trainees import StudentChoice

@@ -42,6 +42,7 @@ class Colours:
     name = identity = "colours"
     names = (("red",), ("green",), ("blue",))
     kinds = (Kind(("warm",), (0, 1)),)
+    trunks = ()
     weights = torch.eye(3)
 
     def __init__(self) -> None:
@@ -89,7 +90,7 @@ class Imagining(Colours):
 
         return cache.of_photos(photos, view, "pixels", "pixels", pixel)
 
-    def classify_grids(self, grids):
+    def classify(self, grids):
         return torch.from_numpy(grids[0][:, 0, 0].astype(np.float32) / 64).softmax(1)
 
     def imagined(self, cache, photos):
@@ -97,7 +98,7 @@ class Imagining(Colours):
         return cache.of_features(sources, "turned", "", lambda rows: np.roll(rows[0], 1, -1))
 
     def classify_imagined(self, grids):
-        return self.classify_grids([grids])
+        return self.classify([grids])
 
 
 def test_imagined_photos_are_one_more_view_of_the_captioned_ones(data, tmp_path, monkeypatch):

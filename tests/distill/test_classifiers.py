@@ -1,5 +1,5 @@
-"""Classifiers as teachers: the packaged EfficientNets' own heads, torchvision's and timm's models,
-each beside what its library says, and what classes are called."""
+"""Classifiers as teachers: the packaged EfficientNets' own heads and timm's models, each
+beside what its library says, and what classes are called."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ from PIL import Image
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.features import FeatureCache
 from mcad_mobile.distill.pretrained import load_imagenet_head
-from mcad_mobile.distill.teachers import classifiers, load_classifier
 from mcad_mobile.distill.teachers.classifiers import (
     IMAGENET,
-    LibraryClassifier,
     LiteClassifier,
     imagenet_kinds,
     imagenet_names,
-    load_timm,
-    load_torchvision,
+    load_classifier,
     names_for,
     read_class_names,
 )
@@ -80,7 +77,7 @@ def test_the_reference_says_the_mean_of_what_timms_models_say_with_the_same_weig
         names = reference.state_dict().keys()
         reference.load_state_dict(dict(zip(names, source, strict=True)))
         message.append(reference(pixels).softmax(1))
-    found = lite.classify(photos)
+    found = lite.classify([trunk.grids(photos) for trunk in lite.trunks])
     assert torch.allclose(found, (message[0] + message[1]) / 2, atol=5e-3)
     assert torch.allclose(found.sum(1), torch.ones(len(photos)), atol=1e-5)
     # Tabby, tiger cat or Egyptian cat; espresso or cup; moped or scooter.
@@ -88,12 +85,6 @@ def test_the_reference_says_the_mean_of_what_timms_models_say_with_the_same_weig
     assert called[0] in ("tabby cat", "tiger cat", "egyptian cat")
     assert called[1] in ("espresso", "cup")
     assert called[2] in ("moped", "scooter")
-
-
-def test_the_reference_is_asked_about_cached_grids_alike(lite, photos, tmp_path):
-    cache = FeatureCache(tmp_path, lambda *step: None)
-    grids = [np.asarray(trunk.cached(cache, NAMED, 0)) for trunk in lite.trunks]
-    assert torch.allclose(lite.classify_grids(grids), lite.classify(photos), atol=1e-2)
 
 
 def test_imagenets_kinds_are_words_for_several_of_its_classes():
@@ -154,70 +145,33 @@ def own_names(tmp_path_factory) -> Path:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "head"), [("test_efficientnet", "classifier"), ("test_vit", "head")]
+)
 @pytest.mark.parametrize("classes", [3, 1000])
-def test_torchvisions_model_says_what_it_says_itself(classes, photos, own_names, tmp_path):
-    models = pytest.importorskip("torchvision.models")
-    torch.manual_seed(0)
-    model = models.get_model("shufflenet_v2_x0_5", num_classes=classes).eval()
-    torch.save(model.state_dict(), tmp_path / "weights.pth")
-    names = own_names if classes == 3 else None
-    teacher = load_classifier(
-        f"torchvision:shufflenet_v2_x0_5:{tmp_path / 'weights.pth'}", names, "cpu"
-    )
-    prepare = models.get_model_weights("shufflenet_v2_x0_5").DEFAULT.transforms()
-    expected = model(torch.stack([prepare(photo) for photo in photos])).softmax(1)
-    assert torch.allclose(teacher.classify(photos), expected, atol=1e-6)
-    assert torch.equal(teacher.weights, model.fc.weight)
-    assert bool(teacher.kinds) is (names is None)
-    assert teacher.names == (
-        (("cat", "tabby"), ("mug",), ("moped", "scooter")) if names else imagenet_names()
-    )
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("classes", [3, 1000])
-def test_timms_model_says_what_it_says_itself(classes, photos, own_names, tmp_path):
+def test_timms_model_says_what_it_says_itself(name, head, classes, photos, own_names, tmp_path):
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)
-    model = timm.create_model("test_efficientnet", num_classes=classes).eval()
-    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    model = timm.create_model(name, num_classes=classes).eval()
     names = own_names if classes == 3 else None
-    teacher = load_classifier(f"timm:test_efficientnet:{tmp_path / 'weights.pth'}", names, "cpu")
+
+    def load():
+        # safetensors sorts names, so the head is not the last layer.
+        save_weights(model.state_dict(), tmp_path / "weights.safetensors")
+        return load_classifier(f"timm:{name}:{tmp_path / 'weights.safetensors'}", names, "cpu")
+
+    teacher = load()
     settings = timm.data.resolve_model_data_config(model)
     prepare = timm.data.create_transform(**settings, is_training=False)
     expected = model(torch.stack([prepare(photo) for photo in photos])).softmax(1)
     assert torch.allclose(teacher.classify(photos), expected, atol=1e-6)
-
-
-def test_safetensors_of_timm_whose_head_is_not_the_last_by_name(own_names, tmp_path):
-    timm = pytest.importorskip("timm")
-    model = timm.create_model("test_efficientnet", num_classes=3)
-    save_weights(model.state_dict(), tmp_path / "weights.safetensors")
-    spec = f"timm:test_efficientnet:{tmp_path / 'weights.safetensors'}"
-    teacher = load_classifier(spec, own_names, "cpu")
-    assert torch.equal(teacher.weights, model.classifier.weight)
-
-
-def test_another_checkpoint_is_another_identity(tmp_path):
-    models = pytest.importorskip("torchvision.models")
-    identities = set()
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        model = models.get_model("shufflenet_v2_x0_5")
-        torch.save(model.state_dict(), tmp_path / "weights.pth")
-        identities.add(load_torchvision("shufflenet_v2_x0_5", tmp_path / "weights.pth").identity)
-    assert len(identities) == 2
-
-
-def test_another_model_or_preprocessing_is_another_identity(own_names):
-    def identity(size, name="x"):
-        model = torch.nn.Linear(2, 3)
-        torch.nn.init.ones_(model.weight)
-        torch.nn.init.zeros_(model.bias)
-        return LibraryClassifier(name, model, None, {"size": size}, None, own_names, "cpu").identity
-
-    assert identity(32) == identity(32)
-    assert len({identity(32), identity(64), identity(32, "of another activation")}) == 3
+    assert torch.equal(teacher.weights, model.get_submodule(head).weight)
+    assert bool(teacher.kinds) is (names is None)
+    assert teacher.names == (
+        (("cat", "tabby"), ("mug",), ("moped", "scooter")) if names else imagenet_names()
+    )
+    model.get_submodule(head).bias.add_(1)
+    assert load().identity != teacher.identity
 
 
 def test_classes_are_named_by_the_file_or_by_imagenet_or_by_the_checkpoint(own_names):
@@ -228,14 +182,6 @@ def test_classes_are_named_by_the_file_or_by_imagenet_or_by_the_checkpoint(own_n
     assert names_for(1000, None, ["x"] * 1000) is imagenet_names()
     with pytest.raises(TeacherError, match="names of the classifier's 4 classes"):
         names_for(4, None, labels)
-
-
-def test_classes_that_nobody_names_are_an_error_that_says_how_to_name_them(tmp_path):
-    timm = pytest.importorskip("timm")
-    model = timm.create_model("test_efficientnet", num_classes=7)
-    torch.save(model.state_dict(), tmp_path / "weights.pth")
-    with pytest.raises(TeacherError, match=r"(?s)7 classes.*--class-names"):
-        load_timm("test_efficientnet", tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize(
@@ -258,25 +204,22 @@ def test_a_list_that_does_not_name_the_classes_is_an_error_that_names_it(
     assert str(path) in error.value.message
 
 
-@pytest.mark.parametrize("library", ["timm", "torchvision"])
 @pytest.mark.parametrize("content", [None, b"no weights", b""])
-def test_a_checkpoint_that_cannot_be_loaded_is_an_error_that_names_it(library, content, tmp_path):
-    pytest.importorskip(library)
-    name = {"timm": "test_efficientnet", "torchvision": "shufflenet_v2_x0_5"}[library]
+def test_a_checkpoint_that_cannot_be_loaded_is_an_error_that_names_it(content, tmp_path):
+    pytest.importorskip("timm")
     path = tmp_path / "weights.pth"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(TeacherError, match="cannot be loaded") as error:
-        load_classifier(f"{library}:{name}:{path}", None, "cpu")
+        load_classifier(f"timm:test_efficientnet:{path}", None, "cpu")
     assert str(path) in error.value.message
 
 
 @pytest.mark.parametrize("name", ["local-dir:models/cats", "hf-hub:timm/resnet18.a1_in1k"])
-def test_a_name_with_a_colon_of_its_own_is_passed_on_whole(name, monkeypatch):
-    asked = []
-    monkeypatch.setattr(classifiers, "load_timm", lambda *given: asked.append(given))
-    load_classifier(f"timm:{name}", None, "cpu")
-    assert asked == [(name, None, None, "cpu")]
+def test_a_name_with_a_colon_of_its_own_is_passed_on_whole(name):
+    pytest.importorskip("timm")
+    with pytest.raises(TeacherError, match=f"^timm:{name} cannot be loaded"):
+        load_classifier(f"timm:{name}", None, "cpu")
 
 
 @pytest.mark.parametrize("spec", ["", "timm", "timm:", "keras:ResNet50", "references"])

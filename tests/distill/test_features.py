@@ -23,7 +23,7 @@ from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import single_labels
 from mcad_mobile.distill.recipe import TeacherRecipe
 from mcad_mobile.distill.teachers.prepare import TeacherTraining
-from mcad_mobile.distill.teachers.region_text import RegionText
+from mcad_mobile.distill.teachers.reference import RegionText
 from mcad_mobile.distill.teachers.teacher import TextStates
 from mcad_mobile.errors import PhotoError
 from mcad_mobile.students.load import load_student
@@ -226,6 +226,7 @@ class Reader:
     """A single-stream teacher's side of text: `states` for caption i, one after the other."""
 
     name = identity = "reader"
+    trunks = ()
     fused_dim = 1
 
     def __init__(self, states: torch.Tensor) -> None:

@@ -23,6 +23,7 @@ class Dual:
 
     def __init__(self, seed: int, dim: int) -> None:
         self.name = self.identity = f"dual {seed}"
+        self.trunks = ()
         self.dim = dim
         self.turn = torch.randn(3, dim, generator=torch.Generator().manual_seed(seed))
 
@@ -39,6 +40,7 @@ class Single:
     """A pair's score and feature are the product of photo and caption, number by number."""
 
     name = identity = "single"
+    trunks = ()
     fused_dim = 3
     cosines = True
 

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill import teachers, text_only
+from mcad_mobile.distill import text_only
 from mcad_mobile.distill import train_student as run
 from mcad_mobile.distill.recipe import StudentRecipe
 from mcad_mobile.distill.result import Provenance
+from mcad_mobile.distill.teachers import classifiers, library
 from mcad_mobile.distill.text_only import TextRecipe
 from mcad_mobile.distill.trainees import StudentChoice, frozen_trunk, load_trainee
 from mcad_mobile.errors import DataError, DiskError, StudentError
@@ -42,8 +43,10 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         return Retrieval(9, 18, RecallAt(10.0, 20.0, 30.0), RecallAt(40.0, 50.0, 60.0))
 
     monkeypatch.setattr(run, "train", train)
-    for name in ("load_duals", "load_single", "load_classifier"):
-        monkeypatch.setattr(teachers, name, lambda *arguments: arguments[:-1])
+    for module, name in (
+        (library, "load_duals"), (library, "load_single"), (classifiers, "load_classifier")
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, lambda *arguments: arguments[:-1])
 
     def call(*options: object) -> Any:
         given.clear()

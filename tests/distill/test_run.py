@@ -19,7 +19,7 @@ from mcad_mobile.distill.losses import showing_loss
 from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe
 from mcad_mobile.distill.teachers.prepare import TeacherTraining, train_duals
-from mcad_mobile.distill.teachers.region_text import RegionText
+from mcad_mobile.distill.teachers.reference import RegionText
 from mcad_mobile.distill.train_student import PartTimer, RunOptions, train
 from mcad_mobile.distill.trainees import StudentChoice
 from mcad_mobile.distill.trainees.frozen_trunk import embed_grids, frozen_trunk

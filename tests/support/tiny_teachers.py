@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of CLIP, SigLIP, BLIP and ViLT."""
+"""A tiny random checkpoint of BLIP."""
 
 from __future__ import annotations
 
@@ -17,32 +17,14 @@ TOWER = {"hidden_size": 32, "intermediate_size": 64} | {
 SIDE, PATCH = 32, 8
 
 
-def write_checkpoint(kind: str, folder: Path) -> Path:
+def write_blip(folder: Path) -> Path:
     t = transformers
-    words = t.BertTokenizer(vocab=str(minilm_directory() / "vocab.txt"))
-    tokenizer = letters_tokenizer() if kind == "clip" else words
+    tokenizer = t.BertTokenizer(vocab=str(minilm_directory() / "vocab.txt"))
     vision = {**TOWER, "image_size": SIDE, "patch_size": PATCH}
-    text = {**TOWER, "vocab_size": len(tokenizer), "max_position_embeddings": 16}
-    square = {"height": SIDE, "width": SIDE}
-    if kind == "clip":
-        # A real end token: with CLIP's old id 2, the model would look for the largest id.
-        text |= {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
-        config = t.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
-        model = t.CLIPModel(config)
-        processor = t.CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=square)
-    elif kind == "siglip":
-        model = t.SiglipModel(t.SiglipConfig(text_config=text, vision_config=vision))
-        processor = t.SiglipImageProcessorPil(size=square)
-    elif kind == "blip":
-        text["max_position_embeddings"] = 64
-        config = t.BlipConfig(text_config=text, vision_config=vision)
-        model = t.BlipForImageTextRetrieval(config)
-        processor = t.BlipImageProcessorPil(size=square)
-    else:
-        text["max_position_embeddings"] = 20
-        model = t.ViltForImageAndTextRetrieval(t.ViltConfig(**vision | text, max_image_length=8))
-        processor = t.ViltImageProcessorPil(size={"shortest_edge": SIDE})
+    text = {**TOWER, "vocab_size": len(tokenizer), "max_position_embeddings": 64}
+    model = t.BlipForImageTextRetrieval(t.BlipConfig(text_config=text, vision_config=vision))
     spread(model)
+    processor = t.BlipImageProcessorPil(size={"height": SIDE, "width": SIDE})
     for part in (model, processor, tokenizer):
         part.save_pretrained(folder)
     return folder

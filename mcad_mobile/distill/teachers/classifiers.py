@@ -1,10 +1,10 @@
 """Classifiers as teachers: the reference one (EfficientNet-Lites with their published heads), those
-from torchvision and timm, and the names of their classes."""
+from timm, and the names of their classes."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from mcad_mobile.distill.dataset import read_lines
 from mcad_mobile.distill.features import FeatureCache, Features
 from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.pretrained import load_imagenet_head
-from mcad_mobile.distill.teachers.teacher import Kind, cannot_load, in_batches
+from mcad_mobile.distill.teachers.teacher import ClassifierTeacher, Kind
 from mcad_mobile.errors import TeacherError, require
 from mcad_mobile.students.student import model_sha256
 
@@ -79,106 +79,76 @@ def names_for(classes: int, path: Path | None, labels: Sequence[str] | None = No
     )
 
 
-class LibraryClassifier:
-    """A library's model, which returns logits [B, C], and its photo transform. `head` names its
-    last layer; None: the last weight is the head's. See names_for."""
+class TimmClassifier:
+    """A classifier of timm by its name, with published weights or those in the file `weights`, and
+    classes named by the file `class_names`, if given. TeacherError."""
+
+    trunks: Sequence[GridTrunk] = ()
 
     def __init__(
-        self,
-        name: str,
-        model: nn.Module,
-        transform: Callable[[Image.Image], Tensor],
-        preprocessing: Mapping[str, Any],
-        labels: Sequence[str] | None,
-        class_names: Path | None,
-        device: str,
-        head: str | None = None,
+        self, name: str, weights: Path | None, class_names: Path | None, device: str = "cpu"
     ) -> None:
+        timm, data = require("timm", "students"), require("timm.data", "students")
+        try:
+            model = timm.create_model(name, pretrained=weights is None)
+            if weights is not None:
+                load = require("timm.models", "students").load_state_dict
+                state = load(str(weights), use_ema=False)
+                model = timm.create_model(name, num_classes=len(_head_weight(model, state)))
+                model.load_state_dict(state)
+            config = data.resolve_model_data_config(model)
+            self._transform = data.create_transform(**config, is_training=False)
+        # Broad on purpose: safetensors, pickle, torch and the hub all raise their own errors.
+        except Exception as error:
+            source = f"timm:{name} with {weights}" if weights else f"timm:{name}"
+            raise TeacherError(
+                f"{source} cannot be loaded as a teacher: {type(error).__name__}: {error}",
+                "Give a complete local checkpoint, or a published name that can be reached from "
+                "here.",
+            ) from error
+        head = _head_weight(model, model.state_dict())
+        labels = (model.pretrained_cfg or {}).get("label_names") if weights is None else None
         self.name = name
-        self.identity = model_sha256(model, {"model": name, "preprocessing": preprocessing})[:16]
-        weights = _head_weight(model.state_dict(), head)
-        self.names = names_for(len(weights), class_names, labels)
+        self.identity = model_sha256(model, {"model": name, "preprocessing": config})[:16]
+        self.names = names_for(len(head), class_names, labels)
+        self.kinds = imagenet_kinds() if self.names is imagenet_names() else ()
+        self.weights = head.float().flatten(1).cpu()
         self._device = torch.device(device)
         self._model = model.eval().to(self._device)
-        self.kinds = imagenet_kinds() if self.names is imagenet_names() else ()
-        self.weights = weights.float().flatten(1).cpu()
-        self._transform = transform
 
+    @torch.no_grad()
     def classify(self, photos: Sequence[Image.Image]) -> Tensor:
         """RGB photos -> [B, C] float32 on the CPU: probabilities."""
-
-        def probabilities(batch: list[Image.Image]) -> Tensor:
-            pixels = torch.stack([self._transform(photo) for photo in batch])
-            rows: Tensor = self._model(pixels.to(self._device)).float().softmax(1)
-            return rows
-
-        return in_batches(probabilities, photos, torch.empty(0, len(self.names)))
+        pixels = torch.stack([self._transform(photo) for photo in photos]).to(self._device)
+        rows: Tensor = self._model(pixels).float().softmax(1).cpu()
+        return rows
 
 
-def load_torchvision(
-    name: str, weights: Path | None = None, class_names: Path | None = None, device: str = "cpu"
-) -> LibraryClassifier:
-    """Load a torchvision classifier by name, with its published weights or a state dict's; photos
-    are always preprocessed as for the published ones. Raises TeacherError."""
-    models = require("torchvision.models", "students")
-    try:
-        published = models.get_model_weights(name).DEFAULT
-        if weights is None:
-            model, labels = models.get_model(name, weights=published), published.meta["categories"]
-        else:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-            model, labels = models.get_model(name, num_classes=len(_head_weight(state))), None
-            model.load_state_dict(state)
-        transform = published.transforms()
-    # Broad on purpose: pickle, torch, urllib and the registry all raise their own errors.
-    except Exception as error:
-        raise cannot_load(f"torchvision:{name}", error, weights) from error
-    preprocessing = {"transform": repr(transform)}
-    return LibraryClassifier(name, model, transform, preprocessing, labels, class_names, device)
+def _head_weight(model: Any, state: Mapping[str, Tensor]) -> Tensor:
+    """The weight of a timm model's last layer in its state; a distilled transformer has two."""
+    named: str | Sequence[str] = model.pretrained_cfg["classifier"]
+    return state[f"{named if isinstance(named, str) else named[0]}.weight"]
 
 
-def load_timm(
-    name: str, weights: Path | None = None, class_names: Path | None = None, device: str = "cpu"
-) -> LibraryClassifier:
-    """Load a timm classifier by name, with published weights or a checkpoint's. TeacherError."""
-    timm, data = require("timm", "students"), require("timm.data", "students")
-    try:
-        model = timm.create_model(name, pretrained=weights is None)
-        head = _timm_head(model)
-        if weights is not None:
-            state = require("timm.models", "students").load_state_dict(str(weights), use_ema=False)
-            model = timm.create_model(name, num_classes=len(_head_weight(state, head)))
-            model.load_state_dict(state)
-        config = data.resolve_model_data_config(model)
-        transform = data.create_transform(**config, is_training=False)
-    # Broad on purpose: safetensors, pickle, torch and the hub all raise their own errors.
-    except Exception as error:
-        raise cannot_load(f"timm:{name}", error, weights) from error
-    labels = (model.pretrained_cfg or {}).get("label_names") if weights is None else None
-    return LibraryClassifier(name, model, transform, config, labels, class_names, device, head)
-
-
-def _timm_head(model: Any) -> str | None:
-    """The name of a timm model's last layer, if timm knows it. A distilled transformer has two."""
-    named: str | Sequence[str] | None = (model.pretrained_cfg or {}).get("classifier")
-    return named if named is None or isinstance(named, str) else named[0]
-
-
-def _head_weight(state: Mapping[str, Tensor], head: str | None = None) -> Tensor:
-    """The weight of the layer `head`, or of the last layer of a state dict in its model's order.
-    safetensors sorts names, so a file of it needs `head`."""
-    named: Iterable[str] = state if head is None else [f"{head}.weight"]
-    weights = [
-        state[name]
-        for name in named
-        if name.endswith("weight") and name in state and state[name].ndim > 1
-    ]
-    if not weights:
+def load_classifier(spec: str, class_names: Path | None, device: str) -> ClassifierTeacher | None:
+    """Load `timm:NAME[:FILE]`, with classes named by the file `class_names`, if given; None for
+    `reference`. Raises TeacherError."""
+    kind, _, name = spec.partition(":")
+    if spec == "reference":
+        if class_names is not None:
+            raise TeacherError(
+                f"{class_names} names the classes of the reference classifier, which has names.",
+                "Give a --classifier too, or no --class-names.",
+            )
+        return None
+    if kind != "timm" or not name:
         raise TeacherError(
-            "The checkpoint contains no classifier weights.",
-            "Give a state dict, as torch.save(model.state_dict(), FILE) writes it.",
+            f"{spec!r} is not a classifier.", "Write reference, timm:NAME or timm:NAME:FILE."
         )
-    return weights[-1]
+    architecture, file = name, ""
+    if not name.startswith(("local-dir:", "hf-hub:")):  # whose colon belongs to the name
+        architecture, _, file = name.partition(":")
+    return TimmClassifier(architecture, Path(file) if file else None, class_names, device)
 
 
 class LiteClassifier:
@@ -187,7 +157,7 @@ class LiteClassifier:
     name = "ImageNet classifiers (EfficientNet-Lite0 and -Lite2)"
 
     def __init__(self, trunks: Mapping[int, GridTrunk]) -> None:
-        self.trunks = list(trunks.values())
+        self.trunks: Sequence[GridTrunk] = list(trunks.values())
         self.arithmetic = self.trunks[0].arithmetic
         self.names: ClassNames = imagenet_names()
         self.kinds = imagenet_kinds()
@@ -199,12 +169,6 @@ class LiteClassifier:
         convolutions = nn.ModuleList(trunk.module.head_conv for trunk in self.trunks)
         modules = nn.ModuleDict({"convolutions": convolutions, "heads": self.heads})
         return model_sha256(modules, {"trunks": [trunk.identity for trunk in self.trunks]})[:16]
-
-    def classify(self, photos: Sequence[Image.Image]) -> Tensor:
-        def probabilities(batch: list[Image.Image]) -> Tensor:
-            return self.classify_grids([trunk.grids(batch) for trunk in self.trunks])
-
-        return in_batches(probabilities, photos, torch.empty(0, len(self.names)))
 
     @property
     def weights(self) -> Tensor:
@@ -247,22 +211,24 @@ class LiteClassifier:
         return imagined
 
     def _logits(self, rows: Tensor) -> Tensor:
-        trunk, head = self.trunks[-1], self.heads[-1]
+        trunk = self.trunks[-1]
         with autocast(self.arithmetic, rows.device):
             grid = trunk.module.blocks[-trunk.resumed_blocks :](rows)
-            pooled = F.relu6(trunk.module.head_conv(grid)).float().mean((2, 3))
-            logits: Tensor = head(pooled)
+            return self._of_grid(-1, grid)
+
+    def _of_grid(self, number: int, grid: Tensor) -> Tensor:
+        """The logits of a trunk's head, from the trunk's grid [B, C, 7, 7]."""
+        convolved = self.trunks[number].module.head_conv(grid)
+        logits: Tensor = self.heads[number](F.relu6(convolved).float().mean((2, 3)))
         return logits.float()
 
     @torch.no_grad()
-    def classify_grids(self, grids: Sequence[Features]) -> Tensor:
-        """Like `classify`, from each trunk's grids [B, 7, 7, C_n]."""
+    def classify(self, grids: Sequence[Features]) -> Tensor:
+        """Each trunk's grids [B, 7, 7, C_n] -> [B, C] float32 on the CPU: probabilities."""
         device = device_of(self.heads)
         rows = []
-        for trunk, head, trunk_grids in zip(self.trunks, self.heads, grids, strict=True):
+        for number, trunk_grids in enumerate(grids):
             grid = torch.from_numpy(trunk_grids.astype(np.float32)).to(device).permute(0, 3, 1, 2)
             with autocast(self.arithmetic, device):
-                pooled = F.relu6(trunk.module.head_conv(grid)).float().mean((2, 3))
-                logits = head(pooled)
-            rows.append(logits.float().softmax(1))
+                rows.append(self._of_grid(number, grid).softmax(1))
         return torch.stack(rows).mean(0).cpu()

@@ -25,14 +25,15 @@ from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
 from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe, TeacherRecipe
 from mcad_mobile.distill.teachers.classifiers import LiteClassifier
-from mcad_mobile.distill.teachers.region_text import RegionText, RegionTextTeacher
-from mcad_mobile.distill.teachers.teacher import DualStreamTeacher, Fused, Teachers
-from mcad_mobile.distill.teachers.word_region import (
+from mcad_mobile.distill.teachers.reference import (
+    RegionText,
+    RegionTextTeacher,
     WordRegion,
     WordRegionTeacher,
     encode_photos,
     encode_texts,
 )
+from mcad_mobile.distill.teachers.teacher import DualStreamTeacher, Fused, Teachers
 from mcad_mobile.distill.trainees.frozen_trunk import TRAINED_BLOCKS
 from mcad_mobile.errors import TeacherError
 

@@ -1,24 +1,21 @@
-"""Protocols of dual-stream, single-stream and classifier teachers; helpers for adapters."""
+"""Protocols of dual-stream, single-stream and classifier teachers."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from mcad_mobile.errors import StudentError, TeacherError
+from mcad_mobile.distill.grids import GridTrunk
 
-Item = TypeVar("Item")
-
-_BATCH = 64
+# RGB photos or, for a teacher with `trunks`, each trunk's grids of the photos: [B, 7, 7, C_n]
+# float16.
+Photos = Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,13 @@ class DualStreamTeacher(Protocol):
 
     name: str
     dim: int
+    trunks: Sequence[GridTrunk]
 
     @property
     def identity(self) -> str: ...  # a hash of architecture, weights and preprocessing
 
-    def embed_photos(self, photos: Sequence[Image.Image]) -> Tensor:
-        """RGB photos -> [B, dim] float32 of unit length, on the CPU."""
+    def embed_photos(self, photos: Photos, /) -> Tensor:
+        """Photos -> [B, dim] float32 of unit length, on the CPU."""
         ...
 
     def embed_texts(self, captions: Sequence[str]) -> Tensor:
@@ -56,11 +54,12 @@ class DualStreamTeacher(Protocol):
 
 
 class SingleStreamTeacher(Protocol):
-    """Image and text fused by attention (BLIP, ViLT): sees pairs, cannot be searched. Each side is
+    """Image and text fused by attention (BLIP): sees pairs, cannot be searched. Each side is
     prepared once and kept; only `fuse` runs per pair."""
 
     name: str
     fused_dim: int
+    trunks: Sequence[GridTrunk]
     # Whether scores are cosines, like dual-stream similarities. Other scores are first scaled to
     # the mean and spread of those similarities.
     cosines: bool
@@ -68,8 +67,8 @@ class SingleStreamTeacher(Protocol):
     @property
     def identity(self) -> str: ...
 
-    def photo_states(self, photos: Sequence[Image.Image]) -> Tensor:
-        """RGB photos -> [B, R, C] float16 on the CPU: regions, patches or pixels."""
+    def photo_states(self, photos: Photos, /) -> Tensor:
+        """Photos -> [B, R, C] float16 on the CPU: regions or patches."""
         ...
 
     def text_states(self, captions: Sequence[str]) -> TextStates:
@@ -85,6 +84,7 @@ class ClassifierTeacher(Protocol):
     """A photo's probabilities over named classes."""
 
     name: str
+    trunks: Sequence[GridTrunk]
 
     @property
     def identity(self) -> str: ...  # without names: they change no probability
@@ -95,8 +95,8 @@ class ClassifierTeacher(Protocol):
     @property
     def weights(self) -> Tensor: ...  # [C, F] float32: of its last layer
 
-    def classify(self, photos: Sequence[Image.Image]) -> Tensor:
-        """RGB photos -> [B, C] float32 on the CPU: probabilities, rows that sum to one."""
+    def classify(self, photos: Photos, /) -> Tensor:
+        """Photos -> [B, C] float32 on the CPU: probabilities, rows that sum to one."""
         ...
 
 
@@ -128,62 +128,3 @@ def concatenate_teachers(embeddings: Sequence[Tensor]) -> Tensor:
     """Combine dual-stream teachers: unit vectors [..., D_n] of each -> unit vectors [..., sum D_n],
     whose cosines are the means of theirs."""
     return torch.cat(list(embeddings), -1) / math.sqrt(len(embeddings))
-
-
-def in_batches(
-    encode: Callable[[list[Item]], Tensor], items: Sequence[Item], empty: Tensor, size: int = _BATCH
-) -> Tensor:
-    """Rows of `encode`, by batches, without gradients, on the CPU, typed as `empty` [0, ...]."""
-    rows = [empty]
-    with torch.no_grad():
-        for start in range(0, len(items), size):
-            batch = encode(list(items[start : start + size]))
-            rows.append(batch.to("cpu", empty.dtype))
-    return torch.cat(rows)
-
-
-def unit_rows(
-    encode: Callable[[list[Item]], Tensor], items: Sequence[Item], dim: int, size: int = _BATCH
-) -> Tensor:
-    """Like `in_batches`, for embeddings: [N, dim] float32 of unit length, on the CPU."""
-    rows = in_batches(encode, items, torch.empty(0, dim), size)
-    return nn.functional.normalize(rows, dim=1)
-
-
-class FeatureTeacher(ABC):
-    """Base class of dual-stream adapters, which normalizes their features."""
-
-    dim: int
-
-    def embed_photos(self, photos: Sequence[Image.Image]) -> Tensor:
-        return unit_rows(self._photo_features, photos, self.dim)
-
-    def embed_texts(self, captions: Sequence[str]) -> Tensor:
-        """As in the protocol; captions are cut to the model's text length."""
-        return unit_rows(self._text_features, captions, self.dim)
-
-    @abstractmethod
-    def _photo_features(self, photos: list[Image.Image]) -> Tensor:
-        """[B, dim] on any device, not normalized."""
-
-    @abstractmethod
-    def _text_features(self, captions: list[str]) -> Tensor:
-        """[B, dim] on any device, not normalized."""
-
-
-@contextmanager
-def teacher_errors() -> Iterator[None]:
-    """Raise a StudentError of a loader that students share as a TeacherError."""
-    try:
-        yield
-    except StudentError as error:
-        raise TeacherError(error.message, error.hint) from error
-
-
-def cannot_load(name: str, error: Exception, weights: object = None) -> TeacherError:
-    """The error to raise when a library fails to load a teacher, for any reason."""
-    source = f"{name} with {weights}" if weights else name
-    return TeacherError(
-        f"{source} cannot be loaded as a teacher: {type(error).__name__}: {error}",
-        "Give a complete local checkpoint, or a published name that can be reached from here.",
-    )
