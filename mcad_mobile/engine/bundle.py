@@ -38,7 +38,8 @@ SCHEMA = "mcad-bundle/1"
 MANIFEST = "bundle.json"
 _MOST_MANIFEST_BYTES = 1 << 24  # exports write up to 100 KB
 TOWERS: tuple[TowerName, ...] = ("image", "text")
-TowerName = Literal["image", "text"]
+READER_TOWERS: tuple[TowerName, ...] = ("detector", "recognizer")
+TowerName = Literal["image", "text", "detector", "recognizer"]
 Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
 
 # Remedies for when something else was given in place of a bundle.
@@ -50,6 +51,14 @@ _INSTEAD = {
 }
 
 LEAST_PARITY = 0.95
+
+# Inputs "pixels" of the reader's towers, NCHW. A rung's shape is the one that it is tested with. An
+# ONNX rung also takes other sizes: sides of whole steps, lines of any width of whole steps.
+DETECTOR_SHAPE = (1, 3, 640, 640)  # compiled for an NPU
+DETECTOR_CPU_SHAPE = (1, 3, 320, 320)
+DETECTOR_STEP = 32
+RECOGNIZER_SHAPE = (1, 3, 48, 320)
+RECOGNIZER_STEP = 8  # pixels for each of the T outputs
 
 Cosine = Annotated[float, Meta(ge=-1.001, le=1.001)]
 Dim = Annotated[int, Meta(ge=1, le=2**16)]
@@ -197,10 +206,24 @@ class Tower(Record, frozen=True):
     golden: Golden
 
 
+class ReaderFacts(Record, frozen=True):
+    """What reads the text in photos. `detector`: pixels [1, 3, S, S] -> the probability of text of
+    each pixel [1, 1, S, S]. `recognizer`: pixels of a line [1, 3, 48, W] -> the probabilities of
+    its characters [1, T, characters + 1], where output 0 is CTC's blank. `characters` is UTF-8 with
+    one a line, in the order of the outputs; `places` the table of places by coordinates."""
+
+    detector: Tower
+    recognizer: Tower
+    characters: FileRecord
+    licence_text: FileRecord
+    places: FileRecord | None = None
+
+
 class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
     """The fields of bundle.json, in their order on disk, after `schema`. `dim` is the width of the
     embeddings, which towers do not normalize; `sample` holds those of photos [M, dim] float32.
-    `recall` and `precision` are of older versions, which had no export_report.json."""
+    `recall` and `precision` are of older versions, which had no export_report.json. `reader` is
+    left out if photos' texts are not read."""
 
     name: str
     created: str
@@ -217,6 +240,7 @@ class BundleDocument(Record, frozen=True, tag_field="schema", tag=SCHEMA):
     tools: dict[str, str]
     recall: dict[str, Any] | None = None
     precision: dict[str, Any] | None = None
+    reader: ReaderFacts | None = None
 
 
 class Bundle(BundleDocument, frozen=True, kw_only=True):
@@ -234,12 +258,24 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
         """Return the fallback ladder and the self-test of a tower.
 
         Args:
-            name: "image" or "text".
+            name: "image" or "text"; of the reader, "detector" or "recognizer".
 
         Returns:
             Its `rungs`, best first, and `golden`: inputs with the embeddings to expect.
+
+        Raises:
+            BundleError: the bundle has no reader.
         """
-        return self.image if name == "image" else self.text
+        if name in TOWERS:
+            return self.image if name == "image" else self.text
+        if self.reader is None:
+            raise BundleError(f"{self.directory} cannot read text.", Remedy.EXPORT_WITH_READER)
+        return self.reader.detector if name == "detector" else self.reader.recognizer
+
+    @property
+    def towers(self) -> tuple[TowerName, ...]:
+        """The names of its towers."""
+        return TOWERS if self.reader is None else (*TOWERS, *READER_TOWERS)
 
     def low_parity_warnings(self) -> list[str]:
         """Name the rungs that were kept although their parity is low.
@@ -251,7 +287,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
             f"The {name} tower {rung.name} was exported with low parity: its "
             f"cosine to the float student is {rung.parity.cosine_mean:.4f}, where "
             f"{LEAST_PARITY} is asked for. It finds other photos than the student would."
-            for name in TOWERS
+            for name in self.towers
             for rung in self.tower(name).rungs
             if rung.parity is not None and rung.parity.is_low
         ]
@@ -289,12 +325,15 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
             Every file, as often as bundle.json names it.
         """
         found = [self.tokenizer_file, self.token_table.file, self.sample]
-        for tower in (self.image, self.text):
+        for tower in map(self.tower, self.towers):
             for rung in tower.rungs:
                 found += [*rung.files, rung.expected]
             found += [*tower.golden.inputs.values(), tower.golden.embeddings]
             found += [tower.golden.ids] if tower.golden.ids is not None else []
         found += [self.student.licence_text] if self.student.licence_text is not None else []
+        if self.reader is not None:
+            found += [self.reader.characters, self.reader.licence_text]
+            found += [self.reader.places] if self.reader.places is not None else []
         return found
 
     def save(self) -> None:
@@ -304,6 +343,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
             OSError: it cannot be written.
         """
         fields = {name: getattr(self, name) for name in BundleDocument.__struct_fields__}
+        fields["reader"] = self.reader or msgspec.UNSET  # which is left out
         encoded = msgspec.json.encode(BundleDocument(**fields))
         document = msgspec.json.format(encoded, indent=2) + b"\n"
         write_atomically(self.directory / MANIFEST, document)

@@ -20,6 +20,7 @@ from mcad_mobile.engine.bundle import (
     TOWERS,
     Bundle,
     FileRecord,
+    ReaderFacts,
     StudentFacts,
     check_replaceable,
 )
@@ -71,6 +72,47 @@ def test_bundle_json_holds_the_fields_of_the_bundle_in_order(bundle):
         assert set(rung["parity"]) == {"inputs", "cosine_mean", "cosine_min"}
     assert data["tokenizer_file"]["path"] == "tokenizer.bin"
     assert str(bundle.directory) not in json.dumps(data)
+
+
+def with_reader(bundle: Bundle) -> Bundle:
+    """Return the bundle with its own towers as a reader's, and files that only the reader has."""
+    files = []
+    for name in ("characters.txt", "LICENSE.reader", "places.bin"):
+        path = bundle.directory / name
+        path.write_text(name)
+        files.append(FileRecord.of(bundle.directory, path))
+    reader = ReaderFacts(bundle.image, bundle.text, *files)
+    written = replace(bundle, reader=reader)
+    written.save()
+    return written
+
+
+def test_a_reader_is_read_back_and_left_out_where_there_is_none(bundle):
+    before = (bundle.directory / MANIFEST).read_bytes()
+    assert b"reader" not in before
+    written = with_reader(bundle)
+    assert Bundle.load(bundle.directory) == written
+    assert written.tower("detector") == bundle.image
+    assert written.tower("recognizer") == bundle.text
+    assert b'"reader"' in (bundle.directory / MANIFEST).read_bytes()
+    replace(written, reader=None).save()
+    assert (bundle.directory / MANIFEST).read_bytes() == before
+    with pytest.raises(BundleError) as caught:
+        bundle.tower("detector")
+    assert caught.value.remedy == Remedy.EXPORT_WITH_READER
+
+
+@pytest.mark.parametrize("name", ["characters.txt", "LICENSE.reader", "places.bin"])
+def test_the_files_of_a_reader_are_checked(bundle, name):
+    written = with_reader(bundle)
+    assert name in [file.path for file in written.files()]
+    path = bundle.directory / name
+    path.write_text(name.upper())
+    with pytest.raises(BundleError, match="sha256"):
+        Bundle.load(bundle.directory)
+    path.unlink()
+    with pytest.raises(BundleError, match="missing"):
+        Bundle.load(bundle.directory, verify=False)
 
 
 def test_a_rung_tells_the_facts_of_the_contract(bundle):
