@@ -68,6 +68,7 @@ _SIGNATURES = {  # result and arguments
     "mcad_feedback_step": (ctypes.c_size_t, "ss"),
     "mcad_shrink": (None, "psp"),
     "mcad_tune": (ctypes.c_int, "ppi"),
+    "mcad_boxes": (ctypes.c_int64, "psssp"),
     "mcad_level": (ctypes.c_int, ""),
     "mcad_layout": (ctypes.c_int, ""),
 }
@@ -247,6 +248,19 @@ class Kernel:
             )
         )
         return order
+
+    def find_boxes(self, probabilities: F32, most: int) -> F32:
+        """Find text in a detector's map [H, W], of at most 2048 a side: see boxes.c. Return [N, 9],
+        N at most `most`: x, y of four corners in pixels of the map, clockwise from the upper left
+        of an upright line, possibly outside the map, and the score."""
+        probabilities = np.ascontiguousarray(probabilities, np.float32)
+        height, width = probabilities.shape
+        boxes = np.empty((most, 9), np.float32)
+        count = self.library.mcad_boxes(
+            probabilities.ctypes.data, width, height, most, boxes.ctypes.data
+        )
+        require_memory(count >= 0)
+        return boxes[:count]
 
 
 def require_memory(done: object) -> None:
