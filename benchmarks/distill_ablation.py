@@ -26,9 +26,9 @@ from rich.table import Table
 from benchmarks.distill_rows import ROWS, Row, evaluate_cached, teacher_rows
 from benchmarks.main_job import commit
 from benchmarks.recall import by_word, right_for_caption_words, right_for_words
+from mcad_mobile.base.machine import device_facts
 from mcad_mobile.base.progress import silent
 from mcad_mobile.base.requirements import tool_versions
-from mcad_mobile.bench.devices.host_facts import device_facts
 from mcad_mobile.cli.output import progress_bar
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.distill.accelerator import choose_arithmetic, keep_freed_memory

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.main_job import commit
-from mcad_mobile.bench.devices.host_facts import device_facts
+from mcad_mobile.base.machine import device_facts
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 
 RESULTS = Path(__file__).parent / "results" / "export_matrix"

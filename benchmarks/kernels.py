@@ -29,7 +29,7 @@ from benchmarks.index import load_embeddings, machine
 from benchmarks.jvm import jvm_libraries
 from benchmarks.main_job import commit
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
-from mcad_mobile.bench.percentiles import percentiles
+from mcad_mobile.bench.document import percentiles
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.native import LIBRARY
 

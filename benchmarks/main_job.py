@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mcad_mobile.bench.devices.host_facts import device_facts
+from mcad_mobile.base.machine import device_facts
 from mcad_mobile.cli.demo import collect_packaged_photos
 
 RESULT = Path(__file__).parent / "results" / "main_job.json"

@@ -84,7 +84,7 @@ def measure(row: dict[str, Any]) -> dict[str, Any]:
     """Time one input at a time in milliseconds; also return the worst cosine to float."""
     import numpy as np
 
-    from mcad_mobile.bench.percentiles import percentiles
+    from mcad_mobile.bench.document import percentiles
 
     pin(1)
     taken = np.load(row["inputs"])

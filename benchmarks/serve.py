@@ -30,10 +30,9 @@ from typing import Any
 
 from benchmarks.main_job import commit
 from benchmarks.serve_page import QUERIES, STEPS, scroll, type_query, watch
-from mcad_mobile.base.machine import process_memory
+from mcad_mobile.base.machine import device_facts, process_memory
 from mcad_mobile.base.requirements import tool_versions
-from mcad_mobile.bench.devices.host_facts import device_facts
-from mcad_mobile.bench.percentiles import percentiles
+from mcad_mobile.bench.document import percentiles
 from mcad_mobile.bench.samples import cloud_batches, real_embeddings, sample_photos
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import create_index

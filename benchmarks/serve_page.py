@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from mcad_mobile.bench.percentiles import percentiles
+from mcad_mobile.bench.document import percentiles
 
 QUERIES = (
     "a dog on the beach",

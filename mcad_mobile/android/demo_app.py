@@ -7,13 +7,22 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mcad_mobile.android.apk import complete_manifest, link, native_entries, write_apk
-from mcad_mobile.android.build_tools import bundletool, prepare, used_tools
-from mcad_mobile.android.dex import build_dex
+from mcad_mobile.android.build_tools import build_dex, bundletool, prepare, used_tools
+from mcad_mobile.android.packages import (
+    Entry,
+    Key,
+    complete_manifest,
+    debug_key,
+    entries_of,
+    link,
+    native_entries,
+    sign_aab,
+    sign_apk,
+    write_apk,
+    write_package,
+)
 from mcad_mobile.android.parts import DEFAULTS, BuildOptions, Parts, gather_parts
-from mcad_mobile.android.signing import Key, debug_key, sign_aab, sign_apk
 from mcad_mobile.android.toolchain import android_demo
-from mcad_mobile.android.zip_package import Entry, entries_of, write_package
 from mcad_mobile.base.files import check_file
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import TOWERS, Bundle

@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mcad_mobile.android.dex import build_dex
+from mcad_mobile.android.build_tools import build_dex
 from mcad_mobile.android.native_libraries import ABIS, libraries
-from mcad_mobile.android.zip_package import Entry, write_package
+from mcad_mobile.android.packages import Entry, write_package
 from mcad_mobile.base.files import cache_directory, fingerprint
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.errors import BuildError

@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from mcad_mobile.android.apk import complete_manifest, link, write_apk
-from mcad_mobile.android.build_tools import prepare
-from mcad_mobile.android.dex import MIN_SDK, compile_stubs, run_d8
+from mcad_mobile.android.build_tools import MIN_SDK, compile_stubs, prepare, run_d8
+from mcad_mobile.android.packages import (
+    Entry,
+    complete_manifest,
+    debug_key,
+    link,
+    sign_apk,
+    write_apk,
+    write_package,
+)
 from mcad_mobile.android.parts import DEFAULTS, BuildOptions, Parts, gather_parts
-from mcad_mobile.android.signing import debug_key, sign_apk
 from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
-from mcad_mobile.android.zip_package import Entry, write_package
 from mcad_mobile.base.files import check_file
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from mcad_mobile.android.dex import compile_stubs
+from mcad_mobile.android.build_tools import compile_stubs
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, Artifact
 from mcad_mobile.android.library_aar import (
     LIBRARY_MODULES,
@@ -23,9 +23,9 @@ from mcad_mobile.android.library_aar import (
     write_archive,
 )
 from mcad_mobile.android.native_libraries import Libraries
+from mcad_mobile.android.packages import Entry, write_package
 from mcad_mobile.android.parts import DEFAULTS, BuildOptions, gather_parts
 from mcad_mobile.android.toolchain import JAVADOC, document_java, main_sources
-from mcad_mobile.android.zip_package import Entry, write_package
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.files import check_file, check_writable, replace_folder
 from mcad_mobile.base.licences import find_licence

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch
-from mcad_mobile.android.zip_package import PAGE
+from mcad_mobile.android.packages import PAGE
 from mcad_mobile.base.files import Partial, cache_directory, fingerprint, sha256_of
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.native import android

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from mcad_mobile.android.downloads import QUALCOMM_LICENCE, Artifact
 from mcad_mobile.android.native_libraries import Libraries
-from mcad_mobile.android.zip_package import Entry
+from mcad_mobile.android.packages import Entry
 from mcad_mobile.base import VERSION
 from mcad_mobile.base.licences import (
     UNKNOWN,

@@ -19,7 +19,7 @@ from mcad_mobile.android.downloads import (
 )
 from mcad_mobile.android.native_libraries import Libraries, libraries
 from mcad_mobile.android.notices import check_licence, notices
-from mcad_mobile.android.zip_package import Entry
+from mcad_mobile.android.packages import Entry
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import MANIFEST, TOWERS, Bundle, Rung, Tower
 from mcad_mobile.engine.towers import runtime_of

@@ -1,4 +1,5 @@
-"""The machine: its processor, the cores that this process may use, and memory."""
+"""The machine: its processor, the cores that this process may use, and memory. No numpy, which old
+processors cannot load."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from mcad_mobile.errors import BenchError, MemoryUnavailable
 
@@ -178,3 +180,44 @@ def parse_smaps_rollup(text: str) -> Memory:
     except KeyError as error:
         raise ProcessLookupError("smaps_rollup is empty: the process has ended") from error
     return Memory(pss, rss)
+
+
+def device_facts() -> dict[str, Any]:
+    """Return the document's "device" for this host; None where the system does not report a fact.
+    An emulated processor's /proc/cpuinfo is not read, since it may describe another one."""
+    import platform
+
+    by = emulator()
+    info = "" if by else cpuinfo()
+    try:
+        system = platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        system = platform.system()
+    return {
+        "kind": "host",
+        "cpu": model(info) if info else platform.processor() or platform.machine(),
+        **({"emulator": by} if by else {}),
+        "instruction_sets": instruction_sets(info),
+        "cores": os.cpu_count() or 1,
+        "arch": platform.machine(),
+        "memory_mib": _memory_mib(),
+        "os": system,
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_average_1m": _load_average(),
+    }
+
+
+def _memory_mib() -> int | None:
+    try:
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    except (OSError, ValueError):
+        return None
+    return found if found > 0 else None
+
+
+def _load_average() -> float | None:
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (OSError, AttributeError):  # some C libraries read it from /proc, some have none
+        return None

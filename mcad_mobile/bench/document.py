@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, Meta, UnsetType, field
 
 from mcad_mobile.base.documents import Bytes, Count, NotNegative, Record, Size, decode
@@ -294,3 +295,17 @@ def _documents(path: Path) -> list[BenchDocument]:
         decode(part, BenchDocument, where, BenchError, _HINT, schema=RESULT_SCHEMA)
         for where, part in parts.items()
     ]
+
+
+_PERCENTILES = (50, 90, 99)
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """{"p50", "p90", "p99"} of `values` in their own unit. BenchError if there are none."""
+    if not values:
+        raise BenchError(
+            "There are no measurements to take percentiles of.",
+            "Report this, with the command and the device.",
+        )
+    names = (f"p{percent}" for percent in _PERCENTILES)
+    return dict(zip(names, np.percentile(values, _PERCENTILES).tolist(), strict=True))

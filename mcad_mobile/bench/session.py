@@ -12,8 +12,7 @@ from msgspec import Meta
 from mcad_mobile.base.documents import Count, convert
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device_protocol import MEMORY_SEARCHES, Mode, Places, Spec
-from mcad_mobile.bench.document import Health, MiB, PerSecond, Samples, Step
-from mcad_mobile.bench.percentiles import percentiles
+from mcad_mobile.bench.document import Health, MiB, PerSecond, Samples, Step, percentiles
 from mcad_mobile.bench.repeats import Repeat, cool_down, counted_runs
 from mcad_mobile.bench.runner import checking
 from mcad_mobile.bench.self_test import Ladder, choose_rung, judge_ladder, used_rung

@@ -113,8 +113,8 @@ def app(
       mcad-mobile app --bundle build/sd --out demo.apk --accept-licence non-commercial-research
     """
     from mcad_mobile.android.demo_app import build_app
+    from mcad_mobile.android.packages import own_key
     from mcad_mobile.android.parts import BuildOptions
-    from mcad_mobile.android.signing import own_key
 
     if keystore is None:
         exclude(context, "without --keystore", "key_alias")

@@ -14,7 +14,7 @@ import typer
 
 from mcad_mobile.base.files import as_disk_error, is_address
 from mcad_mobile.base.standard_output import print_json
-from mcad_mobile.base.templates import render
+from mcad_mobile.bench.report.page import render
 from mcad_mobile.cli.options import (
     BundlePath,
     IndexPath,

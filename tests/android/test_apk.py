@@ -11,13 +11,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mcad_mobile.android.build_tools import aapt2, apksigner, bundletool
-from mcad_mobile.android.dex import compile_stubs
+from mcad_mobile.android.build_tools import aapt2, apksigner, bundletool, compile_stubs
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
 from mcad_mobile.android.native_libraries import read_elf
-from mcad_mobile.android.signing import PASSWORD_VARIABLE, own_key, sign_apk
+from mcad_mobile.android.packages import PAGE, PASSWORD_VARIABLE, own_key, sign_apk
 from mcad_mobile.android.toolchain import KEYTOOL, android_demo, run
-from mcad_mobile.android.zip_package import PAGE
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import BuildError
 from mcad_mobile.students.load import default_directory

@@ -18,12 +18,12 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks.jvm import JSON_JVM
-from mcad_mobile.android.apk import TARGET_SDK, complete_manifest, link
+from mcad_mobile.android.build_tools import MIN_SDK, compile_stubs
 from mcad_mobile.android.demo_app import APP_MODULES, PACKAGE
-from mcad_mobile.android.dex import MIN_SDK, compile_stubs
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch
 from mcad_mobile.android.library_aar import LIBRARY_MODULES, NAMESPACE, SAMPLE_PACKAGE
 from mcad_mobile.android.native_libraries import libraries
+from mcad_mobile.android.packages import TARGET_SDK, complete_manifest, link
 from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
 from mcad_mobile.base.licences import find_licence
 from tests.support.tiny_bundle import make_tiny_bundle

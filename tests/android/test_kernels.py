@@ -15,9 +15,9 @@ from mcad_mobile.android.demo_app import build_app
 from mcad_mobile.android.java_runner import runner_files
 from mcad_mobile.android.library_aar import build_library
 from mcad_mobile.android.native_libraries import MACHINES, read_elf, search_kernels
+from mcad_mobile.android.packages import PAGE
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.android.toolchain import android_demo
-from mcad_mobile.android.zip_package import PAGE
 from mcad_mobile.base.files import cache_directory
 from mcad_mobile.engine.native import android
 from mcad_mobile.errors import BuildError

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.jvm import jvm_libraries
-from mcad_mobile.android.dex import compile_stubs
+from mcad_mobile.android.build_tools import compile_stubs
 from mcad_mobile.android.library_aar import LIBRARY_MODULES
 from mcad_mobile.android.toolchain import JAVA, android_demo, compile_java, main_sources, run
 from mcad_mobile.errors import BuildError

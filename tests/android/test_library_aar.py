@@ -11,14 +11,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mcad_mobile.android.apk import link
-from mcad_mobile.android.build_tools import aapt2, apksigner
+from mcad_mobile.android.build_tools import MIN_SDK, aapt2, apksigner, compile_stubs
 from mcad_mobile.android.demo_app import build_app
-from mcad_mobile.android.dex import MIN_SDK, compile_stubs
 from mcad_mobile.android.downloads import R8, fetch
 from mcad_mobile.android.library_aar import build_library, library_manifest, merge_manifests
 from mcad_mobile.android.library_maven import build_maven
 from mcad_mobile.android.native_libraries import search_kernels
+from mcad_mobile.android.packages import PAGE, link
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.android.toolchain import (
     JAVA,
@@ -27,7 +26,6 @@ from mcad_mobile.android.toolchain import (
     main_sources,
     run,
 )
-from mcad_mobile.android.zip_package import PAGE
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.native.android import LIBRARY as KERNELS

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from mcad_mobile.android import downloads
-from mcad_mobile.android.dex import compile_stubs
+from mcad_mobile.android.build_tools import compile_stubs
 from mcad_mobile.android.downloads import MVN, Artifact, Download, fetch
 from mcad_mobile.android.library_aar import BuiltLibrary
 from mcad_mobile.android.library_maven import build_maven

@@ -18,8 +18,8 @@ from mcad_mobile.android.demo_app import BuiltApp, build_app
 from mcad_mobile.android.downloads import Artifact, fetch, fetch_unpinned
 from mcad_mobile.android.library_maven import build_maven
 from mcad_mobile.android.native_libraries import HEXAGON, read_elf
+from mcad_mobile.android.packages import PAGE
 from mcad_mobile.android.parts import BuildOptions
-from mcad_mobile.android.zip_package import PAGE
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.base.requirements import Installation
 from mcad_mobile.cli.doctor import examine

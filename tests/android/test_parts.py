@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.android import apk, build_tools, demo_app, dex, parts, signing, toolchain
+from mcad_mobile.android import build_tools, demo_app, packages, parts, toolchain
 from mcad_mobile.android.downloads import Artifact
 from mcad_mobile.android.native_libraries import Archive, Libraries
 from mcad_mobile.android.notices import notices
@@ -204,18 +204,18 @@ JVM = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
 def test_resources_are_linked_with_a_version_that_grows(
     tools: FakeAndroidTools, tmp_path: Path
 ) -> None:
-    assert (apk.version_code("1.2.3"), apk.version_code("0.10.0")) == (10203, 1000)
+    assert (packages.version_code("1.2.3"), packages.version_code("0.10.0")) == (10203, 1000)
     plain = [
         *("aapt2", "link", "-o", f"{tmp_path}/linked.apk", "-I", str(tools.framework)),
         *("--manifest", f"{tmp_path}/AndroidManifest.xml", "--java", f"{tmp_path}/generated"),
         *("--auto-add-overlay", "--min-sdk-version", "26", "--target-sdk-version", "36"),
-        *("--version-code", str(apk.version_code(VERSION)), "--version-name", VERSION),
+        *("--version-code", str(packages.version_code(VERSION)), "--version-name", VERSION),
     ]
-    assert apk.link(tmp_path, "<manifest/>") == tmp_path / "linked.apk"
+    assert packages.link(tmp_path, "<manifest/>") == tmp_path / "linked.apk"
     assert tools.calls() == [plain]
     assert (tools.folder / "AndroidManifest.xml").read_text() == "<manifest/>"
     rules, res = tmp_path / "k.pro", tmp_path / "res"
-    apk.link(tmp_path, "<m/>", res, proto=True, keep_rules=rules)
+    packages.link(tmp_path, "<m/>", res, proto=True, keep_rules=rules)
     compiled = f"{tmp_path}/resources.zip"
     assert tools.calls() == [
         ["aapt2", "compile", "--dir", str(res), "-o", compiled],
@@ -223,13 +223,13 @@ def test_resources_are_linked_with_a_version_that_grows(
     ]
     for text in ("<nothing/>", "<manifest x>"):
         with pytest.raises(BuildError, match=r"The manifest of p has no <"):
-            apk.complete_manifest(text, "p", extracted=False)
+            packages.complete_manifest(text, "p", extracted=False)
 
 
 def test_packages_are_signed_with_the_debug_key_or_one_s_own(
     tools: FakeAndroidTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = signing.debug_key()
+    key = packages.debug_key()
     kept = tools.cache / "debug.keystore"
     assert (key.keystore, key.alias) == (kept, "androiddebugkey")
     assert tools.calls() == [
@@ -240,20 +240,20 @@ def test_packages_are_signed_with_the_debug_key_or_one_s_own(
             *("-storepass:env", "MCAD_DEBUG_PASSWORD", "-keypass:env", "MCAD_DEBUG_PASSWORD"),
         ]
     ]
-    assert signing.debug_key() == key and tools.calls() == []  # it is kept
+    assert packages.debug_key() == key and tools.calls() == []  # it is kept
     with pytest.raises(BuildError, match=r"The password of .* is not known"):
-        signing.own_key(kept, "me")
+        packages.own_key(kept, "me")
     monkeypatch.setenv("MCAD_KEYSTORE_PASSWORD", "secret")
     with pytest.raises(BuildError, match="No keystore at"):
-        signing.own_key(tmp_path / "none", "me")
+        packages.own_key(tmp_path / "none", "me")
     with pytest.raises(BuildError, match="may hold several keys") as raised:
-        signing.own_key(kept, None)
+        packages.own_key(kept, None)
     assert "--key-alias NAME" in raised.value.hint
-    own = signing.own_key(kept, "me")
+    own = packages.own_key(kept, "me")
     for name in ("u.apk", "b.aab", "out.apk.idsig"):
         (tmp_path / name).touch()
-    signing.sign_apk(tmp_path / "u.apk", tmp_path / "out.apk", own)
-    signing.sign_aab(tmp_path / "b.aab", own)
+    packages.sign_apk(tmp_path / "u.apk", tmp_path / "out.apk", own)
+    packages.sign_aab(tmp_path / "b.aab", own)
     assert tools.calls() == [
         [
             *(*JVM, "-jar", f"{tools.tools}/lib/apksigner.jar", "sign", "--ks", str(kept)),
@@ -287,7 +287,7 @@ def test_java_is_compiled_documented_and_made_a_dex(
     listed = (tmp_path / "classes.sources").read_text().splitlines()
     assert listed == [f'"{source}/B.java"', f'"{source}/a/A.java"']
     assert toolchain.document_java([source], [], tmp_path / "pages") == tmp_path / "pages"
-    made = dex.run_d8([Path("A.class"), *jars], Path("stubs"), tmp_path)
+    made = build_tools.run_d8([Path("A.class"), *jars], Path("stubs"), tmp_path)
     assert made == tmp_path / "dex" / "classes.dex"
     build_tools.d8(["--version"], Path("own.jar"))
     assert tools.calls() == [
@@ -328,7 +328,7 @@ def test_a_dex_is_made_again_for_other_sources_jars_or_compilers_alone(
         """Return whether it was made anew."""
         folder = tmp_path / f"work{next(folders)}"
         folder.mkdir()
-        made = dex.build_dex(
+        made = build_tools.build_dex(
             ["m"], [jar], folder, generated=[more.parent], r8=own, progress=steps.append
         )
         assert made == b"dex"
@@ -360,7 +360,7 @@ def test_an_app_has_its_files_where_a_phone_and_google_play_want_them(
         bundle,
         tmp_path / "out" / "demo.apk",
         BuildOptions(onnxruntime=own),
-        key=signing.Key(tmp_path / "k", "me"),
+        key=packages.Key(tmp_path / "k", "me"),
         progress=steps.append,
     )
     assert steps == [

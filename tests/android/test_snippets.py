@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.jvm import jvm_libraries
-from mcad_mobile.android.dex import compile_stubs
+from mcad_mobile.android.build_tools import compile_stubs
 from mcad_mobile.android.library_aar import LIBRARY_MODULES
 from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
 from mcad_mobile.errors import BuildError

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.android import build_tools, dex, downloads
+from mcad_mobile.android import build_tools, downloads
 from mcad_mobile.android.demo_app import build_app
 from mcad_mobile.android.downloads import ONNXRUNTIME_AAR
 from mcad_mobile.android.java_runner import runner_files
+from mcad_mobile.android.packages import Entry, write_package
 from mcad_mobile.android.toolchain import (
     JAVAC,
     Tool,
@@ -26,7 +27,6 @@ from mcad_mobile.android.toolchain import (
     library_classes,
     run,
 )
-from mcad_mobile.android.zip_package import Entry, write_package
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.requirements import Installation
 from mcad_mobile.cli.doctor import examine
@@ -119,7 +119,9 @@ def test_the_tools_of_an_installed_sdk_are_used_and_named(sdk, tmp_path, monkeyp
         return downloads.fetch(wanted, progress)
 
     monkeypatch.setattr(build_tools, "fetch", fetch)
-    monkeypatch.setattr(dex, "cache_directory", lambda: tmp_path)  # no dex of a build before
+    monkeypatch.setattr(
+        build_tools, "cache_directory", lambda: tmp_path
+    )  # no dex of a build before
     built = build_app(make_tiny_bundle(tmp_path / "tiny"), tmp_path / "demo.apk")
     assert {*(tmp_path / "runs").read_text().split()} == {"36.1.0"}
     listed = json.loads(built.sbom.read_text())["metadata"]["tools"]["components"]

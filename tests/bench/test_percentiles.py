@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mcad_mobile.bench.percentiles import percentiles
+from mcad_mobile.bench.document import percentiles
 from mcad_mobile.errors import BenchError
 
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from mcad_mobile.android import demo_app, library_aar, library_maven
 from mcad_mobile.android.demo_app import BuiltApp
 from mcad_mobile.android.library_aar import BuiltLibrary
+from mcad_mobile.android.packages import Key
 from mcad_mobile.android.parts import BuildOptions
-from mcad_mobile.android.signing import Key
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.bench.measurement import DeviceOptions, Workload
 from mcad_mobile.cli import bench, index

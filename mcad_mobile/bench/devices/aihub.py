@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.bench.device_protocol import Parts
-from mcad_mobile.bench.percentiles import percentiles
+from mcad_mobile.bench.document import percentiles
 from mcad_mobile.bench.self_test import judge_rung, nothing_timed
 from mcad_mobile.engine.bundle import TOWERS, Bundle, Rung, TowerName
 from mcad_mobile.engine.towers import runtime_of

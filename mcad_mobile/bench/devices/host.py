@@ -14,9 +14,9 @@ from typing import Any
 
 from mcad_mobile.base import PACKAGE, machine
 from mcad_mobile.base.files import cache_directory
+from mcad_mobile.base.machine import device_facts
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device_protocol import MEMORY_SEARCHES, Parts, Places, Spec
-from mcad_mobile.bench.devices.host_facts import device_facts
 from mcad_mobile.bench.document import Health
 from mcad_mobile.bench.self_test import parity_only
 from mcad_mobile.bench.session import Session

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.jvm import ONNXRUNTIME_JVM
-from mcad_mobile.android.apk import TARGET_SDK, complete_manifest, link
+from mcad_mobile.android.build_tools import MIN_SDK
 from mcad_mobile.android.demo_app import APP_MODULES, PACKAGE, build_app
-from mcad_mobile.android.dex import MIN_SDK
 from mcad_mobile.android.downloads import Artifact, Download, fetch
+from mcad_mobile.android.packages import TARGET_SDK, complete_manifest, link
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.android.toolchain import (
     JAVA,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.jvm import JSON_JVM, jvm_libraries
-from mcad_mobile.android.apk import complete_manifest, link
+from mcad_mobile.android.build_tools import compile_stubs
 from mcad_mobile.android.demo_app import APP_MODULES, PACKAGE
-from mcad_mobile.android.dex import compile_stubs
+from mcad_mobile.android.packages import complete_manifest, link
 from mcad_mobile.android.toolchain import android_demo, compile_java, main_sources
 from mcad_mobile.errors import BuildError
 from tests.android.robolectric import built_app as robolectric

@@ -31,7 +31,7 @@ from tests.support.phones import quick, use
 FACTS = """
 import json
 from mcad_mobile.base import machine
-from mcad_mobile.bench.devices.host_facts import device_facts
+from mcad_mobile.base.machine import device_facts
 print(json.dumps({**device_facts(), "summary": machine.summary()}))
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mcad_mobile.bench.devices.host_facts import device_facts
+from mcad_mobile.base.machine import device_facts
 from tests.support.mounts import run_on_disk
 
 
@@ -27,7 +27,7 @@ def test_facts_without_proc() -> None:
     """As on macOS: an empty folder is mounted over it."""
     code = (
         "import json; from mcad_mobile.base.machine import core_wait_s; "
-        "from mcad_mobile.bench.devices.host_facts import device_facts; "
+        "from mcad_mobile.base.machine import device_facts; "
         "print(json.dumps([device_facts(), core_wait_s()]))"
     )
     done = run_on_disk(Path("/proc"), "size=64k", "-c", code)
