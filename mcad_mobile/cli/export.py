@@ -41,8 +41,9 @@ from mcad_mobile.export import check_arguments
 from mcad_mobile.export.export_report import (
     ALONE_HEAD,
     PAIRS_HEAD,
-    ExportReport,
     PrecisionRecord,
+    RecallRecord,
+    Recalls,
     alone_rows,
     matrix_head,
     matrix_rows,
@@ -54,7 +55,6 @@ from mcad_mobile.targets import Target, all_targets, find_target
 if TYPE_CHECKING:
     from mcad_mobile.export.aihub.compiler import CloudCompiler
     from mcad_mobile.export.pipeline import Exported
-    from mcad_mobile.export.precision.recall_drop import RungRecalls
 
 
 def _chip_names() -> list[str]:
@@ -151,10 +151,10 @@ def export(
     from mcad_mobile.export.build import BundleRequest
     from mcad_mobile.export.pipeline import ExportOptions
     from mcad_mobile.export.pipeline import export as run
-    from mcad_mobile.export.precision.recall_drop import budget_on
+    from mcad_mobile.export.recall_drop import data_facts
+    from mcad_mobile.export.smallest_pair import Budget
     from mcad_mobile.students.load import load_student, load_with_text
 
-    recalls = None
     with progress_bar() as advance:
         loaded = load_with_text(text, student, dim) if text else load_student(student, dim)
         by_student = embed_by_student(loaded, photos, advance) if photos else None
@@ -164,7 +164,7 @@ def export(
         ]
         budget = None
         if data is not None and measure_on:
-            budget = budget_on(loaded, data, measure_on, max_recall_drop)
+            budget = Budget(max_recall_drop, measure_on, data_facts(data, measure_on))
         export_options = ExportOptions(
             calibration=calibration,
             samples=samples,
@@ -175,22 +175,23 @@ def export(
         exported = run(loaded, requests, export_options, advance)
         warnings = [warning for made in exported for warning in made.warnings]
         if data is not None and by_student is not None:
-            recalls, exported, more = _measure_recall(
+            exported, more = _measure_recall(
                 exported, data, photos, by_student, max_recall_drop, advance
             )
             warnings += more
     for warning in dict.fromkeys(warnings):
         warn(warning)
+    recall = exported[0].report.recall
     if json:
-        documents = [_document(made, recalls) for made in exported]
+        documents = [_document(made, recall) for made in exported]
         print_json(documents if several else documents[0])
         return
     for made in exported:
         _print(made.bundle)
         if made.report.precision is not None:
             _print_search(made.report.precision)
-    if recalls is not None:
-        _print_recall(data, recalls, exported[0].report)
+    if recall is not None:
+        _print_recall(data, recall)
 
 
 def _measure_recall(
@@ -200,21 +201,21 @@ def _measure_recall(
     by_student: EmbeddedPairs,
     drop: float,
     advance: Progress,
-) -> tuple[RungRecalls, list[Exported], list[str]]:
-    """Measure the recall of the first bundle's rungs, and save it in all reports. Return it, the
+) -> tuple[list[Exported], list[str]]:
+    """Measure the recall of the first bundle's rungs, and save it in all reports. Return the
     exports with these reports, and warnings of rungs that lose more than `drop` points."""
-    from mcad_mobile.export.precision import recall_drop
+    from mcad_mobile.export import recall_drop
 
     first = exported[0].bundle
-    recalls = recall_drop.rung_recalls(first, photos, by_student, advance)
-    record = recalls.record(recall_drop.data_facts(data, photos))
+    facts = recall_drop.data_facts(data, photos)
+    record = recall_drop.rung_recalls(first, facts, photos, by_student, advance)
     saved = []
     for made in exported:
         shared = recall_drop.shared_recall(record, made.bundle, first)
         report = replace_fields(made.report, recall=shared)
         report.save(made.bundle.directory)
         saved.append(replace(made, report=report))
-    return recalls, saved, recall_drop.recall_warnings(record, drop)
+    return saved, recall_drop.recall_warnings(record, drop)
 
 
 def _check_via(via: str | None, precision: str | None, chips: Sequence[Target]) -> None:
@@ -259,9 +260,9 @@ def _precisions(
 def _graph_form(chip: Target) -> tuple[str, int]:
     """Return what decides which quantized graphs a chip takes."""
     require("onnxruntime", "export")
-    from mcad_mobile.export.rungs import graph_form
+    from mcad_mobile.export.backends import backend_of
 
-    return graph_form(chip)
+    return chip.family, backend_of(chip.ladder[0].runtime).graph_form(chip)
 
 
 def _splits(data: Path | None) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
@@ -291,7 +292,7 @@ def _cloud(via: str | None, chip: Target, out: Path, progress: Progress) -> Clou
     return replace(found, progress=progress)
 
 
-def _document(made: Exported, recalls: RungRecalls | None) -> dict[str, Any]:
+def _document(made: Exported, recall: RecallRecord | None) -> dict[str, Any]:
     bundle, report = made.bundle, made.report
     document = {
         "bundle": bundle.directory,
@@ -300,15 +301,24 @@ def _document(made: Exported, recalls: RungRecalls | None) -> dict[str, Any]:
         "licence": bundle.student.licence,
         "towers": {name: bundle.tower(name).rungs[0].facts() for name in TOWERS},
     }
-    if recalls is not None:
+    if recall is not None:
         document["recall"] = {
-            "float": recalls.float_student.to_json(),
-            "exported": recalls.exported.to_json(),
+            "float": _recalls(recall, recall.exact),
+            "exported": _recalls(recall, recall.exported),
             "pairs": [] if report.recall is None else msgspec.to_builtins(report.recall.pairs),
         }
     if report.precision is not None:
         document["precision"] = msgspec.to_builtins(report.precision)
     return document
+
+
+def _recalls(record: RecallRecord, found: Recalls) -> dict[str, Any]:
+    return {
+        "photos": record.data.photos,
+        "captions": record.data.captions,
+        **msgspec.to_builtins(found),
+        "mean_recall": round(found.mean_recall, 2),
+    }
 
 
 def _print(bundle: Bundle) -> None:
@@ -359,22 +369,20 @@ def _print_search(record: PrecisionRecord) -> None:
     print(f"{record.why} Judged by {record.judged_by}.")
 
 
-def _print_recall(data: Path | None, recalls: RungRecalls, report: ExportReport) -> None:
-    student = recalls.float_student
+def _print_recall(data: Path | None, record: RecallRecord) -> None:
     rows = []
-    for name, found in (("float student", student), ("CPU rungs", recalls.exported)):
+    for name, found in (("float student", record.exact), ("CPU rungs", record.exported)):
         ways = (found.text_to_image, found.image_to_text)
         values = [value for way in ways for value in (way.r1, way.r5, way.r10)]
         rows.append([name, *(f"{value:.1f}" for value in values), f"{found.mean_recall:.2f}"])
     heads = [f"{way}\nR@{k}" for way in ("photos", "texts") for k in (1, 5, 10)]
     print_table(
-        f"{data} test: {student.photos} photos, {student.captions} captions",
+        f"{data} test: {record.data.photos} photos, {record.data.captions} captions",
         ["", *heads, "mR"],
         rows,
     )
-    assert report.recall is not None
     print_table(
         "mR with photos embedded by one rung and texts by another",
-        matrix_head(report.recall),
-        matrix_rows(report.recall),
+        matrix_head(record),
+        matrix_rows(record),
     )

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -17,7 +14,7 @@ from numpy.typing import NDArray
 from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung, TowerName
-from mcad_mobile.engine.towers import Inputs, LoadedTower, load_tower, normalize, runtime_of
+from mcad_mobile.engine.towers import Inputs, load_tower, normalize, runtime_of
 from mcad_mobile.export.aihub.compiler import CloudCompiler
 from mcad_mobile.export.backends import backend_of
 from mcad_mobile.export.parity import check_kernels, check_parity, measure_parity
@@ -28,148 +25,78 @@ PARITY_INPUTS = 16
 _TOLERANCE = 1e-5
 
 
-class ComparedRung(NamedTuple):
-    """A rung with its parity and embeddings, and warnings for its user."""
-
-    rung: Rung
-    warnings: list[str]
-
-
-class Stopped(Exception):
-    """An export ended before its simulations."""
-
-
 @dataclass(frozen=True)
-class Simulator:
-    """Runs towers in their simulator, which can take a minute per input, on the first `inputs` of
-    each tower. It remembers what it computed: a chip that agrees with an earlier one on the golden
-    inputs reuses its result for the others."""
+class Standard:
+    """What rungs are compared with: the float towers' `expected` embeddings [N, dim] of `inputs`,
+    golden inputs first; and whether any parity will do. Simulators can take a minute per input, so
+    they run the first `simulated`, and a chip that agrees with an earlier one on the golden inputs
+    reuses its result for the others."""
 
-    inputs: int = PARITY_INPUTS
+    inputs: Mapping[TowerName, Inputs]
+    expected: Mapping[TowerName, NDArray[np.float32]]
+    allow_low_parity: bool = False
+    simulated: int = PARITY_INPUTS
     progress: Progress = silent
     _earlier: dict[TowerName, list[NDArray[np.float32]]] = field(default_factory=dict)
-    _stopped: threading.Event = field(default_factory=threading.Event)
-    _shown: threading.Event = field(default_factory=threading.Event)
 
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Tell progress: only while it is waited for, as other steps are told meanwhile."""
-        self._shown.set()
-        yield
-        self._shown.clear()
+    def compare(
+        self, name: TowerName, rung: Rung, bundle: Bundle, cloud: CloudCompiler | None
+    ) -> tuple[Rung, list[str]]:
+        """Run a rung of `bundle` here, or in the cloud that compiled it; return it with its parity
+        and, if it is quantized, its own golden embeddings, and warnings. ParityError if it differs
+        too much. What cannot run here is returned unchanged: it has the integers of the rung that
+        it is compiled from."""
+        runtime, inputs = runtime_of(rung), self.inputs[name]
+        if runtime.source:
+            return rung, []
+        if cloud is not None and backend_of(rung.runtime).in_cloud:
+            embeddings, rung = cloud.run(bundle, rung, inputs)
+        elif runtime.simulated:
+            embeddings = self._simulate(name, rung, bundle, inputs)
+        else:
+            embeddings = load_tower(bundle, rung)(inputs)
+        expected = self.expected[name][: len(embeddings)]
+        if rung.precision != "fp32":
+            few = _rows(inputs, slice(GOLDEN_INPUTS))
+            golden = embeddings[:GOLDEN_INPUTS]
+            reference = backend_of(rung.runtime).reference(rung, bundle.directory, few)
+            if reference is not None:
+                check_kernels(name, rung, expected[:GOLDEN_INPUTS], reference, golden)
+            path = f"golden/{Path(rung.files[0].path).stem}_expected.npy"
+            rung = replace(rung, expected=save_array(bundle.directory, path, normalize(golden)))
+        measured = measure_parity(expected, embeddings)
+        warnings = check_parity(name, rung.runtime, measured, allow_low=self.allow_low_parity)
+        return replace(rung, parity=measured), warnings
 
-    def stop(self) -> None:
-        """Begin no other input: Qualcomm's library aborts a process that exits while it
-        computes."""
-        self._stopped.set()
-
-    def load(self, bundle: Bundle, rung: Rung) -> list[LoadedTower]:
-        """Load equal towers, which share the inputs: a simulator's session uses one core."""
-        return [load_tower(bundle, rung) for _ in range(min(allowed_cores(), self.inputs))]
-
-    def run(
-        self, name: TowerName, towers: Sequence[LoadedTower], inputs: Inputs
+    def _simulate(
+        self, name: TowerName, rung: Rung, bundle: Bundle, inputs: Inputs
     ) -> NDArray[np.float32]:
-        """Return the embeddings [N, dim] of the first inputs."""
+        """Return the embeddings of the first inputs, by towers that share them: a simulator's
+        session uses one core."""
         # A folder to calibrate on may hold fewer captions, or fewer photos that can be decoded.
-        count = min(self.inputs, len(next(iter(inputs.values()))))
-        golden = self._run(name, towers, inputs, range(min(GOLDEN_INPUTS, count)), count)
-        earlier = self._earlier.setdefault(name, [])
-        for embeddings in earlier:
-            difference = normalize(golden) - normalize(embeddings[:GOLDEN_INPUTS])
-            if np.abs(difference).max() < _TOLERANCE:
-                return np.concatenate([golden, embeddings[GOLDEN_INPUTS:]])
-        rest = self._run(name, towers, inputs, range(len(golden), count), count)
-        earlier.append(np.concatenate([golden, rest]) if len(rest) else golden)
-        return earlier[-1]
-
-    def _run(
-        self,
-        name: TowerName,
-        towers: Sequence[LoadedTower],
-        inputs: Inputs,
-        numbers: Sequence[int],
-        total: int,
-    ) -> NDArray[np.float32]:
-        """Return the embeddings of these inputs, each computed by the next idle tower."""
-        idle = list(towers)
+        count = min(self.simulated, len(next(iter(inputs.values()))))
+        idle = [load_tower(bundle, rung) for _ in range(min(allowed_cores(), count))]
 
         def embed(number: int) -> NDArray[np.float32]:
-            if self._stopped.is_set():
-                raise Stopped
             tower = idle.pop()
             embedding = tower(_rows(inputs, slice(number, number + 1)))
             idle.append(tower)
             return embedding
 
-        found = []
-        with ThreadPoolExecutor(len(towers)) as threads:
-            for number, embedding in zip(numbers, threads.map(embed, numbers), strict=True):
-                found.append(embedding)
-                if self._shown.is_set():
-                    self.progress(f"{name} tower: simulated inputs", number + 1, total)
-        return np.concatenate(found) if found else np.empty((0, 0), np.float32)
-
-
-@dataclass(frozen=True)
-class Standard:
-    """What rungs are compared with: the float towers' `expected` embeddings [N, dim] of `inputs`,
-    golden inputs first; and whether any parity will do."""
-
-    inputs: Mapping[TowerName, Inputs]
-    expected: Mapping[TowerName, NDArray[np.float32]]
-    allow_low_parity: bool = False
-
-
-def compare(
-    name: TowerName, rung: Rung, bundle: Bundle, cloud: CloudCompiler | None, standard: Standard
-) -> ComparedRung:
-    """Run a rung of `bundle` here, or in the cloud that compiled it, and compare it with float;
-    ParityError if it differs too much. What cannot run here is returned unchanged: it has the
-    integers of the rung that it is compiled from."""
-    if runtime_of(rung).source:
-        return ComparedRung(rung, [])
-    inputs = standard.inputs[name]
-    if cloud is not None and backend_of(rung.runtime).in_cloud:
-        embeddings, rung = cloud.run(bundle, rung, inputs)
-    else:
-        embeddings = load_tower(bundle, rung)(inputs)
-    return _judge(name, rung, bundle, embeddings, standard)
-
-
-def compare_simulated(
-    name: TowerName,
-    rung: Rung,
-    bundle: Bundle,
-    towers: Sequence[LoadedTower],
-    standard: Standard,
-    simulator: Simulator,
-) -> ComparedRung:
-    """Run a rung's `towers`, loaded by the simulator, and compare them with float."""
-    embeddings = simulator.run(name, towers, standard.inputs[name])
-    return _judge(name, rung, bundle, embeddings, standard)
-
-
-def _judge(
-    name: TowerName,
-    rung: Rung,
-    bundle: Bundle,
-    embeddings: NDArray[np.float32],
-    standard: Standard,
-) -> ComparedRung:
-    """Return the rung with its parity and, if it is quantized, its own golden embeddings."""
-    expected = standard.expected[name][: len(embeddings)]
-    if rung.precision != "fp32":
-        few = _rows(standard.inputs[name], slice(GOLDEN_INPUTS))
-        golden = embeddings[:GOLDEN_INPUTS]
-        reference = backend_of(rung.runtime).reference(rung, bundle.directory, few)
-        if reference is not None:
-            check_kernels(name, rung, expected[:GOLDEN_INPUTS], reference, golden)
-        path = f"golden/{Path(rung.files[0].path).stem}_expected.npy"
-        rung = replace(rung, expected=save_array(bundle.directory, path, normalize(golden)))
-    measured = measure_parity(expected, embeddings)
-    warnings = check_parity(name, rung.runtime, measured, allow_low=standard.allow_low_parity)
-    return ComparedRung(replace(rung, parity=measured), warnings)
+        rows: list[NDArray[np.float32]] = []
+        with ThreadPoolExecutor(len(idle)) as threads:
+            for part in (range(min(GOLDEN_INPUTS, count)), range(GOLDEN_INPUTS, count)):
+                # An interrupt cancels what has not begun, and waits for the rest: Qualcomm's
+                # library aborts a process that exits while it computes.
+                for row in threads.map(embed, part):
+                    rows.append(row)
+                    self.progress(f"{name} tower: simulated inputs", len(rows), count)
+                golden = normalize(np.concatenate(rows))[:GOLDEN_INPUTS]
+                for earlier in self._earlier.get(name, []):
+                    if np.abs(golden - normalize(earlier[:GOLDEN_INPUTS])).max() < _TOLERANCE:
+                        return np.concatenate([*rows[:GOLDEN_INPUTS], earlier[GOLDEN_INPUTS:]])
+        self._earlier.setdefault(name, []).append(np.concatenate(rows))
+        return self._earlier[name][-1]
 
 
 def save_array(directory: Path, name: str, array: NDArray[np.generic]) -> FileRecord:

@@ -6,8 +6,7 @@ import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +16,17 @@ from mcad_mobile.base import files
 from mcad_mobile.base.files import check_room, check_writable, replace_folder, restore
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.data.captions import CaptionedPhoto
-from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName, check_replaceable
-from mcad_mobile.export.backends.backend import Candidate
-from mcad_mobile.export.build import Builder, BundleRequest, build
-from mcad_mobile.export.compare import PARITY_INPUTS, Simulator, Standard
+from mcad_mobile.engine.bundle import TOWERS, Bundle, check_replaceable
+from mcad_mobile.export.build import (
+    BuiltRung,
+    BundleRequest,
+    Key,
+    build,
+    keyed_plans,
+    require_compilers,
+)
+from mcad_mobile.export.compare import PARITY_INPUTS, Standard
 from mcad_mobile.export.export_report import ExportReport, PrecisionRecord
-from mcad_mobile.export.precision.recall_drop import Budget
-from mcad_mobile.export.precision.smallest_pair import choose_precisions
 from mcad_mobile.export.prepare import Steps, prepare
 from mcad_mobile.export.quantization.calibration import (
     Samples,
@@ -31,7 +34,7 @@ from mcad_mobile.export.quantization.calibration import (
     load_samples,
     missing_samples,
 )
-from mcad_mobile.export.rungs import keyed_plans, require_compilers
+from mcad_mobile.export.smallest_pair import Budget, choose_precisions
 from mcad_mobile.students.student import Student
 
 # Captions to calibrate on for each photo: a caption has far fewer tokens than a tower takes
@@ -76,39 +79,41 @@ def export(
     progress("reading photos and captions to calibrate on")
     calibrate, held_out, warned = calibration_samples(student, options)
     plans = [
-        keyed
+        key
         for request in requests
         for keyed in keyed_plans(request.target, request.precisions).values()
+        for key in keyed
     ]
-    steps = Steps(progress, 2 * len({key for keyed in plans for key in keyed}))
-    exported, report = [], ExportReport()
-    chosen: dict[TowerName, Candidate] = {}
-    with tempfile.TemporaryDirectory(prefix="mcad-") as scratch, ExitStack() as on_exit:
+    steps = Steps(progress, len(set(plans)))
+    exported, report, built = [], ExportReport(), dict[Key, BuiltRung]()
+    with tempfile.TemporaryDirectory(prefix="mcad-") as scratch:
         prepared = prepare(student, calibrate, held_out, Path(scratch), steps)
-        standard = Standard(prepared.compared, prepared.expected, options.allow_low_parity)
+        standard = Standard(
+            prepared.compared,
+            prepared.expected,
+            options.allow_low_parity,
+            options.simulated_inputs,
+            progress,
+        )
         if options.budget is not None:
             target = requests[0].target
-            chosen, record = choose_precisions(prepared, standard, options.budget, target, progress)
+            chosen, record = choose_precisions(prepared, standard, options.budget, target)
             precisions = {name: candidate.precision for name, candidate in chosen.items()}
-            requests = [dataclasses.replace(one, precisions=precisions) for one in requests]
+            requests = [
+                dataclasses.replace(request, precisions=precisions, chosen=chosen)
+                for request in requests
+            ]
             warned += missing_photos(record)
             report = ExportReport(precision=record)
-        simulator = Simulator(options.simulated_inputs, progress)
-        background = on_exit.enter_context(ThreadPoolExecutor(1))
-        on_exit.callback(background.shutdown, cancel_futures=True)
-        on_exit.callback(simulator.stop)
-        builder = Builder(prepared, Path(scratch), standard, simulator, background, steps, chosen)
         for request in requests:
             with replacing(request.out) as partial:
-                bundle, bundle_warnings = build(builder, request, partial)
+                bundle, warnings = build(prepared, request, standard, built, partial)
                 bundle.save()
                 if report.precision is not None:
                     report.save(partial)
                 Bundle.load(partial)
             written = structs.replace(bundle, directory=request.out)
-            exported.append(Exported(written, [*warned, *bundle_warnings], report))
-    if options.budget is not None:
-        shutil.rmtree(options.budget.kept, ignore_errors=True)  # the search is complete
+            exported.append(Exported(written, [*warned, *warnings], report))
     progress("done", 1, 1)
     return exported
 

@@ -54,16 +54,16 @@ _TOOLS = (
 
 
 class Steps:
-    """Numbers the steps of an export for whoever shows its progress."""
+    """Numbers the rungs of an export for whoever shows its progress."""
 
     def __init__(self, show: Progress = silent, count: int = 0) -> None:
         self.show = show
         self._count, self._begun, self._title = count, 0, ""
 
     def begin(self, title: str) -> None:
-        """Begin the next step."""
-        self.show(title, self._begun, self._count)
+        """Begin the next rung."""
         self._title = title
+        self.show(title, self._begun, self._count)
         self._begun += 1
 
     def part(self, tower: TowerName, step: str, done: int = 0, total: int = 0) -> None:
@@ -85,9 +85,9 @@ class Prepared:
         table: its token table, as a phone reads it.
         compared: by tower, the inputs that rungs are compared on, golden inputs first.
         expected: by tower, the float student's embeddings of them.
-        golden: by tower, the records of the golden inputs.
         jobs: the towers to quantize.
         facts: the fields of bundle.json that its bundles share.
+        steps: numbers the rungs that are built.
     """
 
     student: Student
@@ -95,9 +95,9 @@ class Prepared:
     table: TokenTable
     compared: Mapping[TowerName, Inputs]
     expected: Mapping[TowerName, NDArray[np.float32]]
-    golden: Mapping[TowerName, Golden]
     jobs: Mapping[TowerName, TowerJob]
     facts: Mapping[str, Any]
+    steps: Steps
 
     def bundle(
         self, directory: Path, target: Target, rungs: Mapping[TowerName, tuple[Rung, ...]]
@@ -108,8 +108,8 @@ class Prepared:
             directory=directory,
             name=f"{self.student.name}-{target.id}",
             target=facts,
-            image=Tower(rungs.get("image", ()), self.golden["image"]),
-            text=Tower(rungs.get("text", ()), self.golden["text"]),
+            image=Tower(rungs.get("image", ()), self.jobs["image"].golden),
+            text=Tower(rungs.get("text", ()), self.jobs["text"].golden),
             **self.facts,
         )
 
@@ -128,9 +128,6 @@ def prepare(
     # A phone reads rounded rows of its table; the float student reads its own.
     compared = {name: some.read_from(table).inputs(name) for name in TOWERS}
     expected = {name: float_embeddings(student.tower(name), some.inputs(name)) for name in TOWERS}
-    golden = {
-        name: _save_golden(common, name, compared[name], expected[name], some) for name in TOWERS
-    }
     jobs = {}
     for name in TOWERS:
         validation = rest if rest.count(name) else calibrate
@@ -144,7 +141,7 @@ def prepare(
             samples=calibrate.read_from(table).inputs(name),
             validation=validation.read_from(table).inputs(name),
             expected=float_embeddings(module, validation.inputs(name)),
-            golden=golden[name],
+            golden=_save_golden(common, name, compared[name], expected[name], some),
             work=_new_folder(folder, f"{name}-float"),
             any_length=name == "text" and not student.text_spec.attends_to_padding,
             progress=partial(steps.part, name),
@@ -159,7 +156,7 @@ def prepare(
     )
     photos = float_embeddings(student.tower("image"), held_out.inputs("image"))
     facts = _shared_facts(student, common, photos)
-    return Prepared(student, common, table, compared, expected, golden, jobs, facts)
+    return Prepared(student, common, table, compared, expected, jobs, facts, steps)
 
 
 def _new_folder(folder: Path, name: str) -> Path:

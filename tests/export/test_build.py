@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,9 +15,9 @@ from mcad_mobile.engine.towers.onnx import OnnxRuntime
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import MissingExtra, install_line
 from mcad_mobile.export import export_bundle, pipeline
-from mcad_mobile.export.backends.backend import Candidate, TowerPlan
-from mcad_mobile.export.build import Builder, BundleRequest, build, rung_order
-from mcad_mobile.export.compare import PARITY_INPUTS, Simulator, Standard
+from mcad_mobile.export.backends.backend import Candidate
+from mcad_mobile.export.build import BundleRequest, build
+from mcad_mobile.export.compare import PARITY_INPUTS, Standard
 from mcad_mobile.export.parity import float_embeddings
 from mcad_mobile.export.prepare import Prepared, Steps, prepare
 from mcad_mobile.export.quantization.calibration import load_samples
@@ -118,7 +117,7 @@ def test_bundles_share_rungs_and_steps_are_told_in_their_order(
     """Without backends: each writes a file with its name, whose runtime gives float embeddings."""
     told, built = [], []
     held_out = samples[1]
-    steps = Steps(lambda *step: told.append(step), 12)
+    steps = Steps(lambda *step: told.append(step), 6)
     prepared = prepared_in(tmp_path / "work", student, *samples, steps)
 
     class Exact(OnnxRuntime):
@@ -142,7 +141,8 @@ def test_bundles_share_rungs_and_steps_are_told_in_their_order(
         job = order.tower
         corrected = job is prepared.jobs[job.name] and job.uncorrected is not None
         about = (job.name, order.runtime, order.precision, order.target.id)
-        built.append((*about, corrected, order.keep_precision))
+        way = (order.keep_precision, order.method, *order.four_bit_weights)
+        built.append((*about, corrected, *way))
         path = folder / f"{job.name}_{order.runtime}_{order.precision}.onnx"
         path.write_text(job.name)
         job.progress("converting")
@@ -160,33 +160,26 @@ def test_bundles_share_rungs_and_steps_are_told_in_their_order(
         monkeypatch.setitem(RUNTIMES, runtime, Exact(runtime, runtime == "qnn"))
         replace_methods(monkeypatch, runtime, build=build_rung, reference=lambda *about: None)
     del told[:]
-    made = {}
+    made, rungs = {}, {}
     standard = Standard(prepared.compared, prepared.expected)
-    with ThreadPoolExecutor(1) as pool:
-        simulator = Simulator(PARITY_INPUTS, steps.show)
-        builder = Builder(prepared, tmp_path / "work", standard, simulator, pool, steps)
-        for chip in ("SM8650", "cpu"):
-            out = tmp_path / f"out-{chip}"
-            made[chip], warned = build(builder, BundleRequest(find_target(chip), out), out)
-            assert warned == []
+    for chip in ("SM8650", "cpu"):
+        out = tmp_path / f"out-{chip}"
+        request = BundleRequest(find_target(chip), out)
+        made[chip], warned = build(prepared, request, standard, rungs, out)
+        assert warned == []
+    whole = (False, "min-max")
     assert built == [
-        ("image", "qnn", "w8a16", "snapdragon-8-gen-3", True, False),
-        ("image", "onnx", "int8", "snapdragon-8-gen-3", True, False),
-        ("text", "qnn", "w8a16", "snapdragon-8-gen-3", False, False),
-        ("text", "onnx", "int8", "snapdragon-8-gen-3", False, False),
-        ("image", "onnx", "fp32", "cpu", False, False),  # with its own biases
-        ("text", "onnx", "fp32", "cpu", False, False),
+        ("image", "qnn", "w8a16", "snapdragon-8-gen-3", True, *whole),
+        ("image", "onnx", "int8", "snapdragon-8-gen-3", True, *whole),
+        ("text", "qnn", "w8a16", "snapdragon-8-gen-3", False, *whole),
+        ("text", "onnx", "int8", "snapdragon-8-gen-3", False, *whole),
+        ("image", "onnx", "fp32", "cpu", False, *whole),  # with its own biases
+        ("text", "onnx", "fp32", "cpu", False, *whole),
     ]
     named = [step for step, *_ in told]
-    numbers = [number for _, number, total in told if total == 12]
-    parts = 2 * [*range(4), 8, 9]  # what a job tells is a part of its step
-    assert numbers == sorted([*range(12), *parts])
+    assert [step[1:] for step in told] == [(number, 6) for number in range(6) for _ in range(3)]
     assert "image tower: qnn w8a16 for SM8650: converting" in named
-    assert "text tower: comparing onnx fp32 with float" in named
-    # What a simulator does beside other work is not told.
-    simulated = [n for n, step in enumerate(named) if step.endswith("simulated inputs")]
-    waiting = named.index("image tower: comparing qnn w8a16 for SM8650 with float")
-    assert not simulated or min(simulated) > waiting
+    assert "text tower: onnx fp32: comparing with float" in named
     ladders = {
         "SM8650": [("qnn", "w8a16"), ("onnx", "int8")],
         "cpu": [("onnx", "int8"), ("onnx", "fp32")],
@@ -210,6 +203,19 @@ def test_bundles_share_rungs_and_steps_are_told_in_their_order(
         assert facts.licence == "CC-BY-4.0"
         assert bundle.path(licence).read_text() == "Name the photographers.\nBy us."
         assert len(bundle.text.golden.texts) == len(bundle.array(bundle.text.golden.ids)) == 2
+    # What a search chose is built as it chose it, and in no other precision.
+    chosen = {
+        "image": Candidate("image", "int8", "near", 1, 1, tmp_path, None),
+        "text": Candidate(
+            "text", "mixed", "few", 1, 1, tmp_path, None, "mse", four_bit_weights=frozenset("w")
+        ),
+    }
+    precisions = {name: candidate.precision for name, candidate in chosen.items()}
+    out = tmp_path / "chosen"
+    request = BundleRequest(find_target("cpu"), out, precisions=precisions, chosen=chosen)
+    del built[:]
+    build(prepared, request, standard, rungs, out)
+    assert built == [("text", "onnx", "mixed", "cpu", False, True, "mse", "w")]
     assert made["SM8650"].target.htp_arch == 75 and made["cpu"].target.htp_arch is None
 
 
@@ -220,23 +226,3 @@ def test_a_tower_that_looks_at_its_padding_takes_texts_of_full_length_alone(
     student = dataclasses.replace(student, text_spec=padded)
     prepared = prepared_in(tmp_path, student, samples[0], samples[1][:2])
     assert not prepared.jobs["text"].any_length
-
-
-def test_backends_build_what_a_search_chose(tmp_path):
-    chosen = {
-        "image": Candidate("image", "int8", "near", 1, 1, tmp_path, None),
-        "text": Candidate(
-            "text", "mixed", "few", 1, 1, tmp_path, None, "mse", four_bit_weights=frozenset("w")
-        ),
-    }
-    precisions = {name: candidate.precision for name, candidate in chosen.items()}
-    asked = BundleRequest(find_target("cpu"), tmp_path, precisions=precisions)
-    for name, precision, method, weights in (
-        ("image", "int8", "min-max", set()),
-        ("image", "fp32", "min-max", set()),
-        ("text", "mixed", "mse", {"w"}),
-        ("text", "fp32", "min-max", set()),
-    ):
-        order = rung_order(None, TowerPlan("onnx", precision), asked, chosen.get(name))
-        assert (order.method, order.four_bit_weights) == (method, weights)
-        assert (order.runtime, order.precision, order.keep_precision) == ("onnx", precision, True)

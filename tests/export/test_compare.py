@@ -1,10 +1,9 @@
-"""A simulated rung is compared beside other work, its inputs on several threads."""
+"""Rungs are compared with float: those of a simulator on some inputs, which several threads run."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,8 @@ from mcad_mobile.engine.towers import RUNTIMES, normalize
 from mcad_mobile.engine.towers.onnx import OnnxRuntime
 from mcad_mobile.errors import ParityError
 from mcad_mobile.export.backends.backend import Candidate
-from mcad_mobile.export.compare import (
-    GOLDEN_INPUTS,
-    Simulator,
-    Standard,
-    Stopped,
-    compare_simulated,
-)
-from mcad_mobile.export.compare import compare as compare_rung
-from mcad_mobile.export.precision.smallest_pair import acceptable
+from mcad_mobile.export.compare import GOLDEN_INPUTS, Standard
+from mcad_mobile.export.smallest_pair import acceptable
 from tests.support.tiny_bundle import make_tiny_bundle
 
 COUNT = 6
@@ -36,75 +28,44 @@ class Simulated(OnnxRuntime):
 
     name, simulated, loaded = "qnn", True, 0
 
-    def __init__(self) -> None:
-        self.answer = unit
-
     def load(self, bundle, rung, threads, gpu):
         self.loaded += 1
         return lambda inputs: self.answer(int(inputs["pixels"][0, 0]))
 
 
 @pytest.fixture
-def start(tmp_path, monkeypatch):
-    """Begin to compare a simulated rung; each expected embedding is the unit vector of its input's
-    number."""
+def simulate(tmp_path, monkeypatch):
+    """Compare a rung of a simulator that answers by this function; each expected embedding is the
+    unit vector of its input's number."""
     bundle = make_tiny_bundle(tmp_path / "bundle")
     rung = replace(bundle.image.rungs[0], runtime="qnn", precision="w8a16")
-    runtime = Simulated()
+    runtime, steps = Simulated(), []
     monkeypatch.setitem(RUNTIMES, "qnn", runtime)
-    pool = ThreadPoolExecutor(1)
 
-    def begin(
-        function: Callable[[int], np.ndarray], steps: list | None = None, inputs: int = COUNT
-    ):
-        told = steps if steps is not None else []
-        begin.simulator = Simulator(COUNT, lambda *step: told.append(step))
-        begin.standard = Standard(
+    def standard(inputs: int = COUNT) -> Standard:
+        return Standard(
             {"image": {"pixels": np.arange(inputs, dtype=np.float32)[:, None]}},
             {"image": np.eye(COUNT, dtype=np.float32)[:inputs]},
+            simulated=COUNT,
+            progress=lambda *step: steps.append(step),
         )
-        return begin.other_chip(function)
 
-    def other_chip(function: Callable[[int], np.ndarray]):
+    def run(function: Callable[[int], np.ndarray], inputs: int = COUNT, compared=None):
         runtime.answer = function
-        towers = begin.simulator.load(bundle, rung)
-        about = ("image", rung, bundle, towers, begin.standard, begin.simulator)
-        future = pool.submit(compare_simulated, *about)
+        compared = compared or standard(inputs)
+        return compared.compare("image", rung, bundle, None)
 
-        def wait():
-            with begin.simulator.shown():
-                return future.result(WAIT_S)
-
-        return wait
-
-    begin.other_chip, begin.runtime = other_chip, runtime
-    yield begin
-    pool.shutdown()
+    run.standard, run.runtime, run.steps = standard, runtime, steps
+    return run
 
 
 def unit(number: int) -> np.ndarray:
     return np.eye(COUNT, dtype=np.float32)[number : number + 1]
 
 
-def test_other_work_goes_on_while_a_simulator_runs(start):
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slow(number):
-        begun.set()
-        assert go_on.wait(WAIT_S)
-        return unit(number)
-
-    result = start(slow)
-    assert begun.wait(WAIT_S)
-    go_on.set()
-    rung, warnings = result()
-    assert (rung.parity.inputs, rung.parity.cosine_min, warnings) == (COUNT, 1.0, [])
-
-
 @pytest.mark.skipif(allowed_cores() < 2, reason="needs two cores")
-def test_inputs_are_simulated_beside_each_other_and_keep_their_order(start):
+def test_inputs_are_simulated_beside_each_other_and_keep_their_order(simulate):
     later = threading.Event()
-    steps: list[tuple] = []
 
     def first_waits_for_the_next(number):
         if number == 3:
@@ -112,40 +73,48 @@ def test_inputs_are_simulated_beside_each_other_and_keep_their_order(start):
         assert number != 2 or later.wait(WAIT_S)
         return unit(number)
 
-    rung, _ = start(first_waits_for_the_next, steps)()
+    rung, _ = simulate(first_waits_for_the_next)
     assert rung.parity.cosine_min == 1.0
-    assert steps[-1] == ("image tower: simulated inputs", COUNT, COUNT)
-    assert start.runtime.loaded == min(allowed_cores(), COUNT)  # one for each core
+    assert simulate.steps[-1] == ("image tower: simulated inputs", COUNT, COUNT)
+    assert simulate.runtime.loaded == min(allowed_cores(), COUNT)  # one for each core
 
 
 @pytest.mark.parametrize("inputs", [1, 2, COUNT - 1])
-def test_fewer_inputs_than_are_to_be_simulated_are_all_simulated(start, inputs):
-    steps: list[tuple] = []
-    rung, _ = start(unit, steps, inputs)()
-    assert (rung.parity.inputs, rung.parity.cosine_min) == (inputs, 1.0)
-    assert steps[-1][1:] == (inputs, inputs)
+def test_fewer_inputs_than_are_to_be_simulated_are_all_simulated(simulate, inputs):
+    rung, warnings = simulate(unit, inputs)
+    assert (rung.parity.inputs, rung.parity.cosine_min, warnings) == (inputs, 1.0, [])
+    assert simulate.steps[-1][1:] == (inputs, inputs)
 
 
-def test_what_fails_in_a_simulator_fails_where_it_is_waited_for(start):
-    def broken(number):
-        raise OSError("the simulator gave up")
-
-    with pytest.raises(OSError, match="gave up"):
-        start(broken)()
+def test_what_differs_from_float_is_an_error(simulate):
     with pytest.raises(ParityError, match="cosine"):
-        start(lambda number: unit((number + 1) % COUNT))()
+        simulate(lambda number: unit((number + 1) % COUNT))
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_end_begins_no_other_input(simulate, error):
+    asked = []
+
+    def ends(number):
+        asked.append(number)
+        raise error
+
+    with pytest.raises(error):
+        simulate(ends)
+    assert len(asked) <= GOLDEN_INPUTS
 
 
 @pytest.mark.parametrize(("off", "asked"), [(1e-7, 2), (-1e-3, COUNT)])
-def test_a_chip_that_answers_golden_inputs_otherwise_is_asked_about_all(start, off, asked):
+def test_a_chip_that_answers_golden_inputs_otherwise_is_asked_about_all(simulate, off, asked):
     numbers: list[int] = []
 
     def nearly(number):
         numbers.append(number)
         return unit(number) + np.float32(off) * unit((number + 1) % COUNT)
 
-    start(unit)()
-    rung, _ = start.other_chip(nearly)()
+    standard = simulate.standard()
+    simulate(unit, compared=standard)
+    rung, _ = simulate(nearly, compared=standard)
     assert sorted(numbers) == list(range(asked))
     assert rung.parity.inputs == COUNT
 
@@ -184,7 +153,7 @@ def compare(tmp_path, monkeypatch):
         rung = replace(bundle.image.rungs[0], **facts)
         runtime.embeddings = change(3 * expected)
         standard = Standard(inputs, {"image": expected}, allow_low_parity=True)
-        return compare_rung("image", rung, bundle, cloud, standard)
+        return standard.compare("image", rung, bundle, cloud)
 
     run.bundle, run.inputs, run.expected = bundle, inputs["image"], expected
     return run
@@ -239,22 +208,3 @@ def test_where_every_candidate_is_too_far_from_float_the_nearest_is_told_unless_
     enough, left_out = acceptable("image", [near, *candidates], strict)
     assert enough == [near]
     assert left_out.startswith(" Too far from float to be tried, by cosine: image far (0.000), ")
-
-
-def test_an_end_begins_no_other_input(start):
-    begun, go_on = threading.Event(), threading.Event()
-    asked = []
-
-    def slow(number):
-        asked.append(number)
-        begun.set()
-        assert go_on.wait(WAIT_S)
-        return unit(number)
-
-    wait = start(slow)
-    assert begun.wait(WAIT_S)
-    start.simulator.stop()
-    go_on.set()
-    with pytest.raises(Stopped):
-        wait()
-    assert len(asked) <= allowed_cores()

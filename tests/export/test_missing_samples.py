@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mcad_mobile.engine.towers import normalize
-from mcad_mobile.export.precision.recall_drop import recall_drop
+from mcad_mobile.export.recall_drop import recall_drop
 from mcad_mobile.recall import evaluate_retrieval
 
 

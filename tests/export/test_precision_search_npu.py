@@ -12,11 +12,11 @@ from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.engine.towers.qnn import QnnTower
 from mcad_mobile.errors import ExportError, Remedy
 from mcad_mobile.export.backends import backend_of
-from mcad_mobile.export.build import BundleRequest
+from mcad_mobile.export.build import BundleRequest, tower_plans
 from mcad_mobile.export.export_report import read_report
 from mcad_mobile.export.pipeline import ExportOptions, export
-from mcad_mobile.export.precision.recall_drop import RecallMeter, budget_on
-from mcad_mobile.export.rungs import tower_plans
+from mcad_mobile.export.recall_drop import RecallMeter, data_facts
+from mcad_mobile.export.smallest_pair import Budget
 from mcad_mobile.export.tower_job import TowerJob
 from mcad_mobile.students.load import load_student
 from mcad_mobile.targets import find_target
@@ -56,7 +56,7 @@ def make(student, packaged_pairs, tmp_path, monkeypatch):
     monkeypatch.setattr(RecallMeter, "drop", dearer)
 
     def run(chip: str, points: float):
-        budget = budget_on(student, packaged_pairs, split["val"], points)
+        budget = Budget(points, split["val"], data_facts(packaged_pairs, split["val"]))
         (exported,) = export(
             student,
             [BundleRequest(find_target(chip), tmp_path / "bundle")],
@@ -65,7 +65,7 @@ def make(student, packaged_pairs, tmp_path, monkeypatch):
                 calibrate_on=split["train"],
                 allow_low_parity=True,
                 simulated_inputs=SIMULATED,
-                budget=replace(budget, kept=tmp_path / "kept"),
+                budget=budget,
             ),
         )
         return exported.bundle

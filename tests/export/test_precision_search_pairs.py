@@ -15,9 +15,17 @@ from mcad_mobile.errors import ExportError, Remedy
 from mcad_mobile.export.backends.backend import Candidate, Sensitivity
 from mcad_mobile.export.backends.onnx.mixed_precision import mixes
 from mcad_mobile.export.export_report import DataFacts, WeightRecord
-from mcad_mobile.export.precision.recall_drop import Drop
-from mcad_mobile.export.precision.smallest_pair import Pair, Search, size
+from mcad_mobile.export.recall_drop import Drop
+from mcad_mobile.export.smallest_pair import Budget, Pair, size
+from mcad_mobile.export.smallest_pair import smallest_pair as search_for
 from mcad_mobile.recall import RecallAt, Retrieval
+
+DATA = DataFacts("photos", "val", 100, 500, "0" * 64)
+
+
+def smallest_pair(candidates, meter, points, ranked=None):
+    """The pair, and the record of the search."""
+    return search_for(candidates, ranked or {}, meter, Budget(points, [], DATA), "a table")
 
 
 class Table:
@@ -28,7 +36,6 @@ class Table:
     ) -> None:
         self.alone, self.together, self.margin = alone, together, margin
         self.embedded: list[Candidate] = []
-        self.data = DataFacts("photos", "val", 100, 500, "0" * 64)
         recall = RecallAt(60.0, 60.0, 60.0)
         self.float_retrieval = Retrieval(100, 500, recall, recall, np.full(100, 60.0))
 
@@ -38,7 +45,8 @@ class Table:
     def drop(self, towers):
         assert set(towers.values()) <= set(self.embedded)
         found = sum(self.alone[candidate] for candidate in towers.values())
-        return Drop(found + self.together.get(tuple(towers.values()), 0.0), self.margin, 100)
+        found += self.together.get(tuple(towers.values()), 0.0)
+        return Drop(round(found, 3), self.margin, 100)
 
     def progress(self, step, done, total):
         assert done < total
@@ -79,7 +87,7 @@ def table_of_candidates(seed: int) -> tuple[dict[str, list[Candidate]], Table]:
 @pytest.mark.parametrize("budget", [0.2, 0.65])
 def test_no_pair_within_the_budget_is_smaller_than_the_choice(seed, budget):
     candidates, meter = table_of_candidates(seed)
-    chosen = Search(candidates, meter, budget).run()
+    chosen, _ = smallest_pair(candidates, meter, budget)
 
     def lost(pair):
         return meter.drop(dict(zip(TOWERS, pair, strict=True))).expected
@@ -91,8 +99,7 @@ def test_no_pair_within_the_budget_is_smaller_than_the_choice(seed, budget):
 
 def test_what_was_measured_is_recorded_the_smallest_first():
     candidates, meter = table_of_candidates(1)
-    search = Search(candidates, meter, 0.5)
-    record = search.record(search.run(), {}, "a table")
+    _, record = smallest_pair(candidates, meter, 0.5)
     assert [step.bytes for step in record.steps] == sorted(step.bytes for step in record.steps)
     assert [step.within for step in record.steps] == [False] * (len(record.steps) - 1) + [True]
     alone = {(row.tower, row.precision): row.drop for row in record.alone}
@@ -112,7 +119,7 @@ def test_weights_decide_what_is_smaller_then_activation_bits_then_what_is_lost(w
     text = Candidate("text", "mixed", "text", 100, 100, Path("text"), None)
     texts = [replace(text, **facts) for facts in (worse, better)]
     meter = Table({image: 0.0, **dict(zip(texts, lost, strict=True))}, {})
-    _, chosen = Search({"image": [image], "text": texts}, meter, 0.5).run()
+    (_, chosen), _ = smallest_pair({"image": [image], "text": texts}, meter, 0.5)
     assert chosen is texts[1]
 
 
@@ -129,14 +136,14 @@ def test_the_search_is_recorded_with_the_bits_of_each_weight_that_was_ranked():
         (text("fp32", []), [32, 32]),
     ):
         meter = Table({image: 0.0, chosen: 0.1}, {})
-        search = Search({"image": [image], "text": [chosen]}, meter, 0.6)
-        record = search.record(search.run(), {"text": ranked}, "a table")
+        tried = {"image": [image], "text": [chosen]}
+        _, record = smallest_pair(tried, meter, 0.6, {"text": ranked})
         assert record.weights == (
             WeightRecord("text", "a", 100, 0.01, bits[0]),
             WeightRecord("text", "b", 200, 0.02, bits[1]),
         )
         assert (record.judged_by, record.max_recall_drop) == ("a table", 0.6)
-        assert (record.data, record.float_mean_recall) == (meter.data, 60.0)
+        assert (record.data, record.float_mean_recall) == (DATA, 60.0)
         (step,) = record.steps
         assert (step.bytes, step.mean_recall, step.margin) == (20, 59.9, 0.3)
         assert record.photos_to_tell == 25  # half the margin takes four times the 100 photos
@@ -153,16 +160,14 @@ def test_where_every_pair_loses_more_the_error_says_which_budget_would_do():
     (image,), (small, large) = candidates["image"], candidates["text"]
     meter = Table({image: 0.2, small: 0.5, large: 0.321}, {}, margin=0.0)
     with pytest.raises(ExportError, match=r"image i, text large loses least, 0\.52") as raised:
-        Search(candidates, meter, 0.5).run()
+        smallest_pair(candidates, meter, 0.5)
     assert raised.value.remedy == Remedy.ALLOW_RECALL_DROP
     assert raised.value.values["points"] == "0.53"
 
 
 def test_the_reason_names_what_is_smaller():
     candidates, meter = table_of_candidates(1)
-    search = Search(candidates, meter, 0.5)
-    chosen = search.run()
-    record = search.record(chosen, {}, "a table")
+    chosen, record = smallest_pair(candidates, meter, 0.5)
     number = next(i for i, candidate in enumerate(record.steps) if candidate.within)
     least = min(record.steps[:number], key=lambda step: step.drop)
     for sentence in (
@@ -187,6 +192,8 @@ class Sampled:
             for candidate, lost in truth.items()
         }
         self.progress = silent
+        recall = RecallAt(60.0, 60.0, 60.0)
+        self.float_retrieval = Retrieval(1000, 5000, recall, recall, np.full(1000, 60.0))
 
     def embed(self, candidates):
         pass
@@ -210,7 +217,7 @@ def test_the_choice_loses_what_the_budget_allows_on_other_photos_too():
             candidate: 1.6 - candidate.bytes / 25 + random.normal(0, 0.15) for candidate in texts
         }
         meter = Sampled(truth, random)
-        _, chosen = Search({"image": [image], "text": texts}, meter, budget).run()
+        (_, chosen), _ = smallest_pair({"image": [image], "text": texts}, meter, budget)
         true_losses.append(truth[chosen])
         lucky = next(candidate for candidate in texts if meter.seen[candidate] <= budget)
         by_sample_alone.append(truth[lucky])
@@ -223,8 +230,8 @@ def test_a_drop_that_is_recorded_as_the_budget_is_within_it():
     candidates = [Candidate(name, "mixed", "small", 1, 1, Path("small"), None) for name in TOWERS]
     drops = dict(zip(candidates, (0.1, 0.2), strict=True))  # 0.1 + 0.2 is more than 0.3
     meter = Table(drops, {}, margin=0.0)
-    search = Search({candidate.tower: [candidate] for candidate in candidates}, meter, 0.3)
-    (step,) = search.record(search.run(), {}, "a table").steps
+    tried = {candidate.tower: [candidate] for candidate in candidates}
+    (step,) = smallest_pair(tried, meter, 0.3)[1].steps
     assert (step.drop, step.within) == (0.3, True)
 
 

@@ -21,7 +21,7 @@ from mcad_mobile.export.export_report import (
     Recalls,
     read_report,
 )
-from mcad_mobile.export.precision.recall_drop import data_facts, recall_warnings, shared_recall
+from mcad_mobile.export.recall_drop import data_facts, recall_warnings, shared_recall
 from mcad_mobile.recall import RecallAt
 from tests.support.tiny_bundle import make_tiny_bundle
 from tests.support.tiny_students import write_open_clip

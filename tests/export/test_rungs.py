@@ -8,7 +8,7 @@ import pytest
 
 from mcad_mobile.engine.bundle import FileRecord, Parity, Rung
 from mcad_mobile.errors import MissingExtra, install_line
-from mcad_mobile.export import rungs
+from mcad_mobile.export import build
 from mcad_mobile.targets import find_target
 from tests.support.backends import replace_methods
 
@@ -28,10 +28,10 @@ def test_an_export_needs_the_compilers_that_it_does_not_find_in_the_cloud(
     for module in ("onnxruntime_qnn", "litert_torch"):
         monkeypatch.setitem(sys.modules, module, None)
     if needed is None:
-        rungs.require_compilers(find_target(chip), cloud=cloud)
+        build.require_compilers(find_target(chip), cloud=cloud)
         return
     with pytest.raises(MissingExtra) as raised:
-        rungs.require_compilers(find_target(chip), cloud=cloud)
+        build.require_compilers(find_target(chip), cloud=cloud)
     assert install_line(needed) in raised.value.hint
 
 
@@ -39,7 +39,7 @@ def test_rungs_whose_files_or_notes_differ_have_keys_of_their_own(monkeypatch):
     replace_methods(monkeypatch, "neuropilot", can_build=lambda runtime, target: True)
 
     def key(chip: str, runtime: str) -> tuple[str, ...]:
-        plans = rungs.keyed_plans(find_target(chip))["image"]
+        plans = build.keyed_plans(find_target(chip))["image"]
         return next(key for key, plan in plans.items() if plan.runtime == runtime)
 
     # The notes of a .tflite say which SDK would compile it.
@@ -58,7 +58,7 @@ def test_what_cannot_run_here_has_the_facts_of_its_source():
                     expected=record, total_nodes=1, parity=Parity(16, cosine, cosine))  # fmt: skip
 
     compiled, source, last = rung("neuropilot", 0.1), rung("litert", 0.98), rung("onnx", 0.99)
-    found = rungs.with_source_facts([compiled, source, last])
+    found = build.with_source_facts([compiled, source, last])
     assert found[1:] == (source, last)
     assert (found[0].runtime, found[0].parity) == ("neuropilot", source.parity)
     assert found[0].expected == source.expected

@@ -6,10 +6,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from mcad_mobile.base.files import cache_directory, sha256_of
+from mcad_mobile.base.files import sha256_of
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
@@ -36,25 +35,6 @@ Embeddings = NDArray[np.float32]  # [N, dim] of unit length
 FLOAT = "float"  # the float student, beside the names of rungs
 _CONFIDENCE = 1.96  # standard errors on each side, for 95 %
 _AT_ONCE = {"image": 16, "text": 64}
-
-
-@dataclass(frozen=True)
-class Budget:
-    """The largest drop of mean recall (mR), in `points`, on `photos`; `kept` caches embeddings."""
-
-    points: float
-    photos: Sequence[CaptionedPhoto]
-    data: DataFacts
-    kept: Path
-
-
-def budget_on(
-    student: Student, folder: Path, photos: Sequence[CaptionedPhoto], points: float
-) -> Budget:
-    """Return a budget on a split of the dataset in `folder`, with a cache of embeddings."""
-    data = data_facts(folder, photos)
-    name = f"{student.sha256()[:16]}-{data.sha256[:16]}"
-    return Budget(points, photos, data, cache_directory() / "precision" / name)
 
 
 def data_facts(folder: Path, photos: Sequence[CaptionedPhoto]) -> DataFacts:
@@ -92,55 +72,42 @@ class Drop:
 
 
 def recall_drop(expected: Retrieval, exported: Retrieval) -> Drop:
-    """Return the drop between retrievals on the same photos. The test is paired: photos that both
-    find equally add no uncertainty. It ignores that each photo is a distractor of all others."""
+    """Return the drop between retrievals on the same photos, as it is recorded. The test is paired:
+    photos that both find equally add no uncertainty. It ignores that each photo is a distractor of
+    all others."""
     lost = expected.by_photo - exported.by_photo
     # A single photo says nothing about the error, which is then set to 100 points, the maximum.
     error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else 100.0
-    return Drop(float(lost.mean()), _CONFIDENCE * error, len(lost))
+    return Drop(round(float(lost.mean()), 3), round(_CONFIDENCE * error, 3), len(lost))
 
 
-@dataclass(frozen=True)
-class EmbeddingCache:
-    """Embeddings in `folder`, which is created on demand, keyed by the model that computed them."""
-
-    folder: Path
-
-    def get(self, key: str, compute: Callable[[], Embeddings]) -> Embeddings:
-        """Return the embeddings of `key`, computed now unless they are cached."""
-        path = self.folder / f"{key}.npy"
-        if path.is_file():
-            return np.asarray(np.load(path))
-        embeddings = compute()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".{key}.{os.getpid()}.npy"
-        np.save(temporary, embeddings)
-        temporary.replace(path)
-        return embeddings
-
-
-@dataclass(frozen=True)
 class RecallMeter:
     """Measures candidates' recall on `photos`, with token rows from `table`, as on a phone."""
 
-    student: Student
-    photos: Sequence[CaptionedPhoto]
-    data: DataFacts
-    table: TokenTable
-    cache: EmbeddingCache
-    progress: Progress
-    _embeddings: dict[Candidate, Embeddings] = field(default_factory=dict)
+    def __init__(
+        self,
+        student: Student,
+        photos: Sequence[CaptionedPhoto],
+        table: TokenTable,
+        progress: Progress,
+    ) -> None:
+        self.progress = progress
+        self._student, self._table = student, table
+        texts = [text for photo in photos for text in photo.captions]
+        self._items: dict[TowerName, Sequence[Any]] = {"image": photos, "text": texts}
+        self._owners = np.repeat(np.arange(len(photos)), [len(photo.captions) for photo in photos])
+        self._embeddings: dict[Candidate, Embeddings] = {}
 
     def embed(self, candidates: Sequence[Candidate]) -> None:
         """Embed the photos or captions with each of these candidates of one tower."""
         for number, candidate in enumerate(candidates):
-            name, place = candidate.tower, (number, len(candidates))
-            if candidate.precision == "fp32":
-                self._embeddings[candidate] = self._float[name]
+            if candidate in self._embeddings:
                 continue
-            key = f"{sha256_of(candidate.path)}-{name}"
-            load = partial(candidate.load, candidate.path)
-            found = self._embedded(name, key, load, self.table, candidate.label, place)
+            if candidate.precision == "fp32":
+                self._embeddings[candidate] = self._float[candidate.tower]
+                continue
+            tower, place = candidate.load(candidate.path), (number, len(candidates))
+            found = self._embedded(candidate.tower, tower, candidate.label, place)
             self._embeddings[candidate] = normalize(found)
 
     def drop(self, towers: Mapping[TowerName, Candidate]) -> Drop:
@@ -161,108 +128,71 @@ class RecallMeter:
         return self._retrieval(self._float)
 
     def _retrieval(self, embeddings: Mapping[TowerName, Embeddings]) -> Retrieval:
-        counts = [len(photo.captions) for photo in self.photos]
-        owners = np.repeat(np.arange(len(self.photos)), counts)
-        return evaluate_retrieval(embeddings["image"], embeddings["text"], owners)
-
-    @cached_property
-    def _texts(self) -> list[str]:
-        return [text for photo in self.photos for text in photo.captions]
+        return evaluate_retrieval(embeddings["image"], embeddings["text"], self._owners)
 
     @cached_property
     def _float(self) -> dict[TowerName, Embeddings]:
-        def load(name: TowerName) -> Callable[[Inputs], Embeddings]:
-            return partial(float_embeddings, self.student.tower(name))
+        def tower(name: TowerName) -> Callable[[Inputs], Embeddings]:
+            module = self._student.tower(name)
+            return lambda inputs: float_embeddings(module, inputs)
 
-        sha256 = self.student.sha256()
-        return {
-            name: self._embedded(name, f"{sha256}-{name}", partial(load, name), None, FLOAT, (0, 1))
-            for name in TOWERS
-        }
+        return {name: self._embedded(name, tower(name), FLOAT, (0, 1)) for name in TOWERS}
 
     def _embedded(
         self,
         name: TowerName,
-        key: str,
-        load: Callable[[], Callable[[Inputs], Embeddings]],
-        table: TokenTable | None,
+        tower: Callable[[Inputs], Embeddings],
         label: str,
         place: tuple[int, int],
     ) -> Embeddings:
         """Return a tower's embeddings of all photos or texts; `place` is its number in a series and
-        the length of the series. Without a `table`, token rows are the student's own."""
-        items, (number, count) = self.photos if name == "image" else self._texts, place
-
-        def compute() -> Embeddings:
-            tower, found, at_once = load(), [], _AT_ONCE[name]
-            for start in range(0, len(items), at_once):
-                found.append(tower(self._inputs(items[start : start + at_once], table)))
-                done = number * len(items) + sum(map(len, found))
-                self.progress(f"recall of {name}, {label}", done, count * len(items))
-            return np.concatenate(found)
-
-        return self.cache.get(key, compute)
-
-    def _inputs(self, items: Sequence[Any], table: TokenTable | None) -> Inputs:
-        if isinstance(items[0], CaptionedPhoto):
-            return {"pixels": np.stack([self.student.preprocess(photo.path) for photo in items])}
-        read = self.student.read(list(items))
-        rows = {} if table is None else {"token_rows": table(read.ids)}
-        return {**read.inputs(), **rows}
-
-
-@dataclass(frozen=True)
-class RungRecalls:
-    """Retrieval by (photos' rung, texts' rung), since a server may index in float and a phone
-    search in 8 bits. `chosen` is the pair that this machine would choose."""
-
-    by_pair: Mapping[tuple[str, str], Retrieval]
-    chosen: tuple[str, str]
-
-    @property
-    def float_student(self) -> Retrieval:
-        return self.by_pair[FLOAT, FLOAT]
-
-    @property
-    def exported(self) -> Retrieval:
-        return self.by_pair[self.chosen]
-
-    def record(self, data: DataFacts) -> RecallRecord:
-        """Return the bundle's record of these recalls."""
-        pairs = {}
-        for (image, text), found in self.by_pair.items():
-            lost, recall = recall_drop(self.float_student, found), round(found.mean_recall, 3)
-            pair = PairRecall(image, text, recall, round(lost.points, 3), round(lost.margin, 3))
-            pairs[image, text] = pair
-        chosen = pairs[self.chosen]
-        return RecallRecord(
-            image=chosen.image,
-            text=chosen.text,
-            data=data,
-            exact=_recalls(self.float_student),
-            exported=_recalls(self.exported),
-            drop=chosen.drop,
-            margin=chosen.margin,
-            pairs=tuple(pairs.values()),
-        )
+        the length of the series. The float tower reads the student's own token rows."""
+        items, (number, count), found = self._items[name], place, []
+        for start in range(0, len(items), _AT_ONCE[name]):
+            some = list(items[start : start + _AT_ONCE[name]])
+            if name == "image":
+                pixels = [self._student.preprocess(photo.path) for photo in some]
+                inputs = {"pixels": np.stack(pixels)}
+            else:
+                read = self._student.read(some)
+                inputs = read.inputs()
+                if label != FLOAT:
+                    inputs["token_rows"] = self._table(read.ids)
+            found.append(tower(inputs))
+            done = number * len(items) + start + len(some)
+            self.progress(f"recall of {name}, {label}", done, count * len(items))
+        return np.concatenate(found)
 
 
 def rung_recalls(
-    bundle: Bundle, photos: Sequence[CaptionedPhoto], expected: EmbeddedPairs, progress: Progress
-) -> RungRecalls:
-    """Measure the rungs that run here; `expected` are the float student's embeddings."""
-    embedded = {
-        "image": {FLOAT: expected.images, **_by_rungs(bundle, "image", photos, progress)},
-        "text": {FLOAT: expected.texts, **_by_rungs(bundle, "text", photos, progress)},
-    }
-    engine = SearchEngine(bundle)
-    found = {
-        (image, text): evaluate_retrieval(images, texts, expected.owners)
-        for (image, images), (text, texts) in product(
-            embedded["image"].items(), embedded["text"].items()
-        )
-    }
-    return RungRecalls(found, (engine.image_rung.rung.name, engine.text_rung.rung.name))
+    bundle: Bundle,
+    data: DataFacts,
+    photos: Sequence[CaptionedPhoto],
+    expected: EmbeddedPairs,
+    progress: Progress,
+) -> RecallRecord:
+    """Measure the rungs that run here, each for photos with each for texts, since a server may
+    index in float and a phone search in 8 bits; `expected` are the float student's embeddings."""
+    images = {FLOAT: expected.images, **_by_rungs(bundle, "image", photos, progress)}
+    texts = {FLOAT: expected.texts, **_by_rungs(bundle, "text", photos, progress)}
+    engine = SearchEngine(bundle)  # with the rungs that this machine would choose
+    chosen = engine.image_rung.rung.name, engine.text_rung.rung.name
+    exact, recalls, pairs = expected.retrieval(), {}, {}
+    for image, text in product(images, texts):
+        found = evaluate_retrieval(images[image], texts[text], expected.owners)
+        lost, mean = recall_drop(exact, found), round(found.mean_recall, 3)
+        recalls[image, text] = Recalls(found.text_to_image, found.image_to_text, mean)
+        pairs[image, text] = PairRecall(image, text, mean, lost.points, lost.margin)
+    return RecallRecord(
+        image=chosen[0],
+        text=chosen[1],
+        data=data,
+        exact=recalls[FLOAT, FLOAT],
+        exported=recalls[chosen],
+        drop=pairs[chosen].drop,
+        margin=pairs[chosen].margin,
+        pairs=tuple(pairs.values()),
+    )
 
 
 def _by_rungs(
@@ -310,7 +240,3 @@ def recall_warnings(record: RecallRecord, points: float) -> list[str]:
         for pair in record.pairs
         if pair.drop > points
     ]
-
-
-def _recalls(found: Retrieval) -> Recalls:
-    return Recalls(found.text_to_image, found.image_to_text, round(found.mean_recall, 3))

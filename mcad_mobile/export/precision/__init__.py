@@ -1,1 +1,0 @@
-"""The search for the smallest towers that keep as much recall as a user asks for."""
