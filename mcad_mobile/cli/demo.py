@@ -45,7 +45,6 @@ def demo(
       mcad-mobile demo --photos ~/Pictures
     """
     require("jinja2", "report")
-    require("matplotlib", "report")
     from mcad_mobile.bench.report import html
     from mcad_mobile.bench.report.rows import verdict_rows
 

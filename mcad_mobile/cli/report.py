@@ -104,7 +104,6 @@ def check_report(path: Path | None) -> None:
     if path.suffix not in _ENDINGS:
         raise typer.BadParameter(f"a report ends in .html, .md or .json, not {path.name!r}")
     if path.suffix == ".html":
-        require("matplotlib", "report")
         require("jinja2", "report")
     check_file(path)
 

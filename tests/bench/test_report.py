@@ -13,11 +13,10 @@ from PIL import Image
 
 from mcad_mobile.bench.measurement import complete_document
 from mcad_mobile.bench.report import html, markdown
-from mcad_mobile.bench.report.charts import sensitivity_chart
 from mcad_mobile.bench.report.rows import ladder_rows, measured_rungs
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, Result
-from mcad_mobile.export.export_report import WeightRecord, read_report
+from mcad_mobile.export.export_report import ExportReport, WeightRecord, read_report
 from tests.support.report_documents import (
     Page,
     lines_and_texts,
@@ -92,7 +91,7 @@ def test_page_shows_measured_recall_and_the_search_for_precisions(bundle: Bundle
     assert "blocks.3.expand 0.0042 (8 bits)" in text
     assert "layers.1.up 0.0007 (4 bits)" in text
     for chart in re.findall(r"<svg[^>]*with one weight in 4 bits.*?</svg>", text, flags=re.DOTALL):
-        ((left, top, right, bottom),) = lines_and_texts(chart, "line")[0]
+        ((left, top, right, bottom),) = lines_and_texts(chart, "axis")[0]
         assert left == right
         assert abs(bottom - top) > 10  # where bars begin, beside all of them
     plain = html(complete_document(bundle, measured()), bundle=bundle)
@@ -216,8 +215,11 @@ def test_the_weights_that_cost_most_are_drawn_by_the_ends_of_their_names(bundle:
         WeightRecord("image", f"{'blocks.' * 12}{number}", 9, number / 1000, 8)
         for number in range(50)
     )
-    record = replace(read_report(precisions_chosen(bundle)).precision, weights=weights)
-    drawn = re.findall(r"<text[^>]*>(\u2026[^<]*)</text>", sensitivity_chart(record, "image").svg)
+    chosen = precisions_chosen(bundle)
+    record = replace(read_report(chosen).precision, weights=weights)
+    ExportReport(precision=record).save(chosen.directory)
+    page = html(complete_document(chosen, measured()), bundle=chosen)
+    drawn = re.findall(r"<text[^>]*>(\u2026[^<]*)</text>", page)
     assert [text.removesuffix(", 9").rpartition(".")[2] for text in drawn] == [
         str(number) for number in range(49, 9, -1)
     ]

@@ -339,7 +339,6 @@ def test_a_bench_prints_writes_and_then_names_what_failed(
     for name, code, missing in (
         ("page.pdf", 2, "none"),
         ("page.html", 1, "jinja2"),
-        ("page.html", 1, "matplotlib"),
     ):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, missing, None)

@@ -30,7 +30,7 @@ def run_without(missing, *arguments):
         values=[
             ("torch", "export", ("export", "-t", "cpu", "-o", "OUT")),
             ("onnxruntime_qnn", "snapdragon", ("export", "-t", "snapdragon", "-o", "OUT")),
-            ("matplotlib", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
+            ("jinja2", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
             ("starlette", "serve", ("serve", "-b", "BUNDLE")),
             ("pyarrow", "embed", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT")),
             ("ray", "ray", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT", "--ray", "auto")),
@@ -38,7 +38,6 @@ def run_without(missing, *arguments):
             ("onnx", "export", ("export", "-t", "cpu", "-o", "OUT")),
             ("torch", "export", ("eval", "--data", "PAIRS", "--split", "val")),
             ("torch", "distill", ("distill", "--data", "PAIRS", "--out", "OUT")),
-            ("jinja2", "report", ("bench", "-b", "BUNDLE", "--report", "OUT/r.html")),
             ("uvicorn", "serve", ("serve", "-b", "BUNDLE")),
             ("qai_hub", "aihub", ("bench", "-b", "BUNDLE", "--device", "aihub:Samsung Galaxy S25")),
             ("fsspec", "embed", ("embed", "PHOTOS", "-b", "BUNDLE", "-o", "OUT")),

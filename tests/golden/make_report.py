@@ -1,8 +1,6 @@
 """Reports as they are told and drawn today. What changes them on purpose writes them anew:
 
 python -m tests.golden.make_report
-
-A drawing is kept as its marks, one a line, so that another matplotlib may write them otherwise.
 """
 
 from __future__ import annotations
@@ -34,10 +32,6 @@ from tests.support.tiny_bundle import make_tiny_bundle
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "report"
-_STYLES = (
-    *("fill", "stroke", "stroke-width", "stroke-dasharray"),
-    *("font-family", "font-weight", "font-size"),
-)
 
 
 def main() -> None:
@@ -104,36 +98,7 @@ def _failed(bundle: Bundle) -> dict[str, Any]:
 
 
 def _page(text: str) -> str:
-    text = re.sub(r"<style>.*?</style>", "<style/>", text, flags=re.DOTALL)
-    return re.sub(
-        r"(<svg[^>]*>)(.*?)</svg>",
-        lambda match: "\n".join([match[1], *_marks(match[2]), "</svg>"]),
-        text,
-        flags=re.DOTALL,
-    )
-
-
-def _marks(svg: str) -> list[str]:
-    """A line of each text: where it stands, how, and what it says; and of each path: the box
-    around it, how it is drawn, and of how many points."""
-    found = []
-    marks = r'<text style="([^"]*)"([^>]*)>([^<]*)</text>|<path d="([^"]*)"[^>]*style="([^"]*)"'
-    for text_style, where, label, path, path_style in re.findall(marks, svg):
-        numbers = [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", path or where)]
-        style = text_style or path_style
-        kept = [rule for rule in style.split("; ") if rule.split(":")[0] in _STYLES]
-        if path:
-            across, along = numbers[::2], numbers[1::2]
-            box = [min(across), min(along), max(across), max(along)]
-            found.append(_line("path", box, [*kept, f"points: {len(across)}"], ""))
-        else:
-            found.append(_line("text", numbers[:2], kept, label))
-    return found
-
-
-def _line(kind: str, numbers: list[float], style: list[str], label: str) -> str:
-    placed = " ".join(f"{number:.1f}" for number in numbers)
-    return f"{kind} @ {placed} @ {'; '.join(style)} {label}".rstrip()
+    return re.sub(r"<style>.*?</style>", "<style/>", text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from mcad_mobile.export.export_report import (
 )
 from mcad_mobile.recall import RecallAt
 
-VOID = {"meta", "img", "br", "hr", "link", "input", "path", "use"}
+VOID = {"meta", "img", "br", "hr", "link", "input", "path", "rect", "use"}
 
 
 def spread(median: float) -> dict[str, float]:
@@ -205,8 +205,7 @@ def lines_and_texts(
     """Return the lines of a colour, each as [x, y, ...], and the positions of texts, [(x, y)]."""
     lines = [
         [float(number) for number in re.findall(r"-?\d+\.?\d*", path)]
-        for path, style in re.findall(r'<path d="([^"]*)"[^>]*style="([^"]*)"', chart)
-        if f"var(--{colour})" in style
+        for path in re.findall(rf'<path class="{colour}" d="([^"]*)"', chart)
     ]
     texts = [
         (float(x), float(y)) for x, y in re.findall(r'<text [^>]*x="([\d.]+)" y="([\d.]+)"', chart)

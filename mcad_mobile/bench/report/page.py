@@ -50,7 +50,7 @@ def html(
     """Return the page of one mcad-bench/1 document, or of several, side by side and one by one.
 
     `bundle` adds a section on its towers; `searches` add thumbnails of their first hits, whose
-    paths are relative to `photo_root`. MissingExtra without jinja2 or matplotlib.
+    paths are relative to `photo_root`. MissingExtra without jinja2.
     """
     return render(
         "mcad_mobile.bench.report",
@@ -208,8 +208,10 @@ def render(package: str, template: str, **values: Any) -> str:
     """Fill in a template of a package; values are escaped. MissingExtra without jinja2."""
     jinja2 = require("jinja2", "report")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        autoescape=True,
+        loader=jinja2.PackageLoader(package, ""),
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-    text = resources.files(package).joinpath(template).read_text("utf-8")
-    page: str = environment.from_string(text).render(**values)
+    page: str = environment.get_template(template).render(**values)
     return page
