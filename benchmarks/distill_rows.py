@@ -18,8 +18,7 @@ from mcad_mobile.distill.labels import dual_labels, single_labels
 from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe
 from mcad_mobile.distill.teachers.prepare import TeacherTraining, train_duals, train_single
-from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
-from mcad_mobile.distill.trainees.trainee import evaluate_trainee
+from mcad_mobile.distill.trainee import FrozenTrunk, evaluate_trainee
 from mcad_mobile.engine.arrays import Rows
 from mcad_mobile.recall import Retrieval, evaluate_similarity
 from mcad_mobile.students.mcad import McadStudent

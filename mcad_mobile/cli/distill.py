@@ -164,7 +164,7 @@ def distill(
     _check_now(out, cache)
     from mcad_mobile.distill.accelerator import accelerator, keep_freed_memory
     from mcad_mobile.distill.train_student import RunOptions, train
-    from mcad_mobile.distill.trainees import StudentChoice
+    from mcad_mobile.distill.trainee import StudentChoice
 
     choice = StudentChoice(student, from_scratch)
     start = StudentRecipe.load(recipe, choice.recipe()) if recipe else choice.recipe()

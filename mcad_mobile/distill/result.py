@@ -17,7 +17,7 @@ from mcad_mobile.distill.class_distillation import ClassLabels
 from mcad_mobile.distill.dataset import Dataset
 from mcad_mobile.distill.labels import Labels
 from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe, batch_sizes
-from mcad_mobile.distill.trainees.trainee import Trainee
+from mcad_mobile.distill.trainee import Trainee
 from mcad_mobile.errors import DataError, TrainingError
 from mcad_mobile.recall import RecallAt, Retrieval
 
@@ -106,16 +106,16 @@ def save(
     out: Path,
     provenance: Provenance,
     arithmetic: Arithmetic,
-    minutes: dict[str, float],
+    seconds: float,
     val: Retrieval,
 ) -> None:
-    """Write a run's files. `arithmetic` and `minutes` date from its last start."""
+    """Write a run's files. `arithmetic` and `seconds` date from its last start."""
     trainee.save(out)
     training = {
         **provenance.facts,
         "arithmetic": arithmetic,
         "device": device_name(accelerator().device),
-        "minutes": minutes,
+        "minutes": round(seconds / 60, 2),
         "val": val.to_json(),
         "torch": torch.__version__,
     }

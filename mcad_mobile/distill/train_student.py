@@ -48,13 +48,14 @@ from mcad_mobile.distill.recipe import StudentRecipe, describe_changes, fit_batc
 from mcad_mobile.distill.result import Provenance, check_out, find_finished, save
 from mcad_mobile.distill.teachers.prepare import label
 from mcad_mobile.distill.teachers.teacher import Teachers
-from mcad_mobile.distill.trainees import StudentChoice, load_trainee
-from mcad_mobile.distill.trainees.trainee import (
+from mcad_mobile.distill.trainee import (
     Learner,
     Reader,
+    StudentChoice,
     Trainee,
     embed_rows,
     evaluate_trainee,
+    load_trainee,
 )
 from mcad_mobile.errors import DataError, McadError, install_line
 from mcad_mobile.recall import Retrieval
@@ -108,29 +109,6 @@ def train(
         raise
 
 
-class PartTimer:
-    """A Progress that adds up the time of each part of a run, a step's text before ": "."""
-
-    def __init__(self, show: Progress, clock: Callable[[], float] = time.monotonic) -> None:
-        self._show = show
-        self._clock = clock
-        self._part = ""
-        self._last = 0.0
-        self._seconds: dict[str, float] = {}
-
-    def __call__(self, step: str, done: int = 0, total: int = 0, /) -> None:
-        part, now = step.partition(": ")[0], self._clock()
-        if part == self._part:
-            self._seconds[part] = self._seconds.get(part, 0.0) + now - self._last
-        self._part, self._last = part, now
-        self._show(step, done, total)
-
-    @property
-    def minutes(self) -> dict[str, float]:
-        """Minutes per part."""
-        return {part: round(seconds / 60, 2) for part, seconds in self._seconds.items()}
-
-
 def _train(
     material: Material,
     out: Path,
@@ -140,6 +118,7 @@ def _train(
     options: RunOptions,
 ) -> Retrieval:
     """Go through all stages, or return the result if this run was finished before."""
+    started = time.monotonic()
     check_out(out, options.student.folder)
     tokenizer, is_main = minilm_tokenizer(), accelerator().is_main_process
     data = dataset(material.train, tokenizer, material.extra.limited(recipe.most_extra_captions))
@@ -150,8 +129,7 @@ def _train(
     torch.manual_seed(recipe.seed)
     trainee = load_trainee(options.student, out.name, data, recipe)
     trainee.module.to(accelerator().device)
-    progress = PartTimer(show)
-    cache = FeatureCache(cache_folder, progress)
+    cache = FeatureCache(cache_folder, show)
     arithmetic = choose_arithmetic(recipe.arithmetic)
     views = Views(recipe.views, recipe.extra_views)
     reader = trainee.reader(data, views, cache, arithmetic)
@@ -163,13 +141,15 @@ def _train(
         return finished
 
     targets = Targets.of(labels, class_labels, trainee, reader, data, recipe) if labels else None
-    imagined = class_labels.imagined if class_labels and recipe.imagined else None
-    with_imagined = None if imagined is None else reader.with_imagined(imagined)
+    imagined = class_labels.imagined if class_labels else None
+    if imagined is not None:
+        reader = trainee.reader(data, views, cache, arithmetic, imagined)
     torch.manual_seed(recipe.seed + 1)
     learner = Learner(trainee, recipe, has_teachers=labels is not None)
     sampler = BatchSampler(
         data, recipe.batch, views, recipe.extra_photos, recipe.extra_captions, recipe.seed,
-        labels.dual.companions(data) if labels else None, recipe.imagined if with_imagined else 0,
+        labels.dual.companions(data) if labels else None,
+        0 if imagined is None else recipe.imagined,
     )  # fmt: skip
     schedule = Schedule(
         recipe.epochs, sampler.steps_per_epoch, recipe.warmup, recipe.weight_decay, recipe.seed
@@ -178,11 +158,11 @@ def _train(
         learner, learner.groups, schedule, out / "checkpoint.pt", provenance.fingerprint,
         "student", arithmetic,
     )  # fmt: skip
-    training = StudentTraining(trainee, recipe, with_imagined or reader, sampler, loop, targets)
+    training = StudentTraining(trainee, recipe, reader, sampler, loop, targets)
     validate = partial(evaluate_trainee, trainee, validation, held_out)
-    found = training.run(validate, progress, options.record)
+    found = training.run(validate, show, options.record)
     if is_main:
-        save(trainee, out, provenance, arithmetic, progress.minutes, found)
+        save(trainee, out, provenance, arithmetic, time.monotonic() - started, found)
     loop.finish()
     if is_main:
         cache.remove_abandoned()

@@ -22,8 +22,7 @@ from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe
 from mcad_mobile.distill.teachers.library import load_duals
 from mcad_mobile.distill.teachers.teacher import Teachers
 from mcad_mobile.distill.train_student import Material, RunOptions, train
-from mcad_mobile.distill.trainees import StudentChoice
-from mcad_mobile.distill.trainees.end_to_end import EndToEnd
+from mcad_mobile.distill.trainee import EndToEnd, StudentChoice
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import TrainingError

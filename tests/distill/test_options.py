@@ -18,11 +18,12 @@ from mcad_mobile.cli.command import app
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill import text_only
 from mcad_mobile.distill import train_student as run
+from mcad_mobile.distill import trainee as trainees
 from mcad_mobile.distill.recipe import StudentRecipe
 from mcad_mobile.distill.result import Provenance
 from mcad_mobile.distill.teachers import classifiers, library
 from mcad_mobile.distill.text_only import TextRecipe
-from mcad_mobile.distill.trainees import StudentChoice, frozen_trunk, load_trainee
+from mcad_mobile.distill.trainee import StudentChoice, load_trainee
 from mcad_mobile.errors import DataError, DiskError, StudentError
 from mcad_mobile.recall import RecallAt, Retrieval
 from mcad_mobile.students.mcad import McadStudent
@@ -375,8 +376,8 @@ def test_a_smoke_run_replaces_no_other_run(told, packaged_pairs):
 
 def test_names_of_classes_weigh_as_much_as_twenty_captions_in_a_new_student(monkeypatch):
     weighed = []
-    monkeypatch.setattr(frozen_trunk, "load_minilm", lambda tower, counts: weighed.append(counts))
-    trained = frozen_trunk.FrozenTrunk.fresh("mine", 3 * torch.ones(30522))
+    monkeypatch.setattr(trainees, "load_minilm", lambda tower, counts: weighed.append(counts))
+    trained = trainees.FrozenTrunk.fresh("mine", 3 * torch.ones(30522))
     word, rare = (int(trained.tokens([text])[0][0, 1]) for text in ("retriever", "rightly"))
     assert weighed[0][word] >= 3 + 4 * 20 and weighed[0][rare] == 3
     assert ((weighed[0] - 3) % 20 == 0).all()

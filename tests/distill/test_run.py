@@ -7,7 +7,6 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from msgspec.structs import replace
@@ -20,9 +19,8 @@ from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe
 from mcad_mobile.distill.teachers.prepare import TeacherTraining, train_duals
 from mcad_mobile.distill.teachers.reference import RegionText
-from mcad_mobile.distill.train_student import PartTimer, RunOptions, train
-from mcad_mobile.distill.trainees import StudentChoice
-from mcad_mobile.distill.trainees.frozen_trunk import embed_grids, frozen_trunk
+from mcad_mobile.distill.train_student import RunOptions, train
+from mcad_mobile.distill.trainee import StudentChoice
 from mcad_mobile.errors import PhotoError, TrainingError
 from mcad_mobile.recall import embed_by_student
 from mcad_mobile.students.load import load_student
@@ -95,8 +93,7 @@ def test_what_a_student_was_made_of_lies_beside_it(distilled, unpaired):
     training = json.loads((distilled[0] / "training.json").read_text())
     assert training["photos"] == {"captioned": 12, "extra": len(unpaired.extra.photos)}
     assert training["captions"]["extra"] == 4
-    assert {"student", "dual-stream teacher", "classifier on photos"} <= training["minutes"].keys()
-    assert all(minutes >= 0 for minutes in training["minutes"].values())
+    assert training["minutes"] > 0
     assert [name.split()[0] for name in training["teachers"]] == [
         *["region-text"] * 2,
         "word-region",
@@ -229,16 +226,6 @@ def test_teachers_and_features_are_made_once(unpaired, distilled, cache, tmp_pat
     assert {step.split(": ")[0] for step in steps} == {"student"}
 
 
-def test_the_minutes_of_a_part_are_those_between_its_reports():
-    clock, shown = iter([0, 60, 90, 200, 230]), []
-    timer = PartTimer(lambda *step: shown.append(step), lambda: next(clock))
-    steps = ["grids: view 1", "grids: view 1", "grids: view 2", "student", "student: epoch 1/2"]
-    for done, step in enumerate(steps):
-        timer(step, done, 9)
-    assert timer.minutes == {"grids": 1.5, "student": 0.5}
-    assert shown == [(step, done, 9) for done, step in enumerate(steps)]
-
-
 def test_partial_files_that_nobody_went_on_with_are_gone_when_a_run_ends_well(
     material, cache, tmp_path
 ):
@@ -258,16 +245,6 @@ def test_cached_retrieval_is_that_of_the_student_itself(material, cache):
     exact = embed_by_student(student, photos, silent).retrieval()
     assert quick.mean_recall == pytest.approx(exact.mean_recall, abs=3)
     assert exact.mean_recall > 50
-
-
-def test_cached_grids_end_as_the_towers_own_embeddings(material, cache):
-    student, photos = load_student(), [photo.path for photo in material.train]
-    grids = frozen_trunk(student, "fp32").cached(FeatureCache(cache, silent), photos, 0)
-    with torch.no_grad():
-        quick = embed_grids(student.image, torch.from_numpy(grids.astype("float32")))
-        pixels = [student.config.preprocess(photo) for photo in photos]
-        exact = student.image(torch.from_numpy(np.stack(pixels)))
-    assert torch.cosine_similarity(quick, exact).min() > 0.99
 
 
 def test_few_photos_are_trained_in_smaller_batches_which_are_told_and_kept(

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.dataset import Extra
 from mcad_mobile.distill.train_student import Material, RunOptions, train
-from mcad_mobile.distill.trainees import StudentChoice
+from mcad_mobile.distill.trainee import StudentChoice
 from mcad_mobile.errors import MissingExtra, PhotoError, StudentError, TrainingError, install_line
 from mcad_mobile.students.load import load_student
 from tests.distill.test_any_student import RECIPE, silent, start

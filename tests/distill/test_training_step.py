@@ -24,8 +24,7 @@ from mcad_mobile.distill.losses import (
 )
 from mcad_mobile.distill.recipe import StudentRecipe
 from mcad_mobile.distill.train_student import paired_losses, teacher_losses
-from mcad_mobile.distill.trainees.frozen_trunk import FrozenTrunk
-from mcad_mobile.distill.trainees.trainee import evaluate_trainee
+from mcad_mobile.distill.trainee import FrozenTrunk, evaluate_trainee
 from mcad_mobile.errors import StudentError, TrainingError
 from mcad_mobile.students.load import load_student
 

@@ -34,7 +34,7 @@ from mcad_mobile.distill.train_student import (
     paired_losses,
     teacher_losses,
 )
-from mcad_mobile.distill.trainees.trainee import Learner
+from mcad_mobile.distill.trainee import Learner
 from mcad_mobile.errors import TeacherError
 
 TAUGHT = TeacherRecipe(views=2, batch=2, seed=11)

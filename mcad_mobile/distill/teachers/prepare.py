@@ -34,7 +34,7 @@ from mcad_mobile.distill.teachers.reference import (
     encode_texts,
 )
 from mcad_mobile.distill.teachers.teacher import DualStreamTeacher, Fused, Teachers
-from mcad_mobile.distill.trainees.frozen_trunk import TRAINED_BLOCKS
+from mcad_mobile.distill.trainee import TRAINED_BLOCKS
 from mcad_mobile.errors import TeacherError
 
 # Not hashed: the last digits of MiniLM's factored token table depend on the number of threads,
