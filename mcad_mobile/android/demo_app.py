@@ -61,37 +61,36 @@ def build_app(
     MissingExtra without [android].
     """
     require("cyclonedx", "android")
-    from mcad_mobile.android.sbom import made_component, sbom, tool_components
+    from mcad_mobile.android.sbom import sbom, sbom_path
 
     if out.suffix not in (".apk", ".aab") or (out.suffix == ".aab") != aab:
         kind = ".aab" if aab else ".apk"
         raise BuildError(f"{out} does not end in {kind}.", f"Name it: --out demo{kind}.")
-    sbom_path = options.sbom_path(out)
-    for path in (out, sbom_path):
+    listed = sbom_path(out)
+    for path in (out, listed):
         check_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".app-", dir=out.parent) as folder:
         work = Path(folder)
-        prepare(progress, options.r8, aab=aab)
-        tools = tool_components(used_tools(options.r8, aab=aab))
+        prepare(progress, aab=aab)
+        tools = used_tools(aab=aab)
         parts = gather_parts(bundle, options, work, progress)
-        made, dex = work / f"made{out.suffix}", _package(parts, options.r8, work, aab, progress)
+        made, dex = work / f"made{out.suffix}", _package(parts, work, aab, progress)
         if aab:
             sign_aab(made, key or debug_key())
         else:
             sign_apk(work / "unsigned.apk", made, key or debug_key())
-        component = made_component(made, out.name, PACKAGE)
-        sbom_path.write_bytes(sbom(component, parts, {"classes.dex": dex}, tools))
+        listed.write_bytes(sbom(made, out.name, PACKAGE, parts, {"classes.dex": dex}, tools))
         made.replace(out)
     packed = parts.bundle or bundle
     rungs: dict[str, list[str]] = {
         name: [rung.name for rung in packed.tower(name).rungs] for name in TOWERS
     }
     notes = tuple(parts.libraries.notes)
-    return BuiltApp(out, out.stat().st_size, rungs, parts.left_out, notes, sbom_path)
+    return BuiltApp(out, out.stat().st_size, rungs, parts.left_out, notes, listed)
 
 
-def _package(parts: Parts, r8: Path | None, work: Path, aab: bool, progress: Progress) -> bytes:
+def _package(parts: Parts, work: Path, aab: bool, progress: Progress) -> bytes:
     """Write work/made.aab or work/unsigned.apk, unsigned, and return classes.dex."""
     found = parts.libraries
     progress("compiling resources")
@@ -100,7 +99,7 @@ def _package(parts: Parts, r8: Path | None, work: Path, aab: bool, progress: Pro
     manifest = complete_manifest(text, PACKAGE, extracted=found.extracted)
     linked = link(work, manifest, main / "res", proto=aab)
     generated = [work / "generated"]
-    dex = build_dex(APP_MODULES, found.jars, work, generated=generated, r8=r8, progress=progress)
+    dex = build_dex(APP_MODULES, found.jars, work, generated=generated, progress=progress)
     progress("packing and signing")
     entries = [*parts.assets(), *native_entries(found.native, extracted=found.extracted)]
     if aab:

@@ -79,11 +79,11 @@ def build_library(
     MissingExtra without [android].
     """
     require("cyclonedx", "android")
-    from mcad_mobile.android.sbom import made_component, mcad_mobile, sbom
+    from mcad_mobile.android.sbom import LIBRARY, sbom, sbom_path
 
     _check_names(bundle, out, sample)
-    sbom_path = options.sbom_path(out)
-    for path in (out, sbom_path, *([] if sample is None else [sample])):
+    listed = sbom_path(out)
+    for path in (out, listed, *([] if sample is None else [sample])):
         check_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".library-", dir=out.parent) as folder:
@@ -100,13 +100,13 @@ def build_library(
             progress("building the sample app")
             extracted = parts.libraries.extracted
             _build_sample(archive, work / "sample.apk", stubs, extracted=extracted)
-        component = made_component(archive, out.name, NAMESPACE, kind="library")
-        sbom_path.write_bytes(sbom(component, parts, {"classes.jar": jar}, [mcad_mobile()]))
+        classes = {"classes.jar": jar}
+        listed.write_bytes(sbom(archive, out.name, NAMESPACE, parts, classes, kind=LIBRARY))
         archive.replace(out)
         if sample is not None:
             (work / "sample.apk").replace(sample)
     notes = tuple(parts.libraries.notes)
-    return BuiltLibrary(out, out.stat().st_size, parts.left_out, notes, sbom_path, sample)
+    return BuiltLibrary(out, out.stat().st_size, parts.left_out, notes, listed, sample)
 
 
 def write_archive(

@@ -27,7 +27,7 @@ from mcad_mobile.android.packages import Entry, write_package
 from mcad_mobile.android.parts import DEFAULTS, BuildOptions, gather_parts
 from mcad_mobile.android.toolchain import JAVADOC, document_java, main_sources
 from mcad_mobile.base import VERSION
-from mcad_mobile.base.files import check_file, check_writable, replace_folder
+from mcad_mobile.base.files import check_writable, replace_folder
 from mcad_mobile.base.licences import find_licence
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle
@@ -58,7 +58,7 @@ def build_maven(
     BuildError, DiskError; MissingExtra without [android].
     """
     require("cyclonedx", "android")
-    from mcad_mobile.android.sbom import made_component, mcad_mobile, sbom
+    from mcad_mobile.android.sbom import LIBRARY, sbom
 
     artifact = _artifact(coordinates)
     if options.aars or options.onnxruntime is not None:
@@ -68,9 +68,6 @@ def build_maven(
         )
     folder = repository.joinpath(*artifact.group.split("."), artifact.name, artifact.version)
     check_writable(folder)
-    if options.sbom is not None:
-        check_file(options.sbom)
-        options.sbom.parent.mkdir(parents=True, exist_ok=True)
     there = next(parent for parent in folder.absolute().parents if parent.is_dir())
     with tempfile.TemporaryDirectory(prefix=".library-", dir=there) as scratch:
         work, made = Path(scratch), Path(scratch) / "made"
@@ -82,11 +79,9 @@ def build_maven(
         archive, stem = made / artifact.file_name, made / artifact.file_name.removesuffix(".aar")
         manifest = library_manifest(own_photos=options.own_photos)
         jar = write_archive(parts, manifest, classpath, work, archive, progress)
-        component = made_component(
-            archive, artifact.name, artifact.group, version=artifact.version, kind="library"
-        )
-        listed = options.sbom or Path(f"{stem}-cyclonedx.json")
-        listed.write_bytes(sbom(component, parts, {"classes.jar": jar}, [mcad_mobile()]))
+        listed = Path(f"{stem}-cyclonedx.json")
+        named = artifact.name, artifact.group, parts, {"classes.jar": jar}
+        listed.write_bytes(sbom(archive, *named, version=artifact.version, kind=LIBRARY))
         _write_jar(Path(f"{stem}-sources.jar"), map(main_sources, LIBRARY_MODULES))
         notes = [*whole.libraries.notes]
         if shutil.which(JAVADOC.name) is None:
@@ -111,7 +106,7 @@ def build_maven(
         size,
         parts.left_out,
         tuple(notes),
-        options.sbom or folder / listed.name,
+        folder / listed.name,
         sample=None,
         coordinates=str(artifact),
     )

@@ -42,27 +42,21 @@ _SIGNATURE = re.compile(rb"v(\d+\.\d+\.\d+)\.\d{12}")
 @dataclass(frozen=True)
 class BuildOptions:
     """Options of an app or library: the ABIs that it runs on; Android archives to merge (a QNN
-    runtime); an archive with ONNX Runtime and a jar with D8 that replace ours; whether to fetch
-    what the bundle's Snapdragon rungs need, under Qualcomm's own licence; whether to keep float
-    rungs behind quantized ones; the path of the bill of materials (None: beside the package); the
-    accepted licence of weights that not everyone may ship; whether a library searches only its
-    app's own photos, so that its manifest needs no permissions; and whether to keep LiteRT rungs
-    although the archives lack LiteRT, which the app that uses the library adds."""
+    runtime); an archive with ONNX Runtime that replaces ours; whether to fetch what the bundle's
+    Snapdragon rungs need, under Qualcomm's own licence; whether to keep float rungs behind
+    quantized ones; the accepted licence of weights that not everyone may ship; whether a library
+    searches only its app's own photos, so that its manifest needs no permissions; and whether to
+    keep LiteRT rungs although the archives lack LiteRT, which the app that uses the library
+    adds."""
 
     abis: tuple[str, ...] = (ABI,)
     aars: tuple[Path, ...] = ()
     onnxruntime: Path | None = None
-    r8: Path | None = None
     npu: bool = False
     keep_float: bool = False
-    sbom: Path | None = None
     accept_licence: str | None = None
     own_photos: bool = False
     litert: bool = False
-
-    def sbom_path(self, out: Path) -> Path:
-        """Where the bill of materials of the package `out` goes."""
-        return self.sbom or out.with_name(f"{out.name}.cdx.json")
 
 
 DEFAULTS = BuildOptions()

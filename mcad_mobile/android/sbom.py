@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cyclonedx.model import HashAlgorithm, HashType
@@ -31,19 +31,39 @@ from mcad_mobile.engine.native.android import LIBRARY as KERNELS
 
 _ENGINE = "mcad-engine"
 _MODEL = ComponentType.MACHINE_LEARNING_MODEL
+LIBRARY = ComponentType.LIBRARY
 
 
-def mcad_mobile() -> Component:
-    """Describe this program as a tool that built a package."""
-    return Component(type=ComponentType.APPLICATION, name="mcad-mobile", version=VERSION)
+def sbom_path(out: Path) -> Path:
+    """Where the bill of materials of the package `out` goes."""
+    return out.with_name(f"{out.name}.cdx.json")
 
 
 def sbom(
-    made: Component, parts: Parts, classes: Mapping[str, bytes], tools: Sequence[Component]
+    package: Path,
+    name: str,
+    group: str,
+    parts: Parts,
+    classes: Mapping[str, bytes],
+    tools: Iterable[tuple[str, str, str]] = (),
+    *,
+    version: str = VERSION,
+    kind: ComponentType = ComponentType.APPLICATION,
 ) -> bytes:
-    """Return the document (JSON in UTF-8) of the app or library `made` from these `parts` and the
-    Java engine in the files `classes`. It is reproducible: its serial number is a hash of the rest,
+    """Return the document (JSON in UTF-8) of the finished `package`, an app or library by `name`,
+    `group` and `version`, made from these `parts` and the Java engine in the files `classes` with
+    `tools` (name, version, sha256). It is reproducible: its serial number is a hash of the rest,
     and it has no date."""
+    made = Component(
+        type=kind,
+        bom_ref=name,
+        group=group,
+        name=name,
+        version=version,
+        hashes=_hash(sha256_of(package)),
+    )
+    us = Component(type=ComponentType.APPLICATION, name="mcad-mobile", version=VERSION)
+    used = [us, *(_file(tool, sha256, version) for tool, version, sha256 in tools)]
     components = [
         _engine(classes, parts.libraries.native),
         *(_packed(entry.name, entry.data) for entry in parts.notices),
@@ -55,7 +75,7 @@ def sbom(
     if parts.bundle is not None:
         bundle = parts.bundle
         components += [_student(bundle), *_towers(bundle), *_other_files(bundle)]
-    metadata = BomMetaData(component=made, tools=ToolRepository(components=tools))
+    metadata = BomMetaData(component=made, tools=ToolRepository(components=used))
     bom = Bom(components=components, metadata=metadata, serial_number=uuid.UUID(int=0))
     bom.metadata.timestamp = None  # type: ignore[assignment]
     bom.register_dependency(made, components)
@@ -63,36 +83,11 @@ def sbom(
     return (JsonV1Dot6(bom).output_as_string(indent=2) + "\n").encode()
 
 
-def made_component(
-    package: Path,
-    name: str,
-    identifier: str,
-    *,
-    version: str = VERSION,
-    kind: str = "application",
-) -> Component:
-    """Describe the finished package `name`; `kind` is its CycloneDX type."""
-    return Component(
-        type=ComponentType(kind),
-        bom_ref=name,
-        group=identifier,
-        name=name,
-        version=version,
-        hashes=_hash(sha256_of(package)),
-    )
-
-
-def tool_components(used: Iterable[tuple[str, str, str]]) -> list[Component]:
-    """Describe this program and the build tools, each by name, version and sha256."""
-    made = [_file(name, sha256, version=version) for name, version, sha256 in used]
-    return [mcad_mobile(), *made]
-
-
 def _engine(classes: Mapping[str, bytes], native: Mapping[str, Mapping[str, bytes]]) -> Component:
     kernels = {f"lib/{abi}/{KERNELS}": files[KERNELS] for abi, files in native.items()}
     files = [_packed(name, data) for name, data in {**classes, **kernels}.items()]
     return Component(
-        type=ComponentType.LIBRARY,
+        type=LIBRARY,
         bom_ref=_ENGINE,
         name=_ENGINE,
         version=VERSION,
@@ -115,7 +110,7 @@ def _archive(
     if archive.onnxruntime is not None:
         licence = "MIT"
     component = Component(
-        type=ComponentType.LIBRARY,
+        type=LIBRARY,
         bom_ref=f"archive {number}",
         name=archive.path.stem if artifact is None else artifact.name,
         version=archive.onnxruntime or (artifact.version if artifact else None),

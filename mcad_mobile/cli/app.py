@@ -58,14 +58,6 @@ KeepFloat = Annotated[
         help="Also keep the float fallback of 8-bit towers; it is four times as large.",
     ),
 ]
-Sbom = Annotated[
-    Path | None,
-    typer.Option(
-        "--sbom",
-        help="Where to write the bill of materials, CycloneDX as JSON. Default: the name of the "
-        "built file plus .cdx.json, beside it.",
-    ),
-]
 AcceptLicence = Annotated[
     str | None,
     typer.Option(
@@ -86,11 +78,9 @@ def app(
     npu: Npu = False,
     onnxruntime_aar: OnnxRuntimeArchive = None,
     keep_float: KeepFloat = False,
-    sbom: Sbom = None,
     accept_licence: AcceptLicence = None,
     out: Path = required("--out", "-o", help="The app: demo.apk, or demo.aab with --aab."),
     aab: bool = flag("--aab", help="Build an Android App Bundle for Google Play."),
-    r8: Path | None = optional(help="Your own r8.jar, whose D8 makes the dex file."),
     keystore: Path | None = optional(
         help="Sign with a key from this file, whose password is in MCAD_KEYSTORE_PASSWORD. "
         "Default: a debug key."
@@ -122,10 +112,8 @@ def app(
         abis=tuple(abi),
         aars=tuple(aar),
         onnxruntime=onnxruntime_aar,
-        r8=r8,
         npu=npu,
         keep_float=keep_float,
-        sbom=sbom,
         accept_licence=accept_licence,
     )
     loaded = load_bundle(bundle)

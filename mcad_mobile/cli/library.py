@@ -17,7 +17,6 @@ from mcad_mobile.cli.app import (
     KeepFloat,
     Npu,
     OnnxRuntimeArchive,
-    Sbom,
     print_parts,
 )
 from mcad_mobile.cli.options import Json, exclude, flag, optional
@@ -32,7 +31,6 @@ def library(
     npu: Npu = False,
     onnxruntime_aar: OnnxRuntimeArchive = None,
     keep_float: KeepFloat = False,
-    sbom: Sbom = None,
     accept_licence: AcceptLicence = None,
     out: Path | None = optional("--out", "-o", help="The archive: mcad-search.aar."),
     maven: Path | None = optional(
@@ -92,7 +90,6 @@ def library(
         onnxruntime=onnxruntime_aar,
         npu=npu,
         keep_float=keep_float,
-        sbom=sbom,
         accept_licence=accept_licence,
         own_photos=own_photos,
         litert=litert,

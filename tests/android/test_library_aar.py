@@ -343,15 +343,15 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_built(tools, 
     bundle, folder = make_tiny_bundle(tmp_path / "tiny"), tmp_path / "a folder.aar"
     folder.mkdir()
     (tmp_path / "file").touch()
-    packed, listed = tmp_path / "search.aar", BuildOptions(sbom=folder)
+    packed = tmp_path / "search.aar"
+    (tmp_path / "search.aar.cdx.json").mkdir()
     (tmp_path / "a folder.apk").mkdir()
     for build in (
         lambda: build_library(None, folder),
-        lambda: build_library(None, packed, listed),
+        lambda: build_library(None, packed),
         lambda: build_library(bundle, packed, sample=tmp_path / "a folder.apk"),
         lambda: build_maven(None, tmp_path / "file"),
         lambda: build_app(bundle, tmp_path / "a folder.apk"),
-        lambda: build_app(bundle, tmp_path / "demo.apk", listed),
     ):
         with pytest.raises(DiskError):
             build()

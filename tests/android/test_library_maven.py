@@ -20,7 +20,7 @@ from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.android.toolchain import compile_java, main_sources, run
 from mcad_mobile.base import VERSION
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.errors import BuildError, DiskError
+from mcad_mobile.errors import BuildError
 from tests.support.archives import why_no_onnxruntime
 from tests.support.exported import mcad_json
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -236,6 +236,4 @@ def test_what_cannot_be_made_leaves_nothing_behind(tmp_path):
     for own in (BuildOptions(onnxruntime=tmp_path / "a"), BuildOptions(aars=(tmp_path / "a",))):
         with pytest.raises(BuildError, match="ONNX Runtime is a dependency"):
             build_maven(None, tmp_path / "repository", options=own)
-    with pytest.raises(DiskError, match="is a folder"):
-        build_maven(None, tmp_path / "repository", options=BuildOptions(sbom=tmp_path))
     assert [*tmp_path.iterdir()] == []

@@ -289,7 +289,6 @@ def test_java_is_compiled_documented_and_made_a_dex(
     assert toolchain.document_java([source], [], tmp_path / "pages") == tmp_path / "pages"
     made = build_tools.run_d8([Path("A.class"), *jars], Path("stubs"), tmp_path)
     assert made == tmp_path / "dex" / "classes.dex"
-    build_tools.d8(["--version"], Path("own.jar"))
     assert tools.calls() == [
         [
             *("javac", "-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC", "-encoding", "UTF-8"),
@@ -307,7 +306,6 @@ def test_java_is_compiled_documented_and_made_a_dex(
             *("--release", "--min-api", "26", "--lib", f"{tmp_path}/java.jar"),
             *("--classpath", "stubs", "--output", f"{tmp_path}/dex", "A.class", "x.jar", "y.jar"),
         ],
-        [*JVM, "-Xmx1g", "-cp", "own.jar", "com.android.tools.r8.D8", "--version"],
     ]
 
 
@@ -317,27 +315,27 @@ def test_a_dex_is_made_again_for_other_sources_jars_or_compilers_alone(
     demo, steps = tmp_path / "demo", []
     monkeypatch.setattr(toolchain, "_CANDIDATES", (demo,))
     java, stub = demo / "m" / "src" / "main" / "java" / "A.java", demo / "stubs" / "S.java"
-    jar, r8, more = tmp_path / "x.jar", tmp_path / "r8.jar", tmp_path / "more" / "R.java"
-    files = (java, jar, r8, stub, more)
+    jar, more = tmp_path / "x.jar", tmp_path / "more" / "R.java"
+    d8 = tools.tools / "lib" / "d8.jar"
+    files = (java, jar, d8, stub, more)
     for path in files:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"1")
     folders = iter(range(100))
 
-    def build(own: Path | None = r8) -> bool:
+    def build() -> bool:
         """Return whether it was made anew."""
         folder = tmp_path / f"work{next(folders)}"
         folder.mkdir()
         made = build_tools.build_dex(
-            ["m"], [jar], folder, generated=[more.parent], r8=own, progress=steps.append
+            ["m"], [jar], folder, generated=[more.parent], progress=steps.append
         )
         assert made == b"dex"
         calls = tools.calls()
         if calls:
             *_, by_javac, by_d8 = calls
             assert f"{folder}/stubs:{jar}" in by_javac
-            compiler = str(own or tools.tools / "lib" / "d8.jar")
-            assert compiler in by_d8 and by_d8[-2:] == [f"{folder}/classes/a/A.class", str(jar)]
+            assert str(d8) in by_d8 and by_d8[-2:] == [f"{folder}/classes/a/A.class", str(jar)]
         return bool(calls)
 
     assert build() and not build()
@@ -345,7 +343,6 @@ def test_a_dex_is_made_again_for_other_sources_jars_or_compilers_alone(
     for path in files:
         path.write_bytes(b"2")
         assert build() and not build()
-    assert build(None)
     # Of one set of modules one is kept.
     assert len([*tools.cache.glob("m-*.dex")]) == 1
 
@@ -385,13 +382,10 @@ def test_an_app_has_its_files_where_a_phone_and_google_play_want_them(
     document = json.loads(built.sbom.read_text())
     assert document["metadata"]["component"]["group"] == "mcad.demo"
 
-    (tmp_path / "d8.jar").touch()
-    options = BuildOptions(
-        onnxruntime=own, aars=(qnn_archive(tmp_path / "qnn.aar"),), r8=tmp_path / "d8.jar"
-    )
+    options = BuildOptions(onnxruntime=own, aars=(qnn_archive(tmp_path / "qnn.aar"),))
     built = demo_app.build_app(bundle, tmp_path / "demo.aab", options, aab=True)
     listed = json.loads(built.sbom.read_text())["metadata"]["tools"]["components"]
-    assert {tool["name"]: tool.get("version") for tool in listed}["d8.jar"] == "9.9"
+    assert {tool["name"]: tool.get("version") for tool in listed}["d8.jar"] == "36.0.0"
     calls = tools.calls()
     assert any("--proto-format" in call for call in calls)
     assert calls[-1][:3] == ["jarsigner", "-keystore", str(tools.cache / "debug.keystore")]

@@ -18,7 +18,7 @@ from mcad_mobile.android import downloads
 from mcad_mobile.android.demo_app import BuiltApp, build_app
 from mcad_mobile.android.native_libraries import Archive, Libraries
 from mcad_mobile.android.parts import BuildOptions, Parts
-from mcad_mobile.android.sbom import made_component, sbom
+from mcad_mobile.android.sbom import LIBRARY, sbom
 from mcad_mobile.engine.bundle import Bundle
 from tests.support.archives import ABI, HTP, archive, onnxruntime_archive, qnn_archive
 from tests.support.probe import variant
@@ -97,13 +97,11 @@ def test_parts_are_named_with_versions_licences_and_where_they_were_published(bu
 def test_what_the_user_gave_is_listed_as_it_is(bundle, tools, tmp_path):
     own = onnxruntime_archive(tmp_path / "own.aar", b"VERS_1.30.2")
     qnn = qnn_archive(tmp_path / "qnn.aar")
-    listed = tmp_path / "lists" / "parts.json"
     (tmp_path / "more").mkdir()
     namesake = archive(tmp_path / "more" / "qnn.aar", {f"jni/{ABI}/libMore.so": HTP})
-    options = BuildOptions(aars=(qnn, namesake), onnxruntime=own, sbom=listed)
+    options = BuildOptions(aars=(qnn, namesake), onnxruntime=own)
     built = build_app(bundle, tmp_path / "demo.apk", options)
-    assert built.sbom == listed and not (tmp_path / "demo.apk.cdx.json").exists()
-    document = read(listed)
+    document = read(built.sbom)
     libraries = [part for part in document["components"] if part["type"] == "library"]
     assert sorted(part["name"] for part in libraries) == ["mcad-engine", "own", "qnn", "qnn"]
     found = {part["name"]: part for part in libraries if "libMore" not in str(part)}
@@ -123,8 +121,8 @@ def test_a_runtime_that_was_fetched_is_listed_with_its_maker_s_licence(tmp_path)
     artifact = downloads.Artifact("com.qualcomm.qti", "qnn-runtime", "2.41", "aar")
     parts = Parts(Libraries(archives=[runtime]), {runtime.path: artifact})
     listed = tmp_path / "listed.json"
-    made = made_component(package, "photos", "com.acme", version="2.3", kind="library")
-    listed.write_bytes(sbom(made, parts, {}, []))
+    made = package, "photos", "com.acme", parts, {}
+    listed.write_bytes(sbom(*made, version="2.3", kind=LIBRARY))
     whole = read(listed)["metadata"]["component"]
     assert (whole["group"], whole["name"], whole["version"]) == ("com.acme", "photos", "2.3")
     (found,) = (part for part in read(listed)["components"] if part["name"] == "qnn-runtime")
@@ -141,10 +139,10 @@ def test_the_licence_of_the_weights_is_listed_also_if_it_is_unknown(tmp_path):
     serial_numbers = set()
     for licence in ("unknown", "apple-amlr"):
         bundle = replace(tiny, student=replace(tiny.student, licence=licence))
-        app = made_component(package, "demo.apk", "mcad.demo")
         parts, classes = Parts(Libraries(), bundle=bundle), {"classes.dex": b"dex"}
-        listed.write_bytes(sbom(app, parts, classes, []))
-        assert listed.read_bytes() == sbom(app, parts, classes, [])
+        made = package, "demo.apk", "mcad.demo", parts, classes
+        listed.write_bytes(sbom(*made))
+        assert listed.read_bytes() == sbom(*made)
         document = read(listed)
         serial_numbers.add(document["serialNumber"])
         for model in document["components"]:

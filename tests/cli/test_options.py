@@ -195,7 +195,7 @@ def test_embed_runs_as_was_asked_for(
 
 OF_A_PACKAGE = (
     *("--abi", "x86_64", "--abi", "arm64-v8a", "--aar", "q.aar", "--onnxruntime-aar", "o.aar"),
-    *("--keep-float", "--sbom", "s.json", "--accept-licence", "mine", "--npu"),
+    *("--keep-float", "--accept-licence", "mine", "--npu"),
 )
 PACKAGED = BuildOptions(
     abis=("x86_64", "arm64-v8a"),
@@ -203,7 +203,6 @@ PACKAGED = BuildOptions(
     onnxruntime=Path("o.aar"),
     npu=True,
     keep_float=True,
-    sbom=Path("s.json"),
     accept_licence="mine",
 )
 
@@ -229,8 +228,7 @@ def test_an_app_is_built_as_was_asked_for(
         "  bill of materials: demo.cdx.json",
     ]
     assert "Read the licence." in done.stderr
-    mcad("app", "-b", bundle.directory, "-o", "demo.aab", "--aab", "--r8", "r8.jar", *OF_A_PACKAGE)
-    whole = BuildOptions(**{**vars(PACKAGED), "r8": Path("r8.jar")})
+    mcad("app", "-b", bundle.directory, "-o", "demo.aab", "--aab", *OF_A_PACKAGE)
     keys = tmp_path / "keys"
     keys.touch()
     monkeypatch.setenv("MCAD_KEYSTORE_PASSWORD", "secret")
@@ -241,7 +239,7 @@ def test_an_app_is_built_as_was_asked_for(
     assert alone.exit_code == 2 and len(calls) == 3
     assert calls == [
         ((Path("demo.apk"), BuildOptions()), None, False),
-        ((Path("demo.aab"), whole), None, True),
+        ((Path("demo.aab"), PACKAGED), None, True),
         ((Path("demo.apk"), BuildOptions()), Key(keys, "mine"), False),
     ]
 
