@@ -14,10 +14,6 @@ if TYPE_CHECKING:  # a process that is measured does not read requirements
     import packaging.requirements
 
 _PACKAGE = "mcad-mobile"
-_PYTHON = "Programming Language :: Python :: "
-# Where every requirement can be installed.
-_PLATFORM = {"platform_system": "Linux", "platform_machine": "x86_64"}
-_OLDEST = {"python_version": "3.11"}
 
 
 def version_of(distribution: str) -> str | None:
@@ -40,22 +36,20 @@ def tool_versions(distributions: Iterable[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Requirement:
-    """A distribution that an extra installs ("" is a bare install); `only_on` names the platform
-    or Pythons that it needs if this machine does not match, else None."""
+    """A distribution that an extra installs ("" is a bare install); `only_where` is the condition
+    for it (PEP 508) if this machine does not meet it, or ""."""
 
     name: str
     extra: str
-    only_on: str | None = None
+    only_where: str = ""
 
 
 @dataclass(frozen=True)
 class Installation:
-    """What the package requires (PEP 508) with its extras, the Pythons that it was tried on,
-    markers of `environment` that are not this machine's, and how to look up what is installed."""
+    """What the package requires with its extras (PEP 508), markers of `environment` that are not
+    this machine's, and how to look up what is installed."""
 
     requires: Sequence[str] = ()
-    extras: Sequence[str] = ()
-    pythons: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     version_of: Callable[[str], str | None] = version_of
 
@@ -63,51 +57,33 @@ class Installation:
     def here() -> Installation:
         """Return this package's, which is empty in a checkout on PYTHONPATH."""
         try:
-            found = metadata.metadata(_PACKAGE)
+            return Installation(metadata.requires(_PACKAGE) or [])
         except metadata.PackageNotFoundError:
             return Installation()
-        named = [line.removeprefix(_PYTHON) for line in found.get_all("Classifier") or []]
-        return Installation(
-            found.get_all("Requires-Dist") or [],
-            found.get_all("Provides-Extra") or [],
-            [name for name in named if name.startswith("3.")],
-        )
 
     def requirements(self) -> list[Requirement]:
         """Return every distribution with each extra that installs it."""
-        return [
-            Requirement(wanted.name, extra, self._only_on(wanted, extra))
-            for extra, wanted in self._by_extra()
-            if wanted.name != _PACKAGE
-        ]
+        from packaging.markers import Marker
+
+        found = []
+        for wanted, extra, where in self._by_extra():
+            fits = not where or Marker(where).evaluate({**self.environment})
+            if wanted.name != _PACKAGE:
+                found.append(Requirement(wanted.name, extra, "" if fits else where))
+        return found
 
     def extras_within(self, extra: str) -> set[str]:
         """Return the extra and those it includes ("distill" includes "export")."""
         inside = {extra}
-        for its, wanted in self._by_extra():
+        for wanted, its, _ in self._by_extra():
             if (wanted.name, its) == (_PACKAGE, extra):
                 inside = inside.union(*map(self.extras_within, wanted.extras))
         return inside
 
-    def _by_extra(self) -> Iterator[tuple[str, packaging.requirements.Requirement]]:
+    def _by_extra(self) -> Iterator[tuple[packaging.requirements.Requirement, str, str]]:
+        """Yield each requirement, its extra, and its marker without the extra."""
         from packaging.requirements import Requirement as Wanted
 
         for wanted in map(Wanted, self.requires):
-            extras = ("",) if self._fits(wanted, "", **_PLATFORM, **_OLDEST) else self.extras
-            for extra in extras:
-                if self._fits(wanted, extra, **_PLATFORM, **_OLDEST):
-                    yield extra, wanted
-
-    def _fits(
-        self, wanted: packaging.requirements.Requirement, extra: str, **environment: str
-    ) -> bool:
-        markers = {**self.environment, **environment, "extra": extra}
-        return wanted.marker is None or wanted.marker.evaluate(markers)
-
-    def _only_on(self, wanted: packaging.requirements.Requirement, extra: str) -> str | None:
-        if self._fits(wanted, extra):
-            return None
-        if not self._fits(wanted, extra, **_OLDEST):
-            return " ".join(_PLATFORM.values())
-        fitting = [name for name in self.pythons if self._fits(wanted, extra, python_version=name)]
-        return f"Python {', '.join(fitting)}"
+            where, _, extra = str(wanted.marker or "").partition("extra == ")
+            yield wanted, extra.strip('"'), where.removesuffix(" and ").strip("()")

@@ -77,13 +77,11 @@ def examine(here: Installation) -> list[Finding]:
     """Find the processor, Python, and every tool that a command can use, the most needed first."""
     from mcad_mobile.android import downloads
 
-    tried = ", ".join(here.pythons)
-    python = platform.python_version() + (f" (tried on {tried})" if tried else "")
     packages: dict[str, Finding] = {}
     for requirement in here.requirements():
         name, needed_for = requirement.name, _EXTRAS.get(requirement.extra)
         if needed_for is not None and name not in packages:
-            how = _how_to_get(requirement.extra, requirement.only_on)
+            how = _how_to_get(requirement.extra, requirement.only_where)
             packages[name] = Finding(name, here.version_of(name), needed_for, how)
     for name, chips in _NPU_SDKS.items():
         needed_for = f"ahead-of-time compilation for {chips} NPUs"
@@ -92,7 +90,7 @@ def examine(here: Installation) -> list[Finding]:
     return [
         _examine_processor(),
         examine_kernels(),
-        Finding("python", python, "", ""),
+        Finding("python", platform.python_version(), "", ""),
         *packages.values(),
         *_examine_build_tools(),
         *(
@@ -111,16 +109,16 @@ def examine_commands(here: Installation) -> list[Finding]:
             f"Cannot tell: mcad-mobile is not installed as a package. Install it: {install_line()}"
         )
         return [Finding(command, None, "", how) for command in _COMMANDS]
-    missing = {x.extra: x.only_on for x in known if here.version_of(x.name) is None}
+    missing = {x.extra: x.only_where for x in known if here.version_of(x.name) is None}
     kernels = examine_kernels()
     missing_tools = [tool for tool in _examine_build_tools() if tool.version is None]
     found = []
     for command, extras in _COMMANDS.items():
         lacking = [extra for extra in ("", *extras) if here.extras_within(extra) & set(missing)]
-        elsewhere = [missing[extra] for extra in lacking if missing.get(extra)]
+        elsewhere = next((missing[extra] for extra in lacking if missing.get(extra)), "")
         how = ""
         if lacking:
-            how = _how_to_get(",".join(filter(None, lacking)), next(iter(elsewhere), None))
+            how = _how_to_get(",".join(filter(None, lacking)), elsewhere)
         elif command in _SEARCHING and kernels.version is None:
             how = kernels.how_to_get
         elif command == _APP and missing_tools:
@@ -193,8 +191,8 @@ def examine_index(directory: Path) -> Finding:
         return Finding(name, None, "search", f"{error.message} {hint_of(error)}")
 
 
-def _how_to_get(extras: str, only_on: str | None) -> str:
-    return f"not available here: only for {only_on}" if only_on else install_line(extras)
+def _how_to_get(extras: str, only_where: str) -> str:
+    return f"not available here: only where {only_where}" if only_where else install_line(extras)
 
 
 def doctor(
