@@ -37,7 +37,6 @@ _DIGITS = 3
 class DeviceOptions:
     """Options that only some devices use: see AdbDevice and AiHubDevice."""
 
-    ledger: Path
     compile_to: str | None = None
     force: bool = False
     runner: Path | None = None
@@ -66,7 +65,7 @@ def open_device(name: str, options: DeviceOptions) -> Device | TowerDevice:
                 'Name one or more: --device aihub:"Samsung Galaxy S25" '
                 "(`qai-hub list-devices` lists them).",
             )
-        return AiHubDevice(phones, options.ledger, options.compile_to, options.force)
+        return AiHubDevice(phones, options.compile_to, options.force)
     raise BenchError(
         f"No device is called {name!r}.",
         "Use host, adb, adb:SERIAL (`adb devices` lists them), aihub:PHONE, or emulator.",

@@ -32,7 +32,7 @@ from mcad_mobile.cli.options import (
     optional,
     several,
 )
-from mcad_mobile.cli.output import aihub_jobs, load_bundle, printable, progress_bar, warn
+from mcad_mobile.cli.output import load_bundle, printable, progress_bar, warn
 from mcad_mobile.cli.report import (
     Baseline,
     FailOnTarget,
@@ -50,7 +50,7 @@ _ONLY_FOR = {
     **dict.fromkeys(("synthetic", "index", "searches", "repeats"), ("host", "adb")),
     **dict.fromkeys(("cool_down", "threads", "fail_on_target"), ("host", "adb")),
     **dict.fromkeys(("runner", "aar", "npu"), ("adb",)),
-    **dict.fromkeys(("compile_to", "jobs", "dry_run"), ("aihub",)),
+    **dict.fromkeys(("compile_to", "dry_run"), ("aihub",)),
     "force": ("adb", "aihub"),
 }
 _FOR_A_BASELINE = 3  # the fewest runs whose differences show the noise
@@ -98,10 +98,6 @@ def bench(
         help="aihub: compile the bundle's float ONNX model there for each phone, instead of "
         "running the bundle's files.",
     ),
-    jobs: Path | None = optional(
-        help="aihub: a file that records submitted jobs, so that they are not submitted twice. "
-        "Default: BUNDLE.aihub.json. If you delete it, all jobs are submitted again."
-    ),
     dry_run: bool = flag("--dry-run", help="aihub: print the jobs without submitting any."),
     report: Path | None = optional(help="Also write a report: .html, .md or .json."),
     runtime: RuntimeName = None,
@@ -138,8 +134,7 @@ def bench(
 
         with progress_bar() as progress:
             aars = tuple(npu_archives(loaded, progress))
-    ledger = jobs or aihub_jobs(bundle)
-    options = DeviceOptions(ledger, compile_to, force, runner, aars)
+    options = DeviceOptions(compile_to, force, runner, aars)
     if dry_run:
         _print_jobs(open_device(device, options), loaded, runtime, json)
         return

@@ -26,7 +26,7 @@ from mcad_mobile.cli.options import (
     required,
     several,
 )
-from mcad_mobile.cli.output import aihub_jobs, print_table, progress_bar, warn
+from mcad_mobile.cli.output import print_table, progress_bar, warn
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.bundle import (
     MANIFEST,
@@ -159,7 +159,7 @@ def export(
         loaded = load_with_text(text, student, dim) if text else load_student(student, dim)
         by_student = embed_by_student(loaded, photos, advance) if photos else None
         requests = [
-            BundleRequest(chip, place, _cloud(via, chip, place, advance), precisions)
+            BundleRequest(chip, place, _cloud(via, chip, advance), precisions)
             for chip, place in zip(chips, places, strict=True)
         ]
         budget = None
@@ -283,12 +283,12 @@ def _places(out: Path, chips: Sequence[Target]) -> list[Path]:
     return [out / chip.id for chip in chips]
 
 
-def _cloud(via: str | None, chip: Target, out: Path, progress: Progress) -> CloudCompiler | None:
+def _cloud(via: str | None, chip: Target, progress: Progress) -> CloudCompiler | None:
     if via is None:
         return None
     from mcad_mobile.export.aihub.compiler import CloudCompiler
 
-    found = CloudCompiler.open(chip, aihub_jobs(out), via.partition(":")[2] or None)
+    found = CloudCompiler.open(chip, via.partition(":")[2] or None)
     return replace(found, progress=progress)
 
 

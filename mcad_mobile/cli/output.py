@@ -55,12 +55,6 @@ def load_bundle(directory: Path) -> Bundle:
     return bundle
 
 
-def aihub_jobs(bundle: Path) -> Path:
-    """The file beside a bundle that remembers its AI Hub jobs."""
-    bundle = bundle.resolve()
-    return bundle.with_name(f"{bundle.name}.aihub.json")
-
-
 def print_result(document: Any, text: str, json: bool) -> None:
     """Print a command's result: with --json the document, else the text."""
     if json:

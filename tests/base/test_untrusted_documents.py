@@ -25,7 +25,6 @@ from mcad_mobile.engine.index.manifest import read_manifest
 from mcad_mobile.engine.text.table import Table
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import McadError
-from mcad_mobile.export.aihub.jobs import Ledger
 from mcad_mobile.students.hub import read_open_clip_config
 from mcad_mobile.students.mcad import read_config
 from tests.support.index_embeddings import filled
@@ -160,13 +159,6 @@ def index_reader(folder: Path) -> Reader:
     return Reader(folder / "index" / "manifest.json", lambda: read_manifest(folder / "index"))
 
 
-def ledger_reader(folder: Path) -> Reader:
-    path = folder / "jobs.json"
-    ledger = Ledger(path, "https://one")
-    ledger.submit_once("key", lambda: "id", lambda known: True)
-    return Reader(path, lambda: Ledger(path, "https://one"))
-
-
 def captions_reader(folder: Path) -> Reader:
     (folder / "images").mkdir()
     (folder / "images" / "a.jpg").touch()
@@ -189,7 +181,6 @@ READERS = {
     "training": training_reader,
     "bench": bench_reader,
     "index": index_reader,
-    "ledger": ledger_reader,
     "captions": captions_reader,
     "open_clip": open_clip_reader,
 }

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from mcad_mobile.engine.towers.ladder import golden_inputs
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import AiHubError, BenchError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice
-from mcad_mobile.export.aihub.jobs import TARGET_RUNTIMES, Job, Ledger, Outcome, Runner, describe
+from mcad_mobile.export.aihub.jobs import TARGET_RUNTIMES, Job, Outcome, Runner, describe
 from mcad_mobile.targets import find_target
 
 # The precision of a float model that AI Hub compiled: an NPU computes in half precision.
@@ -206,13 +204,11 @@ def _memory(profile: dict[str, Any]) -> dict[str, list[float] | None]:
 class AiHubDevice:
     """Phones by name, or by chipset ("snapdragon-8-elite").
 
-    The file `ledger` remembers submitted jobs. `compile_to` compiles the bundle's float ONNX model
-    in AI Hub for this runtime, instead of running the bundle's files; `force` runs context binaries
-    on chips that they were not made for.
+    `compile_to` compiles the bundle's float ONNX model in AI Hub for this runtime, instead of
+    running the bundle's files; `force` runs context binaries on chips that they were not made for.
     """
 
     names: tuple[str, ...]
-    ledger: Path
     compile_to: str | None = None
     force: bool = False
     poll_s: float = 10.0
@@ -232,19 +228,17 @@ class AiHubDevice:
         progress("asking AI Hub for its devices")
         devices = list(dict.fromkeys(hub.device(name) for name in self.names))
         descents = self._descents(bundle, runtime, devices)
-        with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as scratch:
-            ledger = Ledger(self.ledger, hub.api_url)
-            runner = Runner(hub, ledger, Path(scratch), poll_s=self.poll_s, progress=progress)
-            # All devices at once; in each round, each tower tries its next rung.
-            while planned := [
-                (descent, self._job(bundle, descent, number))
-                for descent in descents
-                if (number := descent.next_rung()) is not None
-            ]:
-                outcomes = runner.run([job for _, job in planned])
-                for (descent, job), outcome in zip(planned, outcomes, strict=True):
-                    progress(f"reading the results of {descent.device.name}")
-                    descent.record(hub, job, outcome)
+        runner = Runner(hub, poll_s=self.poll_s, progress=progress)
+        # All devices at once; in each round, each tower tries its next rung.
+        while planned := [
+            (descent, self._job(bundle, descent, number))
+            for descent in descents
+            if (number := descent.next_rung()) is not None
+        ]:
+            outcomes = runner.run([job for _, job in planned])
+            for (descent, job), outcome in zip(planned, outcomes, strict=True):
+                progress(f"reading the results of {descent.device.name}")
+                descent.record(hub, job, outcome)
         documents = []
         for device in devices:
             of_device = {d.tower: d for d in descents if d.device == device}

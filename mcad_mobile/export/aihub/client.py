@@ -7,7 +7,7 @@ import configparser
 import contextlib
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ Dataset = Mapping[str, Sequence[NDArray[Any]]]  # input or output -> one array p
 _CHIPSET = "chipset:qualcomm-"
 # Suffixes of the names that a chip is also sold under; the silicon is the same.
 _SOLD_AS = ("-for-galaxy", "-leading-version", "-proxy")
-_HTTP_NOT_FOUND = 404
+_RECENT_JOBS = 100  # of an account, among which a job is looked for
 _SUBMITTED_AGAIN = "Run the same command again: the job is submitted anew."
 
 
@@ -127,30 +127,26 @@ class AiHub:
             )
             return str(job.job_id)
 
-    def has_model(self, model: str) -> bool:
-        """Return False if the model was removed or belongs to another account."""
-        return self._has(f"model {model}", lambda: self._client.get_model(model) is not None)
+    def find_job(self, name: str) -> str:
+        """Return the newest job of this name that has not failed and, if it succeeded, has all its
+        results; "" if there is none. Files are removed by their owner, or 30 days after a job."""
+        with self._calling("list its jobs"):
+            for known in self._client.get_job_summaries(limit=_RECENT_JOBS):
+                if known.name == name and not known.status.failure and self._has(known.job_id):
+                    return str(known.job_id)
+        return ""
 
-    def has_dataset(self, dataset: str) -> bool:
-        """Return False also if the dataset has expired, 30 days after its upload."""
-        get = self._client.get_dataset
-        return self._has(f"dataset {dataset}", lambda: not get(dataset).is_expired())
-
-    def has_job(self, job: str) -> bool:
-        """Return whether AI Hub has the job and, if it succeeded, all its results."""
-
-        def has() -> bool:
-            found = self._client.get_job(job)
-            if not found.get_status().success:
-                return True
+    def _has(self, job: str) -> bool:
+        found = self._client.get_job(job)
+        if not found.get_status().success:
+            return True
+        with contextlib.suppress(self._hub.client.UserError):
             if isinstance(found, self._hub.CompileJob):
-                model = found.get_target_model()
-                return model is not None and self._client.get_model(model.model_id) is not None
+                return self._client.get_model(found.get_target_model().model_id) is not None
             outputs = found.get_output_dataset()
             kept = outputs is not None and not outputs.is_expired()
             return kept and bool(found.download_profile())
-
-        return self._has(f"job {job}", has)
+        return False
 
     def state(self, job: str) -> Any:
         """Return AI Hub's status, with `code`, `message`, `finished` and `success`."""
@@ -196,16 +192,6 @@ class AiHub:
         if not found:
             raise AiHubError(f"Job {job} has no profile.", _SUBMITTED_AGAIN)
         return found
-
-    def _has(self, name: str, ask: Callable[[], bool]) -> bool:
-        with self._calling(f"check {name}"):
-            try:
-                return ask()
-            except self._hub.client.UserError as error:
-                # The client has one error for all refusals; its context has the HTTP status.
-                if getattr(error.__context__, "status_code", None) == _HTTP_NOT_FOUND:
-                    return False
-                raise
 
     def _device(self, device: CloudDevice) -> Any:
         return self._hub.Device(device.name, device.os)

@@ -19,7 +19,7 @@ from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import ExportError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice
-from mcad_mobile.export.aihub.jobs import TARGET_RUNTIMES, Job, Ledger, Outcome, Runner
+from mcad_mobile.export.aihub.jobs import TARGET_RUNTIMES, Job, Outcome, Runner
 from mcad_mobile.export.float_onnx import node_count
 from mcad_mobile.targets import Target
 
@@ -28,16 +28,15 @@ _OPTIONS = f"--target_runtime {TARGET_RUNTIMES['qnn']}"
 
 @dataclass(frozen=True)
 class CloudCompiler:
-    """Compiles and runs on `device`; `ledger` remembers what was submitted."""
+    """Compiles and runs on `device`."""
 
     hub: AiHub
     device: CloudDevice
-    ledger: Path
     poll_s: float = 10.0
     progress: Progress = silent
 
     @staticmethod
-    def open(target: Target, ledger: Path, device: str | None = None) -> CloudCompiler:
+    def open(target: Target, device: str | None = None) -> CloudCompiler:
         """Use a phone by name, or the newest one with the target's chip."""
         hub = AiHub()
         found = hub.device(device) if device else hub.device_with(target)
@@ -47,13 +46,13 @@ class CloudCompiler:
                 f"for {target.id} ({target.chip}).",
                 "Leave the phone out, or export for its chip.",
             )
-        return CloudCompiler(hub, found, ledger)
+        return CloudCompiler(hub, found)
 
     def compile(self, model: Path, out: Path, target: Target) -> tuple[list[Path], int]:
         """Do what backends.qnn.compile_context does, in the cloud."""
         with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as scratch:
             job = Job(out.stem, self.device, (model,), {}, _OPTIONS)
-            (outcome,) = self._runner(Path(scratch)).compile([job])
+            (outcome,) = self._runner().compile([job])
             if outcome.failure:
                 raise ExportError(
                     f"{out.name} does not compile for {target.chip} in AI Hub: {outcome.failure}.",
@@ -74,9 +73,7 @@ class CloudCompiler:
         files = tuple(bundle.path(record) for record in rung.files)
         samples = split_batch(inputs)
         data = {name: [sample[name] for sample in samples] for name in inputs}
-        with tempfile.TemporaryDirectory(prefix="mcad-aihub-") as scratch:
-            job = Job(files[0].stem, self.device, files, data)
-            (outcome,) = self._runner(Path(scratch)).run([job])
+        (outcome,) = self._runner().run([Job(files[0].stem, self.device, files, data)])
         if outcome.failure:
             raise ExportError(
                 f"{files[0].name} does not run on {self.device.name}: {outcome.failure}.",
@@ -98,9 +95,8 @@ class CloudCompiler:
             notes=(*rung.notes, note),
         )
 
-    def _runner(self, scratch: Path) -> Runner:
-        ledger = Ledger(self.ledger, self.hub.api_url)
-        return Runner(self.hub, ledger, scratch, poll_s=self.poll_s, progress=self.progress)
+    def _runner(self) -> Runner:
+        return Runner(self.hub, poll_s=self.poll_s, progress=self.progress)
 
 
 def _unpack(archive: Path, out: Path) -> Path:

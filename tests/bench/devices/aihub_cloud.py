@@ -38,9 +38,8 @@ _ANSWERS_WITHIN_S = 10.0  # longer jobs continue: the client gives up after 28
 DONE, FAILED, RUNNING = pb.JOB_STATE_DONE, pb.JOB_STATE_FAILED, pb.JOB_STATE_RUNNING_INFERENCE
 
 
-def device(tmp_path: Path, *names: str, **more: object) -> AiHubDevice:
-    settings = {"names": names or (S25,), "ledger": tmp_path / "jobs.json", "poll_s": 0.0, **more}
-    return AiHubDevice(**settings)
+def device(*names: str, **more: object) -> AiHubDevice:
+    return AiHubDevice(**{"names": names or (S25,), "poll_s": 0.0, **more})
 
 
 class Cloud:
@@ -187,6 +186,18 @@ class Cloud:
         getattr(busy, busy.WhichOneof("job")).job_state = RUNNING
         return busy
 
+    def job_summaries(self) -> pb.JobSummaryList:
+        listed = pb.JobSummaryList()
+        for job_id, job in reversed(self.jobs.items()):
+            kind = job.WhichOneof("job")
+            about = getattr(job, kind)
+            getattr(listed.job_summaries.add(), f"{kind}_summary").CopyFrom(
+                type(getattr(pb.JobSummary(), f"{kind}_summary"))(
+                    job_id=job_id, name=about.name, job_state=about.job_state
+                )
+            )
+        return listed
+
     def result(self, job_id: str) -> pb.JobResult:
         detail = pb.ProfileDetail(major_version=1, minor_version=2, execution_time=900)
         detail.all_execution_times.extend(TIMES_US)
@@ -311,6 +322,8 @@ def _handler(cloud: Cloud) -> type[BaseHTTPRequestHandler]:
                     self._answer(200, found)
                 case "POST", ["jobs"]:
                     self._answer(*cloud.create_job(pb.Job.FromString(body)))
+                case "GET", ["job_summaries"]:
+                    self._answer(200, cloud.job_summaries())
                 case "GET", ["jobs", job_id]:
                     job = cloud.job(job_id)
                     self._answer(404) if job is None else self._answer(200, job)

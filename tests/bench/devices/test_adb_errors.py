@@ -103,11 +103,11 @@ def test_phones_rest_between_three_runs_unless_asked_otherwise() -> None:
 
 def test_a_device_is_opened_by_its_name() -> None:
     for name, serial in (("adb", None), ("adb:R5CX12ABCDE", "R5CX12ABCDE")):
-        assert open_device(name, DeviceOptions(Path("jobs.json"))) == AdbDevice(serial)
-    options = DeviceOptions(Path("jobs.json"), "qnn", True, Path("runner"), (Path("q.aar"),))
+        assert open_device(name, DeviceOptions()) == AdbDevice(serial)
+    options = DeviceOptions("qnn", True, Path("runner"), (Path("q.aar"),))
     assert open_device("adb:x", options) == AdbDevice("x", True, Path("runner"), (Path("q.aar"),))
     assert open_device("aihub: Galaxy S25 ,,S24", options) == AiHubDevice(
-        ("Galaxy S25", "S24"), Path("jobs.json"), "qnn", True
+        ("Galaxy S25", "S24"), "qnn", True
     )
 
 

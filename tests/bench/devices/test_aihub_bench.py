@@ -33,7 +33,7 @@ def with_broken_top(bundle: Bundle, folder: Path) -> Bundle:
 def test_both_towers_are_measured_on_several_phones_in_one_go(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
-    documents, failures = bench_towers(bundle, device(tmp_path, S25, S24))
+    documents, failures = bench_towers(bundle, device(S25, S24))
     assert failures == []
     assert [document["device"]["model"] for document in documents] == [S25, S24]
     stored = tmp_path / "results.json"
@@ -72,7 +72,7 @@ def test_both_towers_are_measured_on_several_phones_in_one_go(
 def test_float_model_is_compiled_there_for_each_phone(
     cloud: Cloud, bundle: Bundle, tmp_path: Path, runtime: str, theirs: str
 ) -> None:
-    documents, failures = bench_towers(bundle, device(tmp_path, S25, S24, compile_to=runtime))
+    documents, failures = bench_towers(bundle, device(S25, S24, compile_to=runtime))
     assert failures == []
     compiled = [job.compile_job for job in cloud.jobs.values() if job.HasField("compile_job")]
     assert len(compiled) == 4
@@ -91,19 +91,19 @@ def test_failed_job_is_an_error_with_its_reason_and_is_submitted_again(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
     cloud.fail = {"inference": "Failed to profile: out of device memory"}
-    documents, failures = bench_towers(bundle, device(tmp_path, S25, S24))
+    documents, failures = bench_towers(bundle, device(S25, S24))
     assert documents == []
     assert [failure.partition(" fp32: job j")[0] for failure in failures] == [
         f"{phone}, {name} tower: onnx" for phone in (S25, S24) for name in ("image", "text")
     ]
     assert "out of device memory" in failures[0]
     cloud.fail = {}
-    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+    assert len(bench_towers(bundle, device())[0]) == 1
 
 
 def test_failed_compilation_names_the_job(cloud: Cloud, bundle: Bundle, tmp_path: Path) -> None:
     cloud.fail = {"compile": "Unsupported operator Foo"}
-    documents, failures = bench_towers(bundle, device(tmp_path, compile_to="qnn"))
+    documents, failures = bench_towers(bundle, device(compile_to="qnn"))
     assert documents == []
     assert all("Unsupported operator Foo" in failure for failure in failures)
     assert all(": qnn fp16: job j" in failure for failure in failures)
@@ -114,7 +114,7 @@ def test_wrong_vectors_of_a_phone_count_for_nothing_and_others_are_kept(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
     cloud.wrong = {S25}
-    (document,), failures = bench_towers(bundle, device(tmp_path, S25, S24))
+    (document,), failures = bench_towers(bundle, device(S25, S24))
     assert document["device"]["model"] == S24
     assert document["latency_ms"]["text"]["p50"] > 0
     assert len(failures) == 2
@@ -126,7 +126,7 @@ def test_phone_that_jobs_are_refused_for_leaves_the_others(
 ) -> None:
     cloud.refused = {S25}
     for compile_to in (None, "onnx"):
-        phones = device(tmp_path, S25, S24, compile_to=compile_to)
+        phones = device(S25, S24, compile_to=compile_to)
         (document,), failures = bench_towers(bundle, phones)
         assert document["device"]["model"] == S24
         assert all(f.startswith(S25) and "not supported on this" in f for f in failures)
@@ -140,19 +140,19 @@ def test_results_that_are_not_there_are_told_and_the_job_is_submitted_again(
 ) -> None:
     cloud.without = {lost}
     twice = replace(bundle, image=replace(bundle.image, rungs=bundle.image.rungs * 2))
-    documents, failures = bench_towers(twice, device(tmp_path))
+    documents, failures = bench_towers(twice, device())
     assert documents == []
     assert all(message in f and "submitted anew" in f for f in failures)
     assert len(cloud.jobs) == 2  # it says nothing about the rung: the next one is not tried
     cloud.without = set()
-    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
+    assert len(bench_towers(bundle, device())[0]) == 1
     assert len(cloud.jobs) == 4
 
 
 def test_rung_whose_job_fails_or_whose_vectors_are_wrong_leads_to_the_next(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
-    (document,), failures = bench_towers(with_broken_top(bundle, tmp_path), device(tmp_path))
+    (document,), failures = bench_towers(with_broken_top(bundle, tmp_path), device())
     assert failures == []
     broken, wrong, right = document["ladder"]["image"]
     assert broken["status"] == "skip"
@@ -170,7 +170,7 @@ def test_tower_without_a_rung_that_passes_is_told_beside_the_other_one(
 ) -> None:
     broken = with_broken_top(bundle, tmp_path)
     image = replace(broken.image, rungs=broken.image.rungs[:2])
-    (document,), (failure,) = bench_towers(replace(broken, image=image), device(tmp_path))
+    (document,), (failure,) = bench_towers(replace(broken, image=image), device())
     assert list(document["runtime"]) == list(document["latency_ms"]) == ["text"]
     assert f"{S25}, image tower: onnx fp32: job j" in failure
     assert "cosine" in failure
@@ -185,20 +185,20 @@ def test_context_binary_of_another_chip_is_skipped_and_told(
         for name in ("image", "text")
     }
     made_for = replace(bundle, target=TargetFacts("snapdragon-8-elite", None, None), **both)
-    documents, _ = bench_towers(made_for, device(tmp_path, S24))
+    documents, _ = bench_towers(made_for, device(S24))
     skipped, ran = documents[0]["ladder"]["text"]
     assert skipped["status"] == "skip"
     assert "made for SM8750" in skipped["why"]
     assert (ran["runtime"], ran["status"]) == ("onnx", "pass")
-    forced, _ = bench_towers(made_for, device(tmp_path, S24, force=True))
+    forced, _ = bench_towers(made_for, device(S24, force=True))
     assert [rung["runtime"] for rung in forced[0]["ladder"]["text"]] == ["qnn"]
-    named, _ = bench_towers(made_for, device(tmp_path, S24), runtime="onnx")
+    named, _ = bench_towers(made_for, device(S24), runtime="onnx")
     assert [rung["runtime"] for rung in named[0]["ladder"]["text"]] == ["onnx"]
     with pytest.raises(BenchError, match="no rung of runtime 'litert' of the image tower"):
-        bench_towers(made_for, device(tmp_path, S24), runtime="litert")
+        bench_towers(made_for, device(S24), runtime="litert")
     others = tuple(replace(qnn, runtime=runtime) for runtime in ("neuropilot", "tpu"))
     text = replace(made_for.text, rungs=(*others, bundle.text.rungs[0]))
-    documents, _ = bench_towers(replace(made_for, text=text), device(tmp_path, S24))
+    documents, _ = bench_towers(replace(made_for, text=text), device(S24))
     *skipped, ran = documents[0]["ladder"]["text"]
     assert ["another vendor's NPU" in rung["why"] for rung in skipped] == [True, True]
     assert ran["status"] == "pass"
@@ -214,7 +214,7 @@ def test_phone_that_no_rung_is_for_leaves_the_others(
         for name in ("image", "text")
     }
     made_for = replace(bundle, target=TargetFacts("snapdragon-8-elite", None, None), **only)
-    (document,), failures = bench_towers(made_for, device(tmp_path, S24, S25))
+    (document,), failures = bench_towers(made_for, device(S24, S25))
     assert document["device"]["model"] == S25
     assert len(failures) == 2
     assert all(f.startswith(S24) and "made for SM8750" in f for f in failures)
@@ -224,12 +224,12 @@ def test_unknown_phone_lists_those_that_sound_alike(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
     with pytest.raises(AiHubError, match="no device called 'Galaxy S99'") as caught:
-        bench_towers(bundle, device(tmp_path, "Galaxy S99"))
+        bench_towers(bundle, device("Galaxy S99"))
     assert S24 in caught.value.hint and S25 in caught.value.hint
 
 
 def test_phone_is_found_by_its_chipset(cloud: Cloud, bundle: Bundle, tmp_path: Path) -> None:
-    documents, _ = bench_towers(bundle, device(tmp_path, "snapdragon-8gen3", S24))
+    documents, _ = bench_towers(bundle, device("snapdragon-8gen3", S24))
     assert [document["device"]["model"] for document in documents] == [S24]  # it is one phone
     assert documents[0]["device"]["os"] == "Android 14.1"  # the newer of two
 
@@ -256,7 +256,7 @@ def test_a_chip_that_is_known_by_two_names_is_called_by_the_more_particular(
 
 
 def test_dry_run_prints_the_jobs_and_asks_nobody(bundle: Bundle, tmp_path: Path) -> None:
-    planned = device(tmp_path, S25, S24, compile_to="qnn").dry_run(bundle)
+    planned = device(S25, S24, compile_to="qnn").dry_run(bundle)
     kinds = [job["job"] for job in planned]
     assert kinds == ["upload"] * 2 + ["compile"] * 4 + ["inference with profile"] * 4
     assert planned[2]["options"] == "--target_runtime precompiled_qnn_onnx"
@@ -266,4 +266,3 @@ def test_dry_run_prints_the_jobs_and_asks_nobody(bundle: Bundle, tmp_path: Path)
         "device": S24,
         "inputs": 4,
     }
-    assert not (tmp_path / "jobs.json").exists()

@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import json
 import socket
-import threading
 import traceback
 import zipfile
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,7 @@ from mcad_mobile.bench.measurement import bench_towers
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import AiHubError
 from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset
-from mcad_mobile.export.aihub.jobs import Job, Ledger, Runner
+from mcad_mobile.export.aihub.jobs import Job, Runner
 from tests.bench.devices.aihub_cloud import S25, TOKEN, Cloud, device
 
 
@@ -32,9 +30,9 @@ def golden_pixels(bundle: Bundle) -> Dataset:
 def test_second_run_goes_on_with_the_jobs_of_the_first(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
-    first, _ = bench_towers(bundle, device(tmp_path))
+    first, _ = bench_towers(bundle, device())
     jobs, uploads = len(cloud.jobs), cloud.count("PUT", "/files/")
-    second, _ = bench_towers(bundle, device(tmp_path))
+    second, _ = bench_towers(bundle, device())
     assert (len(cloud.jobs), cloud.count("PUT", "/files/")) == (jobs, uploads)
     assert second[0]["jobs"] == first[0]["jobs"]
     assert second[0]["latency_ms"] == first[0]["latency_ms"]
@@ -47,21 +45,21 @@ def test_what_the_cloud_no_longer_knows_is_submitted_once_more(
         routes = ("/models/", "/datasets/", "/jobs/")
         return tuple(cloud.log.count(("POST", f"/api/v1{route}")) for route in routes)
 
-    bench_towers(bundle, device(tmp_path))
+    bench_towers(bundle, device())
     assert submitted() == (2, 2, 2)
     cloud.jobs.clear()
-    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
-    assert submitted() == (2, 2, 4)
+    assert len(bench_towers(bundle, device())[0]) == 1
+    assert submitted() == (4, 4, 4)
     # An uploaded dataset expires after 30 days, and so do the outputs of a job.
     cloud.expired = {name for name in cloud.files if name.startswith("d")}
-    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
-    assert submitted() == (2, 4, 6)
+    assert len(bench_towers(bundle, device())[0]) == 1
+    assert submitted() == (6, 6, 6)
     for lost in (cloud.jobs, cloud.models, cloud.files):
         lost.clear()
-    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
-    assert submitted() == (4, 6, 8)
-    assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
-    assert submitted() == (4, 6, 8)
+    assert len(bench_towers(bundle, device())[0]) == 1
+    assert submitted() == (8, 8, 8)
+    assert len(bench_towers(bundle, device())[0]) == 1
+    assert submitted() == (8, 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +77,7 @@ def test_model_of_any_length_is_uploaded_with_the_shape_of_its_inputs_if_it_has_
     files[1].write_bytes(b"weights")
     hub = AiHub()
     job = Job("m", hub.device(S25), files, data, "--target_runtime onnx")
-    Runner(hub, Ledger(tmp_path / "jobs.json", cloud.url), tmp_path).compile([job])
+    Runner(hub).compile([job])
     with zipfile.ZipFile(io.BytesIO(cloud.files[next(iter(cloud.models))][1])) as archive:
         by_name = {Path(name).name: archive.read(name) for name in archive.namelist()}
     uploaded = onnx.load_from_string(by_name["m.onnx"])
@@ -92,7 +90,7 @@ def test_model_of_any_length_is_uploaded_with_the_shape_of_its_inputs_if_it_has_
 def test_compiled_model_that_was_removed_is_compiled_again(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
-    phone = device(tmp_path, compile_to="onnx")
+    phone = device(compile_to="onnx")
     first, _ = bench_towers(bundle, phone)
     made = cloud.jobs[first[0]["jobs"]["text"]["compile"]].compile_job.target_model.model_id
     del cloud.models[made]
@@ -102,44 +100,15 @@ def test_compiled_model_that_was_removed_is_compiled_again(
     assert second[0]["jobs"]["image"] == first[0]["jobs"]["image"]
 
 
-def test_a_refusal_without_a_status_is_not_taken_for_a_removed_model(
-    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(client: object, model: str) -> None:
-        raise client_module.UserError("no reason given")
-
-    client_module = pytest.importorskip("qai_hub.client")
-    monkeypatch.setattr(client_module.Client, "get_model", refuse)
-    with pytest.raises(AiHubError, match="no reason given"):
-        AiHub().has_model("m1")
-
-
-def test_jobs_are_remembered_for_each_cloud_apart(
-    cloud: Cloud, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, _ = bench_towers(bundle, device(tmp_path))
-    other = Cloud(tmp_path / "other")
-    try:
-        monkeypatch.setenv("QAIHUB_CLIENT_INI", str(other.configure(tmp_path / "other.ini")))
-        assert len(bench_towers(bundle, device(tmp_path))[0]) == 1
-    finally:
-        other.close()
-    assert len(other.jobs) == 2
-    monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "client.ini"))
-    again, _ = bench_towers(bundle, device(tmp_path))
-    assert again[0]["jobs"] == first[0]["jobs"]
-    assert len(cloud.jobs) == 2
-
-
 def test_quota_is_told_and_the_rest_is_submitted_later(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
     cloud.quota = 1
     with pytest.raises(AiHubError, match=r"quota is used up(.|\n)*too many jobs in flight"):
-        bench_towers(bundle, device(tmp_path))
+        bench_towers(bundle, device())
     assert len(cloud.jobs) == 1
     cloud.quota = 1000
-    documents, _ = bench_towers(bundle, device(tmp_path))
+    documents, _ = bench_towers(bundle, device())
     assert len(cloud.jobs) == 2
     assert documents[0]["latency_ms"]["text"]["p50"] > 0
 
@@ -149,7 +118,7 @@ def test_jobs_that_take_their_time_are_waited_for(
 ) -> None:
     cloud.running = 3
     heard: list[str] = []
-    documents, _ = bench_towers(bundle, device(tmp_path), progress=heard.append)
+    documents, _ = bench_towers(bundle, device(), progress=heard.append)
     assert len(documents) == 1
     assert any("running inference" in line for line in heard)
 
@@ -159,9 +128,8 @@ def tiny_job(bundle: Bundle) -> Job:
     return Job("tiny", phone, (bundle.directory / "image.onnx",), golden_pixels(bundle))
 
 
-def runner_that_never_waits(cloud: Cloud, folder: Path) -> Runner:
-    ledger = Ledger(folder / "jobs.json", cloud.url)
-    return Runner(AiHub(), ledger, folder, poll_s=0.0, timeout_s=0.0)
+def runner_that_never_waits() -> Runner:
+    return Runner(AiHub(), poll_s=0.0, timeout_s=0.0)
 
 
 def test_jobs_that_never_end_are_given_up_and_waited_for_by_a_later_command(
@@ -171,9 +139,9 @@ def test_jobs_that_never_end_are_given_up_and_waited_for_by_a_later_command(
     job = tiny_job(bundle)
     for _ in range(2):
         with pytest.raises(AiHubError, match=r"did not finish j\d+ in 0 s"):
-            runner_that_never_waits(cloud, tmp_path).run([job])
+            runner_that_never_waits().run([job])
     cloud.running = 0
-    (outcome,) = runner_that_never_waits(cloud, tmp_path).run([job])
+    (outcome,) = runner_that_never_waits().run([job])
     assert outcome.failure == ""
     assert len(cloud.jobs) == 1
 
@@ -187,7 +155,7 @@ def test_unreachable_cloud_is_told(
     monkeypatch.setenv("QAIHUB_CLIENT_INI", str(cloud.configure(tmp_path / "nobody.ini")))
     monkeypatch.setattr("qai_hub.util.session.BACKOFF_FACTOR", 0.0)
     with pytest.raises(AiHubError, match="could not list its devices") as caught:
-        bench_towers(bundle, device(tmp_path))
+        bench_towers(bundle, device())
     assert "again later" in caught.value.hint
 
 
@@ -198,7 +166,7 @@ def test_bad_token_says_how_to_set_one_and_never_shows_it(
     ini = cloud.configure(tmp_path / "bad.ini", token=secret)
     monkeypatch.setenv("QAIHUB_CLIENT_INI", str(ini))
     with pytest.raises(AiHubError, match="would not list its devices") as caught:
-        bench_towers(bundle, device(tmp_path))
+        bench_towers(bundle, device())
     assert "qai-hub configure" in caught.value.hint
     assert secret not in "".join(traceback.format_exception(caught.value))
 
@@ -208,7 +176,7 @@ def test_a_refusal_that_quotes_the_token_is_told_without_it(
 ) -> None:
     cloud.locked = True
     with pytest.raises(AiHubError, match=r"The account of 'token \[token\]' is locked") as caught:
-        bench_towers(bundle, device(tmp_path))
+        bench_towers(bundle, device())
     assert TOKEN not in "".join(traceback.format_exception(caught.value))
 
 
@@ -217,7 +185,7 @@ def test_without_a_configuration_the_error_says_how_to_make_one(
 ) -> None:
     monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "none.ini"))
     with pytest.raises(AiHubError, match=r"not configured here: .*none\.ini is missing"):
-        bench_towers(bundle, device(tmp_path))
+        bench_towers(bundle, device())
 
 
 @pytest.mark.parametrize(
@@ -238,17 +206,16 @@ def test_damaged_configuration_is_named_and_not_quoted(
     (tmp_path / "bad.ini").write_text(content)
     monkeypatch.setenv("QAIHUB_CLIENT_INI", str(tmp_path / "bad.ini"))
     with pytest.raises(AiHubError, match=r"not configured here: .*bad\.ini is") as caught:
-        bench_towers(bundle, device(tmp_path))
+        bench_towers(bundle, device())
     assert TOKEN not in "".join(traceback.format_exception(caught.value))
 
 
 def test_token_is_in_no_result_and_no_url(
     cloud: Cloud, bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    documents, _ = bench_towers(bundle, device(tmp_path))
+    documents, _ = bench_towers(bundle, device())
     printed = capfd.readouterr()
-    kept = json.dumps(documents) + (tmp_path / "jobs.json").read_text()
-    assert TOKEN not in kept + printed.out + printed.err
+    assert TOKEN not in json.dumps(documents) + printed.out + printed.err
     assert cloud.leaks == []
     assert printed.out == ""
 
@@ -265,8 +232,11 @@ def test_what_a_job_is_made_of_is_in_its_key(tmp_path: Path) -> None:
     ones = {"x": [np.ones((1, 2), np.float32)]}
     job = Job("image", phone, (model, weights), ones, "--target_runtime onnx")
     again = (file("b", "m.onnx", b"model"), file("b", "m.data", b"weights"))
-    same = replace(job, name="other", files=again, data={"x": [np.ones((1, 2), np.float32)]})
-    assert (same.compile_key(), same.inference_key()) == (job.compile_key(), job.inference_key())
+    same = replace(job, files=again, data={"x": [np.ones((1, 2), np.float32)]})
+    assert (same.compile_name(), same.inference_name()) == (
+        job.compile_name(),
+        job.inference_name(),
+    )
     compiled_otherwise = [
         replace(job, device=CloudDevice("Pixel", "15")),
         replace(job, device=CloudDevice("Galaxy", "16")),
@@ -280,55 +250,8 @@ def test_what_a_job_is_made_of_is_in_its_key(tmp_path: Path) -> None:
         replace(job, data={"x": [2 * ones["x"][0]]}),
         replace(job, data={"x": ones["x"] * 2}),
     ]
-    compile_keys = {job.compile_key() for job in (job, *compiled_otherwise)}
+    compile_keys = {job.compile_name() for job in (job, *compiled_otherwise)}
     assert len(compile_keys) == 1 + len(compiled_otherwise)
-    assert {job.compile_key() for job in run_otherwise} == {job.compile_key()}
+    assert {job.compile_name() for job in run_otherwise} == {job.compile_name()}
     every = (job, *compiled_otherwise, *run_otherwise)
-    assert len({job.inference_key() for job in every}) == len(every)
-
-
-@pytest.mark.parametrize("written", ["{}", '{"schema": "mcad-aihub-jobs/1", "clouds": {}}'])
-def test_a_list_of_jobs_that_is_damaged_or_of_before_is_told(
-    cloud: Cloud, bundle: Bundle, tmp_path: Path, written: str
-) -> None:
-    (tmp_path / "jobs.json").write_text(written)
-    with pytest.raises(AiHubError, match="no list of AI Hub jobs"):
-        bench_towers(bundle, device(tmp_path))
-
-
-def test_two_runs_at_once_submit_each_job_once(tmp_path: Path) -> None:
-    """The first is still submitting when the second comes to the same job."""
-    path, submitted, ids = tmp_path / "jobs.json", [], []
-
-    def second() -> None:
-        ids.append(
-            Ledger(path, "cloud").submit_once("key", lambda: submit("second"), lambda _: True)
-        )
-
-    other = threading.Thread(target=second)
-
-    def submit(who: str) -> str:
-        submitted.append(who)
-        if who == "first":
-            other.start()
-            other.join(timeout=1)  # which it only could end in if it submitted, too
-        return f"job of {who}"
-
-    ledger = Ledger(path, "cloud")
-    # What a job needs is submitted with it, under the same lock.
-    needing = partial(ledger.submit_once, "needed", lambda: submit("first"), lambda _: True)
-    ids.append(ledger.submit_once("key", needing, lambda _: True))
-    other.join()
-    assert submitted == ["first"]
-    assert ids == ["job of first", "job of first"]
-    assert [file.name for file in tmp_path.iterdir()] == ["jobs.json"]
-
-
-def test_a_job_that_another_run_submitted_again_is_not_forgotten(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.json"
-    first, second = Ledger(path, "cloud"), Ledger(path, "cloud")
-    first.submit_once("key", lambda: "failed", lambda _: True)
-    second.forget("key", "failed")
-    assert second.submit_once("key", lambda: "again", lambda _: True) == "again"
-    first.forget("key", "failed")
-    assert first.submit_once("key", lambda: "third", lambda _: True) == "again"
+    assert len({job.inference_name() for job in every}) == len(every)

@@ -103,8 +103,7 @@ def test_phones_in_the_cloud_print_a_list_and_no_word_of_the_client(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
     phones = "aihub:Samsung Galaxy S25,Samsung Galaxy S24"
-    jobs = ("--jobs", tmp_path / "jobs.json")
-    done = run("bench", "-b", bundle.directory, "--device", phones, *jobs, "--json")
+    done = run("bench", "-b", bundle.directory, "--device", phones, "--json")
     documents = json.loads(done.stdout)
     assert [document["device"]["model"] for document in documents] == [
         "Samsung Galaxy S25",
@@ -115,7 +114,7 @@ def test_phones_in_the_cloud_print_a_list_and_no_word_of_the_client(
 
 def test_phone_whose_jobs_failed_ends_with_1(cloud: Cloud, bundle: Bundle, tmp_path: Path) -> None:
     cloud.fail = {"inference": "Device ran out of memory"}
-    phone = ("--device", "aihub:Samsung Galaxy S25", "--jobs", tmp_path / "jobs.json")
+    phone = ("--device", "aihub:Samsung Galaxy S25")
     failed = run("bench", "-b", bundle.directory, *phone, code=1)
     assert "Device ran out of memory" in failed.stderr
 
@@ -124,7 +123,7 @@ def test_result_of_one_phone_is_printed_and_the_other_ends_it_with_1(
     cloud: Cloud, bundle: Bundle, tmp_path: Path
 ) -> None:
     cloud.wrong = {S25}
-    phones = ("--device", f"aihub:{S25},{S24}", "--jobs", tmp_path / "jobs.json")
+    phones = ("--device", f"aihub:{S25},{S24}")
     done = run("bench", "-b", bundle.directory, *phones, "--json", code=1)
     assert json.loads(done.stdout)["device"]["model"] == S24
     output = " ".join(done.stderr.split())
@@ -159,7 +158,6 @@ def test_result_of_one_phone_is_printed_and_the_other_ends_it_with_1(
         ("host", ["--synthetic", "0"], "Invalid value for '--"),
         ("host", ["--force"], "--force cannot be used with --device host"),
         ("host", ["--runner", "x"], "--runner cannot be used with --device host"),
-        ("host", ["--jobs", "x"], "--jobs cannot be used with --device host"),
         ("adb", ["--dry-run"], "--dry-run cannot be used with --device adb"),
         ("toaster", ["--dry-run"], "--dry-run cannot be used with --device toaster"),
         ("adb:SERIAL", ["--compile", "onnx"], "--compile cannot be used with --device adb"),
