@@ -26,8 +26,9 @@ from mcad_mobile.cli.options import (
     optional,
     several,
 )
-from mcad_mobile.cli.output import coloured, load_bundle, printable, warn
-from mcad_mobile.engine.engine import Found, SearchEngine, open_index
+from mcad_mobile.cli.output import coloured, load_bundle, note, printable, warn
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import Found, SearchEngine, default_index, find_index, open_index
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.photos.thumbnails import inline_jpeg
@@ -85,7 +86,7 @@ def search(
     """
     if duplicates is not None:
         allow_only(context, "with --duplicates", "bundle", "index", "duplicates", "json")
-        _print_duplicates(open_index(load_bundle(bundle), index), duplicates, json)
+        _print_duplicates(_open(load_bundle(bundle), index), duplicates, json)
         return
     parts = [
         *([Part(" ".join(query))] if query else []),
@@ -97,7 +98,7 @@ def search(
     if not parts:
         raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
     loaded = load_bundle(bundle)
-    photos = open_index(loaded, index)
+    photos = _open(loaded, index)
     rows = PhotoIndex.filter(*folders, after=after, before=before)
     engine = SearchEngine(loaded, runtime=runtime, threads=threads, warn=warn)
     found = engine.search_parts(photos, parts, k, rows=rows, exact=exact)
@@ -124,6 +125,13 @@ def search(
         print(f"(not understood by the model: {printable(', '.join(found.unknown))})")
     if found.truncated:
         print(f"(only the first {loaded.tokenizer.length} tokens of the query were read)")
+
+
+def _open(bundle: Bundle, index: Path | None) -> PhotoIndex:
+    place = index or find_index(bundle)
+    if index is None and place != default_index(bundle.directory):
+        note(f"the index is {place}, of the same image tower")
+    return open_index(bundle, place)
 
 
 def _why_nothing(photos: PhotoIndex, rows: RowFilter, min_score: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ from mcad_mobile.engine.query import Part, PhotoKey, compose
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.text.tokenizer import Tokenizer, Tokens
 from mcad_mobile.engine.towers import LoadedRung, LoadedTower, choose_rung, normalize
-from mcad_mobile.errors import PhotoError, QueryError
+from mcad_mobile.errors import PhotoError, PhotoIndexError, QueryError
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.photos.preprocess import Preprocess
@@ -416,6 +417,19 @@ def create_index(bundle: Bundle, directory: Path) -> PhotoIndex:
     )
 
 
+def find_index(bundle: Bundle) -> Path:
+    """Return the place of a bundle's own index, or, while it has none, that of an index beside it
+    of the same image tower: a bundle for another language or chip searches the same photos."""
+    own = default_index(bundle.directory)
+    if PhotoIndex.exists(own):
+        return own
+    for beside in sorted(own.parent.glob("*.index")):
+        with suppress(PhotoIndexError), PhotoIndex.open(beside) as index:
+            index.check_student(bundle.student.image_sha256, bundle.dim)
+            return beside
+    return own
+
+
 def open_index(
     bundle: Bundle, directory: Path | str | None = None, *, create: bool = False
 ) -> PhotoIndex:
@@ -423,8 +437,9 @@ def open_index(
 
     Args:
         bundle: the bundle whose student embeds the photos.
-        directory: the index; None for BUNDLE.index, beside the bundle.
-        create: make an empty one if there is none.
+        directory: the index; None for BUNDLE.index, beside the bundle, or, if there is none, for
+            another index beside it that is of the same image tower.
+        create: make an empty one if there is none; then None is BUNDLE.index alone.
 
     Returns:
         The index.
@@ -432,7 +447,9 @@ def open_index(
     Raises:
         PhotoIndexError: it is missing or damaged, or was built by another image tower.
     """
-    directory = default_index(bundle.directory) if directory is None else Path(directory)
+    if directory is None:
+        directory = default_index(bundle.directory) if create else find_index(bundle)
+    directory = Path(directory)
     if create and not PhotoIndex.exists(directory):
         return create_index(bundle, directory)
     index = PhotoIndex.open(directory)

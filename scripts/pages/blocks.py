@@ -29,7 +29,7 @@ def readme_page() -> str:
     page = (ROOT / "README.md").read_text("utf-8")
     english, japanese = main_job.stored()[-1]["searches"]
     page = _with_block(page, "search", search_block(english, "build/demo/snapdragon -k 3"))
-    other = "build/demo/multilingual --index build/demo/snapdragon.index -k 1"
+    other = "build/demo/multilingual -k 1"
     page = _with_block(page, "other_language", search_block(japanese, other))
     return _with_block(page, "peers", peers_table())
 

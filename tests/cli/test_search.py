@@ -17,6 +17,7 @@ from mcad_mobile.cli.command import app
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, create_index
+from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.sync import prune
 from mcad_mobile.errors import PhotoError, QueryError
 from tests.support.paths import ROOT
@@ -43,6 +44,22 @@ def refused(bundle: Bundle, *arguments: str) -> str:
     done = CliRunner().invoke(app, ["search", *arguments, "-b", str(bundle.directory)])
     assert done.exit_code == 2, done.output
     return " ".join(done.output.replace("│", " ").split())
+
+
+def test_a_bundle_without_an_index_searches_one_beside_it_of_the_same_image_tower(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    shutil.copytree(bundle.directory, tmp_path / "other_language")
+    other = Bundle.load(tmp_path / "other_language")
+    PhotoIndex.create(tmp_path / "a.index", dim=64, student="stranger", student_sha256="0" * 64)
+    shutil.copytree(f"{bundle.directory}.index", tmp_path / "b.index")
+
+    done = CliRunner().invoke(app, ["search", "a dog", "-b", str(other.directory)])
+    assert done.exit_code == 0, done.output
+    assert f"the index is {tmp_path / 'b.index'}, of the same image tower" in done.stderr
+
+    create_index(other, tmp_path / "other_language.index")
+    assert search(other, "a dog")["results"] == []  # its own comes first
 
 
 @pytest.mark.parametrize(
