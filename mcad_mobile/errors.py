@@ -52,8 +52,8 @@ class Remedy(Enum):
     TRAIN_TEXT_TOWER = "Give the student that the text tower was trained for, or train another one."
     TRAIN_TOWERS = "Train it, and give the folder of the result."
     GIVE_STUDENT = (
-        "Give a student that was trained, or none; a foreign model is named hf:DIR or "
-        "open_clip:NAME."
+        "Give a folder that was trained here, hf:FOLDER for one that transformers wrote, "
+        "open_clip:NAME[:CHECKPOINT], or nothing for the default student."
     )
     ALLOW_LOW_PARITY = "Calibrate on photos like your users', or allow low parity."
     EXPORT_ELSEWHERE = (

@@ -76,8 +76,8 @@ WORDS = {
         "Train it: mcad-mobile distill --student {student}; then give its folder."
     ),
     Remedy.GIVE_STUDENT: (
-        "Give a student that `mcad-mobile distill` wrote, or none; a foreign model is named hf:DIR "
-        "or open_clip:NAME."
+        "Give a folder that `mcad-mobile distill` wrote, hf:FOLDER for one that transformers "
+        "wrote, open_clip:NAME[:CHECKPOINT], or nothing for the default student."
     ),
     Remedy.ALLOW_LOW_PARITY: (
         "Calibrate on photos like your users' (--calibration DIR), or accept it with "

@@ -112,12 +112,30 @@ def check_spec(spec: str | None) -> tuple[str, str]:
             f"towers:{rest} has never been trained: its towers share no space.",
             Remedy.TRAIN_TOWERS(student=f"towers:{rest}"),
         )
+    elif Path(rest).is_file():
+        raise StudentError(*_not_a_folder(Path(rest)))
     elif not Path(rest).is_dir():
         raise StudentError(
             f"No student at {rest}: there is no such folder.",
             Remedy.GIVE_STUDENT,
         )
     return kind, rest
+
+
+def _not_a_folder(file: Path) -> tuple[str, str]:
+    """Say what a file is that was given as a student, and what to do with it."""
+    if file.suffix in (".pt", ".pth", ".bin", ".ckpt", ".safetensors"):
+        return (
+            f"{file} holds weights, and does not say of which model.",
+            f"For a model of open_clip, name it: open_clip:NAME:{file}. For one that transformers "
+            "wrote, give its folder: hf:FOLDER.",
+        )
+    if file.suffix in (".onnx", ".tflite"):
+        return (
+            f"{file} is an exported model, and exports start from a model in torch.",
+            "Give what it was exported from: open_clip:NAME[:CHECKPOINT], or hf:FOLDER.",
+        )
+    return f"No student at {file}: it is a file.", "Give the folder of a student."
 
 
 def parse_spec(spec: str | None) -> tuple[str, str]:

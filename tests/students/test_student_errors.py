@@ -75,6 +75,23 @@ def test_an_unknown_name_lists_the_nearest():
     refused("open_clip:MobileCLIP2-S9:x", "MobileCLIP2-S9", "MobileCLIP2-S0")
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("vitb32.pt", "open_clip:NAME:{}"),
+        ("image.onnx", "open_clip:NAME[:CHECKPOINT]"),
+        ("notes.txt", "Give the folder"),
+    ],
+)
+def test_a_file_is_no_student_and_its_kind_decides_the_hint(tmp_path, name, hint):
+    (tmp_path / name).write_bytes(b"any")
+    with pytest.raises(StudentError) as caught:
+        load_student(str(tmp_path / name))
+    assert str(tmp_path / name) in caught.value.message
+    assert "no such folder" not in caught.value.message
+    assert hint.format(tmp_path / name) in caught.value.hint
+
+
 def test_an_unknown_checkpoint_lists_those_that_are_published():
     refused("open_clip:ViT-B-32:laion2b_e17", "laion2b_e17", "laion2b_e16")
     refused("open_clip:ViT-B-32:/nowhere/weights.pt", "/nowhere/weights.pt")
