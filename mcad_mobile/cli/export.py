@@ -53,7 +53,7 @@ from mcad_mobile.recall import EmbeddedPairs, embed_by_student
 from mcad_mobile.targets import Target, all_targets, find_target
 
 if TYPE_CHECKING:
-    from mcad_mobile.export.aihub.compiler import CloudCompiler
+    from mcad_mobile.export.aihub_compiler import CloudCompiler
     from mcad_mobile.export.pipeline import Exported
 
 
@@ -286,7 +286,7 @@ def _places(out: Path, chips: Sequence[Target]) -> list[Path]:
 def _cloud(via: str | None, chip: Target, progress: Progress) -> CloudCompiler | None:
     if via is None:
         return None
-    from mcad_mobile.export.aihub.compiler import CloudCompiler
+    from mcad_mobile.export.aihub_compiler import CloudCompiler
 
     found = CloudCompiler.open(chip, via.partition(":")[2] or None)
     return replace(found, progress=progress)

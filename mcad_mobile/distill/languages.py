@@ -13,8 +13,8 @@ from pathlib import Path
 
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError, TrainingError
-from mcad_mobile.students.tokenizers.sentencepiece import SPECIALS
 from mcad_mobile.students.tokenizers.tokenizer_json import MARK
+from mcad_mobile.students.tokenizers.trained import SPECIALS
 
 ENGLISH = "en"
 _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))

@@ -62,7 +62,7 @@ from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError, StudentError, TrainingError, require
 from mcad_mobile.students.load import load_student, load_with_text
 from mcad_mobile.students.mcad import McadStudent
-from mcad_mobile.students.tokenizers.sentencepiece import (
+from mcad_mobile.students.tokenizers.trained import (
     SPECIALS,
     SentencePieceConfig,
     sentencepiece_model,

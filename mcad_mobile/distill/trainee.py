@@ -34,7 +34,7 @@ from mcad_mobile.students.load import parse_spec
 from mcad_mobile.students.mcad import McadStudent, default_config
 from mcad_mobile.students.published import Trainable, freeze_unused
 from mcad_mobile.students.student import Source
-from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig
+from mcad_mobile.students.tokenizers.trained import WordPieceConfig
 from mcad_mobile.students.weights_licences import write_model_card
 
 TRAINED_BLOCKS = 1  # last blocks of our image tower; training two would take three times as long

@@ -13,7 +13,7 @@ from mcad_mobile.base.standard_output import quiet
 from mcad_mobile.engine.bundle import TOWERS, Bundle, Precision, Rung, TowerName
 from mcad_mobile.engine.towers import RUNTIMES, runtime_of
 from mcad_mobile.errors import require
-from mcad_mobile.export.aihub.compiler import CloudCompiler
+from mcad_mobile.export.aihub_compiler import CloudCompiler
 from mcad_mobile.export.backends import backend_of
 from mcad_mobile.export.backends.backend import Candidate, RungOrder, TowerPlan
 from mcad_mobile.export.compare import Standard

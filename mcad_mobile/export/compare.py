@@ -15,7 +15,7 @@ from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung, TowerName
 from mcad_mobile.engine.towers import Inputs, load_tower, normalize, runtime_of
-from mcad_mobile.export.aihub.compiler import CloudCompiler
+from mcad_mobile.export.aihub_compiler import CloudCompiler
 from mcad_mobile.export.backends import backend_of
 from mcad_mobile.export.parity import check_kernels, check_parity, measure_parity
 

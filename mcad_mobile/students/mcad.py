@@ -31,8 +31,7 @@ from mcad_mobile.students.student import (
     save_weights,
 )
 from mcad_mobile.students.text_transformer import MASKED_SCORE, TextConfig, TextTower
-from mcad_mobile.students.tokenizers.sentencepiece import SentencePieceConfig
-from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig
+from mcad_mobile.students.tokenizers.trained import SentencePieceConfig, WordPieceConfig
 from mcad_mobile.students.weights_licences import weights_licence
 
 SCHEMA = "mcad-student/1"

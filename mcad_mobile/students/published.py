@@ -20,7 +20,7 @@ from mcad_mobile.engine.bundle import TowerName
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import TokenizerSpec, pooling_weights
 from mcad_mobile.errors import StudentError
-from mcad_mobile.students.rewrites import for_export
+from mcad_mobile.students.rewrites.for_export import for_export
 from mcad_mobile.students.student import (
     Source,
     Texts,

@@ -37,7 +37,7 @@ from mcad_mobile.errors import DataError, TrainingError
 from mcad_mobile.students.load import default_directory, load_student
 from mcad_mobile.students.mcad import McadStudent
 from mcad_mobile.students.text_transformer import TextConfig, TextTower
-from mcad_mobile.students.tokenizers.sentencepiece import SPECIALS
+from mcad_mobile.students.tokenizers.trained import SPECIALS
 from tests.support.many_languages import LENGTH, write_model
 from tests.support.paths import ROOT
 

@@ -21,7 +21,7 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.bundle import Bundle, Parity
 from mcad_mobile.errors import DiskError, ExportError, PhotoError
 from mcad_mobile.export import export_bundle, pipeline, recall_drop
-from mcad_mobile.export.aihub.compiler import CloudCompiler
+from mcad_mobile.export.aihub_compiler import CloudCompiler
 from mcad_mobile.export.build import BundleRequest
 from mcad_mobile.export.export_report import ExportReport, read_report
 from mcad_mobile.export.pipeline import Exported, ExportOptions

@@ -13,8 +13,8 @@ from torch import nn
 from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers import normalize
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
+from mcad_mobile.export.backends.onnx import evaluate_onnx
 from mcad_mobile.export.backends.onnx.quantize import quantize_int8
-from mcad_mobile.export.backends.onnx.reference import evaluate_onnx
 from mcad_mobile.export.float_onnx import export_onnx
 from mcad_mobile.export.quantization.four_bits import (
     TOP,

@@ -15,14 +15,18 @@ from torch.nn import functional as F
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.students.published import HIDDEN_SCORE, causal_scores, padding_scores
-from mcad_mobile.students.rewrites import fold_quick_gelu, for_export, reparameterize
 from mcad_mobile.students.rewrites.attention import (
     ProbePool,
     SpelledAttention,
     spell_attention,
     spell_attention_pooling,
 )
-from mcad_mobile.students.rewrites.folded_norms import fold_batch_norms
+from mcad_mobile.students.rewrites.for_export import (
+    fold_batch_norms,
+    fold_quick_gelu,
+    for_export,
+    reparameterize,
+)
 from tests.support.tiny_students import settle, spread
 
 SIDE = 64

@@ -25,7 +25,7 @@ from mcad_mobile.errors import StudentError
 from mcad_mobile.students.mcad import default_config
 from mcad_mobile.students.tokenizers.from_library import convert_tokenizer, read_sentencepiece
 from mcad_mobile.students.tokenizers.tokenizer_json import charsmap_arrays, compile_tokenizer
-from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig, wordpiece_json
+from mcad_mobile.students.tokenizers.trained import WordPieceConfig, wordpiece_json
 from tests.support.library_tokenizers import HOSTILE, VOCABULARY, libraries
 
 NAMES = (

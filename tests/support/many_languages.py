@@ -12,7 +12,7 @@ import pytest
 import sentencepiece
 from babel import Locale
 
-from mcad_mobile.students.tokenizers.sentencepiece import SentencePieceConfig, sentencepiece_model
+from mcad_mobile.students.tokenizers.trained import SentencePieceConfig, sentencepiece_model
 
 _CODES = (
     "af am ar az bg bn cs da de el en es et fa fi fr he hi hu hy id is it ja ka ko lt lv mr nl pl "

@@ -27,7 +27,7 @@ from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.token_rows import TokenTable, write_token_table
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.engine.towers import normalize
-from mcad_mobile.students.tokenizers.wordpiece import WordPieceConfig
+from mcad_mobile.students.tokenizers.trained import WordPieceConfig
 
 SIZE = 32
 LENGTH = 16

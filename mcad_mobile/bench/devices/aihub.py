@@ -19,8 +19,15 @@ from mcad_mobile.engine.towers import runtime_of
 from mcad_mobile.engine.towers.ladder import golden_inputs
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import AiHubError, BenchError
-from mcad_mobile.export.aihub.client import AiHub, CloudDevice
-from mcad_mobile.export.aihub.jobs import TARGET_RUNTIMES, Job, Outcome, Runner, describe
+from mcad_mobile.export.aihub import (
+    TARGET_RUNTIMES,
+    AiHub,
+    CloudDevice,
+    Job,
+    Outcome,
+    Runner,
+    describe,
+)
 from mcad_mobile.targets import find_target
 
 # The precision of a float model that AI Hub compiled: an NPU computes in half precision.

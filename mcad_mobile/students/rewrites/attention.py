@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mcad_mobile.students.rewrites.replace import is_of, replace_modules
+from mcad_mobile.students.rewrites import is_of, replace_modules
 
 
 class SpelledAttention(nn.Module):

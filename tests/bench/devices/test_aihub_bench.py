@@ -14,7 +14,7 @@ from mcad_mobile.bench.document import load_documents
 from mcad_mobile.bench.measurement import bench_towers
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TargetFacts
 from mcad_mobile.errors import AiHubError, BenchError
-from mcad_mobile.export.aihub.client import AiHub, CloudDevice
+from mcad_mobile.export.aihub import AiHub, CloudDevice
 from tests.bench.devices.aihub_cloud import S24, S25, TIMES_US, Cloud, device
 from tests.support.pythons import needs_litert
 from tests.support.tiny_bundle import make_tiny_bundle

@@ -14,8 +14,8 @@ import pytest
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.towers import load_tower
 from mcad_mobile.errors import AiHubError, ExportError
-from mcad_mobile.export.aihub.client import AiHub, CloudDevice
-from mcad_mobile.export.aihub.compiler import CloudCompiler
+from mcad_mobile.export.aihub import AiHub, CloudDevice
+from mcad_mobile.export.aihub_compiler import CloudCompiler
 from mcad_mobile.export.build import BundleRequest
 from mcad_mobile.export.pipeline import ExportOptions, export
 from mcad_mobile.students.load import load_student

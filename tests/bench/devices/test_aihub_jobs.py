@@ -17,8 +17,7 @@ import pytest
 from mcad_mobile.bench.measurement import bench_towers
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import AiHubError
-from mcad_mobile.export.aihub.client import AiHub, CloudDevice, Dataset
-from mcad_mobile.export.aihub.jobs import Job, Runner
+from mcad_mobile.export.aihub import AiHub, CloudDevice, Dataset, Job, Runner
 from tests.bench.devices.aihub_cloud import S25, TOKEN, Cloud, device
 
 

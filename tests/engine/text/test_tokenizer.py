@@ -20,7 +20,7 @@ from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.engine.text.words import split_of
 from mcad_mobile.errors import BundleError, QueryError
 from mcad_mobile.students.mcad import default_config
-from mcad_mobile.students.tokenizers.wordpiece import (
+from mcad_mobile.students.tokenizers.trained import (
     WordPieceConfig,
     wordpiece_json,
 )

@@ -21,7 +21,7 @@ from mcad_mobile.engine.bundle import TensorSpec
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import require
-from mcad_mobile.students.rewrites.replace import replace_modules
+from mcad_mobile.students.rewrites import replace_modules
 
 _TOLERANCE = 1e-3  # of a norm's largest output; float32 sums depend on the order of additions
 _MAX_VARIANCE_RATIO = 32.0  # the largest ratio of variances that share a 16-bit scale

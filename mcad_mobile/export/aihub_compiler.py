@@ -18,8 +18,7 @@ from mcad_mobile.engine.bundle import Bundle, Rung
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.errors import ExportError
-from mcad_mobile.export.aihub.client import AiHub, CloudDevice
-from mcad_mobile.export.aihub.jobs import TARGET_RUNTIMES, Job, Outcome, Runner
+from mcad_mobile.export.aihub import TARGET_RUNTIMES, AiHub, CloudDevice, Job, Outcome, Runner
 from mcad_mobile.export.float_onnx import node_count
 from mcad_mobile.targets import Target
 
