@@ -78,8 +78,8 @@ def distill(
         "[default: 68 languages]"
     ),
     teaching: Teaching | None = optional(
-        help="Which teachers to learn from: dual-stream (dual), single-stream (single), both "
-        "(mcad), or none (contrastive loss only).  [default: dual; mcad with --single-teacher]"
+        help="Which teachers to learn from: dual-stream (dual), single-stream ones, too (mcad), or "
+        "none (contrastive loss only).  [default: dual; mcad with --single-teacher]"
     ),
     dual_teacher: list[str] = typer.Option(
         ["reference"],
@@ -193,9 +193,9 @@ def _check_single_teacher(
     teaching: Teaching, dual_teacher: list[str], single_teacher: str | None
 ) -> None:
     by_reference = single_teacher in (None, "reference")
-    if teaching in ("mcad", "single") and by_reference and dual_teacher != ["reference"]:
+    if teaching == "mcad" and by_reference and dual_teacher != ["reference"]:
         raise typer.BadParameter(
-            f"the teaching {teaching!r} needs one beside your --dual-teacher: the reference "
+            "the teaching 'mcad' needs one beside your --dual-teacher: the reference "
             "single-stream teacher starts from the reference dual-stream teachers",
             param_hint="--single-teacher",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,6 @@ from mcad_mobile.engine.photos.decode import open_photo
 Features = NDArray[Any]  # float16, or token ids
 EncodePhotos = Callable[[list[Image.Image]], Features]
 EncodeTexts = Callable[[list[str]], Features]
-EncodeBatches = Callable[[Sequence[range]], Iterator[Features]]  # rows of each batch
 Item = TypeVar("Item")
 _PHOTOS_AT_ONCE = 64
 _CAPTIONS_AT_ONCE = 512
@@ -51,24 +50,19 @@ class FeatureCache:
         View 0 is the photo itself, the others are seeded crops and flips. Raises PhotoError."""
         key = _digest(identity, str(view), *(content_of(photo) for photo in photos))
 
-        def batched(batches: Sequence[range]) -> Iterator[Features]:
-            return (
-                compute_view(photos[rows.start : rows.stop], view, rows.start, compute)
-                for rows in batches
-            )
+        def batch(rows: slice) -> Features:
+            return compute_view(photos[rows], view, rows.start, compute)
 
-        return self._stored(key, len(photos), batched, f"{part}: view {view + 1}", _PHOTOS_AT_ONCE)
+        return self._stored(key, len(photos), batch, f"{part}: view {view + 1}", _PHOTOS_AT_ONCE)
 
     def of_captions(
         self, captions: Sequence[str], identity: str, part: str, compute: EncodeTexts
     ) -> Features:
         """Return rows of `compute` for each caption: [M, ...] float16, memory-mapped."""
         key = _digest(identity, *captions)
-
-        def batched(batches: Sequence[range]) -> Iterator[Features]:
-            return (compute(list(captions[rows.start : rows.stop])) for rows in batches)
-
-        return self._stored(key, len(captions), batched, part, _CAPTIONS_AT_ONCE)
+        return self._stored(
+            key, len(captions), lambda rows: compute(list(captions[rows])), part, _CAPTIONS_AT_ONCE
+        )
 
     def of_features(
         self,
@@ -83,49 +77,44 @@ class FeatureCache:
             assert isinstance(source, np.memmap) and source.filename, "only a cache's own features"
             names.append(Path(source.filename).name)
 
-        def batched(batches: Sequence[range]) -> Iterator[Features]:
-            for rows in batches:
-                yield compute([np.asarray(source[rows.start : rows.stop]) for source in sources])
+        def batch(rows: slice) -> Features:
+            return compute([np.asarray(source[rows]) for source in sources])
 
-        return self._stored(
-            _digest(identity, *names), len(sources[0]), batched, part, _PHOTOS_AT_ONCE
-        )
+        key = _digest(identity, *names)
+        return self._stored(key, len(sources[0]), batch, part, _PHOTOS_AT_ONCE)
 
     def remove_abandoned(self) -> None:
         """Remove what interrupted runs left and did not go on with for a week."""
         remove_partials(self.folder, _ABANDONED_S)
 
     def _stored(
-        self, key: str, count: int, compute: EncodeBatches, part: str, at_once: int
+        self, key: str, count: int, compute: Callable[[slice], Features], part: str, at_once: int
     ) -> Features:
+        """Compute rows batch by batch: a gallery's features may not fit into memory, and an
+        interrupted run continues after the last complete batch."""
         path = self.folder / f"{key}.npy"
         with accelerator().main_process_first():
             if not path.exists():
                 with Partial(path) as partial:
                     if not path.exists():  # another run may have made it meanwhile
-                        self._fill(partial.file, count, compute, part, at_once)
+                        complete = _complete_rows(partial.file, count, at_once)
+                        self.progress(part, complete, count)
+                        for start in range(complete, count, at_once):
+                            stop = min(start + at_once, count)
+                            _append(partial.file, compute(slice(start, stop)), start, count)
+                            self.progress(part, stop, count)
                         partial.finish()
         stored: Features = np.load(path, mmap_mode="r")
         return stored
 
-    def _fill(
-        self, file: BinaryIO, count: int, compute: EncodeBatches, part: str, at_once: int
-    ) -> None:
-        """Append batch by batch: a gallery's features may not fit into memory, and an interrupted
-        run continues after the last complete batch."""
-        complete = _complete_rows(file, count, at_once)
-        self.progress(part, complete, count)
-        batches = [
-            range(start, min(start + at_once, count)) for start in range(complete, count, at_once)
-        ]
-        for batch, rows in zip(batches, compute(batches), strict=True):
-            if batch.start == 0:
-                header = np.lib.format.header_data_from_array_1_0(rows)
-                header["shape"] = (count, *rows.shape[1:])
-                np.lib.format.write_array_header_1_0(file, header)
-            file.write(rows.tobytes())
-            file.flush()
-            self.progress(part, batch.stop, count)
+
+def _append(file: BinaryIO, rows: Features, start: int, count: int) -> None:
+    if start == 0:
+        header = np.lib.format.header_data_from_array_1_0(rows)
+        header["shape"] = (count, *rows.shape[1:])
+        np.lib.format.write_array_header_1_0(file, header)
+    file.write(rows.tobytes())
+    file.flush()
 
 
 def _complete_rows(file: BinaryIO, count: int, at_once: int) -> int:
@@ -196,15 +185,13 @@ class CaptionRows:
     """Features of a dataset's captions."""
 
     paired: Features  # [M, ...]
-    extra: Features | None  # [X, ...]; None: there are none
+    extra: Features  # [X, ...]; if there are none, the paired ones' first 0
 
     def __len__(self) -> int:
-        return len(self.paired) + (0 if self.extra is None else len(self.extra))
+        return len(self.paired) + len(self.extra)
 
     def of(self, captions: Rows) -> Features:
         """[len(captions), ...], by row numbers of the dataset."""
-        if self.extra is None:
-            return np.asarray(self.paired[captions])
         first = len(self.paired)
         rows = np.empty((len(captions), *self.paired.shape[1:]), self.paired.dtype)
         paired = captions < first
@@ -216,8 +203,8 @@ class CaptionRows:
 def caption_rows(data: Dataset, of_captions: Callable[[Sequence[str]], Features]) -> CaptionRows:
     """Encode extra captions apart, so that paired ones stay cached when the extra ones change."""
     first = len(data.owner)
-    extra = data.captions[first:]
-    return CaptionRows(of_captions(data.captions[:first]), of_captions(extra) if extra else None)
+    paired, extra = of_captions(data.captions[:first]), data.captions[first:]
+    return CaptionRows(paired, of_captions(extra) if extra else paired[:0])
 
 
 def half(encode: Callable[[Item], Tensor]) -> Callable[[Item], Features]:

@@ -20,11 +20,6 @@ class JointLabels:
     image: Tensor  # [I, D] float32 of unit length
     text: Tensor  # [T, D] float32 of unit length
     similarity: Tensor  # [I, T] float32
-    candidates: Tensor  # [I, T] bool: the pairs that the single-stream teacher has seen
-
-    def to(self, device: torch.device) -> JointLabels:
-        tensors = (self.image, self.text, self.similarity, self.candidates)
-        return JointLabels(*(tensor.to(device) for tensor in tensors))
 
 
 def candidates(image: Tensor, text: Tensor, k: int) -> Tensor:
@@ -77,7 +72,7 @@ class Fusion(nn.Module):
         similarity = modified_image @ modified_text.T + weight * torch.where(
             candidate_mask, score, estimate
         )
-        return JointLabels(modified_image, modified_text, similarity / (1 + weight), candidate_mask)
+        return JointLabels(modified_image, modified_text, similarity / (1 + weight))
 
 
 def _pool(weights: Tensor, pairs: Tensor, side: int, features: Tensor) -> Tensor:

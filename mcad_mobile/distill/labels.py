@@ -21,7 +21,6 @@ from mcad_mobile.distill.features import (
 )
 from mcad_mobile.distill.fusion import Fusion, JointLabels, candidates
 from mcad_mobile.distill.grids import encode_photos
-from mcad_mobile.distill.recipe import Teaching
 from mcad_mobile.distill.teachers.teacher import (
     DualStreamTeacher,
     Fused,
@@ -100,16 +99,8 @@ class SingleLabels:
 
 
 @dataclass(frozen=True)
-class FusionInputs:
-    image: Tensor  # [I, D]
-    text: Tensor  # [T, D]
-    candidates: Tensor  # [I, T] bool
-    fused: Fused  # of the candidates, in the order of candidates.nonzero()
-
-
-@dataclass(frozen=True)
 class Labels:
-    """Labels by all teachers. `single` is None for teaching "dual", `fusion` for all but "mcad"."""
+    """Labels by all teachers; `single` and `fusion` are None for teaching "dual"."""
 
     dual: DualLabels
     candidates: int  # per photo, and per caption
@@ -126,38 +117,31 @@ class Labels:
         to match (arXiv 2407.07479): each softmax would be nearly one-hot."""
         first = range(min(steps, sampler.steps_per_epoch))
         batches = [self.score_candidates(sampler.at(step)) for step in first]
-        dual = torch.cat([(batch.image @ batch.text.T)[batch.candidates] for batch in batches])
-        score = torch.cat([batch.fused.scores for batch in batches])
+        dual = torch.cat([(image @ text.T)[asked] for image, text, asked, _ in batches])
+        score = torch.cat([fused.scores for *_, fused in batches])
         # A teacher that gives every pair the same score has no spread, and teaches nothing.
         scale = float(dual.std() / score.std().clamp(min=1e-6))
         return replace(self, scale=scale, shift=float(dual.mean() - scale * score.mean()))
 
     @torch.no_grad()
-    def of(self, batch: Batch, teaching: Teaching) -> JointLabels:
-        if teaching == "dual":
+    def of(self, batch: Batch) -> JointLabels:
+        if self.fusion is None:
             image, text = self.dual.of(batch)
-            everything = torch.ones(len(image), len(text), dtype=torch.bool)
-            return JointLabels(image, text, image @ text.T, everything)
-        inputs = self.score_candidates(batch)
-        image, text, candidate_mask = inputs.image, inputs.text, inputs.candidates
-        if teaching == "single":
-            scores = torch.zeros_like(candidate_mask, dtype=torch.float32)
-            scores[candidate_mask] = inputs.fused.scores
-            return JointLabels(image, text, scores, candidate_mask)
-        assert self.fusion is not None
-        joint: JointLabels = self.fusion(image, text, candidate_mask, inputs.fused)
+            return JointLabels(image, text, image @ text.T)
+        joint: JointLabels = self.fusion(*self.score_candidates(batch))
         return joint
 
     @torch.no_grad()
-    def score_candidates(self, batch: Batch) -> FusionInputs:
-        """Score the candidates of a batch with the single-stream teacher."""
+    def score_candidates(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Fused]:
+        """Score the candidates of a batch with the single-stream teacher. Returns the inputs of
+        Fusion."""
         assert self.single is not None
         image, text = self.dual.of(batch)
         candidate_mask = candidates(image, text, self.candidates)
         states, texts = self.single.photos.of(batch), self.single.texts(batch.captions)
         fused = self.single.teacher.fuse(states, texts, candidate_mask.nonzero())
         scores = self.scale * fused.scores + self.shift
-        return FusionInputs(image, text, candidate_mask, Fused(fused.features, scores))
+        return image, text, candidate_mask, Fused(fused.features, scores)
 
 
 def dual_labels(

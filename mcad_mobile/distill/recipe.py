@@ -21,7 +21,7 @@ from mcad_mobile.base.documents import (
 )
 from mcad_mobile.errors import DataError, TrainingError
 
-Teaching = Literal["mcad", "dual", "single", "none"]
+Teaching = Literal["mcad", "dual", "none"]
 Arithmetic = Literal["fp32", "bf16"]
 ArithmeticOption = Literal["auto", "fp32", "bf16"]
 Share = Annotated[float, Meta(ge=0, lt=1)]

@@ -36,7 +36,6 @@ from mcad_mobile.base.progress import Progress
 from mcad_mobile.distill.accelerator import accelerator, autocast, choose_arithmetic
 from mcad_mobile.distill.caption_words import common_words
 from mcad_mobile.distill.dataset import load_extra
-from mcad_mobile.distill.e5 import E5, LAYERS
 from mcad_mobile.distill.features import EncodeTexts, FeatureCache, by_length, half
 from mcad_mobile.distill.languages import (
     ENGLISH,
@@ -54,6 +53,7 @@ from mcad_mobile.distill.phrases import (
     everyday_things,
     read_books,
 )
+from mcad_mobile.distill.pretrained import E5, E5_LAYERS
 from mcad_mobile.distill.recipe import Arithmetic, ArithmeticOption, Seed, Share
 from mcad_mobile.distill.result import check_out
 from mcad_mobile.distill.teachers.classifiers import imagenet_kinds, imagenet_names
@@ -256,7 +256,7 @@ def _start(
     scales, stored = rounded_rows(e5.token_rows([*range(len(SPECIALS)), *wanted]).numpy(), 4)
     rows = torch.from_numpy(unpacked(stored, 4) * scales[:, None])
     text = msgspec.structs.replace(
-        base.config.text, vocab=len(rows), length=recipe.length, layers=LAYERS,
+        base.config.text, vocab=len(rows), length=recipe.length, layers=E5_LAYERS,
         embedding_rank=base.config.text.width, table_bits=4,
     )  # fmt: skip
     tokenizer = _tokenizer_config(MODEL, recipe.length)

@@ -254,7 +254,7 @@ class StudentTraining:
         labels = classes = None
         if self.targets:
             # Captions describe an imagined photo as they describe its source.
-            labels = self.targets.labels.of(batch.real, recipe.teaching)
+            labels = self.targets.labels.of(batch.real)
             if self.targets.classes:
                 classes = self.targets.classes.targets(batch, step)
                 embeddings["classes"] = classes.classes.to(device)
@@ -262,7 +262,6 @@ class StudentTraining:
             text = F.normalize(labels.text @ self.targets.space, dim=1)
             embeddings["image_target"] = self.targets.of_photos(labels.image, classes).to(device)
             embeddings["text_target"] = text.to(device)
-            labels = labels.to(device)
 
         def at(embeddings: dict[str, Tensor], width: int) -> Losses:
             parts = paired_losses(embeddings, batch, recipe)
@@ -344,14 +343,10 @@ def teacher_losses(
     their targets `image_target` and `text_target`."""
     image, text = embeddings["image"], embeddings["text"]
     parts: Losses = {}
-    if "soft_scale" in embeddings:
+    if recipe.distribution:
         logits = embeddings["soft_scale"] * image @ text.T
-        if recipe.distribution:
-            teacher = labels.similarity / recipe.temperature
-            candidates = labels.candidates if recipe.teaching == "single" else None
-            parts["distribution"] = recipe.distribution * distribution_loss(
-                logits, teacher, candidates
-            )
+        teacher = labels.similarity.to(logits.device) / recipe.temperature
+        parts["distribution"] = recipe.distribution * distribution_loss(logits, teacher)
     if recipe.feature:
         feature = feature_loss(image, embeddings["image_target"])
         feature = feature + feature_loss(text, embeddings["text_target"])

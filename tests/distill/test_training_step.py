@@ -45,10 +45,9 @@ def made() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def taught() -> JointLabels:
-    """What teachers of width 8 say of them: of some pairs where the single-stream one looked."""
+    """What teachers of width 8 say of them."""
     image, text = unit(5, 8, 2), unit(6, 8, 3)
-    seen = torch.tensor([[1, 1, 1, 0, 0, 1]] * 5, dtype=torch.bool)
-    return JointLabels(image, text, image @ text.T, seen)
+    return JointLabels(image, text, image @ text.T)
 
 
 def test_pairs_are_drawn_together_with_the_recipes_weight_at_their_own_temperature(made):
@@ -59,15 +58,12 @@ def test_pairs_are_drawn_together_with_the_recipes_weight_at_their_own_temperatu
     assert paired_losses(made, batch, replace(RECIPE, contrastive=0.0)) == {}
 
 
-@pytest.mark.parametrize("teaching", ["mcad", "single"])
-def test_the_teachers_count_with_the_recipes_weights_and_temperature(made, taught, teaching):
+def test_the_teachers_count_with_the_recipes_weights_and_temperature(made, taught):
     targets = {"image_target": unit(5, 4, 4), "text_target": unit(6, 4, 5)}
-    parts = teacher_losses(made | targets, taught, replace(RECIPE, teaching=teaching))
+    parts = teacher_losses(made | targets, taught, RECIPE)
     image, text = made["image"], made["text"]
     logits = 4.0 * image @ text.T
-    # The single-stream teacher alone has looked at the candidates only.
-    among = taught.candidates if teaching == "single" else None
-    divergence = distribution_loss(logits, taught.similarity / 0.25, among)
+    divergence = distribution_loss(logits, taught.similarity / 0.25)
     apart = [
         feature_loss(mine, targets[name])
         for mine, name in ((image, "image_target"), (text, "text_target"))

@@ -48,16 +48,15 @@ def cache(tmp_path: Path) -> FeatureCache:
     return FeatureCache(tmp_path, lambda *step: None)
 
 
-@pytest.mark.parametrize("teaching", ["single", "mcad"])
 def test_the_reference_single_stream_teacher_is_refused_beside_foreign_teachers(
-    teaching: Any, cache: FeatureCache
+    cache: FeatureCache,
 ) -> None:
     foreign: Any = SimpleNamespace(identity="f", name="foreign")
     with pytest.raises(TeacherError, match="not from foreign"):  # before any photo is embedded
         prepare.label(
             PAIRS,
             Views(1, 0),
-            StudentRecipe(teaching=teaching),
+            StudentRecipe(teaching="mcad"),
             Teachers(dual=[foreign]),
             cache,
             "fp32",
@@ -163,11 +162,10 @@ class Step(Backward):
         self.found = losses(self.model, 3)
 
 
-def taught(batch: Batch, teaching: str) -> JointLabels:
-    assert teaching == "dual" and not batch.imagined
+def taught(batch: Batch) -> JointLabels:
+    assert not batch.imagined
     image, text = BY_TEACHERS[batch.photos], WORDS[batch.captions]
-    similarity = image @ text.T
-    return JointLabels(image, text, similarity, torch.ones_like(similarity, dtype=torch.bool))
+    return JointLabels(image, text, image @ text.T)
 
 
 @pytest.mark.parametrize("case", ["captions", "teachers", "classes", "imagined"])
@@ -222,7 +220,7 @@ def test_a_step_brings_together_what_captions_teachers_and_classes_say(case: str
     by_teachers = targets = None
     if case != "captions":
         embeddings["soft_scale"] = scale
-        by_teachers = taught(batch.real, "dual")
+        by_teachers = taught(batch.real)
         for_names = held if of_classes else 0
         space, of_names = interleave(principal[:, : DIM - for_names], for_names)
         image_target = F.normalize(by_teachers.image @ space, dim=1)

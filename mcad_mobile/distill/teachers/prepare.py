@@ -209,10 +209,9 @@ def train_fusion(training: TeacherTraining, labels: Labels, recipe: StudentRecip
 
     def losses(loop: Loop, forward: Forward, batch: Batch) -> Losses:
         share, _, _ = loop.share(batch)
-        inputs, device = labels.score_candidates(share), loop.device
-        image, text = inputs.image.to(device), inputs.text.to(device)
-        fused = Fused(inputs.fused.features.to(device), inputs.fused.scores.to(device))
-        modified = forward(image, text, inputs.candidates.to(device), fused)
+        *rows, fused = labels.score_candidates(share)
+        moved = Fused(fused.features.to(loop.device), fused.scores.to(loop.device))
+        modified = forward(*(row.to(loop.device) for row in rows), moved)
         return {"matching": matching_loss(20.0 * modified.similarity.float())}
 
     training.train(
@@ -277,8 +276,6 @@ def _label_by_teachers(
     if not single.cosines:
         sampler = replace(training.sampler(recipe.batch, recipe.seed), views=views)
         labels = labels.calibrated(sampler)
-    if recipe.teaching == "single":
-        return labels
     return replace(labels, fusion=train_fusion(training, labels, recipe))
 
 
