@@ -103,9 +103,9 @@ $(INTO_VENV): export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 
 # Modules are byte-compiled when first imported; letting pip compile all of them takes 90 seconds.
 .venv/installed-everything: $(INSTALLED)
-	$(BIN)/pip install -q --disable-pip-version-check --no-compile -e ".[$(EVERYTHING)]"
+	$(BIN)/pip install --disable-pip-version-check --no-compile -e ".[$(EVERYTHING)]"
 	@touch $@ .venv/installed-demo
 
 .venv/installed-peers: .venv/installed-everything
-	$(BIN)/pip install -q --disable-pip-version-check -e ".[$(EVERYTHING),peers]"
+	$(BIN)/pip install --disable-pip-version-check -e ".[$(EVERYTHING),peers]"
 	@touch $@

@@ -243,8 +243,9 @@ def install_line(extras: str = "", *, again: bool = False) -> str:
     wanted = f"[{extras}]" if extras else ""
     command = "pip install --force-reinstall" if again else "pip install"
     if (checkout := _checkout()) is not None:
-        where = "." if checkout == Path.cwd() else str(checkout)
-        return f"{command} -e {shlex.quote(where + wanted)}"
+        folder = "" if checkout == Path.cwd() else f"{checkout}/"
+        where = (folder.removesuffix("/") or ".") + wanted
+        return f"{command} -c {shlex.quote(folder + 'constraints.txt')} -e {shlex.quote(where)}"
     try:
         # PEP 610: the source of a distribution, unless it is an index.
         stored = metadata.distribution("mcad-mobile").read_text("direct_url.json")

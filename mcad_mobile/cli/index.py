@@ -253,10 +253,11 @@ def print_sync(
             }
         )
         return
+    speed = f", {format_speed(photos_per_s)}" if result.added + result.changed else ""
     print(
         f"{directory}: {index.photos} photos, {result.added} new, "
         f"{result.changed} changed, {result.moved} moved, {result.removed} gone, "
-        f"{index.bytes_per_photo:.0f} bytes each, {format_speed(photos_per_s)}"
+        f"{index.bytes_per_photo:.0f} bytes each{speed}"
     )
     if result.kept:
         noun = "photo" if result.kept == 1 else "photos"

@@ -92,9 +92,11 @@ def printable(text: str) -> str:
 
 
 def print_skipped(skipped: Iterable[tuple[str, str]]) -> None:
-    """Print photos, by path or key, and the first line of why they are left out."""
+    """Print photos, by path or key, and the first line of why they are left out, which often names
+    the photo."""
     for path, why in skipped:
-        print(f"  skipped {printable(path)}: {printable(why.splitlines()[0])}")
+        reason = why.splitlines()[0]
+        print("  skipped", printable(reason if path in reason else f"{path}: {reason}"))
 
 
 class _Rate(ProgressColumn):

@@ -43,14 +43,14 @@ def test_an_extra_is_installed_from_the_checkout_that_runs(
 ) -> None:
     checkout = Path(mcad_mobile.__file__).parents[1]
     monkeypatch.chdir(checkout)
-    assert install_line("export") == "pip install -e '.[export]'"
-    assert install_line() == "pip install -e ."
+    assert install_line("export") == "pip install -c constraints.txt -e '.[export]'"
+    assert install_line() == "pip install -c constraints.txt -e ."
     monkeypatch.chdir(tmp_path)
-    assert install_line("export,serve") == f"pip install -e '{checkout}[export,serve]'"
-    assert install_line("", again=True) == f"pip install --force-reinstall -e {checkout}"
-    assert errors.update_hint() == (
-        f"Update mcad-mobile: git pull in {checkout}, then pip install -e {checkout}"
-    )
+    there = f"-c {checkout}/constraints.txt -e"
+    assert install_line("export,serve") == f"pip install {there} '{checkout}[export,serve]'"
+    assert install_line("", again=True) == f"pip install --force-reinstall {there} {checkout}"
+    update = f"Update mcad-mobile: git pull in {checkout}, then pip install {there} {checkout}"
+    assert errors.update_hint() == update
 
 
 @pytest.mark.parametrize(

@@ -119,10 +119,22 @@ SYNCED = {
     "moved": 2,
     "removed": 1,
     "unchanged": 9,
-    "skipped": [Skipped("/a\n.jpg", "It is cut off.\nAt byte 9."), Skipped("/b.jpg", "Locked.")],
+    "skipped": [
+        Skipped("/a\n.jpg", "It is cut off.\nAt byte 9."),
+        Skipped("/b.jpg", "/b.jpg is locked."),
+    ],
     "left_out": {"movie": LeftOut(1, ["/m.mov"]), "hidden": LeftOut(1200, ["/.h", "/.i"])},
     "kept": 1200,
 }
+
+
+def test_a_run_that_embedded_nothing_has_no_speed(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = bundle.directory.with_name("bundle.index")
+    with PhotoIndex.open(own) as index:
+        print_sync(own, index, SyncResult(unchanged=3), "onnx int8 by CPU", 4.0, False)
+    assert capsys.readouterr().out.endswith(" bytes each\n")
 
 
 def test_what_indexing_did_is_told(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +148,7 @@ def test_what_indexing_did_is_told(bundle: Bundle, capsys: pytest.CaptureFixture
         f"{own}: 3 photos, 7 new, 3 changed, 2 moved, 1 gone, {size:.0f} bytes each, 2.5 photos/s",
         "  kept 1,200 photos of folders that are gone or empty; to drop such photos: --prune",
         "  skipped /a\\n.jpg: It is cut off.",
-        "  skipped /b.jpg: Locked.",
+        "  skipped /b.jpg is locked.",
         "  left out 1,200 (hidden): /.h, ...",
         "  left out 1 (movie): /m.mov",
     ]
@@ -145,7 +157,7 @@ def test_what_indexing_did_is_told(bundle: Bundle, capsys: pytest.CaptureFixture
         **{"index": str(own), **counts, "photos": 3, "bytes_per_photo": size, "photos_per_s": 2.5},
         "skipped": [
             {"path": "/a\n.jpg", "why": "It is cut off.\nAt byte 9."},
-            {"path": "/b.jpg", "why": "Locked."},
+            {"path": "/b.jpg", "why": "/b.jpg is locked."},
         ],
         "left_out": {
             "movie": {"count": 1, "paths": ["/m.mov"]},
