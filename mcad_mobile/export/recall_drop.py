@@ -4,6 +4,7 @@ the rungs of a bundle."""
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from mcad_mobile.base.files import sha256_of
+from mcad_mobile.base.files import sha256_of, write_atomically
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
@@ -82,17 +83,19 @@ def recall_drop(expected: Retrieval, exported: Retrieval) -> Drop:
 
 
 class RecallMeter:
-    """Measures candidates' recall on `photos`, with token rows from `table`, as on a phone."""
+    """Measures candidates' recall on `photos`, with token rows from `table`, as on a phone. The
+    folder `kept` keeps embeddings, so that a search that was interrupted goes on."""
 
     def __init__(
         self,
         student: Student,
         photos: Sequence[CaptionedPhoto],
         table: TokenTable,
+        kept: Path,
         progress: Progress,
     ) -> None:
         self.progress = progress
-        self._student, self._table = student, table
+        self._student, self._table, self._kept = student, table, kept
         texts = [text for photo in photos for text in photo.captions]
         self._items: dict[TowerName, Sequence[Any]] = {"image": photos, "text": texts}
         self._owners = np.repeat(np.arange(len(photos)), [len(photo.captions) for photo in photos])
@@ -106,9 +109,15 @@ class RecallMeter:
             if candidate.precision == "fp32":
                 self._embeddings[candidate] = self._float[candidate.tower]
                 continue
-            tower, place = candidate.load(candidate.path), (number, len(candidates))
-            found = self._embedded(candidate.tower, tower, candidate.label, place)
-            self._embeddings[candidate] = normalize(found)
+            path = self._kept / f"{candidate.tower}-{sha256_of(candidate.path)}.npy"
+            if not path.is_file():
+                tower, place = candidate.load(candidate.path), (number, len(candidates))
+                found = self._embedded(candidate.tower, tower, candidate.label, place)
+                written = io.BytesIO()
+                np.save(written, normalize(found))
+                self._kept.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, written.getvalue())
+            self._embeddings[candidate] = np.load(path)
 
     def drop(self, towers: Mapping[TowerName, Candidate]) -> Drop:
         """Return the drop of these towers, embedded before; a tower that is missing is float."""

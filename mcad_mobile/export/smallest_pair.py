@@ -4,13 +4,14 @@ candidate with the other tower in float, then pairs from the smallest up, until 
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from msgspec import structs
 
-from mcad_mobile.base.files import megabytes
+from mcad_mobile.base.files import cache_directory, megabytes
 from mcad_mobile.data.captions import CaptionedPhoto
 from mcad_mobile.engine.bundle import TOWERS, TowerName
 from mcad_mobile.errors import ExportError, Remedy
@@ -154,7 +155,10 @@ def choose_precisions(
     prepared: Prepared, standard: Standard, budget: Budget, target: Target
 ) -> tuple[dict[TowerName, Candidate], PrecisionRecord]:
     """Search for the smallest first rungs for `target`; return their candidates, and a record."""
-    meter = RecallMeter(prepared.student, budget.photos, prepared.table, standard.progress)
+    student = prepared.student
+    kept = f"{student.sha256()[:16]}-{budget.data.sha256[:16]}"
+    folder = cache_directory() / "precision" / kept
+    meter = RecallMeter(student, budget.photos, prepared.table, folder, standard.progress)
     ranked, tried, left_out = {}, {}, ""
     for name, job in prepared.jobs.items():
         made_by = backend_of(tower_plans(name, target)[0].runtime)
@@ -165,6 +169,7 @@ def choose_precisions(
     measured_by = backend_of(target.ladder[0].runtime).measured_by(target)
     chosen, record = smallest_pair(tried, ranked, meter, budget, measured_by)
     record = structs.replace(record, why=record.why + left_out)
+    shutil.rmtree(folder, ignore_errors=True)
     return {candidate.tower: candidate for candidate in chosen}, record
 
 

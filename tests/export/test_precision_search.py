@@ -284,7 +284,7 @@ def numbers(tmp_path):
     loaded: list[str] = []
 
     def meter() -> RecallMeter:
-        return RecallMeter(Numbers(), photos, swapped.__getitem__, silent)
+        return RecallMeter(Numbers(), photos, swapped.__getitem__, tmp_path / "kept", silent)
 
     def candidate(tower, content, change, precision="int8") -> Candidate:
         path = tmp_path / f"{tower} {content}"
@@ -325,6 +325,11 @@ def test_a_tower_s_drop_is_what_float_finds_and_it_does_not(numbers):
     expected = {"same": 0, "mixed": third, "float": 0, "rows": third / 2}
     assert lost == pytest.approx(expected, abs=1e-3)
     assert loaded == ["mixed", "same", "text"]
+    # A search that was interrupted goes on with what was kept, by the content of the files.
+    again = meter()
+    again.embed([same, mixed_up, text, candidate("image", "new", np.flipud)])
+    assert again.drop({"image": same, "text": text}).points == pytest.approx(third / 2, abs=1e-3)
+    assert loaded == ["mixed", "same", "text", "new"]
 
 
 @pytest.mark.slow
@@ -346,7 +351,8 @@ def test_progress_counts_through_all_recipes_of_a_tower(student, packaged_pairs,
 
     photos = [photo for photo in load_captions(packaged_pairs, None) if photo.split == "val"]
     steps: list[tuple[str, int, int]] = []
-    meter = RecallMeter(student, photos, lambda ids: None, lambda *step: steps.append(step))
+    noted = lambda *step: steps.append(step)  # noqa: E731
+    meter = RecallMeter(student, photos, lambda ids: None, tmp_path / "kept", noted)
     meter.embed([candidate("first"), candidate("other")])
     done = [count for _, count, _ in steps]
     assert done == sorted(done)
