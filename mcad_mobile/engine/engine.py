@@ -317,12 +317,13 @@ class SearchEngine:
         embedded_at = time.perf_counter()
         own = {key for photo in photos for key in _keys(photo)}
         hits = index.search(query, k + len(own), rows=rows, exact=exact)
-        results = [*map(Result, hits.paths, hits.scores.tolist())]
-        searched = time.perf_counter()
-        by_words = None if by else index.search_words(wanted, k + len(own), rows=rows)
-        if by_words:
-            results = self._ranked(index, query, results, by_words)
         done = time.perf_counter()
+        results = [*map(Result, hits.paths, hits.scores.tolist())]
+        by_words, words_ms = None if by else index.search_words(wanted, k + len(own), rows=rows), {}
+        if by_words is not None:
+            results, searched = self._ranked(index, query, results, by_words), done
+            done = time.perf_counter()
+            words_ms["words"] = (done - searched) * 1e3
         return Found(
             query=_as_line(parts),
             results=[result for result in results if result.path not in own][:k],
@@ -331,7 +332,7 @@ class SearchEngine:
                 "text": (embedded_at - tokenized) * 1e3,
                 "scan": hits.scan_ms,
                 "rescore": hits.rescore_ms,
-                **({} if by_words is None else {"words": (done - searched) * 1e3}),
+                **words_ms,
                 "total": (done - started) * 1e3,
             },
             truncated=any(token.truncated for token in tokens.values()),
