@@ -10,7 +10,6 @@ import pytest
 from mcad_mobile.data.captions import load_captions
 from mcad_mobile.engine.bundle import TOWERS
 from mcad_mobile.engine.towers.qnn import QnnTower
-from mcad_mobile.errors import ExportError, Remedy
 from mcad_mobile.export.backends import backend_of
 from mcad_mobile.export.build import BundleRequest, tower_plans
 from mcad_mobile.export.export_report import read_report
@@ -132,17 +131,6 @@ def test_weights_of_4_bits_are_compiled_where_the_budget_allows_them(make):
         rung = bundle.tower(name).rungs[0]
         assert (rung.runtime, rung.precision) == ("qnn", "w4a16")
         assert rung.npu_nodes == rung.total_nodes
-
-
-@pytest.mark.slow
-def test_where_all_precisions_of_an_npu_lose_more_nothing_is_written(make, monkeypatch, tmp_path):
-    monkeypatch.setitem(COSTS, "w8a16", 0.255)
-    monkeypatch.setitem(CUTS, "mse", 0.0)
-    with pytest.raises(ExportError, match=r"image w8a16, text w8a16 loses least, 0\.51") as raised:
-        make("snapdragon", 0.5)
-    assert raised.value.remedy == Remedy.ALLOW_RECALL_DROP
-    assert raised.value.values["points"] == "0.51"
-    assert not (tmp_path / "bundle").exists()
 
 
 @pytest.mark.slow

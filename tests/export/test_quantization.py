@@ -309,14 +309,6 @@ def test_w8a16_weights_are_8_bit_per_channel_and_activations_16_bit(student, sam
     assert seen >= 18  # six a layer
 
 
-@pytest.mark.parametrize(("mean", "warned"), [(0.995, False), (0.97, True)])
-def test_parity_under_0_99_is_a_warning(mean, warned):
-    expected = np.tile(np.array([[1, 0]], np.float32), (4, 1))
-    found = np.tile(np.array([[mean, (1 - mean**2) ** 0.5]], np.float32), (4, 1))
-    warnings = check_parity("image", "qnn", measure_parity(expected, found), allow_low=False)
-    assert bool(warnings) == warned
-
-
 def test_parity_is_judged_by_the_mean_and_tells_the_worst():
     expected = np.tile(np.array([[1, 0]], np.float32), (20, 1))
     found = expected.copy()

@@ -124,12 +124,6 @@ def test_no_rung_is_made_twice(several):
     assert [done for _, done, _ in begun] == sorted(done for _, done, _ in begun)
 
 
-def test_the_progress_says_what_is_done_to_a_rung(several):
-    found = {step for step, _, _ in several[1]}
-    for step in ("quantizing", "compiling for Hexagon", "comparing with float"):
-        assert any(f"image tower: qnn w8a16 for SM8750: {step}" in words for words in found), step
-
-
 @pytest.mark.parametrize(
     ("off", "second"), [(1e-7, 2), pytest.param(1e-3, 4, marks=pytest.mark.slow)]
 )
@@ -152,19 +146,6 @@ def test_a_chip_that_computes_what_the_first_did_is_asked_about_golden_inputs_al
         ]
         assert len(expected[1]) == 2
         assert not np.array_equal(*expected)  # each bundle has its own chip's
-
-
-@pytest.mark.slow
-def test_a_second_export_gives_the_same_files(student, several, tmp_path):
-    request = BundleRequest(find_target("SM8650"), tmp_path / "again")
-    (made,) = export(student, [request], ExportOptions(samples=4, allow_low_parity=True))
-    before = several[0]["SM8650"]
-    first, other = files(made.bundle), files(before)
-    # Qualcomm's compiler numbers operators through all graphs of a process.
-    binaries = {name for name in first if name.endswith(".bin") and "qnn" in name}
-    assert len(binaries) == 2
-    assert {name for name in first if first[name] != other[name]} <= binaries
-    assert made.bundle.tools == before.tools
 
 
 @pytest.mark.slow
@@ -191,22 +172,6 @@ def test_a_bundle_that_is_done_stays_when_the_next_fails(student, tmp_path, monk
         export(student, requests, ExportOptions(samples=4, allow_low_parity=True))
     Bundle.load(tmp_path / "cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["cpu"]
-
-
-def test_nothing_is_left_where_no_bundle_was_made(student, tmp_path, monkeypatch):
-    def fails(*arguments):
-        raise ExportError("the chip is not known", "try another")
-
-    replace_methods(monkeypatch, "qnn", build=fails)
-    (tmp_path / "there").mkdir()
-    for out in (tmp_path / "new" / "er" / "sd", tmp_path / "there" / "sd"):
-        with pytest.raises(ExportError, match="the chip is not known"):
-            export(
-                student,
-                [BundleRequest(find_target("SM8650"), out)],
-                ExportOptions(samples=4, allow_low_parity=True),
-            )
-    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*")] == [Path("there")]
 
 
 def test_python_is_given_the_bundle_and_what_is_doubtful_of_it_as_warnings(

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from msgspec.structs import replace
 from torch import nn
 
 from mcad_mobile.engine.bundle import FileRecord, Golden, TensorSpec
 from mcad_mobile.engine.towers.litert import LiteRTTower
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
 from mcad_mobile.export.backends import backend_of
-from mcad_mobile.export.backends import litert as litert_backend
 from mcad_mobile.export.backends.backend import Quantized, RungOrder
 from mcad_mobile.export.backends.litert import quantize as litert
 from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
-from mcad_mobile.export.backends.litert.flatbuffer import Operator, four_bits_of
+from mcad_mobile.export.backends.litert.flatbuffer import four_bits_of
 from mcad_mobile.export.backends.onnx import quantize as cpu
 from mcad_mobile.export.backends.onnx.quantize import quantize_int8
 from mcad_mobile.export.backends.qnn import quantize as htp
@@ -198,14 +195,6 @@ def test_the_best_way_is_taken_where_none_costs_little(tmp_path, monkeypatch):
     assert tried[path] == max(tried.values()) > min(tried.values())
 
 
-def test_weights_of_4_bits_are_in_a_tower_of_the_way_that_was_chosen(tmp_path):
-    job = job_of(Residual(200), tmp_path)
-    path, _ = eight_bits(job)
-    assert kinds_of_float_convolutions(path) == {True}
-    mixed = mixed_bits(job, list(cpu.each_weight_in_four_bits(job))[:1])
-    assert kinds_of_float_convolutions(mixed) == {True}
-
-
 def test_weights_that_stay_float_get_no_4_bits(tmp_path):
     job = job_of(Residual(1), tmp_path, rare=150)
     assert eight_bits(job)[0].name == "int8_inner_convolutions.onnx"
@@ -240,71 +229,6 @@ def test_a_backend_builds_what_its_options_say(tmp_path, precision):
     names = [f"image_qnn_w8a8.{suffix}" for suffix in ("onnx", "bin")]
     assert [file.path for file in npu_rung.files] == names
     assert list(tmp_path.glob("w8a8_mse_*.onnx"))
-
-
-OPERATORS = [Operator("ADD", ()), Operator("SIN", ()), Operator("SIN", ())]
-SPEC = TensorSpec("pixels", "int8", (1, 8), "")
-REFUSES = (
-    "MediaTek's compiler does not take 2 of 3 operators of the image tower, by its list: SIN (2). "
-    "They stay on the CPU."
-)
-STAYS = "1 of 3 operators of the image tower stay on the CPU: SIN (1)."
-WIDER = "The image tower has 16-bit activations on Dimensity: with 8-bit ones its cosine is 0.900."
-
-
-@pytest.mark.parametrize(
-    ("family", "runtime", "keep", "file", "npu_nodes", "notes"),
-    [
-        ("cpu-litert", "litert", False, "image_litert_w8a8.tflite", 0, []),
-        ("dimensity", "litert", True, "image_litert_w8a8.tflite", 1, ["It needs.", REFUSES]),
-        (
-            "dimensity",
-            "neuropilot",
-            False,
-            "image_neuropilot_w8a16.tflite",
-            2,
-            [WIDER, "not run here", STAYS],
-        ),
-    ],
-)
-def test_a_tflite_tells_what_the_npu_runs_of_it(
-    tmp_path, monkeypatch, family, runtime, keep, file, npu_nodes, notes
-):
-    def quantize(tower, precision, method):
-        path = tmp_path / f"{precision}_{method}"
-        path.write_text(precision)
-        return path
-
-    def compiled(quantized, out, target):
-        out.write_bytes(quantized.read_bytes())
-        return OPERATORS[2:]
-
-    for name, stand_in in {
-        "quantize_tower": quantize,
-        "compile_for_npu": compiled,
-        "operators": lambda path: OPERATORS,
-        "refusals": lambda found, vendor: Counter(o.name for o in found if o.name == "SIN"),
-        "why_not_compiled": lambda target: "It needs.",
-        "stored_specs": lambda *about: ((SPEC,), replace(SPEC, name=about[0].name)),
-        "channels_last": lambda inputs: inputs,
-    }.items():
-        monkeypatch.setattr(litert_backend, name, stand_in)
-    tower = SimpleNamespace(
-        name="image",
-        progress=lambda *step: None,
-        cosine=lambda quantized, load: 0.9,
-        inputs=(),
-        output=SPEC,
-        golden=SimpleNamespace(embeddings="golden/image.npy"),
-    )
-    order = RungOrder(tower, runtime, "w8a8", find_target(family), "mse", keep_precision=keep)
-    rung = backend_of(runtime).build(order, tmp_path)
-    assert (rung.files[0].path, rung.runtime, rung.expected) == (file, runtime, "golden/image.npy")
-    assert (tmp_path / file).read_text() == rung.precision
-    assert (rung.inputs, rung.outputs[0].name) == ((SPEC,), f"{rung.precision}_mse")
-    assert (rung.npu_nodes, rung.total_nodes) == (npu_nodes, 3)
-    assert len(rung.notes) == len(notes)
-    assert all(note in written for note, written in zip(notes, rung.notes, strict=True))
 
 
 @pytest.mark.parametrize(

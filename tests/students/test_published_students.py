@@ -239,13 +239,6 @@ def test_the_licence_of_the_weights_is_read_from_their_card(tmp_path, library):
     assert load_student(f"{prefix}{folder}").source.licence.name == "apple-amlr"
 
 
-def test_the_licence_of_joined_towers_is_read_from_their_card(tmp_path):
-    spec = f"timm/test_efficientnet+hf/{write_text_tower(tmp_path / 'text', 'bert')}"
-    trainable_towers(spec, from_scratch=True, dim=24).write(tmp_path / "student")
-    (tmp_path / "student" / "README.md").write_text("---\nlicense: apple-amlr\n---\n")
-    assert load_student(str(tmp_path / "student")).source.licence.name == "apple-amlr"
-
-
 def cached(monkeypatch, tmp_path, repository, name):
     """A file of a repository in Hugging Face's cache."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
