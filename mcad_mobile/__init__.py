@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mcad_mobile.errors import McadError
     from mcad_mobile.export import export_bundle
     from mcad_mobile.students.load import load_student
+    from mcad_mobile.students.own import student
     from mcad_mobile.targets import Target, all_targets
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "export_bundle",
     "load_student",
     "open_index",
+    "student",
 ]
 
 _HOMES = {
@@ -59,6 +61,7 @@ _HOMES = {
     "export_bundle": "export",
     "load_student": "students.load",
     "open_index": "engine.engine",
+    "student": "students.own",
 }
 
 

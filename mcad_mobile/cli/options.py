@@ -76,7 +76,8 @@ StudentName = Annotated[
     typer.Option(
         "--student",
         help="A folder that `distill` wrote, open_clip:NAME[:CHECKPOINT] (a published tag or a "
-        "file of weights), or hf:NAME_OR_FOLDER (CLIP, SigLIP 2, TinyCLIP ...). Default: mcad-s.",
+        "file of weights), hf:NAME_OR_FOLDER (CLIP, SigLIP 2, TinyCLIP ...), or "
+        "my_package.my_module:make_student (docs/models.md). Default: mcad-s.",
     ),
 ]
 Dim = Annotated[

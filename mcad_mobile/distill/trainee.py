@@ -333,6 +333,11 @@ def _trainable(choice: StudentChoice, recipe: StudentRecipe) -> Trainable:
         from mcad_mobile.students.transformers import trainable_transformers
 
         return trainable_transformers(rest, choice.from_scratch)
+    if kind == "python":
+        raise StudentError(
+            f"{rest} makes a student of modules that only their own code can train.",
+            "Train it there; what it returns can be exported.",
+        )
     from mcad_mobile.students.timm_transformers import trainable_folder, trainable_towers
 
     if Path(rest).is_dir():

@@ -29,8 +29,8 @@ def load_student(spec: str | None = None, dim: int | None = None) -> Student:
     Args:
         spec: the folder of a student written by `distill` or a library;
             `open_clip:NAME:CHECKPOINT`, where CHECKPOINT is a published tag or a weights file;
-            `open_clip:NAME` if only one checkpoint is published; `hf:NAME_OR_FOLDER`; None for
-            the default student.
+            `open_clip:NAME` if only one checkpoint is published; `hf:NAME_OR_FOLDER`;
+            `package.module:function`, which returns a `student`; None for the default student.
         dim: number of leading embedding dimensions to keep; None for all. Only students trained
             by `distill` can be cut, to widths that they were trained for.
 
@@ -58,6 +58,10 @@ def load_student(spec: str | None = None, dim: int | None = None) -> Student:
         from mcad_mobile.students.timm_transformers import load_towers
 
         student = load_towers(Path(rest))
+    elif kind == "python":
+        from mcad_mobile.students.own import call
+
+        student = call(rest)
     else:
         from mcad_mobile.students.mcad import McadStudent
 
@@ -112,6 +116,8 @@ def check_spec(spec: str | None) -> tuple[str, str]:
             f"towers:{rest} has never been trained: its towers share no space.",
             Remedy.TRAIN_TOWERS(student=f"towers:{rest}"),
         )
+    elif kind == "python":
+        require("transformers", "students")
     elif Path(rest).is_file():
         raise StudentError(*_not_a_folder(Path(rest)))
     elif not Path(rest).is_dir():
@@ -144,12 +150,14 @@ def parse_spec(spec: str | None) -> tuple[str, str]:
     if rest and kind in KINDS:
         return kind, rest
     folder = default_directory() if spec is None else Path(spec)
-    if rest and re.fullmatch(r"[\w-]{2,}", kind) and not folder.exists():
+    if rest.isidentifier() and not folder.exists() and _is_module(kind):
+        return "python", f"{kind}:{rest}"
+    if rest and re.fullmatch(r"[\w.-]{2,}", kind) and not folder.exists():
         near = difflib.get_close_matches(kind, KINDS, 1, 0.4)
         raise StudentError(
             f"{spec!r} is not a student: there is neither a kind {kind!r} nor such a folder.",
             (f"Nearest: {near[0]}. " if near else "") + "Write open_clip:NAME[:CHECKPOINT], "
-            "hf:NAME_OR_FOLDER, or the folder of a student.",
+            "hf:NAME_OR_FOLDER, my_package.my_module:make_student, or the folder of a student.",
         )
     if (folder / "open_clip_config.json").is_file():
         return "open_clip", f"local-dir:{folder}"
@@ -160,6 +168,13 @@ def parse_spec(spec: str | None) -> tuple[str, str]:
     if head.schema.startswith("mcad-towers/"):
         return "towers", str(folder)
     return ("hf" if head.model_type else "mcad"), str(folder)
+
+
+def _is_module(name: str) -> bool:
+    """Say whether Python can import this module, or its package, from here."""
+    package = name.partition(".")[0]
+    here = Path(f"{package}.py").is_file() or Path(package).is_dir()
+    return package.isidentifier() and (here or find_spec(package) is not None)
 
 
 class _Head(msgspec.Struct, frozen=True):

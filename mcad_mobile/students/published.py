@@ -121,7 +121,7 @@ class PublishedStudent:
     text_spec: TextSpec
     token_table: Tensor
     image: nn.Module
-    text: RowTower
+    text: nn.Module
     dim: int
     identity: str
     image_identity: str
@@ -142,7 +142,7 @@ class PublishedStudent:
     def cut(self, dim: int) -> PublishedStudent:
         check_cut(self.name, dim, self.dim, self.source.widths)
         text = copy.deepcopy(self.text)
-        text.head = nn.Sequential(text.head, _First(dim))
+        text.head = nn.Sequential(text.get_submodule("head"), _First(dim))
         return replace(
             self,
             image=nn.Sequential(self.image, _First(dim)),
