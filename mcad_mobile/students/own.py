@@ -91,9 +91,8 @@ def student(  # noqa: PLR0913  a name for each thing that only its owner knows
     image_sha256 = image_identity(image, preprocess)  # before it is rewritten
     converted = convert_tokenizer(tokenizer, length=length, pool=pool, attends_to_padding=False)
     table = token_table.detach().float().cpu()
-    model = nn.ModuleDict(
-        {"image": image, "text": text, "table": nn.Embedding.from_pretrained(table)}
-    )
+    model = nn.ModuleDict({"image": image, "text": text})
+    model.register_buffer("token_table", table)
     identity = model_sha256(model, {"preprocess": preprocess.to_json(), "pool": pool}, converted[1])
     pixels, rows = torch.zeros(1, 3, size, size), torch.zeros(1, length, spec.width)
     first = torch.zeros(1, length)
