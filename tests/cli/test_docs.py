@@ -64,7 +64,7 @@ def test_messages_of_the_page_for_trouble_are_those_that_the_program_prints():
     files = [path for kind in ("py", "js") for path in (ROOT / "mcad_mobile").rglob(f"*.{kind}")]
     # A message that is broken into lines is one all the same.
     sources = "\n".join(re.sub(r'"\s*f?"', "", path.read_text("utf-8")) for path in files)
-    assert len(messages) > 10
+    assert len(messages) >= 5
     assert [message for message in messages if message not in sources] == []
 
 
