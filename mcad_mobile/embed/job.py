@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from mcad_mobile.base.documents import Bytes, Count, Record, Sha256, Size, Word, decode
 from mcad_mobile.base.files import remove_partials
 from mcad_mobile.embed.pieces import PhotoList, Piece, name_of
-from mcad_mobile.embed.shard import LeftOut
-from mcad_mobile.embed.shard_files import DamagedShard, ShardFacts, ShardFile, read_left_out
+from mcad_mobile.embed.shard import DamagedShard, LeftOut, ShardFacts, ShardFile, read_left_out
 from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.towers.ladder import rungs_of

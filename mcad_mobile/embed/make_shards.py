@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from mcad_mobile.base.locks import lock
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.embed.guard import GuardedWorker
 from mcad_mobile.embed.job import (
     LEFT_OUT,
     SHARDS,
@@ -31,7 +30,7 @@ from mcad_mobile.embed.pieces import Members, PhotoList, Piece
 from mcad_mobile.embed.shard import LeftOut
 from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.embed.source import Source
-from mcad_mobile.embed.worker import Setup
+from mcad_mobile.embed.worker import GuardedWorker, Setup
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.errors import McadError, ShardError

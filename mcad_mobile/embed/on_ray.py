@@ -1,25 +1,21 @@
-"""Run a job on a Ray cluster, by actors of Ray Data. Ray repeats the work of a lost node; guard.py
-handles photos that kill a process."""
+"""Run a job on a Ray cluster, by actors of Ray Data. Ray repeats the work of a lost node; a guarded
+worker handles photos that kill a process."""
 
 from __future__ import annotations
 
-import io
 import logging
 import socket
 import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from mcad_mobile.embed.guard import GuardedWorker
-from mcad_mobile.embed.job import ShardRecord, ShardsManifest, job_of
+from mcad_mobile.embed.job import ShardRecord, job_of
 from mcad_mobile.embed.pieces import Piece
-from mcad_mobile.embed.worker import Failed, Finished, Setup
+from mcad_mobile.embed.worker import Failed, Finished, GuardedWorker, Setup
 from mcad_mobile.engine.bundle import MANIFEST, Bundle
 from mcad_mobile.errors import ClusterError, McadError, ShardError, require
 
@@ -63,17 +59,19 @@ def run_on_ray(
                 "Ask for fewer --threads or --gpus, or add nodes.",
             )
     data.DataContext.get_current().enable_progress_bars = False
-    job = (msgspec.json.encode(setup), pack_bundle(Path(setup.bundle)))
     # One task per piece, so that a lost node costs one piece for each of its actors.
     rows = data.from_items(
         [{"piece": msgspec.json.encode(piece)} for piece in pieces],
         override_num_blocks=len(pieces),
     )
     answers = rows.map_batches(
-        _Actor,
+        BundleWorker,
         batch_size=1,
         compute=data.ActorPoolStrategy(min_size=1, max_size=min(workers, len(pieces))),
-        fn_constructor_args=([ray.put(part) for part in job],),
+        fn_constructor_args=(
+            msgspec.json.encode(setup),
+            [ray.put(read_bundle(Path(setup.bundle)))],
+        ),
         num_cpus=setup.threads,
         num_gpus=gpus or None,
     )
@@ -90,63 +88,43 @@ def run_on_ray(
         ) from error
 
 
-class _Actor:
-    def __init__(self, job: list[Any]) -> None:
-        import ray
+class BundleWorker:
+    """An actor: a guarded worker on a node, with its bundle in a folder with an unpredictable name.
+    Errors are returned as answers: Ray would wrap an exception and try again."""
 
-        self._worker = BundleWorker(*ray.get(job))
+    def __init__(self, setup: bytes, bundle: list[Any]) -> None:
+        """`bundle`: Ray's reference to the bundle's files, in a list so that it stays one."""
+        self._folder = tempfile.TemporaryDirectory(prefix="mcad-")
+        decoded, folder = msgspec.json.decode(setup, type=Setup), Path(self._folder.name)
+        (files,) = require("ray", "ray").get(bundle)
+        for name, data in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        job = decoded.job
+        if job_of(Bundle.load(folder), job.runtime, job.precision, 1).job != job.job:
+            raise ShardError(
+                f"The bundle that a worker was given is not that of job {job.job}.",
+                "Run it again; if that does not help, look who else can write to the cluster.",
+            )
+        self._worker = GuardedWorker(replace(decoded, bundle=str(folder)))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        (piece,) = batch["piece"]
-        return {"answer": [self._worker(piece)]}
+        (message,) = batch["piece"]
+        piece: Piece = msgspec.json.decode(message, type=Piece)
+        answer: Finished | Failed
+        try:
+            answer = Finished(self._worker(piece))
+        except McadError as error:
+            answer = Failed.of(error)
+        return {"answer": [msgspec.json.encode(answer)]}
 
     def __del__(self) -> None:  # by Ray, when the actor ends
         if hasattr(self, "_worker"):
             self._worker.stop()
-
-
-class BundleWorker:
-    """A guarded worker on a node, with its bundle in a folder with an unpredictable name. Errors
-    are returned as answers: Ray would wrap an exception and try again."""
-
-    def __init__(self, setup: bytes, bundle: bytes) -> None:
-        decoded = msgspec.json.decode(setup, type=Setup)
-        self._folder = tempfile.TemporaryDirectory(prefix="mcad-")
-        with ExitStack() as on_error:
-            folder = Path(on_error.enter_context(self._folder))
-            _unpack_checked(bundle, folder, decoded.job)
-            on_error.pop_all()
-        self._worker = GuardedWorker(replace(decoded, bundle=str(folder)))
-
-    def __call__(self, message: bytes) -> bytes:
-        piece: Piece = msgspec.json.decode(message, type=Piece)
-        try:
-            return msgspec.json.encode(Finished(self._worker(piece)))
-        except McadError as error:
-            return msgspec.json.encode(Failed.of(error))
-
-    def stop(self) -> None:
-        self._worker.stop()
         self._folder.cleanup()
 
 
-def pack_bundle(bundle: Path) -> bytes:
-    """Pack a bundle's files into one uncompressed archive."""
-    archive = io.BytesIO()
-    # Files may be dated before 1980, where a zip's dates begin.
-    with zipfile.ZipFile(archive, "w", strict_timestamps=False) as packed:
-        loaded = Bundle.load(bundle, verify=False)
-        for name in [MANIFEST, *dict.fromkeys(record.path for record in loaded.files())]:
-            packed.write(bundle / name, name)
-    return archive.getvalue()
-
-
-def _unpack_checked(archive: bytes, folder: Path, job: ShardsManifest) -> None:
-    with zipfile.ZipFile(io.BytesIO(archive)) as packed:
-        packed.extractall(folder)
-    bundle = Bundle.load(folder)
-    if job_of(bundle, job.runtime, job.precision, job.photos_a_shard).job != job.job:
-        raise ShardError(
-            f"The bundle that a worker was given is not that of job {job.job}.",
-            "Run it again; if that does not help, look who else can write to the cluster.",
-        )
+def read_bundle(bundle: Path) -> dict[str, bytes]:
+    """Read a bundle's files by their names in it."""
+    names = [MANIFEST, *(record.path for record in Bundle.load(bundle, verify=False).files())]
+    return {name: (bundle / name).read_bytes() for name in names}

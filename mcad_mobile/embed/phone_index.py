@@ -15,7 +15,7 @@ from mcad_mobile.embed.job import (
     read_inventory,
     read_manifest,
 )
-from mcad_mobile.embed.shard_files import ShardBatch
+from mcad_mobile.embed.shard import ShardBatch
 from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.index import PhotoIndex

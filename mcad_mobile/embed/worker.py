@@ -1,15 +1,20 @@
-"""A worker's own process, which embeds shards: a decoder that crashes ends only this process.
+"""Workers: processes that embed shards and may die, because a photo can crash its decoder. The
+photos that a dead one held are known, and tried again.
 
-Standard input takes a Setup, then Tasks; standard output answers with Messages, each a line of
-JSON. The process ends when its standard input does.
+A process takes a Setup, then Tasks, on the connection whose descriptor it is given, and answers
+with Messages, each in JSON. It ends when its standard input does.
 """
 
 from __future__ import annotations
 
 import os
-import queue
+import subprocess
 import sys
 import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Literal
 
@@ -19,16 +24,29 @@ from numpy.typing import NDArray
 
 from mcad_mobile import errors
 from mcad_mobile.base.documents import ReportedError
-from mcad_mobile.base.standard_output import claim_standard_output
+from mcad_mobile.base.standard_output import STDERR
 from mcad_mobile.embed.job import LEFT_OUT, SHARDS, ShardRecord, ShardsManifest, done_in, file_name
 from mcad_mobile.embed.pieces import PhotoList, Piece, name_of, photos_of
-from mcad_mobile.embed.shard import Note, embed_shard
-from mcad_mobile.embed.shard_files import SCHEMA, ShardFacts, left_out_bytes, shard_bytes
+from mcad_mobile.embed.shard import (
+    SCHEMA,
+    Note,
+    ShardFacts,
+    embed_shard,
+    left_out_bytes,
+    shard_bytes,
+)
 from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.towers import normalize
 from mcad_mobile.engine.towers.ladder import load_rung, rungs_of
-from mcad_mobile.errors import McadError
+from mcad_mobile.errors import McadError, ShardError
+
+_DEATHS = 2  # over the same photo, until it is left out; the first may be chance
+_IDLE_DEATHS = 3  # with no photo in hand
+_SILENT_S = 900.0  # no photo takes longer
+_STOP_S = 30.0
+# -P: do not import a queue.py from the user's folder.
+_WORKER = (sys.executable, "-P", "-m", "mcad_mobile.embed.worker")
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -136,27 +154,128 @@ def write_shard(setup: Setup, model: BundleModel, task: Task, note: Note) -> Sha
     return ShardRecord.of(file, len(data), facts)
 
 
-def main() -> None:
-    # Keep the messages apart from what native libraries print.
-    out = os.fdopen(claim_standard_output(), "wb", buffering=0)
+class GuardedWorker:
+    """Writes shards in a process that may die. Its piece then starts anew, and the
+    photos that it held are handled one at a time; one over which two processes died is left out."""
+
+    def __init__(
+        self, setup: Setup, command: Sequence[str] = _WORKER, silent_s: float = _SILENT_S
+    ) -> None:
+        """`silent_s`: a process without a message for so long is ended."""
+        self._setup = setup
+        self._command = command
+        self.silent_s = silent_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection[bytes, bytes]
+        self._exit = ""
+        self._stopped = False
+
+    def __call__(self, piece: Piece, photo_done: Callable[[], None] = lambda: None) -> ShardRecord:
+        """Embed a piece into a shard, and call `photo_done` after each photo. McadError from the
+        worker; ShardError if processes die and no photo is to blame."""
+        deaths: Counter[int] = Counter()
+        idle = 0
+        while True:
+            excluded = frozenset(number for number, count in deaths.items() if count >= _DEATHS)
+            task = Task(piece, excluded, frozenset(deaths) - excluded)
+            in_progress: set[int] = set()
+            shard = self._try(task, in_progress, photo_done)
+            if shard is not None:
+                return shard
+            deaths.update(in_progress)
+            idle = 0 if in_progress else idle + 1
+            if idle == _IDLE_DEATHS:
+                raise ShardError(
+                    f"A worker ended {_IDLE_DEATHS} times in a row between photos "
+                    f"({self._exit}): its memory may be too small.",
+                    "Use fewer --workers, or machines with more memory. Finished shards are kept.",
+                )
+
+    def stop(self) -> None:
+        """End the process, and start no other. May be called on any thread."""
+        self._stopped = True
+        self._end()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        self._exit = f"exit code {process.wait(_STOP_S)}"
+        assert process.stdin is not None
+        process.stdin.close()
+        self._connection.close()
+
+    def _try(
+        self, task: Task, in_progress: set[int], photo_done: Callable[[], None]
+    ) -> ShardRecord | None:
+        """Return the shard, or None if the process died, with the photos it held `in_progress`."""
+        if self._stopped:
+            return None
+        message = self._ask(task) if self._process is not None else self._start(task)
+        while message is not None:
+            if isinstance(message, PhotoEvent) and message.event == "begun":
+                in_progress.add(message.number)
+            elif isinstance(message, PhotoEvent):
+                in_progress.discard(message.number)
+                photo_done()
+            elif isinstance(message, Finished):
+                return message.shard
+            elif isinstance(message, Failed):
+                raise message.error()
+            message = self._ask()
+        return None
+
+    def _start(self, task: Task) -> Message | None:
+        """Start a process, and return its first message about `task`, as `_ask` does."""
+        self._connection, its = Pipe()
+        with its:
+            self._process = subprocess.Popen(
+                [*self._command, str(its.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=STDERR,  # what native libraries print is no result
+                pass_fds=[its.fileno()],
+                start_new_session=True,  # Ctrl-C is for the parent process
+            )
+        message = self._ask(self._setup)
+        if isinstance(message, Failed):
+            self._end()
+        return self._ask(task) if isinstance(message, Ready) else message
+
+    def _ask(self, question: Setup | Task | None = None) -> Message | None:
+        """Send a question, if any, and return the next message; None if the process has died, or is
+        silent for too long."""
+        try:
+            if question is not None:
+                self._connection.send_bytes(msgspec.json.encode(question))
+            if self._connection.poll(self.silent_s):
+                message: Message = msgspec.json.decode(self._connection.recv_bytes(), type=Message)
+                return message
+        except (OSError, EOFError):
+            pass
+        self._end()
+        return None
+
+
+def main(descriptor: int) -> None:
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    connection: Connection[bytes, bytes] = Connection(descriptor)
 
     def send(message: Message) -> None:
-        out.write(msgspec.json.encode(message) + b"\n")
+        connection.send_bytes(msgspec.json.encode(message))
 
-    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
     try:
-        setup = msgspec.json.decode(lines.get(), type=Setup)
+        setup = msgspec.json.decode(connection.recv_bytes(), type=Setup)
         job = setup.job
         model = BundleModel(
             Path(setup.bundle), job.runtime, job.precision, setup.threads, gpu=setup.gpu
         )
     except McadError as error:
         send(Failed.of(error))
-        os._exit(0)  # Python does not end while a thread reads standard input
+        return
     send(Ready())
     while True:
-        task = msgspec.json.decode(lines.get(), type=Task)
+        task = msgspec.json.decode(connection.recv_bytes(), type=Task)
         try:
             shard = write_shard(setup, model, task, lambda *event: send(PhotoEvent(*event)))
         except McadError as error:
@@ -165,12 +284,12 @@ def main() -> None:
             send(Finished(shard))
 
 
-def _listen(lines: queue.SimpleQueue[bytes]) -> None:
-    """Queue the lines of standard input, and end the process when the input ends."""
-    for line in sys.stdin.buffer:
-        lines.put(line)
+def _end_with_input() -> None:
+    """End this process when its input does: as soon as the process that started it is gone."""
+    os.read(0, 1)
     os._exit(0)
 
 
 if __name__ == "__main__":
-    main()
+    with suppress(EOFError, BrokenPipeError):  # the process that started it is gone
+        main(int(sys.argv[1]))

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from mcad_mobile.embed import on_ray
 from mcad_mobile.embed.job import job_of
 from mcad_mobile.embed.make_shards import Options, embed
-from mcad_mobile.embed.on_ray import BundleWorker, pack_bundle
+from mcad_mobile.embed.on_ray import BundleWorker, read_bundle
 from mcad_mobile.embed.pieces import Members
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.worker import Setup
@@ -155,22 +155,23 @@ def test_a_cluster_embeds_as_one_process_does_and_is_asked_for_what_workers_need
         next(on_ray.run_on_ray(setup, away, 1, "auto"))
 
 
-def test_an_actors_bundle_lies_in_a_private_folder_of_its_own(tmp_path, monkeypatch, bundle):
+def test_an_actors_bundle_lies_in_a_private_folder_of_its_own(
+    fake_ray, tmp_path, monkeypatch, bundle
+):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     setup = Setup("elsewhere", str(tmp_path / "out"), job_of(bundle, "onnx", "fp32", 10), 1)
-    arguments = (msgspec.json.encode(setup), pack_bundle(bundle.directory))
+    arguments = (msgspec.json.encode(setup), [fake_ray.put(read_bundle(bundle.directory))])
     workers = [BundleWorker(*arguments) for _ in range(2)]
     folders = [path for path in tmp_path.iterdir() if path.is_dir()]
     assert len(folders) == 2
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
-    for worker in workers:
-        worker.stop()
+    del workers[:]
     assert not [path for path in tmp_path.iterdir() if path in folders]
 
 
 @pytest.mark.parametrize("harm", ["a file", "the manifest too"])
 def test_a_bundle_that_is_not_the_jobs_is_refused_by_its_hashes(
-    tmp_path, monkeypatch, bundle, harm
+    fake_ray, tmp_path, monkeypatch, bundle, harm
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     setup = Setup("elsewhere", str(tmp_path / "out"), job_of(bundle, "onnx", "fp32", 10), 1)
@@ -182,7 +183,7 @@ def test_a_bundle_that_is_not_the_jobs_is_refused_by_its_hashes(
     else:
         other = make_tiny_bundle(tmp_path / "other", seed=9).directory
     with pytest.raises(McadError):
-        BundleWorker(msgspec.json.encode(setup), pack_bundle(other))
+        BundleWorker(msgspec.json.encode(setup), [fake_ray.put(read_bundle(other))])
 
 
 @pytest.mark.slow

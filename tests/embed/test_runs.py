@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 import tarfile
-import zipfile
 from types import SimpleNamespace
 
 import msgspec
@@ -20,8 +19,6 @@ from msgspec.structs import replace
 
 from mcad_mobile.base.documents import ReportedError
 from mcad_mobile.embed import make_shards as embedding
-from mcad_mobile.embed import on_ray
-from mcad_mobile.embed.guard import GuardedWorker
 from mcad_mobile.embed.job import (
     KnownPhotos,
     ShardRecord,
@@ -33,14 +30,21 @@ from mcad_mobile.embed.job import (
 from mcad_mobile.embed.make_shards import Options, embed
 from mcad_mobile.embed.phone_index import Shards, index_shards, read_selection
 from mcad_mobile.embed.pieces import Members, PhotoList, Rows, name_of, photos_of
-from mcad_mobile.embed.shard import LeftOut, ShardRows
-from mcad_mobile.embed.shard_files import ShardFacts, ShardFile, left_out_bytes, shard_bytes
+from mcad_mobile.embed.shard import (
+    LeftOut,
+    ShardFacts,
+    ShardFile,
+    ShardRows,
+    left_out_bytes,
+    shard_bytes,
+)
 from mcad_mobile.embed.shard_store import Store
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.worker import (
     BundleModel,
     Failed,
     Finished,
+    GuardedWorker,
     PhotoEvent,
     Ready,
     Setup,
@@ -396,28 +400,33 @@ def test_which_photos_need_not_be_read_again(tmp_path):
 # ready.
 WORKER = """
 import os, sys, time
+from multiprocessing.connection import Connection
 from pathlib import Path
 plan = Path(sys.argv[1])
 first, _, rest = plan.read_text().partition("\\n")
 plan.write_text(rest)
-sys.stdin.readline()
-print(sys.argv[6 if "refuses" in first else 2], flush=True)
-task = sys.stdin.readline()
+connection = Connection(int(sys.argv[7]))
+connection.recv_bytes()
+
+def send(number, photo=""):
+    connection.send_bytes(sys.argv[number].replace("99", photo).encode())
+
+send(6 if "refuses" in first else 2)
+task = connection.recv_bytes().decode()
 with open(sys.argv[1] + ".tasks", "a") as file:
-    print(task.strip(), file=file)
+    print(task, file=file)
 for word in first.split():
     if word == "refuses":
         break
     if word == "silent":
         time.sleep(20)
     elif word == "half":
-        print(sys.argv[3][:9], end="", flush=True)
+        os.write(connection.fileno(), b"\\0\\0\\0\\x09half")
         os._exit(7)
     elif word == "done":
-        print(sys.argv[3], flush=True)
+        send(3)
     else:
-        event = sys.argv[5 if word.endswith(".") else 4]
-        print(event.replace("99", word.rstrip(".")), flush=True)
+        send(5 if word.endswith(".") else 4, word.rstrip("."))
 """
 
 
@@ -465,7 +474,7 @@ def test_a_photo_that_is_done_counts_and_is_no_suspect(worker):
 
 def test_a_process_that_falls_silent_is_ended_and_its_photo_tried_alone(worker):
     def lose_patience(guarded):
-        guarded.silent_s = 0.05
+        guarded.silent_s = 2.0
 
     _, tasks = worker("0 1 0. silent done", "done", photo_done=lose_patience)
     assert tasks == [(set(), set()), (set(), {1})]
@@ -527,13 +536,6 @@ def test_a_worker_that_is_to_use_a_gpu_does_not_use_the_processor(bundle):
     with pytest.raises(RuntimeUnavailable, match="CUDA"):
         guarded(PhotoList(("a",), (0,)))
     guarded.stop()
-
-
-def test_a_bundle_whose_files_have_no_date_is_packed_for_a_cluster(bundle, tmp_path):
-    shutil.copytree(bundle.directory, tmp_path / "bundle")
-    os.utime(tmp_path / "bundle" / "bundle.json", (0, 0))
-    with zipfile.ZipFile(io.BytesIO(on_ray.pack_bundle(tmp_path / "bundle"))) as packed:
-        assert "bundle.json" in packed.namelist()
 
 
 @pytest.mark.parametrize(

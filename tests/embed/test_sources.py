@@ -23,8 +23,7 @@ from mcad_mobile.embed import make_shards as embedding
 from mcad_mobile.embed.job import Inventory, KnownPhotos, ShardRecord, ShardsManifest, file_name
 from mcad_mobile.embed.phone_index import Shards
 from mcad_mobile.embed.pieces import Rows, name_of, photos_of
-from mcad_mobile.embed.shard import ShardRows, embed_shard
-from mcad_mobile.embed.shard_files import ShardFacts, shard_bytes
+from mcad_mobile.embed.shard import ShardFacts, ShardRows, embed_shard, shard_bytes
 from mcad_mobile.embed.shard_store import Store, reaching
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.worker import BundleModel

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing.connection import Pipe
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from mcad_mobile.embed.job import job_of
-from mcad_mobile.embed.shard_files import ShardFile
+from mcad_mobile.embed.shard import ShardFile
 from mcad_mobile.embed.worker import Message, Ready, Setup
 from mcad_mobile.engine.photos.folder import stat_stamp
 from tests.support.embedding_runs import (
@@ -100,19 +101,21 @@ def test_python_files_of_the_current_folder_are_not_run(tmp_path, bundle, photos
 def test_a_worker_ends_when_its_input_does(tmp_path, bundle):
     """As it does when the process that started it is killed."""
     setup = Setup(str(bundle.directory), str(tmp_path), job_of(bundle, "onnx", "fp32", 9), 1)
+    ours, its = Pipe()
     worker = subprocess.Popen(
-        [sys.executable, "-m", "mcad_mobile.embed.worker"],
+        [sys.executable, "-m", "mcad_mobile.embed.worker", str(its.fileno())],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        pass_fds=[its.fileno()],
         env=environment(),
     )
     try:
-        worker.stdin.write(msgspec.json.encode(setup) + b"\n")
-        worker.stdin.flush()
-        assert msgspec.json.decode(worker.stdout.readline(), type=Message) == Ready()
+        ours.send_bytes(msgspec.json.encode(setup))
+        assert msgspec.json.decode(ours.recv_bytes(), type=Message) == Ready()
         worker.communicate(timeout=60)
     finally:
         worker.kill()
+        ours.close()
+        its.close()
     assert worker.returncode == 0
 
 
