@@ -120,6 +120,7 @@ _FOLDERS = {
 }
 # How the manifest.json of shards says what it is; that of an index has another schema.
 SHARDS = b'"mcad-embed/'
+_MOST_SEARCHED = 1 << 24
 
 
 def folder_kind(path: Path) -> str:
@@ -129,8 +130,10 @@ def folder_kind(path: Path) -> str:
         if path.is_file():
             return "a file"
         found = next((name for name in _FOLDERS if (path / name).is_file()), "")
-        if found == "manifest.json" and SHARDS in (path / found).read_bytes():
-            return "a folder of shards"
+        if found == "manifest.json":
+            with (path / found).open("rb") as file:
+                if SHARDS in file.read(_MOST_SEARCHED):
+                    return "a folder of shards"
         return _FOLDERS.get(found, "")
     except OSError:  # reported by whoever opens the path
         return ""

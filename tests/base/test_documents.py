@@ -95,3 +95,9 @@ def test_shards_are_not_taken_for_an_index(tmp_path: Path) -> None:
     """Both have a manifest.json."""
     (tmp_path / "manifest.json").write_text('{"schema": "mcad-embed/1"}')
     assert folder_kind(tmp_path) == "a folder of shards"
+
+
+def test_a_manifest_of_a_terabyte_is_not_read_to_its_end(tmp_path: Path) -> None:
+    with (tmp_path / "manifest.json").open("wb") as file:
+        file.truncate(1 << 40)
+    assert folder_kind(tmp_path) == "a photo index"
