@@ -179,6 +179,7 @@ def _index_folder(
 ) -> None:
     """Make the index hold the photos of a folder as they are now."""
     started = time.perf_counter()
+    PhotoIndex.check_apart(directory, photos)  # before an index is made there
     if not PhotoIndex.exists(directory) and not has_photos(photos):
         raise no_photos(photos) if is_folder(photos) else no_folder(photos)
     index = open_index(engine.bundle, directory, create=True)

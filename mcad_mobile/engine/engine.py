@@ -408,7 +408,7 @@ class SearchEngine:
         Raises:
             PhotoError: the folder is missing, or holds no photo.
             PhotoIndexError: another writer is at work, so the index is unchanged; or it is of
-                another student, damaged, closed, or cannot be written.
+                another student, damaged, closed, cannot be written, or lies in `folder` itself.
             RuntimeUnavailable: no image tower of the bundle runs on this machine.
         """
         from mcad_mobile.engine.sync import sync_folder

@@ -49,7 +49,7 @@ def reembed_index(
     check_replaceable(directory)
     is_new = not directory.exists()
     with writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(0o700, parents=True, exist_ok=True)
     # Built as BUNDLE.index.partial: the index at `directory`, which may be `old` itself, stays
     # searchable until the end, and an interrupted run resumes where it stopped. Whatever another
     # writer committed to it meanwhile would be lost.

@@ -154,6 +154,7 @@ def sync_folder(
     folder = real_path(folder)
     if not is_folder(folder):
         raise no_folder(folder)
+    index.check_apart(index._directory, folder)
     result = SyncResult()
     with index.exclusive(), tempfile.TemporaryFile("w+", encoding="ascii") as file:
         work = Worklist(file)

@@ -17,7 +17,7 @@ from mcad_mobile.cli.command import app
 from mcad_mobile.cli.wording import hint_of
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.index import PhotoIndex
-from mcad_mobile.errors import McadError
+from mcad_mobile.errors import McadError, Remedy
 from tests.support.paths import ROOT
 from tests.support.processes import run_python
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -203,3 +203,11 @@ def test_a_damaged_index_is_named_by_verify_and_doctor_and_mended(
         ["--rebuild", "--verify"],
     ):
         assert run("index", *wrong, *where)[0] == 2
+
+
+def test_no_index_is_made_in_the_folder_of_the_photos(folder: Path, bundle: Path) -> None:
+    before = sorted(folder.iterdir())
+    done = index(folder, bundle, "--index", str(folder))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert hint_of(McadError("", Remedy.MOVE_INDEX)) in done.stderr
+    assert sorted(folder.iterdir()) == before

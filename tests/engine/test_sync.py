@@ -161,8 +161,10 @@ def test_photos_of_a_hidden_folder_stay_when_the_folder_above_is_indexed(
     (folder / hidden).mkdir(parents=True)
     paint(folder / hidden / "secret.png", "red")
     sync_folder(engine, index, folder / hidden)
-    assert sync_folder(engine, index, folder).removed == 0
-    assert str(folder / hidden / "secret.png") in index.paths()
+    shutil.copy2(folder / hidden / "secret.png", folder / "copy.png")
+    result = sync_folder(engine, index, folder)
+    assert (result.added, result.moved, result.removed, result.kept) == (7, 0, 0, 0)
+    assert {str(folder / hidden / "secret.png"), str(folder / "copy.png")} < set(index.paths())
 
 
 def test_a_photo_gone_from_a_hidden_folder_is_dropped_by_a_run_on_that_folder(
@@ -482,3 +484,12 @@ def test_commits_come_by_number_and_by_time_the_rarer_the_more_there_are(
     result = sync_folder(engine, index, tmp_path / "many", progress, **options)
     assert result.added == index.photos == 130
     assert sorted({*seen, index.photos} - {0}) == commits
+
+
+def test_the_folder_of_the_index_is_not_indexed(engine, index, tmp_path):
+    (tmp_path / "link").symlink_to(index._directory)
+    paint(index._directory / "a.png", "red")
+    with pytest.raises(PhotoIndexError) as refused:
+        sync_folder(engine, index, tmp_path / "link")
+    assert refused.value.remedy is Remedy.MOVE_INDEX
+    assert index.photos == 0

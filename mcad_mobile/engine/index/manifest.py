@@ -151,7 +151,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 def _opened_to_write(path: Path) -> BinaryIO:
     """Open a file, made if there is none; follow no link, and wait for no pipe."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o666), "wb")
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
 
 
 def sync_directory(directory: Path) -> None:

@@ -63,7 +63,7 @@ def write_segment(
     dim, scan_bits, count = len(axis), len(bit_weights), len(cells.photos) if cells else 0
     packer = PathPacker()
     places = _Places(cells, photos) if cells else None
-    with file.open("x+b") as out:
+    with open(file, "x+b", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
         parts = _Parts(out, part_lengths(dim, scan_bits, count, photos))
         parts.append("axis", axis.astype("<f4"))
         parts.append("bit_weights", bit_weights.astype("<f4"))

@@ -155,7 +155,7 @@ class PhotoIndex:
             )
         with writing(directory):
             made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(0o700, parents=True, exist_ok=True)
             # A power cut must not lose the directory of a commit.
             for folder in made:
                 sync_directory(folder.parent)
@@ -383,6 +383,22 @@ class PhotoIndex:
             sorted(os.fsdecode(segments[s].segment.paths.at(row)) for s, row in group)
             for group in duplicate_groups(segments, least)
         ]
+
+    @staticmethod
+    def check_apart(directory: Path, folder: Path) -> None:
+        """Check that an index and a folder of photos are not the same folder.
+
+        Args:
+            directory: the index, or its future place.
+            folder: the photos.
+
+        Raises:
+            PhotoIndexError: they are the same, links resolved.
+        """
+        if real_path(directory) == real_path(folder):
+            raise PhotoIndexError(
+                f"{folder} is the folder of the index and of the photos.", Remedy.MOVE_INDEX
+            )
 
     def check_student(self, sha256: str, dim: int) -> None:
         """Check that embeddings of a student can be compared with those of the index.

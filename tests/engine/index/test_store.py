@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import io
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -436,3 +438,15 @@ def test_a_deleted_photo_is_not_there(tmp_path: Path) -> None:
     assert gone not in index.search(query, k=60).paths
     with index.writer() as writer:
         assert writer.delete([gone]) == writer.move([(gone, "elsewhere", (1, 1))]) == 0
+
+
+def test_only_the_user_can_read_a_new_index(tmp_path):
+    before = os.umask(0o022)
+    try:
+        index = PhotoIndex.create(tmp_path / "new", dim=8, student="s", student_sha256="0" * 64)
+        with index.writer() as writer:
+            writer.add(["/a.jpg"], np.eye(1, 8, dtype=np.float32))
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "new", *(tmp_path / "new").iterdir()):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
