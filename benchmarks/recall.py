@@ -84,7 +84,7 @@ def main() -> None:
     grouped, probabilities = right_for_words(test, things), classify([*test, *things])
     result = {
         **provenance(tool_versions(TOOLS)),
-        "student": student.sha256(),
+        "student": student.sha256,
         "float": embed_float(test[:PHOTOS]).retrieval().to_json(),
         "cpu": embed_8_bit(test[:PHOTOS]).retrieval().to_json(),
         "whole": {

@@ -72,7 +72,7 @@ def evaluate(
 
             made = load_student(student, dim)
             embedded = embed_by_student(made, photos, advance)
-            of_student = {"name": made.name, "sha256": made.sha256()}
+            of_student = {"name": made.name, "sha256": made.sha256}
             evaluated = {"student": {**of_student, "source": made.source.weights}}
     result = embedded.retrieval()
     if json:

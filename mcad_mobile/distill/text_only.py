@@ -172,8 +172,8 @@ def train_text_tower(
     facts = {
         "recipe": msgspec.to_builtins(recipe),
         "languages": [*material.languages],
-        "student": material.student.sha256(),
-        "begin_with": None if material.begin_with is None else material.begin_with.sha256(),
+        "student": material.student.sha256,
+        "begin_with": None if material.begin_with is None else material.begin_with.sha256,
         "texts": hashlib.sha256("\0".join(texts.distinct()).encode()).hexdigest(),
     }
     document, checkpoint = json.dumps(facts, indent=2) + "\n", out / "checkpoint.pt"
@@ -332,7 +332,7 @@ class _Texts:
         arithmetic = choose_arithmetic(self._recipe.arithmetic)
         encode = _embed(base.tokenizer, base.text.eval(), arithmetic)
         self._english_targets = cache.of_captions(
-            self._english, base.sha256(), f"{base.name}: texts", encode
+            self._english, base.sha256, f"{base.name}: texts", encode
         )
         prompts = self._english_targets[: len(self._things) * len(_PROMPTS)].astype(np.float32)
         means = torch.from_numpy(prompts.reshape(len(self._things), len(_PROMPTS), -1)).mean(1)

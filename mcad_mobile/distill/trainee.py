@@ -207,7 +207,7 @@ class EndToEnd(Trainee):
         from_scratch = all(id(weight) in self._new for weight in student.module.parameters())
         exported = student.as_exported
         source = None if from_scratch else exported.source
-        super().__init__(student.module, name, exported.identity, student.dim, source)
+        super().__init__(student.module, name, exported.sha256, student.dim, source)
         self.has_a_space = not self._new
         self._student = student
 
@@ -319,7 +319,7 @@ def load_trainee(choice: StudentChoice, name: str, data: Dataset, recipe: Studen
             "Train the student that its image tower came from, then --text-only for that one.",
         )
     student.config = msgspec.structs.replace(student.config, name=name)
-    return FrozenTrunk(student, choice.spec, student.sha256())
+    return FrozenTrunk(student, choice.spec, student.sha256)
 
 
 def _trainable(choice: StudentChoice, recipe: StudentRecipe) -> Trainable:

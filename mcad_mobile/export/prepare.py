@@ -189,7 +189,7 @@ def _shared_facts(
     student: Student, common: Path, photo_embeddings: NDArray[np.float32]
 ) -> dict[str, Any]:
     """Return the fields that all bundles share; `photo_embeddings` are [N, dim] for tuning."""
-    tokenizer, file = student.tokenizer_file()
+    tokenizer, file = student.tokenizer_file
     (common / TOKENIZER).write_bytes(file)
     tokens, width = student.token_table.shape
     table = FileRecord.of(common, common / TABLE)
@@ -201,8 +201,8 @@ def _shared_facts(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "student": StudentFacts(
             name=student.name,
-            sha256=student.sha256(),
-            image_sha256=student.image_sha256(),
+            sha256=student.sha256,
+            image_sha256=student.image_sha256,
             source=source.weights,
             preprocess=source.preprocess,
             licence=source.licence.name,

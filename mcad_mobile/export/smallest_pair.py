@@ -156,7 +156,7 @@ def choose_precisions(
 ) -> tuple[dict[TowerName, Candidate], PrecisionRecord]:
     """Search for the smallest first rungs for `target`; return their candidates, and a record."""
     student = prepared.student
-    kept = f"{student.sha256()[:16]}-{budget.data.sha256[:16]}"
+    kept = f"{student.sha256[:16]}-{budget.data.sha256[:16]}"
     folder = cache_directory() / "precision" / kept
     meter = RecallMeter(student, budget.photos, prepared.table, folder, standard.progress)
     ranked, tried, left_out = {}, {}, ""

@@ -93,7 +93,7 @@ def load_with_text(text: str, spec: str | None = None, dim: int | None = None) -
             Remedy.GIVE_TEXT_TOWER,
         )
     student, base = load_student(str(folder), dim), load_student(spec, dim)
-    if student.image_sha256() != base.image_sha256():
+    if student.image_sha256 != base.image_sha256:
         raise StudentError(
             f"The text tower of {student.name} was trained for another image tower than that of "
             f"{base.name}.",

@@ -130,6 +130,7 @@ class McadStudent(nn.Module):
     def read(self, texts: list[str]) -> Texts:
         return read_ids(*self.tokenizer.batch(texts), self.token_table, self.text_spec)
 
+    @property
     def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
         return self.config.tokenizer.compiled(self.directory)
 
@@ -194,13 +195,15 @@ class McadStudent(nn.Module):
             )
         return student.eval()
 
+    @property
     def sha256(self) -> str:
-        """Hash what determines the embeddings: configuration, weights and vocabulary."""
+        """Of what determines the embeddings: configuration, weights and vocabulary."""
         digest = hashlib.sha256(f"{self.dim}".encode() if self._was_cut else b"")
         for name in ("config.json", WEIGHTS, self.config.tokenizer.file):
             digest.update(hashlib.sha256((self.directory / name).read_bytes()).digest())
         return digest.hexdigest()
 
+    @property
     def image_sha256(self) -> str:
         return image_identity(self.image, self.preprocess)
 

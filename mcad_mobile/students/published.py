@@ -113,7 +113,7 @@ def padding_scores(mask: Tensor, hidden: float = HIDDEN_SCORE) -> Tensor:
 
 @dataclass(frozen=True)
 class PublishedStudent:
-    """A student from a library; its bundle holds `phone_tokenizer` instead of `tokenize`."""
+    """A student from a library; its bundle holds `tokenizer_file` instead of `tokenize`."""
 
     name: str
     source: Source
@@ -123,10 +123,10 @@ class PublishedStudent:
     image: nn.Module
     text: nn.Module
     dim: int
-    identity: str
-    image_identity: str
+    sha256: str
+    image_sha256: str
     tokenize: Tokenize
-    phone_tokenizer: tuple[TokenizerSpec, bytes]
+    tokenizer_file: tuple[TokenizerSpec, bytes]
 
     def tower(self, name: TowerName) -> nn.Module:
         return self.image if name == "image" else self.text
@@ -135,9 +135,6 @@ class PublishedStudent:
         """Tokenize texts. StudentError for a token without a row in the table."""
         ids, mask = self.tokenize(texts)
         return read_ids(ids, mask, self.token_table, self.text_spec)
-
-    def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
-        return self.phone_tokenizer
 
     def cut(self, dim: int) -> PublishedStudent:
         check_cut(self.name, dim, self.dim, self.source.widths)
@@ -148,15 +145,9 @@ class PublishedStudent:
             image=nn.Sequential(self.image, _First(dim)),
             text=text,
             dim=dim,
-            identity=hashlib.sha256(f"{dim} {self.identity}".encode()).hexdigest(),
-            image_identity=hashlib.sha256(f"{dim} {self.image_identity}".encode()).hexdigest(),
+            sha256=hashlib.sha256(f"{dim} {self.sha256}".encode()).hexdigest(),
+            image_sha256=hashlib.sha256(f"{dim} {self.image_sha256}".encode()).hexdigest(),
         )
-
-    def sha256(self) -> str:
-        return self.identity
-
-    def image_sha256(self) -> str:
-        return self.image_identity
 
 
 class _First(nn.Module):
@@ -214,10 +205,10 @@ def build_student(
     image_sha256 = image_identity(image, preprocess)  # before it is rewritten
     text = RowTower(towers.text, mask_kind=towers.mask_kind, length=spec.length)
     text.eval().requires_grad_(False)
-    phone_tokenizer = convert_tokenizer(
+    tokenizer_file = convert_tokenizer(
         tokenizer, length=spec.length, pool=spec.pool, attends_to_padding=spec.attends_to_padding
     )
-    identity = model_sha256(model, facts, phone_tokenizer[1])
+    sha256 = model_sha256(model, facts, tokenizer_file[1])
     pixels = torch.zeros(1, 3, preprocess.size, preprocess.size)
     rows, first = torch.zeros(1, spec.length, spec.width), torch.zeros(1, spec.length)
     first[:, 0] = 1
@@ -239,10 +230,10 @@ def build_student(
         image=image,
         text=text,
         dim=int(photo.shape[1]),
-        identity=identity,
-        image_identity=image_sha256,
+        sha256=sha256,
+        image_sha256=image_sha256,
         tokenize=tokenize,
-        phone_tokenizer=phone_tokenizer,
+        tokenizer_file=tokenizer_file,
     )
 
 

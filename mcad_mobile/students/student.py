@@ -134,6 +134,7 @@ class Student(Protocol):
     def read(self, texts: list[str]) -> Texts:
         """Tokenize texts, each padded or cut to `text_spec.length`."""
 
+    @property
     def tokenizer_file(self) -> tuple[TokenizerSpec, bytes]:
         """The tokenizer for phones, which gives the same ids as `read`."""
 
@@ -141,8 +142,10 @@ class Student(Protocol):
         """Return the student whose embeddings are the first `dim` numbers of this one's.
         StudentError if it was not trained for that."""
 
+    @property
     def sha256(self) -> str:
-        """Hash everything that determines the embeddings."""
+        """Of everything that determines the embeddings."""
 
+    @property
     def image_sha256(self) -> str:
-        """Hash everything that determines photo embeddings."""
+        """Of everything that determines photo embeddings."""

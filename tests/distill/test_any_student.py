@@ -138,7 +138,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(kind, material, tmp_path
         RunOptions(record=lambda step, values: steps.append(step), student=asked),
     )  # fmt: skip
     assert steps[0] == 4
-    assert load_student(str(straight)).sha256() == load_student(str(cut)).sha256()
+    assert load_student(str(straight)).sha256 == load_student(str(cut)).sha256
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_a_finished_run_is_not_done_again_and_its_student_trains_on(material, tm
     assert (first, done) == (again, len(steps))
     further = StudentChoice(str(tmp_path / "s"))
     train(material, tmp_path / "t", RECIPE, tmp_path, silent, RunOptions(student=further))
-    assert load_student(str(tmp_path / "t")).sha256() != load_student(str(tmp_path / "s")).sha256()
+    assert load_student(str(tmp_path / "t")).sha256 != load_student(str(tmp_path / "s")).sha256
 
 
 @pytest.mark.parametrize(

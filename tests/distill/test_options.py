@@ -341,7 +341,7 @@ def test_a_student_that_training_would_not_help_is_refused(tmp_path):
             load_trainee(choice, "mine", data, StudentRecipe())
     student = McadStudent.load(models / "mcad-s")
     trained = load_trainee(StudentChoice(str(student.directory)), "mine", data, StudentRecipe())
-    assert trained.has_a_space and trained.identity == student.sha256()
+    assert trained.has_a_space and trained.identity == student.sha256
 
 
 def test_a_student_trained_further_keeps_its_licence_and_is_called_as_its_folder(tmp_path):

@@ -372,7 +372,7 @@ def test_without_phrase_books_a_tower_learns_names_and_captions_alone(material, 
     few = msgspec.structs.replace(RECIPE, **own, steps=1, checkpoint=1, frozen=2)
     plain = replace(material, books={}, begin_with=load_student())
     train_text_tower(plain, tmp_path / "out", few, cache, lambda *_: None)
-    assert load_student(str(tmp_path / "out")).image_sha256() == load_student().image_sha256()
+    assert load_student(str(tmp_path / "out")).image_sha256 == load_student().image_sha256
 
 
 def test_a_tower_learns_captions_of_the_phrase_book(material, cache, tmp_path):
@@ -402,8 +402,8 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(
 
 def test_a_tower_learns_names_in_other_languages_and_keeps_the_image_tower(trained):
     student, base = load_student(str(trained)), load_student()
-    assert student.image_sha256() == base.image_sha256()
-    assert student.sha256() != base.sha256()
+    assert student.image_sha256 == base.image_sha256
+    assert student.sha256 != base.sha256
     space = _embed(base, ["dog", "cat", "bicycle"])
     found = _embed(student, ["Hund", "Katze", "Fahrrad"])
     assert (found @ space.T).argmax(1).tolist() == [0, 1, 2]
@@ -438,7 +438,7 @@ def test_a_tower_goes_on_from_another_one(archive, captions, cache, trained, tmp
     given = TextMaterial.read(None, [captions], archive, ["en", "de"], PHRASES, str(trained))
     train_text_tower(given, second, few, cache, lambda *_: None)
     after = McadStudent.load(second)
-    assert after.name == "second" and McadStudent.load(trained).sha256() == before.sha256()
+    assert after.name == "second" and McadStudent.load(trained).sha256 == before.sha256
     assert (second / "tokenizer.model").read_bytes() == (trained / "tokenizer.model").read_bytes()
     found = (_embed(after, ["Hund", "Katze"]) * _embed(before, ["Hund", "Katze"])).sum(1)
     assert 0.8 < found.min() < 1 - 1e-4
@@ -457,7 +457,7 @@ def test_a_run_that_begins_with_another_tower_is_another_run(
     shutil.copytree(trained, out)
     facts = json.loads((out / "training.json").read_text())
     begun = replace(material, begin_with=student)
-    facts["begin_with"] = student.sha256()
+    facts["begin_with"] = student.sha256
     (out / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
     assert train_text_tower(begun, out, RECIPE, cache, lambda *_: None).directory == out
 

@@ -69,7 +69,7 @@ def test_killed_at_a_checkpoint_and_called_again_it_trains_the_same_student(
     kill_when((killed / "checkpoint.pt").exists, command)
     assert not (killed / "training.json").exists()
     run(command)
-    assert load_student(str(straight)).sha256() == load_student(str(killed)).sha256()
+    assert load_student(str(straight)).sha256 == load_student(str(killed)).sha256
 
 
 @pytest.mark.slow

@@ -144,15 +144,6 @@ def test_a_norm_that_computes_something_else_is_left_as_it_is():
     assert torch.allclose(friendly(x), tower(x), atol=1e-5)
 
 
-def test_rows_of_a_table_are_gathered():
-    torch.manual_seed(0)
-    tower = nn.Sequential(nn.Embedding(10, 8), nn.Linear(8, 4))
-    ids = torch.tensor([[1, 9, 0], [3, 3, 2]])
-    friendly = integer_friendly(tower, [(ids,)])
-    assert torch.equal(friendly(ids), tower(ids))
-    assert not any(isinstance(module, nn.Embedding) for module in friendly.modules())
-
-
 @pytest.mark.parametrize("kind", ["ours", "vit", "resnet", "siglip", "hf:clip", "hf:chinese_clip"])
 def test_a_students_towers_say_what_they_said(kind, tmp_path):
     if kind == "ours":

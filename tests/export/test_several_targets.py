@@ -183,7 +183,7 @@ def test_python_is_given_the_bundle_and_what_is_doubtful_of_it_as_warnings(
         bundle = export_bundle("cpu", str(out), student=student, samples=4, allow_low_parity=True)
     assert (bundle.directory, bundle.target.id) == (out, "cpu")
     assert Bundle.load(out).student == bundle.student
-    assert bundle.student.sha256 == student.sha256()
+    assert bundle.student.sha256 == student.sha256
 
 
 @pytest.mark.slow

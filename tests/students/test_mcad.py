@@ -104,13 +104,13 @@ def test_a_saved_student_gives_the_same_embeddings_and_another_hash_with_other_w
     student = load_student()
     student.save(tmp_path / "copy")
     copy = McadStudent.load(tmp_path / "copy")
-    assert copy.sha256() == student.sha256()
+    assert copy.sha256 == student.sha256
     ids, mask = (torch.from_numpy(array) for array in student.tokenizer.batch(["a red car"]))
     assert torch.equal(copy.text(ids, mask), student.text(ids, mask))
     with torch.no_grad():
         copy.text.head.bias += 1
     copy.save(tmp_path / "other")
-    assert McadStudent.load(tmp_path / "other").sha256() != student.sha256()
+    assert McadStudent.load(tmp_path / "other").sha256 != student.sha256
 
 
 def test_other_accounts_can_read_saved_weights(tmp_path):
@@ -156,7 +156,7 @@ def test_a_text_tower_is_loaded_for_the_image_tower_that_it_was_trained_for(tmp_
         other.text.head.bias += 1
     other.save(tmp_path / "texts")
     found = load_with_text(str(tmp_path / "texts"))
-    assert found.sha256() == McadStudent.load(tmp_path / "texts").sha256() != base.sha256()
+    assert found.sha256 == McadStudent.load(tmp_path / "texts").sha256 != base.sha256
     assert load_with_text(str(tmp_path / "texts"), dim=64).dim == 64
     with torch.no_grad():
         next(other.image.parameters())[0] += 1
@@ -174,15 +174,15 @@ def test_students_of_one_image_tower_share_its_identity_whatever_reads_the_texts
         other.text.head.bias += 1
     other.save(tmp_path / "texts")
     other = McadStudent.load(tmp_path / "texts")
-    assert (other.sha256() != student.sha256()) and (other.image_sha256() == student.image_sha256())
+    assert (other.sha256 != student.sha256) and (other.image_sha256 == student.image_sha256)
     config = msgspec.structs.replace(
         student.config, preprocess=msgspec.structs.replace(student.preprocess, size=192)
     )
-    assert McadStudent(config, student.directory).image_sha256() != student.image_sha256()
+    assert McadStudent(config, student.directory).image_sha256 != student.image_sha256
     with torch.no_grad():
         next(other.image.parameters()).view(-1)[0] += 0.5
-    assert other.image_sha256() != student.image_sha256()
-    assert load_student(dim=64).image_sha256() != student.image_sha256()
+    assert other.image_sha256 != student.image_sha256
+    assert load_student(dim=64).image_sha256 != student.image_sha256
 
 
 @torch.no_grad()
@@ -193,8 +193,8 @@ def test_a_cut_student_gives_the_first_numbers_of_what_it_gave():
     assert narrow.dim == narrow.config.dim == 64
     assert torch.allclose(narrow.text(ids, mask), whole.text(ids, mask)[:, :64], atol=1e-5)
     assert torch.allclose(narrow.image(pixels), whole.image(pixels)[:, :64], atol=1e-5)
-    assert len({whole.sha256(), narrow.sha256(), load_student(dim=128).sha256()}) == 3
-    assert load_student(dim=256).sha256() == whole.sha256()
+    assert len({whole.sha256, narrow.sha256, load_student(dim=128).sha256}) == 3
+    assert load_student(dim=256).sha256 == whole.sha256
 
 
 def test_a_cut_student_is_saved_as_a_narrow_one(tmp_path):
@@ -229,7 +229,7 @@ def test_another_configuration_or_vocabulary_is_another_student(tmp_path, file):
     else:
         path.write_text(text.replace("\ndog\n", "\ndoge\n"), "utf-8")
     assert path.read_text("utf-8") != text
-    left, right = (McadStudent.load(tmp_path / name).sha256() for name in ("one", "other"))
+    left, right = (McadStudent.load(tmp_path / name).sha256 for name in ("one", "other"))
     assert left != right
 
 

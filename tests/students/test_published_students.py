@@ -131,7 +131,7 @@ def test_rows_are_those_of_the_table_and_pooling_weighs_what_is_seen(pair):
 
 
 def test_a_phones_tokenizer_gives_what_the_librarys_gives(pair):
-    phone = Tokenizer(*pair.student.tokenizer_file())
+    phone = Tokenizer(*pair.student.tokenizer_file)
     texts = [*TEXTS, "a " * 100]
     read = pair.student.read(texts)
     for number, text in enumerate(texts):
@@ -161,14 +161,14 @@ def test_the_graphs_hold_no_lookup_and_no_comparison(pair):
 
 
 def test_one_checkpoint_has_one_hash_and_other_weights_another(pair, tmp_path):
-    assert load_student(pair.spec).sha256() == pair.student.sha256()
+    assert load_student(pair.spec).sha256 == pair.student.sha256
     write = write_open_clip if pair.library == "open_clip" else write_hf
     kinds = dict(zip(("open_clip", "hf"), ("vit", "clip"), strict=True))
     first, second = (
         load_student(f"{prefix(pair)}{write(tmp_path / str(seed), kinds[pair.library], seed)}")
         for seed in (0, 1)
     )
-    assert first.sha256() != second.sha256()
+    assert first.sha256 != second.sha256
 
 
 def test_the_same_weights_behind_another_preprocess_are_another_student(tmp_path):
@@ -177,7 +177,7 @@ def test_the_same_weights_behind_another_preprocess_are_another_student(tmp_path
     reports = json.loads(config.read_text())
     reports["preprocess_cfg"]["mean"] = [0.1, 0.2, 0.3]
     config.write_text(json.dumps(reports))
-    entry, other = (load_student(f"open_clip:local-dir:{folder}").sha256() for folder in folders)
+    entry, other = (load_student(f"open_clip:local-dir:{folder}").sha256 for folder in folders)
     assert entry != other
 
 
@@ -197,22 +197,22 @@ def test_photos_of_one_image_tower_have_one_identity_whatever_reads_the_texts(tm
         else:
             edit(folder / "preprocessor_config.json", "image_mean", value=[0.1, 0.2, 0.3])
         students[name] = load_student(f"hf:{folder}")
-    photos = students["first"].image_sha256()
-    same = {name for name, student in students.items() if student.image_sha256() == photos}
+    photos = students["first"].image_sha256
+    same = {name for name, student in students.items() if student.image_sha256 == photos}
     assert same == {"first", "texts"}
-    assert len({student.sha256() for student in students.values()}) == 4
+    assert len({student.sha256 for student in students.values()}) == 4
 
 
 def test_another_tokenizer_is_another_student_and_another_version_of_the_library_is_not(tmp_path):
     folder = write_hf(tmp_path / "clip", "clip")
-    identities = [load_student(f"hf:{folder}").sha256()]
+    identities = [load_student(f"hf:{folder}").sha256]
     assert "transformers_version" in (folder / "config.json").read_text()
     edit(folder / "config.json", "transformers_version", value="4.0.0")
-    identities.append(load_student(f"hf:{folder}").sha256())
+    identities.append(load_student(f"hf:{folder}").sha256)
     vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
     swapped = vocabulary | {"a": vocabulary["b"], "b": vocabulary["a"]}
     edit(folder / "tokenizer.json", "model", "vocab", value=swapped)
-    identities.append(load_student(f"hf:{folder}").sha256())
+    identities.append(load_student(f"hf:{folder}").sha256)
     assert identities[0] == identities[1] != identities[2]
 
 
@@ -320,8 +320,8 @@ def test_a_student_of_a_library_is_cut_to_the_widths_of_its_recipe(tmp_path):
     for name, inputs in (("image", pixels), ("text", texts)):
         assert whole.tower(name)(*inputs).shape[1] == 96
         assert torch.equal(narrow.tower(name)(*inputs), whole.tower(name)(*inputs)[:, :64])
-    assert whole.sha256() != narrow.sha256()
-    assert whole.image_sha256() != narrow.image_sha256()
+    assert whole.sha256 != narrow.sha256
+    assert whole.image_sha256 != narrow.image_sha256
     (folder / "recipe.json").write_text(json.dumps(StudentRecipe(narrow=0.0).to_json()))
     with pytest.raises(StudentError, match=r"cannot be cut to 64 (?s:.)*trained for: 96\."):
         load_student(str(folder), 64)
@@ -338,7 +338,7 @@ def test_siglip_2_reads_capitals_as_small_letters(tmp_path):
     student = load_student(f"hf:{tmp_path}")
     small, capital = student.read(["a dog", "A dog"]).ids.tolist()
     assert capital == small == [7, 5, 8, 10, 9, 1, *[0] * 58]
-    assert Tokenizer(*student.tokenizer_file())("A dog").ids.tolist() == small
+    assert Tokenizer(*student.tokenizer_file)("A dog").ids.tolist() == small
 
 
 def test_clips_oldest_end_of_text_is_the_largest_id(tmp_path):

@@ -57,7 +57,7 @@ class StudentTeacher:
     def __init__(self, spec: str, device: str = "cpu") -> None:
         student = load_student(spec)
         self.name, self.dim = student.name, student.dim
-        self.identity = student.sha256()[:16]
+        self.identity = student.sha256[:16]
         self._student, self._device = student, torch.device(device)
         self._image, self._text = (student.tower(name).to(device) for name in ("image", "text"))
 

@@ -1,6 +1,6 @@
-"""Convert towers to float LiteRT flatbuffers. LiteRT's quantizer leaves EMBEDDING_LOOKUP and
-SQUARED_DIFFERENCE in float, and the variance of a norm can need more than 16 bits, so a tower is
-rewritten to operators that stay integer."""
+"""Convert towers to float LiteRT flatbuffers. LiteRT's quantizer leaves SQUARED_DIFFERENCE in
+float, and the variance of a norm can need more than 16 bits, so a tower is rewritten to operators
+that stay integer."""
 
 from __future__ import annotations
 
@@ -30,14 +30,12 @@ _MOST_BYTES = 32 * 2**20  # of a convolution's weights: ai-edge-quantizer 0.10 r
 
 
 def integer_friendly(tower: nn.Module, examples: Sequence[tuple[Tensor, ...]]) -> nn.Module:
-    """Return a copy of `tower` with gathers, split large convolutions, and decomposed norms that
-    fit the `examples`."""
+    """Return a copy of `tower` with split large convolutions, and decomposed norms that fit the
+    `examples`."""
     tower = copy.deepcopy(tower).eval()
     norms = _decomposed_norms(tower, examples)
 
     def replacement(module: Any) -> nn.Module | None:
-        if isinstance(module, nn.Embedding):
-            return _GatheredTable(module)
         if isinstance(module, nn.Conv2d) and module.groups == 1:
             parts = math.ceil(module.weight.nbytes / _MOST_BYTES)
             return _SplitConvolution(module, parts) if parts > 1 else None
@@ -73,15 +71,6 @@ class _EqualizedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x) * self.gains  # type: ignore[no-any-return]
-
-
-class _GatheredTable(nn.Module):
-    def __init__(self, source: nn.Embedding) -> None:
-        super().__init__()
-        self.weight = source.weight
-
-    def forward(self, ids: Tensor) -> Tensor:
-        return self.weight.index_select(0, ids.reshape(-1)).reshape(*ids.shape, -1)
 
 
 class _SplitConvolution(nn.Module):
