@@ -39,11 +39,18 @@ _PIXELS_BY = {"HEIF": 64_000_000, "AVIF": 51_000_000, "WEBP": 48_000_000, "JPEG2
 _PIXELS_BY_PYTHON = 8_000_000
 # Ratio of the sides: a panorama has 20; resizing a thin photo to a square may widen it first.
 MOST_ASPECT = 100
-# JPEG segments (cameras write 10 to 50), JPEG scans (cameras write 10), PNG chunks.
-_MOST_SEGMENTS, _MOST_SCANS, _MOST_CHUNKS = 500, 100, 100_000
+# JPEG segments (cameras write 10 to 50), JPEG scans (cameras write 10), PNG chunks, GIF blocks
+# before the first image; bytes between JPEG segments, and of a PPM's header: Pillow reads them one
+# by one.
+_MOST_SEGMENTS, _MOST_SCANS, _MOST_CHUNKS, _MOST_BLOCKS = 500, 100, 100_000, 10_000
+_MOST_BYTEWISE = 1 << 20
 
 _AVIF_BRANDS = (b"avif", b"avis")
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+_PPM = re.compile(rb"P[0-9fFy]")
+_PPM_HEAD = re.compile(
+    rb"P(?:[14](?:@+\d+){2}|\w+(?:@+[^\s#]+){3})\s".replace(b"@", rb"(?:\s|#.*[\r\n])")
+)
 _END, _SCAN = b"\xd9", b"\xda"
 _SEQUENTIAL, _PROGRESSIVE = (b"\xc0", b"\xc1"), b"\xc2"
 _STRIP_PIXELS = 1 << 20
@@ -138,8 +145,16 @@ def opened(photo: bytes, name: str) -> Image.Image:
     from PIL import Image, JpegImagePlugin
 
     most = MOST_BYTES if photo.startswith(_LARGE) else _MOST_OTHER_BYTES
-    # Pillow reads a PPM's header, comments included, byte by byte, and reads it twice here.
+    # Pillow decodes the text of a PPM slowly.
     check_bytes(len(photo), name, most // 2 if photo.startswith(b"P") else most)
+    if photo.startswith(b"GIF"):
+        _check_gif(photo, name)
+    if _PPM.match(photo):
+        plain = photo[1:2] in b"123"  # a text, in which each comment takes time
+        if not _PPM_HEAD.match(photo, 0, _MOST_BYTEWISE) or (
+            plain and photo.count(b"#") > _MOST_SEGMENTS
+        ):
+            raise _too_complex(f"{name} has a header of too many bytes, or too many comments.")
     # Image.open refuses 179 megapixels or more, even of a JPEG that is decoded small.
     if photo.startswith(_LARGE[0]):
         _has_many_scans(photo, name)  # raises PhotoError if decoding it would take long
@@ -195,7 +210,9 @@ def _has_many_scans(photo: bytes, name: str) -> bool:
     at, segments, scans, sequential, colours = 0, 0, 0, False, 0
     if not photo.startswith(_LARGE[0]):
         return False
+    between = 0
     while (found := _JPEG_MARKER.search(photo, at)) and found[1] != _END:
+        between += 0 if scans else found.start() - at
         at = found.end()
         segments += 1
         if found[1] in (*_SEQUENTIAL, _PROGRESSIVE):
@@ -204,15 +221,37 @@ def _has_many_scans(photo: bytes, name: str) -> bool:
             scans += 1
             if sequential and int.from_bytes(photo[at + 2 : at + 3]) == colours:
                 return False
-        if segments > _MOST_SEGMENTS or scans > _MOST_SCANS:
-            raise PhotoError(
-                f"{name} has more than {_MOST_SEGMENTS} segments or {_MOST_SCANS} scans.",
-                "Save it again with another program.",
+        if segments > _MOST_SEGMENTS or scans > _MOST_SCANS or between > _MOST_BYTEWISE:
+            raise _too_complex(
+                f"{name} has more than {_MOST_SEGMENTS} segments or {_MOST_SCANS} scans, or "
+                f"{_MOST_BYTEWISE:,} bytes between them."
             )
         if scans:
             check_bytes(len(photo), f"{name}, which is progressive,", _MOST_OTHER_BYTES)
         at += int.from_bytes(photo[at : at + 2])
+    if not scans and len(photo) - at > _MOST_BYTEWISE:  # what follows may be fill alone
+        raise _too_complex(f"{name} has no scan.")
     return scans > 0
+
+
+def _check_gif(photo: bytes, name: str) -> None:
+    """Raise PhotoError for too many blocks before the first image: each takes time and memory."""
+    flags = photo[10] if len(photo) > 10 else 0
+    at, extension = 13 + (flags >> 7) * (6 << (flags & 7)), False
+    for _ in range(_MOST_BLOCKS):
+        if at >= len(photo) or (not extension and photo[at] in b",;"):
+            return
+        if extension:  # in blocks, to an empty one
+            extension = photo[at] > 0
+            at += 1 + photo[at]
+        else:  # Pillow skips any other byte
+            extension = photo[at] == ord("!")
+            at += 2 if extension else 1
+    raise _too_complex(f"{name} has more than {_MOST_BLOCKS} blocks before its image.")
+
+
+def _too_complex(message: str) -> PhotoError:
+    return PhotoError(message, "Save it again with another program.")
 
 
 def _png_exif(photo: bytes, name: str) -> bytes:
@@ -227,9 +266,7 @@ def _png_exif(photo: bytes, name: str) -> bytes:
         if kind == b"IEND" or end >= len(photo):
             return exif
         at = end
-    raise PhotoError(
-        f"{name} has more than {_MOST_CHUNKS} chunks.", "Save it again with another program."
-    )
+    raise _too_complex(f"{name} has more than {_MOST_CHUNKS} chunks.")
 
 
 def _opaque(image: Image.Image) -> Image.Image:
