@@ -21,14 +21,17 @@ _BAND_BYTES = 2
 # Bits that may differ beyond the expected number, in standard deviations.
 _SLACK = 4
 _PAIRS_AT_ONCE = 1 << 18
+# Compared in each band, for each photo of the index. Photos beyond are as good as equal, and their
+# groups join through the nearest.
+_PAIRS_A_PHOTO = 64
 
 
 def duplicate_groups(segments: Sequence[LiveSegment], least: float) -> list[list[tuple[int, int]]]:
     """Return groups of (segment, row), the largest first, in which each photo has a cosine of
     `least` or more to another: chains count.
 
-    Needs 8 + D/8 bytes of memory per photo, and time that grows with the number of similar pairs
-    that are not identical. PhotoIndexError unless 0.5 < `least` <= 1.
+    Needs 8 + D/8 bytes of memory per photo, and time that grows with the photos.
+    PhotoIndexError unless 0.5 < `least` <= 1.
     """
     if not 0.5 < least <= 1:
         raise PhotoIndexError(
@@ -129,20 +132,19 @@ def _words(codes: U8) -> npt.NDArray[np.unsignedinteger[Any]]:
 
 
 def pairs_of_equal(keys: U32) -> Iterator[tuple[Rows, Rows]]:
-    """Yield all pairs of positions in sorted `keys` that hold the same key, in batches."""
-    ends = np.searchsorted(keys, keys, side="right")
-    counts = ends - np.arange(len(keys)) - 1  # later positions of the same key
-    start = 0
-    totals = np.cumsum(counts)
-    while start < len(keys):
-        before = int(totals[start - 1]) if start else 0
-        stop = max(int(np.searchsorted(totals, before + _PAIRS_AT_ONCE, side="right")), start + 1)
-        part = counts[start:stop]
-        a = np.repeat(np.arange(start, stop), part)
-        if len(a):
-            steps = np.arange(len(a)) - np.repeat(np.cumsum(part) - part, part)
-            yield a, a + 1 + steps
-        start = stop
+    """Yield pairs of positions in sorted `keys` that hold the same key, nearest positions first, in
+    batches: all of them, unless they are more than 64 a photo."""
+    first, step, left = np.arange(len(keys)), 1, _PAIRS_A_PHOTO * len(keys)
+    while left > 0:
+        first = first[: np.searchsorted(first, len(keys) - step)]
+        first = first[keys[first] == keys[first + step]]
+        if not len(first):
+            return
+        for start in range(0, len(first), _PAIRS_AT_ONCE):
+            part = first[start : start + _PAIRS_AT_ONCE]
+            yield part, part + step
+        left -= len(first)
+        step += 1
 
 
 def _cosines(photos: PhotoSample, a: Rows, b: Rows) -> F32:
@@ -162,8 +164,8 @@ def _roots(parent: Rows, rows: Rows) -> Rows:
 def _join(parent: Rows, a: Rows, b: Rows) -> None:
     for left, right in zip(a.tolist(), b.tolist(), strict=True):
         while parent[left] != left:
-            left = int(parent[left])
+            parent[left] = left = int(parent[parent[left]])
         while parent[right] != right:
-            right = int(parent[right])
+            parent[right] = right = int(parent[parent[right]])
         low, high = sorted((left, right))
         parent[high] = low
