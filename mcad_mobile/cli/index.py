@@ -36,7 +36,7 @@ from mcad_mobile.engine.engine import SearchEngine, default_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import has_photos, is_folder, no_folder, no_photos
 from mcad_mobile.engine.reembed import reembed_index
-from mcad_mobile.engine.sync import SyncResult, prune
+from mcad_mobile.engine.sync import SyncResult, prune, recheck
 from mcad_mobile.errors import PhotoError, ShardError, require
 
 _ALWAYS = ("bundle", "index", "json")  # options that every use of the command takes
@@ -69,7 +69,9 @@ def index(
         "embedding.",
     ),
     verify: bool = flag(
-        "--verify", help="Without PHOTOS: read the whole index and name the first damaged file."
+        "--verify",
+        help="Without PHOTOS: read the whole index and name the first damaged file. Where bundle "
+        "and photos are at hand, a few are embedded again and compared.",
     ),
     repair: bool = flag(
         "--repair",
@@ -106,7 +108,7 @@ def index(
         document, text = _rebuild(directory)
     elif verify:
         allow_only(context, "with --verify", *_ALWAYS, "verify")
-        document, text = _verify(directory)
+        document, text = _verify(directory, bundle)
     elif repair:
         allow_only(context, "with --repair", *_ALWAYS, "repair")
         document, text = _repair(directory)
@@ -152,10 +154,15 @@ def _rebuild(directory: Path) -> Outcome:
     return document, f"written anew, {photos} photos, {size:.0f} bytes each"
 
 
-def _verify(directory: Path) -> Outcome:
-    """Read every byte of the index. PhotoIndexError names the file that is damaged."""
+def _verify(directory: Path, bundle: Path) -> Outcome:
+    """Read every byte of the index, and compare a few photos with what it holds of them.
+    PhotoIndexError names the file that is damaged, or the photo that differs."""
     with PhotoIndex.open(directory) as opened:
         opened.verify()
+        if folder_kind(bundle) == "a bundle":
+            engine = _engine(bundle, None, None)
+            if engine.bundle.student.image_sha256 == opened.student_sha256:
+                recheck(engine, opened)
         return {"photos": opened.photos, "whole": True}, f"{opened.photos} photos, intact"
 
 

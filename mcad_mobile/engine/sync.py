@@ -35,13 +35,14 @@ from mcad_mobile.engine.photos.folder import (
 )
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.towers import LoadedRung, normalize
-from mcad_mobile.errors import MissingExtra, PhotoError, Remedy
+from mcad_mobile.errors import MissingExtra, PhotoError, PhotoIndexError, Remedy
 
 COMMIT_PHOTOS = 1000  # the most that a crash loses; enough for a segment
 COMMIT_S = 20.0
 _EARLY_PHOTOS, _EARLY_S = 50, 1.0
 _SAVED_S = 2.0, 5.0  # from the start; what is embedded by then is written, and again by a commit
 _LOOKUP = 1024
+_LEAST_COSINE = 0.8  # of two rungs' embeddings of a photo; other photos have less
 _AHEAD = 16  # photos per thread that may be embedded during a commit
 
 
@@ -218,6 +219,24 @@ def add_photos(
         batch = _Batch(index, result, str(engine.folder_rung), COMMIT_PHOTOS)
         _embed_all(engine, todo, batch, progress, len(photos))
     return result
+
+
+def recheck(engine: Embedder, index: PhotoIndex, photos: int = 8) -> None:
+    """Embed up to `photos` of the index's photos again, those whose files are as they were.
+    PhotoIndexError if the index holds something else of one."""
+    paths = index.paths()
+    for path in paths[:: max(len(paths) // photos, 1)][:photos]:
+        again, (known,) = _embed(engine, path, None), index.membership().find([path])
+        held = index.embedding(path)
+        if again.embedding is None or known is None or held is None or known.stamp != again.stamp:
+            continue
+        cosine = float(held @ again.embedding)
+        if not cosine >= _LEAST_COSINE:
+            raise PhotoIndexError(
+                f"What the index {index._directory} holds of {path} has a cosine of {cosine:.2f} "
+                "to the photo's embedding.",
+                Remedy.EMBED_AGAIN(index=index._directory),
+            )
 
 
 def _is_unchanged(known: KnownPhoto | None, stat: int | None) -> bool:

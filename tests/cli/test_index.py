@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -196,7 +197,14 @@ def test_a_damaged_index_is_named_by_verify_and_doctor_and_mended(
     assert json.loads(done.stdout) == {"index": str(place), "photos": 0, "dropped": 3}
     index(folder, bundle)
     assert run("index", "--verify", *where)[0] == 0
-    assert PhotoIndex.open(place).photos == 3
+    opened = PhotoIndex.open(place)
+    assert opened.photos == 3
+    # Numbers of no photo, under checksums that are right.
+    stamps, paths = dict(opened.membership().missing("")), opened.paths()
+    with opened.writer() as writer:
+        writer.add(paths, np.eye(3, opened.dim, dtype=np.float32), np.array([*stamps.values()]))
+    code, text = run("index", "--verify", *where)
+    assert code == 1 and paths[0] in text
     for wrong in (
         ["--verify", str(folder)],
         ["--verify", "--repair"],

@@ -17,7 +17,7 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine import sync
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.photos.folder import stat_stamp
-from mcad_mobile.engine.sync import prune, sync_folder
+from mcad_mobile.engine.sync import prune, recheck, sync_folder
 from mcad_mobile.errors import PhotoError, PhotoIndexError, Remedy
 from tests.support.index_embeddings import stamps_of
 from tests.support.paths import ROOT
@@ -493,3 +493,20 @@ def test_the_folder_of_the_index_is_not_indexed(engine, index, tmp_path):
         sync_folder(engine, index, tmp_path / "link")
     assert refused.value.remedy is Remedy.MOVE_INDEX
     assert index.photos == 0
+
+
+def test_an_index_whose_numbers_are_not_those_of_its_photos_is_noticed(engine, index, folder):
+    sync_folder(engine, index, folder)
+    recheck(engine, index)
+    paths, stamps = index.paths(), stamps_of(index)
+    random = np.random.default_rng(0).normal(size=(len(paths), index.dim))
+    embeddings = (random / np.linalg.norm(random, axis=1, keepdims=True)).astype(np.float32)
+    with index.writer() as writer:
+        writer.add(paths, embeddings, np.array([stamps[path] for path in paths], np.uint32))
+    index.verify()
+    with pytest.raises(PhotoIndexError) as noticed:
+        recheck(engine, index)
+    assert noticed.value.remedy is Remedy.EMBED_AGAIN
+    for path in paths:  # what changed since is no damage
+        paint(Path(path), "pink")
+    recheck(engine, index)
