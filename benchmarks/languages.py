@@ -27,8 +27,15 @@ from numpy.typing import NDArray
 from benchmarks.main_job import PHOTOS, mcad, provenance
 from mcad_mobile.base.requirements import tool_versions
 from mcad_mobile.data.captions import load_captions
-from mcad_mobile.distill.languages import ENGLISH, HELD_OUT, LANGUAGES, Thing, read_things
-from mcad_mobile.distill.phrases import everyday_things, read_books
+from mcad_mobile.distill.languages import (
+    ENGLISH,
+    HELD_OUT,
+    LANGUAGES,
+    Thing,
+    everyday_things,
+    read_books,
+    read_things,
+)
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine
 from mcad_mobile.recall import EmbeddedPairs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from msgspec import Meta
@@ -30,6 +30,19 @@ _STEPS = 4  # per epoch, if there are fewer photos than the recipe's batch
 _LEAST = 8  # pairs in a batch that is still useful
 
 
+class Recipe(Record, frozen=True):
+    """A recipe that a JSON file or options of the command line may change."""
+
+    def to_json(self) -> dict[str, Any]:
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    def changed(self, **options: Any) -> Self:
+        """Return a copy with other values. DataError for an invalid value."""
+        hint = "Change it in the recipe (--recipe) or by its option."
+        return convert({**self.to_json(), **options}, type(self), "The recipe", DataError, hint)
+
+
 class TeacherRecipe(Record, frozen=True):
     """Everything the reference teachers depend on besides the data."""
 
@@ -47,7 +60,7 @@ class TeacherRecipe(Record, frozen=True):
     seed: Seed = 0  # distill --seed sets both
 
 
-class StudentRecipe(Record, frozen=True):
+class StudentRecipe(Recipe, frozen=True):
     """How a student is trained. A weight of zero turns a loss off."""
 
     teaching: Teaching = (
@@ -92,15 +105,6 @@ class StudentRecipe(Record, frozen=True):
     seed: Seed = 0  # of everything random
     teachers: TeacherRecipe = TeacherRecipe()
 
-    def to_json(self) -> dict[str, Any]:
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
-
-    def changed(self, **options: Any) -> StudentRecipe:
-        """Return a copy with other values. DataError for an invalid value."""
-        hint = "Change it in the recipe (--recipe) or by its option."
-        return convert({**self.to_json(), **options}, StudentRecipe, "The recipe", DataError, hint)
-
     def at_most(self, epochs: int) -> dict[str, Any]:
         """Changes for `epochs` passes of the student, at most as many of teachers and fusion."""
         teachers = replace(
@@ -127,21 +131,13 @@ class StudentRecipe(Record, frozen=True):
         return start.changed(**changes, teachers=teachers)
 
 
-def batch_sizes(recipe: StudentRecipe) -> dict[str, int]:
-    """Batch sizes by their names in the recipe."""
-    teachers = recipe.teachers
-    return {
-        "batch": recipe.batch,
-        "teachers.batch": teachers.batch,
-        "teachers.single_batch": teachers.single_batch,
-    }
-
-
 def fit_batches(recipe: StudentRecipe, photos: int, world: int) -> StudentRecipe:
     """Cut batches larger than the number of captioned `photos` to a quarter of it, but at least 8.
     TrainingError if `world` processes cannot share photos and sizes evenly."""
-    shared = ("extra_photos", "extra_captions", "names", "imagined")
-    sizes = batch_sizes(recipe) | {name: getattr(recipe, name) for name in shared}
+    teachers = recipe.teachers
+    shared = ("batch", "extra_photos", "extra_captions", "names", "imagined")
+    sizes = {name: getattr(recipe, name) for name in shared}
+    sizes |= {f"teachers.{name}": getattr(teachers, name) for name in ("batch", "single_batch")}
     for name, size in sizes.items():
         if size % world:
             raise TrainingError(
@@ -160,17 +156,7 @@ def fit_batches(recipe: StudentRecipe, photos: int, world: int) -> StudentRecipe
         few = max(photos // _STEPS, min(photos, _LEAST))
         return max(few - few % world, world)
 
-    teachers = recipe.teachers
     teachers = replace(
         teachers, batch=fitted(teachers.batch), single_batch=fitted(teachers.single_batch)
     )
     return replace(recipe, batch=fitted(recipe.batch), teachers=teachers)
-
-
-def describe_changes(recipe: StudentRecipe, used: StudentRecipe, photos: int) -> str:
-    """Describe the batches that were made smaller, in one line; "" if there are none."""
-    sizes = zip(batch_sizes(recipe).items(), batch_sizes(used).values(), strict=True)
-    changed = [f"{name} is {now}, not {asked}" for (name, asked), now in sizes if now != asked]
-    if not changed:
-        return ""
-    return f"there are {photos} captioned photos, too few for the recipe: {', '.join(changed)}"

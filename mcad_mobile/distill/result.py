@@ -16,7 +16,7 @@ from mcad_mobile.distill.accelerator import accelerator, device_name
 from mcad_mobile.distill.class_distillation import ClassLabels
 from mcad_mobile.distill.dataset import Dataset
 from mcad_mobile.distill.labels import Labels
-from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe, batch_sizes
+from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe
 from mcad_mobile.distill.trainee import Trainee
 from mcad_mobile.errors import DataError, TrainingError
 from mcad_mobile.recall import RecallAt, Retrieval
@@ -65,7 +65,6 @@ class Provenance:
             "student": trainee.name,
             "photos": {"captioned": paired, "extra": len(data.photos) - paired},
             "captions": {"paired": len(data.owner), "extra": len(data.captions) - len(data.owner)},
-            "batches": batch_sizes(recipe),
             "data": data.fingerprint,
             "teachers": [*(labels.names if labels else ()), *([classes.name] if classes else ())],
             "run": hashlib.sha256(fingerprint.encode()).hexdigest()[:24],

@@ -26,9 +26,7 @@ from mcad_mobile.base.documents import (
     Count,
     NotNegative,
     Positive,
-    Record,
     Size,
-    convert,
     decode,
     read_file,
 )
@@ -40,21 +38,19 @@ from mcad_mobile.distill.features import EncodeTexts, FeatureCache, by_length, h
 from mcad_mobile.distill.languages import (
     ENGLISH,
     LANGUAGES,
+    PhraseBook,
     Thing,
     choose_pieces,
+    draw_phrases,
+    everyday_things,
+    read_books,
     read_things,
     without_held_out,
 )
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule
 from mcad_mobile.distill.losses import distribution_loss, feature_loss
-from mcad_mobile.distill.phrases import (
-    PhraseBook,
-    draw_phrases,
-    everyday_things,
-    read_books,
-)
 from mcad_mobile.distill.pretrained import E5, E5_LAYERS
-from mcad_mobile.distill.recipe import Arithmetic, ArithmeticOption, Seed, Share
+from mcad_mobile.distill.recipe import Arithmetic, ArithmeticOption, Recipe, Seed, Share
 from mcad_mobile.distill.result import check_out
 from mcad_mobile.distill.teachers.classifiers import imagenet_kinds, imagenet_names
 from mcad_mobile.engine.text.token_rows import rounded_rows, unpacked
@@ -74,7 +70,7 @@ _LEAST_CAPTIONS = 100  # that use a word, for it to be taught alone
 _PROMPTS = ("{}", "a {}", "a photo of a {}")
 
 
-class TextRecipe(Record, frozen=True):
+class TextRecipe(Recipe, frozen=True):
     """How a text tower is trained: frozen layers, texts of each kind per step, weights of losses.
     The token table is not trained."""
 
@@ -99,12 +95,6 @@ class TextRecipe(Record, frozen=True):
     warmup: Share = 0.05  # share of the steps in which the learning rate rises
     arithmetic: ArithmeticOption = "auto"  # of matrix products; auto: bf16 where that is faster
     seed: Seed = 0  # of everything random
-
-    def changed(self, **options: Any) -> TextRecipe:
-        """Return a copy with other values. DataError for an invalid value."""
-        hint = "Change it in the recipe (--recipe) or by its option."
-        plain = {**msgspec.to_builtins(self), **options}
-        return convert(plain, TextRecipe, "The recipe", DataError, hint)
 
     @staticmethod
     def load(path: Path) -> TextRecipe:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,8 +25,7 @@ from mcad_mobile.distill.class_distillation import (
 )
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.fusion import JointLabels
-from mcad_mobile.distill.labels import DualLabels, Labels
+from mcad_mobile.distill.labels import DualLabels, JointLabels, Labels
 from mcad_mobile.distill.loop import (
     Forward,
     Loop,
@@ -44,7 +42,7 @@ from mcad_mobile.distill.losses import (
     feature_loss,
 )
 from mcad_mobile.distill.pretrained import minilm_tokenizer
-from mcad_mobile.distill.recipe import StudentRecipe, describe_changes, fit_batches
+from mcad_mobile.distill.recipe import StudentRecipe, fit_batches
 from mcad_mobile.distill.result import Provenance, check_out, find_finished, save
 from mcad_mobile.distill.teachers.prepare import label
 from mcad_mobile.distill.teachers.teacher import Teachers
@@ -57,7 +55,7 @@ from mcad_mobile.distill.trainee import (
     evaluate_trainee,
     load_trainee,
 )
-from mcad_mobile.errors import DataError, McadError, install_line
+from mcad_mobile.errors import DataError, install_line
 from mcad_mobile.recall import Retrieval
 
 _ALIGNED_ROWS = 1000  # photos and captions: a rotation of 512 dimensions has 131,000 angles
@@ -97,35 +95,18 @@ def train(
     options: RunOptions | None = None,
 ) -> Retrieval:
     """Train a student into `out`, and return its recall on `material.val`. An interrupted run
-    resumes from its last checkpoint; a finished one is not repeated. An error before the first
-    checkpoint leaves nothing at `out`. DataError, PhotoError, StudentError, TrainingError."""
-    existed = out.exists()
-    try:
-        return _train(material, out, recipe, cache_folder, show, options or RunOptions())
-    except McadError:
-        if accelerator().is_main_process and not existed:
-            with suppress(OSError):  # it does not exist, or is not empty
-                out.rmdir()
-        raise
-
-
-def _train(
-    material: Material,
-    out: Path,
-    recipe: StudentRecipe,
-    cache_folder: Path,
-    show: Progress,
-    options: RunOptions,
-) -> Retrieval:
-    """Go through all stages, or return the result if this run was finished before."""
+    resumes from its last checkpoint; a finished one is not repeated. DataError, PhotoError,
+    StudentError, TrainingError."""
+    options = options or RunOptions()
     started = time.monotonic()
     check_out(out, options.student.folder)
     tokenizer, is_main = minilm_tokenizer(), accelerator().is_main_process
     data = dataset(material.train, tokenizer, material.extra.limited(recipe.most_extra_captions))
     held_out = dataset(material.val, tokenizer, Extra())
     given, recipe = recipe, fit_batches(recipe, data.paired_photos, accelerator().num_processes)
-    if line := describe_changes(given, recipe, data.paired_photos):
-        options.note(line)
+    if recipe != given:
+        few = f"there are {data.paired_photos} captioned photos, too few for the recipe"
+        options.note(f"{few}: its batches are smaller, as recipe.json says")
     torch.manual_seed(recipe.seed)
     trainee = load_trainee(options.student, out.name, data, recipe)
     trainee.module.to(accelerator().device)

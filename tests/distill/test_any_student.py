@@ -18,10 +18,10 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.dataset import Batch, Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache, compute_view
 from mcad_mobile.distill.pretrained import minilm_directory
-from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe
+from mcad_mobile.distill.recipe import StudentRecipe
 from mcad_mobile.distill.teachers.library import load_duals
 from mcad_mobile.distill.teachers.teacher import Teachers
-from mcad_mobile.distill.train_student import Material, RunOptions, train
+from mcad_mobile.distill.train_student import RunOptions, train
 from mcad_mobile.distill.trainee import EndToEnd, StudentChoice
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.text.tokenizer import Tokenizer
@@ -141,26 +141,6 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(kind, material, tmp_path
     assert load_student(str(straight)).sha256 == load_student(str(cut)).sha256
 
 
-@pytest.mark.slow
-def test_a_finished_run_is_not_done_again_and_its_student_trains_on(material, tmp_path):
-    asked, steps = start("hf", tmp_path / "start"), []
-
-    def count(step, values):
-        steps.append(step)
-
-    first = train(
-        material, tmp_path / "s", RECIPE, tmp_path, silent, RunOptions(record=count, student=asked)
-    )
-    done = len(steps)
-    again = train(
-        material, tmp_path / "s", RECIPE, tmp_path, silent, RunOptions(record=count, student=asked)
-    )
-    assert (first, done) == (again, len(steps))
-    further = StudentChoice(str(tmp_path / "s"))
-    train(material, tmp_path / "t", RECIPE, tmp_path, silent, RunOptions(student=further))
-    assert load_student(str(tmp_path / "t")).sha256 != load_student(str(tmp_path / "s")).sha256
-
-
 @pytest.mark.parametrize(
     ("front", "from_scratch", "licence"),
     [("mit", False, "unknown"), ("apple-amlr", False, "apple-amlr"), ("mit", True, "unknown")],
@@ -222,45 +202,6 @@ def test_a_students_own_teacher_has_nothing_to_tell_it_at_first(material, tmp_pa
     )
     train(material, tmp_path / "s", recipe, tmp_path / "cache", silent, options)
     assert losses[0] < 0.01  # of at most 40; labels are kept in float16
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [16, 512])
-def test_teachers_of_another_width_and_unpaired_data_teach_it(width, material, tmp_path):
-    extra = Extra(tuple(photo.path for photo in material.val), ("a cat", "the moon", "a cup"))
-    teachers = TeacherRecipe(views=1, members=1, batch=4, epochs=1, single_batch=4, single_epochs=1)
-    recipe = replace(
-        RECIPE, teaching="mcad", epochs=1, batch=4, extra_photos=2, extra_captions=2,
-        candidates=2, names=8, projection=width, teachers=teachers,
-    )  # fmt: skip
-    parts = []
-    train(
-        Material(material.train, material.val, extra), tmp_path / "s", recipe, tmp_path / "cache",
-        silent,
-        RunOptions(
-            record=lambda _, values: parts.append(values), student=start("towers", tmp_path)
-        ),
-    )  # fmt: skip
-    pairs, named = (
-        ("contrastive", "distribution", "feature"),
-        ("naming", "showing", "called"),
-    )
-    assert set(parts[0]) == {f"loss/{name}" for name in (*pairs, *named)}
-    assert load_student(str(tmp_path / "s")).dim == width
-
-
-def test_a_projection_of_zero_leaves_towers_of_one_width_as_they_are(material, tmp_path):
-    text = write_text_tower(tmp_path / "text", width=64)  # as test_vit
-    asked = StudentChoice(f"towers:timm/test_vit+hf/{text}", from_scratch=True)
-    train(
-        material,
-        tmp_path / "s",
-        replace(RECIPE, projection=0),
-        tmp_path,
-        silent,
-        RunOptions(student=asked),
-    )
-    assert load_student(str(tmp_path / "s")).dim == 64
 
 
 def test_weights_that_no_embedding_depends_on_are_left_alone(material, tmp_path):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe, describe_changes, fit_batches
+from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe, fit_batches
 from mcad_mobile.errors import DataError, TrainingError
 
 RECIPE = StudentRecipe(teachers=TeacherRecipe(single_batch=32))
@@ -35,14 +35,6 @@ def test_a_batch_that_photos_do_not_fill_is_a_quarter_of_them(photos, world, exp
     back = replace(used, batch=128, teachers=RECIPE.teachers)
     assert back == RECIPE
     assert all(size % world == 0 and size <= photos for size in sizes(used))
-
-
-def test_what_was_made_smaller_is_said_in_one_line():
-    line = describe_changes(RECIPE, fit_batches(RECIPE, 120, 1), 120)
-    assert "120 captioned photos" in line and "\n" not in line
-    assert "batch is 30, not 128" in line and "teachers.batch is 30, not 128" in line
-    assert "single_batch" not in line
-    assert describe_changes(RECIPE, fit_batches(RECIPE, 6000, 1), 6000) == ""
 
 
 def test_what_processes_cannot_share_is_named():

@@ -114,19 +114,6 @@ def test_imagined_photos_are_one_more_view_of_the_captioned_ones(data, tmp_path,
     assert torch.allclose(rows.exp().sum(1), torch.ones(4), atol=1e-2)
 
 
-def test_a_classifier_is_asked_once(data, tmp_path):
-    cache = FeatureCache(tmp_path / "cache", lambda *step: None)
-    teacher = Colours()
-    class_labels(teacher, data, Views(2, 1), cache, 0.3)
-    asked = teacher.asked
-    assert asked == 7
-    class_labels(teacher, data, Views(2, 1), cache, 0.3)
-    assert teacher.asked == asked
-    teacher.identity = "other colours"
-    class_labels(teacher, data, Views(2, 1), cache, 0.3)
-    assert teacher.asked == 2 * asked
-
-
 def test_every_class_is_named_once_before_one_is_named_twice():
     prompts = ClassPrompts(NAMES, 3, seed=0)
     classes = np.concatenate([prompts.at(step)[0] for step in range(5)])
@@ -338,20 +325,6 @@ def test_losses_count_at_every_width_with_the_recipes_weight(embeddings):
     at_widths(losses, embeddings, 4, StudentRecipe(widths=(8, 4), narrow=0.5))
     at_widths(losses, embeddings, 4, StudentRecipe(widths=(2,), narrow=0.0))
     assert widths == [(4, 4, 4)] * 2
-
-
-def test_a_classifiers_losses_are_taken_at_narrower_widths_too(embeddings, log_probabilities):
-    recipe = StudentRecipe(widths=(2,), narrow=1.0)
-    both = at_widths(
-        lambda embeddings, width: class_losses(embeddings, log_probabilities, recipe),
-        embeddings,
-        4,
-        recipe,
-    )
-    narrow = {name: cut(rows, 2) if rows.ndim else rows for name, rows in embeddings.items()}
-    expected = class_losses(embeddings, log_probabilities, recipe)
-    for name, part in class_losses(narrow, log_probabilities, recipe).items():
-        assert float(both[name]) == pytest.approx(float(expected[name] + part), rel=1e-5)
 
 
 def test_templates_are_plain_words_around_a_name():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from mcad_mobile.distill.fusion import Fusion, candidates
+from mcad_mobile.distill.labels import Fusion, candidates
 from mcad_mobile.distill.teachers.teacher import Fused
 
 IMAGES, TEXTS, DIM, FUSED = 5, 7, 6, 4
@@ -132,38 +132,6 @@ def test_fusion_is_its_formula_pair_by_pair(sides):
         guess = float(image[i] @ text[j]) + lift
         expected = (float(new_image[i] @ new_text[j]) + 0.7 * guess) / 1.7
         assert math.isclose(float(modified.similarity[i, j]), expected, abs_tol=1e-5)
-
-
-@torch.no_grad()
-def test_the_order_of_a_batch_is_the_order_of_what_comes_out(sides):
-    image, text = sides
-    seen = candidates(image, text, 2)
-    modified = trained()(image, text, seen, look_at(seen))
-    columns = torch.randperm(TEXTS, generator=torch.Generator().manual_seed(3))
-    features = torch.zeros(IMAGES, TEXTS, FUSED)
-    scores = torch.zeros(IMAGES, TEXTS)
-    features[seen], scores[seen] = look_at(seen).features, look_at(seen).scores
-    moved = seen[:, columns]
-    fused = Fused(features[:, columns][moved], scores[:, columns][moved])
-    again = trained()(image, text[columns], moved, fused)
-    assert torch.allclose(again.image, modified.image, atol=1e-6)
-    assert torch.allclose(again.text, modified.text[columns], atol=1e-6)
-    assert torch.allclose(again.similarity, modified.similarity[:, columns], atol=1e-6)
-
-
-def test_gradients_reach_the_projections_from_their_start_and_the_temperature_after_it(sides):
-    image, text = sides
-    seen = candidates(image, text, 3)
-    start, later = Fusion(DIM, FUSED), trained()
-    for fusion in (start, later):
-        modified = fusion(image, text, seen, look_at(seen))
-        modified.similarity.diagonal().sum().backward()
-        for weight in (fusion.to_image.weight, fusion.to_text.weight):
-            assert weight.grad.isfinite().all()
-            assert weight.grad.abs().max() > 1e-3
-        assert fusion.score_weight.grad.abs() > 1e-3
-    assert later.log_sharpness.grad.isfinite()
-    assert later.log_sharpness.grad.abs() > 1e-3
 
 
 def test_a_fusion_starts_with_a_sharpness_of_twenty_and_equal_words():

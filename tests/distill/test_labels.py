@@ -12,8 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Views
-from mcad_mobile.distill.fusion import Fusion, candidates
-from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
+from mcad_mobile.distill.labels import Fusion, Labels, candidates, dual_labels, single_labels
 from mcad_mobile.distill.teachers.teacher import Fused, TextStates
 from mcad_mobile.distill.train_student import align_space, find_rotation, interleave
 

@@ -24,12 +24,15 @@ from mcad_mobile.distill import text_only
 from mcad_mobile.distill.languages import (
     HELD_OUT,
     LANGUAGES,
+    Phrase,
     Thing,
     choose_pieces,
+    draw_phrases,
+    everyday_things,
+    read_books,
     read_things,
     without_held_out,
 )
-from mcad_mobile.distill.phrases import Phrase, draw_phrases, everyday_things, read_books
 from mcad_mobile.distill.pretrained import E5, E5_LAYERS
 from mcad_mobile.distill.text_only import TextMaterial, TextRecipe, train_text_tower
 from mcad_mobile.engine.text.tokenizer import Tokenizer

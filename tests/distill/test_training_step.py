@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mcad_mobile.distill.dataset import Batch
-from mcad_mobile.distill.fusion import JointLabels
+from mcad_mobile.distill.labels import JointLabels
 from mcad_mobile.distill.loop import Loop, Prefetch, Schedule
 from mcad_mobile.distill.losses import (
     contrastive_loss,

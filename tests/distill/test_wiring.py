@@ -20,7 +20,7 @@ from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill.class_distillation import ClassDistillation, ClassLabels, class_losses
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Extra, Views, dataset
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.fusion import JointLabels
+from mcad_mobile.distill.labels import JointLabels
 from mcad_mobile.distill.losses import at_widths
 from mcad_mobile.distill.pretrained import minilm_tokenizer
 from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe

@@ -11,7 +11,6 @@ import tarfile
 import uuid
 
 import fsspec
-import msgspec
 import numpy as np
 import pyarrow as arrow
 import pyarrow.parquet as parquet
@@ -20,10 +19,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry as registry
 
 from mcad_mobile.embed import make_shards as embedding
-from mcad_mobile.embed.job import Inventory, KnownPhotos, ShardRecord, ShardsManifest, file_name
-from mcad_mobile.embed.phone_index import Shards
+from mcad_mobile.embed.job import Inventory, KnownPhotos, ShardRecord
 from mcad_mobile.embed.pieces import Rows, name_of, photos_of
-from mcad_mobile.embed.shard import ShardFacts, ShardRows, embed_shard, shard_bytes
+from mcad_mobile.embed.shard import embed_shard
 from mcad_mobile.embed.shard_store import Store, reaching
 from mcad_mobile.embed.source import Source
 from mcad_mobile.embed.worker import BundleModel
@@ -296,19 +294,6 @@ def test_others_may_read_shards_where_the_umask_lets_them(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o644
-
-
-def test_of_a_photo_that_was_embedded_twice_the_later_run_counts(memory):
-    store = Store(memory)
-    job = ShardsManifest("mcad-embed/1", "j", "s", "0" * 64, 1, "float32", "onnx", "fp32", 9)
-    assert store.create("manifest.json", msgspec.json.encode(job))
-    for run_number, piece in ((1, "f" * 16), (2, "0" * 16)):
-        facts = ShardFacts("mcad-shard/1", "s", "0" * 64, "j", piece, "onnx", 1, 0, 0)
-        row = np.array([[float(run_number)]], np.float32)
-        made = ShardRows(row, ["a.jpg"], np.zeros((1, 2), np.uint32), [])
-        store.write(f"shards/{file_name(run_number, piece)}", shard_bytes(made, 1, facts))
-    rows = [batch.embeddings.item() for batch in Shards(memory).batches()]
-    assert rows == [1.0, 2.0]
 
 
 def test_names_that_lead_nowhere_say_so(tmp_path, photos, monkeypatch):

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import msgspec
 import pyarrow.parquet as parquet
-import pytest
 
 from mcad_mobile.embed.job import job_of
 from mcad_mobile.embed.shard import ShardFile
@@ -147,32 +146,6 @@ def test_an_interrupt_keeps_what_was_finished_and_leaves_no_process(
     assert run_json("embed", tmp_path / "list.txt", *arguments)["embedded"] == 1
 
 
-@pytest.mark.slow
-def test_a_shard_that_is_half_written_is_made_again(tmp_path, bundle, photos, shards):
-    out = tmp_path / "out"
-    shutil.copytree(shards, out)
-    first, second, third = sorted((out / "shards").iterdir())
-    first.write_bytes(first.read_bytes()[:-40])
-    second.unlink()
-    (out / "shards" / "left.parquet.partial").write_bytes(b"PAR1")
-    arguments = ("--bundle", bundle.directory, "--out", out, "--workers", 1)
-    index = ("index", "--from", out, "--bundle", bundle.directory, "--index", tmp_path / "index")
-    refused = run(*index, code=1).stderr
-    assert first.name in refused and "half written" in refused
-    assert not (tmp_path / "index" / "lock").exists()
-    done = run("embed", photos, *arguments)
-    assert f"{first.name} is half written" in done.stderr
-    assert same(vectors(out), vectors(shards))
-    assert not (out / "shards" / "left.parquet.partial").exists()
-    # Bytes that changed where they lie are noticed as they are read, by the pages' checksums.
-    whole = third.read_bytes()
-    third.write_bytes(whole[:200] + bytes([whole[200] ^ 255]) + whole[201:])
-    refused = run(*index, code=1).stderr
-    assert third.name in refused and "damaged" in refused
-    third.unlink()
-    assert f"names {third.name}, and it is gone" in run(*index, code=1).stderr
-
-
 class Watched(io.FileIO):
     """A file that knows which threads have read it."""
 
@@ -250,28 +223,7 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path, bundle, photos):
         assert process.wait(DEADLINE_S) == 0
 
 
-@pytest.mark.slow
-def test_a_file_that_cannot_be_read_is_listed_and_asked_again(tmp_path, bundle, photos):
-    path = sorted(photos.iterdir())[0]
-    (tmp_path / "list.txt").write_text(f"{path}\n{tmp_path / 'later.png'}\n")
-    arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out", "--workers", 1)
-    document = run_json("embed", tmp_path / "list.txt", *arguments)
-    assert document["photos"] == 1
-    assert [photo["path"] for photo in document["skipped"]] == [str(tmp_path / "later.png")]
-    shutil.copy(path, tmp_path / "later.png")
-    document = run_json("embed", tmp_path / "list.txt", *arguments)
-    assert (document["photos"], document["embedded"], document["skipped"]) == (2, 1, [])
-
-
 def test_a_source_that_is_not_there_leaves_nothing_behind(tmp_path, bundle):
     arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out")
     assert "nothing at" in run("embed", tmp_path / "typo", *arguments, code=1).stderr
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-def test_no_cluster_at_an_address_is_one_error(tmp_path, bundle, photos):
-    pytest.importorskip("ray")
-    arguments = ("--bundle", bundle.directory, "--out", tmp_path / "out", "--ray", "127.0.0.1:1")
-    message = run("embed", photos, *arguments, code=1).stderr
-    assert "There is no Ray cluster at 127.0.0.1:1" in message and "ray start --head" in message

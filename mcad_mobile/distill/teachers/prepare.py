@@ -18,9 +18,8 @@ from mcad_mobile.distill.accelerator import accelerator, autocast
 from mcad_mobile.distill.class_distillation import ClassLabels, class_labels
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Views
 from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.fusion import Fusion
 from mcad_mobile.distill.grids import GridTrunk
-from mcad_mobile.distill.labels import Labels, dual_labels, single_labels
+from mcad_mobile.distill.labels import Fusion, Labels, dual_labels, single_labels
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss
 from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe, TeacherRecipe
@@ -33,7 +32,7 @@ from mcad_mobile.distill.teachers.reference import (
     encode_photos,
     encode_texts,
 )
-from mcad_mobile.distill.teachers.teacher import DualStreamTeacher, Fused, Teachers
+from mcad_mobile.distill.teachers.teacher import Fused, Teachers
 from mcad_mobile.distill.trainee import TRAINED_BLOCKS
 from mcad_mobile.errors import TeacherError
 
@@ -256,16 +255,20 @@ def _label_by_teachers(
     training: TeacherTraining,
 ) -> Labels:
     cache = training.cache
-    duals = teachers.dual or train_duals(training, data.token_counts())
-    single = teachers.single
-    trains_single = single is None and recipe.teaching != "dual"
-    references = _require_reference_teachers(duals) if trains_single else []
+    if teachers.dual and teachers.single is None and recipe.teaching == "mcad":
+        raise TeacherError(
+            "The reference single-stream teacher starts from reference dual-stream ones, "
+            f"not from {', '.join(dual.name for dual in teachers.dual)}.",
+            "Give a --single-teacher too, or neither.",
+        )
+    references = [] if teachers.dual else train_duals(training, data.token_counts())
+    duals = teachers.dual or references
     dual = dual_labels(duals, data, views, cache)
     identity = tuple(teacher.identity for teacher in duals)
     names = tuple(teacher.name for teacher in duals)
     if recipe.teaching == "dual":
         return Labels(dual, recipe.candidates, identity=identity, names=names)
-    single = single or train_single(training, references)
+    single = teachers.single or train_single(training, references)
     labels = Labels(
         dual,
         recipe.candidates,
@@ -277,15 +280,3 @@ def _label_by_teachers(
         sampler = replace(training.sampler(recipe.batch, recipe.seed), views=views)
         labels = labels.calibrated(sampler)
     return replace(labels, fusion=train_fusion(training, labels, recipe))
-
-
-def _require_reference_teachers(duals: Sequence[DualStreamTeacher]) -> list[RegionTextTeacher]:
-    """Return `duals` if they are the reference teachers, else raise TeacherError."""
-    reference = [dual for dual in duals if isinstance(dual, RegionTextTeacher)]
-    if len(reference) < len(duals):
-        raise TeacherError(
-            "The reference single-stream teacher starts from reference dual-stream ones, "
-            f"not from {', '.join(dual.name for dual in duals)}.",
-            "Give a --single-teacher too, or neither.",
-        )
-    return reference
