@@ -45,32 +45,20 @@ class Spec:
             for name in TOWERS
         }
 
-    def document(self, mode: Mode, places: Places) -> dict[str, Any]:
-        """A runner's input (`mcad-run/1`), without the rungs."""
+    def document(self, mode: Mode, places: dict[str, Any]) -> dict[str, Any]:
+        """A runner's input (`mcad-run/1`), without the rungs. `places`: the paths of bundle, index,
+        photos and scratch on its device."""
         return {
             "schema": RUN_SCHEMA,
             "mode": mode,
-            "bundle": places.bundle,
-            "index": places.index,
+            **places,
             "queries": self.queries,
-            "photos": places.photos,
             "memory_searches": MEMORY_SEARCHES,
             "searches": self.searches,
             "k": self.k,
             "threads": self.threads,
             "runtime": self.runtime,
-            "scratch": places.scratch,
         }
-
-
-@dataclass(frozen=True)
-class Places:
-    """Paths of a runner's files on its device."""
-
-    bundle: str
-    index: str
-    photos: tuple[str, ...]
-    scratch: str
 
 
 @runtime_checkable

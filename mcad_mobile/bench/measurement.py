@@ -33,19 +33,16 @@ DEFAULT_PHOTOS = 100_000  # a large personal library, and what the targets are s
 _DIGITS = 3
 
 
-@dataclass(frozen=True)
-class DeviceOptions:
-    """Options that only some devices use: see AdbDevice and AiHubDevice."""
-
-    compile_to: str | None = None
-    force: bool = False
-    runner: Path | None = None
-    aars: tuple[Path, ...] = ()
-
-
-def open_device(name: str, options: DeviceOptions) -> Device | TowerDevice:
-    """Open "host", "adb", "adb:SERIAL", "aihub:PHONE,PHONE" or "emulator". BenchError: there is no
-    such device."""
+def open_device(
+    name: str,
+    compile_to: str | None = None,
+    *,
+    force: bool = False,
+    runner: Path | None = None,
+    aars: tuple[Path, ...] = (),
+) -> Device | TowerDevice:
+    """Open "host", "adb", "adb:SERIAL", "aihub:PHONE,PHONE" or "emulator". Options that only some
+    devices use: see AdbDevice and AiHubDevice. BenchError: there is no such device."""
     kind, _, detail = name.partition(":")
     if name == "host":
         return EmulatedHost() if machine.emulator() else HostDevice()
@@ -54,7 +51,7 @@ def open_device(name: str, options: DeviceOptions) -> Device | TowerDevice:
     if kind == "adb":
         from mcad_mobile.bench.devices.adb import AdbDevice
 
-        return AdbDevice(detail or None, options.force, options.runner, options.aars)
+        return AdbDevice(detail or None, force, runner, aars)
     if kind == "aihub":
         from mcad_mobile.bench.devices.aihub import AiHubDevice
 
@@ -65,7 +62,7 @@ def open_device(name: str, options: DeviceOptions) -> Device | TowerDevice:
                 'Name one or more: --device aihub:"Samsung Galaxy S25" '
                 "(`qai-hub list-devices` lists them).",
             )
-        return AiHubDevice(phones, options.compile_to, options.force)
+        return AiHubDevice(phones, compile_to, force)
     raise BenchError(
         f"No device is called {name!r}.",
         "Use host, adb, adb:SERIAL (`adb devices` lists them), aihub:PHONE, or emulator.",
@@ -91,17 +88,14 @@ class Workload:
 
 def measure(
     bundle: Bundle,
-    device: str,
-    options: DeviceOptions,
+    device: Device | TowerDevice,
     workload: Workload,
     progress: Progress = silent,
 ) -> Parts:
-    """Measure on the device that `--device` names. Return a mcad-bench/1 document per device, and
-    why devices have no document."""
-    opened = open_device(device, options)
-    if isinstance(opened, TowerDevice):
-        return bench_towers(bundle, opened, runtime=workload.runtime, progress=progress)
-    return [bench(bundle, workload, opened, progress)], []
+    """Return a mcad-bench/1 document per device, and why devices have no document."""
+    if isinstance(device, TowerDevice):
+        return bench_towers(bundle, device, runtime=workload.runtime, progress=progress)
+    return [bench(bundle, workload, device, progress)], []
 
 
 def bench(

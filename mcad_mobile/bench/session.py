@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from mcad_mobile.base.documents import Count, convert
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.device_protocol import MEMORY_SEARCHES, Mode, Places, Spec
+from mcad_mobile.bench.device_protocol import MEMORY_SEARCHES, Mode, Spec
 from mcad_mobile.bench.document import Health, MiB, PerSecond, Samples, Step, percentiles
 from mcad_mobile.bench.repeats import Repeat, cool_down, counted_runs
 from mcad_mobile.bench.runner import checking
@@ -84,7 +84,7 @@ class Launcher(Protocol):
     """Starts a runner on a device."""
 
     @property
-    def places(self) -> Places: ...
+    def places(self) -> dict[str, Any]: ...
 
     def launch(self, document: dict[str, Any], progress: Progress) -> Watched:
         """Run a `mcad-run/1` document. BenchError: the runner fails."""

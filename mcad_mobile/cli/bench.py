@@ -13,7 +13,6 @@ from mcad_mobile.base.standard_output import print_json, terminal_errors
 from mcad_mobile.bench.devices.aihub import AiHubDevice
 from mcad_mobile.bench.measurement import (
     DEFAULT_PHOTOS,
-    DeviceOptions,
     Workload,
     measure,
     open_device,
@@ -134,9 +133,9 @@ def bench(
 
         with progress_bar() as progress:
             aars = tuple(npu_archives(loaded, progress))
-    options = DeviceOptions(compile_to, force, runner, aars)
+    opened = open_device(device, compile_to, force=force, runner=runner, aars=aars)
     if dry_run:
-        _print_jobs(open_device(device, options), loaded, runtime, json)
+        _print_jobs(opened, loaded, runtime, json)
         return
     workload = Workload(
         index=index,
@@ -150,8 +149,7 @@ def bench(
     with Console(file=terminal_errors()).status("starting") as status:
         documents, failures = measure(
             loaded,
-            device,
-            options,
+            opened,
             workload,
             lambda step, *_: status.update(Text(printable(step))),
         )

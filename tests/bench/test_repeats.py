@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from mcad_mobile.base.machine import Memory
 from mcad_mobile.bench import session
-from mcad_mobile.bench.device_protocol import Places, Spec
+from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.bench.document import Health
 from mcad_mobile.bench.repeats import Repeat, cool_down, counted_runs
 from mcad_mobile.bench.self_test import choose_rung, judge_ladder
@@ -178,7 +178,7 @@ class Launched:
     """A device whose runs of searches take the medians that are given, and what was asked of it."""
 
     def __init__(self, bundle: Bundle, medians: list[float], heats: list[int]) -> None:
-        self.places = Places("bundle", "index", ("photo",), "scratch")
+        self.places = {"bundle": "bundle", "index": "index", "photos": ["photo"]}
         self.asked: list[str] = []
         self._bundle, self._medians, self._heats = bundle, iter(medians), iter(heats)
 

@@ -12,7 +12,7 @@ import pytest
 
 from mcad_mobile.base.machine import Memory
 from mcad_mobile.bench import runner, samples
-from mcad_mobile.bench.device_protocol import Places, Spec
+from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import Found, SearchEngine, create_index
 from mcad_mobile.errors import BenchError, MemoryUnavailable, PhotoError
@@ -33,7 +33,8 @@ def given(bundle: Bundle, tmp_path: Path) -> dict[str, Any]:
     samples.synthetic_index(bundle, tmp_path / "index", 300)
     photos = tuple(samples.sample_photos(bundle, tmp_path, 3, (64, 48)))
     spec = Spec(bundle, tmp_path / "index", QUERIES, photos, searches=4, threads=2, k=7)
-    places = Places(str(bundle.directory), str(spec.index), tuple(map(str, photos)), str(tmp_path))
+    places = {"bundle": str(bundle.directory), "index": str(spec.index), "scratch": str(tmp_path)}
+    places["photos"] = [*map(str, photos)]
     return {**spec.document("search", places), "memory_searches": 5, **RUNGS}
 
 

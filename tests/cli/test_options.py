@@ -17,7 +17,10 @@ from mcad_mobile.android.library_aar import BuiltLibrary
 from mcad_mobile.android.packages import Key
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.base.machine import allowed_cores
-from mcad_mobile.bench.measurement import DeviceOptions, Workload
+from mcad_mobile.bench.devices.adb import AdbDevice
+from mcad_mobile.bench.devices.aihub import AiHubDevice
+from mcad_mobile.bench.devices.host import HostDevice
+from mcad_mobile.bench.measurement import Workload
 from mcad_mobile.cli import bench, index
 from mcad_mobile.cli.command import app
 from mcad_mobile.cli.output import warn
@@ -109,31 +112,27 @@ def test_photos_are_embedded_on_all_cores_or_on_as_many_threads_as_asked(
 
 
 @pytest.mark.parametrize(
-    ("options", "device", "expected", "workload"),
+    ("options", "device", "workload"),
     [
-        ((), "host", {}, Workload(None, 100_000, 200, 1, None, None, None)),
+        ((), HostDevice(), Workload(None, 100_000, 200, 1, None, None, None)),
         (
             ("--synthetic", 500, "--searches", 7, "--threads", 2, "--repeats", 4),
-            "host",
-            {},
+            HostDevice(),
             Workload(None, 500, 7, 2, None, 4, None),
         ),
         (
             ("--device", "adb:x", "--cool-down", 0.5, "--force", "--aar", "a", "--aar", "b"),
-            "adb:x",
-            {"force": True, "aars": (Path("a"), Path("b"))},
+            AdbDevice("x", force=True, aars=(Path("a"), Path("b"))),
             Workload(cool_down_s=0.5),
         ),
         (
             ("--device", "adb", "--runner", "r", "--runtime", "onnx", "--index", "i"),
-            "adb",
-            {"runner": Path("r")},
+            AdbDevice(runner=Path("r")),
             Workload(index=Path("i"), runtime="onnx"),
         ),
         (
             ("--device", "aihub:Galaxy", "--compile", "qnn"),
-            "aihub:Galaxy",
-            {"compile_to": "qnn"},
+            AiHubDevice(("Galaxy",), "qnn"),
             Workload(),
         ),
     ],
@@ -143,16 +142,14 @@ def test_bench_measures_what_was_asked_for(
     calls: Calls,
     monkeypatch: pytest.MonkeyPatch,
     options: tuple[object, ...],
-    device: str,
-    expected: dict[str, Any],
+    device: object,
     workload: Workload,
 ) -> None:
     monkeypatch.setattr(bench, "measure", calls)
     monkeypatch.chdir(bundle.directory)
     mcad("bench", "--bundle", ".", *options)
-    ((_, name, found, asked, _), _), *_ = calls
-    assert (name, asked) == (device, workload)
-    assert found == DeviceOptions(**expected)
+    ((_, opened, asked, _), _), *_ = calls
+    assert (opened, asked) == (device, workload)
 
 
 @pytest.mark.parametrize(

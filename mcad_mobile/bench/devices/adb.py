@@ -22,7 +22,7 @@ from mcad_mobile.base import PACKAGE
 from mcad_mobile.base.documents import decode
 from mcad_mobile.base.machine import emulator_among
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.device_protocol import Places, Spec
+from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.bench.devices.adb_facts import Facts, read_facts, read_health
 from mcad_mobile.bench.devices.adb_shell import NOTE_PROCESS, ROOT, RUN, AdbShell, connect
 from mcad_mobile.bench.devices.host import NEVER_MEASURED, measured_parts
@@ -156,13 +156,10 @@ class _Launcher:
     emulator: str
 
     @property
-    def places(self) -> Places:
-        return Places(
-            bundle=f"{ROOT}/bundle",
-            index=f"{ROOT}/index",
-            photos=tuple(f"{ROOT}/{name}" for name in _photos(self.spec)),
-            scratch=f"{RUN}/scratch",
-        )
+    def places(self) -> dict[str, Any]:
+        photos = [f"{ROOT}/{name}" for name in _photos(self.spec)]
+        places = {"bundle": f"{ROOT}/bundle", "index": f"{ROOT}/index", "scratch": f"{RUN}/scratch"}
+        return {**places, "photos": photos}
 
     def launch(self, document: dict[str, Any], progress: Progress) -> Watched:
         """See Launcher. DeviceLost: the device disconnected."""

@@ -16,7 +16,7 @@ from mcad_mobile.base import PACKAGE, machine
 from mcad_mobile.base.files import cache_directory
 from mcad_mobile.base.machine import device_facts
 from mcad_mobile.base.progress import Progress, silent
-from mcad_mobile.bench.device_protocol import MEMORY_SEARCHES, Parts, Places, Spec
+from mcad_mobile.bench.device_protocol import MEMORY_SEARCHES, Parts, Spec
 from mcad_mobile.bench.document import Health
 from mcad_mobile.bench.self_test import parity_only
 from mcad_mobile.bench.session import Session
@@ -185,13 +185,13 @@ class HostLauncher:
     environment: dict[str, str] = field(default_factory=_child_environment)
 
     @property
-    def places(self) -> Places:
-        return Places(
-            bundle=str(self.spec.bundle.directory.resolve()),
-            index=str(self.spec.index.resolve()),
-            photos=tuple(str(photo.resolve()) for photo in self.spec.photos),
-            scratch=str(self.scratch),
-        )
+    def places(self) -> dict[str, Any]:
+        return {
+            "bundle": str(self.spec.bundle.directory.resolve()),
+            "index": str(self.spec.index.resolve()),
+            "photos": [str(photo.resolve()) for photo in self.spec.photos],
+            "scratch": str(self.scratch),
+        }
 
     def launch(self, document: dict[str, Any], progress: Progress) -> Watched:
         return watch(

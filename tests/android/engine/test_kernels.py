@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, executable
-from mcad_mobile.bench.device_protocol import Places, Spec
+from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.bench.self_test import Ladder, judge_ladder
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from tests.support.exported import Exported
@@ -29,7 +29,7 @@ def bundle(cpu: Exported) -> Bundle:
 
 def check(emulated_java: list[str], classes: Path, bundle: Bundle, folder: Path) -> Ladder:
     """The Java runner's self-test of the first rungs, by a JVM on an emulated processor."""
-    places = Places(str(bundle.directory), "", (), "")
+    places = {"bundle": str(bundle.directory), "index": "", "photos": [], "scratch": ""}
     spec = Spec(bundle).document("check", places)
     spec["rungs"] = {name: [0] for name in TOWERS}
     (folder / "spec.json").write_text(json.dumps(spec))

@@ -11,9 +11,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from mcad_mobile.base.files import sha256_of
 from mcad_mobile.base.machine import Memory
@@ -32,12 +30,11 @@ from mcad_mobile.bench.devices.adb_shell import (
 )
 from mcad_mobile.bench.devices.aihub import AiHubDevice
 from mcad_mobile.bench.devices.host import HostDevice
-from mcad_mobile.bench.measurement import DeviceOptions, open_device
-from mcad_mobile.engine.bundle import Bundle, FileRecord
+from mcad_mobile.bench.measurement import open_device
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BenchError, DeviceLost
 from tests.support.adbd import PYTHON, Adbd, adbd, on_device
 from tests.support.phones import APP_PROCESS, as_phone, quick, use
-from tests.support.tiny_bundle import make_tiny_bundle, text_rung_that_fails
 
 LISTING = """List of devices attached
 R5CX12ABCDE            device usb:1-2 product:pa1qxxx model:SM_S931B device:pa1q transport_id:3
@@ -103,12 +100,12 @@ def test_phones_rest_between_three_runs_unless_asked_otherwise() -> None:
 
 def test_a_device_is_opened_by_its_name() -> None:
     for name, serial in (("adb", None), ("adb:R5CX12ABCDE", "R5CX12ABCDE")):
-        assert open_device(name, DeviceOptions()) == AdbDevice(serial)
-    options = DeviceOptions("qnn", True, Path("runner"), (Path("q.aar"),))
-    assert open_device("adb:x", options) == AdbDevice("x", True, Path("runner"), (Path("q.aar"),))
-    assert open_device("aihub: Galaxy S25 ,,S24", options) == AiHubDevice(
-        ("Galaxy S25", "S24"), "qnn", True
-    )
+        assert open_device(name) == AdbDevice(serial)
+    given = {"force": True, "runner": Path("runner"), "aars": (Path("q.aar"),)}
+    opened = open_device("adb:x", "qnn", **given)
+    assert opened == AdbDevice("x", True, Path("runner"), (Path("q.aar"),))
+    opened = open_device("aihub: Galaxy S25 ,,S24", "qnn", **given)
+    assert opened == AiHubDevice(("Galaxy S25", "S24"), "qnn", True)
 
 
 @dataclass(frozen=True)
@@ -355,16 +352,6 @@ def test_a_process_that_a_lost_run_left_is_ended_and_no_other_with_its_number(
     assert not (board.root / "run").exists()
 
 
-def test_full_device_is_told_before_anything_is_sent(
-    device_system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: Bundle
-) -> None:
-    with adbd(device_system, tmp_path / "adbd", room="8m") as device:
-        use(device, monkeypatch)
-        with pytest.raises(BenchError, match=r"no room: \d+ MiB are needed") as caught:
-            measurement.bench(bundle, quick(), AdbDevice())
-        assert "--synthetic" in caught.value.hint
-
-
 def test_device_that_fills_up_while_files_are_sent_is_told(
     device_system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -430,26 +417,6 @@ def test_runner_that_crashes_shows_its_last_lines(
     assert not (phone.root / "run").exists()
 
 
-@pytest.mark.slow
-def test_rung_that_crashes_the_runner_on_the_phone_is_left_out(
-    phone: Adbd, runner_folder: Path, tmp_path: Path
-) -> None:
-    tiny = make_tiny_bundle(tmp_path / "bundle")
-    text = replace(tiny.text, rungs=(text_rung_that_fails(tiny), *tiny.text.rungs))
-    bundle = replace(tiny, text=text)
-    bundle.save()
-    crash = (
-        "if grep -q '\"text\": \\[0, 1\\]' $spec; then\n"
-        "echo 'step: checking text onnx w8a8' >&2; echo 'Fatal signal 11 (SIGSEGV)' >&2; exit 139\n"
-        "fi"
-    )
-    phone.stand_in("app_process", APP_PROCESS.replace("unset", f"{crash}\nunset", 1))
-    document = measurement.bench(bundle, quick(repeats=1), AdbDevice(runner=runner_folder))
-    crashed, passed = document["ladder"]["text"]
-    assert crashed["why"] == "the process crashed with code 139: Fatal signal 11 (SIGSEGV)"
-    assert passed["status"] == "pass"
-
-
 def test_phone_without_a_runner_says_where_one_comes_from(
     phone: Adbd, bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -457,44 +424,6 @@ def test_phone_without_a_runner_says_where_one_comes_from(
         with pytest.raises(BenchError, match=rf"{missing} is missing"):
             measurement.bench(bundle, quick(), AdbDevice(runner=tmp_path))
         (tmp_path / "runner.jar").touch()
-
-
-@pytest.mark.slow
-def test_rung_that_gives_wrong_vectors_is_skipped_and_reported(
-    board: Adbd, bundle: Bundle, tmp_path: Path
-) -> None:
-    """Two rungs; the golden embeddings are the first tower's, so one that differs is wrong."""
-    wrong = replace(bundle.text.rungs[0], precision="w8a16", files=_other_tower(bundle))
-    ladder = replace(bundle.text, rungs=(wrong, bundle.text.rungs[0]))
-    doubled = replace(bundle, text=ladder)
-    original = (bundle.directory / "bundle.json").read_bytes()
-    doubled.save()
-    try:
-        document = measurement.bench(doubled, quick(repeats=1), AdbDevice())
-    finally:
-        (bundle.directory / "bundle.json").write_bytes(original)
-        (bundle.directory / "other.onnx").unlink()
-    first, second = document["ladder"]["text"]
-    assert first["status"] == "fail"
-    assert first["cosine_min"] < 0.9
-    assert "wrong here" in first["why"]
-    assert second["status"] == "pass"
-    assert document["runtime"]["text"]["precision"] == "fp32"
-
-
-def _other_tower(bundle: Bundle) -> tuple[FileRecord, ...]:
-    """The text tower with its last weights shuffled: it loads, runs, and is wrong."""
-    import onnx
-    from onnx import numpy_helper
-
-    model = onnx.load(bundle.directory / "text.onnx")
-    for tensor in model.graph.initializer:
-        if tensor.name == "weight":
-            values = numpy_helper.to_array(tensor)
-            shuffled = np.random.default_rng(1).permuted(values, axis=0)
-            tensor.CopyFrom(numpy_helper.from_array(shuffled, "weight"))
-    onnx.save(model, bundle.directory / "other.onnx")
-    return (FileRecord.of(bundle.directory, bundle.directory / "other.onnx"),)
 
 
 def test_an_answer_of_the_probe_may_come_in_parts() -> None:

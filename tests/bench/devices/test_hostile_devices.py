@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mcad_mobile.base.machine import Memory
 from mcad_mobile.base.progress import Progress
 from mcad_mobile.bench import measurement
-from mcad_mobile.bench.device_protocol import Places, Spec
+from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.devices.adb_facts import read_facts, read_health
 from mcad_mobile.bench.devices.adb_shell import connect
@@ -183,9 +183,8 @@ def test_mutated_facts_are_printable_or_refused(data: st.DataObject) -> None:
 class Told:
     """A device whose runner prints what is in a file for each mode."""
 
-    places = Places("bundle", "index", (), "scratch")
-
     def __init__(self, folder: Path) -> None:
+        self.places = {"bundle": "bundle", "index": "index", "photos": [], "scratch": "scratch"}
         self.folder = folder
 
     def launch(self, document: dict[str, Any], progress: Progress) -> Watched:

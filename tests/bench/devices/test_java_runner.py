@@ -15,7 +15,7 @@ import pytest
 from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
 from mcad_mobile.bench import measurement
-from mcad_mobile.bench.device_protocol import Places, Spec
+from mcad_mobile.bench.device_protocol import Spec
 from mcad_mobile.bench.devices.adb import AdbDevice
 from mcad_mobile.bench.samples import sample_photos, synthetic_index
 from mcad_mobile.engine.bundle import Bundle
@@ -71,7 +71,8 @@ def test_java_runner_times_an_index_up_to_its_commit(
     photos = tuple(sample_photos(bundle, tmp_path, 3, (160, 120)))
     folder, scratch = tmp_path / "scratch" / "index", str(tmp_path / "scratch")
     folder.mkdir(parents=True)
-    places = Places(str(bundle.directory), "none", tuple(map(str, photos)), scratch)
+    places = {"bundle": str(bundle.directory), "index": "none", "scratch": scratch}
+    places["photos"] = [*map(str, photos)]
     document = Spec(bundle, Path("none"), ("a dog",), photos).document("index", places)
     given = tmp_path / "given.json"
     given.write_text(json.dumps({**document, "rung": {"image": 0, "text": 0}}))
