@@ -182,14 +182,6 @@ def test_crash_before_any_rung_is_an_error(tmp_path: Path) -> None:
         Session(launcher, spec).check()
 
 
-def test_peak_is_at_least_every_step(bundle: Bundle) -> None:
-    memory = measurement.bench(bundle, small(synthetic=300, searches=1))["memory_mib"]
-    for part in (memory, memory["indexing"]):
-        for step in part["steps"]:
-            assert part["peak_pss"] >= step["pss"]
-            assert part["peak_rss"] >= step["rss"]
-
-
 def test_photos_to_decode_are_the_golden_ones_in_turn(bundle: Bundle, tmp_path: Path) -> None:
     golden = len(np.load(bundle.path(bundle.image.golden.inputs["pixels"])))
     made = samples.sample_photos(bundle, tmp_path, 2 * golden + 1, size=(80, 60))
@@ -212,18 +204,6 @@ def test_photos_to_decode_are_enlarged_from_the_golden_ones_with_grain(tmp_path:
         pixels = np.asarray(photo, np.float32).mean(axis=2)
     assert np.allclose(pixels.mean(axis=0)[5::10], 255 * grey[0, 0, 0], atol=6)
     assert 4 < (pixels - pixels.mean(axis=0)).std() < 8
-
-
-def test_the_image_towers_time_is_without_decoding(bundle: Bundle, tmp_path: Path) -> None:
-    """Photos that take far longer to decode than the tiny tower takes to run."""
-    photos = samples.sample_photos(bundle, tmp_path, 2, size=(2400, 1800))
-    synthetic_index = tmp_path / "index"
-    samples.synthetic_index(bundle, synthetic_index, 10)
-    spec = Spec(bundle, synthetic_index, ("a dog",), tuple(photos))
-    document = spec.document("index", host.HostLauncher(spec, tmp_path, timeout_s=60).places)
-    found = runner.measure_index({**document, "rung": {"image": 0}})["samples_ms"]
-    assert len(found["decode"]) == len(found["image"]) == 2
-    assert 3 * min(found["image"]) < min(found["decode"])
 
 
 def test_real_index_is_measured_with_its_own_photos(bundle: Bundle, tmp_path: Path) -> None:
@@ -349,10 +329,3 @@ def test_simulated_tower_is_refused() -> None:
         runner.refuse_simulated(True)
     assert "--runtime onnx" in caught.value.hint
     runner.refuse_simulated(False)
-
-
-def test_synthetic_index_holds_what_was_asked_for(bundle: Bundle, tmp_path: Path) -> None:
-    samples.synthetic_index(bundle, tmp_path / "index", 5000)
-    index = PhotoIndex.open(tmp_path / "index")
-    assert index.photos == 5000
-    assert index.student_sha256 == bundle.student.image_sha256

@@ -4,7 +4,6 @@ app_process."""
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 from collections.abc import Callable
@@ -25,12 +24,11 @@ from mcad_mobile.bench.devices.adb import AdbDevice, left_out
 from mcad_mobile.bench.devices.adb_facts import Facts, read_health
 from mcad_mobile.bench.devices.adb_shell import connect
 from mcad_mobile.bench.devices.host import measured_parts
-from mcad_mobile.bench.samples import sample_photos, synthetic_index
-from mcad_mobile.engine.bundle import Bundle, TargetFacts
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.native import LIBRARY
 from mcad_mobile.errors import BenchError, DeviceLost, RunnerCrashed
-from tests.support.adbd import PYTHON, Adbd, adbd, on_device
-from tests.support.phones import as_phone, quick, thermal, use
+from tests.support.adbd import Adbd, on_device
+from tests.support.phones import as_phone, quick
 
 STAGES = {"tokenize", "text", "scan", "rescore", "total", "decode", "image"}
 
@@ -60,78 +58,6 @@ def test_board_fills_the_document(board: Adbd, bundle: Bundle) -> None:
     assert (board.root / "bundle" / "bundle.json").is_file()
 
 
-@pytest.mark.slow
-def test_a_board_with_another_processor_compiles_the_kernels_itself(
-    board: Adbd, bundle: Bundle
-) -> None:
-    board.stand_in("uname", 'case $1 in -m) echo another;; *) exec /bin/uname "$@";; esac')
-    # The board's system has no compiler of its own: what this computer's made stands in for it.
-    compiled = f"/computer{LIBRARY}"
-    board.stand_in(
-        "cc",
-        'case "$*" in *".c -o libmcad_search.so -lm") '
-        f"exec cp {compiled} libmcad_search.so;; esac; exit 1",
-    )
-    document = measurement.bench(bundle, quick(repeats=1), AdbDevice())
-    assert set(document["latency_ms"]) == STAGES
-    board.stand_in("cc", "echo no such header; exit 1")
-    with pytest.raises(BenchError, match="compiled on the board: no such header") as caught:
-        measurement.bench(bundle, quick(repeats=1), AdbDevice())
-    assert "Install a C compiler on the board" in caught.value.hint
-
-
-@pytest.mark.slow
-def test_second_run_pushes_nothing_and_a_changed_file_alone_is_pushed_again(
-    board: Adbd, bundle: Bundle, tmp_path: Path
-) -> None:
-    synthetic_index(bundle, tmp_path / "index", 300)
-    photos = sample_photos(bundle, tmp_path, 2, (160, 120))
-    spec = Spec(bundle, tmp_path / "index", ("a dog",), tuple(photos), searches=1)
-    AdbDevice().measure(spec)
-    again = AdbDevice().measure(spec)
-    assert again["device"]["pushed_files"] == 0
-    (board.root / "bundle" / "tokenizer.bin").write_text("damaged")
-    (board.root / "bundle" / "stale.bin").write_text("of another bundle")
-    third = AdbDevice().measure(spec)
-    assert third["device"]["pushed_files"] == 1
-    assert (board.root / "bundle" / "tokenizer.bin").read_bytes() == (
-        bundle.directory / "tokenizer.bin"
-    ).read_bytes()
-    assert not (board.root / "bundle" / "stale.bin").exists()
-
-
-@pytest.mark.slow
-def test_memory_is_sampled_from_outside_too(
-    board: Adbd, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A runner that says less of itself than /proc does is overruled."""
-    board.stand_in(
-        "python3",
-        f'case "$*" in *runner*spec.json) {_fake_runner()};; *) exec {PYTHON} "$@";; esac',
-    )
-    document = measurement.bench(bundle, quick(repeats=1), AdbDevice())
-    assert document["memory_mib"]["steps"][0]["pss"] == 0.5
-    assert document["memory_mib"]["peak_pss"] > 60
-
-
-def _fake_runner() -> str:
-    """Runs the real one; where it reports steps of a search, makes them tiny, and holds 64 MiB
-    for the time of many samples."""
-    code = (
-        "import io,json,os,sys,time; sys.argv=sys.argv[:1]+sys.argv[-1:]\n"
-        "from mcad_mobile.bench import runner\n"
-        "held=bytearray(b'x')*(64<<20)\n"
-        "until=time.monotonic()+0.4\n"
-        "while time.monotonic()<until: pass\n"
-        "taken=runner.Steps.take\n"
-        "def take(self,name):\n"
-        " self.taken.append({'step':name,'pss':0.5,'rss':1.0}); runner.announce(name)\n"
-        "runner.Steps.take=take\n"
-        "sys.exit(runner.main())"
-    )
-    return f'exec {PYTHON} -c "{code}" "$@"'
-
-
 def test_phone_says_what_it_is_and_runs_the_java_command_line(
     phone: Adbd, bundle: Bundle, runner_folder: Path
 ) -> None:
@@ -154,26 +80,6 @@ def test_phone_says_what_it_is_and_runs_the_java_command_line(
     assert re.search(rf"/ mcad\.runner\.Main {root}/run/spec\.json$", called[2])
 
 
-@pytest.mark.slow
-def test_throttled_run_is_left_out_and_told(
-    phone: Adbd, bundle: Bundle, runner_folder: Path
-) -> None:
-    (phone.folder / "asked").write_text("")
-    counter = on_device(phone.folder / "asked")
-    # Asked before and after each of three runs: from the fourth time on, the phone is hot.
-    thermal(
-        phone,
-        f"sh -c 'echo x >> {counter}; n=$(wc -l < {counter}); "
-        'if [ $n -ge 4 ]; then echo "Thermal Status: 2"; else echo "Thermal Status: 0"; fi\'',
-    )
-    document = measurement.bench(bundle, quick(repeats=2), AdbDevice(runner=runner_folder))
-    first, second = document["conditions"]["repeats"]
-    assert first["counted"] and not second["counted"]
-    assert (second["before"]["thermal_status"], second["after"]["thermal_status"]) == (0, 2)
-    assert second["why"] == "thermal status 2"
-    assert len(document["samples_ms"]["total"]) == 10
-
-
 def test_capped_clock_is_seen(phone: Adbd, bundle: Bundle, fake_cores: Path) -> None:
     clock = fake_cores / "cpu0" / "cpufreq" / "scaling_max_freq"
     clock.write_text("2100000\n")
@@ -183,38 +89,16 @@ def test_capped_clock_is_seen(phone: Adbd, bundle: Bundle, fake_cores: Path) -> 
         clock.write_text("3200000\n")
 
 
-@pytest.mark.parametrize(
-    "props",
-    [
-        {"ro.kernel.qemu": "1"},
-        pytest.param({"ro.boot.qemu": "1"}, marks=pytest.mark.slow),
-        pytest.param({"ro.hardware": "ranchu"}, marks=pytest.mark.slow),
-    ],
-)
 def test_android_emulator_gets_parity_only(
-    phone: Adbd, bundle: Bundle, runner_folder: Path, props: dict[str, str]
+    phone: Adbd, bundle: Bundle, runner_folder: Path
 ) -> None:
-    as_phone(phone, **props)
+    as_phone(phone, **{"ro.kernel.qemu": "1"})
     document = measurement.bench(bundle, quick(repeats=1), AdbDevice(runner=runner_folder))
     assert document["ladder"]["text"][0]["status"] == "pass"
     assert document["device"]["emulator"].startswith("Android Emulator")
     assert document["latency_ms"] == document["samples_ms"] == {}
     assert document["memory_mib"] == {"peak_pss": None, "peak_rss": None, "steps": []}
     assert document["targets"]["search"]["pass"] is None
-
-
-@pytest.mark.slow
-def test_board_without_clocks_says_which_core_was_pinned_instead(
-    device_system: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cores" / "cpu0").mkdir(parents=True)
-    with adbd(device_system, tmp_path / "adbd", cores=tmp_path / "cores") as device:
-        use(device, monkeypatch)
-        document = measurement.bench(bundle, quick(repeats=1), AdbDevice())
-    (last,) = document["conditions"]["pinned_cores"]
-    assert last == max(os.sched_getaffinity(0))
-    (sentence,) = (line for line in document["not_measured"] if "cores" in line)
-    assert f"core {last}, the last that the runner may use, was pinned" in sentence
 
 
 def test_a_board_that_allows_no_pinning_says_so() -> None:
@@ -408,25 +292,3 @@ def test_a_phone_s_runner_finds_its_libraries_and_sends_nothing(
     } < {*launcher.command.split()}
     assert {"runner/runner.jar", "runner/lib/libonnxruntime.so"} < {*shell.files}
     assert "The Android app: this is a process of the shell user" in str(document["not_measured"])
-
-
-@pytest.mark.slow
-def test_memory_that_nobody_saw_from_outside_is_not_claimed(board: Adbd, bundle: Bundle) -> None:
-    board.stand_in("cat", 'case "$*" in *smaps_rollup*) exit 1;; *) exec /bin/cat "$@";; esac')
-    document = measurement.bench(bundle, quick(repeats=1), AdbDevice())
-    assert document["memory_mib"]["peak_pss"] > 10
-    assert not any("sampled from outside" in line for line in document["measured"])
-    assert any("from outside" in line for line in document["not_measured"])
-
-
-@pytest.mark.slow
-def test_phone_of_another_chip_is_refused_and_force_measures_what_runs(
-    phone: Adbd, bundle: Bundle, runner_folder: Path
-) -> None:
-    made_for = TargetFacts("snapdragon-8-gen-3", 57, 75, "SM8650", "Hexagon v75")
-    other = replace(bundle, target=made_for)
-    with pytest.raises(BenchError, match="made for snapdragon-8-gen-3") as caught:
-        measurement.bench(other, quick(), AdbDevice(runner=runner_folder))
-    assert "--target snapdragon-8-elite" in caught.value.hint
-    forced = AdbDevice(runner=runner_folder, force=True)
-    assert measurement.bench(other, quick(repeats=1), forced)["latency_ms"]["total"]["p50"] > 0
