@@ -131,7 +131,7 @@ def test_a_bundle_without_rungs_is_refused(probe, tiny):
         probe.ask("bundle", bundle=tiny.directory)
 
 
-def test_what_python_refuses_java_refuses_in_the_same_words(probe, tiny):
+def test_what_python_refuses_java_refuses_in_the_same_words(probe, tiny, tmp_path):
     def damage(change) -> None:
         copy = tiny.directory.with_name("copy")
         shutil.copytree(tiny.directory, copy)
@@ -158,6 +158,11 @@ def test_what_python_refuses_java_refuses_in_the_same_words(probe, tiny):
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
 
+    def linked(copy: Path) -> None:
+        (copy / "text.onnx").rename(tmp_path / "outside.onnx")
+        (copy / "text.onnx").symlink_to(tmp_path / "outside.onnx")
+
+    damage(linked)
     damage(lambda copy: (copy / "bundle.json").unlink())
     damage(lambda copy: (copy / "text.onnx").unlink())
     damage(lambda copy: (copy / "tokenizer.bin").write_text("short"))

@@ -473,6 +473,11 @@ def test_every_damaged_part_is_found(java, tmp_path):
     with pytest.raises(EngineError, match="is damaged"):
         java.read()
     segment.unlink()
+    (tmp_path / "outside.mcs").write_bytes(data)
+    segment.symlink_to(tmp_path / "outside.mcs")
+    with pytest.raises(EngineError, match="it is a link"):
+        java.read()
+    segment.unlink()
     with pytest.raises(EngineError, match="it is gone"):
         java.read()
 

@@ -163,9 +163,7 @@ public final class Bundle {
         Bundle bundle = new Bundle(directory, data);
         for (FileRecord file : bundle.files()) {
             if (!staysInside(file.path())) {
-                throw new McadException(
-                    where + " names '" + file.path() + "', which leaves the bundle.",
-                    "Do not use this bundle: it was not written by mcad-mobile.");
+                throw leaves(where, file);
             }
         }
         return bundle;
@@ -266,6 +264,15 @@ public final class Bundle {
         if (!Files.isRegularFile(path)) {
             throw new McadException(path + " is missing from the bundle.", EXPORT_AGAIN);
         }
+        boolean inside = false; // links inside the bundle are followed
+        try {
+            inside = path.toRealPath().startsWith(directory.toRealPath());
+        } catch (IOException error) {
+            // It went meanwhile.
+        }
+        if (!inside) {
+            throw leaves(directory.resolve(MANIFEST).toString(), file);
+        }
         long size = path.toFile().length();
         if (size != file.bytes()) {
             throw new McadException(
@@ -273,16 +280,14 @@ public final class Bundle {
         }
     }
 
+    private static McadException leaves(String where, FileRecord file) {
+        return new McadException(where + " names '" + file.path() + "', which leaves the bundle.",
+            "Do not use this bundle: it was not written by mcad-mobile.");
+    }
+
     private static boolean staysInside(String path) {
-        if (path.isEmpty() || path.startsWith("/") || path.indexOf('\\') >= 0) {
-            return false;
-        }
-        for (String part : path.split("/")) {
-            if (part.equals("..")) {
-                return false;
-            }
-        }
-        return true;
+        return !path.isEmpty() && !path.startsWith("/") && path.indexOf('\\') < 0
+            && !("/" + path + "/").contains("/../");
     }
 
     private static Tower tower(JsonFields data) throws McadException {

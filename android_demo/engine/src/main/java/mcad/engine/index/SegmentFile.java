@@ -24,6 +24,9 @@ final class SegmentFile implements Closeable {
 
     SegmentFile(Path path) throws IOException {
         this.path = path;
+        if (Files.isSymbolicLink(path)) {
+            throw damaged("it is a link");
+        }
         channel = FileChannel.open(path, StandardOpenOption.READ);
         size = channel.size();
     }
