@@ -38,7 +38,6 @@ from mcad_mobile.errors import McadError, ShardError
 PHOTOS_A_SHARD = 10_000
 _FEWEST = 16  # photos per shard, however many workers there are
 _PIECES_A_WORKER = 4
-_SAVE_S = 30.0  # between two writes of the manifest
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,9 @@ def embed(
                 shards.add(shard)
         except BaseException:
             with suppress(McadError):  # report the first error; the shards hold the same facts
-                shards.save()
+                write_manifest(store, shards.manifest)
             raise
-        shards.save()
+        write_manifest(store, shards.manifest)
         return EmbedResult(
             shards.manifest,
             embedded=sum(shard.photos for shard in shards.new),
@@ -205,14 +204,13 @@ def _photos_in(piece: Piece) -> int:
 
 
 class _Shards:
-    """The shards of the job, saved in the manifest at intervals."""
+    """The shards of the job."""
 
     def __init__(self, store: Store, job: ShardsManifest, shards: tuple[ShardRecord, ...]) -> None:
         self.new: list[ShardRecord] = []
         self._store, self._job = store, job
         self._shards = {shard.file: shard for shard in shards}
         self._empty = {shard.piece: shard for shard in shards if not shard.photos}
-        self._saved = time.monotonic()
 
     @property
     def manifest(self) -> ShardsManifest:
@@ -226,12 +224,6 @@ class _Shards:
             del self._shards[before.file]
             self._store.remove(f"{SHARDS}/{before.file}")
             self._store.remove(f"{LEFT_OUT}/{before.file}")
-        if time.monotonic() - self._saved > _SAVE_S:
-            self.save()
-
-    def save(self) -> None:
-        write_manifest(self._store, self.manifest)
-        self._saved = time.monotonic()
 
 
 @contextmanager
