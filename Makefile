@@ -43,6 +43,7 @@ check: .venv/installed-everything
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m scripts.check_limits
+	$(BIN)/python -m benchmarks.results_check
 	$(BIN)/python -m scripts.make_docs --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml

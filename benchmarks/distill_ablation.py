@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.distill_rows import ROWS, Row, evaluate_cached, teacher_rows
-from benchmarks.main_job import commit
+from benchmarks.main_job import source
 from benchmarks.recall import by_word, right_for_caption_words, right_for_words
 from mcad_mobile.base.machine import device_facts
 from mcad_mobile.base.progress import silent
@@ -123,7 +123,7 @@ def run(
         "device": device_facts(),
         "versions": tool_versions(("torch", "accelerate")),
         "date": time.strftime("%Y-%m-%d"),
-        "commit": commit(),
+        **source(),
     }
     partial = path.with_suffix(".partial")
     partial.parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.main_job import commit
+from benchmarks.main_job import source
 from mcad_mobile.base.machine import device_facts
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 
@@ -133,7 +133,7 @@ def measure(name: str, simulated: int) -> dict[str, Any]:
         return {
             "student": name,
             "date": time.strftime("%Y-%m-%d"),
-            "commit": commit(),
+            **source(),
             "device": device,
             "load_average_1m_after": round(os.getloadavg()[0], 2),
             "versions": bundles["cpu"].tools,

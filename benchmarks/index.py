@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.index_engines import ENGINES, F32, Engine, K
-from benchmarks.main_job import commit
+from benchmarks.main_job import source
 
 RESULTS = Path(__file__).parent / "results/index"
 SIZES = (10_000, 100_000, 1_000_000)
@@ -315,7 +315,7 @@ def main() -> None:
             document = {
                 "schema": "mcad-index-bench/1",
                 "date": time.strftime("%Y-%m-%d"),
-                "commit": commit(),
+                **source(),
                 "machine": machine(),
                 "versions": {
                     "python": platform.python_version(),

@@ -27,7 +27,7 @@ from benchmarks.arm import arm_table, count_arm
 from benchmarks.blends import blended_index
 from benchmarks.index import load_embeddings, machine
 from benchmarks.jvm import jvm_libraries
-from benchmarks.main_job import commit
+from benchmarks.main_job import source
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
 from mcad_mobile.bench.document import percentiles
 from mcad_mobile.engine.index import PhotoIndex
@@ -121,7 +121,7 @@ def main() -> None:
     document = {
         "schema": "mcad-kernels/1",
         "date": time.strftime("%Y-%m-%d"),
-        "commit": commit(),
+        **source(),
         "machine": machine(),
         "load_average": os.getloadavg()[0],
         "versions": {"java": java[0]["java"], "python": platform.python_version()},

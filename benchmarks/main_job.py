@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mcad_mobile.base.files import sha256_of
 from mcad_mobile.base.machine import device_facts
 from mcad_mobile.cli.demo import collect_packaged_photos
 
@@ -81,8 +82,14 @@ def search_sample_photos(bundle: Path) -> list[dict[str, Any]]:
     return found
 
 
-def commit() -> str:
-    """Return the commit of this checkout; "+" after it: package or weights differ from it."""
+def source() -> dict[str, str]:
+    """Return what results_check.py compares: the running script, its SHA-256, and the commit of
+    this checkout; "+" after it: package or weights differ from it."""
+    script = Path(sys.argv[0])
+    return {"commit": _commit(), "script": script.name, "script_sha256": sha256_of(script)}
+
+
+def _commit() -> str:
     git = ("git", "-C", str(Path(__file__).parent))
     answers = [
         subprocess.run([*git, *command], capture_output=True, text=True, timeout=60, check=True)
@@ -99,7 +106,7 @@ def provenance(versions: dict[str, str]) -> dict[str, Any]:
     """Return a result's date, commit, device and versions."""
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "commit": commit(),
+        **source(),
         "device": device_facts(),
         "versions": versions,
     }

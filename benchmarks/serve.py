@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.main_job import commit
+from benchmarks.main_job import source
 from benchmarks.serve_page import QUERIES, STEPS, scroll, type_query, watch
 from mcad_mobile.base.machine import device_facts, process_memory
 from mcad_mobile.base.requirements import tool_versions
@@ -70,7 +70,7 @@ def main() -> None:
 def fresh() -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(),
-        "commit": commit(),
+        **source(),
         "photos": PHOTOS,
         "limit_ms": LIMIT_MS,
         "window": WINDOW,
