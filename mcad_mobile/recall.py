@@ -95,32 +95,9 @@ def _evaluate(
     photos: int,
     numbers_at_once: int = _NUMBERS_AT_ONCE,
 ) -> Retrieval:
-    captions = len(photo_of_text)
-    texts_at_once = max(numbers_at_once // photos, 1)
-    text_ranks, image_ranks = _ranks(of_texts, of_images, photo_of_text, photos, texts_at_once)
-    found = np.zeros(photos)
-    for k in KS:
-        found += image_ranks < k
-        np.add.at(found, photo_of_text, (text_ranks < k) * (photos / captions))
-    return Retrieval(
-        photos=photos,
-        captions=captions,
-        text_to_image=_recall(text_ranks),
-        image_to_text=_recall(image_ranks),
-        by_photo=found * 100 / (2 * len(KS)),
-    )
-
-
-def _ranks(
-    of_texts: Similarity,
-    of_images: Similarity,
-    photo_of_text: NDArray[np.intp],
-    photos: int,
-    at_once: int,
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return zero-based ranks of each text's photo [M] and of each photo's best text [N]."""
-    captions = len(photo_of_text)
+    captions, at_once = len(photo_of_text), max(numbers_at_once // photos, 1)
     blocks = [slice(start, start + at_once) for start in range(0, captions, at_once)]
+    # Zero-based ranks of each text's photo [M], and of each photo's best text [N].
     text_ranks, image_ranks = np.zeros(captions, np.intp), np.zeros(photos, np.intp)
     best_own = np.full(photos, -np.inf, np.float32)
     for block in blocks:
@@ -134,7 +111,17 @@ def _ranks(
         foreign = of_images(block).copy()
         foreign[np.arange(len(owners)), owners] = -np.inf
         image_ranks += (foreign >= best_own[None, :]).sum(0)
-    return text_ranks, image_ranks
+    found = np.zeros(photos)
+    for k in KS:
+        found += image_ranks < k
+        np.add.at(found, photo_of_text, (text_ranks < k) * (photos / captions))
+    return Retrieval(
+        photos=photos,
+        captions=captions,
+        text_to_image=_recall(text_ranks),
+        image_to_text=_recall(image_ranks),
+        by_photo=found * 100 / (2 * len(KS)),
+    )
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from mcad_mobile.distill.caption_words import find_directions, photos_described, words_to_teach
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
-from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows
-from mcad_mobile.distill.grids import encode_photos
+from mcad_mobile.distill.features import FeatureCache, Features, PhotoRows, encode_photos
 from mcad_mobile.distill.losses import feature_loss, naming_loss, showing_loss
 from mcad_mobile.distill.recipe import StudentRecipe
 from mcad_mobile.distill.teachers.classifiers import LiteClassifier

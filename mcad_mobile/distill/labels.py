@@ -21,9 +21,9 @@ from mcad_mobile.distill.features import (
     Features,
     PhotoRows,
     caption_rows,
+    encode_photos,
     half,
 )
-from mcad_mobile.distill.grids import encode_photos
 from mcad_mobile.distill.teachers.teacher import (
     DualStreamTeacher,
     Fused,

@@ -20,8 +20,7 @@ from torch.nn import functional as F
 from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.accelerator import accelerator, device_of
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
-from mcad_mobile.distill.features import FeatureCache, Features, by_length, on_all_cores
-from mcad_mobile.distill.grids import GridTrunk
+from mcad_mobile.distill.features import FeatureCache, Features, GridTrunk, by_length, on_all_cores
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.pretrained import load_imagenet, load_minilm, minilm_directory
 from mcad_mobile.distill.recipe import Arithmetic, StudentRecipe

@@ -20,7 +20,7 @@ from torch.nn.modules.module import (
 from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.distill import train_student as run
 from mcad_mobile.distill.accelerator import choose_arithmetic, multiplies_bfloat16
-from mcad_mobile.distill.grids import GridTrunk
+from mcad_mobile.distill.features import GridTrunk
 from mcad_mobile.distill.labels import Fusion
 from mcad_mobile.distill.loop import Loop, Schedule
 from mcad_mobile.distill.recipe import StudentRecipe, TeacherRecipe

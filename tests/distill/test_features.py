@@ -14,12 +14,12 @@ from mcad_mobile.data.augmentation import augment
 from mcad_mobile.distill.dataset import Batch, Dataset, Views
 from mcad_mobile.distill.features import (
     FeatureCache,
+    GridTrunk,
     PhotoRows,
     by_length,
     compute_view,
     photo_rows,
 )
-from mcad_mobile.distill.grids import GridTrunk
 from mcad_mobile.distill.labels import single_labels
 from mcad_mobile.distill.recipe import TeacherRecipe
 from mcad_mobile.distill.teachers.prepare import TeacherTraining

@@ -13,8 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mcad_mobile.data.packaged_photos import packaged_photos
-from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.grids import GridTrunk
+from mcad_mobile.distill.features import FeatureCache, GridTrunk
 from mcad_mobile.distill.teachers.reference import (
     RegionText,
     RegionTextTeacher,

@@ -17,8 +17,7 @@ from torch.nn import functional as F
 
 from mcad_mobile.distill.accelerator import autocast, device_of
 from mcad_mobile.distill.dataset import read_lines
-from mcad_mobile.distill.features import FeatureCache, Features
-from mcad_mobile.distill.grids import GridTrunk
+from mcad_mobile.distill.features import FeatureCache, Features, GridTrunk
 from mcad_mobile.distill.pretrained import load_imagenet_head
 from mcad_mobile.distill.teachers.teacher import ClassifierTeacher, Kind
 from mcad_mobile.errors import TeacherError, require

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from mcad_mobile.distill.grids import GridTrunk
+from mcad_mobile.distill.features import GridTrunk
 from mcad_mobile.distill.teachers.teacher import (
     DualStreamTeacher,
     Fused,

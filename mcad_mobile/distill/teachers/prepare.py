@@ -17,8 +17,7 @@ from mcad_mobile.base.files import Partial
 from mcad_mobile.distill.accelerator import accelerator, autocast
 from mcad_mobile.distill.class_distillation import ClassLabels, class_labels
 from mcad_mobile.distill.dataset import Batch, BatchSampler, Dataset, Views
-from mcad_mobile.distill.features import FeatureCache
-from mcad_mobile.distill.grids import GridTrunk
+from mcad_mobile.distill.features import FeatureCache, GridTrunk
 from mcad_mobile.distill.labels import Fusion, Labels, dual_labels, single_labels
 from mcad_mobile.distill.loop import Forward, Loop, Losses, Schedule, gather
 from mcad_mobile.distill.losses import contrastive_loss, matching_loss

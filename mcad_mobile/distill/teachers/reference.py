@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mcad_mobile.distill.accelerator import autocast, device_of, to_product_type
-from mcad_mobile.distill.features import Features, by_length
-from mcad_mobile.distill.grids import GridTrunk
+from mcad_mobile.distill.features import Features, GridTrunk, by_length
 from mcad_mobile.distill.losses import capped
 from mcad_mobile.distill.pretrained import load_minilm, minilm_tokenizer
 from mcad_mobile.distill.teachers.teacher import Fused, TextStates, concatenate_teachers

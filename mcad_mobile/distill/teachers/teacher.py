@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mcad_mobile.distill.grids import GridTrunk
+from mcad_mobile.distill.features import GridTrunk
 
 # RGB photos or, for a teacher with `trunks`, each trunk's grids of the photos: [B, 7, 7, C_n]
 # float16.
