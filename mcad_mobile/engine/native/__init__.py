@@ -250,7 +250,7 @@ class Kernel:
         return order
 
     def find_boxes(self, probabilities: F32, most: int) -> F32:
-        """Find text in a detector's map [H, W], of at most 2048 a side: see boxes.c. Return [N, 9],
+        """Find text in a detector's map [H, W], of at most 2^22 pixels: see boxes.c. Return [N, 9],
         N at most `most`: x, y of four corners in pixels of the map, clockwise from the upper left
         of an upright line, possibly outside the map, and the score."""
         probabilities = np.ascontiguousarray(probabilities, np.float32)

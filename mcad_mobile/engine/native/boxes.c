@@ -150,12 +150,14 @@ static void write_box(float *box, const Rectangle *r, double score) {
     box[8] = (float)score;
 }
 
-/* Find boxes in a map [height][width] of at most MOST_MAP_SIDE a side. Write at most `most` boxes [9], those with the
+/* Find boxes in a map [height][width] of at most MOST_MAP_SIDE a side and MOST_MAP_AREA in all. Write at most `most`
+ * boxes [9], those with the
  * best scores: x, y of their corners in pixels of the map, which may lie outside it, clockwise from the upper left,
  * and the score, 0 to 1. Return how many; negative without memory, or for other sizes. */
 int64_t mcad_boxes(const float *map, size_t width, size_t height, size_t most, float *boxes) {
     if (!width || !height || !most || width > MOST_MAP_SIDE || height > MOST_MAP_SIDE) return -1;
     size_t area = width * height, count = 0;
+    if (area > MOST_MAP_AREA) return -1;
     Space s = {.map = map, .width = (int32_t)width, .height = (int32_t)height};
     /* One block: the queue, the ends of the rows, a hull's corners, what was seen. */
     s.pixels = malloc(area * sizeof *s.pixels + 2 * height * sizeof *s.left + 2 * (height + 1) * sizeof *s.hull + area);

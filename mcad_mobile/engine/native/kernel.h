@@ -81,7 +81,8 @@ void mcad_resize_row(uint32_t *argb, size_t width, const Taps *, uint8_t *rgb);
 /* Rows of `stride` bytes to `taps->size` rows; `sums` has room for a row. */
 void mcad_resize_columns(const uint8_t *rows, size_t stride, const Taps *, int32_t *sums, uint8_t *out);
 
-#define MOST_MAP_SIDE 2048
+#define MOST_MAP_SIDE (1 << 14)
+#define MOST_MAP_AREA (1 << 22)
 
 int64_t mcad_boxes(const float *map, size_t width, size_t height, size_t most, float *boxes);
 

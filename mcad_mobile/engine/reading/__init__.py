@@ -1,0 +1,1 @@
+"""Reads the text in photos, with a bundle's reader."""
