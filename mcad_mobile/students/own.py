@@ -115,12 +115,12 @@ def student(  # noqa: PLR0913  a name for each thing that only its owner knows
         image=image,
         text=text,
         dim=photo.shape[1],
-        identity=identity,
-        image_identity=image_sha256,
+        sha256=identity,
+        image_sha256=image_sha256,
         tokenize=(lambda texts: (tokenizer(texts, length).numpy(), None))
         if of_open_clip
         else tokenize_with(tokenizer, spec),
-        phone_tokenizer=converted,
+        tokenizer_file=converted,
     )
 
 
