@@ -9,7 +9,6 @@ import webbrowser
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -29,15 +28,7 @@ from mcad_mobile.cli.options import (
 )
 from mcad_mobile.cli.output import coloured, load_bundle, note, printable, warn
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.engine.engine import (
-    Channel,
-    Found,
-    Result,
-    SearchEngine,
-    default_index,
-    find_index,
-    open_index,
-)
+from mcad_mobile.engine.engine import Found, SearchEngine, default_index, find_index, open_index
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.photos.thumbnails import inline_jpeg
@@ -67,9 +58,6 @@ def search(
         metavar="COSINE",
         help="Without a query: print groups of photos whose cosine is at least this, more than 0.5 "
         "and up to 1; for example 0.97.",
-    ),
-    by: Channel | None = optional(
-        help="Only by what photos show, or only by their text, names and places.",
     ),
     exact: bool = flag("--exact", help="Score every photo, not only the best candidates."),
     show: bool = flag(
@@ -113,17 +101,18 @@ def search(
     photos = _open(loaded, index)
     rows = PhotoIndex.filter(*folders, after=after, before=before)
     engine = SearchEngine(loaded, runtime=runtime, threads=threads, warn=warn)
-    found = engine.search_parts(photos, parts, k, rows=rows, exact=exact, by=by)
+    found = engine.search_parts(photos, parts, k, rows=rows, exact=exact)
     least = -math.inf if min_score is None else min_score
     results = [replace(r, gone=is_gone(r.path)) for r in found.results if r.score >= least]
     found = replace(found, results=results)
     if show:
         _show(found, bundle.resolve())
     if json:
-        print_json(_as_json(found))
+        print_json(asdict(found))
         return
     for result in results:
-        _print(result)
+        gone = coloured("  (gone)", "red") if result.gone else ""
+        print(f"{coloured(f'{result.score:.3f}', 'green')}  {printable(result.path)}{gone}")
     if count := sum(result.gone for result in results):
         places = ["--bundle", str(bundle), *([] if index is None else ["--index", str(index)])]
         print(
@@ -143,22 +132,6 @@ def _open(bundle: Bundle, index: Path | None) -> PhotoIndex:
     if index is None and place != default_index(bundle.directory):
         note(f"the index is {place}, of the same image tower")
     return open_index(bundle, place)
-
-
-def _as_json(found: Found) -> dict[str, Any]:
-    document = asdict(found)
-    for result in document["results"]:
-        if not result["matched"]:
-            del result["matched"]
-    return document
-
-
-def _print(result: Result) -> None:
-    gone = coloured("  (gone)", "red") if result.gone else ""
-    print(f"{coloured(f'{result.score:.3f}', 'green')}  {printable(result.path)}{gone}")
-    for match in result.matched:
-        if match.source != "name":  # which the path shows
-            print(f"       {match.source}: {printable(match.line)}")
 
 
 def _why_nothing(photos: PhotoIndex, rows: RowFilter, min_score: float | None) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from mcad_mobile.base.documents import folder_kind
 from mcad_mobile.base.files import is_address, real_path
 from mcad_mobile.engine.arrays import F32
-from mcad_mobile.engine.index.codes import MAX_DIM, NORM_TOLERANCE, decode, rotate, unrotate
+from mcad_mobile.engine.index.codes import MAX_DIM, NORM_TOLERANCE, decode, unrotate
 from mcad_mobile.engine.index.deterministic import lengths
 from mcad_mobile.engine.index.duplicates import duplicate_groups
 from mcad_mobile.engine.index.filters import ALL_ROWS, LiveSegment, RowFilter
@@ -41,7 +41,6 @@ from mcad_mobile.engine.index.search import Hits, search_segments
 from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.engine.index.writer import IndexWriter
 from mcad_mobile.engine.native import TuningLimits, load_kernel
-from mcad_mobile.engine.words.ranking import WordHit
 from mcad_mobile.errors import PhotoIndexError, QueryError, Remedy
 
 Stamp = tuple[int, int]
@@ -322,48 +321,6 @@ class PhotoIndex:
                     records = live.segment.records_of(np.array([row]))
                     embedding = unrotate(decode(records, live.segment.axis)[0])
                     return np.asarray(embedding / lengths(embedding), np.float32)
-        return None
-
-    def cosines(self, query: F32, paths: Sequence[str]) -> F32:
-        """Score photos, wherever they rank.
-
-        Args:
-            query: [D] float32, L2-normalized.
-            paths: photos, as `paths` lists them.
-
-        Returns:
-            Their cosines with the query, [N] float32; NaN for photos that the index lacks.
-
-        Raises:
-            PhotoIndexError: the index is damaged, or was closed.
-        """
-        cosines, rotated = np.full(len(paths), np.nan, np.float32), rotate(query)
-        raw = [path_to_bytes(path) for path in paths]
-        for live in self.segments if paths else ():
-            known = [at for at in live.segment.paths.find(raw) if at[1] not in live.deleted]
-            if known:
-                positions, rows = np.array(known).T
-                embeddings = decode(live.segment.records_of(rows), live.segment.axis)
-                cosines[positions] = embeddings @ rotated
-        return cosines
-
-    def search_words(
-        self, query: str, k: int, *, rows: RowFilter = ALL_ROWS
-    ) -> list[WordHit] | None:
-        """Find the photos that have words of a query.
-
-        Args:
-            query: the words, as a person writes them.
-            k: how many photos to return.
-            rows: only photos that pass this filter.
-
-        Returns:
-            At most `k` photos, the largest share of the query first; None for an index without
-            words.
-
-        Raises:
-            PhotoIndexError: the index is damaged, or was closed.
-        """
         return None
 
     def near_duplicates(self, least: float = 0.97) -> list[list[str]]:
