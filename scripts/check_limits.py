@@ -21,7 +21,7 @@ def figures(root: Path) -> dict[str, tuple[int, int]]:
     replaced = sum(path.read_text("utf-8").count("monkeypatch.setattr(") for path in tests)
     return {
         # What the redesign has reached in these three; it goes on to 33,000, 215 and 51,300.
-        "lines of Python in mcad_mobile": (_lines(package), 37_527),
+        "lines of Python in mcad_mobile": (_lines(package), 37_350),
         "files of Python in mcad_mobile": (len(package), 237),
         "lines of Python in tests": (_lines(tests), 54_800),
         "lines of Java in android_demo": (_lines(_files(root / "android_demo", "java")), 16_500),

@@ -32,7 +32,6 @@ _EXTRAS = {
     "ray": "embed --ray",
     "aihub": "bench --device aihub, export --via aihub",
     "heic": "HEIC photos",
-    "reader": "export --read-text",
     "android": "app, library",
 }
 
@@ -46,7 +45,6 @@ _COMMANDS = {
     "export --target snapdragon": ("export", "snapdragon"),
     "export --target dimensity": ("export", "dimensity"),
     "export --target tensor": ("export", "dimensity"),
-    "export --read-text": ("export", "reader"),
     "eval": ("export",),
     "distill": ("distill",),
     "report, bench --report, search --show": ("report",),
