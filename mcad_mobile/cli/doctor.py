@@ -14,7 +14,7 @@ from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.options import Json, optional
 from mcad_mobile.cli.output import coloured, load_bundle
 from mcad_mobile.cli.wording import hint_of
-from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import KernelError, McadError, PhotoIndexError, install_line
 
@@ -134,7 +134,7 @@ def examine_bundle(bundle: Bundle) -> list[Finding]:
     from mcad_mobile.engine.towers.ladder import load_rung
 
     found = []
-    for name in bundle.towers:
+    for name in TOWERS:
         for rung in bundle.tower(name).rungs:
             passed, reason = None, why_not(rung)
             if reason is None:

@@ -1,1 +1,0 @@
-"""The reader of text in photos: PP-OCR's networks as towers of a bundle."""
