@@ -32,6 +32,7 @@ _EXTRAS = {
     "ray": "embed --ray",
     "aihub": "bench --device aihub, export --via aihub",
     "heic": "HEIC photos",
+    "reader": "the table of places for photos",
     "android": "app, library",
 }
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import torch
-from torch import Tensor, nn
 
 from mcad_mobile.base.licences import UNKNOWN
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.text.tokenizer import Pool
 from mcad_mobile.errors import StudentError
-from mcad_mobile.students.published import PublishedStudent
-from mcad_mobile.students.rewrites.for_export import for_export
-from mcad_mobile.students.student import Source, Student, TextSpec, image_identity, model_sha256
-from mcad_mobile.students.tokenizers.from_library import convert_tokenizer
-from mcad_mobile.students.transformers import tokenize_with
-from mcad_mobile.students.weights_licences import WeightsLicence
+
+# The name is public, and whoever only searches has no torch.
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mcad_mobile.students.student import Student
 
 # How the students of three kinds were trained to see photos.
 _PREPROCESS = {
@@ -43,7 +41,6 @@ _PREPROCESS = {
 }
 
 
-@torch.no_grad()
 def student(  # noqa: PLR0913  a name for each thing that only its owner knows
     *,
     image: nn.Module,
@@ -81,6 +78,15 @@ def student(  # noqa: PLR0913  a name for each thing that only its owner knows
     Raises:
         StudentError: the towers share no space, or no phone can have this tokenizer.
     """
+    import torch
+
+    from mcad_mobile.students.published import PublishedStudent
+    from mcad_mobile.students.rewrites.for_export import for_export
+    from mcad_mobile.students.student import Source, TextSpec, image_identity, model_sha256
+    from mcad_mobile.students.tokenizers.from_library import convert_tokenizer
+    from mcad_mobile.students.transformers import tokenize_with
+    from mcad_mobile.students.weights_licences import WeightsLicence
+
     if isinstance(preprocess, str):
         preprocess = msgspec.structs.replace(_PREPROCESS[preprocess], size=size)
     of_open_clip = hasattr(tokenizer, "eot_token_id")
@@ -91,15 +97,16 @@ def student(  # noqa: PLR0913  a name for each thing that only its owner knows
     image_sha256 = image_identity(image, preprocess)  # before it is rewritten
     converted = convert_tokenizer(tokenizer, length=length, pool=pool, attends_to_padding=False)
     table = token_table.detach().float().cpu()
-    model = nn.ModuleDict({"image": image, "text": text})
+    model = torch.nn.ModuleDict({"image": image, "text": text})
     model.register_buffer("token_table", table)
     identity = model_sha256(model, {"preprocess": preprocess.to_json(), "pool": pool}, converted[1])
     pixels, rows = torch.zeros(1, 3, size, size), torch.zeros(1, length, spec.width)
     first = torch.zeros(1, length)
     first[:, 0] = 1
-    for_export(image, pixels)
-    for_export(text, rows, first, first)
-    photo, query = image(pixels), text(rows, first, first)
+    with torch.no_grad():
+        for_export(image, pixels)
+        for_export(text, rows, first, first)
+        photo, query = image(pixels), text(rows, first, first)
     if photo.ndim != 2 or photo.shape != query.shape:
         raise StudentError(
             f"The image tower gives {list(photo.shape)} and the text tower {list(query.shape)} for "
@@ -127,6 +134,8 @@ def student(  # noqa: PLR0913  a name for each thing that only its owner knows
 def call(spec: str) -> Student:
     """Call the function `package.module:function`, of the working directory or installed, for a
     student. StudentError if there is none, or it returns something else."""
+    from mcad_mobile.students.published import PublishedStudent
+
     module, _, function = spec.partition(":")
     sys.path.insert(0, "")
     try:

@@ -33,7 +33,6 @@ RAISE_NOTHING = {
     "Bundle.files",
     "Bundle.low_parity_warnings",
     "Bundle.path",
-    "Bundle.tower",
     "PhotoIndex.close",
     "PhotoIndex.exists",
     "Target.to_json",
