@@ -21,9 +21,9 @@ def figures(root: Path) -> dict[str, tuple[int, int]]:
     replaced = sum(path.read_text("utf-8").count("monkeypatch.setattr(") for path in tests)
     return {
         # What the redesign has reached in these three; it goes on to 33,000, 215 and 51,300.
-        "lines of Python in mcad_mobile": (_lines(package), 37_350),
-        "files of Python in mcad_mobile": (len(package), 237),
-        "lines of Python in tests": (_lines(tests), 54_800),
+        "lines of Python in mcad_mobile": (_lines(package), 37_000),
+        "files of Python in mcad_mobile": (len(package), 223),
+        "lines of Python in tests": (_lines(tests), 54_400),
         "lines of Java in android_demo": (_lines(_files(root / "android_demo", "java")), 16_500),
         "lines in benchmarks": (_lines(_files(root / "benchmarks", "py", "c")), 4_000),
         "lines in scripts": (_lines(_files(root / "scripts", "py", "sh")), 1_200),
