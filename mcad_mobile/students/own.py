@@ -78,12 +78,10 @@ def student(  # noqa: PLR0913  a name for each thing that only its owner knows
     Raises:
         StudentError: the towers share no space, or no phone can have this tokenizer.
     """
-    import torch
+    from torch import nn
 
-    from mcad_mobile.students.published import PublishedStudent
-    from mcad_mobile.students.rewrites.for_export import for_export
-    from mcad_mobile.students.student import Source, TextSpec, image_identity, model_sha256
-    from mcad_mobile.students.tokenizers.from_library import convert_tokenizer
+    from mcad_mobile.students.published import StudentTowers, build_student
+    from mcad_mobile.students.student import Source, TextSpec
     from mcad_mobile.students.transformers import tokenize_with
     from mcad_mobile.students.weights_licences import WeightsLicence
 
@@ -92,42 +90,20 @@ def student(  # noqa: PLR0913  a name for each thing that only its owner knows
     of_open_clip = hasattr(tokenizer, "eot_token_id")
     end = tokenizer.eot_token_id if of_open_clip else tokenizer.eos_token_id
     spec = TextSpec(length, token_table.shape[1], pool, end if pool == "eos" else None)
-    image.eval().requires_grad_(False)
-    text.eval().requires_grad_(False)
-    image_sha256 = image_identity(image, preprocess)  # before it is rewritten
-    converted = convert_tokenizer(tokenizer, length=length, pool=pool, attends_to_padding=False)
     table = token_table.detach().float().cpu()
-    model = torch.nn.ModuleDict({"image": image, "text": text})
+    model = nn.ModuleDict({"image": image, "text": text})
     model.register_buffer("token_table", table)
-    identity = model_sha256(model, {"preprocess": preprocess.to_json(), "pool": pool}, converted[1])
-    pixels, rows = torch.zeros(1, 3, size, size), torch.zeros(1, length, spec.width)
-    first = torch.zeros(1, length)
-    first[:, 0] = 1
-    with torch.no_grad():
-        for_export(image, pixels)
-        for_export(text, rows, first, first)
-        photo, query = image(pixels), text(rows, first, first)
-    if photo.ndim != 2 or photo.shape != query.shape:
-        raise StudentError(
-            f"The image tower gives {list(photo.shape)} and the text tower {list(query.shape)} for "
-            "one photo and one text: both must give [1, D].",
-            "Give modules that embed into one space.",
-        )
-    return PublishedStudent(
-        name=name,
-        source=Source(name, "given", WeightsLicence(licence)),
-        preprocess=preprocess,
-        text_spec=spec,
-        token_table=table,
-        image=image,
-        text=text,
-        dim=photo.shape[1],
-        sha256=identity,
-        image_sha256=image_sha256,
-        tokenize=(lambda texts: (tokenizer(texts, length).numpy(), None))
+    return build_student(
+        name,
+        Source(name, "given", WeightsLicence(licence)),
+        preprocess,
+        StudentTowers(spec, table, image, text),
+        tokenizer,
+        (lambda texts: (tokenizer(texts, length).numpy(), None))
         if of_open_clip
         else tokenize_with(tokenizer, spec),
-        tokenizer_file=converted,
+        model,
+        {"preprocess": preprocess.to_json(), "pool": pool},
     )
 
 

@@ -178,13 +178,14 @@ def trained_widths(folder: Path) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class StudentTowers:
-    """Both towers of a student before rewriting, and its token table [V, W]."""
+    """Both towers of a student before rewriting, and its token table [V, W]. A text tower that is a
+    module takes rows, mask and pooling, as a RowTower does."""
 
     text_spec: TextSpec
     token_table: Tensor
     image: nn.Module
-    text: TextLayers
-    mask_kind: MaskKind
+    text: TextLayers | nn.Module
+    mask_kind: MaskKind = "nothing"
 
 
 @torch.no_grad()
@@ -203,7 +204,9 @@ def build_student(
     spec = towers.text_spec
     image = towers.image.eval().requires_grad_(False)
     image_sha256 = image_identity(image, preprocess)  # before it is rewritten
-    text = RowTower(towers.text, mask_kind=towers.mask_kind, length=spec.length)
+    text = towers.text
+    if isinstance(text, TextLayers):
+        text = RowTower(text, mask_kind=towers.mask_kind, length=spec.length)
     text.eval().requires_grad_(False)
     tokenizer_file = convert_tokenizer(
         tokenizer, length=spec.length, pool=spec.pool, attends_to_padding=spec.attends_to_padding
@@ -215,11 +218,11 @@ def build_student(
     for_export(image, pixels)
     for_export(text, rows, first, first)
     photo, query = image(pixels), text(rows, first, first)
-    if photo.shape != query.shape:
+    if photo.ndim != 2 or photo.shape != query.shape:
         raise StudentError(
-            f"The image tower gives {list(photo.shape)} and the text tower {list(query.shape)}: "
-            "they share no space.",
-            "Give a checkpoint of a dual encoder, whose towers were trained together.",
+            f"The image tower gives {list(photo.shape)} and the text tower {list(query.shape)} for "
+            "one photo and one text; both must give [1, D], in one space.",
+            "Give a dual encoder, whose towers were trained together.",
         )
     return PublishedStudent(
         name=name,

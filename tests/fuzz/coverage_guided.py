@@ -114,11 +114,17 @@ def bundles(work: Path, corpus: Path) -> Use:
     return use
 
 
-def requests(work: Path, corpus: Path) -> Use:
-    """A request: method, path and headers, a line each; an empty line; the body."""
+def _searchable(work: Path) -> Bundle:
+    """A bundle with an index of four photos beside it."""
     bundle = make_tiny_bundle(work / "bundle")
     with create_index(bundle, work / "bundle.index") as index:
         SearchEngine(bundle).index_photos(index, packaged_photos()[:4])
+    return bundle
+
+
+def requests(work: Path, corpus: Path) -> Use:
+    """A request: method, path and headers, a line each; an empty line; the body."""
+    bundle = _searchable(work)
     app = create_app(open_state([bundle], [work / "bundle.index"]))
     guarded, loop = Guard(app, _PORT), asyncio.new_event_loop()
     lifespan = app.router.lifespan_context(app)  # ends with the process
@@ -161,9 +167,7 @@ def requests(work: Path, corpus: Path) -> Use:
 
 def commands(work: Path, corpus: Path) -> Use:
     """A command line, an argument a line; the verb is the first byte's."""
-    bundle = make_tiny_bundle(work / "bundle")
-    with create_index(bundle, work / "bundle.index") as index:
-        SearchEngine(bundle).index_photos(index, packaged_photos()[:4])
+    _searchable(work)
     os.chdir(work)
     for number, line in enumerate((
         "\0a dog\n--plus\nsnow=0.5\n-k\n3\n--json", "\0--like\nx.jpg\n--after\n2024-05-01",
