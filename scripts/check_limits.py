@@ -20,15 +20,15 @@ def figures(root: Path) -> dict[str, tuple[int, int]]:
     pages = [page for page in _files(root / "docs", "md") if page.name not in _GENERATED_PAGES]
     replaced = sum(path.read_text("utf-8").count("monkeypatch.setattr(") for path in tests)
     return {
-        # What the redesign has reached in these three; it goes on to 33,000, 215 and 51,300.
-        "lines of Python in mcad_mobile": (_lines(package), 37_000),
-        "files of Python in mcad_mobile": (len(package), 223),
-        "lines of Python in tests": (_lines(tests), 54_400),
-        "lines of Java in android_demo": (_lines(_files(root / "android_demo", "java")), 16_500),
-        "lines in benchmarks": (_lines(_files(root / "benchmarks", "py", "c")), 4_000),
+        # Room while words, own towers and the open student are built; then down to what they took.
+        "lines of Python in mcad_mobile": (_lines(package), 39_500),
+        "files of Python in mcad_mobile": (len(package), 238),
+        "lines of Python in tests": (_lines(tests), 57_500),
+        "lines of Java in android_demo": (_lines(_files(root / "android_demo", "java")), 17_500),
+        "lines in benchmarks": (_lines(_files(root / "benchmarks", "py", "c")), 4_200),
         "lines in scripts": (_lines(_files(root / "scripts", "py", "sh")), 1_200),
         "calls of monkeypatch.setattr in tests": (replaced, 200),
-        "words in hand-written docs": (_words(pages), 16_000),
+        "words in hand-written docs": (_words(pages), 17_000),
         "words in README.md": (_words([root / "README.md"]), 500),
     }
 
