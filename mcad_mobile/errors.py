@@ -19,7 +19,7 @@ class Remedy(Enum):
 
     EXPORT_AGAIN = "Export the bundle again."
     EXPORT_BUNDLE = "Check the path, or export a bundle."
-    EXPORT_WITH_READER = "No export has a reader of text yet."
+    EXPORT_WITH_READER = "Export the bundle again, with what reads text."
     EXPORT_STUDENT = "Export a bundle of it."
     GIVE_BUNDLE_OF_INDEX = "Give the bundle that the index was made with."
     GIVE_BUNDLE_OF_SHARDS = "Give the bundle that the shards were made with."

@@ -136,7 +136,8 @@ def pack_bundle(
     no_npu: str | None,
     litert: bool = False,
 ) -> tuple[Bundle, dict[str, str]]:
-    """Copy the bundle into `directory` without the rungs that the app cannot run or does not need.
+    """Copy the bundle into `directory` without the rungs that the app cannot run or does not need,
+    and without the reader of text, which it does not use.
 
     Float rungs are most of a bundle's bytes. A float rung behind a quantized one is left out,
     unless `keep_float` is set or the quantized rung has low parity. `no_npu` says why the app
@@ -164,7 +165,7 @@ def pack_bundle(
                 "Export it again: every bundle ends in an ONNX CPU model.",
             )
         towers[name] = msgspec.structs.replace(bundle.tower(name), rungs=tuple(kept))
-    packed = msgspec.structs.replace(bundle, directory=directory, **towers)
+    packed = msgspec.structs.replace(bundle, directory=directory, reader=None, **towers)
     for record in packed.files():
         copy = directory / record.path
         copy.parent.mkdir(parents=True, exist_ok=True)

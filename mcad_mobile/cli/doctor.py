@@ -14,7 +14,7 @@ from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.options import Json, optional
 from mcad_mobile.cli.output import coloured, load_bundle
 from mcad_mobile.cli.wording import hint_of
-from mcad_mobile.engine.bundle import TOWERS, Bundle
+from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.errors import KernelError, McadError, PhotoIndexError, install_line
 
@@ -32,7 +32,7 @@ _EXTRAS = {
     "ray": "embed --ray",
     "aihub": "bench --device aihub, export --via aihub",
     "heic": "HEIC photos",
-    "reader": "the table of places for photos",
+    "reader": "export --read-text",
     "android": "app, library",
 }
 
@@ -46,6 +46,7 @@ _COMMANDS = {
     "export --target snapdragon": ("export", "snapdragon"),
     "export --target dimensity": ("export", "dimensity"),
     "export --target tensor": ("export", "dimensity"),
+    "export --read-text": ("export", "reader"),
     "eval": ("export",),
     "distill": ("distill",),
     "report, bench --report, search --show": ("report",),
@@ -135,7 +136,7 @@ def examine_bundle(bundle: Bundle) -> list[Finding]:
     from mcad_mobile.engine.towers.ladder import load_rung
 
     found = []
-    for name in TOWERS:
+    for name in bundle.towers:
         for rung in bundle.tower(name).rungs:
             passed, reason = None, why_not(rung)
             if reason is None:

@@ -30,6 +30,7 @@ from mcad_mobile.cli.output import print_table, progress_bar, warn
 from mcad_mobile.data.captions import CaptionedPhoto, load_captions
 from mcad_mobile.engine.bundle import (
     MANIFEST,
+    READER_SHAPES,
     TOWERS,
     Bundle,
     Precision,
@@ -115,6 +116,10 @@ def export(
         'aihub:"Samsung Galaxy S25". Default: compile here and compare in Qualcomm\'s NPU '
         "simulator."
     ),
+    read_text: bool = flag(
+        "--read-text",
+        help="Add what reads the text in photos, so that an index finds their words. 9 to 20 MB.",
+    ),
     json: Json = False,
 ) -> None:
     """Turn a student into a bundle for a phone chip, or into one bundle for each of several chips.
@@ -147,7 +152,7 @@ def export(
     places = _places(out, chips) if several else [out]
     photos = [] if data is None else load_captions(data, "test")
     measure_on, calibrate_on = _splits(data) if precision == "auto" else ([], [])
-    check_arguments(student, places, calibration)
+    check_arguments(student, places, calibration, read_text=read_text)
     from mcad_mobile.export.build import BundleRequest
     from mcad_mobile.export.pipeline import ExportOptions
     from mcad_mobile.export.pipeline import export as run
@@ -171,6 +176,7 @@ def export(
             calibrate_on=calibrate_on if calibration is None else (),
             allow_low_parity=allow_low_parity,
             budget=budget,
+            read_text=read_text,
         )
         exported = run(loaded, requests, export_options, advance)
         warnings = [warning for made in exported for warning in made.warnings]
@@ -301,6 +307,10 @@ def _document(made: Exported, recall: RecallRecord | None) -> dict[str, Any]:
         "licence": bundle.student.licence,
         "towers": {name: bundle.tower(name).rungs[0].facts() for name in TOWERS},
     }
+    if bundle.reader is not None:
+        document["reader"] = {
+            name: [rung.facts() for rung in bundle.tower(name).rungs] for name in READER_SHAPES
+        }
     if recall is not None:
         document["recall"] = {
             "float": _recalls(recall, recall.exact),
@@ -324,7 +334,7 @@ def _recalls(record: RecallRecord, found: Recalls) -> dict[str, Any]:
 def _print(bundle: Bundle) -> None:
     rows = []
     notes: dict[str, None] = {}
-    for tower in TOWERS:
+    for tower in bundle.towers:
         for number, rung in enumerate(bundle.tower(tower).rungs):
             assert rung.parity is not None
             name = "  fallback" if number else tower

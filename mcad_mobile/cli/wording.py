@@ -9,7 +9,9 @@ WORDS = {
     Remedy.EXPORT_BUNDLE: (
         "Check the path, or make a bundle: mcad-mobile export --target CHIP --out DIR."
     ),
-    Remedy.EXPORT_WITH_READER: "No export has a reader of text yet.",
+    Remedy.EXPORT_WITH_READER: (
+        "Export it again to read text: mcad-mobile export --read-text --target CHIP --out DIR."
+    ),
     Remedy.EXPORT_STUDENT: (
         "Make a bundle of it: mcad-mobile export --student {student} --target CHIP --out DIR."
     ),

@@ -38,7 +38,6 @@ SCHEMA = "mcad-bundle/1"
 MANIFEST = "bundle.json"
 _MOST_MANIFEST_BYTES = 1 << 24  # exports write up to 100 KB
 TOWERS: tuple[TowerName, ...] = ("image", "text")
-READER_TOWERS: tuple[TowerName, ...] = ("detector", "recognizer")
 TowerName = Literal["image", "text", "detector", "recognizer"]
 Precision = Literal["fp32", "int8", "mixed", "w8a8", "w8a16", "w4a16"]
 
@@ -52,13 +51,16 @@ _INSTEAD = {
 
 LEAST_PARITY = 0.95
 
-# Inputs "pixels" of the reader's towers, NCHW. A rung's shape is the one that it is tested with. An
-# ONNX rung also takes other sizes: sides of whole steps, lines of any width of whole steps.
-DETECTOR_SHAPE = (1, 3, 640, 640)  # compiled for an NPU
-DETECTOR_CPU_SHAPE = (1, 3, 320, 320)
+# The reader's towers take RGB pixels from -1 to 1 in these shapes, NCHW; lines are filled up with 0
+# on the right. ONNX rungs take others, too: sides and widths in whole steps.
+DETECTOR_SHAPE = (1, 3, 640, 640)
 DETECTOR_STEP = 32
 RECOGNIZER_SHAPE = (1, 3, 48, 320)
-RECOGNIZER_STEP = 8  # pixels for each of the T outputs
+RECOGNIZER_STEP = 8  # pixels for each of its outputs
+READER_SHAPES: dict[TowerName, tuple[int, ...]] = {
+    "detector": DETECTOR_SHAPE,
+    "recognizer": RECOGNIZER_SHAPE,
+}
 
 Cosine = Annotated[float, Meta(ge=-1.001, le=1.001)]
 Dim = Annotated[int, Meta(ge=1, le=2**16)]
@@ -275,7 +277,7 @@ class Bundle(BundleDocument, frozen=True, kw_only=True):
     @property
     def towers(self) -> tuple[TowerName, ...]:
         """The names of its towers."""
-        return TOWERS if self.reader is None else (*TOWERS, *READER_TOWERS)
+        return TOWERS if self.reader is None else (*TOWERS, *READER_SHAPES)
 
     def low_parity_warnings(self) -> list[str]:
         """Name the rungs that were kept although their parity is low.

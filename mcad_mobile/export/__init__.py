@@ -28,6 +28,7 @@ def export_bundle(
     calibration: str | Path | None = None,
     samples: int = 32,
     allow_low_parity: bool = False,
+    read_text: bool = False,
     progress: Progress = silent,
 ) -> Bundle:
     """Write a bundle for one chip, as the command does, and load it.
@@ -42,6 +43,7 @@ def export_bundle(
         calibration: a folder of photos like your users'; None for photos of installed packages.
         samples: how many photos and captions to calibrate on.
         allow_low_parity: keep towers whose mean cosine to the float student is under 0.95.
+        read_text: add what reads the text in photos.
         progress: called as (step, done, total) before each step.
 
     Returns:
@@ -50,7 +52,7 @@ def export_bundle(
     Raises:
         TargetError: no chip has this name.
         StudentError: the student cannot be loaded.
-        MissingExtra: the extra `export`, or a compiler for the chip, is not installed.
+        MissingExtra: the extra `export` or `reader`, or a compiler for the chip, is not installed.
         DataError: there are no photos to calibrate on.
         DiskError: the bundle cannot be written, or there is too little room.
         ExportError: a tower cannot be made for the chip, or `out` exists and is not a bundle.
@@ -60,12 +62,17 @@ def export_bundle(
     folder = None if calibration is None else Path(calibration)
     if isinstance(student, Path):
         student = str(student)
-    check_arguments(student, [Path(out)], folder)
+    check_arguments(student, [Path(out)], folder, read_text=read_text)
     from mcad_mobile.export.build import BundleRequest
     from mcad_mobile.export.pipeline import ExportOptions, export
 
     loaded = load_student(student) if student is None or isinstance(student, str) else student
-    options = ExportOptions(calibration=folder, samples=samples, allow_low_parity=allow_low_parity)
+    options = ExportOptions(
+        calibration=folder,
+        samples=samples,
+        allow_low_parity=allow_low_parity,
+        read_text=read_text,
+    )
     (exported,) = export(loaded, [BundleRequest(chip, Path(out))], options, progress)
     for sentence in exported.warnings:
         warnings.warn(sentence, stacklevel=2)
@@ -73,7 +80,11 @@ def export_bundle(
 
 
 def check_arguments(
-    student: str | Student | None, outs: Sequence[Path], calibration: Path | None
+    student: str | Student | None,
+    outs: Sequence[Path],
+    calibration: Path | None,
+    *,
+    read_text: bool = False,
 ) -> None:
     """Raise errors for wrong names and folders before MissingExtra: importing torch takes long."""
     for out in outs:
@@ -84,3 +95,7 @@ def check_arguments(
         check_spec(student)
     for module in ("torch", "onnx", "onnxscript", "safetensors"):
         require(module, "export")
+    if read_text:
+        from mcad_mobile.export.reader.models import package
+
+        package()

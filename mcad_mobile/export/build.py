@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec import structs
 
 from mcad_mobile.base.standard_output import quiet
-from mcad_mobile.engine.bundle import TOWERS, Bundle, Precision, Rung, TowerName
+from mcad_mobile.engine.bundle import READER_SHAPES, TOWERS, Bundle, Precision, Rung, TowerName
 from mcad_mobile.engine.towers import RUNTIMES, runtime_of
 from mcad_mobile.errors import require
 from mcad_mobile.export.aihub_compiler import CloudCompiler
@@ -56,7 +56,7 @@ def build(
     shutil.copytree(prepared.common, out, dirs_exist_ok=True)
     rungs: dict[TowerName, tuple[Rung, ...]] = {}
     warnings: list[str] = []
-    for name, plans in keyed_plans(request.target, request.precisions).items():
+    for name, plans in keyed_plans(request.target, request.precisions, prepared.jobs).items():
         for key, plan in plans.items():
             if key not in built:
                 built[key] = _build_rung(prepared, request, standard, key, plan, name)
@@ -104,7 +104,14 @@ def _build_rung(
 def tower_plans(
     name: TowerName, target: Target, precisions: Mapping[TowerName, Precision] | None = None
 ) -> list[TowerPlan]:
-    """Return a tower's rungs that can be built here; `precisions` replaces the first one's."""
+    """Return a tower's rungs that can be built here; `precisions` replaces the first one's. The
+    reader has the image tower's, without those that are larger or slower on CPUs than others."""
+    if name in READER_SHAPES:
+        return [
+            plan
+            for plan in tower_plans("image", target)
+            if plan.precision != "fp32" and (target.has_npu or RUNTIMES[plan.runtime].on_any_cpu)
+        ]
     plans = [
         TowerPlan(plan.runtime, precision)
         for plan in target.ladder
@@ -121,7 +128,9 @@ def tower_plans(
 
 
 def keyed_plans(
-    target: Target, precisions: Mapping[TowerName, Precision] | None = None
+    target: Target,
+    precisions: Mapping[TowerName, Precision] | None = None,
+    names: Iterable[TowerName] = TOWERS,
 ) -> dict[TowerName, dict[Key, TowerPlan]]:
     """Return the rungs of a bundle by tower and key; equal keys mean equal files and notes."""
 
@@ -131,7 +140,7 @@ def keyed_plans(
 
     return {
         name: {key(name, plan): plan for plan in tower_plans(name, target, precisions)}
-        for name in TOWERS
+        for name in names
     }
 
 

@@ -15,6 +15,7 @@ from mcad_mobile.base.machine import allowed_cores
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Bundle, FileRecord, Rung, TowerName
 from mcad_mobile.engine.towers import Inputs, load_tower, normalize, runtime_of
+from mcad_mobile.engine.towers.protocol import summary
 from mcad_mobile.export.aihub_compiler import CloudCompiler
 from mcad_mobile.export.backends import backend_of
 from mcad_mobile.export.parity import check_kernels, check_parity, measure_parity
@@ -54,7 +55,7 @@ class Standard:
         elif runtime.simulated:
             embeddings = self._simulate(name, rung, bundle, inputs)
         else:
-            embeddings = load_tower(bundle, rung)(inputs)
+            embeddings = summary(load_tower(bundle, rung)(inputs))
         expected = self.expected[name][: len(embeddings)]
         if rung.precision != "fp32":
             few = _rows(inputs, slice(GOLDEN_INPUTS))
@@ -79,7 +80,7 @@ class Standard:
 
         def embed(number: int) -> NDArray[np.float32]:
             tower = idle.pop()
-            embedding = tower(_rows(inputs, slice(number, number + 1)))
+            embedding = summary(tower(_rows(inputs, slice(number, number + 1))))
             idle.append(tower)
             return embedding
 

@@ -16,7 +16,8 @@ from mcad_mobile.base import files
 from mcad_mobile.base.files import check_room, check_writable, replace_folder, restore
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.data.captions import CaptionedPhoto
-from mcad_mobile.engine.bundle import TOWERS, Bundle, check_replaceable
+from mcad_mobile.engine.bundle import READER_SHAPES, TOWERS, Bundle, check_replaceable
+from mcad_mobile.errors import TargetError
 from mcad_mobile.export.build import (
     BuiltRung,
     BundleRequest,
@@ -34,6 +35,7 @@ from mcad_mobile.export.quantization.calibration import (
     load_samples,
     missing_samples,
 )
+from mcad_mobile.export.reader.prepare import with_reader
 from mcad_mobile.export.smallest_pair import Budget, choose_precisions
 from mcad_mobile.students.student import Student
 
@@ -44,7 +46,8 @@ _TEXTS_PER_PHOTO = 8
 @dataclass(frozen=True)
 class ExportOptions:
     """How bundles are exported; by default, calibrated on photos of installed packages. Simulators
-    are slow, so they run `simulated_inputs` of the 16 inputs that towers are compared on."""
+    are slow, so they run `simulated_inputs` of the 16 inputs that towers are compared on. With
+    `read_text`, they get a reader of text in photos."""
 
     calibration: Path | None = None
     samples: int = 32
@@ -52,6 +55,7 @@ class ExportOptions:
     allow_low_parity: bool = False
     simulated_inputs: int = PARITY_INPUTS
     budget: Budget | None = None
+    read_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,20 +78,28 @@ def export(
     options = options or ExportOptions()
     for request in requests:
         require_compilers(request.target, cloud=request.cloud is not None)
+        if options.read_text and request.target.has_npu:
+            raise TargetError(
+                f"What reads text is not made for {request.target.chip} yet.",
+                "Export it for CPUs, as every phone has them: --target cpu.",
+            )
         restore(request.out)
         check_place(student, request)
     progress("reading photos and captions to calibrate on")
     calibrate, held_out, warned = calibration_samples(student, options)
+    names = (*TOWERS, *READER_SHAPES) if options.read_text else TOWERS
     plans = [
         key
         for request in requests
-        for keyed in keyed_plans(request.target, request.precisions).values()
+        for keyed in keyed_plans(request.target, request.precisions, names).values()
         for key in keyed
     ]
     steps = Steps(progress, len(set(plans)))
     exported, report, built = [], ExportReport(), dict[Key, BuiltRung]()
     with tempfile.TemporaryDirectory(prefix="mcad-") as scratch:
         prepared = prepare(student, calibrate, held_out, Path(scratch), steps)
+        if options.read_text:
+            prepared = with_reader(prepared, options.samples)
         standard = Standard(
             prepared.compared,
             prepared.expected,

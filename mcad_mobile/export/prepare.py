@@ -20,6 +20,7 @@ from mcad_mobile.engine.bundle import (
     Bundle,
     FileRecord,
     Golden,
+    ReaderFacts,
     Rung,
     StudentFacts,
     TableRecord,
@@ -88,6 +89,7 @@ class Prepared:
         jobs: the towers to quantize.
         facts: the fields of bundle.json that its bundles share.
         steps: numbers the rungs that are built.
+        reader: with a reader of text, its characters, its licence and the table of places.
     """
 
     student: Student
@@ -98,18 +100,24 @@ class Prepared:
     jobs: Mapping[TowerName, TowerJob]
     facts: Mapping[str, Any]
     steps: Steps
+    reader: tuple[FileRecord, ...] | None = None
 
     def bundle(
         self, directory: Path, target: Target, rungs: Mapping[TowerName, tuple[Rung, ...]]
     ) -> Bundle:
         """Return the bundle of these rungs for a chip, with its files in `directory`."""
         facts = TargetFacts(target.id, target.soc_model, target.htp_arch, target.chip, target.npu)
+        towers = {name: Tower(rungs.get(name, ()), job.golden) for name, job in self.jobs.items()}
+        reader = None
+        if self.reader is not None:
+            reader = ReaderFacts(towers["detector"], towers["recognizer"], *self.reader)
         return Bundle(
             directory=directory,
             name=f"{self.student.name}-{target.id}",
             target=facts,
-            image=Tower(rungs.get("image", ()), self.jobs["image"].golden),
-            text=Tower(rungs.get("text", ()), self.jobs["text"].golden),
+            image=towers["image"],
+            text=towers["text"],
+            reader=reader,
             **self.facts,
         )
 

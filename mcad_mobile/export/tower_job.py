@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import Golden, TensorSpec, TowerName
 from mcad_mobile.engine.towers import Inputs, LoadedTower
+from mcad_mobile.engine.towers.protocol import summary
 from mcad_mobile.export.float_onnx import export_onnx
 from mcad_mobile.export.parity import measure_parity
 from mcad_mobile.export.quantization.four_bits import FourBits
@@ -32,12 +33,15 @@ from mcad_mobile.export.quantization.ranges import (
 )
 from mcad_mobile.export.quantization.smoothing import smooth
 
+CpuScheme = Literal["dynamic", "smoothed", "everywhere", "products", "inner_convolutions", "reader"]
+
 
 @dataclass(frozen=True, eq=False)
 class TowerJob:
     """A tower to export, with inputs to calibrate on (`samples`) and to choose by (`validation`,
     with the float student's `expected` embeddings). `uncorrected`: the tower with its own biases;
-    `any_length`: texts may be cut after their last token; `rounded`: a cache of 4-bit weights."""
+    `any_length`: texts may be cut after their last token; `cpu_scheme`: how it is quantized for
+    CPUs, if that is not found by trying; `rounded`: a cache of 4-bit weights."""
 
     module: nn.Module
     name: TowerName
@@ -50,6 +54,7 @@ class TowerJob:
     work: Path
     any_length: bool = False
     uncorrected: TowerJob | None = None
+    cpu_scheme: CpuScheme | None = None
     progress: Progress = silent
     _cosines: dict[Path, float] = field(default_factory=dict, init=False, repr=False)
     rounded: dict[str, dict[str, FourBits]] = field(default_factory=dict, init=False, repr=False)
@@ -96,9 +101,8 @@ class TowerJob:
     def cosine(self, path: Path, load: Callable[[Path], LoadedTower]) -> float:
         """Return the mean cosine of a written model to float, computed once per file."""
         if path not in self._cosines:
-            self._cosines[path] = measure_parity(
-                self.expected, load(path)(self.validation)
-            ).cosine_mean
+            found = summary(load(path)(self.validation))
+            self._cosines[path] = measure_parity(self.expected, found).cosine_mean
         return self._cosines[path]
 
 

@@ -115,7 +115,14 @@ def test_what_is_made_for_another_platform_or_python_is_said_to_be() -> None:
     ("absent", "verbs"),
     [
         ("", set()),
-        ("torch", {"demo", "eval", "distill", *map("export --target {}".format, FAMILIES)}),
+        (
+            "torch",
+            {
+                *("demo", "eval", "distill", "export --read-text"),
+                *map("export --target {}".format, FAMILIES),
+            },
+        ),
+        ("rapidocr", {"export --read-text"}),
         ("accelerate", {"distill"}),
         ("onnxruntime-qnn", {"demo", "export --target snapdragon"}),
         ("ai-edge-litert", {"export --target dimensity", "export --target tensor"}),

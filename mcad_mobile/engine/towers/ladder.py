@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mcad_mobile.engine.bundle import LEAST_PARITY, Bundle, Rung, TowerName
-from mcad_mobile.engine.towers.protocol import Inputs, LoadedTower, normalize
+from mcad_mobile.engine.bundle import LEAST_PARITY, READER_SHAPES, Bundle, Rung, TowerName
+from mcad_mobile.engine.towers.protocol import Inputs, LoadedTower, normalize, summary
 from mcad_mobile.engine.towers.runtimes import runtime_of
 from mcad_mobile.errors import MissingExtra, Remedy, RuntimeUnavailable
 
@@ -145,16 +145,27 @@ def load_rung(
 
 
 def golden_inputs(bundle: Bundle, name: TowerName) -> Inputs:
+    """Return a tower's golden inputs; the reader's are stored small, and repeated to fill its
+    shape."""
     records = bundle.tower(name).golden.inputs
-    return {key: bundle.array(record) for key, record in records.items()}
+    inputs = {key: bundle.array(record) for key, record in records.items()}
+    if name in READER_SHAPES:
+        return {key: repeated(value, READER_SHAPES[name]) for key, value in inputs.items()}
+    return inputs
+
+
+def repeated(pixels: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Repeat pixels [N, 3, h, w] to fill pictures of the shape [1, 3, H, W]."""
+    return np.tile(pixels, [1, 1, shape[2] // pixels.shape[2], shape[3] // pixels.shape[3]])
 
 
 def agreement(bundle: Bundle, rung: Rung, embeddings: object) -> float:
-    """Return the worst cosine of `embeddings` [N, dim] of the golden inputs to the rung's recorded
-    ones; NaN if their shape is wrong."""
-    expected: NDArray[np.float32] = normalize(bundle.array(rung.expected, bundle.dim))
+    """Return the worst cosine of `embeddings` [N, dim] of the golden inputs, or of the summary of
+    other outputs, to the rung's recorded ones; NaN if their shape is wrong."""
+    width = bundle.dim if len(rung.outputs[0].shape) == 2 else None
+    expected: NDArray[np.float32] = normalize(bundle.array(rung.expected, width))
     with suppress(TypeError, ValueError):  # of different lengths
-        found = np.asarray(embeddings, np.float32)
+        found = summary(np.asarray(embeddings, np.float32))
         if found.shape == expected.shape:
             return float(np.min((expected * normalize(found)).sum(1)))
     return float("nan")

@@ -89,6 +89,23 @@ class Runtime:
         return f"{rung.npu_nodes}/{rung.total_nodes} {self.counts}" if rung.npu_nodes else "-"
 
 
+_SQUARE, _CLASSES = 16, 64
+
+
+def summary(outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what outputs of a tower are compared by, [N, D]. Embeddings are their own; of maps [N,
+    1, H, W], the means of squares of 16 pixels; of characters [N, T, C], the probabilities of all
+    whose numbers have the same remainder by 64."""
+    count, *sizes = outputs.shape
+    if len(sizes) == 3:
+        squares = outputs.reshape(count, sizes[1] // _SQUARE, _SQUARE, -1, _SQUARE)
+        return np.asarray(squares.mean((2, 4)).reshape(count, -1))
+    if len(sizes) == 2:
+        padded = np.pad(outputs, [(0, 0), (0, 0), (0, -sizes[1] % _CLASSES)])
+        return np.asarray(padded.reshape(count, sizes[0], -1, _CLASSES).sum(2).reshape(count, -1))
+    return outputs
+
+
 def split_batch(inputs: Inputs) -> list[Inputs]:
     """Split a batch: towers are exported for a batch of one, as phones use them."""
     size = len(next(iter(inputs.values())))

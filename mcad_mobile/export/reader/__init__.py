@@ -1,0 +1,1 @@
+"""The reader of text in photos: PP-OCR's networks as towers of a bundle."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mcad_mobile.engine.bundle import Precision, Rung, TensorSpec
 from mcad_mobile.engine.towers import RUNTIMES, Inputs, LoadedTower, normalize
 from mcad_mobile.engine.towers.litert import LiteRTTower
+from mcad_mobile.engine.towers.protocol import summary
 from mcad_mobile.export.backends.backend import Backend, Compiled, Quantized, RungOrder
 from mcad_mobile.export.backends.litert.convert import channels_last, stored_specs
 from mcad_mobile.export.backends.litert.flatbuffer import four_bits_of, operators
@@ -99,7 +100,9 @@ class LiteRTBackend(Backend):
 
     def reference(self, rung: Rung, directory: Path, inputs: Inputs) -> NDArray[np.float32]:
         file = directory / rung.files[0].path
-        return normalize(LiteRTTower(file, rung.inputs, rung.outputs, xnnpack=False)(inputs))
+        return normalize(
+            summary(LiteRTTower(file, rung.inputs, rung.outputs, xnnpack=False)(inputs))
+        )
 
     def can_build(self, runtime: str, target: Target) -> bool:
         return not RUNTIMES[runtime].source or why_not_compiled(target) is None

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from mcad_mobile.engine.bundle import Rung
 from mcad_mobile.engine.towers import Inputs, LoadedTower, normalize
+from mcad_mobile.engine.towers.protocol import summary
 from mcad_mobile.export.backends.backend import (
     Backend,
     Candidate,
@@ -85,7 +86,7 @@ def evaluate_onnx(path: Path, inputs: Inputs) -> NDArray[np.float32]:
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    outputs = [session.run(None, single)[0] for single in singles(model, inputs)]
+    outputs = [summary(session.run(None, single)[0]) for single in singles(model, inputs)]
     return normalize(np.concatenate(outputs))
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import onnx
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from mcad_mobile.engine.towers import Inputs
 from mcad_mobile.engine.towers.onnx import OnnxTower, saturates
+from mcad_mobile.engine.towers.protocol import split_batch
 from mcad_mobile.export.float_onnx import is_convolutional
 from mcad_mobile.export.parity import WARN_BELOW
 from mcad_mobile.export.quantization.calibration import (
@@ -27,8 +27,14 @@ from mcad_mobile.export.quantization.four_bits import (
     together_in_four_bits,
     with_weights,
 )
-from mcad_mobile.export.quantization.ranges import CalibrationMethod, Ranges, ranges_with_headroom
-from mcad_mobile.export.tower_job import TowerJob
+from mcad_mobile.export.quantization.ranges import (
+    CalibrationMethod,
+    Ranges,
+    activations,
+    extremes,
+    ranges_with_headroom,
+)
+from mcad_mobile.export.tower_job import CpuScheme, TowerJob
 
 # dynamic: weights only, with activations quantized at run time, for transformers.
 # smoothed: the same, after activations are smoothed.
@@ -39,7 +45,8 @@ from mcad_mobile.export.tower_job import TowerJob
 # inner_convolutions: convolutions over all channels that no addition follows. The activations of
 #     matrix products are quantized at run time. A range is the average of each sample's extremes:
 #     the extremes of all samples are rare, and leave the other values few steps.
-CpuScheme = Literal["dynamic", "smoothed", "everywhere", "products", "inner_convolutions"]
+# reader: the reader's, all operators within the extremes of all samples, but matrix products, whose
+#     activations are quantized at run time: one of 18,710 characters may win by little.
 AT_RUN_TIME: tuple[CpuScheme, ...] = ("dynamic", "smoothed")
 _NOT_SMOOTHED_FROM = 0.999  # mean cosine to float: smoothing costs a multiplication per product
 
@@ -59,6 +66,8 @@ _OPERATORS: dict[CpuScheme, tuple[str, ...]] = {
 
 def choose_scheme(tower: TowerJob) -> tuple[CpuScheme, tuple[str, ...]]:
     """Return the first scheme whose cosine to float is enough, else the best, and notes on it."""
+    if tower.cpu_scheme is not None:
+        return tower.cpu_scheme, ()
     schemes, enough = tuple(_NOTES), WARN_BELOW
     if not is_convolutional(tower.cpu_onnx):
         schemes, enough = AT_RUN_TIME, _NOT_SMOOTHED_FROM
@@ -151,21 +160,25 @@ def quantize_int8(
                 extra_options=_extra_options(four),
             )
         else:
-            if scheme != "inner_convolutions" and not ranges:
+            observed = inputs
+            if scheme == "reader":
+                observed = {name: value[:1] for name, value in inputs.items()}  # all have ranges
+                ranges = extremes(activations(onnx.load(model)), split_batch(inputs))
+            elif scheme != "inner_convolutions" and not ranges:
                 ranges = ranges_with_headroom(onnx.load(model), inputs, 8)
             quantize_static(
                 source,
                 str(out),
-                Reader(inputs),
+                Reader(observed),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(_OPERATORS[scheme]),
+                op_types_to_quantize=list(_OPERATORS.get(scheme, ())),
                 nodes_to_exclude=_float_nodes(model, scheme),
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 extra_options=_extra_options(four, ranges, average=scheme == "inner_convolutions"),
             )
-        if scheme == "inner_convolutions":
+        if scheme in ("inner_convolutions", "reader"):
             float_weights = {tensor.name for tensor in onnx.load(out).graph.initializer}
             left = {name: weight for name, weight in (four or {}).items() if name in float_weights}
             quantize_dynamic(
@@ -202,6 +215,13 @@ def _float_nodes(model: Path, scheme: CpuScheme) -> list[str]:
     if scheme == "everywhere":
         return []
     graph = onnx.load(model, load_external_data=False).graph
+    if scheme == "reader":
+        products = {node.output[0] for node in graph.node if node.op_type in ("MatMul", "Gemm")}
+        return [
+            node.name
+            for node in graph.node
+            if node.op_type in ("MatMul", "Gemm", "Softmax") or products.intersection(node.input)
+        ]
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     depthwise = [
         node.name
