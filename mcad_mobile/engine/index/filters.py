@@ -8,12 +8,14 @@ from functools import cached_property
 from threading import Lock
 
 import numpy as np
+import numpy.typing as npt
 
 from mcad_mobile.engine.arrays import U8, Rows
 from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.segments import NO_TIME, Segment, damaged
 from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
 from mcad_mobile.engine.native import FilterTask, Kernel, address
+from mcad_mobile.engine.words.words_file import WordsFile
 
 _KEPT_FILTERS = 8
 # Bits fill whole words, as the kernels may read words.
@@ -28,11 +30,13 @@ class RowFilter:
         folders: photos in one of these folders or below, as the index writes paths; all without.
         after: photos taken at this minute since 1970 (UTC) or later; None for no bound.
         before: photos taken before this minute; None for no bound.
+        place: the words of a place, folded: photos taken at one that has all of them.
     """
 
     folders: tuple[str, ...] = ()
     after: int | None = None
     before: int | None = None
+    place: tuple[str, ...] = ()
 
 
 ALL_ROWS = RowFilter()
@@ -74,6 +78,15 @@ class FilteredRows:
         # numpy finds set bools eight at a time.
         return np.flatnonzero(np.unpackbits(self.allowed, bitorder="little").view(np.bool_))
 
+    def passing(self) -> npt.NDArray[np.bool_]:
+        """Return whether each row passes, [N] bool."""
+        if self._row_bits is not None:
+            bits = np.unpackbits(self._row_bits, count=self._segment.photos, bitorder="little")
+            return bits.view(np.bool_)
+        passing = np.zeros(self._segment.photos, np.bool_)
+        passing[self.span.start : self.span.stop] = True
+        return passing
+
     def probe(self, order: Rows, enough: int, kernel: Kernel) -> list[range]:
         """Return the places of the first cells in `order` that hold `enough` photos that pass, or
         of all; `allowed` is set there from now on."""
@@ -113,19 +126,27 @@ class FilteredRows:
 @dataclass(frozen=True)
 class LiveSegment:
     """A segment as of one commit: its deleted rows, ascending, and its tuning: how many photos pass
-    2 may score, a prescan of fewer bits, and how many photos the scanned cells hold."""
+    2 may score, a prescan of fewer bits, and how many photos the scanned cells hold; its photos'
+    words, if they have any."""
 
     segment: Segment
     deleted: Rows
     candidates: CandidateCount
     prescan: Prescan | None = None
     cells: CandidateCount | None = None
+    words: WordsFile | None = None
     _filters: dict[RowFilter, FilteredRows] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def photos(self) -> int:
         """Rows that are not deleted."""
         return self.segment.photos - len(self.deleted)
+
+    def verify(self) -> None:
+        """Compare its files with their checksums. PhotoIndexError if one is damaged."""
+        self.segment.verify()
+        if self.words is not None:
+            self.words.verify()
 
     def live_rows(self) -> Rows:
         return np.delete(np.arange(self.segment.photos), self.deleted)
@@ -147,14 +168,26 @@ class LiveSegment:
             ranges = [self.segment.paths.below(folder) for folder in ends]
         span = range(min(r.start for r in ranges), max(r.stop for r in ranges))
         timed = rows.after is not None or rows.before is not None
-        if len(ranges) == 1 and not timed and not len(self.deleted):
+        if len(ranges) == 1 and not timed and not rows.place and not len(self.deleted):
             return FilteredRows(self.segment, span)
         first, end = NO_TIME, -NO_TIME
         if timed:
             # NO_TIME is the least int32, and passes no bound.
             first = max(NO_TIME + 1, NO_TIME if rows.after is None else rows.after)
             end = min(end, end if rows.before is None else rows.before)
-        return FilteredRows(self.segment, span, self._row_bits(ranges, first, end, kernel))
+        bits = self._row_bits(ranges, first, end, kernel)
+        for term in rows.place:
+            bits &= self._rows_at(term, self.words)
+        return FilteredRows(self.segment, span, bits)
+
+    def _rows_at(self, term: str, words: WordsFile | None) -> U8:
+        """Return a bit for each photo whose place has a word."""
+        there = np.zeros(-(-self.segment.photos // _WORD) * _WORD, np.bool_)
+        if words is not None:
+            for number in words.whole(term):
+                if words.term(number)[1] == "place":
+                    there[words.rows(number)] = True
+        return np.packbits(there, bitorder="little")
 
     def _row_bits(self, ranges: list[range], first: int, end: int, kernel: Kernel) -> U8:
         """Return a bit for each live row in `ranges` whose time is from `first` to before `end`."""

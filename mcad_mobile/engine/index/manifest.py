@@ -15,7 +15,7 @@ from typing import Annotated, BinaryIO
 
 import msgspec
 import numpy as np
-from msgspec import Meta, structs
+from msgspec import UNSET, Meta, UnsetType, structs
 
 from mcad_mobile.base.documents import SHARDS, Record, Size, decode, folder_kind
 from mcad_mobile.base.files import UnusualFileError, check_movable, read_regular
@@ -24,6 +24,7 @@ from mcad_mobile.engine.index.codes import MAX_DIM
 from mcad_mobile.engine.index.filters import LiveSegment
 from mcad_mobile.engine.index.segments import damaged, open_segment
 from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
+from mcad_mobile.engine.words.words_file import WordsFile
 from mcad_mobile.errors import PhotoIndexError, Remedy
 
 SCHEMA = "mcad-index/1"
@@ -32,6 +33,7 @@ TEMPORARY = "manifest.json.tmp"
 LOCK_NAME = "lock"
 
 _SEGMENT_NAME = re.compile(r"segment-[0-9]{8,}\.mcs")
+_WORDS_NAME = re.compile(r"words-[0-9]{8,}-[0-9]{8,}\.mcw")
 # The checksum covers the file with its own eight digits as zeros; they are always bytes 11 to 18.
 _CRC_AT = slice(len('{"crc32": "'), len('{"crc32": "') + 8)
 _DAMAGED = (
@@ -46,8 +48,8 @@ _MAX_GROWTH = 16
 
 
 class SegmentEntry(Record, frozen=True):
-    """A segment of the commit: its file, its deleted rows (ascending), and its tuning, as in
-    `LiveSegment`."""
+    """A segment of the commit: its file, its deleted rows (ascending), its tuning, as in
+    `LiveSegment`, and the file of its photos' words, which is left out if they have none."""
 
     file: str
     photos: Size
@@ -57,6 +59,7 @@ class SegmentEntry(Record, frozen=True):
     candidates: CandidateCount
     prescan: Prescan | None
     cells: CandidateCount | None
+    words: str | UnsetType = UNSET
 
 
 class Manifest(Record, frozen=True):
@@ -80,8 +83,13 @@ def segment_name(generation: int) -> str:
     return f"segment-{generation:08d}.mcs"
 
 
+def words_name(segment: str, generation: int) -> str:
+    return f"words-{segment[8:-4]}-{generation:08d}.mcw"
+
+
 def is_disposable(name: str) -> bool:
-    return name == TEMPORARY or _SEGMENT_NAME.fullmatch(name) is not None
+    kinds = (_SEGMENT_NAME, _WORDS_NAME)
+    return name == TEMPORARY or any(kind.fullmatch(name) for kind in kinds)
 
 
 def check_replaceable(directory: Path) -> None:
@@ -170,6 +178,8 @@ def _check(manifest: Manifest, file: Path) -> None:
         # Only our own plain names, so that no manifest makes us map a file elsewhere.
         if not _SEGMENT_NAME.fullmatch(entry.file):
             raise _damaged(file, f"{entry.file!r} is not the name of a segment in the directory")
+        if entry.words is not UNSET and not _WORDS_NAME.fullmatch(entry.words):
+            raise _damaged(file, f"{entry.words!r} is not the name of a file of words")
         rows = entry.deleted
         ascend = all(before < row for before, row in pairwise(rows))
         if len(rows) and not (rows[0] >= 0 and rows[-1] < entry.photos and ascend):
@@ -210,7 +220,10 @@ def open_segments(directory: Path, manifest: Manifest) -> Iterator[LiveSegment]:
         if found != (entry.photos, manifest.dim, entry.header_crc32):
             raise damaged(segment.file, "it is not the segment that the manifest names")
         deleted = np.array(entry.deleted, np.intp)
-        yield LiveSegment(segment, deleted, entry.candidates, entry.prescan, entry.cells)
+        words = None
+        if entry.words is not UNSET:
+            words = WordsFile(directory / entry.words, segment.photos, segment.header_crc32)
+        yield LiveSegment(segment, deleted, entry.candidates, entry.prescan, entry.cells, words)
 
 
 def _without_rows(manifest: Manifest) -> Manifest:
@@ -229,7 +242,7 @@ def repair_commit(directory: Path) -> int:
         for entry in manifest.segments:
             try:
                 (live,) = open_segments(directory, structs.replace(manifest, segments=(entry,)))
-                live.segment.verify()
+                live.verify()
                 whole.append(entry)
             except (PhotoIndexError, FileNotFoundError):
                 lost += entry.photos - len(entry.deleted)
@@ -321,7 +334,7 @@ def spool_file(directory: Path) -> Iterator[RawIOBase]:
 
 def remove_strays(directory: Path, manifest: Manifest) -> None:
     """Delete segments and temporary files that `manifest`, the last commit, does not name."""
-    named = {entry.file for entry in manifest.segments}
+    named = {name for entry in manifest.segments for name in (entry.file, entry.words)}
     with writing(directory):
         for file in directory.iterdir():
             if is_disposable(file.name) and file.name not in named:

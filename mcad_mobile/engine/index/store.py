@@ -39,8 +39,11 @@ from mcad_mobile.engine.index.merge import segment_items
 from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.search import Hits, search_segments
 from mcad_mobile.engine.index.segments import NO_TIME
+from mcad_mobile.engine.index.word_search import search_words
 from mcad_mobile.engine.index.writer import IndexWriter
 from mcad_mobile.engine.native import TuningLimits, load_kernel
+from mcad_mobile.engine.words.ranking import WordHit
+from mcad_mobile.engine.words.words_file import PhotoWords
 from mcad_mobile.errors import PhotoIndexError, QueryError, Remedy
 
 Stamp = tuple[int, int]
@@ -323,6 +326,61 @@ class PhotoIndex:
                     return np.asarray(embedding / lengths(embedding), np.float32)
         return None
 
+    def search_words(
+        self, query: str, k: int, *, rows: RowFilter = ALL_ROWS
+    ) -> list[WordHit] | None:
+        """Find the photos that have words of a query.
+
+        Args:
+            query: the words, as a person writes them.
+            k: how many photos to return.
+            rows: only photos that pass this filter.
+
+        Returns:
+            At most `k` photos, the largest share of the query first; None for an index without
+            words.
+
+        Raises:
+            PhotoIndexError: the index is damaged, or was closed.
+        """
+        segments = self.segments
+        if not any(live.words for live in segments):
+            return None
+        return search_words(segments, query, k, rows, load_kernel())
+
+    def words(self, path: str) -> PhotoWords | None:
+        """Look up the words of a photo.
+
+        Args:
+            path: the photo's path, as `paths` lists it.
+
+        Returns:
+            Its lines and places; None when the index lacks the photo, or has no words of it.
+
+        Raises:
+            PhotoIndexError: the index is damaged, or was closed.
+        """
+        for live in self.segments:
+            for _, row in live.segment.paths.find([path_to_bytes(path)]):
+                if row not in live.deleted and live.words is not None:
+                    return live.words.photo(row)
+        return None
+
+    def unread(self) -> Iterator[tuple[str, Stamp]]:
+        """List the photos whose text was not read.
+
+        Returns:
+            Their paths and stamps, segment by segment.
+
+        Raises:
+            PhotoIndexError: the index is damaged, or was closed.
+        """
+        for number, live in enumerate(self.segments):
+            is_read = None if live.words is None else live.words.read
+            for path, _, row in segment_items(live, number):
+                if is_read is None or not is_read[row]:
+                    yield os.fsdecode(path), _stamp(live, row)
+
     def near_duplicates(self, least: float = 0.97) -> list[list[str]]:
         """Group photos that are nearly the same.
 
@@ -487,7 +545,7 @@ class PhotoIndex:
         """
         with reading(self._directory):
             for live in load_commit(self._directory)[1]:
-                live.segment.verify()
+                live.verify()
 
     @staticmethod
     def filter(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import RawIOBase
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from mcad_mobile.engine.index.manifest import (
     Manifest,
     SegmentEntry,
     segment_name,
+    words_name,
     write_manifest,
     writing,
 )
@@ -48,6 +51,7 @@ from mcad_mobile.engine.index.tuning import (
     untuned,
 )
 from mcad_mobile.engine.native import TuningLimits
+from mcad_mobile.engine.words.words_file import PhotoWords, write_words
 from mcad_mobile.errors import PhotoIndexError
 
 # Old path, new path, stamp.
@@ -116,6 +120,7 @@ class IndexWriter:
         self._pending: dict[bytes, tuple[int, int]] = {}
         self._new_stamps: dict[bytes, tuple[int, int]] = {}
         self._new_times: dict[bytes, int] = {}
+        self._new_words: dict[bytes, PhotoWords] = {}
         self._deleted = [set(live.deleted.tolist()) for live in segments]
         self._filled_by = set(manifest.filled_by)
         self._changed = False
@@ -165,6 +170,7 @@ class IndexWriter:
         """
         before = [path_to_bytes(old) for old, _, _ in moves]
         after = validate_paths([new for _, new, _ in moves])
+        words = {new: self._new_words.get(old) for old, new in zip(before, after, strict=True)}
         found = self._take(before)
         placed = [
             (found.pop(old), new, stamp)
@@ -175,6 +181,8 @@ class IndexWriter:
         for at, new, stamp in placed:
             self._pending[new] = at
             self._new_stamps[new] = stamp
+            if (own := words[new]) is not None:
+                self._new_words[new] = own
         return len(placed)
 
     def set_times(self, times: dict[str, int]) -> None:
@@ -182,6 +190,17 @@ class IndexWriter:
         for path, minutes in times.items():
             if (raw := path_to_bytes(path)) in self._pending:
                 self._new_times[raw] = minutes
+
+    def set_words(self, words: Mapping[str, PhotoWords]) -> None:
+        """Set the words of photos, in place of those that they had; unknown photos are skipped. The
+        words of their names come from their paths."""
+        raw = {path_to_bytes(path): photo for path, photo in words.items()}
+        known = {path for path in raw if path in self._pending}
+        for live, deleted in zip(self._segments, self._deleted, strict=True):
+            found = live.segment.paths.find([*raw])
+            known |= {[*raw][position] for position, row in found if row not in deleted}
+        self._new_words |= {path: raw[path] for path in known}
+        self._changed = self._changed or bool(known)
 
     def delete(self, paths: Sequence[str]) -> int:
         """Delete photos and return how many there were; unknown paths are skipped."""
@@ -217,19 +236,19 @@ class IndexWriter:
         merged, new_axis = plan_merge(live, deleted, added, axis_photos, self._limits)
         if self._merge_all:
             merged = list(range(len(live)))
+        generation = self._manifest.generation + 1
         entries = [
-            structs.replace(entry, deleted=self._current(i).deleted.tolist())
+            self._kept_entry(i, entry, generation)
             for i, entry in enumerate(self._manifest.segments)
             if i not in merged
         ]
         photos = added + sum(live[i] for i in merged)
-        generation = self._manifest.generation + 1
         if photos:
             pending: list[Item] = sorted((path, *at) for path, at in self._pending.items())
             written = self._written_rows(merged, pending)
             for i in {number for number, _ in written} - {len(self._segments)}:
                 # Copying unchecked bytes would give damaged data a valid checksum.
-                self._segments[i].segment.verify()
+                self._segments[i].verify()
             if new_axis:
                 frame = self._new_frame_of(written, photos)
             merger = Merger(
@@ -241,7 +260,11 @@ class IndexWriter:
             )
             items = [*(segment_items(self._current(i), i) for i in merged), pending]
             name = segment_name(generation)
-            entries.append(self._write_segment(name, photos, frame, written, merger, items))
+            entry = self._write_segment(name, photos, frame, written, merger, items)
+            if self._new_words or any(live.words for live in self._segments):
+                items = [*(segment_items(self._current(i), i) for i in merged), pending]
+                entry = self._write_words(entry, generation, heapq.merge(*items))
+            entries.append(entry)
         manifest = structs.replace(
             self._manifest,
             generation=generation,
@@ -275,6 +298,34 @@ class IndexWriter:
             cells=sizes,
         )
         return SegmentEntry(name, photos, crc, [], tuning.candidates, tuning.prescan, cells)
+
+    def _kept_entry(self, i: int, entry: SegmentEntry, generation: int) -> SegmentEntry:
+        """Return the entry of a segment that stays, with its deleted rows, and a new file of words
+        if some are new."""
+        live = self._current(i)
+        entry = structs.replace(entry, deleted=live.deleted.tolist())
+        found = live.segment.paths.find([*self._new_words])
+        if {row for _, row in found} <= self._deleted[i]:
+            return entry
+        if live.words is not None:
+            live.words.verify()
+        # Rows are those of the segment, so that deleted ones are written, too.
+        rows = range(live.segment.photos)
+        paths = live.segment.paths.slice(rows.start, rows.stop)
+        return self._write_words(entry, generation, zip(paths, repeat(i), rows, strict=False))
+
+    def _write_words(
+        self, entry: SegmentEntry, generation: int, items: Iterable[Item]
+    ) -> SegmentEntry:
+        paths, words = [], []
+        for path, number, row in items:
+            known = self._segments[number].words if number < len(self._segments) else None
+            carried = PhotoWords() if known is None else known.photo(row)
+            paths.append(path)
+            words.append(self._new_words.get(path, carried))
+        name = words_name(entry.file, generation)
+        write_words(self._directory / name, entry.header_crc32, paths, words)
+        return structs.replace(entry, words=name)
 
     def _sources(self) -> list[Source]:
         return [*(live.segment for live in self._segments), self._spool]
@@ -350,6 +401,7 @@ class IndexWriter:
         for path in raw:
             self._new_stamps.pop(path, None)
             self._new_times.pop(path, None)
+            self._new_words.pop(path, None)
             if path in self._pending:
                 found[path] = self._pending.pop(path)
         self._changed = self._changed or bool(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from mcad_mobile.engine.reading.detector import Detector
 from mcad_mobile.engine.reading.recognizer import HEIGHT, MOST_WIDTH, Recognizer
 from mcad_mobile.engine.towers import choose_rung
 from mcad_mobile.engine.towers.runtimes import runtime_of
+from mcad_mobile.engine.words.words_file import Line
 from mcad_mobile.errors import BundleError, Remedy
 
 if TYPE_CHECKING:
@@ -23,22 +23,6 @@ AT_LEAST = 1024  # pixels of half a side to decode photos with, for `open_photo`
 # On textures, the recognizer sees characters of lower confidence; and sees short words more often.
 _LEAST, _LEAST_OF_SHORT, _SHORT = 0.8, 0.9, 4
 _TALL = 1.5  # height by width of lines that are read sideways
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of text in a photo.
-
-    Attributes:
-        text: what it says.
-        confidence: 0 to 1.
-        box: x and y of its four corners, from the start of the text clockwise, in ten-thousandths
-            of the upright photo's width and height.
-    """
-
-    text: str
-    confidence: float
-    box: tuple[int, ...]
 
 
 class Reader:

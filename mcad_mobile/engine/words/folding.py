@@ -11,6 +11,7 @@ MOST_LETTERS = 64  # a longer word is cut
 _PLAIN = str.maketrans(
     {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ı": "i", "þ": "th", "ς": "σ"}
 )
+_ASCII_WORD = re.compile("[0-9a-z]+")
 _MARKS = re.compile("[\u0300-\u036f]")
 # Thai, Japanese and Chinese put no spaces between words.
 _NO_SPACES = re.compile(
@@ -29,6 +30,8 @@ def fold(text: str) -> list[str]:
         Each run of letters, marks and digits, as it is written in small letters without accents;
         of writing without spaces, each two neighbouring characters.
     """
+    if text.isascii():
+        return [word[:MOST_LETTERS] for word in _ASCII_WORD.findall(text.lower())]
     plain = _MARKS.sub("", unicodedata.normalize("NFKD", text)).lower().translate(_PLAIN)
     terms: list[str] = []
     for is_word, run in groupby(unicodedata.normalize("NFC", plain), _is_of_word):

@@ -1,0 +1,92 @@
+"""Search by words: the share of a query's terms that each photo has."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mcad_mobile.engine.arrays import F32
+from mcad_mobile.engine.index.filters import LiveSegment, RowFilter
+from mcad_mobile.engine.native import Kernel
+from mcad_mobile.engine.words.folding import fold
+from mcad_mobile.engine.words.ranking import Match, WordHit, terms_to_find
+from mcad_mobile.engine.words.words_file import SOURCES, PhotoWords, WordsFile, differ_by_letter
+
+# How well a term matches: as a whole, as the start of a word, or with a wrong letter; and the
+# letters that it needs for these.
+_WHOLE, _START, _WRONG = 1.0, 0.7, 0.5
+_START_LETTERS, _WRONG_LETTERS = 3, 5
+
+
+def search_words(
+    segments: Sequence[LiveSegment], query: str, k: int, rows: RowFilter, kernel: Kernel
+) -> list[WordHit]:
+    """Return the `k` photos that pass `rows` whose words match the largest share of a query. Of
+    each term, as many as are matched count by their inverse document frequency."""
+    terms = terms_to_find(fold(query))
+    shares = [np.zeros(live.segment.photos, np.float32) for live in segments]
+    photos, most = sum(live.photos for live in segments), 0.0
+    for term in terms:
+        likenesses = [_likenesses(live, term) for live in segments]
+        found = sum(np.count_nonzero(likeness) for likeness in likenesses)
+        idf = max(math.log((photos + 1) / (found + 0.5)), 0.0)
+        most += idf
+        for share, likeness in zip(shares, likenesses, strict=True):
+            share += likeness * np.float32(idf)
+    best: list[tuple[float, int, int]] = []
+    for number, (live, share) in enumerate(zip(segments, shares, strict=True)):
+        share *= live.filtered(rows, kernel).passing()
+        some = np.flatnonzero(share)
+        if len(some) > k:
+            some = some[np.argpartition(-share[some], k - 1)[:k]]
+        best += [(-float(share[row]), number, row) for row in some.tolist()]
+    hits = []
+    for worth, number, row in sorted(best)[:k]:
+        live = segments[number]
+        path = os.fsdecode(live.segment.paths.at(row))
+        words = PhotoWords() if live.words is None else live.words.photo(row)
+        hits.append(WordHit(path, -worth / most, tuple(_matches(terms, path, words))))
+    return hits
+
+
+def _likenesses(live: LiveSegment, term: str) -> F32:
+    """Return how well a term matches each photo [N] float32; 0 for deleted ones."""
+    found = np.zeros(live.segment.photos, np.float32)
+    if live.words is not None:
+        for likeness, number in _matching(live.words, term):
+            rows = live.words.rows(number)
+            found[rows] = np.maximum(found[rows], likeness)
+        found[live.deleted] = 0
+    return found
+
+
+def _matching(words: WordsFile, term: str) -> Iterator[tuple[float, int]]:
+    whole = words.whole(term)
+    yield from ((_WHOLE, number) for number in whole)
+    if len(term) >= _START_LETTERS:
+        yield from ((_START, number) for number in words.beginning(term) if number not in whole)
+    if len(term) >= _WRONG_LETTERS:
+        yield from ((_WRONG, number) for number in words.with_wrong_letter(term))
+
+
+def _matches(terms: Sequence[str], path: str, words: PhotoWords) -> Iterator[Match]:
+    lines: list[tuple[str, str, tuple[int, ...] | None]] = [
+        *((SOURCES[0], line.text, line.box or None) for line in words.lines),
+        (SOURCES[1], path, None),
+        *((SOURCES[2], place, None) for place in words.places),
+    ]
+    for source, text, box in lines:
+        found = (word for word in fold(text) if any(_is_like(term, word) for term in terms))
+        if distinct := tuple(dict.fromkeys(found)):
+            yield Match(source, distinct, text, box)
+
+
+def _is_like(term: str, word: str) -> bool:
+    return (
+        term == word
+        or (len(term) >= _START_LETTERS and word.startswith(term))
+        or (len(term) >= _WRONG_LETTERS and differ_by_letter(term, word))
+    )

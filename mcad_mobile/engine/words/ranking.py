@@ -1,0 +1,47 @@
+"""One ranking of photos by what they show and by their words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Of function words, those that searches contain most: photos that have only these match nothing.
+_FUNCTION_WORDS = """
+a am an and at au auf aus aux by con d das de del dem den der des die du e ein eine einem el en et
+for from im in is la las le les los mit my of on or the to un una une und vom von with y zu zum zur
+"""
+
+
+@dataclass(frozen=True)
+class Match:
+    """Words of a photo that a query asks for.
+
+    Attributes:
+        source: where they stand: "text" that was read in the photo, the "name" of its file or
+            folders, or its "place".
+        words: the words, folded as the index holds them.
+        line: the line of text, the path or the place that they are of.
+        box: for text, x and y of its line's four corners, from the start of the text clockwise, in
+            ten-thousandths of the upright photo's width and height.
+    """
+
+    source: str
+    words: tuple[str, ...]
+    line: str
+    box: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class WordHit:
+    """A photo that has words of a query. `share` of its terms, 0 to 1, match: each counts by its
+    inverse document frequency, and less if it is only begun or misread."""
+
+    path: str
+    share: float
+    matches: tuple[Match, ...]
+
+
+def terms_to_find(terms: Sequence[str]) -> list[str]:
+    """Return a query's folded terms, each once, without function words; with only these, all."""
+    distinct, function_words = [*dict.fromkeys(terms)], set(_FUNCTION_WORDS.split())
+    return [term for term in distinct if term not in function_words] or distinct

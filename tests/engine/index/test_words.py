@@ -1,0 +1,217 @@
+"""The words of photos in an index: what a search of them finds, and that none is lost."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+
+import pytest
+
+from mcad_mobile.engine.index import PhotoIndex, RowFilter
+from mcad_mobile.engine.words.ranking import Match
+from mcad_mobile.engine.words.words_file import Line, PhotoWords, differ_by_letter
+from mcad_mobile.errors import PhotoIndexError
+from tests.support.index_embeddings import create, photos_and_queries
+
+BOX = (10, 10, 90, 10, 90, 20, 10, 20)
+TICKET = PhotoWords((Line("Boarding PASS", 0.98, BOX), Line("Müller")), (), True)
+PLACES = ("Belém", "Lisbon", "Lisboa", "Portugal")
+
+
+def worded(directory: Path, words: dict[str, PhotoWords]) -> PhotoIndex:
+    index = create(directory, 16)
+    with index.writer() as writer:
+        writer.add([*words], photos_and_queries(len(words), 1, 16)[0])
+        writer.set_words(words)
+    return index
+
+
+def found(index: PhotoIndex, query: str, **options: RowFilter) -> list[str]:
+    hits = index.search_words(query, 100, **options)
+    assert hits is not None
+    return [hit.path for hit in hits]
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> PhotoIndex:
+    words = {f"/p/{n}.jpg": PhotoWords() for n in range(20)}
+    words["/p/ticket.jpg"] = TICKET
+    words["/p/Müller/beach.jpg"] = PhotoWords((), PLACES)
+    words["/p/sign.jpg"] = PhotoWords((Line("東京タワー"), Line("boarding house")), (), True)
+    return worded(tmp_path / "index", words)
+
+
+@pytest.mark.parametrize(
+    ("query", "paths"),
+    [
+        ("boarding pass", ["/p/ticket.jpg", "/p/sign.jpg"]),
+        ("BÓARDING", ["/p/sign.jpg", "/p/ticket.jpg"]),
+        ("boar", ["/p/sign.jpg", "/p/ticket.jpg"]),
+        ("bo", []),
+        ("bearding", ["/p/sign.jpg", "/p/ticket.jpg"]),
+        ("boardin", ["/p/sign.jpg", "/p/ticket.jpg"]),
+        ("boarrding", ["/p/sign.jpg", "/p/ticket.jpg"]),
+        ("baardings", []),
+        ("muller", ["/p/Müller/beach.jpg", "/p/ticket.jpg"]),
+        ("lisboa", ["/p/Müller/beach.jpg"]),
+        ("タワー", ["/p/sign.jpg"]),
+        ("zebra", []),
+        ("…", []),
+    ],
+)
+def test_words_are_found_as_wholes_by_their_start_and_with_a_wrong_letter(
+    index: PhotoIndex, query: str, paths: list[str]
+) -> None:
+    assert found(index, query) == paths
+
+
+def test_a_result_says_which_words_stand_where(index: PhotoIndex) -> None:
+    best = index.search_words("mullar pass", 1)
+    assert best is not None and best[0].path == "/p/ticket.jpg" and 0.5 < best[0].share < 1
+    assert best[0].matches == (
+        Match("text", ("pass",), "Boarding PASS", BOX),
+        Match("text", ("muller",), "Müller", None),
+    )
+    place = index.search_words("beach in portugal", 1)
+    assert place is not None and place[0].share == pytest.approx(1)
+    assert [(match.source, match.line) for match in place[0].matches] == [
+        ("name", "/p/Müller/beach.jpg"),
+        ("place", "Portugal"),
+    ]
+
+
+def test_shares_are_those_that_counting_gives(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    vocabulary = ["".join(chance.choices("ab", k=chance.randint(1, 7))) for _ in range(60)]
+    texts = {f"/{n}": " ".join(chance.choices(vocabulary, k=5)) for n in range(150)}
+    words = {path: PhotoWords((Line(text),)) for path, text in texts.items()}
+    index = worded(tmp_path / "index", dict([*words.items()][:100]))
+    with index.writer() as writer:
+        writer.add([*words][100:], photos_and_queries(50, 1, 16)[0])
+        writer.set_words({path: words[path] for path in [*words][100:]})
+        writer.delete(["/3", "/120"])
+    live = {path: text.split() for path, text in texts.items() if path not in ("/3", "/120")}
+
+    def value(wanted: str, word: str) -> float:
+        if wanted == word:
+            return 1
+        if len(wanted) >= 3 and word.startswith(wanted):
+            return 0.7
+        return 0.5 if len(wanted) >= 5 and differ_by_letter(wanted, word) else 0
+
+    for wanted in chance.sample([word for word in vocabulary if len(word) > 1], 30):
+        likely = {p: max(value(wanted, word) for word in text) for p, text in live.items()}
+        hits = index.search_words(wanted, 200)
+        assert hits is not None
+        assert {hit.path: pytest.approx(hit.share) for hit in hits} == {
+            path: likeness for path, likeness in likely.items() if likeness
+        }
+        assert [hit.share for hit in hits] == sorted((hit.share for hit in hits), reverse=True)
+        other = chance.choice(vocabulary)
+        if other != wanted and other != "a":
+            idf = {
+                term: math.log(
+                    149 / (sum(any(value(term, w) for w in t) for t in live.values()) + 0.5)
+                )
+                for term in (wanted, other)
+            }
+            (best, *_) = index.search_words(f"{wanted} {other}", 1) or []
+            worth = sum(max(value(term, w) for w in live[best.path]) * idf[term] for term in idf)
+            assert best.share == pytest.approx(worth / sum(idf.values()), rel=1e-5)
+
+
+def test_words_survive_what_writers_do(index: PhotoIndex, tmp_path: Path) -> None:
+    with index.writer() as writer:
+        writer.move([("/p/ticket.jpg", "/q/flight.jpg", (7, 7))])
+        writer.delete(["/p/sign.jpg"])
+    assert found(index, "pass") == found(index, "flight") == ["/q/flight.jpg"]
+    assert found(index, "ticket") == found(index, "house") == []
+    index.compact()
+    index = PhotoIndex.rebuild(tmp_path / "index")
+    assert index.words("/q/flight.jpg") == TICKET
+    assert index.words("/p/sign.jpg") is None
+    index.verify()
+    assert len([*(tmp_path / "index").glob("*.mcw")]) == 1
+
+
+def test_words_are_set_without_writing_embeddings_again(index: PhotoIndex, tmp_path: Path) -> None:
+    directory = tmp_path / "index"
+    segments = {file: file.stat().st_mtime_ns for file in directory.glob("*.mcs")}
+    for paths in (["/p/1.jpg", "/p/2.jpg"], ["/p/3.jpg"]):
+        with index.writer() as writer:
+            writer.set_words(dict.fromkeys(paths, TICKET))
+    assert len(found(index, "pass")) == 4
+    assert {file: file.stat().st_mtime_ns for file in directory.glob("*.mcs")} == segments
+    assert len([*directory.glob("*.mcw")]) == 1
+    with index.writer() as writer:
+        writer.set_words({"/p/4.jpg": TICKET, "/p/5.jpg": TICKET})
+        writer.move([("/p/4.jpg", "/p/new.jpg", (1, 1))])
+        writer.delete(["/p/5.jpg"])
+    assert index.words("/p/new.jpg") == TICKET
+    assert len(found(index, "pass")) == 5 and index.words("/p/5.jpg") is None
+    assert "/p/new.jpg" not in dict(index.unread()) and "/p/6.jpg" in dict(index.unread())
+
+
+def test_a_changed_file_has_no_words_until_it_is_read_again(index: PhotoIndex) -> None:
+    unread = dict(index.unread())
+    assert len(unread) == 21 and "/p/ticket.jpg" not in unread
+    with index.writer() as writer:
+        writer.add(["/p/ticket.jpg"], photos_and_queries(1, 1, 16)[0])
+    assert found(index, "pass") == [] and "/p/ticket.jpg" in dict(index.unread())
+    before = dict(index.unread())["/p/3.jpg"]
+    with index.writer() as writer:
+        writer.set_words({"/p/3.jpg": TICKET, "/missing.jpg": TICKET})
+    assert found(index, "pass") == ["/p/3.jpg"] and index.photos == 23
+    assert "/p/3.jpg" not in dict(index.unread()) and before == (0, 0)
+
+
+def test_a_place_is_a_filter(index: PhotoIndex) -> None:
+    lisbon = RowFilter(place=("lisbon",))
+    assert index.count(lisbon) == 1
+    assert index.search(photos_and_queries(1, 1, 16)[0][0], 5, rows=lisbon).paths == [
+        "/p/Müller/beach.jpg"
+    ]
+    assert index.count(RowFilter(place=("lisbon", "portugal"))) == 1
+    assert index.count(RowFilter(place=("lisbon", "spain"))) == 0
+    assert index.count(RowFilter(place=("muller",))) == 0
+    assert found(index, "beach", rows=RowFilter(("/p/none",), place=("lisbon",))) == []
+    assert found(index, "beach", rows=lisbon) == ["/p/Müller/beach.jpg"]
+
+
+def test_an_index_without_words_is_as_it_was(tmp_path: Path) -> None:
+    index = create(tmp_path / "index", 16)
+    with index.writer() as writer:
+        writer.add(["/a.jpg"], photos_and_queries(1, 1, 16)[0])
+    manifest = json.loads((tmp_path / "index" / "manifest.json").read_bytes())
+    assert "words" not in manifest["segments"][0]
+    assert index.search_words("a", 1) is None and index.words("/a.jpg") is None
+    assert [*index.unread()] == [("/a.jpg", (0, 0))]
+    assert index.count(RowFilter(place=("lisbon",))) == 0
+
+
+def test_a_damaged_file_of_words_is_an_error_and_can_be_dropped(
+    index: PhotoIndex, tmp_path: Path
+) -> None:
+    (file,) = (tmp_path / "index").glob("*.mcw")
+    whole, chance = file.read_bytes(), random.Random(9)
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(chance.choice([1, 3, 40])):
+            data[chance.choice([chance.randrange(32), chance.randrange(len(data))])] ^= (
+                1 << chance.randrange(8)
+            )
+        file.write_bytes(data[: chance.choice([len(data), len(data), chance.randrange(len(data))])])
+        try:
+            damaged = PhotoIndex.open(tmp_path / "index")
+            for query in ("boarding pass", "muller", "タワー", "lisbom"):
+                damaged.search_words(query, 5)
+            damaged.words("/p/ticket.jpg")
+        except PhotoIndexError:
+            pass
+        if bytes(data) != whole or len(file.read_bytes()) < len(whole):
+            with pytest.raises(PhotoIndexError):
+                PhotoIndex.open(tmp_path / "index").verify()
+    assert PhotoIndex.repair(tmp_path / "index") == 23
+    assert PhotoIndex.open(tmp_path / "index").photos == 0
