@@ -52,7 +52,7 @@ def run_java(index: Path, queries: np.ndarray, work: Path) -> dict[str, Any]:
     queries.astype("<f4").tofile(asked)
     command = [executable(JAVA), f"-Xmx{HEAP_MIB}m", "-XX:+UseSerialGC"]
     command += [f"-Dmcad.search.library={LIBRARY}", "-cp", ":".join(map(str, [classes, *jars]))]
-    command += ["mcad.desktop.SearchBenchmark", str(index), str(asked)]
+    command += ["io.github.mcadmobile.desktop.SearchBenchmark", str(index), str(asked)]
     command += [str(WARM_UP), str(len(queries)), str(K)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=True)
     found: dict[str, Any] = json.loads(done.stdout)

@@ -1,7 +1,12 @@
 // Search with coroutines. Copy this file into your app; it needs org.jetbrains.kotlinx:kotlinx-coroutines-core.
-package mcad.kotlin
+package io.github.mcadmobile.kotlin
 
 import android.net.Uri
+import io.github.mcadmobile.engine.SearchEngine
+import io.github.mcadmobile.gallery.Filter
+import io.github.mcadmobile.gallery.Indexing
+import io.github.mcadmobile.gallery.PhotoFinder
+import io.github.mcadmobile.platform.MediaSearch
 import java.util.concurrent.CompletableFuture
 import java.util.concurrent.atomic.AtomicBoolean
 import kotlin.coroutines.resume
@@ -11,11 +16,6 @@ import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.callbackFlow
 import kotlinx.coroutines.flow.conflate
 import kotlinx.coroutines.suspendCancellableCoroutine
-import mcad.engine.SearchEngine
-import mcad.gallery.Filter
-import mcad.gallery.Indexing
-import mcad.gallery.PhotoFinder
-import mcad.platform.MediaSearch
 
 /** The content URI of a found photo. */
 val SearchEngine.Result.uri: Uri get() = MediaSearch.uri(this)

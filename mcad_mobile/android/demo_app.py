@@ -28,7 +28,7 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BuildError, require
 
-PACKAGE = "mcad.demo"
+PACKAGE = "io.github.mcadmobile.demo"
 APP_MODULES = ("engine", "gallery", "platform", "app")
 
 

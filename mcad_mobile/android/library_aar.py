@@ -28,8 +28,8 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError, require
 
 LIBRARY_MODULES = ("engine", "gallery", "platform")
-NAMESPACE = "mcad.platform"
-SAMPLE_PACKAGE = "mcad.sample"
+NAMESPACE = "io.github.mcadmobile.platform"
+SAMPLE_PACKAGE = "io.github.mcadmobile.sample"
 _ANDROID = "http://schemas.android.com/apk/res/android"
 # Gradle checks these in an app that uses the archive: records are in android.jar from API 34 on,
 # and Android's plugin reads Java 17 classes only from version 8 on.

@@ -34,7 +34,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.native.android import LIBRARY as KERNELS
 from mcad_mobile.errors import BuildError, require
 
-COORDINATES = f"mcad.mobile:mcad-search:{VERSION}"
+COORDINATES = f"io.github.mcadmobile:mcad-search:{VERSION}"
 _POM = "http://maven.apache.org/POM/4.0.0"
 # With this comment in a POM, Gradle reads the metadata beside it.
 _HAS_METADATA = "do_not_remove: published-with-gradle-metadata"

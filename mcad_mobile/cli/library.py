@@ -40,7 +40,7 @@ def library(
     ),
     coordinates: str | None = optional(
         metavar="GROUP:NAME:VERSION",
-        help="Its Maven coordinates. Default: mcad.mobile:mcad-search:VERSION.",
+        help="Its Maven coordinates. Default: io.github.mcadmobile:mcad-search:VERSION.",
     ),
     bundle: Path | None = optional(
         "--bundle",

@@ -26,7 +26,7 @@ from tests.support.framework import STATIC, Framework, Java8, read_class
 
 # As before it became a library; the viewer and five languages take two pages more.
 MOST_BYTES = 50_183_002 + 4 * PAGE
-OURS = "mcad/"
+OURS = "io/github/mcadmobile/"
 ACCEPTED = ("--accept-licence", "non-commercial-research")  # of the default student
 ANDROID = "{http://schemas.android.com/apk/res/android}"
 TOOLS = "{http://schemas.android.com/tools}"
@@ -73,11 +73,11 @@ def test_it_is_signed_for_all_phones_from_android_8_on(apk):
 
 def test_the_manifest_says_what_a_store_and_a_phone_want_to_know(apk):
     badging = aapt2(["dump", "badging", apk])
-    assert "package: name='mcad.demo'" in badging
+    assert "package: name='io.github.mcadmobile.demo'" in badging
     assert re.search(r"^(sdkVersion|minSdkVersion):'26'", badging, re.M)
     target = re.search(r"^targetSdkVersion:'(\d+)'", badging, re.M)
     assert target is not None and int(target.group(1)) >= 35
-    assert "launchable-activity: name='mcad.demo.SearchActivity'" in badging
+    assert "launchable-activity: name='io.github.mcadmobile.demo.SearchActivity'" in badging
     assert re.search(r"^native-code: 'arm64-v8a'$", badging, re.M)
 
 
@@ -206,7 +206,7 @@ def test_no_stub_got_into_the_dex(dex):
         if not name.startswith((OURS, "ai/onnxruntime/", "com/android"))
     }
     assert not foreign
-    assert "mcad/demo/SearchActivity" in dex.classes
+    assert "io/github/mcadmobile/demo/SearchActivity" in dex.classes
     assert not {name for name in dex.classes if "stubs" in name}
 
 
@@ -230,7 +230,9 @@ def test_no_call_needs_a_newer_java_than_android_8_has(dex):
 @pytest.mark.slow
 def test_every_stub_is_like_the_framework_of_api_36(tmp_path):
     """The members of the compiled stubs, each looked up: its types, and whether it is static."""
-    files = [path for path in compile_stubs(tmp_path).rglob("*.class") if "mcad" not in path.parts]
+    files = [
+        path for path in compile_stubs(tmp_path).rglob("*.class") if "mcadmobile" not in path.parts
+    ]
     stubs = [read_class(path.read_bytes()) for path in files]
     framework = Framework()
     assert len(stubs) > 60
@@ -348,7 +350,7 @@ def test_an_app_bundle_for_google_play(cpu, real_onnxruntime, tmp_path):
         "alignment": "PAGE_ALIGNMENT_16K",
     }
     manifest = bundletool(["dump", "manifest", "--bundle", out])
-    assert 'package="mcad.demo"' in manifest
+    assert 'package="io.github.mcadmobile.demo"' in manifest
 
 
 @pytest.mark.slow

@@ -66,7 +66,14 @@ class Runner:
         spec.write_text(json.dumps({**self.spec, "mode": mode, **changes}))
         classpath = ":".join(map(str, [self._classes, *jvm_libraries()]))
         done = subprocess.run(
-            [executable(JAVA), KERNELS, "-cp", classpath, "mcad.runner.Main", str(spec)],
+            [
+                executable(JAVA),
+                KERNELS,
+                "-cp",
+                classpath,
+                "io.github.mcadmobile.runner.Main",
+                str(spec),
+            ],
             capture_output=True,
             text=True,
             timeout=120,

@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("central")]
 
 SEARCH = android_demo() / "kotlin" / "Search.kt"
 NULLS = """
-import mcad.gallery.PhotoFinder
-import mcad.gallery.PhotoSearch
+import io.github.mcadmobile.gallery.PhotoFinder
+import io.github.mcadmobile.gallery.PhotoSearch
 
 fun lines(search: PhotoSearch, finder: PhotoFinder): Any {{
     return {line}
@@ -49,7 +49,9 @@ def test_coroutines_search_and_index_and_what_is_cancelled_ends(classpath, tmp_p
     # Before the stubs of what Android has itself.
     path = ":".join(map(str, [classes, *jvm_libraries(), *classpath, *kotlin_libraries()]))
     folders = [tmp_path / name for name in ("tiny", "photos", "index")]
-    assert run(JAVA, [KERNELS, "-cp", path, "mcad.test.MainKt", *folders]).splitlines() == [
+    assert run(
+        JAVA, [KERNELS, "-cp", path, "io.github.mcadmobile.test.MainKt", *folders]
+    ).splitlines() == [
         "fake: [content://media/external/images/media/7], []",
         "fake: no more",
         "fake: 3 of 9, asked [a dog, a cat, a dog]",

@@ -82,20 +82,25 @@ def test_it_holds_what_an_archive_of_android_holds(unpacked):
     assert (unpacked / "proguard.txt").read_bytes() == rules.read_bytes()
     Bundle.load(unpacked / "assets" / "bundle").verify()
     classes = zipfile.ZipFile(unpacked / "classes.jar").namelist()
-    assert "mcad/platform/MediaSearch.class" in classes
+    assert "io/github/mcadmobile/platform/MediaSearch.class" in classes
     assert not [
-        name for name in classes if name.startswith(("android/", "mcad/demo", "mcad/stubs"))
+        name
+        for name in classes
+        if name.startswith(("android/", "io/github/mcadmobile/demo", "io/github/mcadmobile/stubs"))
     ]
 
 
 @pytest.mark.slow
 def test_its_manifest_brings_permissions_service_and_job(unpacked):
     root = ElementTree.parse(unpacked / "AndroidManifest.xml").getroot()
-    assert root.get("package") == "mcad.platform"
+    assert root.get("package") == "io.github.mcadmobile.platform"
     (sdk,) = root.iter("uses-sdk")
     assert sdk.get(f"{ANDROID}minSdkVersion") == str(MIN_SDK)
     services = [service.get(f"{ANDROID}name") for service in root.iter("service")]
-    assert services == ["mcad.platform.IndexService", "mcad.platform.IndexJob"]
+    assert services == [
+        "io.github.mcadmobile.platform.IndexService",
+        "io.github.mcadmobile.platform.IndexJob",
+    ]
     assert not [*root.iter("provider")]
 
 
@@ -121,11 +126,15 @@ def test_all_that_is_in_it_is_listed(archive, unpacked):
 def test_the_sample_is_an_app_that_a_phone_installs(sample):
     assert "CN=Android Debug" in apksigner(["verify", "--print-certs", sample])
     badging = aapt2(["dump", "badging", sample])
-    assert "package: name='mcad.sample'" in badging
-    assert "launchable-activity: name='mcad.sample.SampleActivity'" in badging
+    assert "package: name='io.github.mcadmobile.sample'" in badging
+    assert "launchable-activity: name='io.github.mcadmobile.sample.SampleActivity'" in badging
     assert re.search(r"^native-code: 'arm64-v8a'$", badging, re.M)
     tree = aapt2(["dump", "xmltree", "--file", "AndroidManifest.xml", sample])
-    for named in ("READ_MEDIA_IMAGES", "mcad.platform.IndexService", "mcad.platform.IndexJob"):
+    for named in (
+        "READ_MEDIA_IMAGES",
+        "io.github.mcadmobile.platform.IndexService",
+        "io.github.mcadmobile.platform.IndexJob",
+    ):
         assert named in tree
     assert "android.permission.INTERNET" not in tree and "E: provider" not in tree
     package = zipfile.ZipFile(sample)
@@ -143,14 +152,19 @@ def test_the_sample_is_ten_lines_and_the_library_and_nothing_else(sample, archiv
     for name in carried:
         assert package.read(name) == library.read(re.sub("^lib/", "jni/", name)), name
     dex = read_dex(package.read("classes.dex"))
-    assert not {name for name in dex.classes if name.startswith(("android/", "mcad/demo"))}
+    assert not {
+        name for name in dex.classes if name.startswith(("android/", "io/github/mcadmobile/demo"))
+    }
     check(dex)
     (code,) = SAMPLE.rglob("*.java")
     assert len(code.read_text("utf-8").splitlines()) < 50
 
 
 def check(dex: Dex) -> None:
-    assert {"mcad/sample/SampleActivity", "mcad/platform/IndexService"} <= dex.classes
+    assert {
+        "io/github/mcadmobile/sample/SampleActivity",
+        "io/github/mcadmobile/platform/IndexService",
+    } <= dex.classes
     framework, java = Framework(), Java8()
     named = [r for r in (*dex.methods, *dex.fields) if r.name != "<clinit>"]  # nobody calls it
     calls = [r for r in named if r.owner.startswith(("android/", "org/json/"))]
@@ -242,7 +256,7 @@ def test_the_sample_is_made_of_its_archive(own, tools, tmp_path, extracted):
     bundle, out = make_tiny_bundle(tmp_path / "tiny"), tmp_path / "out"
     built = build_library(bundle, out / "search.aar", options, sample=out / "sample.apk")
     manifest = (tools.folder / "AndroidManifest.xml").read_text()
-    assert "mcad.platform.IndexService" in manifest and "uses-sdk" not in manifest
+    assert "io.github.mcadmobile.platform.IndexService" in manifest and "uses-sdk" not in manifest
     assert f'android:extractNativeLibs="{"true" if extracted else "false"}"' in manifest
     (by_d8,) = (call for call in tools.calls() if "com.android.tools.r8.D8" in call)
     compiled = [Path(word).name for word in by_d8 if word.endswith((".class", ".jar"))]
@@ -300,7 +314,7 @@ def test_shrunk_by_its_own_keep_rules_the_sample_still_has_what_is_looked_up_by_
     classes = compile_java([main_sources("sample")], [stubs, *jars], tmp_path / "sample")
     library = (unpacked / "AndroidManifest.xml").read_text("utf-8")
     manifest = merge_manifests((SAMPLE / "AndroidManifest.xml").read_text("utf-8"), library)
-    named = manifest.replace("<manifest ", '<manifest package="mcad.sample" ', 1)
+    named = manifest.replace("<manifest ", '<manifest package="io.github.mcadmobile.sample" ', 1)
     link(tmp_path, named, keep_rules=tmp_path / "manifest.pro")
     whole, framework, out = tmp_path / "whole.jar", tmp_path / "stubs.jar", tmp_path / "dex"
     for jar, folder in ((whole, classes), (framework, stubs)):
@@ -319,9 +333,11 @@ def test_shrunk_by_its_own_keep_rules_the_sample_still_has_what_is_looked_up_by_
     onnxruntime = {name for name in before.classes if name.startswith("ai/onnxruntime/")}
     looked_up = {name for name in onnxruntime if "$$" not in name}  # those are D8's own
     assert looked_up <= shrunk.classes  # by its native half
-    assert "mcad/platform/IndexJob" in shrunk.classes
-    ours = [name for name in shrunk.classes if name.startswith("mcad/")]
-    assert len(ours) < len([name for name in before.classes if name.startswith("mcad/")])
+    assert "io/github/mcadmobile/platform/IndexJob" in shrunk.classes
+    ours = [name for name in shrunk.classes if name.startswith("io/github/mcadmobile/")]
+    assert len(ours) < len(
+        [name for name in before.classes if name.startswith("io/github/mcadmobile/")]
+    )
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ CONSUMER = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <groupId>consumer</groupId><artifactId>consumer</artifactId><version>1</version>
   <repositories><repository><id>made</id><url>{repository}</url></repository></repositories>
   <dependencies><dependency>
-    <groupId>mcad.mobile</groupId><artifactId>mcad-search</artifactId>
+    <groupId>io.github.mcadmobile</groupId><artifactId>mcad-search</artifactId>
     <version>{version}</version><type>aar</type>
   </dependency></dependencies>
 </project>
@@ -48,7 +48,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("maven")
     make_tiny_bundle(folder / "tiny")
     document = mcad_json("library", "--bundle", folder / "tiny", "--maven", folder / "repository")
-    files = folder / "repository" / "mcad" / "mobile" / "mcad-search" / VERSION
+    files = folder / "repository" / "io" / "github" / "mcadmobile" / "mcad-search" / VERSION
     assert document == {
         "archive": str(files / f"{STEM}.aar"),
         "bytes": (files / f"{STEM}.aar").stat().st_size,
@@ -56,14 +56,14 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "notes": [],
         "sbom": str(files / f"{STEM}-cyclonedx.json"),
         "sample": None,
-        "coordinates": f"mcad.mobile:mcad-search:{VERSION}",
+        "coordinates": f"io.github.mcadmobile:mcad-search:{VERSION}",
     }
     return folder / "repository"
 
 
 @pytest.fixture(scope="module")
 def files(repository: Path) -> Path:
-    return repository / "mcad" / "mobile" / "mcad-search" / VERSION
+    return repository / "io" / "github" / "mcadmobile" / "mcad-search" / VERSION
 
 
 def names(archive: Path) -> list[str]:
@@ -141,8 +141,8 @@ def test_sources_and_api_pages_are_those_of_the_classes(files):
     for name in names(files.parents[4] / "classes.jar"):
         assert name.split("$")[0].removesuffix(".class") + ".java" in sources
     pages = names(files / f"{STEM}-javadoc.jar")
-    assert {"index.html", "mcad/gallery/PhotoSearch.html"} <= {*pages}
-    assert "mcad/gallery/Finder.html" not in pages  # not public
+    assert {"index.html", "io/github/mcadmobile/gallery/PhotoSearch.html"} <= {*pages}
+    assert "io/github/mcadmobile/gallery/Finder.html" not in pages  # not public
 
 
 def test_its_bill_of_materials_names_onnx_runtime_without_files(files):
@@ -170,10 +170,15 @@ def test_mvn_resolves_it_and_an_app_compiles_against_what_it_gets(repository, tm
             jars[-1].write_bytes(archive.read("classes.jar"))
     ours, theirs = ({*names(jar)} for jar in jars)
     assert not {name for name in ours & theirs if name.endswith(".class")}
-    assert "mcad/gallery/PhotoSearch.class" in ours and "ai/onnxruntime/OrtSession.class" in theirs
+    assert (
+        "io/github/mcadmobile/gallery/PhotoSearch.class" in ours
+        and "ai/onnxruntime/OrtSession.class" in theirs
+    )
     stubs = compile_stubs(tmp_path)
     compile_java([main_sources("sample")], [stubs, *jars], tmp_path / "app")
-    assert (tmp_path / "app" / "mcad" / "sample" / "SampleActivity.class").is_file()
+    assert (
+        tmp_path / "app" / "io" / "github" / "mcadmobile" / "sample" / "SampleActivity.class"
+    ).is_file()
 
 
 def publish(known: Download, repository: Path) -> str:
@@ -202,7 +207,7 @@ def own_cache(folder: Path) -> Path:
     cache = folder / "m2"
     cache.mkdir()
     for path in (Path.home() / ".m2" / "repository").glob("*"):
-        if path.name not in ("mcad", "com"):
+        if path.name not in ("io", "com"):
             (cache / path.name).symlink_to(path)
     return cache
 

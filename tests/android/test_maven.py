@@ -221,7 +221,9 @@ def test_what_microsoft_and_qualcomm_publish_makes_an_app_for_the_npu(tmp_path):
     built = build_app(bundle, tmp_path / "demo.apk", BuildOptions(npu=True))
     check_npu_app(built)
     with zipfile.ZipFile(built.package) as apk:
-        assert read_dex(apk.read("classes.dex")).classes >= {"mcad/engine/towers/Tower"}
+        assert read_dex(apk.read("classes.dex")).classes >= {
+            "io/github/mcadmobile/engine/towers/Tower"
+        }
 
 
 def test_the_npu_s_runtime_is_fetched_only_if_it_is_asked_for(tools, mvn, tmp_path):

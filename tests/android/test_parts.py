@@ -367,7 +367,7 @@ def test_an_app_has_its_files_where_a_phone_and_google_play_want_them(
     assert (built.rungs["text"], built.left_out) == (["onnx fp32"], {})
     assert {"--ks", str(tmp_path / "k"), "--ks-key-alias", "me"} < {*tools.calls()[-1]}
     manifest = (tools.folder / "AndroidManifest.xml").read_text()
-    assert '<manifest package="mcad.demo" ' in manifest
+    assert '<manifest package="io.github.mcadmobile.demo" ' in manifest
     assert 'android:extractNativeLibs="false"' in manifest
     assert built.bytes == built.package.stat().st_size
     package = zipfile.ZipFile(built.package)
@@ -380,7 +380,7 @@ def test_an_app_has_its_files_where_a_phone_and_google_play_want_them(
     assert {*stored} - zipped == {"resources.arsc", *libraries}
     assert package.read("classes.dex") == b"dex"
     document = json.loads(built.sbom.read_text())
-    assert document["metadata"]["component"]["group"] == "mcad.demo"
+    assert document["metadata"]["component"]["group"] == "io.github.mcadmobile.demo"
 
     options = BuildOptions(onnxruntime=own, aars=(qnn_archive(tmp_path / "qnn.aar"),))
     built = demo_app.build_app(bundle, tmp_path / "demo.aab", options, aab=True)

@@ -140,7 +140,7 @@ def test_the_licence_of_the_weights_is_listed_also_if_it_is_unknown(tmp_path):
     for licence in ("unknown", "apple-amlr"):
         bundle = replace(tiny, student=replace(tiny.student, licence=licence))
         parts, classes = Parts(Libraries(), bundle=bundle), {"classes.dex": b"dex"}
-        made = package, "demo.apk", "mcad.demo", parts, classes
+        made = package, "demo.apk", "io.github.mcadmobile.demo", parts, classes
         listed.write_bytes(sbom(*made))
         assert listed.read_bytes() == sbom(*made)
         document = read(listed)

@@ -25,9 +25,9 @@ SCREEN = """
 import android.content.Context;
 import android.os.Build;
 import java.util.concurrent.ExecutorService;
-import mcad.engine.SearchEngine;
-import mcad.gallery.*;
-import mcad.platform.*;
+import io.github.mcadmobile.engine.SearchEngine;
+import io.github.mcadmobile.gallery.*;
+import io.github.mcadmobile.platform.*;
 
 abstract class {name} extends android.app.Activity {{
     abstract void show(android.net.Uri uri, float score);
@@ -64,9 +64,9 @@ def test_the_java_of_each_page_compiles(classpath: list[Path], tmp_path: Path) -
 
 SUSPENDED = """
 import android.content.Context
-import mcad.kotlin.suspending
-import mcad.kotlin.uri
-import mcad.platform.MediaSearch
+import io.github.mcadmobile.kotlin.suspending
+import io.github.mcadmobile.kotlin.uri
+import io.github.mcadmobile.platform.MediaSearch
 
 fun show(uri: android.net.Uri, score: Float) = println("$uri $score")
 

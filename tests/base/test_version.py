@@ -12,9 +12,9 @@ from tests.support.paths import ROOT
 
 PLACES = {
     "mcad_mobile/base/__init__.py": r'VERSION = "(.+)"',
-    "android_demo/runner/src/main/java/mcad/runner/Main.java": r'VERSION = "(.+)"',
+    "android_demo/runner/src/main/java/io/github/mcadmobile/runner/Main.java": r'VERSION = "(.+)"',
     "android_demo/app/build.gradle": r"versionName = '(.+)'",
-    "docs/for-app-developers.md": r"mcad\.mobile:mcad-search:([\d.]+)",
+    "docs/for-app-developers.md": r"io\.github\.mcadmobile:mcad-search:([\d.]+)",
 }
 
 

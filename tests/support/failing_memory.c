@@ -19,12 +19,12 @@ void probe_free(void *block) {
     free(block);
 }
 
-void Java_mcad_engine_index_KernelProbe_allow(void *env, void *class, int32_t allocations) {
+void Java_io_github_mcadmobile_engine_index_KernelProbe_allow(void *env, void *class, int32_t allocations) {
     (void)env, (void)class;
     allowed = allocations;
 }
 
-int32_t Java_mcad_engine_index_KernelProbe_blocks(void *env, void *class) {
+int32_t Java_io_github_mcadmobile_engine_index_KernelProbe_blocks(void *env, void *class) {
     (void)env, (void)class;
     return blocks;
 }

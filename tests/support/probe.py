@@ -19,7 +19,7 @@ from mcad_mobile.android.toolchain import JAVA, executable
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.native import LIBRARY
 
-_MAIN = "mcad.desktop.Probe"
+_MAIN = "io.github.mcadmobile.desktop.Probe"
 # The same kernels as Python's.
 KERNELS = f"-Dmcad.search.library={LIBRARY}"
 # A language with its own digits, which must not appear in files.
@@ -35,8 +35,8 @@ class EngineError(Exception):
 
 
 class Probe:
-    """A JVM that runs tests/android/java/mcad/desktop/Probe.java until it is closed; `under` is a
-    command that watches it."""
+    """A JVM that runs Probe.java of tests/android/java until it is closed; `under` is a command
+    that watches it."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 package android;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public final class R {
     public static final class string {

@@ -282,7 +282,7 @@ def _java_runner(
         f"-Dmcad.search.library={lib}/libmcad_search.so",
         f"-Djava.io.tmpdir={RUN}/scratch",
         "/",
-        "mcad.runner.Main",
+        "io.github.mcadmobile.runner.Main",
     ]
     return _Runner({f"runner/{name}": path for name, path in local.items()}, " ".join(command))
 

@@ -1,4 +1,4 @@
-/* JNI bindings of the kernels, for mcad.engine.index.Kernel and mcad.engine.photos.Resize. Arguments and file contents
+/* JNI bindings of the kernels, for engine.index.Kernel and engine.photos.Resize in Java. Arguments and file contents
  * are checked before they are used to access memory; errors become Java exceptions. Java arrays are small and copied;
  * direct buffers over mapped files are read in place. */
 #include "kernel.h"
@@ -114,13 +114,14 @@ static void set_ints(Call *c, Object array, size_t start, size_t count, const in
 
 static size_t bit_bytes(size_t count) { return (count + 63) / 64 * 8; }
 
-EXPORT int32_t Java_mcad_engine_base_NativeLibrary_layout(Env env, Object class) {
+EXPORT int32_t Java_io_github_mcadmobile_engine_base_NativeLibrary_layout(Env env, Object class) {
     (void)env, (void)class;
     return mcad_layout();
 }
 
 /* Open a segment's file: its descriptor, -1 if it cannot be opened, -2 if its header has another CRC-32. */
-EXPORT int32_t Java_mcad_engine_index_Kernel_open(Env env, Object class, Object path, int32_t header_crc) {
+EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_open(
+    Env env, Object class, Object path, int32_t header_crc) {
     Call c = {env, 0, NULL};
     (void)class;
     char *name = numbers(&c, path, BYTES, 1, length(&c, path), "path");
@@ -139,7 +140,7 @@ EXPORT int32_t Java_mcad_engine_index_Kernel_open(Env env, Object class, Object 
 }
 
 /* Single numbers of a map will be read: disable read-ahead. */
-EXPORT void Java_mcad_engine_index_Kernel_readAlone(Env env, Object class, Object map) {
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_readAlone(Env env, Object class, Object map) {
     Call c = {env, 0, NULL};
     (void)class;
     uintptr_t start = (uintptr_t)buffer(&c, map, 0, "map"), page = mcad_page();
@@ -149,7 +150,7 @@ EXPORT void Java_mcad_engine_index_Kernel_readAlone(Env env, Object class, Objec
 }
 
 /* Start reading all spans of a file: first byte, byte after the last. */
-EXPORT void Java_mcad_engine_index_Kernel_fetch(Env env, Object class, int32_t file, Object array) {
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_fetch(Env env, Object class, int32_t file, Object array) {
     Call c = {env, 0, NULL};
     (void)class;
     size_t count = length(&c, array);
@@ -165,7 +166,7 @@ EXPORT void Java_mcad_engine_index_Kernel_fetch(Env env, Object class, int32_t f
     finish(&c);
 }
 
-EXPORT void Java_mcad_engine_index_Kernel_close(Env env, Object class, int32_t file) {
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_close(Env env, Object class, int32_t file) {
     (void)env, (void)class;
     if (file >= 0) close(file);
 }
@@ -186,7 +187,7 @@ static void set(Call *c, Object array, int region, size_t count, void *from) {
 }
 
 /* Scale an embedding to length 1 and rotate it; return the length that it had. */
-EXPORT float Java_mcad_engine_index_Kernel_prepare(Env env, Object class, Object vector) {
+EXPORT float Java_io_github_mcadmobile_engine_index_Kernel_prepare(Env env, Object class, Object vector) {
     Call c = {env, 0, NULL};
     (void)class;
     float found = 0;
@@ -198,7 +199,7 @@ EXPORT float Java_mcad_engine_index_Kernel_prepare(Env env, Object class, Object
     return found;
 }
 
-EXPORT void Java_mcad_engine_index_Kernel_rotate(Env env, Object class, Object vector, uint8_t back) {
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_rotate(Env env, Object class, Object vector, uint8_t back) {
     Call c = {env, 0, NULL};
     (void)class;
     size_t dim = length(&c, vector), count;
@@ -209,7 +210,7 @@ EXPORT void Java_mcad_engine_index_Kernel_rotate(Env env, Object class, Object v
 }
 
 /* Encode rows as whole records; `feedback` [dim][dim] may be NULL. */
-EXPORT void Java_mcad_engine_index_Kernel_encode(
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_encode(
     Env env, Object class, Object rows, Object axis, Object feedback, Object records) {
     Call c = {env, 0, NULL};
     (void)class;
@@ -225,7 +226,8 @@ EXPORT void Java_mcad_engine_index_Kernel_encode(
 }
 
 /* Decode whole records to rows. */
-EXPORT void Java_mcad_engine_index_Kernel_decode(Env env, Object class, Object records, Object axis, Object rows) {
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_decode(
+    Env env, Object class, Object records, Object axis, Object rows) {
     Call c = {env, 0, NULL};
     (void)class;
     size_t dim = length(&c, axis), size = dim + dim / 8 + 4, count = length(&c, records) / size;
@@ -240,7 +242,8 @@ EXPORT void Java_mcad_engine_index_Kernel_decode(Env env, Object class, Object r
 }
 
 /* Split a rotated query by an axis: its residual, and its cosine per projection step. */
-EXPORT double Java_mcad_engine_index_Kernel_split(Env env, Object class, Object query, Object axis, Object residual) {
+EXPORT double Java_io_github_mcadmobile_engine_index_Kernel_split(
+    Env env, Object class, Object query, Object axis, Object residual) {
     Call c = {env, 0, NULL};
     (void)class;
     double step = 0;
@@ -256,7 +259,7 @@ EXPORT double Java_mcad_engine_index_Kernel_split(Env env, Object class, Object 
     return step;
 }
 
-EXPORT void Java_mcad_engine_index_Kernel_addUp(Env env, Object class, Object rows, Object total) {
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_addUp(Env env, Object class, Object rows, Object total) {
     Call c = {env, 0, NULL};
     (void)class;
     size_t dim = length(&c, total), count;
@@ -267,7 +270,7 @@ EXPORT void Java_mcad_engine_index_Kernel_addUp(Env env, Object class, Object ro
     finish(&c);
 }
 
-EXPORT void Java_mcad_engine_index_Kernel_axis(Env env, Object class, Object total, Object axis) {
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_axis(Env env, Object class, Object total, Object axis) {
     Call c = {env, 0, NULL};
     (void)class;
     size_t dim = length(&c, axis);
@@ -279,7 +282,7 @@ EXPORT void Java_mcad_engine_index_Kernel_axis(Env env, Object class, Object tot
     finish(&c);
 }
 
-EXPORT void Java_mcad_engine_index_Kernel_addCovariance(
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_addCovariance(
     Env env, Object class, Object rows, Object axis, Object covariance) {
     Call c = {env, 0, NULL};
     (void)class;
@@ -292,7 +295,7 @@ EXPORT void Java_mcad_engine_index_Kernel_addCovariance(
 }
 
 /* Return whether rounding by `shares` is worthwhile. */
-EXPORT uint8_t Java_mcad_engine_index_Kernel_feedback(
+EXPORT uint8_t Java_io_github_mcadmobile_engine_index_Kernel_feedback(
     Env env, Object class, Object covariance, int32_t dim, Object shares) {
     Call c = {env, 0, NULL};
     (void)class;
@@ -306,24 +309,26 @@ EXPORT uint8_t Java_mcad_engine_index_Kernel_feedback(
     return useful > 0;
 }
 
-EXPORT int32_t Java_mcad_engine_index_Kernel_feedbackStep(Env env, Object class, int32_t photos, int32_t dim) {
+EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_feedbackStep(
+    Env env, Object class, int32_t photos, int32_t dim) {
     (void)env, (void)class;
     return photos < 0 || dim <= 0 ? 0 : (int32_t)mcad_feedback_step((size_t)photos, (size_t)dim);
 }
 
-EXPORT int32_t Java_mcad_engine_index_Kernel_sampleStep(Env env, Object class, int32_t photos, int32_t dim) {
+EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_sampleStep(
+    Env env, Object class, int32_t photos, int32_t dim) {
     (void)env, (void)class;
     return photos <= 0 || dim <= 0 ? 1 : (int32_t)mcad_sample_step((size_t)photos, (size_t)dim);
 }
 
-EXPORT int32_t Java_mcad_engine_index_Kernel_cellsFrom(Env env, Object class) {
+EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_cellsFrom(Env env, Object class) {
     Limits limits;
     (void)env, (void)class;
     mcad_limits(&limits);
     return (int32_t)limits.cells_from;
 }
 
-EXPORT int32_t Java_mcad_engine_index_Kernel_count(
+EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_count(
     Env env, Object class, double factor, double exponent, double growth, int32_t photos, int32_t k, uint8_t in_cells) {
     Count count = {factor, exponent, growth};
     size_t n = photos > 0 ? (size_t)photos : 0, results = k > 0 ? (size_t)k : 1;
@@ -332,7 +337,7 @@ EXPORT int32_t Java_mcad_engine_index_Kernel_count(
 }
 
 /* `merged`: whether each segment is merged; return whether the axis is computed anew. */
-EXPORT uint8_t Java_mcad_engine_index_Kernel_planMerge(
+EXPORT uint8_t Java_io_github_mcadmobile_engine_index_Kernel_planMerge(
     Env env, Object class, Object live, Object deleted, int64_t added, int64_t axis_photos, Object merged) {
     Call c = {env, 0, NULL};
     Limits limits;
@@ -350,7 +355,7 @@ EXPORT uint8_t Java_mcad_engine_index_Kernel_planMerge(
 }
 
 /* Add rows to a sample from its row `at` on. */
-EXPORT void Java_mcad_engine_index_Kernel_shrink(
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_shrink(
     Env env, Object class, Object rows, int32_t dim, Object sample, int32_t at) {
     Call c = {env, 0, NULL};
     (void)class;
@@ -363,7 +368,7 @@ EXPORT void Java_mcad_engine_index_Kernel_shrink(
 }
 
 /* `counts`: bits to scan, bits of a prescan and cells, then the three numbers of each of three counts. */
-EXPORT void Java_mcad_engine_index_Kernel_tune(
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_tune(
     Env env, Object class, Object sample, int32_t count, Object axis, int32_t photos, int32_t cells_from,
     uint8_t at_any_cost, Object bit_weights, Object centroids, Object counts) {
     Call c = {env, 0, NULL};
@@ -391,7 +396,7 @@ EXPORT void Java_mcad_engine_index_Kernel_tune(
 }
 
 /* Quantize a rotated query by bit weights [words.length / 3 * 64][dim]; return the step. */
-EXPORT double Java_mcad_engine_index_Kernel_quantize(
+EXPORT double Java_io_github_mcadmobile_engine_index_Kernel_quantize(
     Env env, Object class, Object bit_weights, Object query, Object words) {
     Call c = {env, 0, NULL};
     (void)class;
@@ -409,7 +414,7 @@ EXPORT double Java_mcad_engine_index_Kernel_quantize(
 }
 
 /* Find the cell of each row. */
-EXPORT void Java_mcad_engine_index_Kernel_assignCells(
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_assignCells(
     Env env, Object class, Object rows, Object axis, Object centroids, int32_t cells, Object of_rows) {
     Call c = {env, 0, NULL};
     (void)class;
@@ -429,7 +434,7 @@ EXPORT void Java_mcad_engine_index_Kernel_assignCells(
 }
 
 /* List all cells in the order in which a rotated query scans them. */
-EXPORT void Java_mcad_engine_index_Kernel_orderCells(
+EXPORT void Java_io_github_mcadmobile_engine_index_Kernel_orderCells(
     Env env, Object class, Object query, Object centroids, Object order) {
     Call c = {env, 0, NULL};
     (void)class;
@@ -493,7 +498,7 @@ static size_t look_again(Call *c, Scan *s, size_t found, const uint64_t *query, 
 }
 
 /* The `wanted` nearest places, ascending, then their distances; a scan of the first words passes `prescanned`. */
-EXPORT Object Java_mcad_engine_index_Kernel_nearest(
+EXPORT Object Java_io_github_mcadmobile_engine_index_Kernel_nearest(
     Env env, Object class, Object columns, int32_t photos, Object query, Object spans, Object allowed,
     int32_t prescan_words, int32_t prescanned, int32_t wanted) {
     Call c = {env, 0, NULL};
@@ -526,7 +531,7 @@ EXPORT Object Java_mcad_engine_index_Kernel_nearest(
 
 /* Return how many cells in `order` hold `enough` passing photos; -1 if a place names no row. `counts`: passing photos
  * per cell, negative while unknown. */
-EXPORT int32_t Java_mcad_engine_index_Kernel_probe(
+EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_probe(
     Env env, Object class, Object rows, int32_t photos, Object starts, Object row_bits, Object place_bits, Object counts,
     Object order, int32_t enough) {
     Call c = {env, 0, NULL};
@@ -598,7 +603,7 @@ static void fill(Call *c, Segment *s, const int64_t *shape, const double *factor
 
 /* Write the cosines of all candidates, segment by segment; NaN if not scored. Return 0, or s + 1 if a record of segment
  * s could not be read. */
-EXPORT int32_t Java_mcad_engine_index_Kernel_rescore(
+EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_rescore(
     Env env, Object class, Object columns, Object shapes, Object factors, Object residuals, Object places,
     Object distances, int32_t k, Object cosines) {
     Call c = {env, 0, NULL};
@@ -647,7 +652,7 @@ static Taps taps_of(Call *c, Object first, Object count, Object weights, size_t 
 }
 
 /* Write a row of pixels, resized, to `rgb` from `start` on. */
-EXPORT void Java_mcad_engine_photos_Resize_row(
+EXPORT void Java_io_github_mcadmobile_engine_photos_Resize_row(
     Env env, Object class, Object argb, Object first, Object count, Object weights, Object rgb, int32_t start) {
     Call c = {env, 0, NULL};
     (void)class;
@@ -664,7 +669,7 @@ EXPORT void Java_mcad_engine_photos_Resize_row(
 }
 
 /* Write rows of `stride` bytes, resized, to `out`. */
-EXPORT void Java_mcad_engine_photos_Resize_columns(
+EXPORT void Java_io_github_mcadmobile_engine_photos_Resize_columns(
     Env env, Object class, Object rows, int32_t stride, Object first, Object count, Object weights, Object out) {
     Call c = {env, 0, NULL};
     (void)class;

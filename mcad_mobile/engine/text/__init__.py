@@ -1,2 +1,2 @@
 """Turns text into token ids, step by step, from a memory-mapped tokenizer file. The Java engine's
-`mcad.engine.text` has the same files and the same steps."""
+`io.github.mcadmobile.engine.text` has the same files and the same steps."""

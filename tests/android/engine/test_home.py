@@ -147,12 +147,11 @@ def test_the_library_s_manifest_asks_for_what_the_app_s_does():
         return permissions, {tuple(sorted(e.attrib.values())) for e in parts}
 
     assert parts("platform") == parts("app")
-    assert {
-        name for names in parts("platform")[1] for name in names if name.startswith("mcad")
-    } == {
-        "mcad.platform.IndexService",
-        "mcad.platform.IndexJob",
-        "mcad.platform.BootReceiver",
+    names = {name for names in parts("platform")[1] for name in names}
+    assert {name for name in names if name.startswith("io.github.mcadmobile.")} == {
+        "io.github.mcadmobile.platform.IndexService",
+        "io.github.mcadmobile.platform.IndexJob",
+        "io.github.mcadmobile.platform.BootReceiver",
     }
 
 
@@ -170,7 +169,9 @@ def test_a_screen_reader_hears_the_answer_to_a_search_and_not_each_photo():
         if view.get(f"{name}accessibilityLiveRegion")
     ]
     assert live == ["@+id/status"]
-    screen = (android_demo() / "app/src/main/java/mcad/demo/SearchActivity.java").read_text()
+    screen = (
+        android_demo() / "app/src/main/java/io/github/mcadmobile/demo/SearchActivity.java"
+    ).read_text()
     assert "progress.setText(" in screen
     (panel,) = [view for view in layout.iter() if view.get(f"{name}id") == "@+id/message"]
     assert panel.tag == "ScrollView"  # it is longer than the screen in large fonts

@@ -610,7 +610,13 @@ def test_a_killed_writer_loses_no_commit(java_classes, java):
     pick = random.Random(5)
     for _ in range(KILLS):
         classpath = ":".join(map(str, [java_classes, *jvm_libraries()]))
-        command = [executable(JAVA), KERNELS, "-cp", classpath, "mcad.desktop.WriteForever"]
+        command = [
+            executable(JAVA),
+            KERNELS,
+            "-cp",
+            classpath,
+            "io.github.mcadmobile.desktop.WriteForever",
+        ]
         with subprocess.Popen(
             [*command, str(java.directory)], stdout=subprocess.PIPE, text=True
         ) as process:

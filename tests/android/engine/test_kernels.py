@@ -35,7 +35,7 @@ def check(emulated_java: list[str], classes: Path, bundle: Bundle, folder: Path)
     (folder / "spec.json").write_text(json.dumps(spec))
     command = [*emulated_java, *QUICK, "-cp", ":".join(map(str, [classes, *jvm_libraries()]))]
     done = subprocess.run(
-        [*command, "mcad.runner.Main", str(folder / "spec.json")],
+        [*command, "io.github.mcadmobile.runner.Main", str(folder / "spec.json")],
         capture_output=True,
         text=True,
         timeout=600,

@@ -231,7 +231,9 @@ def test_what_we_call_is_what_litert_has(java_classes):
             for name in classes.namelist():
                 if name.endswith(".class"):
                     has[name.removesuffix(".class")] = read_class(classes.read(name))
-    tower = (java_classes / "mcad" / "engine" / "towers" / "LiteRtTower.class").read_bytes()
+    tower = (
+        java_classes / "io" / "github" / "mcadmobile" / "engine" / "towers" / "LiteRtTower.class"
+    ).read_bytes()
     called = [call for call in called_methods(tower) if call[0].startswith("org/tensorflow/")]
     assert {name for _, name, _ in called} == {
         *("<init>", "setNumThreads", "getSignatureKeys", "getSignatureOutputs"),

@@ -23,7 +23,7 @@ from tests.android.engine.test_index import SHA, JavaIndex, names, unit, write_m
 from tests.support.paths import ROOT
 from tests.support.probe import EngineError
 
-_MAIN = "mcad.engine.index.KernelProbe"
+_MAIN = "io.github.mcadmobile.engine.index.KernelProbe"
 NATIVE = LIBRARY.parent
 SOURCES = sorted(NATIVE.glob("*.c"))
 COMPILE = ("-std=gnu11", "-fPIC", "-shared", "-ffp-contract=off")
@@ -89,8 +89,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kernel_probe(
     classes: Path, library: Path, arguments: Sequence[object], **environment: str
 ) -> dict[str, Any]:
-    """What tests/android/java/mcad/engine/index/KernelProbe.java prints, with a library of its own
-    and HotSpot's checks of JNI, which print what they find."""
+    """What KernelProbe prints, with a library of its own and HotSpot's checks of JNI, which print
+    what they find."""
     classpath = ":".join(map(str, [classes, *jvm_libraries()]))
     options = ["-Xcheck:jni", "-Xmx256m", "-XX:+UseSerialGC", f"-Dmcad.search.library={library}"]
     done = subprocess.run(
@@ -138,7 +138,9 @@ def test_jni_functions_have_the_numbers_of_the_specification(tmp_path: Path) -> 
 
 def test_kernels_of_another_version_than_the_engine_are_refused(java_classes, tmp_path) -> None:
     source, library = tmp_path / "old.c", tmp_path / "old.so"
-    source.write_text("int Java_mcad_engine_base_NativeLibrary_layout(void) { return 5; }\n")
+    source.write_text(
+        "int Java_io_github_mcadmobile_engine_base_NativeLibrary_layout(void) { return 5; }\n"
+    )
     gcc(*COMPILE, source, "-o", library)
     with pytest.raises(AssertionError, match="are of another version than the engine"):
         kernel_probe(java_classes, library, ["arguments"])
@@ -242,7 +244,14 @@ def test_the_build_for_phones_finds_on_arm_what_python_finds(
     emulated = ["qemu-aarch64", "-cpu", processor, "-L", arm64, "-E", f"LD_LIBRARY_PATH={tmp_path}"]
     options = ["-XX:TieredStopAtLevel=1", f"-Dmcad.search.library={tmp_path}/libmcad_search.so"]
     classpath = ":".join(map(str, [java_classes, *jvm_libraries()]))
-    command = [*emulated, java, *options, "-cp", classpath, "mcad.desktop.SearchBenchmark"]
+    command = [
+        *emulated,
+        java,
+        *options,
+        "-cp",
+        classpath,
+        "io.github.mcadmobile.desktop.SearchBenchmark",
+    ]
     output = subprocess.check_output(
         [*map(str, command), searched, tmp_path / "queries", "0", "5", "10"], text=True, timeout=600
     )

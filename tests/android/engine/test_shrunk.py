@@ -16,7 +16,9 @@ from tests.support.tiny_bundle import make_tiny_bundle
 
 RULES = android_demo() / "platform" / "consumer-rules.pro"
 # What the app itself names: here, the probe's entry.
-OWN_RULES = "-keep class mcad.desktop.Probe { public static void main(java.lang.String[]); }\n"
+OWN_RULES = """
+-keep class io.github.mcadmobile.desktop.Probe { public static void main(java.lang.String[]); }
+"""
 
 
 def shrink(classes: Path, folder: Path, rules: str) -> Path:
@@ -46,8 +48,8 @@ def shrink(classes: Path, folder: Path, rules: str) -> Path:
 def test_a_shrunk_app_indexes_and_searches(java_classes, tmp_path):
     shrunk = shrink(java_classes, tmp_path, RULES.read_text("utf-8") + OWN_RULES)
     names = zipfile.ZipFile(shrunk).namelist()
-    assert "mcad/desktop/Probe.class" in names
-    assert "mcad/gallery/PhotoSearch.class" not in names  # it has another name
+    assert "io/github/mcadmobile/desktop/Probe.class" in names
+    assert "io/github/mcadmobile/gallery/PhotoSearch.class" not in names  # it has another name
     phone = FakePhone(tmp_path)
     phone.take("a.png", "b.png", "c.png")
     process = Probe(shrunk, tmp_path)

@@ -244,7 +244,7 @@ def test_a_run_over_100_000_known_photos_takes_no_more_memory_than_a_phone_spare
 
     def many(command: str, heap: str) -> list[float]:
         classpath = ":".join(map(str, [java_classes, *jvm_libraries()]))
-        main = ["-cp", classpath, "mcad.gallery.ManyPhotos"]
+        main = ["-cp", classpath, "io.github.mcadmobile.gallery.ManyPhotos"]
         arguments = [command, bundle.directory, tmp_path / "app", 100_000, embeddings]
         return [float(word) for word in run(JAVA, [heap, KERNELS, *main, *arguments]).split()]
 

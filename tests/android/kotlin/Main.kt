@@ -1,5 +1,13 @@
-package mcad.test
+package io.github.mcadmobile.test
 
+import io.github.mcadmobile.desktop.ImageIoDecoder
+import io.github.mcadmobile.engine.photos.PhotoDecoder
+import io.github.mcadmobile.gallery.Device
+import io.github.mcadmobile.gallery.FakePhotoSearch
+import io.github.mcadmobile.gallery.FolderPhotos
+import io.github.mcadmobile.gallery.Indexing
+import io.github.mcadmobile.gallery.PhotoSearch
+import io.github.mcadmobile.kotlin.suspending
 import java.io.IOException
 import java.nio.file.Files
 import java.nio.file.Path
@@ -15,14 +23,6 @@ import kotlinx.coroutines.flow.onEach
 import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withContext
-import mcad.desktop.ImageIoDecoder
-import mcad.engine.photos.PhotoDecoder
-import mcad.gallery.Device
-import mcad.gallery.FakePhotoSearch
-import mcad.gallery.FolderPhotos
-import mcad.gallery.Indexing
-import mcad.gallery.PhotoSearch
-import mcad.kotlin.suspending
 
 /** Waits for [gate] over the second photo. */
 private class Held(val gate: CountDownLatch) : PhotoDecoder {

@@ -35,7 +35,7 @@ from tests.support.paths import ROOT
 
 HERE = ROOT / "tests" / "android" / "robolectric"
 TESTS = HERE / "java"
-_MAIN = "mcad.robolectric.RunTests"
+_MAIN = "io.github.mcadmobile.robolectric.RunTests"
 _OPENED = (
     *("lang", "lang.reflect", "io", "net", "nio", "security", "text", "util"),
     *("util.concurrent", "util.regex"),

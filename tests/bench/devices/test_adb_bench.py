@@ -77,7 +77,7 @@ def test_phone_says_what_it_is_and_runs_the_java_command_line(
     called = (phone.folder / "called").read_text().strip().split("|")
     root = "/data/local/tmp/mcad-mobile"
     assert called[:2] == [f"{root}/runner/runner.jar", f"{root}/runner/lib"]
-    assert re.search(rf"/ mcad\.runner\.Main {root}/run/spec\.json$", called[2])
+    assert re.search(rf"/ io\.github\.mcadmobile\.runner\.Main {root}/run/spec\.json$", called[2])
 
 
 def test_capped_clock_is_seen(phone: Adbd, bundle: Bundle, fake_cores: Path) -> None:

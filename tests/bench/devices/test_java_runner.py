@@ -82,7 +82,7 @@ def test_java_runner_times_an_index_up_to_its_commit(
     assert libc.inotify_add_watch(watch, bytes(folder), created | moved_to) > 0
     path = ":".join(map(str, (classes, *jvm_libraries())))
     command = [executable(JAVA), f"-Dmcad.search.library={LIBRARY}", "-cp", path]
-    command += ["mcad.runner.Main", str(given)]
+    command += ["io.github.mcadmobile.runner.Main", str(given)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     found = json.loads(done.stdout)
     assert (found["photos"], len(found["samples_ms"]["image"])) == (3, 3)

@@ -13,7 +13,7 @@ from mcad_mobile.base import machine
 from mcad_mobile.engine.towers.onnx import PRODUCTS, saturates
 from tests.support.paths import ROOT
 
-JAVA = ROOT / "android_demo/engine/src/main/java/mcad/engine/towers/Saturation.java"
+JAVA = ROOT / "android_demo/engine/src/main/java/io/github/mcadmobile/engine/towers/Saturation.java"
 
 
 def test_the_probe_is_a_product_of_the_largest_numbers() -> None:

@@ -1,6 +1,6 @@
 package android.app;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class Activity extends android.content.ContextWrapper {
     public static final int RESULT_OK = Unset.number();

@@ -1,6 +1,6 @@
 package android.app;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class NotificationManager {
     public static final int IMPORTANCE_LOW = Unset.number();

@@ -1,6 +1,6 @@
 package android.app;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class PendingIntent {
     public static final int FLAG_IMMUTABLE = Unset.number();

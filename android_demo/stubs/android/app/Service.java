@@ -1,6 +1,6 @@
 package android.app;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public abstract class Service extends android.content.ContextWrapper {
     public static final int START_NOT_STICKY = Unset.number();

@@ -1,6 +1,6 @@
 package android.content;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public abstract class Context {
     public static final int MODE_PRIVATE = Unset.number();

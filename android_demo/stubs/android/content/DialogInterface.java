@@ -1,6 +1,6 @@
 package android.content;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public interface DialogInterface {
     int BUTTON_NEUTRAL = Unset.number();

@@ -1,6 +1,6 @@
 package android.content;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class Intent {
     public static final String ACTION_BOOT_COMPLETED = Unset.object();

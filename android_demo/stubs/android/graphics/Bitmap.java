@@ -1,6 +1,6 @@
 package android.graphics;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class Bitmap {
     public static native Bitmap createBitmap(Bitmap source, int x, int y, int width, int height, Matrix turn, boolean filter);

@@ -1,6 +1,6 @@
 package android.graphics;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public abstract class ColorSpace {
     public static native ColorSpace get(Named name);

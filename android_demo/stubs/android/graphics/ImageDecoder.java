@@ -1,6 +1,6 @@
 package android.graphics;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public final class ImageDecoder {
     public static final int ALLOCATOR_SOFTWARE = Unset.number();

@@ -1,6 +1,6 @@
 package android.os;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class Build {
     public static final String MANUFACTURER = Unset.object();

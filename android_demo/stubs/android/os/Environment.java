@@ -1,6 +1,6 @@
 package android.os;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class Environment {
     public static final String MEDIA_MOUNTED = Unset.object();

@@ -1,6 +1,6 @@
 package android.os;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public final class PowerManager {
     public static final int PARTIAL_WAKE_LOCK = Unset.number();

@@ -1,6 +1,6 @@
 package android.os;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class Process {
     public static final int THREAD_PRIORITY_BACKGROUND = Unset.number();

@@ -1,6 +1,6 @@
 package android.provider;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class MediaStore {
     public static final String ACTION_PICK_IMAGES = Unset.object();

@@ -1,6 +1,6 @@
 package android.provider;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class Settings {
     public static final String ACTION_APPLICATION_DETAILS_SETTINGS = Unset.object();

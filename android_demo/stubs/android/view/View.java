@@ -1,6 +1,6 @@
 package android.view;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class View {
     public static final int VISIBLE = Unset.number();

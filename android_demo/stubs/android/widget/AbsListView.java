@@ -1,6 +1,6 @@
 package android.widget;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public abstract class AbsListView extends android.widget.AdapterView<ListAdapter> {
     public static final int CHOICE_MODE_MULTIPLE_MODAL = Unset.number();

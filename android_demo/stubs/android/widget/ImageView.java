@@ -1,6 +1,6 @@
 package android.widget;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class ImageView extends android.view.View {
     public ImageView(android.content.Context context, android.util.AttributeSet attributes) {

@@ -1,6 +1,6 @@
 package android.widget;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class Toast {
     public static final int LENGTH_LONG = Unset.number();

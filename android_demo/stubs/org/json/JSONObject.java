@@ -1,7 +1,7 @@
 package org.json;
 
+import io.github.mcadmobile.stubs.Unset;
 import java.util.Iterator;
-import mcad.stubs.Unset;
 
 public class JSONObject {
     public static final Object NULL = Unset.object();

@@ -1,6 +1,6 @@
 package android.app.job;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class JobInfo {
     public static class Builder {

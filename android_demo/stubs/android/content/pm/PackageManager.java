@@ -1,6 +1,6 @@
 package android.content.pm;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public abstract class PackageManager {
     public static final int PERMISSION_GRANTED = Unset.number();

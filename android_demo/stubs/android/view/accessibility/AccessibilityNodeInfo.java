@@ -1,6 +1,6 @@
 package android.view.accessibility;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class AccessibilityNodeInfo {
     public static final int ACTION_SCROLL_FORWARD = Unset.number();

@@ -1,6 +1,6 @@
 package android.view.inputmethod;
 
-import mcad.stubs.Unset;
+import io.github.mcadmobile.stubs.Unset;
 
 public class EditorInfo {
     public static final int IME_ACTION_SEARCH = Unset.number();

@@ -1,0 +1,168 @@
+package io.github.mcadmobile.demo;
+
+import android.content.Context;
+import android.icu.text.DateFormat;
+import android.util.Log;
+import android.widget.Toast;
+import io.github.mcadmobile.engine.McadException;
+import io.github.mcadmobile.engine.towers.Ladder;
+import io.github.mcadmobile.gallery.Home;
+import io.github.mcadmobile.gallery.Indexing;
+import io.github.mcadmobile.gallery.Waiting;
+import java.time.Instant;
+import java.time.ZoneId;
+import java.time.format.DateTimeFormatter;
+import java.time.format.FormatStyle;
+import java.util.Date;
+import java.util.Locale;
+
+/** Messages about errors and runs: on screen in the user's language; errors also go to the log in full. */
+final class Messages {
+    private static final String TAG = "mcad";
+
+    private Messages() {}
+
+    static void log(Throwable error) {
+        Log.w(TAG, error);
+    }
+
+    /** Log an error and show a toast; from any thread. */
+    static void showError(Context context, Throwable error) {
+        log(error);
+        String text = failure(context, McadException.kind(error));
+        DemoApp.SCREEN.post(() -> Toast.makeText(context, text, Toast.LENGTH_LONG).show());
+    }
+
+    static String failure(Context context, McadException.Kind kind) {
+        return context.getString(R.string.failed, context.getString(text(kind)));
+    }
+
+    private static int text(McadException.Kind kind) {
+        return switch (kind) {
+            case ACCESS -> R.string.error_access;
+            case PHOTOS -> R.string.error_photos;
+            case BUNDLE -> R.string.error_bundle;
+            case TOWER -> R.string.error_tower;
+            case INDEX -> R.string.error_index;
+            case DAMAGED -> R.string.error_damaged;
+            case STORAGE -> R.string.error_storage;
+            case NOT_INDEXED -> R.string.error_not_indexed;
+            case OTHER -> R.string.error_other;
+        };
+    }
+
+    static int text(Ladder.Reason why) {
+        return switch (why) {
+            case NO_RUNTIME -> R.string.why_no_runtime;
+            case SLOW -> R.string.why_slow;
+            case NO_LIBRARY -> R.string.why_no_library;
+            case FAILED -> R.string.why_failed;
+            case SELF_TEST -> R.string.why_self_test;
+            case DIED -> R.string.why_died;
+        };
+    }
+
+    /** A day in the phone's language. */
+    static String day(long ms) {
+        return Instant.ofEpochMilli(ms).atZone(ZoneId.systemDefault()).toLocalDate()
+            .format(DateTimeFormatter.ofLocalizedDate(FormatStyle.MEDIUM));
+    }
+
+    /** The month of a day, with its year. */
+    static String month(long ms) {
+        return DateFormat.getInstanceForSkeleton("yMMMM", Locale.getDefault()).format(new Date(ms));
+    }
+
+    /** The line above the photos. */
+    static String line(Context context, Home.Line line, Indexing state, Waiting waiting, int photos) {
+        String text = text(context, line, state, photos);
+        boolean waits = line == Home.Line.LEFT || line == Home.Line.SEARCHABLE && waiting == Waiting.STOPPED;
+        if (waits && waiting != Waiting.NO) {
+            text += "\n" + context.getString(text(waiting));
+        }
+        return state.changing() && !text.isEmpty() ? text + "\n" + context.getString(R.string.changing) : text;
+    }
+
+    /** The text for why nothing is indexed now. */
+    private static int text(Waiting waiting) {
+        return switch (waiting) {
+            case NO -> R.string.not_indexed;
+            case PAUSED -> R.string.paused;
+            case STOPPED -> R.string.stopped;
+            case CHARGER -> R.string.waits_for_charger;
+            case POWER_SAVER -> R.string.waits_for_power;
+        };
+    }
+
+    private static String text(Context context, Home.Line line, Indexing state, int photos) {
+        return switch (line) {
+            case NONE -> "";
+            case LOOKING, PROGRESS, RESTING -> progress(context, state);
+            case SEARCHABLE -> searchable(context, state, photos);
+            case LEFT -> indexed(context, photos) + "\n" + context.getResources().getQuantityString(R.plurals.left, state.left(), state.left());
+            case FAILED -> indexed(context, photos) + "\n" + failure(context, state.failure());
+        };
+    }
+
+    /** The progress of a run. */
+    static String progress(Context context, Indexing state) {
+        if (!state.isCounted() || state.total() == 0) {
+            return context.getString(R.string.looking);
+        }
+        String far = context.getResources().getQuantityString(
+            R.plurals.indexing_progress, state.total(), state.done(), state.total());
+        if (state.resting()) {
+            return far + "\n" + context.getString(R.string.resting);
+        }
+        int minutes = state.minutesLeft();
+        int photos = Math.max(1, (int) Math.round(state.perMinute()));
+        return minutes == 0 ? far : far + "\n" + context.getResources().getQuantityString(R.plurals.pace, minutes,
+            context.getResources().getQuantityString(R.plurals.per_minute, photos, photos), minutes);
+    }
+
+    private static String indexed(Context context, int photos) {
+        return context.getResources().getQuantityString(R.plurals.indexed, photos, photos);
+    }
+
+    private static String searchable(Context context, Indexing state, int photos) {
+        String indexed = indexed(context, photos);
+        int skipped = state.skipped();
+        return skipped == 0 ? indexed
+            : indexed + "\n" + context.getResources().getQuantityString(R.plurals.skipped, skipped, skipped);
+    }
+
+    /** The text shown in place of photos. */
+    static String panel(Context context, Home.Panel panel, Indexing state, Waiting waiting) {
+        return switch (panel) {
+            case NONE -> "";
+            case WELCOME -> context.getString(R.string.start_text);
+            case DENIED -> context.getString(R.string.denied);
+            case NOT_INDEXED -> firstRun(context, state) + context.getString(text(waiting));
+            case NO_PHOTOS -> context.getString(R.string.no_photos);
+            case NONE_READABLE -> context.getResources().getQuantityString(
+                R.plurals.skipped, state.skipped(), state.skipped());
+            case FAILED -> failure(context, state.failure());
+        };
+    }
+
+    /** The size and duration of a first run, as far as known. */
+    private static String firstRun(Context context, Indexing state) {
+        if (state.left() <= 0) {
+            return "";
+        }
+        String photos = context.getResources().getQuantityString(R.plurals.photos, state.left(), state.left());
+        int minutes = state.minutesLeft();
+        return minutes == 0 ? photos + "\n" : context.getResources().getQuantityString(
+            R.plurals.takes_minutes, minutes, photos, minutes) + "\n";
+    }
+
+    /** The label of the button below it. */
+    static int button(Home.Action action) {
+        return switch (action) {
+            case NONE, INDEX -> R.string.index_now;
+            case ASK_FOR_ACCESS -> R.string.allow;
+            case SETTINGS -> R.string.settings;
+            case TRY_AGAIN -> R.string.try_again;
+        };
+    }
+}

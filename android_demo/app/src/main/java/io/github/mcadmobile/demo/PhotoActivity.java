@@ -1,0 +1,199 @@
+package io.github.mcadmobile.demo;
+
+import android.content.ActivityNotFoundException;
+import android.content.Intent;
+import android.graphics.Bitmap;
+import android.net.Uri;
+import android.os.Bundle;
+import android.view.Menu;
+import android.view.MenuItem;
+import android.view.View;
+import android.widget.Toast;
+import io.github.mcadmobile.gallery.Album;
+import io.github.mcadmobile.gallery.MediaPath;
+import io.github.mcadmobile.gallery.PhotoLibrary;
+import io.github.mcadmobile.platform.BitmapDecoder;
+import io.github.mcadmobile.platform.MediaPhotos;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+
+/** Shows a photo and its neighbours: share it, find similar photos, open it in the phone's gallery, trash it. */
+public final class PhotoActivity extends DetailActivity {
+    /** The photo's path in the index. */
+    static final String PATH = "io.github.mcadmobile.demo.PATH";
+    /** The paths of all results, in order; if absent, the photo is shown alone. */
+    static final String PATHS = "io.github.mcadmobile.demo.PATHS";
+
+    private static final int SIDE = 1600;
+    private static final int OPENED = 13;
+    private static final String ANY_IMAGE = "image/*";
+
+    private final ExecutorService loader = Executors.newSingleThreadExecutor();
+    private MediaPhotos photos;
+    private List<String> paths;
+    private volatile String path;
+    private boolean favourite;
+    private ZoomView view;
+
+    /** A photo as read for display. */
+    private record Loaded(String path, Bitmap bitmap, Optional<PhotoLibrary.Item> item, boolean favourite) {}
+
+    @Override
+    protected void onCreate(Bundle saved) {
+        super.onCreate(saved);
+        setContentView(R.layout.photo);
+        photos = new MediaPhotos(this);
+        path = saved == null ? getIntent().getStringExtra(PATH) : saved.getString(PATH);
+        String[] found = saved == null ? getIntent().getStringArrayExtra(PATHS) : saved.getStringArray(PATHS);
+        paths = new ArrayList<>(found == null ? Collections.singletonList(path) : Arrays.asList(found));
+        if (saved != null) {
+            setResult(RESULT_OK); // a photo may have been trashed before the screen turned
+        }
+        view = findViewById(R.id.photo);
+        view.onStep(this::step);
+        findViewById(R.id.share).setOnClickListener(
+            button -> PhotoActions.share(this, Collections.singletonList(path)));
+        findViewById(R.id.like).setOnClickListener(this::like);
+        findViewById(R.id.open).setOnClickListener(this::open);
+        load();
+    }
+
+    @Override
+    protected void onSaveInstanceState(Bundle saved) {
+        super.onSaveInstanceState(saved);
+        saved.putString(PATH, path);
+        saved.putStringArray(PATHS, paths.toArray(new String[0]));
+    }
+
+    @Override
+    protected void onDestroy() {
+        loader.shutdownNow();
+        super.onDestroy();
+    }
+
+    private void step(int by) {
+        int next = paths.indexOf(path) + by;
+        if (next >= 0 && next < paths.size()) {
+            path = paths.get(next);
+            load();
+        }
+    }
+
+    /** Load the current photo; skips photos that the user has passed meanwhile. */
+    private void load() {
+        String wanted = path;
+        loader.execute(() -> {
+            if (wanted.equals(path)) {
+                Loaded loaded = new Loaded(wanted, decode(wanted), photos.item(wanted), photos.isFavourite(wanted));
+                DemoApp.SCREEN.post(() -> show(loaded));
+            }
+        });
+    }
+
+    private Bitmap decode(String wanted) {
+        try {
+            return BitmapDecoder.show(photos.open(wanted), SIDE);
+        } catch (IOException | RuntimeException | OutOfMemoryError error) {
+            Messages.log(error);
+            return null;
+        }
+    }
+
+    private void show(Loaded loaded) {
+        if (!loaded.path().equals(path) || isDestroyed()) {
+            return;
+        }
+        if (loaded.bitmap() == null) {
+            boolean gone = loaded.item().isEmpty();
+            Toast.makeText(this, gone ? R.string.photo_gone : R.string.photo_unreadable, Toast.LENGTH_LONG).show();
+            if (gone) {
+                remove();
+                return;
+            }
+        }
+        view.show(loaded.bitmap());
+        favourite = loaded.favourite();
+        invalidateOptionsMenu();
+        if (loaded.item().isPresent()) {
+            String day = Messages.day(loaded.item().get().takenMs());
+            setTitle(day);
+            getActionBar().setSubtitle(Album.name(loaded.item().get().folder()));
+            String description = getString(R.string.photo_of, day);
+            view.setContentDescription(description);
+            view.announceForAccessibility(description);
+        }
+    }
+
+    /** The photo is gone: show its neighbour instead. */
+    private void remove() {
+        int at = paths.indexOf(path);
+        paths.remove(path);
+        setResult(RESULT_OK);
+        if (paths.isEmpty()) {
+            finish();
+            return;
+        }
+        path = paths.get(Math.min(at, paths.size() - 1));
+        load();
+    }
+
+    @Override
+    public boolean onCreateOptionsMenu(Menu menu) {
+        getMenuInflater().inflate(R.menu.photo, menu);
+        return PhotoActions.MAY_CHANGE;
+    }
+
+    @Override
+    public boolean onPrepareOptionsMenu(Menu menu) {
+        menu.findItem(R.id.favourite).setChecked(favourite);
+        return true;
+    }
+
+    @Override
+    public boolean onOptionsItemSelected(MenuItem item) {
+        List<String> shown = Collections.singletonList(path);
+        if (item.getItemId() == R.id.favourite) {
+            PhotoActions.favourite(this, shown, !favourite);
+        } else if (item.getItemId() == R.id.delete) {
+            PhotoActions.trash(this, shown);
+        } else {
+            return super.onOptionsItemSelected(item);
+        }
+        return true;
+    }
+
+    @Override
+    protected void onActivityResult(int request, int result, Intent answer) {
+        if (result == RESULT_OK && request == PhotoActions.TRASH) {
+            remove();
+        } else if (result == RESULT_OK && request == PhotoActions.FAVOURITE) {
+            favourite = !favourite;
+            invalidateOptionsMenu();
+        } else if (request == OPENED) { // the gallery may have edited or deleted it
+            Thumbnails.forget(path);
+            setResult(RESULT_OK);
+            load();
+        }
+    }
+
+    /** Search on a new screen: back returns here, and from here to the earlier results. */
+    private void like(View button) {
+        startActivity(new Intent(this, SearchActivity.class).putExtra(SearchActivity.LIKE, path));
+    }
+
+    private void open(View button) {
+        Intent open = new Intent(Intent.ACTION_VIEW).setDataAndType(Uri.parse(MediaPath.uri(path)), ANY_IMAGE)
+            .addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION);
+        try {
+            startActivityForResult(open, OPENED);
+        } catch (ActivityNotFoundException error) {
+            Toast.makeText(this, R.string.no_app, Toast.LENGTH_LONG).show();
+        }
+    }
+}

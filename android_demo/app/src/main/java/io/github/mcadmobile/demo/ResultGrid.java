@@ -1,0 +1,113 @@
+package io.github.mcadmobile.demo;
+
+import android.content.Context;
+import android.os.Bundle;
+import android.view.LayoutInflater;
+import android.view.View;
+import android.view.ViewGroup;
+import android.widget.BaseAdapter;
+import android.widget.GridView;
+import android.widget.ImageView;
+import io.github.mcadmobile.engine.SearchEngine;
+import io.github.mcadmobile.gallery.ShownResults;
+import java.util.Arrays;
+
+/** The tiles of the grid. */
+final class ResultGrid extends BaseAdapter {
+    private static final String ROW = "io.github.mcadmobile.demo.ROW";
+    private static final String SELECTABLE = "io.github.mcadmobile.demo.SELECTABLE";
+
+    private final Context context;
+    private final Thumbnails thumbnails;
+    private final GridView grid;
+    private final ShownResults shown;
+    /** The paths at the positions of a selection. A turned screen restores the selection before it shows photos. */
+    private String[] selectable;
+
+    ResultGrid(Context context, GridView grid, Thumbnails thumbnails, Bundle saved) {
+        this.context = context;
+        this.grid = grid;
+        this.thumbnails = thumbnails;
+        shown = saved == null ? new ShownResults() : new ShownResults(saved.getInt(ROW, 0));
+        selectable = saved == null ? null : saved.getStringArray(SELECTABLE);
+        grid.setAdapter(this);
+    }
+
+    void save(Bundle saved) {
+        saved.putInt(ROW, shown.row(grid.getFirstVisiblePosition()));
+        if (grid.getCheckedItemCount() > 0) {
+            saved.putStringArray(SELECTABLE, paths());
+        }
+    }
+
+    /** The same search follows: its results are shown from the same row on. */
+    void stay() {
+        shown.stay(grid.getFirstVisiblePosition());
+    }
+
+    void clear() {
+        shown.clear();
+        changed();
+    }
+
+    void show(SearchEngine.Found found) {
+        int row = shown.show(found);
+        changed();
+        // After a touch, the layout that follows new data goes back to the old place.
+        grid.post(() -> grid.setSelection(row));
+    }
+
+    /** A selection is of positions: it ends when they show other photos. */
+    private void changed() {
+        String[] paths = paths();
+        if (!Arrays.equals(paths, selectable)) {
+            grid.setChoiceMode(grid.getChoiceMode()); // ends the action mode
+        }
+        selectable = paths;
+        notifyDataSetChanged();
+    }
+
+    String[] paths() {
+        String[] paths = new String[shown.results().size()];
+        Arrays.setAll(paths, this::path);
+        return paths;
+    }
+
+    String path(int position) {
+        return shown.results().get(position).path();
+    }
+
+    @Override
+    public int getCount() {
+        return shown.results().size();
+    }
+
+    @Override
+    public Object getItem(int position) {
+        return shown.results().get(position);
+    }
+
+    @Override
+    public long getItemId(int position) {
+        return position;
+    }
+
+    @Override
+    public View getView(int position, View old, ViewGroup parent) {
+        ImageView tile = old instanceof ImageView image
+            ? image
+            : (ImageView) LayoutInflater.from(context).inflate(R.layout.tile, parent, false);
+        describe(tile, position, "");
+        thumbnails.show(tile, path(position), (view, day) -> describe(view, position, day));
+        return tile;
+    }
+
+    /** Set the text for screen readers: position and, if known, the day. */
+    private void describe(ImageView tile, int position, String day) {
+        int photos = shown.results().size();
+        if (position < photos) {
+            tile.setContentDescription(day.isEmpty() ? context.getString(R.string.result, position + 1, photos)
+                : context.getString(R.string.result_of, position + 1, photos, day));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+package io.github.mcadmobile.demo;
+
+import android.content.Context;
+import android.graphics.Bitmap;
+import android.graphics.Matrix;
+import android.os.Bundle;
+import android.util.AttributeSet;
+import android.view.GestureDetector;
+import android.view.KeyEvent;
+import android.view.MotionEvent;
+import android.view.ScaleGestureDetector;
+import android.view.accessibility.AccessibilityNodeInfo;
+import android.widget.ImageView;
+import java.util.function.IntConsumer;
+
+/** Shows a photo: pinch or double tap to zoom, swipe for its neighbours; arrow keys and screen readers work too. */
+public final class ZoomView extends ImageView {
+    private static final float MOST = 6;
+    private static final float NEAR = 3;
+
+    private final Matrix matrix = new Matrix();
+    private final ScaleGestureDetector scaling;
+    private final GestureDetector gestures;
+    private IntConsumer step = by -> { };
+    private Bitmap photo;
+    /** 1: the whole photo is visible. */
+    private float zoom = 1;
+    private float left;
+    private float top;
+
+    public ZoomView(Context context, AttributeSet attributes) {
+        super(context, attributes);
+        setScaleType(ScaleType.MATRIX);
+        setFocusable(true);
+        scaling = new ScaleGestureDetector(context, new ScaleGestureDetector.SimpleOnScaleGestureListener() {
+            @Override
+            public boolean onScale(ScaleGestureDetector fingers) {
+                zoom(fingers.getScaleFactor(), fingers.getFocusX(), fingers.getFocusY());
+                return true;
+            }
+        });
+        gestures = new GestureDetector(context, new GestureDetector.SimpleOnGestureListener() {
+            @Override
+            public boolean onDown(MotionEvent event) {
+                return true;
+            }
+
+            @Override
+            public boolean onScroll(MotionEvent from, MotionEvent to, float x, float y) {
+                place(left - x, top - y);
+                return true;
+            }
+
+            @Override
+            public boolean onFling(MotionEvent from, MotionEvent to, float x, float y) {
+                if (zoom == 1 && Math.abs(x) > Math.abs(y)) {
+                    stepTo(x < 0 ? 1 : -1);
+                }
+                return true;
+            }
+
+            @Override
+            public boolean onDoubleTap(MotionEvent event) {
+                zoom(zoom > 1 ? 1 / zoom : NEAR, event.getX(), event.getY());
+                return true;
+            }
+        });
+    }
+
+    /** {@code by} receives 1 for the next photo, -1 for the previous. */
+    void onStep(IntConsumer by) {
+        step = by;
+    }
+
+    void show(Bitmap bitmap) {
+        photo = bitmap;
+        zoom = 1;
+        setImageBitmap(bitmap);
+        place(0, 0);
+    }
+
+    float zoom() {
+        return zoom;
+    }
+
+    /** Zoom by a factor, around a point of the screen. */
+    private void zoom(float factor, float x, float y) {
+        float before = zoom;
+        zoom = Math.max(1, Math.min(MOST, zoom * factor));
+        float real = zoom / before;
+        place(x - (x - left) * real, y - (y - top) * real);
+    }
+
+    /** Move as near to a position as leaves no edge empty. */
+    private void place(float x, float y) {
+        if (photo == null || getWidth() == 0) {
+            return;
+        }
+        float fit = Math.min(getWidth() / (float) photo.getWidth(), getHeight() / (float) photo.getHeight());
+        left = within(x, photo.getWidth() * fit * zoom, getWidth());
+        top = within(y, photo.getHeight() * fit * zoom, getHeight());
+        matrix.setScale(fit * zoom, fit * zoom);
+        matrix.postTranslate(left, top);
+        setImageMatrix(matrix);
+    }
+
+    private static float within(float at, float size, float room) {
+        return size <= room ? (room - size) / 2 : Math.max(room - size, Math.min(0, at));
+    }
+
+    private void stepTo(int right) {
+        step.accept(getLayoutDirection() == LAYOUT_DIRECTION_RTL ? -right : right);
+    }
+
+    @Override
+    protected void onSizeChanged(int width, int height, int widthBefore, int heightBefore) {
+        super.onSizeChanged(width, height, widthBefore, heightBefore);
+        place(left, top);
+    }
+
+    @Override
+    public boolean onTouchEvent(MotionEvent event) {
+        scaling.onTouchEvent(event);
+        gestures.onTouchEvent(event);
+        return true;
+    }
+
+    @Override
+    public boolean onKeyDown(int key, KeyEvent event) {
+        if (key == KeyEvent.KEYCODE_DPAD_LEFT || key == KeyEvent.KEYCODE_DPAD_RIGHT) {
+            stepTo(key == KeyEvent.KEYCODE_DPAD_RIGHT ? 1 : -1);
+            return true;
+        }
+        return super.onKeyDown(key, event);
+    }
+
+    @Override
+    public void onInitializeAccessibilityNodeInfo(AccessibilityNodeInfo info) {
+        super.onInitializeAccessibilityNodeInfo(info);
+        info.setScrollable(true);
+        info.addAction(AccessibilityNodeInfo.AccessibilityAction.ACTION_SCROLL_FORWARD);
+        info.addAction(AccessibilityNodeInfo.AccessibilityAction.ACTION_SCROLL_BACKWARD);
+    }
+
+    @Override
+    public boolean performAccessibilityAction(int action, Bundle arguments) {
+        if (action == AccessibilityNodeInfo.ACTION_SCROLL_FORWARD || action == AccessibilityNodeInfo.ACTION_SCROLL_BACKWARD) {
+            step.accept(action == AccessibilityNodeInfo.ACTION_SCROLL_FORWARD ? 1 : -1);
+            return true;
+        }
+        return super.performAccessibilityAction(action, arguments);
+    }
+}

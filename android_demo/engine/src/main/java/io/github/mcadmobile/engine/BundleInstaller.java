@@ -1,0 +1,135 @@
+package io.github.mcadmobile.engine;
+
+import io.github.mcadmobile.engine.base.Fsync;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.Arrays;
+
+/**
+ * Copies a bundle out of an APK's assets, where a runtime cannot open it. The copy is built beside its final place,
+ * verified, flushed and renamed: if the phone is switched off meanwhile, the old bundle stays, or none.
+ */
+public final class BundleInstaller {
+    /** Opens a bundle's files: from an APK's assets or a folder. */
+    public interface Source {
+        InputStream open(String path) throws IOException;
+    }
+
+    /** Called when an installed bundle is about to be replaced. */
+    public interface Replaced {
+        /** Delete {@code directory} or move it away; {@code other} is the new bundle. */
+        void by(Bundle other, Path directory) throws IOException;
+    }
+
+    private static final int CHUNK = 1 << 16;
+
+    private BundleInstaller() {}
+
+    /**
+     * Return the bundle at {@code directory}, first copying it from {@code source} if it is absent, incomplete or
+     * another bundle.
+     *
+     * <p>Checksums are compared after copying, not at every start. McadException if it cannot be copied.
+     */
+    public static Bundle install(Source source, Path directory) throws McadException {
+        return install(source, directory, (other, old) -> deleteTree(old));
+    }
+
+    /** As above; {@code replaced} removes the old bundle. */
+    public static Bundle install(Source source, Path directory, Replaced replaced) throws McadException {
+        try {
+            return installed(source, directory, replaced);
+        } catch (IOException error) {
+            throw McadException.of(McadException.Kind.BUNDLE, error);
+        }
+    }
+
+    private static Bundle installed(Source source, Path directory, Replaced replaced) throws IOException {
+        byte[] manifest;
+        try (InputStream in = source.open(Bundle.MANIFEST)) {
+            manifest = readAll(in);
+        }
+        Path installed = directory.resolve(Bundle.MANIFEST);
+        if (Files.isRegularFile(installed) && Arrays.equals(Files.readAllBytes(installed), manifest)) {
+            try {
+                return Bundle.load(directory, false);
+            } catch (McadException incomplete) {
+                // A file of its manifest is missing: copy it again.
+            }
+        }
+        Path partial = directory.resolveSibling(directory.getFileName() + ".partial");
+        deleteTree(partial);
+        Files.createDirectories(partial);
+        try {
+            Files.write(partial.resolve(Bundle.MANIFEST), manifest);
+            copyFiles(source, manifest, partial);
+            Bundle bundle = Bundle.load(partial, true);
+            syncTree(partial);
+            if (Files.exists(directory)) {
+                replaced.by(bundle, directory);
+            }
+            Files.move(partial, directory, StandardCopyOption.ATOMIC_MOVE);
+            Fsync.directory(directory.toAbsolutePath().getParent());
+        } catch (IOException | RuntimeException error) {
+            deleteTree(partial);
+            throw error;
+        }
+        return Bundle.load(directory, false);
+    }
+
+    private static void copyFiles(Source source, byte[] manifest, Path partial) throws IOException {
+        Bundle bundle = Bundle.parse(partial, new String(manifest, StandardCharsets.UTF_8));
+        for (Bundle.FileRecord file : bundle.files()) {
+            Path to = bundle.path(file);
+            Files.createDirectories(to.getParent());
+            try (InputStream in = source.open(file.path()); OutputStream out = Files.newOutputStream(to)) {
+                byte[] chunk = new byte[CHUNK];
+                for (int count = in.read(chunk); count >= 0; count = in.read(chunk)) {
+                    out.write(chunk, 0, count);
+                }
+            }
+        }
+    }
+
+    private static void syncTree(Path path) throws IOException {
+        if (!Files.isDirectory(path)) {
+            Fsync.file(path);
+            return;
+        }
+        try (DirectoryStream<Path> inside = Files.newDirectoryStream(path)) {
+            for (Path child : inside) {
+                syncTree(child);
+            }
+        }
+        Fsync.directory(path);
+    }
+
+    private static byte[] readAll(InputStream in) throws IOException {
+        byte[] all = new byte[0];
+        byte[] chunk = new byte[CHUNK];
+        for (int count = in.read(chunk); count >= 0; count = in.read(chunk)) {
+            int before = all.length;
+            all = Arrays.copyOf(all, before + count);
+            System.arraycopy(chunk, 0, all, before, count);
+        }
+        return all;
+    }
+
+    /** Delete a file, or a folder with its contents, if it exists. */
+    public static void deleteTree(Path path) throws IOException {
+        if (Files.isDirectory(path)) {
+            try (DirectoryStream<Path> inside = Files.newDirectoryStream(path)) {
+                for (Path child : inside) {
+                    deleteTree(child);
+                }
+            }
+        }
+        Files.deleteIfExists(path);
+    }
+}

@@ -1,0 +1,294 @@
+package io.github.mcadmobile.engine;
+
+import io.github.mcadmobile.engine.base.IoSupplier;
+import io.github.mcadmobile.engine.base.Npy;
+import io.github.mcadmobile.engine.base.Vectors;
+import io.github.mcadmobile.engine.index.Hits;
+import io.github.mcadmobile.engine.index.PassingRows;
+import io.github.mcadmobile.engine.index.PhotoIndex;
+import io.github.mcadmobile.engine.photos.PhotoDecoder;
+import io.github.mcadmobile.engine.text.Tokenizer;
+import io.github.mcadmobile.engine.towers.Ladder;
+import io.github.mcadmobile.engine.towers.Quarantine;
+import io.github.mcadmobile.engine.towers.Tower;
+import java.io.File;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/** Searches by words with a bundle's towers, each loaded when first needed. Not thread-safe. */
+public final class SearchEngine implements AutoCloseable {
+    /** A found photo: its indexed path, and its cosine with the query. */
+    public record Result(String path, float score) {}
+
+    /**
+     * Results, best first, and the milliseconds of each stage. {@code truncated}: the query was longer than the text
+     * tower's input, and its end was cut off. {@code unknown}: its words that the student cannot know, such as words of
+     * another script.
+     */
+    public record Found(List<Result> results, Map<String, Double> ms, boolean truncated, List<String> unknown) {
+        /** This search with only these results. */
+        public Found with(List<Result> shown) {
+            return new Found(shown, ms, truncated, unknown);
+        }
+    }
+
+    private static final double NS_PER_MS = 1e6;
+    private static final double LEAST_SPREAD = 1e-3;
+
+    public final Bundle bundle;
+    private final Ladder ladder;
+    private final Quarantine quarantine;
+    private final Set<String> used = new HashSet<>();
+    private Tokenizer tokenizer;
+    private Ladder.LoadedRung text;
+    private Ladder.LoadedRung image;
+
+    /** {@code libraries}: folders that may hold native libraries of an NPU. */
+    public SearchEngine(Bundle bundle, int threads, List<File> libraries) {
+        this(bundle, threads, libraries, false, Quarantine.NONE);
+    }
+
+    /** As above, without the rungs in {@code quarantine}; {@code bulk} as for {@link Ladder}. */
+    public SearchEngine(Bundle bundle, int threads, List<File> libraries, boolean bulk, Quarantine quarantine) {
+        this.bundle = bundle;
+        this.quarantine = quarantine;
+        ladder = new Ladder(bundle, threads, libraries, bulk, quarantine);
+    }
+
+    /** Load tokenizer and text tower, so that the first search is as fast as later ones. */
+    public void warmUp() throws IOException {
+        tokenizer();
+        textTower();
+    }
+
+    public Tokenizer tokenizer() throws IOException {
+        if (tokenizer == null) {
+            tokenizer = Tokenizer.of(bundle);
+        }
+        return tokenizer;
+    }
+
+    public Ladder.LoadedRung textTower() throws IOException {
+        if (text == null) {
+            text = ladder.chooseRung("text");
+        }
+        return text;
+    }
+
+    public Ladder.LoadedRung imageTower() throws IOException {
+        if (image == null) {
+            image = ladder.chooseRung("image");
+        }
+        return image;
+    }
+
+    /** Null before it is loaded. */
+    public Ladder.@Nullable LoadedRung loadedImageTower() {
+        return image;
+    }
+
+    /** Embed words: [dim] float32, of unit length. */
+    public float[] embedText(String query) throws IOException {
+        return embed(tokenizer().tokenize(query));
+    }
+
+    private float[] embed(Tokenizer.Tokens tokens) throws IOException {
+        return withQuarantine("text", textTower(), () -> embed(textTower().tower(), tokenizer, tokens));
+    }
+
+    /** Embed pixels from the bundle's preprocess: [dim] float32, of unit length. */
+    public float[] embedPixels(float[] pixels) throws IOException {
+        return withQuarantine("image", imageTower(),
+            () -> Vectors.normalized(imageTower().tower().run(Collections.singletonMap("pixels", pixels))));
+    }
+
+    /** Embed a photo file: [dim] float32, of unit length. IOException if it cannot be read or decoded. */
+    public float[] embedPhoto(PhotoDecoder decoder, PhotoDecoder.Source source) throws IOException {
+        return embedPixels(bundle.preprocess.pixels(decoder, source));
+    }
+
+    /** The {@code k} photos nearest to {@code query}. McadException if it is empty. */
+    public Found search(PhotoIndex index, String query, int k) throws IOException {
+        return search(index, query, k, null);
+    }
+
+    /** As above, among {@code rows} only; null for all. */
+    public Found search(PhotoIndex index, String query, int k, @Nullable PassingRows rows) throws IOException {
+        warmUp();
+        return search(tokenizer, this::embed, index, query, k, rows);
+    }
+
+    /** As above, with a tokenizer and a text tower that are already loaded. */
+    public static Found search(Tokenizer tokenizer, Tower tower, PhotoIndex index, String query, int k)
+            throws IOException {
+        return search(tokenizer, tokens -> embed(tower, tokenizer, tokens), index, query, k, null);
+    }
+
+    private interface TextEmbedder {
+        float[] embed(Tokenizer.Tokens tokens) throws IOException;
+    }
+
+    private static Found search(Tokenizer tokenizer, TextEmbedder embedder, PhotoIndex index, String query, int k,
+            @Nullable PassingRows rows) throws IOException {
+        long started = System.nanoTime();
+        Tokenizer.Tokens tokens = tokenizer.tokenize(query);
+        long tokenized = System.nanoTime();
+        float[] embedding = embedder.embed(tokens);
+        long embedded = System.nanoTime();
+        Hits hits = nearest(index, embedding, k, rows);
+        List<Result> results = results(hits);
+        long done = System.nanoTime();
+        Map<String, Double> ms = new LinkedHashMap<>();
+        ms.put("tokenize", (tokenized - started) / NS_PER_MS);
+        ms.put("text", (embedded - tokenized) / NS_PER_MS);
+        ms.put("scan", hits.scanMs());
+        ms.put("rescore", hits.rescoreMs());
+        ms.put("total", (done - started) / NS_PER_MS);
+        return new Found(results, ms, tokens.truncated(), tokenizer.unknownWords(query));
+    }
+
+    private static Hits nearest(PhotoIndex index, float[] embedding, int k, @Nullable PassingRows rows)
+            throws IOException {
+        return rows == null ? index.search(embedding, k) : index.search(embedding, k, rows);
+    }
+
+    /** The {@code k} photos nearest to an embedding [dim] of unit length, such as that of a photo not in the index. */
+    public static Found moreLike(PhotoIndex index, float[] embedding, int k, @Nullable PassingRows rows)
+            throws IOException {
+        long started = System.nanoTime();
+        Hits hits = nearest(index, embedding, k, rows);
+        return new Found(results(hits), times(hits, started), false, Collections.emptyList());
+    }
+
+    /** The {@code k} photos most like an indexed photo, without that photo. McadException if it is not indexed. */
+    public static Found moreLike(PhotoIndex index, String path, int k, @Nullable PassingRows rows) throws IOException {
+        return without(path, moreLike(index, embedding(index, path), k + 1, rows), k);
+    }
+
+    /** Photos that are like an indexed photo and fit the words: like this photo, but at night. */
+    public Found moreLike(PhotoIndex index, String path, String words, int k, @Nullable PassingRows rows)
+            throws IOException {
+        return without(path, moreLike(index, embedding(index, path), words, k + 1, rows), k);
+    }
+
+    /** Photos that are like a photo with this embedding [dim] and fit the words. */
+    public Found moreLike(PhotoIndex index, float[] embedding, String words, int k, @Nullable PassingRows rows)
+            throws IOException {
+        Found found = moreLike(index, compose(embedding, words), k, rows);
+        boolean truncated = tokenizer().tokenize(words).truncated();
+        return new Found(found.results(), found.ms(), truncated, tokenizer().unknownWords(words));
+    }
+
+    private static float[] embedding(PhotoIndex index, String path) throws IOException {
+        float[] embedding = index.embedding(path);
+        if (embedding == null) {
+            throw new McadException(McadException.Kind.NOT_INDEXED, "The index does not hold " + path + ".",
+                "Wait until it is indexed.", null);
+        }
+        return Vectors.normalized(embedding);
+    }
+
+    private static Found without(String path, Found found, int k) {
+        List<Result> results = new ArrayList<>();
+        for (Result result : found.results()) {
+            if (!result.path().equals(path) && results.size() < k) {
+                results.add(result);
+            }
+        }
+        return found.with(results);
+    }
+
+    /**
+     * Combine a photo's embedding and words into one query [dim] of unit length. Cosines between photos spread more
+     * than cosines with words, so each part is divided by its spread over the bundle's sample, as in
+     * mcad_mobile/engine/query.py.
+     */
+    public float[] compose(float[] photo, String words) throws IOException {
+        Npy sample = Npy.read(bundle.path(bundle.sample));
+        float[] total = new float[photo.length];
+        for (float[] part : new float[][] {photo, embedText(words)}) {
+            double sum = 0;
+            double squares = 0;
+            for (int i = 0; i < sample.rows(); i++) {
+                double cosine = Vectors.cosine(sample.floats(i), part);
+                sum += cosine;
+                squares += cosine * cosine;
+            }
+            double mean = sum / sample.rows();
+            double spread = Math.max(Math.sqrt(Math.max(0, squares / sample.rows() - mean * mean)), LEAST_SPREAD);
+            for (int i = 0; i < total.length; i++) {
+                total[i] += (float) (part[i] / spread);
+            }
+        }
+        return Vectors.normalized(total);
+    }
+
+    private static Map<String, Double> times(Hits hits, long started) {
+        Map<String, Double> ms = new HashMap<>();
+        ms.put("scan", hits.scanMs());
+        ms.put("rescore", hits.rescoreMs());
+        ms.put("total", (System.nanoTime() - started) / NS_PER_MS);
+        return ms;
+    }
+
+    /** Quarantine the rung if the first use of its tower crashes the process. */
+    private <T> T withQuarantine(String tower, Ladder.LoadedRung loaded, IoSupplier<T> work) throws IOException {
+        if (used.contains(tower)) {
+            return work.get();
+        }
+        quarantine.begin(tower, loaded.toString());
+        try {
+            T done = work.get();
+            used.add(tower);
+            quarantine.trust(tower, loaded.toString());
+            return done;
+        } finally {
+            quarantine.end(tower);
+        }
+    }
+
+    private static float[] embed(Tower tower, Tokenizer tokenizer, Tokenizer.Tokens tokens) throws IOException {
+        return Vectors.normalized(tower.run(tokenizer.inputs(tokens)));
+    }
+
+    private static List<Result> results(Hits hits) {
+        List<Result> results = new ArrayList<>();
+        for (int i = 0; i < hits.paths().length; i++) {
+            results.add(new Result(hits.paths()[i], hits.scores()[i]));
+        }
+        return results;
+    }
+
+    /** Free the image tower, which searches by words do not need. */
+    public void closeImageTower() {
+        if (image != null) {
+            image.tower().close();
+            image = null;
+        }
+    }
+
+    @Override
+    public void close() {
+        closeImageTower();
+        if (text != null) {
+            text.tower().close();
+            text = null;
+        }
+        if (tokenizer != null) {
+            try {
+                tokenizer.close();
+            } catch (IOException ignored) {
+                // Nothing was written to it.
+            }
+            tokenizer = null;
+        }
+    }
+}

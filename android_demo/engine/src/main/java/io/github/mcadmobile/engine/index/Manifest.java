@@ -1,0 +1,220 @@
+package io.github.mcadmobile.engine.index;
+
+import io.github.mcadmobile.engine.McadException;
+import io.github.mcadmobile.engine.base.AtomicFile;
+import io.github.mcadmobile.engine.base.Fsync;
+import io.github.mcadmobile.engine.base.JsonFields;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Set;
+import java.util.zip.CRC32;
+
+/**
+ * The only file of an index that changes: the segments of the last commit. {@code filledBy} names the towers that
+ * embedded its photos (a rung and its provider), sorted.
+ */
+record Manifest(long generation, int dim, String student, String studentSha256, List<Entry> segments,
+        List<String> filledBy) {
+    private static final String SCHEMA = "mcad-index/1";
+    private static final String NEWER_SCHEMA = "mcad-index/([2-9]|[1-9][0-9]+)";
+    static final String UPDATE = "Update this app.";
+    static final String NAME = "manifest.json";
+    private static final String SEGMENT_NAME = "segment-[0-9]{8,}\\.mcs";
+    private static final int LONGEST_NAME = "segment-.mcs".length() + 18; // the digits that fit in a long
+    /** The hint for an unusable index: it is a cache, which IndexRun rebuilds. */
+    static final String START_OVER = "The app builds the index again when it next indexes photos.";
+    // The checksum covers the file with its own eight digits as zeros; they are always bytes 11 to 18.
+    private static final String BEFORE_CRC = "{\"crc32\": \"";
+    private static final String NO_CRC = "00000000";
+
+    /**
+     * A segment of the commit, its deleted rows (ascending), and how many photos a search looks at; {@code cells} is
+     * null if it has none.
+     */
+    record Entry(String file, int photos, long headerCrc, int[] deleted, CandidateCount candidates,
+            Prescan prescan, CandidateCount cells) {
+        Entry without(int[] rows) {
+            return new Entry(file, photos, headerCrc, rows, candidates, prescan, cells);
+        }
+    }
+
+    static String segmentName(long generation) {
+        return String.format(Locale.ROOT, "segment-%08d.mcs", generation);
+    }
+
+    /** Whether a file of this name may be deleted if no commit names it. */
+    static boolean isDisposable(String name) {
+        return name.equals(NAME + AtomicFile.UNFINISHED) || name.matches(SEGMENT_NAME);
+    }
+
+    /** Read and check; McadException if it is missing, damaged or of another schema. */
+    static Manifest read(Path directory) throws IOException {
+        Path file = directory.resolve(NAME);
+        byte[] raw;
+        try {
+            raw = Files.readAllBytes(file);
+        } catch (NoSuchFileException missing) {
+            throw new McadException("There is no photo index at " + directory + " (no " + NAME + " in it).",
+                "Index photos first.");
+        }
+        try {
+            return parse(directory, file, raw);
+        } catch (McadException error) {
+            throw McadException.of(McadException.Kind.DAMAGED, error);
+        }
+    }
+
+    private static Manifest parse(Path directory, Path file, byte[] raw) throws McadException {
+        String where = "The manifest " + file + " is damaged: it";
+        JsonFields data = JsonFields.parse(new String(raw, StandardCharsets.UTF_8), where, START_OVER);
+        String schema = data.string("schema");
+        if (schema.matches(NEWER_SCHEMA)) {
+            throw new McadException(McadException.Kind.INDEX, "The index at " + directory + " has schema '" + schema
+                + "', of a newer version; this version reads '" + SCHEMA + "'.", UPDATE, null);
+        }
+        if (!schema.equals(SCHEMA)) {
+            throw new McadException("The index at " + directory + " has schema '" + schema + "'; this version reads '"
+                + SCHEMA + "'.", START_OVER);
+        }
+        String crc = checksum(raw);
+        if (!crc.equals(data.string("crc32"))) {
+            throw new McadException(where + " has CRC-32 " + crc + ", and says '" + data.string("crc32") + "'.",
+                START_OVER);
+        }
+        List<Entry> entries = new ArrayList<>();
+        for (JsonFields entry : data.objects("segments")) {
+            entries.add(entry(entry));
+        }
+        if (entries.stream().map(Entry::file).distinct().count() < entries.size()) {
+            throw new McadException(where + " names a segment twice.", START_OVER);
+        }
+        int dim = data.integer("dim", 8, Segment.LARGEST_DIM);
+        if (dim % 8 != 0) {
+            throw data.wrong("dim", "a multiple of 8");
+        }
+        return new Manifest(data.integer("generation"), dim, data.string("student"), data.string("student_sha256"),
+            entries, data.list("filled_by", String.class));
+    }
+
+    /** The highest generation of any file in the directory: its manifest, if readable, or a segment. */
+    static long lastGeneration(Path directory) throws IOException {
+        long last = 0;
+        try {
+            last = read(directory).generation();
+        } catch (McadException missingOrDamaged) {
+            // The segments' names tell too.
+        }
+        try (DirectoryStream<Path> segments = Files.newDirectoryStream(directory, "segment-*.mcs")) {
+            for (Path segment : segments) {
+                String name = segment.getFileName().toString();
+                if (name.matches(SEGMENT_NAME) && name.length() <= LONGEST_NAME) {
+                    last = Math.max(last, Long.parseLong(name.substring(8, name.length() - 4)));
+                }
+            }
+        }
+        return last;
+    }
+
+    private static Entry entry(JsonFields data) throws McadException {
+        String file = data.string("file");
+        if (!file.matches(SEGMENT_NAME)) {
+            throw data.wrong("file", "the name of a segment");
+        }
+        int photos = data.integer("photos", 1, Integer.MAX_VALUE);
+        List<Long> rows = data.list("deleted", Long.class);
+        int[] deleted = new int[rows.size()];
+        long before = -1;
+        for (int i = 0; i < deleted.length; i++) {
+            long row = rows.get(i);
+            if (row <= before || row >= photos) {
+                throw data.wrong("deleted", "a list of its photos' rows, ascending,");
+            }
+            before = row;
+            deleted[i] = (int) row;
+        }
+        // A JSON null counts as missing.
+        JsonFields prescan = data.has("prescan") ? data.object("prescan") : null;
+        return new Entry(file, photos, data.integer("header_crc32"), deleted,
+            candidates(data, "candidates"),
+            prescan == null ? null
+                : new Prescan(prescan.integer("bits", 64, Segment.LARGEST_DIM), candidates(prescan, "candidates")),
+            data.has("cells") ? candidates(data, "cells") : null);
+    }
+
+    private static CandidateCount candidates(JsonFields data, String key) throws McadException {
+        JsonFields candidates = data.object(key);
+        return new CandidateCount(within(candidates, "factor", 1e6), within(candidates, "exponent", 1),
+            within(candidates, "growth", 1));
+    }
+
+    private static Object json(CandidateCount candidates) {
+        return candidates == null ? null : JsonFields.of("factor", candidates.factor(), "exponent", candidates.exponent(),
+            "growth", candidates.growth());
+    }
+
+    private static double within(JsonFields data, String key, double most) throws McadException {
+        double value = data.number(key);
+        if (!(value >= 0 && value <= most)) {
+            throw data.wrong(key, "a number from 0 to " + most);
+        }
+        return value;
+    }
+
+    /** Make this the last commit. McadException of kind STORAGE if that fails. */
+    void write(Path directory) throws IOException {
+        List<Object> entries = new ArrayList<>();
+        for (Entry entry : segments) {
+            List<Integer> deleted = new ArrayList<>();
+            for (int row : entry.deleted()) {
+                deleted.add(row);
+            }
+            entries.add(JsonFields.of("file", entry.file(), "photos", entry.photos(), "header_crc32", entry.headerCrc(),
+                "deleted", deleted, "candidates", json(entry.candidates()), "prescan", entry.prescan() == null ? null
+                    : JsonFields.of("bits", entry.prescan().bits(), "candidates", json(entry.prescan().candidates())),
+                "cells", json(entry.cells())));
+        }
+        StringBuilder json = new StringBuilder();
+        JsonFields.writeLine(JsonFields.of("crc32", NO_CRC, "schema", SCHEMA, "generation", generation, "dim", dim,
+            "student", student, "student_sha256", studentSha256, "segments", entries, "filled_by", filledBy), json);
+        byte[] raw = json.append('\n').toString().getBytes(StandardCharsets.UTF_8);
+        byte[] crc = checksum(raw).getBytes(StandardCharsets.US_ASCII);
+        System.arraycopy(crc, 0, raw, BEFORE_CRC.length(), crc.length);
+        // The segments' directory entries must reach the disk before the manifest that names them.
+        Fsync.directory(directory);
+        AtomicFile.write(directory.resolve(NAME), raw);
+    }
+
+    private static String checksum(byte[] raw) {
+        byte[] blank = raw.clone();
+        for (int i = 0; i < NO_CRC.length() && BEFORE_CRC.length() + i < blank.length; i++) {
+            blank[BEFORE_CRC.length() + i] = '0';
+        }
+        CRC32 crc = new CRC32();
+        crc.update(blank, 0, blank.length);
+        return Long.toHexString(1L << 32 | crc.getValue()).substring(1); // eight digits
+    }
+
+    /** Delete segments and temporary files that this last commit does not name. */
+    void removeStrays(Path directory) throws IOException {
+        Set<String> named = new HashSet<>();
+        for (Entry entry : segments) {
+            named.add(entry.file());
+        }
+        try (DirectoryStream<Path> files = Files.newDirectoryStream(directory)) {
+            for (Path file : files) {
+                String name = file.getFileName().toString();
+                if (isDisposable(name) && !named.contains(name)) {
+                    Files.deleteIfExists(file);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+package io.github.mcadmobile.engine.towers;
+
+import ai.onnxruntime.NodeInfo;
+import ai.onnxruntime.OnnxTensor;
+import ai.onnxruntime.OrtEnvironment;
+import ai.onnxruntime.OrtException;
+import ai.onnxruntime.OrtLoggingLevel;
+import ai.onnxruntime.OrtSession;
+import ai.onnxruntime.TensorInfo;
+import io.github.mcadmobile.engine.Bundle;
+import io.github.mcadmobile.engine.McadException;
+import java.io.File;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.nio.IntBuffer;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/** A tower run by ONNX Runtime. */
+final class OnnxTower extends Tower {
+    private static final String MASK = "attention_mask";
+    private static final String POOLING = "pooling";
+    private static final int FEWEST_TOKENS = 2;
+
+    private final OrtSession session;
+    /** Whether texts of any length are accepted: padding costs as much as words do. */
+    private final boolean anyLength;
+
+    private OnnxTower(Bundle.Rung rung, Provider provider, OrtSession session) throws OrtException {
+        super(rung, provider);
+        this.session = session;
+        boolean open = false;
+        for (NodeInfo input : session.getInputInfo().values()) {
+            for (long size : ((TensorInfo) input.getInfo()).getShape()) {
+                open |= size < 0;
+            }
+        }
+        this.anyLength = open;
+    }
+
+    /**
+     * Load a rung. McadException with ONNX Runtime's reason if that fails.
+     *
+     * @param qnn {@link #qnnSettings}, for {@link Provider#QNN}
+     */
+    static Tower load(Bundle bundle, Bundle.Rung rung, Provider provider, int threads, Map<String, String> qnn)
+            throws McadException {
+        String path = bundle.path(rung.files().get(0)).toString();
+        try (OrtSession.SessionOptions options = options(provider, threads, qnn)) {
+            OrtSession session = session(path, provider, options);
+            try {
+                return new OnnxTower(rung, provider, session);
+            } catch (OrtException | RuntimeException error) {
+                session.close();
+                throw error;
+            }
+        } catch (OrtException | LinkageError error) {
+            throw new McadException(
+                "ONNX Runtime cannot load " + path + " with " + provider + ": " + error.getMessage() + ".",
+                "The next rung of the ladder may run.", error);
+        }
+    }
+
+    /** Open a model. In exact kernels, it may have to do without some fusions: see mcad_mobile/engine/towers/onnx.py. */
+    private static OrtSession session(String path, Provider provider, OrtSession.SessionOptions options)
+            throws OrtException {
+        OrtEnvironment environment = OrtEnvironment.getEnvironment();
+        try {
+            return environment.createSession(path, options);
+        } catch (OrtException error) {
+            if (provider != Provider.EXACT_CPU) {
+                throw error;
+            }
+            options.setOptimizationLevel(OrtSession.SessionOptions.OptLevel.BASIC_OPT);
+            return environment.createSession(path, options);
+        }
+    }
+
+    /** QNN's options. {@code library} is libQnnHtp.so; {@code bulk} asks for a sustained speed, not a burst. */
+    static Map<String, String> qnnSettings(File library, boolean bulk) {
+        Map<String, String> settings = new HashMap<>();
+        settings.put("backend_path", library.getPath());
+        settings.put("htp_performance_mode", bulk ? "sustained_high_performance" : "burst");
+        return settings;
+    }
+
+    /** A provider's session options. The caller closes them. */
+    static OrtSession.SessionOptions options(Provider provider, int threads, Map<String, String> qnn)
+            throws OrtException {
+        OrtSession.SessionOptions options = new OrtSession.SessionOptions();
+        try {
+            // XNNPACK has its own threads; its documentation advises one for ONNX Runtime, to avoid contention.
+            options.setIntraOpNumThreads(provider == Provider.XNNPACK ? 1 : threads);
+            options.setInterOpNumThreads(1);
+            // Spinning while waiting for work warms the phone and gains microseconds.
+            options.addConfigEntry("session.intra_op.allow_spinning", "0");
+            // Prefer low memory to the last millisecond: an arena would keep memory after a run.
+            options.setCPUArenaAllocator(false);
+            options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL);
+            // The fused node is slower: see mcad_mobile/engine/towers/onnx.py.
+            options.addConfigEntry("optimization.disable_specified_optimizers", "SkipLayerNormFusion");
+            if (provider == Provider.EXACT_CPU) {
+                options.addConfigEntry("session.x64quantprecision", "1");
+            } else if (provider == Provider.QNN) {
+                options.addConfigEntry("session.disable_cpu_ep_fallback", "1");
+                options.addQnn(qnn);
+            } else if (provider == Provider.XNNPACK) {
+                options.addXnnpack(Collections.singletonMap("intra_op_num_threads", Integer.toString(threads)));
+            }
+            return options;
+        } catch (OrtException | LinkageError error) {
+            options.close();
+            throw error;
+        }
+    }
+
+    @Override
+    public float[] run(Map<String, ?> inputs) throws McadException {
+        Map<String, OnnxTensor> tensors = new LinkedHashMap<>();
+        try {
+            int tokens = anyLength ? tokens(inputs) : 0;
+            for (Bundle.TensorSpec spec : rung.inputs()) {
+                long[] shape = spec.shape().clone();
+                if (anyLength) {
+                    shape[1] = tokens;
+                }
+                tensors.put(spec.name(), tensor(spec.name(), shape, inputs.get(spec.name())));
+            }
+            try (OrtSession.Result result = session.run(tensors)) {
+                FloatBuffer output = ((OnnxTensor) result.get(0)).getFloatBuffer();
+                float[] embedding = new float[output.remaining()];
+                output.get(embedding);
+                return embedding;
+            }
+        } catch (OrtException | ClassCastException error) {
+            throw failed(error);
+        } finally {
+            for (OnnxTensor tensor : tensors.values()) {
+                tensor.close();
+            }
+        }
+    }
+
+    /** The length up to the last token that is attended to or pooled. */
+    private static int tokens(Map<String, ?> inputs) throws McadException {
+        int tokens = FEWEST_TOKENS;
+        for (String name : new String[] {MASK, POOLING}) {
+            if (!(inputs.get(name) instanceof float[] weights)) {
+                throw notGiven(name);
+            }
+            for (int i = tokens; i < weights.length; i++) {
+                tokens = weights[i] > 0 ? i + 1 : tokens;
+            }
+        }
+        return tokens;
+    }
+
+    /** An input's first values, as many as its shape holds. */
+    private static OnnxTensor tensor(String name, long[] shape, Object values) throws OrtException, McadException {
+        OrtEnvironment environment = OrtEnvironment.getEnvironment();
+        int count = 1;
+        for (long size : shape) {
+            count *= (int) size;
+        }
+        if (values instanceof float[] floats && floats.length >= count) {
+            FloatBuffer buffer = direct(count).asFloatBuffer();
+            buffer.put(floats, 0, count).rewind();
+            return OnnxTensor.createTensor(environment, buffer, shape);
+        }
+        if (values instanceof int[] ints && ints.length >= count) {
+            IntBuffer buffer = direct(count).asIntBuffer();
+            buffer.put(ints, 0, count).rewind();
+            return OnnxTensor.createTensor(environment, buffer, shape);
+        }
+        throw notGiven(name);
+    }
+
+    private static ByteBuffer direct(int count) {
+        return ByteBuffer.allocateDirect(4 * count).order(ByteOrder.nativeOrder());
+    }
+
+    @Override
+    public void close() {
+        try {
+            session.close();
+        } catch (OrtException ignored) {
+            // A session that fails to close cannot be helped.
+        }
+    }
+}

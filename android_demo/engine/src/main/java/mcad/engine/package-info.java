@@ -1,4 +1,0 @@
-@NullMarked
-package mcad.engine;
-
-import org.jspecify.annotations.NullMarked;

@@ -1,4 +1,0 @@
-@NullMarked
-package mcad.engine.photos;
-
-import org.jspecify.annotations.NullMarked;

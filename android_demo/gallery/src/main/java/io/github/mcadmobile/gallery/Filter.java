@@ -1,0 +1,45 @@
+package io.github.mcadmobile.gallery;
+
+import java.time.LocalDate;
+import java.time.ZoneId;
+import java.util.Collections;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Restricts a search to some folders (Android's albums are folders) and to a period.
+ *
+ * @param folders as {@link PhotoLibrary.Item#folder} names them; empty for all
+ * @param fromMs start of the period, inclusive, in ms since 1970
+ * @param untilMs end of the period, exclusive
+ */
+public record Filter(Set<String> folders, long fromMs, long untilMs) {
+    public static final Filter ALL = new Filter(Collections.emptySet(), Long.MIN_VALUE, Long.MAX_VALUE);
+
+    /** This filter with other folders. */
+    public Filter in(Set<String> inFolders) {
+        return new Filter(inFolders, fromMs, untilMs);
+    }
+
+    /** This filter from {@code first} to {@code last}, whole days in {@code zone}; null leaves that end open. */
+    public Filter taken(@Nullable LocalDate first, @Nullable LocalDate last, ZoneId zone) {
+        return new Filter(folders, first == null ? Long.MIN_VALUE : start(first, zone),
+            last == null ? Long.MAX_VALUE : start(last.plusDays(1), zone));
+    }
+
+    boolean isAll() {
+        return folders.isEmpty() && !isTimed();
+    }
+
+    public boolean isTimed() {
+        return fromMs != Long.MIN_VALUE || untilMs != Long.MAX_VALUE;
+    }
+
+    boolean passes(String folder, long takenMs) {
+        return takenMs >= fromMs && takenMs < untilMs && (folders.isEmpty() || folders.contains(folder));
+    }
+
+    private static long start(LocalDate day, ZoneId zone) {
+        return day.atStartOfDay(zone).toInstant().toEpochMilli();
+    }
+}

@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.mcadmobile.gallery;
+
+import org.jspecify.annotations.NullMarked;

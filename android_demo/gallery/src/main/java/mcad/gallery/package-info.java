@@ -1,4 +1,0 @@
-@NullMarked
-package mcad.gallery;
-
-import org.jspecify.annotations.NullMarked;

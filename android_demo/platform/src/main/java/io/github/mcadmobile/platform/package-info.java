@@ -1,0 +1,4 @@
+@NullMarked
+package io.github.mcadmobile.platform;
+
+import org.jspecify.annotations.NullMarked;

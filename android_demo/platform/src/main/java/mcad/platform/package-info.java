@@ -1,4 +1,0 @@
-@NullMarked
-package mcad.platform;
-
-import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,126 @@
+package io.github.mcadmobile.desktop;
+
+import io.github.mcadmobile.engine.McadException;
+import io.github.mcadmobile.engine.base.JsonFields;
+import io.github.mcadmobile.engine.photos.PhotoDecoder;
+import io.github.mcadmobile.gallery.MediaPath;
+import io.github.mcadmobile.gallery.PhotoLibrary;
+import java.io.FileNotFoundException;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/**
+ * A phone's photos as a file tells them, which a test writes and this reads anew at every question: volumes with their
+ * versions, and of each the numbers that its photos have today.
+ */
+final class FakePhone implements PhotoLibrary {
+    private final Path file;
+    final AtomicInteger opened = new AtomicInteger();
+    final AtomicInteger lists = new AtomicInteger();
+    /** Of how many photos it was asked whether they are visible. */
+    final AtomicInteger asked = new AtomicInteger();
+
+    FakePhone(Path file) {
+        this.file = file;
+    }
+
+    JsonFields document() throws IOException {
+        return JsonFields.parse(new String(Files.readAllBytes(file), StandardCharsets.UTF_8), file.toString(), "");
+    }
+
+    @Override
+    public Listing list() throws IOException {
+        checkAccess();
+        lists.incrementAndGet();
+        JsonFields document = document();
+        List<Item> items = new ArrayList<>();
+        Map<String, String> versions = new LinkedHashMap<>();
+        for (JsonFields volume : document.objects("volumes")) {
+            String name = volume.string("name");
+            versions.put(name, volume.string("version"));
+            JsonFields photos = volume.object("photos");
+            for (String id : volume.list("order", String.class)) {
+                Path photo = Paths.get(photos.string(id));
+                String kind = "image/" + photos.string(id).replaceAll(".*\\.", "").replace("jpg", "jpeg");
+                long modifiedMs = Files.getLastModifiedTime(photo).toMillis();
+                JsonFields taken = document.object("taken");
+                String folder = photos.string(id).replaceAll(".*/" + name + "/(.*?)/?[^/]*$", "$1");
+                items.add(new Item("content://media/" + name + "/images/media/" + id, modifiedMs, Files.size(photo), kind,
+                    folder, taken.has(photos.string(id)) ? taken.integer(photos.string(id)) : modifiedMs));
+            }
+        }
+        return new Listing(items, versions, document.flag("whole"));
+    }
+
+    /** What a test has counted. */
+    @Override
+    public String state() throws IOException {
+        return document().string("state");
+    }
+
+    @Override
+    public String volume(String path) {
+        return MediaPath.volume(path);
+    }
+
+    @Override
+    public PhotoDecoder.Source open(String path) {
+        return () -> {
+            opened.incrementAndGet();
+            Path log = file.resolveSibling("opened.txt");
+            if (Files.exists(log)) {
+                Files.write(log, (path + "\n").getBytes(StandardCharsets.UTF_8), StandardOpenOption.APPEND);
+            }
+            for (JsonFields volume : document().objects("volumes")) {
+                String start = "content://media/" + volume.string("name") + "/images/media/";
+                if (path.startsWith(start)) {
+                    return Files.newInputStream(Paths.get(volume.object("photos").string(
+                        path.substring(start.length()))));
+                }
+            }
+            throw new FileNotFoundException(path);
+        };
+    }
+
+    @Override
+    public Set<String> visible(List<String> paths) throws IOException {
+        Set<String> visible = new HashSet<>();
+        asked.addAndGet(paths.size());
+        if (!document().flag("access")) {
+            return visible;
+        }
+        Listing listing = list();
+        lists.decrementAndGet(); // it is asked for a few photos
+        for (Item item : listing.items()) {
+            visible.add(item.path());
+        }
+        visible.retainAll(paths);
+        return visible;
+    }
+
+    @Override
+    public void checkAccess() throws IOException {
+        if (!document().flag("access")) {
+            throw new McadException(McadException.Kind.ACCESS, "The app may not see photos.", "Allow it.", null);
+        }
+    }
+
+    int heat() {
+        try {
+            return document().integer("heat", 0, 6);
+        } catch (IOException error) {
+            throw new IllegalStateException(error);
+        }
+    }
+}

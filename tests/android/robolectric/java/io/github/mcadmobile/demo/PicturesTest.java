@@ -1,0 +1,227 @@
+package io.github.mcadmobile.demo;
+
+import static org.junit.Assert.assertTrue;
+import static org.junit.Assume.assumeTrue;
+import static org.robolectric.Shadows.shadowOf;
+
+import android.app.Activity;
+import android.content.Intent;
+import android.graphics.drawable.BitmapDrawable;
+import android.os.Build;
+import android.os.PowerManager;
+import android.view.View;
+import android.view.ViewGroup;
+import android.widget.GridView;
+import android.widget.ImageView;
+import android.widget.TextView;
+import io.github.mcadmobile.gallery.PhotoAccess;
+import io.github.mcadmobile.robolectric.AppTestCase;
+import io.github.mcadmobile.robolectric.Picture;
+import io.github.mcadmobile.robolectric.Walk;
+import java.io.IOException;
+import java.util.Set;
+import java.util.TreeSet;
+import org.junit.Test;
+import org.robolectric.RuntimeEnvironment;
+import org.robolectric.android.controller.ActivityController;
+import org.robolectric.shadows.ShadowDialog;
+import org.robolectric.shadows.SystemBars;
+
+/** Every screen and dialog as a picture, in each look that users choose. */
+public final class PicturesTest extends AppTestCase {
+    private static final String PHONE = "w411dp-h891dp-xhdpi";
+    private static final String[] PHOTOS = {"astronaut.png", "camera.png", "chelsea.png", "china.jpg", "coffee.png",
+        "coins.png", "flower.jpg", "grace_hopper.jpg", "hubble_deep_field.jpg", "motorcycle_left.png", "rocket.jpg"};
+
+    private final Set<String> faults = new TreeSet<>();
+    private String look;
+
+    @Test
+    public void light() throws IOException {
+        drawAll("light", PHONE, 1);
+    }
+
+    /** Other colours of what {@link #light} has looked at. */
+    @Test
+    public void dark() throws IOException {
+        assumeTrue(Picture.areKept());
+        drawAll("dark", "w411dp-h891dp-night-xhdpi", 1);
+    }
+
+    @Test
+    public void rightToLeft() throws IOException {
+        drawAll("right-to-left", "ar-" + PHONE, 1);
+    }
+
+    @Test
+    public void largeFont() throws IOException {
+        drawAll("large-font", PHONE, 2);
+    }
+
+    @Test
+    public void tablet() throws IOException {
+        drawAll("tablet", "w1280dp-h800dp-land-mdpi", 1);
+    }
+
+    private void drawAll(String name, String qualifiers, float font) throws IOException {
+        look = name;
+        RuntimeEnvironment.setQualifiers(qualifiers);
+        RuntimeEnvironment.setFontScale(font);
+        SystemBars.show();
+        beforeAccess();
+        beforeIndex();
+        indexing();
+        searches();
+        onePhoto();
+        numbers();
+        about();
+        assertTrue(String.join("\n", faults), faults.isEmpty());
+    }
+
+    /** A picture of what is shown, of which nothing is cut or without words. */
+    private void save(Activity screen, String name) throws IOException {
+        Picture.save(screen, look, name);
+        for (View window : Picture.windows(screen)) {
+            for (String fault : Walk.faults(window)) {
+                faults.add(look + ", " + name + ": " + fault);
+            }
+        }
+    }
+
+    private void beforeAccess() throws IOException {
+        ActivityController<SearchActivity> screen = open(SearchActivity.class);
+        SearchActivity activity = screen.get();
+        waitFor("the welcome", () -> isShown(activity, R.id.message_button));
+        save(activity, "welcome");
+        for (int refusals = 0; refusals < 2; refusals++) {
+            activity.findViewById(R.id.message_button).performClick();
+            answer(activity);
+        }
+        waitFor("the refusal", () -> text(activity, R.id.message_button).equals(activity.getString(R.string.settings)));
+        save(activity, "refused");
+        close(screen);
+    }
+
+    private void beforeIndex() throws IOException {
+        allowPhotos();
+        ActivityController<SearchActivity> screen = open(SearchActivity.class);
+        SearchActivity activity = screen.get();
+        waitFor("an empty phone", () -> text(activity, R.id.message_text).equals(activity.getString(R.string.no_photos)));
+        save(activity, "no-photos");
+        for (String photo : PHOTOS) {
+            take(photo);
+        }
+        search().count();
+        close(screen);
+        ActivityController<SearchActivity> again = open(SearchActivity.class);
+        waitFor("photos", () -> isShown(again.get(), R.id.message)
+            && !text(again.get(), R.id.message_text).equals(again.get().getString(R.string.no_photos)));
+        save(again.get(), "not-indexed");
+        close(again);
+    }
+
+    private void indexing() throws IOException {
+        ActivityController<SearchActivity> screen = open(SearchActivity.class);
+        SearchActivity activity = screen.get();
+        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q) {
+            shadowOf(app().getSystemService(PowerManager.class))
+                .setCurrentThermalStatus(PowerManager.THERMAL_STATUS_SEVERE);
+            Thread run = new Thread(() -> {
+                try {
+                    search().indexInstead(() -> true); // of an estimate that is on
+                } catch (IOException error) {
+                    throw new AssertionError(error);
+                }
+            });
+            run.start();
+            waitFor("a rest, after " + text(activity, R.id.progress), () -> !run.isAlive() || text(activity, R.id.progress).contains(activity.getString(R.string.resting)));
+            save(activity, "resting");
+            shadowOf(app().getSystemService(PowerManager.class))
+                .setCurrentThermalStatus(PowerManager.THERMAL_STATUS_NONE);
+            waitFor("the end of the run", () -> !run.isAlive());
+        } else {
+            search().indexInstead(() -> true);
+        }
+        String count = activity.getResources().getQuantityString(R.plurals.indexed, PHOTOS.length, PHOTOS.length);
+        waitFor("the count", () -> text(activity, R.id.progress).contains(count));
+        save(activity, "before-a-search");
+        close(screen);
+    }
+
+    private void searches() throws IOException {
+        ActivityController<SearchActivity> screen = open(SearchActivity.class);
+        SearchActivity activity = screen.get();
+        GridView grid = activity.findViewById(R.id.grid);
+        ((TextView) activity.findViewById(R.id.query)).setText("a cup of coffee");
+        // Until then the grid shows the recent photos.
+        String searching = activity.getString(R.string.searching);
+        waitFor("the results", () -> !text(activity, R.id.status).isEmpty()
+                && !text(activity, R.id.status).equals(searching));
+        waitFor("the photos", () -> grid.getChildCount() == PHOTOS.length);
+        waitForPictures(grid);
+        save(activity, "found");
+        shadowOf(activity).clickMenuItem(R.id.albums);
+        saveDialog(activity, "albums");
+        shadowOf(activity).clickMenuItem(R.id.folders);
+        saveDialog(activity, "folders");
+        shadowOf(activity).clickMenuItem(R.id.between);
+        saveDialog(activity, "first-day");
+        more(activity.getWindow().getDecorView()).performClick();
+        waitFor("the menu", () -> Picture.windows(activity).size() > 1);
+        save(activity, "menu");
+        close(screen);
+    }
+
+    /** The three dots, whose name is in the language of the phone. */
+    private static View more(View in) {
+        if (in.getClass().getSimpleName().equals("OverflowMenuButton")) {
+            return in;
+        }
+        View found = null;
+        for (int i = 0; found == null && in instanceof ViewGroup group && i < group.getChildCount(); i++) {
+            found = more(group.getChildAt(i));
+        }
+        return found;
+    }
+
+    private void saveDialog(SearchActivity activity, String name) throws IOException {
+        waitFor(name, () -> ShadowDialog.getLatestDialog() != null && ShadowDialog.getLatestDialog().isShowing());
+        idle();
+        save(activity, name);
+        ShadowDialog.getLatestDialog().dismiss();
+        idle();
+    }
+
+    private static void waitForPictures(GridView grid) {
+        for (int i = 0; i < grid.getChildCount(); i++) {
+            ImageView tile = (ImageView) grid.getChildAt(i);
+            waitFor("thumbnail " + i, () -> tile.getDrawable() instanceof BitmapDrawable shown
+                && shown.getBitmap() != null);
+        }
+    }
+
+    private void onePhoto() throws IOException {
+        String path = "content://media/" + PRIMARY + "/images/media/" + photos.rows().get(0).id();
+        ActivityController<PhotoActivity> screen = open(PhotoActivity.class,
+            new Intent(app(), PhotoActivity.class).putExtra(PhotoActivity.PATH, path));
+        ImageView photo = screen.get().findViewById(R.id.photo);
+        waitFor("the photo", () -> photo.getDrawable() != null);
+        save(screen.get(), "photo");
+        close(screen);
+    }
+
+    private void about() throws IOException {
+        ActivityController<AboutActivity> screen = open(AboutActivity.class);
+        waitFor("the licences", () -> Walk.spoken(screen.get().getWindow().getDecorView()).contains("Apache"));
+        Picture.save(screen.get(), look, "about"); // others' licences are as they are
+        close(screen);
+    }
+
+    private void numbers() throws IOException {
+        ActivityController<NumbersActivity> screen = open(NumbersActivity.class);
+        ViewGroup rows = screen.get().findViewById(R.id.rows);
+        waitFor("the numbers", () -> rows.getChildCount() > 0);
+        save(screen.get(), "numbers");
+        close(screen);
+    }
+}

@@ -1,0 +1,140 @@
+package io.github.mcadmobile.demo;
+
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertNull;
+
+import android.graphics.Bitmap;
+import android.graphics.drawable.BitmapDrawable;
+import android.widget.ImageView;
+import io.github.mcadmobile.robolectric.AppTestCase;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.TimeUnit;
+import org.junit.After;
+import org.junit.Before;
+import org.junit.Test;
+import org.robolectric.RuntimeEnvironment;
+import org.robolectric.util.ReflectionHelpers;
+
+/** The photos in tiles, which show one photo after another as the user scrolls. */
+public final class ThumbnailsTest extends AppTestCase {
+    private final Map<ImageView, String> days = new HashMap<>();
+    private Thumbnails thumbnails;
+    private ImageView tile;
+    private String china;
+    private String coffee;
+
+    @Before
+    public void photographs() {
+        allowPhotos();
+        china = take("china.jpg", 981_200_000_000L);
+        coffee = take("coffee.png", 1_012_750_000_000L);
+        thumbnails = new Thumbnails(app());
+        tile = new ImageView(app());
+    }
+
+    private String take(String name, long takenMs) {
+        return photos.add(packaged(name), PRIMARY, "DCIM/Camera/", "image/jpeg", takenMs).toString();
+    }
+
+    @After
+    public void closed() {
+        thumbnails.close();
+    }
+
+    private void show(String path) {
+        thumbnails.show(tile, path, days::put);
+    }
+
+    private static Bitmap shown(ImageView view) {
+        return view.getDrawable() instanceof BitmapDrawable drawable ? drawable.getBitmap() : null;
+    }
+
+    private Bitmap await(String path) {
+        show(path);
+        waitFor("the thumbnail", () -> shown(tile) != null);
+        return shown(tile);
+    }
+
+    private ExecutorService loaders() {
+        return ReflectionHelpers.getField(thumbnails, "loaders");
+    }
+
+    @Test
+    public void aThumbnailIsDecodedOnce() {
+        Bitmap first = await(china);
+        assertEquals(Messages.day(981_200_000_000L), days.get(tile));
+        days.clear();
+        photos.opened().clear();
+        show(coffee);
+        assertNull("the photo before", shown(tile));
+        waitFor("the other", () -> shown(tile) != null);
+        show(china);
+        assertEquals(first, shown(tile));
+        assertEquals(Messages.day(981_200_000_000L), days.get(tile));
+        assertEquals(Set.of("coffee.png"), photos.opened());
+    }
+
+    @Test
+    public void theThumbnailOfAPhotoThatMayHaveBeenEditedIsDecodedAgain() {
+        await(china);
+        await(coffee);
+        Thumbnails.forget(china);
+        photos.opened().clear();
+        await(coffee);
+        await(china);
+        assertEquals(Set.of("china.jpg"), photos.opened());
+    }
+
+    @Test
+    public void allScreensShareTheThumbnailsOfOneSize() {
+        Bitmap first = await(china);
+        photos.opened().clear();
+        Thumbnails another = new Thumbnails(app());
+        ImageView there = new ImageView(app());
+        another.show(there, china, days::put);
+        another.close();
+        assertEquals(first, shown(there));
+        RuntimeEnvironment.setQualifiers("w1280dp-h800dp-land-mdpi");
+        Thumbnails larger = new Thumbnails(app());
+        larger.show(there, china, days::put);
+        assertNull("of another size", shown(there));
+        waitFor("the thumbnail", () -> shown(there) != null);
+        larger.close();
+    }
+
+    @Test
+    public void aThumbnailThatComesLateDoesNotReplaceAnotherPhotos() throws InterruptedException {
+        Bitmap first = await(china);
+        show(coffee);
+        loaders().shutdown();
+        loaders().awaitTermination(1, TimeUnit.MINUTES);
+        assertEquals(Set.of("china.jpg", "coffee.png"), photos.opened());
+        show(china);
+        idle();
+        assertEquals(first, shown(tile));
+        assertEquals(Messages.day(981_200_000_000L), days.get(tile));
+    }
+
+    @Test
+    public void tilesThatAreScrolledPastAreNotLoaded() {
+        CountDownLatch gate = new CountDownLatch(1);
+        for (int i = 0; i < 2; i++) { // both threads
+            loaders().execute(() -> {
+                try {
+                    gate.await();
+                } catch (InterruptedException error) {
+                    throw new AssertionError(error);
+                }
+            });
+        }
+        show(china);
+        show(coffee);
+        gate.countDown();
+        waitFor("the second", () -> shown(tile) != null);
+        assertEquals(Set.of("coffee.png"), photos.opened());
+    }
+}
