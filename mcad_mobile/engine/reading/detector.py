@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 MOST_LINES = 400  # of a photo
 _TILE = DETECTOR_SHAPE[3]
 _MARGIN = 32  # pixels by which tiles overlap, twice: near its edge a map is unsure
-_GLANCE = 320 * 320  # pixels of the first map
+_GLANCE = 480 * 480  # pixels of the first map
 _MOST_PIXELS, _MOST_SIDE = 1 << 22, 1 << 14  # of a map; as in kernel.h
-_FINER, _LEVELS = 2, 3
-_SMALL = 16  # pixels of a line's height in a map; if less, a finer map shows it better
+_FINER, _LEVELS = 2, 4
+_SMALL = 13  # pixels of a box's height in a map; if less, a finer map shows it better
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Detector:
         for level, scale in enumerate(scales):
             boxes = self._boxes(photo, scale, wanted)
             boxes = boxes[~_are_inside(boxes.mean(1), kept)]
-            small = np.min(_sides(boxes), 1) * scale < (_SMALL if level else np.inf)
+            small = np.min(_sides(boxes), 1) * scale < _SMALL
             small &= level + 1 < len(scales)
             kept, wanted = np.concatenate([kept, boxes[~small]]), boxes[small]
             if not len(wanted):
@@ -51,16 +51,13 @@ class Detector:
         return kept[:MOST_LINES]
 
     def _scales(self, width: int, height: int) -> list[float]:
-        """Return the scales of the maps, ascending: the glance, then from a tile's width on."""
+        """Return the scales of the maps, ascending."""
         area, long = width * height, max(width, height)
         most = min(1, math.sqrt(_MOST_PIXELS / area), _MOST_SIDE / long)
         glance = _TILE / long if self.fixed else math.sqrt(_GLANCE / area)
         scales = [min(glance, most)]
-        scale = _TILE / min(width, height)
-        for _ in range(_LEVELS):
-            if min(scale, most) > 1.25 * scales[-1]:
-                scales.append(min(scale, most))
-            scale *= _FINER
+        while len(scales) < _LEVELS and scales[-1] < most / 1.25:
+            scales.append(min(_FINER * scales[-1], most))
         return scales
 
     def _boxes(self, photo: Image.Image, scale: float, wanted: F32) -> F32:
@@ -110,8 +107,9 @@ def _sides(boxes: F32) -> F32:
 
 
 def _are_inside(points: F32, boxes: F32) -> NDArray[np.bool_]:
-    """Say which points [N, 2] lie in one of the boxes [M, 4, 2]."""
-    axes = boxes[:, [1, 3]] - boxes[:, :1]
-    along = np.einsum("nmk,mak->nma", points[:, None] - boxes[:, 0], axes)
-    inside = (along >= 0) & (along <= (axes**2).sum(2))
+    """Say which points [N, 2] lie well inside one of the boxes [M, 4, 2]: not where it may reach
+    into the line above or below."""
+    axes, sides = boxes[:, [1, 3]] - boxes[:, :1], _sides(boxes)
+    along = np.einsum("nmk,mak->nma", points[:, None] - boxes[:, 0], axes) / sides
+    inside = np.abs(along - sides / 2) <= sides / 2 - sides.min(1, keepdims=True) / 4
     return np.asarray(inside.all(2).any(1))
