@@ -9,6 +9,7 @@ import webbrowser
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -28,7 +29,15 @@ from mcad_mobile.cli.options import (
 )
 from mcad_mobile.cli.output import coloured, load_bundle, note, printable, warn
 from mcad_mobile.engine.bundle import Bundle
-from mcad_mobile.engine.engine import Found, SearchEngine, default_index, find_index, open_index
+from mcad_mobile.engine.engine import (
+    Channel,
+    Found,
+    Result,
+    SearchEngine,
+    default_index,
+    find_index,
+    open_index,
+)
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
 from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.photos.thumbnails import inline_jpeg
@@ -54,10 +63,16 @@ def search(
     ),
     after: str | None = optional(metavar="DAY", help="Only photos taken on this day or later."),
     before: str | None = optional(metavar="DAY", help="Only photos taken before this day."),
+    place: str | None = optional(
+        metavar="NAME", help="Only photos taken in this city, region or country."
+    ),
     duplicates: float | None = optional(
         metavar="COSINE",
         help="Without a query: print groups of photos whose cosine is at least this, more than 0.5 "
         "and up to 1; for example 0.97.",
+    ),
+    by: Channel | None = optional(
+        help="Only by what photos show, or only by their text, names and places.",
     ),
     exact: bool = flag("--exact", help="Score every photo, not only the best candidates."),
     show: bool = flag(
@@ -76,6 +91,7 @@ def search(
       mcad-mobile search --like IMG_1234.jpg --minus people --bundle build/sd
       mcad-mobile search "a dog" --in ~/Pictures/2024 --after 2024-05-01 --before 2024-06-01 \\
           --bundle build/sd
+      mcad-mobile search "beach" --place Lisbon --bundle build/sd
       mcad-mobile search "a birthday cake" -k 60 --show --bundle build/sd
       mcad-mobile search --duplicates 0.97 --bundle build/sd
 
@@ -99,20 +115,19 @@ def search(
         raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
     loaded = load_bundle(bundle)
     photos = _open(loaded, index)
-    rows = PhotoIndex.filter(*folders, after=after, before=before)
+    rows = PhotoIndex.filter(*folders, after=after, before=before, place=place)
     engine = SearchEngine(loaded, runtime=runtime, threads=threads, warn=warn)
-    found = engine.search_parts(photos, parts, k, rows=rows, exact=exact)
+    found = engine.search_parts(photos, parts, k, rows=rows, exact=exact, by=by)
     least = -math.inf if min_score is None else min_score
     results = [replace(r, gone=is_gone(r.path)) for r in found.results if r.score >= least]
     found = replace(found, results=results)
     if show:
         _show(found, bundle.resolve())
     if json:
-        print_json(asdict(found))
+        print_json(_as_json(found))
         return
     for result in results:
-        gone = coloured("  (gone)", "red") if result.gone else ""
-        print(f"{coloured(f'{result.score:.3f}', 'green')}  {printable(result.path)}{gone}")
+        _print(result)
     if count := sum(result.gone for result in results):
         places = ["--bundle", str(bundle), *([] if index is None else ["--index", str(index)])]
         print(
@@ -120,7 +135,7 @@ def search(
             f"mcad-mobile index --prune {shlex.join(places)})"
         )
     if not results:
-        print(_why_nothing(photos, rows, min_score))
+        print(_why_nothing(photos, rows, min_score, by))
     if found.unknown:
         print(f"(not understood by the model: {printable(', '.join(found.unknown))})")
     if found.truncated:
@@ -134,13 +149,33 @@ def _open(bundle: Bundle, index: Path | None) -> PhotoIndex:
     return open_index(bundle, place)
 
 
-def _why_nothing(photos: PhotoIndex, rows: RowFilter, min_score: float | None) -> str:
+def _as_json(found: Found) -> dict[str, Any]:
+    document = asdict(found)
+    for result in document["results"]:
+        if not result["matched"]:
+            del result["matched"]
+    return document
+
+
+def _print(result: Result) -> None:
+    gone = coloured("  (gone)", "red") if result.gone else ""
+    print(f"{coloured(f'{result.score:.3f}', 'green')}  {printable(result.path)}{gone}")
+    for match in result.matched:
+        if match.source != "name":  # which the path shows
+            print(f"       {match.source}: {printable(match.line)}")
+
+
+def _why_nothing(
+    photos: PhotoIndex, rows: RowFilter, min_score: float | None, by: Channel | None
+) -> str:
     if not photos.photos:
         return "The index holds no photos."
     if not photos.count(rows):
-        return "No photo of the index passes --in, --after and --before."
+        return "No photo of the index passes --in, --after, --before and --place."
     if min_score is not None:
         return "No photo is left: all score below --min-score."
+    if by == "words":
+        return "No photo has these words."
     return "No photo is left but those of the query."
 
 

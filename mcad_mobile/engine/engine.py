@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,16 +18,20 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.bundle import Bundle, TowerName
 from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index.deterministic import dot
 from mcad_mobile.engine.index.filters import ALL_ROWS, RowFilter
 from mcad_mobile.engine.query import Part, PhotoKey, compose
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.text.tokenizer import Tokenizer, Tokens
 from mcad_mobile.engine.towers import LoadedRung, LoadedTower, choose_rung, normalize
-from mcad_mobile.errors import PhotoError, PhotoIndexError, QueryError
+from mcad_mobile.engine.words.ranking import Match, WordHit, gain
+from mcad_mobile.errors import PhotoError, PhotoIndexError, QueryError, Remedy
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.photos.preprocess import Preprocess
     from mcad_mobile.engine.sync import SyncResult
+
+Channel = Literal["content", "words"]
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,16 @@ class Result:
 
     Attributes:
         path: its path in the index.
-        score: the cosine of its embedding with the query.
+        score: the cosine of its embedding with the query; in a search of words alone, the share of
+            the query that its words match.
         gone: whether its file no longer exists; only the command line checks.
+        matched: its words that the query asks for.
     """
 
     path: str
     score: float
     gone: bool = False
+    matched: tuple[Match, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,8 @@ class Found:
     Attributes:
         query: the query as one line.
         results: photos, best first.
-        ms: milliseconds by stage: "tokenize", "text", "scan", "rescore" and "total".
+        ms: milliseconds by stage: "tokenize", "text", "scan", "rescore" and "total"; with words,
+            also "words".
         truncated: whether the query was longer than the text tower takes, so that its end was
             ignored.
         simulated: whether a simulator ran the text tower, or an emulator this process; then the
@@ -222,8 +230,9 @@ class SearchEngine:
         *,
         rows: RowFilter = ALL_ROWS,
         exact: bool = False,
+        by: Channel | None = None,
     ) -> Found:
-        """Search an index for photos that show what a text says.
+        """Search an index for photos that show what a text says, or have its words.
 
         Args:
             index: the index, of the bundle's image tower.
@@ -231,17 +240,19 @@ class SearchEngine:
             k: how many photos to return at most.
             rows: which photos may be found; all of them by default.
             exact: score every photo, not only the best candidates of the scan.
+            by: "content" for what photos show, "words" for the words that they have; None for both,
+                in an index that has words.
 
         Returns:
             The nearest photos, best first, and the time of each stage.
 
         Raises:
-            QueryError: the query is empty.
+            QueryError: the query is empty, or there are no words to search.
             PhotoIndexError: `k` is below 1, or the index is of another student, damaged or closed.
             KernelError: the search kernels are missing.
             RuntimeUnavailable: no text tower of the bundle runs on this machine.
         """
-        return self.search_parts(index, [Part(query)], k, rows=rows, exact=exact)
+        return self.search_parts(index, [Part(query)], k, rows=rows, exact=exact, by=by)
 
     def search_parts(
         self,
@@ -251,6 +262,7 @@ class SearchEngine:
         *,
         rows: RowFilter = ALL_ROWS,
         exact: bool = False,
+        by: Channel | None = None,
     ) -> Found:
         """Search an index for photos that resemble words and photos combined.
 
@@ -263,12 +275,14 @@ class SearchEngine:
             k: how many photos to return at most.
             rows: which photos may be found; all of them by default.
             exact: score every photo, not only the best candidates of the scan.
+            by: as in `search`; of the texts, those of positive weight are searched in words.
 
         Returns:
             The nearest photos, best first, and the time of each stage.
 
         Raises:
-            QueryError: there is no part, a text is empty, or the parts cancel out.
+            QueryError: there is no part, a text is empty, the parts cancel out, or there are no
+                words to search.
             PhotoError: a photo cannot be decoded, or is an address that the index does not hold.
             MissingExtra: a photo is HEIC, and the extra `heic` is not installed.
             PhotoIndexError: `k` is below 1, or the index is of another student, damaged or closed.
@@ -282,6 +296,11 @@ class SearchEngine:
         texts = [part.content for part in parts if isinstance(part.content, str)]
         photos = [part.content for part in parts if not isinstance(part.content, str)]
         self._check_student(index)
+        wanted = " ".join(
+            part.content for part in parts if isinstance(part.content, str) and part.weight > 0
+        )
+        if by == "words":
+            return self._search_words(index, wanted, k, rows)
         _ = self.typical_photos  # loaded before the query is timed
         if texts:
             _ = self.tokenizer, self.token_table, self.text_tower
@@ -299,7 +318,15 @@ class SearchEngine:
         own = {key for photo in photos for key in _keys(photo)}
         hits = index.search(query, k + len(own), rows=rows, exact=exact)
         done = time.perf_counter()
-        results = map(Result, hits.paths, hits.scores.tolist())
+        results = [*map(Result, hits.paths, hits.scores.tolist())]
+        by_words: list[WordHit] | None = None
+        words_ms: dict[str, float] = {}
+        if by is None:
+            by_words = index.search_words(wanted, k + len(own), rows=rows, near=query)
+        if by_words is not None:
+            results, searched = self._ranked(index, query, results, by_words), done
+            done = time.perf_counter()
+            words_ms["words"] = (done - searched) * 1e3
         return Found(
             query=_as_line(parts),
             results=[result for result in results if result.path not in own][:k],
@@ -308,11 +335,42 @@ class SearchEngine:
                 "text": (embedded_at - tokenized) * 1e3,
                 "scan": hits.scan_ms,
                 "rescore": hits.rescore_ms,
+                **words_ms,
                 "total": (done - started) * 1e3,
             },
             truncated=any(token.truncated for token in tokens.values()),
             simulated=bool(machine.emulator()) or (bool(texts) and self.text_tower.simulated),
             unknown=tuple(word for text in texts for word in self.tokenizer.unknown_words(text)),
+        )
+
+    def _ranked(
+        self, index: PhotoIndex, query: F32, results: list[Result], by_words: list[WordHit]
+    ) -> list[Result]:
+        """Join what embeddings and words found, best first."""
+        known = {result.path: result.score for result in results}
+        more = [hit.path for hit in by_words if hit.path not in known]
+        known |= zip(more, index.cosines(query, more).tolist(), strict=True)
+        spread = float(dot(self.typical_photos, query).std())
+        gains = {hit.path: gain(hit.share, spread) for hit in by_words}
+        matches = {hit.path: hit.matches for hit in by_words}
+        order = sorted(known, key=lambda path: -known[path] - gains.get(path, 0))
+        return [Result(path, known[path], matched=matches.get(path, ())) for path in order]
+
+    def _search_words(self, index: PhotoIndex, wanted: str, k: int, rows: RowFilter) -> Found:
+        started = time.perf_counter()
+        hits = index.search_words(wanted, k, rows=rows)
+        if hits is None:
+            raise QueryError("The index holds no words of photos.", Remedy.EXPORT_WITH_READER)
+        if not wanted.strip():
+            raise QueryError("The query has no words.", "Give one or more.")
+        ms = (time.perf_counter() - started) * 1e3
+        stages = dict.fromkeys(("tokenize", "text", "scan", "rescore"), 0.0)
+        return Found(
+            query=wanted,
+            results=[Result(hit.path, hit.share, matched=hit.matches) for hit in hits],
+            ms={**stages, "words": ms, "total": ms},
+            truncated=False,
+            simulated=bool(machine.emulator()),
         )
 
     def _check_student(self, index: PhotoIndex) -> None:

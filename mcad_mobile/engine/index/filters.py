@@ -10,7 +10,8 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
-from mcad_mobile.engine.arrays import U8, Rows
+from mcad_mobile.engine.arrays import F32, U8, Rows
+from mcad_mobile.engine.index.codes import decode
 from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.segments import NO_TIME, Segment, damaged
 from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
@@ -147,6 +148,13 @@ class LiveSegment:
         self.segment.verify()
         if self.words is not None:
             self.words.verify()
+
+    def cosines(self, rows: Rows, query: F32) -> F32:
+        """Return the cosines of rows with a rotated query."""
+        if not len(rows):
+            return np.empty(0, np.float32)
+        found = decode(self.segment.records_of(rows), self.segment.axis) @ query
+        return np.asarray(found, np.float32)
 
     def live_rows(self) -> Rows:
         return np.delete(np.arange(self.segment.photos), self.deleted)

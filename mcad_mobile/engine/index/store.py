@@ -15,7 +15,7 @@ import numpy as np
 from mcad_mobile.base.documents import folder_kind
 from mcad_mobile.base.files import is_address, real_path
 from mcad_mobile.engine.arrays import F32
-from mcad_mobile.engine.index.codes import MAX_DIM, NORM_TOLERANCE, decode, unrotate
+from mcad_mobile.engine.index.codes import MAX_DIM, NORM_TOLERANCE, decode, rotate, unrotate
 from mcad_mobile.engine.index.deterministic import lengths
 from mcad_mobile.engine.index.duplicates import duplicate_groups
 from mcad_mobile.engine.index.filters import ALL_ROWS, LiveSegment, RowFilter
@@ -42,6 +42,7 @@ from mcad_mobile.engine.index.segments import NO_TIME
 from mcad_mobile.engine.index.word_search import search_words
 from mcad_mobile.engine.index.writer import IndexWriter
 from mcad_mobile.engine.native import TuningLimits, load_kernel
+from mcad_mobile.engine.words.folding import fold
 from mcad_mobile.engine.words.ranking import WordHit
 from mcad_mobile.engine.words.words_file import PhotoWords
 from mcad_mobile.errors import PhotoIndexError, QueryError, Remedy
@@ -326,8 +327,30 @@ class PhotoIndex:
                     return np.asarray(embedding / lengths(embedding), np.float32)
         return None
 
+    def cosines(self, query: F32, paths: Sequence[str]) -> F32:
+        """Score photos, wherever they rank.
+
+        Args:
+            query: [D] float32, L2-normalized.
+            paths: photos, as `paths` lists them.
+
+        Returns:
+            Their cosines with the query, [N] float32; NaN for photos that the index lacks.
+
+        Raises:
+            PhotoIndexError: the index is damaged, or was closed.
+        """
+        cosines, rotated = np.full(len(paths), np.nan, np.float32), rotate(query)
+        raw = [path_to_bytes(path) for path in paths]
+        for live in self.segments if paths else ():
+            known = [at for at in live.segment.paths.find(raw) if at[1] not in live.deleted]
+            if known:
+                positions, rows = np.array(known).T
+                cosines[positions] = live.cosines(rows, rotated)
+        return cosines
+
     def search_words(
-        self, query: str, k: int, *, rows: RowFilter = ALL_ROWS
+        self, query: str, k: int, *, rows: RowFilter = ALL_ROWS, near: F32 | None = None
     ) -> list[WordHit] | None:
         """Find the photos that have words of a query.
 
@@ -335,6 +358,7 @@ class PhotoIndex:
             query: the words, as a person writes them.
             k: how many photos to return.
             rows: only photos that pass this filter.
+            near: [D] float32, L2-normalized: of equal shares, photos like this come first.
 
         Returns:
             At most `k` photos, the largest share of the query first; None for an index without
@@ -346,7 +370,7 @@ class PhotoIndex:
         segments = self.segments
         if not any(live.words for live in segments):
             return None
-        return search_words(segments, query, k, rows, load_kernel())
+        return search_words(segments, query, k, rows, load_kernel(), near)
 
     def words(self, path: str) -> PhotoWords | None:
         """Look up the words of a photo.
@@ -549,21 +573,25 @@ class PhotoIndex:
 
     @staticmethod
     def filter(
-        *folders: Path | str, after: str | None = None, before: str | None = None
+        *folders: Path | str,
+        after: str | None = None,
+        before: str | None = None,
+        place: str | None = None,
     ) -> RowFilter:
-        """Choose the photos that a search may find, by folder and date.
+        """Choose the photos that a search may find, by folder, date and place.
 
         Args:
             folders: photos in one of these folders or below; in all folders if there is none. They
                 may be addresses, such as s3://bucket/2025.
             after: the first day, like "2024-05-01" (from its local midnight), or an ISO 8601 time.
             before: the day after the last one, likewise.
+            place: the name of a city, region or country where they were taken.
 
         Returns:
             What `search` and `count` take as `rows`.
 
         Raises:
-            QueryError: a date is none, or no time lies between the two.
+            QueryError: a date is none, no time lies between the two, or a place has no letters.
         """
         from mcad_mobile.engine.photos.dates import moment  # imports what decodes photos
 
@@ -578,7 +606,10 @@ class PhotoIndex:
             path if is_address(path) else str(real_path(os.path.expanduser(path)))  # noqa: PTH111
             for path in map(str, folders)
         )
-        return RowFilter(paths, first, end)
+        words = tuple(fold(place or ""))
+        if place is not None and not words:
+            raise QueryError(f"{place!r} is not the name of a place.", "Give one, as in Lisbon.")
+        return RowFilter(paths, first, end, words)
 
     def count(self, rows: RowFilter) -> int:
         """Count the photos that pass a filter.

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mcad_mobile.engine.arrays import F32
+from mcad_mobile.engine.index.codes import rotate
 from mcad_mobile.engine.index.filters import LiveSegment, RowFilter
 from mcad_mobile.engine.native import Kernel
 from mcad_mobile.engine.words.folding import fold
@@ -19,13 +20,20 @@ from mcad_mobile.engine.words.words_file import SOURCES, PhotoWords, WordsFile, 
 # letters that it needs for these.
 _WHOLE, _START, _WRONG = 1.0, 0.7, 0.5
 _START_LETTERS, _WRONG_LETTERS = 3, 5
+_MOST_TIED = 4096  # photos to compare with the query's embedding
 
 
 def search_words(
-    segments: Sequence[LiveSegment], query: str, k: int, rows: RowFilter, kernel: Kernel
+    segments: Sequence[LiveSegment],
+    query: str,
+    k: int,
+    rows: RowFilter,
+    kernel: Kernel,
+    near: F32 | None = None,
 ) -> list[WordHit]:
-    """Return the `k` photos that pass `rows` whose words match the largest share of a query. Of
-    each term, as many as are matched count by their inverse document frequency."""
+    """Return the `k` photos that pass `rows` whose words match the largest share of a query; of
+    equal ones, those `near` an embedding. Each term counts by its inverse document frequency, and
+    as much as it is matched."""
     terms = terms_to_find(fold(query))
     shares = [np.zeros(live.segment.photos, np.float32) for live in segments]
     photos, most = sum(live.photos for live in segments), 0.0
@@ -36,20 +44,34 @@ def search_words(
         most += idf
         for share, likeness in zip(shares, likenesses, strict=True):
             share += likeness * np.float32(idf)
-    best: list[tuple[float, int, int]] = []
-    for number, (live, share) in enumerate(zip(segments, shares, strict=True)):
+    for live, share in zip(segments, shares, strict=True):
         share *= live.filtered(rows, kernel).passing()
-        some = np.flatnonzero(share)
-        if len(some) > k:
-            some = some[np.argpartition(-share[some], k - 1)[:k]]
-        best += [(-float(share[row]), number, row) for row in some.tolist()]
+    best = _best(segments, shares, k, None if near is None else rotate(near))
     hits = []
-    for worth, number, row in sorted(best)[:k]:
+    for number, row in best:
         live = segments[number]
-        path = os.fsdecode(live.segment.paths.at(row))
+        path, worth = os.fsdecode(live.segment.paths.at(row)), float(shares[number][row])
         words = PhotoWords() if live.words is None else live.words.photo(row)
-        hits.append(WordHit(path, -worth / most, tuple(_matches(terms, path, words))))
+        hits.append(WordHit(path, worth / most, tuple(_matches(terms, path, words))))
     return hits
+
+
+def _best(
+    segments: Sequence[LiveSegment], shares: Sequence[F32], k: int, near: F32 | None
+) -> list[tuple[int, int]]:
+    """Return the segments and rows of the `k` largest shares, largest first."""
+    numbers = np.repeat(np.arange(len(shares)), [*map(len, shares)])
+    rows, share = np.concatenate([*map(np.arange, map(len, shares))]), np.concatenate(shares)
+    some = np.flatnonzero(share)
+    nearness = np.zeros(len(some), np.float32)
+    if near is not None and len(some) > k:
+        least = np.partition(share[some], -k)[-k]
+        tied = np.flatnonzero(share[some] == least)[:_MOST_TIED]
+        for number, live in enumerate(segments):
+            here = tied[numbers[some[tied]] == number]
+            nearness[here] = live.cosines(rows[some[here]], near)
+    first = some[np.lexsort((-nearness, -share[some]))[:k]]
+    return [*zip(numbers[first].tolist(), rows[first].tolist(), strict=True)]
 
 
 def _likenesses(live: LiveSegment, term: str) -> F32:

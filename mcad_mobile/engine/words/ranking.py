@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# A photo that has every word of a query ranks before all that only look like it: the cosines of a
+# query with photos spread over about nine standard deviations. One that has half of its words
+# gains an eighth of that. benchmarks/words_in_photos.py measured both.
+_WHOLE, _POWER = 12.0, 3
 # Of function words, those that searches contain most: photos that have only these match nothing.
 _FUNCTION_WORDS = """
 a am an and at au auf aus aux by con d das de del dem den der des die du e ein eine einem el en et
@@ -39,6 +43,12 @@ class WordHit:
     path: str
     share: float
     matches: tuple[Match, ...]
+
+
+def gain(share: float, spread: float) -> float:
+    """Return what the words of a photo add to its cosine with a query, whose cosines with typical
+    photos have the standard deviation `spread`."""
+    return _WHOLE * spread * share**_POWER
 
 
 def terms_to_find(terms: Sequence[str]) -> list[str]:

@@ -215,3 +215,12 @@ def test_a_damaged_file_of_words_is_an_error_and_can_be_dropped(
                 PhotoIndex.open(tmp_path / "index").verify()
     assert PhotoIndex.repair(tmp_path / "index") == 23
     assert PhotoIndex.open(tmp_path / "index").photos == 0
+
+
+def test_of_photos_with_equal_words_those_that_look_alike_are_found(tmp_path: Path) -> None:
+    index = worded(tmp_path / "index", {f"/{n:02}.jpg": PhotoWords((), PLACES) for n in range(40)})
+    embedding = photos_and_queries(40, 1, 16)[0][33]
+    hits = index.search_words("lisbon", 3, near=embedding)
+    assert hits is not None
+    assert [hit.path for hit in hits] == index.search(embedding, 3, exact=True).paths
+    assert hits[0].path == "/33.jpg"
