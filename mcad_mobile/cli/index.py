@@ -35,6 +35,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import SearchEngine, default_index, open_index
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.photos.folder import has_photos, is_folder, no_folder, no_photos
+from mcad_mobile.engine.reading.read_index import ReadResult
 from mcad_mobile.engine.reembed import reembed_index
 from mcad_mobile.engine.sync import SyncResult, prune, recheck
 from mcad_mobile.errors import PhotoError, ShardError, require
@@ -85,7 +86,8 @@ def index(
     """Bring the index of a bundle up to date with a folder of photos.
 
     The first run embeds all photos. Later runs embed new and changed photos, keep the embeddings of
-    moved ones, and drop deleted ones; an interrupted run continues where it was. Photos of other
+    moved ones, and drop deleted ones; an interrupted run continues where it was. Where the bundle
+    reads text, the text in photos is read after all are embedded. Photos of other
     folders in the same index stay, and so do those of subfolders that are gone or empty, as on an
     unmounted drive. Photos that do not decode are skipped and listed.
 
@@ -193,7 +195,10 @@ def _index_folder(
     rung = str(engine.folder_rung)  # loaded and tested before any photo is
     with progress_bar() as progress:
         result = engine.index_folder(index, photos, progress, drop_gone=drop_gone)
-    print_sync(directory, index, result, rung, time.perf_counter() - started, json)
+        seconds, texts = time.perf_counter() - started, None
+        if engine.bundle.reader is not None:
+            texts = engine.read_texts(index, progress)
+    print_sync(directory, index, result, rung, seconds, json, texts)
     seen = result.added + result.changed + result.moved + result.unchanged
     if result.skipped and not seen:
         raise PhotoError(
@@ -246,8 +251,10 @@ def print_sync(
     filled_by: str,
     seconds: float,
     json: bool,
+    texts: ReadResult | None = None,
 ) -> None:
-    """Print what was done to the index in `seconds`, as a document or in words."""
+    """Print what was done to the index in `seconds`, and which texts were read, as a document or in
+    words."""
     photos_per_s = photos_per_second(result.added + result.changed, seconds)
     if json:
         print_json(
@@ -258,6 +265,7 @@ def print_sync(
                 "filled_by": filled_by,
                 "bytes_per_photo": index.bytes_per_photo,
                 "photos_per_s": photos_per_s,
+                **({} if texts is None else {"texts": asdict(texts)}),
             }
         )
         return
@@ -267,13 +275,16 @@ def print_sync(
         f"{result.changed} changed, {result.moved} moved, {result.removed} gone, "
         f"{index.bytes_per_photo:.0f} bytes each{speed}"
     )
+    if texts is not None and texts.photos:
+        print(f"  text read in {texts.photos:,} photos; {texts.with_text:,} have some")
     if result.kept:
         noun = "photo" if result.kept == 1 else "photos"
         print(
             f"  kept {result.kept:,} {noun} of folders that are gone or empty; "
             "to drop such photos: --prune"
         )
-    print_skipped((photo.path, photo.why) for photo in result.skipped)
+    unread = [] if texts is None else texts.skipped
+    print_skipped((photo.path, photo.why) for photo in (*result.skipped, *unread))
     for kind, left_out in sorted(result.left_out.items(), key=lambda item: -item[1].count):
         more = ", ..." if left_out.count > 1 else ""
         print(f"  left out {left_out.count:,} ({kind}): {printable(left_out.paths[0])}{more}")

@@ -24,11 +24,14 @@ from mcad_mobile.engine.query import Part, PhotoKey, compose
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.text.tokenizer import Tokenizer, Tokens
 from mcad_mobile.engine.towers import LoadedRung, LoadedTower, choose_rung, normalize
+from mcad_mobile.engine.words.places import Places
 from mcad_mobile.engine.words.ranking import Match, WordHit, gain
+from mcad_mobile.engine.words.words_file import PhotoWords
 from mcad_mobile.errors import PhotoError, PhotoIndexError, QueryError, Remedy
 
 if TYPE_CHECKING:
     from mcad_mobile.engine.photos.preprocess import Preprocess
+    from mcad_mobile.engine.reading.read_index import ReadResult
     from mcad_mobile.engine.sync import SyncResult
 
 Channel = Literal["content", "words"]
@@ -441,6 +444,52 @@ class SearchEngine:
 
         self._check_student(index)
         return add_photos(self, index, [str(Path(photo).absolute()) for photo in photos], progress)
+
+    def read_texts(self, index: PhotoIndex, progress: Progress = silent) -> ReadResult:
+        """Read the text in the photos of an index that were not read, one per thread, and set their
+        words. Image towers are dropped before, and loaded again when they are needed.
+
+        Args:
+            index: the index; photos whose files are gone or have changed stay unread.
+            progress: receives "text", the number done and the total.
+
+        Returns:
+            How many were read, how many of them have text, and those that were skipped.
+
+        Raises:
+            BundleError: the bundle has no reader, or its files are damaged.
+            PhotoIndexError: another writer is at work, or the index is of another student, damaged,
+                closed, or cannot be written.
+            RuntimeUnavailable: no rung of the reader runs on this machine.
+        """
+        from mcad_mobile.engine.reading.read_index import read_index
+        from mcad_mobile.engine.reading.reader import Reader
+
+        self._check_student(index)
+        for tower in ("image_rung", "folder_rung"):
+            self.__dict__.pop(tower, None)
+        reader = Reader.of(self.bundle, warn=self._warn)
+        return read_index(reader, self._places_of, index, progress, threads=self.threads)
+
+    def words_of(self, photo: bytes) -> PhotoWords | None:
+        """Return what words a photo has before it is read, by the bytes of its file: its places;
+        None if the bundle has no reader. BundleError if the table of places is damaged."""
+        return None if self.bundle.reader is None else PhotoWords((), self._places_of(photo))
+
+    def _places_of(self, photo: bytes) -> tuple[str, ...]:
+        if self._places is None:
+            return ()
+        from mcad_mobile.engine.photos.coordinates import coordinates
+
+        where = coordinates(photo)
+        return () if where is None else self._places.near(*where)
+
+    @cached_property
+    def _places(self) -> Places | None:
+        reader = self.bundle.reader
+        if reader is None or reader.places is None:
+            return None
+        return Places(self.bundle.path(reader.places))
 
 
 def _keys(photo: Path | PhotoKey) -> list[str]:

@@ -35,6 +35,7 @@ from mcad_mobile.engine.photos.folder import (
 )
 from mcad_mobile.engine.photos.preprocess import Preprocess
 from mcad_mobile.engine.towers import LoadedRung, normalize
+from mcad_mobile.engine.words.words_file import PhotoWords
 from mcad_mobile.errors import MissingExtra, PhotoError, PhotoIndexError, Remedy
 
 COMMIT_PHOTOS = 1000  # the most that a crash loses; enough for a segment
@@ -111,6 +112,8 @@ class Embedder(Protocol):
 
     @property
     def folder_rung(self) -> LoadedRung: ...
+
+    def words_of(self, photo: bytes) -> PhotoWords | None: ...
 
 
 @dataclass
@@ -276,14 +279,15 @@ def _move_or_delete_gone(
 
 @dataclass(frozen=True)
 class _EmbeddedPhoto:
-    """A photo file that was read: its embedding, or why there is none; neither, if its bytes have
-    not changed."""
+    """A photo file that was read: its embedding and words, or why there is none; neither, if its
+    bytes have not changed."""
 
     path: str
     known: bool
     stamp: Stamp = (0, 0)
     minutes: int = 0
     embedding: NDArray[np.float32] | None = None
+    words: PhotoWords | None = None
     why: str = ""
 
 
@@ -294,13 +298,13 @@ def _embed(engine: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
         stamp, minutes = file.stamp(), minutes_taken(file.data, file.stat)
         if known is not None and known != (0, 0) and known[1] == stamp[1]:
             return _EmbeddedPhoto(path, is_known, stamp, minutes)
-        pixels = engine.preprocess.decoded(file.data, path)
+        pixels, words = engine.preprocess.decoded(file.data, path), engine.words_of(file.data)
     except (PhotoError, MissingExtra) as error:
         return _EmbeddedPhoto(path, is_known, why=str(error))
     except MemoryError:
         return _EmbeddedPhoto(path, is_known, why=f"There is not enough memory to resize {path}.")
     embedding = normalize(engine.folder_rung.tower({"pixels": pixels[None]}))[0]
-    return _EmbeddedPhoto(path, is_known, stamp, minutes, embedding)
+    return _EmbeddedPhoto(path, is_known, stamp, minutes, embedding, words)
 
 
 def _embed_all(
@@ -388,6 +392,7 @@ class _Batch:
                     np.array([photo.stamp for photo in added], np.uint32),
                     np.array([photo.minutes for photo in added], np.int32),
                 )
+                writer.set_words({photo.path: photo.words for photo in added if photo.words})
                 writer.record_filler(self._rung)
             writer.move([(photo.path, photo.path, photo.stamp) for photo in touched])
             writer.set_times({photo.path: photo.minutes for photo in touched})

@@ -223,7 +223,10 @@ def test_photos_are_embedded_beside_each_other(engine, index, tmp_path):
         return tower(inputs)
 
     embedder = SimpleNamespace(
-        preprocess=engine.preprocess, threads=2, folder_rung=SimpleNamespace(tower=meeting)
+        preprocess=engine.preprocess,
+        threads=2,
+        folder_rung=SimpleNamespace(tower=meeting),
+        words_of=engine.words_of,
     )
     assert sync_folder(embedder, index, tmp_path / "photos").added == 4
 
