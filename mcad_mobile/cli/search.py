@@ -43,6 +43,7 @@ from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.photos.thumbnails import inline_jpeg
 from mcad_mobile.engine.query import Part, PhotoKey
 
+_MATCHES = 2  # lines of a photo to print; --json has all
 _SHEET_PX = 480  # sharp at the 240 CSS pixels that a photo of the contact sheet takes
 
 
@@ -160,9 +161,9 @@ def _as_json(found: Found) -> dict[str, Any]:
 def _print(result: Result) -> None:
     gone = coloured("  (gone)", "red") if result.gone else ""
     print(f"{coloured(f'{result.score:.3f}', 'green')}  {printable(result.path)}{gone}")
-    for match in result.matched:
-        if match.source != "name":  # which the path shows
-            print(f"       {match.source}: {printable(match.line)}")
+    shown = (match for match in result.matched if match.source != "name")  # which the path shows
+    for match in sorted(shown, key=lambda match: -len(match.words))[:_MATCHES]:
+        print(f"       {match.source}: {printable(match.line)}")
 
 
 def _why_nothing(

@@ -36,14 +36,17 @@ def search_words(
     as much as it is matched."""
     terms = terms_to_find(fold(query))
     shares = [np.zeros(live.segment.photos, np.float32) for live in segments]
-    photos, most = sum(live.photos for live in segments), 0.0
+    photos, idfs, is_found = sum(live.photos for live in segments), list[float](), list[bool]()
     for term in terms:
         likenesses = [_likenesses(live, term) for live in segments]
-        found = sum(np.count_nonzero(likeness) for likeness in likenesses)
-        idf = max(math.log((photos + 1) / (found + 0.5)), 0.0)
-        most += idf
+        found = sum(int(np.count_nonzero(likeness)) for likeness in likenesses)
+        idfs.append(max(math.log((photos + 1) / (found + 0.5)), 0.0))
+        is_found.append(found > 0)
         for share, likeness in zip(shares, likenesses, strict=True):
-            share += likeness * np.float32(idf)
+            share += likeness * np.float32(idfs[-1])
+    # A word that no photo has, such as "beach", counts no more than those that some have.
+    rarest = max((idf for idf, some in zip(idfs, is_found, strict=True) if some), default=0.0)
+    most = sum(min(idf, rarest) for idf in idfs)
     for live, share in zip(segments, shares, strict=True):
         share *= live.filtered(rows, kernel).passing()
     best = _best(segments, shares, k, None if near is None else rotate(near))

@@ -224,3 +224,9 @@ def test_of_photos_with_equal_words_those_that_look_alike_are_found(tmp_path: Pa
     assert hits is not None
     assert [hit.path for hit in hits] == index.search(embedding, 3, exact=True).paths
     assert hits[0].path == "/33.jpg"
+
+
+def test_a_word_that_no_photo_has_leaves_half_of_two_to_the_other(index: PhotoIndex) -> None:
+    hits = index.search_words("zebra lisbon", 1)
+    assert hits is not None and hits[0].path == "/p/Müller/beach.jpg"
+    assert hits[0].share == pytest.approx(0.5)

@@ -1,0 +1,61 @@
+"""Read photos with one program, for words_in_photos.py: its time and memory, in its own process."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.photos.decode import open_photo
+from mcad_mobile.engine.reading.reader import AT_LEAST, Reader
+
+READERS = ("mcad-mobile", "rapidocr", "tesseract")
+TESSERACT = {"en": "eng", "de": "deu", "fr": "fra", "es": "spa", "pt": "por", "it": "ita"}
+
+
+def read_by(name: str, bundle: Path, paths: list[Path]) -> dict[str, Any]:
+    """Read photos; return their texts, processor seconds per photo, and the most memory."""
+    who = resource.RUSAGE_SELF
+    if name == "mcad-mobile":
+        own = Reader.of(Bundle.load(bundle))
+
+        def read(path: Path) -> list[str]:
+            return [line.text for line in own.read(open_photo(path, at_least=AT_LEAST))]
+    elif name == "rapidocr":
+        from rapidocr import RapidOCR
+
+        threads = {
+            f"EngineConfig.onnxruntime.{kind}_op_num_threads": 1 for kind in ("intra", "inter")
+        }
+        theirs = RapidOCR(params=threads)
+
+        def read(path: Path) -> list[str]:
+            return [*(theirs(str(path)).txts or ())]
+    else:
+        who = resource.RUSAGE_CHILDREN
+        command = ("tesseract", "-", "stdout", "-l", "+".join(TESSERACT.values()))
+
+        def read(path: Path) -> list[str]:
+            options: Any = {"capture_output": True, "timeout": 300}
+            done = subprocess.run(command, input=path.read_bytes(), check=True, **options)
+            return done.stdout.decode().splitlines()
+
+    started = resource.getrusage(who)
+    texts = {str(path): read(path) for path in paths}
+    used = resource.getrusage(who)
+    seconds = used.ru_utime + used.ru_stime - started.ru_utime - started.ru_stime
+    return {
+        "texts": texts,
+        "processor_s_a_photo": seconds / len(paths),
+        "peak_rss_mib": used.ru_maxrss / 1024,
+    }
+
+
+if __name__ == "__main__":
+    print(
+        json.dumps(read_by(sys.argv[1], Path(sys.argv[2]), sorted(Path(sys.argv[3]).glob("*.jpg"))))
+    )
