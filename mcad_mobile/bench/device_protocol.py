@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.engine.bundle import TOWERS, Bundle, TowerName
 
-Mode = Literal["check", "search", "index"]
+Mode = Literal["check", "search", "index", "read"]
 Parts = tuple[list[dict[str, Any]], list[str]]  # documents, and why devices have none
 
 RESULT_SCHEMA = "mcad-bench/1"
@@ -21,7 +21,7 @@ MEMORY_SEARCHES = 100  # "after 100 searches" is the last memory step; they warm
 class Spec:
     """One measurement. The indexing part decodes and embeds `photos`. Each of `repeats` runs, at
     least `cool_down_s` seconds apart, goes through `queries` in turn and times `searches` of them.
-    `runtime` None leaves the choice of a rung to the ladder."""
+    `runtime` None leaves the choice of a rung to the ladder. With `read_text`, photos are read."""
 
     bundle: Bundle
     index: Path = Path()
@@ -33,6 +33,7 @@ class Spec:
     k: int = 10
     repeats: int = 1
     cool_down_s: float = 0.0
+    read_text: bool = False
 
     def candidates(self) -> dict[TowerName, list[int]]:
         """Return the ladder numbers of the rungs to try: those of `runtime`, if it is set."""

@@ -174,6 +174,7 @@ class TowerMemory(Record, frozen=True):
 class MemoryFacts(IndexingMemory, frozen=True):
     samples: Count | UnsetType = UNSET
     indexing: IndexingMemory | UnsetType = UNSET
+    reading: IndexingMemory | UnsetType = UNSET
     towers: PerTower[TowerMemory] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
@@ -198,6 +199,11 @@ class IndexingFacts(Record, frozen=True):
     def __post_init__(self) -> None:
         if self.unsupported is UNSET and UNSET in (self.photos, self.photos_per_s):
             raise ValueError("it has neither photos and photos_per_s nor unsupported")
+
+
+class ReadingFacts(Record, frozen=True):
+    photos: Count
+    photos_an_hour: PerSecond
 
 
 class MemoryTarget(Record, frozen=True):
@@ -250,6 +256,7 @@ class BenchDocument(Record, frozen=True):
     ladder: TriedLadders = TriedLadders()
     samples_ms: PerStage[Samples] = PerStage()
     jobs: PerTower[CloudJobs] | UnsetType = UNSET
+    reading: ReadingFacts | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         for name in TOWERS:
@@ -261,6 +268,8 @@ class BenchDocument(Record, frozen=True):
                     )
         if self.indexing.unsupported is UNSET and self.memory_mib.indexing is UNSET:
             raise ValueError("indexing was measured, and memory_mib lacks indexing")
+        if (self.reading is UNSET) != (self.memory_mib.reading is UNSET):
+            raise ValueError("one of reading and memory_mib.reading is missing")
         if self.conditions.pinned_cores and self.device.cores is UNSET:
             raise ValueError("threads were pinned, and device lacks cores")
         if self.device.memory_available_mib and not self.device.memory_mib:

@@ -17,7 +17,13 @@ from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.bench.device_protocol import RESULT_SCHEMA, Device, Parts, Spec, TowerDevice
 from mcad_mobile.bench.devices.host import EmulatedHost, EmulatorDevice, HostDevice
 from mcad_mobile.bench.document import BenchDocument, TowerFacts
-from mcad_mobile.bench.samples import PHOTO_SIZE, index_photos, sample_photos, synthetic_index
+from mcad_mobile.bench.samples import (
+    PHOTO_SIZE,
+    index_photos,
+    page_of_text,
+    sample_photos,
+    synthetic_index,
+)
 from mcad_mobile.engine.bundle import TOWERS, Bundle
 from mcad_mobile.errors import BenchError
 
@@ -84,6 +90,7 @@ class Workload:
     cool_down_s: float | None = None
     decoded_photos: int = 24
     photo_size: tuple[int, int] = PHOTO_SIZE
+    read_text: bool = False
 
 
 def measure(
@@ -109,6 +116,8 @@ def bench(
     device = device or HostDevice()
     progress("identifying the device")
     device.check(bundle)
+    if workload.read_text:
+        bundle.tower("detector")  # BundleError if it has no reader
     with tempfile.TemporaryDirectory(prefix="mcad-bench-") as folder:
         index, photos, photos_source = workload.index, [], "photos of the index"
         if index is None:
@@ -124,6 +133,9 @@ def bench(
             photos_source = (
                 "the bundle's golden photos, enlarged to 12-megapixel JPEG files with grain"
             )
+            if workload.read_text:
+                photos.append(page_of_text(Path(folder)))
+                photos_source += ", and a screenshot"
         repeats, cool_down_s = workload.repeats, workload.cool_down_s
         spec = Spec(
             bundle=bundle,
@@ -135,6 +147,7 @@ def bench(
             runtime=workload.runtime,
             repeats=device.repeats if repeats is None else repeats,
             cool_down_s=device.cool_down_s if cool_down_s is None else cool_down_s,
+            read_text=workload.read_text,
         )
         measured = device.measure(spec, progress)
     measured["index"]["source"] = str(

@@ -185,10 +185,28 @@ def measure_index(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def measure_read(spec: dict[str, Any]) -> dict[str, Any]:
+    """Measure memory with the reader, and photos an hour of decoding and reading."""
+    steps = Steps()
+    steps.take("process start")
+    from mcad_mobile.engine.photos.decode import open_photo
+    from mcad_mobile.engine.reading.reader import AT_LEAST, Reader
+
+    reader = Reader.of(_bundle(spec), threads=spec["threads"])
+    steps.take("reader loaded")
+    photos, started = spec["photos"], time.perf_counter()
+    for photo in photos:
+        reader.read(open_photo(photo, at_least=AT_LEAST))
+    an_hour = 3600 * len(photos) / (time.perf_counter() - started)
+    steps.take(f"after {len(photos)} photos")
+    return {"steps": steps.taken, "photos": len(photos), "photos_an_hour": an_hour}
+
+
 MODES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "check": check,
     "search": measure_search,
     "index": measure_index,
+    "read": measure_read,
 }
 
 

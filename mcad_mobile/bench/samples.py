@@ -99,3 +99,15 @@ def sample_photos(
     for path, copy in zip(paths, paths[len(golden) :], strict=False):
         shutil.copy(path, copy)
     return paths
+
+
+def page_of_text(directory: Path) -> Path:
+    """Write a phone's screenshot that is full of text."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    page, path = Image.new("RGB", (1080, 2400), "white"), directory / "page.png"
+    lines = (f"{number}. Order {100 + number}: thank you" for number in range(1, 31))
+    font = ImageFont.load_default(44)
+    ImageDraw.Draw(page).multiline_text((60, 60), "\n".join(lines), "black", font, spacing=26)
+    page.save(path)
+    return path

@@ -69,6 +69,12 @@ class _IndexOutput(_Output, frozen=True, kw_only=True):
     samples_ms: _IndexStages
 
 
+class _ReadOutput(_Output, frozen=True, kw_only=True):
+    photos: Count
+    photos_an_hour: PerSecond
+    steps: list[Step]
+
+
 class _NoIndexing(_Output, frozen=True, kw_only=True):
     unsupported: str
 
@@ -77,6 +83,7 @@ _OUTPUTS: dict[Mode, type[_Output]] = {
     "check": _CheckOutput,
     "search": _SearchOutput,
     "index": _IndexOutput,
+    "read": _ReadOutput,
 }
 
 
@@ -184,6 +191,12 @@ class Session:
             document["indexing"] = {key: indexing.document[key] for key in facts}
             steps = indexing.document["steps"]
             document["memory_mib"]["indexing"] = {**_peak([indexing]), "steps": steps}
+        if self.spec.read_text:
+            read = self._launch("read", {})
+            facts = ("photos", "photos_an_hour")
+            document["reading"] = {key: read.document[key] for key in facts}
+            steps = read.document["steps"]
+            document["memory_mib"]["reading"] = {**_peak([read]), "steps": steps}
         document["samples_ms"] = samples
         document["latency_ms"] = {stage: percentiles(taken) for stage, taken in samples.items()}
         return document

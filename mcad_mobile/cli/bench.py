@@ -51,6 +51,7 @@ _ONLY_FOR = {
     **dict.fromkeys(("runner", "aar", "npu"), ("adb",)),
     **dict.fromkeys(("compile_to", "dry_run"), ("aihub",)),
     "force": ("adb", "aihub"),
+    "read_text": ("host",),
 }
 _FOR_A_BASELINE = 3  # the fewest runs whose differences show the noise
 
@@ -98,6 +99,9 @@ def bench(
         "running the bundle's files.",
     ),
     dry_run: bool = flag("--dry-run", help="aihub: print the jobs without submitting any."),
+    read_text: bool = flag(
+        "--read-text", help="host: also read the text in photos, with the bundle's reader."
+    ),
     report: Path | None = optional(help="Also write a report: .html, .md or .json."),
     runtime: RuntimeName = None,
     threads: Threads = 1,
@@ -145,6 +149,7 @@ def bench(
         runtime=runtime,
         repeats=repeats or (_FOR_A_BASELINE if before else None),
         cool_down_s=cool_down,
+        read_text=read_text,
     )
     with Console(file=terminal_errors()).status("starting") as status:
         documents, failures = measure(

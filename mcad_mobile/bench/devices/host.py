@@ -164,6 +164,10 @@ def measured_parts(spec: Spec, measured: dict[str, Any]) -> list[str]:
             f"Decoding, image tower and index build of {measured['indexing']['photos']} photos, "
             "in a process of its own"
         )
+    if "reading" in measured:
+        parts.append(
+            f"Decoding {measured['reading']['photos']} photos and reading their text, in a third"
+        )
     return parts
 
 

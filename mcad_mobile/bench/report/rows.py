@@ -257,7 +257,7 @@ def conditions(document: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if low:
         rows.append(("Low parity", f"{', '.join(low)}: kept with --allow-low-parity"))
-    rows.append(("Indexing", _indexing(document)))
+    rows += [("Indexing", _indexing(document)), *_reading(document)]
     for name, jobs in document.get("jobs", {}).items():
         ids = ", ".join(f"{kind} {jobs[kind]}" for kind in ("compile", "inference") if jobs[kind])
         rows.append((f"AI Hub jobs, {name}", ids))
@@ -288,6 +288,15 @@ def _indexing(document: dict[str, Any]) -> str:
         f"({indexing['photos']} photos: {indexing['source']}); "
         f"peak {_figure(peak, '.0f', ' MiB')}"
     )
+
+
+def _reading(document: dict[str, Any]) -> list[tuple[str, str]]:
+    if "reading" not in document:
+        return []
+    reading, memory = document["reading"], document["memory_mib"]["reading"]
+    speed = f"{reading['photos_an_hour']:,.0f} photos an hour, decoding included"
+    peak = _figure(memory["peak_pss"], ".0f", " MiB")
+    return [("Reading text", f"{speed} ({reading['photos']} photos); peak {peak}")]
 
 
 def counted(number: int, noun: str) -> str:

@@ -19,7 +19,8 @@ from mcad_mobile.errors import BundleError, Remedy
 if TYPE_CHECKING:
     from PIL import Image
 
-AT_LEAST = 1024  # pixels of half a side to decode photos with, for `open_photo`
+# Pixels of half a side to decode photos with, for `open_photo`: 12 megapixels are halved.
+AT_LEAST = 750
 # On textures, the recognizer sees characters of lower confidence; and sees short words more often.
 _LEAST, _LEAST_OF_SHORT, _SHORT = 0.8, 0.9, 4
 _TALL = 1.5  # height by width of lines that are read sideways
