@@ -13,6 +13,7 @@ from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.photos.decode import open_photo
 from mcad_mobile.engine.reading.reader import AT_LEAST, Reader
 
+_HEAD = "| reader | processor s a photo | peak RSS, MiB | wrong characters, % | of six languages |"
 READERS = ("mcad-mobile", "rapidocr", "tesseract")
 TESSERACT = {"en": "eng", "de": "deu", "fr": "fra", "es": "spa", "pt": "por", "it": "ita"}
 
@@ -49,13 +50,34 @@ def read_by(name: str, bundle: Path, paths: list[Path]) -> dict[str, Any]:
     used = resource.getrusage(who)
     seconds = used.ru_utime + used.ru_stime - started.ru_utime - started.ru_stime
     return {
-        "texts": texts,
-        "processor_s_a_photo": seconds / len(paths),
+        **{"texts": texts, "processor_s_a_photo": seconds / len(paths)},
         "peak_rss_mib": used.ru_maxrss / 1024,
     }
 
 
+def section(result: dict[str, Any]) -> list[str]:
+    """Return the paragraphs of docs/benchmarks.md about a result of words_in_photos.py."""
+    found = [
+        " | ".join([f"| {query}", by, *(f"{rate:.1f}" for rate in rates.values())]) + " |"
+        for query, key in (("two words", "two_words"), ("a caption", "captions"))
+        for by, rates in result[key].items()
+    ]
+    readers = [
+        f"| {name} | {read['processor_s_a_photo']:.2f} | {read['peak_rss_mib']:.0f} | "
+        f"{read['error_rate']:.2f} | {read['error_rate_in_six_languages']:.2f} |"
+        for name, read in result["readers"].items()
+    ]
+    return [
+        "## Words in photos",
+        f"{result['of_text']} made photos of text in {len(result['languages'])} languages among "
+        f"{result['photos']} photos. Of queries of two words that stand in one, and of Flickr8k's "
+        "captions, this percentage finds its photo within k.",
+        "\n".join(["| query | by | 1 | 5 | 10 |", "|---|---|---:|---:|---:|", *found]),
+        "The made photos, on one thread; Tesseract has six of the languages.",
+        "\n".join([_HEAD, "|---|---:|---:|---:|---:|", *readers]),
+    ]
+
+
 if __name__ == "__main__":
-    print(
-        json.dumps(read_by(sys.argv[1], Path(sys.argv[2]), sorted(Path(sys.argv[3]).glob("*.jpg"))))
-    )
+    name, bundle, folder = sys.argv[1:]
+    print(json.dumps(read_by(name, Path(bundle), sorted(Path(folder).glob("*.jpg")))))

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks import cold as cold_benchmark
 from benchmarks import distill_ablation as ablation_benchmark
 from benchmarks import index as index_benchmark
-from benchmarks import index_engines
+from benchmarks import index_engines, text_reader
 from benchmarks import kernels as kernels_benchmark
 from benchmarks import languages as languages_benchmark
 from benchmarks import main_job as main_job_benchmark
@@ -22,15 +22,15 @@ HEAD = [
     "For people who compare: the time, memory and recall that we measured, on which machine, "
     "and how to measure again. No figure here is from a phone. `make "
     "docs` writes this page from `benchmarks/results/`; `make bench DATA=DIR` measures the main "
-    "job, towers, index, kernels and `serve` again, with "
-    "Flickr8k in the [Karpathy layout](data.md). A + after a commit: the package had changes that "
-    "were not committed yet.",
+    "job, towers, index, kernels and `serve` again, with Flickr8k in the [Karpathy layout]"
+    "(data.md). A + after a commit: the package had changes that were not committed yet.",
 ]
 
 
 def benchmarks_page() -> str:
     """Return the page. A benchmark without a stored result has no section."""
-    sections = (main_job, peers, index, kernels, cold, languages, serve, distill_ablation)
+    first = (main_job, peers, index, kernels, cold, words_in_photos)
+    sections = (*first, languages, serve, distill_ablation)
     found = (section() for section in sections if is_stored(section.__name__))
     parts = [*HEAD, *(part for section in found for part in section)]
     return "\n\n".join(parts) + "\n"
@@ -154,6 +154,11 @@ def cold() -> list[str]:
         cold_benchmark.table(result),
         footer(result),
     ]
+
+
+def words_in_photos() -> list[str]:
+    result = stored("words_in_photos")[-1]
+    return [*text_reader.section(result), footer(result)]
 
 
 def languages() -> list[str]:

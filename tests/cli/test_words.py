@@ -15,6 +15,7 @@ from mcad_mobile.bench.measurement import bench as run_bench
 from mcad_mobile.bench.report import markdown
 from mcad_mobile.cli.command import app
 from mcad_mobile.engine.bundle import Bundle
+from mcad_mobile.engine.engine import SearchEngine, create_index
 from mcad_mobile.errors import BundleError, Remedy
 from tests.engine.reading.fake_reader import line, photo
 from tests.support.tiny_bundle import make_tiny_bundle
@@ -75,6 +76,18 @@ def test_names_and_places_are_words(indexed: Any) -> None:
     assert names(run("search", bundle, "plain", "--by", "words")) == ["plain.png"]
     assert names(run("search", bundle, "a dog", "--place", "portugal")) == ["there.jpg"]
     assert names(run("search", bundle, "a dog", "--place", "Madrid")) == []
+
+
+def test_names_and_places_are_found_before_text_is_read(indexed: Any, tmp_path: Path) -> None:
+    bundle, folder, _ = indexed
+    engine, index = SearchEngine(bundle), create_index(bundle, tmp_path / "index")
+    engine.index_folder(index, folder)
+    for query in ("lisboa", "there"):
+        (result,) = engine.search(index, query, by="words").results
+        assert Path(result.path).name == "there.jpg"
+    assert engine.search(index, "abcdefg", by="words").results == []
+    assert engine.read_texts(index).with_text == 1
+    assert len(engine.search(index, "abcdefg", by="words").results) == 1
 
 
 def test_by_content_is_a_search_without_words(indexed: Any) -> None:

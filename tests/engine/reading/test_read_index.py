@@ -83,6 +83,14 @@ def test_photos_that_are_gone_stay_unread(tmp_path: Path) -> None:
     assert read(index).with_text == 1
 
 
+def test_a_photo_that_has_changed_is_embedded_before_it_is_read(tmp_path: Path) -> None:
+    index, paths = indexed(tmp_path, [WITH_TEXT, PLAIN])
+    os.utime(paths[0], (1, 1))
+    assert read(index) == ReadResult(photos=1)
+    add(index, paths)
+    assert read(index).with_text == 1
+
+
 def test_an_interrupt_keeps_what_was_read(tmp_path: Path) -> None:
     index, paths = indexed(tmp_path, [WITH_TEXT] * 4)
 

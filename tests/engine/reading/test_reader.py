@@ -93,6 +93,12 @@ def test_small_lines_are_looked_at_in_more_detail_and_large_ones_are_not() -> No
     assert len(detector.inputs) < detailed
 
 
+def test_a_small_line_close_to_a_large_one_is_read() -> None:
+    own, *_ = reader()
+    lines = (200, 1500, line("bacdefg", 200)), (300, 1760, line("abcdefg", 20))
+    assert texts(own, photo(2560, 2560, *lines)) == ["bacdefg", "abcdefg"]
+
+
 @pytest.mark.parametrize(("text", "is_read"), [("e", False), ("aeaea", False), ("abcd", True)])
 def test_what_the_recognizer_is_not_sure_of_is_left_out(text: str, is_read: bool) -> None:
     own, *_ = reader()
