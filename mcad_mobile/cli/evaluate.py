@@ -11,9 +11,11 @@ from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.options import (
     Dim,
     Json,
+    PreprocessName,
     RuntimeName,
     StudentName,
     Threads,
+    TokenizerFile,
     among,
     exclude,
     optional,
@@ -30,6 +32,8 @@ def evaluate(
     *,
     context: typer.Context,
     student: StudentName = None,
+    tokenizer: TokenizerFile = None,
+    preprocess: PreprocessName = None,
     dim: Dim = None,
     data: Path = required(help="A folder of photos with captions: docs/data.md."),
     bundle: Path | None = optional(
@@ -53,7 +57,7 @@ def evaluate(
     if bundle is None:
         exclude(context, "without --bundle", "runtime", "threads")
     else:
-        exclude(context, "with --bundle", "student", "dim")
+        exclude(context, "with --bundle", "student", "tokenizer", "preprocess", "dim")
     photos = load_captions(data, split)
     with progress_bar() as advance:
         if bundle is not None:
@@ -70,7 +74,7 @@ def evaluate(
         else:
             from mcad_mobile.students.load import load_student
 
-            made = load_student(student, dim)
+            made = load_student(student, dim, tokenizer=tokenizer, preprocess=preprocess)
             embedded = embed_by_student(made, photos, advance)
             of_student = {"name": made.name, "sha256": made.sha256}
             evaluated = {"student": {**of_student, "source": made.source.weights}}

@@ -18,7 +18,9 @@ from mcad_mobile.base.standard_output import print_json
 from mcad_mobile.cli.options import (
     Dim,
     Json,
+    PreprocessName,
     StudentName,
+    TokenizerFile,
     among,
     exclude,
     flag,
@@ -66,6 +68,8 @@ def export(
     *,
     context: typer.Context,
     student: StudentName = None,
+    tokenizer: TokenizerFile = None,
+    preprocess: PreprocessName = None,
     dim: Dim = None,
     out: Path = required(
         "--out",
@@ -161,7 +165,11 @@ def export(
     from mcad_mobile.students.load import load_student, load_with_text
 
     with progress_bar() as advance:
-        loaded = load_with_text(text, student, dim) if text else load_student(student, dim)
+        loaded = (
+            load_with_text(text, student, dim)
+            if text
+            else load_student(student, dim, tokenizer=tokenizer, preprocess=preprocess)
+        )
         by_student = embed_by_student(loaded, photos, advance) if photos else None
         requests = [
             BundleRequest(chip, place, _cloud(via, chip, advance), precisions)

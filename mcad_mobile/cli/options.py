@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -77,8 +77,21 @@ StudentName = Annotated[
         "--student",
         help="A folder that `distill` wrote, open_clip:NAME[:CHECKPOINT] (a published tag or a "
         "file of weights), hf:NAME_OR_FOLDER (CLIP, SigLIP 2, TinyCLIP ...), or "
-        "my_package.my_module:make_student (docs/models.md). Default: mcad-s.",
+        "my_package.my_module:make_student (docs/models.md), or onnx:IMAGE.onnx,TEXT.onnx. "
+        "Default: mcad-s.",
     ),
+]
+TokenizerFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--tokenizer",
+        metavar="FILE",
+        help="For ONNX models: the text tower's tokenizer.json. Default: the one beside it.",
+    ),
+]
+PreprocessName = Annotated[
+    Literal["clip", "siglip", "imagenet"] | None,
+    typer.Option("--preprocess", help="For ONNX models: how photos are resized and normalized."),
 ]
 Dim = Annotated[
     int | None,

@@ -20,19 +20,29 @@ if TYPE_CHECKING:
 DEFAULT_NAME = "mcad-s"
 MULTILINGUAL = "multilingual"  # the name of the default student's second text tower
 _MULTILINGUAL_NAME = "mcad-m"
-KINDS = ("open_clip", "hf", "towers")  # prefixes of a student, unless it is a folder
+KINDS = ("open_clip", "hf", "towers", "onnx")  # prefixes of a student, unless it is a folder
 
 
-def load_student(spec: str | None = None, dim: int | None = None) -> Student:
+def load_student(
+    spec: str | None = None,
+    dim: int | None = None,
+    *,
+    tokenizer: str | Path | None = None,
+    preprocess: str | None = None,
+) -> Student:
     """Load a student.
 
     Args:
         spec: the folder of a student written by `distill` or a library;
             `open_clip:NAME:CHECKPOINT`, where CHECKPOINT is a published tag or a weights file;
             `open_clip:NAME` if only one checkpoint is published; `hf:NAME_OR_FOLDER`;
-            `package.module:function`, which returns a `student`; None for the default student.
+            `package.module:function`, which returns a `student`; `onnx:IMAGE.onnx,TEXT.onnx`, or
+            `onnx:BOTH.onnx`; None for the default student.
         dim: number of leading embedding dimensions to keep; None for all. Only students trained
             by `distill` can be cut, to widths that they were trained for.
+        tokenizer: for ONNX models: a tokenizer.json, if none lies beside the text tower.
+        preprocess: for ONNX models: how photos are resized and normalized, "clip", "siglip" or
+            "imagenet".
 
     Returns:
         Both towers in eval mode on the CPU, rewritten for export, with tokenizer and preprocess.
@@ -58,6 +68,11 @@ def load_student(spec: str | None = None, dim: int | None = None) -> Student:
         from mcad_mobile.students.timm_transformers import load_towers
 
         student = load_towers(Path(rest))
+    elif kind == "onnx":
+        from mcad_mobile.students.onnx_pair import load_pair
+
+        files = [Path(file) for file in rest.split(",")]
+        student = load_pair(files, None if tokenizer is None else Path(tokenizer), preprocess)
     elif kind == "python":
         from mcad_mobile.students.own import call
 
@@ -116,8 +131,11 @@ def check_spec(spec: str | None) -> tuple[str, str]:
             f"towers:{rest} has never been trained: its towers share no space.",
             Remedy.TRAIN_TOWERS(student=f"towers:{rest}"),
         )
-    elif kind == "python":
+    elif kind in ("python", "onnx"):
         require("transformers", "students")
+        missing = [file for file in rest.split(",") if kind == "onnx" and not Path(file).is_file()]
+        if missing:
+            raise StudentError(f"There is no file {missing[0]}.", Remedy.GIVE_ONNX)
     elif Path(rest).is_file():
         raise StudentError(*_not_a_folder(Path(rest)))
     elif not Path(rest).is_dir():
@@ -128,7 +146,7 @@ def check_spec(spec: str | None) -> tuple[str, str]:
     return kind, rest
 
 
-def _not_a_folder(file: Path) -> tuple[str, str]:
+def _not_a_folder(file: Path) -> tuple[str, str | Remedy]:
     """Say what a file is that was given as a student, and what to do with it."""
     if file.suffix in (".pt", ".pth", ".bin", ".ckpt", ".safetensors"):
         return (
@@ -136,10 +154,13 @@ def _not_a_folder(file: Path) -> tuple[str, str]:
             f"For a model of open_clip, name it: open_clip:NAME:{file}. For one that transformers "
             "wrote, give its folder: hf:FOLDER.",
         )
-    if file.suffix in (".onnx", ".tflite"):
+    if file.suffix == ".onnx":
+        return f"{file} is a file, and a student has two towers.", Remedy.GIVE_ONNX
+    if file.suffix == ".tflite":
         return (
-            f"{file} is an exported model, and exports start from a model in torch.",
-            "Give what it was exported from: open_clip:NAME[:CHECKPOINT], or hf:FOLDER.",
+            f"{file} is an exported model, and exports start from a model in torch or ONNX.",
+            "Give what it was exported from: open_clip:NAME[:CHECKPOINT], hf:FOLDER, or "
+            "onnx:IMAGE.onnx,TEXT.onnx.",
         )
     return f"No student at {file}: it is a file.", "Give the folder of a student."
 
@@ -157,7 +178,8 @@ def parse_spec(spec: str | None) -> tuple[str, str]:
         raise StudentError(
             f"{spec!r} is not a student: there is neither a kind {kind!r} nor such a folder.",
             (f"Nearest: {near[0]}. " if near else "") + "Write open_clip:NAME[:CHECKPOINT], "
-            "hf:NAME_OR_FOLDER, my_package.my_module:make_student, or the folder of a student.",
+            "hf:NAME_OR_FOLDER, my_package.my_module:make_student, onnx:IMAGE.onnx,TEXT.onnx, or "
+            "the folder of a student.",
         )
     if (folder / "open_clip_config.json").is_file():
         return "open_clip", f"local-dir:{folder}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mcad_mobile.students.student import Student
 
 # How the students of three kinds were trained to see photos.
-_PREPROCESS = {
+PREPROCESS = {
     "clip": Preprocess(
         size=224,
         resize="shortest",
@@ -86,7 +86,7 @@ def student(  # noqa: PLR0913  a name for each thing that only its owner knows
     from mcad_mobile.students.weights_licences import WeightsLicence
 
     if isinstance(preprocess, str):
-        preprocess = msgspec.structs.replace(_PREPROCESS[preprocess], size=size)
+        preprocess = msgspec.structs.replace(PREPROCESS[preprocess], size=size)
     of_open_clip = hasattr(tokenizer, "eot_token_id")
     end = tokenizer.eot_token_id if of_open_clip else tokenizer.eos_token_id
     spec = TextSpec(length, token_table.shape[1], pool, end if pool == "eos" else None)

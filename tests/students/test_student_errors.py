@@ -79,7 +79,8 @@ def test_an_unknown_name_lists_the_nearest():
     ("name", "hint"),
     [
         ("vitb32.pt", "open_clip:NAME:{}"),
-        ("image.onnx", "open_clip:NAME[:CHECKPOINT]"),
+        ("image.onnx", "onnx:IMAGE.onnx,TEXT.onnx"),
+        ("image.tflite", "onnx:IMAGE.onnx,TEXT.onnx"),
         ("notes.txt", "Give the folder"),
     ],
 )
