@@ -148,6 +148,8 @@ int mcad_tune(Tune *, const Limits *, int level);
 void mcad_distances(const Scan *, uint16_t *near, int level);
 size_t mcad_scan(const Scan *, int level);
 int mcad_rescore(const Segment *, size_t count, size_t k, const Limits *, int level);
+void mcad_filter_times(const int32_t *times, size_t from, size_t until, uint32_t first, uint32_t more, uint8_t *bits,
+                       int level);
 int64_t mcad_probe_cells(const Filter *, const int64_t *order, size_t cells, size_t enough, int level);
 int mcad_layout(void);
 size_t mcad_page(void);
