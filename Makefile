@@ -94,8 +94,9 @@ bench: .venv/installed-peers
 INSTALLED := .venv/bin/pip pyproject.toml $(CONSTRAINTS) $(wildcard mcad_mobile/engine/native/*.[ch] mcad_mobile/engine/native/CMakeLists.txt)
 
 INTO_VENV := .venv/installed-demo .venv/installed-everything .venv/installed-peers
-$(INTO_VENV): export PIP_CONSTRAINT := $(CONSTRAINTS)
-$(INTO_VENV): export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
+# Absolute, as a package without a wheel runs pip in its own folder.
+$(INTO_VENV): export PIP_CONSTRAINT := $(abspath $(CONSTRAINTS))
+$(INTO_VENV): export PIP_BUILD_CONSTRAINT := $(abspath $(CONSTRAINTS))
 
 .venv/installed-demo: $(INSTALLED)
 	@echo "Installing mcad-mobile and what the demo needs into .venv (a few minutes, once)"
