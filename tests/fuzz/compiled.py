@@ -1,0 +1,94 @@
+"""Inputs that reach new code, for the kernels in C by libFuzzer (kernels.c) and for the app's
+readers by Jazzer (Readers.java)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from benchmarks.jvm import jvm_libraries
+from mcad_mobile.android.downloads import Artifact, Download, fetch
+from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
+from mcad_mobile.data.packaged_photos import packaged_photos
+from mcad_mobile.engine.native import LIBRARY
+from tests.support.tiny_bundle import make_tiny_bundle
+
+HERE = Path(__file__).parent
+GOLDEN = HERE.parent / "golden" / "index"
+_NATIVE = HERE.parents[1] / "mcad_mobile" / "engine" / "native"
+_LIMITS = ("-seed=1", "-max_len=100000", "-len_control=0", "-timeout=25", "-rss_limit_mb=2048")
+_JAZZER = Download(
+    "jazzer-0.24.0.jar",
+    "0.24.0",
+    "5b04a75bfd3dedd1ef38366561d0182e6cfb9bf4aed2dd3dc811fa6922ddc8bb",
+    "fuzzing the app's readers",
+    Artifact("com.code-intelligence", "jazzer", "0.24.0"),
+)
+_JAZZER_API = Download(
+    "jazzer-api-0.24.0.jar",
+    "0.24.0",
+    "71f8492434a612bb4d6be26b1fcd408d284204637df8dd5570805fca48968da4",
+    "fuzzing the app's readers",
+    Artifact("com.code-intelligence", "jazzer-api", "0.24.0"),
+)
+
+
+def clang() -> str | None:
+    """The newest clang that Debian installs, by its plain name or with its version."""
+    return next(filter(None, map(shutil.which, ("clang", "clang-19", "clang-14"))), None)
+
+
+def kernels(work: Path, runs: int) -> dict[str, int]:
+    """Return the number of inputs by outcome. CalledProcessError: one ended the run."""
+    program, counts = work / "kernels", work / "counts.json"
+    sources = [HERE / "kernels.c", *(c for c in _NATIVE.glob("*.c") if c.name != "jni.c")]
+    command = [str(clang()), "-std=gnu11", "-O1", "-g", "-ffp-contract=off", f"-I{_NATIVE}"]
+    command += ["-fsanitize=fuzzer,address,undefined,float-cast-overflow"]
+    command += ["-fno-sanitize-recover=all", *map(str, sources), "-lm", "-o", str(program)]
+    _run(command, work)
+    (work / "corpus").mkdir()
+    _run([str(program), f"-runs={runs}", *_LIMITS, "corpus"], work, KERNELS_COUNTS=str(counts))
+    found: dict[str, int] = json.loads(counts.read_text())
+    return found
+
+
+def readers(work: Path, runs: int) -> dict[str, int]:
+    """As `kernels`."""
+    shutil.copytree(GOLDEN, work / "index")
+    bundle = make_tiny_bundle(work / "bundle")
+    corpus = work / "corpus"
+    corpus.mkdir()
+    seeds = [
+        packaged_photos()[0],
+        work / "index" / "manifest.json",
+        next((work / "index").glob("segment-*.mcs")),
+        bundle.directory / "bundle.json",
+        bundle.path(bundle.tokenizer_file),
+    ]
+    for kind, seed in enumerate(seeds):
+        (corpus / str(kind)).write_bytes(bytes([kind]) + seed.read_bytes())
+    jars = [*jvm_libraries(), fetch(_JAZZER), fetch(_JAZZER_API)]
+    classes = compile_java([*map(main_sources, ("engine",)), HERE], jars, work / "classes")
+    command = [
+        executable(JAVA),
+        f"-Dmcad.search.library={LIBRARY}",
+        f"-Dreaders={work}",
+        "-Xmx512m",
+        "-cp",
+    ]
+    command += [":".join(map(str, [classes, *jars])), "com.code_intelligence.jazzer.Jazzer"]
+    command += ["--target_class=Readers", "--instrumentation_includes=io.github.mcadmobile.**"]
+    _run([*command, f"-runs={runs}", *_LIMITS, str(corpus)], work)
+    found: dict[str, int] = json.loads((work / "counts.json").read_text())
+    return found
+
+
+def _run(command: list[str], folder: Path, **more: str) -> None:
+    env = {**os.environ, **more}
+    done = subprocess.run(
+        command, cwd=folder, env=env, check=False, capture_output=True, timeout=3600
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
