@@ -11,7 +11,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TESTS_AT_ONCE ?= 2
 CONSTRAINTS ?= constraints.txt
-EVERYTHING := export,snapdragon,dimensity,students,distill,report,serve,embed,ray,aihub,heic,reader,android,dev
+EVERYTHING := export,snapdragon,dimensity,students,distill,report,serve,embed,ray,aihub,heic,video,reader,android,dev
 
 .PHONY: demo test test-fast test-slow check fix docs screens lock oldest bench
 

@@ -32,6 +32,7 @@ _EXTRAS = {
     "ray": "embed --ray",
     "aihub": "bench --device aihub, export --via aihub",
     "heic": "HEIC photos",
+    "video": "moments of videos",
     "reader": "export --read-text",
     "android": "app, library",
 }

@@ -39,6 +39,7 @@ from mcad_mobile.engine.engine import (
     open_index,
 )
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
+from mcad_mobile.engine.index.filters import Kind
 from mcad_mobile.engine.photos.folder import is_gone
 from mcad_mobile.engine.photos.thumbnails import inline_jpeg
 from mcad_mobile.engine.query import Part, PhotoKey
@@ -64,6 +65,8 @@ def search(
     ),
     after: str | None = optional(metavar="DAY", help="Only photos taken on this day or later."),
     before: str | None = optional(metavar="DAY", help="Only photos taken before this day."),
+    kind: Kind | None = optional(help="Only photos, or only videos: photo or video."),
+    moments: bool = flag("--moments", help="Each moment of a video, not only its best one."),
     place: str | None = optional(
         metavar="NAME", help="Only photos taken in this city, region or country."
     ),
@@ -94,6 +97,7 @@ def search(
           --bundle build/sd
       mcad-mobile search "beach" --place Lisbon --bundle build/sd
       mcad-mobile search "a birthday cake" -k 60 --show --bundle build/sd
+      mcad-mobile search "blowing out candles" --kind video --bundle build/sd
       mcad-mobile search --duplicates 0.97 --bundle build/sd
 
     Results are the nearest photos, best first, whether or not they show what was asked for.
@@ -116,9 +120,9 @@ def search(
         raise typer.BadParameter("give words, --like PHOTO, or --duplicates", param_hint="QUERY")
     loaded = load_bundle(bundle)
     photos = _open(loaded, index)
-    rows = PhotoIndex.filter(*folders, after=after, before=before, place=place)
+    rows = PhotoIndex.filter(*folders, after=after, before=before, place=place, kind=kind)
     engine = SearchEngine(loaded, runtime=runtime, threads=threads, warn=warn)
-    found = engine.search_parts(photos, parts, k, rows=rows, exact=exact, by=by)
+    found = engine.search_parts(photos, parts, k, rows=rows, exact=exact, by=by, moments=moments)
     least = -math.inf if min_score is None else min_score
     results = [replace(r, gone=is_gone(r.path)) for r in found.results if r.score >= least]
     found = replace(found, results=results)
@@ -153,17 +157,26 @@ def _open(bundle: Bundle, index: Path | None) -> PhotoIndex:
 def _as_json(found: Found) -> dict[str, Any]:
     document = asdict(found)
     for result in document["results"]:
-        if not result["matched"]:
-            del result["matched"]
+        for name in ("matched", "at_ms", "moments"):
+            if result[name] is None or result[name] == ():
+                del result[name]
     return document
 
 
 def _print(result: Result) -> None:
     gone = coloured("  (gone)", "red") if result.gone else ""
-    print(f"{coloured(f'{result.score:.3f}', 'green')}  {printable(result.path)}{gone}")
+    at = "" if result.at_ms is None else f" at {_clock(result.at_ms)}"
+    print(f"{coloured(f'{result.score:.3f}', 'green')}  {printable(result.path)}{at}{gone}")
     shown = (match for match in result.matched if match.source != "name")  # which the path shows
     for match in sorted(shown, key=lambda match: -len(match.words))[:_MATCHES]:
         print(f"       {match.source}: {printable(match.line)}")
+
+
+def _clock(milliseconds: int) -> str:
+    """A moment of a video as players show it."""
+    minutes, seconds = divmod(milliseconds // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _why_nothing(
@@ -172,7 +185,7 @@ def _why_nothing(
     if not photos.photos:
         return "The index holds no photos."
     if not photos.count(rows):
-        return "No photo of the index passes --in, --after, --before and --place."
+        return "No photo of the index passes --in, --after, --before, --place and --kind."
     if min_score is not None:
         return "No photo is left: all score below --min-score."
     if by == "words":

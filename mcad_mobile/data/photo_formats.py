@@ -1,4 +1,4 @@
-"""Which file names are photos: every format that Pillow decodes to pixels by itself."""
+"""Which file names are photos, those that Pillow decodes to pixels by itself, and which videos."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ FORMATS = MappingProxyType(
     }
 )
 PHOTO_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm"))
 USUAL = "JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF, BMP and what else Pillow reads"
 
 _A_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")

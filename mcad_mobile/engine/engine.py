@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +20,7 @@ from mcad_mobile.engine.bundle import Bundle, TowerName
 from mcad_mobile.engine.index import PhotoIndex
 from mcad_mobile.engine.index.deterministic import dot
 from mcad_mobile.engine.index.filters import ALL_ROWS, RowFilter
+from mcad_mobile.engine.index.moments import file_and_moment
 from mcad_mobile.engine.query import Part, PhotoKey, compose
 from mcad_mobile.engine.text.token_rows import TokenTable
 from mcad_mobile.engine.text.tokenizer import Tokenizer, Tokens
@@ -39,20 +40,24 @@ Channel = Literal["content", "words"]
 
 @dataclass(frozen=True)
 class Result:
-    """A photo that was found.
+    """A photo or video that was found.
 
     Attributes:
         path: its path in the index.
         score: the cosine of its embedding with the query; in a search of words alone, the share of
-            the query that its words match.
+            the query that its words match; of a video, its best moment's.
         gone: whether its file no longer exists; only the command line checks.
         matched: its words that the query asks for.
+        at_ms: of a video, the moment in milliseconds; None for a photo.
+        moments: of a video, those of its moments that were found, in milliseconds, best first.
     """
 
     path: str
     score: float
     gone: bool = False
     matched: tuple[Match, ...] = ()
+    at_ms: int | None = None
+    moments: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -234,6 +239,7 @@ class SearchEngine:
         rows: RowFilter = ALL_ROWS,
         exact: bool = False,
         by: Channel | None = None,
+        moments: bool = False,
     ) -> Found:
         """Search an index for photos that show what a text says, or have its words.
 
@@ -245,6 +251,7 @@ class SearchEngine:
             exact: score every photo, not only the best candidates of the scan.
             by: "content" for what photos show, "words" for the words that they have; None for both,
                 in an index that has words.
+            moments: return each moment of a video, not only its best one.
 
         Returns:
             The nearest photos, best first, and the time of each stage.
@@ -255,7 +262,9 @@ class SearchEngine:
             KernelError: the search kernels are missing.
             RuntimeUnavailable: no text tower of the bundle runs on this machine.
         """
-        return self.search_parts(index, [Part(query)], k, rows=rows, exact=exact, by=by)
+        return self.search_parts(
+            index, [Part(query)], k, rows=rows, exact=exact, by=by, moments=moments
+        )
 
     def search_parts(
         self,
@@ -266,6 +275,7 @@ class SearchEngine:
         rows: RowFilter = ALL_ROWS,
         exact: bool = False,
         by: Channel | None = None,
+        moments: bool = False,
     ) -> Found:
         """Search an index for photos that resemble words and photos combined.
 
@@ -279,6 +289,7 @@ class SearchEngine:
             rows: which photos may be found; all of them by default.
             exact: score every photo, not only the best candidates of the scan.
             by: as in `search`; of the texts, those of positive weight are searched in words.
+            moments: as in `search`.
 
         Returns:
             The nearest photos, best first, and the time of each stage.
@@ -303,7 +314,7 @@ class SearchEngine:
             part.content for part in parts if isinstance(part.content, str) and part.weight > 0
         )
         if by == "words":
-            return self._search_words(index, wanted, k, rows)
+            return self._search_words(index, wanted, k, rows, moments)
         _ = self.typical_photos  # loaded before the query is timed
         if texts:
             _ = self.tokenizer, self.token_table, self.text_tower
@@ -319,20 +330,26 @@ class SearchEngine:
         query = compose(embeddings, [part.weight for part in parts], self.typical_photos)
         embedded_at = time.perf_counter()
         own = {key for photo in photos for key in _keys(photo)}
-        hits = index.search(query, k + len(own), rows=rows, exact=exact)
-        done = time.perf_counter()
-        results = [*map(Result, hits.paths, hits.scores.tolist())]
-        by_words: list[WordHit] | None = None
-        words_ms: dict[str, float] = {}
-        if by is None:
-            by_words = index.search_words(wanted, k + len(own), rows=rows, near=query)
-        if by_words is not None:
-            results, searched = self._ranked(index, query, results, by_words), done
+        asked, ended = k + len(own), False
+        while not ended:
+            hits = index.search(query, asked, rows=rows, exact=exact)
             done = time.perf_counter()
-            words_ms["words"] = (done - searched) * 1e3
+            found = [*map(Result, hits.paths, hits.scores.tolist())]
+            by_words: list[WordHit] | None = None
+            words_ms: dict[str, float] = {}
+            if by is None:
+                by_words = index.search_words(wanted, asked, rows=rows, near=query)
+            if by_words is not None:
+                found, searched = self._ranked(index, query, found, by_words), done
+                done = time.perf_counter()
+                words_ms["words"] = (done - searched) * 1e3
+            results = [result for result in _files(found, moments) if result.path not in own][:k]
+            # Moments of a video that was found may have crowded out other files.
+            ended = len(results) == k or len(hits.paths) < asked
+            asked *= 4
         return Found(
             query=_as_line(parts),
-            results=[result for result in results if result.path not in own][:k],
+            results=results,
             ms={
                 "tokenize": (tokenized - started) * 1e3,
                 "text": (embedded_at - tokenized) * 1e3,
@@ -359,7 +376,9 @@ class SearchEngine:
         order = sorted(known, key=lambda path: -known[path] - gains.get(path, 0))
         return [Result(path, known[path], matched=matches.get(path, ())) for path in order]
 
-    def _search_words(self, index: PhotoIndex, wanted: str, k: int, rows: RowFilter) -> Found:
+    def _search_words(
+        self, index: PhotoIndex, wanted: str, k: int, rows: RowFilter, moments: bool
+    ) -> Found:
         started = time.perf_counter()
         hits = index.search_words(wanted, k, rows=rows)
         if hits is None:
@@ -370,7 +389,9 @@ class SearchEngine:
         stages = dict.fromkeys(("tokenize", "text", "scan", "rescore"), 0.0)
         return Found(
             query=wanted,
-            results=[Result(hit.path, hit.share, matched=hit.matches) for hit in hits],
+            results=_files(
+                (Result(hit.path, hit.share, matched=hit.matches) for hit in hits), moments
+            ),
             ms={**stages, "words": ms, "total": ms},
             truncated=False,
             simulated=bool(machine.emulator()),
@@ -505,6 +526,21 @@ def _as_line(parts: Sequence[Part]) -> str:
     if len(parts) == 1 and parts[0].weight == 1:
         return str(parts[0].content)
     return " ".join(f"{part.weight:+g} {str(part.content)!r}" for part in parts)
+
+
+def _files(rows: Iterable[Result], moments: bool) -> list[Result]:
+    """Return the files of rows, each video once, unless all `moments` are wanted."""
+    files: dict[str, Result] = {}
+    for row in rows:
+        file, at = file_and_moment(row.path)
+        key = row.path if moments else file
+        if at is None:
+            files[key] = row
+        elif key in files:
+            files[key] = replace(files[key], moments=(*files[key].moments, at))
+        else:
+            files[key] = replace(row, path=file, at_ms=at, moments=(at,))
+    return list(files.values())
 
 
 def default_index(bundle: Path) -> Path:

@@ -20,8 +20,9 @@ from mcad_mobile.base.files import real_path
 from mcad_mobile.base.progress import Progress, silent
 from mcad_mobile.base.threads import OrderedPool
 from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.index.moments import file_and_moment, is_video, moment_path
 from mcad_mobile.engine.index.store import KnownPhoto, Membership, Stamp
-from mcad_mobile.engine.photos.dates import minutes_taken
+from mcad_mobile.engine.photos.dates import minutes_changed, minutes_taken
 from mcad_mobile.engine.photos.decode import read_photo
 from mcad_mobile.engine.photos.folder import (
     Leftovers,
@@ -34,6 +35,7 @@ from mcad_mobile.engine.photos.folder import (
     walk,
 )
 from mcad_mobile.engine.photos.preprocess import Preprocess
+from mcad_mobile.engine.photos.video import choose_moments, key_frames, read_stamp
 from mcad_mobile.engine.towers import LoadedRung, normalize
 from mcad_mobile.engine.words.words_file import PhotoWords
 from mcad_mobile.errors import MissingExtra, PhotoError, PhotoIndexError, Remedy
@@ -93,10 +95,11 @@ def moved(work: Worklist, gone: dict[str, Stamp]) -> dict[str, tuple[str, Stamp]
         if known is not None or stat not in first_stamps:
             continue
         try:
-            stamp = read_photo(path).stamp()
+            stamp = read_stamp(path)[1] if is_video(path) else read_photo(path).stamp()
         except PhotoError:
             continue
-        if equal := by_stamp.get(stamp):
+        equal = by_stamp.get(stamp, [])
+        if equal and is_video(equal[-1]) == is_video(path):
             moves[path] = (equal.pop(), stamp)
     return moves
 
@@ -163,7 +166,7 @@ def sync_folder(
     with index.exclusive(), tempfile.TemporaryFile("w+", encoding="ascii") as file:
         work = Worklist(file)
         membership = index.membership()
-        photos = walk(folder, result.skipped, result.left_out)
+        photos = walk(folder, result.skipped, result.left_out, videos=True)
         folders: set[str] = set()  # those that hold a photo
         while batch := list(islice(photos, _LOOKUP)):
             folders.update(path.rpartition(os.sep)[0] for path, _ in batch)
@@ -229,11 +232,13 @@ def recheck(engine: Embedder, index: PhotoIndex, photos: int = 8) -> None:
     PhotoIndexError if the index holds something else of one."""
     paths = index.paths()
     for path in paths[:: max(len(paths) // photos, 1)][:photos]:
+        if file_and_moment(path)[1] is not None:
+            continue
         again, (known,) = _embed(engine, path, None), index.membership().find([path])
         held = index.embedding(path)
-        if again.embedding is None or known is None or held is None or known.stamp != again.stamp:
+        if not len(again.embeddings) or known is None or held is None or known.stamp != again.stamp:
             continue
-        cosine = float(held @ again.embedding)
+        cosine = float(held @ again.embeddings[0])
         if not cosine >= _LEAST_COSINE:
             raise PhotoIndexError(
                 f"What the index {index._directory} holds of {path} has a cosine of {cosine:.2f} "
@@ -279,21 +284,29 @@ def _move_or_delete_gone(
 
 @dataclass(frozen=True)
 class _EmbeddedPhoto:
-    """A photo file that was read: its embedding and words, or why there is none; neither, if its
-    bytes have not changed."""
+    """A file that was read: its embeddings [N, D], one of a photo and one for each of a video's
+    `moments`, and its words, or why there are none; neither, if its bytes have not changed."""
 
     path: str
     known: bool
     stamp: Stamp = (0, 0)
     minutes: int = 0
-    embedding: NDArray[np.float32] | None = None
+    embeddings: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     words: PhotoWords | None = None
+    moments: Sequence[int] = ()
     why: str = ""
+
+    @property
+    def rows(self) -> list[str]:
+        """The paths of its rows in the index."""
+        return [moment_path(self.path, moment) for moment in self.moments] or [self.path]
 
 
 def _embed(engine: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
     is_known = known is not None
     try:
+        if is_video(path):
+            return _embed_video(engine, path, known)
         file = read_photo(path)
         stamp, minutes = file.stamp(), minutes_taken(file.data, file.stat)
         if known is not None and known != (0, 0) and known[1] == stamp[1]:
@@ -303,8 +316,31 @@ def _embed(engine: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
         return _EmbeddedPhoto(path, is_known, why=str(error))
     except MemoryError:
         return _EmbeddedPhoto(path, is_known, why=f"There is not enough memory to resize {path}.")
-    embedding = normalize(engine.folder_rung.tower({"pixels": pixels[None]}))[0]
-    return _EmbeddedPhoto(path, is_known, stamp, minutes, embedding, words)
+    embeddings = normalize(engine.folder_rung.tower({"pixels": pixels[None]}))
+    return _EmbeddedPhoto(path, is_known, stamp, minutes, embeddings, words)
+
+
+def _embed_video(engine: Embedder, path: str, known: Stamp | None) -> _EmbeddedPhoto:
+    stat, stamp = read_stamp(path)
+    if known is not None and known != (0, 0) and known[1] == stamp[1]:
+        return _EmbeddedPhoto(path, True, stamp, minutes_changed(stat))
+    preprocess, tower = engine.preprocess, engine.folder_rung.tower
+    times: list[int] = []
+    rows: list[NDArray[np.float32]] = []
+    taken: int | None = None
+    for frame in key_frames(path, preprocess.resize_to or preprocess.size):
+        rows.append(normalize(tower({"pixels": preprocess.pixels(frame.image)[None]}))[0])
+        times.append(frame.milliseconds)
+        taken = frame.taken
+    chosen = choose_moments(times, np.array(rows))
+    return _EmbeddedPhoto(
+        path,
+        known is not None,
+        stamp,
+        minutes_changed(stat) if taken is None else taken,
+        np.array(rows)[chosen],
+        moments=[times[number] for number in chosen],
+    )
 
 
 def _embed_all(
@@ -382,15 +418,18 @@ class _Batch:
 
     def _write(self) -> list[_EmbeddedPhoto]:
         """Write all photos to the index; return those that have an embedding."""
-        added = [photo for photo in self._photos if photo.embedding is not None]
-        touched = [photo for photo in self._photos if photo.embedding is None]
+        added = [photo for photo in self._photos if len(photo.embeddings)]
+        touched = [photo for photo in self._photos if not len(photo.embeddings)]
         with self._index.writer() as writer:
             if added:
+                # A changed video may have other moments.
+                writer.delete([photo.path for photo in added if photo.known and photo.moments])
+                each = [len(photo.embeddings) for photo in added]
                 writer.add(
-                    [photo.path for photo in added],
-                    np.array([photo.embedding for photo in added], np.float32),
-                    np.array([photo.stamp for photo in added], np.uint32),
-                    np.array([photo.minutes for photo in added], np.int32),
+                    [row for photo in added for row in photo.rows],
+                    np.concatenate([photo.embeddings for photo in added]).astype(np.float32),
+                    np.repeat(np.array([photo.stamp for photo in added], np.uint32), each, axis=0),
+                    np.repeat(np.array([photo.minutes for photo in added], np.int32), each),
                 )
                 writer.set_words({photo.path: photo.words for photo in added if photo.words})
                 writer.record_filler(self._rung)

@@ -6,12 +6,14 @@ import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mcad_mobile.engine.arrays import F32, U8, Rows
 from mcad_mobile.engine.index.codes import decode
+from mcad_mobile.engine.index.moments import is_moment
 from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.segments import NO_TIME, Segment, damaged
 from mcad_mobile.engine.index.tuning import CandidateCount, Prescan
@@ -23,6 +25,9 @@ _KEPT_FILTERS = 8
 _WORD = 64
 
 
+Kind = Literal["photo", "video"]
+
+
 @dataclass(frozen=True)
 class RowFilter:
     """The photos that a search may find. Unknown times pass neither bound.
@@ -32,12 +37,14 @@ class RowFilter:
         after: photos taken at this minute since 1970 (UTC) or later; None for no bound.
         before: photos taken before this minute; None for no bound.
         place: the words of a place, folded: photos taken at one that has all of them.
+        kind: "photo" or "video" alone; None for both.
     """
 
     folders: tuple[str, ...] = ()
     after: int | None = None
     before: int | None = None
     place: tuple[str, ...] = ()
+    kind: Kind | None = None
 
 
 ALL_ROWS = RowFilter()
@@ -176,7 +183,13 @@ class LiveSegment:
             ranges = [self.segment.paths.below(folder) for folder in ends]
         span = range(min(r.start for r in ranges), max(r.stop for r in ranges))
         timed = rows.after is not None or rows.before is not None
-        if len(ranges) == 1 and not timed and not rows.place and not len(self.deleted):
+        if (
+            len(ranges) == 1
+            and not timed
+            and not rows.place
+            and not rows.kind
+            and not len(self.deleted)
+        ):
             return FilteredRows(self.segment, span)
         first, end = NO_TIME, -NO_TIME
         if timed:
@@ -186,6 +199,8 @@ class LiveSegment:
         bits = self._row_bits(ranges, first, end, kernel)
         for term in rows.place:
             bits &= self._rows_at(term, self.words)
+        if rows.kind:
+            bits &= self._videos if rows.kind == "video" else ~self._videos
         return FilteredRows(self.segment, span, bits)
 
     def _rows_at(self, term: str, words: WordsFile | None) -> U8:
@@ -196,6 +211,14 @@ class LiveSegment:
                 if words.term(number)[1] == "place":
                     there[words.rows(number)] = True
         return np.packbits(there, bitorder="little")
+
+    @cached_property
+    def _videos(self) -> U8:
+        """A bit for each row that is a moment of a video, as `_row_bits` has them."""
+        bits = np.zeros(-(-self.segment.photos // _WORD) * _WORD, np.bool_)
+        for row, path in enumerate(self.segment.paths.slice(0, self.segment.photos)):
+            bits[row] = is_moment(path)
+        return np.packbits(bits, bitorder="little")
 
     def _row_bits(self, ranges: list[range], first: int, end: int, kernel: Kernel) -> U8:
         """Return a bit for each live row in `ranges` whose time is from `first` to before `end`."""

@@ -112,7 +112,7 @@ class PathTable:
         return found
 
     def below(self, folder: bytes) -> range:
-        """Return the rows whose paths start with `folder`, which ends with a slash."""
+        """Return the rows whose paths start with `folder`, which ends with an ASCII character."""
         after = folder[:-1] + bytes([folder[-1] + 1])
         readers = self._cached_readers()
         return range(self._lower_bound(folder, *readers), self._lower_bound(after, *readers))

@@ -18,7 +18,7 @@ from mcad_mobile.engine.arrays import F32
 from mcad_mobile.engine.index.codes import MAX_DIM, NORM_TOLERANCE, decode, rotate, unrotate
 from mcad_mobile.engine.index.deterministic import lengths
 from mcad_mobile.engine.index.duplicates import duplicate_groups
-from mcad_mobile.engine.index.filters import ALL_ROWS, LiveSegment, RowFilter
+from mcad_mobile.engine.index.filters import ALL_ROWS, Kind, LiveSegment, RowFilter
 from mcad_mobile.engine.index.manifest import (
     MANIFEST,
     SCHEMA,
@@ -36,6 +36,7 @@ from mcad_mobile.engine.index.manifest import (
     writing,
 )
 from mcad_mobile.engine.index.merge import segment_items
+from mcad_mobile.engine.index.moments import file_and_moment, first_row, is_moment
 from mcad_mobile.engine.index.paths import path_to_bytes
 from mcad_mobile.engine.index.search import Hits, search_segments
 from mcad_mobile.engine.index.segments import NO_TIME
@@ -67,8 +68,8 @@ class Membership:
         self._deleted = [set(live.deleted.tolist()) for live in segments]
 
     def find(self, paths: Sequence[str]) -> list[KnownPhoto | None]:
-        """Look photos up and mark them as found; None for those that the index lacks."""
-        raw = [path_to_bytes(path) for path in paths]
+        """Look files up and mark them as found; None for those that the index lacks."""
+        raw = [path_to_bytes(first_row(path)) for path in paths]
         photos: list[KnownPhoto | None] = [None] * len(raw)
         for live, found, deleted in zip(self._segments, self._found, self._deleted, strict=True):
             for position, row in live.segment.paths.find(raw):
@@ -79,15 +80,16 @@ class Membership:
         return photos
 
     def missing(self, folder: str) -> Iterator[tuple[str, Stamp]]:
-        """Yield the paths and stamps of photos that were not found, below `folder`, which ends with
+        """Yield the paths and stamps of files that were not found, below `folder`, which ends with
         a slash (if "", anywhere)."""
         for number, (live, found) in enumerate(zip(self._segments, self._found, strict=True)):
             rows = range(live.segment.photos)
             if folder:
                 rows = live.segment.paths.below(path_to_bytes(folder))
             for path, _, row in segment_items(live, number, rows):
-                if not found[row]:
-                    yield os.fsdecode(path), _stamp(live, row)
+                file, moment = file_and_moment(os.fsdecode(path))
+                if not found[row] and not moment:
+                    yield file, _stamp(live, row)
 
 
 def _stamp(live: LiveSegment, row: int) -> Stamp:
@@ -273,7 +275,8 @@ class PhotoIndex:
         """List the photos.
 
         Returns:
-            The paths of all photos, sorted by their bytes.
+            The paths of all photos, sorted by their bytes; a video's as FILE#t=SECONDS, one for
+            each of its moments.
 
         Raises:
             PhotoIndexError: a table of paths is damaged, or the index was closed.
@@ -311,7 +314,7 @@ class PhotoIndex:
         """Look up the embedding of a photo.
 
         Args:
-            path: the photo's path, as `paths` lists it.
+            path: the photo's path, as `paths` lists it, or a video's file, for its first frame.
 
         Returns:
             [D] float32, as stored and scaled to length 1; None when the index lacks the photo.
@@ -320,7 +323,7 @@ class PhotoIndex:
             PhotoIndexError: the index is damaged, or was closed.
         """
         for live in self.segments:
-            for _, row in live.segment.paths.find([path_to_bytes(path)]):
+            for _, row in live.segment.paths.find([path_to_bytes(first_row(path))]):
                 if row not in live.deleted:
                     records = live.segment.records_of(np.array([row]))
                     embedding = unrotate(decode(records, live.segment.axis)[0])
@@ -402,7 +405,7 @@ class PhotoIndex:
         for number, live in enumerate(self.segments):
             is_read = None if live.words is None else live.words.read
             for path, _, row in segment_items(live, number):
-                if is_read is None or not is_read[row]:
+                if (is_read is None or not is_read[row]) and not is_moment(path):
                     yield os.fsdecode(path), _stamp(live, row)
 
     def near_duplicates(self, least: float = 0.97) -> list[list[str]]:
@@ -418,10 +421,15 @@ class PhotoIndex:
             PhotoIndexError: `least` is at most 0.5 or above 1, or the index is damaged or closed.
         """
         segments = self.segments
-        return [
-            sorted(os.fsdecode(segments[s].segment.paths.at(row)) for s, row in group)
-            for group in duplicate_groups(segments, least)
-        ]
+        of_file: dict[str, set[str]] = {}
+        for group in duplicate_groups(segments, least):
+            paths = (os.fsdecode(segments[s].segment.paths.at(row)) for s, row in group)
+            files = {file_and_moment(path)[0] for path in paths}
+            # Videos may share several moments.
+            files.update(*(of_file[file] for file in files if file in of_file))
+            of_file.update(dict.fromkeys(files, files))
+        groups = {id(files): sorted(files) for files in of_file.values() if len(files) > 1}
+        return sorted(groups.values(), key=len, reverse=True)
 
     @staticmethod
     def check_apart(directory: Path, folder: Path) -> None:
@@ -577,8 +585,9 @@ class PhotoIndex:
         after: str | None = None,
         before: str | None = None,
         place: str | None = None,
+        kind: Kind | None = None,
     ) -> RowFilter:
-        """Choose the photos that a search may find, by folder, date and place.
+        """Choose the photos that a search may find, by folder, date, place and kind.
 
         Args:
             folders: photos in one of these folders or below; in all folders if there is none. They
@@ -586,6 +595,7 @@ class PhotoIndex:
             after: the first day, like "2024-05-01" (from its local midnight), or an ISO 8601 time.
             before: the day after the last one, likewise.
             place: the name of a city, region or country where they were taken.
+            kind: "photo" or "video"; None for both.
 
         Returns:
             What `search` and `count` take as `rows`.
@@ -609,7 +619,7 @@ class PhotoIndex:
         words = tuple(fold(place or ""))
         if place is not None and not words:
             raise QueryError(f"{place!r} is not the name of a place.", "Give one, as in Lisbon.")
-        return RowFilter(paths, first, end, words)
+        return RowFilter(paths, first, end, words, kind)
 
     def count(self, rows: RowFilter) -> int:
         """Count the photos that pass a filter.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import RawIOBase
@@ -38,6 +39,7 @@ from mcad_mobile.engine.index.merge import (
     read_embeddings,
     segment_items,
 )
+from mcad_mobile.engine.index.moments import MARK, file_and_moment, first_row, is_video
 from mcad_mobile.engine.index.paths import MAX_LENGTH, path_to_bytes
 from mcad_mobile.engine.index.segment_writer import write_segment
 from mcad_mobile.engine.index.segments import NO_TIME
@@ -168,6 +170,11 @@ class IndexWriter:
         away itself; if two move to one path, the last stays. Unknown old paths are skipped.
         PhotoIndexError if a new path is empty or longer than 65535 bytes.
         """
+        moves = [
+            (old + moment, new + moment, stamp)
+            for old, new, stamp in moves
+            for moment in self._moments(old)
+        ]
         before = [path_to_bytes(old) for old, _, _ in moves]
         after = validate_paths([new for _, new, _ in moves])
         words = {new: self._new_words.get(old) for old, new in zip(before, after, strict=True)}
@@ -188,8 +195,9 @@ class IndexWriter:
     def set_times(self, times: dict[str, int]) -> None:
         """Set the times of photos that this writer added or moved, in minutes since 1970."""
         for path, minutes in times.items():
-            if (raw := path_to_bytes(path)) in self._pending:
-                self._new_times[raw] = minutes
+            for moment in self._moments(path):
+                if (raw := path_to_bytes(path + moment)) in self._pending:
+                    self._new_times[raw] = minutes
 
     def set_words(self, words: Mapping[str, PhotoWords]) -> None:
         """Set the words of photos, in place of those that they had; unknown photos are skipped. The
@@ -203,8 +211,24 @@ class IndexWriter:
         self._changed = self._changed or bool(known)
 
     def delete(self, paths: Sequence[str]) -> int:
-        """Delete photos and return how many there were; unknown paths are skipped."""
-        return len(self._take([path_to_bytes(path) for path in paths]))
+        """Delete photos, and whole videos, and return how many there were; unknown paths are
+        skipped."""
+        rows = {first_row(path) for path in paths}
+        others = [path + moment for path in paths for moment in self._moments(path)]
+        found = self._take([path_to_bytes(row) for row in rows.union(others)])
+        return sum(path_to_bytes(row) in found for row in rows)
+
+    def _moments(self, path: str) -> list[str]:
+        """Return what the rows of a file add to its path: of a photo nothing."""
+        if not is_video(path):
+            return [""]
+        start = path_to_bytes(path + MARK)
+        rows = [row for row in self._pending if row.startswith(start)]
+        for live in self._segments:
+            among = live.segment.paths.below(start)
+            rows += live.segment.paths.slice(among.start, among.stop)
+        named = {os.fsdecode(row) for row in rows}
+        return sorted(row[len(path) :] for row in named if file_and_moment(row)[0] == path)
 
     def record_filler(self, rung: str) -> None:
         """Record which tower embedded the added photos, and whose kernels ran it."""
@@ -321,7 +345,7 @@ class IndexWriter:
         for path, number, row in items:
             known = self._segments[number].words if number < len(self._segments) else None
             carried = PhotoWords() if known is None else known.photo(row)
-            paths.append(path)
+            paths.append(path_to_bytes(file_and_moment(os.fsdecode(path))[0]))
             words.append(self._new_words.get(path, carried))
         name = words_name(entry.file, generation)
         write_words(self._directory / name, entry.header_crc32, paths, words)

@@ -22,9 +22,12 @@ def minutes_taken(photo: bytes, stat: os.stat_result) -> int:
     """Return when a photo was taken, in minutes since 1970 (UTC), rounded down. A camera's time
     without an offset is read in this machine's time zone."""
     minutes = _by_camera(photo)
-    if minutes is None:
-        minutes = int(stat.st_mtime // _MINUTE_S)
-    return max(-_MOST, min(minutes, _MOST))
+    return minutes_changed(stat) if minutes is None else max(-_MOST, min(minutes, _MOST))
+
+
+def minutes_changed(stat: os.stat_result) -> int:
+    """Return when a file last changed, in minutes since 1970 (UTC), rounded down."""
+    return max(-_MOST, min(int(stat.st_mtime // _MINUTE_S), _MOST))
 
 
 def moment(text: str) -> int:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mcad_mobile.base.files import real_path
-from mcad_mobile.data.photo_formats import PHOTO_SUFFIXES, USUAL, kind_of, suffix_of
+from mcad_mobile.data.photo_formats import (
+    PHOTO_SUFFIXES,
+    USUAL,
+    VIDEO_SUFFIXES,
+    kind_of,
+    suffix_of,
+)
 from mcad_mobile.errors import PhotoError, Remedy
 
 MOST_KINDS = 50
@@ -42,8 +48,8 @@ def is_folder(path: Path) -> bool:
 
 
 def has_photos(folder: Path) -> bool:
-    """Say whether `folder` or a subfolder has a file with a photo's suffix."""
-    return is_folder(folder) and any(True for _ in walk(real_path(folder), []))
+    """Say whether `folder` or a subfolder has a file with a photo's or a video's suffix."""
+    return is_folder(folder) and any(True for _ in walk(real_path(folder), [], videos=True))
 
 
 def find_photos(folder: Path) -> list[Path]:
@@ -66,19 +72,25 @@ def no_photos(folder: Path, hint: str | Remedy = _GIVE_ONE) -> PhotoError:
 
 
 def walk(
-    folder: Path, skipped: list[Skipped], left_out: Leftovers | None = None
+    folder: Path,
+    skipped: list[Skipped],
+    left_out: Leftovers | None = None,
+    *,
+    videos: bool = False,
 ) -> Iterator[tuple[str, int]]:
-    """Yield (path, stat stamp) of all photos below a folder: files with a photo's suffix, or links
-    to such files. `left_out` counts other files, hidden ones, and links to folders, which may lead
-    to duplicates or loop; `skipped` collects what cannot be read or listed."""
+    """Yield (path, stat stamp) of all photos below a folder, and of `videos` if wanted: files with
+    such a suffix, or links to such files. `left_out` counts other files, hidden ones, and links to
+    folders, which may lead to duplicates or loop; `skipped` collects what cannot be read or
+    listed."""
     left_out = {} if left_out is None else left_out
+    suffixes = PHOTO_SUFFIXES | VIDEO_SUFFIXES if videos else PHOTO_SUFFIXES
     waiting = [str(folder)]
     while waiting:
         current = waiting.pop()
         try:
             with os.scandir(current) as entries:
                 for entry in entries:
-                    kind = _why_not(entry)
+                    kind = _why_not(entry, suffixes)
                     if kind is not None:
                         _leave(left_out, kind, entry.path)
                     elif entry.is_dir(follow_symlinks=False):
@@ -94,8 +106,8 @@ def walk(
             skipped.append(Skipped(current, f"cannot be listed: {error}"))
 
 
-def _why_not(entry: os.DirEntry[str]) -> str | None:
-    """The kind under which an entry is left out; None for photos and folders to walk."""
+def _why_not(entry: os.DirEntry[str], suffixes: Set[str]) -> str | None:
+    """The kind under which an entry is left out; None for files to index and folders to walk."""
     folder = entry.is_dir(follow_symlinks=False)
     if entry.name.startswith("."):
         return "hidden folder" if folder else "hidden file"
@@ -104,7 +116,7 @@ def _why_not(entry: os.DirEntry[str]) -> str | None:
     with suppress(OSError):  # a loop of links
         if entry.is_dir():
             return "link to a folder"
-    return None if suffix_of(entry.name) in PHOTO_SUFFIXES else kind_of(entry.name)
+    return None if suffix_of(entry.name) in suffixes else kind_of(entry.name)
 
 
 def _leave(left_out: Leftovers, kind: str, path: str) -> None:

@@ -139,7 +139,7 @@ def mixed(tmp_path):
     (folder / "sub").mkdir()
     for name in ("a.png", "sub/b.gif", ".hidden.png", ".thumbnails/deeper/c.png"):
         Image.new("RGB", (40, 30), "red").save(folder / name)
-    for name in ("film.mp4", "sub/Clip.MP4", "raw.DNG", "Makefile", "x.sqlite-journal2000"):
+    for name in ("film.mp3", "sub/Clip.MP3", "raw.DNG", "Makefile", "x.sqlite-journal2000"):
         (folder / name).write_bytes(b"x")
     (folder / "to a photo.png").symlink_to(folder / "a.png")
     (folder / "to a folder").symlink_to(folder / "sub")
@@ -153,7 +153,7 @@ def test_what_is_left_out_is_counted_by_kind_and_named(engine, index, mixed):
     assert index.paths() == sorted(str(mixed / name) for name in names)
     reported = {kind: sorted(left.paths) for kind, left in result.left_out.items()}
     assert reported == {
-        ".mp4": [str(mixed / "film.mp4"), str(mixed / "sub/Clip.MP4")],
+        ".mp3": [str(mixed / "film.mp3"), str(mixed / "sub/Clip.MP3")],
         ".dng": [str(mixed / "raw.DNG")],
         "no suffix": [str(mixed / "Makefile")],
         "other suffixes": [str(mixed / "x.sqlite-journal2000")],

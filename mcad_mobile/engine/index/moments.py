@@ -1,0 +1,43 @@
+"""The rows of a video: one for each moment that stands for it, under the path FILE#t=SECONDS, a
+media fragment (W3C, Media Fragments URI 1.0, section 4.2.1). Each video has a row at 0."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from mcad_mobile.data.photo_formats import VIDEO_SUFFIXES, suffix_of
+
+MARK = "#t="
+# No video's own name ends like that: its suffix would be .000, not a video's.
+_MOMENT = re.compile(
+    rf"(.+(?:{'|'.join(map(re.escape, sorted(VIDEO_SUFFIXES)))})){MARK}(\d+)\.(\d\d\d)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def is_video(path: str) -> bool:
+    """Say whether a file's name is that of a video."""
+    return suffix_of(path) in VIDEO_SUFFIXES
+
+
+def moment_path(video: str, milliseconds: int) -> str:
+    """Return the path of the row for a moment."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{video}{MARK}{seconds}.{rest:03}"
+
+
+def first_row(file: str) -> str:
+    """Return the path of the first row that a photo or video has."""
+    return moment_path(file, 0) if is_video(file) else file
+
+
+def is_moment(row: bytes) -> bool:
+    """Say whether a row's path is that of a moment."""
+    return MARK.encode() in row and file_and_moment(os.fsdecode(row))[1] is not None
+
+
+def file_and_moment(row: str) -> tuple[str, int | None]:
+    """Return the file of a row, and for a video the moment in milliseconds."""
+    found = _MOMENT.fullmatch(row) if MARK in row else None
+    return (found[1], int(found[2] + found[3])) if found else (row, None)

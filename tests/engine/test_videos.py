@@ -1,0 +1,215 @@
+"""Videos of a folder: moments that stand for them, found as photos are, and nothing followed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mcad_mobile.engine.index import PhotoIndex
+from mcad_mobile.engine.photos.folder import find_photos
+from mcad_mobile.engine.photos.video import MOST_MOMENTS, choose_moments, key_frames
+from mcad_mobile.engine.query import Part
+from mcad_mobile.engine.sync import recheck, sync_folder
+from mcad_mobile.errors import PhotoError
+from tests.support.videos import make_video
+
+RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 180, 20), (20, 20, 220), (235, 235, 235)
+
+
+def rows_of(index, video):
+    return [path for path in index.paths() if path.startswith(f"{video}#t=")]
+
+
+def nearest(engine, index, photo, k=10, **options):
+    return engine.search_parts(index, [Part(photo)], k, **options).results
+
+
+def colour(path, rgb):
+    Image.new("RGB", (64, 48), rgb).save(path)
+    return path
+
+
+@pytest.fixture
+def clip(folder) -> Path:
+    return make_video(folder / "clip.mp4", [RED, GREEN, BLUE])
+
+
+@pytest.mark.parametrize(
+    "suffix, codec", [("mp4", "libx264"), ("mkv", "mpeg4"), ("webm", "libvpx")]
+)
+def test_a_search_returns_the_best_moment_of_a_video_once(
+    engine, index, folder, tmp_path, suffix, codec
+):
+    clip = make_video(folder / f"clip.{suffix}", [RED, GREEN, BLUE], codec=codec)
+    result = sync_folder(engine, index, folder)
+    assert (result.added, result.skipped) == (7, [])
+    for second, rgb in enumerate([RED, GREEN, BLUE]):
+        results = nearest(engine, index, colour(tmp_path / "query.png", rgb))
+        assert [r.path for r in results].count(str(clip)) == 1
+        assert results[0].path == str(clip)
+        assert 2000 * second <= results[0].at_ms < 2000 * second + 2000
+        assert results[0].at_ms == results[0].moments[0]
+    every = nearest(engine, index, tmp_path / "query.png", moments=True)
+    assert sorted(r.at_ms for r in every if r.path == str(clip)) == sorted(results[0].moments)
+
+
+def test_moments_do_not_crowd_photos_out(engine, index, folder, tmp_path):
+    for number in range(6):
+        make_video(folder / f"{number}.mp4", [RED, (20 * number, 180, 20), BLUE, WHITE])
+    sync_folder(engine, index, folder)
+    assert index.photos > 12
+    found = nearest(engine, index, colour(tmp_path / "query.png", RED), k=12)
+    assert len({result.path for result in found}) == 12
+
+
+def test_a_video_is_unchanged_moved_changed_and_gone_as_a_whole(engine, index, folder, clip):
+    sync_folder(engine, index, folder)
+    before = rows_of(index, clip)
+    assert len(before) == 3
+    assert before[0] == f"{clip}#t=0.000"
+    again = sync_folder(engine, index, folder)
+    assert (again.unchanged, again.added, again.removed) == (7, 0, 0)
+
+    other = clip.rename(folder / "other.mp4")
+    result = sync_folder(engine, index, folder)
+    assert (result.moved, result.added, result.removed) == (1, 0, 0)
+    assert rows_of(index, other) == [row.replace("clip", "other") for row in before]
+    assert rows_of(index, clip) == []
+
+    make_video(other, [WHITE])
+    result = sync_folder(engine, index, folder)
+    assert (result.changed, result.added) == (1, 0)
+    assert rows_of(index, other) == [f"{other}#t=0.000"]
+
+    other.unlink()
+    assert sync_folder(engine, index, folder).removed == 1
+    assert rows_of(index, other) == []
+
+
+def test_a_folder_with_the_name_of_a_moment_is_not_a_part_of_the_video(engine, index, folder, clip):
+    photos = folder / "clip.mp4#t=0.000"
+    photos.mkdir()
+    colour(photos / "photo.png", RED)
+    sync_folder(engine, index, folder)
+    clip.unlink()
+    sync_folder(engine, index, folder)
+    assert str(photos / "photo.png") in index.paths()
+
+
+def test_an_index_can_be_checked_against_its_files(engine, index, folder, clip):
+    sync_folder(engine, index, folder)
+    recheck(engine, index, photos=len(index.paths()))
+
+
+def test_kinds_are_filtered(engine, index, folder, clip, tmp_path):
+    sync_folder(engine, index, folder)
+    query = colour(tmp_path / "query.png", RED)
+    videos = nearest(engine, index, query, rows=PhotoIndex.filter(kind="video"))
+    assert [result.path for result in videos] == [str(clip)]
+    photos = nearest(engine, index, query, rows=PhotoIndex.filter(kind="photo"))
+    assert len(photos) == 6
+    assert all(result.at_ms is None for result in photos)
+    assert index.count(PhotoIndex.filter(kind="video")) == 3
+
+
+def test_duplicates_are_files_and_not_moments(engine, index, folder, clip):
+    shutil.copy(clip, folder / "copy.mp4")
+    sync_folder(engine, index, folder)
+    groups = [group for group in index.near_duplicates(0.99) if str(clip) in group]
+    assert groups == [[str(clip), str(folder / "copy.mp4")]]
+
+
+def test_a_video_is_dated_by_its_container(engine, index, folder):
+    dated = make_video(folder / "dated.mp4", [RED], taken="2020-05-01T12:30:00Z")
+    undated = make_video(folder / "undated.mkv", [RED])
+    os.utime(undated, (600, 600))
+    sync_folder(engine, index, folder)
+    assert index.dates()[f"{dated}#t=0.000"] == 26472270
+    assert index.dates()[f"{undated}#t=0.000"] == 10
+
+
+def test_frames_are_upright(tmp_path):
+    scene = np.zeros((48, 64, 3), np.uint8)
+    scene[:, :32] = RED
+    clip = make_video(tmp_path / "clip.mp4", [scene])
+    data = clip.read_bytes()
+    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    at = data.index(upright, data.index(b"tkhd"))
+    turned = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    clip.write_bytes(data[:at] + turned + data[at + len(turned) :])  # a quarter clockwise
+    (frame, *_) = key_frames(str(clip), 24)
+    assert frame.image.size == (48, 64)
+    assert frame.image.getpixel((24, 5))[0] > 150 > frame.image.getpixel((24, 60))[0]
+
+
+def test_wide_pixels_become_square(tmp_path):
+    clip = make_video(tmp_path / "clip.mp4", [RED], sample_aspect_ratio=2)
+    (frame, *_) = key_frames(str(clip), 24)
+    assert frame.image.size == (128, 48)
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_hdr_is_shown_in_the_range_of_a_screen(tmp_path, transfer):
+    grey = {16: (148,) * 3, 18: (191,) * 3}[transfer]  # diffuse white, 203 candelas
+    clip = make_video(tmp_path / "clip.mp4", [grey], color_trc=transfer, colorspace=9)
+    (frame, *_) = key_frames(str(clip), 16)
+    level = frame.image.getpixel((10, 10))
+    assert all(180 <= value <= 200 for value in level), level
+
+
+def test_few_frames_stand_for_a_long_video():
+    scenes = np.random.default_rng(0).normal(size=(96, 64)).astype(np.float32)
+    scenes /= np.linalg.norm(scenes, axis=1, keepdims=True)
+    scenes[40] = scenes[39]
+    times = [10_000 * number for number in range(96)]
+    chosen = choose_moments(times, scenes)
+    assert chosen[0] == 0
+    assert 40 not in choose_moments(times[:41], scenes[:41])
+    assert len(chosen) == MOST_MOMENTS
+    assert max(np.diff(chosen)) <= 6
+
+
+def test_calibration_takes_photos_alone(folder, clip):
+    assert clip not in find_photos(folder)
+
+
+def test_a_list_of_other_files_is_not_followed(engine, index, folder, clip):
+    (folder / "list.mkv").write_text("ffconcat version 1.0\nfile clip.mp4\n")
+    (skipped,) = sync_folder(engine, index, folder).skipped
+    assert skipped.path == str(folder / "list.mkv")
+    assert "cannot be decoded" in skipped.why
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.9])
+def test_truncated_videos_are_skipped_or_give_what_is_left(engine, index, folder, clip, keep):
+    data = clip.read_bytes()
+    clip.write_bytes(data[: int(keep * len(data))])
+    result = sync_folder(engine, index, folder)
+    assert result.added == 6 + bool(rows_of(index, clip))
+    assert bool(result.skipped) == (not rows_of(index, clip))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    from mcad_mobile.engine.photos.video import read_stamp
+
+    with pytest.raises(PhotoError):
+        read_stamp(str(tmp_path / "pipe.mp4"))
+
+
+def test_sound_alone_is_no_video(engine, index, folder):
+    av = pytest.importorskip("av", reason="videos need PyAV")
+    with av.open(str(folder / "sound.mp4"), "w") as out:
+        stream = out.add_stream("aac", rate=48000)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.rate = 48000
+        out.mux(stream.encode(silence))
+        out.mux(stream.encode())
+    (skipped,) = sync_folder(engine, index, folder).skipped
+    assert "it holds no video" in skipped.why
