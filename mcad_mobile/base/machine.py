@@ -3,6 +3,7 @@ processors cannot load."""
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 from mcad_mobile.errors import BenchError, MemoryUnavailable
 
+_M_MMAP_THRESHOLD = -3  # malloc.h
 # Instruction sets that affect a tower's speed: Linux's names and common ones
 _INSTRUCTION_SETS = {
     "sse4_1": "SSE4.1",
@@ -221,3 +223,10 @@ def _load_average() -> float | None:
         return round(os.getloadavg()[0], 2)
     except (OSError, AttributeError):  # some C libraries read it from /proc, some have none
         return None
+
+
+def return_large_blocks() -> None:
+    """Give blocks of 4 MiB or more back to the system when they are freed. Else glibc raises this
+    limit, and keeps the memory of the largest photo."""
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_M_MMAP_THRESHOLD, 4 << 20)

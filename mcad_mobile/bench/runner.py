@@ -192,6 +192,7 @@ def measure_read(spec: dict[str, Any]) -> dict[str, Any]:
     from mcad_mobile.engine.photos.decode import open_photo
     from mcad_mobile.engine.reading.reader import AT_LEAST, Reader
 
+    machine.return_large_blocks()  # as SearchEngine does
     reader = Reader.of(_bundle(spec), threads=spec["threads"])
     steps.take("reader loaded")
     photos, started = spec["photos"], time.perf_counter()

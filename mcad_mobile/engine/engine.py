@@ -489,6 +489,7 @@ class SearchEngine:
         self._check_student(index)
         for tower in ("image_rung", "folder_rung"):
             self.__dict__.pop(tower, None)
+        machine.return_large_blocks()
         reader = Reader.of(self.bundle, warn=self._warn)
         return read_index(reader, self._places_of, index, progress, threads=self.threads)
 

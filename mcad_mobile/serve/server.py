@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import os
 import socket
@@ -22,6 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mcad_mobile.base import machine
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.engine.engine import create_index
 from mcad_mobile.engine.index import PhotoIndex
@@ -45,7 +45,6 @@ ADDRESS = "127.0.0.1"
 _WAITING = 1024  # connections that are not accepted yet
 _GRACE_S = 1  # together with the last commit of a job, less than 5 seconds
 _HEAD_S = 5.0  # for the head of a request
-_M_MMAP_THRESHOLD = -3  # malloc.h
 _UPLOADS_AT_ONCE = 16  # more of them wait in the network's buffers
 _MEDIA_TYPES = {
     "css": "text/css",
@@ -207,9 +206,7 @@ def take_port(port: int) -> socket.socket:
 
 def serve(state: State, listening: socket.socket, ready: Callable[[], None]) -> None:
     """Serve until interrupted. `ready` is called once requests are answered."""
-    # Else glibc raises this limit, and keeps the memory of the largest photo that was decoded.
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        mallopt(_M_MMAP_THRESHOLD, 8 << 20)
+    machine.return_large_blocks()
     port = listening.getsockname()[1]
     config = uvicorn.Config(
         Guard(create_app(state), port),
