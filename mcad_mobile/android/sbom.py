@@ -101,7 +101,11 @@ def _archive(
     number: int, archive: Archive, found: Libraries, fetched: Mapping[Path, Artifact]
 ) -> Component:
     # Known by its checksum, or by where it was fetched from.
-    published = {known.sha256: known.source for known in (ONNXRUNTIME_QNN, ONNXRUNTIME_AAR)}
+    published = {
+        sha256: known.source
+        for known in (ONNXRUNTIME_QNN, ONNXRUNTIME_AAR)
+        for sha256 in known.checksums
+    }
     artifact = published.get(archive.sha256) or fetched.get(archive.path)
     assert artifact is None or isinstance(artifact, Artifact)
     taken = (path.partition("/") for path in archive.native)

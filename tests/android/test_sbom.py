@@ -19,6 +19,7 @@ from mcad_mobile.android.demo_app import BuiltApp, build_app
 from mcad_mobile.android.native_libraries import Archive, Libraries
 from mcad_mobile.android.parts import BuildOptions, Parts
 from mcad_mobile.android.sbom import LIBRARY, sbom
+from mcad_mobile.base.files import sha256_of
 from mcad_mobile.engine.bundle import Bundle
 from tests.support.archives import ABI, HTP, archive, onnxruntime_archive, qnn_archive
 from tests.support.probe import variant
@@ -78,7 +79,8 @@ def test_parts_are_named_with_versions_licences_and_where_they_were_published(bu
     assert runtime["purl"] == (
         "pkg:maven/com.microsoft.onnxruntime/onnxruntime-android@1.29.0?type=aar"
     )
-    assert runtime["hashes"] == [{"alg": "SHA-256", "content": downloads.ONNXRUNTIME_AAR.sha256}]
+    pinned = sha256_of(downloads.ONNXRUNTIME_AAR.path)
+    assert runtime["hashes"] == [{"alg": "SHA-256", "content": pinned}]
     assert runtime["licenses"] == [{"license": {"id": "MIT"}}]
     tower = parts["text tower onnx fp32"]
     assert tower["type"] == "machine-learning-model"

@@ -89,7 +89,7 @@ def onnxruntime_stand_in(folder: Path) -> Download:
     assert isinstance(pinned.source, Artifact)
     source = StandIn(*vars(pinned.source).values())
     sha256 = sha256_of(source.fetch(folder))
-    return replace(pinned, name="onnxruntime-stand-in.aar", sha256=sha256, source=source)
+    return replace(pinned, name="onnxruntime-stand-in.aar", sha256=sha256, source=source, copy=None)
 
 
 def data_offset(package: Path, info: zipfile.ZipInfo) -> int:
