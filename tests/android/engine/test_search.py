@@ -340,6 +340,28 @@ def test_no_pace_is_made_up_where_no_photo_can_be_decoded(app, phone):
     assert app.ask("state")["skipped"] == 1
 
 
+def test_parts_of_a_query_are_weighted_and_excluded_as_python_does(app, phone, bundle):
+    phone.take(*NAMES)
+    app.index()
+    path = phone.path(NAMES[3])
+    index, engine = open_index(bundle, app.index_directory), SearchEngine(bundle)
+    photo = index.embedding(path)
+    embeddings = [photo / np.linalg.norm(photo), *map(engine.embed_text, ("flowers", "people"))]
+    query = compose(embeddings, [1, 0.5, -0.5], engine.typical_photos)
+    nearest = [other for other in index.search(query, k=6, exact=True).paths if other != path]
+    parts = [
+        {"path": path, "weight": 1},
+        {"words": "flowers", "weight": 0.5},
+        {"words": "people", "weight": -0.5},
+    ]
+    assert app.ask("parts", parts=parts, k=5)["paths"] == nearest[:5]
+    with pytest.raises(EngineError, match="cancel out"):
+        same = [{"words": "people", "weight": weight} for weight in (1, -1)]
+        app.ask("parts", parts=same, k=5)
+    with pytest.raises(EngineError, match="no parts"):
+        app.ask("parts", parts=[], k=5)
+
+
 def test_words_refine_a_search_by_a_photo_as_python_does(app, phone, bundle):
     phone.take(*NAMES)
     app.index()

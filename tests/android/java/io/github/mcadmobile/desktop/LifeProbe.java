@@ -2,6 +2,7 @@ package io.github.mcadmobile.desktop;
 
 import io.github.mcadmobile.engine.Bundle;
 import io.github.mcadmobile.engine.McadException;
+import io.github.mcadmobile.engine.QueryPart;
 import io.github.mcadmobile.engine.SearchEngine;
 import io.github.mcadmobile.engine.base.IoSupplier;
 import io.github.mcadmobile.engine.base.JsonFields;
@@ -216,6 +217,15 @@ final class LifeProbe {
             case "search":
                 search.hideDuplicates(request.has("same") ? (float) request.number("same") : 2);
                 return found(search.search(request.string("words"), request.integer("k", 1, 1 << 20), filter(request)));
+            case "parts": {
+                List<QueryPart> parts = new ArrayList<>();
+                for (JsonFields part : request.objects("parts")) {
+                    float weight = (float) part.number("weight");
+                    parts.add(part.has("path")
+                        ? QueryPart.photo(part.string("path"), weight) : QueryPart.words(part.string("words"), weight));
+                }
+                return found(search.search(parts, request.integer("k", 1, 1 << 20), filter(request)));
+            }
             case "like":
                 if (request.has("words")) {
                     return found(search.moreLike(

@@ -71,7 +71,7 @@ final class Filters {
     }
 
     void choose(Set<String> folders) {
-        use(filter.in(folders));
+        use(filter.inFolders(folders));
     }
 
     void choose(LocalDate first, LocalDate last) {

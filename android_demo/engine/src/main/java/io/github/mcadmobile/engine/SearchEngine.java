@@ -14,10 +14,12 @@ import io.github.mcadmobile.engine.towers.Tower;
 import java.io.File;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -176,13 +178,46 @@ public final class SearchEngine implements AutoCloseable {
     /** Photos that are like an indexed photo and fit the words: like this photo, but at night. */
     public Found moreLike(PhotoIndex index, String path, String words, int k, @Nullable PassingRows rows)
             throws IOException {
-        return without(path, moreLike(index, embedding(index, path), words, k + 1, rows), k);
+        return search(index, Arrays.asList(QueryPart.photo(path, 1), QueryPart.words(words, 1)), k, rows);
+    }
+
+    /**
+     * The {@code k} photos that fit weighted words and photos best, without the query's own photos. McadException if
+     * there is no part, a photo is not indexed, or the parts cancel out.
+     */
+    public Found search(PhotoIndex index, List<QueryPart> parts, int k, @Nullable PassingRows rows)
+            throws IOException {
+        if (parts.isEmpty()) {
+            throw new McadException("The query has no parts.", "Give words or a photo.");
+        }
+        List<float[]> embeddings = new ArrayList<>();
+        float[] weights = new float[parts.size()];
+        Set<String> photos = new HashSet<>();
+        Set<String> unknown = new LinkedHashSet<>();
+        boolean truncated = false;
+        for (QueryPart part : parts) {
+            weights[embeddings.size()] = part.weight();
+            if (part.isPhoto()) {
+                photos.add(part.content());
+                embeddings.add(embedding(index, part.content()));
+            } else {
+                truncated |= tokenizer().tokenize(part.content()).truncated();
+                unknown.addAll(tokenizer().unknownWords(part.content()));
+                embeddings.add(embedText(part.content()));
+            }
+        }
+        Found found = moreLike(index, compose(embeddings, weights), k + photos.size(), rows);
+        List<Result> results = new ArrayList<>(found.results());
+        results.removeIf(result -> photos.contains(result.path()));
+        List<Result> nearest = results.subList(0, Math.min(k, results.size()));
+        return new Found(nearest, found.ms(), truncated, new ArrayList<>(unknown));
     }
 
     /** Photos that are like a photo with this embedding [dim] and fit the words. */
     public Found moreLike(PhotoIndex index, float[] embedding, String words, int k, @Nullable PassingRows rows)
             throws IOException {
-        Found found = moreLike(index, compose(embedding, words), k, rows);
+        Found found = moreLike(
+            index, compose(Arrays.asList(embedding, embedText(words)), new float[] {1, 1}), k, rows);
         boolean truncated = tokenizer().tokenize(words).truncated();
         return new Found(found.results(), found.ms(), truncated, tokenizer().unknownWords(words));
     }
@@ -207,14 +242,18 @@ public final class SearchEngine implements AutoCloseable {
     }
 
     /**
-     * Combine a photo's embedding and words into one query [dim] of unit length. Cosines between photos spread more
-     * than cosines with words, so each part is divided by its spread over the bundle's sample, as in
-     * mcad_mobile/engine/query.py.
+     * Combine weighted embeddings [dim] into one query [dim] of unit length. Cosines between photos spread more than
+     * cosines with words, so each part is divided by its spread over the bundle's sample, as in
+     * mcad_mobile/engine/query.py. McadException if the parts cancel out.
      */
-    public float[] compose(float[] photo, String words) throws IOException {
+    public float[] compose(List<float[]> parts, float[] weights) throws IOException {
+        if (parts.size() == 1 && weights[0] > 0) {
+            return parts.get(0);
+        }
         Npy sample = Npy.read(bundle.path(bundle.sample));
-        float[] total = new float[photo.length];
-        for (float[] part : new float[][] {photo, embedText(words)}) {
+        float[] total = new float[parts.get(0).length];
+        for (int number = 0; number < weights.length; number++) {
+            float[] part = parts.get(number);
             double sum = 0;
             double squares = 0;
             for (int i = 0; i < sample.rows(); i++) {
@@ -225,8 +264,16 @@ public final class SearchEngine implements AutoCloseable {
             double mean = sum / sample.rows();
             double spread = Math.max(Math.sqrt(Math.max(0, squares / sample.rows() - mean * mean)), LEAST_SPREAD);
             for (int i = 0; i < total.length; i++) {
-                total[i] += (float) (part[i] / spread);
+                total[i] += (float) (part[i] * weights[number] / spread);
             }
+        }
+        double length = 0;
+        for (float number : total) {
+            length += (double) number * number;
+        }
+        if (Math.sqrt(length) < LEAST_SPREAD) {
+            throw new McadException("The parts of the query cancel out.",
+                "Search for something other than what you exclude.");
         }
         return Vectors.normalized(total);
     }

@@ -2,7 +2,9 @@ package io.github.mcadmobile.gallery;
 
 import java.time.LocalDate;
 import java.time.ZoneId;
+import java.util.Collection;
 import java.util.Collections;
+import java.util.HashSet;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
@@ -16,9 +18,9 @@ import org.jspecify.annotations.Nullable;
 public record Filter(Set<String> folders, long fromMs, long untilMs) {
     public static final Filter ALL = new Filter(Collections.emptySet(), Long.MIN_VALUE, Long.MAX_VALUE);
 
-    /** This filter with other folders. */
-    public Filter in(Set<String> inFolders) {
-        return new Filter(inFolders, fromMs, untilMs);
+    /** This filter with other folders; none for all. */
+    public Filter inFolders(Collection<String> names) {
+        return new Filter(new HashSet<>(names), fromMs, untilMs);
     }
 
     /** This filter from {@code first} to {@code last}, whole days in {@code zone}; null leaves that end open. */

@@ -3,6 +3,7 @@ package io.github.mcadmobile.gallery;
 import io.github.mcadmobile.engine.Bundle;
 import io.github.mcadmobile.engine.BundleInstaller;
 import io.github.mcadmobile.engine.McadException;
+import io.github.mcadmobile.engine.QueryPart;
 import io.github.mcadmobile.engine.SearchEngine;
 import io.github.mcadmobile.engine.base.IoSupplier;
 import io.github.mcadmobile.engine.index.PhotoIndex;
@@ -100,6 +101,14 @@ public final class PhotoSearch implements PhotoFinder, Closeable {
 
     private IoSupplier<SearchEngine.Found> searched(String words, int k, Filter filter) {
         return () -> finder.find((index, rows, count) -> finder.engine().search(index, words, count, rows), k, filter);
+    }
+
+    /**
+     * The {@code k} photos that fit weighted words and indexed photos best, such as a photo, "flowers" a little and
+     * "people" less: a weight below 0 excludes. McadException if a photo is not indexed or the parts cancel out.
+     */
+    public SearchEngine.Found search(List<QueryPart> parts, int k, Filter filter) throws IOException {
+        return find((index, rows, count) -> finder.engine().search(index, parts, count, rows), k, filter);
     }
 
     /** The {@code k} photos most like an indexed photo, without that photo. McadException if it is not indexed. */
