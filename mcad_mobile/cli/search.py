@@ -165,18 +165,20 @@ def _as_json(found: Found) -> dict[str, Any]:
 
 def _print(result: Result) -> None:
     gone = coloured("  (gone)", "red") if result.gone else ""
-    at = "" if result.at_ms is None else f" at {_clock(result.at_ms)}"
-    print(f"{coloured(f'{result.score:.3f}', 'green')}  {printable(result.path)}{at}{gone}")
+    path = printable(result.path) + _moment(result)
+    print(f"{coloured(f'{result.score:.3f}', 'green')}  {path}{gone}")
     shown = (match for match in result.matched if match.source != "name")  # which the path shows
     for match in sorted(shown, key=lambda match: -len(match.words))[:_MATCHES]:
         print(f"       {match.source}: {printable(match.line)}")
 
 
-def _clock(milliseconds: int) -> str:
-    """A moment of a video as players show it."""
-    minutes, seconds = divmod(milliseconds // 1000, 60)
+def _moment(result: Result) -> str:
+    """What to say after a video's name: " at 1:07"."""
+    if result.at_ms is None:
+        return ""
+    minutes, seconds = divmod(result.at_ms // 1000, 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return f" at {hours}:{minutes:02}:{seconds:02}" if hours else f" at {minutes}:{seconds:02}"
 
 
 def _why_nothing(
@@ -239,10 +241,10 @@ def contact_sheet(found: Found) -> str:
         truncated=found.truncated,
         photos=[
             {
-                "name": Path(result.path).name,
+                "name": Path(result.path).name + _moment(result),
                 "link": "" if is_address(result.path) else Path(result.path).absolute().as_uri(),
                 "score": f"{result.score:.3f}",
-                "jpeg": inline_jpeg(Path(result.path), _SHEET_PX),
+                "jpeg": inline_jpeg(Path(result.path), _SHEET_PX, result.at_ms),
             }
             for result in found.results
         ],

@@ -5,9 +5,14 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcad_mobile.engine.photos.decode import open_bytes, read_photo
+from mcad_mobile.engine.photos.video import key_frames
 from mcad_mobile.errors import MissingExtra, PhotoError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _QUALITY = 80
 
@@ -17,10 +22,23 @@ def jpeg(
 ) -> bytes:
     """A photo's bytes, which errors call `name`, as a JPEG whose shorter side has `shorter` pixels
     or whose longer side has `longer`; never enlarged."""
-    from PIL import Image
-
     # open_bytes keeps at least twice `at_least` pixels, so half of the size is enough.
     image = open_bytes(photo, name, at_least=(shorter or longer or 0) // 2)
+    return _small(image, name, shorter, longer)
+
+
+def frame_jpeg(
+    video: str, milliseconds: int, *, shorter: int | None = None, longer: int | None = None
+) -> bytes:
+    """A video's key frame at a time, as `jpeg` makes it of a photo. PhotoError, MissingExtra."""
+    for frame in key_frames(video, (shorter or longer or 0) // 2, milliseconds):
+        return _small(frame.image, video, shorter, longer)
+    raise PhotoError(f"{video} has no frame at {milliseconds} ms.")
+
+
+def _small(image: Image.Image, name: str, shorter: int | None, longer: int | None) -> bytes:
+    from PIL import Image
+
     image.info.clear()  # Pillow would write the photo's comment
     scales = [1.0]
     scales += [shorter / min(image.size)] if shorter else []
@@ -37,10 +55,14 @@ def jpeg(
     return out.getvalue()
 
 
-def inline_jpeg(path: Path, shorter: int) -> str:
-    """Like jpeg, in base64 for a page with inline photos; "" if the photo is unreadable."""
+def inline_jpeg(path: Path, shorter: int, at_ms: int | None = None) -> str:
+    """Like jpeg, or frame_jpeg for a moment of a video, in base64 for a page with inline photos; ""
+    if the file is unreadable."""
     try:
-        content = jpeg(read_photo(str(path)).data, str(path), shorter=shorter)
+        if at_ms is not None:
+            content = frame_jpeg(str(path), at_ms, shorter=shorter)
+        else:
+            content = jpeg(read_photo(str(path)).data, str(path), shorter=shorter)
     except (PhotoError, MissingExtra):
         return ""
     return base64.b64encode(content).decode("ascii")

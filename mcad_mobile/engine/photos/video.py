@@ -71,13 +71,13 @@ def read_stamp(path: str) -> tuple[os.stat_result, tuple[int, int]]:
         raise PhotoError(f"{path} cannot be read: {error}.", "Check its permissions.") from error
 
 
-def key_frames(path: str, at_least: int, start: int = 0) -> Iterator[Frame]:
+def key_frames(path: str, at_least: int, only: int | None = None) -> Iterator[Frame]:
     """Decode up to 96 key frames of a video, spread over its length.
 
     Args:
         path: the file, absolute.
         at_least: frames are reduced while both sides keep twice so many pixels.
-        start: where in the file the video starts, in bytes.
+        only: decode the key frame at so many milliseconds alone.
 
     Yields:
         Frames by ascending time, the first at 0.
@@ -89,9 +89,10 @@ def key_frames(path: str, at_least: int, start: int = 0) -> Iterator[Frame]:
     """
     check_decoder()
     module = "mcad_mobile.engine.photos.video_decoder"
+    numbers = at_least, -1 if only is None else only
     # -P: do not import an av.py from the user's folder.
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", module, path, str(start), str(at_least)],
+        [sys.executable, "-P", "-m", module, path, *map(str, numbers)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,7 +1,7 @@
 """Decodes a video's key frames, in a process of its own: a damaged file may crash or hang it.
 
-Run by `video.py` with a file, where the video starts in it, and the least side of a frame. It
-writes a Head and a frame's pixels for each, or a sentence about what is wrong to standard error.
+Run by `video.py` with a file, the least side of a frame, and for one frame alone its milliseconds,
+else -1. It writes a HEAD and the pixels of each frame, or to standard error what is wrong.
 """
 
 from __future__ import annotations
@@ -26,19 +26,18 @@ _MOST_PIXELS = 40_000_000  # 8K has 33 million
 # Formats whose files hold their video, never a list of other files or addresses.
 _OPTIONS = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm",
-    "protocol_whitelist": "file,subfile",
+    "protocol_whitelist": "file",
 }
 
 
-def main(path: str, start: int, least: int) -> None:
-    """Write the frames of the video to standard output."""
+def main(path: str, least: int, only: int) -> None:
+    """Write the frames of the video, or the one at a time, to standard output."""
     for kind, most in ((resource.RLIMIT_AS, MOST_BYTES), (resource.RLIMIT_CPU, MOST_CPU_S)):
         with suppress(ValueError):  # macOS refuses the first
             resource.setrlimit(kind, (most, most))
     import av
 
-    address = f"subfile,,start,{start},end,0,,:{path}" if start else f"file:{path}"
-    with av.open(address, options=_OPTIONS, metadata_errors="replace") as container:
+    with av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace") as container:
         streams = [stream for stream in container.streams.video if not _is_cover(stream)]
         if not streams:
             raise ValueError("it holds no video")
@@ -50,7 +49,7 @@ def main(path: str, start: int, least: int) -> None:
         if stream.width * stream.height > _MOST_PIXELS:
             raise ValueError(f"it has {stream.width} x {stream.height} pixels")
         found, taken = False, _taken(container.metadata)
-        for milliseconds, frame in _key_frames(container, stream):
+        for milliseconds, frame in _key_frames(container, stream, only):
             _write(frame, milliseconds, taken, least, stream.sample_aspect_ratio)
             found = True
         if not found:
@@ -71,7 +70,7 @@ def _taken(metadata: dict[str, str]) -> int:
     return 0
 
 
-def _key_frames(container: Any, stream: Any) -> Iterator[tuple[int, Any]]:
+def _key_frames(container: Any, stream: Any, only: int) -> Iterator[tuple[int, Any]]:
     """Yield key frames and their milliseconds, spread over the video's length."""
     import av
 
@@ -79,12 +78,13 @@ def _key_frames(container: Any, stream: Any) -> Iterator[tuple[int, Any]]:
     length = (container.duration or 0) / av.time_base
     step = max(length / MOST_FRAMES, _LEAST_STEP_S)
     last = -1
-    for number in range(MOST_FRAMES):
-        if number * step > length and number:
-            return
+    wanted = [number * step for number in range(MOST_FRAMES) if number * step <= length]
+    if only >= 0:
+        wanted = [(only + 1) / 1000]  # whatever its milliseconds were rounded to
+    for seconds in wanted:
         try:
             # To the key frame at that time or before.
-            container.seek(first + int(number * step / base), stream=stream)
+            container.seek(first + round(seconds / base), stream=stream)
             frame = next(container.decode(stream), None)
         except av.FFmpegError:
             if last < 0:
