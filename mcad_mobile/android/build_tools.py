@@ -133,9 +133,10 @@ def d8(arguments: Iterable[object]) -> str:
 MIN_SDK = 26
 
 
-def compile_stubs(folder: Path) -> Path:
-    """Compile the stubs of the framework classes that our sources use. They never go into a dex."""
-    return compile_java([android_demo() / "stubs"], [], folder / "stubs")
+def compile_stubs(folder: Path, name: str = "stubs") -> Path:
+    """Compile the stubs of the classes that our sources use: of Android's framework, or of
+    "onnxruntime". They never go into a dex."""
+    return compile_java([android_demo() / name], [], folder / name)
 
 
 def build_dex(

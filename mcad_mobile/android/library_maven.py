@@ -72,10 +72,10 @@ def build_maven(
     with tempfile.TemporaryDirectory(prefix=".library-", dir=there) as scratch:
         work, made = Path(scratch), Path(scratch) / "made"
         made.mkdir()
-        whole = gather_parts(bundle, options, work, progress)
+        whole = gather_parts(bundle, options, work, progress, as_dependency=True)
         parts = replace(whole, libraries=_without_dependencies(whole.libraries))
         progress("compiling Java")
-        classpath = [compile_stubs(work), *whole.libraries.jars]
+        classpath = [compile_stubs(work), compile_stubs(work, "onnxruntime")]
         archive, stem = made / artifact.file_name, made / artifact.file_name.removesuffix(".aar")
         manifest = library_manifest(own_photos=options.own_photos)
         jar = write_archive(parts, manifest, classpath, work, archive, progress)

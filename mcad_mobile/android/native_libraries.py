@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, fetch
+from mcad_mobile.android.downloads import ONNXRUNTIME_AAR, Artifact, fetch
 from mcad_mobile.android.packages import PAGE
 from mcad_mobile.base.files import Partial, cache_directory, fingerprint, sha256_of
 from mcad_mobile.base.progress import Progress, silent
@@ -79,14 +79,16 @@ def libraries(
     supplied: Sequence[Path] = (),
     *,
     onnxruntime: Path | None = None,
+    as_dependency: bool = False,
     progress: Progress = silent,
 ) -> Libraries:
     """Unpack ONNX Runtime and the user's archives, and add the search kernels; jars go to `folder`.
 
     ONNX Runtime comes from `onnxruntime` or a `supplied` archive that contains it, such as
-    onnxruntime-android-qnn; otherwise ours is fetched. The first of two libraries with one name is
-    used. BuildError: a file is no Android archive, lacks libraries for one of `abis` or has one
-    that no phone can load, ONNX Runtime is incomplete or too old, or the kernels are missing.
+    onnxruntime-android-qnn; otherwise ours is fetched, or only listed if it is a dependency
+    (`as_dependency`). The first of two libraries with one name is used. BuildError: a file is no
+    Android archive, lacks libraries for one of `abis` or has one that no phone can load, ONNX
+    Runtime is incomplete or too old, or the kernels are missing.
     """
     kernels = {abi: {android.LIBRARY: search_kernels(abi, progress)} for abi in abis}
     found = Libraries(native=kernels, extracted=bool(supplied))
@@ -102,7 +104,12 @@ def libraries(
             f"{onnxruntime} contains no ONNX Runtime.",
             "Give com.microsoft.onnxruntime:onnxruntime-android of Maven Central, a .aar.",
         )
-    if not holders:
+    if not holders and as_dependency:
+        source = ONNXRUNTIME_AAR.source
+        assert isinstance(source, Artifact)
+        listed = Path(source.file_name)
+        found.archives.append(Archive(listed, ONNXRUNTIME_AAR.sha256, source.version, ()))
+    elif not holders:
         _add(fetch(ONNXRUNTIME_AAR, progress), folder, found, checked=False)
     return found
 

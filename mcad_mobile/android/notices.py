@@ -63,12 +63,13 @@ def notices(
     }
     lines = [f"mcad-mobile {VERSION}, the search engine: Apache-2.0 (mcad-mobile/LICENSE)"]
     for archive in found.archives:
-        with zipfile.ZipFile(archive.path) as package:
-            texts |= {
-                f"{archive.path.stem}/{name}": package.read(name)
-                for name in package.namelist()
-                if _TEXT.fullmatch(PurePosixPath(name).name)
-            }
+        if archive.path.is_file():  # a dependency is listed, and was not fetched
+            with zipfile.ZipFile(archive.path) as package:
+                texts |= {
+                    f"{archive.path.stem}/{name}": package.read(name)
+                    for name in package.namelist()
+                    if _TEXT.fullmatch(PurePosixPath(name).name)
+                }
         if archive.onnxruntime is not None:
             lines.append(
                 f"ONNX Runtime {archive.onnxruntime}, of Microsoft: MIT (onnxruntime/LICENSE; "

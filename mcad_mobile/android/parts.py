@@ -84,11 +84,16 @@ class Parts:
 
 
 def gather_parts(
-    bundle: Bundle | None, options: BuildOptions, work: Path, progress: Progress
+    bundle: Bundle | None,
+    options: BuildOptions,
+    work: Path,
+    progress: Progress,
+    *,
+    as_dependency: bool = False,
 ) -> Parts:
-    """Fetch what `bundle` needs, and unpack it into the folder `work` without the rungs that the
-    app cannot run. BuildError, also for weights that not everyone may ship, unless their licence
-    was accepted."""
+    """Fetch what `bundle` needs, except ONNX Runtime `as_dependency`, and unpack it into the folder
+    `work` without the rungs that the app cannot run. BuildError, also for weights that not everyone
+    may ship, unless their licence was accepted."""
     if bundle is not None:
         check_licence(bundle, options.accept_licence)
     fetched: dict[Path, Artifact] = {}
@@ -105,6 +110,7 @@ def gather_parts(
         options.abis,
         [*options.aars, *fetched],
         onnxruntime=options.onnxruntime,
+        as_dependency=as_dependency,
         progress=progress,
     )
     found.notes += [

@@ -19,6 +19,7 @@ from mcad_mobile.android.library_maven import build_maven
 from mcad_mobile.android.parts import BuildOptions
 from mcad_mobile.android.toolchain import compile_java, main_sources, run
 from mcad_mobile.base import VERSION
+from mcad_mobile.base.files import cache_directory
 from mcad_mobile.engine.bundle import Bundle
 from mcad_mobile.errors import BuildError
 from tests.support.archives import why_no_onnxruntime
@@ -42,9 +43,7 @@ CONSUMER = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Written by the command, which takes ONNX Runtime from Maven Central."""
-    if reason := why_no_onnxruntime():
-        pytest.skip(reason)
+    """Written by the command."""
     folder = tmp_path_factory.mktemp("maven")
     make_tiny_bundle(folder / "tiny")
     document = mcad_json("library", "--bundle", folder / "tiny", "--maven", folder / "repository")
@@ -152,8 +151,37 @@ def test_its_bill_of_materials_names_onnx_runtime_without_files(files):
     assert "components" not in parts["onnxruntime-android"]
 
 
+def test_onnx_runtime_s_archive_is_not_fetched(tmp_path, monkeypatch):
+    kernels = [*cache_directory().glob("kernels-*.so")]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cache_directory().mkdir(parents=True)
+    for path in kernels:
+        shutil.copy(path, cache_directory())
+    build_maven(None, tmp_path / "repository")
+    assert not [path for path in cache_directory().iterdir() if "onnxruntime" in path.name]
+
+
+def test_its_classes_are_those_compiled_against_the_real_onnx_runtime(files, tmp_path):
+    if reason := why_no_onnxruntime():
+        pytest.skip(reason)
+    with zipfile.ZipFile(fetch(downloads.ONNXRUNTIME_AAR)) as real:
+        (tmp_path / "real.jar").write_bytes(real.read("classes.jar"))
+    classpath = [compile_stubs(tmp_path), tmp_path / "real.jar"]
+    sources = map(main_sources, ("engine", "gallery", "platform"))
+    compiled = compile_java(sources, classpath, tmp_path / "classes")
+    with zipfile.ZipFile(files / f"{STEM}.aar") as package:
+        (tmp_path / "ours.jar").write_bytes(package.read("classes.jar"))
+    with zipfile.ZipFile(tmp_path / "ours.jar") as ours:
+        assert {name: ours.read(name) for name in ours.namelist()} == {
+            path.relative_to(compiled).as_posix(): path.read_bytes()
+            for path in compiled.rglob("*.class")
+        }
+
+
 @pytest.mark.usefixtures("central")
 def test_mvn_resolves_it_and_an_app_compiles_against_what_it_gets(repository, tmp_path):
+    if reason := why_no_onnxruntime():
+        pytest.skip(reason)
     consumer = CONSUMER.format(repository=repository.as_uri(), version=VERSION)
     (tmp_path / "pom.xml").write_text(consumer)
     runtime = publish(downloads.ONNXRUNTIME_AAR, repository)

@@ -1,0 +1,4 @@
+package ai.onnxruntime;
+
+/** The part of ONNX Runtime's class that we call, to compile a library for Maven against. */
+public abstract class OnnxTensorLike implements OnnxValue {}

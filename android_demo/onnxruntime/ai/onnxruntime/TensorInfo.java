@@ -1,0 +1,6 @@
+package ai.onnxruntime;
+
+/** The part of ONNX Runtime's class that we call, to compile a library for Maven against. */
+public class TensorInfo implements ValueInfo {
+    public native long[] getShape();
+}
