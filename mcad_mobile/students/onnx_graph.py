@@ -53,7 +53,6 @@ def plain_onnx(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> o
             options.log_severity_level = 3
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
             options.optimized_model_filepath = str(Path(scratch) / "folded.onnx")
-            # Weights lie outside: a file of more than 2 GB would not be written.
             ort.InferenceSession(fixed.SerializeToString(), options, ["CPUExecutionProvider"])
             folded = onnx.load(options.optimized_model_filepath)
     except Exception as error:  # onnx and ONNX Runtime raise their own, without a common base
@@ -83,6 +82,7 @@ def torch_module(model: onnx.ModelProto) -> nn.Module:
     """Convert a model that `plain_onnx` returned: its inputs in order -> its outputs. StudentError
     for an operator that is not known."""
     graph = Graph.read(model)
+    graph.simplify()
     return graph.part(graph.inputs, graph.outputs)
 
 
@@ -134,6 +134,41 @@ class Graph:
             [value.name for value in graph.output],
         )
 
+    def simplify(self) -> None:
+        """Put each GELU together, and drop guards against softmaxes over nothing."""
+        self.steps = _without_nans(self.steps)
+        for step in [step for step in self.steps if step.op in ("Erf", "Tanh")]:
+            before, after = [step.inputs[0]], [step.outputs[0]]
+            for value in before:
+                made_by = self.producer(value)
+                if made_by is not None and self._is_function(made_by):
+                    before += [name for name in made_by.inputs if name not in self.constants]
+            for value in after:
+                after += [r.outputs[0] for r in self.readers(value) if self._is_function(r)]
+            pairs = [(x, y) for y in dict.fromkeys(after) for x in dict.fromkeys(before)]
+            found = [(x, y, kind) for x, y in pairs for kind in [self._gelu(x, y)] if kind]
+            for x, y, kind in found[:1]:
+                made = Step("Gelu", step.name, [x], [y], {"approximate": kind})
+                old = next(step for step in self.steps if y in step.outputs)
+                self.steps[self.steps.index(old)] = made
+
+    def _is_function(self, step: Step) -> bool:
+        """Whether a step computes each number from single numbers and constants."""
+        sizes = (self.constants[name].size for name in step.inputs if name in self.constants)
+        return step.op in _ELEMENTWISE and step.op != "MatMul" and all(size == 1 for size in sizes)
+
+    def _gelu(self, x: str, y: str) -> str | None:
+        """Return which GELU of `x` the value `y` is, if any: by computing it."""
+        numbers = torch.linspace(-6, 6, 101)[None]
+        try:
+            computed = self.part([x], [y])(numbers)
+        except (StudentError, RuntimeError):  # it needs more than x
+            return None
+        for kind in ("none", "tanh"):
+            if torch.allclose(computed, F.gelu(numbers, approximate=kind), atol=2e-5):
+                return kind
+        return None
+
     def producer(self, value: str) -> Step | None:
         return next((step for step in self.steps if value in step.outputs), None)
 
@@ -173,7 +208,6 @@ class Graph:
 
     def part(self, inputs: Sequence[str], outputs: Sequence[str]) -> nn.Module:
         """Return the module that computes `outputs` from `inputs`, which may lie inside."""
-        self.steps = _without_nans(self.steps)
         steps = self.needed(outputs, inputs)
         made = {*inputs, *self.constants, "", *(name for step in steps for name in step.outputs)}
         missing = {name for step in steps for name in step.inputs}.union(outputs) - made

@@ -64,6 +64,7 @@ def load_pair(
     rows = row_tower(plain, ids, others[0] if others else None, text.output, text.file.name)
     pixels = plain_onnx(image.model, {image.inputs[0].name: (1, 3, size, size)})
     graph = Graph.read(pixels)
+    graph.simplify()
     tower = graph.part([image.inputs[0].name], [graph.raw(image.output)])
     eos = words.eos_token_id if rows.pool == "eos" else None
     spec = TextSpec(length, rows.table.shape[1], rows.pool, eos, rows.mask_kind != "padding")

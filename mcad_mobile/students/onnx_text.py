@@ -40,6 +40,7 @@ def row_tower(
     """Cut a plain model at its token table, and replace how it masks and pools. StudentError if it
     does either in a way that is not known."""
     graph = Graph.read(model)
+    graph.simplify()
     table = _cut_at_table(graph, ids, name)
     kind = _replace_masks(graph, model, ids, mask, name)
     pool = _replace_pooling(graph, ids, mask, name)
