@@ -31,7 +31,7 @@ public final class Readers {
 
     public static void fuzzerInitialize() throws IOException {
         manifest = Files.readString(WORK.resolve("index/manifest.json"));
-        segment = manifest.replaceAll("(?s).*(segment-[0-9]+\\.mcs).*", "$1");
+        segment = manifest.replaceAll("(?s).*?(segment-[0-9]+\\.mcs).*", "$1");
     }
 
     public static void fuzzerTearDown() throws IOException {

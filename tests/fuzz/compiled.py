@@ -1,18 +1,21 @@
-"""Inputs that reach new code, for the kernels in C by libFuzzer (kernels.c) and for the app's
-readers by Jazzer (Readers.java)."""
+"""Runs of inputs that reach new code: for Python by atheris (coverage_guided.py), for the kernels
+in C by libFuzzer (kernels.c), for the app's readers by Jazzer (Readers.java)."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+
+from PIL import Image
 
 from benchmarks.jvm import jvm_libraries
 from mcad_mobile.android.downloads import Artifact, Download, fetch
 from mcad_mobile.android.toolchain import JAVA, compile_java, executable, main_sources
-from mcad_mobile.data.packaged_photos import packaged_photos
 from mcad_mobile.engine.native import LIBRARY
 from tests.support.tiny_bundle import make_tiny_bundle
 
@@ -41,8 +44,17 @@ def clang() -> str | None:
     return next(filter(None, map(shutil.which, ("clang", "clang-19", "clang-14"))), None)
 
 
+def python(kind: str, work: Path, runs: int) -> dict[str, int]:
+    """Return the number of inputs by outcome. AssertionError: one ended the run."""
+    counts = work / "counts.json"
+    module = [sys.executable, "-m", "tests.fuzz.coverage_guided", kind, str(runs), str(counts)]
+    _run(module, work, PYTHONPATH=str(HERE.parents[1]))
+    found = json.loads(counts.read_text())
+    return {outcome: n for outcome, n in found.items() if outcome not in ("kind", "inputs")}
+
+
 def kernels(work: Path, runs: int) -> dict[str, int]:
-    """Return the number of inputs by outcome. CalledProcessError: one ended the run."""
+    """As `python`."""
     program, counts = work / "kernels", work / "counts.json"
     sources = [HERE / "kernels.c", *(c for c in _NATIVE.glob("*.c") if c.name != "jni.c")]
     command = [str(clang()), "-std=gnu11", "-O1", "-g", "-ffp-contract=off", f"-I{_NATIVE}"]
@@ -56,22 +68,24 @@ def kernels(work: Path, runs: int) -> dict[str, int]:
 
 
 def readers(work: Path, runs: int) -> dict[str, int]:
-    """As `kernels`."""
+    """As `python`."""
     shutil.copytree(GOLDEN, work / "index")
     bundle = make_tiny_bundle(work / "bundle")
     corpus = work / "corpus"
     corpus.mkdir()
-    seeds = [
-        packaged_photos()[0],
-        work / "index" / "manifest.json",
-        next((work / "index").glob("segment-*.mcs")),
-        bundle.directory / "bundle.json",
-        bundle.path(bundle.tokenizer_file),
-    ]
-    for kind, seed in enumerate(seeds):
-        (corpus / str(kind)).write_bytes(bytes([kind]) + seed.read_bytes())
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned
+    for kind in ("JPEG", "PNG", "WEBP"):
+        photo = io.BytesIO()
+        Image.effect_noise((40, 30), 60).convert("RGB").save(photo, kind, exif=exif)
+        (corpus / kind).write_bytes(b"\0" + photo.getvalue())
+    manifest = work / "index" / "manifest.json"
+    segment = manifest.with_name(json.loads(manifest.read_text())["segments"][0]["file"])
+    files = (manifest, segment, bundle.directory / "bundle.json")
+    for number, file in enumerate((*files, bundle.path(bundle.tokenizer_file)), 1):
+        (corpus / file.name).write_bytes(bytes([number]) + file.read_bytes())
     jars = [*jvm_libraries(), fetch(_JAZZER), fetch(_JAZZER_API)]
-    classes = compile_java([*map(main_sources, ("engine",)), HERE], jars, work / "classes")
+    classes = compile_java([main_sources("engine"), HERE], jars, work / "classes")
     command = [
         executable(JAVA),
         f"-Dmcad.search.library={LIBRARY}",
@@ -89,6 +103,6 @@ def readers(work: Path, runs: int) -> dict[str, int]:
 def _run(command: list[str], folder: Path, **more: str) -> None:
     env = {**os.environ, **more}
     done = subprocess.run(
-        command, cwd=folder, env=env, check=False, capture_output=True, timeout=3600
+        command, cwd=folder, env=env, check=False, capture_output=True, timeout=1800
     )
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]

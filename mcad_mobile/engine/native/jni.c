@@ -119,7 +119,7 @@ EXPORT int32_t Java_io_github_mcadmobile_engine_base_NativeLibrary_layout(Env en
     return mcad_layout();
 }
 
-/* Open a segment's file: its descriptor, -1 if it cannot be opened, -2 if its header has another CRC-32. */
+/* Open a segment's file: its descriptor, -1 if it is a link or does not open, -2 if its header has another CRC-32. */
 EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_open(
     Env env, Object class, Object path, int32_t header_crc) {
     Call c = {env, 0, NULL};
@@ -127,7 +127,7 @@ EXPORT int32_t Java_io_github_mcadmobile_engine_index_Kernel_open(
     char *name = numbers(&c, path, BYTES, 1, length(&c, path), "path");
     int file = -1;
     uint32_t found;
-    if (name && (file = open(name, O_RDONLY | O_CLOEXEC)) >= 0
+    if (name && (file = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) >= 0
         && (pread(file, &found, sizeof found, CRC_AT) != sizeof found || found != (uint32_t)header_crc)) {
         close(file);
         file = -2;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -197,3 +198,20 @@ def test_a_damaged_file_is_an_error_that_says_what_to_do(probe, given, tmp_path,
     with pytest.raises(EngineError) as caught:
         probe.ask("tokens", bundle=copy.directory, texts=["a dog"])
     assert "xport the bundle again" in caught.value.args[1]
+
+
+@pytest.mark.parametrize("slot", [b"\1\0\0\0", b"\xff\xff\xff\x7f"], ids=["none free", "beyond"])
+def test_a_damaged_table_of_tokens_neither_hangs_nor_ends_the_app(probe, tmp_path, slot):
+    bundle = make_tiny_bundle(tmp_path / "tiny")
+    file = bundle.path(bundle.tokenizer_file)
+    raw = bytearray(file.read_bytes())
+    start = 12 + int.from_bytes(raw[8:12], "little")
+    _, first, count = json.loads(raw[12:start])["arrays"]["string_slots"]
+    raw[start + first : start + first + 4 * count] = slot * count
+    file.write_bytes(raw)
+    ask = partial(probe.ask, "tokens", bundle=bundle.directory, texts=["a dog"])
+    if slot[0] == 1:
+        assert ask()[0]["tokens"] > 2
+    else:
+        with pytest.raises(EngineError, match="is damaged"):
+            ask()

@@ -8,6 +8,7 @@ import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
@@ -24,10 +25,14 @@ final class SegmentFile implements Closeable {
 
     SegmentFile(Path path) throws IOException {
         this.path = path;
-        if (Files.isSymbolicLink(path)) {
-            throw damaged("it is a link");
+        try {
+            channel = FileChannel.open(path, StandardOpenOption.READ, LinkOption.NOFOLLOW_LINKS);
+        } catch (IOException error) {
+            if (Files.isSymbolicLink(path)) {
+                throw damaged("it is a link");
+            }
+            throw error;
         }
-        channel = FileChannel.open(path, StandardOpenOption.READ);
         size = channel.size();
     }
 

@@ -26,9 +26,11 @@ public final class Encoder {
     private final Model model;
     private final Added added;
     private final Added addedNormalized;
+    private final Path file;
 
     /** McadException if the file is missing or damaged, or has a step that this version does not know. */
     public Encoder(Path file) throws IOException {
+        this.file = file;
         Table table = new Table(file);
         try {
             before = ids(table.header.list("before", Long.class));
@@ -50,8 +52,16 @@ public final class Encoder {
         }
     }
 
-    /** The ids of {@code text}; stops early once there are more than {@code most}. */
-    public int[] encode(String text, int most) {
+    /** The ids of {@code text}; stops early once there are more than {@code most}. McadException if the file is damaged. */
+    public int[] encode(String text, int most) throws McadException {
+        try {
+            return idsOf(text, most);
+        } catch (RuntimeException error) {
+            throw new McadException(file + " is damaged: " + error + ".", McadException.EXPORT_AGAIN, error);
+        }
+    }
+
+    private int[] idsOf(String text, int most) {
         Ids ids = new Ids();
         String prepared = Normalize.apply(prepare, withoutLoneSurrogates(text));
         for (Added.Part part : added.split(prepared)) {

@@ -22,7 +22,8 @@ final class Strings {
         CRC32 hash = new CRC32();
         hash.update(key, from, to - from);
         int at = (int) hash.getValue() & mask;
-        for (int number = slots.get(at); number != 0; number = slots.get(at)) {
+        int left = slots.capacity(); // a damaged table may have no free slot
+        for (int number = slots.get(at); number != 0 && left-- > 0; number = slots.get(at)) {
             int start = ends.get(number - 1);
             if (ends.get(number) - start == to - from && same(key, from, to, start)) {
                 return number - 1;

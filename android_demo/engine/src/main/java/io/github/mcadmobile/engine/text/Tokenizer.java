@@ -4,13 +4,13 @@ import io.github.mcadmobile.engine.Bundle;
 import io.github.mcadmobile.engine.McadException;
 import java.io.Closeable;
 import java.io.IOException;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.stream.Collectors;
 
 /** Turns text into a text tower's inputs. The reference is mcad_mobile/engine/text/tokenizer.py. */
 public final class Tokenizer implements Closeable {
@@ -82,7 +82,7 @@ public final class Tokenizer implements Closeable {
      * Words of {@code text} that no tower can have learned: the tokenizer has no token for a part of them, or spells
      * them nearly letter by letter (English ones: Cyrillic). The same as in Python.
      */
-    public List<String> unknownWords(String text) {
+    public List<String> unknownWords(String text) throws McadException {
         Set<String> words = new LinkedHashSet<>();
         int start = 0;
         for (int i = 0; i <= text.length(); i++) {
@@ -93,11 +93,17 @@ public final class Tokenizer implements Closeable {
                 start = i + 1;
             }
         }
-        return words.stream().filter(this::isUnknown).collect(Collectors.toList());
+        List<String> unknown = new ArrayList<>();
+        for (String word : words) {
+            if (isUnknown(word)) {
+                unknown.add(word);
+            }
+        }
+        return unknown;
     }
 
     /** Whether queries must be in English: the vocabulary has no words of other scripts. */
-    public boolean isEnglish() {
+    public boolean isEnglish() throws McadException {
         int[] chinese = encoder.encode(CHINESE, spec.length());
         return unknownWords(FOREIGN).size() == FOREIGN.split(" ").length
             && (lacksToken(chinese) || chinese.length > CHINESE.length());
@@ -107,7 +113,7 @@ public final class Tokenizer implements Closeable {
         return Arrays.stream(ids).anyMatch(id -> id == encoder.unknown);
     }
 
-    private boolean isUnknown(String word) {
+    private boolean isUnknown(String word) throws McadException {
         int[] ids = encoder.encode(word, spec.length());
         boolean lacksToken = lacksToken(ids);
         if (lacksToken || encoder.allowsSpelledWords) {
