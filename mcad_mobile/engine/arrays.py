@@ -12,6 +12,7 @@ from mcad_mobile.errors import BundleError, Remedy
 
 U8 = npt.NDArray[np.uint8]
 I16 = npt.NDArray[np.int16]
+I32 = npt.NDArray[np.int32]
 U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
 F32 = npt.NDArray[np.float32]

@@ -207,9 +207,7 @@ class LiveSegment:
         """Return a bit for each photo whose place has a word."""
         there = np.zeros(-(-self.segment.photos // _WORD) * _WORD, np.bool_)
         if words is not None:
-            for number in words.whole(term):
-                if words.term(number)[1] == "place":
-                    there[words.rows(number)] = True
+            there[: self.segment.photos] = words.find(term, "place")
         return np.packbits(there, bitorder="little")
 
     @cached_property

@@ -14,12 +14,10 @@ from mcad_mobile.engine.index.filters import LiveSegment, RowFilter
 from mcad_mobile.engine.native import Kernel
 from mcad_mobile.engine.words.folding import fold
 from mcad_mobile.engine.words.ranking import Match, WordHit, terms_to_find
-from mcad_mobile.engine.words.words_file import SOURCES, PhotoWords, WordsFile, differ_by_letter
+from mcad_mobile.engine.words.words_file import SOURCES, PhotoWords, is_like
 
-# How well a term matches: as a whole, as the start of a word, or with a wrong letter; and the
-# letters that it needs for these.
-_WHOLE, _START, _WRONG = 1.0, 0.7, 0.5
-_START_LETTERS, _WRONG_LETTERS = 3, 5
+# How well a term matches: not, with a wrong letter, as the start of a word, or as a whole.
+_LIKENESS = np.array([0, 0.5, 0.7, 1], np.float32)
 _MOST_TIED = 4096  # photos to compare with the query's embedding
 
 
@@ -79,22 +77,11 @@ def _best(
 
 def _likenesses(live: LiveSegment, term: str) -> F32:
     """Return how well a term matches each photo [N] float32; 0 for deleted ones."""
-    found = np.zeros(live.segment.photos, np.float32)
-    if live.words is not None:
-        for likeness, number in _matching(live.words, term):
-            rows = live.words.rows(number)
-            found[rows] = np.maximum(found[rows], likeness)
-        found[live.deleted] = 0
+    if live.words is None:
+        return np.zeros(live.segment.photos, np.float32)
+    found = _LIKENESS[live.words.find(term)]
+    found[live.deleted] = 0
     return found
-
-
-def _matching(words: WordsFile, term: str) -> Iterator[tuple[float, int]]:
-    whole = words.whole(term)
-    yield from ((_WHOLE, number) for number in whole)
-    if len(term) >= _START_LETTERS:
-        yield from ((_START, number) for number in words.beginning(term) if number not in whole)
-    if len(term) >= _WRONG_LETTERS:
-        yield from ((_WRONG, number) for number in words.with_wrong_letter(term))
 
 
 def _matches(terms: Sequence[str], path: str, words: PhotoWords) -> Iterator[Match]:
@@ -104,14 +91,6 @@ def _matches(terms: Sequence[str], path: str, words: PhotoWords) -> Iterator[Mat
         *((SOURCES[2], place, None) for place in words.places),
     ]
     for source, text, box in lines:
-        found = (word for word in fold(text) if any(_is_like(term, word) for term in terms))
+        found = (word for word in fold(text) if any(is_like(term, word) for term in terms))
         if distinct := tuple(dict.fromkeys(found)):
             yield Match(source, distinct, text, box)
-
-
-def _is_like(term: str, word: str) -> bool:
-    return (
-        term == word
-        or (len(term) >= _START_LETTERS and word.startswith(term))
-        or (len(term) >= _WRONG_LETTERS and differ_by_letter(term, word))
-    )

@@ -341,14 +341,25 @@ class IndexWriter:
     def _write_words(
         self, entry: SegmentEntry, generation: int, items: Iterable[Item]
     ) -> SegmentEntry:
-        paths, words = [], []
-        for path, number, row in items:
-            known = self._segments[number].words if number < len(self._segments) else None
-            carried = PhotoWords() if known is None else known.photo(row)
-            paths.append(path_to_bytes(file_and_moment(os.fsdecode(path))[0]))
-            words.append(self._new_words.get(path, carried))
+        new: dict[int, tuple[bytes, PhotoWords]] = {}
+        old = {
+            number: (live.words, np.full(live.segment.photos, -1, np.int32))
+            for number, live in enumerate(self._segments)
+            if live.words is not None
+        }
+        for new_row, (path, number, row) in enumerate(items):
+            file = path_to_bytes(file_and_moment(os.fsdecode(path))[0])
+            if path in self._new_words:
+                new[new_row] = file, self._new_words[path]
+            elif number not in old:
+                new[new_row] = file, PhotoWords()
+            elif path in self._pending:  # it has another name
+                new[new_row] = file, old[number][0].photo(row)
+            else:
+                old[number][1][row] = new_row
         name = words_name(entry.file, generation)
-        write_words(self._directory / name, entry.header_crc32, paths, words)
+        kept = [(words, rows) for words, rows in old.values() if rows.max() >= 0]
+        write_words(self._directory / name, entry.header_crc32, entry.photos, new, kept)
         return structs.replace(entry, words=name)
 
     def _sources(self) -> list[Source]:

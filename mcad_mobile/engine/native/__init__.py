@@ -69,6 +69,11 @@ _SIGNATURES = {  # result and arguments
     "mcad_shrink": (None, "psp"),
     "mcad_tune": (ctypes.c_int, "ppi"),
     "mcad_boxes": (ctypes.c_int64, "psssp"),
+    "mcad_words_find": (ctypes.c_int, "pspsp"),
+    "mcad_word_likeness": (ctypes.c_int, "pps"),
+    "mcad_words_records": (ctypes.c_int64, "pspsp"),
+    "mcad_words_build": (ctypes.c_int64, "pspspssup"),
+    "mcad_words_free": (None, "p"),
     "mcad_level": (ctypes.c_int, ""),
     "mcad_layout": (ctypes.c_int, ""),
 }
@@ -144,6 +149,18 @@ class FilterTask(ctypes.Structure):
         "p:rows p:starts p:row_bits p:place_bits p:cell_starts p:cell_ends p:counts s:photos "
         "s:first s:end"
     )
+
+
+class WordQuery(ctypes.Structure):
+    """A term of a query, see words.c."""
+
+    _fields_ = _fields("p:term s:size s:found s:same u:modes u:sources")
+
+
+class OldWords(ctypes.Structure):
+    """A file of words that a new one takes photos over from, see words_write.c."""
+
+    _fields_ = _fields("p:data s:size p:new_rows")
 
 
 @dataclass(frozen=True)

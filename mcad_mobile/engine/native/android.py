@@ -29,8 +29,8 @@ _LINK = (
 # The Android functions that the kernels use: we link against stand-ins that define them.
 IMPORTS = {
     "libc.so": (
-        "calloc clock_gettime close free getauxval madvise malloc memchr memcpy memset mincore "
-        "open posix_fadvise pread qsort"
+        "calloc clock_gettime close free getauxval madvise malloc memchr memcmp memcpy memset "
+        "mincore open posix_fadvise pread qsort realloc"
     ),
 }
 

@@ -86,6 +86,31 @@ void mcad_resize_columns(const uint8_t *rows, size_t stride, const Taps *, int32
 
 int64_t mcad_boxes(const float *map, size_t width, size_t height, size_t most, float *boxes);
 
+#define WORD_SOURCES 3
+enum { WORD_MISREAD = 1, WORD_BEGUN, WORD_WHOLE }; /* how a term matches */
+enum { WORD_BEGINS = 1, WORD_NEAR = 2 };           /* ways to match beside the whole word */
+
+/* A term of a query, see words.c. `sources` has a bit for each source; `found` counts photos; `same` is of words.c. */
+typedef struct {
+    const uint8_t *term;
+    size_t size, found, same;
+    uint32_t modes, sources;
+} WordQuery;
+
+/* Words of a file that a new one takes over: the new row of each photo, or less than 0. */
+typedef struct {
+    const uint8_t *data;
+    size_t size;
+    const int32_t *new_rows;
+} OldWords;
+
+int mcad_words_find(const uint8_t *data, size_t size, WordQuery *, size_t count, uint8_t *best);
+int mcad_word_likeness(const WordQuery *, const uint8_t *term, size_t size);
+int64_t mcad_words_records(const uint8_t *data, size_t size, const uint32_t *rows, size_t count, uint8_t **out);
+int64_t mcad_words_build(const OldWords *, size_t old_count, const uint8_t *records, size_t records_size,
+                         const uint32_t *rows, size_t count, size_t photos, uint32_t segment_crc32, uint8_t **out);
+void mcad_words_free(uint8_t *data);
+
 /* Of n photos, factor * n ^ exponent * k ^ growth are candidates for k results. */
 typedef struct {
     double factor, exponent, growth;

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from itertools import groupby
 
-MOST_LETTERS = 64  # a longer word is cut
+MOST_LETTERS = 63  # a longer word is cut, to at most 255 bytes
 # Letters that NFKD leaves whole.
 _PLAIN = str.maketrans(
     {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ı": "i", "þ": "th", "ς": "σ"}

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from mcad_mobile.engine.index import PhotoIndex, RowFilter
+from mcad_mobile.engine.index.filters import ALL_ROWS
 from mcad_mobile.engine.words.ranking import Match
-from mcad_mobile.engine.words.words_file import Line, PhotoWords, differ_by_letter
+from mcad_mobile.engine.words.words_file import Line, PhotoWords
 from mcad_mobile.errors import PhotoIndexError
 from tests.support.index_embeddings import create, photos_and_queries
 
-BOX = (10, 10, 90, 10, 90, 20, 10, 20)
-TICKET = PhotoWords((Line("Boarding PASS", 0.98, BOX), Line("Müller")), (), True)
+BOX = (400, 400, 3600, 400, 3600, 800, 400, 800)
+TICKET = PhotoWords((Line("Boarding PASS", 0.95, BOX), Line("Müller")), (), True)
 PLACES = ("Belém", "Lisbon", "Lisboa", "Portugal")
 
 
@@ -28,8 +29,8 @@ def worded(directory: Path, words: dict[str, PhotoWords]) -> PhotoIndex:
     return index
 
 
-def found(index: PhotoIndex, query: str, **options: RowFilter) -> list[str]:
-    hits = index.search_words(query, 100, **options)
+def found(index: PhotoIndex, query: str, rows: RowFilter = ALL_ROWS) -> list[str]:
+    hits = index.search_words(query, 100, rows=rows)
     assert hits is not None
     return [hit.path for hit in hits]
 
@@ -80,6 +81,13 @@ def test_a_result_says_which_words_stand_where(index: PhotoIndex) -> None:
         ("name", "/p/Müller/beach.jpg"),
         ("place", "Portugal"),
     ]
+
+
+def differ_by_letter(a: str, b: str) -> bool:
+    shorter, longer = sorted((a, b), key=len)
+    if len(a) == len(b):
+        return sum(x != y for x, y in zip(a, b, strict=True)) == 1
+    return any(shorter == longer[:at] + longer[at + 1 :] for at in range(len(longer)))
 
 
 def test_shares_are_those_that_counting_gives(tmp_path: Path) -> None:
@@ -152,6 +160,29 @@ def test_words_are_set_without_writing_embeddings_again(index: PhotoIndex, tmp_p
     assert index.words("/p/new.jpg") == TICKET
     assert len(found(index, "pass")) == 5 and index.words("/p/5.jpg") is None
     assert "/p/new.jpg" not in dict(index.unread()) and "/p/6.jpg" in dict(index.unread())
+
+
+def test_texts_of_any_kind_survive_and_take_bounded_time(tmp_path: Path) -> None:
+    lines = (
+        *(
+            Line("word" * 250_000),
+            Line("12 km of text " * 8000),
+            Line("\u202eabc\u200f \x00\x1b\x7f a"),
+        ),
+        *(Line("two\nlines"), Line("𝔘nicode \ud800 東京"), Line("")),
+    )
+    index = worded(tmp_path / "index", {"/a.jpg": PhotoWords(lines[1:], ("",) * 3, True)})
+    words = index.words("/a.jpg")
+    assert words is not None and words.places == ("",) * 3
+    texts = [line.text for line in words.lines]
+    assert texts[:2] == [line.text for line in lines[1:3]]
+    assert texts[2:] == ["two lines", "𝔘nicode ? 東京", ""]
+    assert found(index, "unicode") == found(index, "東京") == ["/a.jpg"]
+    with index.writer() as writer:
+        writer.set_words({"/a.jpg": PhotoWords(lines[:1])})
+    words = index.words("/a.jpg")
+    assert words is not None and set(words.lines[0].text) == set("word")
+    assert len(words.lines[0].text) > 900_000 and found(index, "wordword") == ["/a.jpg"]
 
 
 def test_a_changed_file_has_no_words_until_it_is_read_again(index: PhotoIndex) -> None:

@@ -1,0 +1,315 @@
+/* Reads files of words (docs/index-format.md). A file may hold anything: every number in it is checked before it is used.
+ * A search reads the dictionary and the postings of terms that match; photos' texts are decoded in groups. */
+#include "words.h"
+
+/* Return 0 unless the sizes in the head are those of the file. */
+int words_view(const uint8_t *data, size_t size, WordsView *v) {
+    if (size < WORDS_HEAD || memcmp(data, WORDS_MAGIC, 8)) return 0;
+    uint64_t sizes[5];
+    for (size_t i = 0; i < 5; i++) sizes[i] = get_32(data + 20 + 4 * i);
+    *v = (WordsView){.photos = get_32(data + 16), .block_count = sizes[0], .entries_size = sizes[1],
+                     .postings_size = sizes[2], .model_size = sizes[3], .texts_size = sizes[4]};
+    size_t groups = (v->photos + GROUP - 1) / GROUP;
+    v->read = data + WORDS_HEAD;
+    v->blocks = v->read + (v->photos + 7) / 8;
+    v->entries = v->blocks + 8 * v->block_count;
+    v->postings = v->entries + v->entries_size;
+    v->model = v->postings + v->postings_size;
+    v->ends = v->model + v->model_size;
+    v->texts = v->ends + 4 * groups;
+    return v->texts + v->texts_size == data + size;
+}
+
+/* A number of 7 bits a byte, least significant first. Return 0 if it does not end in time. */
+static int read_number(const uint8_t **at, const uint8_t *end, uint32_t *number) {
+    *number = 0;
+    for (unsigned shift = 0; shift < 28 && *at < end; shift += 7) {
+        *number |= (uint32_t)(**at & 127) << shift;
+        if (*(*at)++ < 128) return 1;
+    }
+    return 0;
+}
+
+/* Read the next entry. Return 1; 0 after the last; -1 if the file is damaged. */
+int words_next(const WordsView *v, Entry *e) {
+    size_t more;
+    uint32_t packed;
+    e->postings = e->postings_end;
+    if (e->at == e->end) return 0;
+    e->shared = *e->at >> 4;
+    more = *e->at++ & 15;
+    if (e->shared == 15 && e->at < e->end) e->shared += *e->at++;
+    if (more == 15 && e->at < e->end) more += *e->at++;
+    if (e->shared > e->size || e->shared + more > MOST_TERM || !(e->shared + more) || more >= (size_t)(e->end - e->at))
+        return -1;
+    memcpy(e->term + e->shared, e->at, more);
+    e->at += more;
+    e->size = e->shared + more;
+    e->source = *e->at >> 6;
+    e->parameter = *e->at++ & 63;
+    if (!read_number(&e->at, e->end, &packed) || !packed || packed > v->postings_size - e->postings ||
+        e->source >= WORD_SOURCES || e->parameter > 31)
+        return -1;
+    e->postings_end = e->postings + packed;
+    return 1;
+}
+
+/* Read the first entry of a block. */
+int words_entry(const WordsView *v, size_t block, Entry *e) {
+    *e = (Entry){.at = v->entries, .end = v->entries + v->entries_size};
+    if (block >= v->block_count) return 0;
+    size_t at = get_32(v->blocks + 8 * block);
+    e->postings_end = get_32(v->blocks + 8 * block + 4);
+    if (at >= v->entries_size || e->postings_end > v->postings_size) return -1;
+    e->at += at;
+    return words_next(v, e);
+}
+
+BODY size_t letter_at(const uint8_t *text, size_t size) {
+    size_t end = 1;
+    while (end < size && (text[end] & 0xc0) == 0x80) end++;
+    return end;
+}
+
+/* Say whether two words that part at their first letters differ by it: another, one missing, one too many. */
+static int differ_by_first(const uint8_t *a, size_t m, const uint8_t *b, size_t n) {
+    size_t x = m ? letter_at(a, m) : 0, y = n ? letter_at(b, n) : 0;
+    return (m - x == n - y && !memcmp(a + x, b + y, m - x)) || (m - x == n && !memcmp(a + x, b, n)) ||
+           (m == n - y && !memcmp(a, b + y, m));
+}
+
+/* Return how a word, which begins with `same` bytes of the query's, matches. */
+static int likeness(const WordQuery *q, const uint8_t *term, size_t size, size_t same) {
+    if (same == q->size) {
+        if (same == size) return WORD_WHOLE;
+        if (q->modes & WORD_BEGINS) return WORD_BEGUN;
+    }
+    if (!(q->modes & WORD_NEAR) || size > q->size + 4 || q->size > size + 4) return 0;
+    while (same && ((same < size && (term[same] & 0xc0) == 0x80) || (same < q->size && (q->term[same] & 0xc0) == 0x80)))
+        same--;
+    return differ_by_first(q->term + same, q->size - same, term + same, size - same) ? WORD_MISREAD : 0;
+}
+
+BODY size_t same_bytes(const WordQuery *q, const uint8_t *term, size_t size, size_t from) {
+    size_t most = size < q->size ? size : q->size;
+    while (from < most && term[from] == q->term[from]) from++;
+    return from;
+}
+
+int mcad_word_likeness(const WordQuery *q, const uint8_t *term, size_t size) {
+    return likeness(q, term, size, same_bytes(q, term, size, 0));
+}
+
+/* Raise `best` of the photos of an entry to `value`; count those that had none. */
+static int raise_photos(const WordsView *v, const Entry *e, uint8_t *best, uint8_t value, size_t *found) {
+    Bits bits = {v->postings + e->postings, e->postings_end - e->postings, 0};
+    for (uint64_t row = 0;; row++) {
+        row += read_rice(&bits, e->parameter);
+        if (has_ended(&bits)) return 1; /* at the ones that fill the last byte */
+        if (row >= v->photos) return 0;
+        *found += !best[row];
+        if (best[row] < value) best[row] = value;
+    }
+}
+
+/* Return the last block that begins before `term`, or 0; -1 if the file is damaged. */
+static int64_t block_before(const WordsView *v, const uint8_t *term, size_t size) {
+    size_t low = 0, high = v->block_count;
+    while (high - low > 1) {
+        size_t middle = (low + high) / 2;
+        Entry e;
+        if (words_entry(v, middle, &e) <= 0) return -1;
+        int order = memcmp(e.term, term, e.size < size ? e.size : size);
+        if (order < 0 || (!order && e.size < size)) low = middle;
+        else high = middle;
+    }
+    return (int64_t)low;
+}
+
+/* Mark in `best` [count][photos] how photos match queries, all of which are of the same kind: see mcad_words_find. */
+static int find(const WordsView *v, WordQuery *queries, size_t count, uint8_t *const *best) {
+    int is_near = queries->modes & WORD_NEAR;
+    /* A word of letters alone is misread from words that begin with one. */
+    int64_t block = is_near ? block_before(v, (const uint8_t *)"a", 1) : block_before(v, queries->term, queries->size);
+    Entry e;
+    int more = block < 0 ? -1 : words_entry(v, (size_t)block, &e);
+    for (size_t i = 0; i < count; i++) queries[i].same = 0;
+    for (int is_first = 1; more > 0; more = words_next(v, &e), is_first = 0)
+        for (size_t i = 0; i < count; i++) {
+            WordQuery *q = queries + i;
+            if (is_first) e.shared = 0;
+            /* A term that shares more than that differs where the one before it did. */
+            if (e.shared <= q->same) q->same = same_bytes(q, e.term, e.size, e.shared);
+            if (!is_near && q->same < q->size && q->same < e.size && e.term[q->same] > q->term[q->same]) return 0;
+            if (!(q->sources >> e.source & 1)) continue;
+            int value = likeness(q, e.term, e.size, q->same);
+            if (value && !raise_photos(v, &e, best[i], (uint8_t)value, &q->found)) return -1;
+        }
+    return more;
+}
+
+/* Mark in `best` [count][photos], zeros, how photos match at most MOST_QUERIES queries, and count them. Return 0; -1 if
+ * the file is damaged. */
+int mcad_words_find(const uint8_t *data, size_t size, WordQuery *queries, size_t count, uint8_t *best) {
+    WordsView v;
+    WordQuery near[MOST_QUERIES];
+    uint8_t *best_of[MOST_QUERIES], *best_of_near[MOST_QUERIES];
+    size_t near_count = 0;
+    if (!words_view(data, size, &v) || count > MOST_QUERIES) return -1;
+    for (size_t i = 0; i < count; i++) {
+        best_of[i] = best + i * v.photos;
+        queries[i].found = 0;
+        if (queries[i].modes & WORD_NEAR) {
+            best_of_near[near_count] = best_of[i];
+            near[near_count++] = queries[i];
+        } else if (find(&v, queries + i, 1, best_of + i) < 0) return -1;
+    }
+    if (near_count && find(&v, near, near_count, best_of_near) < 0) return -1;
+    for (size_t i = 0, at = 0; i < count; i++)
+        if (queries[i].modes & WORD_NEAR) queries[i].found = near[at++].found;
+    return 0;
+}
+
+static int read_tokens(const uint8_t **at, const uint8_t *end, Tokens *t) {
+    uint64_t count = 0;
+    for (size_t length = 1; length <= MOST_CODE; length++) {
+        if (!read_number(at, end, t->of_length + length)) return 0;
+        count += t->of_length[length];
+    }
+    if (count > (size_t)(end - *at)) return 0;
+    t->count = (uint32_t)count;
+    t->starts = malloc((count + 1) * sizeof *t->starts);
+    if (!t->starts) return -1;
+    t->starts[0] = 0;
+    for (size_t i = 0; i < count; i++) t->starts[i + 1] = t->starts[i] + (*at)[i];
+    t->bytes = *at + count;
+    if (t->starts[count] > (size_t)(end - t->bytes)) return 0;
+    *at = t->bytes + t->starts[count];
+    return 1;
+}
+
+void words_free_model(Model *m) {
+    free(m->tokens.starts);
+    free(m->letters.starts);
+}
+
+/* Return 1; 0 if the file is damaged; -1 without memory. The caller frees the model. */
+int words_model(const WordsView *v, Model *m) {
+    const uint8_t *at = v->model + PARAMETERS, *end = v->model + v->model_size;
+    memset(m, 0, sizeof *m);
+    if (v->model_size < PARAMETERS) return 0;
+    memcpy(m->parameters, v->model, PARAMETERS);
+    for (size_t i = 0; i < PARAMETERS; i++)
+        if (m->parameters[i] > 20) return 0;
+    int done = read_tokens(&at, end, &m->tokens);
+    return done > 0 ? read_tokens(&at, end, &m->letters) : done;
+}
+
+/* Return the number of the next token; `count` if there is none. */
+static uint32_t read_token(Bits *b, const Tokens *t) {
+    uint64_t bits = peek_bits(b);
+    uint32_t code = 0, first = 0, index = 0;
+    for (unsigned length = 1; length <= MOST_CODE; length++) {
+        code |= bits & 1;
+        bits >>= 1;
+        uint32_t number = t->of_length[length];
+        if (code - first < number) {
+            b->at += length;
+            return index + (code - first);
+        }
+        index += number;
+        first = (first + number) << 1;
+        code <<= 1;
+    }
+    return t->count;
+}
+
+/* Append the texts of `lines` lines. Return 0 if the file is damaged. */
+static int read_texts(Bits *b, const Model *m, uint32_t lines, Buffer *out) {
+    size_t start = out->size;
+    for (int is_spelled = 0; lines;) {
+        const Tokens *t = is_spelled ? &m->letters : &m->tokens;
+        uint32_t token = read_token(b, t);
+        if (token == t->count || has_ended(b)) return 0;
+        size_t size = t->starts[token + 1] - t->starts[token];
+        const uint8_t *bytes = t->bytes + t->starts[token];
+        if (size + (out->size - start) > MOST_PHOTO || (is_spelled && !size)) return 0;
+        append(out, bytes, size);
+        if (!size) is_spelled = 1;
+        else {
+            lines -= bytes[size - 1] == '\n';
+            is_spelled = is_spelled && bytes[size - 1] != ' ' && bytes[size - 1] != '\n';
+        }
+    }
+    return 1;
+}
+
+static int16_t clamped(int64_t value) {
+    return (int16_t)(value < 0 ? 0 : value > 10000 ? 10000 : value);
+}
+
+static void read_line(Bits *b, const uint8_t *parameters, int64_t *fields, int16_t *numbers) {
+    for (size_t i = 0; i < LINE_FIELDS; i++) {
+        uint64_t code = read_rice(b, parameters[i]);
+        int64_t change = (int64_t)(code >> 1) ^ -(int64_t)(code & 1);
+        fields[i] = (fields[i] + change) % (1 << 20);
+    }
+    const int64_t x[] = {0, fields[2], fields[2] + fields[4], fields[4]}, y[] = {0, fields[3], fields[3] + fields[5], fields[5]};
+    numbers[0] = clamped(fields[6] * CONFIDENCE_STEP);
+    for (size_t corner = 0; corner < 4; corner++) {
+        numbers[1 + 2 * corner] = clamped((fields[0] + x[corner]) * BOX_STEP);
+        numbers[2 + 2 * corner] = clamped((fields[1] + y[corner]) * BOX_STEP);
+    }
+}
+
+/* Append the records of those photos of a group whose bit in `wanted` is set. Return 1; 0 if the file is damaged. */
+int words_records(const WordsView *v, const Model *m, size_t group, uint32_t wanted, Buffer *out) {
+    uint32_t start = group ? get_32(v->ends + 4 * group - 4) : 0, end = get_32(v->ends + 4 * group);
+    if (start > end || end > v->texts_size) return 0;
+    Bits b = {v->texts + start, end - start, 0};
+    for (size_t row = group * GROUP; row < v->photos && wanted; row++, wanted >>= 1) {
+        size_t at = out->size;
+        PhotoHead head = {.is_read = v->read[row / 8] >> row % 8 & 1};
+        head.lines = (uint32_t)read_rice(&b, m->parameters[0]);
+        head.places = (uint32_t)read_rice(&b, m->parameters[1]);
+        if (has_ended(&b) || head.lines > MOST_LINES || head.places > MOST_LINES) return 0;
+        append(out, &head, sizeof head);
+        int64_t fields[LINE_FIELDS] = {0};
+        for (size_t i = 0; i < head.lines; i++) {
+            int16_t numbers[LINE_NUMBERS];
+            read_line(&b, m->parameters + 2 + (i ? LINE_FIELDS : 0), fields, numbers);
+            append(out, numbers, sizeof numbers);
+        }
+        size_t text = out->size;
+        if (!read_texts(&b, m, head.lines + head.places, out) || has_ended(&b)) return 0;
+        if (out->failed) return 1;
+        head.text_size = (uint32_t)(out->size - text);
+        memcpy(out->data + at, &head, sizeof head);
+        if (!(wanted & 1)) out->size = at;
+    }
+    return 1;
+}
+
+/* Set `out` to the records of photos, one after another, which the caller frees by mcad_words_free. Return their bytes;
+ * -1 if the file is damaged; -2 without memory. */
+int64_t mcad_words_records(const uint8_t *data, size_t size, const uint32_t *rows, size_t count, uint8_t **out) {
+    WordsView v;
+    Model m;
+    Buffer buffer = {0};
+    *out = NULL;
+    if (!words_view(data, size, &v)) return -1;
+    int done = words_model(&v, &m);
+    for (size_t i = 0; i < count && done > 0; i++)
+        done = rows[i] < v.photos && words_records(&v, &m, rows[i] / GROUP, 1u << rows[i] % GROUP, &buffer);
+    words_free_model(&m);
+    if (done > 0 && !buffer.failed) {
+        *out = buffer.data;
+        return (int64_t)buffer.size;
+    }
+    free(buffer.data);
+    return done ? -2 : -1;
+}
+
+void mcad_words_free(uint8_t *data) {
+    free(data);
+}

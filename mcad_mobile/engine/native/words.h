@@ -1,0 +1,116 @@
+/* A file of words (docs/index-format.md) as both words.c, which reads it, and words_write.c see it. */
+#include "kernel.h"
+#include <stdlib.h>
+
+#define WORDS_MAGIC "MCADWRD1"
+#define WORDS_HEAD 40         /* bytes: magic, CRC-32 of what follows it, the segment's, photos, five sizes */
+#define MOST_TERM 255         /* bytes */
+#define MOST_PHOTO (1u << 20) /* bytes of a photo's texts */
+#define MOST_LINES 65535u     /* of a photo, and as many places */
+#define MOST_TOKEN 32         /* bytes */
+#define MOST_CODE 24          /* bits */
+#define BLOCK 64              /* entries of the dictionary */
+#define GROUP 16              /* photos */
+#define LINE_NUMBERS 9        /* confidence, and x and y of four corners, in ten-thousandths */
+#define LINE_FIELDS 7         /* of the first corner x and y, of both sides from there x and y, confidence */
+#define PARAMETERS (2 + 2 * LINE_FIELDS)
+#define BOX_STEP 40
+#define CONFIDENCE_STEP 500
+#define MOST_QUERIES 16
+
+/* Tokens, which are pieces of text, in the order of their canonical Huffman codes. */
+typedef struct {
+    uint32_t of_length[MOST_CODE + 1], count;
+    uint32_t *starts; /* [count + 1] in `bytes` */
+    const uint8_t *bytes;
+} Tokens;
+
+typedef struct {
+    size_t photos, entries_size, block_count, postings_size, model_size, texts_size;
+    const uint8_t *read, *blocks, *entries, *postings, *model, *ends, *texts;
+} WordsView;
+
+typedef struct {
+    const uint8_t *at, *end;
+    size_t postings, postings_end; /* where its rows are */
+    size_t shared, size;           /* bytes that it shares with the entry before; of its term */
+    unsigned source, parameter;
+    uint8_t term[MOST_TERM];
+} Entry;
+
+/* Bits, least significant first; after the last one come zeros. */
+typedef struct {
+    const uint8_t *data;
+    size_t size, at; /* bytes; bits */
+} Bits;
+
+BODY uint32_t get_32(const uint8_t *at) {
+    uint32_t value;
+    memcpy(&value, at, 4);
+    return value;
+}
+
+BODY uint64_t peek_bits(const Bits *b) {
+    size_t byte = b->at / 8;
+    uint64_t word = 0;
+    if (byte + 8 <= b->size) memcpy(&word, b->data + byte, 8);
+    else if (byte < b->size) memcpy(&word, b->data + byte, b->size - byte);
+    return word >> b->at % 8;
+}
+
+BODY int has_ended(const Bits *b) {
+    return b->at > 8 * b->size;
+}
+
+/* Read a Rice code: how often 2^parameter fits, in ones that a zero ends, then the rest. */
+BODY uint64_t read_rice(Bits *b, unsigned parameter) {
+    uint64_t quotient = 0;
+    for (;;) {
+        unsigned ones = (unsigned)__builtin_ctzll(~peek_bits(b) | 1ull << 32);
+        quotient += ones;
+        b->at += ones;
+        if (ones < 32) break;
+        if (has_ended(b)) return 0;
+    }
+    b->at++;
+    uint64_t rest = peek_bits(b) & ((1ull << parameter) - 1);
+    b->at += parameter;
+    return quotient << parameter | rest;
+}
+
+typedef struct {
+    uint8_t *data;
+    size_t size, room;
+    int failed; /* there was no memory */
+} Buffer;
+
+BODY void append(Buffer *b, const void *from, size_t size) {
+    if (!b->failed && size > b->room - b->size) {
+        size_t room = 2 * (b->size + size) + 64;
+        uint8_t *data = realloc(b->data, room);
+        b->failed = !data;
+        if (data) b->data = data, b->room = room;
+    }
+    if (b->failed || !size) return;
+    memcpy(b->data + b->size, from, size);
+    b->size += size;
+}
+
+/* What codes texts and boxes. */
+typedef struct {
+    uint8_t parameters[PARAMETERS]; /* of lines, places, a photo's first line, its others */
+    Tokens tokens, letters;         /* the empty token says that a word follows in letters */
+} Model;
+
+/* A photo's record, also in memory: these numbers, int16 [lines][LINE_NUMBERS], texts that each end in a newline, and
+ * terms, each its source, size and bytes. */
+typedef struct {
+    uint32_t is_read, lines, places, text_size, terms_size;
+} PhotoHead;
+
+int words_view(const uint8_t *data, size_t size, WordsView *);
+int words_entry(const WordsView *, size_t block, Entry *);
+int words_next(const WordsView *, Entry *);
+int words_model(const WordsView *, Model *);
+void words_free_model(Model *);
+int words_records(const WordsView *, const Model *, size_t group, uint32_t wanted, Buffer *);

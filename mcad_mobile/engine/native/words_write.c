@@ -1,0 +1,518 @@
+/* Writes files of words (docs/index-format.md): from records of photos, and from older files. */
+#include "words.h"
+
+#define SAMPLE (4u << 20) /* bytes of text that tokens are chosen from */
+#define LEAST_WORD 3      /* uses, for a token that is a word, and for one that is two */
+#define LEAST_PAIR 12
+
+/* Strings by number. */
+typedef struct {
+    size_t at; /* in `bytes` */
+    uint32_t size, count, code, length;
+} Key;
+
+typedef struct {
+    Buffer bytes, keys;
+    uint32_t *slots;
+    size_t count, slot_count;
+} Table;
+
+typedef struct {
+    const uint8_t *bytes;
+    uint32_t size, number, count;
+} Named;
+
+static Key *key_of(const Table *t, size_t number) {
+    return (Key *)t->keys.data + number;
+}
+
+static uint64_t hash_of(const uint8_t *bytes, size_t size) {
+    uint64_t hash = size;
+    for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * 0x9e3779b97f4a7c15ull;
+    return hash ^ hash >> 29;
+}
+
+static void free_table(Table *t) {
+    free(t->bytes.data);
+    free(t->keys.data);
+    free(t->slots);
+}
+
+/* Find a string, or add it if `adds`; NULL if it is not there, or without memory. */
+static Key *look_up(Table *t, const uint8_t *bytes, size_t size, int adds) {
+    if (adds && 2 * t->count >= t->slot_count) {
+        size_t slot_count = t->slot_count ? 4 * t->slot_count : 1024;
+        uint32_t *slots = calloc(slot_count, sizeof *slots);
+        if (!slots) {
+            t->keys.failed = 1;
+            return NULL;
+        }
+        for (size_t i = 0; i < t->count; i++) {
+            size_t at = hash_of(t->bytes.data + key_of(t, i)->at, key_of(t, i)->size) & (slot_count - 1);
+            while (slots[at]) at = (at + 1) & (slot_count - 1);
+            slots[at] = (uint32_t)i + 1;
+        }
+        free(t->slots);
+        t->slots = slots;
+        t->slot_count = slot_count;
+    }
+    if (!t->slot_count) return NULL;
+    size_t at = hash_of(bytes, size) & (t->slot_count - 1);
+    for (; t->slots[at]; at = (at + 1) & (t->slot_count - 1)) {
+        Key *key = key_of(t, t->slots[at] - 1);
+        if (key->size == size && (!size || !memcmp(t->bytes.data + key->at, bytes, size))) return key;
+    }
+    if (!adds) return NULL;
+    Key key = {.at = t->bytes.size, .size = (uint32_t)size};
+    append(&t->bytes, bytes, size);
+    append(&t->keys, &key, sizeof key);
+    if (t->bytes.failed || t->keys.failed) {
+        t->keys.failed = 1;
+        return NULL;
+    }
+    t->slots[at] = (uint32_t)++t->count;
+    return key_of(t, t->count - 1);
+}
+
+static int by_bytes(const void *a, const void *b) {
+    const Named *x = a, *y = b;
+    int order = memcmp(x->bytes, y->bytes, x->size < y->size ? x->size : y->size);
+    return order ? order : (x->size > y->size) - (x->size < y->size);
+}
+
+/* A term's last byte is its source. */
+static int by_term(const void *a, const void *b) {
+    const Named *x = a, *y = b;
+    Named p = {x->bytes, x->size - 1, 0, 0}, q = {y->bytes, y->size - 1, 0, 0};
+    int order = by_bytes(&p, &q);
+    return order ? order : (int)x->bytes[p.size] - (int)y->bytes[q.size];
+}
+
+static int by_count(const void *a, const void *b) {
+    const Named *x = a, *y = b;
+    return x->count != y->count ? (x->count > y->count) - (x->count < y->count) : by_bytes(a, b);
+}
+
+static Named *sorted_keys(const Table *t, size_t *count, int (*order)(const void *, const void *)) {
+    Named *all = malloc((t->count + 1) * sizeof *all);
+    *count = 0;
+    for (size_t i = 0; all && i < t->count; i++) {
+        Key *key = key_of(t, i);
+        if (key->count) all[(*count)++] = (Named){t->bytes.data + key->at, key->size, (uint32_t)i, key->count};
+    }
+    if (all && *count) qsort(all, *count, sizeof *all, order);
+    return all;
+}
+
+typedef struct {
+    Buffer out;
+    uint64_t word;
+    unsigned used;
+} BitWriter;
+
+static void put_bits(BitWriter *w, uint64_t value, unsigned count) {
+    for (; count; count--, value >>= 1) {
+        w->word |= (value & 1) << w->used++;
+        if (w->used == 8) {
+            uint8_t byte = (uint8_t)w->word;
+            append(&w->out, &byte, 1);
+            w->word = w->used = 0;
+        }
+    }
+}
+
+/* Fill the last byte with ones, which no reader takes for a number. */
+static void end_bits(BitWriter *w) {
+    if (w->used) put_bits(w, 255, 8 - w->used);
+}
+
+static void put_rice(BitWriter *w, uint64_t value, unsigned parameter) {
+    for (uint64_t i = value >> parameter; i; i--) put_bits(w, 1, 1);
+    put_bits(w, 0, 1);
+    put_bits(w, value, parameter);
+}
+
+/* Bits that numbers take, by parameter. */
+typedef struct {
+    uint64_t bits[21];
+} Cost;
+
+static void add_cost(Cost *cost, uint64_t value) {
+    for (unsigned i = 0; i < 21; i++) cost->bits[i] += (value >> i) + 1 + i;
+}
+
+static uint8_t cheapest(const Cost *cost) {
+    uint8_t best = 0;
+    for (uint8_t i = 1; i < 21; i++)
+        if (cost->bits[i] < cost->bits[best]) best = i;
+    return best;
+}
+
+static void put_number(Buffer *out, uint32_t value) {
+    uint8_t byte;
+    for (; value > 127; value >>= 7) {
+        byte = (uint8_t)(value | 128);
+        append(out, &byte, 1);
+    }
+    byte = (uint8_t)value;
+    append(out, &byte, 1);
+}
+
+/* Give each key with a count the length of its Huffman code, at most MOST_CODE, and its code with its bits in the order
+ * in which they are written; append the table of tokens. Return 0 without memory. */
+static int make_codes(Table *t, Buffer *out) {
+    size_t count;
+    Named *keys = sorted_keys(t, &count, by_count);
+    uint64_t *weights = malloc((2 * count + 1) * sizeof *weights);
+    uint32_t *parents = malloc((2 * count + 1) * sizeof *parents);
+    int done = keys && weights && parents;
+    for (unsigned shift = 0, most = MOST_CODE + 1; done && most > MOST_CODE; shift++) {
+        size_t leaf = 0, node = count, end = count;
+        for (size_t i = 0; i < count; i++) weights[i] = (keys[i].count >> shift) + 1;
+        for (; end + 1 < 2 * count; end++) {
+            weights[end] = 0;
+            for (int child = 0; child < 2; child++) {
+                size_t least = leaf < count && (node == end || weights[leaf] <= weights[node]) ? leaf++ : node++;
+                weights[end] += weights[least];
+                parents[least] = (uint32_t)end;
+            }
+        }
+        most = 0;
+        for (size_t i = end; i-- > 0;) {
+            weights[i] = i + 1 == end ? (count == 1) : weights[parents[i]] + 1;
+            if (i < count) {
+                key_of(t, keys[i].number)->length = (uint32_t)weights[i];
+                if (weights[i] > most) most = (unsigned)weights[i];
+            }
+        }
+    }
+    if (done && count) qsort(keys, count, sizeof *keys, by_bytes);
+    Buffer sizes = {0}, bytes = {0};
+    uint32_t code = 0;
+    for (uint32_t length = 1; done && length <= MOST_CODE; length++, code <<= 1) {
+        uint32_t number = 0;
+        for (size_t i = 0; i < count; i++) {
+            Key *key = key_of(t, keys[i].number);
+            if (key->length != length) continue;
+            key->code = 0;
+            for (uint32_t bit = 0; bit < length; bit++) key->code |= (code >> bit & 1) << (length - 1 - bit);
+            code++;
+            number++;
+            uint8_t size = (uint8_t)key->size;
+            append(&sizes, &size, 1);
+            append(&bytes, keys[i].bytes, key->size);
+        }
+        put_number(out, number);
+    }
+    append(out, sizes.data, sizes.size);
+    append(out, bytes.data, bytes.size);
+    done = done && !sizes.failed && !bytes.failed && !out->failed;
+    free(sizes.data);
+    free(bytes.data);
+    free(keys);
+    free(weights);
+    free(parents);
+    return done;
+}
+
+/* A photo: its record, whose numbers are at `at`. */
+typedef struct {
+    size_t at;
+    PhotoHead head;
+} Photo;
+
+typedef struct {
+    Buffer bodies, pairs; /* of photos: numbers and texts; (term, row) uint32 */
+    Table terms, tokens, letters;
+    Photo *photos;
+    size_t count;
+} Build;
+
+static size_t word_size(const uint8_t *text, const uint8_t *end) {
+    size_t size = 0;
+    while (text + size < end && text[size] != ' ' && text[size] != '\n') size++;
+    return size + 1;
+}
+
+/* Return the token that a text begins with, and set its size; the empty one for a word to spell. */
+static Key *next_token(Table *t, const uint8_t *text, const uint8_t *end, size_t *size) {
+    *size = word_size(text, end);
+    size_t both = text[*size - 1] == '\n' ? *size : *size + word_size(text + *size, end);
+    Key *key = both <= MOST_TOKEN ? look_up(t, text, both, 0) : NULL;
+    if (key) *size = both;
+    else if (*size <= MOST_TOKEN) key = look_up(t, text, *size, 0);
+    return key ? key : look_up(t, text, 0, 0);
+}
+
+static const uint8_t *text_of(const Build *b, const Photo *p) {
+    return b->bodies.data + p->at + p->head.lines * LINE_NUMBERS * sizeof(int16_t);
+}
+
+/* Keep the strings of `from` that are used often enough, with no uses, and the empty token. */
+static void keep_used(Table *t, const Table *from) {
+    look_up(t, (const uint8_t *)"", 0, 1);
+    for (size_t i = 0; i < from->count; i++) {
+        const Key *key = key_of(from, i);
+        const uint8_t *bytes = from->bytes.data + key->at;
+        if (!key->size) continue;
+        int is_pair = memchr(bytes, ' ', key->size - 1) != NULL;
+        if (key->count >= (is_pair ? LEAST_PAIR : LEAST_WORD)) look_up(t, bytes, key->size, 1);
+    }
+}
+
+/* Choose tokens from a sample of the texts, count the uses of these, and of letters in other words. */
+static void choose_tokens(Build *b) {
+    Table all = {0}, often = {0};
+    size_t total = 0;
+    for (size_t i = 0; i < b->count; i++) total += b->photos[i].head.text_size;
+    size_t step = total / SAMPLE + 1;
+    for (int pass = 0; pass < 3; pass++) {
+        Table *t = pass == 1 ? &often : &b->tokens;
+        if (pass) keep_used(t, pass == 1 ? &all : &often);
+        for (size_t i = 0; i < b->count && !all.keys.failed && !t->keys.failed; i += pass == 2 ? 1 : step) {
+            const uint8_t *text = text_of(b, b->photos + i), *end = text + b->photos[i].head.text_size;
+            for (size_t size; text < end; text += size) {
+                if (!pass) {
+                    size = word_size(text, end);
+                    size_t both = text[size - 1] == '\n' ? size : size + word_size(text + size, end);
+                    Key *key = size <= MOST_TOKEN ? look_up(&all, text, size, 1) : NULL;
+                    if (key) key->count++;
+                    key = both > size && both <= MOST_TOKEN ? look_up(&all, text, both, 1) : NULL;
+                    if (key) key->count++;
+                    continue;
+                }
+                Key *key = next_token(t, text, end, &size);
+                key->count++;
+                for (size_t at = 0; pass == 2 && !key->size && at < size; at++) {
+                    Key *letter = look_up(&b->letters, text + at, 1, 1);
+                    if (letter) letter->count++;
+                }
+            }
+        }
+    }
+    b->tokens.keys.failed |= all.keys.failed | often.keys.failed;
+    free_table(&all);
+    free_table(&often);
+}
+
+/* What of a line is written: the changes from the line before, zigzag. */
+static void line_changes(const uint8_t *numbers, int64_t *fields, uint64_t *changes) {
+    int16_t n[LINE_NUMBERS];
+    int64_t steps[LINE_NUMBERS], now[LINE_FIELDS];
+    memcpy(n, numbers, sizeof n);
+    steps[0] = (n[0] + CONFIDENCE_STEP / 2) / CONFIDENCE_STEP;
+    for (size_t i = 1; i < LINE_NUMBERS; i++) steps[i] = (n[i] + BOX_STEP / 2) / BOX_STEP;
+    now[0] = steps[1], now[1] = steps[2];
+    now[2] = steps[3] - steps[1], now[3] = steps[4] - steps[2];
+    now[4] = steps[7] - steps[1], now[5] = steps[8] - steps[2];
+    now[6] = steps[0];
+    for (size_t i = 0; i < LINE_FIELDS; i++) {
+        int64_t change = now[i] - fields[i];
+        changes[i] = ((uint64_t)change << 1) ^ (uint64_t)(change >> 63);
+        fields[i] = now[i];
+    }
+}
+
+/* Append parameters and tokens, then the ends of groups and their bits. */
+static int write_texts(Build *b, Buffer *model, Buffer *ends, BitWriter *w) {
+    Cost costs[PARAMETERS] = {0};
+    uint8_t parameters[PARAMETERS];
+    for (int is_written = 0; is_written < 2; is_written++) {
+        for (size_t row = 0; row < b->count; row++) {
+            const Photo *p = b->photos + row;
+            const uint32_t counts[] = {p->head.lines, p->head.places};
+            for (size_t i = 0; i < 2; i++)
+                if (is_written) put_rice(w, counts[i], parameters[i]);
+                else add_cost(costs + i, counts[i]);
+            int64_t fields[LINE_FIELDS] = {0};
+            for (size_t line = 0; line < p->head.lines; line++) {
+                uint64_t changes[LINE_FIELDS];
+                size_t first = 2 + (line ? LINE_FIELDS : 0);
+                line_changes(b->bodies.data + p->at + line * LINE_NUMBERS * sizeof(int16_t), fields, changes);
+                for (size_t i = 0; i < LINE_FIELDS; i++)
+                    if (is_written) put_rice(w, changes[i], parameters[first + i]);
+                    else add_cost(costs + first + i, changes[i]);
+            }
+            if (!is_written) continue;
+            const uint8_t *text = text_of(b, p), *end = text + p->head.text_size;
+            for (size_t size; text < end; text += size) {
+                Key *key = next_token(&b->tokens, text, end, &size);
+                put_bits(w, key->code, key->length);
+                for (size_t at = 0; !key->size && at < size; at++) {
+                    Key *letter = look_up(&b->letters, text + at, 1, 0);
+                    put_bits(w, letter->code, letter->length);
+                }
+            }
+            if (row % GROUP != GROUP - 1 && row + 1 < b->count) continue;
+            end_bits(w);
+            uint32_t at = (uint32_t)w->out.size;
+            append(ends, &at, sizeof at);
+        }
+        if (is_written) break;
+        for (size_t i = 0; i < PARAMETERS; i++) parameters[i] = cheapest(costs + i);
+        append(model, parameters, sizeof parameters);
+        if (!make_codes(&b->tokens, model) || !make_codes(&b->letters, model)) return 0;
+    }
+    return !w->out.failed && !ends->failed;
+}
+
+static void put_size(Buffer *out, uint32_t shared, uint32_t more) {
+    uint8_t bytes[3] = {(uint8_t)((shared < 15 ? shared : 15) << 4 | (more < 15 ? more : 15))};
+    size_t count = 1;
+    if (shared >= 15) bytes[count++] = (uint8_t)(shared - 15);
+    if (more >= 15) bytes[count++] = (uint8_t)(more - 15);
+    append(out, bytes, count);
+}
+
+/* Sort pairs by term, then by row, and append blocks, entries and postings. Return 0 without memory. */
+static int write_terms(Build *b, Buffer *blocks, Buffer *entries, BitWriter *w) {
+    size_t count, pairs = b->pairs.size / 8;
+    const uint32_t *pair = (const uint32_t *)b->pairs.data;
+    for (size_t i = 0; i < pairs; i++) key_of(&b->terms, pair[2 * i])->count++;
+    Named *terms = sorted_keys(&b->terms, &count, by_term);
+    size_t *row_starts = calloc(b->count + 2, sizeof *row_starts), *starts = calloc(b->terms.count + 2, sizeof *starts);
+    uint32_t *by_row = malloc((pairs + 1) * sizeof *by_row), *rows = malloc((pairs + 1) * sizeof *rows);
+    int done = terms && row_starts && starts && by_row && rows;
+    for (size_t i = 0; done && i < pairs; i++) row_starts[pair[2 * i + 1] + 2]++, starts[pair[2 * i] + 2]++;
+    for (size_t i = 2; done && i < b->count + 2; i++) row_starts[i] += row_starts[i - 1];
+    for (size_t i = 2; done && i < b->terms.count + 2; i++) starts[i] += starts[i - 1];
+    for (size_t i = 0; done && i < pairs; i++) by_row[row_starts[pair[2 * i + 1] + 1]++] = pair[2 * i];
+    for (size_t row = 0; done && row < b->count; row++)
+        for (size_t i = row_starts[row]; i < row_starts[row + 1]; i++) rows[starts[by_row[i] + 1]++] = (uint32_t)row;
+    for (size_t i = 0; done && i < count; i++) {
+        const uint8_t *term = terms[i].bytes;
+        uint32_t size = terms[i].size - 1, shared = 0;
+        if (i % BLOCK == 0) {
+            uint32_t at[] = {(uint32_t)entries->size, (uint32_t)w->out.size};
+            append(blocks, at, sizeof at);
+        } else
+            while (shared < size && shared < terms[i - 1].size - 1 && term[shared] == terms[i - 1].bytes[shared]) shared++;
+        const uint32_t *own = rows + starts[terms[i].number], *end = rows + starts[terms[i].number + 1];
+        Cost cost = {0};
+        uint8_t info = 0;
+        for (int is_written = 0; is_written < 2; is_written++) {
+            int64_t last = -1;
+            size_t before = w->out.size;
+            for (const uint32_t *row = own; row < end; row++) {
+                if (*row == last) continue;
+                uint64_t gap = (uint64_t)(*row - last - 1);
+                if (is_written) put_rice(w, gap, info & 63);
+                else add_cost(&cost, gap);
+                last = *row;
+            }
+            if (is_written) {
+                end_bits(w);
+                put_size(entries, shared, size - shared);
+                append(entries, term + shared, size - shared);
+                append(entries, &info, 1);
+                put_number(entries, (uint32_t)(w->out.size - before));
+            } else info = (uint8_t)(term[size] << 6 | cheapest(&cost));
+        }
+    }
+    free(terms);
+    free(row_starts);
+    free(starts);
+    free(by_row);
+    free(rows);
+    return done && !entries->failed && !blocks->failed && !w->out.failed;
+}
+
+static int add_term(Build *b, const uint8_t *term, size_t size, unsigned source, uint32_t row) {
+    uint8_t bytes[MOST_TERM + 1];
+    memcpy(bytes, term, size);
+    bytes[size] = (uint8_t)source;
+    Key *key = look_up(&b->terms, bytes, size + 1, 1);
+    if (!key) return 0;
+    uint32_t pair[] = {(uint32_t)(key - key_of(&b->terms, 0)), row};
+    append(&b->pairs, pair, sizeof pair);
+    return 1;
+}
+
+/* Take a record at the end of the bodies. Return its bytes; 0 if it does not fit in `size`. */
+static size_t take_record(Build *b, const uint8_t *record, size_t size, uint32_t row, int is_copied) {
+    PhotoHead head;
+    if (size < sizeof head || row >= b->count) return 0;
+    memcpy(&head, record, sizeof head);
+    size_t body = (size_t)head.lines * LINE_NUMBERS * sizeof(int16_t) + head.text_size, at = sizeof head + body;
+    if (head.lines > MOST_LINES || head.places > MOST_LINES || head.text_size > MOST_PHOTO ||
+        at + head.terms_size > size || (head.text_size && record[at - 1] != '\n'))
+        return 0;
+    b->photos[row] = (Photo){b->bodies.size, head};
+    if (is_copied) append(&b->bodies, record + sizeof head, body);
+    for (size_t end = at + head.terms_size; at < end;) {
+        if (end - at < 2 || record[at] >= WORD_SOURCES || !record[at + 1] || record[at + 1] > end - at - 2) return 0;
+        if (!add_term(b, record + at + 2, record[at + 1], record[at], row)) return 0;
+        at += 2 + record[at + 1];
+    }
+    return at;
+}
+
+/* Take over the photos of a file. Return 0 if it is damaged, or without memory. */
+static int take_old(Build *b, const OldWords *old) {
+    WordsView v;
+    Model m;
+    Buffer group = {0};
+    Entry e;
+    if (!words_view(old->data, old->size, &v)) return 0;
+    int done = words_model(&v, &m) > 0;
+    for (size_t row = 0; done && row < v.photos; row += GROUP, group.size = 0) {
+        size_t end = row + GROUP < v.photos ? row + GROUP : v.photos, at = 0;
+        done = words_records(&v, &m, row / GROUP, 0xffff, &group) && !group.failed;
+        for (size_t i = row; done && i < end; i++) {
+            PhotoHead head;
+            memcpy(&head, group.data + at, sizeof head);
+            if (old->new_rows[i] >= 0) done = take_record(b, group.data + at, group.size - at, (uint32_t)old->new_rows[i], 1) > 0;
+            at += sizeof head + head.lines * LINE_NUMBERS * sizeof(int16_t) + head.text_size;
+        }
+    }
+    words_free_model(&m);
+    free(group.data);
+    int more = words_entry(&v, 0, &e);
+    for (; done && more > 0; more = words_next(&v, &e)) {
+        Bits bits = {v.postings + e.postings, e.postings_end - e.postings, 0};
+        for (uint64_t row = 0; done; row++) {
+            row += read_rice(&bits, e.parameter);
+            if (has_ended(&bits)) break;
+            done = row < v.photos && (old->new_rows[row] < 0 || add_term(b, e.term, e.size, e.source, (uint32_t)old->new_rows[row]));
+        }
+    }
+    return done && more == 0;
+}
+
+/* Set `out` to a file of the words of `photos` photos, whose checksum the caller sets, and who frees it by
+ * mcad_words_free: `count` records of `rows`, and what older files have of others. Return its bytes; -1 if an older one
+ * is damaged, or without memory. */
+int64_t mcad_words_build(const OldWords *old, size_t old_count, const uint8_t *records, size_t records_size,
+                         const uint32_t *rows, size_t count, size_t photos, uint32_t segment_crc32, uint8_t **out) {
+    Build b = {.photos = calloc(photos + 1, sizeof(Photo)), .count = photos};
+    Buffer blocks = {0}, entries = {0}, model = {0}, ends = {0}, file = {0};
+    BitWriter postings = {0}, texts = {0};
+    int done = b.photos != NULL;
+    for (size_t i = 0; done && i < old_count; i++) done = take_old(&b, old + i);
+    for (size_t i = 0, at = 0, size; done && i < count; i++, at += size)
+        done = (size = take_record(&b, records + at, records_size - at, rows[i], 1)) > 0;
+    if (done) choose_tokens(&b);
+    done = done && !b.bodies.failed && !b.pairs.failed && !b.tokens.keys.failed && !b.letters.keys.failed &&
+           write_terms(&b, &blocks, &entries, &postings) && write_texts(&b, &model, &ends, &texts);
+    if (done) {
+        uint32_t head[] = {0, segment_crc32, (uint32_t)photos, (uint32_t)(blocks.size / 8), (uint32_t)entries.size,
+                           (uint32_t)postings.out.size, (uint32_t)model.size, (uint32_t)texts.out.size};
+        append(&file, WORDS_MAGIC, 8);
+        append(&file, head, sizeof head);
+        for (size_t row = 0; row < photos; row += 8) {
+            uint8_t byte = 0;
+            for (size_t i = row; i < photos && i < row + 8; i++) byte |= (uint8_t)((b.photos[i].head.is_read & 1) << i % 8);
+            append(&file, &byte, 1);
+        }
+        const Buffer *parts[] = {&blocks, &entries, &postings.out, &model, &ends, &texts.out};
+        for (size_t i = 0; i < 6; i++) append(&file, parts[i]->data, parts[i]->size);
+    }
+    Buffer *all[] = {&b.bodies, &b.pairs, &blocks, &entries, &model, &ends, &postings.out, &texts.out};
+    for (size_t i = 0; i < 8; i++) free(all[i]->data);
+    free_table(&b.terms);
+    free_table(&b.tokens);
+    free_table(&b.letters);
+    free(b.photos);
+    *out = file.data;
+    return done && !file.failed ? (int64_t)file.size : -1;
+}
