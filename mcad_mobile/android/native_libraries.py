@@ -25,7 +25,7 @@ _LIBRARY = "libonnxruntime.so"
 _VERSION = re.compile(rb"VERS_(\d+)\.(\d+)\.(\d+)")
 # ONNX Runtime's QNN provider is either built in and looks up this symbol, or a separate library.
 _QNN_BUILT_IN, _QNN_BESIDE = b"QnnInterface_getProviders", "libonnxruntime_providers_qnn.so"
-_QNN = "libQnnHtp.so"
+_QNN = ("libQnnHtp.so", "libQnnSystem.so")  # a context binary is read by the second
 # The names of Android's processors in ELF headers.
 MACHINES = {
     "arm64-v8a": "EM_AARCH64",
@@ -67,7 +67,7 @@ class Libraries:
         for native in self.native.values():
             if _QNN_BESIDE not in native and _QNN_BUILT_IN not in native.get(_LIBRARY, b""):
                 return "ONNX Runtime with QNN"
-            for name in (_QNN, *(f"libQnnHtp{half}" for half in halves)):
+            for name in (*_QNN, *(f"libQnnHtp{half}" for half in halves)):
                 if name not in native:
                     return name
         return None

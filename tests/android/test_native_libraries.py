@@ -61,6 +61,7 @@ def test_an_npu_runtime_comes_beside_onnx_runtime(qnn_runtime, tmp_path):
         "libQnnHtp.so",
         "libQnnHtpV79Skel.so",
         "libQnnHtpV79Stub.so",
+        "libQnnSystem.so",
         "libmcad_search.so",
         "libonnxruntime.so",
         "libonnxruntime4j_jni.so",
@@ -121,6 +122,9 @@ def test_another_onnx_runtime_takes_the_place_of_ours(onnxruntime_qnn, qnn_runti
     assert found.missing_for_npu(79) is None
     assert found.missing_for_npu(75) == "libQnnHtpV75Stub.so"
     assert libraries(tmp_path, [ABI], [onnxruntime_qnn]).missing_for_npu(None) == "libQnnHtp.so"
+    half = archive(tmp_path / "half.aar", {f"jni/{ABI}/libQnnHtp.so": HTP})
+    found = libraries(tmp_path, [ABI], [half, onnxruntime_qnn])
+    assert found.missing_for_npu(None) == "libQnnSystem.so"
 
 
 def test_one_s_own_build_of_onnx_runtime_is_used_alone(tmp_path):

@@ -113,6 +113,7 @@ def test_what_the_user_gave_is_listed_as_it_is(bundle, tools, tmp_path):
         f"lib/{ABI}/libQnnHtp.so",
         f"lib/{ABI}/libQnnHtpV79Skel.so",
         f"lib/{ABI}/libQnnHtpV79Stub.so",
+        f"lib/{ABI}/libQnnSystem.so",
     }
 
 

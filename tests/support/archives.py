@@ -42,6 +42,7 @@ def onnxruntime_archive(path: Path, says: bytes = b"VERS_1.29.0", abi: str = ABI
 def qnn_archive(path: Path) -> Path:
     files = {
         f"jni/{ABI}/libQnnHtp.so": HTP,
+        f"jni/{ABI}/libQnnSystem.so": elf_library(b"system"),
         f"jni/{ABI}/libQnnHtpV79Stub.so": elf_library(b"stub"),
         f"jni/{ABI}/libQnnHtpV79Skel.so": elf_library(b"skeleton", machine=164, page=4096),
         "META-INF/LICENSE.txt": b"Qualcomm's terms",

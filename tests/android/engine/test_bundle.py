@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from onnx import numpy_helper
 from PIL import Image, ImageOps
 
-from mcad_mobile.engine.bundle import Bundle, FileRecord, Parity, Tower
+from mcad_mobile.engine.bundle import Bundle, FileRecord, Parity, TargetFacts, Tower
 from mcad_mobile.engine.towers.onnx import saturates
 from mcad_mobile.errors import BundleError
 from tests.support.probe import EngineError, variant
@@ -256,6 +256,30 @@ def test_an_npu_library_that_does_not_load_costs_one_rung(probe, tiny, tmp_path)
     why, detail = found["skipped"][0]
     assert why == "FAILED"
     assert detail.startswith("qnn fp32 by QNN: ONNX Runtime cannot load")
+
+
+@pytest.mark.parametrize(
+    ("phone", "why"),
+    [
+        ("SM8650", "OTHER_CHIP"),
+        ("SM8750", "FAILED"),
+        ("SM8750-AC", "FAILED"),  # a variant of the chip
+        ("", "FAILED"),  # before Android 12
+    ],
+)
+def test_a_binary_for_another_chip_is_not_tried(probe, tiny, tmp_path, phone, why):
+    (tmp_path / "libQnnHtp.so").write_bytes(b"not a library")
+    (onnx_rung,) = tiny.image.rungs
+    tower = replace(tiny.image, rungs=(replace(onnx_rung, runtime="qnn"), onnx_rung))
+    target = TargetFacts("snapdragon-8-elite", 69, 79, "SM8750", "Hexagon v79")
+    directory = variant(tiny, tmp_path / f"b{phone}", image=tower, target=target)
+    asked = {"tower": "image", "libraries": tmp_path, "chip": phone}
+    found = probe.ask("choose_rung", bundle=directory, **asked)
+    assert found["provider"] == "CPU"
+    reason, detail = found["skipped"][0]
+    assert reason == why
+    if why == "OTHER_CHIP":
+        assert detail.endswith("it is compiled for SM8750, and this phone has SM8650")
 
 
 def test_a_tower_that_fails_its_self_test_gives_way_to_the_next_rung(probe, tiny, tmp_path):

@@ -18,6 +18,7 @@ import io.github.mcadmobile.engine.photos.PhotoBytes;
 import io.github.mcadmobile.engine.photos.PhotoDecoder;
 import io.github.mcadmobile.engine.text.Tokenizer;
 import io.github.mcadmobile.engine.towers.Ladder;
+import io.github.mcadmobile.engine.towers.Quarantine;
 import io.github.mcadmobile.engine.towers.TowerProbe;
 import io.github.mcadmobile.gallery.ScreenProbe;
 import java.io.BufferedReader;
@@ -266,7 +267,9 @@ final class Probe {
                 libraries.add(new File(request.string("libraries")));
             }
             int threads = request.has("threads") ? request.integer("threads", 1, 64) : 1;
-            loaded = new Ladder(bundle(request), threads, libraries).chooseRung(tower);
+            String chip = request.has("chip") ? request.string("chip") : "";
+            Ladder ladder = new Ladder(bundle(request), threads, libraries, false, Quarantine.NONE, chip);
+            loaded = ladder.chooseRung(tower);
             towers.put(key, loaded);
         }
         return loaded;

@@ -157,7 +157,7 @@ public final class TextsTest extends AppTestCase {
             assertEquals("Something went wrong: " + app().getString(kinds.get(kind)), Messages.failure(app(), kind));
         }
         Map<Ladder.Reason, Integer> reasons = Map.of(Ladder.Reason.NO_RUNTIME, R.string.why_no_runtime,
-            Ladder.Reason.SLOW, R.string.why_slow,
+            Ladder.Reason.SLOW, R.string.why_slow, Ladder.Reason.OTHER_CHIP, R.string.why_other_chip,
             Ladder.Reason.NO_LIBRARY, R.string.why_no_library, Ladder.Reason.FAILED, R.string.why_failed,
             Ladder.Reason.SELF_TEST, R.string.why_self_test, Ladder.Reason.DIED, R.string.why_died);
         for (Ladder.Reason reason : Ladder.Reason.values()) {

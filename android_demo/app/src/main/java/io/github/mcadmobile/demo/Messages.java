@@ -56,6 +56,7 @@ final class Messages {
             case NO_RUNTIME -> R.string.why_no_runtime;
             case SLOW -> R.string.why_slow;
             case NO_LIBRARY -> R.string.why_no_library;
+            case OTHER_CHIP -> R.string.why_other_chip;
             case FAILED -> R.string.why_failed;
             case SELF_TEST -> R.string.why_self_test;
             case DIED -> R.string.why_died;

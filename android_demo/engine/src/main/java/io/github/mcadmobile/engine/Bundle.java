@@ -95,6 +95,8 @@ public final class Bundle {
     public final String name;
     public final String created;
     public final String target;
+    /** The chip that NPU rungs are compiled for, as {@code Build.SOC_MODEL} names it; empty if unknown. */
+    public final String chip;
     public final String studentName;
     public final String studentSha256;
     /** Bundles with the same image tower can search the same index. */
@@ -113,6 +115,7 @@ public final class Bundle {
         name = data.string("name");
         created = data.string("created");
         target = data.object("target").string("id");
+        chip = data.object("target").has("chip") ? data.object("target").string("chip") : "";
         studentName = data.object("student").string("name");
         studentSha256 = data.object("student").string("sha256");
         imageSha256 = data.object("student").string("image_sha256");

@@ -55,14 +55,15 @@ public final class SearchEngine implements AutoCloseable {
 
     /** {@code libraries}: folders that may hold native libraries of an NPU. */
     public SearchEngine(Bundle bundle, int threads, List<File> libraries) {
-        this(bundle, threads, libraries, false, Quarantine.NONE);
+        this(bundle, threads, libraries, false, Quarantine.NONE, "");
     }
 
-    /** As above, without the rungs in {@code quarantine}; {@code bulk} as for {@link Ladder}. */
-    public SearchEngine(Bundle bundle, int threads, List<File> libraries, boolean bulk, Quarantine quarantine) {
+    /** As above, without the rungs in {@code quarantine}; {@code bulk} and {@code chip} as for {@link Ladder}. */
+    public SearchEngine(Bundle bundle, int threads, List<File> libraries, boolean bulk, Quarantine quarantine,
+            String chip) {
         this.bundle = bundle;
         this.quarantine = quarantine;
-        ladder = new Ladder(bundle, threads, libraries, bulk, quarantine);
+        ladder = new Ladder(bundle, threads, libraries, bulk, quarantine, chip);
     }
 
     /** Load tokenizer and text tower, so that the first search is as fast as later ones. */

@@ -13,6 +13,11 @@ public interface Device extends Processes {
     /** The app's version and the phone's firmware: see {@link Quarantine}. */
     String environment();
 
+    /** The phone's chip, as {@code Build.SOC_MODEL} names it: an NPU's binary runs on one chip. Empty if unknown. */
+    default String chip() {
+        return "";
+    }
+
     /** In ms since 1970. */
     default long nowMs() {
         return System.currentTimeMillis();

@@ -29,7 +29,8 @@ final class InstalledStudents {
     record Student(Bundle bundle, Quarantine quarantine, Path index) {
         /** The caller closes it. */
         SearchEngine newEngine(int threads, boolean bulk, PhotoSearch.Setup setup) {
-            return new SearchEngine(bundle, threads, setup.libraries(), bulk, quarantine);
+            return new SearchEngine(
+                bundle, threads, setup.libraries(), bulk, quarantine, setup.device().chip());
         }
 
         PhotoIndex openIndex() throws IOException {

@@ -35,6 +35,13 @@ record AndroidDevice(Context context, String name) implements Device {
         return updatedMs() + " " + Build.FINGERPRINT;
     }
 
+    /** Empty before Android 12, which does not tell. */
+    @Override
+    public String chip() {
+        boolean told = Build.VERSION.SDK_INT >= Build.VERSION_CODES.S && !Build.SOC_MODEL.equals(Build.UNKNOWN);
+        return told ? Build.SOC_MODEL : "";
+    }
+
     /** When the app was last installed or updated. */
     private long updatedMs() {
         try {

@@ -11,10 +11,11 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.logging.Logger;
 
 /**
  * Loads a tower's best rung that runs on this phone and passes the golden self-test. Rungs are tried in the bundle's
- * order: QNN if its library is present; LiteRT with 8-bit activations if the app has it; ONNX models on XNNPACK where
+ * order: QNN if its library is present and the binary is for this chip; LiteRT with 8-bit activations if the app has it; ONNX models on XNNPACK where
  * it has kernels, then on the CPU.
  */
 public final class Ladder {
@@ -24,10 +25,11 @@ public final class Ladder {
      */
     private static final double LEAST_AGREEMENT = 0.999;
     private static final double LEAST_PARITY = 0.95;
+    private static final Logger LOG = Logger.getLogger("mcad");
     private static final String QNN_LIBRARY = "libQnnHtp.so";
 
     /** Why a step was skipped. */
-    public enum Reason { NO_RUNTIME, SLOW, NO_LIBRARY, FAILED, SELF_TEST, DIED }
+    public enum Reason { NO_RUNTIME, SLOW, NO_LIBRARY, OTHER_CHIP, FAILED, SELF_TEST, DIED }
 
     /** A skipped step; {@code detail} is English, for logs. */
     public record Skipped(String step, Reason reason, String detail) {
@@ -59,23 +61,33 @@ public final class Ladder {
     private final List<File> libraries;
     private final boolean bulk;
     private final Quarantine quarantine;
+    private final String chip;
 
     /** {@code libraries}: folders that may hold native libraries of an NPU. */
     public Ladder(Bundle bundle, int threads, List<File> libraries) {
-        this(bundle, threads, libraries, false, Quarantine.NONE);
+        this(bundle, threads, libraries, false, Quarantine.NONE, "");
     }
 
     /**
      * As above, without the rungs in {@code quarantine}.
      *
      * @param bulk whether towers run for minutes: an NPU then uses a speed that it can sustain
+     * @param chip the phone's, as {@code Build.SOC_MODEL} names it; empty if unknown
      */
-    public Ladder(Bundle bundle, int threads, List<File> libraries, boolean bulk, Quarantine quarantine) {
+    public Ladder(Bundle bundle, int threads, List<File> libraries, boolean bulk, Quarantine quarantine,
+            String chip) {
         this.bundle = bundle;
         this.threads = threads;
         this.libraries = libraries;
         this.bulk = bulk;
         this.quarantine = quarantine;
+        this.chip = chip;
+    }
+
+    /** Whether a rung's binary cannot run here. Variants of a chip have a suffix: SM8650-AC. */
+    private boolean isForOtherChip(Step step) {
+        return step.provider() == Tower.Provider.QNN && !chip.isEmpty() && !bundle.chip.isEmpty()
+            && !chip.split("-")[0].equalsIgnoreCase(bundle.chip.split("-")[0]);
     }
 
     /** Choose and load a rung of tower "image" or "text". McadException with every reason if no rung runs. */
@@ -92,6 +104,12 @@ public final class Ladder {
                 if (step.provider() == Tower.Provider.LITERT && rung.precision().endsWith("a16")) {
                     skipped.add(new Skipped(step.toString(), Reason.SLOW,
                         "LiteRT has no fast CPU kernels for 16-bit activations"));
+                    continue;
+                }
+                if (isForOtherChip(step)) {
+                    skipped.add(new Skipped(step.toString(), Reason.OTHER_CHIP,
+                        "it is compiled for " + bundle.chip + ", and this phone has " + chip));
+                    LOG.info("The NPU is not used for the " + tower + " tower: " + skipped.get(skipped.size() - 1));
                     continue;
                 }
                 // The last step is tried even if it crashed before: nothing comes after it.
