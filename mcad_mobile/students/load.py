@@ -53,6 +53,10 @@ def load_student(
         MissingExtra: a library that the student needs is not installed.
     """
     kind, rest = check_spec(spec)
+    if kind != "onnx" and (tokenizer is not None or preprocess is not None):
+        raise StudentError(
+            f"{spec or DEFAULT_NAME} has its own tokenizer and preprocess.", "Leave out both."
+        )
     for module in ("torch", "safetensors"):
         require(module, "export")
     student: Student

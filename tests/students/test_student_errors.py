@@ -394,3 +394,9 @@ def test_a_missing_library_names_the_extra(monkeypatch, spec, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtra, match=re.escape(install_line("students"))):
         load_student(spec)
+
+
+@pytest.mark.parametrize("option", [{"tokenizer": "tokenizer.json"}, {"preprocess": "clip"}])
+def test_only_onnx_models_take_a_tokenizer_and_a_preprocess(option):
+    with pytest.raises(StudentError, match="mcad-s has its own"):
+        load_student(**option)
