@@ -48,12 +48,17 @@ def search_words(
     for live, share in zip(segments, shares, strict=True):
         share *= live.filtered(rows, kernel).passing()
     best = _best(segments, shares, k, None if near is None else rotate(near))
+    known: dict[tuple[int, int], PhotoWords] = {}
+    for number, live in enumerate(segments):
+        own = [at for at in best if at[0] == number]
+        if own and live.words is not None:
+            known |= zip(own, live.words.photos_of([row for _, row in own]), strict=True)
     hits = []
     for number, row in best:
         live = segments[number]
         path, worth = os.fsdecode(live.segment.paths.at(row)), float(shares[number][row])
-        words = PhotoWords() if live.words is None else live.words.photo(row)
-        hits.append(WordHit(path, worth / most, tuple(_matches(terms, path, words))))
+        matches = tuple(_matches(terms, path, known.get((number, row), PhotoWords())))
+        hits.append(WordHit(path, worth / most, matches))
     return hits
 
 

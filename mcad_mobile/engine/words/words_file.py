@@ -168,29 +168,33 @@ class WordsFile:
 
     def photo(self, row: int) -> PhotoWords:
         """Return what is known of a photo."""
+        return self.photos_of([row])[0]
+
+    def photos_of(self, rows: Sequence[int]) -> list[PhotoWords]:
+        """Return what is known of photos; together they take hardly longer than one."""
         library, out = load_kernel().library, ctypes.c_void_p()
         size = library.mcad_words_records(
             *(self._data.ctypes.data, len(self._data)),
-            *(ctypes.byref(ctypes.c_uint32(row)), 1, ctypes.byref(out)),
+            *((ctypes.c_uint32 * len(rows))(*rows), len(rows), ctypes.byref(out)),
         )
         require_memory(size != -2)
         if size < 0:
             raise self._damaged("the texts of a photo cannot be read")
-        record = ctypes.string_at(out, size)
+        records = ctypes.string_at(out, size)
         library.mcad_words_free(out)
-        is_read, lines, places, text_size, _ = _PHOTO.unpack_from(record)
-        numbers = np.frombuffer(record, "<i2", lines * _LINE_NUMBERS, _PHOTO.size)
-        texts = record[size - text_size :].decode("utf-8", "replace").split("\n")
-        return PhotoWords(
-            tuple(
+        found, at = [], 0
+        for _ in rows:
+            is_read, lines, places, text_size, _ = _PHOTO.unpack_from(records, at)
+            count, start = lines * _LINE_NUMBERS, at + _PHOTO.size
+            numbers = np.frombuffer(records, "<i2", count, start).reshape(-1, _LINE_NUMBERS)
+            at = start + numbers.nbytes + text_size
+            texts = records[at - text_size : at].decode("utf-8", "replace").split("\n")
+            in_lines = tuple(
                 Line(text, confidence / _SCALE, tuple(box) if any(box) else ())
-                for text, (confidence, *box) in zip(
-                    texts, numbers.reshape(-1, _LINE_NUMBERS).tolist(), strict=False
-                )
-            ),
-            tuple(texts[lines : lines + places]),
-            bool(is_read),
-        )
+                for text, (confidence, *box) in zip(texts, numbers.tolist(), strict=False)
+            )
+            found.append(PhotoWords(in_lines, tuple(texts[lines : lines + places]), bool(is_read)))
+        return found
 
     def _damaged(self, why: str) -> PhotoIndexError:
         return PhotoIndexError(
